@@ -1,4 +1,4 @@
-"""Cache directory for compiled kernels and data sets, and atomic writing of files."""
+"""Cache directory for compiled kernels and data sets, and atomic file writes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["cache_directory", "write_atomically"]
 
 
 def cache_directory() -> Path:
-    """Return the cache directory.
+    """Return the cache directory for compiled kernels and data sets.
 
     Returns
     -------
     Path
-        `$COFACTOR_CACHE`, else the cache directory of the platform, as platformdirs finds it (`~/.cache/cofactor` on
-        Linux). It may not exist yet.
+        `$COFACTOR_CACHE` if it is set, otherwise the platform's cache directory, as determined by platformdirs
+        (`~/.cache/cofactor` on Linux). It may not exist yet.
 
     Examples
     --------
@@ -33,7 +33,7 @@ def cache_directory() -> Path:
         return Path(chosen)
     from platformdirs import user_cache_path
 
-    nowhere = Path(os.devnull, "cofactor")  # for a user without a home: it cannot be created, so that writing fails
+    nowhere = Path(os.devnull, "cofactor")  # for a user without a home: it cannot be created
     try:
         path = user_cache_path("cofactor", appauthor=False)
     except RuntimeError:
@@ -44,15 +44,16 @@ def cache_directory() -> Path:
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Write a file atomically: write to a temporary file, then rename it.
 
-    Readers see the old file or the new one, never a part of it.
+    Readers see either the old file or the new one, never a partial file.
 
     Parameters
     ----------
     path : str or Path
-        The file. If it exists, it keeps its mode and, where the system allows it, its owner; the mode of a new file
-        follows the umask. If it is a symbolic link, the target of the link is replaced.
+        Path of the file. An existing file keeps its mode and, if the system permits, its owner; the mode of a new file
+        follows the umask. If the path is a symbolic link, the target of the link is replaced.
     write : callable
-        Called with the path of the temporary file. If it raises, the old file stays and the temporary file is removed.
+        Function called with the path of the temporary file. If it raises, the old file is kept and the temporary file
+        is removed.
 
     Raises
     ------

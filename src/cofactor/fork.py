@@ -1,6 +1,7 @@
 """Detection of forked processes whose parent had started polars' threads, which do not exist in the child.
 
-Work for those threads would wait forever. Functions that need them call `require_threads` first, which raises an error.
+Work submitted to those threads would block forever. Functions that need them call `require_threads` first, which raises
+an error in such a process.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from cofactor.errors import ForkError
 __all__ = ["require_threads", "threads_lost"]
 
 _TASKS = Path("/proc/self/task")
-_running = False  # whether polars' threads ran just before the fork
+_running = False  # whether polars' threads were running just before the fork
 _lost = False  # whether this process is a child that lacks them
 
 
@@ -24,6 +25,7 @@ def threads_lost() -> bool:
     Returns
     -------
     bool
+        True in such a child process.
 
     Examples
     --------
@@ -34,7 +36,7 @@ def threads_lost() -> bool:
 
 
 def require_threads() -> None:
-    """Raise an error if polars would wait forever for threads that only the parent process has.
+    """Raise ForkError if polars would block forever on threads that exist only in the parent process.
 
     Raises
     ------
@@ -59,7 +61,7 @@ def _in_child() -> None:
 
 
 def _has_threads() -> bool:
-    """Return whether polars' threads run; True where that cannot be detected (on systems other than Linux)."""
+    """Return whether polars' threads are running; True if this cannot be detected (on systems other than Linux)."""
     try:
         names = [(task / "comm").read_text() for task in _TASKS.iterdir()]
     except OSError:

@@ -10,7 +10,7 @@ __all__ = ["as_path", "command", "quoted"]
 
 
 def command(*words: object) -> str:
-    """Return a `cofactor` command with its words quoted.
+    """Return a `cofactor` command line with shell-quoted arguments.
 
     Parameters
     ----------
@@ -20,6 +20,7 @@ def command(*words: object) -> str:
     Returns
     -------
     str
+        The command line.
 
     Examples
     --------
@@ -30,17 +31,17 @@ def command(*words: object) -> str:
 
 
 def quoted(word: object) -> str:
-    """Return a word quoted for a POSIX shell.
+    """Quote an argument for a POSIX shell.
 
     Parameters
     ----------
     word : object
-        The word.
+        The argument.
 
     Returns
     -------
     str
-        A word with characters that standard output cannot show is written with octal escapes of its bytes.
+        The quoted argument; if standard output cannot show all characters, the bytes are written as octal escapes.
 
     Examples
     --------
@@ -57,7 +58,7 @@ def quoted(word: object) -> str:
 
 
 def as_path(path: object) -> str:
-    """Return a path in a form that no command parses as an option.
+    """Return a path in a form that is never parsed as a command-line option.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ def as_path(path: object) -> str:
     Returns
     -------
     str
-        The path, with "./" before a leading dash.
+        The path, prefixed with "./" if it starts with a dash.
 
     Examples
     --------
@@ -79,7 +80,7 @@ def as_path(path: object) -> str:
 
 
 def _is_printable(text: str) -> bool:
-    """Return whether standard output can show all characters."""
+    """Return whether standard output can show all characters of a string."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:

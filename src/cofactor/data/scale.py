@@ -18,24 +18,24 @@ from cofactor.validation import validated
 __all__ = ["MOST_LEVELS", "Scale"]
 
 MOST_LEVELS = 21
-"""Maximum number of levels found in data; with more distinct values the scale is a range without levels."""
+"""Maximum number of levels inferred from data; with more distinct values, the scale is a range without levels."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A rating scale: its range and, optionally, the values that a rating can take.
+    """Rating scale: its range and, optionally, the values that a rating can take.
 
     Attributes
     ----------
     low, high : float
-        Range of the ratings, both ends included, in rating units such as stars.
+        Inclusive range of the ratings, in rating units such as stars.
     levels : tuple of float, default ()
-        All values a rating can take, ascending from `low` to `high`; () if any value in the range is valid.
+        All values that a rating can take, sorted from `low` to `high`; () if any value in the range is valid.
 
     Raises
     ------
     ParameterError
-        If `low` is above `high`, or `levels` does not ascend from `low` to `high`.
+        If `low` is above `high`, or `levels` is not sorted from `low` to `high`.
 
     Examples
     --------
@@ -50,10 +50,10 @@ class Scale:
     def __post_init__(self) -> None:
         low, high = checks.finite_number("low", self.low), checks.finite_number("high", self.high)
         if low > high:
-            raise ParameterError(f"low must not be above high, {self.high!r}, not {self.low!r}")
+            raise ParameterError(f"low must be at most high, {self.high!r}, not {self.low!r}")
         levels = checks.number_array("levels", self.levels, (None,))
         if len(levels) and ((np.diff(levels) <= 0).any() or levels[0] != low or levels[-1] != high):
-            raise ParameterError(f"levels must ascend from low, {low:g}, to high, {high:g}, not {self.levels!r}")
+            raise ParameterError(f"levels must be sorted from low, {low:g}, to high, {high:g}, not {self.levels!r}")
 
     @classmethod
     def from_levels(cls, levels: Sequence[float]) -> Scale:
@@ -62,7 +62,7 @@ class Scale:
         Parameters
         ----------
         levels : sequence of float
-            All values a rating can take, in any order, in rating units.
+            All values that a rating can take, in any order, in rating units.
 
         Returns
         -------
@@ -124,7 +124,7 @@ class Scale:
             values = checks.number_array("values", values, (None,))
         distinct = pl.Series(values).unique().sort().cast(pl.Float64).to_numpy() + 0.0  # no -0.0
         if len(distinct) == 0:
-            raise DataError("there are no ratings, so there is no scale; declare it with rating_levels=[...]")
+            raise DataError("the rating scale cannot be inferred without ratings; declare it with rating_levels=[...]")
         low, high = float(distinct[0]), float(distinct[-1])
         if len(distinct) > MOST_LEVELS:
             return cls(low, high)
@@ -144,7 +144,7 @@ class Scale:
         Returns
         -------
         float
-            Above 0.
+            The step, above 0.
 
         Examples
         --------
@@ -175,12 +175,12 @@ class Scale:
 
     @property
     def unit(self) -> float:
-        """Unit in which estimators learn: a fifth of the widened range, so 1 for ratings from 1 to 5.
+        """Rating unit that estimators use: a fifth of the widened range, which is 1 for ratings from 1 to 5.
 
         Returns
         -------
         float
-            Above 0, in rating units.
+            The unit, above 0, in rating units such as stars.
 
         Examples
         --------
@@ -192,9 +192,9 @@ class Scale:
 
     @validated
     def holds(self, values: Any) -> Bool:
-        """Return which values are on the scale.
+        """Return a mask of the values that are on the scale.
 
-        Levels and ends are compared within the precision of float32: 0.7 read as float32 is on a level of 0.7.
+        Levels and bounds are compared with the precision of float32: 0.7 read as float32 matches a level of 0.7.
 
         Parameters
         ----------
@@ -235,7 +235,7 @@ class Scale:
         values : float or array-like of shape (n,)
             Ratings. An empty array passes.
         name : str or callable, default "the rating"
-            What the message calls the value: a string, or a function from the position in `values` to a string.
+            Name of the value in the message: a string, or a function that maps a position in `values` to a string.
 
         Raises
         ------
@@ -262,12 +262,12 @@ class Scale:
 
     @property
     def description(self) -> str:
-        """Range and levels as text for messages; of more than 21 levels, the first three and the last.
+        """Range and levels as text for messages; with more than 21 levels, only the first three and the last.
 
         Returns
         -------
         str
-            Such as "1 to 3 with levels 1, 2, 3".
+            Text such as "1 to 3 with levels 1, 2, 3".
 
         Examples
         --------
@@ -282,7 +282,7 @@ class Scale:
 
 
 def _numbers(values: Any) -> Float64:
-    """Return a number or a list of numbers, possibly NaN, as float64; raise ParameterError for anything else."""
+    """Convert a number or a list of numbers, possibly NaN, to float64; raise ParameterError for anything else."""
     numbers = checks.as_array(values)
     if numbers.ndim > 1 or (numbers.size and numbers.dtype.kind not in "iuf"):
         raise ParameterError(f"values must be a number or a list of numbers, not {checks.describe(values)}")

@@ -18,21 +18,21 @@ from cofactor.fork import require_threads
 __all__ = ["JoinedTable", "SideTable", "join"]
 
 SHOWN = 3
-"""Number of IDs of each side that a message shows."""
+"""Maximum number of example IDs in a message."""
 
 
 @dataclass(frozen=True, eq=False)
 class SideTable:
-    """A user or item table as the caller passed it.
+    """User or item table, as passed by the caller.
 
     Attributes
     ----------
     what : str
         "item" or "user".
     frame : DataFrame
-        Its columns; of a pandas frame without the index.
+        Columns of the table, without the index of a pandas frame.
     index : DataFrame
-        The index of a pandas frame, unless it only numbers the rows; else a frame without columns.
+        Index of a pandas frame, unless it only numbers the rows; otherwise a frame without columns.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class SideTable:
         Parameters
         ----------
         table : frame or mapping of columns
-            A frame of polars, pandas, pyarrow and others, or columns of equal length by name; at least one column.
+            A polars, pandas, pyarrow or similar frame, or columns of equal length by name; at least one column.
         what : {"item", "user"}
             What the rows describe.
 
@@ -75,21 +75,21 @@ class SideTable:
             frame = as_frame(table) if is_arrow else pl.DataFrame(table)
         except (TypeError, ValueError, pl.exceptions.PolarsError) as problem:
             raise DataError(
-                f"the {what} table must be a frame (polars, pandas, pyarrow) or columns of one length by name, not "
+                f"the {what} table must be a frame (polars, pandas, pyarrow) or a dict of columns of equal length, not "
                 f"{type(table).__name__}; cofactor.read_table reads one from a file"
             ) from problem
         if not frame.columns and not index.columns:
-            raise DataError(f"the {what} table has no columns; one must hold the {what} ids")
+            raise DataError(f"the {what} table has no columns; one must contain the {what} ids")
         return cls(what, frame, index.select(name for name in index.columns if name not in frame.columns))
 
     @property
     def id_columns(self) -> list[str]:
-        """Names of the columns that probably hold the IDs.
+        """Names of the columns that probably contain the IDs.
 
         Returns
         -------
         list of str
-            Columns with a usual name such as "movieId"; else those named "id"; else none.
+            Columns with a common name such as "movieId"; otherwise those named "id"; otherwise none.
         """
         columns = [*self.index.columns, *self.frame.columns]
         usual = [name for name in columns if usual_role(name) == self.what]
@@ -101,12 +101,12 @@ class SideTable:
         Parameters
         ----------
         ids : IdMap
-            The IDs to join. Of several candidates, the first that holds one of them is used; see `join`.
+            The IDs to join. Of several candidate columns, the first that contains one of them is used; see `join`.
 
         Returns
         -------
         str
-            A column of the frame or of the index.
+            Name of a column of the frame or of the index.
         """
         columns, index = self.frame.columns, self.index.columns
         candidates = self.id_columns or columns[:1] or index[:1]
@@ -132,7 +132,7 @@ class SideTable:
         return self.index[name] if name in self.index.columns else self.frame[name]
 
     def count_matches(self, name: str, ids: IdMap) -> int:
-        """Return how many rows of a column hold one of these IDs.
+        """Return the number of rows in a column that contain one of the given IDs.
 
         Parameters
         ----------
@@ -144,7 +144,7 @@ class SideTable:
         Returns
         -------
         int
-            Number of rows; 0 for a column that cannot hold IDs.
+            Number of rows; 0 for a column that cannot contain IDs.
         """
         try:
             cells = id_cells(self.column(name).alias(self.what))
@@ -168,7 +168,7 @@ class SideTable:
         Raises
         ------
         DataError
-            If a row has no valid ID, or the column cannot hold IDs.
+            If a row has no valid ID, or the column cannot contain IDs.
         """
         cells = id_cells(self.column(name).alias(self.what))
         if cells.bad.any():
@@ -183,14 +183,14 @@ class SideTable:
 
 @dataclass(frozen=True, eq=False)
 class JoinedTable:
-    """A side table with one row per ID of an `IdMap`, created by `join`.
+    """Side table with one row for each ID in an `IdMap`, created by `join`.
 
     Attributes
     ----------
     frame : DataFrame of n_ids rows
-        Rows in the order of the map, the IDs first; null where the table has no row.
+        Rows in the order of the map, with the IDs in the first column; null where the table has no row.
     column : str
-        Column of the table that held the IDs.
+        Name of the column that contained the IDs.
     missing : Series
         IDs without a row.
     """
@@ -201,30 +201,30 @@ class JoinedTable:
 
     def __str__(self) -> str:
         what, n = self.frame.columns[0], len(self.frame)
-        text = f"{n - len(self.missing):,} of {n:,} {what}s matched the {what} table by its column {self.column!r}"
-        return f"{text}; without a row: {_examples(self.missing)}" if len(self.missing) else text
+        text = f"{n - len(self.missing):,} of {n:,} {what}s matched the {what} table on its column {self.column!r}"
+        return f"{text}; no row for {_examples(self.missing)}" if len(self.missing) else text
 
 
 def join(ids: IdMap, table: Any, what: str, *, id_column: str | None = None) -> JoinedTable:
-    """Join a user or item table to the IDs of a map.
+    """Join a user or item table to the IDs in a map.
 
     Parameters
     ----------
     ids : IdMap
-        IDs that get one row each.
+        IDs, each of which gets one row.
     table : frame or mapping of columns
         A polars, pandas or pyarrow frame, or columns of equal length by name.
     what : {"item", "user"}
         What the rows describe.
     id_column : str or None, default None
-        Name of the ID column. None selects a column with a usual name, such as "item", "movieId" or "id", at any
-        position; of several, the first that holds one of `ids`. Without such a name it is the first column, or the
-        index of a pandas frame if no column holds one of `ids`.
+        Name of the ID column. None selects a column with a common name, such as "item", "movieId" or "id", at any
+        position; if there are several, the first that contains one of `ids`. If there is none, it selects the first
+        column, or the index of a pandas frame if no column contains one of `ids`.
 
     Returns
     -------
     JoinedTable
-        One row per ID. Rows with other IDs are dropped.
+        A table with one row per ID. Rows with other IDs are dropped.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def join(ids: IdMap, table: Any, what: str, *, id_column: str | None = None) -> 
     >>> joined.frame.rows()
     [(7, None), (9, 'Clue')]
     >>> print(joined)
-    1 of 2 items matched the item table by its column 'movieId'; without a row: 7
+    1 of 2 items matched the item table on its column 'movieId'; no row for 7
     """
     require_threads()
     side = SideTable.of(table, what)
@@ -260,7 +260,7 @@ def join(ids: IdMap, table: Any, what: str, *, id_column: str | None = None) -> 
 
 
 def _no_match(ids: IdMap, side: SideTable, name: str, values: pl.Series) -> str:
-    """Return the message for a table without a matching ID, with examples and a column that matches."""
+    """Return the message for a table without matching IDs, with examples and, if any, a column that matches."""
     what, n = side.what, len(ids)
     if not len(values):
         return f"0 of {n:,} {what}s matched: the {what} table has no rows"
@@ -275,7 +275,7 @@ def _no_match(ids: IdMap, side: SideTable, name: str, values: pl.Series) -> str:
 
 
 def _index_of(table: Any) -> pl.DataFrame:
-    """Return the index of a pandas frame as columns; no columns if it only numbers the rows from 0."""
+    """Return the index of a pandas frame as columns; without columns if it only numbers the rows from 0."""
     index = table.index
     if type(index).__name__ == "RangeIndex" and index.name is None and index.start == 0 and index.step == 1:
         return pl.DataFrame()

@@ -2,7 +2,7 @@
 
 The library ships no data. A fetched data set is stored in `cache_directory()/datasets/<name>`: the canonical files of
 `cofactor.datasets.movielens`, and a `source.json` with their origin, the terms of use and the SHA-256 of each file,
-which is verified at each use. If `COFACTOR_DATA` names a folder with the unpacked archive of the publisher
+which is verified on each use. If `COFACTOR_DATA` names a folder with the publisher's unpacked archive
 (`ml-100k/u.data`, ...), the data set is built from that folder instead of a download.
 """
 
@@ -35,7 +35,7 @@ from cofactor.validation import validated
 __all__ = ["fetch", "load_movielens"]
 
 Source: TypeAlias = Callable[[Path, Path], dict[str, Any]]
-"""Function that builds the canonical files: called with a working folder and the target folder; returns the origin."""
+"""Function that builds the canonical files, given a working folder and a target folder, and returns the origin."""
 
 PIP_OPTIONS = ("--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--quiet")
 
@@ -44,12 +44,12 @@ PIP_OPTIONS = ("--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-
 def load_movielens(
     version: str | Dataset, *, folder: str | Path | None = None, on_progress: OnProgress | None = None
 ) -> Interactions:
-    """Load a MovieLens data set, and fetch it first if necessary.
+    """Load a MovieLens data set, fetching it first if necessary.
 
     Parameters
     ----------
     version : str or Dataset
-        Version, such as "100k", "1m" or "latest-small": the name in `DATASETS` without "movielens-"; or a data set.
+        Version, such as "100k", "1m" or "latest-small" (the name in `DATASETS` without "movielens-"), or a data set.
     folder : str or Path, optional
         Parent folder of the cached data set; `cache_directory() / "datasets"` by default.
     on_progress : callable, optional
@@ -58,8 +58,8 @@ def load_movielens(
     Returns
     -------
     Interactions
-        Ratings with integer ids and times in seconds since 1970; with an item table (title, year, genres) and, if the
-        publisher provides one, a user table (age, gender, occupation).
+        Ratings with integer IDs and times in seconds since the Unix epoch, an item table (title, year, genres) and, if
+        the publisher provides one, a user table (age, gender, occupation).
 
     Raises
     ------
@@ -108,16 +108,16 @@ def fetch(
     timeouts: Timeouts | None = None,
     on_progress: OnProgress | None = None,
 ) -> Path:
-    """Fetch a data set into the cache, unless it is there already.
+    """Fetch a data set into the cache unless it is already there.
 
     Parameters
     ----------
     name : str or Dataset
-        Name in `DATASETS`, or a data set.
+        Name of a data set in `DATASETS`, or a data set.
     folder : str or Path, optional
         Parent folder of the cached data set; `cache_directory() / "datasets"` by default.
     timeouts : Timeouts, optional
-        Timeouts of the download; the defaults of `Timeouts` if None.
+        Timeouts for the download; the defaults of `Timeouts` if None.
     on_progress : callable, optional
         Called with a `Progress` during a download.
 
@@ -129,13 +129,13 @@ def fetch(
     Raises
     ------
     FetchError
-        If the name is unknown, no source can be reached, the content is not the published one, or the cache is damaged
-        or not writable.
+        If the name is unknown, no source can be reached, the content differs from the published content, or the cache
+        is damaged or not writable.
 
     Notes
     -----
-    The source is the folder `COFACTOR_DATA` if it has the data set; otherwise the publisher, then the mirror. The data
-    is verified against the published MD5, the published counts and the recorded SHA-256 before it appears in the cache.
+    The source is the folder `COFACTOR_DATA` if it contains the data set, otherwise the publisher, then the mirror. The
+    data is verified against the published MD5, the published counts and the recorded SHA-256 before it appears in the cache.
 
     Examples
     --------
@@ -170,7 +170,7 @@ def fetch(
 
 
 def _resolve(name: str | Dataset) -> Dataset:
-    """Return the data set of a name."""
+    """Return the data set with the given name."""
     if isinstance(name, Dataset):
         return name
     checks.text("name", name)
@@ -192,7 +192,7 @@ def _ratings_file(dataset: Dataset, folder: Path) -> Path:
 
 
 def _is_cached(cached: Path, local: Path | None) -> bool:
-    """Return whether the cache has an intact copy (of `local` if it is not None); raise FetchError if it is damaged."""
+    """Return whether the cache has an intact copy (of `local` unless None); raise FetchError if it is damaged."""
     if not cached.exists():
         return False
     advice = f"remove {cached} and fetch it again"
@@ -208,7 +208,7 @@ def _is_cached(cached: Path, local: Path | None) -> bool:
 
 
 def _build(dataset: Dataset, cached: Path, local: Path | None, sources: list[Source]) -> None:
-    """Try the sources in turn, in a temporary folder next to `cached` that is renamed once it is verified."""
+    """Try each source in turn, building in a temporary folder that is renamed to `cached` after verification."""
     failures: list[FetchError] = []
     for source in sources:
         with TemporaryDirectory(dir=cached.parent, prefix=f".{dataset.name}-") as work:
@@ -228,7 +228,7 @@ def _build(dataset: Dataset, cached: Path, local: Path | None, sources: list[Sou
                     cached.replace(Path(work) / "replaced")
                     target.replace(cached)
             return
-    raise FetchError(f"{dataset.name}: " + "; the mirror failed, too: ".join(map(str, failures))) from failures[-1]
+    raise FetchError(f"{dataset.name}: " + "; the mirror also failed: ".join(map(str, failures))) from failures[-1]
 
 
 def _from_folder(dataset: Dataset, local: Path, target: Path) -> dict[str, Any]:
@@ -240,14 +240,14 @@ def _from_folder(dataset: Dataset, local: Path, target: Path) -> dict[str, Any]:
 def _from_publisher(
     dataset: Dataset, work: Path, target: Path, timeouts: Timeouts | None, report: OnProgress
 ) -> dict[str, Any]:
-    """Build the canonical files from the archive of the publisher."""
+    """Build the canonical files from the publisher's archive."""
     archive = work / PurePosixPath(dataset.url).name
     report(Progress(f"connecting to {dataset.url}"))
     download(dataset.url, archive, timeouts=timeouts, on_progress=report)
     expected = published_md5(dataset.url, timeouts=timeouts) or dataset.archive_md5
     if expected is not None and file_hash(archive, "md5") != expected:
         raise FetchError(
-            f"{dataset.url}: the download does not have the published md5 {expected}; it was removed, fetch again"
+            f"{dataset.url}: the download does not have the published md5 {expected}; it was discarded; fetch it again"
         )
     report(Progress(f"unpacking {archive.name}"))
     _unpack(archive, dataset.layout, dataset.folder, work / "unpacked")
@@ -285,15 +285,15 @@ def _pip_download(requirement: str, work: Path) -> Path:
 
 
 def _unpack(archive: Path, layout: Layout, folder: str, target: Path) -> None:
-    """Extract the files of a layout."""
+    """Extract the files of a layout from an archive."""
     extract(archive, {f"{folder}/{name}": name for name in layout.files}, target)
 
 
 def _verify(dataset: Dataset, target: Path) -> dict[str, int]:
-    """Return the counts; raise FetchError if they, the rating levels or the SHA-256 are not the published ones."""
+    """Return the counts; raise FetchError if the counts, rating levels or SHA-256 differ from the published ones."""
     ratings = _ratings_file(dataset, target)
     if dataset.ratings_sha256 is not None and file_hash(ratings) != dataset.ratings_sha256:
-        raise FetchError(f"the ratings are not the published ones (sha256 {file_hash(ratings)})")
+        raise FetchError(f"the ratings differ from the published ratings (sha256 {file_hash(ratings)})")
     rows = read_ratings(ratings)
     counts = {"ratings": len(rows), "users": rows["user"].n_unique(), "items": rows["item"].n_unique()}
     published = {"ratings": dataset.ratings, "users": dataset.users, "items": dataset.items}
@@ -301,12 +301,12 @@ def _verify(dataset: Dataset, target: Path) -> dict[str, int]:
         raise FetchError(f"the data has {_counts_text(counts)}, but the published counts are {_counts_text(published)}")
     invalid = rows.filter(~rows["value"].is_in(dataset.rating_levels))
     if len(invalid):
-        raise FetchError(f"the data has a rating of {invalid['value'][0]:g}, which is not on the scale of the data set")
+        raise FetchError(f"the data set has a rating of {invalid['value'][0]:g}, which is not on its rating scale")
     return counts
 
 
 def _counts_text(counts: dict[str, int]) -> str:
-    """Return counts as text, such as "4 ratings, 2 users, 3 items"."""
+    """Format counts as text, such as "4 ratings, 2 users, 3 items"."""
     return ", ".join(f"{count:,} {what}" for what, count in counts.items())
 
 

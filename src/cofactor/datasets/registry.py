@@ -1,4 +1,4 @@
-"""Registry of the public data sets that can be fetched, with their published counts, checksums and terms of use."""
+"""Registry of public data sets that can be fetched, with their published counts, checksums and terms of use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TERMS = (
     "permission from GroupLens; no warranty of any kind. {} The full terms: {}"
 )
 KEEP = "The data may not be redistributed without separate permission."
-SHARE = "The data may be redistributed, transformed too, under these same conditions."
+SHARE = "The data, including transformations of it, may be redistributed under these same conditions."
 WHOLE_STARS = (1.0, 2.0, 3.0, 4.0, 5.0)
 HALF_STARS = tuple(half / 2 for half in range(1, 11))
 
@@ -31,9 +31,9 @@ class Mirror:
     Attributes
     ----------
     requirement : str
-        Requirement for pip, name==version.
+        Requirement for pip, as name==version.
     folder : str
-        Folder of the files in the wheel.
+        Folder in the wheel that contains the files.
     layout : Layout
         Layout of the files.
     sha256 : str or None
@@ -55,7 +55,7 @@ class Dataset:
     name : str
         Name in the registry.
     url : str
-        Address of the zip archive; its MD5 is read from `<url>.md5`.
+        URL of the zip archive; its MD5 is read from `<url>.md5`.
     ratings, users, items : int
         Published counts; `items` counts items with at least one rating.
     rating_levels : tuple of float
@@ -73,7 +73,7 @@ class Dataset:
     ratings_sha256 : str or None
         SHA-256 of the canonical ratings file; None to skip the check.
     mirror : Mirror or None
-        Alternative source for when the download from the publisher fails.
+        Alternative source, used if the download from the publisher fails.
 
     Examples
     --------

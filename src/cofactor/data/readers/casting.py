@@ -39,14 +39,14 @@ __all__ = [
 ]
 
 STRING, INTEGER, FLOAT, OTHER = 0, 1, 2, 3
-"""Codes of the original type of an ID; FLOAT is a floating point number without a fraction, which is an integer ID."""
+"""Codes for the original type of an ID; FLOAT is a floating-point number without a fraction, read as an integer."""
 
 KINDS_OF: Mapping[str, str] = {"user": "user kind", "item": "item kind"}
 """Name of the UInt8 column that holds the original type of each ID, one of these codes."""
 
 
 def object_columns(cells: Mapping[str, Sequence[Any]]) -> dict[str, pl.Series]:
-    """Convert Python objects to string columns, with the original types of IDs.
+    """Convert Python objects to string columns, recording the original types of IDs.
 
     Parameters
     ----------
@@ -56,8 +56,8 @@ def object_columns(cells: Mapping[str, Sequence[Any]]) -> dict[str, pl.Series]:
     Returns
     -------
     dict of str to Series of shape (n,)
-        A String column per role, null where a cell is missing. For the roles "user" and "item" also a UInt8 column of
-        type codes, named as in `KINDS_OF`.
+        One String column per role, null where a cell is missing; for the roles "user" and "item", also a UInt8 column
+        of type codes, named as in `KINDS_OF`.
 
     Examples
     --------
@@ -113,7 +113,7 @@ class Cells:
     bad : Series of shape (n,), Boolean
         True for cells that could not be cast.
     why : callable
-        Function from the row of a bad cell to the reason.
+        Function that maps the row of a bad cell to the reason.
     notes : tuple of str, default ()
         Remarks about the column for the load report.
     """
@@ -137,8 +137,8 @@ def id_cells(column: pl.Series, kinds: pl.Series | None = None, *, as_text: bool
     column : Series of shape (n,)
         The column; its name appears in messages.
     kinds : Series of shape (n,), UInt8, or None, default None
-        Original types of the IDs in a String column from `object_columns`. If integers and strings are mixed, IDs of
-        the less frequent type are bad.
+        Original types of the IDs in a String column created by `object_columns`. If integers and strings are mixed,
+        IDs of the less frequent type are bad.
     as_text : bool, default False
         Whether to convert integers to their decimal form, so that 7 and "7" are the same ID.
 
@@ -150,7 +150,7 @@ def id_cells(column: pl.Series, kinds: pl.Series | None = None, *, as_text: bool
     Raises
     ------
     DataError
-        If the column has a type that cannot hold IDs, such as dates.
+        If the column has a type that cannot contain IDs, such as dates.
     """
     name = column.name
     if kinds is not None:
@@ -208,7 +208,7 @@ def number_cells(
     Raises
     ------
     DataError
-        If the column has a type that cannot hold numbers.
+        If the column has a type that cannot contain numbers.
     """
     name = column.name
     numbers = _floats(column)
@@ -231,7 +231,7 @@ def number_cells(
 
 
 def _floats(column: pl.Series) -> pl.Series:
-    """Return the column as Float64, null where a cell is not a number; blanks around numbers are ignored."""
+    """Convert a column to Float64, with null where a cell is not a number; ignore blanks around numbers."""
     dtype = column.dtype
     if dtype in (pl.Categorical, pl.Enum):
         column = column.cast(pl.String)
@@ -247,19 +247,19 @@ def _floats(column: pl.Series) -> pl.Series:
 
 
 def _why_not_finite(cell: Any, name: str) -> str:
-    """Return why a cell is not a finite number, with a hint for common notations."""
+    """Return the reason why a cell is not a finite number, with a hint for common notations."""
     text = "" if cell is None else str(cell).strip()
     if not text:
         return f"the {name} is missing"
     if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?", text):
         return (
-            f"the {name} is written with a comma; write 1234 where it separates thousands, and 1.234 where it is a "
-            "decimal comma"
+            f"the {name} is written with a comma; write 1234 if it separates thousands, or 1.234 if it is a decimal "
+            "comma"
         )
     if re.fullmatch(r"[+-]?(\d*|\d{1,3}([. '\u00a0\u202f]\d{3})+),\d+", text):
         return f"the {name} is written with a comma; decimals need a point"
     if re.fullmatch(r"[+-]?\d{1,3}([ '\u00a0\u202f]\d{3})+(\.\d*)?", text):
-        return f"the {name} has marks between thousands; write 1234567.5"
+        return f"the {name} has thousands separators; write 1234567.5"
     if text.lower() in ("true", "false", "yes", "no"):
         return f"the {name} is not a number; write 1 and 0 for true and false"
     try:
@@ -276,14 +276,14 @@ def _why_not_finite(cell: Any, name: str) -> str:
 
 
 def _padded(name: str, count: int) -> tuple[str, ...]:
-    """Return a note that `count` IDs have blanks around them."""
+    """Return a note that `count` IDs have leading or trailing blanks; no note if `count` is 0."""
     if not count:
         return ()
     return (f"{count:,} {name} ids have leading or trailing blanks; they are kept unchanged",)
 
 
 def _text_ids(column: pl.Series) -> Cells:
-    """Encode a column of string IDs; missing and invalid ones are bad."""
+    """Encode a column of string IDs; missing and invalid IDs are bad."""
     name, ids = column.name, CodedIds.of(column.cast(pl.String))
     faulty, padded = faulty_ids(ids.distinct), ids.distinct.str.strip_chars() != ids.distinct
     if not (ids.codes.null_count() or faulty.any() or padded.any()):
@@ -294,25 +294,25 @@ def _text_ids(column: pl.Series) -> Cells:
 
 
 def _why_not_id(cell: Any, name: str) -> str:
-    """Return why a cell is not a valid string ID."""
+    """Return the reason why a cell is not a valid string ID."""
     text = "" if cell is None else str(cell)
     return f"the {name} {id_fault(text)}" if text.strip() else f"the {name} is missing"
 
 
 def _too_wide(name: str) -> str:
-    """Return the reason for an integer ID beyond 64 bits."""
+    """Return the reason for rejecting an integer ID that does not fit into 64 bits."""
     return f'the {name} does not fit into 64 bits; read ids as text with ids="text" (on the command line --ids text)'
 
 
 def _why_not_integer(cell: Any, name: str, dtype: pl.DataType) -> str:
-    """Return why a number is not an integer ID."""
+    """Return the reason why a number is not an integer ID."""
     if cell is None or cell != cell:
         return f"the {name} is missing"
     if not math.isfinite(cell) or cell != int(cell):
         return f"the {name} is not a whole number"
     if dtype.is_float():
         return (
-            f"the {name} is a floating point number of 2**{EXACT_BITS[str(dtype)]} or more, where not every whole "
+            f"the {name} is a floating-point number of 2**{EXACT_BITS[str(dtype)]} or more, where not every whole "
             "number can be represented; store the ids as integers or text"
         )
     return _too_wide(name)
@@ -331,7 +331,7 @@ def _any_ids_as_text(column: pl.Series, type_codes: pl.Series) -> Cells:
 
 
 def _mixed_ids(column: pl.Series, type_codes: pl.Series) -> Cells:
-    """Cast IDs to the more frequent type, integers or strings; IDs of the other type are bad."""
+    """Cast IDs to the more frequent type, integer or string; IDs of the other type are bad."""
     name, notes = column.name, _float_notes(column.name, type_codes)
     type_codes = type_codes.replace(FLOAT, INTEGER)
     is_missing = (column.is_null() | (column.str.strip_chars() == "")).fill_null(value=True)
@@ -363,5 +363,5 @@ def _mixed_ids(column: pl.Series, type_codes: pl.Series) -> Cells:
 
 
 def _float_notes(name: str, type_codes: pl.Series) -> tuple[str, ...]:
-    """Return a note if IDs are floating point numbers."""
+    """Return a note if some IDs are floating-point numbers."""
     return (float_ids_note(name),) if (type_codes == FLOAT).any() else ()

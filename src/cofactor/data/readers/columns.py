@@ -1,4 +1,4 @@
-"""Column roles: find the user, item, value, time and weight columns by their usual names."""
+"""Column roles: find the user, item, value, time and weight columns by common names."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def bare_name(name: str) -> str:
 
 
 def usual_role(name: str) -> Role | None:
-    """Return the role that columns of this name usually have.
+    """Return the role that a column name usually indicates.
 
     Parameters
     ----------
@@ -89,32 +89,32 @@ def choose_columns(
     source: str,
     by_place: Sequence[Role] = (),
 ) -> dict[str, int]:
-    """Choose the column of each role.
+    """Choose the column for each role.
 
     Parameters
     ----------
     columns : sequence of str
         Names of all columns.
     requested : mapping of str to str or None
-        Column names by role, from the caller. None or an absent role selects the column with a usual name; an empty
-        name leaves the role out.
+        Column names by role, from the caller. None or an absent role selects the column with a common name; an empty
+        name omits the role.
     needed : sequence of str
         Roles that must have a column.
     source : str
         Name of the source, for messages.
     by_place : sequence of str, default ()
-        Roles of the columns of a file without a header, by position; replaces the usual names.
+        Roles of the columns by position, for a file without a header; used instead of common names.
 
     Returns
     -------
     dict of str to int
-        Position of the column of each role.
+        Position of the column for each role.
 
     Raises
     ------
     DataError
-        If a needed column is missing, several columns could have a role, or a column would have two roles; the message
-        lists the columns and how to name them.
+        If a required column is missing, several columns could have a role, or a column would have two roles; the
+        message lists the columns and says how to name them.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def choose_columns(
         if name:
             chosen[role] = _named(columns, name, role, source)
         elif name == "" and role in needed:
-            raise DataError(f"{source}: the {role} cannot be left out; {_how_to_name(role)}")
+            raise DataError(f"{source}: the {role} column cannot be omitted; {_how_to_name(role)}")
     for role in ROLES:
         if role in chosen or requested.get(role) == "":
             continue
@@ -135,7 +135,7 @@ def choose_columns(
         matches = [k for k, candidate in enumerate(usual) if candidate == role and k not in used]
         if len(matches) > 1:
             names = " or ".join(repr(columns[k].strip()) for k in matches)
-            raise DataError(f"{source}: the {role} may be {names}; {_how_to_name(role)}")
+            raise DataError(f"{source}: the {role} column could be {names}; {_how_to_name(role)}")
         if matches:
             chosen[role] = matches[0]
         elif role in needed:
@@ -145,30 +145,30 @@ def choose_columns(
     if len(set(chosen.values())) < len(chosen):
         k = next(k for k in chosen.values() if list(chosen.values()).count(k) > 1)
         roles = " and the ".join(role for role in chosen if chosen[role] == k)
-        raise DataError(f"{source}: column {columns[k].strip()!r} cannot be the {roles} at once")
+        raise DataError(f"{source}: column {columns[k].strip()!r} cannot be the {roles} at the same time")
     return {role: chosen[role] for role in ROLES if role in chosen}
 
 
 def roles_by_place(fields: Sequence[str], *, named: Sequence[str] = (), events: bool = False) -> list[Role] | None:
-    """Return the roles of the fields of a first line by position, or None if the line is a header.
+    """Return the roles of the fields in a first line by position, or None if the line is a header.
 
-    The line is data if its value is a number and no field is a usual name or one of `named`; the fields are then user,
-    item, value[, time]. In event files the value may be absent: a third and last field above 1e8 is a time, and of two
-    fields one must be a number.
+    The line is data if its value is a number and no field is a common column name or one of `named`; its fields are
+    then user, item, value[, time]. In event files, the value can be absent: a third and last field above 1e8 is a time,
+    and if there are only two fields, one of them must be a number.
 
     Parameters
     ----------
     fields : sequence of str
-        Fields of the first line.
+        Fields in the first line.
     named : sequence of str, default ()
         Column names from the caller; a line that contains one of them is a header.
     events : bool, default False
-        Whether the file holds events.
+        Whether the file contains events.
 
     Returns
     -------
     list of str or None
-        Roles of the fields; None for a header.
+        Roles of the fields; None if the line is a header.
 
     Examples
     --------
@@ -200,7 +200,7 @@ def is_number(field: str) -> bool:
     Returns
     -------
     bool
-        Whether Python reads it as a float; underscores are not allowed.
+        True if Python can parse the string as a float; underscores are not allowed.
     """
     try:
         float(field)
@@ -210,7 +210,7 @@ def is_number(field: str) -> bool:
 
 
 def _named(columns: Sequence[str], name: str, role: str, source: str) -> int:
-    """Return the position of a named column: an exact match first, then without suffix, then normalized."""
+    """Return the position of a named column: try an exact match, then one without suffix, then a normalized one."""
     for spelling in (str.strip, bare_name, _plain):
         matches = [k for k, column in enumerate(columns) if spelling(column) == spelling(name)]
         if len(matches) > 1:
@@ -227,10 +227,10 @@ def _listed(columns: Sequence[str]) -> str:
 
 
 def _how_to_name(role: str) -> str:
-    """Return how to name the column of a role."""
+    """Return a hint on how to name the column for a role."""
     return f'name its column: {role}="..." (on the command line --{role})'
 
 
 def _plain(name: str) -> str:
-    """Normalize a column name: lower case, letters and digits only."""
+    """Normalize a column name to lowercase letters and digits."""
     return re.sub(r"[\W_]+", "", bare_name(name)).lower()

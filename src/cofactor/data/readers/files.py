@@ -1,4 +1,4 @@
-"""Text files: read, decompress and survey bytes, and turn read errors into clear messages."""
+"""Text files: read, decompress and scan bytes, and turn read errors into clear messages."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Survey:
-    """Counts over the bytes of a text file, used to verify the result of a parser.
+    """Statistics of the bytes in a text file, used to verify the result of a parser.
 
     Attributes
     ----------
     lines, separators : int
-        Numbers of lines and separators.
+        Number of lines and of separators.
     trailing_blank : int
         Number of blank lines at the end.
     quotes : bool
@@ -52,10 +52,10 @@ class Survey:
 
 
 class _Quotes:
-    """Checks block by block that quotes are only at the ends of fields, or doubled within quoted fields.
+    """Blockwise check that quotes occur only at the ends of fields, or doubled within quoted fields.
 
-    A quote after an even number of quotes opens a field, so a separator or a line end must precede it. The others close
-    a field, so a separator or a line end must follow. The two quotes of a doubled pair are adjacent.
+    A quote after an even number of quotes opens a field, so a separator or a line end must precede it. Any other quote
+    closes a field, so a separator or a line end must follow it. The two quotes of a doubled pair are adjacent.
     """
 
     def __init__(self, separator: str):
@@ -69,11 +69,11 @@ class _Quotes:
 
     @property
     def fit(self) -> bool:
-        """Whether all quotes so far are valid and none is open."""
+        """Whether all quotes so far are valid and none is still open."""
         return self._fit and self.count % 2 == 0
 
     def add(self, block: bytes) -> None:
-        """Check the next block, which has at least one byte."""
+        """Check the next block, which must contain at least one byte."""
         codes = np.frombuffer(block, np.uint8)
         start = 3 if self._last is None and block.startswith(_BOM) else 0
         last = ord("\n") if self._last is None else self._last
@@ -91,12 +91,12 @@ class _Quotes:
 
 @dataclass(frozen=True)
 class TextFile:
-    """A text file on disk, or its decompressed content.
+    """Text file on disk, or its decompressed content.
 
     Attributes
     ----------
     path : Path
-        The file.
+        Path of the file.
     data : bytes or None, default None
         The decompressed content; None to read the file itself.
     """
@@ -106,7 +106,7 @@ class TextFile:
 
     @property
     def for_polars(self) -> Path | bytes:
-        """Source for polars: the path or the decompressed bytes."""
+        """Input for polars: the path or the decompressed bytes."""
         return self.path.absolute() if self.data is None else self.data  # absolute, because polars expands a leading ~
 
     def head(self, size: int = 1 << 16) -> bytes:
@@ -126,7 +126,7 @@ class TextFile:
             return file.read(size).removeprefix(_BOM)
 
     def lines(self) -> Iterator[bytes]:
-        """Iterate over the lines, without line ends (`\\n` or `\\r\\n`) and byte order mark.
+        """Iterate over the lines, without line ends (`\\n` or `\\r\\n`) or a byte order mark.
 
         Yields
         ------
@@ -139,7 +139,7 @@ class TextFile:
                 yield line[start:].removesuffix(b"\n").removesuffix(b"\r")
 
     def texts(self, numbers: Sequence[int]) -> dict[int, str]:
-        """Return the text of some lines.
+        """Return the text of the given lines.
 
         Parameters
         ----------
@@ -149,7 +149,7 @@ class TextFile:
         Returns
         -------
         dict of int to str
-            Text by line number; {} for no numbers.
+            Text by line number; {} if no lines are given.
         """
         requested, last = set(numbers), max(numbers, default=0)
         numbered = enumerate(islice(self.lines(), last), start=1)
@@ -198,12 +198,12 @@ class TextFile:
         Returns
         -------
         tuple of str
-            A note if the last line has no newline; else ().
+            A note if the last line does not end in a newline; otherwise ().
         """
         with self._open() as file:
             file.seek(-1, io.SEEK_END)
             if file.read(1) != b"\n":
-                return ("the last line does not end in a newline; it was read nevertheless",)
+                return ("the last line does not end in a newline; it was read anyway",)
         return ()
 
     def _open(self) -> io.BufferedIOBase:
@@ -212,29 +212,29 @@ class TextFile:
 
 @contextmanager
 def unreadable(name: str) -> Iterator[None]:
-    """Context manager that turns read errors of damaged, missing or protected files into a DataError.
+    """Context manager that turns errors from reading damaged, missing or protected files into DataError.
 
     Parameters
     ----------
     name : str
-        Name of the source, for messages.
+        Name of the source, for error messages.
 
     Raises
     ------
     DataError
-        For errors of the operating system and of polars.
+        For errors raised by the operating system or by polars.
     """
     try:
         yield
     except PermissionError as error:
-        raise DataError(f"{name}: no permission to read it") from error
+        raise DataError(f"{name} cannot be read: permission denied") from error
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = str(error).strip().partition("\n")[0]
         raise DataError(f"{name} cannot be read: {reason}") from error
 
 
 def existing_file(path: Path) -> Path:
-    """Check that a path is a regular file that is not empty.
+    """Check that a path is a non-empty regular file and return it.
 
     Parameters
     ----------
@@ -249,7 +249,7 @@ def existing_file(path: Path) -> Path:
     Raises
     ------
     DataError
-        If the file does not exist or is empty, a folder or a pipe, or if its name is not UTF-8.
+        If the file does not exist, is empty, is a folder or a pipe, or has a name that is not UTF-8.
     """
     with unreadable(str(path)):
         if not _is_utf8(path):
@@ -275,7 +275,7 @@ def _is_utf8(path: Path) -> bool:
 
 
 def open_text(path: Path) -> TextFile:
-    """Open a text file and decompress it if it is gzip or zstd.
+    """Open a text file, decompressing it if it is gzip or zstd.
 
     The compression is recognized by the first bytes, not by the file name.
 
@@ -292,7 +292,7 @@ def open_text(path: Path) -> TextFile:
     Raises
     ------
     DataError
-        If an archive is damaged, or the beginning of the file is not UTF-8 text.
+        If a compressed file is damaged, or the beginning of the file is not UTF-8 text.
     """
     with unreadable(str(path)):
         with path.open("rb") as file:
@@ -315,18 +315,18 @@ def _read_gzip(path: Path) -> bytes:
     try:
         return gzip.decompress(path.read_bytes())
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: the gzip file is damaged or cut short ({error})") from error
+        raise DataError(f"{path}: the gzip file is damaged or truncated ({error})") from error
 
 
 def _read_zstd(path: Path) -> bytes:
-    """Return the decompressed content of a zstd file, by polars: Python has no zstd module before 3.14."""
+    """Return the decompressed content of a zstd file, using polars: Python has no zstd module before 3.14."""
     lines = pl.scan_csv(
         path.absolute(), has_header=False, separator="\x01", quote_char=None, schema={"line": pl.String}, glob=False
     )
     try:
         joined: str = lines.select(pl.col("line").fill_null("").str.join("\n")).collect().item()
     except OSError as error:
-        raise DataError(f"{path}: the zstd file is damaged or cut short ({error})") from error
+        raise DataError(f"{path}: the zstd file is damaged or truncated ({error})") from error
     except pl.exceptions.ComputeError as error:
         raise DataError(
             f"{path}: its content is not UTF-8 text; decompress it (zstd -d) and read it again to see the line"

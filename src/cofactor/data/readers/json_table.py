@@ -1,4 +1,4 @@
-"""JSON lines files: one object per line; strings and numbers keep their types."""
+"""JSON Lines files: one object per line; strings and numbers keep their types."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SAMPLE_LINES = 1000  # the keys of the first lines are the columns
 
 @dataclass(frozen=True)
 class JsonTable:
-    """A JSON lines file; implements `tables.Table`.
+    """JSON Lines file; implements `tables.Table`.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class JsonTable:
     def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
         """Read the chosen keys of each object.
 
-        Cells are collected as Python objects, because the IDs 1 and "1" must stay different.
+        Cells are collected as Python objects, because the IDs 1 and "1" must remain distinct.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class JsonTable:
 
 
 def open_json_table(file: TextFile) -> JsonTable:
-    """Open a JSON lines file, with the keys of its first thousand lines as columns.
+    """Open a JSON Lines file, using the keys in its first thousand lines as columns.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def open_json_table(file: TextFile) -> JsonTable:
         If these lines contain no JSON object with a key.
     """
     keys: dict[str, None] = {}
-    reason = "it holds no lines"
+    reason = "it has no lines"
     with unreadable(str(file.path)):
         for line, _, record in islice(_objects(file), _SAMPLE_LINES):
             if isinstance(record, dict):
@@ -111,12 +111,12 @@ def open_json_table(file: TextFile) -> JsonTable:
             else:
                 reason = f"line {line} is {record}"
     if not keys:
-        raise DataError(f"{file.path} holds no JSON objects: {reason}")
+        raise DataError(f"{file.path} contains no JSON objects: {reason}")
     return JsonTable(file, list(keys))
 
 
 def whole_json(table: JsonTable, most: int | None) -> tuple[pl.DataFrame, Int64, Refusals]:
-    """Read all columns of a JSON lines file.
+    """Read all columns of a JSON Lines file.
 
     Columns of integers, floats, booleans, strings or lists keep their type; columns of mixed types become strings.
 
@@ -169,7 +169,7 @@ def _json_column(key: str, values: list[Any]) -> pl.Series:
 
 
 def _common_type(values: Iterable[Any]) -> pl.DataType | None:
-    """Return the polars type of these values, String if there are none, None for other and mixed types."""
+    """Return the common polars type of values: String if there are none, None for other or mixed types."""
     types = {str if isinstance(value, str) and is_unicode(value) else type(value) for value in values}
     if types <= {str}:
         return pl.String()
@@ -181,7 +181,7 @@ def _common_type(values: Iterable[Any]) -> pl.DataType | None:
 
 
 def _objects(file: TextFile) -> Iterator[tuple[int, str, dict[str, Any] | str]]:
-    """Iterate over (line, text, object), with the reason in place of the object if the line is not a JSON object."""
+    """Iterate over (line, text, object); if a line is not a JSON object, a reason takes the place of the object."""
     for row in text_rows(file.lines(), "::"):
         if row.fields is None:
             yield row.line, row.text, row.reason

@@ -46,16 +46,16 @@ def open_file(
     format: Format | None,  # noqa: A002
     by_place: Callable[[list[str]], list[Role] | None],
 ) -> TextTable | JsonTable | FrameTable:
-    """Open a file by its format.
+    """Open a file in a declared or detected format.
 
     Parameters
     ----------
     path : Path
-        The file.
+        Path of the file.
     format : {"csv", "tsv", "::", "parquet", "jsonl"} or None
         The format; None detects it from the content and the file name.
     by_place : callable
-        Function from the fields of the first row of a text file to their roles, or to None if the row is a header.
+        Function that maps the fields in the first row of a text file to their roles, or to None if the row is a header.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def open_file(
 
 
 def _is_parquet(path: Path) -> bool:
-    """Return whether a file starts as Parquet files do; raise DataError for a zip archive."""
+    """Return whether a file starts with the Parquet magic bytes; raise DataError for a zip archive."""
     with unreadable(str(path)), path.open("rb") as file:
         magic = file.read(4)
     if magic == b"PK\x03\x04":
@@ -88,13 +88,13 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _text_format(text: TextFile, format_: Format | None) -> tuple[Format, str]:
-    """Return the format of a text file and its separator (empty for JSON lines)."""
+    """Return the format of a text file and its separator (empty for JSON Lines)."""
     path = text.path.with_suffix("") if text.path.suffix.lower() in (".gz", ".zst") else text.path
     declared = format_ or _ENDINGS.get(path.suffix.lower())
     line = text.head().lstrip().partition(b"\n")[0].decode("utf-8", "replace")
     if declared == "jsonl" or (declared is None and line.startswith(("{", "["))):
         if line.startswith("["):
-            raise DataError(f"{text.path} is a JSON array; write one object per line instead (JSON lines)")
+            raise DataError(f"{text.path} is a JSON array; write one object per line instead (JSON Lines)")
         return "jsonl", ""
     if path.suffix.lower() == ".parquet" and format_ is None:
         raise DataError(f"{text.path} is not a Parquet file: it does not start with PAR1")
@@ -112,18 +112,18 @@ _RATING_NAMES = ("rat", "score", "star", "overall")  # columns with these words 
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments of `read_ratings` or `read_events`.
+    """Arguments of `read_ratings` or `read_events`.
 
     Attributes
     ----------
     kind : {"ratings", "events"}
-        What to read.
+        Kind of the table.
     names : mapping of str to str or None
-        Column names by role; None for the usual ones.
+        Column names by role; None selects columns with common names.
     format : str or None
         Format of a file; None detects it.
     query : str or None
-        Query for a database.
+        SQL query for a database.
     scale : Scale or None
         Declared rating scale.
     on_error : {"raise", "quarantine"}
@@ -153,11 +153,11 @@ class Request:
         if self.on_error not in get_args(OnError):
             raise ParameterError(f'on_error must be "raise" or "quarantine", not {self.on_error!r}')
         if self.quarantine is not None and self.on_error == "raise":
-            raise ParameterError('quarantine names a file for rejected rows: it needs on_error="quarantine"')
+            raise ParameterError('quarantine, the file for rejected rows, requires on_error="quarantine"')
 
 
 def load_interactions(source: Any, request: Request) -> Interactions:
-    """Load the valid rows of a source.
+    """Load the valid rows of a source as an interaction table.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def load_interactions(source: Any, request: Request) -> Interactions:
     Returns
     -------
     Interactions
-        The table, with a report.
+        The table, with a load report.
 
     Raises
     ------
@@ -248,7 +248,7 @@ def _opened(source: Any, path: Path | None, request: Request) -> Iterator[Table]
             yield table
         return
     if request.query is not None:
-        raise ParameterError("query applies to databases only: the source must be a URL such as sqlite:///file.db")
+        raise ParameterError("query applies only to databases: the source must be a URL such as sqlite:///file.db")
     if path is None:
         yield open_frame(source)
         return
@@ -265,7 +265,7 @@ def _refusals(rows: Rows, valid: Checked) -> list[RejectedRow]:
 
 
 def _notes_on_columns(table: Table, roles: Mapping[str, int], request: Request) -> tuple[str, ...]:
-    """Return notes on guessed columns."""
+    """Return notes on inferred columns."""
     notes = []
     guessed = [role for role in roles if request.names[role] is None]
     pairs = ", ".join(f"{role}={table.columns[roles[role]].strip()}" for role in guessed)

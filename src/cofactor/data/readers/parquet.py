@@ -1,4 +1,4 @@
-"""Parquet reader: decode files in a child process, so that a damaged file cannot end this one."""
+"""Parquet reader: decode files in a child process, so that a damaged file cannot crash this process."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def open_parquet(path: Path) -> FrameTable:
 
 
 class _Child:
-    """Client of `parquet_child`, where the protocol is described."""
+    """Client for `parquet_child`, which documents the protocol."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -73,7 +73,7 @@ class _Child:
         self.columns: list[str] = self._answer("columns")
 
     def frame(self, names: Sequence[str]) -> pl.DataFrame:
-        """Return the columns of these names; can be called once."""
+        """Return the columns with these names; can be called only once."""
         try:
             with suppress(BrokenPipeError):
                 _pipe(self._process.stdin).write(json.dumps(names).encode() + b"\n")
@@ -91,7 +91,7 @@ class _Child:
         return frame
 
     def _answer(self, name: str) -> Any:
-        """Return the value of the next message from the child, or raise DataError for its error."""
+        """Return the value in the next message from the child; raise DataError if the child reports an error."""
         line = _pipe(self._process.stdout).readline()
         try:
             answer = json.loads(line)
@@ -102,19 +102,19 @@ class _Child:
         return answer[name]
 
     def _damaged(self) -> DataError:
-        """Return the error for a child that ended early, with the last line of its standard error."""
+        """Return the error for a child that exited early, with the last line of its standard error."""
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").splitlines()
         messages = [line for line in lines if line and not line.startswith("note:")]
         reason = f" ({messages[-1][:200]})" if messages else ""
         return DataError(
-            f"{self._path} cannot be read: the process that decoded it ended{reason}; the file is damaged, or larger "
-            "than the memory"
+            f"{self._path} cannot be read: the process that decoded it exited{reason}; the file is damaged or does not "
+            "fit into memory"
         )
 
 
 class _InProcess:
-    """Decoder in this process, for frozen programs that cannot start Python again."""
+    """Decoder in this process, for frozen programs that cannot start another Python process."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -123,13 +123,13 @@ class _InProcess:
             self.columns = list(self._scan.collect_schema())
 
     def frame(self, names: Sequence[str]) -> pl.DataFrame:
-        """Return the columns of these names."""
+        """Return the columns with these names."""
         with unreadable(str(self._path)):
             return self._scan.select(names).collect()
 
 
 def _decoder(path: Path) -> _Child | _InProcess:
-    """Return a decoder of the file, in a child process if possible."""
+    """Return a decoder for the file, in a child process if possible."""
     return _InProcess(path) if getattr(sys, "frozen", False) or not sys.executable else _Child(path)
 
 
@@ -140,7 +140,7 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 
 
 def _close(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
-    """End the child process and close its files."""
+    """Kill the child process and close its files."""
     process.kill()
     process.wait()
     for file in (process.stdin, process.stdout, errors):

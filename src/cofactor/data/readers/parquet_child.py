@@ -1,13 +1,13 @@
-"""Parquet child process: decodes one file for `parquet.open_parquet`.
+"""Parquet child process: decode one file for `parquet.open_parquet`.
 
 Parquet pages have no checksums, and a damaged page can abort the process that decodes it; a child process protects the
-reading process. Protocol on the standard streams:
+reader. Protocol on the standard streams:
 
 1. The child writes a line of JSON with the columns, `{"columns": [...]}`.
 2. The reader writes a JSON list of the column names to read.
 3. The child writes `{"rows": n}` and then the table as an Arrow IPC stream.
 
-Instead of either line the child may write `{"error": reason}`.
+Instead of either line, the child can write `{"error": reason}`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main(path: str) -> None:
     Parameters
     ----------
     path : str
-        The file.
+        Path of the file.
     """
     with suppress(OSError):  # Linux: if memory runs out, kill this process and not the reader
         Path("/proc/self/oom_score_adj").write_text("1000")
@@ -39,14 +39,14 @@ def main(path: str) -> None:
 
 
 def serve(path: str, requests: BinaryIO, answers: BinaryIO) -> None:
-    """Serve one file; stop early if the reader requests nothing or decoding fails.
+    """Serve one file; stop early if the reader sends no request or decoding fails.
 
     Parameters
     ----------
     path : str
-        The file.
+        Path of the file.
     requests : binary file
-        Stream of the reader's requests.
+        Stream with the reader's requests.
     answers : binary file
         Stream for the answers.
     """
@@ -69,12 +69,12 @@ def serve(path: str, requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 def scanned(path: str) -> pl.LazyFrame:
-    """Scan a file by its exact path, without glob patterns and Hive partitions.
+    """Scan a file by its exact path, without glob patterns or Hive partitions.
 
     Parameters
     ----------
     path : str
-        The file.
+        Path of the file.
 
     Returns
     -------
@@ -95,14 +95,14 @@ def with_usual_zones(frame: pl.DataFrame) -> pl.DataFrame:
     Returns
     -------
     DataFrame
-        The frame; the moments are unchanged.
+        The frame; the times denote the same instants.
     """
     changed = {name: new for name, dtype in frame.schema.items() if (new := _with_usual_zone(dtype)) != dtype}
     return frame.cast(changed) if changed else frame  # type: ignore[arg-type]
 
 
 def _with_usual_zone(dtype: pl.DataType) -> pl.DataType:
-    """Return the type with unsupported time zones replaced by UTC, also within nested types."""
+    """Return a type with unsupported time zones replaced by UTC, including those in nested types."""
     if isinstance(dtype, pl.Datetime):
         is_supported = dtype.time_zone in (None, "UTC") or dtype.time_zone in available_timezones()
         return dtype if is_supported else pl.Datetime(dtype.time_unit, "UTC")
@@ -116,7 +116,7 @@ def _with_usual_zone(dtype: pl.DataType) -> pl.DataType:
 
 
 def _answer(answers: BinaryIO, name: str, work: Callable[[], Any]) -> Any:
-    """Send the result of `work` under a name, or an error message; return the result or None."""
+    """Send the result of `work` under a name, or an error message; return the result, or None after an error."""
     try:
         result = work()
         message = {name: result}

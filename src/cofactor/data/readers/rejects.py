@@ -21,14 +21,14 @@ _MAX_SHOWN = 80  # characters of a rejected row in a message
 
 
 def first_refusal(name: str, counts: str, first: RejectedRow, count: int) -> DataError:
-    """Return the error for a table with rejected rows: where, why, the row, how many more, and what to do.
+    """Return the error for a table with rejected rows: the first row and its reason, the number of others, and advice.
 
     Parameters
     ----------
     name : str
         Name of the source.
     counts : {"line", "row"}
-        What row numbers count.
+        Unit of the row numbers.
     first : RejectedRow
         The first rejected row.
     count : int
@@ -61,7 +61,7 @@ def quarantine_path(source: Path | None, requested: str | Path | None) -> Path:
     Parameters
     ----------
     source : Path or None
-        The source; None for frames and databases.
+        Path of the source; None for frames and databases.
     requested : str, Path or None
         Path from the caller; None means `<source>.refused.csv` in the folder of the source.
 
@@ -73,10 +73,10 @@ def quarantine_path(source: Path | None, requested: str | Path | None) -> Path:
     Raises
     ------
     ParameterError
-        If a path is required, or the path is the source itself.
+        If a path is required but not given, or if the path is the source itself.
     """
     if requested is None and source is None:
-        raise ParameterError('this source needs a file for rejected rows: quarantine="refused.csv"')
+        raise ParameterError('this source requires a file for rejected rows, such as quarantine="refused.csv"')
     if requested is None:
         assert source is not None
         return source.with_name(source.name + ".refused.csv")
@@ -87,16 +87,16 @@ def quarantine_path(source: Path | None, requested: str | Path | None) -> Path:
 
 
 def write_refused(path: Path, refusals: Sequence[RejectedRow]) -> None:
-    """Write line, reason and text of rejected rows to a CSV file.
+    """Write the line, reason and text of each rejected row to a CSV file.
 
-    The file appears under its name only when it is complete.
+    The file is written atomically.
 
     Parameters
     ----------
     path : Path
-        The file; an existing one is replaced.
+        Path of the file; an existing file is replaced.
     refusals : sequence of RejectedRow
-        The rows; none give a file with only a header.
+        The rows; if there are none, the file has only a header.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Side-table reader: read a file of items or users, and reject or set aside bad rows."""
+"""Side-table reader: read an item or user file, and reject or quarantine bad rows."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def read_side_file(
     Parameters
     ----------
     path : str or Path
-        A file in a format of `read_table`.
+        File in a format that `read_table` supports.
     ids : IdMap
-        IDs that the table describes; they decide between several candidate ID columns.
+        IDs that the table describes; used to choose between several candidate ID columns.
     what : {"item", "user"}
         What the rows describe.
     id_column : str or None, default None
         Name of the ID column; None selects it as `side_table.join` does.
     on_error : {"raise", "quarantine"}, default "raise"
         What to do with rows that cannot be read, have no ID, or repeat the ID of an earlier row: "raise" raises an
-        error, "quarantine" writes them to `<path>.refused.csv` and continues without them.
+        error; "quarantine" writes them to `<path>.refused.csv` and continues without them.
 
     Returns
     -------
     frame : DataFrame
-        The valid rows, all columns.
+        The valid rows, with all columns.
     id_column : str
         Name of the ID column.
     report : LoadReport
-        Number of rows and the rejected rows.
+        The load report, with the number of rows and the rejected rows.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def read_side_file(
 
 
 def _bad_ids(file: WholeFile, id_name: str, ids: IdMap, what: str) -> tuple[pl.Series, list[RejectedRow]]:
-    """Return a mask of the rows whose ID is invalid or repeats an earlier one, and these rows with reasons."""
+    """Return a mask of the rows whose ID is invalid or repeats an earlier one, and these rows with their reasons."""
     try:
         cells = id_cells(file.frame[id_name].alias(what))
     except DataError as problem:

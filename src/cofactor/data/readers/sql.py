@@ -25,12 +25,12 @@ _FILE_SCHEMES = ("http", "https", "ftp", "file", "s3", "gs", "az", "hdfs")
 
 @dataclass(frozen=True)
 class SqlTable:
-    """The result of a query, read once; implements `tables.Table`.
+    """Result of a query, which can be read once; implements `tables.Table`.
 
     Attributes
     ----------
     result : sqlalchemy.CursorResult
-        The result.
+        Result of the query.
     name, columns, by_place, counts, typed : see `tables.Table`
         The attributes of every table.
     """
@@ -43,7 +43,7 @@ class SqlTable:
     typed: bool = True
 
     def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
-        """Read the chosen columns in batches of ten thousand rows; can be called once.
+        """Read the chosen columns in batches of ten thousand rows; can be called only once.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ def is_url(source: object) -> bool:
     Returns
     -------
     bool
-        Whether it is a string that starts with a scheme and `://`.
+        True for a string that starts with a scheme and `://`.
 
     Examples
     --------
@@ -121,16 +121,16 @@ def open_query(url: str, query: str | None) -> Iterator[SqlTable]:
     DataError
         If there is no query, the URL is invalid, or the database cannot be reached or rejects the query.
     MissingExtraError
-        If the extra `sql` or the driver of the database is not installed.
+        If the extra `sql` or the database driver is not installed.
     """
     if url.partition("://")[0].lower() in _FILE_SCHEMES:
         raise DataError(f"{url} is not a database: download the file and pass its path")
     if query is None:
-        raise DataError('a database needs a query: query="select user_id, item_id, rating from ratings"')
+        raise DataError('a database requires a query, such as query="select user_id, item_id, rating from ratings"')
     try:
         import sqlalchemy
     except ImportError as error:
-        raise MissingExtraError('reading from a database needs: pip install "cofactor[sql]"') from error
+        raise MissingExtraError('reading from a database requires SQLAlchemy: pip install "cofactor[sql]"') from error
     address = _address(url)
     name = address.render_as_string(hide_password=True)
     with _clear_errors(name):
@@ -142,7 +142,7 @@ def open_query(url: str, query: str | None) -> Iterator[SqlTable]:
             streaming = connection.execution_options(stream_results=True, no_parameters=True)
             result = streaming.exec_driver_sql(query)
             if not result.returns_rows:
-                raise DataError(f"{name}: the query returns no rows; a select is needed")
+                raise DataError(f"{name}: the query returns no rows; use a SELECT statement")
             columns = list(result.keys())
         yield SqlTable(name, columns, result)
     finally:
@@ -172,7 +172,7 @@ def _address(url: str) -> URL:
 
 @contextmanager
 def _clear_errors(name: str) -> Iterator[None]:
-    """Turn errors of SQLAlchemy and its drivers into one line without the secrets of the connection."""
+    """Turn errors from SQLAlchemy and its drivers into one-line errors without connection secrets."""
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
     try:

@@ -1,4 +1,4 @@
-"""Table protocol: what every reader returns, namely columns by role, line numbers and rejected rows."""
+"""Table protocol: every reader returns columns by role, line numbers and rejected rows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Refusals:
     stored: list[RejectedRow] = field(default_factory=list)
 
     def add(self, line: int, reason: str, text: str) -> None:
-        """Count a rejected row, and store it if the maximum is not reached.
+        """Count a rejected row, and store it unless the maximum number is already stored.
 
         Parameters
         ----------
@@ -56,20 +56,20 @@ class Refusals:
 
 @dataclass
 class Rows:
-    """The chosen columns of the rows that could be split into fields.
+    """Chosen columns of the rows that could be split into fields.
 
     Attributes
     ----------
     columns : dict of str to Series of shape (n,)
-        Columns by role, in their original type. Text files give String, null or "" where empty, or numbers.
+        Columns by role, with their original types. For text files, strings (null or "" if empty) or numbers.
     lines : ndarray or range of length n
-        Line (or row of a frame) on which each row begins, from 1.
+        Line number at which each row begins, or row number in a frame, from 1.
     refused : Refusals
         Rows that could not be split.
     notes : tuple of str
         Remarks about the file for the load report.
     texts : callable
-        Function from line numbers to the text of the rows that begin there.
+        Function that maps line numbers to the text of the rows that begin there.
     """
 
     columns: dict[str, pl.Series]
@@ -80,11 +80,11 @@ class Rows:
 
 
 class Table(Protocol):
-    """A source with known columns whose rows can be read."""
+    """Protocol of sources with known columns whose rows can be read."""
 
     @property
     def name(self) -> str:
-        """Name of the source, as the caller gave it."""
+        """Name of the source, as given by the caller."""
 
     @property
     def columns(self) -> list[str]:
@@ -92,18 +92,18 @@ class Table(Protocol):
 
     @property
     def by_place(self) -> list[Role]:
-        """Roles of the columns if there is no header; else empty."""
+        """Roles of the columns by position if there is no header; otherwise empty."""
 
     @property
     def counts(self) -> Literal["line", "row"]:
-        """What row numbers count: "line" of a file or "row" of a table."""
+        """Unit of the row numbers: "line" for a file or "row" for a table."""
 
     @property
     def typed(self) -> bool:
-        """Whether cells have types; False for text files, where IDs that look like integers are integers."""
+        """Whether cells are typed; False for text files, where IDs that look like integers are parsed as integers."""
 
     def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
-        """Read the rows.
+        """Read the columns for the given roles.
 
         Parameters
         ----------
@@ -115,12 +115,12 @@ class Table(Protocol):
         Returns
         -------
         Rows
-            The columns of these roles.
+            The columns, line numbers and rejected rows.
         """
 
 
 class Batches:
-    """Builder of columns from rows, in batches, so that few Python objects exist at a time.
+    """Builder that converts rows to columns in batches, so that few Python objects exist at a time.
 
     Parameters
     ----------
@@ -170,14 +170,14 @@ class Batches:
             self._flush()
 
     def finish(self) -> tuple[dict[str, pl.Series], Int64]:
-        """Return the complete columns.
+        """Convert the remaining rows and return the complete columns.
 
         Returns
         -------
         columns : dict of str to Series of shape (n,)
             Columns by name; empty columns if there are no rows.
         lines : ndarray of shape (n,), int64
-            Line of each row.
+            Line number of each row.
         """
         self._flush()
         frame = pl.concat(self._frames, rechunk=True)

@@ -1,4 +1,4 @@
-"""Text tables (CSV, TSV, `user::item::value::time`): a fast pass by polars, verified, else a row-by-row pass."""
+"""Text tables (CSV, TSV, `user::item::value::time`): a verified fast pass with polars, or else a row-by-row pass."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from cofactor.errors import DataError
 __all__ = ["NOT_UTF8", "Row", "TextTable", "open_text_table", "split_quoted", "text_rows"]
 
 NOT_UTF8 = "not UTF-8 text"
-"""Start of the reason for a line that cannot be decoded."""
+"""Beginning of the reason for a line that cannot be decoded."""
 
 _MAX_QUOTED_LINES = 1000  # a quote still open after this many lines is rejected
 
 
 class Row(NamedTuple):
-    """A row of a text file.
+    """Row of a text file.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ def text_rows(lines: Iterable[bytes], separator: str) -> Iterator[Row]:
 
 
 def split_quoted(text: str, separator: str) -> list[str] | str | None:
-    """Split a row with quotes into fields.
+    """Split a row that contains quotes into fields.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def split_quoted(text: str, separator: str) -> list[str] | str | None:
 
 
 def _all_rows(numbered: Iterator[tuple[int, bytes]], separator: str) -> Iterator[Row]:
-    """Iterate over all rows, with blank lines as rejected rows."""
+    """Iterate over all rows, including blank lines as rejected rows."""
     pending: deque[tuple[int, bytes]] = deque()
     has_quotes = separator != "::"
     while True:
@@ -135,7 +135,7 @@ def _all_rows(numbered: Iterator[tuple[int, bytes]], separator: str) -> Iterator
             yield Row(number, raw.decode("utf-8", "backslashreplace"), None, reason)
             continue
         if "\0" in text:
-            yield Row(number, text, None, "it has a NUL byte")
+            yield Row(number, text, None, "it contains a NUL byte")
         elif not text.strip(" \r"):
             yield Row(number, text, None, "a blank line")
         elif not has_quotes or '"' not in text:
@@ -151,7 +151,7 @@ def _quoted_row(
     pending: deque[tuple[int, bytes]],
     numbered: Iterator[tuple[int, bytes]],
 ) -> Row:
-    """Return the row that begins here, over as many lines as its quotes span; put unused lines back into `pending`."""
+    """Return the row that begins here, including all lines that its quotes span; return unused lines to `pending`."""
     parts, read_ahead = [text], []
     result = split_quoted(text, separator)
     while result is None and len(parts) < _MAX_QUOTED_LINES:
@@ -168,11 +168,11 @@ def _quoted_row(
     if isinstance(result, list):
         return Row(number, "\n".join(parts), result)
     pending.extendleft(reversed(read_ahead))
-    return Row(number, text, None, result or "a quote that does not close")
+    return Row(number, text, None, result or "an unclosed quote")
 
 
 def _closing_quote(text: str, at: int) -> int:
-    """Return the position of the closing quote from `at` on, -1 if there is none."""
+    """Return the position of the closing quote at or after `at`, or -1 if there is none."""
     while (at := text.find('"', at)) >= 0:
         if not text.startswith('"', at + 1):
             return at
@@ -185,7 +185,7 @@ _NUMBER_TYPES: Mapping[str, pl.DataType] = {"value": pl.Float64(), "weight": pl.
 
 @dataclass(frozen=True)
 class TextTable:
-    """A text file with known columns; implements `tables.Table`.
+    """Text file with known columns; implements `tables.Table`.
 
     Attributes
     ----------
@@ -194,7 +194,7 @@ class TextTable:
     separator : str
         The field separator.
     header_lines : int
-        Number of lines of the header; 0 if there is none.
+        Number of lines in the header; 0 if there is none.
     columns, by_place, counts, typed : see `tables.Table`
         The attributes of every table.
     """
@@ -213,7 +213,7 @@ class TextTable:
         return str(self.file.path)
 
     def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
-        """Read the rows, by the fast pass if it is verified, else row by row.
+        """Read the rows with the fast pass if its result can be verified, otherwise row by row.
 
         Parameters
         ----------
@@ -241,7 +241,7 @@ class TextTable:
         Yields
         ------
         Row
-            One row; it is rejected if it has another number of fields than the header or first row.
+            One row; it is rejected if its number of fields differs from that of the header or first row.
         """
         rows = text_rows(self.file.lines(), self.separator)
         if self.header_lines:
@@ -259,7 +259,7 @@ class TextTable:
         return {row.line: row.text for row in self.rows() if row.line in requested}
 
     def _read_fast(self, roles: Mapping[str, int]) -> Rows | None:
-        """Read by polars; return None unless the counts of lines and separators prove that every line became one row.
+        """Read with polars; return None unless the counts of lines and separators prove that every line became one row.
 
         polars silently fills short rows with nulls and merges rows at stray quotes, and it detects rows that are too
         long only if every column is used; so every column is used. Numbers are parsed as such if every cell is a
@@ -274,7 +274,7 @@ class TextTable:
         return self._verified(typed, survey, roles) or self._verified(self._scan(roles, {}), survey, roles)
 
     def _scan(self, roles: Mapping[str, int], types: Mapping[str, pl.DataType]) -> pl.DataFrame | None:
-        """Parse the file by polars with these column types; return None if it fails."""
+        """Parse the file with polars and these column types; return None if parsing fails."""
         step = len(self.separator)  # polars has one-byte separators: "::" is ":" and an empty column
         fields = [str(k) for k in range(step * len(self.columns) - step + 1)]
         gaps = [name for k, name in enumerate(fields) if k % step]
@@ -302,7 +302,7 @@ class TextTable:
             return None
 
     def _verified(self, frame: pl.DataFrame | None, survey: Survey, roles: Mapping[str, int]) -> Rows | None:
-        """Return the rows of a frame if it matches the survey and no number is missing, else None."""
+        """Return the rows of a frame if it matches the survey and no number is missing, otherwise None."""
         if frame is None or not self._matches_survey(frame, survey):
             return None
         n_rows = frame.height - survey.trailing_blank
@@ -350,7 +350,7 @@ def open_text_table(file: TextFile, separator: str, by_place: Callable[[list[str
     separator : str
         The field separator.
     by_place : callable
-        Function from the fields of the first row to their roles, or to None if the row is a header.
+        Function that maps the fields in the first row to their roles, or to None if the row is a header.
 
     Returns
     -------
@@ -367,7 +367,7 @@ def open_text_table(file: TextFile, separator: str, by_place: Callable[[list[str
     if first is None:
         raise DataError(f"{file.path} is empty: it has only blank lines")
     if first.fields is None:
-        raise DataError(f"{file.path}, line 1: {first.reason}; the first line must be a header or a row")
+        raise DataError(f"{file.path}, line 1: {first.reason}; the first line must be a header or a data row")
     roles = by_place(first.fields)
     if roles is None:
         return TextTable(file, separator, first.fields, first.text.count("\n") + 1)
@@ -380,5 +380,5 @@ def _all_finite(numbers: pl.Series) -> bool:
 
 
 def _wrong_width(n: int, expected: int) -> str:
-    """Return the reason for a wrong number of fields."""
+    """Return the reason for rejecting a row with a wrong number of fields."""
     return f"{n} field{'s' if n != 1 else ''} instead of {expected}"

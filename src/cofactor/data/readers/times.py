@@ -1,4 +1,4 @@
-"""Time casting: numbers, ISO dates and calendar dates to seconds since 1970, with one unit per column."""
+"""Time casting: convert numbers and dates to seconds since the Unix epoch, with one unit per column."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ISO = (
 
 
 def time_cells(column: pl.Series) -> Cells:
-    """Cast a column of times to whole seconds since 1970.
+    """Cast a column of times to whole seconds since the Unix epoch.
 
     Parameters
     ----------
@@ -41,19 +41,19 @@ def time_cells(column: pl.Series) -> Cells:
     Returns
     -------
     Cells
-        Int64 seconds since 1970, rounded down. Cells in another unit than most cells are bad. Notes report conversions,
-        and times that are implausible: all before 1980, or some before 1900 or after 2100.
+        Int64 seconds since the Unix epoch, rounded down. Cells whose unit differs from that of most cells are bad.
+        Notes report conversions and implausible times: all before 1980, or some before 1900 or after 2100.
 
     Raises
     ------
     DataError
-        If the column has a type that cannot hold times.
+        If the column has a type that cannot contain times.
 
     Notes
     -----
-    The unit of a number (seconds, milli-, micro- or nanoseconds) follows from its size. If most numbers are dates of
-    the form YYYYMMDD, YYYYMMDDHHMM or YYYYMMDDHHMMSS, the column holds calendar dates. Dates without a time zone are
-    UTC.
+    The unit of a number (seconds, milli-, micro- or nanoseconds) is inferred from its magnitude. If most numbers have
+    the form YYYYMMDD, YYYYMMDDHHMM or YYYYMMDDHHMMSS, the column contains calendar dates. Dates without a time zone are
+    in UTC.
     """
     cells = _time_cells(column)
     assert isinstance(cells.values, pl.Series)
@@ -61,7 +61,7 @@ def time_cells(column: pl.Series) -> Cells:
 
 
 def _time_cells(column: pl.Series) -> Cells:
-    """Cast a column of times, without checking whether they are plausible."""
+    """Cast a column of times without checking whether they are plausible."""
     name, dtype = column.name, column.dtype
     if dtype == pl.Datetime or dtype == pl.Date:
         seconds = column.cast(pl.Datetime("us")).dt.epoch("s")
@@ -104,12 +104,12 @@ def _time_cells(column: pl.Series) -> Cells:
 
 
 def _seconds(numbers: pl.Series, unit: int) -> pl.Series:
-    """Convert numbers of a unit to seconds, rounded down."""
+    """Convert numbers in a given unit to seconds, rounded down."""
     return numbers // 1000**unit if unit else numbers
 
 
 def _only_unit(numbers: pl.Series) -> int | None:
-    """Return the unit of all numbers if both ends have the same one and no number is missing or negative."""
+    """Return the unit that all numbers share; None if units differ or a number is missing or negative."""
     ends = pl.Series([numbers.min(), numbers.max()], dtype=pl.Int64)
     low_unit, high_unit = _units(ends, None)
     is_uniform = low_unit == high_unit and not numbers.null_count() and ends[0] is not None and ends[0] >= 0
@@ -117,7 +117,7 @@ def _only_unit(numbers: pl.Series) -> int | None:
 
 
 def _notes(main_unit: int, fractions: bool) -> tuple[str, ...]:
-    """Return notes on conversions."""
+    """Return notes on the conversion of times."""
     notes = []
     if main_unit == _DATES:
         notes.append("times are ISO dates; those without a time zone are taken as UTC")
@@ -129,7 +129,7 @@ def _notes(main_unit: int, fractions: bool) -> tuple[str, ...]:
 
 
 def _units(numbers: pl.Series, dates: pl.Series | None) -> pl.Series:
-    """Return the unit of every row as an index into _UNITS; _MISSING where there is no time."""
+    """Return the unit of each row as an index into _UNITS; _MISSING where there is no time."""
     size = numbers.abs()
     unit = sum(((size >= bound).cast(pl.UInt8) for bound in _LARGEST), start=pl.Series([0], dtype=pl.UInt8))
     if dates is not None:
@@ -138,7 +138,7 @@ def _units(numbers: pl.Series, dates: pl.Series | None) -> pl.Series:
 
 
 def _floor(column: pl.Series) -> tuple[pl.Series, bool]:
-    """Return Int64 rounded down, null where it does not fit, and whether anything was rounded."""
+    """Round numbers down to Int64, null where they do not fit; also return whether anything was rounded."""
     if column.dtype.is_integer() or column.dtype == pl.Null:
         return column.cast(pl.Int64, strict=False), False
     floats = column.cast(pl.Float64)
@@ -148,7 +148,7 @@ def _floor(column: pl.Series) -> tuple[pl.Series, bool]:
 
 
 def _parsed_numbers(column: pl.Series) -> tuple[pl.Series, bool]:
-    """Parse strings as numbers, null for others; return them rounded down, and whether anything was rounded."""
+    """Parse strings as numbers, rounded down, null for others; also return whether anything was rounded."""
     integers = column.cast(pl.Int64, strict=False)
     if not integers.null_count():
         return integers, False
@@ -159,7 +159,7 @@ def _parsed_numbers(column: pl.Series) -> tuple[pl.Series, bool]:
 
 
 def _calendar(numbers: pl.Series) -> pl.Series | None:
-    """Return the seconds of numbers such as 20230210 or 20230210154133, else null; None unless most are such dates."""
+    """Convert numbers such as 20230210 or 20230210154133 to seconds, else null; None unless most are such dates."""
     lowest, highest = numbers.min(), numbers.max()
     if not isinstance(lowest, int) or not isinstance(highest, int):
         return None
@@ -176,14 +176,14 @@ def _calendar(numbers: pl.Series) -> pl.Series | None:
 
 
 def _implausible(seconds: pl.Series, notes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a note if the range of the times is implausible; none for no times."""
+    """Return a note if the range of the times is implausible; no note if there are no times."""
     first, last = seconds.min(), seconds.max()
     if not isinstance(first, int) or not isinstance(last, int):
         return ()
     if first >= _YEAR_1900 and _YEAR_1980 <= last < _YEAR_2100:
         return ()
     low, high = (np.datetime64(time, "s").astype("datetime64[D]") for time in (first, last))
-    detail = "" if any(note.startswith("times are") for note in notes) else ", taken as seconds since 1970"
+    detail = "" if any(note.startswith("times are") for note in notes) else ", read as seconds since the Unix epoch"
     if first >= 1900 and last <= 2100:
         detail += "; they look like years"
     elif first >= 20_000 and last <= 80_000:
@@ -196,7 +196,7 @@ def _implausible(seconds: pl.Series, notes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _parsed_dates(column: pl.Series) -> pl.Series:
-    """Parse ISO dates and times (with blank or T between them, fractions and zones) to seconds, else null."""
+    """Parse ISO dates and times (separated by a blank or T, with fractions and zones) as seconds, else null."""
     text = column.str.strip_chars(" \t").str.replace(_BASIC, "${1}-${2}-${3} ${4}:${5}")
     parts = text.str.extract_groups(_ISO).struct.unnest()
     padded_parts = [pl.col(part).fill_null("0").str.zfill(2) for part in ("month", "day", "h", "m", "s")]

@@ -1,4 +1,4 @@
-"""Row validation: cast every column strictly, and drop bad rows with a reason for each."""
+"""Row validation: cast every column strictly, drop bad rows, and record a reason for each."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from cofactor.kernels.parallel import results_of
 __all__ = ["Checked", "Ids", "checked"]
 
 Ids: TypeAlias = Literal["auto", "text"]
-"""How to read IDs: as integers if the source has integers (or text that is all decimals), or always as text."""
+"""How to read IDs: as integers if the source has integers (or text that is all decimals), or always as strings."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """The valid rows of a table.
+    """Valid rows of a table.
 
     Attributes
     ----------
     columns : dict of str to Series or CodedIds
-        Columns by role: IDs (Int64, String or coded), value and weight (Float32), time (Int64).
+        Columns by role: IDs (Int64, String or dictionary-encoded), value and weight (Float32), time (Int64).
     refused : int
         Number of bad rows.
     reasons : dict of int to str
-        Reason by line number, for the stored bad rows.
+        Reasons by line number, for the stored bad rows.
     notes : tuple of str
         Remarks about the columns for the load report.
     """
@@ -48,20 +48,20 @@ class Checked:
 def checked(rows: Rows, *, kind: Kind, scale: Scale | None, ids: Ids, typed: bool, most: int | None) -> Checked:
     """Cast the columns of a table and drop bad rows.
 
-    Columns are removed from `rows` one by one, so that the memory of their text is freed.
+    Columns are removed from `rows` one by one to free their memory.
 
     Parameters
     ----------
     rows : Rows
         The rows; the columns are consumed.
     kind : {"ratings", "events"}
-        Kind of the table; events must be above 0, weights of ratings must not be negative.
+        Kind of the table: events must be above 0, and weights of ratings must not be negative.
     scale : Scale or None
         Scale that ratings must be on.
     ids : {"auto", "text"}
         Whether integer IDs become strings.
     typed : bool
-        False if IDs are text that may hold integers.
+        False if IDs are text that can represent integers.
     most : int or None
         Maximum number of reasons to store per column; None for all.
 
@@ -73,7 +73,7 @@ def checked(rows: Rows, *, kind: Kind, scale: Scale | None, ids: Ids, typed: boo
     Raises
     ------
     DataError
-        If a column has a type that cannot hold its role.
+        If a column has a type that does not suit its role.
     """
     n = len(rows.lines)
     roles = [role for role in ROLES if role in rows.columns]
@@ -101,7 +101,7 @@ def checked(rows: Rows, *, kind: Kind, scale: Scale | None, ids: Ids, typed: boo
 
 
 def _canonical(ids: pl.Series | CodedIds) -> tuple[pl.Series | CodedIds, bool]:
-    """Convert the IDs of a text file to integers if all of them are; also return whether some are written as floats."""
+    """Convert the IDs in a text file to integers if all are integers; also return whether some look like floats."""
     assert isinstance(ids, CodedIds)
     distinct = canonical_ids(ids.distinct, parse=True)
     if distinct.dtype == pl.Int64 and bool(ids.distinct.str.contains(".", literal=True).any()):
@@ -110,7 +110,7 @@ def _canonical(ids: pl.Series | CodedIds) -> tuple[pl.Series | CodedIds, bool]:
 
 
 def _cast(rows: Rows, role: str, kind: Kind, scale: Scale | None, ids: Ids) -> Cells:
-    """Cast the column of one role."""
+    """Cast the column for one role."""
     column = rows.columns.pop(role)
     if role == "time":
         return time_cells(column)
