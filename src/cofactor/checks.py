@@ -662,8 +662,8 @@ def number_array(
         or (numbers.size and not _within(numbers.min(), low, None))
     ):
         axes = ", ".join("any" if size is None else str(size) for size in shape)
-        kind = f"finite numbers{_range(low, None)} with shape ({axes})"
-        raise ParameterError(f"{name} must be an array of {kind}, not {describe(values)}")
+        description = f"finite numbers{_range(low, None)} with shape ({axes})"
+        raise ParameterError(f"{name} must be an array of {description}, not {describe(values)}")
     return numbers.astype(np.float64, copy=False)
 
 

@@ -129,7 +129,7 @@ class Interactions:
         for name, rows, ids in (("u", self.u, self.users), ("i", self.i, self.items)):
             if n and (rows.min() < 0 or rows.max() >= len(ids)):
                 raise DataError(
-                    f"{name} must contain row numbers from 0 to {len(ids) - 1}, one for each id of the table"
+                    f"{name} must contain row numbers from 0 to {len(ids) - 1}, one per id of the table"
                 )
         if not pairs_ascend(self.u, self.i):
             raise DataError("rows must be distinct (u, i) pairs in ascending order; use Interactions.from_columns")

@@ -135,7 +135,7 @@ def fetch(
     Notes
     -----
     The source is the folder `COFACTOR_DATA` if it contains the data set, otherwise the publisher, then the mirror. The
-    data is verified against the published MD5, the published counts and the recorded SHA-256 before it appears in the cache.
+    data is verified against the published MD5, the published counts and the recorded SHA-256 before it is cached.
 
     Examples
     --------

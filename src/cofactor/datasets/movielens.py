@@ -190,7 +190,7 @@ def _lines(path: Path, separator: str) -> list[list[str]]:
 
 
 def _items(rows: list[tuple[str, str, str]]) -> pl.DataFrame:
-    """Build the canonical item table from (item, title, genres) rows, with the last year in parentheses in the title."""
+    """Build the canonical item table from (item, title, genres) rows; the year comes from the end of the title."""
     text = pl.DataFrame(rows, schema={"item": pl.String, "title": pl.String, "genres": pl.String}, orient="row")
     return text.select(
         pl.col("item").cast(pl.Int64),
