@@ -355,7 +355,7 @@ def test_wrong_content_is_refused(
 
 def test_a_moving_data_set_may_have_other_counts(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
     maker.files["tiny.zip"] = with_file("u.data", U_DATA + "3\t10\t4\t104\n")
-    assert len(load_movielens(replace(tiny, moving=True), folder=tmp_path)) == 5
+    assert len(load_movielens(replace(tiny, is_updated=True), folder=tmp_path)) == 5
 
 
 def test_a_known_sha256_must_match(tiny: Dataset, tmp_path: Path) -> None:
@@ -533,7 +533,7 @@ def test_a_maker_that_serves_something_else_gives_way_to_the_mirror(
     seen: list[Progress] = []
     home = fetch(replace(mirrored, url=f"{maker.url}/tiny.zip"), folder=tmp_path / "cache", on_progress=seen.append)
     assert (home / "ratings.tsv").read_text() == U_DATA
-    assert any("pip download tinymirror==1.0" in step.what for step in seen)
+    assert any("pip download tinymirror==1.0" in step.step for step in seen)
 
 
 def test_when_both_fail_both_reasons_are_told(mirrored: Dataset, tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofactor.data.id_columns import CodedIds, id_column, id_fault, integer_id
+from cofactor.data.id_columns import CodedIds, id_column, integer_id, invalid_id_reason
 from cofactor.data.ids import IdMap
 from cofactor.errors import DataError, ParameterError, UnknownIdError
 
 INTEGERS = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=100)
-LEGAL = st.text(max_size=6).filter(lambda text: id_fault(text) is None)
+LEGAL = st.text(max_size=6).filter(lambda text: invalid_id_reason(text) is None)
 STRINGS = st.lists(LEGAL, max_size=100)
 
 
@@ -186,10 +186,10 @@ def test_a_map_with_rows_is_the_map_and_its_rows(ids: list[Any]) -> None:
 def test_coded_ids_are_the_texts_they_were_made_of(texts: list[str | None], data: st.DataObject) -> None:
     ids = CodedIds.of(pl.Series("user", texts, dtype=pl.String))
     assert len(ids) == len(texts)
-    assert ids.each(ids.distinct).to_list() == texts
+    assert ids.gather(ids.distinct).to_list() == texts
     assert sorted(ids.distinct) == sorted({text for text in texts if text is not None})
     keep = data.draw(st.lists(st.booleans(), min_size=len(texts), max_size=len(texts)))
     kept = ids.filter(pl.Series(keep, dtype=pl.Boolean))
     wanted = [text for text, stays in zip(texts, keep, strict=True) if stays]
-    assert kept.each(kept.distinct).to_list() == wanted
+    assert kept.gather(kept.distinct).to_list() == wanted
     assert sorted(kept.distinct) == sorted({text for text in wanted if text is not None})

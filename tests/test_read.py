@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cofactor.data.id_columns import integer_id
 from cofactor.data.interactions import Interactions
-from cofactor.data.readers.columns import bare_name, choose_columns, roles_by_place, usual_role
+from cofactor.data.readers.columns import bare_name, choose_columns, role_by_name, roles_by_position
 from cofactor.data.readers.read import read_events, read_ratings, read_table
 from cofactor.errors import DataError
 
@@ -124,7 +124,7 @@ def test_a_file_without_header_has_user_item_value_time(tmp_path: Path) -> None:
     ],
 )
 def test_places_of_events_without_header(line: str, columns: tuple[str, ...] | None) -> None:
-    found = roles_by_place(line.split(","), events=True)
+    found = roles_by_position(line.split(","), events=True)
     assert (found if found is None else tuple(found)) == columns
 
 
@@ -163,7 +163,7 @@ def test_of_equal_pairs_the_last_rating_by_time_else_in_the_file_counts(tmp_path
     ],
 )  # fmt: skip
 def test_usual_names(name: str, role: str | None) -> None:
-    assert usual_role(name) == role
+    assert role_by_name(name) == role
 
 
 def test_columns_can_always_be_named(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ FAST = {"factors": 4, "iterations": 60, "burn_in": 20}
 
 def holders(table: pl.DataFrame, *columns: str) -> dict[str, list[int]]:
     found = indicators(table, columns, "item")
-    return {name: found.holders.row(place).columns.tolist() for place, name in enumerate(found.names)}
+    return {name: found.rows_by_indicator.row(place).columns.tolist() for place, name in enumerate(found.names)}
 
 
 def test_every_type_of_column_becomes_indicators() -> None:
@@ -62,10 +62,10 @@ def test_every_type_of_column_becomes_indicators() -> None:
 def test_a_number_falls_into_one_bin_and_a_missing_one_into_none(numbers: list[Any]) -> None:
     column = pl.Series("x", [None if x is None else float(x) for x in numbers], dtype=pl.Float64)
     found = indicators(pl.DataFrame({"item": range(len(column)), "x": column}), ["x"], "item")
-    rows = found.holders.columns.tolist()
+    rows = found.rows_by_indicator.columns.tolist()
     assert sorted(rows) == [row for row, x in enumerate(column) if x is not None]
     assert len(found) <= 12
-    assert (found.holders.counts > 0).all()
+    assert (found.rows_by_indicator.counts > 0).all()
 
 
 def test_a_column_that_cannot_be_learnt_from_is_an_error() -> None:

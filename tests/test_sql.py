@@ -88,7 +88,7 @@ def test_bad_rows_are_named_by_their_place_in_the_result(sqlite_url: str, tmp_pa
         read_ratings(sqlite_url, query=query, on_error="quarantine")
     kept = read_ratings(sqlite_url, query=query, on_error="quarantine", quarantine=tmp_path / "q.csv")
     assert kept.report is not None
-    assert [(r.line, r.reason) for r in kept.report.refusals] == [
+    assert [(r.line, r.reason) for r in kept.report.rejected_rows] == [
         (3, "the value is missing"),
         (4, "the user is a string while most are integers"),
     ]

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 
-LARGEST_CONFIDENCE = np.float32(1e12)
+MAX_CONFIDENCE = np.float32(1e12)
 """Maximum magnitude of a confidence: larger ones change no score, and float64 could no longer solve the equations."""
 
 Float32: TypeAlias = NDArray[np.float32]
@@ -181,9 +181,9 @@ def signed_confidence(values: Float32, weights: Float32 | None) -> Float32:
     else:
         with np.errstate(over="ignore"):
             confidence = values * weights
-    if np.abs(confidence).max(initial=0) <= LARGEST_CONFIDENCE:
+    if np.abs(confidence).max(initial=0) <= MAX_CONFIDENCE:
         return confidence
-    return np.clip(confidence, -LARGEST_CONFIDENCE, LARGEST_CONFIDENCE)
+    return np.clip(confidence, -MAX_CONFIDENCE, MAX_CONFIDENCE)
 
 
 def random_stream(seed: Seed, *path: str | int) -> np.random.Generator:
@@ -217,8 +217,8 @@ def random_stream(seed: Seed, *path: str | int) -> np.random.Generator:
     Traceback (most recent call last):
     cofactor.errors.ParameterError: seed must be a whole number from 0 to 4294967295, not -1
     """
-    words = [zlib.crc32(part.encode()) if isinstance(part, str) else int(part) for part in path]
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([checks.seed(seed), *words])))
+    entropy = [zlib.crc32(part.encode()) if isinstance(part, str) else int(part) for part in path]
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([checks.seed(seed), *entropy])))
 
 
 class ItemOrder:

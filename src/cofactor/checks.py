@@ -48,7 +48,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-MOST_VALUES = 2**31 - 1
+MAX_VALUES = 2**31 - 1
 """Maximum number of values in an argument: row numbers are int32."""
 
 MAX_LIST_LENGTH = 2**20
@@ -57,7 +57,7 @@ MAX_LIST_LENGTH = 2**20
 MAX_SEED = 2**32 - 1
 """Largest seed that NumPy's legacy generator accepts."""
 
-MAX_SHOWN = 120
+MAX_REPR_LENGTH = 120
 """Maximum number of characters of a value shown in a message."""
 
 
@@ -89,7 +89,7 @@ def describe(value: object) -> str:
         text = repr(value)
     except Exception:  # noqa: BLE001 - a repr may raise anything; that of an int of 5,000 digits does
         return f"a {cls.__name__}"
-    if len(text) <= MAX_SHOWN and "\n" not in text:
+    if len(text) <= MAX_REPR_LENGTH and "\n" not in text:
         return text
     return f"a {cls.__name__}" + (f" of {len(value):,}" if isinstance(value, list | tuple | dict | set | str) else "")
 
@@ -130,7 +130,7 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
     is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
     if not is_whole or not _within(value, lowest, highest):
         too_large = is_whole and high is not None and value > high
-        limits = _range(low, high if too_large or high != MOST_VALUES else None)
+        limits = _range(low, high if too_large or high != MAX_VALUES else None)
         if is_whole and _within(value, low, high):
             limits += " and fit into 64 bits"
         raise ParameterError(f"{name} must be a whole number{limits}, not {describe(value)}")
@@ -735,7 +735,7 @@ def as_array(values: Any) -> NDArray[Any]:
     if isinstance(values, str | bytes | bytearray | set | dict):
         return np.zeros(1, object)
     try:
-        if len(values) > MOST_VALUES:
+        if len(values) > MAX_VALUES:
             return np.zeros(1, object)
     except (TypeError, OverflowError, AttributeError):
         if isinstance(values, range):
@@ -768,8 +768,8 @@ def require_bounded(name: str, values: Any) -> None:
     Traceback (most recent call last):
     cofactor.errors.ParameterError: ids must contain at most 2,147,483,647 values, not range(0, 1099511627776)
     """
-    if isinstance(values, range) and (values.stop - values.start) // values.step > MOST_VALUES:
-        raise ParameterError(f"{name} must contain at most {MOST_VALUES:,} values, not {describe(values)}")
+    if isinstance(values, range) and (values.stop - values.start) // values.step > MAX_VALUES:
+        raise ParameterError(f"{name} must contain at most {MAX_VALUES:,} values, not {describe(values)}")
 
 
 def float32_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDArray[np.float32]:
@@ -932,7 +932,7 @@ def _range(low: float | None, high: float | None) -> str:
     return f" >= {low:.12g}" if high is None else f" from {low:.12g} to {high:.12g}"
 
 
-def plain(name: str, value: Any, wanted: Any) -> Any:
+def plain(name: str, value: Any, expected_type: Any) -> Any:
     """Convert a JSON value to the declared type of a dataclass field.
 
     Parameters
@@ -941,7 +941,7 @@ def plain(name: str, value: Any, wanted: Any) -> Any:
         Name of the field, for error messages.
     value : object
         None, a bool, a number, a string, or a list or dict of these.
-    wanted : type
+    expected_type : type
         bool, int, float, str, None, a tuple, Literal or union of these, or a dataclass with fields of these types,
         which is created from a dict. A float must be finite; a dataclass checks its own ranges.
 
@@ -963,7 +963,7 @@ def plain(name: str, value: Any, wanted: Any) -> Any:
     Traceback (most recent call last):
     cofactor.errors.DataError: mean must be float, not 'three'
     """
-    origin, parts = get_origin(wanted), get_args(wanted)
+    origin, parts = get_origin(expected_type), get_args(expected_type)
     if origin in (Union, UnionType):
         for part in parts:
             try:
@@ -978,16 +978,16 @@ def plain(name: str, value: Any, wanted: Any) -> Any:
             types = parts[:1] * len(value) if parts[-1:] == (Ellipsis,) else parts
             if len(types) == len(value):
                 return tuple(plain(f"{name}[{k}]", *pair) for k, pair in enumerate(zip(value, types, strict=True)))
-    elif is_dataclass(wanted) and isinstance(wanted, type):
+    elif is_dataclass(expected_type) and isinstance(expected_type, type):
         if isinstance(value, Mapping):
-            return _dataclass(name, value, wanted)
-    elif wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return _dataclass(name, value, expected_type)
+    elif expected_type is float and isinstance(value, int | float) and not isinstance(value, bool):
         return _finite(name, value)
-    elif wanted in (None, NoneType) and value is None:
+    elif expected_type in (None, NoneType) and value is None:
         return None
-    elif wanted in (bool, int, str) and type(value) is wanted:
+    elif expected_type in (bool, int, str) and type(value) is expected_type:
         return value
-    raise DataError(f"{name} must be {getattr(wanted, '__name__', wanted)}, not {describe(value)}")
+    raise DataError(f"{name} must be {getattr(expected_type, '__name__', expected_type)}, not {describe(value)}")
 
 
 def _finite(name: str, value: float) -> float:
@@ -998,12 +998,12 @@ def _finite(name: str, value: float) -> float:
         raise DataError(str(problem)) from problem
 
 
-def _dataclass(name: str, values: Mapping[str, Any], wanted: type[Any]) -> Any:
+def _dataclass(name: str, values: Mapping[str, Any], expected_type: type[Any]) -> Any:
     """Create a dataclass from its field values, each converted to its declared type."""
-    hints = get_type_hints(wanted)
-    names = [field.name for field in fields(wanted) if field.init]
+    hints = get_type_hints(expected_type)
+    names = [field.name for field in fields(expected_type) if field.init]
     if unknown := [key for key in values if key not in names]:
         raise DataError(f"{name} has no field {describe(unknown[0])}")
     if missing := [key for key in names if key not in values]:
         raise DataError(f"{name} is missing the field {missing[0]!r}")
-    return wanted(**{key: plain(f"{name}.{key}", values[key], hints[key]) for key in names})
+    return expected_type(**{key: plain(f"{name}.{key}", values[key], hints[key]) for key in names})

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Client", "ServiceError"]
 
 RETRY_STATUSES = (408, 429, 502, 503, 504)
-FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
+INITIAL_WAIT, MAX_WAIT = 0.2, 10.0
 """Bounds of the wait between two attempts, in seconds."""
-LINES = 1_000
+EVENTS_PER_REQUEST = 1_000
 """Maximum number of events per request of `send`."""
 MAX_VALUES = 1_000_000
 """Maximum length of a list argument."""
@@ -41,14 +41,14 @@ class ServiceError(CofactorError):
         Error message.
     status : int
         HTTP status code; 0 if there was no response.
-    request : str, default ""
+    request_id : str, default ""
         ID of the request, for finding it in the service log.
 
     Attributes
     ----------
     status : int
         HTTP status code; 0 if there was no response.
-    request : str
+    request_id : str
         ID of the request.
 
     Examples
@@ -57,13 +57,13 @@ class ServiceError(CofactorError):
     404
     """
 
-    def __init__(self, message: str, status: int, request: str = ""):
+    def __init__(self, message: str, status: int, request_id: str = ""):
         self.status = status
-        self.request = request
+        self.request_id = request_id
         super().__init__(message)
 
     def __reduce__(self) -> tuple[type[ServiceError], tuple[str, int, str]]:
-        return type(self), (str(self), self.status, self.request)
+        return type(self), (str(self), self.status, self.request_id)
 
 
 class Client:
@@ -219,9 +219,9 @@ class Client:
         """
         if not isinstance(history, Mapping):
             raise ParameterError(f"history must be a dict that maps items to ratings, not {checks.describe(history)}")
-        rated = [{"item": item, "value": value} for item, value in history.items()]
+        rated_items = [{"item": item, "value": value} for item, value in history.items()]
         query = _query(n, exclude, where, rank_by, diversity, explore)
-        return _recommendation(self._json("POST", "/v1/recommendations", {"history": rated, **query}))
+        return _recommendation(self._json("POST", "/v1/recommendations", {"history": rated_items, **query}))
 
     @validated
     def predict(self, user: str | int, item: str | int) -> float:
@@ -363,12 +363,12 @@ class Client:
         list of dict
             The result for each event, in the same order; [] if there are no events.
         """
-        keyed = [{**event, "key": event.get("key") or uuid.uuid4().hex} for event in _records("events", events)]
+        keyed_events = [{**event, "key": event.get("key") or uuid.uuid4().hex} for event in _records("events", events)]
         results: list[dict[str, Any]] = []
-        for start in range(0, len(keyed), LINES):
-            body = b"\n".join(_as_json("events", event) for event in keyed[start : start + LINES])
+        for start in range(0, len(keyed_events), EVENTS_PER_REQUEST):
+            body = b"\n".join(_as_json("events", event) for event in keyed_events[start : start + EVENTS_PER_REQUEST])
             options = {"content": body, "headers": {"Content-Type": "application/x-ndjson"}}
-            answer = _read(self._send("POST", "/v1/events/bulk", options))
+            answer = _json_object(self._send("POST", "/v1/events/bulk", options))
             results += [{**line, "line": start + line["line"]} for line in answer["results"]]
         return results
 
@@ -474,13 +474,13 @@ class Client:
             parts = (f"{json.dumps(name)}: ".encode() + _as_json(name, value) for name, value in body.items())
             options["content"] = b"{" + b", ".join(parts) + b"}"
             options["headers"] = {"Content-Type": "application/json"}
-        return _read(self._send(method, path, options))
+        return _json_object(self._send(method, path, options))
 
     def _send(self, method: str, path: str, options: Mapping[str, Any]) -> httpx.Response:
         """Send a request, with retries, and return the successful response."""
         import httpx
 
-        wait, retries_left = FIRST_WAIT, self._retries
+        wait, retries_left = INITIAL_WAIT, self._retries
         while True:
             retry_after = 0.0
             try:
@@ -503,7 +503,7 @@ class Client:
             if retries_left == 0:
                 raise error
             time.sleep(max(retry_after, wait * random.uniform(0.5, 1.0)))
-            wait, retries_left = min(2 * wait, LONGEST_WAIT), retries_left - 1
+            wait, retries_left = min(2 * wait, MAX_WAIT), retries_left - 1
 
     def close(self) -> None:
         """Close the HTTP connections."""
@@ -533,30 +533,32 @@ def _query(
 
 def _ids(name: str, ids: Iterable[str | int]) -> list[str | int]:
     """Return the IDs as a list; raise ParameterError for a single ID or any other type."""
-    listed = _listed(name, ids) if isinstance(ids, Iterable) and not isinstance(ids, str | bytes | Mapping) else [None]
-    if any(isinstance(id_, bool) or not isinstance(id_, str | int) for id_ in listed):
+    elements = (
+        _as_list(name, ids) if isinstance(ids, Iterable) and not isinstance(ids, str | bytes | Mapping) else [None]
+    )
+    if any(isinstance(id_, bool) or not isinstance(id_, str | int) for id_ in elements):
         raise ParameterError(f"{name} must be a list of ids (strings or integers), not {checks.describe(ids)}")
-    return listed  # type: ignore[return-value]
+    return elements  # type: ignore[return-value]
 
 
-def _listed(name: str, values: Iterable[Any]) -> list[Any]:
+def _as_list(name: str, values: Iterable[Any]) -> list[Any]:
     """Return the values as a list; raise ParameterError if there are too many for one request."""
     try:
-        listed = list(islice(values, MAX_VALUES + 1))
+        elements = list(islice(values, MAX_VALUES + 1))
     except TypeError:  # a zero-dimensional array
-        listed = [None]
-    if len(listed) > MAX_VALUES:
+        elements = [None]
+    if len(elements) > MAX_VALUES:
         raise ParameterError(f"{name} must contain at most {MAX_VALUES:,} values in one request")
-    return listed
+    return elements
 
 
 def _records(name: str, records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the records as a list of dicts; raise ParameterError for a single dict or any other type."""
     is_list = isinstance(records, Iterable) and not isinstance(records, str | bytes | Mapping)
-    listed = _listed(name, records) if is_list else [0]
-    if not all(isinstance(record, Mapping) for record in listed):
+    elements = _as_list(name, records) if is_list else [0]
+    if not all(isinstance(record, Mapping) for record in elements):
         raise ParameterError(f"{name} must be a list of dicts, not {checks.describe(records)}")
-    return [dict(record) for record in listed]  # type: ignore[arg-type]
+    return [dict(record) for record in elements]  # type: ignore[arg-type]
 
 
 def _as_json(name: str, value: Any) -> bytes:
@@ -567,7 +569,7 @@ def _as_json(name: str, value: Any) -> bytes:
         raise ParameterError(f"{name} cannot be sent as JSON: {checks.describe(value)}: {error}") from error
 
 
-def _read(response: httpx.Response) -> dict[str, Any]:
+def _json_object(response: httpx.Response) -> dict[str, Any]:
     """Return the JSON object in a response; raise ServiceError if the body is anything else."""
     try:
         body = response.json()
@@ -595,5 +597,5 @@ def _service_error(response: httpx.Response) -> ServiceError:
 
 
 def _seconds(text: str) -> float:
-    """Return the seconds in a Retry-After header, at most LONGEST_WAIT; 0 for a date or a missing header."""
-    return min(float(text), LONGEST_WAIT) if text.isdigit() else 0.0
+    """Return the seconds in a Retry-After header, at most MAX_WAIT; 0 for a date or a missing header."""
+    return min(float(text), MAX_WAIT) if text.isdigit() else 0.0

@@ -103,7 +103,7 @@ class ForkError(CofactorError, RuntimeError):
     --------
     >>> from unittest.mock import patch
     >>> import cofactor
-    >>> with patch("cofactor.fork._lost", True):
+    >>> with patch("cofactor.fork._threads_lost", True):
     ...     cofactor.read_ratings("ratings.csv")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     cofactor.errors.ForkError: this process was forked from one that had used polars, whose threads do not survive ...

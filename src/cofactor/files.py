@@ -29,16 +29,16 @@ def cache_directory() -> Path:
     ...     print(cache_directory())
     elsewhere
     """
-    if chosen := os.environ.get("COFACTOR_CACHE"):
-        return Path(chosen)
+    if configured := os.environ.get("COFACTOR_CACHE"):
+        return Path(configured)
     from platformdirs import user_cache_path
 
-    nowhere = Path(os.devnull, "cofactor")  # for a user without a home: it cannot be created
+    unusable_path = Path(os.devnull, "cofactor")  # for a user without a home: it cannot be created
     try:
         path = user_cache_path("cofactor", appauthor=False)
     except RuntimeError:
-        return nowhere
-    return nowhere if path.parts[0] == "~" else path
+        return unusable_path
+    return unusable_path if path.parts[0] == "~" else path
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
@@ -79,12 +79,12 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
         if previous is not None:  # private until it has the mode of the old file
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         write(temporary)
-        with temporary.open("r+b") as written:
-            os.fsync(written.fileno())
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
             if previous is not None:
                 with suppress(OSError):
-                    os.fchown(written.fileno(), previous.st_uid, previous.st_gid)
-                os.fchmod(written.fileno(), stat.S_IMODE(previous.st_mode))
+                    os.fchown(file.fileno(), previous.st_uid, previous.st_gid)
+                os.fchmod(file.fileno(), stat.S_IMODE(previous.st_mode))
         temporary.replace(target)
     except OSError as problem:  # the error names the temporary file or no file; name the target
         raise OSError(problem.errno, problem.strerror or str(problem), str(target)) from problem

@@ -15,8 +15,8 @@ from cofactor.errors import ForkError
 __all__ = ["require_threads", "threads_lost"]
 
 _TASKS = Path("/proc/self/task")
-_running = False  # whether polars' threads were running just before the fork
-_lost = False  # whether this process is a child that lacks them
+_threads_were_running = False  # whether polars' threads were running just before the fork
+_threads_lost = False  # whether this process is a child that lacks them
 
 
 def threads_lost() -> bool:
@@ -32,7 +32,7 @@ def threads_lost() -> bool:
     >>> threads_lost()
     False
     """
-    return _lost
+    return _threads_lost
 
 
 def require_threads() -> None:
@@ -43,7 +43,7 @@ def require_threads() -> None:
     ForkError
         In a process that was forked from one that had started polars' threads.
     """
-    if _lost:
+    if _threads_lost:
         raise ForkError(
             "this process was forked from one that had used polars, whose threads do not survive a fork: start such "
             'processes with multiprocessing.get_context("spawn"), or fork before reading or loading data'
@@ -51,13 +51,13 @@ def require_threads() -> None:
 
 
 def _before_fork() -> None:
-    global _running  # noqa: PLW0603 - shared by the fork hooks
-    _running = "polars" in sys.modules and _has_threads()
+    global _threads_were_running  # noqa: PLW0603 - shared by the fork hooks
+    _threads_were_running = "polars" in sys.modules and _has_threads()
 
 
 def _in_child() -> None:
-    global _lost  # noqa: PLW0603
-    _lost = _lost or _running
+    global _threads_lost  # noqa: PLW0603
+    _threads_lost = _threads_lost or _threads_were_running
 
 
 def _has_threads() -> bool:

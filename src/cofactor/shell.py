@@ -6,10 +6,10 @@ import os
 import shlex
 import sys
 
-__all__ = ["as_path", "command", "quoted"]
+__all__ = ["as_path", "command", "quote"]
 
 
-def command(*words: object) -> str:
+def command(*arguments: object) -> str:
     """Return a `cofactor` command line with shell-quoted arguments.
 
     Parameters
@@ -27,15 +27,15 @@ def command(*words: object) -> str:
     >>> command("recommend", "my films.cofactor", "--user", "$(id)")
     "cofactor recommend 'my films.cofactor' --user '$(id)'"
     """
-    return " ".join(["cofactor", *map(quoted, words)])
+    return " ".join(["cofactor", *map(quote, arguments)])
 
 
-def quoted(word: object) -> str:
+def quote(argument: object) -> str:
     """Quote an argument for a POSIX shell.
 
     Parameters
     ----------
-    word : object
+    argument : object
         The argument.
 
     Returns
@@ -45,16 +45,18 @@ def quoted(word: object) -> str:
 
     Examples
     --------
-    >>> quoted("ana"), quoted("a b")
+    >>> quote("ana"), quote("a b")
     ('ana', "'a b'")
-    >>> print(quoted("a\\nb"))
+    >>> print(quote("a\\nb"))
     "$(printf 'a\\012b')"
     """
-    text = str(word)
+    text = str(argument)
     if _is_printable(text) or text.endswith("\n"):  # "$(...)" would drop line breaks at the end
         return shlex.quote(text)
-    coded = "".join(chr(byte) if chr(byte).isalnum() and byte < 128 else f"\\{byte:03o}" for byte in os.fsencode(text))
-    return f"\"$(printf '{coded}')\""
+    escaped = "".join(
+        chr(byte) if chr(byte).isalnum() and byte < 128 else f"\\{byte:03o}" for byte in os.fsencode(text)
+    )
+    return f"\"$(printf '{escaped}')\""
 
 
 def as_path(path: object) -> str:

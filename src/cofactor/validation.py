@@ -85,25 +85,25 @@ def validated(function: Callable[P, R]) -> Callable[P, R]:
     Traceback (most recent call last):
     cofactor.errors.ParameterError: n must be a whole number, not 1.5
     """
-    plan: dict[str, Check] = {}
+    checks_by_name: dict[str, Check] = {}
     names: list[str] = []
 
     @wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         if not names:
             parameters = inspect.signature(function).parameters
-            plan.update(_checks_of(parameters_annotations(parameters), sys.modules[function.__module__]))
+            checks_by_name.update(_checks_of(parameter_annotations(parameters), sys.modules[function.__module__]))
             names.extend(parameters or ["no arguments"])
         owner = args[0] if args and names[0] == "self" else None
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
-            if name in plan:
-                plan[name](name, value, owner)
+            if name in checks_by_name:
+                checks_by_name[name](name, value, owner)
         return function(*args, **kwargs)
 
-    return checked
+    return wrapper
 
 
-def parameters_annotations(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+def parameter_annotations(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
     """Return the annotation of each named parameter of a signature.
 
     Parameters
@@ -119,7 +119,7 @@ def parameters_annotations(parameters: Mapping[str, inspect.Parameter]) -> dict[
     Examples
     --------
     >>> def double(n: int, *more: int) -> int: ...
-    >>> list(parameters_annotations(inspect.signature(double).parameters))
+    >>> list(parameter_annotations(inspect.signature(double).parameters))
     ['n']
     """
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -157,17 +157,19 @@ def require_valid_fields(record: Any) -> None:
     cofactor.errors.ParameterError: rank must be a whole number, not 'first'
     """
     cls = type(record)
-    plan = _plans.get(cls)
-    if plan is None:
-        plan = {}
+    checks_by_name = _checks_by_class.get(cls)
+    if checks_by_name is None:
+        checks_by_name = {}
         for base in reversed(cls.__mro__):
-            plan |= _checks_of(getattr(base, "__annotations__", {}), sys.modules[base.__module__])
-        plan = _plans[cls] = {spec.name: plan[spec.name] for spec in dataclasses.fields(cls) if spec.name in plan}
-    for name, check in plan.items():
+            checks_by_name |= _checks_of(getattr(base, "__annotations__", {}), sys.modules[base.__module__])
+        checks_by_name = _checks_by_class[cls] = {
+            spec.name: checks_by_name[spec.name] for spec in dataclasses.fields(cls) if spec.name in checks_by_name
+        }
+    for name, check in checks_by_name.items():
         check(name, getattr(record, name), record)
 
 
-_plans: dict[type, dict[str, Check]] = {}
+_checks_by_class: dict[type, dict[str, Check]] = {}
 
 
 def _checks_of(annotations: Mapping[str, Any], module: types.ModuleType) -> dict[str, Check]:
@@ -201,8 +203,8 @@ def _check(annotation: Any) -> Check | None:
         return _require_callable
     if origin is tuple and len(parts) == 2 and parts[1] is not Ellipsis:
         return None
-    if origin in _LISTS and parts and (each := _check(parts[0])) is not None:
-        return lambda name, value, owner: _require_list(name, value, each, owner)
+    if origin in _LISTS and parts and (check_value := _check(parts[0])) is not None:
+        return lambda name, value, owner: _require_list(name, value, check_value, owner)
     if origin in (collections.abc.Mapping, dict) and parts[0] is str:
         return _require_mapping
     if isinstance(annotation, type) and origin is None and annotation.__name__ not in UNCHECKED:
@@ -263,7 +265,7 @@ def _require_mapping(name: str, value: Any, _: Any) -> None:
         raise ParameterError(f"{name} must be a dict with string keys, not {checks.describe(value)}")
 
 
-def _require_list(name: str, value: Any, each: Check, owner: Any) -> None:
+def _require_list(name: str, value: Any, check_value: Check, owner: Any) -> None:
     """Require a list, tuple, array or column of values that all pass a check."""
     message = f"{name} must be a list, not {checks.describe(value)}"
     if isinstance(value, str | bytes | bytearray | Mapping) or not hasattr(value, "__len__"):
@@ -282,7 +284,7 @@ def _require_list(name: str, value: Any, each: Check, owner: Any) -> None:
         raise ParameterError(message) from problem
     for part in parts:
         try:
-            each(name, part, owner)
+            check_value(name, part, owner)
         except (ParameterError, DataError) as problem:
             rule = str(problem).removeprefix(f"{name} must be ").partition(", not ")[0]
             raise type(problem)(f"each value in {name} must be {rule}, not {checks.describe(part)}") from None

@@ -275,7 +275,7 @@ def main() -> None:
         try:
             print(shown(client))
         except ServiceError as problem:
-            print(problem.status + 1, problem.request.upper())
+            print(problem.status + 1, problem.request_id.upper())
 """
 WRONG = {
     'client.recommend("ana", where=3)\n': "arg-type",

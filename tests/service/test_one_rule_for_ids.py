@@ -16,7 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import cofactor
-from cofactor.data.id_columns import id_fault
+from cofactor.data.id_columns import invalid_id_reason
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError
 from cofactor.service.api.app import create_app
@@ -105,14 +105,14 @@ def test_readers(source: str, text: str, tmp_path: Path) -> None:
     kept = cofactor.read_ratings(given, on_error="quarantine", quarantine=tmp_path / "bad.csv")
     assert kept.users.all.to_list() == ["ana", "bo"]
     assert kept.report is not None
-    assert kept.report.refused == {f"the user {fault}": 1}
+    assert kept.report.rejection_counts == {f"the user {fault}": 1}
 
 
 @pytest.mark.parametrize("text", IDS, ids=NAMES)
 def test_tables_the_store_and_http(text: str, api: TestClient) -> None:
     store: Store = api.app.state.service.store  # type: ignore[attr-defined]
     fault = IDS[text]
-    assert id_fault(text) == fault
+    assert invalid_id_reason(text) == fault
     calls: list[Callable[[], Any]] = [
         lambda: Interactions.from_columns(["ana", text], ["alien", "alien"], [5, 4]),
         lambda: Interactions.from_columns(["ana", "bo"], [text, "alien"], [5, 4]),

@@ -14,7 +14,7 @@ import polars as pl
 from cofactor.arrays import Float32, Int64, contiguous
 from cofactor.checks import describe, require_bounded
 from cofactor.data.id_columns import CodedIds, float_ids_note, id_column
-from cofactor.data.scale import MOST_LEVELS, Scale
+from cofactor.data.scale import MAX_LEVELS, Scale
 from cofactor.errors import DataError, ParameterError
 from cofactor.fork import require_threads
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _UNITS = {10**17: "nanoseconds", 10**14: "microseconds", 10**11: "milliseconds"}
-_FEWEST_LEVELS = 3  # without the 0: {0, 1} and {0, 1, 2} are ordinary scales that start at 0
+_MIN_LEVELS = 3  # without the 0: {0, 1} and {0, 1, 2} are ordinary scales that start at 0
 
 
 def ids_argument(name: str, ids: Any) -> pl.Series | CodedIds:
@@ -230,7 +230,7 @@ def require_on_scale(values: Float32, scale: Scale) -> None:
     """
     require_threads()
     distinct = pl.Series(values).unique()
-    invalid = distinct.filter(~pl.Series(scale.holds(distinct.to_numpy())))
+    invalid = distinct.filter(~pl.Series(scale.contains(distinct.to_numpy())))
     if len(invalid):
         row = int(np.isin(values, invalid.to_numpy()).argmax())
         raise DataError(f"row {row + 1} of values: {values[row]:g} is not on the scale {scale}")
@@ -265,8 +265,8 @@ def zeros_note(values: Float32) -> str | None:
     n_levels = (high - low) / step + 1
     if (
         low < 0.5
-        or len(nonzero) < _FEWEST_LEVELS
-        or n_levels > MOST_LEVELS
+        or len(nonzero) < _MIN_LEVELS
+        or n_levels > MAX_LEVELS
         or (nonzero / step != np.round(nonzero / step)).any()
     ):
         return None

@@ -23,9 +23,9 @@ __all__ = ["CrossTab", "Fill", "crosstab"]
 Fill: TypeAlias = Callable[[Int32, Int32], Any]
 """Function that maps the row numbers u (n,) and i (n,) of blank cells to n values, such as predictions."""
 
-LINE = 80
-HEADER_LINES = 3
-NARROWEST = 6
+LINE_WIDTH = 80
+MAX_HEADER_LINES = 3
+MIN_COLUMN_WIDTH = 6
 BLANK = "·"
 
 
@@ -47,14 +47,14 @@ class CrossTab:
         IDs of the users and items.
     titles : list of str
         Title of each item, or its ID if it has no title.
-    whole : tuple of (int, int)
+    full_shape : tuple of (int, int)
         Numbers of users and items in the full table.
 
     Examples
     --------
     >>> ratings = Interactions.from_columns(["ana", "ana", "tom"], ["alien", "brazil", "alien"], [5, 4, 3])
-    >>> corner = crosstab(ratings, users=1)
-    >>> corner.users, corner.items, corner.values.tolist(), corner.whole
+    >>> cross_tab = crosstab(ratings, users=1)
+    >>> cross_tab.users, cross_tab.items, cross_tab.values.tolist(), cross_tab.full_shape
     (['ana'], ['alien', 'brazil'], [[5.0, 4.0]], (2, 2))
     """
 
@@ -65,7 +65,7 @@ class CrossTab:
     users: list[Id]
     items: list[Id]
     titles: list[str]
-    whole: tuple[int, int]
+    full_shape: tuple[int, int]
 
     def frame(self) -> pl.DataFrame:
         """Return the cross-tab as a data frame with one row per user.
@@ -96,9 +96,9 @@ class CrossTab:
             [_cell(value, is_known) for value, is_known in zip(*row, strict=True)]
             for row in zip(self.values, self.observed, strict=True)
         ]
-        labels = _fitted(["user", *map(str, self.users)], 20)
-        min_width = max(NARROWEST, *(len(cell) for row in cells for cell in row))
-        max_columns = max(1, (LINE - len(labels[0])) // (min_width + 1))
+        labels = _pad_labels(["user", *map(str, self.users)], 20)
+        min_width = max(MIN_COLUMN_WIDTH, *(len(cell) for row in cells for cell in row))
+        max_columns = max(1, (LINE_WIDTH - len(labels[0])) // (min_width + 1))
         n_panels = -(-len(self.items) // max_columns)
         per_panel = -(-len(self.items) // n_panels)
         panels = [
@@ -110,7 +110,7 @@ class CrossTab:
     def _panel(self, user_labels: list[str], cells: list[list[str]], start: int) -> str:
         """Format one panel: the items from position `start`, one for each column in `cells`."""
         n = len(cells[0])
-        width = min(12, (LINE - len(user_labels[0])) // n - 1)
+        width = min(12, (LINE_WIDTH - len(user_labels[0])) // n - 1)
         headers = [_header(title, width) for title in self.titles[start : start + n]]
         depth = max(map(len, headers))
         row_labels = [" " * len(user_labels[0])] * (depth - 1) + user_labels
@@ -131,7 +131,7 @@ class CrossTab:
         parts = [f"{self.observed.sum():,} of {self.observed.size:,} cells known"]
         parts += [f"{n_filled:,} filled in (~)"] if n_filled else []
         parts += [f"{n_blank:,} blank ({BLANK})"] if n_blank else []
-        n_users, n_items = self.whole
+        n_users, n_items = self.full_shape
         users = f"the {len(self.users):,} most active of {n_users:,} users"
         items = f"the {len(self.items):,} most rated of {n_items:,} items"
         return f"{users}, {items}:\n{', '.join(parts)}"
@@ -192,8 +192,8 @@ def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fi
     require_interactions("interactions", interactions)
     users, items = checks.whole_number("users", users, low=1), checks.whole_number("items", items, low=1)
     checks.optional_callable("fill", fill)
-    u = _busiest(interactions.u, interactions.n_users, users)
-    i = _busiest(interactions.i, interactions.n_items, items)
+    u = _most_frequent(interactions.u, interactions.n_users, users)
+    i = _most_frequent(interactions.i, interactions.n_items, items)
     values = np.full((len(u), len(i)), np.nan)
     position = np.full(interactions.n_items, -1, np.int64)
     position[i] = np.arange(len(i))
@@ -202,7 +202,7 @@ def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fi
     values[row[column >= 0], column[column >= 0]] = rows.values[column >= 0]
     is_known = ~np.isnan(values)
     item_ids = interactions.items.ids(i).to_list()
-    corner = CrossTab(
+    cross_tab = CrossTab(
         u,
         i,
         values,
@@ -213,11 +213,11 @@ def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fi
         (interactions.n_users, interactions.n_items),
     )
     if fill is not None and not is_known.all():
-        values[~is_known] = _filled(corner, fill)
-    return corner
+        values[~is_known] = _fill_values(cross_tab, fill)
+    return cross_tab
 
 
-def _busiest(rows: Int32, n_rows: int, n: int) -> Int32:
+def _most_frequent(rows: Int32, n_rows: int, n: int) -> Int32:
     """Return at most n row numbers, those with the most rows first."""
     counts = np.bincount(rows, minlength=n_rows)
     return np.argsort(-counts, kind="stable")[:n].astype(np.int32)
@@ -230,15 +230,15 @@ def _titles(interactions: Interactions, i: Int32, ids: list[Id]) -> list[str]:
     return [str(id_) if title is None else str(title) for title, id_ in zip(item_titles, ids, strict=True)]
 
 
-def _filled(corner: CrossTab, fill: Fill) -> Float64:
+def _fill_values(cross_tab: CrossTab, fill: Fill) -> Float64:
     """Return the values of `fill` for the blank cells, after checking them."""
-    row, column = np.nonzero(~corner.observed)
-    values = np.asarray(fill(corner.u[row], corner.i[column]), dtype=np.float64)
+    row, column = np.nonzero(~cross_tab.observed)
+    values = np.asarray(fill(cross_tab.u[row], cross_tab.i[column]), dtype=np.float64)
     if values.shape != row.shape:
         raise DataError(f"fill must return one value for each of {len(row)} blank cells, not shape {values.shape}")
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
-        user, item = corner.users[row[bad[0]]], corner.items[column[bad[0]]]
+        user, item = cross_tab.users[row[bad[0]]], cross_tab.items[column[bad[0]]]
         raise DataError(f"fill must return finite values, not {values[bad[0]]} for user {user!r} and item {item!r}")
     return values
 
@@ -252,17 +252,17 @@ def _cell(value: float, is_known: bool) -> str:
     return f"{value:.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
-def _fitted(names: list[str], widest: int) -> list[str]:
-    """Pad strings to the same width, at most `widest`; longer ones end in an ellipsis."""
+def _pad_labels(names: list[str], max_width: int) -> list[str]:
+    """Pad strings to the same width, at most `max_width`; longer ones end in an ellipsis."""
     names = [_printable(name) for name in names]
-    width = min(widest, max(map(len, names)))
+    width = min(max_width, max(map(len, names)))
     return [(name if len(name) <= width else f"{name[: width - 1]}…").ljust(width) for name in names]
 
 
 def _header(title: str, width: int) -> list[str]:
     """Wrap a title to up to three lines of `width`; a longer title ends in an ellipsis."""
     words = [w if len(w) <= width else f"{w[: width - 1]}…" for w in _printable(title).split()]
-    return textwrap.wrap(" ".join(words), width, max_lines=HEADER_LINES, placeholder="…") or [""]
+    return textwrap.wrap(" ".join(words), width, max_lines=MAX_HEADER_LINES, placeholder="…") or [""]
 
 
 def _printable(text: str) -> str:

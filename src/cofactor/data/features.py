@@ -18,9 +18,9 @@ from cofactor.validation import validated
 
 __all__ = ["Encoder", "Features", "indicators"]
 
-FEW = 12
+MAX_DISTINCT_VALUES = 12
 """Numeric columns with at most this many distinct values get one indicator per value."""
-BINS = 10
+N_BINS = 10
 """Number of quantile bins for the other numeric columns."""
 
 PARTS, VALUES, CUTS = "parts", "values", "cuts"
@@ -34,7 +34,7 @@ class Features:
     ----------
     names : tuple of str of length m
         Name of each indicator, such as "genres=Comedy", "age=24", or "year>=1990" for the bin that starts there.
-    holders : SparseRows
+    rows_by_indicator : SparseRows
         For each of the m indicators, the sorted row numbers that have it; all values are 1.
 
     Examples
@@ -46,7 +46,7 @@ class Features:
     """
 
     names: tuple[str, ...]
-    holders: SparseRows
+    rows_by_indicator: SparseRows
 
     def __len__(self) -> int:
         return len(self.names)
@@ -76,9 +76,9 @@ class Features:
         >>> indicators(films, ["genres"], "item").dense(2).tolist()
         [[1.0, 1.0], [0.0, 1.0]]
         """
-        min_rows = int(self.holders.columns.max(initial=-1)) + 1
+        min_rows = int(self.rows_by_indicator.columns.max(initial=-1)) + 1
         dense = np.zeros((checks.whole_number("n_rows", n_rows, low=min_rows, high=MAX_ROWS), len(self)))
-        dense[self.holders.columns, self.holders.owners] = 1
+        dense[self.rows_by_indicator.columns, self.rows_by_indicator.owners] = 1
         return dense
 
     @validated
@@ -139,7 +139,7 @@ class Column:
         sign = ">=" if self.form == CUTS else "="
         return [f"{self.name}{sign}{label}" for label in self.labels]
 
-    def members(self, column: pl.Series, what: str) -> tuple[Int64, Int64]:
+    def members(self, column: pl.Series, entity: str) -> tuple[Int64, Int64]:
         """Return the (indicator, row) pairs for a column.
 
         Missing values, and values that did not occur in the table from which the encoding was learned, have none.
@@ -148,7 +148,7 @@ class Column:
         ----------
         column : Series of shape (n_rows,)
             The column to encode.
-        what : str
+        entity : str
             "user" or "item", for messages.
 
         Returns
@@ -164,7 +164,7 @@ class Column:
             If the type of the column differs from that of the column from which the encoding was learned.
         """
         if self.form == PARTS:
-            parts = _parts(column, what)
+            parts = _parts(column, entity)
             if not self.marks:
                 return np.zeros(0, np.int64), np.zeros(0, np.int64)
             positions = pl.DataFrame(
@@ -172,7 +172,7 @@ class Column:
             )
             matches = parts.join(positions, on="part").sort("at", "row")
             return matches["at"].to_numpy().astype(np.int64), matches["row"].to_numpy().astype(np.int64)
-        numbers = _numbers(column, what)
+        numbers = _numbers(column, entity)
         rows = np.flatnonzero(np.isfinite(numbers))
         marks = np.array(self.marks, np.float64)
         if not len(marks):
@@ -189,7 +189,7 @@ class Encoder:
 
     Attributes
     ----------
-    what : str
+    entity : str
         "user" or "item".
     columns : tuple of Column
         Encoding of each column.
@@ -204,12 +204,12 @@ class Encoder:
     [[0.0, 1.0, 1.0, 0.0]]
     """
 
-    what: str
+    entity: str
     columns: tuple[Column, ...]
 
     @classmethod
     @validated
-    def of(cls, table: pl.DataFrame | None, columns: Sequence[str], what: str) -> Self:
+    def of(cls, table: pl.DataFrame | None, columns: Sequence[str], entity: str) -> Self:
         """Learn the encoding of selected columns in a table.
 
         Strings get one indicator for each part separated by "|", lists one for each element. Numbers and dates get one
@@ -222,7 +222,7 @@ class Encoder:
             The table, whose first column contains the IDs. A table without rows gives no indicators.
         columns : sequence of str
             Names of the columns to encode.
-        what : str
+        entity : str
             "user" or "item", for messages.
 
         Returns
@@ -237,11 +237,11 @@ class Encoder:
         """
         if table is None:
             names = ", ".join(columns)
-            raise DataError(f"{what}_features selects {names}, but there is no {what} table")
+            raise DataError(f"{entity}_features selects {names}, but there is no {entity} table")
         if missing := [name for name in columns if name not in table.columns[1:]]:
             available = ", ".join(table.columns[1:]) or "none"
-            raise DataError(f"the {what} table has no feature column {missing[0]!r}; it has {available}")
-        return cls(what, tuple(_column(table[name], what) for name in columns))
+            raise DataError(f"the {entity} table has no feature column {missing[0]!r}; it has {available}")
+        return cls(entity, tuple(_column(table[name], entity) for name in columns))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -271,9 +271,9 @@ class Encoder:
         for column in self.columns:
             if column.name not in table.columns:
                 raise DataError(
-                    f"the {self.what} table has no column {column.name!r}, from which the features were learned"
+                    f"the {self.entity} table has no column {column.name!r}, from which the features were learned"
                 )
-            numbers, holder_rows = column.members(table[column.name], self.what)
+            numbers, holder_rows = column.members(table[column.name], self.entity)
             indicator.append(numbers + n_indicators)
             rows.append(holder_rows)
             n_indicators += len(column.marks)
@@ -290,7 +290,7 @@ class Encoder:
             The keys "what" and "columns".
         """
         columns = [{"name": c.name, "form": c.form, "marks": c.marks, "labels": c.labels} for c in self.columns]
-        return {"what": self.what, "columns": columns}
+        return {"what": self.entity, "columns": columns}
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
@@ -324,7 +324,7 @@ class Encoder:
 
 
 @validated
-def indicators(table: pl.DataFrame | None, columns: Sequence[str], what: str) -> Features:
+def indicators(table: pl.DataFrame | None, columns: Sequence[str], entity: str) -> Features:
     """Encode columns of a table with an encoding learned from the same table.
 
     Parameters
@@ -333,7 +333,7 @@ def indicators(table: pl.DataFrame | None, columns: Sequence[str], what: str) ->
         A user or item table whose first column contains the IDs.
     columns : sequence of str
         Names of the columns to encode.
-    what : str
+    entity : str
         "user" or "item", for messages.
 
     Returns
@@ -350,24 +350,24 @@ def indicators(table: pl.DataFrame | None, columns: Sequence[str], what: str) ->
     --------
     >>> films = pl.DataFrame({"item": [1, 2, 3], "genres": ["Comedy|War", "War", None]})
     >>> features = indicators(films, ["genres"], "item")
-    >>> features.names, features.holders.columns.tolist(), features.holders.counts.tolist()
+    >>> features.names, features.rows_by_indicator.columns.tolist(), features.rows_by_indicator.counts.tolist()
     (('genres=Comedy', 'genres=War'), [0, 0, 1], [1, 2])
     """
-    encoder = Encoder.of(table, columns, what)
+    encoder = Encoder.of(table, columns, entity)
     assert table is not None
     return encoder.encode(table)
 
 
-def _column(column: pl.Series, what: str) -> Column:
+def _column(column: pl.Series, entity: str) -> Column:
     """Learn the encoding of one column."""
     if not (column.dtype.is_numeric() or column.dtype.is_temporal()):
-        parts = tuple(_parts(column, what)["part"].unique().sort().to_list())
+        parts = tuple(_parts(column, entity)["part"].unique().sort().to_list())
         return Column(column.name, PARTS, parts, parts)
-    numbers = _numbers(column, what)
+    numbers = _numbers(column, entity)
     finite = numbers[np.isfinite(numbers)]
     values = np.unique(finite)
-    is_few = len(values) <= FEW
-    marks = values if is_few else np.unique(np.quantile(finite, np.arange(BINS) / BINS, method="lower"))
+    is_few = len(values) <= MAX_DISTINCT_VALUES
+    marks = values if is_few else np.unique(np.quantile(finite, np.arange(N_BINS) / N_BINS, method="lower"))
     label_values = pl.Series(marks).cast(pl.Int64).cast(column.dtype) if column.dtype.is_temporal() else marks
     labels = tuple(f"{mark:g}" if isinstance(mark, float) else str(mark) for mark in label_values)
     return Column(column.name, VALUES if is_few else CUTS, tuple(marks.tolist()), labels)
@@ -384,7 +384,7 @@ def _stored_column(settings: Mapping[str, Any]) -> Column:
     return Column(checks.plain("name", settings["name"], str), form, marks, labels)
 
 
-def _parts(column: pl.Series, what: str) -> pl.DataFrame:
+def _parts(column: pl.Series, entity: str) -> pl.DataFrame:
     """Return the distinct (row, part) pairs of a column of strings, lists or booleans."""
     require_threads()
     dtype = column.dtype
@@ -395,16 +395,16 @@ def _parts(column: pl.Series, what: str) -> pl.DataFrame:
     elif dtype == pl.Boolean:
         lists = column.cast(pl.String).to_frame().select(pl.concat_list(pl.all()))[column.name]
     else:
-        raise DataError(f"column {column.name!r} of the {what} table holds {dtype}, not strings, numbers or lists")
+        raise DataError(f"column {column.name!r} of the {entity} table holds {dtype}, not strings, numbers or lists")
     parts = pl.DataFrame({"part": lists}).with_row_index("row").explode("part")
     return parts.with_columns(pl.col("part").str.strip_chars()).filter(pl.col("part") != "").unique()
 
 
-def _numbers(column: pl.Series, what: str) -> Float64:
+def _numbers(column: pl.Series, entity: str) -> Float64:
     """Return a column as float64, with dates as their physical values and NaN where missing."""
     if not (column.dtype.is_numeric() or column.dtype.is_temporal() or column.dtype == pl.Null):
         raise DataError(
-            f"column {column.name!r} of the {what} table holds {column.dtype}; it must hold numbers or dates"
+            f"column {column.name!r} of the {entity} table holds {column.dtype}; it must hold numbers or dates"
         )
     numbers: Float64 = column.to_physical().cast(pl.Float64).to_numpy()
     return numbers

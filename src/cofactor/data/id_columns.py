@@ -23,18 +23,18 @@ from cofactor.fork import require_threads
 from cofactor.validation import validated
 
 __all__ = [
-    "EXACT_BITS",
-    "LONGEST_ID",
+    "MAX_ID_LENGTH",
+    "SIGNIFICAND_BITS",
     "CodedIds",
     "Id",
     "canonical_ids",
-    "faulty_ids",
     "float_ids_note",
     "id_column",
-    "id_fault",
     "id_series",
     "integer_id",
     "integer_ids",
+    "invalid_id_reason",
+    "invalid_ids",
     "is_single",
     "is_unicode",
     "json_rows",
@@ -43,7 +43,7 @@ __all__ = [
 
 Id: TypeAlias = int | str
 
-LONGEST_ID = 256
+MAX_ID_LENGTH = 256
 """Maximum number of characters in an ID: a longer user-item pair would not fit into a PostgreSQL index."""
 
 
@@ -71,12 +71,12 @@ class CodedIds:
     codes: pl.Series
 
     @classmethod
-    def of(cls, texts: pl.Series) -> CodedIds:
+    def of(cls, strings: pl.Series) -> CodedIds:
         """Encode a column of strings.
 
         Parameters
         ----------
-        texts : Series of shape (n,), String
+        strings : Series of shape (n,), String
             The IDs, null where missing.
 
         Returns
@@ -85,7 +85,7 @@ class CodedIds:
             The encoded column.
         """
         require_threads()
-        coded = texts.cast(pl.Categorical(pl.Categories.random(physical=pl.UInt32))).rechunk()
+        coded = strings.cast(pl.Categorical(pl.Categories.random(physical=pl.UInt32))).rechunk()
         codes = coded.to_physical()
         distinct = coded.gather(codes.arg_unique()).drop_nulls()
         return cls(distinct.gather(distinct.to_physical().arg_sort()).cast(pl.String), codes)
@@ -93,7 +93,7 @@ class CodedIds:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def each(self, values: pl.Series) -> pl.Series:
+    def gather(self, values: pl.Series) -> pl.Series:
         """Return the value for each entry in the column, given one value per distinct ID.
 
         Parameters
@@ -108,7 +108,7 @@ class CodedIds:
 
         Examples
         --------
-        >>> CodedIds.of(pl.Series(["tom", "ana", "tom"])).each(pl.Series([3, 7])).to_list()
+        >>> CodedIds.of(pl.Series(["tom", "ana", "tom"])).gather(pl.Series([3, 7])).to_list()
         [3, 7, 3]
         """
         return values.gather(self.codes)
@@ -126,16 +126,16 @@ class CodedIds:
         CodedIds
             The selected entries.
         """
-        return CodedIds.of(self.each(self.distinct).filter(keep))
+        return CodedIds.of(self.gather(self.distinct).filter(keep))
 
 
 _CANONICAL = r"^(0|-?[1-9][0-9]{0,18})$"
-_WHOLE = r"^(0|-?[1-9][0-9]{0,18})(?:\.0+)?$"
-_PATTERNS = {False: re.compile(_CANONICAL), True: re.compile(_WHOLE)}
-MISSING = ("NAType", "NaTType")
+_WHOLE_NUMBER = r"^(0|-?[1-9][0-9]{0,18})(?:\.0+)?$"
+_PATTERNS = {False: re.compile(_CANONICAL), True: re.compile(_WHOLE_NUMBER)}
+MISSING_VALUE_TYPES = ("NAType", "NaTType")
 """Names of the types that pandas uses for missing values."""
 
-EXACT_BITS = {"Float16": 11, "Float32": 24, "Float64": 53}
+SIGNIFICAND_BITS = {"Float16": 11, "Float32": 24, "Float64": 53}
 """Significand bits of each type; above 2**bits, the type cannot represent every integer."""
 
 
@@ -209,14 +209,14 @@ def integer_ids(column: pl.Series, *, parse: bool = False) -> pl.Series:
         is_integer = column.str.contains(_CANONICAL)
         if parse and not is_integer.all():
             has_point = ~is_integer
-            digits = column.str.extract(_WHOLE, 1)
+            digits = column.str.extract(_WHOLE_NUMBER, 1)
             values = digits.cast(pl.Int64, strict=False)
             is_integer |= values.is_between(-(2**53), 2**53, closed="none").fill_null(value=False) & has_point
         else:
             values = column.cast(pl.Int64, strict=False)
     elif column.dtype.is_float():
         numbers = column.cast(pl.Float64)
-        is_integer = (numbers.floor() == numbers) & (numbers.abs() < 2 ** EXACT_BITS[str(column.dtype)])
+        is_integer = (numbers.floor() == numbers) & (numbers.abs() < 2 ** SIGNIFICAND_BITS[str(column.dtype)])
         values = numbers.cast(pl.Int64, strict=False)
     else:
         values = column.cast(pl.Int64, strict=False)
@@ -251,7 +251,7 @@ def canonical_ids(column: pl.Series, *, parse: bool = False) -> pl.Series:
     >>> canonical_ids(pl.Series(["17850.0", "7.0"]), parse=True).to_list()
     [17850, 7]
     """
-    if not column.str.contains(_WHOLE if parse else _CANONICAL).all():
+    if not column.str.contains(_WHOLE_NUMBER if parse else _CANONICAL).all():
         return column
     values = integer_ids(column, parse=parse)
     return column if values.null_count() > column.null_count() else values
@@ -299,7 +299,7 @@ def is_unicode(text: str) -> bool:
 
 
 @validated
-def id_fault(text: str) -> str | None:
+def invalid_id_reason(text: str) -> str | None:
     """Return the reason why a string is not a valid ID, or None if it is valid.
 
     A string ID has 1 to 256 characters, at least one of them not blank, no control characters (such as tabs and
@@ -317,24 +317,24 @@ def id_fault(text: str) -> str | None:
 
     Examples
     --------
-    >>> id_fault("Blade Runner"), id_fault("Blade\\tRunner"), id_fault(" ")
+    >>> invalid_id_reason("Blade Runner"), invalid_id_reason("Blade\\tRunner"), invalid_id_reason(" ")
     (None, 'contains a control character', 'is empty')
     """
     if not text.strip():
         return "is empty"
-    if len(text) > LONGEST_ID:
-        return f"is longer than {LONGEST_ID} characters"
+    if len(text) > MAX_ID_LENGTH:
+        return f"is longer than {MAX_ID_LENGTH} characters"
     if not text.isprintable() and any(unicodedata.category(character) == "Cc" for character in text):
         return "contains a control character"
     return None if is_unicode(text) else "contains an unpaired surrogate"
 
 
-def faulty_ids(texts: pl.Series) -> pl.Series:
-    """Return a mask of the strings that are not valid IDs by the rule of `id_fault`.
+def invalid_ids(strings: pl.Series) -> pl.Series:
+    """Return a mask of the strings that are not valid IDs by the rule of `invalid_id_reason`.
 
     Parameters
     ----------
-    texts : Series of shape (n,), String
+    strings : Series of shape (n,), String
         Strings without unpaired surrogates.
 
     Returns
@@ -344,11 +344,11 @@ def faulty_ids(texts: pl.Series) -> pl.Series:
 
     Examples
     --------
-    >>> faulty_ids(pl.Series(["ana", "a\\nb", "", "x" * 257])).to_list()
+    >>> invalid_ids(pl.Series(["ana", "a\\nb", "", "x" * 257])).to_list()
     [False, True, True, True]
     """
-    blank, long = texts.str.strip_chars() == "", texts.str.len_chars() > LONGEST_ID
-    return blank | long | texts.str.contains(r"[\x00-\x1f\x7f-\u{9f}]")
+    blank, long = strings.str.strip_chars() == "", strings.str.len_chars() > MAX_ID_LENGTH
+    return blank | long | strings.str.contains(r"[\x00-\x1f\x7f-\u{9f}]")
 
 
 def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
@@ -420,7 +420,7 @@ def id_column(ids: pl.Series | Iterable[Id]) -> pl.Series:
     integers = integer_ids(column)
     if integers.null_count():
         row = int(integers.is_null().arg_true()[0])
-        raise DataError(f"row {row + 1}: {_why_no_id(column[row])}")
+        raise DataError(f"row {row + 1}: {_not_an_id_reason(column[row])}")
     return integers
 
 
@@ -446,13 +446,17 @@ def _series_of(ids: Iterable[Id]) -> pl.Series:
     integers = [integer_id(value) for value in values]
     if None in integers:
         row = integers.index(None)
-        raise DataError(f"row {row + 1}: {_why_no_id(values[row])}")
+        raise DataError(f"row {row + 1}: {_not_an_id_reason(values[row])}")
     return pl.Series("id", integers, dtype=pl.Int64)
 
 
-def _why_no_id(value: object) -> str:
+def _not_an_id_reason(value: object) -> str:
     """Return the reason why a value is not an ID."""
-    if value is None or (isinstance(value, float | Decimal) and value != value) or type(value).__name__ in MISSING:
+    if (
+        value is None
+        or (isinstance(value, float | Decimal) and value != value)
+        or type(value).__name__ in MISSING_VALUE_TYPES
+    ):
         return "the id is missing"
     if isinstance(value, float | Decimal) and math.isfinite(value) and value == int(value):
         return f"{checks.describe(value)} is too large to be exact; pass ids as integers or strings"
@@ -509,8 +513,8 @@ def single_id(name: str, value: Any) -> Id:
     cofactor.errors.DataError: user must be an id (an integer or a string), not ['ana']
     """
     if isinstance(value, str):
-        if fault := id_fault(value):
-            raise DataError(f"{name}: the id {fault}: {checks.describe(value)}")
+        if reason := invalid_id_reason(value):
+            raise DataError(f"{name}: the id {reason}: {checks.describe(value)}")
         return value
     if (number := integer_id(value)) is None:
         if isinstance(value, int | np.integer) and not isinstance(value, bool):

@@ -15,7 +15,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Bytes, Int32, Int64, read_only, row_starts
-from cofactor.data.id_columns import CodedIds, Id, faulty_ids, id_column, id_fault, integer_id, integer_ids
+from cofactor.data.id_columns import CodedIds, Id, id_column, integer_id, integer_ids, invalid_id_reason, invalid_ids
 from cofactor.errors import DataError, UnknownIdError
 from cofactor.fork import require_threads, threads_lost
 from cofactor.validation import validated
@@ -72,8 +72,8 @@ class IdMap:
         Raises
         ------
         DataError
-            If an ID is missing, of another type, or invalid (see `id_fault`), or if types are mixed; the message names
-            the row.
+            If an ID is missing, of another type, or invalid (see `invalid_id_reason`), or if types are mixed; the
+            message names the row.
 
         Examples
         --------
@@ -106,7 +106,7 @@ class IdMap:
         Raises
         ------
         DataError
-            If the column has another type or an ID is invalid (see `id_fault`); the message names the row.
+            If the column has another type or an ID is invalid (see `invalid_id_reason`); the message names the row.
 
         Examples
         --------
@@ -121,11 +121,11 @@ class IdMap:
             id_map = cls.from_sorted(ids.unique().sort())
             return id_map, id_map.rows(ids)
         coded = CodedIds.of(ids) if isinstance(ids, pl.Series) else ids
-        _require_ids(coded.distinct, lambda bad: int((coded.each(coded.distinct) == bad).arg_true()[0]))
+        _require_ids(coded.distinct, lambda bad: int((coded.gather(coded.distinct) == bad).arg_true()[0]))
         order = coded.distinct.arg_sort()
         rows = np.empty(len(order), np.int32)
         rows[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
-        return cls.from_sorted(coded.distinct.gather(order)), coded.each(pl.Series(rows)).to_numpy()
+        return cls.from_sorted(coded.distinct.gather(order)), coded.gather(pl.Series(rows)).to_numpy()
 
     @classmethod
     @validated
@@ -232,7 +232,7 @@ class IdMap:
     def rows(self, ids: pl.Series | Sequence[Id], *, parse: bool = False) -> Int32:
         """Return the row numbers of IDs, with -1 for unknown IDs.
 
-        IDs are converted by `typed` first: "7" matches the integer 7, and "07" does not.
+        IDs are converted by `as_id_type` first: "7" matches the integer 7, and "07" does not.
 
         Parameters
         ----------
@@ -265,7 +265,7 @@ class IdMap:
         column = ids if is_short_text else id_column(ids)
         if len(column) < 64 or threads_lost():  # too few to build a column of all IDs
             return np.array([self._find(id_, parse=parse) for id_ in column], dtype=np.int32)
-        typed_ids = self.typed(column, parse=parse)
+        typed_ids = self.as_id_type(column, parse=parse)
         is_valid = typed_ids.is_not_null()
         if is_valid.all():
             return self._rows(typed_ids)
@@ -273,7 +273,7 @@ class IdMap:
         rows[is_valid.to_numpy()] = self._rows(typed_ids.filter(is_valid))
         return rows
 
-    def typed(self, ids: pl.Series | Sequence[Id], *, parse: bool = False) -> pl.Series:
+    def as_id_type(self, ids: pl.Series | Sequence[Id], *, parse: bool = False) -> pl.Series:
         """Convert IDs to the ID type of this map.
 
         An integer equals the string that is its canonical decimal form ("7", not "07"). This is the only rule by which
@@ -298,7 +298,7 @@ class IdMap:
 
         Examples
         --------
-        >>> IdMap.of([7]).typed(["7", "07", "ana"]).to_list(), IdMap.of(["7"]).typed([7, 8]).to_list()
+        >>> IdMap.of([7]).as_id_type(["7", "07", "ana"]).to_list(), IdMap.of(["7"]).as_id_type([7, 8]).to_list()
         ([7, None, None], ['7', '8'])
         """
         column, parse = id_column(ids), checks.flag("parse", parse)
@@ -389,7 +389,7 @@ class IdMap:
         Parameters
         ----------
         other : IdMap
-            Another map. If it is of the other type, its IDs are converted by `typed`.
+            Another map. If it is of the other type, its IDs are converted by `as_id_type`.
 
         Returns
         -------
@@ -410,7 +410,7 @@ class IdMap:
         """
         if len(other) == 0 or len(self) == 0:
             return self if len(self) else other
-        other_ids = self.typed(other.all)
+        other_ids = self.as_id_type(other.all)
         if other_ids.null_count():
             raise DataError(
                 f"the other table has ids of another type: {self.id_type} ids such as {self.ids([0])[0]!r} and "
@@ -512,7 +512,7 @@ def _integer_rows(sorted_ids: Int64, ids: Int64) -> Int32:
 
 def _require_ids(distinct: pl.Series, first_row: Callable[[str], int]) -> None:
     """Raise DataError for the first invalid string; `first_row` returns the row of its first occurrence."""
-    if distinct.dtype != pl.String or not (faulty := faulty_ids(distinct)).any():
+    if distinct.dtype != pl.String or not (invalid := invalid_ids(distinct)).any():
         return
-    first = min(distinct.filter(faulty), key=first_row)
-    raise DataError(f"row {first_row(first) + 1}: the id {id_fault(first)}: {checks.describe(first)}")
+    first = min(distinct.filter(invalid), key=first_row)
+    raise DataError(f"row {first_row(first) + 1}: the id {invalid_id_reason(first)}: {checks.describe(first)}")

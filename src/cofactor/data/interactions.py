@@ -37,16 +37,16 @@ Kind: TypeAlias = Literal["ratings", "events"]
 
 _log = logging.getLogger("cofactor")
 
-LARGEST_RATING = 1e15
+MAX_RATING = 1e15
 """Maximum magnitude of a rating: sums of squares of larger ratings would overflow float32."""
 
-SMALLEST_SPAN = 1e-15
+MIN_RATING_MAGNITUDE = 1e-15
 """Ratings that are all closer to 0 than this are rejected, because their squares would underflow float32."""
 
-LARGEST_WEIGHT = 1e12
+MAX_WEIGHT = 1e12
 """Maximum magnitude of a weight: no fit is accurate for larger weights."""
 
-FROM_OTHERS = (
+CREATION_ADVICE = (
     "read files and data frames with cofactor.read_ratings or cofactor.read_events, and columns with "
     "cofactor.Interactions.from_columns"
 )
@@ -128,9 +128,7 @@ class Interactions:
             require_array("weights", self.weights, np.float32, (n,))
         for name, rows, ids in (("u", self.u, self.users), ("i", self.i, self.items)):
             if n and (rows.min() < 0 or rows.max() >= len(ids)):
-                raise DataError(
-                    f"{name} must contain row numbers from 0 to {len(ids) - 1}, one per id of the table"
-                )
+                raise DataError(f"{name} must contain row numbers from 0 to {len(ids) - 1}, one per id of the table")
         if not pairs_ascend(self.u, self.i):
             raise DataError("rows must be distinct (u, i) pairs in ascending order; use Interactions.from_columns")
         for name in ("values", "weights"):
@@ -418,7 +416,7 @@ class Interactions:
         ['Alien', 'Clue']
         """
         joined = join(self.items, table, "item", id_column=id_column)
-        return replace(self, item_table=joined.frame, report=_reported(self.report, joined))
+        return replace(self, item_table=joined.frame, report=_with_join_note(self.report, joined))
 
     @validated
     def with_user_table(self, table: Any, *, id_column: str | None = None) -> Interactions:
@@ -448,7 +446,7 @@ class Interactions:
         [('ana', 20), ('bo', 30)]
         """
         joined = join(self.users, table, "user", id_column=id_column)
-        return replace(self, user_table=joined.frame, report=_reported(self.report, joined))
+        return replace(self, user_table=joined.frame, report=_with_join_note(self.report, joined))
 
     @property
     def titles(self) -> pl.Series | None:
@@ -553,7 +551,7 @@ class Interactions:
         if len(item_ids) != n:
             raise DataError(f"users and items must have the same length, not {n:,} and {len(item_ids):,}")
         (user_map, u), (item_map, i) = results_of(IdMap.of_with_rows, (user_ids, item_ids))
-        u, i, columns = _sorted_and_merged(u, i, columns, len(user_map), len(item_map), kind)
+        u, i, columns = _sort_and_merge(u, i, columns, len(user_map), len(item_map), kind)
         load_report = report or LoadReport(
             source="columns", rows=n, notes=tuple(float_ids_notes(user=users, item=items))
         )
@@ -603,7 +601,7 @@ def require_interactions(name: str, value: object) -> Interactions:
     Traceback (most recent call last):
     cofactor.errors.DataError: interactions must be of type Interactions, not 'ratings.csv': read files and data ...
     """
-    return checks.instance(name, value, Interactions, FROM_OTHERS)
+    return checks.instance(name, value, Interactions, CREATION_ADVICE)
 
 
 @validated
@@ -649,7 +647,7 @@ def _take(columns: tuple[Any, ...], rows: Any) -> list[Any]:
     return results_of(lambda column: None if column is None else read_only(column[rows]), columns)
 
 
-def _sorted_and_merged(
+def _sort_and_merge(
     u: Int32, i: Int32, columns: _Columns, n_users: int, n_items: int, kind: Kind
 ) -> tuple[Int32, Int32, _Columns]:
     """Sort rows by (u, i) and merge duplicates: keep the latest rating (ties: the last row), and sum events."""
@@ -709,13 +707,13 @@ def _weights(weights: Any, n: int, kind: Kind) -> Float32:
 def _check_ratings(raw: Any, ratings: Float32) -> None:
     """Raise DataError for ratings that are too large, too small, or equal after rounding to float32."""
     largest = float(np.abs(ratings).max())
-    if largest > LARGEST_RATING:
-        row = int((np.abs(ratings) > LARGEST_RATING).argmax())
+    if largest > MAX_RATING:
+        row = int((np.abs(ratings) > MAX_RATING).argmax())
         raise DataError(
-            f"row {row + 1}: value {raw[row]}: ratings must be at most {LARGEST_RATING:g} in magnitude; rescale them"
+            f"row {row + 1}: value {raw[row]}: ratings must be at most {MAX_RATING:g} in magnitude; rescale them"
         )
-    if 0 < largest < SMALLEST_SPAN and raw.min() < raw.max():
-        raise DataError(f"all ratings are within {SMALLEST_SPAN:g} of 0; rescale them")
+    if 0 < largest < MIN_RATING_MAGNITUDE and raw.min() < raw.max():
+        raise DataError(f"all ratings are within {MIN_RATING_MAGNITUDE:g} of 0; rescale them")
     if largest > 1e5:  # below 1e5 float32 distinguishes steps of 0.01
         low, high = float(raw.min()), float(raw.max())
         if high > low and (high - low) < 64 * np.spacing(np.float32(largest)):
@@ -727,16 +725,16 @@ def _check_ratings(raw: Any, ratings: Float32) -> None:
 
 def _check_weights(weights: Float32, kind: Kind) -> None:
     """Raise DataError for weights that are not finite, too large, or negative for ratings."""
-    bad = ~(np.abs(weights) <= LARGEST_WEIGHT) | ((weights < 0) if kind == "ratings" else False)
+    bad = ~(np.abs(weights) <= MAX_WEIGHT) | ((weights < 0) if kind == "ratings" else False)
     if bad.any():
         row = int(bad.argmax())
         raise DataError(
             f"row {row + 1}: weight {weights[row]} is not valid for {kind}: weights must be finite numbers "
-            f"{'from 0 ' if kind == 'ratings' else ''}up to {LARGEST_WEIGHT:g}"
+            f"{'from 0 ' if kind == 'ratings' else ''}up to {MAX_WEIGHT:g}"
         )
 
 
-def _reported(report: LoadReport | None, joined: JoinedTable) -> LoadReport | None:
+def _with_join_note(report: LoadReport | None, joined: JoinedTable) -> LoadReport | None:
     """Add the result of a join to the report, and log a warning if some IDs have no row."""
     if len(joined.missing):
         _log.warning("%s", joined)

@@ -52,7 +52,7 @@ class LoadReport:
         Number of rows that were merged into, or replaced by, another row for the same user-item pair.
     duplicate_rule : str, default ""
         How duplicates were resolved: "last kept" or "summed"; "" if there were none.
-    refusals : tuple of RejectedRow, default ()
+    rejected_rows : tuple of RejectedRow, default ()
         Rejected rows, in file order.
     notes : tuple of str, default ()
         Further remarks, such as inferred columns or a last line without a newline.
@@ -70,11 +70,11 @@ class LoadReport:
     rows: int
     duplicates: int = 0
     duplicate_rule: str = ""
-    refusals: tuple[RejectedRow, ...] = ()
+    rejected_rows: tuple[RejectedRow, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     @property
-    def refused(self) -> dict[str, int]:
+    def rejection_counts(self) -> dict[str, int]:
         """Number of rejected rows for each reason, most frequent first; {} if there are none.
 
         Returns
@@ -85,10 +85,10 @@ class LoadReport:
         Examples
         --------
         >>> rejected = (RejectedRow(2, "the value is missing"), RejectedRow(5, "the value is missing"))
-        >>> LoadReport("ratings.csv", rows=9, refusals=rejected).refused
+        >>> LoadReport("ratings.csv", rows=9, rejected_rows=rejected).rejection_counts
         {'the value is missing': 2}
         """
-        return dict(Counter(refusal.reason for refusal in self.refusals).most_common())
+        return dict(Counter(refusal.reason for refusal in self.rejected_rows).most_common())
 
     @validated
     def with_note(self, note: str) -> LoadReport:
@@ -117,7 +117,7 @@ class LoadReport:
         Returns
         -------
         dict
-            The attributes, with "refused" (counts by reason) in place of `refusals`.
+            The attributes, with "refused" (counts by reason) in place of `rejected_rows`.
 
         Examples
         --------
@@ -127,7 +127,7 @@ class LoadReport:
         return {
             "source": self.source,
             "rows": self.rows,
-            "refused": self.refused,
+            "refused": self.rejection_counts,
             "duplicates": self.duplicates,
             "duplicate_rule": self.duplicate_rule,
             "notes": list(self.notes),

@@ -15,9 +15,9 @@ from cofactor.errors import DataError, ParameterError
 from cofactor.fork import require_threads
 from cofactor.validation import validated
 
-__all__ = ["MOST_LEVELS", "Scale"]
+__all__ = ["MAX_LEVELS", "Scale"]
 
-MOST_LEVELS = 21
+MAX_LEVELS = 21
 """Maximum number of levels inferred from data; with more distinct values, the scale is a range without levels."""
 
 
@@ -126,12 +126,12 @@ class Scale:
         if len(distinct) == 0:
             raise DataError("the rating scale cannot be inferred without ratings; declare it with rating_levels=[...]")
         low, high = float(distinct[0]), float(distinct[-1])
-        if len(distinct) > MOST_LEVELS:
+        if len(distinct) > MAX_LEVELS:
             return cls(low, high)
         if low == high:
             return cls(low, high, (low,))
         positions = (distinct - low) / np.diff(distinct).min()
-        if positions[-1] >= MOST_LEVELS or not np.allclose(positions, np.round(positions), atol=1e-4):
+        if positions[-1] >= MAX_LEVELS or not np.allclose(positions, np.round(positions), atol=1e-4):
             return cls(low, high)
         return cls(low, high, tuple(np.linspace(low, high, round(float(positions[-1])) + 1).tolist()))
 
@@ -156,7 +156,7 @@ class Scale:
         return (self.high - self.low) / 20 or 1.0
 
     @property
-    def widened(self) -> tuple[float, float]:
+    def extended_range(self) -> tuple[float, float]:
         """Range of the scale, extended by half a step at both ends.
 
         A sigmoid over this range can reach `low` and `high`.
@@ -168,14 +168,14 @@ class Scale:
 
         Examples
         --------
-        >>> Scale.from_levels([1, 2, 3, 4, 5]).widened
+        >>> Scale.from_levels([1, 2, 3, 4, 5]).extended_range
         (0.5, 5.5)
         """
         return self.low - self.step / 2, self.high + self.step / 2
 
     @property
     def unit(self) -> float:
-        """Rating unit that estimators use: a fifth of the widened range, which is 1 for ratings from 1 to 5.
+        """Rating unit that estimators use: a fifth of `extended_range`, which is 1 for ratings from 1 to 5.
 
         Returns
         -------
@@ -187,11 +187,11 @@ class Scale:
         >>> Scale.from_levels([1, 2, 3, 4, 5]).unit, Scale(0.0, 100.0).unit
         (1.0, 21.0)
         """
-        low, high = self.widened
+        low, high = self.extended_range
         return (high - low) / 5
 
     @validated
-    def holds(self, values: Any) -> Bool:
+    def contains(self, values: Any) -> Bool:
         """Return a mask of the values that are on the scale.
 
         Levels and bounds are compared with the precision of float32: 0.7 read as float32 matches a level of 0.7.
@@ -213,9 +213,9 @@ class Scale:
 
         Examples
         --------
-        >>> Scale.from_levels([1, 2, 3]).holds(np.float32([2, 2.5, 4])).tolist()
+        >>> Scale.from_levels([1, 2, 3]).contains(np.float32([2, 2.5, 4])).tolist()
         [True, False, False]
-        >>> Scale(0.7, 0.9).holds([0.7, 0.8, 0.95, float("nan")]).tolist()
+        >>> Scale(0.7, 0.9).contains([0.7, 0.8, 0.95, float("nan")]).tolist()
         [True, True, False, False]
         """
         numbers = _numbers(values)
@@ -251,7 +251,7 @@ class Scale:
         cofactor.errors.DataError: rating 2 is 4.5, which is not on the scale of 1 to 5 with levels 1, 2, 3, 4, 5; ...
         """
         numbers = np.atleast_1d(_numbers(values))
-        invalid = ~self.holds(numbers)
+        invalid = ~self.contains(numbers)
         if invalid.any():
             first = int(invalid.argmax())
             label = name if isinstance(name, str) else name(first)
@@ -276,7 +276,7 @@ class Scale:
         """
         limits = f"{self.low:.7g} to {self.high:.7g}"
         names = [f"{level:.7g}" for level in self.levels]
-        if len(names) > MOST_LEVELS:
+        if len(names) > MAX_LEVELS:
             names = [*names[:3], "...", names[-1]]
         return f"{limits} with levels {', '.join(names)}" if names else limits
 

@@ -10,14 +10,14 @@ import polars as pl
 
 from cofactor.data.ids import IdMap
 from cofactor.data.readers.casting import id_cells
-from cofactor.data.readers.columns import usual_role
+from cofactor.data.readers.columns import role_by_name
 from cofactor.data.readers.frame_table import as_frame
 from cofactor.errors import DataError
 from cofactor.fork import require_threads
 
 __all__ = ["JoinedTable", "SideTable", "join"]
 
-SHOWN = 3
+MAX_EXAMPLES = 3
 """Maximum number of example IDs in a message."""
 
 
@@ -27,7 +27,7 @@ class SideTable:
 
     Attributes
     ----------
-    what : str
+    entity : str
         "item" or "user".
     frame : DataFrame
         Columns of the table, without the index of a pandas frame.
@@ -40,19 +40,19 @@ class SideTable:
     ['movieId']
     """
 
-    what: str
+    entity: str
     frame: pl.DataFrame
     index: pl.DataFrame
 
     @classmethod
-    def of(cls, table: Any, what: str) -> SideTable:
+    def of(cls, table: Any, entity: str) -> SideTable:
         """Convert a data frame or a mapping of columns.
 
         Parameters
         ----------
         table : frame or mapping of columns
             A polars, pandas, pyarrow or similar frame, or columns of equal length by name; at least one column.
-        what : {"item", "user"}
+        entity : {"item", "user"}
             What the rows describe.
 
         Returns
@@ -75,12 +75,12 @@ class SideTable:
             frame = as_frame(table) if is_arrow else pl.DataFrame(table)
         except (TypeError, ValueError, pl.exceptions.PolarsError) as problem:
             raise DataError(
-                f"the {what} table must be a frame (polars, pandas, pyarrow) or a dict of columns of equal length, not "
-                f"{type(table).__name__}; cofactor.read_table reads one from a file"
+                f"the {entity} table must be a frame (polars, pandas, pyarrow) or a dict of columns of equal length, "
+                f"not {type(table).__name__}; cofactor.read_table reads one from a file"
             ) from problem
         if not frame.columns and not index.columns:
-            raise DataError(f"the {what} table has no columns; one must contain the {what} ids")
-        return cls(what, frame, index.select(name for name in index.columns if name not in frame.columns))
+            raise DataError(f"the {entity} table has no columns; one must contain the {entity} ids")
+        return cls(entity, frame, index.select(name for name in index.columns if name not in frame.columns))
 
     @property
     def id_columns(self) -> list[str]:
@@ -92,7 +92,7 @@ class SideTable:
             Columns with a common name such as "movieId"; otherwise those named "id"; otherwise none.
         """
         columns = [*self.index.columns, *self.frame.columns]
-        usual = [name for name in columns if usual_role(name) == self.what]
+        usual = [name for name in columns if role_by_name(name) == self.entity]
         return usual or [name for name in columns if name.strip().lower() == "id"]
 
     def id_column(self, ids: IdMap) -> str:
@@ -147,12 +147,12 @@ class SideTable:
             Number of rows; 0 for a column that cannot contain IDs.
         """
         try:
-            cells = id_cells(self.column(name).alias(self.what))
+            cells = id_cells(self.column(name).alias(self.entity))
         except DataError:  # dates, lists, ...
             return 0
         return int((ids.rows(cells.column.filter(~cells.bad)) >= 0).sum())
 
-    def keyed(self, name: str) -> pl.DataFrame:
+    def with_ids_first(self, name: str) -> pl.DataFrame:
         """Return the table with the IDs as its first column.
 
         Parameters
@@ -163,22 +163,22 @@ class SideTable:
         Returns
         -------
         DataFrame
-            The IDs, named by `what`, then the other columns of the frame. A column with the same name is renamed.
+            The IDs, named by `entity`, then the other columns of the frame. A column with the same name is renamed.
 
         Raises
         ------
         DataError
             If a row has no valid ID, or the column cannot contain IDs.
         """
-        cells = id_cells(self.column(name).alias(self.what))
+        cells = id_cells(self.column(name).alias(self.entity))
         if cells.bad.any():
             row = int(cells.bad.arg_true()[0])
-            raise DataError(f"the {self.what} table, row {row + 1} of column {name!r}: {cells.why(row)}")
+            raise DataError(f"the {self.entity} table, row {row + 1} of column {name!r}: {cells.reason(row)}")
         others = self.frame.select(other for other in self.frame.columns if other != name)
-        if self.what in others.columns:
-            new_names = (f"{self.what}_{n}" for n in range(2, len(others.columns) + 3))
-            others = others.rename({self.what: next(other for other in new_names if other not in others.columns)})
-        return pl.DataFrame([cells.column.alias(self.what), *others])
+        if self.entity in others.columns:
+            new_names = (f"{self.entity}_{n}" for n in range(2, len(others.columns) + 3))
+            others = others.rename({self.entity: next(other for other in new_names if other not in others.columns)})
+        return pl.DataFrame([cells.column.alias(self.entity), *others])
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,12 +200,12 @@ class JoinedTable:
     missing: pl.Series
 
     def __str__(self) -> str:
-        what, n = self.frame.columns[0], len(self.frame)
-        text = f"{n - len(self.missing):,} of {n:,} {what}s matched the {what} table on its column {self.column!r}"
+        entity, n = self.frame.columns[0], len(self.frame)
+        text = f"{n - len(self.missing):,} of {n:,} {entity}s matched the {entity} table on its column {self.column!r}"
         return f"{text}; no row for {_examples(self.missing)}" if len(self.missing) else text
 
 
-def join(ids: IdMap, table: Any, what: str, *, id_column: str | None = None) -> JoinedTable:
+def join(ids: IdMap, table: Any, entity: str, *, id_column: str | None = None) -> JoinedTable:
     """Join a user or item table to the IDs in a map.
 
     Parameters
@@ -214,7 +214,7 @@ def join(ids: IdMap, table: Any, what: str, *, id_column: str | None = None) -> 
         IDs, each of which gets one row.
     table : frame or mapping of columns
         A polars, pandas or pyarrow frame, or columns of equal length by name.
-    what : {"item", "user"}
+    entity : {"item", "user"}
         What the rows describe.
     id_column : str or None, default None
         Name of the ID column. None selects a column with a common name, such as "item", "movieId" or "id", at any
@@ -240,38 +240,38 @@ def join(ids: IdMap, table: Any, what: str, *, id_column: str | None = None) -> 
     1 of 2 items matched the item table on its column 'movieId'; no row for 7
     """
     require_threads()
-    side = SideTable.of(table, what)
+    side = SideTable.of(table, entity)
     name = side.id_column(ids) if id_column is None else id_column
     if name not in side.frame.columns and name not in side.index.columns:
-        raise DataError(f"the {what} table has no column {name!r}; it has {', '.join(side.frame.columns)}")
-    keyed = side.keyed(name)
-    rows = ids.rows(keyed[what])
+        raise DataError(f"the {entity} table has no column {name!r}; it has {', '.join(side.frame.columns)}")
+    keyed = side.with_ids_first(name)
+    rows = ids.rows(keyed[entity])
     matched = rows[rows >= 0]
     if len(ids) and not len(matched):
-        raise DataError(_no_match(ids, side, name, keyed[what]))
+        raise DataError(_no_match(ids, side, name, keyed[entity]))
     duplicates = np.flatnonzero(np.bincount(matched, minlength=len(ids)) > 1)
     if len(duplicates):
-        raise DataError(f"the {what} table has {what} {ids.ids(duplicates[:1])[0]!r} more than once")
+        raise DataError(f"the {entity} table has {entity} {ids.ids(duplicates[:1])[0]!r} more than once")
     positions = np.full(len(ids), -1, np.int64)
     positions[matched] = np.flatnonzero(rows >= 0)
     source_rows = pl.Series(positions).replace(-1, None)
-    frame = pl.DataFrame([ids.all.alias(what), *(column.gather(source_rows) for column in keyed.drop(what))])
+    frame = pl.DataFrame([ids.all.alias(entity), *(column.gather(source_rows) for column in keyed.drop(entity))])
     return JoinedTable(frame, name, ids.all.filter(source_rows.is_null()))
 
 
 def _no_match(ids: IdMap, side: SideTable, name: str, values: pl.Series) -> str:
     """Return the message for a table without matching IDs, with examples and, if any, a column that matches."""
-    what, n = side.what, len(ids)
+    entity, n = side.entity, len(ids)
     if not len(values):
-        return f"0 of {n:,} {what}s matched: the {what} table has no rows"
+        return f"0 of {n:,} {entity}s matched: the {entity} table has no rows"
     text = (
-        f"0 of {n:,} {what}s matched: column {name!r} of the {what} table holds {_examples(values)}, and the {what}s "
-        f"are {_examples(ids.all)}"
+        f"0 of {n:,} {entity}s matched: column {name!r} of the {entity} table holds {_examples(values)}, and the "
+        f"{entity}s are {_examples(ids.all)}"
     )
     others = [other for other in [*side.frame.columns, *side.index.columns] if side.count_matches(other, ids)]
     if others:
-        return f"{text}; column {others[0]!r} matches: id_column={others[0]!r} (on the command line --{what}-id)"
-    return f"{text}; use the same ids in both, or name the id column: id_column= (on the command line --{what}-id)"
+        return f"{text}; column {others[0]!r} matches: id_column={others[0]!r} (on the command line --{entity}-id)"
+    return f"{text}; use the same ids in both, or name the id column: id_column= (on the command line --{entity}-id)"
 
 
 def _index_of(table: Any) -> pl.DataFrame:
@@ -288,5 +288,5 @@ def _index_of(table: Any) -> pl.DataFrame:
 
 def _examples(ids: pl.Series) -> str:
     """Format the first IDs for a message."""
-    examples = ", ".join(map(repr, ids.head(SHOWN).to_list()))
-    return f"{examples}, ..." if len(ids) > SHOWN else examples
+    examples = ", ".join(map(repr, ids.head(MAX_EXAMPLES).to_list()))
+    return f"{examples}, ..." if len(ids) > MAX_EXAMPLES else examples

@@ -17,7 +17,7 @@ from cofactor.errors import FetchError
 
 __all__ = ["OnProgress", "Progress", "Timeouts", "download", "extract", "file_hash", "published_md5"]
 
-BLOCK = 1 << 18
+BLOCK_SIZE = 1 << 18
 """Bytes per read."""
 
 
@@ -27,7 +27,7 @@ class Progress:
 
     Attributes
     ----------
-    what : str
+    step : str
         Current step.
     done : int
         Number of bytes transferred.
@@ -35,7 +35,7 @@ class Progress:
         Total number of bytes; None if unknown.
     """
 
-    what: str
+    step: str
     done: int = 0
     total: int | None = None
 
@@ -62,14 +62,14 @@ class Timeouts:
 class _ProgressBar:
     """Progress bar with the interface that pooch requires; it reports to a callback."""
 
-    def __init__(self, what: str, on_progress: OnProgress):
-        self.what, self.on_progress = what, on_progress
+    def __init__(self, step: str, on_progress: OnProgress):
+        self.step, self.on_progress = step, on_progress
         self.total = self.done = 0
 
     def update(self, n: int) -> None:
         """Add n bytes; pooch adds whole blocks, even if the last block is shorter."""
         self.done = min(self.done + n, self.total) if self.total else self.done + n
-        self.on_progress(Progress(self.what, self.done, self.total or None))
+        self.on_progress(Progress(self.step, self.done, self.total or None))
 
     def reset(self) -> None:
         """Reset the count to 0 before pooch adds the total at the end."""
@@ -106,7 +106,7 @@ def download(
     timeouts = timeouts or Timeouts()
     downloader = HTTPDownloader(
         progressbar=_ProgressBar(f"downloading {url}", on_progress) if on_progress else False,
-        chunk_size=BLOCK,
+        chunk_size=BLOCK_SIZE,
         timeout=(timeouts.connect, timeouts.read),
         headers={"User-Agent": "cofactor"},
     )
@@ -120,8 +120,8 @@ def download(
             "file in place by hand"
         ) from error
     except exceptions.RequestException as error:
-        stalled = isinstance(error, exceptions.ReadTimeout) or "Read timed out" in str(error)
-        if stalled:
+        is_stalled = isinstance(error, exceptions.ReadTimeout) or "Read timed out" in str(error)
+        if is_stalled:
             reason = f"the server sent nothing for {timeouts.read:g} s"
         elif isinstance(error, exceptions.ConnectTimeout):
             reason = f"cannot connect within {timeouts.connect:g} s"
@@ -204,7 +204,7 @@ def extract(archive: Path, members: Mapping[str, str], folder: Path) -> None:
         with zipfile.ZipFile(archive) as zipped:
             for member, name in members.items():
                 with zipped.open(member) as source, (folder / name).open("wb") as file:
-                    shutil.copyfileobj(source, file, BLOCK)
+                    shutil.copyfileobj(source, file, BLOCK_SIZE)
     except KeyError as error:
         raise FetchError(f"{archive.name} has no member {error.args[0]!r}: it is not the expected archive") from error
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError) as error:

@@ -46,26 +46,26 @@ class Layout:
     ----------
     ratings : str
         File name of the ratings.
-    ending : str
+    suffix : str
         Suffix of the canonical ratings file.
     items : str
         File name of the item table.
-    items_of : callable
+    read_item_table : callable
         Function that reads the item table (Path) into the canonical DataFrame.
     users : str or None
         File name of the user table; None if there is none.
-    users_of : callable or None
+    read_user_table : callable or None
         Function that reads the user table (Path) into the canonical DataFrame.
     header : bytes
         First line of the ratings file, which is omitted from the canonical file; empty if there is none.
     """
 
     ratings: str
-    ending: str
+    suffix: str
     items: str
-    items_of: Callable[[Path], pl.DataFrame]
+    read_item_table: Callable[[Path], pl.DataFrame]
     users: str | None = None
-    users_of: Callable[[Path], pl.DataFrame] | None = None
+    read_user_table: Callable[[Path], pl.DataFrame] | None = None
     header: bytes = b""
 
     @property
@@ -73,7 +73,7 @@ class Layout:
         """Names of the two or three files of the layout."""
         return (self.ratings, self.items, *([self.users] if self.users else []))
 
-    def canonical(self, folder: Path, target: Path) -> None:
+    def write_canonical(self, folder: Path, target: Path) -> None:
         """Convert the files of a release to the canonical files.
 
         Parameters
@@ -89,10 +89,10 @@ class Layout:
             If a file is missing or has a different layout.
         """
         try:
-            self._copy_ratings(folder / self.ratings, target / f"ratings{self.ending}")
-            self.items_of(folder / self.items).write_csv(target / "items.csv")
-            if self.users and self.users_of:
-                self.users_of(folder / self.users).write_csv(target / "users.csv")
+            self._copy_ratings(folder / self.ratings, target / f"ratings{self.suffix}")
+            self.read_item_table(folder / self.items).write_csv(target / "items.csv")
+            if self.users and self.read_user_table:
+                self.read_user_table(folder / self.users).write_csv(target / "users.csv")
         except FileNotFoundError as error:
             raise FetchError(f"{Path(str(error.filename)).name} is missing from the data set") from error
         except (ValueError, KeyError, IndexError, pl.exceptions.PolarsError) as error:

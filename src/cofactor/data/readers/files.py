@@ -16,42 +16,42 @@ import polars as pl
 
 from cofactor.errors import DataError
 
-__all__ = ["Survey", "TextFile", "existing_file", "open_text", "unreadable"]
+__all__ = ["TextFile", "TextStatistics", "open_text", "read_errors", "require_file"]
 
 _BLOCK = 1 << 18
 _BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
-class Survey:
+class TextStatistics:
     """Statistics of the bytes in a text file, used to verify the result of a parser.
 
     Attributes
     ----------
     lines, separators : int
         Number of lines and of separators.
-    trailing_blank : int
+    n_trailing_blank : int
         Number of blank lines at the end.
     quotes : bool
         Whether there are any quotes.
-    quotes_fit : bool
+    quotes_valid : bool
         Whether every quote opens a field, closes a field, or is doubled within a quoted field.
     nuls : bool
         Whether there are any NUL bytes.
-    lone_returns : bool
+    lone_carriage_returns : bool
         Whether there is a CR without a following LF.
     """
 
     lines: int
     separators: int
-    trailing_blank: int
+    n_trailing_blank: int
     quotes: bool
-    quotes_fit: bool
+    quotes_valid: bool
     nuls: bool
-    lone_returns: bool
+    lone_carriage_returns: bool
 
 
-class _Quotes:
+class _QuoteChecker:
     """Blockwise check that quotes occur only at the ends of fields, or doubled within quoted fields.
 
     A quote after an even number of quotes opens a field, so a separator or a line end must precede it. Any other quote
@@ -64,13 +64,13 @@ class _Quotes:
         self._before, self._after = ends, ends.copy()
         self._after[ord("\r")] = True  # files with a lone CR are read row by row anyway
         self._last: int | None = None
-        self._fit = True
+        self._valid = True
         self.count = 0
 
     @property
-    def fit(self) -> bool:
+    def valid(self) -> bool:
         """Whether all quotes so far are valid and none is still open."""
-        return self._fit and self.count % 2 == 0
+        return self._valid and self.count % 2 == 0
 
     def add(self, block: bytes) -> None:
         """Check the next block, which must contain at least one byte."""
@@ -78,13 +78,13 @@ class _Quotes:
         start = 3 if self._last is None and block.startswith(_BOM) else 0
         last = ord("\n") if self._last is None else self._last
         if last == ord('"') and self.count % 2 == 0:  # the previous block ended with a closing quote
-            self._fit &= bool(self._after[codes[0]])
+            self._valid &= bool(self._after[codes[0]])
         if b'"' in block:
             positions = np.flatnonzero(codes == ord('"'))
             opening, closing = positions[self.count % 2 :: 2], positions[1 - self.count % 2 :: 2]
             preceding = np.where(opening > start, codes[opening - 1], last)
             following = codes[closing[closing + 1 < len(codes)] + 1]
-            self._fit &= bool(self._before[preceding].all() and self._after[following].all())
+            self._valid &= bool(self._before[preceding].all() and self._after[following].all())
             self.count += len(positions)
         self._last = block[-1]
 
@@ -105,7 +105,7 @@ class TextFile:
     data: bytes | None = None
 
     @property
-    def for_polars(self) -> Path | bytes:
+    def polars_source(self) -> Path | bytes:
         """Input for polars: the path or the decompressed bytes."""
         return self.path.absolute() if self.data is None else self.data  # absolute, because polars expands a leading ~
 
@@ -138,12 +138,12 @@ class TextFile:
                 start = 3 if number == 0 and line.startswith(_BOM) else 0
                 yield line[start:].removesuffix(b"\n").removesuffix(b"\r")
 
-    def texts(self, numbers: Sequence[int]) -> dict[int, str]:
+    def row_texts(self, line_numbers: Sequence[int]) -> dict[int, str]:
         """Return the text of the given lines.
 
         Parameters
         ----------
-        numbers : sequence of int
+        line_numbers : sequence of int
             Line numbers, from 1.
 
         Returns
@@ -151,11 +151,11 @@ class TextFile:
         dict of int to str
             Text by line number; {} if no lines are given.
         """
-        requested, last = set(numbers), max(numbers, default=0)
+        requested, last = set(line_numbers), max(line_numbers, default=0)
         numbered = enumerate(islice(self.lines(), last), start=1)
         return {number: line.decode("utf-8", "backslashreplace") for number, line in numbered if number in requested}
 
-    def survey(self, separator: str) -> Survey:
+    def statistics(self, separator: str) -> TextStatistics:
         """Count lines, separators and quotes in one pass over the bytes.
 
         It takes about a quarter of a second per gigabyte.
@@ -172,7 +172,7 @@ class TextFile:
         """
         newlines = separators = n_cr = n_crlf = 0
         nuls = False
-        quotes = _Quotes(separator)
+        quotes = _QuoteChecker(separator)
         tail = b""
         with self._open() as file:
             while block := file.read(_BLOCK):
@@ -188,8 +188,14 @@ class TextFile:
         is_unterminated = bool(tail) and not tail.endswith(b"\n")
         normalized = tail.replace(b"\r\n", b"\n")
         blank = len(normalized) - len(normalized.rstrip(b"\n"))
-        return Survey(
-            newlines + is_unterminated, separators, max(blank - 1, 0), quotes.count > 0, quotes.fit, nuls, n_cr > n_crlf
+        return TextStatistics(
+            newlines + is_unterminated,
+            separators,
+            max(blank - 1, 0),
+            quotes.count > 0,
+            quotes.valid,
+            nuls,
+            n_cr > n_crlf,
         )
 
     def notes(self) -> tuple[str, ...]:
@@ -211,7 +217,7 @@ class TextFile:
 
 
 @contextmanager
-def unreadable(name: str) -> Iterator[None]:
+def read_errors(name: str) -> Iterator[None]:
     """Context manager that turns errors from reading damaged, missing or protected files into DataError.
 
     Parameters
@@ -233,7 +239,7 @@ def unreadable(name: str) -> Iterator[None]:
         raise DataError(f"{name} cannot be read: {reason}") from error
 
 
-def existing_file(path: Path) -> Path:
+def require_file(path: Path) -> Path:
     """Check that a path is a non-empty regular file and return it.
 
     Parameters
@@ -251,7 +257,7 @@ def existing_file(path: Path) -> Path:
     DataError
         If the file does not exist, is empty, is a folder or a pipe, or has a name that is not UTF-8.
     """
-    with unreadable(str(path)):
+    with read_errors(str(path)):
         if not _is_utf8(path):
             raise DataError(f"{path}: the file name is not valid UTF-8; rename the file")
         if path.is_dir():
@@ -294,7 +300,7 @@ def open_text(path: Path) -> TextFile:
     DataError
         If a compressed file is damaged, or the beginning of the file is not UTF-8 text.
     """
-    with unreadable(str(path)):
+    with read_errors(str(path)):
         with path.open("rb") as file:
             magic = file.read(4)
         if magic.startswith(b"\x1f\x8b"):

@@ -10,8 +10,8 @@ import polars as pl
 
 from cofactor.data.readers.casting import object_columns
 from cofactor.data.readers.columns import Role
-from cofactor.data.readers.files import unreadable
-from cofactor.data.readers.tables import Refusals, Rows
+from cofactor.data.readers.files import read_errors
+from cofactor.data.readers.tables import RejectedRows, Rows
 from cofactor.errors import DataError
 
 __all__ = ["ArrowFrame", "FrameTable", "as_frame", "open_frame"]
@@ -35,26 +35,26 @@ class FrameTable:
         Function that maps column positions by role to columns by role.
     advice : str, default ""
         Advice in case a column is missing, to be appended to a message.
-    name, columns, by_place, counts, typed : see `tables.Table`
+    name, columns, positional_roles, row_unit, is_typed : see `tables.Table`
         The attributes of every table.
     """
 
     name: str
     columns: list[str]
     take: Callable[[Mapping[str, int]], Mapping[str, pl.Series]]
-    by_place: list[Role] = field(default_factory=list)
-    counts: Literal["line", "row"] = "row"
-    typed: bool = True
+    positional_roles: list[Role] = field(default_factory=list)
+    row_unit: Literal["line", "row"] = "row"
+    is_typed: bool = True
     advice: str = ""
 
-    def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
+    def read(self, roles: Mapping[str, int], max_rejected: int | None) -> Rows:
         """Read the chosen columns unchanged.
 
         Parameters
         ----------
         roles : mapping of str to int
             Column position by role; at least one.
-        most : int or None
+        max_rejected : int or None
             Maximum number of rejected rows to store; no row is rejected here.
 
         Returns
@@ -67,15 +67,15 @@ class FrameTable:
         DataError
             If the columns cannot be read.
         """
-        with unreadable(self.name):
+        with read_errors(self.name):
             columns = dict(self.take(roles))
         chosen = [columns[role] for role in roles]
 
-        def texts(lines: Sequence[int]) -> dict[int, str]:
+        def row_texts(lines: Sequence[int]) -> dict[int, str]:
             return {line: ", ".join(str(column[line - 1]) for column in chosen) for line in lines}
 
         n = len(chosen[0])
-        return Rows(columns, range(1, n + 1), Refusals(most), (), texts)
+        return Rows(columns, range(1, n + 1), RejectedRows(max_rejected), (), row_texts)
 
 
 def open_frame(source: Any) -> FrameTable:
@@ -132,7 +132,7 @@ def as_frame(source: Any) -> pl.DataFrame:
     if hasattr(source, "to_frame") and not hasattr(source, "columns"):
         hint = "; series.reset_index() creates one from its index and values" if hasattr(source, "index") else ""
         raise DataError(f"source: cannot read a table from a Series; pass a frame{hint}")
-    with unreadable("the table"):
+    with read_errors("the table"):
         if isinstance(source, pl.LazyFrame):
             return source.collect()
         if isinstance(source, ArrowFrame) or hasattr(source, "iloc"):

@@ -14,13 +14,13 @@ from cofactor.arrays import Int64
 from cofactor.data.id_columns import canonical_ids
 from cofactor.data.interactions import Interactions
 from cofactor.data.readers.casting import id_cells
-from cofactor.data.readers.columns import ROLES, Role, bare_name, is_number, usual_role
-from cofactor.data.readers.files import unreadable
+from cofactor.data.readers.columns import ROLES, Role, bare_name, is_number, role_by_name
+from cofactor.data.readers.files import read_errors
 from cofactor.data.readers.frame_table import FrameTable, as_frame
-from cofactor.data.readers.json_table import JsonTable, whole_json
+from cofactor.data.readers.json_table import JsonTable, read_all_columns
 from cofactor.data.readers.loading import Format, Request, load_interactions, open_file, source_path
-from cofactor.data.readers.rejects import OnError, first_refusal
-from cofactor.data.readers.tables import Refusals
+from cofactor.data.readers.rejects import OnError, rejection_error
+from cofactor.data.readers.tables import RejectedRows
 from cofactor.data.readers.text_table import TextTable
 from cofactor.data.readers.validation import Ids
 from cofactor.data.scale import Scale
@@ -31,7 +31,7 @@ from cofactor.validation import validated
 __all__ = ["read_events", "read_ratings", "read_table"]
 
 
-_USUAL_NAMES = ("id", "name", "title", "genres", "genre", "age", "gender", "year", "category", "tags")
+_COMMON_NAMES = ("id", "name", "title", "genres", "genre", "age", "gender", "year", "category", "tags")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,24 +42,24 @@ class WholeFile:
     ----------
     name : str
         Path of the file.
-    counts : {"line", "row"}
+    row_unit : {"line", "row"}
         Unit of the row numbers.
     frame : DataFrame of n rows
         All columns.
     lines : ndarray or range of length n
         Line (or row) number of each row, from 1.
-    refused : Refusals
+    rejected : RejectedRows
         Rows that could not be read.
-    texts : callable
+    row_texts : callable
         Function that maps line numbers to the text of the rows that begin there.
     """
 
     name: str
-    counts: str
+    row_unit: str
     frame: pl.DataFrame
     lines: Int64 | range
-    refused: Refusals
-    texts: Callable[[Sequence[int]], Mapping[int, str]]
+    rejected: RejectedRows
+    row_texts: Callable[[Sequence[int]], Mapping[int, str]]
 
     @property
     def complete(self) -> pl.DataFrame:
@@ -70,12 +70,12 @@ class WholeFile:
         DataError
             If a row was rejected.
         """
-        if self.refused.count:
-            raise first_refusal(self.name, self.counts, self.refused.stored[0], self.refused.count)
+        if self.rejected.count:
+            raise rejection_error(self.name, self.row_unit, self.rejected.stored[0], self.rejected.count)
         return self.frame
 
 
-def read_whole_file(path: Path, format: Format | None, *, most: int | None = 1, ids: Ids = "auto") -> WholeFile:  # noqa: A002
+def read_whole_file(path: Path, format: Format | None, *, max_rejected: int | None = 1, ids: Ids = "auto") -> WholeFile:  # noqa: A002
     """Read all columns of a file.
 
     Parameters
@@ -84,7 +84,7 @@ def read_whole_file(path: Path, format: Format | None, *, most: int | None = 1, 
         Path of the file.
     format : str or None
         File format; None detects it.
-    most : int or None, default 1
+    max_rejected : int or None, default 1
         Maximum number of rejected rows to store; None for all.
     ids : {"auto", "text"}, default "auto"
         Whether IDs in a text file become integers if all are canonical decimals, or remain strings.
@@ -99,16 +99,16 @@ def read_whole_file(path: Path, format: Format | None, *, most: int | None = 1, 
     DataError
         If the file cannot be read, or two columns have the same name.
     """
-    table = open_file(path, format, _by_place)
-    with unreadable(table.name):
+    table = open_file(path, format, _first_row_roles)
+    with read_errors(table.name):
         if isinstance(table, FrameTable):
-            rows = table.read({name: k for k, name in enumerate(table.columns)}, most)
+            rows = table.read({name: k for k, name in enumerate(table.columns)}, max_rejected)
             frame = pl.DataFrame(rows.columns)
-            return WholeFile(table.name, table.counts, frame, rows.lines, rows.refused, rows.texts)
+            return WholeFile(table.name, table.row_unit, frame, rows.lines, rows.rejected, rows.row_texts)
         if isinstance(table, JsonTable):
-            frame, lines, refused = whole_json(table, most)
-            return WholeFile(table.name, table.counts, frame, lines, refused, table.file.texts)
-        return _whole_text(table, most, ids)
+            frame, lines, rejected = read_all_columns(table, max_rejected)
+            return WholeFile(table.name, table.row_unit, frame, lines, rejected, table.file.row_texts)
+        return _read_whole_text(table, max_rejected, ids)
 
 
 def with_text_ids(frame: pl.DataFrame) -> pl.DataFrame:
@@ -135,37 +135,37 @@ def with_text_ids(frame: pl.DataFrame) -> pl.DataFrame:
         cells = id_cells(frame[name], as_text=True)
         if (is_invalid := cells.bad & frame[name].is_not_null()).any():
             row = int(is_invalid.arg_true()[0])
-            raise DataError(f"row {row + 1} of the table: {cells.why(row)}: {frame[name][row]!r}")
+            raise DataError(f"row {row + 1} of the table: {cells.reason(row)}: {frame[name][row]!r}")
         frame = frame.with_columns(cells.column.alias(name))
     return frame
 
 
 def _id_columns(names: Sequence[str]) -> list[str]:
     """Return the names of the ID columns, or the first name if no column has a common name."""
-    return [name for name in names if usual_role(name) in ("user", "item")] or list(names[:1])
+    return [name for name in names if role_by_name(name) in ("user", "item")] or list(names[:1])
 
 
-def _by_place(first: list[str]) -> list[Role] | None:
+def _first_row_roles(first: list[str]) -> list[Role] | None:
     """Return None for a header (a line with a common name or without any number), otherwise an empty list."""
-    if any(usual_role(field) or bare_name(field).lower() in _USUAL_NAMES for field in first):
+    if any(role_by_name(field) or bare_name(field).lower() in _COMMON_NAMES for field in first):
         return None
     return [] if any(is_number(field) for field in first) else None
 
 
-def _whole_text(table: TextTable, most: int | None, mode: Ids) -> WholeFile:
+def _read_whole_text(table: TextTable, max_rejected: int | None, mode: Ids) -> WholeFile:
     """Read all columns of a text file."""
     names = [bare_name(name) for name in table.columns]
     if len(set(names)) < len(names):
         duplicate = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{table.name}: column {duplicate!r} occurs more than once; rename all but one")
-    rows = table.read({str(k): k for k in range(len(names))}, most)
+    rows = table.read({str(k): k for k in range(len(names))}, max_rejected)
     id_names = _id_columns(names)
     columns = [rows.columns[str(k)].alias(name).replace("", None) for k, name in enumerate(names)]
-    typed = [
+    converted = [
         canonical_ids(column, parse=True) if column.name in id_names and mode == "auto" else column
         for column in columns
     ]
-    return WholeFile(table.name, table.counts, pl.DataFrame(typed), rows.lines, rows.refused, rows.texts)
+    return WholeFile(table.name, table.row_unit, pl.DataFrame(converted), rows.lines, rows.rejected, rows.row_texts)
 
 
 @validated

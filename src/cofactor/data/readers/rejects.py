@@ -13,21 +13,21 @@ from cofactor.data.readers.text_table import NOT_UTF8
 from cofactor.errors import DataError, ParameterError
 from cofactor.files import write_atomically
 
-__all__ = ["OnError", "first_refusal", "quarantine_path", "write_refused"]
+__all__ = ["OnError", "quarantine_path", "rejection_error", "write_rejected_rows"]
 
 OnError: TypeAlias = Literal["raise", "quarantine"]
 
 _MAX_SHOWN = 80  # characters of a rejected row in a message
 
 
-def first_refusal(name: str, counts: str, first: RejectedRow, count: int) -> DataError:
+def rejection_error(name: str, row_unit: str, first: RejectedRow, count: int) -> DataError:
     """Return the error for a table with rejected rows: the first row and its reason, the number of others, and advice.
 
     Parameters
     ----------
     name : str
         Name of the source.
-    counts : {"line", "row"}
+    row_unit : {"line", "row"}
         Unit of the row numbers.
     first : RejectedRow
         The first rejected row.
@@ -50,7 +50,7 @@ def first_refusal(name: str, counts: str, first: RejectedRow, count: int) -> Dat
     if first.reason.startswith(NOT_UTF8):
         advice = f"convert the file, e.g. iconv -f latin1 -t utf-8 {name} > converted-{Path(name).name}"
     return DataError(
-        f"{name}, {counts} {first.line}: {first.reason}: {text!r}{remaining}; {advice}, or set such rows aside "
+        f"{name}, {row_unit} {first.line}: {first.reason}: {text!r}{remaining}; {advice}, or set such rows aside "
         'with on_error="quarantine" (on the command line --on-error quarantine)'
     )
 
@@ -86,7 +86,7 @@ def quarantine_path(source: Path | None, requested: str | Path | None) -> Path:
     return path
 
 
-def write_refused(path: Path, refusals: Sequence[RejectedRow]) -> None:
+def write_rejected_rows(path: Path, rejected_rows: Sequence[RejectedRow]) -> None:
     """Write the line, reason and text of each rejected row to a CSV file.
 
     The file is written atomically.
@@ -95,7 +95,7 @@ def write_refused(path: Path, refusals: Sequence[RejectedRow]) -> None:
     ----------
     path : Path
         Path of the file; an existing file is replaced.
-    refusals : sequence of RejectedRow
+    rejected_rows : sequence of RejectedRow
         The rows; if there are none, the file has only a header.
 
     Raises
@@ -108,7 +108,7 @@ def write_refused(path: Path, refusals: Sequence[RejectedRow]) -> None:
         with draft.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["line", "reason", "text"])
-            writer.writerows((refusal.line, refusal.reason, refusal.text) for refusal in refusals)
+            writer.writerows((row.line, row.reason, row.text) for row in rejected_rows)
 
     try:
         write_atomically(path, write)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cofactor.data.readers.columns import Role
-from cofactor.data.readers.tables import Batches, Refusals, Rows
+from cofactor.data.readers.tables import Batches, RejectedRows, Rows
 from cofactor.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -31,25 +31,25 @@ class SqlTable:
     ----------
     result : sqlalchemy.CursorResult
         Result of the query.
-    name, columns, by_place, counts, typed : see `tables.Table`
+    name, columns, positional_roles, row_unit, is_typed : see `tables.Table`
         The attributes of every table.
     """
 
     name: str
     columns: list[str]
     result: Any
-    by_place: list[Role] = field(default_factory=list)
-    counts: Literal["line", "row"] = "row"
-    typed: bool = True
+    positional_roles: list[Role] = field(default_factory=list)
+    row_unit: Literal["line", "row"] = "row"
+    is_typed: bool = True
 
-    def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
+    def read(self, roles: Mapping[str, int], max_rejected: int | None) -> Rows:
         """Read the chosen columns in batches of ten thousand rows; can be called only once.
 
         Parameters
         ----------
         roles : mapping of str to int
             Column position by role.
-        most : int or None
+        max_rejected : int or None
             Maximum number of rejected rows to store; no row is rejected here.
 
         Returns
@@ -64,17 +64,17 @@ class SqlTable:
         """
         batches = Batches.of_objects(list(roles))
         positions = list(roles.values())
-        with _clear_errors(self.name):
+        with _database_errors(self.name):
             all_rows = chain.from_iterable(self.result.partitions(_BATCH))
             for row, cells in enumerate(all_rows, start=1):
                 batches.add(row, [cells[k] for k in positions])
         columns, lines = batches.finish()
         chosen = [columns[role] for role in roles]
 
-        def texts(numbers: Sequence[int]) -> dict[int, str]:
-            return {line: ", ".join(str(column[line - 1]) for column in chosen) for line in numbers}
+        def row_texts(line_numbers: Sequence[int]) -> dict[int, str]:
+            return {line: ", ".join(str(column[line - 1]) for column in chosen) for line in line_numbers}
 
-        return Rows(columns, lines, Refusals(most), (), texts)
+        return Rows(columns, lines, RejectedRows(max_rejected), (), row_texts)
 
 
 def is_url(source: object) -> bool:
@@ -133,11 +133,11 @@ def open_query(url: str, query: str | None) -> Iterator[SqlTable]:
         raise MissingExtraError('reading from a database requires SQLAlchemy: pip install "cofactor[sql]"') from error
     address = _address(url)
     name = address.render_as_string(hide_password=True)
-    with _clear_errors(name):
+    with _database_errors(name):
         engine = sqlalchemy.create_engine(address, poolclass=sqlalchemy.pool.NullPool)
         connection = engine.connect()
     try:
-        with _clear_errors(name):
+        with _database_errors(name):
             # pass the query to the driver unchanged: ":x" and "%" are not parameters
             streaming = connection.execution_options(stream_results=True, no_parameters=True)
             result = streaming.exec_driver_sql(query)
@@ -171,7 +171,7 @@ def _address(url: str) -> URL:
 
 
 @contextmanager
-def _clear_errors(name: str) -> Iterator[None]:
+def _database_errors(name: str) -> Iterator[None]:
     """Turn errors from SQLAlchemy and its drivers into one-line errors without connection secrets."""
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 

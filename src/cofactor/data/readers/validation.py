@@ -10,28 +10,28 @@ import polars as pl
 
 from cofactor.data.id_columns import CodedIds, canonical_ids, float_ids_note
 from cofactor.data.interactions import Kind
-from cofactor.data.readers.casting import KINDS_OF, Cells, id_cells, number_cells
+from cofactor.data.readers.casting import TYPE_CODE_COLUMNS, Cells, id_cells, number_cells
 from cofactor.data.readers.columns import ROLES
 from cofactor.data.readers.tables import Rows
 from cofactor.data.readers.times import time_cells
 from cofactor.data.scale import Scale
 from cofactor.kernels.parallel import results_of
 
-__all__ = ["Checked", "Ids", "checked"]
+__all__ = ["Ids", "ValidRows", "validate_rows"]
 
 Ids: TypeAlias = Literal["auto", "text"]
 """How to read IDs: as integers if the source has integers (or text that is all decimals), or always as strings."""
 
 
 @dataclass(frozen=True)
-class Checked:
+class ValidRows:
     """Valid rows of a table.
 
     Attributes
     ----------
     columns : dict of str to Series or CodedIds
         Columns by role: IDs (Int64, String or dictionary-encoded), value and weight (Float32), time (Int64).
-    refused : int
+    n_rejected : int
         Number of bad rows.
     reasons : dict of int to str
         Reasons by line number, for the stored bad rows.
@@ -40,12 +40,14 @@ class Checked:
     """
 
     columns: dict[str, pl.Series | CodedIds]
-    refused: int
+    n_rejected: int
     reasons: dict[int, str]
     notes: tuple[str, ...]
 
 
-def checked(rows: Rows, *, kind: Kind, scale: Scale | None, ids: Ids, typed: bool, most: int | None) -> Checked:
+def validate_rows(
+    rows: Rows, *, kind: Kind, scale: Scale | None, ids: Ids, is_typed: bool, max_rejected: int | None
+) -> ValidRows:
     """Cast the columns of a table and drop bad rows.
 
     Columns are removed from `rows` one by one to free their memory.
@@ -60,9 +62,9 @@ def checked(rows: Rows, *, kind: Kind, scale: Scale | None, ids: Ids, typed: boo
         Scale that ratings must be on.
     ids : {"auto", "text"}
         Whether integer IDs become strings.
-    typed : bool
+    is_typed : bool
         False if IDs are text that can represent integers.
-    most : int or None
+    max_rejected : int or None
         Maximum number of reasons to store per column; None for all.
 
     Returns
@@ -87,25 +89,25 @@ def checked(rows: Rows, *, kind: Kind, scale: Scale | None, ids: Ids, typed: boo
         columns[role] = cells.values
         notes += cells.notes
         newly_bad = (cells.bad & ~bad).arg_true()
-        for row in newly_bad.head(n if most is None else most).to_list():
-            reasons[int(rows.lines[row])] = cells.why(row)
+        for row in newly_bad.head(n if max_rejected is None else max_rejected).to_list():
+            reasons[int(rows.lines[row])] = cells.reason(row)
         bad = bad | cells.bad
     n_bad = int(bad.sum())
     if n_bad:
         columns = {role: column.filter(~bad) for role, column in columns.items()}
-    if not typed and ids != "text":
+    if not is_typed and ids != "text":
         for role in ROLES[:2]:
-            columns[role], was_float = _canonical(columns[role])
+            columns[role], was_float = _canonical_column(columns[role])
             notes += [float_ids_note(role)] if was_float else []
-    return Checked(columns, n_bad, reasons, tuple(notes))
+    return ValidRows(columns, n_bad, reasons, tuple(notes))
 
 
-def _canonical(ids: pl.Series | CodedIds) -> tuple[pl.Series | CodedIds, bool]:
+def _canonical_column(ids: pl.Series | CodedIds) -> tuple[pl.Series | CodedIds, bool]:
     """Convert the IDs in a text file to integers if all are integers; also return whether some look like floats."""
     assert isinstance(ids, CodedIds)
     distinct = canonical_ids(ids.distinct, parse=True)
     if distinct.dtype == pl.Int64 and bool(ids.distinct.str.contains(".", literal=True).any()):
-        return ids.each(distinct), True  # "7" and "7.0" have become one ID
+        return ids.gather(distinct), True  # "7" and "7.0" have become one ID
     return replace(ids, distinct=distinct), False
 
 
@@ -118,5 +120,5 @@ def _cast(rows: Rows, role: str, kind: Kind, scale: Scale | None, ids: Ids) -> C
         return number_cells(column, above_zero=kind == "events", scale=scale)
     if role == "weight":
         return number_cells(column, low=0.0 if kind == "ratings" else -np.inf)
-    type_codes = rows.columns.pop(KINDS_OF[role], None)
+    type_codes = rows.columns.pop(TYPE_CODE_COLUMNS[role], None)
     return id_cells(column, type_codes, as_text=ids == "text")
