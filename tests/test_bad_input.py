@@ -53,9 +53,9 @@ def write(folder: Path, text: str | bytes, name: str = "r.csv") -> Path:
         ("3,10,3,", "the time is missing"),
         ("3,10,3,880000002000", "the time is in milliseconds while most are in seconds"),
         ("3,10,3,2020-01-01", "the time is in dates while most are in seconds"),
-        ("3,1\0,3,880000002", "it has a NUL byte"),
+        ("3,1\0,3,880000002", "it contains a NUL byte"),
         ("", "a blank line"),
-        ('3,"10,3,880000002', "a quote that does not close"),
+        ('3,"10,3,880000002', "an unclosed quote"),
         ('3,"10"x,3,880000002', "text after a closing quote"),
     ],
 )
@@ -89,7 +89,7 @@ def test_values_off_the_declared_scale_are_refused_with_their_line(tmp_path: Pat
     path = write(tmp_path, HEADER + GOOD)
     with pytest.raises(DataError, match="line 2: the value is not one of the declared levels"):
         read_ratings(path, rating_levels=[1, 2, 3, 4, 5])
-    with pytest.raises(ParameterError, match="each value of rating_levels must be a finite number, not 'a'"):
+    with pytest.raises(ParameterError, match="each value in rating_levels must be a finite number, not 'a'"):
         read_ratings(path, rating_levels=["a"])
     kept = read_ratings(path, rating_levels=[1, 2, 3, 4, 5], on_error="quarantine")
     assert kept.values.tolist() == [3.0]
@@ -167,11 +167,11 @@ def test_a_short_row_and_a_long_row_do_not_make_up_for_each_other(tmp_path: Path
         (b"user,item,r\xe9sum\xe9\n1,2,3\n", r"line 1: not UTF-8 text \(byte 0xe9\)"),
         (b"user,item,value\nJos\xe9,2,3\n", r"line 2: not UTF-8 text \(byte 0xe9\).*iconv -f latin1 -t utf-8"),
         (b"a,b,c\n1,2,3\n", "no column for the user was recognized among 'a', 'b', 'c'.*--user"),
-        (b"user,uid,item,rating\n1,2,3,4\n", "the user may be 'user' or 'uid'.*--user"),
-        (b"user,item,item,rating\n1,2,3,4\n", "the item may be 'item' or 'item'"),
+        (b"user,uid,item,rating\n1,2,3,4\n", "the user column could be 'user' or 'uid'.*--user"),
+        (b"user,item,item,rating\n1,2,3,4\n", "the item column could be 'item' or 'item'"),
         (b"user,item\n1,2\n", "no column for the value was recognized"),
-        (b"\x1f\x8bjunk", "gzip file is damaged or cut short"),
-        (b"\x28\xb5\x2f\xfdjunk", "zstd file is damaged or cut short"),
+        (b"\x1f\x8bjunk", "gzip file is damaged or truncated"),
+        (b"\x28\xb5\x2f\xfdjunk", "zstd file is damaged or truncated"),
         (b"PAR1 and nothing else", "cannot be read"),
     ],
 )
@@ -217,7 +217,7 @@ def test_files_cut_short(tmp_path: Path, door: str) -> None:
     else:
         pl.DataFrame({"user": [1], "item": [2], "rating": [3.0]}).write_parquet(path)
         path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(DataError, match=r"damaged or cut short|cannot be read"):
+    with pytest.raises(DataError, match=r"damaged or truncated|cannot be read"):
         read_ratings(path, on_error="quarantine")
 
 
@@ -310,7 +310,7 @@ def test_what_is_no_table_at_all() -> None:
     for source in (None, 3, [1, 2], {"user": [1]}, np.zeros(3)):
         with pytest.raises(DataError, match="cannot read a table from"):
             read_ratings(source)
-    with pytest.raises(ParameterError, match="needs a file for rejected rows"):
+    with pytest.raises(ParameterError, match="requires a file for rejected rows"):
         read_ratings(pl.DataFrame({"user": [1]}), on_error="quarantine")
 
 

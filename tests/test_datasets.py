@@ -203,7 +203,7 @@ def test_an_interrupted_download_is_an_error(maker: Maker, tmp_path: Path, trick
     maker.files["big"] = content = bytes(range(256)) * 4_000
     maker.tricks = [trick]
     started = time.monotonic()
-    with pytest.raises(FetchError, match=f"{message}.*; check the network and fetch again"):
+    with pytest.raises(FetchError, match=f"{message}.*; check the network and try again"):
         download(f"{maker.url}/big", tmp_path / "big", timeouts=HASTY)
     assert time.monotonic() - started < 5
     download(f"{maker.url}/big", tmp_path / "big", timeouts=HASTY)
@@ -295,7 +295,7 @@ def broken_zip() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (broken_zip(), "not a usable zip archive.*the download was discarded, fetch again"),
+        (broken_zip(), "not a usable zip archive.*the download was discarded; fetch it again"),
         (ARCHIVE[:-200], "not a usable zip archive"),
         (b"", "not a usable zip archive"),
         (b"<!DOCTYPE html><title>Log in</title>", "it is a web page"),
@@ -335,7 +335,7 @@ def with_file(name: str, content: str) -> bytes:
             "the data has 5 ratings, 3 users, 3 items, but the published counts are 4 rat",
         ),
         ("u.data", U_DATA.replace("3\t30", "2\t30"), "2 users"),
-        ("u.data", U_DATA.replace("\t5\t", "\t6\t"), "a rating of 6, which is not on the scale of the data set"),
+        ("u.data", U_DATA.replace("\t5\t", "\t6\t"), "a rating of 6, which is not on its rating scale"),
         ("u.data", U_DATA.replace("\t5\t", "\tfive\t"), "ratings.tsv is not in the expected layout"),
         ("u.data", U_DATA + "3\t10", "missing fields"),
         ("u.data", "user item rating time\n" + U_DATA, "ratings.tsv is not in the expected layout"),
@@ -359,7 +359,7 @@ def test_a_moving_data_set_may_have_other_counts(tiny: Dataset, maker: Maker, tm
 
 
 def test_a_known_sha256_must_match(tiny: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(FetchError, match=r"not the published ones"):
+    with pytest.raises(FetchError, match=r"differ from the published"):
         get(replace(tiny, ratings_sha256="0" * 64), tmp_path)
     assert get(replace(tiny, ratings_sha256=hashlib.sha256(U_DATA.encode()).hexdigest()), tmp_path).is_dir()
 
@@ -387,7 +387,7 @@ def test_a_missing_archive_and_a_refused_connection_say_what_to_do(tiny: Dataset
         FetchError, match=r"tiny: http://127.* responded with 404 Not Found; the publisher may have moved"
     ):
         get(tiny, tmp_path)
-    with pytest.raises(FetchError, match=r"cannot connect .*check the network and fetch again"):
+    with pytest.raises(FetchError, match=r"cannot connect .*check the network and try again"):
         get(replace(tiny, url=f"http://127.0.0.1:{unused_port()}/tiny.zip"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -539,7 +539,7 @@ def test_a_maker_that_serves_something_else_gives_way_to_the_mirror(
 def test_when_both_fail_both_reasons_are_told(mirrored: Dataset, tmp_path: Path) -> None:
     missing = replace(mirrored, mirror=Mirror("nosuchmirror==1.0", "x", movielens.RECBOLE))
     with pytest.raises(
-        FetchError, match=r"cannot connect.*; the mirror failed, too: pip download nosuchmirror==1.0 fail"
+        FetchError, match=r"cannot connect.*; the mirror also failed: pip download nosuchmirror==1.0 fail"
     ):
         get(missing, tmp_path / "cache")
     changed = replace(mirrored, mirror=Mirror("tinymirror==1.0", "tinymirror/data", movielens.RECBOLE, "0" * 64))

@@ -28,7 +28,7 @@ from cofactor.service.bootstrap import prepare
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
 
-NOTE = "user ids are floating point numbers; they were read as integers"
+NOTE = "user ids are floating-point numbers; they were read as integers"
 CAREFUL = '"rat\ning"'  # a header of two lines is read row by row
 
 

@@ -62,7 +62,7 @@ def test_levels_that_cannot_be_declared(levels: Any) -> None:
 
 
 def test_no_ratings_no_scale() -> None:
-    with pytest.raises(DataError, match="there is no scale; declare it"):
+    with pytest.raises(DataError, match="cannot be inferred without ratings; declare it"):
         Scale.infer([])
 
 

@@ -280,10 +280,10 @@ def test_the_table_is_ready_to_use() -> None:
         ({"genres": 501}, "genres must be at most n_items, 500"),
         ({"n_ratings": 999}, "n_ratings must lie between 1,000 and 500,000"),
         ({"n_ratings": 500_001}, "n_ratings must lie between"),
-        ({"min_ratings_per_user": 0}, "1 <= fewest <= most <= n_items, 500"),
-        ({"max_ratings_per_user": 501}, "1 <= fewest <= most <= n_items, 500"),
-        ({"rating_levels": (2.0, 1.0)}, "rating_levels must not be empty and must be in ascending order"),
-        ({"rating_levels": ()}, "rating_levels must not be empty and must be in ascending order"),
+        ({"min_ratings_per_user": 0}, "must satisfy 1 <= min <= max <= n_items, 500"),
+        ({"max_ratings_per_user": 501}, "must satisfy 1 <= min <= max <= n_items, 500"),
+        ({"rating_levels": (2.0, 1.0)}, "rating_levels must be non-empty and in ascending order"),
+        ({"rating_levels": ()}, "rating_levels must be non-empty and in ascending order"),
         ({"noise_std": -1.0}, "must not be negative"),
         ({"popularity_offset": -1.0}, "above -1"),
         ({"heavy_share": 1.1}, "heavy_share and heavy_focus must be from 0 to 1"),
@@ -296,7 +296,7 @@ def test_a_world_that_cannot_be_made_says_why(settings_: dict[str, object], mess
 
 
 def test_chunks_of_nothing() -> None:
-    with pytest.raises(ParameterError, match="chunk must be at least 1"):
+    with pytest.raises(ParameterError, match="chunk_size must be at least 1"):
         next(generate_chunks(SMALL, chunk_size=0))
     with pytest.raises(ParameterError, match="chunks must be a list of one or more chunks"):
         Chunk.concatenate([])

@@ -36,11 +36,11 @@ IDS = {
     "\ufffd": None,
     "x" * 257: "is longer than 256 characters",
     "x" * 300: "is longer than 256 characters",
-    "a\nb": "has a control character",
-    "a\tb": "has a control character",
-    "a\x01b": "has a control character",
-    "a\x7f": "has a control character",
-    "a\x85b": "has a control character",
+    "a\nb": "contains a control character",
+    "a\tb": "contains a control character",
+    "a\x01b": "contains a control character",
+    "a\x7f": "contains a control character",
+    "a\x85b": "contains a control character",
     "\u00a0\u3000": "is empty",
 }
 NAMES = [name.encode("unicode_escape").decode()[:20] for name in IDS]
@@ -144,7 +144,7 @@ def test_tables_the_store_and_http(text: str, api: TestClient) -> None:
 
 
 def test_a_row_of_the_table_is_named() -> None:
-    with pytest.raises(DataError, match=r"row 3: the id has a control character: 'b.+tc'"):
+    with pytest.raises(DataError, match=r"row 3: the id contains a control character: 'b.+tc'"):
         Interactions.from_columns(["ana", "bo", "b\tc", "a\tb"], ["x"] * 4, [1, 2, 3, 4])
 
 
@@ -169,7 +169,7 @@ def test_fit_and_serve_take_the_same_files(tmp_path: Path) -> None:
     stopped = [run("fit", *fit, folder=tmp_path), run("serve", *serve, folder=tmp_path)]
     for done in stopped:
         assert done.returncode == 2, done.stderr
-        assert "r.csv, line 4: the user has a control character" in " ".join(done.stderr.split())
+        assert "r.csv, line 4: the user contains a control character" in " ".join(done.stderr.split())
     served = run("serve", *serve, "--on-error", "quarantine", folder=tmp_path)
     aside = (tmp_path / "r.csv.refused.csv").read_text()
     fitted = run("fit", *fit, "--on-error", "quarantine", folder=tmp_path)
