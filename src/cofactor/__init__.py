@@ -1,4 +1,4 @@
-"""cofactor: a library, command line and service for collaborative filtering.
+"""cofactor: a library, command-line tool and service for collaborative filtering.
 
     ratings = cofactor.read_ratings("ratings.csv")
     rec = cofactor.Recommender.fit(cofactor.BiasedMF(factors=50), ratings, seed=0)

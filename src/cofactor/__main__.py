@@ -1,4 +1,4 @@
-"""Entry point of the `cofactor` command and of `python -m cofactor`."""
+"""Entry point for the `cofactor` command and for `python -m cofactor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Array types, conversions and checks of arrays, item orders, and independent random streams from one seed."""
+"""Array types, array conversions and checks, item orders, and independent random streams derived from one seed."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ __all__ = [
 ]
 
 
-LARGEST_CONFIDENCE = np.float32(1e12)
-"""Larger confidences change no score, and float64 could no longer solve the equations."""
+MAX_CONFIDENCE = np.float32(1e12)
+"""Maximum magnitude of a confidence: larger ones change no score, and float64 could no longer solve the equations."""
 
 Float32: TypeAlias = NDArray[np.float32]
 
@@ -61,15 +61,15 @@ Bytes: TypeAlias = NDArray[np.uint8]
 
 
 ALL_ROWS: Bool = np.zeros(0, np.bool_)
-"""The empty mask, which allows all rows."""
+"""Empty mask, which allows all rows."""
 
 
 MAX_ROWS = 2**31 - 1
-"""The largest number of rows: row numbers are int32."""
+"""Maximum number of rows: row numbers are int32."""
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a view of an array that cannot be written.
+    """Return a read-only view of an array.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
     Returns
     -------
     ndarray
-        It shares the memory of `array`.
+        A view that shares the memory of `array`.
 
     Examples
     --------
@@ -92,23 +92,23 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def require_array(name: str, value: Any, dtype: Any, shape: tuple[int | None, ...] = (None,)) -> None:
-    """Require a C-contiguous array of a given dtype and shape, as kernels read it.
+    """Check that an array is C-contiguous and has the dtype and shape that a kernel expects.
 
     Parameters
     ----------
     name : str
-        The name of the array, for the message.
+        Name of the array, for error messages.
     value : object
-        The value to check.
+        Value to check.
     dtype : dtype
-        The NumPy dtype.
+        Required NumPy dtype.
     shape : tuple of (int or None), default (None,)
-        The length of each axis, None for any.
+        Required length of each axis; None for any length.
 
     Raises
     ------
     DataError
-        If the value is anything else.
+        If the value is not such an array.
 
     Examples
     --------
@@ -129,19 +129,19 @@ def require_array(name: str, value: Any, dtype: Any, shape: tuple[int | None, ..
 
 
 def contiguous(array: Any, dtype: Any) -> NDArray[Any]:
-    """Convert to a C-contiguous array.
+    """Convert values to a C-contiguous array of a given dtype.
 
     Parameters
     ----------
     array : array-like
         The values.
     dtype : dtype
-        The NumPy dtype of the result.
+        NumPy dtype of the result.
 
     Returns
     -------
     ndarray
-        An array of the same shape; `array` itself if it has that form.
+        An array of the same shape; `array` itself if it is already contiguous and has this dtype.
 
     Examples
     --------
@@ -152,22 +152,22 @@ def contiguous(array: Any, dtype: Any) -> NDArray[Any]:
 
 
 def signed_confidence(values: Float32, weights: Float32 | None) -> Float32:
-    """Return the weight of each event in a loss: its value times its weight, negative for a dislike.
+    """Return the confidence of each event: its value times its weight, negative for a dislike.
 
-    Values are clipped to 1e12 in magnitude: larger ones change no score, and float64 could no longer solve the
+    Confidences are clipped to 1e12 in magnitude: larger ones change no score, and float64 could no longer solve the
     equations.
 
     Parameters
     ----------
     values : ndarray of shape (n,), float32
-        The value of each event, such as a count.
+        Value of each event, such as a count.
     weights : ndarray of shape (n,), float32, or None
-        The weight of each event; None if all are 1.
+        Weight of each event; None if all are 1.
 
     Returns
     -------
     ndarray of shape (n,), float32
-        `values` itself if nothing changes.
+        The confidences; `values` itself if nothing changes.
 
     Examples
     --------
@@ -181,29 +181,31 @@ def signed_confidence(values: Float32, weights: Float32 | None) -> Float32:
     else:
         with np.errstate(over="ignore"):
             confidence = values * weights
-    if np.abs(confidence).max(initial=0) <= LARGEST_CONFIDENCE:
+    if np.abs(confidence).max(initial=0) <= MAX_CONFIDENCE:
         return confidence
-    return np.clip(confidence, -LARGEST_CONFIDENCE, LARGEST_CONFIDENCE)
+    return np.clip(confidence, -MAX_CONFIDENCE, MAX_CONFIDENCE)
 
 
 def random_stream(seed: Seed, *path: str | int) -> np.random.Generator:
-    """Return an independent random generator for a seed and a path of names.
+    """Return a random generator for a seed and a path of names; different paths give independent generators.
 
     Parameters
     ----------
     seed : int, Generator or None
-        A whole number from 0 to `checks.MAX_SEED`; or what `checks.seed` draws one from at each call.
+        A whole number from 0 to `checks.MAX_SEED`; or a Generator or None, from which `checks.seed` draws a seed at
+        each call.
     *path : str or int
-        The purpose of the stream. Streams with different paths are independent.
+        Names that identify the purpose of the stream.
 
     Returns
     -------
     numpy.random.Generator
+        The generator.
 
     Raises
     ------
     ParameterError
-        If `seed` has another type or is outside the range.
+        If `seed` has the wrong type or is out of range.
 
     Examples
     --------
@@ -215,27 +217,27 @@ def random_stream(seed: Seed, *path: str | int) -> np.random.Generator:
     Traceback (most recent call last):
     cofactor.errors.ParameterError: seed must be a whole number from 0 to 4294967295, not -1
     """
-    words = [zlib.crc32(part.encode()) if isinstance(part, str) else int(part) for part in path]
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([checks.seed(seed), *words])))
+    entropy = [zlib.crc32(part.encode()) if isinstance(part, str) else int(part) for part in path]
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([checks.seed(seed), *entropy])))
 
 
 class ItemOrder:
-    """An order of the items of a catalog, validated once.
+    """Order of the items in a catalog, validated once.
 
     Parameters
     ----------
     rows : ndarray of shape (n_items,), int32
-        All item rows, each once, or an empty array for the order of the rows.
+        Row numbers of all items, each exactly once; an empty array stands for the order of the row numbers.
 
     Attributes
     ----------
     rows : ndarray of shape (n_items,), int32
-        Item rows in this order.
+        Item row numbers in this order.
 
     Raises
     ------
     ParameterError
-        If an item row is missing or occurs twice.
+        If a row number is missing or occurs more than once.
 
     Examples
     --------
@@ -243,7 +245,7 @@ class ItemOrder:
     2
     >>> ItemOrder(np.int32([1, 1]))
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: rows of an ItemOrder must hold each row from 0 to 1 once
+    cofactor.errors.ParameterError: rows of an ItemOrder must contain each row from 0 to 1 exactly once
     """
 
     _compute: Callable[[], Int32] | None
@@ -251,31 +253,32 @@ class ItemOrder:
     def __init__(self, rows: Int32) -> None:
         rows = checks.row_numbers("rows", rows, len(rows))
         if (np.bincount(rows, minlength=len(rows)) != 1).any():
-            raise ParameterError(f"rows of an ItemOrder must hold each row from 0 to {len(rows) - 1} once")
+            raise ParameterError(f"rows of an ItemOrder must contain each row from 0 to {len(rows) - 1} exactly once")
         self._n_items, self._compute = len(rows), None
         self.__dict__["rows"] = rows
 
     @classmethod
     def deferred(cls, n_items: int, compute: Callable[[], Int32]) -> ItemOrder:
-        """Create an order that is computed when it is first read.
+        """Create an order that is computed on first access.
 
-        Most lists do not need it, and counting the events of a large table takes time.
+        Most rankings do not need the order, and counting the events in a large table takes time.
 
         Parameters
         ----------
         n_items : int
-            The number of items of the catalog.
+            Number of items in the catalog.
         compute : callable
-            Returns all item rows, each once: ndarray of shape (n_items,), int32.
+            Function that returns the row numbers of all items, each exactly once: ndarray of shape (n_items,), int32.
 
         Returns
         -------
         ItemOrder
+            The order.
 
         Raises
         ------
         ParameterError
-            If `n_items` is not a whole number, or `compute` cannot be called.
+            If `n_items` is not a whole number, or `compute` is not callable.
 
         Examples
         --------
@@ -291,7 +294,7 @@ class ItemOrder:
 
     @cached_property
     def rows(self) -> Int32:
-        """Item rows in this order: ndarray of shape (n_items,), int32."""
+        """Item row numbers in this order: ndarray of shape (n_items,), int32."""
         assert self._compute is not None  # set by `deferred`
         return self._compute()
 
@@ -300,21 +303,21 @@ class ItemOrder:
 
 
 ROW_ORDER = ItemOrder(np.zeros(0, np.int32))
-"""The order of the row numbers."""
+"""Items in the order of their row numbers."""
 
 
 def row_starts(counts: Any) -> Int64:
-    """Return where each of consecutive groups begins, and where the last one ends.
+    """Return the start offset of each of several consecutive groups, followed by the end of the last group.
 
     Parameters
     ----------
     counts : array-like of shape (n,), int
-        The number of entries of each group.
+        Number of entries in each group.
 
     Returns
     -------
     ndarray of shape (n + 1,), int64
-        0 and the cumulative sums.
+        0, followed by the cumulative sums of `counts`.
 
     Examples
     --------
@@ -325,7 +328,7 @@ def row_starts(counts: Any) -> Int64:
 
 
 def plain(value: Any) -> Any:
-    """Convert a value to JSON types.
+    """Convert a value to JSON-serializable types.
 
     Parameters
     ----------
@@ -335,8 +338,8 @@ def plain(value: Any) -> Any:
     Returns
     -------
     dict, list, str, int, float, bool or None
-        Tuples become lists, NumPy arrays and numbers become lists and Python numbers, numbers that are not finite
-        become None, and values of other types become strings.
+        Tuples and NumPy arrays become lists, NumPy numbers become Python numbers, numbers that are not finite become
+        None, and values of other types become strings.
 
     Examples
     --------

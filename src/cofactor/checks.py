@@ -1,6 +1,6 @@
-"""Argument checks: each function returns the value as a plain type or raises an error with the name of the argument.
+"""Argument checks: each function returns the value as a plain type or raises an error that names the argument.
 
-Wrong arguments raise ParameterError. A wrong object in place of a table or a split raises DataError.
+Invalid arguments raise ParameterError. An object of the wrong class in place of a table or a split raises DataError.
 """
 
 from __future__ import annotations
@@ -48,21 +48,21 @@ __all__ = [
 
 T = TypeVar("T")
 
-MOST_VALUES = 2**31 - 1
-"""The largest number of values of an argument: row numbers are int32."""
+MAX_VALUES = 2**31 - 1
+"""Maximum number of values in an argument: row numbers are int32."""
 
 MAX_LIST_LENGTH = 2**20
-"""The largest number of items of a list."""
+"""Maximum number of items in a list."""
 
 MAX_SEED = 2**32 - 1
-"""The largest seed that NumPy's legacy generator accepts."""
+"""Largest seed that NumPy's legacy generator accepts."""
 
-MAX_SHOWN = 120
-"""The largest number of characters of a value in a message."""
+MAX_REPR_LENGTH = 120
+"""Maximum number of characters of a value shown in a message."""
 
 
 def describe(value: object) -> str:
-    """Format a value for a message: its repr if that is a short single line, else its type.
+    """Format a value for a message: its repr if that is a short single line, otherwise its type.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def describe(value: object) -> str:
     Returns
     -------
     str
-        At most 120 characters, unless the name of the type is longer.
+        The formatted value, at most 120 characters unless the name of the type is longer.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def describe(value: object) -> str:
         text = repr(value)
     except Exception:  # noqa: BLE001 - a repr may raise anything; that of an int of 5,000 digits does
         return f"a {cls.__name__}"
-    if len(text) <= MAX_SHOWN and "\n" not in text:
+    if len(text) <= MAX_REPR_LENGTH and "\n" not in text:
         return text
     return f"a {cls.__name__}" + (f" of {len(value):,}" if isinstance(value, list | tuple | dict | set | str) else "")
 
@@ -100,11 +100,11 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     value : int
         The value. Booleans and floats are rejected, including 3.0.
     low, high : int or None, default None
-        The range, both ends included; None for the range of 64-bit integers.
+        Inclusive bounds; None for the bounds of 64-bit integers.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
     Raises
     ------
     ParameterError
-        If the value has another type or is outside the range.
+        If the value has the wrong type or is out of range.
 
     Examples
     --------
@@ -122,7 +122,7 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
     3
     >>> whole_number("n", True, low=1)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: n must be a whole number from 1 on, not True
+    cofactor.errors.ParameterError: n must be a whole number >= 1, not True
     """
     lowest, highest = -(2**63) if low is None else low, 2**63 - 1 if high is None else high
     if type(value) is int and lowest <= value <= highest:
@@ -130,7 +130,7 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
     is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
     if not is_whole or not _within(value, lowest, highest):
         too_large = is_whole and high is not None and value > high
-        limits = _range(low, high if too_large or high != MOST_VALUES else None)
+        limits = _range(low, high if too_large or high != MAX_VALUES else None)
         if is_whole and _within(value, low, high):
             limits += " and fit into 64 bits"
         raise ParameterError(f"{name} must be a whole number{limits}, not {describe(value)}")
@@ -151,13 +151,13 @@ def finite_number(
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     value : int, float or NumPy number
         The value. Booleans, nan and infinities are rejected.
     low, high : float or None, default None
-        The range, both ends included; None for no limit.
+        Inclusive bounds; None for no limit.
     above, below : float or None, default None
-        The range, both ends excluded; None for no limit.
+        Exclusive bounds; None for no limit.
 
     Returns
     -------
@@ -167,7 +167,7 @@ def finite_number(
     Raises
     ------
     ParameterError
-        If the value has another type or is outside the range.
+        If the value has the wrong type or is out of range.
 
     Examples
     --------
@@ -191,12 +191,12 @@ def finite_number(
 
 
 def fraction(name: str, value: Any) -> float:
-    """Require a number between 0 and 1, both excluded, and return it as a float.
+    """Require a number strictly between 0 and 1 and return it as a float.
 
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     value : float
         The value.
 
@@ -208,38 +208,38 @@ def fraction(name: str, value: Any) -> float:
     Raises
     ------
     ParameterError
-        If the value has another type or is not between 0 and 1.
+        If the value has the wrong type or is not strictly between 0 and 1.
 
     Examples
     --------
     >>> fraction("test", 1)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: test must be a share between 0 and 1, both excluded, not 1
+    cofactor.errors.ParameterError: test must be a fraction strictly between 0 and 1, not 1
     """
     try:
         return finite_number(name, value, above=0, below=1)
     except ParameterError:
-        raise ParameterError(f"{name} must be a share between 0 and 1, both excluded, not {describe(value)}") from None
+        raise ParameterError(f"{name} must be a fraction strictly between 0 and 1, not {describe(value)}") from None
 
 
 Seed: TypeAlias = int | np.random.Generator | None
-"""Source of random numbers: a seed, a generator that draws one, or None for fresh entropy."""
+"""Source of random numbers: a seed, a generator from which a seed is drawn, or None for fresh entropy."""
 
 
 def require_seed(value: object, name: str = "seed") -> None:
-    """Require a seed, a generator or None, without drawing from the generator.
+    """Check that a value is a seed, a Generator or None, without drawing from the generator.
 
     Parameters
     ----------
     value : object
         The argument.
     name : str, default "seed"
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
 
     Raises
     ------
     ParameterError
-        If the value has another type or is outside the range.
+        If the value has the wrong type or is out of range.
 
     Examples
     --------
@@ -252,14 +252,15 @@ def require_seed(value: object, name: str = "seed") -> None:
 
 
 def seed(value: Seed, name: str = "seed") -> int:
-    """Return the seed of an argument as a whole number from 0 to `MAX_SEED`.
+    """Convert a seed argument to a whole number from 0 to `MAX_SEED`.
 
     Parameters
     ----------
     value : int, Generator or None
-        A seed, which is returned; a `numpy.random.Generator`, from which one is drawn; or None for a random one.
+        A seed, which is returned unchanged; a `numpy.random.Generator`, from which a seed is drawn; or None for a
+        random seed.
     name : str, default "seed"
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
 
     Returns
     -------
@@ -269,7 +270,7 @@ def seed(value: Seed, name: str = "seed") -> int:
     Raises
     ------
     ParameterError
-        If the value has another type or is outside the range.
+        If the value has the wrong type or is out of range.
 
     Examples
     --------
@@ -291,7 +292,7 @@ def flag(name: str, value: Any) -> bool:
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     value : bool or NumPy bool
         The value. Numbers and None are rejected.
 
@@ -303,7 +304,7 @@ def flag(name: str, value: Any) -> bool:
     Raises
     ------
     ParameterError
-        If the value has another type.
+        If the value has the wrong type.
 
     Examples
     --------
@@ -322,7 +323,7 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     value : str
         The value.
     choices : iterable of str
@@ -336,7 +337,7 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
     Raises
     ------
     ParameterError
-        If the value is not one of them.
+        If the value is not one of the choices.
 
     Examples
     --------
@@ -356,7 +357,7 @@ def text(name: str, value: Any) -> str:
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     value : str
         The value; it may be empty.
 
@@ -368,7 +369,7 @@ def text(name: str, value: Any) -> str:
     Raises
     ------
     ParameterError
-        If the value has another type.
+        If the value has the wrong type.
 
     Examples
     --------
@@ -387,9 +388,9 @@ def path(name: str, value: Any) -> Path:
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     value : str or os.PathLike
-        The path of a file or folder.
+        Path of a file or folder.
 
     Returns
     -------
@@ -399,16 +400,16 @@ def path(name: str, value: Any) -> Path:
     Raises
     ------
     ParameterError
-        If the value has another type or contains a NUL character, which no file name can.
+        If the value has the wrong type or contains a NUL character.
 
     Examples
     --------
     >>> path("folder", 3)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: folder must be a path, a string or a Path, not 3
+    cofactor.errors.ParameterError: folder must be a path (a string or a Path), not 3
     """
     if not isinstance(value, str | os.PathLike) or "\0" in os.fspath(value):
-        raise ParameterError(f"{name} must be a path, a string or a Path, not {describe(value)}")
+        raise ParameterError(f"{name} must be a path (a string or a Path), not {describe(value)}")
     return Path(value)
 
 
@@ -418,7 +419,7 @@ def names(name: str, values: Any) -> tuple[str, ...]:
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     values : collection of str
         A list, tuple or set of strings; a single string is rejected.
 
@@ -452,11 +453,11 @@ def whole_numbers(name: str, values: Any, *, low: int | None = None, high: int |
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     values : sequence or array of int
         A list, tuple, range, array or column of whole numbers.
     low, high : int or None, default None
-        The range of each value, both ends included; None for no limit.
+        Inclusive bounds for each value; None for no limit.
 
     Returns
     -------
@@ -474,7 +475,7 @@ def whole_numbers(name: str, values: Any, *, low: int | None = None, high: int |
     (5, 10)
     >>> whole_numbers("ks", 5, low=1)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: ks must be a list of whole numbers from 1 on, not 5
+    cofactor.errors.ParameterError: ks must be a list of whole numbers >= 1, not 5
     """
     try:
         numbers = () if isinstance(values, bytes) else tuple(whole_number(name, v, low=low, high=high) for v in values)
@@ -487,28 +488,28 @@ def whole_numbers(name: str, values: Any, *, low: int | None = None, high: int |
 
 
 def row_numbers(name: str, values: Any, n: int, *, unknown: bool = False) -> NDArray[np.int32]:
-    """Require row numbers of a table and return them as an array.
+    """Require valid row numbers for a table and return them as an array.
 
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     values : array-like of shape (m,), int
-        Row numbers; may be empty.
+        Row numbers; can be empty.
     n : int
-        The number of rows: values must be from 0 to n - 1.
+        Number of rows in the table; values must be from 0 to n - 1.
     unknown : bool, default False
-        Whether -1 is allowed too, for an unknown user or item.
+        Whether -1 is also allowed, for an unknown user or item.
 
     Returns
     -------
     ndarray of shape (m,), int32
-        The values, C-contiguous; not copied if they have that form.
+        The values, C-contiguous; not copied if they are already in that form.
 
     Raises
     ------
     ParameterError
-        If the argument has another type or shape, or a row does not exist.
+        If the argument has the wrong type or shape, or a row number is out of range.
 
     Examples
     --------
@@ -523,7 +524,7 @@ def row_numbers(name: str, values: Any, n: int, *, unknown: bool = False) -> NDA
         return values  # a shortcut for a single user, as in a service
     rows = as_array(values)
     if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu") or isinstance(values, str | bytes | set | dict):
-        raise ParameterError(f"{name} must be row numbers, a list or array of whole numbers, not {describe(values)}")
+        raise ParameterError(f"{name} must be a list or array of row numbers (whole numbers), not {describe(values)}")
     if rows.size and (int(rows.min()) < low or int(rows.max()) >= n):
         row = rows[(rows < low) | (rows >= n)][0]
         limits = f"must hold row numbers from {low} to {n - 1}" if n + unknown else "must be empty: there are no rows"
@@ -539,13 +540,13 @@ def whole_array(
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     values : array-like of shape (m,), int
-        The values; may be empty. Booleans and floats are rejected.
+        The values; can be empty. Booleans and floats are rejected.
     low, high : int or None, default None
-        The range of each value, both ends included; None for no limit.
+        Inclusive bounds for each value; None for no limit.
     size : int or None, default None
-        The required number of values; None for any number.
+        Required number of values; None for any number.
 
     Returns
     -------
@@ -555,7 +556,7 @@ def whole_array(
     Raises
     ------
     ParameterError
-        If the argument has another type or shape, the number of values differs, or a value is outside the range.
+        If the argument has the wrong type or shape, the number of values is wrong, or a value is out of range.
 
     Examples
     --------
@@ -563,7 +564,7 @@ def whole_array(
     array([0, 2, 1])
     >>> whole_array("groups", [0, 2], low=0, size=3)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: groups must be 3 whole numbers from 0 on, not [0, 2]
+    cofactor.errors.ParameterError: groups must be 3 whole numbers >= 0, not [0, 2]
     """
     numbers = as_array(values)
     if (
@@ -578,18 +579,18 @@ def whole_array(
 
 
 def mask(name: str, values: Any, n: int, *, optional: bool = False) -> NDArray[np.bool_]:
-    """Require a bool for each of n rows and return them as an array.
+    """Require one bool for each of n rows and return the values as a boolean array.
 
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     values : array-like of shape (n,), bool
         The values. Numbers are rejected.
     n : int
-        The number of rows.
+        Number of rows.
     optional : bool, default False
-        Whether an empty array is allowed too, for all rows.
+        Whether an empty array is also allowed, meaning all rows.
 
     Returns
     -------
@@ -599,7 +600,7 @@ def mask(name: str, values: Any, n: int, *, optional: bool = False) -> NDArray[n
     Raises
     ------
     ParameterError
-        If the argument has another type or shape.
+        If the argument has the wrong type or shape.
 
     Examples
     --------
@@ -620,18 +621,18 @@ def mask(name: str, values: Any, n: int, *, optional: bool = False) -> NDArray[n
 def number_array(
     name: str, values: Any, shape: tuple[int | None, ...], *, low: float | None = None
 ) -> NDArray[np.float64]:
-    """Require finite numbers in an array of a given shape and return them.
+    """Require an array of finite numbers with a given shape and return it as float64.
 
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     values : array-like, numeric
         The values. Booleans, strings, nan and infinities are rejected.
     shape : tuple of (int or None)
-        The length of each axis, None for any.
+        Required length of each axis; None for any length.
     low : float or None, default None
-        The smallest allowed value; None for no limit.
+        Smallest allowed value; None for no limit.
 
     Returns
     -------
@@ -641,7 +642,7 @@ def number_array(
     Raises
     ------
     ParameterError
-        If the argument has another type or shape, or a number is not finite or below `low`.
+        If the argument has the wrong type or shape, or a number is not finite or below `low`.
 
     Examples
     --------
@@ -649,7 +650,7 @@ def number_array(
     array([3. , 4.5])
     >>> number_array("y", [3, 4.5], (3,))
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: y must be finite numbers of shape (3), not [3, 4.5]
+    cofactor.errors.ParameterError: y must be an array of finite numbers with shape (3), not [3, 4.5]
     """
     numbers = as_array(values)
     fits = numbers.ndim == len(shape) and all(
@@ -661,24 +662,24 @@ def number_array(
         or (numbers.size and not _within(numbers.min(), low, None))
     ):
         axes = ", ".join("any" if size is None else str(size) for size in shape)
-        limits = _range(low, None)
-        raise ParameterError(f"{name} must be finite numbers{limits} of shape ({axes}), not {describe(values)}")
+        description = f"finite numbers{_range(low, None)} with shape ({axes})"
+        raise ParameterError(f"{name} must be an array of {description}, not {describe(values)}")
     return numbers.astype(np.float64, copy=False)
 
 
 def broadcast_rows(
     names: tuple[str, str], values: tuple[Any, Any], sizes: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Require row numbers of two tables, in arrays that broadcast with each other.
+    """Require row numbers for two tables, in arrays that broadcast against each other.
 
     Parameters
     ----------
     names : tuple of str
-        The names of both arguments, for the message.
+        Names of both arguments, for error messages.
     values : tuple of array-like, int
         Row numbers, in arrays with any number of axes.
     sizes : tuple of int
-        The number of rows of each table.
+        Number of rows in each table.
 
     Returns
     -------
@@ -688,7 +689,7 @@ def broadcast_rows(
     Raises
     ------
     ParameterError
-        If an argument has another type, a row does not exist, or the shapes do not broadcast.
+        If an argument has the wrong type, a row number is out of range, or the shapes do not broadcast.
 
     Examples
     --------
@@ -696,7 +697,7 @@ def broadcast_rows(
     array([3, 4])
     >>> broadcast_rows(("u", "i"), ([0, 1, 2], [3, 4]), (3, 5))
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: u and i must have shapes that broadcast, not (3,) and (2,)
+    cofactor.errors.ParameterError: u and i must have broadcastable shapes, not (3,) and (2,)
     """
     rows = []
     for name, value, size in zip(names, values, sizes, strict=True):
@@ -707,12 +708,12 @@ def broadcast_rows(
         np.broadcast_shapes(rows[0].shape, rows[1].shape)
     except ValueError:
         shapes = " and ".join(str(part.shape) for part in rows)
-        raise ParameterError(f"{' and '.join(names)} must have shapes that broadcast, not {shapes}") from None
+        raise ParameterError(f"{' and '.join(names)} must have broadcastable shapes, not {shapes}") from None
     return rows[0], rows[1]
 
 
 def as_array(values: Any) -> NDArray[Any]:
-    """Convert values to an array, whose shape and dtype the caller checks.
+    """Convert values to an array without checking its shape and dtype.
 
     Parameters
     ----------
@@ -734,7 +735,7 @@ def as_array(values: Any) -> NDArray[Any]:
     if isinstance(values, str | bytes | bytearray | set | dict):
         return np.zeros(1, object)
     try:
-        if len(values) > MOST_VALUES:
+        if len(values) > MAX_VALUES:
             return np.zeros(1, object)
     except (TypeError, OverflowError, AttributeError):
         if isinstance(values, range):
@@ -747,51 +748,51 @@ def as_array(values: Any) -> NDArray[Any]:
 
 
 def require_bounded(name: str, values: Any) -> None:
-    """Reject a range that is longer than a table can be, before it is converted to a list.
+    """Reject a range that is longer than any table, before it is converted to a list.
 
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     values : object
         The argument; only ranges are checked.
 
     Raises
     ------
     ParameterError
-        If it is a range of 2^31 numbers or more.
+        If the argument is a range of 2^31 numbers or more.
 
     Examples
     --------
     >>> require_bounded("ids", range(2**40))
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: ids must be at most 2,147,483,647 values, not range(0, 1099511627776)
+    cofactor.errors.ParameterError: ids must contain at most 2,147,483,647 values, not range(0, 1099511627776)
     """
-    if isinstance(values, range) and (values.stop - values.start) // values.step > MOST_VALUES:
-        raise ParameterError(f"{name} must be at most {MOST_VALUES:,} values, not {describe(values)}")
+    if isinstance(values, range) and (values.stop - values.start) // values.step > MAX_VALUES:
+        raise ParameterError(f"{name} must contain at most {MAX_VALUES:,} values, not {describe(values)}")
 
 
 def float32_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDArray[np.float32]:
-    """Require numbers that float32 can hold, in an array of a given shape, and return them as float32.
+    """Require an array of a given shape whose numbers fit into float32, and return it as float32.
 
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     values : array-like, numeric
         The values. Those that are not float32 must be finite.
     shape : tuple of (int or None)
-        The length of each axis, None for any.
+        Required length of each axis; None for any length.
 
     Returns
     -------
     ndarray of the given shape, float32
-        The values, C-contiguous; not copied if they have that form.
+        The values, C-contiguous; not copied if they are already in that form.
 
     Raises
     ------
     ParameterError
-        If the argument has another type or shape, or float32 cannot hold a number.
+        If the argument has the wrong type or shape, or a number does not fit into float32.
 
     Examples
     --------
@@ -799,7 +800,7 @@ def float32_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDAr
     array([[1., 2.]], dtype=float32)
     >>> float32_array("factors", [[1e300]], (1, 1))
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: factors must be numbers that float32 can hold, not [[1e+300]]
+    cofactor.errors.ParameterError: factors must contain numbers that fit into float32, not [[1e+300]]
     """
     if (
         isinstance(values, np.ndarray)
@@ -810,21 +811,21 @@ def float32_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDAr
         return np.ascontiguousarray(values)
     numbers = number_array(name, values, shape)
     if numbers.size and np.abs(numbers).max() > np.finfo(np.float32).max:
-        raise ParameterError(f"{name} must be numbers that float32 can hold, not {describe(values)}")
+        raise ParameterError(f"{name} must contain numbers that fit into float32, not {describe(values)}")
     return np.ascontiguousarray(numbers, np.float32)
 
 
 def seconds(name: str, values: Any, n: int) -> NDArray[np.int64]:
-    """Require n times in whole seconds since 1970 and return them as an array.
+    """Require n times in whole seconds since the Unix epoch and return them as an array.
 
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     values : int, or array-like of shape (n,), int
-        The times, in seconds; a single time applies to all n.
+        The times, in seconds; a single value applies to all n.
     n : int
-        The number of times.
+        Number of times.
 
     Returns
     -------
@@ -834,7 +835,7 @@ def seconds(name: str, values: Any, n: int) -> NDArray[np.int64]:
     Raises
     ------
     ParameterError
-        If the argument has another type or shape.
+        If the argument has the wrong type or shape.
 
     Examples
     --------
@@ -842,24 +843,24 @@ def seconds(name: str, values: Any, n: int) -> NDArray[np.int64]:
     array([60, 60])
     >>> seconds("times", 1.5, 2)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: times must be whole seconds since 1970, one for all or 2 values, not 1.5
+    cofactor.errors.ParameterError: times must be whole seconds since the Unix epoch, one or 2 values, not 1.5
     """
     times = as_array(values)
     fits = times.dtype.kind == "i" or (times.dtype.kind == "u" and (times < 2**63).all()) or times.shape == (0,)
     if not fits or times.shape not in ((), (n,)):
         raise ParameterError(
-            f"{name} must be whole seconds since 1970, one for all or {n:,} values, not {describe(values)}"
+            f"{name} must be whole seconds since the Unix epoch, one or {n:,} values, not {describe(values)}"
         )
     return np.broadcast_to(times.astype(np.int64), (n,))
 
 
 def instance(name: str, value: Any, cls: type[T], advice: str) -> T:
-    """Require an object of a class and return it.
+    """Require an instance of a class and return it.
 
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     value : object
         The argument.
     cls : type
@@ -875,7 +876,7 @@ def instance(name: str, value: Any, cls: type[T], advice: str) -> T:
     Raises
     ------
     DataError
-        If the value is of another class.
+        If the value is not an instance of the class.
 
     Examples
     --------
@@ -889,12 +890,12 @@ def instance(name: str, value: Any, cls: type[T], advice: str) -> T:
 
 
 def optional_callable(name: str, value: Any) -> Callable[..., Any] | None:
-    """Require a function or None and return it.
+    """Require a callable or None and return it.
 
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     value : callable or None
         The argument.
 
@@ -906,7 +907,7 @@ def optional_callable(name: str, value: Any) -> Callable[..., Any] | None:
     Raises
     ------
     ParameterError
-        If the value is neither.
+        If the value is neither callable nor None.
 
     Examples
     --------
@@ -920,39 +921,39 @@ def optional_callable(name: str, value: Any) -> Callable[..., Any] | None:
 
 
 def _within(value: Any, low: float | None, high: float | None) -> bool:
-    """Return whether a value is within a range, both ends included; None for no limit."""
+    """Return whether a value is within inclusive bounds; a bound of None means no limit."""
     return (low is None or value >= low) and (high is None or value <= high)
 
 
 def _range(low: float | None, high: float | None) -> str:
-    """Format a range for a message."""
+    """Format a range for an error message."""
     if low is None:
-        return "" if high is None else f" up to {high:.12g}"
-    return f" from {low:.12g} on" if high is None else f" from {low:.12g} to {high:.12g}"
+        return "" if high is None else f" <= {high:.12g}"
+    return f" >= {low:.12g}" if high is None else f" from {low:.12g} to {high:.12g}"
 
 
-def plain(name: str, value: Any, wanted: Any) -> Any:
-    """Convert a JSON value to the declared type of a field, as when a file is read.
+def plain(name: str, value: Any, expected_type: Any) -> Any:
+    """Convert a JSON value to the declared type of a dataclass field.
 
     Parameters
     ----------
     name : str
-        The name of the field, for the message.
+        Name of the field, for error messages.
     value : object
         None, a bool, a number, a string, or a list or dict of these.
-    wanted : type
+    expected_type : type
         bool, int, float, str, None, a tuple, Literal or union of these, or a dataclass with fields of these types,
         which is created from a dict. A float must be finite; a dataclass checks its own ranges.
 
     Returns
     -------
     object
-        The value, of the declared type.
+        The value, converted to the declared type.
 
     Raises
     ------
     DataError
-        If the value has another type.
+        If the value has the wrong type.
 
     Examples
     --------
@@ -962,7 +963,7 @@ def plain(name: str, value: Any, wanted: Any) -> Any:
     Traceback (most recent call last):
     cofactor.errors.DataError: mean must be float, not 'three'
     """
-    origin, parts = get_origin(wanted), get_args(wanted)
+    origin, parts = get_origin(expected_type), get_args(expected_type)
     if origin in (Union, UnionType):
         for part in parts:
             try:
@@ -977,32 +978,32 @@ def plain(name: str, value: Any, wanted: Any) -> Any:
             types = parts[:1] * len(value) if parts[-1:] == (Ellipsis,) else parts
             if len(types) == len(value):
                 return tuple(plain(f"{name}[{k}]", *pair) for k, pair in enumerate(zip(value, types, strict=True)))
-    elif is_dataclass(wanted) and isinstance(wanted, type):
+    elif is_dataclass(expected_type) and isinstance(expected_type, type):
         if isinstance(value, Mapping):
-            return _dataclass(name, value, wanted)
-    elif wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return _dataclass(name, value, expected_type)
+    elif expected_type is float and isinstance(value, int | float) and not isinstance(value, bool):
         return _finite(name, value)
-    elif wanted in (None, NoneType) and value is None:
+    elif expected_type in (None, NoneType) and value is None:
         return None
-    elif wanted in (bool, int, str) and type(value) is wanted:
+    elif expected_type in (bool, int, str) and type(value) is expected_type:
         return value
-    raise DataError(f"{name} must be {getattr(wanted, '__name__', wanted)}, not {describe(value)}")
+    raise DataError(f"{name} must be {getattr(expected_type, '__name__', expected_type)}, not {describe(value)}")
 
 
 def _finite(name: str, value: float) -> float:
-    """Require a finite number, with a DataError otherwise."""
+    """Require a finite number; raise DataError for anything else."""
     try:
         return finite_number(name, value)
     except ParameterError as problem:
         raise DataError(str(problem)) from problem
 
 
-def _dataclass(name: str, values: Mapping[str, Any], wanted: type[Any]) -> Any:
-    """Create a dataclass from the values of its fields, each converted to its declared type."""
-    hints = get_type_hints(wanted)
-    names = [field.name for field in fields(wanted) if field.init]
+def _dataclass(name: str, values: Mapping[str, Any], expected_type: type[Any]) -> Any:
+    """Create a dataclass from its field values, each converted to its declared type."""
+    hints = get_type_hints(expected_type)
+    names = [field.name for field in fields(expected_type) if field.init]
     if unknown := [key for key in values if key not in names]:
         raise DataError(f"{name} has no field {describe(unknown[0])}")
     if missing := [key for key in names if key not in values]:
-        raise DataError(f"{name} lacks the field {missing[0]!r}")
-    return wanted(**{key: plain(f"{name}.{key}", values[key], hints[key]) for key in names})
+        raise DataError(f"{name} is missing the field {missing[0]!r}")
+    return expected_type(**{key: plain(f"{name}.{key}", values[key], hints[key]) for key in names})

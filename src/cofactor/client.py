@@ -1,4 +1,4 @@
-"""HTTP client of a running service (extra `client`): typed results, and retries that never store an event twice."""
+"""HTTP client for a running service (extra `client`): typed results, and retries that never store an event twice."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ __all__ = ["Client", "ServiceError"]
 R = TypeVar("R")
 
 RETRY_STATUSES = (408, 429, 502, 503, 504)
-FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
-"""Bounds of the wait between two tries, in seconds."""
-LINES = 1_000
+INITIAL_WAIT, MAX_WAIT = 0.2, 10.0
+"""Bounds of the wait between two attempts, in seconds."""
+EVENTS_PER_REQUEST = 1_000
 """Maximum number of events per request of `send`."""
 MAX_VALUES = 1_000_000
 """Maximum length of a list argument."""
 
 
 class ServiceError(CofactorError):
-    """The service rejected a request or could not be reached.
+    """Error for a request that the service rejected or that could not reach the service.
 
     Parameters
     ----------
@@ -52,14 +52,14 @@ class ServiceError(CofactorError):
         Error message.
     status : int
         HTTP status code; 0 if there was no response.
-    request : str, default ""
-        ID of the request, to look it up in the log of the service.
+    request_id : str, default ""
+        ID of the request, for finding it in the service log.
 
     Attributes
     ----------
     status : int
         HTTP status code; 0 if there was no response.
-    request : str
+    request_id : str
         ID of the request.
 
     Examples
@@ -68,17 +68,17 @@ class ServiceError(CofactorError):
     404
     """
 
-    def __init__(self, message: str, status: int, request: str = ""):
+    def __init__(self, message: str, status: int, request_id: str = ""):
         self.status = status
-        self.request = request
+        self.request_id = request_id
         super().__init__(message)
 
     def __reduce__(self) -> tuple[type[ServiceError], tuple[str, int, str]]:
-        return type(self), (str(self), self.status, self.request)
+        return type(self), (str(self), self.status, self.request_id)
 
 
 class Client:
-    """HTTP client of a cofactor service.
+    """HTTP client for a cofactor service.
 
     Can be used as a context manager. Every method that sends a request raises ServiceError if the service rejects it
     or cannot be reached.
@@ -90,11 +90,12 @@ class Client:
     key : str
         API key, `id.secret`.
     timeout : float, default 10.0
-        Seconds for one try.
+        Timeout for each attempt, in seconds.
     retries : int, default 5
-        How often a request is sent again that got no response or one of the statuses 408, 429, 502, 503 and 504.
+        Maximum number of retries for a request that gets no response or one of the statuses 408, 429, 502, 503 and
+        504.
     transport : httpx.BaseTransport or None, default None
-        Transport of httpx, for tests.
+        httpx transport, for tests.
 
     Raises
     ------
@@ -105,8 +106,8 @@ class Client:
 
     Notes
     -----
-    The waits between two tries grow exponentially with jitter, and are at least what the service asks for in
-    `Retry-After`. A retry is safe: each event has an idempotency key, so that it is stored once.
+    The waits between attempts grow exponentially, with jitter, and honor `Retry-After` up to 10 seconds. Retries are
+    safe: each event has an idempotency key, so it is stored only once.
 
     Examples
     --------
@@ -136,7 +137,7 @@ class Client:
             raise ParameterError(f"url must begin with http:// or https://, not {checks.describe(url)}")
         if not (key.isascii() and key.isprintable() and key):
             # The message does not show the key: it is a secret.
-            raise ParameterError("key must be id.secret, of letters, digits, - and _")
+            raise ParameterError("key must have the form id.secret, with only letters, digits, - and _ in each part")
         self._retries = retries
         headers = {"Authorization": f"Bearer {key}"}
         timeout = checks.finite_number("timeout", timeout, above=0)
@@ -162,7 +163,7 @@ class Client:
         explore: float = 0.0,
         log: bool = True,
     ) -> Recommendation:
-        """Return the n best items for a user.
+        """Return the top n items for a user.
 
         Parameters
         ----------
@@ -171,13 +172,13 @@ class Client:
         n : int, default 10
             Number of items.
         exclude : iterable of str or int, default ()
-            Items to leave out, in addition to those that the user has seen.
+            IDs of items to exclude, in addition to those that the user has seen.
         where : mapping or None, default None
-            Metadata that the items must have.
+            Required metadata of the items.
         rank_by : {'mean', 'lower', 'upper'}, default "mean"
-            How to rank; the last two need a model that predicts distributions.
+            Ranking criterion; the last two require a model that predicts distributions.
         diversity : float, default 0.0
-            From 0, the order by score, to 1.
+            Strength of diversification, from 0 (rank by score alone) to 1.
         explore : float, default 0.0
             Probability that a position goes to an item with few ratings.
         log : bool, default True
@@ -203,22 +204,22 @@ class Client:
         diversity: float = 0.0,
         explore: float = 0.0,
     ) -> Recommendation:
-        """Return the n best items for a user who is not in the store, from their history alone.
+        """Return the top n items for a user who is not in the store, based only on their history.
 
         Parameters
         ----------
         history : mapping
-            Items and their ratings.
+            Ratings by item ID.
         n : int, default 10
             Number of items.
         exclude : iterable of str or int, default ()
-            Items to leave out, in addition to those of the history.
+            IDs of items to exclude, in addition to those in the history.
         where : mapping or None, default None
-            Metadata that the items must have.
+            Required metadata of the items.
         rank_by : {'mean', 'lower', 'upper'}, default "mean"
-            How to rank; the last two need a model that predicts distributions.
+            Ranking criterion; the last two require a model that predicts distributions.
         diversity : float, default 0.0
-            From 0, the order by score, to 1.
+            Strength of diversification, from 0 (rank by score alone) to 1.
         explore : float, default 0.0
             Probability that a position goes to an item with few ratings.
 
@@ -228,14 +229,14 @@ class Client:
             The items, best first.
         """
         if not isinstance(history, Mapping):
-            raise ParameterError(f"history must be a dict of items and ratings, not {checks.describe(history)}")
-        rated = [{"item": item, "value": value} for item, value in history.items()]
+            raise ParameterError(f"history must be a dict that maps items to ratings, not {checks.describe(history)}")
+        rated_items = [{"item": item, "value": value} for item, value in history.items()]
         query = _query(n, exclude, where, rank_by, diversity, explore)
-        return _recommendation(self._json("POST", "/v1/recommendations", {"history": rated, **query}))
+        return _recommendation(self._json("POST", "/v1/recommendations", {"history": rated_items, **query}))
 
     @validated
     def predict(self, user: str | int, item: str | int) -> Prediction:
-        """Return the predicted rating of an item by a user.
+        """Return the predicted rating for a user-item pair.
 
         Parameters
         ----------
@@ -253,7 +254,7 @@ class Client:
 
     @validated
     def explain(self, user: str | int, item: str | int) -> ExplainedScore:
-        """Return the parts that add up to the score of an item for a user.
+        """Return the parts that add up to the score for a user-item pair.
 
         Parameters
         ----------
@@ -272,7 +273,7 @@ class Client:
 
     @validated
     def similar(self, item: str | int, n: int = 10) -> SimilarItems:
-        """Return the items that are liked by the same users.
+        """Return the items that are most similar to an item.
 
         Parameters
         ----------
@@ -304,7 +305,7 @@ class Client:
         value : float
             The rating.
         key : str or None, default None
-            Idempotency key, to send the same rating again after a crash of the caller; None generates one.
+            Idempotency key, which makes it safe to send the rating again after the caller crashes; None generates one.
 
         Returns
         -------
@@ -324,7 +325,7 @@ class Client:
         item : str or int
             ID of the item.
         value : float, default 1.0
-            How often, or how much.
+            Count or amount.
         key : str or None, default None
             Idempotency key; None generates one.
 
@@ -337,7 +338,7 @@ class Client:
 
     @validated
     def remove(self, user: str | int, item: str | int, *, key: str | None = None) -> int:
-        """Remove all earlier ratings and events of a user and an item.
+        """Remove all earlier ratings and events for a user-item pair.
 
         Parameters
         ----------
@@ -365,25 +366,25 @@ class Client:
         Parameters
         ----------
         events : iterable of mapping
-            Events with user, item, value, kind, time and key. An event without a key gets one, so that a retry does
-            not store it twice.
+            Events with user, item, value, kind, time and key. A key is generated for an event that has none, so that a
+            retry does not store it twice.
 
         Returns
         -------
         list of dict
-            The result of each event, in the same order; [] for no events.
+            The result for each event, in the same order; [] if there are no events.
         """
-        keyed = [{**event, "key": event.get("key") or uuid.uuid4().hex} for event in _records("events", events)]
+        keyed_events = [{**event, "key": event.get("key") or uuid.uuid4().hex} for event in _records("events", events)]
         results: list[dict[str, Any]] = []
-        for start in range(0, len(keyed), LINES):
-            body = b"\n".join(_as_json("events", event) for event in keyed[start : start + LINES])
+        for start in range(0, len(keyed_events), EVENTS_PER_REQUEST):
+            body = b"\n".join(_as_json("events", event) for event in keyed_events[start : start + EVENTS_PER_REQUEST])
             options = {"content": body, "headers": {"Content-Type": "application/x-ndjson"}}
-            answer = _read(self._send("POST", "/v1/events/bulk", options))
+            answer = _json_object(self._send("POST", "/v1/events/bulk", options))
             results += [{**line, "line": start + line["line"]} for line in answer["results"]]
         return results
 
     def put_items(self, items: Iterable[Mapping[str, Any]]) -> None:
-        """Store items; each replaces the earlier version of the item.
+        """Store items, replacing their earlier versions.
 
         Parameters
         ----------
@@ -394,7 +395,7 @@ class Client:
 
     @validated
     def set_available(self, items: Iterable[str | int], *, available: bool) -> None:
-        """Mark items as available or not; unavailable items are not recommended.
+        """Mark items as available or unavailable; unavailable items are not recommended.
 
         Parameters
         ----------
@@ -419,7 +420,7 @@ class Client:
     # Models
 
     def models(self) -> list[dict[str, Any]]:
-        """Return all models, by version.
+        """Return all models, ordered by version.
 
         Returns
         -------
@@ -430,12 +431,12 @@ class Client:
         return models
 
     def train(self, **spec: Any) -> int:
-        """Enqueue the training of a new model.
+        """Enqueue a job that trains a new model.
 
         Parameters
         ----------
         **spec
-            What to train, as in the body of `POST /v1/models/train`; the default of the service if empty.
+            Training specification, as in the body of `POST /v1/models/train`; if empty, the service's default is used.
 
         Returns
         -------
@@ -446,7 +447,7 @@ class Client:
 
     @validated
     def job(self, job: int) -> dict[str, Any]:
-        """Return the state and the progress of a job.
+        """Return the state and progress of a job.
 
         Parameters
         ----------
@@ -462,7 +463,7 @@ class Client:
 
     @validated
     def promote(self, version: int) -> None:
-        """Make a model the active one.
+        """Make a model version the active one.
 
         Parameters
         ----------
@@ -476,7 +477,7 @@ class Client:
     def _json(
         self, method: str, path: str, body: Any = None, *, query: Mapping[str, str | int] | None = None
     ) -> dict[str, Any]:
-        """Send a request with a JSON body and return the JSON object of the response."""
+        """Send a request with a JSON body and return the JSON object in the response."""
         options: dict[str, Any] = {"params": query}
         for name, value in (query or {}).items():
             _as_json(name, value)
@@ -484,13 +485,13 @@ class Client:
             parts = (f"{json.dumps(name)}: ".encode() + _as_json(name, value) for name, value in body.items())
             options["content"] = b"{" + b", ".join(parts) + b"}"
             options["headers"] = {"Content-Type": "application/json"}
-        return _read(self._send(method, path, options))
+        return _json_object(self._send(method, path, options))
 
     def _send(self, method: str, path: str, options: Mapping[str, Any]) -> httpx.Response:
         """Send a request, with retries, and return the successful response."""
         import httpx
 
-        wait, retries_left = FIRST_WAIT, self._retries
+        wait, retries_left = INITIAL_WAIT, self._retries
         while True:
             retry_after = 0.0
             try:
@@ -513,10 +514,10 @@ class Client:
             if retries_left == 0:
                 raise error
             time.sleep(max(retry_after, wait * random.uniform(0.5, 1.0)))
-            wait, retries_left = min(2 * wait, LONGEST_WAIT), retries_left - 1
+            wait, retries_left = min(2 * wait, MAX_WAIT), retries_left - 1
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the HTTP connections."""
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -536,49 +537,51 @@ def _query(
     diversity: float,
     explore: float,
 ) -> dict[str, Any]:
-    """Return the fields that all queries for recommendations share."""
+    """Return the request fields that all recommendation queries share."""
     filters = {"n": n, "exclude": _ids("exclude", exclude), "where": dict(where or {})}
     return {**filters, "rank_by": rank_by, "diversity": diversity, "explore": explore}
 
 
 def _ids(name: str, ids: Iterable[str | int]) -> list[str | int]:
-    """Return the ids as a list. Raises ParameterError for a single id and for any other type."""
-    listed = _listed(name, ids) if isinstance(ids, Iterable) and not isinstance(ids, str | bytes | Mapping) else [None]
-    if any(isinstance(id_, bool) or not isinstance(id_, str | int) for id_ in listed):
+    """Return the IDs as a list; raise ParameterError for a single ID or any other type."""
+    elements = (
+        _as_list(name, ids) if isinstance(ids, Iterable) and not isinstance(ids, str | bytes | Mapping) else [None]
+    )
+    if any(isinstance(id_, bool) or not isinstance(id_, str | int) for id_ in elements):
         raise ParameterError(f"{name} must be a list of ids (strings or integers), not {checks.describe(ids)}")
-    return listed  # type: ignore[return-value]
+    return elements  # type: ignore[return-value]
 
 
-def _listed(name: str, values: Iterable[Any]) -> list[Any]:
-    """Return the values as a list. Raises ParameterError for more than a request can hold."""
+def _as_list(name: str, values: Iterable[Any]) -> list[Any]:
+    """Return the values as a list; raise ParameterError if there are too many for one request."""
     try:
-        listed = list(islice(values, MAX_VALUES + 1))
+        elements = list(islice(values, MAX_VALUES + 1))
     except TypeError:  # a zero-dimensional array
-        listed = [None]
-    if len(listed) > MAX_VALUES:
-        raise ParameterError(f"{name} must hold at most {MAX_VALUES:,} values in one request")
-    return listed
+        elements = [None]
+    if len(elements) > MAX_VALUES:
+        raise ParameterError(f"{name} must contain at most {MAX_VALUES:,} values in one request")
+    return elements
 
 
 def _records(name: str, records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the records as a list of dicts. Raises ParameterError for a single dict and for any other type."""
+    """Return the records as a list of dicts; raise ParameterError for a single dict or any other type."""
     is_list = isinstance(records, Iterable) and not isinstance(records, str | bytes | Mapping)
-    listed = _listed(name, records) if is_list else [0]
-    if not all(isinstance(record, Mapping) for record in listed):
+    elements = _as_list(name, records) if is_list else [0]
+    if not all(isinstance(record, Mapping) for record in elements):
         raise ParameterError(f"{name} must be a list of dicts, not {checks.describe(records)}")
-    return [dict(record) for record in listed]  # type: ignore[arg-type]
+    return [dict(record) for record in elements]  # type: ignore[arg-type]
 
 
 def _as_json(name: str, value: Any) -> bytes:
-    """Encode the value as JSON. Raises ParameterError if JSON cannot represent it."""
+    """Encode a value as JSON; raise ParameterError if JSON cannot represent it."""
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ParameterError(f"{name} cannot be sent as JSON: {checks.describe(value)}: {error}") from error
 
 
-def _read(response: httpx.Response) -> dict[str, Any]:
-    """Return the JSON object of a response. Raises ServiceError if the body is anything else."""
+def _json_object(response: httpx.Response) -> dict[str, Any]:
+    """Return the JSON object in a response; raise ServiceError if the body is anything else."""
     try:
         body = response.json()
     except ValueError:
@@ -603,7 +606,7 @@ def _result(cls: type[R], body: Mapping[str, Any], **converted: Any) -> R:
 
 
 def _service_error(response: httpx.Response) -> ServiceError:
-    """Return the error of a response that is not successful."""
+    """Return the error for an unsuccessful response."""
     try:
         detail = str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
@@ -613,5 +616,5 @@ def _service_error(response: httpx.Response) -> ServiceError:
 
 
 def _seconds(text: str) -> float:
-    """Return the seconds of a Retry-After header, at most LONGEST_WAIT; 0 for a date or a missing header."""
-    return min(float(text), LONGEST_WAIT) if text.isdigit() else 0.0
+    """Return the seconds in a Retry-After header, at most MAX_WAIT; 0 for a date or a missing header."""
+    return min(float(text), MAX_WAIT) if text.isdigit() else 0.0

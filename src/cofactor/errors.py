@@ -1,4 +1,4 @@
-"""Exceptions of cofactor: each message says what is wrong, where, and what to do."""
+"""Exceptions raised by cofactor; each message says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 
 class CofactorError(Exception):
-    """Base class of all cofactor exceptions; the command line prints them in one line, without a traceback.
+    """Base class of all cofactor exceptions; the command line prints them on one line, without a traceback.
 
     Examples
     --------
@@ -39,7 +39,7 @@ class CofactorError(Exception):
 
 
 class DataError(CofactorError, ValueError):
-    """Invalid data, such as a table with a missing rating; the message names the row, the column or the ID.
+    """Error for invalid data, such as a missing rating; the message names the row, column or ID.
 
     Also a ValueError.
 
@@ -53,7 +53,7 @@ class DataError(CofactorError, ValueError):
 
 
 class KindError(DataError):
-    """Ratings instead of events, events instead of ratings, or a model that does not support the requested method.
+    """Error for ratings in place of events, or vice versa, or for a method that the model does not support.
 
     Examples
     --------
@@ -66,7 +66,7 @@ class KindError(DataError):
 
 
 class LeakageError(CofactorError):
-    """A split whose training part contains information of its test part, so that metrics would be too optimistic.
+    """Error for a split whose training set contains information from its test set, which would inflate metrics.
 
     Examples
     --------
@@ -79,7 +79,7 @@ class LeakageError(CofactorError):
 
 
 class MissingExtraError(CofactorError, ImportError):
-    """A part of cofactor whose dependencies are not installed; the message says how to install them.
+    """Error for a feature whose optional dependencies are not installed; the message says how to install them.
 
     Also an ImportError.
 
@@ -95,7 +95,7 @@ class MissingExtraError(CofactorError, ImportError):
 
 
 class ForkError(CofactorError, RuntimeError):
-    """A call in a forked child process that needs threads which exist in the parent only.
+    """Error for a call in a forked child process that needs threads that exist only in the parent.
 
     Start such processes with `multiprocessing.get_context("spawn")`. Also a RuntimeError.
 
@@ -103,7 +103,7 @@ class ForkError(CofactorError, RuntimeError):
     --------
     >>> from unittest.mock import patch
     >>> import cofactor
-    >>> with patch("cofactor.fork._lost", True):
+    >>> with patch("cofactor.fork._threads_lost", True):
     ...     cofactor.read_ratings("ratings.csv")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     cofactor.errors.ForkError: this process was forked from one that had used polars, whose threads do not survive ...
@@ -111,7 +111,7 @@ class ForkError(CofactorError, RuntimeError):
 
 
 class ParameterError(CofactorError, ValueError):
-    """A hyper-parameter or an argument of the wrong type or outside its range.
+    """Error for an argument or hyperparameter that has the wrong type or is out of range.
 
     Also a ValueError.
 
@@ -125,7 +125,7 @@ class ParameterError(CofactorError, ValueError):
 
 
 class UnknownIdError(CofactorError, KeyError):
-    """An ID that is not in the table or the model.
+    """Error for an ID that is not in the table or the model.
 
     Also a KeyError.
 
@@ -143,7 +143,7 @@ class UnknownIdError(CofactorError, KeyError):
 
 
 class ArtifactError(CofactorError):
-    """A model file that is missing, damaged, incomplete, of another format or newer than this version, or not writable.
+    """Error for a model file that is missing, damaged, incomplete, not writable, or in an unknown or newer format.
 
     Examples
     --------
@@ -155,7 +155,7 @@ class ArtifactError(CofactorError):
 
 
 class FetchError(CofactorError):
-    """A data set that could not be downloaded, or whose checksum is wrong.
+    """Error for a data set that cannot be downloaded or whose checksum does not match.
 
     Examples
     --------
@@ -167,21 +167,21 @@ class FetchError(CofactorError):
 
 
 class DivergedError(CofactorError):
-    """A fit whose loss or parameters are no longer finite; no model is returned, since it would predict nan.
+    """Error for a fit whose loss or parameters are no longer finite; no model is returned, since it would predict NaN.
 
     Parameters
     ----------
     epoch : int
-        The epoch, from 1, after which the divergence was detected.
+        Epoch, counted from 1, after which the divergence was detected.
     loss : float
-        The training loss of that epoch, which may be nan or inf.
+        Training loss in that epoch; can be nan or inf.
     advice : str
-        What to change.
+        Suggested change.
 
     Attributes
     ----------
     epoch, loss, advice
-        The parameters.
+        The arguments.
 
     Examples
     --------
@@ -203,7 +203,7 @@ class DivergedError(CofactorError):
 
 
 class StoreError(CofactorError):
-    """A store that cannot be opened or an operation that it rejects, such as the use of an unknown model version.
+    """Error for a store that cannot be opened or that rejects an operation, such as using an unknown model version.
 
     Examples
     --------
@@ -215,20 +215,20 @@ class StoreError(CofactorError):
 
 
 class StoreUnavailableError(StoreError):
-    """A database that does not respond or whose disk is full; the store recovers without a restart, so retry later.
+    """Error for a database that does not respond or whose disk is full; retry later, since no restart is required.
 
     Parameters
     ----------
     message : str
-        The message.
+        Error message.
     written : {'no', 'unknown'}
-        Whether data was written; "unknown" if the response to a commit was lost. In both cases nothing was
-        acknowledged. Events with an idempotency key can be sent again safely.
+        Whether data was written; "unknown" if the response to a commit was lost. In either case, nothing was
+        acknowledged, and events with an idempotency key can safely be sent again.
 
     Attributes
     ----------
     written : {'no', 'unknown'}
-        The parameter.
+        Whether data was written.
 
     Examples
     --------
@@ -245,19 +245,19 @@ class StoreUnavailableError(StoreError):
 
 
 class ConflictError(StoreError):
-    """An idempotency key that was used before for another event; nothing of the request was stored.
+    """Error for an idempotency key that was already used for a different event; nothing in the request was stored.
 
     Parameters
     ----------
     message : str
-        The message.
+        Error message.
     places : tuple of int
-        The numbers of these events in the request, from 1.
+        Positions of the conflicting events in the request, counted from 1.
 
     Attributes
     ----------
     places : tuple of int
-        The parameter.
+        Positions of the conflicting events.
 
     Examples
     --------
@@ -274,9 +274,9 @@ class ConflictError(StoreError):
 
 
 class JobLostError(StoreError):
-    """A job that is no longer assigned to the worker; stop working on it.
+    """Error for a job that is no longer assigned to the worker, which must stop working on it.
 
-    The worker sent no heartbeat in time, so that another worker may run the job, or the job is finished.
+    Either the worker sent no heartbeat in time, so another worker may be running the job, or the job is finished.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Cache directory for compiled kernels and data sets, and atomic writing of files."""
+"""Cache directory for compiled kernels and data sets, and atomic file writes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["cache_directory", "write_atomically"]
 
 
 def cache_directory() -> Path:
-    """Return the cache directory.
+    """Return the cache directory for compiled kernels and data sets.
 
     Returns
     -------
     Path
-        `$COFACTOR_CACHE`, else the cache directory of the platform, as platformdirs finds it (`~/.cache/cofactor` on
-        Linux). It may not exist yet.
+        `$COFACTOR_CACHE` if it is set, otherwise the platform's cache directory, as determined by platformdirs
+        (`~/.cache/cofactor` on Linux). It may not exist yet.
 
     Examples
     --------
@@ -29,30 +29,31 @@ def cache_directory() -> Path:
     ...     print(cache_directory())
     elsewhere
     """
-    if chosen := os.environ.get("COFACTOR_CACHE"):
-        return Path(chosen)
+    if configured := os.environ.get("COFACTOR_CACHE"):
+        return Path(configured)
     from platformdirs import user_cache_path
 
-    nowhere = Path(os.devnull, "cofactor")  # for a user without a home: it cannot be created, so that writing fails
+    unusable_path = Path(os.devnull, "cofactor")  # for a user without a home: it cannot be created
     try:
         path = user_cache_path("cofactor", appauthor=False)
     except RuntimeError:
-        return nowhere
-    return nowhere if path.parts[0] == "~" else path
+        return unusable_path
+    return unusable_path if path.parts[0] == "~" else path
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Write a file atomically: write to a temporary file, then rename it.
 
-    Readers see the old file or the new one, never a part of it.
+    Readers see either the old file or the new one, never a partial file.
 
     Parameters
     ----------
     path : str or Path
-        The file. If it exists, it keeps its mode and, where the system allows it, its owner; the mode of a new file
-        follows the umask. If it is a symbolic link, the target of the link is replaced.
+        Path of the file. An existing file keeps its mode and, if the system permits, its owner; the mode of a new file
+        follows the umask. If the path is a symbolic link, the target of the link is replaced.
     write : callable
-        Called with the path of the temporary file. If it raises, the old file stays and the temporary file is removed.
+        Function called with the path of the temporary file. If it raises, the old file is kept and the temporary file
+        is removed.
 
     Raises
     ------
@@ -78,12 +79,12 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
         if previous is not None:  # private until it has the mode of the old file
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         write(temporary)
-        with temporary.open("r+b") as written:
-            os.fsync(written.fileno())
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
             if previous is not None:
                 with suppress(OSError):
-                    os.fchown(written.fileno(), previous.st_uid, previous.st_gid)
-                os.fchmod(written.fileno(), stat.S_IMODE(previous.st_mode))
+                    os.fchown(file.fileno(), previous.st_uid, previous.st_gid)
+                os.fchmod(file.fileno(), stat.S_IMODE(previous.st_mode))
         temporary.replace(target)
     except OSError as problem:  # the error names the temporary file or no file; name the target
         raise OSError(problem.errno, problem.strerror or str(problem), str(target)) from problem

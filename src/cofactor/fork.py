@@ -1,6 +1,7 @@
 """Detection of forked processes whose parent had started polars' threads, which do not exist in the child.
 
-Work for those threads would wait forever. Functions that need them call `require_threads` first, which raises an error.
+Work submitted to those threads would block forever. Functions that need them call `require_threads` first, which raises
+an error in such a process.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from cofactor.errors import ForkError
 __all__ = ["require_threads", "threads_lost"]
 
 _TASKS = Path("/proc/self/task")
-_running = False  # whether polars' threads ran just before the fork
-_lost = False  # whether this process is a child that lacks them
+_threads_were_running = False  # whether polars' threads were running just before the fork
+_threads_lost = False  # whether this process is a child that lacks them
 
 
 def threads_lost() -> bool:
@@ -24,24 +25,25 @@ def threads_lost() -> bool:
     Returns
     -------
     bool
+        True in such a child process.
 
     Examples
     --------
     >>> threads_lost()
     False
     """
-    return _lost
+    return _threads_lost
 
 
 def require_threads() -> None:
-    """Raise an error if polars would wait forever for threads that only the parent process has.
+    """Raise ForkError if polars would block forever on threads that exist only in the parent process.
 
     Raises
     ------
     ForkError
         In a process that was forked from one that had started polars' threads.
     """
-    if _lost:
+    if _threads_lost:
         raise ForkError(
             "this process was forked from one that had used polars, whose threads do not survive a fork: start such "
             'processes with multiprocessing.get_context("spawn"), or fork before reading or loading data'
@@ -49,17 +51,17 @@ def require_threads() -> None:
 
 
 def _before_fork() -> None:
-    global _running  # noqa: PLW0603 - shared by the fork hooks
-    _running = "polars" in sys.modules and _has_threads()
+    global _threads_were_running  # noqa: PLW0603 - shared by the fork hooks
+    _threads_were_running = "polars" in sys.modules and _has_threads()
 
 
 def _in_child() -> None:
-    global _lost  # noqa: PLW0603
-    _lost = _lost or _running
+    global _threads_lost  # noqa: PLW0603
+    _threads_lost = _threads_lost or _threads_were_running
 
 
 def _has_threads() -> bool:
-    """Return whether polars' threads run; True where that cannot be detected (on systems other than Linux)."""
+    """Return whether polars' threads are running; True if this cannot be detected (on systems other than Linux)."""
     try:
         names = [(task / "comm").read_text() for task in _TASKS.iterdir()]
     except OSError:

@@ -1,4 +1,4 @@
-"""Results: the types of queries and answers, from the ranking to the HTTP body and the client."""
+"""Result types: queries and answers, shared by the ranking code, the HTTP API and the client."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ __all__ = [
 ]
 
 AnsweredBy: TypeAlias = Literal["model", "fold-in", "prior", "popularity"]
-"""What an answer is based on: a row of the trained model, a history that was folded in, a prior, or no knowledge of the
-user."""
+"""Basis of an answer: a row of the trained model, a folded-in history, a prior, or no information about the user."""
 ItemSource: TypeAlias = Literal["model", "popularity", "exploration"]
-"""How an item was chosen: "popularity" where the model has no evidence about the user and the item."""
+"""How an item was chosen; "popularity" if the model has no evidence about the user and the item."""
 RankBy: TypeAlias = Literal["mean", "lower", "upper"]
-"""Rank by the expected rating, or by the lower or upper end of its 80 % interval."""
+"""Ranking criterion: the expected rating, or the lower or upper end of its 80 % interval."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +37,17 @@ class Query:
     Parameters
     ----------
     n : int, default 10
-        The length of the list.
+        Length of the list.
     exclude : tuple of str, default ()
-        Ids of items to leave out besides those of the history.
+        IDs of items to exclude, in addition to those in the history.
     where : mapping, default {}
-        Metadata that an item must have: names with a value, or with a list of values of which one must match.
+        Required metadata of the items: by name, a value, or a list of values of which one must match.
     rank_by : {"mean", "lower", "upper"}, default "mean"
-        What items are ranked by; the latter two need a model with predictive distributions.
+        Ranking criterion; the last two require a model that predicts distributions.
     diversity : float, default 0.0
-        From 0, the order of the scores, to 1.
+        Strength of diversification, from 0 (rank by score alone) to 1.
     explore : float, default 0.0
-        The probability of each position to go to an item with few ratings.
+        Probability that a position goes to an item with few ratings.
     """
 
     n: int = 10
@@ -61,24 +60,24 @@ class Query:
 
 @dataclass(frozen=True)
 class RecommendedItem:
-    """One item of a list.
+    """One item in a list of recommendations.
 
     Attributes
     ----------
     item : str
-        Id of the item.
+        ID of the item.
     rank : int
         Position in the list, from 1.
     score : float or None
-        What the item is ranked by; None for an explored item.
+        Score by which the item is ranked; None for an explored item.
     answered_by : {"model", "popularity", "exploration"}
         How the item was chosen.
     title : str or None
-        Title of the item, where it is known.
+        Title of the item, if known.
     explored : bool
         Whether the item was drawn by exploration.
     propensity : float
-        Probability with which the item was shown at this position.
+        Probability that the item was shown at this position.
     """
 
     item: str
@@ -92,16 +91,16 @@ class RecommendedItem:
 
 @dataclass(frozen=True)
 class Answer:
-    """What all answers of a service have in common.
+    """Fields that all answers from the service have in common.
 
     Attributes
     ----------
     model : int
         Version of the model.
     answered_by : {"model", "fold-in", "prior", "popularity"}
-        What the answer is based on.
+        Basis of the answer.
     stale : bool
-        Whether the store could not be read, so that the newest events may be missing.
+        Whether the store could not be read, so the newest events may be missing.
     """
 
     model: int
@@ -116,9 +115,9 @@ class Recommendation(Answer):
     Attributes
     ----------
     user : str or None
-        Id of the user; None for a user who is given by a history.
+        ID of the user; None if the request contained a history instead.
     items : tuple of RecommendedItem
-        Best first.
+        The recommended items, best first.
     """
 
     user: str | None
@@ -127,16 +126,16 @@ class Recommendation(Answer):
 
 @dataclass(frozen=True)
 class Prediction(Answer):
-    """The rating that is expected of a user and an item.
+    """Predicted rating for a user-item pair.
 
     Attributes
     ----------
     user, item : str
-        The ids.
+        IDs of the user and the item.
     prediction : float
-        In the units of the ratings.
+        Predicted rating, in rating units.
     interval : tuple of float, or None
-        The two ends of the 90 % interval, where the model has one.
+        Lower and upper end of the 90 % interval, if the model provides one.
     """
 
     user: str
@@ -147,18 +146,18 @@ class Prediction(Answer):
 
 @dataclass(frozen=True)
 class ScorePart:
-    """One part of a score.
+    """One of the parts that add up to a score.
 
     Attributes
     ----------
     part : str
         "mean", "user", "item", "history", "neighbor", "without" or "not attributed".
     item : str or None
-        The item of the history that this part belongs to.
+        Item in the history to which this part belongs.
     value : float or None
-        The user's rating of that item.
+        The user's rating for that item.
     term : float
-        What this part adds to the score.
+        Contribution of this part to the score.
     title : str or None
         Title of the item.
     """
@@ -177,9 +176,9 @@ class ExplainedScore(Answer):
     Attributes
     ----------
     user, item : str
-        The ids.
+        IDs of the user and the item.
     score : float
-        What the item is ranked by.
+        Score by which the item is ranked.
     parts : tuple of ScorePart
         The parts of the score.
     """
@@ -192,16 +191,16 @@ class ExplainedScore(Answer):
 
 @dataclass(frozen=True)
 class SimilarItem:
-    """An item that is similar to another one.
+    """An item that is similar to another item.
 
     Attributes
     ----------
     item : str
-        Id of the item.
+        ID of the item.
     rank : int
-        From 1.
+        Position in the list, from 1.
     score : float
-        The similarity.
+        Similarity.
     title : str or None
         Title of the item.
     """
@@ -214,16 +213,16 @@ class SimilarItem:
 
 @dataclass(frozen=True)
 class SimilarItems:
-    """The items most similar to an item.
+    """The items that are most similar to a given item.
 
     Attributes
     ----------
     item : str
-        Id of the item.
+        ID of the item.
     model : int
         Version of the model.
     items : tuple of SimilarItem
-        Most similar first.
+        The similar items, most similar first.
     """
 
     item: str
@@ -240,11 +239,11 @@ class Question:
     model : int
         Version of the model.
     item : str or None
-        Id of the item; None if no further answer would help.
+        ID of the item; None if no further answer would help.
     title : str or None
         Title of the item.
     expected_variance : float
-        Mean variance of the predicted ratings after the answers so far.
+        Mean variance of the predicted ratings, given the answers so far.
     """
 
     model: int

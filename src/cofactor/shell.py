@@ -6,11 +6,11 @@ import os
 import shlex
 import sys
 
-__all__ = ["as_path", "command", "quoted"]
+__all__ = ["as_path", "command", "quote"]
 
 
-def command(*words: object) -> str:
-    """Return a `cofactor` command with its words quoted.
+def command(*arguments: object) -> str:
+    """Return a `cofactor` command line with shell-quoted arguments.
 
     Parameters
     ----------
@@ -20,44 +20,47 @@ def command(*words: object) -> str:
     Returns
     -------
     str
+        The command line.
 
     Examples
     --------
     >>> command("recommend", "my films.cofactor", "--user", "$(id)")
     "cofactor recommend 'my films.cofactor' --user '$(id)'"
     """
-    return " ".join(["cofactor", *map(quoted, words)])
+    return " ".join(["cofactor", *map(quote, arguments)])
 
 
-def quoted(word: object) -> str:
-    """Return a word quoted for a POSIX shell.
+def quote(argument: object) -> str:
+    """Quote an argument for a POSIX shell.
 
     Parameters
     ----------
-    word : object
-        The word.
+    argument : object
+        The argument.
 
     Returns
     -------
     str
-        A word with characters that standard output cannot show is written with octal escapes of its bytes.
+        The quoted argument; if standard output cannot show all characters, the bytes are written as octal escapes.
 
     Examples
     --------
-    >>> quoted("ana"), quoted("a b")
+    >>> quote("ana"), quote("a b")
     ('ana', "'a b'")
-    >>> print(quoted("a\\nb"))
+    >>> print(quote("a\\nb"))
     "$(printf 'a\\012b')"
     """
-    text = str(word)
+    text = str(argument)
     if _is_printable(text) or text.endswith("\n"):  # "$(...)" would drop line breaks at the end
         return shlex.quote(text)
-    coded = "".join(chr(byte) if chr(byte).isalnum() and byte < 128 else f"\\{byte:03o}" for byte in os.fsencode(text))
-    return f"\"$(printf '{coded}')\""
+    escaped = "".join(
+        chr(byte) if chr(byte).isalnum() and byte < 128 else f"\\{byte:03o}" for byte in os.fsencode(text)
+    )
+    return f"\"$(printf '{escaped}')\""
 
 
 def as_path(path: object) -> str:
-    """Return a path in a form that no command parses as an option.
+    """Return a path in a form that is never parsed as a command-line option.
 
     Parameters
     ----------
@@ -67,7 +70,7 @@ def as_path(path: object) -> str:
     Returns
     -------
     str
-        The path, with "./" before a leading dash.
+        The path, prefixed with "./" if it starts with a dash.
 
     Examples
     --------
@@ -79,7 +82,7 @@ def as_path(path: object) -> str:
 
 
 def _is_printable(text: str) -> bool:
-    """Return whether standard output can show all characters."""
+    """Return whether standard output can show all characters of a string."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:

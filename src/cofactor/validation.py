@@ -1,7 +1,7 @@
-"""Argument checks by type annotations: a decorator for functions and a function for the fields of dataclasses.
+"""Argument checks based on type annotations: a decorator for functions and a function for dataclass fields.
 
 Plain types (int, float, bool, str, literals, lists and mappings of these) and classes are checked here. Functions check
-ranges, arrays and other arguments themselves, usually by `cofactor.checks`.
+ranges, arrays and other arguments themselves, usually with `cofactor.checks`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Check = Callable[[str, Any, Any], None]
-"""A check of an argument: called with its name, its value, and the object whose method is called, or None."""
+"""Check of an argument, called with its name, its value, and the object whose method is called (or None)."""
 
 ADVICE: dict[str, str] = {
     "Interactions": (
@@ -56,11 +56,11 @@ UNCHECKED = ("object", "Any", "Estimator", "CSRMatrix")
 """Classes that are not checked here; functions check estimators and matrices themselves."""
 
 MAX_VALUES = 1_000_000
-"""The largest number of values of a list argument."""
+"""Maximum number of values in a list argument."""
 
 
 def validated(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function or method so that each call checks its arguments by their annotations.
+    """Decorate a function or method so that each call checks its arguments against their annotations.
 
     An int must be a whole number and not a bool, a float must be a finite number, and a str must be a string. An
     argument whose annotation is neither a plain type nor a class, such as an array, is not checked.
@@ -73,7 +73,8 @@ def validated(function: Callable[P, R]) -> Callable[P, R]:
     Returns
     -------
     callable
-        The function with the checks, which raises ParameterError or, for an object of another class, DataError.
+        The wrapped function, which raises ParameterError for an invalid value, or DataError for an object of the wrong
+        class.
 
     Examples
     --------
@@ -84,25 +85,25 @@ def validated(function: Callable[P, R]) -> Callable[P, R]:
     Traceback (most recent call last):
     cofactor.errors.ParameterError: n must be a whole number, not 1.5
     """
-    plan: dict[str, Check] = {}
+    checks_by_name: dict[str, Check] = {}
     names: list[str] = []
 
     @wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         if not names:
             parameters = inspect.signature(function).parameters
-            plan.update(_checks_of(parameters_annotations(parameters), sys.modules[function.__module__]))
+            checks_by_name.update(_checks_of(parameter_annotations(parameters), sys.modules[function.__module__]))
             names.extend(parameters or ["no arguments"])
         owner = args[0] if args and names[0] == "self" else None
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
-            if name in plan:
-                plan[name](name, value, owner)
+            if name in checks_by_name:
+                checks_by_name[name](name, value, owner)
         return function(*args, **kwargs)
 
-    return checked
+    return wrapper
 
 
-def parameters_annotations(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+def parameter_annotations(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
     """Return the annotation of each named parameter of a signature.
 
     Parameters
@@ -118,7 +119,7 @@ def parameters_annotations(parameters: Mapping[str, inspect.Parameter]) -> dict[
     Examples
     --------
     >>> def double(n: int, *more: int) -> int: ...
-    >>> list(parameters_annotations(inspect.signature(double).parameters))
+    >>> list(parameter_annotations(inspect.signature(double).parameters))
     ['n']
     """
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -130,19 +131,19 @@ def parameters_annotations(parameters: Mapping[str, inspect.Parameter]) -> dict[
 
 
 def require_valid_fields(record: Any) -> None:
-    """Check the fields of a dataclass by their annotations, as `validated` checks arguments.
+    """Check the fields of a dataclass against their annotations, as `validated` checks arguments.
 
     Parameters
     ----------
     record : dataclass
-        The object. Call this function in its `__post_init__`.
+        The object; call this function in its `__post_init__`.
 
     Raises
     ------
     ParameterError
-        If a plain value has another type.
+        If a plain value has the wrong type.
     DataError
-        If an object is of another class.
+        If an object is of the wrong class.
 
     Examples
     --------
@@ -156,21 +157,23 @@ def require_valid_fields(record: Any) -> None:
     cofactor.errors.ParameterError: rank must be a whole number, not 'first'
     """
     cls = type(record)
-    plan = _plans.get(cls)
-    if plan is None:
-        plan = {}
+    checks_by_name = _checks_by_class.get(cls)
+    if checks_by_name is None:
+        checks_by_name = {}
         for base in reversed(cls.__mro__):
-            plan |= _checks_of(getattr(base, "__annotations__", {}), sys.modules[base.__module__])
-        plan = _plans[cls] = {spec.name: plan[spec.name] for spec in dataclasses.fields(cls) if spec.name in plan}
-    for name, check in plan.items():
+            checks_by_name |= _checks_of(getattr(base, "__annotations__", {}), sys.modules[base.__module__])
+        checks_by_name = _checks_by_class[cls] = {
+            spec.name: checks_by_name[spec.name] for spec in dataclasses.fields(cls) if spec.name in checks_by_name
+        }
+    for name, check in checks_by_name.items():
         check(name, getattr(record, name), record)
 
 
-_plans: dict[type, dict[str, Check]] = {}
+_checks_by_class: dict[type, dict[str, Check]] = {}
 
 
 def _checks_of(annotations: Mapping[str, Any], module: types.ModuleType) -> dict[str, Check]:
-    """Return the check of each name whose annotation has one."""
+    """Return the check for each name whose annotation has one."""
     checks_by_name = {}
     for name, annotation in annotations.items():
         if isinstance(annotation, str):
@@ -184,7 +187,7 @@ def _checks_of(annotations: Mapping[str, Any], module: types.ModuleType) -> dict
 
 
 def _check(annotation: Any) -> Check | None:
-    """Return the check of an annotation, or None if it has none."""
+    """Return the check for an annotation, or None if there is none."""
     if annotation in _PLAIN:
         return _PLAIN[annotation]
     if annotation == checks.Seed:
@@ -200,8 +203,8 @@ def _check(annotation: Any) -> Check | None:
         return _require_callable
     if origin is tuple and len(parts) == 2 and parts[1] is not Ellipsis:
         return None
-    if origin in _LISTS and parts and (each := _check(parts[0])) is not None:
-        return lambda name, value, owner: _require_list(name, value, each, owner)
+    if origin in _LISTS and parts and (check_value := _check(parts[0])) is not None:
+        return lambda name, value, owner: _require_list(name, value, check_value, owner)
     if origin in (collections.abc.Mapping, dict) and parts[0] is str:
         return _require_mapping
     if isinstance(annotation, type) and origin is None and annotation.__name__ not in UNCHECKED:
@@ -210,7 +213,7 @@ def _check(annotation: Any) -> Check | None:
 
 
 def _union(parts: tuple[Any, ...]) -> Check | None:
-    """Return a check that accepts any of several annotations; None if one of them has no check."""
+    """Return a check that accepts any of several annotations, or None if one of them has no check."""
     if Path in parts:
         return _optional_path if type(None) in parts else _path
     optional = type(None) in parts
@@ -237,7 +240,7 @@ def _union(parts: tuple[Any, ...]) -> Check | None:
 
 
 def _require_class(name: str, value: Any, cls: type) -> None:
-    """Require an object of a class."""
+    """Require an instance of a class."""
     advice = ADVICE.get(cls.__name__)
     if not isinstance(value, cls):
         message = f"{name} must be of type {cls.__name__}, not {checks.describe(value)}"
@@ -257,12 +260,12 @@ def _require_callable(name: str, value: Any, _: Any) -> None:
 
 
 def _require_mapping(name: str, value: Any, _: Any) -> None:
-    """Require a mapping with strings as keys."""
+    """Require a mapping with string keys."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ParameterError(f"{name} must be a dict with strings as keys, not {checks.describe(value)}")
+        raise ParameterError(f"{name} must be a dict with string keys, not {checks.describe(value)}")
 
 
-def _require_list(name: str, value: Any, each: Check, owner: Any) -> None:
+def _require_list(name: str, value: Any, check_value: Check, owner: Any) -> None:
     """Require a list, tuple, array or column of values that all pass a check."""
     message = f"{name} must be a list, not {checks.describe(value)}"
     if isinstance(value, str | bytes | bytearray | Mapping) or not hasattr(value, "__len__"):
@@ -274,21 +277,21 @@ def _require_list(name: str, value: Any, each: Check, owner: Any) -> None:
     except OverflowError:  # a range whose length does not fit into 64 bits
         too_long = True
     if too_long:
-        raise ParameterError(f"{name} must hold at most {MAX_VALUES:,} values, not {checks.describe(value)}")
+        raise ParameterError(f"{name} must contain at most {MAX_VALUES:,} values, not {checks.describe(value)}")
     try:
         parts = list(value)
     except Exception as problem:  # iterating a foreign object may raise anything
         raise ParameterError(message) from problem
     for part in parts:
         try:
-            each(name, part, owner)
+            check_value(name, part, owner)
         except (ParameterError, DataError) as problem:
             rule = str(problem).removeprefix(f"{name} must be ").partition(", not ")[0]
-            raise type(problem)(f"each value of {name} must be {rule}, not {checks.describe(part)}") from None
+            raise type(problem)(f"each value in {name} must be {rule}, not {checks.describe(part)}") from None
 
 
 def _path(name: str, value: Any, _: Any) -> None:
-    """Require a path, as a string or a Path, that is not empty."""
+    """Require a non-empty path, as a string or a Path."""
     try:
         usable = isinstance(value, str | os.PathLike) and b"\0" not in os.fsencode(value) and bool(os.fspath(value))
     except UnicodeEncodeError:

@@ -206,7 +206,7 @@ def test_wrong_input_is_named() -> None:
     for wrong in (log_likelihood, ranked_probability_score, reliability, interval_coverage):
         with pytest.raises(DataError, match="1 distributions but ratings of shape"):
             wrong(one, [3.0, 4.0])  # type: ignore[operator]
-    with pytest.raises(ParameterError, match="bins must be a whole number from 1 on"):
+    with pytest.raises(ParameterError, match="bins must be a whole number >= 1"):
         reliability(one, [3.0], bins=0)
     with pytest.raises(DataError, match="group 'g' has 2 numbers for 1 ratings"):
         interval_coverage(one, [3.0], groups={"g": [1.0, 2.0]})

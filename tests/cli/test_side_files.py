@@ -60,7 +60,7 @@ BAD_LINES: dict[str, tuple[str, str]] = {
     "too long": ("3,Film 3,more\n", "line 4: 3 fields instead of 2: '3,Film 3,more'"),
     "without an id": (",Film 3\n", "line 4: the item is missing: ',Film 3'"),
     "twice": ("2,Film 2 again\n", "line 4: the item 2 is already in line 3: '2,Film 2 again'"),
-    "an open quote": ('3,"Film 3\n', "line 4: a quote that does not close"),
+    "an open quote": ('3,"Film 3\n', "line 4: an unclosed quote"),
 }
 
 
@@ -142,12 +142,12 @@ def test_users_of_whom_none_matches_are_an_error(home: Path) -> None:
 def test_how_many_matched_is_printed(home: Path) -> None:
     (home / "i.csv").write_text(FILES["items.csv"])
     assert (
-        "8 of 8 items matched the item table by its column 'item'" in ok("describe", "r.csv", "--items", "i.csv").stderr
+        "8 of 8 items matched the item table on its column 'item'" in ok("describe", "r.csv", "--items", "i.csv").stderr
     )
     (home / "i.csv").write_text("title,item\nA,1\nB,2\nC,99\n")
     command: list[Any] = [sys.executable, "-m", "cofactor", "describe", "r.csv", "--items", "i.csv"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    said = "2 of 8 items matched the item table by its column 'item'; without a row: 3, 4, 5, ..."
+    said = "2 of 8 items matched the item table on its column 'item'; no row for 3, 4, 5, ..."
     assert done.stderr.count(said) == 1
 
 

@@ -27,7 +27,7 @@ from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
 from tests.support.command_line import json_of, run
 
-NOTE = "user ids are floating point numbers; they were read as integers"
+NOTE = "user ids are floating-point numbers; they were read as integers"
 CAREFUL = '"rat\ning"'  # a header of two lines is read row by row
 
 

@@ -151,7 +151,7 @@ def test_n_must_be_a_whole_number_from_1_on(rec: Recommender, n: Any) -> None:
         lambda: rec.for_rows(np.zeros(1, np.int32)).rank(n),
     ]
     for ask in asks:
-        with pytest.raises(ParameterError, match="n must be a whole number from 1 on, not"):
+        with pytest.raises(ParameterError, match="n must be a whole number >= 1, not"):
             ask()
 
 
@@ -217,13 +217,13 @@ def test_unknown_users_are_named_with_what_to_do(rec: Recommender, numbered: Rec
         (lambda: rec.recommend(["zed"]), f"^user 'zed' is not a known id; {newcomer}"),
         (lambda: rec.recommend(["user 1", "zed", "amy"]), "^user 'zed' is not a known id .2 of these 3 are not.; for"),
         (lambda: rec.recommend(7), f"^user 7 is not a known id; {newcomer}"),
-        (lambda: numbered.recommend("07"), "^user '07' is not a known id: ids here are integers; did you mean 7"),
+        (lambda: numbered.recommend("07"), "^user '07' is not a known id: known ids are integers; did you mean 7"),
         (lambda: numbered.recommend(2**70), "does not fit into 64 bits"),
         (lambda: rec.recommend("\ud800"), "not valid Unicode text"),
         (lambda: rec.recommend(""), "the id is empty"),
         (lambda: rec.similar_items("zed"), "^item 'zed' is not a known id"),
         (lambda: rec.similar_users("zed"), "^user 'zed' is not a known id"),
-        (lambda: rec.similar_users("\ud800"), "^user: the id has half a surrogate pair"),
+        (lambda: rec.similar_users("\ud800"), "^user: the id contains an unpaired surrogate"),
     ):
         with pytest.raises(CofactorError, match=message):
             ask()
@@ -387,7 +387,7 @@ def test_a_newcomer_without_history_gets_a_whole_list(rec: Recommender) -> None:
         ([("item 3", True)], "finite number"),
         ([("item 3", 5, 7)], r"\('item 3', 5, 7\) is not an .item, rating. pair"),
         ([("item 3",)], "is not an .item, rating. pair"),
-        ([("item 3", 5), (3, 5)], "ids of two types"),
+        ([("item 3", 5), (3, 5)], "ids must be all integers or all strings"),
         ([(None, 5)], "history: row 1: the id is missing"),
     ],
 )

@@ -31,7 +31,7 @@ FAST = {"factors": 4, "iterations": 60, "burn_in": 20}
 
 def holders(table: pl.DataFrame, *columns: str) -> dict[str, list[int]]:
     found = indicators(table, columns, "item")
-    return {name: found.holders.row(place).columns.tolist() for place, name in enumerate(found.names)}
+    return {name: found.rows_by_indicator.row(place).columns.tolist() for place, name in enumerate(found.names)}
 
 
 def test_every_type_of_column_becomes_indicators() -> None:
@@ -62,15 +62,15 @@ def test_every_type_of_column_becomes_indicators() -> None:
 def test_a_number_falls_into_one_bin_and_a_missing_one_into_none(numbers: list[Any]) -> None:
     column = pl.Series("x", [None if x is None else float(x) for x in numbers], dtype=pl.Float64)
     found = indicators(pl.DataFrame({"item": range(len(column)), "x": column}), ["x"], "item")
-    rows = found.holders.columns.tolist()
+    rows = found.rows_by_indicator.columns.tolist()
     assert sorted(rows) == [row for row, x in enumerate(column) if x is not None]
     assert len(found) <= 12
-    assert (found.holders.counts > 0).all()
+    assert (found.rows_by_indicator.counts > 0).all()
 
 
 def test_a_column_that_cannot_be_learnt_from_is_an_error() -> None:
     table = pl.DataFrame({"item": [1], "title": ["x"], "raw": [{"a": 1}]})
-    with pytest.raises(DataError, match=r"no column 'genre' to learn from; it has title, raw"):
+    with pytest.raises(DataError, match=r"no feature column 'genre'; it has title, raw"):
         indicators(table, ["genre"], "item")
     with pytest.raises(DataError, match=r"no column 'item'"):
         indicators(table, ["item"], "item")
@@ -239,7 +239,7 @@ def test_time_needs_times(moody: Interactions) -> None:
         cofactor.BayesianMF(time_bin=60, **FAST).fit(replace(moody, times=None))
     rec = cofactor.Recommender.fit(cofactor.BayesianMF(time_bin=7_200, **FAST), moody)
     for wrong in ("now", [1.5], [1, 2, 3]):
-        with pytest.raises(ParameterError, match="times must be whole seconds since 1970, one for all or 2 values"):
+        with pytest.raises(ParameterError, match="times must be whole seconds since the Unix epoch, one or 2 values"):
             rec.predict([0, 1], [5, 6], times=wrong)
 
 
@@ -252,5 +252,5 @@ def test_gain_lets_higher_ratings_count_more(small_ratings: Interactions) -> Non
     np.testing.assert_array_equal(plain.values, 1)
     np.testing.assert_array_equal(graded.values, np.where(stars == 5, 1.5, 1))
     for wrong in (-1.0, float("nan")):
-        with pytest.raises(ParameterError, match=r"gain must be a finite number( from 0 on)?, not"):
+        with pytest.raises(ParameterError, match=r"gain must be a finite number( >= 0)?, not"):
             small_ratings.to_events(min_rating=4, gain=wrong)

@@ -101,7 +101,7 @@ def test_ids_in_floating_point_numbers_that_may_have_merged_are_refused(dtype: A
         pd.DataFrame({"user": [1, 2, 3], "item": ids, "rating": [1.0, 2.0, 3.0]}),
     ):
         for how in ("auto", "text"):
-            with pytest.raises(DataError, match=rf"row 2: the item is a floating point number of 2\*\*{bits} or more"):
+            with pytest.raises(DataError, match=rf"row 2: the item is a floating-point number of 2\*\*{bits} or more"):
                 read_ratings(frame, ids=how)
 
 

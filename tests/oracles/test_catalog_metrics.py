@@ -85,5 +85,5 @@ def test_gini_of_nothing_and_of_impossible_counts():
     assert math.isnan(gini([]))
     assert math.isnan(gini([0, 0]))
     for bad in ([-1, 2], [math.nan], [math.inf]):
-        with pytest.raises(DataError, match="counts must be finite numbers from 0 on"):
+        with pytest.raises(DataError, match="counts must be an array of finite numbers >= 0"):
             gini(bad)

@@ -124,16 +124,16 @@ def test_what_is_no_mixture_is_refused() -> None:
     with pytest.raises(DataError, match="sds must be above 0"):
         Distribution.of([[1.0]], [[0.0]], STARS)
     for means, sds in (([[np.nan]], [[1.0]]), ([[1.0]], [[np.inf]]), ([1.0], [1.0])):
-        with pytest.raises(ParameterError, match=r"(means|sds) must be finite numbers of shape"):
+        with pytest.raises(ParameterError, match=r"(means|sds) must be an array of finite numbers with shape"):
             Distribution.of(means, sds, STARS)
     for means, sds in (([[1.0, 2.0]], [[1.0]]), (np.zeros((3, 0)), np.zeros((3, 0)))):
         with pytest.raises(DataError, match=r"both must be \(n, S\)"):
             Distribution.of(means, sds, STARS)
     one = Distribution.of([[3.0]], [[1.0]], STARS)
     for level in (0.0, 1.0, 95):
-        with pytest.raises(ParameterError, match="confidence must be a share between 0 and 1"):
+        with pytest.raises(ParameterError, match="confidence must be a fraction strictly between 0 and 1"):
             one.interval(level)
-    with pytest.raises(ParameterError, match="share between 0 and 1"):
+    with pytest.raises(ParameterError, match="fraction strictly between 0 and 1"):
         one.quantile(1.0)
     with pytest.raises(ParameterError, match="finite number"):
         one.at_least(float("nan"))
@@ -207,7 +207,7 @@ def test_a_mass_has_a_floor_and_a_row_alone_is_the_row_in_a_batch() -> None:
 
 def test_what_is_no_mass_is_refused() -> None:
     for wrong in ([0.5, 0.5], [[0.5, 0.5]], np.zeros((3, 0))):
-        with pytest.raises(ParameterError, match=r"mass must be finite numbers of shape \(any, 5\)"):
+        with pytest.raises(ParameterError, match=r"mass must be an array of finite numbers with shape \(any, 5\)"):
             Distribution.of_mass(wrong, STARS)
     with pytest.raises(DataError, match="scale must have levels"):
         Distribution.of_mass(np.zeros((2, 0)), Scale(1.0, 5.0))
@@ -215,11 +215,11 @@ def test_what_is_no_mass_is_refused() -> None:
         with pytest.raises(DataError, match="row 2 of mass must be shares that sum to 1"):
             Distribution.of_mass([[1, 0, 0, 0, 0], row], STARS)
     for row in ([np.nan, 1, 0, 0, 0], [np.inf, 0, 0, 0, 0]):
-        with pytest.raises(ParameterError, match="mass must be finite numbers"):
+        with pytest.raises(ParameterError, match="mass must be an array of finite numbers"):
             Distribution.of_mass([[1, 0, 0, 0, 0], row], STARS)
     one = Distribution.of_mass([[1, 0, 0, 0, 0]], STARS)
     for share in (0.0, 1.0):
-        with pytest.raises(ParameterError, match="share between 0 and 1"):
+        with pytest.raises(ParameterError, match="fraction strictly between 0 and 1"):
             one.quantile(share)
     with pytest.raises(ParameterError, match="share must be a finite number"):
         one.quantile(float("nan"))

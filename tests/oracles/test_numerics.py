@@ -377,10 +377,10 @@ def test_a_heavy_rating_is_learned_and_the_others_are_not_forgotten() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([1, 2, 1e16], r"row 3: value 1e\+16: ratings must be at most 1e\+15 in magnitude; divide them"),
-        ([1, -1e30, 2], r"row 2: value -1e\+30: ratings must be at most 1e\+15 in magnitude; divide them"),
-        ([1e9 + 1, 1e9 + 2, 1e9 + 5], r"need more digits than float32 has .* subtract a number close to 1e\+09"),
-        ([1e-20, 2e-20, 5e-20], r"within 1e-15 of 0; multiply them"),
+        ([1, 2, 1e16], r"row 3: value 1e\+16: ratings must be at most 1e\+15 in magnitude; rescale them"),
+        ([1, -1e30, 2], r"row 2: value -1e\+30: ratings must be at most 1e\+15 in magnitude; rescale them"),
+        ([1e9 + 1, 1e9 + 2, 1e9 + 5], r"need more digits than .* subtract a number close to 1e\+09"),
+        ([1e-20, 2e-20, 5e-20], r"within 1e-15 of 0; rescale them"),
     ],
 )
 def test_ratings_that_float32_does_not_bear_are_rejected(values: list[float], message: str) -> None:

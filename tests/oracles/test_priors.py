@@ -129,7 +129,7 @@ def test_an_encoder_knows_again_what_it_learnt() -> None:
     other = pl.DataFrame({"item": [9, 8], "genres": ["Western|Comedy", "War"], "year": [1991, 2050]})
     found = encoder.encode(other)
     assert found.names == ("genres=Comedy", "genres=War", "year=1990", "year=1991", "year=1992")
-    assert [found.holders.row(r).columns.tolist() for r in range(5)] == [[0], [1], [], [0], []]
+    assert [found.rows_by_indicator.row(r).columns.tolist() for r in range(5)] == [[0], [1], [], [0], []]
     assert Encoder.from_settings(encoder.settings()) == encoder
 
 
@@ -137,7 +137,7 @@ def test_numbers_beyond_the_bins_fall_into_the_last_ones() -> None:
     table = pl.DataFrame({"item": range(100), "year": range(1900, 2000)})
     encoder = Encoder.of(table, ["year"], "item")
     found = encoder.encode(pl.DataFrame({"item": [0, 1, 2], "year": [1000, 3000, None]}))
-    assert [r for r in range(len(found)) if len(found.holders.row(r).columns)] == [0, 9]
+    assert [r for r in range(len(found)) if len(found.rows_by_indicator.row(r).columns)] == [0, 9]
 
 
 def test_a_table_that_lacks_a_column_says_which() -> None:
@@ -225,7 +225,7 @@ def test_what_is_not_new_is_refused(rec: Recommender) -> None:
         rec.with_items(pl.DataFrame({"item": [999, 999], "genres": ["genre 1", "genre 1"]}))
     with pytest.raises(DataError, match="has no column 'genres'"):
         rec.with_items(pl.DataFrame({"item": [999]}))
-    with pytest.raises(DataError, match="the item table has no columns; one must hold the item ids"):
+    with pytest.raises(DataError, match="the item table has no columns; one must contain the item ids"):
         rec.with_items(pl.DataFrame())
     with pytest.raises(DataError, match="the item table must be a frame"):
         rec.with_items(3)

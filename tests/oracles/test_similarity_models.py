@@ -271,7 +271,7 @@ def test_a_newcomer_of_user_knn_gets_the_neighbors_of_the_same_history(small_rat
 
 def test_sampled_item_lists_still_find_most_of_the_true_neighbors() -> None:
     table = generate(
-        replace(MOVIELENS_20M_SHAPE, n_users=3000, n_items=2000, n_ratings=150_000, most=1000)
+        replace(MOVIELENS_20M_SHAPE, n_users=3000, n_items=2000, n_ratings=150_000, max_ratings_per_user=1000)
     ).interactions
     support = np.bincount(table.i)
     whole = cofactor.UserKNN(neighbors=50, max_item_support=3000).fit(table)

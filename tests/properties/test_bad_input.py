@@ -53,9 +53,9 @@ def write(folder: Path, text: str | bytes, name: str = "r.csv") -> Path:
         ("3,10,3,", "the time is missing"),
         ("3,10,3,880000002000", "the time is in milliseconds while most are in seconds"),
         ("3,10,3,2020-01-01", "the time is in dates while most are in seconds"),
-        ("3,1\0,3,880000002", "it has a NUL byte"),
+        ("3,1\0,3,880000002", "it contains a NUL byte"),
         ("", "a blank line"),
-        ('3,"10,3,880000002', "a quote that does not close"),
+        ('3,"10,3,880000002', "an unclosed quote"),
         ('3,"10"x,3,880000002', "text after a closing quote"),
     ],
 )
@@ -70,7 +70,7 @@ def test_a_bad_row_is_named_with_its_line_and_reason(tmp_path: Path, row: str, r
 
     loaded = read_ratings(path, on_error="quarantine")
     assert loaded.report is not None
-    assert [(r.line, r.reason, r.text) for r in loaded.report.refusals] == [(4, reason, row)]
+    assert [(r.line, r.reason, r.text) for r in loaded.report.rejected_rows] == [(4, reason, row)]
     assert (loaded.report.rows, loaded.report.duplicates, len(loaded)) == (5, 2, 2)
     with (tmp_path / "r.csv.refused.csv").open(newline="") as file:
         assert list(csv.reader(file)) == [["line", "reason", "text"], ["4", reason, row]]
@@ -89,7 +89,7 @@ def test_values_off_the_declared_scale_are_refused_with_their_line(tmp_path: Pat
     path = write(tmp_path, HEADER + GOOD)
     with pytest.raises(DataError, match="line 2: the value is not one of the declared levels"):
         read_ratings(path, rating_levels=[1, 2, 3, 4, 5])
-    with pytest.raises(ParameterError, match="each value of rating_levels must be a finite number, not 'a'"):
+    with pytest.raises(ParameterError, match="each value in rating_levels must be a finite number, not 'a'"):
         read_ratings(path, rating_levels=["a"])
     kept = read_ratings(path, rating_levels=[1, 2, 3, 4, 5], on_error="quarantine")
     assert kept.values.tolist() == [3.0]
@@ -112,7 +112,7 @@ def test_blank_lines_at_the_end_are_no_rows(tmp_path: Path) -> None:
         loaded = read_ratings(write(tmp_path, HEADER + GOOD + tail))
         assert loaded.report is not None
         assert loaded.report.rows == 2
-        assert not loaded.report.refusals
+        assert not loaded.report.rejected_rows
 
 
 def test_a_last_line_without_newline_is_kept_and_said(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_line_numbers_stay_true_after_quoted_newlines_and_stray_quotes(tmp_path:
     text = 'user,item,rating,note\n1,1,3,"two\nlines, ""quoted"""\n2,1,x,fine\n3,"1,4,open\n4,1,5,"end"\n'
     loaded = read_ratings(write(tmp_path, text), on_error="quarantine")
     assert loaded.report is not None
-    assert [(r.line, r.reason) for r in loaded.report.refusals] == [
+    assert [(r.line, r.reason) for r in loaded.report.rejected_rows] == [
         (4, "the value is not a number"),
         (5, "text after a closing quote"),
     ]
@@ -145,7 +145,7 @@ def test_a_short_row_and_a_long_row_do_not_make_up_for_each_other(tmp_path: Path
     text = "user,item,rating,a,b\n1,1,3,x,y\n2,1,4,x\n3,1,5,x,y,z\n"
     loaded = read_ratings(write(tmp_path, text), on_error="quarantine")
     assert loaded.report is not None
-    assert [r.line for r in loaded.report.refusals] == [3, 4]
+    assert [r.line for r in loaded.report.rejected_rows] == [3, 4]
 
 
 @pytest.mark.parametrize(
@@ -167,11 +167,11 @@ def test_a_short_row_and_a_long_row_do_not_make_up_for_each_other(tmp_path: Path
         (b"user,item,r\xe9sum\xe9\n1,2,3\n", r"line 1: not UTF-8 text \(byte 0xe9\)"),
         (b"user,item,value\nJos\xe9,2,3\n", r"line 2: not UTF-8 text \(byte 0xe9\).*iconv -f latin1 -t utf-8"),
         (b"a,b,c\n1,2,3\n", "no column for the user was recognized among 'a', 'b', 'c'.*--user"),
-        (b"user,uid,item,rating\n1,2,3,4\n", "the user may be 'user' or 'uid'.*--user"),
-        (b"user,item,item,rating\n1,2,3,4\n", "the item may be 'item' or 'item'"),
+        (b"user,uid,item,rating\n1,2,3,4\n", "the user column could be 'user' or 'uid'.*--user"),
+        (b"user,item,item,rating\n1,2,3,4\n", "the item column could be 'item' or 'item'"),
         (b"user,item\n1,2\n", "no column for the value was recognized"),
-        (b"\x1f\x8bjunk", "gzip file is damaged or cut short"),
-        (b"\x28\xb5\x2f\xfdjunk", "zstd file is damaged or cut short"),
+        (b"\x1f\x8bjunk", "gzip file is damaged or truncated"),
+        (b"\x28\xb5\x2f\xfdjunk", "zstd file is damaged or truncated"),
         (b"PAR1 and nothing else", "cannot be read"),
     ],
 )
@@ -217,7 +217,7 @@ def test_files_cut_short(tmp_path: Path, door: str) -> None:
     else:
         pl.DataFrame({"user": [1], "item": [2], "rating": [3.0]}).write_parquet(path)
         path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(DataError, match=r"damaged or cut short|cannot be read"):
+    with pytest.raises(DataError, match=r"damaged or truncated|cannot be read"):
         read_ratings(path, on_error="quarantine")
 
 
@@ -310,7 +310,7 @@ def test_what_is_no_table_at_all() -> None:
     for source in (None, 3, [1, 2], {"user": [1]}, np.zeros(3)):
         with pytest.raises(DataError, match="cannot read a table from"):
             read_ratings(source)
-    with pytest.raises(ParameterError, match="needs a file for rejected rows"):
+    with pytest.raises(ParameterError, match="requires a file for rejected rows"):
         read_ratings(pl.DataFrame({"user": [1]}), on_error="quarantine")
 
 
@@ -367,13 +367,13 @@ def test_no_row_is_lost_silently(tmp_path_factory: pytest.TempPathFactory, lines
     if loaded is not None:
         assert loaded.report is not None
         assert loaded.report.rows == data_lines(text)
-        assert len(loaded) + loaded.report.duplicates + len(loaded.report.refusals) == data_lines(text)
+        assert len(loaded) + loaded.report.duplicates + len(loaded.report.rejected_rows) == data_lines(text)
     elif "binary data" not in error:
         assert f"all {data_lines(text)} rows were rejected" in error or data_lines(text) == 0
         assert refused.exists() == (data_lines(text) > 0)
     if refused.exists():
         with refused.open(newline="") as file:
-            count = data_lines(text) if loaded is None else len(loaded.report.refusals)
+            count = data_lines(text) if loaded is None else len(loaded.report.rejected_rows)
             assert len(list(csv.reader(file))) - 1 == count
 
 
@@ -393,8 +393,8 @@ def test_the_quick_pass_agrees_with_the_careful_one(
     assert list(read.lines) == [row.line for row in good]
     assert read.columns["user"].fill_null("").to_list() == [row.fields[0] for row in good if row.fields]
     assert read.columns["item"].fill_null("").to_list() == [row.fields[2] for row in good if row.fields]
-    assert read.refused.count == sum(row.fields is None for row in table.rows())
-    assert dict(read.texts(list(read.lines))) == {row.line: row.text for row in good}
+    assert read.rejected.count == sum(row.fields is None for row in table.rows())
+    assert dict(read.row_texts(list(read.lines))) == {row.line: row.text for row in good}
 
 
 NUMBER = st.sampled_from(

@@ -34,7 +34,7 @@ FOREIGN: list[Any] = [
 
 @pytest.mark.parametrize("value", FOREIGN, ids=repr)
 def test_whole_numbers_are_ints_only(value: Any) -> None:
-    with pytest.raises(ParameterError, match=r"^k must be a whole number from 1 on, not "):
+    with pytest.raises(ParameterError, match=r"^k must be a whole number >= 1, not "):
         checks.whole_number("k", value, low=1)
     if value is not None:
         with pytest.raises(ParameterError, match=r"^seed must be a whole number from 0 to 4294967295, not "):
@@ -69,9 +69,9 @@ def test_whole_numbers_fit_into_64_bits() -> None:
 
 @pytest.mark.parametrize("value", [None, "3", True, np.True_, float("nan"), float("-inf"), 10**400, 1j, [3.0]], ids=str)
 def test_numbers_are_finite(value: Any) -> None:
-    with pytest.raises(ParameterError, match=r"^power must be a finite number from 0 on, not "):
+    with pytest.raises(ParameterError, match=r"^power must be a finite number >= 0, not "):
         checks.finite_number("power", value, low=0)
-    with pytest.raises(ParameterError, match=r"^test must be a share between 0 and 1, both excluded, not "):
+    with pytest.raises(ParameterError, match=r"^test must be a fraction strictly between 0 and 1, not "):
         checks.fraction("test", value)
 
 
@@ -108,7 +108,7 @@ def test_choices_are_texts_of_the_list(value: Any) -> None:
     "value", [5, None, "5", b"5", [], (), [True], [0], [5, 1.5], [5, None], [[5]], {"a": 1}], ids=repr
 )
 def test_lists_of_whole_numbers(value: Any) -> None:
-    with pytest.raises(ParameterError, match=r"^ks must be a list of whole numbers from 1 on, not "):
+    with pytest.raises(ParameterError, match=r"^ks must be a list of whole numbers >= 1, not "):
         checks.whole_numbers("ks", value, low=1)
 
 
@@ -128,7 +128,7 @@ def test_lists_of_whole_numbers_become_tuples_of_ints(value: Any) -> None:
     ids=repr,
 )  # fmt: skip
 def test_row_numbers_are_a_list_of_whole_numbers(value: Any) -> None:
-    with pytest.raises(ParameterError, match=r"^rows must be row numbers, a list or array of whole numbers, not "):
+    with pytest.raises(ParameterError, match=r"^rows must be a list or array of row numbers \(whole numbers\), not "):
         checks.row_numbers("rows", value, 10)
 
 
@@ -186,7 +186,7 @@ def test_masks_become_contiguous_and_may_be_empty() -> None:
     "value", ["2020-01-01", None, 1.0, True, [1], [1, 2, 3], [[1, 2]], [None, 1], np.uint64(2**63)], ids=repr
 )
 def test_seconds_are_whole_and_of_the_right_number(value: Any) -> None:
-    with pytest.raises(ParameterError, match=r"^times must be whole seconds since 1970, one for all or 2 values, not "):
+    with pytest.raises(ParameterError, match=r"^times must be whole seconds since the Unix epoch, one or 2 values, not "):
         checks.seconds("times", value, 2)
 
 

@@ -39,7 +39,7 @@ def test_busiest_first_and_blanks_are_visible() -> None:
         "tom             2            3            ·",
         "eva           4.5            ·            ·",
         "",
-        "the busiest 3 of 3 users, the most rated 3 of 3 items:",
+        "the 3 most active of 3 users, the 3 most rated of 3 items:",
         "6 of 9 cells known, 3 blank (·)",
     ]
 
@@ -116,8 +116,8 @@ def test_fill_is_not_asked_when_nothing_is_blank() -> None:
     ("given_", "message"),
     [
         ([1.0, 2.0], "one value for each of 3 blanks"),
-        ([1.0, float("nan"), 2.0], "fill returned nan for user 'eva' and item 'alien'"),
-        ([float("inf"), 1.0, 2.0], "fill returned inf for user 'tom' and item 'clue'"),
+        ([1.0, float("nan"), 2.0], "fill must return finite values, not nan for user 'eva' and item 'alien'"),
+        ([float("inf"), 1.0, 2.0], "fill must return finite values, not inf for user 'tom' and item 'clue'"),
     ],
 )
 def test_a_fill_that_does_not_answer(given_: list[float], message: str) -> None:
@@ -183,5 +183,5 @@ def test_events_show_how_often() -> None:
 
 @pytest.mark.parametrize(("users", "items"), [(0, 3), (3, 0), (-1, 3)])
 def test_at_least_one_user_and_item(users: int, items: int) -> None:
-    with pytest.raises(ParameterError, match=r"(users|items) must be a whole number from 1 on"):
+    with pytest.raises(ParameterError, match=r"(users|items) must be a whole number >= 1"):
         crosstab(RATINGS, users=users, items=items)

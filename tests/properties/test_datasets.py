@@ -202,7 +202,7 @@ def test_a_download_appears_whole_and_tells_how_far_it_is(maker: Maker, tmp_path
 def test_an_interrupted_download_is_an_error(maker: Maker, tmp_path: Path, trick: Any, message: str) -> None:
     maker.files["big"] = content = bytes(range(256)) * 4_000
     maker.tricks = [trick]
-    with pytest.raises(FetchError, match=f"{message}.*; check the network and fetch again"):
+    with pytest.raises(FetchError, match=f"{message}.*; check the network and try again"):
         download(f"{maker.url}/big", tmp_path / "big", timeouts=HASTY)
     assert maker.asked.count("big") == 1
     download(f"{maker.url}/big", tmp_path / "big", timeouts=HASTY)
@@ -292,7 +292,7 @@ def broken_zip() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (broken_zip(), "not a usable zip archive.*the download was discarded, fetch again"),
+        (broken_zip(), "not a usable zip archive.*the download was discarded; fetch it again"),
         (ARCHIVE[:-200], "not a usable zip archive"),
         (b"", "not a usable zip archive"),
         (b"<!DOCTYPE html><title>Log in</title>", "it is a web page"),
@@ -332,7 +332,7 @@ def with_file(name: str, content: str) -> bytes:
             "the data has 5 ratings, 3 users, 3 items, but the published counts are 4 rat",
         ),
         ("u.data", U_DATA.replace("3\t30", "2\t30"), "2 users"),
-        ("u.data", U_DATA.replace("\t5\t", "\t6\t"), "a rating of 6, which is not on the scale of the data set"),
+        ("u.data", U_DATA.replace("\t5\t", "\t6\t"), "a rating of 6, which is not on its rating scale"),
         ("u.data", U_DATA.replace("\t5\t", "\tfive\t"), "ratings.tsv is not in the expected layout"),
         ("u.data", U_DATA + "3\t10", "missing fields"),
         ("u.data", "user item rating time\n" + U_DATA, "ratings.tsv is not in the expected layout"),
@@ -352,11 +352,11 @@ def test_wrong_content_is_refused(
 
 def test_a_moving_data_set_may_have_other_counts(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
     maker.files["tiny.zip"] = with_file("u.data", U_DATA + "3\t10\t4\t104\n")
-    assert len(load_movielens(replace(tiny, moving=True), folder=tmp_path)) == 5
+    assert len(load_movielens(replace(tiny, is_updated=True), folder=tmp_path)) == 5
 
 
 def test_a_known_sha256_must_match(tiny: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(FetchError, match=r"not the published ones"):
+    with pytest.raises(FetchError, match=r"differ from the published"):
         get(replace(tiny, ratings_sha256="0" * 64), tmp_path)
     assert get(replace(tiny, ratings_sha256=hashlib.sha256(U_DATA.encode()).hexdigest()), tmp_path).is_dir()
 
@@ -384,7 +384,7 @@ def test_a_missing_archive_and_a_refused_connection_say_what_to_do(tiny: Dataset
         FetchError, match=r"tiny: http://127.* responded with 404 Not Found; the publisher may have moved"
     ):
         get(tiny, tmp_path)
-    with pytest.raises(FetchError, match=r"cannot connect .*check the network and fetch again"):
+    with pytest.raises(FetchError, match=r"cannot connect .*check the network and try again"):
         get(replace(tiny, url=f"http://127.0.0.1:{unused_port()}/tiny.zip"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -530,13 +530,13 @@ def test_a_maker_that_serves_something_else_gives_way_to_the_mirror(
     seen: list[Progress] = []
     home = fetch(replace(mirrored, url=f"{maker.url}/tiny.zip"), folder=tmp_path / "cache", on_progress=seen.append)
     assert (home / "ratings.tsv").read_text() == U_DATA
-    assert any("pip download tinymirror==1.0" in step.what for step in seen)
+    assert any("pip download tinymirror==1.0" in step.step for step in seen)
 
 
 def test_when_both_fail_both_reasons_are_told(mirrored: Dataset, tmp_path: Path) -> None:
     missing = replace(mirrored, mirror=Mirror("nosuchmirror==1.0", "x", movielens.RECBOLE))
     with pytest.raises(
-        FetchError, match=r"cannot connect.*; the mirror failed, too: pip download nosuchmirror==1.0 fail"
+        FetchError, match=r"cannot connect.*; the mirror also failed: pip download nosuchmirror==1.0 fail"
     ):
         get(missing, tmp_path / "cache")
     changed = replace(mirrored, mirror=Mirror("tinymirror==1.0", "tinymirror/data", movielens.RECBOLE, "0" * 64))

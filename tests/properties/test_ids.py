@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofactor.data.id_columns import CodedIds, id_column, id_fault, integer_id
+from cofactor.data.id_columns import CodedIds, id_column, integer_id, invalid_id_reason
 from cofactor.data.ids import IdMap
 from cofactor.errors import DataError, ParameterError, UnknownIdError
 
 INTEGERS = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=100)
-LEGAL = st.text(max_size=6).filter(lambda text: id_fault(text) is None)
+LEGAL = st.text(max_size=6).filter(lambda text: invalid_id_reason(text) is None)
 STRINGS = st.lists(LEGAL, max_size=100)
 
 
@@ -75,9 +75,9 @@ def test_unknown_ids_are_minus_one_in_many_and_an_error_alone() -> None:
     assert mapped.rows([20, 15, 10, 2**62]).tolist() == [1, -1, 0, -1]
     with pytest.raises(UnknownIdError, match="15 is not a known id"):
         mapped.row(15)
-    with pytest.raises(UnknownIdError, match="'010' is not a known id: ids here are integers; did you mean 10"):
+    with pytest.raises(UnknownIdError, match="'010' is not a known id: known ids are integers; did you mean 10"):
         mapped.row("010")
-    with pytest.raises(UnknownIdError, match=r"'ana' is not a known id: ids here are integers$"):
+    with pytest.raises(UnknownIdError, match=r"'ana' is not a known id: known ids are integers$"):
         mapped.row("ana")
     for none in (None, 1.5, True, [10], b"10"):
         with pytest.raises(DataError, match="is not an id"):
@@ -129,7 +129,7 @@ def test_an_empty_map_knows_nothing() -> None:
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        ([1, "1"], "ids of two types, 1 and '1'"),
+        ([1, "1"], "ids must be all integers or all strings, not both: 1 and '1'"),
         ([1, None], "row 2: the id is missing"),
         ([1, 2.5], "row 2: 2.5 is not an id"),
         ([1, True], "row 2: True is not an id"),
@@ -167,7 +167,7 @@ def test_a_row_outside_the_map_is_an_error(ids: list[Any], row: int, many: int) 
 @pytest.mark.parametrize("rows", [[0.5], ["a"], [True], 1, [[0]]])
 def test_what_is_no_row_number(rows: Any) -> None:
     for ids in (IdMap.of(["a", "b"]), IdMap.of([1, 2])):
-        with pytest.raises(ParameterError, match="rows must be row numbers, a list or array of whole numbers"):
+        with pytest.raises(ParameterError, match="rows must be a list or array of row numbers"):
             ids.ids(rows)
         assert ids.ids([]).to_list() == []
         assert ids.ids(np.array([1], np.uint64)).to_list() == ids.all.to_list()[1:]
@@ -186,10 +186,10 @@ def test_a_map_with_rows_is_the_map_and_its_rows(ids: list[Any]) -> None:
 def test_coded_ids_are_the_texts_they_were_made_of(texts: list[str | None], data: st.DataObject) -> None:
     ids = CodedIds.of(pl.Series("user", texts, dtype=pl.String))
     assert len(ids) == len(texts)
-    assert ids.each(ids.distinct).to_list() == texts
+    assert ids.gather(ids.distinct).to_list() == texts
     assert sorted(ids.distinct) == sorted({text for text in texts if text is not None})
     keep = data.draw(st.lists(st.booleans(), min_size=len(texts), max_size=len(texts)))
     kept = ids.filter(pl.Series(keep, dtype=pl.Boolean))
     wanted = [text for text, stays in zip(texts, keep, strict=True) if stays]
-    assert kept.each(kept.distinct).to_list() == wanted
+    assert kept.gather(kept.distinct).to_list() == wanted
     assert sorted(kept.distinct) == sorted({text for text in wanted if text is not None})

@@ -152,7 +152,7 @@ def test_weights_replace_weights() -> None:
         ([1], "weights must have 2 entries, one for each row, not 1"),
         (["a", "b"], "weights must be numbers, not text"),
         ([None, 1], "weights must be numbers, not object"),
-        ([1, 1e300], r"row 2 of weights: 1e\+300 is not a usable number"),
+        ([1, 1e300], r"row 2 of weights: 1e\+300 is not a valid number"),
     ):
         with pytest.raises(DataError, match=message):
             loaded.with_weights(weights)
@@ -163,21 +163,21 @@ def test_weights_replace_weights() -> None:
     with pytest.raises(DataError, match=r"row 2: weight -1\.0 is not valid for ratings"):
         loaded.with_weights([1, -1])
     assert loaded.to_events(min_rating=1).with_weights([1, -1]).confidence.tolist() == [1, -1]
-    with pytest.raises(DataError, match="row 1 of weights: nan is not a usable number"):
+    with pytest.raises(DataError, match="row 1 of weights: nan is not a valid number"):
         loaded.to_events(min_rating=1).with_weights([np.nan, 1])
 
 
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (([1, 2], ["a"], [1, 2]), "2 user ids but 1 item ids"),
+        (([1, 2], ["a"], [1, 2]), "users and items must have the same length, not 2 and 1"),
         (([1, 2], ["a", "b"], [1]), "values must have 2 entries, one for each row, not 1"),
-        (([1, 2], ["a", "b"], [1, np.nan]), "row 2 of values: nan is not a usable number"),
-        (([1, 2], ["a", "b"], [1, 1e39]), "row 2 of values: 1e\\+39 is not a usable number"),
+        (([1, 2], ["a", "b"], [1, np.nan]), "row 2 of values: nan is not a valid number"),
+        (([1, 2], ["a", "b"], [1, 1e39]), "row 2 of values: 1e\\+39 is not a valid number"),
         (([1, 2], ["a", "b"], ["1", "2"]), "values must be numbers, not text"),
         (([1, 2], ["a", "b"], [True, False]), "values must be numbers, not booleans"),
         (([1, 2], ["a", "b"]), "ratings need values"),
-        (([1, "x"], ["a", "b"], [1, 2]), "ids of two types"),
+        (([1, "x"], ["a", "b"], [1, 2]), "ids must be all integers or all strings"),
         (([], [], []), "the table is empty"),
     ],
 )
@@ -187,7 +187,7 @@ def test_columns_that_are_no_table(columns: tuple[Any, ...], message: str) -> No
 
 
 def test_more_columns_that_are_no_table() -> None:
-    with pytest.raises(DataError, match=r"row 1 of times: 1\.5 is not a usable number"):
+    with pytest.raises(DataError, match=r"row 1 of times: 1\.5 is not a valid number"):
         Interactions.from_columns([1], [1], [1], times=[1.5])
     with pytest.raises(DataError, match=r"row 1: weight -1\.0 is not valid for ratings"):
         Interactions.from_columns([1], [1], [1], weights=[-1])
@@ -217,7 +217,7 @@ def test_tables_that_do_not_join() -> None:
     with pytest.raises(DataError, match="no column 'id'; it has item, title"):
         ratings.with_item_table({"item": ["c"], "title": ["A"]}, id_column="id")
     for empty in (pl.DataFrame(), {}, None):
-        with pytest.raises(DataError, match="the item table has no columns; one must hold the item ids"):
+        with pytest.raises(DataError, match="the item table has no columns; one must contain the item ids"):
             ratings.with_item_table(empty)
         with pytest.raises(DataError, match="the user table has no columns"):
             ratings.with_user_table(empty)

@@ -92,7 +92,7 @@ def test_the_kind_and_the_scale_are_checked() -> None:
     for scale in ((1, 5), [1, 2, 3], "1-5", 5):
         with pytest.raises(CofactorError, match="scale must be"):
             columns(scale=scale)
-    with pytest.raises(ParameterError, match="scale applies to ratings"):
+    with pytest.raises(ParameterError, match="scale applies only to ratings"):
         columns(kind="events", scale=five)
 
 
@@ -101,19 +101,19 @@ def test_the_kind_and_the_scale_are_checked() -> None:
 )
 def test_times_in_another_unit_are_refused_and_the_advice_works(unit: str, per_second: int) -> None:
     times = [SECONDS, SECONDS * per_second, SECONDS]
-    with pytest.raises(DataError, match=f"times must be in seconds since 1970, but row 2 is in {unit}") as caught:
+    with pytest.raises(DataError, match=f"times must be in seconds since the Unix epoch, but row 2 is in {unit}") as caught:
         columns(times=times)
     advice = re.search(r"np\.asarray\(times\) // (\d+)", str(caught.value))
     assert advice is not None
     fixed = np.asarray([SECONDS * per_second] * 3) // int(advice[1])
     assert columns(times=fixed).times.tolist() == [SECONDS] * 3  # type: ignore[union-attr]
-    with pytest.raises(DataError, match="times must be in seconds since 1970"):
+    with pytest.raises(DataError, match="times must be in seconds since the Unix epoch"):
         columns(times=[0, -SECONDS * per_second, 0])
 
 
 def test_dates_and_text_go_to_the_readers_as_advised() -> None:
     for times in (np.array(["2023-02-10T15:41:33"] * 3, "M8[us]"), ["2023-02-10 15:41:33+00"] * 3):
-        with pytest.raises(DataError, match=r"times must be whole seconds since 1970, not .*read_ratings"):
+        with pytest.raises(DataError, match=r"times must be whole seconds since the Unix epoch, not .*read_ratings"):
             columns(times=times)
         frame = pl.DataFrame({"user": IDS, "item": [1, 2, 3], "rating": [5, 4, 3], "time": times})
         assert read_ratings(frame).times.tolist() == [SECONDS] * 3  # type: ignore[union-attr]
@@ -163,13 +163,13 @@ def csv(folder: Path, cell: str) -> Path:
 @pytest.mark.parametrize(
     ("cell", "reason", "fixed"),
     [
-        ("1,234", "is written with a comma; write 1234 where it separates thousands, and 1.234 where it is a", "1234"),
-        ("12,345,678.5", "is written with a comma; write 1234 where it separates thousands", "12345678.5"),
+        ("1,234", "is written with a comma; write 1234 if it separates thousands, or 1.234 if it is a", "1234"),
+        ("12,345,678.5", "is written with a comma; write 1234 if it separates thousands", "12345678.5"),
         ("3,5", "is written with a comma; decimals need a point", "3.5"),
         ("1.234,5", "is written with a comma; decimals need a point", "1234.5"),
         ("1 234,5", "is written with a comma; decimals need a point", "1234.5"),
-        ("1 234 567", "has marks between thousands; write 1234567.5", "1234567"),
-        ("1'234.5", "has marks between thousands; write 1234567.5", "1234.5"),
+        ("1 234 567", "has thousands separators; write 1234567.5", "1234567"),
+        ("1'234.5", "has thousands separators; write 1234567.5", "1234.5"),
         ("$5", "is not a number; write it without its unit or sign, as in 4.5", "5"),
         ("5 €", "is not a number; write it without its unit or sign, as in 4.5", "5"),
         ("80%", "is not a number; write it without its unit or sign, as in 4.5", "80"),

@@ -175,7 +175,7 @@ def _check_ratings(file: Generated, path: Path, header: list[str], good: dict[in
         return
     loaded = read_ratings(path, format=file.format, on_error="quarantine")
     assert loaded.report is not None
-    assert {refusal.line for refusal in loaded.report.refusals} == refused
+    assert {refusal.line for refusal in loaded.report.rejected_rows} == refused
     assert {(str(user), str(item)): value for user, item, value in loaded.frame().rows()} == expected
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cofactor.data.id_columns import integer_id
 from cofactor.data.interactions import Interactions
-from cofactor.data.readers.columns import bare_name, choose_columns, roles_by_place, usual_role
+from cofactor.data.readers.columns import bare_name, choose_columns, role_by_name, roles_by_position
 from cofactor.data.readers.read import read_events, read_ratings, read_table
 from cofactor.errors import DataError
 
@@ -124,7 +124,7 @@ def test_a_file_without_header_has_user_item_value_time(tmp_path: Path) -> None:
     ],
 )
 def test_places_of_events_without_header(line: str, columns: tuple[str, ...] | None) -> None:
-    found = roles_by_place(line.split(","), events=True)
+    found = roles_by_position(line.split(","), events=True)
     assert (found if found is None else tuple(found)) == columns
 
 
@@ -163,7 +163,7 @@ def test_of_equal_pairs_the_last_rating_by_time_else_in_the_file_counts(tmp_path
     ],
 )  # fmt: skip
 def test_usual_names(name: str, role: str | None) -> None:
-    assert usual_role(name) == role
+    assert role_by_name(name) == role
 
 
 def test_columns_can_always_be_named(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_columns_can_always_be_named(tmp_path: Path) -> None:
     assert "columns by name: weight=weight" in notes(loaded)
     with pytest.raises(DataError, match="there is no column 'nobody' for the user; the columns are 'who'"):
         read_ratings(path, user="nobody")
-    with pytest.raises(DataError, match="column 'what' cannot be the user and the item at once"):
+    with pytest.raises(DataError, match="column 'what' cannot be the user and the item at the same time"):
         read_ratings(path, user="what", item="what", value="how much")
     with pytest.raises(DataError, match="column 'who' occurs 2 times"):
         choose_columns(["who", "who"], {"user": "who"}, needed=[], source="a table")
@@ -185,7 +185,7 @@ def test_an_empty_name_leaves_an_optional_column_out(tmp_path: Path) -> None:
         read_ratings(path)
     loaded = read_events(path, time="", weight="", value="")
     assert loaded.frame().rows() == [("a", "x", 1.0)]
-    with pytest.raises(DataError, match="the value cannot be left out"):
+    with pytest.raises(DataError, match="the value column cannot be omitted"):
         read_ratings(path, value="")
 
 
@@ -248,7 +248,7 @@ def test_typed_sources_keep_the_types_of_ids(tmp_path: Path) -> None:
 def test_whole_floating_point_ids_are_read_as_integers_and_said() -> None:
     loaded = read_ratings(pd.DataFrame({"user": [1.0, 2.0], "item": [1, 2], "rating": [1.0, 2.0]}))
     assert loaded.users.all.to_list() == [1, 2]
-    assert "user ids are floating point numbers" in notes(loaded)
+    assert "user ids are floating-point numbers" in notes(loaded)
 
 
 def test_blanks_around_ids_are_kept_and_said(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofactor.data.scale import MOST_LEVELS, Scale
+from cofactor.data.scale import MAX_LEVELS, Scale
 from cofactor.errors import DataError
 
 
@@ -23,8 +23,8 @@ from cofactor.errors import DataError
         ([3, 3, 3], (3,)),
         (np.float32([0.1, 0.2, 0.3]), (0.1, 0.2, 0.3)),
         ([-1, 1], (-1, 1)),
-        (range(MOST_LEVELS), tuple(range(MOST_LEVELS))),
-        (range(MOST_LEVELS + 1), ()),
+        (range(MAX_LEVELS), tuple(range(MAX_LEVELS))),
+        (range(MAX_LEVELS + 1), ()),
         ([1, 2, 2.5, 2.8], ()),
         ([0, 1, 100], ()),
     ],
@@ -39,20 +39,20 @@ def test_undeclared_levels_are_the_even_grid_the_values_span(values: list[float]
 def test_a_scale_holds_the_values_it_was_made_of(steps: list[int], step: float) -> None:
     values = np.float32(steps) * np.float32(step)
     scale = Scale.infer(values)
-    assert scale.holds(values).all()
+    assert scale.contains(values).all()
     assert scale.low <= scale.high
-    assert scale.widened[0] < scale.low
-    assert scale.widened[1] > scale.high
-    assert len(scale.levels) <= MOST_LEVELS
-    assert not scale.holds(np.float32([scale.low - step, scale.high + step])).any()
+    assert scale.extended_range[0] < scale.low
+    assert scale.extended_range[1] > scale.high
+    assert len(scale.levels) <= MAX_LEVELS
+    assert not scale.contains(np.float32([scale.low - step, scale.high + step])).any()
 
 
 def test_declared_levels_are_kept_as_they_are() -> None:
     scale = Scale.from_levels([5, 1, 2.5])
     assert scale.levels == (1.0, 2.5, 5.0)
-    assert scale.holds(np.float32([1, 2, 2.5])).tolist() == [True, False, True]
+    assert scale.contains(np.float32([1, 2, 2.5])).tolist() == [True, False, True]
     assert scale.step == 1.5
-    assert scale.widened == (0.25, 5.75)
+    assert scale.extended_range == (0.25, 5.75)
 
 
 @pytest.mark.parametrize("levels", [[], [1, 1], [1, float("nan")], [1, float("inf")], ["a"], [None], [[1]], 3])
@@ -62,7 +62,7 @@ def test_levels_that_cannot_be_declared(levels: Any) -> None:
 
 
 def test_no_ratings_no_scale() -> None:
-    with pytest.raises(DataError, match="there is no scale; declare it"):
+    with pytest.raises(DataError, match="cannot be inferred without ratings; declare it"):
         Scale.infer([])
 
 

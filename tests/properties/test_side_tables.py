@@ -124,10 +124,10 @@ def test_how_many_matched_is_reported(ratings: Interactions, caplog: pytest.LogC
         whole = table.with_item_table({"title": TITLES, "item": ITEMS})
     assert not caplog.records
     assert whole.report is not None
-    assert whole.report.notes[-1] == "8 of 8 items matched the item table by its column 'item'"
+    assert whole.report.notes[-1] == "8 of 8 items matched the item table on its column 'item'"
     with caplog.at_level(logging.WARNING, logger="cofactor"):
         part = table.with_item_table({"title": TITLES[:3], "item": ITEMS[:3]})
-    message = "3 of 8 items matched the item table by its column 'item'; without a row: 11, 13, 17, ..."
+    message = "3 of 8 items matched the item table on its column 'item'; no row for 11, 13, 17, ..."
     assert [record.getMessage() for record in caplog.records] == [message]
     assert part.report is not None
     assert part.report.notes[-1] == message

@@ -167,7 +167,7 @@ def test_an_inner_split_and_the_result_of_evaluate_tell_of_ties():
 
 @pytest.mark.parametrize("n", [0, -1, True, 1.0, None, "1"])
 def test_last_takes_a_whole_number_of_rows(table, n):
-    with pytest.raises(ParameterError, match="n must be a whole number from 1 on"):
+    with pytest.raises(ParameterError, match="n must be a whole number >= 1"):
         split_last(table, n=n)
 
 
@@ -309,14 +309,14 @@ def test_an_empty_part_is_refused(table, part):
 @pytest.mark.parametrize("test", [0, 1, -0.1, 1.5, float("nan")])
 @pytest.mark.parametrize("way", [split_random, split_per_user, split_by_time, split_users])
 def test_a_share_must_lie_between_0_and_1(table, way, test):
-    with pytest.raises(ParameterError, match=r"test must be a (share between 0 and 1|finite number)"):
+    with pytest.raises(ParameterError, match=r"test must be a (fraction strictly between 0 and 1|finite number)"):
         way(table, test=test)
 
 
 def test_other_arguments_out_of_range(table):
     with pytest.raises(ParameterError, match="fold_in_share must be a share"):
         split_users(table, fold_in_share=1.0)
-    with pytest.raises(ParameterError, match="n must be a whole number from 1 on"):
+    with pytest.raises(ParameterError, match="n must be a whole number >= 1"):
         split_last(table, n=0)
 
 

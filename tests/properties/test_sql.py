@@ -81,20 +81,20 @@ def test_bad_rows_are_named_by_their_place_in_the_result(sqlite_url: str, tmp_pa
     query = QUERY + " union all select 3, 'tt1', null, '1997-12-04' union all select 'x', 'tt1', 1, '1997-12-04'"
     with pytest.raises(DataError, match="row 3: the value is missing: '3, tt1, None, 1997-12-04'"):
         read_ratings(sqlite_url, query=query)
-    with pytest.raises(ParameterError, match="needs a file for rejected rows"):
+    with pytest.raises(ParameterError, match="requires a file for rejected rows"):
         read_ratings(sqlite_url, query=query, on_error="quarantine")
     kept = read_ratings(sqlite_url, query=query, on_error="quarantine", quarantine=tmp_path / "q.csv")
     assert kept.report is not None
-    assert [(r.line, r.reason) for r in kept.report.refusals] == [
+    assert [(r.line, r.reason) for r in kept.report.rejected_rows] == [
         (3, "the value is missing"),
         (4, "the user is a string while most are integers"),
     ]
 
 
 def test_what_can_go_wrong_with_a_url_or_a_query(sqlite_url: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="a database needs a query"):
+    with pytest.raises(DataError, match="a database requires a query"):
         read_ratings(sqlite_url)
-    with pytest.raises(ParameterError, match="query applies to databases only"):
+    with pytest.raises(ParameterError, match="query applies only to databases"):
         read_ratings(tmp_path / "r.csv", query=QUERY)
     with pytest.raises(DataError, match=r"none\.db: there is no such database file"):
         read_ratings(f"sqlite:///{tmp_path}/none.db", query=QUERY)

@@ -44,8 +44,8 @@ def worlds(draw: st.DrawFn) -> SyntheticConfig:
         factors=draw(st.integers(0, 3)),
         popularity=draw(st.sampled_from([0.0, 1.0, 3.0, 60.0])),
         activity_std=draw(st.sampled_from([0.0, 1.0, 3.0])),
-        fewest=fewest,
-        most=most,
+        min_ratings_per_user=fewest,
+        max_ratings_per_user=most,
         genres=draw(st.integers(1, n_items)),
         heavy_share=draw(st.sampled_from([0.0, 0.1, 1.0])),
         heavy_focus=draw(st.sampled_from([0.0, 0.5, 1.0])),
@@ -64,7 +64,9 @@ def test_sizes_are_exact_and_pairs_distinct(world: SyntheticConfig, seed: int) -
     key = made.u.astype(np.int64) * world.n_items + made.i
     assert (np.diff(key) > 0).all()  # sorted, and no pair twice
     per_user = counts_of(made.u, world.n_users)
-    assert world.fewest <= per_user.min() <= per_user.max() <= (world.most or world.n_items)
+    assert (
+        world.min_ratings_per_user <= per_user.min() <= per_user.max() <= (world.max_ratings_per_user or world.n_items)
+    )
     assert set(np.unique(made.values)) <= set(world.rating_levels)
     assert made.i.max() < world.n_items
 
@@ -72,10 +74,10 @@ def test_sizes_are_exact_and_pairs_distinct(world: SyntheticConfig, seed: int) -
 @settings(max_examples=20, deadline=None)
 @given(worlds(), st.integers(1, 3_000))
 def test_any_chunking_gives_the_same_bits(world: SyntheticConfig, chunk: int) -> None:
-    chunks = list(generate_chunks(world, seed=5, chunk=chunk))
+    chunks = list(generate_chunks(world, seed=5, chunk_size=chunk))
     assert [len(c.u) for c in chunks[:-1]] == [chunk] * (len(chunks) - 1)
     assert 0 < len(chunks[-1].u) <= chunk
-    whole, made = Chunk.joined(chunks), generate(world, seed=5).interactions
+    whole, made = Chunk.concatenate(chunks), generate(world, seed=5).interactions
     assert made.times is not None
     for streamed, kept in zip(whole, (made.u, made.i, made.values, made.times), strict=True):
         assert streamed.dtype == kept.dtype
@@ -278,10 +280,10 @@ def test_the_table_is_ready_to_use() -> None:
         ({"genres": 501}, "genres must be at most n_items, 500"),
         ({"n_ratings": 999}, "n_ratings must lie between 1,000 and 500,000"),
         ({"n_ratings": 500_001}, "n_ratings must lie between"),
-        ({"fewest": 0}, "1 <= fewest <= most <= n_items, 500"),
-        ({"most": 501}, "1 <= fewest <= most <= n_items, 500"),
-        ({"rating_levels": (2.0, 1.0)}, "rating_levels must not be empty and must be in ascending order"),
-        ({"rating_levels": ()}, "rating_levels must not be empty and must be in ascending order"),
+        ({"min_ratings_per_user": 0}, "must satisfy 1 <= min <= max <= n_items, 500"),
+        ({"max_ratings_per_user": 501}, "must satisfy 1 <= min <= max <= n_items, 500"),
+        ({"rating_levels": (2.0, 1.0)}, "rating_levels must be non-empty and in ascending order"),
+        ({"rating_levels": ()}, "rating_levels must be non-empty and in ascending order"),
         ({"noise_std": -1.0}, "must not be negative"),
         ({"popularity_offset": -1.0}, "above -1"),
         ({"heavy_share": 1.1}, "heavy_share and heavy_focus must be from 0 to 1"),
@@ -294,10 +296,10 @@ def test_a_world_that_cannot_be_made_says_why(settings_: dict[str, object], mess
 
 
 def test_chunks_of_nothing() -> None:
-    with pytest.raises(ParameterError, match="chunk must be at least 1"):
-        next(generate_chunks(SMALL, chunk=0))
+    with pytest.raises(ParameterError, match="chunk_size must be at least 1"):
+        next(generate_chunks(SMALL, chunk_size=0))
     with pytest.raises(ParameterError, match="chunks must be a list of one or more chunks"):
-        Chunk.joined([])
+        Chunk.concatenate([])
 
 
 def test_one_user_one_item_one_level() -> None:

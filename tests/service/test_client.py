@@ -228,7 +228,7 @@ def test_what_a_caller_mixed_up_is_said_at_once() -> None:
     with pytest.raises(ParameterError, match=r"url must begin with http:// or https://, not '127\.0\.0\.1:8000'"):
         Client("127.0.0.1:8000", "id.secret")
     for wrong in ("", "id.secret\n", "id.sécret"):
-        with pytest.raises(ParameterError, match=r"key must be id\.secret") as told:
+        with pytest.raises(ParameterError, match=r"key must have the form id\.secret") as told:
             Client("http://127.0.0.1:8000", wrong)
         assert "cret" not in str(told.value).replace("id.secret, of letters", "")
     for page in ({"text": "<html>log in</html>"}, {"json": ["a list"]}):
@@ -283,7 +283,7 @@ def main() -> None:
         try:
             print(shown(client))
         except ServiceError as problem:
-            print(problem.status + 1, problem.request.upper())
+            print(problem.status + 1, problem.request_id.upper())
 """
 WRONG = {
     'client.recommend("ana", where=3)\n': "arg-type",

@@ -16,7 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import cofactor
-from cofactor.data.id_columns import id_fault
+from cofactor.data.id_columns import invalid_id_reason
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError
 from cofactor.service.api.app import create_app
@@ -36,11 +36,11 @@ IDS = {
     "\ufffd": None,
     "x" * 257: "is longer than 256 characters",
     "x" * 300: "is longer than 256 characters",
-    "a\nb": "has a control character",
-    "a\tb": "has a control character",
-    "a\x01b": "has a control character",
-    "a\x7f": "has a control character",
-    "a\x85b": "has a control character",
+    "a\nb": "contains a control character",
+    "a\tb": "contains a control character",
+    "a\x01b": "contains a control character",
+    "a\x7f": "contains a control character",
+    "a\x85b": "contains a control character",
     "\u00a0\u3000": "is empty",
 }
 NAMES = [name.encode("unicode_escape").decode()[:20] for name in IDS]
@@ -105,14 +105,14 @@ def test_readers(source: str, text: str, tmp_path: Path) -> None:
     kept = cofactor.read_ratings(given, on_error="quarantine", quarantine=tmp_path / "bad.csv")
     assert kept.users.all.to_list() == ["ana", "bo"]
     assert kept.report is not None
-    assert kept.report.refused == {f"the user {fault}": 1}
+    assert kept.report.rejection_counts == {f"the user {fault}": 1}
 
 
 @pytest.mark.parametrize("text", IDS, ids=NAMES)
 def test_tables_the_store_and_http(text: str, api: TestClient) -> None:
     store: Store = api.app.state.service.store  # type: ignore[attr-defined]
     fault = IDS[text]
-    assert id_fault(text) == fault
+    assert invalid_id_reason(text) == fault
     calls: list[Callable[[], Any]] = [
         lambda: Interactions.from_columns(["ana", text], ["alien", "alien"], [5, 4]),
         lambda: Interactions.from_columns(["ana", "bo"], [text, "alien"], [5, 4]),
@@ -144,7 +144,7 @@ def test_tables_the_store_and_http(text: str, api: TestClient) -> None:
 
 
 def test_a_row_of_the_table_is_named() -> None:
-    with pytest.raises(DataError, match=r"row 3: the id has a control character: 'b.+tc'"):
+    with pytest.raises(DataError, match=r"row 3: the id contains a control character: 'b.+tc'"):
         Interactions.from_columns(["ana", "bo", "b\tc", "a\tb"], ["x"] * 4, [1, 2, 3, 4])
 
 
@@ -169,7 +169,7 @@ def test_fit_and_serve_take_the_same_files(tmp_path: Path) -> None:
     stopped = [run("fit", *fit, folder=tmp_path), run("serve", *serve, folder=tmp_path)]
     for done in stopped:
         assert done.returncode == 2, done.stderr
-        assert "r.csv, line 4: the user has a control character" in " ".join(done.stderr.split())
+        assert "r.csv, line 4: the user contains a control character" in " ".join(done.stderr.split())
     served = run("serve", *serve, "--on-error", "quarantine", folder=tmp_path)
     aside = (tmp_path / "r.csv.refused.csv").read_text()
     fitted = run("fit", *fit, "--on-error", "quarantine", folder=tmp_path)

@@ -202,7 +202,7 @@ def test_client_errors_name_the_problem() -> None:
     with Client("http://x", "id.secret", transport=httpx.MockTransport(service)) as client:
         with pytest.raises(ServiceError, match="there is no item") as caught:
             client.predict("ana", "jaws")
-        assert (caught.value.status, caught.value.request) == (404, "a1")
+        assert (caught.value.status, caught.value.request_id) == (404, "a1")
 
 
 def test_a_killed_server_leaves_no_processes(tmp_path: Path, table: Path) -> None:

@@ -406,9 +406,9 @@ def test_valid_events_round_trip(shared_store: Store, rows: list[tuple[str, str,
         (Event("ana", "alien", 1, []), "the kind must be one of rating, event, removal"),  # type: ignore[arg-type]
         (Event("", "alien", 1), "the user is empty"),
         (Event("ana", "  ", 1), "the item is empty"),
-        (Event("ana", "a\nb", 1), r"the item has a control character: 'a\\nb'"),
+        (Event("ana", "a\nb", 1), r"the item contains a control character: 'a\\nb'"),
         (Event("ana", "a" * 257, 1), "the item is longer than 256 characters: 'aaa"),
-        (Event("ana", "\ud800", 1), r"the item has half a surrogate pair: '\\ud800'"),
+        (Event("ana", "\ud800", 1), r"the item contains an unpaired surrogate: '\\ud800'"),
         (Event(None, "alien", 1), "the user is neither a string nor an integer: None"),  # type: ignore[arg-type]
         (Event(1.5, "alien", 1), "the user is neither a string nor an integer: 1.5"),  # type: ignore[arg-type]
         (Event(2**63, "alien", 1), "the user does not fit into 64 bits; pass ids as strings"),

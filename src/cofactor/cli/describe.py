@@ -128,8 +128,8 @@ def show_facts(out: Console, ratings: Interactions) -> None:
     if report is not None:
         lines.append(("source", printable(report.source)))
         lines.append(("rows read", f"{report.rows:,}"))
-        reasons = "; ".join(f"{reason}: {count:,}" for reason, count in report.refused.items())
-        lines.append(("rejected", f"{len(report.refusals):,} ({printable(reasons)})" if reasons else "none"))
+        reasons = "; ".join(f"{reason}: {count:,}" for reason, count in report.rejection_counts.items())
+        lines.append(("rejected", f"{len(report.rejected_rows):,} ({printable(reasons)})" if reasons else "none"))
         duplicates = f"{report.duplicates:,} ({report.duplicate_rule})" if report.duplicates else "none"
         lines.append(("duplicates", duplicates))
     lines.append((ratings.kind, f"{len(ratings):,}"))

@@ -270,9 +270,9 @@ def reads_table(command: Callable[..., None]) -> Callable[..., None]:
 def _print_notes(report: LoadReport) -> None:
     for text in report.notes:
         note(text)
-    if report.refusals:
-        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in report.refused.items())
-        note(f"{len(report.refusals):,} of {report.rows:,} rows rejected: {reasons}")
+    if report.rejected_rows:
+        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in report.rejection_counts.items())
+        note(f"{len(report.rejected_rows):,} of {report.rows:,} rows rejected: {reasons}")
 
 
 def _rating_levels(text: str | None) -> list[float] | None:

@@ -109,7 +109,7 @@ class _Prompt:
                 rating = float(text.replace(",", "."))
             except ValueError:
                 rating = math.nan
-            if math.isfinite(rating) if self.scale is None else self.scale.holds([rating]).all():
+            if math.isfinite(rating) if self.scale is None else self.scale.contains([rating]).all():
                 return rating
             print(f"Rate {self.range}; Enter if you don't know it, q to stop.")
 

@@ -198,9 +198,9 @@ def _read_side_table(
     frame, key, report = read_side_file(path, ids, role, id_column=id_column, on_error=on_error)
     for text in report.notes:
         note(text)
-    if report.refusals:
-        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in report.refused.items())
-        note(f"{len(report.refusals):,} of {report.rows:,} rows of {path} rejected: {reasons}")
+    if report.rejected_rows:
+        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in report.rejection_counts.items())
+        note(f"{len(report.rejected_rows):,} of {report.rows:,} rows of {path} rejected: {reasons}")
     return frame, key
 
 
@@ -267,7 +267,7 @@ def _times(path: str, pairs: pl.DataFrame, column: str) -> Int64:
     cells = time_cells(pairs[column].alias("time"))
     if cells.bad.any():
         row = int(cells.bad.arg_true()[0])
-        raise DataError(f"{path}: pair {row + 1}: {cells.why(row)}: {pairs[column][row]!r}")
+        raise DataError(f"{path}: pair {row + 1}: {cells.reason(row)}: {pairs[column][row]!r}")
     assert isinstance(cells.values, pl.Series)
     return cells.values.to_numpy().astype(np.int64)
 
@@ -282,5 +282,5 @@ def _ids(path: str, role: str, column: pl.Series) -> pl.Series:
         raise DataError(f"{path}: {error}") from error
     if cells.bad.any():
         row, more = int(cells.bad.arg_true()[0]), int(cells.bad.sum()) - 1
-        raise DataError(f"{path}: pair {row + 1}: {cells.why(row)}" + (f" (and {more:,} more)" if more else ""))
+        raise DataError(f"{path}: pair {row + 1}: {cells.reason(row)}" + (f" (and {more:,} more)" if more else ""))
     return cells.column

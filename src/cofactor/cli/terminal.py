@@ -180,10 +180,10 @@ def fetch_progress() -> Iterator[Callable[[Progress], None]]:
         printed: set[str] = set()
 
         def on_progress(now: Progress) -> None:
-            if not console.is_terminal and now.what not in printed:
-                say(now.what)
-            printed.add(now.what)
-            description = now.what if len(now.what) <= 44 else f"{now.what[:43]}…"
+            if not console.is_terminal and now.step not in printed:
+                say(now.step)
+            printed.add(now.step)
+            description = now.step if len(now.step) <= 44 else f"{now.step[:43]}…"
             shown.update(task, description=description, completed=now.done, total=now.total, visible=True)
 
         yield on_progress

@@ -1,6 +1,6 @@
 """Array arguments: validate columns of IDs, numbers and times, and convert them to plain types.
 
-Every column has one entry per row; callers may pass lists, arrays, or Series of polars, pandas and pyarrow.
+Every column has one entry per row. Callers can pass lists, arrays, or polars, pandas and pyarrow columns.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import polars as pl
 from cofactor.arrays import Float32, Int64, contiguous
 from cofactor.checks import describe, require_bounded
 from cofactor.data.id_columns import CodedIds, float_ids_note, id_column
-from cofactor.data.scale import MOST_LEVELS, Scale
+from cofactor.data.scale import MAX_LEVELS, Scale
 from cofactor.errors import DataError, ParameterError
 from cofactor.fork import require_threads
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _UNITS = {10**17: "nanoseconds", 10**14: "microseconds", 10**11: "milliseconds"}
-_FEWEST_LEVELS = 3  # without the 0: {0, 1} and {0, 1, 2} are ordinary scales that start at 0
+_MIN_LEVELS = 3  # without the 0: {0, 1} and {0, 1, 2} are ordinary scales that start at 0
 
 
 def ids_argument(name: str, ids: Any) -> pl.Series | CodedIds:
@@ -38,7 +38,7 @@ def ids_argument(name: str, ids: Any) -> pl.Series | CodedIds:
     Parameters
     ----------
     name : str
-        Name of the argument, for messages.
+        Name of the argument, for error messages.
     ids : list, array or Series of shape (n,), or CodedIds
         Integers or strings.
 
@@ -70,7 +70,7 @@ def ids_argument(name: str, ids: Any) -> pl.Series | CodedIds:
 
 
 def float_ids_notes(**ids: Any) -> list[str]:
-    """Return a note for the load report for each column of IDs that holds floating point numbers.
+    """Return a load-report note for each ID column that contains floating-point numbers.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def float_ids_notes(**ids: Any) -> list[str]:
 
 
 def _has_floats(column: Any) -> bool:
-    """Return whether a column holds floating point numbers."""
+    """Return whether a column contains floating-point numbers."""
     if isinstance(column, pl.Series | CodedIds):
         return isinstance(column, pl.Series) and column.dtype.is_float()
     column = column.to_pylist() if hasattr(column, "to_pylist") else column  # pyarrow
@@ -105,7 +105,7 @@ def numbers_argument(name: str, values: Any, n: int) -> Float32:
     Parameters
     ----------
     name : str
-        Name of the argument, for messages.
+        Name of the argument, for error messages.
     values : list, array or Series of shape (n,)
         Integers or floats.
     n : int
@@ -137,12 +137,12 @@ def numbers_argument(name: str, values: Any, n: int) -> Float32:
 
 
 def times_argument(name: str, values: Any, n: int) -> Int64:
-    """Validate a column of n times in whole seconds since 1970.
+    """Validate a column of n times in whole seconds since the Unix epoch.
 
     Parameters
     ----------
     name : str
-        Name of the argument, for messages.
+        Name of the argument, for error messages.
     values : list, array or Series of shape (n,)
         Integers, or floats without a fraction, in seconds.
     n : int
@@ -151,7 +151,7 @@ def times_argument(name: str, values: Any, n: int) -> Int64:
     Returns
     -------
     ndarray of shape (n,), int64
-        The times, in seconds since 1970.
+        The times, in seconds since the Unix epoch.
 
     Raises
     ------
@@ -165,9 +165,9 @@ def times_argument(name: str, values: Any, n: int) -> Int64:
     --------
     >>> times_argument("times", [1_676_043_693_000], 1)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.DataError: times must be in seconds since 1970, but row 1 is in milliseconds (1676043693000): ...
+    cofactor.errors.DataError: times must be in seconds since the Unix epoch, but row 1 is in milliseconds (1676043...
     """
-    array = _array(name, values, n, "whole seconds since 1970")
+    array = _array(name, values, n, "whole seconds since the Unix epoch")
     with np.errstate(over="ignore", invalid="ignore"):
         times = contiguous(array, np.int64)
         _require_usable(np.isfinite(array) & (times == array), array, name)
@@ -177,8 +177,8 @@ def times_argument(name: str, values: Any, n: int) -> Int64:
             row = int(large.argmax())
             divisor = bound // 10**8
             raise DataError(
-                f"{name} must be in seconds since 1970, but row {row + 1} is in {unit} ({array[row]}): divide by "
-                f"{divisor:,} and round down, as in np.asarray({name}) // {divisor}"
+                f"{name} must be in seconds since the Unix epoch, but row {row + 1} is in {unit} ({array[row]}): "
+                f"divide by {divisor:,} and round down, as in np.asarray({name}) // {divisor}"
             )
     return times
 
@@ -230,7 +230,7 @@ def require_on_scale(values: Float32, scale: Scale) -> None:
     """
     require_threads()
     distinct = pl.Series(values).unique()
-    invalid = distinct.filter(~pl.Series(scale.holds(distinct.to_numpy())))
+    invalid = distinct.filter(~pl.Series(scale.contains(distinct.to_numpy())))
     if len(invalid):
         row = int(np.isin(values, invalid.to_numpy()).argmax())
         raise DataError(f"row {row + 1} of values: {values[row]:g} is not on the scale {scale}")
@@ -239,7 +239,7 @@ def require_on_scale(values: Float32, scale: Scale) -> None:
 def zeros_note(values: Float32) -> str | None:
     """Return a note if ratings of 0 probably mean "not rated".
 
-    This is the case if the other ratings are at least three evenly spaced levels from 0.5 up.
+    This is the case if the other ratings have at least three distinct values on an evenly spaced grid from 0.5 or more.
 
     Parameters
     ----------
@@ -265,8 +265,8 @@ def zeros_note(values: Float32) -> str | None:
     n_levels = (high - low) / step + 1
     if (
         low < 0.5
-        or len(nonzero) < _FEWEST_LEVELS
-        or n_levels > MOST_LEVELS
+        or len(nonzero) < _MIN_LEVELS
+        or n_levels > MAX_LEVELS
         or (nonzero / step != np.round(nonzero / step)).any()
     ):
         return None
@@ -294,7 +294,7 @@ def _require_column(name: str, values: Any, expected: str) -> None:
 
 
 def _array(name: str, values: Any, n: int, expected: str) -> Any:
-    """Return the values as an array (n,) of integers or floats."""
+    """Return the values as an array of shape (n,) of integers or floats."""
     _require_column(name, values, expected)
     require_bounded(name, values)
     try:
@@ -316,7 +316,7 @@ def _type_name(array: Any) -> str:
 
 
 def _conversion_hint(array: Any, name: str) -> str:
-    """Return how to convert an array of this type, as the end of a message."""
+    """Return a conversion hint for an array of this type, to be appended to a message."""
     type_name = _type_name(array)
     if type_name == "booleans":
         return f"; pass np.asarray({name}, int) for 1 and 0"
@@ -326,7 +326,7 @@ def _conversion_hint(array: Any, name: str) -> str:
 
 
 def _require_usable(usable: Any, array: Any, name: str) -> None:
-    """Raise DataError for the first row that is not usable."""
+    """Raise DataError for the first row whose value is not valid."""
     if not usable.all():
         row = int((~usable).argmax())
-        raise DataError(f"row {row + 1} of {name}: {array[row]} is not a usable number")
+        raise DataError(f"row {row + 1} of {name}: {array[row]} is not a valid number")

@@ -1,4 +1,4 @@
-"""Cross-tab: a readable corner of the user-item matrix, with the busiest users and the most rated items."""
+"""Cross-tab: a readable part of the user-item matrix, with the most active users and the most rated items."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ from cofactor.validation import validated
 __all__ = ["CrossTab", "Fill", "crosstab"]
 
 Fill: TypeAlias = Callable[[Int32, Int32], Any]
-"""Function from the row numbers u (n,) and i (n,) of blank cells to n values, such as predictions."""
+"""Function that maps the row numbers u (n,) and i (n,) of blank cells to n values, such as predictions."""
 
-LINE = 80
-HEADER_LINES = 3
-NARROWEST = 6
+LINE_WIDTH = 80
+MAX_HEADER_LINES = 3
+MIN_COLUMN_WIDTH = 6
 BLANK = "·"
 
 
 @dataclass(frozen=True, eq=False)
 class CrossTab:
-    """A corner of the user-item matrix, created by `crosstab`.
+    """Part of a user-item matrix with the most active users and the most rated items, created by `crosstab`.
 
     Attributes
     ----------
     u : ndarray of shape (n_users,), int32
-        Row numbers of the users, busiest first.
+        Row numbers of the users, most active first.
     i : ndarray of shape (n_items,), int32
         Row numbers of the items, most rated first.
     values : ndarray of shape (n_users, n_items), float64
         Ratings or filled values; NaN where blank.
     observed : ndarray of shape (n_users, n_items), bool
-        True for ratings of the table, False for filled and blank cells.
+        True for ratings in the table, False for filled and blank cells.
     users, items : list of int or str
         IDs of the users and items.
     titles : list of str
         Title of each item, or its ID if it has no title.
-    whole : tuple of (int, int)
-        Numbers of users and items of the whole table.
+    full_shape : tuple of (int, int)
+        Numbers of users and items in the full table.
 
     Examples
     --------
     >>> ratings = Interactions.from_columns(["ana", "ana", "tom"], ["alien", "brazil", "alien"], [5, 4, 3])
-    >>> corner = crosstab(ratings, users=1)
-    >>> corner.users, corner.items, corner.values.tolist(), corner.whole
+    >>> cross_tab = crosstab(ratings, users=1)
+    >>> cross_tab.users, cross_tab.items, cross_tab.values.tolist(), cross_tab.full_shape
     (['ana'], ['alien', 'brazil'], [[5.0, 4.0]], (2, 2))
     """
 
@@ -65,7 +65,7 @@ class CrossTab:
     users: list[Id]
     items: list[Id]
     titles: list[str]
-    whole: tuple[int, int]
+    full_shape: tuple[int, int]
 
     def frame(self) -> pl.DataFrame:
         """Return the cross-tab as a data frame with one row per user.
@@ -73,8 +73,8 @@ class CrossTab:
         Returns
         -------
         DataFrame
-            The column `user`, then a Float64 column per item, null where blank, named by title. Equal titles
-            get their ID appended. `observed` distinguishes ratings from filled values.
+            The column `user`, then one Float64 column per item, named by its title and null where blank. Equal titles
+            have the item ID appended. `observed` distinguishes ratings from filled values.
 
         Examples
         --------
@@ -89,16 +89,16 @@ class CrossTab:
         return pl.DataFrame([pl.Series("user", self.users), *columns])
 
     def __str__(self) -> str:
-        """Format as plain text of at most 80 columns: `4` is a rating, `~3.9` is filled, `·` is blank."""
+        """Format as plain text, at most 80 characters wide: `4` is a rating, `~3.9` is filled, `·` is blank."""
         if not self.users or not self.items:
             return f"an empty cross-tab: {len(self.users)} users x {len(self.items)} items"
         cells = [
             [_cell(value, is_known) for value, is_known in zip(*row, strict=True)]
             for row in zip(self.values, self.observed, strict=True)
         ]
-        labels = _fitted(["user", *map(str, self.users)], 20)
-        min_width = max(NARROWEST, *(len(cell) for row in cells for cell in row))
-        max_columns = max(1, (LINE - len(labels[0])) // (min_width + 1))
+        labels = _pad_labels(["user", *map(str, self.users)], 20)
+        min_width = max(MIN_COLUMN_WIDTH, *(len(cell) for row in cells for cell in row))
+        max_columns = max(1, (LINE_WIDTH - len(labels[0])) // (min_width + 1))
         n_panels = -(-len(self.items) // max_columns)
         per_panel = -(-len(self.items) // n_panels)
         panels = [
@@ -108,9 +108,9 @@ class CrossTab:
         return "\n\n".join([*panels, self._caption()])
 
     def _panel(self, user_labels: list[str], cells: list[list[str]], start: int) -> str:
-        """Format the items from `start` on, as many as `cells` has columns."""
+        """Format one panel: the items from position `start`, one for each column in `cells`."""
         n = len(cells[0])
-        width = min(12, (LINE - len(user_labels[0])) // n - 1)
+        width = min(12, (LINE_WIDTH - len(user_labels[0])) // n - 1)
         headers = [_header(title, width) for title in self.titles[start : start + n]]
         depth = max(map(len, headers))
         row_labels = [" " * len(user_labels[0])] * (depth - 1) + user_labels
@@ -125,16 +125,16 @@ class CrossTab:
         return "\n".join(line.rstrip() for line in lines)
 
     def _caption(self) -> str:
-        """Describe the size of the corner and count its known, filled and blank cells."""
+        """Describe the size of the cross-tab and count its known, filled and blank cells."""
         n_blank = int(np.isnan(self.values).sum())
         n_filled = int((~self.observed).sum()) - n_blank
         parts = [f"{self.observed.sum():,} of {self.observed.size:,} cells known"]
         parts += [f"{n_filled:,} filled in (~)"] if n_filled else []
         parts += [f"{n_blank:,} blank ({BLANK})"] if n_blank else []
-        n_users, n_items = self.whole
-        busiest = f"the busiest {len(self.users):,} of {n_users:,} users"
-        rated = f"the most rated {len(self.items):,} of {n_items:,} items"
-        return f"{busiest}, {rated}:\n{', '.join(parts)}"
+        n_users, n_items = self.full_shape
+        users = f"the {len(self.users):,} most active of {n_users:,} users"
+        items = f"the {len(self.items):,} most rated of {n_items:,} items"
+        return f"{users}, {items}:\n{', '.join(parts)}"
 
     def _column_names(self) -> list[str]:
         """Return a distinct column name for each item."""
@@ -151,24 +151,24 @@ class CrossTab:
 
 @validated
 def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fill: Fill | None = None) -> CrossTab:
-    """Return the corner of the busiest users and the most rated items.
+    """Return the cross-tab of the most active users and the most rated items.
 
-    Ties go to the lower row number. Users and items without any row come last.
+    Ties are broken by the lower row number. Users and items without rows come last.
 
     Parameters
     ----------
     interactions : Interactions
         The table.
     users, items : int, default 10
-        Maximum numbers of users and items; a smaller table is shown whole.
+        Maximum number of users and of items; a smaller table is shown in full.
     fill : callable or None, default None
-        Function that fills the blanks. It is called once, with the row numbers u (n,) and i (n,), int32, of all blank
-        cells, and returns n finite values. None leaves the cells blank.
+        Function that fills the blank cells. It is called once, with the row numbers u (n,) and i (n,), int32, of all
+        blank cells, and returns n finite values. None leaves the cells blank.
 
     Returns
     -------
     CrossTab
-        The corner.
+        The cross-tab.
 
     Raises
     ------
@@ -186,14 +186,14 @@ def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fi
     ana             5            4
     tom             3         ~3.9
     <BLANKLINE>
-    the busiest 2 of 2 users, the most rated 2 of 2 items:
+    the 2 most active of 2 users, the 2 most rated of 2 items:
     3 of 4 cells known, 1 filled in (~)
     """
     require_interactions("interactions", interactions)
     users, items = checks.whole_number("users", users, low=1), checks.whole_number("items", items, low=1)
     checks.optional_callable("fill", fill)
-    u = _busiest(interactions.u, interactions.n_users, users)
-    i = _busiest(interactions.i, interactions.n_items, items)
+    u = _most_frequent(interactions.u, interactions.n_users, users)
+    i = _most_frequent(interactions.i, interactions.n_items, items)
     values = np.full((len(u), len(i)), np.nan)
     position = np.full(interactions.n_items, -1, np.int64)
     position[i] = np.arange(len(i))
@@ -202,7 +202,7 @@ def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fi
     values[row[column >= 0], column[column >= 0]] = rows.values[column >= 0]
     is_known = ~np.isnan(values)
     item_ids = interactions.items.ids(i).to_list()
-    corner = CrossTab(
+    cross_tab = CrossTab(
         u,
         i,
         values,
@@ -213,38 +213,38 @@ def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fi
         (interactions.n_users, interactions.n_items),
     )
     if fill is not None and not is_known.all():
-        values[~is_known] = _filled(corner, fill)
-    return corner
+        values[~is_known] = _fill_values(cross_tab, fill)
+    return cross_tab
 
 
-def _busiest(rows: Int32, n_rows: int, n: int) -> Int32:
-    """Return the up to n row numbers with the most rows, most frequent first."""
+def _most_frequent(rows: Int32, n_rows: int, n: int) -> Int32:
+    """Return at most n row numbers, those with the most rows first."""
     counts = np.bincount(rows, minlength=n_rows)
     return np.argsort(-counts, kind="stable")[:n].astype(np.int32)
 
 
 def _titles(interactions: Interactions, i: Int32, ids: list[Id]) -> list[str]:
-    """Return the title of each item, or its ID."""
+    """Return the title of each item, or its ID if it has no title."""
     titles = interactions.titles
     item_titles = [None] * len(i) if titles is None else titles.gather(i).to_list()
     return [str(id_) if title is None else str(title) for title, id_ in zip(item_titles, ids, strict=True)]
 
 
-def _filled(corner: CrossTab, fill: Fill) -> Float64:
-    """Return the checked values of `fill` for the blank cells."""
-    row, column = np.nonzero(~corner.observed)
-    values = np.asarray(fill(corner.u[row], corner.i[column]), dtype=np.float64)
+def _fill_values(cross_tab: CrossTab, fill: Fill) -> Float64:
+    """Return the values of `fill` for the blank cells, after checking them."""
+    row, column = np.nonzero(~cross_tab.observed)
+    values = np.asarray(fill(cross_tab.u[row], cross_tab.i[column]), dtype=np.float64)
     if values.shape != row.shape:
-        raise DataError(f"fill must return one value for each of {len(row)} blanks, not shape {values.shape}")
+        raise DataError(f"fill must return one value for each of {len(row)} blank cells, not shape {values.shape}")
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
-        user, item = corner.users[row[bad[0]]], corner.items[column[bad[0]]]
-        raise DataError(f"fill returned {values[bad[0]]} for user {user!r} and item {item!r}: it must be finite")
+        user, item = cross_tab.users[row[bad[0]]], cross_tab.items[column[bad[0]]]
+        raise DataError(f"fill must return finite values, not {values[bad[0]]} for user {user!r} and item {item!r}")
     return values
 
 
 def _cell(value: float, is_known: bool) -> str:
-    """Format one value."""
+    """Format one cell."""
     if np.isnan(value):
         return BLANK
     if not is_known:
@@ -252,17 +252,17 @@ def _cell(value: float, is_known: bool) -> str:
     return f"{value:.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
-def _fitted(names: list[str], widest: int) -> list[str]:
-    """Pad strings to the same width, at most `widest`; longer ones end in an ellipsis."""
+def _pad_labels(names: list[str], max_width: int) -> list[str]:
+    """Pad strings to the same width, at most `max_width`; longer ones end in an ellipsis."""
     names = [_printable(name) for name in names]
-    width = min(widest, max(map(len, names)))
+    width = min(max_width, max(map(len, names)))
     return [(name if len(name) <= width else f"{name[: width - 1]}…").ljust(width) for name in names]
 
 
 def _header(title: str, width: int) -> list[str]:
     """Wrap a title to up to three lines of `width`; a longer title ends in an ellipsis."""
     words = [w if len(w) <= width else f"{w[: width - 1]}…" for w in _printable(title).split()]
-    return textwrap.wrap(" ".join(words), width, max_lines=HEADER_LINES, placeholder="…") or [""]
+    return textwrap.wrap(" ".join(words), width, max_lines=MAX_HEADER_LINES, placeholder="…") or [""]
 
 
 def _printable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Feature encoder: one-hot and multi-hot indicators from the columns of an item or user table."""
+"""Feature encoder: one-hot and multi-hot indicators from columns in an item or user table."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from cofactor.validation import validated
 
 __all__ = ["Encoder", "Features", "indicators"]
 
-FEW = 12
-"""Columns with at most this many distinct numbers get one indicator per number."""
-BINS = 10
+MAX_DISTINCT_VALUES = 12
+"""Numeric columns with at most this many distinct values get one indicator per value."""
+N_BINS = 10
 """Number of quantile bins for the other numeric columns."""
 
 PARTS, VALUES, CUTS = "parts", "values", "cuts"
@@ -28,14 +28,14 @@ PARTS, VALUES, CUTS = "parts", "values", "cuts"
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Binary indicators of the rows of a table, created by `indicators`.
+    """Binary indicators for the rows of a table, created by `indicators` or `Encoder.encode`.
 
     Attributes
     ----------
     names : tuple of str of length m
         Name of each indicator, such as "genres=Comedy", "age=24", or "year>=1990" for the bin that starts there.
-    holders : SparseRows
-        For each of the m indicators the row numbers that have it, ascending; all values are 1.
+    rows_by_indicator : SparseRows
+        For each of the m indicators, the sorted row numbers that have it; all values are 1.
 
     Examples
     --------
@@ -46,7 +46,7 @@ class Features:
     """
 
     names: tuple[str, ...]
-    holders: SparseRows
+    rows_by_indicator: SparseRows
 
     def __len__(self) -> int:
         return len(self.names)
@@ -58,12 +58,12 @@ class Features:
         Parameters
         ----------
         n_rows : int
-            Number of rows of the table.
+            Number of rows in the table.
 
         Returns
         -------
         ndarray of shape (n_rows, m), float64
-            1 where a row has an indicator, else 0.
+            1 where a row has an indicator, otherwise 0.
 
         Raises
         ------
@@ -76,9 +76,9 @@ class Features:
         >>> indicators(films, ["genres"], "item").dense(2).tolist()
         [[1.0, 1.0], [0.0, 1.0]]
         """
-        min_rows = int(self.holders.columns.max(initial=-1)) + 1
+        min_rows = int(self.rows_by_indicator.columns.max(initial=-1)) + 1
         dense = np.zeros((checks.whole_number("n_rows", n_rows, low=min_rows, high=MAX_ROWS), len(self)))
-        dense[self.holders.columns, self.holders.owners] = 1
+        dense[self.rows_by_indicator.columns, self.rows_by_indicator.owners] = 1
         return dense
 
     @validated
@@ -88,12 +88,12 @@ class Features:
         Parameters
         ----------
         n_rows : int
-            Number of rows of the table.
+            Number of rows in the table.
 
         Returns
         -------
         ndarray of shape (n_rows, m), float64
-            Rows sum to 1; a row without indicators is all 0.
+            Rows that sum to 1; a row without indicators is all 0.
 
         Examples
         --------
@@ -108,7 +108,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Column:
-    """Encoding of one column.
+    """Encoding of one column as indicators.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ class Column:
     form : {"parts", "values", "cuts"}
         One indicator per string, per number, or per bin of numbers.
     marks : tuple
-        The strings or numbers, ascending; for bins the lower ends.
+        The strings or numbers in ascending order; for bins, their lower ends.
     labels : tuple of str
         Label of each indicator, without the column name.
     """
@@ -139,32 +139,32 @@ class Column:
         sign = ">=" if self.form == CUTS else "="
         return [f"{self.name}{sign}{label}" for label in self.labels]
 
-    def members(self, column: pl.Series, what: str) -> tuple[Int64, Int64]:
-        """Return the (indicator, row) pairs of a column.
+    def members(self, column: pl.Series, entity: str) -> tuple[Int64, Int64]:
+        """Return the (indicator, row) pairs for a column.
 
-        Missing values, and values that were not in the table that the encoding was learned from, have no indicator.
+        Missing values, and values that did not occur in the table from which the encoding was learned, have none.
 
         Parameters
         ----------
         column : Series of shape (n_rows,)
             The column to encode.
-        what : str
+        entity : str
             "user" or "item", for messages.
 
         Returns
         -------
         indicators : ndarray of shape (k,), int64
-            Numbers of the indicators, from 0.
+            Indices of the indicators, from 0.
         rows : ndarray of shape (k,), int64
             Row numbers.
 
         Raises
         ------
         DataError
-            If the column is of another type than the one that the encoding was learned from.
+            If the type of the column differs from that of the column from which the encoding was learned.
         """
         if self.form == PARTS:
-            parts = _parts(column, what)
+            parts = _parts(column, entity)
             if not self.marks:
                 return np.zeros(0, np.int64), np.zeros(0, np.int64)
             positions = pl.DataFrame(
@@ -172,7 +172,7 @@ class Column:
             )
             matches = parts.join(positions, on="part").sort("at", "row")
             return matches["at"].to_numpy().astype(np.int64), matches["row"].to_numpy().astype(np.int64)
-        numbers = _numbers(column, what)
+        numbers = _numbers(column, entity)
         rows = np.flatnonzero(np.isfinite(numbers))
         marks = np.array(self.marks, np.float64)
         if not len(marks):
@@ -185,11 +185,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Encoder of user or item tables: learned from one table, applied to others.
+    """Feature encoder for user or item tables, learned from one table and applied to others.
 
     Attributes
     ----------
-    what : str
+    entity : str
         "user" or "item".
     columns : tuple of Column
         Encoding of each column.
@@ -204,25 +204,25 @@ class Encoder:
     [[0.0, 1.0, 1.0, 0.0]]
     """
 
-    what: str
+    entity: str
     columns: tuple[Column, ...]
 
     @classmethod
     @validated
-    def of(cls, table: pl.DataFrame | None, columns: Sequence[str], what: str) -> Self:
-        """Learn the encoding of some columns of a table.
+    def of(cls, table: pl.DataFrame | None, columns: Sequence[str], entity: str) -> Self:
+        """Learn the encoding of selected columns in a table.
 
-        Strings give an indicator for each part between "|", lists for each member. Numbers and dates give an indicator
-        for each distinct value if there are at most 12, else for each of ten quantile bins. Missing values have no
-        indicator.
+        Strings get one indicator for each part separated by "|", lists one for each element. Numbers and dates get one
+        for each distinct value if there are at most 12, otherwise one for each of ten quantile bins. Missing values
+        have no indicator.
 
         Parameters
         ----------
         table : DataFrame or None
-            The table; its first column holds the IDs. A table without rows gives no indicators.
+            The table, whose first column contains the IDs. A table without rows gives no indicators.
         columns : sequence of str
             Names of the columns to encode.
-        what : str
+        entity : str
             "user" or "item", for messages.
 
         Returns
@@ -233,15 +233,15 @@ class Encoder:
         Raises
         ------
         DataError
-            If there is no table, if a column is missing or is the ID column, or if it has another type.
+            If there is no table, or if a column is missing, is the ID column, or has an unsupported type.
         """
         if table is None:
             names = ", ".join(columns)
-            raise DataError(f"{what}_features names {names}, but there is no {what} table to take them from")
+            raise DataError(f"{entity}_features selects {names}, but there is no {entity} table")
         if missing := [name for name in columns if name not in table.columns[1:]]:
             available = ", ".join(table.columns[1:]) or "none"
-            raise DataError(f"the {what} table has no column {missing[0]!r} to learn from; it has {available}")
-        return cls(what, tuple(_column(table[name], what) for name in columns))
+            raise DataError(f"the {entity} table has no feature column {missing[0]!r}; it has {available}")
+        return cls(entity, tuple(_column(table[name], entity) for name in columns))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -260,20 +260,20 @@ class Encoder:
         Returns
         -------
         Features
-            The indicators. Values that were not in the learned table have none.
+            The indicators. Values that did not occur in the table from which the encoder was learned have none.
 
         Raises
         ------
         DataError
-            If a column is missing or of another type.
+            If a column is missing or has a different type.
         """
         indicator, rows, n_indicators = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
         for column in self.columns:
             if column.name not in table.columns:
                 raise DataError(
-                    f"the {self.what} table has no column {column.name!r}, which the features were learned from"
+                    f"the {self.entity} table has no column {column.name!r}, from which the features were learned"
                 )
-            numbers, holder_rows = column.members(table[column.name], self.what)
+            numbers, holder_rows = column.members(table[column.name], self.entity)
             indicator.append(numbers + n_indicators)
             rows.append(holder_rows)
             n_indicators += len(column.marks)
@@ -282,7 +282,7 @@ class Encoder:
         return Features(self.names, SparseRows.of(np.concatenate(indicator), members, ones, n_indicators))
 
     def settings(self) -> dict[str, Any]:
-        """Return the encoder as plain JSON values; `from_settings` restores it.
+        """Return the encoder as JSON-serializable values; `from_settings` restores it.
 
         Returns
         -------
@@ -290,7 +290,7 @@ class Encoder:
             The keys "what" and "columns".
         """
         columns = [{"name": c.name, "form": c.form, "marks": c.marks, "labels": c.labels} for c in self.columns]
-        return {"what": self.what, "columns": columns}
+        return {"what": self.entity, "columns": columns}
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
@@ -311,7 +311,7 @@ class Encoder:
         KeyError
             If a setting is missing.
         DataError
-            If the marks of a column do not ascend, or do not have one label each.
+            If the marks of a column are not sorted and distinct, or do not have one label each.
 
         Examples
         --------
@@ -324,67 +324,67 @@ class Encoder:
 
 
 @validated
-def indicators(table: pl.DataFrame | None, columns: Sequence[str], what: str) -> Features:
-    """Encode columns of a table, learning the encoding from the same table.
+def indicators(table: pl.DataFrame | None, columns: Sequence[str], entity: str) -> Features:
+    """Encode columns of a table with an encoding learned from the same table.
 
     Parameters
     ----------
     table : DataFrame or None
-        A user or item table whose first column holds the IDs.
+        A user or item table whose first column contains the IDs.
     columns : sequence of str
         Names of the columns to encode.
-    what : str
+    entity : str
         "user" or "item", for messages.
 
     Returns
     -------
     Features
-        The indicators of the rows; see `Encoder.of`.
+        The indicators for the rows; see `Encoder.of`.
 
     Raises
     ------
     DataError
-        If there is no table, if a column is missing or is the ID column, or if it has another type.
+        If there is no table, or if a column is missing, is the ID column, or has an unsupported type.
 
     Examples
     --------
     >>> films = pl.DataFrame({"item": [1, 2, 3], "genres": ["Comedy|War", "War", None]})
     >>> features = indicators(films, ["genres"], "item")
-    >>> features.names, features.holders.columns.tolist(), features.holders.counts.tolist()
+    >>> features.names, features.rows_by_indicator.columns.tolist(), features.rows_by_indicator.counts.tolist()
     (('genres=Comedy', 'genres=War'), [0, 0, 1], [1, 2])
     """
-    encoder = Encoder.of(table, columns, what)
+    encoder = Encoder.of(table, columns, entity)
     assert table is not None
     return encoder.encode(table)
 
 
-def _column(column: pl.Series, what: str) -> Column:
+def _column(column: pl.Series, entity: str) -> Column:
     """Learn the encoding of one column."""
     if not (column.dtype.is_numeric() or column.dtype.is_temporal()):
-        parts = tuple(_parts(column, what)["part"].unique().sort().to_list())
+        parts = tuple(_parts(column, entity)["part"].unique().sort().to_list())
         return Column(column.name, PARTS, parts, parts)
-    numbers = _numbers(column, what)
+    numbers = _numbers(column, entity)
     finite = numbers[np.isfinite(numbers)]
     values = np.unique(finite)
-    is_few = len(values) <= FEW
-    marks = values if is_few else np.unique(np.quantile(finite, np.arange(BINS) / BINS, method="lower"))
+    is_few = len(values) <= MAX_DISTINCT_VALUES
+    marks = values if is_few else np.unique(np.quantile(finite, np.arange(N_BINS) / N_BINS, method="lower"))
     label_values = pl.Series(marks).cast(pl.Int64).cast(column.dtype) if column.dtype.is_temporal() else marks
     labels = tuple(f"{mark:g}" if isinstance(mark, float) else str(mark) for mark in label_values)
     return Column(column.name, VALUES if is_few else CUTS, tuple(marks.tolist()), labels)
 
 
 def _stored_column(settings: Mapping[str, Any]) -> Column:
-    """Return the column with these settings; raise KeyError or DataError for invalid ones."""
+    """Restore a column encoding from its settings; raise KeyError or DataError if they are invalid."""
     form = checks.plain("form", settings["form"], Literal["parts", "values", "cuts"])
     mark_type: Any = tuple[str, ...] if form == PARTS else tuple[float, ...]
     marks = checks.plain("marks", settings["marks"], mark_type)
     labels = checks.plain("labels", settings["labels"], tuple[str, ...])
     if len(marks) != len(labels) or list(marks) != sorted(set(marks)):
-        raise DataError("marks must ascend and have a label each")
+        raise DataError("marks must be sorted and distinct, with one label each")
     return Column(checks.plain("name", settings["name"], str), form, marks, labels)
 
 
-def _parts(column: pl.Series, what: str) -> pl.DataFrame:
+def _parts(column: pl.Series, entity: str) -> pl.DataFrame:
     """Return the distinct (row, part) pairs of a column of strings, lists or booleans."""
     require_threads()
     dtype = column.dtype
@@ -395,16 +395,16 @@ def _parts(column: pl.Series, what: str) -> pl.DataFrame:
     elif dtype == pl.Boolean:
         lists = column.cast(pl.String).to_frame().select(pl.concat_list(pl.all()))[column.name]
     else:
-        raise DataError(f"column {column.name!r} of the {what} table holds {dtype}, not strings, numbers or lists")
+        raise DataError(f"column {column.name!r} of the {entity} table holds {dtype}, not strings, numbers or lists")
     parts = pl.DataFrame({"part": lists}).with_row_index("row").explode("part")
     return parts.with_columns(pl.col("part").str.strip_chars()).filter(pl.col("part") != "").unique()
 
 
-def _numbers(column: pl.Series, what: str) -> Float64:
-    """Return the numbers of a column, dates as their physical values, NaN where missing."""
+def _numbers(column: pl.Series, entity: str) -> Float64:
+    """Return a column as float64, with dates as their physical values and NaN where missing."""
     if not (column.dtype.is_numeric() or column.dtype.is_temporal() or column.dtype == pl.Null):
         raise DataError(
-            f"column {column.name!r} of the {what} table holds {column.dtype}; it must hold numbers or dates"
+            f"column {column.name!r} of the {entity} table holds {column.dtype}; it must hold numbers or dates"
         )
     numbers: Float64 = column.to_physical().cast(pl.Float64).to_numpy()
     return numbers

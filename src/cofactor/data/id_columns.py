@@ -1,7 +1,7 @@
-"""ID columns: the rules for IDs, and their conversion from single values, sequences, arrays and columns.
+"""ID columns: rules for valid IDs, and conversion from single values, sequences, arrays and columns.
 
-An ID is an integer of 64 bits or a string. `integer_id` and `integer_ids` are the only rule by which other values are
-integers: numbers without a fraction, and strings that are the canonical decimal of an integer ("7", not "007").
+An ID is a 64-bit integer or a string. Only `integer_id` and `integer_ids` decide which other values count as integers:
+numbers without a fraction, and strings that are the canonical decimal form of an integer ("7", not "007").
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from cofactor.fork import require_threads
 from cofactor.validation import validated
 
 __all__ = [
-    "EXACT_BITS",
-    "LONGEST_ID",
+    "MAX_ID_LENGTH",
+    "SIGNIFICAND_BITS",
     "CodedIds",
     "Id",
     "canonical_ids",
-    "faulty_ids",
     "float_ids_note",
     "id_column",
-    "id_fault",
     "id_series",
     "integer_id",
     "integer_ids",
+    "invalid_id_reason",
+    "invalid_ids",
     "is_single",
     "is_unicode",
     "json_rows",
@@ -43,8 +43,8 @@ __all__ = [
 
 Id: TypeAlias = int | str
 
-LONGEST_ID = 256
-"""Maximum number of characters of an ID: a longer pair would not fit into a PostgreSQL index."""
+MAX_ID_LENGTH = 256
+"""Maximum number of characters in an ID: a longer user-item pair would not fit into a PostgreSQL index."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class CodedIds:
     distinct : Series of shape (m,), String or Int64
         The distinct IDs, in no particular order. Each occurs in the column.
     codes : Series of shape (n,), UInt32
-        Positions in `distinct`; null where the ID is missing.
+        Indices into `distinct`; null where the ID is missing.
 
     Examples
     --------
@@ -71,12 +71,12 @@ class CodedIds:
     codes: pl.Series
 
     @classmethod
-    def of(cls, texts: pl.Series) -> CodedIds:
+    def of(cls, strings: pl.Series) -> CodedIds:
         """Encode a column of strings.
 
         Parameters
         ----------
-        texts : Series of shape (n,), String
+        strings : Series of shape (n,), String
             The IDs, null where missing.
 
         Returns
@@ -85,7 +85,7 @@ class CodedIds:
             The encoded column.
         """
         require_threads()
-        coded = texts.cast(pl.Categorical(pl.Categories.random(physical=pl.UInt32))).rechunk()
+        coded = strings.cast(pl.Categorical(pl.Categories.random(physical=pl.UInt32))).rechunk()
         codes = coded.to_physical()
         distinct = coded.gather(codes.arg_unique()).drop_nulls()
         return cls(distinct.gather(distinct.to_physical().arg_sort()).cast(pl.String), codes)
@@ -93,28 +93,28 @@ class CodedIds:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def each(self, values: pl.Series) -> pl.Series:
-        """Look up a value for every entry of the column.
+    def gather(self, values: pl.Series) -> pl.Series:
+        """Return the value for each entry in the column, given one value per distinct ID.
 
         Parameters
         ----------
         values : Series of shape (m,)
-            A value for each distinct ID.
+            One value for each distinct ID.
 
         Returns
         -------
         Series of shape (n,)
-            The value of each entry; null where the ID is missing.
+            The value for each entry; null where the ID is missing.
 
         Examples
         --------
-        >>> CodedIds.of(pl.Series(["tom", "ana", "tom"])).each(pl.Series([3, 7])).to_list()
+        >>> CodedIds.of(pl.Series(["tom", "ana", "tom"])).gather(pl.Series([3, 7])).to_list()
         [3, 7, 3]
         """
         return values.gather(self.codes)
 
     def filter(self, keep: pl.Series) -> CodedIds:
-        """Return the selected entries, encoded again.
+        """Return the selected entries as a new dictionary-encoded column.
 
         Parameters
         ----------
@@ -126,34 +126,34 @@ class CodedIds:
         CodedIds
             The selected entries.
         """
-        return CodedIds.of(self.each(self.distinct).filter(keep))
+        return CodedIds.of(self.gather(self.distinct).filter(keep))
 
 
 _CANONICAL = r"^(0|-?[1-9][0-9]{0,18})$"
-_WHOLE = r"^(0|-?[1-9][0-9]{0,18})(?:\.0+)?$"
-_PATTERNS = {False: re.compile(_CANONICAL), True: re.compile(_WHOLE)}
-MISSING = ("NAType", "NaTType")
-"""The types of the missing values of pandas."""
+_WHOLE_NUMBER = r"^(0|-?[1-9][0-9]{0,18})(?:\.0+)?$"
+_PATTERNS = {False: re.compile(_CANONICAL), True: re.compile(_WHOLE_NUMBER)}
+MISSING_VALUE_TYPES = ("NAType", "NaTType")
+"""Names of the types that pandas uses for missing values."""
 
-EXACT_BITS = {"Float16": 11, "Float32": 24, "Float64": 53}
-"""From 2**bits on, not every integer can be represented by this type."""
+SIGNIFICAND_BITS = {"Float16": 11, "Float32": 24, "Float64": 53}
+"""Significand bits of each type; above 2**bits, the type cannot represent every integer."""
 
 
 def integer_id(value: object, *, parse: bool = False) -> int | None:
-    """Return the integer ID that a value is, if it is one.
+    """Convert a value to an integer ID, or return None if it is not one.
 
     Parameters
     ----------
     value : object
         Any value.
     parse : bool, default False
-        Whether a string is the text of a number, as on a command line, so that "17850.0" is 17850.
+        Whether to parse a string as a number, as on a command line, so that "17850.0" becomes 17850.
 
     Returns
     -------
     int or None
-        The integer of a whole number of 64 bits or of its canonical decimal; None for other values, and for floating
-        point numbers so large that they do not represent every integer (from 2**53).
+        The integer for a 64-bit whole number or its canonical decimal form; None for other values, including
+        floating-point numbers so large that not every integer can be represented (2**53 or more).
 
     Examples
     --------
@@ -180,19 +180,19 @@ def integer_id(value: object, *, parse: bool = False) -> int | None:
 
 
 def integer_ids(column: pl.Series, *, parse: bool = False) -> pl.Series:
-    """Return the integer IDs that the values of a column are, by the rule of `integer_id`.
+    """Convert the values in a column to integer IDs, by the rule of `integer_id`.
 
     Parameters
     ----------
     column : Series of shape (n,)
         Numbers or strings.
     parse : bool, default False
-        Whether strings are the text of numbers, so that "17850.0" is 17850.
+        Whether to parse strings as numbers, so that "17850.0" becomes 17850.
 
     Returns
     -------
     Series of shape (n,), Int64
-        The integers; null where a value is none.
+        The integers; null where a value is not an integer ID.
 
     Examples
     --------
@@ -209,14 +209,14 @@ def integer_ids(column: pl.Series, *, parse: bool = False) -> pl.Series:
         is_integer = column.str.contains(_CANONICAL)
         if parse and not is_integer.all():
             has_point = ~is_integer
-            digits = column.str.extract(_WHOLE, 1)
+            digits = column.str.extract(_WHOLE_NUMBER, 1)
             values = digits.cast(pl.Int64, strict=False)
             is_integer |= values.is_between(-(2**53), 2**53, closed="none").fill_null(value=False) & has_point
         else:
             values = column.cast(pl.Int64, strict=False)
     elif column.dtype.is_float():
         numbers = column.cast(pl.Float64)
-        is_integer = (numbers.floor() == numbers) & (numbers.abs() < 2 ** EXACT_BITS[str(column.dtype)])
+        is_integer = (numbers.floor() == numbers) & (numbers.abs() < 2 ** SIGNIFICAND_BITS[str(column.dtype)])
         values = numbers.cast(pl.Int64, strict=False)
     else:
         values = column.cast(pl.Int64, strict=False)
@@ -229,20 +229,20 @@ def integer_ids(column: pl.Series, *, parse: bool = False) -> pl.Series:
 
 
 def canonical_ids(column: pl.Series, *, parse: bool = False) -> pl.Series:
-    """Convert a column of text to integer IDs if all of its entries are integers.
+    """Convert a column of strings to integer IDs if all entries are integers.
 
     Parameters
     ----------
     column : Series of shape (n,), String
         IDs, null where missing.
     parse : bool, default False
-        Whether the column comes from a text file, so that "17850.0" is 17850: pandas writes integers like this if the
-        column has a missing entry.
+        Whether the column comes from a text file, so that "17850.0" becomes 17850: pandas writes integers this way if
+        the column has a missing entry.
 
     Returns
     -------
     Series of shape (n,), Int64 or String
-        Integers if all entries are integers by the rule of `integer_id`; else `column` unchanged.
+        Integers if all entries are integers by the rule of `integer_id`; otherwise `column` unchanged.
 
     Examples
     --------
@@ -251,14 +251,14 @@ def canonical_ids(column: pl.Series, *, parse: bool = False) -> pl.Series:
     >>> canonical_ids(pl.Series(["17850.0", "7.0"]), parse=True).to_list()
     [17850, 7]
     """
-    if not column.str.contains(_WHOLE if parse else _CANONICAL).all():
+    if not column.str.contains(_WHOLE_NUMBER if parse else _CANONICAL).all():
         return column
     values = integer_ids(column, parse=parse)
     return column if values.null_count() > column.null_count() else values
 
 
 def float_ids_note(name: str) -> str:
-    """Return the note of a load report that IDs were floating point numbers.
+    """Return the load-report note that says that IDs were floating-point numbers.
 
     Parameters
     ----------
@@ -277,7 +277,7 @@ def float_ids_note(name: str) -> str:
 def is_unicode(text: str) -> bool:
     """Return whether a string can be encoded as UTF-8.
 
-    JSON can contain half of a surrogate pair, which no UTF-8 file can hold.
+    JSON strings can contain unpaired surrogates, which UTF-8 cannot represent.
 
     Parameters
     ----------
@@ -299,11 +299,11 @@ def is_unicode(text: str) -> bool:
 
 
 @validated
-def id_fault(text: str) -> str | None:
-    """Return why a string cannot be an ID.
+def invalid_id_reason(text: str) -> str | None:
+    """Return the reason why a string is not a valid ID, or None if it is valid.
 
-    A string ID has 1 to 256 characters, at least one of them not blank, no control characters (such as tabs and line
-    ends) and no unpaired surrogate. Readers, tables, the store and the service all apply this rule.
+    A string ID has 1 to 256 characters, at least one of them not blank, no control characters (such as tabs and
+    newlines) and no unpaired surrogate. Readers, tables, the store and the service all apply this rule.
 
     Parameters
     ----------
@@ -313,46 +313,46 @@ def id_fault(text: str) -> str | None:
     Returns
     -------
     str or None
-        The reason, as the end of a sentence that starts with "the id"; None if the string is a valid ID.
+        The reason, phrased as the rest of a sentence that starts with "the id"; None if the string is a valid ID.
 
     Examples
     --------
-    >>> id_fault("Blade Runner"), id_fault("Blade\\tRunner"), id_fault(" ")
-    (None, 'has a control character', 'is empty')
+    >>> invalid_id_reason("Blade Runner"), invalid_id_reason("Blade\\tRunner"), invalid_id_reason(" ")
+    (None, 'contains a control character', 'is empty')
     """
     if not text.strip():
         return "is empty"
-    if len(text) > LONGEST_ID:
-        return f"is longer than {LONGEST_ID} characters"
+    if len(text) > MAX_ID_LENGTH:
+        return f"is longer than {MAX_ID_LENGTH} characters"
     if not text.isprintable() and any(unicodedata.category(character) == "Cc" for character in text):
-        return "has a control character"
-    return None if is_unicode(text) else "has half a surrogate pair"
+        return "contains a control character"
+    return None if is_unicode(text) else "contains an unpaired surrogate"
 
 
-def faulty_ids(texts: pl.Series) -> pl.Series:
-    """Return which strings cannot be IDs by the rule of `id_fault`.
+def invalid_ids(strings: pl.Series) -> pl.Series:
+    """Return a mask of the strings that are not valid IDs by the rule of `invalid_id_reason`.
 
     Parameters
     ----------
-    texts : Series of shape (n,), String
+    strings : Series of shape (n,), String
         Strings without unpaired surrogates.
 
     Returns
     -------
     Series of shape (n,), Boolean
-        True for invalid IDs; null for null.
+        True for invalid IDs; null where the string is null.
 
     Examples
     --------
-    >>> faulty_ids(pl.Series(["ana", "a\\nb", "", "x" * 257])).to_list()
+    >>> invalid_ids(pl.Series(["ana", "a\\nb", "", "x" * 257])).to_list()
     [False, True, True, True]
     """
-    blank, long = texts.str.strip_chars() == "", texts.str.len_chars() > LONGEST_ID
-    return blank | long | texts.str.contains(r"[\x00-\x1f\x7f-\u{9f}]")
+    blank, long = strings.str.strip_chars() == "", strings.str.len_chars() > MAX_ID_LENGTH
+    return blank | long | strings.str.contains(r"[\x00-\x1f\x7f-\u{9f}]")
 
 
 def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a frame for JSON, where IDs are always strings.
+    """Return the rows of a frame as dicts for JSON, with IDs as strings.
 
     Parameters
     ----------
@@ -362,7 +362,7 @@ def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        A dict for each row.
+        One dict per row.
 
     Examples
     --------
@@ -393,7 +393,7 @@ def id_column(ids: pl.Series | Iterable[Id]) -> pl.Series:
     Raises
     ------
     DataError
-        If an ID is missing, empty, of another type or too large, or if types are mixed; the message names the row.
+        If an ID is missing, empty, too large or of another type, or if types are mixed; the message names the row.
 
     Examples
     --------
@@ -420,7 +420,7 @@ def id_column(ids: pl.Series | Iterable[Id]) -> pl.Series:
     integers = integer_ids(column)
     if integers.null_count():
         row = int(integers.is_null().arg_true()[0])
-        raise DataError(f"row {row + 1}: {_why_no_id(column[row])}")
+        raise DataError(f"row {row + 1}: {_not_an_id_reason(column[row])}")
     return integers
 
 
@@ -437,22 +437,26 @@ def _series_of(ids: Iterable[Id]) -> pl.Series:
     n_strings = sum(isinstance(i, str) for i in values)
     if 0 < n_strings < len(values):
         first = next(i for i in values if isinstance(i, str) != isinstance(values[0], str))
-        raise DataError(f"ids of two types, {values[0]!r} and {first!r}: use integers or strings, not both")
+        raise DataError(f"ids must be all integers or all strings, not both: {values[0]!r} and {first!r}")
     if n_strings:
         for k, value in enumerate(values):
             if not is_unicode(str(value)):
-                raise DataError(f"row {k + 1}: the id {value!r} is not valid Unicode text (half a surrogate pair)")
+                raise DataError(f"row {k + 1}: the id {value!r} contains an unpaired surrogate")
         return pl.Series("id", values, dtype=pl.String)
     integers = [integer_id(value) for value in values]
     if None in integers:
         row = integers.index(None)
-        raise DataError(f"row {row + 1}: {_why_no_id(values[row])}")
+        raise DataError(f"row {row + 1}: {_not_an_id_reason(values[row])}")
     return pl.Series("id", integers, dtype=pl.Int64)
 
 
-def _why_no_id(value: object) -> str:
-    """Return why a value is not an ID."""
-    if value is None or (isinstance(value, float | Decimal) and value != value) or type(value).__name__ in MISSING:
+def _not_an_id_reason(value: object) -> str:
+    """Return the reason why a value is not an ID."""
+    if (
+        value is None
+        or (isinstance(value, float | Decimal) and value != value)
+        or type(value).__name__ in MISSING_VALUE_TYPES
+    ):
         return "the id is missing"
     if isinstance(value, float | Decimal) and math.isfinite(value) and value == int(value):
         return f"{checks.describe(value)} is too large to be exact; pass ids as integers or strings"
@@ -462,7 +466,7 @@ def _why_no_id(value: object) -> str:
 
 
 def is_single(ids: Any) -> bool:
-    """Return whether the value is one id, not a collection of ids.
+    """Return whether a value is a single ID rather than a collection of IDs.
 
     Parameters
     ----------
@@ -472,7 +476,7 @@ def is_single(ids: Any) -> bool:
     Returns
     -------
     bool
-        True for an integer or a string.
+        True for a number or a string.
 
     Examples
     --------
@@ -483,12 +487,12 @@ def is_single(ids: Any) -> bool:
 
 
 def single_id(name: str, value: Any) -> Id:
-    """Return the value after checking that it is one id.
+    """Check that a value is a single ID and return it.
 
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        Name of the argument, for error messages.
     value : object
         The value to check.
 
@@ -500,43 +504,44 @@ def single_id(name: str, value: Any) -> Id:
     Raises
     ------
     DataError
-        If the value is not an integer of 64 bits or a valid string.
+        If the value is not a 64-bit integer or a valid string.
 
     Examples
     --------
     >>> single_id("user", ["ana"])
     Traceback (most recent call last):
-    cofactor.errors.DataError: user must be an id, an integer or a string, not ['ana']
+    cofactor.errors.DataError: user must be an id (an integer or a string), not ['ana']
     """
     if isinstance(value, str):
-        if fault := id_fault(value):
-            raise DataError(f"{name}: the id {fault}: {checks.describe(value)}")
+        if reason := invalid_id_reason(value):
+            raise DataError(f"{name}: the id {reason}: {checks.describe(value)}")
         return value
     if (number := integer_id(value)) is None:
         if isinstance(value, int | np.integer) and not isinstance(value, bool):
             raise DataError(f"{name}: {checks.describe(value)} does not fit into 64 bits; pass ids as strings")
-        raise DataError(f"{name} must be an id, an integer or a string, not {checks.describe(value)}")
+        raise DataError(f"{name} must be an id (an integer or a string), not {checks.describe(value)}")
     return number
 
 
 def id_series(name: str, ids: Any) -> pl.Series:
-    """Return one id, or the ids of any sequence, array or column, as a polars Series.
+    """Convert a single ID, or a sequence, array or column of IDs, to a polars Series.
 
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
-    ids : id, or iterable of ids
-        Also columns of pandas and pyarrow.
+        Name of the argument, for error messages.
+    ids : int, str, or iterable of int or str
+        One ID or several; pandas and pyarrow columns are also accepted.
 
     Returns
     -------
-    pl.Series of shape (n,), Int64 or String
+    Series of shape (n,), Int64 or String
+        The IDs.
 
     Raises
     ------
     DataError
-        If the values are not ids, or are of two types.
+        If the values are not IDs, or are of mixed types.
 
     Examples
     --------
@@ -551,7 +556,7 @@ def id_series(name: str, ids: Any) -> pl.Series:
         ids = [ids]
     checks.require_bounded(name, ids)
     if not isinstance(ids, Iterable) or isinstance(ids, bytes):
-        raise DataError(f"{name} must be an id or a list of ids, integers or strings, not {checks.describe(ids)}")
+        raise DataError(f"{name} must be an id or a list of ids (integers or strings), not {checks.describe(ids)}")
     try:
         return id_column(ids if isinstance(ids, pl.Series | np.ndarray) else list(ids))
     except DataError as error:

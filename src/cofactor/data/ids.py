@@ -15,7 +15,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Bytes, Int32, Int64, read_only, row_starts
-from cofactor.data.id_columns import CodedIds, Id, faulty_ids, id_column, id_fault, integer_id, integer_ids
+from cofactor.data.id_columns import CodedIds, Id, id_column, integer_id, integer_ids, invalid_id_reason, invalid_ids
 from cofactor.errors import DataError, UnknownIdError
 from cofactor.fork import require_threads, threads_lost
 from cofactor.validation import validated
@@ -28,12 +28,12 @@ class IdMap:
     """Immutable map between IDs and row numbers.
 
     The distinct IDs are sorted; the row number of an ID is its position in that order. IDs are all integers or all
-    strings. An empty map has `id_type` "integer", contains no ID, and can be united with a map of either type.
+    strings. An empty map has `id_type` "integer", contains no IDs, and can be merged with a map of either type.
 
     Attributes
     ----------
     integers : ndarray of shape (n,), int64, or None
-        Integer IDs, ascending; None if the IDs are strings.
+        Integer IDs in ascending order; None if the IDs are strings.
     offsets : ndarray of shape (n + 1,), int64, or None
         Offsets into `text`: the bytes of ID k are `text[offsets[k]:offsets[k + 1]]`. None if the IDs are integers.
     text : ndarray of shape (m,), uint8, or None
@@ -57,12 +57,12 @@ class IdMap:
     @classmethod
     @validated
     def of(cls, ids: pl.Series | Iterable[Id]) -> IdMap:
-        """Create the map of the distinct IDs in a collection.
+        """Create a map of the distinct IDs in a collection.
 
         Parameters
         ----------
         ids : Series or iterable of int or str
-            IDs in any order; duplicates are allowed. No IDs give an empty map.
+            IDs in any order; duplicates are allowed. An empty collection gives an empty map.
 
         Returns
         -------
@@ -72,8 +72,8 @@ class IdMap:
         Raises
         ------
         DataError
-            If an ID is missing, of another type, or invalid (see `id_fault`), or if types are mixed; the message names
-            the row.
+            If an ID is missing, of another type, or invalid (see `invalid_id_reason`), or if types are mixed; the
+            message names the row.
 
         Examples
         --------
@@ -89,7 +89,7 @@ class IdMap:
     @classmethod
     @validated
     def of_with_rows(cls, ids: pl.Series | CodedIds) -> tuple[IdMap, Int32]:
-        """Create the map of a column together with the row number of each entry.
+        """Create a map of the distinct IDs in a column, and return it with the row number of each entry.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class IdMap:
         Raises
         ------
         DataError
-            If the column has another type or an ID is invalid (see `id_fault`); the message names the row.
+            If the column has another type or an ID is invalid (see `invalid_id_reason`); the message names the row.
 
         Examples
         --------
@@ -121,16 +121,16 @@ class IdMap:
             id_map = cls.from_sorted(ids.unique().sort())
             return id_map, id_map.rows(ids)
         coded = CodedIds.of(ids) if isinstance(ids, pl.Series) else ids
-        _require_ids(coded.distinct, lambda bad: int((coded.each(coded.distinct) == bad).arg_true()[0]))
+        _require_ids(coded.distinct, lambda bad: int((coded.gather(coded.distinct) == bad).arg_true()[0]))
         order = coded.distinct.arg_sort()
         rows = np.empty(len(order), np.int32)
         rows[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
-        return cls.from_sorted(coded.distinct.gather(order)), coded.each(pl.Series(rows)).to_numpy()
+        return cls.from_sorted(coded.distinct.gather(order)), coded.gather(pl.Series(rows)).to_numpy()
 
     @classmethod
     @validated
     def from_sorted(cls, ids: pl.Series) -> IdMap:
-        """Create the map of a column that is already sorted and distinct.
+        """Create a map from a column of sorted, distinct IDs.
 
         Parameters
         ----------
@@ -194,7 +194,7 @@ class IdMap:
         return pl.DataFrame({"start": starts, "length": lengths}).select(id=ids)["id"]
 
     def row(self, id_: Id) -> int:
-        """Return the row number of one ID, matched as in `rows`.
+        """Return the row number of an ID, matched as in `rows`.
 
         Parameters
         ----------
@@ -219,7 +219,7 @@ class IdMap:
         (1, 1)
         >>> IdMap.of([1, 2]).row("02")
         Traceback (most recent call last):
-        cofactor.errors.UnknownIdError: '02' is not a known id: ids here are integers; did you mean 2?
+        cofactor.errors.UnknownIdError: '02' is not a known id: known ids are integers; did you mean 2?
         """
         key = id_ if isinstance(id_, str) else integer_id(id_)
         if key is None:
@@ -230,22 +230,21 @@ class IdMap:
         return row
 
     def rows(self, ids: pl.Series | Sequence[Id], *, parse: bool = False) -> Int32:
-        """Return the row numbers of IDs, -1 for unknown ones.
+        """Return the row numbers of IDs, with -1 for unknown IDs.
 
-        IDs are converted by `typed` first: "7" matches the integer 7, and "07" does not.
+        IDs are converted by `as_id_type` first: "7" matches the integer 7, and "07" does not.
 
         Parameters
         ----------
         ids : Series or sequence of int or str, of length n
             IDs.
         parse : bool, default False
-            Whether strings come from a command line or a URL, which have no numbers: "7.0" then matches the integer 7,
-            too.
+            Whether to parse strings as numbers, as on a command line or in a URL, so that "7.0" matches the integer 7.
 
         Returns
         -------
         ndarray of shape (n,), int32
-            Row numbers. No IDs give an empty array; an empty map gives -1 for all.
+            Row numbers; empty if there are no IDs. An empty map gives -1 for every ID.
 
         Raises
         ------
@@ -266,7 +265,7 @@ class IdMap:
         column = ids if is_short_text else id_column(ids)
         if len(column) < 64 or threads_lost():  # too few to build a column of all IDs
             return np.array([self._find(id_, parse=parse) for id_ in column], dtype=np.int32)
-        typed_ids = self.typed(column, parse=parse)
+        typed_ids = self.as_id_type(column, parse=parse)
         is_valid = typed_ids.is_not_null()
         if is_valid.all():
             return self._rows(typed_ids)
@@ -274,8 +273,8 @@ class IdMap:
         rows[is_valid.to_numpy()] = self._rows(typed_ids.filter(is_valid))
         return rows
 
-    def typed(self, ids: pl.Series | Sequence[Id], *, parse: bool = False) -> pl.Series:
-        """Convert IDs to the type of this map.
+    def as_id_type(self, ids: pl.Series | Sequence[Id], *, parse: bool = False) -> pl.Series:
+        """Convert IDs to the ID type of this map.
 
         An integer equals the string that is its canonical decimal form ("7", not "07"). This is the only rule by which
         integers and strings match; see `integer_id`.
@@ -285,7 +284,7 @@ class IdMap:
         ids : Series or sequence of int or str, of length n
             IDs of either type, known or unknown.
         parse : bool, default False
-            Whether strings are the text of numbers, as in `rows`.
+            Whether to parse strings as numbers, as in `rows`.
 
         Returns
         -------
@@ -299,19 +298,19 @@ class IdMap:
 
         Examples
         --------
-        >>> IdMap.of([7]).typed(["7", "07", "ana"]).to_list(), IdMap.of(["7"]).typed([7, 8]).to_list()
+        >>> IdMap.of([7]).as_id_type(["7", "07", "ana"]).to_list(), IdMap.of(["7"]).as_id_type([7, 8]).to_list()
         ([7, None, None], ['7', '8'])
         """
         column, parse = id_column(ids), checks.flag("parse", parse)
         return column.cast(pl.String) if self.id_type == "string" else integer_ids(column, parse=parse)
 
     def ids(self, rows: Any) -> pl.Series:
-        """Return the IDs at the given row numbers, the inverse of `rows`.
+        """Return the IDs at the given row numbers; the inverse of `rows`.
 
         Parameters
         ----------
         rows : array-like of int, of length n
-            Row numbers from 0 to the length of the map less 1.
+            Row numbers from 0 to `len(self) - 1`.
 
         Returns
         -------
@@ -336,7 +335,7 @@ class IdMap:
         return self.all.gather(checked).alias("id")
 
     def checked_rows(self, rows: Any) -> Int32:
-        """Validate row numbers of this map.
+        """Validate row numbers for this map and return them as an array.
 
         Parameters
         ----------
@@ -385,12 +384,12 @@ class IdMap:
 
     @validated
     def union(self, other: IdMap) -> IdMap:
-        """Return the map of the IDs of both maps, in the type of this map.
+        """Return a map of the IDs in both maps, with the ID type of this map.
 
         Parameters
         ----------
         other : IdMap
-            Another map. If it is of the other type, its IDs are converted by `typed`.
+            Another map. If it is of the other type, its IDs are converted by `as_id_type`.
 
         Returns
         -------
@@ -411,19 +410,19 @@ class IdMap:
         """
         if len(other) == 0 or len(self) == 0:
             return self if len(self) else other
-        other_ids = self.typed(other.all)
+        other_ids = self.as_id_type(other.all)
         if other_ids.null_count():
             raise DataError(
                 f"the other table has ids of another type: {self.id_type} ids such as {self.ids([0])[0]!r} and "
                 f"{other.id_type} ids such as {other.all.filter(other_ids.is_null())[0]!r}; "
-                "give both tables the same type"
+                "convert both tables to the same type"
             )
         require_threads()
         return IdMap.of(pl.concat([self.all, other_ids]))
 
     @validated
     def equals(self, other: IdMap) -> bool:
-        """Return whether both maps contain the same IDs, and so the same row numbers.
+        """Return whether both maps contain the same IDs, and therefore the same row numbers.
 
         Parameters
         ----------
@@ -433,7 +432,7 @@ class IdMap:
         Returns
         -------
         bool
-            False also for maps of different types.
+            Also False if the ID types differ.
 
         Examples
         --------
@@ -449,7 +448,7 @@ class IdMap:
         return bool(np.array_equal(self._offsets, other._offsets)) and self._bytes == other._bytes
 
     def _rows(self, ids: pl.Series) -> Int32:
-        """Return the row numbers of IDs that have the type of this map; unknown IDs have row -1."""
+        """Return the row numbers of IDs that have the type of this map, with -1 for unknown IDs."""
         if len(ids) == 0 or len(self) == 0:
             return np.full(len(ids), -1, np.int32)
         if self.integers is not None:
@@ -457,18 +456,18 @@ class IdMap:
         return self._lookup(ids)
 
     def _lookup(self, ids: pl.Series) -> Int32:
-        """Return the row numbers of string IDs by a join, -1 for unknown ones."""
+        """Return the row numbers of string IDs by a join, with -1 for unknown IDs."""
         all_rows = pl.DataFrame({"id": self.all, "row": np.arange(len(self), dtype=np.int32)})
         requested = ids.alias("id").to_frame()
         rows = requested.join(all_rows, on="id", how="left", maintain_order="left")["row"]
         return rows.fill_null(-1).to_numpy()
 
     def _text_at(self, row: int) -> str:
-        """Return the string ID of one row."""
+        """Return the string ID at a row number."""
         return bytes(self._bytes[self._offsets[row] : self._offsets[row + 1]]).decode()
 
     def _find(self, id_: Id, *, parse: bool = False) -> int:
-        """Return the row number of one ID of either type by binary search, -1 if it is unknown."""
+        """Return the row number of an ID of either type by binary search, or -1 if it is unknown."""
         if self.integers is not None:
             number = integer_id(id_, parse=parse)
             if number is None:
@@ -488,16 +487,16 @@ class IdMap:
         return low
 
     def _type_hint(self, id_: Id) -> str:
-        """Return why a string is probably unknown in a map of integers, as the end of a message."""
+        """Return the likely reason why a string is not in a map of integers, to be appended to a message."""
         if self.id_type == "string" or not len(self) or not isinstance(id_, str) or integer_id(id_) is not None:
             return ""
         number = integer_id(id_.strip().lstrip("+0"), parse=True)
         suggestion = f"; did you mean {number}?" if number is not None and number in self else ""
-        return f": ids here are integers{suggestion}"
+        return f": known ids are integers{suggestion}"
 
 
 def _integer_rows(sorted_ids: Int64, ids: Int64) -> Int32:
-    """Return the positions of `ids` in `sorted_ids`, -1 for unknown ones; by a lookup table if the IDs are dense."""
+    """Return the positions of `ids` in `sorted_ids`, -1 for unknown IDs; use a lookup table if the IDs are dense."""
     low, span = int(sorted_ids[0]), int(sorted_ids[-1]) - int(sorted_ids[0]) + 1
     if span > 4 * len(sorted_ids) + 1024 or len(ids) < len(sorted_ids):
         position = np.minimum(np.searchsorted(sorted_ids, ids), len(sorted_ids) - 1)
@@ -512,8 +511,8 @@ def _integer_rows(sorted_ids: Int64, ids: Int64) -> Int32:
 
 
 def _require_ids(distinct: pl.Series, first_row: Callable[[str], int]) -> None:
-    """Raise DataError for the first invalid string; `place` returns the row of its first occurrence."""
-    if distinct.dtype != pl.String or not (faulty := faulty_ids(distinct)).any():
+    """Raise DataError for the first invalid string; `first_row` returns the row of its first occurrence."""
+    if distinct.dtype != pl.String or not (invalid := invalid_ids(distinct)).any():
         return
-    first = min(distinct.filter(faulty), key=first_row)
-    raise DataError(f"row {first_row(first) + 1}: the id {id_fault(first)}: {checks.describe(first)}")
+    first = min(distinct.filter(invalid), key=first_row)
+    raise DataError(f"row {first_row(first) + 1}: the id {invalid_id_reason(first)}: {checks.describe(first)}")

@@ -37,25 +37,25 @@ Kind: TypeAlias = Literal["ratings", "events"]
 
 _log = logging.getLogger("cofactor")
 
-LARGEST_RATING = 1e15
-"""Ratings of a larger magnitude are rejected: sums of their squares would overflow float32."""
+MAX_RATING = 1e15
+"""Maximum magnitude of a rating: sums of squares of larger ratings would overflow float32."""
 
-SMALLEST_SPAN = 1e-15
-"""Ratings that are all closer to 0 than this are rejected: their squares would underflow float32."""
+MIN_RATING_MAGNITUDE = 1e-15
+"""Ratings that are all closer to 0 than this are rejected, because their squares would underflow float32."""
 
-LARGEST_WEIGHT = 1e12
-"""Weights of a larger magnitude are rejected: no fit is accurate for them."""
+MAX_WEIGHT = 1e12
+"""Maximum magnitude of a weight: no fit is accurate for larger weights."""
 
-FROM_OTHERS = (
+CREATION_ADVICE = (
     "read files and data frames with cofactor.read_ratings or cofactor.read_events, and columns with "
     "cofactor.Interactions.from_columns"
 )
-"""How to create Interactions from other objects, as the end of a message."""
+"""How to create Interactions from other objects, to be appended to a message."""
 
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """A table of ratings or events with one row per (user, item) pair, sorted by (u, i).
+    """Table of ratings or events with one row per user-item pair, sorted by (u, i).
 
     Create it with `from_columns` or the readers. Because rows are sorted, the order of the source does not matter. A
     selection without rows is a valid table that keeps all IDs.
@@ -67,28 +67,28 @@ class Interactions:
     u, i : ndarray of shape (n,), int32
         Row numbers of the user and item in these maps.
     values : ndarray of shape (n,), float32
-        Ratings, or for events counts or amounts above 0.
+        Ratings; for events, counts or amounts above 0.
     kind : {"ratings", "events"}, default "ratings"
-        In ratings an absent pair is missing; in events it is weak evidence of no interest.
+        For "ratings", an absent pair is a missing value; for "events", it is weak evidence of no interest.
     times : ndarray of shape (n,), int64, or None
-        Seconds since 1970.
+        Seconds since the Unix epoch.
     weights : ndarray of shape (n,), float32, or None
-        Factor on the loss of each row; None if all are 1. A negative weight marks an event as a dislike.
+        Weight of each row in the loss; None if all are 1. A negative weight marks an event as a dislike.
     scale : Scale or None
         Rating scale; None for events.
     user_table, item_table : DataFrame or None
         Side tables with one row per ID in row order, the ID column first.
     report : LoadReport or None
-        What the reader did.
+        Report of the reader.
     seen : Interactions or None
-        For events made from ratings, the ratings that were too low to become events; their items are not recommended
-        to these users.
+        For events created from ratings, the ratings that were too low to become events; their items are not
+        recommended to these users.
 
     Raises
     ------
     DataError
-        If an array has another type or length, a row number is out of range, rows are not in ascending order, or
-        values are not finite.
+        If an array has the wrong type or length, a row number is out of range, rows are not sorted, or values are not
+        finite.
 
     Examples
     --------
@@ -116,7 +116,7 @@ class Interactions:
 
     def __post_init__(self) -> None:
         for name in ("users", "items"):
-            checks.instance(name, getattr(self, name), IdMap, "make one by IdMap.of(ids)")
+            checks.instance(name, getattr(self, name), IdMap, "create one with IdMap.of(ids)")
         checks.choice("kind", self.kind, get_args(Kind))
         require_array("u", self.u, np.int32)
         n = len(self.u)
@@ -128,9 +128,9 @@ class Interactions:
             require_array("weights", self.weights, np.float32, (n,))
         for name, rows, ids in (("u", self.u, self.users), ("i", self.i, self.items)):
             if n and (rows.min() < 0 or rows.max() >= len(ids)):
-                raise DataError(f"{name} must hold row numbers from 0 to {len(ids) - 1}, the ids of the table")
+                raise DataError(f"{name} must contain row numbers from 0 to {len(ids) - 1}, one per id of the table")
         if not pairs_ascend(self.u, self.i):
-            raise DataError("rows must be distinct (u, i) pairs in ascending order: use Interactions.from_columns")
+            raise DataError("rows must be distinct (u, i) pairs in ascending order; use Interactions.from_columns")
         for name in ("values", "weights"):
             if (column := getattr(self, name)) is not None and not np.isfinite(column).all():
                 raise DataError(f"{name} must be finite, not {column[~np.isfinite(column)][0]}")
@@ -141,14 +141,14 @@ class Interactions:
         if self.seen is not None:
             seen = require_interactions("seen", self.seen)
             if not (seen.users.equals(self.users) and seen.items.equals(self.items)):
-                raise DataError("seen must have the ids of the table")
+                raise DataError("seen must have the same ids as the table")
         if self.scale is not None:
-            checks.instance("scale", self.scale, Scale, "make one by Scale.from_levels(levels)")
+            checks.instance("scale", self.scale, Scale, "create one with Scale.from_levels(levels)")
         for name, ids in (("user_table", self.users), ("item_table", self.items)):
             if (table := getattr(self, name)) is not None:
-                checks.instance(name, table, pl.DataFrame, f"join one by with_{name}")
+                checks.instance(name, table, pl.DataFrame, f"add one with with_{name}")
                 if len(table) != len(ids):
-                    raise DataError(f"{name} must have a row for each of {len(ids):,} ids, not {len(table):,}")
+                    raise DataError(f"{name} must have one row for each of {len(ids):,} ids, not {len(table):,}")
 
     def __len__(self) -> int:
         return len(self.u)
@@ -158,22 +158,22 @@ class Interactions:
 
     @property
     def n_users(self) -> int:
-        """Number of users, with or without rows."""
+        """Number of users, including those without rows."""
         return len(self.users)
 
     @property
     def n_items(self) -> int:
-        """Number of items, with or without rows."""
+        """Number of items, including those without rows."""
         return len(self.items)
 
     @property
     def density(self) -> float:
-        """Share of the user-item pairs that have a row, from 0 to 1; 0 for an empty table.
+        """Fraction of the user-item pairs that have a row; 0 for an empty table.
 
         Returns
         -------
         float
-            Number of rows divided by n_users * n_items.
+            Number of rows divided by `n_users * n_items`.
 
         Examples
         --------
@@ -184,12 +184,12 @@ class Interactions:
 
     @property
     def confidence(self) -> Float32:
-        """Confidence of each event: value times weight, the w of the loss.
+        """Confidence of each event: its value times its weight (w in the loss).
 
         Returns
         -------
         ndarray of shape (n,), float32
-            Negative for a dislike; limited to a magnitude of 1e12.
+            Confidences, negative for dislikes and clipped to 1e12 in magnitude.
 
         Examples
         --------
@@ -201,7 +201,7 @@ class Interactions:
 
     @cached_property
     def by_user(self) -> SparseRows:
-        """Sparse rows of each user, sharing the memory of this table.
+        """Sparse matrix of users by items that shares the memory of this table.
 
         Returns
         -------
@@ -221,12 +221,12 @@ class Interactions:
 
     @cached_property
     def by_item(self) -> SparseRows:
-        """Sparse rows of each item, a copy in item order.
+        """Sparse matrix of items by users; a copy in item order.
 
         Returns
         -------
         SparseRows of n_items rows
-            The `columns` are user row numbers, ascending; an item without rows has an empty row.
+            The `columns` are sorted user row numbers; an item without rows has an empty row.
 
         Examples
         --------
@@ -240,7 +240,7 @@ class Interactions:
 
     @cached_property
     def excluded(self) -> SparseRows:
-        """Items that are not recommended to each user: those of `by_user` and those of `seen`.
+        """Items that are not recommended to each user: those in `by_user` and those in `seen`.
 
         Returns
         -------
@@ -262,7 +262,7 @@ class Interactions:
         return SparseRows.of(user, columns, values, self.n_users)
 
     def select(self, keep: Any) -> Interactions:
-        """Return the rows where a mask is true.
+        """Return the rows where a mask is True.
 
         IDs and side tables are kept, so row numbers stay the same.
 
@@ -302,14 +302,14 @@ class Interactions:
         """Convert ratings of at least `min_rating` to events.
 
         Users and items without events are kept. Lower ratings do not become events, but they are kept in `seen`, so
-        that recommenders do not list their items for these users.
+        that their items are not recommended to these users.
 
         Parameters
         ----------
         min_rating : float
             Lowest rating that becomes an event, in rating units.
         gain : float, default 0.0
-            Increase of the event's value per rating unit above `min_rating`, at least 0. With ``gain=0.5`` and
+            Increase in the event's value per rating unit above `min_rating`, at least 0. With ``gain=0.5`` and
             ``min_rating=4``, a rating of 5 has the value 1.5.
 
         Returns
@@ -375,7 +375,7 @@ class Interactions:
         Raises
         ------
         DataError
-            If the length differs, a weight is not a finite number or is too large, or a weight of a rating is negative.
+            If the length is wrong, a weight is not finite or is too large, or the weight of a rating is negative.
 
         Examples
         --------
@@ -392,10 +392,10 @@ class Interactions:
         Parameters
         ----------
         table : frame or mapping of columns
-            A polars, pandas or pyarrow frame, or columns of equal length by name. IDs match as in `IdMap.rows`.
+            A polars, pandas or pyarrow frame, or columns of equal length by name. IDs are matched as in `IdMap.rows`.
         id_column : str or None, default None
-            Name of the ID column. None selects a column with a usual name ("item", "item_id", "movieId", "id", ...),
-            else the first column, or the index of a pandas frame if no column matches.
+            Name of the ID column. None selects a column with a common name ("item", "item_id", "movieId", "id", ...),
+            otherwise the first column, or the index of a pandas frame if no column matches.
 
         Returns
         -------
@@ -416,7 +416,7 @@ class Interactions:
         ['Alien', 'Clue']
         """
         joined = join(self.items, table, "item", id_column=id_column)
-        return replace(self, item_table=joined.frame, report=_reported(self.report, joined))
+        return replace(self, item_table=joined.frame, report=_with_join_note(self.report, joined))
 
     @validated
     def with_user_table(self, table: Any, *, id_column: str | None = None) -> Interactions:
@@ -446,11 +446,11 @@ class Interactions:
         [('ana', 20), ('bo', 30)]
         """
         joined = join(self.users, table, "user", id_column=id_column)
-        return replace(self, user_table=joined.frame, report=_reported(self.report, joined))
+        return replace(self, user_table=joined.frame, report=_with_join_note(self.report, joined))
 
     @property
     def titles(self) -> pl.Series | None:
-        """The `title` column of the item table in row order, Series of shape (n_items,); None if there is none."""
+        """Titles of the items in row order: Series of shape (n_items,); None if there is no `title` column."""
         table = self.item_table
         return table["title"] if table is not None and "title" in table.columns else None
 
@@ -487,33 +487,33 @@ class Interactions:
         scale: Scale | None = None,
         report: LoadReport | None = None,
     ) -> Interactions:
-        """Create a table from columns of IDs and numbers in any order.
+        """Create a table from columns of IDs and numbers, with rows in any order.
 
-        Rows are sorted by (u, i), and duplicate pairs are merged: for ratings the latest by time is kept, or without
-        times the last in row order; events are summed.
+        Rows are sorted by (u, i), and duplicate pairs are merged: for ratings, the latest by time is kept, or without
+        times, the last in row order; events are summed.
 
         Parameters
         ----------
         users, items : list, array or Series of shape (n,)
-            IDs, all integers or all strings; floating point numbers without a fraction are integers.
+            IDs, all integers or all strings; floating-point numbers without a fraction count as integers.
         values : list, array or Series of shape (n,), or None
-            Ratings, or counts or amounts of events. Required for ratings; None means 1 for events.
+            Ratings, or counts or amounts of events. Required for ratings; for events, None means 1.
         times : list, array or Series of shape (n,), or None
-            Whole seconds since 1970.
+            Whole seconds since the Unix epoch.
         weights : list, array or Series of shape (n,), or None
-            Factor on the loss of each row; None means 1. Negative weights are allowed for events only.
+            Weight of each row in the loss; None means 1. Negative weights are allowed for events only.
         kind : {"ratings", "events"}, default "ratings"
-            What the values are.
+            Kind of the values.
         scale : Scale or None, default None
-            Scale of ratings; None infers it by `Scale.infer`.
+            Rating scale; None infers it with `Scale.infer`.
         report : LoadReport or None, default None
             Report of the reader; None creates one.
 
         Returns
         -------
         Interactions
-            The table. Notes in its report say if IDs were floating point numbers, and if ratings of 0 probably mean
-            "not rated".
+            The table. Notes in its report say whether IDs were floating-point numbers and whether ratings of 0 probably
+            mean "not rated".
 
         Raises
         ------
@@ -521,7 +521,7 @@ class Interactions:
             If IDs are missing or of mixed types, values are not finite or not on the scale, an event is not above 0,
             times are in milliseconds, lengths differ, or there are no rows; the message names the row, counted from 1.
         ParameterError
-            If `kind` is invalid, `scale` is given for events, a column has no row order (a set, a dict, a string or a
+            If `kind` is invalid, `scale` is given for events, a column has no row order (such as a set, dict, string or
             generator), or pandas Series have different indexes.
 
         Examples
@@ -535,9 +535,9 @@ class Interactions:
         """
         checks.choice("kind", kind, get_args(Kind))
         if scale is not None:
-            checks.instance("scale", scale, Scale, "make one by Scale.from_levels(levels)")
+            checks.instance("scale", scale, Scale, "create one with Scale.from_levels(levels)")
             if kind == "events":
-                raise ParameterError("scale applies to ratings, but kind is events; leave it out")
+                raise ParameterError("scale applies only to ratings, but kind is events; omit it")
         require_same_order(users=users, items=items, values=values, times=times, weights=weights)
         user_ids, item_ids = ids_argument("users", users), ids_argument("items", items)
         n = len(user_ids)
@@ -549,9 +549,9 @@ class Interactions:
             None if weights is None else _weights(weights, n, kind),
         )
         if len(item_ids) != n:
-            raise DataError(f"{n} user ids but {len(item_ids)} item ids")
+            raise DataError(f"users and items must have the same length, not {n:,} and {len(item_ids):,}")
         (user_map, u), (item_map, i) = results_of(IdMap.of_with_rows, (user_ids, item_ids))
-        u, i, columns = _sorted_and_merged(u, i, columns, len(user_map), len(item_map), kind)
+        u, i, columns = _sort_and_merge(u, i, columns, len(user_map), len(item_map), kind)
         load_report = report or LoadReport(
             source="columns", rows=n, notes=tuple(float_ids_notes(user=users, item=items))
         )
@@ -576,12 +576,12 @@ class Interactions:
 
 
 def require_interactions(name: str, value: object) -> Interactions:
-    """Raise an error unless an argument is an `Interactions` table.
+    """Check that an argument is an `Interactions` table and return it.
 
     Parameters
     ----------
     name : str
-        Name of the argument, for messages.
+        Name of the argument, for error messages.
     value : object
         The argument.
 
@@ -593,7 +593,7 @@ def require_interactions(name: str, value: object) -> Interactions:
     Raises
     ------
     DataError
-        If it is of another type, such as a data frame or a file name.
+        If the argument is of another type, such as a data frame or a file name.
 
     Examples
     --------
@@ -601,12 +601,12 @@ def require_interactions(name: str, value: object) -> Interactions:
     Traceback (most recent call last):
     cofactor.errors.DataError: interactions must be of type Interactions, not 'ratings.csv': read files and data ...
     """
-    return checks.instance(name, value, Interactions, FROM_OTHERS)
+    return checks.instance(name, value, Interactions, CREATION_ADVICE)
 
 
 @validated
 def relevant_rows(interactions: Interactions) -> Interactions:
-    """Select the relevant rows for ranking metrics: events with a positive weight, or all rows of ratings.
+    """Select the rows that are relevant for ranking metrics: events with a positive weight, or all ratings.
 
     Parameters
     ----------
@@ -616,7 +616,7 @@ def relevant_rows(interactions: Interactions) -> Interactions:
     Returns
     -------
     Interactions
-        The rows that are not dislikes; possibly none.
+        The rows that are not dislikes; can be empty.
 
     Examples
     --------
@@ -631,14 +631,14 @@ def relevant_rows(interactions: Interactions) -> Interactions:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Values, times and weights of each (u, i) pair."""
+    """Columns of values, times and weights, with one entry per row."""
 
     values: Float32
     times: Int64 | None
     weights: Float32 | None
 
     def take(self, rows: Any) -> _Columns:
-        """Return the entries at these rows."""
+        """Return the entries at the given rows."""
         return _Columns(*_take((self.values, self.times, self.weights), rows))
 
 
@@ -647,10 +647,10 @@ def _take(columns: tuple[Any, ...], rows: Any) -> list[Any]:
     return results_of(lambda column: None if column is None else read_only(column[rows]), columns)
 
 
-def _sorted_and_merged(
+def _sort_and_merge(
     u: Int32, i: Int32, columns: _Columns, n_users: int, n_items: int, kind: Kind
 ) -> tuple[Int32, Int32, _Columns]:
-    """Sort rows by (u, i) and merge duplicates: ratings keep the last by time, then by order; events are summed."""
+    """Sort rows by (u, i) and merge duplicates: keep the latest rating (ties: the last row), and sum events."""
     if pairs_ascend(u, i):
         return u, i, columns
     u, i, sorted_columns = sorted_pairs(u, i, (columns.values, columns.times, columns.weights), n_users, n_items)
@@ -678,10 +678,10 @@ def _sorted_and_merged(
 
 
 def _values(values: Any, n: int, kind: Kind, scale: Scale | None) -> Float32:
-    """Return the validated values of n ratings or events; 1 per event if there are none."""
+    """Return the validated values of n ratings or events; if none are given, return 1 for each event."""
     if values is None:
         if kind == "ratings":
-            raise DataError("ratings need values: one number for each row")
+            raise DataError("ratings require values, one number for each row")
         return np.ones(n, np.float32)
     numbers = numbers_argument("values", values, n)
     if kind == "ratings":
@@ -689,8 +689,8 @@ def _values(values: Any, n: int, kind: Kind, scale: Scale | None) -> Float32:
     if kind == "events" and (numbers <= 0).any():
         row = int((numbers <= 0).argmax())
         raise DataError(
-            f"row {row + 1} of values: the value of an event must be above 0, not {numbers[row]:g}; mark a dislike "
-            "by a negative weight"
+            f"row {row + 1} of values: the value of an event must be above 0, not {numbers[row]:g}; mark a "
+            "dislike with a negative weight"
         )
     if scale is not None:
         require_on_scale(numbers, scale)
@@ -707,35 +707,35 @@ def _weights(weights: Any, n: int, kind: Kind) -> Float32:
 def _check_ratings(raw: Any, ratings: Float32) -> None:
     """Raise DataError for ratings that are too large, too small, or equal after rounding to float32."""
     largest = float(np.abs(ratings).max())
-    if largest > LARGEST_RATING:
-        row = int((np.abs(ratings) > LARGEST_RATING).argmax())
+    if largest > MAX_RATING:
+        row = int((np.abs(ratings) > MAX_RATING).argmax())
         raise DataError(
-            f"row {row + 1}: value {raw[row]}: ratings must be at most {LARGEST_RATING:g} in magnitude; divide them"
+            f"row {row + 1}: value {raw[row]}: ratings must be at most {MAX_RATING:g} in magnitude; rescale them"
         )
-    if 0 < largest < SMALLEST_SPAN and raw.min() < raw.max():
-        raise DataError(f"all ratings are within {SMALLEST_SPAN:g} of 0; multiply them")
+    if 0 < largest < MIN_RATING_MAGNITUDE and raw.min() < raw.max():
+        raise DataError(f"all ratings are within {MIN_RATING_MAGNITUDE:g} of 0; rescale them")
     if largest > 1e5:  # below 1e5 float32 distinguishes steps of 0.01
         low, high = float(raw.min()), float(raw.max())
         if high > low and (high - low) < 64 * np.spacing(np.float32(largest)):
             raise DataError(
-                f"ratings from {low!r} to {high!r} need more digits than float32 has (about seven); "
+                f"ratings from {low!r} to {high!r} need more digits than the seven or so that float32 provides; "
                 f"subtract a number close to {low:g} from them"
             )
 
 
 def _check_weights(weights: Float32, kind: Kind) -> None:
     """Raise DataError for weights that are not finite, too large, or negative for ratings."""
-    bad = ~(np.abs(weights) <= LARGEST_WEIGHT) | ((weights < 0) if kind == "ratings" else False)
+    bad = ~(np.abs(weights) <= MAX_WEIGHT) | ((weights < 0) if kind == "ratings" else False)
     if bad.any():
         row = int(bad.argmax())
         raise DataError(
             f"row {row + 1}: weight {weights[row]} is not valid for {kind}: weights must be finite numbers "
-            f"{'from 0 ' if kind == 'ratings' else ''}up to {LARGEST_WEIGHT:g}"
+            f"{'from 0 ' if kind == 'ratings' else ''}up to {MAX_WEIGHT:g}"
         )
 
 
-def _reported(report: LoadReport | None, joined: JoinedTable) -> LoadReport | None:
-    """Add the result of a join to the report, and log a warning if IDs did not match."""
+def _with_join_note(report: LoadReport | None, joined: JoinedTable) -> LoadReport | None:
+    """Add the result of a join to the report, and log a warning if some IDs have no row."""
     if len(joined.missing):
         _log.warning("%s", joined)
     return None if report is None else report.with_note(str(joined))

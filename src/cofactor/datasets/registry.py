@@ -1,4 +1,4 @@
-"""Registry of the public data sets that can be fetched, with their published counts, checksums and terms of use."""
+"""Registry of public data sets that can be fetched, with their published counts, checksums and terms of use."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ TERMS = (
     "stated or implied; publications must acknowledge the data; no commercial or revenue-bearing use without "
     "permission from GroupLens; no warranty of any kind. {} The full terms: {}"
 )
-KEEP = "The data may not be redistributed without separate permission."
-SHARE = "The data may be redistributed, transformed too, under these same conditions."
+NO_REDISTRIBUTION = "The data may not be redistributed without separate permission."
+REDISTRIBUTION_ALLOWED = "The data, including transformations of it, may be redistributed under these same conditions."
 WHOLE_STARS = (1.0, 2.0, 3.0, 4.0, 5.0)
 HALF_STARS = tuple(half / 2 for half in range(1, 11))
 
@@ -31,9 +31,9 @@ class Mirror:
     Attributes
     ----------
     requirement : str
-        Requirement for pip, name==version.
+        Requirement for pip, as name==version.
     folder : str
-        Folder of the files in the wheel.
+        Folder in the wheel that contains the files.
     layout : Layout
         Layout of the files.
     sha256 : str or None
@@ -55,7 +55,7 @@ class Dataset:
     name : str
         Name in the registry.
     url : str
-        Address of the zip archive; its MD5 is read from `<url>.md5`.
+        URL of the zip archive; its MD5 is read from `<url>.md5`.
     ratings, users, items : int
         Published counts; `items` counts items with at least one rating.
     rating_levels : tuple of float
@@ -66,14 +66,14 @@ class Dataset:
         Folder in the archive and in `COFACTOR_DATA`.
     terms, citation : str
         Summary of the terms of use, and the publication to cite.
-    moving : bool
+    is_updated : bool
         Whether the publisher updates the data set; its counts are then not checked.
     archive_md5 : str or None
         Published MD5 of the archive, used if `<url>.md5` is not available.
     ratings_sha256 : str or None
         SHA-256 of the canonical ratings file; None to skip the check.
     mirror : Mirror or None
-        Alternative source for when the download from the publisher fails.
+        Alternative source, used if the download from the publisher fails.
 
     Examples
     --------
@@ -92,7 +92,7 @@ class Dataset:
     folder: str
     terms: str
     citation: str = CITATION
-    moving: bool = False
+    is_updated: bool = False
     archive_md5: str | None = None
     ratings_sha256: str | None = None
     mirror: Mirror | None = None
@@ -108,7 +108,7 @@ DATASETS: dict[str, Dataset] = {
         rating_levels=WHOLE_STARS,
         layout=U_DATA,
         folder="ml-100k",
-        terms=TERMS.format(KEEP, f"{PUBLISHER}/ml-100k-README.txt"),
+        terms=TERMS.format(NO_REDISTRIBUTION, f"{PUBLISHER}/ml-100k-README.txt"),
         archive_md5="0e33842e24a9c977be4e0107933c0723",
         ratings_sha256="06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490",
         mirror=Mirror(
@@ -127,8 +127,8 @@ DATASETS: dict[str, Dataset] = {
         rating_levels=HALF_STARS,
         layout=CSV,
         folder="ml-latest-small",
-        terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-latest-small-README.html"),
-        moving=True,
+        terms=TERMS.format(REDISTRIBUTION_ALLOWED, f"{PUBLISHER}/ml-latest-small-README.html"),
+        is_updated=True,
     ),
     "movielens-1m": Dataset(
         "movielens-1m",
@@ -139,7 +139,7 @@ DATASETS: dict[str, Dataset] = {
         rating_levels=WHOLE_STARS,
         layout=DAT_WITH_USERS,
         folder="ml-1m",
-        terms=TERMS.format(KEEP, f"{PUBLISHER}/ml-1m-README.txt"),
+        terms=TERMS.format(NO_REDISTRIBUTION, f"{PUBLISHER}/ml-1m-README.txt"),
         archive_md5="c4d9eecfca2ab87c1945afe126590906",
     ),
     "movielens-10m": Dataset(
@@ -151,7 +151,7 @@ DATASETS: dict[str, Dataset] = {
         rating_levels=HALF_STARS,
         layout=DAT,
         folder="ml-10M100K",
-        terms=TERMS.format(KEEP, f"{PUBLISHER}/ml-10m-README.html"),
+        terms=TERMS.format(NO_REDISTRIBUTION, f"{PUBLISHER}/ml-10m-README.html"),
         archive_md5="ce571fd55effeba0271552578f2648bd",
     ),
     "movielens-20m": Dataset(
@@ -163,7 +163,7 @@ DATASETS: dict[str, Dataset] = {
         rating_levels=HALF_STARS,
         layout=CSV,
         folder="ml-20m",
-        terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-20m-README.html"),
+        terms=TERMS.format(REDISTRIBUTION_ALLOWED, f"{PUBLISHER}/ml-20m-README.html"),
         archive_md5="cd245b17a1ae2cc31bb14903e1204af3",
     ),
     "movielens-25m": Dataset(
@@ -175,7 +175,7 @@ DATASETS: dict[str, Dataset] = {
         rating_levels=HALF_STARS,
         layout=CSV,
         folder="ml-25m",
-        terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-25m-README.html"),
+        terms=TERMS.format(REDISTRIBUTION_ALLOWED, f"{PUBLISHER}/ml-25m-README.html"),
         archive_md5="6b51fb2759a8657d3bfcbfc42b592ada",
     ),
     "movielens-32m": Dataset(
@@ -187,7 +187,7 @@ DATASETS: dict[str, Dataset] = {
         rating_levels=HALF_STARS,
         layout=CSV,
         folder="ml-32m",
-        terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-32m-README.html"),
+        terms=TERMS.format(REDISTRIBUTION_ALLOWED, f"{PUBLISHER}/ml-32m-README.html"),
     ),
 }
 """Data sets by name."""

@@ -1,6 +1,6 @@
-"""Synthetic ratings with known ground truth: factors, biases, popularity, genre tastes and heavy raters.
+"""Synthetic ratings with known ground truth: factors, biases, popularity, genre preferences and heavy raters.
 
-Item i has a popularity proportional to `(rank_i + popularity_offset)^-popularity`. The number of ratings of user u is
+Item i has a popularity proportional to `(rank_i + popularity_offset)^-popularity`. The number of ratings per user is
 log-normal; their items are sampled by popularity without replacement. The rating is::
 
     value = nearest level of [ mean + b_u + b_i + p_u . q_i + taste[u, genre_i] + bonus_ui + noise ]
@@ -45,17 +45,17 @@ __all__ = [
     "write_csv",
 ]
 
-BLOCK = 256
+USERS_PER_BLOCK = 256
 """Number of users per random stream."""
-ROUNDS = 12
-"""Rounds of resampling duplicates; the remaining items are then sampled with the Gumbel top-k trick."""
-FIRST_SECOND, SECONDS = 1_577_836_800, 365 * 86_400
-"""Times are in the year 2020: each user joins at a random time and rates until the end of the year."""
+MAX_ROUNDS = 12
+"""Maximum number of rounds that resample duplicates; the remaining items are sampled with the Gumbel top-k trick."""
+START_TIME, DURATION = 1_577_836_800, 365 * 86_400
+"""Range of the times, the year 2020: each user joins at a random time and rates until the end of the year."""
 
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """Ground truth of synthetic ratings; the module docstring defines how ratings follow from it.
+    """Ground truth of synthetic ratings; the module docstring defines how ratings are generated from it.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class GroundTruth:
     item_bias : ndarray of shape (n_items,), float32
         Item biases.
     taste : ndarray of shape (n_users, genres), float32
-        Taste of each user for each genre.
+        Preference of each user for each genre.
     genre : ndarray of shape (n_items,), int32
         Genre of each item.
     heavy : ndarray of shape (n_users,), bool
@@ -100,7 +100,7 @@ class GroundTruth:
 
     @validated
     def expected(self, u: Any, i: Any) -> Float64:
-        """Expected ratings before noise and rounding; they may be outside the range of the levels.
+        """Return the expected ratings before noise and rounding; they can be outside the range of the levels.
 
         Parameters
         ----------
@@ -110,12 +110,12 @@ class GroundTruth:
         Returns
         -------
         ndarray, float64
-            Expected ratings, of the broadcast shape.
+            Expected ratings, with the broadcast shape.
 
         Raises
         ------
         ParameterError
-            For a row number that does not exist, and for shapes that do not broadcast.
+            If a row number is out of range or the shapes do not broadcast.
 
         Notes
         -----
@@ -144,7 +144,7 @@ class Synthetic(GroundTruth):
     Attributes
     ----------
     interactions : Interactions
-        Ratings; ids are equal to row numbers.
+        Ratings; IDs are equal to row numbers.
 
     Notes
     -----
@@ -171,7 +171,7 @@ class Chunk(NamedTuple):
     values : ndarray of shape (n,), float32
         Ratings.
     times : ndarray of shape (n,), int64
-        Times in seconds since 1970.
+        Times in seconds since the Unix epoch.
     """
 
     u: Int32
@@ -180,27 +180,27 @@ class Chunk(NamedTuple):
     times: Int64
 
     @validated
-    def part(self, first: int, last: int | None = None) -> Chunk:
+    def slice(self, start: int, stop: int | None = None) -> Chunk:
         """Select consecutive rows.
 
         Parameters
         ----------
-        first : int
+        start : int
             First row.
-        last : int, optional
-            Row after the last one; None for all rows from `first` on.
+        stop : int, optional
+            End of the rows, excluded; None for all rows from `start`.
 
         Returns
         -------
         Chunk
-            Rows `first` to `last` - 1.
+            Rows `start` to `stop` - 1.
         """
-        rows = slice(first, last)
+        rows = slice(start, stop)
         return Chunk(self.u[rows], self.i[rows], self.values[rows], self.times[rows])
 
     @classmethod
     @validated
-    def joined(cls, chunks: list[Chunk]) -> Chunk:
+    def concatenate(cls, chunks: list[Chunk]) -> Chunk:
         """Concatenate chunks.
 
         Parameters
@@ -226,7 +226,7 @@ class Chunk(NamedTuple):
 
 @validated
 def generate_ground_truth(config: SyntheticConfig, *, seed: Seed = 0) -> GroundTruth:
-    """Generate the ground truth of synthetic ratings, without the ratings.
+    """Generate the ground truth of synthetic ratings without generating the ratings.
 
     Parameters
     ----------
@@ -238,7 +238,7 @@ def generate_ground_truth(config: SyntheticConfig, *, seed: Seed = 0) -> GroundT
     Returns
     -------
     GroundTruth
-        Factors, biases, tastes, heavy raters and popularities.
+        Factors, biases, genre preferences, heavy raters and popularities.
 
     Examples
     --------
@@ -273,7 +273,7 @@ def generate_ground_truth(config: SyntheticConfig, *, seed: Seed = 0) -> GroundT
 
 @validated
 def generate(config: SyntheticConfig, *, seed: Seed = 0) -> Synthetic:
-    """Generate synthetic ratings in memory (20 bytes per rating), with their ground truth.
+    """Generate synthetic ratings and their ground truth in memory (20 bytes per rating).
 
     Parameters
     ----------
@@ -285,7 +285,7 @@ def generate(config: SyntheticConfig, *, seed: Seed = 0) -> Synthetic:
     Returns
     -------
     Synthetic
-        Ratings with an item table (item, genres); ids are the row numbers. Items without ratings are in the catalog.
+        Ratings with an item table (item, genres); IDs are the row numbers. Items without ratings are included.
 
     Examples
     --------
@@ -318,7 +318,7 @@ def generate(config: SyntheticConfig, *, seed: Seed = 0) -> Synthetic:
 
 
 @validated
-def generate_chunks(config: SyntheticConfig, *, seed: Seed = 0, chunk: int = 1_000_000) -> Iterator[Chunk]:
+def generate_chunks(config: SyntheticConfig, *, seed: Seed = 0, chunk_size: int = 1_000_000) -> Iterator[Chunk]:
     """Generate the rows of `generate` in chunks, with bounded memory.
 
     Parameters
@@ -327,7 +327,7 @@ def generate_chunks(config: SyntheticConfig, *, seed: Seed = 0, chunk: int = 1_0
         Configuration.
     seed : int, Generator or None, default 0
         Seed; the same seed gives the same rows as `generate`.
-    chunk : int, default 1000000
+    chunk_size : int, default 1000000
         Number of rows per chunk; the last chunk may be shorter.
 
     Yields
@@ -338,39 +338,39 @@ def generate_chunks(config: SyntheticConfig, *, seed: Seed = 0, chunk: int = 1_0
     Raises
     ------
     ParameterError
-        If `chunk` is less than 1.
+        If `chunk_size` is less than 1.
 
     Examples
     --------
-    >>> [len(rows.u) for rows in generate_chunks(SyntheticConfig(n_users=20, n_items=30, n_ratings=200), chunk=80)]
+    >>> [len(rows.u) for rows in generate_chunks(SyntheticConfig(n_users=20, n_items=30, n_ratings=200), chunk_size=80)]
     [80, 80, 40]
     """
-    if chunk < 1:
-        raise ParameterError(f"chunk must be at least 1, not {chunk}")
+    if chunk_size < 1:
+        raise ParameterError(f"chunk_size must be at least 1, not {chunk_size}")
     pending: list[Chunk] = []
     n_pending = 0
     for block in _blocks(generate_ground_truth(config, seed=seed)):
         pending.append(block)
         n_pending += len(block.u)
-        if n_pending >= chunk:
-            joined = Chunk.joined(pending)
-            cut = n_pending - n_pending % chunk
-            for start in range(0, cut, chunk):
-                yield joined.part(start, start + chunk)
-            pending = [joined.part(cut)]
+        if n_pending >= chunk_size:
+            joined = Chunk.concatenate(pending)
+            cut = n_pending - n_pending % chunk_size
+            for start in range(0, cut, chunk_size):
+                yield joined.slice(start, start + chunk_size)
+            pending = [joined.slice(cut)]
             n_pending -= cut
     if n_pending:
-        yield Chunk.joined(pending)
+        yield Chunk.concatenate(pending)
 
 
 @validated
 def write_csv(path: str | Path, config: SyntheticConfig, *, seed: Seed = 0) -> Path:
-    """Write synthetic ratings as a CSV file with the columns user, item, value and time.
+    """Write synthetic ratings to a CSV file with the columns user, item, value and time.
 
     Parameters
     ----------
     path : str or Path
-        Path of the file, which is replaced only when all rows are written.
+        Path of the file; an existing file is replaced only after all rows are written.
     config : SyntheticConfig
         Configuration.
     seed : int, Generator or None, default 0
@@ -415,7 +415,7 @@ class _Pool(NamedTuple):
 
 
 def _pool(ground_truth: GroundTruth, items: Any) -> _Pool:
-    """Return the candidates with these row numbers."""
+    """Return the pool of the items with these row numbers."""
     probability = np.maximum(ground_truth.popularity[items], 1e-300)
     cumulative = np.cumsum(probability)
     cumulative /= cumulative[-1] if len(items) else 1.0
@@ -434,9 +434,9 @@ def _blocks(ground_truth: GroundTruth) -> Iterator[Chunk]:
     minimum = counts - len(other_items.items)  # the ratings that exceed the number of items of other genres
     genre_counts = np.clip(np.maximum(target, minimum), 0, np.minimum(counts, len(genre_items.items)))
     focused = ground_truth.heavy & (config.heavy_focus > 0)
-    for first in range(0, config.n_users, BLOCK):
-        users = np.arange(first, min(first + BLOCK, config.n_users))
-        rng = random_stream(ground_truth.seed, "ratings", first // BLOCK)
+    for first in range(0, config.n_users, USERS_PER_BLOCK):
+        users = np.arange(first, min(first + USERS_PER_BLOCK, config.n_users))
+        rng = random_stream(ground_truth.seed, "ratings", first // USERS_PER_BLOCK)
         mask = focused[users]
         pools = (
             (all_items, np.where(mask, 0, counts[users])),
@@ -448,14 +448,14 @@ def _blocks(ground_truth: GroundTruth) -> Iterator[Chunk]:
 
 
 def _rate(ground_truth: GroundTruth, keys: Int64, users: Int64, rng: np.random.Generator) -> Chunk:
-    """Return the pairs `u * n_items + i` of a block with values and times."""
+    """Generate the ratings and times for the user-item keys `u * n_items + i` of a block."""
     config = ground_truth.config
     u, i = np.divmod(keys, config.n_items)
     levels = np.asarray(config.rating_levels)
     exact = ground_truth.expected(u, i) + config.noise_std * rng.standard_normal(len(u))
     values = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, exact, side="right")]
-    joined = rng.random(len(users))[u - users[0]]
-    times = FIRST_SECOND + SECONDS * (joined + (1 - joined) * rng.random(len(u)))
+    join_times = rng.random(len(users))[u - users[0]]
+    times = START_TIME + DURATION * (join_times + (1 - join_times) * rng.random(len(u)))
     return Chunk(u.astype(np.int32), i.astype(np.int32), values.astype(np.float32), times.astype(np.int64))
 
 
@@ -464,12 +464,12 @@ def _sample_distinct(rng: np.random.Generator, pool: _Pool, users: Int64, counts
 
     Sampling with replacement and discarding duplicates is equivalent to sampling without replacement. Each round
     samples as many items as are missing, so that no item has to be removed. If a user already has nearly all popular
-    items, the rest is sampled by the Gumbel top-k trick: the items with the largest log probability plus Gumbel noise.
+    items, the rest is sampled with the Gumbel top-k trick: those with the largest log probability plus Gumbel noise.
     """
     keys = np.zeros(0, np.int64)
     bounds = np.append(users, users[-1] + 1) * n_items
     missing = counts
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ROUNDS):
         if not missing.any():
             return keys
         positions = np.searchsorted(pool.cumulative, rng.random(int(missing.sum())), side="right")
@@ -486,12 +486,15 @@ def _sample_distinct(rng: np.random.Generator, pool: _Pool, users: Int64, counts
 
 
 def _ratings_per_user(ground_truth: GroundTruth) -> Int64:
-    """Return the number of ratings of each user, proportional to activity within [fewest, most]; n_ratings in total."""
+    """Return the number of ratings per user: proportional to activity, clipped to the limits, n_ratings in total."""
     config = ground_truth.config
-    least, most = config.fewest, config.n_items if config.most is None else config.most
+    least, most = (
+        config.min_ratings_per_user,
+        config.n_items if config.max_ratings_per_user is None else config.max_ratings_per_user,
+    )
     activity = random_stream(ground_truth.seed, "activity").standard_normal(config.n_users)
     activity = np.exp(config.activity_std * activity)
-    activity = np.where(ground_truth.heavy, activity * config.heavy_times, activity)
+    activity = np.where(ground_truth.heavy, activity * config.heavy_multiplier, activity)
     low, high = 0.0, most / max(float(activity.min()), 1e-300)
     for _ in range(200):  # bisection: the clipped sum increases with the factor
         middle = (low + high) / 2

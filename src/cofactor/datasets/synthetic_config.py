@@ -10,8 +10,8 @@ from cofactor.validation import require_valid_fields
 
 __all__ = ["HEAVY_SHAPE", "MOVIELENS_1M_SHAPE", "MOVIELENS_20M_SHAPE", "SyntheticConfig"]
 
-MOST_FACTORS = 1024
-"""Maximum number of factors, equal to that of the estimators."""
+MAX_FACTORS = 1024
+"""Maximum number of factors, the same as for the estimators."""
 HALF_STARS = tuple(half / 2 for half in range(1, 11))
 
 
@@ -19,14 +19,15 @@ HALF_STARS = tuple(half / 2 for half in range(1, 11))
 class SyntheticConfig:
     """Configuration of synthetic ratings; `cofactor.datasets.synthetic` defines the model.
 
-    Levels, the mean, standard deviations (`..._sd`) and `heavy_bonus` are in units of the ratings, such as stars.
+    Levels, the mean, `heavy_bonus` and the standard deviations of biases, factors, genre preferences and noise are in
+    rating units, such as stars.
 
     Attributes
     ----------
     n_users, n_items : int
-        Numbers of users and items.
+        Number of users and of items.
     n_ratings : int
-        Exact number of ratings. Each user has at least `fewest`; an item may have none.
+        Exact number of ratings. Each user has at least `min_ratings_per_user`; an item can have none.
     rating_levels : tuple of float
         Rating levels in ascending order.
     mean : float
@@ -38,30 +39,30 @@ class SyntheticConfig:
     factor_std : float
         Standard deviation of the dot product p_u . q_i.
     noise_std : float
-        Standard deviation of the noise of a rating.
+        Standard deviation of the noise in a rating.
     popularity : float
         Exponent of the Zipf-Mandelbrot law of item popularity; 0 for equal popularity.
     popularity_offset : float
         Offset of the rank in the Zipf-Mandelbrot law, above -1.
     activity_std : float
-        Standard deviation of the logarithm of the number of ratings of a user; 0 for equal activity.
-    fewest : int
-        Minimum number of ratings of a user.
-    most : int or None
-        Maximum number of ratings of a user; None for `n_items`.
+        Standard deviation of the logarithm of the number of ratings per user; 0 for equal activity.
+    min_ratings_per_user : int
+        Minimum number of ratings per user.
+    max_ratings_per_user : int or None
+        Maximum number of ratings per user; None for `n_items`.
     genres : int
         Number of genres. They are of equal size and in order: the first n_items / genres items are genre 0.
     taste_std : float
-        Standard deviation of the taste of a user for a genre; tastes are independent and normal.
+        Standard deviation of a user's preference for a genre; preferences are independent and normal.
     heavy_share : float
         Fraction of users who are heavy raters, from 0 to 1.
-    heavy_times : float
-        Factor on the number of ratings of heavy raters.
+    heavy_multiplier : float
+        Factor by which the number of ratings of heavy raters is multiplied.
     heavy_focus : float
-        Fraction of the ratings of heavy raters that is on genre 0, from 0 to 1, as far as it has enough items; 0 for no
-        preference.
+        Fraction of heavy raters' ratings that are for items of genre 0, from 0 to 1, as far as there are enough such
+        items; 0 for no preference.
     heavy_bonus : float
-        Amount by which heavy raters rate genre 0 higher.
+        Amount by which heavy raters rate items of genre 0 higher.
 
     Raises
     ------
@@ -70,7 +71,7 @@ class SyntheticConfig:
 
     Examples
     --------
-    >>> SyntheticConfig(n_users=20, n_items=30, n_ratings=200, heavy_share=0.1).heavy_times
+    >>> SyntheticConfig(n_users=20, n_items=30, n_ratings=200, heavy_share=0.1).heavy_multiplier
     5.0
     >>> SyntheticConfig(n_users=10, n_items=5, n_ratings=100)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -90,12 +91,12 @@ class SyntheticConfig:
     popularity: float = 1.0
     popularity_offset: float = 10.0
     activity_std: float = 1.0
-    fewest: int = 1
-    most: int | None = None
+    min_ratings_per_user: int = 1
+    max_ratings_per_user: int | None = None
     genres: int = 1
     taste_std: float = 0.0
     heavy_share: float = 0.0
-    heavy_times: float = 5.0
+    heavy_multiplier: float = 5.0
     heavy_focus: float = 0.0
     heavy_bonus: float = 0.0
 
@@ -106,22 +107,24 @@ class SyntheticConfig:
             raise ParameterError(f"invalid synthetic data configuration: {'; '.join(violated)}")
 
     def _conditions(self) -> dict[str, bool]:
-        """Return whether each condition on the fields holds, by its text."""
-        users, items, most = self.n_users, self.n_items, self.n_items if self.most is None else self.most
+        """Return a mapping from the text of each condition on the fields to whether it holds."""
+        users, items = self.n_users, self.n_items
+        low, high = self.min_ratings_per_user, items if self.max_ratings_per_user is None else self.max_ratings_per_user
         deviations = (self.user_bias_std, self.item_bias_std, self.factor_std, self.noise_std, self.activity_std)
-        nonnegative = (*deviations, self.taste_std, self.factors, self.popularity, self.heavy_times)
+        nonnegative = (*deviations, self.taste_std, self.factors, self.popularity, self.heavy_multiplier)
         shares = (self.heavy_share, self.heavy_focus)
-        between = f"between {users * self.fewest:,} and {users * most:,} (n_users times fewest and most)"
+        limits = "min_ratings_per_user and max_ratings_per_user"
+        between = f"between {users * low:,} and {users * high:,} (n_users times {limits})"
         return {
             "n_users, n_items and genres must be at least 1": min(users, items, self.genres) >= 1,
             f"n_users and n_items must be at most {MAX_ROWS:,}": max(users, items) <= MAX_ROWS,
-            f"factors must be at most {MOST_FACTORS:,}": self.factors <= MOST_FACTORS,
+            f"factors must be at most {MAX_FACTORS:,}": self.factors <= MAX_FACTORS,
             f"genres must be at most n_items, {items}": self.genres <= items,
-            f"1 <= fewest <= most <= n_items, {items}, must hold": 1 <= self.fewest <= most <= items,
-            f"n_ratings must lie {between}": users * self.fewest <= self.n_ratings <= users * most,
-            "rating_levels must not be empty and must be in ascending order": len(self.rating_levels) > 0
+            f"{limits} must satisfy 1 <= min <= max <= n_items, {items}": 1 <= low <= high <= items,
+            f"n_ratings must lie {between}": users * low <= self.n_ratings <= users * high,
+            "rating_levels must be non-empty and in ascending order": len(self.rating_levels) > 0
             and list(self.rating_levels) == sorted(set(self.rating_levels)),
-            "factors, popularity, heavy_times and standard deviations must not be negative": min(nonnegative) >= 0,
+            "factors, popularity, heavy_multiplier and standard deviations must not be negative": min(nonnegative) >= 0,
             "popularity_offset must be above -1": self.popularity_offset > -1,
             "heavy_share and heavy_focus must be from 0 to 1": min(shares) >= 0 and max(shares) <= 1,
         }
@@ -135,8 +138,8 @@ MOVIELENS_1M_SHAPE = SyntheticConfig(
     popularity=2.2,
     popularity_offset=350.0,
     activity_std=1.1,
-    fewest=20,
-    most=2_314,
+    min_ratings_per_user=20,
+    max_ratings_per_user=2_314,
 )
 """The size of MovieLens 1M, with similarly skewed item popularity and user activity."""
 
@@ -147,8 +150,8 @@ MOVIELENS_20M_SHAPE = SyntheticConfig(
     popularity=2.8,
     popularity_offset=900.0,
     activity_std=1.2,
-    fewest=20,
-    most=9_254,
+    min_ratings_per_user=20,
+    max_ratings_per_user=9_254,
 )
 """The size of MovieLens 20M, with similarly skewed item popularity and user activity."""
 
@@ -160,7 +163,7 @@ HEAVY_SHAPE = SyntheticConfig(
     genres=10,
     taste_std=0.5,
     heavy_share=0.08,
-    heavy_times=5.0,
+    heavy_multiplier=5.0,
     heavy_focus=0.7,
     heavy_bonus=1.0,
 )

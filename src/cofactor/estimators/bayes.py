@@ -247,7 +247,7 @@ class _Sampler:
                 own.terms.append(Terms.begin(other.entries, scale, k, width))
         for name, own in (("user", users), ("item", items)):
             if columns := getattr(spec, f"{name}_features"):
-                holders = indicators(getattr(table, f"{name}_table"), columns, name).holders
+                holders = indicators(getattr(table, f"{name}_table"), columns, name).rows_by_indicator
                 own.terms.append(Terms.begin(holders, np.ones(len(own.vectors), np.float32), k + 1, width))
         return cls(
             spec, table, users, items, _sessions(spec, table), values, by_item, center, 1 / max(variance, 1e-6),

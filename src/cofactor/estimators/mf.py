@@ -299,7 +299,7 @@ def _range_of(spec: BiasedMF, interactions: Interactions, unit: float) -> tuple[
         return 0.0, 0.0
     if spec.rating_range == "scale":
         assert interactions.scale is not None
-        low, high = interactions.scale.widened
+        low, high = interactions.scale.extended_range
     else:
         low, high = (end / unit for end in spec.rating_range)
     return float(low), float(high - low)

@@ -195,7 +195,7 @@ class _Training:
     ):  # fmt: skip
         self.spec, self.table, self.scale = spec, table, scale
         self.g = torch.Generator().manual_seed(int(random_stream(seed, "neural-mf").integers(2**62)))
-        self.range, self.unit = scale.widened, scale.unit
+        self.range, self.unit = scale.extended_range, scale.unit
         self.u, self.i = (torch.from_numpy(rows.astype(np.int64)) for rows in (table.u, table.i))
         self.values = torch.from_numpy(table.values.copy())
         self.row_weights = None if table.weights is None else torch.from_numpy(table.weights.copy())

@@ -62,7 +62,7 @@ class UserBatch:
     def __post_init__(self) -> None:
         checks.instance("source", self.source, SparseRows, "make one by SparseRows.of(rows, columns, values, n_rows)")
         shared = self.rows is self.place
-        rows = checks.row_numbers("rows", self.rows, checks.MOST_VALUES, unknown=True)
+        rows = checks.row_numbers("rows", self.rows, checks.MAX_VALUES, unknown=True)
         place = rows if shared else checks.row_numbers("place", self.place, len(self.source), unknown=True)
         if shared and len(rows) and int(rows.max()) >= len(self.source):
             raise DataError(f"histories must have a row for user {rows.max()}, not {len(self.source):,} rows")
@@ -113,7 +113,7 @@ class UserBatch:
         UserBatch
         """
         checks.instance("histories", histories, SparseRows, "make one by SparseRows.of(rows, columns, values, n_rows)")
-        users = checks.row_numbers("users", rows, checks.MOST_VALUES, unknown=True)
+        users = checks.row_numbers("users", rows, checks.MAX_VALUES, unknown=True)
         if len(users) != len(histories):
             raise DataError(
                 f"histories must have {len(users):,} rows, one for each user of the batch, not {len(histories):,}"

@@ -331,7 +331,7 @@ def new_item_table(table: Any, items: IdMap) -> pl.DataFrame:
         For known or duplicate ids, and for a table without ids.
     """
     side = SideTable.of(table, "item")
-    keyed = side.keyed((side.id_columns or [*side.frame.columns, *side.index.columns])[0])
+    keyed = side.with_ids_first((side.id_columns or [*side.frame.columns, *side.index.columns])[0])
     if keyed["item"].n_unique() < len(keyed) or (items.rows(keyed["item"]) >= 0).any():
         raise DataError("new items must be new: some ids of the table are known or occur twice")
     return keyed
@@ -545,7 +545,7 @@ def extend_table(ids: IdMap, table: pl.DataFrame | None, new: pl.DataFrame | Non
 
 def _with_typed_ids(ids: IdMap, table: pl.DataFrame, key: str) -> pl.DataFrame:
     """Return the table with its ids, the first column, in the type of the map and under this name."""
-    return pl.DataFrame([ids.typed(table.to_series(0)).alias(key), *table.drop(table.columns[0])])
+    return pl.DataFrame([ids.as_id_type(table.to_series(0)).alias(key), *table.drop(table.columns[0])])
 
 
 def _is_number(value: object) -> bool:

@@ -45,7 +45,7 @@ def load_section(study: Study) -> Section:
     lines = [("rows read", f"{len(table) if report is None else report.rows:,}")]
     if report is not None:
         facts["load"] = report.as_dict()
-        rejected = [(f"rejected: {reason}", f"{count:,}") for reason, count in report.refused.items()]
+        rejected = [(f"rejected: {reason}", f"{count:,}") for reason, count in report.rejection_counts.items()]
         lines = [("source", report.source), *lines, *(rejected or [("rejected", "none")])]
         lines.append(("duplicates", f"{report.duplicates:,} ({report.duplicate_rule or 'none'})"))
         lines += [("note", note) for note in report.notes if not note.startswith("fetched from")]

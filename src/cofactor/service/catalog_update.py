@@ -45,7 +45,7 @@ def with_new_items(model: LoadedModel, items: dict[str, ItemRecord]) -> LoadedMo
         return None
     names = list(items)
     new = [name for name, row in zip(names, model.item_rows(names), strict=True) if row < 0]
-    typed = dict(zip(new, rec.items.typed(pl.Series(new, dtype=pl.String)), strict=True))
+    typed = dict(zip(new, rec.items.as_id_type(pl.Series(new, dtype=pl.String)), strict=True))
     ids = {name: id_ for name, id_ in typed.items() if id_ is not None}
     if not ids:
         return None

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cofactor.data.id_columns import id_fault, integer_id, is_unicode
+from cofactor.data.id_columns import integer_id, invalid_id_reason, is_unicode
 from cofactor.errors import DataError
 
 __all__ = [
@@ -37,7 +37,7 @@ def checked_id(value: Any, what: str) -> str:
     Parameters
     ----------
     value : Any
-        The ID: a string that `data.id_columns.id_fault` accepts, or an integer of 64 bits.
+        The ID: a string that `data.id_columns.invalid_id_reason` accepts, or an integer of 64 bits.
     what : str
         Name of the value for the message.
 
@@ -65,7 +65,7 @@ def checked_id(value: Any, what: str) -> str:
         if isinstance(value, int | np.integer) and not isinstance(value, bool):
             raise DataError(f"{what} does not fit into 64 bits; pass ids as strings")
         raise DataError(f"{what} is neither a string nor an integer: {_shown(value)}")
-    if (fault := id_fault(value)) is not None:
+    if (fault := invalid_id_reason(value)) is not None:
         raise DataError(f"{what} {fault}: {_shown(value)}" if value else f"{what} {fault}")
     return value
 

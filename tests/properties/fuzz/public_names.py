@@ -51,7 +51,7 @@ EXCEPTIONS = {
     **{f"cofactor.models.base.{name}": PROTOCOLS for name in PROTOCOL_NAMES},
     "cofactor.estimators.base.Estimator": "the base class; its subclasses are fuzzed",
     "cofactor.data.id_columns.CodedIds": READERS,
-    "cofactor.data.id_columns.faulty_ids": READERS,
+    "cofactor.data.id_columns.invalid_ids": READERS,
     "cofactor.data.interactions.require_interactions": CHECK,
     "cofactor.recommender.recommender.require_recommender": CHECK,
     "cofactor.metrics.catalog.counted": CHECK,

@@ -475,8 +475,8 @@ class Samples:
                 "rows": lambda: [0, 1], "columns": lambda: [2, 0], "values": lambda: [1.0, 2.0],
                 "weights": lambda: [1.0, 2.0],
             },
-            ".Chunk.part": {"first": lambda: 1, "last": lambda: 3},
-            ".Chunk.joined": {"chunks": lambda: list(generate_chunks(self.config))},
+            ".Chunk.slice": {"start": lambda: 1, "stop": lambda: 3},
+            ".Chunk.concatenate": {"chunks": lambda: list(generate_chunks(self.config))},
             ".Scale.from_levels": {"levels": lambda: [1, 2, 3]},
             ".Scale.infer": {"values": lambda: [1.0, 2.0]},
             ".Scale.check": {"values": lambda: [1.0, 2.0], "name": lambda: "the rating"},
@@ -487,7 +487,7 @@ class Samples:
             ".IdMap.checked_rows": {"rows": lambda: [0, 1]},
             ".IdMap.row": {"id_": lambda obj: obj.all[0]},
             ".IdMap.rows": {"ids": lambda obj: obj.all[:2]},
-            ".IdMap.typed": {"ids": lambda obj: obj.all[:2]},
+            ".IdMap.as_id_type": {"ids": lambda obj: obj.all[:2]},
             ".IdMap.parse": {"text": lambda obj: str(obj.all[0])},
             ".IdMap.union": {"other": lambda obj: obj},
             ".IdMap.equals": {"other": lambda obj: obj},
@@ -584,7 +584,7 @@ class Samples:
             ".datasets.loading.load_movielens": {"version": lambda: "2k"},
             ".Recommendation": {"item": lambda: "i1"},
             ".CodedIds.of": {"texts": lambda: pl.Series(["a"])},
-            ".id_fault": {},
+            ".invalid_id_reason": {},
         }  # fmt: skip
         return mine
 

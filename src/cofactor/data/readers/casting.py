@@ -13,13 +13,13 @@ import numpy as np
 import polars as pl
 
 from cofactor.data.id_columns import (
-    EXACT_BITS,
+    SIGNIFICAND_BITS,
     CodedIds,
-    faulty_ids,
     float_ids_note,
-    id_fault,
     integer_id,
     integer_ids,
+    invalid_id_reason,
+    invalid_ids,
     is_unicode,
 )
 from cofactor.data.scale import Scale
@@ -28,25 +28,25 @@ from cofactor.errors import DataError
 __all__ = [
     "FLOAT",
     "INTEGER",
-    "KINDS_OF",
     "OTHER",
     "STRING",
+    "TYPE_CODE_COLUMNS",
     "Cells",
+    "all_false",
     "id_cells",
-    "none_of",
     "number_cells",
     "object_columns",
 ]
 
 STRING, INTEGER, FLOAT, OTHER = 0, 1, 2, 3
-"""Codes of the original type of an ID; FLOAT is a floating point number without a fraction, which is an integer ID."""
+"""Codes for the original type of an ID; FLOAT is a floating-point number without a fraction, read as an integer."""
 
-KINDS_OF: Mapping[str, str] = {"user": "user kind", "item": "item kind"}
+TYPE_CODE_COLUMNS: Mapping[str, str] = {"user": "user type", "item": "item type"}
 """Name of the UInt8 column that holds the original type of each ID, one of these codes."""
 
 
 def object_columns(cells: Mapping[str, Sequence[Any]]) -> dict[str, pl.Series]:
-    """Convert Python objects to string columns, with the original types of IDs.
+    """Convert Python objects to string columns, recording the original types of IDs.
 
     Parameters
     ----------
@@ -56,24 +56,24 @@ def object_columns(cells: Mapping[str, Sequence[Any]]) -> dict[str, pl.Series]:
     Returns
     -------
     dict of str to Series of shape (n,)
-        A String column per role, null where a cell is missing. For the roles "user" and "item" also a UInt8 column of
-        type codes, named as in `KINDS_OF`.
+        One String column per role, null where a cell is missing; for the roles "user" and "item", also a UInt8 column
+        of type codes, named as in `TYPE_CODE_COLUMNS`.
 
     Examples
     --------
     >>> columns = object_columns({"user": [1, "1", None]})
-    >>> columns["user"].to_list(), columns["user kind"].to_list()
+    >>> columns["user"].to_list(), columns["user type"].to_list()
     (['1', '1', None], [1, 0, 3])
     """
     columns: dict[str, pl.Series] = {}
     for role, values in cells.items():
-        if role in KINDS_OF:
+        if role in TYPE_CODE_COLUMNS:
             type_codes = [_type_code(value) for value in values]
             values = [
                 int(value) if code in (INTEGER, FLOAT) else value
                 for value, code in zip(values, type_codes, strict=True)
             ]
-            columns[KINDS_OF[role]] = pl.Series(KINDS_OF[role], type_codes, dtype=pl.UInt8)
+            columns[TYPE_CODE_COLUMNS[role]] = pl.Series(TYPE_CODE_COLUMNS[role], type_codes, dtype=pl.UInt8)
         columns[role] = pl.Series(role, [_text(value) for value in values], dtype=pl.String)
     return columns
 
@@ -112,33 +112,33 @@ class Cells:
         The cast column; entries of bad cells are undefined.
     bad : Series of shape (n,), Boolean
         True for cells that could not be cast.
-    why : callable
-        Function from the row of a bad cell to the reason.
+    reason : callable
+        Function that maps the row of a bad cell to the reason.
     notes : tuple of str, default ()
         Remarks about the column for the load report.
     """
 
     values: pl.Series | CodedIds
     bad: pl.Series
-    why: Callable[[int], str]
+    reason: Callable[[int], str]
     notes: tuple[str, ...] = ()
 
     @property
     def column(self) -> pl.Series:
         """The cast column as a Series of shape (n,)."""
-        return self.values.each(self.values.distinct) if isinstance(self.values, CodedIds) else self.values
+        return self.values.gather(self.values.distinct) if isinstance(self.values, CodedIds) else self.values
 
 
-def id_cells(column: pl.Series, kinds: pl.Series | None = None, *, as_text: bool = False) -> Cells:
+def id_cells(column: pl.Series, type_codes: pl.Series | None = None, *, as_text: bool = False) -> Cells:
     """Cast a column of IDs to Int64 or dictionary-encoded strings.
 
     Parameters
     ----------
     column : Series of shape (n,)
         The column; its name appears in messages.
-    kinds : Series of shape (n,), UInt8, or None, default None
-        Original types of the IDs in a String column from `object_columns`. If integers and strings are mixed, IDs of
-        the less frequent type are bad.
+    type_codes : Series of shape (n,), UInt8, or None, default None
+        Original types of the IDs in a String column created by `object_columns`. If integers and strings are mixed,
+        IDs of the less frequent type are bad.
     as_text : bool, default False
         Whether to convert integers to their decimal form, so that 7 and "7" are the same ID.
 
@@ -150,11 +150,11 @@ def id_cells(column: pl.Series, kinds: pl.Series | None = None, *, as_text: bool
     Raises
     ------
     DataError
-        If the column has a type that cannot hold IDs, such as dates.
+        If the column has a type that cannot contain IDs, such as dates.
     """
     name = column.name
-    if kinds is not None:
-        return _any_ids_as_text(column, kinds) if as_text else _mixed_ids(column, kinds)
+    if type_codes is not None:
+        return _ids_as_text(column, type_codes) if as_text else _mixed_ids(column, type_codes)
     dtype = column.dtype
     if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
         return _text_ids(column)
@@ -165,10 +165,10 @@ def id_cells(column: pl.Series, kinds: pl.Series | None = None, *, as_text: bool
     values = integer_ids(column)
     notes = (float_ids_note(name),) if dtype.is_float() else ()
     values, bad = values.cast(pl.String) if as_text else values, values.is_null()
-    return Cells(values, bad, lambda row: _why_not_integer(column[row], name, dtype), notes)
+    return Cells(values, bad, lambda row: _not_an_integer_reason(column[row], name, dtype), notes)
 
 
-def none_of(column: pl.Series) -> pl.Series:
+def all_false(column: pl.Series) -> pl.Series:
     """Return a mask that is False for every cell.
 
     Parameters
@@ -208,7 +208,7 @@ def number_cells(
     Raises
     ------
     DataError
-        If the column has a type that cannot hold numbers.
+        If the column has a type that cannot contain numbers.
     """
     name = column.name
     numbers = _floats(column)
@@ -218,20 +218,20 @@ def number_cells(
     is_valid = finite & in_range.fill_null(value=False)
     if scale is not None:
         distinct = values.filter(is_valid).unique()
-        is_valid &= values.is_in(distinct.filter(pl.Series(scale.holds(distinct.to_numpy()))).implode())
+        is_valid &= values.is_in(distinct.filter(pl.Series(scale.contains(distinct.to_numpy()))).implode())
 
-    def why(row: int) -> str:
+    def reason(row: int) -> str:
         if not finite[row]:
-            return _why_not_finite(column[row], name)
+            return _not_finite_reason(column[row], name)
         if not in_range[row]:
             return f"the {name} of an event is not above 0" if above_zero else f"the {name} is below {low:g}"
         return f"the {name} is not one of the declared levels"
 
-    return Cells(values, ~is_valid, why)
+    return Cells(values, ~is_valid, reason)
 
 
 def _floats(column: pl.Series) -> pl.Series:
-    """Return the column as Float64, null where a cell is not a number; blanks around numbers are ignored."""
+    """Convert a column to Float64, with null where a cell is not a number; ignore blanks around numbers."""
     dtype = column.dtype
     if dtype in (pl.Categorical, pl.Enum):
         column = column.cast(pl.String)
@@ -246,20 +246,20 @@ def _floats(column: pl.Series) -> pl.Series:
     return column.cast(pl.Float64, strict=False)
 
 
-def _why_not_finite(cell: Any, name: str) -> str:
-    """Return why a cell is not a finite number, with a hint for common notations."""
+def _not_finite_reason(cell: Any, name: str) -> str:
+    """Return the reason why a cell is not a finite number, with a hint for common notations."""
     text = "" if cell is None else str(cell).strip()
     if not text:
         return f"the {name} is missing"
     if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?", text):
         return (
-            f"the {name} is written with a comma; write 1234 where it separates thousands, and 1.234 where it is a "
-            "decimal comma"
+            f"the {name} is written with a comma; write 1234 if it separates thousands, or 1.234 if it is a decimal "
+            "comma"
         )
     if re.fullmatch(r"[+-]?(\d*|\d{1,3}([. '\u00a0\u202f]\d{3})+),\d+", text):
         return f"the {name} is written with a comma; decimals need a point"
     if re.fullmatch(r"[+-]?\d{1,3}([ '\u00a0\u202f]\d{3})+(\.\d*)?", text):
-        return f"the {name} has marks between thousands; write 1234567.5"
+        return f"the {name} has thousands separators; write 1234567.5"
     if text.lower() in ("true", "false", "yes", "no"):
         return f"the {name} is not a number; write 1 and 0 for true and false"
     try:
@@ -275,93 +275,93 @@ def _why_not_finite(cell: Any, name: str) -> str:
     return f"the {name} is not finite"
 
 
-def _padded(name: str, count: int) -> tuple[str, ...]:
-    """Return a note that `count` IDs have blanks around them."""
+def _blank_notes(name: str, count: int) -> tuple[str, ...]:
+    """Return a note that `count` IDs have leading or trailing blanks; no note if `count` is 0."""
     if not count:
         return ()
     return (f"{count:,} {name} ids have leading or trailing blanks; they are kept unchanged",)
 
 
 def _text_ids(column: pl.Series) -> Cells:
-    """Encode a column of string IDs; missing and invalid ones are bad."""
+    """Encode a column of string IDs; missing and invalid IDs are bad."""
     name, ids = column.name, CodedIds.of(column.cast(pl.String))
-    faulty, padded = faulty_ids(ids.distinct), ids.distinct.str.strip_chars() != ids.distinct
-    if not (ids.codes.null_count() or faulty.any() or padded.any()):
-        return Cells(ids, none_of(column), lambda _row: "")
-    bad = ids.each(faulty).fill_null(value=True)
-    n_padded = int((ids.each(padded) & ~bad).sum())
-    return Cells(ids, bad, lambda row: _why_not_id(column[row], name), _padded(name, n_padded))
+    invalid, padded = invalid_ids(ids.distinct), ids.distinct.str.strip_chars() != ids.distinct
+    if not (ids.codes.null_count() or invalid.any() or padded.any()):
+        return Cells(ids, all_false(column), lambda _row: "")
+    bad = ids.gather(invalid).fill_null(value=True)
+    n_padded = int((ids.gather(padded) & ~bad).sum())
+    return Cells(ids, bad, lambda row: _not_an_id_reason(column[row], name), _blank_notes(name, n_padded))
 
 
-def _why_not_id(cell: Any, name: str) -> str:
-    """Return why a cell is not a valid string ID."""
+def _not_an_id_reason(cell: Any, name: str) -> str:
+    """Return the reason why a cell is not a valid string ID."""
     text = "" if cell is None else str(cell)
-    return f"the {name} {id_fault(text)}" if text.strip() else f"the {name} is missing"
+    return f"the {name} {invalid_id_reason(text)}" if text.strip() else f"the {name} is missing"
 
 
-def _too_wide(name: str) -> str:
-    """Return the reason for an integer ID beyond 64 bits."""
+def _too_large_reason(name: str) -> str:
+    """Return the reason for rejecting an integer ID that does not fit into 64 bits."""
     return f'the {name} does not fit into 64 bits; read ids as text with ids="text" (on the command line --ids text)'
 
 
-def _why_not_integer(cell: Any, name: str, dtype: pl.DataType) -> str:
-    """Return why a number is not an integer ID."""
+def _not_an_integer_reason(cell: Any, name: str, dtype: pl.DataType) -> str:
+    """Return the reason why a number is not an integer ID."""
     if cell is None or cell != cell:
         return f"the {name} is missing"
     if not math.isfinite(cell) or cell != int(cell):
         return f"the {name} is not a whole number"
     if dtype.is_float():
         return (
-            f"the {name} is a floating point number of 2**{EXACT_BITS[str(dtype)]} or more, where not every whole "
-            "number can be represented; store the ids as integers or text"
+            f"the {name} is a floating-point number of 2**{SIGNIFICAND_BITS[str(dtype)]} or more, where not every "
+            "whole number can be represented; store the ids as integers or text"
         )
-    return _too_wide(name)
+    return _too_large_reason(name)
 
 
-def _any_ids_as_text(column: pl.Series, type_codes: pl.Series) -> Cells:
+def _ids_as_text(column: pl.Series, type_codes: pl.Series) -> Cells:
     """Encode IDs of mixed types as strings; only integers and strings are valid."""
     name, cells = column.name, _text_ids(column)
     notes = (*cells.notes, *_float_notes(name, type_codes))
     is_other = (type_codes == OTHER) & column.is_not_null()
 
-    def why(row: int) -> str:
-        return f"the {name} is neither an integer nor a string" if is_other[row] else cells.why(row)
+    def reason(row: int) -> str:
+        return f"the {name} is neither an integer nor a string" if is_other[row] else cells.reason(row)
 
-    return Cells(cells.values, cells.bad | is_other, why, notes)
+    return Cells(cells.values, cells.bad | is_other, reason, notes)
 
 
 def _mixed_ids(column: pl.Series, type_codes: pl.Series) -> Cells:
-    """Cast IDs to the more frequent type, integers or strings; IDs of the other type are bad."""
+    """Cast IDs to the more frequent type, integer or string; IDs of the other type are bad."""
     name, notes = column.name, _float_notes(column.name, type_codes)
     type_codes = type_codes.replace(FLOAT, INTEGER)
     is_missing = (column.is_null() | (column.str.strip_chars() == "")).fill_null(value=True)
-    is_invalid = faulty_ids(column).fill_null(value=False)
+    is_invalid = invalid_ids(column).fill_null(value=False)
     present = type_codes.filter(~is_missing)
     n_integers, n_strings = int((present == INTEGER).sum()), int((present == STRING).sum())
     first = present.filter(present != OTHER).head(1).to_list()
     rare_type = STRING if n_integers > n_strings or (n_integers == n_strings and first == [INTEGER]) else INTEGER
     values = column
-    is_too_wide = pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)
+    is_too_large = pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)
     if rare_type == STRING:
         values = column.cast(pl.Int64, strict=False)
-        is_too_wide = (type_codes == INTEGER) & values.is_null()
+        is_too_large = (type_codes == INTEGER) & values.is_null()
 
-    def why(row: int) -> str:
+    def reason(row: int) -> str:
         if is_missing[row]:
             return f"the {name} is missing"
         if type_codes[row] == OTHER:
             return f"the {name} is neither an integer nor a string"
-        if is_too_wide[row]:
-            return _too_wide(name)
+        if is_too_large[row]:
+            return _too_large_reason(name)
         if is_invalid[row]:
-            return _why_not_id(column[row], name)
+            return _not_an_id_reason(column[row], name)
         actual, usual = ("a string", "integers") if rare_type == STRING else ("an integer", "strings")
         return f"the {name} is {actual} while most are {usual}"
 
-    bad = is_missing | (type_codes == OTHER) | (type_codes == rare_type) | is_too_wide | is_invalid
-    return Cells(values, bad, why, notes)
+    bad = is_missing | (type_codes == OTHER) | (type_codes == rare_type) | is_too_large | is_invalid
+    return Cells(values, bad, reason, notes)
 
 
 def _float_notes(name: str, type_codes: pl.Series) -> tuple[str, ...]:
-    """Return a note if IDs are floating point numbers."""
+    """Return a note if some IDs are floating-point numbers."""
     return (float_ids_note(name),) if (type_codes == FLOAT).any() else ()

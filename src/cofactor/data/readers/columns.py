@@ -1,4 +1,4 @@
-"""Column roles: find the user, item, value, time and weight columns by their usual names."""
+"""Column roles: find the user, item, value, time and weight columns by common names."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Literal, TypeAlias
 
 from cofactor.errors import DataError
 
-__all__ = ["ROLES", "Role", "bare_name", "choose_columns", "is_number", "roles_by_place", "usual_role"]
+__all__ = ["ROLES", "Role", "bare_name", "choose_columns", "is_number", "role_by_name", "roles_by_position"]
 
 Role: TypeAlias = Literal["user", "item", "value", "time", "weight"]
 
 ROLES: tuple[Role, ...] = ("user", "item", "value", "time", "weight")
 
-_WITH_ID = {
+_ID_NAME_STEMS = {
     "user": "user customer visitor reviewer client member account person",
     "item": "item movie film product article track song artist album book game anime show video recipe "
     "beer business venue place content",
 }
-_WHOLE = {
+_FULL_NAMES = {
     "user": "uid userno",
     "item": "iid asin isbn sku stockcode itemno",
     "value": "value rating ratings score stars star overall bookrating userrating reviewrating count plays "
@@ -27,13 +27,13 @@ _WHOLE = {
     "time": "time timestamp ts date datetime unixtime unixreviewtime eventtime createdat ratedat",
     "weight": "weight weights",
 }
-_USUAL: dict[str, Role] = {
-    **{name: role for role in ROLES for name in _WHOLE[role].split()},
+_ROLE_BY_NAME: dict[str, Role] = {
+    **{name: role for role in ROLES for name in _FULL_NAMES[role].split()},
     **{
-        name + end: role
+        name + suffix: role
         for role in ROLES[:2]
-        for name in _WITH_ID[role].split()
-        for end in ("", "id", "key", "s", "sid")
+        for name in _ID_NAME_STEMS[role].split()
+        for suffix in ("", "id", "key", "s", "sid")
     },
 }
 _MAX_COUNT = 1e8  # in event files without a header, a larger third field is a time
@@ -60,8 +60,8 @@ def bare_name(name: str) -> str:
     return re.sub(r":\w+$", "", name.strip().strip("\ufeff"))
 
 
-def usual_role(name: str) -> Role | None:
-    """Return the role that columns of this name usually have.
+def role_by_name(name: str) -> Role | None:
+    """Return the role that a column name usually indicates.
 
     Parameters
     ----------
@@ -75,59 +75,59 @@ def usual_role(name: str) -> Role | None:
 
     Examples
     --------
-    >>> usual_role("User-ID"), usual_role("movieId"), usual_role("genres")
+    >>> role_by_name("User-ID"), role_by_name("movieId"), role_by_name("genres")
     ('user', 'item', None)
     """
-    return _USUAL.get(_plain(name))
+    return _ROLE_BY_NAME.get(_normalized(name))
 
 
 def choose_columns(
     columns: Sequence[str],
     requested: Mapping[str, str | None],
     *,
-    needed: Sequence[Role],
+    required: Sequence[Role],
     source: str,
-    by_place: Sequence[Role] = (),
+    positional_roles: Sequence[Role] = (),
 ) -> dict[str, int]:
-    """Choose the column of each role.
+    """Choose the column for each role.
 
     Parameters
     ----------
     columns : sequence of str
         Names of all columns.
     requested : mapping of str to str or None
-        Column names by role, from the caller. None or an absent role selects the column with a usual name; an empty
-        name leaves the role out.
-    needed : sequence of str
+        Column names by role, from the caller. None or an absent role selects the column with a common name; an empty
+        name omits the role.
+    required : sequence of str
         Roles that must have a column.
     source : str
         Name of the source, for messages.
-    by_place : sequence of str, default ()
-        Roles of the columns of a file without a header, by position; replaces the usual names.
+    positional_roles : sequence of str, default ()
+        Roles of the columns by position, for a file without a header; used instead of common names.
 
     Returns
     -------
     dict of str to int
-        Position of the column of each role.
+        Position of the column for each role.
 
     Raises
     ------
     DataError
-        If a needed column is missing, several columns could have a role, or a column would have two roles; the message
-        lists the columns and how to name them.
+        If a required column is missing, several columns could have a role, or a column would have two roles; the
+        message lists the columns and says how to name them.
 
     Examples
     --------
-    >>> choose_columns(["userId", "movieId", "rating"], {}, needed=["user", "item"], source="a table")
+    >>> choose_columns(["userId", "movieId", "rating"], {}, required=["user", "item"], source="a table")
     {'user': 0, 'item': 1, 'value': 2}
     """
     chosen: dict[str, int] = {}
-    usual: Sequence[Role | None] = by_place or [usual_role(name) for name in columns]
+    usual: Sequence[Role | None] = positional_roles or [role_by_name(name) for name in columns]
     for role, name in requested.items():
         if name:
-            chosen[role] = _named(columns, name, role, source)
-        elif name == "" and role in needed:
-            raise DataError(f"{source}: the {role} cannot be left out; {_how_to_name(role)}")
+            chosen[role] = _column_position(columns, name, role, source)
+        elif name == "" and role in required:
+            raise DataError(f"{source}: the {role} column cannot be omitted; {_naming_hint(role)}")
     for role in ROLES:
         if role in chosen or requested.get(role) == "":
             continue
@@ -135,50 +135,53 @@ def choose_columns(
         matches = [k for k, candidate in enumerate(usual) if candidate == role and k not in used]
         if len(matches) > 1:
             names = " or ".join(repr(columns[k].strip()) for k in matches)
-            raise DataError(f"{source}: the {role} may be {names}; {_how_to_name(role)}")
+            raise DataError(f"{source}: the {role} column could be {names}; {_naming_hint(role)}")
         if matches:
             chosen[role] = matches[0]
-        elif role in needed:
+        elif role in required:
             raise DataError(
-                f"{source}: no column for the {role} was recognized among {_listed(columns)}; {_how_to_name(role)}"
+                f"{source}: no column for the {role} was recognized among {_format_names(columns)}; "
+                f"{_naming_hint(role)}"
             )
     if len(set(chosen.values())) < len(chosen):
         k = next(k for k in chosen.values() if list(chosen.values()).count(k) > 1)
         roles = " and the ".join(role for role in chosen if chosen[role] == k)
-        raise DataError(f"{source}: column {columns[k].strip()!r} cannot be the {roles} at once")
+        raise DataError(f"{source}: column {columns[k].strip()!r} cannot be the {roles} at the same time")
     return {role: chosen[role] for role in ROLES if role in chosen}
 
 
-def roles_by_place(fields: Sequence[str], *, named: Sequence[str] = (), events: bool = False) -> list[Role] | None:
-    """Return the roles of the fields of a first line by position, or None if the line is a header.
+def roles_by_position(
+    fields: Sequence[str], *, column_names: Sequence[str] = (), events: bool = False
+) -> list[Role] | None:
+    """Return the roles of the fields in a first line by position, or None if the line is a header.
 
-    The line is data if its value is a number and no field is a usual name or one of `named`; the fields are then user,
-    item, value[, time]. In event files the value may be absent: a third and last field above 1e8 is a time, and of two
-    fields one must be a number.
+    The line is data if its value is a number and no field is a common column name or one of `column_names`; its fields
+    are then user, item, value[, time]. In event files, the value can be absent: a third and last field above 1e8 is a
+    time, and if there are only two fields, one of them must be a number.
 
     Parameters
     ----------
     fields : sequence of str
-        Fields of the first line.
-    named : sequence of str, default ()
+        Fields in the first line.
+    column_names : sequence of str, default ()
         Column names from the caller; a line that contains one of them is a header.
     events : bool, default False
-        Whether the file holds events.
+        Whether the file contains events.
 
     Returns
     -------
     list of str or None
-        Roles of the fields; None for a header.
+        Roles of the fields; None if the line is a header.
 
     Examples
     --------
-    >>> roles_by_place(["196", "242", "3", "881250949"])
+    >>> roles_by_position(["196", "242", "3", "881250949"])
     ['user', 'item', 'value', 'time']
-    >>> roles_by_place(["u", "i", "3"], named=["u"]) is None
+    >>> roles_by_position(["u", "i", "3"], column_names=["u"]) is None
     True
     """
-    names = {bare_name(name) for name in named}
-    if any(usual_role(field) or bare_name(field) in names for field in fields):
+    names = {bare_name(name) for name in column_names}
+    if any(role_by_name(field) or bare_name(field) in names for field in fields):
         return None
     if len(fields) == 2 and any(is_number(field) for field in fields):
         return ["user", "item"]
@@ -200,7 +203,7 @@ def is_number(field: str) -> bool:
     Returns
     -------
     bool
-        Whether Python reads it as a float; underscores are not allowed.
+        True if Python can parse the string as a float; underscores are not allowed.
     """
     try:
         float(field)
@@ -209,28 +212,28 @@ def is_number(field: str) -> bool:
     return "_" not in field
 
 
-def _named(columns: Sequence[str], name: str, role: str, source: str) -> int:
-    """Return the position of a named column: an exact match first, then without suffix, then normalized."""
-    for spelling in (str.strip, bare_name, _plain):
+def _column_position(columns: Sequence[str], name: str, role: str, source: str) -> int:
+    """Return the position of a named column: try an exact match, then one without suffix, then a normalized one."""
+    for spelling in (str.strip, bare_name, _normalized):
         matches = [k for k, column in enumerate(columns) if spelling(column) == spelling(name)]
         if len(matches) > 1:
             raise DataError(f"{source}: column {name!r} occurs {len(matches)} times; rename all but one")
         if matches:
             return matches[0]
-    raise DataError(f"{source}: there is no column {name!r} for the {role}; the columns are {_listed(columns)}")
+    raise DataError(f"{source}: there is no column {name!r} for the {role}; the columns are {_format_names(columns)}")
 
 
-def _listed(columns: Sequence[str]) -> str:
+def _format_names(columns: Sequence[str]) -> str:
     """Format column names for a message."""
     names = ", ".join(repr(column.strip()[:40]) for column in columns[:12])
     return f"{names} and {len(columns) - 12} more" if len(columns) > 12 else names
 
 
-def _how_to_name(role: str) -> str:
-    """Return how to name the column of a role."""
+def _naming_hint(role: str) -> str:
+    """Return a hint on how to name the column for a role."""
     return f'name its column: {role}="..." (on the command line --{role})'
 
 
-def _plain(name: str) -> str:
-    """Normalize a column name: lower case, letters and digits only."""
+def _normalized(name: str) -> str:
+    """Normalize a column name to lowercase letters and digits."""
     return re.sub(r"[\W_]+", "", bare_name(name)).lower()

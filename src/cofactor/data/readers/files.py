@@ -1,4 +1,4 @@
-"""Text files: read, decompress and survey bytes, and turn read errors into clear messages."""
+"""Text files: read, decompress and scan bytes, and turn read errors into clear messages."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ import polars as pl
 
 from cofactor.errors import DataError
 
-__all__ = ["Survey", "TextFile", "existing_file", "open_text", "unreadable"]
+__all__ = ["TextFile", "TextStatistics", "open_text", "read_errors", "require_file"]
 
 _BLOCK = 1 << 18
 _BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
-class Survey:
-    """Counts over the bytes of a text file, used to verify the result of a parser.
+class TextStatistics:
+    """Statistics of the bytes in a text file, used to verify the result of a parser.
 
     Attributes
     ----------
     lines, separators : int
-        Numbers of lines and separators.
-    trailing_blank : int
+        Number of lines and of separators.
+    n_trailing_blank : int
         Number of blank lines at the end.
     quotes : bool
         Whether there are any quotes.
-    quotes_fit : bool
+    quotes_valid : bool
         Whether every quote opens a field, closes a field, or is doubled within a quoted field.
     nuls : bool
         Whether there are any NUL bytes.
-    lone_returns : bool
+    lone_carriage_returns : bool
         Whether there is a CR without a following LF.
     """
 
     lines: int
     separators: int
-    trailing_blank: int
+    n_trailing_blank: int
     quotes: bool
-    quotes_fit: bool
+    quotes_valid: bool
     nuls: bool
-    lone_returns: bool
+    lone_carriage_returns: bool
 
 
-class _Quotes:
-    """Checks block by block that quotes are only at the ends of fields, or doubled within quoted fields.
+class _QuoteChecker:
+    """Blockwise check that quotes occur only at the ends of fields, or doubled within quoted fields.
 
-    A quote after an even number of quotes opens a field, so a separator or a line end must precede it. The others close
-    a field, so a separator or a line end must follow. The two quotes of a doubled pair are adjacent.
+    A quote after an even number of quotes opens a field, so a separator or a line end must precede it. Any other quote
+    closes a field, so a separator or a line end must follow it. The two quotes of a doubled pair are adjacent.
     """
 
     def __init__(self, separator: str):
@@ -64,39 +64,39 @@ class _Quotes:
         self._before, self._after = ends, ends.copy()
         self._after[ord("\r")] = True  # files with a lone CR are read row by row anyway
         self._last: int | None = None
-        self._fit = True
+        self._valid = True
         self.count = 0
 
     @property
-    def fit(self) -> bool:
-        """Whether all quotes so far are valid and none is open."""
-        return self._fit and self.count % 2 == 0
+    def valid(self) -> bool:
+        """Whether all quotes so far are valid and none is still open."""
+        return self._valid and self.count % 2 == 0
 
     def add(self, block: bytes) -> None:
-        """Check the next block, which has at least one byte."""
+        """Check the next block, which must contain at least one byte."""
         codes = np.frombuffer(block, np.uint8)
         start = 3 if self._last is None and block.startswith(_BOM) else 0
         last = ord("\n") if self._last is None else self._last
         if last == ord('"') and self.count % 2 == 0:  # the previous block ended with a closing quote
-            self._fit &= bool(self._after[codes[0]])
+            self._valid &= bool(self._after[codes[0]])
         if b'"' in block:
             positions = np.flatnonzero(codes == ord('"'))
             opening, closing = positions[self.count % 2 :: 2], positions[1 - self.count % 2 :: 2]
             preceding = np.where(opening > start, codes[opening - 1], last)
             following = codes[closing[closing + 1 < len(codes)] + 1]
-            self._fit &= bool(self._before[preceding].all() and self._after[following].all())
+            self._valid &= bool(self._before[preceding].all() and self._after[following].all())
             self.count += len(positions)
         self._last = block[-1]
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """A text file on disk, or its decompressed content.
+    """Text file on disk, or its decompressed content.
 
     Attributes
     ----------
     path : Path
-        The file.
+        Path of the file.
     data : bytes or None, default None
         The decompressed content; None to read the file itself.
     """
@@ -105,8 +105,8 @@ class TextFile:
     data: bytes | None = None
 
     @property
-    def for_polars(self) -> Path | bytes:
-        """Source for polars: the path or the decompressed bytes."""
+    def polars_source(self) -> Path | bytes:
+        """Input for polars: the path or the decompressed bytes."""
         return self.path.absolute() if self.data is None else self.data  # absolute, because polars expands a leading ~
 
     def head(self, size: int = 1 << 16) -> bytes:
@@ -126,7 +126,7 @@ class TextFile:
             return file.read(size).removeprefix(_BOM)
 
     def lines(self) -> Iterator[bytes]:
-        """Iterate over the lines, without line ends (`\\n` or `\\r\\n`) and byte order mark.
+        """Iterate over the lines, without line ends (`\\n` or `\\r\\n`) or a byte order mark.
 
         Yields
         ------
@@ -138,24 +138,24 @@ class TextFile:
                 start = 3 if number == 0 and line.startswith(_BOM) else 0
                 yield line[start:].removesuffix(b"\n").removesuffix(b"\r")
 
-    def texts(self, numbers: Sequence[int]) -> dict[int, str]:
-        """Return the text of some lines.
+    def row_texts(self, line_numbers: Sequence[int]) -> dict[int, str]:
+        """Return the text of the given lines.
 
         Parameters
         ----------
-        numbers : sequence of int
+        line_numbers : sequence of int
             Line numbers, from 1.
 
         Returns
         -------
         dict of int to str
-            Text by line number; {} for no numbers.
+            Text by line number; {} if no lines are given.
         """
-        requested, last = set(numbers), max(numbers, default=0)
+        requested, last = set(line_numbers), max(line_numbers, default=0)
         numbered = enumerate(islice(self.lines(), last), start=1)
         return {number: line.decode("utf-8", "backslashreplace") for number, line in numbered if number in requested}
 
-    def survey(self, separator: str) -> Survey:
+    def statistics(self, separator: str) -> TextStatistics:
         """Count lines, separators and quotes in one pass over the bytes.
 
         It takes about a quarter of a second per gigabyte.
@@ -172,7 +172,7 @@ class TextFile:
         """
         newlines = separators = n_cr = n_crlf = 0
         nuls = False
-        quotes = _Quotes(separator)
+        quotes = _QuoteChecker(separator)
         tail = b""
         with self._open() as file:
             while block := file.read(_BLOCK):
@@ -188,8 +188,14 @@ class TextFile:
         is_unterminated = bool(tail) and not tail.endswith(b"\n")
         normalized = tail.replace(b"\r\n", b"\n")
         blank = len(normalized) - len(normalized.rstrip(b"\n"))
-        return Survey(
-            newlines + is_unterminated, separators, max(blank - 1, 0), quotes.count > 0, quotes.fit, nuls, n_cr > n_crlf
+        return TextStatistics(
+            newlines + is_unterminated,
+            separators,
+            max(blank - 1, 0),
+            quotes.count > 0,
+            quotes.valid,
+            nuls,
+            n_cr > n_crlf,
         )
 
     def notes(self) -> tuple[str, ...]:
@@ -198,12 +204,12 @@ class TextFile:
         Returns
         -------
         tuple of str
-            A note if the last line has no newline; else ().
+            A note if the last line does not end in a newline; otherwise ().
         """
         with self._open() as file:
             file.seek(-1, io.SEEK_END)
             if file.read(1) != b"\n":
-                return ("the last line does not end in a newline; it was read nevertheless",)
+                return ("the last line does not end in a newline; it was read anyway",)
         return ()
 
     def _open(self) -> io.BufferedIOBase:
@@ -211,30 +217,30 @@ class TextFile:
 
 
 @contextmanager
-def unreadable(name: str) -> Iterator[None]:
-    """Context manager that turns read errors of damaged, missing or protected files into a DataError.
+def read_errors(name: str) -> Iterator[None]:
+    """Context manager that turns errors from reading damaged, missing or protected files into DataError.
 
     Parameters
     ----------
     name : str
-        Name of the source, for messages.
+        Name of the source, for error messages.
 
     Raises
     ------
     DataError
-        For errors of the operating system and of polars.
+        For errors raised by the operating system or by polars.
     """
     try:
         yield
     except PermissionError as error:
-        raise DataError(f"{name}: no permission to read it") from error
+        raise DataError(f"{name} cannot be read: permission denied") from error
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = str(error).strip().partition("\n")[0]
         raise DataError(f"{name} cannot be read: {reason}") from error
 
 
-def existing_file(path: Path) -> Path:
-    """Check that a path is a regular file that is not empty.
+def require_file(path: Path) -> Path:
+    """Check that a path is a non-empty regular file and return it.
 
     Parameters
     ----------
@@ -249,9 +255,9 @@ def existing_file(path: Path) -> Path:
     Raises
     ------
     DataError
-        If the file does not exist or is empty, a folder or a pipe, or if its name is not UTF-8.
+        If the file does not exist, is empty, is a folder or a pipe, or has a name that is not UTF-8.
     """
-    with unreadable(str(path)):
+    with read_errors(str(path)):
         if not _is_utf8(path):
             raise DataError(f"{path}: the file name is not valid UTF-8; rename the file")
         if path.is_dir():
@@ -275,7 +281,7 @@ def _is_utf8(path: Path) -> bool:
 
 
 def open_text(path: Path) -> TextFile:
-    """Open a text file and decompress it if it is gzip or zstd.
+    """Open a text file, decompressing it if it is gzip or zstd.
 
     The compression is recognized by the first bytes, not by the file name.
 
@@ -292,9 +298,9 @@ def open_text(path: Path) -> TextFile:
     Raises
     ------
     DataError
-        If an archive is damaged, or the beginning of the file is not UTF-8 text.
+        If a compressed file is damaged, or the beginning of the file is not UTF-8 text.
     """
-    with unreadable(str(path)):
+    with read_errors(str(path)):
         with path.open("rb") as file:
             magic = file.read(4)
         if magic.startswith(b"\x1f\x8b"):
@@ -315,18 +321,18 @@ def _read_gzip(path: Path) -> bytes:
     try:
         return gzip.decompress(path.read_bytes())
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: the gzip file is damaged or cut short ({error})") from error
+        raise DataError(f"{path}: the gzip file is damaged or truncated ({error})") from error
 
 
 def _read_zstd(path: Path) -> bytes:
-    """Return the decompressed content of a zstd file, by polars: Python has no zstd module before 3.14."""
+    """Return the decompressed content of a zstd file, using polars: Python has no zstd module before 3.14."""
     lines = pl.scan_csv(
         path.absolute(), has_header=False, separator="\x01", quote_char=None, schema={"line": pl.String}, glob=False
     )
     try:
         joined: str = lines.select(pl.col("line").fill_null("").str.join("\n")).collect().item()
     except OSError as error:
-        raise DataError(f"{path}: the zstd file is damaged or cut short ({error})") from error
+        raise DataError(f"{path}: the zstd file is damaged or truncated ({error})") from error
     except pl.exceptions.ComputeError as error:
         raise DataError(
             f"{path}: its content is not UTF-8 text; decompress it (zstd -d) and read it again to see the line"

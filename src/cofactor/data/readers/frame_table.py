@@ -1,4 +1,4 @@
-"""Data frames: tables in memory from polars, pandas, pyarrow, duckdb and other libraries with Arrow export."""
+"""Data frames: in-memory tables from polars, pandas, pyarrow, duckdb and other libraries with Arrow export."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import polars as pl
 
 from cofactor.data.readers.casting import object_columns
 from cofactor.data.readers.columns import Role
-from cofactor.data.readers.files import unreadable
-from cofactor.data.readers.tables import Refusals, Rows
+from cofactor.data.readers.files import read_errors
+from cofactor.data.readers.tables import RejectedRows, Rows
 from cofactor.errors import DataError
 
 __all__ = ["ArrowFrame", "FrameTable", "as_frame", "open_frame"]
@@ -19,42 +19,42 @@ __all__ = ["ArrowFrame", "FrameTable", "as_frame", "open_frame"]
 
 @runtime_checkable
 class ArrowFrame(Protocol):
-    """A data frame with Arrow export, such as those of polars, pandas, pyarrow and duckdb."""
+    """Protocol of data frames with Arrow export, such as those of polars, pandas, pyarrow and duckdb."""
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """Export the frame as a PyCapsule with an Arrow stream."""
+        """Export the frame as an Arrow stream in a PyCapsule."""
 
 
 @dataclass(frozen=True)
 class FrameTable:
-    """A table of typed columns; implements `tables.Table`.
+    """Table of typed columns; implements `tables.Table`.
 
     Attributes
     ----------
     take : callable
-        Function from column positions by role to the columns by role.
+        Function that maps column positions by role to columns by role.
     advice : str, default ""
-        What to do if a column is missing, as the end of a message.
-    name, columns, by_place, counts, typed : see `tables.Table`
+        Advice in case a column is missing, to be appended to a message.
+    name, columns, positional_roles, row_unit, is_typed : see `tables.Table`
         The attributes of every table.
     """
 
     name: str
     columns: list[str]
     take: Callable[[Mapping[str, int]], Mapping[str, pl.Series]]
-    by_place: list[Role] = field(default_factory=list)
-    counts: Literal["line", "row"] = "row"
-    typed: bool = True
+    positional_roles: list[Role] = field(default_factory=list)
+    row_unit: Literal["line", "row"] = "row"
+    is_typed: bool = True
     advice: str = ""
 
-    def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
+    def read(self, roles: Mapping[str, int], max_rejected: int | None) -> Rows:
         """Read the chosen columns unchanged.
 
         Parameters
         ----------
         roles : mapping of str to int
             Column position by role; at least one.
-        most : int or None
+        max_rejected : int or None
             Maximum number of rejected rows to store; no row is rejected here.
 
         Returns
@@ -67,24 +67,24 @@ class FrameTable:
         DataError
             If the columns cannot be read.
         """
-        with unreadable(self.name):
+        with read_errors(self.name):
             columns = dict(self.take(roles))
         chosen = [columns[role] for role in roles]
 
-        def texts(lines: Sequence[int]) -> dict[int, str]:
+        def row_texts(lines: Sequence[int]) -> dict[int, str]:
             return {line: ", ".join(str(column[line - 1]) for column in chosen) for line in lines}
 
         n = len(chosen[0])
-        return Rows(columns, range(1, n + 1), Refusals(most), (), texts)
+        return Rows(columns, range(1, n + 1), RejectedRows(max_rejected), (), row_texts)
 
 
 def open_frame(source: Any) -> FrameTable:
-    """Open a data frame in memory.
+    """Open an in-memory data frame.
 
     Parameters
     ----------
     source : object
-        A frame of polars, pandas, pyarrow, duckdb, or any object with Arrow export.
+        A polars, pandas, pyarrow or duckdb frame, or any other object with Arrow export.
 
     Returns
     -------
@@ -110,12 +110,12 @@ def open_frame(source: Any) -> FrameTable:
 
 
 def as_frame(source: Any) -> pl.DataFrame:
-    """Convert a data frame to polars, without copying where Arrow allows it.
+    """Convert a data frame to polars, without copying if Arrow allows it.
 
     Parameters
     ----------
     source : object
-        A frame of polars, pandas, pyarrow, duckdb, or any object with Arrow export.
+        A polars, pandas, pyarrow or duckdb frame, or any other object with Arrow export.
 
     Returns
     -------
@@ -130,9 +130,9 @@ def as_frame(source: Any) -> pl.DataFrame:
     if isinstance(source, pl.DataFrame):
         return source
     if hasattr(source, "to_frame") and not hasattr(source, "columns"):
-        hint = "; series.reset_index() makes one from its index and values" if hasattr(source, "index") else ""
+        hint = "; series.reset_index() creates one from its index and values" if hasattr(source, "index") else ""
         raise DataError(f"source: cannot read a table from a Series; pass a frame{hint}")
-    with unreadable("the table"):
+    with read_errors("the table"):
         if isinstance(source, pl.LazyFrame):
             return source.collect()
         if isinstance(source, ArrowFrame) or hasattr(source, "iloc"):
@@ -147,7 +147,7 @@ def as_frame(source: Any) -> pl.DataFrame:
 
 
 def _from_arrow(source: Any) -> pl.DataFrame:
-    """Convert a frame by Arrow; times in zones that polars does not support, such as +05:30, are converted to UTC."""
+    """Convert a frame through Arrow; times in zones that polars does not support, such as +05:30, become UTC."""
     try:
         return pl.DataFrame(source)
     except pl.exceptions.ComputeError:

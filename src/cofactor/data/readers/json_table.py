@@ -1,4 +1,4 @@
-"""JSON lines files: one object per line; strings and numbers keep their types."""
+"""JSON Lines files: one object per line; strings and numbers keep their types."""
 
 from __future__ import annotations
 
@@ -16,49 +16,49 @@ from cofactor.arrays import Int64
 from cofactor.data.id_columns import is_unicode
 from cofactor.data.readers.casting import object_columns
 from cofactor.data.readers.columns import Role
-from cofactor.data.readers.files import TextFile, unreadable
-from cofactor.data.readers.tables import Batches, Refusals, Rows
+from cofactor.data.readers.files import TextFile, read_errors
+from cofactor.data.readers.tables import Batches, RejectedRows, Rows
 from cofactor.data.readers.text_table import text_rows
 from cofactor.errors import DataError
 
-__all__ = ["JsonTable", "open_json_table", "whole_json"]
+__all__ = ["JsonTable", "open_json_table", "read_all_columns"]
 
 _SAMPLE_LINES = 1000  # the keys of the first lines are the columns
 
 
 @dataclass(frozen=True)
 class JsonTable:
-    """A JSON lines file; implements `tables.Table`.
+    """JSON Lines file; implements `tables.Table`.
 
     Attributes
     ----------
     file : TextFile
         The file.
-    columns, by_place, counts, typed : see `tables.Table`
+    columns, positional_roles, row_unit, is_typed : see `tables.Table`
         The attributes of every table.
     """
 
     file: TextFile
     columns: list[str]
-    by_place: list[Role] = field(default_factory=list)
-    counts: Literal["line", "row"] = "line"
-    typed: bool = True
+    positional_roles: list[Role] = field(default_factory=list)
+    row_unit: Literal["line", "row"] = "line"
+    is_typed: bool = True
 
     @property
     def name(self) -> str:
         """Path of the file."""
         return str(self.file.path)
 
-    def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
+    def read(self, roles: Mapping[str, int], max_rejected: int | None) -> Rows:
         """Read the chosen keys of each object.
 
-        Cells are collected as Python objects, because the IDs 1 and "1" must stay different.
+        Cells are collected as Python objects, because the IDs 1 and "1" must remain distinct.
 
         Parameters
         ----------
         roles : mapping of str to int
             Column position by role.
-        most : int or None
+        max_rejected : int or None
             Maximum number of rejected rows to store; None for all.
 
         Returns
@@ -71,21 +71,21 @@ class JsonTable:
         DataError
             If the file cannot be read.
         """
-        rejected = Refusals(most)
+        rejected = RejectedRows(max_rejected)
         batches = Batches.of_objects(list(roles))
         keys = [self.columns[position] for position in roles.values()]
-        with unreadable(self.name):
+        with read_errors(self.name):
             for line, text, record in _objects(self.file):
                 if isinstance(record, str):
                     rejected.add(line, record, text)
                 else:
                     batches.add(line, [record.get(key) for key in keys])
             columns, lines = batches.finish()
-            return Rows(columns, lines, rejected, self.file.notes(), self.file.texts)
+            return Rows(columns, lines, rejected, self.file.notes(), self.file.row_texts)
 
 
 def open_json_table(file: TextFile) -> JsonTable:
-    """Open a JSON lines file, with the keys of its first thousand lines as columns.
+    """Open a JSON Lines file, using the keys in its first thousand lines as columns.
 
     Parameters
     ----------
@@ -103,20 +103,20 @@ def open_json_table(file: TextFile) -> JsonTable:
         If these lines contain no JSON object with a key.
     """
     keys: dict[str, None] = {}
-    reason = "it holds no lines"
-    with unreadable(str(file.path)):
+    reason = "it has no lines"
+    with read_errors(str(file.path)):
         for line, _, record in islice(_objects(file), _SAMPLE_LINES):
             if isinstance(record, dict):
                 keys.update(dict.fromkeys(record))
             else:
                 reason = f"line {line} is {record}"
     if not keys:
-        raise DataError(f"{file.path} holds no JSON objects: {reason}")
+        raise DataError(f"{file.path} contains no JSON objects: {reason}")
     return JsonTable(file, list(keys))
 
 
-def whole_json(table: JsonTable, most: int | None) -> tuple[pl.DataFrame, Int64, Refusals]:
-    """Read all columns of a JSON lines file.
+def read_all_columns(table: JsonTable, max_rejected: int | None) -> tuple[pl.DataFrame, Int64, RejectedRows]:
+    """Read all columns of a JSON Lines file.
 
     Columns of integers, floats, booleans, strings or lists keep their type; columns of mixed types become strings.
 
@@ -124,7 +124,7 @@ def whole_json(table: JsonTable, most: int | None) -> tuple[pl.DataFrame, Int64,
     ----------
     table : JsonTable
         The file.
-    most : int or None
+    max_rejected : int or None
         Maximum number of rejected lines to store; None for all.
 
     Returns
@@ -133,7 +133,7 @@ def whole_json(table: JsonTable, most: int | None) -> tuple[pl.DataFrame, Int64,
         All columns.
     lines : ndarray of shape (n,), int64
         Line number of each row, from 1.
-    refused : Refusals
+    rejected : RejectedRows
         Lines that are not JSON objects.
 
     Raises
@@ -142,8 +142,8 @@ def whole_json(table: JsonTable, most: int | None) -> tuple[pl.DataFrame, Int64,
         If the file cannot be read.
     """
     rows: list[dict[str, Any]] = []
-    lines, rejected = [], Refusals(most)
-    with unreadable(table.name):
+    lines, rejected = [], RejectedRows(max_rejected)
+    with read_errors(table.name):
         for line, text, record in _objects(table.file):
             if isinstance(record, str):
                 rejected.add(line, record, text)
@@ -164,12 +164,12 @@ def _json_column(key: str, values: list[Any]) -> pl.Series:
     if dtype is not None:
         with suppress(OverflowError, pl.exceptions.PolarsError):  # integers beyond 64 bits
             return pl.Series(key, values, dtype=dtype)
-    texts = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
-    return object_columns({key: texts})[key]
+    row_texts = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+    return object_columns({key: row_texts})[key]
 
 
 def _common_type(values: Iterable[Any]) -> pl.DataType | None:
-    """Return the polars type of these values, String if there are none, None for other and mixed types."""
+    """Return the common polars type of values: String if there are none, None for other or mixed types."""
     types = {str if isinstance(value, str) and is_unicode(value) else type(value) for value in values}
     if types <= {str}:
         return pl.String()
@@ -181,7 +181,7 @@ def _common_type(values: Iterable[Any]) -> pl.DataType | None:
 
 
 def _objects(file: TextFile) -> Iterator[tuple[int, str, dict[str, Any] | str]]:
-    """Iterate over (line, text, object), with the reason in place of the object if the line is not a JSON object."""
+    """Iterate over (line, text, object); if a line is not a JSON object, a reason takes the place of the object."""
     for row in text_rows(file.lines(), "::"):
         if row.fields is None:
             yield row.line, row.text, row.reason

@@ -12,16 +12,16 @@ from typing import Any, Literal, TypeAlias, get_args
 from cofactor import checks
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.load_report import LoadReport, RejectedRow
-from cofactor.data.readers.columns import Role, choose_columns, roles_by_place
-from cofactor.data.readers.files import TextFile, existing_file, open_text, unreadable
+from cofactor.data.readers.columns import Role, choose_columns, roles_by_position
+from cofactor.data.readers.files import TextFile, open_text, read_errors, require_file
 from cofactor.data.readers.frame_table import FrameTable, open_frame
 from cofactor.data.readers.json_table import JsonTable, open_json_table
 from cofactor.data.readers.parquet import open_parquet
-from cofactor.data.readers.rejects import OnError, first_refusal, quarantine_path, write_refused
+from cofactor.data.readers.rejects import OnError, quarantine_path, rejection_error, write_rejected_rows
 from cofactor.data.readers.sql import is_url, open_query
 from cofactor.data.readers.tables import Rows, Table
 from cofactor.data.readers.text_table import TextTable, open_text_table
-from cofactor.data.readers.validation import Checked, Ids, checked
+from cofactor.data.readers.validation import Ids, ValidRows, validate_rows
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, ParameterError
 from cofactor.fork import require_threads
@@ -32,7 +32,7 @@ __all__ = ["Format", "Request", "load_interactions", "open_file", "source_path"]
 Format: TypeAlias = Literal["csv", "tsv", "::", "parquet", "jsonl"]
 
 
-_ENDINGS: dict[str, Format] = {
+_FORMAT_BY_SUFFIX: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".tab": "tsv",
@@ -44,18 +44,18 @@ _ENDINGS: dict[str, Format] = {
 def open_file(
     path: Path,
     format: Format | None,  # noqa: A002
-    by_place: Callable[[list[str]], list[Role] | None],
+    find_roles: Callable[[list[str]], list[Role] | None],
 ) -> TextTable | JsonTable | FrameTable:
-    """Open a file by its format.
+    """Open a file in a declared or detected format.
 
     Parameters
     ----------
     path : Path
-        The file.
+        Path of the file.
     format : {"csv", "tsv", "::", "parquet", "jsonl"} or None
         The format; None detects it from the content and the file name.
-    by_place : callable
-        Function from the fields of the first row of a text file to their roles, or to None if the row is a header.
+    find_roles : callable
+        Function that maps the fields in the first row of a text file to their roles, or to None if the row is a header.
 
     Returns
     -------
@@ -71,16 +71,16 @@ def open_file(
     """
     if format is not None:
         checks.choice("format", format, get_args(Format))
-    if format == "parquet" or (_is_parquet(existing_file(path)) and format is None):
-        return open_parquet(existing_file(path))
+    if format == "parquet" or (_is_parquet(require_file(path)) and format is None):
+        return open_parquet(require_file(path))
     text = open_text(path)
     text_format, separator = _text_format(text, format)
-    return open_json_table(text) if text_format == "jsonl" else open_text_table(text, separator, by_place)
+    return open_json_table(text) if text_format == "jsonl" else open_text_table(text, separator, find_roles)
 
 
 def _is_parquet(path: Path) -> bool:
-    """Return whether a file starts as Parquet files do; raise DataError for a zip archive."""
-    with unreadable(str(path)), path.open("rb") as file:
+    """Return whether a file starts with the Parquet magic bytes; raise DataError for a zip archive."""
+    with read_errors(str(path)), path.open("rb") as file:
         magic = file.read(4)
     if magic == b"PK\x03\x04":
         raise DataError(f"{path} is a zip archive or a spreadsheet; unpack it, or save the table as CSV")
@@ -88,13 +88,13 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _text_format(text: TextFile, format_: Format | None) -> tuple[Format, str]:
-    """Return the format of a text file and its separator (empty for JSON lines)."""
+    """Return the format of a text file and its separator (empty for JSON Lines)."""
     path = text.path.with_suffix("") if text.path.suffix.lower() in (".gz", ".zst") else text.path
-    declared = format_ or _ENDINGS.get(path.suffix.lower())
+    declared = format_ or _FORMAT_BY_SUFFIX.get(path.suffix.lower())
     line = text.head().lstrip().partition(b"\n")[0].decode("utf-8", "replace")
     if declared == "jsonl" or (declared is None and line.startswith(("{", "["))):
         if line.startswith("["):
-            raise DataError(f"{text.path} is a JSON array; write one object per line instead (JSON lines)")
+            raise DataError(f"{text.path} is a JSON array; write one object per line instead (JSON Lines)")
         return "jsonl", ""
     if path.suffix.lower() == ".parquet" and format_ is None:
         raise DataError(f"{text.path} is not a Parquet file: it does not start with PAR1")
@@ -112,18 +112,18 @@ _RATING_NAMES = ("rat", "score", "star", "overall")  # columns with these words 
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments of `read_ratings` or `read_events`.
+    """Arguments of `read_ratings` or `read_events`.
 
     Attributes
     ----------
     kind : {"ratings", "events"}
-        What to read.
+        Kind of the table.
     names : mapping of str to str or None
-        Column names by role; None for the usual ones.
+        Column names by role; None selects columns with common names.
     format : str or None
         Format of a file; None detects it.
     query : str or None
-        Query for a database.
+        SQL query for a database.
     scale : Scale or None
         Declared rating scale.
     on_error : {"raise", "quarantine"}
@@ -153,11 +153,11 @@ class Request:
         if self.on_error not in get_args(OnError):
             raise ParameterError(f'on_error must be "raise" or "quarantine", not {self.on_error!r}')
         if self.quarantine is not None and self.on_error == "raise":
-            raise ParameterError('quarantine names a file for rejected rows: it needs on_error="quarantine"')
+            raise ParameterError('quarantine, the file for rejected rows, requires on_error="quarantine"')
 
 
 def load_interactions(source: Any, request: Request) -> Interactions:
-    """Load the valid rows of a source.
+    """Load the valid rows of a source as an interaction table.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def load_interactions(source: Any, request: Request) -> Interactions:
     Returns
     -------
     Interactions
-        The table, with a report.
+        The table, with a load report.
 
     Raises
     ------
@@ -183,29 +183,38 @@ def load_interactions(source: Any, request: Request) -> Interactions:
     require_threads()
     path = source_path(source)
     rejects_path = quarantine_path(path, request.quarantine) if request.on_error == "quarantine" else None
-    with _opened(source, path, request) as table:
-        needed: list[Role] = ["user", "item", "value"] if request.kind == "ratings" else ["user", "item"]
+    with _open_source(source, path, request) as table:
+        required: list[Role] = ["user", "item", "value"] if request.kind == "ratings" else ["user", "item"]
         try:
             roles = choose_columns(
-                table.columns, request.names, needed=needed, source=table.name, by_place=table.by_place
+                table.columns,
+                request.names,
+                required=required,
+                source=table.name,
+                positional_roles=table.positional_roles,
             )
         except DataError as error:
             raise DataError(f"{error}{table.advice if isinstance(table, FrameTable) else ''}") from None
         max_stored = 1 if request.on_error == "raise" else None  # an error message needs only the first
         rows = table.read(roles, max_stored)
-        valid = checked(
-            rows, kind=request.kind, scale=request.scale, ids=request.ids, typed=table.typed, most=max_stored
+        valid = validate_rows(
+            rows,
+            kind=request.kind,
+            scale=request.scale,
+            ids=request.ids,
+            is_typed=table.is_typed,
+            max_rejected=max_stored,
         )
-        refusals = _refusals(rows, valid)
-    n_rejected, n = rows.refused.count + valid.refused, len(rows.lines) + rows.refused.count
-    notes = (*rows.notes, *valid.notes, *_notes_on_columns(table, roles, request))
+        rejected_rows = _rejected_rows(rows, valid)
+    n_rejected, n = rows.rejected.count + valid.n_rejected, len(rows.lines) + rows.rejected.count
+    notes = (*rows.notes, *valid.notes, *_column_notes(table, roles, request))
     del rows
     if n == 0:
         raise DataError(f"{table.name} is empty: it has no data rows")
     if n_rejected and rejects_path is None:
-        raise first_refusal(table.name, table.counts, refusals[0], n_rejected)
+        raise rejection_error(table.name, table.row_unit, rejected_rows[0], n_rejected)
     if n_rejected and rejects_path is not None:
-        write_refused(rejects_path, refusals)
+        write_rejected_rows(rejects_path, rejected_rows)
         notes = (*notes, f"{n_rejected:,} rejected rows were written to {rejects_path}")
     if n_rejected == n:
         raise DataError(f"{table.name}: all {n:,} rows were rejected; they are in {rejects_path}")
@@ -218,7 +227,7 @@ def load_interactions(source: Any, request: Request) -> Interactions:
         weights=columns.get("weight"),
         kind=request.kind,
         scale=request.scale,
-        report=LoadReport(table.name, n, refusals=tuple(refusals), notes=notes),
+        report=LoadReport(table.name, n, rejected_rows=tuple(rejected_rows), notes=notes),
     )
 
 
@@ -241,40 +250,40 @@ def source_path(source: object) -> Path | None:
 
 
 @contextmanager
-def _opened(source: Any, path: Path | None, request: Request) -> Iterator[Table]:
+def _open_source(source: Any, path: Path | None, request: Request) -> Iterator[Table]:
     """Open the table of a source."""
     if path is None and is_url(source):
         with open_query(source, request.query) as table:
             yield table
         return
     if request.query is not None:
-        raise ParameterError("query applies to databases only: the source must be a URL such as sqlite:///file.db")
+        raise ParameterError("query applies only to databases: the source must be a URL such as sqlite:///file.db")
     if path is None:
         yield open_frame(source)
         return
     names = [name for name in request.names.values() if name]
     events = request.kind == "events"
-    yield open_file(path, request.format, lambda first: roles_by_place(first, named=names, events=events))
+    yield open_file(path, request.format, lambda first: roles_by_position(first, column_names=names, events=events))
 
 
-def _refusals(rows: Rows, valid: Checked) -> list[RejectedRow]:
+def _rejected_rows(rows: Rows, valid: ValidRows) -> list[RejectedRow]:
     """Return the stored rejected rows with their text, in file order."""
-    texts = rows.texts(list(valid.reasons)) if valid.reasons else {}
-    invalid = [RejectedRow(line, reason, texts.get(line, "")) for line, reason in valid.reasons.items()]
-    return sorted(rows.refused.stored + invalid, key=lambda refusal: refusal.line)
+    row_texts = rows.row_texts(list(valid.reasons)) if valid.reasons else {}
+    invalid = [RejectedRow(line, reason, row_texts.get(line, "")) for line, reason in valid.reasons.items()]
+    return sorted(rows.rejected.stored + invalid, key=lambda row: row.line)
 
 
-def _notes_on_columns(table: Table, roles: Mapping[str, int], request: Request) -> tuple[str, ...]:
-    """Return notes on guessed columns."""
+def _column_notes(table: Table, roles: Mapping[str, int], request: Request) -> tuple[str, ...]:
+    """Return notes on inferred columns."""
     notes = []
-    guessed = [role for role in roles if request.names[role] is None]
-    pairs = ", ".join(f"{role}={table.columns[roles[role]].strip()}" for role in guessed)
-    if guessed and table.by_place:
+    inferred = [role for role in roles if request.names[role] is None]
+    pairs = ", ".join(f"{role}={table.columns[roles[role]].strip()}" for role in inferred)
+    if inferred and table.positional_roles:
         notes.append(f"the file has no header; columns by position: {pairs}")
-    elif guessed:
+    elif inferred:
         notes.append(f"columns by name: {pairs}")
     name = table.columns[roles["value"]].lower() if "value" in roles else ""
-    if request.kind == "events" and "value" in guessed and any(word in name for word in _RATING_NAMES):
+    if request.kind == "events" and "value" in inferred and any(word in name for word in _RATING_NAMES):
         notes.append(
             f"{name} is used as the value of each event; if it holds ratings, use "
             "read_ratings(...).to_events(min_rating=...)"

@@ -1,4 +1,4 @@
-"""Parquet reader: decode files in a child process, so that a damaged file cannot end this one."""
+"""Parquet reader: decode files in a child process, so that a damaged file cannot crash this process."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from weakref import finalize
 
 import polars as pl
 
-from cofactor.data.readers.files import unreadable
+from cofactor.data.readers.files import read_errors
 from cofactor.data.readers.frame_table import FrameTable
-from cofactor.data.readers.parquet_child import scanned
+from cofactor.data.readers.parquet_child import scan_file
 from cofactor.errors import DataError
 
 __all__ = ["open_parquet"]
@@ -55,12 +55,12 @@ def open_parquet(path: Path) -> FrameTable:
     return FrameTable(str(path), columns, take)
 
 
-class _Child:
-    """Client of `parquet_child`, where the protocol is described."""
+class _ChildDecoder:
+    """Client for `parquet_child`, which documents the protocol."""
 
     def __init__(self, path: Path):
         self._path = path
-        with unreadable(str(path)):
+        with read_errors(str(path)):
             self._errors = TemporaryFile()  # noqa: SIM115 - `finalize` closes it
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _CHILD, str(path.absolute()), *sys.path],
@@ -70,67 +70,67 @@ class _Child:
                 env={**os.environ, "POLARS_IGNORE_TIMEZONE_PARSE_ERROR": "1", "RUST_BACKTRACE": "0"},
             )
         self._finalizer = finalize(self, _close, self._process, self._errors)
-        self.columns: list[str] = self._answer("columns")
+        self.columns: list[str] = self._receive("columns")
 
     def frame(self, names: Sequence[str]) -> pl.DataFrame:
-        """Return the columns of these names; can be called once."""
+        """Return the columns with these names; can be called only once."""
         try:
             with suppress(BrokenPipeError):
                 _pipe(self._process.stdin).write(json.dumps(names).encode() + b"\n")
                 _pipe(self._process.stdin).flush()
-            rows = self._answer("rows")
+            rows = self._receive("rows")
             stream = _pipe(self._process.stdout).read()
             if self._process.wait() != 0:
-                raise self._damaged()
+                raise self._exit_error()
         finally:
             self._finalizer()
-        with unreadable(str(self._path)):
+        with read_errors(str(self._path)):
             frame = pl.read_ipc_stream(stream)
         if frame.height != rows or frame.columns != list(names):
             raise DataError(f"{self._path} cannot be read: the file is damaged")
         return frame
 
-    def _answer(self, name: str) -> Any:
-        """Return the value of the next message from the child, or raise DataError for its error."""
+    def _receive(self, name: str) -> Any:
+        """Return the value in the next message from the child; raise DataError if the child reports an error."""
         line = _pipe(self._process.stdout).readline()
         try:
-            answer = json.loads(line)
+            message = json.loads(line)
         except ValueError:
-            raise self._damaged() from None
-        if "error" in answer:
-            raise DataError(f"{self._path} cannot be read: {answer['error']}")
-        return answer[name]
+            raise self._exit_error() from None
+        if "error" in message:
+            raise DataError(f"{self._path} cannot be read: {message['error']}")
+        return message[name]
 
-    def _damaged(self) -> DataError:
-        """Return the error for a child that ended early, with the last line of its standard error."""
+    def _exit_error(self) -> DataError:
+        """Return the error for a child that exited early, with the last line of its standard error."""
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").splitlines()
         messages = [line for line in lines if line and not line.startswith("note:")]
         reason = f" ({messages[-1][:200]})" if messages else ""
         return DataError(
-            f"{self._path} cannot be read: the process that decoded it ended{reason}; the file is damaged, or larger "
-            "than the memory"
+            f"{self._path} cannot be read: the process that decoded it exited{reason}; the file is damaged or does not "
+            "fit into memory"
         )
 
 
-class _InProcess:
-    """Decoder in this process, for frozen programs that cannot start Python again."""
+class _InProcessDecoder:
+    """Decoder in this process, for frozen programs that cannot start another Python process."""
 
     def __init__(self, path: Path):
         self._path = path
-        with unreadable(str(path)):
-            self._scan = scanned(str(path.absolute()))
+        with read_errors(str(path)):
+            self._scan = scan_file(str(path.absolute()))
             self.columns = list(self._scan.collect_schema())
 
     def frame(self, names: Sequence[str]) -> pl.DataFrame:
-        """Return the columns of these names."""
-        with unreadable(str(self._path)):
+        """Return the columns with these names."""
+        with read_errors(str(self._path)):
             return self._scan.select(names).collect()
 
 
-def _decoder(path: Path) -> _Child | _InProcess:
-    """Return a decoder of the file, in a child process if possible."""
-    return _InProcess(path) if getattr(sys, "frozen", False) or not sys.executable else _Child(path)
+def _decoder(path: Path) -> _ChildDecoder | _InProcessDecoder:
+    """Return a decoder for the file, in a child process if possible."""
+    return _InProcessDecoder(path) if getattr(sys, "frozen", False) or not sys.executable else _ChildDecoder(path)
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
@@ -140,7 +140,7 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 
 
 def _close(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
-    """End the child process and close its files."""
+    """Kill the child process and close its files."""
     process.kill()
     process.wait()
     for file in (process.stdin, process.stdout, errors):

@@ -1,13 +1,13 @@
-"""Parquet child process: decodes one file for `parquet.open_parquet`.
+"""Parquet child process: decode one file for `parquet.open_parquet`.
 
 Parquet pages have no checksums, and a damaged page can abort the process that decodes it; a child process protects the
-reading process. Protocol on the standard streams:
+reader. Protocol on the standard streams:
 
 1. The child writes a line of JSON with the columns, `{"columns": [...]}`.
 2. The reader writes a JSON list of the column names to read.
 3. The child writes `{"rows": n}` and then the table as an Arrow IPC stream.
 
-Instead of either line the child may write `{"error": reason}`.
+Instead of either line, the child can write `{"error": reason}`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from zoneinfo import available_timezones
 
 import polars as pl
 
-__all__ = ["main", "scanned", "serve", "with_usual_zones"]
+__all__ = ["main", "scan_file", "serve", "with_supported_zones"]
 
 
 def main(path: str) -> None:
@@ -31,27 +31,27 @@ def main(path: str) -> None:
     Parameters
     ----------
     path : str
-        The file.
+        Path of the file.
     """
     with suppress(OSError):  # Linux: if memory runs out, kill this process and not the reader
         Path("/proc/self/oom_score_adj").write_text("1000")
     serve(path, sys.stdin.buffer, sys.stdout.buffer)
 
 
-def serve(path: str, requests: BinaryIO, answers: BinaryIO) -> None:
-    """Serve one file; stop early if the reader requests nothing or decoding fails.
+def serve(path: str, requests: BinaryIO, responses: BinaryIO) -> None:
+    """Serve one file; stop early if the reader sends no request or decoding fails.
 
     Parameters
     ----------
     path : str
-        The file.
+        Path of the file.
     requests : binary file
-        Stream of the reader's requests.
-    answers : binary file
+        Stream with the reader's requests.
+    responses : binary file
         Stream for the answers.
     """
-    scan = scanned(path)
-    names = _answer(answers, "columns", lambda: list(scan.collect_schema()))
+    scan = scan_file(path)
+    names = _send_result(responses, "columns", lambda: list(scan.collect_schema()))
     if names is None or not (request := requests.readline()):
         return
     requested = json.loads(request)
@@ -59,22 +59,22 @@ def serve(path: str, requests: BinaryIO, answers: BinaryIO) -> None:
 
     def read() -> int:
         nonlocal frame
-        frame = with_usual_zones(scan.select(requested).collect())
+        frame = with_supported_zones(scan.select(requested).collect())
         return frame.height
 
-    _answer(answers, "rows", read)
+    _send_result(responses, "rows", read)
     if frame is not None:
-        frame.write_ipc_stream(answers)
-        answers.flush()
+        frame.write_ipc_stream(responses)
+        responses.flush()
 
 
-def scanned(path: str) -> pl.LazyFrame:
-    """Scan a file by its exact path, without glob patterns and Hive partitions.
+def scan_file(path: str) -> pl.LazyFrame:
+    """Scan a file by its exact path, without glob patterns or Hive partitions.
 
     Parameters
     ----------
     path : str
-        The file.
+        Path of the file.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def scanned(path: str) -> pl.LazyFrame:
     return pl.scan_parquet(path, glob=False, hive_partitioning=False)
 
 
-def with_usual_zones(frame: pl.DataFrame) -> pl.DataFrame:
+def with_supported_zones(frame: pl.DataFrame) -> pl.DataFrame:
     """Convert times to UTC if polars does not support their time zone, such as +05:30.
 
     Parameters
@@ -95,33 +95,33 @@ def with_usual_zones(frame: pl.DataFrame) -> pl.DataFrame:
     Returns
     -------
     DataFrame
-        The frame; the moments are unchanged.
+        The frame; the times denote the same instants.
     """
-    changed = {name: new for name, dtype in frame.schema.items() if (new := _with_usual_zone(dtype)) != dtype}
+    changed = {name: new for name, dtype in frame.schema.items() if (new := _with_supported_zone(dtype)) != dtype}
     return frame.cast(changed) if changed else frame  # type: ignore[arg-type]
 
 
-def _with_usual_zone(dtype: pl.DataType) -> pl.DataType:
-    """Return the type with unsupported time zones replaced by UTC, also within nested types."""
+def _with_supported_zone(dtype: pl.DataType) -> pl.DataType:
+    """Return a type with unsupported time zones replaced by UTC, including those in nested types."""
     if isinstance(dtype, pl.Datetime):
         is_supported = dtype.time_zone in (None, "UTC") or dtype.time_zone in available_timezones()
         return dtype if is_supported else pl.Datetime(dtype.time_unit, "UTC")
     if isinstance(dtype, pl.List):
-        return pl.List(_with_usual_zone(dtype.inner))  # type: ignore[arg-type]
+        return pl.List(_with_supported_zone(dtype.inner))  # type: ignore[arg-type]
     if isinstance(dtype, pl.Array):
-        return pl.Array(_with_usual_zone(dtype.inner), dtype.size)  # type: ignore[arg-type]
+        return pl.Array(_with_supported_zone(dtype.inner), dtype.size)  # type: ignore[arg-type]
     if isinstance(dtype, pl.Struct):
-        return pl.Struct({field.name: _with_usual_zone(field.dtype) for field in dtype.fields})  # type: ignore[arg-type]
+        return pl.Struct({field.name: _with_supported_zone(field.dtype) for field in dtype.fields})  # type: ignore[arg-type]
     return dtype
 
 
-def _answer(answers: BinaryIO, name: str, work: Callable[[], Any]) -> Any:
-    """Send the result of `work` under a name, or an error message; return the result or None."""
+def _send_result(responses: BinaryIO, name: str, work: Callable[[], Any]) -> Any:
+    """Send the result of `work` under a name, or an error message; return the result, or None after an error."""
     try:
         result = work()
         message = {name: result}
     except (OSError, MemoryError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         result, message = None, {"error": (str(error).strip() or type(error).__name__).partition("\n")[0]}
-    answers.write(json.dumps(message).encode() + b"\n")
-    answers.flush()
+    responses.write(json.dumps(message).encode() + b"\n")
+    responses.flush()
     return result

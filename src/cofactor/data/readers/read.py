@@ -1,4 +1,4 @@
-"""Reading functions: load interactions and tables from files, data frames and databases."""
+"""Public reader functions: load interactions and tables from files, data frames and databases."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from cofactor.arrays import Int64
 from cofactor.data.id_columns import canonical_ids
 from cofactor.data.interactions import Interactions
 from cofactor.data.readers.casting import id_cells
-from cofactor.data.readers.columns import ROLES, Role, bare_name, is_number, usual_role
-from cofactor.data.readers.files import unreadable
+from cofactor.data.readers.columns import ROLES, Role, bare_name, is_number, role_by_name
+from cofactor.data.readers.files import read_errors
 from cofactor.data.readers.frame_table import FrameTable, as_frame
-from cofactor.data.readers.json_table import JsonTable, whole_json
+from cofactor.data.readers.json_table import JsonTable, read_all_columns
 from cofactor.data.readers.loading import Format, Request, load_interactions, open_file, source_path
-from cofactor.data.readers.rejects import OnError, first_refusal
-from cofactor.data.readers.tables import Refusals
+from cofactor.data.readers.rejects import OnError, rejection_error
+from cofactor.data.readers.tables import RejectedRows
 from cofactor.data.readers.text_table import TextTable
 from cofactor.data.readers.validation import Ids
 from cofactor.data.scale import Scale
@@ -31,63 +31,63 @@ from cofactor.validation import validated
 __all__ = ["read_events", "read_ratings", "read_table"]
 
 
-_USUAL_NAMES = ("id", "name", "title", "genres", "genre", "age", "gender", "year", "category", "tags")
+_COMMON_NAMES = ("id", "name", "title", "genres", "genre", "age", "gender", "year", "category", "tags")
 
 
 @dataclass(frozen=True, eq=False)
 class WholeFile:
-    """All columns of a file, and its rejected rows.
+    """All columns of a file and its rejected rows.
 
     Attributes
     ----------
     name : str
         Path of the file.
-    counts : {"line", "row"}
-        What row numbers count.
+    row_unit : {"line", "row"}
+        Unit of the row numbers.
     frame : DataFrame of n rows
         All columns.
     lines : ndarray or range of length n
         Line (or row) number of each row, from 1.
-    refused : Refusals
+    rejected : RejectedRows
         Rows that could not be read.
-    texts : callable
-        Function from line numbers to the text of the rows that begin there.
+    row_texts : callable
+        Function that maps line numbers to the text of the rows that begin there.
     """
 
     name: str
-    counts: str
+    row_unit: str
     frame: pl.DataFrame
     lines: Int64 | range
-    refused: Refusals
-    texts: Callable[[Sequence[int]], Mapping[int, str]]
+    rejected: RejectedRows
+    row_texts: Callable[[Sequence[int]], Mapping[int, str]]
 
     @property
     def complete(self) -> pl.DataFrame:
-        """The frame of a file without rejected rows.
+        """The frame, provided that no row was rejected.
 
         Raises
         ------
         DataError
             If a row was rejected.
         """
-        if self.refused.count:
-            raise first_refusal(self.name, self.counts, self.refused.stored[0], self.refused.count)
+        if self.rejected.count:
+            raise rejection_error(self.name, self.row_unit, self.rejected.stored[0], self.rejected.count)
         return self.frame
 
 
-def read_whole_file(path: Path, format: Format | None, *, most: int | None = 1, ids: Ids = "auto") -> WholeFile:  # noqa: A002
+def read_whole_file(path: Path, format: Format | None, *, max_rejected: int | None = 1, ids: Ids = "auto") -> WholeFile:  # noqa: A002
     """Read all columns of a file.
 
     Parameters
     ----------
     path : Path
-        The file.
+        Path of the file.
     format : str or None
-        Its format; None detects it.
-    most : int or None, default 1
+        File format; None detects it.
+    max_rejected : int or None, default 1
         Maximum number of rejected rows to store; None for all.
     ids : {"auto", "text"}, default "auto"
-        Whether IDs of a text file become integers if all are canonical decimals, or stay strings.
+        Whether IDs in a text file become integers if all are canonical decimals, or remain strings.
 
     Returns
     -------
@@ -97,24 +97,24 @@ def read_whole_file(path: Path, format: Format | None, *, most: int | None = 1, 
     Raises
     ------
     DataError
-        If the file cannot be read, or columns have equal names.
+        If the file cannot be read, or two columns have the same name.
     """
-    table = open_file(path, format, _by_place)
-    with unreadable(table.name):
+    table = open_file(path, format, _first_row_roles)
+    with read_errors(table.name):
         if isinstance(table, FrameTable):
-            rows = table.read({name: k for k, name in enumerate(table.columns)}, most)
+            rows = table.read({name: k for k, name in enumerate(table.columns)}, max_rejected)
             frame = pl.DataFrame(rows.columns)
-            return WholeFile(table.name, table.counts, frame, rows.lines, rows.refused, rows.texts)
+            return WholeFile(table.name, table.row_unit, frame, rows.lines, rows.rejected, rows.row_texts)
         if isinstance(table, JsonTable):
-            frame, lines, refused = whole_json(table, most)
-            return WholeFile(table.name, table.counts, frame, lines, refused, table.file.texts)
-        return _whole_text(table, most, ids)
+            frame, lines, rejected = read_all_columns(table, max_rejected)
+            return WholeFile(table.name, table.row_unit, frame, lines, rejected, table.file.row_texts)
+        return _read_whole_text(table, max_rejected, ids)
 
 
 def with_text_ids(frame: pl.DataFrame) -> pl.DataFrame:
     """Convert the ID columns of a frame to strings.
 
-    ID columns are those with a usual name, else the first column; `id_cells` has the rules.
+    ID columns are those with a common name, or else the first column; they are converted by `id_cells`.
 
     Parameters
     ----------
@@ -129,43 +129,43 @@ def with_text_ids(frame: pl.DataFrame) -> pl.DataFrame:
     Raises
     ------
     DataError
-        If an ID is not a whole number or a string (the message names the row), or a column cannot hold IDs.
+        If an ID is not a whole number or a string (the message names the row), or a column cannot contain IDs.
     """
     for name in _id_columns(frame.columns):
         cells = id_cells(frame[name], as_text=True)
         if (is_invalid := cells.bad & frame[name].is_not_null()).any():
             row = int(is_invalid.arg_true()[0])
-            raise DataError(f"row {row + 1} of the table: {cells.why(row)}: {frame[name][row]!r}")
+            raise DataError(f"row {row + 1} of the table: {cells.reason(row)}: {frame[name][row]!r}")
         frame = frame.with_columns(cells.column.alias(name))
     return frame
 
 
 def _id_columns(names: Sequence[str]) -> list[str]:
-    """Return the names of the ID columns, else the first name."""
-    return [name for name in names if usual_role(name) in ("user", "item")] or list(names[:1])
+    """Return the names of the ID columns, or the first name if no column has a common name."""
+    return [name for name in names if role_by_name(name) in ("user", "item")] or list(names[:1])
 
 
-def _by_place(first: list[str]) -> list[Role] | None:
-    """Return None for a header: a line with a usual name or without any number; else no roles."""
-    if any(usual_role(field) or bare_name(field).lower() in _USUAL_NAMES for field in first):
+def _first_row_roles(first: list[str]) -> list[Role] | None:
+    """Return None for a header (a line with a common name or without any number), otherwise an empty list."""
+    if any(role_by_name(field) or bare_name(field).lower() in _COMMON_NAMES for field in first):
         return None
     return [] if any(is_number(field) for field in first) else None
 
 
-def _whole_text(table: TextTable, most: int | None, mode: Ids) -> WholeFile:
+def _read_whole_text(table: TextTable, max_rejected: int | None, mode: Ids) -> WholeFile:
     """Read all columns of a text file."""
     names = [bare_name(name) for name in table.columns]
     if len(set(names)) < len(names):
         duplicate = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{table.name}: column {duplicate!r} occurs more than once; rename all but one")
-    rows = table.read({str(k): k for k in range(len(names))}, most)
+    rows = table.read({str(k): k for k in range(len(names))}, max_rejected)
     id_names = _id_columns(names)
     columns = [rows.columns[str(k)].alias(name).replace("", None) for k, name in enumerate(names)]
-    typed = [
+    converted = [
         canonical_ids(column, parse=True) if column.name in id_names and mode == "auto" else column
         for column in columns
     ]
-    return WholeFile(table.name, table.counts, pl.DataFrame(typed), rows.lines, rows.refused, rows.texts)
+    return WholeFile(table.name, table.row_unit, pl.DataFrame(converted), rows.lines, rows.rejected, rows.row_texts)
 
 
 @validated
@@ -194,7 +194,7 @@ def read_ratings(
         A file (CSV, TSV, `user::item::rating::time`, Parquet or JSON lines; text files also as gzip or zstd), a frame
         (polars, pandas, pyarrow, duckdb), or a database URL together with `query`.
     user, item, value, time, weight : str or None, default None
-        Column names; None selects columns with usual names, and `time=""` reads no times. A file without a header has
+        Column names; None selects columns with common names, and `time=""` ignores times. A file without a header has
         the columns user, item, value[, time] in this order; their names are "1", "2", ...
     format : {"csv", "tsv", "::", "parquet", "jsonl"} or None, default None
         File format; None detects it from the content and the file name.
@@ -205,17 +205,17 @@ def read_ratings(
         with a point (`7.0`, as pandas writes them), else as strings, and keeps the types of other sources, where the
         number 7.0 is the integer 7. "text" reads all IDs as strings, so that 7 and "7" are the same ID.
     rating_levels : sequence of float or None, default None
-        All values a rating can have; rows with other values are rejected. None infers the scale from the data.
+        All values that a rating can take; rows with other values are rejected. None infers the scale from the data.
     on_error : {"raise", "quarantine"}, default "raise"
         "raise" raises an error for the first bad row; "quarantine" writes all bad rows to a file and continues without
         them.
     quarantine : str, Path or None, default None
-        File for rejected rows; None means `<source>.refused.csv`. It is required for frames and databases.
+        File for rejected rows; None means `<source>.refused.csv`. Required for frames and databases.
 
     Returns
     -------
     Interactions
-        The ratings. Their `report` lists what was read, guessed and rejected.
+        The ratings. Their `report` lists row counts, inferred columns and rejected rows.
 
     Raises
     ------
@@ -224,13 +224,13 @@ def read_ratings(
     ParameterError
         If an argument is invalid.
     MissingExtraError
-        If the library of a database is not installed.
+        If the required database library is not installed.
 
     Notes
     -----
-    Times are converted to whole seconds since 1970 from numbers (seconds, milli-, micro- or nanoseconds, by their
-    size), from ISO dates and times (`2023-02-10 15:41:33+00`; UTC without a zone), and from dates written as
-    `20230210`.
+    Times are converted to whole seconds since the Unix epoch. They can be numbers (seconds, milli-, micro- or
+    nanoseconds, depending on their magnitude), ISO dates and times (`2023-02-10 15:41:33+00`; UTC without a zone), or
+    dates written as `20230210`.
 
     Examples
     --------
@@ -264,16 +264,15 @@ def read_events(
 ) -> Interactions:
     """Read events (clicks, plays, purchases) from a file, a data frame or a database.
 
-    Events of the same user and item are summed.
+    Events for the same user-item pair are summed.
 
     Parameters
     ----------
     source : path, data frame or URL
         As in `read_ratings`.
     user, item, value, time, weight : str or None, default None
-        Column names, as in `read_ratings`. The value (a count or an amount above 0) may be absent and is then 1. A
-        negative weight marks a dislike. A file without a header has the columns user, item[, value][, time] in this
-        order.
+        Column names, as in `read_ratings`. If there is no value (a count or an amount above 0), it is 1. A negative
+        weight marks a dislike. A file without a header has the columns user, item[, value][, time] in this order.
     format : {"csv", "tsv", "::", "parquet", "jsonl"} or None, default None
         File format; None detects it from the content and the file name.
     query : str or None, default None
@@ -288,7 +287,7 @@ def read_events(
     Returns
     -------
     Interactions
-        The events. Their `report` lists what was read, guessed and rejected.
+        The events. Their `report` lists row counts, inferred columns and rejected rows.
 
     Raises
     ------
@@ -307,9 +306,9 @@ def read_events(
 
 
 def read_table(source: Any, *, format: Format | None = None, ids: Ids = "auto") -> pl.DataFrame:  # noqa: A002
-    """Read all columns of an item or user table, such as titles, genres and ages.
+    """Read an item or user table with all of its columns, such as titles, genres or ages.
 
-    Cells of text files are strings, and empty ones are null. Files without a header have the columns "1", "2", ...
+    Cells of text files are strings; empty cells are null. Files without a header have the columns "1", "2", ...
 
     Parameters
     ----------
@@ -318,13 +317,13 @@ def read_table(source: Any, *, format: Format | None = None, ids: Ids = "auto") 
     format : {"csv", "tsv", "::", "parquet", "jsonl"} or None, default None
         File format; None detects it from the content and the file name.
     ids : {"auto", "text"}, default "auto"
-        How to read ID columns (those with a usual name, else the first). "auto" reads the IDs of a text file as
-        integers if all are canonical decimals; "text" reads all IDs as strings.
+        How to read ID columns (those with a common name, or else the first column). "auto" reads the IDs in a text file
+        as integers if all are canonical decimals; "text" reads all IDs as strings.
 
     Returns
     -------
     DataFrame
-        All columns; no rows if the file has only a header.
+        The table; it has no rows if the file has only a header.
 
     Raises
     ------

@@ -13,22 +13,22 @@ from cofactor.data.readers.text_table import NOT_UTF8
 from cofactor.errors import DataError, ParameterError
 from cofactor.files import write_atomically
 
-__all__ = ["OnError", "first_refusal", "quarantine_path", "write_refused"]
+__all__ = ["OnError", "quarantine_path", "rejection_error", "write_rejected_rows"]
 
 OnError: TypeAlias = Literal["raise", "quarantine"]
 
 _MAX_SHOWN = 80  # characters of a rejected row in a message
 
 
-def first_refusal(name: str, counts: str, first: RejectedRow, count: int) -> DataError:
-    """Return the error for a table with rejected rows: where, why, the row, how many more, and what to do.
+def rejection_error(name: str, row_unit: str, first: RejectedRow, count: int) -> DataError:
+    """Return the error for a table with rejected rows: the first row and its reason, the number of others, and advice.
 
     Parameters
     ----------
     name : str
         Name of the source.
-    counts : {"line", "row"}
-        What row numbers count.
+    row_unit : {"line", "row"}
+        Unit of the row numbers.
     first : RejectedRow
         The first rejected row.
     count : int
@@ -50,7 +50,7 @@ def first_refusal(name: str, counts: str, first: RejectedRow, count: int) -> Dat
     if first.reason.startswith(NOT_UTF8):
         advice = f"convert the file, e.g. iconv -f latin1 -t utf-8 {name} > converted-{Path(name).name}"
     return DataError(
-        f"{name}, {counts} {first.line}: {first.reason}: {text!r}{remaining}; {advice}, or set such rows aside "
+        f"{name}, {row_unit} {first.line}: {first.reason}: {text!r}{remaining}; {advice}, or set such rows aside "
         'with on_error="quarantine" (on the command line --on-error quarantine)'
     )
 
@@ -61,7 +61,7 @@ def quarantine_path(source: Path | None, requested: str | Path | None) -> Path:
     Parameters
     ----------
     source : Path or None
-        The source; None for frames and databases.
+        Path of the source; None for frames and databases.
     requested : str, Path or None
         Path from the caller; None means `<source>.refused.csv` in the folder of the source.
 
@@ -73,10 +73,10 @@ def quarantine_path(source: Path | None, requested: str | Path | None) -> Path:
     Raises
     ------
     ParameterError
-        If a path is required, or the path is the source itself.
+        If a path is required but not given, or if the path is the source itself.
     """
     if requested is None and source is None:
-        raise ParameterError('this source needs a file for rejected rows: quarantine="refused.csv"')
+        raise ParameterError('this source requires a file for rejected rows, such as quarantine="refused.csv"')
     if requested is None:
         assert source is not None
         return source.with_name(source.name + ".refused.csv")
@@ -86,17 +86,17 @@ def quarantine_path(source: Path | None, requested: str | Path | None) -> Path:
     return path
 
 
-def write_refused(path: Path, refusals: Sequence[RejectedRow]) -> None:
-    """Write line, reason and text of rejected rows to a CSV file.
+def write_rejected_rows(path: Path, rejected_rows: Sequence[RejectedRow]) -> None:
+    """Write the line, reason and text of each rejected row to a CSV file.
 
-    The file appears under its name only when it is complete.
+    The file is written atomically.
 
     Parameters
     ----------
     path : Path
-        The file; an existing one is replaced.
-    refusals : sequence of RejectedRow
-        The rows; none give a file with only a header.
+        Path of the file; an existing file is replaced.
+    rejected_rows : sequence of RejectedRow
+        The rows; if there are none, the file has only a header.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def write_refused(path: Path, refusals: Sequence[RejectedRow]) -> None:
         with draft.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["line", "reason", "text"])
-            writer.writerows((refusal.line, refusal.reason, refusal.text) for refusal in refusals)
+            writer.writerows((row.line, row.reason, row.text) for row in rejected_rows)
 
     try:
         write_atomically(path, write)

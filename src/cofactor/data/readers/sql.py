@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cofactor.data.readers.columns import Role
-from cofactor.data.readers.tables import Batches, Refusals, Rows
+from cofactor.data.readers.tables import Batches, RejectedRows, Rows
 from cofactor.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -25,31 +25,31 @@ _FILE_SCHEMES = ("http", "https", "ftp", "file", "s3", "gs", "az", "hdfs")
 
 @dataclass(frozen=True)
 class SqlTable:
-    """The result of a query, read once; implements `tables.Table`.
+    """Result of a query, which can be read once; implements `tables.Table`.
 
     Attributes
     ----------
     result : sqlalchemy.CursorResult
-        The result.
-    name, columns, by_place, counts, typed : see `tables.Table`
+        Result of the query.
+    name, columns, positional_roles, row_unit, is_typed : see `tables.Table`
         The attributes of every table.
     """
 
     name: str
     columns: list[str]
     result: Any
-    by_place: list[Role] = field(default_factory=list)
-    counts: Literal["line", "row"] = "row"
-    typed: bool = True
+    positional_roles: list[Role] = field(default_factory=list)
+    row_unit: Literal["line", "row"] = "row"
+    is_typed: bool = True
 
-    def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
-        """Read the chosen columns in batches of ten thousand rows; can be called once.
+    def read(self, roles: Mapping[str, int], max_rejected: int | None) -> Rows:
+        """Read the chosen columns in batches of ten thousand rows; can be called only once.
 
         Parameters
         ----------
         roles : mapping of str to int
             Column position by role.
-        most : int or None
+        max_rejected : int or None
             Maximum number of rejected rows to store; no row is rejected here.
 
         Returns
@@ -64,17 +64,17 @@ class SqlTable:
         """
         batches = Batches.of_objects(list(roles))
         positions = list(roles.values())
-        with _clear_errors(self.name):
+        with _database_errors(self.name):
             all_rows = chain.from_iterable(self.result.partitions(_BATCH))
             for row, cells in enumerate(all_rows, start=1):
                 batches.add(row, [cells[k] for k in positions])
         columns, lines = batches.finish()
         chosen = [columns[role] for role in roles]
 
-        def texts(numbers: Sequence[int]) -> dict[int, str]:
-            return {line: ", ".join(str(column[line - 1]) for column in chosen) for line in numbers}
+        def row_texts(line_numbers: Sequence[int]) -> dict[int, str]:
+            return {line: ", ".join(str(column[line - 1]) for column in chosen) for line in line_numbers}
 
-        return Rows(columns, lines, Refusals(most), (), texts)
+        return Rows(columns, lines, RejectedRows(max_rejected), (), row_texts)
 
 
 def is_url(source: object) -> bool:
@@ -88,7 +88,7 @@ def is_url(source: object) -> bool:
     Returns
     -------
     bool
-        Whether it is a string that starts with a scheme and `://`.
+        True for a string that starts with a scheme and `://`.
 
     Examples
     --------
@@ -121,28 +121,28 @@ def open_query(url: str, query: str | None) -> Iterator[SqlTable]:
     DataError
         If there is no query, the URL is invalid, or the database cannot be reached or rejects the query.
     MissingExtraError
-        If the extra `sql` or the driver of the database is not installed.
+        If the extra `sql` or the database driver is not installed.
     """
     if url.partition("://")[0].lower() in _FILE_SCHEMES:
         raise DataError(f"{url} is not a database: download the file and pass its path")
     if query is None:
-        raise DataError('a database needs a query: query="select user_id, item_id, rating from ratings"')
+        raise DataError('a database requires a query, such as query="select user_id, item_id, rating from ratings"')
     try:
         import sqlalchemy
     except ImportError as error:
-        raise MissingExtraError('reading from a database needs: pip install "cofactor[sql]"') from error
+        raise MissingExtraError('reading from a database requires SQLAlchemy: pip install "cofactor[sql]"') from error
     address = _address(url)
     name = address.render_as_string(hide_password=True)
-    with _clear_errors(name):
+    with _database_errors(name):
         engine = sqlalchemy.create_engine(address, poolclass=sqlalchemy.pool.NullPool)
         connection = engine.connect()
     try:
-        with _clear_errors(name):
+        with _database_errors(name):
             # pass the query to the driver unchanged: ":x" and "%" are not parameters
             streaming = connection.execution_options(stream_results=True, no_parameters=True)
             result = streaming.exec_driver_sql(query)
             if not result.returns_rows:
-                raise DataError(f"{name}: the query returns no rows; a select is needed")
+                raise DataError(f"{name}: the query returns no rows; use a SELECT statement")
             columns = list(result.keys())
         yield SqlTable(name, columns, result)
     finally:
@@ -171,8 +171,8 @@ def _address(url: str) -> URL:
 
 
 @contextmanager
-def _clear_errors(name: str) -> Iterator[None]:
-    """Turn errors of SQLAlchemy and its drivers into one line without the secrets of the connection."""
+def _database_errors(name: str) -> Iterator[None]:
+    """Turn errors from SQLAlchemy and its drivers into one-line errors without connection secrets."""
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
     try:

@@ -1,4 +1,4 @@
-"""Table protocol: what every reader returns, namely columns by role, line numbers and rejected rows."""
+"""Table protocol: every reader returns columns by role, line numbers and rejected rows."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from cofactor.data.load_report import RejectedRow
 from cofactor.data.readers.casting import object_columns
 from cofactor.data.readers.columns import Role
 
-__all__ = ["Batches", "Refusals", "Rows", "Table"]
+__all__ = ["Batches", "RejectedRows", "Rows", "Table"]
 
 _BATCH = 1 << 16
 
 
 @dataclass
-class Refusals:
+class RejectedRows:
     """Collector of rejected rows.
 
     Attributes
     ----------
-    most : int or None, default None
+    max_rejected : int or None, default None
         Maximum number of rows to store; None for all.
     count : int
         Number of rejected rows.
@@ -33,12 +33,12 @@ class Refusals:
         The stored rows.
     """
 
-    most: int | None = None
+    max_rejected: int | None = None
     count: int = 0
     stored: list[RejectedRow] = field(default_factory=list)
 
     def add(self, line: int, reason: str, text: str) -> None:
-        """Count a rejected row, and store it if the maximum is not reached.
+        """Count a rejected row, and store it unless the maximum number is already stored.
 
         Parameters
         ----------
@@ -50,93 +50,93 @@ class Refusals:
             Text of the row.
         """
         self.count += 1
-        if self.most is None or len(self.stored) < self.most:
+        if self.max_rejected is None or len(self.stored) < self.max_rejected:
             self.stored.append(RejectedRow(line, reason, text))
 
 
 @dataclass
 class Rows:
-    """The chosen columns of the rows that could be split into fields.
+    """Chosen columns of the rows that could be split into fields.
 
     Attributes
     ----------
     columns : dict of str to Series of shape (n,)
-        Columns by role, in their original type. Text files give String, null or "" where empty, or numbers.
+        Columns by role, with their original types. For text files, strings (null or "" if empty) or numbers.
     lines : ndarray or range of length n
-        Line (or row of a frame) on which each row begins, from 1.
-    refused : Refusals
+        Line number at which each row begins, or row number in a frame, from 1.
+    rejected : RejectedRows
         Rows that could not be split.
     notes : tuple of str
         Remarks about the file for the load report.
-    texts : callable
-        Function from line numbers to the text of the rows that begin there.
+    row_texts : callable
+        Function that maps line numbers to the text of the rows that begin there.
     """
 
     columns: dict[str, pl.Series]
     lines: Int64 | range
-    refused: Refusals
+    rejected: RejectedRows
     notes: tuple[str, ...]
-    texts: Callable[[Sequence[int]], Mapping[int, str]]
+    row_texts: Callable[[Sequence[int]], Mapping[int, str]]
 
 
 class Table(Protocol):
-    """A source with known columns whose rows can be read."""
+    """Protocol of sources with known columns whose rows can be read."""
 
     @property
     def name(self) -> str:
-        """Name of the source, as the caller gave it."""
+        """Name of the source, as given by the caller."""
 
     @property
     def columns(self) -> list[str]:
         """Names of all columns; "1", "2", ... if there is no header."""
 
     @property
-    def by_place(self) -> list[Role]:
-        """Roles of the columns if there is no header; else empty."""
+    def positional_roles(self) -> list[Role]:
+        """Roles of the columns by position if there is no header; otherwise empty."""
 
     @property
-    def counts(self) -> Literal["line", "row"]:
-        """What row numbers count: "line" of a file or "row" of a table."""
+    def row_unit(self) -> Literal["line", "row"]:
+        """Unit of the row numbers: "line" for a file or "row" for a table."""
 
     @property
-    def typed(self) -> bool:
-        """Whether cells have types; False for text files, where IDs that look like integers are integers."""
+    def is_typed(self) -> bool:
+        """Whether cells are typed; False for text files, where IDs that look like integers are parsed as integers."""
 
-    def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
-        """Read the rows.
+    def read(self, roles: Mapping[str, int], max_rejected: int | None) -> Rows:
+        """Read the columns for the given roles.
 
         Parameters
         ----------
         roles : mapping of str to int
             Column position by role.
-        most : int or None
+        max_rejected : int or None
             Maximum number of rejected rows to store; None for all.
 
         Returns
         -------
         Rows
-            The columns of these roles.
+            The columns, line numbers and rejected rows.
         """
 
 
 class Batches:
-    """Builder of columns from rows, in batches, so that few Python objects exist at a time.
+    """Builder that converts rows to columns in batches, so that few Python objects exist at a time.
 
     Parameters
     ----------
     roles : sequence of str
         Roles of the cells of a row.
-    objects : callable or None, default None
+    convert : callable or None, default None
         Function that converts a batch of cells by role to columns; None expects strings.
     """
 
-    def __init__(self, roles: Sequence[str], *, objects: Callable[..., dict[str, pl.Series]] | None = None):
+    def __init__(self, roles: Sequence[str], *, convert: Callable[..., dict[str, pl.Series]] | None = None):
         self._roles = list(roles)
-        self._make = objects or _text_columns
+        self._convert = convert or _text_columns
         self._cells: list[Sequence[Any]] = []
         self._lines: list[int] = []
         self._frames: list[pl.DataFrame] = []
-        self._numbers: list[Int64] = []
+        self._line_numbers: list[Int64] = []
 
     @classmethod
     def of_objects(cls, roles: Sequence[str]) -> Batches:
@@ -152,7 +152,7 @@ class Batches:
         Batches
             The builder.
         """
-        return cls(roles, objects=object_columns)
+        return cls(roles, convert=object_columns)
 
     def add(self, line: int, cells: Sequence[Any]) -> None:
         """Add a row.
@@ -170,26 +170,26 @@ class Batches:
             self._flush()
 
     def finish(self) -> tuple[dict[str, pl.Series], Int64]:
-        """Return the complete columns.
+        """Convert the remaining rows and return the complete columns.
 
         Returns
         -------
         columns : dict of str to Series of shape (n,)
             Columns by name; empty columns if there are no rows.
         lines : ndarray of shape (n,), int64
-            Line of each row.
+            Line number of each row.
         """
         self._flush()
         frame = pl.concat(self._frames, rechunk=True)
-        lines = np.concatenate(self._numbers)
+        lines = np.concatenate(self._line_numbers)
         self._frames.clear()
         return {name: frame[name] for name in frame.columns}, lines
 
     def _flush(self) -> None:
         """Convert the collected rows to a frame."""
         cells_by_role = list(zip(*self._cells, strict=True)) or [()] * len(self._roles)
-        self._frames.append(pl.DataFrame(self._make(dict(zip(self._roles, cells_by_role, strict=True)))))
-        self._numbers.append(np.array(self._lines, np.int64))
+        self._frames.append(pl.DataFrame(self._convert(dict(zip(self._roles, cells_by_role, strict=True)))))
+        self._line_numbers.append(np.array(self._lines, np.int64))
         self._cells.clear()
         self._lines.clear()
 

@@ -1,4 +1,4 @@
-"""Text tables (CSV, TSV, `user::item::value::time`): a fast pass by polars, verified, else a row-by-row pass."""
+"""Text tables (CSV, TSV, `user::item::value::time`): a verified fast pass with polars, or else a row-by-row pass."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Literal, NamedTuple
 import polars as pl
 
 from cofactor.data.readers.columns import Role
-from cofactor.data.readers.files import Survey, TextFile, unreadable
-from cofactor.data.readers.tables import Batches, Refusals, Rows
+from cofactor.data.readers.files import TextFile, TextStatistics, read_errors
+from cofactor.data.readers.tables import Batches, RejectedRows, Rows
 from cofactor.errors import DataError
 
 __all__ = ["NOT_UTF8", "Row", "TextTable", "open_text_table", "split_quoted", "text_rows"]
 
 NOT_UTF8 = "not UTF-8 text"
-"""Start of the reason for a line that cannot be decoded."""
+"""Beginning of the reason for a line that cannot be decoded."""
 
 _MAX_QUOTED_LINES = 1000  # a quote still open after this many lines is rejected
 
 
 class Row(NamedTuple):
-    """A row of a text file.
+    """Row of a text file.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ def text_rows(lines: Iterable[bytes], separator: str) -> Iterator[Row]:
 
 
 def split_quoted(text: str, separator: str) -> list[str] | str | None:
-    """Split a row with quotes into fields.
+    """Split a row that contains quotes into fields.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def split_quoted(text: str, separator: str) -> list[str] | str | None:
 
 
 def _all_rows(numbered: Iterator[tuple[int, bytes]], separator: str) -> Iterator[Row]:
-    """Iterate over all rows, with blank lines as rejected rows."""
+    """Iterate over all rows, including blank lines as rejected rows."""
     pending: deque[tuple[int, bytes]] = deque()
     has_quotes = separator != "::"
     while True:
@@ -135,7 +135,7 @@ def _all_rows(numbered: Iterator[tuple[int, bytes]], separator: str) -> Iterator
             yield Row(number, raw.decode("utf-8", "backslashreplace"), None, reason)
             continue
         if "\0" in text:
-            yield Row(number, text, None, "it has a NUL byte")
+            yield Row(number, text, None, "it contains a NUL byte")
         elif not text.strip(" \r"):
             yield Row(number, text, None, "a blank line")
         elif not has_quotes or '"' not in text:
@@ -151,7 +151,7 @@ def _quoted_row(
     pending: deque[tuple[int, bytes]],
     numbered: Iterator[tuple[int, bytes]],
 ) -> Row:
-    """Return the row that begins here, over as many lines as its quotes span; put unused lines back into `pending`."""
+    """Return the row that begins here, including all lines that its quotes span; return unused lines to `pending`."""
     parts, read_ahead = [text], []
     result = split_quoted(text, separator)
     while result is None and len(parts) < _MAX_QUOTED_LINES:
@@ -168,15 +168,15 @@ def _quoted_row(
     if isinstance(result, list):
         return Row(number, "\n".join(parts), result)
     pending.extendleft(reversed(read_ahead))
-    return Row(number, text, None, result or "a quote that does not close")
+    return Row(number, text, None, result or "an unclosed quote")
 
 
-def _closing_quote(text: str, at: int) -> int:
-    """Return the position of the closing quote from `at` on, -1 if there is none."""
-    while (at := text.find('"', at)) >= 0:
-        if not text.startswith('"', at + 1):
-            return at
-        at += 2
+def _closing_quote(text: str, position: int) -> int:
+    """Return the position of the closing quote at or after `position`, or -1 if there is none."""
+    while (position := text.find('"', position)) >= 0:
+        if not text.startswith('"', position + 1):
+            return position
+        position += 2
     return -1
 
 
@@ -185,7 +185,7 @@ _NUMBER_TYPES: Mapping[str, pl.DataType] = {"value": pl.Float64(), "weight": pl.
 
 @dataclass(frozen=True)
 class TextTable:
-    """A text file with known columns; implements `tables.Table`.
+    """Text file with known columns; implements `tables.Table`.
 
     Attributes
     ----------
@@ -194,8 +194,8 @@ class TextTable:
     separator : str
         The field separator.
     header_lines : int
-        Number of lines of the header; 0 if there is none.
-    columns, by_place, counts, typed : see `tables.Table`
+        Number of lines in the header; 0 if there is none.
+    columns, positional_roles, row_unit, is_typed : see `tables.Table`
         The attributes of every table.
     """
 
@@ -203,23 +203,23 @@ class TextTable:
     separator: str
     columns: list[str]
     header_lines: int
-    by_place: list[Role] = field(default_factory=list)
-    counts: Literal["line", "row"] = "line"
-    typed: bool = False
+    positional_roles: list[Role] = field(default_factory=list)
+    row_unit: Literal["line", "row"] = "line"
+    is_typed: bool = False
 
     @property
     def name(self) -> str:
         """Path of the file."""
         return str(self.file.path)
 
-    def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
-        """Read the rows, by the fast pass if it is verified, else row by row.
+    def read(self, roles: Mapping[str, int], max_rejected: int | None) -> Rows:
+        """Read the rows with the fast pass if its result can be verified, otherwise row by row.
 
         Parameters
         ----------
         roles : mapping of str to int
             Column position by role.
-        most : int or None
+        max_rejected : int or None
             Maximum number of rejected rows to store; None for all.
 
         Returns
@@ -232,8 +232,8 @@ class TextTable:
         DataError
             If the file cannot be read.
         """
-        with unreadable(self.name):
-            return self._read_fast(roles) or self._read_by_row(roles, most)
+        with read_errors(self.name):
+            return self._read_fast(roles) or self._read_by_row(roles, max_rejected)
 
     def rows(self) -> Iterator[Row]:
         """Iterate over all data rows, valid or rejected, in file order.
@@ -241,7 +241,7 @@ class TextTable:
         Yields
         ------
         Row
-            One row; it is rejected if it has another number of fields than the header or first row.
+            One row; it is rejected if its number of fields differs from that of the header or first row.
         """
         rows = text_rows(self.file.lines(), self.separator)
         if self.header_lines:
@@ -249,7 +249,7 @@ class TextTable:
         width = len(self.columns)
         for row in rows:
             if row.fields is not None and len(row.fields) != width:
-                yield row._replace(fields=None, reason=_wrong_width(len(row.fields), width))
+                yield row._replace(fields=None, reason=_field_count_reason(len(row.fields), width))
             else:
                 yield row
 
@@ -259,7 +259,7 @@ class TextTable:
         return {row.line: row.text for row in self.rows() if row.line in requested}
 
     def _read_fast(self, roles: Mapping[str, int]) -> Rows | None:
-        """Read by polars; return None unless the counts of lines and separators prove that every line became one row.
+        """Read with polars; return None unless the counts of lines and separators prove that every line became one row.
 
         polars silently fills short rows with nulls and merges rows at stray quotes, and it detects rows that are too
         long only if every column is used; so every column is used. Numbers are parsed as such if every cell is a
@@ -268,13 +268,13 @@ class TextTable:
         if self.header_lines > 1:
             return None
         with ThreadPoolExecutor(1) as pool:
-            survey_task = pool.submit(self.file.survey, self.separator[0])
-            typed = self._scan(roles, _NUMBER_TYPES)
-        survey = survey_task.result()
-        return self._verified(typed, survey, roles) or self._verified(self._scan(roles, {}), survey, roles)
+            statistics_task = pool.submit(self.file.statistics, self.separator[0])
+            numeric = self._scan(roles, _NUMBER_TYPES)
+        statistics = statistics_task.result()
+        return self._verify(numeric, statistics, roles) or self._verify(self._scan(roles, {}), statistics, roles)
 
     def _scan(self, roles: Mapping[str, int], types: Mapping[str, pl.DataType]) -> pl.DataFrame | None:
-        """Parse the file by polars with these column types; return None if it fails."""
+        """Parse the file with polars and these column types; return None if parsing fails."""
         step = len(self.separator)  # polars has one-byte separators: "::" is ":" and an empty column
         fields = [str(k) for k in range(step * len(self.columns) - step + 1)]
         gaps = [name for k, name in enumerate(fields) if k % step]
@@ -282,7 +282,7 @@ class TextTable:
         schema: dict[str, pl.DataType] = dict.fromkeys(fields, pl.String())
         schema |= {str(step * k): types[role] for role, k in roles.items() if role in types}
         scan = pl.scan_csv(
-            self.file.for_polars,
+            self.file.polars_source,
             has_header=False,
             skip_rows=self.header_lines,
             separator=self.separator[0],
@@ -301,34 +301,34 @@ class TextTable:
         except pl.exceptions.PolarsError:
             return None
 
-    def _verified(self, frame: pl.DataFrame | None, survey: Survey, roles: Mapping[str, int]) -> Rows | None:
-        """Return the rows of a frame if it matches the survey and no number is missing, else None."""
-        if frame is None or not self._matches_survey(frame, survey):
+    def _verify(self, frame: pl.DataFrame | None, statistics: TextStatistics, roles: Mapping[str, int]) -> Rows | None:
+        """Return the rows of a frame if it matches the statistics and no number is missing, otherwise None."""
+        if frame is None or not self._matches_statistics(frame, statistics):
             return None
-        n_rows = frame.height - survey.trailing_blank
+        n_rows = frame.height - statistics.n_trailing_blank
         columns = {role: frame[role].head(n_rows) for role in roles}
         if any(column.dtype != pl.String and not _all_finite(column) for column in columns.values()):
             return None
         line_numbers = range(1 + self.header_lines, 1 + self.header_lines + n_rows)
-        return Rows(columns, line_numbers, Refusals(), self.file.notes(), self.file.texts)
+        return Rows(columns, line_numbers, RejectedRows(), self.file.notes(), self.file.row_texts)
 
-    def _matches_survey(self, frame: pl.DataFrame, survey: Survey) -> bool:
+    def _matches_statistics(self, frame: pl.DataFrame, statistics: TextStatistics) -> bool:
         """Return whether the frame has one row per line and the right number of fields per row."""
-        n_rows = frame.height - survey.trailing_blank
-        if survey.nuls or survey.lone_returns or n_rows < 0:
+        n_rows = frame.height - statistics.n_trailing_blank
+        if statistics.nuls or statistics.lone_carriage_returns or n_rows < 0:
             return False
-        if frame.height + self.header_lines != survey.lines:
+        if frame.height + self.header_lines != statistics.lines:
             return False
         if not frame["gaps are empty"].all():
             return False
-        if survey.quotes and self.separator != "::":
-            return survey.quotes_fit and not frame["last is missing"].head(n_rows).any()
+        if statistics.quotes and self.separator != "::":
+            return statistics.quotes_valid and not frame["last is missing"].head(n_rows).any()
         per_row = len(self.separator) * (len(self.columns) - 1)
-        return survey.separators == per_row * (n_rows + self.header_lines)
+        return statistics.separators == per_row * (n_rows + self.header_lines)
 
-    def _read_by_row(self, roles: Mapping[str, int], most: int | None) -> Rows:
+    def _read_by_row(self, roles: Mapping[str, int], max_rejected: int | None) -> Rows:
         """Read row by row in Python; invalid rows are rejected with a reason."""
-        rejected = Refusals(most)
+        rejected = RejectedRows(max_rejected)
         batches = Batches(list(roles))
         positions = list(roles.values())
         for row in self.rows():
@@ -340,7 +340,7 @@ class TextTable:
         return Rows(columns, lines, rejected, self.file.notes(), self._texts)
 
 
-def open_text_table(file: TextFile, separator: str, by_place: Callable[[list[str]], list[Role] | None]) -> TextTable:
+def open_text_table(file: TextFile, separator: str, find_roles: Callable[[list[str]], list[Role] | None]) -> TextTable:
     """Open a text table and determine its columns from the first row.
 
     Parameters
@@ -349,8 +349,8 @@ def open_text_table(file: TextFile, separator: str, by_place: Callable[[list[str
         The file.
     separator : str
         The field separator.
-    by_place : callable
-        Function from the fields of the first row to their roles, or to None if the row is a header.
+    find_roles : callable
+        Function that maps the fields in the first row to their roles, or to None if the row is a header.
 
     Returns
     -------
@@ -362,13 +362,13 @@ def open_text_table(file: TextFile, separator: str, by_place: Callable[[list[str
     DataError
         If the file has no rows, or the first row is invalid.
     """
-    with unreadable(str(file.path)):
+    with read_errors(str(file.path)):
         first = next(text_rows(file.lines(), separator), None)
     if first is None:
         raise DataError(f"{file.path} is empty: it has only blank lines")
     if first.fields is None:
-        raise DataError(f"{file.path}, line 1: {first.reason}; the first line must be a header or a row")
-    roles = by_place(first.fields)
+        raise DataError(f"{file.path}, line 1: {first.reason}; the first line must be a header or a data row")
+    roles = find_roles(first.fields)
     if roles is None:
         return TextTable(file, separator, first.fields, first.text.count("\n") + 1)
     return TextTable(file, separator, [str(k + 1) for k in range(len(first.fields))], 0, roles)
@@ -379,6 +379,6 @@ def _all_finite(numbers: pl.Series) -> bool:
     return not numbers.null_count() and bool(numbers.is_finite().all())
 
 
-def _wrong_width(n: int, expected: int) -> str:
-    """Return the reason for a wrong number of fields."""
+def _field_count_reason(n: int, expected: int) -> str:
+    """Return the reason for rejecting a row with a wrong number of fields."""
     return f"{n} field{'s' if n != 1 else ''} instead of {expected}"

@@ -1,4 +1,4 @@
-"""Row validation: cast every column strictly, and drop bad rows with a reason for each."""
+"""Row validation: cast every column strictly, drop bad rows, and record a reason for each."""
 
 from __future__ import annotations
 
@@ -10,59 +10,61 @@ import polars as pl
 
 from cofactor.data.id_columns import CodedIds, canonical_ids, float_ids_note
 from cofactor.data.interactions import Kind
-from cofactor.data.readers.casting import KINDS_OF, Cells, id_cells, number_cells
+from cofactor.data.readers.casting import TYPE_CODE_COLUMNS, Cells, id_cells, number_cells
 from cofactor.data.readers.columns import ROLES
 from cofactor.data.readers.tables import Rows
 from cofactor.data.readers.times import time_cells
 from cofactor.data.scale import Scale
 from cofactor.kernels.parallel import results_of
 
-__all__ = ["Checked", "Ids", "checked"]
+__all__ = ["Ids", "ValidRows", "validate_rows"]
 
 Ids: TypeAlias = Literal["auto", "text"]
-"""How to read IDs: as integers if the source has integers (or text that is all decimals), or always as text."""
+"""How to read IDs: as integers if the source has integers (or text that is all decimals), or always as strings."""
 
 
 @dataclass(frozen=True)
-class Checked:
-    """The valid rows of a table.
+class ValidRows:
+    """Valid rows of a table.
 
     Attributes
     ----------
     columns : dict of str to Series or CodedIds
-        Columns by role: IDs (Int64, String or coded), value and weight (Float32), time (Int64).
-    refused : int
+        Columns by role: IDs (Int64, String or dictionary-encoded), value and weight (Float32), time (Int64).
+    n_rejected : int
         Number of bad rows.
     reasons : dict of int to str
-        Reason by line number, for the stored bad rows.
+        Reasons by line number, for the stored bad rows.
     notes : tuple of str
         Remarks about the columns for the load report.
     """
 
     columns: dict[str, pl.Series | CodedIds]
-    refused: int
+    n_rejected: int
     reasons: dict[int, str]
     notes: tuple[str, ...]
 
 
-def checked(rows: Rows, *, kind: Kind, scale: Scale | None, ids: Ids, typed: bool, most: int | None) -> Checked:
+def validate_rows(
+    rows: Rows, *, kind: Kind, scale: Scale | None, ids: Ids, is_typed: bool, max_rejected: int | None
+) -> ValidRows:
     """Cast the columns of a table and drop bad rows.
 
-    Columns are removed from `rows` one by one, so that the memory of their text is freed.
+    Columns are removed from `rows` one by one to free their memory.
 
     Parameters
     ----------
     rows : Rows
         The rows; the columns are consumed.
     kind : {"ratings", "events"}
-        Kind of the table; events must be above 0, weights of ratings must not be negative.
+        Kind of the table: events must be above 0, and weights of ratings must not be negative.
     scale : Scale or None
         Scale that ratings must be on.
     ids : {"auto", "text"}
         Whether integer IDs become strings.
-    typed : bool
-        False if IDs are text that may hold integers.
-    most : int or None
+    is_typed : bool
+        False if IDs are text that can represent integers.
+    max_rejected : int or None
         Maximum number of reasons to store per column; None for all.
 
     Returns
@@ -73,7 +75,7 @@ def checked(rows: Rows, *, kind: Kind, scale: Scale | None, ids: Ids, typed: boo
     Raises
     ------
     DataError
-        If a column has a type that cannot hold its role.
+        If a column has a type that does not suit its role.
     """
     n = len(rows.lines)
     roles = [role for role in ROLES if role in rows.columns]
@@ -87,30 +89,30 @@ def checked(rows: Rows, *, kind: Kind, scale: Scale | None, ids: Ids, typed: boo
         columns[role] = cells.values
         notes += cells.notes
         newly_bad = (cells.bad & ~bad).arg_true()
-        for row in newly_bad.head(n if most is None else most).to_list():
-            reasons[int(rows.lines[row])] = cells.why(row)
+        for row in newly_bad.head(n if max_rejected is None else max_rejected).to_list():
+            reasons[int(rows.lines[row])] = cells.reason(row)
         bad = bad | cells.bad
     n_bad = int(bad.sum())
     if n_bad:
         columns = {role: column.filter(~bad) for role, column in columns.items()}
-    if not typed and ids != "text":
+    if not is_typed and ids != "text":
         for role in ROLES[:2]:
-            columns[role], was_float = _canonical(columns[role])
+            columns[role], was_float = _canonical_column(columns[role])
             notes += [float_ids_note(role)] if was_float else []
-    return Checked(columns, n_bad, reasons, tuple(notes))
+    return ValidRows(columns, n_bad, reasons, tuple(notes))
 
 
-def _canonical(ids: pl.Series | CodedIds) -> tuple[pl.Series | CodedIds, bool]:
-    """Convert the IDs of a text file to integers if all of them are; also return whether some are written as floats."""
+def _canonical_column(ids: pl.Series | CodedIds) -> tuple[pl.Series | CodedIds, bool]:
+    """Convert the IDs in a text file to integers if all are integers; also return whether some look like floats."""
     assert isinstance(ids, CodedIds)
     distinct = canonical_ids(ids.distinct, parse=True)
     if distinct.dtype == pl.Int64 and bool(ids.distinct.str.contains(".", literal=True).any()):
-        return ids.each(distinct), True  # "7" and "7.0" have become one ID
+        return ids.gather(distinct), True  # "7" and "7.0" have become one ID
     return replace(ids, distinct=distinct), False
 
 
 def _cast(rows: Rows, role: str, kind: Kind, scale: Scale | None, ids: Ids) -> Cells:
-    """Cast the column of one role."""
+    """Cast the column for one role."""
     column = rows.columns.pop(role)
     if role == "time":
         return time_cells(column)
@@ -118,5 +120,5 @@ def _cast(rows: Rows, role: str, kind: Kind, scale: Scale | None, ids: Ids) -> C
         return number_cells(column, above_zero=kind == "events", scale=scale)
     if role == "weight":
         return number_cells(column, low=0.0 if kind == "ratings" else -np.inf)
-    type_codes = rows.columns.pop(KINDS_OF[role], None)
+    type_codes = rows.columns.pop(TYPE_CODE_COLUMNS[role], None)
     return id_cells(column, type_codes, as_text=ids == "text")

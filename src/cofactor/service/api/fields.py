@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
-from cofactor.data.id_columns import LONGEST_ID
+from cofactor.data.id_columns import MAX_ID_LENGTH
 from cofactor.store.validation import LARGEST_VALUE, checked_id, checked_json, checked_text
 
 __all__ = [
@@ -58,7 +58,7 @@ ID_SCHEMA: dict[str, Any] = {
     "title": "Id",
     "description": "A string, or a 64-bit integer, which is the same ID as its decimal. Case and spaces matter.",
     "anyOf": [
-        {"type": "string", "minLength": 1, "maxLength": LONGEST_ID, "pattern": NON_BLANK_TEXT},
+        {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH, "pattern": NON_BLANK_TEXT},
         {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
     ],
 }
@@ -103,7 +103,7 @@ Id = TypeAliasType(
 
 AsQuery: TypeAlias = Annotated[
     str,
-    Field(min_length=1, max_length=LONGEST_ID, json_schema_extra={"pattern": NON_BLANK_TEXT}),
+    Field(min_length=1, max_length=MAX_ID_LENGTH, json_schema_extra={"pattern": NON_BLANK_TEXT}),
     _CHECKED_ID,
 ]
 """ID in a query."""

@@ -68,7 +68,7 @@ def rating_scale(store: Store, values: Any) -> Scale | None:
         return None
     scale = Scale(stored[0], stored[1], tuple(stored[2]))
     distinct = pl.Series(np.asarray(values, np.float32)).unique().to_numpy()
-    if scale.holds(distinct).all():
+    if scale.contains(distinct).all():
         return scale
     return Scale.infer(np.concatenate([distinct, scale.levels or (scale.low, scale.high)]))
 
