@@ -53,7 +53,7 @@ def dealt(counts: Int64, groups: int, stream: np.random.Generator) -> tuple[Int6
     Parameters
     ----------
     counts : ndarray of shape (n,), int64
-        The number of entries of each row.
+        The number of entries in each row.
     groups : int
         The number of groups.
     stream : numpy.random.Generator

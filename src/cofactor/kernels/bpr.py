@@ -159,7 +159,7 @@ def bpr_epoch(
     candidates : int
         The number of candidates drawn for each negative.
     learning_rate, l2, l2_bias : float
-        As in the equations of this module.
+        As in the equations in the module docstring.
     stream : numpy.random.Generator
         The source of the candidates and of the order of blocks.
 

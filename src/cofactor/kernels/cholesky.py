@@ -103,7 +103,7 @@ def negative_inverse(A: Float64) -> None:
 
     Notes
     -----
-    See the equations of this module.
+    See the equations in the module docstring.
 
     Examples
     --------

@@ -320,7 +320,7 @@ def nearest(
 
     Notes
     -----
-    See the equations of this module.
+    See the equations in the module docstring.
 
     Examples
     --------

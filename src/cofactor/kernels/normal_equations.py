@@ -66,7 +66,7 @@ def equations(rows: SparseRows, targets: Float32, confidence: Float32, features:
 
     Notes
     -----
-    See the equations of this module.
+    See the equations in the module docstring.
 
     Examples
     --------

@@ -254,18 +254,18 @@ def top_items(
     bias : ndarray of shape (n_items,), float32
         Item biases.
     n : int
-        The length of a list.
+        The length of each list.
     seen_start, seen : ndarray of shape (n_users + 1,), int64, and (n_seen,), int32
         The items to leave out for each user.
     allowed : ndarray of shape (n_items,), bool
-        The items that may be listed; of shape (0,) if all may.
+        Mask of the items that may be listed; an empty array means all items.
 
     Returns
     -------
     rows : ndarray of shape (n_users, n), int64
-        Item rows, best first, ties by row; -1 where there are fewer than n.
+        Item row numbers, best first, ties by row number; padded with -1.
     scores : ndarray of shape (n_users, n), float64
-        Their scores, -inf where there are fewer than n.
+        Their scores; padded with -inf.
     """
     scores = user_factors.astype(np.float64) @ item_factors.astype(np.float64).T + bias
     owners = np.repeat(np.arange(len(user_factors)), np.diff(seen_start))
@@ -654,18 +654,18 @@ def top_of_rows(scores: Float32, n: int, *, exclude: SparseRows, allowed: Bool) 
     scores : ndarray of shape (n_users, n_items), float32
         The scores.
     n : int
-        The length of a list.
+        The length of each list.
     exclude : SparseRows
         The items to leave out for each user.
     allowed : ndarray of shape (n_items,), bool
-        The items that may be listed; of shape (0,) if all may.
+        Mask of the items that may be listed; an empty array means all items.
 
     Returns
     -------
     rows : ndarray of shape (n_users, n), int64
-        Item rows, best first, ties by row; -1 where there are fewer than n.
+        Item row numbers, best first, ties by row number; padded with -1.
     scores : ndarray of shape (n_users, n), float32
-        Their scores, -inf where there are fewer than n.
+        Their scores; padded with -inf.
     """
     candidates = scores.copy()
     candidates[exclude.owners, exclude.columns] = -np.inf

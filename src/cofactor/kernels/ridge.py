@@ -302,7 +302,7 @@ class Side:
         entries : SparseRows
             The entries of the rows to solve.
         penalty : ndarray of shape (n_rows,), float32
-            The penalty of each row.
+            The penalty for each row.
 
         Returns
         -------
@@ -327,7 +327,7 @@ def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, st
     entries : SparseRows
         The entries of the rows.
     penalty : ndarray of shape (n_rows,), float32
-        The penalty of each row.
+        The penalty for each row.
     side : Side
         The fixed side.
     steps : int
@@ -362,7 +362,7 @@ def solve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, nois
     entries : SparseRows
         The entries of the rows.
     penalty : ndarray of shape (n_rows,), float32
-        The penalty of each row.
+        The penalty for each row.
     side : Side
         The fixed side.
     noise : ndarray of shape (n_rows, width), float32, or None, default None

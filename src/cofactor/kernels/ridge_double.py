@@ -113,7 +113,7 @@ def ill_conditioned_rows(
     confidence : ndarray of shape (n,), float32, or None
         c of each entry, whose sign is ignored; None if all are 1.
     penalty : ndarray of shape (n_rows,), float32
-        The penalty of each row.
+        The penalty for each row.
     features, gram, shape, precision : ndarray, float32
         As in `kernels.ridge.Side`.
 

@@ -268,7 +268,7 @@ def blocks_of(
     weights : ndarray of shape (n,), float32
         The weight of each rating; of shape (0,) if all are 1.
     n_users, n_items : int
-        The numbers of users and of items.
+        The number of users and the number of items.
     grid : int
         The number of user groups and of item groups.
     seed : int
@@ -337,7 +337,7 @@ def sgd_epoch(
     blocks : Blocks
         The ratings.
     mean, low, span, learning_rate, bias_rate, l2, l2_bias : float
-        As in the equations of this module. A span of 0 means no rating range, a bias_rate of 0 leaves the biases
+        As in the equations in the module docstring. A span of 0 means no rating range, a bias_rate of 0 leaves the biases
         unchanged.
     stream : numpy.random.Generator
         The source of the order of blocks.

@@ -129,7 +129,7 @@ class SparseRows:
 
     @property
     def counts(self) -> Int64:
-        """The number of entries of each row: ndarray of shape (n_rows,), int64."""
+        """The number of entries in each row: ndarray of shape (n_rows,), int64."""
         return np.diff(self.start)
 
     @property
@@ -342,7 +342,7 @@ class SparseRows:
         Parameters
         ----------
         counts : array-like of shape (n_rows,), int
-            The number of entries of each row.
+            The number of entries in each row.
         columns, values, weights : ndarray of shape (n,)
             As the attributes of this class.
 

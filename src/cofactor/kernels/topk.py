@@ -225,20 +225,20 @@ def top_items(
     index : ItemIndex
         The items.
     n : int
-        The length of a list.
+        The length of each list.
     seen_start : ndarray of shape (n_users + 1,), int64
         The items to leave out for user u are seen[seen_start[u]:seen_start[u + 1]].
     seen : ndarray of shape (n_seen,), int32
         Item rows, ascending for each user.
     allowed : ndarray of shape (n_items,), bool
-        The items that may be listed; of shape (0,) if all may.
+        Mask of the items that may be listed; an empty array means all items.
 
     Returns
     -------
     rows : ndarray of shape (n_users, n), int32
-        Item rows, best first; -1 where there are fewer than n.
+        Item row numbers, best first; padded with -1.
     scores : ndarray of shape (n_users, n), float32
-        Their scores, -inf where there are fewer than n.
+        Their scores; padded with -inf.
 
     Examples
     --------
@@ -285,7 +285,7 @@ def first_allowed(order: Int32, n: int, seen: Int32, allowed: Bool) -> Int32:
     seen : ndarray of shape (n_seen,), int32
         The items to leave out.
     allowed : ndarray of shape (n_items,), bool
-        The items that may be listed; of shape (0,) if all may.
+        Mask of the items that may be listed; an empty array means all items.
 
     Returns
     -------

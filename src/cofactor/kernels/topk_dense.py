@@ -87,7 +87,7 @@ def score_blocks(n_users: int, n_items: int) -> list[tuple[int, int]]:
     Parameters
     ----------
     n_users, n_items : int
-        The numbers of users and of items.
+        The number of users and the number of items.
 
     Returns
     -------
@@ -122,20 +122,20 @@ def top_of_blocks(
     n_items : int
         The number of items.
     n : int
-        The length of a list.
+        The length of each list.
     exclude : SparseRows
-        The items to leave out, a row for each user.
+        The items to exclude, one row for each user.
     allowed : ndarray of shape (n_items,), bool
-        The items that may be listed; of shape (0,) if all may.
+        Mask of the items that may be listed; an empty array means all items.
     order : ndarray of shape (n_items,), int32, default empty
         All item rows in the order of items with a score of exactly 0; of shape (0,) for the order of the rows.
 
     Returns
     -------
     rows : ndarray of shape (n_users, n), int32
-        Item rows, best first, equal scores by row; -1 where there are fewer than n.
+        Item row numbers, best first, ties by row number; padded with -1.
     scores : ndarray of shape (n_users, n), float32
-        Their scores, -inf where there are fewer than n.
+        Their scores; padded with -inf.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""Explanations: the score of a user and an item as a sum of terms, one for each item of the user's history.
+"""Explanations: the score of a user-item pair as a sum of terms, one for each item in the user's history.
 
     x(u, i) = mean + b_u + b_i + sum_j term_j + rest
 
-x is the score that items are ranked by, before link and clipping. How the terms are derived depends on how the vector
-of the user was fitted: see `ridge_terms` (least squares), `pairwise_terms` (BPR), and the models.
+x is the score that items are ranked by, before the link function and clipping. How the terms are derived depends on how
+the user's vector was fitted: see `ridge_terms` (least squares), `pairwise_terms` (BPR), and the models.
 """
 
 from __future__ import annotations
@@ -30,35 +30,36 @@ __all__ = [
 By: TypeAlias = Literal["history", "neighbors", "leave-one-out"]
 
 MAX_DIGITS = 15
-"""The number of decimal digits that a float holds."""
+"""The number of significant decimal digits of a float."""
 
 ROUNDING_TOLERANCE = 1e-4
-"""A difference below this share of the sum of absolute terms counts as rounding."""
+"""A difference below this fraction of the sum of absolute terms is treated as rounding error."""
 
 SHARE_RIDGE = 1e-2
-"""How closely `pairwise_terms` holds the shares of events together: the ridge, relative to the mean squared pull."""
+"""The ridge penalty of `pairwise_terms`, relative to the mean squared norm of the directions d_j."""
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Terms of one score, which add up to it within 1e-4 of the sum of their absolute values.
+    """Decomposition of one score into terms that add up to it.
 
     Parameters
     ----------
     score : float
-        x(u, i) = mean + user + item + sum_j terms_j + rest.
+        x(u, i) = mean + user + item + sum_j terms_j + rest, up to 1e-4 of the sum of the absolute terms.
     mean, user, item : float
-        The global mean and the biases of the user and the item, which do not depend on the history.
+        The global mean, the user bias and the item bias.
     rows : ndarray of shape (m,), int32
-        Items of the history, or rows of neighbors (-1 for a user that the model no longer has). Empty without a
-        history.
+        Row numbers of items in the history, or of neighbors (-1 for a user that is no longer in the model). Empty if
+        the user has no history.
     terms : ndarray of shape (m,), float64
-        The contribution of each of `rows`.
+        The contribution of each entry of `rows`.
     rest : float
-        The part of the score that is not attributed.
+        The part of the score that is not attributed to a row.
     by : {"history", "neighbors", "leave-one-out"}
-        The meaning of `rows`: items of the history, neighbors (users), or items left out one at a time. A term of the
-        latter is the decrease of x without the item; such terms need not add up, and `rest` holds the difference.
+        The meaning of `rows`: items in the history, neighbors (users), or items that are left out one at a time. In
+        the last case, a term is the decrease in x without the item; such terms need not add up to the score, and
+        `rest` is the difference.
 
     Examples
     --------
@@ -78,23 +79,23 @@ class Explanation:
 
     @property
     def parts(self) -> Float64:
-        """All parts of the score, ndarray of shape (m + 4,), float64: mean, user, item, the terms and the rest."""
+        """All parts of the score: mean, user, item, terms and rest; ndarray of shape (m + 4,), float64."""
         return np.concatenate([[self.mean, self.user, self.item], self.terms, [self.rest]])
 
     @property
     def share_not_attributed(self) -> float:
-        """Absolute value of the rest divided by the sum of the absolute values of terms and rest; 0 if all are 0."""
+        """Absolute rest divided by the sum of the absolute terms and the absolute rest; 0 if all are 0."""
         size = float(np.abs(self.terms).sum()) + abs(self.rest)
         return abs(self.rest) / size if size else 0.0
 
     @validated
     def rounded(self, digits: int) -> Float64:
-        """Round `parts` so that they still add up to the rounded score (largest remainder method).
+        """Round `parts` so that they still add up to the rounded score, by the largest remainder method.
 
         Parameters
         ----------
         digits : int
-            The number of decimal digits, from -15 to 15.
+            The number of decimal places, from -15 to 15.
 
         Returns
         -------
@@ -117,14 +118,14 @@ class Explanation:
 
 
 def unattributed(attributed: float, total: float, terms: Float64) -> float:
-    """Return total - attributed, or exactly 0 if the difference can be rounding alone.
+    """Return total - attributed, or exactly 0 if the difference is within rounding error.
 
     Parameters
     ----------
     attributed, total : float
-        The sum of the terms, and the number that they explain.
+        The sum of the terms, and the value that they explain.
     terms : ndarray of shape (m,), float64
-        Rounding is measured by their absolute values.
+        The terms; the rounding tolerance is relative to the sum of their absolute values.
 
     Returns
     -------
@@ -144,7 +145,7 @@ def ridge_terms(
     features: ArrayLike, targets: ArrayLike, confidence: ArrayLike, goal: ArrayLike,
     *, gram: ArrayLike, ridge: ArrayLike, shifts: ArrayLike = 0.0,
 ) -> Float64:  # fmt: skip
-    """Decompose goal . v into one term for each entry, where v minimizes the ridge regression of `kernels.ridge`.
+    """Decompose goal . v into one term for each entry, where v is the solution of a ridge regression.
 
     Parameters
     ----------
@@ -155,11 +156,11 @@ def ridge_terms(
     goal : ndarray of shape (width,)
         The vector of the item whose score is explained.
     gram : ndarray of shape (width, width), or empty
-        G.
+        G, the contribution of the pairs without an entry; see `kernels.ridge`.
     ridge : ndarray of shape (width,)
-        The diagonal penalty.
+        The penalty, as the diagonal of a matrix.
     shifts : ndarray of shape (m, width), or 0
-        s, a contribution of each entry to the prior.
+        s, the contribution of each entry to the prior.
 
     Returns
     -------
@@ -168,12 +169,12 @@ def ridge_terms(
     Raises
     ------
     LinAlgError
-        If A is singular.
+        If the matrix A is singular.
 
     Notes
     -----
-    With A = G + sum_j c_j f_j f_j' + diag(ridge), v = A^-1 sum_j (c_j t_j f_j + s_j), so that goal . v is the sum over
-    j of (c_j t_j f_j + s_j) . A^-1 goal.
+    With A = G + sum_j c_j f_j f_j' + diag(ridge), v = A^-1 sum_j (c_j t_j f_j + s_j). Therefore goal . v is the sum of
+    (c_j t_j f_j + s_j) . A^-1 goal over the entries j.
 
     References
     ----------
@@ -195,9 +196,9 @@ def ridge_terms(
 
 
 def negative_probabilities(n: int, n_negatives: int) -> Float64:
-    """Return the probability of each of n items, in ascending order of score, to be the best of m uniform draws.
+    """Return the probability that each of n items, in ascending order of score, is the best of m uniform draws.
 
-    Item r has the probability ((r + 1)^m - r^m) / n^m: ndarray of shape (n,), float64.
+    Item r is the best with probability ((r + 1)^m - r^m) / n^m.
 
     Parameters
     ----------
@@ -209,7 +210,7 @@ def negative_probabilities(n: int, n_negatives: int) -> Float64:
     Returns
     -------
     ndarray of shape (n,), float64
-        They sum to 1.
+        Probabilities, which sum to 1.
 
     Examples
     --------
@@ -224,36 +225,36 @@ def pairwise_terms(
     p: ArrayLike, Q: ArrayLike, bias: ArrayLike, positives: Int32, weights: ArrayLike, goal: ArrayLike,
     *, n_negatives: int,
 ) -> Float64:  # fmt: skip
-    """Decompose goal . p into one term for each event, where p was trained on pairs of items (BPR).
+    """Decompose goal . p into one term for each event, where p was trained on item pairs (BPR).
 
     Parameters
     ----------
     p : ndarray of shape (k,)
-        The vector of the user.
+        The user's vector.
     Q : ndarray of shape (n_items, k)
         The vectors of all items.
     bias : ndarray of shape (n_items,)
         The biases of all items.
     positives : ndarray of shape (m,), int32
-        Item rows of the user's events.
+        Row numbers of the items in the user's events.
     weights : ndarray of shape (m,)
         The weight of each event.
     goal : ndarray of shape (k,)
         The vector of the item whose score is explained.
     n_negatives : int
-        The number of candidates that the hardest negative is chosen from.
+        The number of candidates from which the hardest negative is chosen.
 
     Returns
     -------
     ndarray of shape (m,), float64
-        Zeros if the user has all items: then there are no pairs.
+        One term for each event; zeros if the user has all items, because then there are no item pairs.
 
     Notes
     -----
-    An event j moves p along d_j = E_n[sigmoid(x_n - x_j) (q_j - q_n)], n the hardest of a few negatives; p is a sum of
-    such moves during training. It is written here as sum_j a_j d_j: first all a_j = a w_j with the a that comes
-    closest, then each a_j differs from this by as little as closes the gap (a ridge regression), so that the term of an
-    event reflects its own direction.
+    During training, event j moves p along d_j = E_n[sigmoid(x_n - x_j) (q_j - q_n)], where n is the hardest of a few
+    negatives, so p is a sum of such steps. Here, p is approximated as sum_j a_j d_j in two stages: first with
+    a_j = a w_j and the best common factor a, then with the smallest changes of the a_j that account for the residual (a
+    ridge regression). The term of an event therefore reflects the direction of that event.
 
     Examples
     --------

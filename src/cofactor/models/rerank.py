@@ -1,4 +1,4 @@
-"""Reranking of the best items by uncertainty and by diversity."""
+"""Reranking of the top items by uncertainty and diversity."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ __all__ = ["mmr", "ranked", "without_evidence"]
 ORDERS = get_args(RankBy)
 
 ComparesItems: TypeAlias = FactorModel | BayesianModel | ItemItemModel | NetworkModel
-"""Models with a method `item_similarity`."""
+"""Models that have a method `item_similarity`."""
 
 TAIL = 0.1
-"""The probability outside each end of the interval by which "lower" and "upper" rank: an 80 % interval."""
+"""The probability in each tail of the 80% interval whose endpoints "lower" and "upper" rank by."""
 
 CANDIDATES, MAX_CANDIDATES = 10, 1000
-"""The best 10 n items by the mean are reranked, at most 1,000 and at least n."""
+"""The top 10 n items by mean are reranked, but at most 1,000 and at least n."""
 
 MAX_SIMILARITIES = 1 << 24
-"""The number of similarities in memory at a time; it does not change results."""
+"""The maximum number of similarities in memory at a time; it does not change results."""
 
 
 def ranked(
@@ -49,47 +49,47 @@ def ranked(
     evidence: Bool = ALL_ROWS,
     order: ItemOrder = ROW_ORDER,
 ) -> tuple[Int32, Float32]:
-    """Return the n best items of each user.
+    """Return the top n items for each user, optionally reranked by uncertainty or diversity.
 
-    Items without evidence are not ranked by the model: items for which `evidence` is False are at the end of the list,
-    and items without a link to the user in a model of events (score 0) are in `order`, usually the most popular first.
-    Their score is 0; `without_evidence` returns their positions.
+    Items without evidence are not ranked by the model. Items for which `evidence` is False are placed at the end of the
+    list. Items that an event model cannot relate to the user (score 0) are placed in `order`, usually the most popular
+    first. Both have a score of 0; `without_evidence` returns their positions.
 
     Parameters
     ----------
     model : ScoresItems
         A model that ranks items.
     users : UserBatch
-        Without rows of -1.
+        Must not contain unknown users (row -1).
     n : int
         The length of each list.
     exclude : SparseRows
-        The items to leave out, one row for each user of the batch.
+        The items to exclude, one row for each user in the batch.
     allowed : ndarray of shape (n_items,), bool
-        The items to rank; an empty array for all.
+        Mask of the items to rank; an empty array means all items.
     rank_by : {"mean", "lower", "upper"}, default "mean"
-        "mean" is the order of the model. "lower" ranks by the rating that an item exceeds with a probability of 90 %,
-        "upper" by the one that it exceeds with 10 %; scores are then these ratings.
+        "mean" keeps the order of the model. "lower" ranks by the rating that an item exceeds with a probability of 90%,
+        and "upper" by the rating that it exceeds with a probability of 10%; these ratings are then returned as scores.
     diversity : float, default 0
-        From 0 to 1; see `mmr`. Scores do not change, so that they need not be in descending order.
+        The trade-off of `mmr`, from 0 to 1. Scores do not change, so they need not be in descending order.
     evidence : ndarray of shape (n_items,), bool
-        Whether the model was trained on each item; an empty array for all True.
+        Mask of the items that the model was trained on; an empty array means all items.
     order : ItemOrder
-        The order of items without evidence; by default the order of rows.
+        The order of items without evidence; by default, the order of row numbers.
 
     Returns
     -------
     rows : ndarray of shape (n_users, n), int32
-        Item rows; -1 where fewer than n items are left.
+        Item row numbers; padded with -1 if fewer than n items remain.
     scores : ndarray of shape (n_users, n), float32
         -inf where the row is -1.
 
     Raises
     ------
     ParameterError
-        If rank_by or diversity has another value.
+        If `rank_by` or `diversity` is invalid.
     KindError
-        If the model has no distribution to rank by, or no item vectors to compare.
+        If the model does not predict a distribution to rank by, or has no item vectors to compare.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def ranked(
 
 
 def without_evidence(model: ScoresItems, rows: Int32, scores: Float32, evidence: Bool = ALL_ROWS) -> Bool:
-    """Return which positions of ranked lists were filled by popularity.
+    """Return a mask of the positions in ranked lists that were filled without evidence from the model.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def without_evidence(model: ScoresItems, rows: Int32, scores: Float32, evidence:
 
 
 def _fill(rows: Int32, scores: Float32, exclude: SparseRows, rest: Bool, order: ItemOrder) -> None:
-    """Append the items of `rest`, in their order and with the score 0, to lists that are too short; in place."""
+    """Fill up lists that are too short with the items in `rest`, in order and with a score of 0, in place."""
     short = np.flatnonzero((rows < 0).any(axis=1))
     if len(short) == 0 or not rest.any():
         return
@@ -164,32 +164,32 @@ def _fill(rows: Int32, scores: Float32, exclude: SparseRows, rest: Bool, order: 
 
 
 def mmr(scores: ArrayLike, similarity: ArrayLike, n: int, trade_off: float) -> Int64:
-    """Select n of c candidates by maximal marginal relevance.
+    """Select n of c candidates by maximal marginal relevance (MMR).
 
     Parameters
     ----------
     scores : ndarray of shape (m, c)
-        -inf where there is no candidate.
+        Scores of the candidates in each list; padded with -inf.
     similarity : ndarray of shape (m, c, c)
-        From -1 to 1.
+        Similarities of the candidates in each list, from -1 to 1.
     n : int
         The number of items to select.
     trade_off : float
-        From 0 for relevance alone to 1 for diversity alone.
+        The weight of diversity, from 0 (only relevance) to 1 (only diversity).
 
     Returns
     -------
     ndarray of shape (m, n), int64
-        Positions among the candidates in the order of selection; -1 where no candidate is left. Of equal values the
-        earlier position is first.
+        Positions of the selected candidates, in the order of selection; padded with -1. Ties are broken in favor of
+        the earlier position.
 
     Notes
     -----
     ::
 
-        next = argmax over the rest of  (1 - trade_off) relevance_i - trade_off max_{j selected} similarity_ij
+        next = argmax over remaining i of  (1 - trade_off) relevance_i - trade_off max_{j selected} similarity_ij
 
-    The relevance is the score scaled to 0..1 over the candidates of a row, so that it is comparable to a cosine.
+    The relevance is the score scaled to 0..1 within each list, so that it is comparable to a cosine similarity.
 
     References
     ----------
@@ -228,22 +228,22 @@ def _check(model: ScoresItems, rank_by: str, diversity: float) -> None:
     is_number = isinstance(diversity, int | float | np.integer | np.floating) and not isinstance(diversity, bool)
     if not (is_number and 0 <= diversity <= 1):
         raise ParameterError(
-            f"diversity must be a number from 0 (the plain order) to 1, not {checks.describe(diversity)}"
+            f"diversity must be a number between 0 (no diversification) and 1, not {checks.describe(diversity)}"
         )
     if rank_by != "mean" and not isinstance(model, HasUncertainty):
         raise KindError(
-            f"this model predicts no distribution, so items cannot be ranked by {rank_by!r}; fit one that does "
-            "(bayesian-mf, or neural-mf with head=classification), or rank by 'mean'"
+            f"this model does not predict a distribution, so items cannot be ranked by {rank_by!r}; fit a model that "
+            "does (bayesian-mf, or neural-mf with head=classification), or rank by 'mean'"
         )
     if diversity > 0 and (not isinstance(model, ComparesItems) or getattr(model, "factors", 1) == 0):
         raise KindError(
-            "this model has no item vectors to compare, so its lists cannot be diversified; fit one with factors, "
-            "such as biased-mf, or leave diversity at 0"
+            "this model has no item vectors to compare, so its lists cannot be diversified; fit a model with factors, "
+            "such as biased-mf, or set diversity to 0"
         )
 
 
 def _by_quantile(model: HasUncertainty, users: UserBatch, rows: Int32, share: float) -> tuple[Int32, Float32]:
-    """Sort each list by a quantile of the predicted ratings; equal ones by row."""
+    """Sort each list by a quantile of the predicted ratings, with ties by row number."""
     is_item = rows >= 0
     owners = users.take(np.repeat(np.arange(len(users)), is_item.sum(axis=1)))
     scores = np.full(rows.shape, -np.inf, np.float32)
@@ -255,7 +255,7 @@ def _by_quantile(model: HasUncertainty, users: UserBatch, rows: Int32, share: fl
 def _diversified(
     model: ComparesItems, rows: Int32, scores: Float32, n: int, diversity: float
 ) -> tuple[Int32, Float32]:  # fmt: skip
-    """Select n items of each list by `mmr` with the similarity of the model."""
+    """Select n items from each list by `mmr`, with the item similarities of the model."""
     new_rows, new_scores = np.full((len(rows), n), -1, np.int32), np.full((len(rows), n), -np.inf, np.float32)
     block = max(1, MAX_SIMILARITIES // max(rows.shape[1] ** 2, 1))
     for first in range(0, len(rows), block):

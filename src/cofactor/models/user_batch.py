@@ -1,4 +1,4 @@
-"""User batch: the users that a model ranks or predicts for, aligned with their histories."""
+"""User batch: the users for which a model ranks or predicts, aligned with their histories."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ __all__ = ["UserBatch"]
 
 @dataclass(frozen=True, eq=False)
 class UserBatch:
-    """Users of a model as of now, aligned with their histories. Users may occur more than once.
+    """Batch of users of a model, aligned with their current histories; a user may occur more than once.
 
-    Create a batch with `trained`, where the histories are those of all users of the model, or with `of`, where there
-    is one history for each user of the batch.
+    Create a batch with `trained` from the histories of all users in the model, or with `of` from one history for each
+    user in the batch.
 
     Parameters
     ----------
     rows : ndarray of shape (n,), int32
-        Row numbers of the model's users; -1 for a user that the model does not have.
+        Row numbers of users in the model; -1 is a user that is not in the model.
     source : SparseRows
-        Histories: rows of items.
+        Histories, with item row numbers as columns.
     place : ndarray of shape (n,), int32
-        The row of `source` that is the history of each user; -1 for an empty history.
+        The row of `source` that contains each user's history; -1 is an empty history.
     times : ndarray of shape (n,), int64, or None
-        A time for each user in seconds since 1970, for models that learned from time.
+        A time for each user, in seconds since the Unix epoch, for models that learned time effects.
 
     Raises
     ------
     DataError
-        If the arrays are not of the same length.
+        If the arrays differ in length.
     ParameterError
-        If a row number is not in its range.
+        If a row number is out of range.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class UserBatch:
     (3, [2, 1, 2])
     >>> UserBatch.of([0], histories)
     Traceback (most recent call last):
-    cofactor.errors.DataError: histories must have 1 rows, one for each user of the batch, not 2
+    cofactor.errors.DataError: histories must have 1 rows, one for each user in the batch; got 2
     """
 
     rows: Int32
@@ -60,14 +60,16 @@ class UserBatch:
     times: Int64 | None = None
 
     def __post_init__(self) -> None:
-        checks.instance("source", self.source, SparseRows, "make one by SparseRows.of(rows, columns, values, n_rows)")
+        checks.instance(
+            "source", self.source, SparseRows, "create one with SparseRows.of(rows, columns, values, n_rows)"
+        )
         shared = self.rows is self.place
         rows = checks.row_numbers("rows", self.rows, checks.MOST_VALUES, unknown=True)
         place = rows if shared else checks.row_numbers("place", self.place, len(self.source), unknown=True)
         if shared and len(rows) and int(rows.max()) >= len(self.source):
-            raise DataError(f"histories must have a row for user {rows.max()}, not {len(self.source):,} rows")
+            raise DataError(f"histories must have a row for user {rows.max()}; got {len(self.source):,} rows")
         if len(rows) != len(place):
-            raise DataError(f"place must have {len(rows):,} rows, one for each user of the batch, not {len(place):,}")
+            raise DataError(f"place must have {len(rows):,} rows, one for each user in the batch; got {len(place):,}")
         object.__setattr__(self, "rows", rows)
         object.__setattr__(self, "place", place)
         if self.times is not None:
@@ -75,67 +77,73 @@ class UserBatch:
 
     @classmethod
     def trained(cls, rows: ArrayLike, histories: SparseRows, times: Int64 | None = None) -> Self:
-        """Create a batch of users of a model from the histories of all its users.
+        """Create a batch of a model's users from the histories of all users in the model.
 
         Parameters
         ----------
         rows : sequence of int
-            Row numbers; -1 for an unknown user, who has an empty history.
+            User row numbers; -1 is an unknown user, who has an empty history.
         histories : SparseRows
-            One row for each user of the model.
+            One row for each user in the model.
         times : sequence of int, or None
-            Seconds since 1970, one for each user of the batch.
+            Seconds since the Unix epoch, one for each user in the batch.
 
         Returns
         -------
         UserBatch
-            It copies no histories.
+            The batch, which does not copy the histories.
         """
-        checks.instance("histories", histories, SparseRows, "make one by SparseRows.of(rows, columns, values, n_rows)")
+        checks.instance(
+            "histories", histories, SparseRows, "create one with SparseRows.of(rows, columns, values, n_rows)"
+        )
         users = checks.row_numbers("users", rows, len(histories), unknown=True)
         return cls(users, histories, users, times)
 
     @classmethod
     def of(cls, rows: ArrayLike, histories: SparseRows, times: Int64 | None = None) -> Self:
-        """Create a batch from one history for each user.
+        """Create a batch from one history for each user in the batch.
 
         Parameters
         ----------
         rows : sequence of int
-            Row numbers of the model's users.
+            Row numbers of users in the model.
         histories : SparseRows
-            One row for each user of the batch, in the same order.
+            One row for each user in the batch, in the same order.
         times : sequence of int, or None
-            Seconds since 1970, one for each user of the batch.
+            Seconds since the Unix epoch, one for each user in the batch.
 
         Returns
         -------
         UserBatch
         """
-        checks.instance("histories", histories, SparseRows, "make one by SparseRows.of(rows, columns, values, n_rows)")
+        checks.instance(
+            "histories", histories, SparseRows, "create one with SparseRows.of(rows, columns, values, n_rows)"
+        )
         users = checks.row_numbers("users", rows, checks.MOST_VALUES, unknown=True)
         if len(users) != len(histories):
             raise DataError(
-                f"histories must have {len(users):,} rows, one for each user of the batch, not {len(histories):,}"
+                f"histories must have {len(users):,} rows, one for each user in the batch; got {len(histories):,}"
             )
         return cls(users, histories, np.arange(len(users), dtype=np.int32), times)
 
     @classmethod
     def folded(cls, histories: SparseRows, times: Int64 | None = None) -> Self:
-        """Create the batch of all users of a model that was folded in from these histories.
+        """Create a batch of all users in a model that was folded in from these histories.
 
         Parameters
         ----------
         histories : SparseRows
             One row for each user.
         times : sequence of int, or None
-            Seconds since 1970, one for each user.
+            Seconds since the Unix epoch, one for each user.
 
         Returns
         -------
         UserBatch
         """
-        checks.instance("histories", histories, SparseRows, "make one by SparseRows.of(rows, columns, values, n_rows)")
+        checks.instance(
+            "histories", histories, SparseRows, "create one with SparseRows.of(rows, columns, values, n_rows)"
+        )
         return cls.trained(np.arange(len(histories), dtype=np.int32), histories, times)
 
     def __len__(self) -> int:
@@ -143,28 +151,28 @@ class UserBatch:
 
     @property
     def is_trained(self) -> bool:
-        """Whether `source` holds a history for each user of the model, in the order of their rows."""
+        """Whether `source` contains the histories of all users in the model, in row order."""
         return self.rows is self.place
 
     @cached_property
     def histories(self) -> SparseRows:
-        """The history of each user of the batch: n rows."""
+        """Histories of the users in the batch, as n rows."""
         return self.source.take(self.place)
 
     def take(self, positions: NDArray[Any] | Sequence[int] | slice, times: Int64 | None = None) -> Self:
-        """Select users by their position in the batch; a position may occur more than once.
+        """Return a batch of users selected by position; a position may occur more than once.
 
         Parameters
         ----------
         positions : ndarray of shape (m,), int or bool, or slice
-            Positions of the selected users, or a mask of the batch.
+            Positions of the selected users in the batch, or a mask.
         times : sequence of int, or None
-            Seconds since 1970, one for each selected user; None keeps those of the batch.
+            Seconds since the Unix epoch, one for each selected user; None keeps the times of the batch.
 
         Returns
         -------
         UserBatch
-            Of m users.
+            A batch of m users.
         """
         rows = self.rows[positions]
         place = rows if self.is_trained else self.place[positions]
@@ -173,16 +181,16 @@ class UserBatch:
         return type(self)(rows, self.source, place, times)
 
     def distinct(self) -> tuple[Self, Int64]:
-        """Return the batch without repetitions.
+        """Return the distinct users in the batch, and the position of each user among them.
 
-        The times are dropped.
+        Times are dropped.
 
         Returns
         -------
         users : UserBatch
-            The distinct users, ordered by row.
+            The distinct users, ordered by row number.
         positions : ndarray of shape (n,), int64
-            The position there of each user of this batch.
+            The position in `users` of each user in this batch.
         """
         if self.is_trained:
             rows, where = np.unique(self.rows, return_inverse=True)
