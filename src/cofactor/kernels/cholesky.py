@@ -1,12 +1,13 @@
-"""X'X of sparse rows, and the in-place inverse of a symmetric positive definite matrix, on all threads.
+"""Multithreaded X'X for sparse X, and in-place inversion of symmetric positive definite matrices.
 
-The inverse is block Gauss-Jordan elimination (the sweep operator). For the block K of columns and all other rows R
+The inverse is computed by block Gauss-Jordan elimination (the sweep operator). For a block K of columns and the
+remaining rows R:
 
     A_RR <- A_RR - A_RK A_KK^-1 A_KR        A_RK <- A_RK A_KK^-1        A_KK <- -A_KK^-1
 
-After all blocks are swept, A holds -A^-1. Only the lower triangle is stored: n^3 operations, without a second matrix.
-The tiles depend on n only, and each is one product of fixed shape on one BLAS thread. The results are therefore the
-same to the last bit for any number of threads.
+After all blocks have been swept, A contains -A^-1. Only the lower triangle is stored. The algorithm takes n^3
+operations and needs no second matrix. The tiles depend only on n, and each is one product of fixed shape on one BLAS
+thread, so results are bitwise identical for any number of threads.
 
 References: Goodnight 1979, "A tutorial on the SWEEP operator".
 """
@@ -24,7 +25,7 @@ from cofactor.kernels.sparse import SparseRows
 __all__ = ["TILE", "negative_inverse", "sparse_gram"]
 
 TILE = 256
-"""The number of rows and columns of a block."""
+"""The number of rows and columns in a block."""
 
 
 @kernel(
@@ -35,8 +36,8 @@ TILE = 256
 def _sparse_gram():
     """Add X'X to rows first..last-1 of the lower triangle of G.
 
-    Reads the entries of each column from the lists (`list_start`, `place`, `list_value`, `row_of`; see `ColumnLists`)
-    and the rows of X from `start`, `columns` and `values`.
+    Reads the entries of each column from column lists (`list_start`, `place`, `list_value`, `row_of`; see
+    `ColumnLists`), and the rows of X from `start`, `columns` and `values`.
     """
 
     def _sparse_gram(G, list_start, place, list_value, row_of, start, columns, values, first, last):
@@ -53,19 +54,19 @@ def _sparse_gram():
 
 
 def sparse_gram(rows: SparseRows, n_columns: int) -> Float64:
-    """Return the lower triangle of X'X.
+    """Compute the lower triangle of X'X for a sparse matrix X.
 
     Parameters
     ----------
     rows : SparseRows
-        X; its weights are ignored.
+        X; weights are ignored.
     n_columns : int
         The number of columns of X.
 
     Returns
     -------
     ndarray of shape (n_columns, n_columns), float64
-        0 above the diagonal; all 0 if X has no entries.
+        The lower triangle; 0 above the diagonal.
 
     Examples
     --------
@@ -88,13 +89,13 @@ def sparse_gram(rows: SparseRows, n_columns: int) -> Float64:
 
 @one_thread_blas()
 def negative_inverse(A: Float64) -> None:
-    """Replace a symmetric positive definite matrix A by -A^-1.
+    """Replace a symmetric positive definite matrix A with -A^-1, in place.
 
     Parameters
     ----------
     A : ndarray of shape (n, n), float64
-        Only the lower triangle is read. The lower triangle and the whole blocks on the diagonal are written; the rest
-        is unchanged. n may be 0.
+        The matrix; n may be 0. Only its lower triangle is read. The lower triangle and the diagonal blocks are
+        overwritten; all other elements are unchanged.
 
     Raises
     ------
@@ -124,7 +125,7 @@ def negative_inverse(A: Float64) -> None:
 
 
 def _sweep_rows(A: Float64, panel: Float64, scaled: Float64, K: slice, firsts: range) -> None:
-    """Update A_RR and A_RK for one block K; panel is A_RK with zeros at K, scaled is A_RK A_KK^-1."""
+    """Update A_RR and A_RK for one block K; `panel` is A_RK with zeros in the rows K, and `scaled` is A_RK A_KK^-1."""
 
     def sweep(first: int) -> None:
         if first == K.start:

@@ -1,4 +1,4 @@
-"""Gram matrix sum_r f_r f_r' of many feature vectors, summed in fixed chunks so that its bits are reproducible."""
+"""Gram matrix sum_r f_r f_r' of feature vectors, summed in fixed chunks so that it is bitwise reproducible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHUNK = 1 << 13
 
 @one_thread_blas()
 def gram(features: Float32) -> Float32:
-    """Return F' F.
+    """Compute the Gram matrix F' F.
 
     Parameters
     ----------
@@ -24,11 +24,11 @@ def gram(features: Float32) -> Float32:
     Returns
     -------
     ndarray of shape (width, width), float32
-        0 for n = 0.
+        The Gram matrix; zeros if n = 0.
 
     Notes
     -----
-    BLAS multiplies chunks of 8,192 rows in float32; the products are added in float64, in order.
+    Chunks of 8,192 rows are multiplied by BLAS in float32; their products are added in float64, in a fixed order.
 
     Examples
     --------

@@ -1,14 +1,14 @@
-"""Scores of all items for a block of users, from similar items (item-item) or from similar users (user-user).
+"""Scores of all items for a block of users, from similar items (item-item) or similar users (user-user).
 
-The kernels add to the scores, with similarities s > 0:
+With similarities s > 0, the kernels add these terms to the scores:
 
     items, ratings:  sum_j w_uj s_ij x_uj / (damping + sum_j w_uj s_ij)      j: the k items of u most similar to i
     items, events:   sum_j s_ij x_uj                                         j: all items of u
     users, ratings:  sum_v w_vi s_uv x_vi / (damping + sum_v w_vi s_uv)      v: the k users with i most similar to u
-    users, events:   sum_v s_uv x_vi                                         v: the same
+    users, events:   sum_v s_uv x_vi                                         v: as for ratings
 
-For ratings, x is the rating minus its baseline. If other similarities tie with the k-th largest, the tied neighbors
-share the remaining places, so that no score depends on row numbers.
+For ratings, x is the rating minus its baseline. If several neighbors tie for the k-th largest similarity, they share
+the remaining positions with equal weights, so that scores do not depend on row numbers.
 
 References: Koren 2008, section 2.2.
 """
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 SUM, AVERAGE = 0, 1
-"""The compile-time choice of how neighbors are combined."""
+"""Compile-time choice of how neighbors are combined."""
 
 ABOVE_TIE, BELOW_TIE = np.float32(1 + TIED), np.float32(1 - TIED)
 
@@ -44,9 +44,10 @@ _ROWS = "i8[::1] i4[::1] f4[::1] f4[::1] "  # start, columns, values, weights (e
 
 @kernel(writes="f4[:, ::1]", reads=_ROWS + "i8[::1] i4[::1] f4[::1]", numbers="i8 f4")
 def _average_by_items():
-    """Add item-item averages to `out` (n_users, n_items).
+    """Add item-item averages to the scores `out` (n_users, n_items).
 
-    Reads the entries of each user (`start`, `columns`, `values`, `weights`) and, in row j of the links, all i and s_ij.
+    Reads the entries of each user (`start`, `columns`, `values`, `weights`), and the similarities, whose row j contains
+    the items i (`link_columns`) and s_ij (`link_values`).
     """
 
     def _average_by_items(
@@ -130,7 +131,7 @@ def _average_by_items():
 
 @kernel(writes="f4[:, ::1]", reads="i8[::1] i4[::1] f4[::1] i8[::1] i4[::1] f4[::1]")
 def _sum_by_items():
-    """Add the sum over the entries j of user a of s_ij x_aj to out[a, i], in the order of the entries."""
+    """Add the sum of s_ij x_aj over the entries j of user a to out[a, i], in the order of the entries."""
 
     def _sum_by_items(out, start, columns, values, link_start, link_columns, link_values):
         for a in range(out.shape[0]):
@@ -144,10 +145,10 @@ def _sum_by_items():
 
 @kernel(writes="f4[:, ::1]", reads="i4[:, ::1] f4[:, ::1] " + _ROWS, numbers="i8 f4")
 def _add_by_users(rule: int):
-    """Add user-user sums or averages to `out` (n_users, n_items).
+    """Add user-user sums or averages to the scores `out` (n_users, n_items).
 
-    Reads `neighbors` and their `similarity` (n_users, width), best first, -1 after the last one, and the entries of all
-    neighbors (`start`, `columns`, `values`, `weights`).
+    Reads `neighbors` and their `similarity` (n_users, width), most similar first and padded with -1, and the entries of
+    all neighbors (`start`, `columns`, `values`, `weights`).
     """
 
     def _add_by_users(out, neighbors, similarity, start, columns, values, weights, k, damping):
@@ -212,7 +213,7 @@ def _add_by_users(rule: int):
 
 @kernel(writes="f4[:, ::1]", reads="i8[::1] i4[::1] f4[::1] f4[:, ::1]")
 def _add_dense():
-    """Add the sum over the entries j of user a of x_aj W[j] to out[a], in the order of the entries."""
+    """Add the sum of x_aj W[j] over the entries j of user a to out[a], in the order of the entries."""
 
     def _add_dense(out, start, columns, values, W):
         for a in range(out.shape[0]):
@@ -227,9 +228,9 @@ def _add_dense():
 
 @kernel(writes="f4[::1]", reads=_ROWS + "f4[::1]", numbers="i8 i8 f8 f8")
 def _damped_means():
-    """Write sum_c w_rc (x_rc - mean - bias_c) / (damping + sum_c w_rc) to out[r] for rows first..last-1.
+    """Write the damped mean of each row's deviations to out[r] for rows first..last-1.
 
-    Writes 0 where the denominator is 0.
+    The damped mean is sum_c w_rc (x_rc - mean - bias_c) / (damping + sum_c w_rc), or 0 if the denominator is 0.
     """
 
     def _damped_means(out, start, columns, values, weights, bias, first, last, mean, damping):
@@ -246,43 +247,43 @@ def _damped_means():
 
 
 def average_by_items(out: Float32, rows: SparseRows, links: SparseRows, *, k: int, damping: float) -> None:
-    """Add the averages over the k most similar items of each user to the scores, on the calling thread.
+    """Add weighted averages over the k most similar items in each user's history to scores (single-threaded).
 
     Parameters
     ----------
     out : ndarray of shape (n_users, n_items), float32
         The scores; updated in place.
     rows : SparseRows
-        The entries of the users; a user without entries adds nothing.
+        The entries of the users; the scores of a user without entries do not change.
     links : SparseRows
-        Row j holds the items i that have j as a neighbor, with s_ij > 0.
+        Similarities: row j contains the items i that have j as a neighbor (as columns), and s_ij > 0 (as values).
     k : int
-        The largest number of neighbors.
+        The maximum number of neighbors.
     damping : float
-        Added to the denominator.
+        A constant added to the denominator.
 
     Notes
     -----
-    The first equation of this module.
+    See the first equation in the module docstring.
     """
     _average_by_items()(out, *_arrays(rows), links.start, links.columns, links.values, k, np.float32(damping))
 
 
 def sum_by_items(out: Float32, rows: SparseRows, links: SparseRows) -> None:
-    """Add the sums over the items of each user to the scores, on the calling thread.
+    """Add similarity-weighted sums over the items in each user's history to scores (single-threaded).
 
     Parameters
     ----------
     out : ndarray of shape (n_users, n_items), float32
         The scores; updated in place.
     rows : SparseRows
-        The entries of the users; their weights are ignored.
+        The entries of the users; weights are ignored.
     links : SparseRows
-        Row j holds the items i that have j as a neighbor, with s_ij > 0.
+        Similarities: row j contains the items i that have j as a neighbor (as columns), and s_ij > 0 (as values).
 
     Notes
     -----
-    The second equation of this module.
+    See the second equation in the module docstring.
     """
     _sum_by_items()(out, rows.start, rows.columns, rows.values, links.start, links.columns, links.values)
 
@@ -290,46 +291,46 @@ def sum_by_items(out: Float32, rows: SparseRows, links: SparseRows) -> None:
 def add_by_users(
     out: Float32, neighbors: Int32, similarity: Float32, rows: SparseRows, *, rule: int, k: int, damping: float
 ) -> None:
-    """Add the sums or averages over the most similar users to the scores, on the calling thread.
+    """Add weighted sums or averages over the k most similar users with each item to scores (single-threaded).
 
     Parameters
     ----------
     out : ndarray of shape (n_users, n_items), float32
         The scores; updated in place.
     neighbors : ndarray of shape (n_users, width), int32
-        The row numbers of the neighbors in `rows`, best first; -1 after the last one.
+        Row numbers of the neighbors in `rows`, most similar first; padded with -1.
     similarity : ndarray of shape (n_users, width), float32
         The similarity of each neighbor.
     rows : SparseRows
         The entries of all users.
     rule : {SUM, AVERAGE}
-        SUM ignores `damping`.
+        How neighbors are combined; SUM ignores `damping`.
     k : int
-        The largest number of neighbors for an item.
+        The maximum number of neighbors for an item.
     damping : float
-        Added to the denominator.
+        A constant added to the denominator.
 
     Notes
     -----
-    The third and the fourth equation of this module.
+    See the third and the fourth equation in the module docstring.
     """
     _add_by_users(rule)(out, neighbors, similarity, *_arrays(rows), k, np.float32(damping))
 
 
 def places_of(similarity: Float64, k: int) -> Float64:
-    """Return the share of each similarity in the k largest.
+    """Return the membership of each similarity in the k largest, as a value from 0 to 1 that accounts for ties.
 
     Parameters
     ----------
     similarity : ndarray of shape (n,), float64
         Positive similarities.
     k : int
-        The number of places.
+        The number of largest similarities.
 
     Returns
     -------
     ndarray of shape (n,), float64
-        1 above the k-th largest similarity and 0 below it; those that tie with it share the remaining places.
+        1 above the k-th largest similarity and 0 below it; similarities that tie with it share the remaining positions.
 
     Examples
     --------
@@ -346,22 +347,22 @@ def places_of(similarity: Float64, k: int) -> Float64:
 
 
 def add_dense(out: Float32, rows: SparseRows, W: Float32) -> None:
-    """Add X W to the scores, on the calling thread.
+    """Add the matrix product X W to scores (single-threaded).
 
     Parameters
     ----------
     out : ndarray of shape (n_users, n_items), float32
         The scores; updated in place.
     rows : SparseRows
-        X, the entries of the users; their weights are ignored.
+        X, the entries of the users; weights are ignored.
     W : ndarray of shape (n_items, n_items), float32
-        The weight of each pair of items.
+        The weight of each item pair.
     """
     _add_dense()(out, rows.start, rows.columns, rows.values, W)
 
 
 def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float) -> Float32:
-    """Return the damped mean of each row's entries above mean + bias.
+    """Compute the damped mean of each row's deviations from mean + bias.
 
     Parameters
     ----------
@@ -372,7 +373,7 @@ def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float
     mean : float
         The global mean.
     damping : float
-        Added to the denominator.
+        A constant added to the denominator.
 
     Returns
     -------

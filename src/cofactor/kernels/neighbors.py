@@ -1,18 +1,18 @@
-"""Nearest-neighbor search between the rows of sparse matrices, without a rows x rows matrix.
+"""Nearest-neighbor search between the rows of sparse matrices, without computing the full similarity matrix.
 
-The similarities of rows a and b with values x; sums are over the n columns that both have, and |x_a| is the length of
-the whole row:
+The similarity of rows a and b with values x is defined as follows, where sums are over the n common columns and |x_a|
+is the norm of the whole row:
 
     pearson   s = sum x_a x_b / sqrt(sum x_a^2 sum x_b^2)             cosine   s = sum x_a x_b / (|x_a| |x_b|)
     jaccard   s = sum x_a x_b / (|x_a|^2 + |x_b|^2 - sum x_a x_b)     then     s <- s n / (n + shrink)
 
-For each row, the kernel walks through the lists of the row's columns and accumulates the sums of all rows in them. Each
-thread needs one accumulator per row. Only positive similarities count.
+For each row, the kernel iterates over the lists of the row's columns and accumulates the sums for all rows in them.
+Each thread needs one accumulator per row. Only positive similarities are used.
 
-The list of a column with more than `longest` entries holds only the rows with the most entries (ties by row number).
-These rows share the most columns with others, so that they rank first where similarities are shrunk. If a list is cut,
-the best `CANDIDATES` times n rows are compared again over all of their entries. The choice of these rows then depends
-on the sample, but their similarities are exact.
+If a column has more than `longest` entries, its list contains only the rows with the most entries (ties by row number).
+These rows have the most columns in common with other rows, so they rank first when similarities are shrunk. If a list
+is truncated, the best `CANDIDATES` times n rows are compared again over all of their entries. The selection of these
+rows then depends on the truncation, but their similarities are exact.
 
 References: Koren 2008, section 2.2 (shrinkage); Tanimoto's extension of the Jaccard index to weights.
 """
@@ -39,16 +39,16 @@ __all__ = [
 ]
 
 PEARSON, COSINE, JACCARD = 0, 1, 2
-"""The compile-time choice of the similarity."""
+"""Compile-time choice of the similarity measure."""
 
 CANDIDATES = 2
-"""If columns are sampled, this many times n rows are compared over all of their entries."""
+"""If column lists are truncated, this many times n rows are compared over all of their entries."""
 
 TIED = 1e-6
-"""The relative difference within which similarities tie: a few times the rounding error of float32."""
+"""The relative difference within which similarities are treated as ties: a few times the rounding error of float32."""
 
 DENSE_RATIO = 3
-"""The ratio of listed entries to rows above which all rows are scanned instead of a list of the rows seen."""
+"""The ratio of listed entries to rows above which all rows are scanned, instead of a list of visited rows."""
 
 NO_ROW = np.iinfo(np.int32).max
 
@@ -59,13 +59,13 @@ NO_ROW = np.iinfo(np.int32).max
     numbers="i8 i8 f4",
 )
 def _nearest(measure: int, plain: int):
-    """Write heaps of the nearest rows of rows first..last-1, the worst at the root.
+    """Write a heap of the nearest rows for each of the rows first..last-1, with the worst one at the root.
 
-    Writes the row numbers `nearest_rows` and their `similarity`, both (last - first, n). Reads the rows (`norm`: their
-    squared length) and the lists of columns (`place`: the position of a listed row, `row_of` its row number,
-    `place_norm` its squared length, `place_size` its number of entries). Skips row `excluded[a]` (-1: none) and rows
-    whose columns are all in row a. `plain`: all values are 1, so that one sum is enough. Other sums are float64, so
-    that a similarity does not depend on the order of the columns once it is rounded to float32.
+    Writes the row numbers `nearest_rows` and their `similarity`, both (last - first, n). Reads the rows, including
+    their squared norms `norm`, and the column lists: `place` is the position of a listed row, `row_of` its row number,
+    `place_norm` its squared norm and `place_size` its number of entries. Skips row `excluded[a]` (-1 for none) and rows
+    whose columns are all in row a. If `plain`, all values are 1, so a single sum is sufficient. Other sums are float64,
+    so that a similarity rounded to float32 does not depend on the order of the columns.
     """
     from cofactor.kernels import topk_heap
 
@@ -143,10 +143,10 @@ def _nearest(measure: int, plain: int):
     numbers="i8 i8 f4",
 )
 def _compare(measure: int):
-    """Write the similarity of row a and row nearest_rows[a - first, q] of the others, over all entries.
+    """Write the similarity of each row a to the rows nearest_rows[a - first] of the other matrix, over all entries.
 
-    Writes `similarity` (last - first, n): 0 if it is not positive, if row a has all columns of the other row, and for
-    row numbers below 0. Reads the rows (`norm`: their squared length), the other rows and `nearest_rows`.
+    Writes `similarity` (last - first, n), which is 0 if the similarity is not positive, if row a has all columns of the
+    other row, or if the row number is negative. Reads the rows, the other rows, their squared norms and `nearest_rows`.
     """
 
     def _compare(
@@ -206,7 +206,7 @@ def _compare(measure: int):
 def _fill_lists():
     """Append the entries of each row, in the order of `order`, to the lists of their columns until these are full.
 
-    Writes `place`, `list_value` and `next_`, the end of each list so far, which starts as `list_start`.
+    Writes `place`, `list_value` and `next_`, the current end of each list, which is initialized with `list_start`.
     """
 
     def _fill_lists(place, list_value, next_, start, columns, values, order, list_start):
@@ -224,24 +224,24 @@ def _fill_lists():
 
 @dataclass(frozen=True, eq=False)
 class ColumnLists:
-    """Lists of the entries of each column, in a common order of the rows: those with the most entries first.
+    """Lists of the entries in each column, with rows in a common order: rows with the most entries first.
 
     Attributes
     ----------
     start : ndarray of shape (n_columns + 1,), int64
-        The list of column c holds the entries from start[c] to start[c + 1] - 1. It may be empty.
+        The list of column c contains the entries from start[c] to start[c + 1] - 1; it may be empty.
     place : ndarray of shape (n,), int32
-        The position of an entry's row in the common order.
+        The position of each entry's row in the common order.
     values : ndarray of shape (n,), float32
         The value of each entry.
     row_of : ndarray of shape (n_rows,), int32
         The row number at each position.
     norm : ndarray of shape (n_rows,), float32
-        The squared length of the row at each position.
+        The squared norm of the row at each position.
     size : ndarray of shape (n_rows,), int32
-        The number of entries of the row at each position.
+        The number of entries in the row at each position.
     sampled : bool
-        Whether a column has more entries than its list.
+        Whether any column has more entries than its list.
     """
 
     start: Int64
@@ -254,16 +254,16 @@ class ColumnLists:
 
     @classmethod
     def of(cls, rows: SparseRows, n_columns: int, *, longest: int) -> ColumnLists:
-        """Create the lists of a matrix.
+        """Create the column lists of a matrix.
 
         Parameters
         ----------
         rows : SparseRows
-            The matrix; its weights are ignored.
+            The matrix; weights are ignored.
         n_columns : int
             The number of columns.
         longest : int
-            The largest number of entries of a list.
+            The maximum number of entries in a list.
 
         Returns
         -------
@@ -290,33 +290,33 @@ def nearest(
     shrink: float,
     itself: Int32 | None = None,
 ) -> tuple[Int32, Float32]:
-    """Find the n most similar rows of another matrix for each row, best first, ties by row number.
+    """Find the n most similar rows of another matrix for each row, most similar first, with ties by row number.
 
     Parameters
     ----------
     rows : SparseRows
-        The rows whose neighbors are searched. Weights are ignored, in `others` too.
+        The rows to find neighbors for; weights are ignored, here and in `others`.
     lists : ColumnLists
         The column lists of `others`.
     others : SparseRows
-        The candidates.
+        The matrix whose rows are the candidates.
     measure : {PEARSON, COSINE, JACCARD}
-        The similarity.
+        The similarity measure.
     n : int
-        The largest number of neighbors of a row.
+        The maximum number of neighbors for each row.
     shrink : float
-        The shrinkage of similarities that are based on few common columns.
+        The shrinkage for similarities that are based on few common columns.
     itself : ndarray of shape (n_rows,), int32, or None, default None
-        The candidate to skip for each row, -1 for none. None skips the candidates whose columns are all in the row:
-        they add no information, and the row itself is one of them.
+        The candidate to skip for each row; -1 for none. If None, candidates whose columns are all in the row are
+        skipped, including the row itself, because they add no information.
 
     Returns
     -------
     neighbors : ndarray of shape (n_rows, n), int32
-        Row numbers of `others`, -1 where there are fewer than n. If similarities tie at the end of the n, all tied
-        candidates are left out, so that row numbers decide nothing, unless no neighbor would remain.
+        Row numbers of `others`; padded with -1. If the n-th and the next similarity tie, all candidates in the tie are
+        excluded, unless no neighbor would remain, so that the selection does not depend on row numbers.
     similarity : ndarray of shape (n_rows, n), float32
-        Their similarities, 0 where there are fewer than n.
+        Their similarities; padded with 0.
 
     Notes
     -----
@@ -372,9 +372,9 @@ def nearest(
 def _rescale(
     rows: SparseRows, lists: ColumnLists, others: SparseRows
 ) -> tuple[SparseRows, ColumnLists, SparseRows, Float32]:  # fmt: skip
-    """Scale all values by a power of two if products of squared lengths would overflow or underflow float32.
+    """Scale all values by a power of two if products of squared norms would overflow or underflow float32.
 
-    Also returns the squared length of each row. Similarities do not change, and most data needs no scaling.
+    Also returns the squared norm of each row. Similarities do not change. Most data does not need scaling.
     """
     norm = _squares(rows)
     largest = max(float(norm.max(initial=0)), float(lists.norm.max(initial=0)))

@@ -1,9 +1,9 @@
-"""Ridge regressions of `kernels.ridge` in float64, for rows that are too ill-conditioned for float32.
+"""Float64 version of `kernels.ridge`, for rows that are too ill-conditioned for float32.
 
-The matrix of a row is A = D + sum_j c_j f_j f_j' with D = G + diag(penalty * shape + precision). If c_j |f_j|^2 of an
-entry is many times the smallest eigenvalue of D (as for a count of a million), the float32 rounding error of that entry
-exceeds the contribution of D and of the other entries. The systems of such rows are built and factored in float64. The
-choice depends on the row and on the fixed side only, so that the result of a row does not depend on the batch.
+The matrix of a row is A = D + sum_j c_j f_j f_j' with D = G + diag(penalty * shape + precision). If an entry's
+c_j |f_j|^2 is many times the smallest eigenvalue of D (for example, with a count of a million), its float32 rounding
+error exceeds the contributions of D and of the other entries. Such rows are built and factored in float64. The choice
+depends only on the row and the fixed side, so the result for a row does not depend on the batch.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from cofactor.kernels.sparse import SparseRows
 __all__ = ["RATIO", "ill_conditioned_rows", "ridge_double"]
 
 EVENTS = 1
-"""As in `kernels.ridge`."""
+"""Same value as in `kernels.ridge`."""
 
 RATIO = 1e3
-"""The ratio of c |f|^2 to the smallest eigenvalue of D above which float32 would be off by 1e-4 or more."""
+"""The ratio of c |f|^2 to the smallest eigenvalue of D above which float32 errors would be 1e-4 or more."""
 
 
 @kernel(
@@ -30,9 +30,9 @@ RATIO = 1e3
     numbers="i8 i8",
 )
 def ridge_double(width: int, kind: int):
-    """Solve rows chosen[first..last-1] of x exactly, like `ridge_exact`, but in float64.
+    """Solve the rows chosen[first:last] of x exactly, like `ridge_exact`, but in float64.
 
-    Writes `x` (n_rows, width) float32. An undetermined direction is 0.
+    Writes `x` (n_rows, width) float32. Undetermined directions are set to 0.
     """
 
     def ridge_double(
@@ -104,14 +104,14 @@ def ill_conditioned_rows(
     shape: Float32,
     precision: Float32,
 ) -> Int64:
-    """Find the rows that need float64: those with an entry whose ratio is above `RATIO`.
+    """Find the rows that require float64, because an entry's c |f|^2 exceeds `RATIO` times an eigenvalue bound.
 
     Parameters
     ----------
     entries : SparseRows
         The entries of the rows.
     confidence : ndarray of shape (n,), float32, or None
-        c of each entry, whose sign is ignored; None if all are 1.
+        The confidence c of each entry, whose sign is ignored; None if all are 1.
     penalty : ndarray of shape (n_rows,), float32
         The penalty for each row.
     features, gram, shape, precision : ndarray, float32
@@ -120,12 +120,12 @@ def ill_conditioned_rows(
     Returns
     -------
     ndarray of shape (m,), int64
-        Row numbers, ascending. For most data there are none, which takes one pass over the entries.
+        Sorted row numbers; empty for most data, in which case the function takes at most one pass over the entries.
 
     Notes
     -----
-    The smallest eigenvalue of D is bounded from below by that of G plus the smallest entry of the diagonal, over the
-    dimensions in which some feature is not 0.
+    The smallest eigenvalue of D is bounded from below by the smallest eigenvalue of G plus the smallest diagonal entry,
+    over the dimensions in which some feature is nonzero.
 
     Examples
     --------

@@ -49,7 +49,7 @@ class Posterior:
     terms : ndarray of shape (S, n_items, width)
         The contribution of each rated item to a user's prior mean; of shape (S, 0, width) if it was not learned.
     unknown_user, unknown_user_variance, unknown_item, unknown_item_variance : ndarray of shape (S, width)
-        The means and variances of the priors for unknown users and items.
+        The means and variances of the priors for unknown users and items, averaged over the terms of all users.
     base_noise : ndarray of shape (S,)
         The precision shared by all ratings.
     noise_shape : ndarray of shape (S,)

@@ -221,8 +221,8 @@ class DenseSimilarity:
     def pairwise(self, items: Int32) -> Float32:
         """Return the partial correlations of all item pairs within each list.
 
-        The value is 1 for an item with itself, and 0 for row -1. Since W_ij = -P_ij / P_jj for a precision matrix P, the
-        squared partial correlation P_ij^2 / (P_ii P_jj) equals W_ij W_ji.
+        The value is 1 for an item with itself, and 0 for row -1. Since W_ij = -P_ij / P_jj for a precision matrix P,
+        the squared partial correlation P_ij^2 / (P_ii P_jj) equals W_ij W_ji.
 
         Parameters
         ----------
@@ -375,8 +375,8 @@ class NeighborSimilarity:
     def pairwise(self, items: Int32) -> Float32:
         """Return the similarities of all item pairs within each list.
 
-        The value is 1 for an item with itself, and 0 for row -1 and for pairs in which neither item is a neighbor of the
-        other.
+        The value is 1 for an item with itself, and 0 for row -1 and for pairs in which neither item is a neighbor of
+        the other.
 
         Parameters
         ----------
