@@ -121,7 +121,7 @@ def test_a_scale_without_levels_has_no_mass_but_means_and_intervals() -> None:
 
 
 def test_what_is_no_mixture_is_refused() -> None:
-    with pytest.raises(DataError, match="sds must be above 0"):
+    with pytest.raises(DataError, match="sds must be positive"):
         Distribution.of([[1.0]], [[0.0]], STARS)
     for means, sds in (([[np.nan]], [[1.0]]), ([[1.0]], [[np.inf]]), ([1.0], [1.0])):
         with pytest.raises(ParameterError, match=r"(means|sds) must be finite numbers of shape"):
@@ -212,7 +212,7 @@ def test_what_is_no_mass_is_refused() -> None:
     with pytest.raises(DataError, match="scale must have levels"):
         Distribution.of_mass(np.zeros((2, 0)), Scale(1.0, 5.0))
     for row in ([0.2, 0.2, 0.2, 0.2, 0.3], [0.5, 0.6, 0, 0, -0.1]):
-        with pytest.raises(DataError, match="row 2 of mass must be shares that sum to 1"):
+        with pytest.raises(DataError, match="row 2 of mass must be probabilities that sum to 1"):
             Distribution.of_mass([[1, 0, 0, 0, 0], row], STARS)
     for row in ([np.nan, 1, 0, 0, 0], [np.inf, 0, 0, 0, 0]):
         with pytest.raises(ParameterError, match="mass must be finite numbers"):

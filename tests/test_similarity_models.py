@@ -236,7 +236,7 @@ def test_users_are_taken_from_a_model_of_the_same_class(estimator: Any, other: A
 def test_misaligned_histories_are_rejected(estimator: Any, small_events: Interactions) -> None:
     model, histories = estimator.fit(small_events), small_events.by_user
     few = np.zeros(2, np.int32)
-    with pytest.raises(DataError, match="histories must have 2 rows, one for each user of the batch, not 200"):
+    with pytest.raises(DataError, match="histories must have 2 rows, one for each user in the batch; got 200"):
         UserBatch.of(few, histories)
     part = UserBatch.trained(few, histories.take([2, 3]))  # the histories of users 2 and 3 as those of all users
     items = np.zeros(2, np.int32)

@@ -168,7 +168,7 @@ class SparseRows:
             part = np.bincount(self.columns[first : first + piece], minlength=n_columns)
             if len(part) > n_columns:
                 raise DataError(
-                    f"n_columns must be greater than the largest column number, {len(part) - 1}; got {n_columns}"
+                    f"n_columns must be greater than the largest column index, {len(part) - 1}; got {n_columns}"
                 )
             counts += part
         return counts
@@ -330,7 +330,7 @@ class SparseRows:
         n_columns = checks.whole_number("n_columns", n_columns, low=0, high=MAX_ROWS)
         if (largest := self.columns.max(initial=-1)) >= n_columns:
             raise ParameterError(
-                f"n_columns must be greater than the largest column number, {largest}; got {n_columns}"
+                f"n_columns must be greater than the largest column index, {largest}; got {n_columns}"
             )
         start, order = counting_sort(self.columns, n_columns)
         weights = None if self.weights is None else self.weights[order]
