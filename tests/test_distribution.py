@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, ParameterError
 from cofactor.kernels import reference
-from cofactor.kernels.mixture import ROWS, mixture_cdf, mixture_quantile
+from cofactor.kernels.mixture import ROWS_PER_TASK, mixture_cdf, mixture_quantile
 from cofactor.kernels.parallel import threads
 from cofactor.models.distribution import MIN_PROBABILITY, Distribution, Histogram, edges_of
 
@@ -57,7 +57,7 @@ def test_far_tails_and_components_far_apart() -> None:
 
 
 def test_any_number_of_threads_and_any_batch_give_the_same_bits() -> None:
-    means, sds = mixture(3, n=2 * ROWS + 5, components=4)
+    means, sds = mixture(3, n=2 * ROWS_PER_TASK + 5, components=4)
     found = []
     for n in (1, 2, 4):
         with threads(n):
@@ -221,5 +221,5 @@ def test_what_is_no_mass_is_refused() -> None:
     for share in (0.0, 1.0):
         with pytest.raises(ParameterError, match="share between 0 and 1"):
             one.quantile(share)
-    with pytest.raises(ParameterError, match="share must be a finite number"):
+    with pytest.raises(ParameterError, match="probability must be a finite number"):
         one.quantile(float("nan"))

@@ -21,33 +21,33 @@ from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import parallel_for
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["PairBlocks", "dealt", "disjoint_rounds", "grid_for", "pair_blocks"]
+__all__ = ["PairBlocks", "disjoint_rounds", "grid_size", "pair_blocks", "random_groups"]
 
 
-def grid_for(n: int, *, most: int = 16) -> int:
+def grid_size(n: int, *, max_size: int = 16) -> int:
     """Return the number of user groups and of item groups for a table with n rows.
 
     Parameters
     ----------
     n : int
         The number of rows in the table.
-    most : int, default 16
+    max_size : int, default 16
         The maximum number of groups.
 
     Returns
     -------
     int
-        The number of groups, from 4 to `most`; it does not depend on the number of threads.
+        The number of groups, from 4 to `max_size`; it does not depend on the number of threads.
 
     Examples
     --------
-    >>> grid_for(0), grid_for(100_000), grid_for(25_000_000)
+    >>> grid_size(0), grid_size(100_000), grid_size(25_000_000)
     (4, 4, 16)
     """
-    return int(np.clip(2 ** round(math.log2(max(n, 1) / 5_000) / 2), 4, most))
+    return int(np.clip(2 ** round(math.log2(max(n, 1) / 5_000) / 2), 4, max_size))
 
 
-def dealt(counts: Int64, groups: int, stream: np.random.Generator) -> tuple[Int64, Int64]:
+def random_groups(counts: Int64, groups: int, rng: np.random.Generator) -> tuple[Int64, Int64]:
     """Assign rows at random to groups with about the same number of entries.
 
     Parameters
@@ -56,7 +56,7 @@ def dealt(counts: Int64, groups: int, stream: np.random.Generator) -> tuple[Int6
         The number of entries in each row.
     groups : int
         The number of groups.
-    stream : numpy.random.Generator
+    rng : numpy.random.Generator
         The random number generator.
 
     Returns
@@ -68,25 +68,25 @@ def dealt(counts: Int64, groups: int, stream: np.random.Generator) -> tuple[Int6
 
     Examples
     --------
-    >>> order, cuts = dealt(np.array([1, 1, 1, 1]), 2, np.random.default_rng(0))
+    >>> order, cuts = random_groups(np.array([1, 1, 1, 1]), 2, np.random.default_rng(0))
     >>> sorted(order.tolist()), cuts.tolist()
     ([0, 1, 2, 3], [0, 2, 4])
     """
-    order = stream.permutation(len(counts))
+    order = rng.permutation(len(counts))
     running = np.cumsum(counts[order])
     total = int(running[-1]) if len(running) else 0
     group = np.minimum(running * groups // (total + 1), groups - 1)
     return order, np.searchsorted(group, np.arange(groups + 1)).astype(np.int64)
 
 
-def disjoint_rounds(grid: int, stream: np.random.Generator) -> Iterator[list[int]]:
+def disjoint_rounds(grid: int, rng: np.random.Generator) -> Iterator[list[int]]:
     """Iterate over rounds of blocks that can be processed in parallel.
 
     Parameters
     ----------
     grid : int
         The number of user groups and of item groups.
-    stream : numpy.random.Generator
+    rng : numpy.random.Generator
         The random number generator for the pairing of groups and the order of rounds.
 
     Yields
@@ -101,7 +101,7 @@ def disjoint_rounds(grid: int, stream: np.random.Generator) -> Iterator[list[int
     >>> sorted(sorted(blocks) for blocks in rounds)
     [[0, 3], [1, 2]]
     """
-    shift, rounds = stream.permutation(grid), stream.permutation(grid)
+    shift, rounds = rng.permutation(grid), rng.permutation(grid)
     for r in rounds:
         yield [a * grid + int(shift[(a + r) % grid]) for a in range(grid)]
 
@@ -109,7 +109,7 @@ def disjoint_rounds(grid: int, stream: np.random.Generator) -> Iterator[list[int
 @kernel(
     writes="i4[::1] i4[::1] f4[::1] i8[::1]",
     reads="i8[::1] i4[::1] f4[::1] i4[::1] i4[::1]",
-    numbers="i8 i8 i8 i8 i8",
+    scalars="i8 i8 i8 i8 i8",
 )
 def _arrange_pairs():
     """Arrange the events of one user group by item group; within a block, events are sorted by position in `order`.
@@ -177,7 +177,7 @@ class PairBlocks:
 
 
 def pair_blocks(
-    rows: SparseRows, weights: Float32, support: Int64, *, grid: int, stream: np.random.Generator
+    rows: SparseRows, weights: Float32, support: Int64, *, grid: int, rng: np.random.Generator
 ) -> PairBlocks:
     """Partition events into blocks, by random groups of users and items with about the same number of events.
 
@@ -191,7 +191,7 @@ def pair_blocks(
         The number of events of each item.
     grid : int
         The number of user groups and of item groups.
-    stream : numpy.random.Generator
+    rng : numpy.random.Generator
         The random number generator for the groups.
 
     Returns
@@ -199,8 +199,8 @@ def pair_blocks(
     PairBlocks
         All blocks are empty if there are no events.
     """
-    users, user_cuts = dealt(rows.counts, grid, stream)
-    items, item_cuts = dealt(support, grid, stream)
+    users, user_cuts = random_groups(rows.counts, grid, rng)
+    items, item_cuts = random_groups(support, grid, rng)
     order, item_group = users.astype(np.int32), np.empty(len(support), np.int32)
     item_group[items] = np.repeat(np.arange(grid, dtype=np.int32), np.diff(item_cuts))
     first_event = row_starts(rows.counts[users])[user_cuts]

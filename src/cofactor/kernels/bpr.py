@@ -36,9 +36,9 @@ from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import parallel_for, row_blocks
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["bpr_epoch", "bpr_fold_in", "bpr_pairs", "bpr_users", "falling"]
+__all__ = ["bpr_epoch", "bpr_fold_in", "bpr_pairs", "bpr_users", "cosine_schedule"]
 
-TRIES = 8
+MAX_DRAWS = 8
 """The maximum number of draws for a candidate; it is skipped if all draws are items that the user has."""
 
 
@@ -80,7 +80,7 @@ def _pairs(width: int, update_items: int):
                 j = np.int32(-1)
                 xj = np.float32(-np.inf)
                 for _ in range(candidates):
-                    for _ in range(TRIES):
+                    for _ in range(MAX_DRAWS):
                         state += np.uint64(0x9E3779B97F4A7C15)
                         z = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
                         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -132,18 +132,18 @@ def _pairs(width: int, update_items: int):
     return _pairs
 
 
-_NUMBERS = "i8 i8 i8 i8 i8 i8 u8 f4 f4 f4"
+_SCALARS = "i8 i8 i8 i8 i8 i8 u8 f4 f4 f4"
 bpr_pairs = kernel(
-    writes="f4[:, ::1] f8[::1] i4[::1] f4[:, ::1] f4[::1]", reads="i4[::1] i4[::1] f4[::1] i4[::1]", numbers=_NUMBERS
+    writes="f4[:, ::1] f8[::1] i4[::1] f4[:, ::1] f4[::1]", reads="i4[::1] i4[::1] f4[::1] i4[::1]", scalars=_SCALARS
 )(_pairs)
 bpr_users = kernel(
-    writes="f4[:, ::1] f8[::1] i4[::1]", reads="f4[:, ::1] f4[::1] i4[::1] i4[::1] f4[::1] i4[::1]", numbers=_NUMBERS
+    writes="f4[:, ::1] f8[::1] i4[::1]", reads="f4[:, ::1] f4[::1] i4[::1] i4[::1] f4[::1] i4[::1]", scalars=_SCALARS
 )(_pairs)
 
 
 def bpr_epoch(
     P: Float32, Q: Float32, bias: Float32, blocks: PairBlocks,
-    *, candidates: int, learning_rate: float, l2: float, l2_bias: float, stream: np.random.Generator,
+    *, candidates: int, learning_rate: float, l2: float, l2_bias: float, rng: np.random.Generator,
 ) -> float:  # fmt: skip
     """Run one epoch of BPR over all blocks, in parallel over blocks that share no user and no item.
 
@@ -161,7 +161,7 @@ def bpr_epoch(
         The number of candidates drawn for each negative.
     learning_rate, l2, l2_bias : float
         As in the equations in the module docstring.
-    stream : numpy.random.Generator
+    rng : numpy.random.Generator
         The random number generator for the candidates and the order of blocks.
 
     Returns
@@ -172,7 +172,7 @@ def bpr_epoch(
     run = bpr_pairs(P.shape[1], 1)
     grid = blocks.grid
     loss, last_user = np.zeros(grid**2), np.full(len(Q), -1, np.int32)
-    seeds = stream.integers(0, 2**64, grid**2, dtype=np.uint64)
+    seeds = rng.integers(0, 2**64, grid**2, dtype=np.uint64)
 
     def update(block: int) -> None:
         group = block % grid
@@ -183,7 +183,7 @@ def bpr_epoch(
             candidates, seeds[block], learning_rate, l2, l2_bias,
         )  # fmt: skip
 
-    for disjoint in disjoint_rounds(grid, stream):
+    for disjoint in disjoint_rounds(grid, rng):
         parallel_for(update, disjoint)
     return float(loss.sum())
 
@@ -235,7 +235,7 @@ def bpr_fold_in(
     parallel_for(update, row_blocks(rows.start, entries=1 << 12))
 
 
-def falling(highest: float, epochs: int) -> Float64:
+def cosine_schedule(highest: float, epochs: int) -> Float64:
     """Return a cosine schedule for the learning rate, which decays from `highest` to 1% of it.
 
     Parameters
@@ -252,7 +252,7 @@ def falling(highest: float, epochs: int) -> Float64:
 
     Examples
     --------
-    >>> falling(1.0, 3).round(2).tolist()
+    >>> cosine_schedule(1.0, 3).round(2).tolist()
     [0.93, 0.5, 0.07]
     """
     progress = (np.arange(epochs) + 0.5) / epochs

@@ -31,19 +31,19 @@ TILE = 256
 @kernel(
     writes="f8[:, ::1]",
     reads="i8[::1] i4[::1] f4[::1] i4[::1] i8[::1] i4[::1] f4[::1]",
-    numbers="i8 i8",
+    scalars="i8 i8",
 )
 def _sparse_gram():
     """Add X'X to rows first..last-1 of the lower triangle of G.
 
-    Reads the entries of each column from column lists (`list_start`, `place`, `list_value`, `row_of`; see
+    Reads the entries of each column from column lists (`list_start`, `position`, `list_value`, `row_of`; see
     `ColumnLists`), and the rows of X from `start`, `columns` and `values`.
     """
 
-    def _sparse_gram(G, list_start, place, list_value, row_of, start, columns, values, first, last):
+    def _sparse_gram(G, list_start, position, list_value, row_of, start, columns, values, first, last):
         for c in range(first, last):
             for t in range(list_start[c], list_start[c + 1]):
-                row = row_of[place[t]]
+                row = row_of[position[t]]
                 x = np.float64(list_value[t])
                 for e in range(start[row], start[row + 1]):
                     if columns[e] > c:
@@ -73,13 +73,13 @@ def sparse_gram(rows: SparseRows, n_columns: int) -> Float64:
     >>> sparse_gram(SparseRows.of(rows=[0, 0, 1], columns=[0, 1, 1], values=[1, 2, 3], n_rows=2), 2).tolist()
     [[1.0, 0.0], [2.0, 13.0]]
     """
-    lists = ColumnLists.of(rows, n_columns, longest=max(len(rows), 1))
+    lists = ColumnLists.of(rows, n_columns, max_length=max(len(rows), 1))
     G = np.zeros((n_columns, n_columns))
     run = _sparse_gram()
 
     def fill(first: int) -> None:
         run(
-            G, lists.start, lists.place, lists.values, lists.row_of, rows.start, rows.columns, rows.values,
+            G, lists.start, lists.position, lists.values, lists.row_of, rows.start, rows.columns, rows.values,
             first, min(first + TILE // 8, n_columns),
         )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 A kernel is defined by a factory function whose integer arguments become compile-time constants:
 
-    @kernel(writes="f4[:, ::1]", reads="f4[:, ::1] i4[::1]", numbers="f4")
+    @kernel(writes="f4[:, ::1]", reads="f4[:, ::1] i4[::1]", scalars="f4")
     def scale_rows(width):
         def scale_rows(out, x, rows, factor): ...
         return scale_rows
@@ -43,20 +43,20 @@ class Kernel:
     ----------
     factory : callable
         Takes the compile-time integers and returns the function to compile. The kernel gets its name and docstring.
-    writes, reads, numbers : str
+    writes, reads, scalars : str
         The argument types, as in `kernel`.
 
     Attributes
     ----------
     factory : callable
         The factory.
-    writes, reads, numbers : str
+    writes, reads, scalars : str
         The argument types.
     """
 
-    def __init__(self, factory: Callable[..., Callable[..., Any]], writes: str, reads: str, numbers: str):
+    def __init__(self, factory: Callable[..., Callable[..., Any]], writes: str, reads: str, scalars: str):
         self.factory = factory
-        self.writes, self.reads, self.numbers = writes, reads, numbers
+        self.writes, self.reads, self.scalars = writes, reads, scalars
         self.__doc__ = factory.__doc__
         self.__name__ = factory.__name__
         self._compiled: dict[tuple[int, ...], Callable[..., Any]] = {}
@@ -81,14 +81,14 @@ class Kernel:
             return tuple(sigutils.normalize_signature(f"void({', '.join(names)})")[0]) if names else ()
 
         read_only = [types.Array(t.dtype, t.ndim, t.layout, readonly=True) for t in parsed(self.reads)]
-        return types.void(*parsed(self.writes), *read_only, *parsed(self.numbers))
+        return types.void(*parsed(self.writes), *read_only, *parsed(self.scalars))
 
     def _compile(self, constants: tuple[int, ...]) -> Callable[..., Any]:
         folder = kernel_folder()
         try:
             return self._compile_in(folder, constants)
-        except OSError as problem:  # such as a full disk: compile without storing the binary
-            _log_unwritable(folder, problem)
+        except OSError as error:  # such as a full disk: compile without storing the binary
+            _log_unwritable(folder, error)
             return self._compile_in(None, constants)
 
     def _compile_in(self, folder: Path | None, constants: tuple[int, ...]) -> Callable[..., Any]:
@@ -117,7 +117,7 @@ class Kernel:
         return compiled
 
 
-def kernel(*, writes: str = "", reads: str = "", numbers: str = "") -> Callable[[Callable[..., Any]], Kernel]:
+def kernel(*, writes: str = "", reads: str = "", scalars: str = "") -> Callable[[Callable[..., Any]], Kernel]:
     """Return a decorator that declares the argument types of a kernel, in numba's short notation.
 
     Types are separated by spaces. The arguments of a kernel are the arrays to write, then the read-only arrays, then
@@ -129,7 +129,7 @@ def kernel(*, writes: str = "", reads: str = "", numbers: str = "") -> Callable[
         The types of the arrays to write, such as "f4[:, ::1]" for a C-contiguous matrix of float32.
     reads : str, default ""
         The types of the read-only arrays.
-    numbers : str, default ""
+    scalars : str, default ""
         The types of the scalars, such as "i8" for a 64-bit integer.
 
     Returns
@@ -137,7 +137,7 @@ def kernel(*, writes: str = "", reads: str = "", numbers: str = "") -> Callable[
     callable
         The decorator, which converts a factory function to a `Kernel`.
     """
-    return lambda factory: Kernel(factory, writes, reads, numbers)
+    return lambda factory: Kernel(factory, writes, reads, scalars)
 
 
 @cache
@@ -157,16 +157,16 @@ def kernel_folder() -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
-    except OSError as problem:
-        _log_unwritable(folder, problem)
+    except OSError as error:
+        _log_unwritable(folder, error)
         return None
 
 
-def _log_unwritable(folder: Path | None, problem: OSError) -> None:
+def _log_unwritable(folder: Path | None, error: OSError) -> None:
     _log_once(
         "unwritable",
         logging.WARNING,
-        f"{folder} cannot be written ({problem.strerror}); kernels will be recompiled in every process. "
+        f"{folder} cannot be written ({error.strerror}); kernels will be recompiled in every process. "
         "Set COFACTOR_CACHE to a writable directory.",
     )
 

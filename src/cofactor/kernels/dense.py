@@ -30,7 +30,7 @@ def _dense():
     return _dense
 
 
-@kernel(writes="f4[::1]", reads="f4[:, ::1] f4[:, ::1]", numbers="i8")
+@kernel(writes="f4[::1]", reads="f4[:, ::1] f4[:, ::1]", scalars="i8")
 def _row_dots():
     """Write the dot product of the first `width` columns of each row of `p` and `q` to `out` (n,)."""
 

@@ -10,10 +10,10 @@ from cofactor.kernels.parallel import parallel_for
 
 __all__ = ["pair_dots"]
 
-CHUNK = 1 << 16
+CHUNK_SIZE = 1 << 16
 
 
-@kernel(writes="f4[::1]", reads="f4[:, ::1] f4[:, ::1] i4[::1] i4[::1]", numbers="i8 i8")
+@kernel(writes="f4[::1]", reads="f4[:, ::1] f4[:, ::1] i4[::1] i4[::1]", scalars="i8 i8")
 def _pair_dots(width: int):
     """Write the dot product P[u[t]] . Q[i[t]] to out[t] for t in first..last-1."""
 
@@ -50,5 +50,7 @@ def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float32:
     """
     out = np.empty(len(u), np.float32)
     run = _pair_dots(P.shape[1])
-    parallel_for(lambda first: run(out, P, Q, u, i, first, min(first + CHUNK, len(u))), range(0, len(u), CHUNK))
+    parallel_for(
+        lambda first: run(out, P, Q, u, i, first, min(first + CHUNK_SIZE, len(u))), range(0, len(u), CHUNK_SIZE)
+    )
     return out

@@ -7,9 +7,9 @@ import numpy as np
 from cofactor.arrays import Float32
 from cofactor.kernels.parallel import one_thread_blas, parallel_for
 
-__all__ = ["CHUNK", "gram"]
+__all__ = ["CHUNK_SIZE", "gram"]
 
-CHUNK = 1 << 13
+CHUNK_SIZE = 1 << 13
 
 
 @one_thread_blas()
@@ -36,11 +36,11 @@ def gram(features: Float32) -> Float32:
     [[10.0, 14.0], [14.0, 20.0]]
     """
     width = features.shape[1]
-    firsts = range(0, len(features), CHUNK)
+    firsts = range(0, len(features), CHUNK_SIZE)
     parts = np.zeros((len(firsts), width, width), np.float32)
 
     def multiply(c: int) -> None:
-        chunk = features[c * CHUNK : (c + 1) * CHUNK]
+        chunk = features[c * CHUNK_SIZE : (c + 1) * CHUNK_SIZE]
         np.matmul(chunk.T, chunk, out=parts[c])
 
     parallel_for(multiply, range(len(firsts)))

@@ -19,11 +19,11 @@ from cofactor.kernels.parallel import parallel_for
 
 __all__ = ["mixture_cdf", "mixture_quantile"]
 
-ROWS = 1 << 10
-SQRT_HALF, DENSITY = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
+ROWS_PER_TASK = 1 << 10
+SQRT_HALF, INVERSE_SQRT_2PI = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
 
 
-@kernel(writes="f8[:, ::1]", reads="f8[:, ::1] f8[:, ::1] f8[::1]", numbers="i8 i8")
+@kernel(writes="f8[:, ::1]", reads="f8[:, ::1] f8[:, ::1] f8[::1]", scalars="i8 i8")
 def _mixture_cdf():
     """Write F_r(points[j]) to out[r, j] for rows first..last-1; reads `means` and `sds` (n, S)."""
 
@@ -39,7 +39,7 @@ def _mixture_cdf():
     return _mixture_cdf
 
 
-@kernel(writes="f8[::1]", reads="f8[:, ::1] f8[:, ::1]", numbers="f8 f8 i8 i8")
+@kernel(writes="f8[::1]", reads="f8[:, ::1] f8[:, ::1]", scalars="f8 f8 i8 i8")
 def _mixture_quantile():
     """Write the p-quantile of each mixture to out[r] for rows first..last-1; z is the standard normal p-quantile.
 
@@ -65,7 +65,7 @@ def _mixture_quantile():
                 for s in range(count):
                     deviation = (x - means[r, s]) / sds[r, s]
                     total += 0.5 * math.erfc(-deviation * SQRT_HALF)
-                    slope += DENSITY * math.exp(-0.5 * deviation * deviation) / sds[r, s]
+                    slope += INVERSE_SQRT_2PI * math.exp(-0.5 * deviation * deviation) / sds[r, s]
                 excess = total / count - p
                 if excess > 0:
                     high = x
@@ -108,7 +108,9 @@ def mixture_cdf(means: Float64, sds: Float64, points: Float64) -> Float64:
     m, s, x = (contiguous(array, np.float64) for array in (means, sds, points))
     out = np.empty((len(m), len(x)))
     run = _mixture_cdf()
-    parallel_for(lambda first: run(out, m, s, x, first, min(first + ROWS, len(m))), range(0, len(m), ROWS))
+    parallel_for(
+        lambda first: run(out, m, s, x, first, min(first + ROWS_PER_TASK, len(m))), range(0, len(m), ROWS_PER_TASK)
+    )
     return out
 
 
@@ -144,5 +146,7 @@ def mixture_quantile(means: Float64, sds: Float64, p: float) -> Float64:
     m, s = (contiguous(array, np.float64) for array in (means, sds))
     out, z = np.empty(len(m)), NormalDist().inv_cdf(p)
     run = _mixture_quantile()
-    parallel_for(lambda first: run(out, m, s, p, z, first, min(first + ROWS, len(m))), range(0, len(m), ROWS))
+    parallel_for(
+        lambda first: run(out, m, s, p, z, first, min(first + ROWS_PER_TASK, len(m))), range(0, len(m), ROWS_PER_TASK)
+    )
     return out

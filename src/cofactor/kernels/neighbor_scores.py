@@ -19,7 +19,7 @@ import numpy as np
 
 from cofactor.arrays import Float32, Float64, Int32
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.neighbors import TIED
+from cofactor.kernels.neighbors import TIE_TOLERANCE
 from cofactor.kernels.parallel import parallel_for, row_blocks
 from cofactor.kernels.sparse import SparseRows
 
@@ -30,28 +30,28 @@ __all__ = [
     "add_dense",
     "average_by_items",
     "damped_means",
-    "places_of",
     "sum_by_items",
+    "top_k_membership",
 ]
 
 SUM, AVERAGE = 0, 1
 """Compile-time choice of how neighbors are combined."""
 
-ABOVE_TIE, BELOW_TIE = np.float32(1 + TIED), np.float32(1 - TIED)
+ABOVE_TIE, BELOW_TIE = np.float32(1 + TIE_TOLERANCE), np.float32(1 - TIE_TOLERANCE)
 
 _ROWS = "i8[::1] i4[::1] f4[::1] f4[::1] "  # start, columns, values, weights (empty: all 1)
 
 
-@kernel(writes="f4[:, ::1]", reads=_ROWS + "i8[::1] i4[::1] f4[::1]", numbers="i8 f4")
+@kernel(writes="f4[:, ::1]", reads=_ROWS + "i8[::1] i4[::1] f4[::1]", scalars="i8 f4")
 def _average_by_items():
     """Add item-item averages to the scores `out` (n_users, n_items).
 
     Reads the entries of each user (`start`, `columns`, `values`, `weights`), and the similarities, whose row j contains
-    the items i (`link_columns`) and s_ij (`link_values`).
+    the items i (`similarity_columns`) and s_ij (`similarity_values`).
     """
 
     def _average_by_items(
-        out, start, columns, values, weights, link_start, link_columns, link_values, k, damping
+        out, start, columns, values, weights, similarity_start, similarity_columns, similarity_values, k, damping
     ):  # fmt: skip
         n_items = out.shape[1]
         weighted = weights.shape[0] > 0
@@ -66,8 +66,8 @@ def _average_by_items():
         for a in range(out.shape[0]):
             m = 0
             for e in range(start[a], start[a + 1]):
-                for t in range(link_start[columns[e]], link_start[columns[e] + 1]):
-                    i = link_columns[t]
+                for t in range(similarity_start[columns[e]], similarity_start[columns[e] + 1]):
+                    i = similarity_columns[t]
                     if count[i] == 0:
                         touched[m] = i
                         m += 1
@@ -81,9 +81,9 @@ def _average_by_items():
             if total > largest.shape[0]:
                 largest = np.empty(total, np.float32)
             for e in range(start[a], start[a + 1]):
-                for t in range(link_start[columns[e]], link_start[columns[e] + 1]):
-                    i = link_columns[t]
-                    s = link_values[t]
+                for t in range(similarity_start[columns[e]], similarity_start[columns[e] + 1]):
+                    i = similarity_columns[t]
+                    s = similarity_values[t]
                     filled = count[i]
                     base = first[i]
                     if filled == k:
@@ -104,9 +104,9 @@ def _average_by_items():
                 count[i] = tied[i] = 0
             for e in range(start[a], start[a + 1]):
                 w = weights[e] if weighted else np.float32(1)
-                for t in range(link_start[columns[e]], link_start[columns[e] + 1]):
-                    i = link_columns[t]
-                    s = link_values[t]
+                for t in range(similarity_start[columns[e]], similarity_start[columns[e] + 1]):
+                    i = similarity_columns[t]
+                    s = similarity_values[t]
                     ws = s * w
                     if s > kth[i] * ABOVE_TIE:
                         numerator[i] += ws * values[e]
@@ -133,17 +133,17 @@ def _average_by_items():
 def _sum_by_items():
     """Add the sum of s_ij x_aj over the entries j of user a to out[a, i], in the order of the entries."""
 
-    def _sum_by_items(out, start, columns, values, link_start, link_columns, link_values):
+    def _sum_by_items(out, start, columns, values, similarity_start, similarity_columns, similarity_values):
         for a in range(out.shape[0]):
             for e in range(start[a], start[a + 1]):
                 x = values[e]
-                for t in range(link_start[columns[e]], link_start[columns[e] + 1]):
-                    out[a, link_columns[t]] += x * link_values[t]
+                for t in range(similarity_start[columns[e]], similarity_start[columns[e] + 1]):
+                    out[a, similarity_columns[t]] += x * similarity_values[t]
 
     return _sum_by_items
 
 
-@kernel(writes="f4[:, ::1]", reads="i4[:, ::1] f4[:, ::1] " + _ROWS, numbers="i8 f4")
+@kernel(writes="f4[:, ::1]", reads="i4[:, ::1] f4[:, ::1] " + _ROWS, scalars="i8 f4")
 def _add_by_users(rule: int):
     """Add user-user sums or averages to the scores `out` (n_users, n_items).
 
@@ -226,7 +226,7 @@ def _add_dense():
     return _add_dense
 
 
-@kernel(writes="f4[::1]", reads=_ROWS + "f4[::1]", numbers="i8 i8 f8 f8")
+@kernel(writes="f4[::1]", reads=_ROWS + "f4[::1]", scalars="i8 i8 f8 f8")
 def _damped_means():
     """Write the damped mean of each row's deviations to out[r] for rows first..last-1.
 
@@ -246,7 +246,7 @@ def _damped_means():
     return _damped_means
 
 
-def average_by_items(out: Float32, rows: SparseRows, links: SparseRows, *, k: int, damping: float) -> None:
+def average_by_items(out: Float32, rows: SparseRows, similarities: SparseRows, *, k: int, damping: float) -> None:
     """Add weighted averages over the k most similar items in each user's history to scores (single-threaded).
 
     Parameters
@@ -255,7 +255,7 @@ def average_by_items(out: Float32, rows: SparseRows, links: SparseRows, *, k: in
         The scores; updated in place.
     rows : SparseRows
         The entries of the users; the scores of a user without entries do not change.
-    links : SparseRows
+    similarities : SparseRows
         Similarities: row j contains the items i that have j as a neighbor (as columns), and s_ij > 0 (as values).
     k : int
         The maximum number of neighbors.
@@ -266,10 +266,12 @@ def average_by_items(out: Float32, rows: SparseRows, links: SparseRows, *, k: in
     -----
     See the first equation in the module docstring.
     """
-    _average_by_items()(out, *_arrays(rows), links.start, links.columns, links.values, k, np.float32(damping))
+    _average_by_items()(
+        out, *_arrays(rows), similarities.start, similarities.columns, similarities.values, k, np.float32(damping)
+    )
 
 
-def sum_by_items(out: Float32, rows: SparseRows, links: SparseRows) -> None:
+def sum_by_items(out: Float32, rows: SparseRows, similarities: SparseRows) -> None:
     """Add similarity-weighted sums over the items in each user's history to scores (single-threaded).
 
     Parameters
@@ -278,14 +280,16 @@ def sum_by_items(out: Float32, rows: SparseRows, links: SparseRows) -> None:
         The scores; updated in place.
     rows : SparseRows
         The entries of the users; weights are ignored.
-    links : SparseRows
+    similarities : SparseRows
         Similarities: row j contains the items i that have j as a neighbor (as columns), and s_ij > 0 (as values).
 
     Notes
     -----
     See the second equation in the module docstring.
     """
-    _sum_by_items()(out, rows.start, rows.columns, rows.values, links.start, links.columns, links.values)
+    _sum_by_items()(
+        out, rows.start, rows.columns, rows.values, similarities.start, similarities.columns, similarities.values
+    )
 
 
 def add_by_users(
@@ -317,7 +321,7 @@ def add_by_users(
     _add_by_users(rule)(out, neighbors, similarity, *_arrays(rows), k, np.float32(damping))
 
 
-def places_of(similarity: Float64, k: int) -> Float64:
+def top_k_membership(similarity: Float64, k: int) -> Float64:
     """Return the membership of each similarity in the k largest, as a value from 0 to 1 that accounts for ties.
 
     Parameters
@@ -334,14 +338,14 @@ def places_of(similarity: Float64, k: int) -> Float64:
 
     Examples
     --------
-    >>> places_of(np.array([0.5, 0.9, 0.5, 0.1, 0.5]), 3).round(2).tolist()
+    >>> top_k_membership(np.array([0.5, 0.9, 0.5, 0.1, 0.5]), 3).round(2).tolist()
     [0.67, 1.0, 0.67, 0.0, 0.67]
     """
     if len(similarity) <= k:
         return np.ones(len(similarity))
     kth = -np.partition(-similarity, k - 1)[k - 1]
-    above = similarity > kth * (1 + TIED)
-    tied = ~above & (similarity >= kth * (1 - TIED))
+    above = similarity > kth * (1 + TIE_TOLERANCE)
+    tied = ~above & (similarity >= kth * (1 - TIE_TOLERANCE))
     share: Float64 = above + tied * ((k - above.sum()) / tied.sum())
     return share
 

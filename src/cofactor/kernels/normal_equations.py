@@ -15,7 +15,7 @@ from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import one_thread_blas, parallel_for, row_blocks
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["equations", "solved_each"]
+__all__ = ["build_equations", "solve_each"]
 
 ROWS_PER_TASK = 64
 """The number of rows in each task."""
@@ -24,7 +24,7 @@ ROWS_PER_TASK = 64
 @kernel(
     writes="f8[:, :, ::1] f8[:, ::1]",
     reads="i8[::1] i4[::1] f4[::1] f4[::1] f4[:, ::1]",  # start, columns, targets, confidence, features
-    numbers="i8 i8",
+    scalars="i8 i8",
 )
 def add_equations(width: int):
     """Add sum_j c f f' to `A` (n_rows, width, width) and sum_j c t f to `b` (n_rows, width) in rows first..last-1.
@@ -45,7 +45,9 @@ def add_equations(width: int):
     return add_equations
 
 
-def equations(rows: SparseRows, targets: Float32, confidence: Float32, features: Float32) -> tuple[Float64, Float64]:
+def build_equations(
+    rows: SparseRows, targets: Float32, confidence: Float32, features: Float32
+) -> tuple[Float64, Float64]:
     """Build the normal equations for each row.
 
     Parameters
@@ -71,7 +73,7 @@ def equations(rows: SparseRows, targets: Float32, confidence: Float32, features:
     Examples
     --------
     >>> rows = SparseRows.of(rows=[0, 0], columns=[0, 1], values=[4, 5], n_rows=1)
-    >>> A, b = equations(rows, rows.values, np.ones(2, np.float32), np.float32([[1], [2]]))
+    >>> A, b = build_equations(rows, rows.values, np.ones(2, np.float32), np.float32([[1], [2]]))
     >>> A.tolist(), b.tolist()                                               # 1 + 4, and 4 * 1 + 5 * 2
     ([[[5.0]]], [[14.0]])
     """
@@ -85,7 +87,7 @@ def equations(rows: SparseRows, targets: Float32, confidence: Float32, features:
 
 
 @one_thread_blas()
-def solved_each(A: Float64, b: Float64) -> Float64:
+def solve_each(A: Float64, b: Float64) -> Float64:
     """Solve A_r x_r = b_r for each row.
 
     Parameters
@@ -107,7 +109,7 @@ def solved_each(A: Float64, b: Float64) -> Float64:
 
     Examples
     --------
-    >>> solved_each(np.array([[[5.0]]]), np.array([[14.0]])).tolist()
+    >>> solve_each(np.array([[[5.0]]]), np.array([[14.0]])).tolist()
     [[2.8]]
     """
     x = np.empty_like(b)

@@ -27,7 +27,7 @@ __all__ = [
     "cpu_quota",
     "one_thread_blas",
     "parallel_for",
-    "results_of",
+    "parallel_map",
     "row_blocks",
     "thread_count",
     "threads",
@@ -71,7 +71,7 @@ def thread_count() -> int:
             raise ParameterError(f"COFACTOR_THREADS must be a whole number of at least 1, not {text!r}")
         return int(text)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _own_quota()
+    quota = _process_quota()
     return cores if quota is None else max(1, min(cores, int(quota)))
 
 
@@ -108,11 +108,11 @@ def cpu_quota(root: Path) -> float | None:
             continue
         top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
         folder = top / group.lstrip("/")
-        quotas += [_quota_of(level) for level in [folder, *folder.parents] if level.is_relative_to(top)]
+        quotas += [_group_quota(level) for level in [folder, *folder.parents] if level.is_relative_to(top)]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def _quota_of(folder: Path) -> float | None:
+def _group_quota(folder: Path) -> float | None:
     """Return the CPU quota of a control group in cores, or None if it has no quota."""
     for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         try:
@@ -125,7 +125,7 @@ def _quota_of(folder: Path) -> float | None:
 
 
 @cache
-def _own_quota() -> float | None:
+def _process_quota() -> float | None:
     return cpu_quota(Path("/"))
 
 
@@ -209,7 +209,7 @@ def parallel_for(task: Callable[[Task], None], arguments: Iterable[Task]) -> Non
             helper.result()
 
 
-def results_of(task: Callable[[Task], Result], arguments: Iterable[Task]) -> list[Result]:
+def parallel_map(task: Callable[[Task], Result], arguments: Iterable[Task]) -> list[Result]:
     """Call a function once for each argument, like `parallel_for`, and return the results.
 
     Parameters
@@ -226,7 +226,7 @@ def results_of(task: Callable[[Task], Result], arguments: Iterable[Task]) -> lis
 
     Examples
     --------
-    >>> results_of(abs, [-1, 2, -3])
+    >>> parallel_map(abs, [-1, 2, -3])
     [1, 2, 3]
     """
     inputs = list(arguments)
@@ -305,7 +305,7 @@ class SharedLimit:
         self._users = 0
         self._lock = threading.Lock()
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._in_child)
+            os.register_at_fork(after_in_child=self._restore_in_child)
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
@@ -323,7 +323,7 @@ class SharedLimit:
                     restore, self._restore, self._users = self._restore, None, 0
                     restore()
 
-    def _in_child(self) -> None:
+    def _restore_in_child(self) -> None:
         """Restore the previous state in a forked child process, where the parent's other threads do not exist."""
         self._lock = threading.Lock()
         if self._restore is not None:

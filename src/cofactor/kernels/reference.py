@@ -8,21 +8,19 @@ from dataclasses import replace
 import numpy as np
 
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64
-from cofactor.kernels.bpr import TRIES
+from cofactor.kernels.bpr import MAX_DRAWS
 from cofactor.kernels.neighbors import COSINE, PEARSON
 from cofactor.kernels.ridge import EVENTS, Side
 from cofactor.kernels.sparse import SparseRows
 
 __all__ = [
-    "added_by_items",
-    "added_by_users",
     "bpr_updates",
     "damped_means",
     "dense",
-    "exact_row",
     "gram",
     "history_terms",
-    "improved_row",
+    "improve_row",
+    "item_item_scores",
     "mixture_cdf",
     "mixture_quantile",
     "pair_dots",
@@ -30,10 +28,12 @@ __all__ = [
     "row_similarities",
     "row_system",
     "sgd_updates",
+    "solve_row",
     "split_mix",
+    "to_dense",
     "top_items",
     "top_of_rows",
-    "whole",
+    "user_user_scores",
 ]
 
 
@@ -74,7 +74,7 @@ def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tup
     return A, b, float(c @ t**2)
 
 
-def exact_row(entries: SparseRows, row: int, penalty: float, side: Side) -> Float64:
+def solve_row(entries: SparseRows, row: int, penalty: float, side: Side) -> Float64:
     """Compute the minimizer A^-1 b of the ridge regression for one row.
 
     Parameters
@@ -91,7 +91,7 @@ def exact_row(entries: SparseRows, row: int, penalty: float, side: Side) -> Floa
     return solution
 
 
-def improved_row(x: Float32, entries: SparseRows, row: int, penalty: float, side: Side, *, steps: int) -> Float64:
+def improve_row(x: Float32, entries: SparseRows, row: int, penalty: float, side: Side, *, steps: int) -> Float64:
     """Improve the vector of one row by conjugate gradient steps.
 
     Parameters
@@ -386,7 +386,7 @@ def bpr_updates(
             state = seed
         negatives = []
         for _ in range(candidates):
-            for _ in range(TRIES):
+            for _ in range(MAX_DRAWS):
                 state, number = split_mix(state)
                 c = int(items[((number >> 32) * len(items)) >> 32])
                 if c not in user_items[int(a)]:
@@ -443,7 +443,7 @@ def row_dots(p: Float32, q: Float32) -> Float64:
     return dots
 
 
-def whole(rows: SparseRows, n_columns: int, blank: float = 0.0) -> Float64:
+def to_dense(rows: SparseRows, n_columns: int, blank: float = 0.0) -> Float64:
     """Convert a sparse matrix to a dense one.
 
     Parameters
@@ -465,7 +465,7 @@ def whole(rows: SparseRows, n_columns: int, blank: float = 0.0) -> Float64:
 
 
 def row_similarities(
-    rows: SparseRows, others: SparseRows, n_columns: int, *, measure: int, shrink: float, itself: Int32 | None = None
+    rows: SparseRows, others: SparseRows, n_columns: int, *, measure: int, shrink: float, exclude: Int32 | None = None
 ) -> Float64:
     """Compute the similarity of each row to each row of another matrix; see `kernels.neighbors`.
 
@@ -479,7 +479,7 @@ def row_similarities(
         The similarity measure.
     shrink : float
         The shrinkage.
-    itself : ndarray of shape (n_rows,), int32, or None, default None
+    exclude : ndarray of shape (n_rows,), int32, or None, default None
         The row of `others` to exclude for each row; None excludes the rows of `others` whose columns are all in the
         row.
 
@@ -488,8 +488,8 @@ def row_similarities(
     ndarray of shape (n_rows, n_others), float64
         0 if the other row is not a neighbor.
     """
-    X, Y = whole(rows, n_columns), whole(others, n_columns)
-    has_x, has_y = (np.isfinite(whole(r, n_columns, np.nan)).astype(float) for r in (rows, others))
+    X, Y = to_dense(rows, n_columns), to_dense(others, n_columns)
+    has_x, has_y = (np.isfinite(to_dense(r, n_columns, np.nan)).astype(float) for r in (rows, others))
     common, dot = has_x @ has_y.T, X @ Y.T
     xx, yy = (X**2).sum(axis=1)[:, None], (Y**2).sum(axis=1)[None, :]
     if measure == PEARSON:
@@ -501,21 +501,23 @@ def row_similarities(
     valid = (dot > 0) & (length > 0)
     ratio = np.divide(dot, length, out=np.zeros_like(dot), where=valid)
     s: Float64 = ratio * np.divide(common, common + shrink, out=np.zeros_like(dot), where=valid)
-    if itself is None:
+    if exclude is None:
         s[common == others.counts[None, :]] = 0
     else:
-        s[np.arange(len(rows)), itself] = 0
+        s[np.arange(len(rows)), exclude] = 0
     return s
 
 
-def added_by_items(rows: SparseRows, links: SparseRows, *, k: int | None = None, damping: float = 0.0) -> Float64:
+def item_item_scores(
+    rows: SparseRows, similarities: SparseRows, *, k: int | None = None, damping: float = 0.0
+) -> Float64:
     """Compute item-item scores of all items for each user; see `kernels.neighbor_scores`.
 
     Parameters
     ----------
     rows : SparseRows
         The entries of the users.
-    links : SparseRows
+    similarities : SparseRows
         Similarities: row j contains the items i that have j as a neighbor (as columns), and s_ij (as values).
     k : int or None, default None
         The maximum number of neighbors in an average; None for sums over all neighbors.
@@ -526,8 +528,8 @@ def added_by_items(rows: SparseRows, links: SparseRows, *, k: int | None = None,
     -------
     ndarray of shape (n_users, n_items), float64
     """
-    n_items = len(links)
-    S, out = whole(links, n_items), np.zeros((len(rows), n_items))
+    n_items = len(similarities)
+    S, out = to_dense(similarities, n_items), np.zeros((len(rows), n_items))
     for a in range(len(rows)):
         history = rows.row(a)
         w = np.ones(len(history.columns)) if history.weights is None else history.weights.astype(np.float64)
@@ -536,13 +538,13 @@ def added_by_items(rows: SparseRows, links: SparseRows, *, k: int | None = None,
             if k is None:
                 out[a, i] = s @ history.values
                 continue
-            ws = s * w * places_of(s, k)
+            ws = s * w * top_k_membership(s, k)
             if (denominator := damping + ws.sum()) > 0:
                 out[a, i] = ws @ history.values / denominator
     return out
 
 
-def places_of(s: Float64, k: int) -> Float64:
+def top_k_membership(s: Float64, k: int) -> Float64:
     """Return the membership of each similarity in the k largest, averaged over all orderings of ties.
 
     Parameters
@@ -563,7 +565,7 @@ def places_of(s: Float64, k: int) -> Float64:
     return shares
 
 
-def nearest_of(similarities: Float64, n: int) -> Float64:
+def largest_similarities(similarities: Float64, n: int) -> Float64:
     """Return the n largest similarities in each row.
 
     Parameters
@@ -584,7 +586,7 @@ def nearest_of(similarities: Float64, n: int) -> Float64:
     return np.where(untied.any(axis=1, keepdims=True), untied, s[:, :n])
 
 
-def added_by_users(
+def user_user_scores(
     neighbors: Int32, similarity: Float32, rows: SparseRows, n_items: int, *, k: int, damping: float | None
 ) -> Float64:
     """Compute user-user scores of all items for each user; see `kernels.neighbor_scores`.
@@ -608,13 +610,13 @@ def added_by_users(
     -------
     ndarray of shape (n_users, n_items), float64
     """
-    X, has = whole(rows, n_items), np.isfinite(whole(rows, n_items, np.nan))
-    W = has.astype(float) if rows.weights is None else whole(replace(rows, values=rows.weights), n_items)
+    X, has = to_dense(rows, n_items), np.isfinite(to_dense(rows, n_items, np.nan))
+    W = has.astype(float) if rows.weights is None else to_dense(replace(rows, values=rows.weights), n_items)
     out = np.zeros((len(neighbors), n_items))
     for a, (users, s) in enumerate(zip(neighbors, similarity.astype(np.float64), strict=True)):
         for i in range(n_items):
             best = [q for q, v in enumerate(users) if v >= 0 and has[v, i]]
-            ws = s[best] * W[users[best], i] * places_of(s[best], k)
+            ws = s[best] * W[users[best], i] * top_k_membership(s[best], k)
             numerator = float(ws @ X[users[best], i])
             if damping is None:
                 out[a, i] = numerator

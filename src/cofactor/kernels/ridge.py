@@ -56,7 +56,7 @@ _READS = (
 )
 
 
-@kernel(writes="f4[:, ::1] f8[::1] f4[:, ::1] f4[::1]", reads=_READS, numbers="i8 i8 i8")
+@kernel(writes="f4[:, ::1] f8[::1] f4[:, ::1] f4[::1]", reads=_READS, scalars="i8 i8 i8")
 def ridge_conjugate_gradient(width: int, kind: int):
     """Improve rows first..last-1 of x by a few conjugate gradient (CG) steps, starting from their current values.
 
@@ -169,7 +169,7 @@ def ridge_conjugate_gradient(width: int, kind: int):
     return ridge_conjugate_gradient
 
 
-@kernel(writes="f4[:, ::1]", reads=f"{_READS} f4[:, ::1]", numbers="i8 i8")
+@kernel(writes="f4[:, ::1]", reads=f"{_READS} f4[:, ::1]", scalars="i8 i8")
 def ridge_exact(width: int, kind: int):
     """Solve rows first..last-1 of x exactly, by a Cholesky factorization A = U' U.
 

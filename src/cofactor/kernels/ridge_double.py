@@ -14,12 +14,12 @@ from cofactor.arrays import Float32, Int64
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["RATIO", "ill_conditioned_rows", "ridge_double"]
+__all__ = ["MAX_RATIO", "ill_conditioned_rows", "ridge_double"]
 
 EVENTS = 1
 """Same value as in `kernels.ridge`."""
 
-RATIO = 1e3
+MAX_RATIO = 1e3
 """The ratio of c |f|^2 to the smallest eigenvalue of D above which float32 errors would be 1e-4 or more."""
 
 
@@ -27,17 +27,17 @@ RATIO = 1e3
     writes="f4[:, ::1]",
     reads="i8[::1] i8[::1] i4[::1] f4[::1] f4[::1] f4[:, ::1] f4[::1] f4[:, ::1] f4[::1] f4[::1] f4[::1] f4[:, ::1]"
     " f4[:, ::1]",
-    numbers="i8 i8",
+    scalars="i8 i8",
 )
 def ridge_double(width: int, kind: int):
-    """Solve the rows chosen[first:last] of x exactly, like `ridge_exact`, but in float64.
+    """Solve the rows selected_rows[first:last] of x exactly, like `ridge_exact`, but in float64.
 
     Writes `x` (n_rows, width) float32. Undetermined directions are set to 0.
     """
 
     def ridge_double(
         x,
-        chosen, start, columns, values, weights, features, offset, gram, penalty, shape, precision, prior, noise,
+        selected_rows, start, columns, values, weights, features, offset, gram, penalty, shape, precision, prior, noise,
         first, last,
     ):  # fmt: skip
         A = np.empty((width, width), np.float64)  # upper triangle; later its Cholesky factor
@@ -46,7 +46,7 @@ def ridge_double(width: int, kind: int):
         f = np.empty(width, np.float64)
         weighted = weights.shape[0] > 0
         for index in range(first, last):
-            row = chosen[index]
+            row = selected_rows[index]
             prior_row = row if prior.shape[0] > 1 else 0
             for d in range(width):
                 b[d] = np.float64(precision[d]) * prior[prior_row, d]
@@ -104,7 +104,7 @@ def ill_conditioned_rows(
     shape: Float32,
     precision: Float32,
 ) -> Int64:
-    """Find the rows that require float64, because an entry's c |f|^2 exceeds `RATIO` times an eigenvalue bound.
+    """Find the rows that require float64, because an entry's c |f|^2 exceeds `MAX_RATIO` times an eigenvalue bound.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def ill_conditioned_rows(
     c = np.ones(1) if confidence is None else np.abs(confidence)
     largest = float(c.max()) * float(squares.max())
     floor = float((penalty[nonempty].min() * shape.astype(np.float64) + precision).min())
-    if largest <= RATIO * floor or not np.isfinite(largest):  # the caller reports values that are not finite
+    if largest <= MAX_RATIO * floor or not np.isfinite(largest):  # the caller reports values that are not finite
         return nonempty[:0]
     used = np.flatnonzero(features.any(axis=0))
     if len(used) == 0:
@@ -151,5 +151,5 @@ def ill_conditioned_rows(
         smallest_gram = max(float(np.linalg.eigvalsh(gram[np.ix_(used, used)].astype(np.float64))[0]), 0.0)
     floors = (penalty[nonempty, None] * shape[used].astype(np.float64) + precision[used]).min(axis=1) + smallest_gram
     weights = c * squares[entries.columns].astype(np.float64)
-    rows: Int64 = nonempty[np.maximum.reduceat(weights, entries.start[nonempty]) > RATIO * floors]
+    rows: Int64 = nonempty[np.maximum.reduceat(weights, entries.start[nonempty]) > MAX_RATIO * floors]
     return rows

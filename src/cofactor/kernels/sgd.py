@@ -28,11 +28,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from cofactor.arrays import Float32, Int32, Int64, random_stream, row_starts
-from cofactor.kernels.blocks import dealt, disjoint_rounds
+from cofactor.kernels.blocks import disjoint_rounds, random_groups
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import parallel_for
 
-__all__ = ["Blocks", "blocks_of", "set_apart", "sgd_epoch", "sgd_ratings"]
+__all__ = ["Blocks", "group_ratings", "rating_blocks", "sgd_epoch", "sgd_ratings"]
 
 GROUP_SIZE = 8
 """The maximum number of ratings in a group."""
@@ -47,7 +47,7 @@ TILE = 128
 @kernel(
     writes="f4[:, ::1] f4[:, ::1] f4[::1] f4[::1] f8[::1]",
     reads="i4[::1] i4[::1] f4[::1] f4[::1] i8[::1]",
-    numbers="i8 i8 i8 f4 f4 f4 f4 f4 f4 f4",
+    scalars="i8 i8 i8 f4 f4 f4 f4 f4 f4 f4",
 )
 def sgd_ratings(width: int):
     """Make one SGD update for each rating in groups first..last-1, in order, and add up the loss in `loss[block]`.
@@ -136,9 +136,9 @@ class Blocks:
     group : ndarray of shape (n_groups + 1,), int64
         Group j contains the ratings from group[j] to group[j + 1] - 1: at most GROUP_SIZE, which share no user and no
         item.
-    user_place : ndarray of shape (n_users,), int32
-        The new row number of each user: user r is row user_place[r] of P and of the user biases.
-    item_place : ndarray of shape (n_items,), int32
+    new_user_row : ndarray of shape (n_users,), int32
+        The new row number of each user: user r is row new_user_row[r] of P and of the user biases.
+    new_item_row : ndarray of shape (n_items,), int32
         The new row number of each item.
     u, i : ndarray of shape (n,), int32
         The new row numbers of the user and the item of each rating.
@@ -152,8 +152,8 @@ class Blocks:
     start: Int64
     first_group: Int64
     group: Int64
-    user_place: Int32
-    item_place: Int32
+    new_user_row: Int32
+    new_item_row: Int32
     u: Int32
     i: Int32
     values: Float32
@@ -163,7 +163,7 @@ class Blocks:
 @kernel(
     writes="i4[::1] i4[::1] f4[::1] f4[::1] i8[::1]",
     reads="i4[::1] i4[::1] f4[::1] f4[::1] i4[::1] i4[::1] i4[::1] i4[::1]",
-    numbers="i8 i8",
+    scalars="i8 i8",
 )
 def scatter_into_cells():
     """Copy each rating, in order, to the next free position in its cell, where a cell is a user tile in a block.
@@ -175,7 +175,7 @@ def scatter_into_cells():
 
     def scatter_into_cells(
         out_u, out_i, out_values, out_weights, next_free,
-        u, i, values, weights, user_tile, user_place, item_group, item_place,
+        u, i, values, weights, user_tile, new_user_row, item_group, new_item_row,
         grid, tiles,
     ):  # fmt: skip
         for t in range(u.shape[0]):
@@ -183,8 +183,8 @@ def scatter_into_cells():
             cell = (tile // tiles * grid + item_group[i[t]]) * tiles + tile % tiles
             target = next_free[cell]
             next_free[cell] += 1
-            out_u[target] = user_place[u[t]]
-            out_i[target] = item_place[i[t]]
+            out_u[target] = new_user_row[u[t]]
+            out_i[target] = new_item_row[i[t]]
             out_values[target] = values[t]
             if weights.shape[0] > 0:
                 out_weights[target] = weights[t]
@@ -195,7 +195,7 @@ def scatter_into_cells():
 @kernel(
     writes="i4[::1] i4[::1] f4[::1] f4[::1]",
     reads="i8[::1] u8[::1]",
-    numbers="i8 i8",
+    scalars="i8 i8",
 )
 def shuffle_cells():
     """Shuffle the ratings within each of the cells first..last-1, in place.
@@ -222,15 +222,15 @@ def shuffle_cells():
     return shuffle_cells
 
 
-@kernel(writes="i4[::1] i4[::1] f4[::1] f4[::1] b1[::1]", numbers="i8 i8")
-def set_apart():
+@kernel(writes="i4[::1] i4[::1] f4[::1] f4[::1] b1[::1]", scalars="i8 i8")
+def group_ratings():
     """Reorder ratings first..last-1 into groups of at most GROUP_SIZE ratings that share no user and no item.
 
-    Writes `u`, `i`, `values`, `weights` and `begins`, which marks the first rating of each group. The next rating in a
-    group is the first of the LOOKAHEAD following ratings that shares no user and no item with the group.
+    Writes `u`, `i`, `values`, `weights` and `is_group_start`, which marks the first rating of each group. The next
+    rating in a group is the first of the LOOKAHEAD following ratings that shares no user and no item with the group.
     """
 
-    def set_apart(u, i, values, weights, begins, first, last):
+    def group_ratings(u, i, values, weights, is_group_start, first, last):
         weighted = weights.shape[0] > 0
         begin = first
         for t in range(first, last):
@@ -243,7 +243,7 @@ def set_apart():
                     if not shared:
                         source = s
                         break
-            begins[t] = source < 0
+            is_group_start[t] = source < 0
             if source < 0:
                 begin = t
             elif source > t:
@@ -253,10 +253,10 @@ def set_apart():
                 if weighted:
                     weights[t], weights[source] = weights[source], weights[t]
 
-    return set_apart
+    return group_ratings
 
 
-def blocks_of(
+def rating_blocks(
     u: Int32, i: Int32, values: Float32, weights: Float32, *, n_users: int, n_items: int, grid: int, seed: int
 ) -> Blocks:
     """Partition ratings into blocks, by random groups of users and items with about the same number of ratings.
@@ -287,8 +287,10 @@ def blocks_of(
     the order is random.
     """
     tiles = max(1, n_users // (grid * TILE))
-    user_tile, user_place = _groups(np.bincount(u, minlength=n_users), grid * tiles, random_stream(seed, "user groups"))
-    item_group, item_place = _groups(np.bincount(i, minlength=n_items), grid, random_stream(seed, "item groups"))
+    user_tile, new_user_row = _groups(
+        np.bincount(u, minlength=n_users), grid * tiles, random_stream(seed, "user groups")
+    )
+    item_group, new_item_row = _groups(np.bincount(i, minlength=n_items), grid, random_stream(seed, "item groups"))
     cell = (user_tile // tiles * np.int32(grid * tiles) + user_tile % tiles)[u]
     cell += item_group[i] * np.int32(tiles)
     start = row_starts(np.bincount(cell, minlength=grid * grid * tiles))
@@ -297,26 +299,26 @@ def blocks_of(
     out_values, out_weights = np.empty_like(values), np.empty_like(weights)
     scatter_into_cells()(
         out_u, out_i, out_values, out_weights, start[:-1].copy(),
-        u, i, values, weights, user_tile, user_place, item_group, item_place,
+        u, i, values, weights, user_tile, new_user_row, item_group, new_item_row,
         grid, tiles,
     )  # fmt: skip
     seeds = random_stream(seed, "rating order").integers(1, 2**63, len(start) - 1, dtype=np.uint64)
     columns = (out_u, out_i, out_values, out_weights)
-    begins = np.empty(len(u), np.bool_)
+    is_group_start = np.empty(len(u), np.bool_)
 
     def arrange(block: int) -> None:
         shuffle_cells()(*columns, start, seeds, block * tiles, (block + 1) * tiles)
-        set_apart()(*columns, begins, start[block * tiles], start[(block + 1) * tiles])
+        group_ratings()(*columns, is_group_start, start[block * tiles], start[(block + 1) * tiles])
 
     parallel_for(arrange, range(grid * grid))
-    group = np.append(np.flatnonzero(begins), len(u))
+    group = np.append(np.flatnonzero(is_group_start), len(u))
     start = np.ascontiguousarray(start[::tiles])
-    return Blocks(grid, start, np.searchsorted(group, start), group, user_place, item_place, *columns)
+    return Blocks(grid, start, np.searchsorted(group, start), group, new_user_row, new_item_row, *columns)
 
 
-def _groups(counts: Int64, groups: int, stream: np.random.Generator) -> tuple[Int32, Int32]:
+def _groups(counts: Int64, groups: int, rng: np.random.Generator) -> tuple[Int32, Int32]:
     """Return a random group for each row, and the position of each row when rows are sorted by group."""
-    order, cuts = dealt(counts, groups, stream)
+    order, cuts = random_groups(counts, groups, rng)
     group, position = np.empty(len(counts), np.int32), np.empty(len(counts), np.int32)
     group[order] = np.repeat(np.arange(groups, dtype=np.int32), np.diff(cuts))
     position[order] = np.arange(len(counts), dtype=np.int32)
@@ -326,7 +328,7 @@ def _groups(counts: Int64, groups: int, stream: np.random.Generator) -> tuple[In
 def sgd_epoch(
     P: Float32, Q: Float32, user_bias: Float32, item_bias: Float32, blocks: Blocks,
     *, mean: float, low: float, span: float, learning_rate: float, bias_rate: float, l2: float, l2_bias: float,
-    stream: np.random.Generator,
+    rng: np.random.Generator,
 ) -> float:  # fmt: skip
     """Run one epoch of SGD over all blocks, in parallel over blocks that share no user and no item.
 
@@ -341,7 +343,7 @@ def sgd_epoch(
     mean, low, span, learning_rate, bias_rate, l2, l2_bias : float
         As in the equations in the module docstring. A `span` of 0 means no rating range; a `bias_rate` of 0 leaves the
         biases unchanged.
-    stream : numpy.random.Generator
+    rng : numpy.random.Generator
         The random number generator for the order of blocks.
 
     Returns
@@ -360,6 +362,6 @@ def sgd_epoch(
             mean, low, span, learning_rate, bias_rate, l2, l2_bias,
         )  # fmt: skip
 
-    for disjoint in disjoint_rounds(blocks.grid, stream):
+    for disjoint in disjoint_rounds(blocks.grid, rng):
         parallel_for(update, disjoint)
     return float(loss.sum())

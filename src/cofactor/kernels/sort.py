@@ -11,19 +11,19 @@ from cofactor.arrays import Int32, Int64, row_starts
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import parallel_for, row_blocks
 
-__all__ = ["counting_sort", "pairs_ascend", "sorted_pairs"]
+__all__ = ["counting_sort", "pairs_are_sorted", "sorted_pairs"]
 
 
 @kernel(writes="i8[::1] i8[::1]", reads="i4[::1]")
-def place_in_order():
+def order_by_key():
     """Write each index t to the next free position of its key in `order`; `next_free` starts with the first ones."""
 
-    def place_in_order(order, next_free, keys):
+    def order_by_key(order, next_free, keys):
         for t in range(keys.shape[0]):
             order[next_free[keys[t]]] = t
             next_free[keys[t]] += 1
 
-    return place_in_order
+    return order_by_key
 
 
 @kernel(writes="i8[::1]", reads="i4[::1]")
@@ -38,19 +38,19 @@ def count_keys():
 
 
 @kernel(writes="b1[::1]", reads="i4[::1] i4[::1]")
-def find_step_back():
-    """Set descends[0] to True if a (row, column) pair is not greater than the preceding pair."""
+def find_unsorted_pair():
+    """Set is_unsorted[0] to True if a (row, column) pair is not greater than the preceding pair."""
 
-    def find_step_back(descends, rows, columns):
+    def find_unsorted_pair(is_unsorted, rows, columns):
         for t in range(1, rows.shape[0]):
             if rows[t] < rows[t - 1] or (rows[t] == rows[t - 1] and columns[t] <= columns[t - 1]):
-                descends[0] = True
+                is_unsorted[0] = True
                 break
 
-    return find_step_back
+    return find_unsorted_pair
 
 
-def pairs_ascend(rows: Int32, columns: Int32) -> bool:
+def pairs_are_sorted(rows: Int32, columns: Int32) -> bool:
     """Return whether (row, column) pairs are sorted by row, then by column, without duplicates.
 
     Parameters
@@ -65,12 +65,12 @@ def pairs_ascend(rows: Int32, columns: Int32) -> bool:
 
     Examples
     --------
-    >>> pairs_ascend(np.array([0, 0, 1], np.int32), np.array([2, 3, 0], np.int32))
+    >>> pairs_are_sorted(np.array([0, 0, 1], np.int32), np.array([2, 3, 0], np.int32))
     True
     """
-    descends = np.zeros(1, bool)
-    find_step_back()(descends, rows, columns)
-    return not descends[0]
+    is_unsorted = np.zeros(1, bool)
+    find_unsorted_pair()(is_unsorted, rows, columns)
+    return not is_unsorted[0]
 
 
 def counting_sort(keys: Int32, n_keys: int) -> tuple[Int64, Int64]:
@@ -99,7 +99,7 @@ def counting_sort(keys: Int32, n_keys: int) -> tuple[Int64, Int64]:
     counts, order = np.zeros(n_keys, np.int64), np.empty(len(keys), np.int64)
     count_keys()(counts, keys)
     start = row_starts(counts)
-    place_in_order()(order, start[:-1].copy(), keys)
+    order_by_key()(order, start[:-1].copy(), keys)
     return start, order
 
 

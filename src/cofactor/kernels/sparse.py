@@ -71,12 +71,12 @@ class SparseRows:
         part = object.__new__(cls)
         weights = None if rows.weights is None else rows.weights[entries]
         part.__dict__.update(start=start, columns=rows.columns[entries], values=rows.values[entries], weights=weights)
-        if (soundness := rows.__dict__.get("_sound")) is not None:
-            part.__dict__["_sound"] = soundness
+        if (properties := rows.__dict__.get("_properties")) is not None:
+            part.__dict__["_properties"] = properties
         return part
 
     @cached_property
-    def _sound(self) -> tuple[int, bool, bool]:
+    def _properties(self) -> tuple[int, bool, bool]:
         """An upper bound on the column indices, whether they are sorted in each row, and whether values are finite."""
         n = len(self.columns)
         ascends = self.columns[1:] > self.columns[:-1]
@@ -116,7 +116,7 @@ class SparseRows:
         if n_rows is not None and len(self) != checks.whole_number("n_rows", n_rows):
             raise DataError(f"{name} must have {n_rows:,} rows; got {len(self):,}")
         checks.whole_number("n_columns", n_columns)
-        bound, ascends, finite = self._sound
+        bound, ascends, finite = self._properties
         if bound > n_columns and (largest := int(self.columns.max(initial=-1))) >= n_columns:
             raise DataError(f"{name} must have column indices between 0 and {n_columns - 1}; got {largest}")
         if not ascends:
@@ -329,9 +329,7 @@ class SparseRows:
         """
         n_columns = checks.whole_number("n_columns", n_columns, low=0, high=MAX_ROWS)
         if (largest := self.columns.max(initial=-1)) >= n_columns:
-            raise ParameterError(
-                f"n_columns must be greater than the largest column index, {largest}; got {n_columns}"
-            )
+            raise ParameterError(f"n_columns must be greater than the largest column index, {largest}; got {n_columns}")
         start, order = counting_sort(self.columns, n_columns)
         weights = None if self.weights is None else self.weights[order]
         return SparseRows(start, self.owners[order], self.values[order], weights)

@@ -25,12 +25,12 @@ from cofactor.arrays import Bool, Float32, Int8, Int32, Int64
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import one_thread_blas, parallel_for
 
-__all__ = ["PIECE", "ItemIndex", "first_allowed", "sort_lists", "top_items"]
+__all__ = ["PIECE_SIZE", "ItemIndex", "first_allowed", "sort_lists", "top_items"]
 
-USERS, ITEMS = 128, 2048
+TILE_USERS, TILE_ITEMS = 128, 2048
 """The shape of a tile of scores: 128 x 2,048 float32 values take one megabyte."""
 
-PIECE = 1 << 16
+PIECE_SIZE = 1 << 16
 """The number of items per piece for a single user: the first piece sets a threshold, the others run in parallel."""
 
 NO_ROW = np.iinfo(np.int32).max
@@ -48,24 +48,24 @@ class ItemIndex:
     ----------
     rows : ndarray of shape (n,), int32
         The item row number at each position.
-    place : ndarray of shape (n,), int32
+    position_of : ndarray of shape (n,), int32
         The position of each item.
     factors : ndarray of shape (n, width), float32
         Item factors, by position.
     bias : ndarray of shape (n,), float32
         Item biases, by position.
-    norm_left, bias_left : ndarray of shape (n + 1,), float32
+    suffix_max_norm, suffix_max_bias : ndarray of shape (n + 1,), float32
         The largest norm and the largest bias from each position to the end; the last element is -inf.
     largest_bias : float32
         The largest absolute bias.
     """
 
     rows: Int32
-    place: Int32
+    position_of: Int32
     factors: Float32
     bias: Float32
-    norm_left: Float32
-    bias_left: Float32
+    suffix_max_norm: Float32
+    suffix_max_bias: Float32
     largest_bias: np.float32
 
     @classmethod
@@ -86,7 +86,7 @@ class ItemIndex:
         norm = np.sqrt(np.einsum("rd,rd->r", factors, factors, dtype=np.float64))
         rows = np.argsort(-norm, kind="stable").astype(np.int32)
 
-        def largest_left(values: Float32) -> Float32:
+        def suffix_max(values: Float32) -> Float32:
             running = np.maximum.accumulate(values[::-1])[::-1]
             return np.append(running, -np.inf).astype(np.float32)
 
@@ -98,18 +98,18 @@ class ItemIndex:
             position,
             np.ascontiguousarray(factors[rows]),
             np.ascontiguousarray(bias[rows]),
-            largest_left(rounded_up),
-            largest_left(bias[rows]),
+            suffix_max(rounded_up),
+            suffix_max(bias[rows]),
             np.abs(bias).max(initial=np.float32(0)),
         )
 
     @cached_property
-    def compressed(self) -> tuple[Int8, Float32, Float32]:
+    def compressed_factors(self) -> tuple[Int8, Float32, Float32]:
         """Compressed factors q ~ scale z: z (n, width) int8, scale (n,), and |q - scale z| (n,), rounded up."""
         scale = (np.abs(self.factors).max(axis=1, initial=0) / 127).astype(np.float32)
         z, error = np.empty(self.factors.shape, np.int8), np.empty(len(scale), np.float32)
-        for first in range(0, len(scale), PIECE):  # in pieces, to limit the memory for float64
-            rows = slice(first, first + PIECE)
+        for first in range(0, len(scale), PIECE_SIZE):  # in pieces, to limit the memory for float64
+            rows = slice(first, first + PIECE_SIZE)
             q, s = self.factors[rows].astype(np.float64), scale[rows, None].astype(np.float64)
             z[rows] = np.rint(np.divide(q, s, out=np.zeros_like(q), where=s > 0))
             error[rows] = np.linalg.norm(q - s * z[rows], axis=1) * (1 + 1e-6)
@@ -119,29 +119,29 @@ class ItemIndex:
 @kernel(
     writes="f4[:, ::1] i4[:, ::1] f4[::1] f4[:, ::1]",
     reads="i8[::1] f4[:, ::1] f4[:, ::1] f4[::1] i4[::1] i4[::1] f4[::1] i8[::1] i4[::1] b1[::1]",
-    numbers="i8",
+    scalars="i8",
 )
 def _scan():
     """Merge a tile of approximate scores into each user's heap of the top n items.
 
     Writes `heap_score` and `heap_row` (n_users, n), binary heaps with the worst item at the root; `threshold`
     (n_users,), the score of the root; and -inf to `approximate` (len(users), count) for seen items. Reads the `users`
-    in the tile, the factors of all users and items, the items' `bias`, `rows` and `place`, the rounding `margin` of
-    each user, the items to exclude (`seen_start`, `seen`), and the mask `allowed` (empty if all items are allowed). The
-    tile covers the item positions first..first+count-1.
+    in the tile, the factors of all users and items, the items' `bias`, `rows` and `position_of`, the rounding `margin`
+    of each user, the items to exclude (`seen_start`, `seen`), and the mask `allowed` (empty if all items are allowed).
+    The tile covers the item positions first..first+count-1.
     """
     from cofactor.kernels import topk_heap
 
     def _scan(
         heap_score, heap_row, threshold, approximate,
-        users, user_factors, item_factors, bias, rows, place, margin, seen_start, seen, allowed,
+        users, user_factors, item_factors, bias, rows, position_of, margin, seen_start, seen, allowed,
         first,
     ):  # fmt: skip
         count = approximate.shape[1]
         for r in range(approximate.shape[0]):
             a = users[r]
             for t in range(seen_start[a], seen_start[a + 1]):
-                c = place[seen[t]] - first
+                c = position_of[seen[t]] - first
                 if 0 <= c < count:
                     approximate[r, c] = -np.inf
             cutoff = threshold[a] - margin[a]
@@ -170,25 +170,25 @@ def _scan():
 @kernel(
     writes="f4[:, ::1] i4[:, ::1]",
     reads="f4[:, ::1] f4[:, ::1] i1[:, ::1] f4[::1] f4[::1] f4[::1] i4[::1] f4[::1] f4[::1] i4[::1] b1[::1]",
-    numbers="i8 i8 f4 f4 f4",
+    scalars="i8 i8 f4 f4 f4",
 )
 def _scan_single_user(width: int):
     """Merge the items at positions first..last-1 into a single user's heap of the top n items.
 
     Writes `heap_score` and `heap_row` (1, n), with the worst item at the root. Reads p, the item factors, `z`, `scale`
-    and `error` (see `ItemIndex.compressed`), biases, rows, `norm_left`, `bias_left`, `seen` and `allowed`, the norm
-    |p|, the rounding `margin`, and a `threshold` that n other items reach.
+    and `error` (see `ItemIndex.compressed_factors`), biases, rows, `suffix_max_norm`, `suffix_max_bias`, `seen` and
+    `allowed`, the norm |p|, the rounding `margin`, and a `threshold` that n other items reach.
     """
     from cofactor.kernels import topk_heap
 
     def _scan_single_user(
         heap_score, heap_row,
-        p, item_factors, z, scale, error, bias, rows, norm_left, bias_left, seen, allowed,
+        p, item_factors, z, scale, error, bias, rows, suffix_max_norm, suffix_max_bias, seen, allowed,
         first, last, norm, margin, threshold,
     ):  # fmt: skip
         cutoff = max(threshold, heap_score[0, 0]) - margin
         for base in range(first, last, BOUND_INTERVAL):
-            if norm * norm_left[base] + bias_left[base] + margin < cutoff:
+            if norm * suffix_max_norm[base] + suffix_max_bias[base] + margin < cutoff:
                 break
             for position in range(base, min(base + BOUND_INTERVAL, last)):
                 dot = np.float32(0)
@@ -257,19 +257,19 @@ def top_items(
     elif n_users and n and len(index.rows):
 
         def rank(first: int) -> None:
-            block = slice(first, first + USERS)
+            block = slice(first, first + TILE_USERS)
             _rank_block(
                 scores[block],
                 rows[block],
                 user_factors[block],
                 index,
-                seen_start[first : first + USERS + 1],
+                seen_start[first : first + TILE_USERS + 1],
                 seen,
                 allowed,
             )
 
         with one_thread_blas():
-            parallel_for(rank, range(0, n_users, USERS))
+            parallel_for(rank, range(0, n_users, TILE_USERS))
     rows[scores == -np.inf] = -1
     return rows, scores
 
@@ -312,15 +312,15 @@ def _rank_block(
     norms, margin = _margins(P, index)
     threshold = np.full(len(P), -np.inf, np.float32)
     users = np.arange(len(P))
-    for first in range(0, len(index.rows), ITEMS):
-        bound = norms * index.norm_left[first] + index.bias_left[first] + margin
+    for first in range(0, len(index.rows), TILE_ITEMS):
+        bound = norms * index.suffix_max_norm[first] + index.suffix_max_bias[first] + margin
         users = users[threshold[users] <= bound[users]]
         if len(users) == 0:
             break
-        approximate = np.matmul(P[users], index.factors[first : first + ITEMS].T)
+        approximate = np.matmul(P[users], index.factors[first : first + TILE_ITEMS].T)
         scan(
             scores, rows, threshold, approximate,
-            users, P, index.factors, index.bias, index.rows, index.place, margin, seen_start, seen, allowed,
+            users, P, index.factors, index.bias, index.rows, index.position_of, margin, seen_start, seen, allowed,
             first,
         )  # fmt: skip
     sort_lists(scores, rows)
@@ -333,16 +333,15 @@ def _rank_single_user(scores: Float32, rows: Int32, P: Float32, index: ItemIndex
 
     def scan_piece(first: int, heap_scores: Float32, heap_rows: Int32, threshold: np.float32) -> None:
         scan(
-            heap_scores, heap_rows,
-            P, index.factors, *index.compressed, index.bias, index.rows, index.norm_left, index.bias_left,
-            seen, allowed,
-            first, min(first + PIECE, n_items), norm, margin, threshold,
+            heap_scores, heap_rows, P, index.factors, *index.compressed_factors, index.bias, index.rows,
+            index.suffix_max_norm, index.suffix_max_bias, seen, allowed, first, min(first + PIECE_SIZE, n_items), norm,
+            margin, threshold,
         )  # fmt: skip
 
     scan_piece(0, scores, rows, np.float32(-np.inf))
     threshold = scores[0, 0]
-    firsts = np.arange(PIECE, n_items, PIECE)
-    firsts = firsts[norm * index.norm_left[firsts] + index.bias_left[firsts] + margin >= threshold]
+    firsts = np.arange(PIECE_SIZE, n_items, PIECE_SIZE)
+    firsts = firsts[norm * index.suffix_max_norm[firsts] + index.suffix_max_bias[firsts] + margin >= threshold]
     if len(firsts):
         more = np.full((len(firsts), n), -np.inf, np.float32), np.full((len(firsts), n), NO_ROW, np.int32)
         parallel_for(
@@ -364,7 +363,7 @@ def _margins(P: Float32, index: ItemIndex) -> tuple[Float32, Float32]:
     p = P.astype(np.float64)
     norms = np.sqrt(np.einsum("ij,ij->i", p, p)).astype(np.float32) * np.float32(1 + 1e-6)
     roundings = np.float32(2 * (P.shape[1] + 8) * 2.0**-23)
-    return norms, roundings * (norms * index.norm_left[0] + index.largest_bias)
+    return norms, roundings * (norms * index.suffix_max_norm[0] + index.largest_bias)
 
 
 def sort_lists(scores: Float32, rows: Int32) -> None:

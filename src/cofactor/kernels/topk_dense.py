@@ -18,10 +18,10 @@ from cofactor.kernels.topk import sort_lists
 
 __all__ = ["score_blocks", "top_of_blocks"]
 
-SCORES = 1 << 21
+MAX_SCORES = 1 << 21
 """The approximate number of scores in memory per thread (8 MB)."""
 NO_ROWS: Int32 = np.zeros(0, np.int32)
-USERS = 64
+MAX_BLOCK_USERS = 64
 """The maximum number of users in a block."""
 
 
@@ -99,7 +99,7 @@ def score_blocks(n_users: int, n_items: int) -> list[tuple[int, int]]:
     >>> score_blocks(100, 1_000)
     [(0, 64), (64, 100)]
     """
-    step = min(max(SCORES // max(n_items, 1), 1), USERS)
+    step = min(max(MAX_SCORES // max(n_items, 1), 1), MAX_BLOCK_USERS)
     return [(first, min(first + step, n_users)) for first in range(0, n_users, step)]
 
 

@@ -25,9 +25,9 @@ __all__ = [
     "checked_pairs",
     "checked_prior",
     "checked_take",
+    "linalg_as_data_error",
     "require_histories",
     "require_no_prior",
-    "solvable",
 ]
 
 
@@ -431,7 +431,7 @@ def checked_prior(prior: GaussianPrior, n: int, width: int) -> GaussianPrior:
 
 
 @contextmanager
-def solvable() -> Iterator[None]:
+def linalg_as_data_error() -> Iterator[None]:
     """Convert linear algebra errors to DataError; a model fresh from training does not cause them.
 
     Raises
@@ -442,7 +442,7 @@ def solvable() -> Iterator[None]:
     Examples
     --------
     >>> import numpy as np
-    >>> with solvable():  # doctest: +ELLIPSIS
+    >>> with linalg_as_data_error():  # doctest: +ELLIPSIS
     ...     np.linalg.inv(np.zeros((2, 2)))
     Traceback (most recent call last):
     cofactor.errors.DataError: the model's equations cannot be solved (Singular matrix); if the model was loaded ...

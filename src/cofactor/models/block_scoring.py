@@ -14,7 +14,7 @@ from cofactor.kernels.topk_dense import score_blocks, top_of_blocks
 from cofactor.models.baseline import Baseline
 from cofactor.models.user_batch import UserBatch
 
-__all__ = ["Scoring", "confidences", "predicted_pairs", "score_matrix", "top_items", "without_zero_weights"]
+__all__ = ["Scoring", "confidences", "predict_pairs", "score_matrix", "top_items", "without_zero_weights"]
 
 
 def _no_scores(first: int, last: int) -> Float32:
@@ -202,7 +202,7 @@ def top_items(scoring: Scoring, n: int, exclude: SparseRows, allowed: Bool, orde
     return top_of_blocks(scoring.block, scoring.n_items, n, exclude=exclude, allowed=allowed, order=order)
 
 
-def predicted_pairs(
+def predict_pairs(
     score: Callable[[UserBatch], Scoring], users: UserBatch, items: Int32, baseline: Baseline | None
 ) -> Float32:
     """Score each user-item pair, clipped to the scale of the baseline.

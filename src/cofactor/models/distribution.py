@@ -79,12 +79,12 @@ class NormalMixture:
         return mixture_cdf(self.means, self.sds, checks.number_array("points", points, (None,)))
 
     @validated
-    def quantile(self, share: float) -> Float64:
-        """Compute the x with F(x) = share, with an accuracy of 1e-10; see `Distribution.quantile`.
+    def quantile(self, probability: float) -> Float64:
+        """Compute the x with F(x) = probability, with an accuracy of 1e-10; see `Distribution.quantile`.
 
         Parameters
         ----------
-        share : float
+        probability : float
             The probability, strictly between 0 and 1; raises ParameterError otherwise.
 
         Returns
@@ -92,7 +92,7 @@ class NormalMixture:
         ndarray of shape (n,), float64
             One value for each rating.
         """
-        return mixture_quantile(self.means, self.sds, checks.fraction("share", share))
+        return mixture_quantile(self.means, self.sds, checks.fraction("probability", probability))
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,12 +138,12 @@ class Histogram:
         return mean, np.sqrt((self.mass * (grid - mean[:, None]) ** 2).sum(axis=1))
 
     @validated
-    def quantile(self, share: float) -> Float64:
-        """Compute the x with F(x) = share; see `Distribution.quantile`.
+    def quantile(self, probability: float) -> Float64:
+        """Compute the x with F(x) = probability; see `Distribution.quantile`.
 
         Parameters
         ----------
-        share : float
+        probability : float
             The probability, strictly between 0 and 1; raises ParameterError otherwise.
 
         Returns
@@ -151,11 +151,11 @@ class Histogram:
         ndarray of shape (n,), float64
             One value for each rating.
         """
-        checks.fraction("share", share)
+        checks.fraction("probability", probability)
         cumulative = np.cumsum(self.mass, axis=1)
-        cell = (cumulative[:, :-1] < share).sum(axis=1)
+        cell = (cumulative[:, :-1] < probability).sum(axis=1)
         cell_mass, cell_end = (np.take_along_axis(a, cell[:, None], axis=1)[:, 0] for a in (self.mass, cumulative))
-        part = np.clip(1 - (cell_end - share) / cell_mass, 0.0, 1.0)
+        part = np.clip(1 - (cell_end - probability) / cell_mass, 0.0, 1.0)
         low, high = self.edges[cell], self.edges[cell + 1]
         quantile: Float64 = low + (high - low) * part
         return quantile
@@ -269,9 +269,9 @@ class Distribution:
         if len(levels) == 0:
             raise DataError("scale must have levels, one for each column of mass")
         shares = contiguous(checks.number_array("mass", mass, (None, len(levels))), np.float64)
-        is_wrong = ~((shares >= 0).all(axis=1) & (np.abs(shares.sum(axis=1) - 1) <= 1e-3))
-        if is_wrong.any():
-            row = int(is_wrong.argmax())
+        is_invalid = ~((shares >= 0).all(axis=1) & (np.abs(shares.sum(axis=1) - 1) <= 1e-3))
+        if is_invalid.any():
+            row = int(is_invalid.argmax())
             raise DataError(f"row {row + 1} of mass must be probabilities that sum to 1; got {shares[row].tolist()}")
         floored = read_only(_floored(shares))
         return cls(levels, floored, Histogram(levels, floored, edges_of(levels)))
@@ -329,19 +329,19 @@ class Distribution:
         return np.minimum(at_least, 1.0)
 
     @validated
-    def quantile(self, share: float) -> Float64:
-        """Compute the quantile of each rating from the curve: the x with P(rating <= x) = share.
+    def quantile(self, probability: float) -> Float64:
+        """Compute the quantile of each rating from the curve: the x with P(rating <= x) = probability.
 
         Parameters
         ----------
-        share : float
+        probability : float
             The probability, strictly between 0 and 1; raises ParameterError otherwise.
 
         Returns
         -------
         ndarray of shape (n,), float64
         """
-        return self.curve.quantile(share)
+        return self.curve.quantile(probability)
 
     @validated
     def interval(self, confidence: float = 0.95) -> tuple[Float64, Float64]:

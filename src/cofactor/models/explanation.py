@@ -24,7 +24,7 @@ __all__ = [
     "negative_probabilities",
     "pairwise_terms",
     "ridge_terms",
-    "unattributed",
+    "unattributed_rest",
 ]
 
 By: TypeAlias = Literal["history", "neighbors", "leave-one-out"]
@@ -117,7 +117,7 @@ class Explanation:
         return rounded
 
 
-def unattributed(attributed: float, total: float, terms: Float64) -> float:
+def unattributed_rest(attributed: float, total: float, terms: Float64) -> float:
     """Return total - attributed, or exactly 0 if the difference is within rounding error.
 
     Parameters
@@ -134,7 +134,7 @@ def unattributed(attributed: float, total: float, terms: Float64) -> float:
 
     Examples
     --------
-    >>> unattributed(0.99999, 1.0, np.array([0.5, 0.49999])), unattributed(0.75, 1.0, np.array([0.75]))
+    >>> unattributed_rest(0.99999, 1.0, np.array([0.5, 0.49999])), unattributed_rest(0.75, 1.0, np.array([0.75]))
     (0.0, 0.25)
     """
     rest = total - attributed
@@ -142,10 +142,10 @@ def unattributed(attributed: float, total: float, terms: Float64) -> float:
 
 
 def ridge_terms(
-    features: ArrayLike, targets: ArrayLike, confidence: ArrayLike, goal: ArrayLike,
+    features: ArrayLike, targets: ArrayLike, confidence: ArrayLike, item_vector: ArrayLike,
     *, gram: ArrayLike, ridge: ArrayLike, shifts: ArrayLike = 0.0,
 ) -> Float64:  # fmt: skip
-    """Decompose goal . v into one term for each entry, where v is the solution of a ridge regression.
+    """Decompose item_vector . v into one term for each entry, where v is the solution of a ridge regression.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def ridge_terms(
         f, the features of each entry.
     targets, confidence : ndarray of shape (m,)
         t and c.
-    goal : ndarray of shape (width,)
+    item_vector : ndarray of shape (width,)
         The vector of the item whose score is explained.
     gram : ndarray of shape (width, width), or empty
         G, the contribution of the pairs without an entry; see `kernels.ridge`.
@@ -171,10 +171,8 @@ def ridge_terms(
     LinAlgError
         If the matrix A is singular.
 
-    Notes
-    -----
-    With A = G + sum_j c_j f_j f_j' + diag(ridge), v = A^-1 sum_j (c_j t_j f_j + s_j). Therefore goal . v is the sum of
-    (c_j t_j f_j + s_j) . A^-1 goal over the entries j.
+    Notes ----- With A = G + sum_j c_j f_j f_j' + diag(ridge), v = A^-1 sum_j (c_j t_j f_j + s_j). Therefore item_vector
+    . v is the sum of (c_j t_j f_j + s_j) . A^-1 item_vector over the entries j.
 
     References
     ----------
@@ -191,7 +189,7 @@ def ridge_terms(
     if np.size(gram):
         A += np.asarray(gram, np.float64)
     b = F * (c * np.asarray(targets, np.float64))[:, None] + np.asarray(shifts, np.float64)
-    terms: Float64 = b @ np.linalg.solve(A, np.asarray(goal, np.float64))
+    terms: Float64 = b @ np.linalg.solve(A, np.asarray(item_vector, np.float64))
     return terms
 
 
@@ -222,10 +220,10 @@ def negative_probabilities(n: int, n_negatives: int) -> Float64:
 
 
 def pairwise_terms(
-    p: ArrayLike, Q: ArrayLike, bias: ArrayLike, positives: Int32, weights: ArrayLike, goal: ArrayLike,
+    p: ArrayLike, Q: ArrayLike, bias: ArrayLike, positives: Int32, weights: ArrayLike, item_vector: ArrayLike,
     *, n_negatives: int,
 ) -> Float64:  # fmt: skip
-    """Decompose goal . p into one term for each event, where p was trained on item pairs (BPR).
+    """Decompose item_vector . p into one term for each event, where p was trained on item pairs (BPR).
 
     Parameters
     ----------
@@ -239,7 +237,7 @@ def pairwise_terms(
         Row numbers of the items in the user's events.
     weights : ndarray of shape (m,)
         The weight of each event.
-    goal : ndarray of shape (k,)
+    item_vector : ndarray of shape (k,)
         The vector of the item whose score is explained.
     n_negatives : int
         The number of candidates from which the hardest negative is chosen.
@@ -260,7 +258,7 @@ def pairwise_terms(
     --------
     >>> Q = np.array([[1.0], [-1.0], [0.5]])
     >>> terms = pairwise_terms([1.0], Q, np.zeros(3), np.int32([0, 2]), [1, 1], [1.0], n_negatives=2)
-    >>> round(float(terms.sum()), 2), bool((terms > 0).all())          # goal . p = 1, and both events raise it
+    >>> round(float(terms.sum()), 2), bool((terms > 0).all())          # item_vector . p = 1, and both events raise it
     (1.0, True)
     """
     p, Q = np.asarray(p, np.float64), np.asarray(Q, np.float64)
@@ -278,5 +276,5 @@ def pairwise_terms(
     shares = w * (p @ common) / max(common @ common, 1e-300)
     ridge = SHARE_RIDGE * np.square(D).sum() / len(D) + 1e-12
     shares = shares + D @ np.linalg.solve(D.T @ D + ridge * np.eye(len(p)), p - shares @ D)
-    terms: Float64 = shares * (D @ np.asarray(goal, np.float64))
+    terms: Float64 = shares * (D @ np.asarray(item_vector, np.float64))
     return terms

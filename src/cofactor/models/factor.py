@@ -42,7 +42,7 @@ from cofactor.models.arguments import (
     require_histories,
     require_no_prior,
 )
-from cofactor.models.explanation import Explanation, unattributed
+from cofactor.models.explanation import Explanation, unattributed_rest
 from cofactor.models.fold_in import GaussianPrior, sigmoid, with_minimal_penalty
 from cofactor.models.losses import EventsLoss, LeastSquaresLoss, Loss, PairwiseLoss, RatingsLoss
 from cofactor.models.user_batch import UserBatch
@@ -471,9 +471,9 @@ class FactorModel:
         rows, terms = np.zeros(0, np.int32), np.zeros(0)
         if self.loss is not None and self.factors and len(history.columns):
             rows, terms = self.loss.terms(self, user, item, history)
-        rest = unattributed(float(terms.sum()), dot, terms)
-        own, item_bias = float(self.user_bias[user]), float(self.item_bias[item])
-        return Explanation(score, self.mean, own, item_bias, rows, terms, rest)
+        rest = unattributed_rest(float(terms.sum()), dot, terms)
+        user_bias, item_bias = float(self.user_bias[user]), float(self.item_bias[item])
+        return Explanation(score, self.mean, user_bias, item_bias, rows, terms, rest)
 
     # Fold-in
 

@@ -19,7 +19,7 @@ from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["MIN_SLOPE", "GaussianPrior", "barzilai_borwein", "sigmoid", "solve_rows", "with_minimal_penalty"]
 
-GAUSS_NEWTON_STEPS = 20
+MAX_GAUSS_NEWTON_STEPS = 20
 """The maximum number of Gauss-Newton steps; most users converge after about six."""
 
 MIN_SLOPE = 1e-2
@@ -28,10 +28,10 @@ MIN_SLOPE = 1e-2
 STEP_TOLERANCE = 1e-5
 """A user has converged when the largest change is below this fraction of 1 plus the largest entry of the vector."""
 
-HALVINGS = 8
+MAX_HALVINGS = 8
 """The maximum number of times that a step which does not decrease a user's loss is halved before it is abandoned."""
 
-LINE_SEARCH_HALVINGS = 12
+MAX_LINE_SEARCH_HALVINGS = 12
 """The maximum number of times that a Barzilai-Borwein step which does not decrease the objective is halved."""
 
 
@@ -97,7 +97,7 @@ def solve_rows(
     x = np.zeros((len(entries), side.features.shape[1]), np.float32)
     rotated = None
     if prior is not None:
-        rotated = Rotated.of(side, entries, *prior)
+        rotated = RotatedRegression.of(side, entries, *prior)
         entries, side = rotated.entries, rotated.side
         x[:] = side.prior
     if rating_range is None:
@@ -113,7 +113,7 @@ def solve_rows(
 
 
 @dataclass(frozen=True, eq=False)
-class Rotated:
+class RotatedRegression:
     """Ridge regressions with a full precision matrix P = U diag(d) U', in the rotated coordinates y = U' x.
 
     Attributes
@@ -147,7 +147,7 @@ class Rotated:
 
         Returns
         -------
-        Rotated
+        RotatedRegression
         """
         w, width = len(precision), side.features.shape[1]
         present, columns = np.unique(entries.columns, return_inverse=True)
@@ -258,7 +258,7 @@ def _gauss_newton(
         return total
 
     best, active = losses(x), np.ones(len(x), bool)
-    for _ in range(GAUSS_NEWTON_STEPS):
+    for _ in range(MAX_GAUSS_NEWTON_STEPS):
         dots, share = prediction(x)
         slope = (high - low) * share * (1 - share)
         curvature = np.maximum(slope, MIN_SLOPE * (high - low)) ** 2
@@ -271,7 +271,7 @@ def _gauss_newton(
         step -= x
         active &= np.abs(step).max(axis=1) > STEP_TOLERANCE * (1 + np.abs(x).max(axis=1))
         new = losses(x + step)
-        for _ in range(HALVINGS):
+        for _ in range(MAX_HALVINGS):
             worse = active & ~(new < best)
             if not worse.any():
                 break
@@ -328,7 +328,7 @@ def barzilai_borwein(
     for _ in range(steps):
         if float(np.linalg.norm(gradient)) <= tolerance:
             break
-        for _ in range(LINE_SEARCH_HALVINGS):
+        for _ in range(MAX_LINE_SEARCH_HALVINGS):
             new_z = z - np.float32(length) * gradient
             new_value, new_gradient = objective(new_z)
             if new_value < value:

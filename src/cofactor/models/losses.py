@@ -22,7 +22,7 @@ import numpy as np
 
 from cofactor.arrays import Float32, Float64, Int32, Int64, signed_confidence
 from cofactor.data.interactions import Interactions
-from cofactor.kernels.bpr import bpr_fold_in, falling
+from cofactor.kernels.bpr import bpr_fold_in, cosine_schedule
 from cofactor.kernels.gram import gram
 from cofactor.kernels.ridge import EVENTS, RATINGS, Side
 from cofactor.kernels.sparse import SparseRows
@@ -310,19 +310,19 @@ class LeastSquaresLoss(ABC):
         features = side.features[entries.columns].astype(np.float64)
         confidence, targets = side.targets(entries)
         if model.rating_range is not None:
-            own = np.zeros(features.shape[1])
-            own[:k], own[k : k + 1] = model.user_factors[user], model.user_bias[user]
+            user_vector = np.zeros(features.shape[1])
+            user_vector[:k], user_vector[k : k + 1] = model.user_factors[user], model.user_bias[user]
             low, high = model.rating_range
-            z = features @ own
+            z = features @ user_vector
             share = sigmoid((z + side.offset[entries.columns]).astype(np.float32))
             slope = np.maximum((high - low) * share * (1 - share), MIN_SLOPE * (high - low))
             residual = (entries.values - (low + (high - low) * share)) / slope
             targets, confidence = (z + residual).astype(np.float32), (confidence * slope**2).astype(np.float32)
-        goal = np.zeros(features.shape[1])
-        goal[:k] = model.item_factors[item]
+        item_vector = np.zeros(features.shape[1])
+        item_vector[:k] = model.item_factors[item]
         penalty = float(self.penalty(entries.counts, len(model.item_bias))[0])
         ridge = penalty * side.shape + side.precision
-        return entries.columns, ridge_terms(features, targets, confidence, goal, gram=side.gram, ridge=ridge)
+        return entries.columns, ridge_terms(features, targets, confidence, item_vector, gram=side.gram, ridge=ridge)
 
 
 @dataclass(frozen=True)
@@ -824,7 +824,7 @@ class PairwiseLoss:
         x, items = np.zeros((len(histories), padded_width(k)), np.float32), np.zeros((n, padded_width(k)), np.float32)
         items[:, :k] = model.item_factors
         events, weights = self.positives(histories)
-        rates = falling(self.learning_rate, self.epochs)
+        rates = cosine_schedule(self.learning_rate, self.epochs)
         bpr_fold_in(x, events, weights, items, model.item_bias, candidates=self.n_negatives, rates=rates, l2=self.l2)
         return x[:, :k], np.zeros(len(histories), np.float32)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cofactor import checks
 from cofactor.arrays import ALL_ROWS, ROW_ORDER, Bool, Float32, Float64, Int32, ItemOrder, read_only, require_array
 from cofactor.errors import DataError
-from cofactor.kernels.neighbor_scores import AVERAGE, SUM, add_by_users, places_of
+from cofactor.kernels.neighbor_scores import AVERAGE, SUM, add_by_users, top_k_membership
 from cofactor.kernels.neighbors import ColumnLists, nearest
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import (
@@ -32,8 +32,8 @@ from cofactor.models.arguments import (
     require_no_prior,
 )
 from cofactor.models.baseline import Baseline
-from cofactor.models.block_scoring import Scoring, predicted_pairs, score_matrix, top_items
-from cofactor.models.explanation import By, Explanation, unattributed
+from cofactor.models.block_scoring import Scoring, predict_pairs, score_matrix, top_items
+from cofactor.models.explanation import By, Explanation, unattributed_rest
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.similarity import ItemSimilarity, SimilarityMeasure, similarity_from_parts
 from cofactor.models.user_batch import UserBatch
@@ -130,7 +130,7 @@ class _BlockScored:
             If the user or the item is unknown, the baseline for ratings and 0 for events.
         """
         users, items = checked_batch_pairs(self, users, items)
-        return predicted_pairs(self._scoring, users, items, self.baseline)
+        return predict_pairs(self._scoring, users, items, self.baseline)
 
 
 @dataclass(frozen=True, eq=False)
@@ -483,7 +483,7 @@ class UserUserModel(_BlockScored):
         rows = self.training.take(neighbors)
         entries = np.flatnonzero(rows.columns == item)
         positions = np.repeat(np.arange(len(neighbors)), rows.counts)[entries]
-        shares = places_of(similarity[positions], self.k)
+        shares = top_k_membership(similarity[positions], self.k)
         entries, positions, shares = entries[shares > 0], positions[shares > 0], shares[shares > 0]
         x, ws = rows.values[entries].astype(np.float64), similarity[positions] * shares
         if self.baseline is not None:
@@ -630,7 +630,7 @@ def _explanation(
     if baseline is not None:
         mean, item_bias = baseline.mean, float(baseline.item_bias[item])
     user_bias = float(scoring.user_level[0]) - mean
-    rest = unattributed(mean + user_bias + item_bias + float(terms.sum()), score, np.append(terms, score))
+    rest = unattributed_rest(mean + user_bias + item_bias + float(terms.sum()), score, np.append(terms, score))
     return Explanation(score, mean, user_bias, item_bias, rows, terms, rest, by)
 
 

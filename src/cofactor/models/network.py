@@ -50,7 +50,7 @@ from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["LevelsNetworkModel", "NetworkModel"]
 
-FOLD_IN_STEPS = 30
+MAX_FOLD_IN_STEPS = 30
 """The maximum number of steps for folding in a user; most users converge after about twelve."""
 
 FOLD_IN_TOLERANCE = 0.02
@@ -479,7 +479,7 @@ class NetworkModel:
 
         def fold_in_row(row: int) -> None:
             objective = self._objective(histories.row(row), unknown)
-            z = barzilai_borwein(objective, len(unknown), steps=FOLD_IN_STEPS, tolerance=FOLD_IN_TOLERANCE)
+            z = barzilai_borwein(objective, len(unknown), steps=MAX_FOLD_IN_STEPS, tolerance=FOLD_IN_TOLERANCE)
             x[row] += self.user_spread @ z
 
         parallel_for(fold_in_row, [int(row) for row in np.flatnonzero(histories.counts)])

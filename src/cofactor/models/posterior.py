@@ -390,10 +390,10 @@ class BayesianModel:
         user, item, history = checked_known_pair(self, users, item)
         average = self.average
         terms = np.mean([self._terms(s, user, item, history) for s in range(len(self.posterior))], axis=0)
-        mean, own, item_bias = average.mean, float(average.user_bias[user]), float(average.item_bias[item])
+        mean, user_bias, item_bias = average.mean, float(average.user_bias[user]), float(average.item_bias[item])
         score = float(average.linear(users.rows, np.array([item], np.int32))[0])
-        rest = score - mean - own - item_bias - float(terms.sum())
-        return Explanation(score, mean, own, item_bias, history.columns, terms, rest)
+        rest = score - mean - user_bias - item_bias - float(terms.sum())
+        return Explanation(score, mean, user_bias, item_bias, history.columns, terms, rest)
 
     def _terms(self, s: int, user: int, item: int, history: SparseRows) -> Float64:
         post, k, columns = self.posterior, self.factors, history.columns
@@ -404,13 +404,13 @@ class BayesianModel:
             confidence = confidence * history.weights
         start, m = post.unknown_user[s].astype(np.float64), max(len(columns), 1)
         targets = history.values - self.center - post.items[s, columns, k] - vectors @ start
-        goal = np.zeros(vectors.shape[1])
-        goal[:k] = post.items[s, item, :k]
+        item_vector = np.zeros(vectors.shape[1])
+        item_vector[:k] = post.items[s, item, :k]
         shifts = np.tile((post.user_mean[s] - start) / m, (len(columns), 1))
         if post.terms.shape[1]:
             shifts += post.terms[s][columns].astype(np.float64) / np.sqrt(m)
         return ridge_terms(
-            vectors, targets, confidence, goal, gram=np.zeros(0), ridge=precision, shifts=precision * shifts
+            vectors, targets, confidence, item_vector, gram=np.zeros(0), ridge=precision, shifts=precision * shifts
         )  # fmt: skip
 
     # Fold-in
@@ -439,7 +439,7 @@ class BayesianModel:
         post, n = self.posterior, len(require_histories(histories, self.n_items))
         users = np.zeros((len(post), n, post.users.shape[2]), np.float32)
         noise = np.zeros((len(post), n), np.float32)
-        to_average, solution = self._to_average, np.tile(self._at_zero, (n, 1))
+        to_average, solution = self._to_average, np.tile(self._zero_user, (n, 1))
         for s in range(len(post)):
             sample = SampleFoldIn.of(post, s, histories, self.factors, self.center)
             mean, noise[s] = sample.mean_and_noise()
@@ -471,11 +471,11 @@ class BayesianModel:
         return np.stack([self._basis @ features(items, self.factors) for items in self.posterior.items])
 
     @cached_property
-    def _at_zero(self) -> Float64:
+    def _zero_user(self) -> Float64:
         """The [factors, bias] in the mean model of a user whose vector is zero in every sample."""
         level = self.posterior.items[:, :, self.factors].mean(axis=0, dtype=np.float64)
-        at_zero: Float64 = self._basis @ (self.center + level - self.average.mean - self.average.item_bias)
-        return at_zero
+        zero_user: Float64 = self._basis @ (self.center + level - self.average.mean - self.average.item_bias)
+        return zero_user
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:

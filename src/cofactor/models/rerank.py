@@ -20,24 +20,24 @@ from cofactor.models.posterior import BayesianModel
 from cofactor.models.user_batch import UserBatch
 from cofactor.results import RankBy
 
-__all__ = ["mmr", "ranked", "without_evidence"]
+__all__ = ["mmr", "rank_items", "without_evidence"]
 
-ORDERS = get_args(RankBy)
+RANK_BY_CHOICES = get_args(RankBy)
 
 ComparesItems: TypeAlias = FactorModel | BayesianModel | ItemItemModel | NetworkModel
 """Models that have a method `item_similarity`."""
 
-TAIL = 0.1
+TAIL_PROBABILITY = 0.1
 """The probability in each tail of the 80% interval whose endpoints "lower" and "upper" rank by."""
 
-CANDIDATES, MAX_CANDIDATES = 10, 1000
+CANDIDATES_PER_ITEM, MAX_CANDIDATES = 10, 1000
 """The top 10 n items by mean are reranked, but at most 1,000 and at least n."""
 
 MAX_SIMILARITIES = 1 << 24
 """The maximum number of similarities in memory at a time; it does not change results."""
 
 
-def ranked(
+def rank_items(
     model: ScoresItems,
     users: UserBatch,
     n: int,
@@ -97,22 +97,24 @@ def ranked(
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 3], [5, 4, 1, 1, 2, 5])
     >>> model, user = cofactor.BiasedMF(factors=2).fit(ratings), UserBatch.trained([0], ratings.by_user)
-    >>> rows, scores = ranked(model, user, 2, exclude=user.histories, allowed=np.zeros(0, bool))
+    >>> rows, scores = rank_items(model, user, 2, exclude=user.histories, allowed=np.zeros(0, bool))
     >>> rows.tolist(), scores.shape                                  # one item is left
     ([[3, -1]], (1, 2))
     """
     _check(model, rank_by, diversity)
     depth = n
     if rank_by != "mean" or diversity > 0:
-        depth = min(model.n_items, max(n, min(CANDIDATES * n, MAX_CANDIDATES)))
+        depth = min(model.n_items, max(n, min(CANDIDATES_PER_ITEM * n, MAX_CANDIDATES)))
     if len(evidence) and evidence.all():
         evidence = ALL_ROWS
     usable = allowed & evidence if len(allowed) and len(evidence) else (evidence if len(evidence) else allowed)
     rows, scores = model.top(users, depth, exclude=exclude, allowed=usable, order=order)
     if rank_by != "mean" and isinstance(model, HasUncertainty):
-        rows, scores = _by_quantile(model, users, rows, TAIL if rank_by == "lower" else 1 - TAIL)
+        rows, scores = _sort_by_quantile(
+            model, users, rows, TAIL_PROBABILITY if rank_by == "lower" else 1 - TAIL_PROBABILITY
+        )
     if diversity > 0 and isinstance(model, ComparesItems):
-        rows, scores = _diversified(model, rows, scores, n, diversity)
+        rows, scores = _diversify(model, rows, scores, n, diversity)
     rows, scores = contiguous(rows[:, :n], np.int32), contiguous(scores[:, :n], np.float32)
     if len(evidence):
         rest = ~evidence & allowed if len(allowed) else ~evidence
@@ -128,9 +130,9 @@ def without_evidence(model: ScoresItems, rows: Int32, scores: Float32, evidence:
     model : ScoresItems
         The model that ranked the lists.
     rows, scores : ndarray of shape (n_users, n)
-        The result of `ranked`.
+        The result of `rank_items`.
     evidence : ndarray of shape (n_items,), bool
-        As in `ranked`.
+        As in `rank_items`.
 
     Returns
     -------
@@ -204,27 +206,27 @@ def mmr(scores: ArrayLike, similarity: ArrayLike, n: int, trade_off: float) -> I
     """
     values, similarities = np.asarray(scores, dtype=np.float64), np.asarray(similarity)
     m, c = values.shape
-    is_left = values > -np.inf
-    low = np.where(is_left, values, np.inf).min(axis=1, initial=np.inf, keepdims=True)
+    is_available = values > -np.inf
+    low = np.where(is_available, values, np.inf).min(axis=1, initial=np.inf, keepdims=True)
     high = values.max(axis=1, initial=-np.inf, keepdims=True)
     with np.errstate(invalid="ignore"):
         span = np.where(high > low, high - low, 1.0)
-        relevance = np.where(is_left, (values - low) / span, -np.inf)
+        relevance = np.where(is_available, (values - low) / span, -np.inf)
     selected, users = np.full((m, n), -1, np.int64), np.arange(m)
     nearest = np.zeros((m, c))
-    for place in range(min(n, c)):
-        marginal = (1 - trade_off) * np.where(is_left, relevance, 0.0) - trade_off * nearest
-        best = np.where(is_left, marginal, -np.inf).argmax(axis=1)
-        some = is_left[users, best]
-        selected[some, place] = best[some]
-        is_left[users, best] = False
-        nearest = similarities[users, best] if place == 0 else np.maximum(nearest, similarities[users, best])
+    for rank in range(min(n, c)):
+        marginal = (1 - trade_off) * np.where(is_available, relevance, 0.0) - trade_off * nearest
+        best = np.where(is_available, marginal, -np.inf).argmax(axis=1)
+        has_candidate = is_available[users, best]
+        selected[has_candidate, rank] = best[has_candidate]
+        is_available[users, best] = False
+        nearest = similarities[users, best] if rank == 0 else np.maximum(nearest, similarities[users, best])
     return selected
 
 
 def _check(model: ScoresItems, rank_by: str, diversity: float) -> None:
-    if not isinstance(rank_by, str) or rank_by not in ORDERS:
-        raise ParameterError(f"rank_by must be one of {', '.join(ORDERS)}, not {checks.describe(rank_by)}")
+    if not isinstance(rank_by, str) or rank_by not in RANK_BY_CHOICES:
+        raise ParameterError(f"rank_by must be one of {', '.join(RANK_BY_CHOICES)}, not {checks.describe(rank_by)}")
     is_number = isinstance(diversity, int | float | np.integer | np.floating) and not isinstance(diversity, bool)
     if not (is_number and 0 <= diversity <= 1):
         raise ParameterError(
@@ -242,7 +244,7 @@ def _check(model: ScoresItems, rank_by: str, diversity: float) -> None:
         )
 
 
-def _by_quantile(model: HasUncertainty, users: UserBatch, rows: Int32, share: float) -> tuple[Int32, Float32]:
+def _sort_by_quantile(model: HasUncertainty, users: UserBatch, rows: Int32, share: float) -> tuple[Int32, Float32]:
     """Sort each list by a quantile of the predicted ratings, with ties by row number."""
     is_item = rows >= 0
     owners = users.take(np.repeat(np.arange(len(users)), is_item.sum(axis=1)))
@@ -252,7 +254,7 @@ def _by_quantile(model: HasUncertainty, users: UserBatch, rows: Int32, share: fl
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
-def _diversified(
+def _diversify(
     model: ComparesItems, rows: Int32, scores: Float32, n: int, diversity: float
 ) -> tuple[Int32, Float32]:  # fmt: skip
     """Select n items from each list by `mmr`, with the item similarities of the model."""
@@ -260,8 +262,8 @@ def _diversified(
     block = max(1, MAX_SIMILARITIES // max(rows.shape[1] ** 2, 1))
     for first in range(0, len(rows), block):
         part = slice(first, first + block)
-        places = mmr(scores[part], model.item_similarity(rows[part]), n, diversity)
-        selected = places >= 0
-        new_rows[part] = np.where(selected, np.take_along_axis(rows[part], places, axis=1), -1)
-        new_scores[part] = np.where(selected, np.take_along_axis(scores[part], places, axis=1), -np.inf)
+        positions = mmr(scores[part], model.item_similarity(rows[part]), n, diversity)
+        selected = positions >= 0
+        new_rows[part] = np.where(selected, np.take_along_axis(rows[part], positions, axis=1), -1)
+        new_scores[part] = np.where(selected, np.take_along_axis(scores[part], positions, axis=1), -np.inf)
     return new_rows, new_scores

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, require_array
-from cofactor.kernels.neighbor_scores import add_dense, average_by_items, places_of, sum_by_items
+from cofactor.kernels.neighbor_scores import add_dense, average_by_items, sum_by_items, top_k_membership
 from cofactor.kernels.neighbors import COSINE, JACCARD, PEARSON, ColumnLists
 from cofactor.kernels.sparse import SparseRows
 
@@ -91,7 +91,7 @@ class SimilarityMeasure:
         ColumnLists
             The lists.
         """
-        return ColumnLists.of(rows, n_columns, longest=self.max_support)
+        return ColumnLists.of(rows, n_columns, max_length=self.max_support)
 
     def settings(self) -> dict[str, Any]:
         """Return all fields by name.
@@ -215,8 +215,8 @@ class DenseSimilarity:
             weights[:, ~allowed] = -np.inf
         order = np.argsort(-weights, axis=1, kind="stable")[:, :n].astype(np.int32)
         sorted_weights = np.take_along_axis(weights, order, axis=1)
-        is_link = sorted_weights > -np.inf
-        return np.where(is_link, order, -1).astype(np.int32), np.where(is_link, sorted_weights, np.float32(0))
+        is_neighbor = sorted_weights > -np.inf
+        return np.where(is_neighbor, order, -1).astype(np.int32), np.where(is_neighbor, sorted_weights, np.float32(0))
 
     def pairwise(self, items: Int32) -> Float32:
         """Return the partial correlations of all item pairs within each list.
@@ -327,7 +327,7 @@ class NeighborSimilarity:
         if self.average is None:
             return s * entries.values
         ws = s if entries.weights is None else s * entries.weights
-        ws = ws * places_of(s, self.average.k)
+        ws = ws * top_k_membership(s, self.average.k)
         denominator = self.average.damping + ws.sum()
         return ws * entries.values / denominator if denominator > 0 else np.zeros(len(ws))
 

@@ -31,7 +31,7 @@ class UserBatch:
         Row numbers of users in the model; -1 is a user that is not in the model.
     source : SparseRows
         Histories, with item row numbers as columns.
-    place : ndarray of shape (n,), int32
+    history_rows : ndarray of shape (n,), int32
         The row of `source` that contains each user's history; -1 is an empty history.
     times : ndarray of shape (n,), int64, or None
         A time for each user, in seconds since the Unix epoch, for models that learned time effects.
@@ -56,22 +56,26 @@ class UserBatch:
 
     rows: Int32
     source: SparseRows
-    place: Int32
+    history_rows: Int32
     times: Int64 | None = None
 
     def __post_init__(self) -> None:
         checks.instance(
             "source", self.source, SparseRows, "create one with SparseRows.of(rows, columns, values, n_rows)"
         )
-        shared = self.rows is self.place
+        shared = self.rows is self.history_rows
         rows = checks.row_numbers("rows", self.rows, checks.MOST_VALUES, unknown=True)
-        place = rows if shared else checks.row_numbers("place", self.place, len(self.source), unknown=True)
+        history_rows = (
+            rows if shared else checks.row_numbers("history_rows", self.history_rows, len(self.source), unknown=True)
+        )
         if shared and len(rows) and int(rows.max()) >= len(self.source):
             raise DataError(f"histories must have a row for user {rows.max()}; got {len(self.source):,} rows")
-        if len(rows) != len(place):
-            raise DataError(f"place must have {len(rows):,} rows, one for each user in the batch; got {len(place):,}")
+        if len(rows) != len(history_rows):
+            raise DataError(
+                f"history_rows must have {len(rows):,} values, one for each user in the batch; got {len(history_rows):,}"
+            )
         object.__setattr__(self, "rows", rows)
-        object.__setattr__(self, "place", place)
+        object.__setattr__(self, "history_rows", history_rows)
         if self.times is not None:
             object.__setattr__(self, "times", checks.seconds("times", self.times, len(rows)))
 
@@ -152,12 +156,12 @@ class UserBatch:
     @property
     def is_trained(self) -> bool:
         """Whether `source` contains the histories of all users in the model, in row order."""
-        return self.rows is self.place
+        return self.rows is self.history_rows
 
     @cached_property
     def histories(self) -> SparseRows:
         """Histories of the users in the batch, as n rows."""
-        return self.source.take(self.place)
+        return self.source.take(self.history_rows)
 
     def take(self, positions: NDArray[Any] | Sequence[int] | slice, times: Int64 | None = None) -> Self:
         """Return a batch of users selected by position; a position may occur more than once.
@@ -175,10 +179,10 @@ class UserBatch:
             A batch of m users.
         """
         rows = self.rows[positions]
-        place = rows if self.is_trained else self.place[positions]
+        history_rows = rows if self.is_trained else self.history_rows[positions]
         if times is None and self.times is not None:
             times = self.times[positions]
-        return type(self)(rows, self.source, place, times)
+        return type(self)(rows, self.source, history_rows, times)
 
     def distinct(self) -> tuple[Self, Int64]:
         """Return the distinct users in the batch, and the position of each user among them.
@@ -196,6 +200,6 @@ class UserBatch:
             rows, where = np.unique(self.rows, return_inverse=True)
             rows = rows.astype(np.int32)
             return type(self)(rows, self.source, rows), where
-        key = self.rows.astype(np.int64) * (len(self.source) + 1) + self.place
+        key = self.rows.astype(np.int64) * (len(self.source) + 1) + self.history_rows
         _, first, where = np.unique(key, return_index=True, return_inverse=True)
-        return type(self)(self.rows[first], self.source, self.place[first]), where
+        return type(self)(self.rows[first], self.source, self.history_rows[first]), where
