@@ -60,7 +60,7 @@ def test_updates_equal_their_twin(seed: int, weighted: bool, items_move: bool, c
     run(P, loss, stamp, Q, bias, u, rows.columns, weights, items, 0, 0, n, 0, 11, candidates, seed, 0.05, 0.03, 0.02)
     total = reference.bpr_updates(
         *twin, u, rows.columns, weights, items,
-        candidates=candidates, seed=seed, learning_rate=0.05, l2=0.03, l2_bias=0.02, items_move=items_move,
+        candidates=candidates, seed=seed, learning_rate=0.05, l2=0.03, l2_bias=0.02, update_items=items_move,
     )  # fmt: skip
     for mine, theirs in zip((P, Q, bias), twin, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
@@ -79,7 +79,7 @@ def moved(z: np.ndarray, w: float, rate: float, l2: float, l2_bias: float) -> np
     one, weights = np.zeros(1, np.int32), np.array([w], np.float32)
     reference.bpr_updates(
         P, Q, bias, one, one, weights, np.array([1], np.int32),
-        candidates=1, seed=0, learning_rate=rate, l2=l2, l2_bias=l2_bias, items_move=True,
+        candidates=1, seed=0, learning_rate=rate, l2=l2, l2_bias=l2_bias, update_items=True,
     )  # fmt: skip
     return np.concatenate([P[0], Q[0], Q[1], bias])
 

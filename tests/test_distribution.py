@@ -127,7 +127,7 @@ def test_what_is_no_mixture_is_refused() -> None:
         with pytest.raises(ParameterError, match=r"(means|sds) must be finite numbers of shape"):
             Distribution.of(means, sds, STARS)
     for means, sds in (([[1.0, 2.0]], [[1.0]]), (np.zeros((3, 0)), np.zeros((3, 0)))):
-        with pytest.raises(DataError, match=r"both must be \(n, S\)"):
+        with pytest.raises(DataError, match=r"must have the same shape \(n, S\)"):
             Distribution.of(means, sds, STARS)
     one = Distribution.of([[3.0]], [[1.0]], STARS)
     for level in (0.0, 1.0, 95):

@@ -367,7 +367,7 @@ def test_items_as_bytes_are_off_by_no_more_than_they_say() -> None:
     Q = (rng.standard_normal((500, 20)) * np.exp(rng.normal(0, 3, (500, 1)))).astype(np.float32)
     Q[0] = 0
     index = ItemIndex.of(Q, np.zeros(500, np.float32))
-    z, scale, error = index.compressed
+    z, scale, error = index.compressed_factors
     off = np.linalg.norm(index.factors.astype(np.float64) - scale[:, None].astype(np.float64) * z, axis=1)
     assert (off <= error).all()
     assert (error <= 0.5 * np.sqrt(20) * scale * 1.001).all()

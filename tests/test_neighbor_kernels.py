@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cofactor.kernels import reference
-from cofactor.kernels.cholesky import TILE, negative_inverse, sparse_gram
+from cofactor.kernels.cholesky import TILE_SIZE, negative_inverse, sparse_gram
 from cofactor.kernels.neighbor_scores import (
     AVERAGE,
     SUM,
@@ -245,7 +245,7 @@ def test_the_sparse_gram_matrix_is_that_of_the_whole_matrix(seed: int) -> None:
     np.testing.assert_allclose(sparse_gram(rows, 45), np.tril(X.T @ X), atol=1e-9)
 
 
-@pytest.mark.parametrize("n", [1, 5, TILE, TILE + 1, 2 * TILE + 70])
+@pytest.mark.parametrize("n", [1, 5, TILE_SIZE, TILE_SIZE + 1, 2 * TILE_SIZE + 70])
 def test_the_blockwise_inverse_is_the_inverse_with_any_number_of_threads(n: int) -> None:
     rng = np.random.default_rng(n)
     F = rng.standard_normal((n, n + 5))

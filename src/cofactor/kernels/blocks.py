@@ -73,9 +73,9 @@ def random_groups(counts: Int64, groups: int, rng: np.random.Generator) -> tuple
     ([0, 1, 2, 3], [0, 2, 4])
     """
     order = rng.permutation(len(counts))
-    running = np.cumsum(counts[order])
-    total = int(running[-1]) if len(running) else 0
-    group = np.minimum(running * groups // (total + 1), groups - 1)
+    cumulative = np.cumsum(counts[order])
+    total = int(cumulative[-1]) if len(cumulative) else 0
+    group = np.minimum(cumulative * groups // (total + 1), groups - 1)
     return order, np.searchsorted(group, np.arange(groups + 1)).astype(np.int64)
 
 

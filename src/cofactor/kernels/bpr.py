@@ -101,9 +101,9 @@ def _pairs(width: int, update_items: int):
                 x = np.float32(0)
                 norm = np.float32(0)
                 for d in range(width):
-                    gap = Q[b, d] - Q[j, d]
-                    x += p[d] * gap
-                    norm += gap * gap + (f2 * p[d] * p[d] if update_items else np.float32(0))
+                    difference = Q[b, d] - Q[j, d]
+                    x += p[d] * difference
+                    norm += difference * difference + (f2 * p[d] * p[d] if update_items else np.float32(0))
                 x += bias[b] - bias[j]
                 norm += f2 if update_items else np.float32(0)
                 w = weights[t] if weighted else f1
@@ -183,8 +183,8 @@ def bpr_epoch(
             candidates, seeds[block], learning_rate, l2, l2_bias,
         )  # fmt: skip
 
-    for disjoint in disjoint_rounds(grid, rng):
-        parallel_for(update, disjoint)
+    for round_blocks in disjoint_rounds(grid, rng):
+        parallel_for(update, round_blocks)
     return float(loss.sum())
 
 
@@ -235,12 +235,12 @@ def bpr_fold_in(
     parallel_for(update, row_blocks(rows.start, entries=1 << 12))
 
 
-def cosine_schedule(highest: float, epochs: int) -> Float64:
-    """Return a cosine schedule for the learning rate, which decays from `highest` to 1% of it.
+def cosine_schedule(initial_rate: float, epochs: int) -> Float64:
+    """Return a cosine schedule for the learning rate, which decays from `initial_rate` to 1% of it.
 
     Parameters
     ----------
-    highest : float
+    initial_rate : float
         The learning rate at the start.
     epochs : int
         The number of epochs.
@@ -256,4 +256,4 @@ def cosine_schedule(highest: float, epochs: int) -> Float64:
     [0.93, 0.5, 0.07]
     """
     progress = (np.arange(epochs) + 0.5) / epochs
-    return highest * np.maximum(0.5 * (1 + np.cos(np.pi * progress)), 0.01)
+    return initial_rate * np.maximum(0.5 * (1 + np.cos(np.pi * progress)), 0.01)

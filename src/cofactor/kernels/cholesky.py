@@ -22,9 +22,9 @@ from cofactor.kernels.neighbors import ColumnLists
 from cofactor.kernels.parallel import one_thread_blas, parallel_for
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["TILE", "negative_inverse", "sparse_gram"]
+__all__ = ["TILE_SIZE", "negative_inverse", "sparse_gram"]
 
-TILE = 256
+TILE_SIZE = 256
 """The number of rows and columns in a block."""
 
 
@@ -80,10 +80,10 @@ def sparse_gram(rows: SparseRows, n_columns: int) -> Float64:
     def fill(first: int) -> None:
         run(
             G, lists.start, lists.position, lists.values, lists.row_of, rows.start, rows.columns, rows.values,
-            first, min(first + TILE // 8, n_columns),
+            first, min(first + TILE_SIZE // 8, n_columns),
         )  # fmt: skip
 
-    parallel_for(fill, range(0, n_columns, TILE // 8))
+    parallel_for(fill, range(0, n_columns, TILE_SIZE // 8))
     return G
 
 
@@ -113,27 +113,27 @@ def negative_inverse(A: Float64) -> None:
     >>> np.diag(A).tolist()
     [-0.5, -0.25]
     """
-    firsts = range(0, len(A), TILE)
-    for k in firsts:
-        K = slice(k, min(k + TILE, len(A)))
+    tile_starts = range(0, len(A), TILE_SIZE)
+    for k in tile_starts:
+        K = slice(k, min(k + TILE_SIZE, len(A)))
         pivot = np.tril(A[K, K]) + np.tril(A[K, K], -1).T
         inverse = np.linalg.inv(pivot)
         inverse = (inverse + inverse.T) / 2
         panel = np.concatenate([A[K, :k].T, np.zeros_like(pivot), A[K.stop :, K]])
-        _sweep_rows(A, panel, panel @ inverse, K, firsts)
+        _sweep_rows(A, panel, panel @ inverse, K, tile_starts)
         A[K, K] = -inverse
 
 
-def _sweep_rows(A: Float64, panel: Float64, scaled: Float64, K: slice, firsts: range) -> None:
+def _sweep_rows(A: Float64, panel: Float64, scaled: Float64, K: slice, tile_starts: range) -> None:
     """Update A_RR and A_RK for one block K; `panel` is A_RK with zeros in the rows K, and `scaled` is A_RK A_KK^-1."""
 
     def sweep(first: int) -> None:
         if first == K.start:
             A[K, :first] = scaled[:first].T
             return
-        last = min(first + TILE, len(A))
+        last = min(first + TILE_SIZE, len(A))
         A[first:last, :last] -= scaled[first:last] @ panel[:last].T
         if first > K.start:
             A[first:last, K] = scaled[first:last]
 
-    parallel_for(sweep, firsts)
+    parallel_for(sweep, tile_starts)

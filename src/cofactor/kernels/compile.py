@@ -76,12 +76,12 @@ class Kernel:
         from numba import types
         from numba.core import sigutils
 
-        def parsed(text: str) -> tuple[Any, ...]:
+        def parse_types(text: str) -> tuple[Any, ...]:
             names = text.replace(", ", ",").split()
             return tuple(sigutils.normalize_signature(f"void({', '.join(names)})")[0]) if names else ()
 
-        read_only = [types.Array(t.dtype, t.ndim, t.layout, readonly=True) for t in parsed(self.reads)]
-        return types.void(*parsed(self.writes), *read_only, *parsed(self.scalars))
+        read_only = [types.Array(t.dtype, t.ndim, t.layout, readonly=True) for t in parse_types(self.reads)]
+        return types.void(*parse_types(self.writes), *read_only, *parse_types(self.scalars))
 
     def _compile(self, constants: tuple[int, ...]) -> Callable[..., Any]:
         folder = kernel_folder()

@@ -36,13 +36,13 @@ def gram(features: Float32) -> Float32:
     [[10.0, 14.0], [14.0, 20.0]]
     """
     width = features.shape[1]
-    firsts = range(0, len(features), CHUNK_SIZE)
-    parts = np.zeros((len(firsts), width, width), np.float32)
+    chunk_starts = range(0, len(features), CHUNK_SIZE)
+    parts = np.zeros((len(chunk_starts), width, width), np.float32)
 
     def multiply(c: int) -> None:
         chunk = features[c * CHUNK_SIZE : (c + 1) * CHUNK_SIZE]
         np.matmul(chunk.T, chunk, out=parts[c])
 
-    parallel_for(multiply, range(len(firsts)))
+    parallel_for(multiply, range(len(chunk_starts)))
     total: Float32 = parts.sum(axis=0, dtype=np.float64).astype(np.float32)
     return total

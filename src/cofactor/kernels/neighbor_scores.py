@@ -57,7 +57,7 @@ def _average_by_items():
         weighted = weights.shape[0] > 0
         count = np.zeros(n_items, np.int32)
         first = np.empty(n_items, np.int64)
-        touched = np.empty(n_items, np.int32)
+        touched_items = np.empty(n_items, np.int32)
         numerator, denominator = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
         tied_numerator, tied_denominator = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
         tied = np.empty(n_items, np.int32)
@@ -69,12 +69,12 @@ def _average_by_items():
                 for t in range(similarity_start[columns[e]], similarity_start[columns[e] + 1]):
                     i = similarity_columns[t]
                     if count[i] == 0:
-                        touched[m] = i
+                        touched_items[m] = i
                         m += 1
                     count[i] += 1
             total = 0
             for q in range(m):
-                i = touched[q]
+                i = touched_items[q]
                 first[i] = total
                 total += min(count[i], k)
                 count[i] = 0
@@ -84,20 +84,20 @@ def _average_by_items():
                 for t in range(similarity_start[columns[e]], similarity_start[columns[e] + 1]):
                     i = similarity_columns[t]
                     s = similarity_values[t]
-                    filled = count[i]
+                    n_filled = count[i]
                     base = first[i]
-                    if filled == k:
+                    if n_filled == k:
                         if s <= largest[base + k - 1]:
                             continue
-                        filled -= 1
+                        n_filled -= 1
                     else:
                         count[i] += 1
-                    while filled > 0 and largest[base + filled - 1] < s:
-                        largest[base + filled] = largest[base + filled - 1]
-                        filled -= 1
-                    largest[base + filled] = s
+                    while n_filled > 0 and largest[base + n_filled - 1] < s:
+                        largest[base + n_filled] = largest[base + n_filled - 1]
+                        n_filled -= 1
+                    largest[base + n_filled] = s
             for q in range(m):
-                i = touched[q]
+                i = touched_items[q]
                 kth[i] = largest[first[i] + k - 1] if count[i] == k else np.float32(0)
                 numerator[i] = tied_numerator[i] = tied_denominator[i] = np.float32(0)
                 denominator[i] = damping
@@ -117,7 +117,7 @@ def _average_by_items():
                         tied_denominator[i] += ws
                         tied[i] += 1
             for q in range(m):
-                i = touched[q]
+                i = touched_items[q]
                 if tied[i] > 0:
                     share = np.float32(k - count[i]) / np.float32(tied[i])
                     numerator[i] += share * tied_numerator[i]
@@ -156,7 +156,7 @@ def _add_by_users(rule: int):
         weighted = weights.shape[0] > 0
         count = np.zeros(n_items, np.int32)  # neighbors used for each item, at most k
         tied = np.zeros(n_items, np.int32)  # neighbors with the item in the current group of tied similarities
-        touched = np.empty(n_items, np.int32)
+        touched_items = np.empty(n_items, np.int32)
         numerator, denominator = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
         for a in range(out.shape[0]):
             m, q = 0, 0
@@ -164,13 +164,13 @@ def _add_by_users(rule: int):
                 lowest, end = similarity[a, q] * BELOW_TIE, q + 1
                 while end < width and neighbors[a, end] >= 0 and similarity[a, end] >= lowest:
                     end += 1
-                single = end == q + 1
-                if not single:
+                is_single = end == q + 1
+                if not is_single:
                     for p in range(q, end):
                         for e in range(start[neighbors[a, p]], start[neighbors[a, p] + 1]):
                             i = columns[e]
                             if count[i] == 0 and tied[i] == 0:
-                                touched[m] = i
+                                touched_items[m] = i
                                 m += 1
                                 numerator[i] = np.float32(0)
                                 denominator[i] = damping
@@ -182,9 +182,9 @@ def _add_by_users(rule: int):
                         if count[i] == k:
                             continue
                         ws = s * weights[e] if weighted else s
-                        if single:
+                        if is_single:
                             if count[i] == 0:
-                                touched[m] = i
+                                touched_items[m] = i
                                 m += 1
                                 numerator[i] = np.float32(0)
                                 denominator[i] = damping
@@ -193,7 +193,7 @@ def _add_by_users(rule: int):
                             ws *= np.float32(k - count[i]) / np.float32(tied[i])
                         numerator[i] += ws * values[e]
                         denominator[i] += ws
-                if not single:
+                if not is_single:
                     for p in range(q, end):
                         for e in range(start[neighbors[a, p]], start[neighbors[a, p] + 1]):
                             i = columns[e]
@@ -201,7 +201,7 @@ def _add_by_users(rule: int):
                             tied[i] = 0
                 q = end
             for q in range(m):
-                i = touched[q]
+                i = touched_items[q]
                 if rule == SUM:
                     out[a, i] += numerator[i]
                 elif denominator[i] > 0:
@@ -344,9 +344,9 @@ def top_k_membership(similarity: Float64, k: int) -> Float64:
     if len(similarity) <= k:
         return np.ones(len(similarity))
     kth = -np.partition(-similarity, k - 1)[k - 1]
-    above = similarity > kth * (1 + TIE_TOLERANCE)
-    tied = ~above & (similarity >= kth * (1 - TIE_TOLERANCE))
-    share: Float64 = above + tied * ((k - above.sum()) / tied.sum())
+    is_above = similarity > kth * (1 + TIE_TOLERANCE)
+    tied = ~is_above & (similarity >= kth * (1 - TIE_TOLERANCE))
+    share: Float64 = is_above + tied * ((k - is_above.sum()) / tied.sum())
     return share
 
 

@@ -106,9 +106,9 @@ def cpu_quota(root: Path) -> float | None:
         _, controllers, group = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
-        folder = top / group.lstrip("/")
-        quotas += [_group_quota(level) for level in [folder, *folder.parents] if level.is_relative_to(top)]
+        root_group = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        folder = root_group / group.lstrip("/")
+        quotas += [_group_quota(level) for level in [folder, *folder.parents] if level.is_relative_to(root_group)]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
@@ -348,12 +348,12 @@ def _setter(library: Any) -> Callable[[int], None]:
 def _limit_blas() -> Callable[[], None]:
     """Set BLAS to a single thread, and return a function that restores the previous thread counts."""
     previous = [(library, library.num_threads) for library in _blas_libraries()]
-    limited = [(_setter(library), n) for library, n in previous if n != 1]
-    for set_threads, _ in limited:
+    setters = [(_setter(library), n) for library, n in previous if n != 1]
+    for set_threads, _ in setters:
         set_threads(1)
 
     def restore() -> None:
-        for set_threads, n in limited:
+        for set_threads, n in setters:
             set_threads(n)
 
     return restore

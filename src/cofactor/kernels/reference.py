@@ -161,7 +161,14 @@ def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float64:
 
 
 def history_terms(
-    Y: Float64, E: Float64, start: Int64, rows: Int32, scale: Float32, own: Float32, vectors: Float32, noise: Float32
+    Y: Float64,
+    E: Float64,
+    start: Int64,
+    rows: Int32,
+    scale: Float32,
+    prior_precision: Float32,
+    vector_precision: Float32,
+    noise: Float32,
 ) -> None:
     """Sample the rows of Y one after the other, and update E after each of them; see `kernels.gibbs`.
 
@@ -175,7 +182,7 @@ def history_terms(
         The rows that have each column.
     scale : ndarray of shape (n_rows,), float32
         The factors h.
-    own, vectors : ndarray of shape (width,), float32
+    prior_precision, vector_precision : ndarray of shape (width,), float32
         The precisions k and m.
     noise : ndarray of shape (n_columns, width), float32
         Standard normal draws.
@@ -183,8 +190,8 @@ def history_terms(
     for j in range(len(Y)):
         raters = rows[start[j] : start[j + 1]]
         h = scale[raters].astype(np.float64)
-        precision = own + vectors * (h @ h)
-        sample = vectors * (h @ E[raters] + (h @ h) * Y[j]) / precision + noise[j] / np.sqrt(precision)
+        precision = prior_precision + vector_precision * (h @ h)
+        sample = vector_precision * (h @ E[raters] + (h @ h) * Y[j]) / precision + noise[j] / np.sqrt(precision)
         E[raters] -= h[:, None] * (sample - Y[j])
         Y[j] = sample
 
@@ -347,7 +354,7 @@ def split_mix(state: int) -> tuple[int, int]:
 def bpr_updates(
     P: Float64, Q: Float64, bias: Float64,
     u: Int32, i: Int32, weights: Float32, items: Int32,
-    *, candidates: int, seed: int, learning_rate: float, l2: float, l2_bias: float, items_move: bool,
+    *, candidates: int, seed: int, learning_rate: float, l2: float, l2_bias: float, update_items: bool,
 ) -> float:  # fmt: skip
     """Make one BPR update for each event, in order; see `kernels.bpr`.
 
@@ -356,9 +363,9 @@ def bpr_updates(
     P : ndarray of shape (n_users, width), float64
         User factors; updated in place.
     Q : ndarray of shape (n_items, width), float64
-        Item factors; updated in place if `items_move`.
+        Item factors; updated in place if `update_items`.
     bias : ndarray of shape (n_items,), float64
-        Item biases; updated in place if `items_move`.
+        Item biases; updated in place if `update_items`.
     u, i : ndarray of shape (n,), int32
         The user and the item of each event; the events of a user must be adjacent.
     weights : ndarray of shape (n,), float32
@@ -368,10 +375,10 @@ def bpr_updates(
     candidates : int
         The number of candidates for each negative.
     seed : int
-        The initial state of the SplitMix64 generator; it is reset for each user unless `items_move`.
+        The initial state of the SplitMix64 generator; it is reset for each user unless `update_items`.
     learning_rate, l2, l2_bias : float
         As in `kernels.bpr`.
-    items_move : bool
+    update_items : bool
         Whether to update item factors and biases.
 
     Returns
@@ -382,7 +389,7 @@ def bpr_updates(
     total, state = 0.0, seed
     user_items = {int(a): set(i[u == a].tolist()) for a in np.unique(u)}
     for t, (a, b) in enumerate(zip(u, i, strict=True)):
-        if not items_move and (t == 0 or u[t - 1] != a):
+        if not update_items and (t == 0 or u[t - 1] != a):
             state = seed
         negatives = []
         for _ in range(candidates):
@@ -399,10 +406,10 @@ def bpr_updates(
         w = 1.0 if len(weights) == 0 else float(weights[t])
         total += w * float(np.logaddexp(0, -x))
         p, q_b, q_j = P[a].copy(), Q[b].copy(), Q[j].copy()
-        norm = float((q_b - q_j) @ (q_b - q_j)) + (2 * float(p @ p) + 2 if items_move else 0)
+        norm = float((q_b - q_j) @ (q_b - q_j)) + (2 * float(p @ p) + 2 if update_items else 0)
         delta = w / (1 + math.exp(x)) / (1 + learning_rate * w * norm / 4)
         P[a] += learning_rate * (delta * (q_b - q_j) - 2 * l2 * p)
-        if items_move:
+        if update_items:
             Q[b] += learning_rate * (delta * p - 2 * l2 * q_b)
             Q[j] -= learning_rate * (delta * p + 2 * l2 * q_j)
             bias[b] += learning_rate * (delta - 2 * l2_bias * bias[b])
@@ -459,9 +466,9 @@ def to_dense(rows: SparseRows, n_columns: int, blank: float = 0.0) -> Float64:
     -------
     ndarray of shape (n_rows, n_columns), float64
     """
-    filled = np.full((len(rows), n_columns), blank)
-    filled[rows.owners, rows.columns] = rows.values
-    return filled
+    dense_matrix = np.full((len(rows), n_columns), blank)
+    dense_matrix[rows.owners, rows.columns] = rows.values
+    return dense_matrix
 
 
 def row_similarities(
@@ -582,8 +589,8 @@ def largest_similarities(similarities: Float64, n: int) -> Float64:
         tie are excluded, unless all similarities tie.
     """
     s = np.append(-np.sort(-similarities, axis=1), np.zeros((len(similarities), n + 1)), axis=1)[:, : n + 1]
-    untied = np.where(s[:, :n] > s[:, n:] * (1 + 1e-6), s[:, :n], 0)
-    return np.where(untied.any(axis=1, keepdims=True), untied, s[:, :n])
+    without_ties = np.where(s[:, :n] > s[:, n:] * (1 + 1e-6), s[:, :n], 0)
+    return np.where(without_ties.any(axis=1, keepdims=True), without_ties, s[:, :n])
 
 
 def user_user_scores(
@@ -610,12 +617,12 @@ def user_user_scores(
     -------
     ndarray of shape (n_users, n_items), float64
     """
-    X, has = to_dense(rows, n_items), np.isfinite(to_dense(rows, n_items, np.nan))
-    W = has.astype(float) if rows.weights is None else to_dense(replace(rows, values=rows.weights), n_items)
+    X, has_entry = to_dense(rows, n_items), np.isfinite(to_dense(rows, n_items, np.nan))
+    W = has_entry.astype(float) if rows.weights is None else to_dense(replace(rows, values=rows.weights), n_items)
     out = np.zeros((len(neighbors), n_items))
     for a, (users, s) in enumerate(zip(neighbors, similarity.astype(np.float64), strict=True)):
         for i in range(n_items):
-            best = [q for q, v in enumerate(users) if v >= 0 and has[v, i]]
+            best = [q for q, v in enumerate(users) if v >= 0 and has_entry[v, i]]
             ws = s[best] * W[users[best], i] * top_k_membership(s[best], k)
             numerator = float(ws @ X[users[best], i])
             if damping is None:

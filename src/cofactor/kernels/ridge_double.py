@@ -143,13 +143,17 @@ def ill_conditioned_rows(
     floor = float((penalty[nonempty].min() * shape.astype(np.float64) + precision).min())
     if largest <= MAX_RATIO * floor or not np.isfinite(largest):  # the caller reports values that are not finite
         return nonempty[:0]
-    used = np.flatnonzero(features.any(axis=0))
-    if len(used) == 0:
+    used_dimensions = np.flatnonzero(features.any(axis=0))
+    if len(used_dimensions) == 0:
         return nonempty[:0]
     smallest_gram = 0.0
     if gram.size:
-        smallest_gram = max(float(np.linalg.eigvalsh(gram[np.ix_(used, used)].astype(np.float64))[0]), 0.0)
-    floors = (penalty[nonempty, None] * shape[used].astype(np.float64) + precision[used]).min(axis=1) + smallest_gram
+        smallest_gram = max(
+            float(np.linalg.eigvalsh(gram[np.ix_(used_dimensions, used_dimensions)].astype(np.float64))[0]), 0.0
+        )
+    floors = (penalty[nonempty, None] * shape[used_dimensions].astype(np.float64) + precision[used_dimensions]).min(
+        axis=1
+    ) + smallest_gram
     weights = c * squares[entries.columns].astype(np.float64)
     rows: Int64 = nonempty[np.maximum.reduceat(weights, entries.start[nonempty]) > MAX_RATIO * floors]
     return rows

@@ -40,7 +40,7 @@ GROUP_SIZE = 8
 LOOKAHEAD = 32
 """The number of following ratings that are searched for one that shares no user and no item with the group."""
 
-TILE = 128
+TILE_SIZE = 128
 """The approximate number of users in a tile: 32 kB of vectors with 64 factors."""
 
 
@@ -237,10 +237,10 @@ def group_ratings():
             source = -1
             if t > first and t - begin < GROUP_SIZE:
                 for s in range(t, min(t + LOOKAHEAD, last)):
-                    shared = False
+                    is_shared = False
                     for h in range(begin, t):
-                        shared |= (u[h] == u[s]) | (i[h] == i[s])
-                    if not shared:
+                        is_shared |= (u[h] == u[s]) | (i[h] == i[s])
+                    if not is_shared:
                         source = s
                         break
             is_group_start[t] = source < 0
@@ -286,7 +286,7 @@ def rating_blocks(
     Within a block, ratings are ordered by tiles of users, whose vectors fit into the first-level cache. Within a tile,
     the order is random.
     """
-    tiles = max(1, n_users // (grid * TILE))
+    tiles = max(1, n_users // (grid * TILE_SIZE))
     user_tile, new_user_row = _groups(
         np.bincount(u, minlength=n_users), grid * tiles, random_stream(seed, "user groups")
     )
@@ -362,6 +362,6 @@ def sgd_epoch(
             mean, low, span, learning_rate, bias_rate, l2, l2_bias,
         )  # fmt: skip
 
-    for disjoint in disjoint_rounds(blocks.grid, rng):
-        parallel_for(update, disjoint)
+    for round_blocks in disjoint_rounds(blocks.grid, rng):
+        parallel_for(update, round_blocks)
     return float(loss.sum())

@@ -79,10 +79,10 @@ class SparseRows:
     def _properties(self) -> tuple[int, bool, bool]:
         """An upper bound on the column indices, whether they are sorted in each row, and whether values are finite."""
         n = len(self.columns)
-        ascends = self.columns[1:] > self.columns[:-1]
-        ascends[self.start[(self.start > 0) & (self.start < n)] - 1] = True  # the first entry of a row may be lower
-        finite = np.isfinite(self.values).all() and (self.weights is None or np.isfinite(self.weights).all())
-        return int(self.columns.max(initial=-1)) + 1, bool(ascends.all()), bool(finite)
+        is_sorted = self.columns[1:] > self.columns[:-1]
+        is_sorted[self.start[(self.start > 0) & (self.start < n)] - 1] = True  # the first entry of a row may be lower
+        is_finite = np.isfinite(self.values).all() and (self.weights is None or np.isfinite(self.weights).all())
+        return int(self.columns.max(initial=-1)) + 1, bool(is_sorted.all()), bool(is_finite)
 
     def checked(self, name: str, n_columns: int, *, n_rows: int | None = None) -> Self:
         """Check that this matrix is valid for a number of columns and rows, and return it.
@@ -116,12 +116,12 @@ class SparseRows:
         if n_rows is not None and len(self) != checks.whole_number("n_rows", n_rows):
             raise DataError(f"{name} must have {n_rows:,} rows; got {len(self):,}")
         checks.whole_number("n_columns", n_columns)
-        bound, ascends, finite = self._properties
+        bound, is_sorted, is_finite = self._properties
         if bound > n_columns and (largest := int(self.columns.max(initial=-1))) >= n_columns:
             raise DataError(f"{name} must have column indices between 0 and {n_columns - 1}; got {largest}")
-        if not ascends:
+        if not is_sorted:
             raise DataError(f"{name} must have sorted column indices within each row, without duplicates")
-        if not finite:
+        if not is_finite:
             raise DataError(f"{name} must have finite values and weights")
         return self
 
@@ -163,9 +163,9 @@ class SparseRows:
         [1, 0, 2, 0]
         """
         n_columns = checks.whole_number("n_columns", n_columns, low=0, high=MAX_ROWS)
-        counts, piece = np.zeros(n_columns, np.int64), max(2**17, n_columns)
-        for first in range(0, len(self.columns), piece):  # bincount copies to int64; small copies are fast
-            part = np.bincount(self.columns[first : first + piece], minlength=n_columns)
+        counts, chunk_size = np.zeros(n_columns, np.int64), max(2**17, n_columns)
+        for first in range(0, len(self.columns), chunk_size):  # bincount copies to int64; small copies are fast
+            part = np.bincount(self.columns[first : first + chunk_size], minlength=n_columns)
             if len(part) > n_columns:
                 raise DataError(
                     f"n_columns must be greater than the largest column index, {len(part) - 1}; got {n_columns}"
@@ -398,7 +398,7 @@ class SparseRows:
         columns = checks.row_numbers("columns", columns, MAX_ROWS)
         if checks.as_array(values).shape != rows.shape:
             raise ParameterError(f"values must have the length of rows, {len(rows):,}, not {checks.describe(values)}")
-        numbers = checks.number_array("values", values, rows.shape)
+        checked_values = checks.number_array("values", values, rows.shape)
         if len(columns) != len(rows):
             raise ParameterError(f"columns must have the same length as rows, {len(rows):,}; got {len(columns):,}")
         order = np.lexsort((columns, rows))
@@ -406,7 +406,7 @@ class SparseRows:
         sorted_weights = None
         if weights is not None:
             sorted_weights = contiguous(checks.number_array("weights", weights, rows.shape)[order], np.float32)
-        return cls(start, columns[order], contiguous(numbers[order], np.float32), sorted_weights)
+        return cls(start, columns[order], contiguous(checked_values[order], np.float32), sorted_weights)
 
     @classmethod
     def empty(cls, n_rows: int) -> SparseRows:
@@ -430,12 +430,12 @@ class SparseRows:
         return cls(np.zeros(n_rows + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
 
 
-def vstack(above: SparseRows, below: SparseRows) -> SparseRows:
+def vstack(top: SparseRows, bottom: SparseRows) -> SparseRows:
     """Stack two matrices vertically.
 
     Parameters
     ----------
-    above, below : SparseRows
+    top, bottom : SparseRows
         Matrices with n and m rows; both may be 0.
 
     Returns
@@ -450,22 +450,22 @@ def vstack(above: SparseRows, below: SparseRows) -> SparseRows:
     array([1, 0, 1])
     """
     weights = None
-    if above.weights is not None or below.weights is not None:
-        weights = np.concatenate([_weights(above), _weights(below)])
+    if top.weights is not None or bottom.weights is not None:
+        weights = np.concatenate([_weights(top), _weights(bottom)])
     return SparseRows(
-        np.concatenate([above.start, above.start[-1] - below.start[0] + below.start[1:]]),
-        np.concatenate([above.columns, below.columns]),
-        np.concatenate([above.values, below.values]),
+        np.concatenate([top.start, top.start[-1] - bottom.start[0] + bottom.start[1:]]),
+        np.concatenate([top.columns, bottom.columns]),
+        np.concatenate([top.values, bottom.values]),
         weights,
     )
 
 
-def merge_latest(before: SparseRows, new: SparseRows) -> SparseRows:
-    """Merge two matrices row by row; entries in `new` replace entries in `before` at the same position.
+def merge_latest(old: SparseRows, new: SparseRows) -> SparseRows:
+    """Merge two matrices row by row; entries in `new` replace entries in `old` at the same position.
 
     Parameters
     ----------
-    before, new : SparseRows
+    old, new : SparseRows
         Matrices with the same number of rows.
 
     Returns
@@ -479,16 +479,16 @@ def merge_latest(before: SparseRows, new: SparseRows) -> SparseRows:
     >>> merge_latest(before, new).values
     array([2., 1.], dtype=float32)
     """
-    both, _, keep = _combined(before, new)
-    return both.filter(keep)
+    combined, _, keep = _combine(old, new)
+    return combined.filter(keep)
 
 
-def merge_counts(before: SparseRows, new: SparseRows) -> SparseRows:
+def merge_counts(old: SparseRows, new: SparseRows) -> SparseRows:
     """Merge two matrices row by row; where both have an entry, values and confidences (value times weight) are added.
 
     Parameters
     ----------
-    before, new : SparseRows
+    old, new : SparseRows
         Matrices with the same number of rows.
 
     Returns
@@ -502,27 +502,27 @@ def merge_counts(before: SparseRows, new: SparseRows) -> SparseRows:
     >>> merge_counts(before, new).values
     array([7., 1.], dtype=float32)
     """
-    both, second, keep = _combined(before, new)
-    values, weights = both.values, both.weights
+    combined, duplicates, keep = _combine(old, new)
+    values, weights = combined.values, combined.weights
     confidence = values if weights is None else values * weights
-    confidence[second] += confidence[second - 1]
+    confidence[duplicates] += confidence[duplicates - 1]
     if weights is not None:
-        values[second] += values[second - 1]
-        weights[second] = confidence[second] / values[second]
-    return both.filter(keep)
+        values[duplicates] += values[duplicates - 1]
+        weights[duplicates] = confidence[duplicates] / values[duplicates]
+    return combined.filter(keep)
 
 
-def _combined(before: SparseRows, new: SparseRows) -> tuple[SparseRows, Int64, Bool]:
+def _combine(old: SparseRows, new: SparseRows) -> tuple[SparseRows, Int64, Bool]:
     """Return the entries of both matrices, the positions of duplicates, and a mask of the last entry of each pair."""
-    assert len(before) == len(new)
-    both, owners = vstack(before, new), np.concatenate([before.owners, new.owners])
-    # the sort is stable: the entry of `before` precedes an equal one of `new`
-    both = SparseRows.of(owners, both.columns, both.values, len(before), both.weights)
-    owners = both.owners
-    second = np.flatnonzero((owners[1:] == owners[:-1]) & (both.columns[1:] == both.columns[:-1])) + 1
+    assert len(old) == len(new)
+    combined, owners = vstack(old, new), np.concatenate([old.owners, new.owners])
+    # the sort is stable: the entry of `old` precedes an equal one of `new`
+    combined = SparseRows.of(owners, combined.columns, combined.values, len(old), combined.weights)
+    owners = combined.owners
+    duplicates = np.flatnonzero((owners[1:] == owners[:-1]) & (combined.columns[1:] == combined.columns[:-1])) + 1
     keep = np.ones(len(owners), bool)
-    keep[second - 1] = False
-    return both, second, keep
+    keep[duplicates - 1] = False
+    return combined, duplicates, keep
 
 
 def _weights(rows: SparseRows) -> Float32:

@@ -333,23 +333,27 @@ def _rank_single_user(scores: Float32, rows: Int32, P: Float32, index: ItemIndex
 
     def scan_piece(first: int, heap_scores: Float32, heap_rows: Int32, threshold: np.float32) -> None:
         scan(
-            heap_scores, heap_rows, P, index.factors, *index.compressed_factors, index.bias, index.rows,
-            index.suffix_max_norm, index.suffix_max_bias, seen, allowed, first, min(first + PIECE_SIZE, n_items), norm,
-            margin, threshold,
+            heap_scores, heap_rows,
+            P, index.factors, *index.compressed_factors, index.bias, index.rows,
+            index.suffix_max_norm, index.suffix_max_bias, seen, allowed,
+            first, min(first + PIECE_SIZE, n_items), norm, margin, threshold,
         )  # fmt: skip
 
     scan_piece(0, scores, rows, np.float32(-np.inf))
     threshold = scores[0, 0]
-    firsts = np.arange(PIECE_SIZE, n_items, PIECE_SIZE)
-    firsts = firsts[norm * index.suffix_max_norm[firsts] + index.suffix_max_bias[firsts] + margin >= threshold]
-    if len(firsts):
-        more = np.full((len(firsts), n), -np.inf, np.float32), np.full((len(firsts), n), NO_ROW, np.int32)
+    piece_starts = np.arange(PIECE_SIZE, n_items, PIECE_SIZE)
+    piece_starts = piece_starts[
+        norm * index.suffix_max_norm[piece_starts] + index.suffix_max_bias[piece_starts] + margin >= threshold
+    ]
+    if len(piece_starts):
+        more = np.full((len(piece_starts), n), -np.inf, np.float32), np.full((len(piece_starts), n), NO_ROW, np.int32)
         parallel_for(
-            lambda k: scan_piece(firsts[k], more[0][k : k + 1], more[1][k : k + 1], threshold), range(len(firsts))
+            lambda k: scan_piece(piece_starts[k], more[0][k : k + 1], more[1][k : k + 1], threshold),
+            range(len(piece_starts)),
         )
         all_scores, all_rows = (np.append(own, others) for own, others in zip((scores, rows), more, strict=True))
-        chosen = np.lexsort((all_rows, -all_scores))[:n]
-        scores[0], rows[0] = all_scores[chosen], all_rows[chosen]
+        selected = np.lexsort((all_rows, -all_scores))[:n]
+        scores[0], rows[0] = all_scores[selected], all_rows[selected]
     else:
         sort_lists(scores, rows)
 
@@ -387,6 +391,6 @@ def sort_lists(scores: Float32, rows: Int32) -> None:
         single_order = np.lexsort((rows[0], -scores[0]))
         rows[0], scores[0] = rows[0][single_order], scores[0][single_order]
         return
-    order, each = np.lexsort((rows, -scores), axis=1), np.arange(len(rows))[:, None]
-    rows[:] = rows[each, order]
-    scores[:] = scores[each, order]
+    order, list_index = np.lexsort((rows, -scores), axis=1), np.arange(len(rows))[:, None]
+    rows[:] = rows[list_index, order]
+    scores[:] = scores[list_index, order]

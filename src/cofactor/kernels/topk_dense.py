@@ -164,14 +164,14 @@ def top_of_blocks(
 def _order_zero_scores(rows: Int32, best: Float32, order: Int32) -> None:
     """Decode the row numbers of items with a score of 0 and sort these items by `order`, in place."""
     n_items = len(order)
-    zero = best == 0
-    if not zero.any():
+    is_zero = best == 0
+    if not is_zero.any():
         return
-    ends = zero & (rows >= n_items)
-    rows[ends] = order[rows[ends] - n_items]
-    inside = np.flatnonzero((zero & ~ends).sum(axis=1) > 1)
-    if len(inside):
+    is_encoded = is_zero & (rows >= n_items)
+    rows[is_encoded] = order[rows[is_encoded] - n_items]
+    unsorted_lists = np.flatnonzero((is_zero & ~is_encoded).sum(axis=1) > 1)
+    if len(unsorted_lists):
         position = np.empty_like(order)
         position[order] = np.arange(n_items, dtype=np.int32)
-        for a in inside:
-            rows[a, zero[a]] = order[np.sort(position[rows[a, zero[a]]])]
+        for a in unsorted_lists:
+            rows[a, is_zero[a]] = order[np.sort(position[rows[a, is_zero[a]]])]

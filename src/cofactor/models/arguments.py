@@ -432,7 +432,7 @@ def checked_prior(prior: GaussianPrior, n: int, width: int) -> GaussianPrior:
 
 @contextmanager
 def linalg_as_data_error() -> Iterator[None]:
-    """Convert linear algebra errors to DataError; a model fresh from training does not cause them.
+    """Convert linear algebra errors inside a `with` block to DataError.
 
     Raises
     ------

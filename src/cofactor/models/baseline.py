@@ -111,8 +111,8 @@ class Baseline:
             JSON-serializable values by name.
         """
         scale = self.scale
-        stored = None if scale is None else {"low": scale.low, "high": scale.high, "levels": scale.levels}
-        return {"mean": self.mean, "damping": self.damping, "scale": stored}
+        scale_settings = None if scale is None else {"low": scale.low, "high": scale.high, "levels": scale.levels}
+        return {"mean": self.mean, "damping": self.damping, "scale": scale_settings}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:

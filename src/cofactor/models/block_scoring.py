@@ -18,7 +18,7 @@ __all__ = ["Scoring", "confidences", "predict_pairs", "score_matrix", "top_items
 
 
 def _no_scores(first: int, last: int) -> Float32:
-    """Return an array without items: the default block function of `Scoring`.
+    """Return an empty array of scores; the default block function of `Scoring`.
 
     Parameters
     ----------
@@ -225,16 +225,16 @@ def predict_pairs(
     both_known = (users.rows >= 0) & (items >= 0)
     out = np.zeros(len(users), np.float32)
     if baseline is not None and not both_known.all():
-        distinct, where = users.take(~both_known).distinct()
+        distinct, inverse = users.take(~both_known).distinct()
         user_level = np.float32(baseline.mean) + baseline.user_bias(distinct.histories)
         rows = items[~both_known]
-        out[~both_known] = user_level[where] + np.where(
+        out[~both_known] = user_level[inverse] + np.inverse(
             rows >= 0, baseline.item_bias[np.maximum(rows, 0)], np.float32(0)
         )
-    distinct, where = users.take(both_known).distinct()
+    distinct, inverse = users.take(both_known).distinct()
     scoring = score(distinct)
-    order = np.argsort(where, kind="stable")
-    pairs, owner = np.flatnonzero(both_known)[order], where[order]
+    order = np.argsort(inverse, kind="stable")
+    pairs, owner = np.flatnonzero(both_known)[order], inverse[order]
 
     def fill(block: tuple[int, int]) -> None:
         part = slice(*np.searchsorted(owner, block))

@@ -152,12 +152,12 @@ class Histogram:
             One value for each rating.
         """
         checks.fraction("probability", probability)
-        cumulative = np.cumsum(self.mass, axis=1)
-        cell = (cumulative[:, :-1] < probability).sum(axis=1)
-        cell_mass, cell_end = (np.take_along_axis(a, cell[:, None], axis=1)[:, 0] for a in (self.mass, cumulative))
-        part = np.clip(1 - (cell_end - probability) / cell_mass, 0.0, 1.0)
+        cumulative_mass = np.cumsum(self.mass, axis=1)
+        cell = (cumulative_mass[:, :-1] < probability).sum(axis=1)
+        cell_mass, cell_end = (np.take_along_axis(a, cell[:, None], axis=1)[:, 0] for a in (self.mass, cumulative_mass))
+        fraction = np.clip(1 - (cell_end - probability) / cell_mass, 0.0, 1.0)
         low, high = self.edges[cell], self.edges[cell + 1]
-        quantile: Float64 = low + (high - low) * part
+        quantile: Float64 = low + (high - low) * fraction
         return quantile
 
 
@@ -268,13 +268,13 @@ class Distribution:
         levels = _levels(scale)
         if len(levels) == 0:
             raise DataError("scale must have levels, one for each column of mass")
-        shares = contiguous(checks.number_array("mass", mass, (None, len(levels))), np.float64)
-        is_invalid = ~((shares >= 0).all(axis=1) & (np.abs(shares.sum(axis=1) - 1) <= 1e-3))
+        raw_mass = contiguous(checks.number_array("mass", mass, (None, len(levels))), np.float64)
+        is_invalid = ~((raw_mass >= 0).all(axis=1) & (np.abs(raw_mass.sum(axis=1) - 1) <= 1e-3))
         if is_invalid.any():
             row = int(is_invalid.argmax())
-            raise DataError(f"row {row + 1} of mass must be probabilities that sum to 1; got {shares[row].tolist()}")
-        floored = read_only(_floored(shares))
-        return cls(levels, floored, Histogram(levels, floored, edges_of(levels)))
+            raise DataError(f"row {row + 1} of mass must be probabilities that sum to 1; got {raw_mass[row].tolist()}")
+        probabilities = read_only(_floored(raw_mass))
+        return cls(levels, probabilities, Histogram(levels, probabilities, edges_of(levels)))
 
     def __len__(self) -> int:
         return len(self.mass)
@@ -383,8 +383,8 @@ def edges_of(levels: Float32) -> Float64:
     [0.5, 1.5, 3.0, 5.0]
     """
     grid = levels.astype(np.float64)
-    halves = np.diff(grid) / 2 if len(grid) > 1 else np.array([0.5])
-    return np.concatenate([grid[:1] - halves[0], (grid[1:] + grid[:-1]) / 2, grid[-1:] + halves[-1]])
+    half_widths = np.diff(grid) / 2 if len(grid) > 1 else np.array([0.5])
+    return np.concatenate([grid[:1] - half_widths[0], (grid[1:] + grid[:-1]) / 2, grid[-1:] + half_widths[-1]])
 
 
 def _levels(scale: Scale | None) -> Float32:
@@ -402,6 +402,6 @@ def _binned(curve: NormalMixture, levels: Float32) -> Float64:
 
 def _floored(mass: Float64) -> Float64:
     """Raise each probability to at least the minimum and normalize the rows."""
-    raised = np.maximum(mass, MIN_PROBABILITY)
-    floored: Float64 = raised / raised.sum(axis=1, keepdims=True)
-    return floored
+    clipped = np.maximum(mass, MIN_PROBABILITY)
+    probabilities: Float64 = clipped / clipped.sum(axis=1, keepdims=True)
+    return probabilities

@@ -109,20 +109,20 @@ class Explanation:
         """
         unit = 10.0 ** -checks.whole_number("digits", digits, low=-MAX_DIGITS, high=MAX_DIGITS)
         cells = self.parts / unit
-        down = np.floor(cells)
-        missing = int(round(self.score / unit) - down.sum())
-        up = np.argsort(down - cells, kind="stable")[: max(missing, 0)]
-        down[up] += 1
-        rounded: Float64 = np.round(down * unit, digits)
+        floor_values = np.floor(cells)
+        n_round_up = int(round(self.score / unit) - floor_values.sum())
+        up = np.argsort(floor_values - cells, kind="stable")[: max(n_round_up, 0)]
+        floor_values[up] += 1
+        rounded: Float64 = np.round(floor_values * unit, digits)
         return rounded
 
 
-def unattributed_rest(attributed: float, total: float, terms: Float64) -> float:
-    """Return total - attributed, or exactly 0 if the difference is within rounding error.
+def unattributed_rest(attributed_sum: float, total: float, terms: Float64) -> float:
+    """Return total - attributed_sum, or exactly 0 if the difference is within rounding error.
 
     Parameters
     ----------
-    attributed, total : float
+    attributed_sum, total : float
         The sum of the terms, and the value that they explain.
     terms : ndarray of shape (m,), float64
         The terms; the rounding tolerance is relative to the sum of their absolute values.
@@ -137,7 +137,7 @@ def unattributed_rest(attributed: float, total: float, terms: Float64) -> float:
     >>> unattributed_rest(0.99999, 1.0, np.array([0.5, 0.49999])), unattributed_rest(0.75, 1.0, np.array([0.75]))
     (0.0, 0.25)
     """
-    rest = total - attributed
+    rest = total - attributed_sum
     return 0.0 if abs(rest) <= ROUNDING_TOLERANCE * float(np.abs(terms).sum()) else rest
 
 
@@ -272,8 +272,8 @@ def pairwise_terms(
     )
     D = pull.sum(axis=1, keepdims=True) * Q[positives] - pull @ Q[negatives]
     w = np.asarray(weights, np.float64)
-    common = w @ D
-    shares = w * (p @ common) / max(common @ common, 1e-300)
+    total_direction = w @ D
+    shares = w * (p @ total_direction) / max(total_direction @ total_direction, 1e-300)
     ridge = SHARE_RIDGE * np.square(D).sum() / len(D) + 1e-12
     shares = shares + D @ np.linalg.solve(D.T @ D + ridge * np.eye(len(p)), p - shares @ D)
     terms: Float64 = shares * (D @ np.asarray(item_vector, np.float64))

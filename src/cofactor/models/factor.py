@@ -182,11 +182,11 @@ class FactorModel:
         if self.n_users:
             x += np.where(is_known_user, self.user_bias[u], np.float32(0))
         x += np.where(is_known_item, self.item_bias[i], np.float32(0))
-        both = is_known_user & is_known_item
-        if self.factors and both.all():
+        both_known = is_known_user & is_known_item
+        if self.factors and both_known.all():
             x += pair_dots(self.user_factors, self.item_factors, u, i)
-        elif self.factors and both.any():
-            x[both] += pair_dots(self.user_factors, self.item_factors, u[both], i[both])
+        elif self.factors and both_known.any():
+            x[both_known] += pair_dots(self.user_factors, self.item_factors, u[both_known], i[both_known])
         return x
 
     def link(self, x: Float32) -> Float32:
@@ -259,13 +259,13 @@ class FactorModel:
         if self.rating_range is not None:
             low, high = self.rating_range
             return replace(self, rating_range=(low * unit, high * unit), scale=scale, loss=loss)
-        root, times = np.float32(np.sqrt(unit)), np.float32(unit)
+        root, multiplier = np.float32(np.sqrt(unit)), np.float32(unit)
         return replace(
             self,
             user_factors=read_only(self.user_factors * root),
             item_factors=read_only(self.item_factors * root),
-            user_bias=read_only(self.user_bias * times),
-            item_bias=read_only(self.item_bias * times),
+            user_bias=read_only(self.user_bias * multiplier),
+            item_bias=read_only(self.item_bias * multiplier),
             mean=self.mean * unit,
             scale=scale,
             loss=loss,

@@ -150,25 +150,25 @@ class RotatedRegression:
         RotatedRegression
         """
         w, width = len(precision), side.features.shape[1]
-        present, columns = np.unique(entries.columns, return_inverse=True)
+        used_columns, columns = np.unique(entries.columns, return_inverse=True)
         eigenvalues, axes = np.linalg.eigh(precision)
-        padded = np.eye(width)
-        padded[:w, :w] = axes
+        padded_axes = np.eye(width)
+        padded_axes[:w, :w] = axes
         d = np.ones(width)
         d[:w] = np.maximum(eigenvalues, 1e-9 * max(float(eigenvalues.max(initial=0)), 1e-9))
         prior = np.zeros((len(means), width), np.float32)
         prior[:, :w] = means @ axes
-        gram = side.gram if side.gram.size == 0 else (padded.T @ side.gram @ padded).astype(np.float32)
+        gram = side.gram if side.gram.size == 0 else (padded_axes.T @ side.gram @ padded_axes).astype(np.float32)
         rotated = replace(
             side,
-            features=(side.features[present] @ padded).astype(np.float32),
-            offset=side.offset[present],
+            features=(side.features[used_columns] @ padded_axes).astype(np.float32),
+            offset=side.offset[used_columns],
             gram=gram,
             shape=np.zeros(width, np.float32),
             precision=d.astype(np.float32),
             prior=prior,
         )
-        return cls(rotated, replace(entries, columns=columns.astype(np.int32)), padded)
+        return cls(rotated, replace(entries, columns=columns.astype(np.int32)), padded_axes)
 
     def rotate_back(self, y: Float32) -> Float32:
         """Rotate solutions back to the original coordinates: x = U y for each row.
@@ -272,10 +272,10 @@ def _gauss_newton(
         active &= np.abs(step).max(axis=1) > STEP_TOLERANCE * (1 + np.abs(x).max(axis=1))
         new = losses(x + step)
         for _ in range(MAX_HALVINGS):
-            worse = active & ~(new < best)
-            if not worse.any():
+            is_worse = active & ~(new < best)
+            if not is_worse.any():
                 break
-            step[worse] *= np.float32(0.5)
+            step[is_worse] *= np.float32(0.5)
             new = losses(x + step)
         active &= new < best
         if not active.any():

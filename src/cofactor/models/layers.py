@@ -33,7 +33,7 @@ class Layers:
         W_i; item vectors q have length b.
     in_bias : ndarray of shape (width,), float32
         c_1.
-    deeper : tuple of (ndarray of shape (width_k, width_k+1), ndarray of shape (width_k+1,)), float32
+    deeper_layers : tuple of (ndarray of shape (width_k, width_k+1), ndarray of shape (width_k+1,)), float32
         The weights and the bias of each subsequent layer.
     out : ndarray of shape (last width, n_outputs), float32
         W_o.
@@ -54,7 +54,7 @@ class Layers:
     user_in: Float32
     item_in: Float32
     in_bias: Float32
-    deeper: tuple[tuple[Float32, Float32], ...]
+    deeper_layers: tuple[tuple[Float32, Float32], ...]
     out: Float32
     out_bias: Float32
     slope: Float32
@@ -64,17 +64,17 @@ class Layers:
         width = self.user_in.shape[1]
         require_array("item_in", self.item_in, np.float32, (None, width))
         require_array("in_bias", self.in_bias, np.float32, (width,))
-        for weights, bias in self.deeper:
-            require_array("deeper weights", weights, np.float32, (width, None))
+        for weights, bias in self.deeper_layers:
+            require_array("deeper_layers weights", weights, np.float32, (width, None))
             width = weights.shape[1]
-            require_array("deeper bias", bias, np.float32, (width,))
+            require_array("deeper_layers bias", bias, np.float32, (width,))
         require_array("out_bias", self.out_bias, np.float32)
         n_outputs = len(self.out_bias)
         require_array("out", self.out, np.float32, (width, n_outputs))
         require_array("slope", self.slope, np.float32, (n_outputs,))
 
     @property
-    def common(self) -> int:
+    def common_width(self) -> int:
         """Common width of user and item vectors: the smaller of their lengths."""
         return min(len(self.user_in), len(self.item_in))
 
@@ -110,7 +110,7 @@ class Layers:
         ndarray of shape (n, n_outputs), float32
         """
         z = np.maximum(dense(p, self.user_in, np.zeros_like(self.in_bias)) + item_part, 0)
-        for weights, bias in self.deeper:
+        for weights, bias in self.deeper_layers:
             z = np.maximum(dense(z, weights, bias), 0)
         y: Float32 = dense(z, self.out, self.out_bias) + row_dots(p, q)[:, None] * self.slope
         return y
@@ -133,12 +133,12 @@ class Layers:
             The outputs and the activations of the hidden layers.
         """
         hidden, z = [], p @ self.user_in + item_part
-        for weights, bias in self.deeper:
+        for weights, bias in self.deeper_layers:
             hidden.append(z)
             z = np.maximum(z, 0) @ weights + bias
         hidden.append(z)
-        q_common = q[:, : self.common]
-        dots = q_common @ p[: self.common]
+        q_common = q[:, : self.common_width]
+        dots = q_common @ p[: self.common_width]
         y = np.maximum(z, 0) @ self.out + self.out_bias + dots[:, None] * self.slope
         return ForwardPass(self, tuple(hidden), q_common, y)
 
@@ -153,7 +153,7 @@ class Layers:
             The array.
         """
         yield from (("user_in", self.user_in), ("item_in", self.item_in), ("in_bias", self.in_bias))
-        for k, (weights, bias) in enumerate(self.deeper, start=2):
+        for k, (weights, bias) in enumerate(self.deeper_layers, start=2):
             yield from ((f"layer_{k}", weights), (f"layer_{k}_bias", bias))
         yield from (("out", self.out), ("out_bias", self.out_bias), ("slope", self.slope))
 
@@ -168,7 +168,7 @@ class ForwardPass:
         The network.
     hidden : tuple of ndarray of shape (n, width), float32
         The values of each layer before the relu.
-    q : ndarray of shape (n, common), float32
+    q : ndarray of shape (n, common_width), float32
         The part of the item vectors that is used in the dot product.
     outputs : ndarray of shape (n, n_outputs), float32
         The outputs y.
@@ -194,8 +194,8 @@ class ForwardPass:
         """
         layers = self.layers
         z_gradient = (output_gradient @ layers.out.T) * (self.hidden[-1] > 0)
-        for (weights, _), z in zip(reversed(layers.deeper), reversed(self.hidden[:-1]), strict=True):
+        for (weights, _), z in zip(reversed(layers.deeper_layers), reversed(self.hidden[:-1]), strict=True):
             z_gradient = (z_gradient @ weights.T) * (z > 0)
         gradient: Float32 = layers.user_in @ z_gradient.sum(axis=0)
-        gradient[: layers.common] += (output_gradient @ layers.slope) @ self.q
+        gradient[: layers.common_width] += (output_gradient @ layers.slope) @ self.q
         return gradient

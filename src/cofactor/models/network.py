@@ -175,10 +175,10 @@ class NetworkModel:
         str
             The table, with lines of equal length.
         """
-        learned = {name: array for name, array in self.arrays().items() if name not in ("user_spread", "slope")}
-        rows = [(name, " x ".join(map(str, array.shape)), f"{array.size:,}") for name, array in learned.items()]
+        learned_arrays = {name: array for name, array in self.arrays().items() if name not in ("user_spread", "slope")}
+        rows = [(name, " x ".join(map(str, array.shape)), f"{array.size:,}") for name, array in learned_arrays.items()]
         rows = [("array", "shape", "parameters"), *rows]
-        rows.append(("all", "", f"{sum(array.size for array in learned.values()):,}"))
+        rows.append(("all", "", f"{sum(array.size for array in learned_arrays.values()):,}"))
         widths = [max(len(row[k]) for row in rows) for k in range(3)]
         return "\n".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows)
 
@@ -433,11 +433,11 @@ class NetworkModel:
         entries = np.concatenate([np.zeros(0, np.int64), *(np.delete(np.arange(m), j) for j in range(m))])
         weights = None if history.weights is None else history.weights[entries]
         start = np.arange(m + 1, dtype=np.int64) * max(m - 1, 0)
-        shortened = SparseRows(start, history.columns[entries], history.values[entries], weights)
-        without = self.fold_in(shortened)._item_scores(range(m), item)
-        whole = self.fold_in(history)._item_scores([0], item)[0]
+        shortened_histories = SparseRows(start, history.columns[entries], history.values[entries], weights)
+        scores_without = self.fold_in(shortened_histories)._item_scores(range(m), item)
+        full_score = self.fold_in(history)._item_scores([0], item)[0]
         score, mean = self._item_scores([user], item)[0], self._item_scores([-1], -1)[0]
-        item_effect, terms = self._item_scores([-1], item)[0] - mean, whole - without
+        item_effect, terms = self._item_scores([-1], item)[0] - mean, full_score - scores_without
         rest = float(score - mean - item_effect - terms.sum())
         return Explanation(
             float(score), float(mean), 0.0, float(item_effect), history.columns, terms, rest, "leave-one-out"
@@ -580,12 +580,12 @@ class NetworkModel:
             A bitwise identical object.
         """
         n_deeper = sum(name.startswith("layer_") for name in arrays) // 2
-        deeper = tuple((arrays[f"layer_{k}"], arrays[f"layer_{k}_bias"]) for k in range(2, 2 + n_deeper))
-        outer = ("user_in", "item_in", "in_bias", "out", "out_bias", "slope")
-        tables = ("user_vectors", "item_vectors", "user_bias", "item_bias", "user_spread")
+        deeper_layers = tuple((arrays[f"layer_{k}"], arrays[f"layer_{k}_bias"]) for k in range(2, 2 + n_deeper))
+        layer_names = ("user_in", "item_in", "in_bias", "out", "out_bias", "slope")
+        table_names = ("user_vectors", "item_vectors", "user_bias", "item_bias", "user_spread")
         return cls(
-            **{name: arrays[name] for name in tables},
-            layers=Layers(**{name: arrays[name] for name in outer}, deeper=deeper),
+            **{name: arrays[name] for name in table_names},
+            layers=Layers(**{name: arrays[name] for name in layer_names}, deeper_layers=deeper_layers),
             scale=checks.plain("scale", settings["scale"], Scale),
             rating_range=checks.plain("rating_range", settings["rating_range"], tuple[float, float]),
             noise=checks.plain("noise", settings["noise"], float),
@@ -747,6 +747,6 @@ def _sigmoid(x: Float32) -> Float32:
 
 
 def _softmax(y: Float32) -> Float32:
-    powers = np.exp(y - y.max(axis=1, keepdims=True))
-    shares: Float32 = powers / powers.sum(axis=1, keepdims=True)
-    return shares
+    exponentials = np.exp(y - y.max(axis=1, keepdims=True))
+    probabilities: Float32 = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities

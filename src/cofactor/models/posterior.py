@@ -473,8 +473,8 @@ class BayesianModel:
     @cached_property
     def _zero_user(self) -> Float64:
         """The [factors, bias] in the mean model of a user whose vector is zero in every sample."""
-        level = self.posterior.items[:, :, self.factors].mean(axis=0, dtype=np.float64)
-        zero_user: Float64 = self._basis @ (self.center + level - self.average.mean - self.average.item_bias)
+        item_level = self.posterior.items[:, :, self.factors].mean(axis=0, dtype=np.float64)
+        zero_user: Float64 = self._basis @ (self.center + item_level - self.average.mean - self.average.item_bias)
         return zero_user
 
     @validated
@@ -497,8 +497,8 @@ class BayesianModel:
         rows = np.where(take >= 0, take, self.n_users - 1 - take)
         selected = {}
         for name in ("users", "user_noise"):
-            both = np.concatenate([getattr(self.posterior, name), getattr(other.posterior, name)], axis=1)
-            selected[name] = read_only(np.ascontiguousarray(both[:, rows]))
+            stacked = np.concatenate([getattr(self.posterior, name), getattr(other.posterior, name)], axis=1)
+            selected[name] = read_only(np.ascontiguousarray(stacked[:, rows]))
         biases = None
         if self.session_bias is not None and other.session_bias is not None:
             biases = self.session_bias.with_users(other.session_bias, take)

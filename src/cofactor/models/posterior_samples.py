@@ -129,9 +129,9 @@ class SampleFoldIn:
         -------
         SampleFoldIn
         """
-        present, columns = np.unique(histories.columns, return_inverse=True)
+        used_items, columns = np.unique(histories.columns, return_inverse=True)
         entries = replace(histories, columns=columns.astype(np.int32), values=histories.values - np.float32(center))
-        owners, items = histories.owners, post.items[s, present]
+        owners, items = histories.owners, post.items[s, used_items]
         prior = np.tile(post.user_mean[s], (len(histories), 1))
         prior[histories.counts == 0] = post.unknown_user[s]
         if post.terms.shape[1]:
@@ -150,7 +150,7 @@ class SampleFoldIn:
             prior,
         )
         noise, shape = float(post.base_noise[s]), float(post.noise_shape[s])
-        return cls(items, post.item_noise[s, present], entries, side, noise, shape, k)
+        return cls(items, post.item_noise[s, used_items], entries, side, noise, shape, k)
 
     def mean_and_noise(self) -> tuple[Float32, Float32]:
         """Compute the conditional mean vector and the noise precision for each user by alternating updates.

@@ -107,8 +107,8 @@ def rank_items(
         depth = min(model.n_items, max(n, min(CANDIDATES_PER_ITEM * n, MAX_CANDIDATES)))
     if len(evidence) and evidence.all():
         evidence = ALL_ROWS
-    usable = allowed & evidence if len(allowed) and len(evidence) else (evidence if len(evidence) else allowed)
-    rows, scores = model.top(users, depth, exclude=exclude, allowed=usable, order=order)
+    candidate_mask = allowed & evidence if len(allowed) and len(evidence) else (evidence if len(evidence) else allowed)
+    rows, scores = model.top(users, depth, exclude=exclude, allowed=candidate_mask, order=order)
     if rank_by != "mean" and isinstance(model, HasUncertainty):
         rows, scores = _sort_by_quantile(
             model, users, rows, TAIL_PROBABILITY if rank_by == "lower" else 1 - TAIL_PROBABILITY
@@ -155,14 +155,17 @@ def without_evidence(model: ScoresItems, rows: Int32, scores: Float32, evidence:
 
 def _fill(rows: Int32, scores: Float32, exclude: SparseRows, rest: Bool, order: ItemOrder) -> None:
     """Fill up lists that are too short with the items in `rest`, in order and with a score of 0, in place."""
-    short = np.flatnonzero((rows < 0).any(axis=1))
-    if len(short) == 0 or not rest.any():
+    short_lists = np.flatnonzero((rows < 0).any(axis=1))
+    if len(short_lists) == 0 or not rest.any():
         return
-    best_first = order.rows if len(order) else np.arange(len(rest), dtype=np.int32)
-    for user in short:
+    item_order = order.rows if len(order) else np.arange(len(rest), dtype=np.int32)
+    for user in short_lists:
         first = int((rows[user] >= 0).sum())
-        more = first_allowed(best_first, rows.shape[1] - first, exclude.row(int(user)).columns, rest)
-        rows[user, first:], scores[user, first:] = more, np.where(more >= 0, np.float32(0), np.float32(-np.inf))
+        extra_rows = first_allowed(item_order, rows.shape[1] - first, exclude.row(int(user)).columns, rest)
+        rows[user, first:], scores[user, first:] = (
+            extra_rows,
+            np.where(extra_rows >= 0, np.float32(0), np.float32(-np.inf)),
+        )
 
 
 def mmr(scores: ArrayLike, similarity: ArrayLike, n: int, trade_off: float) -> Int64:
@@ -244,12 +247,14 @@ def _check(model: ScoresItems, rank_by: str, diversity: float) -> None:
         )
 
 
-def _sort_by_quantile(model: HasUncertainty, users: UserBatch, rows: Int32, share: float) -> tuple[Int32, Float32]:
+def _sort_by_quantile(
+    model: HasUncertainty, users: UserBatch, rows: Int32, probability: float
+) -> tuple[Int32, Float32]:
     """Sort each list by a quantile of the predicted ratings, with ties by row number."""
     is_item = rows >= 0
     owners = users.take(np.repeat(np.arange(len(users)), is_item.sum(axis=1)))
     scores = np.full(rows.shape, -np.inf, np.float32)
-    scores[is_item] = model.distribution(owners, rows[is_item]).quantile(share)
+    scores[is_item] = model.distribution(owners, rows[is_item]).quantile(probability)
     order = np.lexsort((rows, -scores), axis=1)
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 

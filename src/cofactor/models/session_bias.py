@@ -28,14 +28,14 @@ class SessionBias:
     ----------
     seconds : int
         The length of a bin in seconds.
-    begin : int
+    origin : int
         The start of bin 0, in seconds since the Unix epoch.
     rows : SparseRows
         For each user, the numbers of the bins in which the user rated items (as columns) and their biases (as values).
 
     Notes
     -----
-    The bin of time t is floor((t - begin) / seconds). b_(u, t) is the bias of u in that bin. In bins without ratings
+    The bin of time t is floor((t - origin) / seconds). b_(u, t) is the bias of u in that bin. In bins without ratings
     from u, it is 0, its prior mean.
 
     References
@@ -50,7 +50,7 @@ class SessionBias:
     """
 
     seconds: int
-    begin: int
+    origin: int
     rows: SparseRows
 
     def bins(self, times: Int64) -> Int64:
@@ -66,7 +66,7 @@ class SessionBias:
         ndarray of shape (n,), int64
             The bin numbers; `NO_SESSION` for times before bin 0 or after the last possible bin.
         """
-        bins = (times.astype(np.int64) - self.begin) // self.seconds
+        bins = (times.astype(np.int64) - self.origin) // self.seconds
         return np.where((bins < 0) | (bins > NO_SESSION), NO_SESSION, bins)
 
     def shift(self, users: Int32, times: Int64) -> Float32:
@@ -86,8 +86,8 @@ class SessionBias:
         if len(self._keys) == 0:
             return np.zeros(len(users), np.float32)
         keys = users.astype(np.int64) << 32 | self.bins(times)
-        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        return np.where(self._keys[place] == keys, self.rows.values[place], np.float32(0))
+        index = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        return np.where(self._keys[index] == keys, self.rows.values[index], np.float32(0))
 
     @cached_property
     def _keys(self) -> Int64:
@@ -148,7 +148,7 @@ class SessionBias:
         dict of {str: object}
             JSON-serializable values by name.
         """
-        return {"seconds": self.seconds, "begin": self.begin}
+        return {"seconds": self.seconds, "begin": self.origin}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:

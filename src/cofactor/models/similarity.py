@@ -58,7 +58,7 @@ class SimilarityMeasure:
         return MEASURES[self.name]
 
     def weighted(self, rows: SparseRows) -> SparseRows:
-        """Multiply values by the square roots of their weights, so that products carry the weights of both entries.
+        """Multiply values by the square roots of their weights, so that products are weighted by sqrt(w_a w_b).
 
         Parameters
         ----------
@@ -368,9 +368,9 @@ class NeighborSimilarity:
 
     def _similarities(self, pairs: Int64) -> Float32:
         """Return the similarity s_ij for each key j * n_items + i; 0 if j is not a neighbor of i."""
-        place = np.searchsorted(self._pairs, pairs)
-        is_neighbor = np.append(self._pairs, -1)[place] == pairs
-        return np.where(is_neighbor, np.append(self.rows.values, np.float32(0))[place], np.float32(0))
+        index = np.searchsorted(self._pairs, pairs)
+        is_neighbor = np.append(self._pairs, -1)[index] == pairs
+        return np.where(is_neighbor, np.append(self.rows.values, np.float32(0))[index], np.float32(0))
 
     def pairwise(self, items: Int32) -> Float32:
         """Return the similarities of all item pairs within each list.

@@ -63,16 +63,16 @@ class UserBatch:
         checks.instance(
             "source", self.source, SparseRows, "create one with SparseRows.of(rows, columns, values, n_rows)"
         )
-        shared = self.rows is self.history_rows
+        is_shared = self.rows is self.history_rows
         rows = checks.row_numbers("rows", self.rows, checks.MOST_VALUES, unknown=True)
         history_rows = (
-            rows if shared else checks.row_numbers("history_rows", self.history_rows, len(self.source), unknown=True)
+            rows if is_shared else checks.row_numbers("history_rows", self.history_rows, len(self.source), unknown=True)
         )
-        if shared and len(rows) and int(rows.max()) >= len(self.source):
+        if is_shared and len(rows) and int(rows.max()) >= len(self.source):
             raise DataError(f"histories must have a row for user {rows.max()}; got {len(self.source):,} rows")
         if len(rows) != len(history_rows):
             raise DataError(
-                f"history_rows must have {len(rows):,} values, one for each user in the batch; got {len(history_rows):,}"
+                f"history_rows must have {len(rows):,} values, one for each user; got {len(history_rows):,}"
             )
         object.__setattr__(self, "rows", rows)
         object.__setattr__(self, "history_rows", history_rows)
@@ -197,9 +197,9 @@ class UserBatch:
             The position in `users` of each user in this batch.
         """
         if self.is_trained:
-            rows, where = np.unique(self.rows, return_inverse=True)
+            rows, inverse = np.unique(self.rows, return_inverse=True)
             rows = rows.astype(np.int32)
-            return type(self)(rows, self.source, rows), where
+            return type(self)(rows, self.source, rows), inverse
         key = self.rows.astype(np.int64) * (len(self.source) + 1) + self.history_rows
-        _, first, where = np.unique(key, return_index=True, return_inverse=True)
-        return type(self)(self.rows[first], self.source, self.history_rows[first]), where
+        _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+        return type(self)(self.rows[first], self.source, self.history_rows[first]), inverse
