@@ -28,12 +28,12 @@ from cofactor.arrays import Float32, random_stream
 from cofactor.estimators.bpr import _State as Pairs
 from cofactor.estimators.mf import _State as Ratings
 from cofactor.kernels import prefetch
-from cofactor.kernels.blocks import grid_for
+from cofactor.kernels.blocks import grid_size
 from cofactor.kernels.cholesky import negative_inverse
 from cofactor.kernels.gram import gram
 from cofactor.kernels.parallel import one_thread_blas, parallel_for, thread_count
 from cofactor.kernels.ridge import improve
-from cofactor.kernels.sgd import blocks_of
+from cofactor.kernels.sgd import rating_blocks
 from cofactor.kernels.topk import ItemIndex, top_items
 from cofactor.models.losses import EventsLoss
 
@@ -202,9 +202,9 @@ def descent(folder: Path) -> Work:
     block in the second; the ratings themselves come from memory.
     """
     rows, spec = interactions(table(folder, f"{FULL}/ratings"), "ratings"), cofactor.BiasedMF(factors=64)
-    blocks = blocks_of(
+    blocks = rating_blocks(
         rows.u, rows.i, rows.values, np.zeros(0, np.float32),
-        n_users=rows.n_users, n_items=rows.n_items, grid=grid_for(len(rows), most=8), seed=0,
+        n_users=rows.n_users, n_items=rows.n_items, grid=grid_size(len(rows), max_size=8), seed=0,
     )  # fmt: skip
     moving = Ratings.initialize(spec, rows, blocks, None, 0)
     seconds = best(lambda: moving.epoch(0.01, random_stream(0, "epoch")))

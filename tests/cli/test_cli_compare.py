@@ -195,7 +195,7 @@ def test_orders_that_cannot_be_are_refused(model: Path) -> None:
     assert "--diversity must be a finite number from 0 to 1, not 2" in refused(
         "recommend", model, "--user", 3, "--diversity", 2
     )
-    assert "no distribution" in refused("recommend", model, "--user", 3, "--rank-by", "lower")
+    assert "does not predict a distribution" in refused("recommend", model, "--user", 3, "--rank-by", "lower")
     assert "--rank-by must be mean or lower or upper, not 'bold'" in refused(
         "recommend", model, "--user", 3, "--rank-by", "bold"
     )

@@ -40,7 +40,7 @@ def outside_of_models(modules: set[str]) -> set[str]:
 
 def test_all_lists_come_from_one_ranking_path() -> None:
     """`UserView.rank` makes all lists; the ranking metrics read the same scores with their ties."""
-    assert callers("ranked") == {"recommender/users.py"}
+    assert callers("rank_items") == {"recommender/users.py"}
     assert outside_of_models(callers("top")) == {"metrics/model_lists.py"}
 
 

@@ -14,8 +14,8 @@ import cofactor
 from cofactor.arrays import random_stream
 from cofactor.data.interactions import Interactions
 from cofactor.estimators.mf import epoch_rate
-from cofactor.kernels.blocks import disjoint_rounds, grid_for
-from cofactor.kernels.sgd import blocks_of
+from cofactor.kernels.blocks import disjoint_rounds, grid_size
+from cofactor.kernels.sgd import rating_blocks
 from cofactor.models.factor import FactorModel
 
 torch = pytest.importorskip("torch", reason='torch is not installed: pip install "cofactor[neural]"')
@@ -61,9 +61,9 @@ def one_by_one(module: ByHand, spec: cofactor.BiasedMF, blocks: Blocks) -> None:
 
 def blocks_in_order(ratings: Interactions, seed: int) -> Blocks:
     """Pairs of rows and values of each block, as the first epoch visits them."""
-    blocks = blocks_of(
+    blocks = rating_blocks(
         ratings.u, ratings.i, ratings.values, np.zeros(0, np.float32),
-        n_users=ratings.n_users, n_items=ratings.n_items, grid=grid_for(len(ratings), most=8), seed=seed,
+        n_users=ratings.n_users, n_items=ratings.n_items, grid=grid_size(len(ratings), most=8), seed=seed,
     )  # fmt: skip
     users, items = np.argsort(blocks.user_place), np.argsort(blocks.item_place)
     for disjoint in disjoint_rounds(blocks.grid, random_stream(seed, "rounds", 1)):

@@ -146,7 +146,7 @@ def test_a_list_longer_than_the_catalog_ends_where_it_ends(rec: Recommender) -> 
 
 @pytest.mark.parametrize("diversity", [-0.1, 1.1, float("nan"), "much", None, True])
 def test_diversity_is_a_share(rec: Recommender, diversity: Any) -> None:
-    with pytest.raises(ParameterError, match="diversity must be a number from 0"):
+    with pytest.raises(ParameterError, match="diversity must be a number between 0"):
         rec.recommend("user 3", diversity=diversity)
 
 
@@ -211,7 +211,7 @@ def test_by_works_with_diversity_for_newcomers_and_in_batches(unsure: Recommende
 
 
 def test_a_model_without_a_distribution_says_so(rec: Recommender) -> None:
-    with pytest.raises(KindError, match=r"no distribution.*'lower'.*bayesian-mf"):
+    with pytest.raises(KindError, match=r"does not predict a distribution.*'lower'.*bayesian-mf"):
         rec.recommend("user 3", rank_by="lower")
     with pytest.raises(ParameterError, match="rank_by must be one of mean, lower, upper, not 'bold'"):
         rec.recommend("user 3", rank_by="bold")  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, DivergedError, KindError, ParameterError
 from cofactor.estimators import REGISTRY, Bias, BiasedMF, Epoch, ExplicitALS, ImplicitALS, Popularity
-from cofactor.estimators.mf import epoch_rate, grid_for
+from cofactor.estimators.mf import epoch_rate, grid_size
 from cofactor.evaluate import Split, split_random
 from cofactor.kernels.parallel import threads
 from cofactor.models.user_batch import UserBatch
@@ -431,9 +431,9 @@ def test_the_rate_rises_over_a_fifth_of_the_epochs_and_falls_to_almost_nothing()
 
 
 def test_the_grid_depends_on_the_ratings_alone() -> None:
-    sizes = [grid_for(n) for n in (0, 1, 1000, 100_000, 1_000_000, 20_000_000)]
+    sizes = [grid_size(n) for n in (0, 1, 1000, 100_000, 1_000_000, 20_000_000)]
     assert sizes == sorted(sizes)
     assert sizes[0] == 4
     assert sizes[-1] == 16
     with threads(3):
-        assert grid_for(100_000) == sizes[3]
+        assert grid_size(100_000) == sizes[3]

@@ -223,7 +223,7 @@ def test_kinds_are_at_least_one_and_items_not_fewer_than_rated(made: Synthetic) 
     histories = made.interactions.by_user
     with pytest.raises(ParameterError, match="n_categories must be a whole number >= 1, not 0"):
         categories_by_raters(histories, SMALL.n_items, n_categories=0)
-    with pytest.raises(DataError, match="histories must have columns from 0 to 2, not"):
+    with pytest.raises(DataError, match="histories must have column indices between 0 and 2; got"):
         categories_by_raters(histories, 3)
 
 

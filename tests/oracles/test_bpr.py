@@ -18,8 +18,8 @@ from cofactor.estimators.training import Epoch
 from cofactor.evaluate.evaluation import evaluate
 from cofactor.evaluate.movielens_splits import i0_rows, split_rows
 from cofactor.kernels import reference
-from cofactor.kernels.blocks import dealt, disjoint_rounds, pair_blocks
-from cofactor.kernels.bpr import bpr_epoch, bpr_pairs, bpr_users, falling
+from cofactor.kernels.blocks import disjoint_rounds, pair_blocks, random_groups
+from cofactor.kernels.bpr import bpr_epoch, bpr_pairs, bpr_users, cosine_schedule
 from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.factor import FactorModel
@@ -60,7 +60,7 @@ def test_updates_equal_their_twin(seed: int, weighted: bool, items_move: bool, c
     run(P, loss, stamp, Q, bias, u, rows.columns, weights, items, 0, 0, n, 0, 11, candidates, seed, 0.05, 0.03, 0.02)
     total = reference.bpr_updates(
         *twin, u, rows.columns, weights, items,
-        candidates=candidates, seed=seed, learning_rate=0.05, l2=0.03, l2_bias=0.02, items_move=items_move,
+        candidates=candidates, seed=seed, learning_rate=0.05, l2=0.03, l2_bias=0.02, update_items=items_move,
     )  # fmt: skip
     for mine, theirs in zip((P, Q, bias), twin, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
@@ -79,7 +79,7 @@ def moved(z: np.ndarray, w: float, rate: float, l2: float, l2_bias: float) -> np
     one, weights = np.zeros(1, np.int32), np.array([w], np.float32)
     reference.bpr_updates(
         P, Q, bias, one, one, weights, np.array([1], np.int32),
-        candidates=1, seed=0, learning_rate=rate, l2=l2, l2_bias=l2_bias, items_move=True,
+        candidates=1, seed=0, learning_rate=rate, l2=l2, l2_bias=l2_bias, update_items=True,
     )  # fmt: skip
     return np.concatenate([P[0], Q[0], Q[1], bias])
 
@@ -116,7 +116,7 @@ def test_counts_of_thousands_do_not_diverge(small_events: Interactions) -> None:
 
 
 def test_the_rate_falls_to_a_hundredth() -> None:
-    rates = falling(0.5, 200)
+    rates = cosine_schedule(0.5, 200)
     assert (np.diff(rates) <= 0).all()
     assert rates[0] == pytest.approx(0.5, rel=1e-3)
     assert rates[-1] == pytest.approx(0.005)
@@ -139,7 +139,7 @@ def test_split_mix_is_the_published_generator() -> None:
 def test_dealt_groups_partition_the_rows(seed: int, groups: int) -> None:
     rng = np.random.default_rng(seed)
     counts = rng.integers(0, 50, rng.integers(0, 60))
-    order, cuts = dealt(counts, groups, rng)
+    order, cuts = random_groups(counts, groups, rng)
     assert sorted(order) == list(range(len(counts)))
     assert cuts[0] == 0
     assert cuts[-1] == len(counts)
@@ -163,7 +163,7 @@ def test_pair_blocks_hold_every_event_once_where_it_belongs(seed: int, grid: int
     rows = random_events(rng, 30, 20)
     n = len(rows.columns)
     weights, owners = np.arange(1, n + 1, dtype=np.float32), np.repeat(np.arange(30), rows.counts)
-    blocks = pair_blocks(rows, weights, np.bincount(rows.columns, minlength=20), grid=grid, stream=rng)
+    blocks = pair_blocks(rows, weights, np.bincount(rows.columns, minlength=20), grid=grid, rng=rng)
     dealt_events = sorted(zip(blocks.u, blocks.i, blocks.weights, strict=True))
     assert dealt_events == sorted(zip(owners, rows.columns, weights, strict=True))
     assert sorted(blocks.items) == list(range(20))
@@ -185,8 +185,8 @@ def test_a_negative_is_never_what_the_user_has() -> None:
     P, Q, bias = random_state(np.random.default_rng(0), 1, 10)
     bias[:] = 0
     stream = np.random.default_rng(0)
-    blocks = pair_blocks(rows, ALL_ONE, np.bincount(rows.columns, minlength=10), grid=1, stream=stream)
-    bpr_epoch(P, Q, bias, blocks, candidates=9, learning_rate=0.1, l2=0, l2_bias=0, stream=stream)
+    blocks = pair_blocks(rows, ALL_ONE, np.bincount(rows.columns, minlength=10), grid=1, rng=stream)
+    bpr_epoch(P, Q, bias, blocks, candidates=9, learning_rate=0.1, l2=0, l2_bias=0, rng=stream)
     assert bias[4] < 0
     assert (np.delete(bias, 4) > 0).all()
 
@@ -196,8 +196,8 @@ def test_a_user_who_has_everything_teaches_nothing() -> None:
     state = random_state(np.random.default_rng(0), 1, 5)
     before = [array.copy() for array in state]
     stream = np.random.default_rng(0)
-    blocks = pair_blocks(rows, ALL_ONE, np.ones(5, np.int64), grid=1, stream=stream)
-    seen = bpr_epoch(*state, blocks, candidates=3, learning_rate=0.1, l2=0.1, l2_bias=0.1, stream=stream)
+    blocks = pair_blocks(rows, ALL_ONE, np.ones(5, np.int64), grid=1, rng=stream)
+    seen = bpr_epoch(*state, blocks, candidates=3, learning_rate=0.1, l2=0.1, l2_bias=0.1, rng=stream)
     assert seen == 0
     for mine, old in zip(state, before, strict=True):
         np.testing.assert_array_equal(mine, old)
@@ -214,10 +214,8 @@ def test_the_loss_seen_on_the_way_is_the_objective(negatives: int) -> None:
     expected = FactorModel(P, Q, np.zeros(len(P), np.float32), bias, loss=loss).objective(table)
     support, seen = np.bincount(table.i), []
     for _ in range(300):
-        blocks = pair_blocks(table.by_user, table.values, support, grid=1, stream=rng)
-        seen.append(
-            bpr_epoch(P, Q, bias, blocks, candidates=negatives, learning_rate=1e-12, l2=0, l2_bias=0, stream=rng)
-        )
+        blocks = pair_blocks(table.by_user, table.values, support, grid=1, rng=rng)
+        seen.append(bpr_epoch(P, Q, bias, blocks, candidates=negatives, learning_rate=1e-12, l2=0, l2_bias=0, rng=rng))
     assert np.mean(seen) == pytest.approx(expected, rel=0.01)
 
 

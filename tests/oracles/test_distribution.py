@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, ParameterError
 from cofactor.kernels import reference
-from cofactor.kernels.mixture import ROWS, mixture_cdf, mixture_quantile
+from cofactor.kernels.mixture import ROWS_PER_TASK, mixture_cdf, mixture_quantile
 from cofactor.kernels.parallel import threads
 from cofactor.models.distribution import MIN_PROBABILITY, Distribution, Histogram, edges_of
 
@@ -57,7 +57,7 @@ def test_far_tails_and_components_far_apart() -> None:
 
 
 def test_any_number_of_threads_and_any_batch_give_the_same_bits() -> None:
-    means, sds = mixture(3, n=2 * ROWS + 5, components=4)
+    means, sds = mixture(3, n=2 * ROWS_PER_TASK + 5, components=4)
     found = []
     for n in (1, 2, 4):
         with threads(n):
@@ -121,13 +121,13 @@ def test_a_scale_without_levels_has_no_mass_but_means_and_intervals() -> None:
 
 
 def test_what_is_no_mixture_is_refused() -> None:
-    with pytest.raises(DataError, match="sds must be above 0"):
+    with pytest.raises(DataError, match="sds must be positive"):
         Distribution.of([[1.0]], [[0.0]], STARS)
     for means, sds in (([[np.nan]], [[1.0]]), ([[1.0]], [[np.inf]]), ([1.0], [1.0])):
         with pytest.raises(ParameterError, match=r"(means|sds) must be an array of finite numbers with shape"):
             Distribution.of(means, sds, STARS)
     for means, sds in (([[1.0, 2.0]], [[1.0]]), (np.zeros((3, 0)), np.zeros((3, 0)))):
-        with pytest.raises(DataError, match=r"both must be \(n, S\)"):
+        with pytest.raises(DataError, match=r"must have the same shape \(n, S\)"):
             Distribution.of(means, sds, STARS)
     one = Distribution.of([[3.0]], [[1.0]], STARS)
     for level in (0.0, 1.0, 95):
@@ -212,7 +212,7 @@ def test_what_is_no_mass_is_refused() -> None:
     with pytest.raises(DataError, match="scale must have levels"):
         Distribution.of_mass(np.zeros((2, 0)), Scale(1.0, 5.0))
     for row in ([0.2, 0.2, 0.2, 0.2, 0.3], [0.5, 0.6, 0, 0, -0.1]):
-        with pytest.raises(DataError, match="row 2 of mass must be shares that sum to 1"):
+        with pytest.raises(DataError, match="row 2 of mass must be probabilities that sum to 1"):
             Distribution.of_mass([[1, 0, 0, 0, 0], row], STARS)
     for row in ([np.nan, 1, 0, 0, 0], [np.inf, 0, 0, 0, 0]):
         with pytest.raises(ParameterError, match="mass must be an array of finite numbers"):
@@ -221,5 +221,5 @@ def test_what_is_no_mass_is_refused() -> None:
     for share in (0.0, 1.0):
         with pytest.raises(ParameterError, match="fraction strictly between 0 and 1"):
             one.quantile(share)
-    with pytest.raises(ParameterError, match="share must be a finite number"):
+    with pytest.raises(ParameterError, match="probability must be a finite number"):
         one.quantile(float("nan"))

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from cofactor.errors import ParameterError
 from cofactor.kernels import reference, ridge
 from cofactor.kernels.dots import pair_dots
-from cofactor.kernels.gram import CHUNK, gram
-from cofactor.kernels.normal_equations import equations, solved_each
-from cofactor.kernels.parallel import parallel_for, results_of, row_blocks, thread_count, threads
+from cofactor.kernels.gram import CHUNK_SIZE, gram
+from cofactor.kernels.normal_equations import build_equations, solve_each
+from cofactor.kernels.parallel import parallel_for, parallel_map, row_blocks, thread_count, threads
 from cofactor.kernels.ridge import EVENTS, RATINGS, Side, improve, solve
-from cofactor.kernels.sgd import blocks_of, set_apart, sgd_epoch, sgd_ratings
-from cofactor.kernels.sort import counting_sort, pairs_ascend, sorted_pairs
+from cofactor.kernels.sgd import group_ratings, rating_blocks, sgd_epoch, sgd_ratings
+from cofactor.kernels.sort import counting_sort, pairs_are_sorted, sorted_pairs
 from cofactor.kernels.sparse import SparseRows
-from cofactor.kernels.topk import PIECE, ItemIndex, top_items
+from cofactor.kernels.topk import PIECE_SIZE, ItemIndex, top_items
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=40, deadline=None)
@@ -60,7 +60,7 @@ def test_exact_rows_equal_their_twin(seed: int, kind: int, weighted: bool) -> No
     x = np.full((7, WIDTH), np.nan, np.float32)
     solve(x, rows, penalty, side)
     for r in range(7):
-        np.testing.assert_allclose(x[r], reference.exact_row(rows, r, penalty[r], side), rtol=2e-3, atol=2e-4)
+        np.testing.assert_allclose(x[r], reference.solve_row(rows, r, penalty[r], side), rtol=2e-3, atol=2e-4)
 
 
 @few
@@ -78,7 +78,7 @@ def test_equations_are_their_twins_and_what_is_taken_away_was_never_there(seed: 
 
     def summed(entries: SparseRows) -> tuple[Any, Any]:
         confidence, targets = side.targets(entries)
-        return equations(entries, targets, confidence, side.features)
+        return build_equations(entries, targets, confidence, side.features)
 
     (A, b), (A_gone, b_gone) = summed(rows), summed(part(~kept))
     A, b = A - A_gone, b - b_gone
@@ -87,9 +87,9 @@ def test_equations_are_their_twins_and_what_is_taken_away_was_never_there(seed: 
         A[r] += np.diag(own) + (side.gram if kind == EVENTS else 0)
         b[r] += side.precision * side.prior[0]
         np.testing.assert_allclose(A[r], reference.row_system(part(kept), r, penalty[r], side)[0], rtol=1e-5, atol=1e-5)
-    x = solved_each(A, b)
+    x = solve_each(A, b)
     for r in range(7):
-        np.testing.assert_allclose(x[r], reference.exact_row(part(kept), r, penalty[r], side), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(x[r], reference.solve_row(part(kept), r, penalty[r], side), rtol=1e-3, atol=1e-4)
 
 
 @few
@@ -103,7 +103,7 @@ def test_conjugate_gradient_equals_its_twin(seed: int, kind: int, weighted: bool
     loss = improve(x, rows, penalty, side, steps=steps)
     expected = 0.0
     for r in range(7):
-        twin = reference.improved_row(before[r], rows, r, penalty[r], side, steps=steps)
+        twin = reference.improve_row(before[r], rows, r, penalty[r], side, steps=steps)
         np.testing.assert_allclose(x[r], twin, rtol=5e-3, atol=5e-4)
         A, b, squares = reference.row_system(rows, r, penalty[r], side)
         diagonal = penalty[r] * side.shape + side.precision
@@ -145,10 +145,10 @@ def test_rows_too_long_to_gather_are_solved_the_same(monkeypatch: pytest.MonkeyP
     side, penalty = random_side(rng, RATINGS, n), np.ones(1, np.float32)
     x = np.zeros((1, WIDTH), np.float32)
     improve(x, rows, penalty, side, steps=2 * WIDTH)
-    np.testing.assert_allclose(x[0], reference.exact_row(rows, 0, 1.0, side), atol=1e-3)
+    np.testing.assert_allclose(x[0], reference.solve_row(rows, 0, 1.0, side), atol=1e-3)
 
 
-@pytest.mark.parametrize("n", [0, 1, CHUNK, CHUNK + 5])
+@pytest.mark.parametrize("n", [0, 1, CHUNK_SIZE, CHUNK_SIZE + 5])
 def test_gram(n: int) -> None:
     features = np.random.default_rng(2).standard_normal((n, 5)).astype(np.float32)
     np.testing.assert_allclose(gram(features), reference.gram(features), rtol=1e-4, atol=1e-3)
@@ -173,7 +173,7 @@ def test_sgd_updates_equal_their_twin(seed: int, weighted: bool, span: float, bi
     state = [rng.standard_normal(shape).astype(np.float32) * 0.3 for shape in ((6, WIDTH), (9, WIDTH), 6, 9)]
     twin = [array.astype(np.float64) for array in state]
     begins = np.zeros(n, bool)
-    set_apart()(u, i, values, weights, begins, 0, n)
+    group_ratings()(u, i, values, weights, begins, 0, n)
     group = np.append(np.flatnonzero(begins), n)
     loss, last = np.zeros(1), len(group) - 1
     numbers = (0.1, 0.7, span, 0.03, bias_rate, 0.05, 0.02)
@@ -245,10 +245,10 @@ def test_blocks_hold_every_rating_once_and_disjoint_blocks_share_nobody() -> Non
     n = 5000
     u, i = rng.integers(0, 300, n).astype(np.int32), rng.integers(0, 200, n).astype(np.int32)
     values, weights = rng.random(n).astype(np.float32), rng.random(n).astype(np.float32)
-    blocks = blocks_of(u, i, values, weights, n_users=300, n_items=200, grid=4, seed=0)
-    before = sorted(zip(blocks.user_place[u], blocks.item_place[i], values, weights, strict=True))
+    blocks = rating_blocks(u, i, values, weights, n_users=300, n_items=200, grid=4, seed=0)
+    before = sorted(zip(blocks.new_user_row[u], blocks.new_item_row[i], values, weights, strict=True))
     assert sorted(zip(blocks.u, blocks.i, blocks.values, blocks.weights, strict=True)) == before
-    assert sorted(blocks.user_place) == list(range(300))
+    assert sorted(blocks.new_user_row) == list(range(300))
     assert blocks.start[-1] == n
     users = [set(blocks.u[blocks.start[b] : blocks.start[b + 1]]) for b in range(16)]
     items = [set(blocks.i[blocks.start[b] : blocks.start[b + 1]]) for b in range(16)]
@@ -263,7 +263,7 @@ def test_no_two_ratings_of_a_group_share_a_row(seed: int, n: int, n_users: int) 
     rng = np.random.default_rng(seed)
     u, i = rng.integers(0, n_users, n).astype(np.int32), rng.integers(0, 20, n).astype(np.int32)
     values, weights = rng.random(n).astype(np.float32), rng.random(n).astype(np.float32)
-    blocks = blocks_of(u, i, values, weights, n_users=n_users, n_items=20, grid=2, seed=seed)
+    blocks = rating_blocks(u, i, values, weights, n_users=n_users, n_items=20, grid=2, seed=seed)
     assert blocks.group[0] == 0
     assert blocks.group[-1] == n
     np.testing.assert_array_equal(blocks.group[blocks.first_group], blocks.start)  # no group spans two blocks
@@ -278,7 +278,7 @@ def test_an_epoch_visits_every_rating_once() -> None:
     n = 2000
     u, i = rng.integers(0, 50, n).astype(np.int32), rng.integers(0, 40, n).astype(np.int32)
     values = rng.random(n).astype(np.float32)
-    blocks = blocks_of(u, i, values, np.zeros(0, np.float32), n_users=50, n_items=40, grid=4, seed=0)
+    blocks = rating_blocks(u, i, values, np.zeros(0, np.float32), n_users=50, n_items=40, grid=4, seed=0)
     arrays = (
         np.zeros((50, 8), np.float32),
         np.zeros((40, 8), np.float32),
@@ -295,7 +295,7 @@ def test_an_epoch_visits_every_rating_once() -> None:
         bias_rate=0,
         l2=0,
         l2_bias=0,
-        stream=np.random.default_rng(0),
+        rng=np.random.default_rng(0),
     )
     assert seen == pytest.approx(float(np.sum((values - 0.5) ** 2)), rel=1e-5)
 
@@ -338,7 +338,7 @@ def test_top_items_across_many_tiles_with_skewed_norms() -> None:
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0])
-@pytest.mark.parametrize("n_items", [PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 5])
+@pytest.mark.parametrize("n_items", [PIECE_SIZE - 1, PIECE_SIZE, PIECE_SIZE + 1, 3 * PIECE_SIZE + 5])
 def test_one_user_among_many_items_gets_the_bits_of_a_batch(n_items: int, spread: float) -> None:
     rng = np.random.default_rng(n_items)
     P = rng.standard_normal((3, 12)).astype(np.float32)
@@ -367,7 +367,7 @@ def test_items_as_bytes_are_off_by_no_more_than_they_say() -> None:
     Q = (rng.standard_normal((500, 20)) * np.exp(rng.normal(0, 3, (500, 1)))).astype(np.float32)
     Q[0] = 0
     index = ItemIndex.of(Q, np.zeros(500, np.float32))
-    z, scale, error = index.compressed
+    z, scale, error = index.compressed_factors
     off = np.linalg.norm(index.factors.astype(np.float64) - scale[:, None].astype(np.float64) * z, axis=1)
     assert (off <= error).all()
     assert (error <= 0.5 * np.sqrt(20) * scale * 1.001).all()
@@ -388,7 +388,7 @@ def test_for_each_calls_every_argument_once_and_raises_what_was_raised() -> None
     with threads(4):
         done: list[int] = []
         parallel_for(done.append, range(100))
-        assert results_of(lambda x: x * x, range(100)) == [x * x for x in range(100)]
+        assert parallel_map(lambda x: x * x, range(100)) == [x * x for x in range(100)]
         assert sorted(done) == list(range(100))
         with pytest.raises(ZeroDivisionError):
             parallel_for(lambda x: 1 // x, [3, 0, 2])
@@ -478,5 +478,5 @@ def assert_sorted(u: Any, i: Any, n_rows: int, n_columns: int) -> None:
     np.testing.assert_array_equal(places, order)
     assert nothing is None
     pairs = list(zip(out_u.tolist(), out_i.tolist(), strict=True))
-    assert pairs_ascend(out_u, out_i) == (len(set(pairs)) == len(pairs))
-    assert pairs_ascend(u, i) == (len(set(pairs)) == len(pairs) and bool((order == np.arange(len(u))).all()))
+    assert pairs_are_sorted(out_u, out_i) == (len(set(pairs)) == len(pairs))
+    assert pairs_are_sorted(u, i) == (len(set(pairs)) == len(pairs) and bool((order == np.arange(len(u))).all()))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cofactor.kernels import reference
-from cofactor.kernels.cholesky import TILE, negative_inverse, sparse_gram
+from cofactor.kernels.cholesky import TILE_SIZE, negative_inverse, sparse_gram
 from cofactor.kernels.neighbor_scores import (
     AVERAGE,
     SUM,
@@ -52,10 +52,10 @@ def test_the_nearest_rows_equal_their_twin(seed: int, measure: int, n: int, shri
     rng = np.random.default_rng(seed)
     rows = random_rows(rng, 15, 12)
     itself = np.arange(15, dtype=np.int32) if apart else None
-    lists = ColumnLists.of(rows, 12, longest=EVERYTHING)
-    found, how = nearest(rows, lists, rows, measure=measure, n=n, shrink=shrink, itself=itself)
-    twin = reference.row_similarities(rows, rows, 12, measure=measure, shrink=shrink, itself=itself)
-    np.testing.assert_allclose(how, reference.nearest_of(twin, n), rtol=1e-4, atol=1e-5)
+    lists = ColumnLists.of(rows, 12, max_length=EVERYTHING)
+    found, how = nearest(rows, lists, rows, measure=measure, n=n, shrink=shrink, exclude=itself)
+    twin = reference.row_similarities(rows, rows, 12, measure=measure, shrink=shrink, exclude=itself)
+    np.testing.assert_allclose(how, reference.largest_similarities(twin, n), rtol=1e-4, atol=1e-5)
     there = found >= 0
     assert ((how > 0) == there).all()
     own = np.take_along_axis(twin, np.maximum(found, 0), axis=1)
@@ -70,7 +70,7 @@ def test_a_cosine_does_not_know_the_size_of_values(seed: int, shrink: float, n_r
     rows = random_rows(np.random.default_rng(seed), n_rows, 12)
     ones, twos = (replace(rows, values=np.full(len(rows.values), value, np.float32)) for value in (1, 2))
     found = [
-        nearest(some, ColumnLists.of(some, 12, longest=EVERYTHING), some, measure=COSINE, n=5, shrink=shrink)
+        nearest(some, ColumnLists.of(some, 12, max_length=EVERYTHING), some, measure=COSINE, n=5, shrink=shrink)
         for some in (ones, twos)
     ]
     np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-6)
@@ -82,7 +82,7 @@ def test_a_cosine_does_not_know_the_size_of_values(seed: int, shrink: float, n_r
 def test_sampled_columns_hide_rows_and_never_bend_a_similarity(seed: int, measure: int, longest: int) -> None:
     rng = np.random.default_rng(seed)
     rows = random_rows(rng, 25, 10)
-    lists = ColumnLists.of(rows, 10, longest=longest)
+    lists = ColumnLists.of(rows, 10, max_length=longest)
     found, how = nearest(rows, lists, rows, measure=measure, n=5, shrink=2.0)
     twin = reference.row_similarities(rows, rows, 10, measure=measure, shrink=2.0)
     there = found >= 0
@@ -93,19 +93,19 @@ def test_sampled_columns_hide_rows_and_never_bend_a_similarity(seed: int, measur
 
 def test_a_list_that_is_full_holds_the_fullest_rows() -> None:
     rows = SparseRows.of([0, 1, 1, 2, 2, 2, 3], [0, 0, 1, 0, 1, 2, 0], np.ones(7), 4)
-    lists = ColumnLists.of(rows, 3, longest=2)
-    assert lists.sampled
-    assert [lists.row_of[lists.place[a:b]].tolist() for a, b in zip(lists.start, lists.start[1:], strict=False)] == [
+    lists = ColumnLists.of(rows, 3, max_length=2)
+    assert lists.is_truncated
+    assert [lists.row_of[lists.position[a:b]].tolist() for a, b in zip(lists.start, lists.start[1:], strict=False)] == [
         [2, 1],
         [2, 1],
         [2],
     ]
-    assert not ColumnLists.of(rows, 3, longest=4).sampled
+    assert not ColumnLists.of(rows, 3, max_length=4).is_truncated
 
 
 def test_who_has_nothing_new_is_no_neighbor_and_ties_go_by_row() -> None:
     rows = SparseRows.of([0, 0, 1, 1, 2, 2, 2, 3, 3, 3], [0, 1, 0, 1, 0, 1, 2, 0, 1, 3], np.ones(10), 4)
-    lists = ColumnLists.of(rows, 4, longest=EVERYTHING)
+    lists = ColumnLists.of(rows, 4, max_length=EVERYTHING)
     found, how = nearest(rows, lists, rows, measure=COSINE, n=3, shrink=0.0)
     assert found.tolist() == [[2, 3, -1], [2, 3, -1], [3, -1, -1], [2, -1, -1]]
     assert how[0, 0] == pytest.approx(2 / 6**0.5)
@@ -115,13 +115,13 @@ def test_who_has_nothing_new_is_no_neighbor_and_ties_go_by_row() -> None:
 def test_neighbors_that_tie_at_the_end_of_a_list_are_left_out() -> None:
     """Row 0 shares two entries with row 1, and one with each of rows 2 to 4."""
     rows = SparseRows.of([0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 4], [0, 1, 0, 1, 2, 0, 2, 0, 2, 1, 2], np.ones(11), 5)
-    lists = ColumnLists.of(rows, 3, longest=EVERYTHING)
+    lists = ColumnLists.of(rows, 3, max_length=EVERYTHING)
     for n, near in ((1, [1]), (2, [1, -1]), (3, [1, -1, -1]), (4, [1, 2, 3, 4]), (5, [1, 2, 3, 4, -1])):
         found, how = nearest(rows, lists, rows, measure=COSINE, n=n, shrink=0.0)
         assert found[0].tolist() == near
         assert (how[0] > 0).tolist() == [row >= 0 for row in near]
     alike = SparseRows.of([0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 0, 2, 0, 2, 0, 2], np.ones(8), 4)
-    lists = ColumnLists.of(alike, 3, longest=EVERYTHING)
+    lists = ColumnLists.of(alike, 3, max_length=EVERYTHING)
     assert nearest(alike, lists, alike, measure=COSINE, n=2, shrink=0.0)[0][0].tolist() == [1, 2]
 
 
@@ -130,7 +130,7 @@ def test_threads_and_batches_change_no_bit_of_the_neighbors() -> None:
     u, i = rng.integers(0, 6000, 90_000), np.minimum(rng.zipf(1.4, 90_000), 300) - 1
     pairs = np.unique(np.stack([u, i], axis=1), axis=0)
     rows = SparseRows.of(pairs[:, 0], pairs[:, 1], rng.standard_normal(len(pairs)), 6000)
-    lists = ColumnLists.of(rows, 300, longest=500)
+    lists = ColumnLists.of(rows, 300, max_length=500)
     found = []
     for count in (1, 2, 4):
         with threads(count):
@@ -146,7 +146,7 @@ def test_threads_and_batches_change_no_bit_of_the_neighbors() -> None:
 @given(seeds)
 def test_transposing_turns_columns_into_rows(seed: int) -> None:
     rows = random_rows(np.random.default_rng(seed), 9, 6)
-    np.testing.assert_array_equal(reference.whole(rows.transpose(6), 9), reference.whole(rows, 6).T)
+    np.testing.assert_array_equal(reference.to_dense(rows.transpose(6), 9), reference.to_dense(rows, 6).T)
 
 
 # scores from neighbors
@@ -161,7 +161,7 @@ def test_averages_over_items_equal_their_twin(seed: int, k: int, damping: float,
         links = replace(links, values=np.ceil(links.values * 2) / 2)
     out = np.ones((6, 14), np.float32)
     average_by_items(out, rows, links, k=k, damping=damping)
-    np.testing.assert_allclose(out - 1, reference.added_by_items(rows, links, k=k, damping=damping), atol=1e-4)
+    np.testing.assert_allclose(out - 1, reference.item_item_scores(rows, links, k=k, damping=damping), atol=1e-4)
 
 
 @few
@@ -171,9 +171,9 @@ def test_sums_over_items_equal_their_twin_and_the_dense_product(seed: int) -> No
     rows, links = random_rows(rng, 6, 14), random_links(rng, 14)
     out, dense = np.zeros((6, 14), np.float32), np.zeros((6, 14), np.float32)
     sum_by_items(out, rows, links)
-    np.testing.assert_allclose(out, reference.added_by_items(rows, links), atol=1e-4)
-    add_dense(dense, rows, reference.whole(links, 14).astype(np.float32))
-    np.testing.assert_allclose(dense, reference.whole(rows, 14) @ reference.whole(links, 14), atol=1e-4)
+    np.testing.assert_allclose(out, reference.item_item_scores(rows, links), atol=1e-4)
+    add_dense(dense, rows, reference.to_dense(links, 14).astype(np.float32))
+    np.testing.assert_allclose(dense, reference.to_dense(rows, 14) @ reference.to_dense(links, 14), atol=1e-4)
 
 
 @few
@@ -192,7 +192,7 @@ def test_scores_from_users_equal_their_twin(
     rule = SUM if damping is None else AVERAGE
     add_by_users(out, neighbors, likeness, rows, rule=rule, k=k, damping=damping or 0.0)
     np.testing.assert_allclose(
-        out, reference.added_by_users(neighbors, likeness, rows, 14, k=k, damping=damping), rtol=1e-4, atol=1e-4
+        out, reference.user_user_scores(neighbors, likeness, rows, 14, k=k, damping=damping), rtol=1e-4, atol=1e-4
     )
 
 
@@ -241,11 +241,11 @@ def test_score_blocks_cover_every_user_once_and_stay_small() -> None:
 @given(seeds)
 def test_the_sparse_gram_matrix_is_that_of_the_whole_matrix(seed: int) -> None:
     rows = random_rows(np.random.default_rng(seed), 40, 45)
-    X = reference.whole(rows, 45)
+    X = reference.to_dense(rows, 45)
     np.testing.assert_allclose(sparse_gram(rows, 45), np.tril(X.T @ X), atol=1e-9)
 
 
-@pytest.mark.parametrize("n", [1, 5, TILE, TILE + 1, 2 * TILE + 70])
+@pytest.mark.parametrize("n", [1, 5, TILE_SIZE, TILE_SIZE + 1, 2 * TILE_SIZE + 70])
 def test_the_blockwise_inverse_is_the_inverse_with_any_number_of_threads(n: int) -> None:
     rng = np.random.default_rng(n)
     F = rng.standard_normal((n, n + 5))

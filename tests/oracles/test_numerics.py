@@ -21,7 +21,7 @@ from cofactor.data.scale import Scale
 from cofactor.errors import DataError, DivergedError
 from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator
-from cofactor.kernels.normal_equations import equations, solved_each
+from cofactor.kernels.normal_equations import build_equations, solve_each
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender
@@ -71,8 +71,13 @@ def heavy(where: str, count: float) -> Any:
     """Counts of 1, but for some."""
     u, i, _ = pairs()
     counts = np.ones(ROWS)
-    chosen = {"one": np.arange(ROWS) == 5, "user": u == u[5], "item": i == i[5], "some": np.arange(ROWS) % 17 == 0}
-    counts[chosen.get(where, np.ones(ROWS, bool))] = count
+    selected_rows = {
+        "one": np.arange(ROWS) == 5,
+        "user": u == u[5],
+        "item": i == i[5],
+        "some": np.arange(ROWS) % 17 == 0,
+    }
+    counts[selected_rows.get(where, np.ones(ROWS, bool))] = count
     return counts
 
 
@@ -206,9 +211,9 @@ def test_the_equations_of_an_audit_bear_large_counts() -> None:
     F = np.random.default_rng(1).normal(0, 1, (5, 3)).astype(np.float32)
     rows = SparseRows.of([0] * 5, range(5), [1] * 5, n_rows=1)
     c = np.float32([1, 1e9, 1, 1, 1])
-    A, b = equations(rows, np.ones(5, np.float32), c, F)
+    A, b = build_equations(rows, np.ones(5, np.float32), c, F)
     exact = (F.astype(float).T * c) @ F + np.eye(3)
-    found = solved_each(A + np.eye(3), b)[0]
+    found = solve_each(A + np.eye(3), b)[0]
     np.testing.assert_allclose(found, np.linalg.solve(exact, F.astype(float).T @ c), rtol=1e-6)
 
 

@@ -118,7 +118,7 @@ def test_user_knn_from_ratings_is_the_damped_average_around_the_baseline(small_r
     for u in range(len(level)):
         for i in range(level.shape[1]):
             others = np.flatnonzero(has[:, i])
-            ws = s[u, others] * reference.places_of(s[u, others], 7)
+            ws = s[u, others] * reference.top_k_membership(s[u, others], 7)
             expected[u, i] += ws @ above[others, i] / (0.3 + ws.sum())
     np.testing.assert_allclose(
         model.scores(UserBatch.of(everyone(small_ratings), small_ratings.by_user)), expected, atol=2e-3
@@ -236,7 +236,7 @@ def test_users_are_taken_from_a_model_of_the_same_class(estimator: Any, other: A
 def test_misaligned_histories_are_rejected(estimator: Any, small_events: Interactions) -> None:
     model, histories = estimator.fit(small_events), small_events.by_user
     few = np.zeros(2, np.int32)
-    with pytest.raises(DataError, match="histories must have 2 rows, one for each user of the batch, not 200"):
+    with pytest.raises(DataError, match="histories must have 2 rows, one for each user in the batch; got 200"):
         UserBatch.of(few, histories)
     part = UserBatch.trained(few, histories.take([2, 3]))  # the histories of users 2 and 3 as those of all users
     items = np.zeros(2, np.int32)
@@ -246,7 +246,7 @@ def test_misaligned_histories_are_rejected(estimator: Any, small_events: Interac
         lambda: model.top(part, 3, exclude=part.histories, allowed=np.zeros(0, bool)),
         lambda: model.explain(part.take([0]), 0),
     ):
-        with pytest.raises(DataError, match="histories must have 200 rows, not 2"):
+        with pytest.raises(DataError, match="histories must have 200 rows; got 2"):
             call()
 
 

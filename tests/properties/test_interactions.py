@@ -275,7 +275,7 @@ def test_histories_turned_round_are_those_of_the_items_and_turned_again_as_they_
 def test_histories_of_nobody_and_of_too_many_items_turned_round() -> None:
     assert SparseRows.empty(0).transpose(3).counts.tolist() == [0, 0, 0]
     assert len(SparseRows.empty(2).transpose(0)) == 0
-    with pytest.raises(ParameterError, match="n_columns must be greater than the largest column number, 3; got 3"):
+    with pytest.raises(ParameterError, match="n_columns must be greater than the largest column index, 3; got 3"):
         SparseRows.of([0], [3], [1], 1).transpose(3)
 
 

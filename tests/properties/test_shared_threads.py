@@ -26,7 +26,7 @@ from cofactor.kernels.parallel import (
     cpu_quota,
     one_thread_blas,
     parallel_for,
-    results_of,
+    parallel_map,
     thread_count,
     threads,
 )
@@ -180,10 +180,10 @@ def test_torch_has_its_threads_again_after_fits_that_overlap(small_ratings: Inte
 def test_for_each_inside_for_each_runs_all_tasks() -> None:
     script = """
 import threading
-from cofactor.kernels.parallel import parallel_for, results_of, threads
+from cofactor.kernels.parallel import parallel_for, parallel_map, threads
 with threads(2):
-    inner = lambda a, b: results_of(lambda c: 9 * a + 3 * b + c, range(3))
-    done = results_of(lambda a: results_of(lambda b: inner(a, b), range(3)), range(6))
+    inner = lambda a, b: parallel_map(lambda c: 9 * a + 3 * b + c, range(3))
+    done = parallel_map(lambda a: parallel_map(lambda b: inner(a, b), range(3)), range(6))
 assert [c for a in done for b in a for c in b] == list(range(54))
 
 def user() -> None:
@@ -208,7 +208,7 @@ def test_an_error_in_an_inner_for_each_is_raised_and_the_next_call_fans_out_agai
         with pytest.raises(ZeroDivisionError):
             parallel_for(lambda _: parallel_for(fail, [1]), range(4))
         both = threading.Barrier(2, timeout=20)
-        assert sorted(results_of(lambda _: both.wait(), range(2))) == [0, 1]  # needs two threads at once
+        assert sorted(parallel_map(lambda _: both.wait(), range(2))) == [0, 1]  # needs two threads at once
 
 
 def groups(root: Path, lines: str, files: dict[str, str]) -> Path:

@@ -99,8 +99,8 @@ refused("folded_in below", lambda: als.folded_in(SparseRows(np.int64([0, 1]), np
         "not a numpy.ndarray of shape (10,) and dtype bool",
         "allowed numbers": "allowed must be True or False for each of 9 rows, "
         "not a numpy.ndarray of shape (9,) and dtype float64",
-        "knn folded_in at n_items": "histories must have columns from 0 to 8, not 9",
-        "als folded_in at n_items": "histories must have columns from 0 to 8, not 9",
+        "knn folded_in at n_items": "histories must have column indices between 0 and 8; got 9",
+        "als folded_in at n_items": "histories must have column indices between 0 and 8; got 9",
         "knn explanation below": "rows must hold row numbers from 0 to 11, not -1",
         "als explanation below": "rows must hold row numbers from 0 to 11, not -1",
         "knn explanation beyond": "item must be a whole number from 0 to 8, not 9",
@@ -108,7 +108,7 @@ refused("folded_in below", lambda: als.folded_in(SparseRows(np.int64([0, 1]), np
         "u beyond": "u must contain row numbers from 0 to 11, one per id of the table",
         "i beyond": "i must contain row numbers from 0 to 8, one per id of the table",
         "i below": "i must contain row numbers from 0 to 8, one per id of the table",
-        "folded_in below": "columns of SparseRows must be numbers from 0 on, not -1",
+        "folded_in below": "columns of SparseRows must not be negative; got -1",
     }
 
 

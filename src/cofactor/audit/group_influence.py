@@ -20,7 +20,7 @@ from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream
 from cofactor.checks import Seed
 from cofactor.errors import KindError
-from cofactor.kernels.normal_equations import equations, solved_each
+from cofactor.kernels.normal_equations import build_equations, solve_each
 from cofactor.kernels.ridge import Side
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk import ItemIndex, top_items
@@ -227,7 +227,7 @@ class _HalfSteps:
         side = model.least_squares.side(model.user_factors, model.user_bias, model.mean)
         side = _without_padding(_with_minimal_penalty(side, model), model)
         confidence, targets = side.targets(by_item)
-        A, b = equations(by_item, targets, confidence, side.features)
+        A, b = build_equations(by_item, targets, confidence, side.features)
         active = np.flatnonzero(entries.counts)
         sample = random_stream(seed, "max_users").choice(active, min(max_users, len(active)), replace=False)
         users = np.sort(sample).astype(np.int32)
@@ -261,7 +261,7 @@ class _HalfSteps:
         factors, bias = self._items(removed)
         side = _without_padding(_with_minimal_penalty(loss.side(factors, bias, model.mean), model), model)
         confidence, targets = side.targets(self.by_user)
-        A, b = equations(self.by_user, targets, confidence, side.features)
+        A, b = build_equations(self.by_user, targets, confidence, side.features)
         if side.gram.size:
             A += side.gram
         penalty = loss.penalty(self.by_user.counts, model.n_items)
@@ -277,7 +277,7 @@ class _HalfSteps:
         loss, side, k = self.model.least_squares, self.side, self.model.factors
         entries = removed[self.by_item.columns]
         rows = self.by_item.with_values(self.by_item.values).filter(entries)
-        A, b = equations(rows, self.targets[entries], self.confidence[entries], side.features)
+        A, b = build_equations(rows, self.targets[entries], self.confidence[entries], side.features)
         np.subtract(self.A, A, out=A)
         np.subtract(self.b, b, out=b)
         if side.gram.size:
@@ -296,7 +296,7 @@ def _solve(A: Float64, b: Float64, side: Side, penalty: Float32, prior: Prior | 
     else:
         A += prior.precision
         b += prior.precision @ prior.mean
-    return solved_each(A, b).astype(np.float32)
+    return solve_each(A, b).astype(np.float32)
 
 
 def _linearized(model: FactorModel, histories: SparseRows) -> SparseRows:

@@ -28,7 +28,7 @@ from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
-from cofactor.models.arguments import require_histories, solvable
+from cofactor.models.arguments import linalg_as_data_error, require_histories
 from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
 from cofactor.models.posterior import BayesianModel
@@ -101,7 +101,7 @@ class Population:
 
     @classmethod
     @one_thread_blas()
-    @solvable()
+    @linalg_as_data_error()
     @validated
     def of(
         cls,

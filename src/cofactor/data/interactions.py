@@ -26,8 +26,8 @@ from cofactor.data.load_report import LoadReport
 from cofactor.data.scale import Scale
 from cofactor.data.side_table import JoinedTable, join
 from cofactor.errors import DataError, KindError, ParameterError
-from cofactor.kernels.parallel import results_of
-from cofactor.kernels.sort import counting_sort, pairs_ascend, sorted_pairs
+from cofactor.kernels.parallel import parallel_map
+from cofactor.kernels.sort import counting_sort, pairs_are_sorted, sorted_pairs
 from cofactor.kernels.sparse import SparseRows
 from cofactor.validation import validated
 
@@ -129,7 +129,7 @@ class Interactions:
         for name, rows, ids in (("u", self.u, self.users), ("i", self.i, self.items)):
             if n and (rows.min() < 0 or rows.max() >= len(ids)):
                 raise DataError(f"{name} must contain row numbers from 0 to {len(ids) - 1}, one per id of the table")
-        if not pairs_ascend(self.u, self.i):
+        if not pairs_are_sorted(self.u, self.i):
             raise DataError("rows must be distinct (u, i) pairs in ascending order; use Interactions.from_columns")
         for name in ("values", "weights"):
             if (column := getattr(self, name)) is not None and not np.isfinite(column).all():
@@ -550,7 +550,7 @@ class Interactions:
         )
         if len(item_ids) != n:
             raise DataError(f"users and items must have the same length, not {n:,} and {len(item_ids):,}")
-        (user_map, u), (item_map, i) = results_of(IdMap.of_with_rows, (user_ids, item_ids))
+        (user_map, u), (item_map, i) = parallel_map(IdMap.of_with_rows, (user_ids, item_ids))
         u, i, columns = _sort_and_merge(u, i, columns, len(user_map), len(item_map), kind)
         load_report = report or LoadReport(
             source="columns", rows=n, notes=tuple(float_ids_notes(user=users, item=items))
@@ -644,18 +644,18 @@ class _Columns:
 
 def _take(columns: tuple[Any, ...], rows: Any) -> list[Any]:
     """Return the entries of each column at `rows`, read-only; None stays None."""
-    return results_of(lambda column: None if column is None else read_only(column[rows]), columns)
+    return parallel_map(lambda column: None if column is None else read_only(column[rows]), columns)
 
 
 def _sort_and_merge(
     u: Int32, i: Int32, columns: _Columns, n_users: int, n_items: int, kind: Kind
 ) -> tuple[Int32, Int32, _Columns]:
     """Sort rows by (u, i) and merge duplicates: keep the latest rating (ties: the last row), and sum events."""
-    if pairs_ascend(u, i):
+    if pairs_are_sorted(u, i):
         return u, i, columns
     u, i, sorted_columns = sorted_pairs(u, i, (columns.values, columns.times, columns.weights), n_users, n_items)
     columns = _Columns(*sorted_columns)
-    if pairs_ascend(u, i):
+    if pairs_are_sorted(u, i):
         return u, i, columns
     first = np.concatenate([np.ones(1, bool), (u[1:] != u[:-1]) | (i[1:] != i[:-1])])
     last = np.concatenate([first[1:], np.ones(1, bool)])

@@ -15,8 +15,8 @@ from cofactor.errors import DataError
 from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.training import EpochCallback, FitMonitor, require_init_model
 from cofactor.estimators.training_table import TableLike
-from cofactor.kernels.blocks import grid_for, pair_blocks
-from cofactor.kernels.bpr import bpr_epoch, falling
+from cofactor.kernels.blocks import grid_size, pair_blocks
+from cofactor.kernels.bpr import bpr_epoch, cosine_schedule
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.base import Model
@@ -169,7 +169,7 @@ class BPR(Estimator):
             shapes = {"user_factors": (table.n_users, self.factors), "item_factors": (table.n_items, self.factors)}
             initial = require_init_model(init_model, FactorModel, shapes)
         state = _State.initialize(self, table, initial, seed)
-        rates = falling(self.learning_rate, self.epochs)
+        rates = cosine_schedule(self.learning_rate, self.epochs)
 
         def epoch(number: int) -> float:
             loss = state.epoch(float(rates[number - 1]), random_stream(seed, "pairs", number))
@@ -218,12 +218,12 @@ class _State:
 
     def epoch(self, learning_rate: float, stream: np.random.Generator) -> float:
         """Run one epoch in place and return the summed loss."""
-        grid = grid_for(len(self.rows.columns))
-        blocks = pair_blocks(self.rows, self.weights, self.support, grid=grid, stream=stream)
+        grid = grid_size(len(self.rows.columns))
+        blocks = pair_blocks(self.rows, self.weights, self.support, grid=grid, rng=stream)
         return bpr_epoch(
             self.P, self.Q, self.bias, blocks,
             candidates=self.spec.n_negatives, learning_rate=learning_rate, l2=self.spec.l2, l2_bias=self.spec.l2_bias,
-            stream=stream,
+            rng=stream,
         )  # fmt: skip
 
     def model(self) -> FactorModel:

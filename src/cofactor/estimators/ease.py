@@ -14,7 +14,7 @@ from cofactor.errors import DataError, ParameterError
 from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.training import EpochCallback
 from cofactor.estimators.training_table import TableLike
-from cofactor.kernels.cholesky import TILE, negative_inverse, sparse_gram
+from cofactor.kernels.cholesky import TILE_SIZE, negative_inverse, sparse_gram
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.models.base import Model
 from cofactor.models.block_scoring import confidences
@@ -159,8 +159,8 @@ def _weights(A: Float64) -> Float32:
     n = len(A)
     W = np.zeros((n, n), np.float32)
     diagonal = -np.diag(A)
-    for first in range(0, n, TILE):
-        rows = slice(first, min(first + TILE, n))
+    for first in range(0, n, TILE_SIZE):
+        rows = slice(first, min(first + TILE_SIZE, n))
         part = np.tril(A[rows], first - 1)[:, : rows.stop]
         corner = np.tril(A[rows, rows], -1)
         W[rows, : rows.stop] = part / diagonal[: rows.stop]

@@ -16,9 +16,9 @@ from cofactor.errors import ParameterError
 from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.training import EpochCallback, FitMonitor, one_cycle, require_init_model
 from cofactor.estimators.training_table import TableLike, standardized
-from cofactor.kernels.blocks import grid_for
+from cofactor.kernels.blocks import grid_size
 from cofactor.kernels.parallel import one_thread_blas
-from cofactor.kernels.sgd import Blocks, blocks_of, sgd_epoch
+from cofactor.kernels.sgd import Blocks, rating_blocks, sgd_epoch
 from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import RatingsLoss, padded_width
@@ -169,10 +169,10 @@ class BiasedMF(Estimator):
         )
         standard, unit = standardized(table)
         weights = np.zeros(0, np.float32) if standard.weights is None else standard.weights
-        blocks = blocks_of(
+        blocks = rating_blocks(
             standard.u, standard.i, standard.values, weights,
             n_users=standard.n_users, n_items=standard.n_items,
-            grid=grid_for(len(standard), most=8), seed=seed,
+            grid=grid_size(len(standard), max_size=8), seed=seed,
         )  # fmt: skip
         initial = None
         if init_model is not None:
@@ -251,8 +251,8 @@ class _State:
             mean = 0.0  # plain dot product
         sides = []
         for name, place, rows in (
-            ("user", blocks.user_place, interactions.u),
-            ("item", blocks.item_place, interactions.i),
+            ("user", blocks.new_user_row, interactions.u),
+            ("item", blocks.new_item_row, interactions.i),
         ):
             n = len(place)
             factors = np.zeros((n, padded_width(spec.factors)), np.float32)
@@ -275,12 +275,12 @@ class _State:
             self.P, self.Q, self.user_bias, self.item_bias, self.blocks,
             mean=self.mean, low=self.low, span=self.span,
             learning_rate=learning_rate, bias_rate=learning_rate if self.spec.biases else 0.0,
-            l2=self.spec.l2, l2_bias=self.spec.l2_bias, stream=stream,
+            l2=self.spec.l2, l2_bias=self.spec.l2_bias, rng=stream,
         )  # fmt: skip
 
     def model(self) -> FactorModel:
         """Return a copy of the parameters as a model."""
-        k, users, items = self.spec.factors, self.blocks.user_place, self.blocks.item_place
+        k, users, items = self.spec.factors, self.blocks.new_user_row, self.blocks.new_item_row
         return FactorModel(
             read_only(self.P[users, :k]),
             read_only(self.Q[items, :k]),

@@ -146,7 +146,7 @@ class ItemKNN(Estimator):
         neighbors, similarities = nearest(
             by_item, measure.column_lists(by_item, table.n_users), by_item,
             measure=measure.code, n=min(self.neighbors, n_items), shrink=shrink,
-            itself=np.arange(n_items, dtype=np.int32),
+            exclude=np.arange(n_items, dtype=np.int32),
         )  # fmt: skip
         average = NeighborAverage(self.k, self.damping) if baseline else None
         valid = neighbors >= 0

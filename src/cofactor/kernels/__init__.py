@@ -1,1 +1,1 @@
-"""Compiled loops over NumPy arrays, without ids, models or files; `reference` holds a NumPy version of each kernel."""
+"""Kernels: compiled loops over NumPy arrays, each with a NumPy implementation in `reference`."""

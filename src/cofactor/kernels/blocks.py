@@ -1,8 +1,8 @@
-"""Blocks of users x items that threads can update in parallel during one pass over all pairs.
+"""Blocks of user-item pairs that threads can update in parallel during one pass over the data.
 
-Users and items are assigned at random to `grid` groups each. Two blocks that share neither a user group nor an item
-group can run at the same time without a lock and without a race. Because every random number comes from the seed, the
-results are the same to the last bit for any number of threads.
+Users and items are each assigned at random to `grid` groups. Two blocks that share neither a user group nor an item
+group can be processed in parallel without locks or races. Because all random numbers are derived from the seed, results
+are bitwise identical for any number of threads.
 
 References: Gemulla et al. 2011, "Large-scale matrix factorization with distributed stochastic gradient descent"; Zhuang
 et al. 2013, "A fast parallel SGD for matrix factorization in shared memory systems".
@@ -21,79 +21,79 @@ from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import parallel_for
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["PairBlocks", "dealt", "disjoint_rounds", "grid_for", "pair_blocks"]
+__all__ = ["PairBlocks", "disjoint_rounds", "grid_size", "pair_blocks", "random_groups"]
 
 
-def grid_for(n: int, *, most: int = 16) -> int:
-    """Return the number of groups of users and of items for a table of n rows.
+def grid_size(n: int, *, max_size: int = 16) -> int:
+    """Return the number of user groups and of item groups for a table with n rows.
 
     Parameters
     ----------
     n : int
-        The number of rows of the table.
-    most : int, default 16
-        The largest number of groups.
+        The number of rows in the table.
+    max_size : int, default 16
+        The maximum number of groups.
 
     Returns
     -------
     int
-        From 4 to `most`; it depends on the table only, never on the number of threads.
+        The number of groups, from 4 to `max_size`; it does not depend on the number of threads.
 
     Examples
     --------
-    >>> grid_for(0), grid_for(100_000), grid_for(25_000_000)
+    >>> grid_size(0), grid_size(100_000), grid_size(25_000_000)
     (4, 4, 16)
     """
-    return int(np.clip(2 ** round(math.log2(max(n, 1) / 5_000) / 2), 4, most))
+    return int(np.clip(2 ** round(math.log2(max(n, 1) / 5_000) / 2), 4, max_size))
 
 
-def dealt(counts: Int64, groups: int, stream: np.random.Generator) -> tuple[Int64, Int64]:
-    """Shuffle the rows and cut them into groups of about equal numbers of entries.
+def random_groups(counts: Int64, groups: int, rng: np.random.Generator) -> tuple[Int64, Int64]:
+    """Assign rows at random to groups with about the same number of entries.
 
     Parameters
     ----------
     counts : ndarray of shape (n,), int64
-        The number of entries of each row.
+        The number of entries in each row.
     groups : int
         The number of groups.
-    stream : numpy.random.Generator
-        The source of the order.
+    rng : numpy.random.Generator
+        The random number generator.
 
     Returns
     -------
     order : ndarray of shape (n,), int64
         The rows in random order.
     cuts : ndarray of shape (groups + 1,), int64
-        Group g is order[cuts[g]:cuts[g + 1]]. All groups are empty where there are no rows.
+        Group g is order[cuts[g]:cuts[g + 1]]. All groups are empty if there are no rows.
 
     Examples
     --------
-    >>> order, cuts = dealt(np.array([1, 1, 1, 1]), 2, np.random.default_rng(0))
+    >>> order, cuts = random_groups(np.array([1, 1, 1, 1]), 2, np.random.default_rng(0))
     >>> sorted(order.tolist()), cuts.tolist()
     ([0, 1, 2, 3], [0, 2, 4])
     """
-    order = stream.permutation(len(counts))
-    running = np.cumsum(counts[order])
-    total = int(running[-1]) if len(running) else 0
-    group = np.minimum(running * groups // (total + 1), groups - 1)
+    order = rng.permutation(len(counts))
+    cumulative = np.cumsum(counts[order])
+    total = int(cumulative[-1]) if len(cumulative) else 0
+    group = np.minimum(cumulative * groups // (total + 1), groups - 1)
     return order, np.searchsorted(group, np.arange(groups + 1)).astype(np.int64)
 
 
-def disjoint_rounds(grid: int, stream: np.random.Generator) -> Iterator[list[int]]:
-    """Iterate over rounds of blocks that can run in parallel.
+def disjoint_rounds(grid: int, rng: np.random.Generator) -> Iterator[list[int]]:
+    """Iterate over rounds of blocks that can be processed in parallel.
 
     Parameters
     ----------
     grid : int
         The number of user groups and of item groups.
-    stream : numpy.random.Generator
-        The source of the pairing of groups and of the order of rounds.
+    rng : numpy.random.Generator
+        The random number generator for the pairing of groups and the order of rounds.
 
     Yields
     ------
     list of int
-        `grid` block numbers (user group * grid + item group), no two of which share a group. The `grid` rounds together
-        hold every block once.
+        `grid` block numbers (user group * grid + item group), no two of which share a group. Each block occurs in
+        exactly one of the `grid` rounds.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def disjoint_rounds(grid: int, stream: np.random.Generator) -> Iterator[list[int
     >>> sorted(sorted(blocks) for blocks in rounds)
     [[0, 3], [1, 2]]
     """
-    shift, rounds = stream.permutation(grid), stream.permutation(grid)
+    shift, rounds = rng.permutation(grid), rng.permutation(grid)
     for r in rounds:
         yield [a * grid + int(shift[(a + r) % grid]) for a in range(grid)]
 
@@ -109,14 +109,14 @@ def disjoint_rounds(grid: int, stream: np.random.Generator) -> Iterator[list[int
 @kernel(
     writes="i4[::1] i4[::1] f4[::1] i8[::1]",
     reads="i8[::1] i4[::1] f4[::1] i4[::1] i4[::1]",
-    numbers="i8 i8 i8 i8 i8",
+    scalars="i8 i8 i8 i8 i8",
 )
 def _arrange_pairs():
-    """Arrange the events of one user group by item group; within a block, events are in the order of `order`.
+    """Arrange the events of one user group by item group; within a block, events are sorted by position in `order`.
 
-    Writes `u`, `i` and `weights` from `position` on, and the end of each block to `start` (grid^2 + 1,). Reads the
-    users' rows (`row_start`, `columns`, `row_weights` or empty), `order` (the group is order[first:last]) and the group
-    of each item.
+    Writes `u`, `i` and `weights`, starting at `position`, and the end of each block to `start` (grid^2 + 1,). Reads the
+    rows of the users (`row_start`, `columns`, and `row_weights`, which may be empty), `order` (the user group is
+    order[first:last]), and the group of each item.
     """
 
     def _arrange_pairs(
@@ -149,7 +149,7 @@ def _arrange_pairs():
 
 @dataclass(frozen=True)
 class PairBlocks:
-    """Events arranged as a grid x grid of blocks, any of which may be empty.
+    """Events partitioned into `grid` x `grid` blocks, any of which may be empty.
 
     Attributes
     ----------
@@ -162,9 +162,9 @@ class PairBlocks:
     weights : ndarray of shape (n,), float32
         The weight of each event; of shape (0,) if all are 1.
     items : ndarray of shape (n_items,), int32
-        The item rows, ordered by group.
+        The item row numbers, sorted by group.
     cuts : ndarray of shape (grid + 1,), int64
-        The items of group b are items[cuts[b]:cuts[b + 1]].
+        The items in group b are items[cuts[b]:cuts[b + 1]].
     """
 
     grid: int
@@ -177,30 +177,30 @@ class PairBlocks:
 
 
 def pair_blocks(
-    rows: SparseRows, weights: Float32, support: Int64, *, grid: int, stream: np.random.Generator
+    rows: SparseRows, weights: Float32, support: Int64, *, grid: int, rng: np.random.Generator
 ) -> PairBlocks:
-    """Assign users and items at random to `grid` groups of about equal numbers of events, and arrange the events.
+    """Partition events into blocks, by random groups of users and items with about the same number of events.
 
     Parameters
     ----------
     rows : SparseRows
-        The events, users x items.
+        The events, one row for each user.
     weights : ndarray of shape (n,), float32
         The weight of each event; of shape (0,) if all are 1.
     support : ndarray of shape (n_items,), int64
         The number of events of each item.
     grid : int
         The number of user groups and of item groups.
-    stream : numpy.random.Generator
-        The source of the groups.
+    rng : numpy.random.Generator
+        The random number generator for the groups.
 
     Returns
     -------
     PairBlocks
         All blocks are empty if there are no events.
     """
-    users, user_cuts = dealt(rows.counts, grid, stream)
-    items, item_cuts = dealt(support, grid, stream)
+    users, user_cuts = random_groups(rows.counts, grid, rng)
+    items, item_cuts = random_groups(support, grid, rng)
     order, item_group = users.astype(np.int32), np.empty(len(support), np.int32)
     item_group[items] = np.repeat(np.arange(grid, dtype=np.int32), np.diff(item_cuts))
     first_event = row_starts(rows.counts[users])[user_cuts]

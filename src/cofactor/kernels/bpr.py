@@ -1,6 +1,6 @@
-"""Bayesian personalized ranking (BPR): learn to score each user's items above the items that the user does not have.
+"""Bayesian personalized ranking (BPR): SGD on item pairs, so that a user's items score above items the user lacks.
 
-For an event (u, i) of weight w and a negative j that u does not have, with x_ui = b_i + p_u . q_i:
+For an event (u, i) with weight w and a negative item j that u does not have, with x_ui = b_i + p_u . q_i:
 
     loss = -w ln sigmoid(x_ui - x_uj) + l2 (|p_u|^2 + |q_i|^2 + |q_j|^2) + l2_bias (b_i^2 + b_j^2)
 
@@ -9,14 +9,15 @@ For an event (u, i) of weight w and a negative j that u does not have, with x_ui
     q_i += learning_rate (delta p_u - 2 l2 q_i)          b_i += learning_rate (delta - 2 l2_bias b_i)
     q_j -= learning_rate (delta p_u + 2 l2 q_j)          b_j -= learning_rate (delta + 2 l2_bias b_j)
 
-This departs from the gradient step of the paper by the divisor of delta. Along the gradient, whose squared length is N,
-the curvature of the logistic loss is at most N / 4. The divisor therefore prevents a step from overshooting, however
-large w is (an event may count thousands of times).
+Unlike the gradient step in the paper, delta has a divisor. Along the gradient, whose squared length is N, the curvature
+of the logistic loss is at most N / 4. The divisor therefore prevents overshooting for any w, which may be in the
+thousands for repeated events.
 
-The negative is the candidate with the highest score among a few that are drawn uniformly from the items of the event's
-block: an easy negative has a delta near 0 and changes nothing. New blocks are drawn in every epoch, so that over time
-every item is a candidate for every user. A block processes its users one after the other, each with all events that the
-user has in the block: p_u is loaded once, and these events alone show which of the candidates the user has.
+The negative is the highest-scoring of a few candidates that are drawn uniformly from the items in the event's block,
+because an easy negative has a delta near 0 and has almost no effect. New blocks are drawn in every epoch, so that over
+time every item is a candidate for every user. Within a block, users are processed one after the other, each with all of
+the user's events in the block. Therefore p_u is loaded once, and these events suffice to tell which candidates the user
+has.
 
 References: Rendle, Freudenthaler, Gantner & Schmidt-Thieme 2009 (BPR); Rendle & Freudenthaler 2014 (hard negatives);
 Weston, Bengio & Usunier 2011 (WARP, a predecessor); Boehning & Lindsay 1988 (the bound of 1/4); Steele, Lea & Flood
@@ -35,20 +36,20 @@ from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import parallel_for, row_blocks
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["bpr_epoch", "bpr_fold_in", "bpr_pairs", "bpr_users", "falling"]
+__all__ = ["bpr_epoch", "bpr_fold_in", "bpr_pairs", "bpr_users", "cosine_schedule"]
 
-TRIES = 8
-"""The number of draws for a candidate before it is skipped, if each draw is an item that the user has."""
+MAX_DRAWS = 8
+"""The maximum number of draws for a candidate; it is skipped if all draws are items that the user has."""
 
 
 def _pairs(width: int, update_items: int):
-    """Make one update for each of the events first..last-1, in order; add w (-ln sigmoid) before each to `loss[block]`.
+    """Make one BPR update for each of the events first..last-1, in order, and add up the loss in `loss[block]`.
 
-    Writes `P` (n_users, width), `loss` and `last_user` (n_items,), the last user seen with each item (-1: none yet). If
-    `update_items`, also writes `Q` (n_items, width) and `bias`; otherwise N is |q_i - q_j|^2 alone. Reads `u` and `i`
-    (the events of a user are adjacent), `weights` (empty: all 1) and `items`: the candidates are items[low:high].
-    `seed` starts the block's SplitMix64, or that of each user if the items are fixed. An event for which no negative
-    is drawn is skipped.
+    The loss of an event is -w ln sigmoid before its update. Writes `P` (n_users, width), `loss` and `last_user`
+    (n_items,), the last user seen with each item (-1 if none). If `update_items`, also writes `Q` (n_items, width) and
+    `bias`; otherwise N is |q_i - q_j|^2. Reads `u` and `i` (the events of a user must be adjacent), `weights` (empty if
+    all are 1) and `items`, where the candidates are items[low:high]. `seed` initializes the block's SplitMix64
+    generator, or one for each user if the items are fixed. Events for which no negative is drawn are skipped.
     """
 
     def _pairs(
@@ -79,7 +80,7 @@ def _pairs(width: int, update_items: int):
                 j = np.int32(-1)
                 xj = np.float32(-np.inf)
                 for _ in range(candidates):
-                    for _ in range(TRIES):
+                    for _ in range(MAX_DRAWS):
                         state += np.uint64(0x9E3779B97F4A7C15)
                         z = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
                         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -100,9 +101,9 @@ def _pairs(width: int, update_items: int):
                 x = np.float32(0)
                 norm = np.float32(0)
                 for d in range(width):
-                    gap = Q[b, d] - Q[j, d]
-                    x += p[d] * gap
-                    norm += gap * gap + (f2 * p[d] * p[d] if update_items else np.float32(0))
+                    difference = Q[b, d] - Q[j, d]
+                    x += p[d] * difference
+                    norm += difference * difference + (f2 * p[d] * p[d] if update_items else np.float32(0))
                 x += bias[b] - bias[j]
                 norm += f2 if update_items else np.float32(0)
                 w = weights[t] if weighted else f1
@@ -131,20 +132,20 @@ def _pairs(width: int, update_items: int):
     return _pairs
 
 
-_NUMBERS = "i8 i8 i8 i8 i8 i8 u8 f4 f4 f4"
+_SCALARS = "i8 i8 i8 i8 i8 i8 u8 f4 f4 f4"
 bpr_pairs = kernel(
-    writes="f4[:, ::1] f8[::1] i4[::1] f4[:, ::1] f4[::1]", reads="i4[::1] i4[::1] f4[::1] i4[::1]", numbers=_NUMBERS
+    writes="f4[:, ::1] f8[::1] i4[::1] f4[:, ::1] f4[::1]", reads="i4[::1] i4[::1] f4[::1] i4[::1]", scalars=_SCALARS
 )(_pairs)
 bpr_users = kernel(
-    writes="f4[:, ::1] f8[::1] i4[::1]", reads="f4[:, ::1] f4[::1] i4[::1] i4[::1] f4[::1] i4[::1]", numbers=_NUMBERS
+    writes="f4[:, ::1] f8[::1] i4[::1]", reads="f4[:, ::1] f4[::1] i4[::1] i4[::1] f4[::1] i4[::1]", scalars=_SCALARS
 )(_pairs)
 
 
 def bpr_epoch(
     P: Float32, Q: Float32, bias: Float32, blocks: PairBlocks,
-    *, candidates: int, learning_rate: float, l2: float, l2_bias: float, stream: np.random.Generator,
+    *, candidates: int, learning_rate: float, l2: float, l2_bias: float, rng: np.random.Generator,
 ) -> float:  # fmt: skip
-    """Run one epoch of BPR over all blocks, in rounds of blocks that share no user and no item.
+    """Run one epoch of BPR over all blocks, in parallel over blocks that share no user and no item.
 
     Parameters
     ----------
@@ -159,19 +160,19 @@ def bpr_epoch(
     candidates : int
         The number of candidates drawn for each negative.
     learning_rate, l2, l2_bias : float
-        As in the equations of this module.
-    stream : numpy.random.Generator
-        The source of the candidates and of the order of blocks.
+        As in the equations in the module docstring.
+    rng : numpy.random.Generator
+        The random number generator for the candidates and the order of blocks.
 
     Returns
     -------
     float
-        The sum of -w ln sigmoid over the events, each before its update; 0.0 if there are no events.
+        The sum of -w ln sigmoid over the events, each computed before its update; 0.0 if there are no events.
     """
     run = bpr_pairs(P.shape[1], 1)
     grid = blocks.grid
     loss, last_user = np.zeros(grid**2), np.full(len(Q), -1, np.int32)
-    seeds = stream.integers(0, 2**64, grid**2, dtype=np.uint64)
+    seeds = rng.integers(0, 2**64, grid**2, dtype=np.uint64)
 
     def update(block: int) -> None:
         group = block % grid
@@ -182,8 +183,8 @@ def bpr_epoch(
             candidates, seeds[block], learning_rate, l2, l2_bias,
         )  # fmt: skip
 
-    for disjoint in disjoint_rounds(grid, stream):
-        parallel_for(update, disjoint)
+    for round_blocks in disjoint_rounds(grid, rng):
+        parallel_for(update, round_blocks)
     return float(loss.sum())
 
 
@@ -191,14 +192,14 @@ def bpr_fold_in(
     P: Float32, rows: SparseRows, weights: Float32, Q: Float32, bias: Float32,
     *, candidates: int, rates: Float64, l2: float,
 ) -> None:  # fmt: skip
-    """Update user factors as in training, with the item factors fixed and the whole catalog as candidates.
+    """Fit user factors as in training, with fixed item factors and candidates from the whole catalog.
 
     Parameters
     ----------
     P : ndarray of shape (n_rows, width), float32
         User factors; updated in place. A row without events is unchanged.
     rows : SparseRows
-        The events of these users.
+        The events of the users.
     weights : ndarray of shape (n,), float32
         The weight of each event; of shape (0,) if all are 1.
     Q : ndarray of shape (n_items, width), float32
@@ -210,11 +211,11 @@ def bpr_fold_in(
     rates : ndarray of shape (epochs,), float64
         The learning rate of each epoch.
     l2 : float
-        The penalty of the user factors.
+        The penalty on the user factors.
 
     Notes
     -----
-    Each user draws from the same random streams, so that the result of a user does not depend on the batch.
+    All users share the same random numbers, so that a user's result does not depend on the batch.
     """
     run = bpr_users(P.shape[1], 0)
     u = rows.owners
@@ -234,12 +235,12 @@ def bpr_fold_in(
     parallel_for(update, row_blocks(rows.start, entries=1 << 12))
 
 
-def falling(highest: float, epochs: int) -> Float64:
-    """Cosine schedule of the learning rate, from `highest` down to a hundredth of it.
+def cosine_schedule(initial_rate: float, epochs: int) -> Float64:
+    """Return a cosine schedule for the learning rate, which decays from `initial_rate` to 1% of it.
 
     Parameters
     ----------
-    highest : float
+    initial_rate : float
         The learning rate at the start.
     epochs : int
         The number of epochs.
@@ -251,8 +252,8 @@ def falling(highest: float, epochs: int) -> Float64:
 
     Examples
     --------
-    >>> falling(1.0, 3).round(2).tolist()
+    >>> cosine_schedule(1.0, 3).round(2).tolist()
     [0.93, 0.5, 0.07]
     """
     progress = (np.arange(epochs) + 0.5) / epochs
-    return highest * np.maximum(0.5 * (1 + np.cos(np.pi * progress)), 0.01)
+    return initial_rate * np.maximum(0.5 * (1 + np.cos(np.pi * progress)), 0.01)

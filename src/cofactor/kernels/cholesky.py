@@ -1,12 +1,13 @@
-"""X'X of sparse rows, and the in-place inverse of a symmetric positive definite matrix, on all threads.
+"""Multithreaded X'X for sparse X, and in-place inversion of symmetric positive definite matrices.
 
-The inverse is block Gauss-Jordan elimination (the sweep operator). For the block K of columns and all other rows R
+The inverse is computed by block Gauss-Jordan elimination (the sweep operator). For a block K of columns and the
+remaining rows R:
 
     A_RR <- A_RR - A_RK A_KK^-1 A_KR        A_RK <- A_RK A_KK^-1        A_KK <- -A_KK^-1
 
-After all blocks are swept, A holds -A^-1. Only the lower triangle is stored: n^3 operations, without a second matrix.
-The tiles depend on n only, and each is one product of fixed shape on one BLAS thread. The results are therefore the
-same to the last bit for any number of threads.
+After all blocks have been swept, A contains -A^-1. Only the lower triangle is stored. The algorithm takes n^3
+operations and needs no second matrix. The tiles depend only on n, and each is one product of fixed shape on one BLAS
+thread, so results are bitwise identical for any number of threads.
 
 References: Goodnight 1979, "A tutorial on the SWEEP operator".
 """
@@ -21,28 +22,28 @@ from cofactor.kernels.neighbors import ColumnLists
 from cofactor.kernels.parallel import one_thread_blas, parallel_for
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["TILE", "negative_inverse", "sparse_gram"]
+__all__ = ["TILE_SIZE", "negative_inverse", "sparse_gram"]
 
-TILE = 256
-"""The number of rows and columns of a block."""
+TILE_SIZE = 256
+"""The number of rows and columns in a block."""
 
 
 @kernel(
     writes="f8[:, ::1]",
     reads="i8[::1] i4[::1] f4[::1] i4[::1] i8[::1] i4[::1] f4[::1]",
-    numbers="i8 i8",
+    scalars="i8 i8",
 )
 def _sparse_gram():
     """Add X'X to rows first..last-1 of the lower triangle of G.
 
-    Reads the entries of each column from the lists (`list_start`, `place`, `list_value`, `row_of`; see `ColumnLists`)
-    and the rows of X from `start`, `columns` and `values`.
+    Reads the entries of each column from column lists (`list_start`, `position`, `list_value`, `row_of`; see
+    `ColumnLists`), and the rows of X from `start`, `columns` and `values`.
     """
 
-    def _sparse_gram(G, list_start, place, list_value, row_of, start, columns, values, first, last):
+    def _sparse_gram(G, list_start, position, list_value, row_of, start, columns, values, first, last):
         for c in range(first, last):
             for t in range(list_start[c], list_start[c + 1]):
-                row = row_of[place[t]]
+                row = row_of[position[t]]
                 x = np.float64(list_value[t])
                 for e in range(start[row], start[row + 1]):
                     if columns[e] > c:
@@ -53,48 +54,48 @@ def _sparse_gram():
 
 
 def sparse_gram(rows: SparseRows, n_columns: int) -> Float64:
-    """Return the lower triangle of X'X.
+    """Compute the lower triangle of X'X for a sparse matrix X.
 
     Parameters
     ----------
     rows : SparseRows
-        X; its weights are ignored.
+        X; weights are ignored.
     n_columns : int
         The number of columns of X.
 
     Returns
     -------
     ndarray of shape (n_columns, n_columns), float64
-        0 above the diagonal; all 0 if X has no entries.
+        The lower triangle; 0 above the diagonal.
 
     Examples
     --------
     >>> sparse_gram(SparseRows.of(rows=[0, 0, 1], columns=[0, 1, 1], values=[1, 2, 3], n_rows=2), 2).tolist()
     [[1.0, 0.0], [2.0, 13.0]]
     """
-    lists = ColumnLists.of(rows, n_columns, longest=max(len(rows), 1))
+    lists = ColumnLists.of(rows, n_columns, max_length=max(len(rows), 1))
     G = np.zeros((n_columns, n_columns))
     run = _sparse_gram()
 
     def fill(first: int) -> None:
         run(
-            G, lists.start, lists.place, lists.values, lists.row_of, rows.start, rows.columns, rows.values,
-            first, min(first + TILE // 8, n_columns),
+            G, lists.start, lists.position, lists.values, lists.row_of, rows.start, rows.columns, rows.values,
+            first, min(first + TILE_SIZE // 8, n_columns),
         )  # fmt: skip
 
-    parallel_for(fill, range(0, n_columns, TILE // 8))
+    parallel_for(fill, range(0, n_columns, TILE_SIZE // 8))
     return G
 
 
 @one_thread_blas()
 def negative_inverse(A: Float64) -> None:
-    """Replace a symmetric positive definite matrix A by -A^-1.
+    """Replace a symmetric positive definite matrix A with -A^-1, in place.
 
     Parameters
     ----------
     A : ndarray of shape (n, n), float64
-        Only the lower triangle is read. The lower triangle and the whole blocks on the diagonal are written; the rest
-        is unchanged. n may be 0.
+        The matrix; n may be 0. Only its lower triangle is read. The lower triangle and the diagonal blocks are
+        overwritten; all other elements are unchanged.
 
     Raises
     ------
@@ -103,7 +104,7 @@ def negative_inverse(A: Float64) -> None:
 
     Notes
     -----
-    See the equations of this module.
+    See the equations in the module docstring.
 
     Examples
     --------
@@ -112,27 +113,27 @@ def negative_inverse(A: Float64) -> None:
     >>> np.diag(A).tolist()
     [-0.5, -0.25]
     """
-    firsts = range(0, len(A), TILE)
-    for k in firsts:
-        K = slice(k, min(k + TILE, len(A)))
+    tile_starts = range(0, len(A), TILE_SIZE)
+    for k in tile_starts:
+        K = slice(k, min(k + TILE_SIZE, len(A)))
         pivot = np.tril(A[K, K]) + np.tril(A[K, K], -1).T
         inverse = np.linalg.inv(pivot)
         inverse = (inverse + inverse.T) / 2
         panel = np.concatenate([A[K, :k].T, np.zeros_like(pivot), A[K.stop :, K]])
-        _sweep_rows(A, panel, panel @ inverse, K, firsts)
+        _sweep_rows(A, panel, panel @ inverse, K, tile_starts)
         A[K, K] = -inverse
 
 
-def _sweep_rows(A: Float64, panel: Float64, scaled: Float64, K: slice, firsts: range) -> None:
-    """Update A_RR and A_RK for one block K; panel is A_RK with zeros at K, scaled is A_RK A_KK^-1."""
+def _sweep_rows(A: Float64, panel: Float64, scaled: Float64, K: slice, tile_starts: range) -> None:
+    """Update A_RR and A_RK for one block K; `panel` is A_RK with zeros in the rows K, and `scaled` is A_RK A_KK^-1."""
 
     def sweep(first: int) -> None:
         if first == K.start:
             A[K, :first] = scaled[:first].T
             return
-        last = min(first + TILE, len(A))
+        last = min(first + TILE_SIZE, len(A))
         A[first:last, :last] -= scaled[first:last] @ panel[:last].T
         if first > K.start:
             A[first:last, K] = scaled[first:last]
 
-    parallel_for(sweep, firsts)
+    parallel_for(sweep, tile_starts)

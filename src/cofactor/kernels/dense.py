@@ -1,7 +1,7 @@
-"""Products with a small matrix, row by row in a fixed order, so that the result of a row depends on that row alone.
+"""Products with a small matrix, computed row by row in a fixed order, so that rows do not affect each other.
 
-BLAS does not guarantee this, not even on one thread and with one tile shape. Its inner loops process a dozen rows at
-once and the remaining rows differently, so that the last bits of a row change with its position.
+BLAS does not guarantee this, even on a single thread and with a fixed tile shape. Its inner loops process about a dozen
+rows at once and the remaining rows differently, so the last bits of a row depend on its position.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def _dense():
     return _dense
 
 
-@kernel(writes="f4[::1]", reads="f4[:, ::1] f4[:, ::1]", numbers="i8")
+@kernel(writes="f4[::1]", reads="f4[:, ::1] f4[:, ::1]", scalars="i8")
 def _row_dots():
-    """Write sum over d < width of p_rd q_rd to `out` (n,); reads `p` and `q`, whose rows may be longer than `width`."""
+    """Write the dot product of the first `width` columns of each row of `p` and `q` to `out` (n,)."""
 
     def _row_dots(out, p, q, width):
         for r in range(out.shape[0]):
@@ -45,7 +45,7 @@ def _row_dots():
 
 
 def dense(x: Float32, weights: Float32, bias: Float32) -> Float32:
-    """Return x W + b.
+    """Compute x W + b.
 
     Parameters
     ----------
@@ -71,19 +71,19 @@ def dense(x: Float32, weights: Float32, bias: Float32) -> Float32:
 
 
 def row_dots(p: Float32, q: Float32) -> Float32:
-    """Return the dot product of each row of p with the same row of q, over the columns that both have.
+    """Compute the dot product of each row of p with the same row of q, over their common columns.
 
     Parameters
     ----------
     p : ndarray of shape (n, a), float32
-        n may be 0.
+        The first factors; n may be 0.
     q : ndarray of shape (n, b), float32
-        Columns beyond the smaller of a and b are ignored, in both arrays.
+        The second factors. Only the first min(a, b) columns of both arrays are used.
 
     Returns
     -------
     ndarray of shape (n,), float32
-        p_r . q_r of each row r.
+        The dot product p_r . q_r for each row r.
 
     Examples
     --------

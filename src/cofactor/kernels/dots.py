@@ -1,4 +1,4 @@
-"""Dot products of the factors of (user, item) pairs, from which predictions are computed."""
+"""Dot products of the factors of user-item pairs, from which predictions are computed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from cofactor.kernels.parallel import parallel_for
 
 __all__ = ["pair_dots"]
 
-CHUNK = 1 << 16
+CHUNK_SIZE = 1 << 16
 
 
-@kernel(writes="f4[::1]", reads="f4[:, ::1] f4[:, ::1] i4[::1] i4[::1]", numbers="i8 i8")
+@kernel(writes="f4[::1]", reads="f4[:, ::1] f4[:, ::1] i4[::1] i4[::1]", scalars="i8 i8")
 def _pair_dots(width: int):
-    """Write P[u[t]] . Q[i[t]] to out[t] for t in first..last-1."""
+    """Write the dot product P[u[t]] . Q[i[t]] to out[t] for t in first..last-1."""
 
     def _pair_dots(out, P, Q, u, i, first, last):
         for t in range(first, last):
@@ -28,7 +28,7 @@ def _pair_dots(width: int):
 
 
 def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float32:
-    """Return P[u] . Q[i] of each pair (u, i).
+    """Compute the dot product P[u] . Q[i] for each user-item pair (u, i).
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float32:
     Q : ndarray of shape (n_items, width), float32
         Item factors.
     u, i : ndarray of shape (n,), int32
-        Row numbers of P and of Q. They must be valid, which is not checked. n may be 0.
+        Row numbers of P and Q, which are not checked; n may be 0.
 
     Returns
     -------
@@ -50,5 +50,7 @@ def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float32:
     """
     out = np.empty(len(u), np.float32)
     run = _pair_dots(P.shape[1])
-    parallel_for(lambda first: run(out, P, Q, u, i, first, min(first + CHUNK, len(u))), range(0, len(u), CHUNK))
+    parallel_for(
+        lambda first: run(out, P, Q, u, i, first, min(first + CHUNK_SIZE, len(u))), range(0, len(u), CHUNK_SIZE)
+    )
     return out

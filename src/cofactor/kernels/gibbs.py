@@ -1,13 +1,13 @@
-"""Gibbs sampler for implicit feedback as a prior: the vector that each item adds to the vectors of its raters.
+"""Gibbs sampler for history terms: the vector that each item adds to the prior mean of the users who rated it.
 
-The vector of row r has the prior mean  mu + h_r sum over its columns j of Y_j,  with h_r = 1 / sqrt(number of columns).
-Given all vectors X, the residual  E = X - mu - h sum Y  is normal with the precision of the vectors. Each Y_j is then
-normal, too, independently in each dimension:
+The vector of row r has the prior mean mu + h_r sum_j Y_j over the columns j of the row, with h_r = 1 / sqrt(number of
+columns). Given all vectors X, the residual E = X - mu - h sum_j Y_j is normally distributed, with the precision of the
+vectors. Each Y_j is then also normal, independently in each dimension:
 
     precision_j = k + m sum_r h_r^2        mean_j = m (sum_r h_r E_r + Y_j sum_r h_r^2) / precision_j
 
-where k is the precision of the prior of Y (its mean is 0), m is the precision of the vectors, and the sums are over the
-rows that have column j. The columns are sample one after the other, and E is updated after each of them.
+where k is the precision of the prior of Y (whose mean is 0), m is the precision of the vectors, and the sums are over
+the rows r that have column j. The columns are sampled one after the other, and E is updated after each of them.
 
 References: Koren 2008, section 4 (SVD++); Rendle et al. 2019, section 4 (both sides); Salakhutdinov & Mnih 2008 (Gibbs
 sampling).
@@ -27,10 +27,10 @@ __all__ = ["draw_history_terms"]
     reads="i8[::1] i4[::1] f4[::1] f4[::1] f4[::1] f4[:, ::1]",
 )
 def draw_history_terms(width: int):
-    """Draw each row of Y (n_columns, width) in turn, and update E (n_rows, width) after each.
+    """Sample the rows of Y (n_columns, width) one after the other, and update E (n_rows, width) after each of them.
 
-    Writes `Y` and `E`. Reads `start` and `rows`, the rows that have each column; `scale` (n_rows,), h; `k` and `m`
-    (width,), the precisions of the equations of this module; and `noise` (n_columns, width), standard normal draws.
+    Writes `Y` and `E`. Reads `start` and `rows`, the rows that have each column; `scale` (n_rows,), the factors h; `k`
+    and `m` (width,), the precisions in the module docstring; and `noise` (n_columns, width), standard normal draws.
     """
 
     def draw_history_terms(Y, E, start, rows, scale, k, m, noise):

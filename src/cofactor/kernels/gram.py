@@ -1,4 +1,4 @@
-"""Gram matrix sum_r f_r f_r' of many feature vectors, summed in fixed chunks so that its bits are reproducible."""
+"""Gram matrix sum_r f_r f_r' of feature vectors, summed in fixed chunks so that it is bitwise reproducible."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy as np
 from cofactor.arrays import Float32
 from cofactor.kernels.parallel import one_thread_blas, parallel_for
 
-__all__ = ["CHUNK", "gram"]
+__all__ = ["CHUNK_SIZE", "gram"]
 
-CHUNK = 1 << 13
+CHUNK_SIZE = 1 << 13
 
 
 @one_thread_blas()
 def gram(features: Float32) -> Float32:
-    """Return F' F.
+    """Compute the Gram matrix F' F.
 
     Parameters
     ----------
@@ -24,11 +24,11 @@ def gram(features: Float32) -> Float32:
     Returns
     -------
     ndarray of shape (width, width), float32
-        0 for n = 0.
+        The Gram matrix; zeros if n = 0.
 
     Notes
     -----
-    BLAS multiplies chunks of 8,192 rows in float32; the products are added in float64, in order.
+    Chunks of 8,192 rows are multiplied by BLAS in float32; their products are added in float64, in a fixed order.
 
     Examples
     --------
@@ -36,13 +36,13 @@ def gram(features: Float32) -> Float32:
     [[10.0, 14.0], [14.0, 20.0]]
     """
     width = features.shape[1]
-    firsts = range(0, len(features), CHUNK)
-    parts = np.zeros((len(firsts), width, width), np.float32)
+    chunk_starts = range(0, len(features), CHUNK_SIZE)
+    parts = np.zeros((len(chunk_starts), width, width), np.float32)
 
     def multiply(c: int) -> None:
-        chunk = features[c * CHUNK : (c + 1) * CHUNK]
+        chunk = features[c * CHUNK_SIZE : (c + 1) * CHUNK_SIZE]
         np.matmul(chunk.T, chunk, out=parts[c])
 
-    parallel_for(multiply, range(len(firsts)))
+    parallel_for(multiply, range(len(chunk_starts)))
     total: Float32 = parts.sum(axis=0, dtype=np.float64).astype(np.float32)
     return total

@@ -1,8 +1,8 @@
-"""Distribution and quantile functions of mixtures of normal distributions, one mixture per row.
+"""Cumulative distribution and quantile functions of mixtures of normal distributions, with one mixture per row.
 
     F_r(x) = 1/S sum_s Phi((x - mean_rs) / sd_rs),    Phi(z) = erfc(-z / sqrt 2) / 2
 
-Compiled loops need no array of shape (n, S, points), and erfc is accurate to the last bits.
+Compiled loops do not need an array of shape (n, S, points), and erfc is accurate to nearly full precision.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from cofactor.kernels.parallel import parallel_for
 
 __all__ = ["mixture_cdf", "mixture_quantile"]
 
-ROWS = 1 << 10
-SQRT_HALF, DENSITY = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
+ROWS_PER_TASK = 1 << 10
+SQRT_HALF, INVERSE_SQRT_2PI = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
 
 
-@kernel(writes="f8[:, ::1]", reads="f8[:, ::1] f8[:, ::1] f8[::1]", numbers="i8 i8")
+@kernel(writes="f8[:, ::1]", reads="f8[:, ::1] f8[:, ::1] f8[::1]", scalars="i8 i8")
 def _mixture_cdf():
     """Write F_r(points[j]) to out[r, j] for rows first..last-1; reads `means` and `sds` (n, S)."""
 
@@ -39,12 +39,12 @@ def _mixture_cdf():
     return _mixture_cdf
 
 
-@kernel(writes="f8[::1]", reads="f8[:, ::1] f8[:, ::1]", numbers="f8 f8 i8 i8")
+@kernel(writes="f8[::1]", reads="f8[:, ::1] f8[:, ::1]", scalars="f8 f8 i8 i8")
 def _mixture_quantile():
-    """Write the x with F_r(x) = p to out[r] for rows first..last-1; z is the standard normal quantile of p.
+    """Write the p-quantile of each mixture to out[r] for rows first..last-1; z is the standard normal p-quantile.
 
-    x lies between the smallest and the largest mean_rs + z sd_rs. Newton steps, and bisection where a step leaves the
-    bracket.
+    The quantile lies between the smallest and the largest mean_rs + z sd_rs. It is found by Newton steps, with
+    bisection if a step leaves the bracket.
     """
 
     def _mixture_quantile(out, means, sds, p, z, first, last):
@@ -65,7 +65,7 @@ def _mixture_quantile():
                 for s in range(count):
                     deviation = (x - means[r, s]) / sds[r, s]
                     total += 0.5 * math.erfc(-deviation * SQRT_HALF)
-                    slope += DENSITY * math.exp(-0.5 * deviation * deviation) / sds[r, s]
+                    slope += INVERSE_SQRT_2PI * math.exp(-0.5 * deviation * deviation) / sds[r, s]
                 excess = total / count - p
                 if excess > 0:
                     high = x
@@ -84,7 +84,7 @@ def _mixture_quantile():
 
 
 def mixture_cdf(means: Float64, sds: Float64, points: Float64) -> Float64:
-    """Return the distribution function of each mixture at each point.
+    """Compute the cumulative distribution function of each mixture at each point.
 
     Parameters
     ----------
@@ -93,12 +93,12 @@ def mixture_cdf(means: Float64, sds: Float64, points: Float64) -> Float64:
     sds : ndarray of shape (n, S), float64
         The standard deviation of each component; positive.
     points : ndarray of shape (m,), float64
-        The points, the same for each mixture.
+        The points, shared by all mixtures.
 
     Returns
     -------
     ndarray of shape (n, m), float64
-        F_r(points[j]).
+        The values F_r(points[j]).
 
     Examples
     --------
@@ -108,12 +108,14 @@ def mixture_cdf(means: Float64, sds: Float64, points: Float64) -> Float64:
     m, s, x = (contiguous(array, np.float64) for array in (means, sds, points))
     out = np.empty((len(m), len(x)))
     run = _mixture_cdf()
-    parallel_for(lambda first: run(out, m, s, x, first, min(first + ROWS, len(m))), range(0, len(m), ROWS))
+    parallel_for(
+        lambda first: run(out, m, s, x, first, min(first + ROWS_PER_TASK, len(m))), range(0, len(m), ROWS_PER_TASK)
+    )
     return out
 
 
 def mixture_quantile(means: Float64, sds: Float64, p: float) -> Float64:
-    """Return the p-quantile of each mixture, accurate to 1e-10.
+    """Compute the p-quantile of each mixture, with an accuracy of 1e-10.
 
     Parameters
     ----------
@@ -127,12 +129,12 @@ def mixture_quantile(means: Float64, sds: Float64, p: float) -> Float64:
     Returns
     -------
     ndarray of shape (n,), float64
-        The x with F_r(x) = p.
+        The values x with F_r(x) = p.
 
     Raises
     ------
     ParameterError
-        Unless 0 < p < 1.
+        If p is not strictly between 0 and 1.
 
     Examples
     --------
@@ -140,9 +142,11 @@ def mixture_quantile(means: Float64, sds: Float64, p: float) -> Float64:
     [1.96, 6.96]
     """
     if not 0 < p < 1:
-        raise ParameterError(f"p must be a probability between 0 and 1, both excluded, not {p!r}")
+        raise ParameterError(f"p must be a probability strictly between 0 and 1, not {p!r}")
     m, s = (contiguous(array, np.float64) for array in (means, sds))
     out, z = np.empty(len(m)), NormalDist().inv_cdf(p)
     run = _mixture_quantile()
-    parallel_for(lambda first: run(out, m, s, p, z, first, min(first + ROWS, len(m))), range(0, len(m), ROWS))
+    parallel_for(
+        lambda first: run(out, m, s, p, z, first, min(first + ROWS_PER_TASK, len(m))), range(0, len(m), ROWS_PER_TASK)
+    )
     return out

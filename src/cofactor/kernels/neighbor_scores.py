@@ -1,14 +1,14 @@
-"""Scores of all items for a block of users, from similar items (item-item) or from similar users (user-user).
+"""Scores of all items for a block of users, from similar items (item-item) or similar users (user-user).
 
-The kernels add to the scores, with similarities s > 0:
+With similarities s > 0, the kernels add these terms to the scores:
 
     items, ratings:  sum_j w_uj s_ij x_uj / (damping + sum_j w_uj s_ij)      j: the k items of u most similar to i
     items, events:   sum_j s_ij x_uj                                         j: all items of u
     users, ratings:  sum_v w_vi s_uv x_vi / (damping + sum_v w_vi s_uv)      v: the k users with i most similar to u
-    users, events:   sum_v s_uv x_vi                                         v: the same
+    users, events:   sum_v s_uv x_vi                                         v: as for ratings
 
-For ratings, x is the rating minus its baseline. If other similarities tie with the k-th largest, the tied neighbors
-share the remaining places, so that no score depends on row numbers.
+For ratings, x is the rating minus its baseline. If several neighbors tie for the k-th largest similarity, they share
+the remaining positions with equal weights, so that scores do not depend on row numbers.
 
 References: Koren 2008, section 2.2.
 """
@@ -19,7 +19,7 @@ import numpy as np
 
 from cofactor.arrays import Float32, Float64, Int32
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.neighbors import TIED
+from cofactor.kernels.neighbors import TIE_TOLERANCE
 from cofactor.kernels.parallel import parallel_for, row_blocks
 from cofactor.kernels.sparse import SparseRows
 
@@ -30,33 +30,34 @@ __all__ = [
     "add_dense",
     "average_by_items",
     "damped_means",
-    "places_of",
     "sum_by_items",
+    "top_k_membership",
 ]
 
 SUM, AVERAGE = 0, 1
-"""The compile-time choice of how neighbors are combined."""
+"""Compile-time choice of how neighbors are combined."""
 
-ABOVE_TIE, BELOW_TIE = np.float32(1 + TIED), np.float32(1 - TIED)
+ABOVE_TIE, BELOW_TIE = np.float32(1 + TIE_TOLERANCE), np.float32(1 - TIE_TOLERANCE)
 
 _ROWS = "i8[::1] i4[::1] f4[::1] f4[::1] "  # start, columns, values, weights (empty: all 1)
 
 
-@kernel(writes="f4[:, ::1]", reads=_ROWS + "i8[::1] i4[::1] f4[::1]", numbers="i8 f4")
+@kernel(writes="f4[:, ::1]", reads=_ROWS + "i8[::1] i4[::1] f4[::1]", scalars="i8 f4")
 def _average_by_items():
-    """Add item-item averages to `out` (n_users, n_items).
+    """Add item-item averages to the scores `out` (n_users, n_items).
 
-    Reads the entries of each user (`start`, `columns`, `values`, `weights`) and, in row j of the links, all i and s_ij.
+    Reads the entries of each user (`start`, `columns`, `values`, `weights`), and the similarities, whose row j contains
+    the items i (`similarity_columns`) and s_ij (`similarity_values`).
     """
 
     def _average_by_items(
-        out, start, columns, values, weights, link_start, link_columns, link_values, k, damping
+        out, start, columns, values, weights, similarity_start, similarity_columns, similarity_values, k, damping
     ):  # fmt: skip
         n_items = out.shape[1]
         weighted = weights.shape[0] > 0
         count = np.zeros(n_items, np.int32)
         first = np.empty(n_items, np.int64)
-        touched = np.empty(n_items, np.int32)
+        touched_items = np.empty(n_items, np.int32)
         numerator, denominator = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
         tied_numerator, tied_denominator = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
         tied = np.empty(n_items, np.int32)
@@ -65,47 +66,47 @@ def _average_by_items():
         for a in range(out.shape[0]):
             m = 0
             for e in range(start[a], start[a + 1]):
-                for t in range(link_start[columns[e]], link_start[columns[e] + 1]):
-                    i = link_columns[t]
+                for t in range(similarity_start[columns[e]], similarity_start[columns[e] + 1]):
+                    i = similarity_columns[t]
                     if count[i] == 0:
-                        touched[m] = i
+                        touched_items[m] = i
                         m += 1
                     count[i] += 1
             total = 0
             for q in range(m):
-                i = touched[q]
+                i = touched_items[q]
                 first[i] = total
                 total += min(count[i], k)
                 count[i] = 0
             if total > largest.shape[0]:
                 largest = np.empty(total, np.float32)
             for e in range(start[a], start[a + 1]):
-                for t in range(link_start[columns[e]], link_start[columns[e] + 1]):
-                    i = link_columns[t]
-                    s = link_values[t]
-                    filled = count[i]
+                for t in range(similarity_start[columns[e]], similarity_start[columns[e] + 1]):
+                    i = similarity_columns[t]
+                    s = similarity_values[t]
+                    n_filled = count[i]
                     base = first[i]
-                    if filled == k:
+                    if n_filled == k:
                         if s <= largest[base + k - 1]:
                             continue
-                        filled -= 1
+                        n_filled -= 1
                     else:
                         count[i] += 1
-                    while filled > 0 and largest[base + filled - 1] < s:
-                        largest[base + filled] = largest[base + filled - 1]
-                        filled -= 1
-                    largest[base + filled] = s
+                    while n_filled > 0 and largest[base + n_filled - 1] < s:
+                        largest[base + n_filled] = largest[base + n_filled - 1]
+                        n_filled -= 1
+                    largest[base + n_filled] = s
             for q in range(m):
-                i = touched[q]
+                i = touched_items[q]
                 kth[i] = largest[first[i] + k - 1] if count[i] == k else np.float32(0)
                 numerator[i] = tied_numerator[i] = tied_denominator[i] = np.float32(0)
                 denominator[i] = damping
                 count[i] = tied[i] = 0
             for e in range(start[a], start[a + 1]):
                 w = weights[e] if weighted else np.float32(1)
-                for t in range(link_start[columns[e]], link_start[columns[e] + 1]):
-                    i = link_columns[t]
-                    s = link_values[t]
+                for t in range(similarity_start[columns[e]], similarity_start[columns[e] + 1]):
+                    i = similarity_columns[t]
+                    s = similarity_values[t]
                     ws = s * w
                     if s > kth[i] * ABOVE_TIE:
                         numerator[i] += ws * values[e]
@@ -116,7 +117,7 @@ def _average_by_items():
                         tied_denominator[i] += ws
                         tied[i] += 1
             for q in range(m):
-                i = touched[q]
+                i = touched_items[q]
                 if tied[i] > 0:
                     share = np.float32(k - count[i]) / np.float32(tied[i])
                     numerator[i] += share * tied_numerator[i]
@@ -130,24 +131,24 @@ def _average_by_items():
 
 @kernel(writes="f4[:, ::1]", reads="i8[::1] i4[::1] f4[::1] i8[::1] i4[::1] f4[::1]")
 def _sum_by_items():
-    """Add the sum over the entries j of user a of s_ij x_aj to out[a, i], in the order of the entries."""
+    """Add the sum of s_ij x_aj over the entries j of user a to out[a, i], in the order of the entries."""
 
-    def _sum_by_items(out, start, columns, values, link_start, link_columns, link_values):
+    def _sum_by_items(out, start, columns, values, similarity_start, similarity_columns, similarity_values):
         for a in range(out.shape[0]):
             for e in range(start[a], start[a + 1]):
                 x = values[e]
-                for t in range(link_start[columns[e]], link_start[columns[e] + 1]):
-                    out[a, link_columns[t]] += x * link_values[t]
+                for t in range(similarity_start[columns[e]], similarity_start[columns[e] + 1]):
+                    out[a, similarity_columns[t]] += x * similarity_values[t]
 
     return _sum_by_items
 
 
-@kernel(writes="f4[:, ::1]", reads="i4[:, ::1] f4[:, ::1] " + _ROWS, numbers="i8 f4")
+@kernel(writes="f4[:, ::1]", reads="i4[:, ::1] f4[:, ::1] " + _ROWS, scalars="i8 f4")
 def _add_by_users(rule: int):
-    """Add user-user sums or averages to `out` (n_users, n_items).
+    """Add user-user sums or averages to the scores `out` (n_users, n_items).
 
-    Reads `neighbors` and their `similarity` (n_users, width), best first, -1 after the last one, and the entries of all
-    neighbors (`start`, `columns`, `values`, `weights`).
+    Reads `neighbors` and their `similarity` (n_users, width), most similar first and padded with -1, and the entries of
+    all neighbors (`start`, `columns`, `values`, `weights`).
     """
 
     def _add_by_users(out, neighbors, similarity, start, columns, values, weights, k, damping):
@@ -155,7 +156,7 @@ def _add_by_users(rule: int):
         weighted = weights.shape[0] > 0
         count = np.zeros(n_items, np.int32)  # neighbors used for each item, at most k
         tied = np.zeros(n_items, np.int32)  # neighbors with the item in the current group of tied similarities
-        touched = np.empty(n_items, np.int32)
+        touched_items = np.empty(n_items, np.int32)
         numerator, denominator = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
         for a in range(out.shape[0]):
             m, q = 0, 0
@@ -163,13 +164,13 @@ def _add_by_users(rule: int):
                 lowest, end = similarity[a, q] * BELOW_TIE, q + 1
                 while end < width and neighbors[a, end] >= 0 and similarity[a, end] >= lowest:
                     end += 1
-                single = end == q + 1
-                if not single:
+                is_single = end == q + 1
+                if not is_single:
                     for p in range(q, end):
                         for e in range(start[neighbors[a, p]], start[neighbors[a, p] + 1]):
                             i = columns[e]
                             if count[i] == 0 and tied[i] == 0:
-                                touched[m] = i
+                                touched_items[m] = i
                                 m += 1
                                 numerator[i] = np.float32(0)
                                 denominator[i] = damping
@@ -181,9 +182,9 @@ def _add_by_users(rule: int):
                         if count[i] == k:
                             continue
                         ws = s * weights[e] if weighted else s
-                        if single:
+                        if is_single:
                             if count[i] == 0:
-                                touched[m] = i
+                                touched_items[m] = i
                                 m += 1
                                 numerator[i] = np.float32(0)
                                 denominator[i] = damping
@@ -192,7 +193,7 @@ def _add_by_users(rule: int):
                             ws *= np.float32(k - count[i]) / np.float32(tied[i])
                         numerator[i] += ws * values[e]
                         denominator[i] += ws
-                if not single:
+                if not is_single:
                     for p in range(q, end):
                         for e in range(start[neighbors[a, p]], start[neighbors[a, p] + 1]):
                             i = columns[e]
@@ -200,7 +201,7 @@ def _add_by_users(rule: int):
                             tied[i] = 0
                 q = end
             for q in range(m):
-                i = touched[q]
+                i = touched_items[q]
                 if rule == SUM:
                     out[a, i] += numerator[i]
                 elif denominator[i] > 0:
@@ -212,7 +213,7 @@ def _add_by_users(rule: int):
 
 @kernel(writes="f4[:, ::1]", reads="i8[::1] i4[::1] f4[::1] f4[:, ::1]")
 def _add_dense():
-    """Add the sum over the entries j of user a of x_aj W[j] to out[a], in the order of the entries."""
+    """Add the sum of x_aj W[j] over the entries j of user a to out[a], in the order of the entries."""
 
     def _add_dense(out, start, columns, values, W):
         for a in range(out.shape[0]):
@@ -225,11 +226,11 @@ def _add_dense():
     return _add_dense
 
 
-@kernel(writes="f4[::1]", reads=_ROWS + "f4[::1]", numbers="i8 i8 f8 f8")
+@kernel(writes="f4[::1]", reads=_ROWS + "f4[::1]", scalars="i8 i8 f8 f8")
 def _damped_means():
-    """Write sum_c w_rc (x_rc - mean - bias_c) / (damping + sum_c w_rc) to out[r] for rows first..last-1.
+    """Write the damped mean of each row's deviations to out[r] for rows first..last-1.
 
-    Writes 0 where the denominator is 0.
+    The damped mean is sum_c w_rc (x_rc - mean - bias_c) / (damping + sum_c w_rc), or 0 if the denominator is 0.
     """
 
     def _damped_means(out, start, columns, values, weights, bias, first, last, mean, damping):
@@ -245,123 +246,127 @@ def _damped_means():
     return _damped_means
 
 
-def average_by_items(out: Float32, rows: SparseRows, links: SparseRows, *, k: int, damping: float) -> None:
-    """Add the averages over the k most similar items of each user to the scores, on the calling thread.
+def average_by_items(out: Float32, rows: SparseRows, similarities: SparseRows, *, k: int, damping: float) -> None:
+    """Add weighted averages over the k most similar items in each user's history to scores (single-threaded).
 
     Parameters
     ----------
     out : ndarray of shape (n_users, n_items), float32
         The scores; updated in place.
     rows : SparseRows
-        The entries of the users; a user without entries adds nothing.
-    links : SparseRows
-        Row j holds the items i that have j as a neighbor, with s_ij > 0.
+        The entries of the users; the scores of a user without entries do not change.
+    similarities : SparseRows
+        Similarities: row j contains the items i that have j as a neighbor (as columns), and s_ij > 0 (as values).
     k : int
-        The largest number of neighbors.
+        The maximum number of neighbors.
     damping : float
-        Added to the denominator.
+        A constant added to the denominator.
 
     Notes
     -----
-    The first equation of this module.
+    See the first equation in the module docstring.
     """
-    _average_by_items()(out, *_arrays(rows), links.start, links.columns, links.values, k, np.float32(damping))
+    _average_by_items()(
+        out, *_arrays(rows), similarities.start, similarities.columns, similarities.values, k, np.float32(damping)
+    )
 
 
-def sum_by_items(out: Float32, rows: SparseRows, links: SparseRows) -> None:
-    """Add the sums over the items of each user to the scores, on the calling thread.
+def sum_by_items(out: Float32, rows: SparseRows, similarities: SparseRows) -> None:
+    """Add similarity-weighted sums over the items in each user's history to scores (single-threaded).
 
     Parameters
     ----------
     out : ndarray of shape (n_users, n_items), float32
         The scores; updated in place.
     rows : SparseRows
-        The entries of the users; their weights are ignored.
-    links : SparseRows
-        Row j holds the items i that have j as a neighbor, with s_ij > 0.
+        The entries of the users; weights are ignored.
+    similarities : SparseRows
+        Similarities: row j contains the items i that have j as a neighbor (as columns), and s_ij > 0 (as values).
 
     Notes
     -----
-    The second equation of this module.
+    See the second equation in the module docstring.
     """
-    _sum_by_items()(out, rows.start, rows.columns, rows.values, links.start, links.columns, links.values)
+    _sum_by_items()(
+        out, rows.start, rows.columns, rows.values, similarities.start, similarities.columns, similarities.values
+    )
 
 
 def add_by_users(
     out: Float32, neighbors: Int32, similarity: Float32, rows: SparseRows, *, rule: int, k: int, damping: float
 ) -> None:
-    """Add the sums or averages over the most similar users to the scores, on the calling thread.
+    """Add weighted sums or averages over the k most similar users with each item to scores (single-threaded).
 
     Parameters
     ----------
     out : ndarray of shape (n_users, n_items), float32
         The scores; updated in place.
     neighbors : ndarray of shape (n_users, width), int32
-        The row numbers of the neighbors in `rows`, best first; -1 after the last one.
+        Row numbers of the neighbors in `rows`, most similar first; padded with -1.
     similarity : ndarray of shape (n_users, width), float32
         The similarity of each neighbor.
     rows : SparseRows
         The entries of all users.
     rule : {SUM, AVERAGE}
-        SUM ignores `damping`.
+        How neighbors are combined; SUM ignores `damping`.
     k : int
-        The largest number of neighbors for an item.
+        The maximum number of neighbors for an item.
     damping : float
-        Added to the denominator.
+        A constant added to the denominator.
 
     Notes
     -----
-    The third and the fourth equation of this module.
+    See the third and the fourth equation in the module docstring.
     """
     _add_by_users(rule)(out, neighbors, similarity, *_arrays(rows), k, np.float32(damping))
 
 
-def places_of(similarity: Float64, k: int) -> Float64:
-    """Return the share of each similarity in the k largest.
+def top_k_membership(similarity: Float64, k: int) -> Float64:
+    """Return the membership of each similarity in the k largest, as a value from 0 to 1 that accounts for ties.
 
     Parameters
     ----------
     similarity : ndarray of shape (n,), float64
         Positive similarities.
     k : int
-        The number of places.
+        The number of largest similarities.
 
     Returns
     -------
     ndarray of shape (n,), float64
-        1 above the k-th largest similarity and 0 below it; those that tie with it share the remaining places.
+        1 above the k-th largest similarity and 0 below it; similarities that tie with it share the remaining positions.
 
     Examples
     --------
-    >>> places_of(np.array([0.5, 0.9, 0.5, 0.1, 0.5]), 3).round(2).tolist()
+    >>> top_k_membership(np.array([0.5, 0.9, 0.5, 0.1, 0.5]), 3).round(2).tolist()
     [0.67, 1.0, 0.67, 0.0, 0.67]
     """
     if len(similarity) <= k:
         return np.ones(len(similarity))
     kth = -np.partition(-similarity, k - 1)[k - 1]
-    above = similarity > kth * (1 + TIED)
-    tied = ~above & (similarity >= kth * (1 - TIED))
-    share: Float64 = above + tied * ((k - above.sum()) / tied.sum())
+    is_above = similarity > kth * (1 + TIE_TOLERANCE)
+    tied = ~is_above & (similarity >= kth * (1 - TIE_TOLERANCE))
+    share: Float64 = is_above + tied * ((k - is_above.sum()) / tied.sum())
     return share
 
 
 def add_dense(out: Float32, rows: SparseRows, W: Float32) -> None:
-    """Add X W to the scores, on the calling thread.
+    """Add the matrix product X W to scores (single-threaded).
 
     Parameters
     ----------
     out : ndarray of shape (n_users, n_items), float32
         The scores; updated in place.
     rows : SparseRows
-        X, the entries of the users; their weights are ignored.
+        X, the entries of the users; weights are ignored.
     W : ndarray of shape (n_items, n_items), float32
-        The weight of each pair of items.
+        The weight of each item pair.
     """
     _add_dense()(out, rows.start, rows.columns, rows.values, W)
 
 
 def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float) -> Float32:
-    """Return the damped mean of each row's entries above mean + bias.
+    """Compute the damped mean of each row's deviations from mean + bias.
 
     Parameters
     ----------
@@ -372,7 +377,7 @@ def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float
     mean : float
         The global mean.
     damping : float
-        Added to the denominator.
+        A constant added to the denominator.
 
     Returns
     -------

@@ -1,18 +1,18 @@
-"""Nearest-neighbor search between the rows of sparse matrices, without a rows x rows matrix.
+"""Nearest-neighbor search between the rows of sparse matrices, without computing the full similarity matrix.
 
-The similarities of rows a and b with values x; sums are over the n columns that both have, and |x_a| is the length of
-the whole row:
+The similarity of rows a and b with values x is defined as follows, where sums are over the n common columns and |x_a|
+is the norm of the whole row:
 
     pearson   s = sum x_a x_b / sqrt(sum x_a^2 sum x_b^2)             cosine   s = sum x_a x_b / (|x_a| |x_b|)
     jaccard   s = sum x_a x_b / (|x_a|^2 + |x_b|^2 - sum x_a x_b)     then     s <- s n / (n + shrink)
 
-For each row, the kernel walks through the lists of the row's columns and accumulates the sums of all rows in them. Each
-thread needs one accumulator per row. Only positive similarities count.
+For each row, the kernel iterates over the lists of the row's columns and accumulates the sums for all rows in them.
+Each thread needs one accumulator per row. Only positive similarities are used.
 
-The list of a column with more than `longest` entries holds only the rows with the most entries (ties by row number).
-These rows share the most columns with others, so that they rank first where similarities are shrunk. If a list is cut,
-the best `CANDIDATES` times n rows are compared again over all of their entries. The choice of these rows then depends
-on the sample, but their similarities are exact.
+If a column has more than `max_length` entries, its list contains only the rows with the most entries (ties by row
+number). These rows have the most columns in common with other rows, so they rank first when similarities are shrunk. If
+a list is truncated, the best `CANDIDATE_FACTOR` times n rows are compared again over all of their entries. The
+selection of these rows then depends on the truncation, but their similarities are exact.
 
 References: Koren 2008, section 2.2 (shrinkage); Tanimoto's extension of the Jaccard index to weights.
 """
@@ -29,26 +29,26 @@ from cofactor.kernels.parallel import parallel_for, row_blocks
 from cofactor.kernels.sparse import SparseRows
 
 __all__ = [
-    "CANDIDATES",
+    "CANDIDATE_FACTOR",
     "COSINE",
     "JACCARD",
     "PEARSON",
-    "TIED",
+    "TIE_TOLERANCE",
     "ColumnLists",
     "nearest",
 ]
 
 PEARSON, COSINE, JACCARD = 0, 1, 2
-"""The compile-time choice of the similarity."""
+"""Compile-time choice of the similarity measure."""
 
-CANDIDATES = 2
-"""If columns are sampled, this many times n rows are compared over all of their entries."""
+CANDIDATE_FACTOR = 2
+"""If column lists are truncated, this many times n rows are compared over all of their entries."""
 
-TIED = 1e-6
-"""The relative difference within which similarities tie: a few times the rounding error of float32."""
+TIE_TOLERANCE = 1e-6
+"""The relative difference within which similarities are treated as ties: a few times the rounding error of float32."""
 
 DENSE_RATIO = 3
-"""The ratio of listed entries to rows above which all rows are scanned instead of a list of the rows seen."""
+"""The ratio of listed entries to rows above which all rows are scanned, instead of a list of visited rows."""
 
 NO_ROW = np.iinfo(np.int32).max
 
@@ -56,50 +56,50 @@ NO_ROW = np.iinfo(np.int32).max
 @kernel(
     writes="i4[:, ::1] f4[:, ::1]",
     reads="i8[::1] i4[::1] f4[::1] f4[::1] i8[::1] i4[::1] f4[::1] i4[::1] f4[::1] i4[::1] i4[::1]",
-    numbers="i8 i8 f4",
+    scalars="i8 i8 f4",
 )
-def _nearest(measure: int, plain: int):
-    """Write heaps of the nearest rows of rows first..last-1, the worst at the root.
+def _nearest(measure: int, is_binary: int):
+    """Write a heap of the nearest rows for each of the rows first..last-1, with the worst one at the root.
 
-    Writes the row numbers `nearest_rows` and their `similarity`, both (last - first, n). Reads the rows (`norm`: their
-    squared length) and the lists of columns (`place`: the position of a listed row, `row_of` its row number,
-    `place_norm` its squared length, `place_size` its number of entries). Skips row `excluded[a]` (-1: none) and rows
-    whose columns are all in row a. `plain`: all values are 1, so that one sum is enough. Other sums are float64, so
-    that a similarity does not depend on the order of the columns once it is rounded to float32.
+    Writes the row numbers `nearest_rows` and their `similarity`, both (last - first, n). Reads the rows, including
+    their squared norms `norm`, and the column lists: `position` is the position of a listed row, `row_of` its row
+    number, `position_norm` its squared norm and `position_size` its number of entries. Skips row `excluded[a]` (-1 for
+    none) and rows whose columns are all in row a. If `is_binary`, all values are 1, so a single sum is sufficient.
+    Other sums are float64, so that a similarity rounded to float32 does not depend on the order of the columns.
     """
     from cofactor.kernels import topk_heap
 
-    number = np.float32 if plain else np.float64
+    dtype = np.float32 if is_binary else np.float64
 
     def _nearest(
         nearest_rows, similarity,
-        start, columns, values, norm, list_start, place, list_value, row_of, place_norm, place_size, excluded,
+        start, columns, values, norm, list_start, position, list_value, row_of, position_norm, position_size, excluded,
         first, last, shrink,
     ):  # fmt: skip
-        n_places = row_of.shape[0]
-        n_sums = (1 if plain else 2) if measure != PEARSON else 4  # n, sum x_a x_b, sum x_a^2, sum x_b^2
-        sums = np.zeros((n_places, n_sums), number)
-        seen = np.empty(n_places + 1, np.int32)
+        n_positions = row_of.shape[0]
+        n_sums = (1 if is_binary else 2) if measure != PEARSON else 4  # n, sum x_a x_b, sum x_a^2, sum x_b^2
+        sums = np.zeros((n_positions, n_sums), dtype)
+        seen = np.empty(n_positions + 1, np.int32)
         for a in range(first, last):
             out = a - first
             n_listed = 0
             for e in range(start[a], start[a + 1]):
                 n_listed += list_start[columns[e] + 1] - list_start[columns[e]]
             # a list of the rows seen saves nothing if most rows are seen
-            scan_all = n_listed > DENSE_RATIO * n_places
-            m = n_places if scan_all else 0
+            scan_all = n_listed > DENSE_RATIO * n_positions
+            m = n_positions if scan_all else 0
             for e in range(start[a], start[a + 1]):
                 c = columns[e]
-                x = number(values[e])
+                x = dtype(values[e])
                 square = x * x
                 for t in range(list_start[c], list_start[c + 1]):
-                    b = np.uint64(place[t])  # unsigned: numba then omits the code for negative indices
+                    b = np.uint64(position[t])  # unsigned: numba then omits the code for negative indices
                     if not scan_all:
                         seen[m] = b  # overwritten by the next row unless new: avoids a branch
                         m += int(sums[b, 0] == 0)
-                    sums[b, 0] += number(1)
-                    if not plain:
-                        y = number(list_value[t])
+                    sums[b, 0] += dtype(1)
+                    if not is_binary:
+                        y = dtype(list_value[t])
                         sums[b, 1] += x * y
                         if measure == PEARSON:
                             sums[b, 2] += square
@@ -107,18 +107,18 @@ def _nearest(measure: int, plain: int):
             min_common = np.float32(0)
             for q in range(m):
                 b = np.uint64(q if scan_all else seen[q])
-                common, dot = sums[b, 0], sums[b, 0] if plain else sums[b, 1]
-                xx, yy = (sums[b, 2], sums[b, 3]) if measure == PEARSON else (number(0), number(0))
+                common, dot = sums[b, 0], sums[b, 0] if is_binary else sums[b, 1]
+                xx, yy = (sums[b, 2], sums[b, 3]) if measure == PEARSON else (dtype(0), dtype(0))
                 for d in range(n_sums):
-                    sums[b, d] = number(0)
+                    sums[b, d] = dtype(0)
                 # a similarity is at most n / (n + shrink), which rejects most rows
                 if common < min_common or dot <= 0:
                     continue
                 row = row_of[b]
-                if common == place_size[b] or row == excluded[a]:
+                if common == position_size[b] or row == excluded[a]:
                     continue
                 shrinkage = np.float64(common) / (np.float64(common) + shrink)
-                norm_a, norm_b = np.float64(norm[a]), np.float64(place_norm[b])
+                norm_a, norm_b = np.float64(norm[a]), np.float64(position_norm[b])
                 if measure == PEARSON:
                     length = np.sqrt(xx * yy)
                 elif measure == COSINE:
@@ -140,13 +140,13 @@ def _nearest(measure: int, plain: int):
 @kernel(
     writes="f4[:, ::1]",
     reads="i4[:, ::1] i8[::1] i4[::1] f4[::1] f4[::1] i8[::1] i4[::1] f4[::1] f4[::1]",
-    numbers="i8 i8 f4",
+    scalars="i8 i8 f4",
 )
 def _compare(measure: int):
-    """Write the similarity of row a and row nearest_rows[a - first, q] of the others, over all entries.
+    """Write the similarity of each row a to the rows nearest_rows[a - first] of the other matrix, over all entries.
 
-    Writes `similarity` (last - first, n): 0 if it is not positive, if row a has all columns of the other row, and for
-    row numbers below 0. Reads the rows (`norm`: their squared length), the other rows and `nearest_rows`.
+    Writes `similarity` (last - first, n), which is 0 if the similarity is not positive, if row a has all columns of the
+    other row, or if the row number is negative. Reads the rows, the other rows, their squared norms and `nearest_rows`.
     """
 
     def _compare(
@@ -206,16 +206,16 @@ def _compare(measure: int):
 def _fill_lists():
     """Append the entries of each row, in the order of `order`, to the lists of their columns until these are full.
 
-    Writes `place`, `list_value` and `next_`, the end of each list so far, which starts as `list_start`.
+    Writes `position`, `list_value` and `next_`, the current end of each list, which is initialized with `list_start`.
     """
 
-    def _fill_lists(place, list_value, next_, start, columns, values, order, list_start):
+    def _fill_lists(position, list_value, next_, start, columns, values, order, list_start):
         for t in range(order.shape[0]):
             row = order[t]
             for e in range(start[row], start[row + 1]):
                 c = columns[e]
                 if next_[c] < list_start[c + 1]:
-                    place[next_[c]] = t
+                    position[next_[c]] = t
                     list_value[next_[c]] = values[e]
                     next_[c] += 1
 
@@ -224,46 +224,46 @@ def _fill_lists():
 
 @dataclass(frozen=True, eq=False)
 class ColumnLists:
-    """Lists of the entries of each column, in a common order of the rows: those with the most entries first.
+    """Lists of the entries in each column, with rows in a common order: rows with the most entries first.
 
     Attributes
     ----------
     start : ndarray of shape (n_columns + 1,), int64
-        The list of column c holds the entries from start[c] to start[c + 1] - 1. It may be empty.
-    place : ndarray of shape (n,), int32
-        The position of an entry's row in the common order.
+        The list of column c contains the entries from start[c] to start[c + 1] - 1; it may be empty.
+    position : ndarray of shape (n,), int32
+        The position of each entry's row in the common order.
     values : ndarray of shape (n,), float32
         The value of each entry.
     row_of : ndarray of shape (n_rows,), int32
         The row number at each position.
     norm : ndarray of shape (n_rows,), float32
-        The squared length of the row at each position.
+        The squared norm of the row at each position.
     size : ndarray of shape (n_rows,), int32
-        The number of entries of the row at each position.
-    sampled : bool
-        Whether a column has more entries than its list.
+        The number of entries in the row at each position.
+    is_truncated : bool
+        Whether any column has more entries than its list.
     """
 
     start: Int64
-    place: Int32
+    position: Int32
     values: Float32
     row_of: Int32
     norm: Float32
     size: Int32
-    sampled: bool
+    is_truncated: bool
 
     @classmethod
-    def of(cls, rows: SparseRows, n_columns: int, *, longest: int) -> ColumnLists:
-        """Create the lists of a matrix.
+    def of(cls, rows: SparseRows, n_columns: int, *, max_length: int) -> ColumnLists:
+        """Create the column lists of a matrix.
 
         Parameters
         ----------
         rows : SparseRows
-            The matrix; its weights are ignored.
+            The matrix; weights are ignored.
         n_columns : int
             The number of columns.
-        longest : int
-            The largest number of entries of a list.
+        max_length : int
+            The maximum number of entries in a list.
 
         Returns
         -------
@@ -272,12 +272,14 @@ class ColumnLists:
         counts = rows.counts
         order = np.argsort(-counts, kind="stable").astype(np.int32)
         column_counts = rows.column_counts(n_columns)
-        lengths = np.minimum(column_counts, longest)
+        lengths = np.minimum(column_counts, max_length)
         start = row_starts(lengths)
-        place, values = np.empty(start[-1], np.int32), np.empty(start[-1], np.float32)
-        _fill_lists()(place, values, start[:-1].copy(), rows.start, rows.columns, rows.values, order, start)
+        position, values = np.empty(start[-1], np.int32), np.empty(start[-1], np.float32)
+        _fill_lists()(position, values, start[:-1].copy(), rows.start, rows.columns, rows.values, order, start)
         size = counts[order].astype(np.int32)
-        return cls(start, place, values, order, _squares(rows)[order], size, bool((column_counts > longest).any()))
+        return cls(
+            start, position, values, order, _squares(rows)[order], size, bool((column_counts > max_length).any())
+        )
 
 
 def nearest(
@@ -288,44 +290,44 @@ def nearest(
     measure: int,
     n: int,
     shrink: float,
-    itself: Int32 | None = None,
+    exclude: Int32 | None = None,
 ) -> tuple[Int32, Float32]:
-    """Find the n most similar rows of another matrix for each row, best first, ties by row number.
+    """Find the n most similar rows of another matrix for each row, most similar first, with ties by row number.
 
     Parameters
     ----------
     rows : SparseRows
-        The rows whose neighbors are searched. Weights are ignored, in `others` too.
+        The rows to find neighbors for; weights are ignored, here and in `others`.
     lists : ColumnLists
         The column lists of `others`.
     others : SparseRows
-        The candidates.
+        The matrix whose rows are the candidates.
     measure : {PEARSON, COSINE, JACCARD}
-        The similarity.
+        The similarity measure.
     n : int
-        The largest number of neighbors of a row.
+        The maximum number of neighbors for each row.
     shrink : float
-        The shrinkage of similarities that are based on few common columns.
-    itself : ndarray of shape (n_rows,), int32, or None, default None
-        The candidate to skip for each row, -1 for none. None skips the candidates whose columns are all in the row:
-        they add no information, and the row itself is one of them.
+        The shrinkage for similarities that are based on few common columns.
+    exclude : ndarray of shape (n_rows,), int32, or None, default None
+        The candidate to skip for each row; -1 for none. If None, candidates whose columns are all in the row are
+        skipped, including the row itself, because they add no information.
 
     Returns
     -------
     neighbors : ndarray of shape (n_rows, n), int32
-        Row numbers of `others`, -1 where there are fewer than n. If similarities tie at the end of the n, all tied
-        candidates are left out, so that row numbers decide nothing, unless no neighbor would remain.
+        Row numbers of `others`; padded with -1. If the n-th and the next similarity tie, all candidates in the tie are
+        excluded, unless no neighbor would remain, so that the selection does not depend on row numbers.
     similarity : ndarray of shape (n_rows, n), float32
-        Their similarities, 0 where there are fewer than n.
+        Their similarities; padded with 0.
 
     Notes
     -----
-    See the equations of this module.
+    See the equations in the module docstring.
 
     Examples
     --------
     >>> rows = SparseRows.of(rows=[0, 0, 1, 1, 1], columns=[0, 1, 0, 1, 2], values=[1] * 5, n_rows=2)
-    >>> lists = ColumnLists.of(rows, 3, longest=2)
+    >>> lists = ColumnLists.of(rows, 3, max_length=2)
     >>> neighbors, similarity = nearest(rows, lists, rows, measure=COSINE, n=1, shrink=0)
     >>> neighbors[:, 0], similarity[:, 0].round(2)         # row 1 has all columns of row 0
     (array([ 1, -1], dtype=int32), array([0.82, 0.  ], dtype=float32))
@@ -333,24 +335,24 @@ def nearest(
     rows, lists, others, norm = _rescale(rows, lists, others)
     neighbors = np.full((len(rows), n), -1, np.int32)
     similarity = np.zeros((len(rows), n), np.float32)
-    size = lists.size if itself is None else np.full(len(lists.size), np.iinfo(np.int32).max, np.int32)
-    excluded = np.full(len(rows), -1, np.int32) if itself is None else itself
+    size = lists.size if exclude is None else np.full(len(lists.size), np.iinfo(np.int32).max, np.int32)
+    excluded = np.full(len(rows), -1, np.int32) if exclude is None else exclude
     other_norm = np.empty(len(lists.row_of), np.float32)
     other_norm[lists.row_of] = lists.norm
-    width = max(n * CANDIDATES if lists.sampled else n, n + 1)
+    width = max(n * CANDIDATE_FACTOR if lists.is_truncated else n, n + 1)
     shrink32 = np.float32(shrink)
-    plain = measure != PEARSON and bool((rows.values == 1).all() and (lists.values == 1).all())
+    is_binary = measure != PEARSON and bool((rows.values == 1).all() and (lists.values == 1).all())
 
     def search(cut: tuple[int, int]) -> None:
         candidates = np.full((cut[1] - cut[0], width), NO_ROW, np.int32)
         s = np.zeros(candidates.shape, np.float32)
-        _nearest(measure, int(plain))(
+        _nearest(measure, int(is_binary))(
             candidates, s,
-            rows.start, rows.columns, rows.values, norm, lists.start, lists.place, lists.values,
+            rows.start, rows.columns, rows.values, norm, lists.start, lists.position, lists.values,
             lists.row_of, lists.norm, size, excluded, *cut, shrink32,
         )  # fmt: skip
         candidates[s <= 0] = -1
-        if lists.sampled:
+        if lists.is_truncated:
             _compare(measure)(
                 s, candidates,
                 rows.start, rows.columns, rows.values, norm, others.start, others.columns, others.values, other_norm,
@@ -358,7 +360,7 @@ def nearest(
             )  # fmt: skip
         order = np.lexsort((candidates, -s), axis=1)[:, : n + 1]
         best = np.take_along_axis(s, order, axis=1)
-        tied = best[:, :n] <= best[:, n:] * np.float32(1 + TIED)
+        tied = best[:, :n] <= best[:, n:] * np.float32(1 + TIE_TOLERANCE)
         tied[tied.all(axis=1)] = False
         part = slice(*cut)
         similarity[part] = np.where(tied, np.float32(0), best[:, :n])
@@ -372,9 +374,9 @@ def nearest(
 def _rescale(
     rows: SparseRows, lists: ColumnLists, others: SparseRows
 ) -> tuple[SparseRows, ColumnLists, SparseRows, Float32]:  # fmt: skip
-    """Scale all values by a power of two if products of squared lengths would overflow or underflow float32.
+    """Scale all values by a power of two if products of squared norms would overflow or underflow float32.
 
-    Also returns the squared length of each row. Similarities do not change, and most data needs no scaling.
+    Also returns the squared norm of each row. Similarities do not change. Most data does not need scaling.
     """
     norm = _squares(rows)
     largest = max(float(norm.max(initial=0)), float(lists.norm.max(initial=0)))

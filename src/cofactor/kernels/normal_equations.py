@@ -1,9 +1,9 @@
-"""Normal equations of many rows, built separately from solving them, so that entries can be removed by subtraction.
+"""Normal equations for many rows, built and solved in separate steps, so that entries can be removed by subtraction.
 
     A_r = sum_j c_j f_j f_j'        b_r = sum_j c_j t_j f_j        (see `kernels.ridge`)
 
-Without some of the entries of row r, the equations are A_r - A'_r and b_r - b'_r, where A' and b' are the sums over
-those entries alone.
+If some entries are removed from row r, the equations become A_r - A'_r and b_r - b'_r, where A' and b' are the sums
+over the removed entries.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import one_thread_blas, parallel_for, row_blocks
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["equations", "solved_each"]
+__all__ = ["build_equations", "solve_each"]
 
 ROWS_PER_TASK = 64
-"""The number of rows that a thread solves at once."""
+"""The number of rows in each task."""
 
 
 @kernel(
     writes="f8[:, :, ::1] f8[:, ::1]",
     reads="i8[::1] i4[::1] f4[::1] f4[::1] f4[:, ::1]",  # start, columns, targets, confidence, features
-    numbers="i8 i8",
+    scalars="i8 i8",
 )
 def add_equations(width: int):
-    """Add sum_j c f f' to `A` (n_rows, width, width) and sum_j c t f to `b` (n_rows, width), in rows first..last-1.
+    """Add sum_j c f f' to `A` (n_rows, width, width) and sum_j c t f to `b` (n_rows, width) in rows first..last-1.
 
     Reads the entries (`start`, `columns`, `targets` t, `confidence` c) and `features` f (n_columns, width).
     """
@@ -45,33 +45,35 @@ def add_equations(width: int):
     return add_equations
 
 
-def equations(rows: SparseRows, targets: Float32, confidence: Float32, features: Float32) -> tuple[Float64, Float64]:
-    """Build the normal equations of each row.
+def build_equations(
+    rows: SparseRows, targets: Float32, confidence: Float32, features: Float32
+) -> tuple[Float64, Float64]:
+    """Build the normal equations for each row.
 
     Parameters
     ----------
     rows : SparseRows
-        The entries; their values and weights are ignored.
+        The entries; values and weights are ignored.
     targets, confidence : ndarray of shape (n,), float32
-        t and c of each entry.
+        The target t and the confidence c of each entry.
     features : ndarray of shape (n_columns, width), float32
         The feature vector f of each column.
 
     Returns
     -------
     A : ndarray of shape (n_rows, width, width), float64
-        0 for an empty row.
+        Zeros for an empty row.
     b : ndarray of shape (n_rows, width), float64
-        0 for an empty row.
+        Zeros for an empty row.
 
     Notes
     -----
-    See the equations of this module.
+    See the equations in the module docstring.
 
     Examples
     --------
     >>> rows = SparseRows.of(rows=[0, 0], columns=[0, 1], values=[4, 5], n_rows=1)
-    >>> A, b = equations(rows, rows.values, np.ones(2, np.float32), np.float32([[1], [2]]))
+    >>> A, b = build_equations(rows, rows.values, np.ones(2, np.float32), np.float32([[1], [2]]))
     >>> A.tolist(), b.tolist()                                               # 1 + 4, and 4 * 1 + 5 * 2
     ([[[5.0]]], [[14.0]])
     """
@@ -85,29 +87,29 @@ def equations(rows: SparseRows, targets: Float32, confidence: Float32, features:
 
 
 @one_thread_blas()
-def solved_each(A: Float64, b: Float64) -> Float64:
+def solve_each(A: Float64, b: Float64) -> Float64:
     """Solve A_r x_r = b_r for each row.
 
     Parameters
     ----------
     A : ndarray of shape (n_rows, width, width), float64
-        n_rows may be 0.
+        The matrices; n_rows may be 0.
     b : ndarray of shape (n_rows, width), float64
         The right-hand sides.
 
     Returns
     -------
     ndarray of shape (n_rows, width), float64
-        x.
+        The solutions x.
 
     Raises
     ------
     numpy.linalg.LinAlgError
-        If an A_r is singular.
+        If a matrix A_r is singular.
 
     Examples
     --------
-    >>> solved_each(np.array([[[5.0]]]), np.array([[14.0]])).tolist()
+    >>> solve_each(np.array([[[5.0]]]), np.array([[14.0]])).tolist()
     [[2.8]]
     """
     x = np.empty_like(b)

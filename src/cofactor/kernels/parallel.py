@@ -1,7 +1,7 @@
-"""Thread pool for kernels, which release the interpreter lock and run over blocks of rows.
+"""Thread pool for kernels, which release the global interpreter lock and process blocks of rows.
 
-The blocks depend on the data, never on the number of threads, so that the results are the same to the last bit for any
-number of threads.
+The blocks depend only on the data, not on the number of threads, so results are bitwise identical for any number of
+threads.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
     "cpu_quota",
     "one_thread_blas",
     "parallel_for",
-    "results_of",
+    "parallel_map",
     "row_blocks",
     "thread_count",
     "threads",
@@ -37,11 +37,11 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 MAX_THREADS = 1024
-"""The largest number of threads."""
+"""The maximum number of threads."""
 
 _thread_limit: ContextVar[int | None] = ContextVar("cofactor_threads", default=None)
 _thread_state = threading.local()
-"""`in_task` is true while the thread runs tasks of `parallel_for`."""
+"""Thread-local state: `in_task` is true while the thread runs tasks of `parallel_for`."""
 
 
 def thread_count() -> int:
@@ -50,13 +50,13 @@ def thread_count() -> int:
     Returns
     -------
     int
-        The n of `threads(n)`, else `$COFACTOR_THREADS`, else the number of cores that this process may use, limited by
-        the CPU quota of the container.
+        The value set by `threads`, or else `$COFACTOR_THREADS`, or else the number of cores available to the process,
+        limited by the CPU quota of the container.
 
     Raises
     ------
     ParameterError
-        If `$COFACTOR_THREADS` is not a whole number from 1 on.
+        If `$COFACTOR_THREADS` is not a positive whole number.
 
     Examples
     --------
@@ -68,10 +68,10 @@ def thread_count() -> int:
         return limit
     if text := os.environ.get("COFACTOR_THREADS"):
         if not (text.isascii() and text.isdigit()) or int(text) < 1:
-            raise ParameterError(f"COFACTOR_THREADS must be a whole number from 1 on, not {text!r}")
+            raise ParameterError(f"COFACTOR_THREADS must be a whole number of at least 1, not {text!r}")
         return int(text)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _own_quota()
+    quota = _process_quota()
     return cores if quota is None else max(1, min(cores, int(quota)))
 
 
@@ -81,18 +81,16 @@ def cpu_quota(root: Path) -> float | None:
     Parameters
     ----------
     root : Path
-        The folder that holds `proc` and `sys`: `/` except in tests.
+        The directory that contains `proc` and `sys`; always `/`, except in tests.
 
     Returns
     -------
     float or None
-        The smallest quota of the group and of its parent groups; None if there is no quota, and on systems without
+        The smallest quota among the group and its parent groups; None if there is no quota, or if the system has no
         control groups.
 
-    Notes
-    -----
-    Version 2 stores "quota period" in `cpu.max`. Version 1 stores them in two files in the folder of the controller
-    `cpu`. Both are in microseconds.
+    Notes ----- Version 2 of control groups stores quota and period in `cpu.max`. Version 1 stores them in two files in
+    the directory of the `cpu` controller. Both values are in microseconds.
 
     Examples
     --------
@@ -108,14 +106,14 @@ def cpu_quota(root: Path) -> float | None:
         _, controllers, group = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
-        folder = top / group.lstrip("/")
-        quotas += [_quota_of(level) for level in [folder, *folder.parents] if level.is_relative_to(top)]
+        root_group = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        folder = root_group / group.lstrip("/")
+        quotas += [_group_quota(level) for level in [folder, *folder.parents] if level.is_relative_to(root_group)]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def _quota_of(folder: Path) -> float | None:
-    """Return the CPU quota of one control group, in cores, or None."""
+def _group_quota(folder: Path) -> float | None:
+    """Return the CPU quota of a control group in cores, or None if it has no quota."""
     for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         try:
             quota, period = " ".join((folder / name).read_text() for name in names).split()
@@ -127,13 +125,13 @@ def _quota_of(folder: Path) -> float | None:
 
 
 @cache
-def _own_quota() -> float | None:
+def _process_quota() -> float | None:
     return cpu_quota(Path("/"))
 
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Use n threads inside a `with` block; results do not depend on n, to the last bit.
+    """Use n threads inside a `with` block; results are bitwise identical for any n.
 
     Parameters
     ----------
@@ -143,13 +141,13 @@ def threads(n: int) -> Iterator[None]:
     Raises
     ------
     ParameterError
-        Unless n is a whole number from 1 to 1024.
+        If n is not a whole number from 1 to 1024.
 
     Notes
     -----
-    Outside such a block, the number of threads is `$COFACTOR_THREADS`, else the number of cores that this process may
-    use. The innermost block counts. The limit applies to the thread that enters the block, not to other threads of the
-    caller.
+    Outside such a block, the number of threads is `$COFACTOR_THREADS`, or else the number of cores available to the
+    process. In nested blocks, the innermost one applies. The limit applies to the thread that enters the block, not to
+    other threads of the caller.
 
     Examples
     --------
@@ -170,24 +168,22 @@ def threads(n: int) -> Iterator[None]:
 
 
 def parallel_for(task: Callable[[Task], None], arguments: Iterable[Task]) -> None:
-    """Call a function once per argument, on `thread_count()` threads.
+    """Call a function once for each argument, on `thread_count()` threads.
 
     Parameters
     ----------
     task : callable
-        The function; what it returns is ignored.
+        The function; its return value is ignored.
     arguments : iterable
         The arguments; there may be none.
 
     Raises
     ------
     Exception
-        An error that a call raises.
+        If a call raises an exception, it is raised again.
 
-    Notes
-    -----
-    The calling thread is one of the threads. A thread that is free takes the next argument. A call of `parallel_for`
-    inside a task runs on the thread of that task. Tasks that use BLAS need `one_thread_blas` around the call.
+    Notes ----- The calling thread is one of the threads. Each idle thread takes the next argument. Nested calls inside
+    a task run on the thread of that task. If tasks use BLAS, the call must be inside a `one_thread_blas` block.
     """
     pending = list(arguments)
     if not pending or getattr(_thread_state, "in_task", False):
@@ -213,8 +209,8 @@ def parallel_for(task: Callable[[Task], None], arguments: Iterable[Task]) -> Non
             helper.result()
 
 
-def results_of(task: Callable[[Task], Result], arguments: Iterable[Task]) -> list[Result]:
-    """Call a function once per argument, like `parallel_for`, and return the results.
+def parallel_map(task: Callable[[Task], Result], arguments: Iterable[Task]) -> list[Result]:
+    """Call a function once for each argument, like `parallel_for`, and return the results.
 
     Parameters
     ----------
@@ -226,11 +222,11 @@ def results_of(task: Callable[[Task], Result], arguments: Iterable[Task]) -> lis
     Returns
     -------
     list
-        What each call returned, in the order of the arguments.
+        The results, in the order of the arguments.
 
     Examples
     --------
-    >>> results_of(abs, [-1, 2, -3])
+    >>> parallel_map(abs, [-1, 2, -3])
     [1, 2, 3]
     """
     inputs = list(arguments)
@@ -253,21 +249,21 @@ if hasattr(os, "register_at_fork"):
 
 
 def row_blocks(start: Int64, *, entries: int = 1 << 16, rows: int = 1 << 12) -> list[tuple[int, int]]:
-    """Cut rows into blocks of about equal work.
+    """Partition rows into consecutive blocks that take about the same amount of work.
 
     Parameters
     ----------
     start : ndarray of shape (n_rows + 1,), int64
         The first entry of each row, as in `SparseRows`.
     entries : int, default 65536
-        The largest number of entries of a block, except that a block has at least one row.
+        The maximum number of entries in a block; a block may exceed it if it has only one row.
     rows : int, default 4096
-        The largest number of rows of a block.
+        The maximum number of rows in a block.
 
     Returns
     -------
     list of tuple of int
-        (first, last) of each block, last exclusive; empty if there are no rows.
+        The range (first, last) of each block, where last is exclusive; empty if there are no rows.
 
     Examples
     --------
@@ -285,7 +281,7 @@ def row_blocks(start: Int64, *, entries: int = 1 << 16, rows: int = 1 << 12) -> 
 
 
 class SharedLimit:
-    """A limit on a resource of the whole process, shared by threads: the first user sets it and the last one lifts it.
+    """Process-wide resource limit shared by threads: set on first entry and restored on last exit.
 
     Parameters
     ----------
@@ -309,11 +305,11 @@ class SharedLimit:
         self._users = 0
         self._lock = threading.Lock()
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._in_child)
+            os.register_at_fork(after_in_child=self._restore_in_child)
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Apply the limit inside a `with` block, or as a decorator inside a function."""
+        """Apply the limit inside a `with` block, or to a function as a decorator."""
         with self._lock:
             if self._restore is None:
                 self._restore = self._limit()
@@ -327,8 +323,8 @@ class SharedLimit:
                     restore, self._restore, self._users = self._restore, None, 0
                     restore()
 
-    def _in_child(self) -> None:
-        """Lift the limit in a forked child, which lacks the threads of the parent that would lift it."""
+    def _restore_in_child(self) -> None:
+        """Restore the previous state in a forked child process, where the parent's other threads do not exist."""
         self._lock = threading.Lock()
         if self._restore is not None:
             restore, self._restore, self._users = self._restore, None, 0
@@ -337,31 +333,31 @@ class SharedLimit:
 
 @cache
 def _blas_libraries() -> list[Any]:
-    """Return the BLAS libraries of this process; cached, since threadpoolctl takes milliseconds to find them."""
+    """Return the BLAS libraries of the process; cached, because threadpoolctl takes milliseconds to find them."""
     from threadpoolctl import ThreadpoolController
 
     return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
 
 
 def _setter(library: Any) -> Callable[[int], None]:
-    """Return the function that sets a library's threads for the process; newer threadpoolctl sets them for a thread."""
+    """Return the function that sets a library's thread count for the process, not only for the current thread."""
     setter: Callable[[int], None] = getattr(library, "_real_set_num_threads", library.set_num_threads)
     return setter
 
 
 def _limit_blas() -> Callable[[], None]:
-    """Set BLAS to a single thread and return the function that restores the previous numbers of threads."""
+    """Set BLAS to a single thread, and return a function that restores the previous thread counts."""
     previous = [(library, library.num_threads) for library in _blas_libraries()]
-    limited = [(_setter(library), n) for library, n in previous if n != 1]
-    for set_threads, _ in limited:
+    setters = [(_setter(library), n) for library, n in previous if n != 1]
+    for set_threads, _ in setters:
         set_threads(1)
 
     def restore() -> None:
-        for set_threads, n in limited:
+        for set_threads, n in setters:
             set_threads(n)
 
     return restore
 
 
 one_thread_blas = SharedLimit(_limit_blas)
-"""Run BLAS on a single thread inside a `with` block: its results depend on its threads, and kernels use threads too."""
+"""Run BLAS on a single thread inside a `with` block, for reproducible results and because kernels are multithreaded."""

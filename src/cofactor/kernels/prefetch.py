@@ -1,7 +1,7 @@
-"""Prefetch instruction for kernels: load a row of a matrix into the cache before it is needed.
+"""Prefetch instruction for kernels, which loads a matrix row into the cache before it is needed.
 
-Only kernel factories import this module, since it needs numba. They close over the module rather than over the
-function, so that numba finds the kernel in its cache.
+Only kernel factories import this module, because it requires numba. They close over the module, not over the function,
+so that numba finds the kernel in its cache.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from numba.extending import intrinsic
 __all__ = ["row"]
 
 CACHE_LINE = 64
-"""The number of bytes that common processors load at once."""
+"""The cache line size of common processors, in bytes."""
 
 _i32, _i64, _pointer = ir.IntType(32), ir.IntType(64), ir.PointerType(ir.IntType(8))
 
 
 def _row(typing_context: Any, array: Any, r: Any) -> Any:
-    """Return the signature and the code generator of `row`."""
+    """Return the signature and the code generator for `row`."""
     del typing_context
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -41,4 +41,4 @@ def _row(typing_context: Any, array: Any, r: Any) -> Any:
 
 
 row: Any = intrinsic(_row)
-"""row(matrix, r): start loading matrix[r, :] of a C-contiguous matrix, without waiting; returns nothing."""
+"""row(matrix, r): start to load matrix[r, :] of a C-contiguous matrix into the cache, without waiting for it."""

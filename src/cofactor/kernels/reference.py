@@ -1,4 +1,4 @@
-"""Reference implementations of all kernels in NumPy and float64: slow and simple, for tests to compare with."""
+"""Simple, slow reference implementations of all kernels in NumPy and float64, for comparison in tests."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ from dataclasses import replace
 import numpy as np
 
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64
-from cofactor.kernels.bpr import TRIES
+from cofactor.kernels.bpr import MAX_DRAWS
 from cofactor.kernels.neighbors import COSINE, PEARSON
 from cofactor.kernels.ridge import EVENTS, Side
 from cofactor.kernels.sparse import SparseRows
 
 __all__ = [
-    "added_by_items",
-    "added_by_users",
     "bpr_updates",
     "damped_means",
     "dense",
-    "exact_row",
     "gram",
     "history_terms",
-    "improved_row",
+    "improve_row",
+    "item_item_scores",
     "mixture_cdf",
     "mixture_quantile",
     "pair_dots",
@@ -30,15 +28,17 @@ __all__ = [
     "row_similarities",
     "row_system",
     "sgd_updates",
+    "solve_row",
     "split_mix",
+    "to_dense",
     "top_items",
     "top_of_rows",
-    "whole",
+    "user_user_scores",
 ]
 
 
 def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tuple[Float64, Float64, float]:
-    """Build the ridge regression of one row; see `kernels.ridge`.
+    """Build the equations of the ridge regression for one row; see `kernels.ridge`.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tup
     row : int
         The row number.
     penalty : float
-        The penalty of the row.
+        The penalty for the row.
     side : Side
         The fixed side.
 
@@ -74,8 +74,8 @@ def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tup
     return A, b, float(c @ t**2)
 
 
-def exact_row(entries: SparseRows, row: int, penalty: float, side: Side) -> Float64:
-    """Return the minimizer A^-1 b of the ridge regression of one row.
+def solve_row(entries: SparseRows, row: int, penalty: float, side: Side) -> Float64:
+    """Compute the minimizer A^-1 b of the ridge regression for one row.
 
     Parameters
     ----------
@@ -91,13 +91,13 @@ def exact_row(entries: SparseRows, row: int, penalty: float, side: Side) -> Floa
     return solution
 
 
-def improved_row(x: Float32, entries: SparseRows, row: int, penalty: float, side: Side, *, steps: int) -> Float64:
-    """Improve one row by steps of conjugate gradient.
+def improve_row(x: Float32, entries: SparseRows, row: int, penalty: float, side: Side, *, steps: int) -> Float64:
+    """Improve the vector of one row by conjugate gradient steps.
 
     Parameters
     ----------
     x : ndarray of shape (width,), float32
-        The start.
+        The initial vector.
     entries, row, penalty, side : see `row_system`
         The ridge regression.
     steps : int
@@ -127,7 +127,7 @@ def improved_row(x: Float32, entries: SparseRows, row: int, penalty: float, side
 
 
 def gram(features: Float32) -> Float64:
-    """Return F' F.
+    """Compute the Gram matrix F' F.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def gram(features: Float32) -> Float64:
 
 
 def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float64:
-    """Return P[u] . Q[i] of each pair.
+    """Compute the dot product P[u] . Q[i] for each user-item pair (u, i).
 
     Parameters
     ----------
@@ -161,21 +161,28 @@ def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float64:
 
 
 def history_terms(
-    Y: Float64, E: Float64, start: Int64, rows: Int32, scale: Float32, own: Float32, vectors: Float32, noise: Float32
+    Y: Float64,
+    E: Float64,
+    start: Int64,
+    rows: Int32,
+    scale: Float32,
+    prior_precision: Float32,
+    vector_precision: Float32,
+    noise: Float32,
 ) -> None:
-    """Draw each row of Y in turn and update E; see `kernels.gibbs`.
+    """Sample the rows of Y one after the other, and update E after each of them; see `kernels.gibbs`.
 
     Parameters
     ----------
     Y : ndarray of shape (n_columns, width), float64
-        Written.
+        History terms; overwritten.
     E : ndarray of shape (n_rows, width), float64
-        Updated in place.
+        Residuals; updated in place.
     start, rows : ndarray of shape (n_columns + 1,), int64, and (n,), int32
         The rows that have each column.
     scale : ndarray of shape (n_rows,), float32
-        h.
-    own, vectors : ndarray of shape (width,), float32
+        The factors h.
+    prior_precision, vector_precision : ndarray of shape (width,), float32
         The precisions k and m.
     noise : ndarray of shape (n_columns, width), float32
         Standard normal draws.
@@ -183,8 +190,8 @@ def history_terms(
     for j in range(len(Y)):
         raters = rows[start[j] : start[j + 1]]
         h = scale[raters].astype(np.float64)
-        precision = own + vectors * (h @ h)
-        sample = vectors * (h @ E[raters] + (h @ h) * Y[j]) / precision + noise[j] / np.sqrt(precision)
+        precision = prior_precision + vector_precision * (h @ h)
+        sample = vector_precision * (h @ E[raters] + (h @ h) * Y[j]) / precision + noise[j] / np.sqrt(precision)
         E[raters] -= h[:, None] * (sample - Y[j])
         Y[j] = sample
 
@@ -205,14 +212,14 @@ def sgd_updates(
     u, i : ndarray of shape (n,), int32
         The user and the item of each rating.
     values, weights : ndarray of shape (n,), float32
-        The ratings and their weights; weights of shape (0,) are all 1.
+        The ratings and their weights; an empty array if all weights are 1.
     mean, low, span, learning_rate, bias_rate, l2, l2_bias : float
         As in `kernels.sgd`.
 
     Returns
     -------
     float
-        The sum of w (r - y)^2, each before its update.
+        The sum of w (r - y)^2, each computed before its update.
     """
     total = 0.0
     w = np.ones(len(u)) if len(weights) == 0 else weights.astype(np.float64)
@@ -245,7 +252,7 @@ def top_items(
     seen: Int32,
     allowed: Bool,
 ) -> tuple[Int64, Float64]:
-    """Rank the items of each user by a full matrix of scores.
+    """Return the top n items for each user, from a full matrix of scores.
 
     Parameters
     ----------
@@ -254,18 +261,18 @@ def top_items(
     bias : ndarray of shape (n_items,), float32
         Item biases.
     n : int
-        The length of a list.
+        The length of each list.
     seen_start, seen : ndarray of shape (n_users + 1,), int64, and (n_seen,), int32
-        The items to leave out for each user.
+        The items to exclude for each user.
     allowed : ndarray of shape (n_items,), bool
-        The items that may be listed; of shape (0,) if all may.
+        Mask of the items that may be listed; an empty array means all items.
 
     Returns
     -------
     rows : ndarray of shape (n_users, n), int64
-        Item rows, best first, ties by row; -1 where there are fewer than n.
+        Item row numbers, best first, ties by row number; padded with -1.
     scores : ndarray of shape (n_users, n), float64
-        Their scores, -inf where there are fewer than n.
+        Their scores; padded with -inf.
     """
     scores = user_factors.astype(np.float64) @ item_factors.astype(np.float64).T + bias
     owners = np.repeat(np.arange(len(user_factors)), np.diff(seen_start))
@@ -278,14 +285,14 @@ def top_items(
 
 
 def mixture_cdf(means: Float64, sds: Float64, x: Float64) -> Float64:
-    """Return the distribution function of each mixture of normals.
+    """Compute the cumulative distribution function of each mixture of normal distributions.
 
     Parameters
     ----------
     means, sds : ndarray of shape (n, S), float64
         The components of each mixture.
     x : ndarray of shape (n, m), float64
-        The points of each mixture.
+        The points for each mixture.
 
     Returns
     -------
@@ -299,7 +306,7 @@ def mixture_cdf(means: Float64, sds: Float64, x: Float64) -> Float64:
 
 
 def mixture_quantile(means: Float64, sds: Float64, p: float) -> Float64:
-    """Return the p-quantile of each mixture by bisection, from ten sds below all means to ten sds above.
+    """Compute the p-quantile of each mixture by bisection.
 
     Parameters
     ----------
@@ -311,7 +318,7 @@ def mixture_quantile(means: Float64, sds: Float64, p: float) -> Float64:
     Returns
     -------
     ndarray of shape (n,), float64
-        The x with F_r(x) = p.
+        The values x with F_r(x) = p.
     """
     low, high = (means - 10 * sds).min(axis=1), (means + 10 * sds).max(axis=1)
     for _ in range(100):
@@ -323,19 +330,19 @@ def mixture_quantile(means: Float64, sds: Float64, p: float) -> Float64:
 
 
 def split_mix(state: int) -> tuple[int, int]:
-    """Advance the random number generator SplitMix64.
+    """Advance a SplitMix64 random number generator by one step.
 
     Parameters
     ----------
     state : int
-        The state, 64 bits.
+        The 64-bit state.
 
     Returns
     -------
     state : int
-        The next state.
+        The next 64-bit state.
     number : int
-        The random number, 64 bits.
+        The 64-bit random number.
     """
     mask = 2**64 - 1
     state = (state + 0x9E3779B97F4A7C15) & mask
@@ -347,7 +354,7 @@ def split_mix(state: int) -> tuple[int, int]:
 def bpr_updates(
     P: Float64, Q: Float64, bias: Float64,
     u: Int32, i: Int32, weights: Float32, items: Int32,
-    *, candidates: int, seed: int, learning_rate: float, l2: float, l2_bias: float, items_move: bool,
+    *, candidates: int, seed: int, learning_rate: float, l2: float, l2_bias: float, update_items: bool,
 ) -> float:  # fmt: skip
     """Make one BPR update for each event, in order; see `kernels.bpr`.
 
@@ -356,37 +363,37 @@ def bpr_updates(
     P : ndarray of shape (n_users, width), float64
         User factors; updated in place.
     Q : ndarray of shape (n_items, width), float64
-        Item factors; updated in place if `items_move`.
+        Item factors; updated in place if `update_items`.
     bias : ndarray of shape (n_items,), float64
-        Item biases; updated in place if `items_move`.
+        Item biases; updated in place if `update_items`.
     u, i : ndarray of shape (n,), int32
-        The user and the item of each event; the events of a user are adjacent.
+        The user and the item of each event; the events of a user must be adjacent.
     weights : ndarray of shape (n,), float32
         The weight of each event; of shape (0,) if all are 1.
     items : ndarray, int32
-        The items from which candidates are drawn.
+        Row numbers of the items from which candidates are drawn.
     candidates : int
         The number of candidates for each negative.
     seed : int
-        The state of SplitMix64 at the start, or for each user unless `items_move`.
+        The initial state of the SplitMix64 generator; it is reset for each user unless `update_items`.
     learning_rate, l2, l2_bias : float
         As in `kernels.bpr`.
-    items_move : bool
-        Whether item factors and biases are updated.
+    update_items : bool
+        Whether to update item factors and biases.
 
     Returns
     -------
     float
-        The sum of -w ln sigmoid, each before its update.
+        The sum of -w ln sigmoid, each computed before its update.
     """
     total, state = 0.0, seed
     user_items = {int(a): set(i[u == a].tolist()) for a in np.unique(u)}
     for t, (a, b) in enumerate(zip(u, i, strict=True)):
-        if not items_move and (t == 0 or u[t - 1] != a):
+        if not update_items and (t == 0 or u[t - 1] != a):
             state = seed
         negatives = []
         for _ in range(candidates):
-            for _ in range(TRIES):
+            for _ in range(MAX_DRAWS):
                 state, number = split_mix(state)
                 c = int(items[((number >> 32) * len(items)) >> 32])
                 if c not in user_items[int(a)]:
@@ -399,10 +406,10 @@ def bpr_updates(
         w = 1.0 if len(weights) == 0 else float(weights[t])
         total += w * float(np.logaddexp(0, -x))
         p, q_b, q_j = P[a].copy(), Q[b].copy(), Q[j].copy()
-        norm = float((q_b - q_j) @ (q_b - q_j)) + (2 * float(p @ p) + 2 if items_move else 0)
+        norm = float((q_b - q_j) @ (q_b - q_j)) + (2 * float(p @ p) + 2 if update_items else 0)
         delta = w / (1 + math.exp(x)) / (1 + learning_rate * w * norm / 4)
         P[a] += learning_rate * (delta * (q_b - q_j) - 2 * l2 * p)
-        if items_move:
+        if update_items:
             Q[b] += learning_rate * (delta * p - 2 * l2 * q_b)
             Q[j] -= learning_rate * (delta * p + 2 * l2 * q_j)
             bias[b] += learning_rate * (delta - 2 * l2_bias * bias[b])
@@ -411,7 +418,7 @@ def bpr_updates(
 
 
 def dense(x: Float32, weights: Float32, bias: Float32) -> Float64:
-    """Return x W + b.
+    """Compute x W + b.
 
     Parameters
     ----------
@@ -427,7 +434,7 @@ def dense(x: Float32, weights: Float32, bias: Float32) -> Float64:
 
 
 def row_dots(p: Float32, q: Float32) -> Float64:
-    """Return the dot product of each row of p with the same row of q, over the columns that both have.
+    """Compute the dot product of each row of p with the same row of q, over their common columns.
 
     Parameters
     ----------
@@ -443,7 +450,7 @@ def row_dots(p: Float32, q: Float32) -> Float64:
     return dots
 
 
-def whole(rows: SparseRows, n_columns: int, blank: float = 0.0) -> Float64:
+def to_dense(rows: SparseRows, n_columns: int, blank: float = 0.0) -> Float64:
     """Convert a sparse matrix to a dense one.
 
     Parameters
@@ -453,42 +460,43 @@ def whole(rows: SparseRows, n_columns: int, blank: float = 0.0) -> Float64:
     n_columns : int
         The number of columns.
     blank : float, default 0.0
-        The value where there is no entry.
+        The value of missing entries.
 
     Returns
     -------
     ndarray of shape (n_rows, n_columns), float64
     """
-    filled = np.full((len(rows), n_columns), blank)
-    filled[rows.owners, rows.columns] = rows.values
-    return filled
+    dense_matrix = np.full((len(rows), n_columns), blank)
+    dense_matrix[rows.owners, rows.columns] = rows.values
+    return dense_matrix
 
 
 def row_similarities(
-    rows: SparseRows, others: SparseRows, n_columns: int, *, measure: int, shrink: float, itself: Int32 | None = None
+    rows: SparseRows, others: SparseRows, n_columns: int, *, measure: int, shrink: float, exclude: Int32 | None = None
 ) -> Float64:
-    """Return the similarity of each row and each other row; see `kernels.neighbors`.
+    """Compute the similarity of each row to each row of another matrix; see `kernels.neighbors`.
 
     Parameters
     ----------
     rows, others : SparseRows
         The rows.
     n_columns : int
-        The number of columns of both.
+        The number of columns in both matrices.
     measure : {PEARSON, COSINE, JACCARD}
-        The similarity.
+        The similarity measure.
     shrink : float
         The shrinkage.
-    itself : ndarray of shape (n_rows,), int32, or None, default None
-        The row of `others` to leave out; None leaves out the others whose columns are all in the row.
+    exclude : ndarray of shape (n_rows,), int32, or None, default None
+        The row of `others` to exclude for each row; None excludes the rows of `others` whose columns are all in the
+        row.
 
     Returns
     -------
     ndarray of shape (n_rows, n_others), float64
-        0 where the other row is no neighbor.
+        0 if the other row is not a neighbor.
     """
-    X, Y = whole(rows, n_columns), whole(others, n_columns)
-    has_x, has_y = (np.isfinite(whole(r, n_columns, np.nan)).astype(float) for r in (rows, others))
+    X, Y = to_dense(rows, n_columns), to_dense(others, n_columns)
+    has_x, has_y = (np.isfinite(to_dense(r, n_columns, np.nan)).astype(float) for r in (rows, others))
     common, dot = has_x @ has_y.T, X @ Y.T
     xx, yy = (X**2).sum(axis=1)[:, None], (Y**2).sum(axis=1)[None, :]
     if measure == PEARSON:
@@ -500,33 +508,35 @@ def row_similarities(
     valid = (dot > 0) & (length > 0)
     ratio = np.divide(dot, length, out=np.zeros_like(dot), where=valid)
     s: Float64 = ratio * np.divide(common, common + shrink, out=np.zeros_like(dot), where=valid)
-    if itself is None:
+    if exclude is None:
         s[common == others.counts[None, :]] = 0
     else:
-        s[np.arange(len(rows)), itself] = 0
+        s[np.arange(len(rows)), exclude] = 0
     return s
 
 
-def added_by_items(rows: SparseRows, links: SparseRows, *, k: int | None = None, damping: float = 0.0) -> Float64:
-    """Return the item-item scores of all items; see `kernels.neighbor_scores`.
+def item_item_scores(
+    rows: SparseRows, similarities: SparseRows, *, k: int | None = None, damping: float = 0.0
+) -> Float64:
+    """Compute item-item scores of all items for each user; see `kernels.neighbor_scores`.
 
     Parameters
     ----------
     rows : SparseRows
         The entries of the users.
-    links : SparseRows
-        Row j holds the items i that have j as a neighbor, with s_ij.
+    similarities : SparseRows
+        Similarities: row j contains the items i that have j as a neighbor (as columns), and s_ij (as values).
     k : int or None, default None
-        The largest number of neighbors of an average; None for sums over all.
+        The maximum number of neighbors in an average; None for sums over all neighbors.
     damping : float, default 0.0
-        Added to the denominator of an average.
+        A constant added to the denominator of an average.
 
     Returns
     -------
     ndarray of shape (n_users, n_items), float64
     """
-    n_items = len(links)
-    S, out = whole(links, n_items), np.zeros((len(rows), n_items))
+    n_items = len(similarities)
+    S, out = to_dense(similarities, n_items), np.zeros((len(rows), n_items))
     for a in range(len(rows)):
         history = rows.row(a)
         w = np.ones(len(history.columns)) if history.weights is None else history.weights.astype(np.float64)
@@ -535,26 +545,26 @@ def added_by_items(rows: SparseRows, links: SparseRows, *, k: int | None = None,
             if k is None:
                 out[a, i] = s @ history.values
                 continue
-            ws = s * w * places_of(s, k)
+            ws = s * w * top_k_membership(s, k)
             if (denominator := damping + ws.sum()) > 0:
                 out[a, i] = ws @ history.values / denominator
     return out
 
 
-def places_of(s: Float64, k: int) -> Float64:
-    """Return how often each similarity is among the k largest, over all orders of those that tie.
+def top_k_membership(s: Float64, k: int) -> Float64:
+    """Return the membership of each similarity in the k largest, averaged over all orderings of ties.
 
     Parameters
     ----------
     s : ndarray of shape (n,), float64
         Positive similarities.
     k : int
-        The number of places.
+        The number of largest similarities.
 
     Returns
     -------
     ndarray of shape (n,), float64
-        Shares from 0 to 1.
+        Values from 0 to 1.
     """
     tied = np.abs(s[:, None] - s) <= 1e-6 * s
     n_larger = ((s > s[:, None]) & ~tied).sum(axis=1)
@@ -562,35 +572,36 @@ def places_of(s: Float64, k: int) -> Float64:
     return shares
 
 
-def nearest_of(similarities: Float64, n: int) -> Float64:
-    """Return the n largest similarities of each row.
+def largest_similarities(similarities: Float64, n: int) -> Float64:
+    """Return the n largest similarities in each row.
 
     Parameters
     ----------
     similarities : ndarray of shape (n_rows, n_others), float64
-        0 where the other row is no neighbor.
+        0 if the other row is not a neighbor.
     n : int
-        The largest number of neighbors.
+        The maximum number of neighbors.
 
     Returns
     -------
     ndarray of shape (n_rows, n), float64
-        Descending, 0 where there are fewer than n. Those that tie at the end of the n are left out, unless all tie.
+        The similarities in descending order, padded with 0. If the n-th and the next one tie, all similarities in the
+        tie are excluded, unless all similarities tie.
     """
     s = np.append(-np.sort(-similarities, axis=1), np.zeros((len(similarities), n + 1)), axis=1)[:, : n + 1]
-    untied = np.where(s[:, :n] > s[:, n:] * (1 + 1e-6), s[:, :n], 0)
-    return np.where(untied.any(axis=1, keepdims=True), untied, s[:, :n])
+    without_ties = np.where(s[:, :n] > s[:, n:] * (1 + 1e-6), s[:, :n], 0)
+    return np.where(without_ties.any(axis=1, keepdims=True), without_ties, s[:, :n])
 
 
-def added_by_users(
+def user_user_scores(
     neighbors: Int32, similarity: Float32, rows: SparseRows, n_items: int, *, k: int, damping: float | None
 ) -> Float64:
-    """Return the user-user scores of all items; see `kernels.neighbor_scores`.
+    """Compute user-user scores of all items for each user; see `kernels.neighbor_scores`.
 
     Parameters
     ----------
     neighbors : ndarray of shape (n_users, width), int32
-        The neighbors of each user, best first; -1 after the last one.
+        The neighbors of each user, most similar first; padded with -1.
     similarity : ndarray of shape (n_users, width), float32
         The similarity of each neighbor.
     rows : SparseRows
@@ -598,21 +609,21 @@ def added_by_users(
     n_items : int
         The number of items.
     k : int
-        The largest number of neighbors for an item.
+        The maximum number of neighbors for an item.
     damping : float or None
-        Added to the denominator of an average; None for sums.
+        A constant added to the denominator of an average; None for sums.
 
     Returns
     -------
     ndarray of shape (n_users, n_items), float64
     """
-    X, has = whole(rows, n_items), np.isfinite(whole(rows, n_items, np.nan))
-    W = has.astype(float) if rows.weights is None else whole(replace(rows, values=rows.weights), n_items)
+    X, has_entry = to_dense(rows, n_items), np.isfinite(to_dense(rows, n_items, np.nan))
+    W = has_entry.astype(float) if rows.weights is None else to_dense(replace(rows, values=rows.weights), n_items)
     out = np.zeros((len(neighbors), n_items))
     for a, (users, s) in enumerate(zip(neighbors, similarity.astype(np.float64), strict=True)):
         for i in range(n_items):
-            best = [q for q, v in enumerate(users) if v >= 0 and has[v, i]]
-            ws = s[best] * W[users[best], i] * places_of(s[best], k)
+            best = [q for q, v in enumerate(users) if v >= 0 and has_entry[v, i]]
+            ws = s[best] * W[users[best], i] * top_k_membership(s[best], k)
             numerator = float(ws @ X[users[best], i])
             if damping is None:
                 out[a, i] = numerator
@@ -622,7 +633,7 @@ def added_by_users(
 
 
 def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float) -> Float64:
-    """Return sum w (x - mean - bias) / (damping + sum w) of each row.
+    """Compute the damped mean of each row's deviations: sum w (x - mean - bias) / (damping + sum w).
 
     Parameters
     ----------
@@ -636,7 +647,7 @@ def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float
     Returns
     -------
     ndarray of shape (n_rows,), float64
-        0 where the denominator is 0.
+        The damped means; 0 if the denominator is 0.
     """
     w = np.ones(len(rows.values)) if rows.weights is None else rows.weights.astype(np.float64)
     owner = rows.owners
@@ -647,25 +658,25 @@ def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float
 
 
 def top_of_rows(scores: Float32, n: int, *, exclude: SparseRows, allowed: Bool) -> tuple[Int64, Float32]:
-    """Return the n best items of each row of scores.
+    """Return the top n items in each row of scores.
 
     Parameters
     ----------
     scores : ndarray of shape (n_users, n_items), float32
         The scores.
     n : int
-        The length of a list.
+        The length of each list.
     exclude : SparseRows
-        The items to leave out for each user.
+        The items to exclude for each user.
     allowed : ndarray of shape (n_items,), bool
-        The items that may be listed; of shape (0,) if all may.
+        Mask of the items that may be listed; an empty array means all items.
 
     Returns
     -------
     rows : ndarray of shape (n_users, n), int64
-        Item rows, best first, ties by row; -1 where there are fewer than n.
+        Item row numbers, best first, ties by row number; padded with -1.
     scores : ndarray of shape (n_users, n), float32
-        Their scores, -inf where there are fewer than n.
+        Their scores; padded with -inf.
     """
     candidates = scores.copy()
     candidates[exclude.owners, exclude.columns] = -np.inf

@@ -1,19 +1,19 @@
-"""Ridge regression of each row's vector with the other side fixed: the half-step of alternating least squares.
+"""Ridge regression for the vector of each row, with the other side held fixed: one half of an ALS iteration.
 
-For a row with entries j (feature vector f_j, target t_j, confidence c_j), minimize over x
+For a row with entries j (feature vector f_j, target t_j, confidence c_j), the kernels minimize over x
 
     sum_j c_j (t_j - x . f_j)^2  +  x' G x  +  sum_d penalty * shape_d * x_d^2  +  sum_d precision_d (x_d - prior_d)^2
 
-whose minimizer solves  A x = b  with
+The minimizer solves  A x = b  with
 
     A = G + sum_j c_j f_j f_j' + diag(penalty * shape + precision)
     b = sum_j c_j t_j f_j + precision * prior
 
 Ratings:  t = value - offset of the column, c = weight or 1, G = 0.
-Events:   t = 1 (0 for a negative value: a dislike), c = |value|, G = alpha0 sum_all f f'.
+Events:   t = 1 (or 0 for a dislike, which has a negative value), c = |value|, G = alpha0 sum_all f f'.
 
-Training users, training items and folding in a new user all call these two kernels. Rows that are too ill-conditioned
-for float32 are solved in float64; see `kernels.ridge_double`.
+Training of users, training of items and fold-in all use these two kernels. Rows that are too ill-conditioned for
+float32 are solved in float64; see `kernels.ridge_double`.
 
 References: Hu, Koren & Volinsky 2008, eq. 4; Zhou et al. 2008 (ALS-WR), section 3; Takacs, Pilaszy & Tikk 2011
 (conjugate gradient).
@@ -35,19 +35,19 @@ from cofactor.kernels.sparse import SparseRows
 __all__ = ["EVENTS", "RATINGS", "Side", "improve", "solve"]
 
 RATINGS, EVENTS = 0, 1
-"""The compile-time choice of how targets and confidences are computed."""
+"""Compile-time choice of how targets and confidences are computed."""
 
 MAX_GATHERED = 1 << 24
-"""The largest block of gathered features, in numbers (64 MB); longer rows are gathered again in each CG step."""
+"""The maximum size of a block of gathered features, in values (64 MB); longer rows are gathered in each CG step."""
 
 UNROLL = 8
-"""The number of entries that a pass processes at once: the loops below are unrolled by eight."""
+"""The number of entries processed at a time, by which loops are unrolled."""
 
 PREFETCH_DISTANCE = 8
-"""The number of entries by which prefetching is ahead of gathering."""
+"""The number of entries by which features are prefetched before they are gathered."""
 
 FULL_ROW_WIDTH = 32
-"""Up to this width, loops run over whole rows instead of from the diagonal: their fixed length allows vectorization."""
+"""The maximum width at which loops run over whole rows of A, whose fixed length allows vectorization."""
 
 _READS = (
     "i8[::1] i4[::1] f4[::1] f4[::1]"  # start, columns, values, weights (empty: all 1)
@@ -56,13 +56,13 @@ _READS = (
 )
 
 
-@kernel(writes="f4[:, ::1] f8[::1] f4[:, ::1] f4[::1]", reads=_READS, numbers="i8 i8 i8")
+@kernel(writes="f4[:, ::1] f8[::1] f4[:, ::1] f4[::1]", reads=_READS, scalars="i8 i8 i8")
 def ridge_conjugate_gradient(width: int, kind: int):
-    """Improve rows first..last-1 of x by a few steps of conjugate gradient (CG) from their current values.
+    """Improve rows first..last-1 of x by a few conjugate gradient (CG) steps, starting from their current values.
 
-    Writes `x` (n_rows, width) and `loss` (n_rows,), the sum_j c (t - x . f)^2 of each row *before* the update. Scratch
-    arrays: `g` (n, width) holds sqrt(c) f and `h` (n,) holds sqrt(c) t of the entries of a row, so that A is a sum of
-    g g'. Eight entries are processed at a time, which then share the reads and writes of p and A p.
+    Writes `x` (n_rows, width) and `loss` (n_rows,), the sum_j c (t - x . f)^2 of each row *before* the update. The
+    scratch arrays `g` (n, width) and `h` (n,) contain sqrt(c) f and sqrt(c) t for the entries of a row, so that A is a
+    sum of g g'. Eight entries are processed at a time, to share the reads and writes of p and A p.
     """
     from cofactor.kernels import prefetch
 
@@ -169,12 +169,13 @@ def ridge_conjugate_gradient(width: int, kind: int):
     return ridge_conjugate_gradient
 
 
-@kernel(writes="f4[:, ::1]", reads=f"{_READS} f4[:, ::1]", numbers="i8 i8")
+@kernel(writes="f4[:, ::1]", reads=f"{_READS} f4[:, ::1]", scalars="i8 i8")
 def ridge_exact(width: int, kind: int):
-    """Solve rows first..last-1 of x exactly: sum A over the entries, then factor it as A = U' U (Cholesky).
+    """Solve rows first..last-1 of x exactly, by a Cholesky factorization A = U' U.
 
-    Writes `x` (n_rows, width). A row without entries becomes its prior, or 0 without a prior. With `noise` z (n_rows,
-    width), standard normal, x is a draw from N(A^-1 b, A^-1), which is A^-1 b + U^-1 z; (0, width) for no noise.
+    Writes `x` (n_rows, width). A row without entries is set to its prior mean, or to 0 without a prior. With standard
+    normal `noise` z (n_rows, width), x is a draw A^-1 b + U^-1 z from N(A^-1 b, A^-1). Pass `noise` of shape (0, width)
+    for the minimizer itself.
     """
 
     def ridge_exact(
@@ -246,24 +247,24 @@ def ridge_exact(width: int, kind: int):
 
 @dataclass(frozen=True)
 class Side:
-    """The fixed side of a ridge regression; see the equations of this module.
+    """Fixed side of a ridge regression; see the equations in the module docstring.
 
     Attributes
     ----------
     kind : {RATINGS, EVENTS}
         How targets and confidences are computed.
     features : ndarray of shape (n, width), float32
-        f; width is a multiple of 8.
+        The feature vectors f; width is a multiple of 8.
     offset : ndarray of shape (n,), float32
-        Subtracted from the values of ratings.
+        The offset of each feature vector, which is subtracted from ratings.
     gram : ndarray of shape (width, width), float32
-        G; of shape (0, 0) for ratings.
+        The matrix G; of shape (0, 0) for ratings.
     shape : ndarray of shape (width,), float32
         The relative penalty of each dimension.
     precision : ndarray of shape (width,), float32
         The precision of the prior.
     prior : ndarray of shape (1, width) or (n_rows, width), float32
-        The mean of the prior, the same for all rows or one for each.
+        The prior mean, either shared by all rows or one for each row.
     """
 
     kind: int
@@ -295,19 +296,19 @@ class Side:
         return ones if entries.weights is None else entries.weights, entries.values - self.offset[entries.columns]
 
     def arrays(self, entries: SparseRows, penalty: Float32) -> tuple[Any, ...]:
-        """Return the read-only arguments of the kernels.
+        """Return the read-only array arguments of the kernels.
 
         Parameters
         ----------
         entries : SparseRows
             The entries of the rows to solve.
         penalty : ndarray of shape (n_rows,), float32
-            The penalty of each row.
+            The penalty for each row.
 
         Returns
         -------
         tuple
-            The arguments in the order of the kernels.
+            The arguments, in the order of the kernels' parameters.
         """
         weights = np.zeros(0, np.float32) if entries.weights is None else entries.weights
         return (
@@ -317,17 +318,17 @@ class Side:
 
 
 def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, steps: int) -> float:
-    """Improve each row by steps of conjugate gradient.
+    """Improve the vector of each row by conjugate gradient steps.
 
     Parameters
     ----------
     x : ndarray of shape (n_rows, width), float32
-        The vectors; updated in place. Rows that are too ill-conditioned for float32 become the exact minimizer instead
-        (see `kernels.ridge_double`).
+        The vectors; updated in place. Rows that are too ill-conditioned for float32 are set to the exact minimizer
+        instead (see `kernels.ridge_double`).
     entries : SparseRows
         The entries of the rows.
     penalty : ndarray of shape (n_rows,), float32
-        The penalty of each row.
+        The penalty for each row.
     side : Side
         The fixed side.
     steps : int
@@ -336,7 +337,7 @@ def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, st
     Returns
     -------
     float
-        The sum of c_j (t_j - x . f_j)^2 over all rows before the update; 0.0 if there are no rows.
+        The sum of c_j (t_j - x . f_j)^2 over all rows, before the update; 0.0 if there are no rows.
     """
     run = ridge_conjugate_gradient(x.shape[1], side.kind)
     arguments = side.arrays(entries, penalty)
@@ -353,21 +354,21 @@ def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, st
 
 
 def solve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, noise: Float32 | None = None) -> None:
-    """Solve each row exactly.
+    """Solve the ridge regression for each row exactly, or draw from its posterior distribution.
 
     Parameters
     ----------
     x : ndarray of shape (n_rows, width), float32
-        The vectors; written. An empty row becomes its prior, or 0 without a prior.
+        The vectors; overwritten. An empty row is set to its prior mean, or to 0 without a prior.
     entries : SparseRows
         The entries of the rows.
     penalty : ndarray of shape (n_rows,), float32
-        The penalty of each row.
+        The penalty for each row.
     side : Side
         The fixed side.
     noise : ndarray of shape (n_rows, width), float32, or None, default None
-        Standard normal draws. With them, each row becomes a draw from the normal distribution whose density is
-        proportional to exp(-loss / 2), where loss is the function that is minimized without them.
+        Standard normal draws. If passed, each row is a draw from the normal distribution with a density proportional to
+        exp(-loss / 2), where loss is the objective of the ridge regression.
 
     Examples
     --------
@@ -388,7 +389,7 @@ def solve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, nois
 
 
 def _solve_in_double(x: Float32, entries: SparseRows, penalty: Float32, side: Side, noise: Float32) -> None:
-    """Solve the rows of x that are too ill-conditioned for float32 exactly, in float64."""
+    """Solve the rows of x that are too ill-conditioned for float32 in float64."""
     confidence = entries.values if side.kind == EVENTS else entries.weights
     rows = ill_conditioned_rows(
         entries, confidence, penalty, side.features, side.gram, side.shape, side.precision

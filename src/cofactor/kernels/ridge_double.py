@@ -1,9 +1,9 @@
-"""Ridge regressions of `kernels.ridge` in float64, for rows that are too ill-conditioned for float32.
+"""Float64 version of `kernels.ridge`, for rows that are too ill-conditioned for float32.
 
-The matrix of a row is A = D + sum_j c_j f_j f_j' with D = G + diag(penalty * shape + precision). If c_j |f_j|^2 of an
-entry is many times the smallest eigenvalue of D (as for a count of a million), the float32 rounding error of that entry
-exceeds the contribution of D and of the other entries. The systems of such rows are built and factored in float64. The
-choice depends on the row and on the fixed side only, so that the result of a row does not depend on the batch.
+The matrix of a row is A = D + sum_j c_j f_j f_j' with D = G + diag(penalty * shape + precision). If an entry's
+c_j |f_j|^2 is many times the smallest eigenvalue of D (for example, with a count of a million), its float32 rounding
+error exceeds the contributions of D and of the other entries. Such rows are built and factored in float64. The choice
+depends only on the row and the fixed side, so the result for a row does not depend on the batch.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from cofactor.arrays import Float32, Int64
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["RATIO", "ill_conditioned_rows", "ridge_double"]
+__all__ = ["MAX_RATIO", "ill_conditioned_rows", "ridge_double"]
 
 EVENTS = 1
-"""As in `kernels.ridge`."""
+"""Same value as in `kernels.ridge`."""
 
-RATIO = 1e3
-"""The ratio of c |f|^2 to the smallest eigenvalue of D above which float32 would be off by 1e-4 or more."""
+MAX_RATIO = 1e3
+"""The ratio of c |f|^2 to the smallest eigenvalue of D above which float32 errors would be 1e-4 or more."""
 
 
 @kernel(
     writes="f4[:, ::1]",
     reads="i8[::1] i8[::1] i4[::1] f4[::1] f4[::1] f4[:, ::1] f4[::1] f4[:, ::1] f4[::1] f4[::1] f4[::1] f4[:, ::1]"
     " f4[:, ::1]",
-    numbers="i8 i8",
+    scalars="i8 i8",
 )
 def ridge_double(width: int, kind: int):
-    """Solve rows chosen[first..last-1] of x exactly, like `ridge_exact`, but in float64.
+    """Solve the rows selected_rows[first:last] of x exactly, like `ridge_exact`, but in float64.
 
-    Writes `x` (n_rows, width) float32. An undetermined direction is 0.
+    Writes `x` (n_rows, width) float32. Undetermined directions are set to 0.
     """
 
     def ridge_double(
         x,
-        chosen, start, columns, values, weights, features, offset, gram, penalty, shape, precision, prior, noise,
+        selected_rows, start, columns, values, weights, features, offset, gram, penalty, shape, precision, prior, noise,
         first, last,
     ):  # fmt: skip
         A = np.empty((width, width), np.float64)  # upper triangle; later its Cholesky factor
@@ -46,7 +46,7 @@ def ridge_double(width: int, kind: int):
         f = np.empty(width, np.float64)
         weighted = weights.shape[0] > 0
         for index in range(first, last):
-            row = chosen[index]
+            row = selected_rows[index]
             prior_row = row if prior.shape[0] > 1 else 0
             for d in range(width):
                 b[d] = np.float64(precision[d]) * prior[prior_row, d]
@@ -104,28 +104,28 @@ def ill_conditioned_rows(
     shape: Float32,
     precision: Float32,
 ) -> Int64:
-    """Find the rows that need float64: those with an entry whose ratio is above `RATIO`.
+    """Find the rows that require float64, because an entry's c |f|^2 exceeds `MAX_RATIO` times an eigenvalue bound.
 
     Parameters
     ----------
     entries : SparseRows
         The entries of the rows.
     confidence : ndarray of shape (n,), float32, or None
-        c of each entry, whose sign is ignored; None if all are 1.
+        The confidence c of each entry, whose sign is ignored; None if all are 1.
     penalty : ndarray of shape (n_rows,), float32
-        The penalty of each row.
+        The penalty for each row.
     features, gram, shape, precision : ndarray, float32
         As in `kernels.ridge.Side`.
 
     Returns
     -------
     ndarray of shape (m,), int64
-        Row numbers, ascending. For most data there are none, which takes one pass over the entries.
+        Sorted row numbers; empty for most data, in which case the function takes at most one pass over the entries.
 
     Notes
     -----
-    The smallest eigenvalue of D is bounded from below by that of G plus the smallest entry of the diagonal, over the
-    dimensions in which some feature is not 0.
+    The smallest eigenvalue of D is bounded from below by the smallest eigenvalue of G plus the smallest diagonal entry,
+    over the dimensions in which some feature is nonzero.
 
     Examples
     --------
@@ -141,15 +141,19 @@ def ill_conditioned_rows(
     c = np.ones(1) if confidence is None else np.abs(confidence)
     largest = float(c.max()) * float(squares.max())
     floor = float((penalty[nonempty].min() * shape.astype(np.float64) + precision).min())
-    if largest <= RATIO * floor or not np.isfinite(largest):  # the caller reports values that are not finite
+    if largest <= MAX_RATIO * floor or not np.isfinite(largest):  # the caller reports values that are not finite
         return nonempty[:0]
-    used = np.flatnonzero(features.any(axis=0))
-    if len(used) == 0:
+    used_dimensions = np.flatnonzero(features.any(axis=0))
+    if len(used_dimensions) == 0:
         return nonempty[:0]
     smallest_gram = 0.0
     if gram.size:
-        smallest_gram = max(float(np.linalg.eigvalsh(gram[np.ix_(used, used)].astype(np.float64))[0]), 0.0)
-    floors = (penalty[nonempty, None] * shape[used].astype(np.float64) + precision[used]).min(axis=1) + smallest_gram
+        smallest_gram = max(
+            float(np.linalg.eigvalsh(gram[np.ix_(used_dimensions, used_dimensions)].astype(np.float64))[0]), 0.0
+        )
+    floors = (penalty[nonempty, None] * shape[used_dimensions].astype(np.float64) + precision[used_dimensions]).min(
+        axis=1
+    ) + smallest_gram
     weights = c * squares[entries.columns].astype(np.float64)
-    rows: Int64 = nonempty[np.maximum.reduceat(weights, entries.start[nonempty]) > RATIO * floors]
+    rows: Int64 = nonempty[np.maximum.reduceat(weights, entries.start[nonempty]) > MAX_RATIO * floors]
     return rows

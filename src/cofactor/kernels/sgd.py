@@ -1,7 +1,7 @@
-"""Stochastic gradient descent (SGD) for biased matrix factorization, over disjoint blocks of users x items.
+"""Stochastic gradient descent (SGD) for biased matrix factorization, in parallel over disjoint blocks of ratings.
 
-For a rating r of (u, i) with weight w, where y(x) is the prediction from the linear predictor x (y(x) = x without a
-rating range):
+For a rating r of user u and item i with weight w, where y(x) is the prediction from the linear predictor x (y(x) = x if
+there is no rating range):
 
     x    = mean + b_u + b_i + p_u . q_i
     y(x) = low + span * sigmoid(x)
@@ -11,11 +11,11 @@ rating range):
     p_u += learning_rate (delta q_i - 2 l2 p_u)           b_u += bias_rate (delta - 2 l2_bias b_u)
     q_i += learning_rate (delta p_u - 2 l2 q_i)           b_i += bias_rate (delta - 2 l2_bias b_i)
 
-If a weight is so large that the step could overshoot the rating, delta is divided by the factor of overshooting, so
-that no weight makes training diverge. This factor is 2 learning_rate w s^2 N with N = |p_u|^2 + |q_i|^2 + 2, where s is
-the largest slope of y (span / 4, or 1 without a range); delta is divided if it is above 1.
+If a weight is so large that the step could overshoot the rating, delta is divided by the overshoot factor, so that
+large weights do not make training diverge. This factor is 2 learning_rate w s^2 N with N = |p_u|^2 + |q_i|^2 + 2, where
+s is the largest slope of y (span / 4, or 1 without a range); it is applied only if it exceeds 1.
 
-Blocks that share no user and no item run in parallel: see `kernels.blocks`.
+Blocks that share no user and no item are processed in parallel; see `kernels.blocks`.
 
 References: Koren, Bell & Volinsky 2009.
 """
@@ -28,35 +28,36 @@ from dataclasses import dataclass
 import numpy as np
 
 from cofactor.arrays import Float32, Int32, Int64, random_stream, row_starts
-from cofactor.kernels.blocks import dealt, disjoint_rounds
+from cofactor.kernels.blocks import disjoint_rounds, random_groups
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import parallel_for
 
-__all__ = ["Blocks", "blocks_of", "set_apart", "sgd_epoch", "sgd_ratings"]
+__all__ = ["Blocks", "group_ratings", "rating_blocks", "sgd_epoch", "sgd_ratings"]
 
 GROUP_SIZE = 8
-"""The largest number of ratings of a group."""
+"""The maximum number of ratings in a group."""
 
 LOOKAHEAD = 32
-"""The number of ratings among which a group searches for one that shares no user and no item with it."""
+"""The number of following ratings that are searched for one that shares no user and no item with the group."""
 
-TILE = 128
-"""The approximate number of users of a tile: 32 kB of vectors at 64 factors."""
+TILE_SIZE = 128
+"""The approximate number of users in a tile: 32 kB of vectors with 64 factors."""
 
 
 @kernel(
     writes="f4[:, ::1] f4[:, ::1] f4[::1] f4[::1] f8[::1]",
     reads="i4[::1] i4[::1] f4[::1] f4[::1] i8[::1]",
-    numbers="i8 i8 i8 f4 f4 f4 f4 f4 f4 f4",
+    scalars="i8 i8 i8 f4 f4 f4 f4 f4 f4 f4",
 )
 def sgd_ratings(width: int):
-    """Make one update for each rating of the groups first..last-1, in order; add w (r - y)^2 to `loss[block]`.
+    """Make one SGD update for each rating in groups first..last-1, in order, and add up the loss in `loss[block]`.
 
-    Writes `P` (n_users, width), `Q` (n_items, width), `user_bias`, `item_bias` and `loss`. Reads `u`, `i`, `values` and
-    `weights` (empty: all 1). Group j is the ratings group[j] to group[j + 1] - 1, at most GROUP_SIZE, no two of the
-    same user or item. The deltas of a group can therefore be computed before any of its updates, with the same result
-    as one by one, and a processor computes independent sums in parallel. A `span` of 0 means no range: y(x) = x. A
-    `bias_rate` of 0 leaves the biases unchanged.
+    The loss of a rating is w (r - y)^2 before its update. Writes `P` (n_users, width), `Q` (n_items, width),
+    `user_bias`, `item_bias` and `loss`. Reads `u`, `i`, `values` and `weights` (empty if all are 1). Group j contains
+    the ratings group[j] to group[j + 1] - 1, at most GROUP_SIZE, which share no user and no item. Therefore, all deltas
+    in a group can be computed before its updates with the same result as one by one, so that the processor can compute
+    independent sums in parallel. A `span` of 0 means no rating range: y(x) = x. A `bias_rate` of 0 leaves the biases
+    unchanged.
     """
 
     def sgd_ratings(
@@ -120,26 +121,27 @@ def sgd_ratings(width: int):
 
 @dataclass(frozen=True)
 class Blocks:
-    """Ratings arranged as a grid x grid of blocks, any of which may be empty.
+    """Ratings partitioned into `grid` x `grid` blocks, any of which may be empty.
 
-    Users and items are renumbered, so that those of a block are adjacent in memory.
+    Users and items are renumbered, so that those in the same block are adjacent in memory.
 
     Attributes
     ----------
     grid : int
         The number of user groups and of item groups.
     start : ndarray of shape (grid^2 + 1,), int64
-        Block (a, b) holds the ratings from start[a * grid + b] to start[a * grid + b + 1] - 1.
+        Block (a, b) contains the ratings from start[a * grid + b] to start[a * grid + b + 1] - 1.
     first_group : ndarray of shape (grid^2 + 1,), int64
-        Block (a, b) holds the groups of ratings from first_group[a * grid + b] to first_group[a * grid + b + 1] - 1.
+        Block (a, b) contains the groups from first_group[a * grid + b] to first_group[a * grid + b + 1] - 1.
     group : ndarray of shape (n_groups + 1,), int64
-        Group j holds the ratings from group[j] to group[j + 1] - 1: at most GROUP_SIZE, of different users and items.
-    user_place : ndarray of shape (n_users,), int32
-        The new number of each user: user row r is row user_place[r] of P and of the user biases.
-    item_place : ndarray of shape (n_items,), int32
-        The new number of each item.
+        Group j contains the ratings from group[j] to group[j + 1] - 1: at most GROUP_SIZE, which share no user and no
+        item.
+    new_user_row : ndarray of shape (n_users,), int32
+        The new row number of each user: user r is row new_user_row[r] of P and of the user biases.
+    new_item_row : ndarray of shape (n_items,), int32
+        The new row number of each item.
     u, i : ndarray of shape (n,), int32
-        The new numbers of the user and of the item of each rating.
+        The new row numbers of the user and the item of each rating.
     values : ndarray of shape (n,), float32
         The ratings.
     weights : ndarray of shape (n,), float32
@@ -150,8 +152,8 @@ class Blocks:
     start: Int64
     first_group: Int64
     group: Int64
-    user_place: Int32
-    item_place: Int32
+    new_user_row: Int32
+    new_item_row: Int32
     u: Int32
     i: Int32
     values: Float32
@@ -161,19 +163,19 @@ class Blocks:
 @kernel(
     writes="i4[::1] i4[::1] f4[::1] f4[::1] i8[::1]",
     reads="i4[::1] i4[::1] f4[::1] f4[::1] i4[::1] i4[::1] i4[::1] i4[::1]",
-    numbers="i8 i8",
+    scalars="i8 i8",
 )
 def scatter_into_cells():
-    """Copy each rating, in order, to the next free position of its cell.
+    """Copy each rating, in order, to the next free position in its cell, where a cell is a user tile in a block.
 
-    Writes `out_u`, `out_i`, `out_values`, `out_weights` and `next_free`, which starts as the start of each cell. Reads
-    the ratings, the tile, group and new number of each user and item. The cells of a block are adjacent: a user group
-    consists of `tiles` tiles, numbered by `user_tile` (n_users,).
+    Writes `out_u`, `out_i`, `out_values`, `out_weights` and `next_free`, which is initialized with the start of each
+    cell. Reads the ratings, the tile and new row number of each user, and the group and new row number of each item.
+    The cells in a block are adjacent: a user group consists of `tiles` tiles, numbered by `user_tile` (n_users,).
     """
 
     def scatter_into_cells(
         out_u, out_i, out_values, out_weights, next_free,
-        u, i, values, weights, user_tile, user_place, item_group, item_place,
+        u, i, values, weights, user_tile, new_user_row, item_group, new_item_row,
         grid, tiles,
     ):  # fmt: skip
         for t in range(u.shape[0]):
@@ -181,8 +183,8 @@ def scatter_into_cells():
             cell = (tile // tiles * grid + item_group[i[t]]) * tiles + tile % tiles
             target = next_free[cell]
             next_free[cell] += 1
-            out_u[target] = user_place[u[t]]
-            out_i[target] = item_place[i[t]]
+            out_u[target] = new_user_row[u[t]]
+            out_i[target] = new_item_row[i[t]]
             out_values[target] = values[t]
             if weights.shape[0] > 0:
                 out_weights[target] = weights[t]
@@ -193,13 +195,13 @@ def scatter_into_cells():
 @kernel(
     writes="i4[::1] i4[::1] f4[::1] f4[::1]",
     reads="i8[::1] u8[::1]",
-    numbers="i8 i8",
+    scalars="i8 i8",
 )
 def shuffle_cells():
-    """Shuffle the ratings of each of the cells first..last-1, in place.
+    """Shuffle the ratings within each of the cells first..last-1, in place.
 
-    Writes `u`, `i`, `values` and `weights`. Reads `start`, the first rating of each cell, and `seeds`, none of them 0,
-    for one xorshift64 generator per cell (Marsaglia 2003).
+    Writes `u`, `i`, `values` and `weights`. Reads `start`, the first rating of each cell, and `seeds`, the nonzero seed
+    of an xorshift64 generator for each cell (Marsaglia 2003).
     """
 
     def shuffle_cells(u, i, values, weights, start, seeds, first, last):
@@ -220,28 +222,28 @@ def shuffle_cells():
     return shuffle_cells
 
 
-@kernel(writes="i4[::1] i4[::1] f4[::1] f4[::1] b1[::1]", numbers="i8 i8")
-def set_apart():
-    """Reorder ratings first..last-1 into groups of at most GROUP_SIZE, of different users and items.
+@kernel(writes="i4[::1] i4[::1] f4[::1] f4[::1] b1[::1]", scalars="i8 i8")
+def group_ratings():
+    """Reorder ratings first..last-1 into groups of at most GROUP_SIZE ratings that share no user and no item.
 
-    Writes `u`, `i`, `values`, `weights` and `begins`: whether a group begins at each rating. The next rating of a group
-    is the first of the LOOKAHEAD following ones that shares no user and no item with the group.
+    Writes `u`, `i`, `values`, `weights` and `is_group_start`, which marks the first rating of each group. The next
+    rating in a group is the first of the LOOKAHEAD following ratings that shares no user and no item with the group.
     """
 
-    def set_apart(u, i, values, weights, begins, first, last):
+    def group_ratings(u, i, values, weights, is_group_start, first, last):
         weighted = weights.shape[0] > 0
         begin = first
         for t in range(first, last):
             source = -1
             if t > first and t - begin < GROUP_SIZE:
                 for s in range(t, min(t + LOOKAHEAD, last)):
-                    shared = False
+                    is_shared = False
                     for h in range(begin, t):
-                        shared |= (u[h] == u[s]) | (i[h] == i[s])
-                    if not shared:
+                        is_shared |= (u[h] == u[s]) | (i[h] == i[s])
+                    if not is_shared:
                         source = s
                         break
-            begins[t] = source < 0
+            is_group_start[t] = source < 0
             if source < 0:
                 begin = t
             elif source > t:
@@ -251,13 +253,13 @@ def set_apart():
                 if weighted:
                     weights[t], weights[source] = weights[source], weights[t]
 
-    return set_apart
+    return group_ratings
 
 
-def blocks_of(
+def rating_blocks(
     u: Int32, i: Int32, values: Float32, weights: Float32, *, n_users: int, n_items: int, grid: int, seed: int
 ) -> Blocks:
-    """Assign users and items at random to `grid` groups of about equal numbers of ratings, and arrange the ratings.
+    """Partition ratings into blocks, by random groups of users and items with about the same number of ratings.
 
     Parameters
     ----------
@@ -268,11 +270,11 @@ def blocks_of(
     weights : ndarray of shape (n,), float32
         The weight of each rating; of shape (0,) if all are 1.
     n_users, n_items : int
-        The numbers of users and of items.
+        The number of users and the number of items.
     grid : int
         The number of user groups and of item groups.
     seed : int
-        The seed of the groups and of the order within them.
+        The random seed for the groups and the order of ratings.
 
     Returns
     -------
@@ -284,9 +286,11 @@ def blocks_of(
     Within a block, ratings are ordered by tiles of users, whose vectors fit into the first-level cache. Within a tile,
     the order is random.
     """
-    tiles = max(1, n_users // (grid * TILE))
-    user_tile, user_place = _groups(np.bincount(u, minlength=n_users), grid * tiles, random_stream(seed, "user groups"))
-    item_group, item_place = _groups(np.bincount(i, minlength=n_items), grid, random_stream(seed, "item groups"))
+    tiles = max(1, n_users // (grid * TILE_SIZE))
+    user_tile, new_user_row = _groups(
+        np.bincount(u, minlength=n_users), grid * tiles, random_stream(seed, "user groups")
+    )
+    item_group, new_item_row = _groups(np.bincount(i, minlength=n_items), grid, random_stream(seed, "item groups"))
     cell = (user_tile // tiles * np.int32(grid * tiles) + user_tile % tiles)[u]
     cell += item_group[i] * np.int32(tiles)
     start = row_starts(np.bincount(cell, minlength=grid * grid * tiles))
@@ -295,26 +299,26 @@ def blocks_of(
     out_values, out_weights = np.empty_like(values), np.empty_like(weights)
     scatter_into_cells()(
         out_u, out_i, out_values, out_weights, start[:-1].copy(),
-        u, i, values, weights, user_tile, user_place, item_group, item_place,
+        u, i, values, weights, user_tile, new_user_row, item_group, new_item_row,
         grid, tiles,
     )  # fmt: skip
     seeds = random_stream(seed, "rating order").integers(1, 2**63, len(start) - 1, dtype=np.uint64)
     columns = (out_u, out_i, out_values, out_weights)
-    begins = np.empty(len(u), np.bool_)
+    is_group_start = np.empty(len(u), np.bool_)
 
     def arrange(block: int) -> None:
         shuffle_cells()(*columns, start, seeds, block * tiles, (block + 1) * tiles)
-        set_apart()(*columns, begins, start[block * tiles], start[(block + 1) * tiles])
+        group_ratings()(*columns, is_group_start, start[block * tiles], start[(block + 1) * tiles])
 
     parallel_for(arrange, range(grid * grid))
-    group = np.append(np.flatnonzero(begins), len(u))
+    group = np.append(np.flatnonzero(is_group_start), len(u))
     start = np.ascontiguousarray(start[::tiles])
-    return Blocks(grid, start, np.searchsorted(group, start), group, user_place, item_place, *columns)
+    return Blocks(grid, start, np.searchsorted(group, start), group, new_user_row, new_item_row, *columns)
 
 
-def _groups(counts: Int64, groups: int, stream: np.random.Generator) -> tuple[Int32, Int32]:
-    """Return the random group of each row, and its position if rows are ordered by group."""
-    order, cuts = dealt(counts, groups, stream)
+def _groups(counts: Int64, groups: int, rng: np.random.Generator) -> tuple[Int32, Int32]:
+    """Return a random group for each row, and the position of each row when rows are sorted by group."""
+    order, cuts = random_groups(counts, groups, rng)
     group, position = np.empty(len(counts), np.int32), np.empty(len(counts), np.int32)
     group[order] = np.repeat(np.arange(groups, dtype=np.int32), np.diff(cuts))
     position[order] = np.arange(len(counts), dtype=np.int32)
@@ -324,9 +328,9 @@ def _groups(counts: Int64, groups: int, stream: np.random.Generator) -> tuple[In
 def sgd_epoch(
     P: Float32, Q: Float32, user_bias: Float32, item_bias: Float32, blocks: Blocks,
     *, mean: float, low: float, span: float, learning_rate: float, bias_rate: float, l2: float, l2_bias: float,
-    stream: np.random.Generator,
+    rng: np.random.Generator,
 ) -> float:  # fmt: skip
-    """Run one epoch of SGD over all blocks, in rounds of blocks that share no user and no item.
+    """Run one epoch of SGD over all blocks, in parallel over blocks that share no user and no item.
 
     Parameters
     ----------
@@ -337,15 +341,15 @@ def sgd_epoch(
     blocks : Blocks
         The ratings.
     mean, low, span, learning_rate, bias_rate, l2, l2_bias : float
-        As in the equations of this module. A span of 0 means no rating range, a bias_rate of 0 leaves the biases
-        unchanged.
-    stream : numpy.random.Generator
-        The source of the order of blocks.
+        As in the equations in the module docstring. A `span` of 0 means no rating range; a `bias_rate` of 0 leaves the
+        biases unchanged.
+    rng : numpy.random.Generator
+        The random number generator for the order of blocks.
 
     Returns
     -------
     float
-        The sum of w (r - y)^2, each before its update; 0.0 if there are no ratings.
+        The sum of w (r - y)^2, each computed before its update; 0.0 if there are no ratings.
     """
     run = sgd_ratings(P.shape[1])
     loss = np.zeros(blocks.grid**2)
@@ -358,6 +362,6 @@ def sgd_epoch(
             mean, low, span, learning_rate, bias_rate, l2, l2_bias,
         )  # fmt: skip
 
-    for disjoint in disjoint_rounds(blocks.grid, stream):
-        parallel_for(update, disjoint)
+    for round_blocks in disjoint_rounds(blocks.grid, rng):
+        parallel_for(update, round_blocks)
     return float(loss.sum())

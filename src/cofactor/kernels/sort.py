@@ -1,4 +1,4 @@
-"""Counting sort by small integer keys, and sorting of (row, column) pairs in blocks of rows on all threads."""
+"""Counting sort for small integer keys, and multithreaded sorting of (row, column) pairs."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from cofactor.arrays import Int32, Int64, row_starts
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import parallel_for, row_blocks
 
-__all__ = ["counting_sort", "pairs_ascend", "sorted_pairs"]
+__all__ = ["counting_sort", "pairs_are_sorted", "sorted_pairs"]
 
 
 @kernel(writes="i8[::1] i8[::1]", reads="i4[::1]")
-def place_in_order():
-    """Write each index t to `order`, at the next position of its key; `next_free` starts as the start of each key."""
+def order_by_key():
+    """Write each index t to the next free position of its key in `order`; `next_free` starts with the first ones."""
 
-    def place_in_order(order, next_free, keys):
+    def order_by_key(order, next_free, keys):
         for t in range(keys.shape[0]):
             order[next_free[keys[t]]] = t
             next_free[keys[t]] += 1
 
-    return place_in_order
+    return order_by_key
 
 
 @kernel(writes="i8[::1]", reads="i4[::1]")
 def count_keys():
-    """Add 1 to counts[k] for each key k of `keys`."""
+    """Add 1 to counts[k] for each key k in `keys`."""
 
     def count_keys(counts, keys):
         for t in range(keys.shape[0]):
@@ -38,20 +38,20 @@ def count_keys():
 
 
 @kernel(writes="b1[::1]", reads="i4[::1] i4[::1]")
-def find_step_back():
-    """Set descends[0] to True if a pair of `rows` and `columns` is not greater than the one before it."""
+def find_unsorted_pair():
+    """Set is_unsorted[0] to True if a (row, column) pair is not greater than the preceding pair."""
 
-    def find_step_back(descends, rows, columns):
+    def find_unsorted_pair(is_unsorted, rows, columns):
         for t in range(1, rows.shape[0]):
             if rows[t] < rows[t - 1] or (rows[t] == rows[t - 1] and columns[t] <= columns[t - 1]):
-                descends[0] = True
+                is_unsorted[0] = True
                 break
 
-    return find_step_back
+    return find_unsorted_pair
 
 
-def pairs_ascend(rows: Int32, columns: Int32) -> bool:
-    """Return whether pairs are sorted by row, then by column, without duplicates.
+def pairs_are_sorted(rows: Int32, columns: Int32) -> bool:
+    """Return whether (row, column) pairs are sorted by row, then by column, without duplicates.
 
     Parameters
     ----------
@@ -65,28 +65,28 @@ def pairs_ascend(rows: Int32, columns: Int32) -> bool:
 
     Examples
     --------
-    >>> pairs_ascend(np.array([0, 0, 1], np.int32), np.array([2, 3, 0], np.int32))
+    >>> pairs_are_sorted(np.array([0, 0, 1], np.int32), np.array([2, 3, 0], np.int32))
     True
     """
-    descends = np.zeros(1, bool)
-    find_step_back()(descends, rows, columns)
-    return not descends[0]
+    is_unsorted = np.zeros(1, bool)
+    find_unsorted_pair()(is_unsorted, rows, columns)
+    return not is_unsorted[0]
 
 
 def counting_sort(keys: Int32, n_keys: int) -> tuple[Int64, Int64]:
-    """Sort keys by counting, stably.
+    """Sort integer keys by a stable counting sort.
 
     Parameters
     ----------
     keys : ndarray of shape (n,), int32
-        Keys from 0 to n_keys - 1, which is not checked.
+        Keys from 0 to n_keys - 1; not checked.
     n_keys : int
         The number of possible keys.
 
     Returns
     -------
     start : ndarray of shape (n_keys + 1,), int64
-        The entries of key k are order[start[k]:start[k + 1]].
+        The indices of the entries with key k are order[start[k]:start[k + 1]].
     order : ndarray of shape (n,), int64
         The indices that sort `keys`.
 
@@ -99,23 +99,23 @@ def counting_sort(keys: Int32, n_keys: int) -> tuple[Int64, Int64]:
     counts, order = np.zeros(n_keys, np.int64), np.empty(len(keys), np.int64)
     count_keys()(counts, keys)
     start = row_starts(counts)
-    place_in_order()(order, start[:-1].copy(), keys)
+    order_by_key()(order, start[:-1].copy(), keys)
     return start, order
 
 
 def sorted_pairs(
     rows: Int32, columns: Int32, others: Sequence[Any], n_rows: int, n_columns: int
 ) -> tuple[Int32, Int32, list[Any]]:
-    """Sort pairs by row, then by column, stably, and reorder other arrays with them.
+    """Sort (row, column) pairs by row, then by column, with a stable sort, and reorder other arrays in the same way.
 
     Parameters
     ----------
     rows, columns : ndarray of shape (n,), int32
-        The pairs, from 0 to n_rows - 1 and from 0 to n_columns - 1.
+        The pairs, with rows below n_rows and columns below n_columns.
     others : sequence of (ndarray of shape (n,) or None)
         Arrays to reorder; None stays None.
     n_rows, n_columns : int
-        The numbers of possible rows and columns.
+        The number of possible rows and columns.
 
     Returns
     -------
@@ -124,10 +124,8 @@ def sorted_pairs(
     others : list of (ndarray of shape (n,) or None)
         The reordered arrays.
 
-    Notes
-    -----
-    Entries are first sorted by row. Then, in blocks of rows that fit into the cache, (row, column, index) is sorted as
-    one integer of less than 63 bits.
+    Notes ----- Entries are first sorted by row. Then, in blocks of rows that fit into the cache, each (row, column,
+    index) triple is sorted as one integer of fewer than 63 bits.
 
     Examples
     --------

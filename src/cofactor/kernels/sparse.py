@@ -1,4 +1,4 @@
-"""Sparse matrices by rows (CSR), with checks and operations: stack, merge, transpose, count common entries."""
+"""Sparse matrices in CSR format, with validation, stacking, merging, transposing and counting of common entries."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["SparseRows", "common_entries", "merge_counts", "merge_latest", "vsta
 
 @dataclass(frozen=True, eq=False)
 class SparseRows:
-    """A sparse matrix in compressed sparse row (CSR) format: row r has the columns `columns[start[r]:start[r + 1]]`.
+    """Sparse matrix in compressed sparse row (CSR) format: the columns of row r are columns[start[r]:start[r + 1]].
 
     Parameters
     ----------
     start : ndarray of shape (n_rows + 1,), int64
-        The first entry of each row, ascending from 0 to n. start[r] equals start[r + 1] for a row without entries; a
-        matrix without rows has start = [0].
+        The position of the first entry of each row, from 0 to n in non-decreasing order. start[r] equals start[r + 1]
+        if row r has no entries; start is [0] for a matrix without rows.
     columns : ndarray of shape (n,), int32
-        The column of each entry, ascending within each row.
+        The column index of each entry, sorted within each row.
     values : ndarray of shape (n,), float32
         The value of each entry.
     weights : ndarray of shape (n,), float32, or None, default None
@@ -36,7 +36,8 @@ class SparseRows:
     Raises
     ------
     DataError
-        For arrays of another dtype or length, for a `start` that does not ascend from 0 to n, and for columns below 0.
+        If an array has the wrong dtype or length, `start` is not non-decreasing from 0 to n, or a column index is
+        negative.
 
     Examples
     --------
@@ -58,41 +59,40 @@ class SparseRows:
             require_array("weights of SparseRows", self.weights, np.float32)
         start, n = self.start, len(self.columns)
         if len(start) == 0 or start[0] != 0 or start[-1] != n or (start[1:] < start[:-1]).any():
-            raise DataError(f"start of SparseRows must ascend from 0 to {n:,}, the number of entries")
+            raise DataError(f"start of SparseRows must be non-decreasing from 0 to {n:,}, the number of entries")
         if len(self.values) != n or (self.weights is not None and len(self.weights) != n):
-            raise DataError(f"SparseRows must have as many values and weights as columns, {n:,}")
+            raise DataError(f"values and weights of SparseRows must have the same length as columns, {n:,}")
         if n and self.columns.min() < 0:
-            raise DataError(f"columns of SparseRows must be numbers from 0 on, not {self.columns.min()}")
+            raise DataError(f"columns of SparseRows must not be negative; got {self.columns.min()}")
 
     @classmethod
     def _part(cls, rows: SparseRows, start: Int64, entries: Any) -> Self:
-        """Create a matrix of some rows of another one, whose arrays are not checked again."""
+        """Create a matrix from some rows of another one, without checking the arrays again."""
         part = object.__new__(cls)
         weights = None if rows.weights is None else rows.weights[entries]
         part.__dict__.update(start=start, columns=rows.columns[entries], values=rows.values[entries], weights=weights)
-        if (soundness := rows.__dict__.get("_sound")) is not None:
-            part.__dict__["_sound"] = soundness
+        if (properties := rows.__dict__.get("_properties")) is not None:
+            part.__dict__["_properties"] = properties
         return part
 
     @cached_property
-    def _sound(self) -> tuple[int, bool, bool]:
-        """An upper bound of the columns, whether they ascend within each row, and whether all numbers are finite."""
+    def _properties(self) -> tuple[int, bool, bool]:
+        """An upper bound on the column indices, whether they are sorted in each row, and whether values are finite."""
         n = len(self.columns)
-        ascends = self.columns[1:] > self.columns[:-1]
-        ascends[self.start[(self.start > 0) & (self.start < n)] - 1] = True  # the first entry of a row may be lower
-        finite = np.isfinite(self.values).all() and (self.weights is None or np.isfinite(self.weights).all())
-        return int(self.columns.max(initial=-1)) + 1, bool(ascends.all()), bool(finite)
+        is_sorted = self.columns[1:] > self.columns[:-1]
+        is_sorted[self.start[(self.start > 0) & (self.start < n)] - 1] = True  # the first entry of a row may be lower
+        is_finite = np.isfinite(self.values).all() and (self.weights is None or np.isfinite(self.weights).all())
+        return int(self.columns.max(initial=-1)) + 1, bool(is_sorted.all()), bool(is_finite)
 
     def checked(self, name: str, n_columns: int, *, n_rows: int | None = None) -> Self:
-        """Return this matrix if it fits a catalog.
+        """Check that this matrix is valid for a number of columns and rows, and return it.
 
         Parameters
         ----------
         name : str
-            The name of the argument, for the message.
+            The argument name to use in error messages.
         n_columns : int
-            Columns must be below this number, ascending within each row and without duplicates. Values and weights must
-            be finite.
+            The number of columns. Column indices must be below it, and sorted within each row, without duplicates.
         n_rows : int or None, default None
             The required number of rows; None for any number.
 
@@ -104,23 +104,24 @@ class SparseRows:
         Raises
         ------
         DataError
-            If it does not fit.
+            If a column index is out of range, column indices are not sorted, a value or weight is not finite, or the
+            number of rows differs.
 
         Examples
         --------
         >>> SparseRows.of([0], [7], [5.0], n_rows=1).checked("histories", 7)
         Traceback (most recent call last):
-        cofactor.errors.DataError: histories must have columns from 0 to 6, not 7
+        cofactor.errors.DataError: histories must have column indices between 0 and 6; got 7
         """
         if n_rows is not None and len(self) != checks.whole_number("n_rows", n_rows):
-            raise DataError(f"{name} must have {n_rows:,} rows, not {len(self):,}")
+            raise DataError(f"{name} must have {n_rows:,} rows; got {len(self):,}")
         checks.whole_number("n_columns", n_columns)
-        bound, ascends, finite = self._sound
+        bound, is_sorted, is_finite = self._properties
         if bound > n_columns and (largest := int(self.columns.max(initial=-1))) >= n_columns:
-            raise DataError(f"{name} must have columns from 0 to {n_columns - 1}, not {largest}")
-        if not ascends:
-            raise DataError(f"{name} must have columns that ascend within each row, without duplicates")
-        if not finite:
+            raise DataError(f"{name} must have column indices between 0 and {n_columns - 1}; got {largest}")
+        if not is_sorted:
+            raise DataError(f"{name} must have sorted column indices within each row, without duplicates")
+        if not is_finite:
             raise DataError(f"{name} must have finite values and weights")
         return self
 
@@ -129,21 +130,21 @@ class SparseRows:
 
     @property
     def counts(self) -> Int64:
-        """The number of entries of each row: ndarray of shape (n_rows,), int64."""
+        """Number of entries in each row, ndarray of shape (n_rows,), int64."""
         return np.diff(self.start)
 
     @property
     def owners(self) -> Int32:
-        """The row of each entry: ndarray of shape (n,), int32, ascending."""
+        """Row number of each entry, ndarray of shape (n,), int32, in ascending order."""
         return np.repeat(np.arange(len(self), dtype=np.int32), self.counts)
 
     def column_counts(self, n_columns: int) -> Int64:
-        """Count the entries of each column.
+        """Count the entries in each column.
 
         Parameters
         ----------
         n_columns : int
-            More than the largest column number.
+            The number of columns; must be greater than the largest column index.
 
         Returns
         -------
@@ -154,7 +155,7 @@ class SparseRows:
         ParameterError
             If `n_columns` is not a whole number.
         DataError
-            If a column number is larger.
+            If `n_columns` is not greater than the largest column index.
 
         Examples
         --------
@@ -162,33 +163,33 @@ class SparseRows:
         [1, 0, 2, 0]
         """
         n_columns = checks.whole_number("n_columns", n_columns, low=0, high=MAX_ROWS)
-        counts, piece = np.zeros(n_columns, np.int64), max(2**17, n_columns)
-        for first in range(0, len(self.columns), piece):  # bincount copies to int64; small copies are fast
-            part = np.bincount(self.columns[first : first + piece], minlength=n_columns)
+        counts, chunk_size = np.zeros(n_columns, np.int64), max(2**17, n_columns)
+        for first in range(0, len(self.columns), chunk_size):  # bincount copies to int64; small copies are fast
+            part = np.bincount(self.columns[first : first + chunk_size], minlength=n_columns)
             if len(part) > n_columns:
                 raise DataError(
-                    f"n_columns must be greater than the largest column number, {len(part) - 1}; got {n_columns}"
+                    f"n_columns must be greater than the largest column index, {len(part) - 1}; got {n_columns}"
                 )
             counts += part
         return counts
 
     def with_values(self, values: Float32) -> Self:
-        """Return a matrix with the same entries, other values and no weights.
+        """Return a matrix with the same rows and columns but other values, without weights.
 
         Parameters
         ----------
         values : ndarray of shape (n_entries,), float32
-            A value for each entry.
+            One value for each entry.
 
         Returns
         -------
         SparseRows
-            It shares the arrays of columns and row starts.
+            A matrix that shares `start` and `columns` with this one.
 
         Raises
         ------
         DataError
-            For an array of another dtype or shape.
+            If the array has the wrong dtype or shape.
 
         Examples
         --------
@@ -202,7 +203,7 @@ class SparseRows:
         return part
 
     def row(self, r: int) -> SparseRows:
-        """Return row r as a matrix of one row, without copying its entries.
+        """Return row r as a matrix with one row, without copying its entries.
 
         Parameters
         ----------
@@ -216,7 +217,7 @@ class SparseRows:
         Raises
         ------
         ParameterError
-            If there is no such row.
+            If a row number is out of range.
         """
         r = checks.whole_number("r", r, low=0, high=len(self) - 1)
         return self._slice(r, r + 1)
@@ -227,7 +228,7 @@ class SparseRows:
         Parameters
         ----------
         first, last : int
-            Row numbers; those after the last row are ignored.
+            Row numbers; rows beyond the end are ignored.
 
         Returns
         -------
@@ -236,7 +237,7 @@ class SparseRows:
         Raises
         ------
         ParameterError
-            If a row number is below 0.
+            If a row number is negative.
         """
         return self._slice(checks.whole_number("first", first, low=0), checks.whole_number("last", last, low=0))
 
@@ -247,22 +248,22 @@ class SparseRows:
         return self._part(self, start - start[0], slice(int(start[0]), int(start[-1])))
 
     def take(self, rows: Any) -> SparseRows:
-        """Return some rows, in a given order.
+        """Return the selected rows, in the given order.
 
         Parameters
         ----------
         rows : array-like of shape (m,), int
-            Row numbers; -1 gives an empty row.
+            Row numbers; -1 selects an empty row.
 
         Returns
         -------
         SparseRows
-            m rows. Entries are not copied for a single row and for all rows in their order.
+            A matrix with m rows. Entries are not copied if one row is selected, or all rows in order.
 
         Raises
         ------
         ParameterError
-            If there is no such row.
+            If a row number is out of range.
         """
         rows = checks.row_numbers("rows", rows, len(self), unknown=True)
         if len(rows) == 1 and (r := rows.item()) >= 0:
@@ -275,7 +276,7 @@ class SparseRows:
         return self._part(self, start, entries)
 
     def filter(self, keep: Any) -> SparseRows:
-        """Return the matrix without some of its entries.
+        """Return a matrix with only the entries selected by a mask.
 
         Parameters
         ----------
@@ -285,12 +286,12 @@ class SparseRows:
         Returns
         -------
         SparseRows
-            A matrix of the same number of rows.
+            A matrix with the same number of rows.
 
         Raises
         ------
         ParameterError
-            If the mask has another length or is not boolean.
+            If the mask has the wrong length or is not boolean.
 
         Examples
         --------
@@ -302,7 +303,7 @@ class SparseRows:
         return self._part(self, row_starts(keep)[self.start], keep)
 
     def transpose(self, n_columns: int) -> SparseRows:
-        """Return the transpose, such as the users of each item from the items of each user.
+        """Return the transposed matrix; for example, convert the items of each user to the users of each item.
 
         Parameters
         ----------
@@ -312,12 +313,12 @@ class SparseRows:
         Returns
         -------
         SparseRows
-            `n_columns` rows, copied; a column without entries gives an empty row.
+            A copy with `n_columns` rows; a column without entries becomes an empty row.
 
         Raises
         ------
         ParameterError
-            If an entry has a column that is not below `n_columns`.
+            If `n_columns` is not greater than the largest column index.
 
         Examples
         --------
@@ -328,9 +329,7 @@ class SparseRows:
         """
         n_columns = checks.whole_number("n_columns", n_columns, low=0, high=MAX_ROWS)
         if (largest := self.columns.max(initial=-1)) >= n_columns:
-            raise ParameterError(
-                f"n_columns must be greater than the largest column number, {largest}; got {n_columns}"
-            )
+            raise ParameterError(f"n_columns must be greater than the largest column index, {largest}; got {n_columns}")
         start, order = counting_sort(self.columns, n_columns)
         weights = None if self.weights is None else self.weights[order]
         return SparseRows(start, self.owners[order], self.values[order], weights)
@@ -342,19 +341,19 @@ class SparseRows:
         Parameters
         ----------
         counts : array-like of shape (n_rows,), int
-            The number of entries of each row.
+            The number of entries in each row.
         columns, values, weights : ndarray of shape (n,)
-            As the attributes of this class.
+            The attributes of the matrix.
 
         Returns
         -------
         SparseRows
-            It shares the arrays of its entries.
+            A matrix that shares the arrays passed.
 
         Raises
         ------
         DataError
-            If the counts do not add up to the number of entries, or an array has another dtype or length.
+            If the counts do not add up to the number of entries, or an array has the wrong dtype or length.
 
         Examples
         --------
@@ -366,7 +365,7 @@ class SparseRows:
         if columns.ndim != 1:
             raise DataError(f"columns must be a one-dimensional array, not {checks.describe(columns)}")
         if start[-1] != len(columns):
-            raise DataError(f"counts must add up to the number of columns, {len(columns):,}, not {start[-1]:,}")
+            raise DataError(f"counts must add up to the length of columns, {len(columns):,}; got {start[-1]:,}")
         return cls(start, columns, values, weights)
 
     @classmethod
@@ -376,7 +375,7 @@ class SparseRows:
         Parameters
         ----------
         rows, columns : array-like of shape (n,), int
-            The row and the column of each entry; n may be 0.
+            The row number and the column index of each entry; n may be 0.
         values : array-like of shape (n,), numeric
             The value of each entry.
         n_rows : int
@@ -387,27 +386,27 @@ class SparseRows:
         Returns
         -------
         SparseRows
-            Within each row, entries are sorted by column.
+            A matrix whose entries are sorted by column within each row.
 
         Raises
         ------
         ParameterError
-            If rows or columns are no row numbers, if the lengths differ, and if a row is not below `n_rows`.
+            If `rows` or `columns` are not valid indices, the lengths differ, or a row number is not below `n_rows`.
         """
         n_rows = checks.whole_number("n_rows", n_rows, low=0, high=MAX_ROWS)
         rows = checks.row_numbers("rows", rows, n_rows)
         columns = checks.row_numbers("columns", columns, MAX_ROWS)
         if checks.as_array(values).shape != rows.shape:
             raise ParameterError(f"values must have the length of rows, {len(rows):,}, not {checks.describe(values)}")
-        numbers = checks.number_array("values", values, rows.shape)
+        checked_values = checks.number_array("values", values, rows.shape)
         if len(columns) != len(rows):
-            raise ParameterError(f"columns must have the length of rows, {len(rows):,}, not {len(columns):,}")
+            raise ParameterError(f"columns must have the same length as rows, {len(rows):,}; got {len(columns):,}")
         order = np.lexsort((columns, rows))
         start = row_starts(np.bincount(rows, minlength=n_rows))
         sorted_weights = None
         if weights is not None:
             sorted_weights = contiguous(checks.number_array("weights", weights, rows.shape)[order], np.float32)
-        return cls(start, columns[order], contiguous(numbers[order], np.float32), sorted_weights)
+        return cls(start, columns[order], contiguous(checked_values[order], np.float32), sorted_weights)
 
     @classmethod
     def empty(cls, n_rows: int) -> SparseRows:
@@ -425,24 +424,24 @@ class SparseRows:
         Raises
         ------
         ParameterError
-            If `n_rows` is not a whole number from 0 on.
+            If `n_rows` is not a nonnegative whole number.
         """
         n_rows = checks.whole_number("n_rows", n_rows, low=0, high=MAX_ROWS)
         return cls(np.zeros(n_rows + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
 
 
-def vstack(above: SparseRows, below: SparseRows) -> SparseRows:
+def vstack(top: SparseRows, bottom: SparseRows) -> SparseRows:
     """Stack two matrices vertically.
 
     Parameters
     ----------
-    above, below : SparseRows
-        Matrices of n and m rows, which may be 0.
+    top, bottom : SparseRows
+        Matrices with n and m rows; both may be 0.
 
     Returns
     -------
     SparseRows
-        n + m rows. It has weights if either matrix has; those of the other are 1.
+        A matrix with n + m rows. It has weights if either matrix has weights; missing weights are 1.
 
     Examples
     --------
@@ -451,28 +450,28 @@ def vstack(above: SparseRows, below: SparseRows) -> SparseRows:
     array([1, 0, 1])
     """
     weights = None
-    if above.weights is not None or below.weights is not None:
-        weights = np.concatenate([_weights(above), _weights(below)])
+    if top.weights is not None or bottom.weights is not None:
+        weights = np.concatenate([_weights(top), _weights(bottom)])
     return SparseRows(
-        np.concatenate([above.start, above.start[-1] - below.start[0] + below.start[1:]]),
-        np.concatenate([above.columns, below.columns]),
-        np.concatenate([above.values, below.values]),
+        np.concatenate([top.start, top.start[-1] - bottom.start[0] + bottom.start[1:]]),
+        np.concatenate([top.columns, bottom.columns]),
+        np.concatenate([top.values, bottom.values]),
         weights,
     )
 
 
-def merge_latest(before: SparseRows, new: SparseRows) -> SparseRows:
-    """Merge two matrices row by row; if both have an entry, the new one replaces the old one.
+def merge_latest(old: SparseRows, new: SparseRows) -> SparseRows:
+    """Merge two matrices row by row; entries in `new` replace entries in `old` at the same position.
 
     Parameters
     ----------
-    before, new : SparseRows
+    old, new : SparseRows
         Matrices with the same number of rows.
 
     Returns
     -------
     SparseRows
-        A matrix with that number of rows.
+        The merged matrix.
 
     Examples
     --------
@@ -480,22 +479,22 @@ def merge_latest(before: SparseRows, new: SparseRows) -> SparseRows:
     >>> merge_latest(before, new).values
     array([2., 1.], dtype=float32)
     """
-    both, _, keep = _combined(before, new)
-    return both.filter(keep)
+    combined, _, keep = _combine(old, new)
+    return combined.filter(keep)
 
 
-def merge_counts(before: SparseRows, new: SparseRows) -> SparseRows:
-    """Merge two matrices row by row; if both have an entry, values and confidences (value times weight) are added.
+def merge_counts(old: SparseRows, new: SparseRows) -> SparseRows:
+    """Merge two matrices row by row; where both have an entry, values and confidences (value times weight) are added.
 
     Parameters
     ----------
-    before, new : SparseRows
+    old, new : SparseRows
         Matrices with the same number of rows.
 
     Returns
     -------
     SparseRows
-        A matrix with that number of rows.
+        The merged matrix.
 
     Examples
     --------
@@ -503,40 +502,40 @@ def merge_counts(before: SparseRows, new: SparseRows) -> SparseRows:
     >>> merge_counts(before, new).values
     array([7., 1.], dtype=float32)
     """
-    both, second, keep = _combined(before, new)
-    values, weights = both.values, both.weights
+    combined, duplicates, keep = _combine(old, new)
+    values, weights = combined.values, combined.weights
     confidence = values if weights is None else values * weights
-    confidence[second] += confidence[second - 1]
+    confidence[duplicates] += confidence[duplicates - 1]
     if weights is not None:
-        values[second] += values[second - 1]
-        weights[second] = confidence[second] / values[second]
-    return both.filter(keep)
+        values[duplicates] += values[duplicates - 1]
+        weights[duplicates] = confidence[duplicates] / values[duplicates]
+    return combined.filter(keep)
 
 
-def _combined(before: SparseRows, new: SparseRows) -> tuple[SparseRows, Int64, Bool]:
-    """Return the entries of both, the positions of those that repeat the one before, and a mask of the last of each."""
-    assert len(before) == len(new)
-    both, owners = vstack(before, new), np.concatenate([before.owners, new.owners])
-    # the sort is stable: the entry of `before` precedes an equal one of `new`
-    both = SparseRows.of(owners, both.columns, both.values, len(before), both.weights)
-    owners = both.owners
-    second = np.flatnonzero((owners[1:] == owners[:-1]) & (both.columns[1:] == both.columns[:-1])) + 1
+def _combine(old: SparseRows, new: SparseRows) -> tuple[SparseRows, Int64, Bool]:
+    """Return the entries of both matrices, the positions of duplicates, and a mask of the last entry of each pair."""
+    assert len(old) == len(new)
+    combined, owners = vstack(old, new), np.concatenate([old.owners, new.owners])
+    # the sort is stable: the entry of `old` precedes an equal one of `new`
+    combined = SparseRows.of(owners, combined.columns, combined.values, len(old), combined.weights)
+    owners = combined.owners
+    duplicates = np.flatnonzero((owners[1:] == owners[:-1]) & (combined.columns[1:] == combined.columns[:-1])) + 1
     keep = np.ones(len(owners), bool)
-    keep[second - 1] = False
-    return both, second, keep
+    keep[duplicates - 1] = False
+    return combined, duplicates, keep
 
 
 def _weights(rows: SparseRows) -> Float32:
-    """Return the weight of each entry, as an array of ones if there are none."""
+    """Return the weight of each entry; ones if the matrix has no weights."""
     return np.ones(len(rows.values), np.float32) if rows.weights is None else rows.weights
 
 
 @kernel(writes="i8[::1]", reads="i8[::1] i4[::1] i8[::1] i4[::1]")
 def find_common():
-    """Count the (row, column) entries that two matrices share.
+    """Count the (row, column) positions at which both matrices have an entry.
 
-    Writes the count to common[0], and the row and column of the first one to common[1] and common[2]. Columns must
-    ascend within each row, and both matrices must have the same number of rows.
+    Writes the count to common[0], and the row and column of the first common entry to common[1] and common[2]. Column
+    indices must be sorted within each row, and both matrices must have the same number of rows.
     """
 
     def find_common(common, start, columns, other_start, other_columns):
@@ -557,19 +556,19 @@ def find_common():
 
 
 def common_entries(rows: SparseRows, others: SparseRows) -> tuple[int, int, int]:
-    """Count the (row, column) entries that two matrices share.
+    """Count the (row, column) positions at which both matrices have an entry.
 
     Parameters
     ----------
     rows, others : SparseRows
-        Matrices with the same number of rows, whose columns ascend within each row.
+        Matrices with the same number of rows, and with sorted column indices within each row.
 
     Returns
     -------
     n : int
-        The number of shared entries.
+        The number of common entries.
     row, column : int
-        The first of them; -1 if there are none.
+        The position of the first common entry; -1 if there are none.
 
     Examples
     --------

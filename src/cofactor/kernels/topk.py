@@ -1,16 +1,17 @@
-"""Exact top-n items of each user from factors: approximate scores of all items, exact scores of the few candidates.
+"""Exact top n items for each user from factors, using approximate scores to select candidates.
 
-The score of (u, i) is *defined* as p_u . q_i + b_i, summed by `topk_heap.score` in a fixed order. The approximate
-scores only select the items that may reach the running threshold. A user therefore gets the same items and the same
-bits alone and in a batch, and on any number of threads. There are two approximations:
+The score of a user-item pair (u, i) is *defined* as p_u . q_i + b_i, summed by `topk_heap.score` in a fixed order.
+Approximate scores only select the items that may reach the current threshold. The result for a user is therefore
+bitwise identical, alone or in a batch, and for any number of threads. There are two approximations:
 
-- Several users: tiles of scores by BLAS, which differ from the exact ones by a few rounding errors at most.
-- A single user, where reading the items from memory takes most of the time: items as bytes, q ~ scale z with z in
-  -127..127, which are a quarter of the size. The score is then p . (scale z) + b, off by at most |p| |q - scale z|
-  (Cauchy-Schwarz).
+- Several users: tiles of scores are computed by BLAS. They differ from the exact scores by at most a few rounding
+  errors.
+- A single user: most of the time is spent on reading item factors from memory, so they are compressed to bytes, a
+  quarter of the size: q ~ scale z with z in -127..127. The score is then p . (scale z) + b, with an error of at most
+  |p| |q - scale z| (Cauchy-Schwarz).
 
-Items are sorted by descending norm. Since p . q <= |p| |q|, a user is finished when the threshold exceeds |p| max|q| +
-max b over the remaining items. Equal scores are ordered by row number.
+Items are sorted by descending norm. Since p . q <= |p| |q|, the search for a user stops when the threshold exceeds
+|p| max|q| + max b over the remaining items. Ties are ordered by row number.
 """
 
 from __future__ import annotations
@@ -24,47 +25,47 @@ from cofactor.arrays import Bool, Float32, Int8, Int32, Int64
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import one_thread_blas, parallel_for
 
-__all__ = ["PIECE", "ItemIndex", "first_allowed", "sort_lists", "top_items"]
+__all__ = ["PIECE_SIZE", "ItemIndex", "first_allowed", "sort_lists", "top_items"]
 
-USERS, ITEMS = 128, 2048
-"""The shape of a tile: 128 x 2,048 float32 scores are one megabyte."""
+TILE_USERS, TILE_ITEMS = 128, 2048
+"""The shape of a tile of scores: 128 x 2,048 float32 values take one megabyte."""
 
-PIECE = 1 << 16
-"""The number of items of a piece for a single user: the first piece sets a threshold, the others run on all threads."""
+PIECE_SIZE = 1 << 16
+"""The number of items per piece for a single user: the first piece sets a threshold, the others run in parallel."""
 
 NO_ROW = np.iinfo(np.int32).max
-"""The row number of an empty place, after all others."""
+"""The row number of an empty heap position, which sorts after all others."""
 
 BOUND_INTERVAL = 64
-"""The number of items after which the bound of a single user is checked again."""
+"""The number of items between checks of the upper bound for a single user."""
 
 
 @dataclass(frozen=True)
 class ItemIndex:
-    """Items sorted for ranking, by descending norm of their factors (ties by row).
+    """Index of items for ranking, sorted by descending norm of their factors (ties by row number).
 
     Attributes
     ----------
     rows : ndarray of shape (n,), int32
-        The item row at each position.
-    place : ndarray of shape (n,), int32
-        The position of each item row.
+        The item row number at each position.
+    position_of : ndarray of shape (n,), int32
+        The position of each item.
     factors : ndarray of shape (n, width), float32
         Item factors, by position.
     bias : ndarray of shape (n,), float32
         Item biases, by position.
-    norm_left, bias_left : ndarray of shape (n + 1,), float32
-        The largest norm and the largest bias from each position to the end; -inf at the end.
+    suffix_max_norm, suffix_max_bias : ndarray of shape (n + 1,), float32
+        The largest norm and the largest bias from each position to the end; the last element is -inf.
     largest_bias : float32
         The largest absolute bias.
     """
 
     rows: Int32
-    place: Int32
+    position_of: Int32
     factors: Float32
     bias: Float32
-    norm_left: Float32
-    bias_left: Float32
+    suffix_max_norm: Float32
+    suffix_max_bias: Float32
     largest_bias: np.float32
 
     @classmethod
@@ -74,9 +75,9 @@ class ItemIndex:
         Parameters
         ----------
         factors : ndarray of shape (n, width), float32
-            Item factors, by row; n may be 0.
+            Item factors, by row number; n may be 0.
         bias : ndarray of shape (n,), float32
-            Item biases, by row.
+            Item biases, by row number.
 
         Returns
         -------
@@ -85,7 +86,7 @@ class ItemIndex:
         norm = np.sqrt(np.einsum("rd,rd->r", factors, factors, dtype=np.float64))
         rows = np.argsort(-norm, kind="stable").astype(np.int32)
 
-        def largest_left(values: Float32) -> Float32:
+        def suffix_max(values: Float32) -> Float32:
             running = np.maximum.accumulate(values[::-1])[::-1]
             return np.append(running, -np.inf).astype(np.float32)
 
@@ -97,18 +98,18 @@ class ItemIndex:
             position,
             np.ascontiguousarray(factors[rows]),
             np.ascontiguousarray(bias[rows]),
-            largest_left(rounded_up),
-            largest_left(bias[rows]),
+            suffix_max(rounded_up),
+            suffix_max(bias[rows]),
             np.abs(bias).max(initial=np.float32(0)),
         )
 
     @cached_property
-    def compressed(self) -> tuple[Int8, Float32, Float32]:
-        """The compressed factors q ~ scale z: z (n, width) int8, scale (n,), and |q - scale z|, rounded up, (n,)."""
+    def compressed_factors(self) -> tuple[Int8, Float32, Float32]:
+        """Compressed factors q ~ scale z: z (n, width) int8, scale (n,), and |q - scale z| (n,), rounded up."""
         scale = (np.abs(self.factors).max(axis=1, initial=0) / 127).astype(np.float32)
         z, error = np.empty(self.factors.shape, np.int8), np.empty(len(scale), np.float32)
-        for first in range(0, len(scale), PIECE):  # in pieces, to limit the memory for float64
-            rows = slice(first, first + PIECE)
+        for first in range(0, len(scale), PIECE_SIZE):  # in pieces, to limit the memory for float64
+            rows = slice(first, first + PIECE_SIZE)
             q, s = self.factors[rows].astype(np.float64), scale[rows, None].astype(np.float64)
             z[rows] = np.rint(np.divide(q, s, out=np.zeros_like(q), where=s > 0))
             error[rows] = np.linalg.norm(q - s * z[rows], axis=1) * (1 + 1e-6)
@@ -118,29 +119,29 @@ class ItemIndex:
 @kernel(
     writes="f4[:, ::1] i4[:, ::1] f4[::1] f4[:, ::1]",
     reads="i8[::1] f4[:, ::1] f4[:, ::1] f4[::1] i4[::1] i4[::1] f4[::1] i8[::1] i4[::1] b1[::1]",
-    numbers="i8",
+    scalars="i8",
 )
 def _scan():
-    """Merge a tile of approximate scores into the heap of the n best items of each user.
+    """Merge a tile of approximate scores into each user's heap of the top n items.
 
-    Writes `heap_score` and `heap_row` (n_users, n), binary heaps with the worst at the root; `threshold` (n_users,),
-    the score of the root; and -inf to `approximate` (len(users), count) for seen items. Reads the `users` of the tile,
-    the factors of all users and items, the items' `bias`, `rows` and `place`, the rounding `margin` of each user, the
-    items to leave out (`seen_start`, `seen`), and the `allowed` items (empty: all). The items of the tile are the
-    positions first..first+count-1.
+    Writes `heap_score` and `heap_row` (n_users, n), binary heaps with the worst item at the root; `threshold`
+    (n_users,), the score of the root; and -inf to `approximate` (len(users), count) for seen items. Reads the `users`
+    in the tile, the factors of all users and items, the items' `bias`, `rows` and `position_of`, the rounding `margin`
+    of each user, the items to exclude (`seen_start`, `seen`), and the mask `allowed` (empty if all items are allowed).
+    The tile covers the item positions first..first+count-1.
     """
     from cofactor.kernels import topk_heap
 
     def _scan(
         heap_score, heap_row, threshold, approximate,
-        users, user_factors, item_factors, bias, rows, place, margin, seen_start, seen, allowed,
+        users, user_factors, item_factors, bias, rows, position_of, margin, seen_start, seen, allowed,
         first,
     ):  # fmt: skip
         count = approximate.shape[1]
         for r in range(approximate.shape[0]):
             a = users[r]
             for t in range(seen_start[a], seen_start[a + 1]):
-                c = place[seen[t]] - first
+                c = position_of[seen[t]] - first
                 if 0 <= c < count:
                     approximate[r, c] = -np.inf
             cutoff = threshold[a] - margin[a]
@@ -169,25 +170,25 @@ def _scan():
 @kernel(
     writes="f4[:, ::1] i4[:, ::1]",
     reads="f4[:, ::1] f4[:, ::1] i1[:, ::1] f4[::1] f4[::1] f4[::1] i4[::1] f4[::1] f4[::1] i4[::1] b1[::1]",
-    numbers="i8 i8 f4 f4 f4",
+    scalars="i8 i8 f4 f4 f4",
 )
 def _scan_single_user(width: int):
-    """Merge the positions first..last-1 into the heap of the n best items of a single user.
+    """Merge the items at positions first..last-1 into a single user's heap of the top n items.
 
-    Writes `heap_score` and `heap_row` (1, n), the worst at the root. Reads p, the item factors, `z`, `scale` and
-    `error` (`ItemIndex.compressed`), biases, rows, `norm_left`, `bias_left`, `seen` and `allowed`, the norm |p|, the
-    rounding `margin`, and a `threshold` that n other items reach.
+    Writes `heap_score` and `heap_row` (1, n), with the worst item at the root. Reads p, the item factors, `z`, `scale`
+    and `error` (see `ItemIndex.compressed_factors`), biases, rows, `suffix_max_norm`, `suffix_max_bias`, `seen` and
+    `allowed`, the norm |p|, the rounding `margin`, and a `threshold` that n other items reach.
     """
     from cofactor.kernels import topk_heap
 
     def _scan_single_user(
         heap_score, heap_row,
-        p, item_factors, z, scale, error, bias, rows, norm_left, bias_left, seen, allowed,
+        p, item_factors, z, scale, error, bias, rows, suffix_max_norm, suffix_max_bias, seen, allowed,
         first, last, norm, margin, threshold,
     ):  # fmt: skip
         cutoff = max(threshold, heap_score[0, 0]) - margin
         for base in range(first, last, BOUND_INTERVAL):
-            if norm * norm_left[base] + bias_left[base] + margin < cutoff:
+            if norm * suffix_max_norm[base] + suffix_max_bias[base] + margin < cutoff:
                 break
             for position in range(base, min(base + BOUND_INTERVAL, last)):
                 dot = np.float32(0)
@@ -216,29 +217,29 @@ def top_items(
     seen: Int32,
     allowed: Bool,
 ) -> tuple[Int32, Float32]:
-    """Return the n best items of each user.
+    """Return the exact top n items for each user.
 
     Parameters
     ----------
     user_factors : ndarray of shape (n_users, width), float32
         User factors.
     index : ItemIndex
-        The items.
+        The index of items.
     n : int
-        The length of a list.
+        The length of each list.
     seen_start : ndarray of shape (n_users + 1,), int64
-        The items to leave out for user u are seen[seen_start[u]:seen_start[u + 1]].
+        The items to exclude for user u are seen[seen_start[u]:seen_start[u + 1]].
     seen : ndarray of shape (n_seen,), int32
-        Item rows, ascending for each user.
+        Item row numbers, sorted for each user.
     allowed : ndarray of shape (n_items,), bool
-        The items that may be listed; of shape (0,) if all may.
+        Mask of the items that may be listed; an empty array means all items.
 
     Returns
     -------
     rows : ndarray of shape (n_users, n), int32
-        Item rows, best first; -1 where there are fewer than n.
+        Item row numbers, best first; padded with -1.
     scores : ndarray of shape (n_users, n), float32
-        Their scores, -inf where there are fewer than n.
+        Their scores; padded with -inf.
 
     Examples
     --------
@@ -256,41 +257,41 @@ def top_items(
     elif n_users and n and len(index.rows):
 
         def rank(first: int) -> None:
-            block = slice(first, first + USERS)
+            block = slice(first, first + TILE_USERS)
             _rank_block(
                 scores[block],
                 rows[block],
                 user_factors[block],
                 index,
-                seen_start[first : first + USERS + 1],
+                seen_start[first : first + TILE_USERS + 1],
                 seen,
                 allowed,
             )
 
         with one_thread_blas():
-            parallel_for(rank, range(0, n_users, USERS))
+            parallel_for(rank, range(0, n_users, TILE_USERS))
     rows[scores == -np.inf] = -1
     return rows, scores
 
 
 def first_allowed(order: Int32, n: int, seen: Int32, allowed: Bool) -> Int32:
-    """Return the first n items of an order that are allowed and not seen.
+    """Return the first n items in an ordering that are allowed and not seen.
 
     Parameters
     ----------
     order : ndarray of shape (n_items,), int32
-        All item rows.
+        All item row numbers.
     n : int
         The length of the list.
     seen : ndarray of shape (n_seen,), int32
-        The items to leave out.
+        The items to exclude.
     allowed : ndarray of shape (n_items,), bool
-        The items that may be listed; of shape (0,) if all may.
+        Mask of the items that may be listed; an empty array means all items.
 
     Returns
     -------
     ndarray of shape (n,), int32
-        -1 where there are fewer than n.
+        Item row numbers; padded with -1.
 
     Examples
     --------
@@ -306,75 +307,78 @@ def first_allowed(order: Int32, n: int, seen: Int32, allowed: Bool) -> Int32:
 def _rank_block(
     scores: Float32, rows: Int32, P: Float32, index: ItemIndex, seen_start: Int64, seen: Int32, allowed: Bool
 ) -> None:
-    """Rank the items of a block of users."""
+    """Rank the items for a block of users, in place."""
     scan = _scan()
     norms, margin = _margins(P, index)
     threshold = np.full(len(P), -np.inf, np.float32)
     users = np.arange(len(P))
-    for first in range(0, len(index.rows), ITEMS):
-        bound = norms * index.norm_left[first] + index.bias_left[first] + margin
+    for first in range(0, len(index.rows), TILE_ITEMS):
+        bound = norms * index.suffix_max_norm[first] + index.suffix_max_bias[first] + margin
         users = users[threshold[users] <= bound[users]]
         if len(users) == 0:
             break
-        approximate = np.matmul(P[users], index.factors[first : first + ITEMS].T)
+        approximate = np.matmul(P[users], index.factors[first : first + TILE_ITEMS].T)
         scan(
             scores, rows, threshold, approximate,
-            users, P, index.factors, index.bias, index.rows, index.place, margin, seen_start, seen, allowed,
+            users, P, index.factors, index.bias, index.rows, index.position_of, margin, seen_start, seen, allowed,
             first,
         )  # fmt: skip
     sort_lists(scores, rows)
 
 
 def _rank_single_user(scores: Float32, rows: Int32, P: Float32, index: ItemIndex, seen: Int32, allowed: Bool) -> None:
-    """Rank the items of a single user."""
+    """Rank the items for a single user, in place."""
     scan, n, n_items = _scan_single_user(P.shape[1]), scores.shape[1], len(index.rows)
     (norm,), (margin,) = _margins(P, index)
 
     def scan_piece(first: int, heap_scores: Float32, heap_rows: Int32, threshold: np.float32) -> None:
         scan(
             heap_scores, heap_rows,
-            P, index.factors, *index.compressed, index.bias, index.rows, index.norm_left, index.bias_left,
-            seen, allowed,
-            first, min(first + PIECE, n_items), norm, margin, threshold,
+            P, index.factors, *index.compressed_factors, index.bias, index.rows,
+            index.suffix_max_norm, index.suffix_max_bias, seen, allowed,
+            first, min(first + PIECE_SIZE, n_items), norm, margin, threshold,
         )  # fmt: skip
 
     scan_piece(0, scores, rows, np.float32(-np.inf))
     threshold = scores[0, 0]
-    firsts = np.arange(PIECE, n_items, PIECE)
-    firsts = firsts[norm * index.norm_left[firsts] + index.bias_left[firsts] + margin >= threshold]
-    if len(firsts):
-        more = np.full((len(firsts), n), -np.inf, np.float32), np.full((len(firsts), n), NO_ROW, np.int32)
+    piece_starts = np.arange(PIECE_SIZE, n_items, PIECE_SIZE)
+    piece_starts = piece_starts[
+        norm * index.suffix_max_norm[piece_starts] + index.suffix_max_bias[piece_starts] + margin >= threshold
+    ]
+    if len(piece_starts):
+        more = np.full((len(piece_starts), n), -np.inf, np.float32), np.full((len(piece_starts), n), NO_ROW, np.int32)
         parallel_for(
-            lambda k: scan_piece(firsts[k], more[0][k : k + 1], more[1][k : k + 1], threshold), range(len(firsts))
+            lambda k: scan_piece(piece_starts[k], more[0][k : k + 1], more[1][k : k + 1], threshold),
+            range(len(piece_starts)),
         )
         all_scores, all_rows = (np.append(own, others) for own, others in zip((scores, rows), more, strict=True))
-        chosen = np.lexsort((all_rows, -all_scores))[:n]
-        scores[0], rows[0] = all_scores[chosen], all_rows[chosen]
+        selected = np.lexsort((all_rows, -all_scores))[:n]
+        scores[0], rows[0] = all_scores[selected], all_rows[selected]
     else:
         sort_lists(scores, rows)
 
 
 def _margins(P: Float32, index: ItemIndex) -> tuple[Float32, Float32]:
-    """Return |p| of each user, rounded up, and a bound of the rounding error of an approximate score.
+    """Return the norm |p| of each user, rounded up, and a bound on the rounding error of approximate scores.
 
-    The bound covers two sums of `width` products, a bias and a few more factors, each off by half an ulp of its
-    largest part.
+    The bound covers two sums of `width` products, a bias and a few more operations, each with an error of half an ulp
+    of its largest operand.
     """
     p = P.astype(np.float64)
     norms = np.sqrt(np.einsum("ij,ij->i", p, p)).astype(np.float32) * np.float32(1 + 1e-6)
     roundings = np.float32(2 * (P.shape[1] + 8) * 2.0**-23)
-    return norms, roundings * (norms * index.norm_left[0] + index.largest_bias)
+    return norms, roundings * (norms * index.suffix_max_norm[0] + index.largest_bias)
 
 
 def sort_lists(scores: Float32, rows: Int32) -> None:
-    """Sort lists in place, best first, equal scores by row.
+    """Sort lists in place, best first, with ties by row number.
 
     Parameters
     ----------
     scores : ndarray of shape (m, n), float32
-        A list in each row.
+        The scores, one list per row.
     rows : ndarray of shape (m, n), int32
-        The item row of each score.
+        The item row number of each score.
 
     Examples
     --------
@@ -387,6 +391,6 @@ def sort_lists(scores: Float32, rows: Int32) -> None:
         single_order = np.lexsort((rows[0], -scores[0]))
         rows[0], scores[0] = rows[0][single_order], scores[0][single_order]
         return
-    order, each = np.lexsort((rows, -scores), axis=1), np.arange(len(rows))[:, None]
-    rows[:] = rows[each, order]
-    scores[:] = scores[each, order]
+    order, list_index = np.lexsort((rows, -scores), axis=1), np.arange(len(rows))[:, None]
+    rows[:] = rows[list_index, order]
+    scores[:] = scores[list_index, order]

@@ -1,7 +1,7 @@
-"""Top-n lists from dense rows of scores, for one block of users at a time.
+"""Top n items from dense rows of scores, for one block of users at a time.
 
-The scores of a block are computed, scanned and discarded, so that memory does not grow with the number of users. A
-score must depend on its user alone, never on the block. Equal scores are ordered by row number.
+The scores of a block are computed, scanned and discarded, so that memory use does not grow with the number of users.
+Scores must not depend on how users are divided into blocks. Ties are ordered by row number.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from cofactor.kernels.topk import sort_lists
 
 __all__ = ["score_blocks", "top_of_blocks"]
 
-SCORES = 1 << 21
-"""The approximate number of scores in memory for each thread: 8 MB."""
+MAX_SCORES = 1 << 21
+"""The approximate number of scores in memory per thread (8 MB)."""
 NO_ROWS: Int32 = np.zeros(0, np.int32)
-USERS = 64
-"""The largest number of users of a block."""
+MAX_BLOCK_USERS = 64
+"""The maximum number of users in a block."""
 
 
 @kernel(writes="i4[:, ::1] f4[:, ::1]", reads="f4[:, ::1] i8[::1] i4[::1] b1[::1] i4[::1]")
 def _top_of_rows():
-    """Write heaps of the best n scores of each row, the worst at the root.
+    """Write a heap of the n best scores of each row, with the worst one at the root.
 
-    Writes `rows` and `best` (n_users, n), which start at -inf. Reads `scores` (n_users, n_items) and leaves out `seen`,
-    ascending within each user (`seen_start`), and items that are not `allowed` (empty: all are). If more items have a
-    score of exactly 0 than fit into the heap, the first ones of `order` are used (empty: the lowest rows); their rows
-    are written as n_items + the position in `order`.
+    Writes `rows` and `best` (n_users, n), whose scores are initialized with -inf. Reads `scores` (n_users, n_items),
+    and excludes `seen` items, which are sorted for each user (`seen_start`), and items that are not `allowed` (empty if
+    all are). If more items have a score of exactly 0 than fit into the heap, the first ones in `order` are used (the
+    lowest row numbers if `order` is empty); their rows are written as n_items plus the position in `order`.
     """
     from cofactor.kernels import topk_heap as heap
 
@@ -82,24 +82,24 @@ def _top_of_rows():
 
 
 def score_blocks(n_users: int, n_items: int) -> list[tuple[int, int]]:
-    """Cut users into blocks whose scores fit into memory.
+    """Partition users into blocks whose scores fit into memory.
 
     Parameters
     ----------
     n_users, n_items : int
-        The numbers of users and of items.
+        The number of users and the number of items.
 
     Returns
     -------
     list of tuple of int
-        (first, last) of each block, last exclusive; empty if there are no users.
+        The range (first, last) of each block, where last is exclusive; empty if there are no users.
 
     Examples
     --------
     >>> score_blocks(100, 1_000)
     [(0, 64), (64, 100)]
     """
-    step = min(max(SCORES // max(n_items, 1), 1), USERS)
+    step = min(max(MAX_SCORES // max(n_items, 1), 1), MAX_BLOCK_USERS)
     return [(first, min(first + step, n_users)) for first in range(0, n_users, step)]
 
 
@@ -112,30 +112,30 @@ def top_of_blocks(
     allowed: Bool,
     order: Int32 = NO_ROWS,
 ) -> tuple[Int32, Float32]:
-    """Return the n best items of each user, from scores that are computed in blocks.
+    """Return the top n items for each user, from scores that are computed in blocks.
 
     Parameters
     ----------
     scores : callable
-        scores(first, last) returns the scores of users first..last-1: ndarray of shape (last - first, n_items),
-        float32. It is called on several threads.
+        scores(first, last) returns the scores of all items for users first..last-1, an ndarray of shape
+        (last - first, n_items), float32. It must be thread-safe.
     n_items : int
         The number of items.
     n : int
-        The length of a list.
+        The length of each list.
     exclude : SparseRows
-        The items to leave out, a row for each user.
+        The items to exclude, one row for each user.
     allowed : ndarray of shape (n_items,), bool
-        The items that may be listed; of shape (0,) if all may.
+        Mask of the items that may be listed; an empty array means all items.
     order : ndarray of shape (n_items,), int32, default empty
-        All item rows in the order of items with a score of exactly 0; of shape (0,) for the order of the rows.
+        All item row numbers, in the order for ties at a score of exactly 0; an empty array orders these by row number.
 
     Returns
     -------
     rows : ndarray of shape (n_users, n), int32
-        Item rows, best first, equal scores by row; -1 where there are fewer than n.
+        Item row numbers, best first, ties by row number; padded with -1.
     scores : ndarray of shape (n_users, n), float32
-        Their scores, -inf where there are fewer than n.
+        Their scores; padded with -inf.
 
     Examples
     --------
@@ -162,16 +162,16 @@ def top_of_blocks(
 
 
 def _order_zero_scores(rows: Int32, best: Float32, order: Int32) -> None:
-    """Decode the rows of items with a score of 0 and sort them by `order`; lists that end with them are sorted."""
+    """Decode the row numbers of items with a score of 0 and sort these items by `order`, in place."""
     n_items = len(order)
-    zero = best == 0
-    if not zero.any():
+    is_zero = best == 0
+    if not is_zero.any():
         return
-    ends = zero & (rows >= n_items)
-    rows[ends] = order[rows[ends] - n_items]
-    inside = np.flatnonzero((zero & ~ends).sum(axis=1) > 1)
-    if len(inside):
+    is_encoded = is_zero & (rows >= n_items)
+    rows[is_encoded] = order[rows[is_encoded] - n_items]
+    unsorted_lists = np.flatnonzero((is_zero & ~is_encoded).sum(axis=1) > 1)
+    if len(unsorted_lists):
         position = np.empty_like(order)
         position[order] = np.arange(n_items, dtype=np.int32)
-        for a in inside:
-            rows[a, zero[a]] = order[np.sort(position[rows[a, zero[a]]])]
+        for a in unsorted_lists:
+            rows[a, is_zero[a]] = order[np.sort(position[rows[a, is_zero[a]]])]

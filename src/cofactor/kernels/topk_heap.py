@@ -1,7 +1,7 @@
-"""Heap of the n best candidates, for kernels that rank: membership test, insertion and score.
+"""Heap operations for ranking kernels: membership test, insertion and exact scores.
 
-Only kernel factories import this module, since it needs numba. They close over the module rather than over its
-functions, so that numba finds the kernel in its cache.
+Only kernel factories import this module, because it requires numba. They close over the module, not over its functions,
+so that numba finds the kernel in its cache.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["holds", "offer", "score"]
 
 
 def _holds(values: Any, low: Any, high: Any, value: Any) -> Any:
-    """Return whether the ascending values[low:high] contain `value`, by binary search; False for an empty range."""
+    """Return whether the sorted range values[low:high] contains `value`, by binary search."""
     end = high
     while low < high:
         middle = (low + high) >> 1
@@ -27,9 +27,10 @@ def _holds(values: Any, low: Any, high: Any, value: Any) -> Any:
 
 
 def _offer(scores: Any, rows: Any, a: Any, score: Any, row: Any) -> Any:
-    """Replace the worst candidate of heap a (scores[a] and rows[a], the worst at the root) if the new one is better.
+    """Replace the worst candidate in heap a with a new one if that is better, and return whether it was inserted.
 
-    A higher score is better, and of equal scores the lower row. Returns whether the candidate was inserted.
+    The heap is scores[a] and rows[a], with the worst candidate at the root. A higher score is better; ties are broken
+    in favor of the lower row number.
     """
     n = scores.shape[1]
     if not (score > scores[a, 0] or (score == scores[a, 0] and row < rows[a, 0])):
@@ -53,9 +54,9 @@ def _offer(scores: Any, rows: Any, a: Any, score: Any, row: Any) -> Any:
 
 
 def _score(P: Any, a: Any, Q: Any, b: Any, bias: Any) -> Any:
-    """Return P[a] . Q[b] + bias in float32, by eight sums in a fixed order: the same bits in all kernels and machines.
+    """Compute P[a] . Q[b] + bias in float32 by eight partial sums in a fixed order, for bitwise reproducible scores.
 
-    Compiled without the fast-math flags of kernels, which allow reordering and fusing.
+    It is compiled without the fast-math flags of kernels, which allow reordering and fusing of operations.
     """
     width = P.shape[1]
     unrolled = width - width % 8

@@ -22,7 +22,7 @@ from cofactor import checks
 from cofactor.arrays import Float64, contiguous, random_stream
 from cofactor.checks import Seed
 from cofactor.errors import DataError
-from cofactor.kernels.parallel import results_of
+from cofactor.kernels.parallel import parallel_map
 
 __all__ = [
     "MIN_DIFFERENT",
@@ -375,7 +375,7 @@ def _ratio_intervals(
         ratio: Float64 = np.divide(total, count, out=missing.copy(), where=count > 0)
         return ratio
 
-    drawn = np.array(results_of(ratios, range(resamples)))
+    drawn = np.array(parallel_map(ratios, range(resamples)))
     ends = np.full((2, m), np.nan)
     ends[:, has_interval] = np.nanquantile(drawn[:, has_interval], [tail, 1 - tail], axis=0)
     return means, ends[0], ends[1]

@@ -20,7 +20,7 @@ from cofactor import checks
 from cofactor.arrays import MAX_ROWS, Bool, Float64, Int64
 from cofactor.data.interactions import Kind, SparseRows
 from cofactor.errors import DataError, ParameterError
-from cofactor.kernels.parallel import results_of
+from cofactor.kernels.parallel import parallel_map
 from cofactor.metrics.base import Aggregation, Metric, UserValues
 from cofactor.validation import validated
 
@@ -757,7 +757,7 @@ def _hit_positions(lists: Any, relevant: SparseRows) -> tuple[Int64, Int64, Int6
         return user + first, place, entry[user, place]
 
     empty: tuple[Int64, Int64, Int64] = (np.zeros(0, np.int64),) * 3
-    blocks = results_of(find, range(0, n_users if len(keys) else 0, block))
+    blocks = parallel_map(find, range(0, n_users if len(keys) else 0, block))
     user, place, entry = (np.concatenate(part) for part in zip(empty, *blocks, strict=True))
     return user, place, entry
 

@@ -1,6 +1,6 @@
-"""Models: immutable arrays that estimators return, which work on row numbers.
+"""Fitted models: immutable arrays, indexed by row number, that estimators return.
 
-Ranking, saving and serving are written once for each model type.
+Each model type has a single implementation of ranking, saving and serving.
 """
 
 from __future__ import annotations
@@ -25,4 +25,4 @@ MODEL_TYPES: dict[str, type[Model]] = {
     cls.model_type: cls
     for cls in (FactorModel, BayesianModel, ItemItemModel, UserUserModel, NetworkModel, LevelsNetworkModel)
 }
-"""Model classes by their name in a model file."""
+"""Model classes by the name of their type in model files."""

@@ -1,4 +1,4 @@
-"""Checks of the arguments of models: rows, pairs, histories and lists, before any kernel reads them."""
+"""Argument validation for models: check rows, pairs, histories and lists before they reach a kernel."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = [
     "checked_pairs",
     "checked_prior",
     "checked_take",
+    "linalg_as_data_error",
     "require_histories",
     "require_no_prior",
-    "solvable",
 ]
 
 
 class _HasShape(Protocol):
-    """The part of a model that checks read."""
+    """The attributes of a model that the checks read."""
 
     @property
     def n_users(self) -> int: ...
@@ -43,18 +43,18 @@ class _HasShape(Protocol):
 def require_histories(
     histories: object, n_columns: int, *, n_rows: int | None = None, name: str = "histories"
 ) -> SparseRows:
-    """Check that histories are rows of a catalog.
+    """Check that histories contain only valid catalog row numbers.
 
     Parameters
     ----------
     histories : SparseRows
-        Rows of items, or of users for another `name`.
+        The history of each user, with item row numbers as columns; or the raters of each item.
     n_columns : int
-        The number of items (or users).
+        The number of rows in the catalog that the columns refer to.
     n_rows : int, optional
-        The required number of rows; None for any number.
+        The required number of histories; None for any number.
     name : str, default "histories"
-        The name of the argument, for the message.
+        The argument name to use in error messages.
 
     Returns
     -------
@@ -64,20 +64,20 @@ def require_histories(
     Raises
     ------
     DataError
-        For another type, for rows that are not ascending, and for columns outside the catalog.
+        If the type is wrong, column indices are not sorted within a row, or a column index is outside the catalog.
 
     Examples
     --------
     >>> require_histories(SparseRows.of([0], [2], [5.0], n_rows=1), 2)
     Traceback (most recent call last):
-    cofactor.errors.DataError: histories must have columns from 0 to 1, not 2
+    cofactor.errors.DataError: histories must have column indices between 0 and 1; got 2
     """
-    rows = checks.instance(name, histories, SparseRows, "make one by SparseRows.of(rows, columns, values, n_rows)")
+    rows = checks.instance(name, histories, SparseRows, "create one with SparseRows.of(rows, columns, values, n_rows)")
     return rows.checked(name, n_columns, n_rows=n_rows)
 
 
 def checked_batch(model: _HasShape, users: object, *, unknown: bool = False) -> UserBatch:
-    """Check that the rows and histories of a batch fit a model.
+    """Check that the row numbers and histories in a batch are valid for a model.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def checked_batch(model: _HasShape, users: object, *, unknown: bool = False) -> 
     users : UserBatch
         The batch.
     unknown : bool, default False
-        Whether rows of -1 are allowed.
+        Whether unknown users (row -1) are allowed.
 
     Returns
     -------
@@ -96,9 +96,9 @@ def checked_batch(model: _HasShape, users: object, *, unknown: bool = False) -> 
     Raises
     ------
     DataError
-        If users is not a batch or the histories are of other items.
+        If `users` is not a batch, or the histories do not match the items of the model.
     ParameterError
-        If a row is out of range.
+        If a row number is out of range.
 
     Examples
     --------
@@ -106,37 +106,37 @@ def checked_batch(model: _HasShape, users: object, *, unknown: bool = False) -> 
     >>> table = cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3])
     >>> checked_batch(cofactor.Bias().fit(table), [1, 0])  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.DataError: users must be of type UserBatch, not [1, 0]: make one by ...
+    cofactor.errors.DataError: users must be of type UserBatch, not [1, 0]: create one with ...
     """
-    batch = checks.instance("users", users, UserBatch, "make one by UserBatch.trained or UserBatch.of")
+    batch = checks.instance("users", users, UserBatch, "create one with UserBatch.trained or UserBatch.of")
     checks.row_numbers("users", batch.rows, model.n_users, unknown=unknown)
     require_histories(batch.source, model.n_items, n_rows=model.n_users if batch.is_trained else None)
     return batch
 
 
 def checked_pairs(model: _HasShape, users: object, items: object) -> tuple[Int32, Int32]:
-    """Check row numbers of pairs of users and items.
+    """Check the row numbers of user-item pairs.
 
     Parameters
     ----------
     model : Model
         The model.
     users : array-like of shape (n,), int
-        User rows, -1 for unknown.
+        User row numbers; -1 is an unknown user.
     items : array-like of shape (n,), int
-        Item rows, -1 for unknown.
+        Item row numbers; -1 is an unknown item.
 
     Returns
     -------
     users : ndarray of shape (n,), int32
-        User rows.
+        User row numbers.
     items : ndarray of shape (n,), int32
-        Item rows.
+        Item row numbers.
 
     Raises
     ------
     ParameterError
-        If a row is out of range, or the numbers of users and items differ.
+        If a row number is out of range, or `users` and `items` differ in length.
 
     Examples
     --------
@@ -149,19 +149,19 @@ def checked_pairs(model: _HasShape, users: object, items: object) -> tuple[Int32
     u = checks.row_numbers("users", users, model.n_users, unknown=True)
     i = checks.row_numbers("items", items, model.n_items, unknown=True)
     if len(u) != len(i):
-        raise ParameterError(f"users and items must be pairs, not {len(u):,} users and {len(i):,} items")
+        raise ParameterError(f"users and items must have the same length; got {len(u):,} and {len(i):,}")
     return u, i
 
 
 def checked_item_lists(model: _HasShape, items: object) -> Int32:
-    """Check lists of item rows.
+    """Check lists of item row numbers that are padded to the same length.
 
     Parameters
     ----------
     model : Model
         The model.
     items : array-like of shape (m, c), int
-        Item rows, -1 where a list ends.
+        Item row numbers, padded with -1.
 
     Returns
     -------
@@ -171,7 +171,7 @@ def checked_item_lists(model: _HasShape, items: object) -> Int32:
     Raises
     ------
     ParameterError
-        If the lists have different lengths, or a row is out of range.
+        If the lists have different lengths, or a row number is out of range.
 
     Examples
     --------
@@ -182,70 +182,70 @@ def checked_item_lists(model: _HasShape, items: object) -> Int32:
     """
     lists = checks.as_array(items)
     if lists.ndim != 2:
-        raise ParameterError(f"items must be lists of row numbers of one length, not {checks.describe(items)}")
+        raise ParameterError(f"items must be a two-dimensional array of item row numbers, not {checks.describe(items)}")
     return checks.row_numbers("items", lists.ravel(), model.n_items, unknown=True).reshape(lists.shape)
 
 
 def checked_batch_pairs(model: _HasShape, users: object, items: object) -> tuple[UserBatch, Int32]:
-    """Check a batch and an item for each of its users.
+    """Check a batch of users and a list with one item for each of them.
 
     Parameters
     ----------
     model : Model
         The model.
     users : UserBatch
-        n users; rows of -1 are unknown.
+        n users; row -1 is an unknown user.
     items : array-like of shape (n,), int
-        Item rows, -1 for unknown.
+        Item row numbers; -1 is an unknown item.
 
     Returns
     -------
     users : UserBatch
         The batch.
     items : ndarray of shape (n,), int32
-        Item rows.
+        Item row numbers.
 
     Raises
     ------
     DataError
-        If users is not a batch or the histories are of other items.
+        If `users` is not a batch, or the histories do not match the items of the model.
     ParameterError
-        If a row is out of range, or the numbers of users and items differ.
+        If a row number is out of range, or `users` and `items` differ in length.
     """
     batch = checked_batch(model, users, unknown=True)
     rows = checks.row_numbers("items", items, model.n_items, unknown=True)
     if len(rows) != len(batch):
-        raise ParameterError(f"users and items must be pairs, not {len(batch):,} users and {len(rows):,} items")
+        raise ParameterError(f"users and items must have the same length; got {len(batch):,} and {len(rows):,}")
     return batch, rows
 
 
 def checked_known_pair(model: _HasShape, users: object, item: object) -> tuple[int, int, SparseRows]:
-    """Return the row of the only user of a batch, the row of an item, and the history of the user.
+    """Return the row number of the only user in a batch, the row number of an item, and the user's history.
 
     Parameters
     ----------
     model : Model
         The model.
     users : UserBatch
-        One user of the model.
+        A single user of the model.
     item : int
         An item row.
 
     Returns
     -------
     user : int
-        The row of the user.
+        The user's row number.
     item : int
-        The row of the item.
+        The item's row number.
     history : SparseRows
-        One row, the history of the user.
+        The user's history, as a single row.
 
     Raises
     ------
     DataError
-        If users is not a batch or the histories are of other items.
+        If `users` is not a batch, or the histories do not match the items of the model.
     ParameterError
-        If the batch is not one user, or a row is out of range.
+        If the batch does not contain exactly one user, or a row number is out of range.
 
     Examples
     --------
@@ -253,11 +253,11 @@ def checked_known_pair(model: _HasShape, users: object, item: object) -> tuple[i
     >>> table = cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3])
     >>> checked_known_pair(cofactor.Bias().fit(table), UserBatch.trained([0, 1], table.by_user), 0)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: users must be one user, not 2
+    cofactor.errors.ParameterError: users must contain exactly one user; got 2
     """
     batch = checked_batch(model, users)
     if len(batch) != 1:
-        raise ParameterError(f"users must be one user, not {len(batch):,}")
+        raise ParameterError(f"users must contain exactly one user; got {len(batch):,}")
     i = checks.whole_number("item", item, low=0, high=model.n_items - 1)
     return int(batch.rows[0]), i, batch.histories
 
@@ -274,20 +274,20 @@ def checked_lists(
     users : UserBatch
         n users of the model.
     n : int
-        The number of items of each list.
+        The length of each list.
     exclude : SparseRows
-        A row for each user: items that the lists must not contain.
+        The items to exclude, one row for each user.
     allowed : array-like of shape (n_items,), bool
         The items to choose from; empty for all.
     order : ItemOrder
-        The order of items without evidence in a model of events.
+        The order of items for which an event model has no evidence.
 
     Returns
     -------
     users : UserBatch
         The batch.
     n : int
-        The number of items of each list.
+        The length of each list.
     exclude : SparseRows
         The excluded items.
     allowed : ndarray of shape (n_items,) or (0,), bool
@@ -298,9 +298,9 @@ def checked_lists(
     Raises
     ------
     DataError
-        If an object has another type or the rows are of other items.
+        If an argument has the wrong type, or `exclude` does not match the items of the model.
     ParameterError
-        If a number, the mask or the order does not fit the model.
+        If `n`, the mask or the order is not valid for the model.
 
     Examples
     --------
@@ -316,27 +316,27 @@ def checked_lists(
     length = checks.whole_number("n", n, low=0, high=checks.MAX_LIST_LENGTH)
     rows = require_histories(exclude, model.n_items, n_rows=len(batch), name="exclude")
     mask = checks.mask("allowed", allowed, model.n_items, optional=True)
-    item_order = checks.instance("order", order, ItemOrder, "make it of item rows: arrays.ItemOrder(rows)")
+    item_order = checks.instance("order", order, ItemOrder, "create one with arrays.ItemOrder(rows)")
     if len(item_order) not in (0, model.n_items):
-        raise ParameterError(f"order must hold each of {model.n_items:,} item rows once, not {len(item_order):,} rows")
+        raise ParameterError(f"order must contain each of {model.n_items:,} items once; got {len(item_order):,} items")
     return batch, length, rows, mask, item_order
 
 
 def checked_nearest(name: str, rows: object, n_rows: int, n: object, allowed: object) -> tuple[Int32, int, Bool]:
-    """Check the arguments of a search for nearest neighbors.
+    """Check the arguments of a nearest-neighbor search.
 
     Parameters
     ----------
     name : str
-        The name of the rows, for messages.
+        The argument name of `rows`, for error messages.
     rows : array-like of shape (m,), int
         Row numbers.
     n_rows : int
-        The number of rows of the model.
+        The number of rows in the model.
     n : int
-        The number of neighbors of each row.
+        The number of neighbors for each row.
     allowed : array-like of shape (n_rows,), bool
-        The rows to choose from; empty for all.
+        Mask of the rows to choose from; an empty array means all rows.
 
     Returns
     -------
@@ -350,7 +350,7 @@ def checked_nearest(name: str, rows: object, n_rows: int, n: object, allowed: ob
     Raises
     ------
     ParameterError
-        If a number or the mask is out of range.
+        If `n` or a row number is out of range, or the mask has the wrong length.
 
     Examples
     --------
@@ -363,16 +363,16 @@ def checked_nearest(name: str, rows: object, n_rows: int, n: object, allowed: ob
 
 
 def checked_take(take: object, n_own: int, n_other: int) -> Int32:
-    """Check a selection of rows of two models.
+    """Check a selection of rows from two models.
 
     Parameters
     ----------
     take : array-like of shape (n,), int
-        Row r of the first model as r, of the second model as -1 - r.
+        Row r of the first model is given as r, and row r of the second model as -1 - r.
     n_own : int
-        The number of rows of the first model.
+        The number of rows in the first model.
     n_other : int
-        The number of rows of the second model.
+        The number of rows in the second model.
 
     Returns
     -------
@@ -382,7 +382,7 @@ def checked_take(take: object, n_own: int, n_other: int) -> Int32:
     Raises
     ------
     ParameterError
-        If a row is out of range.
+        If a row number is out of range.
 
     Examples
     --------
@@ -394,7 +394,7 @@ def checked_take(take: object, n_own: int, n_other: int) -> Int32:
 
 
 def checked_prior(prior: GaussianPrior, n: int, width: int) -> GaussianPrior:
-    """Check the means and the precision of a prior, and convert them to float64.
+    """Check the means and the precision matrix of a prior, and convert them to float64.
 
     Parameters
     ----------
@@ -403,7 +403,7 @@ def checked_prior(prior: GaussianPrior, n: int, width: int) -> GaussianPrior:
     n : int
         The number of rows.
     width : int
-        The number of unknowns of a row.
+        The number of unknowns in each row.
 
     Returns
     -------
@@ -413,9 +413,9 @@ def checked_prior(prior: GaussianPrior, n: int, width: int) -> GaussianPrior:
     Raises
     ------
     DataError
-        If the prior is of another class.
+        If the prior is not a GaussianPrior.
     ParameterError
-        If a shape differs or a number is not finite.
+        If a shape does not match, or a value is not finite.
 
     Examples
     --------
@@ -431,33 +431,33 @@ def checked_prior(prior: GaussianPrior, n: int, width: int) -> GaussianPrior:
 
 
 @contextmanager
-def solvable() -> Iterator[None]:
-    """Convert failures of linear algebra to DataError; a model as trained has none.
+def linalg_as_data_error() -> Iterator[None]:
+    """Convert linear algebra errors inside a `with` block to DataError.
 
     Raises
     ------
     DataError
-        If LAPACK reports a singular matrix or no convergence.
+        If LAPACK reports a singular matrix or a failure to converge.
 
     Examples
     --------
     >>> import numpy as np
-    >>> with solvable():  # doctest: +ELLIPSIS
+    >>> with linalg_as_data_error():  # doctest: +ELLIPSIS
     ...     np.linalg.inv(np.zeros((2, 2)))
     Traceback (most recent call last):
-    cofactor.errors.DataError: the equations of the model cannot be solved (Singular matrix); if it was loaded ...
+    cofactor.errors.DataError: the model's equations cannot be solved (Singular matrix); if the model was loaded ...
     """
     try:
         yield
     except np.linalg.LinAlgError as error:
         raise DataError(
-            f"the equations of the model cannot be solved ({error}); if it was loaded from a file, load it with "
+            f"the model's equations cannot be solved ({error}); if the model was loaded from a file, load it with "
             "verify=True"
         ) from error
 
 
 def require_no_prior(prior: object) -> None:
-    """Require that there is no prior, for models whose users do not solve least-squares problems.
+    """Require that no prior is passed to a model whose users are not fitted by least squares.
 
     Parameters
     ----------
@@ -467,7 +467,7 @@ def require_no_prior(prior: object) -> None:
     Raises
     ------
     KindError
-        If there is a prior.
+        If `prior` is not None.
     """
     if prior is not None:
-        raise KindError("a prior needs vectors learned by least squares: biased-mf, explicit-als or implicit-als")
+        raise KindError("a prior requires a model fitted by least squares: biased-mf, explicit-als or implicit-als")

@@ -1,7 +1,8 @@
-"""Protocols of what a model can do, which are checked with isinstance; no method exists only to raise.
+"""Protocols for the capabilities of models, which are checked with isinstance.
 
-Users and items are row numbers, int32, as in the id maps; -1 stands for an unknown user or item. An empty request has
-an empty result: shape (0,) for no pairs, and (0, n_items) for the scores of no users.
+A model lacks the methods that it does not support, instead of raising an error in them. Users and items are int32 row
+numbers, as in the ID maps; -1 is an unknown user or item. An empty request gets an empty result: shape (0,) for no
+pairs, and (0, n_items) for the scores of no users.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ __all__ = ["Explains", "FoldsIn", "HasUncertainty", "Model", "PredictsRatings", 
 
 @runtime_checkable
 class Model(Protocol):
-    """Immutable arrays that can be written to a file and read back.
+    """A fitted model: immutable arrays that can be saved to a file and loaded again.
 
     Attributes
     ----------
     model_type : str
-        The name of the class in a file, a key of `models.MODEL_TYPES`.
+        The name of the class in model files, a key of `models.MODEL_TYPES`.
 
     Examples
     --------
@@ -51,11 +52,11 @@ class Model(Protocol):
 
     @property
     def n_items(self) -> int:
-        """Number of items of the catalog."""
+        """Number of items in the catalog."""
         ...
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all learned arrays by name, with dtypes that model files support.
+        """Return all learned arrays by name; their dtypes are supported by model files.
 
         Returns
         -------
@@ -65,18 +66,18 @@ class Model(Protocol):
         ...
 
     def settings(self) -> dict[str, Any]:
-        """Return everything else that is needed to use the arrays, as JSON values.
+        """Return the state that is not in arrays, as JSON-serializable values.
 
         Returns
         -------
         dict of {str: object}
-            JSON values by name.
+            JSON-serializable values by name.
         """
         ...
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create the model from its `arrays` and `settings`; it is the same, bit for bit.
+        """Create a model from the results of `arrays` and `settings`.
 
         Parameters
         ----------
@@ -88,14 +89,14 @@ class Model(Protocol):
         Returns
         -------
         Model
-            The same object, bit for bit.
+            A bitwise identical object.
         """
         ...
 
 
 @runtime_checkable
 class PredictsRatings(Protocol):
-    """Predicts the rating of a user and an item.
+    """A model that predicts ratings for user-item pairs.
 
     Examples
     --------
@@ -109,14 +110,14 @@ class PredictsRatings(Protocol):
     """
 
     def predict(self, users: UserBatch, items: Int32) -> Float32:
-        """Predict the rating of each user of the batch and the item at the same position, on the rating scale.
+        """Predict a rating on the rating scale for each user-item pair.
 
         Parameters
         ----------
         users : UserBatch
-            n users; a row of -1 is an unknown user. The times of the batch are used by models that learned from time.
+            n users; row -1 is an unknown user. The times in the batch are used by models that learned time effects.
         items : ndarray of shape (n,), int32
-            Item rows; -1 is an unknown item.
+            The item of each pair, as a row number; -1 is an unknown item.
 
         Returns
         -------
@@ -127,7 +128,7 @@ class PredictsRatings(Protocol):
 
 @runtime_checkable
 class ScoresItems(Protocol):
-    """Ranks the catalog for a user.
+    """A model that ranks the items in the catalog for a user.
 
     Examples
     --------
@@ -150,21 +151,21 @@ class ScoresItems(Protocol):
 
     @property
     def n_items(self) -> int:
-        """Number of items of the catalog."""
+        """Number of items in the catalog."""
         ...
 
     @property
     def zero_is_unknown(self) -> bool:
-        """Whether a score of exactly 0 means that the model has no evidence about the user and the item."""
+        """Whether a score of exactly 0 means that the model has no evidence about the user-item pair."""
         ...
 
     def scores(self, users: UserBatch) -> Float32:
-        """Compute the unclipped score of every item; higher is better.
+        """Compute the unclipped scores of all items for each user; higher is better.
 
         Parameters
         ----------
         users : UserBatch
-            Without rows of -1.
+            Must not contain unknown users (row -1).
 
         Returns
         -------
@@ -181,25 +182,25 @@ class ScoresItems(Protocol):
         allowed: Bool,
         order: ItemOrder = ROW_ORDER,
     ) -> tuple[Int32, Float32]:
-        """Return the n best items of each user, best first.
+        """Return the top n items for each user, best first.
 
         Parameters
         ----------
         users : UserBatch
-            Without rows of -1.
+            Must not contain unknown users (row -1).
         n : int
             The length of each list.
         exclude : SparseRows
-            The items to leave out, one row for each user of the batch.
+            The items to exclude, one row for each user in the batch.
         allowed : ndarray of shape (n_items,), bool
-            The items to rank; an empty array for all.
+            Mask of the items to rank; an empty array means all items.
         order : ItemOrder
-            The order of items for which a model of events has no evidence about the user (score 0).
+            The order of items for which an event model has no evidence about the user (score 0).
 
         Returns
         -------
         rows : ndarray of shape (n_users, n), int32
-            Item rows; -1 where fewer than n items are left. Of equal scores the lower row is first.
+            Item row numbers, ties by row number; padded with -1 if fewer than n items remain.
         scores : ndarray of shape (n_users, n), float32
             -inf where the row is -1.
         """
@@ -208,7 +209,7 @@ class ScoresItems(Protocol):
 
 @runtime_checkable
 class FoldsIn(Protocol):
-    """Fits new users from their histories without retraining.
+    """A model that can fit new users from their histories without retraining.
 
     Examples
     --------
@@ -226,43 +227,43 @@ class FoldsIn(Protocol):
     """
 
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Return the model with one new user for each history.
+        """Return a model with the same items and one new user for each history.
 
         Parameters
         ----------
         histories : SparseRows
-            An empty row is a user without evidence.
+            One row for each new user; an empty row is a user without evidence.
         prior : GaussianPrior, optional
-            The prior of the users.
+            The prior for the new users.
 
         Raises
         ------
         KindError
-            For a prior of a model whose users do not solve least-squares problems.
+            If a prior is passed to a model whose users are not fitted by least squares.
         """
         ...
 
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return a model whose users are selected by `take` (n,): row t of this model, or row -1 - t of `other`.
+        """Return a model with users selected from this model and from `other`.
 
         Parameters
         ----------
         other : FoldsIn
             A model with the same items.
         take : ndarray of shape (n,), int32
-            Row t of this model, or row -1 - t of `other`.
+            Entry t >= 0 selects row t of this model; t < 0 selects row -1 - t of `other`.
 
         Returns
         -------
         FoldsIn
-            A model of n users.
+            A model with n users.
         """
         ...
 
 
 @runtime_checkable
 class HasUncertainty(Protocol):
-    """Predicts a distribution over ratings.
+    """A model that predicts a distribution over ratings.
 
     Examples
     --------
@@ -278,26 +279,26 @@ class HasUncertainty(Protocol):
     """
 
     def distribution(self, users: UserBatch, items: Int32) -> Distribution:
-        """Return the distribution of n ratings; users and items as in `PredictsRatings.predict`.
+        """Return the predictive distribution of the rating of each user-item pair.
 
         Parameters
         ----------
         users : UserBatch
-            n users, -1 for unknown.
+            n users; row -1 is an unknown user.
         items : ndarray of shape (n,), int32
-            Item rows, -1 for unknown.
+            Item row numbers; -1 is an unknown item.
 
         Returns
         -------
         Distribution
-            Of the n ratings.
+            The distributions of n ratings.
         """
         ...
 
 
 @runtime_checkable
 class Explains(Protocol):
-    """Explains a score as a sum of terms.
+    """A model that explains a score as a sum of terms.
 
     Examples
     --------
@@ -310,18 +311,18 @@ class Explains(Protocol):
     """
 
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """Return the terms of the score of one user and an item.
+        """Explain the score of one user-item pair as a sum of terms.
 
         Parameters
         ----------
         users : UserBatch
-            One user.
+            A single user.
         item : int
-            An item row.
+            The item's row number.
 
         Returns
         -------
         Explanation
-            Without terms if the history is empty.
+            The explanation; it has no terms if the history is empty.
         """
         ...

@@ -1,4 +1,4 @@
-"""Baseline of neighbor models: mean and biases, where the biases of users follow from their histories."""
+"""Baseline for neighborhood models: a mean and biases, with user biases computed from the histories."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Baseline"]
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """Rating baseline b_ui of a user and an item; it stores no users.
+    """Rating baseline b_ui for user-item pairs; it stores no users.
 
     Parameters
     ----------
@@ -29,13 +29,13 @@ class Baseline:
     mean : float
         The global mean.
     damping : float
-        The number of ratings at the mean that are added to the history of each user.
+        The number of ratings equal to the mean that are added to each user's history.
     scale : Scale, optional
         The scale that predictions are clipped to.
 
     Notes
     -----
-    With j over the history of u::
+    The sum is over the items j in the history of user u::
 
         b_ui = mean + b_u + b_i,    b_u = sum_j w_uj (r_uj - mean - b_j) / (damping + sum_j w_uj)
 
@@ -60,7 +60,7 @@ class Baseline:
         require_array("item_bias", self.item_bias, np.float32)
 
     def user_bias(self, histories: SparseRows) -> Float32:
-        """Return the bias b_u of each history.
+        """Return the user bias b_u for each history.
 
         Parameters
         ----------
@@ -70,7 +70,7 @@ class Baseline:
         Returns
         -------
         ndarray of shape (n_rows,), float32
-            0 for an empty history.
+            One bias for each history; 0 for an empty history.
         """
         histories.checked("histories", len(self.item_bias))
         return damped_means(histories, self.item_bias, mean=self.mean, damping=self.damping)
@@ -93,7 +93,7 @@ class Baseline:
         return replace(histories, values=histories.values - baseline)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the item biases.
+        """Return the item biases by array name.
 
         Returns
         -------
@@ -103,32 +103,32 @@ class Baseline:
         return {"item_bias": self.item_bias}
 
     def settings(self) -> dict[str, Any]:
-        """Return mean, damping and scale.
+        """Return the mean, the damping and the scale.
 
         Returns
         -------
         dict of {str: object}
-            JSON values by name.
+            JSON-serializable values by name.
         """
         scale = self.scale
-        stored = None if scale is None else {"low": scale.low, "high": scale.high, "levels": scale.levels}
-        return {"mean": self.mean, "damping": self.damping, "scale": stored}
+        scale_settings = None if scale is None else {"low": scale.low, "high": scale.high, "levels": scale.levels}
+        return {"mean": self.mean, "damping": self.damping, "scale": scale_settings}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create the baseline from `arrays`, which may have more arrays, and `settings`.
+        """Create a baseline from the results of `arrays` and `settings`.
 
         Parameters
         ----------
         arrays : dict of {str: ndarray}
-            The result of `arrays`.
+            The result of `arrays`; additional arrays are ignored.
         settings : dict of {str: object}
             The result of `settings`.
 
         Returns
         -------
         Baseline
-            The same object, bit for bit.
+            A bitwise identical object.
         """
         return cls(
             arrays["item_bias"],

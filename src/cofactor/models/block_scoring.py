@@ -1,4 +1,4 @@
-"""Block scoring: rank, predict and score with models that compute all items of a block of users at a time."""
+"""Block scoring: rank, predict and score with models that score all items for one block of users at a time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cofactor.kernels.topk_dense import score_blocks, top_of_blocks
 from cofactor.models.baseline import Baseline
 from cofactor.models.user_batch import UserBatch
 
-__all__ = ["Scoring", "confidences", "predicted_pairs", "score_matrix", "top_items", "without_zero_weights"]
+__all__ = ["Scoring", "confidences", "predict_pairs", "score_matrix", "top_items", "without_zero_weights"]
 
 
 def _no_scores(first: int, last: int) -> Float32:
-    """Return no scores: the block function of a `Scoring` that has none yet.
+    """Return an empty array of scores; the default block function of `Scoring`.
 
     Parameters
     ----------
@@ -37,21 +37,21 @@ def _no_scores(first: int, last: int) -> Float32:
 
 @dataclass(frozen=True, eq=False)
 class Scoring:
-    """Scores of a batch of users, computed block by block.
+    """Item scores for a batch of users, computed block by block.
 
     Parameters
     ----------
     entries : SparseRows
-        The history of each user, as confidences or as deviations from the baseline.
+        The history of each user, as confidences (events) or as deviations from the baseline (ratings).
     user_level : ndarray of shape (n_users,), float32
-        mean + b_u; 0 for events.
+        The user's part of the baseline, mean + b_u; 0 for events.
     n_items : int
         The number of items.
     item_bias : ndarray of shape (n_items,), float32, or None
-        b_i; None for events.
+        The item's part of the baseline, b_i; None for events.
     block : callable
-        block(first, last) returns all scores of the users first..last-1, an ndarray of shape (last - first, n_items),
-        float32. It is called by several threads.
+        block(first, last) returns the scores of all items for users first..last-1, an ndarray of shape
+        (last - first, n_items), float32. It must be thread-safe.
     """
 
     entries: SparseRows
@@ -62,7 +62,7 @@ class Scoring:
 
     @classmethod
     def of(cls, histories: SparseRows, baseline: Baseline | None, n_items: int) -> Scoring:
-        """Create the scoring of one user for each history, without a block function.
+        """Create a `Scoring` without a block function, with one user for each history.
 
         Parameters
         ----------
@@ -76,7 +76,7 @@ class Scoring:
         Returns
         -------
         Scoring
-            Its entries are confidences of events or deviations of ratings.
+            The entries are confidences for events, and deviations from the baseline for ratings.
         """
         histories = without_zero_weights(histories)
         if baseline is None:
@@ -85,7 +85,7 @@ class Scoring:
         return cls(baseline.deviations(histories), user_level, n_items, baseline.item_bias)
 
     def baselines(self, first: int, last: int) -> Float32:
-        """Return the baseline of a block of users and all items.
+        """Return the baseline of all items for a block of users.
 
         Parameters
         ----------
@@ -97,7 +97,7 @@ class Scoring:
         Returns
         -------
         ndarray of shape (last - first, n_items), float32
-            0 for events.
+            The baseline b_ui; 0 for events.
         """
         if self.item_bias is None:
             return np.zeros((last - first, self.n_items), np.float32)
@@ -106,7 +106,7 @@ class Scoring:
 
 
 def without_zero_weights(histories: SparseRows) -> SparseRows:
-    """Remove the entries of weight 0, which are no evidence at all.
+    """Remove entries with a weight of 0, which carry no evidence.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def without_zero_weights(histories: SparseRows) -> SparseRows:
 
 
 def confidences(histories: SparseRows) -> SparseRows:
-    """Return events as confidences.
+    """Convert events to signed confidences.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def confidences(histories: SparseRows) -> SparseRows:
     Returns
     -------
     SparseRows
-        The values are value times weight, negative for a dislike.
+        The same entries without weights; each value is value times weight, negative for a dislike.
 
     Examples
     --------
@@ -154,7 +154,7 @@ def confidences(histories: SparseRows) -> SparseRows:
 
 
 def score_matrix(scoring: Scoring) -> Float32:
-    """Compute all scores.
+    """Compute the scores of all items for each user in a batch.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def score_matrix(scoring: Scoring) -> Float32:
 
 
 def top_items(scoring: Scoring, n: int, exclude: SparseRows, allowed: Bool, order: Int32) -> tuple[Int32, Float32]:
-    """Return the n best items of each user; see `kernels.topk_dense`.
+    """Return the top n items for each user; see `kernels.topk_dense`.
 
     Parameters
     ----------
@@ -188,35 +188,35 @@ def top_items(scoring: Scoring, n: int, exclude: SparseRows, allowed: Bool, orde
     exclude : SparseRows
         A row for each user: items that the lists must not contain.
     allowed : ndarray of shape (n_items,), bool
-        The items to choose from; an empty array for all.
+        Mask of the items to choose from; an empty array means all items.
     order : ndarray of shape (n_items,), int32
-        All item rows in the order of items with a score of exactly 0; an empty array for the order of the rows.
+        All item row numbers, in the order for ties at a score of exactly 0; an empty array orders these by row number.
 
     Returns
     -------
     rows : ndarray of shape (n_users, n), int32
-        Item rows, best first; -1 where no more are left.
+        Item row numbers, best first; padded with -1.
     scores : ndarray of shape (n_users, n), float32
         Their scores.
     """
     return top_of_blocks(scoring.block, scoring.n_items, n, exclude=exclude, allowed=allowed, order=order)
 
 
-def predicted_pairs(
+def predict_pairs(
     score: Callable[[UserBatch], Scoring], users: UserBatch, items: Int32, baseline: Baseline | None
 ) -> Float32:
-    """Score the pair of each user of a batch and an item, clipped to the scale of the baseline.
+    """Score each user-item pair, clipped to the scale of the baseline.
 
     Parameters
     ----------
     score : callable
-        Prepares the scores of a batch.
+        Returns the `Scoring` of a batch.
     users : UserBatch
         n users; rows of -1 are unknown.
     items : ndarray of shape (n,), int32
-        Item rows, -1 for unknown.
+        Item row numbers; -1 is an unknown item.
     baseline : Baseline or None
-        The prediction for unknown users and items; None for events, where it is 0.
+        Predicts pairs with an unknown user or item; None for events, where their score is 0.
 
     Returns
     -------
@@ -225,16 +225,16 @@ def predicted_pairs(
     both_known = (users.rows >= 0) & (items >= 0)
     out = np.zeros(len(users), np.float32)
     if baseline is not None and not both_known.all():
-        distinct, where = users.take(~both_known).distinct()
+        distinct, inverse = users.take(~both_known).distinct()
         user_level = np.float32(baseline.mean) + baseline.user_bias(distinct.histories)
         rows = items[~both_known]
-        out[~both_known] = user_level[where] + np.where(
+        out[~both_known] = user_level[inverse] + np.inverse(
             rows >= 0, baseline.item_bias[np.maximum(rows, 0)], np.float32(0)
         )
-    distinct, where = users.take(both_known).distinct()
+    distinct, inverse = users.take(both_known).distinct()
     scoring = score(distinct)
-    order = np.argsort(where, kind="stable")
-    pairs, owner = np.flatnonzero(both_known)[order], where[order]
+    order = np.argsort(inverse, kind="stable")
+    pairs, owner = np.flatnonzero(both_known)[order], inverse[order]
 
     def fill(block: tuple[int, int]) -> None:
         part = slice(*np.searchsorted(owner, block))

@@ -1,4 +1,4 @@
-"""Distribution of predicted ratings: a probability for each level of the scale, and a continuous curve."""
+"""Predictive distributions of ratings: a probability for each level of the scale, and a continuous curve."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from cofactor.validation import validated
 __all__ = ["MIN_PROBABILITY", "Distribution", "Histogram", "NormalMixture"]
 
 MIN_PROBABILITY = 1e-6
-"""The smallest probability of a level: a single surprise must not cause an infinite log-likelihood."""
+"""The minimum probability of a level, so that a single unlikely rating does not give an infinite log-likelihood."""
 
 
 @dataclass(frozen=True, eq=False)
 class NormalMixture:
-    """Mixture of S normal distributions of equal weight for each rating.
+    """Equally weighted mixture of S normal distributions for each rating.
 
     Parameters
     ----------
     means : ndarray of shape (n, S), float64
         The mean of each component.
     sds : ndarray of shape (n, S), float64
-        The standard deviation of each component, above 0.
+        The standard deviation of each component; positive.
 
     Notes
     -----
@@ -48,16 +48,16 @@ class NormalMixture:
     sds: Float64
 
     def moments(self) -> tuple[Float64, Float64]:
-        """Compute the mean and the standard deviation: (n,) float64 each.
+        """Compute the mean and the standard deviation of each mixture.
 
         The variance is the mean of sd_s^2 plus the mean of (mean_s - mean)^2.
 
         Returns
         -------
         mean : ndarray of shape (n,), float64
-            Means.
+            The mean of each rating.
         sd : ndarray of shape (n,), float64
-            Standard deviations.
+            The standard deviation of each rating.
         """
         mean: Float64 = self.means.mean(axis=1)
         variance: Float64 = (self.sds**2).mean(axis=1) + ((self.means - mean[:, None]) ** 2).mean(axis=1)
@@ -65,12 +65,12 @@ class NormalMixture:
 
     @validated
     def below(self, points: Float64) -> Float64:
-        """Compute F at each point.
+        """Compute the cumulative distribution function F of each mixture at each point.
 
         Parameters
         ----------
         points : ndarray of shape (m,), float64
-            Finite numbers.
+            The points; must be finite.
 
         Returns
         -------
@@ -79,38 +79,38 @@ class NormalMixture:
         return mixture_cdf(self.means, self.sds, checks.number_array("points", points, (None,)))
 
     @validated
-    def quantile(self, share: float) -> Float64:
-        """Compute the x with F(x) = share, to 1e-10; see `Distribution.quantile`.
+    def quantile(self, probability: float) -> Float64:
+        """Compute the x with F(x) = probability, with an accuracy of 1e-10; see `Distribution.quantile`.
 
         Parameters
         ----------
-        share : float
-            Between 0 and 1, both exclusive; raises ParameterError otherwise.
+        probability : float
+            The probability, strictly between 0 and 1; raises ParameterError otherwise.
 
         Returns
         -------
         ndarray of shape (n,), float64
-            A number for each rating.
+            One value for each rating.
         """
-        return mixture_quantile(self.means, self.sds, checks.fraction("share", share))
+        return mixture_quantile(self.means, self.sds, checks.fraction("probability", probability))
 
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """Piecewise uniform distribution: the probability of each level is spread evenly over the cell of the level.
+    """Piecewise uniform distribution: the probability of each level is spread uniformly over the level's cell.
 
     Parameters
     ----------
     levels : ndarray of shape (L,), float32
         The levels.
     mass : ndarray of shape (n, L), float64
-        The probability of each level, above 0.
+        The probability of each level; positive.
     edges : ndarray of shape (L + 1,), float64
-        The edges of the cells, ascending; see `edges_of`.
+        The cell edges in ascending order; see `edges_of`.
 
     Notes
     -----
-    F(edge_l) = mass_1 + ... + mass_l, linear in between.
+    F(edge_l) = mass_1 + ... + mass_l, with linear interpolation between edges.
 
     Examples
     --------
@@ -124,65 +124,65 @@ class Histogram:
     edges: Float64
 
     def moments(self) -> tuple[Float64, Float64]:
-        """Compute the mean and the standard deviation of the mass on the levels: (n,) float64 each.
+        """Compute the mean and the standard deviation of the probability mass on the levels.
 
         Returns
         -------
         mean : ndarray of shape (n,), float64
-            Means.
+            The mean of each rating.
         sd : ndarray of shape (n,), float64
-            Standard deviations.
+            The standard deviation of each rating.
         """
         grid = self.levels.astype(np.float64)
         mean: Float64 = (self.mass * grid).sum(axis=1)
         return mean, np.sqrt((self.mass * (grid - mean[:, None]) ** 2).sum(axis=1))
 
     @validated
-    def quantile(self, share: float) -> Float64:
-        """Compute the x with F(x) = share; see `Distribution.quantile`.
+    def quantile(self, probability: float) -> Float64:
+        """Compute the x with F(x) = probability; see `Distribution.quantile`.
 
         Parameters
         ----------
-        share : float
-            Between 0 and 1, both exclusive; raises ParameterError otherwise.
+        probability : float
+            The probability, strictly between 0 and 1; raises ParameterError otherwise.
 
         Returns
         -------
         ndarray of shape (n,), float64
-            A number for each rating.
+            One value for each rating.
         """
-        checks.fraction("share", share)
-        cumulative = np.cumsum(self.mass, axis=1)
-        cell = (cumulative[:, :-1] < share).sum(axis=1)
-        cell_mass, cell_end = (np.take_along_axis(a, cell[:, None], axis=1)[:, 0] for a in (self.mass, cumulative))
-        part = np.clip(1 - (cell_end - share) / cell_mass, 0.0, 1.0)
+        checks.fraction("probability", probability)
+        cumulative_mass = np.cumsum(self.mass, axis=1)
+        cell = (cumulative_mass[:, :-1] < probability).sum(axis=1)
+        cell_mass, cell_end = (np.take_along_axis(a, cell[:, None], axis=1)[:, 0] for a in (self.mass, cumulative_mass))
+        fraction = np.clip(1 - (cell_end - probability) / cell_mass, 0.0, 1.0)
         low, high = self.edges[cell], self.edges[cell + 1]
-        quantile: Float64 = low + (high - low) * part
+        quantile: Float64 = low + (high - low) * fraction
         return quantile
 
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """Distributions of n ratings: a probability mass on the levels of the scale, and a continuous curve.
+    """Distributions of n ratings: probability masses on the levels of the scale, and a continuous curve.
 
-    Created by `of` from a mixture of normal distributions, whose mass is binned to the nearest level, with the tails at
-    both ends; or by `of_mass` from a mass, which the curve spreads evenly over the cells. Cells meet halfway between
-    levels.
+    Create it with `of` from mixtures of normal distributions, whose mass is binned to the nearest level (the tails go
+    to the first and the last level), or with `of_mass` from probability masses, which the curve spreads uniformly over
+    the cells. Cell edges lie halfway between levels.
 
     Parameters
     ----------
     levels : ndarray of shape (L,), float32
-        The levels, ascending; empty if the scale is a range.
+        The levels in ascending order; empty if the scale is a range.
     mass : ndarray of shape (n, L), float64
-        The probability of each level, at least 1e-6; rows sum to 1.
+        The probability of each level, at least about 1e-6; rows sum to 1.
     curve : NormalMixture or Histogram
-        The curve.
+        The continuous distribution.
 
     Notes
     -----
-    The mean is that of the mixture, before it is binned, or of the mass. Ends of intervals are on the curve. Where an
-    end is within a cell, the level of the cell is inside or outside as a whole, so that an 80 % interval need not
-    contain 80 % of the mass.
+    The mean is the mean of the mixture before binning, or the mean of the mass if there is no mixture. Interval
+    endpoints are quantiles of the curve. An endpoint may fall inside a cell, but the level of that cell is either
+    inside or outside the interval, so an 80% interval does not necessarily contain 80% of the mass.
 
     Examples
     --------
@@ -204,14 +204,14 @@ class Distribution:
     @classmethod
     @validated
     def of(cls, means: ArrayLike, sds: ArrayLike, scale: Scale | None) -> Self:
-        """Create the distributions of mixtures of normal distributions.
+        """Create distributions from mixtures of normal distributions.
 
         Parameters
         ----------
         means, sds : ndarray of shape (n, S)
             The means and standard deviations of the components.
         scale : Scale or None
-            The scale to bin to; without levels there is no mass, only means and intervals.
+            The scale with the levels to bin to; without levels there is no mass, only means and intervals.
 
         Returns
         -------
@@ -220,7 +220,7 @@ class Distribution:
         Raises
         ------
         DataError
-            If shapes differ, there is no component, a number is not finite, or a standard deviation is not positive.
+            If the shapes differ, there is no component, a value is not finite, or a standard deviation is not positive.
 
         Notes
         -----
@@ -233,9 +233,9 @@ class Distribution:
         """
         m, s = (checks.number_array(name, x, (None, None)) for name, x in (("means", means), ("sds", sds)))
         if m.shape != s.shape or m.shape[1] == 0:
-            raise DataError(f"means of shape {m.shape} and sds of shape {s.shape}: both must be (n, S), with S from 1")
+            raise DataError(f"means and sds must have the same shape (n, S), with S >= 1; got {m.shape} and {s.shape}")
         if not (s > 0).all():
-            raise DataError("sds must be above 0")
+            raise DataError("sds must be positive")
         m, s = contiguous(m, np.float64), contiguous(s, np.float64)
         levels, curve = _levels(scale), NormalMixture(read_only(m), read_only(s))
         return cls(levels, read_only(_binned(curve, levels)), curve)
@@ -243,7 +243,7 @@ class Distribution:
     @classmethod
     @validated
     def of_mass(cls, mass: ArrayLike, scale: Scale) -> Self:
-        """Create the distributions of probabilities of the levels of a scale.
+        """Create distributions from the probabilities of the levels of a scale.
 
         Parameters
         ----------
@@ -259,22 +259,22 @@ class Distribution:
         Raises
         ------
         DataError
-            If the shape differs from that of the scale, the scale has no levels, or a row is not a mass.
+            If the scale has no levels, there is not one column for each level, or a row does not sum to 1.
 
         Notes
         -----
-        mass_l is proportional to max(mass_l, 1e-6).
+        Each mass_l is raised to at least 1e-6, and the rows are normalized again.
         """
         levels = _levels(scale)
         if len(levels) == 0:
-            raise DataError("scale must have levels, to which the mass belongs")
-        shares = contiguous(checks.number_array("mass", mass, (None, len(levels))), np.float64)
-        is_wrong = ~((shares >= 0).all(axis=1) & (np.abs(shares.sum(axis=1) - 1) <= 1e-3))
-        if is_wrong.any():
-            row = int(is_wrong.argmax())
-            raise DataError(f"row {row + 1} of mass must be shares that sum to 1, not {shares[row].tolist()}")
-        floored = read_only(_floored(shares))
-        return cls(levels, floored, Histogram(levels, floored, edges_of(levels)))
+            raise DataError("scale must have levels, one for each column of mass")
+        raw_mass = contiguous(checks.number_array("mass", mass, (None, len(levels))), np.float64)
+        is_invalid = ~((raw_mass >= 0).all(axis=1) & (np.abs(raw_mass.sum(axis=1) - 1) <= 1e-3))
+        if is_invalid.any():
+            row = int(is_invalid.argmax())
+            raise DataError(f"row {row + 1} of mass must be probabilities that sum to 1; got {raw_mass[row].tolist()}")
+        probabilities = read_only(_floored(raw_mass))
+        return cls(levels, probabilities, Histogram(levels, probabilities, edges_of(levels)))
 
     def __len__(self) -> int:
         return len(self.mass)
@@ -284,22 +284,22 @@ class Distribution:
         return f"Distribution({len(self):,} ratings, {len(self.levels)} levels, {shape})"
 
     def mean(self) -> Float64:
-        """Return the expected ratings: ndarray of shape (n,), float64.
+        """Return the expected value of each rating.
 
         Returns
         -------
         ndarray of shape (n,), float64
-            A number for each rating.
+            One value for each rating.
         """
         return self._moments[0]
 
     def sd(self) -> Float64:
-        """Return the standard deviations: ndarray of shape (n,), float64.
+        """Return the standard deviation of each rating.
 
         Returns
         -------
         ndarray of shape (n,), float64
-            A number for each rating.
+            One value for each rating.
         """
         return self._moments[1]
 
@@ -309,12 +309,12 @@ class Distribution:
 
     @validated
     def at_least(self, value: float) -> Float64:
-        """Compute P(rating >= value) by the mass on the levels, or by the mixture if there are none.
+        """Compute P(rating >= value) from the mass on the levels, or from the mixture if there are no levels.
 
         Parameters
         ----------
         value : float
-            A finite number.
+            The threshold; must be finite.
 
         Returns
         -------
@@ -329,28 +329,28 @@ class Distribution:
         return np.minimum(at_least, 1.0)
 
     @validated
-    def quantile(self, share: float) -> Float64:
-        """Compute the x that the rating exceeds with the probability 1 - share, by the curve.
+    def quantile(self, probability: float) -> Float64:
+        """Compute the quantile of each rating from the curve: the x with P(rating <= x) = probability.
 
         Parameters
         ----------
-        share : float
-            Between 0 and 1, both exclusive; raises ParameterError otherwise.
+        probability : float
+            The probability, strictly between 0 and 1; raises ParameterError otherwise.
 
         Returns
         -------
         ndarray of shape (n,), float64
         """
-        return self.curve.quantile(share)
+        return self.curve.quantile(probability)
 
     @validated
     def interval(self, confidence: float = 0.95) -> tuple[Float64, Float64]:
-        """Compute the central intervals that contain the rating with a probability.
+        """Compute a central interval for each rating that contains it with the given probability.
 
         Parameters
         ----------
         confidence : float, default 0.95
-            The probability, between 0 and 1, both exclusive; raises ParameterError otherwise.
+            The probability, strictly between 0 and 1; raises ParameterError otherwise.
 
         Returns
         -------
@@ -362,20 +362,20 @@ class Distribution:
 
 
 def edges_of(levels: Float32) -> Float64:
-    """Return the edges of the cells of levels.
+    """Return the edges of the cells around rating levels.
 
-    Edges are halfway between neighbors; the first and the last level are in the middle of their cells. The cell of a
-    single level has the width 1.
+    Edges lie halfway between adjacent levels; the first and the last level are at the centers of their cells. The cell
+    of a single level has width 1.
 
     Parameters
     ----------
     levels : ndarray of shape (L,), float32
-        Ascending levels, at least one.
+        At least one level, in ascending order.
 
     Returns
     -------
     ndarray of shape (L + 1,), float64
-        The edges, ascending.
+        The edges in ascending order.
 
     Examples
     --------
@@ -383,8 +383,8 @@ def edges_of(levels: Float32) -> Float64:
     [0.5, 1.5, 3.0, 5.0]
     """
     grid = levels.astype(np.float64)
-    halves = np.diff(grid) / 2 if len(grid) > 1 else np.array([0.5])
-    return np.concatenate([grid[:1] - halves[0], (grid[1:] + grid[:-1]) / 2, grid[-1:] + halves[-1]])
+    half_widths = np.diff(grid) / 2 if len(grid) > 1 else np.array([0.5])
+    return np.concatenate([grid[:1] - half_widths[0], (grid[1:] + grid[:-1]) / 2, grid[-1:] + half_widths[-1]])
 
 
 def _levels(scale: Scale | None) -> Float32:
@@ -392,7 +392,7 @@ def _levels(scale: Scale | None) -> Float32:
 
 
 def _binned(curve: NormalMixture, levels: Float32) -> Float64:
-    """Return the mass on each level: (n, L) float64, rows sum to 1."""
+    """Return the mass of each mixture on each level, as an array of shape (n, L) whose rows sum to 1."""
     n = len(curve.means)
     if len(levels) == 0:
         return np.zeros((n, 0))
@@ -401,7 +401,7 @@ def _binned(curve: NormalMixture, levels: Float32) -> Float64:
 
 
 def _floored(mass: Float64) -> Float64:
-    """Raise each probability to the minimum and normalize the rows."""
-    raised = np.maximum(mass, MIN_PROBABILITY)
-    floored: Float64 = raised / raised.sum(axis=1, keepdims=True)
-    return floored
+    """Raise each probability to at least the minimum and normalize the rows."""
+    clipped = np.maximum(mass, MIN_PROBABILITY)
+    probabilities: Float64 = clipped / clipped.sum(axis=1, keepdims=True)
+    return probabilities

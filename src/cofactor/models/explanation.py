@@ -1,9 +1,9 @@
-"""Explanations: the score of a user and an item as a sum of terms, one for each item of the user's history.
+"""Explanations: the score of a user-item pair as a sum of terms, one for each item in the user's history.
 
     x(u, i) = mean + b_u + b_i + sum_j term_j + rest
 
-x is the score that items are ranked by, before link and clipping. How the terms are derived depends on how the vector
-of the user was fitted: see `ridge_terms` (least squares), `pairwise_terms` (BPR), and the models.
+x is the score that items are ranked by, before the link function and clipping. How the terms are derived depends on how
+the user's vector was fitted: see `ridge_terms` (least squares), `pairwise_terms` (BPR), and the models.
 """
 
 from __future__ import annotations
@@ -24,41 +24,42 @@ __all__ = [
     "negative_probabilities",
     "pairwise_terms",
     "ridge_terms",
-    "unattributed",
+    "unattributed_rest",
 ]
 
 By: TypeAlias = Literal["history", "neighbors", "leave-one-out"]
 
 MAX_DIGITS = 15
-"""The number of decimal digits that a float holds."""
+"""The number of significant decimal digits of a float."""
 
 ROUNDING_TOLERANCE = 1e-4
-"""A difference below this share of the sum of absolute terms counts as rounding."""
+"""A difference below this fraction of the sum of absolute terms is treated as rounding error."""
 
 SHARE_RIDGE = 1e-2
-"""How closely `pairwise_terms` holds the shares of events together: the ridge, relative to the mean squared pull."""
+"""The ridge penalty of `pairwise_terms`, relative to the mean squared norm of the directions d_j."""
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Terms of one score, which add up to it within 1e-4 of the sum of their absolute values.
+    """Decomposition of one score into terms that add up to it.
 
     Parameters
     ----------
     score : float
-        x(u, i) = mean + user + item + sum_j terms_j + rest.
+        x(u, i) = mean + user + item + sum_j terms_j + rest, up to 1e-4 of the sum of the absolute terms.
     mean, user, item : float
-        The global mean and the biases of the user and the item, which do not depend on the history.
+        The global mean, the user bias and the item bias.
     rows : ndarray of shape (m,), int32
-        Items of the history, or rows of neighbors (-1 for a user that the model no longer has). Empty without a
-        history.
+        Row numbers of items in the history, or of neighbors (-1 for a user that is no longer in the model). Empty if
+        the user has no history.
     terms : ndarray of shape (m,), float64
-        The contribution of each of `rows`.
+        The contribution of each entry of `rows`.
     rest : float
-        The part of the score that is not attributed.
+        The part of the score that is not attributed to a row.
     by : {"history", "neighbors", "leave-one-out"}
-        The meaning of `rows`: items of the history, neighbors (users), or items left out one at a time. A term of the
-        latter is the decrease of x without the item; such terms need not add up, and `rest` holds the difference.
+        The meaning of `rows`: items in the history, neighbors (users), or items that are left out one at a time. In
+        the last case, a term is the decrease in x without the item; such terms need not add up to the score, and
+        `rest` is the difference.
 
     Examples
     --------
@@ -78,23 +79,23 @@ class Explanation:
 
     @property
     def parts(self) -> Float64:
-        """All parts of the score, ndarray of shape (m + 4,), float64: mean, user, item, the terms and the rest."""
+        """All parts of the score: mean, user, item, terms and rest; ndarray of shape (m + 4,), float64."""
         return np.concatenate([[self.mean, self.user, self.item], self.terms, [self.rest]])
 
     @property
     def share_not_attributed(self) -> float:
-        """Absolute value of the rest divided by the sum of the absolute values of terms and rest; 0 if all are 0."""
+        """Absolute rest divided by the sum of the absolute terms and the absolute rest; 0 if all are 0."""
         size = float(np.abs(self.terms).sum()) + abs(self.rest)
         return abs(self.rest) / size if size else 0.0
 
     @validated
     def rounded(self, digits: int) -> Float64:
-        """Round `parts` so that they still add up to the rounded score (largest remainder method).
+        """Round `parts` so that they still add up to the rounded score, by the largest remainder method.
 
         Parameters
         ----------
         digits : int
-            The number of decimal digits, from -15 to 15.
+            The number of decimal places, from -15 to 15.
 
         Returns
         -------
@@ -108,23 +109,23 @@ class Explanation:
         """
         unit = 10.0 ** -checks.whole_number("digits", digits, low=-MAX_DIGITS, high=MAX_DIGITS)
         cells = self.parts / unit
-        down = np.floor(cells)
-        missing = int(round(self.score / unit) - down.sum())
-        up = np.argsort(down - cells, kind="stable")[: max(missing, 0)]
-        down[up] += 1
-        rounded: Float64 = np.round(down * unit, digits)
+        floor_values = np.floor(cells)
+        n_round_up = int(round(self.score / unit) - floor_values.sum())
+        up = np.argsort(floor_values - cells, kind="stable")[: max(n_round_up, 0)]
+        floor_values[up] += 1
+        rounded: Float64 = np.round(floor_values * unit, digits)
         return rounded
 
 
-def unattributed(attributed: float, total: float, terms: Float64) -> float:
-    """Return total - attributed, or exactly 0 if the difference can be rounding alone.
+def unattributed_rest(attributed_sum: float, total: float, terms: Float64) -> float:
+    """Return total - attributed_sum, or exactly 0 if the difference is within rounding error.
 
     Parameters
     ----------
-    attributed, total : float
-        The sum of the terms, and the number that they explain.
+    attributed_sum, total : float
+        The sum of the terms, and the value that they explain.
     terms : ndarray of shape (m,), float64
-        Rounding is measured by their absolute values.
+        The terms; the rounding tolerance is relative to the sum of their absolute values.
 
     Returns
     -------
@@ -133,18 +134,18 @@ def unattributed(attributed: float, total: float, terms: Float64) -> float:
 
     Examples
     --------
-    >>> unattributed(0.99999, 1.0, np.array([0.5, 0.49999])), unattributed(0.75, 1.0, np.array([0.75]))
+    >>> unattributed_rest(0.99999, 1.0, np.array([0.5, 0.49999])), unattributed_rest(0.75, 1.0, np.array([0.75]))
     (0.0, 0.25)
     """
-    rest = total - attributed
+    rest = total - attributed_sum
     return 0.0 if abs(rest) <= ROUNDING_TOLERANCE * float(np.abs(terms).sum()) else rest
 
 
 def ridge_terms(
-    features: ArrayLike, targets: ArrayLike, confidence: ArrayLike, goal: ArrayLike,
+    features: ArrayLike, targets: ArrayLike, confidence: ArrayLike, item_vector: ArrayLike,
     *, gram: ArrayLike, ridge: ArrayLike, shifts: ArrayLike = 0.0,
 ) -> Float64:  # fmt: skip
-    """Decompose goal . v into one term for each entry, where v minimizes the ridge regression of `kernels.ridge`.
+    """Decompose item_vector . v into one term for each entry, where v is the solution of a ridge regression.
 
     Parameters
     ----------
@@ -152,14 +153,14 @@ def ridge_terms(
         f, the features of each entry.
     targets, confidence : ndarray of shape (m,)
         t and c.
-    goal : ndarray of shape (width,)
+    item_vector : ndarray of shape (width,)
         The vector of the item whose score is explained.
     gram : ndarray of shape (width, width), or empty
-        G.
+        G, the contribution of the pairs without an entry; see `kernels.ridge`.
     ridge : ndarray of shape (width,)
-        The diagonal penalty.
+        The penalty, as the diagonal of a matrix.
     shifts : ndarray of shape (m, width), or 0
-        s, a contribution of each entry to the prior.
+        s, the contribution of each entry to the prior.
 
     Returns
     -------
@@ -168,12 +169,10 @@ def ridge_terms(
     Raises
     ------
     LinAlgError
-        If A is singular.
+        If the matrix A is singular.
 
-    Notes
-    -----
-    With A = G + sum_j c_j f_j f_j' + diag(ridge), v = A^-1 sum_j (c_j t_j f_j + s_j), so that goal . v is the sum over
-    j of (c_j t_j f_j + s_j) . A^-1 goal.
+    Notes ----- With A = G + sum_j c_j f_j f_j' + diag(ridge), v = A^-1 sum_j (c_j t_j f_j + s_j). Therefore item_vector
+    . v is the sum of (c_j t_j f_j + s_j) . A^-1 item_vector over the entries j.
 
     References
     ----------
@@ -190,14 +189,14 @@ def ridge_terms(
     if np.size(gram):
         A += np.asarray(gram, np.float64)
     b = F * (c * np.asarray(targets, np.float64))[:, None] + np.asarray(shifts, np.float64)
-    terms: Float64 = b @ np.linalg.solve(A, np.asarray(goal, np.float64))
+    terms: Float64 = b @ np.linalg.solve(A, np.asarray(item_vector, np.float64))
     return terms
 
 
 def negative_probabilities(n: int, n_negatives: int) -> Float64:
-    """Return the probability of each of n items, in ascending order of score, to be the best of m uniform draws.
+    """Return the probability that each of n items, in ascending order of score, is the best of m uniform draws.
 
-    Item r has the probability ((r + 1)^m - r^m) / n^m: ndarray of shape (n,), float64.
+    Item r is the best with probability ((r + 1)^m - r^m) / n^m.
 
     Parameters
     ----------
@@ -209,7 +208,7 @@ def negative_probabilities(n: int, n_negatives: int) -> Float64:
     Returns
     -------
     ndarray of shape (n,), float64
-        They sum to 1.
+        Probabilities, which sum to 1.
 
     Examples
     --------
@@ -221,45 +220,45 @@ def negative_probabilities(n: int, n_negatives: int) -> Float64:
 
 
 def pairwise_terms(
-    p: ArrayLike, Q: ArrayLike, bias: ArrayLike, positives: Int32, weights: ArrayLike, goal: ArrayLike,
+    p: ArrayLike, Q: ArrayLike, bias: ArrayLike, positives: Int32, weights: ArrayLike, item_vector: ArrayLike,
     *, n_negatives: int,
 ) -> Float64:  # fmt: skip
-    """Decompose goal . p into one term for each event, where p was trained on pairs of items (BPR).
+    """Decompose item_vector . p into one term for each event, where p was trained on item pairs (BPR).
 
     Parameters
     ----------
     p : ndarray of shape (k,)
-        The vector of the user.
+        The user's vector.
     Q : ndarray of shape (n_items, k)
         The vectors of all items.
     bias : ndarray of shape (n_items,)
         The biases of all items.
     positives : ndarray of shape (m,), int32
-        Item rows of the user's events.
+        Row numbers of the items in the user's events.
     weights : ndarray of shape (m,)
         The weight of each event.
-    goal : ndarray of shape (k,)
+    item_vector : ndarray of shape (k,)
         The vector of the item whose score is explained.
     n_negatives : int
-        The number of candidates that the hardest negative is chosen from.
+        The number of candidates from which the hardest negative is chosen.
 
     Returns
     -------
     ndarray of shape (m,), float64
-        Zeros if the user has all items: then there are no pairs.
+        One term for each event; zeros if the user has all items, because then there are no item pairs.
 
     Notes
     -----
-    An event j moves p along d_j = E_n[sigmoid(x_n - x_j) (q_j - q_n)], n the hardest of a few negatives; p is a sum of
-    such moves during training. It is written here as sum_j a_j d_j: first all a_j = a w_j with the a that comes
-    closest, then each a_j differs from this by as little as closes the gap (a ridge regression), so that the term of an
-    event reflects its own direction.
+    During training, event j moves p along d_j = E_n[sigmoid(x_n - x_j) (q_j - q_n)], where n is the hardest of a few
+    negatives, so p is a sum of such steps. Here, p is approximated as sum_j a_j d_j in two stages: first with
+    a_j = a w_j and the best common factor a, then with the smallest changes of the a_j that account for the residual (a
+    ridge regression). The term of an event therefore reflects the direction of that event.
 
     Examples
     --------
     >>> Q = np.array([[1.0], [-1.0], [0.5]])
     >>> terms = pairwise_terms([1.0], Q, np.zeros(3), np.int32([0, 2]), [1, 1], [1.0], n_negatives=2)
-    >>> round(float(terms.sum()), 2), bool((terms > 0).all())          # goal . p = 1, and both events raise it
+    >>> round(float(terms.sum()), 2), bool((terms > 0).all())          # item_vector . p = 1, and both events raise it
     (1.0, True)
     """
     p, Q = np.asarray(p, np.float64), np.asarray(Q, np.float64)
@@ -273,9 +272,9 @@ def pairwise_terms(
     )
     D = pull.sum(axis=1, keepdims=True) * Q[positives] - pull @ Q[negatives]
     w = np.asarray(weights, np.float64)
-    common = w @ D
-    shares = w * (p @ common) / max(common @ common, 1e-300)
+    total_direction = w @ D
+    shares = w * (p @ total_direction) / max(total_direction @ total_direction, 1e-300)
     ridge = SHARE_RIDGE * np.square(D).sum() / len(D) + 1e-12
     shares = shares + D @ np.linalg.solve(D.T @ D + ridge * np.eye(len(p)), p - shares @ D)
-    terms: Float64 = shares * (D @ np.asarray(goal, np.float64))
+    terms: Float64 = shares * (D @ np.asarray(item_vector, np.float64))
     return terms

@@ -1,4 +1,4 @@
-"""Factor model: a vector and a bias for each user and each item, as fitted by SGD, ALS, BPR and averages."""
+"""Factor model: a vector and a bias for each user and item, as fitted by SGD, ALS, BPR and the bias estimators."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from cofactor.models.arguments import (
     require_histories,
     require_no_prior,
 )
-from cofactor.models.explanation import Explanation, unattributed
+from cofactor.models.explanation import Explanation, unattributed_rest
 from cofactor.models.fold_in import GaussianPrior, sigmoid, with_minimal_penalty
 from cofactor.models.losses import EventsLoss, LeastSquaresLoss, Loss, PairwiseLoss, RatingsLoss
 from cofactor.models.user_batch import UserBatch
@@ -51,20 +51,20 @@ from cofactor.validation import require_valid_fields, validated
 __all__ = ["FactorModel"]
 
 MIN_UNIT = 1e-12
-"""The smallest factor by which `FactorModel.rescaled` changes the unit of ratings; the largest is its inverse."""
+"""The smallest `unit` that `FactorModel.rescaled` accepts; the largest is its inverse."""
 
 LOSSES: dict[str, type[Loss]] = {loss.__name__: loss for loss in (RatingsLoss, EventsLoss, PairwiseLoss)}
-"""Loss classes by their name in model files."""
+"""Loss classes by their names in model files."""
 
 
 @dataclass(frozen=True, eq=False)
 class FactorModel:
-    """Factor model: items are ranked by the sum of a mean, biases and a dot product of vectors.
+    """Factor model: an item's score is the sum of a mean, two biases and the dot product of two vectors.
 
     Parameters
     ----------
     user_factors : ndarray of shape (n_users, factors), float32
-        A vector for each user; with factors = 0 the model consists of biases.
+        A vector for each user; if factors = 0, the model has only biases.
     item_factors : ndarray of shape (n_items, factors), float32
         A vector for each item.
     user_bias : ndarray of shape (n_users,), float32
@@ -74,17 +74,17 @@ class FactorModel:
     mean : float, default 0
         The global mean.
     rating_range : tuple of (float, float), optional
-        The ends (low, high) of the sigmoid; None for a linear model.
+        The range (low, high) of the sigmoid; None for a linear model.
     scale : Scale, optional
-        The scale that predictions are clipped to; None for a model of events.
+        The scale that predictions are clipped to; None for an event model.
     loss : RatingsLoss, EventsLoss or PairwiseLoss, optional
-        The loss that folding in minimizes; None if users do not differ.
+        The loss that fold-in minimizes; None if all users are identical.
 
     Raises
     ------
     DataError
-        If an array has another shape or dtype. Methods raise ParameterError for row numbers out of range, and DataError
-        for histories of other items.
+        If an array has the wrong shape or dtype. Methods raise ParameterError if a row number is out of range, and
+        DataError if histories do not match the items of the model.
 
     Notes
     -----
@@ -124,27 +124,27 @@ class FactorModel:
 
     @property
     def n_users(self) -> int:
-        """Number of users, trained or folded in."""
+        """Number of trained or folded-in users."""
         return len(self.user_bias)
 
     @property
     def n_items(self) -> int:
-        """Number of items of the catalog."""
+        """Number of items in the catalog."""
         return len(self.item_bias)
 
     @property
     def factors(self) -> int:
-        """Length of a vector; 0 if there are only biases."""
+        """Number of factors, the length of each vector; 0 if the model has only biases."""
         return int(self.item_factors.shape[1])
 
     @property
     def zero_is_unknown(self) -> bool:
-        """Whether a score of exactly 0 means no evidence about the user and the item, as for ImplicitALS."""
+        """Whether a score of exactly 0 means no evidence about the user-item pair, as in ImplicitALS models."""
         return self.loss is not None and self.loss.zero_is_unknown
 
     @property
     def least_squares(self) -> LeastSquaresLoss:
-        """The loss, for models whose users solve least-squares problems; raises KindError for others."""
+        """The loss of a model that is fitted by least squares; raises KindError for other models."""
         loss = None if self.loss is None else self.loss.least_squares
         if loss is None:
             raise KindError(
@@ -159,12 +159,12 @@ class FactorModel:
 
     @validated
     def linear(self, users: Int32, items: Int32) -> Float32:
-        """Compute x for each pair of a user and an item.
+        """Compute the raw score x for each user-item pair, before the sigmoid and clipping.
 
         Parameters
         ----------
         users, items : ndarray of shape (n,), int32
-            Rows; -1 for unknown, which has the bias 0 and no vector.
+            Row numbers; -1 is an unknown user or item, with bias 0 and no vector.
 
         Returns
         -------
@@ -173,7 +173,7 @@ class FactorModel:
         Raises
         ------
         ParameterError
-            If a row is out of range.
+            If a row number is out of range.
         """
         users, items = checked_pairs(self, users, items)
         is_known_user, is_known_item = users >= 0, items >= 0
@@ -182,20 +182,20 @@ class FactorModel:
         if self.n_users:
             x += np.where(is_known_user, self.user_bias[u], np.float32(0))
         x += np.where(is_known_item, self.item_bias[i], np.float32(0))
-        both = is_known_user & is_known_item
-        if self.factors and both.all():
+        both_known = is_known_user & is_known_item
+        if self.factors and both_known.all():
             x += pair_dots(self.user_factors, self.item_factors, u, i)
-        elif self.factors and both.any():
-            x[both] += pair_dots(self.user_factors, self.item_factors, u[both], i[both])
+        elif self.factors and both_known.any():
+            x[both_known] += pair_dots(self.user_factors, self.item_factors, u[both_known], i[both_known])
         return x
 
     def link(self, x: Float32) -> Float32:
-        """Convert x to ratings without clipping: low + (high - low) sigmoid(x), or x in linear models.
+        """Convert raw scores to unclipped ratings: low + (high - low) sigmoid(x), or x itself in linear models.
 
         Parameters
         ----------
         x : ndarray of shape (n,), float32
-            Linear predictions.
+            Raw scores.
 
         Returns
         -------
@@ -203,21 +203,21 @@ class FactorModel:
         """
         x = checks.as_array(x)
         if x.dtype.kind not in "iuf":
-            raise ParameterError(f"x must be numbers, not {checks.describe(x)}")
+            raise ParameterError(f"x must be numeric, not {checks.describe(x)}")
         if self.rating_range is None:
             return x
         low, high = self.rating_range
         return (low + (high - low) * sigmoid(x)).astype(np.float32)
 
     def predict(self, users: UserBatch, items: Int32) -> Float32:
-        """Predict the rating of each user and item, clipped to the scale.
+        """Predict a rating for each user-item pair, clipped to the scale.
 
         Parameters
         ----------
         users : UserBatch
-            n users, -1 for unknown; their histories are not used.
+            n users; row -1 is an unknown user. Their histories are not used.
         items : ndarray of shape (n,), int32
-            Item rows, -1 for unknown.
+            Item row numbers; -1 is an unknown item.
 
         Returns
         -------
@@ -229,19 +229,19 @@ class FactorModel:
 
     @validated
     def rescaled(self, unit: float, scale: Scale | None) -> Self:
-        """Return the same model for ratings multiplied by `unit`.
+        """Return a model of the same ratings multiplied by `unit`.
 
         Parameters
         ----------
         unit : float
-            The factor, from 1e-12 to 1e12.
+            The multiplier, from 1e-12 to 1e12.
         scale : Scale or None
             The scale of the multiplied ratings.
 
         Returns
         -------
         FactorModel
-            A model whose predictions are `unit` times as large and whose users fold in to their own rows.
+            A model whose predictions are multiplied by `unit`, and which folds its users in to their own rows.
 
         Examples
         --------
@@ -259,13 +259,13 @@ class FactorModel:
         if self.rating_range is not None:
             low, high = self.rating_range
             return replace(self, rating_range=(low * unit, high * unit), scale=scale, loss=loss)
-        root, times = np.float32(np.sqrt(unit)), np.float32(unit)
+        root, multiplier = np.float32(np.sqrt(unit)), np.float32(unit)
         return replace(
             self,
             user_factors=read_only(self.user_factors * root),
             item_factors=read_only(self.item_factors * root),
-            user_bias=read_only(self.user_bias * times),
-            item_bias=read_only(self.item_bias * times),
+            user_bias=read_only(self.user_bias * multiplier),
+            item_bias=read_only(self.item_bias * multiplier),
             mean=self.mean * unit,
             scale=scale,
             loss=loss,
@@ -273,22 +273,22 @@ class FactorModel:
 
     @validated
     def objective(self, interactions: Interactions) -> float:
-        """Evaluate the loss of the model, summed in float64.
+        """Evaluate the training loss of the model on a table.
 
         Parameters
         ----------
         interactions : Interactions
-            The table that the model was fitted to: the penalty of each row is that of its support in this table.
+            The table that the model was fitted to; the penalty of each row depends on its support in this table.
 
         Returns
         -------
         float
-            0 for a model without a loss.
+            The loss, summed in float64; 0 for a model without a loss.
 
         Raises
         ------
         ParameterError
-            If the table has other numbers of users or items.
+            If the table differs from the model in the number of users or items.
 
         Examples
         --------
@@ -300,8 +300,8 @@ class FactorModel:
         """
         if (interactions.n_users, interactions.n_items) != (self.n_users, self.n_items):
             raise ParameterError(
-                f"interactions must have the {self.n_users:,} users and {self.n_items:,} items of the model, "
-                f"not {interactions.n_users:,} and {interactions.n_items:,}"
+                f"interactions must have as many users and items as the model, {self.n_users:,} and {self.n_items:,}; "
+                f"got {interactions.n_users:,} and {interactions.n_items:,}"
             )
         return 0.0 if self.loss is None else self.loss.objective(self, interactions)
 
@@ -313,17 +313,17 @@ class FactorModel:
 
     @cached_property
     def _directions(self) -> tuple[Float32, ItemIndex]:
-        """Item factors of length 1, as vectors and as an index: the dot product is the cosine."""
+        """Item factors scaled to unit length, as vectors and as an index; their dot products are cosines."""
         unit = _unit_rows(self.item_factors)
         return unit, ItemIndex.of(unit, np.zeros(self.n_items, np.float32))
 
     def scores(self, users: UserBatch) -> Float32:
-        """Compute x for every item; `top` does not need this matrix.
+        """Compute the raw scores of all items for each user; `top` does not need this matrix.
 
         Parameters
         ----------
         users : UserBatch
-            Their histories are not used.
+            The users; their histories are not used.
 
         Returns
         -------
@@ -342,25 +342,25 @@ class FactorModel:
         allowed: Bool,
         order: ItemOrder = ROW_ORDER,
     ) -> tuple[Int32, Float32]:
-        """Return the n best items of each user by x, exactly; see `ScoresItems.top` and `kernels.topk`.
+        """Return the exact top n items for each user by raw score; see `ScoresItems.top` and `kernels.topk`.
 
         Parameters
         ----------
         users : UserBatch
-            Without rows of -1.
+            Must not contain unknown users (row -1).
         n : int
             The length of each list.
         exclude : SparseRows
-            The items to leave out, one row for each user of the batch.
+            The items to exclude, one row for each user in the batch.
         allowed : ndarray of shape (n_items,), bool
-            The items to rank; an empty array for all.
+            Mask of the items to rank; an empty array means all items.
         order : ItemOrder
-            The order of items without evidence in a model of events.
+            The order of items for which an event model has no evidence.
 
         Returns
         -------
         rows : ndarray of shape (n_users, n), int32
-            Item rows; -1 where fewer than n items are left.
+            Item row numbers; padded with -1 if fewer than n items remain.
         scores : ndarray of shape (n_users, n), float32
             -inf where the row is -1.
         """
@@ -375,46 +375,46 @@ class FactorModel:
         return rows, scores + (np.float32(self.mean) + self.user_bias[users.rows])[:, None]
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the n most similar items of each item, by the cosine of factors without biases.
+        """Return the n most similar items for each item, by the cosine similarity of factors without biases.
 
         Parameters
         ----------
         items : ndarray of shape (m,), int32
-            Item rows; an item is not similar to itself.
+            Item row numbers; an item is excluded from its own list.
         n : int
             The length of each list.
         allowed : ndarray of shape (n_items,), bool
-            The items to choose from; an empty array for all.
+            Mask of the items to choose from; an empty array means all items.
 
         Returns
         -------
         rows : ndarray of shape (m, n), int32
-            Item rows, best first; -1 where no more are left.
+            Item row numbers, best first; padded with -1.
         cosines : ndarray of shape (m, n), float32
-            0 for a vector of zeros; -inf where the row is -1.
+            0 for a zero vector; -inf where the row is -1.
         """
         items, n, allowed = checked_nearest("items", items, self.n_items, n, allowed)
         unit, index = self._directions
         return _nearest(unit, index, items, n, allowed)
 
     def similar_users(self, users: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the n most similar users of each user, by the cosine of factors; see `similar_items`.
+        """Return the n most similar users for each user, by the cosine similarity of factors; see `similar_items`.
 
         Parameters
         ----------
         users : ndarray of shape (m,), int32
-            Rows of users.
+            User row numbers.
         n : int
             The length of each list.
         allowed : ndarray of shape (n_users,), bool
-            The users to choose from; an empty array for all.
+            Mask of the users to choose from; an empty array means all users.
 
         Returns
         -------
         rows : ndarray of shape (m, n), int32
-            -1 where no more are left.
+            Padded with -1.
         cosines : ndarray of shape (m, n), float32
-            -inf where no more are left.
+            Padded with -inf.
         """
         users, n, allowed = checked_nearest("users", users, self.n_users, n, allowed)
         unit = _unit_rows(self.user_factors)
@@ -422,17 +422,17 @@ class FactorModel:
 
     @one_thread_blas()
     def item_similarity(self, items: Int32) -> Float32:
-        """Compute the cosine of the factors of all pairs within each list of items.
+        """Compute the cosine similarity of the factors of all item pairs within each list.
 
         Parameters
         ----------
         items : ndarray of shape (m, c), int32
-            Lists of item rows, -1 where a list ends.
+            Lists of item row numbers, padded with -1.
 
         Returns
         -------
         ndarray of shape (m, c, c), float32
-            0 for row -1.
+            A symmetric matrix for each list; 0 for row -1.
 
         Raises
         ------
@@ -440,7 +440,7 @@ class FactorModel:
             If the model has no factors.
         """
         if self.factors == 0:
-            raise KindError("this model has no item vectors to compare; fit one with factors, such as biased-mf")
+            raise KindError("this model has no item vectors to compare; fit a model with factors, such as biased-mf")
         rows = checked_item_lists(self, items)
         vectors = np.where((rows >= 0)[:, :, None], self.item_factors[np.maximum(rows, 0)], np.float32(0))
         length = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=2, keepdims=True))
@@ -450,20 +450,20 @@ class FactorModel:
 
     @one_thread_blas()
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """Explain a score by the equations that the vector of the user solves; see `models.explanation`.
+        """Explain a score by decomposing the equations that determine the user's vector; see `models.explanation`.
 
         Parameters
         ----------
         users : UserBatch
-            One user.
+            A single user.
         item : int
-            An item row.
+            The item's row number.
 
         Returns
         -------
         Explanation
-            The rest is 0 if the equations were solved exactly (ALS, users folded in). There are no terms without
-            factors or without a history.
+            The explanation. Its rest is 0 if the equations were solved exactly (ALS and folded-in users). It has no
+            terms if the model has no factors or the user has no history.
         """
         user, item, history = checked_known_pair(self, users, item)
         score = float(self.linear(users.rows, np.array([item], np.int32))[0])
@@ -471,41 +471,41 @@ class FactorModel:
         rows, terms = np.zeros(0, np.int32), np.zeros(0)
         if self.loss is not None and self.factors and len(history.columns):
             rows, terms = self.loss.terms(self, user, item, history)
-        rest = unattributed(float(terms.sum()), dot, terms)
-        own, item_bias = float(self.user_bias[user]), float(self.item_bias[item])
-        return Explanation(score, self.mean, own, item_bias, rows, terms, rest)
+        rest = unattributed_rest(float(terms.sum()), dot, terms)
+        user_bias, item_bias = float(self.user_bias[user]), float(self.item_bias[item])
+        return Explanation(score, self.mean, user_bias, item_bias, rows, terms, rest)
 
     # Fold-in
 
     @cached_property
     def item_side(self) -> Side:
-        """The items as the fixed side of the equations of users; raises KindError without least squares."""
+        """The items as the fixed side of a least-squares problem; raises KindError for models with another loss."""
         side = self.least_squares.side(self.item_factors, self.item_bias, self.mean)
         return with_minimal_penalty(side, self.rating_range)
 
     @one_thread_blas()
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Fold in new users with the items fixed: the problem that training solved.
+        """Fold in new users with the items held fixed, by minimizing the training loss.
 
-        Linear models solve ridge regressions exactly; sigmoid models take Gauss-Newton steps from zero; pairwise models
-        take the steps of training from zero on fixed samples of negatives.
+        Linear models solve ridge regressions exactly. Sigmoid models take Gauss-Newton steps from zero. Pairwise models
+        take SGD steps from zero, as in training, on fixed samples of negatives.
 
         Parameters
         ----------
         histories : SparseRows
-            A row for each new user.
+            One row for each new user.
         prior : GaussianPrior, optional
-            Replaces the penalty of training. A user without a history gets its mean; without a prior, zero.
+            Replaces the training penalty. A user without a history gets the prior mean, or zeros without a prior.
 
         Returns
         -------
         FactorModel
-            The same model with these users.
+            The same model with the new users.
 
         Raises
         ------
         KindError
-            For a prior of a pairwise model or of a model without user vectors.
+            If a prior is passed to a pairwise model or to a model without user vectors.
         """
         n = len(require_histories(histories, self.n_items))
         if self.loss is None:
@@ -515,14 +515,14 @@ class FactorModel:
 
     @one_thread_blas()
     def fold_in_items(self, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
-        """Fold in new items with the users fixed.
+        """Fold in new items with the users held fixed.
 
         Parameters
         ----------
         raters : SparseRows
-            A row for each new item, with columns for users.
+            One row for each new item; the columns are users.
         prior : GaussianPrior
-            Replaces the penalty. An item without raters, and any item of a pairwise model, gets its mean.
+            Replaces the training penalty. Items without raters, and all items in a pairwise model, get the prior mean.
 
         Returns
         -------
@@ -532,7 +532,7 @@ class FactorModel:
         Raises
         ------
         KindError
-            If the model has no factors of items.
+            If the model has no item factors.
         """
         require_histories(raters, self.n_users, name="raters")
         loss = self.least_squares if self.loss is None else self.loss
@@ -540,22 +540,22 @@ class FactorModel:
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Select users from this model and from another one.
+        """Return a model with users selected from this model and from another one.
 
         Parameters
         ----------
         other : FactorModel
             A model with the same items and number of factors.
         take : ndarray of shape (n,), int32
-            Row t of this model, or row -1 - t of `other`.
+            Entry t >= 0 selects row t of this model; t < 0 selects row -1 - t of `other`.
 
         Returns
         -------
         FactorModel
-            A model of n users.
+            A model with n users.
         """
         if other.factors != self.factors:
-            raise ParameterError(f"other must have {self.factors} factors, not {other.factors}")
+            raise ParameterError(f"other must have {self.factors} factors; got {other.factors}")
         take = checked_take(take, self.n_users, other.n_users)
         own = take >= 0
 
@@ -569,7 +569,7 @@ class FactorModel:
         )
 
     def with_items(self, factors: Float32, bias: Float32, take: Int32) -> Self:
-        """Select items from this model and from new ones; the users stay the same.
+        """Return a model with items selected from this model and from new items; the users are unchanged.
 
         Parameters
         ----------
@@ -578,12 +578,12 @@ class FactorModel:
         bias : ndarray of shape (m,), float32
             Biases of the new items.
         take : ndarray of shape (n,), int32
-            Row t of this model, or new item -1 - t.
+            Entry t >= 0 selects row t of this model; t < 0 selects new item -1 - t.
 
         Returns
         -------
         FactorModel
-            A model of n items.
+            A model with n items.
         """
         factors = checks.float32_array("factors", factors, (None, self.factors))
         bias = checks.float32_array("bias", bias, (len(factors),))
@@ -597,7 +597,7 @@ class FactorModel:
 
     @validated
     def with_user_arrays(self, factors: Float32, bias: Float32) -> Self:
-        """Replace the users and keep the items.
+        """Return a model with other users and the same items.
 
         Parameters
         ----------
@@ -609,7 +609,7 @@ class FactorModel:
         Returns
         -------
         FactorModel
-            A model of n users.
+            A model with n users.
         """
         factors = checks.float32_array("factors", factors, (None, self.factors))
         bias = checks.float32_array("bias", bias, (len(factors),))
@@ -622,7 +622,7 @@ class FactorModel:
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the model by their attribute names.
+        """Return the arrays of the model by attribute name.
 
         Returns
         -------
@@ -633,12 +633,12 @@ class FactorModel:
         return {name: getattr(self, name) for name in names}
 
     def settings(self) -> dict[str, Any]:
-        """Return everything else as JSON values; the loss by its class name and its parameters.
+        """Return the state that is not in arrays, as JSON-serializable values; the loss as class name and parameters.
 
         Returns
         -------
         dict of {str: object}
-            JSON values by name.
+            JSON-serializable values by name.
         """
         loss = None if self.loss is None else {"type": type(self.loss).__name__, **asdict(self.loss)}
         return {
@@ -650,7 +650,7 @@ class FactorModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create the model from `arrays` and `settings`.
+        """Create a model from the results of `arrays` and `settings`.
 
         Parameters
         ----------
@@ -662,7 +662,7 @@ class FactorModel:
         Returns
         -------
         FactorModel
-            The same object, bit for bit.
+            A bitwise identical object.
         """
         loss = settings["loss"]
         parameters = None if loss is None else {name: value for name, value in loss.items() if name != "type"}
@@ -679,13 +679,13 @@ class FactorModel:
 
 
 def _unit_rows(factors: Float32) -> Float32:
-    """Scale rows to length 1; a row of zeros stays the same."""
+    """Scale each row to unit length; zero rows are unchanged."""
     length = np.linalg.norm(factors.astype(np.float64), axis=1, keepdims=True)
     return contiguous(np.divide(factors, length, out=np.zeros(factors.shape), where=length > 0), np.float32)
 
 
 def _nearest(unit: Float32, index: ItemIndex, rows: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
-    """Return the n rows of the largest cosines for each row, without the row itself."""
+    """Return the n rows with the largest cosine similarity to each row, excluding the row itself."""
     start = np.arange(len(rows) + 1, dtype=np.int64)
     rows = contiguous(rows, np.int32)
     return top_items(unit[rows], index, n, seen_start=start, seen=rows, allowed=allowed)

@@ -1,7 +1,7 @@
-"""Fold-in solvers: fit the vector of one user or item with the other side fixed.
+"""Fold-in solvers: fit the vector of one user or item with the other side held fixed.
 
-Linear least squares is solved exactly, least squares behind a sigmoid by Gauss-Newton steps, and a smooth function of a
-few dozen unknowns, as of a network, by Barzilai-Borwein steps.
+Linear least-squares problems are solved exactly, and those with a sigmoid by Gauss-Newton steps. A smooth function of a
+few dozen unknowns, such as the loss of a neural network, is minimized by Barzilai-Borwein steps.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["MIN_SLOPE", "GaussianPrior", "barzilai_borwein", "sigmoid", "solve_rows", "with_minimal_penalty"]
 
-GAUSS_NEWTON_STEPS = 20
-"""The largest number of Gauss-Newton steps; most users converge after half a dozen."""
+MAX_GAUSS_NEWTON_STEPS = 20
+"""The maximum number of Gauss-Newton steps; most users converge after about six."""
 
 MIN_SLOPE = 1e-2
-"""The smallest slope of a sigmoid that is used, as a share of its range; it bounds steps where the curve is flat."""
+"""The minimum slope of the sigmoid, as a fraction of its range; it bounds the steps where the curve is flat."""
 
 STEP_TOLERANCE = 1e-5
-"""A user has converged when a step is smaller than this share of the user's vector."""
+"""A user has converged when the largest change is below this fraction of 1 plus the largest entry of the vector."""
 
-HALVINGS = 8
-"""How often a step that increases the loss of a user is halved before the user stays in place."""
+MAX_HALVINGS = 8
+"""The maximum number of times that a step which does not decrease a user's loss is halved before it is abandoned."""
 
-LINE_SEARCH_HALVINGS = 12
-"""How often a Barzilai-Borwein step that does not decrease the objective is halved."""
+MAX_LINE_SEARCH_HALVINGS = 12
+"""The maximum number of times that a Barzilai-Borwein step which does not decrease the objective is halved."""
 
 
 class GaussianPrior(NamedTuple):
-    """Normal prior N(means, precision^-1) of the vectors that are solved for; see `models.prior`.
+    """Normal prior N(means, precision^-1) for fold-in vectors; see `models.prior`.
 
     Attributes
     ----------
     means : ndarray of shape (n, w), float64
-        A mean for each user or item; w is the number of factors, and one more where there are biases.
+        A mean for each user or item; w is the number of factors, plus one if the model has biases.
     precision : ndarray of shape (w, w), float64
-        The precision matrix that all of them share, in units of the loss.
+        The shared precision matrix, in units of the loss.
     """
 
     means: Float64
@@ -57,30 +57,30 @@ def solve_rows(
     rating_range: tuple[float, float] | None,
     prior: GaussianPrior | None = None,
 ) -> Float32:
-    """Minimize the loss of each row with the other side fixed.
+    """Minimize the loss of each row with the other side held fixed.
 
     Parameters
     ----------
     entries : SparseRows
-        Targets, one row for each user or item to fit.
+        The ratings or events of each user or item to fit, one row each.
     penalty : ndarray of shape (n_rows,), float32
-        The penalty of each row, as in training.
+        The penalty for each row, as in training.
     side : Side
         The fixed side.
     rating_range : tuple of (float, float), or None
-        The ends of the sigmoid; None for a linear model.
+        The range of the sigmoid; None for a linear model.
     prior : GaussianPrior, optional
         Replaces the penalty.
 
     Returns
     -------
     ndarray of shape (n_rows, width), float32
-        The minimizers x. An empty row is zero, or the mean of its prior; the latter also holds for models of events,
-        because the blanks of a user without any event are not evidence.
+        The minimizers x. An empty row gets zeros, or its prior mean. The latter also holds for event models: if a user
+        has no events at all, the missing events are not treated as evidence.
 
     Notes
     -----
-    The loss of a row is, with y(z) = z or low + (high - low) sigmoid(z)::
+    With y(z) = z or low + (high - low) sigmoid(z), the loss of a row is::
 
         sum_j w_j (r_j - y(x . f_j + offset_j))^2 + penalty sum_d shape_d x_d^2 + sum_d precision_d (x_d - prior_d)^2
 
@@ -97,7 +97,7 @@ def solve_rows(
     x = np.zeros((len(entries), side.features.shape[1]), np.float32)
     rotated = None
     if prior is not None:
-        rotated = Rotated.of(side, entries, *prior)
+        rotated = RotatedRegression.of(side, entries, *prior)
         entries, side = rotated.entries, rotated.side
         x[:] = side.prior
     if rating_range is None:
@@ -113,17 +113,17 @@ def solve_rows(
 
 
 @dataclass(frozen=True, eq=False)
-class Rotated:
-    """Ridge regressions with a full precision matrix P = U diag(d) U', in the coordinates y = U' x.
+class RotatedRegression:
+    """Ridge regressions with a full precision matrix P = U diag(d) U', in the rotated coordinates y = U' x.
 
     Attributes
     ----------
     side : Side
-        The rows of the other side that occur in the entries, rotated, without the penalty of training.
+        The rotated rows of the fixed side that occur in the entries, without the training penalty.
     entries : SparseRows
-        The entries, with columns renumbered to these rows.
+        The entries, with columns renumbered to match the rows of `side`.
     axes : ndarray of shape (width, width), float64
-        U.
+        U, the eigenvectors.
     """
 
     side: Side
@@ -132,46 +132,46 @@ class Rotated:
 
     @classmethod
     def of(cls, side: Side, entries: SparseRows, means: Float64, precision: Float64) -> Self:
-        """Rotate a side by the eigenvectors of a precision matrix.
+        """Rotate a fixed side to the eigenvectors of a precision matrix.
 
         Parameters
         ----------
         side : Side
-            The fixed side; its width may be larger than w by padding.
+            The fixed side; its width may exceed w because of padding.
         entries : SparseRows
             The entries of n rows.
         means : ndarray of shape (n, w), float64
             The prior mean of each row.
         precision : ndarray of shape (w, w), float64
-            P. Each eigenvalue is raised to at least 1e-9 times the largest, so that the system can be solved.
+            P. Its eigenvalues are raised to at least 1e-9 times the largest one, so that the system can be solved.
 
         Returns
         -------
-        Rotated
+        RotatedRegression
         """
         w, width = len(precision), side.features.shape[1]
-        present, columns = np.unique(entries.columns, return_inverse=True)
+        used_columns, columns = np.unique(entries.columns, return_inverse=True)
         eigenvalues, axes = np.linalg.eigh(precision)
-        padded = np.eye(width)
-        padded[:w, :w] = axes
+        padded_axes = np.eye(width)
+        padded_axes[:w, :w] = axes
         d = np.ones(width)
         d[:w] = np.maximum(eigenvalues, 1e-9 * max(float(eigenvalues.max(initial=0)), 1e-9))
         prior = np.zeros((len(means), width), np.float32)
         prior[:, :w] = means @ axes
-        gram = side.gram if side.gram.size == 0 else (padded.T @ side.gram @ padded).astype(np.float32)
+        gram = side.gram if side.gram.size == 0 else (padded_axes.T @ side.gram @ padded_axes).astype(np.float32)
         rotated = replace(
             side,
-            features=(side.features[present] @ padded).astype(np.float32),
-            offset=side.offset[present],
+            features=(side.features[used_columns] @ padded_axes).astype(np.float32),
+            offset=side.offset[used_columns],
             gram=gram,
             shape=np.zeros(width, np.float32),
             precision=d.astype(np.float32),
             prior=prior,
         )
-        return cls(rotated, replace(entries, columns=columns.astype(np.int32)), padded)
+        return cls(rotated, replace(entries, columns=columns.astype(np.int32)), padded_axes)
 
     def rotate_back(self, y: Float32) -> Float32:
-        """Return x = U y of each row.
+        """Rotate solutions back to the original coordinates: x = U y for each row.
 
         Parameters
         ----------
@@ -181,7 +181,7 @@ class Rotated:
         Returns
         -------
         ndarray of shape (n_rows, width), float32
-            x.
+            The vectors x.
         """
         x: Float32 = (y.astype(np.float64) @ self.axes.T).astype(np.float32)
         return x
@@ -193,12 +193,12 @@ def sigmoid(x: Float32) -> Float64:
     Parameters
     ----------
     x : ndarray of any shape, float32
-        The arguments.
+        The input.
 
     Returns
     -------
     ndarray of the same shape, float64
-        Between 0 and 1.
+        Values between 0 and 1.
 
     Examples
     --------
@@ -210,22 +210,22 @@ def sigmoid(x: Float32) -> Float64:
 
 
 def with_minimal_penalty(side: Side, rating_range: tuple[float, float] | None) -> Side:
-    """Raise the penalty of each dimension to a minimum, so that short histories have one well-defined solution.
+    """Raise the penalty of each dimension to a minimum, so that short histories have a unique solution.
 
-    The minimum is a millionth of the largest squared feature of the dimension, times the squared range of the sigmoid
-    over 25. Without it, directions that a short history does not determine would hold rounding errors.
+    The minimum is 1e-6 times the largest squared feature in the dimension, times the squared range of the sigmoid over
+    25. Without it, the directions that a short history does not determine would contain only rounding errors.
 
     Parameters
     ----------
     side : Side
         The fixed side.
     rating_range : tuple of (float, float), or None
-        The ends of the sigmoid; None for a linear model.
+        The range of the sigmoid; None for a linear model.
 
     Returns
     -------
     Side
-        The same side with another `shape`.
+        The same side with the raised penalties in `shape`.
     """
     share = 1.0 if rating_range is None else ((rating_range[1] - rating_range[0]) / 5) ** 2
     minimum = np.float32(1e-6 * share) * np.square(side.features).max(axis=0, initial=0)
@@ -235,10 +235,10 @@ def with_minimal_penalty(side: Side, rating_range: tuple[float, float] | None) -
 def _gauss_newton(
     x: Float32, histories: SparseRows, penalty: Float32, side: Side, low: float, high: float
 ) -> None:  # fmt: skip
-    """Move each row of x to a minimum of the loss of `solve_rows` with y(z) = low + (high - low) sigmoid(z).
+    """Minimize the sigmoid loss of `solve_rows` for each row of x by Gauss-Newton steps, in place.
 
-    Each step solves the ridge regression whose gradient at x is that of the loss. The step of a row is halved until its
-    loss decreases, so that no row gets worse.
+    Each step solves a ridge regression that has the same gradient at x as the loss. A row's step is halved until its
+    loss decreases, so the loss of a row never increases.
     """
     rows = histories.owners
     weights = 1.0 if histories.weights is None else histories.weights.astype(np.float64)
@@ -258,7 +258,7 @@ def _gauss_newton(
         return total
 
     best, active = losses(x), np.ones(len(x), bool)
-    for _ in range(GAUSS_NEWTON_STEPS):
+    for _ in range(MAX_GAUSS_NEWTON_STEPS):
         dots, share = prediction(x)
         slope = (high - low) * share * (1 - share)
         curvature = np.maximum(slope, MIN_SLOPE * (high - low)) ** 2
@@ -271,11 +271,11 @@ def _gauss_newton(
         step -= x
         active &= np.abs(step).max(axis=1) > STEP_TOLERANCE * (1 + np.abs(x).max(axis=1))
         new = losses(x + step)
-        for _ in range(HALVINGS):
-            worse = active & ~(new < best)
-            if not worse.any():
+        for _ in range(MAX_HALVINGS):
+            is_worse = active & ~(new < best)
+            if not is_worse.any():
                 break
-            step[worse] *= np.float32(0.5)
+            step[is_worse] *= np.float32(0.5)
             new = losses(x + step)
         active &= new < best
         if not active.any():
@@ -287,18 +287,18 @@ def _gauss_newton(
 def barzilai_borwein(
     objective: Callable[[Float32], tuple[float, Float32]], width: int, *, steps: int, tolerance: float
 ) -> Float32:
-    """Minimize a smooth function by gradient descent with Barzilai-Borwein step lengths, starting from zero.
+    """Minimize a smooth function by gradient descent from zero, with Barzilai-Borwein step lengths.
 
     Parameters
     ----------
     objective : callable
-        Takes z, an ndarray of shape (width,), float32, and returns the value and the gradient.
+        Takes z, an ndarray of shape (width,), float32, and returns the function value and the gradient.
     width : int
         The number of unknowns.
     steps : int
-        The largest number of steps; with 0 the result is zero.
+        The maximum number of steps; with 0 steps the result is zero.
     tolerance : float
-        The norm of the gradient at which to stop.
+        The gradient norm at which to stop.
 
     Returns
     -------
@@ -306,11 +306,11 @@ def barzilai_borwein(
 
     Notes
     -----
-    With dz and dg, the last changes of z and of its gradient g::
+    With dz and dg, the most recent changes in z and in the gradient g::
 
         z <- z - a g,    a = |dz|^2 / (dz . dg)
 
-    The step length a is halved until the value decreases; the search ends where no step decreases it.
+    The step length a is halved until the function value decreases; the search stops if no step decreases it.
 
     References
     ----------
@@ -328,7 +328,7 @@ def barzilai_borwein(
     for _ in range(steps):
         if float(np.linalg.norm(gradient)) <= tolerance:
             break
-        for _ in range(LINE_SEARCH_HALVINGS):
+        for _ in range(MAX_LINE_SEARCH_HALVINGS):
             new_z = z - np.float32(length) * gradient
             new_value, new_gradient = objective(new_z)
             if new_value < value:

@@ -1,11 +1,11 @@
-"""Layers of a small fully connected network in NumPy, which serves and folds in without torch.
+"""Layers of a small fully connected network in NumPy, for serving and fold-in without PyTorch.
 
-    z_1     = relu(W_u' p + W_i' q + c_1)          the first layer, split into its user part and its item part
+    z_1     = relu(W_u' p + W_i' q + c_1)          the first layer, split into a user part and an item part
     z_{k+1} = relu(W_k' z_k + c_{k+1})             the deeper layers
-    y       = W_o' z_last + c_o + s (p . q)        the outputs: one number, or one for each rating level
+    y       = W_o' z_last + c_o + s (p . q)        the outputs: a single one, or one for each rating level
 
-The dot product p . q is over the common width of both vectors; s, one fixed number for each output, is its weight.
-Batches of pairs are computed by kernels whose result for a pair does not depend on the other pairs.
+The dot product p . q is over the common width of both vectors; its weight s is a fixed value for each output. Batches
+of pairs are computed by kernels whose result for a pair does not depend on the other pairs.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ __all__ = ["ForwardPass", "Layers"]
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """Weights of the network; see the equations of this module.
+    """Weights of the network; see the equations in the module docstring.
 
     Parameters
     ----------
     user_in : ndarray of shape (a, width), float32
-        W_u; user vectors p have the length a.
+        W_u; user vectors p have length a.
     item_in : ndarray of shape (b, width), float32
-        W_i; item vectors q have the length b.
+        W_i; item vectors q have length b.
     in_bias : ndarray of shape (width,), float32
         c_1.
-    deeper : tuple of (ndarray of shape (width_k, width_k+1), ndarray of shape (width_k+1,)), float32
-        Weights and bias of each further layer.
+    deeper_layers : tuple of (ndarray of shape (width_k, width_k+1), ndarray of shape (width_k+1,)), float32
+        The weights and the bias of each subsequent layer.
     out : ndarray of shape (last width, n_outputs), float32
         W_o.
     out_bias : ndarray of shape (n_outputs,), float32
@@ -54,7 +54,7 @@ class Layers:
     user_in: Float32
     item_in: Float32
     in_bias: Float32
-    deeper: tuple[tuple[Float32, Float32], ...]
+    deeper_layers: tuple[tuple[Float32, Float32], ...]
     out: Float32
     out_bias: Float32
     slope: Float32
@@ -64,18 +64,18 @@ class Layers:
         width = self.user_in.shape[1]
         require_array("item_in", self.item_in, np.float32, (None, width))
         require_array("in_bias", self.in_bias, np.float32, (width,))
-        for weights, bias in self.deeper:
-            require_array("deeper weights", weights, np.float32, (width, None))
+        for weights, bias in self.deeper_layers:
+            require_array("deeper_layers weights", weights, np.float32, (width, None))
             width = weights.shape[1]
-            require_array("deeper bias", bias, np.float32, (width,))
+            require_array("deeper_layers bias", bias, np.float32, (width,))
         require_array("out_bias", self.out_bias, np.float32)
         n_outputs = len(self.out_bias)
         require_array("out", self.out, np.float32, (width, n_outputs))
         require_array("slope", self.slope, np.float32, (n_outputs,))
 
     @property
-    def common(self) -> int:
-        """The length that user vectors and item vectors have in common."""
+    def common_width(self) -> int:
+        """Common width of user and item vectors: the smaller of their lengths."""
         return min(len(self.user_in), len(self.item_in))
 
     def item_part(self, q: Float32) -> Float32:
@@ -94,7 +94,7 @@ class Layers:
         return dense(q, self.item_in, self.in_bias)
 
     def outputs(self, p: Float32, q: Float32, item_part: Float32) -> Float32:
-        """Compute y for pairs of user vectors and item vectors.
+        """Compute the outputs y for pairs of user and item vectors.
 
         Parameters
         ----------
@@ -110,13 +110,13 @@ class Layers:
         ndarray of shape (n, n_outputs), float32
         """
         z = np.maximum(dense(p, self.user_in, np.zeros_like(self.in_bias)) + item_part, 0)
-        for weights, bias in self.deeper:
+        for weights, bias in self.deeper_layers:
             z = np.maximum(dense(z, weights, bias), 0)
         y: Float32 = dense(z, self.out, self.out_bias) + row_dots(p, q)[:, None] * self.slope
         return y
 
     def forward(self, p: Float32, item_part: Float32, q: Float32) -> ForwardPass:
-        """Compute y for one user and n items, and save what the backward pass needs.
+        """Compute the outputs y for one user and n items, keeping the values that the backward pass needs.
 
         Parameters
         ----------
@@ -130,20 +130,20 @@ class Layers:
         Returns
         -------
         ForwardPass
-            The outputs and the values of the hidden layers.
+            The outputs and the activations of the hidden layers.
         """
         hidden, z = [], p @ self.user_in + item_part
-        for weights, bias in self.deeper:
+        for weights, bias in self.deeper_layers:
             hidden.append(z)
             z = np.maximum(z, 0) @ weights + bias
         hidden.append(z)
-        q_common = q[:, : self.common]
-        dots = q_common @ p[: self.common]
+        q_common = q[:, : self.common_width]
+        dots = q_common @ p[: self.common_width]
         y = np.maximum(z, 0) @ self.out + self.out_bias + dots[:, None] * self.slope
         return ForwardPass(self, tuple(hidden), q_common, y)
 
     def named_arrays(self) -> Iterator[tuple[str, Float32]]:
-        """Iterate over all arrays with their names in a file; the second layer is `layer_2`.
+        """Iterate over all arrays and their names in model files; the second layer is named `layer_2`.
 
         Yields
         ------
@@ -153,25 +153,25 @@ class Layers:
             The array.
         """
         yield from (("user_in", self.user_in), ("item_in", self.item_in), ("in_bias", self.in_bias))
-        for k, (weights, bias) in enumerate(self.deeper, start=2):
+        for k, (weights, bias) in enumerate(self.deeper_layers, start=2):
             yield from ((f"layer_{k}", weights), (f"layer_{k}_bias", bias))
         yield from (("out", self.out), ("out_bias", self.out_bias), ("slope", self.slope))
 
 
 @dataclass(frozen=True, eq=False)
 class ForwardPass:
-    """The result of a forward pass for one user vector p and n items.
+    """Result of a forward pass for one user vector p and n items.
 
     Attributes
     ----------
     layers : Layers
         The network.
     hidden : tuple of ndarray of shape (n, width), float32
-        The values of each layer before its relu.
-    q : ndarray of shape (n, common), float32
-        The part of the item vectors that the dot product uses.
+        The values of each layer before the relu.
+    q : ndarray of shape (n, common_width), float32
+        The part of the item vectors that is used in the dot product.
     outputs : ndarray of shape (n, n_outputs), float32
-        y.
+        The outputs y.
     """
 
     layers: Layers
@@ -180,22 +180,22 @@ class ForwardPass:
     outputs: Float32
 
     def backward(self, output_gradient: Float32) -> Float32:
-        """Compute the gradient of sum(output_gradient * outputs) by p.
+        """Compute the gradient of sum(output_gradient * outputs) with respect to p.
 
         Parameters
         ----------
         output_gradient : ndarray of shape (n, n_outputs), float32
-            The gradient of a function by the outputs.
+            The gradient of a function with respect to the outputs.
 
         Returns
         -------
         ndarray of shape (a,), float32
-            The gradient of that function by p.
+            The gradient of that function with respect to p.
         """
         layers = self.layers
         z_gradient = (output_gradient @ layers.out.T) * (self.hidden[-1] > 0)
-        for (weights, _), z in zip(reversed(layers.deeper), reversed(self.hidden[:-1]), strict=True):
+        for (weights, _), z in zip(reversed(layers.deeper_layers), reversed(self.hidden[:-1]), strict=True):
             z_gradient = (z_gradient @ weights.T) * (z > 0)
         gradient: Float32 = layers.user_in @ z_gradient.sum(axis=0)
-        gradient[: layers.common] += (output_gradient @ layers.slope) @ self.q
+        gradient[: layers.common_width] += (output_gradient @ layers.slope) @ self.q
         return gradient

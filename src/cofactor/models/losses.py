@@ -1,4 +1,4 @@
-"""Losses of factor models: penalty, fold-in, explanation and objective of each.
+"""Losses of factor models, each with its penalty, fold-in, explanation and objective.
 
     Ratings:  sum over ratings of  w (r - r^)^2 + l2 (|p|^2 + |q|^2) + l2_bias (b_u^2 + b_i^2)
     Events:   sum over events of w (1 - x)^2  +  alpha0 * sum over all pairs of x^2
@@ -6,9 +6,9 @@
     Pairs:    sum over events of w E_j[-ln sigmoid(x_ui - x_uj)]
               + l2 (|p_u|^2 + |q_i|^2 + E_j |q_j|^2) + l2_bias (b_i^2 + E_j b_j^2)
 
-j is the item with the highest score of a few negatives, drawn uniformly from the items that the user does not have
-(`kernels.bpr`). Penalties are per rating, so that the penalty of a row grows with its support (ALS-WR: Zhou et al.
-2008). The penalty of events follows Rendle et al. 2021.
+j is the highest-scoring of a few negatives, drawn uniformly from the items that the user does not have (`kernels.bpr`).
+Penalties are per rating, so that the penalty for a row grows with its support (ALS-WR: Zhou et al. 2008). The penalty
+for events follows Rendle et al. 2021.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 from cofactor.arrays import Float32, Float64, Int32, Int64, signed_confidence
 from cofactor.data.interactions import Interactions
-from cofactor.kernels.bpr import bpr_fold_in, falling
+from cofactor.kernels.bpr import bpr_fold_in, cosine_schedule
 from cofactor.kernels.gram import gram
 from cofactor.kernels.ridge import EVENTS, RATINGS, Side
 from cofactor.kernels.sparse import SparseRows
@@ -34,7 +34,7 @@ __all__ = ["EventsLoss", "LeastSquaresLoss", "Loss", "PairwiseLoss", "RatingsLos
 
 
 def padded_width(width: int) -> int:
-    """Return the next multiple of 8, because kernels work on whole vector registers.
+    """Round a width up to a multiple of 8, because kernels operate on full vector registers.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def padded_width(width: int) -> int:
     Returns
     -------
     int
-        `width` itself if it is a multiple of 8.
+        The padded width; `width` itself if it is a multiple of 8.
 
     Examples
     --------
@@ -55,7 +55,7 @@ def padded_width(width: int) -> int:
 
 
 class _Factors(Protocol):
-    """The part of a `FactorModel` that losses read."""
+    """The attributes of a `FactorModel` that losses read."""
 
     @property
     def factors(self) -> int: ...
@@ -78,14 +78,14 @@ class _Factors(Protocol):
 
 
 class LeastSquaresLoss(ABC):
-    """Base of losses for which users and items solve ridge regressions with the other side fixed.
+    """Base class of losses for which each user or item is a ridge regression with the other side held fixed.
 
     Attributes
     ----------
     kind : {"ratings", "events"}
-        The kind of table that the loss is for.
+        The kind of table that the loss applies to.
     zero_is_unknown : bool
-        Whether a score of exactly 0 means that the model has no evidence about the user and the item.
+        Whether a score of exactly 0 means that the model has no evidence about the user-item pair.
     """
 
     kind: ClassVar[Literal["ratings", "events"]]
@@ -93,7 +93,7 @@ class LeastSquaresLoss(ABC):
 
     @property
     def least_squares(self) -> Self:
-        """This loss; None for losses that are not least squares."""
+        """This loss itself; None for losses that are not least squares."""
         return self
 
     @property
@@ -103,24 +103,24 @@ class LeastSquaresLoss(ABC):
 
     @abstractmethod
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return the factor of `Side.shape` for each row.
+        """Return the factor for each row by which `Side.shape` is multiplied.
 
         Parameters
         ----------
         counts : sequence of int
-            The number of ratings or events of each row.
+            The number of ratings or events in each row.
         n_other : int
-            The number of rows of the other side.
+            The number of rows on the other side.
 
         Returns
         -------
         ndarray of shape (n_rows,), float32
-            A factor for each row.
+            One factor for each row.
         """
 
     @abstractmethod
     def entries(self, rows: SparseRows) -> SparseRows:
-        """Return rows in the form that `kernels.ridge` reads.
+        """Convert ratings or events to the entries that `kernels.ridge` expects.
 
         Parameters
         ----------
@@ -140,17 +140,17 @@ class LeastSquaresLoss(ABC):
         Parameters
         ----------
         rows : SparseRows
-            Ratings or events, as `entries` returns them.
+            Ratings or events, as returned by `entries`.
 
         Returns
         -------
         ndarray of shape (n,), float32
-            A target for each entry.
+            One target for each entry.
         """
 
     @abstractmethod
     def blank_gram(self, features: Float32) -> Float32:
-        """Return the contribution of pairs without an entry to the equations of each row.
+        """Return the contribution of pairs without an entry to each row's equations.
 
         Parameters
         ----------
@@ -160,12 +160,12 @@ class LeastSquaresLoss(ABC):
         Returns
         -------
         ndarray of shape (width, width) or (0, 0), float32
-            Empty if such pairs do not count.
+            The matrix G of `kernels.ridge`; empty if such pairs do not contribute.
         """
 
     @abstractmethod
     def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
-        """Return the fixed side of the equations of the other side's rows.
+        """Return the fixed side of the ridge regressions for the rows of the other side.
 
         Parameters
         ----------
@@ -174,17 +174,17 @@ class LeastSquaresLoss(ABC):
         bias : ndarray of shape (n,), float32
             Biases of the fixed side.
         mean : float
-            The mean of the model.
+            The global mean of the model.
 
         Returns
         -------
         Side
-            The features, of the width `width(k)`, and their penalty.
+            The features, padded to `width(k)` columns, and their penalty.
         """
 
     @abstractmethod
     def objective(self, model: _Factors, interactions: Interactions) -> float:
-        """Evaluate the loss of a model on a table; see `FactorModel.objective`.
+        """Evaluate the loss of a model on its training table; see `FactorModel.objective`.
 
         Parameters
         ----------
@@ -196,11 +196,11 @@ class LeastSquaresLoss(ABC):
         Returns
         -------
         float
-            The sum, in float64.
+            The loss, summed in float64.
         """
 
     def n_unknowns(self, factors: int) -> int:
-        """Return the number of unknowns of a row: its factors and, where there are biases, its bias.
+        """Return the number of unknowns in each row: the factors, plus one if the model has biases.
 
         Parameters
         ----------
@@ -215,7 +215,7 @@ class LeastSquaresLoss(ABC):
         return factors + self.has_bias
 
     def width(self, factors: int) -> int:
-        """Return the padded number of unknowns of a row.
+        """Return the number of unknowns in each row, padded to a multiple of 8.
 
         Parameters
         ----------
@@ -225,23 +225,23 @@ class LeastSquaresLoss(ABC):
         Returns
         -------
         int
-            A multiple of 8.
+            The padded number of unknowns.
         """
         return padded_width(self.n_unknowns(factors))
 
     def fold_in_users(
         self, model: _Factors, histories: SparseRows, prior: GaussianPrior | None
     ) -> tuple[Float32, Float32]:
-        """Fit new users with the items fixed; see `FactorModel.fold_in`.
+        """Fit new users with the items held fixed; see `FactorModel.fold_in`.
 
         Parameters
         ----------
         model : FactorModel
             The model.
         histories : SparseRows
-            A row for each new user.
+            One row for each new user.
         prior : GaussianPrior or None
-            Replaces the penalty of training; None keeps it.
+            Replaces the training penalty; None keeps it.
 
         Returns
         -------
@@ -251,16 +251,16 @@ class LeastSquaresLoss(ABC):
         return self._solve(histories, model, model.item_side, len(model.item_bias), prior)
 
     def fold_in_items(self, model: _Factors, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
-        """Fit new items with the users fixed; see `FactorModel.fold_in_items`.
+        """Fit new items with the users held fixed; see `FactorModel.fold_in_items`.
 
         Parameters
         ----------
         model : FactorModel
             The model.
         raters : SparseRows
-            A row for each new item, with columns for users.
+            One row for each new item; the columns are users.
         prior : GaussianPrior
-            Replaces the penalty of training.
+            Replaces the training penalty.
 
         Returns
         -------
@@ -284,45 +284,45 @@ class LeastSquaresLoss(ABC):
         return x[:, :k], x[:, k] if self.has_bias else np.zeros(len(x), np.float32)
 
     def terms(self, model: _Factors, user: int, item: int, history: SparseRows) -> tuple[Int32, Float64]:
-        """Decompose p_u . q_i by the equations that p_u solves.
+        """Decompose p_u . q_i into terms by the equations that p_u solves.
 
-        The equations of a sigmoid model are those of the Gauss-Newton step that leaves the vector unchanged.
+        For a sigmoid model, these are the equations of a Gauss-Newton step that leaves the vector unchanged.
 
         Parameters
         ----------
         model : FactorModel
             The model.
         user : int
-            The row of the user.
+            The user's row number.
         item : int
-            The row of the item.
+            The item's row number.
         history : SparseRows
-            One row, the history of the user.
+            The user's history, as a single row.
 
         Returns
         -------
         rows : ndarray of shape (m,), int32
-            Item rows of the history.
+            Row numbers of the items in the history.
         terms : ndarray of shape (m,), float64
-            The term of each.
+            The term of each item.
         """
         entries, side, k = self.entries(history), model.item_side, model.factors
         features = side.features[entries.columns].astype(np.float64)
         confidence, targets = side.targets(entries)
         if model.rating_range is not None:
-            own = np.zeros(features.shape[1])
-            own[:k], own[k : k + 1] = model.user_factors[user], model.user_bias[user]
+            user_vector = np.zeros(features.shape[1])
+            user_vector[:k], user_vector[k : k + 1] = model.user_factors[user], model.user_bias[user]
             low, high = model.rating_range
-            z = features @ own
+            z = features @ user_vector
             share = sigmoid((z + side.offset[entries.columns]).astype(np.float32))
             slope = np.maximum((high - low) * share * (1 - share), MIN_SLOPE * (high - low))
             residual = (entries.values - (low + (high - low) * share)) / slope
             targets, confidence = (z + residual).astype(np.float32), (confidence * slope**2).astype(np.float32)
-        goal = np.zeros(features.shape[1])
-        goal[:k] = model.item_factors[item]
+        item_vector = np.zeros(features.shape[1])
+        item_vector[:k] = model.item_factors[item]
         penalty = float(self.penalty(entries.counts, len(model.item_bias))[0])
         ridge = penalty * side.shape + side.precision
-        return entries.columns, ridge_terms(features, targets, confidence, goal, gram=side.gram, ridge=ridge)
+        return entries.columns, ridge_terms(features, targets, confidence, item_vector, gram=side.gram, ridge=ridge)
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,7 @@ class RatingsLoss(LeastSquaresLoss):
     l2_bias : float or None
         Penalty on biases, per rating; None for a model without biases.
     damping : float, default 0
-        Further penalty on each bias, once per row: it acts like this number of ratings at the mean.
+        Additional penalty on each bias, once per row; it acts like this number of ratings equal to the mean.
 
     Notes
     -----
@@ -370,15 +370,15 @@ class RatingsLoss(LeastSquaresLoss):
         return self.l2_bias is not None
 
     def rescaled(self, unit: float, *, linear: bool) -> RatingsLoss:
-        """Return the loss that has the same minimum for ratings multiplied by `unit`.
+        """Return the loss that has an equivalent minimum for ratings multiplied by `unit`.
 
         Parameters
         ----------
         unit : float
-            The factor, above 0.
+            The multiplier; positive.
         linear : bool
-            Whether predictions are linear, so that factors grow with the square root of `unit` and biases with `unit`.
-            In sigmoid models they stay the same, and all penalties grow with the square of `unit`.
+            Whether predictions are linear; then factors scale with the square root of `unit`, and biases with `unit`.
+            In sigmoid models they do not change, and all penalties scale with the square of `unit`.
 
         Returns
         -------
@@ -389,19 +389,19 @@ class RatingsLoss(LeastSquaresLoss):
         return replace(self, l2=self.l2 * factors, l2_bias=l2_bias, damping=self.damping * biases)
 
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return the number of ratings of each row, the factor of the penalties.
+        """Return the number of ratings in each row, by which the penalties are multiplied.
 
         Parameters
         ----------
         counts : sequence of int
-            The number of ratings of each row.
+            The number of ratings in each row.
         n_other : int
-            The number of rows of the other side.
+            The number of rows on the other side.
 
         Returns
         -------
         ndarray of shape (n_rows,), float32
-            A factor for each row.
+            One factor for each row.
         """
         return np.asarray(counts, np.float32)
 
@@ -421,7 +421,7 @@ class RatingsLoss(LeastSquaresLoss):
         return rows
 
     def targets(self, rows: SparseRows) -> Float32:
-        """Return the ratings.
+        """Return the ratings as targets.
 
         Parameters
         ----------
@@ -436,7 +436,7 @@ class RatingsLoss(LeastSquaresLoss):
         return rows.values
 
     def blank_gram(self, features: Float32) -> Float32:
-        """Return an empty array: pairs without a rating do not count.
+        """Return an empty array: pairs without a rating do not contribute.
 
         Parameters
         ----------
@@ -451,7 +451,7 @@ class RatingsLoss(LeastSquaresLoss):
         return np.zeros((0, 0), np.float32)
 
     def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
-        """Return the features [q, 1] and the offset mean + b for the unknowns [factors, bias] of each row.
+        """Return a side with features [factors, 1] and offset mean + bias, for the unknowns [factors, bias].
 
         Parameters
         ----------
@@ -460,12 +460,12 @@ class RatingsLoss(LeastSquaresLoss):
         bias : ndarray of shape (n,), float32
             Biases of the fixed side.
         mean : float
-            The mean of the model.
+            The global mean of the model.
 
         Returns
         -------
         Side
-            The features, of the width `width(k)`, and their penalty.
+            The features, padded to `width(k)` columns, and their penalty.
         """
         n, k = factors.shape
         width = self.width(k)
@@ -487,7 +487,7 @@ class RatingsLoss(LeastSquaresLoss):
         )
 
     def objective(self, model: _Factors, interactions: Interactions) -> float:
-        """Evaluate the loss of a model on a table; see `FactorModel.objective`.
+        """Evaluate the loss of a model on its training table; see `FactorModel.objective`.
 
         Parameters
         ----------
@@ -499,7 +499,7 @@ class RatingsLoss(LeastSquaresLoss):
         Returns
         -------
         float
-            The sum, in float64.
+            The loss, summed in float64.
         """
         predicted = model.link(model.linear(interactions.u, interactions.i)).astype(np.float64)
         weights = 1.0 if interactions.weights is None else interactions.weights.astype(np.float64)
@@ -514,16 +514,16 @@ class RatingsLoss(LeastSquaresLoss):
 
 @dataclass(frozen=True)
 class EventsLoss(LeastSquaresLoss):
-    """Squared error on every pair of a user and an item: 1 for an event, and 0 with a small weight for a blank.
+    """Squared error on all user-item pairs: the target is 1 for an event, and 0 with a small weight otherwise.
 
     Parameters
     ----------
     alpha0 : float
-        The confidence of a blank.
+        The confidence of pairs without an event.
     l2 : float
-        The penalty.
+        The penalty on factors.
     nu : float
-        How the penalty grows with the support of a row: 0 for not at all, 1 for proportionally.
+        The exponent with which the penalty grows with the support of a row: 0 for constant, 1 for proportional.
 
     Notes
     -----
@@ -532,7 +532,7 @@ class EventsLoss(LeastSquaresLoss):
         sum over events of w (1 - x)^2 + alpha0 sum over all pairs of x^2
         + sum_u l2 (n_u + alpha0 n_items)^nu |p_u|^2 + sum_i l2 (n_i + alpha0 n_users)^nu |q_i|^2
 
-    w is the value of an event times its weight. If it is negative, the event is a dislike: |w| (0 - x)^2.
+    w is the value of an event times its weight. If w is negative, the event is a dislike and contributes |w| (0 - x)^2.
 
     References
     ----------
@@ -554,16 +554,16 @@ class EventsLoss(LeastSquaresLoss):
 
     @property
     def l2_bias(self) -> None:
-        """None: there are no biases."""
+        """None: the model has no biases."""
         return None
 
     @property
     def has_bias(self) -> bool:
-        """False: events have no biases and no mean."""
+        """False: event models have no biases and no mean."""
         return False
 
     def rescaled(self, unit: float, *, linear: bool) -> EventsLoss:
-        """Return the same loss: events have no unit.
+        """Return this loss unchanged: events have no unit.
 
         Parameters
         ----------
@@ -580,25 +580,25 @@ class EventsLoss(LeastSquaresLoss):
         return self
 
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return (n + alpha0 n_other)^nu for each row of n events, the factor of l2.
+        """Return (n + alpha0 n_other)^nu for each row of n events, by which l2 is multiplied.
 
         Parameters
         ----------
         counts : sequence of int
-            The number of events of each row.
+            The number of events in each row.
         n_other : int
-            The number of rows of the other side.
+            The number of rows on the other side.
 
         Returns
         -------
         ndarray of shape (n_rows,), float32
-            A factor for each row.
+            One factor for each row.
         """
         support = np.asarray(counts, np.float64) + self.alpha0 * n_other
         return (support**self.nu).astype(np.float32)
 
     def entries(self, rows: SparseRows) -> SparseRows:
-        """Return rows whose values are signed confidences, value times weight.
+        """Convert events to entries whose values are signed confidences, value times weight.
 
         Parameters
         ----------
@@ -613,22 +613,22 @@ class EventsLoss(LeastSquaresLoss):
         return rows.with_values(signed_confidence(rows.values, rows.weights))
 
     def targets(self, rows: SparseRows) -> Float32:
-        """Return 1 for events and 0 for dislikes.
+        """Return the target of each entry: 1 for an event and 0 for a dislike.
 
         Parameters
         ----------
         rows : SparseRows
-            Events, as `entries` returns them.
+            Events, as returned by `entries`.
 
         Returns
         -------
         ndarray of shape (n,), float32
-            A target for each entry.
+            One target for each entry.
         """
         return (rows.values > 0).astype(np.float32)
 
     def blank_gram(self, features: Float32) -> Float32:
-        """Return alpha0 F' F, the contribution of all blanks.
+        """Return alpha0 F' F, the contribution of all pairs without an event.
 
         Parameters
         ----------
@@ -638,12 +638,12 @@ class EventsLoss(LeastSquaresLoss):
         Returns
         -------
         ndarray of shape (width, width), float32
-            The contribution to the equations of each row.
+            The contribution to each row's equations.
         """
         return (np.float32(self.alpha0) * gram(features)).astype(np.float32)
 
     def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
-        """Return the padded factors and the contribution of all blanks.
+        """Return a side with the padded factors and the contribution of all pairs without an event.
 
         Parameters
         ----------
@@ -657,7 +657,7 @@ class EventsLoss(LeastSquaresLoss):
         Returns
         -------
         Side
-            The features, of the width `width(k)`, and their penalty.
+            The features, padded to `width(k)` columns, and their penalty.
         """
         n, k = factors.shape
         width = self.width(k)
@@ -670,7 +670,7 @@ class EventsLoss(LeastSquaresLoss):
         return Side(EVENTS, features, offset, self.blank_gram(features), shape, zeros, zeros[None])
 
     def objective(self, model: _Factors, interactions: Interactions) -> float:
-        """Evaluate the loss of a model on a table; see `FactorModel.objective`.
+        """Evaluate the loss of a model on its training table; see `FactorModel.objective`.
 
         Parameters
         ----------
@@ -682,7 +682,7 @@ class EventsLoss(LeastSquaresLoss):
         Returns
         -------
         float
-            The sum, in float64.
+            The loss, summed in float64.
         """
         x = model.linear(interactions.u, interactions.i).astype(np.float64)
         confidence = interactions.confidence.astype(np.float64)
@@ -696,22 +696,22 @@ class EventsLoss(LeastSquaresLoss):
 
 @dataclass(frozen=True)
 class PairwiseLoss:
-    """Logistic loss on pairs: items of a user should score above items that the user does not have (BPR).
+    """Logistic loss on item pairs: a user's items should score above items that the user does not have (BPR).
 
     Parameters
     ----------
     l2 : float
-        Penalty on factors, per event.
+        The penalty on factors, per event.
     l2_bias : float
-        Penalty on item biases, per event.
+        The penalty on item biases, per event.
     n_negatives : int
-        The number of candidates from which the negative with the highest score is chosen.
+        The number of candidates from which the highest-scoring negative is chosen.
     learning_rate, epochs : float, int
-        The steps of training, which folding in takes as well.
+        The initial learning rate and the number of epochs, in training and in fold-in.
 
     Notes
     -----
-    With j the item of the highest score of some items drawn from those that u does not have::
+    j is the highest-scoring of `n_negatives` items drawn from those that u does not have::
 
         sum over events of w E_j[-ln sigmoid(x_ui - x_uj)]
         + l2 (|p_u|^2 + |q_i|^2 + E_j |q_j|^2) + l2_bias (b_i^2 + E_j b_j^2)
@@ -744,7 +744,7 @@ class PairwiseLoss:
 
     @property
     def least_squares(self) -> None:
-        """None: users and items do not solve ridge regressions."""
+        """None: users and items are not fitted by ridge regression."""
         return None
 
     @property
@@ -753,7 +753,7 @@ class PairwiseLoss:
         return True
 
     def rescaled(self, unit: float, *, linear: bool) -> PairwiseLoss:
-        """Return the same loss: events have no unit.
+        """Return this loss unchanged: events have no unit.
 
         Parameters
         ----------
@@ -770,10 +770,9 @@ class PairwiseLoss:
         return self
 
     def positives(self, rows: SparseRows) -> tuple[SparseRows, Float32]:
-        """Return the events to train on and their weights, value times weight.
+        """Return the events with a positive confidence (value times weight), and their confidences.
 
-        An event whose weight is not above 0 (a dislike) counts as a blank, from which negatives are drawn. The weights
-        are an empty array if all are 1.
+        Other events (dislikes) are treated as missing, so their items may be drawn as negatives.
 
         Parameters
         ----------
@@ -783,9 +782,9 @@ class PairwiseLoss:
         Returns
         -------
         events : SparseRows
-            The events with a positive weight.
+            The events with a positive confidence.
         weights : ndarray of shape (n,) or (0,), float32
-            Value times weight of each; empty if all are 1.
+            Value times weight of each event; an empty array if all are 1.
         """
         confidence = signed_confidence(rows.values, rows.weights)
         is_positive = confidence > 0
@@ -799,16 +798,16 @@ class PairwiseLoss:
     def fold_in_users(
         self, model: _Factors, histories: SparseRows, prior: GaussianPrior | None
     ) -> tuple[Float32, Float32]:
-        """Fit new users with the items fixed by the steps of training; an empty row is 0.
+        """Fit new users by SGD as in training, with the items held fixed; a user without events gets zeros.
 
         Parameters
         ----------
         model : FactorModel
             The model.
         histories : SparseRows
-            A row for each new user.
+            One row for each new user.
         prior : None
-            Pairwise models have no prior.
+            Must be None: pairwise models do not support priors.
 
         Returns
         -------
@@ -818,28 +817,28 @@ class PairwiseLoss:
         Raises
         ------
         KindError
-            For a prior.
+            If a prior is passed.
         """
         require_no_prior(prior)
         n, k = model.item_factors.shape
         x, items = np.zeros((len(histories), padded_width(k)), np.float32), np.zeros((n, padded_width(k)), np.float32)
         items[:, :k] = model.item_factors
         events, weights = self.positives(histories)
-        rates = falling(self.learning_rate, self.epochs)
+        rates = cosine_schedule(self.learning_rate, self.epochs)
         bpr_fold_in(x, events, weights, items, model.item_bias, candidates=self.n_negatives, rates=rates, l2=self.l2)
         return x[:, :k], np.zeros(len(histories), np.float32)
 
     def fold_in_items(self, model: _Factors, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
-        """Return the prior means of new items: there are no equations to update them by.
+        """Return the prior means as the vectors and biases of new items, because pairwise models do not fit new items.
 
         Parameters
         ----------
         model : FactorModel
             The model.
         raters : SparseRows
-            A row for each new item, with columns for users.
+            One row for each new item; the columns are users.
         prior : GaussianPrior
-            Its means are the result.
+            Its means are returned.
 
         Returns
         -------
@@ -852,25 +851,25 @@ class PairwiseLoss:
         return x[:, : model.factors], x[:, model.factors]
 
     def terms(self, model: _Factors, user: int, item: int, history: SparseRows) -> tuple[Int32, Float64]:
-        """Decompose p_u . q_i by `pairwise_terms`.
+        """Decompose p_u . q_i into terms by `pairwise_terms`.
 
         Parameters
         ----------
         model : FactorModel
             The model.
         user : int
-            The row of the user.
+            The user's row number.
         item : int
-            The row of the item.
+            The item's row number.
         history : SparseRows
-            One row, the history of the user.
+            The user's history, as a single row.
 
         Returns
         -------
         rows : ndarray of shape (m,), int32
-            Item rows of the history.
+            Row numbers of the items in the history.
         terms : ndarray of shape (m,), float64
-            The term of each.
+            The term of each item.
         """
         events, weights = self.positives(history)
         weights = weights if len(weights) else np.ones(len(events.columns), np.float32)
@@ -880,9 +879,9 @@ class PairwiseLoss:
         )
 
     def objective(self, model: _Factors, interactions: Interactions) -> float:
-        """Evaluate the loss of a model on a table; see `FactorModel.objective`.
+        """Evaluate the loss of a model on its training table; see `FactorModel.objective`.
 
-        The expectation over j is exact. A user who has all items has no pairs and no loss.
+        The expectation over j is exact. A user who has all items has no item pairs and contributes no loss.
 
         Parameters
         ----------
@@ -894,7 +893,7 @@ class PairwiseLoss:
         Returns
         -------
         float
-            The sum, in float64.
+            The loss, summed in float64.
         """
         rows, weights = self.positives(interactions.by_user)
         P, Q, bias = (a.astype(np.float64) for a in (model.user_factors, model.item_factors, model.item_bias))
@@ -925,6 +924,6 @@ def _supports(interactions: Interactions) -> tuple[Int64, Int64]:
 
 
 def _squared_norms(factors: Float32 | Float64) -> Float64:
-    """Return |f|^2 of each row: (n,) float64."""
+    """Return the squared norm of each row."""
     squares: Float64 = np.einsum("rd,rd->r", factors, factors, dtype=np.float64)
     return squares

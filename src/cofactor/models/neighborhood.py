@@ -1,7 +1,7 @@
 """Neighborhood models: scores from similar items or from similar users.
 
-The models store no histories of the users they serve: a user is the history in a `UserBatch`, so that training users
-and new users are treated alike.
+The models do not store the histories of the users that they serve. Histories are passed in a `UserBatch`, so that
+trained and new users are treated alike.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cofactor import checks
 from cofactor.arrays import ALL_ROWS, ROW_ORDER, Bool, Float32, Float64, Int32, ItemOrder, read_only, require_array
 from cofactor.errors import DataError
-from cofactor.kernels.neighbor_scores import AVERAGE, SUM, add_by_users, places_of
+from cofactor.kernels.neighbor_scores import AVERAGE, SUM, add_by_users, top_k_membership
 from cofactor.kernels.neighbors import ColumnLists, nearest
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import (
@@ -32,8 +32,8 @@ from cofactor.models.arguments import (
     require_no_prior,
 )
 from cofactor.models.baseline import Baseline
-from cofactor.models.block_scoring import Scoring, predicted_pairs, score_matrix, top_items
-from cofactor.models.explanation import By, Explanation, unattributed
+from cofactor.models.block_scoring import Scoring, predict_pairs, score_matrix, top_items
+from cofactor.models.explanation import By, Explanation, unattributed_rest
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.similarity import ItemSimilarity, SimilarityMeasure, similarity_from_parts
 from cofactor.models.user_batch import UserBatch
@@ -43,7 +43,7 @@ __all__ = ["ItemItemModel", "UserUserModel"]
 
 
 class _HasScoring(Protocol):
-    """The part of a neighborhood model that ranking and prediction read."""
+    """The attributes of a neighborhood model that ranking and prediction use."""
 
     @property
     def n_users(self) -> int: ...
@@ -57,25 +57,25 @@ class _HasScoring(Protocol):
 
 
 class _BlockScored:
-    """Ranking and prediction of models with a method `_scoring`."""
+    """Mixin with ranking and prediction for models that have a method `_scoring`."""
 
     @property
     def zero_is_unknown(self: _HasScoring) -> bool:
-        """Whether a score of exactly 0 means no evidence about the user and the item: True for events."""
+        """Whether a score of exactly 0 means no evidence about the user-item pair; True for event models."""
         return self.baseline is None
 
     def scores(self: _HasScoring, users: UserBatch) -> Float32:
-        """Score every item for each user of the batch: ndarray of shape (n_users, n_items), float32.
+        """Compute the scores of all items for each user.
 
         Parameters
         ----------
         users : UserBatch
-            Without rows of -1.
+            Must not contain unknown users (row -1).
 
         Returns
         -------
         ndarray of shape (n_users, n_items), float32
-            Higher is better.
+            Unclipped scores; higher is better.
         """
         return score_matrix(self._scoring(checked_batch(self, users)))
 
@@ -88,25 +88,25 @@ class _BlockScored:
         allowed: Bool,
         order: ItemOrder = ROW_ORDER,
     ) -> tuple[Int32, Float32]:
-        """Return the n best items of each user, exactly; see `ScoresItems.top` and `kernels.topk_dense`.
+        """Return the exact top n items for each user; see `ScoresItems.top` and `kernels.topk_dense`.
 
         Parameters
         ----------
         users : UserBatch
-            Without rows of -1.
+            Must not contain unknown users (row -1).
         n : int
             The length of each list.
         exclude : SparseRows
-            The items to leave out, one row for each user of the batch.
+            The items to exclude, one row for each user in the batch.
         allowed : ndarray of shape (n_items,), bool
-            The items to rank; an empty array for all.
+            Mask of the items to rank; an empty array means all items.
         order : ItemOrder
-            The order of items without evidence in a model of events.
+            The order of items for which an event model has no evidence.
 
         Returns
         -------
         rows : ndarray of shape (n_users, n), int32
-            Item rows; -1 where fewer than n items are left.
+            Item row numbers; padded with -1 if fewer than n items remain.
         scores : ndarray of shape (n_users, n), float32
             -inf where the row is -1.
         """
@@ -115,36 +115,36 @@ class _BlockScored:
         return top_items(self._scoring(users), n, exclude, allowed, zeros_by.rows)
 
     def predict(self: _HasScoring, users: UserBatch, items: Int32) -> Float32:
-        """Predict a rating, clipped to the scale, or the score of an event for each user and item.
+        """Predict a rating for each user-item pair, clipped to the scale; event models return unclipped scores.
 
         Parameters
         ----------
         users : UserBatch
-            n users, -1 for unknown.
+            n users; row -1 is an unknown user.
         items : ndarray of shape (n,), int32
-            Item rows, -1 for unknown.
+            Item row numbers; -1 is an unknown item.
 
         Returns
         -------
         ndarray of shape (n,), float32
-            The baseline, for events 0, where the user or the item is unknown.
+            If the user or the item is unknown, the baseline for ratings and 0 for events.
         """
         users, items = checked_batch_pairs(self, users, items)
-        return predicted_pairs(self._scoring, users, items, self.baseline)
+        return predict_pairs(self._scoring, users, items, self.baseline)
 
 
 @dataclass(frozen=True, eq=False)
 class ItemItemModel(_BlockScored):
-    """Item-item model: the score of an item is a sum or average over the items of the history.
+    """Item-item model: the score of an item is a sum or average over the items in the user's history.
 
     Parameters
     ----------
     n_users : int
-        The number of users; the model stores nothing else about them.
+        The number of users; the model stores nothing else about users.
     similarity : DenseSimilarity or NeighborSimilarity
-        The weights of items for other items.
+        The weight of each item for the scores of other items.
     baseline : Baseline, optional
-        The baseline of ratings; None for events.
+        The baseline for ratings; None for events.
 
     Notes
     -----
@@ -153,8 +153,8 @@ class ItemItemModel(_BlockScored):
         events:   score(u, i) = sum_j x_uj W_ji
         ratings:  score(u, i) = b_ui + sum_j w_uj s_ij x_uj / (damping + sum_j w_uj s_ij)
 
-    x is value times weight for events, negative for a dislike, and the deviation from the baseline for ratings. j are
-    the items of the history of u. A user without a history has the score b_ui, for events 0.
+    For events, x is value times weight, which is negative for a dislike; for ratings, x is the deviation from the
+    baseline. The sum is over the items j in the history of u. Without a history, the score is b_ui, or 0 for events.
 
     Examples
     --------
@@ -180,7 +180,7 @@ class ItemItemModel(_BlockScored):
 
     @property
     def n_items(self) -> int:
-        """Number of items of the catalog."""
+        """Number of items in the catalog."""
         return self.similarity.n_items
 
     def __repr__(self) -> str:
@@ -204,44 +204,44 @@ class ItemItemModel(_BlockScored):
         items : ndarray of shape (m,), int32
             Item rows.
         n : int
-            The length of each list; with dense weights at most n_items.
+            The length of each list; at most n_items with dense weights.
         allowed : ndarray of shape (n_items,), bool
-            The items to choose from; an empty array for all.
+            Mask of the items to choose from; an empty array means all items.
 
         Returns
         -------
         rows : ndarray of shape (m, n), int32
-            -1 where no more are left.
+            Padded with -1.
         weights : ndarray of shape (m, n), float32
-            0 where no more are left.
+            Padded with 0.
         """
         return self.similarity.nearest(*checked_nearest("items", items, self.n_items, n, allowed))
 
     @validated
     def item_similarity(self, items: Int32) -> Float32:
-        """Return the similarity of all pairs within each list of items.
+        """Return the similarity of all item pairs within each list.
 
         Parameters
         ----------
         items : ndarray of shape (m, c), int32
-            Lists of item rows, -1 where a list ends.
+            Lists of item row numbers, padded with -1.
 
         Returns
         -------
         ndarray of shape (m, c, c), float32
-            From -1 to 1; 1 for an item with itself, 0 for row -1.
+            Values from -1 to 1; 1 for an item with itself, 0 for row -1.
         """
         return self.similarity.pairwise(checked_item_lists(self, items))
 
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """Explain a score by the contribution of each item of the history; the rest is 0.
+        """Explain a score by the contribution of each item in the history; the rest is 0.
 
         Parameters
         ----------
         users : UserBatch
-            One user.
+            A single user.
         item : int
-            An item row.
+            The item's row number.
 
         Returns
         -------
@@ -253,43 +253,43 @@ class ItemItemModel(_BlockScored):
         return _explanation(scoring, self.baseline, item, scoring.entries.columns, terms, "history")
 
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Return the same model with another number of users; see `FoldsIn.fold_in`.
+        """Return the same model with the number of users in the histories; see `FoldsIn.fold_in`.
 
         Parameters
         ----------
         histories : SparseRows
-            A row for each new user.
+            One row for each new user.
         prior : None
-            Raises KindError for any other value.
+            Must be None; raises KindError otherwise.
 
         Returns
         -------
         ItemItemModel
-            The model of these users.
+            The model for the new users.
         """
         require_no_prior(prior)
         return replace(self, n_users=len(require_histories(histories, self.n_items)))
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return the same model with as many users as `take`; see `FoldsIn.with_users`.
+        """Return the same model with as many users as `take` selects; see `FoldsIn.with_users`.
 
         Parameters
         ----------
         other : ItemItemModel
             A model with the same items.
         take : ndarray of shape (n,), int32
-            Row t of this model, or row -1 - t of `other`.
+            Entry t >= 0 selects row t of this model; t < 0 selects row -1 - t of `other`.
 
         Returns
         -------
         ItemItemModel
-            A model of n users.
+            A model with n users.
         """
         return replace(self, n_users=len(checked_take(take, self.n_users, other.n_users)))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the similarity, and the item biases of a baseline.
+        """Return the arrays of the similarity, and the item biases if there is a baseline.
 
         Returns
         -------
@@ -299,19 +299,19 @@ class ItemItemModel(_BlockScored):
         return self.similarity.arrays() | ({} if self.baseline is None else self.baseline.arrays())
 
     def settings(self) -> dict[str, Any]:
-        """Return everything else as JSON values.
+        """Return the state that is not in arrays, as JSON-serializable values.
 
         Returns
         -------
         dict of {str: object}
-            JSON values by name.
+            JSON-serializable values by name.
         """
         baseline = None if self.baseline is None else self.baseline.settings()
         return {"n_users": self.n_users, "similarity": self.similarity.settings(), "baseline": baseline}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create the model from `arrays` and `settings`.
+        """Create a model from the results of `arrays` and `settings`.
 
         Parameters
         ----------
@@ -323,7 +323,7 @@ class ItemItemModel(_BlockScored):
         Returns
         -------
         ItemItemModel
-            The same object, bit for bit.
+            A bitwise identical object.
         """
         baseline = settings["baseline"]
         return cls(
@@ -335,28 +335,28 @@ class ItemItemModel(_BlockScored):
 
 @dataclass(frozen=True, eq=False)
 class UserUserModel(_BlockScored):
-    """User-user model: the score of an item is a sum or average over the nearest neighbors of the user.
+    """User-user model: the score of an item is a sum or average over the user's nearest neighbors.
 
     Parameters
     ----------
     neighbors : ndarray of shape (n_users, width), int32
-        Rows of `training`, the most similar first; -1 where there are no more.
+        The neighbors of each user as row numbers of `training`, most similar first; padded with -1.
     similarity : ndarray of shape (n_users, width), float32
-        s, the similarity of each neighbor.
+        The similarity s of each neighbor.
     training : SparseRows
-        The rows that neighbors are chosen from, as of training, with their weights; values are x, see Notes.
+        The training histories that neighbors are chosen from; the values are x (see Notes).
     owner : ndarray of shape (n_training,), int32
-        The user that each row of training belongs to; -1 if the model no longer has this user.
+        The user of each row of `training`; -1 if the user is no longer in the model.
     n_items : int
         The number of items.
     measure : SimilarityMeasure
-        How users are compared.
+        The similarity measure for users.
     k : int
-        The number of neighbors of a score.
+        The maximum number of neighbors that contribute to a score.
     damping : float
-        Added to the sum of similarities.
+        A constant added to the sum of similarities.
     baseline : Baseline, optional
-        The baseline of ratings; None for events.
+        The baseline for ratings; None for events.
 
     Notes
     -----
@@ -365,8 +365,9 @@ class UserUserModel(_BlockScored):
         events:   score(u, i) = sum_v s_uv x_vi
         ratings:  score(u, i) = b_ui + sum_v w_vi s_uv x_vi / (damping + sum_v w_vi s_uv)
 
-    x is value times weight for events, negative for a dislike, and the deviation from the baseline for ratings. v are
-    the k most similar neighbors of u that have item i. A user without neighbors has the score b_ui, for events 0.
+    For events, x is value times weight, which is negative for a dislike; for ratings, x is the deviation from the
+    baseline. The sum is over the k most similar neighbors v of u that have item i. Without neighbors, the score is
+    b_ui, or 0 for events.
 
     Examples
     --------
@@ -407,11 +408,11 @@ class UserUserModel(_BlockScored):
             rows = getattr(self, name)
             if rows.size and (rows.min() < -1 or rows.max() >= n):
                 row = rows[(rows < -1) | (rows >= n)][0]
-                raise DataError(f"{name} must hold row numbers from 0 to {n - 1}, or -1, not {row}")
+                raise DataError(f"{name} must contain row numbers from 0 to {n - 1}, or -1; got {row}")
 
     @property
     def n_users(self) -> int:
-        """Number of users, trained or folded in."""
+        """Number of trained or folded-in users."""
         return len(self.neighbors)
 
     def __repr__(self) -> str:
@@ -432,23 +433,24 @@ class UserUserModel(_BlockScored):
         return replace(scoring, block=block)
 
     def similar_users(self, users: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the n most similar users of each user.
+        """Return the n most similar users for each user.
 
         Parameters
         ----------
         users : ndarray of shape (m,), int32
-            User rows.
+            User row numbers.
         n : int
-            The length of each list, at most the number of stored neighbors.
+            The length of each list; at most the number of stored neighbors.
         allowed : ndarray of shape (n_users,), bool
-            The users to choose from; an empty array for all. Neighbors that the model no longer has are left out.
+            Mask of the users to choose from; an empty array means all users. Neighbors that are no longer in the model
+            are always excluded.
 
         Returns
         -------
         rows : ndarray of shape (m, n), int32
-            -1 where no more are left.
+            Padded with -1.
         similarities : ndarray of shape (m, n), float32
-            0 where no more are left.
+            Padded with 0.
         """
         users, n, allowed = checked_nearest("users", users, self.n_users, n, allowed)
         neighbors, similarities = self.neighbors[users], self.similarity[users]
@@ -460,19 +462,19 @@ class UserUserModel(_BlockScored):
         return rows.astype(np.int32), np.where(rows >= 0, similarities, np.float32(0))
 
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """Explain a score by the contribution of each neighbor that has the item; the rest is 0.
+        """Explain a score by the contribution of each neighbor who has the item; the rest is 0.
 
         Parameters
         ----------
         users : UserBatch
-            One user.
+            A single user.
         item : int
-            An item row.
+            The item's row number.
 
         Returns
         -------
         Explanation
-            Its `rows` are users, -1 for a user that the model no longer has.
+            Its `rows` are users; -1 is a user that is no longer in the model.
         """
         user, item, _ = checked_known_pair(self, users, item)
         scoring = self._scoring(users)
@@ -481,7 +483,7 @@ class UserUserModel(_BlockScored):
         rows = self.training.take(neighbors)
         entries = np.flatnonzero(rows.columns == item)
         positions = np.repeat(np.arange(len(neighbors)), rows.counts)[entries]
-        shares = places_of(similarity[positions], self.k)
+        shares = top_k_membership(similarity[positions], self.k)
         entries, positions, shares = entries[shares > 0], positions[shares > 0], shares[shares > 0]
         x, ws = rows.values[entries].astype(np.float64), similarity[positions] * shares
         if self.baseline is not None:
@@ -494,19 +496,19 @@ class UserUserModel(_BlockScored):
 
     @cached_property
     def _training_lists(self) -> tuple[SparseRows, ColumnLists]:
-        """The training rows as they are compared, and the rows of each item."""
+        """The training rows with weights applied, and the column list of each item."""
         weighted = self.measure.weighted(self.training)
         return weighted, self.measure.column_lists(weighted, self.n_items)
 
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Return the model with new users, whose neighbors are searched among the training rows as in training.
+        """Return the model with new users; their neighbors are searched for in the training rows, as in training.
 
         Parameters
         ----------
         histories : SparseRows
-            A row for each new user.
+            One row for each new user.
         prior : None
-            Raises KindError for any other value.
+            Must be None; raises KindError otherwise.
 
         Returns
         -------
@@ -527,19 +529,19 @@ class UserUserModel(_BlockScored):
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Select users by `take` (n,): row t of this model, or row -1 - t of `other`; see `FoldsIn.with_users`.
+        """Return a model with users selected from this model and from `other`; see `FoldsIn.with_users`.
 
         Parameters
         ----------
         other : UserUserModel
             A model with the same items.
         take : ndarray of shape (n,), int32
-            Row t of this model, or row -1 - t of `other`.
+            Entry t >= 0 selects row t of this model; t < 0 selects row -1 - t of `other`.
 
         Returns
         -------
         UserUserModel
-            A model of n users.
+            A model with n users.
         """
         take = checked_take(take, self.n_users, other.n_users)
         own = take >= 0
@@ -557,7 +559,7 @@ class UserUserModel(_BlockScored):
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return neighbors, similarities, the training rows and their owners, and the item biases of a baseline.
+        """Return neighbors, similarities, training rows and their owners, and item biases if there is a baseline.
 
         Returns
         -------
@@ -575,12 +577,12 @@ class UserUserModel(_BlockScored):
         return own | training | ({} if self.baseline is None else self.baseline.arrays())
 
     def settings(self) -> dict[str, Any]:
-        """Return everything else as JSON values.
+        """Return the state that is not in arrays, as JSON-serializable values.
 
         Returns
         -------
         dict of {str: object}
-            JSON values by name.
+            JSON-serializable values by name.
         """
         return {
             "n_items": self.n_items,
@@ -592,7 +594,7 @@ class UserUserModel(_BlockScored):
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create the model from `arrays` and `settings`.
+        """Create a model from the results of `arrays` and `settings`.
 
         Parameters
         ----------
@@ -604,7 +606,7 @@ class UserUserModel(_BlockScored):
         Returns
         -------
         UserUserModel
-            The same object, bit for bit.
+            A bitwise identical object.
         """
         baseline = settings["baseline"]
         return cls(
@@ -623,16 +625,16 @@ class UserUserModel(_BlockScored):
 def _explanation(
     scoring: Scoring, baseline: Baseline | None, item: int, rows: Int32, terms: Float64, by: By
 ) -> Explanation:  # fmt: skip
-    """Return the explanation of one user's score: the parts of the baseline, if there is one, and the terms."""
+    """Create the explanation of one user's score from the baseline, if there is one, and the terms."""
     score, mean, item_bias = float(scoring.block(0, 1)[0, item]), 0.0, 0.0
     if baseline is not None:
         mean, item_bias = baseline.mean, float(baseline.item_bias[item])
     user_bias = float(scoring.user_level[0]) - mean
-    rest = unattributed(mean + user_bias + item_bias + float(terms.sum()), score, np.append(terms, score))
+    rest = unattributed_rest(mean + user_bias + item_bias + float(terms.sum()), score, np.append(terms, score))
     return Explanation(score, mean, user_bias, item_bias, rows, terms, rest, by)
 
 
 def _require_baseline(baseline: Baseline | None, n_items: int) -> None:
-    """Raise DataError unless a baseline has a bias for each item."""
+    """Raise DataError if a baseline does not have a bias for each item."""
     if baseline is not None and len(baseline.item_bias) != n_items:
-        raise DataError(f"baseline must have n_items = {n_items:,} item biases, not {len(baseline.item_bias):,}")
+        raise DataError(f"baseline must have n_items={n_items:,} item biases; got {len(baseline.item_bias):,}")

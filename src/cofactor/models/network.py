@@ -1,4 +1,4 @@
-"""Network model: embeddings of users and items through a few layers, trained with torch and served without it."""
+"""Neural network model: user and item embeddings passed through a few dense layers, served without PyTorch."""
 
 from __future__ import annotations
 
@@ -50,45 +50,46 @@ from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["LevelsNetworkModel", "NetworkModel"]
 
-FOLD_IN_STEPS = 30
-"""The largest number of steps of folding in a user; most users converge after a dozen."""
+MAX_FOLD_IN_STEPS = 30
+"""The maximum number of steps for folding in a user; most users converge after about twelve."""
 
 FOLD_IN_TOLERANCE = 0.02
-"""The norm of the gradient at which folding in stops.
+"""The gradient norm at which fold-in stops.
 
-The distance to the minimum is then at most this many standard deviations of the trained users.
+The distance to the minimum is then at most this fraction of a standard deviation of the trained users.
 """
 
 PAIR_BLOCK = 1024
-"""The number of pairs computed at a time; it bounds the memory and does not change results."""
+"""The number of pairs computed at a time; it limits memory use and does not change results."""
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkModel:
-    """Network model with one output: x(u, i) is the sum of biases and of the output of the layers.
+    """Neural network model with a single output: the score is the sum of biases and the output of the layers.
 
-    The last row of each table is the unknown user or item, so that row -1 is unknown, as everywhere.
+    The last row of each array of embeddings and biases stands for unknown users or items, so that row -1 is valid.
 
     Parameters
     ----------
     user_vectors : ndarray of shape (n_users + 1, a), float32
-        Embeddings of users.
+        User embeddings.
     item_vectors : ndarray of shape (n_items + 1, b), float32
-        Embeddings of items.
+        Item embeddings.
     user_bias : ndarray of shape (n_users + 1, n_outputs), float32
-        Biases of users; n_outputs is 1 here.
+        User biases; n_outputs is 1 in this class.
     item_bias : ndarray of shape (n_items + 1, n_outputs), float32
-        Biases of items.
+        Item biases.
     user_spread : ndarray of shape (a + n_outputs, a + n_outputs), float32
-        S, with S S' the mean of d d' over the trained users, d the difference from the unknown user.
+        A factor S of the covariance of users: S S' is the mean of d d' over the trained users, where d is the
+        difference from the unknown user.
     layers : Layers
         The layers; see `models.layers`.
     scale : Scale
         The scale that predictions are clipped to.
     rating_range : tuple of (float, float)
-        The ends (low, high) of the sigmoid.
+        The range (low, high) of the sigmoid.
     noise : float
-        Root mean squared error on the training ratings, which weights the ratings of a new user against the prior.
+        Root mean squared error on the training ratings; in fold-in, it weights the ratings against the prior.
 
     Notes
     -----
@@ -96,8 +97,8 @@ class NetworkModel:
 
         x(u, i) = user_bias[u] + item_bias[i] + layers(user_vectors[u], item_vectors[i])
 
-    The model has no distribution: `noise` is the same for all pairs, so that it cannot rank them by uncertainty, and it
-    is too small for ratings outside the training data.
+    The model does not predict a distribution: `noise` is the same for all pairs, so it cannot rank them by uncertainty,
+    and it underestimates the error on ratings outside the training data.
 
     References
     ----------
@@ -141,7 +142,7 @@ class NetworkModel:
         require_array("user_bias", self.user_bias, np.float32, (None, n_outputs))
         require_array("item_bias", self.item_bias, np.float32, (None, n_outputs))
         if not (len(self.user_bias) and len(self.item_bias)):
-            raise DataError("user_bias and item_bias must have a last row for unknown users and items")
+            raise DataError("user_bias and item_bias must end with a row for unknown users and items")
         a, b = len(layers.user_in), len(layers.item_in)
         require_array("user_vectors", self.user_vectors, np.float32, (len(self.user_bias), a))
         require_array("item_vectors", self.item_vectors, np.float32, (len(self.item_bias), b))
@@ -149,17 +150,17 @@ class NetworkModel:
 
     @property
     def n_users(self) -> int:
-        """Number of users, without the unknown user."""
+        """Number of users, excluding the row for unknown users."""
         return len(self.user_bias) - 1
 
     @property
     def n_items(self) -> int:
-        """Number of items of the catalog, without the unknown item."""
+        """Number of items in the catalog, excluding the row for unknown items."""
         return len(self.item_bias) - 1
 
     @property
     def zero_is_unknown(self) -> bool:
-        """False: an output of 0 is a valid output."""
+        """False: a score of 0 is a valid prediction."""
         return False
 
     def __repr__(self) -> str:
@@ -167,17 +168,17 @@ class NetworkModel:
         return f"{type(self).__name__}({self.n_users:,} users, {self.n_items:,} items, {widths} factors)"
 
     def summary(self) -> str:
-        """Return a table of the learned arrays with their shapes and numbers of parameters, and the total.
+        """Return a text table of the learned arrays, with their shapes and parameter counts, and the total.
 
         Returns
         -------
         str
-            Lines of equal length.
+            The table, with lines of equal length.
         """
-        learned = {name: array for name, array in self.arrays().items() if name not in ("user_spread", "slope")}
-        rows = [(name, " x ".join(map(str, array.shape)), f"{array.size:,}") for name, array in learned.items()]
+        learned_arrays = {name: array for name, array in self.arrays().items() if name not in ("user_spread", "slope")}
+        rows = [(name, " x ".join(map(str, array.shape)), f"{array.size:,}") for name, array in learned_arrays.items()]
         rows = [("array", "shape", "parameters"), *rows]
-        rows.append(("all", "", f"{sum(array.size for array in learned.values()):,}"))
+        rows.append(("all", "", f"{sum(array.size for array in learned_arrays.values()):,}"))
         widths = [max(len(row[k]) for row in rows) for k in range(3)]
         return "\n".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows)
 
@@ -190,7 +191,7 @@ class NetworkModel:
         Parameters
         ----------
         y : ndarray of shape (n, n_outputs), float32
-            Outputs of the network with biases.
+            Outputs of the network, including biases.
 
         Returns
         -------
@@ -202,37 +203,37 @@ class NetworkModel:
 
     @validated
     def score(self, y: Float32) -> Float32:
-        """Compute the score that items are ranked by, here y itself; arguments as of `rating`.
+        """Compute the score that items are ranked by: the output itself.
 
         Parameters
         ----------
         y : ndarray of shape (n, n_outputs), float32
-            Outputs of the network with biases.
+            Outputs of the network, including biases.
 
         Returns
         -------
         ndarray of shape (n,), float32
-            A number for each pair.
+            One value for each pair.
         """
         score: Float32 = self._checked_outputs(y)[:, 0]
         return score
 
     @validated
     def loss(self, y: Float32, values: Float32) -> tuple[Float32, Float32]:
-        """Compute the loss of each rating, (r - r^)^2 / (2 noise^2), and its gradient.
+        """Compute the loss (r - r^)^2 / (2 noise^2) of each rating, and its gradient.
 
         Parameters
         ----------
         y : ndarray of shape (n, n_outputs), float32
-            Outputs of the network with biases.
+            Outputs of the network, including biases.
         values : ndarray of shape (n,), float32
-            Ratings r.
+            The ratings r.
 
         Returns
         -------
         loss : ndarray of shape (n,), float32
         gradient : ndarray of shape (n, n_outputs), float32
-            By y.
+            The gradient with respect to y.
         """
         low, high = self.rating_range
         y = self._checked_outputs(y)
@@ -243,18 +244,18 @@ class NetworkModel:
         return (error**2 / 2).astype(np.float32), slope[:, None].astype(np.float32)
 
     def _checked_outputs(self, y: object) -> Float32:
-        """Check outputs of the network, (n, n_outputs) float32; raises ParameterError."""
+        """Check that y is a float32 array of shape (n, n_outputs); raises ParameterError if not."""
         return checks.float32_array("y", y, (None, self.user_bias.shape[1]))
 
     # Prediction
 
     def outputs(self, users: Int32, items: Int32) -> Float32:
-        """Compute the outputs of the network with biases for each pair.
+        """Compute the network outputs, including biases, for each user-item pair.
 
         Parameters
         ----------
         users, items : ndarray of shape (n,), int32
-            Rows, -1 for unknown.
+            Row numbers; -1 is an unknown user or item.
 
         Returns
         -------
@@ -269,14 +270,14 @@ class NetworkModel:
         return y
 
     def predict(self, users: UserBatch, items: Int32) -> Float32:
-        """Predict the rating of each user and item, clipped to the scale.
+        """Predict a rating for each user-item pair, clipped to the scale.
 
         Parameters
         ----------
         users : UserBatch
-            n users, -1 for unknown; their histories are not used.
+            n users; row -1 is an unknown user. Their histories are not used.
         items : ndarray of shape (n,), int32
-            Item rows, -1 for unknown.
+            Item row numbers; -1 is an unknown item.
 
         Returns
         -------
@@ -288,25 +289,25 @@ class NetworkModel:
 
     @cached_property
     def _item_part(self) -> Float32:
-        """The contribution of each item to the first layer: (n_items + 1, width)."""
+        """The contribution of each item to the first layer, of shape (n_items + 1, width)."""
         return self.layers.item_part(self.item_vectors)
 
     # Ranking
 
     def scores(self, users: UserBatch) -> Float32:
-        """Score every item by a pass through the layers: ndarray of shape (n_users, n_items), float32.
+        """Compute the scores of all items for each user by a forward pass.
 
         The histories of the users are not used.
 
         Parameters
         ----------
         users : UserBatch
-            Without rows of -1.
+            Must not contain unknown users (row -1).
 
         Returns
         -------
         ndarray of shape (n_users, n_items), float32
-            Higher is better.
+            Unclipped scores; higher is better.
         """
         return self._scores(checked_batch(self, users).rows)
 
@@ -326,25 +327,25 @@ class NetworkModel:
         allowed: Bool,
         order: ItemOrder = ROW_ORDER,
     ) -> tuple[Int32, Float32]:
-        """Return the n best items of each user, exactly; see `ScoresItems.top` and `kernels.topk_dense`.
+        """Return the exact top n items for each user; see `ScoresItems.top` and `kernels.topk_dense`.
 
         Parameters
         ----------
         users : UserBatch
-            Without rows of -1.
+            Must not contain unknown users (row -1).
         n : int
             The length of each list.
         exclude : SparseRows
-            The items to leave out, one row for each user of the batch.
+            The items to exclude, one row for each user in the batch.
         allowed : ndarray of shape (n_items,), bool
-            The items to rank; an empty array for all.
+            Mask of the items to rank; an empty array means all items.
         order : ItemOrder
-            The order of items without evidence in a model of events.
+            The order of items for which an event model has no evidence.
 
         Returns
         -------
         rows : ndarray of shape (n_users, n), int32
-            Item rows; -1 where fewer than n items are left.
+            Item row numbers; padded with -1 if fewer than n items remain.
         scores : ndarray of shape (n_users, n), float32
             -inf where the row is -1.
         """
@@ -357,23 +358,23 @@ class NetworkModel:
 
     @cached_property
     def _directions(self) -> Float32:
-        """Item vectors scaled to length 1, where a row of zeros stays the same: (n_items + 1, b)."""
+        """Item vectors scaled to unit length, of shape (n_items + 1, b); zero rows are unchanged."""
         length = np.linalg.norm(self.item_vectors, axis=1, keepdims=True)
         unit: Float32 = np.divide(self.item_vectors, length, out=np.zeros_like(self.item_vectors), where=length > 0)
         return unit
 
     def item_similarity(self, items: Int32) -> Float32:
-        """Compute the cosine of the vectors of all pairs within each list of items.
+        """Compute the cosine similarity of the vectors of all item pairs within each list.
 
         Parameters
         ----------
         items : ndarray of shape (m, c), int32
-            Lists of item rows, -1 where a list ends.
+            Lists of item row numbers, padded with -1.
 
         Returns
         -------
         ndarray of shape (m, c, c), float32
-            0 for row -1.
+            A symmetric matrix for each list; 0 for row -1.
         """
         items = checked_item_lists(self, items)
         vectors = np.where((items >= 0)[:, :, None], self._directions[items], np.float32(0))
@@ -381,23 +382,23 @@ class NetworkModel:
         return cosines
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the n most similar items by the cosine of vectors without biases.
+        """Return the n most similar items for each item, by the cosine similarity of vectors without biases.
 
         Parameters
         ----------
         items : ndarray of shape (m,), int32
-            Item rows; an item is not similar to itself.
+            Item row numbers; an item is excluded from its own list.
         n : int
             The length of each list.
         allowed : ndarray of shape (n_items,), bool
-            The items to choose from; an empty array for all.
+            Mask of the items to choose from; an empty array means all items.
 
         Returns
         -------
         rows : ndarray of shape (m, n), int32
-            -1 where no more are left.
+            Padded with -1.
         cosines : ndarray of shape (m, n), float32
-            -inf where no more are left.
+            Padded with -inf.
         """
         items, n, allowed = checked_nearest("items", items, self.n_items, n, allowed)
         transposed = np.ascontiguousarray(self._directions[:-1].T)
@@ -410,18 +411,18 @@ class NetworkModel:
 
     @one_thread_blas()
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """Explain a score by leaving out each item of the history and folding the user in again.
+        """Explain a score by leaving out each item in the history in turn and folding the user in again.
 
-        `mean` is the score of the unknown user and item, and `item` the difference that the item makes to it. The
-        output of layers is not a sum, so the terms need not add up; the difference is the rest. A history of m items is
-        folded in m + 1 times.
+        `mean` is the score of an unknown user and an unknown item; `item` is the change in this score for the known
+        item. The layers are not additive, so the terms need not add up to the score; the difference is `rest`. A
+        history of m items is folded in m + 1 times.
 
         Parameters
         ----------
         users : UserBatch
-            One user.
+            A single user.
         item : int
-            An item row.
+            The item's row number.
 
         Returns
         -------
@@ -432,18 +433,18 @@ class NetworkModel:
         entries = np.concatenate([np.zeros(0, np.int64), *(np.delete(np.arange(m), j) for j in range(m))])
         weights = None if history.weights is None else history.weights[entries]
         start = np.arange(m + 1, dtype=np.int64) * max(m - 1, 0)
-        shortened = SparseRows(start, history.columns[entries], history.values[entries], weights)
-        without = self.fold_in(shortened)._item_scores(range(m), item)
-        whole = self.fold_in(history)._item_scores([0], item)[0]
+        shortened_histories = SparseRows(start, history.columns[entries], history.values[entries], weights)
+        scores_without = self.fold_in(shortened_histories)._item_scores(range(m), item)
+        full_score = self.fold_in(history)._item_scores([0], item)[0]
         score, mean = self._item_scores([user], item)[0], self._item_scores([-1], -1)[0]
-        item_effect, terms = self._item_scores([-1], item)[0] - mean, whole - without
+        item_effect, terms = self._item_scores([-1], item)[0] - mean, full_score - scores_without
         rest = float(score - mean - item_effect - terms.sum())
         return Explanation(
             float(score), float(mean), 0.0, float(item_effect), history.columns, terms, rest, "leave-one-out"
         )
 
     def _item_scores(self, users: Sequence[int], item: int) -> Float64:
-        """Return the scores of users (rows, -1 for unknown) for one item: (n,) float64."""
+        """Return the score of one item for each user, as float64; row -1 is an unknown user or item."""
         rows = np.asarray(users, np.int32)
         return self.score(self.outputs(rows, np.full(len(rows), item, np.int32))).astype(np.float64)
 
@@ -451,23 +452,23 @@ class NetworkModel:
 
     @one_thread_blas()
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Fold in new users by a few gradient steps with everything else fixed, each user separately.
+        """Fold in new users, one at a time, by gradient steps with everything else held fixed.
 
         Parameters
         ----------
         histories : SparseRows
-            A row for each new user; an empty history is the unknown user.
+            One row for each new user; a user with an empty history is treated as unknown.
         prior : None
-            Raises KindError for any other value.
+            Must be None; raises KindError otherwise.
 
         Returns
         -------
         NetworkModel
-            The same model with these users.
+            The same model with the new users.
 
         Notes
         -----
-        With x the vector and the bias of a user, `barzilai_borwein` of `models.fold_in` minimizes over z::
+        Let x be the vector and bias of a user. `models.fold_in.barzilai_borwein` minimizes over z::
 
             sum over ratings w loss(y(x)) + 1/2 |z|^2,    x = unknown + S z
         """
@@ -478,14 +479,14 @@ class NetworkModel:
 
         def fold_in_row(row: int) -> None:
             objective = self._objective(histories.row(row), unknown)
-            z = barzilai_borwein(objective, len(unknown), steps=FOLD_IN_STEPS, tolerance=FOLD_IN_TOLERANCE)
+            z = barzilai_borwein(objective, len(unknown), steps=MAX_FOLD_IN_STEPS, tolerance=FOLD_IN_TOLERANCE)
             x[row] += self.user_spread @ z
 
         parallel_for(fold_in_row, [int(row) for row in np.flatnonzero(histories.counts)])
         return self._with_user_arrays(x[:, :width], x[:, width:])
 
     def _objective(self, history: SparseRows, unknown: Float32) -> Callable[[Float32], tuple[float, Float32]]:
-        """Return the function of z that `fold_in` minimizes for one user: its value and its gradient."""
+        """Return the objective that `fold_in` minimizes for one user: a function of z with value and gradient."""
         width, items = self.user_vectors.shape[1], history.columns
         q, part, bias = self.item_vectors[items], self._item_part[items], self.item_bias[items]
         weights = np.ones(len(items), np.float32) if history.weights is None else history.weights
@@ -503,24 +504,24 @@ class NetworkModel:
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Select users by `take` (n,): row t of this model, or row -1 - t of `other`; see `FoldsIn.with_users`.
+        """Return a model with users selected from this model and from `other`; see `FoldsIn.with_users`.
 
         Parameters
         ----------
         other : NetworkModel
             A model with the same items.
         take : ndarray of shape (n,), int32
-            Row t of this model, or row -1 - t of `other`.
+            Entry t >= 0 selects row t of this model; t < 0 selects row -1 - t of `other`.
 
         Returns
         -------
         NetworkModel
-            A model of n users.
+            A model with n users.
         """
         take = checked_take(take, self.n_users, other.n_users)
         shapes = [(m.user_vectors.shape[1], m.user_bias.shape[1:]) for m in (self, other)]
         if shapes[0] != shapes[1]:
-            raise DataError("other must be a model with embeddings of the same width")
+            raise DataError("other must have the same embedding size and the same number of outputs as this model")
         rows = np.where(take >= 0, take, len(self.user_bias) - 1 - take)
 
         def select(a: Float32, b: Float32) -> Float32:
@@ -542,7 +543,7 @@ class NetworkModel:
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return vectors, biases and the spread of users, and the layers by the names of `Layers.named_arrays`.
+        """Return the embeddings, the biases, `user_spread`, and the arrays of the layers, by name.
 
         Returns
         -------
@@ -553,18 +554,18 @@ class NetworkModel:
         return {name: getattr(self, name) for name in names} | dict(self.layers.named_arrays())
 
     def settings(self) -> dict[str, Any]:
-        """Return everything else as JSON values.
+        """Return the state that is not in arrays, as JSON-serializable values.
 
         Returns
         -------
         dict of {str: object}
-            JSON values by name.
+            JSON-serializable values by name.
         """
         return {"scale": asdict(self.scale), "rating_range": self.rating_range, "noise": self.noise}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create the model from `arrays` and `settings`; the names of the arrays give the number of layers.
+        """Create a model from the results of `arrays` and `settings`; array names determine the number of layers.
 
         Parameters
         ----------
@@ -576,15 +577,15 @@ class NetworkModel:
         Returns
         -------
         NetworkModel
-            The same object, bit for bit.
+            A bitwise identical object.
         """
         n_deeper = sum(name.startswith("layer_") for name in arrays) // 2
-        deeper = tuple((arrays[f"layer_{k}"], arrays[f"layer_{k}_bias"]) for k in range(2, 2 + n_deeper))
-        outer = ("user_in", "item_in", "in_bias", "out", "out_bias", "slope")
-        tables = ("user_vectors", "item_vectors", "user_bias", "item_bias", "user_spread")
+        deeper_layers = tuple((arrays[f"layer_{k}"], arrays[f"layer_{k}_bias"]) for k in range(2, 2 + n_deeper))
+        layer_names = ("user_in", "item_in", "in_bias", "out", "out_bias", "slope")
+        table_names = ("user_vectors", "item_vectors", "user_bias", "item_bias", "user_spread")
         return cls(
-            **{name: arrays[name] for name in tables},
-            layers=Layers(**{name: arrays[name] for name in outer}, deeper=deeper),
+            **{name: arrays[name] for name in table_names},
+            layers=Layers(**{name: arrays[name] for name in layer_names}, deeper_layers=deeper_layers),
             scale=checks.plain("scale", settings["scale"], Scale),
             rating_range=checks.plain("rating_range", settings["rating_range"], tuple[float, float]),
             noise=checks.plain("noise", settings["noise"], float),
@@ -592,32 +593,32 @@ class NetworkModel:
 
 
 class LevelsNetworkModel(NetworkModel):
-    """Network model with one output for each level of the scale, which a softmax converts to probabilities.
+    """Neural network model with one output for each rating level, converted to probabilities by a softmax.
 
     Parameters
     ----------
     user_vectors : ndarray of shape (n_users + 1, a), float32
-        Embeddings of users.
+        User embeddings.
     item_vectors : ndarray of shape (n_items + 1, b), float32
-        Embeddings of items.
+        Item embeddings.
     user_bias : ndarray of shape (n_users + 1, levels), float32
-        Biases of users.
+        User biases.
     item_bias : ndarray of shape (n_items + 1, levels), float32
-        Biases of items.
+        Item biases.
     user_spread : ndarray of shape (a + levels, a + levels), float32
-        S; see `NetworkModel`.
+        The factor S of the covariance of users; see `NetworkModel`.
     layers : Layers
         The layers, with one output for each level.
     scale : Scale
         The scale of the ratings.
     rating_range : tuple of (float, float)
-        The ends of the sigmoid of `NetworkModel`; predictions do not use them.
+        The range of the sigmoid in `NetworkModel`; not used for predictions.
     noise : float
-        Root mean squared error on the training ratings; the loss does not use it.
+        Root mean squared error on the training ratings; not used in the loss.
 
     Notes
     -----
-    Items are ranked by r^::
+    Items are ranked by the expected rating r^::
 
         y(u, i) = user_bias[u] + item_bias[i] + layers(user_vectors[u], item_vectors[i]),    (levels,)
         mass_l = exp(y_l) / sum_k exp(y_k),    r^ = sum_l level_l mass_l
@@ -637,33 +638,33 @@ class LevelsNetworkModel(NetworkModel):
 
     @cached_property
     def levels(self) -> Float32:
-        """Levels of the scale, ascending: ndarray of shape (levels,), float32."""
+        """Rating levels in ascending order, ndarray of shape (levels,), float32."""
         return np.asarray(self.scale.levels, np.float32)
 
     def mass(self, users: Int32, items: Int32) -> Float32:
-        """Compute the probability of each level for each pair.
+        """Compute the probability of each rating level for each user-item pair.
 
         Parameters
         ----------
         users, items : ndarray of shape (n,), int32
-            Rows, -1 for unknown.
+            Row numbers; -1 is an unknown user or item.
 
         Returns
         -------
         ndarray of shape (n, levels), float32
-            Rows sum to 1.
+            Probabilities; rows sum to 1.
         """
         return _softmax(self.outputs(users, items))
 
     def distribution(self, users: UserBatch, items: Int32) -> Distribution:
-        """Return the mass function of each user and item.
+        """Return the predictive distribution of the rating of each user-item pair.
 
         Parameters
         ----------
         users : UserBatch
-            n users, -1 for unknown; their histories are not used.
+            n users; row -1 is an unknown user. Their histories are not used.
         items : ndarray of shape (n,), int32
-            Item rows, -1 for unknown.
+            Item row numbers; -1 is an unknown item.
 
         Returns
         -------
@@ -674,54 +675,54 @@ class LevelsNetworkModel(NetworkModel):
 
     @validated
     def rating(self, y: Float32) -> Float32:
-        """Compute the expected rating, sum_l level_l softmax(y)_l; see `NetworkModel.rating`.
+        """Compute the expected rating, sum_l level_l softmax(y)_l.
 
         Parameters
         ----------
         y : ndarray of shape (n, n_outputs), float32
-            Outputs of the network with biases.
+            Outputs of the network, including biases.
 
         Returns
         -------
         ndarray of shape (n,), float32
-            A number for each pair.
+            One value for each pair.
         """
         mean: Float32 = (_softmax(self._checked_outputs(y)) * self.levels).sum(axis=1)
         return mean
 
     @validated
     def score(self, y: Float32) -> Float32:
-        """Compute the expected rating, which lies on the scale without clipping.
+        """Compute the score that items are ranked by: the expected rating.
 
         Parameters
         ----------
         y : ndarray of shape (n, n_outputs), float32
-            Outputs of the network with biases.
+            Outputs of the network, including biases.
 
         Returns
         -------
         ndarray of shape (n,), float32
-            A number for each pair.
+            One value for each pair.
         """
         return self.rating(y)
 
     @validated
     def loss(self, y: Float32, values: Float32) -> tuple[Float32, Float32]:
-        """Compute the cross-entropy, -log mass of the level nearest to each rating; see `NetworkModel.loss`.
+        """Compute the cross-entropy of each rating, -log mass of its nearest level, and its gradient.
 
         Parameters
         ----------
         y : ndarray of shape (n, n_outputs), float32
-            Outputs of the network with biases.
+            Outputs of the network, including biases.
         values : ndarray of shape (n,), float32
-            Ratings.
+            The ratings.
 
         Returns
         -------
         loss : ndarray of shape (n,), float32
             The loss of each rating.
         gradient : ndarray of shape (n, n_outputs), float32
-            The gradient by y.
+            The gradient with respect to y.
         """
         y = self._checked_outputs(y)
         values = _checked_ratings(values, y)
@@ -732,10 +733,10 @@ class LevelsNetworkModel(NetworkModel):
 
 
 def _checked_ratings(values: object, y: Float32) -> Float32:
-    """Check that there is a rating for each row of outputs; raises ParameterError."""
+    """Check that there is one rating for each row of outputs; raises ParameterError if not."""
     ratings = checks.float32_array("values", values, (None,))
     if len(ratings) != len(y):
-        raise ParameterError(f"y and values must have the same number of rows, not {len(y):,} and {len(ratings):,}")
+        raise ParameterError(f"y and values must have the same number of rows; got {len(y):,} and {len(ratings):,}")
     return ratings
 
 
@@ -746,6 +747,6 @@ def _sigmoid(x: Float32) -> Float32:
 
 
 def _softmax(y: Float32) -> Float32:
-    powers = np.exp(y - y.max(axis=1, keepdims=True))
-    shares: Float32 = powers / powers.sum(axis=1, keepdims=True)
-    return shares
+    exponentials = np.exp(y - y.max(axis=1, keepdims=True))
+    probabilities: Float32 = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities

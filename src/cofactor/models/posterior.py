@@ -1,4 +1,4 @@
-"""Bayesian factor model: the mean of the posterior, and samples that measure its uncertainty."""
+"""Bayesian factor model: the posterior mean, and posterior samples that measure the uncertainty."""
 
 from __future__ import annotations
 
@@ -49,24 +49,24 @@ __all__ = ["BayesianModel", "Posterior"]
 
 @dataclass(frozen=True, eq=False)
 class BayesianModel:
-    """Bayesian factor model: the posterior mean to rank and predict by, and samples for the distribution of a rating.
+    """Bayesian factor model: a posterior mean for ranking and prediction, and samples for predictive distributions.
 
     Parameters
     ----------
     average : FactorModel
-        The mean over all samples of the chain; its vectors may be longer than those of a sample.
+        The mean over all samples in the chain; its vectors may be longer than those of a sample.
     posterior : Posterior
-        A few of the samples.
+        A subset of the samples.
     factors : int
-        The number of factors of a sample.
+        The number of factors in each sample.
     center : float
-        The mean rating of training, which samples are relative to.
+        The mean training rating, which is subtracted from ratings in the samples.
     session_bias : SessionBias, optional
-        The mean session biases, if they were learned. They are added where a time is given, and are 0 without one.
+        The mean session biases, if they were learned. They are added to predictions that have a time.
 
     Notes
     -----
-    The rating of sample s has the distribution::
+    In sample s, a rating has the distribution::
 
         r_ui ~ N(center + b_u + b_i + p_u . q_i + session bias, 1 / (user_noise[s, u] item_noise[s, i]))
 
@@ -109,34 +109,34 @@ class BayesianModel:
         for name, shape in shapes.items():
             require_array(f"posterior.{name}", getattr(post, name), np.float32, (n_samples, *shape))
         if post.terms.shape[1] not in (0, n_items):
-            raise DataError(f"posterior.terms must have 0 or {n_items:,} items, not {post.terms.shape[1]:,}")
+            raise DataError(f"posterior.terms must have 0 or {n_items:,} items; got {post.terms.shape[1]:,}")
         if self.session_bias is not None and len(self.session_bias.rows) != n_users:
-            raise DataError(f"session_bias must have {n_users:,} users, not {len(self.session_bias.rows):,}")
+            raise DataError(f"session_bias must have {n_users:,} users; got {len(self.session_bias.rows):,}")
         checks.whole_number("factors", self.factors, low=0, high=width - 1)
 
     @property
     def n_users(self) -> int:
-        """Number of users, trained or folded in."""
+        """Number of trained or folded-in users."""
         return self.average.n_users
 
     @property
     def n_items(self) -> int:
-        """Number of items of the catalog."""
+        """Number of items in the catalog."""
         return self.average.n_items
 
     @property
     def uses_times(self) -> bool:
-        """Whether session biases were learned, with a `time_bin` above 0."""
+        """Whether predictions depend on the time, because session biases were learned."""
         return self.session_bias is not None
 
     @property
     def user_factors(self) -> Float32:
-        """The mean user vectors, of shape (n_users, width), float32; zero is the average user."""
+        """Posterior mean user vectors, ndarray of shape (n_users, width), float32; zero is the average user."""
         return self.average.user_factors
 
     @property
     def item_factors(self) -> Float32:
-        """The mean item vectors, of shape (n_items, width), float32; zero is the average item."""
+        """Posterior mean item vectors, ndarray of shape (n_items, width), float32; zero is the average item."""
         return self.average.item_factors
 
     @property
@@ -149,14 +149,14 @@ class BayesianModel:
         return f"BayesianModel({size}, {self.factors} factors, {len(self.posterior)} samples)"
 
     def predict(self, users: UserBatch, items: Int32) -> Float32:
-        """Predict posterior mean ratings, clipped to the scale.
+        """Predict the posterior mean rating for each user-item pair, clipped to the scale.
 
         Parameters
         ----------
         users : UserBatch
-            n users, -1 for unknown. Times are used if the model learned from time; histories are not used.
+            n users; row -1 is an unknown user. Times are used if the model has session biases; histories are not used.
         items : ndarray of shape (n,), int32
-            Item rows, -1 for unknown.
+            Item row numbers; -1 is an unknown item.
 
         Returns
         -------
@@ -174,12 +174,12 @@ class BayesianModel:
         return self.session_bias.shift(users.rows, users.times)
 
     def scores(self, users: UserBatch) -> Float32:
-        """Compute the posterior mean of every item, not clipped: ndarray of shape (n_users, n_items), float32.
+        """Compute the unclipped posterior mean scores of all items for each user.
 
         Parameters
         ----------
         users : UserBatch
-            Without rows of -1.
+            Must not contain unknown users (row -1).
 
         Returns
         -------
@@ -197,97 +197,97 @@ class BayesianModel:
         allowed: Bool,
         order: ItemOrder = ROW_ORDER,
     ) -> tuple[Int32, Float32]:
-        """Return the n best items of each user by the posterior mean; see `FactorModel.top`.
+        """Return the top n items for each user by posterior mean; see `FactorModel.top`.
 
         Parameters
         ----------
         users : UserBatch
-            Without rows of -1.
+            Must not contain unknown users (row -1).
         n : int
             The length of each list.
         exclude : SparseRows
-            The items to leave out, one row for each user of the batch.
+            The items to exclude, one row for each user in the batch.
         allowed : ndarray of shape (n_items,), bool
-            The items to rank; an empty array for all.
+            Mask of the items to rank; an empty array means all items.
         order : ItemOrder
-            The order of items without evidence in a model of events.
+            The order of items for which an event model has no evidence.
 
         Returns
         -------
         rows : ndarray of shape (n_users, n), int32
-            Item rows; -1 where fewer than n items are left.
+            Item row numbers; padded with -1 if fewer than n items remain.
         scores : ndarray of shape (n_users, n), float32
             -inf where the row is -1.
         """
         return self.average.top(users, n, exclude=exclude, allowed=allowed, order=order)
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the n most similar items by the mean factors; see `FactorModel.similar_items`.
+        """Return the n most similar items for each item by posterior mean factors; see `FactorModel.similar_items`.
 
         Parameters
         ----------
         items : ndarray of shape (m,), int32
-            Rows of items.
+            Item row numbers.
         n : int
             The length of each list.
         allowed : ndarray of shape (n_items,), bool
-            The items to choose from; an empty array for all.
+            Mask of the items to choose from; an empty array means all items.
 
         Returns
         -------
         rows : ndarray of shape (m, n), int32
-            -1 where no more are left.
+            Padded with -1.
         cosines : ndarray of shape (m, n), float32
-            -inf where no more are left.
+            Padded with -inf.
         """
         return self.average.similar_items(items, n, allowed)
 
     def similar_users(self, users: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the n most similar users by the mean factors; see `FactorModel.similar_users`.
+        """Return the n most similar users for each user by posterior mean factors; see `FactorModel.similar_users`.
 
         Parameters
         ----------
         users : ndarray of shape (m,), int32
-            Rows of users.
+            User row numbers.
         n : int
             The length of each list.
         allowed : ndarray of shape (n_users,), bool
-            The users to choose from; an empty array for all.
+            Mask of the users to choose from; an empty array means all users.
 
         Returns
         -------
         rows : ndarray of shape (m, n), int32
-            -1 where no more are left.
+            Padded with -1.
         cosines : ndarray of shape (m, n), float32
-            -inf where no more are left.
+            Padded with -inf.
         """
         return self.average.similar_users(users, n, allowed)
 
     def item_similarity(self, items: Int32) -> Float32:
-        """Compute the cosines of the mean factors of all pairs; see `FactorModel.item_similarity`.
+        """Compute cosine similarities of posterior mean factors; see `FactorModel.item_similarity`.
 
         Parameters
         ----------
         items : ndarray of shape (m, c), int32
-            Lists of item rows, -1 where a list ends.
+            Lists of item row numbers, padded with -1.
 
         Returns
         -------
         ndarray of shape (m, c, c), float32
-            0 for row -1.
+            A symmetric matrix for each list; 0 for row -1.
         """
         return self.average.item_similarity(items)
 
     def distribution(self, users: UserBatch, items: Int32) -> Distribution:
-        """Return each rating as a mixture of one normal distribution for each sample.
+        """Return the predictive distribution of each rating: a mixture with one normal component for each sample.
 
         Parameters
         ----------
         users : UserBatch
-            n users, -1 for unknown. Histories are not used. With times, the mixture is shifted by the session bias,
-            whose own variance is not included.
+            n users; row -1 is an unknown user. Histories are not used. With times, the mixture is shifted by the
+            session bias; the variance of the session bias is not included.
         items : ndarray of shape (n,), int32
-            Item rows, -1 for unknown. An unknown user or item adds the variance of its prior.
+            Item row numbers; -1 is an unknown item. An unknown user or item adds the variance of its prior.
 
         Returns
         -------
@@ -301,7 +301,7 @@ class BayesianModel:
         return Distribution.of(means + shift[:, None], np.sqrt(variances), self.average.scale)
 
     def _moments(self, s: int, users: Int32, items: Int32) -> tuple[Float64, Float64]:
-        """Return mean and variance of the rating of each pair in sample s: (n,) float64 each."""
+        """Return the mean and the variance of the rating of each user-item pair in sample s, as float64."""
         post, k = self.posterior, self.factors
         U, user_variance, user_noise = _with_unknown(
             post.users[s], post.unknown_user[s], post.unknown_user_variance[s], post.user_noise[s], post.base_noise[s]
@@ -320,19 +320,19 @@ class BayesianModel:
 
     @validated
     def rescaled(self, unit: float, scale: Scale | None) -> Self:
-        """Return the same model for ratings multiplied by `unit`; see `FactorModel.rescaled`.
+        """Return a model of the same ratings multiplied by `unit`; see `FactorModel.rescaled`.
 
         Parameters
         ----------
         unit : float
-            The factor, from 1e-12 to 1e12.
+            The multiplier, from 1e-12 to 1e12.
         scale : Scale or None
             The scale of the multiplied ratings.
 
         Returns
         -------
         BayesianModel
-            Means are multiplied by `unit` and precisions are divided by its square.
+            A model whose predictions are multiplied by `unit`; noise precisions are divided by its square.
 
         Examples
         --------
@@ -369,19 +369,19 @@ class BayesianModel:
 
     @one_thread_blas()
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """Explain a score by the contribution of each item of the history to the posterior mean.
+        """Explain a score by the contribution of each item in the history to the posterior mean.
 
-        In a sample, the vector of a user is normal and its mean solves a ridge regression. Compared to the vector of an
-        unknown user, an item contributes by its rating, and, by the fact that it was rated, to the mean of the prior
-        beyond the average history. Terms are averaged over the samples; their difference from the average model is the
-        rest.
+        In each sample, a user's vector is normally distributed and its mean solves a ridge regression. Relative to the
+        vector of an unknown user, an item contributes through its rating and, because it was rated at all, through the
+        prior mean. Terms are averaged over the samples; the difference between their sum and the score of the average
+        model is the rest.
 
         Parameters
         ----------
         users : UserBatch
-            One user.
+            A single user.
         item : int
-            An item row.
+            The item's row number.
 
         Returns
         -------
@@ -390,10 +390,10 @@ class BayesianModel:
         user, item, history = checked_known_pair(self, users, item)
         average = self.average
         terms = np.mean([self._terms(s, user, item, history) for s in range(len(self.posterior))], axis=0)
-        mean, own, item_bias = average.mean, float(average.user_bias[user]), float(average.item_bias[item])
+        mean, user_bias, item_bias = average.mean, float(average.user_bias[user]), float(average.item_bias[item])
         score = float(average.linear(users.rows, np.array([item], np.int32))[0])
-        rest = score - mean - own - item_bias - float(terms.sum())
-        return Explanation(score, mean, own, item_bias, history.columns, terms, rest)
+        rest = score - mean - user_bias - item_bias - float(terms.sum())
+        return Explanation(score, mean, user_bias, item_bias, history.columns, terms, rest)
 
     def _terms(self, s: int, user: int, item: int, history: SparseRows) -> Float64:
         post, k, columns = self.posterior, self.factors, history.columns
@@ -404,42 +404,42 @@ class BayesianModel:
             confidence = confidence * history.weights
         start, m = post.unknown_user[s].astype(np.float64), max(len(columns), 1)
         targets = history.values - self.center - post.items[s, columns, k] - vectors @ start
-        goal = np.zeros(vectors.shape[1])
-        goal[:k] = post.items[s, item, :k]
+        item_vector = np.zeros(vectors.shape[1])
+        item_vector[:k] = post.items[s, item, :k]
         shifts = np.tile((post.user_mean[s] - start) / m, (len(columns), 1))
         if post.terms.shape[1]:
             shifts += post.terms[s][columns].astype(np.float64) / np.sqrt(m)
         return ridge_terms(
-            vectors, targets, confidence, goal, gram=np.zeros(0), ridge=precision, shifts=precision * shifts
+            vectors, targets, confidence, item_vector, gram=np.zeros(0), ridge=precision, shifts=precision * shifts
         )  # fmt: skip
 
     # Fold-in
 
     @one_thread_blas()
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Fold in new users in each sample, with the items fixed.
+        """Fold in new users in each sample, with the items held fixed.
 
-        In each sample, a user solves a ridge regression whose prior mean depends on the history, with the user's own
-        noise. The mean vector is the one whose predictions over the catalog are closest to the mean predictions of the
-        samples. All users share the random numbers, so that results are the same bits alone or in a batch.
+        In each sample, a user's vector solves a ridge regression whose prior mean and noise depend on the history. The
+        mean vector is the one whose predictions over the catalog are closest to the mean predictions of the samples.
+        All users share the same random numbers, so that a user's result does not depend on the batch.
 
         Parameters
         ----------
         histories : SparseRows
-            A row for each new user; an empty history is an unknown user.
+            One row for each new user; a user with an empty history is treated as unknown.
         prior : None
-            Raises KindError for any other value.
+            Must be None; raises KindError otherwise.
 
         Returns
         -------
         BayesianModel
-            The same model with these users.
+            The same model with the new users.
         """
         require_no_prior(prior)
         post, n = self.posterior, len(require_histories(histories, self.n_items))
         users = np.zeros((len(post), n, post.users.shape[2]), np.float32)
         noise = np.zeros((len(post), n), np.float32)
-        to_average, solution = self._to_average, np.tile(self._at_zero, (n, 1))
+        to_average, solution = self._to_average, np.tile(self._zero_user, (n, 1))
         for s in range(len(post)):
             sample = SampleFoldIn.of(post, s, histories, self.factors, self.center)
             mean, noise[s] = sample.mean_and_noise()
@@ -454,9 +454,9 @@ class BayesianModel:
 
     @cached_property
     def _basis(self) -> Float64:
-        """Matrix from a row of ratings to the mean model's [factors, bias]: the pseudo-inverse of [item factors, 1].
+        """Pseudo-inverse of [item factors, 1], which maps a row of ratings to [factors, bias] of the mean model.
 
-        Factors are divided by a power of two, so that the cutoff of singular values is the same in every unit.
+        Factors are first divided by a power of two, so that the cutoff for singular values does not depend on the unit.
         """
         factors = self.average.item_factors.astype(np.float64)
         size = float(np.exp2(np.round(np.log2(max(float(np.abs(factors).max(initial=0)), 1e-30)))))
@@ -467,38 +467,38 @@ class BayesianModel:
 
     @cached_property
     def _to_average(self) -> Float64:
-        """Matrices from the vector in a sample to its part of the mean: (S, mean factors + 1, width)."""
+        """Matrices that map a user vector in each sample to [factors, bias] of the mean model."""
         return np.stack([self._basis @ features(items, self.factors) for items in self.posterior.items])
 
     @cached_property
-    def _at_zero(self) -> Float64:
-        """The mean model's [factors, bias] of a user whose vector is zero in each sample."""
-        level = self.posterior.items[:, :, self.factors].mean(axis=0, dtype=np.float64)
-        at_zero: Float64 = self._basis @ (self.center + level - self.average.mean - self.average.item_bias)
-        return at_zero
+    def _zero_user(self) -> Float64:
+        """The [factors, bias] in the mean model of a user whose vector is zero in every sample."""
+        item_level = self.posterior.items[:, :, self.factors].mean(axis=0, dtype=np.float64)
+        zero_user: Float64 = self._basis @ (self.center + item_level - self.average.mean - self.average.item_bias)
+        return zero_user
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Select users by `take` (n,): row t of this model, or row -1 - t of `other`; see `FoldsIn.with_users`.
+        """Return a model with users selected from this model and from `other`; see `FoldsIn.with_users`.
 
         Parameters
         ----------
         other : BayesianModel
             A model with the same items.
         take : ndarray of shape (n,), int32
-            Row t of this model, or row -1 - t of `other`.
+            Entry t >= 0 selects row t of this model; t < 0 selects row -1 - t of `other`.
 
         Returns
         -------
         BayesianModel
-            A model of n users.
+            A model with n users.
         """
         take = checked_take(take, self.n_users, other.n_users)
         rows = np.where(take >= 0, take, self.n_users - 1 - take)
         selected = {}
         for name in ("users", "user_noise"):
-            both = np.concatenate([getattr(self.posterior, name), getattr(other.posterior, name)], axis=1)
-            selected[name] = read_only(np.ascontiguousarray(both[:, rows]))
+            stacked = np.concatenate([getattr(self.posterior, name), getattr(other.posterior, name)], axis=1)
+            selected[name] = read_only(np.ascontiguousarray(stacked[:, rows]))
         biases = None
         if self.session_bias is not None and other.session_bias is not None:
             biases = self.session_bias.with_users(other.session_bias, take)
@@ -508,7 +508,7 @@ class BayesianModel:
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of `average`, `posterior` and `session_bias`, with these names as prefixes.
+        """Return the arrays of `average`, `posterior` and `session_bias`, prefixed with these names.
 
         Returns
         -------
@@ -521,12 +521,12 @@ class BayesianModel:
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
     def settings(self) -> dict[str, Any]:
-        """Return everything else as JSON values.
+        """Return the state that is not in arrays, as JSON-serializable values.
 
         Returns
         -------
         dict of {str: object}
-            JSON values by name.
+            JSON-serializable values by name.
         """
         return {
             "factors": self.factors,
@@ -537,7 +537,7 @@ class BayesianModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create the model from `arrays` and `settings`.
+        """Create a model from the results of `arrays` and `settings`.
 
         Parameters
         ----------
@@ -549,7 +549,7 @@ class BayesianModel:
         Returns
         -------
         BayesianModel
-            The same object, bit for bit.
+            A bitwise identical object.
         """
         average, biases = (
             {name.removeprefix(part): array for name, array in arrays.items() if name.startswith(part)}
@@ -567,5 +567,5 @@ class BayesianModel:
 def _with_unknown(
     vectors: Float32, mean: Float32, variance: Float32, noise: Float32, mean_noise: np.float32 | float
 ) -> tuple[Float32, Float64, Float32]:
-    """Append a row for unknown users or items (index -1) to vectors and noise; return the variance of its prior too."""
+    """Append a row for unknown users or items to the vectors and the noise; also return the prior variance."""
     return np.vstack([vectors, mean[None]]), variance.astype(np.float64), np.append(noise, np.float32(mean_noise))

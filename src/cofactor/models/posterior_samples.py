@@ -1,4 +1,4 @@
-"""Posterior samples: their arrays, fold-in of users within a sample, and their mean as one factorization."""
+"""Posterior samples: arrays, fold-in of users within a sample, and the mean of samples as one factorization."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ from cofactor.kernels.sparse import SparseRows
 __all__ = ["FactorMean", "Posterior", "SampleFoldIn", "as_item", "as_user", "features"]
 
 HALF_WEIGHT_COUNT = 20.0
-"""The number of items at which the prior given by the history has half of the weight, and the general prior the other.
+"""The history length at which the history-dependent prior and the prior of an unknown user get equal weights.
 
-A short history is only a part of what the user will rate, so the choice of its items is weak evidence.
+In a short history, the choice of items is only weak evidence of the user's preferences.
 """
 
 NOISE_STEPS = 2
-"""How often the vector and the noise of a new user are computed from each other."""
+"""The number of times that the vector and the noise of a new user are alternately updated."""
 
 BATCH_SIZE = 8
-"""The number of samples that `FactorMean` collects before it reduces them."""
+"""The number of samples that `FactorMean` collects before it reduces their rank."""
 
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """S samples from the posterior; all arrays are float32. Its length is S.
+    """S samples from the posterior, as float32 arrays.
 
-    A vector is [factors, bias, padding]; the width is a multiple of 8.
+    The length of the object is S. A vector is [factors, bias, padding]; its width is a multiple of 8.
 
     Parameters
     ----------
     users : ndarray of shape (S, n_users, width)
-        Vectors of users.
+        User vectors.
     items : ndarray of shape (S, n_items, width)
-        Vectors of items.
+        Item vectors.
     user_noise : ndarray of shape (S, n_users)
         See `item_noise`.
     item_noise : ndarray of shape (S, n_items)
-        Rating (u, i) of sample s has the precision user_noise[s, u] * item_noise[s, i].
+        In sample s, the rating of pair (u, i) has the precision user_noise[s, u] * item_noise[s, i].
     user_mean, user_precision : ndarray of shape (S, width)
-        The normal prior of the vector of a user, without the contribution of the history.
+        The normal prior of a user vector, without the contribution of the history.
     terms : ndarray of shape (S, n_items, width)
-        The contribution of having rated an item to the prior mean of a user; of shape (S, 0, width) if not learned.
+        The contribution of each rated item to a user's prior mean; of shape (S, 0, width) if it was not learned.
     unknown_user, unknown_user_variance, unknown_item, unknown_item_variance : ndarray of shape (S, width)
-        The prior of unknown users and items, averaged over the terms of all users.
+        The means and variances of the priors for unknown users and items, averaged over the terms of all users.
     base_noise : ndarray of shape (S,)
-        The precision that all ratings share.
+        The precision shared by all ratings.
     noise_shape : ndarray of shape (S,)
-        The shape of the gamma prior of a user's factor of the precision.
+        The shape parameter of the gamma prior of a user's precision multiplier.
     """
 
     users: Float32
@@ -76,16 +76,16 @@ class Posterior:
 
 @dataclass(frozen=True, eq=False)
 class SampleFoldIn:
-    """Ridge regressions of new users in one sample, with prior means that depend on the histories.
+    """Ridge regressions for new users in one sample, with prior means that depend on the histories.
 
     Parameters
     ----------
     items : ndarray of shape (m, width), float32
-        The vectors of the items that occur in the histories.
+        Vectors of the items that occur in the histories.
     item_noise : ndarray of shape (m,), float32
         The noise of these items.
     entries : SparseRows
-        The ratings minus the center, with columns renumbered to these items.
+        The ratings minus the center, with columns renumbered to match `items`.
     side : Side
         The items as the fixed side, with the prior mean of each user.
     base_noise, noise_shape : float
@@ -110,28 +110,28 @@ class SampleFoldIn:
 
     @classmethod
     def of(cls, post: Posterior, s: int, histories: SparseRows, k: int, center: float) -> Self:
-        """Create the equations of sample s.
+        """Create the ridge regressions for sample s.
 
         Parameters
         ----------
         post : Posterior
             The samples.
         s : int
-            The number of the sample.
+            The index of the sample.
         histories : SparseRows
             Ratings, one row for each user.
         k : int
             The number of factors.
         center : float
-            The mean rating of training.
+            The mean training rating.
 
         Returns
         -------
         SampleFoldIn
         """
-        present, columns = np.unique(histories.columns, return_inverse=True)
+        used_items, columns = np.unique(histories.columns, return_inverse=True)
         entries = replace(histories, columns=columns.astype(np.int32), values=histories.values - np.float32(center))
-        owners, items = histories.owners, post.items[s, present]
+        owners, items = histories.owners, post.items[s, used_items]
         prior = np.tile(post.user_mean[s], (len(histories), 1))
         prior[histories.counts == 0] = post.unknown_user[s]
         if post.terms.shape[1]:
@@ -150,10 +150,10 @@ class SampleFoldIn:
             prior,
         )
         noise, shape = float(post.base_noise[s]), float(post.noise_shape[s])
-        return cls(items, post.item_noise[s, present], entries, side, noise, shape, k)
+        return cls(items, post.item_noise[s, used_items], entries, side, noise, shape, k)
 
     def mean_and_noise(self) -> tuple[Float32, Float32]:
-        """Compute the conditional mean vector and the noise precision of each user, alternately from each other.
+        """Compute the conditional mean vector and the noise precision for each user by alternating updates.
 
         Returns
         -------
@@ -173,14 +173,14 @@ class SampleFoldIn:
         return mean, noise
 
     def solve(self, noise: Float32, *, z: Float32 | None = None) -> Float32:
-        """Compute the conditional mean of each vector, or sample from the conditional distribution.
+        """Compute the conditional mean of each user's vector, or draw from its conditional distribution.
 
         Parameters
         ----------
         noise : ndarray of shape (n,), float32
-            The noise precision of each user.
+            The noise precision for each user.
         z : ndarray of shape (width,), float32, optional
-            Standard normal numbers, the same for all users; None for the mean.
+            Standard normal draws, shared by all users; None for the mean.
 
         Returns
         -------
@@ -197,24 +197,24 @@ class SampleFoldIn:
 
 @dataclass
 class FactorMean:
-    """Mean of factorizations, 1/S sum_s U_s V_s', as one factorization L R' with at most `width` columns.
+    """Low-rank mean of S factorizations: 1/S sum_s U_s V_s' as one factorization L R' with at most `width` columns.
 
     Parameters
     ----------
     width : int
-        The largest number of columns.
+        The maximum number of columns.
     count : int, default 0
-        The number of samples added.
+        The number of samples that have been added.
 
     Attributes
     ----------
     _left, _right : list of ndarray of shape (n_users, k) or (n_items, k), float32
-        The factors of the samples that are not reduced yet, after the reduced ones.
+        The reduced factors, followed by the factors of the samples that have not been reduced yet.
 
     Notes
     -----
-    Samples are concatenated, [U_1 .. U_s] [V_1 .. V_s]'. After every few samples, QR of both sides and an SVD of the
-    small product of the triangles reduce them to the best `width` directions.
+    Samples are concatenated: [U_1 .. U_s] [V_1 .. V_s]'. After every few samples, they are reduced to the leading
+    `width` directions by a QR decomposition of both sides and an SVD of the small product of the triangular factors.
 
     References
     ----------
@@ -236,7 +236,7 @@ class FactorMean:
     _right: list[Float32] = field(default_factory=list)
 
     def add(self, left: Float32, right: Float32) -> None:
-        """Add a sample.
+        """Add the factors of one sample.
 
         Parameters
         ----------
@@ -252,7 +252,7 @@ class FactorMean:
             self._reduce()
 
     def result(self) -> tuple[Float32, Float32]:
-        """Return L and R; at least one sample is required.
+        """Return the factors L and R of the mean; requires at least one sample.
 
         Returns
         -------
@@ -277,7 +277,7 @@ class FactorMean:
 
 
 def features(vectors: Float32, k: int) -> Float32:
-    """Return [factors, 1, padding], the factors of the other side's [factors, bias].
+    """Return [factors, 1, padding], the features that multiply the other side's [factors, bias].
 
     Parameters
     ----------
@@ -289,7 +289,7 @@ def features(vectors: Float32, k: int) -> Float32:
     Returns
     -------
     ndarray of shape (n, width), float32
-        A copy; the padding is 0.
+        The features, as a copy; the padding is 0.
 
     Examples
     --------
@@ -315,7 +315,7 @@ def as_user(vectors: Float32, k: int) -> Float32:
     Returns
     -------
     ndarray of shape (n, k + 2), float32
-        A vector for each user.
+        One vector for each user.
 
     Examples
     --------
@@ -341,7 +341,7 @@ def as_item(vectors: Float32, k: int) -> Float32:
     Returns
     -------
     ndarray of shape (n, k + 2), float32
-        A vector for each item.
+        One vector for each item.
     """
     extended = np.zeros((len(vectors), k + 2), np.float32)
     extended[:, :k], extended[:, k], extended[:, k + 1] = vectors[:, :k], 1, vectors[:, k]

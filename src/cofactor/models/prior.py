@@ -1,9 +1,10 @@
-"""Priors of the vectors of new users and new items, before the first rating.
+"""Priors for the vectors of new users and new items, before their first rating.
 
     x ~ N(m, P^-1)        m = mean + sum over the features of the user or item of their effects
 
-P is in units of the loss: with a prior, folding in minimizes the loss of x without the penalty of training, plus
-(x - m)' P (x - m). The more precise the prior, the less a rating moves x; after many ratings the prior hardly matters.
+P is in units of the loss: with a prior, fold-in minimizes the loss without the training penalty, plus
+(x - m)' P (x - m). The more precise the prior, the less each rating moves x. After many ratings, the influence of the
+prior is small.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ __all__ = ["Prior", "Priors"]
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """Normal prior N(mean + sum of effects, precision^-1) of new users or of new items.
+    """Normal prior N(mean + sum of effects, precision^-1) for new users or new items.
 
     It is learned by `cold_start.learn_priors`.
 
     Parameters
     ----------
     mean : ndarray of shape (w,), float64
-        The mean of [factors, bias], or of the factors alone in a model without biases.
+        The mean of [factors, bias], or of the factors in a model without biases.
     precision : ndarray of shape (w, w), float64
         The precision matrix.
     effects : ndarray of shape (m, w), float64
-        The contribution of each of the m indicators of `encoder` to the mean.
+        The contribution of each of the encoder's m indicators to the mean.
     encoder : Encoder, optional
-        Converts columns of the user or item table to indicators; None if the prior is the same for all.
+        Converts columns in the user or item table to indicators; None if all users or items have the same prior.
 
     Examples
     --------
@@ -66,12 +67,12 @@ class Prior:
 
     @validated
     def means(self, table: pl.DataFrame | None, n: int) -> Float64:
-        """Return the prior mean of each new user or item.
+        """Return the prior mean for each new user or item.
 
         Parameters
         ----------
         table : polars.DataFrame, optional
-            A row for each new user or item; without it, all have the same mean.
+            One row for each new user or item; if None, all have the same mean.
         n : int
             The number of new users or items.
 
@@ -82,11 +83,11 @@ class Prior:
         Raises
         ------
         DataError
-            If a column is missing or has another type.
+            If a column is missing or has the wrong type, or the table does not have n rows.
         """
         checks.whole_number("n", n, low=0, high=MAX_ROWS)
         if table is not None and len(table) != n:
-            raise DataError(f"table must have {n:,} rows, as many as n, not {len(table):,}")
+            raise DataError(f"table must have n={n:,} rows; got {len(table):,}")
         means = np.tile(self.mean, (n, 1))
         if table is not None and self.encoder is not None:
             means += self.encoder.encode(table).dense(n) @ self.effects
@@ -95,7 +96,7 @@ class Prior:
 
 @dataclass(frozen=True, eq=False)
 class Priors:
-    """Priors of a recommender for new users and new items.
+    """Priors for the new users and new items of a recommender.
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ class Priors:
     items: Prior | None = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return mean, precision and effects of each side, with names such as users.mean.
+        """Return the mean, precision and effects of each side, under names such as users.mean.
 
         Returns
         -------
@@ -129,12 +130,12 @@ class Priors:
         }
 
     def settings(self) -> dict[str, Any]:
-        """Return the encoder of each side; None for a side without a prior.
+        """Return the encoder settings of each side; None for a side without a prior.
 
         Returns
         -------
         dict of {str: object}
-            JSON values by name.
+            JSON-serializable values by name.
         """
         return {
             side: None if prior is None else {"encoder": prior.encoder and prior.encoder.settings()}
@@ -143,7 +144,7 @@ class Priors:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create the priors from `arrays` and `settings`.
+        """Create priors from the results of `arrays` and `settings`.
 
         Parameters
         ----------
@@ -155,7 +156,7 @@ class Priors:
         Returns
         -------
         Priors
-            The same object, bit for bit.
+            A bitwise identical object.
         """
 
         def prior(side: str) -> Prior | None:

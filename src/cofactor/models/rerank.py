@@ -1,4 +1,4 @@
-"""Reranking of the best items by uncertainty and by diversity."""
+"""Reranking of the top items by uncertainty and diversity."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from cofactor.models.posterior import BayesianModel
 from cofactor.models.user_batch import UserBatch
 from cofactor.results import RankBy
 
-__all__ = ["mmr", "ranked", "without_evidence"]
+__all__ = ["mmr", "rank_items", "without_evidence"]
 
-ORDERS = get_args(RankBy)
+RANK_BY_CHOICES = get_args(RankBy)
 
 ComparesItems: TypeAlias = FactorModel | BayesianModel | ItemItemModel | NetworkModel
-"""Models with a method `item_similarity`."""
+"""Models that have a method `item_similarity`."""
 
-TAIL = 0.1
-"""The probability outside each end of the interval by which "lower" and "upper" rank: an 80 % interval."""
+TAIL_PROBABILITY = 0.1
+"""The probability in each tail of the 80% interval whose endpoints "lower" and "upper" rank by."""
 
-CANDIDATES, MAX_CANDIDATES = 10, 1000
-"""The best 10 n items by the mean are reranked, at most 1,000 and at least n."""
+CANDIDATES_PER_ITEM, MAX_CANDIDATES = 10, 1000
+"""The top 10 n items by mean are reranked, but at most 1,000 and at least n."""
 
 MAX_SIMILARITIES = 1 << 24
-"""The number of similarities in memory at a time; it does not change results."""
+"""The maximum number of similarities in memory at a time; it does not change results."""
 
 
-def ranked(
+def rank_items(
     model: ScoresItems,
     users: UserBatch,
     n: int,
@@ -49,47 +49,47 @@ def ranked(
     evidence: Bool = ALL_ROWS,
     order: ItemOrder = ROW_ORDER,
 ) -> tuple[Int32, Float32]:
-    """Return the n best items of each user.
+    """Return the top n items for each user, optionally reranked by uncertainty or diversity.
 
-    Items without evidence are not ranked by the model: items for which `evidence` is False are at the end of the list,
-    and items without a link to the user in a model of events (score 0) are in `order`, usually the most popular first.
-    Their score is 0; `without_evidence` returns their positions.
+    Items without evidence are not ranked by the model. Items for which `evidence` is False are placed at the end of the
+    list. Items that an event model cannot relate to the user (score 0) are placed in `order`, usually the most popular
+    first. Both have a score of 0; `without_evidence` returns their positions.
 
     Parameters
     ----------
     model : ScoresItems
         A model that ranks items.
     users : UserBatch
-        Without rows of -1.
+        Must not contain unknown users (row -1).
     n : int
         The length of each list.
     exclude : SparseRows
-        The items to leave out, one row for each user of the batch.
+        The items to exclude, one row for each user in the batch.
     allowed : ndarray of shape (n_items,), bool
-        The items to rank; an empty array for all.
+        Mask of the items to rank; an empty array means all items.
     rank_by : {"mean", "lower", "upper"}, default "mean"
-        "mean" is the order of the model. "lower" ranks by the rating that an item exceeds with a probability of 90 %,
-        "upper" by the one that it exceeds with 10 %; scores are then these ratings.
+        "mean" keeps the order of the model. "lower" ranks by the rating that an item exceeds with a probability of 90%,
+        and "upper" by the rating that it exceeds with a probability of 10%; these ratings are then returned as scores.
     diversity : float, default 0
-        From 0 to 1; see `mmr`. Scores do not change, so that they need not be in descending order.
+        The trade-off of `mmr`, from 0 to 1. Scores do not change, so they need not be in descending order.
     evidence : ndarray of shape (n_items,), bool
-        Whether the model was trained on each item; an empty array for all True.
+        Mask of the items that the model was trained on; an empty array means all items.
     order : ItemOrder
-        The order of items without evidence; by default the order of rows.
+        The order of items without evidence; by default, the order of row numbers.
 
     Returns
     -------
     rows : ndarray of shape (n_users, n), int32
-        Item rows; -1 where fewer than n items are left.
+        Item row numbers; padded with -1 if fewer than n items remain.
     scores : ndarray of shape (n_users, n), float32
         -inf where the row is -1.
 
     Raises
     ------
     ParameterError
-        If rank_by or diversity has another value.
+        If `rank_by` or `diversity` is invalid.
     KindError
-        If the model has no distribution to rank by, or no item vectors to compare.
+        If the model does not predict a distribution to rank by, or has no item vectors to compare.
 
     Examples
     --------
@@ -97,22 +97,24 @@ def ranked(
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 3], [5, 4, 1, 1, 2, 5])
     >>> model, user = cofactor.BiasedMF(factors=2).fit(ratings), UserBatch.trained([0], ratings.by_user)
-    >>> rows, scores = ranked(model, user, 2, exclude=user.histories, allowed=np.zeros(0, bool))
+    >>> rows, scores = rank_items(model, user, 2, exclude=user.histories, allowed=np.zeros(0, bool))
     >>> rows.tolist(), scores.shape                                  # one item is left
     ([[3, -1]], (1, 2))
     """
     _check(model, rank_by, diversity)
     depth = n
     if rank_by != "mean" or diversity > 0:
-        depth = min(model.n_items, max(n, min(CANDIDATES * n, MAX_CANDIDATES)))
+        depth = min(model.n_items, max(n, min(CANDIDATES_PER_ITEM * n, MAX_CANDIDATES)))
     if len(evidence) and evidence.all():
         evidence = ALL_ROWS
-    usable = allowed & evidence if len(allowed) and len(evidence) else (evidence if len(evidence) else allowed)
-    rows, scores = model.top(users, depth, exclude=exclude, allowed=usable, order=order)
+    candidate_mask = allowed & evidence if len(allowed) and len(evidence) else (evidence if len(evidence) else allowed)
+    rows, scores = model.top(users, depth, exclude=exclude, allowed=candidate_mask, order=order)
     if rank_by != "mean" and isinstance(model, HasUncertainty):
-        rows, scores = _by_quantile(model, users, rows, TAIL if rank_by == "lower" else 1 - TAIL)
+        rows, scores = _sort_by_quantile(
+            model, users, rows, TAIL_PROBABILITY if rank_by == "lower" else 1 - TAIL_PROBABILITY
+        )
     if diversity > 0 and isinstance(model, ComparesItems):
-        rows, scores = _diversified(model, rows, scores, n, diversity)
+        rows, scores = _diversify(model, rows, scores, n, diversity)
     rows, scores = contiguous(rows[:, :n], np.int32), contiguous(scores[:, :n], np.float32)
     if len(evidence):
         rest = ~evidence & allowed if len(allowed) else ~evidence
@@ -121,16 +123,16 @@ def ranked(
 
 
 def without_evidence(model: ScoresItems, rows: Int32, scores: Float32, evidence: Bool = ALL_ROWS) -> Bool:
-    """Return which positions of ranked lists were filled by popularity.
+    """Return a mask of the positions in ranked lists that were filled without evidence from the model.
 
     Parameters
     ----------
     model : ScoresItems
         The model that ranked the lists.
     rows, scores : ndarray of shape (n_users, n)
-        The result of `ranked`.
+        The result of `rank_items`.
     evidence : ndarray of shape (n_items,), bool
-        As in `ranked`.
+        As in `rank_items`.
 
     Returns
     -------
@@ -152,44 +154,47 @@ def without_evidence(model: ScoresItems, rows: Int32, scores: Float32, evidence:
 
 
 def _fill(rows: Int32, scores: Float32, exclude: SparseRows, rest: Bool, order: ItemOrder) -> None:
-    """Append the items of `rest`, in their order and with the score 0, to lists that are too short; in place."""
-    short = np.flatnonzero((rows < 0).any(axis=1))
-    if len(short) == 0 or not rest.any():
+    """Fill up lists that are too short with the items in `rest`, in order and with a score of 0, in place."""
+    short_lists = np.flatnonzero((rows < 0).any(axis=1))
+    if len(short_lists) == 0 or not rest.any():
         return
-    best_first = order.rows if len(order) else np.arange(len(rest), dtype=np.int32)
-    for user in short:
+    item_order = order.rows if len(order) else np.arange(len(rest), dtype=np.int32)
+    for user in short_lists:
         first = int((rows[user] >= 0).sum())
-        more = first_allowed(best_first, rows.shape[1] - first, exclude.row(int(user)).columns, rest)
-        rows[user, first:], scores[user, first:] = more, np.where(more >= 0, np.float32(0), np.float32(-np.inf))
+        extra_rows = first_allowed(item_order, rows.shape[1] - first, exclude.row(int(user)).columns, rest)
+        rows[user, first:], scores[user, first:] = (
+            extra_rows,
+            np.where(extra_rows >= 0, np.float32(0), np.float32(-np.inf)),
+        )
 
 
 def mmr(scores: ArrayLike, similarity: ArrayLike, n: int, trade_off: float) -> Int64:
-    """Select n of c candidates by maximal marginal relevance.
+    """Select n of c candidates by maximal marginal relevance (MMR).
 
     Parameters
     ----------
     scores : ndarray of shape (m, c)
-        -inf where there is no candidate.
+        Scores of the candidates in each list; padded with -inf.
     similarity : ndarray of shape (m, c, c)
-        From -1 to 1.
+        Similarities of the candidates in each list, from -1 to 1.
     n : int
         The number of items to select.
     trade_off : float
-        From 0 for relevance alone to 1 for diversity alone.
+        The weight of diversity, from 0 (only relevance) to 1 (only diversity).
 
     Returns
     -------
     ndarray of shape (m, n), int64
-        Positions among the candidates in the order of selection; -1 where no candidate is left. Of equal values the
-        earlier position is first.
+        Positions of the selected candidates, in the order of selection; padded with -1. Ties are broken in favor of
+        the earlier position.
 
     Notes
     -----
     ::
 
-        next = argmax over the rest of  (1 - trade_off) relevance_i - trade_off max_{j selected} similarity_ij
+        next = argmax over remaining i of  (1 - trade_off) relevance_i - trade_off max_{j selected} similarity_ij
 
-    The relevance is the score scaled to 0..1 over the candidates of a row, so that it is comparable to a cosine.
+    The relevance is the score scaled to 0..1 within each list, so that it is comparable to a cosine similarity.
 
     References
     ----------
@@ -204,64 +209,66 @@ def mmr(scores: ArrayLike, similarity: ArrayLike, n: int, trade_off: float) -> I
     """
     values, similarities = np.asarray(scores, dtype=np.float64), np.asarray(similarity)
     m, c = values.shape
-    is_left = values > -np.inf
-    low = np.where(is_left, values, np.inf).min(axis=1, initial=np.inf, keepdims=True)
+    is_available = values > -np.inf
+    low = np.where(is_available, values, np.inf).min(axis=1, initial=np.inf, keepdims=True)
     high = values.max(axis=1, initial=-np.inf, keepdims=True)
     with np.errstate(invalid="ignore"):
         span = np.where(high > low, high - low, 1.0)
-        relevance = np.where(is_left, (values - low) / span, -np.inf)
+        relevance = np.where(is_available, (values - low) / span, -np.inf)
     selected, users = np.full((m, n), -1, np.int64), np.arange(m)
     nearest = np.zeros((m, c))
-    for place in range(min(n, c)):
-        marginal = (1 - trade_off) * np.where(is_left, relevance, 0.0) - trade_off * nearest
-        best = np.where(is_left, marginal, -np.inf).argmax(axis=1)
-        some = is_left[users, best]
-        selected[some, place] = best[some]
-        is_left[users, best] = False
-        nearest = similarities[users, best] if place == 0 else np.maximum(nearest, similarities[users, best])
+    for rank in range(min(n, c)):
+        marginal = (1 - trade_off) * np.where(is_available, relevance, 0.0) - trade_off * nearest
+        best = np.where(is_available, marginal, -np.inf).argmax(axis=1)
+        has_candidate = is_available[users, best]
+        selected[has_candidate, rank] = best[has_candidate]
+        is_available[users, best] = False
+        nearest = similarities[users, best] if rank == 0 else np.maximum(nearest, similarities[users, best])
     return selected
 
 
 def _check(model: ScoresItems, rank_by: str, diversity: float) -> None:
-    if not isinstance(rank_by, str) or rank_by not in ORDERS:
-        raise ParameterError(f"rank_by must be one of {', '.join(ORDERS)}, not {checks.describe(rank_by)}")
+    if not isinstance(rank_by, str) or rank_by not in RANK_BY_CHOICES:
+        raise ParameterError(f"rank_by must be one of {', '.join(RANK_BY_CHOICES)}, not {checks.describe(rank_by)}")
     is_number = isinstance(diversity, int | float | np.integer | np.floating) and not isinstance(diversity, bool)
     if not (is_number and 0 <= diversity <= 1):
         raise ParameterError(
-            f"diversity must be a number from 0 (the plain order) to 1, not {checks.describe(diversity)}"
+            f"diversity must be a number between 0 (no diversification) and 1, not {checks.describe(diversity)}"
         )
     if rank_by != "mean" and not isinstance(model, HasUncertainty):
         raise KindError(
-            f"this model predicts no distribution, so items cannot be ranked by {rank_by!r}; fit one that does "
-            "(bayesian-mf, or neural-mf with head=classification), or rank by 'mean'"
+            f"this model does not predict a distribution, so items cannot be ranked by {rank_by!r}; fit a model that "
+            "does (bayesian-mf, or neural-mf with head=classification), or rank by 'mean'"
         )
     if diversity > 0 and (not isinstance(model, ComparesItems) or getattr(model, "factors", 1) == 0):
         raise KindError(
-            "this model has no item vectors to compare, so its lists cannot be diversified; fit one with factors, "
-            "such as biased-mf, or leave diversity at 0"
+            "this model has no item vectors to compare, so its lists cannot be diversified; fit a model with factors, "
+            "such as biased-mf, or set diversity to 0"
         )
 
 
-def _by_quantile(model: HasUncertainty, users: UserBatch, rows: Int32, share: float) -> tuple[Int32, Float32]:
-    """Sort each list by a quantile of the predicted ratings; equal ones by row."""
+def _sort_by_quantile(
+    model: HasUncertainty, users: UserBatch, rows: Int32, probability: float
+) -> tuple[Int32, Float32]:
+    """Sort each list by a quantile of the predicted ratings, with ties by row number."""
     is_item = rows >= 0
     owners = users.take(np.repeat(np.arange(len(users)), is_item.sum(axis=1)))
     scores = np.full(rows.shape, -np.inf, np.float32)
-    scores[is_item] = model.distribution(owners, rows[is_item]).quantile(share)
+    scores[is_item] = model.distribution(owners, rows[is_item]).quantile(probability)
     order = np.lexsort((rows, -scores), axis=1)
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
-def _diversified(
+def _diversify(
     model: ComparesItems, rows: Int32, scores: Float32, n: int, diversity: float
 ) -> tuple[Int32, Float32]:  # fmt: skip
-    """Select n items of each list by `mmr` with the similarity of the model."""
+    """Select n items from each list by `mmr`, with the item similarities of the model."""
     new_rows, new_scores = np.full((len(rows), n), -1, np.int32), np.full((len(rows), n), -np.inf, np.float32)
     block = max(1, MAX_SIMILARITIES // max(rows.shape[1] ** 2, 1))
     for first in range(0, len(rows), block):
         part = slice(first, first + block)
-        places = mmr(scores[part], model.item_similarity(rows[part]), n, diversity)
-        selected = places >= 0
-        new_rows[part] = np.where(selected, np.take_along_axis(rows[part], places, axis=1), -1)
-        new_scores[part] = np.where(selected, np.take_along_axis(scores[part], places, axis=1), -np.inf)
+        positions = mmr(scores[part], model.item_similarity(rows[part]), n, diversity)
+        selected = positions >= 0
+        new_rows[part] = np.where(selected, np.take_along_axis(rows[part], positions, axis=1), -1)
+        new_scores[part] = np.where(selected, np.take_along_axis(scores[part], positions, axis=1), -np.inf)
     return new_rows, new_scores

@@ -1,4 +1,4 @@
-"""Session bias: a bias of a user in each period of time in which the user rated items."""
+"""Session bias: a user bias for each time period in which the user rated items."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from cofactor.kernels.sparse import SparseRows, vstack
 __all__ = ["SessionBias"]
 
 NO_SESSION = np.iinfo(np.int32).max
-"""The number of a time bin without ratings."""
+"""The bin number of times that are in no bin."""
 
 
 @dataclass(frozen=True, eq=False)
 class SessionBias:
-    """Biases of users by time bin.
+    """User biases for each time bin.
 
     Parameters
     ----------
     seconds : int
-        The length of a bin.
-    begin : int
-        The begin of bin 0, in seconds since 1970.
+        The length of a bin in seconds.
+    origin : int
+        The start of bin 0, in seconds since the Unix epoch.
     rows : SparseRows
-        For each user, the ascending numbers of the bins in which the user rated items, and the bias of each.
+        For each user, the numbers of the bins in which the user rated items (as columns) and their biases (as values).
 
     Notes
     -----
-    The bin of time t is floor((t - begin) / seconds). b_(u, t) is the bias of u in that bin; it is 0 at any other time,
-    which is its mean.
+    The bin of time t is floor((t - origin) / seconds). b_(u, t) is the bias of u in that bin. In bins without ratings
+    from u, it is 0, its prior mean.
 
     References
     ----------
@@ -50,34 +50,34 @@ class SessionBias:
     """
 
     seconds: int
-    begin: int
+    origin: int
     rows: SparseRows
 
     def bins(self, times: Int64) -> Int64:
-        """Return the bin of each time.
+        """Return the bin number of each time.
 
         Parameters
         ----------
         times : ndarray of shape (n,), int64
-            Seconds since 1970.
+            Seconds since the Unix epoch.
 
         Returns
         -------
         ndarray of shape (n,), int64
-            `NO_SESSION` before bin 0 and beyond the largest number.
+            The bin numbers; `NO_SESSION` for times before bin 0 or after the last possible bin.
         """
-        bins = (times.astype(np.int64) - self.begin) // self.seconds
+        bins = (times.astype(np.int64) - self.origin) // self.seconds
         return np.where((bins < 0) | (bins > NO_SESSION), NO_SESSION, bins)
 
     def shift(self, users: Int32, times: Int64) -> Float32:
-        """Return b_(u, t) of each user and time.
+        """Return the session bias b_(u, t) for each pair of a user and a time.
 
         Parameters
         ----------
         users : ndarray of shape (n,), int32
-            Rows; -1 for unknown.
+            User row numbers; -1 is an unknown user.
         times : ndarray of shape (n,), int64
-            Seconds since 1970.
+            Seconds since the Unix epoch.
 
         Returns
         -------
@@ -86,17 +86,17 @@ class SessionBias:
         if len(self._keys) == 0:
             return np.zeros(len(users), np.float32)
         keys = users.astype(np.int64) << 32 | self.bins(times)
-        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        return np.where(self._keys[place] == keys, self.rows.values[place], np.float32(0))
+        index = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        return np.where(self._keys[index] == keys, self.rows.values[index], np.float32(0))
 
     @cached_property
     def _keys(self) -> Int64:
-        """User and bin of each session in one number, ascending."""
+        """The user and the bin of each session, packed into one sorted integer key."""
         users = np.repeat(np.arange(len(self.rows), dtype=np.int64), self.rows.counts)
         return users << 32 | self.rows.columns
 
     def without_sessions(self, n_users: int) -> Self:
-        """Return the biases of n users without sessions.
+        """Return session biases for n users who have no sessions.
 
         Parameters
         ----------
@@ -106,24 +106,24 @@ class SessionBias:
         Returns
         -------
         SessionBias
-            With bins of the same length and begin.
+            Session biases with the same bins.
         """
         return replace(self, rows=SparseRows.empty(n_users))
 
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Select users by `take` (n,): row t of this object, or row -1 - t of `other`.
+        """Return session biases with users selected from this object and from `other`.
 
         Parameters
         ----------
         other : SessionBias
-            A model with the same items.
+            Session biases with the same bins.
         take : ndarray of shape (n,), int32
-            Row t of this model, or row -1 - t of `other`.
+            Entry t >= 0 selects row t of this model; t < 0 selects row -1 - t of `other`.
 
         Returns
         -------
         SessionBias
-            A model of n users.
+            Session biases for n users.
         """
         rows = np.where(take >= 0, take, len(self.rows) - 1 - take)
         return replace(self, rows=vstack(self.rows, other.rows).take(rows))
@@ -131,7 +131,7 @@ class SessionBias:
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the bins of each user and their biases.
+        """Return the bins and biases of each user.
 
         Returns
         -------
@@ -141,18 +141,18 @@ class SessionBias:
         return {"start": self.rows.start, "bins": self.rows.columns, "bias": self.rows.values}
 
     def settings(self) -> dict[str, Any]:
-        """Return the length and the begin of bins.
+        """Return the length of the bins and the start of the first one.
 
         Returns
         -------
         dict of {str: object}
-            JSON values by name.
+            JSON-serializable values by name.
         """
-        return {"seconds": self.seconds, "begin": self.begin}
+        return {"seconds": self.seconds, "begin": self.origin}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create the object from `arrays` and `settings`.
+        """Create session biases from the results of `arrays` and `settings`.
 
         Parameters
         ----------
@@ -164,7 +164,7 @@ class SessionBias:
         Returns
         -------
         SessionBias
-            The same object, bit for bit.
+            A bitwise identical object.
         """
         rows = SparseRows(arrays["start"], arrays["bins"], arrays["bias"])
         seconds, begin = (checks.plain(name, settings[name], int) for name in ("seconds", "begin"))
@@ -172,16 +172,16 @@ class SessionBias:
 
     @classmethod
     def of_ratings(cls, users: Int32, times: Int64, seconds: int, n_users: int) -> tuple[Self, Int64]:
-        """Create the sessions of a table of ratings, with biases of 0.
+        """Create the sessions in a table of ratings, with all biases set to 0.
 
         Parameters
         ----------
         users : ndarray of shape (n,), int32
-            The user of each rating, ascending; n is at least 1.
+            The user of each rating, in ascending order; n must be at least 1.
         times : ndarray of shape (n,), int64
-            Seconds since 1970; the earliest is the begin of bin 0.
+            Seconds since the Unix epoch; the earliest time is the start of bin 0.
         seconds : int
-            The length of a bin.
+            The length of a bin in seconds.
         n_users : int
             The number of users.
 
@@ -189,7 +189,7 @@ class SessionBias:
         -------
         biases : SessionBias
         sessions : ndarray of shape (n,), int64
-            The position in `rows` of the session of each rating.
+            The position in `rows` of each rating's session.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""Similarity of items and users: how it is measured, and the item-item weights, dense or of nearest neighbors."""
+"""Similarity measures for items and users, and item-item weights, either dense or for nearest neighbors only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, require_array
-from cofactor.kernels.neighbor_scores import add_dense, average_by_items, places_of, sum_by_items
+from cofactor.kernels.neighbor_scores import add_dense, average_by_items, sum_by_items, top_k_membership
 from cofactor.kernels.neighbors import COSINE, JACCARD, PEARSON, ColumnLists
 from cofactor.kernels.sparse import SparseRows
 
@@ -28,21 +28,21 @@ __all__ = [
 MEASURES = {"pearson": PEARSON, "cosine": COSINE, "jaccard": JACCARD}
 
 MAX_WEIGHT = 1e6
-"""Larger weights are scaled down, so that squares stay in the range of float32."""
+"""The maximum weight; larger weights are scaled down, so that squares stay in the range of float32."""
 
 
 @dataclass(frozen=True)
 class SimilarityMeasure:
-    """How the similarity of two rows is computed; see `kernels.neighbors`.
+    """Similarity measure for pairs of rows; see `kernels.neighbors`.
 
     Parameters
     ----------
     name : {"pearson", "cosine", "jaccard"}
         The measure.
     shrink : float
-        The number of common columns at which the similarity is halved: s = measure n / (n + shrink).
+        The number of common columns n at which shrinkage halves the similarity: s = measure * n / (n + shrink).
     max_support : int, optional
-        Columns with more entries are represented by their fullest rows only.
+        The maximum number of entries used in a column; of longer columns, the rows with the most entries are used.
     """
 
     name: str
@@ -54,11 +54,11 @@ class SimilarityMeasure:
 
     @property
     def code(self) -> int:
-        """The number of the measure in kernels."""
+        """Integer code of the measure in kernels."""
         return MEASURES[self.name]
 
     def weighted(self, rows: SparseRows) -> SparseRows:
-        """Multiply values by the square root of their weights, so that a product of two entries has both weights.
+        """Multiply values by the square roots of their weights, so that products are weighted by sqrt(w_a w_b).
 
         Parameters
         ----------
@@ -68,7 +68,7 @@ class SimilarityMeasure:
         Returns
         -------
         SparseRows
-            Rows without weights. Weights are divided by the largest one if it is above a million.
+            Rows without weights. If the largest weight exceeds 1e6, all weights are divided by it first.
         """
         if rows.weights is None:
             return rows
@@ -77,7 +77,7 @@ class SimilarityMeasure:
         return SparseRows(rows.start, rows.columns, rows.values * np.sqrt(weights))
 
     def column_lists(self, rows: SparseRows, n_columns: int) -> ColumnLists:
-        """Return the rows of each column, at most `max_support` of them.
+        """Return the rows that have an entry in each column, at most `max_support` for each column.
 
         Parameters
         ----------
@@ -91,33 +91,33 @@ class SimilarityMeasure:
         ColumnLists
             The lists.
         """
-        return ColumnLists.of(rows, n_columns, longest=self.max_support)
+        return ColumnLists.of(rows, n_columns, max_length=self.max_support)
 
     def settings(self) -> dict[str, Any]:
-        """Return all fields.
+        """Return all fields by name.
 
         Returns
         -------
         dict of {str: object}
-            JSON values by name.
+            JSON-serializable values by name.
         """
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class NeighborAverage:
-    """Weighted average over the k most similar neighbors that have a rating.
+    """Damped weighted average over the k most similar neighbors that have a rating.
 
     Parameters
     ----------
     k : int
         The number of neighbors.
     damping : float
-        Added to the sum of similarities.
+        A constant added to the sum of similarities.
 
     Notes
     -----
-    With the similarities s and the deviations x from the baseline: sum_j s_j x_j / (damping + sum_j s_j).
+    With similarities s and deviations x from the baseline, the average is sum_j s_j x_j / (damping + sum_j s_j).
     """
 
     k: int
@@ -130,12 +130,12 @@ class NeighborAverage:
 
 @dataclass(frozen=True, eq=False)
 class DenseSimilarity:
-    """Weights of all pairs of items, as learned by EASE.
+    """Dense weights for all item pairs, as learned by EASE.
 
     Parameters
     ----------
     weights : ndarray of shape (n_items, n_items), float32
-        W, with a diagonal of zeros; W_ji is the contribution of item j to the score of item i.
+        W, with a zero diagonal; W_ji is the weight of item j in the score of item i.
 
     Examples
     --------
@@ -160,7 +160,7 @@ class DenseSimilarity:
         return "a weight for each pair"
 
     def add_scores(self, out: Float32, entries: SparseRows) -> None:
-        """Add entries W to scores.
+        """Add the product of the entries and W to scores, in place.
 
         Parameters
         ----------
@@ -172,41 +172,41 @@ class DenseSimilarity:
         add_dense(out, entries, self.weights)
 
     def terms(self, entries: SparseRows, item: int) -> Float64:
-        """Return the contribution x_j W_ji of each entry j of a history to the score of item i.
+        """Return the contribution x_j W_ji of each entry j in a history to the score of item i.
 
         Parameters
         ----------
         entries : SparseRows
-            One row, the history of a user.
+            A user's history, as a single row.
         item : int
-            The row of the item.
+            The item's row number.
 
         Returns
         -------
         ndarray of shape (m,), float64
-            A term for each entry.
+            One term for each entry.
         """
         terms: Float64 = entries.values.astype(np.float64) * self.weights[entries.columns, item]
         return terms
 
     def nearest(self, items: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
-        """Return the n largest nonzero weights W_ij of each item i.
+        """Return the n items j with the largest nonzero weights W_ij for each item i.
 
         Parameters
         ----------
         items : ndarray of shape (m,), int32
             Item rows.
         n : int
-            The results have n_items columns if n is larger.
+            The maximum number of neighbors; the results have at most n_items columns.
         allowed : ndarray of shape (n_items,), bool
-            The items to choose from; an empty array for all.
+            Mask of the items to choose from; an empty array means all items.
 
         Returns
         -------
         rows : ndarray of shape (m, n), int32
-            -1 where no more are left.
+            Padded with -1.
         weights : ndarray of shape (m, n), float32
-            0 where no more are left.
+            Padded with 0.
         """
         weights = self.weights[items]
         weights[np.arange(len(items)), items] = 0
@@ -215,19 +215,19 @@ class DenseSimilarity:
             weights[:, ~allowed] = -np.inf
         order = np.argsort(-weights, axis=1, kind="stable")[:, :n].astype(np.int32)
         sorted_weights = np.take_along_axis(weights, order, axis=1)
-        is_link = sorted_weights > -np.inf
-        return np.where(is_link, order, -1).astype(np.int32), np.where(is_link, sorted_weights, np.float32(0))
+        is_neighbor = sorted_weights > -np.inf
+        return np.where(is_neighbor, order, -1).astype(np.int32), np.where(is_neighbor, sorted_weights, np.float32(0))
 
     def pairwise(self, items: Int32) -> Float32:
-        """Return the partial correlations of all pairs within each list.
+        """Return the partial correlations of all item pairs within each list.
 
-        An item has 1 with itself; row -1 has 0. With W_ij = -P_ij / P_jj of a precision matrix P, the squared partial
-        correlation P_ij^2 / (P_ii P_jj) is W_ij W_ji.
+        The value is 1 for an item with itself, and 0 for row -1. Since W_ij = -P_ij / P_jj for a precision matrix P,
+        the squared partial correlation P_ij^2 / (P_ii P_jj) equals W_ij W_ji.
 
         Parameters
         ----------
         items : ndarray of shape (m, c), int32
-            Lists of item rows; -1 where a list ends.
+            Lists of item row numbers, padded with -1.
 
         Returns
         -------
@@ -239,7 +239,7 @@ class DenseSimilarity:
         return _with_unit_diagonal(np.sign(W) * np.sqrt(np.maximum(W * transposed, 0)), items)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return W.
+        """Return the weights W by array name.
 
         Returns
         -------
@@ -249,26 +249,26 @@ class DenseSimilarity:
         return {"weights": self.weights}
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings that `similarity_from_parts` needs besides the arrays.
+        """Return the settings that `similarity_from_parts` needs in addition to the arrays.
 
         Returns
         -------
         dict of {str: object}
-            JSON values by name.
+            JSON-serializable values by name.
         """
         return {"form": "dense"}
 
 
 @dataclass(frozen=True, eq=False)
 class NeighborSimilarity:
-    """Similarities s_ij > 0 of each item i to its nearest neighbors j.
+    """Sparse similarities s_ij > 0 of each item i to its nearest neighbors j.
 
     Parameters
     ----------
     rows : SparseRows
-        Row j has the items i of which j is a neighbor, and s_ij.
+        Row j contains the items i that have j as a neighbor (as columns), and s_ij (as values).
     average : NeighborAverage, optional
-        How ratings are averaged; None for a sum.
+        How to average over neighbors; None for a sum.
 
     Examples
     --------
@@ -294,7 +294,7 @@ class NeighborSimilarity:
         return f"{len(self.rows.columns):,} neighbors"
 
     def add_scores(self, out: Float32, entries: SparseRows) -> None:
-        """Add the average or sum over the neighbors in each user's entries to scores.
+        """Add the sum or average over the neighbors among each user's entries to scores, in place.
 
         Parameters
         ----------
@@ -309,25 +309,25 @@ class NeighborSimilarity:
             average_by_items(out, entries, self.rows, k=self.average.k, damping=self.average.damping)
 
     def terms(self, entries: SparseRows, item: int) -> Float64:
-        """Return the contribution of each entry of a history to the score of an item.
+        """Return the contribution of each entry in a history to the score of an item.
 
         Parameters
         ----------
         entries : SparseRows
-            One row, the history of a user.
+            A user's history, as a single row.
         item : int
-            The row of the item.
+            The item's row number.
 
         Returns
         -------
         ndarray of shape (m,), float64
-            A term for each entry; 0 if it is no neighbor of the item.
+            One term for each entry; 0 if it is not a neighbor of the item.
         """
         s = self._similarities(entries.columns.astype(np.int64) * self.n_items + item).astype(np.float64)
         if self.average is None:
             return s * entries.values
         ws = s if entries.weights is None else s * entries.weights
-        ws = ws * places_of(s, self.average.k)
+        ws = ws * top_k_membership(s, self.average.k)
         denominator = self.average.damping + ws.sum()
         return ws * entries.values / denominator if denominator > 0 else np.zeros(len(ws))
 
@@ -341,14 +341,14 @@ class NeighborSimilarity:
         n : int
             The number of neighbors.
         allowed : ndarray of shape (n_items,), bool
-            The items to choose from; an empty array for all.
+            Mask of the items to choose from; an empty array means all items.
 
         Returns
         -------
         rows : ndarray of shape (m, n), int32
-            -1 where no more are left.
+            Padded with -1.
         similarities : ndarray of shape (m, n), float32
-            0 where no more are left.
+            Padded with 0.
         """
         rows, similarities = np.full((len(items), n), -1, np.int32), np.zeros((len(items), n), np.float32)
         for position, item in enumerate(items):
@@ -363,24 +363,25 @@ class NeighborSimilarity:
 
     @cached_property
     def _pairs(self) -> Int64:
-        """j * n_items + i of each similarity, ascending."""
+        """The sorted keys j * n_items + i of all similarities s_ij."""
         return np.repeat(np.arange(self.n_items) * self.n_items, self.rows.counts) + self.rows.columns
 
     def _similarities(self, pairs: Int64) -> Float32:
-        """Return the similarity of each pair j * n_items + i, 0 if j is not a neighbor of i: same shape, float32."""
-        place = np.searchsorted(self._pairs, pairs)
-        is_neighbor = np.append(self._pairs, -1)[place] == pairs
-        return np.where(is_neighbor, np.append(self.rows.values, np.float32(0))[place], np.float32(0))
+        """Return the similarity s_ij for each key j * n_items + i; 0 if j is not a neighbor of i."""
+        index = np.searchsorted(self._pairs, pairs)
+        is_neighbor = np.append(self._pairs, -1)[index] == pairs
+        return np.where(is_neighbor, np.append(self.rows.values, np.float32(0))[index], np.float32(0))
 
     def pairwise(self, items: Int32) -> Float32:
-        """Return the similarities of all pairs within each list.
+        """Return the similarities of all item pairs within each list.
 
-        An item has 1 with itself; row -1 has 0, as have pairs of which neither is a neighbor of the other.
+        The value is 1 for an item with itself, and 0 for row -1 and for pairs in which neither item is a neighbor of
+        the other.
 
         Parameters
         ----------
         items : ndarray of shape (m, c), int32
-            Lists of item rows; -1 where a list ends.
+            Lists of item row numbers, padded with -1.
 
         Returns
         -------
@@ -392,7 +393,7 @@ class NeighborSimilarity:
         return _with_unit_diagonal(np.maximum(s, s.transpose(0, 2, 1)), items)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the similarities row by row.
+        """Return the similarities as CSR arrays.
 
         Returns
         -------
@@ -402,18 +403,18 @@ class NeighborSimilarity:
         return {"start": self.rows.start, "columns": self.rows.columns, "values": self.rows.values}
 
     def settings(self) -> dict[str, Any]:
-        """Return the form, and how ratings are averaged.
+        """Return the form of the similarity and the parameters of the average.
 
         Returns
         -------
         dict of {str: object}
-            JSON values by name.
+            JSON-serializable values by name.
         """
         return {"form": "neighbors", "average": None if self.average is None else asdict(self.average)}
 
 
 def _with_unit_diagonal(similarity: Float32, items: Int32) -> Float32:
-    """Set pairs of an item with itself to 1, and pairs with row -1 to 0."""
+    """Set the similarity of an item with itself to 1, and that of pairs with row -1 to 0."""
     is_same = items[:, :, None] == items[:, None, :]
     is_pair = (items[:, :, None] >= 0) & (items[:, None, :] >= 0)
     return np.where(is_pair, np.where(is_same, 1, similarity), 0).astype(np.float32)
@@ -423,7 +424,7 @@ ItemSimilarity: TypeAlias = DenseSimilarity | NeighborSimilarity
 
 
 def similarity_from_parts(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> ItemSimilarity:
-    """Create an item similarity from its arrays and settings.
+    """Create an item similarity from the results of its methods `arrays` and `settings`.
 
     Parameters
     ----------
@@ -435,7 +436,7 @@ def similarity_from_parts(arrays: Mapping[str, NDArray[Any]], settings: Mapping[
     Returns
     -------
     DenseSimilarity or NeighborSimilarity
-        The same object, bit for bit.
+        A bitwise identical object.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""User batch: the users that a model ranks or predicts for, aligned with their histories."""
+"""User batch: the users for which a model ranks or predicts, aligned with their histories."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ __all__ = ["UserBatch"]
 
 @dataclass(frozen=True, eq=False)
 class UserBatch:
-    """Users of a model as of now, aligned with their histories. Users may occur more than once.
+    """Batch of users of a model, aligned with their current histories; a user may occur more than once.
 
-    Create a batch with `trained`, where the histories are those of all users of the model, or with `of`, where there
-    is one history for each user of the batch.
+    Create a batch with `trained` from the histories of all users in the model, or with `of` from one history for each
+    user in the batch.
 
     Parameters
     ----------
     rows : ndarray of shape (n,), int32
-        Row numbers of the model's users; -1 for a user that the model does not have.
+        Row numbers of users in the model; -1 is a user that is not in the model.
     source : SparseRows
-        Histories: rows of items.
-    place : ndarray of shape (n,), int32
-        The row of `source` that is the history of each user; -1 for an empty history.
+        Histories, with item row numbers as columns.
+    history_rows : ndarray of shape (n,), int32
+        The row of `source` that contains each user's history; -1 is an empty history.
     times : ndarray of shape (n,), int64, or None
-        A time for each user in seconds since 1970, for models that learned from time.
+        A time for each user, in seconds since the Unix epoch, for models that learned time effects.
 
     Raises
     ------
     DataError
-        If the arrays are not of the same length.
+        If the arrays differ in length.
     ParameterError
-        If a row number is not in its range.
+        If a row number is out of range.
 
     Examples
     --------
@@ -51,91 +51,103 @@ class UserBatch:
     (3, [2, 1, 2])
     >>> UserBatch.of([0], histories)
     Traceback (most recent call last):
-    cofactor.errors.DataError: histories must have 1 rows, one for each user of the batch, not 2
+    cofactor.errors.DataError: histories must have 1 rows, one for each user in the batch; got 2
     """
 
     rows: Int32
     source: SparseRows
-    place: Int32
+    history_rows: Int32
     times: Int64 | None = None
 
     def __post_init__(self) -> None:
-        checks.instance("source", self.source, SparseRows, "make one by SparseRows.of(rows, columns, values, n_rows)")
-        shared = self.rows is self.place
+        checks.instance(
+            "source", self.source, SparseRows, "create one with SparseRows.of(rows, columns, values, n_rows)"
+        )
+        is_shared = self.rows is self.history_rows
         rows = checks.row_numbers("rows", self.rows, checks.MAX_VALUES, unknown=True)
-        place = rows if shared else checks.row_numbers("place", self.place, len(self.source), unknown=True)
-        if shared and len(rows) and int(rows.max()) >= len(self.source):
-            raise DataError(f"histories must have a row for user {rows.max()}, not {len(self.source):,} rows")
-        if len(rows) != len(place):
-            raise DataError(f"place must have {len(rows):,} rows, one for each user of the batch, not {len(place):,}")
+        history_rows = (
+            rows if is_shared else checks.row_numbers("history_rows", self.history_rows, len(self.source), unknown=True)
+        )
+        if is_shared and len(rows) and int(rows.max()) >= len(self.source):
+            raise DataError(f"histories must have a row for user {rows.max()}; got {len(self.source):,} rows")
+        if len(rows) != len(history_rows):
+            raise DataError(
+                f"history_rows must have {len(rows):,} values, one for each user; got {len(history_rows):,}"
+            )
         object.__setattr__(self, "rows", rows)
-        object.__setattr__(self, "place", place)
+        object.__setattr__(self, "history_rows", history_rows)
         if self.times is not None:
             object.__setattr__(self, "times", checks.seconds("times", self.times, len(rows)))
 
     @classmethod
     def trained(cls, rows: ArrayLike, histories: SparseRows, times: Int64 | None = None) -> Self:
-        """Create a batch of users of a model from the histories of all its users.
+        """Create a batch of a model's users from the histories of all users in the model.
 
         Parameters
         ----------
         rows : sequence of int
-            Row numbers; -1 for an unknown user, who has an empty history.
+            User row numbers; -1 is an unknown user, who has an empty history.
         histories : SparseRows
-            One row for each user of the model.
+            One row for each user in the model.
         times : sequence of int, or None
-            Seconds since 1970, one for each user of the batch.
+            Seconds since the Unix epoch, one for each user in the batch.
 
         Returns
         -------
         UserBatch
-            It copies no histories.
+            The batch, which does not copy the histories.
         """
-        checks.instance("histories", histories, SparseRows, "make one by SparseRows.of(rows, columns, values, n_rows)")
+        checks.instance(
+            "histories", histories, SparseRows, "create one with SparseRows.of(rows, columns, values, n_rows)"
+        )
         users = checks.row_numbers("users", rows, len(histories), unknown=True)
         return cls(users, histories, users, times)
 
     @classmethod
     def of(cls, rows: ArrayLike, histories: SparseRows, times: Int64 | None = None) -> Self:
-        """Create a batch from one history for each user.
+        """Create a batch from one history for each user in the batch.
 
         Parameters
         ----------
         rows : sequence of int
-            Row numbers of the model's users.
+            Row numbers of users in the model.
         histories : SparseRows
-            One row for each user of the batch, in the same order.
+            One row for each user in the batch, in the same order.
         times : sequence of int, or None
-            Seconds since 1970, one for each user of the batch.
+            Seconds since the Unix epoch, one for each user in the batch.
 
         Returns
         -------
         UserBatch
         """
-        checks.instance("histories", histories, SparseRows, "make one by SparseRows.of(rows, columns, values, n_rows)")
+        checks.instance(
+            "histories", histories, SparseRows, "create one with SparseRows.of(rows, columns, values, n_rows)"
+        )
         users = checks.row_numbers("users", rows, checks.MAX_VALUES, unknown=True)
         if len(users) != len(histories):
             raise DataError(
-                f"histories must have {len(users):,} rows, one for each user of the batch, not {len(histories):,}"
+                f"histories must have {len(users):,} rows, one for each user in the batch; got {len(histories):,}"
             )
         return cls(users, histories, np.arange(len(users), dtype=np.int32), times)
 
     @classmethod
     def folded(cls, histories: SparseRows, times: Int64 | None = None) -> Self:
-        """Create the batch of all users of a model that was folded in from these histories.
+        """Create a batch of all users in a model that was folded in from these histories.
 
         Parameters
         ----------
         histories : SparseRows
             One row for each user.
         times : sequence of int, or None
-            Seconds since 1970, one for each user.
+            Seconds since the Unix epoch, one for each user.
 
         Returns
         -------
         UserBatch
         """
-        checks.instance("histories", histories, SparseRows, "make one by SparseRows.of(rows, columns, values, n_rows)")
+        checks.instance(
+            "histories", histories, SparseRows, "create one with SparseRows.of(rows, columns, values, n_rows)"
+        )
         return cls.trained(np.arange(len(histories), dtype=np.int32), histories, times)
 
     def __len__(self) -> int:
@@ -143,51 +155,51 @@ class UserBatch:
 
     @property
     def is_trained(self) -> bool:
-        """Whether `source` holds a history for each user of the model, in the order of their rows."""
-        return self.rows is self.place
+        """Whether `source` contains the histories of all users in the model, in row order."""
+        return self.rows is self.history_rows
 
     @cached_property
     def histories(self) -> SparseRows:
-        """The history of each user of the batch: n rows."""
-        return self.source.take(self.place)
+        """Histories of the users in the batch, as n rows."""
+        return self.source.take(self.history_rows)
 
     def take(self, positions: NDArray[Any] | Sequence[int] | slice, times: Int64 | None = None) -> Self:
-        """Select users by their position in the batch; a position may occur more than once.
+        """Return a batch of users selected by position; a position may occur more than once.
 
         Parameters
         ----------
         positions : ndarray of shape (m,), int or bool, or slice
-            Positions of the selected users, or a mask of the batch.
+            Positions of the selected users in the batch, or a mask.
         times : sequence of int, or None
-            Seconds since 1970, one for each selected user; None keeps those of the batch.
+            Seconds since the Unix epoch, one for each selected user; None keeps the times of the batch.
 
         Returns
         -------
         UserBatch
-            Of m users.
+            A batch of m users.
         """
         rows = self.rows[positions]
-        place = rows if self.is_trained else self.place[positions]
+        history_rows = rows if self.is_trained else self.history_rows[positions]
         if times is None and self.times is not None:
             times = self.times[positions]
-        return type(self)(rows, self.source, place, times)
+        return type(self)(rows, self.source, history_rows, times)
 
     def distinct(self) -> tuple[Self, Int64]:
-        """Return the batch without repetitions.
+        """Return the distinct users in the batch, and the position of each user among them.
 
-        The times are dropped.
+        Times are dropped.
 
         Returns
         -------
         users : UserBatch
-            The distinct users, ordered by row.
+            The distinct users, ordered by row number.
         positions : ndarray of shape (n,), int64
-            The position there of each user of this batch.
+            The position in `users` of each user in this batch.
         """
         if self.is_trained:
-            rows, where = np.unique(self.rows, return_inverse=True)
+            rows, inverse = np.unique(self.rows, return_inverse=True)
             rows = rows.astype(np.int32)
-            return type(self)(rows, self.source, rows), where
-        key = self.rows.astype(np.int64) * (len(self.source) + 1) + self.place
-        _, first, where = np.unique(key, return_index=True, return_inverse=True)
-        return type(self)(self.rows[first], self.source, self.place[first]), where
+            return type(self)(rows, self.source, rows), inverse
+        key = self.rows.astype(np.int64) * (len(self.source) + 1) + self.history_rows
+        _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+        return type(self)(self.rows[first], self.source, self.history_rows[first]), inverse

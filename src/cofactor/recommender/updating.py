@@ -23,7 +23,7 @@ from cofactor.data.scale import Scale
 from cofactor.data.side_table import SideTable
 from cofactor.errors import DataError, KindError, ParameterError, UnknownIdError
 from cofactor.kernels.sparse import SparseRows, merge_counts, merge_latest, vstack
-from cofactor.models.arguments import require_histories, solvable
+from cofactor.models.arguments import linalg_as_data_error, require_histories
 from cofactor.models.base import FoldsIn, Model
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
@@ -83,7 +83,7 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
         checks.instance("table", table, pl.DataFrame, "give a polars frame with a row for each history")
     prior = None if priors is None else priors.users
     gaussian = None if prior is None else GaussianPrior(prior.means(table, len(histories)), prior.precision)
-    with solvable():
+    with linalg_as_data_error():
         return model.fold_in(histories, prior=gaussian)
 
 
@@ -369,7 +369,7 @@ def add_items(
     ids, raters = table["item"], SparseRows.empty(len(table))
     if ratings is not None:
         raters = translated(ratings.by_item.take(ratings.items.rows(ids)), users.rows(ratings.users.all))
-    with solvable():
+    with linalg_as_data_error():
         factors, bias = model.fold_in_items(raters, GaussianPrior(prior.means(table, len(ids)), prior.precision))
     all_items = items.union(IdMap.of(ids))
     take = np.array(items.rows(all_items.all))

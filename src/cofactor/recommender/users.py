@@ -21,10 +21,10 @@ from cofactor.data.id_columns import Id, id_series, is_single
 from cofactor.data.ids import IdMap
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.kernels.sparse import SparseRows
-from cofactor.models.arguments import solvable
+from cofactor.models.arguments import linalg_as_data_error
 from cofactor.models.base import Explains, HasUncertainty, Model, PredictsRatings, ScoresItems
 from cofactor.models.explanation import Explanation
-from cofactor.models.rerank import ranked
+from cofactor.models.rerank import rank_items
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender import frames
 from cofactor.recommender.catalog import Catalog, vectors_method
@@ -140,7 +140,7 @@ class UserView:
         checks.flag("exclude_seen", exclude_seen)
         exclude = self.exclude if exclude_seen else SparseRows.empty(len(self))
         evidence = ALL_ROWS if self.catalog.evidence is None else self.catalog.evidence
-        return ranked(
+        return rank_items(
             self.model,
             self.batch,
             min(n, self.catalog.n_items),
@@ -456,7 +456,7 @@ class UserView:
         """
         if not isinstance(self.model, Explains):
             raise KindError("this model cannot explain its scores")
-        with solvable():
+        with linalg_as_data_error():
             return self.model.explain(self.batch, item)
 
     def explain(self, item: Id) -> pl.DataFrame:

@@ -68,7 +68,7 @@ EXCEPTIONS = {
     "cofactor.models.explanation.negative_probabilities": EQUATIONS,
     "cofactor.models.explanation.pairwise_terms": EQUATIONS,
     "cofactor.models.explanation.ridge_terms": EQUATIONS,
-    "cofactor.models.explanation.unattributed": EQUATIONS,
+    "cofactor.models.explanation.unattributed_rest": EQUATIONS,
     **{f"cofactor.metrics.{name}": METRIC for name in ("rating.RatingMetric", "ranking.RankingMetric")},
     "cofactor.metrics.catalog.CatalogMetric": METRIC,
     "cofactor.metrics.ranking.Hits.of_groups": "takes arrays that ModelLists.of computes; it is fuzzed",

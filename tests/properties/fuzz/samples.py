@@ -364,6 +364,7 @@ class Samples:
             "train": lambda: self.split.train,
             "tastes": lambda: self.simulation.tastes,
             "share": lambda: 0.5,
+            "probability": lambda: 0.5,
             "take": lambda: np.arange(24, dtype=np.int32),
             "text": lambda: "i1",
             "trials": lambda: 2,

@@ -15,7 +15,7 @@ from cofactor.data.readers.columns import ROLES
 from cofactor.data.readers.tables import Rows
 from cofactor.data.readers.times import time_cells
 from cofactor.data.scale import Scale
-from cofactor.kernels.parallel import results_of
+from cofactor.kernels.parallel import parallel_map
 
 __all__ = ["Ids", "ValidRows", "validate_rows"]
 
@@ -79,7 +79,7 @@ def validate_rows(
     """
     n = len(rows.lines)
     roles = [role for role in ROLES if role in rows.columns]
-    cast = dict(zip(roles, results_of(lambda role: _cast(rows, role, kind, scale, ids), roles), strict=True))
+    cast = dict(zip(roles, parallel_map(lambda role: _cast(rows, role, kind, scale, ids), roles), strict=True))
     bad = pl.repeat(False, n, dtype=pl.Boolean, eager=True)
     reasons: dict[int, str] = {}
     columns: dict[str, pl.Series | CodedIds] = {}
