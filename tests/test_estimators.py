@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, DivergedError, KindError, ParameterError
 from cofactor.estimators import REGISTRY, Bias, BiasedMF, Epoch, ExplicitALS, ImplicitALS, Popularity
-from cofactor.estimators.mf import epoch_rate, grid_for
+from cofactor.estimators.mf import epoch_learning_rate, grid_for
 from cofactor.evaluate import Split, split_random
 from cofactor.kernels.parallel import threads
 from cofactor.models.user_batch import UserBatch
@@ -420,14 +420,14 @@ def test_each_ingredient_of_biased_mf_can_be_left_out(splits: dict[str, Split]) 
 
 
 def test_the_rate_rises_over_a_fifth_of_the_epochs_and_falls_to_almost_nothing() -> None:
-    rates = np.array([epoch_rate(0.1, number, 100) for number in range(1, 101)])
+    rates = np.array([epoch_learning_rate(0.1, number, 100) for number in range(1, 101)])
     top = int(rates.argmax())
     assert 18 <= top <= 21
     assert (np.diff(rates[:top]) > 0).all()
     assert (np.diff(rates[top:]) <= 0).all()
     assert 0.098 < rates.max() <= 0.1
     assert 0 < rates.min() == rates[-1] < 0.002
-    assert 0 < epoch_rate(0.1, 1, 1) <= 0.1
+    assert 0 < epoch_learning_rate(0.1, 1, 1) <= 0.1
 
 
 def test_the_grid_depends_on_the_ratings_alone() -> None:

@@ -13,7 +13,7 @@ from cofactor.errors import LeakageError
 from cofactor.estimators import REGISTRY
 from cofactor.evaluate import calibration, score
 from cofactor.evaluate.evaluation import primary_value
-from cofactor.evaluate.leakage import no_history_pairs
+from cofactor.evaluate.leakage import require_no_history_pairs
 from cofactor.evaluate.split import Split, split_by_time, split_last, split_random, split_users
 
 PERSONAL = ["bias", "biased-mf", "explicit-als", "implicit-als", "popularity", "bpr", "ease", "item-knn", "user-knn"]
@@ -90,12 +90,12 @@ def test_every_common_pair_is_counted() -> None:
         known, tested = draw.random((2, 63)) < share
         both = np.flatnonzero(known & tested)
         if len(both) == 0:
-            no_history_pairs(whole.select(known).by_user, whole.select(tested))
+            require_no_history_pairs(whole.select(known).by_user, whole.select(tested))
             continue
         user, item = divmod(int(both[0]), 9)
         more = f" \\(and {len(both) - 1} more pairs?\\)" if len(both) > 1 else ""
         with pytest.raises(LeakageError, match=f"user {user} and item {item} are in .* histories{more}: fit on"):
-            no_history_pairs(whole.select(known).by_user, whole.select(tested))
+            require_no_history_pairs(whole.select(known).by_user, whole.select(tested))
 
 
 @pytest.mark.long

@@ -35,7 +35,7 @@ CLOSE = RatingMetric(
     loss_name="is_close",
 )  # fmt: skip
 SHOWN = CatalogMetric(
-    name="most", label="most shown", greater_is_better=False, function=lambda lists: lists.shown.max()
+    name="most", label="most shown", greater_is_better=False, function=lambda lists: lists.list_counts.max()
 )
 
 
@@ -160,9 +160,9 @@ def test_user_values_agree_with_the_bootstrap_functions() -> None:
     a, b = RMSE.per_user(first), RMSE.per_user(second)
     assert a.interval(seed=3) == tuple(np.sqrt(bootstrap_ratio(a.sums, a.counts, seed=3)))
     assert a.difference(b, seed=3) == paired_rmse_difference(a.sums, b.sums, a.counts, seed=3)
-    assert a.difference(b).mean == pytest.approx(RMSE.of_predictions(y, p) - RMSE.of_predictions(y, q))
+    assert a.difference(b).mean == pytest.approx(RMSE.compute(y, p) - RMSE.compute(y, q))
     c, d = MAE.per_user(first), MAE.per_user(second)
-    assert c.difference(d).mean == pytest.approx(MAE.of_predictions(y, p) - MAE.of_predictions(y, q))
+    assert c.difference(d).mean == pytest.approx(MAE.compute(y, p) - MAE.compute(y, q))
     x, z = (np.append(rng.random(50), np.nan) for _ in range(2))
     counts = np.append(np.ones(50, np.int64), 0)
     values, others = UserValues(x, counts, "mean"), UserValues(z, counts, "mean")

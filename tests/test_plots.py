@@ -35,7 +35,7 @@ from cofactor.plots import (
     simulation_plot,
     snippet,
 )
-from cofactor.plots.labels import spots
+from cofactor.plots.labels import place_labels
 
 pytest.importorskip("plotly", reason='plotly is not installed: pip install "cofactor[report]"')
 
@@ -101,8 +101,8 @@ def test_without_plotly_a_figure_says_what_to_install() -> None:
         "import sys; sys.modules['plotly'] = None\n"
         "import polars as pl\n"
         "from cofactor.errors import MissingExtraError\n"
-        "from cofactor.plots import RELIABILITY, reliability_plot\n"
-        "try: reliability_plot(pl.DataFrame({name: [0.5] for name in RELIABILITY}))\n"
+        "from cofactor.plots import RELIABILITY_COLUMNS, reliability_plot\n"
+        "try: reliability_plot(pl.DataFrame({name: [0.5] for name in RELIABILITY_COLUMNS}))\n"
         "except MissingExtraError as problem: print(problem)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -194,7 +194,7 @@ def test_names_overlap_neither_where_it_is_narrow_nor_where_it_is_wide(
 ) -> None:
     for spot_width in (310.0, 310.0 * wider):
         boxes = []
-        for spot in spots(places, [(width, 15)] * len(places), 310, 400):
+        for spot in place_labels(places, [(width, 15)] * len(places), 310, 400):
             x, y = places[spot.point][0] * spot_width / 310 + spot.dx, places[spot.point][1] + spot.dy
             left = x if spot.dx > 0 else x - width
             boxes.append((left, y - 7.5, left + width, y + 7.5))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError, LeakageError, ParameterError
 from cofactor.evaluate import evaluate, split_predefined
-from cofactor.evaluate.leakage import no_future, no_future_per_user
+from cofactor.evaluate.leakage import require_no_future, require_no_future_per_user
 from cofactor.evaluate.split import (
     Split,
     split_by_time,
@@ -249,8 +249,8 @@ def test_future_in_train_is_a_leak(table):
 def test_nothing_holds_no_future(table):
     nothing = table.select(np.zeros(len(table), bool))
     for train, test in ((table, nothing), (nothing, table), (nothing, nothing)):
-        no_future(train, test)
-        no_future_per_user(train, test)
+        require_no_future(train, test)
+        require_no_future_per_user(train, test)
 
 
 def test_a_users_own_future_in_train_is_a_leak():

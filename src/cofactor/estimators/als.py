@@ -151,7 +151,7 @@ class ExplicitALS(Estimator):
         if init_model is None:
             model = _initial_model(table, self.factors, self.init_std, checks.seed(seed))
         else:
-            model = _continued(init_model, table, self.factors).rescaled(1 / unit, standard.scale)
+            model = _require_factor_model(init_model, table, self.factors).rescaled(1 / unit, standard.scale)
         return solver.run(standard, model, monitor)
 
 
@@ -295,11 +295,11 @@ class ImplicitALS(Estimator):
         if init_model is None:
             model = _initial_model(table, self.factors, self.init_std / self.factors**0.5, checks.seed(seed))
         else:
-            model = _continued(init_model, table, self.factors)
+            model = _require_factor_model(init_model, table, self.factors)
         return solver.run(table, model, monitor)
 
 
-def _continued(init_model: Model, table: Interactions, factors: int) -> FactorModel:
+def _require_factor_model(init_model: Model, table: Interactions, factors: int) -> FactorModel:
     """Return `init_model`; raise unless it is a FactorModel of the table's users and items with this many factors."""
     shapes = {"user_factors": (table.n_users, factors), "item_factors": (table.n_items, factors)}
     return require_init_model(init_model, FactorModel, shapes)
@@ -365,10 +365,10 @@ class _AlternatingSolver:
         """Return the bias column, or zeros if there is none."""
         return unknowns[:, self.factors] if self.loss.has_bias else np.zeros(len(unknowns), np.float32)
 
-    def _half_step(self, own: Float32, entries: SparseRows, penalty: Float32, other: Float32) -> float:
+    def _half_step(self, target: Float32, entries: SparseRows, penalty: Float32, fixed: Float32) -> float:
         """Improve the rows of one side in place with the other fixed; return the sum of squared errors."""
-        side = self.loss.side(other[:, : self.factors], self._bias(other), self.mean)
-        return improve(own, entries, penalty, side, steps=self.cg_steps)
+        side = self.loss.side(fixed[:, : self.factors], self._bias(fixed), self.mean)
+        return improve(target, entries, penalty, side, steps=self.cg_steps)
 
     def _model(
         self, users: Float32, items: Float32, by_user: SparseRows, penalty: Float32, empty_items: Bool

@@ -23,7 +23,7 @@ from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators.training import EpochCallback
-from cofactor.estimators.training_table import Learns, TableLike, as_interactions
+from cofactor.estimators.training_table import AcceptedKind, TableLike, as_interactions
 from cofactor.models.base import Model
 from cofactor.validation import validated
 
@@ -70,8 +70,8 @@ def parameter(
     (0.02, 1e-06, 10, (0.005, 0.1))
     """
     metadata = {"meaning": meaning, "low": low, "high": high, "log": log, "search": search}
-    declared: T = field(default=default, metadata=metadata)
-    return declared
+    spec: T = field(default=default, metadata=metadata)
+    return spec
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Estimator(ABC):
     """
 
     name: ClassVar[str]
-    kind: ClassVar[Learns]
+    kind: ClassVar[AcceptedKind]
     personalized: ClassVar[bool] = True
     exact_fold_in: ClassVar[bool] = False
 
@@ -279,17 +279,17 @@ class Estimator(ABC):
         >>> Estimator.from_dict("bias") == Estimator.from_dict({"estimator": "bias"})
         True
         """
-        settings = {"estimator": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else {}
-        name = settings.pop("estimator", None)
+        params = {"estimator": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else {}
+        name = params.pop("estimator", None)
         if not isinstance(name, str):
             raise ParameterError(
                 'spec must be the name of an estimator, or an object such as {"estimator": "bias", "damping": 5}, not '
                 f"{checks.describe(spec)}"
             )
         cls = estimator_class(name)
-        cls._require_names(settings)
+        cls._require_names(params)
         defaults = {spec.name: spec.default for spec in fields(cls)}
-        return cls(**{key: _from_json(defaults[key], value) for key, value in settings.items()})
+        return cls(**{key: _from_json(defaults[key], value) for key, value in params.items()})
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
@@ -311,14 +311,14 @@ class Estimator(ABC):
         properties: dict[str, dict[str, Any]] = {"estimator": {"const": cls.name}}
         for spec in fields(cls):
             default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
-            described = {
+            keywords = {
                 "minimum": spec.metadata["low"],
                 "maximum": spec.metadata["high"],
                 "default": default,
                 "description": spec.metadata["meaning"],
             }
-            present = {key: value for key, value in described.items() if value is not None}
-            properties[spec.name] = _schema_of(types[spec.name]) | present
+            defined = {key: value for key, value in keywords.items() if value is not None}
+            properties[spec.name] = _schema_of(types[spec.name]) | defined
         return {
             "type": "object",
             "title": cls.name,
@@ -394,13 +394,13 @@ class Estimator(ABC):
         raise KindError(f"{self.name} learns from ratings, but the table holds events; try implicit-als")
 
     @classmethod
-    def _require_names(cls, settings: Mapping[str, object]) -> None:
+    def _require_names(cls, params: Mapping[str, object]) -> None:
         """Raise ParameterError for a setting that is not a hyper-parameter, with a suggestion."""
         names = sorted(spec.name for spec in fields(cls))
-        for name in settings:
+        for name in params:
             if name not in names:
-                listed = f"it has {', '.join(names)}" if names else "it has none"
-                raise ParameterError(f"{cls.name} has no setting {name!r}{_suggestion(str(name), names)}; {listed}")
+                available = f"it has {', '.join(names)}" if names else "it has none"
+                raise ParameterError(f"{cls.name} has no setting {name!r}{_suggestion(str(name), names)}; {available}")
 
 
 _CLASSES: dict[str, type[Estimator]] = {}
@@ -440,8 +440,8 @@ def estimator_class(name: str) -> type[Estimator]:
 
 def _suggestion(name: str, names: Collection[str]) -> str:
     """Return the closest of the names as a hint for a message, or "" if none is close."""
-    near = get_close_matches(name, names, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    matches = get_close_matches(name, names, n=1)
+    return f" (did you mean {matches[0]}?)" if matches else ""
 
 
 def require_estimator(value: object) -> Estimator:
@@ -483,16 +483,16 @@ def _field_types(cls: type[Estimator]) -> dict[str, Any]:
     return {spec.name: hints.get(spec.name, type(spec.default)) for spec in fields(cls)}
 
 
-def _check_value(name: str, spec: Field[Any], declared: Any, value: Any) -> None:
+def _check_value(name: str, spec: Field[Any], declared_type: Any, value: Any) -> None:
     """Raise ParameterError unless a hyper-parameter's value has the declared type and is within its range."""
     low, high, label = spec.metadata.get("low"), spec.metadata.get("high"), f"{name}: {spec.name}"
-    if get_origin(declared) is Literal:
-        checks.choice(label, value, get_args(declared))
-    if declared is int:
+    if get_origin(declared_type) is Literal:
+        checks.choice(label, value, get_args(declared_type))
+    if declared_type is int:
         checks.whole_number(label, value)
-    if declared is float:
+    if declared_type is float:
         checks.finite_number(label, value)
-    if declared is bool and not isinstance(value, bool):
+    if declared_type is bool and not isinstance(value, bool):
         raise ParameterError(f"{label} must be true or false, not {checks.describe(value)}")
     if not isinstance(value, int | float) or isinstance(value, bool):
         return
@@ -515,18 +515,18 @@ def _from_json(default: object, value: object) -> object:
     return value
 
 
-def _schema_of(declared: Any) -> dict[str, Any]:
+def _schema_of(declared_type: Any) -> dict[str, Any]:
     """Return the JSON Schema of a declared type: a plain value, a choice, a tuple, or one of several types."""
     names = {int: "integer", float: "number", bool: "boolean", NoneType: "null", str: "string"}
-    if declared in names:
-        return {"type": names[declared]} | ({"minLength": 1} if declared is str else {})
-    if get_origin(declared) is Literal:
-        return {"enum": list(get_args(declared))}
-    if get_origin(declared) is tuple:
-        first, *rest = get_args(declared)
+    if declared_type in names:
+        return {"type": names[declared_type]} | ({"minLength": 1} if declared_type is str else {})
+    if get_origin(declared_type) is Literal:
+        return {"enum": list(get_args(declared_type))}
+    if get_origin(declared_type) is tuple:
+        first, *rest = get_args(declared_type)
         size = {} if rest == [...] else {"minItems": 1 + len(rest), "maxItems": 1 + len(rest)}
         return {"type": "array", "items": _schema_of(first), **size}
-    return {"anyOf": [_schema_of(part) for part in get_args(declared)]}
+    return {"anyOf": [_schema_of(part) for part in get_args(declared_type)]}
 
 
 def item_evidence(estimator: Estimator, interactions: Interactions) -> Bool | None:
@@ -555,6 +555,6 @@ def item_evidence(estimator: Estimator, interactions: Interactions) -> Bool | No
     """
     if getattr(estimator, "item_features", ()):
         return None
-    counted = interactions.i if interactions.weights is None else interactions.i[interactions.weights != 0]
-    evidence = np.bincount(counted, minlength=interactions.n_items) > 0
+    weighted_items = interactions.i if interactions.weights is None else interactions.i[interactions.weights != 0]
+    evidence = np.bincount(weighted_items, minlength=interactions.n_items) > 0
     return None if evidence.all() else read_only(evidence)

@@ -193,8 +193,8 @@ class BayesianMF(Estimator):
         standard, unit = standardized(table)
         sampler = _Sampler.initialize(self, standard, seed)
         burn_in = min(self.burn_in, self.iterations - 1)
-        n_kept = min(self.kept_samples, self.iterations - burn_in)
-        stored_iterations = set(np.linspace(burn_in, self.iterations - 1, n_kept).astype(int).tolist())
+        n_stored = min(self.kept_samples, self.iterations - burn_in)
+        stored_iterations = set(np.linspace(burn_in, self.iterations - 1, n_stored).astype(int).tolist())
 
         def iterate(number: int) -> float:
             iteration = number - 1
@@ -239,16 +239,18 @@ class _Sampler:
         width, sides = padded_width(k + 1), []
         for name, entries in (("user", table.by_user), ("item", table.by_item)):
             noise = random_stream(seed, f"{name} factors").standard_normal((len(entries), k), dtype=np.float32)
-            sides.append(Chain.begin(entries, width, noise * np.float32(spec.init_std)))
+            sides.append(Chain.initialize(entries, width, noise * np.float32(spec.init_std)))
         users, items = sides
         if spec.implicit:
-            for own, other in ((users, items), (items, users)):
-                scale = (1 / np.sqrt(np.maximum(own.entries.counts, 1))).astype(np.float32)
-                own.terms.append(Terms.begin(other.entries, scale, k, width))
-        for name, own in (("user", users), ("item", items)):
+            for chain, other in ((users, items), (items, users)):
+                scale = (1 / np.sqrt(np.maximum(chain.entries.counts, 1))).astype(np.float32)
+                chain.terms.append(Terms.initialize(other.entries, scale, k, width))
+        for name, chain in (("user", users), ("item", items)):
             if columns := getattr(spec, f"{name}_features"):
-                holders = indicators(getattr(table, f"{name}_table"), columns, name).holders
-                own.terms.append(Terms.begin(holders, np.ones(len(own.vectors), np.float32), k + 1, width))
+                rows_by_column = indicators(getattr(table, f"{name}_table"), columns, name).holders
+                chain.terms.append(
+                    Terms.initialize(rows_by_column, np.ones(len(chain.vectors), np.float32), k + 1, width)
+                )
         return cls(
             spec, table, users, items, _sessions(spec, table), values, by_item, center, 1 / max(variance, 1e-6),
             FactorMean(4 * k), (np.zeros(table.n_users), np.zeros(table.n_items)), [],
@@ -265,25 +267,27 @@ class _Sampler:
         self.items.entries = replace(self.items.entries, values=values[self.by_item])
         self.items.draw_vectors(self.users, k, weights[self.by_item], stream)
         self.users.draw_vectors(self.items, k, weights, stream)
-        sides = [(own, [terms.randomness(stream) for terms in own.terms]) for own in (self.users, self.items)]
+        sides = [
+            (chain, [terms.draw_random_inputs(stream) for terms in chain.terms]) for chain in (self.users, self.items)
+        ]
         parallel_for(lambda side: side[0].draw_terms(side[1]), sides)  # the sides are conditionally independent
         residual = self._residuals()
         if self.sessions is not None:
             self.sessions.draw(residual, weights, stream)
             residual -= self.sessions.offsets
         squares = residual**2
-        counted = np.ones(len(table)) if table.weights is None else table.weights > 0
+        has_weight = np.ones(len(table)) if table.weights is None else table.weights > 0
         if table.weights is not None:
             squares *= table.weights
         loss = float(squares.mean())
         a, c = self.users.noise[table.u], self.items.noise[table.i]
-        self.alpha = float(stream.gamma((counted.sum() + 1) / 2, 1 / (0.5 * float(a @ (c * squares)) + 0.5)))
+        self.alpha = float(stream.gamma((has_weight.sum() + 1) / 2, 1 / (0.5 * float(a @ (c * squares)) + 0.5)))
         if sample_row_noise:
             misfit = np.bincount(table.u, self.alpha * c * squares, minlength=table.n_users)
-            self.users.draw_noise(misfit, np.bincount(table.u, counted, table.n_users), stream)
+            self.users.draw_noise(misfit, np.bincount(table.u, has_weight, table.n_users), stream)
             a = self.users.noise[table.u]
             misfit = np.bincount(table.i, self.alpha * a * squares, minlength=table.n_items)
-            self.items.draw_noise(misfit, np.bincount(table.i, counted, table.n_items), stream)
+            self.items.draw_noise(misfit, np.bincount(table.i, has_weight, table.n_items), stream)
         return loss
 
     def _precisions(self) -> Float32:
@@ -310,7 +314,7 @@ class _Sampler:
             (self.bias_sums[1], self.items.vectors[:, k]),
         ]
         if self.sessions is not None:
-            pairs.append((self.sessions.total, self.sessions.drawn))
+            pairs.append((self.sessions.total, self.sessions.biases))
         if restart:
             self.average = FactorMean(4 * k)
             self.samples.clear()
@@ -341,8 +345,8 @@ class _Sampler:
 
     def model(self) -> BayesianModel:
         """Return a model of the average and the stored samples so far."""
-        vstack = {name: np.stack([sample[name] for sample in self.samples]) for name in self.samples[0]}
-        posterior = Posterior(**{name: read_only(array.astype(np.float32)) for name, array in vstack.items()})
+        stacked = {name: np.stack([sample[name] for sample in self.samples]) for name in self.samples[0]}
+        posterior = Posterior(**{name: read_only(array.astype(np.float32)) for name, array in stacked.items()})
         sessions = None
         if self.sessions is not None:
             rows, biases = self.sessions.table.rows, self.sessions.total / self.average.count
@@ -380,7 +384,7 @@ def _sessions(spec: BayesianMF, table: Interactions) -> Sessions | None:
         raise DataError(
             "time_bin needs a time for every rating, but the table has no times; read it with times or use time_bin=0"
         )
-    return Sessions.begin(*SessionBias.of_ratings(table.u, table.times, spec.time_bin, table.n_users))
+    return Sessions.initialize(*SessionBias.of_ratings(table.u, table.times, spec.time_bin, table.n_users))
 
 
 def _marginal_prior(side: Chain, terms: list[Terms]) -> tuple[Float32, Any]:

@@ -169,10 +169,10 @@ class BPR(Estimator):
             shapes = {"user_factors": (table.n_users, self.factors), "item_factors": (table.n_items, self.factors)}
             initial = require_init_model(init_model, FactorModel, shapes)
         state = _State.initialize(self, table, initial, seed)
-        rates = falling(self.learning_rate, self.epochs)
+        learning_rates = falling(self.learning_rate, self.epochs)
 
         def epoch(number: int) -> float:
-            loss = state.epoch(float(rates[number - 1]), random_stream(seed, "pairs", number))
+            loss = state.epoch(float(learning_rates[number - 1]), random_stream(seed, "pairs", number))
             return loss / len(state.rows.columns)
 
         return monitor.run(epoch, state.model)

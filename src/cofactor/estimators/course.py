@@ -364,14 +364,14 @@ def fit_one_cycle(
 
 
 @torch.no_grad()
-def squared_error(model: nn.Module, part: Pairs) -> float:
+def squared_error(model: nn.Module, data: Pairs) -> float:
     """Mean squared error of a model.
 
     Parameters
     ----------
     model : torch.nn.Module
         Model that maps row numbers (n, 2) to ratings (n,).
-    part : tuple of (Tensor, Tensor)
+    data : tuple of (Tensor, Tensor)
         Row numbers and ratings, as `pairs` returns them.
 
     Returns
@@ -380,5 +380,5 @@ def squared_error(model: nn.Module, part: Pairs) -> float:
         The mean squared error; nan for an empty part.
     """
     model.eval()
-    x, y = part
+    x, y = data
     return float(((model(x) - y) ** 2).mean())

@@ -20,7 +20,7 @@ __all__ = ["Chain", "Sessions", "Terms", "normal_gamma"]
 NOISE_SHAPES = np.array([1.0, 1.5, 2, 3, 4, 6, 8, 12, 16, 24])
 """Candidate shapes of the gamma prior of the rows' noise; a large shape means that rows hardly differ."""
 
-PADDING = np.float32(1e9)
+PADDING_PRECISION = np.float32(1e9)
 """Precision of padding dimensions, which keeps them at zero."""
 
 
@@ -33,7 +33,7 @@ class Terms:
 
     Attributes
     ----------
-    holders : SparseRows
+    rows_by_column : SparseRows
         For each column, the rows that have it.
     scale : ndarray of shape (n_rows,), float32
         Factor on the sum of each row.
@@ -43,24 +43,24 @@ class Terms:
         Y, the vector of each column.
     total : ndarray of shape (n_rows, width), float32
         Sum of the terms of each row.
-    without : ndarray of shape (n_rows,), bool
+    empty_rows : ndarray of shape (n_rows,), bool
         Mask of the rows without columns.
     """
 
-    holders: SparseRows
+    rows_by_column: SparseRows
     scale: Float32
     dimensions: int
     values: Float32
     total: Float32
-    without: Bool
+    empty_rows: Bool
 
     @classmethod
-    def begin(cls, holders: SparseRows, scale: Float32, dimensions: int, width: int) -> Terms:
+    def initialize(cls, rows_by_column: SparseRows, scale: Float32, dimensions: int, width: int) -> Terms:
         """Return terms with Y = 0.
 
         Parameters
         ----------
-        holders : SparseRows
+        rows_by_column : SparseRows
             For each column, the rows that have it.
         scale : ndarray of shape (n_rows,), float32
             Factor on the sum of each row.
@@ -74,11 +74,11 @@ class Terms:
         Terms
             The terms.
         """
-        values = np.zeros((len(holders), width), np.float32)
-        without = np.bincount(holders.columns, minlength=len(scale)) == 0
-        return cls(holders, scale, dimensions, values, np.zeros((len(scale), width), np.float32), without)
+        values = np.zeros((len(rows_by_column), width), np.float32)
+        empty_rows = np.bincount(rows_by_column.columns, minlength=len(scale)) == 0
+        return cls(rows_by_column, scale, dimensions, values, np.zeros((len(scale), width), np.float32), empty_rows)
 
-    def randomness(self, stream: np.random.Generator) -> tuple[Float32, Float32]:
+    def draw_random_inputs(self, stream: np.random.Generator) -> tuple[Float32, Float32]:
         """Draw the random numbers of the next sample.
 
         Parameters
@@ -93,7 +93,7 @@ class Terms:
         noise : ndarray of shape (n_columns, width), float32
             Standard normal noise, 0 in dimensions without terms.
         """
-        precision = np.full(self.values.shape[1], PADDING, np.float32)
+        precision = np.full(self.values.shape[1], PADDING_PRECISION, np.float32)
         precision[: self.dimensions] = normal_gamma(self.values[:, : self.dimensions], stream)[1]
         noise = stream.standard_normal(self.values.shape, dtype=np.float32)
         noise[:, self.dimensions :] = 0
@@ -111,16 +111,16 @@ class Terms:
         precision : ndarray of shape (width,), float32
             Precision of the prior of Y.
         noise : ndarray of shape (n_columns, width), float32
-            Standard normal noise, as `randomness` returns it.
+            Standard normal noise, as `draw_random_inputs` returns it.
         """
         previous = residual.copy()
-        columns = self.holders
+        columns = self.rows_by_column
         run = draw_history_terms(self.values.shape[1])
         run(self.values, residual, columns.start, columns.columns, self.scale, precision, vectors, noise)
         self.total += previous - residual
         self.total[:, self.dimensions :] = 0
-        if self.without.any() and not self.without.all():
-            self.total[self.without] = self.total[~self.without].mean(axis=0)
+        if self.empty_rows.any() and not self.empty_rows.all():
+            self.total[self.empty_rows] = self.total[~self.empty_rows].mean(axis=0)
 
 
 @dataclass
@@ -154,7 +154,7 @@ class Chain:
     shape: float = 4.0
 
     @classmethod
-    def begin(cls, entries: SparseRows, width: int, factors: Float32) -> Chain:
+    def initialize(cls, entries: SparseRows, width: int, factors: Float32) -> Chain:
         """Return the state for initial factors, with biases of 0, equal noise and a standard normal prior.
 
         Parameters
@@ -193,7 +193,7 @@ class Chain:
         """
         deviations = self.vectors[:, :width] - (self.prior - self.mean)[:, :width]
         self.mean[:width], self.precision[:width] = normal_gamma(deviations, stream)
-        self.precision[width:] = PADDING
+        self.precision[width:] = PADDING_PRECISION
 
     def draw_vectors(self, other: Chain, factors: int, weights: Float32, stream: np.random.Generator) -> None:
         """Sample the vector of each row given the other side, from the posterior of a ridge regression.
@@ -224,16 +224,16 @@ class Chain:
         noise = stream.standard_normal(self.vectors.shape, dtype=np.float32)
         solve(self.vectors, entries, np.zeros(len(noise), np.float32), side, noise=noise)
 
-    def draw_terms(self, randomness: list[tuple[Float32, Float32]]) -> None:
+    def draw_terms(self, random_inputs: list[tuple[Float32, Float32]]) -> None:
         """Sample all terms of the prior means, one after the other.
 
         Parameters
         ----------
-        randomness : list of tuple of (ndarray, ndarray)
-            The result of `Terms.randomness` for each element of `terms`.
+        random_inputs : list of tuple of (ndarray, ndarray)
+            The result of `Terms.draw_random_inputs` for each element of `terms`.
         """
         residual = self.vectors - self.prior
-        for terms, (precision, noise) in zip(self.terms, randomness, strict=True):
+        for terms, (precision, noise) in zip(self.terms, random_inputs, strict=True):
             terms.draw(residual, self.precision, precision, noise)
 
     def draw_noise(self, misfit: NDArray[Any], counts: NDArray[Any], stream: np.random.Generator) -> None:
@@ -256,12 +256,12 @@ class Chain:
         """
         self.noise = stream.gamma(self.shape + counts / 2, 1 / (self.shape + misfit / 2))
         log_normalizer = NOISE_SHAPES * np.log(NOISE_SHAPES) - np.array([lgamma(shape) for shape in NOISE_SHAPES])
-        likelihood = (
+        log_likelihood = (
             log_normalizer * len(self.noise)
             + (NOISE_SHAPES - 1) * np.log(self.noise).sum()
             - NOISE_SHAPES * self.noise.sum()
         )
-        self.shape = float(NOISE_SHAPES[likelihood.argmax()])
+        self.shape = float(NOISE_SHAPES[log_likelihood.argmax()])
 
 
 @dataclass
@@ -272,28 +272,28 @@ class Sessions:
     ----------
     table : SessionBias
         Sessions of each user.
-    which : ndarray of shape (n,), int64
+    session_of_rating : ndarray of shape (n,), int64
         Session of each of the n ratings.
-    drawn : ndarray of shape (m,), float64
+    biases : ndarray of shape (m,), float64
         Current sample of the biases of the m sessions.
     total : ndarray of shape (m,), float64
         Sum of the recorded samples.
     """
 
     table: SessionBias
-    which: Int64
-    drawn: Float64
+    session_of_rating: Int64
+    biases: Float64
     total: Float64
 
     @classmethod
-    def begin(cls, table: SessionBias, which: Int64) -> Sessions:
+    def initialize(cls, table: SessionBias, session_of_rating: Int64) -> Sessions:
         """Return biases of 0 for the result of `SessionBias.of_ratings`.
 
         Parameters
         ----------
         table : SessionBias
             Sessions of each user.
-        which : ndarray of shape (n,), int64
+        session_of_rating : ndarray of shape (n,), int64
             Session of each rating.
 
         Returns
@@ -302,12 +302,12 @@ class Sessions:
             The biases.
         """
         m = len(table.rows.values)
-        return cls(table, which, np.zeros(m), np.zeros(m))
+        return cls(table, session_of_rating, np.zeros(m), np.zeros(m))
 
     @property
     def offsets(self) -> Float32:
         """Current session bias of each rating: (n,) float32."""
-        return self.drawn.astype(np.float32)[self.which]
+        return self.biases.astype(np.float32)[self.session_of_rating]
 
     def draw(self, residual: Float64, precision: Float32, stream: np.random.Generator) -> None:
         """Sample the session biases given the residuals of the ratings.
@@ -321,11 +321,11 @@ class Sessions:
         stream : numpy.random.Generator
             Source of randomness.
         """
-        m = len(self.drawn)
-        prior_precision = stream.gamma((m + 1) / 2, 1 / (0.5 * float(self.drawn @ self.drawn) + 0.5))
-        total = np.bincount(self.which, precision, m) + prior_precision
-        mean = np.bincount(self.which, precision * residual, m) / total
-        self.drawn = mean + stream.standard_normal(m) / np.sqrt(total)
+        m = len(self.biases)
+        prior_precision = stream.gamma((m + 1) / 2, 1 / (0.5 * float(self.biases @ self.biases) + 0.5))
+        total = np.bincount(self.session_of_rating, precision, m) + prior_precision
+        mean = np.bincount(self.session_of_rating, precision * residual, m) / total
+        self.biases = mean + stream.standard_normal(m) / np.sqrt(total)
 
 
 def normal_gamma(vectors: Float32, stream: np.random.Generator) -> tuple[Float64, Float64]:

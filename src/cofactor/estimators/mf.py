@@ -106,16 +106,16 @@ class BiasedMF(Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        ends = self.rating_range
-        if ends is None or (isinstance(ends, str) and ends == "scale"):
+        bounds = self.rating_range
+        if bounds is None or (isinstance(bounds, str) and bounds == "scale"):
             return
-        pair = tuple(ends) if isinstance(ends, tuple | list) else ()
-        numbers = all(isinstance(end, int | float) and math.isfinite(end) for end in pair)
-        if not (len(pair) == 2 and numbers and pair[0] < pair[1]):
+        pair = tuple(bounds) if isinstance(bounds, tuple | list) else ()
+        is_finite = all(isinstance(end, int | float) and math.isfinite(end) for end in pair)
+        if not (len(pair) == 2 and is_finite and pair[0] < pair[1]):
             raise ParameterError(
-                f'biased-mf: rating_range must be "scale", None or two increasing numbers, not {checks.describe(ends)}'
+                f'biased-mf: rating_range must be "scale", None or two increasing numbers, not {checks.describe(bounds)}'
             )
-        if not (isinstance(ends, tuple) and all(type(end) is float for end in ends)):  # else as passed, for `clone`
+        if not (isinstance(bounds, tuple) and all(type(end) is float for end in bounds)):  # else as passed, for `clone`
             object.__setattr__(self, "rating_range", tuple(map(float, pair)))
 
     @one_thread_blas()
@@ -181,21 +181,21 @@ class BiasedMF(Estimator):
         state = _State.initialize(self, standard, unit, blocks, initial, seed)
 
         def epoch(number: int) -> float:
-            rate = epoch_rate(self.learning_rate, number, self.epochs)
-            return state.epoch(rate, random_stream(seed, "rounds", number)) / len(table) * unit**2
+            learning_rate = epoch_learning_rate(self.learning_rate, number, self.epochs)
+            return state.epoch(learning_rate, random_stream(seed, "rounds", number)) / len(table) * unit**2
 
         return monitor.run(epoch, lambda: state.model().rescaled(unit, table.scale))
 
 
-def epoch_rate(highest: float, number: int, epochs: int) -> float:
+def epoch_learning_rate(peak: float, number: int, epochs: int) -> float:
     """Learning rate of an epoch of `BiasedMF`: a one-cycle schedule at the middle of the epoch.
 
-    The rate rises linearly from 0.4 `highest` over the first fifth of the epochs, then decays along half a cosine to at
-    least 0.01 `highest`.
+    The rate rises linearly from 0.4 `peak` over the first fifth of the epochs, then decays along half a cosine to at
+    least 0.01 `peak`.
 
     Parameters
     ----------
-    highest : float
+    peak : float
         Learning rate at the peak.
     number : int
         Number of the epoch, counted from 1.
@@ -209,10 +209,10 @@ def epoch_rate(highest: float, number: int, epochs: int) -> float:
 
     Examples
     --------
-    >>> [round(epoch_rate(1.0, number, epochs=5), 2) for number in (1, 2, 3, 4, 5)]
+    >>> [round(epoch_learning_rate(1.0, number, epochs=5), 2) for number in (1, 2, 3, 4, 5)]
     [0.7, 0.96, 0.69, 0.31, 0.04]
     """
-    return one_cycle(highest, (number - 0.5) / epochs, first=0.4, rise=0.2, last=0.01, warm_up="linear")
+    return one_cycle(peak, (number - 0.5) / epochs, first=0.4, rise=0.2, last=0.01, warm_up="linear")
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ class _State:
         seed: int,
     ) -> _State:
         """Return random parameters, or those of `init_model`."""
-        low, span = _range_of(spec, interactions, unit)
+        low, span = _output_range(spec, interactions, unit)
         mean_rating = float(np.average(interactions.values.astype(np.float64), weights=interactions.weights))
         mean = mean_rating
         if span > 0:  # the logit of the mean rating, so that the initial prediction is the mean
@@ -293,7 +293,7 @@ class _State:
         )
 
 
-def _range_of(spec: BiasedMF, interactions: Interactions, unit: float) -> tuple[float, float]:
+def _output_range(spec: BiasedMF, interactions: Interactions, unit: float) -> tuple[float, float]:
     """Return the lower end and the width of the sigmoid in the unit of `interactions`; (0, 0) for no sigmoid."""
     if spec.rating_range is None:
         return 0.0, 0.0

@@ -12,7 +12,7 @@ from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions
 from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.training import EpochCallback
-from cofactor.estimators.training_table import Learns, TableLike
+from cofactor.estimators.training_table import AcceptedKind, TableLike
 from cofactor.kernels.neighbor_scores import damped_means
 from cofactor.kernels.neighbors import nearest
 from cofactor.kernels.parallel import one_thread_blas
@@ -26,7 +26,7 @@ from cofactor.validation import validated
 
 __all__ = ["ItemKNN", "UserKNN"]
 
-ROUNDS = 10
+BIAS_ITERATIONS = 10
 """Alternations of user and item biases; they converge well before that."""
 
 K = "number of neighbors of a score: the most similar users who have the item"
@@ -92,7 +92,7 @@ class ItemKNN(Estimator):
     """
 
     name: ClassVar[str] = "item-knn"
-    kind: ClassVar[Learns] = "any"
+    kind: ClassVar[AcceptedKind] = "any"
     exact_fold_in: ClassVar[bool] = True
 
     k: int = parameter(30, K_RATINGS, low=1, high=10_000, log=True, search=(10, 200))
@@ -210,7 +210,7 @@ class UserKNN(Estimator):
     """
 
     name: ClassVar[str] = "user-knn"
-    kind: ClassVar[Learns] = "any"
+    kind: ClassVar[AcceptedKind] = "any"
     exact_fold_in: ClassVar[bool] = True
 
     k: int = parameter(40, K, low=1, high=10_000, log=True, search=(10, 200))
@@ -292,7 +292,7 @@ def _baseline(interactions: Interactions, damping: float) -> Baseline | None:
     mean = float(np.average(interactions.values.astype(np.float64), weights=interactions.weights))
     user_bias: Float32 = np.zeros(interactions.n_users, np.float32)
     item_bias: Float32 = np.zeros(interactions.n_items, np.float32)
-    for _ in range(ROUNDS):
+    for _ in range(BIAS_ITERATIONS):
         item_bias = damped_means(by_item, user_bias, mean=mean, damping=damping)
         user_bias = damped_means(by_user, item_bias, mean=mean, damping=damping)
     return Baseline(read_only(item_bias), mean, damping, interactions.scale)

@@ -27,7 +27,7 @@ from cofactor.models.user_batch import UserBatch
 __all__ = ["Network", "one_torch_thread", "train_network"]
 
 
-class NetworkSettings(Protocol):
+class NetworkSpec(Protocol):
     """The hyper-parameters of `NeuralMF` that training reads."""
 
     @property
@@ -116,7 +116,7 @@ class Network(nn.Module):
     """
 
     def __init__(
-        self, spec: NetworkSettings, n_users: int, n_items: int, slope: Tensor, out_bias: Tensor, g: torch.Generator
+        self, spec: NetworkSpec, n_users: int, n_items: int, slope: Tensor, out_bias: Tensor, g: torch.Generator
     ):
         super().__init__()
         n_outputs = len(slope)
@@ -167,7 +167,7 @@ class Network(nn.Module):
         biases = functional.embedding(u, self.user_bias) + functional.embedding(i, self.item_bias)
         return torch.addmm(self.out_bias, z, self.out) + dots * self.slope + biases
 
-    def groups(self, spec: NetworkSettings) -> list[dict[str, Any]]:
+    def groups(self, spec: NetworkSpec) -> list[dict[str, Any]]:
         """Group the parameters by their weight decay: embeddings, biases, and layers (no decay).
 
         Parameters
@@ -191,7 +191,7 @@ class _Training:
     """Training state: the network, its optimizer and the running average of its weights."""
 
     def __init__(
-        self, spec: NetworkSettings, table: Interactions, scale: Scale, init_model: Model | None, seed: int
+        self, spec: NetworkSpec, table: Interactions, scale: Scale, init_model: Model | None, seed: int
     ):  # fmt: skip
         self.spec, self.table, self.scale = spec, table, scale
         self.g = torch.Generator().manual_seed(int(random_stream(seed, "neural-mf").integers(2**62)))
@@ -268,7 +268,7 @@ class _Training:
 
     def _copy_weights(self, init_model: Model) -> None:
         """Copy the arrays of a model into the network; raise unless it has all of them in the same shapes."""
-        tensors = _named(self.network, self.spec)
+        tensors = _named_tensors(self.network, self.spec)
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         arrays = require_init_model(init_model, NetworkModel, shapes).arrays()
         with torch.no_grad():
@@ -278,7 +278,7 @@ class _Training:
     def model(self) -> NetworkModel:
         """Return a model of the averaged weights, where users and items without ratings get the unknown row."""
         averaged = dict(zip(map(id, self.parameters), self.average, strict=True))
-        tensors = _named(self.network, self.spec, averaged)
+        tensors = _named_tensors(self.network, self.spec, averaged)
         arrays: dict[str, Float32] = {name: np.array(tensor.detach().numpy()) for name, tensor in tensors.items()}
         for side, rows in (("user", self.table.u), ("item", self.table.i)):
             empty = np.bincount(rows, minlength=len(arrays[f"{side}_bias"]))[:-1] == 0
@@ -288,23 +288,25 @@ class _Training:
         arrays["user_spread"] = _spread(arrays, np.unique(self.table.u))
         model_class = LevelsNetworkModel if self.spec.head == "classification" else NetworkModel
         frozen = {name: read_only(np.ascontiguousarray(array)) for name, array in arrays.items()}
-        settings = {"scale": asdict(self.scale), "rating_range": self.range, "noise": 1.0}
-        return model_class.from_parts(frozen, settings)
+        metadata = {"scale": asdict(self.scale), "rating_range": self.range, "noise": 1.0}
+        return model_class.from_parts(frozen, metadata)
 
 
-def _named(network: Network, spec: NetworkSettings, values: dict[int, Tensor] | None = None) -> dict[str, Tensor]:
+def _named_tensors(network: Network, spec: NetworkSpec, values: dict[int, Tensor] | None = None) -> dict[str, Tensor]:
     """Return the learned arrays by their names in the model; `values` replaces parameters by their `id`."""
 
     def value(parameter: Tensor) -> Tensor:
         return parameter if values is None else values[id(parameter)]
 
     first = value(network.weights[0])
-    named = {name: value(getattr(network, name)) for name in ("user_vectors", "item_vectors", "user_bias", "item_bias")}
-    named |= {"user_in": first[: spec.user_dim], "item_in": first[spec.user_dim :]}
-    named |= {"in_bias": value(network.biases[0])}
+    tensors = {
+        name: value(getattr(network, name)) for name in ("user_vectors", "item_vectors", "user_bias", "item_bias")
+    }
+    tensors |= {"user_in": first[: spec.user_dim], "item_in": first[spec.user_dim :]}
+    tensors |= {"in_bias": value(network.biases[0])}
     for k in range(1, spec.layers):
-        named |= {f"layer_{k + 1}": value(network.weights[k]), f"layer_{k + 1}_bias": value(network.biases[k])}
-    return named | {"out": value(network.out), "out_bias": value(network.out_bias)}
+        tensors |= {f"layer_{k + 1}": value(network.weights[k]), f"layer_{k + 1}_bias": value(network.biases[k])}
+    return tensors | {"out": value(network.out), "out_bias": value(network.out_bias)}
 
 
 @one_thread_blas()
@@ -312,13 +314,13 @@ def _spread(arrays: dict[str, Float32], trained_users: Int32) -> Float32:
     """Return S, where S S' is the second moment of trained users about the unknown user, with axes of 0.001 or more."""
     x = np.hstack([arrays["user_vectors"], arrays["user_bias"]])
     deviations = (x[trained_users] - x[-1]).astype(np.float64)
-    eigenvalues, axes = np.linalg.eigh(deviations.T @ deviations / max(len(deviations), 1))
-    spread: Float32 = (axes * np.maximum(np.sqrt(np.maximum(eigenvalues, 0)), 1e-3)).astype(np.float32)
+    eigenvalues, eigenvectors = np.linalg.eigh(deviations.T @ deviations / max(len(deviations), 1))
+    spread: Float32 = (eigenvectors * np.maximum(np.sqrt(np.maximum(eigenvalues, 0)), 1e-3)).astype(np.float32)
     return spread
 
 
 def train_network(
-    spec: NetworkSettings,
+    spec: NetworkSpec,
     table: Interactions,
     scale: Scale,
     monitor: FitMonitor,

@@ -113,7 +113,7 @@ class FitMonitor:
     ):
         checks.optional_callable("callback", callback)
         self.training, self.callback = interactions, callback
-        self.validation = None if validation is None else _checked_validation(validation, interactions)
+        self.validation = None if validation is None else _require_validation(validation, interactions)
         self.epochs, self.patience, self.advice = epochs, patience, advice
         self.start = time.perf_counter()
 
@@ -159,7 +159,7 @@ class FitMonitor:
         return chosen
 
 
-def _checked_validation(validation: TableLike, training: Interactions) -> Interactions:
+def _require_validation(validation: TableLike, training: Interactions) -> Interactions:
     """Return the validation rows; raise unless they have the ids and the kind of the training table, and can score."""
     table = as_interactions("validation", validation, training.kind)
     if not (table.users.equals(training.users) and table.items.equals(training.items)):
@@ -178,7 +178,7 @@ def _validation_score(model: Model, training: Interactions, validation: Interact
     if isinstance(metric, RatingMetric):
         assert isinstance(model, PredictsRatings)
         ratings = model.predict(UserBatch.trained(validation.u, training.by_user, validation.times), validation.i)
-        return metric.of_predictions(validation.values, ratings)
+        return metric.compute(validation.values, ratings)
     assert isinstance(model, ScoresItems)
     relevant = relevant_rows(validation).by_user
     users = np.flatnonzero(relevant.counts).astype(np.int32)
@@ -221,17 +221,17 @@ def require_init_model(model: Model, cls: type[M], shapes: Mapping[str, tuple[in
     Traceback (most recent call last):
     cofactor.errors.ParameterError: init_model must have item_factors of shape (2, 50); got (2, 0)
     """
-    matching = checks.instance("init_model", model, cls, "fit one with the same estimator")
-    arrays = matching.arrays()
+    checked_model = checks.instance("init_model", model, cls, "fit one with the same estimator")
+    arrays = checked_model.arrays()
     for name, shape in shapes.items():
         actual = arrays[name].shape if name in arrays else None
         if actual != shape:
             raise ParameterError(f"init_model must have {name} of shape {shape}; got {actual}")
-    return matching
+    return checked_model
 
 
 def one_cycle(
-    highest: float,
+    peak: float,
     progress: float,
     *,
     first: float = 0.04,
@@ -243,16 +243,16 @@ def one_cycle(
 
     Parameters
     ----------
-    highest : float
+    peak : float
         Learning rate at the peak.
     progress : float
         Fraction of the fit that is done, from 0 to 1.
     first : float, default 0.04
-        Learning rate at the start, as a fraction of `highest`.
+        Learning rate at the start, as a fraction of `peak`.
     rise : float, default 0.25
         Fraction of the fit during which the rate rises.
     last : float, default 0.0
-        Lower bound of the rate during the decay, as a fraction of `highest`.
+        Lower bound of the rate during the decay, as a fraction of `peak`.
     warm_up : {"cosine", "linear"}, default "cosine"
         Form of the rise: half a cosine, as in fastai, or a straight line.
 
@@ -271,7 +271,7 @@ def one_cycle(
     [0.04, 1.0, 0.5, 0.0]
     """
     if progress >= rise:
-        return highest * max((1 + math.cos(math.pi * (progress - rise) / (1 - rise))) / 2, last)
+        return peak * max((1 + math.cos(math.pi * (progress - rise) / (1 - rise))) / 2, last)
     if warm_up == "linear":
-        return highest * (first + (1 - first) * progress / rise)
-    return highest * (first + (1 - first) * (1 - math.cos(math.pi * progress / rise)) / 2)
+        return peak * (first + (1 - first) * progress / rise)
+    return peak * (first + (1 - first) * (1 - math.cos(math.pi * progress / rise)) / 2)

@@ -16,9 +16,9 @@ from cofactor.data.load_report import LoadReport
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError
 
-__all__ = ["CSRMatrix", "Learns", "TableLike", "as_interactions", "standardized"]
+__all__ = ["AcceptedKind", "CSRMatrix", "TableLike", "as_interactions", "standardized"]
 
-Learns: TypeAlias = Kind | Literal["any"]
+AcceptedKind: TypeAlias = Kind | Literal["any"]
 """Kind of table that an estimator accepts: "ratings", "events", or "any" for both."""
 
 
@@ -90,8 +90,10 @@ def as_interactions(name: str, table: TableLike, kind: Kind) -> Interactions:
     """
     if isinstance(table, Interactions | np.ndarray) or not isinstance(table, CSRMatrix):
         return require_interactions(name, table)
-    if (layout := getattr(table, "format", "csr")) != "csr":
-        raise DataError(f"{name} must be a matrix in CSR format, not {layout!r}: convert it with its method tocsr()")
+    if (matrix_format := getattr(table, "format", "csr")) != "csr":
+        raise DataError(
+            f"{name} must be a matrix in CSR format, not {matrix_format!r}: convert it with its method tocsr()"
+        )
     start, columns = checks.as_array(table.indptr), checks.as_array(table.indices)
     values, shape = checks.as_array(table.data), tuple(table.shape)
     if not (
@@ -113,8 +115,8 @@ def as_interactions(name: str, table: TableLike, kind: Kind) -> Interactions:
         ids.all.to_numpy().astype(np.int32)[rows]
         for ids, rows in ((entries.users, entries.u), (entries.items, entries.i))
     )
-    users_map, items_map = (IdMap.of(np.arange(n)) for n in shape)
-    return replace(entries, users=users_map, items=items_map, u=read_only(u), i=read_only(i))
+    user_ids, item_ids = (IdMap.of(np.arange(n)) for n in shape)
+    return replace(entries, users=user_ids, items=item_ids, u=read_only(u), i=read_only(i))
 
 
 def standardized(ratings: Interactions) -> tuple[Interactions, float]:

@@ -23,7 +23,7 @@ from cofactor.evaluate.evaluation import (
     baseline_for,
     estimator_list,
     fit_and_score,
-    labels_of,
+    unique_labels,
 )
 from cofactor.evaluate.split import Exclude, Split, require_split
 from cofactor.evaluate.tuned_baseline import tune_baseline
@@ -42,7 +42,7 @@ Task: TypeAlias = Literal["rating", "ranking"]
 Role: TypeAlias = Literal["requested", "baseline", "tuned baseline"]
 
 TASKS: dict[Kind, Task] = {"ratings": "rating", "events": "ranking"}
-LEVEL = 0.05
+SIGNIFICANCE_LEVEL = 0.05
 """Differences with a corrected p-value of at least this are within noise."""
 WARM_UP_ROWS = 300
 """The most rows of a fit that only compiles kernels."""
@@ -279,7 +279,7 @@ def compare(
                 raise
             failed.append((label, str(problem)))
     metric = primary_metric(kind, ks[0])
-    models = _compared_with_best([m for m, _ in scored], [s for _, s in scored], metric, seed)
+    models = _compare_with_best([m for m, _ in scored], [s for _, s in scored], metric, seed)
     return Comparison(split.description, TASKS[kind], metric.key, tuple(models), tuple(failed))
 
 
@@ -333,7 +333,8 @@ def _all_models(
         return "baseline" if type(estimator) is type(baseline) else "requested"
 
     models = [
-        (estimator, label, role(estimator)) for estimator, label in zip(requested, labels_of(requested), strict=True)
+        (estimator, label, role(estimator))
+        for estimator, label in zip(requested, unique_labels(requested), strict=True)
     ]
     if tuned not in requested:
         models.append((tuned, f"{tuned.name} (tuned)", "tuned baseline"))
@@ -358,7 +359,7 @@ def _warm_up(estimator: Estimator, train: Interactions, seed: int) -> None:
         Recommender.fit(estimator, sample, seed=seed)
 
 
-def _compared_with_best(
+def _compare_with_best(
     specs: Sequence[tuple[Estimator, str, Role]],
     scores: Sequence[Score],
     metric: RatingMetric | RankingMetric,
@@ -378,7 +379,7 @@ def _compared_with_best(
     models = []
     for row, difference, p_value in zip(order, differences, [nan, *p.tolist()], strict=True):
         estimator, _, role = specs[row]
-        versus_best = "not measured" if not measured else "best" if row == order[0] else _significance(p_value)
+        versus_best = "not measured" if not measured else "best" if row == order[0] else _describe_significance(p_value)
         models.append(ComparedModel(estimator, scores[row], role, difference, p_value, versus_best))
     return models
 
@@ -388,8 +389,8 @@ def _user_values(score: Score, metric: RatingMetric | RankingMetric) -> UserValu
     return UserValues(score.per_user[metric.per_user_key] * score.counts, score.counts, metric.aggregation)
 
 
-def _significance(p: float) -> str:
+def _describe_significance(p: float) -> str:
     """Return the words for a corrected p-value."""
-    if p >= LEVEL:
+    if p >= SIGNIFICANCE_LEVEL:
         return "within noise"
     return "worse (p<0.001)" if p < 0.001 else f"worse (p={p:.3f})"

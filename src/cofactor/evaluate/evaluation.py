@@ -20,13 +20,13 @@ from cofactor.data.interactions import Kind, relevant_rows
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import Bias, Popularity
 from cofactor.estimators.base import Estimator, require_estimator
-from cofactor.evaluate.leakage import no_history_pairs
+from cofactor.evaluate.leakage import require_no_history_pairs
 from cofactor.evaluate.split import Exclude, Split, require_split
 from cofactor.metrics.catalog import CatalogMetric, ListExposure
 from cofactor.metrics.intervals import Interval, bootstrap_intervals
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.rating import RatingMetric, UserErrors, errors_by_user
-from cofactor.metrics.registry import METRICS, metrics_of, primary_metric
+from cofactor.metrics.registry import METRICS, metrics_from_hits, primary_metric
 from cofactor.models.base import PredictsRatings
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
@@ -38,10 +38,10 @@ __all__ = [
     "estimator_list",
     "evaluate",
     "fit_and_score",
-    "labels_of",
+    "prepare_recommender",
     "primary_value",
-    "ready_for",
     "score",
+    "unique_labels",
 ]
 
 BASELINES: dict[Kind, Any] = {"ratings": Bias, "events": Popularity}
@@ -261,7 +261,7 @@ def evaluate(
     baseline = baseline_for(split.train.kind)
     models = requested if any(type(e) is type(baseline) for e in requested) else [*requested, baseline]
     scores = []
-    for estimator, label in zip(models, labels_of(models), strict=True):
+    for estimator, label in zip(models, unique_labels(models), strict=True):
         if on_fit is not None:
             on_fit(label)
         scores.append(fit_and_score(estimator, split, label=label, ks=ks, seed=seed))
@@ -366,14 +366,14 @@ def score(
     require_recommender("recommender", recommender)
     require_split("split", split)
     split = split.excluding(exclude)
-    recommender = ready_for(recommender if exclude == "seen" else replace(recommender, seen=None), split)
+    recommender = prepare_recommender(recommender if exclude == "seen" else replace(recommender, seen=None), split)
     start = time.perf_counter()
-    scored = (
+    fields = (
         _score_ratings(recommender, split, seed)
         if split.test.kind == "ratings"
         else _score_lists(recommender, split, ks, seed)
     )
-    return Score(label, fit_seconds=fit_seconds, score_seconds=time.perf_counter() - start, **scored)
+    return Score(label, fit_seconds=fit_seconds, score_seconds=time.perf_counter() - start, **fields)
 
 
 def primary_value(recommender: Recommender, split: Split, *, k: int = 10) -> float:
@@ -399,14 +399,14 @@ def primary_value(recommender: Recommender, split: Split, *, k: int = 10) -> flo
         As `score` does.
     """
     k = checks.whole_number("k", k, low=1, high=checks.MAX_LIST_LENGTH)
-    recommender = ready_for(recommender, split)
+    recommender = prepare_recommender(recommender, split)
     metric = primary_metric(split.test.kind, k)
     if isinstance(metric, RatingMetric):
         return metric.per_user(_errors(recommender, split)).aggregate()
     return metric.per_user(_lists(recommender, split, [k])[0].hits).aggregate()
 
 
-def ready_for(recommender: Recommender, split: Split) -> Recommender:
+def prepare_recommender(recommender: Recommender, split: Split) -> Recommender:
     """Check that a recommender may be scored on a split, and fold in the users of `split.fold_in`.
 
     Parameters
@@ -435,7 +435,7 @@ def ready_for(recommender: Recommender, split: Split) -> Recommender:
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
     >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
-    >>> ready_for(rec, cofactor.split_random(ratings, test=0.4))  # doctest: +ELLIPSIS
+    >>> prepare_recommender(rec, cofactor.split_random(ratings, test=0.4))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     cofactor.errors.LeakageError: user 1 and item 8 are in the test part and in the model's histories (and 1 more ...
     """
@@ -445,7 +445,7 @@ def ready_for(recommender: Recommender, split: Split) -> Recommender:
         raise KindError(f"the model was fitted on {recommender.kind}, but the test part holds {split.test.kind}")
     if not (recommender.users.equals(split.test.users) and recommender.items.equals(split.test.items)):
         raise DataError("the model and the split have different users or items: fit on split.train")
-    no_history_pairs(recommender.histories, split.test)
+    require_no_history_pairs(recommender.histories, split.test)
     return recommender if split.fold_in is None else recommender.updated(split.fold_in)
 
 
@@ -482,16 +482,16 @@ def _score_ratings(recommender: Recommender, split: Split, seed: int) -> dict[st
 def _score_lists(recommender: Recommender, split: Split, ks: Sequence[int], seed: int) -> dict[str, Any]:
     """Return users, metrics and values by user of ranked lists, and metrics of served lists: fields of `Score`."""
     lists, users = _lists(recommender, split, ks)
-    per_user = metrics_of(lists.hits, ks)
+    per_user = metrics_from_hits(lists.hits, ks)
     metrics = dict(bootstrap_intervals(per_user, seed=seed))
     served = {name: metrics[name] for name in per_user}
-    if lists.served is not lists.hits:
-        served = dict(bootstrap_intervals(metrics_of(lists.served, ks), seed=seed))
+    if lists.served_hits is not lists.hits:
+        served = dict(bootstrap_intervals(metrics_from_hits(lists.served_hits, ks), seed=seed))
     nan = float("nan")
     support = np.bincount(split.train.i, minlength=split.train.n_items)
     n_users = int(np.count_nonzero(split.train.by_user.counts))
     for k in ks:
-        exposure = ListExposure(lists.shown[k], lists.reached[k], support, n_users)
+        exposure = ListExposure(lists.list_counts[k], lists.show_probability[k], support, n_users)
         for metric in METRICS.values():
             if isinstance(metric, CatalogMetric):
                 metrics[metric.at(k).key] = Interval(metric.function(exposure), nan, nan)
@@ -532,16 +532,16 @@ def estimator_list(estimators: Any) -> list[Estimator]:
     >>> estimator_list(Bias()), estimator_list([])
     ([Bias(damping=5.0)], [])
     """
-    is_list = (
+    is_iterable = (
         isinstance(estimators, Iterable) and not isinstance(estimators, str) and getattr(estimators, "ndim", 1) > 0
     )
     try:
-        return [require_estimator(estimator) for estimator in (estimators if is_list else [estimators])]
+        return [require_estimator(estimator) for estimator in (estimators if is_iterable else [estimators])]
     except ParameterError as problem:
         raise ParameterError(f"estimators: {problem}") from None
 
 
-def labels_of(estimators: Sequence[Estimator]) -> list[str]:
+def unique_labels(estimators: Sequence[Estimator]) -> list[str]:
     """Return a label for each estimator: its name, numbered if several have the same name.
 
     Parameters
@@ -556,7 +556,7 @@ def labels_of(estimators: Sequence[Estimator]) -> list[str]:
 
     Examples
     --------
-    >>> labels_of([Bias(), Popularity(), Bias(damping=9.0)])
+    >>> unique_labels([Bias(), Popularity(), Bias(damping=9.0)])
     ['bias #1', 'popularity', 'bias #2']
     """
     names = [estimator.name for estimator in estimators]

@@ -13,17 +13,17 @@ from cofactor.errors import LeakageError
 from cofactor.kernels.sparse import SparseRows, common_entries
 
 __all__ = [
-    "no_future",
-    "no_future_per_user",
-    "no_shared_pairs",
-    "no_shared_users",
     "pair_keys",
-    "same_ids",
-    "warn_of_disjoint_ids",
-    "warn_of_units",
+    "require_no_future",
+    "require_no_future_per_user",
+    "require_no_shared_pairs",
+    "require_no_shared_users",
+    "require_same_ids",
+    "warn_about_disjoint_ids",
+    "warn_about_time_units",
 ]
 
-SHOWN = 3
+MAX_EXAMPLES = 3
 """Number of ids of each part in a warning."""
 
 UNIT_RATIO = 100
@@ -49,7 +49,7 @@ def pair_keys(table: Interactions) -> Int64:
     return table.u.astype(np.int64) * table.n_items + table.i
 
 
-def same_ids(train: Interactions, other: Interactions, part: str) -> None:
+def require_same_ids(train: Interactions, other: Interactions, part: str) -> None:
     """Require that row numbers mean the same ids in both parts; no other check works without that.
 
     Parameters
@@ -64,15 +64,17 @@ def same_ids(train: Interactions, other: Interactions, part: str) -> None:
     LeakageError
         If the users or the items differ.
     """
-    for what, train_ids, other_ids in (("users", train.users, other.users), ("items", train.items, other.items)):
+    for side, train_ids, other_ids in (("users", train.users, other.users), ("items", train.items, other.items)):
         if not train_ids.equals(other_ids):
             raise LeakageError(
-                f"train and {part} number their {what} differently ({len(train_ids)} and {len(other_ids)} ids), "
+                f"train and {part} number their {side} differently ({len(train_ids)} and {len(other_ids)} ids), "
                 "so leakage cannot be checked: join two tables by cofactor.evaluate.split_predefined(train, test)"
             )
 
 
-def no_shared_pairs(first: Interactions, other: Interactions, parts: tuple[str, str] = ("train", "test")) -> None:
+def require_no_shared_pairs(
+    first: Interactions, other: Interactions, parts: tuple[str, str] = ("train", "test")
+) -> None:
     """Require that no (user, item) pair is in both tables.
 
     Parameters
@@ -90,20 +92,20 @@ def no_shared_pairs(first: Interactions, other: Interactions, parts: tuple[str, 
     Examples
     --------
     >>> table = Interactions.from_columns(["ana", "tom"], ["heat", "heat"], [3, 4])
-    >>> no_shared_pairs(table, table.select(table.values > 3))  # doctest: +ELLIPSIS
+    >>> require_no_shared_pairs(table, table.select(table.values > 3))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     cofactor.errors.LeakageError: user 'tom' and item 'heat' are in train and in test: ...
     """
-    shared = _contained(pair_keys(other), pair_keys(first))
+    shared = _is_in(pair_keys(other), pair_keys(first))
     if shared.any():
         row = int(shared.argmax())
         raise LeakageError(
-            f"user {_user(other, row)!r} and item {_item(other, row)!r} are in {parts[0]} and in {parts[1]}"
-            f"{_and_more(shared, 'pair')}: a pair must be in one part only"
+            f"user {_user_id(other, row)!r} and item {_item_id(other, row)!r} are in {parts[0]} and in {parts[1]}"
+            f"{_remaining_count(shared, 'pair')}: a pair must be in one part only"
         )
 
 
-def no_history_pairs(histories: SparseRows, test: Interactions) -> None:
+def require_no_history_pairs(histories: SparseRows, test: Interactions) -> None:
     """Require that a model's histories hold no pair of the test part.
 
     Parameters
@@ -121,7 +123,7 @@ def no_history_pairs(histories: SparseRows, test: Interactions) -> None:
     Examples
     --------
     >>> table = Interactions.from_columns(["ana", "tom"], ["heat", "heat"], [3, 4])
-    >>> no_history_pairs(table.by_user, table.select([False, True]))  # doctest: +ELLIPSIS
+    >>> require_no_history_pairs(table.by_user, table.select([False, True]))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     cofactor.errors.LeakageError: user 'tom' and item 'heat' are in the test part and in the model's histories: ...
     """
@@ -134,7 +136,7 @@ def no_history_pairs(histories: SparseRows, test: Interactions) -> None:
         )
 
 
-def no_shared_users(train: Interactions, other: Interactions, part: str) -> None:
+def require_no_shared_users(train: Interactions, other: Interactions, part: str) -> None:
     """Require that no user has rows in both tables.
 
     Parameters
@@ -155,11 +157,11 @@ def no_shared_users(train: Interactions, other: Interactions, part: str) -> None
         user = train.users.ids([int(shared.argmax())])[0]
         raise LeakageError(
             f"user {user!r} is held out in {part} but also has rows in train"
-            f"{_and_more(shared, 'user')}: users held out must not have training rows"
+            f"{_remaining_count(shared, 'user')}: users held out must not have training rows"
         )
 
 
-def no_future(train: Interactions, test: Interactions) -> None:
+def require_no_future(train: Interactions, test: Interactions) -> None:
     """Require that all training rows are older than all test rows: max(train time) < min(test time).
 
     Parameters
@@ -172,17 +174,17 @@ def no_future(train: Interactions, test: Interactions) -> None:
     LeakageError
         If a training row is not older (the message names it), or a part has no times. An empty part has no such row.
     """
-    cut = int(_times(test, "test").min(initial=np.iinfo(np.int64).max))
-    late = _times(train, "train") >= cut
+    cutoff = int(_times(test, "test").min(initial=np.iinfo(np.int64).max))
+    late = _times(train, "train") >= cutoff
     if late.any():
         row = int(late.argmax())
         raise LeakageError(
-            f"user {_user(train, row)!r} and item {_item(train, row)!r} are in train with time "
-            f"{_times(train, 'train')[row]}, but the test part starts at {cut}{_and_more(late, 'row')}"
+            f"user {_user_id(train, row)!r} and item {_item_id(train, row)!r} are in train with time "
+            f"{_times(train, 'train')[row]}, but the test part starts at {cutoff}{_remaining_count(late, 'row')}"
         )
 
 
-def no_future_per_user(train: Interactions, test: Interactions) -> None:
+def require_no_future_per_user(train: Interactions, test: Interactions) -> None:
     """Require that no training row is later than a test row of the same user; equal times are allowed.
 
     Parameters
@@ -201,13 +203,13 @@ def no_future_per_user(train: Interactions, test: Interactions) -> None:
     if late.any():
         row = int(late.argmax())
         raise LeakageError(
-            f"user {_user(train, row)!r} has item {_item(train, row)!r} in train with time "
+            f"user {_user_id(train, row)!r} has item {_item_id(train, row)!r} in train with time "
             f"{_times(train, 'train')[row]}, after a test row of time {first_test[train.u[row]]}"
-            f"{_and_more(late, 'row')}"
+            f"{_remaining_count(late, 'row')}"
         )
 
 
-def warn_of_disjoint_ids(train: Interactions, test: Interactions) -> None:
+def warn_about_disjoint_ids(train: Interactions, test: Interactions) -> None:
     """Log a warning if train and test share no user or no item: their ids may be written differently.
 
     Parameters
@@ -215,17 +217,17 @@ def warn_of_disjoint_ids(train: Interactions, test: Interactions) -> None:
     train, test : Interactions
         The two parts of a split, with the same ids.
     """
-    for what, column in (("user", "u"), ("item", "i")):
-        ids = train.users if what == "user" else train.items
+    for side, column in (("user", "u"), ("item", "i")):
+        ids = train.users if side == "user" else train.items
         train_rows, test_rows = np.unique(getattr(train, column)), np.unique(getattr(test, column))
         if len(train_rows) and len(test_rows) and not len(np.intersect1d(train_rows, test_rows)):
             _log.warning(
                 "train and test share no %s: train has %s, test has %s; check that both write ids in the same way",
-                what, _examples(ids.ids(train_rows[:SHOWN])), _examples(ids.ids(test_rows[:SHOWN])),
+                side, _format_ids(ids.ids(train_rows[:MAX_EXAMPLES])), _format_ids(ids.ids(test_rows[:MAX_EXAMPLES])),
             )  # fmt: skip
 
 
-def warn_of_units(train: Interactions, test: Interactions) -> None:
+def warn_about_time_units(train: Interactions, test: Interactions) -> None:
     """Log a warning if the times of train and test differ so much that their units must differ.
 
     Parameters
@@ -244,17 +246,17 @@ def warn_of_units(train: Interactions, test: Interactions) -> None:
         )  # fmt: skip
 
 
-def _examples(ids: Any) -> str:
+def _format_ids(ids: Any) -> str:
     """Return ids as a message shows them."""
     return ", ".join(map(repr, ids.to_list()))
 
 
-def _contained(values: Int64, keys: Int64) -> Bool:
+def _is_in(values: Int64, keys: Int64) -> Bool:
     """Return which of the first keys are among the second keys, which are ascending."""
     if len(keys) == 0:
         return np.zeros(len(values), bool)
-    contained: Bool = keys[np.minimum(np.searchsorted(keys, values), len(keys) - 1)] == values
-    return contained
+    is_in: Bool = keys[np.minimum(np.searchsorted(keys, values), len(keys) - 1)] == values
+    return is_in
 
 
 def _times(table: Interactions, part: str) -> Int64:
@@ -266,17 +268,17 @@ def _times(table: Interactions, part: str) -> Int64:
     return table.times
 
 
-def _user(table: Interactions, row: int) -> Any:
+def _user_id(table: Interactions, row: int) -> Any:
     """Return the user id of a row."""
     return table.users.ids(table.u[row : row + 1])[0]
 
 
-def _item(table: Interactions, row: int) -> Any:
+def _item_id(table: Interactions, row: int) -> Any:
     """Return the item id of a row."""
     return table.items.ids(table.i[row : row + 1])[0]
 
 
-def _and_more(mask: Bool, noun: str) -> str:
+def _remaining_count(mask: Bool, noun: str) -> str:
     """Return how many more rows a message could name, in words."""
     more = int(mask.sum()) - 1
     return f" (and {more:,} more {noun}{'s' if more > 1 else ''})" if more else ""

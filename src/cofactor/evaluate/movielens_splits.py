@@ -44,8 +44,8 @@ def s0_rows(n: int = 100_000) -> tuple[Int64, Int64]:
     (80000, 20000)
     """
     order = _legacy_permutation(n, 0)
-    cut = n * 4 // 5
-    return order[:cut], order[cut:]
+    n_train = n * 4 // 5
+    return order[:n_train], order[n_train:]
 
 
 def i0_rows(users: Any, values: Any, *, seed: Seed = 0, min_rating: float = 4) -> tuple[Int64, Int64]:
@@ -86,17 +86,17 @@ def i0_rows(users: Any, values: Any, *, seed: Seed = 0, min_rating: float = 4) -
     >>> sorted(train.tolist()), test.tolist()
     ([0, 1, 3, 4, 6], [2])
     """
-    ids, numbers = id_column(users), np.asarray(values)
-    if numbers.shape != (len(ids),):
-        raise DataError(f"{len(ids)} users but values of shape {numbers.shape}: pass a value for each user id")
-    positives = np.flatnonzero(numbers >= min_rating)
+    ids, ratings = id_column(users), np.asarray(values)
+    if ratings.shape != (len(ids),):
+        raise DataError(f"{len(ids)} users but values of shape {ratings.shape}: pass a value for each user id")
+    positives = np.flatnonzero(ratings >= min_rating)
     shuffled = positives[_legacy_permutation(len(positives), checks.seed(seed))]
     u = np.unique(ids.to_numpy()[shuffled], return_inverse=True)[1]
     order = np.argsort(u, kind="stable")
     rows, u = shuffled[order], u[order]
     counts = np.bincount(u)
-    place = np.arange(len(u)) - np.repeat(np.cumsum(counts) - counts, counts)
-    is_test = place < counts[u] // 5
+    position = np.arange(len(u)) - np.repeat(np.cumsum(counts) - counts, counts)
+    is_test = position < counts[u] // 5
     return rows[~is_test], rows[is_test]
 
 

@@ -13,7 +13,7 @@ from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.data.side_table import join
 from cofactor.errors import DataError
-from cofactor.evaluate.leakage import warn_of_disjoint_ids, warn_of_units
+from cofactor.evaluate.leakage import warn_about_disjoint_ids, warn_about_time_units
 from cofactor.evaluate.split import Split
 from cofactor.fork import require_threads
 from cofactor.validation import validated
@@ -70,31 +70,31 @@ def split_predefined(train: Interactions, test: Interactions, *, description: st
     except DataError as problem:
         raise DataError(f"train and test do not match: {problem}") from problem
     tables = {
-        "user_table": _merged(users, train.user_table, test.user_table, "user"),
-        "item_table": _merged(items, train.item_table, test.item_table, "item"),
+        "user_table": _merge(users, train.user_table, test.user_table, "user"),
+        "item_table": _merge(items, train.item_table, test.item_table, "item"),
     }
-    split = Split(_renumbered(train, users, items, tables), _renumbered(test, users, items, tables), description)
-    warn_of_disjoint_ids(split.train, split.test)
-    warn_of_units(split.train, split.test)
+    split = Split(_renumber(train, users, items, tables), _renumber(test, users, items, tables), description)
+    warn_about_disjoint_ids(split.train, split.test)
+    warn_about_time_units(split.train, split.test)
     return split
 
 
-def _merged(ids: IdMap, first: pl.DataFrame | None, second: pl.DataFrame | None, what: str) -> pl.DataFrame | None:
+def _merge(ids: IdMap, first: pl.DataFrame | None, second: pl.DataFrame | None, side: str) -> pl.DataFrame | None:
     """Return a row for each id, taken from the first table that has the id."""
     tables = [table for table in (first, second) if table is not None]
     if not tables:
         return None
     typed = [
-        pl.DataFrame([ids.typed(table.to_series(0)).alias(what), *table.drop(table.columns[0])]) for table in tables
+        pl.DataFrame([ids.typed(table.to_series(0)).alias(side), *table.drop(table.columns[0])]) for table in tables
     ]
     try:
-        vstack = pl.concat(typed, how="diagonal_relaxed").unique(what, keep="first", maintain_order=True)
+        combined = pl.concat(typed, how="diagonal_relaxed").unique(side, keep="first", maintain_order=True)
     except pl.exceptions.PolarsError as problem:
-        raise DataError(f"the {what} tables of train and test have columns of different types: {problem}") from problem
-    return join(ids, vstack, what, id_column=what).frame
+        raise DataError(f"the {side} tables of train and test have columns of different types: {problem}") from problem
+    return join(ids, combined, side, id_column=side).frame
 
 
-def _renumbered(
+def _renumber(
     table: Interactions, users: IdMap, items: IdMap, tables: Mapping[str, pl.DataFrame | None]
 ) -> Interactions:
     """Return the same rows with the row numbers of larger id maps, sorted by them.
@@ -112,7 +112,7 @@ def _renumbered(
         values=read_only(table.values[order]),
         times=None if table.times is None else read_only(table.times[order]),
         weights=None if table.weights is None else read_only(table.weights[order]),
-        seen=None if table.seen is None else _renumbered(table.seen, users, items, {}),
+        seen=None if table.seen is None else _renumber(table.seen, users, items, {}),
         user_table=tables.get("user_table"),
         item_table=tables.get("item_table"),
     )

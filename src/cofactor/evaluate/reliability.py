@@ -16,7 +16,7 @@ from cofactor import checks
 from cofactor.arrays import Float64
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError, ParameterError
-from cofactor.evaluate.evaluation import ready_for
+from cofactor.evaluate.evaluation import prepare_recommender
 from cofactor.evaluate.split import Split, require_split
 from cofactor.metrics.rating import rmse
 from cofactor.models.base import HasUncertainty, PredictsRatings
@@ -154,7 +154,7 @@ def calibration(recommender: Recommender, split: Split, *, probabilities: Sequen
             f"{name} predicts no distribution over ratings, so its calibration cannot be measured; fit bayesian-mf, or "
             "neural-mf with head=classification"
         )
-    recommender, history = ready_for(recommender, split), split.history
+    recommender, history = prepare_recommender(recommender, split), split.history
     assert isinstance(recommender.model, HasUncertainty)
     distributions = recommender.model.distribution(recommender.batch(test.u, test.times), test.i)
     y = test.values.astype(np.float64)
@@ -234,9 +234,9 @@ def reliability(predicted: Distribution, y: Any, *, bins: int = 10) -> pl.DataFr
     rows = []
     for level in predicted.levels[1:].tolist():
         p, reached = predicted.at_least(level), true >= level - 1e-6 * max(1.0, abs(level))
-        bin_of = np.minimum((p * bins).astype(np.int64), bins - 1)
-        n = np.bincount(bin_of, minlength=bins)
-        sums = (np.bincount(bin_of, weights=column, minlength=bins) for column in (p, reached, p * (1 - p)))
+        bin_index = np.minimum((p * bins).astype(np.int64), bins - 1)
+        n = np.bincount(bin_index, minlength=bins)
+        sums = (np.bincount(bin_index, weights=column, minlength=bins) for column in (p, reached, p * (1 - p)))
         for b, (p_sum, hits, variance) in enumerate(zip(*sums, strict=True)):
             if n[b]:
                 ends = (b / bins, (b + 1) / bins)
@@ -316,7 +316,10 @@ def interval_coverage(
     for name, quartile, mask, numbers in parts:
         row: dict[str, Any] = {"group": name, "quartile": quartile, "n": int(mask.sum())}
         values = numbers[mask]
-        row |= {"low": _or_none(values.min(initial=np.inf)), "high": _or_none(values.max(initial=-np.inf))}
+        row |= {
+            "low": _finite_or_none(values.min(initial=np.inf)),
+            "high": _finite_or_none(values.max(initial=-np.inf)),
+        }
         for interval, (low, high) in ends.items():
             columns = {"covered": inside[interval], "expected": expected[interval], "width": high - low}
             row |= {f"{part} {interval}": _mean_or_none(column[mask]) for part, column in columns.items()}
@@ -399,10 +402,10 @@ def ranked_probability_score(predicted: Distribution, y: Any) -> float:
     if len(predicted.levels) == 0 or len(true) == 0:
         return float("nan")
     index = _level_indices(predicted, true)
-    below = np.cumsum(predicted.mass, axis=1)[:, :-1]
+    cumulative = np.cumsum(predicted.mass, axis=1)[:, :-1]
     step = np.arange(len(predicted.levels) - 1) >= index[:, None]
     gaps = np.diff(predicted.levels.astype(np.float64))
-    return float((gaps * (below - step) ** 2).sum(axis=1).mean())
+    return float((gaps * (cumulative - step) ** 2).sum(axis=1).mean())
 
 
 def constant_width(predicted: Distribution, y: Any, scale: Scale | None) -> Distribution:
@@ -474,8 +477,8 @@ def _quartiles(numbers: Float64) -> list[Any]:
     if not finite.any():
         return [finite] * 4
     edges = np.quantile(numbers[finite], [0.25, 0.5, 0.75])
-    which = np.searchsorted(edges, numbers, side="left")
-    return [finite & (which == quartile) for quartile in range(4)]
+    bin_index = np.searchsorted(edges, numbers, side="left")
+    return [finite & (bin_index == quartile) for quartile in range(4)]
 
 
 def _noise(recommender: Recommender, history: Any) -> Float64:
@@ -498,6 +501,6 @@ def _mean_or_none(column: Any) -> float | None:
     return float(column.mean()) if len(column) else None
 
 
-def _or_none(x: float) -> float | None:
+def _finite_or_none(x: float) -> float | None:
     """Return a finite float, or None."""
     return float(x) if np.isfinite(x) else None

@@ -23,21 +23,21 @@ class Range:
         The ends, both included.
     log : bool
         Whether to search on a logarithmic scale.
-    whole : bool
+    is_integer : bool
         Whether the setting is a whole number.
 
     Examples
     --------
-    >>> Range(8, 256, log=True, whole=True).rounded(61), Range(8, 256, log=True, whole=True).holds(500)
+    >>> Range(8, 256, log=True, is_integer=True).round(61), Range(8, 256, log=True, is_integer=True).contains(500)
     (64, False)
     """
 
     low: float
     high: float
     log: bool
-    whole: bool
+    is_integer: bool
 
-    def rounded(self, value: float) -> float:
+    def round(self, value: float) -> float:
         """Round a value to a value that differs enough for a trial.
 
         Parameters
@@ -51,13 +51,13 @@ class Range:
             Whole numbers on a logarithmic range become a power of 2 or the middle between two; others stay. 61 factors
             give no more information than 64, and kernels are compiled again for each width.
         """
-        if not (self.whole and self.log):
+        if not (self.is_integer and self.log):
             return value
         power = 1 << (int(value).bit_length() - 1)
         nearest = min((power, power + power // 2, 2 * power), key=lambda step: abs(step - value))
         return min(max(nearest, int(self.low)), int(self.high))
 
-    def holds(self, value: Any) -> bool:
+    def contains(self, value: Any) -> bool:
         """Return whether a value is a number in the range.
 
         Parameters
@@ -107,15 +107,15 @@ def search_space(estimator: Estimator, *, fixed: Collection[str] = ()) -> dict[s
     if unknown := set(fixed) - {spec.name for spec in specs}:
         raise ParameterError(f"{estimator.name} has no setting {min(unknown)!r} to keep fixed")
     declared = {spec.name: spec.metadata["search"] for spec in specs if spec.metadata.get("search") is not None}
-    ends = declared or {spec.name: both for spec in specs if (both := _both_ends(spec)) is not None}
-    space = {spec.name: _range(spec, *ends[spec.name]) for spec in specs if spec.name in set(ends) - set(fixed)}
+    bounds = declared or {spec.name: pair for spec in specs if (pair := _bounds(spec)) is not None}
+    space = {spec.name: _range(spec, *bounds[spec.name]) for spec in specs if spec.name in set(bounds) - set(fixed)}
     if not space:
         suffix = f" with {', '.join(fixed)} fixed" if fixed else ""
         raise ParameterError(f"{estimator.name} has no setting to search{suffix}: there is nothing to tune")
     return space
 
 
-def _both_ends(spec: Field[Any]) -> tuple[float, float] | None:
+def _bounds(spec: Field[Any]) -> tuple[float, float] | None:
     """Return the low and the high end of a number, or None if one is missing."""
     low, high = spec.metadata.get("low"), spec.metadata.get("high")
     return None if low is None or high is None or type(spec.default) not in (int, float) else (low, high)

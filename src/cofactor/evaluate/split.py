@@ -17,20 +17,20 @@ from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.data.readers.times import time_cells
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.evaluate.leakage import (
-    no_future,
-    no_future_per_user,
-    no_shared_pairs,
-    no_shared_users,
-    same_ids,
-    warn_of_units,
+    require_no_future,
+    require_no_future_per_user,
+    require_no_shared_pairs,
+    require_no_shared_users,
+    require_same_ids,
+    warn_about_time_units,
 )
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = [
     "Exclude",
-    "Moment",
     "Order",
     "Split",
+    "TimeLike",
     "split_by_time",
     "split_last",
     "split_per_user",
@@ -38,7 +38,7 @@ __all__ = [
     "split_users",
 ]
 
-Moment: TypeAlias = int | datetime | date | np.datetime64 | str
+TimeLike: TypeAlias = int | datetime | date | np.datetime64 | str
 """A point in time: whole seconds since 1970, a date and time, or its ISO text."""
 
 Order: TypeAlias = Literal["any", "by time", "by time per user"]
@@ -122,16 +122,16 @@ class Split:
                 )
         self._check_part(self.test, "test")
         if self.order != "any":
-            warn_of_units(self.train, self.test)
+            warn_about_time_units(self.train, self.test)
         if self.order == "by time":
-            no_future(self.train, self.test)
+            require_no_future(self.train, self.test)
         elif self.order == "by time per user":
-            no_future_per_user(self.train, self.test)
+            require_no_future_per_user(self.train, self.test)
         if self.fold_in is not None:
             self._check_part(self.fold_in, "fold_in")
-            no_shared_users(self.train, self.fold_in, "fold_in")
-            no_shared_users(self.train, self.test, "test")
-            no_shared_pairs(self.fold_in, self.test, ("fold_in", "test"))
+            require_no_shared_users(self.train, self.fold_in, "fold_in")
+            require_no_shared_users(self.train, self.test, "test")
+            require_no_shared_pairs(self.fold_in, self.test, ("fold_in", "test"))
 
     def _check_part(self, other: Interactions, part: str) -> None:
         """Check that a part has the kind and the ids of train and shares no pair with it."""
@@ -139,8 +139,8 @@ class Split:
             raise KindError(
                 f"train holds {self.train.kind} and {part} holds {other.kind}: both must be of the same kind"
             )
-        same_ids(self.train, other, part)
-        no_shared_pairs(self.train, other, ("train", part))
+        require_same_ids(self.train, other, part)
+        require_no_shared_pairs(self.train, other, ("train", part))
 
     def excluding(self, exclude: Exclude) -> Split:
         """Return the split for lists that leave out what `exclude` says.
@@ -259,7 +259,7 @@ def split_random(interactions: Interactions, *, test: float = 0.2, seed: Seed = 
     test = checks.fraction("test", test)
     interactions = require_interactions("interactions", interactions)
     n = len(interactions)
-    drawn = random_stream(seed, "split random").permutation(n)[: int(_share_of(test, n))]
+    drawn = random_stream(seed, "split random").permutation(n)[: int(_floor_share(test, n))]
     if len(drawn) == 0:
         raise DataError(f"test={test:g} of {n} rows is less than one row: raise test or use more rows")
     is_test = np.zeros(n, bool)
@@ -305,8 +305,8 @@ def split_per_user(interactions: Interactions, *, test: float = 0.2, seed: Seed 
     test = checks.fraction("test", test)
     interactions = require_interactions("interactions", interactions)
     counts = interactions.by_user.counts
-    order = _shuffled_by_user(interactions, random_stream(seed, "split per user"))
-    is_test = _first_of_each_user(interactions, order, _share_of(test, counts))
+    order = _shuffle_within_users(interactions, random_stream(seed, "split per user"))
+    is_test = _mark_first_rows(interactions, order, _floor_share(test, counts))
     if not is_test.any():
         raise DataError(
             f"no user has {int(np.ceil(1 / test - 1e-9))} rows, the fewest of which test={test:g} is a whole row "
@@ -360,21 +360,21 @@ def split_last(interactions: Interactions, *, n: int = 1, seed: Seed = 0) -> Spl
     times, counts = _times(interactions), interactions.by_user.counts
     drawn = random_stream(seed, "split last").permutation(len(interactions))
     order = np.lexsort((drawn, times, interactions.u))[::-1]
-    is_test = _first_of_each_user(interactions, order, np.where(counts > n, n, 0))
+    is_test = _mark_first_rows(interactions, order, np.where(counts > n, n, 0))
     if not is_test.any():
         raise DataError(f"no user has more than n={n} rows (the longest history has {counts.max(initial=0)}): lower n")
     rows = "row" if n == 1 else f"{n} rows"
     first_test = np.full(interactions.n_users, np.iinfo(np.int64).max)
     np.minimum.at(first_test, interactions.u[is_test], times[is_test])
-    tied = np.unique(interactions.u[~is_test & (times == first_test[interactions.u])]).size
-    users = "1 user" if tied == 1 else f"{tied:,} users"
-    ties = f", ties in time of {users} broken with seed {seed}" if tied else ""
+    n_tied_users = np.unique(interactions.u[~is_test & (times == first_test[interactions.u])]).size
+    users = "1 user" if n_tied_users == 1 else f"{n_tied_users:,} users"
+    ties = f", ties in time of {users} broken with seed {seed}" if n_tied_users else ""
     return _make_split(
         interactions, is_test, f"last {rows} of each user{ties}", "by time per user", seen_until=first_test
     )
 
 
-def split_by_time(interactions: Interactions, *, test: float = 0.2, at: Moment | None = None) -> Split:
+def split_by_time(interactions: Interactions, *, test: float = 0.2, at: TimeLike | None = None) -> Split:
     """Split at one moment: rows at or after it are the test part, so train holds nothing of the future.
 
     Parameters
@@ -409,7 +409,7 @@ def split_by_time(interactions: Interactions, *, test: float = 0.2, at: Moment |
     >>> cofactor.split_by_time(ratings, at="1970-01-01 00:00:25")
     Split(from 1970-01-01T00:00:25 UTC on: 1 train, 2 test)
     """
-    at = None if at is None else _seconds_of("at", at)
+    at = None if at is None else _to_seconds("at", at)
     test = checks.fraction("test", test)
     interactions = require_interactions("interactions", interactions)
     times = np.sort(_times(interactions))
@@ -424,10 +424,12 @@ def split_by_time(interactions: Interactions, *, test: float = 0.2, at: Moment |
             f"at={at} leaves nothing in {part}: times go from {first} to {last}; "
             "choose a moment after the first and not after the last one"
         )
-    cut = _nearest_cut(times, test) if at is None else at
-    moment = np.datetime_as_string(np.datetime64(cut, "s"))
-    before = np.full(interactions.n_users, cut - 1)
-    return _make_split(interactions, _times(interactions) >= cut, f"from {moment} UTC on", "by time", seen_until=before)
+    cutoff = _nearest_cutoff(times, test) if at is None else at
+    moment = np.datetime_as_string(np.datetime64(cutoff, "s"))
+    before = np.full(interactions.n_users, cutoff - 1)
+    return _make_split(
+        interactions, _times(interactions) >= cutoff, f"from {moment} UTC on", "by time", seen_until=before
+    )
 
 
 @validated
@@ -477,7 +479,7 @@ def split_users(interactions: Interactions, *, test: float = 0.1, fold_in_share:
     fold_in_share = checks.fraction("fold_in_share", fold_in_share)
     counts = interactions.by_user.counts
     eligible, n_users = np.flatnonzero(counts >= 2), int((counts > 0).sum())
-    n = min(int(_share_of(test, n_users)), len(eligible))
+    n = min(int(_floor_share(test, n_users)), len(eligible))
     if n == 0:
         raise DataError(
             f"test={test:g} of {n_users} users, {len(eligible)} of them with two rows or more, is less than one user: "
@@ -485,9 +487,9 @@ def split_users(interactions: Interactions, *, test: float = 0.1, fold_in_share:
         )
     held_out = np.zeros(interactions.n_users, bool)
     held_out[random_stream(seed, "split users", "who").permutation(eligible)[:n]] = True
-    order = _shuffled_by_user(interactions, random_stream(seed, "split users", "given"))
-    n_fold_in = np.where(held_out, np.clip(_share_of(fold_in_share, counts), 1, np.maximum(counts - 1, 1)), 0)
-    is_fold_in = _first_of_each_user(interactions, order, n_fold_in)
+    order = _shuffle_within_users(interactions, random_stream(seed, "split users", "given"))
+    n_fold_in = np.where(held_out, np.clip(_floor_share(fold_in_share, counts), 1, np.maximum(counts - 1, 1)), 0)
+    is_fold_in = _mark_first_rows(interactions, order, n_fold_in)
     is_held_out = held_out[interactions.u]
     train_seen, held_out_seen = interactions.seen, interactions.seen
     if interactions.seen is not None:
@@ -523,7 +525,7 @@ def _make_split(
     return Split(train, replace(interactions.select(is_test), seen=None), description, order)
 
 
-def _share_of(share: float, n: Int64 | int) -> Int64:
+def _floor_share(share: float, n: Int64 | int) -> Int64:
     """Return floor(share * n); 0.29 of 100 is 29 although 0.29 * 100 is 28.999999999999996."""
     return np.floor(np.asarray(n) * share + 1e-9).astype(np.int64)
 
@@ -537,7 +539,7 @@ def _times(interactions: Interactions) -> Int64:
     return interactions.times
 
 
-def _seconds_of(name: str, moment: Any) -> int:
+def _to_seconds(name: str, moment: Any) -> int:
     """Return a moment in whole seconds since 1970. Raises ParameterError."""
     error = ParameterError(
         f"{name} must be whole seconds since 1970, a date and time, or its ISO text, not {checks.describe(moment)}"
@@ -564,24 +566,24 @@ def _seconds_of(name: str, moment: Any) -> int:
     raise error
 
 
-def _nearest_cut(sorted_times: Int64, test: float) -> int:
+def _nearest_cutoff(sorted_times: Int64, test: float) -> int:
     """Return the time whose rows at or after it are closest to the share `test`, the earlier one of equals."""
     starts = np.flatnonzero(sorted_times[1:] > sorted_times[:-1]) + 1
     n_test = len(sorted_times) - starts
     return int(sorted_times[starts[np.abs(n_test - test * len(sorted_times)).argmin()]])
 
 
-def _shuffled_by_user(interactions: Interactions, stream: np.random.Generator) -> Int64:
+def _shuffle_within_users(interactions: Interactions, stream: np.random.Generator) -> Int64:
     """Return row numbers grouped by user, in random order within each user."""
     shuffled = stream.permutation(len(interactions))
     return shuffled[np.argsort(interactions.u[shuffled], kind="stable")]
 
 
-def _first_of_each_user(interactions: Interactions, order: Int64, how_many: Int64) -> Bool:
+def _mark_first_rows(interactions: Interactions, order: Int64, n_per_user: Int64) -> Bool:
     """Mark the first how_many[u] rows of each user in `order`, which is grouped by user."""
     u = interactions.u[order]
     starts = np.concatenate([np.ones(1, bool), u[1:] != u[:-1]])[: len(u)]
     position = np.arange(len(u)) - np.maximum.accumulate(np.where(starts, np.arange(len(u)), 0))
     marked = np.zeros(len(u), bool)
-    marked[order[position < how_many[u]]] = True
+    marked[order[position < n_per_user[u]]] = True
     return marked

@@ -76,10 +76,10 @@ def tune_baseline(split: Split, *, k: int = 10, seed: Seed = 0, on_fit: Callable
         return best
     metric = primary_metric(split.train.kind, k)
     values = {best: _metric_or_nan(best, validation, k, seed, on_fit)}
-    for setting, factors in grid.items():
-        for factor in factors:
-            default = getattr(REGISTRY[name](), setting)
-            candidate = best.set_params(**{setting: type(default)(default * factor)})
+    for param, multipliers in grid.items():
+        for multiplier in multipliers:
+            default = getattr(REGISTRY[name](), param)
+            candidate = best.set_params(**{param: type(default)(default * multiplier)})
             if candidate not in values:
                 values[candidate] = _metric_or_nan(candidate, validation, k, seed, on_fit)
         best = min(values, key=lambda candidate: metric.sort_key(values[candidate]))

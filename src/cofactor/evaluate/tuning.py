@@ -41,7 +41,7 @@ from cofactor.recommender.recommender import Recommender
 
 __all__ = ["Trial", "TuningResult", "tune"]
 
-SQLITE = b"SQLite format 3\0"
+SQLITE_HEADER = b"SQLite format 3\0"
 
 
 class _ForwardingHandler(logging.Handler):
@@ -67,7 +67,7 @@ def _redirect_optuna() -> Callable[[], None]:
     return restore
 
 
-optuna_logs_forwarded = SharedLimit(_redirect_optuna)
+forward_optuna_logs = SharedLimit(_redirect_optuna)
 """Context manager and decorator: optuna's log records go to the logger "cofactor"; its own settings are restored."""
 
 
@@ -265,7 +265,7 @@ def tune(
         split_for_validation(split, share=validation, seed=seed),
         primary_metric(split.train.kind, k),
     )
-    identity = [
+    search_key = [
         estimator.to_json(),
         sorted(space),
         validation_split.description,
@@ -274,22 +274,22 @@ def tune(
         fingerprint(split.train),
     ]
     with _storage_errors(storage):
-        search = _Search(space, metric, seed, _study(storage, f"{estimator.name}-{_digest(identity)}", metric))
-        stored = search.finished()
-    for number in range(len(stored), trials):
+        search = _Search(space, metric, seed, _study(storage, f"{estimator.name}-{_digest(search_key)}", metric))
+        stored_trials = search.finished_trials()
+    for number in range(len(stored_trials), trials):
         with _storage_errors(storage):
-            settings = search.suggestion(number, estimator)
+            settings = search.suggest(number, estimator)
         trial = _run_trial(number, estimator, settings, validation_split, k, seed)
         with _storage_errors(storage):
             search.record(trial)
         if on_trial is not None:
             on_trial(trial)
     with _storage_errors(storage):
-        all_trials = search.finished()
+        all_trials = search.finished_trials()
     best = _best(all_trials, metric)
     best_estimator = estimator.set_params(**best.settings)
     test = fit_and_score(best_estimator, split, label=estimator.name, ks=(k,), seed=seed)
-    resumed = min(len(stored), len(all_trials))
+    resumed = min(len(stored_trials), len(all_trials))
     return TuningResult(
         best_estimator,
         metric.key,
@@ -332,9 +332,9 @@ def fingerprint(interactions: Interactions) -> str:
     return digest.hexdigest()[:16]
 
 
-def _digest(identity: list[Any]) -> str:
+def _digest(search_key: list[Any]) -> str:
     """Return a short hash of what identifies a search."""
-    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(search_key).encode()).hexdigest()[:16]
 
 
 def _run_trial(
@@ -371,12 +371,12 @@ class _Search:
     seed: int
     study: Any
 
-    def finished(self) -> tuple[Trial, ...]:
+    def finished_trials(self) -> tuple[Trial, ...]:
         """Return the trials that ended; one that was running when the process was killed is not among them."""
         import optuna
 
         states = optuna.trial.TrialState
-        ended = self.study.get_trials(deepcopy=False, states=(states.COMPLETE, states.FAIL))
+        trials = self.study.get_trials(deepcopy=False, states=(states.COMPLETE, states.FAIL))
         return tuple(
             Trial(
                 number,
@@ -385,18 +385,18 @@ class _Search:
                 trial.user_attrs["seconds"],
                 trial.user_attrs.get("error"),
             )
-            for number, trial in enumerate(ended)
+            for number, trial in enumerate(trials)
         )
 
-    @optuna_logs_forwarded()
-    def suggestion(self, number: int, estimator: Estimator) -> dict[str, float]:
+    @forward_optuna_logs()
+    def suggest(self, number: int, estimator: Estimator) -> dict[str, float]:
         """Return the settings of trial `number`, which depend only on the earlier trials.
 
         Each trial has its own sampler, seeded by the number, so that an interrupted search continues with the same
         draws.
         """
         current = {name: getattr(estimator, name) for name in self.space}
-        if number == 0 and all(self.space[name].holds(value) for name, value in current.items()):
+        if number == 0 and all(self.space[name].contains(value) for name, value in current.items()):
             return current
         import optuna
 
@@ -406,9 +406,9 @@ class _Search:
         )  # fmt: skip
         study.add_trials(self.study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
         suggested = study.ask(fixed_distributions=self._distributions())
-        return {name: self.space[name].rounded(value) for name, value in suggested.params.items()}
+        return {name: self.space[name].round(value) for name, value in suggested.params.items()}
 
-    @optuna_logs_forwarded()
+    @forward_optuna_logs()
     def record(self, trial: Trial) -> None:
         """Add a finished trial to the study."""
         import optuna
@@ -431,7 +431,7 @@ class _Search:
 
         return {
             name: IntDistribution(int(limits.low), int(limits.high), log=limits.log)
-            if limits.whole
+            if limits.is_integer
             else FloatDistribution(limits.low, limits.high, log=limits.log)
             for name, limits in self.space.items()
         }
@@ -442,7 +442,7 @@ def _direction(metric: Metric) -> Literal["minimize", "maximize"]:
     return "maximize" if metric.greater_is_better else "minimize"
 
 
-@optuna_logs_forwarded()
+@forward_optuna_logs()
 def _study(storage: str | Path | None, name: str, metric: Metric) -> Any:
     """Open or create the study of a search. Raises MissingExtraError without optuna."""
     try:
@@ -487,7 +487,7 @@ def _storage_file(path: Path) -> Path:
         raise ParameterError(f"the folder {path.parent} of storage does not exist; create it first")
     if path.exists():
         with path.open("rb") as file:
-            signature = file.read(len(SQLITE))
-        if signature not in (b"", SQLITE):
+            signature = file.read(len(SQLITE_HEADER))
+        if signature not in (b"", SQLITE_HEADER):
             raise ParameterError(f"storage {path} is not a SQLite file; choose another file, or a new one")
     return path.absolute()

@@ -77,19 +77,19 @@ def bias_ranking(recommender: Recommender, side: Side = "item", *, min_support: 
     rows, unknown_rows = np.arange(len(ids), dtype=np.int32), np.full(len(ids), -1, np.int32)
     users, items = (unknown_rows, rows) if side == "item" else (rows, unknown_rows)
     assert isinstance(recommender.model, PredictsRatings)
-    level = recommender.model.predict(recommender.batch(users), items)
-    support, average = _averages(recommender, side)
-    if len(ids) > 1 and np.ptp(level) == 0:
+    expected = recommender.model.predict(recommender.batch(users), items)
+    support, average = _support_and_average(recommender, side)
+    if len(ids) > 1 and np.ptp(expected) == 0:
         raise KindError(f"this model has no levels of {side}s; fit one with biases, such as biased-mf")
     frame = pl.DataFrame(
-        {side: ids.all, "level": level, "average": average, "difference": level - average, "support": support}
+        {side: ids.all, "level": expected, "average": average, "difference": expected - average, "support": support}
     )
     if side == "item" and recommender.titles is not None:
         frame = frame.with_columns(title=recommender.titles)
     return frame.filter(pl.col("support") >= min_support).sort("level", descending=True, maintain_order=True)
 
 
-def _averages(recommender: Recommender, side: Side) -> tuple[Int64, Float64]:
+def _support_and_average(recommender: Recommender, side: Side) -> tuple[Int64, Float64]:
     """Return the number of ratings of each item or user, and their plain average (nan without ratings)."""
     histories = recommender.histories
     owner = histories.columns if side == "item" else histories.owners
@@ -148,5 +148,5 @@ def surprising_items(recommender: Recommender, n: int = 20, *, min_support: int 
     n = checks.whole_number("n", n, low=1, high=MAX_ROWS)
     frame = bias_ranking(recommender, min_support=min_support)
     frame = frame.with_columns(surprise=pl.col("difference") - pl.col("difference").median())
-    most = frame.sort(pl.col("surprise").abs(), descending=True, maintain_order=True).head(n)
-    return most.sort("surprise", descending=True, maintain_order=True)
+    selected = frame.sort(pl.col("surprise").abs(), descending=True, maintain_order=True).head(n)
+    return selected.sort("surprise", descending=True, maintain_order=True)

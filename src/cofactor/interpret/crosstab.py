@@ -59,11 +59,11 @@ def filled_crosstab(
     """
     require_recommender("recommender", recommender)
     confidence = checks.fraction("confidence", confidence)
-    corner = crosstab(_table(recommender), users=users, items=items)
-    u, i = np.repeat(corner.u, len(corner.i)), np.tile(corner.i, len(corner.u))
+    cells = crosstab(_interactions(recommender), users=users, items=items)
+    u, i = np.repeat(cells.u, len(cells.i)), np.tile(cells.i, len(cells.u))
     assert isinstance(recommender.model, PredictsRatings)
     columns: dict[str, Float64] = {
-        "known": corner.values.ravel(),
+        "known": cells.values.ravel(),
         "prediction": recommender.model.predict(recommender.batch(u), i).astype(np.float64),
     }
     if recommender.kind == "ratings" and isinstance(recommender.model, HasUncertainty):
@@ -74,7 +74,7 @@ def filled_crosstab(
     return frame if recommender.titles is None else frame.with_columns(title=recommender.titles.gather(i))
 
 
-def _table(recommender: Recommender) -> Interactions:
+def _interactions(recommender: Recommender) -> Interactions:
     """Return the histories of the recommender as a table."""
     rows = recommender.histories
     u = rows.owners

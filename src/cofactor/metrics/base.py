@@ -111,12 +111,12 @@ class Metric:
         """
         return isnan(value), -value if self.greater_is_better else value
 
-    def is_better(self, value: float, than: float) -> bool:
+    def is_better(self, value: float, other: float) -> bool:
         """Return whether a value is better than another.
 
         Parameters
         ----------
-        value, than : float
+        value, other : float
             The two values. A number is better than nan; nan is never better.
 
         Returns
@@ -124,7 +124,7 @@ class Metric:
         bool
             False for equal values.
         """
-        return self.sort_key(value) < self.sort_key(than)
+        return self.sort_key(value) < self.sort_key(other)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +160,7 @@ class UserValues:
             The mean of all terms or its root; nan if no user is measured.
         """
         n = self.counts.sum()
-        return self._of_mean(np.where(self.counts > 0, self.sums, 0.0).sum() / n) if n else nan
+        return self._from_mean(np.where(self.counts > 0, self.sums, 0.0).sum() / n) if n else nan
 
     def interval(self, *, seed: Seed = 0) -> Interval:
         """Return the metric with its 95 % bootstrap interval over users.
@@ -176,7 +176,7 @@ class UserValues:
             As in `bootstrap_ratio`.
         """
         measured = self.counts > 0
-        return Interval(*map(self._of_mean, bootstrap_ratio(self.sums[measured], self.counts[measured], seed=seed)))
+        return Interval(*map(self._from_mean, bootstrap_ratio(self.sums[measured], self.counts[measured], seed=seed)))
 
     def difference(self, other: UserValues, *, seed: Seed = 0) -> Interval:
         """Return this metric minus that of another model for the same users, with a paired 95 % interval.
@@ -200,9 +200,9 @@ class UserValues:
         """
         if self.counts.shape != other.counts.shape:
             raise DataError(f"{len(self.counts):,} and {len(other.counts):,} users: pass the same users")
-        both = (self.counts > 0) & (other.counts > 0)
-        a, b, counts = self.sums[both], other.sums[both], self.counts[both]
-        if not np.array_equal(counts, other.counts[both]):
+        in_both = (self.counts > 0) & (other.counts > 0)
+        a, b, counts = self.sums[in_both], other.sums[in_both], self.counts[in_both]
+        if not np.array_equal(counts, other.counts[in_both]):
             raise DataError("the number of terms of a user differs: pass the same test rows")
         if self.aggregation == "mean":
             return bootstrap_ratio(a - b, counts, seed=seed)
@@ -223,6 +223,6 @@ class UserValues:
         """
         return UserValues(self.sums[users], self.counts[users], self.aggregation)
 
-    def _of_mean(self, mean: float) -> float:
+    def _from_mean(self, mean: float) -> float:
         """Return the metric for a mean of terms."""
         return sqrt(mean) if self.aggregation == "root mean" else float(mean)

@@ -25,11 +25,11 @@ __all__ = [
     "CATALOG_METRICS",
     "CatalogMetric",
     "ListExposure",
-    "counted",
     "coverage",
     "exposure",
     "gini",
     "novelty",
+    "require_counts",
 ]
 
 
@@ -39,9 +39,9 @@ class ListExposure:
 
     Attributes
     ----------
-    shown : ndarray of shape (n_items,), float64
+    list_counts : ndarray of shape (n_items,), float64
         Expected number of lists that show each item.
-    reached : ndarray of shape (n_items,), float64
+    show_probability : ndarray of shape (n_items,), float64
         Probability that at least one list shows the item.
     support : ndarray of shape (n_items,), int64
         Number of users who have each item in training.
@@ -49,8 +49,8 @@ class ListExposure:
         Number of users in training.
     """
 
-    shown: Float64
-    reached: Float64
+    list_counts: Float64
+    show_probability: Float64
     support: Int64
     n_users: int
 
@@ -104,22 +104,22 @@ def exposure(ranked: Int32, n_items: int) -> Int64:
         raise DataError(
             f"ranked must be a two-dimensional array of item rows, -1 where a list ends, not {checks.describe(ranked)}"
         )
-    shown = lists.ravel().astype(np.int64)
-    outside = (shown < -1) | (shown >= n_items)
+    rows = lists.ravel().astype(np.int64)
+    outside = (rows < -1) | (rows >= n_items)
     if outside.any():
         raise DataError(
-            f"ranked holds item row {shown[outside][0]}, but n_items is {n_items}: item rows must be below n_items"
+            f"ranked holds item row {rows[outside][0]}, but n_items is {n_items}: item rows must be below n_items"
         )
-    return np.bincount(shown[shown >= 0], minlength=n_items)
+    return np.bincount(rows[rows >= 0], minlength=n_items)
 
 
 @validated
-def coverage(shown: Any) -> float:
+def coverage(list_counts: Any) -> float:
     """Share of the catalog that at least one list shows.
 
     Parameters
     ----------
-    shown : array-like of shape (n_items,)
+    list_counts : array-like of shape (n_items,)
         Number of lists that show each item (see `exposure`).
 
     Returns
@@ -137,17 +137,17 @@ def coverage(shown: Any) -> float:
     >>> coverage(exposure(np.array([[0, 1], [1, -1]]), 4))
     0.5
     """
-    counts = counted("shown", shown)
+    counts = require_counts("list_counts", list_counts)
     return float(np.mean(counts > 0)) if len(counts) else np.nan
 
 
 @validated
-def novelty(shown: Any, support: Any, n_users: int) -> float:
+def novelty(list_counts: Any, support: Any, n_users: int) -> float:
     """Mean self-information of the shown items, in bits.
 
     Parameters
     ----------
-    shown : array-like of shape (n_items,)
+    list_counts : array-like of shape (n_items,)
         Number of lists that show each item (see `exposure`).
     support : array-like of shape (n_items,)
         Number of users who have each item in training.
@@ -162,7 +162,7 @@ def novelty(shown: Any, support: Any, n_users: int) -> float:
     Raises
     ------
     DataError
-        If an item has more support than there are users, if a count is negative or not finite, or if `shown` and
+        If an item has more support than there are users, if a count is negative or not finite, or if `list_counts` and
         `support` differ in length.
     ParameterError
         If `n_users` is not a whole number from 0 on.
@@ -185,17 +185,17 @@ def novelty(shown: Any, support: Any, n_users: int) -> float:
     1.0
     """
     checks.whole_number("n_users", n_users, low=0, high=MAX_ROWS)
-    supports, shown = counted("support", support), counted("shown", shown)
-    if len(shown) != len(supports):
+    supports, list_counts = require_counts("support", support), require_counts("list_counts", list_counts)
+    if len(list_counts) != len(supports):
         raise DataError(
-            f"shown and support must have the same number of items, not {len(shown):,} and {len(supports):,}"
+            f"list_counts and support must have the same number of items, not {len(list_counts):,} and {len(supports):,}"
         )
     if (supports > n_users).any():
         raise DataError(f"support must be between 0 and n_users={n_users} for each item")
-    if not np.any(shown):
+    if not np.any(list_counts):
         return np.nan
-    information = np.log2(n_users) - np.log2(np.maximum(supports, 1))
-    return float(np.average(information, weights=shown))
+    self_information = np.log2(n_users) - np.log2(np.maximum(supports, 1))
+    return float(np.average(self_information, weights=list_counts))
 
 
 @validated
@@ -233,7 +233,7 @@ def gini(counts: Any) -> float:
     >>> gini([1, 1, 1, 1]), gini([0, 0, 0, 4])
     (0.0, 0.75)
     """
-    x = np.sort(counted("counts", counts))
+    x = np.sort(require_counts("counts", counts))
     n = len(x)
     if n == 0 or x[-1] == 0:
         return np.nan
@@ -242,7 +242,7 @@ def gini(counts: Any) -> float:
 
 
 @validated
-def counted(name: str, values: Any) -> Float64:
+def require_counts(name: str, values: Any) -> Float64:
     """Convert counts to float64 and check them.
 
     Parameters
@@ -264,7 +264,7 @@ def counted(name: str, values: Any) -> Float64:
 
     Examples
     --------
-    >>> counted("support", [3, 0])
+    >>> require_counts("support", [3, 0])
     array([3., 0.])
     """
     try:
@@ -275,12 +275,12 @@ def counted(name: str, values: Any) -> Float64:
 
 CATALOG_METRICS = (
     CatalogMetric(
-        name="coverage", label="coverage", greater_is_better=True, function=lambda lists: float(np.mean(lists.reached))
+        name="coverage", label="coverage", greater_is_better=True, function=lambda lists: float(np.mean(lists.show_probability))
     ),
     CatalogMetric(
         name="novelty", label="novelty", greater_is_better=True, digits=2,
-        function=lambda lists: novelty(lists.shown, lists.support, lists.n_users),
+        function=lambda lists: novelty(lists.list_counts, lists.support, lists.n_users),
     ),
-    CatalogMetric(name="gini", label="Gini", greater_is_better=False, function=lambda lists: gini(lists.shown)),
+    CatalogMetric(name="gini", label="Gini", greater_is_better=False, function=lambda lists: gini(lists.list_counts)),
 )  # fmt: skip
 """Metrics of all lists together, in the order of tables."""

@@ -25,7 +25,7 @@ from cofactor.errors import DataError
 from cofactor.kernels.parallel import results_of
 
 __all__ = [
-    "MIN_DIFFERENT",
+    "MIN_DIFFERENT_USERS",
     "MIN_USERS",
     "NO_INTERVAL",
     "Interval",
@@ -41,12 +41,12 @@ MIN_USERS = 20
 """The fewest users of an interval. From here on a nominal 95 % interval covers at least about 85 % (simulated for NDCG
 with many zeros, RMSE and exponential values; see the tests)."""
 
-MIN_DIFFERENT = 5
+MIN_DIFFERENT_USERS = 5
 """The fewest users of an interval whose value is not the most frequent one (usually 0: no hit)."""
 
 
 NO_INTERVAL = (
-    f"An interval needs at least {MIN_USERS} users, and at least {MIN_DIFFERENT} of them must differ from the most "
+    f"An interval needs at least {MIN_USERS} users, and at least {MIN_DIFFERENT_USERS} of them must differ from the most "
     "frequent value."
 )
 
@@ -313,7 +313,7 @@ def paired_rmse_difference(
     if not has_rows.any():
         return Interval(np.nan, np.nan, np.nan)
     difference = float(np.subtract(*np.sqrt(errors.sum(axis=1) / weight.sum())))
-    tail = _tail(confidence)
+    tail = _tail_probability(confidence)
     seed = _resampling_seed(resamples, seed)
     if not _has_interval((errors[0] - errors[1]) / weight[0]):
         return Interval(difference, np.nan, np.nan)
@@ -338,10 +338,10 @@ def _has_interval(values: Float64) -> bool:
     if n < MIN_USERS:
         return False
     median = np.partition(values, n // 2)[n // 2]
-    return int(np.count_nonzero(values != median)) >= MIN_DIFFERENT
+    return int(np.count_nonzero(values != median)) >= MIN_DIFFERENT_USERS
 
 
-def _tail(confidence: float) -> float:
+def _tail_probability(confidence: float) -> float:
     """Return the probability beyond each end of an interval of this nominal coverage."""
     return (1 - checks.fraction("confidence", confidence)) / 2
 
@@ -359,20 +359,20 @@ def _ratio_intervals(
 
     Both arrays must be C-contiguous, so that a metric has the same bits alone and among others.
     """
-    tail, root_seed = _tail(confidence), _resampling_seed(resamples, seed)
+    tail, root_seed = _tail_probability(confidence), _resampling_seed(resamples, seed)
     m, n = sums.shape
-    missing = np.full(m, np.nan)
-    means = np.divide(sums.sum(axis=1), counts.sum(axis=1), out=missing.copy(), where=counts.any(axis=1))
+    nans = np.full(m, np.nan)
+    means = np.divide(sums.sum(axis=1), counts.sum(axis=1), out=nans.copy(), where=counts.any(axis=1))
     has_interval = np.array([_has_interval(a[b > 0] / b[b > 0]) for a, b in zip(sums, counts, strict=True)], bool)
     if not has_interval.any():
-        return means, missing, missing
+        return means, nans, nans
     equal_counts = bool((counts == counts[:, :1]).all())  # so all resamples have the same count
 
     def ratios(resample: int) -> Float64:  # one resample per thread at a time bounds the memory
         weights = _resample_weights(n, root_seed, resample)
         total = _weighted_sums(sums, weights)
         count = counts[:, 0] * n if equal_counts else _weighted_sums(counts, weights)
-        ratio: Float64 = np.divide(total, count, out=missing.copy(), where=count > 0)
+        ratio: Float64 = np.divide(total, count, out=nans.copy(), where=count > 0)
         return ratio
 
     drawn = np.array(results_of(ratios, range(resamples)))

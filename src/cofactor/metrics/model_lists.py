@@ -20,7 +20,7 @@ from cofactor.errors import DataError
 from cofactor.kernels.parallel import parallel_for
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk_dense import score_blocks
-from cofactor.metrics.ranking import Hits, meetings
+from cofactor.metrics.ranking import Hits, find_hits
 from cofactor.models.arguments import checked_batch
 from cofactor.models.base import ScoresItems
 from cofactor.models.user_batch import UserBatch
@@ -46,20 +46,20 @@ class ModelLists:
         Item rows, best first, -1 where a list ends. Of a tied group that does not fit, an arbitrary part.
     hits : Hits
         Test items in the lists as the estimator ranks them. Items without evidence are one tied group.
-    served : Hits
+    served_hits : Hits
         Test items in the lists as they are served: items without evidence are ranked by popularity. The same object as
         `hits` if no list needs that.
-    shown : dict of int to ndarray of shape (n_items,), float64
+    list_counts : dict of int to ndarray of shape (n_items,), float64
         For each k, the expected number of lists that show each item among the first k.
-    reached : dict of int to ndarray of shape (n_items,), float64
+    show_probability : dict of int to ndarray of shape (n_items,), float64
         For each k, the probability that at least one list shows the item.
     """
 
     rows: Int32
     hits: Hits
-    served: Hits
-    shown: dict[int, Float64]
-    reached: dict[int, Float64]
+    served_hits: Hits
+    list_counts: dict[int, Float64]
+    show_probability: dict[int, Float64]
 
     @classmethod
     @validated
@@ -138,7 +138,7 @@ class _ListBuilder:
     relevant: SparseRows
     evidence: Bool
     support: Int64 | None
-    shown: dict[int, Float64] = field(default_factory=dict)
+    list_counts: dict[int, Float64] = field(default_factory=dict)
     log_missed: dict[int, Float64] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -150,36 +150,41 @@ class _ListBuilder:
         self.zero_is_unknown = bool(self.model.zero_is_unknown)
         # Items without evidence are ranked behind all others.
         self.ranked_last = ALL_ROWS if self.zero_is_unknown or not len(self.evidence) else ~self.evidence
-        self._rank()
-        self._group()
-        user, place = meetings(self.rows, self.relevant)
-        plain = ~self.tied[user]
+        self._rank_items()
+        self._group_ties()
+        user, position = find_hits(self.rows, self.relevant)
+        has_no_ties = ~self.tied[user]
         self.entries: list[Entries] = [
-            (user[plain], place[plain], np.ones(plain.sum(), np.int64), np.ones(plain.sum(), np.int64))
+            (
+                user[has_no_ties],
+                position[has_no_ties],
+                np.ones(has_no_ties.sum(), np.int64),
+                np.ones(has_no_ties.sum(), np.int64),
+            )
         ]
         self.served_entries = [self.entries[0]]
-        self._expose()
+        self._count_exposure()
         if len(self.incomplete):
-            self._complete()
-        self._tied_entries(user[~plain], place[~plain])
+            self._complete_lists()
+        self._tied_entries(user[~has_no_ties], position[~has_no_ties])
         hits = self._hits(self.entries)
         return ModelLists(
             self.rows,
             hits,
             self._hits(self.served_entries) if self.filled_up.any() else hits,
-            self.shown,
+            self.list_counts,
             {k: 1 - np.exp(missed) for k, missed in self.log_missed.items()},
         )
 
     def _hits(self, entries: list[Entries]) -> Hits:
         """Merge entries; the first ones are of lists without ties."""
         if not any(len(user) for user, *_ in entries[1:]):
-            user, place, _, _ = entries[0]
-            return Hits.of_places(user, place, self.relevant.counts, self.depth)
+            user, position, _, _ = entries[0]
+            return Hits.of_positions(user, position, self.relevant.counts, self.depth)
         user, before, size, relevant = (np.concatenate(part).astype(np.int64) for part in zip(*entries, strict=True))
         return Hits.of_groups(user, before, size, relevant, self.relevant.counts, self.depth)
 
-    def _rank(self) -> None:
+    def _rank_items(self) -> None:
         """Rank `depth` items and one more, which shows whether the last group extends beyond the list."""
         n = min(self.depth + 1, self.n_items)
         allowed = ALL_ROWS if not len(self.ranked_last) else ~self.ranked_last
@@ -190,7 +195,7 @@ class _ListBuilder:
             scores = np.pad(scores, ((0, 0), (0, missing)), constant_values=-np.inf)
         self.rows, self.scores = rows[:, : self.depth], scores
 
-    def _group(self) -> None:
+    def _group_ties(self) -> None:
         """Find ties: `before` and `size` of each position of the lists that have ties (rows of `tied_lists`)."""
         self.tolerance = self._tolerance()
         with np.errstate(invalid="ignore"):
@@ -209,9 +214,9 @@ class _ListBuilder:
         self.slot = np.full(len(equal), -1)
         self.slot[self.tied_lists] = np.arange(len(self.tied_lists))
         starts = np.concatenate([np.ones((len(self.tied_lists), 1), bool), ~equal[self.tied_lists, :-1]], axis=1)
-        places = np.arange(self.depth)
-        self.before = np.maximum.accumulate(np.where(starts, places, 0), axis=1)
-        end = np.where(np.roll(starts, -1, axis=1), places + 1, self.depth)
+        positions = np.arange(self.depth)
+        self.before = np.maximum.accumulate(np.where(starts, positions, 0), axis=1)
+        end = np.where(np.roll(starts, -1, axis=1), positions + 1, self.depth)
         end[:, -1] = self.depth
         self.size = np.minimum.accumulate(end[:, ::-1], axis=1)[:, ::-1] - self.before
         self.open_end, self.too_short, self.filled_up = open_end, too_short, too_short | has_zero
@@ -225,34 +230,34 @@ class _ListBuilder:
         largest = np.where(np.isfinite(first), np.maximum(np.abs(first), np.abs(last)), np.float32(0))
         return (largest * np.float32(TOLERANCE)).astype(np.float32)
 
-    def _expose(self) -> None:
-        """Count what the lists without ties show; `_tied_entries` and `_complete` add the rest."""
-        plain = self.rows[~self.tied]
+    def _count_exposure(self) -> None:
+        """Count what the lists without ties show; `_tied_entries` and `_complete_lists` add the rest."""
+        lists = self.rows[~self.tied]
         for k in self.ks:
-            shown = plain[:, :k]
-            self.shown[k] = np.bincount(shown[shown >= 0], minlength=self.n_items).astype(np.float64)
-            self.log_missed[k] = np.where(self.shown[k] > 0, -np.inf, 0.0)
+            rows = lists[:, :k]
+            self.list_counts[k] = np.bincount(rows[rows >= 0], minlength=self.n_items).astype(np.float64)
+            self.log_missed[k] = np.where(self.list_counts[k] > 0, -np.inf, 0.0)
 
     def _add_exposure(self, k: int, items: Any, p: Float64) -> None:
         """Add lists that show `items` (m,) with these probabilities."""
-        self.shown[k] += np.bincount(items, weights=p, minlength=self.n_items)
+        self.list_counts[k] += np.bincount(items, weights=p, minlength=self.n_items)
         with np.errstate(divide="ignore"):
             self.log_missed[k] += np.bincount(items, weights=np.log1p(-p), minlength=self.n_items)
 
-    def _tied_entries(self, user: Int64, place: Int64) -> None:
+    def _tied_entries(self, user: Int64, position: Int64) -> None:
         """Add the entries of the tied lists, once the sizes of their last groups are final."""
         slot = self.slot[user]
-        entry = (user, self.before[slot, place], self.size[slot, place], np.ones(len(user), np.int64))
+        entry = (user, self.before[slot, position], self.size[slot, position], np.ones(len(user), np.int64))
         self.entries.append(entry)
-        by_model = ~self.filled_up[user] | (self.scores[user, place] > 0 if self.zero_is_unknown else True)
+        by_model = ~self.filled_up[user] | (self.scores[user, position] > 0 if self.zero_is_unknown else True)
         self.served_entries.append(tuple(part[by_model] for part in entry))
         rows = self.rows[self.tied_lists]
         for k in self.ks:
             p = np.clip((k - self.before) / self.size, 0, 1)
-            shown = (rows >= 0) & (p > 0)
-            self._add_exposure(k, rows[shown], p[shown])
+            has_chance = (rows >= 0) & (p > 0)
+            self._add_exposure(k, rows[has_chance], p[has_chance])
 
-    def _complete(self) -> None:
+    def _complete_lists(self) -> None:
         """Process the users for whom all scores are needed, one block at a time."""
         support = np.zeros(self.n_items, np.int64) if self.support is None else np.asarray(self.support)
         self.order = np.argsort(-support, kind="stable")
@@ -275,11 +280,11 @@ class _ListBuilder:
         group, before, size = self._last_groups(lists, scores, candidate)
         in_group = group[owner, test]
         user = lists[owner[in_group]]
-        cut_off = (user, before[owner[in_group]], size[owner[in_group]], np.ones(len(user), np.int64))
-        served = self._served_entries(lists, scores, candidate, owner, test)
+        last_entries = (user, before[owner[in_group]], size[owner[in_group]], np.ones(len(user), np.int64))
+        served_hits = self._served_entries(lists, scores, candidate, owner, test)
         with self.lock:
-            self.entries.append(cut_off)
-            self.served_entries += [tuple(part[~self.filled_up[user]] for part in cut_off), *served]
+            self.entries.append(last_entries)
+            self.served_entries += [tuple(part[~self.filled_up[user]] for part in last_entries), *served_hits]
             for k in self.ks:
                 p = np.clip((k - before) / np.maximum(size, 1), 0, 1)
                 a, items = np.nonzero(group & (p > 0)[:, None])
@@ -328,12 +333,12 @@ class _ListBuilder:
                 (lists[a], first[a] + start, n_before[a, self.run_end[i]] - start, np.ones(len(a), np.int64))
             )
         if self.zero_is_unknown:
-            entries += self._below_zero(
+            entries += self._negative_score_entries(
                 lists, scores, candidate & ~without_evidence, n_positive + unknown.sum(axis=1), owner, test
             )
         return entries
 
-    def _below_zero(
+    def _negative_score_entries(
         self, lists: Int64, scores: Float32, candidate: Bool, n_above: Int64, owner: Int32, test: Int32
     ) -> list[Entries]:
         """Return entries of test items with a negative score in lists that are long enough to show them."""

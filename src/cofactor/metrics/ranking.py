@@ -33,8 +33,8 @@ __all__ = [
     "average_precision",
     "capped_recall",
     "expected_hits",
+    "find_hits",
     "hit_rate",
-    "meetings",
     "ndcg",
     "precision",
     "recall",
@@ -117,16 +117,16 @@ class Hits:
         >>> Hits.of(np.array([[7, 5, 3]]), relevant).before
         array([0, 2])
         """
-        user, place = meetings(ranked, relevant)
-        return cls.of_places(user, place, relevant.counts, np.shape(ranked)[1])
+        user, position = find_hits(ranked, relevant)
+        return cls.of_positions(user, position, relevant.counts, np.shape(ranked)[1])
 
     @classmethod
-    def of_places(cls, user: Int64, place: Int64, n_relevant: Int64, depth: int) -> Hits:
+    def of_positions(cls, user: Int64, position: Int64, n_relevant: Int64, depth: int) -> Hits:
         """Make hits from the positions of test items in lists without ties.
 
         Parameters
         ----------
-        user, place : ndarray of shape (m,), int64
+        user, position : ndarray of shape (m,), int64
             User row and position in the list, counted from 0, ordered by (user, place).
         n_relevant : ndarray of shape (n_users,), int64
             Number of test items of each user.
@@ -140,13 +140,13 @@ class Hits:
 
         Examples
         --------
-        >>> Hits.of_places(np.array([0, 0]), np.array([1, 4]), np.array([3]), depth=5).hits_before.tolist()
+        >>> Hits.of_positions(np.array([0, 0]), np.array([1, 4]), np.array([3]), depth=5).hits_before.tolist()
         [0, 1]
         """
         ones = np.broadcast_to(np.int64(1), len(user))
         per_user = np.bincount(user, minlength=len(n_relevant))
         before = np.arange(len(user)) - np.repeat(np.cumsum(per_user) - per_user, per_user)
-        return cls(user, place, ones, ones, before, n_relevant, depth)
+        return cls(user, position, ones, ones, before, n_relevant, depth)
 
     @classmethod
     def of_groups(cls, user: Int64, before: Int64, size: Int64, relevant: Int64, n_relevant: Int64, depth: int) -> Hits:
@@ -185,7 +185,7 @@ class Hits:
         return cls(user, before, size, merged, above - above[first_of_user], n_relevant, depth)
 
     @cached_property
-    def untied(self) -> bool:
+    def has_no_ties(self) -> bool:
         """Whether each group has a single item."""
         return self.size.strides == (0,) or bool((self.size == 1).all())
 
@@ -220,7 +220,7 @@ class Hits:
             else:
                 user, before, hits_before = self.user[selected], self.before[selected], self.hits_before[selected]
                 ones = np.broadcast_to(np.int64(1), len(user))
-                size, relevant = (ones, ones) if self.untied else (self.size[selected], self.relevant[selected])
+                size, relevant = (ones, ones) if self.has_no_ties else (self.size[selected], self.relevant[selected])
                 self._heads[k] = Hits(user, before, size, relevant, hits_before, self.n_relevant, self.depth)
         return self._heads[k]
 
@@ -230,7 +230,7 @@ class Hits:
         return {}
 
     @validated
-    def places(self, k: int) -> Int64:
+    def positions_within(self, k: int) -> Int64:
         """Return the number of each group's positions among the first k.
 
         Parameters
@@ -251,12 +251,12 @@ class Hits:
         return np.clip(checks.whole_number("k", k, low=0, high=MAX_ROWS) - self.before, 0, self.size)
 
     @cached_property
-    def first(self) -> Bool:
+    def is_first(self) -> Bool:
         """Whether an entry is its user's first group with a test item: ndarray of shape (m,), bool."""
-        first: Bool = self.hits_before == 0
-        return first
+        is_first: Bool = self.hits_before == 0
+        return is_first
 
-    def summed(self, gain: Float64 | None) -> Float64:
+    def sum_by_user(self, gain: Float64 | None) -> Float64:
         """Sum the gains of the groups by user.
 
         Parameters
@@ -275,7 +275,7 @@ class Hits:
         return sums.astype(np.float64)
 
     @validated
-    def over(self, sums: Float64, normalizer: Any) -> Float64:
+    def normalize(self, sums: Float64, normalizer: Any) -> Float64:
         """Divide sums by a normalizer.
 
         Parameters
@@ -397,7 +397,9 @@ def ndcg(hits: Hits, k: int) -> Float64:
     head = hits.head(k)
     discount = 1 / np.log2(np.arange(1, k + 1) + 1.0)
     ideal = np.cumsum(discount)
-    return hits.over(head.summed(_expected_gain(head, k, discount)), ideal[np.minimum(hits.n_relevant, k) - 1])
+    return hits.normalize(
+        head.sum_by_user(_expected_gain(head, k, discount)), ideal[np.minimum(hits.n_relevant, k) - 1]
+    )
 
 
 @validated
@@ -433,7 +435,7 @@ def recall(hits: Hits, k: int) -> Float64:
     >>> recall(hits, 1).tolist(), recall(hits, 3).tolist()
     ([0.5], [1.0])
     """
-    return hits.over(expected_hits(hits, k), hits.n_relevant)
+    return hits.normalize(expected_hits(hits, k), hits.n_relevant)
 
 
 @validated
@@ -469,7 +471,7 @@ def precision(hits: Hits, k: int) -> Float64:
     >>> precision(hits, 1).tolist(), precision(hits, 4).tolist()
     ([1.0], [0.5])
     """
-    return hits.over(expected_hits(hits, k), k)
+    return hits.normalize(expected_hits(hits, k), k)
 
 
 @validated
@@ -505,17 +507,17 @@ def hit_rate(hits: Hits, k: int) -> Float64:
     ([0.0], [1.0])
     """
     head = hits.head(k)
-    if head.untied:
-        return hits.over(np.minimum(head.summed(None), 1), 1)
-    size, relevant, places = head.size, head.relevant, head.places(k)
-    p_none = np.where(places + relevant > size, 0.0, 1.0)
+    if head.has_no_ties:
+        return hits.normalize(np.minimum(head.sum_by_user(None), 1), 1)
+    size, relevant, n_within = head.size, head.relevant, head.positions_within(k)
+    p_none = np.where(n_within + relevant > size, 0.0, 1.0)
     possible = np.flatnonzero(p_none)
-    t, r, m = size[possible], relevant[possible], places[possible]
+    t, r, m = size[possible], relevant[possible], n_within[possible]
     p = np.ones(len(possible))
     for j in range(int(m.max(initial=0))):
         p *= np.where(j < m, (t - r - j) / np.maximum(t - j, 1), 1.0)
     p_none[possible] = p
-    return hits.over(head.summed(np.where(head.first, 1 - p_none, 0.0)), 1)
+    return hits.normalize(head.sum_by_user(np.where(head.is_first, 1 - p_none, 0.0)), 1)
 
 
 @validated
@@ -557,17 +559,17 @@ def reciprocal_rank(hits: Hits, k: int) -> Float64:
     ([0.0], [0.33])
     """
     head = hits.head(k)
-    gain = np.where(head.first, 1.0 / (head.before + 1), 0.0)
-    if not head.untied:
-        places = head.places(k)
-        tied = np.flatnonzero(head.first & (head.size > 1))
-        t, r, m, before = head.size[tied], head.relevant[tied], places[tied], head.before[tied]
+    gain = np.where(head.is_first, 1.0 / (head.before + 1), 0.0)
+    if not head.has_no_ties:
+        n_within = head.positions_within(k)
+        tied = np.flatnonzero(head.is_first & (head.size > 1))
+        t, r, m, before = head.size[tied], head.relevant[tied], n_within[tied], head.before[tied]
         p, expected = r / t, np.zeros(len(tied))
         for j in range(1, int(m.max(initial=0)) + 1):
             expected += np.where(j <= m, p / (before + j), 0.0)
             p = p * np.maximum(t - r - j + 1, 0) / np.maximum(t - j, 1)
         gain[tied] = expected
-    return hits.over(head.summed(gain), 1)
+    return hits.normalize(head.sum_by_user(gain), 1)
 
 
 @validated
@@ -612,14 +614,14 @@ def average_precision(hits: Hits, k: int) -> Float64:
     """
     head = hits.head(k)
     gain = (head.hits_before + 1) / (head.before + 1)
-    if not head.untied:
-        places, t, r = head.places(k), head.size, head.relevant
+    if not head.has_no_ties:
+        n_within, t, r = head.positions_within(k), head.size, head.relevant
         harmonic = np.concatenate([np.zeros(1), np.cumsum(1 / np.arange(1.0, k + 1))])
-        inverse = harmonic[head.before + places] - harmonic[head.before]  # sum of 1 / rank over the group's places
+        inverse = harmonic[head.before + n_within] - harmonic[head.before]  # sum of 1 / rank over the group's places
         others = (r - 1) / np.maximum(t - 1, 1)
-        tied = r / t * ((head.hits_before + 1) * inverse + others * (places - (head.before + 1) * inverse))
+        tied = r / t * ((head.hits_before + 1) * inverse + others * (n_within - (head.before + 1) * inverse))
         gain = np.where(t == 1, gain, tied)
-    return hits.over(head.summed(gain), np.minimum(hits.n_relevant, k))
+    return hits.normalize(head.sum_by_user(gain), np.minimum(hits.n_relevant, k))
 
 
 @validated
@@ -650,7 +652,7 @@ def expected_hits(hits: Hits, k: int) -> Float64:
     ([1.0], [2.0])
     """
     head = hits.head(k)
-    return head.summed(None if head.untied else head.relevant * head.places(k) / head.size)
+    return head.sum_by_user(None if head.has_no_ties else head.relevant * head.positions_within(k) / head.size)
 
 
 @validated
@@ -688,21 +690,21 @@ def capped_recall(hits: Hits, k: int) -> Float64:
     >>> capped_recall(hits, 1).tolist(), capped_recall(hits, 2).tolist()
     ([1.0], [0.5])
     """
-    return hits.over(expected_hits(hits, k), np.minimum(hits.n_relevant, k))
+    return hits.normalize(expected_hits(hits, k), np.minimum(hits.n_relevant, k))
 
 
 def _expected_gain(hits: Hits, k: int, discount: Float64) -> Float64:
     """Return each group's expected sum of discounts (k,) over its test items; all groups begin before k."""
-    if hits.untied:
+    if hits.has_no_ties:
         return discount[hits.before]
-    places = hits.places(k)
+    n_within = hits.positions_within(k)
     total = np.concatenate([np.zeros(1), np.cumsum(discount)])
-    tied = hits.relevant / hits.size * (total[hits.before + places] - total[hits.before])
+    tied = hits.relevant / hits.size * (total[hits.before + n_within] - total[hits.before])
     return np.where(hits.size == 1, discount[hits.before], tied)
 
 
 @validated
-def meetings(ranked: Any, relevant: SparseRows) -> tuple[Int64, Int64]:
+def find_hits(ranked: Any, relevant: SparseRows) -> tuple[Int64, Int64]:
     """Find the test items in ranked lists.
 
     Parameters
@@ -714,7 +716,7 @@ def meetings(ranked: Any, relevant: SparseRows) -> tuple[Int64, Int64]:
 
     Returns
     -------
-    user, place : ndarray of shape (m,), int64
+    user, position : ndarray of shape (m,), int64
         User row and position in the list, counted from 0, of each test item that is ranked, ordered by (user, place).
 
     Raises
@@ -724,7 +726,7 @@ def meetings(ranked: Any, relevant: SparseRows) -> tuple[Int64, Int64]:
 
     Examples
     --------
-    >>> meetings(np.array([[7, 5, 3]]), SparseRows.of([0, 0], [3, 9], [1, 1], n_rows=1))
+    >>> find_hits(np.array([[7, 5, 3]]), SparseRows.of([0, 0], [3, 9], [1, 1], n_rows=1))
     (array([0]), array([2]))
     """
     lists = checks.as_array(ranked)
@@ -732,12 +734,12 @@ def meetings(ranked: Any, relevant: SparseRows) -> tuple[Int64, Int64]:
         raise DataError("ranked lists must be a table of item rows (integers; -1 where a list ends)")
     if len(relevant) != len(lists):
         raise DataError(f"relevant must have {len(lists):,} rows, one for each ranked list, not {len(relevant):,}")
-    user, place, entry = _hit_positions(lists, relevant)
+    user, position, entry = _hit_positions(lists, relevant)
     repeated = np.bincount(entry)[entry] > 1
     if repeated.any():
         k = int(repeated.argmax())
-        raise DataError(f"ranked list {user[k] + 1}: item row {lists[user[k], place[k]]} is ranked twice")
-    return user, place
+        raise DataError(f"ranked list {user[k] + 1}: item row {lists[user[k], position[k]]} is ranked twice")
+    return user, position
 
 
 def _hit_positions(lists: Any, relevant: SparseRows) -> tuple[Int64, Int64, Int64]:
@@ -753,13 +755,13 @@ def _hit_positions(lists: Any, relevant: SparseRows) -> tuple[Int64, Int64, Int6
         items = lists[first : first + block]
         item_keys = np.arange(first, first + len(items))[:, None] * width + items
         entry = np.minimum(np.searchsorted(keys, item_keys), len(keys) - 1)
-        user, place = np.nonzero((keys[entry] == item_keys) & (items >= 0))
-        return user + first, place, entry[user, place]
+        user, position = np.nonzero((keys[entry] == item_keys) & (items >= 0))
+        return user + first, position, entry[user, position]
 
     empty: tuple[Int64, Int64, Int64] = (np.zeros(0, np.int64),) * 3
     blocks = results_of(find, range(0, n_users if len(keys) else 0, block))
-    user, place, entry = (np.concatenate(part) for part in zip(empty, *blocks, strict=True))
-    return user, place, entry
+    user, position, entry = (np.concatenate(part) for part in zip(empty, *blocks, strict=True))
+    return user, position, entry
 
 
 NDCG = RankingMetric(name="ndcg", label="NDCG", function=ndcg)

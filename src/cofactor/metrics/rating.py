@@ -55,7 +55,7 @@ def rmse(y: Any, p: Any) -> float:
     >>> rmse([1.0, 5.0], [2.0, 5.0])
     0.7071067811865476
     """
-    return RMSE.of_predictions(y, p)
+    return RMSE.compute(y, p)
 
 
 @validated
@@ -88,7 +88,7 @@ def mae(y: Any, p: Any) -> float:
     >>> mae([1.0, 5.0], [2.0, 5.0])
     0.5
     """
-    return MAE.of_predictions(y, p)
+    return MAE.compute(y, p)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ class RatingMetric(Metric):
 
     Examples
     --------
-    >>> RMSE.title, RMSE.direction, MAE.of_predictions([1.0, 5.0], [2.0, 5.0])
+    >>> RMSE.title, RMSE.direction, MAE.compute([1.0, 5.0], [2.0, 5.0])
     ('RMSE', 'lower is better', 0.5)
     """
 
@@ -141,7 +141,7 @@ class RatingMetric(Metric):
         """Key in `Score.per_user`."""
         return self.loss_name
 
-    def of_predictions(self, y: Any, p: Any) -> float:
+    def compute(self, y: Any, p: Any) -> float:
         """Compute the metric over all rows.
 
         Parameters
@@ -232,7 +232,7 @@ def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
 
 def _errors(y: Any, p: Any) -> Float64:
     """Return y - p in float64 once both are finite and of the same length."""
-    true, predicted = _numbers("y", y), _numbers("p", p)
+    true, predicted = _to_float64("y", y), _to_float64("p", p)
     if true.ndim != 1 or true.shape != predicted.shape:
         raise DataError(
             f"y and p must be columns of equal length, a rating and a prediction per row; got shapes {true.shape} "
@@ -253,12 +253,12 @@ def _errors(y: Any, p: Any) -> Float64:
     return error
 
 
-def _numbers(name: str, values: Any) -> Float64:
+def _to_float64(name: str, values: Any) -> Float64:
     """Convert numbers, nan and infinities included, to float64. Raises DataError for anything else."""
-    numbers = checks.as_array(values)
-    if numbers.size and numbers.dtype.kind not in "iuf":
+    array = checks.as_array(values)
+    if array.size and array.dtype.kind not in "iuf":
         raise DataError(f"{name} must be numbers, not {checks.describe(values)}")
-    return numbers.astype(np.float64, copy=False)
+    return array.astype(np.float64, copy=False)
 
 
 RMSE = RatingMetric(

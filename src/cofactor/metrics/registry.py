@@ -20,7 +20,7 @@ from cofactor.metrics.ranking import CAPPED_RECALL, NDCG, RANKING_METRICS, Hits,
 from cofactor.metrics.rating import RATING_METRICS, RMSE, RatingMetric
 from cofactor.validation import validated
 
-__all__ = ["METRICS", "metric_named", "metrics_of", "primary_metric", "ranking_metrics", "validation_metric"]
+__all__ = ["METRICS", "metric_named", "metrics_from_hits", "primary_metric", "ranking_metrics", "validation_metric"]
 
 METRICS: dict[str, Metric] = {
     metric.name: metric for metric in (*RATING_METRICS, *RANKING_METRICS, *CATALOG_METRICS)
@@ -143,11 +143,11 @@ def ranking_metrics(ranked: Any, relevant: SparseRows, *, ks: Sequence[int] = (1
     >>> metrics["recall@2"]
     array([0.5, nan])
     """
-    return metrics_of(Hits.of(ranked, relevant), ks)
+    return metrics_from_hits(Hits.of(ranked, relevant), ks)
 
 
 @validated
-def metrics_of(hits: Hits, ks: Sequence[int]) -> dict[str, Float64]:
+def metrics_from_hits(hits: Hits, ks: Sequence[int]) -> dict[str, Float64]:
     """Compute all ranking metrics at each cut-off from hits.
 
     Parameters
@@ -171,7 +171,7 @@ def metrics_of(hits: Hits, ks: Sequence[int]) -> dict[str, Float64]:
     --------
     >>> import numpy as np
     >>> hits = Hits.of(np.array([[7, 5, 3]]), SparseRows.of([0, 0], [3, 7], [1, 1], n_rows=1))
-    >>> metrics_of(hits, [1])["precision@1"]
+    >>> metrics_from_hits(hits, [1])["precision@1"]
     array([1.])
     """
     metrics = [metric for metric in METRICS.values() if isinstance(metric, RankingMetric)]

@@ -9,7 +9,19 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import MAX_ROWS
 from cofactor.fork import require_threads
-from cofactor.plots.theme import BLUE, COLORS, ORANGE, QUIET, RED, axis, band_color, checked, figure_of, ladder, shown
+from cofactor.plots.theme import (
+    BLUE,
+    COLORS,
+    GRAY,
+    ORANGE,
+    RED,
+    axis,
+    band_color,
+    display_text,
+    dot_plot,
+    figure_of,
+    require_frame,
+)
 from cofactor.validation import validated
 
 if TYPE_CHECKING:
@@ -17,9 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["genres_plot", "influence_plot", "lorenz_plot"]
 
-LORENZ = ("what", "share_of_members", "share_held")
-GENRES = ("genre", "had", "shown")
-INFLUENCE = ("group", "users", "share_of_users", "share_of_influence", "ratio", "flagged")
+LORENZ_COLUMNS = ("what", "share_of_members", "share_held")
+GENRE_COLUMNS = ("genre", "had", "shown")
+INFLUENCE_COLUMNS = ("group", "users", "share_of_users", "share_of_influence", "ratio", "flagged")
 
 
 @validated
@@ -54,10 +66,10 @@ def lorenz_plot(frame: pl.DataFrame) -> Figure:
     (['even distribution', 'raters'], 'cumulative share of total')
     """
     require_threads()
-    checked(frame, LORENZ, "Lorenz curves")
+    require_frame(frame, LORENZ_COLUMNS, "Lorenz curves")
     from plotly.graph_objects import Scatter
 
-    line = {"color": QUIET, "dash": "dash", "width": 1.5}
+    line = {"color": GRAY, "dash": "dash", "width": 1.5}
     traces = [
         Scatter(
             x=[0, 1], y=[0, 1], mode="lines", line=line, hoverinfo="skip", showlegend=False, name="even distribution"
@@ -67,7 +79,7 @@ def lorenz_plot(frame: pl.DataFrame) -> Figure:
         traces.append(
             Scatter(
                 x=part["share_of_members"].to_list(), y=part["share_held"].to_list(), mode="lines",
-                name=shown(part["what"][0], 40), line={"color": color, "width": 2.5},
+                name=display_text(part["what"][0], 40), line={"color": color, "width": 2.5},
                 hovertemplate="smallest %{x:.0%}: %{y:.1%} of total",
             )
         )  # fmt: skip
@@ -103,12 +115,12 @@ def genres_plot(frame: pl.DataFrame, *, n: int = 18) -> Figure:
 
     Examples
     --------
-    >>> figure = genres_plot(pl.DataFrame({"genre": ["Drama", "War"], "had": [0.6, 0.4], "shown": [0.9, 0.1]}))
+    >>> figure = genres_plot(pl.DataFrame({"genre": ["Drama", "War"], "had": [0.6, 0.4], "display_text": [0.9, 0.1]}))
     >>> [trace.name for trace in figure.data if trace.name], [note.text for note in figure.layout.annotations]
     (['in histories', 'in recommendations'], ['Drama', 'War'])
     """
-    frame = checked(frame, GENRES, "genres").head(checks.whole_number("n", n, low=1, high=MAX_ROWS))
-    names = [shown(genre, 30) for genre in frame["genre"].to_list()]
+    frame = require_frame(frame, GENRE_COLUMNS, "genres").head(checks.whole_number("n", n, low=1, high=MAX_ROWS))
+    names = [display_text(genre, 30) for genre in frame["genre"].to_list()]
     return _dumbbells(
         names, {"in histories": frame["had"].to_list(), "in recommendations": frame["shown"].to_list()},
         title="mean share over users", hover=names, colors=[ORANGE] * len(frame), symbols=["circle"] * len(frame),
@@ -147,7 +159,7 @@ def influence_plot(frame: pl.DataFrame) -> Figure:
     'group 1 · 10 users · <b>flagged</b>'
     """
     require_threads()
-    checked(frame, INFLUENCE, "influence")
+    require_frame(frame, INFLUENCE_COLUMNS, "influence")
     frame = frame.sort("ratio", descending=True)
     flagged = frame["flagged"].to_list()
     rows = frame.select("group", "users", "ratio", "flagged").rows()
@@ -183,7 +195,7 @@ def _dumbbells(
         showlegend=False,
     )  # fmt: skip
     markers = (
-        {"size": 11, "color": QUIET, "symbol": "circle-open", "line": {"width": 2, "color": QUIET}},
+        {"size": 11, "color": GRAY, "symbol": "circle-open", "line": {"width": 2, "color": GRAY}},
         {"size": 11, "color": colors, "symbol": symbols},
     )
     dots = [
@@ -193,4 +205,6 @@ def _dumbbells(
         )
         for name, values, marker in zip((first, second), (before, after), markers, strict=True)
     ]  # fmt: skip
-    return ladder(names, [bar, *dots], title, showlegend=True, xaxis=axis(title, tickformat=".0%", rangemode="tozero"))
+    return dot_plot(
+        names, [bar, *dots], title, showlegend=True, xaxis=axis(title, tickformat=".0%", rangemode="tozero")
+    )

@@ -11,7 +11,7 @@ import polars as pl
 from cofactor.errors import DataError
 from cofactor.fork import require_threads
 from cofactor.metrics.registry import metric_named
-from cofactor.plots.theme import BLUE, COLORS, FONT, QUIET, axis, band_color, checked, figure_of, shown
+from cofactor.plots.theme import BLUE, COLORS, FONT, GRAY, axis, band_color, display_text, figure_of, require_frame
 from cofactor.validation import validated
 
 if TYPE_CHECKING:
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["cold_start_plot", "simulation_plot"]
 
-COLD = ("history_length", *(f"{model}{end}" for model in ("personal", "baseline") for end in ("", "_low", "_high")))
+COLD_START_COLUMNS = (
+    "history_length",
+    *(f"{model}{end}" for model in ("personal", "baseline") for end in ("", "_low", "_high")),
+)
 
 
 @validated
@@ -53,12 +56,12 @@ def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
     >>> figure.layout.yaxis.title.text, list(figure.layout.xaxis.ticktext)
     ('RMSE (lower is better)', ['1', '5'])
     """
-    checked(frame, COLD, "a cold-start curve")
+    require_frame(frame, COLD_START_COLUMNS, "a cold-start curve")
     from plotly.graph_objects import Scatter
 
     x = list(range(len(frame)))
     traces = []
-    for model, name, color in (("baseline", "baseline", QUIET), ("personal", "personal model", BLUE)):
+    for model, name, color in (("baseline", "baseline", GRAY), ("personal", "personal model", BLUE)):
         low, high = frame[f"{model}_low"].to_list(), frame[f"{model}_high"].to_list()
         finite = [at for at, end in enumerate(low) if isfinite(end)]  # too few users for an interval: nan
         intervals = [f"{low[at]:.4f} to {high[at]:.4f}" if at in finite else "no interval" for at in x]
@@ -111,12 +114,12 @@ def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
     Examples
     --------
     >>> frame = pl.DataFrame({"mitigation": ["plain", "plain"], "round": [1, 2], "coverage": [0.5, 0.4]})
-    >>> figure = simulation_plot(frame, {"coverage": "share of the catalog shown"})
+    >>> figure = simulation_plot(frame, {"coverage": "share of the catalog display_text"})
     >>> figure.data[0].name, list(figure.data[0].y), figure.layout.annotations[0].text
     ('plain', [0.5, 0.4], 'share of the catalog shown')
     """
     require_threads()
-    checked(frame, ("mitigation", "round", *measures), "a simulation")
+    require_frame(frame, ("mitigation", "round", *measures), "a simulation")
     if not measures:
         raise DataError("measures must name at least one measure of the simulation, that is, a column of frame")
     from plotly.graph_objects import Scatter
@@ -126,11 +129,11 @@ def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
     for panel, column in enumerate(measures, start=1):
         for number, mitigation in enumerate(all_mitigations):
             part = frame.filter(pl.col("mitigation") == mitigation).sort("round")
-            color = QUIET if number == 0 else COLORS[(number - 1) % len(COLORS)]
+            color = GRAY if number == 0 else COLORS[(number - 1) % len(COLORS)]
             traces.append(
                 Scatter(
                     x=part["round"].to_list(), y=part[column].to_list(), mode="lines+markers",
-                    name=shown(mitigation, 40),
+                    name=display_text(mitigation, 40),
                     legendgroup=str(number), showlegend=panel == 1, line={"color": color, "width": 2.5},
                     marker={"size": 7}, xaxis="x", yaxis="y" if panel == 1 else f"y{panel}",
                     hovertemplate="round %{x}: %{y:.3f}",
@@ -149,6 +152,6 @@ def _panels(measures: Mapping[str, str]) -> dict[str, Any]:
         layout["yaxis" if panel == 0 else f"yaxis{panel + 1}"] = axis(domain=[top - 1 / n + 0.02, top - 0.07])
         layout["annotations"].append(
             {"x": 0, "y": top - 0.07, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom",
-             "text": shown(name), "showarrow": False, "font": {"size": 13, "family": FONT}}
+             "text": display_text(name), "showarrow": False, "font": {"size": 13, "family": FONT}}
         )  # fmt: skip
     return layout

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from cofactor.fork import require_threads
-from cofactor.plots.theme import axis, checked, figure_of, shown
+from cofactor.plots.theme import axis, display_text, figure_of, require_frame
 from cofactor.validation import validated
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["crosstab_plot"]
 
-CELLS = ("user", "item", "known", "prediction")
-SOLID = ((0.0, "#e79a72"), (0.5, "#f3e3b0"), (1.0, "#5fb8a6"))
-LIGHT = ((0.0, "#faece4"), (0.5, "#fcf8ec"), (1.0, "#dff1ee"))
+CROSSTAB_COLUMNS = ("user", "item", "known", "prediction")
+OBSERVED_COLORS = ((0.0, "#e79a72"), (0.5, "#f3e3b0"), (1.0, "#5fb8a6"))
+PREDICTED_COLORS = ((0.0, "#faece4"), (0.5, "#fcf8ec"), (1.0, "#dff1ee"))
 """Color scales on which dark text is readable: for observed values, and for predictions."""
 
 
@@ -55,19 +55,21 @@ def crosstab_plot(frame: pl.DataFrame) -> Figure:
     ((['5', ''],), (['', '3.1'],))
     """
     require_threads()
-    checked(frame, CELLS, "a cross-tabulation")
+    require_frame(frame, CROSSTAB_COLUMNS, "a cross-tabulation")
     users, items = (frame[name].unique(maintain_order=True).to_list() for name in ("user", "item"))
     title = "title" if "title" in frame.columns else "item"
     titles = dict(zip(frame["item"].to_list(), frame[title].to_list(), strict=True))
     cells = {(row["user"], row["item"]): row for row in frame.to_dicts()}
-    numbers = [x for row in cells.values() for x in (row["known"], row["prediction"]) if x is not None and isfinite(x)]
-    value_range = (min(numbers, default=0.0), max(numbers, default=1.0))
+    values = [x for row in cells.values() for x in (row["known"], row["prediction"]) if x is not None and isfinite(x)]
+    value_range = (min(values, default=0.0), max(values, default=1.0))
     grid = [[cells.get((user, item)) for item in items] for user in users]
     names = [titles[item] if titles[item] is not None else item for item in items]
     x_axis = axis(
-        side="top", tickangle=-90, tickvals=list(range(len(items))), ticktext=[shown(name, 18) for name in names]
+        side="top", tickangle=-90, tickvals=list(range(len(items))), ticktext=[display_text(name, 18) for name in names]
     )
-    y_axis = axis(tickvals=list(range(len(users))), ticktext=[shown(user, 12) for user in users], autorange="reversed")
+    y_axis = axis(
+        tickvals=list(range(len(users))), ticktext=[display_text(user, 12) for user in users], autorange="reversed"
+    )
     return figure_of(
         [_layer(grid, names, observed=observed, value_range=value_range) for observed in (True, False)],
         height=190 + 30 * len(users), xaxis=x_axis | {"showgrid": False}, yaxis=y_axis | {"showgrid": False},
@@ -95,7 +97,7 @@ def _layer(
         low, high = low - 1, high + 1
     return Heatmap(
         z=z, text=text, customdata=hover, texttemplate="%{text}", hovertemplate="%{customdata}<extra></extra>",
-        colorscale=SOLID if observed else LIGHT, zmin=low, zmax=high, showscale=False,
+        colorscale=OBSERVED_COLORS if observed else PREDICTED_COLORS, zmin=low, zmax=high, showscale=False,
         xgap=2, ygap=2, hoverongaps=False,
         textfont={"size": 13 if observed else 11, "color": "#1c2127" if observed else "#5b636d"},
         name="observed" if observed else "predicted",
@@ -105,7 +107,7 @@ def _layer(
 def _hover_text(cell: Any, name: Any) -> str:
     if cell is None:
         return ""
-    head = f"user {shown(cell['user'], 40)}<br>{shown(name, 60)}<br>"
+    head = f"user {display_text(cell['user'], 40)}<br>{display_text(name, 60)}<br>"
     observed = "" if cell["known"] is None else f"observed {cell['known']:g}, "
     predicted = "" if cell["prediction"] is None else f"predicted {cell['prediction']:.2f}"
     interval = f"<br>{cell['low']:.2f} to {cell['high']:.2f}" if cell.get("low") is not None else ""

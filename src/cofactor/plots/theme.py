@@ -20,15 +20,31 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 __all__ = [
-    "BLUE", "COLORS", "FONT", "GRID", "ORANGE", "QUIET", "RED", "STYLE", "axis", "band_color", "checked", "figure_of",
-    "ladder", "require_plotly", "script", "self_contained_html", "shown", "snippet",
+    "BLUE",
+    "COLORS",
+    "FONT",
+    "GRAY",
+    "GRID",
+    "ORANGE",
+    "RED",
+    "STYLE",
+    "axis",
+    "band_color",
+    "display_text",
+    "dot_plot",
+    "figure_of",
+    "require_frame",
+    "require_plotly",
+    "script",
+    "self_contained_html",
+    "snippet",
 ]  # fmt: skip
 
 BLUE, ORANGE, TEAL, PURPLE, RED = "#3b76d6", "#e0792f", "#1f9d8b", "#9361c0", "#d1495b"
 COLORS = (BLUE, ORANGE, TEAL, PURPLE, RED, "#8d7a3f")
-QUIET, GRID, INK = "#8a8f98", "rgba(128, 128, 128, 0.25)", "#30363d"
+GRAY, GRID, TEXT_COLOR = "#8a8f98", "rgba(128, 128, 128, 0.25)", "#30363d"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
-STEP = 40
+ROW_HEIGHT = 40
 """Height of one row of a ladder in pixels: its name, and its marks below the name."""
 
 STYLE = """
@@ -40,7 +56,7 @@ STYLE = """
 """
 """CSS of pages with figures: text that is readable on dark pages and over marks; --page is the page color."""
 
-PAGE = """<!doctype html>
+PAGE_TEMPLATE = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>
@@ -71,7 +87,7 @@ def require_plotly() -> None:
         raise MissingExtraError('figures need plotly, which is not installed: pip install "cofactor[report]"')
 
 
-def checked(frame: pl.DataFrame, columns: Sequence[str], what: str) -> pl.DataFrame:
+def require_frame(frame: pl.DataFrame, columns: Sequence[str], content: str) -> pl.DataFrame:
     """Check that a frame has the columns of a figure and at least one row.
 
     Parameters
@@ -80,7 +96,7 @@ def checked(frame: pl.DataFrame, columns: Sequence[str], what: str) -> pl.DataFr
         Frame to draw.
     columns : sequence of str
         Required columns.
-    what : str
+    content : str
         Content of the figure, for error messages.
 
     Returns
@@ -97,17 +113,17 @@ def checked(frame: pl.DataFrame, columns: Sequence[str], what: str) -> pl.DataFr
 
     Examples
     --------
-    >>> checked(pl.DataFrame({"x": [1]}), ["x", "y"], "points")
+    >>> require_frame(pl.DataFrame({"x": [1]}), ["x", "y"], "points")
     Traceback (most recent call last):
     cofactor.errors.DataError: frame must have the columns x, y for a figure of points; it lacks y
     """
-    checks.instance("frame", frame, pl.DataFrame, f"pass a polars DataFrame with the data of {what}")
+    checks.instance("frame", frame, pl.DataFrame, f"pass a polars DataFrame with the data of {content}")
     if missing := [name for name in columns if name not in frame.columns]:
         raise DataError(
-            f"frame must have the columns {', '.join(columns)} for a figure of {what}; it lacks {', '.join(missing)}"
+            f"frame must have the columns {', '.join(columns)} for a figure of {content}; it lacks {', '.join(missing)}"
         )
     if len(frame) == 0:
-        raise DataError(f"frame has no rows, so there is nothing to draw for a figure of {what}")
+        raise DataError(f"frame has no rows, so there is nothing to draw for a figure of {content}")
     require_plotly()
     return frame
 
@@ -135,7 +151,7 @@ def figure_of(traces: Sequence[Any], *, height: int, **layout: Any) -> Figure:
     figure.update_layout(
         template="none", height=height, colorway=COLORS, dragmode=False, hovermode="closest",
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": FONT, "size": 13, "color": INK},
+        font={"family": FONT, "size": 13, "color": TEXT_COLOR},
         hoverlabel={"bgcolor": "#20262e", "bordercolor": "#20262e", "font": {"color": "#ffffff", "family": FONT}},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
         margin={"t": 40, "r": 14, "b": 50, "l": 50},
@@ -168,7 +184,7 @@ def axis(title: str | None = None, **more: Any) -> dict[str, Any]:
     )
 
 
-def ladder(names: Sequence[str], marks: Sequence[Any], title: str, *, height: int = 0, **more: Any) -> Figure:
+def dot_plot(names: Sequence[str], marks: Sequence[Any], title: str, *, height: int = 0, **more: Any) -> Figure:
     """Create a figure of rows from top to bottom, each with its name above its marks.
 
     Long names therefore need no margin.
@@ -198,19 +214,19 @@ def ladder(names: Sequence[str], marks: Sequence[Any], title: str, *, height: in
     rows = {"range": [len(names) - 0.6, -0.75], "visible": False, "fixedrange": True}
     margin = {"t": 34, "r": 14, "b": 54, "l": 14}
     return figure_of(
-        marks, height=height or 110 + STEP * len(names), annotations=labels, yaxis=rows,
+        marks, height=height or 110 + ROW_HEIGHT * len(names), annotations=labels, yaxis=rows,
         margin=margin, **{"xaxis": axis(title)} | more,
     )  # fmt: skip
 
 
-def shown(text: object, most: int = 200) -> str:
+def display_text(text: object, max_length: int = 200) -> str:
     """Escape an id or title for plotly, and shorten it with an ellipsis.
 
     Parameters
     ----------
     text : object
         Text to show; unprintable characters become spaces.
-    most : int, default 200
+    max_length : int, default 200
         Maximum number of characters before escaping.
 
     Returns
@@ -220,11 +236,11 @@ def shown(text: object, most: int = 200) -> str:
 
     Examples
     --------
-    >>> shown("<b>Alien</b> & more", 13)
+    >>> display_text("<b>Alien</b> & more", 13)
     '&lt;b&gt;Alien&lt;/b&gt;…'
     """
     plain = "".join(c if c.isprintable() else " " for c in str(text))
-    return escape(plain if len(plain) <= most else f"{plain[: most - 1].rstrip()}…", quote=False)
+    return escape(plain if len(plain) <= max_length else f"{plain[: max_length - 1].rstrip()}…", quote=False)
 
 
 def band_color(color: str, opacity: float) -> str:
@@ -307,7 +323,7 @@ def snippet(figure: Figure, name: str) -> str:
     >>> 'id="ratings"' in snippet(Figure(), "ratings")
     True
     """
-    html: str = _checked_figure(figure).to_html(
+    html: str = _require_figure(figure).to_html(
         full_html=False, include_plotlyjs=False, div_id=name, config={"displayModeBar": False, "responsive": True}
     )
     return html
@@ -343,10 +359,10 @@ def self_contained_html(figure: Figure, *, title: str) -> str:
     >>> "<title>Levels &amp; averages</title>" in page
     True
     """
-    return PAGE.format(title=escape(title), style=STYLE, script=script(), figure=snippet(figure, "figure"))
+    return PAGE_TEMPLATE.format(title=escape(title), style=STYLE, script=script(), figure=snippet(figure, "figure"))
 
 
-def _checked_figure(figure: Any) -> Any:
+def _require_figure(figure: Any) -> Any:
     """Check that the argument is a plotly figure. Raises DataError or MissingExtraError."""
     require_plotly()
     from plotly.graph_objects import Figure
