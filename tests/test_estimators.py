@@ -137,7 +137,7 @@ def test_set_params_changes_these_alone_and_checks_them() -> None:
     assert estimator == BiasedMF(factors=8, l2=0.5)
     assert estimator.set_params() == estimator
     with pytest.raises(
-        ParameterError, match="biased-mf has no setting 'dropout'; it has biases, epochs, factors, init_std"
+        ParameterError, match="biased-mf has no hyperparameter 'dropout'; it has biases, epochs, factors, init_std"
     ):
         estimator.set_params(dropout=0.5)
     with pytest.raises(ParameterError, match="factors must be from 1 to 1024, not 0"):
@@ -160,7 +160,7 @@ def test_an_estimator_is_a_value() -> None:
 )
 def test_a_rating_range_is_two_rising_numbers(ends: Any) -> None:
     with pytest.raises(
-        ParameterError, match='biased-mf: rating_range must be "scale", None or two increasing numbers, not'
+        ParameterError, match='biased-mf: rating_range must be "scale", None or two increasing numbers; got'
     ):
         BiasedMF(rating_range=ends)
     assert BiasedMF(rating_range=[0, 5.5]) == BiasedMF(rating_range=(0.0, 5.5))  # type: ignore[arg-type]
@@ -177,7 +177,7 @@ def test_a_table_of_the_wrong_kind_says_how_to_convert(name: str, splits: dict[s
             estimator.fit(splits["ratings"].train)
     else:
         with pytest.raises(
-            KindError, match=f"{name} learns from ratings, but the table holds events; try implicit-als"
+            KindError, match=f"{name} learns from ratings, but the table contains events; try implicit-als"
         ):
             estimator.fit(splits["events"].train)
 
@@ -307,11 +307,11 @@ def test_a_validation_part_must_fit_the_training_part(
         estimator.fit(split.train, validation=split.test.select(np.zeros(len(split.test), bool)))
     other_kind = splits["events" if estimator.kind == "ratings" else "ratings"].test
     with pytest.raises(
-        KindError, match=f"validation holds {other_kind.kind}, but the training table holds {estimator.kind}"
+        KindError, match=f"validation contains {other_kind.kind}, but the training table contains {estimator.kind}"
     ):
         estimator.fit(split.train, validation=other_kind)
     stranger = Interactions.from_columns(["amy"], ["item 1"], [5], kind=estimator.kind)
-    with pytest.raises(DataError, match="the same ids as the training table; create both with a split"):
+    with pytest.raises(DataError, match="the same IDs as the training table; create both with a split"):
         estimator.fit(split.train, validation=stranger)
 
 

@@ -1,4 +1,4 @@
-"""A recommender that knows a pair of the test part is not scored on it."""
+"""A recommender that knows a pair of the test set is not scored on it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_model_that_was_fitted_on_the_test_part_is_not_scored(
     knows, honest = (cofactor.Recommender.fit(estimator, rows) for rows in (table, split.train))
     user, item = split.test.users.ids(split.test.u[:1])[0], split.test.items.ids(split.test.i[:1])[0]
     message = (
-        f"user '{user}' and item '{item}' are in the test part and in the model's histories "
+        f"user '{user}' and item '{item}' are in both the test set and the model's histories "
         rf"\(and {len(split.test) - 1:,} more pairs\): fit on split\.train"
     )
     with pytest.raises(LeakageError, match=message):
@@ -44,7 +44,7 @@ def test_an_update_with_the_test_part_is_found_in_every_kind_of_split(way: Any, 
     split = way(small_ratings)
     honest = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), split.train)
     assert score(honest, split, label="x").metrics["rmse"].mean > 0
-    with pytest.raises(LeakageError, match="are in the test part and in the model's histories"):
+    with pytest.raises(LeakageError, match="are in both the test set and the model's histories"):
         score(honest.updated(split.test), split, label="x")
 
 
@@ -62,24 +62,24 @@ def test_one_pair_is_enough_and_is_named(small_ratings: Interactions) -> None:
 def test_calibration_of_a_model_that_knows_the_test_part(small_ratings: Interactions) -> None:
     split = split_random(small_ratings)
     small = cofactor.BayesianMF(factors=2, iterations=20, burn_in=5, kept_samples=4)
-    with pytest.raises(LeakageError, match="are in the test part and in the model's histories"):
+    with pytest.raises(LeakageError, match="are in both the test set and the model's histories"):
         calibration(cofactor.Recommender.fit(small, small_ratings), split)
     honest = cofactor.Recommender.fit(small, split.train)
-    with pytest.raises(LeakageError, match="are in the test part and in the model's histories"):
+    with pytest.raises(LeakageError, match="are in both the test set and the model's histories"):
         calibration(honest.updated(split.test), split)
     assert calibration(honest, split).n == len(split.test)
 
 
 def test_held_out_users_whose_rows_were_trained_on(small_ratings: Interactions) -> None:
     split = split_users(small_ratings)
-    with pytest.raises(LeakageError, match="are in the test part and in the model's histories"):
+    with pytest.raises(LeakageError, match="are in both the test set and the model's histories"):
         score(cofactor.Recommender.fit(cofactor.Bias(), small_ratings), split, label="x")
 
 
 def test_dislikes_in_the_test_part_are_leaks_too() -> None:
     table = Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], weights=[1, 1, 1, -1], kind="events")
     split = Split(table.select([True, True, True, False]), table.select([False, False, False, True]))
-    with pytest.raises(LeakageError, match="user 1 and item 1 are in the test part"):
+    with pytest.raises(LeakageError, match="user 1 and item 1 are in both the test set"):
         score(cofactor.Recommender.fit(cofactor.ItemKNN(), table), split, label="x")
 
 

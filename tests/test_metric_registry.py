@@ -169,15 +169,15 @@ def test_user_values_agree_with_the_bootstrap_functions() -> None:
     assert values.interval(seed=3) == bootstrap_interval(x, seed=3)
     assert values.difference(others, seed=3) == paired_difference(x, z, seed=3)
     assert values.aggregate() == np.nanmean(x)
-    with pytest.raises(DataError, match="pass the same users"):
+    with pytest.raises(DataError, match="must have the same users"):
         values.difference(others.take(np.arange(3, dtype=np.int32)))
-    with pytest.raises(DataError, match="number of terms of a user differs"):
+    with pytest.raises(DataError, match="same number of terms per user"):
         a.difference(UserValues(a.sums, a.counts * 2, "root mean"))
 
 
 def test_a_ranking_metric_needs_the_length_of_the_lists() -> None:
     hits = Hits.of(np.array([[0]]), cofactor.Interactions.from_columns([0], [0], kind="events").by_user)
-    with pytest.raises(ParameterError, match="needs the length of the lists"):
+    with pytest.raises(ParameterError, match="has no cutoff; set the length of the lists"):
         METRICS["ndcg"].per_user(hits)  # type: ignore[attr-defined]
 
 

@@ -271,7 +271,7 @@ def test_a_simulation_has_a_panel_for_each_measure_and_a_line_for_each_remedy() 
         ("plain", "y", [3, 4]), (SHOWN, "y", [2, 1]), ("plain", "y2", [0, 0]), (SHOWN, "y2", [0, 0]),
     ]  # fmt: skip
     assert [note.text for note in figure.layout.annotations] == ["accuracy", "coverage"]
-    with pytest.raises(DataError, match="at least one measure"):
+    with pytest.raises(DataError, match="at least one column of frame"):
         simulation_plot(frame, {})
 
 
@@ -282,7 +282,7 @@ def test_frames_without_rows_or_columns_are_refused() -> None:
     for one in draw:
         with pytest.raises(DataError, match=r"must have the columns .* lacks"):
             one(pl.DataFrame({"nothing": [1]}))
-    with pytest.raises(DataError, match="nothing to draw"):
+    with pytest.raises(DataError, match="at least one row"):
         genres_plot(pl.DataFrame({"genre": [], "had": [], "shown": []}))
 
 

@@ -172,10 +172,10 @@ def test_wrong_input_is_named():
     with pytest.raises(DataError, match="ranked list 1: item row 1 is ranked twice"):
         Hits.of(np.array([[1, 0, 1]], np.int32), relevant)
     for bad in (np.array([0, 1], np.int32), np.array([[0.5]]), np.array([[-2]], np.int32)):
-        with pytest.raises(DataError, match="must be a table of item rows"):
+        with pytest.raises(DataError, match="must be a two-dimensional array of integer item row numbers"):
             Hits.of(bad, relevant)
     backwards = SparseRows(np.array([0, 2]), np.array([1, 0], np.int32), np.ones(2, np.float32))
-    with pytest.raises(DataError, match="distinct columns in ascending order"):
+    with pytest.raises(DataError, match="must have sorted column indices"):
         Hits.of(np.array([[1, 0]], np.int32), backwards)
 
 

@@ -61,7 +61,9 @@ def test_a_diverged_prediction_is_refused_with_its_row(metric, bad):
 
 
 def test_lengths_must_agree():
-    with pytest.raises(DataError, match=r"y and p must be columns of equal length.* got shapes \(2,\) and \(1,\)"):
+    with pytest.raises(
+        DataError, match=r"y and p must be one-dimensional arrays of the same length.* got shapes \(2,\) and \(1,\)"
+    ):
         rmse([1, 2], [1])
     with pytest.raises(DataError, match="u must be 2 row numbers, one for each rating"):
         errors_by_user([0], [1, 2], [1, 2], n_users=1)

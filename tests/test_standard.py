@@ -100,7 +100,7 @@ def test_rows_that_are_not_there_are_named(file):
         split_rows(table.to_events(min_rating=4), dislikes, users=users, items=items)
     with pytest.raises(DataError, match="600 user ids but 1 item ids"):
         split_rows(table, [0], users=users, items=["i1"])
-    with pytest.raises(DataError, match="no rows to choose a test part from"):
+    with pytest.raises(DataError, match="interactions must have at least one row"):
         split_rows(table.select(values < 0), [0], users=users, items=items)
-    with pytest.raises(DataError, match="leaves nothing in test"):
+    with pytest.raises(DataError, match="leaves test empty"):
         split_rows(table, [], users=users, items=items)

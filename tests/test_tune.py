@@ -55,7 +55,7 @@ def timeless(tuned: TuningResult) -> list[Trial]:
 def test_every_estimator_has_sensible_ranges_that_hold_its_defaults(name: str) -> None:
     estimator = REGISTRY[name]()
     if not fields(estimator):
-        with pytest.raises(ParameterError, match="no setting to search"):
+        with pytest.raises(ParameterError, match="no hyperparameters to search"):
             search_space(estimator)
         return
     space = search_space(estimator)
@@ -72,9 +72,9 @@ def test_what_is_fixed_or_no_number_is_not_searched() -> None:
     assert set(search_space(ExplicitALS(), fixed=["l2", "patience"])) == {"factors", "epochs", "l2_bias"}
     assert search_space(ExplicitALS())["factors"].is_integer
     assert not search_space(ExplicitALS())["epochs"].log
-    with pytest.raises(ParameterError, match="explicit-als has no setting 'size' to keep fixed"):
+    with pytest.raises(ParameterError, match="explicit-als has no hyperparameter 'size' to keep fixed"):
         search_space(ExplicitALS(), fixed=["size"])
-    with pytest.raises(ParameterError, match="bias has no setting to search with damping fixed"):
+    with pytest.raises(ParameterError, match="bias has no hyperparameters to search with damping fixed"):
         search_space(Bias(), fixed=["damping"])
 
 
@@ -302,7 +302,7 @@ def test_a_diverged_trial_is_recorded_and_the_search_goes_on(of_ratings: Split, 
 
 
 def test_where_all_fail_there_is_no_best(of_ratings: Split) -> None:
-    with pytest.raises(CofactorError, match=r"all 3 trials failed; the first error: the fit diverged"):
+    with pytest.raises(CofactorError, match=r"all 3 trials failed; the first error was: the fit diverged"):
         tune(Shaky(limit=0.0), of_ratings, trials=3)
 
 
@@ -310,7 +310,7 @@ def test_where_all_fail_there_is_no_best(of_ratings: Split) -> None:
 
 
 def test_wrong_arguments_are_named_before_anything_is_fitted(of_ratings: Split, of_events: Split) -> None:
-    with pytest.raises(ParameterError, match=r"estimator must be an estimator, .*, not 'bias'"):
+    with pytest.raises(ParameterError, match=r"estimator must be an estimator instance, .*, not 'bias'"):
         tune("bias", of_ratings)  # type: ignore[arg-type]
     told: list[Trial] = []
     options: Any = {"on_trial": told.append}
@@ -321,7 +321,7 @@ def test_wrong_arguments_are_named_before_anything_is_fitted(of_ratings: Split, 
         tune(Bias(), of_ratings, validation=1.0, **options)
     with pytest.raises(KindError, match="implicit-als learns from events"):
         tune(ImplicitALS(), of_ratings, **options)
-    with pytest.raises(ParameterError, match="popularity has no setting to search"):
+    with pytest.raises(ParameterError, match="popularity has no hyperparameters to search"):
         tune(Popularity(), of_events, **options)
     with pytest.raises(ParameterError, match="k must be a whole number"):
         tune(ImplicitALS(), of_events, k=0, trials=1, **options)

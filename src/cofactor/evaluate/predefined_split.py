@@ -1,4 +1,4 @@
-"""Predefined split: a train table and a test table that were read separately."""
+"""Predefined split: a training table and a test table that were read separately."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ __all__ = ["split_predefined"]
 
 @validated
 def split_predefined(train: Interactions, test: Interactions, *, description: str = "predefined") -> Split:
-    """Make a split from a train table and a test table that were read separately.
+    """Create a split from a training table and a test table that were read separately.
 
-    The tables are renumbered to the ids of both, and checked for leakage.
+    The tables are renumbered to a common set of IDs and checked for leakage.
 
     Parameters
     ----------
     train, test : Interactions
-        The two parts. Ids match as in `IdMap.rows`; the result has ids of the type that train has.
+        Training and test tables. IDs are matched as in `IdMap.rows`; the result uses the ID type of `train`.
     description : str, default "predefined"
         Description of the split.
 
     Returns
     -------
     Split
-        The split. Item and user tables are merged; where both have a row for an id, that of train is taken.
+        Split with merged item and user tables; if both tables have a row for an ID, the row from `train` is used.
 
     Raises
     ------
     LeakageError
-        If a (user, item) pair is in both tables.
+        If a user-item pair is in both tables.
     KindError
-        If one table holds ratings and the other events.
+        If one table contains ratings and the other events.
     DataError
-        If a table is empty, if train has integer ids and test has texts that are not integers, or if columns of the
+        If a table is empty, `train` has integer IDs and `test` has strings that are not integers, or columns of the
         item or user tables have different types.
 
     Notes
     -----
-    The logger "cofactor" warns, with examples, if the tables share no user or no item (as '00007' and '7'), and if
-    their times have different units (as seconds and milliseconds).
+    The logger "cofactor" emits a warning with examples if the tables have no users or no items in common (for example,
+    '00007' versus '7'), and if their times have different units (for example, seconds versus milliseconds).
 
     Examples
     --------
@@ -68,7 +68,7 @@ def split_predefined(train: Interactions, test: Interactions, *, description: st
     try:
         users, items = train.users.union(test.users), train.items.union(test.items)
     except DataError as problem:
-        raise DataError(f"train and test do not match: {problem}") from problem
+        raise DataError(f"the IDs in train and test do not match: {problem}") from problem
     tables = {
         "user_table": _merge(users, train.user_table, test.user_table, "user"),
         "item_table": _merge(items, train.item_table, test.item_table, "item"),
@@ -80,7 +80,7 @@ def split_predefined(train: Interactions, test: Interactions, *, description: st
 
 
 def _merge(ids: IdMap, first: pl.DataFrame | None, second: pl.DataFrame | None, side: str) -> pl.DataFrame | None:
-    """Return a row for each id, taken from the first table that has the id."""
+    """Return one row per ID, taken from the first table that contains the ID."""
     tables = [table for table in (first, second) if table is not None]
     if not tables:
         return None
@@ -97,9 +97,9 @@ def _merge(ids: IdMap, first: pl.DataFrame | None, second: pl.DataFrame | None, 
 def _renumber(
     table: Interactions, users: IdMap, items: IdMap, tables: Mapping[str, pl.DataFrame | None]
 ) -> Interactions:
-    """Return the same rows with the row numbers of larger id maps, sorted by them.
+    """Return the table renumbered to larger ID maps and sorted by the new row numbers.
 
-    They must be sorted again, because integers and texts have different orders.
+    Sorting is needed because integers and strings sort differently.
     """
     u, i = users.rows(table.users.all)[table.u], items.rows(table.items.all)[table.i]
     order = np.lexsort((i, u))

@@ -1,8 +1,8 @@
-"""Ranked lists of a model together with their ties: the input of the ranking metrics.
+"""Ranked lists of a model and their ties, the input to the ranking metrics.
 
-This covers the lists as the estimator ranks them and the lists as they are served. A list is ranked once, to one
-position more than needed. All scores are needed only for users whose scores tie at the end of the list, or for whom the
-model has too little evidence to fill it.
+The module covers both the lists as the estimator ranks them and the lists as they are served. Each list is ranked once,
+to one position more than needed. All scores are computed only for users whose scores tie at the end of the list, or for
+whom the model has too little evidence to fill the list.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from cofactor.validation import validated
 __all__ = ["ModelLists"]
 
 TOLERANCE = 2.0**-19
-"""Scores that differ by less than this share of the user's largest score are tied: float32 rounding is below it."""
+"""Scores closer than this fraction of the user's largest score are tied; it exceeds float32 rounding errors."""
 
 
 Entries: TypeAlias = tuple[Any, ...]
-"""Arrays user, before, size and relevant of some groups, as in `Hits`."""
+"""Arrays user, before, size and relevant for a set of groups, as in `Hits`."""
 
 
 @dataclass(frozen=True, eq=False)
 class ModelLists:
-    """Ranked lists of some users and the test items in them, ties included; made by `of`.
+    """Ranked lists for a set of users and the positions of their test items, including ties; create with `ModelLists.of`.
 
     Attributes
     ----------
     rows : ndarray of shape (n_users, depth), int32
-        Item rows, best first, -1 where a list ends. Of a tied group that does not fit, an arbitrary part.
+        Item row numbers, best first, padded with -1. A tied group that does not fit is cut arbitrarily.
     hits : Hits
-        Test items in the lists as the estimator ranks them. Items without evidence are one tied group.
+        Test items in the lists as the estimator ranks them. Items without evidence form one tied group.
     served_hits : Hits
-        Test items in the lists as they are served: items without evidence are ranked by popularity. The same object as
-        `hits` if no list needs that.
+        Test items in the lists as served, in which items without evidence are ranked by popularity. The same object as
+        `hits` if no list contains such items.
     list_counts : dict of int to ndarray of shape (n_items,), float64
-        For each k, the expected number of lists that show each item among the first k.
+        For each k, the expected number of lists that contain each item in the top k.
     show_probability : dict of int to ndarray of shape (n_items,), float64
-        For each k, the probability that at least one list shows the item.
+        For each k, the probability that at least one list contains each item in the top k.
     """
 
     rows: Int32
@@ -74,37 +74,37 @@ class ModelLists:
         evidence: Bool = ALL_ROWS,
         support: Int64 | None = None,
     ) -> ModelLists:
-        """Rank the catalog for some users down to the largest of `ks`.
+        """Rank the catalog for a set of users, to the largest cutoff in `ks`.
 
         Parameters
         ----------
         model : ScoresItems
-            A fitted model.
+            Fitted model.
         users : UserBatch
-            n_users users of the model.
+            Batch of n_users users of the model.
         ks : sequence of int
-            Cut-offs, each at least 1.
+            Cutoffs, each at least 1.
         exclude : SparseRows
-            A row for each of `users`: items to leave out of the lists.
+            One row for each of `users`, with the items to exclude from the list.
         relevant : SparseRows
-            A row for each of `users`: the test items.
+            One row for each of `users`, with the test items.
         evidence : ndarray of shape (n_items,), bool
-            Items for which the model has evidence; empty for all items.
+            Mask of the items for which the model has evidence; empty for all items.
         support : ndarray of shape (n_items,), int64, optional
-            Number of ratings of each item; items without evidence are served in descending order of it. None treats
-            them as equally popular.
+            Number of ratings for each item; items without evidence are served in descending order of support. None
+            treats them as equally popular.
 
         Returns
         -------
         ModelLists
-            The lists; of no rows if there are no users.
+            Ranked lists; empty if there are no users.
 
         Raises
         ------
         DataError
             If `model` does not score items.
         ParameterError
-            If `users`, `ks` or `evidence` is not valid for the model.
+            If `users`, `ks` or `evidence` is invalid for the model.
 
         Examples
         --------
@@ -118,7 +118,7 @@ class ModelLists:
         ([0], [3])
         """
         if not isinstance(model, ScoresItems):
-            raise DataError(f"model must be a model that scores items, not {checks.describe(model)}")
+            raise DataError(f"model must be able to score items; got {checks.describe(model)}")
         users = checked_batch(model, users)
         ks = checks.whole_numbers("ks", ks, low=1, high=checks.MAX_LIST_LENGTH)
         if evidence is not ALL_ROWS and checks.as_array(evidence).shape != (0,):
@@ -129,7 +129,7 @@ class ModelLists:
 
 @dataclass(eq=False)
 class _ListBuilder:
-    """The arguments of `ModelLists.of` and the intermediate results."""
+    """Arguments of `ModelLists.of` and intermediate results."""
 
     model: Any
     users: UserBatch
@@ -143,7 +143,7 @@ class _ListBuilder:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def lists(self) -> ModelLists:
-        """Rank, find ties, and complete the groups that reach beyond the end of a list."""
+        """Rank items, find ties, and complete the tied groups that extend beyond the end of a list."""
         self.n_items, self.depth = int(self.model.n_items), self.ks[-1]
         if len(self.evidence) and self.evidence.all():
             self.evidence = ALL_ROWS
@@ -177,7 +177,7 @@ class _ListBuilder:
         )
 
     def _hits(self, entries: list[Entries]) -> Hits:
-        """Merge entries; the first ones are of lists without ties."""
+        """Merge entries into hits; the first entries belong to lists without ties."""
         if not any(len(user) for user, *_ in entries[1:]):
             user, position, _, _ = entries[0]
             return Hits.of_positions(user, position, self.relevant.counts, self.depth)
@@ -185,7 +185,7 @@ class _ListBuilder:
         return Hits.of_groups(user, before, size, relevant, self.relevant.counts, self.depth)
 
     def _rank_items(self) -> None:
-        """Rank `depth` items and one more, which shows whether the last group extends beyond the list."""
+        """Rank `depth` + 1 items; the extra one shows whether the last group extends beyond the list."""
         n = min(self.depth + 1, self.n_items)
         allowed = ALL_ROWS if not len(self.ranked_last) else ~self.ranked_last
         rows, scores = self.model.top(self.users, n, exclude=self.exclude, allowed=allowed)
@@ -196,7 +196,7 @@ class _ListBuilder:
         self.rows, self.scores = rows[:, : self.depth], scores
 
     def _group_ties(self) -> None:
-        """Find ties: `before` and `size` of each position of the lists that have ties (rows of `tied_lists`)."""
+        """Find ties, and set `before` and `size` for each position in the lists with ties (the rows `tied_lists`)."""
         self.tolerance = self._tolerance()
         with np.errstate(invalid="ignore"):
             equal = self.scores[:, :-1] - self.scores[:, 1:] <= self.tolerance[:, None]  # nan (both -inf): False
@@ -223,7 +223,7 @@ class _ListBuilder:
         self.incomplete = np.flatnonzero(open_end | self.filled_up)
 
     def _tolerance(self) -> Float32:
-        """Return how much tied scores of each user may differ: (n_users,) float32."""
+        """Return the maximum difference between tied scores for each user: (n_users,) float32."""
         first, last = self.scores[:, 0], self.scores[:, -1].copy()
         for a in np.flatnonzero(last == -np.inf):
             last[a] = self.scores[a, max(int((self.rows[a] >= 0).sum()) - 1, 0)]
@@ -231,7 +231,7 @@ class _ListBuilder:
         return (largest * np.float32(TOLERANCE)).astype(np.float32)
 
     def _count_exposure(self) -> None:
-        """Count what the lists without ties show; `_tied_entries` and `_complete_lists` add the rest."""
+        """Count the item exposure in lists without ties; `_tied_entries` and `_complete_lists` add the rest."""
         lists = self.rows[~self.tied]
         for k in self.ks:
             rows = lists[:, :k]
@@ -239,13 +239,13 @@ class _ListBuilder:
             self.log_missed[k] = np.where(self.list_counts[k] > 0, -np.inf, 0.0)
 
     def _add_exposure(self, k: int, items: Any, p: Float64) -> None:
-        """Add lists that show `items` (m,) with these probabilities."""
+        """Add the exposure of `items`, (m,), which are shown with the probabilities `p`."""
         self.list_counts[k] += np.bincount(items, weights=p, minlength=self.n_items)
         with np.errstate(divide="ignore"):
             self.log_missed[k] += np.bincount(items, weights=np.log1p(-p), minlength=self.n_items)
 
     def _tied_entries(self, user: Int64, position: Int64) -> None:
-        """Add the entries of the tied lists, once the sizes of their last groups are final."""
+        """Add the entries of the tied lists after the sizes of their last groups are final."""
         slot = self.slot[user]
         entry = (user, self.before[slot, position], self.size[slot, position], np.ones(len(user), np.int64))
         self.entries.append(entry)
@@ -258,7 +258,7 @@ class _ListBuilder:
             self._add_exposure(k, rows[has_chance], p[has_chance])
 
     def _complete_lists(self) -> None:
-        """Process the users for whom all scores are needed, one block at a time."""
+        """Process the users for whom all scores are needed, block by block."""
         support = np.zeros(self.n_items, np.int64) if self.support is None else np.asarray(self.support)
         self.order = np.argsort(-support, kind="stable")
         negative_support = -support[self.order]
@@ -268,7 +268,7 @@ class _ListBuilder:
         parallel_for(self._complete_block, score_blocks(len(self.incomplete), self.n_items))
 
     def _complete_block(self, block: tuple[int, int]) -> None:
-        """Add the entries and the exposure of the groups that the lists of a block do not hold completely."""
+        """Add the entries and the exposure of the groups that are only partly in the lists of a block."""
         lists = self.incomplete[slice(*block)]
         scores = self.model.scores(self.users.take(lists))
         exclude, relevant = self.exclude.take(lists), self.relevant.take(lists)
@@ -291,7 +291,7 @@ class _ListBuilder:
                 self._add_exposure(k, items, p[a])
 
     def _last_groups(self, lists: Int64, scores: Float32, candidate: Bool) -> tuple[Bool, Int64, Int64]:
-        """Return the group that the end of each list cuts: its items outside the list, and its `before` and `size`."""
+        """Return the group cut off by the end of each list: a mask of items outside the list, `before` and `size`."""
         rows, slot, too_short = self.rows[lists], self.slot[lists], self.too_short[lists]
         cut = self.open_end[lists] & ~too_short
         group = np.zeros(scores.shape, bool)
@@ -310,7 +310,7 @@ class _ListBuilder:
     def _served_entries(
         self, lists: Int64, scores: Float32, candidate: Bool, owner: Int32, test: Int32
     ) -> list[Entries]:
-        """Return entries of the items that follow those with evidence, more popular items first."""
+        """Return entries for the items ranked after those with evidence, in descending order of popularity."""
         without_evidence = ~self.evidence if len(self.evidence) else np.zeros(self.n_items, bool)
         unknown = (
             (scores == 0) & candidate & ~without_evidence if self.zero_is_unknown else np.zeros(scores.shape, bool)
@@ -341,7 +341,7 @@ class _ListBuilder:
     def _negative_score_entries(
         self, lists: Int64, scores: Float32, candidate: Bool, n_above: Int64, owner: Int32, test: Int32
     ) -> list[Entries]:
-        """Return entries of test items with a negative score in lists that are long enough to show them."""
+        """Return entries for test items with negative scores, in lists that are long enough to include them."""
         entries: list[Entries] = []
         visible = (
             self.filled_up[lists[owner]]

@@ -1,6 +1,6 @@
-"""Plotly figures of data frames: one function per figure.
+"""Plotly figures created from data frames, with one function per figure.
 
-Figures need the extra `report`. plotly is imported when a figure is drawn, not when this package is imported.
+Figures require the extra `report`. Plotly is imported when a figure is created, not when this package is imported.
 """
 
 from cofactor.plots.audit import genres_plot, influence_plot, lorenz_plot

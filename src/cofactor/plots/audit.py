@@ -1,4 +1,4 @@
-"""Figures of audits: Lorenz curves, genre shares and group influence."""
+"""Figures for audits: Lorenz curves, genre shares and group influence."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ INFLUENCE_COLUMNS = ("group", "users", "share_of_users", "share_of_influence", "
 
 @validated
 def lorenz_plot(frame: pl.DataFrame) -> Figure:
-    """Lorenz curves: the share of the total that the smallest members hold together.
+    """Plot Lorenz curves: the cumulative share of the total held by the smallest members.
 
-    The diagonal is an even distribution. The further a curve lies below it, the more concentrated the distribution.
+    The diagonal is an even distribution. The farther a curve is below it, the more concentrated the distribution.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        The `lorenz` frames of one or more `Concentration` objects, concatenated, with columns what (name of the
-        curve), share_of_members (0..1, smallest members first) and share_held (0..1, cumulative).
+        Concatenated `lorenz` frames of one or more `Concentration` objects, with columns what (the name of the curve),
+        share_of_members (0 to 1, smallest members first) and share_held (0 to 1, cumulative).
 
     Returns
     -------
     plotly.graph_objects.Figure
-        One line per curve, and the diagonal.
+        Figure with one line per curve, and the diagonal.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -92,30 +92,30 @@ def lorenz_plot(frame: pl.DataFrame) -> Figure:
 
 @validated
 def genres_plot(frame: pl.DataFrame, *, n: int = 18) -> Figure:
-    """Genre shares in users' histories and in their recommendations.
+    """Plot genre shares in users' histories and in their recommendations.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        The `table` of `Genres`, with columns genre, had and shown (shares, 0..1).
+        Frame `Genres.table`, with columns genre, had and shown (shares from 0 to 1).
     n : int, default 18
-        Number of rows to draw, from the first.
+        Number of rows to draw, starting with the first.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        One row per genre, with a ring for the share in the histories and a dot for the share in the recommendations.
+        Figure with one row per genre, a ring for the share in histories and a dot for the share in recommendations.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
-    >>> figure = genres_plot(pl.DataFrame({"genre": ["Drama", "War"], "had": [0.6, 0.4], "display_text": [0.9, 0.1]}))
+    >>> figure = genres_plot(pl.DataFrame({"genre": ["Drama", "War"], "had": [0.6, 0.4], "shown": [0.9, 0.1]}))
     >>> [trace.name for trace in figure.data if trace.name], [note.text for note in figure.layout.annotations]
     (['in histories', 'in recommendations'], ['Drama', 'War'])
     """
@@ -129,25 +129,25 @@ def genres_plot(frame: pl.DataFrame, *, n: int = 18) -> Figure:
 
 @validated
 def influence_plot(frame: pl.DataFrame) -> Figure:
-    """Share of the users and share of the influence of each group.
+    """Plot each group's share of users and share of influence.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        The `groups` of an `Influence`, with columns group, users, share_of_users, share_of_influence (0..1), ratio and
+        Frame `Influence.groups`, with columns group, users, share_of_users, share_of_influence (0 to 1), ratio and
         flagged.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        One row per group, by decreasing ratio; flagged groups have red diamonds.
+        Figure with one row per group, in descending order of ratio; flagged groups have red diamonds.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -183,7 +183,7 @@ def _dumbbells(
     names: list[str], shares: dict[str, list[float]], *, title: str, hover: list[str], colors: list[str],
     symbols: list[str],
 ) -> Figure:  # fmt: skip
-    """Draw two shares per row, connected by a bar; colors and symbols apply to the second."""
+    """Create a figure with two shares per row, connected by a bar; colors and symbols apply to the second share."""
     from plotly.graph_objects import Scatter
 
     rows = list(range(len(names)))

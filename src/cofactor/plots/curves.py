@@ -1,4 +1,4 @@
-"""Line charts of audits: accuracy by number of ratings, and measures by round of a simulation."""
+"""Line charts for audits: accuracy by number of interactions, and simulation measures by round."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ COLD_START_COLUMNS = (
 
 @validated
 def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
-    """Cold-start curve: accuracy by number of ratings of a new user, with 95 % bands.
+    """Plot a cold-start curve: accuracy by a new user's number of interactions, with 95% confidence bands.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        The `curve` of a `ColdStartCurve`, with columns history_length, and personal and baseline with their
-        _low and _high.
+        Frame `ColdStartCurve.curve`, with columns history_length, and personal and baseline with their _low and _high
+        columns.
     metric : str, default "rmse"
         Metric of the curve, such as "rmse" or "ndcg@10".
 
     Returns
     -------
     plotly.graph_objects.Figure
-        Lines and bands of the personal model and of the baseline.
+        Figure with lines and bands for the personal model and the baseline.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -90,38 +90,38 @@ def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
 
 @validated
 def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
-    """Draw the measures of a feedback loop simulation by round: one panel per measure, one line per mitigation.
+    """Plot the measures of a feedback loop simulation by round, with one panel per measure and one line per mitigation.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        Columns mitigation, round and one column for each measure; see `Simulation.summary`.
+        Frame with columns mitigation, round and one column per measure; see `Simulation.summary`.
     measures : mapping of str to str
-        Columns to draw and the titles of their panels.
+        Mapping from the columns to draw to their panel titles.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        Panels from top to bottom in the order of `measures`.
+        Figure with panels from top to bottom, in the order of `measures`.
 
     Raises
     ------
     DataError
-        A column is missing, the frame has no rows, or there are no measures.
+        If a column is missing, the frame has no rows, or there are no measures.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
     >>> frame = pl.DataFrame({"mitigation": ["plain", "plain"], "round": [1, 2], "coverage": [0.5, 0.4]})
-    >>> figure = simulation_plot(frame, {"coverage": "share of the catalog display_text"})
+    >>> figure = simulation_plot(frame, {"coverage": "share of the catalog shown"})
     >>> figure.data[0].name, list(figure.data[0].y), figure.layout.annotations[0].text
     ('plain', [0.5, 0.4], 'share of the catalog shown')
     """
     require_threads()
     require_frame(frame, ("mitigation", "round", *measures), "a simulation")
     if not measures:
-        raise DataError("measures must name at least one measure of the simulation, that is, a column of frame")
+        raise DataError("measures must contain at least one column of frame")
     from plotly.graph_objects import Scatter
 
     all_mitigations = frame["mitigation"].unique(maintain_order=True).to_list()
@@ -144,7 +144,7 @@ def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
 
 
 def _panels(measures: Mapping[str, str]) -> dict[str, Any]:
-    """One y axis per measure, from top to bottom, with its title above it."""
+    """Return the layout of one y axis per measure, from top to bottom, with the title above each axis."""
     n = len(measures)
     layout: dict[str, Any] = {"xaxis": axis("round", dtick=1, anchor="y" if n == 1 else f"y{n}"), "annotations": []}
     for panel, name in enumerate(measures.values()):

@@ -1,4 +1,4 @@
-"""Figures of items: the map of item factors, and bias-adjusted ratings next to plain averages."""
+"""Figures of items: a map of the item factors, and bias-adjusted ratings compared with plain averages."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ __all__ = ["bias_ranking_plot", "factor_map_plot", "factor_map_png"]
 MAP_COLUMNS = ("item", "axis_1", "axis_2", "support")
 RANKING_COLUMNS = ("item", "level", "average", "support")
 MIN_WIDTH, HEIGHT, CHAR_WIDTH, LINE_HEIGHT = 310, 560, 6.4, 15
-"""Pixels: minimum width of the plot, its height, and the width and height of a letter of a label."""
+"""Minimum width and height of the plot, and width and height of a character in a label, in pixels."""
 PADDING = 0.06
 MAX_LABELS, MAX_CHARS = 14, 24
-"""Maximum number of labels, and of letters of a label."""
+"""Maximum number of labels, and maximum number of characters per label."""
 
 
 @validated
 def factor_map_plot(frame: pl.DataFrame) -> Figure:
-    """Map of the items on the first two principal axes of their factors.
+    """Plot items on the first two principal axes of their factors.
 
-    Items that are near each other are liked by the same users. The outermost items are labeled, and the size of a point
-    grows with its number of ratings.
+    Items that are close to each other are liked by the same users. The outermost items are labeled, and the point size
+    increases with the number of ratings.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        The `items` of a `FactorMap`, with columns item, axis_1, axis_2, support and, optionally, title.
+        Frame `FactorMap.items`, with columns item, axis_1, axis_2, support and, optionally, title.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        One point per item, with its name and number of ratings on hover.
+        Figure with one point per item, which shows the item's name and number of ratings on hover.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -84,9 +84,9 @@ def factor_map_plot(frame: pl.DataFrame) -> Figure:
     texts = [display_text(names[k], MAX_CHARS) for k in ends]
     sizes = [(CHAR_WIDTH * min(len(str(names[k])), MAX_CHARS) + 6, LINE_HEIGHT) for k in ends]
     annotations = [
-        {"x": x[ends[label.point]], "y": y[ends[label.point]], "text": texts[label.point], "ax": label.dx, "ay": -label.dy,
-         "xanchor": "left" if label.dx > 0 else "right", "showarrow": True, "arrowhead": 0, "arrowwidth": 1,
-         "arrowcolor": GRAY, "font": {"size": 11}}
+        {"x": x[ends[label.point]], "y": y[ends[label.point]], "text": texts[label.point], "ax": label.dx,
+         "ay": -label.dy, "xanchor": "left" if label.dx > 0 else "right", "showarrow": True, "arrowhead": 0,
+         "arrowwidth": 1, "arrowcolor": GRAY, "font": {"size": 11}}
         for label in place_labels(pixels, sizes, MIN_WIDTH, plot_height)
     ]  # fmt: skip
     return figure_of(
@@ -97,27 +97,27 @@ def factor_map_plot(frame: pl.DataFrame) -> Figure:
 
 @validated
 def bias_ranking_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
-    """Bias-adjusted rating and plain average of the first n and the last n items of a frame.
+    """Plot the bias-adjusted rating and plain average of the first n and last n items in a frame.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        As returned by `interpret.bias_ranking` or `interpret.surprising_items`: columns item, level, average, support
-        and, optionally, title.
+        Frame returned by `interpret.bias_ranking` or `interpret.surprising_items`, with columns item, level (the
+        bias-adjusted rating), average, support and, optionally, title.
     n : int, default 10
-        Number of items to draw from each end.
+        Number of items to draw from each end of the frame.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        One row per item, with a ring for the plain average and a dot for the bias-adjusted rating.
+        Figure with one row per item, a ring for the plain average and a dot for the bias-adjusted rating.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -156,12 +156,12 @@ def bias_ranking_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
 
 @validated
 def factor_map_png(frame: pl.DataFrame, path: str | Path, *, title: str | None = None) -> None:
-    """Write the factor map as a PNG of 2000 x 1400 pixels, drawn by matplotlib without a display.
+    """Save a factor map as a 2000 x 1400 pixel PNG file, drawn with Matplotlib and without a display.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        The `items` of a `FactorMap`, as for `factor_map_plot`.
+        Frame `FactorMap.items`, as for `factor_map_plot`.
     path : str or Path
         File to write.
     title : str, optional
@@ -170,11 +170,11 @@ def factor_map_png(frame: pl.DataFrame, path: str | Path, *, title: str | None =
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly or matplotlib is not installed.
+        If Plotly or Matplotlib is not installed.
     OSError
-        The file cannot be written.
+        If the file cannot be written.
 
     Examples
     --------
@@ -191,7 +191,7 @@ def factor_map_png(frame: pl.DataFrame, path: str | Path, *, title: str | None =
         from matplotlib.figure import Figure as Canvas
     except ImportError as problem:
         raise MissingExtraError(
-            'a PNG needs matplotlib, which is not installed: pip install "cofactor[report]"'
+            'PNG output needs matplotlib, which is not installed: pip install "cofactor[report]"'
         ) from problem
     x, y, names = _coordinates(frame)
     ends = _outermost(x, y)
@@ -213,7 +213,7 @@ def factor_map_png(frame: pl.DataFrame, path: str | Path, *, title: str | None =
 
 
 def _label_points(axes: Any, renderer: Any, x: Float64, y: Float64, names: Sequence[object]) -> None:
-    """Label as many points as fit without overlap, with text sizes from the renderer."""
+    """Label as many points as fit without overlaps, using text sizes from the renderer."""
     texts = [
         axes.annotate(_escape_for_matplotlib(name), (a, b), fontsize=8) for name, a, b in zip(names, x, y, strict=True)
     ]
@@ -233,7 +233,7 @@ def _label_points(axes: Any, renderer: Any, x: Float64, y: Float64, names: Seque
 
 
 def _escape_for_matplotlib(text: object) -> str:
-    """Escape text for matplotlib, where $ starts a formula, and shorten it to 34 letters."""
+    """Escape text for Matplotlib, in which $ starts a formula, and truncate it to 34 characters."""
     plain = "".join(c if c.isprintable() else " " for c in str(text))
     return (plain if len(plain) <= 34 else f"{plain[:33].rstrip()}…").replace("$", r"\$")
 
@@ -244,7 +244,7 @@ def _coordinates(frame: pl.DataFrame) -> tuple[Float64, Float64, list[object]]:
 
 
 def _names(frame: pl.DataFrame) -> list[object]:
-    """Titles of the items, or ids where there is no title."""
+    """Return the item titles, or the IDs of items without titles."""
     ids = frame["item"].to_list()
     titles = frame["title"].to_list() if "title" in frame.columns else [None] * len(ids)
     return [id_ if title is None else title for title, id_ in zip(titles, ids, strict=True)]
@@ -257,7 +257,7 @@ def _diameters(frame: pl.DataFrame) -> Float64:
 
 
 def _outermost(x: Float64, y: Float64) -> Any:
-    """Row numbers of the points to label: alternately the outermost ones at both ends of each axis."""
+    """Return row numbers of the points to label, alternating between the outermost ones at both ends of each axis."""
     orders = [np.argsort(sign * values, kind="stable") for values in (x, y) for sign in (1, -1)]
     interleaved = np.stack(orders, axis=1)[:MAX_LABELS].ravel().tolist()
     return np.array(list(dict.fromkeys(interleaved))[:MAX_LABELS], np.int64)
@@ -274,7 +274,7 @@ def _to_pixels(value: float, ends: list[float], pixels: float) -> float:
 
 
 def _bars(first: Sequence[float], second: Sequence[float], rows: Sequence[int]) -> Any:
-    """Horizontal bars between two values of each row."""
+    """Create horizontal bars that connect two values in each row."""
     from plotly.graph_objects import Scatter
 
     x = [part for pair in zip(first, second, rows, strict=True) for part in (pair[0], pair[1], None)]

@@ -21,7 +21,7 @@ __all__ = ["RELIABILITY_COLUMNS", "comparison_plot", "reliability_plot"]
 RELIABILITY_COLUMNS = ("level", "low", "high", "predicted", "observed", "n", "sd")
 COMPARISON_COLUMNS = ("model", "role", "versus_best", "metric", "value", "low", "high")
 ROLES = {"requested": ("selected", BLUE), "tuned baseline": ("tuned baseline", ORANGE), "baseline": ("baseline", GRAY)}
-"""Legend text and color of each role of a compared model."""
+"""Legend text and color for each role of a compared model."""
 HOVER = (
     "predicted %{x:.1%}, observed %{y:.1%}<br>chance ± %{customdata[1]:.1%} (2 sd)<br>%{customdata[0]:,} ratings"
     "<extra>rating at least %{fullData.name}</extra>"
@@ -30,24 +30,24 @@ HOVER = (
 
 @validated
 def comparison_plot(frame: pl.DataFrame) -> Figure:
-    """Metric of each model with its 95 % interval over users.
+    """Plot the metric of each model with its 95% interval over users.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        As returned by `Comparison.frame`: columns model, role, versus_best, metric, value, low and high.
+        Frame returned by `Comparison.frame`, with columns model, role, versus_best, metric, value, low and high.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        One row per model in the order of the frame (best first), colored by role.
+        Figure with one row per model, in the order of the frame (best first), colored by role.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -93,27 +93,28 @@ def comparison_plot(frame: pl.DataFrame) -> Figure:
 
 @validated
 def reliability_plot(frame: pl.DataFrame, *, title: str | None = None) -> Figure:
-    """Reliability diagram: observed against predicted frequency of ratings at or above each level.
+    """Plot a reliability diagram: observed versus predicted frequency of ratings at or above each level.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        As returned by `evaluate.reliability.reliability`, with the columns `RELIABILITY_COLUMNS`.
+        Frame returned by `evaluate.reliability.reliability`, with the columns `RELIABILITY_COLUMNS`.
     title : str, optional
         Title of the figure.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        One line per level with one marker per bin, larger for more ratings, and error bars of 2 standard deviations.
-        If the model is calibrated, about one bar in 20 does not cross the diagonal.
+        Figure with one line per level, one marker per bin (larger for more ratings), and error bars of 2 standard
+        deviations. If the model is calibrated, about 1 in 20 error bars does not cross the diagonal.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows (no ratings, or a scale without levels).
+        A column is missing, or the frame has no rows (because there are no ratings, or the scale has no
+        levels).
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -126,11 +127,13 @@ def reliability_plot(frame: pl.DataFrame, *, title: str | None = None) -> Figure
     checks.instance("frame", frame, pl.DataFrame, "use the `reliability` frame of evaluate.calibration(...)")
     if missing := [name for name in RELIABILITY_COLUMNS if name not in frame.columns]:
         raise DataError(
-            f"frame must have the columns {', '.join(RELIABILITY_COLUMNS)}; it lacks {', '.join(missing)}; use the "
+            f"frame must have the columns {', '.join(RELIABILITY_COLUMNS)}; missing: {', '.join(missing)}; use the "
             "`reliability` frame of evaluate.calibration(...)"
         )
     if len(frame) == 0:
-        raise DataError("frame has no rows to draw; there are no ratings, or they have a scale without levels")
+        raise DataError(
+            "frame must have at least one row; it is empty if there are no ratings or their scale has no levels"
+        )
     require_frame(frame, RELIABILITY_COLUMNS, "reliability")
     from plotly.graph_objects import Scatter
 
@@ -150,7 +153,7 @@ def reliability_plot(frame: pl.DataFrame, *, title: str | None = None) -> Figure
 
 
 def _level_trace(part: pl.DataFrame, color: str) -> dict[str, Any]:
-    """Trace of one level."""
+    """Return the trace properties for one rating level."""
     bar = (2 * part["sd"]).to_list()
     return {
         "x": part["predicted"].to_list(),
@@ -166,7 +169,7 @@ def _level_trace(part: pl.DataFrame, color: str) -> dict[str, Any]:
 
 
 def _colors(n: int) -> list[str]:
-    """n ordered colors that also differ in lightness, none of them near black or white."""
+    """Return n ordered colors that differ in lightness, none of them close to black or white."""
     from plotly.colors import sample_colorscale
 
     colors: list[str] = sample_colorscale("Viridis", [0.25 + 0.55 * k / max(n - 1, 1) for k in range(n)])
@@ -174,5 +177,5 @@ def _colors(n: int) -> list[str]:
 
 
 def _half_transparent(color: str) -> str:
-    """The rgb(...) color at half opacity."""
+    """Return an rgb(...) color at half opacity."""
     return color.replace("rgb(", "rgba(").replace(")", ", 0.5)")

@@ -1,4 +1,4 @@
-"""Heat map of a cross-tabulation: observed values, and predictions in the empty cells."""
+"""Heat map of a cross-tabulation, with observed values and with predictions in the empty cells."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ __all__ = ["crosstab_plot"]
 CROSSTAB_COLUMNS = ("user", "item", "known", "prediction")
 OBSERVED_COLORS = ((0.0, "#e79a72"), (0.5, "#f3e3b0"), (1.0, "#5fb8a6"))
 PREDICTED_COLORS = ((0.0, "#faece4"), (0.5, "#fcf8ec"), (1.0, "#dff1ee"))
-"""Color scales on which dark text is readable: for observed values, and for predictions."""
+"""Color scales for observed values and for predictions, on which dark text is readable."""
 
 
 @validated
 def crosstab_plot(frame: pl.DataFrame) -> Figure:
-    """Cross-tabulation of users (rows) and items (columns) with predictions in the empty cells.
+    """Plot a cross-tabulation of users (rows) and items (columns), with predictions in the empty cells.
 
-    Observed cells have solid colors, predicted cells light ones.
+    Observed cells have solid colors; predicted cells have light colors.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        As returned by `interpret.filled_crosstab`: columns user, item, known (null in empty cells), prediction and,
-        optionally, low, high and title. Users and items are drawn in order of first occurrence.
+        Frame returned by `interpret.filled_crosstab`, with columns user, item, known (null in empty cells), prediction
+        and, optionally, low, high and title. Users and items are drawn in order of first occurrence.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        One heat map of the observed cells and one of the predicted cells.
+        Figure with one heat map for observed cells and one for predicted cells.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -80,7 +80,7 @@ def crosstab_plot(frame: pl.DataFrame) -> Figure:
 def _layer(
     grid: Sequence[Sequence[Any]], names: Sequence[Any], *, observed: bool, value_range: tuple[float, float]
 ) -> Any:
-    """Heat map of either the observed or the predicted cells."""
+    """Create a heat map of either the observed or the predicted cells."""
     from plotly.graph_objects import Heatmap
 
     def value(cell: Any) -> float | None:

@@ -1,6 +1,6 @@
-"""Common theme of all figures, and figures as HTML.
+"""Common theme for all figures, and conversion of figures to HTML.
 
-Figures are readable from 390 to 1280 pixels of width, on light and on dark pages.
+Figures are readable at widths from 390 to 1280 pixels, on light and dark pages.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ COLORS = (BLUE, ORANGE, TEAL, PURPLE, RED, "#8d7a3f")
 GRAY, GRID, TEXT_COLOR = "#8a8f98", "rgba(128, 128, 128, 0.25)", "#30363d"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 ROW_HEIGHT = 40
-"""Height of one row of a ladder in pixels: its name, and its marks below the name."""
+"""Height in pixels of one row of a dot plot, which contains the row name and the marks below it."""
 
 STYLE = """
   .js-plotly-plot {max-width: 100%}
@@ -54,7 +54,7 @@ STYLE = """
   }
   .main-svg .annotation text {paint-order: stroke; stroke: var(--page); stroke-width: 3px; stroke-linejoin: round}
 """
-"""CSS of pages with figures: text that is readable on dark pages and over marks; --page is the page color."""
+"""CSS for pages with figures that keeps text readable on dark pages and over marks; --page is the page color."""
 
 PAGE_TEMPLATE = """<!doctype html>
 <html lang="en">
@@ -72,12 +72,12 @@ PAGE_TEMPLATE = """<!doctype html>
 
 
 def require_plotly() -> None:
-    """Raise MissingExtraError if plotly is not installed.
+    """Raise MissingExtraError if Plotly is not installed.
 
     Raises
     ------
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -88,12 +88,12 @@ def require_plotly() -> None:
 
 
 def require_frame(frame: pl.DataFrame, columns: Sequence[str], content: str) -> pl.DataFrame:
-    """Check that a frame has the columns of a figure and at least one row.
+    """Check that a frame has the columns that a figure requires and at least one row, and return it.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        Frame to draw.
+        Frame to check.
     columns : sequence of str
         Required columns.
     content : str
@@ -102,28 +102,28 @@ def require_frame(frame: pl.DataFrame, columns: Sequence[str], content: str) -> 
     Returns
     -------
     pl.DataFrame
-        The frame.
+        The input frame.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
     >>> require_frame(pl.DataFrame({"x": [1]}), ["x", "y"], "points")
     Traceback (most recent call last):
-    cofactor.errors.DataError: frame must have the columns x, y for a figure of points; it lacks y
+    cofactor.errors.DataError: frame must have the columns x, y for a figure of points; missing: y
     """
     checks.instance("frame", frame, pl.DataFrame, f"pass a polars DataFrame with the data of {content}")
     if missing := [name for name in columns if name not in frame.columns]:
         raise DataError(
-            f"frame must have the columns {', '.join(columns)} for a figure of {content}; it lacks {', '.join(missing)}"
+            f"frame must have the columns {', '.join(columns)} for a figure of {content}; missing: {', '.join(missing)}"
         )
     if len(frame) == 0:
-        raise DataError(f"frame has no rows, so there is nothing to draw for a figure of {content}")
+        raise DataError(f"frame must have at least one row for a figure of {content}")
     require_plotly()
     return frame
 
@@ -134,16 +134,16 @@ def figure_of(traces: Sequence[Any], *, height: int, **layout: Any) -> Figure:
     Parameters
     ----------
     traces : sequence of plotly traces
-        Traces to draw; without traces, the figure is empty.
+        Traces to draw; the figure is empty if there are none.
     height : int
-        Height in pixels. The width is that of the page.
+        Height in pixels. The width adapts to the page.
     **layout
-        Further arguments of `Figure.update_layout`.
+        Additional arguments for `Figure.update_layout`.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        The figure.
+        Themed figure.
     """
     from plotly.graph_objects import Figure
 
@@ -161,19 +161,19 @@ def figure_of(traces: Sequence[Any], *, height: int, **layout: Any) -> Figure:
 
 
 def axis(title: str | None = None, **more: Any) -> dict[str, Any]:
-    """Create an axis with a faint grid, without a zero line and without zooming on touch.
+    """Create an axis with a faint grid and without a zero line or zooming.
 
     Parameters
     ----------
     title : str, optional
         Title of the axis.
     **more
-        Further properties of the axis.
+        Additional properties of the axis.
 
     Returns
     -------
     dict
-        Properties for `figure_of(..., xaxis=...)`.
+        Axis properties, for example for `figure_of(..., xaxis=...)`.
     """
     plain = {"gridcolor": GRID, "zeroline": False, "showline": False, "ticks": "", "fixedrange": True}
     return (
@@ -185,27 +185,27 @@ def axis(title: str | None = None, **more: Any) -> dict[str, Any]:
 
 
 def dot_plot(names: Sequence[str], marks: Sequence[Any], title: str, *, height: int = 0, **more: Any) -> Figure:
-    """Create a figure of rows from top to bottom, each with its name above its marks.
+    """Create a dot plot with one row per name and the name above its marks.
 
-    Long names therefore need no margin.
+    Long names therefore do not need a margin.
 
     Parameters
     ----------
     names : sequence of str
-        Names of the rows.
+        Row names, from top to bottom.
     marks : sequence of plotly traces
-        Traces whose y is the row number, from 0.
+        Traces whose y values are row numbers, starting at 0.
     title : str
         Title of the x axis.
     height : int, default 0
-        Height in pixels; 0 for a height that fits the rows.
+        Height in pixels; 0 to fit the rows.
     **more
-        Further arguments of `Figure.update_layout`.
+        Additional arguments for `Figure.update_layout`.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        The figure.
+        Themed figure.
     """
     labels = [
         {"x": 0, "xref": "paper", "xanchor": "left", "y": row, "yshift": 13, "text": name, "showarrow": False}
@@ -220,7 +220,7 @@ def dot_plot(names: Sequence[str], marks: Sequence[Any], title: str, *, height: 
 
 
 def display_text(text: object, max_length: int = 200) -> str:
-    """Escape an id or title for plotly, and shorten it with an ellipsis.
+    """Escape an ID or title for Plotly, and truncate it with an ellipsis.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def display_text(text: object, max_length: int = 200) -> str:
     Returns
     -------
     str
-        Text without markup.
+        Escaped text.
 
     Examples
     --------
@@ -244,19 +244,19 @@ def display_text(text: object, max_length: int = 200) -> str:
 
 
 def band_color(color: str, opacity: float) -> str:
-    """Convert a color #rrggbb to rgba with an opacity between 0 and 1.
+    """Convert a #rrggbb color to an rgba(...) color with the given opacity.
 
     Parameters
     ----------
     color : str
-        Color as #rrggbb.
+        Color in the form #rrggbb.
     opacity : float
-        Opacity, 0..1.
+        Opacity between 0 and 1.
 
     Returns
     -------
     str
-        Color as rgba(...).
+        Color in the form rgba(...).
 
     Examples
     --------
@@ -268,19 +268,19 @@ def band_color(color: str, opacity: float) -> str:
 
 
 def script() -> str:
-    """Return the plotly library as a script element for the head of a page.
+    """Return the Plotly library as a script element for the head of a page.
 
-    A page needs it once for all of its figures. Its size is about 5 MB.
+    The element, about 5 MB in size, is needed only once per page.
 
     Returns
     -------
     str
-        The element.
+        HTML element.
 
     Raises
     ------
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -296,26 +296,26 @@ def script() -> str:
 
 @validated
 def snippet(figure: Figure, name: str) -> str:
-    """Convert a figure to an HTML element, for a page that includes `script`.
+    """Convert a figure to an HTML element for a page that includes `script`.
 
     Parameters
     ----------
     figure : plotly.graph_objects.Figure
         Figure to convert.
     name : str
-        Id of the element, unique on the page.
+        ID of the element; must be unique on the page.
 
     Returns
     -------
     str
-        The element.
+        HTML element.
 
     Raises
     ------
     DataError
-        `figure` is not a plotly figure.
+        If `figure` is not a Plotly figure.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -331,7 +331,7 @@ def snippet(figure: Figure, name: str) -> str:
 
 @validated
 def self_contained_html(figure: Figure, *, title: str) -> str:
-    """Convert a figure to an HTML page that works offline, with the plotly library (about 5 MB) included.
+    """Convert a figure to an HTML page that works offline and includes the Plotly library (about 5 MB).
 
     Parameters
     ----------
@@ -343,14 +343,14 @@ def self_contained_html(figure: Figure, *, title: str) -> str:
     Returns
     -------
     str
-        The page; the same figure and title give the same text.
+        HTML page; the same figure and title give the same string.
 
     Raises
     ------
     DataError
-        `figure` is not a plotly figure.
+        If `figure` is not a Plotly figure.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -363,7 +363,7 @@ def self_contained_html(figure: Figure, *, title: str) -> str:
 
 
 def _require_figure(figure: Any) -> Any:
-    """Check that the argument is a plotly figure. Raises DataError or MissingExtraError."""
+    """Check that the argument is a Plotly figure, and return it; raise DataError or MissingExtraError otherwise."""
     require_plotly()
     from plotly.graph_objects import Figure
 
