@@ -204,7 +204,7 @@ def test_wrong_input_is_named() -> None:
     with pytest.raises(DataError, match=r"rating 1 is 3.5, which is not a level"):
         log_likelihood(one, [3.5])
     for wrong in (log_likelihood, ranked_probability_score, reliability, interval_coverage):
-        with pytest.raises(DataError, match="1 distributions but ratings of shape"):
+        with pytest.raises(DataError, match="y must have one rating per distribution; got shape"):
             wrong(one, [3.0, 4.0])  # type: ignore[operator]
     with pytest.raises(ParameterError, match="bins must be a whole number from 1 on"):
         reliability(one, [3.0], bins=0)

@@ -30,7 +30,7 @@ def test_a_model_that_was_fitted_on_the_test_part_is_not_scored(
     user, item = split.test.users.ids(split.test.u[:1])[0], split.test.items.ids(split.test.i[:1])[0]
     message = (
         f"user '{user}' and item '{item}' are in both the test set and the model's histories "
-        rf"\(and {len(split.test) - 1:,} more pairs\): fit on split\.train"
+        rf"\(and {len(split.test) - 1:,} more pairs\); fit on split\.train"
     )
     with pytest.raises(LeakageError, match=message):
         score(knows, split, label="x")
@@ -55,7 +55,7 @@ def test_one_pair_is_enough_and_is_named(small_ratings: Interactions) -> None:
     known = split.test.select(one)
     rec = cofactor.Recommender.fit(cofactor.Bias(), split.train).updated(known)
     user, item, *_ = known.frame().row(0)
-    with pytest.raises(LeakageError, match=f"user '{user}' and item '{item}' are in .* histories: fit on"):
+    with pytest.raises(LeakageError, match=f"user '{user}' and item '{item}' are in .* histories; fit on"):
         score(rec, split, label="x")
 
 
@@ -94,7 +94,7 @@ def test_every_common_pair_is_counted() -> None:
             continue
         user, item = divmod(int(both[0]), 9)
         more = f" \\(and {len(both) - 1} more pairs?\\)" if len(both) > 1 else ""
-        with pytest.raises(LeakageError, match=f"user {user} and item {item} are in .* histories{more}: fit on"):
+        with pytest.raises(LeakageError, match=f"user {user} and item {item} are in .* histories{more}; fit on"):
             require_no_history_pairs(whole.select(known).by_user, whole.select(tested))
 
 

@@ -89,10 +89,10 @@ def test_scales_of_two_and_of_many_levels_are_drawn() -> None:
 
 
 def test_what_cannot_be_drawn_is_said(frame: pl.DataFrame) -> None:
-    with pytest.raises(DataError, match="lacks observed, sd; use the"):
+    with pytest.raises(DataError, match="missing: observed, sd; use the"):
         reliability_plot(frame.drop("observed", "sd"))
     bare = reliability(Distribution.of([[3.0]], [[1.0]], Scale(1.0, 5.0)), [3.3])
-    with pytest.raises(DataError, match="a scale without levels"):
+    with pytest.raises(DataError, match="their scale has no levels"):
         reliability_plot(bare)
 
 
@@ -213,7 +213,7 @@ def test_a_factor_map_is_a_png_without_a_screen(items: pl.DataFrame, tmp_path: P
         factor_map_png(items, page, title="$x$ <b>")
     assert pages[0].read_bytes() == pages[1].read_bytes()
     assert pages[0].read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(DataError, match="lacks axis_2"):
+    with pytest.raises(DataError, match="missing: axis_2"):
         factor_map_png(items.drop("axis_2"), pages[0])
 
 
@@ -280,7 +280,7 @@ def test_frames_without_rows_or_columns_are_refused() -> None:
     influence_plot,
             cold_start_plot]  # fmt: skip
     for one in draw:
-        with pytest.raises(DataError, match=r"must have the columns .* lacks"):
+        with pytest.raises(DataError, match=r"must have the columns .* missing"):
             one(pl.DataFrame({"nothing": [1]}))
     with pytest.raises(DataError, match="at least one row"):
         genres_plot(pl.DataFrame({"genre": [], "had": [], "shown": []}))

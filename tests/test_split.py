@@ -257,7 +257,7 @@ def test_a_users_own_future_in_train_is_a_leak():
     two = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 2], [3] * 4, times=[10, 20, 1, 2])
     right = Split(two.select([True, False, True, True]), two.select([False, True, False, False]))
     assert replace(right, order="by time per user").order == "by time per user"
-    with pytest.raises(LeakageError, match="user 1 has item 2 in train with time 20, after a test row of time 10"):
+    with pytest.raises(LeakageError, match="user 1 has item 2 in train with time 20, after a test row with time 10"):
         Split(
             two.select([False, True, True, True]),
             two.select([True, False, False, False]),
@@ -283,7 +283,7 @@ def test_a_held_out_user_with_rows_in_train_or_a_pair_given_and_tested_is_a_leak
     with pytest.raises(KindError, match="fold_in contains events"):
         Split(parts[0], parts[1], fold_in=parts[2].to_events(min_rating=1))
     alone = [four.select(np.array(keep, bool)) for keep in ([0, 0, 0, 1], [0, 1, 1, 0], [1, 1, 0, 0])]
-    with pytest.raises(LeakageError, match="user 1 and item 2 are in fold_in and in test"):
+    with pytest.raises(LeakageError, match="user 1 and item 2 are in both fold_in and test"):
         Split(alone[0], alone[1], fold_in=alone[2])
 
 
@@ -340,7 +340,7 @@ def test_splits_that_cannot_be_made_say_what_to_do():
         split_by_time(tiny, at=9)
     with pytest.raises(DataError, match="at=8 leaves train empty"):
         split_by_time(tiny, at=8)
-    with pytest.raises(DataError, match="3 users, 0 of them with two rows or more"):
+    with pytest.raises(DataError, match="3 users, 0 of them with at least two rows"):
         split_users(tiny, test=0.9)
     nothing = tiny.select(np.zeros(3, bool))
     for way in (split_random, split_per_user, split_last, split_by_time, split_users):
@@ -392,21 +392,21 @@ WARNED = {
         ["7", "8"],
         ["a", "b"],
         ["c", "a"],
-        "no user: train has '00007', '00008', test",
+        "no users in common: train has '00007', '00008', test",
     ),
     "items": (
         ["ana", "bo"],
         ["bo", "ana"],
         ["01", "02"],
         ["1", "2"],
-        "no item: train has '01', '02', test has '1'",
+        "no items in common: train has '01', '02', test has '1'",
     ),
     "other types": (
         ["007", "008"],
         [7, 8],
         ["a", "b"],
         ["c", "a"],
-        "no user: train has '007', '008', test has '7'",
+        "no users in common: train has '007', '008', test has '7'",
     ),
 }
 

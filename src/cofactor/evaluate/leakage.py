@@ -19,8 +19,8 @@ __all__ = [
     "require_no_shared_pairs",
     "require_no_shared_users",
     "require_same_ids",
-    "warn_about_disjoint_ids",
-    "warn_about_time_units",
+    "warn_if_ids_disjoint",
+    "warn_if_time_units_differ",
 ]
 
 MAX_EXAMPLES = 3
@@ -210,7 +210,7 @@ def require_no_future_per_user(train: Interactions, test: Interactions) -> None:
         )
 
 
-def warn_about_disjoint_ids(train: Interactions, test: Interactions) -> None:
+def warn_if_ids_disjoint(train: Interactions, test: Interactions) -> None:
     """Log a warning if train and test have no users or no items in common, which suggests different ID formats.
 
     Parameters
@@ -228,7 +228,7 @@ def warn_about_disjoint_ids(train: Interactions, test: Interactions) -> None:
             )  # fmt: skip
 
 
-def warn_about_time_units(train: Interactions, test: Interactions) -> None:
+def warn_if_time_units_differ(train: Interactions, test: Interactions) -> None:
     """Log a warning if the times in train and test differ so much that their units must differ.
 
     Parameters

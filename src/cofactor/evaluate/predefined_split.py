@@ -13,7 +13,7 @@ from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.data.side_table import join
 from cofactor.errors import DataError
-from cofactor.evaluate.leakage import warn_about_disjoint_ids, warn_about_time_units
+from cofactor.evaluate.leakage import warn_if_ids_disjoint, warn_if_time_units_differ
 from cofactor.evaluate.split import Split
 from cofactor.fork import require_threads
 from cofactor.validation import validated
@@ -74,8 +74,8 @@ def split_predefined(train: Interactions, test: Interactions, *, description: st
         "item_table": _merge(items, train.item_table, test.item_table, "item"),
     }
     split = Split(_renumber(train, users, items, tables), _renumber(test, users, items, tables), description)
-    warn_about_disjoint_ids(split.train, split.test)
-    warn_about_time_units(split.train, split.test)
+    warn_if_ids_disjoint(split.train, split.test)
+    warn_if_time_units_differ(split.train, split.test)
     return split
 
 

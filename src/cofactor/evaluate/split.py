@@ -22,7 +22,7 @@ from cofactor.evaluate.leakage import (
     require_no_shared_pairs,
     require_no_shared_users,
     require_same_ids,
-    warn_about_time_units,
+    warn_if_time_units_differ,
 )
 from cofactor.validation import require_valid_fields, validated
 
@@ -122,7 +122,7 @@ class Split:
                 )
         self._check_part(self.test, "test")
         if self.order != "any":
-            warn_about_time_units(self.train, self.test)
+            warn_if_time_units_differ(self.train, self.test)
         if self.order == "by time":
             require_no_future(self.train, self.test)
         elif self.order == "by time per user":

@@ -38,7 +38,7 @@ Entries: TypeAlias = tuple[Any, ...]
 
 @dataclass(frozen=True, eq=False)
 class ModelLists:
-    """Ranked lists for a set of users and the positions of their test items, including ties; create with `ModelLists.of`.
+    """Ranked lists for a set of users and the positions of their test items, with ties; create with `ModelLists.of`.
 
     Attributes
     ----------
