@@ -341,7 +341,7 @@ class Estimator(ABC):
         --------
         >>> import cofactor
         >>> cofactor.BiasedMF().diverged_advice
-        'lower learning_rate, raise l2, or look for values or weights that are far off the others'
+        'lower learning_rate, raise l2, or look for values or weights that are far from the others'
         """
         names = {spec.name for spec in fields(self)}
         changes = [
@@ -350,7 +350,9 @@ class Estimator(ABC):
             if name in names
         ]
         return (
-            ", ".join(changes) + (", or " if changes else "") + "look for values or weights that are far off the others"
+            ", ".join(changes)
+            + (", or " if changes else "")
+            + "look for values or weights that are far from the others"
         )
 
     def check_table(self, interactions: TableLike) -> Interactions:

@@ -81,7 +81,7 @@ class BayesianMF(Estimator):
     be estimated only if the user has other ratings in the same bin, earlier or later, so it helps to impute missing
     ratings but not to forecast.
 
-    The precision matrix is diagonal, where Salakhutdinov & Mnih use a Wishart prior.
+    The precision matrix is diagonal, whereas Salakhutdinov & Mnih use a Wishart prior.
 
     References
     ----------

@@ -27,7 +27,7 @@ __all__ = ["EASE"]
 BYTES_PER_PAIR = 24
 """Peak memory required by a fit, in bytes per item pair."""
 
-LARGEST_INFLATION = 1e12
+MAX_INFLATION = 1e12
 """Maximum variance inflation A_jj P_jj; above it, the error of the weights exceeds about 1e-4."""
 
 
@@ -146,11 +146,12 @@ class EASE(Estimator):
         `inflation`, of shape (n_items,), is A_jj P_jj, the variance inflation factor of each item. It is at least 1 and
         does not depend on the scale of the items. The relative error of W is about 1e-16 times this factor.
         """
-        bad = ~((inflation > 0.5) & (inflation < LARGEST_INFLATION))
-        if bad.any():
+        is_invalid = ~((inflation > 0.5) & (inflation < MAX_INFLATION))
+        if is_invalid.any():
             raise DataError(
-                f"ease cannot solve for {int(bad.sum()):,} of {len(bad):,} items: some users have counts so large that "
-                f"l2={self.l2:g} is negligible next to their squares; raise l2, or take the logarithm of the counts"
+                f"ease cannot solve for {int(is_invalid.sum()):,} of {len(is_invalid):,} items: some users have counts "
+                f"so large that l2={self.l2:g} is negligible next to their squares; "
+                "raise l2, or take the logarithm of the counts"
             )
 
 

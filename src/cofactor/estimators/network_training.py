@@ -256,8 +256,8 @@ class _Training:
         """Replace a random fraction of the row numbers with the row number for unknown IDs."""
         if self.spec.unknown_share == 0:
             return rows
-        replaced = torch.rand(len(rows), generator=self.g) < self.spec.unknown_share
-        return torch.where(replaced, unknown, rows)
+        is_replaced = torch.rand(len(rows), generator=self.g) < self.spec.unknown_share
+        return torch.where(is_replaced, unknown, rows)
 
     def _update_average(self) -> None:
         """Update the average of the weights: a plain mean at first, then an exponential moving average."""
@@ -311,7 +311,7 @@ def _named_tensors(network: Network, spec: NetworkSpec, values: dict[int, Tensor
 
 @one_thread_blas()
 def _spread(arrays: dict[str, Float32], trained_users: Int32) -> Float32:
-    """Return S such that S S' is the second moment of trained users about the unknown user, with a lower bound."""
+    """Return S, with S S' the second moment of trained users about the unknown user and singular values >= 0.001."""
     x = np.hstack([arrays["user_vectors"], arrays["user_bias"]])
     deviations = (x[trained_users] - x[-1]).astype(np.float64)
     eigenvalues, eigenvectors = np.linalg.eigh(deviations.T @ deviations / max(len(deviations), 1))

@@ -175,12 +175,12 @@ def require_no_future(train: Interactions, test: Interactions) -> None:
         If a training row is not older than all test rows (the message names the row), or a part has no times.
     """
     cutoff = int(_times(test, "test").min(initial=np.iinfo(np.int64).max))
-    late = _times(train, "train") >= cutoff
-    if late.any():
-        row = int(late.argmax())
+    is_late = _times(train, "train") >= cutoff
+    if is_late.any():
+        row = int(is_late.argmax())
         raise LeakageError(
             f"user {_user_id(train, row)!r} and item {_item_id(train, row)!r} are in train with time "
-            f"{_times(train, 'train')[row]}, but the test set starts at {cutoff}{_remaining_count(late, 'row')}"
+            f"{_times(train, 'train')[row]}, but the test set starts at {cutoff}{_remaining_count(is_late, 'row')}"
         )
 
 
@@ -200,13 +200,13 @@ def require_no_future_per_user(train: Interactions, test: Interactions) -> None:
     """
     first_test = np.full(train.n_users, np.iinfo(np.int64).max)
     np.minimum.at(first_test, test.u, _times(test, "test"))
-    late = _times(train, "train") > first_test[train.u]
-    if late.any():
-        row = int(late.argmax())
+    is_late = _times(train, "train") > first_test[train.u]
+    if is_late.any():
+        row = int(is_late.argmax())
         raise LeakageError(
             f"user {_user_id(train, row)!r} has item {_item_id(train, row)!r} in train with time "
             f"{_times(train, 'train')[row]}, after a test row with time {first_test[train.u[row]]}"
-            f"{_remaining_count(late, 'row')}"
+            f"{_remaining_count(is_late, 'row')}"
         )
 
 

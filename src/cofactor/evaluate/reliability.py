@@ -231,10 +231,10 @@ def reliability(predicted: Distribution, y: Any, *, bins: int = 10) -> pl.DataFr
     bins = checks.whole_number("bins", bins, low=1)
     rows = []
     for level in predicted.levels[1:].tolist():
-        p, reached = predicted.at_least(level), true >= level - 1e-6 * max(1.0, abs(level))
+        p, is_at_least = predicted.at_least(level), true >= level - 1e-6 * max(1.0, abs(level))
         bin_index = np.minimum((p * bins).astype(np.int64), bins - 1)
         n = np.bincount(bin_index, minlength=bins)
-        sums = (np.bincount(bin_index, weights=column, minlength=bins) for column in (p, reached, p * (1 - p)))
+        sums = (np.bincount(bin_index, weights=column, minlength=bins) for column in (p, is_at_least, p * (1 - p)))
         for b, (p_sum, hits, variance) in enumerate(zip(*sums, strict=True)):
             if n[b]:
                 ends = (b / bins, (b + 1) / bins)

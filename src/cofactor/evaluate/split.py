@@ -558,8 +558,8 @@ def _to_seconds(name: str, value: Any) -> int:
         return int(cells.values[0])
     try:
         if isinstance(value, datetime):
-            zoned = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-            return (zoned - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
+            aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+            return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
         if isinstance(value, date):
             return (value - date(1970, 1, 1)).days * 86_400
         if isinstance(value, np.datetime64) and not np.isnat(value):
@@ -587,6 +587,6 @@ def _mark_first_rows(interactions: Interactions, order: Int64, n_per_user: Int64
     u = interactions.u[order]
     starts = np.concatenate([np.ones(1, bool), u[1:] != u[:-1]])[: len(u)]
     position = np.arange(len(u)) - np.maximum.accumulate(np.where(starts, np.arange(len(u)), 0))
-    marked = np.zeros(len(u), bool)
-    marked[order[position < n_per_user[u]]] = True
-    return marked
+    mask = np.zeros(len(u), bool)
+    mask[order[position < n_per_user[u]]] = True
+    return mask

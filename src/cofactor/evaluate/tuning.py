@@ -404,8 +404,8 @@ class _Search:
             direction=_direction(self.metric), sampler=optuna.samplers.TPESampler(seed=draw_seed)
         )  # fmt: skip
         study.add_trials(self.study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
-        suggested = study.ask(fixed_distributions=self._distributions())
-        return {name: self.space[name].round(value) for name, value in suggested.params.items()}
+        trial = study.ask(fixed_distributions=self._distributions())
+        return {name: self.space[name].round(value) for name, value in trial.params.items()}
 
     @forward_optuna_logs()
     def record(self, trial: Trial) -> None:

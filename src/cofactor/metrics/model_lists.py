@@ -139,7 +139,7 @@ class _ListBuilder:
     evidence: Bool
     support: Int64 | None
     list_counts: dict[int, Float64] = field(default_factory=dict)
-    log_missed: dict[int, Float64] = field(default_factory=dict)
+    log_p_not_shown: dict[int, Float64] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def lists(self) -> ModelLists:
@@ -171,9 +171,9 @@ class _ListBuilder:
         return ModelLists(
             self.rows,
             hits,
-            self._hits(self.served_entries) if self.filled_up.any() else hits,
+            self._hits(self.served_entries) if self.needs_filling.any() else hits,
             self.list_counts,
-            {k: 1 - np.exp(missed) for k, missed in self.log_missed.items()},
+            {k: 1 - np.exp(log_p) for k, log_p in self.log_p_not_shown.items()},
         )
 
     def _hits(self, entries: list[Entries]) -> Hits:
@@ -199,28 +199,32 @@ class _ListBuilder:
         """Find ties, and set `before` and `size` for each position in the lists with ties (the rows `tied_lists`)."""
         self.tolerance = self._tolerance()
         with np.errstate(invalid="ignore"):
-            equal = self.scores[:, :-1] - self.scores[:, 1:] <= self.tolerance[:, None]  # nan (both -inf): False
-        open_end = equal[:, -1] & (self.scores[:, -1] > -np.inf)
-        equal[:, -1] = open_end
-        too_short = np.zeros(len(equal), bool)
+            is_tied = self.scores[:, :-1] - self.scores[:, 1:] <= self.tolerance[:, None]  # nan (both -inf): False
+        extends_past_end = is_tied[:, -1] & (self.scores[:, -1] > -np.inf)
+        is_tied[:, -1] = extends_past_end
+        is_too_short = np.zeros(len(is_tied), bool)
         if len(self.ranked_last):
-            too_short = self.rows[:, -1] < 0
-        self.tied = equal.any(axis=1) | too_short
-        has_zero = np.zeros(len(equal), bool)
+            is_too_short = self.rows[:, -1] < 0
+        self.tied = is_tied.any(axis=1) | is_too_short
+        has_zero = np.zeros(len(is_tied), bool)
         if self.zero_is_unknown:
             has_zero = (self.scores[:, : self.depth] == 0).any(axis=1)
             self.tied |= has_zero
         self.tied_lists = np.flatnonzero(self.tied)
-        self.slot = np.full(len(equal), -1)
+        self.slot = np.full(len(is_tied), -1)
         self.slot[self.tied_lists] = np.arange(len(self.tied_lists))
-        starts = np.concatenate([np.ones((len(self.tied_lists), 1), bool), ~equal[self.tied_lists, :-1]], axis=1)
+        starts = np.concatenate([np.ones((len(self.tied_lists), 1), bool), ~is_tied[self.tied_lists, :-1]], axis=1)
         positions = np.arange(self.depth)
         self.before = np.maximum.accumulate(np.where(starts, positions, 0), axis=1)
         end = np.where(np.roll(starts, -1, axis=1), positions + 1, self.depth)
         end[:, -1] = self.depth
         self.size = np.minimum.accumulate(end[:, ::-1], axis=1)[:, ::-1] - self.before
-        self.open_end, self.too_short, self.filled_up = open_end, too_short, too_short | has_zero
-        self.incomplete = np.flatnonzero(open_end | self.filled_up)
+        self.extends_past_end, self.is_too_short, self.needs_filling = (
+            extends_past_end,
+            is_too_short,
+            is_too_short | has_zero,
+        )
+        self.incomplete = np.flatnonzero(extends_past_end | self.needs_filling)
 
     def _tolerance(self) -> Float32:
         """Return the maximum difference between tied scores for each user: (n_users,) float32."""
@@ -236,20 +240,20 @@ class _ListBuilder:
         for k in self.ks:
             rows = lists[:, :k]
             self.list_counts[k] = np.bincount(rows[rows >= 0], minlength=self.n_items).astype(np.float64)
-            self.log_missed[k] = np.where(self.list_counts[k] > 0, -np.inf, 0.0)
+            self.log_p_not_shown[k] = np.where(self.list_counts[k] > 0, -np.inf, 0.0)
 
     def _add_exposure(self, k: int, items: Any, p: Float64) -> None:
         """Add the exposure of `items`, (m,), which are shown with the probabilities `p`."""
         self.list_counts[k] += np.bincount(items, weights=p, minlength=self.n_items)
         with np.errstate(divide="ignore"):
-            self.log_missed[k] += np.bincount(items, weights=np.log1p(-p), minlength=self.n_items)
+            self.log_p_not_shown[k] += np.bincount(items, weights=np.log1p(-p), minlength=self.n_items)
 
     def _tied_entries(self, user: Int64, position: Int64) -> None:
         """Add the entries of the tied lists after the sizes of their last groups are final."""
         slot = self.slot[user]
         entry = (user, self.before[slot, position], self.size[slot, position], np.ones(len(user), np.int64))
         self.entries.append(entry)
-        by_model = ~self.filled_up[user] | (self.scores[user, position] > 0 if self.zero_is_unknown else True)
+        by_model = ~self.needs_filling[user] | (self.scores[user, position] > 0 if self.zero_is_unknown else True)
         self.served_entries.append(tuple(part[by_model] for part in entry))
         rows = self.rows[self.tied_lists]
         for k in self.ks:
@@ -284,7 +288,7 @@ class _ListBuilder:
         served_hits = self._served_entries(lists, scores, candidate, owner, test)
         with self.lock:
             self.entries.append(last_entries)
-            self.served_entries += [tuple(part[~self.filled_up[user]] for part in last_entries), *served_hits]
+            self.served_entries += [tuple(part[~self.needs_filling[user]] for part in last_entries), *served_hits]
             for k in self.ks:
                 p = np.clip((k - before) / np.maximum(size, 1), 0, 1)
                 a, items = np.nonzero(group & (p > 0)[:, None])
@@ -292,20 +296,20 @@ class _ListBuilder:
 
     def _last_groups(self, lists: Int64, scores: Float32, candidate: Bool) -> tuple[Bool, Int64, Int64]:
         """Return the group cut off by the end of each list: a mask of items outside the list, `before` and `size`."""
-        rows, slot, too_short = self.rows[lists], self.slot[lists], self.too_short[lists]
-        cut = self.open_end[lists] & ~too_short
+        rows, slot, is_too_short = self.rows[lists], self.slot[lists], self.is_too_short[lists]
+        is_cut = self.extends_past_end[lists] & ~is_too_short
         group = np.zeros(scores.shape, bool)
         last = self.scores[lists, self.depth - 1]
-        group[cut] = np.abs(scores[cut] - last[cut, None]) <= self.tolerance[lists[cut], None]
+        group[is_cut] = np.abs(scores[is_cut] - last[is_cut, None]) <= self.tolerance[lists[is_cut], None]
         if len(self.ranked_last):
             group[:, self.ranked_last] = False
-            group[too_short] = self.ranked_last
+            group[is_too_short] = self.ranked_last
         group &= candidate
         group[np.repeat(np.arange(len(lists)), (rows >= 0).sum(axis=1)), rows[rows >= 0]] = False
         n_outside = group.sum(axis=1)
-        before = np.where(too_short, (rows >= 0).sum(axis=1), self.before[slot, -1])
-        self.size[slot] += (self.before[slot] == before[:, None]) * np.where(cut, n_outside, 0)[:, None]
-        return group, before, np.where(too_short, n_outside, self.size[slot, -1])
+        before = np.where(is_too_short, (rows >= 0).sum(axis=1), self.before[slot, -1])
+        self.size[slot] += (self.before[slot] == before[:, None]) * np.where(is_cut, n_outside, 0)[:, None]
+        return group, before, np.where(is_too_short, n_outside, self.size[slot, -1])
 
     def _served_entries(
         self, lists: Int64, scores: Float32, candidate: Bool, owner: Int32, test: Int32
@@ -316,13 +320,13 @@ class _ListBuilder:
             (scores == 0) & candidate & ~without_evidence if self.zero_is_unknown else np.zeros(scores.shape, bool)
         )
         n_positive = ((scores > 0) & candidate & ~without_evidence).sum(axis=1)
-        filled_up = self.filled_up[lists]
+        needs_filling = self.needs_filling[lists]
         entries: list[Entries] = []
         for mask, first in (
             (unknown, n_positive),
             (candidate & without_evidence, (candidate & ~without_evidence).sum(axis=1)),
         ):
-            in_mask = mask[owner, test] & filled_up[owner]
+            in_mask = mask[owner, test] & needs_filling[owner]
             if not in_mask.any():
                 continue
             n_before = np.zeros((len(lists), self.n_items + 1), np.int32)
@@ -343,13 +347,13 @@ class _ListBuilder:
     ) -> list[Entries]:
         """Return entries for test items with negative scores, in lists that are long enough to include them."""
         entries: list[Entries] = []
-        visible = (
-            self.filled_up[lists[owner]]
+        is_visible = (
+            self.needs_filling[lists[owner]]
             & candidate[owner, test]
             & (scores[owner, test] < 0)
             & (n_above < self.depth)[owner]
         )
-        for a, i in zip(owner[visible], test[visible], strict=True):
+        for a, i in zip(owner[is_visible], test[is_visible], strict=True):
             tolerance = self.tolerance[lists[a]]
             gap = np.where(candidate[a] & (scores[a] < 0), scores[a] - scores[a, i], -np.inf)
             first = n_above[a] + (gap > tolerance).sum()

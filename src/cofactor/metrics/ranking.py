@@ -179,10 +179,10 @@ class Hits:
         starts = np.flatnonzero(first)
         merged = np.add.reduceat(relevant, starts) if len(starts) else relevant
         user, before, size = user[starts], before[starts], size[starts]
-        above = np.cumsum(merged) - merged
+        n_above = np.cumsum(merged) - merged
         per_user = np.bincount(user, minlength=len(n_relevant))
         first_of_user = np.repeat((np.cumsum(per_user) - per_user)[per_user > 0], per_user[per_user > 0])
-        return cls(user, before, size, merged, above - above[first_of_user], n_relevant, depth)
+        return cls(user, before, size, merged, n_above - n_above[first_of_user], n_relevant, depth)
 
     @cached_property
     def has_no_ties(self) -> bool:
@@ -736,9 +736,9 @@ def find_hits(ranked: Any, relevant: SparseRows) -> tuple[Int64, Int64]:
     if len(relevant) != len(lists):
         raise DataError(f"relevant must have {len(lists):,} rows, one per ranked list, not {len(relevant):,}")
     user, position, entry = _hit_positions(lists, relevant)
-    repeated = np.bincount(entry)[entry] > 1
-    if repeated.any():
-        k = int(repeated.argmax())
+    is_repeated = np.bincount(entry)[entry] > 1
+    if is_repeated.any():
+        k = int(is_repeated.argmax())
         raise DataError(f"ranked list {user[k] + 1}: item row {lists[user[k], position[k]]} occurs more than once")
     return user, position
 

@@ -21,7 +21,7 @@ from cofactor.validation import validated
 __all__ = ["MAE", "RATING_METRICS", "RMSE", "RatingMetric", "UserErrors", "errors_by_user", "mae", "rmse"]
 
 
-LARGEST_ERROR = 1e150
+MAX_ERROR = 1e150
 """Maximum absolute error; larger errors cannot be squared and summed in float64."""
 
 
@@ -232,21 +232,21 @@ def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
 
 def _errors(y: Any, p: Any) -> Float64:
     """Return y - p as float64 after checking that both are finite and have the same length."""
-    true, predicted = _to_float64("y", y), _to_float64("p", p)
-    if true.ndim != 1 or true.shape != predicted.shape:
+    y_true, y_pred = _to_float64("y", y), _to_float64("p", p)
+    if y_true.ndim != 1 or y_true.shape != y_pred.shape:
         raise DataError(
-            f"y and p must be one-dimensional arrays of the same length; got shapes {true.shape} and {predicted.shape}"
+            f"y and p must be one-dimensional arrays of the same length; got shapes {y_true.shape} and {y_pred.shape}"
         )
-    for what, values in (("rating", true), ("prediction", predicted)):
-        bad = ~np.isfinite(values)
-        if bad.any():
-            row = int(bad.argmax())
+    for name, values in (("rating", y_true), ("prediction", y_pred)):
+        is_invalid = ~np.isfinite(values)
+        if is_invalid.any():
+            row = int(is_invalid.argmax())
             raise DataError(
-                f"row {row + 1}: the {what} must be finite, not {values[row]} ({int(bad.sum()) - 1} more rows)"
+                f"row {row + 1}: the {name} must be finite, not {values[row]} ({int(is_invalid.sum()) - 1} more rows)"
             )
     with np.errstate(over="ignore"):
-        error = true - predicted
-    if error.size and (largest := np.abs(error).max()) > LARGEST_ERROR:
+        error = y_true - y_pred
+    if error.size and (largest := np.abs(error).max()) > MAX_ERROR:
         row = int(np.abs(error).argmax())
         raise DataError(f"row {row + 1}: y and p differ by {largest:.3g}, which is too large to square")
     return error
