@@ -204,7 +204,7 @@ def test_wrong_input_is_named() -> None:
     with pytest.raises(DataError, match=r"rating 1 is 3.5, which is not a level"):
         log_likelihood(one, [3.5])
     for wrong in (log_likelihood, ranked_probability_score, reliability, interval_coverage):
-        with pytest.raises(DataError, match="1 distributions but ratings of shape"):
+        with pytest.raises(DataError, match="y must have one rating per distribution; got shape"):
             wrong(one, [3.0, 4.0])  # type: ignore[operator]
     with pytest.raises(ParameterError, match="bins must be a whole number >= 1"):
         reliability(one, [3.0], bins=0)
@@ -312,10 +312,12 @@ def test_probabilities_lie_between_0_and_1_and_at_least_one_is_needed(toy: Any, 
 
 def test_models_without_a_distribution_and_events_are_refused(toy: Any, small_events: Interactions) -> None:
     rec, split = toy
-    with pytest.raises(KindError, match=r"bias predicts no distribution over ratings.*fit bayesian-mf, or neural-mf"):
+    with pytest.raises(
+        KindError, match=r"bias does not predict distributions over ratings.*fit bayesian-mf, or neural-mf"
+    ):
         calibration(Recommender.fit(Bias(), split.train), split)
     events = split_random(small_events)
-    with pytest.raises(KindError, match="no distribution over ratings"):
+    with pytest.raises(KindError, match="does not predict distributions over ratings"):
         calibration(Recommender.fit(ImplicitALS(factors=2, epochs=1), events.train), events)
     other = Interactions.from_columns(["a", "b", "c"], ["x", "y", "z"], [1, 5, 2], scale=STARS)
     with pytest.raises(DataError, match="different users or items"):

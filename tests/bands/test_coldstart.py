@@ -137,7 +137,7 @@ def test_numbers_that_few_could_give_are_left_out() -> None:
 
 
 def test_what_cannot_be_asked_is_said(small_ratings: Interactions) -> None:
-    with pytest.raises(ParameterError, match=r"estimator must be an estimator, .*, not 'bias'"):
+    with pytest.raises(ParameterError, match=r"estimator must be an estimator instance, .*, not 'bias'"):
         cold_start("bias", small_ratings)  # type: ignore[arg-type]
     for wrong in ((), (0,), (-1, 3)):
         with pytest.raises(ParameterError, match="history_length"):

@@ -63,7 +63,7 @@ CASES = {
     "user-id without users": ("describe r.csv --user-id x", "--users FILE"),
     "gain without min-rating": ("describe r.csv --gain 0.5", "--gain needs --min-rating"),
     "features without a table": ("fit r.csv -o x --model bayesian-mf --set user_features=age", "is no user table"),
-    "time bins without times": ("fit r.csv -o x --model bayesian-mf --set time_bin=60", "needs a time"),
+    "time bins without times": ("fit r.csv -o x --model bayesian-mf --set time_bin=60", "requires a time"),
     "items without that column": ("describe r.csv --items pairs.csv --item-id x", "no column 'x'"),
     "missing items": ("describe r.csv --items nope.csv", "nope.csv"),
     "unknown data set": ("fetch movielens", "unknown data set name 'movielens'; available: movielens-100k"),

@@ -84,7 +84,7 @@ def test_a_scale_without_levels_has_intervals_and_no_figure(ratings: Path, tmp_p
 
 def test_what_cannot_be_calibrated_is_said(ratings: Path, tmp_path: Path) -> None:
     page = tmp_path / "r.html"
-    assert "bias predicts no distribution over ratings" in refused(ratings, "--calibration", "-m", "bias")
+    assert "bias does not predict distributions over ratings" in refused(ratings, "--calibration", "-m", "bias")
     for kind in (["--events"], ["--min-rating", 4]):
         assert "--calibration needs ratings" in refused("no.csv", "--calibration", *kind)
     assert "--plot needs --calibration" in refused("no.csv", "--plot", page)

@@ -93,9 +93,11 @@ def test_a_model_that_cannot_be_fitted_is_told_on_stderr(folder: Path) -> None:
 
 
 def test_tasks_splits_and_models_that_do_not_fit_are_refused_before_reading() -> None:
-    assert "rankings are scored on events" in refused("compare", "no-such.csv", "-m", "bias", "--task", "ranking")
+    assert "the ranking task requires events" in refused("compare", "no-such.csv", "-m", "bias", "--task", "ranking")
     assert "--task must be rating or ranking" in refused("compare", "no-such.csv", "-m", "bias", "--task", "both")
-    assert "these are events" in refused("compare", "no.csv", "-m", "popularity", "--events", "--task", "rating")
+    assert "the table contains events" in refused(
+        "compare", "no.csv", "-m", "popularity", "--events", "--task", "rating"
+    )
     assert "--split must be random or per-user or" in refused("compare", "no-such.csv", "-m", "bias", "--split", "odd")
     assert "implicit-als needs events" in refused("compare", "no-such.csv", "-m", "implicit-als")
     assert "unknown model 'als'" in refused("compare", "no-such.csv", "-m", "als")
@@ -142,10 +144,10 @@ def test_tuning_goes_on_from_its_file(folder: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_tuned_is_said_in_one_line(folder: Path, tmp_path: Path) -> None:
-    assert "popularity has no setting to search" in refused(
+    assert "popularity has no hyperparameters to search" in refused(
         "tune", folder / "clicks.csv", "--events", "-m", "popularity"
     )
-    assert "bias has no setting to search with damping" in refused(
+    assert "bias has no hyperparameters to search with damping" in refused(
         "tune", folder / "ratings.csv", "-m", "bias", "--set", "damping=3"
     )
     assert "needs events" in refused("tune", "no-such.csv", "-m", "implicit-als")

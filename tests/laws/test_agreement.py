@@ -13,7 +13,7 @@ import pytest
 import cofactor
 from cofactor.arrays import random_stream
 from cofactor.data.interactions import Interactions
-from cofactor.estimators.mf import epoch_rate
+from cofactor.estimators.mf import epoch_learning_rate
 from cofactor.kernels.blocks import disjoint_rounds, grid_size
 from cofactor.kernels.sgd import rating_blocks
 from cofactor.models.factor import FactorModel
@@ -50,7 +50,7 @@ Blocks = Iterator[tuple[torch.Tensor, torch.Tensor]]
 
 def one_by_one(module: ByHand, spec: cofactor.BiasedMF, blocks: Blocks) -> None:
     """Batch size 1, plain SGD."""
-    optimizer = torch.optim.SGD(module.parameters(), lr=epoch_rate(spec.learning_rate, 1, spec.epochs))
+    optimizer = torch.optim.SGD(module.parameters(), lr=epoch_learning_rate(spec.learning_rate, 1, spec.epochs))
     for pairs, values in blocks:
         for x, y in zip(pairs.split(1), values.split(1), strict=True):
             loss = module.squared_error(module.linear(x), y) + module.penalty(x, spec)

@@ -142,7 +142,7 @@ def test_set_params_returns_a_new_estimator(estimator: Any) -> None:
     assert default.set_params(**estimator.get_params()) == estimator
     assert default == type(estimator)()
     assert estimator.set_params() == estimator
-    with pytest.raises(ParameterError, match=f"{estimator.name} has no setting 'nonsense'; it has "):
+    with pytest.raises(ParameterError, match=f"{estimator.name} has no hyperparameter 'nonsense'; it has "):
         estimator.set_params(nonsense=1)
 
 
@@ -180,23 +180,23 @@ def test_numbers_of_json_take_the_type_of_the_parameter() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("biasd-mf", r"^unknown model 'biasd-mf' \(did you mean biased-mf\?\); the models are bayesian-mf, bias, "),
+        ("biasd-mf", r"^unknown model 'biasd-mf' \(did you mean biased-mf\?\); available models: bayesian-mf, bias, "),
         ("Biased_MF", r"\(did you mean biased-mf\?\)"),
-        ({"estimator": "svd"}, "^unknown model 'svd'; the models are "),
+        ({"estimator": "svd"}, "^unknown model 'svd'; available models: "),
         (
             {"estimator": "bias", "dampin": 2},
-            r"bias has no setting 'dampin' \(did you mean damping\?\); it has damping$",
+            r"bias has no hyperparameter 'dampin' \(did you mean damping\?\); it has damping$",
         ),
-        ({"estimator": "popularity", "a": 2}, "popularity has no setting 'a'; it has none$"),
-        ({"estimator": "bias", "estimator ": "bias"}, "bias has no setting 'estimator '"),
+        ({"estimator": "popularity", "a": 2}, "popularity has no hyperparameter 'a'; it has none$"),
+        ({"estimator": "bias", "estimator ": "bias"}, "bias has no hyperparameter 'estimator '"),
         ({"estimator": "bias", "damping": -1}, "bias: damping must be from 0 to 1000, not -1"),
         ({"estimator": "item-knn", "similarity": "pearson"}, "similarity must be cosine or jaccard, not 'pearson'"),
         ({"estimator": "neural-mf", "head": 1}, "head must be regression or classification, not 1"),
-        ({"damping": 2}, "spec must be the name of an estimator, or an object such as"),
-        ({"estimator": 1}, "spec must be the name of an estimator, or an object such as"),
-        ({}, "spec must be the name of an estimator, or an object such as"),
-        (None, "spec must be the name of an estimator, or an object such as"),
-        (["bias"], "spec must be the name of an estimator, or an object such as"),
+        ({"damping": 2}, "spec must be the name of an estimator or an object such as"),
+        ({"estimator": 1}, "spec must be the name of an estimator or an object such as"),
+        ({}, "spec must be the name of an estimator or an object such as"),
+        (None, "spec must be the name of an estimator or an object such as"),
+        (["bias"], "spec must be the name of an estimator or an object such as"),
     ],
 )
 def test_a_wrong_dictionary_is_rejected_with_a_suggestion(spec: Any, message: str) -> None:
@@ -418,7 +418,7 @@ def test_validation_rows_may_be_a_matrix(tables: dict[str, Interactions]) -> Non
 def test_an_inconsistent_matrix_is_rejected(change: dict[str, Any]) -> None:
     parts = {"indptr": [0, 1, 2], "indices": [0, 2], "data": [4.0, 5.0], "shape": (2, 3)}
     assert len(as_interactions("interactions", SimpleNamespace(**parts), "ratings")) == 2  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="interactions must be a consistent CSR matrix"):
+    with pytest.raises(DataError, match="interactions must be a valid CSR matrix"):
         Bias().fit(SimpleNamespace(**{**parts, **change}))  # type: ignore[arg-type]
 
 

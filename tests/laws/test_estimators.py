@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, DivergedError, KindError, ParameterError
 from cofactor.estimators import REGISTRY, Bias, BiasedMF, Epoch, ExplicitALS, ImplicitALS, Popularity
-from cofactor.estimators.mf import epoch_rate, grid_size
+from cofactor.estimators.mf import epoch_learning_rate, grid_size
 from cofactor.evaluate import Split, split_random
 from cofactor.kernels.parallel import threads
 from cofactor.models.user_batch import UserBatch
@@ -137,7 +137,7 @@ def test_set_params_changes_these_alone_and_checks_them() -> None:
     assert estimator == BiasedMF(factors=8, l2=0.5)
     assert estimator.set_params() == estimator
     with pytest.raises(
-        ParameterError, match="biased-mf has no setting 'dropout'; it has biases, epochs, factors, init_std"
+        ParameterError, match="biased-mf has no hyperparameter 'dropout'; it has biases, epochs, factors, init_std"
     ):
         estimator.set_params(dropout=0.5)
     with pytest.raises(ParameterError, match="factors must be from 1 to 1024, not 0"):
@@ -160,7 +160,7 @@ def test_an_estimator_is_a_value() -> None:
 )
 def test_a_rating_range_is_two_rising_numbers(ends: Any) -> None:
     with pytest.raises(
-        ParameterError, match='biased-mf: rating_range must be "scale", None or two increasing numbers, not'
+        ParameterError, match='biased-mf: rating_range must be "scale", None or two increasing numbers; got'
     ):
         BiasedMF(rating_range=ends)
     assert BiasedMF(rating_range=[0, 5.5]) == BiasedMF(rating_range=(0.0, 5.5))  # type: ignore[arg-type]
@@ -177,7 +177,7 @@ def test_a_table_of_the_wrong_kind_says_how_to_convert(name: str, splits: dict[s
             estimator.fit(splits["ratings"].train)
     else:
         with pytest.raises(
-            KindError, match=f"{name} learns from ratings, but the table holds events; try implicit-als"
+            KindError, match=f"{name} learns from ratings, but the table contains events; try implicit-als"
         ):
             estimator.fit(splits["events"].train)
 
@@ -307,11 +307,11 @@ def test_a_validation_part_must_fit_the_training_part(
         estimator.fit(split.train, validation=split.test.select(np.zeros(len(split.test), bool)))
     other_kind = splits["events" if estimator.kind == "ratings" else "ratings"].test
     with pytest.raises(
-        KindError, match=f"validation holds {other_kind.kind}, but the training table holds {estimator.kind}"
+        KindError, match=f"validation contains {other_kind.kind}, but the training table contains {estimator.kind}"
     ):
         estimator.fit(split.train, validation=other_kind)
     stranger = Interactions.from_columns(["amy"], ["item 1"], [5], kind=estimator.kind)
-    with pytest.raises(DataError, match="the same ids as the training table; create both with a split"):
+    with pytest.raises(DataError, match="the same IDs as the training table; create both with a split"):
         estimator.fit(split.train, validation=stranger)
 
 
@@ -420,14 +420,14 @@ def test_each_ingredient_of_biased_mf_can_be_left_out(splits: dict[str, Split]) 
 
 
 def test_the_rate_rises_over_a_fifth_of_the_epochs_and_falls_to_almost_nothing() -> None:
-    rates = np.array([epoch_rate(0.1, number, 100) for number in range(1, 101)])
+    rates = np.array([epoch_learning_rate(0.1, number, 100) for number in range(1, 101)])
     top = int(rates.argmax())
     assert 18 <= top <= 21
     assert (np.diff(rates[:top]) > 0).all()
     assert (np.diff(rates[top:]) <= 0).all()
     assert 0.098 < rates.max() <= 0.1
     assert 0 < rates.min() == rates[-1] < 0.002
-    assert 0 < epoch_rate(0.1, 1, 1) <= 0.1
+    assert 0 < epoch_learning_rate(0.1, 1, 1) <= 0.1
 
 
 def test_the_grid_depends_on_the_ratings_alone() -> None:

@@ -34,7 +34,7 @@ CLOSE = RatingMetric(
     loss_name="is_close",
 )  # fmt: skip
 SHOWN = CatalogMetric(
-    name="most", label="most shown", greater_is_better=False, function=lambda lists: lists.shown.max()
+    name="most", label="most shown", greater_is_better=False, function=lambda lists: lists.list_counts.max()
 )
 
 
@@ -153,24 +153,24 @@ def test_user_values_agree_with_the_bootstrap_functions() -> None:
     a, b = RMSE.per_user(first), RMSE.per_user(second)
     assert a.interval(seed=3) == tuple(np.sqrt(bootstrap_ratio(a.sums, a.counts, seed=3)))
     assert a.difference(b, seed=3) == paired_rmse_difference(a.sums, b.sums, a.counts, seed=3)
-    assert a.difference(b).mean == pytest.approx(RMSE.of_predictions(y, p) - RMSE.of_predictions(y, q))
+    assert a.difference(b).mean == pytest.approx(RMSE.compute(y, p) - RMSE.compute(y, q))
     c, d = MAE.per_user(first), MAE.per_user(second)
-    assert c.difference(d).mean == pytest.approx(MAE.of_predictions(y, p) - MAE.of_predictions(y, q))
+    assert c.difference(d).mean == pytest.approx(MAE.compute(y, p) - MAE.compute(y, q))
     x, z = (np.append(rng.random(50), np.nan) for _ in range(2))
     counts = np.append(np.ones(50, np.int64), 0)
     values, others = UserValues(x, counts, "mean"), UserValues(z, counts, "mean")
     assert values.interval(seed=3) == bootstrap_interval(x, seed=3)
     assert values.difference(others, seed=3) == paired_difference(x, z, seed=3)
     assert values.aggregate() == np.nanmean(x)
-    with pytest.raises(DataError, match="pass the same users"):
+    with pytest.raises(DataError, match="must have the same users"):
         values.difference(others.take(np.arange(3, dtype=np.int32)))
-    with pytest.raises(DataError, match="number of terms of a user differs"):
+    with pytest.raises(DataError, match="same number of terms per user"):
         a.difference(UserValues(a.sums, a.counts * 2, "root mean"))
 
 
 def test_a_ranking_metric_needs_the_length_of_the_lists() -> None:
     hits = Hits.of(np.array([[0]]), cofactor.Interactions.from_columns([0], [0], kind="events").by_user)
-    with pytest.raises(ParameterError, match="needs the length of the lists"):
+    with pytest.raises(ParameterError, match="has no cutoff; set the length of the lists"):
         METRICS["ndcg"].per_user(hits)  # type: ignore[attr-defined]
 
 

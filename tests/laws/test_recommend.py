@@ -628,7 +628,7 @@ def test_a_start_must_have_the_same_ids(rec: Recommender, small_ratings: Interac
 
 def test_what_is_no_estimator_is_not_fitted(small_ratings: Interactions) -> None:
     for what in ("bias", Bias, None):
-        with pytest.raises(ParameterError, match="estimator must be an estimator, such as"):
+        with pytest.raises(ParameterError, match="estimator must be an estimator instance, such as"):
             Recommender.fit(what, small_ratings)
 
 

@@ -235,7 +235,7 @@ def test_a_distribution_follows_the_mood(moody: Interactions) -> None:
 
 
 def test_time_needs_times(moody: Interactions) -> None:
-    with pytest.raises(DataError, match="time_bin needs a time for every rating"):
+    with pytest.raises(DataError, match="time_bin requires a time for every rating"):
         cofactor.BayesianMF(time_bin=60, **FAST).fit(replace(moody, times=None))
     rec = cofactor.Recommender.fit(cofactor.BayesianMF(time_bin=7_200, **FAST), moody)
     for wrong in ("now", [1.5], [1, 2, 3]):

@@ -18,7 +18,7 @@ from cofactor.evaluate import evaluate
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.ranking import Hits
-from cofactor.metrics.registry import metrics_of, ranking_metrics
+from cofactor.metrics.registry import metrics_from_hits, ranking_metrics
 from cofactor.models.factor import FactorModel
 from cofactor.models.user_batch import UserBatch
 
@@ -104,14 +104,14 @@ def test_metrics_are_means_over_all_orders_of_the_ties(case, ks):
             return (0, 0.0, support[i])
         return (1, scores[i], support[i] if zero and scores[i] == 0 else 0)
 
-    for hits, groups in ((lists.hits, estimator), (lists.served, counting_sort(served))):
+    for hits, groups in ((lists.hits, estimator), (lists.served_hits, counting_sort(served))):
         expected = mean_over_orders(groups, test, ks)
-        for name, values in metrics_of(hits, ks).items():
+        for name, values in metrics_from_hits(hits, ks).items():
             assert values[0] == pytest.approx(expected[name], abs=1e-9), name
     for k in ks:
         places = min(k, sum(map(len, estimator)))
-        assert lists.shown[k].sum() == pytest.approx(places)
-        assert lists.reached[k].sum() == pytest.approx(places)  # one user: the probability is the expectation
+        assert lists.list_counts[k].sum() == pytest.approx(places)
+        assert lists.show_probability[k].sum() == pytest.approx(places)  # one user: the probability is the expectation
 
 
 def test_one_tied_group_of_a_large_catalog():
@@ -124,13 +124,13 @@ def test_one_tied_group_of_a_large_catalog():
             exclude=SparseRows.empty(1),
             relevant=rows_of([set(range(r))]),
         )
-        found = {name: values[0] for name, values in metrics_of(lists.hits, [k]).items()}
+        found = {name: values[0] for name, values in metrics_from_hits(lists.hits, [k]).items()}
         discounts = sum(1 / math.log2(rank + 1) for rank in range(1, k + 1))
         ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(k, r) + 1))
         assert found[f"ndcg@{k}"] == pytest.approx(r / n * discounts / ideal)
         assert found[f"recall@{k}"] == pytest.approx(k / n)
         assert found[f"hit_rate@{k}"] == pytest.approx(1 - math.comb(n - r, k) / math.comb(n, k))
-        assert lists.shown[k] == pytest.approx(np.full(n, k / n))
+        assert lists.list_counts[k] == pytest.approx(np.full(n, k / n))
 
 
 @pytest.mark.parametrize("estimator", [cofactor.ItemKNN(), cofactor.UserKNN(), cofactor.EASE()], ids=lambda e: e.name)
@@ -303,13 +303,13 @@ def test_a_permutation_of_hits_of_groups_changes_nothing():
     entries = np.array([[0, 0, 1, 1], [3, 0, 2, 2], [4, 1, 5, 5], [1, 1, 1, 1]])
     one = Hits.of_groups(*entries, np.array([2, 2]), depth=10)
     two = Hits.of_groups(*entries[:, ::-1], np.array([2, 2]), depth=10)
-    for name, values in metrics_of(one, [5]).items():
-        np.testing.assert_array_equal(values, metrics_of(two, [5])[name])
+    for name, values in metrics_from_hits(one, [5]).items():
+        np.testing.assert_array_equal(values, metrics_from_hits(two, [5])[name])
 
 
 def test_scores_that_differ_by_rounding_are_tied():
     scores = np.array([[1.0, 1.0 + 2**-23, 0.5, 0.25]], np.float32)
     one, empty = np.zeros(1, np.int32), SparseRows.empty(1)
     lists = ModelLists.of(Table(scores), UserBatch.trained(one, empty), [1], exclude=empty, relevant=rows_of([{0}]))
-    assert metrics_of(lists.hits, [1])["hit_rate@1"][0] == 0.5
+    assert metrics_from_hits(lists.hits, [1])["hit_rate@1"][0] == 0.5
     assert lists.hits.size.tolist() == [2]

@@ -244,7 +244,7 @@ def test_wrong_input_is_named():
         bootstrap_intervals({"a": [1.0], "b": [1.0, 2.0]})
     with pytest.raises(DataError, match="metric 'b' is infinite"):
         bootstrap_intervals({"a": [1.0], "b": [math.inf]})
-    with pytest.raises(DataError, match="a has 2 users and b has 1"):
+    with pytest.raises(DataError, match="a and b must have the same users; got 2 and 1"):
         paired_difference([1.0, 2.0], [1.0])
     with pytest.raises(DataError, match="shape"):
         bootstrap_ratio([1.0], [1.0, 2.0])

@@ -1,4 +1,4 @@
-"""A recommender that knows a pair of the test part is not scored on it."""
+"""A recommender that knows a pair of the test set is not scored on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cofactor.errors import LeakageError
 from cofactor.estimators import REGISTRY
 from cofactor.evaluate import calibration, score
 from cofactor.evaluate.evaluation import primary_value
-from cofactor.evaluate.leakage import no_history_pairs
+from cofactor.evaluate.leakage import require_no_history_pairs
 from cofactor.evaluate.split import Split, split_by_time, split_last, split_random, split_users
 
 PERSONAL = ["bias", "biased-mf", "explicit-als", "implicit-als", "popularity", "bpr", "ease", "item-knn", "user-knn"]
@@ -29,8 +29,8 @@ def test_a_model_that_was_fitted_on_the_test_part_is_not_scored(
     knows, honest = (cofactor.Recommender.fit(estimator, rows) for rows in (table, split.train))
     user, item = split.test.users.ids(split.test.u[:1])[0], split.test.items.ids(split.test.i[:1])[0]
     message = (
-        f"user '{user}' and item '{item}' are in the test part and in the model's histories "
-        rf"\(and {len(split.test) - 1:,} more pairs\): fit on split\.train"
+        f"user '{user}' and item '{item}' are in both the test set and the model's histories "
+        rf"\(and {len(split.test) - 1:,} more pairs\); fit on split\.train"
     )
     with pytest.raises(LeakageError, match=message):
         score(knows, split, label="x")
@@ -44,7 +44,7 @@ def test_an_update_with_the_test_part_is_found_in_every_kind_of_split(way: Any, 
     split = way(small_ratings)
     honest = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), split.train)
     assert score(honest, split, label="x").metrics["rmse"].mean > 0
-    with pytest.raises(LeakageError, match="are in the test part and in the model's histories"):
+    with pytest.raises(LeakageError, match="are in both the test set and the model's histories"):
         score(honest.updated(split.test), split, label="x")
 
 
@@ -55,31 +55,31 @@ def test_one_pair_is_enough_and_is_named(small_ratings: Interactions) -> None:
     known = split.test.select(one)
     rec = cofactor.Recommender.fit(cofactor.Bias(), split.train).updated(known)
     user, item, *_ = known.frame().row(0)
-    with pytest.raises(LeakageError, match=f"user '{user}' and item '{item}' are in .* histories: fit on"):
+    with pytest.raises(LeakageError, match=f"user '{user}' and item '{item}' are in .* histories; fit on"):
         score(rec, split, label="x")
 
 
 def test_calibration_of_a_model_that_knows_the_test_part(small_ratings: Interactions) -> None:
     split = split_random(small_ratings)
     small = cofactor.BayesianMF(factors=2, iterations=20, burn_in=5, kept_samples=4)
-    with pytest.raises(LeakageError, match="are in the test part and in the model's histories"):
+    with pytest.raises(LeakageError, match="are in both the test set and the model's histories"):
         calibration(cofactor.Recommender.fit(small, small_ratings), split)
     honest = cofactor.Recommender.fit(small, split.train)
-    with pytest.raises(LeakageError, match="are in the test part and in the model's histories"):
+    with pytest.raises(LeakageError, match="are in both the test set and the model's histories"):
         calibration(honest.updated(split.test), split)
     assert calibration(honest, split).n == len(split.test)
 
 
 def test_held_out_users_whose_rows_were_trained_on(small_ratings: Interactions) -> None:
     split = split_users(small_ratings)
-    with pytest.raises(LeakageError, match="are in the test part and in the model's histories"):
+    with pytest.raises(LeakageError, match="are in both the test set and the model's histories"):
         score(cofactor.Recommender.fit(cofactor.Bias(), small_ratings), split, label="x")
 
 
 def test_dislikes_in_the_test_part_are_leaks_too() -> None:
     table = Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], weights=[1, 1, 1, -1], kind="events")
     split = Split(table.select([True, True, True, False]), table.select([False, False, False, True]))
-    with pytest.raises(LeakageError, match="user 1 and item 1 are in the test part"):
+    with pytest.raises(LeakageError, match="user 1 and item 1 are in both the test set"):
         score(cofactor.Recommender.fit(cofactor.ItemKNN(), table), split, label="x")
 
 
@@ -90,12 +90,12 @@ def test_every_common_pair_is_counted() -> None:
         known, tested = draw.random((2, 63)) < share
         both = np.flatnonzero(known & tested)
         if len(both) == 0:
-            no_history_pairs(whole.select(known).by_user, whole.select(tested))
+            require_no_history_pairs(whole.select(known).by_user, whole.select(tested))
             continue
         user, item = divmod(int(both[0]), 9)
         more = f" \\(and {len(both) - 1} more pairs?\\)" if len(both) > 1 else ""
-        with pytest.raises(LeakageError, match=f"user {user} and item {item} are in .* histories{more}: fit on"):
-            no_history_pairs(whole.select(known).by_user, whole.select(tested))
+        with pytest.raises(LeakageError, match=f"user {user} and item {item} are in .* histories{more}; fit on"):
+            require_no_history_pairs(whole.select(known).by_user, whole.select(tested))
 
 
 @pytest.mark.long

@@ -216,7 +216,7 @@ def test_levels_in_halves_have_an_end_each() -> None:
 def test_a_scale_without_levels_has_no_classes() -> None:
     rng = np.random.default_rng(1)
     table = Interactions.from_columns(rng.integers(0, 9, 60), rng.integers(0, 9, 60), rng.random(60))
-    with pytest.raises(DataError, match="declare levels"):
+    with pytest.raises(DataError, match="declare the rating levels"):
         NeuralMF(head="classification").fit(table)
     predicted = NeuralMF(epochs=2).fit(table).predict(UserBatch.trained(table.u, table.by_user), table.i)
     assert ((predicted >= 0) & (predicted <= 1)).all()

@@ -163,19 +163,19 @@ def test_one_user_alone_has_the_bits_of_the_batch():
 
 def test_wrong_input_is_named():
     relevant = rows_of([{0, 1}])
-    with pytest.raises(ParameterError, match="k=3 but the lists are 2 long"):
+    with pytest.raises(ParameterError, match="k must be between 1 and the length of the lists, 2, not 3"):
         ranking_metrics(np.array([[0, 1]], np.int32), relevant, ks=[3])
-    with pytest.raises(ParameterError, match="k=0 but"):
+    with pytest.raises(ParameterError, match="length of the lists, 2, not 0"):
         ranking_metrics(np.array([[0, 1]], np.int32), relevant, ks=[0])
-    with pytest.raises(DataError, match="relevant must have 2 rows, one for each ranked list, not 1"):
+    with pytest.raises(DataError, match="relevant must have 2 rows, one per ranked list, not 1"):
         Hits.of(np.zeros((2, 1), np.int32), relevant)
-    with pytest.raises(DataError, match="ranked list 1: item row 1 is ranked twice"):
+    with pytest.raises(DataError, match="ranked list 1: item row 1 occurs more than once"):
         Hits.of(np.array([[1, 0, 1]], np.int32), relevant)
     for bad in (np.array([0, 1], np.int32), np.array([[0.5]]), np.array([[-2]], np.int32)):
-        with pytest.raises(DataError, match="must be a table of item rows"):
+        with pytest.raises(DataError, match="must be a two-dimensional array of integer item row numbers"):
             Hits.of(bad, relevant)
     backwards = SparseRows(np.array([0, 2]), np.array([1, 0], np.int32), np.ones(2, np.float32))
-    with pytest.raises(DataError, match="distinct columns in ascending order"):
+    with pytest.raises(DataError, match="must have sorted column indices"):
         Hits.of(np.array([[1, 0]], np.int32), backwards)
 
 

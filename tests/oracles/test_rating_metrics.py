@@ -54,21 +54,23 @@ def test_perfect_and_empty():
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("metric", [rmse, mae])
 def test_a_diverged_prediction_is_refused_with_its_row(metric, bad):
-    with pytest.raises(DataError, match=f"row 2: the prediction is {bad} \\(and 1 more"):
+    with pytest.raises(DataError, match=f"row 2: the prediction must be finite, not {bad} \\(1 more"):
         metric([1.0, 2.0, 3.0], [1.0, bad, bad])
-    with pytest.raises(DataError, match="row 1: the rating is"):
+    with pytest.raises(DataError, match="row 1: the rating must be finite"):
         metric([bad], [1.0])
 
 
 def test_lengths_must_agree():
-    with pytest.raises(DataError, match=r"y and p must be columns of equal length.* got shapes \(2,\) and \(1,\)"):
+    with pytest.raises(
+        DataError, match=r"y and p must be one-dimensional arrays of the same length.* got shapes \(2,\) and \(1,\)"
+    ):
         rmse([1, 2], [1])
-    with pytest.raises(DataError, match="u must be 2 row numbers, one for each rating"):
+    with pytest.raises(DataError, match="u must contain 2 row numbers, one per rating"):
         errors_by_user([0], [1, 2], [1, 2], n_users=1)
 
 
 @pytest.mark.parametrize("u", [[2], [-1], [0.5], ["a"]])
 def test_users_are_row_numbers(u):
-    with pytest.raises(DataError, match="u must be row numbers below n_users, 2, not"):
+    with pytest.raises(DataError, match="u must contain row numbers less than n_users=2, not"):
         errors_by_user(u, [1], [1], n_users=2)
     assert errors_by_user(np.array([1], np.uint64), [1], [1], n_users=2).count.tolist() == [0, 1]

@@ -228,7 +228,7 @@ def test_estimators_of_the_other_kind_are_refused_before_anything_is_fitted(
 def test_what_is_no_estimator_is_refused_before_anything_is_fitted(of_ratings: Split, what: Any) -> None:
     told: list[str] = []
     for door in (evaluate, compare):
-        with pytest.raises(ParameterError, match=r"must be an estimator, such as cofactor\.Bias\(\), not"):
+        with pytest.raises(ParameterError, match=r"must be an estimator instance, such as cofactor\.Bias\(\), not"):
             door(what, of_ratings, on_fit=told.append)
     assert told == []
 
@@ -244,12 +244,12 @@ def test_ks_are_whole_numbers_from_1_on(of_events: Split, of_ratings: Split, ks:
 
 def test_a_model_of_other_ids_or_another_kind_is_not_scored(of_ratings: Split, of_events: Split) -> None:
     stranger = Recommender.fit(ALS, Interactions.from_columns(["a", "b"], ["x", "y"], [1, 5]))
-    with pytest.raises(DataError, match="different users or items: fit on"):
+    with pytest.raises(DataError, match="different users or items; fit on"):
         score(stranger, of_ratings, label="stranger")
     fewer = Recommender.fit(IALS, Interactions.from_columns(["a", "b"], ["x", "y"], kind="events"))
     with pytest.raises(DataError, match="different users or items"):
         score(fewer, of_events, label="stranger")
-    with pytest.raises(KindError, match="was fitted on ratings, but the test part holds events"):
+    with pytest.raises(KindError, match="was fitted on ratings, but the test set contains events"):
         score(Recommender.fit(ALS, of_ratings.train), of_events, label="mixed up")
 
 

@@ -35,7 +35,7 @@ from cofactor.plots import (
     simulation_plot,
     snippet,
 )
-from cofactor.plots.labels import spots
+from cofactor.plots.labels import place_labels
 
 pytest.importorskip("plotly", reason='plotly is not installed: pip install "cofactor[report]"')
 
@@ -89,10 +89,10 @@ def test_scales_of_two_and_of_many_levels_are_drawn() -> None:
 
 
 def test_what_cannot_be_drawn_is_said(frame: pl.DataFrame) -> None:
-    with pytest.raises(DataError, match="lacks observed, sd; use the"):
+    with pytest.raises(DataError, match="missing: observed, sd; use the"):
         reliability_plot(frame.drop("observed", "sd"))
     bare = reliability(Distribution.of([[3.0]], [[1.0]], Scale(1.0, 5.0)), [3.3])
-    with pytest.raises(DataError, match="a scale without levels"):
+    with pytest.raises(DataError, match="their scale has no levels"):
         reliability_plot(bare)
 
 
@@ -101,8 +101,8 @@ def test_without_plotly_a_figure_says_what_to_install() -> None:
         "import sys; sys.modules['plotly'] = None\n"
         "import polars as pl\n"
         "from cofactor.errors import MissingExtraError\n"
-        "from cofactor.plots import RELIABILITY, reliability_plot\n"
-        "try: reliability_plot(pl.DataFrame({name: [0.5] for name in RELIABILITY}))\n"
+        "from cofactor.plots import RELIABILITY_COLUMNS, reliability_plot\n"
+        "try: reliability_plot(pl.DataFrame({name: [0.5] for name in RELIABILITY_COLUMNS}))\n"
         "except MissingExtraError as problem: print(problem)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -194,7 +194,7 @@ def test_names_overlap_neither_where_it_is_narrow_nor_where_it_is_wide(
 ) -> None:
     for spot_width in (310.0, 310.0 * wider):
         boxes = []
-        for spot in spots(places, [(width, 15)] * len(places), 310, 400):
+        for spot in place_labels(places, [(width, 15)] * len(places), 310, 400):
             x, y = places[spot.point][0] * spot_width / 310 + spot.dx, places[spot.point][1] + spot.dy
             left = x if spot.dx > 0 else x - width
             boxes.append((left, y - 7.5, left + width, y + 7.5))
@@ -213,7 +213,7 @@ def test_a_factor_map_is_a_png_without_a_screen(items: pl.DataFrame, tmp_path: P
         factor_map_png(items, page, title="$x$ <b>")
     assert pages[0].read_bytes() == pages[1].read_bytes()
     assert pages[0].read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(DataError, match="lacks axis_2"):
+    with pytest.raises(DataError, match="missing: axis_2"):
         factor_map_png(items.drop("axis_2"), pages[0])
 
 
@@ -271,7 +271,7 @@ def test_a_simulation_has_a_panel_for_each_measure_and_a_line_for_each_remedy() 
         ("plain", "y", [3, 4]), (SHOWN, "y", [2, 1]), ("plain", "y2", [0, 0]), (SHOWN, "y2", [0, 0]),
     ]  # fmt: skip
     assert [note.text for note in figure.layout.annotations] == ["accuracy", "coverage"]
-    with pytest.raises(DataError, match="at least one measure"):
+    with pytest.raises(DataError, match="at least one column of frame"):
         simulation_plot(frame, {})
 
 
@@ -280,9 +280,9 @@ def test_frames_without_rows_or_columns_are_refused() -> None:
     influence_plot,
             cold_start_plot]  # fmt: skip
     for one in draw:
-        with pytest.raises(DataError, match=r"must have the columns .* lacks"):
+        with pytest.raises(DataError, match=r"must have the columns .* missing"):
             one(pl.DataFrame({"nothing": [1]}))
-    with pytest.raises(DataError, match="nothing to draw"):
+    with pytest.raises(DataError, match="at least one row"):
         genres_plot(pl.DataFrame({"genre": [], "had": [], "shown": []}))
 
 

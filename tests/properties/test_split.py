@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError, LeakageError, ParameterError
 from cofactor.evaluate import evaluate, split_predefined
-from cofactor.evaluate.leakage import no_future, no_future_per_user
+from cofactor.evaluate.leakage import require_no_future, require_no_future_per_user
 from cofactor.evaluate.split import (
     Split,
     split_by_time,
@@ -226,7 +226,7 @@ def test_a_split_by_hand_gets_the_check(table):
     overlap = half.copy()
     overlap[[1, 3, 5]] = True
     user, item = table.users.ids(table.u[1:2])[0], table.items.ids(table.i[1:2])[0]
-    message = f"user {user} and item '{item}' are in train and in test \\(and 2 more pairs\\)"
+    message = f"user {user} and item '{item}' are in both train and test \\(and 2 more pairs\\)"
     with pytest.raises(LeakageError, match=message):
         Split(table.select(overlap), table.select(~half))
 
@@ -238,26 +238,26 @@ def test_an_unsorted_table_in_which_a_leak_could_hide_cannot_be_made(table):
 
 def test_future_in_train_is_a_leak(table):
     late = table.times >= 5000
-    with pytest.raises(LeakageError, match="but the test part starts at"):
+    with pytest.raises(LeakageError, match="but the test set starts at"):
         Split(table.select(late), table.select(~late), order="by time")
     one_late = ~late.copy()
     one_late[np.flatnonzero(late)[0]] = True
-    with pytest.raises(LeakageError, match=r"in train with time \d+, but the test part starts at \d+$"):
+    with pytest.raises(LeakageError, match=r"in train with time \d+, but the test set starts at \d+$"):
         Split(table.select(one_late), table.select(~one_late), order="by time")
 
 
 def test_nothing_holds_no_future(table):
     nothing = table.select(np.zeros(len(table), bool))
     for train, test in ((table, nothing), (nothing, table), (nothing, nothing)):
-        no_future(train, test)
-        no_future_per_user(train, test)
+        require_no_future(train, test)
+        require_no_future_per_user(train, test)
 
 
 def test_a_users_own_future_in_train_is_a_leak():
     two = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 2], [3] * 4, times=[10, 20, 1, 2])
     right = Split(two.select([True, False, True, True]), two.select([False, True, False, False]))
     assert replace(right, order="by time per user").order == "by time per user"
-    with pytest.raises(LeakageError, match="user 1 has item 2 in train with time 20, after a test row of time 10"):
+    with pytest.raises(LeakageError, match="user 1 has item 2 in train with time 20, after a test row with time 10"):
         Split(
             two.select([False, True, True, True]),
             two.select([True, False, False, False]),
@@ -280,10 +280,10 @@ def test_a_held_out_user_with_rows_in_train_or_a_pair_given_and_tested_is_a_leak
     nobody = four.select(np.zeros(4, bool))
     with pytest.raises(LeakageError, match="user 1 is held out in test but also has rows in train"):
         Split(parts[0], parts[1], fold_in=nobody)
-    with pytest.raises(KindError, match="fold_in holds events"):
+    with pytest.raises(KindError, match="fold_in contains events"):
         Split(parts[0], parts[1], fold_in=parts[2].to_events(min_rating=1))
     alone = [four.select(np.array(keep, bool)) for keep in ([0, 0, 0, 1], [0, 1, 1, 0], [1, 1, 0, 0])]
-    with pytest.raises(LeakageError, match="user 1 and item 2 are in fold_in and in test"):
+    with pytest.raises(LeakageError, match="user 1 and item 2 are in both fold_in and test"):
         Split(alone[0], alone[1], fold_in=alone[2])
 
 
@@ -293,7 +293,7 @@ def test_other_ids_or_kinds_are_no_split(table):
         Split(table, other)
     half = np.arange(len(table)) % 2 == 0
     events = table.select(~half).to_events(min_rating=1)
-    with pytest.raises(KindError, match="train holds ratings and test holds events"):
+    with pytest.raises(KindError, match="train contains ratings, but test contains events"):
         Split(table.select(half), events)
     with pytest.raises(ParameterError, match="order must be any or by time or by time per user"):
         Split(table.select(half), table.select(~half), order="time")
@@ -302,7 +302,7 @@ def test_other_ids_or_kinds_are_no_split(table):
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_an_empty_part_is_refused(table, part):
     everything = np.full(len(table), part == "test")
-    with pytest.raises(DataError, match=f"leaves nothing in {part}"):
+    with pytest.raises(DataError, match=f"leaves {part} empty"):
         Split(table.select(everything), table.select(~everything))
 
 
@@ -322,13 +322,13 @@ def test_other_arguments_out_of_range(table):
 
 @pytest.mark.parametrize("way", [split_last, split_by_time])
 def test_times_are_needed(table, way):
-    with pytest.raises(DataError, match="no times: name its time column"):
+    with pytest.raises(DataError, match="no times; specify its time column"):
         way(replace(table, times=None))
 
 
 def test_splits_that_cannot_be_made_say_what_to_do():
     tiny = Interactions.from_columns([1, 2, 3], [1, 1, 1], [3, 4, 5], times=[8, 8, 8])
-    with pytest.raises(DataError, match=r"test=0\.2 of 3 rows is less than one row: raise test"):
+    with pytest.raises(DataError, match=r"test=0\.2 of 3 rows is less than one row; increase test"):
         split_random(tiny)
     with pytest.raises(DataError, match=r"no user has 5 rows.*longest history has 1"):
         split_per_user(tiny)
@@ -336,11 +336,11 @@ def test_splits_that_cannot_be_made_say_what_to_do():
         split_last(tiny)
     with pytest.raises(DataError, match="all 3 rows have the same time"):
         split_by_time(tiny)
-    with pytest.raises(DataError, match="at=9 leaves nothing in test: times go from 8 to 8"):
+    with pytest.raises(DataError, match="at=9 leaves test empty; the times range from 8 to 8"):
         split_by_time(tiny, at=9)
-    with pytest.raises(DataError, match="at=8 leaves nothing in train"):
+    with pytest.raises(DataError, match="at=8 leaves train empty"):
         split_by_time(tiny, at=8)
-    with pytest.raises(DataError, match="3 users, 0 of them with two rows or more"):
+    with pytest.raises(DataError, match="3 users, 0 of them with at least two rows"):
         split_users(tiny, test=0.9)
     nothing = tiny.select(np.zeros(3, bool))
     for way in (split_random, split_per_user, split_last, split_by_time, split_users):
@@ -377,7 +377,7 @@ def test_a_table_of_users_on_one_side_is_enough_and_none_stays_none():
 
 def test_two_files_that_share_a_pair_or_mix_id_types_are_refused():
     one = Interactions.from_columns(["tom", "ana"], [1, 2], [3, 5])
-    with pytest.raises(LeakageError, match="user 'ana' and item 2 are in train and in test: a pair"):
+    with pytest.raises(LeakageError, match="user 'ana' and item 2 are in both train and test; a pair"):
         split_predefined(one, Interactions.from_columns(["ana"], [2], [4]))
     with pytest.raises(
         DataError,
@@ -392,21 +392,21 @@ WARNED = {
         ["7", "8"],
         ["a", "b"],
         ["c", "a"],
-        "no user: train has '00007', '00008', test",
+        "no users in common: train has '00007', '00008', test",
     ),
     "items": (
         ["ana", "bo"],
         ["bo", "ana"],
         ["01", "02"],
         ["1", "2"],
-        "no item: train has '01', '02', test has '1'",
+        "no items in common: train has '01', '02', test has '1'",
     ),
     "other types": (
         ["007", "008"],
         [7, 8],
         ["a", "b"],
         ["c", "a"],
-        "no user: train has '007', '008', test has '7'",
+        "no users in common: train has '007', '008', test has '7'",
     ),
 }
 
@@ -417,7 +417,7 @@ def test_parts_that_share_no_id_are_warned_of(case, caplog):
     train = Interactions.from_columns(users, items, [3, 5])
     split_predefined(train, Interactions.from_columns(test_users, test_items, [4, 2]))
     assert [message in record.getMessage() for record in caplog.records] == [True]
-    assert "check that both write ids in the same way" in caplog.text
+    assert "check that the ID formats match" in caplog.text
 
 
 def test_parts_with_an_id_in_common_are_not_warned_of(caplog):
@@ -431,13 +431,13 @@ def test_times_of_another_unit_are_warned_of(caplog):
     test = Interactions.from_columns([7, 8], ["b", "a"], [4, 2], times=[10**9 + 50, 10**9 + 60])
     late = replace(test, times=test.times * 1000)
     split = split_predefined(train, late)
-    assert "the times of test seem to have another unit: around 1000000004 in train" in caplog.text
+    assert "the times in test seem to use a different unit: around 1000000004 in train" in caplog.text
     caplog.clear()
     Split(split.train, split.test, "by hand", order="by time")
-    assert "the times of test seem to have another unit" in caplog.text
+    assert "the times in test seem to use a different unit" in caplog.text
     caplog.clear()
     split_predefined(replace(train, times=train.times * 1000), test)
-    assert "the times of train seem to have another unit" in caplog.text
+    assert "the times in train seem to use a different unit" in caplog.text
     caplog.clear()
     Split(split.train, replace(split.test, times=test.times), "by hand", order="by time")
     assert not caplog.records

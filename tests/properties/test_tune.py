@@ -55,26 +55,26 @@ def timeless(tuned: TuningResult) -> list[Trial]:
 def test_every_estimator_has_sensible_ranges_that_hold_its_defaults(name: str) -> None:
     estimator = REGISTRY[name]()
     if not fields(estimator):
-        with pytest.raises(ParameterError, match="no setting to search"):
+        with pytest.raises(ParameterError, match="no hyperparameters to search"):
             search_space(estimator)
         return
     space = search_space(estimator)
     for setting, one in space.items():
-        assert one.holds(getattr(estimator, setting)), setting
+        assert one.contains(getattr(estimator, setting)), setting
         assert not one.log or one.low > 0
         for end in (one.low, one.high):
-            estimator.set_params(**{setting: int(end) if one.whole else float(end)})
+            estimator.set_params(**{setting: int(end) if one.is_integer else float(end)})
     assert not {"patience", "init_std"} & set(space)
 
 
 def test_what_is_fixed_or_no_number_is_not_searched() -> None:
     assert set(search_space(ExplicitALS())) == {"factors", "epochs", "l2", "l2_bias"}
     assert set(search_space(ExplicitALS(), fixed=["l2", "patience"])) == {"factors", "epochs", "l2_bias"}
-    assert search_space(ExplicitALS())["factors"].whole
+    assert search_space(ExplicitALS())["factors"].is_integer
     assert not search_space(ExplicitALS())["epochs"].log
-    with pytest.raises(ParameterError, match="explicit-als has no setting 'size' to keep fixed"):
+    with pytest.raises(ParameterError, match="explicit-als has no hyperparameter 'size' to keep fixed"):
         search_space(ExplicitALS(), fixed=["size"])
-    with pytest.raises(ParameterError, match="bias has no setting to search with damping fixed"):
+    with pytest.raises(ParameterError, match="bias has no hyperparameters to search with damping fixed"):
         search_space(Bias(), fixed=["damping"])
 
 
@@ -91,15 +91,18 @@ class Undeclared(Bias):
 
 def test_without_declared_ranges_numbers_with_both_ends_are_searched() -> None:
     space = search_space(Undeclared())
-    assert space == {"damping": Range(1e-4, 100, log=True, whole=False), "rounds": Range(1, 9, log=False, whole=True)}
+    assert space == {
+        "damping": Range(1e-4, 100, log=True, is_integer=False),
+        "rounds": Range(1, 9, log=False, is_integer=True),
+    }
 
 
 def test_whole_numbers_on_a_logarithmic_range_are_round() -> None:
-    widths = Range(8, 100, log=True, whole=True)
-    assert [widths.rounded(value) for value in (8, 9, 11, 15, 23, 61, 90, 100)] == [8, 8, 12, 16, 24, 64, 96, 96]
-    assert Range(8, 120, log=True, whole=True).rounded(119) == 120
-    assert Range(1, 9, log=False, whole=True).rounded(7) == 7
-    assert Range(0.1, 9, log=True, whole=False).rounded(0.777) == 0.777
+    widths = Range(8, 100, log=True, is_integer=True)
+    assert [widths.round(value) for value in (8, 9, 11, 15, 23, 61, 90, 100)] == [8, 8, 12, 16, 24, 64, 96, 96]
+    assert Range(8, 120, log=True, is_integer=True).round(119) == 120
+    assert Range(1, 9, log=False, is_integer=True).round(7) == 7
+    assert Range(0.1, 9, log=True, is_integer=False).round(0.777) == 0.777
 
 
 # what a search does
@@ -122,7 +125,7 @@ def test_the_first_trial_is_what_was_given_and_all_lie_in_the_ranges(found: Tuni
     assert found.trials[0].settings == {"l2": 0.5, "l2_bias": 0.05}
     space = search_space(SMALL, fixed=FIXED)
     for trial in found.trials:
-        assert all(space[name].holds(value) for name, value in trial.settings.items())
+        assert all(space[name].contains(value) for name, value in trial.settings.items())
     assert len({str(trial.settings) for trial in found.trials}) == 13
     assert (found.estimator.factors, found.estimator.epochs) == (8, 3)  # type: ignore[attr-defined]
 
@@ -299,7 +302,7 @@ def test_a_diverged_trial_is_recorded_and_the_search_goes_on(of_ratings: Split, 
 
 
 def test_where_all_fail_there_is_no_best(of_ratings: Split) -> None:
-    with pytest.raises(CofactorError, match=r"all 3 trials failed; the first error: the fit diverged"):
+    with pytest.raises(CofactorError, match=r"all 3 trials failed; the first error was: the fit diverged"):
         tune(Shaky(limit=0.0), of_ratings, trials=3)
 
 
@@ -307,7 +310,7 @@ def test_where_all_fail_there_is_no_best(of_ratings: Split) -> None:
 
 
 def test_wrong_arguments_are_named_before_anything_is_fitted(of_ratings: Split, of_events: Split) -> None:
-    with pytest.raises(ParameterError, match=r"estimator must be an estimator, .*, not 'bias'"):
+    with pytest.raises(ParameterError, match=r"estimator must be an estimator instance, .*, not 'bias'"):
         tune("bias", of_ratings)  # type: ignore[arg-type]
     told: list[Trial] = []
     options: Any = {"on_trial": told.append}
@@ -318,7 +321,7 @@ def test_wrong_arguments_are_named_before_anything_is_fitted(of_ratings: Split, 
         tune(Bias(), of_ratings, validation=1.0, **options)
     with pytest.raises(KindError, match="implicit-als learns from events"):
         tune(ImplicitALS(), of_ratings, **options)
-    with pytest.raises(ParameterError, match="popularity has no setting to search"):
+    with pytest.raises(ParameterError, match="popularity has no hyperparameters to search"):
         tune(Popularity(), of_events, **options)
     with pytest.raises(ParameterError, match="k must be a whole number"):
         tune(ImplicitALS(), of_events, k=0, trials=1, **options)

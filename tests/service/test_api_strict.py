@@ -190,9 +190,9 @@ def test_a_rejected_request_has_no_effect(api: TestClient) -> None:
 
 
 IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
-    ({"estimator": {"estimator": "no-such"}}, "the models are bayesian-mf, bias, biased-mf"),
-    ({"estimator": {"factors": 5}}, "spec must be the name of an estimator, or an object such as"),
-    ({"estimator": {"estimator": ["bias"]}}, "spec must be the name of an estimator, or an object such as"),
+    ({"estimator": {"estimator": "no-such"}}, "available models: bayesian-mf, bias, biased-mf"),
+    ({"estimator": {"factors": 5}}, "spec must be the name of an estimator or an object such as"),
+    ({"estimator": {"estimator": ["bias"]}}, "spec must be the name of an estimator or an object such as"),
     ({"estimator": {"estimator": "Bias"}}, "(did you mean bias?)"),
     ({"estimator": {"estimator": "bias", "factors": 5}}, "it has damping"),
     ({"estimator": {"estimator": "biased-mf", "factor": 5}}, "(did you mean factors?); it has biases, epochs, factors"),

@@ -248,7 +248,7 @@ def report_calibration(
     DataError
         If a plot is requested and the rating scale has no levels.
     """
-    from cofactor.evaluate.evaluation import labels_of
+    from cofactor.evaluate.evaluation import unique_labels
     from cofactor.evaluate.reliability import calibration
     from cofactor.recommender.recommender import Recommender
 
@@ -257,7 +257,7 @@ def report_calibration(
         raise DataError("--plot needs a rating scale with levels, and these ratings have none: see --rating-levels")
     calibrations = {}
     with messages().status("", spinner="dots") as status:  # shows nothing if stderr is not a terminal
-        for estimator, label in zip(estimators, labels_of(estimators), strict=True):
+        for estimator, label in zip(estimators, unique_labels(estimators), strict=True):
             status.update(f"fitting {label}")
             calibrations[label] = calibration(Recommender.fit(estimator, split.train, seed=seed), split)
     if plot is not None:

@@ -1,6 +1,6 @@
-"""Estimators, and the registry of their names.
+"""Estimators and the registry that maps names to estimator classes.
 
-An estimator in `REGISTRY` is available on the command line and in the service, and is covered by the common test suite.
+Estimators in `REGISTRY` are available on the command line and in the service, and are covered by the common test suite.
 """
 
 from __future__ import annotations
@@ -36,4 +36,4 @@ __all__ = [
 REGISTRY: dict[str, type[Estimator]] = {
     cls.name: cls for cls in sorted(Estimator.__subclasses__(), key=lambda cls: cls.name)
 }
-"""Estimator classes of this package by name: the direct subclasses of `Estimator` in the modules above."""
+"""Mapping from names to the estimator classes in this package, the direct subclasses of `Estimator`."""

@@ -1,6 +1,6 @@
 """Alternating least squares for ratings and for implicit feedback.
 
-With the items fixed, each user is a ridge regression; with the users fixed, each item is one.
+With the item factors held fixed, fitting each user is a ridge regression, and vice versa.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from cofactor.validation import validated
 __all__ = ["ExplicitALS", "ImplicitALS"]
 
 FACTORS = "number of latent factors"
-EPOCHS = "maximum number of epochs, each one pass over users and items"
-STEPS = "conjugate gradient steps per row and epoch"
-PATIENCE = "epochs without improvement of the validation score before stopping"
+EPOCHS = "maximum number of epochs, each a pass over all users and items"
+STEPS = "number of conjugate gradient steps per row and epoch"
+PATIENCE = "number of epochs without improvement in the validation score before stopping"
 
 
 @dataclass(frozen=True)
 class ExplicitALS(Estimator):
-    """Biased matrix factorization of ratings, fitted by alternating least squares.
+    """Biased matrix factorization for ratings, fitted by alternating least squares.
 
     Parameters
     ----------
     factors : int, default 50
         Number of latent factors.
     epochs : int, default 10
-        Maximum number of epochs, each one pass over users and items.
+        Maximum number of epochs, each a pass over all users and items.
     l2 : float, default 0.14
         L2 penalty on factors, per rating.
     l2_bias : float, default 0.05
@@ -51,9 +51,9 @@ class ExplicitALS(Estimator):
     init_std : float, default 0.02
         Standard deviation of the initial factors.
     cg_steps : int, default 3
-        Conjugate gradient steps per row and epoch.
+        Number of number of conjugate gradient steps per row and epoch.
     patience : int, default 3
-        Epochs without improvement of the validation score before stopping.
+        Number of epochs without improvement in the validation score before stopping.
 
     Notes
     -----
@@ -63,7 +63,7 @@ class ExplicitALS(Estimator):
         minimize  sum over ratings of w (r - r^)^2 + l2 (|p_u|^2 + |q_i|^2) + l2_bias (b_u^2 + b_i^2)
 
     w is the weight of a rating. The penalties are applied per rating; see `cofactor.models.losses`. Unlike in ALS-WR,
-    biases are solved jointly with the factors. If all ratings are equal, the model predicts that rating.
+    biases are solved for jointly with the factors. If all ratings are equal, the model predicts that rating.
 
     References
     ----------
@@ -107,38 +107,38 @@ class ExplicitALS(Estimator):
         init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> FactorModel:
-        """Fit the model on ratings.
+        """Fit the model to a table of ratings.
 
         Parameters
         ----------
         interactions : Interactions or CSR matrix of shape (n_users, n_items)
             Table of ratings.
         seed : int, Generator or None, default 0
-            Seed of the initial factors; the same seed gives identical results.
+            Seed for the initial factors; the same seed gives identical results.
         validation : Interactions or CSR matrix, optional
-            Held-out rows with the same ids. If given, the model of the epoch with the best validation score is
+            Held-out rows with the same IDs. If given, the model from the epoch with the best validation score is
             returned.
         init_model : FactorModel, optional
-            Model with the same ids and number of factors to continue from.
+            Model to continue from, with the same IDs and number of factors.
         callback : callable, optional
             Called with an `Epoch` after each epoch.
 
         Returns
         -------
         FactorModel
-            Model with biases; its users are the exact minimizers given its items, so that folding in a user's
-            history gives the user's trained factors.
+            Model with biases. Its user factors minimize the objective exactly given its item factors, so folding in a
+            user's history reproduces the user's trained factors.
 
         Raises
         ------
         KindError
-            If the table or `validation` holds events.
+            If the table or `validation` contains events.
         DataError
-            If the table has no rows or all weights are 0, or if `validation` has other ids or no rows.
+            If the table has no rows or all weights are 0, or if `validation` has different IDs or no rows.
         ParameterError
-            If `init_model` has another shape.
+            If `init_model` has a different shape.
         DivergedError
-            If the loss or an array of the model is not finite.
+            If the loss or any model array is not finite.
         """
         table = self.check_table(interactions)
         monitor = FitMonitor(
@@ -151,24 +151,24 @@ class ExplicitALS(Estimator):
         if init_model is None:
             model = _initial_model(table, self.factors, self.init_std, checks.seed(seed))
         else:
-            model = _continued(init_model, table, self.factors).rescaled(1 / unit, standard.scale)
+            model = _require_factor_model(init_model, table, self.factors).rescaled(1 / unit, standard.scale)
         return solver.run(standard, model, monitor)
 
 
 @dataclass(frozen=True)
 class ImplicitALS(Estimator):
-    """Matrix factorization of implicit feedback (clicks, plays, purchases), fitted by alternating least squares.
+    """Matrix factorization for implicit feedback (clicks, plays, purchases), fitted by alternating least squares.
 
-    Unobserved user-item pairs are treated as zeros with a low confidence.
+    Unobserved user-item pairs are treated as zeros with low confidence.
 
     Parameters
     ----------
     factors : int, default 64
         Number of latent factors.
     epochs : int, default 10
-        Maximum number of epochs, each one pass over users and items.
+        Maximum number of epochs, each a pass over all users and items.
     alpha0 : float, default 0.2
-        Confidence of unobserved pairs; the confidence of an event is its value.
+        Confidence of unobserved pairs; the confidence of an event equals its value.
     l2 : float, default 1.6
         L2 penalty, multiplied by the row's support to the power nu.
     nu : float, default 0.25
@@ -176,9 +176,9 @@ class ImplicitALS(Estimator):
     init_std : float, default 0.1
         Standard deviation of the initial factors, before division by sqrt(factors).
     cg_steps : int, default 3
-        Conjugate gradient steps per row and epoch.
+        Number of number of conjugate gradient steps per row and epoch.
     patience : int, default 3
-        Epochs without improvement of the validation score before stopping.
+        Number of epochs without improvement in the validation score before stopping.
 
     Notes
     -----
@@ -188,9 +188,9 @@ class ImplicitALS(Estimator):
         minimize  sum over events of w (1 - x)^2 + alpha0 sum over all pairs of x^2
                   + l2 sum_u (n_u + alpha0 n_items)^nu |p_u|^2 + l2 sum_i (n_i + alpha0 n_users)^nu |q_i|^2
 
-    w is the event's value times its weight. An event with negative w is a dislike: its target is 0 and its confidence
-    is the absolute value of w. n_u and n_i are the numbers of events of a user and an item; see
-    `cofactor.models.losses`. With very few events the penalty dominates, and all factors are zero.
+    w is the event's value times its weight. An event with negative w is a dislike: its target is 0, and its
+    confidence is the absolute value of w. n_u and n_i are the number of events for user u and item i; see
+    `cofactor.models.losses`. With very few events, the penalty dominates and all factors are zero.
 
     References
     ----------
@@ -215,7 +215,7 @@ class ImplicitALS(Estimator):
     epochs: int = parameter(10, EPOCHS, low=1, high=1000, search=(5, 20))
     alpha0: float = parameter(
         0.2,
-        "confidence of unobserved pairs; the confidence of an event is its value",
+        "confidence of unobserved pairs; the confidence of an event equals its value",
         low=1e-6,
         high=10,
         log=True,
@@ -253,19 +253,19 @@ class ImplicitALS(Estimator):
         init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> FactorModel:
-        """Fit the model on events.
+        """Fit the model to a table of events.
 
         Parameters
         ----------
         interactions : Interactions or CSR matrix of shape (n_users, n_items)
             Table of events.
         seed : int, Generator or None, default 0
-            Seed of the initial factors; the same seed gives identical results.
+            Seed for the initial factors; the same seed gives identical results.
         validation : Interactions or CSR matrix, optional
-            Held-out rows with the same ids. If given, the model of the epoch with the best validation score is
+            Held-out rows with the same IDs. If given, the model from the epoch with the best validation score is
             returned.
         init_model : FactorModel, optional
-            Model with the same ids and number of factors to continue from.
+            Model to continue from, with the same IDs and number of factors.
         callback : callable, optional
             Called with an `Epoch` after each epoch.
 
@@ -278,13 +278,13 @@ class ImplicitALS(Estimator):
         Raises
         ------
         KindError
-            If the table or `validation` holds ratings.
+            If the table or `validation` contains ratings.
         DataError
-            If the table has no rows or all weights are 0, or if `validation` has other ids or no rows.
+            If the table has no rows or all weights are 0, or if `validation` has different IDs or no rows.
         ParameterError
-            If `init_model` has another shape.
+            If `init_model` has a different shape.
         DivergedError
-            If the loss or an array of the model is not finite.
+            If the loss or any model array is not finite.
         """
         table = self.check_table(interactions)
         monitor = FitMonitor(
@@ -295,18 +295,18 @@ class ImplicitALS(Estimator):
         if init_model is None:
             model = _initial_model(table, self.factors, self.init_std / self.factors**0.5, checks.seed(seed))
         else:
-            model = _continued(init_model, table, self.factors)
+            model = _require_factor_model(init_model, table, self.factors)
         return solver.run(table, model, monitor)
 
 
-def _continued(init_model: Model, table: Interactions, factors: int) -> FactorModel:
-    """Return `init_model`; raise unless it is a FactorModel of the table's users and items with this many factors."""
+def _require_factor_model(init_model: Model, table: Interactions, factors: int) -> FactorModel:
+    """Return `init_model`; raise an error unless it is a FactorModel whose shape matches the table and `factors`."""
     shapes = {"user_factors": (table.n_users, factors), "item_factors": (table.n_items, factors)}
     return require_init_model(init_model, FactorModel, shapes)
 
 
 def _initial_model(interactions: Interactions, factors: int, std: float, seed: int) -> FactorModel:
-    """Return a model with normally distributed factors and zero biases."""
+    """Return a model with normally distributed random factors and zero biases."""
 
     def normal(n: int, stream_name: str) -> Float32:
         values = random_stream(seed, stream_name).standard_normal((n, factors), dtype=np.float32)
@@ -322,10 +322,10 @@ def _initial_model(interactions: Interactions, factors: int, std: float, seed: i
 
 @dataclass(frozen=True)
 class _AlternatingSolver:
-    """Alternating half-steps over users and items.
+    """Solver that alternates between users and items.
 
-    The unknowns of each side are one array with columns [factors, bias if any, padding]. Ratings and `mean` are divided
-    by `unit`; `scale` and the returned model are in the original unit.
+    The unknowns of each side are stored in one array with columns [factors, bias if any, padding]. Ratings and `mean`
+    are divided by `unit`; `scale` and the returned model use the original units.
     """
 
     loss: RatingsLoss | EventsLoss
@@ -336,7 +336,7 @@ class _AlternatingSolver:
     unit: float
 
     def run(self, interactions: Interactions, model: FactorModel, monitor: FitMonitor) -> FactorModel:
-        """Alternate until `monitor` stops the fit, and return the chosen model."""
+        """Alternate until `monitor` stops the fit, and return the selected model."""
         by_user, by_item = self.loss.entries(interactions.by_user), self.loss.entries(interactions.by_item)
         users, items = (
             self._unknowns(model.user_factors, model.user_bias),
@@ -354,7 +354,7 @@ class _AlternatingSolver:
         return monitor.run(epoch, lambda: self._model(users, items, by_user, user_penalty, empty_items))
 
     def _unknowns(self, factors: Float32, bias: Float32) -> Float32:
-        """Return the array [factors, bias if any, padding]."""
+        """Return an array with the columns [factors, bias if any, padding]."""
         unknowns = np.zeros((len(factors), self.loss.width(self.factors)), np.float32)
         unknowns[:, : self.factors] = factors
         if self.loss.has_bias:
@@ -365,18 +365,18 @@ class _AlternatingSolver:
         """Return the bias column, or zeros if there is none."""
         return unknowns[:, self.factors] if self.loss.has_bias else np.zeros(len(unknowns), np.float32)
 
-    def _half_step(self, own: Float32, entries: SparseRows, penalty: Float32, other: Float32) -> float:
-        """Improve the rows of one side in place with the other fixed; return the sum of squared errors."""
-        side = self.loss.side(other[:, : self.factors], self._bias(other), self.mean)
-        return improve(own, entries, penalty, side, steps=self.cg_steps)
+    def _half_step(self, target: Float32, entries: SparseRows, penalty: Float32, fixed: Float32) -> float:
+        """Update one side in place with the other held fixed, and return the sum of squared errors."""
+        side = self.loss.side(fixed[:, : self.factors], self._bias(fixed), self.mean)
+        return improve(target, entries, penalty, side, steps=self.cg_steps)
 
     def _model(
         self, users: Float32, items: Float32, by_user: SparseRows, penalty: Float32, empty_items: Bool
     ) -> FactorModel:
-        """Return the current model after one exact half-step for users, so that folding in a user's history is exact.
+        """Return the current model after solving for the users exactly, which makes fold-in of user histories exact.
 
-        Items without rows (`empty_items`) are set to zero, the minimum of their penalty, which conjugate gradient
-        steps only approach.
+        Items without rows (`empty_items`) are set to zero, which minimizes their penalty; conjugate gradient steps
+        would only approach zero.
         """
         items = np.where(empty_items[:, None], np.float32(0), items)
         exact = np.empty_like(users)

@@ -1,7 +1,7 @@
-"""Base class of estimators, declaration of hyper-parameters, and conversion to JSON and back.
+"""Base class for estimators: hyperparameter declarations and conversion to and from JSON.
 
-A hyper-parameter is declared once, as a typed field with its meaning and range; the command line, the HTTP interface,
-saved files and the hyper-parameter search read the fields.
+Each hyperparameter is declared once, as a typed field with a description and a range. The command line, the HTTP API,
+saved files and the hyperparameter search all use these fields.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators.training import EpochCallback
-from cofactor.estimators.training_table import Learns, TableLike, as_interactions
+from cofactor.estimators.training_table import AcceptedKind, TableLike, as_interactions
 from cofactor.models.base import Model
 from cofactor.validation import validated
 
@@ -41,25 +41,25 @@ def parameter(
     log: bool = False,
     search: tuple[float, float] | None = None,
 ) -> T:
-    """Declare a hyper-parameter as a dataclass field with its default, meaning and range.
+    """Declare a hyperparameter as a dataclass field with a default value, a description and a range.
 
     Parameters
     ----------
     default : object
-        Default value. Values must have the type of the field's annotation.
+        Default value. Values must match the field's type annotation.
     meaning : str
-        Description with the unit, as the command line and the HTTP schema print it.
+        Description, including the unit, as shown on the command line and in the HTTP schema.
     low, high : float, optional
-        Smallest and largest allowed value, both inclusive; None for no limit.
+        Smallest and largest allowed values (inclusive); None for no limit.
     log : bool, default False
-        Whether a hyper-parameter search should use a logarithmic scale.
+        Whether a hyperparameter search should use a logarithmic scale.
     search : tuple of (float, float), optional
-        Range of a hyper-parameter search, within `low` and `high`; None to exclude it from the search.
+        Range for the hyperparameter search, within `low` and `high`; None to exclude it from the search.
 
     Returns
     -------
     dataclasses.Field
-        Field with the default and, as metadata, the other arguments.
+        Field with the default value and the other arguments as metadata.
 
     Examples
     --------
@@ -70,27 +70,27 @@ def parameter(
     (0.02, 1e-06, 10, (0.005, 0.1))
     """
     metadata = {"meaning": meaning, "low": low, "high": high, "log": log, "search": search}
-    declared: T = field(default=default, metadata=metadata)
-    return declared
+    spec: T = field(default=default, metadata=metadata)
+    return spec
 
 
 @dataclass(frozen=True)
 class Estimator(ABC):
-    """Base class of estimators: an immutable specification whose fields are the hyper-parameters.
+    """Base class for estimators: an immutable specification whose fields are the hyperparameters.
 
     Estimators can be printed, compared, copied, pickled and converted to JSON. A value outside its range raises
-    ParameterError. Defining a subclass registers it: `from_dict` finds it by its name.
+    ParameterError. Defining a subclass registers its name for `from_dict`.
 
     Attributes
     ----------
     name : str
-        Name in kebab case, as on the command line. Two modules cannot define estimators with the same name.
+        Kebab-case name, as used on the command line. Two modules cannot define estimators with the same name.
     kind : {"ratings", "events", "any"}
         Kind of table that `fit` accepts.
     personalized : bool
         Whether recommendations differ between users.
     exact_fold_in : bool
-        Whether folding in the history of a training user gives that user's trained representation exactly.
+        Whether folding in a training user's history reproduces that user's trained representation exactly.
 
     Examples
     --------
@@ -101,7 +101,7 @@ class Estimator(ABC):
     """
 
     name: ClassVar[str]
-    kind: ClassVar[Learns]
+    kind: ClassVar[AcceptedKind]
     personalized: ClassVar[bool] = True
     exact_fold_in: ClassVar[bool] = False
 
@@ -110,8 +110,8 @@ class Estimator(ABC):
         if (name := vars(cls).get("name")) is None:
             return
         other = _CLASSES.get(name)
-        if other is not None and other.__module__ != cls.__module__:  # a module may define its class again
-            raise ParameterError(f"the name {name!r} belongs to the estimator {other.__module__}.{other.__qualname__}")
+        if other is not None and other.__module__ != cls.__module__:  # a module may redefine its own class
+            raise ParameterError(f"the name {name!r} is already used by {other.__module__}.{other.__qualname__}")
         _CLASSES[name] = cls
 
     def __post_init__(self) -> None:
@@ -132,56 +132,56 @@ class Estimator(ABC):
         init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> Model:
-        """Fit a model.
+        """Fit a model to a table of interactions.
 
         Estimators that are not iterative ignore `validation`, `init_model` and `callback`.
 
         Parameters
         ----------
         interactions : Interactions or CSR matrix of shape (n_users, n_items)
-            Training table. The ids of a matrix are its row and column numbers; its values are ratings, or events if
-            the estimator accepts events only.
+            Training table. For a matrix, the IDs are the row and column numbers, and the values are ratings, or events
+            if the estimator accepts only events.
         seed : int, Generator or None, default 0
-            Seed of the random numbers. The same integer gives bit-identical results; a `numpy.random.Generator` is
-            used to draw an integer; None uses fresh entropy.
+            Random seed. The same integer gives bit-identical results; a `numpy.random.Generator` is used to draw an
+            integer; None uses fresh entropy.
         validation : Interactions or CSR matrix, optional
-            Held-out rows with the ids of `interactions`. If given, the model of the epoch with the best validation
-            score is returned.
+            Held-out rows with the same IDs as `interactions`. If given, the model from the epoch with the best
+            validation score is returned.
         init_model : Model, optional
-            Model with the same ids and hyper-parameters to continue from.
+            Model to continue from, with the same IDs and hyperparameters.
         callback : callable, optional
             Called with an `Epoch` after each epoch.
 
         Returns
         -------
         Model
-            A model of `cofactor.models`.
+            Fitted model.
 
         Raises
         ------
         KindError
-            If a table is of the other kind.
+            If a table has the wrong kind.
         DataError
-            If a table has no rows or all weights are 0, or if `validation` has other ids.
+            If a table has no rows or all weights are 0, or if `validation` has different IDs.
         ParameterError
-            If `init_model` has another shape.
+            If `init_model` has a different shape.
         DivergedError
-            If the loss or an array of the model is not finite.
+            If the loss or any model array is not finite.
         """
 
     @validated
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the hyper-parameters by name.
+        """Return the hyperparameters as a dict.
 
         Parameters
         ----------
         deep : bool, default True
-            Ignored: no hyper-parameter is an estimator. `sklearn.base.clone` passes it.
+            Ignored, because no hyperparameter is an estimator; accepted for compatibility with `sklearn.base.clone`.
 
         Returns
         -------
         dict of str to object
-            Values of the fields.
+            Hyperparameter values by name.
 
         Examples
         --------
@@ -192,22 +192,22 @@ class Estimator(ABC):
         return {spec.name: getattr(self, spec.name) for spec in fields(self)}
 
     def set_params(self, **params: object) -> Self:
-        """Return a copy of the estimator with some hyper-parameters changed; the estimator itself does not change.
+        """Return a copy of the estimator with new hyperparameter values; the estimator itself is unchanged.
 
         Parameters
         ----------
         **params : object
-            New values by the name of the hyper-parameter.
+            New values by hyperparameter name.
 
         Returns
         -------
         Estimator
-            Estimator of the same class.
+            New estimator of the same class.
 
         Raises
         ------
         ParameterError
-            For an unknown name (the message lists the available ones) and for a value outside its range.
+            If a name is unknown (the message lists the available ones) or a value is outside its range.
 
         Examples
         --------
@@ -219,12 +219,12 @@ class Estimator(ABC):
         return replace(self, **params)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the name and all hyper-parameters as JSON values, as HTTP answers and saved files hold them.
+        """Return the name and all hyperparameters as a JSON-serializable dict, as in HTTP responses and saved files.
 
         Returns
         -------
         dict of str to object
-            The key "estimator" and one key per hyper-parameter; tuples become lists.
+            The key "estimator" and one key per hyperparameter; tuples become lists.
 
         Examples
         --------
@@ -236,12 +236,12 @@ class Estimator(ABC):
         return {"estimator": self.name, **params}
 
     def to_json(self) -> str:
-        """Return `to_dict` as JSON text.
+        """Return the result of `to_dict` as a JSON string.
 
         Returns
         -------
         str
-            JSON object with the key "estimator" and one key per hyper-parameter.
+            JSON object with the key "estimator" and one key per hyperparameter.
 
         Examples
         --------
@@ -253,13 +253,13 @@ class Estimator(ABC):
 
     @staticmethod
     def from_dict(spec: str | Mapping[str, object]) -> Estimator:
-        """Create an estimator from JSON values, as `to_dict` returns them.
+        """Create an estimator from a dict returned by `to_dict`, or from a name.
 
         Parameters
         ----------
         spec : str or mapping of str to object
-            Name of the estimator, or its name under the key "estimator" and hyper-parameters. Those that are missing
-            have their defaults.
+            Name of the estimator, or a mapping with the name under the key "estimator" and any hyperparameters.
+            Missing hyperparameters take their default values.
 
         Returns
         -------
@@ -269,8 +269,8 @@ class Estimator(ABC):
         Raises
         ------
         ParameterError
-            If the estimator or a hyper-parameter is unknown (the message suggests one that exists), or a value has
-            another type or is outside its range.
+            If the estimator or a hyperparameter is unknown (the message suggests a similar name), or a value has the
+            wrong type or is outside its range.
 
         Examples
         --------
@@ -279,26 +279,27 @@ class Estimator(ABC):
         >>> Estimator.from_dict("bias") == Estimator.from_dict({"estimator": "bias"})
         True
         """
-        settings = {"estimator": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else {}
-        name = settings.pop("estimator", None)
+        params = {"estimator": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else {}
+        name = params.pop("estimator", None)
         if not isinstance(name, str):
             raise ParameterError(
-                'spec must be the name of an estimator, or an object such as {"estimator": "bias", "damping": 5}, not '
+                'spec must be the name of an estimator or an object such as {"estimator": "bias", "damping": 5}; got '
                 f"{checks.describe(spec)}"
             )
         cls = estimator_class(name)
-        cls._require_names(settings)
+        cls._require_names(params)
         defaults = {spec.name: spec.default for spec in fields(cls)}
-        return cls(**{key: _from_json(defaults[key], value) for key, value in settings.items()})
+        return cls(**{key: _from_json(defaults[key], value) for key, value in params.items()})
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
-        """Return the JSON Schema of the estimator's `to_dict`.
+        """Return the JSON Schema for the output of `to_dict`.
 
         Returns
         -------
         dict of str to object
-            Schema of an object with the name and the hyper-parameters: type, range, default and meaning of each.
+            Schema of an object with the estimator's name and the type, range, default and description of each
+            hyperparameter.
 
         Examples
         --------
@@ -311,14 +312,14 @@ class Estimator(ABC):
         properties: dict[str, dict[str, Any]] = {"estimator": {"const": cls.name}}
         for spec in fields(cls):
             default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
-            described = {
+            keywords = {
                 "minimum": spec.metadata["low"],
                 "maximum": spec.metadata["high"],
                 "default": default,
                 "description": spec.metadata["meaning"],
             }
-            present = {key: value for key, value in described.items() if value is not None}
-            properties[spec.name] = _schema_of(types[spec.name]) | present
+            defined = {key: value for key, value in keywords.items() if value is not None}
+            properties[spec.name] = _schema_of(types[spec.name]) | defined
         return {
             "type": "object",
             "title": cls.name,
@@ -329,18 +330,18 @@ class Estimator(ABC):
 
     @property
     def diverged_advice(self) -> str:
-        """Advice for a DivergedError: which hyper-parameters to change, and to check the data.
+        """Advice for a DivergedError: change certain hyperparameters or check the data.
 
         Returns
         -------
         str
-            The advice; each hyper-parameter in it is a field of this estimator.
+            Advice that mentions only hyperparameters of this estimator.
 
         Examples
         --------
         >>> import cofactor
         >>> cofactor.BiasedMF().diverged_advice
-        'lower learning_rate, raise l2, or look for values or weights that are far off the others'
+        'lower learning_rate, raise l2, or look for values or weights that are far from the others'
         """
         names = {spec.name for spec in fields(self)}
         changes = [
@@ -349,26 +350,28 @@ class Estimator(ABC):
             if name in names
         ]
         return (
-            ", ".join(changes) + (", or " if changes else "") + "look for values or weights that are far off the others"
+            ", ".join(changes)
+            + (", or " if changes else "")
+            + "look for values or weights that are far from the others"
         )
 
     def check_table(self, interactions: TableLike) -> Interactions:
-        """Return the table of a fit; raise unless this estimator can be fitted on it.
+        """Return the training table; raise an error if this estimator cannot be fitted on it.
 
         Parameters
         ----------
         interactions : Interactions or CSR matrix of shape (n_users, n_items)
-            The argument of `fit`.
+            Argument passed to `fit`.
 
         Returns
         -------
         Interactions
-            The table; that of a matrix has the row and column numbers as ids.
+            Training table; for a matrix, the IDs are the row and column numbers.
 
         Raises
         ------
         KindError
-            If the table is of the other kind; the message says how to convert it.
+            If the table has the wrong kind; the message says how to convert it.
         DataError
             If the table has no rows or all weights are 0, or the argument is not a table.
 
@@ -381,34 +384,37 @@ class Estimator(ABC):
         """
         table = as_interactions("interactions", interactions, "ratings" if self.kind == "any" else self.kind)
         if len(table) == 0:
-            raise DataError("the table is empty: no rows to learn from")
+            raise DataError("the table is empty; it must have at least one row")
         if table.weights is not None and not table.weights.any():
             raise DataError("the weight of every row is 0; at least one row must have a nonzero weight")
         if self.kind in ("any", table.kind):
             return table
         if self.kind == "events":
             raise KindError(
-                f"{self.name} learns from events (clicks, plays, purchases), but the table holds ratings; to treat "
-                "ratings of 4 and up as likes: ratings.to_events(min_rating=4), on the command line --min-rating 4"
+                f"{self.name} learns from events (clicks, plays, purchases), but the table contains ratings; "
+                "to treat ratings of 4 and up as likes, use ratings.to_events(min_rating=4), or --min-rating 4 on the "
+                "command line"
             )
-        raise KindError(f"{self.name} learns from ratings, but the table holds events; try implicit-als")
+        raise KindError(f"{self.name} learns from ratings, but the table contains events; try implicit-als")
 
     @classmethod
-    def _require_names(cls, settings: Mapping[str, object]) -> None:
-        """Raise ParameterError for a setting that is not a hyper-parameter, with a suggestion."""
+    def _require_names(cls, params: Mapping[str, object]) -> None:
+        """Raise ParameterError if a name is not a hyperparameter; the message suggests a similar name."""
         names = sorted(spec.name for spec in fields(cls))
-        for name in settings:
+        for name in params:
             if name not in names:
-                listed = f"it has {', '.join(names)}" if names else "it has none"
-                raise ParameterError(f"{cls.name} has no setting {name!r}{_suggestion(str(name), names)}; {listed}")
+                available = f"it has {', '.join(names)}" if names else "it has none"
+                raise ParameterError(
+                    f"{cls.name} has no hyperparameter {name!r}{_suggestion(str(name), names)}; {available}"
+                )
 
 
 _CLASSES: dict[str, type[Estimator]] = {}
-"""All estimator classes by name, in the order of their definition."""
+"""All estimator classes by name, in definition order."""
 
 
 def estimator_class(name: str) -> type[Estimator]:
-    """Return the estimator class of a name.
+    """Return the estimator class with the given name.
 
     Parameters
     ----------
@@ -418,39 +424,41 @@ def estimator_class(name: str) -> type[Estimator]:
     Returns
     -------
     type of Estimator
-        The class.
+        Estimator class.
 
     Raises
     ------
     ParameterError
-        If there is none of this name; the message suggests one and lists all.
+        If the name is unknown; the message suggests a similar name and lists all names.
 
     Examples
     --------
     >>> estimator_class("biasedmf")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: unknown model 'biasedmf' (did you mean biased-mf?); the models are ...
+    cofactor.errors.ParameterError: unknown model 'biasedmf' (did you mean biased-mf?); available models: ...
     """
     if name not in _CLASSES:
         hint = _suggestion(name.lower().replace("_", "-"), _CLASSES)
         names = ", ".join(sorted(_CLASSES))
-        raise ParameterError(f"unknown model {checks.describe(name)}{hint}; the models are {names} (`cofactor models`)")
+        raise ParameterError(
+            f"unknown model {checks.describe(name)}{hint}; available models: {names} (see `cofactor models`)"
+        )
     return _CLASSES[name]
 
 
 def _suggestion(name: str, names: Collection[str]) -> str:
-    """Return the closest of the names as a hint for a message, or "" if none is close."""
-    near = get_close_matches(name, names, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    """Return a hint with the closest matching name, or "" if no name is close."""
+    matches = get_close_matches(name, names, n=1)
+    return f" (did you mean {matches[0]}?)" if matches else ""
 
 
 def require_estimator(value: object) -> Estimator:
-    """Require an estimator, and return it.
+    """Check that a value is an estimator, and return it.
 
     Parameters
     ----------
     value : object
-        The argument `estimator`.
+        Value of the argument `estimator`.
 
     Returns
     -------
@@ -460,49 +468,51 @@ def require_estimator(value: object) -> Estimator:
     Raises
     ------
     ParameterError
-        If it is anything else, such as the name of an estimator.
+        If the value is not an estimator, for example if it is the name of one.
 
     Examples
     --------
     >>> require_estimator("bias")
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: estimator must be an estimator, such as cofactor.Bias(), not 'bias'
+    cofactor.errors.ParameterError: estimator must be an estimator instance, such as cofactor.Bias(), not 'bias'
     """
     if not isinstance(value, Estimator):
-        raise ParameterError(f"estimator must be an estimator, such as cofactor.Bias(), not {checks.describe(value)}")
+        raise ParameterError(
+            f"estimator must be an estimator instance, such as cofactor.Bias(), not {checks.describe(value)}"
+        )
     return value
 
 
 @cache
 def _field_types(cls: type[Estimator]) -> dict[str, Any]:
-    """Return the declared type of each hyper-parameter; the type of its default where names cannot be resolved."""
+    """Return the declared type of each hyperparameter, or the type of its default if names cannot be resolved."""
     try:
         hints = get_type_hints(cls)
-    except NameError:  # a class inside a function, annotated with names of that function
+    except NameError:  # a class defined in a function and annotated with names local to it
         hints = {}
     return {spec.name: hints.get(spec.name, type(spec.default)) for spec in fields(cls)}
 
 
-def _check_value(name: str, spec: Field[Any], declared: Any, value: Any) -> None:
-    """Raise ParameterError unless a hyper-parameter's value has the declared type and is within its range."""
+def _check_value(name: str, spec: Field[Any], declared_type: Any, value: Any) -> None:
+    """Raise ParameterError if a hyperparameter value does not have the declared type or is outside its range."""
     low, high, label = spec.metadata.get("low"), spec.metadata.get("high"), f"{name}: {spec.name}"
-    if get_origin(declared) is Literal:
-        checks.choice(label, value, get_args(declared))
-    if declared is int:
+    if get_origin(declared_type) is Literal:
+        checks.choice(label, value, get_args(declared_type))
+    if declared_type is int:
         checks.whole_number(label, value)
-    if declared is float:
+    if declared_type is float:
         checks.finite_number(label, value)
-    if declared is bool and not isinstance(value, bool):
+    if declared_type is bool and not isinstance(value, bool):
         raise ParameterError(f"{label} must be true or false, not {checks.describe(value)}")
     if not isinstance(value, int | float) or isinstance(value, bool):
         return
     if (low is not None and value < low) or (high is not None and value > high):
-        upper = "" if high is None else f" to {high:g}"
-        raise ParameterError(f"{label} must be from {low:g}{upper}, not {checks.describe(value)}")
+        allowed = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
+        raise ParameterError(f"{label} must be {allowed}, not {checks.describe(value)}")
 
 
 def _from_json(default: object, value: object) -> object:
-    """Convert a JSON value: lists to tuples, 5.0 to a whole number, and what no float can hold to infinity."""
+    """Convert a JSON value: lists to tuples, integral floats to int, and integers too large for a float to infinity."""
     if isinstance(value, list):
         return tuple(value)
     if type(default) is int and isinstance(value, float) and value.is_integer():
@@ -515,36 +525,36 @@ def _from_json(default: object, value: object) -> object:
     return value
 
 
-def _schema_of(declared: Any) -> dict[str, Any]:
-    """Return the JSON Schema of a declared type: a plain value, a choice, a tuple, or one of several types."""
+def _schema_of(declared_type: Any) -> dict[str, Any]:
+    """Return the JSON Schema for a declared type: a scalar, a Literal, a tuple, or a union."""
     names = {int: "integer", float: "number", bool: "boolean", NoneType: "null", str: "string"}
-    if declared in names:
-        return {"type": names[declared]} | ({"minLength": 1} if declared is str else {})
-    if get_origin(declared) is Literal:
-        return {"enum": list(get_args(declared))}
-    if get_origin(declared) is tuple:
-        first, *rest = get_args(declared)
+    if declared_type in names:
+        return {"type": names[declared_type]} | ({"minLength": 1} if declared_type is str else {})
+    if get_origin(declared_type) is Literal:
+        return {"enum": list(get_args(declared_type))}
+    if get_origin(declared_type) is tuple:
+        first, *rest = get_args(declared_type)
         size = {} if rest == [...] else {"minItems": 1 + len(rest), "maxItems": 1 + len(rest)}
         return {"type": "array", "items": _schema_of(first), **size}
-    return {"anyOf": [_schema_of(part) for part in get_args(declared)]}
+    return {"anyOf": [_schema_of(part) for part in get_args(declared_type)]}
 
 
 def item_evidence(estimator: Estimator, interactions: Interactions) -> Bool | None:
-    """Mask of the items that a fitted model has data about.
+    """Return a mask of the items for which a fitted model has training data.
 
     An item has data if it has a row with a nonzero weight, or if the estimator uses item features.
 
     Parameters
     ----------
     estimator : Estimator
-        Estimator that is fitted.
+        Estimator of the fitted model.
     interactions : Interactions
         Training table.
 
     Returns
     -------
     ndarray of shape (n_items,), bool, or None
-        The mask; None if all items have data.
+        Mask; None if all items have data.
 
     Examples
     --------
@@ -555,6 +565,6 @@ def item_evidence(estimator: Estimator, interactions: Interactions) -> Bool | No
     """
     if getattr(estimator, "item_features", ()):
         return None
-    counted = interactions.i if interactions.weights is None else interactions.i[interactions.weights != 0]
-    evidence = np.bincount(counted, minlength=interactions.n_items) > 0
+    weighted_items = interactions.i if interactions.weights is None else interactions.i[interactions.weights != 0]
+    evidence = np.bincount(weighted_items, minlength=interactions.n_items) > 0
     return None if evidence.all() else read_only(evidence)

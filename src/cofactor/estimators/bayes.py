@@ -1,6 +1,6 @@
-"""Bayesian matrix factorization of ratings by Gibbs sampling.
+"""Bayesian matrix factorization for ratings, fitted by Gibbs sampling.
 
-Predictions are averages over posterior samples, and the samples give predictive distributions.
+Predictions are averages over posterior samples; the samples also provide predictive distributions.
 """
 
 from __future__ import annotations
@@ -36,51 +36,52 @@ __all__ = ["BayesianMF"]
 
 @dataclass(frozen=True)
 class BayesianMF(Estimator):
-    """Bayesian matrix factorization of ratings, fitted by Gibbs sampling.
+    """Bayesian matrix factorization for ratings, fitted by Gibbs sampling.
 
-    The predictions are averages over posterior samples; the model also returns predictive distributions.
+    Predictions are averages over posterior samples; the model also returns predictive distributions.
 
     Parameters
     ----------
     factors : int, default 15
-        Number of latent factors of each posterior sample.
+        Number of latent factors in each posterior sample.
     iterations : int, default 140
         Number of Gibbs iterations, including burn-in.
     burn_in : int, default 40
-        Number of initial iterations that are discarded.
+        Number of initial iterations to discard.
     implicit : bool, default True
-        Whether to model which items a user rated, and which users rated an item (SVD++).
+        Whether to model which items each user rated and which users rated each item (SVD++).
     user_features : tuple of str, default ()
         Columns of the user table to use as features, separated by commas.
     item_features : tuple of str, default ()
         Columns of the item table to use as features, separated by commas.
     time_bin : int, default 0
-        Length of a session in seconds; ratings of a user in one session share a bias; 0 to disable.
+        Session length in seconds; a user's ratings in one session share a bias; 0 to disable.
     kept_samples : int, default 32
-        Number of posterior samples stored for predictive distributions, evenly spaced.
+        Number of evenly spaced posterior samples to store for predictive distributions.
     init_std : float, default 0.1
         Standard deviation of the initial factors.
     patience : int, default 1000
-        Iterations without improvement of the validation score before stopping.
+        Number of iterations without improvement in the validation score before stopping.
 
     Notes
     -----
-    The likelihood, and the prior of users::
+    The likelihood and the prior for users::
 
         r = mean + b_u + b_i + p_u . q_i + b_(u, t) + noise,    noise ~ N(0, 1 / (w alpha a_u c_i))
         [p_u, b_u] ~ N(mu + sum over u's items y_j / sqrt(n_u) + sum over u's features z_f, diag(precision)^-1)
 
-    The prior of items has the same form, with a term for each user who rated the item (`implicit`: SVD++ for both
+    The prior for items has the same form, with a term for each user who rated the item (with `implicit`, SVD++ on both
     sides). mu and precision have normal-gamma priors; a_u and c_i have gamma priors with mean 1, so that some users and
     items can be harder to predict. w is the weight of a rating. A single user, item or rating is enough to fit the
     model; the priors then dominate.
 
     `user_features` and `item_features` are columns of the user and item tables (see `cofactor.data.features`). Each
-    indicator adds a vector to the prior mean of its rows, so that an item without ratings is predicted from, for
-    example, its genres. `time_bin` adds a session bias b_(u, t) for each user and time bin. It can be estimated only if
-    the user has other ratings in the same bin, before or after: it helps to impute missing ratings, not to forecast.
+    indicator adds a vector to the prior mean of its rows, so that ratings of an item without training ratings can be
+    predicted, for example, from its genres. `time_bin` adds a session bias b_(u, t) for each user and time bin. It can
+    be estimated only if the user has other ratings in the same bin, earlier or later, so it helps to impute missing
+    ratings but not to forecast.
 
-    The precision matrix is diagonal, where Salakhutdinov & Mnih use a Wishart prior.
+    The precision matrix is diagonal, whereas Salakhutdinov & Mnih use a Wishart prior.
 
     References
     ----------
@@ -108,27 +109,27 @@ class BayesianMF(Estimator):
     kind: ClassVar[Kind] = "ratings"
 
     factors: int = parameter(
-        15, "number of latent factors of each posterior sample", low=1, high=256, log=True, search=(5, 40)
+        15, "number of latent factors in each posterior sample", low=1, high=256, log=True, search=(5, 40)
     )
     iterations: int = parameter(140, "number of Gibbs iterations, including burn-in", low=2, high=100_000)
-    burn_in: int = parameter(40, "number of initial iterations that are discarded", low=1, high=10_000)
+    burn_in: int = parameter(40, "number of initial iterations to discard", low=1, high=10_000)
     implicit: bool = parameter(
-        default=True, meaning="whether to model which items a user rated, and which users rated an item (SVD++)"
+        default=True, meaning="whether to model which items each user rated and which users rated each item (SVD++)"
     )
     user_features: tuple[str, ...] = parameter((), "columns of the user table to use as features, separated by commas")
     item_features: tuple[str, ...] = parameter((), "columns of the item table to use as features, separated by commas")
     time_bin: int = parameter(
         0,
-        "length of a session in seconds; ratings of a user in one session share a bias; 0 to disable",
+        "session length in seconds; a user's ratings in one session share a bias; 0 to disable",
         low=0,
         high=86_400,
     )
     kept_samples: int = parameter(
-        32, "number of posterior samples stored for predictive distributions, evenly spaced", low=1, high=1000
+        32, "number of evenly spaced posterior samples to store for predictive distributions", low=1, high=1000
     )
     init_std: float = parameter(0.1, "standard deviation of the initial factors", low=1e-6, high=10, log=True)
     patience: int = parameter(
-        1_000, "iterations without improvement of the validation score before stopping", low=1, high=100_000
+        1_000, "number of iterations without improvement in the validation score before stopping", low=1, high=100_000
     )
 
     def __post_init__(self) -> None:
@@ -153,36 +154,36 @@ class BayesianMF(Estimator):
         init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> BayesianModel:
-        """Sample from the posterior.
+        """Sample from the posterior given a table of ratings.
 
         Parameters
         ----------
         interactions : Interactions or CSR matrix of shape (n_users, n_items)
-            Table of ratings; with times if `time_bin` is not 0, and with the side tables of the features.
+            Table of ratings; must have times if `time_bin` is not 0, and the side tables that contain the features.
         seed : int, Generator or None, default 0
-            Seed of the chain; the same seed gives identical results.
+            Seed for the Gibbs chain; the same seed gives identical results.
         validation : Interactions or CSR matrix, optional
-            Held-out rows with the same ids. If given, the model of the epoch with the best validation score is
+            Held-out rows with the same IDs. If given, the model from the epoch with the best validation score is
             returned.
         init_model : BayesianModel, optional
-            Ignored: the chain does not depend on its initial state after burn-in.
+            Ignored: after burn-in, the chain does not depend on its initial state.
         callback : callable, optional
             Called with an `Epoch` after each epoch.
 
         Returns
         -------
         BayesianModel
-            Average of the samples after burn-in, and `kept_samples` of the samples.
+            Model with the average of the samples after burn-in and up to `kept_samples` stored samples.
 
         Raises
         ------
         KindError
-            If the table or `validation` holds events.
+            If the table or `validation` contains events.
         DataError
-            If the table has no rows, all weights are 0, or features or times that are needed are missing; or if
-            `validation` has other ids or no rows.
+            If the table has no rows, all weights are 0, required features or times are missing, or `validation` has
+            different IDs or no rows.
         DivergedError
-            If the loss or an array of the model is not finite.
+            If the loss or any model array is not finite.
         """
         del init_model
         table = self.check_table(interactions)
@@ -193,8 +194,8 @@ class BayesianMF(Estimator):
         standard, unit = standardized(table)
         sampler = _Sampler.initialize(self, standard, seed)
         burn_in = min(self.burn_in, self.iterations - 1)
-        n_kept = min(self.kept_samples, self.iterations - burn_in)
-        stored_iterations = set(np.linspace(burn_in, self.iterations - 1, n_kept).astype(int).tolist())
+        n_stored = min(self.kept_samples, self.iterations - burn_in)
+        stored_iterations = set(np.linspace(burn_in, self.iterations - 1, n_stored).astype(int).tolist())
 
         def iterate(number: int) -> float:
             iteration = number - 1
@@ -209,10 +210,10 @@ class BayesianMF(Estimator):
 
 @dataclass
 class _Sampler:
-    """State of the Gibbs chain, with the running average of its samples and the stored samples.
+    """State of the Gibbs sampler, with the running average of the samples and the stored samples.
 
-    `values` (n,) are the ratings minus their mean `center`, in the order of `interactions`; `by_item` is the
-    permutation that sorts them by item.
+    `values`, of shape (n,), holds the ratings minus their mean `center`, in the order of `interactions`; `by_item` is
+    the permutation that sorts them by item.
     """
 
     spec: BayesianMF
@@ -230,7 +231,7 @@ class _Sampler:
 
     @classmethod
     def initialize(cls, spec: BayesianMF, interactions: Interactions, seed: int) -> _Sampler:
-        """Return the initial state: random factors, no biases, and a noise variance equal to that of the ratings."""
+        """Create the initial state: random factors, zero biases, and a noise variance equal to that of the ratings."""
         k, table = spec.factors, interactions
         center = float(np.average(table.values.astype(np.float64), weights=table.weights))
         values = table.values - np.float32(center)
@@ -239,23 +240,25 @@ class _Sampler:
         width, sides = padded_width(k + 1), []
         for name, entries in (("user", table.by_user), ("item", table.by_item)):
             noise = random_stream(seed, f"{name} factors").standard_normal((len(entries), k), dtype=np.float32)
-            sides.append(Chain.begin(entries, width, noise * np.float32(spec.init_std)))
+            sides.append(Chain.initialize(entries, width, noise * np.float32(spec.init_std)))
         users, items = sides
         if spec.implicit:
-            for own, other in ((users, items), (items, users)):
-                scale = (1 / np.sqrt(np.maximum(own.entries.counts, 1))).astype(np.float32)
-                own.terms.append(Terms.begin(other.entries, scale, k, width))
-        for name, own in (("user", users), ("item", items)):
+            for chain, other in ((users, items), (items, users)):
+                scale = (1 / np.sqrt(np.maximum(chain.entries.counts, 1))).astype(np.float32)
+                chain.terms.append(Terms.initialize(other.entries, scale, k, width))
+        for name, chain in (("user", users), ("item", items)):
             if columns := getattr(spec, f"{name}_features"):
-                holders = indicators(getattr(table, f"{name}_table"), columns, name).rows_by_indicator
-                own.terms.append(Terms.begin(holders, np.ones(len(own.vectors), np.float32), k + 1, width))
+                rows_by_column = indicators(getattr(table, f"{name}_table"), columns, name).rows_by_indicator
+                chain.terms.append(
+                    Terms.initialize(rows_by_column, np.ones(len(chain.vectors), np.float32), k + 1, width)
+                )
         return cls(
             spec, table, users, items, _sessions(spec, table), values, by_item, center, 1 / max(variance, 1e-6),
             FactorMean(4 * k), (np.zeros(table.n_users), np.zeros(table.n_items)), [],
         )  # fmt: skip
 
     def iterate(self, stream: np.random.Generator, *, sample_row_noise: bool) -> float:
-        """Sample each block of variables once, conditional on all others; return the mean squared error."""
+        """Sample each block of variables once, conditional on all others, and return the mean squared error."""
         k, table = self.spec.factors, self.interactions
         self.users.draw_prior(k + 1, stream)
         self.items.draw_prior(k + 1, stream)
@@ -265,25 +268,27 @@ class _Sampler:
         self.items.entries = replace(self.items.entries, values=values[self.by_item])
         self.items.draw_vectors(self.users, k, weights[self.by_item], stream)
         self.users.draw_vectors(self.items, k, weights, stream)
-        sides = [(own, [terms.randomness(stream) for terms in own.terms]) for own in (self.users, self.items)]
+        sides = [
+            (chain, [terms.draw_random_inputs(stream) for terms in chain.terms]) for chain in (self.users, self.items)
+        ]
         parallel_for(lambda side: side[0].draw_terms(side[1]), sides)  # the sides are conditionally independent
         residual = self._residuals()
         if self.sessions is not None:
             self.sessions.draw(residual, weights, stream)
             residual -= self.sessions.offsets
         squares = residual**2
-        counted = np.ones(len(table)) if table.weights is None else table.weights > 0
+        has_weight = np.ones(len(table)) if table.weights is None else table.weights > 0
         if table.weights is not None:
             squares *= table.weights
         loss = float(squares.mean())
         a, c = self.users.noise[table.u], self.items.noise[table.i]
-        self.alpha = float(stream.gamma((counted.sum() + 1) / 2, 1 / (0.5 * float(a @ (c * squares)) + 0.5)))
+        self.alpha = float(stream.gamma((has_weight.sum() + 1) / 2, 1 / (0.5 * float(a @ (c * squares)) + 0.5)))
         if sample_row_noise:
             misfit = np.bincount(table.u, self.alpha * c * squares, minlength=table.n_users)
-            self.users.draw_noise(misfit, np.bincount(table.u, counted, table.n_users), stream)
+            self.users.draw_noise(misfit, np.bincount(table.u, has_weight, table.n_users), stream)
             a = self.users.noise[table.u]
             misfit = np.bincount(table.i, self.alpha * a * squares, minlength=table.n_items)
-            self.items.draw_noise(misfit, np.bincount(table.i, counted, table.n_items), stream)
+            self.items.draw_noise(misfit, np.bincount(table.i, has_weight, table.n_items), stream)
         return loss
 
     def _precisions(self) -> Float32:
@@ -310,7 +315,7 @@ class _Sampler:
             (self.bias_sums[1], self.items.vectors[:, k]),
         ]
         if self.sessions is not None:
-            pairs.append((self.sessions.total, self.sessions.drawn))
+            pairs.append((self.sessions.total, self.sessions.biases))
         if restart:
             self.average = FactorMean(4 * k)
             self.samples.clear()
@@ -321,7 +326,7 @@ class _Sampler:
             self.samples.append(self._sample())
 
     def _sample(self) -> dict[str, Any]:
-        """Return a copy of the current sample by the names of the fields of `Posterior`."""
+        """Return a copy of the current sample, keyed by the field names of `Posterior`."""
         users, items = self.users, self.items
         sample: dict[str, Any] = {
             "users": users.vectors.copy(),
@@ -340,9 +345,9 @@ class _Sampler:
         return sample
 
     def model(self) -> BayesianModel:
-        """Return a model of the average and the stored samples so far."""
-        vstack = {name: np.stack([sample[name] for sample in self.samples]) for name in self.samples[0]}
-        posterior = Posterior(**{name: read_only(array.astype(np.float32)) for name, array in vstack.items()})
+        """Return a model with the average so far and the samples stored so far."""
+        stacked = {name: np.stack([sample[name] for sample in self.samples]) for name in self.samples[0]}
+        posterior = Posterior(**{name: read_only(array.astype(np.float32)) for name, array in stacked.items()})
         sessions = None
         if self.sessions is not None:
             rows, biases = self.sessions.table.rows, self.sessions.total / self.average.count
@@ -351,10 +356,10 @@ class _Sampler:
         return BayesianModel(self._centered(), posterior, self.spec.factors, self.center, sessions)
 
     def _centered(self) -> FactorModel:
-        """Return the average as a FactorModel in which zero factors and biases are those of an average user or item.
+        """Return the average as a FactorModel in which zero factors and biases represent an average user or item.
 
-        L R' = (L - 1 l') (R - 1 r')' + (L r) 1' + 1 (R l - l . r)': the contributions of the mean rows l and r move
-        into the biases, so that unknown users and items, which have no vector, are predicted as average ones.
+        L R' = (L - 1 l') (R - 1 r')' + (L r) 1' + 1 (R l - l . r)': the contributions of the mean rows l and r are
+        moved into the biases, so that unknown users and items, which have no vectors, are treated as average ones.
         """
         left, right = (array.astype(np.float64) for array in self.average.result())
         user_bias, item_bias = (total / self.average.count for total in self.bias_sums)
@@ -373,18 +378,19 @@ class _Sampler:
 
 
 def _sessions(spec: BayesianMF, table: Interactions) -> Sessions | None:
-    """Return the session biases, initially 0; None if `time_bin` is 0."""
+    """Return zero session biases, or None if `time_bin` is 0."""
     if spec.time_bin == 0:
         return None
     if table.times is None:
         raise DataError(
-            "time_bin needs a time for every rating, but the table has no times; read it with times or use time_bin=0"
+            "time_bin requires a time for every rating, but the table has no times; read it with times, "
+            "or use time_bin=0"
         )
-    return Sessions.begin(*SessionBias.of_ratings(table.u, table.times, spec.time_bin, table.n_users))
+    return Sessions.initialize(*SessionBias.of_ratings(table.u, table.times, spec.time_bin, table.n_users))
 
 
 def _marginal_prior(side: Chain, terms: list[Terms]) -> tuple[Float32, Any]:
-    """Return the prior mean and variance (width,) of a row whose terms are unknown, by moments over all rows."""
+    """Return the moment-matched prior mean and variance, each (width,), of a row whose terms are unknown."""
     if not terms:
         return side.mean.copy(), 1 / side.precision
     total = np.sum([term.total for term in terms], axis=0)

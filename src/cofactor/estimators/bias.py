@@ -25,12 +25,12 @@ __all__ = ["Bias", "Popularity"]
 
 @dataclass(frozen=True)
 class Bias(Estimator):
-    """Baseline for ratings: the mean plus a damped bias of the user and of the item.
+    """Baseline for ratings: the mean rating plus a damped user bias and a damped item bias.
 
     Parameters
     ----------
     damping : float, default 5.0
-        Number of pseudo-ratings at the mean by which each bias is shrunk.
+        Strength of shrinkage: number of pseudo-ratings equal to the mean added to each user and item.
 
     Notes
     -----
@@ -62,7 +62,7 @@ class Bias(Estimator):
 
     damping: float = parameter(
         5.0,
-        "number of pseudo-ratings at the mean by which each bias is shrunk",
+        "strength of shrinkage: number of pseudo-ratings equal to the mean added to each user and item",
         low=0,
         high=1000,
         log=True,
@@ -94,12 +94,12 @@ class Bias(Estimator):
         Returns
         -------
         FactorModel
-            Model with 0 factors and the damped biases.
+            Model without factors whose biases are the damped biases.
 
         Raises
         ------
         KindError
-            If the table holds events.
+            If the table contains events.
         DataError
             If the table has no rows or all weights are 0.
         """
@@ -122,7 +122,7 @@ class Bias(Estimator):
         )
 
     def _damped_means(self, rows: Int32, values: Float64, weights: NDArray[Any], n: int) -> Float64:
-        """Return the damped mean of the values of each of n rows, and 0 for an empty row: (n,) float64."""
+        """Return the damped mean of the values in each of n rows, with 0 for empty rows: (n,) float64."""
         total = np.bincount(rows, weights=values * weights, minlength=n)
         support = np.bincount(rows, weights=weights, minlength=n) + self.damping
         means: Float64 = np.divide(total, support, out=np.zeros(n), where=support > 0)
@@ -131,7 +131,7 @@ class Bias(Estimator):
 
 @dataclass(frozen=True)
 class Popularity(Estimator):
-    """Baseline for events: the score of an item is the share of users who have it.
+    """Baseline for events: the score of an item is the fraction of users who have interacted with it.
 
     Notes
     -----
@@ -140,7 +140,7 @@ class Popularity(Estimator):
         x = (number of users with an event of i with w > 0) / n_users
 
     w is the event's value times its weight, so dislikes do not count. An item without events scores 0. n_users counts
-    all users of the table, including those without events.
+    all users in the table, including those without events.
 
     References
     ----------
@@ -184,12 +184,12 @@ class Popularity(Estimator):
         Returns
         -------
         FactorModel
-            Model with 0 factors whose item biases are the popularities.
+            Model without factors whose item biases are the item popularities.
 
         Raises
         ------
         KindError
-            If the table holds ratings.
+            If the table contains ratings.
         DataError
             If the table has no rows or all weights are 0.
         """

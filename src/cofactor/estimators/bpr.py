@@ -1,4 +1,4 @@
-"""Bayesian personalized ranking: pairwise learning of the order of a user's items."""
+"""Bayesian personalized ranking (BPR): pairwise learning to rank from implicit feedback."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ __all__ = ["BPR"]
 
 @dataclass(frozen=True)
 class BPR(Estimator):
-    """Matrix factorization of events, fitted by Bayesian personalized ranking (BPR) with hard negatives.
+    """Matrix factorization for events, fitted by Bayesian personalized ranking (BPR) with hard negatives.
 
-    Each item that a user has is ranked above sampled items that the user does not have.
+    The model learns to rank each user's items above sampled items that the user has not interacted with.
 
     Parameters
     ----------
     factors : int, default 64
         Number of latent factors.
     epochs : int, default 60
-        Maximum number of epochs, each one pass over the events.
+        Maximum number of epochs, each a pass over all events.
     learning_rate : float, default 0.15
-        Learning rate of the first epoch; it decays along half a cosine.
+        Learning rate in the first epoch; it decays along a half cosine.
     l2 : float, default 0.027
         L2 penalty on factors, per event.
     l2_bias : float, default 0.03
@@ -50,7 +50,7 @@ class BPR(Estimator):
     init_std : float, default 0.1
         Standard deviation of the initial factors, before division by sqrt(factors).
     patience : int, default 10
-        Epochs without improvement of the validation score before stopping.
+        Number of epochs without improvement in the validation score before stopping.
 
     Notes
     -----
@@ -60,10 +60,10 @@ class BPR(Estimator):
         minimize  sum over events of -w ln sigmoid(x_ui - x_uj)
                   + l2 (|p_u|^2 + |q_i|^2 + |q_j|^2) + l2_bias (b_i^2 + b_j^2)
 
-    j is a hard negative: the highest-scored of `n_negatives` items sampled from those that the user does not have. The
+    j is a hard negative: the highest-scored of `n_negatives` items sampled from those not in the user's history. The
     gradient step is in `cofactor.kernels.bpr`. w is the event's value times its weight; a dislike (negative weight)
-    counts as an unobserved item. Users who have all items do not contribute. The learning rate decays along half a
-    cosine over the epochs.
+    counts as an unobserved item. Users who have interacted with all items do not contribute. The learning rate
+    decays along a half cosine over the epochs.
 
     References
     ----------
@@ -86,11 +86,11 @@ class BPR(Estimator):
 
     factors: int = parameter(64, "number of latent factors", low=1, high=1024, log=True, search=(16, 256))
     epochs: int = parameter(
-        60, "maximum number of epochs, each one pass over the events", low=1, high=1000, search=(20, 120)
+        60, "maximum number of epochs, each a pass over all events", low=1, high=1000, search=(20, 120)
     )
     learning_rate: float = parameter(
         0.15,
-        "learning rate of the first epoch; it decays along half a cosine",
+        "learning rate in the first epoch; it decays along a half cosine",
         low=1e-6,
         high=1,
         log=True,
@@ -112,7 +112,7 @@ class BPR(Estimator):
         0.1, "standard deviation of the initial factors, before division by sqrt(factors)", low=1e-6, high=10, log=True
     )
     patience: int = parameter(
-        10, "epochs without improvement of the validation score before stopping", low=1, high=1000
+        10, "number of epochs without improvement in the validation score before stopping", low=1, high=1000
     )
 
     @one_thread_blas()
@@ -126,38 +126,38 @@ class BPR(Estimator):
         init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> FactorModel:
-        """Fit the model on events.
+        """Fit the model to a table of events.
 
         Parameters
         ----------
         interactions : Interactions or CSR matrix of shape (n_users, n_items)
             Table of events.
         seed : int, Generator or None, default 0
-            Seed of the initial factors, the order of events and the negatives; the same seed gives identical results
-            with any number of threads.
+            Seed for the initial factors, the event order and the negative samples; the same seed gives identical
+            results for any number of threads.
         validation : Interactions or CSR matrix, optional
-            Held-out rows with the same ids. If given, the model of the epoch with the best validation score is
+            Held-out rows with the same IDs. If given, the model from the epoch with the best validation score is
             returned.
         init_model : FactorModel, optional
-            Model with the same ids and number of factors to continue from.
+            Model to continue from, with the same IDs and number of factors.
         callback : callable, optional
             Called with an `Epoch` after each epoch.
 
         Returns
         -------
         FactorModel
-            Model with item biases, without user biases.
+            Model with item biases but no user biases.
 
         Raises
         ------
         KindError
-            If the table or `validation` holds ratings.
+            If the table or `validation` contains ratings.
         DataError
-            If the table has no rows or all events are dislikes, or if `validation` has other ids or no rows.
+            If the table has no rows or all events are dislikes, or if `validation` has different IDs or no rows.
         ParameterError
-            If `init_model` has another shape.
+            If `init_model` has a different shape.
         DivergedError
-            If the loss or an array of the model is not finite.
+            If the loss or any model array is not finite.
         """
         table = self.check_table(interactions)
         seed = checks.seed(seed)
@@ -169,10 +169,10 @@ class BPR(Estimator):
             shapes = {"user_factors": (table.n_users, self.factors), "item_factors": (table.n_items, self.factors)}
             initial = require_init_model(init_model, FactorModel, shapes)
         state = _State.initialize(self, table, initial, seed)
-        rates = cosine_schedule(self.learning_rate, self.epochs)
+        learning_rates = cosine_schedule(self.learning_rate, self.epochs)
 
         def epoch(number: int) -> float:
-            loss = state.epoch(float(rates[number - 1]), random_stream(seed, "pairs", number))
+            loss = state.epoch(float(learning_rates[number - 1]), random_stream(seed, "pairs", number))
             return loss / len(state.rows.columns)
 
         return monitor.run(epoch, state.model)
@@ -180,7 +180,7 @@ class BPR(Estimator):
 
 @dataclass(frozen=True)
 class _State:
-    """Parameters during training, padded to a multiple of the vector width, and the training events."""
+    """Training state: the events, and model parameters padded to a multiple of the SIMD vector width."""
 
     spec: BPR
     loss: PairwiseLoss
@@ -193,12 +193,12 @@ class _State:
 
     @classmethod
     def initialize(cls, spec: BPR, interactions: Interactions, init_model: FactorModel | None, seed: int) -> _State:
-        """Return random parameters, or those of `init_model`."""
+        """Create a training state with random parameters, or with those of `init_model`."""
         loss = PairwiseLoss(spec.l2, spec.l2_bias, spec.n_negatives, spec.learning_rate, spec.epochs)
         rows, weights = loss.positives(interactions.by_user)
         if len(rows.columns) == 0:
             raise DataError(
-                "every event is a dislike (a weight below 0); bpr needs at least one event with a positive weight"
+                "every event is a dislike (negative weight); bpr needs at least one event with a positive weight"
             )
         sides = []
         for name, n in (("user", interactions.n_users), ("item", interactions.n_items)):
@@ -217,7 +217,7 @@ class _State:
         return cls(spec, loss, rows, weights, support, P, Q, bias)
 
     def epoch(self, learning_rate: float, stream: np.random.Generator) -> float:
-        """Run one epoch in place and return the summed loss."""
+        """Run one epoch in place, and return the total loss."""
         grid = grid_size(len(self.rows.columns))
         blocks = pair_blocks(self.rows, self.weights, self.support, grid=grid, rng=stream)
         return bpr_epoch(
@@ -227,7 +227,7 @@ class _State:
         )  # fmt: skip
 
     def model(self) -> FactorModel:
-        """Return a copy of the parameters as a model."""
+        """Return a model with a copy of the current parameters."""
         k = self.spec.factors
         return FactorModel(
             read_only(self.P[:, :k].copy()),

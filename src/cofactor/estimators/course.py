@@ -1,14 +1,14 @@
-"""Minimal PyTorch versions of the fastai collaborative-filtering models, with a short training loop.
+"""Minimal PyTorch versions of the fastai collaborative filtering models, with a short training loop.
 
-Requires torch (extra `neural`)::
+Requires PyTorch (extra `neural`)::
 
     train, valid = pairs(split.train), pairs(split.test)
     model = DotProductBias(ratings.n_users, ratings.n_items, 50)
     fit_one_cycle(model, train, valid, epochs=3, learning_rate=1e-3, wd=0.1)      # prints a line per epoch
     fit_one_cycle(model, train, valid, epochs=5, learning_rate=5e-3, wd=0.1)
 
-This module is for teaching and is not imported by the rest of the library. Use `BiasedMF` for a fast version of the
-factor models and `NeuralMF` for a production version of the network.
+This module is intended for teaching and is not imported by the rest of the library. Use `BiasedMF` for a fast version
+of the factor models and `NeuralMF` for a production version of the network.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ Pairs: TypeAlias = tuple[Tensor, Tensor]
 
 
 def embedding(rows: int, width: int) -> nn.Embedding:
-    """Create an embedding with normally distributed weights of standard deviation 0.01.
+    """Create an embedding with normally distributed weights (standard deviation 0.01).
 
-    A lookup is equivalent to a product with a one-hot vector.
+    A lookup is equivalent to multiplication by a one-hot vector.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def embedding(rows: int, width: int) -> nn.Embedding:
     Returns
     -------
     torch.nn.Embedding
-        The embedding.
+        Embedding of shape (rows, width).
 
     Examples
     --------
@@ -60,19 +60,19 @@ def embedding(rows: int, width: int) -> nn.Embedding:
 
 
 def on_scale(x: Tensor, y_range: tuple[float, float]) -> Tensor:
-    """Map real numbers to a range of ratings by low + (high - low) sigmoid(x).
+    """Map real numbers to a rating range with low + (high - low) sigmoid(x).
 
     Parameters
     ----------
     x : Tensor
-        Numbers, of any shape.
+        Real numbers, of any shape.
     y_range : tuple of (float, float)
-        The ends low and high.
+        Lower and upper bounds.
 
     Returns
     -------
     Tensor
-        Values between low and high, of the shape of `x`.
+        Values between low and high, with the same shape as `x`.
 
     Examples
     --------
@@ -84,16 +84,16 @@ def on_scale(x: Tensor, y_range: tuple[float, float]) -> Tensor:
 
 
 class DotProduct(nn.Module):
-    """Dot product of user and movie factors through a scaled sigmoid.
+    """Dot product of user and movie factors, passed through a scaled sigmoid.
 
     Parameters
     ----------
     n_users, n_movies : int
-        Numbers of users and movies.
+        Number of users and number of movies.
     n_factors : int
         Number of latent factors.
     y_range : tuple of (float, float), default (0, 5.5)
-        The ends low and high of the predictions.
+        Lower and upper bounds of the predictions.
 
     Notes
     -----
@@ -115,12 +115,12 @@ class DotProduct(nn.Module):
         self.y_range = y_range
 
     def forward(self, x: Tensor) -> Tensor:
-        """Predict ratings.
+        """Predict ratings for user-movie pairs.
 
         Parameters
         ----------
         x : Tensor of shape (n, 2), int64
-            Row numbers of the user and the movie.
+            User and movie row numbers.
 
         Returns
         -------
@@ -132,16 +132,16 @@ class DotProduct(nn.Module):
 
 
 class DotProductBias(nn.Module):
-    """Dot product of user and movie factors plus biases, through a scaled sigmoid.
+    """Dot product of user and movie factors plus biases, passed through a scaled sigmoid.
 
     Parameters
     ----------
     n_users, n_movies : int
-        Numbers of users and movies.
+        Number of users and number of movies.
     n_factors : int
         Number of latent factors.
     y_range : tuple of (float, float), default (0, 5.5)
-        The ends low and high of the predictions.
+        Lower and upper bounds of the predictions.
 
     Notes
     -----
@@ -163,12 +163,12 @@ class DotProductBias(nn.Module):
         self.y_range = y_range
 
     def forward(self, x: Tensor) -> Tensor:
-        """Predict ratings.
+        """Predict ratings for user-movie pairs.
 
         Parameters
         ----------
         x : Tensor of shape (n, 2), int64
-            Row numbers of the user and the movie.
+            User and movie row numbers.
 
         Returns
         -------
@@ -181,16 +181,16 @@ class DotProductBias(nn.Module):
 
 
 class EmbeddingNet(nn.Module):
-    """Neural network with one hidden layer on concatenated user and movie embeddings, through a scaled sigmoid.
+    """Neural network with one hidden layer on concatenated user and movie embeddings and a scaled sigmoid output.
 
     Parameters
     ----------
     n_users, n_movies : int
-        Numbers of users and movies.
+        Number of users and number of movies.
     n_factors : tuple of (int, int)
-        Dimensions of the user and the movie embedding.
+        Dimensions of the user and movie embeddings.
     y_range : tuple of (float, float), default (0, 5.5)
-        The ends low and high of the predictions.
+        Lower and upper bounds of the predictions.
     n_hidden : int, default 100
         Width of the hidden layer.
 
@@ -218,12 +218,12 @@ class EmbeddingNet(nn.Module):
         self.y_range = y_range
 
     def forward(self, x: Tensor) -> Tensor:
-        """Predict ratings.
+        """Predict ratings for user-movie pairs.
 
         Parameters
         ----------
         x : Tensor of shape (n, 2), int64
-            Row numbers of the user and the movie.
+            User and movie row numbers.
 
         Returns
         -------
@@ -245,7 +245,7 @@ def pairs(ratings: Interactions) -> Pairs:
     Returns
     -------
     x : Tensor of shape (n, 2), int64
-        Row numbers of the user and the item.
+        User and item row numbers.
     y : Tensor of shape (n,), float32
         Ratings.
 
@@ -265,9 +265,9 @@ class EpochRow(NamedTuple):
     Attributes
     ----------
     epoch : int
-        Number of the epoch, counted from 0.
+        Epoch number, starting at 0.
     train_loss, valid_loss : float
-        Mean squared errors on the training and the validation part.
+        Mean squared errors on the training and validation sets.
     time : float
         Duration in seconds.
     """
@@ -290,26 +290,26 @@ def fit_one_cycle(
     seed: Seed = 0,
     show: Callable[[str], None] = print,
 ) -> list[EpochRow]:
-    """Train a model on squared error with AdamW and a one-cycle learning rate.
+    """Train a model with squared error loss, AdamW and a one-cycle learning rate schedule.
 
     Parameters
     ----------
     model : torch.nn.Module
         Model that maps row numbers (n, 2) to ratings (n,); it is trained in place.
     train, valid : tuple of (Tensor, Tensor)
-        Training and validation part, as `pairs` returns them. The loss on an empty validation part is nan.
+        Training and validation sets, as returned by `pairs`. The loss on an empty validation set is nan.
     epochs : int
         Number of epochs.
     learning_rate : float
-        Learning rate at the peak of the schedule.
+        Peak learning rate of the schedule.
     wd : float, default 0.0
         Decoupled weight decay.
     batch_size : int, default 64
-        Ratings per minibatch.
+        Number of ratings per minibatch.
     seed : int, Generator or None, default 0
-        Seed of the order of the ratings.
+        Seed for shuffling the ratings.
     show : callable, optional
-        Called with each line of the table of results; `print` by default.
+        Called with each line of the results table; `print` by default.
 
     Returns
     -------
@@ -364,21 +364,21 @@ def fit_one_cycle(
 
 
 @torch.no_grad()
-def squared_error(model: nn.Module, part: Pairs) -> float:
-    """Mean squared error of a model.
+def squared_error(model: nn.Module, data: Pairs) -> float:
+    """Compute the mean squared error of a model.
 
     Parameters
     ----------
     model : torch.nn.Module
         Model that maps row numbers (n, 2) to ratings (n,).
-    part : tuple of (Tensor, Tensor)
-        Row numbers and ratings, as `pairs` returns them.
+    data : tuple of (Tensor, Tensor)
+        Row numbers and ratings, as returned by `pairs`.
 
     Returns
     -------
     float
-        The mean squared error; nan for an empty part.
+        Mean squared error; nan if there are no ratings.
     """
     model.eval()
-    x, y = part
+    x, y = data
     return float(((model(x) - y) ** 2).mean())

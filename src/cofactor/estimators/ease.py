@@ -1,4 +1,4 @@
-"""EASE: linear item-item weights in closed form."""
+"""EASE: linear item-item weights computed in closed form."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from cofactor.validation import validated
 __all__ = ["EASE"]
 
 BYTES_PER_PAIR = 24
-"""Peak memory of a fit in bytes per pair of items."""
+"""Peak memory required by a fit, in bytes per item pair."""
 
-LARGEST_INFLATION = 1e12
-"""Largest accepted variance inflation A_jj P_jj; above it the error of the weights exceeds about 1e-4."""
+MAX_INFLATION = 1e12
+"""Maximum variance inflation A_jj P_jj; above it, the error of the weights exceeds about 1e-4."""
 
 
 @dataclass(frozen=True)
 class EASE(Estimator):
-    """EASE: a ridge regression of each item's events on all other items, in closed form.
+    """EASE: ridge regression of each item's events on those of all other items, solved in closed form.
 
     Parameters
     ----------
     l2 : float, default 300.0
         L2 penalty on weights, added to the diagonal of X'X.
     max_memory : float, default 8.0
-        Memory limit of a fit in gigabytes; a fit needs 24 bytes per pair of items.
+        Memory limit for a fit in gigabytes; a fit needs 24 bytes per item pair.
 
     Notes
     -----
-    The score of a user with history x_u is x_u W, where::
+    The scores for a user with history x_u are x_u W, where::
 
         minimize |X - X W|^2 + l2 |W|^2 with W_ii = 0
         P = (X'X + l2 I)^-1,    W_ij = -P_ij / P_jj
 
-    X holds the value of each event times its weight: 1 for a plain event, a negative number for a dislike, 0 for an
-    unobserved pair. A fit takes on the order of n_items^3 operations and n_items^2 numbers, regardless of the number of
-    users. With a single item, W is 0.
+    Each entry of X is the value of an event times its weight: 1 for a plain event, negative for a dislike, and 0 for an
+    unobserved pair. A fit takes O(n_items^3) time and O(n_items^2) memory, regardless of the number of users. With a
+    single item, W is 0.
 
     References
     ----------
@@ -82,7 +82,7 @@ class EASE(Estimator):
         search=(10, 5000),
     )
     max_memory: float = parameter(
-        8.0, "memory limit of a fit in gigabytes; a fit needs 24 bytes per pair of items", low=0, high=100_000
+        8.0, "memory limit for a fit in gigabytes; a fit needs 24 bytes per item pair", low=0, high=100_000
     )
 
     @one_thread_blas()
@@ -96,7 +96,7 @@ class EASE(Estimator):
         init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> ItemItemModel:
-        """Solve for the item-item weights.
+        """Compute the item-item weights from a table of events.
 
         Parameters
         ----------
@@ -115,11 +115,11 @@ class EASE(Estimator):
         Raises
         ------
         KindError
-            If the table holds ratings.
+            If the table contains ratings.
         DataError
             If the table has no rows, all weights are 0, or the system cannot be solved accurately.
         ParameterError
-            If the fit would need more than `max_memory`; this is checked before anything large is allocated.
+            If the fit would need more than `max_memory`; checked before any large array is allocated.
         """
         del seed, validation, init_model, callback
         table = self.check_table(interactions)
@@ -127,8 +127,8 @@ class EASE(Estimator):
         gigabytes = BYTES_PER_PAIR * n**2 / 1e9
         if gigabytes > self.max_memory:
             raise ParameterError(
-                f"ease needs {gigabytes:,.1f} GB for {n:,} items (24 bytes per pair of items), but max_memory is "
-                f"{self.max_memory:g} GB; raise max_memory, or use item-knn or implicit-als, which need no such matrix"
+                f"ease needs {gigabytes:,.1f} GB for {n:,} items (24 bytes per item pair), but max_memory is "
+                f"{self.max_memory:g} GB; increase max_memory, or use item-knn or implicit-als"
             )
         A = sparse_gram(confidences(table.by_user), n)
         A[np.diag_indices(n)] += self.l2
@@ -141,21 +141,22 @@ class EASE(Estimator):
         return ItemItemModel(table.n_users, DenseSimilarity(read_only(_weights(A))))
 
     def _require_accuracy(self, inflation: Float64) -> None:
-        """Raise DataError if the system is too ill-conditioned for float64.
+        """Raise DataError if the linear system is too ill-conditioned for float64.
 
-        `inflation` (n_items,) is A_jj P_jj, the variance inflation factor of each item: it is at least 1 and does not
-        depend on the scale of the items. The relative error of W is about 1e-16 times this factor.
+        `inflation`, of shape (n_items,), is A_jj P_jj, the variance inflation factor of each item. It is at least 1 and
+        does not depend on the scale of the items. The relative error of W is about 1e-16 times this factor.
         """
-        bad = ~((inflation > 0.5) & (inflation < LARGEST_INFLATION))
-        if bad.any():
+        is_invalid = ~((inflation > 0.5) & (inflation < MAX_INFLATION))
+        if is_invalid.any():
             raise DataError(
-                f"ease cannot solve for {int(bad.sum()):,} of {len(bad):,} items: some users have counts so large that "
-                f"l2={self.l2:g} is negligible next to their squares; raise l2, or take the logarithm of the counts"
+                f"ease cannot solve for {int(is_invalid.sum()):,} of {len(is_invalid):,} items: some users have counts "
+                f"so large that l2={self.l2:g} is negligible next to their squares; "
+                "raise l2, or take the logarithm of the counts"
             )
 
 
 def _weights(A: Float64) -> Float32:
-    """Return W_ij = -P_ij / P_jj with W_jj = 0, from the lower triangle of A = -P: (n, n) float32."""
+    """Compute W_ij = -P_ij / P_jj, with W_jj = 0, from the lower triangle of A = -P: (n, n) float32."""
     n = len(A)
     W = np.zeros((n, n), np.float32)
     diagonal = -np.diag(A)

@@ -1,4 +1,4 @@
-"""Blocks of the Gibbs chain of `BayesianMF`: vectors of one side, terms of their prior means, and session biases."""
+"""Blocks of the Gibbs sampler for `BayesianMF`: factor vectors, terms of their prior means, and session biases."""
 
 from __future__ import annotations
 
@@ -18,52 +18,52 @@ from cofactor.models.session_bias import SessionBias
 __all__ = ["Chain", "Sessions", "Terms", "normal_gamma"]
 
 NOISE_SHAPES = np.array([1.0, 1.5, 2, 3, 4, 6, 8, 12, 16, 24])
-"""Candidate shapes of the gamma prior of the rows' noise; a large shape means that rows hardly differ."""
+"""Candidate shapes for the gamma prior of the row noise; a large shape means that rows hardly differ in noise."""
 
-PADDING = np.float32(1e9)
-"""Precision of padding dimensions, which keeps them at zero."""
+PADDING_PRECISION = np.float32(1e9)
+"""Prior precision of padding dimensions, high enough to keep them at zero."""
 
 
 @dataclass
 class Terms:
-    """Additive terms of the prior means of one side: total_r = scale_r sum over the columns c of row r of Y_c.
+    """Additive terms of the prior means of one side: total_r = scale_r sum(Y_c for the columns c of row r).
 
-    The columns of a user are the items that they rated, or features; those of an item are its users, or features. A row
-    without columns gets the average total of the other rows.
+    The columns of a user row are the items that the user rated, or the user's features; the columns of an item row are
+    the users who rated it, or its features. A row without columns has the average total of the other rows.
 
     Attributes
     ----------
-    holders : SparseRows
-        For each column, the rows that have it.
+    rows_by_column : SparseRows
+        For each column, the rows that contain it.
     scale : ndarray of shape (n_rows,), float32
-        Factor on the sum of each row.
+        Factor that multiplies the sum for each row.
     dimensions : int
-        Number of leading dimensions of the vectors that the terms affect: the factors, or the factors and the bias.
+        Number of leading vector dimensions that the terms affect: the factors, or the factors and the bias.
     values : ndarray of shape (n_columns, width), float32
         Y, the vector of each column.
     total : ndarray of shape (n_rows, width), float32
-        Sum of the terms of each row.
-    without : ndarray of shape (n_rows,), bool
+        Sum of the terms for each row.
+    empty_rows : ndarray of shape (n_rows,), bool
         Mask of the rows without columns.
     """
 
-    holders: SparseRows
+    rows_by_column: SparseRows
     scale: Float32
     dimensions: int
     values: Float32
     total: Float32
-    without: Bool
+    empty_rows: Bool
 
     @classmethod
-    def begin(cls, holders: SparseRows, scale: Float32, dimensions: int, width: int) -> Terms:
-        """Return terms with Y = 0.
+    def initialize(cls, rows_by_column: SparseRows, scale: Float32, dimensions: int, width: int) -> Terms:
+        """Create terms with Y = 0.
 
         Parameters
         ----------
-        holders : SparseRows
-            For each column, the rows that have it.
+        rows_by_column : SparseRows
+            For each column, the rows that contain it.
         scale : ndarray of shape (n_rows,), float32
-            Factor on the sum of each row.
+            Factor that multiplies the sum for each row.
         dimensions : int
             Number of leading dimensions that the terms affect.
         width : int
@@ -72,19 +72,19 @@ class Terms:
         Returns
         -------
         Terms
-            The terms.
+            Terms with zero totals.
         """
-        values = np.zeros((len(holders), width), np.float32)
-        without = np.bincount(holders.columns, minlength=len(scale)) == 0
-        return cls(holders, scale, dimensions, values, np.zeros((len(scale), width), np.float32), without)
+        values = np.zeros((len(rows_by_column), width), np.float32)
+        empty_rows = np.bincount(rows_by_column.columns, minlength=len(scale)) == 0
+        return cls(rows_by_column, scale, dimensions, values, np.zeros((len(scale), width), np.float32), empty_rows)
 
-    def randomness(self, stream: np.random.Generator) -> tuple[Float32, Float32]:
-        """Draw the random numbers of the next sample.
+    def draw_random_inputs(self, stream: np.random.Generator) -> tuple[Float32, Float32]:
+        """Draw the random numbers for the next sample.
 
         Parameters
         ----------
         stream : numpy.random.Generator
-            Source of randomness.
+            Random number generator.
 
         Returns
         -------
@@ -93,34 +93,34 @@ class Terms:
         noise : ndarray of shape (n_columns, width), float32
             Standard normal noise, 0 in dimensions without terms.
         """
-        precision = np.full(self.values.shape[1], PADDING, np.float32)
+        precision = np.full(self.values.shape[1], PADDING_PRECISION, np.float32)
         precision[: self.dimensions] = normal_gamma(self.values[:, : self.dimensions], stream)[1]
         noise = stream.standard_normal(self.values.shape, dtype=np.float32)
         noise[:, self.dimensions :] = 0
         return precision, noise
 
     def draw(self, residual: Float32, vectors: Float32, precision: Float32, noise: Float32) -> None:
-        """Sample Y given the vectors, and update the totals; the equations are in `cofactor.kernels.gibbs`.
+        """Sample Y given the vectors, and update the totals; see `cofactor.kernels.gibbs` for the equations.
 
         Parameters
         ----------
         residual : ndarray of shape (n_rows, width), float32
-            The vectors minus their prior means; updated in place.
+            Vectors minus their prior means; updated in place.
         vectors : ndarray of shape (width,), float32
             Precision of the vectors around their prior means.
         precision : ndarray of shape (width,), float32
             Precision of the prior of Y.
         noise : ndarray of shape (n_columns, width), float32
-            Standard normal noise, as `randomness` returns it.
+            Standard normal noise, as returned by `draw_random_inputs`.
         """
         previous = residual.copy()
-        columns = self.holders
+        columns = self.rows_by_column
         run = draw_history_terms(self.values.shape[1])
         run(self.values, residual, columns.start, columns.columns, self.scale, precision, vectors, noise)
         self.total += previous - residual
         self.total[:, self.dimensions :] = 0
-        if self.without.any() and not self.without.all():
-            self.total[self.without] = self.total[~self.without].mean(axis=0)
+        if self.empty_rows.any() and not self.empty_rows.all():
+            self.total[self.empty_rows] = self.total[~self.empty_rows].mean(axis=0)
 
 
 @dataclass
@@ -132,17 +132,17 @@ class Chain:
     Attributes
     ----------
     entries : SparseRows
-        Ratings of each row, minus the terms that this side does not model.
+        Ratings in each row, minus the terms that are not modeled by this side.
     vectors : ndarray of shape (n, width), float32
-        Vectors [factors, bias, padding].
+        Row vectors [factors, bias, padding].
     noise : ndarray of shape (n,), float64
-        Factor of each row on the precision of its ratings.
+        Factor that multiplies the precision of each row's ratings.
     mean, precision : ndarray of shape (width,), float32
-        Mean and precision of the prior of the vectors.
+        Mean and precision of the prior on the vectors.
     terms : list of Terms
-        Additive terms of the prior mean of each row.
+        Additive terms of the prior means of the rows.
     shape : float
-        Shape of the gamma prior of `noise`, which has mean 1.
+        Shape of the gamma prior on `noise`, which has mean 1.
     """
 
     entries: SparseRows
@@ -154,13 +154,13 @@ class Chain:
     shape: float = 4.0
 
     @classmethod
-    def begin(cls, entries: SparseRows, width: int, factors: Float32) -> Chain:
-        """Return the state for initial factors, with biases of 0, equal noise and a standard normal prior.
+    def initialize(cls, entries: SparseRows, width: int, factors: Float32) -> Chain:
+        """Create the initial state from initial factors, with zero biases, equal noise and a standard normal prior.
 
         Parameters
         ----------
         entries : SparseRows
-            Ratings of each row.
+            Ratings in each row.
         width : int
             Padded width of the vectors.
         factors : ndarray of shape (n, k), float32
@@ -169,7 +169,7 @@ class Chain:
         Returns
         -------
         Chain
-            The state.
+            Initial state.
         """
         vectors = np.zeros((len(entries), width), np.float32)
         vectors[:, : factors.shape[1]] = factors
@@ -178,7 +178,7 @@ class Chain:
 
     @property
     def prior(self) -> Float32:
-        """Prior mean of each row, mean + sum of its terms: (n, width) float32."""
+        """Prior mean of each row, that is, mean + sum of its terms: (n, width) float32."""
         return sum((terms.total for terms in self.terms), np.zeros_like(self.vectors)) + self.mean
 
     def draw_prior(self, width: int, stream: np.random.Generator) -> None:
@@ -187,27 +187,27 @@ class Chain:
         Parameters
         ----------
         width : int
-            Number of dimensions; the rest is padding.
+            Number of dimensions before the padding.
         stream : numpy.random.Generator
-            Source of randomness.
+            Random number generator.
         """
         deviations = self.vectors[:, :width] - (self.prior - self.mean)[:, :width]
         self.mean[:width], self.precision[:width] = normal_gamma(deviations, stream)
-        self.precision[width:] = PADDING
+        self.precision[width:] = PADDING_PRECISION
 
     def draw_vectors(self, other: Chain, factors: int, weights: Float32, stream: np.random.Generator) -> None:
-        """Sample the vector of each row given the other side, from the posterior of a ridge regression.
+        """Sample the vector of each row given the other side, from the posterior of a Bayesian ridge regression.
 
         Parameters
         ----------
         other : Chain
-            The other side.
+            State of the other side.
         factors : int
             Number of factors.
         weights : ndarray of shape (n_entries,), float32
             Precision of each rating, in the order of `entries`.
         stream : numpy.random.Generator
-            Source of randomness.
+            Random number generator.
         """
         features = other.vectors.copy()
         features[:, factors], features[:, factors + 1 :] = 1, 0
@@ -224,16 +224,16 @@ class Chain:
         noise = stream.standard_normal(self.vectors.shape, dtype=np.float32)
         solve(self.vectors, entries, np.zeros(len(noise), np.float32), side, noise=noise)
 
-    def draw_terms(self, randomness: list[tuple[Float32, Float32]]) -> None:
-        """Sample all terms of the prior means, one after the other.
+    def draw_terms(self, random_inputs: list[tuple[Float32, Float32]]) -> None:
+        """Sample all terms of the prior means sequentially.
 
         Parameters
         ----------
-        randomness : list of tuple of (ndarray, ndarray)
-            The result of `Terms.randomness` for each element of `terms`.
+        random_inputs : list of tuple of (ndarray, ndarray)
+            Result of `Terms.draw_random_inputs` for each element of `terms`.
         """
         residual = self.vectors - self.prior
-        for terms, (precision, noise) in zip(self.terms, randomness, strict=True):
+        for terms, (precision, noise) in zip(self.terms, random_inputs, strict=True):
             terms.draw(residual, self.precision, precision, noise)
 
     def draw_noise(self, misfit: NDArray[Any], counts: NDArray[Any], stream: np.random.Generator) -> None:
@@ -242,11 +242,11 @@ class Chain:
         Parameters
         ----------
         misfit : ndarray of shape (n,), float64
-            Weighted sum of squared residuals of each row.
+            Weighted sum of squared residuals for each row.
         counts : ndarray of shape (n,), float64
-            Number of ratings of each row.
+            Number of ratings in each row.
         stream : numpy.random.Generator
-            Source of randomness.
+            Random number generator.
 
         Notes
         -----
@@ -256,58 +256,58 @@ class Chain:
         """
         self.noise = stream.gamma(self.shape + counts / 2, 1 / (self.shape + misfit / 2))
         log_normalizer = NOISE_SHAPES * np.log(NOISE_SHAPES) - np.array([lgamma(shape) for shape in NOISE_SHAPES])
-        likelihood = (
+        log_likelihood = (
             log_normalizer * len(self.noise)
             + (NOISE_SHAPES - 1) * np.log(self.noise).sum()
             - NOISE_SHAPES * self.noise.sum()
         )
-        self.shape = float(NOISE_SHAPES[likelihood.argmax()])
+        self.shape = float(NOISE_SHAPES[log_likelihood.argmax()])
 
 
 @dataclass
 class Sessions:
-    """Session biases in the Gibbs chain: one number per user and time bin, with a normal prior around 0.
+    """Session biases in the Gibbs chain: one bias per user and time bin, with a zero-mean normal prior.
 
     Attributes
     ----------
     table : SessionBias
         Sessions of each user.
-    which : ndarray of shape (n,), int64
-        Session of each of the n ratings.
-    drawn : ndarray of shape (m,), float64
-        Current sample of the biases of the m sessions.
+    session_of_rating : ndarray of shape (n,), int64
+        Session index of each of the n ratings.
+    biases : ndarray of shape (m,), float64
+        Current sample of the m session biases.
     total : ndarray of shape (m,), float64
         Sum of the recorded samples.
     """
 
     table: SessionBias
-    which: Int64
-    drawn: Float64
+    session_of_rating: Int64
+    biases: Float64
     total: Float64
 
     @classmethod
-    def begin(cls, table: SessionBias, which: Int64) -> Sessions:
-        """Return biases of 0 for the result of `SessionBias.of_ratings`.
+    def initialize(cls, table: SessionBias, session_of_rating: Int64) -> Sessions:
+        """Create zero biases from the result of `SessionBias.of_ratings`.
 
         Parameters
         ----------
         table : SessionBias
             Sessions of each user.
-        which : ndarray of shape (n,), int64
-            Session of each rating.
+        session_of_rating : ndarray of shape (n,), int64
+            Session index of each rating.
 
         Returns
         -------
         Sessions
-            The biases.
+            Session biases, initially 0.
         """
         m = len(table.rows.values)
-        return cls(table, which, np.zeros(m), np.zeros(m))
+        return cls(table, session_of_rating, np.zeros(m), np.zeros(m))
 
     @property
     def offsets(self) -> Float32:
-        """Current session bias of each rating: (n,) float32."""
-        return self.drawn.astype(np.float32)[self.which]
+        """Current session bias for each rating: (n,) float32."""
+        return self.biases.astype(np.float32)[self.session_of_rating]
 
     def draw(self, residual: Float64, precision: Float32, stream: np.random.Generator) -> None:
         """Sample the session biases given the residuals of the ratings.
@@ -315,33 +315,33 @@ class Sessions:
         Parameters
         ----------
         residual : ndarray of shape (n,), float64
-            Residuals that include the session biases.
+            Residuals of the ratings before session biases are subtracted.
         precision : ndarray of shape (n,), float32
             Precision of each rating.
         stream : numpy.random.Generator
-            Source of randomness.
+            Random number generator.
         """
-        m = len(self.drawn)
-        prior_precision = stream.gamma((m + 1) / 2, 1 / (0.5 * float(self.drawn @ self.drawn) + 0.5))
-        total = np.bincount(self.which, precision, m) + prior_precision
-        mean = np.bincount(self.which, precision * residual, m) / total
-        self.drawn = mean + stream.standard_normal(m) / np.sqrt(total)
+        m = len(self.biases)
+        prior_precision = stream.gamma((m + 1) / 2, 1 / (0.5 * float(self.biases @ self.biases) + 0.5))
+        total = np.bincount(self.session_of_rating, precision, m) + prior_precision
+        mean = np.bincount(self.session_of_rating, precision * residual, m) / total
+        self.biases = mean + stream.standard_normal(m) / np.sqrt(total)
 
 
 def normal_gamma(vectors: Float32, stream: np.random.Generator) -> tuple[Float64, Float64]:
-    """Sample the mean and precision of normal vectors from a normal-gamma posterior, per dimension.
+    """Sample the mean and precision of normally distributed vectors from a normal-gamma posterior, per dimension.
 
     Parameters
     ----------
     vectors : ndarray of shape (n, width), float32
-        Observed vectors x; if n is 0, mean and precision are sampled from their prior.
+        Observed vectors x; if n is 0, the mean and precision are sampled from their prior.
     stream : numpy.random.Generator
-        Source of randomness.
+        Random number generator.
 
     Returns
     -------
     mean, precision : ndarray of shape (width,), float64
-        The sample.
+        Sampled mean and precision.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Biased matrix factorization of ratings by stochastic gradient descent."""
+"""Biased matrix factorization for ratings, fitted by stochastic gradient descent."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ __all__ = ["BiasedMF"]
 
 @dataclass(frozen=True)
 class BiasedMF(Estimator):
-    """Biased matrix factorization of ratings with a sigmoid output, fitted by stochastic gradient descent (SGD).
+    """Biased matrix factorization for ratings with a sigmoid output, fitted by stochastic gradient descent (SGD).
 
     Parameters
     ----------
     factors : int, default 50
         Number of latent factors.
     epochs : int, default 20
-        Maximum number of epochs, each one pass over the ratings.
+        Maximum number of epochs, each a pass over all ratings.
     learning_rate : float, default 0.02
-        Learning rate at the peak of the one-cycle schedule, after a fifth of the epochs.
+        Peak learning rate of the one-cycle schedule, reached after a fifth of the epochs.
     l2 : float, default 0.055
         L2 penalty on factors, per rating.
     l2_bias : float, default 0.07
@@ -50,7 +50,7 @@ class BiasedMF(Estimator):
     rating_range : tuple of (float, float), "scale" or None, default "scale"
         Range of the sigmoid: 'scale' for the scale widened by half a step, two numbers, or None for no sigmoid.
     patience : int, default 3
-        Epochs without improvement of the validation score before stopping.
+        Number of epochs without improvement in the validation score before stopping.
 
     Notes
     -----
@@ -84,11 +84,11 @@ class BiasedMF(Estimator):
 
     factors: int = parameter(50, "number of latent factors", low=1, high=1024, log=True, search=(8, 128))
     epochs: int = parameter(
-        20, "maximum number of epochs, each one pass over the ratings", low=1, high=1000, search=(10, 40)
+        20, "maximum number of epochs, each a pass over all ratings", low=1, high=1000, search=(10, 40)
     )
     learning_rate: float = parameter(
         0.02,
-        "learning rate at the peak of the one-cycle schedule, after a fifth of the epochs",
+        "peak learning rate of the one-cycle schedule, reached after a fifth of the epochs",
         low=1e-6,
         high=10,
         log=True,
@@ -102,20 +102,23 @@ class BiasedMF(Estimator):
         "scale",
         "range of the sigmoid: 'scale' for the scale widened by half a step, two numbers, or None for no sigmoid",
     )
-    patience: int = parameter(3, "epochs without improvement of the validation score before stopping", low=1, high=1000)
+    patience: int = parameter(
+        3, "number of epochs without improvement in the validation score before stopping", low=1, high=1000
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        ends = self.rating_range
-        if ends is None or (isinstance(ends, str) and ends == "scale"):
+        bounds = self.rating_range
+        if bounds is None or (isinstance(bounds, str) and bounds == "scale"):
             return
-        pair = tuple(ends) if isinstance(ends, tuple | list) else ()
-        numbers = all(isinstance(end, int | float) and math.isfinite(end) for end in pair)
-        if not (len(pair) == 2 and numbers and pair[0] < pair[1]):
+        pair = tuple(bounds) if isinstance(bounds, tuple | list) else ()
+        is_finite = all(isinstance(end, int | float) and math.isfinite(end) for end in pair)
+        if not (len(pair) == 2 and is_finite and pair[0] < pair[1]):
             raise ParameterError(
-                f'biased-mf: rating_range must be "scale", None or two increasing numbers, not {checks.describe(ends)}'
+                'biased-mf: rating_range must be "scale", None or two increasing numbers; '
+                f"got {checks.describe(bounds)}"
             )
-        if not (isinstance(ends, tuple) and all(type(end) is float for end in ends)):  # else as passed, for `clone`
+        if not (isinstance(bounds, tuple) and all(type(end) is float for end in bounds)):  # else as passed, for `clone`
             object.__setattr__(self, "rating_range", tuple(map(float, pair)))
 
     @one_thread_blas()
@@ -129,38 +132,38 @@ class BiasedMF(Estimator):
         init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> FactorModel:
-        """Fit the model on ratings.
+        """Fit the model to a table of ratings.
 
         Parameters
         ----------
         interactions : Interactions or CSR matrix of shape (n_users, n_items)
             Table of ratings.
         seed : int, Generator or None, default 0
-            Seed of the initial factors and the order of ratings; the same seed gives identical results with any number
-            of threads.
+            Seed for the initial factors and the rating order; the same seed gives identical results for any number of
+            threads.
         validation : Interactions or CSR matrix, optional
-            Held-out rows with the same ids. If given, the model of the epoch with the best validation score is
+            Held-out rows with the same IDs. If given, the model from the epoch with the best validation score is
             returned.
         init_model : FactorModel, optional
-            Model with the same ids and number of factors to continue from.
+            Model to continue from, with the same IDs and number of factors.
         callback : callable, optional
             Called with an `Epoch` after each epoch.
 
         Returns
         -------
         FactorModel
-            Model with biases, unless `biases` is False.
+            Model with biases, or without them if `biases` is False.
 
         Raises
         ------
         KindError
-            If the table or `validation` holds events.
+            If the table or `validation` contains events.
         DataError
-            If the table has no rows or all weights are 0, or if `validation` has other ids or no rows.
+            If the table has no rows or all weights are 0, or if `validation` has different IDs or no rows.
         ParameterError
-            If `init_model` has another shape.
+            If `init_model` has a different shape.
         DivergedError
-            If the loss or an array of the model is not finite.
+            If the loss or any model array is not finite.
         """
         table = self.check_table(interactions)
         seed = checks.seed(seed)
@@ -181,43 +184,43 @@ class BiasedMF(Estimator):
         state = _State.initialize(self, standard, unit, blocks, initial, seed)
 
         def epoch(number: int) -> float:
-            rate = epoch_rate(self.learning_rate, number, self.epochs)
-            return state.epoch(rate, random_stream(seed, "rounds", number)) / len(table) * unit**2
+            learning_rate = epoch_learning_rate(self.learning_rate, number, self.epochs)
+            return state.epoch(learning_rate, random_stream(seed, "rounds", number)) / len(table) * unit**2
 
         return monitor.run(epoch, lambda: state.model().rescaled(unit, table.scale))
 
 
-def epoch_rate(highest: float, number: int, epochs: int) -> float:
-    """Learning rate of an epoch of `BiasedMF`: a one-cycle schedule at the middle of the epoch.
+def epoch_learning_rate(peak: float, number: int, epochs: int) -> float:
+    """Compute the learning rate for an epoch of `BiasedMF`: the one-cycle schedule at the middle of the epoch.
 
-    The rate rises linearly from 0.4 `highest` over the first fifth of the epochs, then decays along half a cosine to at
-    least 0.01 `highest`.
+    The learning rate rises linearly from 0.4 `peak` over the first fifth of the epochs, then decays along a half cosine
+    to no less than 0.01 `peak`.
 
     Parameters
     ----------
-    highest : float
-        Learning rate at the peak.
+    peak : float
+        Peak learning rate.
     number : int
-        Number of the epoch, counted from 1.
+        Epoch number, starting at 1.
     epochs : int
         Number of epochs.
 
     Returns
     -------
     float
-        The learning rate.
+        Learning rate.
 
     Examples
     --------
-    >>> [round(epoch_rate(1.0, number, epochs=5), 2) for number in (1, 2, 3, 4, 5)]
+    >>> [round(epoch_learning_rate(1.0, number, epochs=5), 2) for number in (1, 2, 3, 4, 5)]
     [0.7, 0.96, 0.69, 0.31, 0.04]
     """
-    return one_cycle(highest, (number - 0.5) / epochs, first=0.4, rise=0.2, last=0.01, warm_up="linear")
+    return one_cycle(peak, (number - 0.5) / epochs, first=0.4, rise=0.2, last=0.01, warm_up="linear")
 
 
 @dataclass(frozen=True)
 class _State:
-    """Parameters during training, padded to a multiple of the vector width, in the row order of the blocks."""
+    """Training state: model parameters in block row order, padded to a multiple of the SIMD vector width."""
 
     spec: BiasedMF
     interactions: Interactions
@@ -240,8 +243,8 @@ class _State:
         init_model: FactorModel | None,
         seed: int,
     ) -> _State:
-        """Return random parameters, or those of `init_model`."""
-        low, span = _range_of(spec, interactions, unit)
+        """Create a training state with random parameters, or with those of `init_model`."""
+        low, span = _output_range(spec, interactions, unit)
         mean_rating = float(np.average(interactions.values.astype(np.float64), weights=interactions.weights))
         mean = mean_rating
         if span > 0:  # the logit of the mean rating, so that the initial prediction is the mean
@@ -270,7 +273,7 @@ class _State:
         return cls(spec, interactions, blocks, P, Q, user_bias, item_bias, mean, low, span)
 
     def epoch(self, learning_rate: float, stream: np.random.Generator) -> float:
-        """Run one epoch in place and return the summed squared error."""
+        """Run one epoch in place, and return the sum of squared errors."""
         return sgd_epoch(
             self.P, self.Q, self.user_bias, self.item_bias, self.blocks,
             mean=self.mean, low=self.low, span=self.span,
@@ -279,7 +282,7 @@ class _State:
         )  # fmt: skip
 
     def model(self) -> FactorModel:
-        """Return a copy of the parameters as a model."""
+        """Return a model with a copy of the current parameters."""
         k, users, items = self.spec.factors, self.blocks.new_user_row, self.blocks.new_item_row
         return FactorModel(
             read_only(self.P[users, :k]),
@@ -293,8 +296,8 @@ class _State:
         )
 
 
-def _range_of(spec: BiasedMF, interactions: Interactions, unit: float) -> tuple[float, float]:
-    """Return the lower end and the width of the sigmoid in the unit of `interactions`; (0, 0) for no sigmoid."""
+def _output_range(spec: BiasedMF, interactions: Interactions, unit: float) -> tuple[float, float]:
+    """Return the lower bound and the width of the sigmoid range, in units of `interactions`; (0, 0) for no sigmoid."""
     if spec.rating_range is None:
         return 0.0, 0.0
     if spec.rating_range == "scale":

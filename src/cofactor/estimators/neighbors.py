@@ -1,4 +1,4 @@
-"""Neighborhood estimators (k nearest neighbors) for ratings and events: item-based and user-based."""
+"""Item-based and user-based k-nearest-neighbor estimators for ratings and events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions
 from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.training import EpochCallback
-from cofactor.estimators.training_table import Learns, TableLike
+from cofactor.estimators.training_table import AcceptedKind, TableLike
 from cofactor.kernels.neighbor_scores import damped_means
 from cofactor.kernels.neighbors import nearest
 from cofactor.kernels.parallel import one_thread_blas
@@ -26,16 +26,16 @@ from cofactor.validation import validated
 
 __all__ = ["ItemKNN", "UserKNN"]
 
-ROUNDS = 10
-"""Alternations of user and item biases; they converge well before that."""
+BIAS_ITERATIONS = 10
+"""Number of alternating updates of user and item biases; they converge well before that."""
 
-K = "number of neighbors of a score: the most similar users who have the item"
-K_RATINGS = "ratings only: number of neighbors of a prediction, the most similar items that the user rated"
+K = "number of neighbors used for a score: the most similar users who have the item"
+K_RATINGS = "ratings only: number of neighbors used for a prediction: the most similar items that the user has rated"
 NEIGHBORS = "maximum number of stored neighbors per row"
-SHRINK = "ratings only: a similarity from n common ratings is multiplied by n / (n + shrink)"
-EVENT_SHRINK = "events only: a similarity from n common events is multiplied by n / (n + event_shrink)"
+SHRINK = "ratings only: a similarity based on n common ratings is multiplied by n / (n + shrink)"
+EVENT_SHRINK = "events only: a similarity based on n common events is multiplied by n / (n + event_shrink)"
 DAMPING = "ratings only: constant added to the sum of similarities in the denominator of a prediction"
-BIAS_DAMPING = "ratings only: number of pseudo-ratings at the mean by which each bias is shrunk"
+BIAS_DAMPING = "ratings only: number of pseudo-ratings equal to the mean used to shrink each bias"
 SIMILARITY = "events only: similarity measure; ratings use the correlation of residuals from the baseline"
 
 
@@ -46,17 +46,17 @@ class ItemKNN(Estimator):
     Parameters
     ----------
     k : int, default 30
-        Ratings only: number of neighbors of a prediction, the most similar items that the user rated.
+        Ratings only: number of neighbors used for a prediction: the most similar items that the user has rated.
     neighbors : int, default 500
         Maximum number of stored neighbors per row.
     shrink : float, default 200.0
-        Ratings only: a similarity from n common ratings is multiplied by n / (n + shrink).
+        Ratings only: a similarity based on n common ratings is multiplied by n / (n + shrink).
     damping : float, default 0.2
         Ratings only: constant added to the sum of similarities in the denominator of a prediction.
     bias_damping : float, default 5.0
-        Ratings only: number of pseudo-ratings at the mean by which each bias is shrunk.
+        Ratings only: number of pseudo-ratings equal to the mean used to shrink each bias.
     event_shrink : float, default 0.0
-        Events only: a similarity from n common events is multiplied by n / (n + event_shrink).
+        Events only: a similarity based on n common events is multiplied by n / (n + event_shrink).
     similarity : {"cosine", "jaccard"}, default "cosine"
         Events only: similarity measure; ratings use the correlation of residuals from the baseline.
 
@@ -71,9 +71,9 @@ class ItemKNN(Estimator):
                   s_ij: cosine or Jaccard, times n / (n + event_shrink)
 
     w is the weight of a row and x_uj the value of an event. The sum runs over the stored neighbors j of i in the user's
-    history: the k most similar ones for ratings, all of them for events. Items that tie at the k-th similarity share
-    the remaining weight. Similarities of at most 0 are not used. A dislike (negative weight) lowers the scores of
-    similar items. Without a neighbor, the prediction is b_ui and the score of events 0.
+    history: the k most similar ones for ratings, all of them for events. Items tied at the k-th similarity share the
+    remaining weight. Only positive similarities are used. A dislike (negative weight) lowers the scores of similar
+    items. Without neighbors, the prediction is b_ui for ratings and the score is 0 for events.
 
     References
     ----------
@@ -92,7 +92,7 @@ class ItemKNN(Estimator):
     """
 
     name: ClassVar[str] = "item-knn"
-    kind: ClassVar[Learns] = "any"
+    kind: ClassVar[AcceptedKind] = "any"
     exact_fold_in: ClassVar[bool] = True
 
     k: int = parameter(30, K_RATINGS, low=1, high=10_000, log=True, search=(10, 200))
@@ -114,7 +114,7 @@ class ItemKNN(Estimator):
         init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> ItemItemModel:
-        """Compute the nearest neighbors of each item.
+        """Find the nearest neighbors of each item.
 
         Parameters
         ----------
@@ -128,7 +128,7 @@ class ItemKNN(Estimator):
         Returns
         -------
         ItemItemModel
-            Model of the item similarities.
+            Model based on item similarities.
 
         Raises
         ------
@@ -162,19 +162,19 @@ class UserKNN(Estimator):
     Parameters
     ----------
     k : int, default 40
-        Number of neighbors of a score: the most similar users who have the item.
+        Number of neighbors used for a score: the most similar users who have the item.
     neighbors : int, default 500
         Maximum number of stored neighbors per row.
     shrink : float, default 200.0
-        Ratings only: a similarity from n common ratings is multiplied by n / (n + shrink).
+        Ratings only: a similarity based on n common ratings is multiplied by n / (n + shrink).
     damping : float, default 0.2
         Ratings only: constant added to the sum of similarities in the denominator of a prediction.
     bias_damping : float, default 5.0
-        Ratings only: number of pseudo-ratings at the mean by which each bias is shrunk.
+        Ratings only: number of pseudo-ratings equal to the mean used to shrink each bias.
     event_shrink : float, default 0.0
-        Events only: a similarity from n common events is multiplied by n / (n + event_shrink).
+        Events only: a similarity based on n common events is multiplied by n / (n + event_shrink).
     max_item_support : int, default 6000
-        Maximum number of users per item that similarities are computed from: those with the most items.
+        Maximum number of users per item used to compute similarities: those with the most items.
     similarity : {"cosine", "jaccard"}, default "cosine"
         Events only: similarity measure; ratings use the correlation of residuals from the baseline.
 
@@ -189,9 +189,9 @@ class UserKNN(Estimator):
                   s_uv: cosine or Jaccard, times n / (n + event_shrink)
 
     w is the weight of a row and x_vi the value of an event. The sum runs over the k most similar stored neighbors v of
-    u who have i. Users who tie at the k-th similarity share the remaining weight. Similarities of at most 0 are not
-    used, nor are users without any item that u lacks. Without neighbors, the prediction is b_ui and the score of events
-    0. Similarities are accumulated over the users of each item, without a users x users matrix.
+    u who have i. Users tied at the k-th similarity share the remaining weight. Only positive similarities are used, and
+    users without any item that u lacks are skipped. Without neighbors, the prediction is b_ui for ratings and the score
+    is 0 for events. Similarities are accumulated over the users of each item, without a users x users matrix.
 
     References
     ----------
@@ -210,7 +210,7 @@ class UserKNN(Estimator):
     """
 
     name: ClassVar[str] = "user-knn"
-    kind: ClassVar[Learns] = "any"
+    kind: ClassVar[AcceptedKind] = "any"
     exact_fold_in: ClassVar[bool] = True
 
     k: int = parameter(40, K, low=1, high=10_000, log=True, search=(10, 200))
@@ -221,7 +221,7 @@ class UserKNN(Estimator):
     event_shrink: float = parameter(0.0, EVENT_SHRINK, low=0, high=1e5)
     max_item_support: int = parameter(
         6000,
-        "maximum number of users per item that similarities are computed from: those with the most items",
+        "maximum number of users per item used to compute similarities: those with the most items",
         low=1,
         high=100_000,
         log=True,
@@ -239,7 +239,7 @@ class UserKNN(Estimator):
         init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> UserUserModel:
-        """Compute the nearest neighbors of each user.
+        """Find the nearest neighbors of each user.
 
         Parameters
         ----------
@@ -253,7 +253,7 @@ class UserKNN(Estimator):
         Returns
         -------
         UserUserModel
-            Model of the user similarities; it also holds the training rows.
+            Model based on user similarities; it also stores the training rows.
 
         Raises
         ------
@@ -285,27 +285,27 @@ class UserKNN(Estimator):
 
 
 def _baseline(interactions: Interactions, damping: float) -> Baseline | None:
-    """Return the mean and item biases that minimize sum w (r - mean - b_u - b_i)^2 + damping |b|^2; None for events."""
+    """Fit the mean and item biases by minimizing sum w (r - mean - b_u - b_i)^2 + damping |b|^2; None for events."""
     if interactions.kind == "events":
         return None
     by_user, by_item = interactions.by_user, interactions.by_item
     mean = float(np.average(interactions.values.astype(np.float64), weights=interactions.weights))
     user_bias: Float32 = np.zeros(interactions.n_users, np.float32)
     item_bias: Float32 = np.zeros(interactions.n_items, np.float32)
-    for _ in range(ROUNDS):
+    for _ in range(BIAS_ITERATIONS):
         item_bias = damped_means(by_item, user_bias, mean=mean, damping=damping)
         user_bias = damped_means(by_user, item_bias, mean=mean, damping=damping)
     return Baseline(read_only(item_bias), mean, damping, interactions.scale)
 
 
 def _entries(interactions: Interactions, baseline: Baseline | None) -> SparseRows:
-    """Return the rows by user: signed confidences of events, or residuals of ratings from the baseline."""
+    """Return the rows grouped by user: signed confidences for events, or residuals from the baseline for ratings."""
     by_user = without_zero_weights(interactions.by_user)
     return confidences(by_user) if baseline is None else baseline.deviations(by_user)
 
 
 def _read_only(rows: SparseRows) -> SparseRows:
-    """Return the rows with read-only arrays."""
+    """Return a copy of the rows with read-only arrays."""
     weights = None if rows.weights is None else read_only(rows.weights)
     return replace(
         rows,

@@ -1,6 +1,6 @@
-"""Training of `NeuralMF` with torch, in memory and on one thread.
+"""Training loop for `NeuralMF` in PyTorch, in memory and on one thread.
 
-This module is imported when a fit starts, so that the rest of the library works without torch.
+This module is imported only when a fit starts, so that the rest of the library works without PyTorch.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from cofactor.models.user_batch import UserBatch
 __all__ = ["Network", "one_torch_thread", "train_network"]
 
 
-class NetworkSettings(Protocol):
-    """The hyper-parameters of `NeuralMF` that training reads."""
+class NetworkSpec(Protocol):
+    """Hyperparameters of `NeuralMF` used in training."""
 
     @property
     def head(self) -> str:
@@ -64,7 +64,7 @@ class NetworkSettings(Protocol):
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate at the peak of the schedule."""
+        """Peak learning rate of the schedule."""
 
     @property
     def weight_decay(self) -> float:
@@ -76,7 +76,7 @@ class NetworkSettings(Protocol):
 
     @property
     def unknown_share(self) -> float:
-        """Fraction of IDs replaced by the unknown ID during training."""
+        """Fraction of IDs replaced by the placeholder for unknown IDs during training."""
 
     @property
     def init_std(self) -> float:
@@ -84,27 +84,27 @@ class NetworkSettings(Protocol):
 
 
 BETAS = (0.9, 0.99)
-"""AdamW's decay rates of the running averages of the gradient and its square."""
+"""AdamW decay rates for the running averages of the gradient and its square."""
 
 
 def _limit_torch() -> Callable[[], None]:
-    """Set torch to one thread, and return a function that restores the previous number."""
+    """Limit PyTorch to one thread, and return a function that restores the previous limit."""
     previous = torch.get_num_threads()
     torch.set_num_threads(1)
     return lambda: torch.set_num_threads(previous)
 
 
 one_torch_thread = SharedLimit(_limit_torch)
-"""Context manager that limits torch to one thread, because its sums depend on the number of threads."""
+"""Context manager that limits PyTorch to one thread, because its sums depend on the number of threads."""
 
 
 class Network(nn.Module):
-    """Network of `cofactor.models.layers` as a torch module, with an extra last row for the unknown user and item.
+    """PyTorch version of the network in `cofactor.models.layers`, with a final placeholder row for unknown IDs.
 
     Parameters
     ----------
     spec : NetworkSettings
-        Hyper-parameters.
+        Hyperparameters.
     n_users, n_items : int
         Numbers of users and items.
     slope : Tensor of shape (n_outputs,), float32
@@ -112,11 +112,11 @@ class Network(nn.Module):
     out_bias : Tensor of shape (n_outputs,), float32
         Initial bias of each output.
     g : torch.Generator
-        Source of randomness of the initial weights.
+        Random number generator for the initial weights.
     """
 
     def __init__(
-        self, spec: NetworkSettings, n_users: int, n_items: int, slope: Tensor, out_bias: Tensor, g: torch.Generator
+        self, spec: NetworkSpec, n_users: int, n_items: int, slope: Tensor, out_bias: Tensor, g: torch.Generator
     ):
         super().__init__()
         n_outputs = len(slope)
@@ -141,19 +141,19 @@ class Network(nn.Module):
         self.dropout = spec.dropout
 
     def forward(self, u: Tensor, i: Tensor, g: torch.Generator) -> Tensor:
-        """Compute the outputs y before the head, with dropout.
+        """Compute the raw outputs y (before the head), with dropout.
 
         Parameters
         ----------
         u, i : Tensor of shape (n,), int64
-            Row numbers of users and items; n_users and n_items for unknown ones.
+            Row numbers of users and items; n_users and n_items denote unknown users and items.
         g : torch.Generator
-            Source of randomness of the dropout.
+            Random number generator for dropout.
 
         Returns
         -------
         Tensor of shape (n, n_outputs), float32
-            The outputs.
+            Raw outputs.
         """
         p, q = functional.embedding(u, self.user_vectors), functional.embedding(i, self.item_vectors)
         common = min(p.shape[1], q.shape[1])
@@ -167,18 +167,18 @@ class Network(nn.Module):
         biases = functional.embedding(u, self.user_bias) + functional.embedding(i, self.item_bias)
         return torch.addmm(self.out_bias, z, self.out) + dots * self.slope + biases
 
-    def groups(self, spec: NetworkSettings) -> list[dict[str, Any]]:
-        """Group the parameters by their weight decay: embeddings, biases, and layers (no decay).
+    def groups(self, spec: NetworkSpec) -> list[dict[str, Any]]:
+        """Group the parameters by weight decay: embeddings, biases, and layers (no decay).
 
         Parameters
         ----------
         spec : NetworkSettings
-            Hyper-parameters.
+            Hyperparameters.
 
         Returns
         -------
         list of dict
-            Parameter groups for a torch optimizer.
+            Parameter groups for a PyTorch optimizer.
         """
         return [
             {"params": [self.user_vectors, self.item_vectors], "weight_decay": spec.weight_decay},
@@ -188,10 +188,10 @@ class Network(nn.Module):
 
 
 class _Training:
-    """Training state: the network, its optimizer and the running average of its weights."""
+    """Training state: the network, the optimizer and the running average of the weights."""
 
     def __init__(
-        self, spec: NetworkSettings, table: Interactions, scale: Scale, init_model: Model | None, seed: int
+        self, spec: NetworkSpec, table: Interactions, scale: Scale, init_model: Model | None, seed: int
     ):  # fmt: skip
         self.spec, self.table, self.scale = spec, table, scale
         self.g = torch.Generator().manual_seed(int(random_stream(seed, "neural-mf").integers(2**62)))
@@ -209,7 +209,7 @@ class _Training:
         self.steps, self.step = spec.epochs * math.ceil(len(table) / spec.batch_size), 0
 
     def _output_coefficients(self) -> tuple[Tensor, Tensor]:
-        """Return the slope of each output along p . q, and the biases that make the first prediction the mean."""
+        """Return each output's coefficient of p . q, and initial biases that make the first prediction the mean."""
         weights = self.table.weights
         if self.spec.head == "regression":
             low, high = self.range
@@ -223,7 +223,7 @@ class _Training:
         return torch.tensor(slope).float(), torch.tensor(np.log(counts / counts.sum())).float()
 
     def _losses(self, y: Tensor, rows: Tensor) -> Tensor:
-        """Return the loss of each row of a minibatch, from the outputs y."""
+        """Compute the loss of each row in a minibatch from the raw outputs y."""
         if self.spec.head == "classification":
             return functional.cross_entropy(y, self.targets[rows], reduction="none")
         low, high = self.range
@@ -231,7 +231,7 @@ class _Training:
         return (error / self.unit) ** 2
 
     def epoch(self) -> float:
-        """Run one epoch and return the mean loss: squared error in `Scale.unit`, or cross-entropy."""
+        """Run one epoch, and return the mean loss: squared error in units of `Scale.unit`, or cross-entropy."""
         total = 0.0
         for rows in torch.randperm(len(self.u), generator=self.g).split(self.spec.batch_size):  # type: ignore[no-untyped-call]
             learning_rate = one_cycle(self.spec.learning_rate, (self.step + 0.5) / self.steps)
@@ -253,22 +253,22 @@ class _Training:
         return total / len(self.u)
 
     def _with_unknowns(self, rows: Tensor, unknown: int) -> Tensor:
-        """Replace a random fraction of the row numbers by that of the unknown row."""
+        """Replace a random fraction of the row numbers with the row number for unknown IDs."""
         if self.spec.unknown_share == 0:
             return rows
-        replaced = torch.rand(len(rows), generator=self.g) < self.spec.unknown_share
-        return torch.where(replaced, unknown, rows)
+        is_replaced = torch.rand(len(rows), generator=self.g) < self.spec.unknown_share
+        return torch.where(is_replaced, unknown, rows)
 
     def _update_average(self) -> None:
-        """Update the average of the weights: a plain mean at first, later an exponential moving average."""
+        """Update the average of the weights: a plain mean at first, then an exponential moving average."""
         share = 1 / min(self.step, max(self.steps // 10, 1))
         with torch.no_grad():
             for average, parameter in zip(self.average, self.parameters, strict=True):
                 average.lerp_(parameter, share)
 
     def _copy_weights(self, init_model: Model) -> None:
-        """Copy the arrays of a model into the network; raise unless it has all of them in the same shapes."""
-        tensors = _named(self.network, self.spec)
+        """Copy a model's arrays into the network; raise an error if an array is missing or has a different shape."""
+        tensors = _named_tensors(self.network, self.spec)
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         arrays = require_init_model(init_model, NetworkModel, shapes).arrays()
         with torch.no_grad():
@@ -276,9 +276,9 @@ class _Training:
                 tensor.copy_(torch.from_numpy(np.array(arrays[name])))
 
     def model(self) -> NetworkModel:
-        """Return a model of the averaged weights, where users and items without ratings get the unknown row."""
+        """Return a model with the averaged weights; users and items without ratings use the row for unknown IDs."""
         averaged = dict(zip(map(id, self.parameters), self.average, strict=True))
-        tensors = _named(self.network, self.spec, averaged)
+        tensors = _named_tensors(self.network, self.spec, averaged)
         arrays: dict[str, Float32] = {name: np.array(tensor.detach().numpy()) for name, tensor in tensors.items()}
         for side, rows in (("user", self.table.u), ("item", self.table.i)):
             empty = np.bincount(rows, minlength=len(arrays[f"{side}_bias"]))[:-1] == 0
@@ -288,37 +288,39 @@ class _Training:
         arrays["user_spread"] = _spread(arrays, np.unique(self.table.u))
         model_class = LevelsNetworkModel if self.spec.head == "classification" else NetworkModel
         frozen = {name: read_only(np.ascontiguousarray(array)) for name, array in arrays.items()}
-        settings = {"scale": asdict(self.scale), "rating_range": self.range, "noise": 1.0}
-        return model_class.from_parts(frozen, settings)
+        metadata = {"scale": asdict(self.scale), "rating_range": self.range, "noise": 1.0}
+        return model_class.from_parts(frozen, metadata)
 
 
-def _named(network: Network, spec: NetworkSettings, values: dict[int, Tensor] | None = None) -> dict[str, Tensor]:
-    """Return the learned arrays by their names in the model; `values` replaces parameters by their `id`."""
+def _named_tensors(network: Network, spec: NetworkSpec, values: dict[int, Tensor] | None = None) -> dict[str, Tensor]:
+    """Return the learned arrays by model array name; `values` overrides parameters, keyed by their `id`."""
 
     def value(parameter: Tensor) -> Tensor:
         return parameter if values is None else values[id(parameter)]
 
     first = value(network.weights[0])
-    named = {name: value(getattr(network, name)) for name in ("user_vectors", "item_vectors", "user_bias", "item_bias")}
-    named |= {"user_in": first[: spec.user_dim], "item_in": first[spec.user_dim :]}
-    named |= {"in_bias": value(network.biases[0])}
+    tensors = {
+        name: value(getattr(network, name)) for name in ("user_vectors", "item_vectors", "user_bias", "item_bias")
+    }
+    tensors |= {"user_in": first[: spec.user_dim], "item_in": first[spec.user_dim :]}
+    tensors |= {"in_bias": value(network.biases[0])}
     for k in range(1, spec.layers):
-        named |= {f"layer_{k + 1}": value(network.weights[k]), f"layer_{k + 1}_bias": value(network.biases[k])}
-    return named | {"out": value(network.out), "out_bias": value(network.out_bias)}
+        tensors |= {f"layer_{k + 1}": value(network.weights[k]), f"layer_{k + 1}_bias": value(network.biases[k])}
+    return tensors | {"out": value(network.out), "out_bias": value(network.out_bias)}
 
 
 @one_thread_blas()
 def _spread(arrays: dict[str, Float32], trained_users: Int32) -> Float32:
-    """Return S, where S S' is the second moment of trained users about the unknown user, with axes of 0.001 or more."""
+    """Return S, with S S' the second moment of trained users about the unknown user and singular values >= 0.001."""
     x = np.hstack([arrays["user_vectors"], arrays["user_bias"]])
     deviations = (x[trained_users] - x[-1]).astype(np.float64)
-    eigenvalues, axes = np.linalg.eigh(deviations.T @ deviations / max(len(deviations), 1))
-    spread: Float32 = (axes * np.maximum(np.sqrt(np.maximum(eigenvalues, 0)), 1e-3)).astype(np.float32)
+    eigenvalues, eigenvectors = np.linalg.eigh(deviations.T @ deviations / max(len(deviations), 1))
+    spread: Float32 = (eigenvectors * np.maximum(np.sqrt(np.maximum(eigenvalues, 0)), 1e-3)).astype(np.float32)
     return spread
 
 
 def train_network(
-    spec: NetworkSettings,
+    spec: NetworkSpec,
     table: Interactions,
     scale: Scale,
     monitor: FitMonitor,
@@ -326,22 +328,22 @@ def train_network(
     seed: int,
     init_model: Model | None,
 ) -> NetworkModel:
-    """Train the network: the part of `NeuralMF.fit` that needs torch.
+    """Train the network: the part of `NeuralMF.fit` that requires PyTorch.
 
     Parameters
     ----------
     spec : NetworkSettings
-        Hyper-parameters.
+        Hyperparameters.
     table : Interactions
-        Ratings, already checked.
+        Table of ratings, already validated.
     scale : Scale
         Scale of the ratings.
     monitor : FitMonitor
         Epoch loop, with the validation rows.
     seed : int
-        Seed of the initial weights, minibatches and dropout.
+        Seed for the initial weights, the minibatches and dropout.
     init_model : Model or None
-        NetworkModel with the same ids and shapes to continue from.
+        NetworkModel to continue from, with the same IDs and shapes.
 
     Returns
     -------
@@ -351,11 +353,11 @@ def train_network(
     Raises
     ------
     DataError
-        If `init_model` is of another class.
+        If `init_model` is not a NetworkModel.
     ParameterError
-        If an array of `init_model` has another shape.
+        If an array in `init_model` has a different shape.
     DivergedError
-        If the loss or an array of the model is not finite.
+        If the loss or any model array is not finite.
     """
     unit = scale.unit if spec.head == "regression" else 1.0
     with one_torch_thread():
@@ -365,7 +367,7 @@ def train_network(
 
 
 def _noise(model: NetworkModel, table: Interactions) -> float:
-    """Return the RMSE on at most a million training ratings, and at least a hundredth of the range."""
+    """Return the RMSE on up to a million training ratings, but at least 0.01 times the width of the range."""
     rows = slice(None, None, 1 + len(table) // 1_000_000)
     predicted = model.predict(UserBatch.trained(table.u[rows], table.by_user), table.i[rows])
     error = np.sqrt(np.mean((table.values[rows] - predicted.astype(np.float64)) ** 2))

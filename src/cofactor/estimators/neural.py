@@ -1,4 +1,4 @@
-"""Neural matrix factorization: embeddings, a dot product and hidden layers, trained with torch (extra `neural`)."""
+"""Neural matrix factorization: embeddings, a dot product and hidden layers, trained with PyTorch (extra `neural`)."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ __all__ = ["NeuralMF"]
 
 @dataclass(frozen=True)
 class NeuralMF(Estimator):
-    """Neural matrix factorization of ratings: a dot product and hidden layers on shared embeddings.
+    """Neural matrix factorization for ratings: a dot product and hidden layers on shared embeddings.
 
-    The output is a rating, or a probability for each level of the rating scale.
+    The network outputs a rating, or a probability for each level of the rating scale.
 
     Parameters
     ----------
     head : {"regression", "classification"}, default "regression"
-        Output of the network: one number, or a probability for each rating level.
+        Output of the network: a single rating, or a probability for each rating level.
     user_dim : int, default 16
         Dimension of the user embeddings.
     item_dim : int, default 24
@@ -43,21 +43,21 @@ class NeuralMF(Estimator):
     dropout : float, default 0.3
         Dropout probability after each hidden layer.
     epochs : int, default 20
-        Maximum number of epochs, each one pass over the ratings.
+        Maximum number of epochs, each a pass over all ratings.
     batch_size : int, default 512
         Number of ratings per minibatch.
     learning_rate : float, default 0.007
-        Learning rate at the peak of the one-cycle schedule, after a quarter of the steps.
+        Peak learning rate of the one-cycle schedule, reached after a quarter of the steps.
     weight_decay : float, default 3.0
         Decoupled weight decay of embeddings, multiplied by the learning rate at each step.
     bias_decay : float, default 0.5
         Decoupled weight decay of biases, multiplied by the learning rate at each step.
     unknown_share : float, default 0.02
-        Fraction of ids replaced by the unknown id during training.
+        Fraction of IDs replaced by the placeholder for unknown IDs during training.
     init_std : float, default 0.1
         Standard deviation of the initial embeddings.
     patience : int, default 3
-        Epochs without improvement of the validation score before stopping.
+        Number of epochs without improvement in the validation score before stopping.
 
     Notes
     -----
@@ -68,17 +68,17 @@ class NeuralMF(Estimator):
         head "regression":      r^ = low + (high - low) sigmoid(y), squared error
         head "classification":  r^ = sum_l level_l softmax(y)_l over the scale's levels, cross-entropy
 
-    The user and item embeddings may differ in dimension; the dot product uses the dimensions that both have. low and
-    high are the ends of the scale, widened by half a step.
+    The user and item embeddings may differ in dimension; the dot product uses the leading dimensions that both have.
+    low and high are the bounds of the rating scale, widened by half a step.
 
     Training uses shuffled minibatches and AdamW. Its weight decay is decoupled: a parameter shrinks by
     learning_rate * weight_decay at each step, regardless of its number of ratings, unlike an L2 penalty. The learning
-    rate follows a one-cycle schedule. The model holds a running average of the weights over about the last tenth of the
-    steps. A small fraction of ids is replaced by the unknown id during training, so that the unknown user and item are
-    learned as well. Without validation rows all epochs run; with them, the model of the best epoch is returned and
-    `patience` applies.
+    rate follows a one-cycle schedule. The model stores a running average of the weights over roughly the last tenth
+    of the steps. A small fraction of IDs is replaced by a placeholder during training, so that embeddings for unknown
+    users and items are learned as well. Without validation rows, all epochs are run; with them, the model from the best
+    epoch is returned and `patience` applies.
 
-    Unlike in He et al., the dot product and the layers share one embedding.
+    Unlike in He et al., the dot product and the layers share embeddings.
 
     References
     ----------
@@ -101,7 +101,7 @@ class NeuralMF(Estimator):
     kind: ClassVar[Kind] = "ratings"
 
     head: Literal["regression", "classification"] = parameter(
-        "regression", "output of the network: one number, or a probability for each rating level"
+        "regression", "output of the network: a single rating, or a probability for each rating level"
     )
     user_dim: int = parameter(16, "dimension of the user embeddings", low=1, high=1024, log=True, search=(8, 64))
     item_dim: int = parameter(24, "dimension of the item embeddings", low=1, high=1024, log=True, search=(8, 64))
@@ -110,11 +110,11 @@ class NeuralMF(Estimator):
         1, "number of hidden layers, each half as wide as the previous one", low=1, high=6, search=(1, 3)
     )
     dropout: float = parameter(0.3, "dropout probability after each hidden layer", low=0, high=0.9, search=(0, 0.6))
-    epochs: int = parameter(20, "maximum number of epochs, each one pass over the ratings", low=1, high=1000)
+    epochs: int = parameter(20, "maximum number of epochs, each a pass over all ratings", low=1, high=1000)
     batch_size: int = parameter(512, "number of ratings per minibatch", low=1, high=100_000, log=True)
     learning_rate: float = parameter(
         0.007,
-        "learning rate at the peak of the one-cycle schedule, after a quarter of the steps",
+        "peak learning rate of the one-cycle schedule, reached after a quarter of the steps",
         low=1e-6,
         high=1,
         log=True,
@@ -132,10 +132,12 @@ class NeuralMF(Estimator):
         0.5, "decoupled weight decay of biases, multiplied by the learning rate at each step", low=0, high=100, log=True
     )
     unknown_share: float = parameter(
-        0.02, "fraction of ids replaced by the unknown id during training", low=0, high=0.5
+        0.02, "fraction of IDs replaced by the placeholder for unknown IDs during training", low=0, high=0.5
     )
     init_std: float = parameter(0.1, "standard deviation of the initial embeddings", low=1e-6, high=10, log=True)
-    patience: int = parameter(3, "epochs without improvement of the validation score before stopping", low=1, high=1000)
+    patience: int = parameter(
+        3, "number of epochs without improvement in the validation score before stopping", low=1, high=1000
+    )
 
     @one_thread_blas()
     @validated
@@ -148,19 +150,19 @@ class NeuralMF(Estimator):
         init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> NetworkModel:
-        """Train the network.
+        """Train the network on a table of ratings.
 
         Parameters
         ----------
         interactions : Interactions or CSR matrix of shape (n_users, n_items)
             Table of ratings.
         seed : int, Generator or None, default 0
-            Seed of the initial weights, minibatches and dropout; the same seed gives identical results.
+            Seed for the initial weights, the minibatches and dropout; the same seed gives identical results.
         validation : Interactions or CSR matrix, optional
-            Held-out rows with the same ids. If given, the model of the epoch with the best validation score is
+            Held-out rows with the same IDs. If given, the model from the epoch with the best validation score is
             returned.
         init_model : NetworkModel, optional
-            Model with the same ids and shapes to continue from.
+            Model to continue from, with the same IDs and shapes.
         callback : callable, optional
             Called with an `Epoch` after each epoch.
 
@@ -172,20 +174,20 @@ class NeuralMF(Estimator):
         Raises
         ------
         KindError
-            If the table or `validation` holds events.
+            If the table or `validation` contains events.
         DataError
-            If the table has no rows, all weights are 0, or the scale has no levels and the head needs them; or if
-            `validation` has other ids or no rows.
+            If the table has no rows, all weights are 0, the head needs rating levels that the scale does not have, or
+            `validation` has different IDs or no rows.
         ParameterError
-            If an array of `init_model` has another shape.
+            If an array in `init_model` has a different shape.
         MissingExtraError
-            If torch is not installed.
+            If PyTorch is not installed.
         DivergedError
-            If the loss or an array of the model is not finite.
+            If the loss or any model array is not finite.
 
         Notes
         -----
-        torch runs on one thread during the fit, and its global random state does not change.
+        PyTorch runs on one thread during the fit, and its global random state is unchanged.
         """
         table = self.check_table(interactions)
         assert table.scale is not None
@@ -203,6 +205,6 @@ class NeuralMF(Estimator):
         """Raise DataError if the head needs rating levels and the scale has none."""
         if self.head == "classification" and not scale.levels:
             raise DataError(
-                f"neural-mf with head=classification needs a scale with levels, but the scale is the range from "
-                f"{scale.low:g} to {scale.high:g}; declare levels, or use head=regression"
+                f"neural-mf with head=classification requires a scale with rating levels, but the scale is the range "
+                f"{scale.low:g} to {scale.high:g}; declare the rating levels, or use head=regression"
             )

@@ -1,4 +1,4 @@
-"""Iterative fits: the epoch loop, early stopping, and the checks that all iterative estimators share."""
+"""Iterative fitting: the epoch loop, early stopping, and checks shared by all iterative estimators."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ M = TypeVar("M", bound=Model)
 
 @dataclass(frozen=True)
 class Epoch:
-    """Progress of a fit after an epoch: the argument of `callback`.
+    """Progress of a fit after one epoch, passed to `callback`.
 
     Attributes
     ----------
     number : int
-        Number of this epoch, counted from 1.
+        Epoch number, starting at 1.
     of : int
         Maximum number of epochs.
     loss : float
-        Mean training loss per row during the epoch, without penalties: squared error, or -ln sigmoid for bpr, or
+        Mean training loss per row during the epoch, excluding penalties: squared error, -ln sigmoid for bpr, or
         cross-entropy for neural-mf with head="classification".
     validation : float or None
-        Validation metric on the validation rows: RMSE for ratings, capped recall@20 for events (see
-        `metrics.registry.validation_metric`); None if there are none.
+        Metric on the validation rows: RMSE for ratings, capped recall@20 for events (see
+        `metrics.registry.validation_metric`); None if there are no validation rows.
     seconds : float
         Seconds since the start of the fit.
 
@@ -65,31 +65,31 @@ EpochCallback: TypeAlias = Callable[[Epoch], None]
 
 
 class FitMonitor:
-    """Epoch loop of an iterative fit: reports epochs, detects divergence, keeps the best model and stops early.
+    """Epoch loop of an iterative fit, with progress reports, divergence checks, model selection and early stopping.
 
-    Without validation rows all epochs run and the last model is returned.
+    Without validation rows, all epochs are run and the last model is returned.
 
     Parameters
     ----------
     interactions : Interactions
         Training table.
     validation : Interactions, CSR matrix or None
-        Held-out rows with the ids of `interactions`.
+        Held-out rows with the same IDs as `interactions`.
     callback : callable or None
         Called with an `Epoch` after each epoch.
     epochs : int
         Maximum number of epochs.
     patience : int
-        Epochs without improvement of the validation score before stopping.
+        Number of epochs without improvement in the validation score before stopping.
     advice : str
-        Advice in the message of a DivergedError.
+        Advice to include in the message of a DivergedError.
 
     Raises
     ------
     DataError
-        If `validation` has other ids, or no rows to score a model on.
+        If `validation` has different IDs, or no rows on which a model can be scored.
     KindError
-        If `validation` is of the other kind.
+        If `validation` has the wrong kind.
 
     Examples
     --------
@@ -113,19 +113,20 @@ class FitMonitor:
     ):
         checks.optional_callable("callback", callback)
         self.training, self.callback = interactions, callback
-        self.validation = None if validation is None else _checked_validation(validation, interactions)
+        self.validation = None if validation is None else _require_validation(validation, interactions)
         self.epochs, self.patience, self.advice = epochs, patience, advice
         self.start = time.perf_counter()
 
     def run(self, epoch: Callable[[int], float], model: Callable[[], M]) -> M:
-        """Run epochs until the fit stops, and return the model.
+        """Run epochs until the fit stops, and return the selected model.
 
         Parameters
         ----------
         epoch : callable
-            Runs the epoch of a number, counted from 1, and returns its mean training loss.
+            Function that takes an epoch number, starting at 1, runs that epoch, and returns its mean training loss.
         model : callable
-            Returns the current model. It is called after each epoch if there are validation rows, else only at the end.
+            Function that returns the current model. It is called after each epoch if there are validation rows,
+            otherwise only at the end.
 
         Returns
         -------
@@ -135,7 +136,7 @@ class FitMonitor:
         Raises
         ------
         DivergedError
-            If a loss or an array of the model is not finite.
+            If a loss or any model array is not finite.
         """
         best: tuple[float, M] | None = None
         number = since_best = 0
@@ -159,26 +160,26 @@ class FitMonitor:
         return chosen
 
 
-def _checked_validation(validation: TableLike, training: Interactions) -> Interactions:
-    """Return the validation rows; raise unless they have the ids and the kind of the training table, and can score."""
+def _require_validation(validation: TableLike, training: Interactions) -> Interactions:
+    """Return the validation rows; raise an error unless they match the training table and can score a model."""
     table = as_interactions("validation", validation, training.kind)
     if not (table.users.equals(training.users) and table.items.equals(training.items)):
-        raise DataError("validation must have the same ids as the training table; create both with a split")
+        raise DataError("validation must have the same IDs as the training table; create both with a split")
     if table.kind != training.kind:
-        kinds = f"validation holds {table.kind}, but the training table holds {training.kind}"
-        raise KindError(f"{kinds}; both must be of the same kind")
+        kinds = f"validation contains {table.kind}, but the training table contains {training.kind}"
+        raise KindError(f"{kinds}; both must have the same kind")
     if len(relevant_rows(table)) == 0:
-        raise DataError("validation has no rows to score a model on")
+        raise DataError("validation has no rows on which a model can be scored")
     return table
 
 
 def _validation_score(model: Model, training: Interactions, validation: Interactions) -> float:
-    """Return the value of the validation metric."""
+    """Return the model's validation metric."""
     metric = validation_metric(validation.kind)
     if isinstance(metric, RatingMetric):
         assert isinstance(model, PredictsRatings)
         ratings = model.predict(UserBatch.trained(validation.u, training.by_user, validation.times), validation.i)
-        return metric.of_predictions(validation.values, ratings)
+        return metric.compute(validation.values, ratings)
     assert isinstance(model, ScoresItems)
     relevant = relevant_rows(validation).by_user
     users = np.flatnonzero(relevant.counts).astype(np.int32)
@@ -189,16 +190,16 @@ def _validation_score(model: Model, training: Interactions, validation: Interact
 
 
 def require_init_model(model: Model, cls: type[M], shapes: Mapping[str, tuple[int, ...]]) -> M:
-    """Require a model that a fit can continue from.
+    """Check that a fit can continue from a model, and return the model.
 
     Parameters
     ----------
     model : Model
-        The argument `init_model` of a fit.
+        Value of the argument `init_model`.
     cls : type
-        Class that it must have.
+        Required class.
     shapes : mapping of str to tuple of int
-        Shape of each array that the fit continues from, by its name in `Model.arrays`.
+        Required shape of each array that the fit uses, keyed by its name in `Model.arrays`.
 
     Returns
     -------
@@ -208,9 +209,9 @@ def require_init_model(model: Model, cls: type[M], shapes: Mapping[str, tuple[in
     Raises
     ------
     DataError
-        If the model is of another class.
+        If the model is not an instance of `cls`.
     ParameterError
-        If an array is missing or has another shape.
+        If an array is missing or has a different shape.
 
     Examples
     --------
@@ -221,17 +222,17 @@ def require_init_model(model: Model, cls: type[M], shapes: Mapping[str, tuple[in
     Traceback (most recent call last):
     cofactor.errors.ParameterError: init_model must have item_factors of shape (2, 50); got (2, 0)
     """
-    matching = checks.instance("init_model", model, cls, "fit one with the same estimator")
-    arrays = matching.arrays()
+    checked_model = checks.instance("init_model", model, cls, "fit one with the same estimator")
+    arrays = checked_model.arrays()
     for name, shape in shapes.items():
         actual = arrays[name].shape if name in arrays else None
         if actual != shape:
             raise ParameterError(f"init_model must have {name} of shape {shape}; got {actual}")
-    return matching
+    return checked_model
 
 
 def one_cycle(
-    highest: float,
+    peak: float,
     progress: float,
     *,
     first: float = 0.04,
@@ -239,22 +240,22 @@ def one_cycle(
     last: float = 0.0,
     warm_up: Literal["cosine", "linear"] = "cosine",
 ) -> float:
-    """Learning rate of a one-cycle schedule: a rise from `first`, then a decay along half a cosine to `last`.
+    """Compute the learning rate of a one-cycle schedule: a rise from `first`, then a half-cosine decay to `last`.
 
     Parameters
     ----------
-    highest : float
-        Learning rate at the peak.
+    peak : float
+        Peak learning rate.
     progress : float
-        Fraction of the fit that is done, from 0 to 1.
+        Completed fraction of the fit, from 0 to 1.
     first : float, default 0.04
-        Learning rate at the start, as a fraction of `highest`.
+        Initial learning rate, as a fraction of `peak`.
     rise : float, default 0.25
-        Fraction of the fit during which the rate rises.
+        Fraction of the fit during which the learning rate rises.
     last : float, default 0.0
-        Lower bound of the rate during the decay, as a fraction of `highest`.
+        Lower bound on the learning rate during the decay, as a fraction of `peak`.
     warm_up : {"cosine", "linear"}, default "cosine"
-        Form of the rise: half a cosine, as in fastai, or a straight line.
+        Shape of the rise: a half cosine, as in fastai, or a straight line.
 
     Returns
     -------
@@ -271,7 +272,7 @@ def one_cycle(
     [0.04, 1.0, 0.5, 0.0]
     """
     if progress >= rise:
-        return highest * max((1 + math.cos(math.pi * (progress - rise) / (1 - rise))) / 2, last)
+        return peak * max((1 + math.cos(math.pi * (progress - rise) / (1 - rise))) / 2, last)
     if warm_up == "linear":
-        return highest * (first + (1 - first) * progress / rise)
-    return highest * (first + (1 - first) * (1 - math.cos(math.pi * progress / rise)) / 2)
+        return peak * (first + (1 - first) * progress / rise)
+    return peak * (first + (1 - first) * (1 - math.cos(math.pi * progress / rise)) / 2)

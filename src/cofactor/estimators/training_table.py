@@ -1,4 +1,4 @@
-"""Training tables: what estimators accept as data, and how they transform it."""
+"""Training tables: types of training data that estimators accept, and conversions between them."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from cofactor.data.load_report import LoadReport
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError
 
-__all__ = ["CSRMatrix", "Learns", "TableLike", "as_interactions", "standardized"]
+__all__ = ["AcceptedKind", "CSRMatrix", "TableLike", "as_interactions", "standardized"]
 
-Learns: TypeAlias = Kind | Literal["any"]
-"""Kind of table that an estimator accepts: "ratings", "events", or "any" for both."""
+AcceptedKind: TypeAlias = Kind | Literal["any"]
+"""Kind of table that an estimator accepts: "ratings", "events", or "any" for either."""
 
 
 @runtime_checkable
 class CSRMatrix(Protocol):
-    """A sparse matrix in compressed sparse row format, such as `scipy.sparse.csr_array`: users x items.
+    """Sparse users x items matrix in compressed sparse row (CSR) format, such as `scipy.sparse.csr_array`.
 
     Attributes
     ----------
     indptr : array-like of shape (n_users + 1,), integer
-        Position of the first entry of each row, and the number of entries.
+        Index of the first entry in each row, followed by the total number of entries.
     indices : array-like of shape (n_entries,), integer
-        Column of each entry.
+        Column index of each entry.
     data : array-like of shape (n_entries,), numeric
-        Value of each entry: a rating, or a count or amount of events above 0. Absent entries are unobserved pairs.
+        Value of each entry: a rating, or a positive event count or amount. Absent entries are unobserved pairs.
     shape : tuple of (int, int)
-        Numbers of users and items.
+        Number of users and number of items.
     """
 
     @property
     def indptr(self) -> ArrayLike:
-        """Position of the first entry of each row, and the number of entries."""
+        """Index of the first entry in each row, followed by the total number of entries."""
 
     @property
     def indices(self) -> ArrayLike:
-        """Column of each entry."""
+        """Column index of each entry."""
 
     @property
     def data(self) -> ArrayLike:
@@ -52,34 +52,36 @@ class CSRMatrix(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Numbers of users and items."""
+        """Number of users and number of items."""
 
 
 TableLike: TypeAlias = Interactions | CSRMatrix
-"""What estimators are fitted on."""
+"""Types of training data that estimators accept."""
 
 
 def as_interactions(name: str, table: TableLike, kind: Kind) -> Interactions:
-    """Convert a CSR matrix to a table whose ids are the row and column numbers; return a table unchanged.
+    """Convert a CSR matrix to an Interactions table; return an existing table unchanged.
+
+    The IDs of the table are the row and column numbers of the matrix.
 
     Parameters
     ----------
     name : str
-        Name of the argument, for messages.
+        Name of the argument, for error messages.
     table : Interactions or CSR matrix of shape (n_users, n_items)
-        The argument.
+        Table or matrix to convert.
     kind : {"ratings", "events"}
-        Kind of the values of a matrix. Of repeated entries the last rating is kept; events are summed.
+        Kind of the values in a matrix. For repeated entries, the last rating is kept; events are summed.
 
     Returns
     -------
     Interactions
-        The table. All rows and columns of a matrix have an id, also those without entries.
+        Table in which every row and column of the matrix has an ID, including those without entries.
 
     Raises
     ------
     DataError
-        If the argument is neither, the parts of the matrix are not consistent, or it has no entries.
+        If `table` is neither a table nor a CSR matrix, or the matrix is inconsistent or has no entries.
 
     Examples
     --------
@@ -90,8 +92,8 @@ def as_interactions(name: str, table: TableLike, kind: Kind) -> Interactions:
     """
     if isinstance(table, Interactions | np.ndarray) or not isinstance(table, CSRMatrix):
         return require_interactions(name, table)
-    if (layout := getattr(table, "format", "csr")) != "csr":
-        raise DataError(f"{name} must be a matrix in CSR format, not {layout!r}: convert it with its method tocsr()")
+    if (matrix_format := getattr(table, "format", "csr")) != "csr":
+        raise DataError(f"{name} must be a CSR matrix, not {matrix_format!r}; convert it with .tocsr()")
     start, columns = checks.as_array(table.indptr), checks.as_array(table.indices)
     values, shape = checks.as_array(table.data), tuple(table.shape)
     if not (
@@ -105,7 +107,7 @@ def as_interactions(name: str, table: TableLike, kind: Kind) -> Interactions:
         and (start[1:] >= start[:-1]).all()
         and not (len(columns) and (columns.min() < 0 or columns.max() >= shape[1]))
     ):
-        raise DataError(f"{name} must be a consistent CSR matrix: indptr, indices and data do not fit shape {shape}")
+        raise DataError(f"{name} must be a valid CSR matrix; indptr, indices and data do not match shape {shape}")
     users = np.repeat(np.arange(shape[0]), start[1:] - start[:-1])
     report = LoadReport(source="a CSR matrix", rows=len(columns))
     entries = Interactions.from_columns(users, columns, values, kind=kind, report=report)
@@ -113,12 +115,12 @@ def as_interactions(name: str, table: TableLike, kind: Kind) -> Interactions:
         ids.all.to_numpy().astype(np.int32)[rows]
         for ids, rows in ((entries.users, entries.u), (entries.items, entries.i))
     )
-    users_map, items_map = (IdMap.of(np.arange(n)) for n in shape)
-    return replace(entries, users=users_map, items=items_map, u=read_only(u), i=read_only(i))
+    user_ids, item_ids = (IdMap.of(np.arange(n)) for n in shape)
+    return replace(entries, users=user_ids, items=item_ids, u=read_only(u), i=read_only(i))
 
 
 def standardized(ratings: Interactions) -> tuple[Interactions, float]:
-    """Divide ratings by the unit of their scale (`Scale.unit`), so that hyper-parameters do not depend on the scale.
+    """Divide ratings by the unit of their scale (`Scale.unit`), so that hyperparameters are independent of the scale.
 
     Learning rates, penalties and priors then have the same effect on every scale. Ratings from 1 to 5 are returned
     unchanged.
@@ -126,13 +128,13 @@ def standardized(ratings: Interactions) -> tuple[Interactions, float]:
     Parameters
     ----------
     ratings : Interactions
-        A table of ratings.
+        Table of ratings.
 
     Returns
     -------
     tuple of (Interactions, float)
-        The same rows with values and scale divided by the unit, and the unit. A table of events is returned unchanged,
-        with unit 1.
+        Table with values and scale divided by the unit, and the unit. A table of events is returned unchanged, with
+        unit 1.
 
     Examples
     --------

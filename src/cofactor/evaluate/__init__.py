@@ -1,6 +1,6 @@
-"""Evaluation of models: leak-checked splits, metrics over full rankings, comparisons, tuning and calibration.
+"""Model evaluation: leakage-checked splits, full-ranking metrics, comparisons, tuning and calibration.
 
-Each evaluation has confidence intervals over users and includes a baseline.
+Every evaluation includes confidence intervals over users and a baseline.
 
 Examples
 --------

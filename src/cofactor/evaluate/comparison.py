@@ -1,4 +1,4 @@
-"""Comparison of models on one split: which model is best, and whether the differences exceed noise."""
+"""Comparison of models on one split: the best model, and whether the other models differ significantly from it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cofactor.evaluate.evaluation import (
     baseline_for,
     estimator_list,
     fit_and_score,
-    labels_of,
+    unique_labels,
 )
 from cofactor.evaluate.split import Exclude, Split, require_split
 from cofactor.evaluate.tuned_baseline import tune_baseline
@@ -42,28 +42,28 @@ Task: TypeAlias = Literal["rating", "ranking"]
 Role: TypeAlias = Literal["requested", "baseline", "tuned baseline"]
 
 TASKS: dict[Kind, Task] = {"ratings": "rating", "events": "ranking"}
-LEVEL = 0.05
-"""Differences with a corrected p-value of at least this are within noise."""
+SIGNIFICANCE_LEVEL = 0.05
+"""Significance level: differences with a corrected p-value of at least this are reported as within noise."""
 WARM_UP_ROWS = 300
-"""The most rows of a fit that only compiles kernels."""
+"""Maximum number of rows in a warm-up fit, which only compiles kernels."""
 
 
 @dataclass(frozen=True, eq=False)
 class ComparedModel:
-    """One model of a comparison; made by `compare`.
+    """One model in a `Comparison`.
 
     Attributes
     ----------
     estimator : Estimator
-        The estimator that was fitted.
+        Estimator that was fitted.
     score : Score
-        Its metrics and fit time.
+        Metrics and fit time.
     role : {'requested', 'baseline', 'tuned baseline'}
-        "requested" for an estimator of the caller; else the reason why the model was added.
+        "requested" for an estimator passed by the caller; otherwise, the reason why the model was added.
     difference : Interval
-        Its primary metric minus that of the best model, with a paired 95 % interval; nan for the best.
+        Primary metric minus that of the best model, with a paired 95% interval; nan for the best model.
     p : float
-        p-value of that difference, corrected for all models by Holm's procedure; nan for the best.
+        p-value of the difference, corrected for multiple comparisons with Holm's procedure; nan for the best model.
     versus_best : str
         "best", "within noise", "worse (p=...)", or "not measured" if there are no test users.
     """
@@ -78,18 +78,18 @@ class ComparedModel:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Models of a comparison, best first, each tested against the best user by user; made by `compare`.
+    """Compared models, best first, each tested against the best with paired tests over users; returned by `compare`.
 
     Attributes
     ----------
     description : str
         Description of the split.
     task : {'rating', 'ranking'}
-        The task.
+        Task that the metric measures.
     metric : str
-        The metric of order and tests: "rmse" or "ndcg@k".
+        Metric used for sorting and testing: "rmse" or "ndcg@k".
     models : tuple of ComparedModel
-        Best first; models without a value last.
+        Models, best first; models without a metric value come last.
     failed : tuple of (str, str)
         Label and reason of each model that could not be fitted.
 
@@ -111,17 +111,17 @@ class Comparison:
 
     @property
     def best(self) -> ComparedModel:
-        """The first model, which has the best mean of the metric."""
+        """Best model, that is, the first one."""
         return self.models[0]
 
     @property
     def evaluation(self) -> Evaluation:
-        """The same scores with all their metrics, best model first."""
+        """Evaluation with the same scores and all metrics, best model first."""
         kind: Kind = "ratings" if self.task == "rating" else "events"
         return Evaluation(self.description, kind, tuple(model.score for model in self.models))
 
     def __getitem__(self, label: str) -> ComparedModel:
-        """Return the model with this label; a ParameterError lists the labels."""
+        """Return the model with the given label; raise ParameterError if there is none."""
         by_label = {model.score.label: model for model in self.models}
         if label not in by_label:
             raise ParameterError(f"no model {label!r} in this comparison; it has {', '.join(by_label)}")
@@ -133,14 +133,14 @@ class Comparison:
         Returns
         -------
         polars.DataFrame
-            nan where there is no value, as for the difference of the best model. Other metrics are in
+            Missing values, such as the difference for the best model, are nan. Other metrics are in
             `evaluation.frame()`. Columns:
 
             - model, role, versus_best, metric: as in `ComparedModel`
-            - value, low, high: the metric and its 95 % interval over users
-            - difference, difference_low, difference_high: from the best model, paired by user
-            - p: p-value, corrected by Holm's procedure
-            - fit_seconds: wall time of the fit
+            - value, low, high: the metric and its 95% interval over users
+            - difference, difference_low, difference_high: difference from the best model, paired by user
+            - p: p-value, corrected with Holm's procedure
+            - fit_seconds: wall-clock time of the fit
 
         Examples
         --------
@@ -162,7 +162,7 @@ class Comparison:
         return pl.DataFrame(rows, schema=columns, orient="row")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON.
+        """Return the comparison as a JSON-serializable dict.
 
         Returns
         -------
@@ -197,22 +197,23 @@ def compare(
     exclude: Exclude = "seen",
     on_fit: Callable[[str], None] | None = None,
 ) -> Comparison:
-    """Fit all models on the training part, score them on the test part, and test each against the best.
+    """Fit models on the training set, score them on the test set, and test each against the best.
 
-    A baseline and a tuned strong model (see `evaluate.tuned_baseline`) are always included.
+    A baseline and a strong tuned model (see `evaluate.tuned_baseline`) are always included.
 
     Parameters
     ----------
     estimators : Estimator or sequence of Estimator
-        What to compare; an empty list compares the baseline and the tuned model.
+        Estimators to compare; an empty list compares only the baseline and the tuned model.
     split : Split
-        The split.
+        Split to evaluate on.
     task : {'rating', 'ranking'}, optional
-        The task, as a check: ratings make the task "rating" (RMSE) and events "ranking" (NDCG at the first of `ks`).
+        Expected task, used only as a check. The table determines the task: "rating" (RMSE) for ratings, or "ranking"
+        (NDCG at the first of `ks`) for events.
     ks : sequence of int, default (10,)
-        Cut-offs of the ranking metrics, for events.
+        Cutoffs for the ranking metrics, for events.
     seed : int, Generator or None, default 0
-        Seed of the fits, the intervals and the tests.
+        Seed for the fits, the intervals and the tests.
     exclude : {'seen', 'positives'}, default "seen"
         As in `evaluate`.
     on_fit : callable, optional
@@ -221,27 +222,27 @@ def compare(
     Returns
     -------
     Comparison
-        If several estimators are compared and one cannot be fitted (it diverges or needs too much memory), the reason
-        is in `failed`.
+        Compared models. If several estimators are passed and one cannot be fitted (for example, because it diverges),
+        the reason is in `failed`.
 
     Raises
     ------
     LeakageError
-        If the split leaks.
+        If the training set contains information from the test set.
     KindError
-        If the task or an estimator does not fit the data.
+        If the task or an estimator does not match the data.
     ParameterError
-        If `task`, `ks` or an estimator is not valid.
+        If `task`, `ks` or an estimator is invalid.
     DataError
-        If `split` is not a split.
+        If `split` is not a Split.
 
     Notes
     -----
-    Models are compared by user, because users differ far more than models: a bootstrap interval of the difference, and
-    a sign-flip test corrected by Holm's procedure. The best model is chosen on the same data, so p-values among nearly
-    equal models are slightly too small.
+    Models are compared per user, because users differ far more than models do: with a bootstrap interval for the
+    difference, and a sign-flip test corrected with Holm's procedure. The best model is chosen on the same data, so
+    p-values for nearly equal models are slightly too small.
 
-    Each model is first fitted on a few rows, so that fit times do not include compilation.
+    Each model is first fitted on a few rows, so that fit times exclude compilation.
 
     Examples
     --------
@@ -279,31 +280,31 @@ def compare(
                 raise
             failed.append((label, str(problem)))
     metric = primary_metric(kind, ks[0])
-    models = _compared_with_best([m for m, _ in scored], [s for _, s in scored], metric, seed)
+    models = _compare_with_best([m for m, _ in scored], [s for _, s in scored], metric, seed)
     return Comparison(split.description, TASKS[kind], metric.key, tuple(models), tuple(failed))
 
 
 def check_task(task: str | None, kind: Kind) -> Task:
-    """Return the task of a kind of table, after checking the task that the caller expects.
+    """Return the task for a kind of table, after checking it against the expected task.
 
     Parameters
     ----------
     task : {'rating', 'ranking'} or None
-        The expected task; None for any.
+        Expected task; None to accept either task.
     kind : {'ratings', 'events'}
         Kind of the table.
 
     Returns
     -------
     {'rating', 'ranking'}
-        The task of the kind.
+        Task for this kind of table.
 
     Raises
     ------
     ParameterError
-        If `task` is not a task.
+        If `task` is invalid.
     KindError
-        If `task` is that of the other kind.
+        If `task` does not match `kind`.
 
     Examples
     --------
@@ -314,18 +315,18 @@ def check_task(task: str | None, kind: Kind) -> Task:
         checks.choice("task", task, TASKS.values())
     if task == "ranking" and kind == "ratings":
         raise KindError(
-            "rankings are scored on events, and these are ratings; choose which count as likes: "
-            "ratings.to_events(min_rating=4), on the command line --min-rating 4"
+            "the ranking task requires events, but the table contains ratings; to treat ratings of 4 and up as likes, "
+            "use ratings.to_events(min_rating=4), or --min-rating 4 on the command line"
         )
     if task == "rating" and kind == "events":
-        raise KindError("ratings are predicted from ratings, and these are events: pass task ranking or leave it out")
+        raise KindError("the rating task requires ratings, but the table contains events; use the ranking task")
     return TASKS[kind]
 
 
 def _all_models(
     requested: Sequence[Estimator], tuned: Estimator, baseline: Estimator
 ) -> list[tuple[Estimator, str, Role]]:  # fmt: skip
-    """Return all models with label and role, without duplicates: the baseline and the tuned baseline are added."""
+    """Return all models with their labels and roles, adding the baseline and the tuned baseline if missing."""
 
     def role(estimator: Estimator) -> Role:
         if estimator == tuned:
@@ -333,7 +334,8 @@ def _all_models(
         return "baseline" if type(estimator) is type(baseline) else "requested"
 
     models = [
-        (estimator, label, role(estimator)) for estimator, label in zip(requested, labels_of(requested), strict=True)
+        (estimator, label, role(estimator))
+        for estimator, label in zip(requested, unique_labels(requested), strict=True)
     ]
     if tuned not in requested:
         models.append((tuned, f"{tuned.name} (tuned)", "tuned baseline"))
@@ -343,7 +345,7 @@ def _all_models(
 
 
 def _warm_up(estimator: Estimator, train: Interactions, seed: int) -> None:
-    """Compile what the fit will run by a fit on a few rows. Errors are ignored: the real fit will raise them again."""
+    """Compile the kernels by fitting on a few rows; errors are ignored, because the actual fit raises them again."""
     rows = np.unique(np.linspace(0, len(train) - 1, WARM_UP_ROWS).astype(np.int64))
     sample = Interactions.from_columns(
         train.users.ids(train.u[rows]),
@@ -358,13 +360,13 @@ def _warm_up(estimator: Estimator, train: Interactions, seed: int) -> None:
         Recommender.fit(estimator, sample, seed=seed)
 
 
-def _compared_with_best(
+def _compare_with_best(
     specs: Sequence[tuple[Estimator, str, Role]],
     scores: Sequence[Score],
     metric: RatingMetric | RankingMetric,
     seed: int,
 ) -> list[ComparedModel]:
-    """Test each model against the best, best first."""
+    """Test each model against the best, and return the models sorted from best to worst."""
     order = sorted(range(len(scores)), key=lambda row: metric.sort_key(scores[row].metrics[metric.key].mean))
     best, others = scores[order[0]], [scores[row] for row in order[1:]]
     measured = len(best.users) > 0
@@ -378,18 +380,18 @@ def _compared_with_best(
     models = []
     for row, difference, p_value in zip(order, differences, [nan, *p.tolist()], strict=True):
         estimator, _, role = specs[row]
-        versus_best = "not measured" if not measured else "best" if row == order[0] else _significance(p_value)
+        versus_best = "not measured" if not measured else "best" if row == order[0] else _describe_significance(p_value)
         models.append(ComparedModel(estimator, scores[row], role, difference, p_value, versus_best))
     return models
 
 
 def _user_values(score: Score, metric: RatingMetric | RankingMetric) -> UserValues:
-    """Return the values of a metric by user, to test the difference of two models."""
+    """Return the per-user values of a metric, used to test the difference between two models."""
     return UserValues(score.per_user[metric.per_user_key] * score.counts, score.counts, metric.aggregation)
 
 
-def _significance(p: float) -> str:
-    """Return the words for a corrected p-value."""
-    if p >= LEVEL:
+def _describe_significance(p: float) -> str:
+    """Describe a corrected p-value in words."""
+    if p >= SIGNIFICANCE_LEVEL:
         return "within noise"
     return "worse (p<0.001)" if p < 0.001 else f"worse (p={p:.3f})"

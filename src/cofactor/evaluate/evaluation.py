@@ -1,6 +1,6 @@
 """Evaluation of estimators on a split: fit on train, score on test, with confidence intervals over users.
 
-All models are scored in the same way, by the functions that serve predictions and lists.
+All models are scored in the same way, with the functions that serve predictions and recommendations.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from cofactor.data.interactions import Kind, relevant_rows
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import Bias, Popularity
 from cofactor.estimators.base import Estimator, require_estimator
-from cofactor.evaluate.leakage import no_history_pairs
+from cofactor.evaluate.leakage import require_no_history_pairs
 from cofactor.evaluate.split import Exclude, Split, require_split
 from cofactor.metrics.catalog import CatalogMetric, ListExposure
 from cofactor.metrics.intervals import Interval, bootstrap_intervals
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.rating import RatingMetric, UserErrors, errors_by_user
-from cofactor.metrics.registry import METRICS, metrics_of, primary_metric
+from cofactor.metrics.registry import METRICS, metrics_from_hits, primary_metric
 from cofactor.models.base import PredictsRatings
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
@@ -38,10 +38,10 @@ __all__ = [
     "estimator_list",
     "evaluate",
     "fit_and_score",
-    "labels_of",
+    "prepare_recommender",
     "primary_value",
-    "ready_for",
     "score",
+    "unique_labels",
 ]
 
 BASELINES: dict[Kind, Any] = {"ratings": Bias, "events": Popularity}
@@ -49,31 +49,31 @@ BASELINES: dict[Kind, Any] = {"ratings": Bias, "events": Popularity}
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """Metrics of a fitted model on a split; made by `score`.
+    """Metrics of a fitted model on a split; returned by `score`.
 
     Attributes
     ----------
     label : str
-        Name of the model in tables.
+        Name of the model in results tables.
     metrics : dict of str to Interval
-        Metrics with their 95 % intervals over users; the ends are nan where there is no interval.
+        Metrics with 95% confidence intervals over users; the bounds are nan if there is no interval.
     fit_seconds, score_seconds : float
-        Wall times in seconds.
+        Wall-clock times in seconds.
     users : ndarray of shape (m,), int32
-        Rows of the users that were measured.
+        Row numbers of the evaluated users.
     per_user : dict of str to ndarray of shape (m,), float64
-        Ranking metrics of each of these users; for ratings the mean squared and the mean absolute error.
+        Ranking metrics for each of these users; for ratings, the mean squared error and the mean absolute error.
     counts : ndarray of shape (m,), int64
-        Number of test rows of each of these users for ratings; 1 for events.
+        Number of test rows for each of these users for ratings; 1 for events.
     served : dict of str to Interval
-        For events, ranking metrics of the lists as they are served: the most popular items fill positions for which the
-        model has no evidence, while `metrics` treats these items as tied. Empty for ratings.
+        For events, ranking metrics of the lists as served in production: positions for which the model has no evidence
+        are filled with the most popular items, whereas `metrics` treats these items as tied. Empty for ratings.
 
     Notes
     -----
     The metrics are those of `metrics.registry`: for ratings rmse and mae; for events, at each k, ndcg@k, recall@k,
     precision@k, mrr@k, map@k and hit_rate@k over users, and coverage@k, novelty@k and gini@k of all lists together,
-    which have no interval.
+    which have no intervals.
 
     Examples
     --------
@@ -96,7 +96,7 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Scores of several models on one split, always including a baseline; made by `evaluate`.
+    """Scores of several models on one split, always including a baseline; returned by `evaluate`.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class Evaluation:
     kind : {'ratings', 'events'}
         Kind of the table.
     scores : tuple of Score
-        In the order of the estimators; the baseline comes last unless it is one of them.
+        Scores in the order of the estimators; the baseline comes last unless it is among them.
 
     Examples
     --------
@@ -126,8 +126,8 @@ class Evaluation:
         Returns
         -------
         polars.DataFrame
-            Columns model, metric, value, low and high (the 95 % interval over users); nan where there is none. Metrics
-            of the served lists are named as in "served_ndcg@10".
+            Columns model, metric, value, low and high (the bounds of the 95% interval over users); nan if there is no
+            interval. Metrics of the lists as served have the prefix "served_", as in "served_ndcg@10".
 
         Examples
         --------
@@ -141,14 +141,14 @@ class Evaluation:
         return pl.DataFrame(rows, schema=["model", "metric", "value", "low", "high"], orient="row")
 
     def __getitem__(self, label: str) -> Score:
-        """Return the score with this label; a ParameterError lists the labels."""
+        """Return the score with the given label; raise ParameterError if there is none."""
         by_label = {score.label: score for score in self.scores}
         if label not in by_label:
             raise ParameterError(f"no model {label!r} in this evaluation; it has {', '.join(by_label)}")
         return by_label[label]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON.
+        """Return the evaluation as a JSON-serializable dict.
 
         Returns
         -------
@@ -167,7 +167,7 @@ class Evaluation:
 
 
 def baseline_for(kind: Kind) -> Estimator:
-    """Return the baseline that models of this kind of table should beat.
+    """Return the baseline that models for a kind of table should outperform.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def baseline_for(kind: Kind) -> Estimator:
     Returns
     -------
     Estimator
-        `Bias` for ratings, `Popularity` for events, with default settings.
+        `Bias` for ratings or `Popularity` for events, with default hyperparameters.
 
     Examples
     --------
@@ -198,44 +198,46 @@ def evaluate(
     exclude: Exclude = "seen",
     on_fit: Callable[[str], None] | None = None,
 ) -> Evaluation:
-    """Fit estimators on the training part of a split and score them, and a baseline, on the test part.
+    """Fit estimators and a baseline on the training set of a split, and score them on the test set.
 
     Parameters
     ----------
     estimators : Estimator or sequence of Estimator
-        What to evaluate. The baseline of the kind is added unless it is among them; an empty list evaluates it alone.
+        Estimators to evaluate. The baseline is added unless it is among them; an empty list evaluates only the
+        baseline.
     split : Split
-        The split.
+        Split to evaluate on.
     ks : sequence of int, default (10,)
-        Cut-offs of the ranking metrics, for events.
+        Cutoffs for the ranking metrics, for events.
     seed : int, Generator or None, default 0
-        Seed of the fits and of the intervals.
+        Seed for the fits and the intervals.
     exclude : {'seen', 'positives'}, default "seen"
-        What ranked lists leave out: all items a user has seen, as in production, or the training events only, as in
-        published tables (see `Exclude`).
+        Items to exclude from ranked lists: all items a user has seen, as in production, or only the training events, as
+        in published results (see `Exclude`).
     on_fit : callable, optional
         Called with the label of each model before it is fitted.
 
     Returns
     -------
     Evaluation
-        Metrics are nan if no test user has a test item.
+        Scores of all models; metrics are nan if no user has a test item.
 
     Raises
     ------
     KindError
-        If an estimator needs the other kind of table.
+        If an estimator requires the other kind of table.
     ParameterError
-        If `ks` is not valid, or `estimators` holds something else than estimators.
+        If `ks` is invalid, or `estimators` contains anything other than estimators.
     DataError
-        If `split` is not a split.
+        If `split` is not a Split.
     DivergedError
         If a fit diverges.
 
     Notes
     -----
-    Ratings are scored by RMSE and MAE, events by ranking the whole catalog at each cut-off, without sampled negatives.
-    Where scores tie, ranking metrics are expectations over the orders of the tied items.
+    Rating predictions are scored by RMSE and MAE. For events, the full catalog is ranked, without sampled negatives,
+    and ranking metrics are computed at each cutoff. If scores tie, they are expectations over all orders of the tied
+    items.
 
     References
     ----------
@@ -261,7 +263,7 @@ def evaluate(
     baseline = baseline_for(split.train.kind)
     models = requested if any(type(e) is type(baseline) for e in requested) else [*requested, baseline]
     scores = []
-    for estimator, label in zip(models, labels_of(models), strict=True):
+    for estimator, label in zip(models, unique_labels(models), strict=True):
         if on_fit is not None:
             on_fit(label)
         scores.append(fit_and_score(estimator, split, label=label, ks=ks, seed=seed))
@@ -271,30 +273,30 @@ def evaluate(
 def fit_and_score(
     estimator: Estimator, split: Split, *, label: str, ks: Sequence[int] = (10,), seed: Seed = 0
 ) -> Score:  # fmt: skip
-    """Fit an estimator on the training part and score it on the test part.
+    """Fit an estimator on the training set, and score it on the test set.
 
     Parameters
     ----------
     estimator : Estimator
-        The estimator.
+        Estimator to fit.
     split : Split
-        The split.
+        Split to evaluate on.
     label : str
-        Name of the model in tables.
+        Name of the model in results tables.
     ks : sequence of int, default (10,)
-        Cut-offs of the ranking metrics, for events.
+        Cutoffs for the ranking metrics, for events.
     seed : int, Generator or None, default 0
-        Seed of the fit and of the intervals.
+        Seed for the fit and the intervals.
 
     Returns
     -------
     Score
-        With the time of the fit.
+        Metrics and fit time.
 
     Raises
     ------
     CofactorError
-        As the fit and `score` do.
+        If the fit or `score` fails.
     """
     seed = checks.seed(seed)
     start = time.perf_counter()
@@ -314,41 +316,41 @@ def score(
     seed: Seed = 0,
     exclude: Exclude = "seen",
 ) -> Score:
-    """Score a fitted recommender on the test part of the split on which it was fitted.
+    """Evaluate a fitted recommender on the test set of the split it was fitted on.
 
     Parameters
     ----------
     recommender : Recommender
-        A recommender fitted on `split.train`. Users that are held out completely are folded in from `split.fold_in`.
+        Recommender fitted on `split.train`. Fully held-out users are folded in from `split.fold_in`.
     split : Split
-        The split.
+        Split to evaluate on.
     label : str
-        Name of the model in tables.
+        Name of the model in results tables.
     ks : sequence of int, default (10,)
-        Cut-offs of the ranking metrics, for events.
+        Cutoffs for the ranking metrics, for events.
     fit_seconds : float, default 0.0
-        Wall time of the fit, passed on to the result.
+        Wall-clock time of the fit, copied to the result.
     seed : int, Generator or None, default 0
-        Seed of the intervals.
+        Seed for the intervals.
     exclude : {'seen', 'positives'}, default "seen"
         As in `evaluate`.
 
     Returns
     -------
     Score
-        Test rows that are dislikes (events of negative weight) are not hits; users with no other test rows are left
-        out.
+        Metrics of the recommender. Test rows that are dislikes (events with negative weights) do not count as hits;
+        users with no other test rows are excluded.
 
     Raises
     ------
     KindError
-        If the recommender and the split differ in kind.
+        If the recommender and the split have different kinds.
     DataError
-        If the recommender and the split differ in ids, and for arguments of another type.
+        If the recommender and the split have different IDs, or an argument has the wrong type.
     LeakageError
-        If the recommender's histories hold a pair of the test part.
+        If the recommender's histories contain a pair from the test set.
     ParameterError
-        If `ks` or another argument is not valid.
+        If `ks` or another argument is invalid.
 
     Examples
     --------
@@ -366,91 +368,91 @@ def score(
     require_recommender("recommender", recommender)
     require_split("split", split)
     split = split.excluding(exclude)
-    recommender = ready_for(recommender if exclude == "seen" else replace(recommender, seen=None), split)
+    recommender = prepare_recommender(recommender if exclude == "seen" else replace(recommender, seen=None), split)
     start = time.perf_counter()
-    scored = (
+    fields = (
         _score_ratings(recommender, split, seed)
         if split.test.kind == "ratings"
         else _score_lists(recommender, split, ks, seed)
     )
-    return Score(label, fit_seconds=fit_seconds, score_seconds=time.perf_counter() - start, **scored)
+    return Score(label, fit_seconds=fit_seconds, score_seconds=time.perf_counter() - start, **fields)
 
 
 def primary_value(recommender: Recommender, split: Split, *, k: int = 10) -> float:
-    """Compute the primary metric of a recommender without intervals, as tuning does for each trial.
+    """Compute the primary metric of a recommender, without an interval, as in each tuning trial.
 
     Parameters
     ----------
     recommender : Recommender
-        A recommender fitted on `split.train`.
+        Recommender fitted on `split.train`.
     split : Split
-        The split.
+        Split to evaluate on.
     k : int, default 10
-        Cut-off, for events.
+        Cutoff for the ranking metric, for events.
 
     Returns
     -------
     float
-        RMSE or mean NDCG@k; nan if no user can be measured.
+        RMSE or mean NDCG@k; nan if no user can be evaluated.
 
     Raises
     ------
     CofactorError
-        As `score` does.
+        If `score` would fail.
     """
     k = checks.whole_number("k", k, low=1, high=checks.MAX_LIST_LENGTH)
-    recommender = ready_for(recommender, split)
+    recommender = prepare_recommender(recommender, split)
     metric = primary_metric(split.test.kind, k)
     if isinstance(metric, RatingMetric):
         return metric.per_user(_errors(recommender, split)).aggregate()
     return metric.per_user(_lists(recommender, split, [k])[0].hits).aggregate()
 
 
-def ready_for(recommender: Recommender, split: Split) -> Recommender:
-    """Check that a recommender may be scored on a split, and fold in the users of `split.fold_in`.
+def prepare_recommender(recommender: Recommender, split: Split) -> Recommender:
+    """Check that a recommender can be scored on a split, and fold in the users in `split.fold_in`.
 
     Parameters
     ----------
     recommender : Recommender
-        A recommender fitted on `split.train`.
+        Recommender fitted on `split.train`.
     split : Split
-        The split to score it on.
+        Split to score the recommender on.
 
     Returns
     -------
     Recommender
-        The same object if no users are held out.
+        Recommender with the held-out users folded in; the same object if no users are held out.
 
     Raises
     ------
     KindError
-        If the recommender and the split differ in kind.
+        If the recommender and the split have different kinds.
     DataError
-        If they have different users or items, and for arguments of another type.
+        If they have different users or items, or an argument has the wrong type.
     LeakageError
-        If the recommender's histories hold a pair of the test part.
+        If the recommender's histories contain a pair from the test set.
 
     Examples
     --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
     >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
-    >>> ready_for(rec, cofactor.split_random(ratings, test=0.4))  # doctest: +ELLIPSIS
+    >>> prepare_recommender(rec, cofactor.split_random(ratings, test=0.4))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.LeakageError: user 1 and item 8 are in the test part and in the model's histories (and 1 more ...
+    cofactor.errors.LeakageError: user 1 and item 8 are in both the test set and the model's histories (and 1 more ...
     """
     require_recommender("recommender", recommender)
     require_split("split", split)
     if recommender.kind != split.test.kind:
-        raise KindError(f"the model was fitted on {recommender.kind}, but the test part holds {split.test.kind}")
+        raise KindError(f"the model was fitted on {recommender.kind}, but the test set contains {split.test.kind}")
     if not (recommender.users.equals(split.test.users) and recommender.items.equals(split.test.items)):
-        raise DataError("the model and the split have different users or items: fit on split.train")
-    no_history_pairs(recommender.histories, split.test)
+        raise DataError("the model and the split have different users or items; fit on split.train")
+    require_no_history_pairs(recommender.histories, split.test)
     return recommender if split.fold_in is None else recommender.updated(split.fold_in)
 
 
 def _errors(recommender: Recommender, split: Split) -> UserErrors:
-    """Return the errors of the predictions on the test part, summed by user."""
+    """Return the prediction errors on the test set, grouped by user."""
     test = split.test
     assert isinstance(recommender.model, PredictsRatings)
     ratings = recommender.model.predict(recommender.batch(test.u, test.times), test.i)
@@ -458,14 +460,14 @@ def _errors(recommender: Recommender, split: Split) -> UserErrors:
 
 
 def _lists(recommender: Recommender, split: Split, ks: Sequence[int]) -> tuple[ModelLists, Int32]:
-    """Return the lists of the users with test items, and the rows of these users."""
+    """Return ranked lists for the users with test items, and the row numbers of these users."""
     relevant = relevant_rows(split.test).by_user
     users = np.flatnonzero(relevant.counts).astype(np.int32)
     return recommender.ranked_lists(users, ks, relevant.take(users)), users
 
 
 def _score_ratings(recommender: Recommender, split: Split, seed: int) -> dict[str, Any]:
-    """Return users, metrics and values by user of predicted ratings: fields of `Score`."""
+    """Compute the `Score` fields for predicted ratings: users, metrics and per-user values."""
     errors = _errors(recommender, split)
     users = np.flatnonzero(errors.count).astype(np.int32)
     counts = errors.count[users]
@@ -480,18 +482,18 @@ def _score_ratings(recommender: Recommender, split: Split, seed: int) -> dict[st
 
 
 def _score_lists(recommender: Recommender, split: Split, ks: Sequence[int], seed: int) -> dict[str, Any]:
-    """Return users, metrics and values by user of ranked lists, and metrics of served lists: fields of `Score`."""
+    """Compute the `Score` fields for ranked lists: users, metrics, per-user values, and metrics of the served lists."""
     lists, users = _lists(recommender, split, ks)
-    per_user = metrics_of(lists.hits, ks)
+    per_user = metrics_from_hits(lists.hits, ks)
     metrics = dict(bootstrap_intervals(per_user, seed=seed))
     served = {name: metrics[name] for name in per_user}
-    if lists.served is not lists.hits:
-        served = dict(bootstrap_intervals(metrics_of(lists.served, ks), seed=seed))
+    if lists.served_hits is not lists.hits:
+        served = dict(bootstrap_intervals(metrics_from_hits(lists.served_hits, ks), seed=seed))
     nan = float("nan")
     support = np.bincount(split.train.i, minlength=split.train.n_items)
     n_users = int(np.count_nonzero(split.train.by_user.counts))
     for k in ks:
-        exposure = ListExposure(lists.shown[k], lists.reached[k], support, n_users)
+        exposure = ListExposure(lists.list_counts[k], lists.show_probability[k], support, n_users)
         for metric in METRICS.values():
             if isinstance(metric, CatalogMetric):
                 metrics[metric.at(k).key] = Interval(metric.function(exposure), nan, nan)
@@ -505,22 +507,22 @@ def _score_lists(recommender: Recommender, split: Split, ks: Sequence[int], seed
 
 
 def _all_metrics(score: Score) -> list[tuple[str, Interval]]:
-    """Return the names and values of all metrics, those of the served lists last."""
+    """Return the names and values of all metrics, with those of the served lists last."""
     return [*score.metrics.items(), *((f"served_{name}", interval) for name, interval in score.served.items())]
 
 
 def estimator_list(estimators: Any) -> list[Estimator]:
-    """Return one or several estimators as a list.
+    """Return one or more estimators as a list.
 
     Parameters
     ----------
     estimators : Estimator or iterable of Estimator
-        What to check.
+        Estimators to check.
 
     Returns
     -------
     list of Estimator
-        Empty for an empty iterable.
+        Estimators; empty for an empty iterable.
 
     Raises
     ------
@@ -532,31 +534,31 @@ def estimator_list(estimators: Any) -> list[Estimator]:
     >>> estimator_list(Bias()), estimator_list([])
     ([Bias(damping=5.0)], [])
     """
-    is_list = (
+    is_iterable = (
         isinstance(estimators, Iterable) and not isinstance(estimators, str) and getattr(estimators, "ndim", 1) > 0
     )
     try:
-        return [require_estimator(estimator) for estimator in (estimators if is_list else [estimators])]
+        return [require_estimator(estimator) for estimator in (estimators if is_iterable else [estimators])]
     except ParameterError as problem:
         raise ParameterError(f"estimators: {problem}") from None
 
 
-def labels_of(estimators: Sequence[Estimator]) -> list[str]:
-    """Return a label for each estimator: its name, numbered if several have the same name.
+def unique_labels(estimators: Sequence[Estimator]) -> list[str]:
+    """Return a unique label for each estimator: its name, numbered if several estimators share it.
 
     Parameters
     ----------
     estimators : sequence of Estimator
-        The estimators.
+        Estimators to label.
 
     Returns
     -------
     list of str
-        Unique labels in the same order.
+        Unique labels, in the same order.
 
     Examples
     --------
-    >>> labels_of([Bias(), Popularity(), Bias(damping=9.0)])
+    >>> unique_labels([Bias(), Popularity(), Bias(damping=9.0)])
     ['bias #1', 'popularity', 'bias #2']
     """
     names = [estimator.name for estimator in estimators]

@@ -1,4 +1,4 @@
-"""The two common splits of MovieLens-100k, S0 for ratings and I0 for events, as row numbers in file order."""
+"""Two common MovieLens-100k splits, S0 for ratings and I0 for events, as row numbers in file order."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ __all__ = ["i0_rows", "s0_rows", "split_rows"]
 
 
 def s0_rows(n: int = 100_000) -> tuple[Int64, Int64]:
-    """Return the rows of the split S0, for ratings: a random 80 % for training and 20 % for testing.
+    """Return the row numbers of split S0, for ratings: a random 80% for training and 20% for testing.
 
     Parameters
     ----------
     n : int, default 100000
-        Number of rows of the file, in file order.
+        Number of rows in the file.
 
     Returns
     -------
     train, test : ndarray of shape (n_part,), int64
-        Row numbers from 0; both empty if n is 0.
+        Row numbers, starting at 0; both arrays are empty if n is 0.
 
     Notes
     -----
-    p = RandomState(0).permutation(n); train is the first 80 % of p and test the rest. For u.data that is p[:80000] and
-    p[80000:]. 36 test rows have a user or an item without training rows, and they count. Report RMSE over rows, with
-    predictions clipped to 1-5.
+    With p = RandomState(0).permutation(n), train is the first 80% of p and test is the rest. For u.data, these are
+    p[:80000] and p[80000:]. 36 test rows have a user or an item without training rows; they are included. Report RMSE
+    over rows, with predictions clipped to 1-5.
 
     Examples
     --------
@@ -44,41 +44,41 @@ def s0_rows(n: int = 100_000) -> tuple[Int64, Int64]:
     (80000, 20000)
     """
     order = _legacy_permutation(n, 0)
-    cut = n * 4 // 5
-    return order[:cut], order[cut:]
+    n_train = n * 4 // 5
+    return order[:n_train], order[n_train:]
 
 
 def i0_rows(users: Any, values: Any, *, seed: Seed = 0, min_rating: float = 4) -> tuple[Int64, Int64]:
-    """Return the rows of the split I0, for events: floor(n / 5) of each user's n positives are for testing.
+    """Return the row numbers of split I0, for events: floor(n / 5) of each user's n positives are used for testing.
 
     Parameters
     ----------
     users : array-like of shape (n,)
-        User ids in file order.
+        User IDs in file order.
     values : array-like of shape (n,)
         Ratings in file order.
     seed : int, Generator or None, default 0
-        Seed of the permutation. I0 is seed 0; also report the mean over seeds 0-9.
+        Seed for the permutation. I0 is seed 0; also report the mean over seeds 0-9.
     min_rating : float, default 4
-        Rows with at least this rating are positives.
+        Minimum rating of a positive.
 
     Returns
     -------
     train, test : ndarray of shape (n_part,), int64
-        Row numbers of the whole file, from 0. Users with fewer than five positives have no test row. Both are empty if
-        there are no positives.
+        Row numbers in the full file, starting at 0. Users with fewer than five positives have no test rows. Both arrays
+        are empty if there are no positives.
 
     Raises
     ------
     DataError
-        If the columns differ in length, or ids are missing or of mixed types.
+        If the columns differ in length, or IDs are missing or have mixed types.
 
     Notes
     -----
-    Keep the rows with value >= min_rating; permute them by RandomState(seed).permutation(their number); sort them by
-    user with a stable sort; of each user's n rows the first floor(0.2 n) are test rows, the others train. The catalog
-    is all items of the file; only training positives are excluded from a ranking. Report NDCG@10 with the ideal of
-    min(10, n_test) hits, as the mean over users with a test item.
+    Keep the m rows with value >= min_rating, permute them with RandomState(seed).permutation(m), and sort them by user
+    with a stable sort. The first floor(0.2 n) of each user's n rows are test rows; the others are training rows. The
+    catalog consists of all items in the file; only training positives are excluded from rankings. Report NDCG@10 with
+    an ideal list of min(10, n_test) hits, as the mean over users with a test item.
 
     Examples
     --------
@@ -86,48 +86,48 @@ def i0_rows(users: Any, values: Any, *, seed: Seed = 0, min_rating: float = 4) -
     >>> sorted(train.tolist()), test.tolist()
     ([0, 1, 3, 4, 6], [2])
     """
-    ids, numbers = id_column(users), np.asarray(values)
-    if numbers.shape != (len(ids),):
-        raise DataError(f"{len(ids)} users but values of shape {numbers.shape}: pass a value for each user id")
-    positives = np.flatnonzero(numbers >= min_rating)
+    ids, ratings = id_column(users), np.asarray(values)
+    if ratings.shape != (len(ids),):
+        raise DataError(f"values must have one rating per user ID; got shape {ratings.shape} for {len(ids)} user IDs")
+    positives = np.flatnonzero(ratings >= min_rating)
     shuffled = positives[_legacy_permutation(len(positives), checks.seed(seed))]
     u = np.unique(ids.to_numpy()[shuffled], return_inverse=True)[1]
     order = np.argsort(u, kind="stable")
     rows, u = shuffled[order], u[order]
     counts = np.bincount(u)
-    place = np.arange(len(u)) - np.repeat(np.cumsum(counts) - counts, counts)
-    is_test = place < counts[u] // 5
+    position = np.arange(len(u)) - np.repeat(np.cumsum(counts) - counts, counts)
+    is_test = position < counts[u] // 5
     return rows[~is_test], rows[is_test]
 
 
 def split_rows(
     interactions: Interactions, test_rows: Any, *, users: Any, items: Any, description: str = "predefined rows"
 ) -> Split:
-    """Make a split whose test part consists of row numbers of the file.
+    """Create a split whose test set consists of given rows of a file.
 
     Parameters
     ----------
     interactions : Interactions
-        The table, made from all rows of the file or some of them (such as the positives of I0).
+        Table created from all or some rows of the file (such as the positives in I0).
     test_rows : array-like of shape (n_test,), int
-        Row numbers of the file, from 0.
+        Row numbers in the file, starting at 0.
     users, items : array-like of shape (n_file,)
-        Id columns in file order.
+        ID columns in file order.
     description : str, default "predefined rows"
         Description of the split.
 
     Returns
     -------
     Split
-        Train has all other rows of `interactions`; both parts keep the ids of the whole table. If the file has a pair
-        twice, the table has it once, and so does one part of the split.
+        Split whose training set contains all other rows of `interactions`; both parts keep the IDs of the full table.
+        If the file contains a pair more than once, it is in the table, and in one part of the split, only once.
 
     Raises
     ------
     ParameterError
         If a row number is outside the file.
     DataError
-        If `interactions` is empty or lacks a test row, or the id columns differ in length.
+        If `interactions` is empty or does not contain a test row, or the ID columns differ in length.
 
     Examples
     --------
@@ -138,16 +138,16 @@ def split_rows(
     """
     user_ids, item_ids = id_column(users), id_column(items)
     if len(user_ids) != len(item_ids):
-        raise DataError(f"{len(user_ids)} user ids but {len(item_ids)} item ids: pass both columns of the file")
+        raise DataError(f"users and items must have the same length; got {len(user_ids)} and {len(item_ids)} IDs")
     rows = np.asarray(test_rows, dtype=np.int64)
     outside = (rows < 0) | (rows >= len(user_ids))
     if outside.any():
         raise ParameterError(
-            f"test row {rows[outside][0]} is not one of the file's {len(user_ids)} rows, counted from 0"
+            f"test_rows must be row numbers in the file, which has {len(user_ids)} rows; got {rows[outside][0]}"
         )
     test_users, test_items = user_ids.gather(rows), item_ids.gather(rows)
     if len(interactions) == 0:
-        raise DataError("interactions has no rows to choose a test part from")
+        raise DataError("interactions must have at least one row; got an empty table")
     u, i = interactions.users.rows(test_users), interactions.items.rows(test_items)
     keys, test_keys = pair_keys(interactions), u.astype(np.int64) * interactions.n_items + i
     position = np.minimum(np.searchsorted(keys, test_keys), max(len(keys) - 1, 0))
@@ -156,7 +156,7 @@ def split_rows(
         k = int(missing.argmax())
         raise DataError(
             f"row {rows[k] + 1} of the file, user {test_users[k]!r} and item {test_items[k]!r}, "
-            "is in the test part but not in the table: make both from the same rows"
+            "is in the test set but not in interactions; create both from the same rows"
         )
     is_test = np.zeros(len(keys), bool)
     is_test[position] = True
@@ -164,5 +164,5 @@ def split_rows(
 
 
 def _legacy_permutation(n: int, seed: int) -> Int64:
-    """Return the permutation of NumPy's frozen RandomState, on which published splits are based."""
+    """Return a permutation from NumPy's legacy RandomState, which published splits use."""
     return np.random.RandomState(seed).permutation(n).astype(np.int64)

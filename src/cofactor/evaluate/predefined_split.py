@@ -1,4 +1,4 @@
-"""Predefined split: a train table and a test table that were read separately."""
+"""Predefined split: a training table and a test table that were read separately."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.data.side_table import join
 from cofactor.errors import DataError
-from cofactor.evaluate.leakage import warn_of_disjoint_ids, warn_of_units
+from cofactor.evaluate.leakage import warn_if_ids_disjoint, warn_if_time_units_differ
 from cofactor.evaluate.split import Split
 from cofactor.fork import require_threads
 from cofactor.validation import validated
@@ -23,36 +23,36 @@ __all__ = ["split_predefined"]
 
 @validated
 def split_predefined(train: Interactions, test: Interactions, *, description: str = "predefined") -> Split:
-    """Make a split from a train table and a test table that were read separately.
+    """Create a split from a training table and a test table that were read separately.
 
-    The tables are renumbered to the ids of both, and checked for leakage.
+    The tables are renumbered to a common set of IDs and checked for leakage.
 
     Parameters
     ----------
     train, test : Interactions
-        The two parts. Ids match as in `IdMap.rows`; the result has ids of the type that train has.
+        Training and test tables. IDs are matched as in `IdMap.rows`; the result uses the ID type of `train`.
     description : str, default "predefined"
         Description of the split.
 
     Returns
     -------
     Split
-        The split. Item and user tables are merged; where both have a row for an id, that of train is taken.
+        Split with merged item and user tables; if both tables have a row for an ID, the row from `train` is used.
 
     Raises
     ------
     LeakageError
-        If a (user, item) pair is in both tables.
+        If a user-item pair is in both tables.
     KindError
-        If one table holds ratings and the other events.
+        If one table contains ratings and the other events.
     DataError
-        If a table is empty, if train has integer ids and test has texts that are not integers, or if columns of the
+        If a table is empty, `train` has integer IDs and `test` has strings that are not integers, or columns of the
         item or user tables have different types.
 
     Notes
     -----
-    The logger "cofactor" warns, with examples, if the tables share no user or no item (as '00007' and '7'), and if
-    their times have different units (as seconds and milliseconds).
+    The logger "cofactor" emits a warning with examples if the tables have no users or no items in common (for example,
+    '00007' versus '7'), and if their times have different units (for example, seconds versus milliseconds).
 
     Examples
     --------
@@ -68,39 +68,38 @@ def split_predefined(train: Interactions, test: Interactions, *, description: st
     try:
         users, items = train.users.union(test.users), train.items.union(test.items)
     except DataError as problem:
-        raise DataError(f"train and test do not match: {problem}") from problem
+        raise DataError(f"the IDs in train and test do not match: {problem}") from problem
     tables = {
-        "user_table": _merged(users, train.user_table, test.user_table, "user"),
-        "item_table": _merged(items, train.item_table, test.item_table, "item"),
+        "user_table": _merge(users, train.user_table, test.user_table, "user"),
+        "item_table": _merge(items, train.item_table, test.item_table, "item"),
     }
-    split = Split(_renumbered(train, users, items, tables), _renumbered(test, users, items, tables), description)
-    warn_of_disjoint_ids(split.train, split.test)
-    warn_of_units(split.train, split.test)
+    split = Split(_renumber(train, users, items, tables), _renumber(test, users, items, tables), description)
+    warn_if_ids_disjoint(split.train, split.test)
+    warn_if_time_units_differ(split.train, split.test)
     return split
 
 
-def _merged(ids: IdMap, first: pl.DataFrame | None, second: pl.DataFrame | None, what: str) -> pl.DataFrame | None:
-    """Return a row for each id, taken from the first table that has the id."""
+def _merge(ids: IdMap, first: pl.DataFrame | None, second: pl.DataFrame | None, side: str) -> pl.DataFrame | None:
+    """Return one row per ID, taken from the first table that contains the ID."""
     tables = [table for table in (first, second) if table is not None]
     if not tables:
         return None
     typed = [
-        pl.DataFrame([ids.as_id_type(table.to_series(0)).alias(what), *table.drop(table.columns[0])])
-        for table in tables
+        pl.DataFrame([ids.as_id_type(table.to_series(0)).alias(side), *table.drop(table.columns[0])]) for table in tables
     ]
     try:
-        vstack = pl.concat(typed, how="diagonal_relaxed").unique(what, keep="first", maintain_order=True)
+        combined = pl.concat(typed, how="diagonal_relaxed").unique(side, keep="first", maintain_order=True)
     except pl.exceptions.PolarsError as problem:
-        raise DataError(f"the {what} tables of train and test have columns of different types: {problem}") from problem
-    return join(ids, vstack, what, id_column=what).frame
+        raise DataError(f"the {side} tables of train and test have columns of different types: {problem}") from problem
+    return join(ids, combined, side, id_column=side).frame
 
 
-def _renumbered(
+def _renumber(
     table: Interactions, users: IdMap, items: IdMap, tables: Mapping[str, pl.DataFrame | None]
 ) -> Interactions:
-    """Return the same rows with the row numbers of larger id maps, sorted by them.
+    """Return the table renumbered to larger ID maps and sorted by the new row numbers.
 
-    They must be sorted again, because integers and texts have different orders.
+    Sorting is needed because integers and strings sort differently.
     """
     u, i = users.rows(table.users.all)[table.u], items.rows(table.items.all)[table.i]
     order = np.lexsort((i, u))
@@ -113,7 +112,7 @@ def _renumbered(
         values=read_only(table.values[order]),
         times=None if table.times is None else read_only(table.times[order]),
         weights=None if table.weights is None else read_only(table.weights[order]),
-        seen=None if table.seen is None else _renumbered(table.seen, users, items, {}),
+        seen=None if table.seen is None else _renumber(table.seen, users, items, {}),
         user_table=tables.get("user_table"),
         item_table=tables.get("item_table"),
     )

@@ -1,6 +1,6 @@
-"""Calibration of predicted distributions: events predicted with probability 80 % should occur in 80 % of cases.
+"""Calibration of predicted distributions: events predicted with probability 80% should occur in 80% of cases.
 
-This is measured over all ratings and for groups of users and items.
+Calibration is measured over all ratings and for groups of users and items.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cofactor import checks
 from cofactor.arrays import Float64
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError, ParameterError
-from cofactor.evaluate.evaluation import ready_for
+from cofactor.evaluate.evaluation import prepare_recommender
 from cofactor.evaluate.split import Split, require_split
 from cofactor.metrics.rating import rmse
 from cofactor.models.base import HasUncertainty, PredictsRatings
@@ -37,22 +37,22 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Calibration of a model's predicted distributions on a test part; made by `calibration`.
+    """Calibration of a model's predicted distributions on a test set; returned by `calibration`.
 
     Attributes
     ----------
     n : int
         Number of test ratings.
     rmse : float
-        RMSE of the means of the distributions.
+        RMSE of the distribution means.
     reliability : polars.DataFrame
         Result of `reliability`; empty if the scale has no levels.
     coverage : polars.DataFrame
-        Result of `interval_coverage` for each probability, overall and by quartile.
+        Result of `interval_coverage` for each probability, overall and by quartile of each group.
     log_likelihood, crps : float
-        Per rating, in nats and in units of the ratings; nan if the scale has no levels.
+        Mean log-likelihood (in nats) and mean CRPS (in rating units) per rating; nan if the scale has no levels.
     constant_log_likelihood, constant_crps : float
-        The same for normal distributions of one width around the same means (see `constant_width`).
+        The same metrics for normal distributions with a constant width around the same means (see `constant_width`).
 
     Examples
     --------
@@ -78,23 +78,23 @@ class Calibration:
 
     @property
     def crps_gain(self) -> float:
-        """Relative reduction of CRPS against the constant width: above 0 if the predicted widths are informative.
+        """Relative reduction in CRPS compared with a constant width; positive if the predicted widths are informative.
 
         Notes
         -----
             gain = 1 - crps / constant_crps
 
-        nan if the constant width is never wrong (all ratings are equal), and if the scale has no levels.
+        nan if the constant-width baseline is perfect (all ratings are equal) or the scale has no levels.
         """
         return 1 - self.crps / self.constant_crps if self.constant_crps > 0 else float("nan")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values.
+        """Return the calibration as a dict of plain values.
 
         Returns
         -------
         dict
-            All numbers, and both tables as lists of rows; nan if the scale has no levels.
+            All metrics, and both tables as lists of rows; metrics are nan if the scale has no levels.
         """
         numbers = ("n", "rmse", "log_likelihood", "crps", "constant_log_likelihood", "constant_crps", "crps_gain")
         tables = {name: getattr(self, name).to_dicts() for name in ("reliability", "coverage")}
@@ -103,34 +103,33 @@ class Calibration:
 
 @validated
 def calibration(recommender: Recommender, split: Split, *, probabilities: Sequence[float] = (0.8, 0.95)) -> Calibration:
-    """Measure the calibration of a recommender, fitted on `split.train`, on the test part.
+    """Measure the calibration of a recommender on the test set of the split it was fitted on.
 
     Parameters
     ----------
     recommender : Recommender
-        A recommender of ratings whose model predicts distributions.
+        Recommender fitted on `split.train`, whose model predicts distributions over ratings.
     split : Split
-        The split.
+        Split to evaluate on.
     probabilities : sequence of float, default (0.8, 0.95)
-        Probabilities of the intervals, at least one, each between 0 and 1.
+        Interval probabilities, at least one, each between 0 and 1.
 
     Returns
     -------
     Calibration
-        Its coverage is broken down by quartiles of the user's noise (the standard deviation of the user's residuals on
-        training ratings, for users with at least two), the user's support, the item's support, and the interval's
-        width.
+        Calibration, with coverage broken down by quartiles of user noise (the standard deviation of the user's
+        residuals on training ratings, for users with at least two), user support, item support and interval width.
 
     Raises
     ------
     KindError
-        If the model predicts no distribution, or is fitted on events.
+        If the model does not predict distributions, or was fitted on events.
     DataError
-        If the recommender and the split differ in ids.
+        If the recommender and the split have different IDs.
     LeakageError
-        If the recommender's histories hold a pair of the test part.
+        If the recommender's histories contain a pair from the test set.
     ParameterError
-        If `probabilities` is empty or not between 0 and 1.
+        If `probabilities` is empty, or a probability is not between 0 and 1.
 
     Examples
     --------
@@ -151,10 +150,10 @@ def calibration(recommender: Recommender, split: Split, *, probabilities: Sequen
     if recommender.kind != "ratings" or not isinstance(recommender.model, HasUncertainty):
         name = "this model" if recommender.estimator is None else recommender.estimator.name
         raise KindError(
-            f"{name} predicts no distribution over ratings, so its calibration cannot be measured; fit bayesian-mf, or "
-            "neural-mf with head=classification"
+            f"{name} does not predict distributions over ratings, so its calibration cannot be measured; "
+            "fit bayesian-mf, or neural-mf with head=classification"
         )
-    recommender, history = ready_for(recommender, split), split.history
+    recommender, history = prepare_recommender(recommender, split), split.history
     assert isinstance(recommender.model, HasUncertainty)
     distributions = recommender.model.distribution(recommender.batch(test.u, test.times), test.i)
     y = test.values.astype(np.float64)
@@ -179,10 +178,8 @@ def calibration(recommender: Recommender, split: Split, *, probabilities: Sequen
 
 
 def _probabilities(probabilities: Any) -> tuple[float, ...]:
-    """Return the probabilities of intervals, at least one. Raises ParameterError."""
-    error = ParameterError(
-        f"probabilities must be between 0 and 1, both excluded, not {checks.describe(probabilities)}"
-    )
+    """Validate the interval probabilities, and return them as a tuple; raise ParameterError if they are invalid."""
+    error = ParameterError(f"probabilities must be strictly between 0 and 1, not {checks.describe(probabilities)}")
     try:
         values = checks.number_array("probabilities", probabilities, (None,))
     except ParameterError:
@@ -193,35 +190,36 @@ def _probabilities(probabilities: Any) -> tuple[float, ...]:
 
 
 def reliability(predicted: Distribution, y: Any, *, bins: int = 10) -> pl.DataFrame:
-    """Reliability diagram as a table: predicted P(rating >= level) against the observed share.
+    """Compute a reliability table: predicted P(rating >= level) versus the observed frequency.
 
     Parameters
     ----------
     predicted : Distribution
         Predicted distributions of n ratings.
     y : array-like of shape (n,)
-        True ratings.
+        Observed ratings.
     bins : int, default 10
-        Number of bins of equal width of the predicted probability, at least 1.
+        Number of equal-width bins of the predicted probability, at least 1.
 
     Returns
     -------
     polars.DataFrame
-        One row per level except the lowest and per bin with ratings; no rows without levels or ratings. Columns:
+        One row for each level above the lowest and each nonempty bin; no rows if there are no levels or ratings.
+        Columns:
 
         - level: the rating level
-        - low, high: ends of the bin
+        - low, high: edges of the bin
         - predicted: mean predicted probability in the bin
-        - observed: share of ratings at or above the level
+        - observed: fraction of ratings at or above the level
         - n: number of ratings
-        - sd: standard deviation of `observed` by chance alone, sqrt(mean p (1 - p) / n)
+        - sd: standard deviation of `observed` due to chance alone, sqrt(mean of p (1 - p) / n)
 
     Raises
     ------
     DataError
-        If `y` has another length.
+        If `y` has a different length.
     ParameterError
-        If `bins` is below 1.
+        If `bins` is less than 1.
 
     Examples
     --------
@@ -233,10 +231,10 @@ def reliability(predicted: Distribution, y: Any, *, bins: int = 10) -> pl.DataFr
     bins = checks.whole_number("bins", bins, low=1)
     rows = []
     for level in predicted.levels[1:].tolist():
-        p, reached = predicted.at_least(level), true >= level - 1e-6 * max(1.0, abs(level))
-        bin_of = np.minimum((p * bins).astype(np.int64), bins - 1)
-        n = np.bincount(bin_of, minlength=bins)
-        sums = (np.bincount(bin_of, weights=column, minlength=bins) for column in (p, reached, p * (1 - p)))
+        p, is_at_least = predicted.at_least(level), true >= level - 1e-6 * max(1.0, abs(level))
+        bin_index = np.minimum((p * bins).astype(np.int64), bins - 1)
+        n = np.bincount(bin_index, minlength=bins)
+        sums = (np.bincount(bin_index, weights=column, minlength=bins) for column in (p, is_at_least, p * (1 - p)))
         for b, (p_sum, hits, variance) in enumerate(zip(*sums, strict=True)):
             if n[b]:
                 ends = (b / bins, (b + 1) / bins)
@@ -253,42 +251,42 @@ def interval_coverage(
     groups: Mapping[str, Any] | None = None,
     probabilities: Sequence[float] = (0.8, 0.95),
 ) -> pl.DataFrame:
-    """Share of ratings inside their predicted intervals, overall and by quartile of each group.
+    """Compute the share of ratings inside their predicted intervals, overall and by quartile of each group.
 
     Parameters
     ----------
     predicted : Distribution
         Predicted distributions of n ratings.
     y : array-like of shape (n,)
-        True ratings.
+        Observed ratings.
     groups : mapping of str to array-like of shape (n,), optional
-        A number per rating for each group name, whose quartiles divide the ratings. Equal numbers stay together; nan is
-        left out.
+        For each group name, one value per rating; the ratings are grouped by the quartiles of these values. Equal
+        values stay together; ratings with nan are excluded.
     probabilities : sequence of float, default (0.8, 0.95)
-        Probabilities of the intervals, each between 0 and 1.
+        Interval probabilities, each between 0 and 1.
 
     Returns
     -------
     polars.DataFrame
-        One row overall, and one per group and quartile; null for a row without ratings. Columns:
+        One overall row, and one row per group and quartile; values are null for rows without ratings. Columns:
 
-        - group, quartile: "all" and 0 overall, else the name and 1-4
+        - group, quartile: "all" and 0 for the overall row, otherwise the group name and 1-4
         - n: number of ratings
-        - low, high: smallest and largest number of the group among them
-        - covered 95 %: share inside, for each probability
-        - expected 95 %: probability that the distributions give to their own intervals
-        - width 95 %: mean width, in units of the ratings
+        - low, high: smallest and largest group value in the row
+        - covered 95 %: share of ratings inside the interval, for each probability
+        - expected 95 %: mean probability that the distributions assign to their own intervals
+        - width 95 %: mean interval width, in rating units
 
     Raises
     ------
     DataError
-        If a column has another length.
+        If a group or `y` has a different length.
     ParameterError
-        If `probabilities` is empty or not between 0 and 1.
+        If `probabilities` is empty, or a probability is not between 0 and 1.
 
     Notes
     -----
-    If interval ends are between rating levels, the expected share can be more or less than 95 %; it is 95 % if the
+    If interval bounds fall between rating levels, the expected share can differ from 95%; it is exactly 95% if the
     scale has no levels.
 
     Examples
@@ -309,14 +307,17 @@ def interval_coverage(
         numbers = np.asarray(column, dtype=np.float64)
         if numbers.shape != true.shape:
             raise DataError(
-                f"group {name!r} has {numbers.size} numbers for {true.size} ratings: pass one for each rating"
+                f"group {name!r} must have one value per rating; got {numbers.size} values for {true.size} ratings"
             )
         parts += [(name, quartile, mask, numbers) for quartile, mask in enumerate(_quartiles(numbers), start=1)]
     rows = []
     for name, quartile, mask, numbers in parts:
         row: dict[str, Any] = {"group": name, "quartile": quartile, "n": int(mask.sum())}
         values = numbers[mask]
-        row |= {"low": _or_none(values.min(initial=np.inf)), "high": _or_none(values.max(initial=-np.inf))}
+        row |= {
+            "low": _finite_or_none(values.min(initial=np.inf)),
+            "high": _finite_or_none(values.max(initial=-np.inf)),
+        }
         for interval, (low, high) in ends.items():
             columns = {"covered": inside[interval], "expected": expected[interval], "width": high - low}
             row |= {f"{part} {interval}": _mean_or_none(column[mask]) for part, column in columns.items()}
@@ -325,24 +326,24 @@ def interval_coverage(
 
 
 def log_likelihood(predicted: Distribution, y: Any) -> float:
-    """Mean log-likelihood of the ratings, in nats per rating: higher is better, 0 is certainty.
+    """Compute the mean log-likelihood of the ratings, in nats per rating; higher is better, and 0 is the maximum.
 
     Parameters
     ----------
     predicted : Distribution
         Predicted distributions of n ratings.
     y : array-like of shape (n,)
-        True ratings.
+        Observed ratings.
 
     Returns
     -------
     float
-        Mean of log mass(y); nan without levels or ratings.
+        Mean of log mass(y); nan if there are no levels or ratings.
 
     Raises
     ------
     DataError
-        If a rating is not one of the levels, or `y` has another length.
+        If a rating is not one of the levels, or `y` has a different length.
 
     Examples
     --------
@@ -358,31 +359,31 @@ def log_likelihood(predicted: Distribution, y: Any) -> float:
 
 
 def ranked_probability_score(predicted: Distribution, y: Any) -> float:
-    """Mean CRPS of the predicted distributions, in units of the ratings: lower is better, 0 is perfect.
+    """Compute the mean continuous ranked probability score (CRPS), in rating units; lower is better, and 0 is perfect.
 
     Parameters
     ----------
     predicted : Distribution
         Predicted distributions of n ratings.
     y : array-like of shape (n,)
-        True ratings.
+        Observed ratings.
 
     Returns
     -------
     float
-        The score; nan without levels or ratings.
+        Mean CRPS; nan if there are no levels or ratings.
 
     Raises
     ------
     DataError
-        If a rating is not one of the levels, or `y` has another length.
+        If a rating is not one of the levels, or `y` has a different length.
 
     Notes
     -----
         CRPS = sum over levels l < L of  (level_(l+1) - level_l) (F(level_l) - 1[y <= level_l])^2
 
-    For levels with a step of 1 this is Epstein's ranked probability score; for a distribution with all mass on one
-    level it is the absolute error.
+    For levels with a step of 1, this is Epstein's ranked probability score; for a distribution with all its mass on one
+    level, it is the absolute error.
 
     References
     ----------
@@ -399,33 +400,34 @@ def ranked_probability_score(predicted: Distribution, y: Any) -> float:
     if len(predicted.levels) == 0 or len(true) == 0:
         return float("nan")
     index = _level_indices(predicted, true)
-    below = np.cumsum(predicted.mass, axis=1)[:, :-1]
+    cumulative = np.cumsum(predicted.mass, axis=1)[:, :-1]
     step = np.arange(len(predicted.levels) - 1) >= index[:, None]
     gaps = np.diff(predicted.levels.astype(np.float64))
-    return float((gaps * (below - step) ** 2).sum(axis=1).mean())
+    return float((gaps * (cumulative - step) ** 2).sum(axis=1).mean())
 
 
 def constant_width(predicted: Distribution, y: Any, scale: Scale | None) -> Distribution:
-    """Baseline for calibration: normal distributions of one width around the same means, with the same levels.
+    """Create a calibration baseline: normal distributions with a constant width and the same means and levels.
 
     Parameters
     ----------
     predicted : Distribution
         Predicted distributions of n ratings.
     y : array-like of shape (n,)
-        True ratings.
+        Observed ratings.
     scale : Scale or None
-        The rating scale; None for a scale without levels.
+        Rating scale; None for a scale without levels.
 
     Returns
     -------
     Distribution
-        n distributions. Their standard deviation is the RMSE of the means on these ratings, the best possible constant.
+        n distributions. Their standard deviation is the RMSE of the means on these ratings, which is the optimal
+        constant.
 
     Raises
     ------
     DataError
-        If `y` has another length.
+        If `y` has a different length.
 
     Examples
     --------
@@ -439,17 +441,17 @@ def constant_width(predicted: Distribution, y: Any, scale: Scale | None) -> Dist
 
 
 def _ratings(predicted: Distribution, y: Any) -> Float64:
-    """Return the ratings as float64. Raises DataError unless there is one for each distribution."""
+    """Return the ratings as float64; raise DataError unless there is one per distribution."""
     true = np.asarray(y, dtype=np.float64)
     if true.shape != (len(predicted),):
         raise DataError(
-            f"{len(predicted)} distributions but ratings of shape {true.shape}: pass one rating for each distribution"
+            f"y must have one rating per distribution; got shape {true.shape} for {len(predicted)} distributions"
         )
     return true
 
 
 def _level_indices(predicted: Distribution, y: Float64) -> Any:
-    """Return the index of each rating among the levels: (n,) int64."""
+    """Return the index of each rating in the levels: (n,) int64."""
     levels = predicted.levels.astype(np.float64)
     index = np.abs(y[:, None] - levels).argmin(axis=1)
     is_off_scale = np.abs(levels[index] - y) > 1e-5 * np.maximum(1.0, np.abs(y))
@@ -460,7 +462,7 @@ def _level_indices(predicted: Distribution, y: Float64) -> Any:
 
 
 def _mass_inside(predicted: Distribution, low: Float64, high: Float64, probability: float) -> Float64:
-    """Return the mass on the levels from low to high, (n,) float64; `probability` if the scale has no levels."""
+    """Return the mass on levels between low and high, (n,) float64; `probability` if the scale has no levels."""
     if len(predicted.levels) == 0:
         return np.full(len(predicted), probability)
     inside = (low[:, None] <= predicted.levels) & (predicted.levels <= high[:, None])
@@ -469,17 +471,17 @@ def _mass_inside(predicted: Distribution, low: Float64, high: Float64, probabili
 
 
 def _quartiles(numbers: Float64) -> list[Any]:
-    """Return four masks, by the quartiles of the finite numbers; equal numbers are in the same mask."""
+    """Return four masks, one per quartile of the finite values; equal values are in the same mask."""
     finite = np.isfinite(numbers)
     if not finite.any():
         return [finite] * 4
     edges = np.quantile(numbers[finite], [0.25, 0.5, 0.75])
-    which = np.searchsorted(edges, numbers, side="left")
-    return [finite & (which == quartile) for quartile in range(4)]
+    bin_index = np.searchsorted(edges, numbers, side="left")
+    return [finite & (bin_index == quartile) for quartile in range(4)]
 
 
 def _noise(recommender: Recommender, history: Any) -> Float64:
-    """Return the standard deviation of each user's residuals, (n_users,) float64; nan for fewer than two ratings."""
+    """Return the standard deviation of each user's residuals, (n_users,) float64; nan for users with fewer than two."""
     assert isinstance(recommender.model, PredictsRatings)
     ratings = recommender.model.predict(recommender.batch(history.u, history.times), history.i)
     residual = history.values.astype(np.float64) - ratings
@@ -494,10 +496,10 @@ def _noise(recommender: Recommender, history: Any) -> Float64:
 
 
 def _mean_or_none(column: Any) -> float | None:
-    """Return the mean, or None without values."""
+    """Return the mean, or None if there are no values."""
     return float(column.mean()) if len(column) else None
 
 
-def _or_none(x: float) -> float | None:
-    """Return a finite float, or None."""
+def _finite_or_none(x: float) -> float | None:
+    """Return the value as a float, or None if it is not finite."""
     return float(x) if np.isfinite(x) else None

@@ -1,4 +1,4 @@
-"""Search space: the settings of an estimator to tune and their ranges, read from its fields."""
+"""Search space: the hyperparameters of an estimator to tune and their ranges, read from its fields."""
 
 from __future__ import annotations
 
@@ -15,49 +15,50 @@ __all__ = ["Range", "search_space"]
 
 @dataclass(frozen=True)
 class Range:
-    """Range of a setting.
+    """Search range of a hyperparameter.
 
     Attributes
     ----------
     low, high : float
-        The ends, both included.
+        Lower and upper bounds, both inclusive.
     log : bool
         Whether to search on a logarithmic scale.
-    whole : bool
-        Whether the setting is a whole number.
+    is_integer : bool
+        Whether the hyperparameter is an integer.
 
     Examples
     --------
-    >>> Range(8, 256, log=True, whole=True).rounded(61), Range(8, 256, log=True, whole=True).holds(500)
+    >>> Range(8, 256, log=True, is_integer=True).round(61), Range(8, 256, log=True, is_integer=True).contains(500)
     (64, False)
     """
 
     low: float
     high: float
     log: bool
-    whole: bool
+    is_integer: bool
 
-    def rounded(self, value: float) -> float:
-        """Round a value to a value that differs enough for a trial.
+    def round(self, value: float) -> float:
+        """Round a value so that trials differ enough to be informative.
 
         Parameters
         ----------
         value : float
-            A value in the range.
+            Value in the range.
 
         Returns
         -------
         float
-            Whole numbers on a logarithmic range become a power of 2 or the middle between two; others stay. 61 factors
-            give no more information than 64, and kernels are compiled again for each width.
+            Integers in a logarithmic range are rounded to a power of 2 or to the midpoint between two; other values are
+            unchanged. A trial with 61 factors is no more informative than one with 64, and kernels are recompiled for
+            each width.
         """
-        if not (self.whole and self.log):
+        if not (self.is_integer and self.log):
             return value
         power = 1 << (int(value).bit_length() - 1)
         nearest = min((power, power + power // 2, 2 * power), key=lambda step: abs(step - value))
         return min(max(nearest, int(self.low)), int(self.high))
 
-    def holds(self, value: Any) -> bool:
+    def contains(self, value: Any) -> bool:
         """Return whether a value is a number in the range.
 
         Parameters
@@ -68,61 +69,61 @@ class Range:
         Returns
         -------
         bool
-            False for booleans and other types.
+            Result; False for booleans and other types.
         """
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and self.low <= value <= self.high
 
 
 def search_space(estimator: Estimator, *, fixed: Collection[str] = ()) -> dict[str, Range]:
-    """Return the range of each setting to search.
+    """Return the range of each hyperparameter to search.
 
     Parameters
     ----------
     estimator : Estimator
-        The estimator to tune.
+        Estimator to tune.
     fixed : collection of str, default ()
-        Settings to leave out.
+        Hyperparameters to exclude.
 
     Returns
     -------
     dict of str to Range
-        Ranges by name, in the order of the fields: of the fields that declare `search`; if none does, of all numbers
-        with both a low and a high end. A logarithmic range starts above 0.
+        Ranges by name, in field order. Includes the fields that declare `search` or, if none does, all numeric fields
+        with both a lower and an upper bound. A logarithmic range starts above 0.
 
     Raises
     ------
     ParameterError
-        If a name in `fixed` is not a setting, or nothing is left to search.
+        If a name in `fixed` is not a hyperparameter, or nothing is left to search.
 
     Examples
     --------
     >>> import cofactor
     >>> search_space(cofactor.Bias())
-    {'damping': Range(low=1, high=50, log=True, whole=False)}
+    {'damping': Range(low=1, high=50, log=True, is_integer=False)}
     """
     require_estimator(estimator)
     fixed = checks.names("fixed", fixed)
     specs = fields(estimator)
     if unknown := set(fixed) - {spec.name for spec in specs}:
-        raise ParameterError(f"{estimator.name} has no setting {min(unknown)!r} to keep fixed")
+        raise ParameterError(f"{estimator.name} has no hyperparameter {min(unknown)!r} to keep fixed")
     declared = {spec.name: spec.metadata["search"] for spec in specs if spec.metadata.get("search") is not None}
-    ends = declared or {spec.name: both for spec in specs if (both := _both_ends(spec)) is not None}
-    space = {spec.name: _range(spec, *ends[spec.name]) for spec in specs if spec.name in set(ends) - set(fixed)}
+    bounds = declared or {spec.name: pair for spec in specs if (pair := _bounds(spec)) is not None}
+    space = {spec.name: _range(spec, *bounds[spec.name]) for spec in specs if spec.name in set(bounds) - set(fixed)}
     if not space:
         suffix = f" with {', '.join(fixed)} fixed" if fixed else ""
-        raise ParameterError(f"{estimator.name} has no setting to search{suffix}: there is nothing to tune")
+        raise ParameterError(f"{estimator.name} has no hyperparameters to search{suffix}, so there is nothing to tune")
     return space
 
 
-def _both_ends(spec: Field[Any]) -> tuple[float, float] | None:
-    """Return the low and the high end of a number, or None if one is missing."""
+def _bounds(spec: Field[Any]) -> tuple[float, float] | None:
+    """Return the lower and upper bounds of a numeric field, or None if one is missing or the field is not numeric."""
     low, high = spec.metadata.get("low"), spec.metadata.get("high")
     return None if low is None or high is None or type(spec.default) not in (int, float) else (low, high)
 
 
 def _range(spec: Field[Any], low: float, high: float) -> Range:
-    """Return the range of a field between two ends."""
+    """Return the range of a field between two bounds."""
     log = bool(spec.metadata.get("log"))
     if log and low <= 0:
         low = high / 1e6

@@ -1,4 +1,4 @@
-"""Splits of a table into train and test; each split checks itself for leakage."""
+"""Train-test splits of a table, checked for leakage on creation."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.data.readers.times import time_cells
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.evaluate.leakage import (
-    no_future,
-    no_future_per_user,
-    no_shared_pairs,
-    no_shared_users,
-    same_ids,
-    warn_of_units,
+    require_no_future,
+    require_no_future_per_user,
+    require_no_shared_pairs,
+    require_no_shared_users,
+    require_same_ids,
+    warn_if_time_units_differ,
 )
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = [
     "Exclude",
-    "Moment",
     "Order",
     "Split",
+    "TimeLike",
     "split_by_time",
     "split_last",
     "split_per_user",
@@ -38,44 +38,44 @@ __all__ = [
     "split_users",
 ]
 
-Moment: TypeAlias = int | datetime | date | np.datetime64 | str
-"""A point in time: whole seconds since 1970, a date and time, or its ISO text."""
+TimeLike: TypeAlias = int | datetime | date | np.datetime64 | str
+"""A point in time: whole seconds since the Unix epoch, a date or datetime, or an ISO 8601 string."""
 
 Order: TypeAlias = Literal["any", "by time", "by time per user"]
 Exclude: TypeAlias = Literal["seen", "positives"]
-"""What lists leave out when events are scored. "seen": all items a user has seen, including low ratings, as in
-production; "positives": the training events only, as in published tables."""
+"""Items excluded from ranked lists when events are scored. "seen": all items a user has seen, including low ratings, as
+in production; "positives": only the training events, as in published results."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Train and test parts of a table, checked for leakage when created.
+    """Training and test sets from one table, checked for leakage on creation.
 
     Attributes
     ----------
     train : Interactions
-        What a model may learn from.
+        Training set.
     test : Interactions
-        What a model is scored on; with the same ids, and so the same row numbers, as train.
+        Test set, with the same IDs, and therefore the same row numbers, as `train`.
     description : str, default "predefined"
-        How the split was made, for the head of a table of results.
+        How the split was made, for the heading of a results table.
     order : {'any', 'by time', 'by time per user'}, default "any"
-        What is claimed about time, and checked. "any": nothing; "by time": all training rows are older than all test
-        rows; "by time per user": the same within each user, equal times allowed.
+        Temporal order, which is checked. "any": no constraint; "by time": all training rows are older than all test
+        rows; "by time per user": no training row is later than a test row of the same user.
     fold_in : Interactions or None
-        For users that are held out completely, the rows to fold into a fitted model; else None.
+        Rows of fully held-out users to fold into a fitted model; None if no users are held out.
 
     Raises
     ------
     LeakageError
-        If a (user, item) pair is in two parts, a training row is later than `order` allows, a held-out user has
-        training rows, or the parts number their ids differently. The message has an example.
+        If a user-item pair is in two parts, a training row is later than `order` allows, a held-out user has training
+        rows, or the parts number their IDs differently. The message gives an example.
     KindError
-        If one part holds ratings and another events.
+        If one part contains ratings and another events.
     DataError
         If train or test is empty.
     ParameterError
-        If `order` is not valid.
+        If `order` is invalid.
 
     Examples
     --------
@@ -85,7 +85,7 @@ class Split:
     Split(by hand: 2 train, 1 test)
     >>> cofactor.Split(table, table)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.LeakageError: user 'ana' and item 'alien' are in train and in test (and 2 more pairs): ...
+    cofactor.errors.LeakageError: user 'ana' and item 'alien' are in both train and test (and 2 more pairs); ...
     """
 
     train: Interactions
@@ -103,12 +103,12 @@ class Split:
         return f"Split({self.description}: {len(self.train):,} train{fold_in}, {len(self.test):,} test)"
 
     def validate(self) -> None:
-        """Check everything that this split claims; called when it is created.
+        """Check the split for leakage and consistency; called on creation.
 
         Raises
         ------
         CofactorError
-            As the class does.
+            As documented for the class.
         """
         checks.text("description", self.description)
         checks.choice("order", self.order, get_args(Order))
@@ -118,32 +118,32 @@ class Split:
         for part, table in (("train", self.train), ("test", self.test)):
             if len(table) == 0:
                 raise DataError(
-                    f"the split ({self.description}) leaves nothing in {part}: choose another share, or use more rows"
+                    f"the split ({self.description}) leaves {part} empty; choose a different share, or use more rows"
                 )
         self._check_part(self.test, "test")
         if self.order != "any":
-            warn_of_units(self.train, self.test)
+            warn_if_time_units_differ(self.train, self.test)
         if self.order == "by time":
-            no_future(self.train, self.test)
+            require_no_future(self.train, self.test)
         elif self.order == "by time per user":
-            no_future_per_user(self.train, self.test)
+            require_no_future_per_user(self.train, self.test)
         if self.fold_in is not None:
             self._check_part(self.fold_in, "fold_in")
-            no_shared_users(self.train, self.fold_in, "fold_in")
-            no_shared_users(self.train, self.test, "test")
-            no_shared_pairs(self.fold_in, self.test, ("fold_in", "test"))
+            require_no_shared_users(self.train, self.fold_in, "fold_in")
+            require_no_shared_users(self.train, self.test, "test")
+            require_no_shared_pairs(self.fold_in, self.test, ("fold_in", "test"))
 
     def _check_part(self, other: Interactions, part: str) -> None:
-        """Check that a part has the kind and the ids of train and shares no pair with it."""
+        """Check that a part has the same kind and IDs as `train` and no pairs in common with it."""
         if self.train.kind != other.kind:
             raise KindError(
-                f"train holds {self.train.kind} and {part} holds {other.kind}: both must be of the same kind"
+                f"train contains {self.train.kind}, but {part} contains {other.kind}; both must have the same kind"
             )
-        same_ids(self.train, other, part)
-        no_shared_pairs(self.train, other, ("train", part))
+        require_same_ids(self.train, other, part)
+        require_no_shared_pairs(self.train, other, ("train", part))
 
     def excluding(self, exclude: Exclude) -> Split:
-        """Return the split for lists that leave out what `exclude` says.
+        """Return the split configured to exclude the items selected by `exclude` from ranked lists.
 
         Parameters
         ----------
@@ -153,13 +153,13 @@ class Split:
         Returns
         -------
         Split
-            This object for "seen"; for "positives" a split whose parts have no record of other items that users
-            have seen.
+            This object for "seen"; for "positives", a split whose parts do not record the other items that users have
+            seen.
 
         Raises
         ------
         ParameterError
-            For another choice.
+            If `exclude` is invalid.
 
         Examples
         --------
@@ -178,26 +178,26 @@ class Split:
 
     @cached_property
     def held_out_users(self) -> Int32 | None:
-        """Rows of the users held out completely: ndarray of shape (n,), int32, ascending; None if there are none."""
+        """Row numbers of fully held-out users: ndarray of shape (n,), int32, ascending; None if there are none."""
         if self.fold_in is None:
             return None
         return np.unique(np.concatenate([self.fold_in.u, self.test.u])).astype(np.int32)
 
     @property
     def history(self) -> Interactions:
-        """Rows of the users before the test: `fold_in` if users are held out completely, else train."""
+        """Interactions available before the test: `fold_in` if users are fully held out, otherwise `train`."""
         return self.train if self.fold_in is None else self.fold_in
 
 
 def require_split(name: str, value: object) -> Split:
-    """Return the value if it is a split.
+    """Check that a value is a Split, and return it.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        Name of the argument, for error messages.
     value : object
-        The argument.
+        Argument to check.
 
     Returns
     -------
@@ -207,46 +207,46 @@ def require_split(name: str, value: object) -> Split:
     Raises
     ------
     DataError
-        For anything else, such as a table.
+        If the value is not a Split, for example if it is a table.
 
     Examples
     --------
     >>> require_split("split", [1, 2])  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.DataError: split must be of type Split, not [1, 2]: a split is checked for leakage; make one ...
+    cofactor.errors.DataError: split must be of type Split, not [1, 2]: a split is checked for leakage; create ...
     """
     advice = (
-        "a split is checked for leakage; make one by cofactor.split_random or a similar function, or from two tables "
-        "by cofactor.evaluate.split_predefined"
+        "a split is checked for leakage; create one with cofactor.split_random or a similar function, or from two "
+        "tables with cofactor.evaluate.split_predefined"
     )
     return checks.instance(name, value, Split, advice)
 
 
 def split_random(interactions: Interactions, *, test: float = 0.2, seed: Seed = 0) -> Split:
-    """Split rows at random: floor(test * n) of n rows are the test part.
+    """Split rows at random: floor(test * n) of n rows form the test set.
 
-    This measures how well blanks of the rating matrix are filled in. All ids stay in both parts.
+    This measures how well missing entries of the rating matrix are predicted. Both parts keep all IDs.
 
     Parameters
     ----------
     interactions : Interactions
-        The table.
+        Table to split.
     test : float, default 0.2
-        Share of the rows for testing, between 0 and 1.
+        Share of the rows to use for testing, between 0 and 1.
     seed : int, Generator or None, default 0
-        Seed of the draw; the same seed gives the same split.
+        Random seed; the same seed gives the same split.
 
     Returns
     -------
     Split
-        The split.
+        Training and test sets.
 
     Raises
     ------
     ParameterError
-        If `test` is not between 0 and 1 or `seed` is not valid.
+        If `test` is not between 0 and 1 or `seed` is invalid.
     DataError
-        If the share is less than one row, as for an empty table.
+        If the share is less than one row, for example for an empty table.
 
     Examples
     --------
@@ -259,40 +259,40 @@ def split_random(interactions: Interactions, *, test: float = 0.2, seed: Seed = 
     test = checks.fraction("test", test)
     interactions = require_interactions("interactions", interactions)
     n = len(interactions)
-    drawn = random_stream(seed, "split random").permutation(n)[: int(_share_of(test, n))]
-    if len(drawn) == 0:
-        raise DataError(f"test={test:g} of {n} rows is less than one row: raise test or use more rows")
+    test_rows = random_stream(seed, "split random").permutation(n)[: int(_floor_share(test, n))]
+    if len(test_rows) == 0:
+        raise DataError(f"test={test:g} of {n} rows is less than one row; increase test or use more rows")
     is_test = np.zeros(n, bool)
-    is_test[drawn] = True
+    is_test[test_rows] = True
     return _make_split(interactions, is_test, f"random, {test:.0%} of the rows, seed {seed}")
 
 
 @validated
 def split_per_user(interactions: Interactions, *, test: float = 0.2, seed: Seed = 0) -> Split:
-    """Split the rows of each user at random: floor(test * n) of the user's n rows are in the test part.
+    """Split each user's rows at random: floor(test * n) of the user's n rows go to the test set.
 
-    Users with short histories keep all rows in train.
+    For users with short histories, all rows stay in the training set.
 
     Parameters
     ----------
     interactions : Interactions
-        The table.
+        Table to split.
     test : float, default 0.2
-        Share of each user's rows for testing, between 0 and 1.
+        Share of each user's rows to use for testing, between 0 and 1.
     seed : int, Generator or None, default 0
-        Seed of the draw; the same seed gives the same split.
+        Random seed; the same seed gives the same split.
 
     Returns
     -------
     Split
-        The split.
+        Training and test sets.
 
     Raises
     ------
     ParameterError
-        If `test` is not between 0 and 1 or `seed` is not valid.
+        If `test` is not between 0 and 1 or `seed` is invalid.
     DataError
-        If the share is less than one row for all users, as for an empty table.
+        If the share is less than one row for every user, for example for an empty table.
 
     Examples
     --------
@@ -305,41 +305,41 @@ def split_per_user(interactions: Interactions, *, test: float = 0.2, seed: Seed 
     test = checks.fraction("test", test)
     interactions = require_interactions("interactions", interactions)
     counts = interactions.by_user.counts
-    order = _shuffled_by_user(interactions, random_stream(seed, "split per user"))
-    is_test = _first_of_each_user(interactions, order, _share_of(test, counts))
+    order = _shuffle_within_users(interactions, random_stream(seed, "split per user"))
+    is_test = _mark_first_rows(interactions, order, _floor_share(test, counts))
     if not is_test.any():
         raise DataError(
-            f"no user has {int(np.ceil(1 / test - 1e-9))} rows, the fewest of which test={test:g} is a whole row "
-            f"(the longest history has {counts.max(initial=0)}): raise test, or use split_random"
+            f"no user has {int(np.ceil(1 / test - 1e-9))} rows, the minimum for a test row with test={test:g} "
+            f"(the longest history has {counts.max(initial=0)} rows); increase test, or use split_random"
         )
     return _make_split(interactions, is_test, f"per user, {test:.0%} of each user's rows, seed {seed}")
 
 
 def split_last(interactions: Interactions, *, n: int = 1, seed: Seed = 0) -> Split:
-    """Split off the last n rows of each user by time; users with n rows or fewer keep all in train.
+    """Split off the last n rows of each user by time; users with at most n rows stay in the training set.
 
-    Within a user no training row is later than a test row. Across users it may be: a model can still learn from the
-    future of other users, which only `split_by_time` prevents. Rows of the same user and time have no order, so it is
-    drawn at random; the description says for how many users such a tie decides which rows are test rows.
+    For each user, no training row is later than a test row. This does not hold across users: a model can still learn
+    from other users' future interactions, which only `split_by_time` prevents. Rows with the same user and time are
+    ordered at random; the description of the split reports how many users have test rows determined by such a tie.
 
     Parameters
     ----------
     interactions : Interactions
-        The table, with times.
+        Table to split, with times.
     n : int, default 1
-        Number of rows of each user for testing, at least 1.
+        Number of rows per user to use for testing, at least 1.
     seed : int, Generator or None, default 0
-        Seed of the order among rows of the same user and time. It has no effect without ties.
+        Seed for ordering rows with the same user and time. It has no effect without ties.
 
     Returns
     -------
     Split
-        Of order "by time per user".
+        Split with order "by time per user".
 
     Raises
     ------
     ParameterError
-        If `n` is below 1 or `seed` is not valid.
+        If `n` is less than 1 or `seed` is invalid.
     DataError
         If the table has no times, or no user has more than n rows.
 
@@ -358,45 +358,47 @@ def split_last(interactions: Interactions, *, n: int = 1, seed: Seed = 0) -> Spl
     interactions = require_interactions("interactions", interactions)
     n = checks.whole_number("n", n, low=1, high=MAX_ROWS)
     times, counts = _times(interactions), interactions.by_user.counts
-    drawn = random_stream(seed, "split last").permutation(len(interactions))
-    order = np.lexsort((drawn, times, interactions.u))[::-1]
-    is_test = _first_of_each_user(interactions, order, np.where(counts > n, n, 0))
+    tie_breakers = random_stream(seed, "split last").permutation(len(interactions))
+    order = np.lexsort((tie_breakers, times, interactions.u))[::-1]
+    is_test = _mark_first_rows(interactions, order, np.where(counts > n, n, 0))
     if not is_test.any():
-        raise DataError(f"no user has more than n={n} rows (the longest history has {counts.max(initial=0)}): lower n")
+        raise DataError(
+            f"no user has more than n={n} rows (the longest history has {counts.max(initial=0)}); decrease n"
+        )
     rows = "row" if n == 1 else f"{n} rows"
     first_test = np.full(interactions.n_users, np.iinfo(np.int64).max)
     np.minimum.at(first_test, interactions.u[is_test], times[is_test])
-    tied = np.unique(interactions.u[~is_test & (times == first_test[interactions.u])]).size
-    users = "1 user" if tied == 1 else f"{tied:,} users"
-    ties = f", ties in time of {users} broken with seed {seed}" if tied else ""
+    n_tied_users = np.unique(interactions.u[~is_test & (times == first_test[interactions.u])]).size
+    users = "1 user" if n_tied_users == 1 else f"{n_tied_users:,} users"
+    ties = f", ties in time of {users} broken with seed {seed}" if n_tied_users else ""
     return _make_split(
         interactions, is_test, f"last {rows} of each user{ties}", "by time per user", seen_until=first_test
     )
 
 
-def split_by_time(interactions: Interactions, *, test: float = 0.2, at: Moment | None = None) -> Split:
-    """Split at one moment: rows at or after it are the test part, so train holds nothing of the future.
+def split_by_time(interactions: Interactions, *, test: float = 0.2, at: TimeLike | None = None) -> Split:
+    """Split at a point in time: rows at or after it form the test set, so the training set has no future data.
 
     Parameters
     ----------
     interactions : Interactions
-        The table, with times.
+        Table to split, with times.
     test : float, default 0.2
-        Without `at`, the split is where the test part is closest to this share of the rows. Rows of the same time stay
-        together, so the share is rarely exact.
+        If `at` is None, the cutoff is chosen so that the test set is as close as possible to this share of the rows.
+        Rows with the same time stay together, so the share is rarely exact.
     at : int, datetime, date, numpy.datetime64 or str, optional
-        The moment of the split: whole seconds since 1970, or a date and time. A text is ISO, as in files. Dates and
-        times without a zone are UTC; fractions of a second are rounded down.
+        Cutoff time: whole seconds since the Unix epoch, a date or datetime, or an ISO 8601 string. Dates and times
+        without a time zone are in UTC; fractional seconds are rounded down.
 
     Returns
     -------
     Split
-        Of order "by time".
+        Split with order "by time".
 
     Raises
     ------
     ParameterError
-        If `test` is not between 0 and 1, or `at` is not a moment.
+        If `test` is not between 0 and 1, or `at` is not a valid time.
     DataError
         If the table has no times, all times are equal, or `at` leaves a part empty.
 
@@ -409,52 +411,54 @@ def split_by_time(interactions: Interactions, *, test: float = 0.2, at: Moment |
     >>> cofactor.split_by_time(ratings, at="1970-01-01 00:00:25")
     Split(from 1970-01-01T00:00:25 UTC on: 1 train, 2 test)
     """
-    at = None if at is None else _seconds_of("at", at)
+    at = None if at is None else _to_seconds("at", at)
     test = checks.fraction("test", test)
     interactions = require_interactions("interactions", interactions)
     times = np.sort(_times(interactions))
     first, last = (int(times[0]), int(times[-1])) if len(times) else (0, 0)
     if at is None and first == last:
         raise DataError(
-            f"all {len(times)} rows have the same time ({first}), so they cannot be split by time: use split_random"
+            f"all {len(times)} rows have the same time ({first}), so they cannot be split by time; use split_random"
         )
     if at is not None and not first < at <= last:
         part = "train" if at <= first else "test"
         raise DataError(
-            f"at={at} leaves nothing in {part}: times go from {first} to {last}; "
-            "choose a moment after the first and not after the last one"
+            f"at={at} leaves {part} empty; the times range from {first} to {last}, so choose a time after the "
+            "first and not after the last"
         )
-    cut = _nearest_cut(times, test) if at is None else at
-    moment = np.datetime_as_string(np.datetime64(cut, "s"))
-    before = np.full(interactions.n_users, cut - 1)
-    return _make_split(interactions, _times(interactions) >= cut, f"from {moment} UTC on", "by time", seen_until=before)
+    cutoff = _nearest_cutoff(times, test) if at is None else at
+    cutoff_text = np.datetime_as_string(np.datetime64(cutoff, "s"))
+    before = np.full(interactions.n_users, cutoff - 1)
+    return _make_split(
+        interactions, _times(interactions) >= cutoff, f"from {cutoff_text} UTC on", "by time", seen_until=before
+    )
 
 
 @validated
 def split_users(interactions: Interactions, *, test: float = 0.1, fold_in_share: float = 0.8, seed: Seed = 0) -> Split:
-    """Hold out floor(test * n) of n users completely (strong generalization): train has none of their rows.
+    """Hold out floor(test * n) of n users (strong generalization): the training set contains none of their rows.
 
     Parameters
     ----------
     interactions : Interactions
-        The table.
+        Table to split.
     test : float, default 0.1
         Share of the users to hold out, between 0 and 1. Only users with at least two rows are held out.
     fold_in_share : float, default 0.8
-        Share of the rows of a held-out user to fold in, between 0 and 1: floor(fold_in_share * m) of m rows, at least 1
-        and at most m - 1, drawn at random. The others are test rows.
+        Share of each held-out user's rows to fold in, between 0 and 1: floor(fold_in_share * m) of m rows, but at least
+        1 and at most m - 1, chosen at random. The remaining rows are test rows.
     seed : int, Generator or None, default 0
-        Seed of the draws; the same seed gives the same split.
+        Random seed; the same seed gives the same split.
 
     Returns
     -------
     Split
-        With the rows to fold in as `fold_in`.
+        Split with the rows to fold in as `fold_in`.
 
     Raises
     ------
     ParameterError
-        If `test` or `fold_in_share` is not between 0 and 1, or `seed` is not valid.
+        If `test` or `fold_in_share` is not between 0 and 1, or `seed` is invalid.
     DataError
         If the share is less than one user.
 
@@ -477,17 +481,17 @@ def split_users(interactions: Interactions, *, test: float = 0.1, fold_in_share:
     fold_in_share = checks.fraction("fold_in_share", fold_in_share)
     counts = interactions.by_user.counts
     eligible, n_users = np.flatnonzero(counts >= 2), int((counts > 0).sum())
-    n = min(int(_share_of(test, n_users)), len(eligible))
+    n = min(int(_floor_share(test, n_users)), len(eligible))
     if n == 0:
         raise DataError(
-            f"test={test:g} of {n_users} users, {len(eligible)} of them with two rows or more, is less than one user: "
-            "raise test, or use split_random"
+            f"test={test:g} of {n_users} users, {len(eligible)} of them with at least two rows, is less than one user; "
+            "increase test, or use split_random"
         )
     held_out = np.zeros(interactions.n_users, bool)
     held_out[random_stream(seed, "split users", "who").permutation(eligible)[:n]] = True
-    order = _shuffled_by_user(interactions, random_stream(seed, "split users", "given"))
-    n_fold_in = np.where(held_out, np.clip(_share_of(fold_in_share, counts), 1, np.maximum(counts - 1, 1)), 0)
-    is_fold_in = _first_of_each_user(interactions, order, n_fold_in)
+    order = _shuffle_within_users(interactions, random_stream(seed, "split users", "given"))
+    n_fold_in = np.where(held_out, np.clip(_floor_share(fold_in_share, counts), 1, np.maximum(counts - 1, 1)), 0)
+    is_fold_in = _mark_first_rows(interactions, order, n_fold_in)
     is_held_out = held_out[interactions.u]
     train_seen, held_out_seen = interactions.seen, interactions.seen
     if interactions.seen is not None:
@@ -512,9 +516,9 @@ def _make_split(
     *,
     seen_until: Int64 | None = None,
 ) -> Split:
-    """Return the split with these test rows; what users have seen goes to the training part.
+    """Create the split with the given test rows; records of seen items go to the training set.
 
-    seen_until (n_users,) int64: low ratings of a user after this time are in neither part; None for no limit.
+    A user's low ratings after `seen_until`, (n_users,) int64, are dropped from both parts; None for no limit.
     """
     seen = interactions.seen
     if seen is not None and seen.times is not None and seen_until is not None:
@@ -523,65 +527,66 @@ def _make_split(
     return Split(train, replace(interactions.select(is_test), seen=None), description, order)
 
 
-def _share_of(share: float, n: Int64 | int) -> Int64:
-    """Return floor(share * n); 0.29 of 100 is 29 although 0.29 * 100 is 28.999999999999996."""
+def _floor_share(share: float, n: Int64 | int) -> Int64:
+    """Return floor(share * n), corrected for rounding: 0.29 of 100 is 29, although 0.29 * 100 is 28.999999999999996."""
     return np.floor(np.asarray(n) * share + 1e-9).astype(np.int64)
 
 
 def _times(interactions: Interactions) -> Int64:
-    """Return the times of a table. Raises DataError if it has none."""
+    """Return the times of a table; raise DataError if it has none."""
     if interactions.times is None:
         raise DataError(
-            "this table has no times: name its time column when reading it, or use split_random or split_per_user"
+            "the table has no times; specify its time column when reading it, or use split_random or split_per_user"
         )
     return interactions.times
 
 
-def _seconds_of(name: str, moment: Any) -> int:
-    """Return a moment in whole seconds since 1970. Raises ParameterError."""
+def _to_seconds(name: str, value: Any) -> int:
+    """Convert a time to whole seconds since the Unix epoch; raise ParameterError if it is invalid."""
     error = ParameterError(
-        f"{name} must be whole seconds since 1970, a date and time, or its ISO text, not {checks.describe(moment)}"
+        f"{name} must be whole seconds since the Unix epoch, a date or datetime, or an ISO 8601 string, not "
+        f"{checks.describe(value)}"
     )
-    if isinstance(moment, int | np.integer) and not isinstance(moment, bool | np.timedelta64):
-        return checks.whole_number(name, moment)
-    if isinstance(moment, str):
-        if not moment.isascii():
+    if isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64):
+        return checks.whole_number(name, value)
+    if isinstance(value, str):
+        if not value.isascii():
             raise error
-        cells = time_cells(pl.Series(name, [moment]))
+        cells = time_cells(pl.Series(name, [value]))
         if cells.bad.any() or not isinstance(cells.values, pl.Series):
             raise error
         return int(cells.values[0])
     try:
-        if isinstance(moment, datetime):
-            zoned = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-            return (zoned - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
-        if isinstance(moment, date):
-            return (moment - date(1970, 1, 1)).days * 86_400
-        if isinstance(moment, np.datetime64) and not np.isnat(moment):
-            return int(moment.astype("datetime64[s]").astype(np.int64))
+        if isinstance(value, datetime):
+            aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+            return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
+        if isinstance(value, date):
+            return (value - date(1970, 1, 1)).days * 86_400
+        if isinstance(value, np.datetime64) and not np.isnat(value):
+            return int(value.astype("datetime64[s]").astype(np.int64))
     except (OverflowError, TypeError, ValueError):  # pandas' NaT is an instance of datetime
         pass
     raise error
 
 
-def _nearest_cut(sorted_times: Int64, test: float) -> int:
-    """Return the time whose rows at or after it are closest to the share `test`, the earlier one of equals."""
+def _nearest_cutoff(sorted_times: Int64, test: float) -> int:
+    """Return the time that brings the test set closest to the share `test`; the earlier time wins ties."""
     starts = np.flatnonzero(sorted_times[1:] > sorted_times[:-1]) + 1
     n_test = len(sorted_times) - starts
     return int(sorted_times[starts[np.abs(n_test - test * len(sorted_times)).argmin()]])
 
 
-def _shuffled_by_user(interactions: Interactions, stream: np.random.Generator) -> Int64:
+def _shuffle_within_users(interactions: Interactions, stream: np.random.Generator) -> Int64:
     """Return row numbers grouped by user, in random order within each user."""
     shuffled = stream.permutation(len(interactions))
     return shuffled[np.argsort(interactions.u[shuffled], kind="stable")]
 
 
-def _first_of_each_user(interactions: Interactions, order: Int64, how_many: Int64) -> Bool:
-    """Mark the first how_many[u] rows of each user in `order`, which is grouped by user."""
+def _mark_first_rows(interactions: Interactions, order: Int64, n_per_user: Int64) -> Bool:
+    """Return a mask of the first n_per_user[u] rows of each user u in `order`, which is grouped by user."""
     u = interactions.u[order]
     starts = np.concatenate([np.ones(1, bool), u[1:] != u[:-1]])[: len(u)]
     position = np.arange(len(u)) - np.maximum.accumulate(np.where(starts, np.arange(len(u)), 0))
-    marked = np.zeros(len(u), bool)
-    marked[order[position < how_many[u]]] = True
-    return marked
+    mask = np.zeros(len(u), bool)
+    mask[order[position < n_per_user[u]]] = True
+    return mask

@@ -1,4 +1,4 @@
-"""Tuned baseline: a strong, well-known model for comparisons, with settings tuned on the same data."""
+"""Tuned baseline: a strong, well-known model for comparisons, with hyperparameters tuned on the same data."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ BASELINE_GRIDS: dict[Kind, dict[str, Mapping[str, Sequence[float]]]] = {
     },
     "events": {"implicit-als": {"alpha0": (0.25, 1, 4), "l2": (0.25, 1, 4)}},
 }
-"""For each kind of table: models in order of preference, and the factors of the default of each setting to try."""
+"""For each kind of table, models in order of preference, with the multiples of each default value to try."""
 
 
 def tune_baseline(split: Split, *, k: int = 10, seed: Seed = 0, on_fit: Callable[[], None] | None = None) -> Estimator:
-    """Tune a strong, well-known model on the training part of a split.
+    """Tune a strong, well-known model on the training set of a split.
 
     Parameters
     ----------
     split : Split
-        The split; only its training part is used.
+        Split; only its training set is used.
     k : int, default 10
-        Cut-off of NDCG, for events.
+        Cutoff for NDCG, for events.
     seed : int, Generator or None, default 0
-        Seed of the validation split and of the fits.
+        Seed for the validation split and of the fits.
     on_fit : callable, optional
         Called without arguments before each fit.
 
     Returns
     -------
     Estimator
-        The first model of BASELINE_GRIDS that the registry has, with the best settings. The default settings if the
-        table is too small for a validation part.
+        First model in BASELINE_GRIDS that is registered, with the best hyperparameters found, or with the default
+        hyperparameters if the table is too small for a validation set.
 
     Notes
     -----
-    Coordinate search: one setting is varied while the others are fixed. This takes five to seven fits on the training
-    part without its validation part. A fit that diverges counts as the worst.
+    Coordinate search: one hyperparameter is varied at a time while the others are held fixed. This takes five to seven
+    fits on the training set, excluding the validation set. A fit that diverges is ranked last.
 
     References
     ----------
@@ -76,10 +76,10 @@ def tune_baseline(split: Split, *, k: int = 10, seed: Seed = 0, on_fit: Callable
         return best
     metric = primary_metric(split.train.kind, k)
     values = {best: _metric_or_nan(best, validation, k, seed, on_fit)}
-    for setting, factors in grid.items():
-        for factor in factors:
-            default = getattr(REGISTRY[name](), setting)
-            candidate = best.set_params(**{setting: type(default)(default * factor)})
+    for param, multipliers in grid.items():
+        for multiplier in multipliers:
+            default = getattr(REGISTRY[name](), param)
+            candidate = best.set_params(**{param: type(default)(default * multiplier)})
             if candidate not in values:
                 values[candidate] = _metric_or_nan(candidate, validation, k, seed, on_fit)
         best = min(values, key=lambda candidate: metric.sort_key(values[candidate]))
@@ -89,7 +89,7 @@ def tune_baseline(split: Split, *, k: int = 10, seed: Seed = 0, on_fit: Callable
 def _metric_or_nan(
     estimator: Estimator, validation: Split, k: int, seed: int, on_fit: Callable[[], None] | None
 ) -> float:  # fmt: skip
-    """Return the primary metric of a fit on the validation part; nan if the fit diverges."""
+    """Return the primary metric on the validation set; nan if the fit diverges."""
     if on_fit is not None:
         on_fit()
     try:

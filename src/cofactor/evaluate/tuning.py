@@ -1,11 +1,11 @@
-"""Hyper-parameter search on a validation part; the test part is scored once, at the end.
+"""Hyperparameter search on a validation set; the test set is used only once, at the end.
 
-The search uses the tree-structured Parzen estimators of optuna, which is in the extra `tune` and is imported when a
-search starts.
+The search uses the tree-structured Parzen estimator (TPE) sampler from Optuna, which is part of the extra `tune` and is
+imported when a search starts.
 
 References
 ----------
-Bergstra et al. (2011), "Algorithms for hyper-parameter optimization", NeurIPS.
+Bergstra et al. (2011), "Algorithms for hyperparameter optimization", NeurIPS.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ from cofactor.recommender.recommender import Recommender
 
 __all__ = ["Trial", "TuningResult", "tune"]
 
-SQLITE = b"SQLite format 3\0"
+SQLITE_HEADER = b"SQLite format 3\0"
 
 
 class _ForwardingHandler(logging.Handler):
-    """Pass log records of optuna to the logger "cofactor"; records below a warning get the level DEBUG."""
+    """Handler that forwards Optuna log records to the logger "cofactor", at level DEBUG if below WARNING."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log the record again."""
+        """Forward the record to the logger "cofactor"."""
         level = record.levelno if record.levelno >= logging.WARNING else logging.DEBUG
         logging.getLogger("cofactor").log(level, "optuna: %s", record.getMessage())
 
 
 def _redirect_optuna() -> Callable[[], None]:
-    """Redirect the logger of optuna and return a function that restores it."""
+    """Redirect the Optuna logger, and return a function that restores it."""
     with suppress(ImportError):
-        import optuna  # noqa: F401 - the import sets optuna's own handler, so it must come first
+        import optuna  # noqa: F401 - the import installs Optuna's own handler, so it must come first
     logger = logging.getLogger("optuna")
     handlers, propagate = logger.handlers[:], logger.propagate
     logger.handlers[:], logger.propagate = [_ForwardingHandler()], False
@@ -67,26 +67,26 @@ def _redirect_optuna() -> Callable[[], None]:
     return restore
 
 
-optuna_logs_forwarded = SharedLimit(_redirect_optuna)
-"""Context manager and decorator: optuna's log records go to the logger "cofactor"; its own settings are restored."""
+forward_optuna_logs = SharedLimit(_redirect_optuna)
+"""Context manager and decorator that forwards Optuna log records to the logger "cofactor" and restores it on exit."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One set of settings and its result.
+    """Hyperparameter values of one trial, and the result.
 
     Attributes
     ----------
     number : int
-        Counted from 0; trial 0 has the settings of the estimator passed to `tune`.
+        Trial number, starting at 0; trial 0 uses the hyperparameters of the estimator passed to `tune`.
     settings : dict of str to float
-        The settings that are searched.
+        Values of the searched hyperparameters.
     value : float
-        The primary metric on the validation part; nan if the fit failed.
+        Primary metric on the validation set; nan if the fit failed.
     seconds : float
-        Wall time of fit and score.
+        Wall-clock time for fitting and scoring.
     error : str or None
-        Why the fit failed; None if it succeeded.
+        Error message if the fit failed; None if it succeeded.
 
     Examples
     --------
@@ -103,27 +103,27 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class TuningResult:
-    """Result of a search; made by `tune`.
+    """Result of a hyperparameter search; returned by `tune`.
 
     Attributes
     ----------
     estimator : Estimator
-        The estimator with the best settings, not fitted.
+        Unfitted estimator with the best hyperparameters.
     metric : str
-        "rmse" or "ndcg@k".
+        Name of the metric: "rmse" or "ndcg@k".
     validation : float
-        Value of the metric on the validation part.
+        Best value of the metric on the validation set.
     test : Score
-        Score of the best estimator, fitted on the whole training part, on the test part, which is used for nothing
+        Score on the test set of the best estimator, fitted on the full training set. The test set is used for nothing
         else.
     trials : tuple of Trial
         All trials, in order.
     resumed : int
-        Number of trials that were in the storage already.
+        Number of trials that were already in the storage.
     description : str
         Description of the split.
     validation_description : str
-        Description of how the training part was split.
+        Description of the validation split.
 
     Examples
     --------
@@ -146,9 +146,9 @@ class TuningResult:
 
     @property
     def history(self) -> pl.DataFrame:
-        """One row per trial: trial, value, best (so far), seconds, error, then the settings that are searched.
+        """Table with one row per trial: trial, value, best (so far), seconds, error, and the searched hyperparameters.
 
-        value is nan if the fit failed, and best is nan until a fit succeeds.
+        `value` is nan if the fit failed, and `best` is nan until a fit succeeds.
         """
         best, rows, metric = nan, [], metric_named(self.metric)
         for trial in self.trials:
@@ -158,12 +158,12 @@ class TuningResult:
         return pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.col("error").cast(pl.String))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON.
+        """Return the result as a JSON-serializable dict.
 
         Returns
         -------
         dict
-            The best estimator, its validation and test metrics, and all trials; nan becomes None.
+            Best estimator, its validation and test metrics, and all trials; nan becomes None.
         """
         return {
             "split": self.description,
@@ -194,47 +194,47 @@ def tune(
     exclude: Exclude = "seen",
     on_trial: Callable[[Trial], None] | None = None,
 ) -> TuningResult:
-    """Search the settings of an estimator that are best on a validation part.
+    """Search for the hyperparameters of an estimator that are best on a validation set.
 
     Parameters
     ----------
     estimator : Estimator
-        The estimator; its own settings are the first trial. `evaluate.search_space` gives the ranges.
+        Estimator to tune; its own hyperparameters are the first trial. `evaluate.search_space` determines the ranges.
     split : Split
-        The split. The validation part is cut out of its training part in the way the test part was cut; trials are
-        fitted on the rest.
+        Split to tune on. The validation set is split off from its training set in the same way as the test set; trials
+        are fitted on the remaining rows.
     trials : int, default 50
-        Number of trials in total, including those in `storage`.
+        Total number of trials, including those in `storage`.
     fixed : collection of str, default ()
-        Settings to leave as they are.
+        Hyperparameters to keep fixed.
     storage : str or Path, optional
-        A SQLite file that stores all trials. The same call with the same data resumes where it was interrupted, with
-        the same result as without interruption, or adds trials up to `trials`. Searches of other models, data or seeds
-        can share the file.
+        SQLite file in which all trials are stored. Calling `tune` again with the same arguments and data resumes an
+        interrupted search, with the same result as without the interruption, or adds trials up to `trials`. Searches
+        with other models, data or seeds can share the file.
     validation : float, default 0.2
-        Share of the training part for validation, between 0 and 1.
+        Share of the training set to use for validation, between 0 and 1.
     k : int, default 10
-        Cut-off of NDCG, for events.
+        Cutoff for NDCG, for events.
     seed : int, Generator or None, default 0
-        Seed of the search, the fits and the validation part; the same seed gives the same result.
+        Seed for the search, the fits and the validation split; the same seed gives the same result.
     exclude : {'seen', 'positives'}, default "seen"
         As in `evaluate`.
     on_trial : callable, optional
-        Called with each `Trial` when it is finished.
+        Called with each `Trial` after it finishes.
 
     Returns
     -------
     TuningResult
-        The best settings and all trials. A fit that diverges is a failed trial, and the search goes on.
+        Best hyperparameters and all trials. A fit that diverges counts as a failed trial, and the search continues.
 
     Raises
     ------
     MissingExtraError
-        If optuna is not installed.
+        If Optuna is not installed.
     ParameterError
-        If an argument is not valid, or the estimator has no setting to search.
+        If an argument is invalid, or the estimator has no hyperparameters to search.
     KindError
-        If the estimator needs the other kind of table.
+        If the estimator requires the other kind of table.
     DataError
         If the data cannot be fitted or split, or the storage cannot be used.
     CofactorError
@@ -265,7 +265,7 @@ def tune(
         split_for_validation(split, share=validation, seed=seed),
         primary_metric(split.train.kind, k),
     )
-    identity = [
+    search_key = [
         estimator.to_json(),
         sorted(space),
         validation_split.description,
@@ -274,22 +274,22 @@ def tune(
         fingerprint(split.train),
     ]
     with _storage_errors(storage):
-        search = _Search(space, metric, seed, _study(storage, f"{estimator.name}-{_digest(identity)}", metric))
-        stored = search.finished()
-    for number in range(len(stored), trials):
+        search = _Search(space, metric, seed, _study(storage, f"{estimator.name}-{_digest(search_key)}", metric))
+        stored_trials = search.finished_trials()
+    for number in range(len(stored_trials), trials):
         with _storage_errors(storage):
-            settings = search.suggestion(number, estimator)
+            settings = search.suggest(number, estimator)
         trial = _run_trial(number, estimator, settings, validation_split, k, seed)
         with _storage_errors(storage):
             search.record(trial)
         if on_trial is not None:
             on_trial(trial)
     with _storage_errors(storage):
-        all_trials = search.finished()
+        all_trials = search.finished_trials()
     best = _best(all_trials, metric)
     best_estimator = estimator.set_params(**best.settings)
     test = fit_and_score(best_estimator, split, label=estimator.name, ks=(k,), seed=seed)
-    resumed = min(len(stored), len(all_trials))
+    resumed = min(len(stored_trials), len(all_trials))
     return TuningResult(
         best_estimator,
         metric.key,
@@ -303,17 +303,17 @@ def tune(
 
 
 def fingerprint(interactions: Interactions) -> str:
-    """Short hash of the rows of a table.
+    """Return a short hash of the rows of a table.
 
     Parameters
     ----------
     interactions : Interactions
-        The table.
+        Table to hash.
 
     Returns
     -------
     str
-        16 hexadecimal digits; equal for equal ids, values, times and weights.
+        16 hexadecimal digits that depend on the IDs, values, times and weights.
 
     Examples
     --------
@@ -332,15 +332,15 @@ def fingerprint(interactions: Interactions) -> str:
     return digest.hexdigest()[:16]
 
 
-def _digest(identity: list[Any]) -> str:
-    """Return a short hash of what identifies a search."""
-    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+def _digest(search_key: list[Any]) -> str:
+    """Return a short hash of the values that identify a search."""
+    return hashlib.sha256(json.dumps(search_key).encode()).hexdigest()[:16]
 
 
 def _run_trial(
     number: int, estimator: Estimator, settings: dict[str, float], validation: Split, k: int, seed: int
 ) -> Trial:  # fmt: skip
-    """Fit and score one set of settings on the validation split."""
+    """Fit and score one set of hyperparameters on the validation split."""
     start, value, error = time.perf_counter(), nan, None
     try:
         recommender = Recommender.fit(estimator.set_params(**settings), validation.train, seed=seed)
@@ -349,34 +349,34 @@ def _run_trial(
         error = str(problem)
     if error is None and isnan(value):
         raise DataError(
-            f"the validation part ({validation.description}) has no user to measure on: raise validation, its share"
+            f"the validation set ({validation.description}) has no users to evaluate on; increase validation"
         )
     return Trial(number, settings, value, time.perf_counter() - start, error)
 
 
 def _best(trials: tuple[Trial, ...], metric: Metric) -> Trial:
-    """Return the best trial. Raises CofactorError if all failed."""
+    """Return the best trial; raise CofactorError if all trials failed."""
     best = min(trials, key=lambda trial: metric.sort_key(trial.value))
     if isnan(best.value):
-        raise CofactorError(f"all {len(trials)} trials failed; the first error: {best.error}")
+        raise CofactorError(f"all {len(trials)} trials failed; the first error was: {best.error}")
     return best
 
 
 @dataclass(frozen=True)
 class _Search:
-    """An optuna study that is advanced trial by trial."""
+    """Optuna study that runs one trial at a time."""
 
     space: dict[str, Range]
     metric: Metric
     seed: int
     study: Any
 
-    def finished(self) -> tuple[Trial, ...]:
-        """Return the trials that ended; one that was running when the process was killed is not among them."""
+    def finished_trials(self) -> tuple[Trial, ...]:
+        """Return the finished trials, excluding interrupted ones."""
         import optuna
 
         states = optuna.trial.TrialState
-        ended = self.study.get_trials(deepcopy=False, states=(states.COMPLETE, states.FAIL))
+        trials = self.study.get_trials(deepcopy=False, states=(states.COMPLETE, states.FAIL))
         return tuple(
             Trial(
                 number,
@@ -385,18 +385,17 @@ class _Search:
                 trial.user_attrs["seconds"],
                 trial.user_attrs.get("error"),
             )
-            for number, trial in enumerate(ended)
+            for number, trial in enumerate(trials)
         )
 
-    @optuna_logs_forwarded()
-    def suggestion(self, number: int, estimator: Estimator) -> dict[str, float]:
-        """Return the settings of trial `number`, which depend only on the earlier trials.
+    @forward_optuna_logs()
+    def suggest(self, number: int, estimator: Estimator) -> dict[str, float]:
+        """Suggest hyperparameters for trial `number`, which depend only on the earlier trials.
 
-        Each trial has its own sampler, seeded by the number, so that an interrupted search continues with the same
-        draws.
+        Each trial has its own sampler, seeded with the trial number, so that a resumed search draws the same values.
         """
         current = {name: getattr(estimator, name) for name in self.space}
-        if number == 0 and all(self.space[name].holds(value) for name, value in current.items()):
+        if number == 0 and all(self.space[name].contains(value) for name, value in current.items()):
             return current
         import optuna
 
@@ -405,10 +404,10 @@ class _Search:
             direction=_direction(self.metric), sampler=optuna.samplers.TPESampler(seed=draw_seed)
         )  # fmt: skip
         study.add_trials(self.study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
-        suggested = study.ask(fixed_distributions=self._distributions())
-        return {name: self.space[name].rounded(value) for name, value in suggested.params.items()}
+        trial = study.ask(fixed_distributions=self._distributions())
+        return {name: self.space[name].round(value) for name, value in trial.params.items()}
 
-    @optuna_logs_forwarded()
+    @forward_optuna_logs()
     def record(self, trial: Trial) -> None:
         """Add a finished trial to the study."""
         import optuna
@@ -426,25 +425,25 @@ class _Search:
         )
 
     def _distributions(self) -> dict[str, Any]:
-        """Return the ranges as optuna's distributions."""
+        """Return the ranges as Optuna distributions."""
         from optuna.distributions import FloatDistribution, IntDistribution
 
         return {
             name: IntDistribution(int(limits.low), int(limits.high), log=limits.log)
-            if limits.whole
+            if limits.is_integer
             else FloatDistribution(limits.low, limits.high, log=limits.log)
             for name, limits in self.space.items()
         }
 
 
 def _direction(metric: Metric) -> Literal["minimize", "maximize"]:
-    """Return optuna's name of the direction that improves a metric."""
+    """Return the Optuna name for the direction in which a metric improves."""
     return "maximize" if metric.greater_is_better else "minimize"
 
 
-@optuna_logs_forwarded()
+@forward_optuna_logs()
 def _study(storage: str | Path | None, name: str, metric: Metric) -> Any:
-    """Open or create the study of a search. Raises MissingExtraError without optuna."""
+    """Open or create the study for a search; raise MissingExtraError if Optuna is not installed."""
     try:
         import optuna
     except ImportError as missing:
@@ -457,7 +456,7 @@ def _study(storage: str | Path | None, name: str, metric: Metric) -> Any:
 
 @contextmanager
 def _storage_errors(storage: str | Path | None) -> Iterator[None]:
-    """Convert the errors of optuna for a full disk, a damaged file or another database to DataError."""
+    """Convert Optuna errors caused by a full disk, a corrupt file or an incompatible database to DataError."""
     try:
         yield
     except CofactorError:
@@ -470,24 +469,24 @@ def _storage_errors(storage: str | Path | None) -> Iterator[None]:
         raise DataError(f"storage {storage} cannot be used: {line}; choose another file") from problem
 
 
-def _causes(problem: BaseException | None) -> Iterator[BaseException]:
-    """Yield the exception, its cause, the cause of that, and so on."""
-    while problem is not None:
-        yield problem
-        problem = problem.__cause__
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and its chain of causes."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _storage_file(path: Path) -> Path:
-    """Return the absolute path if it can store a search. Raises ParameterError."""
+    """Return the absolute path of a storage file; raise ParameterError if it cannot be used."""
     if "?" in str(path.absolute()):  # SQLAlchemy would read the rest as options of the URL
-        raise ParameterError(f"storage {path} cannot be used: its path has a question mark; choose another path")
+        raise ParameterError(f"storage {path} cannot be used: the path contains a question mark; choose another path")
     if path.is_dir():
         raise ParameterError(f"storage {path} is a folder; choose a file in it")
     if not path.absolute().parent.is_dir():
-        raise ParameterError(f"the folder {path.parent} of storage does not exist; create it first")
+        raise ParameterError(f"the folder {path.parent} for storage does not exist; create it first")
     if path.exists():
         with path.open("rb") as file:
-            signature = file.read(len(SQLITE))
-        if signature not in (b"", SQLITE):
-            raise ParameterError(f"storage {path} is not a SQLite file; choose another file, or a new one")
+            signature = file.read(len(SQLITE_HEADER))
+        if signature not in (b"", SQLITE_HEADER):
+            raise ParameterError(f"storage {path} is not a SQLite file; choose another file or a new one")
     return path.absolute()

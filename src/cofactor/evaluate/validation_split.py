@@ -1,4 +1,4 @@
-"""Validation split: a validation part cut out of the training part, on which settings are chosen."""
+"""Validation split: a validation set held out from the training set, used to choose hyperparameters."""
 
 from __future__ import annotations
 
@@ -18,32 +18,31 @@ __all__ = ["split_for_validation"]
 
 
 def split_for_validation(split: Split, *, share: float = 0.2, seed: Seed = 0) -> Split:
-    """Split the training part of a split again, in the way the test part was cut.
+    """Split the training set again, in the same way as the test set was split off.
 
-    The same kind of cut is used so that the settings that are best on the validation part are best for the same task:
-    users held out completely, by time, the last row of each user, or else at random (for events a share of each user's
-    rows).
+    The same kind of split is used so that the hyperparameters are chosen for the same task: held-out users, a split by
+    time, the last row of each user, or a random split (for events, a share of each user's rows).
 
     Parameters
     ----------
     split : Split
-        The outer split; its test part is not used.
+        Outer split; its test set is not used.
     share : float, default 0.2
-        Share of the rows (or of the users) for validation, between 0 and 1.
+        Share of the rows (or users) to use for validation, between 0 and 1.
     seed : int, Generator or None, default 0
-        Seed of the cut.
+        Seed for the split.
 
     Returns
     -------
     Split
-        Its test part is the validation part.
+        Split whose test set is the validation set.
 
     Raises
     ------
     ParameterError
-        If `share` is not between 0 and 1 or `seed` is not valid.
+        If `share` is not between 0 and 1 or `seed` is invalid.
     DataError
-        If the training part is too small to be split.
+        If the training set is too small to be split.
 
     Examples
     --------

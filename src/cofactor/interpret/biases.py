@@ -1,8 +1,8 @@
-"""Bias rankings: the rating a model expects of an item or a user from the biases alone, next to the plain average.
+"""Bias rankings: bias-adjusted ratings of items or users, compared with plain averages.
 
-A plain average mixes an item's quality with who rated it. The level of an item is what the model predicts for a user
-about whom it knows nothing. A film that is liked even by people who dislike its genre has a high level and an ordinary
-average.
+A plain average mixes an item's quality with who rated it. The bias-adjusted rating of an item is the model's prediction
+for an unknown user. A film that is liked even by people who dislike its genre has a high bias-adjusted rating and an
+ordinary average.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ Side: TypeAlias = Literal["item", "user"]
 
 @validated
 def bias_ranking(recommender: Recommender, side: Side = "item", *, min_support: int = 1) -> pl.DataFrame:
-    """Rank items or users by their level: the expected rating without knowledge of the other side.
+    """Rank items or users by bias-adjusted rating, the prediction for an unknown user or item.
 
     Parameters
     ----------
     recommender : Recommender
-        A recommender of ratings whose model has biases.
+        Recommender fitted on ratings, with a model that has biases.
     side : {'item', 'user'}, default "item"
-        What to rank.
+        Whether to rank items or users.
     min_support : int, default 1
-        Leave out items or users with fewer ratings.
+        Minimum number of ratings of an item or user to include.
 
     Returns
     -------
     polars.DataFrame
-        Highest level first; no rows if nothing has enough ratings. All columns are in the units of the ratings except
-        support. Columns:
+        Highest bias-adjusted rating first; no rows if nothing has enough ratings. All columns except the ID, support
+        and title are in rating units. Columns:
 
-        - item or user: the id
-        - level: the rating expected from an unknown user for the item (from the user for an unknown item)
-        - average: the plain average of its ratings; nan without any
+        - item or user: ID
+        - level: bias-adjusted rating, that is, the predicted rating by an unknown user, or for an unknown item
+        - average: plain average of the ratings; nan if there are none
         - difference: level - average
         - support: number of ratings
-        - title: of items, if the recommender has titles
+        - title: item title, for items if the recommender has titles
 
     Raises
     ------
     KindError
-        If the model has no levels: it is fitted on events, or has no biases.
+        If the model was fitted on events or has no biases.
     ParameterError
-        If `side` or `min_support` is not valid.
+        If `side` or `min_support` is invalid.
 
     Examples
     --------
@@ -72,25 +72,25 @@ def bias_ranking(recommender: Recommender, side: Side = "item", *, min_support: 
     checks.choice("side", side, get_args(Side))
     min_support = checks.whole_number("min_support", min_support, low=0)
     if recommender.kind != "ratings":
-        raise KindError("levels need a model fitted on ratings; this one is fitted on events, which have no levels")
+        raise KindError("bias rankings require a model fitted on ratings; this model was fitted on events")
     ids = recommender.items if side == "item" else recommender.users
     rows, unknown_rows = np.arange(len(ids), dtype=np.int32), np.full(len(ids), -1, np.int32)
     users, items = (unknown_rows, rows) if side == "item" else (rows, unknown_rows)
     assert isinstance(recommender.model, PredictsRatings)
-    level = recommender.model.predict(recommender.batch(users), items)
-    support, average = _averages(recommender, side)
-    if len(ids) > 1 and np.ptp(level) == 0:
-        raise KindError(f"this model has no levels of {side}s; fit one with biases, such as biased-mf")
+    expected = recommender.model.predict(recommender.batch(users), items)
+    support, average = _support_and_average(recommender, side)
+    if len(ids) > 1 and np.ptp(expected) == 0:
+        raise KindError(f"this model has no {side} biases; fit a model with biases, such as biased-mf")
     frame = pl.DataFrame(
-        {side: ids.all, "level": level, "average": average, "difference": level - average, "support": support}
+        {side: ids.all, "level": expected, "average": average, "difference": expected - average, "support": support}
     )
     if side == "item" and recommender.titles is not None:
         frame = frame.with_columns(title=recommender.titles)
     return frame.filter(pl.col("support") >= min_support).sort("level", descending=True, maintain_order=True)
 
 
-def _averages(recommender: Recommender, side: Side) -> tuple[Int64, Float64]:
-    """Return the number of ratings of each item or user, and their plain average (nan without ratings)."""
+def _support_and_average(recommender: Recommender, side: Side) -> tuple[Int64, Float64]:
+    """Return the number of ratings and the plain average rating (nan if there are none) for each item or user."""
     histories = recommender.histories
     owner = histories.columns if side == "item" else histories.owners
     n = len(recommender.items) if side == "item" else len(recommender.users)
@@ -101,38 +101,38 @@ def _averages(recommender: Recommender, side: Side) -> tuple[Int64, Float64]:
 
 @validated
 def surprising_items(recommender: Recommender, n: int = 20, *, min_support: int = 20) -> pl.DataFrame:
-    """Find the n items whose level and average differ most from the usual difference.
+    """Find the n items whose bias-adjusted ratings differ most from what their plain averages suggest.
 
     Parameters
     ----------
     recommender : Recommender
-        A recommender of ratings whose model has biases.
+        Recommender fitted on ratings, with a model that has biases.
     n : int, default 20
         Number of items, at least 1.
     min_support : int, default 20
-        Leave out items with fewer ratings. Few ratings pull a level toward the overall mean, which says nothing about
-        the item.
+        Minimum number of ratings of an item to include. With few ratings, the bias-adjusted rating is shrunk toward the
+        overall mean and is not informative.
 
     Returns
     -------
     polars.DataFrame
-        The columns of `bias_ranking`, and surprise; from far above the usual difference to far below. No rows if
-        nothing has enough ratings.
+        Columns of `bias_ranking` and surprise, sorted from the largest positive to the largest negative surprise; no
+        rows if nothing has enough ratings.
 
     Raises
     ------
     KindError
         As in `bias_ranking`.
     ParameterError
-        If `n` is below 1 or `min_support` is not valid.
+        If `n` is less than 1 or `min_support` is invalid.
 
     Notes
     -----
         surprise = level - average - median of (level - average) over the items
 
-    The median is subtracted because people rate what they expect to like, so levels are usually below averages. A
-    positive surprise means that the item is liked even by severe raters or by people who dislike its genre; a negative
-    one that it is rated mostly by those who like such items.
+    The median is subtracted because people tend to rate items that they expect to like, so bias-adjusted ratings are
+    usually lower than averages. A positive surprise means that the item is liked even by harsh raters or by people who
+    dislike its genre; a negative surprise means that it is rated mostly by people who like such items.
 
     Examples
     --------
@@ -148,5 +148,5 @@ def surprising_items(recommender: Recommender, n: int = 20, *, min_support: int 
     n = checks.whole_number("n", n, low=1, high=MAX_ROWS)
     frame = bias_ranking(recommender, min_support=min_support)
     frame = frame.with_columns(surprise=pl.col("difference") - pl.col("difference").median())
-    most = frame.sort(pl.col("surprise").abs(), descending=True, maintain_order=True).head(n)
-    return most.sort("surprise", descending=True, maintain_order=True)
+    selected = frame.sort(pl.col("surprise").abs(), descending=True, maintain_order=True).head(n)
+    return selected.sort("surprise", descending=True, maintain_order=True)

@@ -1,4 +1,4 @@
-"""Crosstab of the most active users and the most rated items, with a prediction for each cell."""
+"""Cross-tabulation of the most active users and the most rated items, with a prediction for each cell."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ __all__ = ["filled_crosstab"]
 def filled_crosstab(
     recommender: Recommender, *, users: int = 10, items: int = 10, confidence: float = 0.8
 ) -> pl.DataFrame:  # fmt: skip
-    """Predict each cell of the crosstab of the most active users and the most rated items.
+    """Predict each cell in a cross-tabulation of the most active users and the most rated items.
 
     Parameters
     ----------
     recommender : Recommender
-        A fitted recommender.
+        Fitted recommender.
     users, items : int, default 10
-        Number of users and of items, each at least 1.
+        Number of users and number of items, each at least 1.
     confidence : float, default 0.8
-        Probability of the intervals, between 0 and 1.
+        Interval probability, between 0 and 1.
 
     Returns
     -------
     polars.DataFrame
-        One row per user and item, most active users first, and most rated items first within each. Columns:
+        One row per user-item pair, sorted by user (most active first) and then by item (most rated first). Columns:
 
-        - user, item: the ids
-        - known: the rating (for events, their number or amount), null for a blank cell
-        - prediction: of blank cells, and of known ones too, which the model has seen in training; for events the score
-          that ranks
-        - low, high: ends of the interval that holds a rating with probability `confidence`, if the model has
-          uncertainty
-        - title: if the recommender has titles
+        - user, item: IDs
+        - known: observed rating (for events, their number or amount); null if there is none
+        - prediction: predicted rating, also for observed cells, which were part of training; for events, the ranking
+          score
+        - low, high: bounds of the interval that contains the rating with probability `confidence`, if the model
+          estimates uncertainty
+        - title: item title, if the recommender has titles
 
     Raises
     ------
     ParameterError
-        If `users` or `items` is below 1, or `confidence` is not between 0 and 1.
+        If `users` or `items` is less than 1, or `confidence` is not between 0 and 1.
 
     Examples
     --------
@@ -59,11 +59,11 @@ def filled_crosstab(
     """
     require_recommender("recommender", recommender)
     confidence = checks.fraction("confidence", confidence)
-    corner = crosstab(_table(recommender), users=users, items=items)
-    u, i = np.repeat(corner.u, len(corner.i)), np.tile(corner.i, len(corner.u))
+    cells = crosstab(_interactions(recommender), users=users, items=items)
+    u, i = np.repeat(cells.u, len(cells.i)), np.tile(cells.i, len(cells.u))
     assert isinstance(recommender.model, PredictsRatings)
     columns: dict[str, Float64] = {
-        "known": corner.values.ravel(),
+        "known": cells.values.ravel(),
         "prediction": recommender.model.predict(recommender.batch(u), i).astype(np.float64),
     }
     if recommender.kind == "ratings" and isinstance(recommender.model, HasUncertainty):
@@ -74,8 +74,8 @@ def filled_crosstab(
     return frame if recommender.titles is None else frame.with_columns(title=recommender.titles.gather(i))
 
 
-def _table(recommender: Recommender) -> Interactions:
-    """Return the histories of the recommender as a table."""
+def _interactions(recommender: Recommender) -> Interactions:
+    """Return the recommender's histories as an Interactions table."""
     rows = recommender.histories
     u = rows.owners
     return Interactions(recommender.users, recommender.items, u, rows.columns, rows.values, kind=recommender.kind)

@@ -1,4 +1,4 @@
-"""Map of the item factors: items on the principal axes of their factors, with the extreme items of each axis."""
+"""Map of the item factors: items projected onto the principal axes, with the extreme items on each axis."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ __all__ = ["FactorMap"]
 
 @dataclass(frozen=True, eq=False)
 class FactorMap:
-    """Items on the principal axes of their factors; made by `of`.
+    """Items projected onto the principal axes of their factors; create with `FactorMap.of`.
 
-    Biases are not part of the factors, so the map shows taste and not quality. The sign of an axis is arbitrary; it is
-    chosen so that the item farthest from the center is on the positive side.
+    Biases are not part of the factors, so the map reflects preferences rather than quality. The sign of an axis is
+    arbitrary; it is chosen so that the item farthest from the center is on the positive side.
 
     Attributes
     ----------
     items : polars.DataFrame
-        Columns item, axis_1, axis_2, ..., support and, if the recommender has titles, title; ordered by item row.
+        Columns item, axis_1, axis_2, ..., support and, if the recommender has titles, title; sorted by item row number.
     shares : ndarray of shape (axes,), float64
-        Share of the factors' variance along each axis, largest first; 0 if all factors are equal.
+        Share of the factor variance along each axis, in descending order; 0 if all factors are equal.
 
     Examples
     --------
@@ -52,21 +52,21 @@ class FactorMap:
     @one_thread_blas()
     @validated
     def of(cls, recommender: Recommender, *, axes: int = 2, min_support: int = 1) -> Self:
-        """Make the map of the items with at least `min_support` ratings.
+        """Create a map of the items with at least `min_support` ratings.
 
         Parameters
         ----------
         recommender : Recommender
-            A recommender whose model has item factors.
+            Recommender whose model has item factors.
         axes : int, default 2
-            Number of axes, from 1 to the number of factors. The map has fewer if there are fewer items.
+            Number of axes, from 1 to the number of factors. The map has fewer axes if there are fewer items.
         min_support : int, default 1
-            Leave out items with fewer ratings.
+            Minimum number of ratings of an item to include.
 
         Returns
         -------
         FactorMap
-            The map.
+            Map of the items.
 
         Raises
         ------
@@ -77,18 +77,18 @@ class FactorMap:
 
         Notes
         -----
-        V holds the leading right singular vectors of the rows q - mean of q:
+        The columns of V are the leading right singular vectors of the matrix with rows q - mean(q):
 
-            (axis_1, ..., axis_a) = (q - mean of q) V
+            (axis_1, ..., axis_a) = (q - mean(q)) V
         """
         model = require_recommender("recommender", recommender).model
         min_support = checks.whole_number("min_support", min_support, low=0)
         if not isinstance(model, FactorModel | BayesianModel) or (width := model.item_factors.shape[1]) == 0:
-            raise KindError("this model has no item factors to map; fit one with factors, such as biased-mf")
+            raise KindError("this model has no item factors to map; fit a model with factors, such as biased-mf")
         axes = checks.whole_number("axes", axes, low=1, high=width)
         rows = np.flatnonzero(recommender.support >= min_support)
         if len(rows) == 0:
-            raise ParameterError(f"no item has min_support={min_support} ratings: lower min_support")
+            raise ParameterError(f"no item has at least min_support={min_support} ratings; decrease min_support")
         factors = model.item_factors[rows].astype(np.float64)
         U, singular_values, _ = np.linalg.svd(factors - factors.mean(axis=0), full_matrices=False)
         positions = U[:, :axes] * singular_values[:axes]
@@ -101,12 +101,12 @@ class FactorMap:
 
     @validated
     def ends(self, axis: int, n: int = 5) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Return the n extreme items at the low and at the high end of an axis.
+        """Return the n most extreme items at the low end and at the high end of an axis.
 
         Parameters
         ----------
         axis : int
-            The axis, counted from 1.
+            Axis number, starting at 1.
         n : int, default 5
             Number of items at each end.
 

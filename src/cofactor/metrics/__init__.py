@@ -1,1 +1,1 @@
-"""Metrics of predicted ratings and of ranked lists; they work on arrays alone."""
+"""Metrics for predicted ratings and ranked lists, computed from arrays."""

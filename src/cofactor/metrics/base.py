@@ -1,4 +1,4 @@
-"""Base class of metrics, and the values of a metric by user with their aggregate, interval and difference."""
+"""Base class for metrics, and per-user metric values with aggregation, intervals and differences."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from cofactor.metrics.intervals import Interval, bootstrap_ratio, paired_rmse_di
 __all__ = ["Aggregation", "Metric", "UserValues"]
 
 Aggregation: TypeAlias = Literal["mean", "root mean"]
-"""How the terms of all users are combined: by their mean, or the square root of it."""
+"""How the terms of all users are combined: by their mean, or by the square root of the mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A metric: its name, how it is shown, and which of two values is better.
+    """Base class for metrics: name, display format and direction.
 
-    Subclasses add the function that computes it. All metrics are in `metrics.registry`.
+    Subclasses add the function that computes the metric. All metrics are in `metrics.registry`.
 
     Attributes
     ----------
     name : str
-        Name in results and JSON, such as "ndcg".
+        Name used in results and JSON, such as "ndcg".
     label : str
-        Name in tables and figures, such as "NDCG".
+        Name used in tables and plots, such as "NDCG".
     greater_is_better : bool
-        Direction.
+        Whether higher values are better.
     digits : int, default 3
-        Number of decimals in tables.
+        Number of decimal places in tables.
     k : int or None
-        Length of the ranked lists; None for metrics of ratings, and until `at` sets it.
+        Length of the ranked lists; None for rating metrics, or until it is set with `at`.
     kind : {'ratings', 'events'}
-        Kind of the tables that it measures.
+        Kind of table that the metric applies to.
     has_interval : bool
-        Whether it has values by user, and so a confidence interval.
+        Whether the metric has per-user values and therefore a confidence interval.
 
     Examples
     --------
@@ -61,43 +61,43 @@ class Metric:
     has_interval: ClassVar[bool] = True
 
     def at(self, k: int) -> Self:
-        """Return the metric of lists of this length.
+        """Return the metric for lists of a given length.
 
         Parameters
         ----------
         k : int
-            Length of the lists, from 1.
+            Length of the lists, at least 1.
 
         Returns
         -------
         Metric
-            This object for metrics of ratings, which have no lists.
+            Metric at cutoff `k`; this object for rating metrics, which do not use lists.
 
         Raises
         ------
         ParameterError
-            If `k` is below 1 or too large.
+            If `k` is less than 1 or too large.
         """
         k = checks.whole_number("k", k, low=1, high=checks.MAX_LIST_LENGTH)
         return self if self.kind == "ratings" else replace(self, k=k)
 
     @property
     def key(self) -> str:
-        """Key in results, such as "ndcg@10"."""
+        """Key used in results, such as "ndcg@10"."""
         return self.name if self.k is None else f"{self.name}@{self.k}"
 
     @property
     def title(self) -> str:
-        """Name with the length of the lists, such as "NDCG@10"."""
+        """Display name with the cutoff, such as "NDCG@10"."""
         return self.label if self.k is None else f"{self.label}@{self.k}"
 
     @property
     def direction(self) -> str:
-        """Direction in words."""
+        """Direction in words, such as "higher is better"."""
         return "higher is better" if self.greater_is_better else "lower is better"
 
     def sort_key(self, value: float) -> tuple[bool, float]:
-        """Return a key that sorts values, best first and nan last.
+        """Return a sort key that orders values from best to worst, with nan last.
 
         Parameters
         ----------
@@ -107,36 +107,36 @@ class Metric:
         Returns
         -------
         tuple of bool and float
-            The key.
+            Sort key.
         """
         return isnan(value), -value if self.greater_is_better else value
 
-    def is_better(self, value: float, than: float) -> bool:
-        """Return whether a value is better than another.
+    def is_better(self, value: float, other: float) -> bool:
+        """Return whether one value is better than another.
 
         Parameters
         ----------
-        value, than : float
-            The two values. A number is better than nan; nan is never better.
+        value, other : float
+            Values to compare. A number is better than nan; nan is never better.
 
         Returns
         -------
         bool
-            False for equal values.
+            Whether `value` is better; False for equal values.
         """
-        return self.sort_key(value) < self.sort_key(than)
+        return self.sort_key(value) < self.sort_key(other)
 
 
 @dataclass(frozen=True, eq=False)
 class UserValues:
-    """Terms of a metric summed by user, such as squared errors or one NDCG per user.
+    """Metric terms summed per user, such as squared errors or one NDCG per user.
 
     Attributes
     ----------
     sums : ndarray of shape (n_users,), float64
-        Sums of the terms.
+        Sum of the terms for each user.
     counts : ndarray of shape (n_users,), int64
-        Number of terms; users with 0 terms are not measured.
+        Number of terms for each user; users with 0 terms are ignored.
     aggregation : {'mean', 'root mean'}
         How the terms of all users are combined.
 
@@ -157,72 +157,72 @@ class UserValues:
         Returns
         -------
         float
-            The mean of all terms or its root; nan if no user is measured.
+            Mean of all terms or its square root; nan if no user has terms.
         """
         n = self.counts.sum()
-        return self._of_mean(np.where(self.counts > 0, self.sums, 0.0).sum() / n) if n else nan
+        return self._from_mean(np.where(self.counts > 0, self.sums, 0.0).sum() / n) if n else nan
 
     def interval(self, *, seed: Seed = 0) -> Interval:
-        """Return the metric with its 95 % bootstrap interval over users.
+        """Return the metric with a 95% bootstrap interval over users.
 
         Parameters
         ----------
         seed : int, Generator or None, default 0
-            Seed of the resamples.
+            Seed for the bootstrap resamples.
 
         Returns
         -------
         Interval
-            As in `bootstrap_ratio`.
+            Metric and interval, as in `bootstrap_ratio`.
         """
         measured = self.counts > 0
-        return Interval(*map(self._of_mean, bootstrap_ratio(self.sums[measured], self.counts[measured], seed=seed)))
+        return Interval(*map(self._from_mean, bootstrap_ratio(self.sums[measured], self.counts[measured], seed=seed)))
 
     def difference(self, other: UserValues, *, seed: Seed = 0) -> Interval:
-        """Return this metric minus that of another model for the same users, with a paired 95 % interval.
+        """Return the difference from another model's metric on the same users, with a paired 95% interval.
 
         Parameters
         ----------
         other : UserValues
-            The same terms under the other model.
+            The same terms for the other model.
         seed : int, Generator or None, default 0
-            Seed of the resamples.
+            Seed for the bootstrap resamples.
 
         Returns
         -------
         Interval
-            Over the users whom both measure.
+            Difference and interval over the users for whom both models have terms.
 
         Raises
         ------
         DataError
-            If the two differ in users or in the number of terms of a user.
+            If the two differ in their users or in the number of terms for a user.
         """
         if self.counts.shape != other.counts.shape:
-            raise DataError(f"{len(self.counts):,} and {len(other.counts):,} users: pass the same users")
-        both = (self.counts > 0) & (other.counts > 0)
-        a, b, counts = self.sums[both], other.sums[both], self.counts[both]
-        if not np.array_equal(counts, other.counts[both]):
-            raise DataError("the number of terms of a user differs: pass the same test rows")
+            raise DataError(f"other must have the same users; got {len(self.counts):,} and {len(other.counts):,} users")
+        in_both = (self.counts > 0) & (other.counts > 0)
+        a, b, counts = self.sums[in_both], other.sums[in_both], self.counts[in_both]
+        if not np.array_equal(counts, other.counts[in_both]):
+            raise DataError("other must have the same number of terms per user; evaluate both models on the same rows")
         if self.aggregation == "mean":
             return bootstrap_ratio(a - b, counts, seed=seed)
         return paired_rmse_difference(a, b, counts, seed=seed)
 
     def take(self, users: Int32) -> UserValues:
-        """Return the values of some users.
+        """Return the values for a subset of users.
 
         Parameters
         ----------
         users : ndarray of shape (m,), int32
-            Rows of the users.
+            Row numbers of the users.
 
         Returns
         -------
         UserValues
-            One entry for each of `users`.
+            Values with one entry for each of `users`.
         """
         return UserValues(self.sums[users], self.counts[users], self.aggregation)
 
-    def _of_mean(self, mean: float) -> float:
-        """Return the metric for a mean of terms."""
+    def _from_mean(self, mean: float) -> float:
+        """Convert a mean of terms to the metric value."""
         return sqrt(mean) if self.aggregation == "root mean" else float(mean)

@@ -1,7 +1,7 @@
-"""Catalog metrics of ranked lists: exposure, coverage, novelty and inequality.
+"""Catalog metrics for ranked lists: exposure, coverage, novelty and inequality.
 
-They describe all lists together, not one user: how much of the catalog is shown, how popular the shown items are, and
-how evenly the lists show them.
+Catalog metrics describe all lists together rather than individual users: how much of the catalog is shown, how popular
+the shown items are, and how evenly exposure is distributed among them.
 
 To add a metric, append a `CatalogMetric` to CATALOG_METRICS.
 """
@@ -25,44 +25,44 @@ __all__ = [
     "CATALOG_METRICS",
     "CatalogMetric",
     "ListExposure",
-    "counted",
     "coverage",
     "exposure",
     "gini",
     "novelty",
+    "require_counts",
 ]
 
 
 @dataclass(frozen=True, eq=False)
 class ListExposure:
-    """What ranked lists show of the catalog: the input of catalog metrics.
+    """Exposure of the catalog in ranked lists, the input to catalog metrics.
 
     Attributes
     ----------
-    shown : ndarray of shape (n_items,), float64
-        Expected number of lists that show each item.
-    reached : ndarray of shape (n_items,), float64
-        Probability that at least one list shows the item.
+    list_counts : ndarray of shape (n_items,), float64
+        Expected number of lists that contain each item.
+    show_probability : ndarray of shape (n_items,), float64
+        Probability that at least one list contains each item.
     support : ndarray of shape (n_items,), int64
-        Number of users who have each item in training.
+        Number of training users for each item.
     n_users : int
-        Number of users in training.
+        Number of training users.
     """
 
-    shown: Float64
-    reached: Float64
+    list_counts: Float64
+    show_probability: Float64
     support: Int64
     n_users: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogMetric(Metric):
-    """A metric of all ranked lists together; it has no values per user, and so no interval.
+    """Metric for all ranked lists together; it has no per-user values and therefore no interval.
 
     Attributes
     ----------
     function : callable
-        Function of a `ListExposure` that returns a float.
+        Function that maps a `ListExposure` to a float.
     """
 
     function: Callable[[ListExposure], float]
@@ -72,26 +72,26 @@ class CatalogMetric(Metric):
 
 @validated
 def exposure(ranked: Int32, n_items: int) -> Int64:
-    """Count the lists that show each item.
+    """Count the lists that contain each item.
 
     Parameters
     ----------
     ranked : ndarray of shape (n_users, n), int32
-        Item rows, -1 where a list ends early.
+        Item row numbers, padded with -1.
     n_items : int
         Number of items in the catalog.
 
     Returns
     -------
     ndarray of shape (n_items,), int64
-        Number of lists per item; zeros if there are no lists.
+        Number of lists that contain each item; zeros if there are no lists.
 
     Raises
     ------
     DataError
-        If `ranked` is not a table of item rows or holds a row outside the catalog.
+        If `ranked` is not a two-dimensional array of row numbers, or contains a row number outside the catalog.
     ParameterError
-        If `n_items` is not a whole number from 0 on.
+        If `n_items` is not a nonnegative integer.
 
     Examples
     --------
@@ -102,30 +102,30 @@ def exposure(ranked: Int32, n_items: int) -> Int64:
     lists = checks.as_array(ranked)
     if lists.ndim != 2 or (lists.size and lists.dtype.kind not in "iu"):
         raise DataError(
-            f"ranked must be a two-dimensional array of item rows, -1 where a list ends, not {checks.describe(ranked)}"
+            f"ranked must be a two-dimensional array of item row numbers, padded with -1; got {checks.describe(ranked)}"
         )
-    shown = lists.ravel().astype(np.int64)
-    outside = (shown < -1) | (shown >= n_items)
+    rows = lists.ravel().astype(np.int64)
+    outside = (rows < -1) | (rows >= n_items)
     if outside.any():
         raise DataError(
-            f"ranked holds item row {shown[outside][0]}, but n_items is {n_items}: item rows must be below n_items"
+            f"ranked contains item row number {rows[outside][0]}, but row numbers must be less than n_items={n_items}"
         )
-    return np.bincount(shown[shown >= 0], minlength=n_items)
+    return np.bincount(rows[rows >= 0], minlength=n_items)
 
 
 @validated
-def coverage(shown: Any) -> float:
-    """Share of the catalog that at least one list shows.
+def coverage(list_counts: Any) -> float:
+    """Compute the share of the catalog that is in at least one list.
 
     Parameters
     ----------
-    shown : array-like of shape (n_items,)
-        Number of lists that show each item (see `exposure`).
+    list_counts : array-like of shape (n_items,)
+        Number of lists that contain each item (see `exposure`).
 
     Returns
     -------
     float
-        Between 0 and 1; 0 if there are no lists, nan if there are no items.
+        Coverage between 0 and 1; 0 if there are no lists, nan if there are no items.
 
     Raises
     ------
@@ -137,43 +137,43 @@ def coverage(shown: Any) -> float:
     >>> coverage(exposure(np.array([[0, 1], [1, -1]]), 4))
     0.5
     """
-    counts = counted("shown", shown)
+    counts = require_counts("list_counts", list_counts)
     return float(np.mean(counts > 0)) if len(counts) else np.nan
 
 
 @validated
-def novelty(shown: Any, support: Any, n_users: int) -> float:
-    """Mean self-information of the shown items, in bits.
+def novelty(list_counts: Any, support: Any, n_users: int) -> float:
+    """Compute the mean self-information of the items in the lists, in bits.
 
     Parameters
     ----------
-    shown : array-like of shape (n_items,)
-        Number of lists that show each item (see `exposure`).
+    list_counts : array-like of shape (n_items,)
+        Number of lists that contain each item (see `exposure`).
     support : array-like of shape (n_items,)
-        Number of users who have each item in training.
+        Number of training users for each item.
     n_users : int
-        Number of users in training.
+        Number of training users.
 
     Returns
     -------
     float
-        High where the lists show items that few users have; nan if nothing is shown.
+        Novelty; high if the lists contain items with few users, nan if the lists are empty.
 
     Raises
     ------
     DataError
-        If an item has more support than there are users, if a count is negative or not finite, or if `shown` and
+        If an item has more support than there are users, a count is negative or not finite, or `list_counts` and
         `support` differ in length.
     ParameterError
-        If `n_users` is not a whole number from 0 on.
+        If `n_users` is not a nonnegative integer.
 
     Notes
     -----
-    The mean is over all positions of all lists:
+    The mean is taken over all positions in all lists:
 
         novelty = mean of -log2(support_i / n_users)
 
-    An item without support would be infinitely novel; it counts as if one user had it.
+    An item without support would be infinitely novel; it is treated as if it had one user.
 
     References
     ----------
@@ -185,22 +185,22 @@ def novelty(shown: Any, support: Any, n_users: int) -> float:
     1.0
     """
     checks.whole_number("n_users", n_users, low=0, high=MAX_ROWS)
-    supports, shown = counted("support", support), counted("shown", shown)
-    if len(shown) != len(supports):
+    supports, list_counts = require_counts("support", support), require_counts("list_counts", list_counts)
+    if len(list_counts) != len(supports):
         raise DataError(
-            f"shown and support must have the same number of items, not {len(shown):,} and {len(supports):,}"
+            f"list_counts and support must have the same length; got {len(list_counts):,} and {len(supports):,}"
         )
     if (supports > n_users).any():
-        raise DataError(f"support must be between 0 and n_users={n_users} for each item")
-    if not np.any(shown):
+        raise DataError(f"support must be between 0 and n_users={n_users} for each item; got {supports.max():g}")
+    if not np.any(list_counts):
         return np.nan
-    information = np.log2(n_users) - np.log2(np.maximum(supports, 1))
-    return float(np.average(information, weights=shown))
+    self_information = np.log2(n_users) - np.log2(np.maximum(supports, 1))
+    return float(np.average(self_information, weights=list_counts))
 
 
 @validated
 def gini(counts: Any) -> float:
-    """Gini coefficient of the exposure of items.
+    """Compute the Gini coefficient of item exposure.
 
     Parameters
     ----------
@@ -210,8 +210,8 @@ def gini(counts: Any) -> float:
     Returns
     -------
     float
-        0 if all n items are shown equally often, (n - 1) / n if a single one is shown; nan if there are no items or
-        nothing is shown.
+        Gini coefficient: 0 if all n items are shown equally often, (n - 1) / n if only one item is shown, and nan if
+        there are no items or nothing is shown.
 
     Raises
     ------
@@ -233,7 +233,7 @@ def gini(counts: Any) -> float:
     >>> gini([1, 1, 1, 1]), gini([0, 0, 0, 4])
     (0.0, 0.75)
     """
-    x = np.sort(counted("counts", counts))
+    x = np.sort(require_counts("counts", counts))
     n = len(x)
     if n == 0 or x[-1] == 0:
         return np.nan
@@ -242,29 +242,29 @@ def gini(counts: Any) -> float:
 
 
 @validated
-def counted(name: str, values: Any) -> Float64:
-    """Convert counts to float64 and check them.
+def require_counts(name: str, values: Any) -> Float64:
+    """Check that values are counts, and return them as float64.
 
     Parameters
     ----------
     name : str
-        Name of the argument, for messages.
+        Name of the argument, for error messages.
     values : array-like of shape (n,)
         Counts.
 
     Returns
     -------
     ndarray of shape (n,), float64
-        The counts.
+        Counts as float64.
 
     Raises
     ------
     DataError
-        If the values are not a column of numbers, or one is negative or not finite.
+        If the values are not a one-dimensional array of numbers, or a value is negative or not finite.
 
     Examples
     --------
-    >>> counted("support", [3, 0])
+    >>> require_counts("support", [3, 0])
     array([3., 0.])
     """
     try:
@@ -275,12 +275,13 @@ def counted(name: str, values: Any) -> Float64:
 
 CATALOG_METRICS = (
     CatalogMetric(
-        name="coverage", label="coverage", greater_is_better=True, function=lambda lists: float(np.mean(lists.reached))
+        name="coverage", label="coverage", greater_is_better=True,
+        function=lambda lists: float(np.mean(lists.show_probability)),
     ),
     CatalogMetric(
         name="novelty", label="novelty", greater_is_better=True, digits=2,
-        function=lambda lists: novelty(lists.shown, lists.support, lists.n_users),
+        function=lambda lists: novelty(lists.list_counts, lists.support, lists.n_users),
     ),
-    CatalogMetric(name="gini", label="Gini", greater_is_better=False, function=lambda lists: gini(lists.shown)),
+    CatalogMetric(name="gini", label="Gini", greater_is_better=False, function=lambda lists: gini(lists.list_counts)),
 )  # fmt: skip
-"""Metrics of all lists together, in the order of tables."""
+"""Catalog metrics, in the order shown in tables."""

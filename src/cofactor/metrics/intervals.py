@@ -1,10 +1,11 @@
 """Percentile bootstrap confidence intervals over users.
 
-Errors and hits of the same user are correlated, so whole users are resampled with replacement, never single rows.
+Errors and hits of the same user are correlated, so whole users, not individual rows, are resampled with replacement.
 
-Such an interval is too narrow for few users: a nominal 95 % interval covers about 50 % over 2 users, 80 % over 5 and
-85 to 93 % over 20, and it has no width if all users have the same value. Both ends are therefore nan for fewer than
-MIN_USERS users, and if fewer than MIN_DIFFERENT of them differ from the most frequent value.
+These intervals are too narrow for small numbers of users: the actual coverage of a nominal 95% interval is about 50%
+for 2 users, 80% for 5 and 85 to 93% for 20, and the interval has zero width if all users have the same value. Both
+bounds are therefore nan if there are fewer than MIN_USERS users, or if fewer than MIN_DIFFERENT_USERS of them differ
+from the most frequent value.
 
 References
 ----------
@@ -25,7 +26,7 @@ from cofactor.errors import DataError
 from cofactor.kernels.parallel import parallel_map
 
 __all__ = [
-    "MIN_DIFFERENT",
+    "MIN_DIFFERENT_USERS",
     "MIN_USERS",
     "NO_INTERVAL",
     "Interval",
@@ -38,28 +39,28 @@ __all__ = [
 
 
 MIN_USERS = 20
-"""The fewest users of an interval. From here on a nominal 95 % interval covers at least about 85 % (simulated for NDCG
-with many zeros, RMSE and exponential values; see the tests)."""
+"""Minimum number of users for an interval. With this many users, the actual coverage of a nominal 95% interval is at
+least about 85% (simulated for NDCG with many zeros, RMSE and exponential values; see the tests)."""
 
-MIN_DIFFERENT = 5
-"""The fewest users of an interval whose value is not the most frequent one (usually 0: no hit)."""
+MIN_DIFFERENT_USERS = 5
+"""Minimum number of users whose value differs from the most frequent one (usually 0, for no hit)."""
 
 
 NO_INTERVAL = (
-    f"An interval needs at least {MIN_USERS} users, and at least {MIN_DIFFERENT} of them must differ from the most "
-    "frequent value."
+    f"An interval needs at least {MIN_USERS} users, and at least {MIN_DIFFERENT_USERS} of them must differ from the "
+    "most frequent value."
 )
 
 
 class Interval(NamedTuple):
-    """A mean and the ends of its confidence interval.
+    """A mean and the bounds of its confidence interval.
 
     Attributes
     ----------
     mean : float
-        The mean; nan if there are no users.
+        Mean; nan if there are no users.
     low, high : float
-        The ends; nan if the users are too few or too similar (see MIN_USERS and MIN_DIFFERENT).
+        Bounds; nan if the users are too few or too similar (see MIN_USERS and MIN_DIFFERENT_USERS).
 
     Examples
     --------
@@ -73,34 +74,34 @@ class Interval(NamedTuple):
 
 
 def bootstrap_interval(per_user: Any, *, confidence: float = 0.95, resamples: int = 1000, seed: Seed = 0) -> Interval:
-    """Bootstrap confidence interval of the mean of one value per user.
+    """Compute a bootstrap confidence interval for the mean of one value per user.
 
     Parameters
     ----------
     per_user : array-like of shape (n_users,)
-        The value of each user; nan (a user without a test item) is left out.
+        Value for each user; nan (for users without test items) is ignored.
     confidence : float, default 0.95
         Nominal coverage, between 0 and 1.
     resamples : int, default 1000
         Number of resamples, at least 1.
     seed : int, Generator or None, default 0
-        Seed of the resamples; the same seed gives the same interval.
+        Seed for the bootstrap resamples; the same seed gives the same interval.
 
     Returns
     -------
     Interval
-        All nan if there are no users; both ends nan if the users are too few or too similar.
+        Mean and interval; all nan if there are no users, and both bounds nan if the users are too few or too similar.
 
     Raises
     ------
     ParameterError
-        If `confidence` is not between 0 and 1, or `resamples` is below 1.
+        If `confidence` is not between 0 and 1, or `resamples` is less than 1.
     DataError
         If a value is infinite.
 
     Notes
     -----
-        low, high = quantiles (1 - confidence) / 2 and (1 + confidence) / 2 of the means of the resamples
+        low, high = quantiles (1 - confidence) / 2 and (1 + confidence) / 2 of the resample means
 
     Examples
     --------
@@ -114,26 +115,26 @@ def bootstrap_interval(per_user: Any, *, confidence: float = 0.95, resamples: in
 def bootstrap_intervals(
     per_user: Mapping[str, Any], *, confidence: float = 0.95, resamples: int = 1000, seed: Seed = 0
 ) -> dict[str, Interval]:
-    """Bootstrap confidence intervals of several metrics of the same users.
+    """Compute bootstrap confidence intervals for several metrics on the same users.
 
-    All metrics share their resamples.
+    All metrics share the same resamples.
 
     Parameters
     ----------
     per_user : mapping of str to array-like of shape (n_users,)
-        The values of each metric. Users without a value in any metric are left out before resampling; a user with a
-        value in some metrics is resampled for all and counts where there is a value.
+        Per-user values of each metric. Users without a value for any metric are excluded before resampling; users with
+        values for only some metrics are resampled for all, but count only where they have a value.
     confidence : float, default 0.95
         Nominal coverage, between 0 and 1.
     resamples : int, default 1000
         Number of resamples, at least 1.
     seed : int, Generator or None, default 0
-        Seed of the resamples.
+        Seed for the bootstrap resamples.
 
     Returns
     -------
     dict of str to Interval
-        An interval per metric; empty if there are no metrics.
+        Interval for each metric; empty if there are no metrics.
 
     Raises
     ------
@@ -156,7 +157,7 @@ def bootstrap_intervals(
     values = np.stack(columns) if columns else np.zeros((0, 0))
     if np.isinf(values).any():
         raise DataError(
-            f"metric {names[np.isinf(values).any(axis=1).argmax()]!r} is infinite for a user: pass finite values or nan"
+            f"per_user must be finite or nan; got infinity in {names[np.isinf(values).any(axis=1).argmax()]!r}"
         )
     has_value = np.isfinite(values)
     has_any = has_value.any(axis=0)
@@ -169,33 +170,34 @@ def bootstrap_intervals(
 def bootstrap_ratio(
     numerator: Any, denominator: Any, *, confidence: float = 0.95, resamples: int = 1000, seed: Seed = 0
 ) -> Interval:
-    """Bootstrap confidence interval of a ratio of two sums over users.
+    """Compute a bootstrap confidence interval for a ratio of two sums over users.
 
-    This is the interval of a mean over rows that are resampled by user. With the summed squared errors of each user
-    over their number of rows it is the MSE, and the square roots of the three numbers are the RMSE and its interval.
+    This is the interval for a mean over rows that are resampled by user. If the numerator is each user's sum of squared
+    errors and the denominator is their number of rows, the ratio is the MSE, and the square roots of the three values
+    are the RMSE and its interval.
 
     Parameters
     ----------
     numerator, denominator : array-like of shape (n_users,)
-        The sums of each user. Users whose denominator is 0 are left out.
+        Sums for each user. Users with a denominator of 0 are excluded.
     confidence : float, default 0.95
         Nominal coverage, between 0 and 1.
     resamples : int, default 1000
         Number of resamples, at least 1.
     seed : int, Generator or None, default 0
-        Seed of the resamples.
+        Seed for the bootstrap resamples.
 
     Returns
     -------
     Interval
-        All nan if no user is left; both ends nan if the users are too few or too similar.
+        Ratio and interval; all nan if no users are left, and both bounds nan if the users are too few or too similar.
 
     Raises
     ------
     ParameterError
         As in `bootstrap_interval`.
     DataError
-        If a number is not finite, a denominator is negative, or the two differ in shape.
+        If a value is not finite, a denominator is negative, or the two arrays differ in shape.
 
     Notes
     -----
@@ -212,33 +214,33 @@ def bootstrap_ratio(
             f"numerator and denominator must have one value per user; got shapes {sums.shape} and {counts.shape}"
         )
     if not (np.isfinite(sums).all() and np.isfinite(counts).all() and (counts >= 0).all()):
-        raise DataError("numerator and denominator must be finite, and denominator must not be negative")
+        raise DataError("numerator and denominator must be finite, and denominator must be nonnegative")
     has_rows = counts > 0
     mean, low, high = _ratio_intervals(sums[has_rows][None], counts[has_rows][None], confidence, resamples, seed)
     return Interval(float(mean[0]), float(low[0]), float(high[0]))
 
 
 def paired_difference(a: Any, b: Any, *, confidence: float = 0.95, resamples: int = 1000, seed: Seed = 0) -> Interval:
-    """Bootstrap confidence interval of mean(a - b) over the users who have both values.
+    """Compute a bootstrap confidence interval for mean(a - b) over the users who have both values.
 
-    It is paired because users differ far more than models do: what both models have in common cancels before
-    resampling.
+    The interval is paired because users differ far more than models do: the effects that both models share cancel
+    before resampling.
 
     Parameters
     ----------
     a, b : array-like of shape (n_users,)
-        One metric of two models, for the same users in the same order.
+        The same metric for two models, with the same users in the same order.
     confidence : float, default 0.95
         Nominal coverage, between 0 and 1.
     resamples : int, default 1000
         Number of resamples, at least 1.
     seed : int, Generator or None, default 0
-        Seed of the resamples.
+        Seed for the bootstrap resamples.
 
     Returns
     -------
     Interval
-        Positive where `a` is larger; all nan if no user has both values.
+        Difference and interval, positive if `a` is larger; all nan if no user has both values.
 
     Raises
     ------
@@ -256,39 +258,39 @@ def paired_difference(a: Any, b: Any, *, confidence: float = 0.95, resamples: in
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.shape != second.shape:
-        raise DataError(f"a has {first.size} users and b has {second.size}: pass the same users")
+        raise DataError(f"a and b must have the same users; got {first.size} and {second.size} users")
     return bootstrap_interval(first - second, confidence=confidence, resamples=resamples, seed=seed)
 
 
 def paired_rmse_difference(
     a: Any, b: Any, counts: Any, *, confidence: float = 0.95, resamples: int = 1000, seed: Seed = 0
 ) -> Interval:
-    """Bootstrap confidence interval of RMSE_a - RMSE_b over the same rows.
+    """Compute a bootstrap confidence interval for RMSE_a - RMSE_b on the same rows.
 
     Parameters
     ----------
     a, b : array-like of shape (n_users,)
-        Summed squared errors of each user under two models.
+        Sum of squared errors for each user under each of the two models.
     counts : array-like of shape (n_users,)
-        Number of rows of each user. Users without rows are left out.
+        Number of rows for each user. Users without rows are excluded.
     confidence : float, default 0.95
         Nominal coverage, between 0 and 1.
     resamples : int, default 1000
         Number of resamples, at least 1.
     seed : int, Generator or None, default 0
-        Seed of the resamples.
+        Seed for the bootstrap resamples.
 
     Returns
     -------
     Interval
-        Negative where `a` is better; all nan if no user has rows.
+        Difference and interval, negative if `a` is better; all nan if no user has rows.
 
     Raises
     ------
     ParameterError
         As in `bootstrap_interval`.
     DataError
-        If a number is negative or not finite, or the three differ in shape.
+        If a value is negative or not finite, or the three arrays differ in shape.
 
     Notes
     -----
@@ -304,50 +306,50 @@ def paired_rmse_difference(
     first, second, rows = (np.asarray(column, dtype=np.float64) for column in (a, b, counts))
     if not first.shape == second.shape == rows.shape or rows.ndim != 1:
         raise DataError(
-            f"a, b and counts have shapes {first.shape}, {second.shape} and {rows.shape}: pass the same users"
+            f"a, b and counts must have the same shape (n_users,); got {first.shape}, {second.shape} and {rows.shape}"
         )
     if not all(np.isfinite(column).all() and (column >= 0).all() for column in (first, second, rows)):
-        raise DataError("a, b and counts must be finite and not negative")
+        raise DataError("a, b and counts must be finite and nonnegative")
     has_rows = rows > 0
     errors, weight = contiguous(np.stack([first, second])[:, has_rows], np.float64), rows[has_rows][None]
     if not has_rows.any():
         return Interval(np.nan, np.nan, np.nan)
     difference = float(np.subtract(*np.sqrt(errors.sum(axis=1) / weight.sum())))
-    tail = _tail(confidence)
+    tail = _tail_probability(confidence)
     seed = _resampling_seed(resamples, seed)
     if not _has_interval((errors[0] - errors[1]) / weight[0]):
         return Interval(difference, np.nan, np.nan)
-    drawn = np.array([np.subtract(*root) for root in _resampled_roots(errors, weight, resamples, seed)])
-    low, high = np.quantile(drawn, [tail, 1 - tail])
+    estimates = np.array([np.subtract(*root) for root in _resampled_roots(errors, weight, resamples, seed)])
+    low, high = np.quantile(estimates, [tail, 1 - tail])
     return Interval(difference, float(low), float(high))
 
 
 def _resampled_roots(sums: Float64, counts: Float64, resamples: int, seed: int) -> Iterator[Float64]:
-    """Yield sqrt(sum(sums) / sum(counts)) of each row of sums, for each resample of the users."""
+    """Yield sqrt(sum(sums) / sum(counts)) for each row of `sums`, for each resample of the users."""
     for resample in range(resamples):
         weights = _resample_weights(sums.shape[1], seed, resample)
         yield np.sqrt(_weighted_sums(sums, weights) / _weighted_sums(counts, weights))
 
 
 def _has_interval(values: Float64) -> bool:
-    """Return whether users with these values (n_users,) are enough and different enough for an interval.
+    """Return whether the values, (n_users,), are numerous and diverse enough for an interval.
 
-    If all but a few users share the most frequent value, it is the median as well.
+    If all but a few users share the most frequent value, that value is also the median.
     """
     n = len(values)
     if n < MIN_USERS:
         return False
     median = np.partition(values, n // 2)[n // 2]
-    return int(np.count_nonzero(values != median)) >= MIN_DIFFERENT
+    return int(np.count_nonzero(values != median)) >= MIN_DIFFERENT_USERS
 
 
-def _tail(confidence: float) -> float:
-    """Return the probability beyond each end of an interval of this nominal coverage."""
+def _tail_probability(confidence: float) -> float:
+    """Return the probability in each tail of an interval with the given nominal coverage."""
     return (1 - checks.fraction("confidence", confidence)) / 2
 
 
 def _resampling_seed(resamples: int, seed: Seed) -> int:
-    """Return the seed of all resamples; raise ParameterError unless resamples is at least 1 and the seed is valid."""
+    """Return the seed for all resamples; raise ParameterError if `resamples` is less than 1 or `seed` is invalid."""
     checks.whole_number("resamples", resamples, low=1)
     return checks.seed(seed)
 
@@ -355,39 +357,39 @@ def _resampling_seed(resamples: int, seed: Seed) -> int:
 def _ratio_intervals(
     sums: Float64, counts: Float64, confidence: float, resamples: int, seed: Seed
 ) -> tuple[Float64, Float64, Float64]:
-    """Return sum(sums) / sum(counts) of each row of the two (m, n_users), and the ends of its interval, or nan.
+    """Return sum(sums) / sum(counts) for each row of the arrays, (m, n_users), and the bounds of its interval, or nan.
 
-    Both arrays must be C-contiguous, so that a metric has the same bits alone and among others.
+    Both arrays must be C-contiguous, so that a metric is bit-identical whether computed alone or with others.
     """
-    tail, root_seed = _tail(confidence), _resampling_seed(resamples, seed)
+    tail, root_seed = _tail_probability(confidence), _resampling_seed(resamples, seed)
     m, n = sums.shape
-    missing = np.full(m, np.nan)
-    means = np.divide(sums.sum(axis=1), counts.sum(axis=1), out=missing.copy(), where=counts.any(axis=1))
+    nans = np.full(m, np.nan)
+    means = np.divide(sums.sum(axis=1), counts.sum(axis=1), out=nans.copy(), where=counts.any(axis=1))
     has_interval = np.array([_has_interval(a[b > 0] / b[b > 0]) for a, b in zip(sums, counts, strict=True)], bool)
     if not has_interval.any():
-        return means, missing, missing
+        return means, nans, nans
     equal_counts = bool((counts == counts[:, :1]).all())  # so all resamples have the same count
 
     def ratios(resample: int) -> Float64:  # one resample per thread at a time bounds the memory
         weights = _resample_weights(n, root_seed, resample)
         total = _weighted_sums(sums, weights)
         count = counts[:, 0] * n if equal_counts else _weighted_sums(counts, weights)
-        ratio: Float64 = np.divide(total, count, out=missing.copy(), where=count > 0)
+        ratio: Float64 = np.divide(total, count, out=nans.copy(), where=count > 0)
         return ratio
 
-    drawn = np.array(parallel_map(ratios, range(resamples)))
+    estimates = np.array(parallel_map(ratios, range(resamples)))
     ends = np.full((2, m), np.nan)
-    ends[:, has_interval] = np.nanquantile(drawn[:, has_interval], [tail, 1 - tail], axis=0)
+    ends[:, has_interval] = np.nanquantile(estimates[:, has_interval], [tail, 1 - tail], axis=0)
     return means, ends[0], ends[1]
 
 
 def _resample_weights(n: int, seed: int, resample: int) -> Float64:
-    """Return how often each of n users is drawn in n draws; each resample has its own random stream."""
-    drawn = random_stream(seed, "bootstrap", resample).integers(0, n, n, dtype=np.uint32)
-    return np.bincount(drawn, minlength=n).astype(np.float64)
+    """Return how often each of n users is drawn in a resample; each resample has its own random stream."""
+    indices = random_stream(seed, "bootstrap", resample).integers(0, n, n, dtype=np.uint32)
+    return np.bincount(indices, minlength=n).astype(np.float64)
 
 
 def _weighted_sums(columns: Float64, weights: Float64) -> Float64:
-    """Return the sums of columns (m, n) weighted by (n,); without BLAS, whose bits depend on its threads."""
+    """Return the sums of columns, (m, n), with weights, (n,); avoids BLAS, whose results depend on the thread count."""
     sums: Float64 = np.einsum("mn,n->m", columns, weights)
     return sums

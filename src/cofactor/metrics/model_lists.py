@@ -1,8 +1,8 @@
-"""Ranked lists of a model together with their ties: the input of the ranking metrics.
+"""Ranked lists of a model and their ties, the input to the ranking metrics.
 
-This covers the lists as the estimator ranks them and the lists as they are served. A list is ranked once, to one
-position more than needed. All scores are needed only for users whose scores tie at the end of the list, or for whom the
-model has too little evidence to fill it.
+The module covers both the lists as the estimator ranks them and the lists as they are served. Each list is ranked once,
+to one position more than needed. All scores are computed only for users whose scores tie at the end of the list, or for
+whom the model has too little evidence to fill the list.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cofactor.errors import DataError
 from cofactor.kernels.parallel import parallel_for
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk_dense import score_blocks
-from cofactor.metrics.ranking import Hits, meetings
+from cofactor.metrics.ranking import Hits, find_hits
 from cofactor.models.arguments import checked_batch
 from cofactor.models.base import ScoresItems
 from cofactor.models.user_batch import UserBatch
@@ -29,37 +29,37 @@ from cofactor.validation import validated
 __all__ = ["ModelLists"]
 
 TOLERANCE = 2.0**-19
-"""Scores that differ by less than this share of the user's largest score are tied: float32 rounding is below it."""
+"""Scores closer than this fraction of the user's largest score are tied; it exceeds float32 rounding errors."""
 
 
 Entries: TypeAlias = tuple[Any, ...]
-"""Arrays user, before, size and relevant of some groups, as in `Hits`."""
+"""Arrays user, before, size and relevant for a set of groups, as in `Hits`."""
 
 
 @dataclass(frozen=True, eq=False)
 class ModelLists:
-    """Ranked lists of some users and the test items in them, ties included; made by `of`.
+    """Ranked lists for a set of users and the positions of their test items, with ties; create with `ModelLists.of`.
 
     Attributes
     ----------
     rows : ndarray of shape (n_users, depth), int32
-        Item rows, best first, -1 where a list ends. Of a tied group that does not fit, an arbitrary part.
+        Item row numbers, best first, padded with -1. A tied group that does not fit is cut arbitrarily.
     hits : Hits
-        Test items in the lists as the estimator ranks them. Items without evidence are one tied group.
-    served : Hits
-        Test items in the lists as they are served: items without evidence are ranked by popularity. The same object as
-        `hits` if no list needs that.
-    shown : dict of int to ndarray of shape (n_items,), float64
-        For each k, the expected number of lists that show each item among the first k.
-    reached : dict of int to ndarray of shape (n_items,), float64
-        For each k, the probability that at least one list shows the item.
+        Test items in the lists as the estimator ranks them. Items without evidence form one tied group.
+    served_hits : Hits
+        Test items in the lists as served, in which items without evidence are ranked by popularity. The same object as
+        `hits` if no list contains such items.
+    list_counts : dict of int to ndarray of shape (n_items,), float64
+        For each k, the expected number of lists that contain each item in the top k.
+    show_probability : dict of int to ndarray of shape (n_items,), float64
+        For each k, the probability that at least one list contains each item in the top k.
     """
 
     rows: Int32
     hits: Hits
-    served: Hits
-    shown: dict[int, Float64]
-    reached: dict[int, Float64]
+    served_hits: Hits
+    list_counts: dict[int, Float64]
+    show_probability: dict[int, Float64]
 
     @classmethod
     @validated
@@ -74,37 +74,37 @@ class ModelLists:
         evidence: Bool = ALL_ROWS,
         support: Int64 | None = None,
     ) -> ModelLists:
-        """Rank the catalog for some users down to the largest of `ks`.
+        """Rank the catalog for a set of users, to the largest cutoff in `ks`.
 
         Parameters
         ----------
         model : ScoresItems
-            A fitted model.
+            Fitted model.
         users : UserBatch
-            n_users users of the model.
+            Batch of n_users users of the model.
         ks : sequence of int
-            Cut-offs, each at least 1.
+            Cutoffs, each at least 1.
         exclude : SparseRows
-            A row for each of `users`: items to leave out of the lists.
+            One row for each of `users`, with the items to exclude from the list.
         relevant : SparseRows
-            A row for each of `users`: the test items.
+            One row for each of `users`, with the test items.
         evidence : ndarray of shape (n_items,), bool
-            Items for which the model has evidence; empty for all items.
+            Mask of the items for which the model has evidence; empty for all items.
         support : ndarray of shape (n_items,), int64, optional
-            Number of ratings of each item; items without evidence are served in descending order of it. None treats
-            them as equally popular.
+            Number of ratings for each item; items without evidence are served in descending order of support. None
+            treats them as equally popular.
 
         Returns
         -------
         ModelLists
-            The lists; of no rows if there are no users.
+            Ranked lists; empty if there are no users.
 
         Raises
         ------
         DataError
             If `model` does not score items.
         ParameterError
-            If `users`, `ks` or `evidence` is not valid for the model.
+            If `users`, `ks` or `evidence` is invalid for the model.
 
         Examples
         --------
@@ -118,7 +118,7 @@ class ModelLists:
         ([0], [3])
         """
         if not isinstance(model, ScoresItems):
-            raise DataError(f"model must be a model that scores items, not {checks.describe(model)}")
+            raise DataError(f"model must be able to score items; got {checks.describe(model)}")
         users = checked_batch(model, users)
         ks = checks.whole_numbers("ks", ks, low=1, high=checks.MAX_LIST_LENGTH)
         if evidence is not ALL_ROWS and checks.as_array(evidence).shape != (0,):
@@ -129,7 +129,7 @@ class ModelLists:
 
 @dataclass(eq=False)
 class _ListBuilder:
-    """The arguments of `ModelLists.of` and the intermediate results."""
+    """Arguments of `ModelLists.of` and intermediate results."""
 
     model: Any
     users: UserBatch
@@ -138,49 +138,54 @@ class _ListBuilder:
     relevant: SparseRows
     evidence: Bool
     support: Int64 | None
-    shown: dict[int, Float64] = field(default_factory=dict)
-    log_missed: dict[int, Float64] = field(default_factory=dict)
+    list_counts: dict[int, Float64] = field(default_factory=dict)
+    log_p_not_shown: dict[int, Float64] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def lists(self) -> ModelLists:
-        """Rank, find ties, and complete the groups that reach beyond the end of a list."""
+        """Rank items, find ties, and complete the tied groups that extend beyond the end of a list."""
         self.n_items, self.depth = int(self.model.n_items), self.ks[-1]
         if len(self.evidence) and self.evidence.all():
             self.evidence = ALL_ROWS
         self.zero_is_unknown = bool(self.model.zero_is_unknown)
         # Items without evidence are ranked behind all others.
         self.ranked_last = ALL_ROWS if self.zero_is_unknown or not len(self.evidence) else ~self.evidence
-        self._rank()
-        self._group()
-        user, place = meetings(self.rows, self.relevant)
-        plain = ~self.tied[user]
+        self._rank_items()
+        self._group_ties()
+        user, position = find_hits(self.rows, self.relevant)
+        has_no_ties = ~self.tied[user]
         self.entries: list[Entries] = [
-            (user[plain], place[plain], np.ones(plain.sum(), np.int64), np.ones(plain.sum(), np.int64))
+            (
+                user[has_no_ties],
+                position[has_no_ties],
+                np.ones(has_no_ties.sum(), np.int64),
+                np.ones(has_no_ties.sum(), np.int64),
+            )
         ]
         self.served_entries = [self.entries[0]]
-        self._expose()
+        self._count_exposure()
         if len(self.incomplete):
-            self._complete()
-        self._tied_entries(user[~plain], place[~plain])
+            self._complete_lists()
+        self._tied_entries(user[~has_no_ties], position[~has_no_ties])
         hits = self._hits(self.entries)
         return ModelLists(
             self.rows,
             hits,
-            self._hits(self.served_entries) if self.filled_up.any() else hits,
-            self.shown,
-            {k: 1 - np.exp(missed) for k, missed in self.log_missed.items()},
+            self._hits(self.served_entries) if self.needs_filling.any() else hits,
+            self.list_counts,
+            {k: 1 - np.exp(log_p) for k, log_p in self.log_p_not_shown.items()},
         )
 
     def _hits(self, entries: list[Entries]) -> Hits:
-        """Merge entries; the first ones are of lists without ties."""
+        """Merge entries into hits; the first entries belong to lists without ties."""
         if not any(len(user) for user, *_ in entries[1:]):
-            user, place, _, _ = entries[0]
-            return Hits.of_places(user, place, self.relevant.counts, self.depth)
+            user, position, _, _ = entries[0]
+            return Hits.of_positions(user, position, self.relevant.counts, self.depth)
         user, before, size, relevant = (np.concatenate(part).astype(np.int64) for part in zip(*entries, strict=True))
         return Hits.of_groups(user, before, size, relevant, self.relevant.counts, self.depth)
 
-    def _rank(self) -> None:
-        """Rank `depth` items and one more, which shows whether the last group extends beyond the list."""
+    def _rank_items(self) -> None:
+        """Rank `depth` + 1 items; the extra one shows whether the last group extends beyond the list."""
         n = min(self.depth + 1, self.n_items)
         allowed = ALL_ROWS if not len(self.ranked_last) else ~self.ranked_last
         rows, scores = self.model.top(self.users, n, exclude=self.exclude, allowed=allowed)
@@ -190,70 +195,74 @@ class _ListBuilder:
             scores = np.pad(scores, ((0, 0), (0, missing)), constant_values=-np.inf)
         self.rows, self.scores = rows[:, : self.depth], scores
 
-    def _group(self) -> None:
-        """Find ties: `before` and `size` of each position of the lists that have ties (rows of `tied_lists`)."""
+    def _group_ties(self) -> None:
+        """Find ties, and set `before` and `size` for each position in the lists with ties (the rows `tied_lists`)."""
         self.tolerance = self._tolerance()
         with np.errstate(invalid="ignore"):
-            equal = self.scores[:, :-1] - self.scores[:, 1:] <= self.tolerance[:, None]  # nan (both -inf): False
-        open_end = equal[:, -1] & (self.scores[:, -1] > -np.inf)
-        equal[:, -1] = open_end
-        too_short = np.zeros(len(equal), bool)
+            is_tied = self.scores[:, :-1] - self.scores[:, 1:] <= self.tolerance[:, None]  # nan (both -inf): False
+        extends_past_end = is_tied[:, -1] & (self.scores[:, -1] > -np.inf)
+        is_tied[:, -1] = extends_past_end
+        is_too_short = np.zeros(len(is_tied), bool)
         if len(self.ranked_last):
-            too_short = self.rows[:, -1] < 0
-        self.tied = equal.any(axis=1) | too_short
-        has_zero = np.zeros(len(equal), bool)
+            is_too_short = self.rows[:, -1] < 0
+        self.tied = is_tied.any(axis=1) | is_too_short
+        has_zero = np.zeros(len(is_tied), bool)
         if self.zero_is_unknown:
             has_zero = (self.scores[:, : self.depth] == 0).any(axis=1)
             self.tied |= has_zero
         self.tied_lists = np.flatnonzero(self.tied)
-        self.slot = np.full(len(equal), -1)
+        self.slot = np.full(len(is_tied), -1)
         self.slot[self.tied_lists] = np.arange(len(self.tied_lists))
-        starts = np.concatenate([np.ones((len(self.tied_lists), 1), bool), ~equal[self.tied_lists, :-1]], axis=1)
-        places = np.arange(self.depth)
-        self.before = np.maximum.accumulate(np.where(starts, places, 0), axis=1)
-        end = np.where(np.roll(starts, -1, axis=1), places + 1, self.depth)
+        starts = np.concatenate([np.ones((len(self.tied_lists), 1), bool), ~is_tied[self.tied_lists, :-1]], axis=1)
+        positions = np.arange(self.depth)
+        self.before = np.maximum.accumulate(np.where(starts, positions, 0), axis=1)
+        end = np.where(np.roll(starts, -1, axis=1), positions + 1, self.depth)
         end[:, -1] = self.depth
         self.size = np.minimum.accumulate(end[:, ::-1], axis=1)[:, ::-1] - self.before
-        self.open_end, self.too_short, self.filled_up = open_end, too_short, too_short | has_zero
-        self.incomplete = np.flatnonzero(open_end | self.filled_up)
+        self.extends_past_end, self.is_too_short, self.needs_filling = (
+            extends_past_end,
+            is_too_short,
+            is_too_short | has_zero,
+        )
+        self.incomplete = np.flatnonzero(extends_past_end | self.needs_filling)
 
     def _tolerance(self) -> Float32:
-        """Return how much tied scores of each user may differ: (n_users,) float32."""
+        """Return the maximum difference between tied scores for each user: (n_users,) float32."""
         first, last = self.scores[:, 0], self.scores[:, -1].copy()
         for a in np.flatnonzero(last == -np.inf):
             last[a] = self.scores[a, max(int((self.rows[a] >= 0).sum()) - 1, 0)]
         largest = np.where(np.isfinite(first), np.maximum(np.abs(first), np.abs(last)), np.float32(0))
         return (largest * np.float32(TOLERANCE)).astype(np.float32)
 
-    def _expose(self) -> None:
-        """Count what the lists without ties show; `_tied_entries` and `_complete` add the rest."""
-        plain = self.rows[~self.tied]
+    def _count_exposure(self) -> None:
+        """Count the item exposure in lists without ties; `_tied_entries` and `_complete_lists` add the rest."""
+        lists = self.rows[~self.tied]
         for k in self.ks:
-            shown = plain[:, :k]
-            self.shown[k] = np.bincount(shown[shown >= 0], minlength=self.n_items).astype(np.float64)
-            self.log_missed[k] = np.where(self.shown[k] > 0, -np.inf, 0.0)
+            rows = lists[:, :k]
+            self.list_counts[k] = np.bincount(rows[rows >= 0], minlength=self.n_items).astype(np.float64)
+            self.log_p_not_shown[k] = np.where(self.list_counts[k] > 0, -np.inf, 0.0)
 
     def _add_exposure(self, k: int, items: Any, p: Float64) -> None:
-        """Add lists that show `items` (m,) with these probabilities."""
-        self.shown[k] += np.bincount(items, weights=p, minlength=self.n_items)
+        """Add the exposure of `items`, (m,), which are shown with the probabilities `p`."""
+        self.list_counts[k] += np.bincount(items, weights=p, minlength=self.n_items)
         with np.errstate(divide="ignore"):
-            self.log_missed[k] += np.bincount(items, weights=np.log1p(-p), minlength=self.n_items)
+            self.log_p_not_shown[k] += np.bincount(items, weights=np.log1p(-p), minlength=self.n_items)
 
-    def _tied_entries(self, user: Int64, place: Int64) -> None:
-        """Add the entries of the tied lists, once the sizes of their last groups are final."""
+    def _tied_entries(self, user: Int64, position: Int64) -> None:
+        """Add the entries of the tied lists after the sizes of their last groups are final."""
         slot = self.slot[user]
-        entry = (user, self.before[slot, place], self.size[slot, place], np.ones(len(user), np.int64))
+        entry = (user, self.before[slot, position], self.size[slot, position], np.ones(len(user), np.int64))
         self.entries.append(entry)
-        by_model = ~self.filled_up[user] | (self.scores[user, place] > 0 if self.zero_is_unknown else True)
+        by_model = ~self.needs_filling[user] | (self.scores[user, position] > 0 if self.zero_is_unknown else True)
         self.served_entries.append(tuple(part[by_model] for part in entry))
         rows = self.rows[self.tied_lists]
         for k in self.ks:
             p = np.clip((k - self.before) / self.size, 0, 1)
-            shown = (rows >= 0) & (p > 0)
-            self._add_exposure(k, rows[shown], p[shown])
+            has_chance = (rows >= 0) & (p > 0)
+            self._add_exposure(k, rows[has_chance], p[has_chance])
 
-    def _complete(self) -> None:
-        """Process the users for whom all scores are needed, one block at a time."""
+    def _complete_lists(self) -> None:
+        """Process the users for whom all scores are needed, block by block."""
         support = np.zeros(self.n_items, np.int64) if self.support is None else np.asarray(self.support)
         self.order = np.argsort(-support, kind="stable")
         negative_support = -support[self.order]
@@ -263,7 +272,7 @@ class _ListBuilder:
         parallel_for(self._complete_block, score_blocks(len(self.incomplete), self.n_items))
 
     def _complete_block(self, block: tuple[int, int]) -> None:
-        """Add the entries and the exposure of the groups that the lists of a block do not hold completely."""
+        """Add the entries and the exposure of the groups that are only partly in the lists of a block."""
         lists = self.incomplete[slice(*block)]
         scores = self.model.scores(self.users.take(lists))
         exclude, relevant = self.exclude.take(lists), self.relevant.take(lists)
@@ -275,49 +284,49 @@ class _ListBuilder:
         group, before, size = self._last_groups(lists, scores, candidate)
         in_group = group[owner, test]
         user = lists[owner[in_group]]
-        cut_off = (user, before[owner[in_group]], size[owner[in_group]], np.ones(len(user), np.int64))
-        served = self._served_entries(lists, scores, candidate, owner, test)
+        last_entries = (user, before[owner[in_group]], size[owner[in_group]], np.ones(len(user), np.int64))
+        served_hits = self._served_entries(lists, scores, candidate, owner, test)
         with self.lock:
-            self.entries.append(cut_off)
-            self.served_entries += [tuple(part[~self.filled_up[user]] for part in cut_off), *served]
+            self.entries.append(last_entries)
+            self.served_entries += [tuple(part[~self.needs_filling[user]] for part in last_entries), *served_hits]
             for k in self.ks:
                 p = np.clip((k - before) / np.maximum(size, 1), 0, 1)
                 a, items = np.nonzero(group & (p > 0)[:, None])
                 self._add_exposure(k, items, p[a])
 
     def _last_groups(self, lists: Int64, scores: Float32, candidate: Bool) -> tuple[Bool, Int64, Int64]:
-        """Return the group that the end of each list cuts: its items outside the list, and its `before` and `size`."""
-        rows, slot, too_short = self.rows[lists], self.slot[lists], self.too_short[lists]
-        cut = self.open_end[lists] & ~too_short
+        """Return the group cut off by the end of each list: a mask of items outside the list, `before` and `size`."""
+        rows, slot, is_too_short = self.rows[lists], self.slot[lists], self.is_too_short[lists]
+        is_cut = self.extends_past_end[lists] & ~is_too_short
         group = np.zeros(scores.shape, bool)
         last = self.scores[lists, self.depth - 1]
-        group[cut] = np.abs(scores[cut] - last[cut, None]) <= self.tolerance[lists[cut], None]
+        group[is_cut] = np.abs(scores[is_cut] - last[is_cut, None]) <= self.tolerance[lists[is_cut], None]
         if len(self.ranked_last):
             group[:, self.ranked_last] = False
-            group[too_short] = self.ranked_last
+            group[is_too_short] = self.ranked_last
         group &= candidate
         group[np.repeat(np.arange(len(lists)), (rows >= 0).sum(axis=1)), rows[rows >= 0]] = False
         n_outside = group.sum(axis=1)
-        before = np.where(too_short, (rows >= 0).sum(axis=1), self.before[slot, -1])
-        self.size[slot] += (self.before[slot] == before[:, None]) * np.where(cut, n_outside, 0)[:, None]
-        return group, before, np.where(too_short, n_outside, self.size[slot, -1])
+        before = np.where(is_too_short, (rows >= 0).sum(axis=1), self.before[slot, -1])
+        self.size[slot] += (self.before[slot] == before[:, None]) * np.where(is_cut, n_outside, 0)[:, None]
+        return group, before, np.where(is_too_short, n_outside, self.size[slot, -1])
 
     def _served_entries(
         self, lists: Int64, scores: Float32, candidate: Bool, owner: Int32, test: Int32
     ) -> list[Entries]:
-        """Return entries of the items that follow those with evidence, more popular items first."""
+        """Return entries for the items ranked after those with evidence, in descending order of popularity."""
         without_evidence = ~self.evidence if len(self.evidence) else np.zeros(self.n_items, bool)
         unknown = (
             (scores == 0) & candidate & ~without_evidence if self.zero_is_unknown else np.zeros(scores.shape, bool)
         )
         n_positive = ((scores > 0) & candidate & ~without_evidence).sum(axis=1)
-        filled_up = self.filled_up[lists]
+        needs_filling = self.needs_filling[lists]
         entries: list[Entries] = []
         for mask, first in (
             (unknown, n_positive),
             (candidate & without_evidence, (candidate & ~without_evidence).sum(axis=1)),
         ):
-            in_mask = mask[owner, test] & filled_up[owner]
+            in_mask = mask[owner, test] & needs_filling[owner]
             if not in_mask.any():
                 continue
             n_before = np.zeros((len(lists), self.n_items + 1), np.int32)
@@ -328,23 +337,23 @@ class _ListBuilder:
                 (lists[a], first[a] + start, n_before[a, self.run_end[i]] - start, np.ones(len(a), np.int64))
             )
         if self.zero_is_unknown:
-            entries += self._below_zero(
+            entries += self._negative_score_entries(
                 lists, scores, candidate & ~without_evidence, n_positive + unknown.sum(axis=1), owner, test
             )
         return entries
 
-    def _below_zero(
+    def _negative_score_entries(
         self, lists: Int64, scores: Float32, candidate: Bool, n_above: Int64, owner: Int32, test: Int32
     ) -> list[Entries]:
-        """Return entries of test items with a negative score in lists that are long enough to show them."""
+        """Return entries for test items with negative scores, in lists that are long enough to include them."""
         entries: list[Entries] = []
-        visible = (
-            self.filled_up[lists[owner]]
+        is_visible = (
+            self.needs_filling[lists[owner]]
             & candidate[owner, test]
             & (scores[owner, test] < 0)
             & (n_above < self.depth)[owner]
         )
-        for a, i in zip(owner[visible], test[visible], strict=True):
+        for a, i in zip(owner[is_visible], test[is_visible], strict=True):
             tolerance = self.tolerance[lists[a]]
             gap = np.where(candidate[a] & (scores[a] < 0), scores[a] - scores[a, i], -np.inf)
             first = n_above[a] + (gap > tolerance).sum()

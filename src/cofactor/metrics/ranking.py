@@ -1,8 +1,8 @@
-"""Ranking metrics: how well a ranked list meets a user's test items, one number per user.
+"""Ranking metrics: how well each user's ranked list matches the user's test items, with one value per user.
 
-Each metric is in [0, 1], and 1 for a perfect ranking (precision: if there are at least k relevant items). It is nan for
-a user without a test item; leave such users out of means. Where scores tie, a metric is its expectation over all orders
-of the tied items, so it does not depend on the ids or the order of the items.
+Each metric is in [0, 1] and equals 1 for a perfect ranking (for precision, only if there are at least k relevant
+items). It is nan for users without test items; exclude such users from means. If scores tie, a metric is the
+expectation over all orders of the tied items, so it does not depend on the IDs or the order of the items.
 
 To add a metric, append a `RankingMetric` to RANKING_METRICS.
 """
@@ -33,40 +33,40 @@ __all__ = [
     "average_precision",
     "capped_recall",
     "expected_hits",
+    "find_hits",
     "hit_rate",
-    "meetings",
     "ndcg",
     "precision",
     "recall",
     "reciprocal_rank",
 ]
 
-_BLOCK_CELLS = 2**19  # list positions looked up at once: bounds the memory, does not change results
+_BLOCK_CELLS = 2**19  # number of list positions searched at once; limits memory without affecting results
 
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """Groups of tied items that hold test items: one entry per user and group, ordered by (user, before).
+    """Groups of tied items that contain test items, with one entry per user and group, ordered by (user, before).
 
-    Items of equal score form a group whose order is undefined: all orders are equally likely. In a list without ties
-    each group has one item. Metrics are expectations over the orders.
+    Items with equal scores form a group, in which all orders are equally likely. In a list without ties, each group has
+    one item. Metrics are expectations over the orders.
 
     Attributes
     ----------
     user : ndarray of shape (m,), int64
-        Row of the ranked lists.
+        User row number, that is, the row in the ranked lists.
     before : ndarray of shape (m,), int64
-        Number of items ranked above the group; without ties the position of the item, counted from 0.
+        Number of items ranked above the group; without ties, the position of the item, starting at 0.
     size : ndarray of shape (m,), int64
-        Number of items in the group, test items and others.
+        Number of items in the group, including items that are not test items.
     relevant : ndarray of shape (m,), int64
         Number of test items in the group, from 1 to `size`.
     hits_before : ndarray of shape (m,), int64
         Number of the user's test items in groups above this one.
     n_relevant : ndarray of shape (n_users,), int64
-        Number of test items of each user.
+        Number of test items for each user.
     depth : int
-        Length of the lists: the largest cut-off that metrics accept.
+        Length of the lists, which is the maximum cutoff.
 
     References
     ----------
@@ -96,20 +96,20 @@ class Hits:
         Parameters
         ----------
         ranked : array-like of shape (n_users, depth), int32
-            Item rows, best first, -1 where a list ends early.
-        relevant : SparseRows of n_users rows
-            The test items of each user, ascending; their values do not count.
+            Item row numbers, best first, padded with -1.
+        relevant : SparseRows with n_users rows
+            Test items of each user, in ascending order; their values are ignored.
 
         Returns
         -------
         Hits
-            One entry per test item that is ranked.
+            Hits with one entry per ranked test item.
 
         Raises
         ------
         DataError
-            If the two differ in users, `ranked` is not a table of item rows, a relevant item is ranked twice for a
-            user, or test items are not ascending.
+            If the arguments differ in their number of users, `ranked` is not a two-dimensional array of row numbers, a
+            test item is ranked twice for a user, or test items are not in ascending order.
 
         Examples
         --------
@@ -117,54 +117,54 @@ class Hits:
         >>> Hits.of(np.array([[7, 5, 3]]), relevant).before
         array([0, 2])
         """
-        user, place = meetings(ranked, relevant)
-        return cls.of_places(user, place, relevant.counts, np.shape(ranked)[1])
+        user, position = find_hits(ranked, relevant)
+        return cls.of_positions(user, position, relevant.counts, np.shape(ranked)[1])
 
     @classmethod
-    def of_places(cls, user: Int64, place: Int64, n_relevant: Int64, depth: int) -> Hits:
-        """Make hits from the positions of test items in lists without ties.
+    def of_positions(cls, user: Int64, position: Int64, n_relevant: Int64, depth: int) -> Hits:
+        """Create hits from the positions of test items in lists without ties.
 
         Parameters
         ----------
-        user, place : ndarray of shape (m,), int64
-            User row and position in the list, counted from 0, ordered by (user, place).
+        user, position : ndarray of shape (m,), int64
+            User row and position in the list, starting at 0, ordered by (user, place).
         n_relevant : ndarray of shape (n_users,), int64
-            Number of test items of each user.
+            Number of test items for each user.
         depth : int
             Length of the lists.
 
         Returns
         -------
         Hits
-            One entry per position.
+            Hits with one entry per position.
 
         Examples
         --------
-        >>> Hits.of_places(np.array([0, 0]), np.array([1, 4]), np.array([3]), depth=5).hits_before.tolist()
+        >>> Hits.of_positions(np.array([0, 0]), np.array([1, 4]), np.array([3]), depth=5).hits_before.tolist()
         [0, 1]
         """
         ones = np.broadcast_to(np.int64(1), len(user))
         per_user = np.bincount(user, minlength=len(n_relevant))
         before = np.arange(len(user)) - np.repeat(np.cumsum(per_user) - per_user, per_user)
-        return cls(user, place, ones, ones, before, n_relevant, depth)
+        return cls(user, position, ones, ones, before, n_relevant, depth)
 
     @classmethod
     def of_groups(cls, user: Int64, before: Int64, size: Int64, relevant: Int64, n_relevant: Int64, depth: int) -> Hits:
-        """Make hits from groups of tied items in any order; entries of the same user and `before` are added up.
+        """Create hits from groups of tied items in any order, merging entries with the same user and `before`.
 
         Parameters
         ----------
         user, before, size, relevant : ndarray of shape (m,), int64
-            As in the class; entries of the same group have the same size.
+            As in the class attributes; entries of the same group must have the same size.
         n_relevant : ndarray of shape (n_users,), int64
-            Number of test items of each user.
+            Number of test items for each user.
         depth : int
             Length of the lists.
 
         Returns
         -------
         Hits
-            One entry per user and group.
+            Hits with one entry per user and group.
 
         Examples
         --------
@@ -179,39 +179,39 @@ class Hits:
         starts = np.flatnonzero(first)
         merged = np.add.reduceat(relevant, starts) if len(starts) else relevant
         user, before, size = user[starts], before[starts], size[starts]
-        above = np.cumsum(merged) - merged
+        n_above = np.cumsum(merged) - merged
         per_user = np.bincount(user, minlength=len(n_relevant))
         first_of_user = np.repeat((np.cumsum(per_user) - per_user)[per_user > 0], per_user[per_user > 0])
-        return cls(user, before, size, merged, above - above[first_of_user], n_relevant, depth)
+        return cls(user, before, size, merged, n_above - n_above[first_of_user], n_relevant, depth)
 
     @cached_property
-    def untied(self) -> bool:
-        """Whether each group has a single item."""
+    def has_no_ties(self) -> bool:
+        """Whether every group consists of a single item."""
         return self.size.strides == (0,) or bool((self.size == 1).all())
 
     @validated
     def head(self, k: int) -> Hits:
-        """Return the groups with a position among the first k.
+        """Return the groups that reach into the top k positions.
 
         Parameters
         ----------
         k : int
-            Cut-off, from 1 to `depth`.
+            Cutoff, from 1 to `depth`.
 
         Returns
         -------
         Hits
-            The entries with `before` below k; this object if they are all.
+            Entries with `before` less than k; this object if that includes all entries.
 
         Raises
         ------
         ParameterError
-            If `k` is outside its range.
+            If `k` is out of range.
         """
         if not 1 <= k <= self.depth:
             raise ParameterError(
-                f"k={checks.describe(k)} but the lists are {self.depth} long: "
-                "rank k items (-1 fills up a small catalog)"
+                f"k must be between 1 and the length of the lists, {self.depth}, not {checks.describe(k)}; "
+                "rank at least k items (padded with -1 if the catalog is smaller)"
             )
         if k not in self._heads:
             selected = self.before < k
@@ -220,54 +220,54 @@ class Hits:
             else:
                 user, before, hits_before = self.user[selected], self.before[selected], self.hits_before[selected]
                 ones = np.broadcast_to(np.int64(1), len(user))
-                size, relevant = (ones, ones) if self.untied else (self.size[selected], self.relevant[selected])
+                size, relevant = (ones, ones) if self.has_no_ties else (self.size[selected], self.relevant[selected])
                 self._heads[k] = Hits(user, before, size, relevant, hits_before, self.n_relevant, self.depth)
         return self._heads[k]
 
     @cached_property
     def _heads(self) -> dict[int, Hits]:
-        """Results of `head` by cut-off."""
+        """Cached results of `head` by cutoff."""
         return {}
 
     @validated
-    def places(self, k: int) -> Int64:
-        """Return the number of each group's positions among the first k.
+    def positions_within(self, k: int) -> Int64:
+        """Return the number of positions that each group has in the top k.
 
         Parameters
         ----------
         k : int
-            Cut-off.
+            Cutoff.
 
         Returns
         -------
         ndarray of shape (m,), int64
-            From 0 to `size`.
+            Number of positions, from 0 to `size`.
 
         Raises
         ------
         ParameterError
-            If `k` is not a whole number from 0 on.
+            If `k` is not a nonnegative integer.
         """
         return np.clip(checks.whole_number("k", k, low=0, high=MAX_ROWS) - self.before, 0, self.size)
 
     @cached_property
-    def first(self) -> Bool:
-        """Whether an entry is its user's first group with a test item: ndarray of shape (m,), bool."""
-        first: Bool = self.hits_before == 0
-        return first
+    def is_first(self) -> Bool:
+        """Mask of each user's first group with a test item: ndarray of shape (m,), bool."""
+        is_first: Bool = self.hits_before == 0
+        return is_first
 
-    def summed(self, gain: Float64 | None) -> Float64:
-        """Sum the gains of the groups by user.
+    def sum_by_user(self, gain: Float64 | None) -> Float64:
+        """Sum the gains of the groups for each user.
 
         Parameters
         ----------
         gain : ndarray of shape (m,), float64, or None
-            Gain of each group; None for 1 each.
+            Gain of each group; None for a gain of 1 each.
 
         Returns
         -------
         ndarray of shape (n_users,), float64
-            The sums; 0 for users without a hit.
+            Sums; 0 for users without hits.
         """
         if gain is not None:
             gain = checks.number_array("gain", gain, self.user.shape)
@@ -275,31 +275,31 @@ class Hits:
         return sums.astype(np.float64)
 
     @validated
-    def over(self, sums: Float64, normalizer: Any) -> Float64:
-        """Divide sums by a normalizer.
+    def normalize(self, sums: Float64, normalizer: Any) -> Float64:
+        """Divide per-user sums by a normalizer.
 
         Parameters
         ----------
         sums : ndarray of shape (n_users,), float64
             Numerators.
         normalizer : float or ndarray of shape (n_users,)
-            Denominators, above 0 for users with a test item.
+            Denominators, positive for users with test items.
 
         Returns
         -------
         ndarray of shape (n_users,), float64
-            The quotients; nan for users without a test item.
+            Quotients; nan for users without test items.
 
         Raises
         ------
         ParameterError
-            If a denominator is not above 0, or a shape is wrong.
+            If a denominator is not positive, or an array has the wrong shape.
         """
         sums = checks.number_array("sums", sums, self.n_relevant.shape)
         shape = () if checks.as_array(normalizer).ndim == 0 else self.n_relevant.shape
         normalizer = checks.number_array("normalizer", normalizer, shape)
         if (np.broadcast_to(normalizer, self.n_relevant.shape)[self.n_relevant > 0] <= 0).any():
-            raise ParameterError("normalizer must be above 0 for each user with a test item")
+            raise ParameterError("normalizer must be positive for each user with a test item")
         out: Float64 = np.full(len(sums), np.nan)
         np.divide(sums, normalizer, out=out, where=self.n_relevant > 0)
         return out
@@ -307,12 +307,13 @@ class Hits:
 
 @dataclass(frozen=True, kw_only=True)
 class RankingMetric(Metric):
-    """A metric of ranked lists: one value per user, averaged over users.
+    """Metric for ranked lists: one value per user, averaged over users.
 
     Attributes
     ----------
     function : callable
-        Function of `Hits` and a cut-off that returns a value per user, (n_users,) float64, nan without a test item.
+        Function of `Hits` and a cutoff that returns one value per user, (n_users,) float64; nan for users without test
+        items.
 
     Examples
     --------
@@ -328,53 +329,53 @@ class RankingMetric(Metric):
 
     @property
     def per_user_key(self) -> str:
-        """Key in `Score.per_user`."""
+        """Key of the metric in `Score.per_user`."""
         return self.key
 
     def per_user(self, hits: Hits) -> UserValues:
-        """Compute the value of each user at the cut-off `k` (see `at`).
+        """Compute the value for each user at cutoff `k` (see `at`).
 
         Parameters
         ----------
         hits : Hits
-            Test items in ranked lists.
+            Positions of the test items in the ranked lists.
 
         Returns
         -------
         UserValues
-            One term per user with a test item.
+            Values with one term per user with test items.
 
         Raises
         ------
         ParameterError
-            If the metric has no cut-off, or it is beyond the lists.
+            If the metric has no cutoff, or its cutoff exceeds the length of the lists.
         """
         if self.k is None:
-            raise ParameterError(f"{self.name} needs the length of the lists: use {self.name}.at(k)")
+            raise ParameterError(f"{self.name} has no cutoff; set the length of the lists with {self.name}.at(k)")
         values = self.function(hits, self.k)
         return UserValues(values, np.isfinite(values).astype(np.int64), self.aggregation)
 
 
 @validated
 def ndcg(hits: Hits, k: int) -> Float64:
-    """Normalized discounted cumulative gain with binary gains.
+    """Compute the normalized discounted cumulative gain (NDCG) with binary gains.
 
     Parameters
     ----------
     hits : Hits
-        Test items in ranked lists.
+        Positions of the test items in the ranked lists.
     k : int
-        Cut-off, from 1 to `hits.depth`.
+        Cutoff, from 1 to `hits.depth`.
 
     Returns
     -------
     ndarray of shape (n_users,), float64
-        In [0, 1]; nan without a test item.
+        Values in [0, 1]; nan for users without test items.
 
     Raises
     ------
     ParameterError
-        If `k` is outside its range.
+        If `k` is out of range.
 
     Notes
     -----
@@ -397,35 +398,37 @@ def ndcg(hits: Hits, k: int) -> Float64:
     head = hits.head(k)
     discount = 1 / np.log2(np.arange(1, k + 1) + 1.0)
     ideal = np.cumsum(discount)
-    return hits.over(head.summed(_expected_gain(head, k, discount)), ideal[np.minimum(hits.n_relevant, k) - 1])
+    return hits.normalize(
+        head.sum_by_user(_expected_gain(head, k, discount)), ideal[np.minimum(hits.n_relevant, k) - 1]
+    )
 
 
 @validated
 def recall(hits: Hits, k: int) -> Float64:
-    """Share of a user's test items among the first k.
+    """Compute recall, the share of each user's test items that are in the top k.
 
     Parameters
     ----------
     hits : Hits
-        Test items in ranked lists.
+        Positions of the test items in the ranked lists.
     k : int
-        Cut-off, from 1 to `hits.depth`.
+        Cutoff, from 1 to `hits.depth`.
 
     Returns
     -------
     ndarray of shape (n_users,), float64
-        In [0, 1]; nan without a test item.
+        Values in [0, 1]; nan for users without test items.
 
     Raises
     ------
     ParameterError
-        If `k` is outside its range.
+        If `k` is out of range.
 
     Notes
     -----
-        recall@k = hits@k / n_relevant,    also where n_relevant > k
+        recall@k = hits@k / n_relevant,    even if n_relevant > k
 
-    A tied group counts with its expected number of hits.
+    A tied group contributes its expected number of hits.
 
     Examples
     --------
@@ -433,35 +436,35 @@ def recall(hits: Hits, k: int) -> Float64:
     >>> recall(hits, 1).tolist(), recall(hits, 3).tolist()
     ([0.5], [1.0])
     """
-    return hits.over(expected_hits(hits, k), hits.n_relevant)
+    return hits.normalize(expected_hits(hits, k), hits.n_relevant)
 
 
 @validated
 def precision(hits: Hits, k: int) -> Float64:
-    """Share of test items among the first k.
+    """Compute precision, the share of the top k items that are test items.
 
     Parameters
     ----------
     hits : Hits
-        Test items in ranked lists.
+        Positions of the test items in the ranked lists.
     k : int
-        Cut-off, from 1 to `hits.depth`.
+        Cutoff, from 1 to `hits.depth`.
 
     Returns
     -------
     ndarray of shape (n_users,), float64
-        In [0, 1]; nan without a test item.
+        Values in [0, 1]; nan for users without test items.
 
     Raises
     ------
     ParameterError
-        If `k` is outside its range.
+        If `k` is out of range.
 
     Notes
     -----
-        precision@k = hits@k / k,    also where the list ends before k
+        precision@k = hits@k / k,    even if the list has fewer than k items
 
-    A tied group counts with its expected number of hits.
+    A tied group contributes its expected number of hits.
 
     Examples
     --------
@@ -469,33 +472,33 @@ def precision(hits: Hits, k: int) -> Float64:
     >>> precision(hits, 1).tolist(), precision(hits, 4).tolist()
     ([1.0], [0.5])
     """
-    return hits.over(expected_hits(hits, k), k)
+    return hits.normalize(expected_hits(hits, k), k)
 
 
 @validated
 def hit_rate(hits: Hits, k: int) -> Float64:
-    """Probability that at least one test item is among the first k.
+    """Compute the hit rate, the probability that at least one test item is in the top k.
 
     Parameters
     ----------
     hits : Hits
-        Test items in ranked lists.
+        Positions of the test items in the ranked lists.
     k : int
-        Cut-off, from 1 to `hits.depth`.
+        Cutoff, from 1 to `hits.depth`.
 
     Returns
     -------
     ndarray of shape (n_users,), float64
-        In [0, 1], without ties 0 or 1; nan without a test item.
+        Values in [0, 1] (0 or 1 if there are no ties); nan for users without test items.
 
     Raises
     ------
     ParameterError
-        If `k` is outside its range.
+        If `k` is out of range.
 
     Notes
     -----
-    A group of t tied items with r test items and m positions among the first k has no test item at these positions with
+    A group of t tied items with r test items and m positions in the top k has no test item at these positions with
     probability C(t - r, m) / C(t, m).
 
     Examples
@@ -505,39 +508,39 @@ def hit_rate(hits: Hits, k: int) -> Float64:
     ([0.0], [1.0])
     """
     head = hits.head(k)
-    if head.untied:
-        return hits.over(np.minimum(head.summed(None), 1), 1)
-    size, relevant, places = head.size, head.relevant, head.places(k)
-    p_none = np.where(places + relevant > size, 0.0, 1.0)
+    if head.has_no_ties:
+        return hits.normalize(np.minimum(head.sum_by_user(None), 1), 1)
+    size, relevant, n_within = head.size, head.relevant, head.positions_within(k)
+    p_none = np.where(n_within + relevant > size, 0.0, 1.0)
     possible = np.flatnonzero(p_none)
-    t, r, m = size[possible], relevant[possible], places[possible]
+    t, r, m = size[possible], relevant[possible], n_within[possible]
     p = np.ones(len(possible))
     for j in range(int(m.max(initial=0))):
         p *= np.where(j < m, (t - r - j) / np.maximum(t - j, 1), 1.0)
     p_none[possible] = p
-    return hits.over(head.summed(np.where(head.first, 1 - p_none, 0.0)), 1)
+    return hits.normalize(head.sum_by_user(np.where(head.is_first, 1 - p_none, 0.0)), 1)
 
 
 @validated
 def reciprocal_rank(hits: Hits, k: int) -> Float64:
-    """Reciprocal rank of the first test item; its mean over users is the MRR.
+    """Compute the reciprocal rank of the first test item; its mean over users is the MRR.
 
     Parameters
     ----------
     hits : Hits
-        Test items in ranked lists.
+        Positions of the test items in the ranked lists.
     k : int
-        Cut-off, from 1 to `hits.depth`.
+        Cutoff, from 1 to `hits.depth`.
 
     Returns
     -------
     ndarray of shape (n_users,), float64
-        In [0, 1]; 0 if no test item is among the first k, nan without a test item.
+        Values in [0, 1]; 0 if no test item is in the top k, nan for users without test items.
 
     Raises
     ------
     ParameterError
-        If `k` is outside its range.
+        If `k` is out of range.
 
     Notes
     -----
@@ -557,48 +560,48 @@ def reciprocal_rank(hits: Hits, k: int) -> Float64:
     ([0.0], [0.33])
     """
     head = hits.head(k)
-    gain = np.where(head.first, 1.0 / (head.before + 1), 0.0)
-    if not head.untied:
-        places = head.places(k)
-        tied = np.flatnonzero(head.first & (head.size > 1))
-        t, r, m, before = head.size[tied], head.relevant[tied], places[tied], head.before[tied]
+    gain = np.where(head.is_first, 1.0 / (head.before + 1), 0.0)
+    if not head.has_no_ties:
+        n_within = head.positions_within(k)
+        tied = np.flatnonzero(head.is_first & (head.size > 1))
+        t, r, m, before = head.size[tied], head.relevant[tied], n_within[tied], head.before[tied]
         p, expected = r / t, np.zeros(len(tied))
         for j in range(1, int(m.max(initial=0)) + 1):
             expected += np.where(j <= m, p / (before + j), 0.0)
             p = p * np.maximum(t - r - j + 1, 0) / np.maximum(t - j, 1)
         gain[tied] = expected
-    return hits.over(head.summed(gain), 1)
+    return hits.normalize(head.sum_by_user(gain), 1)
 
 
 @validated
 def average_precision(hits: Hits, k: int) -> Float64:
-    """Average precision at the hits; its mean over users is the MAP.
+    """Compute the average precision over the hits; its mean over users is the MAP.
 
     Parameters
     ----------
     hits : Hits
-        Test items in ranked lists.
+        Positions of the test items in the ranked lists.
     k : int
-        Cut-off, from 1 to `hits.depth`.
+        Cutoff, from 1 to `hits.depth`.
 
     Returns
     -------
     ndarray of shape (n_users,), float64
-        In [0, 1]; nan without a test item.
+        Values in [0, 1]; nan for users without test items.
 
     Raises
     ------
     ParameterError
-        If `k` is outside its range.
+        If `k` is out of range.
 
     Notes
     -----
         AP@k = sum over hits of rank <= k of (hits up to that rank / rank) / min(k, n_relevant)
 
-    The reference has no cut-off k and divides by n_relevant; min(k, n_relevant) lets a perfect list reach 1.
+    The reference has no cutoff k and divides by n_relevant; min(k, n_relevant) lets a perfect list reach 1.
 
-    In a tied group of t items with r test items, with h test items and `before` items above it, position j is a hit
-    with probability r / t, and then h + 1 + (j - 1) (r - 1) / (t - 1) hits are expected up to it.
+    In a tied group of t items with r test items, and with h test items and `before` items ranked above it, position j
+    is a hit with probability r / t, in which case h + 1 + (j - 1) (r - 1) / (t - 1) hits are expected up to it.
 
     References
     ----------
@@ -612,36 +615,36 @@ def average_precision(hits: Hits, k: int) -> Float64:
     """
     head = hits.head(k)
     gain = (head.hits_before + 1) / (head.before + 1)
-    if not head.untied:
-        places, t, r = head.places(k), head.size, head.relevant
+    if not head.has_no_ties:
+        n_within, t, r = head.positions_within(k), head.size, head.relevant
         harmonic = np.concatenate([np.zeros(1), np.cumsum(1 / np.arange(1.0, k + 1))])
-        inverse = harmonic[head.before + places] - harmonic[head.before]  # sum of 1 / rank over the group's places
+        inverse = harmonic[head.before + n_within] - harmonic[head.before]  # sum of 1 / rank over the group's positions
         others = (r - 1) / np.maximum(t - 1, 1)
-        tied = r / t * ((head.hits_before + 1) * inverse + others * (places - (head.before + 1) * inverse))
+        tied = r / t * ((head.hits_before + 1) * inverse + others * (n_within - (head.before + 1) * inverse))
         gain = np.where(t == 1, gain, tied)
-    return hits.over(head.summed(gain), np.minimum(hits.n_relevant, k))
+    return hits.normalize(head.sum_by_user(gain), np.minimum(hits.n_relevant, k))
 
 
 @validated
 def expected_hits(hits: Hits, k: int) -> Float64:
-    """Expected number of test items among the first k.
+    """Compute the expected number of test items in the top k.
 
     Parameters
     ----------
     hits : Hits
-        Test items in ranked lists.
+        Positions of the test items in the ranked lists.
     k : int
-        Cut-off, from 1 to `hits.depth`.
+        Cutoff, from 1 to `hits.depth`.
 
     Returns
     -------
     ndarray of shape (n_users,), float64
-        From 0 to k; 0 without a test item.
+        Values from 0 to k; 0 for users without test items.
 
     Raises
     ------
     ParameterError
-        If `k` is outside its range.
+        If `k` is out of range.
 
     Examples
     --------
@@ -650,29 +653,29 @@ def expected_hits(hits: Hits, k: int) -> Float64:
     ([1.0], [2.0])
     """
     head = hits.head(k)
-    return head.summed(None if head.untied else head.relevant * head.places(k) / head.size)
+    return head.sum_by_user(None if head.has_no_ties else head.relevant * head.positions_within(k) / head.size)
 
 
 @validated
 def capped_recall(hits: Hits, k: int) -> Float64:
-    """Share of the hits among the first k that are possible: recall that can reach 1 for every user.
+    """Compute capped recall, the hits in the top k as a share of the maximum possible; it can reach 1 for every user.
 
     Parameters
     ----------
     hits : Hits
-        Test items in ranked lists.
+        Positions of the test items in the ranked lists.
     k : int
-        Cut-off, from 1 to `hits.depth`.
+        Cutoff, from 1 to `hits.depth`.
 
     Returns
     -------
     ndarray of shape (n_users,), float64
-        In [0, 1]; nan without a test item.
+        Values in [0, 1]; nan for users without test items.
 
     Raises
     ------
     ParameterError
-        If `k` is outside its range.
+        If `k` is out of range.
 
     Notes
     -----
@@ -688,34 +691,34 @@ def capped_recall(hits: Hits, k: int) -> Float64:
     >>> capped_recall(hits, 1).tolist(), capped_recall(hits, 2).tolist()
     ([1.0], [0.5])
     """
-    return hits.over(expected_hits(hits, k), np.minimum(hits.n_relevant, k))
+    return hits.normalize(expected_hits(hits, k), np.minimum(hits.n_relevant, k))
 
 
 def _expected_gain(hits: Hits, k: int, discount: Float64) -> Float64:
-    """Return each group's expected sum of discounts (k,) over its test items; all groups begin before k."""
-    if hits.untied:
+    """Return each group's expected sum of discounts, (k,), over its test items; all groups must start before k."""
+    if hits.has_no_ties:
         return discount[hits.before]
-    places = hits.places(k)
+    n_within = hits.positions_within(k)
     total = np.concatenate([np.zeros(1), np.cumsum(discount)])
-    tied = hits.relevant / hits.size * (total[hits.before + places] - total[hits.before])
+    tied = hits.relevant / hits.size * (total[hits.before + n_within] - total[hits.before])
     return np.where(hits.size == 1, discount[hits.before], tied)
 
 
 @validated
-def meetings(ranked: Any, relevant: SparseRows) -> tuple[Int64, Int64]:
-    """Find the test items in ranked lists.
+def find_hits(ranked: Any, relevant: SparseRows) -> tuple[Int64, Int64]:
+    """Find the positions of the test items in ranked lists.
 
     Parameters
     ----------
     ranked : array-like of shape (n_users, depth), int32
-        Item rows, best first, -1 where a list ends early.
-    relevant : SparseRows of n_users rows
-        The test items of each user, ascending; their values do not count.
+        Item row numbers, best first, padded with -1.
+    relevant : SparseRows with n_users rows
+        Test items of each user, in ascending order; their values are ignored.
 
     Returns
     -------
-    user, place : ndarray of shape (m,), int64
-        User row and position in the list, counted from 0, of each test item that is ranked, ordered by (user, place).
+    user, position : ndarray of shape (m,), int64
+        User row and position in the list, starting at 0, of each ranked test item, ordered by (user, place).
 
     Raises
     ------
@@ -724,42 +727,42 @@ def meetings(ranked: Any, relevant: SparseRows) -> tuple[Int64, Int64]:
 
     Examples
     --------
-    >>> meetings(np.array([[7, 5, 3]]), SparseRows.of([0, 0], [3, 9], [1, 1], n_rows=1))
+    >>> find_hits(np.array([[7, 5, 3]]), SparseRows.of([0, 0], [3, 9], [1, 1], n_rows=1))
     (array([0]), array([2]))
     """
     lists = checks.as_array(ranked)
     if lists.ndim != 2 or lists.dtype.kind != "i" or lists.min(initial=0) < -1:
-        raise DataError("ranked lists must be a table of item rows (integers; -1 where a list ends)")
+        raise DataError("ranked must be a two-dimensional array of integer item row numbers, padded with -1")
     if len(relevant) != len(lists):
-        raise DataError(f"relevant must have {len(lists):,} rows, one for each ranked list, not {len(relevant):,}")
-    user, place, entry = _hit_positions(lists, relevant)
-    repeated = np.bincount(entry)[entry] > 1
-    if repeated.any():
-        k = int(repeated.argmax())
-        raise DataError(f"ranked list {user[k] + 1}: item row {lists[user[k], place[k]]} is ranked twice")
-    return user, place
+        raise DataError(f"relevant must have {len(lists):,} rows, one per ranked list, not {len(relevant):,}")
+    user, position, entry = _hit_positions(lists, relevant)
+    is_repeated = np.bincount(entry)[entry] > 1
+    if is_repeated.any():
+        k = int(is_repeated.argmax())
+        raise DataError(f"ranked list {user[k] + 1}: item row {lists[user[k], position[k]]} occurs more than once")
+    return user, position
 
 
 def _hit_positions(lists: Any, relevant: SparseRows) -> tuple[Int64, Int64, Int64]:
-    """Return user, position in the list from 0, and entry of `relevant` of each hit, ordered by (user, position)."""
+    """Return the user, list position and entry in `relevant` of each hit, ordered by (user, position)."""
     n_users, depth = lists.shape
     width = int(max(lists.max(initial=-1), relevant.columns.max(initial=-1))) + 1
     keys = relevant.owners.astype(np.int64) * width + relevant.columns
     if not (keys[1:] > keys[:-1]).all():
-        raise DataError("each row of relevant must have distinct columns in ascending order")
+        raise DataError("relevant must have sorted column indices within each row, without duplicates")
     block = max(1, _BLOCK_CELLS // max(depth, 1))
 
     def find(first: int) -> tuple[Int64, Int64, Int64]:
         items = lists[first : first + block]
         item_keys = np.arange(first, first + len(items))[:, None] * width + items
         entry = np.minimum(np.searchsorted(keys, item_keys), len(keys) - 1)
-        user, place = np.nonzero((keys[entry] == item_keys) & (items >= 0))
-        return user + first, place, entry[user, place]
+        user, position = np.nonzero((keys[entry] == item_keys) & (items >= 0))
+        return user + first, position, entry[user, position]
 
     empty: tuple[Int64, Int64, Int64] = (np.zeros(0, np.int64),) * 3
     blocks = parallel_map(find, range(0, n_users if len(keys) else 0, block))
-    user, place, entry = (np.concatenate(part) for part in zip(empty, *blocks, strict=True))
-    return user, place, entry
+    user, position, entry = (np.concatenate(part) for part in zip(empty, *blocks, strict=True))
+    return user, position, entry
 
 
 NDCG = RankingMetric(name="ndcg", label="NDCG", function=ndcg)
@@ -771,6 +774,6 @@ RANKING_METRICS = (
     RankingMetric(name="map", label="MAP", function=average_precision),
     RankingMetric(name="hit_rate", label="hit rate", function=hit_rate),
 )
-"""Metrics of ranked lists, in the order of tables."""
+"""Ranking metrics, in the order shown in tables."""
 CAPPED_RECALL = RankingMetric(name="capped_recall", label="capped recall", function=capped_recall)
-"""Metric of early stopping; evaluations do not report it."""
+"""Metric used for early stopping; not reported in evaluations."""

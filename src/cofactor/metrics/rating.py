@@ -1,4 +1,4 @@
-"""Metrics of predicted ratings: RMSE and MAE, over all rows and summed by user.
+"""Metrics for predicted ratings: RMSE and MAE, over all rows and per user.
 
 To add a metric, append a `RatingMetric` to RATING_METRICS.
 """
@@ -21,13 +21,13 @@ from cofactor.validation import validated
 __all__ = ["MAE", "RATING_METRICS", "RMSE", "RatingMetric", "UserErrors", "errors_by_user", "mae", "rmse"]
 
 
-LARGEST_ERROR = 1e150
-"""The largest error that is accepted: larger ones cannot be squared and summed in float64."""
+MAX_ERROR = 1e150
+"""Maximum absolute error; larger errors cannot be squared and summed in float64."""
 
 
 @validated
 def rmse(y: Any, p: Any) -> float:
-    """Root mean squared error, in the units of the ratings.
+    """Compute the root mean squared error, in rating units.
 
     Parameters
     ----------
@@ -37,12 +37,12 @@ def rmse(y: Any, p: Any) -> float:
     Returns
     -------
     float
-        The error; nan if there are no rows.
+        Error; nan if there are no rows.
 
     Raises
     ------
     DataError
-        If the two differ in length, or if a number is not finite (the message names its row).
+        If `y` and `p` differ in length, or a value is not finite (the message names the row).
 
     Notes
     -----
@@ -55,12 +55,12 @@ def rmse(y: Any, p: Any) -> float:
     >>> rmse([1.0, 5.0], [2.0, 5.0])
     0.7071067811865476
     """
-    return RMSE.of_predictions(y, p)
+    return RMSE.compute(y, p)
 
 
 @validated
 def mae(y: Any, p: Any) -> float:
-    """Mean absolute error, in the units of the ratings.
+    """Compute the mean absolute error, in rating units.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def mae(y: Any, p: Any) -> float:
     Returns
     -------
     float
-        The error; nan if there are no rows.
+        Error; nan if there are no rows.
 
     Raises
     ------
@@ -88,23 +88,23 @@ def mae(y: Any, p: Any) -> float:
     >>> mae([1.0, 5.0], [2.0, 5.0])
     0.5
     """
-    return MAE.of_predictions(y, p)
+    return MAE.compute(y, p)
 
 
 @dataclass(frozen=True, eq=False)
 class UserErrors:
-    """Errors of predicted ratings and the users of their rows, as made by `errors_by_user`.
+    """Errors of predicted ratings, with the user of each row; returned by `errors_by_user`.
 
-    Intervals over users need them, because errors of the same user are correlated.
+    Intervals over users require the users, because errors of the same user are correlated.
 
     Attributes
     ----------
     user : ndarray of shape (n,), int64
-        Row number of the user.
+        User row number of each error.
     error : ndarray of shape (n,), float64
         True minus predicted rating.
     count : ndarray of shape (n_users,), int64
-        Number of rows of each user; 0 for users without rows.
+        Number of rows for each user; 0 for users without rows.
     """
 
     user: Int64
@@ -114,20 +114,20 @@ class UserErrors:
 
 @dataclass(frozen=True, kw_only=True)
 class RatingMetric(Metric):
-    """A metric of predicted ratings: a loss per row, averaged over all rows.
+    """Metric for predicted ratings: a loss per row, averaged over all rows.
 
     Attributes
     ----------
     loss : callable
-        Loss of each row: a function of the errors, (n,) float64, that returns (n,) float64.
+        Function that maps the errors, (n,) float64, to the loss of each row, (n,) float64.
     loss_name : str
-        Name of the mean loss of a user in `Score.per_user`.
+        Name of a user's mean loss in `Score.per_user`.
     aggregation : {'mean', 'root mean'}
-        How the losses of all rows make the metric.
+        How the losses of all rows are combined into the metric.
 
     Examples
     --------
-    >>> RMSE.title, RMSE.direction, MAE.of_predictions([1.0, 5.0], [2.0, 5.0])
+    >>> RMSE.title, RMSE.direction, MAE.compute([1.0, 5.0], [2.0, 5.0])
     ('RMSE', 'lower is better', 0.5)
     """
 
@@ -138,10 +138,10 @@ class RatingMetric(Metric):
 
     @property
     def per_user_key(self) -> str:
-        """Key in `Score.per_user`."""
+        """Key of the metric in `Score.per_user`."""
         return self.loss_name
 
-    def of_predictions(self, y: Any, p: Any) -> float:
+    def compute(self, y: Any, p: Any) -> float:
         """Compute the metric over all rows.
 
         Parameters
@@ -152,7 +152,7 @@ class RatingMetric(Metric):
         Returns
         -------
         float
-            The metric; nan if there are no rows.
+            Metric value; nan if there are no rows.
 
         Raises
         ------
@@ -166,7 +166,7 @@ class RatingMetric(Metric):
         return float(np.sqrt(mean) if self.aggregation == "root mean" else mean)
 
     def per_user(self, errors: UserErrors) -> UserValues:
-        """Sum the losses of each user.
+        """Sum the losses for each user.
 
         Parameters
         ----------
@@ -176,7 +176,7 @@ class RatingMetric(Metric):
         Returns
         -------
         UserValues
-            The sums of each user; zeros for users without rows.
+            Sums for each user; zero for users without rows.
 
         Examples
         --------
@@ -195,7 +195,7 @@ def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
     Parameters
     ----------
     u : array-like of shape (n,), int
-        Row numbers of the users, from 0 to n_users - 1.
+        User row numbers, from 0 to n_users - 1.
     y, p : array-like of shape (n,)
         True and predicted ratings.
     n_users : int
@@ -204,14 +204,14 @@ def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
     Returns
     -------
     UserErrors
-        The errors; without rows if there are none.
+        Errors with their users; empty if there are no rows.
 
     Raises
     ------
     DataError
-        As in `rmse`, and if `u` has another length or holds anything but row numbers of users.
+        As in `rmse`, or if `u` has a different length or contains anything other than user row numbers.
     ParameterError
-        If `n_users` is not a whole number from 0 on.
+        If `n_users` is not a nonnegative integer.
 
     Examples
     --------
@@ -223,42 +223,41 @@ def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
     checks.whole_number("n_users", n_users, low=0, high=MAX_ROWS)
     users = checks.as_array(u)
     if users.shape != error.shape:
-        raise DataError(f"u must be {len(error):,} row numbers, one for each rating, not {checks.describe(u)}")
+        raise DataError(f"u must contain {len(error):,} row numbers, one per rating, not {checks.describe(u)}")
     if users.size and (users.dtype.kind not in "iu" or users.min() < 0 or users.max() >= n_users):
-        raise DataError(f"u must be row numbers below n_users, {n_users}, not {checks.describe(u)}")
+        raise DataError(f"u must contain row numbers less than n_users={n_users}, not {checks.describe(u)}")
     users = users.astype(np.int64, copy=False)
     return UserErrors(users, error, np.bincount(users, minlength=n_users))
 
 
 def _errors(y: Any, p: Any) -> Float64:
-    """Return y - p in float64 once both are finite and of the same length."""
-    true, predicted = _numbers("y", y), _numbers("p", p)
-    if true.ndim != 1 or true.shape != predicted.shape:
+    """Return y - p as float64 after checking that both are finite and have the same length."""
+    y_true, y_pred = _to_float64("y", y), _to_float64("p", p)
+    if y_true.ndim != 1 or y_true.shape != y_pred.shape:
         raise DataError(
-            f"y and p must be columns of equal length, a rating and a prediction per row; got shapes {true.shape} "
-            f"and {predicted.shape}"
+            f"y and p must be one-dimensional arrays of the same length; got shapes {y_true.shape} and {y_pred.shape}"
         )
-    for what, values in (("rating", true), ("prediction", predicted)):
-        bad = ~np.isfinite(values)
-        if bad.any():
-            row = int(bad.argmax())
+    for name, values in (("rating", y_true), ("prediction", y_pred)):
+        is_invalid = ~np.isfinite(values)
+        if is_invalid.any():
+            row = int(is_invalid.argmax())
             raise DataError(
-                f"row {row + 1}: the {what} is {values[row]} (and {int(bad.sum()) - 1} more are not finite)"
+                f"row {row + 1}: the {name} must be finite, not {values[row]} ({int(is_invalid.sum()) - 1} more rows)"
             )
     with np.errstate(over="ignore"):
-        error = true - predicted
-    if error.size and (largest := np.abs(error).max()) > LARGEST_ERROR:
+        error = y_true - y_pred
+    if error.size and (largest := np.abs(error).max()) > MAX_ERROR:
         row = int(np.abs(error).argmax())
-        raise DataError(f"row {row + 1}: y and p differ by {largest:.3g}, which is too large to be squared")
+        raise DataError(f"row {row + 1}: y and p differ by {largest:.3g}, which is too large to square")
     return error
 
 
-def _numbers(name: str, values: Any) -> Float64:
-    """Convert numbers, nan and infinities included, to float64. Raises DataError for anything else."""
-    numbers = checks.as_array(values)
-    if numbers.size and numbers.dtype.kind not in "iuf":
+def _to_float64(name: str, values: Any) -> Float64:
+    """Convert numbers, including nan and infinities, to float64; raise DataError for any other type."""
+    array = checks.as_array(values)
+    if array.size and array.dtype.kind not in "iuf":
         raise DataError(f"{name} must be numbers, not {checks.describe(values)}")
-    return numbers.astype(np.float64, copy=False)
+    return array.astype(np.float64, copy=False)
 
 
 RMSE = RatingMetric(
@@ -272,4 +271,4 @@ RMSE = RatingMetric(
 )
 MAE = RatingMetric(name="mae", label="MAE", greater_is_better=False, digits=4, loss=np.abs, loss_name="absolute_error")
 RATING_METRICS = (RMSE, MAE)
-"""Metrics of ratings, in the order of tables."""
+"""Rating metrics, in the order shown in tables."""

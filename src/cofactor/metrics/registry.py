@@ -1,7 +1,7 @@
-"""Registry of metrics: evaluations, comparisons, tuning, the command line and plots read it.
+"""Metric registry, used in evaluation, comparison, tuning, plots and on the command line.
 
-A metric is defined in `rating`, `ranking` or `catalog`, next to the function that computes it. Nothing else lists
-metrics by name.
+Each metric is defined in `rating`, `ranking` or `catalog`, next to the function that computes it. Metrics are not
+listed by name anywhere else.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from cofactor.metrics.ranking import CAPPED_RECALL, NDCG, RANKING_METRICS, Hits,
 from cofactor.metrics.rating import RATING_METRICS, RMSE, RatingMetric
 from cofactor.validation import validated
 
-__all__ = ["METRICS", "metric_named", "metrics_of", "primary_metric", "ranking_metrics", "validation_metric"]
+__all__ = ["METRICS", "metric_named", "metrics_from_hits", "primary_metric", "ranking_metrics", "validation_metric"]
 
 METRICS: dict[str, Metric] = {
     metric.name: metric for metric in (*RATING_METRICS, *RANKING_METRICS, *CATALOG_METRICS)
 }  # fmt: skip
-"""All metrics that evaluations report, by name."""
+"""Mapping from names to all metrics that are reported in evaluations."""
 KINDS = get_args(Kind)
 VALIDATION_K = 20
-"""Length of the lists in early stopping."""
+"""Length of the ranked lists used for early stopping."""
 
 
 def metric_named(key: str) -> Metric:
-    """Return the metric with a key.
+    """Return the metric with a given key.
 
     Parameters
     ----------
     key : str
-        Key as in results: "rmse", or "ndcg@10" with the length of the lists.
+        Key used in results: "rmse", or "ndcg@10" with a cutoff.
 
     Returns
     -------
     Metric
-        The metric at that length.
+        Metric at that cutoff.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def metric_named(key: str) -> Metric:
     """
     name, at, k = checks.text("key", key).partition("@")
     if name not in METRICS or (at and not (k.isascii() and k.isdigit())):
-        metrics = f"{', '.join(METRICS)}, with @k for lists of k"
+        metrics = f"{', '.join(METRICS)}, optionally with a cutoff such as @10"
         raise ParameterError(f"key must be the name of a metric ({metrics}), not {checks.describe(key)}")
     return METRICS[name].at(int(k)) if at else METRICS[name]
 
@@ -66,14 +66,14 @@ def primary_metric(kind: Literal["ratings"], k: int = 10) -> RatingMetric: ...
 @overload
 def primary_metric(kind: Literal["events"], k: int = 10) -> RankingMetric: ...
 def primary_metric(kind: Kind, k: int = 10) -> RatingMetric | RankingMetric:
-    """Return the metric by which models are ordered, tuned and promoted.
+    """Return the primary metric, which is used to rank, tune and promote models.
 
     Parameters
     ----------
     kind : {'ratings', 'events'}
         Kind of the table.
     k : int, default 10
-        Length of the lists, for events.
+        Length of the ranked lists, for events.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def primary_metric(kind: Kind, k: int = 10) -> RatingMetric | RankingMetric:
 
 
 def validation_metric(kind: Kind) -> RatingMetric | RankingMetric:
-    """Return the metric by which fits stop early.
+    """Return the metric used for early stopping.
 
     Parameters
     ----------
@@ -111,27 +111,27 @@ def validation_metric(kind: Kind) -> RatingMetric | RankingMetric:
 
 @validated
 def ranking_metrics(ranked: Any, relevant: SparseRows, *, ks: Sequence[int] = (10,)) -> dict[str, Float64]:
-    """Compute all ranking metrics at each cut-off from ranked lists.
+    """Compute all ranking metrics at each cutoff from ranked lists.
 
     Parameters
     ----------
     ranked : array-like of shape (n_users, depth), int32
-        Item rows, best first, -1 where a list ends early.
-    relevant : SparseRows of n_users rows
-        The test items of each user, ascending; their values do not count.
+        Item row numbers, best first, padded with -1.
+    relevant : SparseRows with n_users rows
+        Test items of each user, in ascending order; their values are ignored.
     ks : sequence of int, default (10,)
-        Cut-offs, from 1 to `depth`.
+        Cutoffs, from 1 to `depth`.
 
     Returns
     -------
     dict of str to ndarray of shape (n_users,), float64
-        Metrics by name, as in "ndcg@10"; nan for users without a test item. Arrays of length 0 if there are no users,
-        an empty dict if `ks` is empty.
+        Metric values by key, such as "ndcg@10"; nan for users without test items. The arrays have length 0 if there are
+        no users; the dict is empty if `ks` is empty.
 
     Raises
     ------
     ParameterError
-        If a cut-off is below 1 or beyond the lists.
+        If a cutoff is less than 1 or exceeds the length of the lists.
     DataError
         As in `Hits.of`.
 
@@ -143,35 +143,35 @@ def ranking_metrics(ranked: Any, relevant: SparseRows, *, ks: Sequence[int] = (1
     >>> metrics["recall@2"]
     array([0.5, nan])
     """
-    return metrics_of(Hits.of(ranked, relevant), ks)
+    return metrics_from_hits(Hits.of(ranked, relevant), ks)
 
 
 @validated
-def metrics_of(hits: Hits, ks: Sequence[int]) -> dict[str, Float64]:
-    """Compute all ranking metrics at each cut-off from hits.
+def metrics_from_hits(hits: Hits, ks: Sequence[int]) -> dict[str, Float64]:
+    """Compute all ranking metrics at each cutoff from hits.
 
     Parameters
     ----------
     hits : Hits
-        Test items in ranked lists.
+        Positions of the test items in the ranked lists.
     ks : sequence of int
-        Cut-offs, from 1 to `hits.depth`.
+        Cutoffs, from 1 to `hits.depth`.
 
     Returns
     -------
     dict of str to ndarray of shape (n_users,), float64
-        As in `ranking_metrics`.
+        Metric values by key, as in `ranking_metrics`.
 
     Raises
     ------
     ParameterError
-        If a cut-off is outside its range.
+        If a cutoff is out of range.
 
     Examples
     --------
     >>> import numpy as np
     >>> hits = Hits.of(np.array([[7, 5, 3]]), SparseRows.of([0, 0], [3, 7], [1, 1], n_rows=1))
-    >>> metrics_of(hits, [1])["precision@1"]
+    >>> metrics_from_hits(hits, [1])["precision@1"]
     array([1.])
     """
     metrics = [metric for metric in METRICS.values() if isinstance(metric, RankingMetric)]

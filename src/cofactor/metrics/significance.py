@@ -1,4 +1,4 @@
-"""Paired significance tests over users, and their correction for multiple comparisons."""
+"""Paired significance tests over users, and correction for multiple comparisons."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ __all__ = ["holm", "sign_flip"]
 
 
 def sign_flip(differences: Any, *, flips: int = 9999, seed: Seed = 0) -> float:
-    """Two-sided p-value of a paired randomization test of sum(differences) = 0.
+    """Compute the two-sided p-value of a paired randomization test of the hypothesis sum(differences) = 0.
 
     Parameters
     ----------
     differences : array-like of shape (n_users,)
-        A metric of one model minus that of the other, for each user; nan (a user without a test item) is left out. For
-        RMSE pass differences of summed squared errors: over the same rows, RMSEs differ exactly where these sums do.
+        Metric of one model minus that of the other, for each user; nan (for users without test items) is ignored. For
+        RMSE, pass differences between summed squared errors: on the same rows, the RMSEs differ if and only if these
+        sums differ.
     flips : int, default 9999
         Number of random sign flips, at least 1.
     seed : int, Generator or None, default 0
-        Seed of the flips; the same seed gives the same p-value.
+        Seed for the sign flips; the same seed gives the same p-value.
 
     Returns
     -------
     float
-        Between 1 / (1 + flips) and 1; 1 if there are no users, and if all differences are 0.
+        p-value between 1 / (1 + flips) and 1; 1 if there are no users or all differences are 0.
 
     Raises
     ------
     ParameterError
-        If `flips` is below 1.
+        If `flips` is less than 1.
     DataError
         If a difference is infinite.
 
     Notes
     -----
-    If two models are equally good, each user's two results could as well be exchanged, so each flip is as likely:
+    If two models are equally good, each user's two results are exchangeable, so all sign flips are equally likely:
 
         p = (1 + #{flips with |sum_u s_u d_u| >= |sum_u d_u|}) / (1 + flips),    s_u = -1 or 1
 
@@ -58,10 +59,10 @@ def sign_flip(differences: Any, *, flips: int = 9999, seed: Seed = 0) -> float:
     flips = checks.whole_number("flips", flips, low=1)
     values = np.asarray(differences, dtype=np.float64)
     if np.isinf(values).any():
-        raise DataError("differences must not be infinite: pass a metric that is finite for each user")
+        raise DataError("differences must be finite or nan; got an infinite value")
     d = values[np.isfinite(values) & (values != 0)]
     total = abs(float(d.sum()))
-    threshold = total - 1e-9 * float(np.abs(d).sum())  # sums in another order differ in their last bits: allow for it
+    threshold = total - 1e-9 * float(np.abs(d).sum())  # tolerance for floating-point rounding in the sums
     stream, n_extreme = random_stream(seed, "sign flips"), 0
     for _ in range(flips):
         positive = stream.integers(0, 2, len(d), np.uint8).astype(bool)
@@ -70,14 +71,15 @@ def sign_flip(differences: Any, *, flips: int = 9999, seed: Seed = 0) -> float:
 
 
 def holm(p: Any) -> Float64:
-    """Correct p-values for multiple comparisons by Holm's step-down procedure.
+    """Correct p-values for multiple comparisons with Holm's step-down procedure.
 
-    The probability of even one false positive among the tests stays below the significance level.
+    The procedure controls the family-wise error rate: the probability of one or more false positives is at most the
+    significance level.
 
     Parameters
     ----------
     p : array-like of shape (m,)
-        p-values; nan for a test that was not made, which does not count.
+        p-values; nan for tests that were not performed, which are ignored.
 
     Returns
     -------

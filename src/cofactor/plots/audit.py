@@ -1,4 +1,4 @@
-"""Figures of audits: Lorenz curves, genre shares and group influence."""
+"""Figures for audits: Lorenz curves, genre shares and group influence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,19 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import MAX_ROWS
 from cofactor.fork import require_threads
-from cofactor.plots.theme import BLUE, COLORS, ORANGE, QUIET, RED, axis, band_color, checked, figure_of, ladder, shown
+from cofactor.plots.theme import (
+    BLUE,
+    COLORS,
+    GRAY,
+    ORANGE,
+    RED,
+    axis,
+    band_color,
+    display_text,
+    dot_plot,
+    figure_of,
+    require_frame,
+)
 from cofactor.validation import validated
 
 if TYPE_CHECKING:
@@ -17,34 +29,34 @@ if TYPE_CHECKING:
 
 __all__ = ["genres_plot", "influence_plot", "lorenz_plot"]
 
-LORENZ = ("what", "share_of_members", "share_held")
-GENRES = ("genre", "had", "shown")
-INFLUENCE = ("group", "users", "share_of_users", "share_of_influence", "ratio", "flagged")
+LORENZ_COLUMNS = ("what", "share_of_members", "share_held")
+GENRE_COLUMNS = ("genre", "had", "shown")
+INFLUENCE_COLUMNS = ("group", "users", "share_of_users", "share_of_influence", "ratio", "flagged")
 
 
 @validated
 def lorenz_plot(frame: pl.DataFrame) -> Figure:
-    """Lorenz curves: the share of the total that the smallest members hold together.
+    """Plot Lorenz curves: the cumulative share of the total held by the smallest members.
 
-    The diagonal is an even distribution. The further a curve lies below it, the more concentrated the distribution.
+    The diagonal is an even distribution. The farther a curve is below it, the more concentrated the distribution.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        The `lorenz` frames of one or more `Concentration` objects, concatenated, with columns what (name of the
-        curve), share_of_members (0..1, smallest members first) and share_held (0..1, cumulative).
+        Concatenated `lorenz` frames of one or more `Concentration` objects, with columns what (the name of the curve),
+        share_of_members (0 to 1, smallest members first) and share_held (0 to 1, cumulative).
 
     Returns
     -------
     plotly.graph_objects.Figure
-        One line per curve, and the diagonal.
+        Figure with one line per curve, and the diagonal.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -54,10 +66,10 @@ def lorenz_plot(frame: pl.DataFrame) -> Figure:
     (['even distribution', 'raters'], 'cumulative share of total')
     """
     require_threads()
-    checked(frame, LORENZ, "Lorenz curves")
+    require_frame(frame, LORENZ_COLUMNS, "Lorenz curves")
     from plotly.graph_objects import Scatter
 
-    line = {"color": QUIET, "dash": "dash", "width": 1.5}
+    line = {"color": GRAY, "dash": "dash", "width": 1.5}
     traces = [
         Scatter(
             x=[0, 1], y=[0, 1], mode="lines", line=line, hoverinfo="skip", showlegend=False, name="even distribution"
@@ -67,7 +79,7 @@ def lorenz_plot(frame: pl.DataFrame) -> Figure:
         traces.append(
             Scatter(
                 x=part["share_of_members"].to_list(), y=part["share_held"].to_list(), mode="lines",
-                name=shown(part["what"][0], 40), line={"color": color, "width": 2.5},
+                name=display_text(part["what"][0], 40), line={"color": color, "width": 2.5},
                 hovertemplate="smallest %{x:.0%}: %{y:.1%} of total",
             )
         )  # fmt: skip
@@ -80,26 +92,26 @@ def lorenz_plot(frame: pl.DataFrame) -> Figure:
 
 @validated
 def genres_plot(frame: pl.DataFrame, *, n: int = 18) -> Figure:
-    """Genre shares in users' histories and in their recommendations.
+    """Plot genre shares in users' histories and in their recommendations.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        The `table` of `Genres`, with columns genre, had and shown (shares, 0..1).
+        Frame `Genres.table`, with columns genre, had and shown (shares from 0 to 1).
     n : int, default 18
-        Number of rows to draw, from the first.
+        Number of rows to draw, starting with the first.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        One row per genre, with a ring for the share in the histories and a dot for the share in the recommendations.
+        Figure with one row per genre, a ring for the share in histories and a dot for the share in recommendations.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -107,8 +119,8 @@ def genres_plot(frame: pl.DataFrame, *, n: int = 18) -> Figure:
     >>> [trace.name for trace in figure.data if trace.name], [note.text for note in figure.layout.annotations]
     (['in histories', 'in recommendations'], ['Drama', 'War'])
     """
-    frame = checked(frame, GENRES, "genres").head(checks.whole_number("n", n, low=1, high=MAX_ROWS))
-    names = [shown(genre, 30) for genre in frame["genre"].to_list()]
+    frame = require_frame(frame, GENRE_COLUMNS, "genres").head(checks.whole_number("n", n, low=1, high=MAX_ROWS))
+    names = [display_text(genre, 30) for genre in frame["genre"].to_list()]
     return _dumbbells(
         names, {"in histories": frame["had"].to_list(), "in recommendations": frame["shown"].to_list()},
         title="mean share over users", hover=names, colors=[ORANGE] * len(frame), symbols=["circle"] * len(frame),
@@ -117,25 +129,25 @@ def genres_plot(frame: pl.DataFrame, *, n: int = 18) -> Figure:
 
 @validated
 def influence_plot(frame: pl.DataFrame) -> Figure:
-    """Share of the users and share of the influence of each group.
+    """Plot each group's share of users and share of influence.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        The `groups` of an `Influence`, with columns group, users, share_of_users, share_of_influence (0..1), ratio and
+        Frame `Influence.groups`, with columns group, users, share_of_users, share_of_influence (0 to 1), ratio and
         flagged.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        One row per group, by decreasing ratio; flagged groups have red diamonds.
+        Figure with one row per group, in descending order of ratio; flagged groups have red diamonds.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -147,7 +159,7 @@ def influence_plot(frame: pl.DataFrame) -> Figure:
     'group 1 · 10 users · <b>flagged</b>'
     """
     require_threads()
-    checked(frame, INFLUENCE, "influence")
+    require_frame(frame, INFLUENCE_COLUMNS, "influence")
     frame = frame.sort("ratio", descending=True)
     flagged = frame["flagged"].to_list()
     rows = frame.select("group", "users", "ratio", "flagged").rows()
@@ -171,7 +183,7 @@ def _dumbbells(
     names: list[str], shares: dict[str, list[float]], *, title: str, hover: list[str], colors: list[str],
     symbols: list[str],
 ) -> Figure:  # fmt: skip
-    """Draw two shares per row, connected by a bar; colors and symbols apply to the second."""
+    """Create a figure with two shares per row, connected by a bar; colors and symbols apply to the second share."""
     from plotly.graph_objects import Scatter
 
     rows = list(range(len(names)))
@@ -183,7 +195,7 @@ def _dumbbells(
         showlegend=False,
     )  # fmt: skip
     markers = (
-        {"size": 11, "color": QUIET, "symbol": "circle-open", "line": {"width": 2, "color": QUIET}},
+        {"size": 11, "color": GRAY, "symbol": "circle-open", "line": {"width": 2, "color": GRAY}},
         {"size": 11, "color": colors, "symbol": symbols},
     )
     dots = [
@@ -193,4 +205,6 @@ def _dumbbells(
         )
         for name, values, marker in zip((first, second), (before, after), markers, strict=True)
     ]  # fmt: skip
-    return ladder(names, [bar, *dots], title, showlegend=True, xaxis=axis(title, tickformat=".0%", rangemode="tozero"))
+    return dot_plot(
+        names, [bar, *dots], title, showlegend=True, xaxis=axis(title, tickformat=".0%", rangemode="tozero")
+    )

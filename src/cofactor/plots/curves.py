@@ -1,4 +1,4 @@
-"""Line charts of audits: accuracy by number of ratings, and measures by round of a simulation."""
+"""Line charts for audits: accuracy by number of interactions, and simulation measures by round."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import polars as pl
 from cofactor.errors import DataError
 from cofactor.fork import require_threads
 from cofactor.metrics.registry import metric_named
-from cofactor.plots.theme import BLUE, COLORS, FONT, QUIET, axis, band_color, checked, figure_of, shown
+from cofactor.plots.theme import BLUE, COLORS, FONT, GRAY, axis, band_color, display_text, figure_of, require_frame
 from cofactor.validation import validated
 
 if TYPE_CHECKING:
@@ -19,32 +19,35 @@ if TYPE_CHECKING:
 
 __all__ = ["cold_start_plot", "simulation_plot"]
 
-COLD = ("history_length", *(f"{model}{end}" for model in ("personal", "baseline") for end in ("", "_low", "_high")))
+COLD_START_COLUMNS = (
+    "history_length",
+    *(f"{model}{end}" for model in ("personal", "baseline") for end in ("", "_low", "_high")),
+)
 
 
 @validated
 def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
-    """Cold-start curve: accuracy by number of ratings of a new user, with 95 % bands.
+    """Plot a cold-start curve: accuracy by a new user's number of interactions, with 95% confidence bands.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        The `curve` of a `ColdStartCurve`, with columns history_length, and personal and baseline with their
-        _low and _high.
+        Frame `ColdStartCurve.curve`, with columns history_length, and personal and baseline with their _low and _high
+        columns.
     metric : str, default "rmse"
         Metric of the curve, such as "rmse" or "ndcg@10".
 
     Returns
     -------
     plotly.graph_objects.Figure
-        Lines and bands of the personal model and of the baseline.
+        Figure with lines and bands for the personal model and the baseline.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -53,12 +56,12 @@ def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
     >>> figure.layout.yaxis.title.text, list(figure.layout.xaxis.ticktext)
     ('RMSE (lower is better)', ['1', '5'])
     """
-    checked(frame, COLD, "a cold-start curve")
+    require_frame(frame, COLD_START_COLUMNS, "a cold-start curve")
     from plotly.graph_objects import Scatter
 
     x = list(range(len(frame)))
     traces = []
-    for model, name, color in (("baseline", "baseline", QUIET), ("personal", "personal model", BLUE)):
+    for model, name, color in (("baseline", "baseline", GRAY), ("personal", "personal model", BLUE)):
         low, high = frame[f"{model}_low"].to_list(), frame[f"{model}_high"].to_list()
         finite = [at for at, end in enumerate(low) if isfinite(end)]  # too few users for an interval: nan
         intervals = [f"{low[at]:.4f} to {high[at]:.4f}" if at in finite else "no interval" for at in x]
@@ -87,26 +90,26 @@ def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
 
 @validated
 def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
-    """Draw the measures of a feedback loop simulation by round: one panel per measure, one line per mitigation.
+    """Plot the measures of a feedback loop simulation by round, with one panel per measure and one line per mitigation.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        Columns mitigation, round and one column for each measure; see `Simulation.summary`.
+        Frame with columns mitigation, round and one column per measure; see `Simulation.summary`.
     measures : mapping of str to str
-        Columns to draw and the titles of their panels.
+        Mapping from the columns to draw to their panel titles.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        Panels from top to bottom in the order of `measures`.
+        Figure with panels from top to bottom, in the order of `measures`.
 
     Raises
     ------
     DataError
-        A column is missing, the frame has no rows, or there are no measures.
+        If a column is missing, the frame has no rows, or there are no measures.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -116,9 +119,9 @@ def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
     ('plain', [0.5, 0.4], 'share of the catalog shown')
     """
     require_threads()
-    checked(frame, ("mitigation", "round", *measures), "a simulation")
+    require_frame(frame, ("mitigation", "round", *measures), "a simulation")
     if not measures:
-        raise DataError("measures must name at least one measure of the simulation, that is, a column of frame")
+        raise DataError("measures must contain at least one column of frame")
     from plotly.graph_objects import Scatter
 
     all_mitigations = frame["mitigation"].unique(maintain_order=True).to_list()
@@ -126,11 +129,11 @@ def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
     for panel, column in enumerate(measures, start=1):
         for number, mitigation in enumerate(all_mitigations):
             part = frame.filter(pl.col("mitigation") == mitigation).sort("round")
-            color = QUIET if number == 0 else COLORS[(number - 1) % len(COLORS)]
+            color = GRAY if number == 0 else COLORS[(number - 1) % len(COLORS)]
             traces.append(
                 Scatter(
                     x=part["round"].to_list(), y=part[column].to_list(), mode="lines+markers",
-                    name=shown(mitigation, 40),
+                    name=display_text(mitigation, 40),
                     legendgroup=str(number), showlegend=panel == 1, line={"color": color, "width": 2.5},
                     marker={"size": 7}, xaxis="x", yaxis="y" if panel == 1 else f"y{panel}",
                     hovertemplate="round %{x}: %{y:.3f}",
@@ -141,7 +144,7 @@ def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
 
 
 def _panels(measures: Mapping[str, str]) -> dict[str, Any]:
-    """One y axis per measure, from top to bottom, with its title above it."""
+    """Return the layout of one y axis per measure, from top to bottom, with the title above each axis."""
     n = len(measures)
     layout: dict[str, Any] = {"xaxis": axis("round", dtick=1, anchor="y" if n == 1 else f"y{n}"), "annotations": []}
     for panel, name in enumerate(measures.values()):
@@ -149,6 +152,6 @@ def _panels(measures: Mapping[str, str]) -> dict[str, Any]:
         layout["yaxis" if panel == 0 else f"yaxis{panel + 1}"] = axis(domain=[top - 1 / n + 0.02, top - 0.07])
         layout["annotations"].append(
             {"x": 0, "y": top - 0.07, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom",
-             "text": shown(name), "showarrow": False, "font": {"size": 13, "family": FONT}}
+             "text": display_text(name), "showarrow": False, "font": {"size": 13, "family": FONT}}
         )  # fmt: skip
     return layout

@@ -1,4 +1,4 @@
-"""Figures of items: the map of item factors, and bias-adjusted ratings next to plain averages."""
+"""Figures of items: a map of the item factors, and bias-adjusted ratings compared with plain averages."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cofactor import checks
 from cofactor.arrays import Float64
 from cofactor.errors import MissingExtraError
 from cofactor.fork import require_threads
-from cofactor.plots.labels import spots
-from cofactor.plots.theme import BLUE, ORANGE, QUIET, axis, band_color, checked, figure_of, ladder, shown
+from cofactor.plots.labels import place_labels
+from cofactor.plots.theme import BLUE, GRAY, ORANGE, axis, band_color, display_text, dot_plot, figure_of, require_frame
 from cofactor.validation import validated
 
 if TYPE_CHECKING:
@@ -22,38 +22,38 @@ if TYPE_CHECKING:
 
 __all__ = ["bias_ranking_plot", "factor_map_plot", "factor_map_png"]
 
-COORDINATES = ("item", "axis_1", "axis_2", "support")
-LEVELS = ("item", "level", "average", "support")
-MIN_WIDTH, HEIGHT, LETTER, LINE = 310, 560, 6.4, 15
-"""Pixels: minimum width of the plot, its height, and the width and height of a letter of a label."""
-PAD = 0.06
-MAX_LABELS, MAX_LETTERS = 14, 24
-"""Maximum number of labels, and of letters of a label."""
+MAP_COLUMNS = ("item", "axis_1", "axis_2", "support")
+RANKING_COLUMNS = ("item", "level", "average", "support")
+MIN_WIDTH, HEIGHT, CHAR_WIDTH, LINE_HEIGHT = 310, 560, 6.4, 15
+"""Minimum width and height of the plot, and width and height of a character in a label, in pixels."""
+PADDING = 0.06
+MAX_LABELS, MAX_CHARS = 14, 24
+"""Maximum number of labels, and maximum number of characters per label."""
 
 
 @validated
 def factor_map_plot(frame: pl.DataFrame) -> Figure:
-    """Map of the items on the first two principal axes of their factors.
+    """Plot items on the first two principal axes of their factors.
 
-    Items that are near each other are liked by the same users. The outermost items are labeled, and the size of a point
-    grows with its number of ratings.
+    Items that are close to each other are liked by the same users. The outermost items are labeled, and the point size
+    increases with the number of ratings.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        The `items` of a `FactorMap`, with columns item, axis_1, axis_2, support and, optionally, title.
+        Frame `FactorMap.items`, with columns item, axis_1, axis_2, support and, optionally, title.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        One point per item, with its name and number of ratings on hover.
+        Figure with one point per item, which shows the item's name and number of ratings on hover.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -62,13 +62,15 @@ def factor_map_plot(frame: pl.DataFrame) -> Figure:
     >>> [note.text for note in figure.layout.annotations], figure.layout.xaxis.title.text
     (['alien', 'up'], 'first factor axis')
     """
-    checked(frame, COORDINATES, "a factor map")
+    require_frame(frame, MAP_COLUMNS, "a factor map")
     from plotly.graph_objects import Scatter
 
     x, y, names = _coordinates(frame)
     diameters = _diameters(frame)
     ends = _outermost(x, y)
-    hover = [f"{shown(name, 60)}<br>{n:,} ratings" for name, n in zip(names, frame["support"].to_list(), strict=True)]
+    hover = [
+        f"{display_text(name, 60)}<br>{n:,} ratings" for name, n in zip(names, frame["support"].to_list(), strict=True)
+    ]
     points = [
         Scatter(
             x=x[at], y=y[at], mode="markers", text=[hover[k] for k in at], hovertemplate="%{text}<extra></extra>",
@@ -77,45 +79,45 @@ def factor_map_plot(frame: pl.DataFrame) -> Figure:
         for at, color, opacity in ((np.setdiff1d(np.arange(len(x)), ends), BLUE, 0.4), (ends, ORANGE, 0.95))
     ]  # fmt: skip
     x_range, y_range = _range(x), _range(y)
-    inner = HEIGHT - 70
-    pixels = [(_to_pixels(x[k], x_range, MIN_WIDTH), _to_pixels(y[k], y_range, inner)) for k in ends]
-    texts = [shown(names[k], MAX_LETTERS) for k in ends]
-    sizes = [(LETTER * min(len(str(names[k])), MAX_LETTERS) + 6, LINE) for k in ends]
-    notes = [
-        {"x": x[ends[spot.point]], "y": y[ends[spot.point]], "text": texts[spot.point], "ax": spot.dx, "ay": -spot.dy,
-         "xanchor": "left" if spot.dx > 0 else "right", "showarrow": True, "arrowhead": 0, "arrowwidth": 1,
-         "arrowcolor": QUIET, "font": {"size": 11}}
-        for spot in spots(pixels, sizes, MIN_WIDTH, inner)
+    plot_height = HEIGHT - 70
+    pixels = [(_to_pixels(x[k], x_range, MIN_WIDTH), _to_pixels(y[k], y_range, plot_height)) for k in ends]
+    texts = [display_text(names[k], MAX_CHARS) for k in ends]
+    sizes = [(CHAR_WIDTH * min(len(str(names[k])), MAX_CHARS) + 6, LINE_HEIGHT) for k in ends]
+    annotations = [
+        {"x": x[ends[label.point]], "y": y[ends[label.point]], "text": texts[label.point], "ax": label.dx,
+         "ay": -label.dy, "xanchor": "left" if label.dx > 0 else "right", "showarrow": True, "arrowhead": 0,
+         "arrowwidth": 1, "arrowcolor": GRAY, "font": {"size": 11}}
+        for label in place_labels(pixels, sizes, MIN_WIDTH, plot_height)
     ]  # fmt: skip
     return figure_of(
-        points, height=HEIGHT, annotations=notes, margin={"t": 20, "r": 14, "b": 50, "l": 50},
+        points, height=HEIGHT, annotations=annotations, margin={"t": 20, "r": 14, "b": 50, "l": 50},
         xaxis=axis("first factor axis", range=x_range), yaxis=axis("second factor axis", range=y_range),
     )  # fmt: skip
 
 
 @validated
 def bias_ranking_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
-    """Bias-adjusted rating and plain average of the first n and the last n items of a frame.
+    """Plot the bias-adjusted rating and plain average of the first n and last n items in a frame.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        As returned by `interpret.bias_ranking` or `interpret.surprising_items`: columns item, level, average, support
-        and, optionally, title.
+        Frame returned by `interpret.bias_ranking` or `interpret.surprising_items`, with columns item, level (the
+        bias-adjusted rating), average, support and, optionally, title.
     n : int, default 10
-        Number of items to draw from each end.
+        Number of items to draw from each end of the frame.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        One row per item, with a ring for the plain average and a dot for the bias-adjusted rating.
+        Figure with one row per item, a ring for the plain average and a dot for the bias-adjusted rating.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -125,16 +127,16 @@ def bias_ranking_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
     {'plain average': [4.4, 3.8], 'bias-adjusted rating': [4.1, 3.9]}
     """
     require_threads()
-    checked(frame, LEVELS, "bias-adjusted ratings")
+    require_frame(frame, RANKING_COLUMNS, "bias-adjusted ratings")
     checks.whole_number("n", n, low=1)
     from plotly.graph_objects import Scatter
 
-    drawn = frame if len(frame) <= 2 * n else pl.concat([frame.head(n), frame.tail(n)])
-    names = _names(drawn)
-    level, average, support = (drawn[name].to_list() for name in ("level", "average", "support"))
-    rows = list(range(len(drawn)))
+    subset = frame if len(frame) <= 2 * n else pl.concat([frame.head(n), frame.tail(n)])
+    names = _names(subset)
+    level, average, support = (subset[name].to_list() for name in ("level", "average", "support"))
+    rows = list(range(len(subset)))
     hover = [
-        f"{shown(name, 60)}<br>bias-adjusted {a:.2f}, average {b:.2f}<br>{k:,} ratings"
+        f"{display_text(name, 60)}<br>bias-adjusted {a:.2f}, average {b:.2f}<br>{k:,} ratings"
         for name, a, b, k in zip(names, level, average, support, strict=True)
     ]
     dots = [
@@ -144,22 +146,22 @@ def bias_ranking_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
             cliponaxis=False,
         )
         for name, x, color, symbol in (
-            ("plain average", average, QUIET, "circle-open"), ("bias-adjusted rating", level, BLUE, "circle"),
+            ("plain average", average, GRAY, "circle-open"), ("bias-adjusted rating", level, BLUE, "circle"),
         )
     ]  # fmt: skip
-    labels = [f"{shown(name, 34)} · {k:,}" for name, k in zip(names, support, strict=True)]
+    labels = [f"{display_text(name, 34)} · {k:,}" for name, k in zip(names, support, strict=True)]
     bars = _bars(average, level, rows)
-    return ladder(labels, [bars, *dots], "rating", showlegend=True)
+    return dot_plot(labels, [bars, *dots], "rating", showlegend=True)
 
 
 @validated
 def factor_map_png(frame: pl.DataFrame, path: str | Path, *, title: str | None = None) -> None:
-    """Write the factor map as a PNG of 2000 x 1400 pixels, drawn by matplotlib without a display.
+    """Save a factor map as a 2000 x 1400 pixel PNG file, drawn with Matplotlib and without a display.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        The `items` of a `FactorMap`, as for `factor_map_plot`.
+        Frame `FactorMap.items`, as for `factor_map_plot`.
     path : str or Path
         File to write.
     title : str, optional
@@ -168,11 +170,11 @@ def factor_map_png(frame: pl.DataFrame, path: str | Path, *, title: str | None =
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly or matplotlib is not installed.
+        If Plotly or Matplotlib is not installed.
     OSError
-        The file cannot be written.
+        If the file cannot be written.
 
     Examples
     --------
@@ -183,13 +185,13 @@ def factor_map_png(frame: pl.DataFrame, path: str | Path, *, title: str | None =
     ...     Path(folder, "map.png").read_bytes()[1:4]
     b'PNG'
     """
-    checked(frame, COORDINATES, "a factor map")
+    require_frame(frame, MAP_COLUMNS, "a factor map")
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure as Canvas
     except ImportError as problem:
         raise MissingExtraError(
-            'a PNG needs matplotlib, which is not installed: pip install "cofactor[report]"'
+            'PNG output needs matplotlib, which is not installed: pip install "cofactor[report]"'
         ) from problem
     x, y, names = _coordinates(frame)
     ends = _outermost(x, y)
@@ -204,32 +206,34 @@ def factor_map_png(frame: pl.DataFrame, path: str | Path, *, title: str | None =
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=8)
     if title is not None:
-        axes.set_title(_literal(title), loc="left", fontsize=12)
+        axes.set_title(_escape_for_matplotlib(title), loc="left", fontsize=12)
     canvas.draw()  # the layout must be computed before labels are placed in pixels
     _label_points(axes, canvas.get_renderer(), x[ends], y[ends], [names[k] for k in ends])
     figure.savefig(path, format="png", metadata={"Software": None})
 
 
 def _label_points(axes: Any, renderer: Any, x: Float64, y: Float64, names: Sequence[object]) -> None:
-    """Label as many points as fit without overlap, with text sizes from the renderer."""
-    texts = [axes.annotate(_literal(name), (a, b), fontsize=8) for name, a, b in zip(names, x, y, strict=True)]
+    """Label as many points as fit without overlaps, using text sizes from the renderer."""
+    texts = [
+        axes.annotate(_escape_for_matplotlib(name), (a, b), fontsize=8) for name, a, b in zip(names, x, y, strict=True)
+    ]
     sizes = [(box.width + 6, box.height + 6) for box in (text.get_window_extent(renderer) for text in texts)]
     for text in texts:
         text.remove()
     frame = axes.get_window_extent(renderer)
     pixels = [(float(a - frame.x0), float(b - frame.y0)) for a, b in axes.transData.transform(np.column_stack([x, y]))]
     points_per_pixel = 72 / axes.figure.dpi
-    for spot in spots(pixels, sizes, frame.width, frame.height):
+    for label in place_labels(pixels, sizes, frame.width, frame.height):
         axes.annotate(
-            _literal(names[spot.point]), (x[spot.point], y[spot.point]), fontsize=8, color="#30363d",
-            xytext=(spot.dx * points_per_pixel, spot.dy * points_per_pixel), textcoords="offset points",
-            ha="left" if spot.dx > 0 else "right", va="center",
-            arrowprops={"arrowstyle": "-", "color": QUIET, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
+            _escape_for_matplotlib(names[label.point]), (x[label.point], y[label.point]), fontsize=8, color="#30363d",
+            xytext=(label.dx * points_per_pixel, label.dy * points_per_pixel), textcoords="offset points",
+            ha="left" if label.dx > 0 else "right", va="center",
+            arrowprops={"arrowstyle": "-", "color": GRAY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
         )  # fmt: skip
 
 
-def _literal(text: object) -> str:
-    """Escape text for matplotlib, where $ starts a formula, and shorten it to 34 letters."""
+def _escape_for_matplotlib(text: object) -> str:
+    """Escape text for Matplotlib, in which $ starts a formula, and truncate it to 34 characters."""
     plain = "".join(c if c.isprintable() else " " for c in str(text))
     return (plain if len(plain) <= 34 else f"{plain[:33].rstrip()}…").replace("$", r"\$")
 
@@ -240,7 +244,7 @@ def _coordinates(frame: pl.DataFrame) -> tuple[Float64, Float64, list[object]]:
 
 
 def _names(frame: pl.DataFrame) -> list[object]:
-    """Titles of the items, or ids where there is no title."""
+    """Return the item titles, or the IDs of items without titles."""
     ids = frame["item"].to_list()
     titles = frame["title"].to_list() if "title" in frame.columns else [None] * len(ids)
     return [id_ if title is None else title for title, id_ in zip(titles, ids, strict=True)]
@@ -253,7 +257,7 @@ def _diameters(frame: pl.DataFrame) -> Float64:
 
 
 def _outermost(x: Float64, y: Float64) -> Any:
-    """Row numbers of the points to label: alternately the outermost ones at both ends of each axis."""
+    """Return row numbers of the points to label, alternating between the outermost ones at both ends of each axis."""
     orders = [np.argsort(sign * values, kind="stable") for values in (x, y) for sign in (1, -1)]
     interleaved = np.stack(orders, axis=1)[:MAX_LABELS].ravel().tolist()
     return np.array(list(dict.fromkeys(interleaved))[:MAX_LABELS], np.int64)
@@ -261,7 +265,7 @@ def _outermost(x: Float64, y: Float64) -> Any:
 
 def _range(values: Float64) -> list[float]:
     low, high = float(values.min()), float(values.max())
-    pad = PAD * (high - low) or 1.0
+    pad = PADDING * (high - low) or 1.0
     return [low - pad, high + pad]
 
 
@@ -270,7 +274,7 @@ def _to_pixels(value: float, ends: list[float], pixels: float) -> float:
 
 
 def _bars(first: Sequence[float], second: Sequence[float], rows: Sequence[int]) -> Any:
-    """Horizontal bars between two values of each row."""
+    """Create horizontal bars that connect two values in each row."""
     from plotly.graph_objects import Scatter
 
     x = [part for pair in zip(first, second, rows, strict=True) for part in (pair[0], pair[1], None)]

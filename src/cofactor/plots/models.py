@@ -10,18 +10,18 @@ from cofactor import checks
 from cofactor.errors import DataError
 from cofactor.fork import require_threads
 from cofactor.metrics.registry import metric_named
-from cofactor.plots.theme import BLUE, ORANGE, QUIET, axis, checked, figure_of, ladder, shown
+from cofactor.plots.theme import BLUE, GRAY, ORANGE, axis, display_text, dot_plot, figure_of, require_frame
 from cofactor.validation import validated
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["RELIABILITY", "comparison_plot", "reliability_plot"]
+__all__ = ["RELIABILITY_COLUMNS", "comparison_plot", "reliability_plot"]
 
-RELIABILITY = ("level", "low", "high", "predicted", "observed", "n", "sd")
-COMPARISON = ("model", "role", "versus_best", "metric", "value", "low", "high")
-ROLES = {"requested": ("selected", BLUE), "tuned baseline": ("tuned baseline", ORANGE), "baseline": ("baseline", QUIET)}
-"""Legend text and color of each role of a compared model."""
+RELIABILITY_COLUMNS = ("level", "low", "high", "predicted", "observed", "n", "sd")
+COMPARISON_COLUMNS = ("model", "role", "versus_best", "metric", "value", "low", "high")
+ROLES = {"requested": ("selected", BLUE), "tuned baseline": ("tuned baseline", ORANGE), "baseline": ("baseline", GRAY)}
+"""Legend text and color for each role of a compared model."""
 HOVER = (
     "predicted %{x:.1%}, observed %{y:.1%}<br>chance ± %{customdata[1]:.1%} (2 sd)<br>%{customdata[0]:,} ratings"
     "<extra>rating at least %{fullData.name}</extra>"
@@ -30,24 +30,24 @@ HOVER = (
 
 @validated
 def comparison_plot(frame: pl.DataFrame) -> Figure:
-    """Metric of each model with its 95 % interval over users.
+    """Plot the metric of each model with its 95% interval over users.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        As returned by `Comparison.frame`: columns model, role, versus_best, metric, value, low and high.
+        Frame returned by `Comparison.frame`, with columns model, role, versus_best, metric, value, low and high.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        One row per model in the order of the frame (best first), colored by role.
+        Figure with one row per model, in the order of the frame (best first), colored by role.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def comparison_plot(frame: pl.DataFrame) -> Figure:
     (['selected', 'baseline'], 'RMSE (lower is better)')
     """
     require_threads()
-    checked(frame, COMPARISON, "a comparison")
+    require_frame(frame, COMPARISON_COLUMNS, "a comparison")
     from plotly.graph_objects import Scatter
 
     frame = frame.with_row_index("row")
@@ -80,37 +80,41 @@ def comparison_plot(frame: pl.DataFrame) -> Figure:
             Scatter(
                 x=part["value"].to_list(), y=part["row"].to_list(), mode="markers", name=name,
                 marker={"color": color, "size": 12}, error_x={**error, "color": color, "thickness": 2, "width": 5},
-                customdata=[[*map(shown, texts)] for texts in part.select("model", "versus_best").rows()],
+                customdata=[[*map(display_text, texts)] for texts in part.select("model", "versus_best").rows()],
                 hovertemplate="%{customdata[0]}: %{x:.4f}<br>%{customdata[1]}<extra></extra>",
             )
         )  # fmt: skip
-    names = [f"{shown(name, 30)} · {shown(versus)}" for name, versus in frame.select("model", "versus_best").rows()]
-    return ladder(names, traces, title, showlegend=True)
+    names = [
+        f"{display_text(name, 30)} · {display_text(versus)}"
+        for name, versus in frame.select("model", "versus_best").rows()
+    ]
+    return dot_plot(names, traces, title, showlegend=True)
 
 
 @validated
 def reliability_plot(frame: pl.DataFrame, *, title: str | None = None) -> Figure:
-    """Reliability diagram: observed against predicted frequency of ratings at or above each level.
+    """Plot a reliability diagram: observed versus predicted frequency of ratings at or above each level.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        As returned by `evaluate.reliability.reliability`, with the columns `RELIABILITY`.
+        Frame returned by `evaluate.reliability.reliability`, with the columns `RELIABILITY_COLUMNS`.
     title : str, optional
         Title of the figure.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        One line per level with one marker per bin, larger for more ratings, and error bars of 2 standard deviations.
-        If the model is calibrated, about one bar in 20 does not cross the diagonal.
+        Figure with one line per level, one marker per bin (larger for more ratings), and error bars of 2 standard
+        deviations. If the model is calibrated, about 1 in 20 error bars does not cross the diagonal.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows (no ratings, or a scale without levels).
+        A column is missing, or the frame has no rows (because there are no ratings, or the scale has no
+        levels).
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -121,24 +125,26 @@ def reliability_plot(frame: pl.DataFrame, *, title: str | None = None) -> Figure
     """
     require_threads()
     checks.instance("frame", frame, pl.DataFrame, "use the `reliability` frame of evaluate.calibration(...)")
-    if missing := [name for name in RELIABILITY if name not in frame.columns]:
+    if missing := [name for name in RELIABILITY_COLUMNS if name not in frame.columns]:
         raise DataError(
-            f"frame must have the columns {', '.join(RELIABILITY)}; it lacks {', '.join(missing)}; use the "
+            f"frame must have the columns {', '.join(RELIABILITY_COLUMNS)}; missing: {', '.join(missing)}; use the "
             "`reliability` frame of evaluate.calibration(...)"
         )
     if len(frame) == 0:
-        raise DataError("frame has no rows to draw; there are no ratings, or they have a scale without levels")
-    checked(frame, RELIABILITY, "reliability")
+        raise DataError(
+            "frame must have at least one row; it is empty if there are no ratings or their scale has no levels"
+        )
+    require_frame(frame, RELIABILITY_COLUMNS, "reliability")
     from plotly.graph_objects import Scatter
 
     parts = frame.sort("level", "low").partition_by("level", maintain_order=True)
-    diagonal = {"mode": "lines", "line": {"color": QUIET, "dash": "dash", "width": 1.5}, "hoverinfo": "skip"}
+    diagonal = {"mode": "lines", "line": {"color": GRAY, "dash": "dash", "width": 1.5}, "hoverinfo": "skip"}
     traces = [Scatter(x=[0, 1], y=[0, 1], showlegend=False, **diagonal)]
-    traces += [Scatter(**_line(part, color)) for part, color in zip(parts, _colors(len(parts)), strict=True)]
+    traces += [Scatter(**_level_trace(part, color)) for part, color in zip(parts, _colors(len(parts)), strict=True)]
     ticks = {"range": [-0.02, 1.02], "constrain": "domain", "tickformat": ".0%", "dtick": 0.2}
     return figure_of(
         traces, height=450,
-        title=None if title is None else {"text": shown(title), "x": 0.02, "font": {"size": 15}},
+        title=None if title is None else {"text": display_text(title), "x": 0.02, "font": {"size": 15}},
         xaxis=axis("predicted probability", **ticks),
         yaxis=axis("observed frequency", scaleanchor="x", **ticks),
         legend={"title": {"text": "rating at least", "font": {"size": 13}}, "traceorder": "normal"},
@@ -146,8 +152,8 @@ def reliability_plot(frame: pl.DataFrame, *, title: str | None = None) -> Figure
     )  # fmt: skip
 
 
-def _line(part: pl.DataFrame, color: str) -> dict[str, Any]:
-    """Trace of one level."""
+def _level_trace(part: pl.DataFrame, color: str) -> dict[str, Any]:
+    """Return the trace properties for one rating level."""
     bar = (2 * part["sd"]).to_list()
     return {
         "x": part["predicted"].to_list(),
@@ -163,7 +169,7 @@ def _line(part: pl.DataFrame, color: str) -> dict[str, Any]:
 
 
 def _colors(n: int) -> list[str]:
-    """n ordered colors that also differ in lightness, none of them near black or white."""
+    """Return n ordered colors that differ in lightness, none of them close to black or white."""
     from plotly.colors import sample_colorscale
 
     colors: list[str] = sample_colorscale("Viridis", [0.25 + 0.55 * k / max(n - 1, 1) for k in range(n)])
@@ -171,5 +177,5 @@ def _colors(n: int) -> list[str]:
 
 
 def _half_transparent(color: str) -> str:
-    """The rgb(...) color at half opacity."""
+    """Return an rgb(...) color at half opacity."""
     return color.replace("rgb(", "rgba(").replace(")", ", 0.5)")

@@ -1,6 +1,6 @@
-"""Common theme of all figures, and figures as HTML.
+"""Common theme for all figures, and conversion of figures to HTML.
 
-Figures are readable from 390 to 1280 pixels of width, on light and on dark pages.
+Figures are readable at widths from 390 to 1280 pixels, on light and dark pages.
 """
 
 from __future__ import annotations
@@ -20,16 +20,32 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 __all__ = [
-    "BLUE", "COLORS", "FONT", "GRID", "ORANGE", "QUIET", "RED", "STYLE", "axis", "band_color", "checked", "figure_of",
-    "ladder", "require_plotly", "script", "self_contained_html", "shown", "snippet",
+    "BLUE",
+    "COLORS",
+    "FONT",
+    "GRAY",
+    "GRID",
+    "ORANGE",
+    "RED",
+    "STYLE",
+    "axis",
+    "band_color",
+    "display_text",
+    "dot_plot",
+    "figure_of",
+    "require_frame",
+    "require_plotly",
+    "script",
+    "self_contained_html",
+    "snippet",
 ]  # fmt: skip
 
 BLUE, ORANGE, TEAL, PURPLE, RED = "#3b76d6", "#e0792f", "#1f9d8b", "#9361c0", "#d1495b"
 COLORS = (BLUE, ORANGE, TEAL, PURPLE, RED, "#8d7a3f")
-QUIET, GRID, INK = "#8a8f98", "rgba(128, 128, 128, 0.25)", "#30363d"
+GRAY, GRID, TEXT_COLOR = "#8a8f98", "rgba(128, 128, 128, 0.25)", "#30363d"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
-STEP = 40
-"""Height of one row of a ladder in pixels: its name, and its marks below the name."""
+ROW_HEIGHT = 40
+"""Height in pixels of one row of a dot plot, which contains the row name and the marks below it."""
 
 STYLE = """
   .js-plotly-plot {max-width: 100%}
@@ -38,9 +54,9 @@ STYLE = """
   }
   .main-svg .annotation text {paint-order: stroke; stroke: var(--page); stroke-width: 3px; stroke-linejoin: round}
 """
-"""CSS of pages with figures: text that is readable on dark pages and over marks; --page is the page color."""
+"""CSS for pages with figures that keeps text readable on dark pages and over marks; --page is the page color."""
 
-PAGE = """<!doctype html>
+PAGE_TEMPLATE = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>
@@ -56,12 +72,12 @@ PAGE = """<!doctype html>
 
 
 def require_plotly() -> None:
-    """Raise MissingExtraError if plotly is not installed.
+    """Raise MissingExtraError if Plotly is not installed.
 
     Raises
     ------
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -71,43 +87,43 @@ def require_plotly() -> None:
         raise MissingExtraError('figures need plotly, which is not installed: pip install "cofactor[report]"')
 
 
-def checked(frame: pl.DataFrame, columns: Sequence[str], what: str) -> pl.DataFrame:
-    """Check that a frame has the columns of a figure and at least one row.
+def require_frame(frame: pl.DataFrame, columns: Sequence[str], content: str) -> pl.DataFrame:
+    """Check that a frame has the columns that a figure requires and at least one row, and return it.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        Frame to draw.
+        Frame to check.
     columns : sequence of str
         Required columns.
-    what : str
+    content : str
         Content of the figure, for error messages.
 
     Returns
     -------
     pl.DataFrame
-        The frame.
+        The input frame.
 
     Raises
     ------
     DataError
-        A column is missing, or the frame has no rows.
+        If a column is missing, or the frame has no rows.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
-    >>> checked(pl.DataFrame({"x": [1]}), ["x", "y"], "points")
+    >>> require_frame(pl.DataFrame({"x": [1]}), ["x", "y"], "points")
     Traceback (most recent call last):
-    cofactor.errors.DataError: frame must have the columns x, y for a figure of points; it lacks y
+    cofactor.errors.DataError: frame must have the columns x, y for a figure of points; missing: y
     """
-    checks.instance("frame", frame, pl.DataFrame, f"pass a polars DataFrame with the data of {what}")
+    checks.instance("frame", frame, pl.DataFrame, f"pass a polars DataFrame with the data of {content}")
     if missing := [name for name in columns if name not in frame.columns]:
         raise DataError(
-            f"frame must have the columns {', '.join(columns)} for a figure of {what}; it lacks {', '.join(missing)}"
+            f"frame must have the columns {', '.join(columns)} for a figure of {content}; missing: {', '.join(missing)}"
         )
     if len(frame) == 0:
-        raise DataError(f"frame has no rows, so there is nothing to draw for a figure of {what}")
+        raise DataError(f"frame must have at least one row for a figure of {content}")
     require_plotly()
     return frame
 
@@ -118,16 +134,16 @@ def figure_of(traces: Sequence[Any], *, height: int, **layout: Any) -> Figure:
     Parameters
     ----------
     traces : sequence of plotly traces
-        Traces to draw; without traces, the figure is empty.
+        Traces to draw; the figure is empty if there are none.
     height : int
-        Height in pixels. The width is that of the page.
+        Height in pixels. The width adapts to the page.
     **layout
-        Further arguments of `Figure.update_layout`.
+        Additional arguments for `Figure.update_layout`.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        The figure.
+        Themed figure.
     """
     from plotly.graph_objects import Figure
 
@@ -135,7 +151,7 @@ def figure_of(traces: Sequence[Any], *, height: int, **layout: Any) -> Figure:
     figure.update_layout(
         template="none", height=height, colorway=COLORS, dragmode=False, hovermode="closest",
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": FONT, "size": 13, "color": INK},
+        font={"family": FONT, "size": 13, "color": TEXT_COLOR},
         hoverlabel={"bgcolor": "#20262e", "bordercolor": "#20262e", "font": {"color": "#ffffff", "family": FONT}},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
         margin={"t": 40, "r": 14, "b": 50, "l": 50},
@@ -145,19 +161,19 @@ def figure_of(traces: Sequence[Any], *, height: int, **layout: Any) -> Figure:
 
 
 def axis(title: str | None = None, **more: Any) -> dict[str, Any]:
-    """Create an axis with a faint grid, without a zero line and without zooming on touch.
+    """Create an axis with a faint grid and without a zero line or zooming.
 
     Parameters
     ----------
     title : str, optional
         Title of the axis.
     **more
-        Further properties of the axis.
+        Additional properties of the axis.
 
     Returns
     -------
     dict
-        Properties for `figure_of(..., xaxis=...)`.
+        Axis properties, for example for `figure_of(..., xaxis=...)`.
     """
     plain = {"gridcolor": GRID, "zeroline": False, "showline": False, "ticks": "", "fixedrange": True}
     return (
@@ -168,28 +184,28 @@ def axis(title: str | None = None, **more: Any) -> dict[str, Any]:
     )
 
 
-def ladder(names: Sequence[str], marks: Sequence[Any], title: str, *, height: int = 0, **more: Any) -> Figure:
-    """Create a figure of rows from top to bottom, each with its name above its marks.
+def dot_plot(names: Sequence[str], marks: Sequence[Any], title: str, *, height: int = 0, **more: Any) -> Figure:
+    """Create a dot plot with one row per name and the name above its marks.
 
-    Long names therefore need no margin.
+    Long names therefore do not need a margin.
 
     Parameters
     ----------
     names : sequence of str
-        Names of the rows.
+        Row names, from top to bottom.
     marks : sequence of plotly traces
-        Traces whose y is the row number, from 0.
+        Traces whose y values are row numbers, starting at 0.
     title : str
         Title of the x axis.
     height : int, default 0
-        Height in pixels; 0 for a height that fits the rows.
+        Height in pixels; 0 to fit the rows.
     **more
-        Further arguments of `Figure.update_layout`.
+        Additional arguments for `Figure.update_layout`.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        The figure.
+        Themed figure.
     """
     labels = [
         {"x": 0, "xref": "paper", "xanchor": "left", "y": row, "yshift": 13, "text": name, "showarrow": False}
@@ -198,49 +214,49 @@ def ladder(names: Sequence[str], marks: Sequence[Any], title: str, *, height: in
     rows = {"range": [len(names) - 0.6, -0.75], "visible": False, "fixedrange": True}
     margin = {"t": 34, "r": 14, "b": 54, "l": 14}
     return figure_of(
-        marks, height=height or 110 + STEP * len(names), annotations=labels, yaxis=rows,
+        marks, height=height or 110 + ROW_HEIGHT * len(names), annotations=labels, yaxis=rows,
         margin=margin, **{"xaxis": axis(title)} | more,
     )  # fmt: skip
 
 
-def shown(text: object, most: int = 200) -> str:
-    """Escape an id or title for plotly, and shorten it with an ellipsis.
+def display_text(text: object, max_length: int = 200) -> str:
+    """Escape an ID or title for Plotly, and truncate it with an ellipsis.
 
     Parameters
     ----------
     text : object
         Text to show; unprintable characters become spaces.
-    most : int, default 200
+    max_length : int, default 200
         Maximum number of characters before escaping.
 
     Returns
     -------
     str
-        Text without markup.
+        Escaped text.
 
     Examples
     --------
-    >>> shown("<b>Alien</b> & more", 13)
+    >>> display_text("<b>Alien</b> & more", 13)
     '&lt;b&gt;Alien&lt;/b&gt;…'
     """
     plain = "".join(c if c.isprintable() else " " for c in str(text))
-    return escape(plain if len(plain) <= most else f"{plain[: most - 1].rstrip()}…", quote=False)
+    return escape(plain if len(plain) <= max_length else f"{plain[: max_length - 1].rstrip()}…", quote=False)
 
 
 def band_color(color: str, opacity: float) -> str:
-    """Convert a color #rrggbb to rgba with an opacity between 0 and 1.
+    """Convert a #rrggbb color to an rgba(...) color with the given opacity.
 
     Parameters
     ----------
     color : str
-        Color as #rrggbb.
+        Color in the form #rrggbb.
     opacity : float
-        Opacity, 0..1.
+        Opacity between 0 and 1.
 
     Returns
     -------
     str
-        Color as rgba(...).
+        Color in the form rgba(...).
 
     Examples
     --------
@@ -252,19 +268,19 @@ def band_color(color: str, opacity: float) -> str:
 
 
 def script() -> str:
-    """Return the plotly library as a script element for the head of a page.
+    """Return the Plotly library as a script element for the head of a page.
 
-    A page needs it once for all of its figures. Its size is about 5 MB.
+    The element, about 5 MB in size, is needed only once per page.
 
     Returns
     -------
     str
-        The element.
+        HTML element.
 
     Raises
     ------
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -280,26 +296,26 @@ def script() -> str:
 
 @validated
 def snippet(figure: Figure, name: str) -> str:
-    """Convert a figure to an HTML element, for a page that includes `script`.
+    """Convert a figure to an HTML element for a page that includes `script`.
 
     Parameters
     ----------
     figure : plotly.graph_objects.Figure
         Figure to convert.
     name : str
-        Id of the element, unique on the page.
+        ID of the element; must be unique on the page.
 
     Returns
     -------
     str
-        The element.
+        HTML element.
 
     Raises
     ------
     DataError
-        `figure` is not a plotly figure.
+        If `figure` is not a Plotly figure.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -307,7 +323,7 @@ def snippet(figure: Figure, name: str) -> str:
     >>> 'id="ratings"' in snippet(Figure(), "ratings")
     True
     """
-    html: str = _checked_figure(figure).to_html(
+    html: str = _require_figure(figure).to_html(
         full_html=False, include_plotlyjs=False, div_id=name, config={"displayModeBar": False, "responsive": True}
     )
     return html
@@ -315,7 +331,7 @@ def snippet(figure: Figure, name: str) -> str:
 
 @validated
 def self_contained_html(figure: Figure, *, title: str) -> str:
-    """Convert a figure to an HTML page that works offline, with the plotly library (about 5 MB) included.
+    """Convert a figure to an HTML page that works offline and includes the Plotly library (about 5 MB).
 
     Parameters
     ----------
@@ -327,14 +343,14 @@ def self_contained_html(figure: Figure, *, title: str) -> str:
     Returns
     -------
     str
-        The page; the same figure and title give the same text.
+        HTML page; the same figure and title give the same string.
 
     Raises
     ------
     DataError
-        `figure` is not a plotly figure.
+        If `figure` is not a Plotly figure.
     MissingExtraError
-        plotly is not installed.
+        If Plotly is not installed.
 
     Examples
     --------
@@ -343,11 +359,11 @@ def self_contained_html(figure: Figure, *, title: str) -> str:
     >>> "<title>Levels &amp; averages</title>" in page
     True
     """
-    return PAGE.format(title=escape(title), style=STYLE, script=script(), figure=snippet(figure, "figure"))
+    return PAGE_TEMPLATE.format(title=escape(title), style=STYLE, script=script(), figure=snippet(figure, "figure"))
 
 
-def _checked_figure(figure: Any) -> Any:
-    """Check that the argument is a plotly figure. Raises DataError or MissingExtraError."""
+def _require_figure(figure: Any) -> Any:
+    """Check that the argument is a Plotly figure, and return it; raise DataError or MissingExtraError otherwise."""
     require_plotly()
     from plotly.graph_objects import Figure
 
