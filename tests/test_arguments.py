@@ -92,7 +92,7 @@ def made() -> SimpleNamespace:
         many={"interactions": ratings},
         lists=rec.for_rows(np.arange(5, dtype=np.int32)).rank(20),
         kinds=np.full((40, 3), 1 / 3),
-        wanted=np.full((5, 3), 1 / 3),
+        target_shares=np.full((5, 3), 1 / 3),
         tastes=audit.Tastes.of(full),
         scored=evaluate.score(rec, split, label="x"),
         predicted=bayes.model.distribution(
@@ -330,7 +330,7 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     ),
     "all_mitigations": lambda m: (audit.all_mitigations, {}, {"column": "text but None"}),
     "calibrated": lambda m: (
-        audit.calibrated,
+        audit.calibrate_lists,
         {"lists": m.lists[0], "scores": m.lists[1], "n": 3, "categories": m.kinds, "wanted": m.wanted},
         {
             "lists": "matrix",
@@ -342,7 +342,7 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
         },
     ),
     "spread": lambda m: (
-        audit.spread,
+        audit.spread_exposure,
         {"lists": m.lists[0], "scores": m.lists[1], "n": 3, "n_items": 40, "strength": 0.5},
         {"lists": "matrix", "scores": "matrix", "n": "count", "n_items": "count", "strength": "from 0"},
     ),

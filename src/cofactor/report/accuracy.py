@@ -157,8 +157,8 @@ def cold_start_section(study: Study) -> Section:
     last = int(result.curve["history_length"][-1])
     conclusion = (
         f"Even with {last} {study.table.kind}, the personal model is not significantly better than the baseline."
-        if result.beats_from is None
-        else f"With {result.beats_from} or more {study.table.kind}, the personal model is significantly better than "
+        if result.break_even_length is None
+        else f"With {result.break_even_length} or more {study.table.kind}, the personal model is significantly better than "
         "the baseline."
     )
     text = [setup + conclusion, *study.sample_notes]
@@ -172,5 +172,5 @@ def cold_start_section(study: Study) -> Section:
         "cold_start", "Cold start", text,
         [Picture(cold_start_plot(result.curve, metric=result.metric), reading)],
         [Table("curve", f"{metric} by number of {study.table.kind}", result.curve, columns)],
-        {"beats_from": result.beats_from, "metric": result.metric, "users": users},
+        {"break_even_length": result.break_even_length, "metric": result.metric, "users": users},
     )  # fmt: skip

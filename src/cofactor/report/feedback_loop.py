@@ -20,7 +20,7 @@ __all__ = ["feedback_loop_section"]
 
 MIN_SIZE = 20
 """Minimum number of users and of items; smaller tables are too small for lists of ten."""
-MITIGATIONS = ("capped weight per user", "exposure spread over items", "lists calibrated to what one likes")
+MITIGATIONS = ("capped weight per user", "exposure spread over items", "calibrated lists")
 MEASURES = {
     "accuracy": "accuracy: NDCG by true tastes",
     "coverage": "coverage: share of the catalog shown",

@@ -53,8 +53,8 @@ def exposure_section(study: Study) -> Section:
         )
         column = None
     result = exposure(study.recommender, column=column)
-    parts = {f"{study.table.kind} per user": result.raters, f"{study.table.kind} per item": result.rated,
-             "list positions per item": result.shown}  # fmt: skip
+    parts = {f"{study.table.kind} per user": result.rows_per_user, f"{study.table.kind} per item": result.rows_per_item,
+             "list positions per item": result.positions_per_item}  # fmt: skip
     curves = pl.concat([part.lorenz.with_columns(what=pl.lit(name)) for name, part in parts.items()])
     text = [
         (
