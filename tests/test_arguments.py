@@ -329,19 +329,19 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
         {"table": "frame but None", "column": "text"},
     ),
     "all_mitigations": lambda m: (audit.all_mitigations, {}, {"column": "text but None"}),
-    "calibrated": lambda m: (
+    "calibrate_lists": lambda m: (
         audit.calibrate_lists,
-        {"lists": m.lists[0], "scores": m.lists[1], "n": 3, "categories": m.kinds, "wanted": m.wanted},
+        {"lists": m.lists[0], "scores": m.lists[1], "n": 3, "categories": m.kinds, "target_shares": m.target_shares},
         {
             "lists": "matrix",
             "scores": "matrix",
             "n": "count",
             "categories": "matrix",
-            "wanted": "matrix",
+            "target_shares": "matrix",
             "strength": "unit",
         },
     ),
-    "spread": lambda m: (
+    "spread_exposure": lambda m: (
         audit.spread_exposure,
         {"lists": m.lists[0], "scores": m.lists[1], "n": 3, "n_items": 40, "strength": 0.5},
         {"lists": "matrix", "scores": "matrix", "n": "count", "n_items": "count", "strength": "from 0"},

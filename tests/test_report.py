@@ -122,7 +122,7 @@ def test_nothing_is_fetched_and_nothing_breaks_out(html: str) -> None:
 def test_every_picture_says_how_to_read_it_in_one_sentence(report: Report) -> None:
     for section in report.sections:
         for picture in section.pictures:
-            assert re.fullmatch(r"[^.!?]+\.", picture.reading.replace("95 %", "").replace("0.", "")), picture.reading
+            assert re.fullmatch(r"[^.!?]+\.", picture.caption.replace("95 %", "").replace("0.", "")), picture.caption
 
 
 def test_the_numbers_are_those_of_the_library(report: Report, table: Interactions) -> None:

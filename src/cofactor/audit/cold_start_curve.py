@@ -195,7 +195,7 @@ class _HeldOutUsers:
         return self.table.select(self.row_mask & (self.position < g)).by_user.take(self.users)
 
     def fit_others(self, estimator: Estimator, seed: int) -> Recommender:
-        """Fit on all other users, with learned priors if the model supports them; raise KindError if it cannot fold in."""
+        """Fit on all other users, with learned priors if supported; raise KindError if the model cannot fold in."""
         recommender = Recommender.fit(estimator, self.table.select(~self.row_mask), seed=seed)
         if not isinstance(recommender.model, FoldsIn):
             raise KindError(f"{estimator.name} cannot fold in new users, so a cold-start curve cannot be computed")
