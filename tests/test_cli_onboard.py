@@ -87,7 +87,7 @@ def test_a_model_without_factors_of_ratings_is_rejected(tmp_path: Path, small_ev
     Recommender.fit(Popularity(), small_events).save(tmp_path / "popular.cofactor")
     result = run(tmp_path / "popular.cofactor", "4\n")
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: a questionnaire needs factors of ratings")
+    assert result.stderr.startswith("error: a questionnaire requires rating factors")
     assert "Traceback" not in result.stderr
 
 

@@ -115,8 +115,8 @@ def calibration_section(study: Study) -> Section:
     pictures, missing = [], []
     if len(result.reliability):
         caption = (
-            "Each line is a rating level: on the diagonal, ratings reach the level as often as predicted, and error bars "
-            "that cross the diagonal are consistent with perfect calibration."
+            "Each line is a rating level: on the diagonal, ratings reach the level as often as predicted, and error "
+            "bars that cross the diagonal are consistent with perfect calibration."
         )
         pictures.append(Picture(reliability_plot(result.reliability), caption))
     else:
