@@ -329,5 +329,5 @@ def test_wrong_answers_are_rejected_by_id(titled: Recommender) -> None:
         questions.with_answer("film x", 4.0)
     with pytest.raises(DataError, match="the rating of item 'film 7' is"):
         questions.with_answer("film 7", 4.5)
-    with pytest.raises(ParameterError, match="this needs a view of one user, not of 2"):
+    with pytest.raises(ParameterError, match="this method requires a view of exactly one user; got 2"):
         titled.for_rows(np.int32([0, 1])).questions()

@@ -119,7 +119,7 @@ def influence_section(study: Study) -> Section:
     text = [
         (
             f"{n_users:,} users in {n_groups} groups, clustered by the items that they rated and audited with "
-            f"{estimator.name}: each group is removed in turn to count how many list positions of others change. "
+            f"{estimator.name}: each group is removed in turn, and changes in the other users' lists are counted. "
             f"{n_flagged or 'None'} of the groups {'has' if n_flagged == 1 else 'have'} clearly and significantly "
             "more influence than random groups of the same size."
         ),
