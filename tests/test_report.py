@@ -169,7 +169,7 @@ def test_the_command_writes_the_same_bytes_and_the_numbers_beside(tmp_path: Path
         arguments = [str(tmp_path / "ratings.csv"), "-o", str(target), "--rounds", "1", "--set", "epochs=2"]
         done = CliRunner().invoke(app, ["report", *arguments])
         assert done.exit_code == 0, done.stderr or done.exception
-        assert done.stdout == f"wrote the report to {target}, its numbers to {target.with_suffix('.json')}\n"
+        assert done.stdout == f"wrote the report to {target} and its values to {target.with_suffix('.json')}\n"
     assert pages[0].read_bytes() == pages[1].read_bytes()
     texts = [target.with_suffix(".json").read_text() for target in pages]
     assert texts[0] == texts[1]
