@@ -408,7 +408,7 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
             "n": "count",
             "share": "unit",
             "cap": "count from 0",
-            "below": "count from 0",
+            "min_ratings": "count from 0",
             "impressions": "recommender but None",
             **seeds,
         },

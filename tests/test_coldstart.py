@@ -130,7 +130,7 @@ def test_beaten_from_means_from_there_on() -> None:
 
 def test_numbers_that_few_could_give_are_left_out() -> None:
     assert cold_start(Bias(), camps(50, each=17)).curve["history_length"].to_list() == [0, 1, 2, 3, 5, 8]
-    with pytest.raises(DataError, match="needs at least 20 users with 2 or more rows each; there are 10"):
+    with pytest.raises(DataError, match="needs at least 20 users with 2 or more rows each; got 10"):
         cold_start(Bias(), camps(10))
     with pytest.raises(DataError, match="there are 0"):
         cold_start(Bias(), Interactions.from_columns(["ana"], ["alien"], [4]))

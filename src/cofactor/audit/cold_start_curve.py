@@ -170,7 +170,7 @@ class _HeldOutUsers:
         if not feasible:
             min_rows = 2 * min(g for g in lengths if g > 0)
             raise DataError(
-                f"a cold-start curve needs at least {MIN_USERS} users with {min_rows} or more rows each; there are "
+                f"a cold-start curve needs at least {MIN_USERS} users with {min_rows} or more rows each; got "
                 f"{(counts >= min_rows).sum()}"
             )
         max_length, stream = max(feasible), random_stream(seed, "cold start")
@@ -237,7 +237,7 @@ class _HeldOutUsers:
 
 
 def _break_even_length(curve: pl.DataFrame, metric: Metric) -> int | None:
-    """Return the smallest history length from which on the difference is a significant improvement, or None."""
+    """Return the smallest history length from which the improvement is significant, or None if there is none."""
     bounds = curve.select(
         pl.col("difference_low", "difference_high").fill_nan(None)
     )  # polars treats nan as the largest

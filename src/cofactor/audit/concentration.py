@@ -32,7 +32,7 @@ SMOOTHING = 0.99
 
 @dataclass(frozen=True, eq=False)
 class Concentration:
-    """Concentration of a quantity on few members (users or items); computed by `Concentration.of`.
+    """Concentration of a quantity over members (users or items); computed by `Concentration.of`.
 
     Attributes
     ----------
@@ -283,15 +283,17 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
 def _genres(recommender: Recommender, lists: Int32, column: str) -> Genres:
     genres = indicators(recommender.item_table, [column], "item")
     share = genres.shares(len(recommender.items))
-    had = np.stack([_mean_by_user(genre, recommender.histories) for genre in share.T], axis=1)
-    shown = np.stack([_mean_by_user(genre, _as_rows(lists)) for genre in share.T], axis=1)
-    has_genres = (np.nansum(had, axis=1) > 0) & (np.nansum(shown, axis=1) > 0)
-    had, shown = (part[has_genres] / part[has_genres].sum(axis=1, keepdims=True) for part in (had, shown))
-    smoothed = SMOOTHING * shown + (1 - SMOOTHING) * had
+    history_shares = np.stack([_mean_by_user(genre, recommender.histories) for genre in share.T], axis=1)
+    list_shares = np.stack([_mean_by_user(genre, _as_rows(lists)) for genre in share.T], axis=1)
+    has_genres = (np.nansum(history_shares, axis=1) > 0) & (np.nansum(list_shares, axis=1) > 0)
+    history_shares, list_shares = (
+        shares[has_genres] / shares[has_genres].sum(axis=1, keepdims=True) for shares in (history_shares, list_shares)
+    )
+    smoothed = SMOOTHING * list_shares + (1 - SMOOTHING) * history_shares
     with np.errstate(divide="ignore", invalid="ignore"):
-        divergence = np.where(had > 0, had * np.log(had / smoothed), 0.0).sum(axis=1)
+        divergence = np.where(history_shares > 0, history_shares * np.log(history_shares / smoothed), 0.0).sum(axis=1)
     names = [name.partition("=")[2] or name for name in genres.names]
-    table = pl.DataFrame({"genre": names, "had": had.mean(axis=0), "shown": shown.mean(axis=0)})
+    table = pl.DataFrame({"genre": names, "had": history_shares.mean(axis=0), "shown": list_shares.mean(axis=0)})
     return Genres(table.sort("had", descending=True), float(divergence.mean()))
 
 

@@ -130,8 +130,10 @@ class Tastes:
             noise_std = float(np.sqrt(np.mean((histories.values - expected[owner, histories.columns]) ** 2)))
         scale = Scale.infer(histories.values)
         levels = scale.levels or tuple(np.linspace(scale.low, scale.high, GRID_SIZE).tolist())
-        star = (scale.high - scale.low) / 4 or 1.0
-        return cls(read_only(expected), noise_std, levels, STEEPNESS / star, scale.low + (MIDPOINT - 1) * star)
+        star_width = (scale.high - scale.low) / 4 or 1.0
+        return cls(
+            read_only(expected), noise_std, levels, STEEPNESS / star_width, scale.low + (MIDPOINT - 1) * star_width
+        )
 
     @validated
     def favorites(self, categories: Float64) -> Int64:
@@ -185,8 +187,8 @@ class Tastes:
             raise ParameterError(
                 f"u and i must be arrays of row numbers with the same shape (n,); got shapes {u.shape} and {i.shape}"
             )
-        noisy = self.expected[u, i] + self.noise_std * stream.standard_normal(len(u))
-        ratings: Float32 = levels[np.abs(noisy[:, None] - levels).argmin(axis=1)].astype(np.float32)
+        noisy_ratings = self.expected[u, i] + self.noise_std * stream.standard_normal(len(u))
+        ratings: Float32 = levels[np.abs(noisy_ratings[:, None] - levels).argmin(axis=1)].astype(np.float32)
         return ratings
 
     @validated

@@ -186,7 +186,7 @@ def influence(
 
 @dataclass(frozen=True, eq=False)
 class _HalfSteps:
-    """An item half-step and a user half-step that leave out the rows of a group; shared parts are computed once.
+    """Item half-step and user half-step that exclude the rows of a group; shared parts are computed once.
 
     Attributes
     ----------
@@ -224,7 +224,7 @@ class _HalfSteps:
             raise KindError(
                 "influence requires factors fitted by least squares; fit biased-mf, explicit-als or implicit-als"
             )
-        entries = _linearized(model, recommender.histories)
+        entries = _linearize(model, recommender.histories)
         by_item = entries.transpose(model.n_items)
         side = model.least_squares.side(model.user_factors, model.user_bias, model.mean)
         side = _without_padding(_with_minimal_penalty(side, model), model)
@@ -249,10 +249,10 @@ class _HalfSteps:
 
     def changed_share(self, group: Any) -> float:
         """Return the share of list positions of the sampled users outside the group that change without the group."""
-        outside = ~group[self.sampled_users]
-        if not group.any() or not outside.any():
+        is_outside = ~group[self.sampled_users]
+        if not group.any() or not is_outside.any():
             return 0.0
-        lists, reference_lists = self._top_lists(group)[outside], self.lists[outside]
+        lists, reference_lists = self._top_lists(group)[is_outside], self.lists[is_outside]
         unchanged = (lists[:, :, None] == reference_lists[:, None, :]).any(axis=2) & (lists >= 0)
         positions = (reference_lists >= 0).sum()
         return float(1 - unchanged.sum() / max(positions, 1))
@@ -301,7 +301,7 @@ def _solve(A: Float64, b: Float64, side: Side, penalty: Float32, prior: Prior | 
     return solved_each(A, b).astype(np.float32)
 
 
-def _linearized(model: FactorModel, histories: SparseRows) -> SparseRows:
+def _linearize(model: FactorModel, histories: SparseRows) -> SparseRows:
     """Return the rows for a linear half-step; with a sigmoid, they are the working responses and weights."""
     rows = model.least_squares.entries(histories)
     if model.rating_range is None:

@@ -548,8 +548,8 @@ def spread_exposure(
         penalty = categories @ np.log1p(shown @ categories / np.maximum(categories.sum(axis=0), 1e-12) / mean)
     valid = lists >= 0
     counts = np.maximum(valid.sum(axis=1, keepdims=True), 1)
-    finite = np.where(valid, scores, 0).astype(np.float64)
-    centered = np.where(valid, finite - finite.sum(axis=1, keepdims=True) / counts, 0)
+    finite_scores = np.where(valid, scores, 0).astype(np.float64)
+    centered = np.where(valid, finite_scores - finite_scores.sum(axis=1, keepdims=True) / counts, 0)
     z = centered / np.maximum(np.sqrt(np.square(centered).sum(axis=1, keepdims=True) / counts), 1e-12)
     values = np.where(valid, z - strength * penalty[np.maximum(lists, 0)], -np.inf)
     order = np.argsort(-values, axis=1, kind="stable")[:, :n]

@@ -176,7 +176,7 @@ def _option_names(error: Any) -> str:
     return "/".join(error.param.opts) if is_option else str(error.param.metavar)
 
 
-def _unwrapped(command: Any) -> str:
+def _unwrap_paragraphs(command: Any) -> str:
     """Join each paragraph of a docstring into one line for the terminal to wrap, and escape brackets for rich."""
     text = str(command.__doc__).replace("[", r"\[")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
@@ -204,7 +204,7 @@ COMMANDS: dict[str, list[Any]] = {
 for panel, commands in COMMANDS.items():
     for command in commands:
         app.command(
-            cls=SingleValueCommand, help=_unwrapped(command), rich_help_panel=panel,
+            cls=SingleValueCommand, help=_unwrap_paragraphs(command), rich_help_panel=panel,
             context_settings={"ignore_unknown_options": command is explain},  # an ID may begin with a dash
         )(command)  # fmt: skip
 

@@ -78,8 +78,9 @@ def _show_data(out: Console) -> Interactions:
     empty_share = 1 - ratings.density
     _print_paragraph(
         out,
-        f"\nEven here some cells are blank (·); in the whole table, {empty_share:.0%} of the cells are. Collaborative "
-        "filtering predicts the blank cells from the ratings alone: people who agreed before are likely to agree again.",
+        f"\nEven here some cells are blank (·); in the whole table, {empty_share:.0%} of the cells are. "
+        "Collaborative filtering predicts the blank cells from the ratings alone: people who agreed before are likely "
+        "to agree again.",
     )
     _print_paragraph(out, f"Terms of use: {DATASETS[DATA].terms}", style="dim")
     return ratings
@@ -136,8 +137,8 @@ def _compare(out: Console, split: Any, seed: int) -> None:
     _print_paragraph(
         out,
         f"{scores[0].label} is best, with {reduction:.1%} less error than the baseline. A gain of this size is "
-        "typical, because ratings are noisy. But it is what makes the lists personal: the baseline would recommend the same "
-        "films to everyone.",
+        "typical, because ratings are noisy. But it is what makes the lists personal: the baseline would recommend the "
+        "same films to everyone.",
     )
 
 
@@ -175,8 +176,8 @@ def _uncertainty_remark(support: Any) -> str:
     """Return a remark on the films in the list with few ratings."""
     n_few = int((support < MIN_RELIABLE_RATINGS).sum())
     remark = (
-        f"a film with few ratings (?: fewer than {MIN_RELIABLE_RATINGS}) can rank first because a few people happened to "
-        "love it"
+        f"a film with few ratings (?: fewer than {MIN_RELIABLE_RATINGS}) can rank first because a few people happened "
+        "to love it"
     )
     return (
         f"{remark}. Here, {n_few} of 10 are uncertain for this reason."

@@ -125,7 +125,7 @@ def format_setting(value: Any) -> str:
 
     Examples
     --------
-    >>> in_words(0.05), in_words(None), in_words((1, 5)), in_words(True)
+    >>> format_setting(0.05), format_setting(None), format_setting((1, 5)), format_setting(True)
     ('0.05', 'none', '1,5', 'true')
     """
     if isinstance(value, bool) or value is None:
@@ -150,7 +150,7 @@ def format_number(value: float) -> str:
 
     Examples
     --------
-    >>> number_text(4.0), number_text(0.1234567)
+    >>> format_number(4.0), format_number(0.1234567)
     ('4', '0.1234567')
     """
     short = f"{value:g}"
@@ -159,10 +159,10 @@ def format_number(value: float) -> str:
 
 def _split_setting(setting: str, models: Sequence[str]) -> tuple[str, str, str]:
     """Split `[model.]name=value` into the model (or ""), the name and the value."""
-    left, equals, text = setting.partition("=")
-    if not equals or not left:
+    qualified_name, equals, text = setting.partition("=")
+    if not equals or not qualified_name:
         raise ParameterError(f"--set takes name=value, such as --set factors=50, not {setting!r}")
-    target_model, separator, name = left.strip().rpartition(".")
+    target_model, separator, name = qualified_name.strip().rpartition(".")
     if separator and target_model not in models:
         raise ParameterError(
             f"--set {setting}: {target_model!r} is not one of the requested models ({', '.join(models)})"

@@ -69,7 +69,7 @@ def evaluate(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Evaluate models on held-out rows, next to a baseline that every model must beat.
+    """Evaluate models on held-out rows, together with a baseline that every model should beat.
 
     Models of ratings are evaluated by RMSE and MAE, models of events (--events or --min-rating) by ranking metrics at k
     over the full catalog. The default model is biased-mf for ratings and implicit-als for events.
@@ -166,8 +166,8 @@ def _show_served_lists(out: Console, scores: Sequence[Score], metrics: Sequence[
 
 def _differs(score: Score, key: str) -> bool:
     """Return whether a metric differs between the served lists and the model's own lists."""
-    own = score.metrics[key].mean
-    return not isnan(own) and own != score.served[key].mean
+    model_value = score.metrics[key].mean
+    return not isnan(model_value) and model_value != score.served[key].mean
 
 
 def _format_cell(score: Score, metric: Metric, scores: Sequence[Score]) -> str:

@@ -136,8 +136,8 @@ class BernoulliMixture:
         """
         rows = checks.row_numbers("items", items, self.item_probabilities.shape[1])
         if checks.as_array(rated).shape != rows.shape:
-            received = f"{checks.describe(items)} and {checks.describe(rated)}"
-            raise ParameterError(f"items and rated must have the same length; got {received}")
+            lengths = f"{checks.describe(items)} and {checks.describe(rated)}"
+            raise ParameterError(f"items and rated must have the same length; got {lengths}")
         p = self.item_probabilities[:, rows]
         log_weights = np.log(self.weights) + np.log(np.where(checks.mask("rated", rated, len(rows)), p, 1 - p)).sum(
             axis=1

@@ -292,8 +292,8 @@ def _random_entries(rows: SparseRows, n: Int64, stream: np.random.Generator) -> 
     order = np.lexsort((stream.random(len(owner)), owner))
     position_in_row = np.empty(len(owner), np.int64)
     position_in_row[order] = np.arange(len(owner)) - np.repeat(rows.start[:-1], rows.counts)
-    drawn: Bool = position_in_row < n[owner]
-    return drawn
+    is_drawn: Bool = position_in_row < n[owner]
+    return is_drawn
 
 
 def _mean_gain(scores: Float32, columns: Int32, observed: Bool) -> float:

@@ -196,8 +196,10 @@ class _UserDistribution:
             uncertainty += np.asarray(np.linalg.inv(f_rated.T @ f_rated + np.diag(ridge)), np.float64) * (
                 noise / len(sample)
             )
-        between = np.asarray(np.cov(x, rowvar=False) if len(x) > 1 else np.zeros_like(uncertainty), np.float64)
-        return cls(f, intercept, np.full(len(f), noise), x.mean(axis=0), between + uncertainty)
+        variance_between_users = np.asarray(
+            np.cov(x, rowvar=False) if len(x) > 1 else np.zeros_like(uncertainty), np.float64
+        )
+        return cls(f, intercept, np.full(len(f), noise), x.mean(axis=0), variance_between_users + uncertainty)
 
     @classmethod
     def of_posterior(cls, model: BayesianModel, support: Int64, active: Int64) -> Self:
@@ -214,8 +216,8 @@ class _UserDistribution:
         stacked = np.concatenate(parts, axis=1)
         axes = np.linalg.eigh(stacked.T @ (stacked * (support + 0.1)[:, None]))[1][:, ::-1][:, :MAX_DIRECTIONS]
         f = stacked @ axes
-        omitted = np.square(stacked).sum(axis=1) - np.square(f).sum(axis=1)
-        return cls(f, intercept, noise + np.maximum(omitted, 0), np.zeros(f.shape[1]), np.eye(f.shape[1]))
+        omitted_variance = np.square(stacked).sum(axis=1) - np.square(f).sum(axis=1)
+        return cls(f, intercept, noise + np.maximum(omitted_variance, 0), np.zeros(f.shape[1]), np.eye(f.shape[1]))
 
     def posterior_means(self, histories: SparseRows) -> tuple[Float64, Float64]:
         """Return posterior means of x, (n_users, width), and the mean posterior covariance, (width, width)."""
@@ -441,9 +443,9 @@ class Questionnaire:
             f_j' C (sum_i c_i f_i f_i' / sum_i c_i) C f_j / (f_j' C f_j + v_j)
         """
         population, (_, covariance) = self.population, self.posterior
-        f, projected = population.features, population.features @ covariance
-        numerator = np.sum(projected @ self._mean_outer_product * projected, axis=1)
-        reductions: Float64 = numerator / (np.sum(projected * f, axis=1) + population.noise)
+        f, projections = population.features, population.features @ covariance
+        numerator = np.sum(projections @ self._mean_outer_product * projections, axis=1)
+        reductions: Float64 = numerator / (np.sum(projections * f, axis=1) + population.noise)
         return reductions
 
     def acquisition(self) -> Float64:

@@ -114,7 +114,9 @@ def check_overwrite(path: str | Path) -> None:
             return
     except OSError as error:
         raise ArtifactError(f"{path} cannot be written: {error.strerror or error}") from error
-    raise ArtifactError(f"{path} is not a cofactor model and is not overwritten: delete it first, or name another file")
+    raise ArtifactError(
+        f"{path} is not a cofactor model and is not overwritten: delete it first, or choose another file"
+    )
 
 
 def _is_artifact(path: Path) -> bool:

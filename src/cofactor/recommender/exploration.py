@@ -137,21 +137,21 @@ def draw_positions(
     """
     pool_items = [int(row) for row in stream.permutation(pool)]
     ranked_items = list(zip(rows.tolist(), scores.tolist(), strict=True))
-    listed: set[int] = set()
+    listed_items: set[int] = set()
     positions: list[Position] = []
     while len(positions) < n:
-        pool_items = [row for row in pool_items if row not in listed]
+        pool_items = [row for row in pool_items if row not in listed_items]
         probability = share if pool_items else 0.0
         if pool_items and stream.random() < probability:
             position = Position(pool_items[-1], None, True, share / len(pool_items))
         else:
-            while ranked_items and ranked_items[0][0] in listed:
+            while ranked_items and ranked_items[0][0] in listed_items:
                 ranked_items.pop(0)
             if not ranked_items:
                 return positions
             row, score = ranked_items.pop(0)
             position = Position(row, score, False, 1 - probability)
-        listed.add(position.row)
+        listed_items.add(position.row)
         positions.append(position)
     return positions
 

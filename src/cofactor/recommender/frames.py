@@ -68,12 +68,12 @@ def neighbors(side: str, ids: IdMap, rows: Int32, scores: Float32) -> pl.DataFra
     return pl.DataFrame({side: ids.ids(rows), "rank": np.arange(1, len(rows) + 1, dtype=np.int32), "score": scores})
 
 
-def explanation(explained: Explanation, users: IdMap, catalog: Catalog, history: SparseRows) -> pl.DataFrame:
+def explanation(score_explanation: Explanation, users: IdMap, catalog: Catalog, history: SparseRows) -> pl.DataFrame:
     """Return the parts of a score as a data frame, with the history parts sorted by magnitude.
 
     Parameters
     ----------
-    explained : Explanation
+    score_explanation : Explanation
         Explanation with the terms of the score.
     users : IdMap
         IDs of the users, for models whose explanations refer to similar users.
@@ -88,27 +88,33 @@ def explanation(explained: Explanation, users: IdMap, catalog: Catalog, history:
         Columns part, item (or user), value (items only), term, and title if titles are available. The parts mean, user
         and item come first, then those of the history, and "not attributed" last.
     """
-    order = np.argsort(-np.abs(explained.terms), kind="stable")
-    rows, terms = explained.rows[order], explained.terms[order]
-    column, ids = ("user", users) if explained.by == "neighbors" else ("item", catalog.items)
+    order = np.argsort(-np.abs(score_explanation.terms), kind="stable")
+    rows, terms = score_explanation.rows[order], score_explanation.terms[order]
+    column, ids = ("user", users) if score_explanation.by == "neighbors" else ("item", catalog.items)
     is_known = rows >= 0
     id_column = pl.Series(column, [None] * len(rows), dtype=ids.all.dtype)
     id_column = id_column.scatter(np.flatnonzero(is_known), ids.ids(rows[is_known]))
     table = pl.DataFrame(
         {
-            "part": ["mean", "user", "item", *[PART_NAMES[explained.by]] * len(rows), "not attributed"],
-            column: _padded(id_column),
-            "term": np.concatenate([[explained.mean, explained.user, explained.item], terms, [explained.rest]]),
+            "part": ["mean", "user", "item", *[PART_NAMES[score_explanation.by]] * len(rows), "not attributed"],
+            column: _pad_parts(id_column),
+            "term": np.concatenate(
+                [
+                    [score_explanation.mean, score_explanation.user, score_explanation.item],
+                    terms,
+                    [score_explanation.rest],
+                ]
+            ),
         }
     )
-    if explained.by == "neighbors":
+    if score_explanation.by == "neighbors":
         return table
     values = pl.Series("value", history.values[np.searchsorted(history.columns, rows)])
-    table = table.insert_column(2, _padded(values))
-    return table if catalog.titles is None else table.with_columns(title=_padded(catalog.titles.gather(rows)))
+    table = table.insert_column(2, _pad_parts(values))
+    return table if catalog.titles is None else table.with_columns(title=_pad_parts(catalog.titles.gather(rows)))
 
 
-def _padded(column: pl.Series) -> pl.Series:
+def _pad_parts(column: pl.Series) -> pl.Series:
     """Pad a column with nulls for the three parts before the history and for the part after it."""
     null = pl.Series(column.name, [None], dtype=column.dtype)
     return pl.concat([null, null, null, column, null])

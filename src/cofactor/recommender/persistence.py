@@ -101,8 +101,8 @@ def load(path: Path, build: Callable[..., T], *, verify: bool) -> T:
     except ForkError:
         raise
     except (Exception, pl.exceptions.PanicException) as error:
-        what = f"lacks {error}" if isinstance(error, KeyError) else f"is not valid ({error})"
-        raise ArtifactError(f"{path} {what}: it was written by another version of cofactor") from error
+        problem = f"lacks {error}" if isinstance(error, KeyError) else f"is not valid ({error})"
+        raise ArtifactError(f"{path} {problem}: it was written by another version of cofactor") from error
 
 
 def _read_fields(arrays: Arrays, manifest: Mapping[str, Any]) -> dict[str, Any]:

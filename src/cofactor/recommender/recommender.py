@@ -589,12 +589,12 @@ class Recommender:
         """
         u, i = id_series("users", users), id_series("items", items)
         if is_single(users) and is_single(items):
-            return float(self._predicted(u, i, times)[0])
+            return float(self._predict_rows(u, i, times)[0])
         u = u.new_from_index(0, len(i)) if is_single(users) else u
         i = i.new_from_index(0, len(u)) if is_single(items) else i
         if len(u) != len(i):
             raise DataError(f"users and items must have the same length; got {len(u):,} users and {len(i):,} items")
-        return pl.DataFrame({"user": u, "item": i, "prediction": self._predicted(u, i, times)})
+        return pl.DataFrame({"user": u, "item": i, "prediction": self._predict_rows(u, i, times)})
 
     def unknown(self, users: Any, items: Any) -> tuple[int, int]:
         """Count the users and items that the model does not know.
@@ -612,7 +612,7 @@ class Recommender:
         u, i = self.users.rows(id_series("users", users)), self.items.rows(id_series("items", items))
         return int((u < 0).sum()), int((i < 0).sum())
 
-    def _predicted(self, users: pl.Series, items: pl.Series, times: Any) -> Float32:
+    def _predict_rows(self, users: pl.Series, items: pl.Series, times: Any) -> Float32:
         if not isinstance(self.model, PredictsRatings):
             raise KindError("this model cannot predict ratings")
         u, i = self.users.rows(users), self.items.rows(items)
@@ -749,7 +749,7 @@ class Recommender:
     def with_priors(
         self, *, user_features: Sequence[str] = (), item_features: Sequence[str] = (), seed: Seed = 0
     ) -> Recommender:
-        """Learn priors for new users and new items from the model, and return the recommender with them.
+        """Learn priors for new users and new items, and return a recommender with these priors.
 
         Parameters
         ----------
@@ -792,7 +792,7 @@ class Recommender:
         return replace(self, priors=priors)
 
     def ensure_priors(self, *, seed: Seed = 0) -> Recommender:
-        """Return the recommender with priors if its model supports them, learning featureless priors if it has none.
+        """Return the recommender with priors if its model supports them; learn priors without features if it has none.
 
         Parameters
         ----------
@@ -817,7 +817,7 @@ class Recommender:
         return self.with_priors(seed=seed)
 
     def folded_in(self, histories: SparseRows, table: pl.DataFrame | None = None) -> Model:
-        """Fold new users into the model based on their histories.
+        """Fold in new users from their histories, and return a model with only these users.
 
         Parameters
         ----------
@@ -922,9 +922,9 @@ class Recommender:
         if changed is None:
             changed = differing_rows(self.histories.take(rows), histories)
         rows[changed] = -1
-        folded = rows < 0
-        folded_table = table_rows(table, folded)
-        model = replace_users(self.model, self.priors, rows, histories.take(np.flatnonzero(folded)), folded_table)
+        is_folded_in = rows < 0
+        folded_table = table_rows(table, is_folded_in)
+        model = replace_users(self.model, self.priors, rows, histories.take(np.flatnonzero(is_folded_in)), folded_table)
         return replace(self, model=model, users=users, histories=histories, user_table=table, seen=seen)
 
     @validated

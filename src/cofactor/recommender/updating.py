@@ -51,7 +51,7 @@ Merge: TypeAlias = Callable[[SparseRows, SparseRows], SparseRows]
 
 
 def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: pl.DataFrame | None = None) -> Model:
-    """Fold new users into a model based on their histories.
+    """Fold in new users from their histories, and return a model with only these users.
 
     Parameters
     ----------
@@ -453,8 +453,8 @@ def feature_table(user_features: Any, priors: Priors | None) -> pl.DataFrame | N
     if user_features is None:
         return None
     if not isinstance(user_features, Mapping):
-        received = checks.describe(user_features)
-        raise ParameterError(f"user_features must map columns of the user table to values; got {received}")
+        description = checks.describe(user_features)
+        raise ParameterError(f"user_features must map columns of the user table to values; got {description}")
     columns = prior_columns(priors)
     if unknown_columns := [name for name in user_features if name not in columns]:
         column_list = ", ".join(columns) or "none; learn priors with user_features first"

@@ -293,7 +293,7 @@ class UserView:
         *,
         share: float = 0.1,
         cap: int = 100,
-        below: int = FEW_RATINGS,
+        min_ratings: int = FEW_RATINGS,
         impressions: Impressions | None = None,
         seed: Seed = 0,
     ) -> pl.DataFrame:
@@ -307,7 +307,7 @@ class UserView:
             Expected share of explored positions, from 0 to 1.
         cap : int, default 100
             Maximum number of positions for each new item in this call.
-        below : int, default 5
+        min_ratings : int, default 5
             Items with fewer ratings count as new and are shown only in explored positions.
         impressions : Impressions, optional
             Number of previous impressions and clicks for each item.
@@ -336,13 +336,14 @@ class UserView:
         (['user', 'item', 'rank', 'explored'], 600, 0.2)
         """
         share = checks.finite_number("share", share, low=0, high=1)
-        cap, below = checks.whole_number("cap", cap, low=0), checks.whole_number("below", below, low=0)
+        cap = checks.whole_number("cap", cap, low=0)
+        min_ratings = checks.whole_number("min_ratings", min_ratings, low=0)
         if impressions is not None:
             checks.instance("impressions", impressions, Impressions, "create them with Impressions(shown, clicked)")
             if len(impressions.shown) != self.catalog.n_items:
                 n_items = len(impressions.shown)
                 raise ParameterError(f"impressions must cover {self.catalog.n_items:,} items; got {n_items:,}")
-        stream, is_known = random_stream(seed, "explore"), self.catalog.support >= below
+        stream, is_known = random_stream(seed, "explore"), self.catalog.support >= min_ratings
         lists, explored = spread_new_items(
             self.rank(n, allowed=is_known)[0],
             np.flatnonzero(~is_known).astype(np.int32),

@@ -68,7 +68,7 @@ class Report:
         require_valid_fields(self)
         if missing := [name for name in ("source", "estimator", "seed") if name not in self.settings]:
             raise ParameterError(
-                f"settings must have the keys source, estimator and seed; {', '.join(missing)} missing"
+                f"settings must have the keys source, estimator and seed; missing: {', '.join(missing)}"
             )
 
     def html(self) -> str:
