@@ -8,7 +8,7 @@ import pytest
 
 from cofactor import BPR, Bias, BiasedMF, ExplicitALS, ImplicitALS, Interactions, Popularity, Recommender
 from cofactor.audit import ColdStartCurve, cold_start
-from cofactor.audit.cold_start_curve import _beats_from, _HeldOutUsers
+from cofactor.audit.cold_start_curve import _break_even_length, _HeldOutUsers
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.metrics.rating import rmse
 from cofactor.metrics.registry import primary_metric
@@ -39,8 +39,8 @@ def test_a_personal_model_needs_few_ratings_to_tell_camps_apart(found: ColdStart
     assert curve.columns == COLUMNS
     assert curve["history_length"].to_list() == [0, 1, 2, 3, 5, 8, 12, 20]
     assert (found.metric, curve["users"].to_list()) == ("rmse", [40] * 8)
-    assert found.beats_from is not None
-    assert 1 <= found.beats_from <= 3
+    assert found.break_even_length is not None
+    assert 1 <= found.break_even_length <= 3
     assert curve["personal"][-1] < 0.6
     assert curve["baseline"][-1] > 1.2
     assert abs(curve["difference"][0]) < 0.05  # nothing is known of anybody
@@ -93,7 +93,7 @@ def test_events_are_ranked() -> None:
     table = camps().to_events(min_rating=4)
     found = cold_start(ImplicitALS(factors=2), table, history_lengths=(0, 1, 3, 8))
     assert found.metric == "ndcg@10"
-    assert found.beats_from is not None
+    assert found.break_even_length is not None
     curve = found.curve
     assert curve.filter(pl.col("history_length") == 8)["difference_low"].item() > 0
     assert curve["baseline"].n_unique() == 1  # popularity does not mind who asks
@@ -104,7 +104,7 @@ def test_events_are_ranked() -> None:
 def test_the_baseline_never_beats_itself() -> None:
     for estimator, table in ((Bias(), camps(60)), (Popularity(), camps(60).to_events(min_rating=4))):
         found = cold_start(estimator, table, history_lengths=(0, 2, 4))
-        assert found.beats_from is None
+        assert found.break_even_length is None
         assert found.curve["difference"].to_list() == [0.0] * 3
 
 
@@ -114,7 +114,7 @@ def test_over_a_dozen_users_nothing_is_surely_better() -> None:
     assert curve.curve["difference"][-1] < 0
     ends = [f"{who}_{end}" for who in ("personal", "baseline", "difference") for end in ("low", "high")]
     assert curve.curve.select(pl.col(ends).is_nan().all()).row(0) == (True,) * 6
-    assert curve.beats_from is None
+    assert curve.break_even_length is None
 
 
 def test_beaten_from_means_from_there_on() -> None:
@@ -122,15 +122,15 @@ def test_beaten_from_means_from_there_on() -> None:
         {"history_length": [0, 1, 2, 3], "difference_low": [-1.0] * 4, "difference_high": [-0.1, 0.2, -0.1, -0.3]}
     )
     rmse, ndcg = primary_metric("ratings"), primary_metric("events")
-    assert _beats_from(frame, rmse) == 2
-    assert _beats_from(frame.head(2), rmse) is None
+    assert _break_even_length(frame, rmse) == 2
+    assert _break_even_length(frame.head(2), rmse) is None
     swapped = frame.select("history_length", "difference_high", difference_low=-pl.col("difference_high"))
-    assert _beats_from(swapped, ndcg) == 2
+    assert _break_even_length(swapped, ndcg) == 2
 
 
 def test_numbers_that_few_could_give_are_left_out() -> None:
     assert cold_start(Bias(), camps(50, each=17)).curve["history_length"].to_list() == [0, 1, 2, 3, 5, 8]
-    with pytest.raises(DataError, match="needs at least 20 users with 2 or more rows each; there are 10"):
+    with pytest.raises(DataError, match="needs at least 20 users with 2 or more rows each; got 10"):
         cold_start(Bias(), camps(10))
     with pytest.raises(DataError, match="there are 0"):
         cold_start(Bias(), Interactions.from_columns(["ana"], ["alien"], [4]))

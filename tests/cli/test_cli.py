@@ -674,7 +674,9 @@ def test_the_demo_keeps_its_model_when_asked(tmp_path: Path) -> None:
 def test_the_demo_for_somebody_unknown() -> None:
     result = run("demo", "--user", "ana")
     assert result.exit_code == 2
-    assert result.stderr.splitlines()[-1].startswith("error: user 'ana' is not known to the model; known are 1, 2, 3")
+    assert result.stderr.splitlines()[-1].startswith(
+        "error: user 'ana' is not known to the model; known IDs are 1, 2, 3"
+    )
 
 
 # progress

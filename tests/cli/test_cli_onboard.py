@@ -73,14 +73,14 @@ def test_it_ends_where_there_is_nothing_more_to_ask(tmp_path: Path) -> None:
     Recommender.fit(BiasedMF(factors=2), table).save(tmp_path / "one.cofactor")
     shown = ok(tmp_path / "one.cofactor", "4\n4\n4\n")
     assert "1. it's 1:" in shown
-    assert "No further question would change the recommendations." in shown
+    assert "No further questions would change the recommendations." in shown
 
 
 def test_a_model_without_factors_of_ratings_is_rejected(tmp_path: Path, small_events: Interactions) -> None:
     Recommender.fit(Popularity(), small_events).save(tmp_path / "popular.cofactor")
     result = run("onboard", tmp_path / "popular.cofactor", text="4\n")
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: a questionnaire needs factors of ratings")
+    assert result.stderr.startswith("error: a questionnaire requires rating factors")
     assert "Traceback" not in result.stderr
 
 

@@ -52,7 +52,7 @@ def test_the_rest_of_the_list_is_what_it_was(rec: Recommender) -> None:
     found = rec.for_users(EVERYONE).explore(10, share=0.2)
     assert (found["item"] == plain["item"]).filter(~found["explored"]).all()
     assert rec.for_users(EVERYONE).explore(10, share=0.0).drop("explored").equals(plain.select("user", "item", "rank"))
-    assert not rec.for_users(EVERYONE).explore(10, below=0)["explored"].any()
+    assert not rec.for_users(EVERYONE).explore(10, min_ratings=0)["explored"].any()
     assert not rec.for_users(EVERYONE).explore(10, cap=0)["explored"].any()
 
 
@@ -60,7 +60,7 @@ def test_no_user_is_shown_a_new_item_that_they_rated_low() -> None:
     users, items = list(range(20)) * 6, np.repeat(range(6), 20)
     ratings = Interactions.from_columns([*users, *range(20)], [*items, *[9] * 20], [5] * 120 + [1] * 19 + [5])
     rec = Recommender.fit(cofactor.ItemKNN(), ratings.to_events(min_rating=4))
-    found = rec.for_users(list(range(20))).explore(10, share=1.0, below=5)
+    found = rec.for_users(list(range(20))).explore(10, share=1.0, min_ratings=5)
     assert rec.support.tolist()[-1] == 1
     assert 9 not in found["item"].to_list()
 
@@ -77,7 +77,7 @@ def test_users_and_items_are_ids() -> None:
     table = Interactions.from_columns(users, items, [5, 4, 4, 3, 5, 2, 1])
     table = table.with_item_table({"item": ["a", "new"], "title": ["Alien", "New"]})
     rec = Recommender.fit(cofactor.BiasedMF(factors=2, epochs=1), table)
-    found = rec.for_users(["cy", "ana"]).explore(2, share=1.0, below=2)
+    found = rec.for_users(["cy", "ana"]).explore(2, share=1.0, min_ratings=2)
     assert found.columns == ["user", "item", "rank", "explored", "title"]
     assert found["user"].unique(maintain_order=True).to_list() == ["cy", "ana"]
     assert ("cy", "new", True) in found.select("user", "item", "explored").rows()
@@ -90,7 +90,7 @@ def test_users_and_items_are_ids() -> None:
 def test_integer_ids_are_not_rows() -> None:
     table = Interactions.from_columns([10, 10, 2, 2, 3], [7, 8, 7, 9, 7], [5, 4, 4, 3, 2])
     rec = Recommender.fit(cofactor.BiasedMF(factors=2, epochs=1), table)
-    found = rec.for_users([10, 3]).explore(3, share=0.5, below=2)
+    found = rec.for_users([10, 3]).explore(3, share=0.5, min_ratings=2)
     assert set(found["user"]) == {10, 3}
     assert set(found["item"]) <= {7, 8, 9}
     with pytest.raises(UnknownIdError, match="user 0 is not a known id"):
@@ -136,7 +136,7 @@ def test_what_cannot_be_is_refused(rec: Recommender) -> None:
             rec.for_users(np.array([0, user])).explore()
     with pytest.raises(ParameterError, match="of 60 items"):
         rec.for_users(EVERYONE).explore(impressions=Impressions(np.zeros(3, int), np.zeros(3, int)))
-    with pytest.raises(ParameterError, match="clicked must be at most shown"):
+    with pytest.raises(ParameterError, match="clicked must not exceed shown"):
         Impressions(np.array([1]), np.array([2]))
 
 

@@ -175,7 +175,7 @@ def test_wrong_input_is_named(made: Synthetic, small_events: Interactions) -> No
     rec = Recommender.fit(Bias(), made.interactions)
     nothing = replace(rec, histories=SparseRows.empty(60))
     for noise_std in (None, 0.5):
-        with pytest.raises(DataError, match="tastes need a recommender with rows"):
+        with pytest.raises(DataError, match="true preferences require a recommender with training rows"):
             Tastes.of(nothing, noise_std=noise_std)
 
 
@@ -186,4 +186,4 @@ def test_tastes_of_another_scale_are_taken_alike(small_ratings: Interactions) ->
     small_ratings = Interactions.from_columns(small_ratings.u, small_ratings.i, small_ratings.values)
     plain, other = (Tastes.of(Recommender.fit(Bias(), table)) for table in (small_ratings, stretched))
     pairs = np.arange(20), np.arange(20)
-    assert plain.taken(*pairs) == pytest.approx(other.taken(*pairs), abs=0.02)
+    assert plain.acceptance_probability(*pairs) == pytest.approx(other.acceptance_probability(*pairs), abs=0.02)

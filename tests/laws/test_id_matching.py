@@ -115,7 +115,7 @@ def test_new_items_match_ids_of_the_other_type(rec: Recommender) -> None:
     assert titles[own(rec, 900)] == "Newer"
     assert titles[own(rec, FIRST)] == f"The {FIRST}"
     assert wider.recommend(other(rec, 200), n=3)["user"].to_list() == [own(rec, 200)] * 3
-    with pytest.raises(CofactorError, match="new items must be new"):
+    with pytest.raises(CofactorError, match="ids of new items must be unique and unknown"):
         rec.with_items({"item": [other(rec, FIRST)]})
 
 

@@ -124,12 +124,12 @@ def test_the_posterior_is_that_of_bayesian_regression_with_the_mixture_as_prior(
     )
     f, t, v = population.features[[3, 2]], np.array([5.0, 1.0]), population.noise[[3, 2]]
     precision = np.linalg.inv(P) + (f.T / v) @ f
-    shift = np.linalg.solve(P, m) + (f.T / v) @ (t - population.level[[3, 2]])
+    shift = np.linalg.solve(P, m) + (f.T / v) @ (t - population.intercept[[3, 2]])
     np.testing.assert_allclose(questionnaire.item_probabilities, w @ p)
     np.testing.assert_allclose(questionnaire.prior[0], m, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(questionnaire.posterior[1], np.linalg.inv(precision), rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(questionnaire.posterior[0], np.linalg.solve(precision, shift), rtol=1e-6, atol=1e-9)
-    expected = population.level + population.features @ np.linalg.solve(precision, shift)
+    expected = population.intercept + population.features @ np.linalg.solve(precision, shift)
     np.testing.assert_allclose(questionnaire.predictions(), expected, rtol=1e-6)
 
 
@@ -184,14 +184,14 @@ def test_questions_do_not_repeat_and_depend_on_the_answers(population: Populatio
     assert Questionnaire(population, min_reduction=1.0).next_item() is None
     with pytest.raises(ParameterError, match="already answered"):
         likes.with_answer(likes.items[0], 3.0)
-    with pytest.raises(ParameterError, match="item must be a row from 0 to"):
-        likes.with_answer(len(population.level), 3.0)
+    with pytest.raises(ParameterError, match="item must be a row number from 0 to"):
+        likes.with_answer(len(population.intercept), 3.0)
     with pytest.raises(ParameterError, match="rating must be a finite number, not nan"):
         unfamiliar.with_answer(next(i for i in range(99) if i not in unfamiliar.items), float("nan"))
 
 
 def test_there_is_no_question_after_all_items(population: Population) -> None:
-    n = len(population.level)
+    n = len(population.intercept)
     answers = tuple(3.0 if item % 2 else None for item in range(n))
     questionnaire = replace(Questionnaire(population, min_reduction=0), items=tuple(range(n)), answers=answers)
     assert questionnaire.next_item() is None
@@ -329,5 +329,5 @@ def test_wrong_answers_are_rejected_by_id(titled: Recommender) -> None:
         questions.with_answer("film x", 4.0)
     with pytest.raises(DataError, match="the rating of item 'film 7' is"):
         questions.with_answer("film 7", 4.5)
-    with pytest.raises(ParameterError, match="this needs a view of one user, not of 2"):
+    with pytest.raises(ParameterError, match="this method requires a view of exactly one user; got 2"):
         titled.for_rows(np.int32([0, 1])).questions()

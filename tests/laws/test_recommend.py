@@ -274,7 +274,7 @@ def test_predict_takes_one_pair_many_or_one_with_many(rec: Recommender) -> None:
     assert rec.predict("user 1", items).equals(rec.predict(["user 1"] * 3, items))
     assert rec.predict(users, "item 3").equals(rec.predict(users, ["item 3"] * 3))
     assert rec.predict([], []).shape == (0, 3)
-    with pytest.raises(DataError, match="2 users but 3 items: predictions are for pairs"):
+    with pytest.raises(DataError, match="users and items must have the same length; got 2 users and 3 items"):
         rec.predict(users[:2], items)
 
 
@@ -375,7 +375,7 @@ def test_a_newcomer_without_history_gets_a_whole_list(rec: Recommender) -> None:
     [
         ([("item 3", 5), ("nothing", 4)], "item 'nothing' is not known"),
         ([("item 3", 5), ("item 3", 4)], "item 'item 3' occurs twice"),
-        (["item 3"], "must hold .item, rating. pairs: this model learned from ratings"),
+        (["item 3"], "must contain .item, rating. pairs: this model was trained on ratings"),
         ("item 3", "history must be a list"),
         (None, "history must be a list"),
         (5, "history must be a list"),
@@ -514,7 +514,7 @@ def test_an_update_that_cannot_be_says_why(rec: Recommender, numbered: Recommend
         rec.updated(ratings(("amy", "brand new", 5)))
     with pytest.raises(UnknownIdError, match="item 'a' and 1 more are new: call with_items"):
         rec.updated(ratings(("amy", "a", 5), ("amy", "b", 5), ("amy", "item 3", 5)))
-    with pytest.raises(KindError, match="learned from ratings, and the table holds events"):
+    with pytest.raises(KindError, match="was trained on ratings, but the table contains events"):
         rec.updated(ratings(("amy", "item 3", 1), kind="events"))
     with pytest.raises(DataError, match="integer ids such as 0 and string ids such as 'amy'"):
         numbered.updated(ratings(("amy", 100, 5)))

@@ -14,7 +14,7 @@ from cofactor import Bias, Interactions, Recommender
 from cofactor.arrays import Float32, Int32
 from cofactor.audit import (
     all_mitigations,
-    calibrated,
+    calibrate_lists,
     capped_weights,
     categories_by_raters,
     cluster_users,
@@ -22,7 +22,7 @@ from cofactor.audit import (
     item_categories,
     liked_categories,
     propensity_weights,
-    spread,
+    spread_exposure,
 )
 from cofactor.datasets.synthetic import Synthetic, generate
 from cofactor.datasets.synthetic_config import SyntheticConfig
@@ -119,36 +119,36 @@ def test_no_strength_changes_nothing(made: Synthetic, rec: Recommender, categori
     lists, scores = rec.for_rows(USERS).rank(50)
     wanted = liked_categories(rec.histories, categories)
     for plain in (
-        spread(lists, scores, 5, SMALL.n_items, strength=0),
-        spread(lists, scores, 5, SMALL.n_items, strength=0, categories=categories),
-        calibrated(lists, scores, 5, categories, wanted, strength=0),
-        calibrated(lists, scores, 5, categories, np.zeros_like(wanted), strength=0.5),
+        spread_exposure(lists, scores, 5, SMALL.n_items, strength=0),
+        spread_exposure(lists, scores, 5, SMALL.n_items, strength=0, categories=categories),
+        calibrate_lists(lists, scores, 5, categories, wanted, strength=0),
+        calibrate_lists(lists, scores, 5, categories, np.zeros_like(wanted), strength=0.5),
     ):
         np.testing.assert_array_equal(plain, lists[:, :5])
 
 
 def test_spreading_trades_the_order_for_exposure(rec: Recommender, categories: Any) -> None:
     lists, scores = rec.for_rows(USERS).rank(50)
-    shown = [len(np.unique(spread(lists, scores, 5, SMALL.n_items, strength=s))) for s in (0, 0.5, 2)]
+    shown = [len(np.unique(spread_exposure(lists, scores, 5, SMALL.n_items, strength=s))) for s in (0, 0.5, 2)]
     assert shown[0] < shown[1] <= shown[2]
     each = np.eye(SMALL.n_items)  # every item a kind of its own
     np.testing.assert_array_equal(
-        spread(lists, scores, 5, SMALL.n_items, strength=0.5, categories=each),
-        spread(lists, scores, 5, SMALL.n_items, strength=0.5),
+        spread_exposure(lists, scores, 5, SMALL.n_items, strength=0.5, categories=each),
+        spread_exposure(lists, scores, 5, SMALL.n_items, strength=0.5),
     )
     mixes = [
-        categories[spread(lists, scores, 5, SMALL.n_items, strength=s, categories=categories)].mean((0, 1))
+        categories[spread_exposure(lists, scores, 5, SMALL.n_items, strength=s, categories=categories)].mean((0, 1))
         for s in (0, 0.5)
     ]
     assert mixes[1].max() < mixes[0].max()
     with pytest.raises(ParameterError, match="strength"):
-        spread(lists, scores, 5, SMALL.n_items, strength=-1)
+        spread_exposure(lists, scores, 5, SMALL.n_items, strength=-1)
 
 
 def test_calibrated_lists_come_nearer_to_what_is_wanted(rec: Recommender, categories: Any) -> None:
     lists, scores = rec.for_rows(USERS).rank(50)
     wanted = liked_categories(rec.histories, categories)
-    made = [calibrated(lists, scores, 8, categories, wanted, strength=s) for s in (0, 0.3, 0.6, 0.9, 1)]
+    made = [calibrate_lists(lists, scores, 8, categories, wanted, strength=s) for s in (0, 0.3, 0.6, 0.9, 1)]
     far = [miscalibration(one, categories, wanted) for one in made]
     assert (np.diff(far) <= 1e-9).all()
     assert far[-1] < far[0] / 2
@@ -157,24 +157,24 @@ def test_calibrated_lists_come_nearer_to_what_is_wanted(rec: Recommender, catego
             len(set(row)) == 8 and set(row) <= set(full) for row, full in zip(one.tolist(), lists.tolist(), strict=True)
         )
     with pytest.raises(ParameterError, match="strength"):
-        calibrated(lists, scores, 8, categories, wanted, strength=1.5)
+        calibrate_lists(lists, scores, 8, categories, wanted, strength=1.5)
 
 
 def test_a_calibrated_list_is_the_one_worked_out_by_hand() -> None:
     lists, scores = np.array([[0, 1, 2, 3]], np.int32), np.array([[4.0, 3.0, 2.0, 1.0]], np.float32)
     categories = np.eye(2)[[0, 0, 0, 1]]
     half = np.array([[0.5, 0.5]])
-    assert calibrated(lists, scores, 2, categories, half, strength=0.9).tolist() == [[0, 3]]
-    assert calibrated(lists, scores, 2, categories, np.array([[1.0, 0.0]]), strength=0.9).tolist() == [[0, 1]]
+    assert calibrate_lists(lists, scores, 2, categories, half, strength=0.9).tolist() == [[0, 3]]
+    assert calibrate_lists(lists, scores, 2, categories, np.array([[1.0, 0.0]]), strength=0.9).tolist() == [[0, 1]]
 
 
 def test_calibrated_lists_may_end_early() -> None:
     lists = np.array([[1, 0, -1, -1], [-1, -1, -1, -1], [0, 1, 2, -1]], np.int32)
     scores: Float32 = np.where(lists >= 0, -lists, -np.inf).astype(np.float32)
-    again = calibrated(lists, scores, 3, np.eye(3), np.full((3, 3), 1 / 3))
+    again = calibrate_lists(lists, scores, 3, np.eye(3), np.full((3, 3), 1 / 3))
     np.testing.assert_array_equal(np.sort(again, axis=1), [[-1, 0, 1], [-1, -1, -1], [0, 1, 2]])
-    assert calibrated(lists, scores, 9, np.eye(3), np.full((3, 3), 1 / 3)).shape == (3, 4)
-    assert calibrated(lists[:0], scores[:0], 3, np.eye(3), np.zeros((0, 3))).shape == (0, 3)
+    assert calibrate_lists(lists, scores, 9, np.eye(3), np.full((3, 3), 1 / 3)).shape == (3, 4)
+    assert calibrate_lists(lists[:0], scores[:0], 3, np.eye(3), np.zeros((0, 3))).shape == (0, 3)
 
 
 def test_kinds_are_shares(made: Synthetic, categories: Any) -> None:
@@ -213,7 +213,7 @@ def test_a_table_without_rows_stays_as_it_is_and_tells_no_kinds(made: Synthetic)
         assert table.users is nothing.users
     with pytest.raises(ParameterError, match="cap must be a finite number above 0, not 0"):
         capped_weights(nothing, cap=0)
-    with pytest.raises(DataError, match="histories has no ratings, so items cannot be clustered by their raters"):
+    with pytest.raises(DataError, match="histories contains no ratings, so items cannot be clustered"):
         categories_by_raters(nothing.by_user, nothing.n_items)
     with pytest.raises(DataError, match="no user has a history"):
         cluster_users(nothing.by_user, nothing.n_items)

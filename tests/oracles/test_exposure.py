@@ -29,9 +29,9 @@ def test_concentration_in_closed_form() -> None:
 
 def test_popularity_shows_few_items_and_lifts(small_events: Interactions) -> None:
     found = exposure(Recommender.fit(Popularity(), small_events), n=5)
-    assert found.raters.total == found.rated.total == len(small_events)
-    assert found.shown.total == 5 * small_events.n_users
-    assert found.shown.gini > found.rated.gini
+    assert found.rows_per_user.total == found.rows_per_item.total == len(small_events)
+    assert found.positions_per_item.total == 5 * small_events.n_users
+    assert found.positions_per_item.gini > found.rows_per_item.gini
     assert found.popularity_lift > 1
     assert 0 < found.coverage < 0.5
 
@@ -52,8 +52,8 @@ def test_genres_in_closed_form() -> None:
 def test_eager_raters_are_seen_in_who_rates() -> None:
     made = generate(HEAVY_SHAPE)
     found = exposure(Recommender.fit(BiasedMF(factors=8, epochs=5), made.interactions))
-    assert found.raters.gini > 0.2
-    assert found.raters.top_share > 0.02
+    assert found.rows_per_user.gini > 0.2
+    assert found.rows_per_user.top_share > 0.02
 
 
 def test_accuracy_by_group(movielens: Interactions) -> None:

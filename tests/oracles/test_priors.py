@@ -234,7 +234,7 @@ def test_what_is_not_new_is_refused(rec: Recommender) -> None:
 def test_without_priors_there_are_no_new_items(table: Interactions) -> None:
     with pytest.raises(KindError, match="with_priors"):
         Recommender.fit(ALS, table).with_items(pl.DataFrame({"item": [999]}))
-    with pytest.raises(KindError, match="priors need the vectors"):
+    with pytest.raises(KindError, match="learned priors require a model"):
         Recommender.fit(cofactor.UserKNN(), table).with_priors()
 
 

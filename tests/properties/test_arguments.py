@@ -92,7 +92,7 @@ def made() -> SimpleNamespace:
         many={"interactions": ratings},
         lists=rec.for_rows(np.arange(5, dtype=np.int32)).rank(20),
         kinds=np.full((40, 3), 1 / 3),
-        wanted=np.full((5, 3), 1 / 3),
+        target_shares=np.full((5, 3), 1 / 3),
         tastes=audit.Tastes.of(full),
         scored=evaluate.score(rec, split, label="x"),
         predicted=bayes.model.distribution(
@@ -329,20 +329,20 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
         {"table": "frame but None", "column": "text"},
     ),
     "all_mitigations": lambda m: (audit.all_mitigations, {}, {"column": "text but None"}),
-    "calibrated": lambda m: (
-        audit.calibrated,
-        {"lists": m.lists[0], "scores": m.lists[1], "n": 3, "categories": m.kinds, "wanted": m.wanted},
+    "calibrate_lists": lambda m: (
+        audit.calibrate_lists,
+        {"lists": m.lists[0], "scores": m.lists[1], "n": 3, "categories": m.kinds, "target_shares": m.target_shares},
         {
             "lists": "matrix",
             "scores": "matrix",
             "n": "count",
             "categories": "matrix",
-            "wanted": "matrix",
+            "target_shares": "matrix",
             "strength": "unit",
         },
     ),
-    "spread": lambda m: (
-        audit.spread,
+    "spread_exposure": lambda m: (
+        audit.spread_exposure,
         {"lists": m.lists[0], "scores": m.lists[1], "n": 3, "n_items": 40, "strength": 0.5},
         {"lists": "matrix", "scores": "matrix", "n": "count", "n_items": "count", "strength": "from 0"},
     ),
@@ -408,7 +408,7 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
             "n": "count",
             "share": "unit",
             "cap": "count from 0",
-            "below": "count from 0",
+            "min_ratings": "count from 0",
             "impressions": "recommender but None",
             **seeds,
         },

@@ -276,7 +276,7 @@ def test_parts_of_two_models_do_not_go_together(tmp_path: Path) -> None:
     arrays = {**whole.arrays, "items.text": np.frombuffer(b"alienclue9", np.uint8)}
     arrays["items.offsets"] = np.array([0, 5, 9, 10], np.int64)
     write_artifact(tmp_path / "other", arrays, whole.manifest)
-    with pytest.raises(ArtifactError, match=r"other is not valid \(a table must have 3 rows, not 2\)"):
+    with pytest.raises(ArtifactError, match=r"other is not valid \(the table must have 3 rows; got 2\)"):
         cofactor.Recommender.load(tmp_path / "other")
     for scale in ({"low": 1.0, "high": "five", "levels": []}, [1, 5], {"low": 1.0}):
         write_artifact(tmp_path / "other", whole.arrays, {**whole.manifest, "scale": scale})

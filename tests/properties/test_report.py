@@ -121,7 +121,7 @@ def test_nothing_is_fetched_and_nothing_breaks_out(html: str) -> None:
 def test_every_picture_says_how_to_read_it_in_one_sentence(report: Report) -> None:
     for section in report.sections:
         for picture in section.pictures:
-            assert re.fullmatch(r"[^.!?]+\.", picture.reading.replace("95 %", "").replace("0.", "")), picture.reading
+            assert re.fullmatch(r"[^.!?]+\.", picture.caption.replace("95 %", "").replace("0.", "")), picture.caption
 
 
 def test_the_numbers_are_those_of_the_library(report: Report, table: Interactions) -> None:
@@ -167,7 +167,7 @@ def test_the_command_writes_the_same_bytes_and_the_numbers_beside(tmp_path: Path
     for target in pages:
         arguments = [str(tmp_path / "ratings.csv"), "-o", str(target), "--rounds", "1", "--set", "epochs=2"]
         done = ok("report", *arguments)
-        assert done.stdout == f"wrote the report to {target}, its numbers to {target.with_suffix('.json')}\n"
+        assert done.stdout == f"wrote the report to {target} and its values to {target.with_suffix('.json')}\n"
     assert pages[0].read_bytes() == pages[1].read_bytes()
     texts = [target.with_suffix(".json").read_text() for target in pages]
     assert texts[0] == texts[1]

@@ -1,8 +1,8 @@
-"""Audits of a recommender: concentration and exposure, group influence, cold start and the feedback loop.
+"""Audits of a recommender: concentration and exposure, group influence, cold start, and the feedback loop.
 
 Accuracy alone does not show whose ratings determine the lists, which items are never recommended, or what happens when
-the model is trained on the responses to its own lists. The mitigations here (row weights and re-ranked lists) can be
-compared by simulation.
+the model is trained on the responses to its own lists. The mitigations here (row weights and re-ranking) can be
+compared in simulation.
 
 Examples
 --------
@@ -10,7 +10,7 @@ Examples
 >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
 >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
 >>> result = cofactor.audit.exposure(cofactor.Recommender.fit(cofactor.Bias(), ratings), n=5)
->>> result.shown.gini > result.rated.gini  # recommendations are more concentrated than ratings
+>>> result.positions_per_item.gini > result.rows_per_item.gini  # recommendations are more concentrated than ratings
 True
 """
 
@@ -23,14 +23,14 @@ from cofactor.audit.mitigations import (
     PLAIN,
     Mitigation,
     all_mitigations,
-    calibrated,
+    calibrate_lists,
     capped_weights,
     categories_by_raters,
     group_weights,
     item_categories,
     liked_categories,
     propensity_weights,
-    spread,
+    spread_exposure,
 )
 from cofactor.audit.user_clusters import cluster_users
 
@@ -46,7 +46,7 @@ __all__ = [
     "Tastes",
     "accuracy_by_group",
     "all_mitigations",
-    "calibrated",
+    "calibrate_lists",
     "capped_weights",
     "categories_by_raters",
     "cluster_users",
@@ -58,5 +58,5 @@ __all__ = [
     "liked_categories",
     "propensity_weights",
     "simulate",
-    "spread",
+    "spread_exposure",
 ]

@@ -1,9 +1,9 @@
-"""Cold-start curve: accuracy for new users after 0, 1, 2, ... of their ratings.
+"""Cold-start curve: accuracy for new users as a function of the number of ratings they have given.
 
-Some users are held out of training entirely and then treated as new users: each is folded in with the first g ratings
-of a random order of their history and scored on a fixed set of later ratings, the same for every g. The baseline is
-folded in the same way. The number of ratings from which the two curves differ is the history that a user needs before
-personalization pays off.
+Some users are held out of training entirely and then treated as new users: each is folded in from the first g ratings
+of their randomly ordered history and evaluated on a fixed set of later ratings, which is the same for every g. The
+baseline is folded in the same way. The number of ratings at which the two curves separate is the length of the history
+that a user needs before personalization pays off.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ from cofactor.validation import validated
 __all__ = ["HISTORY_LENGTHS", "ColdStartCurve", "cold_start"]
 
 HISTORY_LENGTHS = (0, 1, 2, 3, 5, 8, 12, 20)
-"""Default history lengths of the curve."""
+"""Default history lengths for the curve."""
 K = 10
 MIN_USERS, MAX_HELD_OUT = 20, 1000
-"""Minimum number of users with enough ratings for a history length; maximum number of users held out."""
+"""Minimum number of eligible users for a history length, and maximum number of held-out users."""
 
 
 @dataclass(frozen=True, eq=False)
 class ColdStartCurve:
-    """Accuracy for new users as a function of the number of their ratings; returned by `cold_start`.
+    """Accuracy for new users as a function of the number of ratings they have given; returned by `cold_start`.
 
     Attributes
     ----------
     curve : pl.DataFrame
         One row per history length: history_length, personal, personal_low, personal_high, baseline, baseline_low,
-        baseline_high, difference, difference_low, difference_high, users. `difference` is personal - baseline, paired
-        by user. All intervals are 95 % bootstrap intervals over users; nan where there are too few users.
-    beats_from : int or None
-        Smallest history length from which the personal model is better than the baseline at this and every larger
-        length, each time with an interval that excludes 0. None if there is no such length.
+        baseline_high, difference, difference_low, difference_high, users. `difference` is the mean paired difference
+        personal - baseline. All intervals are 95 % bootstrap intervals over users; nan where there are too few users.
+    break_even_length : int or None
+        Smallest history length such that, at this and every larger length, the personal model is better than the
+        baseline and the interval of the difference excludes 0. None if there is no such length.
     metric : {'rmse', 'ndcg@10'}
-        Key of the metric of the curve (see `metrics.registry.primary_metric`).
+        Key of the metric on the curve (see `metrics.registry.primary_metric`).
 
     Examples
     --------
@@ -69,7 +69,7 @@ class ColdStartCurve:
     """
 
     curve: pl.DataFrame
-    beats_from: int | None
+    break_even_length: int | None
     metric: str
 
 
@@ -82,39 +82,39 @@ def cold_start(
     users: float = 0.2,
     seed: Seed = 0,
 ) -> ColdStartCurve:
-    """Compute the cold-start curve of an estimator on users held out of training.
+    """Compute the cold-start curve of an estimator for users held out of training.
 
     Parameters
     ----------
     estimator : Estimator
         Estimator whose model can fold in users.
     interactions : Interactions
-        Ratings or events. A user is eligible with at least twice as many rows as the largest history length.
+        Ratings or events. Users with at least twice as many rows as the largest history length are eligible.
     history_lengths : sequence of int, optional
-        History lengths, from 0. The largest ones are dropped if fewer than 20 users are eligible for them.
+        History lengths, each at least 0. The largest ones are dropped if fewer than 20 users are eligible for them.
     users : float, default 0.2
         Share of the eligible users to hold out, between 0 and 1. At most 1,000 users are held out.
     seed : int, Generator or None, default 0
-        Seed of the sample, the order of each history, the fits and the bootstrap. The result is deterministic.
+        Seed for the sample, the order of each history, the fits and the bootstrap. The result is deterministic.
 
     Returns
     -------
     ColdStartCurve
-        The curve and the history length from which the personal model is better.
+        The curve, and the smallest history length at which the personal model is better.
 
     Raises
     ------
     KindError
-        The model cannot fold in users, or the estimator does not fit the kind of the interactions.
+        The model cannot fold in users, or the estimator does not support this kind of interactions.
     ParameterError
-        `history_lengths` has no number above 0, `users` is not a share, or `estimator` is not an estimator.
+        `history_lengths` has no value above 0, `users` is not between 0 and 1, or `estimator` is not an estimator.
     DataError
         Fewer than 20 users are eligible.
 
     Notes
     -----
-    The test rows are those after the largest history length, the same for every length. For events, the rows up to the
-    largest history length are excluded from the ranking at every length.
+    The test rows are those after the largest history length; they are the same for every length. For events, the rows
+    up to the largest history length are excluded from the rankings at every length.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def cold_start(
     """
     lengths = sorted(set(checks.whole_numbers("history_lengths", history_lengths, low=0)))
     if lengths[-1] == 0:
-        raise ParameterError(f"history_lengths must contain a number of ratings above 0; got {history_lengths!r}")
+        raise ParameterError(f"history_lengths must contain at least one value above 0; got {history_lengths!r}")
     users, seed = checks.fraction("users", users), checks.seed(seed)
     require_estimator(estimator).check_table(interactions)
     held_out = _HeldOutUsers.sample(interactions, lengths, users, seed)
@@ -135,27 +135,27 @@ def cold_start(
     personal = held_out.fit_others(estimator, seed)
     baseline = held_out.fit_others(baseline_for(interactions.kind), seed)
     rows = [(g, *held_out.compare(personal, baseline, g, seed)) for g in lengths]
-    names = [f"{model}{end}" for model in ("personal", "baseline", "difference") for end in ("", "_low", "_high")]
+    names = [f"{model}{suffix}" for model in ("personal", "baseline", "difference") for suffix in ("", "_low", "_high")]
     schema = {"history_length": pl.Int64, **dict.fromkeys(names, pl.Float64)}
     curve = pl.DataFrame(rows, schema=schema, orient="row").with_columns(users=pl.lit(len(held_out.users)))
     metric = primary_metric(interactions.kind, K)
-    return ColdStartCurve(curve, _beats_from(curve, metric), metric.key)
+    return ColdStartCurve(curve, _break_even_length(curve, metric), metric.key)
 
 
 @dataclass(frozen=True, eq=False)
 class _HeldOutUsers:
-    """Users held out of training, with a random order of each user's rows.
+    """Users held out of training, each with their rows in random order.
 
     Attributes
     ----------
     table : Interactions
-        The rows of all users.
+        Rows of all users.
     users : ndarray of shape (n,), int32
         Row numbers of the held-out users.
     max_length : int
         Largest history length of the curve.
     position : ndarray of shape (n_rows,), int64
-        Position of each row of the table in the random order of its user.
+        Position of each row of the table in the random order for its user.
     """
 
     table: Interactions
@@ -170,7 +170,7 @@ class _HeldOutUsers:
         if not feasible:
             min_rows = 2 * min(g for g in lengths if g > 0)
             raise DataError(
-                f"a cold-start curve needs at least {MIN_USERS} users with {min_rows} or more rows each; there are "
+                f"a cold-start curve needs at least {MIN_USERS} users with {min_rows} or more rows each; got "
                 f"{(counts >= min_rows).sum()}"
             )
         max_length, stream = max(feasible), random_stream(seed, "cold start")
@@ -191,24 +191,30 @@ class _HeldOutUsers:
         return self.table.select(self.row_mask & (self.position >= self.max_length))
 
     def history(self, g: int) -> SparseRows:
-        """The first g rows of each held-out user, as a matrix of n rows."""
+        """Return the first g rows of each held-out user as a matrix with n rows."""
         return self.table.select(self.row_mask & (self.position < g)).by_user.take(self.users)
 
     def fit_others(self, estimator: Estimator, seed: int) -> Recommender:
-        """Fit on all other users, with learned priors if the model uses them. Raises KindError if it cannot fold in."""
+        """Fit on all other users, with learned priors if supported; raise KindError if the model cannot fold in."""
         recommender = Recommender.fit(estimator, self.table.select(~self.row_mask), seed=seed)
         if not isinstance(recommender.model, FoldsIn):
-            raise KindError(f"{estimator.name} cannot fold in new users, so it has no cold-start curve")
+            raise KindError(f"{estimator.name} cannot fold in new users, so a cold-start curve cannot be computed")
         return recommender.ensure_priors(seed=seed)
 
     def compare(self, personal: Recommender, baseline: Recommender, g: int, seed: int) -> tuple[float, ...]:
-        """Mean and interval of both models and of their difference with g rows of each held-out user."""
+        """Return means and intervals of both models and of their difference, given g rows of each held-out user."""
         history = self.history(g)
-        x, y = (self._user_values(recommender.folded_in(history), history) for recommender in (personal, baseline))
-        return (*x.interval(seed=seed), *y.interval(seed=seed), *x.difference(y, seed=seed))
+        personal_values, baseline_values = (
+            self._user_values(recommender.folded_in(history), history) for recommender in (personal, baseline)
+        )
+        return (
+            *personal_values.interval(seed=seed),
+            *baseline_values.interval(seed=seed),
+            *personal_values.difference(baseline_values, seed=seed),
+        )
 
     def _user_values(self, model: Any, history: SparseRows) -> UserValues:
-        """Values of the primary metric by held-out user.
+        """Return the primary metric for each held-out user.
 
         The rows up to the largest history length are excluded from rankings.
         """
@@ -230,11 +236,13 @@ class _HeldOutUsers:
         return np.searchsorted(self.users, u).astype(np.int32)
 
 
-def _beats_from(curve: pl.DataFrame, metric: Metric) -> int | None:
-    """The smallest history length from which the interval of the difference is on the better side of 0."""
-    ends = curve.select(pl.col("difference_low", "difference_high").fill_nan(None))  # polars treats nan as the largest
-    better = ends["difference_low"] > 0 if metric.greater_is_better else ends["difference_high"] < 0
-    first = None
+def _break_even_length(curve: pl.DataFrame, metric: Metric) -> int | None:
+    """Return the smallest history length from which the improvement is significant, or None if there is none."""
+    bounds = curve.select(
+        pl.col("difference_low", "difference_high").fill_nan(None)
+    )  # polars treats nan as the largest
+    better = bounds["difference_low"] > 0 if metric.greater_is_better else bounds["difference_high"] < 0
+    smallest = None
     for g, is_better in zip(curve["history_length"].to_list(), better.fill_null(value=False).to_list(), strict=True):
-        first = (g if first is None else first) if is_better else None
-    return first
+        smallest = (g if smallest is None else smallest) if is_better else None
+    return smallest

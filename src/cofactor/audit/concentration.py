@@ -1,4 +1,4 @@
-"""Concentration and exposure: how ratings and recommendations are distributed over users, items and genres."""
+"""Concentration and exposure: distribution of ratings and recommendations over users, items and genres."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from cofactor.validation import validated
 __all__ = ["Concentration", "Exposure", "Genres", "accuracy_by_group", "exposure"]
 
 MAX_POINTS = 101
-"""Maximum number of points of a Lorenz curve."""
+"""Maximum number of points on a Lorenz curve."""
 
 SMOOTHING = 0.99
-"""Weight of the recommended genres in the smoothed distribution, see `Genres`."""
+"""Weight of the recommended genres in the smoothed distribution; see `Genres`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Concentration:
-    """How unevenly a quantity is distributed over members (users or items); computed by `Concentration.of`.
+    """Concentration of a quantity over members (users or items); computed by `Concentration.of`.
 
     Attributes
     ----------
@@ -41,10 +41,10 @@ class Concentration:
     total : float
         Sum of the quantity over all members.
     gini : float
-        Gini coefficient: 0 if all members have the same amount, near 1 if one member has everything; nan if the total
-        is 0.
+        Gini coefficient: 0 if all members have the same amount, close to 1 if one member has everything; nan if the
+        total is 0.
     top_share : float
-        Share of the total, between 0 and 1, of the 1 % of members (at least one) that have the most; nan if the total
+        Share of the total, between 0 and 1, held by the top 1 % of members (at least one member); nan if the total
         is 0.
     lorenz : pl.DataFrame
         Lorenz curve with columns share_of_members and share_held, smallest members first, from (0, 0) to (1, 1).
@@ -64,7 +64,7 @@ class Concentration:
     @classmethod
     @validated
     def of(cls, counts: Any) -> Self:
-        """Measure the concentration of an amount per member.
+        """Compute the concentration of the amounts held by the members.
 
         Parameters
         ----------
@@ -74,13 +74,13 @@ class Concentration:
         Returns
         -------
         Concentration
-            With a Lorenz curve of at most 101 points. If there are no members, or the total is 0, the curve is the
+            The Lorenz curve has at most 101 points. If there are no members, or the total is 0, the curve is the
             diagonal and `gini` and `top_share` are nan.
 
         Raises
         ------
         DataError
-            A number is negative or not finite.
+            An amount is negative or not finite.
 
         See Also
         --------
@@ -98,29 +98,30 @@ class Concentration:
             diagonal = pl.DataFrame({"share_of_members": [0.0, 1.0], "share_held": [0.0, 1.0]})
             return cls(n, total, np.nan, np.nan, diagonal)
         sums = np.concatenate([[0.0], np.cumsum(amounts)]) / total
-        at = np.unique(np.linspace(0, n, min(MAX_POINTS, n + 1)).astype(np.int64))
-        lorenz = pl.DataFrame({"share_of_members": at / n, "share_held": sums[at]})
+        indices = np.unique(np.linspace(0, n, min(MAX_POINTS, n + 1)).astype(np.int64))
+        lorenz = pl.DataFrame({"share_of_members": indices / n, "share_held": sums[indices]})
         return cls(n, total, gini(amounts), float(1 - sums[n - max(1, n // 100)]), lorenz)
 
 
 @dataclass(frozen=True, eq=False)
 class Genres:
-    """Genre shares of users' histories and of their recommendations.
+    """Genre shares in users' histories and in their recommendations.
 
-    Genres can be any column of lists or delimited text of the item table.
+    Any column of the item table with lists or delimited text can provide the genres.
 
     Attributes
     ----------
     table : pl.DataFrame
-        Columns genre, had (mean share of users' histories) and shown (mean share of their recommendations). An item
-        of three genres counts one third for each.
+        Columns genre, had (mean share in users' histories) and shown (mean share in their recommendations). An item
+        with three genres counts as one third for each.
     miscalibration : float
-        Mean over users of KL(had || 0.99 shown + 0.01 had); 0 if each user is shown the genres of their history in
-        the same proportions.
+        Mean over users of KL(had || 0.99 shown + 0.01 had); 0 if each user is shown genres in the same proportions
+        as in their history.
 
     Notes
     -----
-    Users without any item with a genre, in their history or in their list, are left out; nan if no users remain.
+    Users with no item that has a genre, in their history or in their list, are left out. The values are nan if no
+    users remain.
 
     References
     ----------
@@ -133,23 +134,23 @@ class Genres:
 
 @dataclass(frozen=True, eq=False)
 class Exposure:
-    """Concentration of the ratings and of the recommendations of a model; returned by `exposure`.
+    """Concentration of a model's training data and of its recommendations; returned by `exposure`.
 
     Attributes
     ----------
-    raters : Concentration
-        Rows per user.
-    rated : Concentration
-        Rows per item.
-    shown : Concentration
-        List positions per item.
+    rows_per_user : Concentration
+        Concentration of the ratings or events on users.
+    rows_per_item : Concentration
+        Concentration of the ratings or events on items.
+    positions_per_item : Concentration
+        Concentration of the list positions on items.
     coverage : float
-        Share of the catalog that is recommended to at least one user, between 0 and 1.
+        Share of the catalog, between 0 and 1, that is recommended to at least one user.
     popularity_lift : float
-        Mean support of the recommended items over the mean support of the items in the histories, each user weighted
-        equally. Above 1, the recommendations are more popular than the histories.
+        Ratio of the mean support of the recommended items to that of the items in the histories, with equal weight for
+        each user. Above 1, the recommended items are more popular than those in the histories.
     genres : Genres or None
-        Genre shares if a column was named, else None.
+        Genre shares if a genre column was given, else None.
 
     Examples
     --------
@@ -157,13 +158,13 @@ class Exposure:
     >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
     >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> result = cofactor.audit.exposure(cofactor.Recommender.fit(cofactor.Bias(), ratings))
-    >>> result.rated.total, result.shown.members, result.genres is None
+    >>> result.rows_per_item.total, result.positions_per_item.members, result.genres is None
     (900.0, 40, True)
     """
 
-    raters: Concentration
-    rated: Concentration
-    shown: Concentration
+    rows_per_user: Concentration
+    rows_per_item: Concentration
+    positions_per_item: Concentration
     coverage: float
     popularity_lift: float
     genres: Genres | None = None
@@ -171,7 +172,7 @@ class Exposure:
 
 @validated
 def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None) -> Exposure:
-    """Audit the exposure that the n best unseen items of every user give to the catalog.
+    """Audit how the top n unseen items for each user distribute exposure over the catalog.
 
     Parameters
     ----------
@@ -185,7 +186,7 @@ def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None
     Returns
     -------
     Exposure
-        If there is nothing left to recommend, `coverage` is 0, and the Gini coefficient of `shown` and
+        If there is nothing left to recommend, `coverage` is 0, and the Gini coefficient of `positions_per_item` and
         `popularity_lift` are nan.
 
     Raises
@@ -202,7 +203,7 @@ def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None
     >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, genres=4)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
     >>> result = cofactor.audit.exposure(rec, n=5, column="genres")
-    >>> result.raters.members, 0 < result.coverage <= 1, result.genres.table.columns
+    >>> result.rows_per_user.members, 0 < result.coverage <= 1, result.genres.table.columns
     (60, True, ['genre', 'had', 'shown'])
     """
     histories = require_recommender("recommender", recommender).histories
@@ -227,29 +228,29 @@ def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None
 
 @validated
 def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFrame:
-    """Mean of a metric in each group of users, with a 95 % bootstrap interval.
+    """Compute the mean of a metric for each group of users, with a 95 % bootstrap interval.
 
     Parameters
     ----------
     score : Score
         Evaluation of a model, as returned by `cofactor.evaluate`.
     groups : pl.Series of shape (n_users,)
-        Label of each user row; null for users in no group.
+        Label for each user row; null for users without a group.
     metric : str
-        Key of `score.per_user`, such as "ndcg@10" or "squared_error".
+        Key in `score.per_user`, such as "ndcg@10" or "squared_error".
 
     Returns
     -------
     pl.DataFrame
-        Columns group, users, mean, low and high, sorted by group. `users` counts the scored users of the group. A
-        group of one user has an interval of nan; a group without scored users has no row.
+        Columns group, users, mean, low and high, sorted by group. `users` is the number of evaluated users in the
+        group. The interval of a group with one user is nan; a group without evaluated users has no row.
 
     Raises
     ------
     DataError
-        `groups` is not a Series or too short.
+        `groups` is not a Series or is too short.
     ParameterError
-        The score has no such metric.
+        `score` does not contain the metric.
 
     Examples
     --------
@@ -262,7 +263,7 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
     [('high',), ('low',)]
     """
     require_threads()
-    checks.instance("score", score, Score, "make one by cofactor.evaluate.score")
+    checks.instance("score", score, Score, "create one with cofactor.evaluate.score")
     checks.choice("metric", metric, score.per_user)
     if not isinstance(groups, pl.Series):
         raise DataError(
@@ -270,7 +271,7 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
         )
     if len(score.users) and len(groups) <= int(score.users.max()):
         last = int(score.users.max())
-        raise DataError(f"groups must have one label for each user, up to user row {last}; got {len(groups):,} labels")
+        raise DataError(f"groups must have one label for each user row, up to row {last}; got {len(groups):,} labels")
     labels, values = groups.gather(score.users), score.per_user[metric]
     rows = []
     for label in labels.drop_nulls().unique().sort():
@@ -282,20 +283,22 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
 def _genres(recommender: Recommender, lists: Int32, column: str) -> Genres:
     genres = indicators(recommender.item_table, [column], "item")
     share = genres.shares(len(recommender.items))
-    had = np.stack([_mean_by_user(genre, recommender.histories) for genre in share.T], axis=1)
-    shown = np.stack([_mean_by_user(genre, _as_rows(lists)) for genre in share.T], axis=1)
-    both = (np.nansum(had, axis=1) > 0) & (np.nansum(shown, axis=1) > 0)
-    had, shown = (part[both] / part[both].sum(axis=1, keepdims=True) for part in (had, shown))
-    smoothed = SMOOTHING * shown + (1 - SMOOTHING) * had
+    history_shares = np.stack([_mean_by_user(genre, recommender.histories) for genre in share.T], axis=1)
+    list_shares = np.stack([_mean_by_user(genre, _as_rows(lists)) for genre in share.T], axis=1)
+    has_genres = (np.nansum(history_shares, axis=1) > 0) & (np.nansum(list_shares, axis=1) > 0)
+    history_shares, list_shares = (
+        shares[has_genres] / shares[has_genres].sum(axis=1, keepdims=True) for shares in (history_shares, list_shares)
+    )
+    smoothed = SMOOTHING * list_shares + (1 - SMOOTHING) * history_shares
     with np.errstate(divide="ignore", invalid="ignore"):
-        divergence = np.where(had > 0, had * np.log(had / smoothed), 0.0).sum(axis=1)
+        divergence = np.where(history_shares > 0, history_shares * np.log(history_shares / smoothed), 0.0).sum(axis=1)
     names = [name.partition("=")[2] or name for name in genres.names]
-    table = pl.DataFrame({"genre": names, "had": had.mean(axis=0), "shown": shown.mean(axis=0)})
+    table = pl.DataFrame({"genre": names, "had": history_shares.mean(axis=0), "shown": list_shares.mean(axis=0)})
     return Genres(table.sort("had", descending=True), float(divergence.mean()))
 
 
 def _mean_by_user(values: Float64, rows: SparseRows) -> Float64:
-    """The mean of an item's value over the items of each row: (n_rows,) float64, nan for an empty row."""
+    """Return the mean of the item values over each row: ndarray of shape (n_rows,), nan for an empty row."""
     owner = rows.owners
     total = np.bincount(owner, weights=values[rows.columns], minlength=len(rows))
     mean: Float64 = np.divide(total, rows.counts, out=np.full(len(rows), np.nan), where=rows.counts > 0)
@@ -303,6 +306,6 @@ def _mean_by_user(values: Float64, rows: SparseRows) -> Float64:
 
 
 def _as_rows(lists: Int32) -> SparseRows:
-    """Convert lists to rows of items in the same order, without the -1 entries."""
+    """Convert padded lists to sparse rows of items in the same order."""
     filled = lists >= 0
     return SparseRows.from_counts(filled.sum(axis=1), lists[filled], np.ones(int(filled.sum()), np.float32))

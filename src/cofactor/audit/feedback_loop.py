@@ -1,7 +1,7 @@
-"""Feedback loop simulation: retrain a recommender round after round on the responses to its own recommendations.
+"""Feedback loop simulation: retrain a recommender repeatedly on the responses to its own recommendations.
 
-Each round fits the estimator, recommends n items to each user, draws which of them the users take, and adds their
-ratings to the table. The true tastes that determine the responses come from synthetic data or from a fitted model.
+Each round fits the estimator, recommends n items to each user, draws the items that the users accept, and adds their
+ratings to the table. The true preferences that determine the responses come from synthetic data or from a fitted model.
 """
 
 from __future__ import annotations
@@ -30,70 +30,71 @@ from cofactor.validation import validated
 
 __all__ = ["Simulation", "Tastes", "simulate"]
 
-STEEP, MIDDLE = 2.0, 3.5
-"""A viewed item is taken with probability sigmoid(STEEP (true rating - MIDDLE)), for ratings of 1 to 5 stars."""
+STEEPNESS, MIDPOINT = 2.0, 3.5
+"""A viewed item is accepted with probability sigmoid(STEEPNESS (true rating - MIDPOINT)) on a scale of 1 to 5 stars."""
 
 MAX_ROUNDS = 10_000
-"""Maximum number of rounds of one simulation."""
+"""Maximum number of rounds in a simulation."""
 GRID_SIZE = 21
-"""Number of evenly spaced levels for ratings on a continuous scale."""
+"""Number of evenly spaced rating levels that stand in for a continuous scale."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tastes:
-    """True tastes: the rating that each user would give to each item, on average.
+    """True preferences of simulated users: the expected rating of each item by each user.
 
-    They come from synthetic data or from a fitted model (`Tastes.of`).
+    Create them from synthetic data or from a fitted model (`Tastes.of`).
 
     Attributes
     ----------
     expected : ndarray of shape (n_users, n_items), float64
-        Mean rating of each item by each user.
+        Expected rating of each item by each user.
     noise_std : float
-        Standard deviation of a single rating around its mean.
+        Standard deviation of a single rating around its expected value.
     levels : tuple of float
         Possible ratings.
-    steep, middle : float
-        A viewed item is taken with probability sigmoid(steep (expected - middle)).
+    steepness, midpoint : float
+        A viewed item is accepted with probability sigmoid(steepness (expected - midpoint)).
 
     Examples
     --------
     >>> tastes = Tastes(np.array([[5.0, 1.0]]), noise_std=0.5, levels=(1.0, 2.0, 3.0, 4.0, 5.0))
-    >>> tastes.taken([0, 0], [0, 1]).round(2).tolist()
+    >>> tastes.acceptance_probability([0, 0], [0, 1]).round(2).tolist()
     [0.95, 0.01]
     """
 
     expected: Float64
     noise_std: float
     levels: tuple[float, ...]
-    steep: float = STEEP
-    middle: float = MIDDLE
+    steepness: float = STEEPNESS
+    midpoint: float = MIDPOINT
 
     def __post_init__(self) -> None:
         checks.number_array("expected", self.expected, (None, None))
         checks.finite_number("noise_std", self.noise_std, low=0)
         if len(checks.number_array("levels", self.levels, (None,))) == 0:
             raise ParameterError("levels must contain at least one rating")
-        checks.finite_number("steep", self.steep)
-        checks.finite_number("middle", self.middle)
+        checks.finite_number("steepness", self.steepness)
+        checks.finite_number("midpoint", self.midpoint)
 
     @classmethod
     @validated
     def of(cls, recommender: Recommender, *, noise_std: float | None = None) -> Self:
-        """Take the predictions of a fitted model as true tastes, to simulate the loop on any table.
+        """Use the predictions of a fitted model as true preferences, so that the loop can be simulated on any table.
 
         Parameters
         ----------
         recommender : Recommender
-            Recommender of ratings. Fit it on rows that the loop does not start with, such as the other half of a split
-            (splits keep all ids); otherwise the loop is evaluated on its own training data.
+            Recommender with a model of ratings. Fit it on rows that are not in the initial table of the loop, such as
+            the other half of a split (splits keep all IDs); otherwise the loop is evaluated on its own training data.
         noise_std : float, optional
-            Standard deviation of a single rating; by default, the root mean squared error of the model on its rows.
+            Standard deviation of a single rating; by default, the root mean squared error on the training rows.
 
         Returns
         -------
         Tastes
-            With the levels of the model's rows, and with `steep` and `middle` scaled from 1-5 to their range.
+            Preferences with the rating levels of the training rows, and with `steepness` and `midpoint` rescaled from
+            1-5 to their range.
 
         Raises
         ------
@@ -102,7 +103,7 @@ class Tastes:
         ParameterError
             `noise_std` is negative.
         DataError
-            The recommender has no rows.
+            The recommender has no training rows.
 
         Examples
         --------
@@ -114,10 +115,12 @@ class Tastes:
         """
         model, histories = require_recommender("recommender", recommender).model, recommender.histories
         if recommender.kind != "ratings" or not isinstance(model, PredictsRatings):
-            raise KindError("tastes need a model that predicts ratings, such as biased-mf")
+            raise KindError("true preferences require a model that predicts ratings, such as biased-mf")
         noise_std = None if noise_std is None else checks.finite_number("noise_std", noise_std, low=0)
         if len(histories.values) == 0:
-            raise DataError("tastes need a recommender with rows; the histories of this recommender are empty")
+            raise DataError(
+                "true preferences require a recommender with training rows; the histories of this recommender are empty"
+            )
         items = np.arange(len(recommender.items), dtype=np.int32)
         expected = np.empty((len(recommender.users), len(items)))
         for user in range(len(expected)):
@@ -127,28 +130,33 @@ class Tastes:
             noise_std = float(np.sqrt(np.mean((histories.values - expected[owner, histories.columns]) ** 2)))
         scale = Scale.infer(histories.values)
         levels = scale.levels or tuple(np.linspace(scale.low, scale.high, GRID_SIZE).tolist())
-        star = (scale.high - scale.low) / 4 or 1.0
-        return cls(read_only(expected), noise_std, levels, STEEP / star, scale.low + (MIDDLE - 1) * star)
+        star_width = (scale.high - scale.low) / 4 or 1.0
+        return cls(
+            read_only(expected), noise_std, levels, STEEPNESS / star_width, scale.low + (MIDPOINT - 1) * star_width
+        )
 
     @validated
     def favorites(self, categories: Float64) -> Int64:
-        """Return each user's favorite category: the one with the highest mean expected rating.
+        """Return each user's favorite category, which has the highest mean expected rating.
 
         Parameters
         ----------
         categories : ndarray of shape (n_items, n_categories)
-            Category shares of the items, see `item_categories`.
+            Category shares of the items; see `item_categories`.
 
         Returns
         -------
         ndarray of shape (n_users,), int64
-            Column of `categories` for each user; the first one of equal categories. A category without items is never a
+            Column of `categories` for each user; ties go to the first column. A category without items is never the
             favorite.
         """
         categories = checks.number_array("categories", categories, (self.expected.shape[1], None))
-        size = categories.sum(axis=0)
+        category_sizes = categories.sum(axis=0)
         mean = np.divide(
-            self.expected @ categories, size, out=np.full((len(self.expected), len(size)), -np.inf), where=size > 0
+            self.expected @ categories,
+            category_sizes,
+            out=np.full((len(self.expected), len(category_sizes)), -np.inf),
+            where=category_sizes > 0,
         )
         favorites: Int64 = mean.argmax(axis=1)
         return favorites
@@ -162,28 +170,30 @@ class Tastes:
         u, i : array_like of shape (n,), int
             Row numbers of users and items.
         stream : np.random.Generator
-            Source of the noise.
+            Random generator for the noise.
 
         Returns
         -------
         ndarray of shape (n,), float32
-            One rating for each pair; empty without pairs.
+            One rating for each pair; empty if there are no pairs.
 
         Raises
         ------
         ParameterError
-            `u` and `i` are not of the same shape (n,), or are out of range.
+            `u` and `i` do not have the same shape (n,), or are out of range.
         """
         levels, (u, i) = np.asarray(self.levels), self._pairs(u, i)
         if u.ndim != 1 or u.shape != i.shape:
-            raise ParameterError(f"u and i must be row numbers of one shape (n,); got shapes {u.shape} and {i.shape}")
-        noisy = self.expected[u, i] + self.noise_std * stream.standard_normal(len(u))
-        ratings: Float32 = levels[np.abs(noisy[:, None] - levels).argmin(axis=1)].astype(np.float32)
+            raise ParameterError(
+                f"u and i must be arrays of row numbers with the same shape (n,); got shapes {u.shape} and {i.shape}"
+            )
+        noisy_ratings = self.expected[u, i] + self.noise_std * stream.standard_normal(len(u))
+        ratings: Float32 = levels[np.abs(noisy_ratings[:, None] - levels).argmin(axis=1)].astype(np.float32)
         return ratings
 
     @validated
-    def taken(self, u: Any, i: Any) -> Float64:
-        """Return the probability that a viewed item is taken.
+    def acceptance_probability(self, u: Any, i: Any) -> Float64:
+        """Return the probability that a user accepts a viewed item.
 
         Parameters
         ----------
@@ -193,14 +203,14 @@ class Tastes:
         Returns
         -------
         ndarray, float64
-            Probabilities, of the broadcast shape.
+            Probabilities, in the broadcast shape.
 
         Notes
         -----
-        The probability is sigmoid(steep (expected_ui - middle)).
+        The probability is sigmoid(steepness (expected_ui - midpoint)).
         """
         u, i = self._pairs(u, i)
-        probability: Float64 = 1 / (1 + np.exp(-self.steep * (self.expected[u, i] - self.middle)))
+        probability: Float64 = 1 / (1 + np.exp(-self.steepness * (self.expected[u, i] - self.midpoint)))
         return probability
 
     def _pairs(self, u: Any, i: Any) -> tuple[Any, Any]:
@@ -218,12 +228,12 @@ class Simulation:
     lists : ndarray of shape (n_rounds, n_users, n), int32
         Items shown to each user, as row numbers; -1 after the end of a shorter list.
     accuracy : ndarray of shape (n_rounds, n_users), float64
-        NDCG by true tastes: the gain is the probability that an item is taken, the ideal list is the best one of unseen
-        items. 0 for a user without unseen items.
+        NDCG with respect to the true preferences: the gain is the probability that the user accepts an item, and the
+        ideal list consists of the best unseen items. 0 for a user without unseen items.
     table : Interactions
-        All rows after the last round.
+        Table with all rows after the last round.
     tastes : Tastes
-        True tastes.
+        True preferences.
 
     Examples
     --------
@@ -245,19 +255,19 @@ class Simulation:
 
     @validated
     def share(self, items: Any, users: Any) -> Float64:
-        """Return the share of list positions of some users that show some items, by round.
+        """Return the share of the selected users' list positions that show the selected items, for each round.
 
         Parameters
         ----------
         items : array_like of shape (n_items,), bool
-            Mask of the items.
+            Mask of the selected items.
         users : array_like of shape (n_users,), bool
-            Mask of the users.
+            Mask of the selected users.
 
         Returns
         -------
         ndarray of shape (n_rounds,), float64
-            0 in a round in which nothing is shown to the users.
+            Share for each round; 0 if nothing is shown to the users.
         """
         lists = self.lists[:, checks.mask("users", users, self.lists.shape[1])]
         shown = checks.mask("items", items, self.table.n_items)[np.maximum(lists, 0)] & (lists >= 0)
@@ -266,21 +276,21 @@ class Simulation:
 
     @validated
     def summary(self, categories: Float64, *, users: Any = None) -> pl.DataFrame:
-        """Summarize the lists and their accuracy by round.
+        """Summarize the lists and their accuracy for each round.
 
         Parameters
         ----------
         categories : ndarray of shape (n_items, n_categories)
-            Category shares of the items, see `item_categories`.
+            Category shares of the items; see `item_categories`.
         users : array_like of shape (n_users,), bool, optional
-            Mask of the users to summarize; by default, all. To see the effect on minority tastes, select the users
-            whose favorite is not the category shown most.
+            Mask of the users to summarize; by default, all. To see the effect on users with minority preferences,
+            select those whose favorite category is not the one shown most.
 
         Returns
         -------
         pl.DataFrame
-            One row per round. Where nothing is shown, shares are 0, and gini and diversity are nan; accuracy is nan
-            without users.
+            One row per round. If nothing is shown, the shares are 0, and gini and diversity are nan; accuracy is nan if
+            no users are selected.
 
         Raises
         ------
@@ -291,12 +301,16 @@ class Simulation:
         -----
         Columns of the frame::
 
-            mitigation, round    name of the mitigation; round from 1. Frames of several mitigations can be
-            concatenated. accuracy         mean NDCG by true tastes coverage, gini   of the items shown, see
-            `metrics.catalog` diversity        1 - mean cosine similarity of the categories of two positions of a list
-            most_shown       share of all positions of the category shown most in this round favorite         share of
-            the positions of each user's favorite category, see `Tastes.favorites` drift            favorite in round 1
-            minus favorite in this round; above 0, lists have moved away from it
+            mitigation       name of the mitigation
+            round            number of the round, from 1
+            accuracy         mean NDCG with respect to the true preferences
+            coverage, gini   coverage and concentration of the shown items; see `metrics.catalog`
+            diversity        1 - mean cosine similarity between the categories of two positions in a list
+            most_shown       share of all positions that goes to the category shown most in this round
+            favorite         share of positions that goes to users' favorite categories; see `Tastes.favorites`
+            drift            favorite in round 1 minus favorite in this round; above 0, lists moved away from it
+
+        Frames for several mitigations can be concatenated.
 
         References
         ----------
@@ -306,7 +320,7 @@ class Simulation:
         selected = np.ones(n_users, bool) if users is None else checks.mask("users", users, n_users)
         categories = checks.number_array("categories", categories, (self.table.n_items, None))
         if categories.shape[1] == 0:
-            raise ParameterError("categories must have one column for each item category; got 0 columns")
+            raise ParameterError("categories must have at least one column; got 0 columns")
         all_lists, favorites = self.lists[:, selected], self.tastes.favorites(categories)[selected]
         rows = []
         for lists, accuracy in zip(all_lists, self.accuracy[:, selected], strict=True):
@@ -318,10 +332,10 @@ class Simulation:
             rows.append((mean, coverage(shown), gini(shown), _diversity(lists, categories), float(mix.max()), favorite))
         columns = ["accuracy", "coverage", "gini", "diversity", "most_shown", "favorite"]
         frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.Float64), orient="row")
-        named = frame.select(
+        with_names = frame.select(
             pl.lit(self.mitigation).alias("mitigation"), pl.int_range(1, pl.len() + 1).alias("round"), *columns
         )
-        return named.with_columns(drift=pl.col("favorite").first() - pl.col("favorite"))
+        return with_names.with_columns(drift=pl.col("favorite").first() - pl.col("favorite"))
 
 
 @validated
@@ -341,11 +355,11 @@ def simulate(
     Parameters
     ----------
     estimator : Estimator
-        Estimator of ratings, refitted in each round on all rows.
+        Estimator for ratings, refitted in each round to all rows.
     table : Interactions
         Ratings before the first round. Times are ignored.
     tastes : Tastes
-        True tastes of the same users and items.
+        True preferences of the users in the table for its items.
     mitigation : Mitigation, optional
         Mitigation to apply; by default, none.
     rounds : int, default 10
@@ -353,9 +367,9 @@ def simulate(
     n : int, default 10
         Length of the lists, at least 1.
     views : int or array_like of shape (n_users,), default 1
-        Number of list positions that a user views in a round, from 0; one number for all users or one for each.
+        Number of list positions that a user views in each round, at least 0: one value for all users, or one for each.
     seed : int, Generator or None, default 0
-        Seed of the fits and of the responses. The result is deterministic.
+        Seed for the fits and for the responses. The result is deterministic.
 
     Returns
     -------
@@ -365,7 +379,7 @@ def simulate(
     Raises
     ------
     KindError
-        The table holds events.
+        The table contains events.
     ParameterError
         The shape of `tastes` does not match the table, or `views`, `rounds` or `n` is out of range.
     DataError
@@ -373,9 +387,9 @@ def simulate(
 
     Notes
     -----
-    In each round, user u views views[u] different positions, drawn with weights 1 / rank. A viewed item is taken with
-    the probability `tastes.taken`, then rated by `tastes.ratings`; the rating is in the training data of the next
-    round.
+    In each round, user u views views[u] different positions, drawn with weights 1 / rank. A viewed item is accepted
+    with probability `tastes.acceptance_probability`, and its rating is drawn by `tastes.ratings`; the rating is added
+    to the training data for the next round.
 
     Examples
     --------
@@ -398,11 +412,11 @@ def simulate(
         checks.seed(seed),
     )
     if table.kind != "ratings":
-        raise KindError("the feedback loop is simulated on ratings; pass a table of ratings, not of events")
+        raise KindError("table must contain ratings, not events: the feedback loop is simulated on ratings")
     if tastes.expected.shape != (table.n_users, table.n_items):
         raise ParameterError(
-            f"tastes must be of {table.n_users:,} users and {table.n_items:,} items, as the table; got "
-            f"expected ratings of shape {tastes.expected.shape}"
+            f"tastes must cover the {table.n_users:,} users and {table.n_items:,} items of the table; got expected "
+            f"ratings of shape {tastes.expected.shape}"
         )
     if isinstance(views, Sequence | np.ndarray):
         views = checks.whole_array("views", views, low=0, size=table.n_users)
@@ -411,32 +425,32 @@ def simulate(
     users = np.arange(table.n_users, dtype=np.int32)
     table = replace(table, times=None)
     lists, accuracy = np.full((rounds, len(users), n), -1, np.int32), np.empty((rounds, len(users)))
-    for number in range(rounds):
+    for round_index in range(rounds):
         rec = Recommender.fit(estimator, mitigation.weigh(table), seed=seed)
-        shown = mitigation.rank(rec, users, n, random_stream(seed, "explore", number))
-        lists[number, :, : shown.shape[1]] = shown
-        accuracy[number] = _true_ndcg(lists[number], table, tastes)
-        stream = random_stream(seed, "people", number)
+        shown = mitigation.rank(rec, users, n, random_stream(seed, "explore", round_index))
+        lists[round_index, :, : shown.shape[1]] = shown
+        accuracy[round_index] = _true_ndcg(lists[round_index], table, tastes)
+        stream = random_stream(seed, "people", round_index)
         u, positions = _viewed_positions(views, n, stream)
-        i = lists[number][u, positions]
+        i = lists[round_index][u, positions]
         u, i = u[i >= 0], i[i >= 0]
-        taken = stream.random(len(u)) < tastes.taken(u, i)
-        u, i = u[taken], i[taken]
+        is_accepted = stream.random(len(u)) < tastes.acceptance_probability(u, i)
+        u, i = u[is_accepted], i[is_accepted]
         table = _with_rows(table, u, i, tastes.ratings(u, i, stream))
     return Simulation(mitigation.name, read_only(lists), read_only(accuracy), table, tastes)
 
 
 def _viewed_positions(views: Int64, n: int, stream: np.random.Generator) -> tuple[Int64, Int64]:
-    """Draw views[u] different positions from 0 with weights 1 / rank, by the Gumbel trick (Yellott 1977)."""
+    """Draw views[u] distinct 0-based positions for each user u with weights 1 / rank (Gumbel trick, Yellott 1977)."""
     draws = stream.gumbel(size=(len(views), n)) - np.log(np.arange(1, n + 1))
     order = np.argsort(-draws, axis=1, kind="stable")
-    u, turn = np.nonzero(np.arange(n) < views[:, None])
-    return u, order[u, turn]
+    u, draw_index = np.nonzero(np.arange(n) < views[:, None])
+    return u, order[u, draw_index]
 
 
 def _true_ndcg(lists: Int32, table: Interactions, tastes: Tastes) -> Float64:
     n_users, n = lists.shape
-    gain = tastes.taken(*np.indices(tastes.expected.shape))
+    gain = tastes.acceptance_probability(*np.indices(tastes.expected.shape))
     gain[table.u, table.i] = 0
     discount = 1 / np.log2(np.arange(2, n + 2))
     dcg = np.where(lists >= 0, np.take_along_axis(gain, np.maximum(lists, 0), axis=1), 0) @ discount
@@ -446,7 +460,7 @@ def _true_ndcg(lists: Int32, table: Interactions, tastes: Tastes) -> Float64:
 
 
 def _with_rows(table: Interactions, u: Any, i: Any, values: Float32) -> Interactions:
-    """Add rows of new pairs to the table."""
+    """Return the table with rows added for new user-item pairs."""
     all_u, all_i = (np.append(old, new).astype(np.int32) for old, new in ((table.u, u), (table.i, i)))
     columns = [np.append(table.values, values), None]
     if table.weights is not None:
@@ -458,9 +472,9 @@ def _with_rows(table: Interactions, u: Any, i: Any, values: Float32) -> Interact
 
 
 def _diversity(lists: Int32, categories: Float64) -> float:
-    """1 - the mean cosine of the categories of two positions, over lists of two or more items.
+    """Return 1 minus the mean cosine similarity between two positions in a list, over lists of at least two items.
 
-    The cosine of an item without categories is 0 with any other item.
+    The similarity is computed from the categories; it is 0 for an item without categories.
     """
     length = np.sqrt(np.square(categories).sum(axis=1, keepdims=True))
     unit = np.divide(categories, length, out=np.zeros_like(categories), where=length > 0)

@@ -1,10 +1,10 @@
-"""Group influence: how much a group of users determines the recommendations of all other users.
+"""Group influence: effect of a group of users on the recommendations for all other users.
 
-Recompute the items without the group's ratings (one half-step, see `kernels.ridge`), then the other users from those
-items (a second half-step), and count the positions of the other users' lists that change. The two half-steps replace a
-full refit: for a model at a fixed point of training they give its first-order response to the removal. The reference is
-the same two half-steps with all users. A model with a sigmoid is treated as the weighted least squares problem of its
-last Gauss-Newton step.
+To measure it, recompute the items without the group's ratings (one half-step; see `kernels.ridge`), then recompute the
+other users from those items (a second half-step), and count the list positions of the other users that change. The two
+half-steps replace a full refit: for a model at a fixed point of training, they give its first-order response to the
+removal. The reference lists come from the same two half-steps with all users. A model with a sigmoid is treated as the
+weighted least-squares problem of its last Gauss-Newton step.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ MAX_USERS = 500
 """Default maximum number of users whose lists are compared."""
 
 MAX_PERMUTATIONS = 100_000
-"""Maximum number of permutations of one audit."""
+"""Maximum number of permutations in an audit."""
 MAX_SHIFT = 0.25
-"""Relative change of the item factors above which a half-step with the training penalty does not reproduce training."""
+"""Relative change in the item factors above which a half-step with the training penalty does not reproduce training."""
 
-FLAGGED_RATIO, FLAGGED_P = 1.25, 0.01
-"""A group is flagged with at least this ratio to its permuted mean and at most this adjusted p-value."""
+RATIO_THRESHOLD, P_VALUE_THRESHOLD = 1.25, 0.01
+"""A group is flagged if its influence ratio is at least the first value and its adjusted p-value at most the second."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +51,15 @@ class Influence:
     Attributes
     ----------
     groups : pl.DataFrame
-        One row per group with the columns below.
+        One row per group, with the columns listed below.
     permutations : int
-        Number of random partitions that the groups were compared with.
+        Number of random partitions with which the groups were compared.
 
     Notes
     -----
     Columns of `groups`::
 
-        group                label, from 0
+        group                group number, from 0
         users                number of users
         share_of_users       share of all users, 0..1
         share_of_rows        share of all rows, 0..1
@@ -68,7 +68,7 @@ class Influence:
         permuted             mean influence of random groups of the same size
         ratio                influence / permuted
         p                    one-sided p-value, from a normal distribution fitted to the permuted influences
-        p_adjusted           p corrected by Holm's method
+        p_adjusted           p-value adjusted with Holm's method
         flagged              ratio >= 1.25 and p_adjusted <= 0.01
 
     Examples
@@ -96,39 +96,39 @@ def influence(
     max_users: int = MAX_USERS,
     seed: Seed = 0,
 ) -> Influence:
-    """Measure the influence of each group of a partition of the users.
+    """Measure the influence of each group of users on the lists of all other users.
 
     Parameters
     ----------
     recommender : Recommender
         Recommender with a factor model fitted by least squares: biased-mf, explicit-als or implicit-als.
     groups : array_like of shape (n_users,), int
-        Group of each user row, from 0.
+        Group number for each user row, from 0.
     n : int, default 10
         Length of the lists.
     permutations : int, default 50
-        Number of random partitions to compare with, at least 2.
+        Number of random partitions for comparison, at least 2.
     max_users : int, default 500
-        Maximum number of users whose lists are compared. More users are sampled down to this number.
+        Maximum number of users whose lists are compared; if there are more, a random sample is used.
     seed : int, Generator or None, default 0
-        Seed of the permutations and of the sample of users. The result is deterministic.
+        Seed for the permutations and for the sample of users. The result is deterministic.
 
     Returns
     -------
     Influence
-        One row per group. A group of all users, or of none, changes no other user's list: its influence is 0.
+        One row per group. The influence of a group that contains all users or no users is 0.
 
     Raises
     ------
     KindError
-        The model has no factors fitted by least squares.
+        The model does not have factors fitted by least squares.
     ParameterError
-        `groups` does not have one whole number from 0 for each user, or `permutations` is below 2.
+        `groups` does not contain one nonnegative whole number for each user, or `permutations` is below 2.
 
     Notes
     -----
-    Small groups have little influence because of their size. The labels are therefore permuted, which keeps the group
-    sizes, and each group is compared with random groups of its own size.
+    Small groups have little influence because of their size. Therefore the labels are permuted, which preserves the
+    group sizes, and each group is compared with random groups of the same size.
 
     References
     ----------
@@ -161,8 +161,8 @@ def influence(
     for k in range(permutations):
         shuffled = random_stream(seed, "permutation", k).permutation(labels)
         permuted[k] = [steps.changed_share(shuffled == g) for g in range(n_groups)]
-    mean, sd = permuted.mean(axis=0), permuted.std(axis=0, ddof=1)
-    p = np.array([0.5 * erfc(z / sqrt(2)) for z in (observed - mean) / np.maximum(sd, 1e-12)])
+    mean, std = permuted.mean(axis=0), permuted.std(axis=0, ddof=1)
+    p = np.array([0.5 * erfc(z / sqrt(2)) for z in (observed - mean) / np.maximum(std, 1e-12)])
     adjusted, ratio = np.asarray(holm(p)), observed / np.maximum(mean, 1e-12)
     users = np.bincount(labels, minlength=n_groups)
     rows = np.bincount(labels, weights=recommender.histories.counts, minlength=n_groups)
@@ -178,7 +178,7 @@ def influence(
             "ratio": ratio,
             "p": p,
             "p_adjusted": adjusted,
-            "flagged": (ratio >= FLAGGED_RATIO) & (adjusted <= FLAGGED_P),
+            "flagged": (ratio >= RATIO_THRESHOLD) & (adjusted <= P_VALUE_THRESHOLD),
         }
     )
     return Influence(table, permutations)
@@ -186,14 +186,14 @@ def influence(
 
 @dataclass(frozen=True, eq=False)
 class _HalfSteps:
-    """One item half-step and one user half-step without the rows of some users; the shared parts are computed once.
+    """Item half-step and user half-step that exclude the rows of a group; shared parts are computed once.
 
     Attributes
     ----------
     by_item : SparseRows
         Raters of each item; `targets` and `confidence` hold one value per entry.
     side : Side
-        Users as seen by the item half-step.
+        User side of the item half-step.
     counts : ndarray of shape (n_items,)
         Number of raters of each item.
     A : ndarray of shape (n_items, w, w)
@@ -211,7 +211,7 @@ class _HalfSteps:
     A: Float64
     b: Float64
     by_user: SparseRows
-    max_users: Int32
+    sampled_users: Int32
     seen: SparseRows
     n: int
     lists: Int32
@@ -221,8 +221,10 @@ class _HalfSteps:
     def of(cls, recommender: Recommender, n: int, max_users: int, seed: int) -> Self:
         model = recommender.model
         if not isinstance(model, FactorModel) or not model.factors:
-            raise KindError("influence needs factors; fit biased-mf, explicit-als or implicit-als")
-        entries = _linearized(model, recommender.histories)
+            raise KindError(
+                "influence requires factors fitted by least squares; fit biased-mf, explicit-als or implicit-als"
+            )
+        entries = _linearize(model, recommender.histories)
         by_item = entries.transpose(model.n_items)
         side = model.least_squares.side(model.user_factors, model.user_bias, model.mean)
         side = _without_padding(_with_minimal_penalty(side, model), model)
@@ -241,22 +243,22 @@ class _HalfSteps:
         return replace(steps, lists=steps._top_lists(none_removed))
 
     def _relative_shift(self, removed: Bool) -> float:
-        """Norm of the change of the item factors by a half-step with the training penalty, over their norm."""
+        """Return the relative change in the item factors after a half-step with the training penalty."""
         shifted, trained = self._items(removed)[0], self.model.item_factors
         return float(np.linalg.norm(shifted - trained) / max(float(np.linalg.norm(trained)), 1e-12))
 
     def changed_share(self, group: Any) -> float:
-        """The share of list positions of max_users users outside the group that change without the group."""
-        outside = ~group[self.max_users]
-        if not group.any() or not outside.any():
+        """Return the share of list positions of the sampled users outside the group that change without the group."""
+        is_outside = ~group[self.sampled_users]
+        if not group.any() or not is_outside.any():
             return 0.0
-        lists, before = self._top_lists(group)[outside], self.lists[outside]
-        unchanged = (lists[:, :, None] == before[:, None, :]).any(axis=2) & (lists >= 0)
-        positions = (before >= 0).sum()
+        lists, reference_lists = self._top_lists(group)[is_outside], self.lists[is_outside]
+        unchanged = (lists[:, :, None] == reference_lists[:, None, :]).any(axis=2) & (lists >= 0)
+        positions = (reference_lists >= 0).sum()
         return float(1 - unchanged.sum() / max(positions, 1))
 
     def _top_lists(self, removed: Bool) -> Int32:
-        """The lists of the max_users users after both half-steps without the rows of the removed users."""
+        """Return the lists of the sampled users after both half-steps without the rows of the removed users."""
         model, loss = self.model, self.model.least_squares
         factors, bias = self._items(removed)
         side = _without_padding(_with_minimal_penalty(loss.side(factors, bias, model.mean), model), model)
@@ -273,7 +275,7 @@ class _HalfSteps:
         return rows
 
     def _items(self, removed: Bool) -> tuple[Float32, Float32]:
-        """Factors and biases of the items without the removed users, by subtracting their part of the equations."""
+        """Compute item factors and biases after subtracting the removed users from the normal equations."""
         loss, side, k = self.model.least_squares, self.side, self.model.factors
         entries = removed[self.by_item.columns]
         rows = self.by_item.with_values(self.by_item.values).filter(entries)
@@ -283,13 +285,13 @@ class _HalfSteps:
         if side.gram.size:
             A += side.gram - loss.blank_gram(side.features[removed])
         penalty = loss.penalty(self.counts - rows.counts, int((~removed).sum()))
-        x = _solve(A, b, side, penalty, None if self.priors is None else self.priors.items)
-        bias = x[:, k] if x.shape[1] > k else np.zeros(len(x), np.float32)
-        return np.ascontiguousarray(x[:, :k]), np.ascontiguousarray(bias)
+        solution = _solve(A, b, side, penalty, None if self.priors is None else self.priors.items)
+        bias = solution[:, k] if solution.shape[1] > k else np.zeros(len(solution), np.float32)
+        return np.ascontiguousarray(solution[:, :k]), np.ascontiguousarray(bias)
 
 
 def _solve(A: Float64, b: Float64, side: Side, penalty: Float32, prior: Prior | None) -> Float32:
-    """Solve the equations of each row with the training penalty or around a prior; A and b are overwritten."""
+    """Solve the normal equations of each row with the training penalty or with a prior; A and b are overwritten."""
     if prior is None:
         diagonal = np.arange(A.shape[1])
         A[:, diagonal, diagonal] += penalty.astype(np.float64)[:, None] * side.shape + side.precision
@@ -299,8 +301,8 @@ def _solve(A: Float64, b: Float64, side: Side, penalty: Float32, prior: Prior | 
     return solve_each(A, b).astype(np.float32)
 
 
-def _linearized(model: FactorModel, histories: SparseRows) -> SparseRows:
-    """Rows for a linear half-step; for a sigmoid, the working responses and weights at the current predictions."""
+def _linearize(model: FactorModel, histories: SparseRows) -> SparseRows:
+    """Return the rows for a linear half-step; with a sigmoid, they are the working responses and weights."""
     rows = model.least_squares.entries(histories)
     if model.rating_range is None:
         return rows
@@ -315,13 +317,13 @@ def _linearized(model: FactorModel, histories: SparseRows) -> SparseRows:
 
 
 def _with_minimal_penalty(side: Side, model: FactorModel) -> Side:
-    """Add a minimal penalty, so that the equations of items without remaining raters can be solved."""
+    """Add a minimal penalty so that the equations for items without remaining raters can be solved."""
     minimum = np.float32(1e-6) * np.square(model.user_factors).max(initial=1e-6)
     return replace(side, shape=np.maximum(side.shape, minimum), precision=np.maximum(side.precision, minimum))
 
 
 def _without_padding(side: Side, model: FactorModel) -> Side:
-    """Remove the padding, so that the width is the number of unknowns."""
+    """Remove the padding so that the width equals the number of unknowns."""
     w = model.least_squares.n_unknowns(model.factors)
     return replace(
         side,

@@ -1,7 +1,7 @@
-"""Mitigations of the feedback loop: row weights that limit heavy raters and popular items, and re-ranked lists.
+"""Mitigations of the feedback loop: row weights that limit heavy raters and popular items, and re-ranking of lists.
 
-Item categories (genres, or clusters of items) are arrays of shape (n_items, n_categories) of shares, see
-`item_categories`.
+Item categories (genres, or clusters of items) are represented by shares in an array of shape (n_items, n_categories);
+see `item_categories`.
 """
 
 from __future__ import annotations
@@ -30,47 +30,47 @@ __all__ = [
     "PLAIN",
     "Mitigation",
     "all_mitigations",
-    "calibrated",
+    "calibrate_lists",
     "capped_weights",
     "categories_by_raters",
     "group_weights",
     "item_categories",
     "liked_categories",
     "propensity_weights",
-    "spread",
+    "spread_exposure",
 ]
 
-CLIP = 10.0
-"""Propensity weights are clipped to the range from 1 / CLIP to CLIP times their mean."""
+MAX_WEIGHT_RATIO = 10.0
+"""Propensity weights are clipped to between 1 / MAX_WEIGHT_RATIO and MAX_WEIGHT_RATIO times their mean."""
 SMOOTHING = 0.99
-"""Weight of the list's categories in the smoothed distribution, see `calibrated`."""
-DEPTH = 10
-"""Lists of n items are re-ranked from the best DEPTH n items."""
-CELLS = 1 << 22
-"""Maximum number of array elements in memory during calibration; does not affect the result."""
+"""Weight of the list's categories in the smoothed distribution; see `calibrate_lists`."""
+RERANK_DEPTH = 10
+"""Lists of n items are re-ranked from the top RERANK_DEPTH * n items."""
+MAX_BLOCK_ELEMENTS = 1 << 22
+"""Maximum number of array elements in a block during calibration; it does not affect the result."""
 N_GROUPS = 10
-"""Number of groups of users, or of items, where no column defines them."""
+"""Number of user groups or item categories if no column defines them."""
 
-Weigh: TypeAlias = Callable[[Interactions], Interactions]
-Rank: TypeAlias = Callable[[Recommender, Int32, int, np.random.Generator], Int32]
+WeightFunction: TypeAlias = Callable[[Interactions], Interactions]
+RankFunction: TypeAlias = Callable[[Recommender, Int32, int, np.random.Generator], Int32]
 
 
 @dataclass(frozen=True)
 class Mitigation:
-    """Mitigation of the feedback loop: a change of the training table, of the ranking, or of both.
+    """Mitigation of the feedback loop: a change to the row weights of the training table, to the ranking, or to both.
 
-    `all_mitigations` returns those that have been tested. `PLAIN` changes nothing; `CAUTIOUS` needs predictive
+    `all_mitigations` returns the tested ones. `PLAIN` changes nothing; `CAUTIOUS` requires a model with predictive
     distributions.
 
     Attributes
     ----------
     name : str
-        Name in tables and figures.
+        Name that is shown in tables and figures.
     weigh : callable
-        Function of a table that returns the same table with weights; by default, the table unchanged.
+        Function that takes a table and returns it with new weights; by default, the table is unchanged.
     rank : callable
-        Function of a recommender, user rows of shape (m,), n and a random generator that returns lists of shape (m, n),
-        int32, with -1 after the end of a shorter list; by default, the n best items.
+        Function that takes a recommender, user row numbers of shape (m,), n and a random generator, and returns lists
+        of shape (m, n), int32, padded with -1; by default, the top n items.
 
     Examples
     --------
@@ -79,44 +79,45 @@ class Mitigation:
     """
 
     name: str
-    weigh: Weigh = lambda table: table
-    rank: Rank = lambda rec, users, n, _: rec.for_rows(users).rank(n)[0]
+    weigh: WeightFunction = lambda table: table
+    rank: RankFunction = lambda rec, users, n, _: rec.for_rows(users).rank(n)[0]
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
 
 
 PLAIN = Mitigation("plain")
-"""No mitigation: the table and the lists stay as they are."""
+"""No mitigation: the table and the lists are unchanged."""
 
 CAUTIOUS = Mitigation(
     "ranking by the lower bound", rank=lambda rec, users, n, _: rec.for_rows(users).rank(n, rank_by="lower")[0]
 )
-"""Ranking by the lower end of the predictive distribution, e.g. of bayesian-mf; other models raise KindError."""
+"""Rank by a lower quantile of the predictive distribution (bayesian-mf, for example); other models raise KindError."""
 
 
 def all_mitigations(column: str | None = None) -> tuple[Mitigation, ...]:
-    """Return the mitigations that work with every estimator of ratings.
+    """Return the mitigations that work with every estimator for ratings.
 
-    None of them needs to know which users are heavy raters, or of which items.
+    None of them needs to know which users are heavy raters, or which items they rate heavily.
 
     Parameters
     ----------
     column : str, optional
-        Column of the item table with the item categories. By default, the categories are clusters of items, see
-        `categories_by_raters`; the mitigations that use categories are then less effective. If the item table has no
-        such column, DataError is raised when lists are made.
+        Column of the item table with the item categories. By default, the categories are clusters of items (see
+        `categories_by_raters`), which makes the mitigations that use categories less effective. If the item table has
+        no such column, ranking raises DataError.
 
     Returns
     -------
     tuple of Mitigation
-        Measured on 20 synthetic data sets in benchmarks/heavy_raters.md, together with those that do not help.
+        The mitigations; benchmarks/heavy_raters.md evaluates them on 20 synthetic data sets, together with ineffective
+        ones.
 
     Examples
     --------
     >>> import cofactor
     >>> [mitigation.name for mitigation in cofactor.audit.all_mitigations()][:3]
-    ['capped weight per user', 'taste groups count by people', 'popular items weigh less']
+    ['capped weight per user', 'user groups weighted by size', 'down-weighted popular items']
     """
     column = None if column is None else checks.text("column", column)
 
@@ -127,45 +128,47 @@ def all_mitigations(column: str | None = None) -> tuple[Mitigation, ...]:
             else item_categories(rec.item_table, column)
         )
 
-    def spread_categories(rec: Recommender, users: Int32, n: int, _: np.random.Generator) -> Int32:
-        return spread(*rec.for_rows(users).rank(DEPTH * n), n, len(rec.items), strength=1.0, categories=categories(rec))
+    def spread_over_categories(rec: Recommender, users: Int32, n: int, _: np.random.Generator) -> Int32:
+        return spread_exposure(
+            *rec.for_rows(users).rank(RERANK_DEPTH * n), n, len(rec.items), strength=1.0, categories=categories(rec)
+        )
 
-    def calibrate(rec: Recommender, users: Int32, n: int, _: np.random.Generator) -> Int32:
+    def calibrate_to_history(rec: Recommender, users: Int32, n: int, _: np.random.Generator) -> Int32:
         shares = categories(rec)
-        return calibrated(
-            *rec.for_rows(users).rank(DEPTH * n), n, shares, liked_categories(rec.histories, shares)[users]
+        return calibrate_lists(
+            *rec.for_rows(users).rank(RERANK_DEPTH * n), n, shares, liked_categories(rec.histories, shares)[users]
         )
 
     return (
         Mitigation("capped weight per user", weigh=capped_weights),
-        Mitigation("taste groups count by people", weigh=_by_members),
-        Mitigation("popular items weigh less", weigh=propensity_weights),
-        Mitigation("exposure spread over items", rank=_spread_items),
-        Mitigation("exposure spread over categories", rank=spread_categories),
-        Mitigation("lists calibrated to what one likes", rank=calibrate),
-        Mitigation("two places in ten explore", rank=_explore),
+        Mitigation("user groups weighted by size", weigh=_group_weights_by_members),
+        Mitigation("down-weighted popular items", weigh=propensity_weights),
+        Mitigation("exposure spread over items", rank=_spread_over_items),
+        Mitigation("exposure spread over categories", rank=spread_over_categories),
+        Mitigation("calibrated lists", rank=calibrate_to_history),
+        Mitigation("random exploration of 20 %", rank=_explore),
     )
 
 
-# Weights are scaled to keep the mean weight of the rows, because the penalties of the models count rows.
+# Weights are rescaled to preserve the mean weight of the rows, because the models scale their penalties by row counts.
 
 
 @validated
 def capped_weights(interactions: Interactions, *, cap: float | None = None) -> Interactions:
-    """Limit the total weight of each user.
+    """Limit the total weight of each user's rows.
 
     Parameters
     ----------
     interactions : Interactions
         Table to weight. Existing weights are multiplied by the factor below.
     cap : float, optional
-        Number of rows above which a user's rows are down-weighted, above 0; by default, the median number of rows
-        per user.
+        Number of rows above which a user's rows are down-weighted; must be above 0. By default, the median number of
+        rows per user.
 
     Returns
     -------
     Interactions
-        The same rows with new weights of the same mean; a table without rows is returned unchanged.
+        The same rows with new weights that have the same mean; a table without rows is returned unchanged.
 
     Raises
     ------
@@ -174,7 +177,7 @@ def capped_weights(interactions: Interactions, *, cap: float | None = None) -> I
 
     Notes
     -----
-    The factor of each of a user's n rows is min(1, cap / n).
+    The factor for each of a user's n rows is min(1, cap / n).
 
     Examples
     --------
@@ -201,21 +204,21 @@ def group_weights(interactions: Interactions, groups: Any) -> Interactions:
     interactions : Interactions
         Table to weight. Existing weights are multiplied by the factor below.
     groups : array_like of shape (n_users,), int
-        Group of each user row, from 0, e.g. from `cluster_users`.
+        Group number for each user row, from 0; `cluster_users` can compute it.
 
     Returns
     -------
     Interactions
-        The same rows with new weights of the same mean. A single group changes nothing.
+        The same rows with new weights that have the same mean. A single group changes nothing.
 
     Raises
     ------
     ParameterError
-        `groups` does not have one whole number from 0 for each user.
+        `groups` does not contain one nonnegative whole number for each user.
 
     Notes
     -----
-    The factor of the rows of group g, where users without rows are not counted, is::
+    Users without rows are not counted. The factor for the rows of group g is::
 
         (users in g / all users) / (weight of the rows of g / weight of all rows)
 
@@ -241,7 +244,7 @@ def group_weights(interactions: Interactions, groups: Any) -> Interactions:
 
 @validated
 def propensity_weights(interactions: Interactions, *, power: float = 0.5) -> Interactions:
-    """Down-weight the rows of popular items by inverse propensity.
+    """Down-weight the rows of popular items by their inverse propensity.
 
     Parameters
     ----------
@@ -253,7 +256,7 @@ def propensity_weights(interactions: Interactions, *, power: float = 0.5) -> Int
     Returns
     -------
     Interactions
-        The same rows with new weights of the same mean; a table without rows is returned unchanged.
+        The same rows with new weights that have the same mean; a table without rows is returned unchanged.
 
     Raises
     ------
@@ -262,8 +265,8 @@ def propensity_weights(interactions: Interactions, *, power: float = 0.5) -> Int
 
     Notes
     -----
-    The propensity of a rating is assumed to grow with the support of the item. The factor of a row of item i is
-    support_i^-power, clipped to the range from 1/10 to 10 times the mean factor.
+    The propensity of a rating is assumed to grow with the support of the item. The factor for a row of item i is
+    support_i^-power, clipped to between 1/10 and 10 times the mean factor.
 
     References
     ----------
@@ -283,28 +286,28 @@ def propensity_weights(interactions: Interactions, *, power: float = 0.5) -> Int
         return interactions
     support = np.bincount(interactions.i, minlength=interactions.n_items)[interactions.i].astype(np.float64)
     weights = support**-power
-    return _multiply_weights(interactions, np.clip(weights / weights.mean(), 1 / CLIP, CLIP))
+    return _multiply_weights(interactions, np.clip(weights / weights.mean(), 1 / MAX_WEIGHT_RATIO, MAX_WEIGHT_RATIO))
 
 
-# Item categories and re-ranked lists
+# Item categories and re-ranking
 
 
 @validated
 def item_categories(table: pl.DataFrame | None, column: str) -> Float64:
-    """Read the item categories from a column of the item table.
+    """Compute category shares from a column of the item table.
 
     Parameters
     ----------
     table : pl.DataFrame
-        One row per item, ids in the first column.
+        Item table: one row per item, with the IDs in the first column.
     column : str
-        Column with the categories, see `data.features.indicators`.
+        Column with the categories; see `data.features.indicators`.
 
     Returns
     -------
     ndarray of shape (n_items, n_categories), float64
-        Category shares: each of three categories of an item counts one third. A row sums to 1, or to 0 for an item
-        without categories.
+        Category shares; if an item has three categories, each counts as one third. A row sums to 1, or to 0 for an
+        item without categories.
 
     Raises
     ------
@@ -327,30 +330,30 @@ def item_categories(table: pl.DataFrame | None, column: str) -> Float64:
 def categories_by_raters(
     histories: SparseRows, n_items: int, *, n_categories: int = N_GROUPS, seed: Seed = 0
 ) -> Float64:
-    """Cluster items by their raters, to use the clusters as categories where no column defines them.
+    """Cluster items based on their raters, for use as categories if no column defines them.
 
     Parameters
     ----------
-    histories : SparseRows of n_users rows
+    histories : SparseRows with n_users rows
         Items of each user.
     n_items : int
         Number of items.
     n_categories : int, default 10
-        Number of clusters; fewer if fewer items were rated.
+        Number of clusters; fewer if not enough items have ratings.
     seed : int, Generator or None, default 0
-        Seed of the clustering, see `cluster_users`.
+        Seed for the clustering; see `cluster_users`.
 
     Returns
     -------
     ndarray of shape (n_items, n_categories), float64
-        One 1 in each row. Items without ratings are in the largest cluster.
+        One-hot cluster of each item. Items without ratings are in the largest cluster.
 
     Raises
     ------
     ParameterError
         `n_categories` is below 1.
     DataError
-        The histories have items beyond `n_items`, or no item was rated.
+        The histories contain item rows beyond `n_items`, or no ratings.
 
     Examples
     --------
@@ -367,7 +370,7 @@ def categories_by_raters(
     n_categories = min(n_categories, int((raters.counts > 0).sum()))
     if n_categories == 0:
         raise DataError(
-            "histories has no ratings, so items cannot be clustered by their raters; name a column of the item table"
+            "histories contains no ratings, so items cannot be clustered; pass the name of a column of the item table"
         )
     categories: Float64 = np.eye(n_categories)[cluster_users(raters, len(histories), n_groups=n_categories, seed=seed)]
     return categories
@@ -375,24 +378,24 @@ def categories_by_raters(
 
 @validated
 def liked_categories(histories: SparseRows, categories: Float64) -> Float64:
-    """Category shares of the items that each user rated at or above the mean of their ratings.
+    """Compute category shares of the items that each user rated at or above their mean rating.
 
     Parameters
     ----------
-    histories : SparseRows of n_users rows
+    histories : SparseRows with n_users rows
         Ratings of each user.
     categories : ndarray of shape (n_items, n_categories)
-        Category shares of the items, see `item_categories`.
+        Category shares of the items; see `item_categories`.
 
     Returns
     -------
     ndarray of shape (n_users, n_categories), float64
-        Rows sum to 1; a row is 0 for a user without ratings or whose liked items have no categories.
+        Rows sum to 1; a row is all zeros if the user has no ratings or the liked items have no categories.
 
     Raises
     ------
     DataError
-        `categories` has fewer rows than the histories have items.
+        The histories contain item rows beyond the rows of `categories`.
 
     Examples
     --------
@@ -404,7 +407,7 @@ def liked_categories(histories: SparseRows, categories: Float64) -> Float64:
     try:
         require_histories(histories, len(categories))
     except DataError as problem:
-        raise DataError(f"{problem}; categories has {len(categories):,} rows, one for each item") from None
+        raise DataError(f"{problem}; categories has {len(categories):,} rows, one per item") from None
     owner = histories.owners
     total = np.bincount(owner, weights=histories.values, minlength=len(histories))
     liked = histories.values >= (total / np.maximum(histories.counts, 1)).astype(np.float32)[owner]
@@ -416,44 +419,44 @@ def liked_categories(histories: SparseRows, categories: Float64) -> Float64:
 
 
 @validated
-def calibrated(
-    lists: Int32, scores: Float32, n: int, categories: Float64, wanted: Float64, *, strength: float = 0.5
+def calibrate_lists(
+    lists: Int32, scores: Float32, n: int, categories: Float64, target_shares: Float64, *, strength: float = 0.5
 ) -> Int32:
-    """Re-rank lists so that their categories match the shares that each user wants.
+    """Re-rank lists so that their category shares match the target shares for each user.
 
     Parameters
     ----------
     lists : ndarray of shape (n_users, m), int32
-        Candidate items as returned by `Recommender.rank`, -1 after the end of a shorter list.
+        Candidate items as returned by `Recommender.rank`, padded with -1.
     scores : ndarray of shape (n_users, m), float32
-        Scores of the candidates, -inf after the end of a shorter list.
+        Scores of the candidates, padded with -inf.
     n : int
         Length of the new lists, at least 1; at most m items are returned.
     categories : ndarray of shape (n_items, n_categories)
-        Category shares of the items, see `item_categories`.
-    wanted : ndarray of shape (n_users, n_categories)
-        Category shares that each user wants, see `liked_categories`. Rows sum to 1, or to 0 for users without a
+        Category shares of the items; see `item_categories`.
+    target_shares : ndarray of shape (n_users, n_categories)
+        Target category shares for each user; see `liked_categories`. Rows sum to 1, or to 0 for users without a
         preference.
     strength : float, default 0.5
-        Weight of the calibration between 0 (order of the scores) and 1.
+        Weight of the calibration, from 0 (order by score) to 1.
 
     Returns
     -------
     ndarray of shape (n_users, n), int32
-        Items in the order of the picks, -1 after the end of a shorter list; empty without lists.
+        Items in the order in which they were picked, padded with -1; empty if there are no lists.
 
     Raises
     ------
     ParameterError
-        `strength` is outside 0..1, or `lists`, `scores`, `categories` and `wanted` do not match.
+        `strength` is outside 0..1, or `lists`, `scores`, `categories` and `target_shares` do not match.
 
     Notes
     -----
-    Items are picked greedily; the first position wins ties::
+    Items are picked greedily; ties go to the first position::
 
-        pick = argmax_i  (1 - strength) relevance_i - strength KL(wanted || mix of the picks and i)
+        pick = argmax_i  (1 - strength) relevance_i - strength KL(target || mix of the picks and i)
 
-    The relevance is the score scaled to 0..1 over the user's candidates. The mix is smoothed as 0.99 mix + 0.01 wanted,
+    The relevance is the score scaled to 0..1 over the user's candidates. The mix is smoothed as 0.99 mix + 0.01 target,
     which keeps the divergence finite.
 
     References
@@ -463,54 +466,54 @@ def calibrated(
     Examples
     --------
     >>> lists, scores = np.array([[0, 1, 2, 3]], np.int32), np.array([[4, 3, 2, 1]], np.float32)
-    >>> categories, wanted = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], float), np.array([[0.5, 0.5]])
-    >>> calibrated(lists, scores, 2, categories, wanted, strength=0).tolist()
+    >>> categories, target = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], float), np.array([[0.5, 0.5]])
+    >>> calibrate_lists(lists, scores, 2, categories, target, strength=0).tolist()
     [[0, 1]]
-    >>> calibrated(lists, scores, 2, categories, wanted).tolist()
+    >>> calibrate_lists(lists, scores, 2, categories, target).tolist()
     [[0, 2]]
     """
     strength, n = checks.finite_number("strength", strength, low=0, high=1), checks.whole_number("n", n, low=1)
     categories = checks.number_array("categories", categories, (None, None))
     lists, scores = _checked_lists(lists, scores, len(categories))
-    wanted = checks.number_array("wanted", wanted, (len(lists), categories.shape[1]))
+    target_shares = checks.number_array("target_shares", target_shares, (len(lists), categories.shape[1]))
     n = min(n, lists.shape[1])
     picks = np.empty((len(lists), n), np.int32)
-    block = max(1, CELLS // max(lists.shape[1] * categories.shape[1], 1))
+    block = max(1, MAX_BLOCK_ELEMENTS // max(lists.shape[1] * categories.shape[1], 1))
     for first in range(0, len(lists), block):
-        part = slice(first, first + block)
-        valid = lists[part] >= 0
-        relevance = (1 - strength) * _relevance(scores[part], valid)
-        candidate_kinds = categories[np.maximum(lists[part], 0)]
-        positions = _greedy_picks(relevance, valid, candidate_kinds, wanted[part], n, strength)
-        picks[part] = np.take_along_axis(lists[part], positions, axis=1)
+        rows = slice(first, first + block)
+        valid = lists[rows] >= 0
+        relevance = (1 - strength) * _relevance(scores[rows], valid)
+        candidate_categories = categories[np.maximum(lists[rows], 0)]
+        positions = _greedy_picks(relevance, valid, candidate_categories, target_shares[rows], n, strength)
+        picks[rows] = np.take_along_axis(lists[rows], positions, axis=1)
     return picks
 
 
 @validated
-def spread(
+def spread_exposure(
     lists: Int32, scores: Float32, n: int, n_items: int, *, strength: float, categories: Float64 | None = None
 ) -> Int32:
-    """Re-rank lists with a penalty on items that are shown often.
+    """Re-rank lists with a penalty on items that are recommended often.
 
     Parameters
     ----------
     lists : ndarray of shape (n_users, m), int32
-        Candidate items as returned by `Recommender.rank`, -1 after the end of a shorter list.
+        Candidate items as returned by `Recommender.rank`, padded with -1.
     scores : ndarray of shape (n_users, m), float32
-        Scores of the candidates, -inf after the end of a shorter list.
+        Scores of the candidates, padded with -inf.
     n : int
         Length of the new lists, at least 1; at most m items are returned.
     n_items : int
         Number of items.
     strength : float
-        Weight of the penalty, from 0 (order of the scores).
+        Weight of the penalty, at least 0 (order by score).
     categories : ndarray of shape (n_items, n_categories), optional
-        Category shares of the items. If given, an item is penalized by the exposure of its categories.
+        Category shares of the items. If given, items are penalized for the exposure of their categories.
 
     Returns
     -------
     ndarray of shape (n_users, n), int32
-        Items in their new order, -1 after the end of a shorter list; empty without lists.
+        Items in the new order, padded with -1; empty if there are no lists.
 
     Raises
     ------
@@ -520,22 +523,24 @@ def spread(
     Notes
     -----
     Items are ordered by z_ui - strength ln(1 + shown_i / mean), where z_ui is the score standardized over the user's
-    candidates and shown_i counts the item in the first n positions of the original lists. With `categories`, shown_i is
-    the count of an average item of the same categories.
+    candidates and shown_i is the number of times that the item is in the first n positions of the original lists. With
+    `categories`, shown_i is the count for an average item in the same categories.
 
     Examples
     --------
     >>> lists = np.array([[0, 1, 2], [0, 2, 1], [0, 1, 3]], np.int32)
     >>> scores = np.array([[4.0, 3.9, 2.0]] * 3, np.float32)
-    >>> spread(lists, scores, 1, 4, strength=0).tolist(), spread(lists, scores, 1, 4, strength=1).tolist()
-    ([[0], [0], [0]], [[1], [2], [1]])
+    >>> spread_exposure(lists, scores, 1, 4, strength=0).tolist()
+    [[0], [0], [0]]
+    >>> spread_exposure(lists, scores, 1, 4, strength=1).tolist()
+    [[1], [2], [1]]
     """
     strength, n = checks.finite_number("strength", strength, low=0), checks.whole_number("n", n, low=1)
     n_items = checks.whole_number("n_items", n_items, low=1, high=MAX_ROWS)
     lists, scores = _checked_lists(lists, scores, n_items)
     categories = None if categories is None else checks.number_array("categories", categories, (n_items, None))
-    top = lists[:, :n]
-    shown = np.bincount(top[top >= 0], minlength=n_items).astype(np.float64)
+    top_lists = lists[:, :n]
+    shown = np.bincount(top_lists[top_lists >= 0], minlength=n_items).astype(np.float64)
     mean = max(shown.mean(), 1e-12)
     if categories is None:
         penalty = np.log1p(shown / mean)
@@ -543,8 +548,8 @@ def spread(
         penalty = categories @ np.log1p(shown @ categories / np.maximum(categories.sum(axis=0), 1e-12) / mean)
     valid = lists >= 0
     counts = np.maximum(valid.sum(axis=1, keepdims=True), 1)
-    finite = np.where(valid, scores, 0).astype(np.float64)
-    centered = np.where(valid, finite - finite.sum(axis=1, keepdims=True) / counts, 0)
+    finite_scores = np.where(valid, scores, 0).astype(np.float64)
+    centered = np.where(valid, finite_scores - finite_scores.sum(axis=1, keepdims=True) / counts, 0)
     z = centered / np.maximum(np.sqrt(np.square(centered).sum(axis=1, keepdims=True) / counts), 1e-12)
     values = np.where(valid, z - strength * penalty[np.maximum(lists, 0)], -np.inf)
     order = np.argsort(-values, axis=1, kind="stable")[:, :n]
@@ -552,68 +557,76 @@ def spread(
 
 
 def _checked_lists(lists: Any, scores: Any, n_items: int) -> tuple[Int32, Float32]:
-    """Validate lists and scores of shape (n_users, m), as `Recommender.rank` returns. Raises ParameterError."""
+    """Validate lists and scores of shape (n_users, m), as returned by `Recommender.rank`; raise ParameterError."""
     rows, values = checks.as_array(lists), checks.as_array(scores)
     if rows.ndim != 2:
         raise ParameterError(
-            f"lists must be item rows of shape (n_users, m), one list for each user; got {checks.describe(lists)}"
+            f"lists must be item row numbers of shape (n_users, m), one list per user; got {checks.describe(lists)}"
         )
     rows = checks.row_numbers("lists", rows.ravel(), n_items, unknown=True).reshape(rows.shape)
     if values.shape != rows.shape or values.dtype.kind not in "iuf" or np.isnan(values).any():
         raise ParameterError(
-            f"scores must be numbers of the shape of lists, {rows.shape}, without nan; got {checks.describe(scores)}"
+            f"scores must be numbers without nan, with the shape {rows.shape} of lists; got {checks.describe(scores)}"
         )
     return rows, values.astype(np.float32)
 
 
 def _multiply_weights(interactions: Interactions, factor: Float64) -> Interactions:
-    """Multiply the weights by a factor of shape (n_rows,), scaled to preserve their sum."""
-    before = np.ones(len(factor)) if interactions.weights is None else interactions.weights.astype(np.float64)
-    after = before * factor
-    total = after.sum()
-    return interactions.with_weights((after * (before.sum() / total if total > 0 else 1.0)).astype(np.float32))
+    """Multiply the weights by a factor of shape (n_rows,), and rescale them to preserve their sum."""
+    old_weights = np.ones(len(factor)) if interactions.weights is None else interactions.weights.astype(np.float64)
+    new_weights = old_weights * factor
+    total = new_weights.sum()
+    return interactions.with_weights(
+        (new_weights * (old_weights.sum() / total if total > 0 else 1.0)).astype(np.float32)
+    )
 
 
-def _by_members(table: Interactions) -> Interactions:
+def _group_weights_by_members(table: Interactions) -> Interactions:
     n_groups = min(N_GROUPS, int((table.by_user.counts > 0).sum()))
     return group_weights(table, cluster_users(table.by_user, table.n_items, n_groups=n_groups))
 
 
 def _relevance(scores: Float32, valid: Bool) -> Float64:
-    """Scale the scores to 0..1 over the candidates of each row; 0 where there is no candidate."""
+    """Scale the scores to 0..1 over the candidates in each row; 0 where there is no candidate."""
     low = np.where(valid, scores, np.inf).min(axis=1, initial=np.inf, keepdims=True)
     high = np.where(valid, scores, -np.inf).max(axis=1, initial=-np.inf, keepdims=True)
-    span = np.where(high > low, high - low, 1)
-    return np.where(valid, np.where(valid, scores, 0) - np.where(valid, low, 0), 0) / span.astype(np.float64)
+    score_range = np.where(high > low, high - low, 1)
+    return np.where(valid, np.where(valid, scores, 0) - np.where(valid, low, 0), 0) / score_range.astype(np.float64)
 
 
 def _greedy_picks(
-    relevance: Float64, valid: Bool, candidate_kinds: Float64, wanted: Float64, n: int, strength: float
+    relevance: Float64, valid: Bool, candidate_categories: Float64, target_shares: Float64, n: int, strength: float
 ) -> Int64:
-    """Positions of the picks of `calibrated`: (m, n).
+    """Return the positions that `calibrate_lists` picks: ndarray of shape (m, n).
 
-    `relevance` and `valid` have shape (m, c), `candidate_kinds` (m, c, n_categories) and `wanted` (m, n_categories).
+    `relevance` and `valid` have shape (m, c), `candidate_categories` has shape (m, c, n_categories), and
+    `target_shares` has shape (m, n_categories).
     """
-    valid, rows = valid.copy(), np.arange(len(candidate_kinds))
-    target, picked = wanted[:, None, :], np.zeros((len(candidate_kinds), 1, candidate_kinds.shape[2]))
-    picks = np.empty((len(candidate_kinds), n), np.int64)
+    valid, rows = valid.copy(), np.arange(len(candidate_categories))
+    target, picked_sums = (
+        target_shares[:, None, :],
+        np.zeros((len(candidate_categories), 1, candidate_categories.shape[2])),
+    )
+    picks = np.empty((len(candidate_categories), n), np.int64)
     for k in range(n):
-        mix = SMOOTHING * (picked + candidate_kinds) / (k + 1) + (1 - SMOOTHING) * target
-        closeness = np.matmul(np.log(np.maximum(mix, 1e-300)), wanted[:, :, None])[:, :, 0]  # -KL up to a constant
+        mix = SMOOTHING * (picked_sums + candidate_categories) / (k + 1) + (1 - SMOOTHING) * target
+        closeness = np.matmul(np.log(np.maximum(mix, 1e-300)), target_shares[:, :, None])[
+            :, :, 0
+        ]  # -KL up to a constant
         pick = np.where(valid, relevance + strength * closeness, -np.inf).argmax(axis=1)
         exhausted = ~valid.any(axis=1)  # position k then holds no item
         picks[:, k] = np.where(exhausted, k, pick)
         valid[rows, pick] = False
-        picked[:, 0] += candidate_kinds[rows, pick]
+        picked_sums[:, 0] += candidate_categories[rows, pick]
     return picks
 
 
-def _spread_items(rec: Recommender, users: Int32, n: int, _: np.random.Generator) -> Int32:
-    return spread(*rec.for_rows(users).rank(DEPTH * n), n, len(rec.items), strength=0.5)
+def _spread_over_items(rec: Recommender, users: Int32, n: int, _: np.random.Generator) -> Int32:
+    return spread_exposure(*rec.for_rows(users).rank(RERANK_DEPTH * n), n, len(rec.items), strength=0.5)
 
 
 def _explore(rec: Recommender, users: Int32, n: int, stream: np.random.Generator) -> Int32:
-    """Fill the last fifth of the positions with items drawn at random from the better half of the catalog."""
+    """Fill the last fifth of the positions with random items from the top half of the ranked catalog."""
     lists, _ = rec.for_rows(users).rank(max(n, len(rec.items) // 2))
     fixed = n - n // 5
     keys = stream.random(lists.shape)

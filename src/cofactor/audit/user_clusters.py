@@ -1,7 +1,7 @@
-"""Taste groups: clusters of users by the items that they rated, for audits without a user attribute to group by.
+"""User clusters: groups of users who rated similar items, for audits without a user attribute to group by.
 
-Histories are clustered rather than trained factors: a group is defined by what its members rate, while a factor vector
-mostly describes how they rate.
+The clustering uses histories rather than trained factors: a group is defined by the items that its members rate,
+while a factor vector mostly describes how they rate them.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ COMPONENTS, POWER_ITERATIONS, MAX_ITERATIONS, RESTARTS = 16, 4, 100, 10
 @one_thread_blas()
 @validated
 def cluster_users(histories: SparseRows, n_items: int, *, n_groups: int = 10, seed: Seed = 0) -> Int64:
-    """Cluster users by the items in their histories.
+    """Cluster users based on the items in their histories.
 
     Parameters
     ----------
-    histories : SparseRows of n_users rows
+    histories : SparseRows with n_users rows
         Items of each user. The values are ignored.
     n_items : int
         Number of items.
     n_groups : int, default 10
         Number of groups, from 1 to the number of users with a history.
     seed : int, Generator or None, default 0
-        The same seed gives the same groups.
+        Seed for the clustering; the same seed gives the same groups.
 
     Returns
     -------
     ndarray of shape (n_users,), int64
-        Group of each user, from 0 to n_groups - 1, by decreasing size. Users without a history are in group 0.
+        Group number for each user, from 0 (the largest group) to n_groups - 1. Users without a history are in group 0.
 
     Raises
     ------
@@ -54,8 +54,8 @@ def cluster_users(histories: SparseRows, n_items: int, *, n_groups: int = 10, se
 
     Notes
     -----
-    Each user's row of ones is scaled to unit length, projected on the leading 16 directions of a randomized SVD
-    and clustered by k-means with k-means++ initialization. The best of ten restarts is returned.
+    Each user's row of ones is scaled to unit length, projected onto the leading 16 directions of a randomized SVD
+    and clustered with k-means and k-means++ initialization. The best of ten runs is returned.
 
     References
     ----------
@@ -73,7 +73,7 @@ def cluster_users(histories: SparseRows, n_items: int, *, n_groups: int = 10, se
     active = np.flatnonzero(require_histories(histories, n_items).counts)
     seed = checks.seed(seed)
     if len(active) == 0:
-        raise DataError("no user has a history, so taste groups cannot be computed")
+        raise DataError("no user has a history, so users cannot be clustered")
     n_groups = checks.whole_number("n_groups", n_groups, low=1, high=len(active))
     points = _principal_components(histories.take(active), n_items, random_stream(seed, "directions"))
     runs = [_k_means(points, n_groups, random_stream(seed, "start", restart)) for restart in range(RESTARTS)]
@@ -87,7 +87,7 @@ def cluster_users(histories: SparseRows, n_items: int, *, n_groups: int = 10, se
 
 
 def _principal_components(rows: SparseRows, n_columns: int, stream: np.random.Generator) -> Float64:
-    """Project the rows, scaled to unit length, on their leading singular directions: (n_rows, COMPONENTS)."""
+    """Scale the rows to unit length and project them onto their leading singular directions: (n_rows, COMPONENTS)."""
     owner = rows.owners
     value = 1 / np.sqrt(rows.counts)[owner]
     width = min(COMPONENTS, len(rows), n_columns)
@@ -101,24 +101,24 @@ def _principal_components(rows: SparseRows, n_columns: int, stream: np.random.Ge
     basis = multiply(stream.standard_normal((n_columns, width)))
     for _ in range(POWER_ITERATIONS):
         basis = np.linalg.qr(multiply(multiply_transposed(np.linalg.qr(basis)[0])))[0]
-    left, size, _ = np.linalg.svd(multiply_transposed(basis).T, full_matrices=False)
-    points: Float64 = basis @ left * size
+    left_vectors, singular_values, _ = np.linalg.svd(multiply_transposed(basis).T, full_matrices=False)
+    points: Float64 = basis @ left_vectors * singular_values
     return points
 
 
 def _sum_by_owner(owner: Any, parts: Float64, n: int) -> Float64:
-    """Sum the rows of `parts` by owner: (n, width)."""
+    """Sum the rows of `parts` for each owner: ndarray of shape (n, width)."""
     return np.stack([np.bincount(owner, weights=column, minlength=n) for column in parts.T], axis=1)
 
 
 def _k_means(points: Float64, k: int, stream: np.random.Generator) -> tuple[float, Int64]:
-    """The sum of squared distances to the assigned centers, and the center of each point, at convergence."""
+    """Run k-means; return the sum of squared distances to the assigned centers, and the label of each point."""
     centers = points[stream.integers(len(points))][None]
     for _ in range(k - 1):
         squares = _squared_distances(points, centers).min(axis=1)
         total = squares.sum()
-        at = stream.choice(len(points), p=squares / total) if total > 0 else stream.integers(len(points))
-        centers = np.vstack([centers, points[at]])
+        index = stream.choice(len(points), p=squares / total) if total > 0 else stream.integers(len(points))
+        centers = np.vstack([centers, points[index]])
     labels = np.full(len(points), -1)
     for _ in range(MAX_ITERATIONS):
         squares = _squared_distances(points, centers)
@@ -133,7 +133,7 @@ def _k_means(points: Float64, k: int, stream: np.random.Generator) -> tuple[floa
 
 
 def _squared_distances(points: Float64, centers: Float64) -> Float64:
-    """Squared distances of all points to all centers: (n, k)."""
+    """Return the squared distances between all points and all centers: ndarray of shape (n, k)."""
     squares = np.square(points).sum(axis=1)[:, None] - 2 * points @ centers.T + np.square(centers).sum(axis=1)
     nonnegative: Float64 = np.maximum(squares, 0)
     return nonnegative

@@ -1,4 +1,4 @@
-"""Command line, `cofactor COMMAND`: one module per command, each a thin layer over the library."""
+"""Command-line interface, `cofactor COMMAND`: one module per command, each a thin layer over the library."""
 
 from __future__ import annotations
 

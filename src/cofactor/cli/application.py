@@ -1,6 +1,6 @@
-"""The typer application: registers the commands and turns expected errors into one line and an exit code.
+"""Typer application: register the commands, and report expected errors with one line and an exit code.
 
-Neither this module nor the top of a command's module imports heavy packages, so that `--help` is instant.
+Neither this module nor the command modules import heavy packages at the top level, so that `--help` is instant.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cofactor.cli.recommend import recommend
 from cofactor.cli.report import report
 from cofactor.cli.serve import serve
 from cofactor.cli.similar import similar
-from cofactor.cli.streams import log_lines, open_streams, printable, say
+from cofactor.cli.streams import log_to_stderr, open_streams, print_message, printable
 from cofactor.cli.tune import tune
 from cofactor.errors import CofactorError
 
@@ -37,27 +37,27 @@ __all__ = ["app", "run"]
 
 HELP = ["-h", "--help"]
 USER_ERROR, OTHER_ERROR, INTERRUPTED = 2, 1, 130
-MACHINE_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENOMEM)
-"""System errors that the user did not cause, such as a full disk. They exit with code 1 instead of 2."""
+SYSTEM_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENOMEM)
+"""System errors that the user did not cause, such as a full disk; they exit with code 1 instead of 2."""
 
 
-class OneLineErrors(TyperGroup):
-    """Command group that reports an expected error as one line on stderr, `error: ...`, and an exit code."""
+class OneLineErrorGroup(TyperGroup):
+    """Command group that reports expected errors with one line on stderr, `error: ...`, and an exit code."""
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Run the command line with formatted log lines; report output that cannot be written as an error.
+        """Run the command line with logging to stderr, and report failures to write output as errors.
 
         Parameters
         ----------
         *args, **options
-            Arguments of `TyperGroup.main`.
+            Arguments for `TyperGroup.main`.
 
         Returns
         -------
         Any
-            What `TyperGroup.main` returns.
+            Return value of `TyperGroup.main`.
         """
-        with log_lines():
+        with log_to_stderr():
             try:
                 try:
                     return super().main(*args, **options)
@@ -67,14 +67,14 @@ class OneLineErrors(TyperGroup):
                 sys.exit(_system_error(error).exit_code)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments; `--version` and `COMMAND --help` skip typer's option parser, which takes 0.1 s.
+        """Parse the arguments; `--version` and `COMMAND --help` bypass typer's option parser, which takes 0.1 s.
 
         Parameters
         ----------
         ctx : typer.Context
-            Context of the command line.
+            Context for the command line.
         args : list of str
-            Arguments as typed.
+            Arguments as typed by the user.
 
         Returns
         -------
@@ -91,17 +91,17 @@ class OneLineErrors(TyperGroup):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command and report an expected error or a system error as one line and an exit code.
+        """Run the command, and report expected errors and system errors with one line and an exit code.
 
         Parameters
         ----------
         ctx : typer.Context
-            Context of the command.
+            Context for the command.
 
         Returns
         -------
         Any
-            What the command returns.
+            Return value of the command.
 
         Raises
         ------
@@ -124,22 +124,22 @@ class OneLineErrors(TyperGroup):
         return result
 
 
-MAY_BE_EMPTY = ("value", "time", "weight")
-"""Options that name a column. An empty value means that the table is read without this column."""
+EMPTY_ALLOWED = ("value", "time", "weight")
+"""Options for column names that may be empty, in which case the table is read without the column."""
 
 
-class OneValueEach(TyperCommand):
-    """Command that rejects empty options (except `MAY_BE_EMPTY`) and repeated options that take one value."""
+class SingleValueCommand(TyperCommand):
+    """Command that rejects empty options (except `EMPTY_ALLOWED`) and repeated single-value options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the options of this command.
+        """Parse the options of the command.
 
         Parameters
         ----------
         ctx : typer.Context
-            Context of the command.
+            Context for the command.
         args : list of str
-            Arguments as typed.
+            Arguments as typed by the user.
 
         Returns
         -------
@@ -149,18 +149,18 @@ class OneValueEach(TyperCommand):
         Raises
         ------
         BadParameter
-            If an option is empty or is repeated although it takes one value.
+            If an option is empty, or if a single-value option is repeated.
         """
         options, _, order = self.make_parser(ctx).parse_args(args=list(args))
         parameters: list[Any] = self.get_params(ctx)
         for parameter in parameters:
             values = _as_list(options.get(parameter.name))
             is_empty = any(isinstance(value, str) and not value.strip() for value in values)
-            if is_empty and parameter.name not in MAY_BE_EMPTY:
+            if is_empty and parameter.name not in EMPTY_ALLOWED:
                 raise BadParameter("must not be empty", ctx=ctx, param=parameter)
             repeatable = parameter.multiple or (getattr(parameter, "is_flag", False) and not parameter.secondary_opts)
             if not repeatable and order.count(parameter) > 1:
-                raise BadParameter("is given twice, and takes one value", ctx=ctx, param=parameter)
+                raise BadParameter("is given twice but takes one value", ctx=ctx, param=parameter)
         return super().parse_args(ctx, args)
 
 
@@ -169,21 +169,21 @@ def _as_list(values: Any) -> list[Any]:
 
 
 def _option_names(error: Any) -> str:
-    """Return the option or argument of a usage error as the user types it."""
+    """Return the name of the option or argument in a usage error, as typed by the user."""
     if error.param is None:
         return str(error.param_hint or "the command line")
     is_option = error.param.param_type_name == "option"
     return "/".join(error.param.opts) if is_option else str(error.param.metavar)
 
 
-def _unwrapped(command: Any) -> str:
-    """Return a docstring with one line per paragraph, for the terminal to wrap, and with brackets escaped for rich."""
+def _unwrap_paragraphs(command: Any) -> str:
+    """Join each paragraph of a docstring into one line for the terminal to wrap, and escape brackets for rich."""
     text = str(command.__doc__).replace("[", r"\[")
-    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 app = typer.Typer(
-    cls=OneLineErrors,
+    cls=OneLineErrorGroup,
     name="cofactor",
     help="Collaborative filtering you can run, read and trust.\n\n"
     "New to cofactor? Run `[bold]cofactor demo[/bold]` for a tour on real film ratings.",
@@ -204,13 +204,13 @@ COMMANDS: dict[str, list[Any]] = {
 for panel, commands in COMMANDS.items():
     for command in commands:
         app.command(
-            cls=OneValueEach, help=_unwrapped(command), rich_help_panel=panel,
+            cls=SingleValueCommand, help=_unwrap_paragraphs(command), rich_help_panel=panel,
             context_settings={"ignore_unknown_options": command is explain},  # an ID may begin with a dash
         )(command)  # fmt: skip
 
 
 def run() -> None:
-    """Run the command line and exit: 0 for success, 2 for a user error, 1 for any other error, 130 for an interrupt."""
+    """Run the command line and exit with 0 on success, 2 on a user error, 1 on any other error, 130 on an interrupt."""
     open_streams()
     sys.excepthook = _report_bug
     try:
@@ -220,24 +220,24 @@ def run() -> None:
             os._exit(INTERRUPTED)
         raise
     except KeyboardInterrupt:  # before the command started
-        say("stopped")
+        print_message("stopped")
         os._exit(INTERRUPTED)
 
 
 def _exit(line: str, code: int) -> typer.Exit:
-    """Print a line on stderr and return the exit to raise."""
-    say(" ".join(line.split("\n")))
+    """Print a line on stderr and return the `typer.Exit` to raise."""
+    print_message(" ".join(line.split("\n")))
     return typer.Exit(code)
 
 
 def _exit_code(error: BaseException) -> int:
-    """Return the exit code of an expected error: 1 if it was caused by a system error, else 2."""
+    """Return the exit code for an expected error: 1 if it was caused by a system error, else 2."""
     cause = error.__cause__
-    return OTHER_ERROR if isinstance(cause, OSError) and cause.errno in MACHINE_FAULTS else USER_ERROR
+    return OTHER_ERROR if isinstance(cause, OSError) and cause.errno in SYSTEM_ERRNOS else USER_ERROR
 
 
 def _system_error(error: BaseException) -> typer.Exit:
-    """Report a system error and return the exit to raise. A closed pipe is not reported: nobody reads it."""
+    """Report a system error, except for a closed pipe, and return the `typer.Exit` to raise."""
     if not _is_stdout_error(error):
         return _exit(f"error: {_description(error)}", OTHER_ERROR)
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails again
@@ -247,14 +247,14 @@ def _system_error(error: BaseException) -> typer.Exit:
 
 
 def _is_stdout_error(error: BaseException) -> bool:
-    """Return whether standard output failed: errors of other files have a file name."""
-    unwritable = (errno.EPIPE, errno.EBADF, *MACHINE_FAULTS)
+    """Return whether an error concerns standard output; errors on other files include a file name."""
+    unwritable = (errno.EPIPE, errno.EBADF, *SYSTEM_ERRNOS)
     return isinstance(error, OSError) and error.filename is None and error.errno in unwritable
 
 
 def _description(error: BaseException) -> str:
     if isinstance(error, MemoryError):
-        return "there is not enough memory for this"
+        return "not enough memory"
     if isinstance(error, OSError) and error.strerror:
         prefix = "" if error.filename is None else f"{printable(error.filename)}: "
         return f"{prefix}{error.strerror}"
@@ -262,9 +262,11 @@ def _description(error: BaseException) -> str:
 
 
 def _report_bug(error_type: type[BaseException], error: BaseException, traceback: Any) -> None:
-    """Report an unexpected exception as a bug, in one line; COFACTOR_TRACEBACK=1 shows the traceback instead."""
+    """Report an unexpected exception as a bug in one line, or show the traceback if COFACTOR_TRACEBACK=1."""
     if os.environ.get("COFACTOR_TRACEBACK"):
         sys.__excepthook__(error_type, error, traceback)
         return
     summary = " ".join(f"{error_type.__name__}: {error}".split())
-    say(f"error: this is a bug in cofactor ({summary}); please report it with the output of COFACTOR_TRACEBACK=1")
+    print_message(
+        f"error: this is a bug in cofactor ({summary}); please report it with the output of COFACTOR_TRACEBACK=1"
+    )

@@ -1,4 +1,4 @@
-"""`cofactor compare`: all models side by side on one data set, with tests of the differences."""
+"""`cofactor compare`: compare models on one data set, and test the differences for significance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cofactor.cli.options import (
     check_exclude,
     check_split,
     choice,
-    parted,
+    split_table,
     whole_number,
 )
 from cofactor.cli.terminal import messages, note, results, show_json, table
@@ -37,8 +37,8 @@ __all__ = ["compare", "show_comparison"]
 
 ROLES = {"requested": "", "baseline": "\n  baseline", "tuned baseline": "\n  tuned"}
 LEGEND = (
-    "Below each number: its 95 % interval over users. `versus best`: a paired test over users, Holm-corrected for "
-    "all models, and the difference with its 95 % interval. Fit times do not include compilation."
+    "Below each value: its 95 % interval over users. `versus best`: the result of a paired test over users, "
+    "Holm-corrected for all models, and the difference with its 95 % interval. Fit times exclude compilation."
 )
 
 
@@ -52,7 +52,7 @@ def compare(
         Option(
             metavar="rating|ranking",
             parser=choice("rating", "ranking"),
-            help="What to compare; the default depends on the table.",
+            help="Task to compare the models on; the default depends on the table.",
         ),
     ] = None,
     split: SplitName = "random",
@@ -60,7 +60,13 @@ def compare(
     exclude: ExcludeName = None,
     k: Annotated[
         list[int] | None,
-        Option("--k", "-k", metavar="K", parser=whole_number, help="Length of lists [10]; the first ranks the models."),
+        Option(
+            "--k",
+            "-k",
+            metavar="K",
+            parser=whole_number,
+            help="List length [10]; the first one ranks the models. Repeatable.",
+        ),
     ] = None,
     settings: Settings = None,
     seed: Seed = 0,
@@ -68,52 +74,53 @@ def compare(
 ) -> None:
     """Compare all models, or those of --model, on held-out rows, and test whether the differences are significant.
 
-    The baseline and a strong model, tuned on a part of the training rows, are always included. Ratings are compared by
-    RMSE, events (--events or --min-rating) by NDCG of full rankings; the two are never mixed.
+    A simple baseline and a baseline model tuned on part of the training rows are always included. Models of ratings are
+    compared by RMSE, models of events (--events or --min-rating) by NDCG over the full catalog. The two are never
+    mixed.
     """
     from cofactor.cli.estimator_options import estimators_of
     from cofactor.evaluate.comparison import check_task
-    from cofactor.evaluate.comparison import compare as compared
+    from cofactor.evaluate.comparison import compare as compare_models
 
-    names = model or _models_of(source.kind)
-    estimators = estimators_of(names, settings or ())
-    source.suits(estimators)
+    model_names = model or _models_of(source.kind)
+    estimators = estimators_of(model_names, settings or ())
+    source.check_estimators(estimators)
     check_split(split, test)
     excluded = check_exclude(exclude, source.kind)
     checked_task = check_task(task, source.kind)
-    parts = parted(source.read(), split, test, seed)
+    data_split = split_table(source.read(), split, test, seed)
     console = messages()
     with console.status("", spinner="dots") as status:  # shows nothing if stderr is not a terminal
-        comparison = compared(
-            estimators, parts, task=checked_task, ks=tuple(k or (10,)), seed=seed, exclude=excluded,
+        comparison = compare_models(
+            estimators, data_split, task=checked_task, ks=tuple(k or (10,)), seed=seed, exclude=excluded,
             on_fit=lambda name: status.update(f"fitting {name}"),
         )  # fmt: skip
     for label, reason in comparison.failed:
-        note(f"{label} is left out: {reason}")
+        note(f"{label} is omitted: {reason}")
     if as_json:
-        show_json({**comparison.as_dict(), "train": len(parts.train), "test": len(parts.test)})
+        show_json({**comparison.as_dict(), "train": len(data_split.train), "test": len(data_split.test)})
         return
-    show_comparison(results(), comparison, parts)
+    show_comparison(results(), comparison, data_split)
 
 
 def _models_of(kind: str) -> list[str]:
-    """Return the names of the models that learn from this kind."""
+    """Return the names of the models that can be fitted to the given kind of table."""
     from cofactor.estimators import REGISTRY
 
     return [name for name, estimator in REGISTRY.items() if estimator.kind in ("any", kind)]
 
 
 def show_comparison(out: Console, comparison: Comparison, split: Split) -> None:
-    """Print the comparison as one table of at most 80 columns, best model first.
+    """Print the comparison as a table at most 80 characters wide, best model first.
 
     Parameters
     ----------
     out : rich.console.Console
-        Where to print.
+        Console to print to.
     comparison : Comparison
-        Scores of the models.
+        Comparison of the models.
     split : Split
-        The split that they were scored on.
+        Split on which the models were evaluated.
     """
     from cofactor.metrics.intervals import NO_INTERVAL
     from cofactor.metrics.registry import metric_named
@@ -121,18 +128,18 @@ def show_comparison(out: Console, comparison: Comparison, split: Split) -> None:
     sizes = f"{len(split.train):,} training and {len(split.test):,} test rows"
     out.print(f"Split: {comparison.description}: {sizes}", soft_wrap=True)
     metric = metric_named(comparison.metric)
-    shown = table("model", (metric.title, "right"), ("fit", "right"), "versus best")
+    output_table = table("model", (metric.title, "right"), ("fit", "right"), "versus best")
     for model in comparison.models:
-        shown.add_row(
+        output_table.add_row(
             f"{model.score.label.removesuffix(' (tuned)')}{ROLES[model.role]}",
-            _number(model, metric),
+            _format_metric(model, metric),
             f"{model.score.fit_seconds:.2f} s",
-            f"{model.versus_best}{_difference(model, metric)}",
+            f"{model.versus_best}{_format_difference(model, metric)}",
         )
-    out.print(shown)
+    out.print(output_table)
     for model in comparison.models:
         if model.role == "tuned baseline":
-            out.print(f"{model.score.label}: {_tuned_settings(model)}, tuned on a part of the training rows.\n")
+            out.print(f"{model.score.label}: {_format_tuned_settings(model)}, tuned on part of the training rows.\n")
     out.print(LEGEND)
     if any(isnan(interval.low) and not isnan(interval.mean) for interval in _intervals(comparison)):
         out.print(NO_INTERVAL)
@@ -144,7 +151,7 @@ def _intervals(comparison: Comparison) -> Iterator[Interval]:
         yield model.difference
 
 
-def _number(model: ComparedModel, metric: Metric) -> str:
+def _format_metric(model: ComparedModel, metric: Metric) -> str:
     value, low, high = model.score.metrics[metric.key]
     if isnan(value):
         return "-"
@@ -152,7 +159,7 @@ def _number(model: ComparedModel, metric: Metric) -> str:
     return f"{value:.{metric.digits}f}{interval}"
 
 
-def _difference(model: ComparedModel, metric: Metric) -> str:
+def _format_difference(model: ComparedModel, metric: Metric) -> str:
     difference = model.difference
     if isnan(difference.mean):
         return ""
@@ -161,9 +168,9 @@ def _difference(model: ComparedModel, metric: Metric) -> str:
     return f"\n{difference.mean:+.{metric.digits}f}{interval}"
 
 
-def _tuned_settings(model: ComparedModel) -> str:
-    from cofactor.cli.estimator_options import in_words
+def _format_tuned_settings(model: ComparedModel) -> str:
+    from cofactor.cli.estimator_options import format_setting
     from cofactor.evaluate.tuned_baseline import BASELINE_GRIDS
 
     grids = {name: grid for models in BASELINE_GRIDS.values() for name, grid in models.items()}
-    return ", ".join(f"{name}={in_words(getattr(model.estimator, name))}" for name in grids[model.estimator.name])
+    return ", ".join(f"{name}={format_setting(getattr(model.estimator, name))}" for name in grids[model.estimator.name])

@@ -1,4 +1,4 @@
-"""`cofactor demo`: a guided tour of the package on real film ratings, for new users of cofactor."""
+"""`cofactor demo`: guided tour of cofactor on real film ratings."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 __all__ = ["demo"]
 
 DATA = "movielens-100k"
-WIDEST = 80
-FEW = 20
-"""A predicted rating that is based on fewer ratings than this is marked as uncertain."""
+MAX_WIDTH = 80
+MIN_RELIABLE_RATINGS = 20
+"""Minimum number of ratings of a film for its prediction not to be marked as uncertain."""
 
 
 def demo(
     *,
     user: Annotated[str, Option(metavar="ID", help="User to recommend films for.")] = "505",
-    output: Annotated[str | None, Option("--output", "-o", metavar="MODEL", help="Save the model here.")] = None,
+    output: Annotated[str | None, Option("--output", "-o", metavar="MODEL", help="File to save the model in.")] = None,
     seed: Seed = 0,
 ) -> None:
     """Show the whole workflow on 100,000 film ratings: read, train, evaluate and recommend."""
@@ -41,7 +41,7 @@ def demo(
 
     check_model_output(output)
     out = results()
-    out.width = min(out.width, WIDEST)
+    out.width = min(out.width, MAX_WIDTH)
     ratings = _show_data(out)
     row = ratings.users.row(parse_id(ratings.users, "user", user))
     split = split_random(ratings, test=0.2, seed=seed)
@@ -59,29 +59,30 @@ def _show_data(out: Console) -> Interactions:
     from cofactor.datasets.loading import load_movielens
     from cofactor.datasets.registry import DATASETS
 
-    _head(out, "1. The data")
-    _say(
+    _print_heading(out, "1. The data")
+    _print_paragraph(
         out,
         "MovieLens: films that people rated with one to five stars. The data set is published by the GroupLens group "
-        "at the University of Minnesota and is cached on this machine.",
+        "at the University of Minnesota, and is cached on this machine.",
     )
     with fetch_progress() as on_progress:
         ratings = load_movielens(DATASETS[DATA], on_progress=on_progress)
     show_facts(out, ratings)
     show_values(out, ratings)
-    _say(
+    _print_paragraph(
         out,
-        "Every rating is one cell of a big table with a row for each person and a column for each film. This is its "
-        "densest part: the people with the most ratings, by the films with the most ratings.",
+        "Every rating is one cell in a large table with a row for each person and a column for each film. This is its "
+        "densest part: the people with the most ratings and the films with the most ratings.",
     )
     out.print(str(crosstab(ratings, users=8, items=7)), soft_wrap=True)
-    blank = 1 - ratings.density
-    _say(
+    empty_share = 1 - ratings.density
+    _print_paragraph(
         out,
-        f"\nEven here some cells are blank (·); of the whole table {blank:.0%} is blank. Collaborative filtering fills "
-        "the blanks from the ratings alone: people who agreed before are likely to agree again.",
+        f"\nEven here some cells are blank (·); in the whole table, {empty_share:.0%} of the cells are. "
+        "Collaborative filtering predicts the blank cells from the ratings alone: people who agreed before are likely "
+        "to agree again.",
     )
-    _say(out, f"Terms of use: {DATASETS[DATA].terms}", style="dim")
+    _print_paragraph(out, f"Terms of use: {DATASETS[DATA].terms}", style="dim")
     return ratings
 
 
@@ -89,13 +90,13 @@ def _train(out: Console, train: Interactions, seed: int) -> None:
     from cofactor.estimators import BiasedMF
     from cofactor.recommender.recommender import Recommender
 
-    _head(out, "2. Training")
-    _say(
+    _print_heading(out, "2. Training")
+    _print_paragraph(
         out,
-        f"A fifth of the ratings is held out as a test set. From the other {len(train):,} a model learns 50 numbers "
-        "for every person and 50 for every film, which describe tastes, and how generous each person and how popular "
-        "each film is. Together these numbers must reproduce the ratings. All start near zero and are corrected "
-        "rating by rating; one pass over all ratings is an epoch.",
+        f"A fifth of the ratings is held out as a test set. From the other {len(train):,}, a model learns 50 numbers "
+        "for every person and 50 for every film, which describe preferences, and how generous each person and how "
+        "popular each film is. Together, these numbers are fitted to reproduce the ratings. They start near zero and "
+        "are adjusted one rating at a time; one pass over all ratings is called an epoch.",
     )
     epochs: list[Epoch] = []
     Recommender.fit(BiasedMF(), train, seed=seed, callback=epochs.append)
@@ -104,38 +105,40 @@ def _train(out: Console, train: Interactions, seed: int) -> None:
         if epoch.number in (1, 2, len(epochs)) or epoch.number % 4 == 0:
             out.print(f"  epoch {epoch.number:>2}   off by {error:.3f} stars  {bar(error / errors[0], 40)}")
     out.print()
-    _aside(f"  ({epochs[-1].seconds:.1f} seconds)")
+    _print_timing(f"  ({epochs[-1].seconds:.1f} seconds)")
 
 
 def _compare(out: Console, split: Any, seed: int) -> None:
     from cofactor.estimators import BiasedMF, ExplicitALS
     from cofactor.evaluate import evaluate
 
-    _head(out, "3. Evaluation")
-    _say(
+    _print_heading(out, "3. Evaluation")
+    _print_paragraph(
         out,
-        f"Reproducing the training ratings proves little: the {len(split.test):,} held-out ratings are the test. Three "
-        "models predict them: the model above (biased-mf); the same model trained by solving equations instead "
-        "(explicit-als); and a baseline without tastes, which only knows how generous people and how popular films "
-        "are (bias). RMSE and MAE measure the error in stars, so lower is better.",
+        f"Reproducing the training ratings proves little; the {len(split.test):,} held-out ratings are the real test. "
+        "Three models predict them: the model above (biased-mf); the same model trained by solving equations instead "
+        "(explicit-als); and a baseline without preferences, which only models how generous people and how popular "
+        "films are (bias). RMSE and MAE measure the error in stars, so lower is better.",
     )
     evaluation = evaluate([BiasedMF(), ExplicitALS()], split, seed=seed)
-    shown = table("model", ("RMSE", "right"), ("95 % interval", "right"), ("MAE", "right"), ("95 % interval", "right"))
+    output_table = table(
+        "model", ("RMSE", "right"), ("95 % interval", "right"), ("MAE", "right"), ("95 % interval", "right")
+    )
     scores = sorted(evaluation.scores, key=lambda score: score.metrics["rmse"].mean)
     for rank, score in enumerate(scores):
         rmse, mae = score.metrics["rmse"], score.metrics["mae"]
         name = f"{score.label}{' (baseline)' if score.label == 'bias' else ''}"
-        shown.add_row(
+        output_table.add_row(
             name, f"{rmse.mean:.3f}", f"{rmse.low:.3f}-{rmse.high:.3f}", f"{mae.mean:.3f}",
             f"{mae.low:.3f}-{mae.high:.3f}", style="bold" if rank == 0 else None,
         )  # fmt: skip
-    out.print(shown)
-    gain = 1 - scores[0].metrics["rmse"].mean / evaluation["bias"].metrics["rmse"].mean
-    _say(
+    out.print(output_table)
+    reduction = 1 - scores[0].metrics["rmse"].mean / evaluation["bias"].metrics["rmse"].mean
+    _print_paragraph(
         out,
-        f"{scores[0].label} is best, with {gain:.1%} less error than the baseline. A gain of this size is typical: "
-        "much of a rating is chance. But it is what makes the lists personal: the baseline would recommend the same "
-        "films to everyone.",
+        f"{scores[0].label} is best, with {reduction:.1%} less error than the baseline. A gain of this size is "
+        "typical, because ratings are noisy. But it is what makes the lists personal: the baseline would recommend the "
+        "same films to everyone.",
     )
 
 
@@ -144,61 +147,75 @@ def _recommend(out: Console, estimator: Any, ratings: Interactions, row: int, se
 
     recommender = Recommender.fit(estimator, ratings, seed=seed)
     user = ratings.users.ids([row])
-    _head(out, f"4. Ten films for user {user[0]}")
-    _say(out, f"Now the model is trained on all ratings. {_person(ratings, row)} Some of their best rated films:")
+    _print_heading(out, f"4. Ten films for user {user[0]}")
+    _print_paragraph(
+        out,
+        f"Now the model is trained on all ratings. {_describe_user(ratings, row)} Some of their highest-rated films:",
+    )
     for title, value in _favorites(ratings, row, 6):
         out.print(f"  {value:g}  {printable(title)}")
     ranked = recommender.recommend(user, n=10)
     expected = recommender.predict(ranked["user"], ranked["item"])["prediction"]
     support = recommender.support[recommender.items.rows(ranked["item"])]
-    _say(out, "\nOf the films they have not rated, the model predicts these as their favorites:")
-    shown = table(("", "right"), "film", ("predicted\nrating", "right"), ("number of\nratings", "right"))
+    _print_paragraph(out, "\nAmong the films they have not rated, the model predicts the highest ratings for these:")
+    output_table = table(("", "right"), "film", ("predicted\nrating", "right"), ("number of\nratings", "right"))
     for rank, title, rating, count in zip(ranked["rank"], ranked["title"], expected, support, strict=True):
-        shown.add_row(str(rank), printable(title), f"{rating:.2f}", f"{count:,}{' ?' if count < FEW else '  '}")
-    out.print(shown)
-    _say(
+        output_table.add_row(
+            str(rank), printable(title), f"{rating:.2f}", f"{count:,}{' ?' if count < MIN_RELIABLE_RATINGS else '  '}"
+        )
+    out.print(output_table)
+    _print_paragraph(
         out,
-        "The last column shows how many ratings of the film the prediction is based on. With hundreds it is reliable; "
-        f"{_uncertain(support)}",
+        "The last column shows the number of ratings of the film. With hundreds of ratings, a prediction is reliable; "
+        f"{_uncertainty_remark(support)}",
     )
     return recommender
 
 
-def _uncertain(support: Any) -> str:
-    """Return the remark on films with few ratings."""
-    n_few = int((support < FEW).sum())
-    remark = f"a film with few ratings (?: fewer than {FEW}) can top the list because a few people happened to love it"
-    return f"{remark}. Here {n_few} of 10 are uncertain in this way." if n_few else f"{remark}. This list has none."
+def _uncertainty_remark(support: Any) -> str:
+    """Return a remark on the films in the list with few ratings."""
+    n_few = int((support < MIN_RELIABLE_RATINGS).sum())
+    remark = (
+        f"a film with few ratings (?: fewer than {MIN_RELIABLE_RATINGS}) can rank first because a few people happened "
+        "to love it"
+    )
+    return (
+        f"{remark}. Here, {n_few} of 10 are uncertain for this reason."
+        if n_few
+        else f"{remark}. This list contains none."
+    )
 
 
-def _person(ratings: Interactions, row: int) -> str:
-    """Describe a user in one sentence, with age, gender and occupation if they are in the data."""
+def _describe_user(ratings: Interactions, row: int) -> str:
+    """Describe a user in one sentence, with age, gender and occupation if available."""
     count = int(ratings.by_user.counts[row])
     users = ratings.user_table
     if users is None or not {"age", "gender", "occupation"} <= set(users.columns):
         return f"User {ratings.users.ids([row])[0]} rated {count:,} films."
-    person = users.row(row, named=True)
-    gender = {"M": "man", "F": "woman"}.get(person["gender"], "person")
-    work = "" if person["occupation"] in (None, "other", "none") else f" ({person['occupation']})"
-    return f"User {ratings.users.ids([row])[0]} is a {gender} of {person['age']}{work} who rated {count:,} films."
+    features = users.row(row, named=True)
+    gender = {"M": "man", "F": "woman"}.get(features["gender"], "person")
+    occupation = "" if features["occupation"] in (None, "other", "none") else f" ({features['occupation']})"
+    return (
+        f"User {ratings.users.ids([row])[0]} is a {gender} of {features['age']}{occupation} who rated {count:,} films."
+    )
 
 
 def _favorites(ratings: Interactions, row: int, n: int) -> list[tuple[str, float]]:
-    """Return the user's n best rated films with their ratings; ties go to the film with more ratings."""
+    """Return the user's n highest-rated films with their ratings; ties go to the film with more ratings."""
     import numpy as np
 
-    own = ratings.by_user.take(np.array([row], np.int32))
-    best = np.lexsort((-ratings.by_item.counts[own.columns], -own.values))[:n]
+    history = ratings.by_user.take(np.array([row], np.int32))
+    order = np.lexsort((-ratings.by_item.counts[history.columns], -history.values))[:n]
     assert ratings.titles is not None
-    return list(zip(ratings.titles.gather(own.columns[best]), own.values[best].tolist(), strict=True))
+    return list(zip(ratings.titles.gather(history.columns[order]), history.values[order].tolist(), strict=True))
 
 
 def _next_steps(out: Console, output: str | None) -> None:
-    _head(out, "5. Next steps")
+    _print_heading(out, "5. Next steps")
     if output is not None:
-        saved = command("recommend", as_path(output), "--user", 7)
-        out.print(f"This model is saved in {printable(output)}: {saved}\n", soft_wrap=True)
-    _say(out, "With a file of your own, one rating per line (user, item, rating, and the time if you have it):")
+        recommend_command = command("recommend", as_path(output), "--user", 7)
+        out.print(f"This model was saved to {printable(output)}: {recommend_command}\n", soft_wrap=True)
+    _print_paragraph(out, "With your own file, one rating per line (user, item, rating, and optionally the time):")
     for line in (
         "cofactor describe ratings.csv",
         "cofactor evaluate ratings.csv --model biased-mf --model explicit-als",
@@ -209,7 +226,7 @@ def _next_steps(out: Console, output: str | None) -> None:
         out.print(f"  {line}", soft_wrap=True, style="bold")
     out.print("\nClicks, plays or purchases instead of ratings:\n")
     out.print("  cofactor fit clicks.csv -o my.cofactor --events --model implicit-als", soft_wrap=True, style="bold")
-    _say(out, "\n`cofactor COMMAND --help` lists the options. In Python it takes three lines:")
+    _print_paragraph(out, "\n`cofactor COMMAND --help` lists the options. In Python, it takes three lines:")
     for line in (
         'ratings = cofactor.read_ratings("ratings.csv")',
         "rec = cofactor.Recommender.fit(cofactor.BiasedMF(factors=50), ratings)",
@@ -218,16 +235,16 @@ def _next_steps(out: Console, output: str | None) -> None:
         out.print(f"  {line}", soft_wrap=True, style="bold")
 
 
-def _head(out: Console, title: str) -> None:
+def _print_heading(out: Console, title: str) -> None:
     out.rule(title, align="left", characters="─")
     out.print()
 
 
-def _say(out: Console, text: str, style: str | None = None) -> None:
+def _print_paragraph(out: Console, text: str, style: str | None = None) -> None:
     out.print(text + "\n", style=style)
 
 
-def _aside(text: str) -> None:
-    """Print a measured time on stderr, so that stdout depends on the seed only."""
+def _print_timing(text: str) -> None:
+    """Print a measured time on stderr, so that stdout depends only on the seed."""
     sys.stdout.flush()
     print(text, file=sys.stderr, flush=True)

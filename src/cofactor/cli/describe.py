@@ -1,4 +1,4 @@
-"""`cofactor describe`: summary of a table, report of its loading, and a cross-tab of its densest part."""
+"""`cofactor describe`: summarize a table and how it was loaded, and cross-tabulate its densest part."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def describe(
     source: Source,
     *,
     top_users: Annotated[
-        int, Option(metavar="N", parser=whole_number, help="Most active users to show in the cross-tab.")
+        int, Option(metavar="N", parser=whole_number, help="Number of most active users in the cross-tab.")
     ] = 10,
     top_items: Annotated[
-        int, Option(metavar="N", parser=whole_number, help="Most rated items to show in the cross-tab.")
+        int, Option(metavar="N", parser=whole_number, help="Number of most rated items in the cross-tab.")
     ] = 8,
     as_json: Json = False,
 ) -> None:
-    """Summarize a table before training: how it was read, counts, the distribution of values, and a cross-tab.
+    """Summarize a table before training: load report, counts, distribution of values, and a cross-tab.
 
-    Reports rejected rows, guessed columns and duplicates. In the cross-tab a dot is a missing rating.
+    The load report covers rejected rows, inferred columns and duplicates. In the cross-tab, a dot is a missing rating.
     """
     from cofactor.data.crosstab import crosstab
 
@@ -51,17 +51,17 @@ def describe(
 
 
 def facts(ratings: Interactions) -> dict[str, Any]:
-    """Return counts, density, time span, scale and load report as plain values.
+    """Return counts, density, time span, scale and load report as JSON-serializable values.
 
     Parameters
     ----------
     ratings : Interactions
-        The table; it must not be empty.
+        Table to describe; it must not be empty.
 
     Returns
     -------
     dict
-        Values of JSON types.
+        JSON-serializable values by name.
     """
     import numpy as np
 
@@ -79,33 +79,35 @@ def facts(ratings: Interactions) -> dict[str, Any]:
         "time": span,
         "scale": None if scale is None else {"low": scale.low, "high": scale.high, "levels": list(scale.levels)},
         "mean": float(ratings.values.mean(dtype=np.float64)),
-        **{name: _spread(n) for name, n in counts.items()},
+        **{name: _min_median_max(n) for name, n in counts.items()},
         "load": None if ratings.report is None else ratings.report.as_dict(),
     }
 
 
 def values(ratings: Interactions) -> list[dict[str, float]]:
-    """Count how often each value occurs: per value if there are few, else in ten bins of equal width.
+    """Count the occurrences of each distinct value, or of ten equal-width bins if there are many values.
 
     Parameters
     ----------
     ratings : Interactions
-        The table; it must not be empty.
+        Table to describe; it must not be empty.
 
     Returns
     -------
     list of dict
-        One dict per value or bin with from, to and count.
+        One dict per value or bin, with keys from, to and count.
     """
     import numpy as np
 
-    distinct, counts = np.unique(ratings.values, return_counts=True)
+    distinct_values, counts = np.unique(ratings.values, return_counts=True)
     if ratings.scale is not None and ratings.scale.levels:
-        count_of = dict(zip(np.round(distinct, 6).tolist(), counts.tolist(), strict=True))
-        grid = [round(float(np.float32(level)), 6) for level in ratings.scale.levels]
-        return [{"from": v, "to": v, "count": count_of.get(v, 0)} for v in grid]
-    if len(distinct) <= 2 * BINS:
-        return [{"from": float(v), "to": float(v), "count": int(n)} for v, n in zip(distinct, counts, strict=True)]
+        count_of = dict(zip(np.round(distinct_values, 6).tolist(), counts.tolist(), strict=True))
+        levels = [round(float(np.float32(level)), 6) for level in ratings.scale.levels]
+        return [{"from": v, "to": v, "count": count_of.get(v, 0)} for v in levels]
+    if len(distinct_values) <= 2 * BINS:
+        return [
+            {"from": float(v), "to": float(v), "count": int(n)} for v, n in zip(distinct_values, counts, strict=True)
+        ]
     counts, edges = np.histogram(ratings.values.astype(np.float64), BINS)
     return [
         {"from": float(low), "to": float(high), "count": int(n)}
@@ -114,42 +116,42 @@ def values(ratings: Interactions) -> list[dict[str, float]]:
 
 
 def show_facts(out: Console, ratings: Interactions) -> None:
-    """Print the load report and the counts, one per line.
+    """Print the load report and the counts, one line each.
 
     Parameters
     ----------
     out : rich.console.Console
-        Where to print.
+        Console to print to.
     ratings : Interactions
-        The table; it must not be empty.
+        Table to describe; it must not be empty.
     """
     summary, report = facts(ratings), ratings.report
-    lines: list[tuple[str, str]] = []
+    rows: list[tuple[str, str]] = []
     if report is not None:
-        lines.append(("source", printable(report.source)))
-        lines.append(("rows read", f"{report.rows:,}"))
+        rows.append(("source", printable(report.source)))
+        rows.append(("rows read", f"{report.rows:,}"))
         reasons = "; ".join(f"{reason}: {count:,}" for reason, count in report.rejection_counts.items())
-        lines.append(("rejected", f"{len(report.rejected_rows):,} ({printable(reasons)})" if reasons else "none"))
+        rows.append(("rejected", f"{len(report.rejected_rows):,} ({printable(reasons)})" if reasons else "none"))
         duplicates = f"{report.duplicates:,} ({report.duplicate_rule})" if report.duplicates else "none"
-        lines.append(("duplicates", duplicates))
-    lines.append((ratings.kind, f"{len(ratings):,}"))
+        rows.append(("duplicates", duplicates))
+    rows.append((ratings.kind, f"{len(ratings):,}"))
     for role, n in (("users", ratings.n_users), ("items", ratings.n_items)):
-        least, median, most = summary[f"per_{role[:-1]}"].values()
-        lines.append((role, f"{n:,}, with {least:,} to {most:,} {ratings.kind} each (median {median:,})"))
-    cells = f"{ratings.n_users:,} x {ratings.n_items:,} cells"
-    lines.append(("density", f"{ratings.density:.2%} of the {cells}; {1 - ratings.density:.2%} are blank"))
+        smallest, median, largest = summary[f"per_{role[:-1]}"].values()
+        rows.append((role, f"{n:,}, with {smallest:,} to {largest:,} {ratings.kind} each (median {median:,})"))
+    matrix_size = f"{ratings.n_users:,} x {ratings.n_items:,} cells"
+    rows.append(("density", f"{ratings.density:.2%} of the {matrix_size}; {1 - ratings.density:.2%} are blank"))
     if summary["time"] is not None:
-        first, last = (moment[:10] for moment in summary["time"])
-        lines.append(("time", f"{first} to {last}"))
+        first, last = (timestamp[:10] for timestamp in summary["time"])
+        rows.append(("time", f"{first} to {last}"))
     if ratings.scale is not None:
         scale = ratings.scale
         levels = f", {len(scale.levels)} levels" if scale.levels else ""
-        lines.append(("scale", f"{scale.low:g} to {scale.high:g}{levels}; mean {summary['mean']:.2f}"))
-    shown = table("", "")
-    shown.show_header, shown.box = False, None
-    for name, text in lines:
-        shown.add_row(name, text)
-    out.print(shown)
+        rows.append(("scale", f"{scale.low:g} to {scale.high:g}{levels}; mean {summary['mean']:.2f}"))
+    output_table = table("", "")
+    output_table.show_header, output_table.box = False, None
+    for name, text in rows:
+        output_table.add_row(name, text)
+    out.print(output_table)
 
 
 def show_values(out: Console, ratings: Interactions) -> None:
@@ -158,9 +160,9 @@ def show_values(out: Console, ratings: Interactions) -> None:
     Parameters
     ----------
     out : rich.console.Console
-        Where to print.
+        Console to print to.
     ratings : Interactions
-        The table; it must not be empty.
+        Table to describe; it must not be empty.
     """
     bins = values(ratings)
     largest, total = max(v["count"] for v in bins), len(ratings)
@@ -173,7 +175,7 @@ def show_values(out: Console, ratings: Interactions) -> None:
     out.print()
 
 
-def _spread(counts: Any) -> dict[str, Any]:
+def _min_median_max(counts: Any) -> dict[str, Any]:
     import numpy as np
 
     return {"min": int(counts.min()), "median": int(np.median(counts)), "max": int(counts.max())}

@@ -1,4 +1,4 @@
-"""Estimators from names and `name=value` settings, parsed by the JSON Schema of the estimators."""
+"""Estimators from model names and `name=value` hyperparameters, parsed with the JSON Schema of the estimators."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from cofactor.errors import ParameterError
 if TYPE_CHECKING:
     from cofactor.estimators import Estimator
 
-__all__ = ["described_settings", "estimator_of", "estimators_of", "in_words", "number_text"]
+__all__ = ["describe_settings", "estimator_of", "estimators_of", "format_number", "format_setting"]
 
-YES_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 def estimator_of(model: str, settings: Sequence[str] = ()) -> Estimator:
-    """Return the estimator of this name with settings such as "factors=50".
+    """Create the estimator with a given name and hyperparameters such as "factors=50".
 
     Parameters
     ----------
     model : str
         Name of the model, such as "biased-mf".
     settings : sequence of str, default ()
-        Settings, each "name=value" or "model.name=value".
+        Hyperparameters, each "name=value" or "model.name=value".
 
     Returns
     -------
     Estimator
-        The estimator.
+        Estimator with these hyperparameters.
 
     Raises
     ------
     ParameterError
-        If the model, a setting or a value is unknown; the message lists the alternatives.
+        If the model or a hyperparameter is unknown, or a value is invalid; the message lists the alternatives.
 
     Examples
     --------
@@ -47,24 +47,24 @@ def estimator_of(model: str, settings: Sequence[str] = ()) -> Estimator:
 
 
 def estimators_of(models: Sequence[str], settings: Sequence[str] = ()) -> list[Estimator]:
-    """Return one estimator per name.
+    """Create one estimator per model name.
 
     Parameters
     ----------
     models : sequence of str
         Names of the models.
     settings : sequence of str, default ()
-        Settings: "name=value" applies to all models that have the setting, "model.name=value" to one.
+        Hyperparameters: "name=value" applies to all models that have the hyperparameter, "model.name=value" to one.
 
     Returns
     -------
     list of Estimator
-        The estimators, in the order of the names.
+        Estimators, in the order of the names.
 
     Raises
     ------
     ParameterError
-        If a model, a setting or a value is unknown; the message lists the alternatives.
+        If a model or a hyperparameter is unknown, or a value is invalid; the message lists the alternatives.
 
     Examples
     --------
@@ -77,28 +77,28 @@ def estimators_of(models: Sequence[str], settings: Sequence[str] = ()) -> list[E
     schemas = [cls.json_schema()["properties"] for cls in classes]
     specs: list[dict[str, object]] = [{"estimator": model} for model in models]
     for setting in settings:
-        target, name, text = _parts(setting, models)
-        chosen = [k for k, model in enumerate(models) if target in ("", model)]
-        if not (matches := [k for k in chosen if name in schemas[k] and name != "estimator"]):
-            raise ParameterError(_unknown_setting(name, [classes[k] for k in chosen]))
+        target_model, name, text = _split_setting(setting, models)
+        candidates = [k for k, model in enumerate(models) if target_model in ("", model)]
+        if not (matches := [k for k in candidates if name in schemas[k] and name != "estimator"]):
+            raise ParameterError(_unknown_setting(name, [classes[k] for k in candidates]))
         for k in matches:
-            specs[k][name] = _value(f"{models[k]}: {name}", text, schemas[k][name])
+            specs[k][name] = _parse_value(f"{models[k]}: {name}", text, schemas[k][name])
     return [Estimator.from_dict(spec) for spec in specs]
 
 
-def described_settings(kind: type[Estimator]) -> list[dict[str, Any]]:
-    """Describe the hyper-parameters of an estimator.
+def describe_settings(estimator_type: type[Estimator]) -> list[dict[str, Any]]:
+    """Describe the hyperparameters of an estimator.
 
     Parameters
     ----------
-    kind : type of Estimator
+    estimator_type : type of Estimator
         Class of the estimator.
 
     Returns
     -------
     list of dict
-        One dict per hyper-parameter, in the order of the fields, with name, default, low, high, log and meaning; []
-        if there is none.
+        One dict per hyperparameter, in the order of the fields, with keys name, default, low, high, log and meaning;
+        empty if there are none.
     """
     return [
         {
@@ -106,106 +106,108 @@ def described_settings(kind: type[Estimator]) -> list[dict[str, Any]]:
             "default": spec.default,
             **{key: spec.metadata[key] for key in ("low", "high", "log", "meaning")},
         }
-        for spec in fields(kind)
+        for spec in fields(estimator_type)
     ]
 
 
-def in_words(value: Any) -> str:
-    """Format the value of a setting as the user types it after `--set name=`.
+def format_setting(value: Any) -> str:
+    """Format the value of a hyperparameter for use in `--set name=value`.
 
     Parameters
     ----------
     value : Any
-        Value of the setting.
+        Value of the hyperparameter.
 
     Returns
     -------
     str
-        Text that is parsed to the same value, up to the precision of `:g`.
+        String that parses to the same value, up to the precision of `:g`.
 
     Examples
     --------
-    >>> in_words(0.05), in_words(None), in_words((1, 5)), in_words(True)
+    >>> format_setting(0.05), format_setting(None), format_setting((1, 5)), format_setting(True)
     ('0.05', 'none', '1,5', 'true')
     """
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, tuple):
-        return ",".join(map(in_words, value)) or "none"
+        return ",".join(map(format_setting, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def number_text(value: float) -> str:
-    """Return the shortest text that parses to the same number.
+def format_number(value: float) -> str:
+    """Return the shortest string that parses to the same number.
 
     Parameters
     ----------
     value : float
-        The number.
+        Number to format.
 
     Returns
     -------
     str
-        The text.
+        Formatted number.
 
     Examples
     --------
-    >>> number_text(4.0), number_text(0.1234567)
+    >>> format_number(4.0), format_number(0.1234567)
     ('4', '0.1234567')
     """
     short = f"{value:g}"
     return short if float(short) == value else repr(value)
 
 
-def _parts(setting: str, models: Sequence[str]) -> tuple[str, str, str]:
-    """Split a setting into the model (or ""), the name and the text of the value."""
-    left, equals, text = setting.partition("=")
-    if not equals or not left:
-        raise ParameterError(f"--set takes name=value, as in --set factors=50, not {setting!r}")
-    target, dot, name = left.strip().rpartition(".")
-    if dot and target not in models:
-        raise ParameterError(f"--set {setting}: {target!r} is not one of the requested models ({', '.join(models)})")
-    return target, name, text.strip()
+def _split_setting(setting: str, models: Sequence[str]) -> tuple[str, str, str]:
+    """Split `[model.]name=value` into the model (or ""), the name and the value."""
+    qualified_name, equals, text = setting.partition("=")
+    if not equals or not qualified_name:
+        raise ParameterError(f"--set takes name=value, such as --set factors=50, not {setting!r}")
+    target_model, separator, name = qualified_name.strip().rpartition(".")
+    if separator and target_model not in models:
+        raise ParameterError(
+            f"--set {setting}: {target_model!r} is not one of the requested models ({', '.join(models)})"
+        )
+    return target_model, name, text.strip()
 
 
 def _unknown_setting(name: str, classes: Sequence[type[Estimator]]) -> str:
-    """Return the message for an unknown setting, with a suggestion and the settings of these estimators."""
-    settings = {spec["name"]: spec for class_ in classes for spec in described_settings(class_)}
-    near = get_close_matches(name, settings, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    """Return the error message for an unknown setting, with a suggestion and the available settings."""
+    settings = {spec["name"]: spec for class_ in classes for spec in describe_settings(class_)}
+    close_matches = get_close_matches(name, settings, n=1)
+    hint = f" (did you mean {close_matches[0]}?)" if close_matches else ""
     models = " and ".join(dict.fromkeys(class_.name for class_ in classes))
     if not settings:
         return f"{models} has no settings, so {name!r} cannot be set"
-    listed = "; ".join(f"{n}={in_words(spec['default'])}: {spec['meaning']}" for n, spec in settings.items())
+    listed = "; ".join(f"{n}={format_setting(spec['default'])}: {spec['meaning']}" for n, spec in settings.items())
     return f"{models} has no setting {name!r}{hint}; the settings are: {listed}"
 
 
-def _value(label: str, text: str, schema: dict[str, Any]) -> object:
-    """Parse the value of a setting. Raises ParameterError if the text fits none of the types of the schema."""
+def _parse_value(label: str, text: str, schema: dict[str, Any]) -> object:
+    """Parse the value of a setting; raise ParameterError if the text matches none of the types in the schema."""
     types = schema.get("anyOf", [schema])
     for member in types:
         valid, value = _parse_as(member, text)
         if valid:
             return value
-    raise ParameterError(f"{label} must be {' or '.join(map(_type_in_words, types))}, not {text!r}")
+    raise ParameterError(f"{label} must be {' or '.join(map(_describe_type, types))}, not {text!r}")
 
 
 def _parse_as(schema: dict[str, Any], text: str) -> tuple[bool, object]:
-    """Return whether the text is valid for a type of a schema, and the parsed value."""
+    """Return whether the text is valid for a type in a schema, and the parsed value."""
     if "enum" in schema:
         return text in schema["enum"], text
     match schema["type"]:
         case "null":
             return text.lower() == "none", None
         case "boolean":
-            return text.lower() in YES_NO, YES_NO.get(text.lower())
+            return text.lower() in BOOLEANS, BOOLEANS.get(text.lower())
         case "array":
             parts = [] if text == "none" else [part.strip() for part in text.strip("()").split(",")]
             if "minItems" not in schema:
                 return True, [part for part in parts if part]
             parsed = [_parse_as(schema["items"], part) for part in parts]
-            fits = len(parsed) == schema["minItems"] and all(valid for valid, _ in parsed)
-            return fits, [value for _, value in parsed]
+            is_valid = len(parsed) == schema["minItems"] and all(valid for valid, _ in parsed)
+            return is_valid, [value for _, value in parsed]
         case type_:
             try:
                 value = int(text) if type_ == "integer" else float(text)
@@ -214,10 +216,10 @@ def _parse_as(schema: dict[str, Any], text: str) -> tuple[bool, object]:
             return type_ == "integer" or math.isfinite(value), value
 
 
-def _type_in_words(schema: dict[str, Any]) -> str:
+def _describe_type(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return " or ".join(schema["enum"])
     if schema["type"] == "array":
         return f"{schema['minItems']} comma-separated numbers" if "minItems" in schema else "comma-separated names"
-    words = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "null": "none"}
-    return words[schema["type"]]
+    descriptions = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "null": "none"}
+    return descriptions[schema["type"]]

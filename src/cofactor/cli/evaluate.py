@@ -1,4 +1,4 @@
-"""`cofactor evaluate`: scores of models on one split, with 95 % intervals and a baseline."""
+"""`cofactor evaluate`: evaluate models and a baseline on one split, with 95 % intervals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cofactor.cli.options import (
     TestShare,
     check_exclude,
     check_split,
-    parted,
+    split_table,
 )
 from cofactor.cli.side_tables import check_output
 from cofactor.cli.terminal import messages, printable, results, show_json, table
@@ -41,11 +41,11 @@ __all__ = ["check_calibration", "evaluate", "report_calibration", "show_calibrat
 
 
 BASELINES = ("bias", "popularity")
-COLUMNS = 4
-"""Most metrics in a table with the time of the fit; tables have 80 columns of text."""
+MAX_COLUMNS = 4
+"""Maximum number of metrics in a table with fit times, for a width of 80 characters."""
 LEGEND = (
-    "* best of its column. Below each number: its 95 % interval over users. Users differ more than models do, so the "
-    "intervals of two models may overlap although one is significantly better: `cofactor compare` tests the difference "
+    "* best in its column. Below each value: its 95 % interval over users. Users differ more than models do, so the "
+    "intervals of two models may overlap even if one is significantly better: `cofactor compare` tests the differences "
     "user by user."
 )
 
@@ -60,27 +60,27 @@ def evaluate(
     exclude: ExcludeName = None,
     k: Lengths = None,
     calibration: Annotated[
-        bool, Option("--calibration", help="Test the calibration of predicted rating distributions instead.")
+        bool, Option("--calibration", help="Evaluate the calibration of predicted rating distributions instead.")
     ] = False,
     plot: Annotated[
-        str | None, Option(metavar="FILE", help="With --calibration: plot it to an .html file (one model).")
+        str | None, Option(metavar="FILE", help="With --calibration: write a plot to this .html file (one model only).")
     ] = None,
     settings: Settings = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Evaluate models on held-out rows, next to a baseline that every model must beat.
+    """Evaluate models on held-out rows, together with a baseline that every model should beat.
 
-    Ratings are scored by RMSE and MAE, events (--events or --min-rating) by metrics of full rankings at k. The default
-    model is biased-mf for ratings and implicit-als for events.
+    Models of ratings are evaluated by RMSE and MAE, models of events (--events or --min-rating) by ranking metrics at k
+    over the full catalog. The default model is biased-mf for ratings and implicit-als for events.
 
-    The splits: random rows; a share of each user's rows (per-user); the last rows of each user (last); all rows after
-    one point in time (by-time); all rows of some users (users).
+    Test sets: random rows (random); a share of each user's rows (per-user); the last rows of each user (last); all rows
+    after a point in time (by-time); all rows of some users (users).
 
-    --set NAME=VALUE applies to all models that have the setting, --set MODEL.NAME=VALUE to one.
+    --set NAME=VALUE applies to all models that have the hyperparameter, --set MODEL.NAME=VALUE to one model.
 
-    --calibration tests the distributions of models that predict them (bayesian-mf; neural-mf with
-    head=classification): do 80 % intervals contain 80 % of the ratings, for all groups of users and items?
+    --calibration checks predictive distributions (bayesian-mf; neural-mf with head=classification): whether 80 %
+    intervals contain 80 % of the ratings, overall and for groups of users and items.
     """
     from cofactor.cli.estimator_options import estimators_of
     from cofactor.evaluate import evaluate as evaluate_models
@@ -88,36 +88,36 @@ def evaluate(
     check_calibration(source, model or (), requested=calibration, plot=plot)
     default = "implicit-als" if source.kind == "events" else "bayesian-mf" if calibration else "biased-mf"
     estimators = estimators_of(model or [default], settings or ())
-    source.suits(estimators)
+    source.check_estimators(estimators)
     check_split(split, test)
     excluded = check_exclude(exclude, source.kind)
-    parts = parted(source.read(), split, test, seed)
+    data_split = split_table(source.read(), split, test, seed)
     if calibration:
-        report_calibration(estimators, parts, plot=plot, seed=seed, as_json=as_json)
+        report_calibration(estimators, data_split, plot=plot, seed=seed, as_json=as_json)
         return
     console = messages()
     with console.status("", spinner="dots") as status:  # shows nothing if stderr is not a terminal
         evaluation = evaluate_models(
-            estimators, parts, ks=tuple(k or (10,)), seed=seed, exclude=excluded,
+            estimators, data_split, ks=tuple(k or (10,)), seed=seed, exclude=excluded,
             on_fit=lambda name: status.update(f"fitting {name}"),
         )  # fmt: skip
     if as_json:
-        show_json({**evaluation.as_dict(), "train": len(parts.train), "test": len(parts.test)})
+        show_json({**evaluation.as_dict(), "train": len(data_split.train), "test": len(data_split.test)})
         return
-    show_evaluation(results(), evaluation, parts)
+    show_evaluation(results(), evaluation, data_split)
 
 
 def show_evaluation(out: Console, evaluation: Evaluation, split: Split) -> None:
-    """Print the scores as tables of at most 80 columns, best model first, with a star at the best of each column.
+    """Print the scores as tables at most 80 characters wide, best model first, with a star next to the best values.
 
     Parameters
     ----------
     out : rich.console.Console
-        Where to print.
+        Console to print to.
     evaluation : Evaluation
-        Scores of the models.
+        Evaluation of the models.
     split : Split
-        The split that they were scored on.
+        Split on which the models were evaluated.
     """
     from cofactor.metrics.intervals import NO_INTERVAL
     from cofactor.metrics.registry import metric_named, primary_metric
@@ -130,11 +130,11 @@ def show_evaluation(out: Console, evaluation: Evaluation, split: Split) -> None:
             out.print(f"\nLists of {k}", style="bold")
         primary = primary_metric(evaluation.kind, k or 1)
         scores = sorted(evaluation.scores, key=lambda score: primary.sort_key(score.metrics[primary.key].mean))
-        shown = [metric for metric in metrics if metric.k == k]
-        _show_table(out, scores, shown[:COLUMNS], with_time=True)
-        for first in range(COLUMNS, len(shown), COLUMNS + 1):
-            _show_table(out, scores, shown[first : first + COLUMNS + 1], with_time=False)
-        _show_served(out, scores, shown)
+        output_table = [metric for metric in metrics if metric.k == k]
+        _show_table(out, scores, output_table[:MAX_COLUMNS], with_time=True)
+        for first in range(MAX_COLUMNS, len(output_table), MAX_COLUMNS + 1):
+            _show_table(out, scores, output_table[first : first + MAX_COLUMNS + 1], with_time=False)
+        _show_served_lists(out, scores, output_table)
     out.print(LEGEND)
     intervals = [score.metrics[m.key] for score in evaluation.scores for m in metrics if m.has_interval]
     if any(isnan(interval.low) and not isnan(interval.mean) for interval in intervals):
@@ -143,33 +143,35 @@ def show_evaluation(out: Console, evaluation: Evaluation, split: Split) -> None:
 
 def _show_table(out: Console, scores: Sequence[Score], metrics: Sequence[Metric], *, with_time: bool) -> None:
     columns = [(metric.label, "right") for metric in metrics]
-    shown = table("model", *columns, *([("fit", "right")] if with_time else []))
+    output_table = table("model", *columns, *([("fit", "right")] if with_time else []))
     for score in scores:
         role = "\n  baseline" if score.label in BASELINES else ""
-        cells = [_cell(score, metric, scores) for metric in metrics]
-        shown.add_row(score.label + role, *cells, *([f"{score.fit_seconds:.1f} s"] if with_time else []))
-    out.print(shown)
+        cells = [_format_cell(score, metric, scores) for metric in metrics]
+        output_table.add_row(score.label + role, *cells, *([f"{score.fit_seconds:.1f} s"] if with_time else []))
+    out.print(output_table)
 
 
-def _show_served(out: Console, scores: Sequence[Score], metrics: Sequence[Metric]) -> None:
-    """Print the metrics of the lists as served, for models whose lists are filled up with popular items."""
+def _show_served_lists(out: Console, scores: Sequence[Score], metrics: Sequence[Metric]) -> None:
+    """Print the metrics of the lists as served, for models whose lists are completed with popular items."""
     keys = [metric.key for metric in metrics if metric.key in scores[0].served]
-    filled = [replace(score, metrics=score.served) for score in scores if any(_differs(score, key) for key in keys)]
-    if filled:
+    served_scores = [
+        replace(score, metrics=score.served) for score in scores if any(_differs(score, key) for key in keys)
+    ]
+    if served_scores:
         out.print(
             f"Lists of {metrics[0].k} as served: popular items fill the positions without model evidence", style="bold"
         )
-        _show_table(out, filled, metrics[:COLUMNS], with_time=False)
+        _show_table(out, served_scores, metrics[:MAX_COLUMNS], with_time=False)
 
 
 def _differs(score: Score, key: str) -> bool:
-    """Return whether a metric of the served lists differs from that of the model's own lists."""
-    own = score.metrics[key].mean
-    return not isnan(own) and own != score.served[key].mean
+    """Return whether a metric differs between the served lists and the model's own lists."""
+    model_value = score.metrics[key].mean
+    return not isnan(model_value) and model_value != score.served[key].mean
 
 
-def _cell(score: Score, metric: Metric, scores: Sequence[Score]) -> str:
-    """Format a number with a star if it is the best, and its interval on the next line."""
+def _format_cell(score: Score, metric: Metric, scores: Sequence[Score]) -> str:
+    """Format a value, with a star if it is the best, and its interval on the next line."""
     value, low, high = score.metrics[metric.key]
     if isnan(value):
         return "-"
@@ -182,19 +184,19 @@ def _cell(score: Score, metric: Metric, scores: Sequence[Score]) -> str:
 
 QUARTILES = ("1st", "2nd", "3rd", "4th")
 CALIBRATION_LEGEND = (
-    "Log-likelihood, in nats per rating: higher is better. CRPS, in units of the ratings: lower is better. One width: "
-    "the same means with one width for all ratings, which a model with useful uncertainty must beat. Expected: the "
-    "probability that the model assigns to its intervals. User's noise: of the residuals in training."
+    "Log-likelihood, in nats per rating: higher is better. CRPS, in rating units: lower is better. One width: the same "
+    "means with one width for all ratings, which a model with useful uncertainty must beat. Expected: the probability "
+    "that the model assigns to its intervals. User's noise: the spread of the user's training residuals."
 )
 
 
 def check_calibration(source: Source, models: Sequence[str], *, requested: bool, plot: str | None) -> None:
-    """Check the options of the calibration before anything is read.
+    """Validate the calibration options before any data is read.
 
     Parameters
     ----------
     source : Source
-        Options of the table.
+        Input table options.
     models : sequence of str
         Names of the models; empty for the default.
     requested : bool
@@ -207,44 +209,44 @@ def check_calibration(source: Source, models: Sequence[str], *, requested: bool,
     ParameterError
         If the options cannot be combined.
     MissingExtraError
-        If a plot needs plotly and it is not installed.
+        If a plot is requested but plotly is not installed.
     """
     if requested and source.kind == "events":
-        raise ParameterError("--calibration needs ratings; leave out --events and --min-rating")
+        raise ParameterError("--calibration needs ratings; omit --events and --min-rating")
     if plot is None:
         return
     from cofactor.plots import require_plotly
 
     if not requested:
-        raise ParameterError("--plot needs --calibration: add it")
+        raise ParameterError("--plot needs --calibration")
     if len(models) > 1:
-        raise ParameterError(f"--plot takes one model, not {len(models)}: give one --model")
-    check_output(plot, endings=(".html", ".htm"))
+        raise ParameterError(f"--plot takes one model, not {len(models)}: pass --model only once")
+    check_output(plot, suffixes=(".html", ".htm"))
     require_plotly()
 
 
 def report_calibration(
     estimators: Sequence[Estimator], split: Split, *, plot: str | None, seed: int, as_json: bool
 ) -> None:
-    """Fit each estimator on the training part, measure its calibration on the test part, and print the results.
+    """Fit each estimator on the training set, measure its calibration on the test set, and print the results.
 
     Parameters
     ----------
     estimators : sequence of Estimator
-        Estimators of models that predict distributions.
+        Estimators whose models have predictive distributions.
     split : Split
-        Training and test part.
+        Training set and test set.
     plot : str or None
         Path of an .html file for the plot, or None.
     seed : int
-        Seed of the fits.
+        Seed for the fits.
     as_json : bool
         Whether to print JSON instead of tables.
 
     Raises
     ------
     KindError
-        If a model does not predict distributions.
+        If a model has no predictive distributions.
     DataError
         If a plot is requested and the rating scale has no levels.
     """
@@ -254,7 +256,7 @@ def report_calibration(
 
     scale = split.test.scale
     if plot is not None and (scale is None or len(scale.levels) < 2):
-        raise DataError("--plot needs a rating scale with levels, and these ratings have none: see --rating-levels")
+        raise DataError("--plot needs a rating scale with levels, but these ratings have none; see --rating-levels")
     calibrations = {}
     with messages().status("", spinner="dots") as status:  # shows nothing if stderr is not a terminal
         for estimator, label in zip(estimators, unique_labels(estimators), strict=True):
@@ -262,7 +264,7 @@ def report_calibration(
             calibrations[label] = calibration(Recommender.fit(estimator, split.train, seed=seed), split)
     if plot is not None:
         [(label, result)] = calibrations.items()
-        _draw(label, result, split, plot)
+        _write_plot(label, result, split, plot)
     if as_json:
         models = [{"model": label, **result.as_dict()} for label, result in calibrations.items()]
         sizes = {"train": len(split.train), "test": len(split.test)}
@@ -275,53 +277,57 @@ def report_calibration(
 
 
 def show_calibration(out: Console, calibrations: Mapping[str, Calibration], split: Split) -> None:
-    """Print calibrations as tables of at most 80 columns: scores, and coverage of the intervals by group.
+    """Print calibrations as tables at most 80 characters wide: scores, and interval coverage by group.
 
     Parameters
     ----------
     out : rich.console.Console
-        Where to print.
+        Console to print to.
     calibrations : mapping of str to Calibration
         Calibration of each model.
     split : Split
-        The split that they were measured on.
+        Split on which the calibrations were measured.
     """
     sizes = f"{len(split.train):,} training and {len(split.test):,} test rows"
     out.print(f"Split: {split.description}: {sizes}", soft_wrap=True)
     columns = ("RMSE", "log-likelihood", "one width", "CRPS", "one width")
-    shown = table("model", *((column, "right") for column in columns))
+    output_table = table("model", *((column, "right") for column in columns))
     for label, c in calibrations.items():
         numbers = (c.rmse, c.log_likelihood, c.constant_log_likelihood, c.crps, c.constant_crps)
-        shown.add_row(label, *("-" if isnan(number) else f"{number:.4f}" for number in numbers))
-    out.print(shown)
+        output_table.add_row(label, *("-" if isnan(number) else f"{number:.4f}" for number in numbers))
+    out.print(output_table)
     for label, result in calibrations.items():
-        names = [name.removeprefix("covered ") for name in result.coverage.columns if name.startswith("covered ")]
-        for interval in names:
+        interval_names = [
+            name.removeprefix("covered ") for name in result.coverage.columns if name.startswith("covered ")
+        ]
+        for interval in interval_names:
             _show_coverage(out, label, result.coverage, interval)
     out.print(CALIBRATION_LEGEND)
 
 
 def _show_coverage(out: Console, label: str, coverage: pl.DataFrame, interval: str) -> None:
-    """Print the coverage of one interval: of all ratings, and by quartile of each group."""
+    """Print the coverage of one interval, for all ratings and by quartile of each group."""
     import polars as pl
 
     cells = coverage.select("group", covered=f"covered {interval}", expected=f"expected {interval}")
     overall = cells.row(0, named=True)
-    out.print(f"{label}: {interval} intervals contain {_percent(overall['covered'])} % of the ratings,", style="bold")
-    out.print(f"{_percent(overall['expected'])} % expected; by quartile, actual / expected, in %", style="bold")
-    shown = table("quartiles of", *((quartile, "right") for quartile in QUARTILES))
+    out.print(
+        f"{label}: {interval} intervals contain {_format_percent(overall['covered'])} % of the ratings,", style="bold"
+    )
+    out.print(f"{_format_percent(overall['expected'])} % expected; by quartile, actual / expected, in %", style="bold")
+    output_table = table("quartiles of", *((quartile, "right") for quartile in QUARTILES))
     for group in cells["group"].unique(maintain_order=True)[1:]:
         rows = cells.filter(pl.col("group") == group).select("covered", "expected").rows()
-        shown.add_row(group, *(" / ".join(map(_percent, row)) for row in rows))
-    out.print(shown)
+        output_table.add_row(group, *(" / ".join(map(_format_percent, row)) for row in rows))
+    out.print(output_table)
 
 
-def _percent(share: float | None) -> str:
+def _format_percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
 
 
-def _draw(label: str, result: Calibration, split: Split, path: str) -> None:
-    """Write the reliability plot as a self-contained page. Raises DataError without levels, OSError."""
+def _write_plot(label: str, result: Calibration, split: Split, path: str) -> None:
+    """Write the reliability plot as a self-contained page; raise DataError if there are no levels, or OSError."""
     from cofactor.files import write_atomically
     from cofactor.plots import reliability_plot, self_contained_html
 

@@ -1,4 +1,4 @@
-"""`cofactor explain`: the contributions of a user's history to a score."""
+"""`cofactor explain`: show how the items in a user's history contribute to a score."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from cofactor.cli.terminal import printable, results, show_json, table
 
 __all__ = ["explain"]
 
-BASE = {"mean": "mean rating", "user": "bias of the user", "item": "bias of the item"}
-REASONS = {"history": "", "neighbor": "a similar user's rating", "without": "decrease without it"}
+BASE_TERMS = {"mean": "mean rating", "user": "bias of the user", "item": "bias of the item"}
+HISTORY_TERMS = {"history": "", "neighbor": "a similar user's rating", "without": "decrease without it"}
 
 
 def explain(
@@ -21,14 +21,15 @@ def explain(
     item: Annotated[str, Argument(metavar="ITEM", help="ID of the item.")],
     *,
     n: Annotated[
-        int, Option("-n", "--n", metavar="N", parser=whole_number, help="Number of parts to show, largest first.")
+        int,
+        Option("-n", "--n", metavar="N", parser=whole_number, help="Number of contributions to show, largest first."),
     ] = 10,
     as_json: Json = False,
 ) -> None:
     """Explain a score: the contribution of each item in the user's history.
 
-    The score is what items are ranked by, and its parts add up to it. The part that no item of the history accounts
-    for is shown as not attributed.
+    Items are ranked by this score, which is the sum of the parts. The part that no item in the history accounts for is
+    shown as not attributed.
     """
     from cofactor.cli.recommend import parse_id
     from cofactor.data.id_columns import json_rows
@@ -41,28 +42,28 @@ def explain(
     if as_json:
         show_json({"user": str(user_id), "item": str(item_id), "score": score, "parts": parts})
         return
-    biases = [part for part in parts if part["part"] in BASE and part["term"]]
-    reasons = [part for part in parts if part["part"] in REASONS]
-    shown = table("", ("value", "right"), ("adds", "right"))
-    for part in biases:
-        shown.add_row(BASE[part["part"]], "", f"{part['term']:+.3f}")
-    for part in reasons[:n]:
+    base_parts = [part for part in parts if part["part"] in BASE_TERMS and part["term"]]
+    history_parts = [part for part in parts if part["part"] in HISTORY_TERMS]
+    output_table = table("", ("value", "right"), ("adds", "right"))
+    for part in base_parts:
+        output_table.add_row(BASE_TERMS[part["part"]], "", f"{part['term']:+.3f}")
+    for part in history_parts[:n]:
         value = part.get("value")
-        shown.add_row(_name(part), "" if value is None else f"{value:g}", f"{part['term']:+.3f}")
-    if rest := reasons[n:]:
-        shown.add_row(f"{len(rest):,} more", "", f"{sum(part['term'] for part in rest):+.3f}")
+        output_table.add_row(_part_name(part), "" if value is None else f"{value:g}", f"{part['term']:+.3f}")
+    if remaining := history_parts[n:]:
+        output_table.add_row(f"{len(remaining):,} more", "", f"{sum(part['term'] for part in remaining):+.3f}")
     if parts[-1]["term"]:
-        shown.add_row("not attributed", "", f"{parts[-1]['term']:+.3f}")
-    shown.add_row("score", "", f"{score:.3f}")
+        output_table.add_row("not attributed", "", f"{parts[-1]['term']:+.3f}")
+    output_table.add_row("score", "", f"{score:.3f}")
     title = rec.titles[rec.items.row(item_id)] if rec.titles is not None else None
     results().print(f"{printable(title or item)}, for user {printable(user)}")
-    results().print(shown)
+    results().print(output_table)
     if rec.kind == "ratings":
         results().print(f"Predicted rating: {rec.predict(user_id, item_id):.2f}")
 
 
-def _name(part: dict[str, Any]) -> str:
-    """Return the title or ID of a part's item or user, with a remark on what the part means."""
+def _part_name(part: dict[str, Any]) -> str:
+    """Return the title or ID of the item or user of a part, with a remark on its meaning."""
     name = part.get("title") or part.get("item") or part.get("user") or "a user who is no longer in the data"
-    remark = REASONS[part["part"]]
+    remark = HISTORY_TERMS[part["part"]]
     return printable(f"{name} ({remark})" if remark else name)

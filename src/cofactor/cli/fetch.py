@@ -24,14 +24,16 @@ def fetch(
 ) -> None:
     """Download a data set from its publisher into the cache.
 
-    The download is verified, and its terms of use are shown. Afterwards its name can be used in place of a file, as in
+    The download is verified, and its terms of use are shown. Afterwards, its name can be used instead of a file, as in
     `cofactor describe movielens-100k`.
     """
     if show_list:
         _show_all(show_json if as_json else None)
         return
     if name is None:
-        raise ParameterError("name a data set, as in `cofactor fetch movielens-100k`; --list shows them")
+        raise ParameterError(
+            "pass the name of a data set, as in `cofactor fetch movielens-100k`; --list shows the names"
+        )
     from cofactor.datasets import loading
 
     with fetch_progress() as on_progress:
@@ -58,7 +60,7 @@ def _show_all(as_json: Any) -> None:
     from cofactor.datasets.registry import DATASETS
     from cofactor.files import cache_directory
 
-    sets: list[dict[str, Any]] = [
+    datasets: list[dict[str, Any]] = [
         {
             "name": name,
             **{field: getattr(dataset, field) for field in ("ratings", "users", "items", "url")},
@@ -68,12 +70,12 @@ def _show_all(as_json: Any) -> None:
         for name, dataset in DATASETS.items()
     ]
     if as_json is not None:
-        as_json(sets)
+        as_json(datasets)
         return
     columns = [(name, "right") for name in ("ratings", "users", "items", "scale")]
-    shown = table("data set", *columns, "cached")
-    for dataset in sets:
+    output_table = table("data set", *columns, "cached")
+    for dataset in datasets:
         counts = (f"{dataset[field]:,}" for field in ("ratings", "users", "items"))
         low, high = dataset["scale"]
-        shown.add_row(dataset["name"], *counts, f"{low:g}-{high:g}", "yes" if dataset["fetched"] else "")
-    results().print(shown)
+        output_table.add_row(dataset["name"], *counts, f"{low:g}-{high:g}", "yes" if dataset["fetched"] else "")
+    results().print(output_table)

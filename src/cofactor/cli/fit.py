@@ -1,4 +1,4 @@
-"""`cofactor fit`: fit a model to a table and save it in a file."""
+"""`cofactor fit`: fit a model to a table and save it to a file."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def fit(
 ) -> None:
     """Fit a model to a table of ratings or events and save it.
 
-    By default the table contains ratings. Models of events (implicit-als, popularity) need one of two options:
+    By default, the table contains ratings. Models of events (implicit-als, popularity) require one of two options:
     --events for clicks, plays and purchases, or --min-rating 4 to treat ratings of 4 and up as likes.
     """
     from cofactor.cli.estimator_options import estimator_of
@@ -58,7 +58,7 @@ def fit(
 
     estimator = estimator_of(model, settings or ())
     check_model_output(output, inputs=source.files)
-    source.suits([estimator])
+    source.check_estimators([estimator])
     table = source.read()
     epochs: list[Epoch] = []
     start = time.perf_counter()
@@ -68,8 +68,8 @@ def fit(
             epochs.append(epoch)
             show_progress(epoch)
 
-        recommender = _fitted(estimator, table, seed=seed, validation=validation, callback=callback)
-    columns = [_names(option) for option in (user_features, item_features)]
+        recommender = _fit(estimator, table, seed=seed, validation=validation, callback=callback)
+    columns = [_split_names(option) for option in (user_features, item_features)]
     if any(columns):
         recommender = recommender.with_priors(user_features=columns[0], item_features=columns[1], seed=seed)
     elif priors:
@@ -84,19 +84,19 @@ def fit(
     out.print(f"fitted {model} to {sizes} in {seconds:.1f} s", soft_wrap=True)
     if epochs:
         losses = f"loss {epochs[0].loss:.4f} to {epochs[-1].loss:.4f}"
-        out.print(f"{len(epochs)} epochs, {losses}{_held_out(epochs, table.kind)}", soft_wrap=True)
+        out.print(f"{len(epochs)} epochs, {losses}{_validation_summary(epochs, table.kind)}", soft_wrap=True)
     if recommender.priors is not None:
-        features = ", ".join(name for names in columns for name in names)
+        features = ", ".join(name for side_columns in columns for name in side_columns)
         out.print(f"new users and items start from {features or 'the average taste'}", soft_wrap=True)
     out.print(f"saved in {printable(output)} ({Path(output).stat().st_size:,} bytes)", soft_wrap=True)
     first_user = table.users.ids([0])[0]
     out.print(f"\nNext: {command('recommend', as_path(output), '--user', first_user)}", soft_wrap=True)
 
 
-def _fitted(
+def _fit(
     estimator: Estimator, table: Interactions, *, seed: int, validation: float | None, callback: EpochCallback
 ) -> Recommender:
-    """Fit the estimator, without the validation rows if there are any; the histories always contain all rows."""
+    """Fit the estimator without the validation rows, if there are any; the histories always contain all rows."""
     from cofactor.evaluate import split_per_user, split_random
     from cofactor.recommender.recommender import Recommender
 
@@ -109,19 +109,19 @@ def _fitted(
     return replace(recommender, histories=table.by_user)
 
 
-def _names(columns: str | None) -> list[str]:
+def _split_names(columns: str | None) -> list[str]:
     return [name.strip() for name in (columns or "").split(",") if name.strip()]
 
 
-def _held_out(epochs: list[Epoch], kind: Kind) -> str:
+def _validation_summary(epochs: list[Epoch], kind: Kind) -> str:
     scores = [epoch.validation for epoch in epochs if epoch.validation is not None]
     if not scores:
         return ""
     from cofactor.metrics.registry import validation_metric
 
     metric = validation_metric(kind)
-    best = min(scores, key=metric.sort_key)
-    return f", best validation {metric.title} {best:.4f} (epoch {scores.index(best) + 1})"
+    best_score = min(scores, key=metric.sort_key)
+    return f", best validation {metric.title} {best_score:.4f} (epoch {scores.index(best_score) + 1})"
 
 
 def _facts(

@@ -1,4 +1,4 @@
-"""Input options: the options that every command with an input table shares, defined once as fields of `Source`."""
+"""Input options shared by all commands that read a table, defined once as fields of `Source`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from typer import Argument, Option
 
-from cofactor.cli.estimator_options import number_text
+from cofactor.cli.estimator_options import format_number
 from cofactor.cli.options import choice, number
 from cofactor.cli.terminal import fetch_progress, note
 from cofactor.errors import DataError, KindError, ParameterError
@@ -28,25 +28,25 @@ __all__ = ["Source", "reads_table"]
 FORMATS = ("csv", "tsv", "::", "parquet", "jsonl")
 
 
-def _rows(text: str, *names: str, **more: Any) -> Any:
-    return Option(*names, help=text, rich_help_panel="Ratings, events and bad rows", **more)
+def _row_option(text: str, *names: str, **options: Any) -> Any:
+    return Option(*names, help=text, rich_help_panel="Ratings, events and invalid rows", **options)
 
 
-def _column(text: str, metavar: str = "COLUMN", **more: Any) -> Any:
+def _column_option(text: str, metavar: str = "COLUMN", **options: Any) -> Any:
     return Option(
-        **more, metavar=metavar, help=text, rich_help_panel="Columns (guessed from the usual names) and format"
+        **options, metavar=metavar, help=text, rich_help_panel="Columns (inferred from common names) and format"
     )
 
 
 def _side_option(text: str, metavar: str) -> Any:
-    return Option(metavar=metavar, help=text, rich_help_panel="About items and users")
+    return Option(metavar=metavar, help=text, rich_help_panel="Item and user tables")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """An input table as specified on the command line.
+    """Input table as specified on the command line.
 
-    Every field is an option of the commands decorated with `reads_table`; its annotation holds the help text.
+    Every field is an option of the commands decorated with `reads_table`; its annotation contains the help text.
 
     Examples
     --------
@@ -54,45 +54,58 @@ class Source:
     'events'
     """
 
-    ratings: Annotated[str, Argument(metavar="RATINGS", help="File, name of a data set, or database URL.")]
+    ratings: Annotated[str, Argument(metavar="RATINGS", help="Path of a file, name of a data set, or database URL.")]
     min_rating: Annotated[
         float | None,
-        _rows("Treat ratings of RATING and up as events (likes).", metavar="RATING", parser=number()),
+        _row_option("Treat ratings of RATING and up as events (likes).", metavar="RATING", parser=number()),
     ] = None
     gain: Annotated[
-        float, _rows("With --min-rating: weight added per step above it.", metavar="NUMBER", parser=number(low=0))
+        float,
+        _row_option(
+            "With --min-rating: weight added for each rating step above it.", metavar="NUMBER", parser=number(low=0)
+        ),
     ] = 0.0
-    events: Annotated[bool, _rows("The table contains events: clicks, plays, purchases.", "--events")] = False
-    rating_levels: Annotated[str | None, _rows("All possible ratings, such as 1,2,3,4,5.", metavar="N,N,...")] = None
+    events: Annotated[bool, _row_option("The table contains events: clicks, plays, purchases.", "--events")] = False
+    rating_levels: Annotated[str | None, _row_option("All possible ratings, such as 1,2,3,4,5.", metavar="N,N,...")] = (
+        None
+    )
     on_error: Annotated[
         str,
-        _rows(
-            "Stop at bad rows, or write them to a separate file.",
+        _row_option(
+            "Stop at invalid rows, or write them to a separate file.",
             metavar="raise|quarantine",
             parser=choice("raise", "quarantine"),
         ),
     ] = "raise"
-    quarantine: Annotated[str | None, _rows("File for the bad rows (RATINGS.refused.csv).", metavar="FILE")] = None
-    user: Annotated[str | None, _column("Column of the user IDs.")] = None
-    item: Annotated[str | None, _column("Column of the item IDs.")] = None
-    value: Annotated[str | None, _column("Column of the ratings or counts.")] = None
-    time: Annotated[str | None, _column("Column of the times.")] = None
-    weight: Annotated[str | None, _column("Column of the weights.")] = None
+    quarantine: Annotated[
+        str | None, _row_option("File for the invalid rows (RATINGS.refused.csv).", metavar="FILE")
+    ] = None
+    user: Annotated[str | None, _column_option("Column with the user IDs.")] = None
+    item: Annotated[str | None, _column_option("Column with the item IDs.")] = None
+    value: Annotated[str | None, _column_option("Column with the ratings or counts.")] = None
+    time: Annotated[str | None, _column_option("Column with the times.")] = None
+    weight: Annotated[str | None, _column_option("Column with the weights.")] = None
     format: Annotated[
         str | None,
-        _column("File format, if the extension does not give it.", metavar="|".join(FORMATS), parser=choice(*FORMATS)),
+        _column_option(
+            "File format, if it cannot be inferred from the file extension.",
+            metavar="|".join(FORMATS),
+            parser=choice(*FORMATS),
+        ),
     ] = None
     ids: Annotated[
         str,
-        _column("Keep the type of the IDs, or read them as text.", metavar="auto|text", parser=choice("auto", "text")),
+        _column_option(
+            "Infer the type of the IDs, or read them as text.", metavar="auto|text", parser=choice("auto", "text")
+        ),
     ] = "auto"
-    query: Annotated[str | None, _column("Query that selects the rows of a database.", metavar="SQL")] = None
+    query: Annotated[str | None, _column_option("Query that selects the rows from a database.", metavar="SQL")] = None
     items: Annotated[str | None, _side_option("Item table: a file with titles and other columns.", metavar="FILE")] = (
         None
     )
-    item_id: Annotated[str | None, _side_option("Column of the item IDs in --items.", metavar="COLUMN")] = None
+    item_id: Annotated[str | None, _side_option("Column with the item IDs in --items.", metavar="COLUMN")] = None
     users: Annotated[str | None, _side_option("User table: a file with ages and other columns.", metavar="FILE")] = None
-    user_id: Annotated[str | None, _side_option("Column of the user IDs in --users.", metavar="COLUMN")] = None
+    user_id: Annotated[str | None, _side_option("Column with the user IDs in --users.", metavar="COLUMN")] = None
 
     @property
     def kind(self) -> Kind:
@@ -100,35 +113,35 @@ class Source:
         return "events" if self.events or self.min_rating is not None else "ratings"
 
     def arguments(self) -> list[str]:
-        """Return the options that differ from their defaults, for a command on the same table.
+        """Return the options that differ from their defaults, for use in a command on the same table.
 
         Returns
         -------
         list of str
-            Options and values as typed; [] if all are defaults.
+            Options and values as command-line arguments; empty if all are defaults.
         """
-        words: list[str] = []
+        options_and_values: list[str] = []
         for spec in fields(self):
             value = getattr(self, spec.name)
             if spec.name == "ratings" or value == spec.default:
                 continue
-            words.append(f"--{spec.name.replace('_', '-')}")
+            options_and_values.append(f"--{spec.name.replace('_', '-')}")
             if not isinstance(value, bool):
-                words.append(number_text(value) if isinstance(value, float) else str(value))
-        return words
+                options_and_values.append(format_number(value) if isinstance(value, float) else str(value))
+        return options_and_values
 
-    def suits(self, estimators: Sequence[Estimator]) -> None:
-        """Check, before anything is read, that the models can be fitted to this kind of table.
+    def check_estimators(self, estimators: Sequence[Estimator]) -> None:
+        """Check that the models can be fitted to this kind of table, before any data is read.
 
         Parameters
         ----------
         estimators : sequence of Estimator
-            Estimators of the models.
+            Estimators to check.
 
         Raises
         ------
         KindError
-            If a model needs the other kind.
+            If an estimator needs the other kind of table.
         """
         for estimator in estimators:
             if estimator.kind in ("any", self.kind):
@@ -140,22 +153,22 @@ class Source:
                 )
             option = "--events" if self.events else "--min-rating"
             raise KindError(
-                f"{estimator.name} needs ratings, and {option} makes events; leave it out, or use a model of "
-                "events such as implicit-als"
+                f"{estimator.name} needs ratings, but {option} produces events; omit it, or use a model of events such "
+                "as implicit-als"
             )
 
     @property
     def files(self) -> list[str | None]:
-        """Input files: the table, and the item and user tables or None."""
+        """Paths of the table, the item table and the user table; None for each one that is not given."""
         return [self.ratings, self.items, self.users]
 
     def read(self) -> Interactions:
-        """Read the table, join the item and user tables, and print notes on the loading on stderr.
+        """Read the table, join the item and user tables, and print loading notes on stderr.
 
         Returns
         -------
         Interactions
-            The table.
+            Table with the joined item and user tables.
 
         Raises
         ------
@@ -166,23 +179,25 @@ class Source:
         FetchError
             If a data set cannot be downloaded.
         """
-        from cofactor.cli.side_tables import with_people, with_titles
+        from cofactor.cli.side_tables import join_item_table, join_user_table
 
         if self.events and self.min_rating is not None:
-            raise ParameterError("--events cannot be combined with --min-rating, which is for ratings")
+            raise ParameterError("--events cannot be combined with --min-rating, which applies only to ratings")
         if self.gain and self.min_rating is None:
-            raise ParameterError("--gain needs --min-rating: it is for ratings that are treated as events")
+            raise ParameterError("--gain needs --min-rating: it applies only to ratings that are treated as events")
         for role in ("item", "user"):
             if getattr(self, f"{role}_id") is not None and getattr(self, f"{role}s") is None:
-                raise ParameterError(f"--{role}-id needs --{role}s FILE: it names a column of the {role} table")
+                raise ParameterError(
+                    f"--{role}-id needs --{role}s FILE: it is the name of a column in the {role} table"
+                )
         on_error: Any = self.on_error
         table = self._dataset() if self._is_dataset() else self._file()
         if table.report is not None:
             _print_notes(table.report)
         if self.items is not None:
-            table = with_titles(table, self.items, self.item_id, on_error)
+            table = join_item_table(table, self.items, self.item_id, on_error)
         if self.users is not None:
-            table = with_people(table, self.users, self.user_id, on_error)
+            table = join_user_table(table, self.users, self.user_id, on_error)
         if self.min_rating is None:
             return table
         return table.to_events(min_rating=self.min_rating, gain=self.gain)
@@ -194,8 +209,8 @@ class Source:
             return False
         if self.ratings not in DATASETS and Path(self.ratings).name == self.ratings and "." not in self.ratings:
             raise DataError(
-                f"{self.ratings!r} is neither a file in this folder nor a data set (`cofactor fetch --list` lists the "
-                "data sets)"
+                f"{self.ratings!r} is neither a file in the current folder nor a data set (`cofactor fetch --list` "
+                "lists the data sets)"
             )
         return self.ratings in DATASETS
 
@@ -206,10 +221,11 @@ class Source:
         for option in ("user", "item", "value", "time", "weight", "format", "query", "rating_levels", "quarantine"):
             if getattr(self, option) is not None:
                 raise ParameterError(
-                    f"--{option.replace('_', '-')} is for files and databases; {self.ratings} is a data set"
+                    f"--{option.replace('_', '-')} applies only to files and databases; {self.ratings} is a built-in "
+                    "data set"
                 )
         if self.ids != "auto":
-            raise ParameterError(f"--ids is for files and databases; {self.ratings} is a data set")
+            raise ParameterError(f"--ids applies only to files and databases; {self.ratings} is a built-in data set")
         if self.events:
             raise ParameterError(f"{self.ratings} contains ratings, not events: use --min-rating 4 instead of --events")
         with fetch_progress() as on_progress:
@@ -232,17 +248,17 @@ class Source:
 
 
 def reads_table(command: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a command: replace its first parameter, a Source, by one option per field of Source.
+    """Decorate a command to replace its first parameter, a Source, with one option per field of Source.
 
     Parameters
     ----------
     command : callable
-        Function whose first parameter is a Source.
+        Command whose first parameter is a Source.
 
     Returns
     -------
     callable
-        Function with the other parameters of the command and the fields of Source as keyword parameters.
+        Command with its other parameters and the fields of Source as keyword parameters.
     """
     own_parameters = list(signature(command, eval_str=True).parameters.values())[1:]
     hints = get_type_hints(Source, include_extras=True)
@@ -276,7 +292,7 @@ def _print_notes(report: LoadReport) -> None:
 
 
 def _rating_levels(text: str | None) -> list[float] | None:
-    """Parse the value of --rating-levels. Raises ParameterError."""
+    """Parse the value of --rating-levels; raise ParameterError if it is invalid."""
     if text is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""`cofactor onboard`: interview a new user about a few items and show the recommendations after each answer."""
+"""`cofactor onboard`: ask a new user about a few items, and show updated recommendations after each rating."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
 
-from cofactor.cli.estimator_options import number_text
+from cofactor.cli.estimator_options import format_number
 from cofactor.cli.options import ModelFile, Seed, whole_number
 from cofactor.cli.terminal import printable, results, table
 from cofactor.shell import as_path, command
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["onboard"]
 
-DONT_KNOW, STOP = ("", "?"), ("q", "quit")
+SKIP_ANSWERS, STOP_ANSWERS = ("", "?"), ("q", "quit")
 MAX_TITLE_WIDTH = 60
-"""Maximum number of characters of a title."""
+"""Maximum length of a displayed title, in characters."""
 
 Answer = float | None | Literal["stop"]
 """A rating, None for an item that the user does not know, or "stop"."""
@@ -41,69 +41,73 @@ def onboard(
     ] = 5,
     seed: Seed = 0,
 ) -> None:
-    """Interview a new user: ask for the most informative ratings and update the recommendations after each answer.
+    """Ask a new user for the most informative ratings, and update the recommendations after each answer.
 
-    Each question depends on the answers before it. After each rating the best items are shown with their previous
-    rank. Enter or ? means "don't know", q stops. Answers can also be read from a file or a pipe, one per line.
+    Each question depends on the previous answers. After each rating, the top items are shown with their previous ranks.
+    Enter or ? means "don't know"; q quits. Answers can also be read from a file or a pipe, one per line.
     """
     from cofactor.recommender.recommender import Recommender
 
     start = current = Recommender.load(model).for_history([]).questions(seed=seed)
     prompt, out = _Prompt(start.catalog.scale), results()
-    out.print(f"Rate {prompt.range}; Enter or ? if you don't know it, q to stop.")
+    out.print(f"Rate {prompt.range}; Enter or ? if you don't know it, q to quit.")
     answer: Answer = None
     for number in range(1, questions + 1):
         item = current.next_item()
         if item is None:
-            out.print("No further question would change the recommendations.")
+            out.print("No further questions would change the recommendations.")
             break
-        answer = prompt.answer(f"{number}. {_name(current, item)}: ")
+        answer = prompt.answer(f"{number}. {_item_name(current, item)}: ")
         if answer == "stop":
             break
-        before, current = current, current.with_answer(item, answer)
+        previous, current = current, current.with_answer(item, answer)
         if answer is not None:
-            out.print(_recommendations(before, current, n, column="previous\nrank"))
+            out.print(_recommendations(previous, current, n, column="previous\nrank"))
     answers = current.questionnaire.answers
     out.print(f"You rated {len(current.ratings)} of {len(answers)} items.")
     if answers and answers[-1] is None:
         out.print(_recommendations(start, current, n, column="initial\nrank"))
     if current.ratings:
-        rated = [f"{item}={number_text(rating)}" for item, rating in current.ratings.items()]
+        rated = [f"{item}={format_number(rating)}" for item, rating in current.ratings.items()]
         options = [word for pair in rated for word in ("--rated", pair)]
         out.print(f"For a longer list: {command('recommend', as_path(model), *options)}", soft_wrap=True)
 
 
 @dataclass(frozen=True)
 class _Prompt:
-    """Reads answers on a rating scale; None accepts any number."""
+    """Prompt for answers on a rating scale; a scale of None accepts any number."""
 
     scale: Scale | None
 
     @property
     def range(self) -> str:
-        """The rating scale in words."""
+        """Description of the rating scale."""
         import numpy as np
 
         if self.scale is None:
             return "with any number"
-        ends = f"from {self.scale.low:g} to {self.scale.high:g}"
+        bounds = f"from {self.scale.low:g} to {self.scale.high:g}"
         steps = np.diff(self.scale.levels)
         if not len(steps):
-            return ends
-        even = np.allclose(steps, steps[0])
-        return f"{ends} in steps of {steps[0]:g}" if even else f"with {', '.join(f'{x:g}' for x in self.scale.levels)}"
+            return bounds
+        is_evenly_spaced = np.allclose(steps, steps[0])
+        return (
+            f"{bounds} in steps of {steps[0]:g}"
+            if is_evenly_spaced
+            else f"with {', '.join(f'{x:g}' for x in self.scale.levels)}"
+        )
 
     def answer(self, prompt: str) -> Answer:
-        """Ask until a line is a valid answer; the end of the input counts as "stop"."""
+        """Prompt until the user enters a valid answer; the end of the input counts as "stop"."""
         while True:
             print(prompt, end="", flush=True)
             line = sys.stdin.readline()
             if not line.endswith("\n") or not sys.stdin.isatty():
                 print()
             text = line.strip().lower()
-            if not line or text in STOP:
+            if not line or text in STOP_ANSWERS:
                 return "stop"
-            if text in DONT_KNOW:
+            if text in SKIP_ANSWERS:
                 return None
             try:
                 rating = float(text.replace(",", "."))
@@ -111,22 +115,22 @@ class _Prompt:
                 rating = math.nan
             if math.isfinite(rating) if self.scale is None else self.scale.contains([rating]).all():
                 return rating
-            print(f"Rate {self.range}; Enter if you don't know it, q to stop.")
+            print(f"Rate {self.range}; Enter if you don't know it, q to quit.")
 
 
-def _name(questions: Questions, item: Id) -> str:
-    """Return the title of an item, or its ID, cut to MAX_TITLE_WIDTH characters."""
+def _item_name(questions: Questions, item: Id) -> str:
+    """Return the title of an item, or its ID, truncated to MAX_TITLE_WIDTH characters."""
     titles = questions.catalog.titles
     title = None if titles is None else titles[questions.catalog.items.row(item)]
     name = printable(title or item)
     return name if len(name) <= MAX_TITLE_WIDTH else f"{name[: MAX_TITLE_WIDTH - 1]}…"
 
 
-def _recommendations(before: Questions, after: Questions, n: int, *, column: str) -> Table:
-    """Return a table of the n best items with their predicted ratings and their ranks before."""
-    old_list: pl.DataFrame = before.recommend(before.catalog.n_items)
-    old_rank = dict(zip(old_list["item"], old_list["rank"], strict=True))
-    shown = table(("", "right"), "recommended", ("predicted\nrating", "right"), (column, "right"))
-    for item, rank, prediction in after.recommend(n).select("item", "rank", "prediction").iter_rows():
-        shown.add_row(str(rank), _name(after, item), f"{prediction:.2f}", f"{old_rank[item]:,}")
-    return shown
+def _recommendations(previous: Questions, current: Questions, n: int, *, column: str) -> Table:
+    """Return a table of the top n items with their predicted ratings and their previous ranks."""
+    previous_list: pl.DataFrame = previous.recommend(previous.catalog.n_items)
+    previous_rank = dict(zip(previous_list["item"], previous_list["rank"], strict=True))
+    output_table = table(("", "right"), "recommended", ("predicted\nrating", "right"), (column, "right"))
+    for item, rank, prediction in current.recommend(n).select("item", "rank", "prediction").iter_rows():
+        output_table.add_row(str(rank), _item_name(current, item), f"{prediction:.2f}", f"{previous_rank[item]:,}")
+    return output_table

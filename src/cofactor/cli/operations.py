@@ -1,4 +1,4 @@
-"""Commands to operate a service: `cofactor trainer`, `doctor`, `backup`, `restore` and `key`."""
+"""Commands for operating a service: `cofactor trainer`, `doctor`, `backup`, `restore` and `key`."""
 
 from __future__ import annotations
 
@@ -18,38 +18,40 @@ __all__ = ["Data", "Db", "backup", "doctor", "key", "restore", "trainer"]
 
 ROLES = ("read", "write", "admin")
 
-Data: TypeAlias = Annotated[str, Option(metavar="FOLDER", envvar="COFACTOR_SERVE_DATA", help="Folder of the service.")]
+Data: TypeAlias = Annotated[
+    str, Option(metavar="FOLDER", envvar="COFACTOR_SERVE_DATA", help="Data folder of the service.")
+]
 Db: TypeAlias = Annotated[
     str | None,
     Option(
         metavar="URL",
         envvar="COFACTOR_SERVE_DB",
-        help="Database of the service, if it is not in the folder: postgresql://user@host/name.",
+        help="Database URL of the service, if it is not in the folder: postgresql://user@host/name.",
     ),
 ]
 
 
 def trainer(
     *,
-    data: Annotated[str | None, Option(metavar="FOLDER", help="Folder of the service (./cofactor-data).")] = None,
+    data: Annotated[str | None, Option(metavar="FOLDER", help="Data folder of the service (./cofactor-data).")] = None,
     db: Annotated[
-        str | None, Option(metavar="URL", help="Database of the service, if it is not in the folder.")
+        str | None, Option(metavar="URL", help="Database URL of the service, if it is not in the folder.")
     ] = None,
     after_events: Annotated[
-        int | None, Option(metavar="N", parser=whole_number, help="Train after N changes (5000).")
+        int | None, Option(metavar="N", parser=whole_number, help="Train after this many changes (5000).")
     ] = None,
     every: Annotated[
         float | None,
         Option(metavar="SECONDS", parser=number(low=1), help="Train at this interval if anything changed (3600)."),
     ] = None,
-    config: Annotated[str | None, Option(metavar="FILE", help="TOML file with settings of the service.")] = None,
+    config: Annotated[str | None, Option(metavar="FILE", help="TOML file with the settings of the service.")] = None,
     once: Annotated[bool, Option("--once", help="Process the queued jobs and exit.")] = False,
 ) -> None:
-    """Train new models on schedule or on request, and promote those that are at least as good as the active model.
+    """Train new models on a schedule or on request, and promote those that are at least as good as the active model.
 
-    `cofactor serve` starts a trainer itself. Several trainers may run: each job is processed by one of them. SIGTERM
-    shuts a trainer down cleanly. The trainer reads the settings of `cofactor serve` from environment variables and a
-    TOML file: when to train, and how much worse a new model may be.
+    `cofactor serve` starts its own trainer. Several trainers may run at the same time; each job is processed by one of
+    them. SIGTERM shuts a trainer down cleanly. The trainer reads the same environment variables and TOML file as
+    `cofactor serve`; they define when to train and by how much a new model may be worse.
     """
     from cofactor.service.settings import ServiceSettings
     from cofactor.service.training.worker import run_queued_jobs, run_worker
@@ -70,9 +72,9 @@ def trainer(
 
 
 def doctor(*, data: Data = "cofactor-data", db: Db = None, as_json: Json = False) -> None:
-    """Check a service: its store, model checksums, disk space, clock, jobs and erased users.
+    """Check the health of a service: store, model checksums, disk space, clock, jobs and erased users.
 
-    Exits with code 1 if there is a problem, with 0 if there are only warnings or nothing to report.
+    Exits with code 1 if there is a problem, and with code 0 if there are only warnings or no findings.
     """
     from cofactor.service.doctor import check_service, worst_state
 
@@ -81,10 +83,10 @@ def doctor(*, data: Data = "cofactor-data", db: Db = None, as_json: Json = False
     if as_json:
         show_json({"state": state, "checks": [asdict(check) for check in checks]})
     else:
-        shown = table("check", "state", "result")
+        output_table = table("check", "state", "result")
         for check in checks:
-            shown.add_row(check.check, check.state, printable(check.message))
-        results().print(shown)
+            output_table.add_row(check.check, check.state, printable(check.message))
+        results().print(output_table)
     if state == "problem":
         raise Exit(1)
 
@@ -97,7 +99,7 @@ def backup(
 ) -> None:
     """Back up a running service to a new folder: the store, the models in use and the tombstones of erased users.
 
-    Of a store in PostgreSQL, only the models and tombstones are copied; back up the database with pg_dump.
+    If the store is in PostgreSQL, only models and tombstones are copied; back up the database with pg_dump.
     """
     from cofactor.service.backup import back_up
 
@@ -116,47 +118,47 @@ def restore(
     data: Data = "cofactor-data",
     tombstones: Annotated[
         str | None,
-        Option(metavar="FILE", help="The newest tombstones.json, to erase again users who were erased since."),
+        Option(metavar="FILE", help="Newest tombstones.json, to re-erase users who were erased after the backup."),
     ] = None,
 ) -> None:
-    """Restore the folder of a service from a backup. The folder must not contain a service yet.
+    """Restore the data folder of a service from a backup; the folder must not contain a service yet.
 
-    Users who were erased after the backup must be erased again: pass the newest tombstones.json, from a later backup
-    or from the lost service.
+    Users who were erased after the backup must be erased again: pass the newest tombstones.json, from a later backup or
+    from the lost service.
     """
     from cofactor.service.backup import restore as restore_backup
 
-    restored = restore_backup(source, data, tombstones)
-    models = f"models {', '.join(map(str, restored.models))}" if restored.models else "no model"
+    result = restore_backup(source, data, tombstones)
+    models = f"models {', '.join(map(str, result.models))}" if result.models else "no model"
     results().print(
-        f"{printable(data)} is at change {restored.watermark:,}, with {models}; {restored.erased:,} users stay erased",
+        f"{printable(data)} is at change {result.watermark:,}, with {models}; {result.erased:,} users stay erased",
         soft_wrap=True,
     )
     if tombstones is None:
-        note("users erased after this backup are in the store again: pass a newer tombstones.json with --tombstones")
+        note("users erased after this backup are in the store again; pass a newer tombstones.json with --tombstones")
 
 
 def key(
     *,
-    role: Annotated[str, Option(metavar="|".join(ROLES), parser=choice(*ROLES), help="What the key permits.")] = "read",
+    role: Annotated[str, Option(metavar="|".join(ROLES), parser=choice(*ROLES), help="Role of the key.")] = "read",
     label: Annotated[
         str, Option(metavar="TEXT", help="Owner of the key, shown in the list of keys.")
-    ] = "made on the command line",
+    ] = "created on the command line",
     revoke: Annotated[str | None, Option(metavar="ID", help="Revoke this key instead of creating one.")] = None,
     data: Data = "cofactor-data",
     db: Db = None,
 ) -> None:
-    """Create an API key and print it. The key works immediately, and its secret is not shown again.
+    """Create an API key and print it; the key works immediately, and its secret is not shown again.
 
-    Needs access to the folder of the service or to its database. Over the API, an admin key can create, list and
-    revoke keys.
+    Requires access to the data folder of the service or to its database. Through the API, an admin key can create, list
+    and revoke keys.
     """
     from cofactor.service.settings import store_url
     from cofactor.store import Role, Store
 
     if db is None and not (Path(data) / "store.db").is_file():
         serve = command("serve", "RATINGS", "--data", as_path(data))
-        raise StoreError(f"{data} does not contain a service: create one with `{serve}`")
+        raise StoreError(f"{data} does not contain a service; create one with `{serve}`")
     with Store.open(store_url(data, db)) as store:
         if revoke is not None:
             store.keys.revoke(revoke.partition(".")[0])

@@ -1,6 +1,6 @@
-"""Options that several commands share, and parsers of their values.
+"""Options shared by several commands, and parsers for their values.
 
-Parsers raise BadParameter; `cofactor.cli.application` puts the name of the option before the message. They also accept
+Parsers raise BadParameter; `cofactor.cli.application` prepends the name of the option to the message. They also accept
 values of the target type, because typer passes defaults through them.
 """
 
@@ -36,10 +36,10 @@ __all__ = [
     "check_split",
     "choice",
     "number",
-    "parted",
     "port",
     "seed",
     "share",
+    "split_table",
     "whole_number",
 ]
 
@@ -53,12 +53,12 @@ def whole_number(text: str | int) -> int:
     Parameters
     ----------
     text : str or int
-        Text of the option.
+        Value of the option.
 
     Returns
     -------
     int
-        The number.
+        Parsed number.
 
     Raises
     ------
@@ -72,21 +72,21 @@ def whole_number(text: str | int) -> int:
     """
     from cofactor import checks
 
-    return int(_checked(checks.whole_number, _int(text), low=1, high=MAX_COUNT))
+    return int(_validate(checks.whole_number, _int(text), low=1, high=MAX_COUNT))
 
 
 def port(text: str | int) -> int:
-    """Parse a port number; 0 stands for any free port.
+    """Parse a port number; 0 means any free port.
 
     Parameters
     ----------
     text : str or int
-        Text of the option.
+        Value of the option.
 
     Returns
     -------
     int
-        The port.
+        Parsed port number.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def port(text: str | int) -> int:
     """
     from cofactor import checks
 
-    return int(_checked(checks.whole_number, _int(text), low=0, high=65535))
+    return int(_validate(checks.whole_number, _int(text), low=0, high=65535))
 
 
 def seed(text: str | int) -> int:
@@ -109,12 +109,12 @@ def seed(text: str | int) -> int:
     Parameters
     ----------
     text : str or int
-        Text of the option.
+        Value of the option.
 
     Returns
     -------
     int
-        The seed.
+        Parsed seed.
 
     Raises
     ------
@@ -128,16 +128,16 @@ def seed(text: str | int) -> int:
     """
     from cofactor import checks
 
-    return int(_checked(checks.whole_number, _int(text), low=0, high=checks.MAX_SEED))
+    return int(_validate(checks.whole_number, _int(text), low=0, high=checks.MAX_SEED))
 
 
 def number(low: float | None = None, high: float | None = None) -> Callable[[str | float], float]:
-    """Return a parser of finite numbers.
+    """Return a parser for finite numbers within bounds.
 
     Parameters
     ----------
     low, high : float or None, default None
-        Bounds, inclusive; None for no bound.
+        Inclusive bounds; None for no bound.
 
     Returns
     -------
@@ -153,7 +153,7 @@ def number(low: float | None = None, high: float | None = None) -> Callable[[str
     def parse(text: str | float) -> float:
         from cofactor import checks
 
-        return float(_checked(checks.finite_number, _float(text), low=low, high=high))
+        return float(_validate(checks.finite_number, _float(text), low=low, high=high))
 
     return parse
 
@@ -164,12 +164,12 @@ def share(text: str | float) -> float:
     Parameters
     ----------
     text : str or float
-        Text of the option.
+        Value of the option.
 
     Returns
     -------
     float
-        The share.
+        Parsed share.
 
     Raises
     ------
@@ -183,16 +183,16 @@ def share(text: str | float) -> float:
     """
     from cofactor import checks
 
-    return float(_checked(checks.fraction, _float(text)))
+    return float(_validate(checks.fraction, _float(text)))
 
 
 def choice(*names: str) -> Callable[[str], str]:
-    """Return a parser that accepts only these names.
+    """Return a parser that accepts only the given names.
 
     Parameters
     ----------
     *names : str
-        The accepted names.
+        Accepted names.
 
     Returns
     -------
@@ -208,12 +208,12 @@ def choice(*names: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         from cofactor import checks
 
-        return str(_checked(checks.choice, text, choices=names))
+        return str(_validate(checks.choice, text, choices=names))
 
     return parse
 
 
-def _checked(check: Callable[..., Any], value: Any, **limits: Any) -> Any:
+def _validate(check: Callable[..., Any], value: Any, **limits: Any) -> Any:
     try:
         return check("", value, **limits)
     except ParameterError as error:
@@ -221,23 +221,23 @@ def _checked(check: Callable[..., Any], value: Any, **limits: Any) -> Any:
 
 
 def _int(text: str | int) -> str | int:
-    """Parse a whole number; return any other text unchanged, so that the check shows it."""
+    """Parse a whole number, or return any other text unchanged so that the error message shows it."""
     return int(text) if re.fullmatch(r"[+-]?[0-9]{1,30}", str(text).strip()) else text
 
 
 def _float(text: str | float) -> str | float:
-    """Parse a number; return any other text unchanged, so that the check shows it."""
+    """Parse a number, or return any other text unchanged so that the error message shows it."""
     with suppress(ValueError):
         return float(text)
     return text
 
 
-Json: TypeAlias = Annotated[bool, Option("--json", help="Print only JSON on stdout; IDs are strings.")]
+Json: TypeAlias = Annotated[bool, Option("--json", help="Print only JSON on stdout, with IDs as strings.")]
 
 
 Lengths: TypeAlias = Annotated[
     list[int] | None,
-    Option("--k", "-k", metavar="K", parser=whole_number, help="Length of lists [10]. Repeatable."),
+    Option("--k", "-k", metavar="K", parser=whole_number, help="List length [10]. Repeatable."),
 ]
 
 
@@ -250,7 +250,7 @@ Models: TypeAlias = Annotated[
 ]
 
 
-N: TypeAlias = Annotated[int, Option("-n", "--n", metavar="N", parser=whole_number, help="Length of the list.")]
+N: TypeAlias = Annotated[int, Option("-n", "--n", metavar="N", parser=whole_number, help="Number of results.")]
 
 
 Output: TypeAlias = Annotated[
@@ -258,12 +258,14 @@ Output: TypeAlias = Annotated[
 ]
 
 
-Seed: TypeAlias = Annotated[int, Option(metavar="N", parser=seed, help="The same seed gives the same result.")]
+Seed: TypeAlias = Annotated[
+    int, Option(metavar="N", parser=seed, help="Random seed; the same seed gives the same result.")
+]
 
 
 Settings: TypeAlias = Annotated[
     list[str] | None,
-    Option("--set", metavar="NAME=VALUE", help="Setting of the model, such as factors=50. Repeatable."),
+    Option("--set", metavar="NAME=VALUE", help="Hyperparameter of the model, such as factors=50. Repeatable."),
 ]
 
 
@@ -295,14 +297,14 @@ ExcludeName: TypeAlias = Annotated[
     Option(
         metavar="|".join(EXCLUDE),
         parser=choice(*EXCLUDE),
-        help="Rankings leave out all items that the user has seen (default), or only the positives of the training "
-        "part.",
+        help="Exclude from rankings all items that the user has seen (default), or only the positives in the training "
+        "set.",
     ),
 ]
 
 
 def check_exclude(exclude: str | None, kind: Kind) -> Exclude:
-    """Return the value of --exclude, which applies to rankings only.
+    """Validate --exclude, which applies only to rankings, and return its value.
 
     Parameters
     ----------
@@ -314,7 +316,7 @@ def check_exclude(exclude: str | None, kind: Kind) -> Exclude:
     Returns
     -------
     {'seen', 'positives'}
-        What rankings leave out; "seen" by default.
+        Items that rankings exclude; "seen" by default.
 
     Raises
     ------
@@ -322,12 +324,14 @@ def check_exclude(exclude: str | None, kind: Kind) -> Exclude:
         If the option is given for ratings.
     """
     if exclude is not None and kind == "ratings":
-        raise ParameterError("--exclude needs rankings, and these are ratings: add --min-rating, or leave it out")
+        raise ParameterError(
+            "--exclude needs rankings, but the table contains ratings: add --min-rating, or omit --exclude"
+        )
     return "positives" if exclude == "positives" else "seen"
 
 
 def check_split(split: str, test: float | None) -> None:
-    """Check --test, whose meaning depends on the split, before anything is read.
+    """Validate --test, whose meaning depends on the split, before any data is read.
 
     Parameters
     ----------
@@ -339,7 +343,7 @@ def check_split(split: str, test: float | None) -> None:
     Raises
     ------
     ParameterError
-        If the value does not fit the split.
+        If the value is not valid for the split.
     """
     if test is None:
         return
@@ -350,31 +354,31 @@ def check_split(split: str, test: float | None) -> None:
         raise ParameterError(f"--test must be a share between 0 and 1 with --split {split}, not {test:g}")
 
 
-def parted(ratings: Interactions, split: str, test: float | None, seed: int) -> Split:
-    """Split the table as the options specify.
+def split_table(ratings: Interactions, split: str, test: float | None, seed: int) -> Split:
+    """Split the table as specified by the options.
 
     Parameters
     ----------
     ratings : Interactions
-        The table.
+        Table to split.
     split : {'random', 'per-user', 'last', 'by-time', 'users'}
         Name of the split.
     test : float or None
-        Share to test on, by default 0.2; with "last", the number of rows per user, by default 1.
+        Share of the test set, by default 0.2; with "last", the number of test rows per user, by default 1.
     seed : int
-        Seed of the split.
+        Seed for the split.
 
     Returns
     -------
     Split
-        Training and test part.
+        Training set and test set.
 
     Raises
     ------
     ParameterError
-        If the value of `test` does not fit the split.
+        If the value of `test` is not valid for the split.
     DataError
-        If the table cannot be split in this way.
+        If the table does not support this kind of split.
     """
     from cofactor.evaluate import split_by_time, split_last, split_per_user, split_random, split_users
 

@@ -1,4 +1,4 @@
-"""`cofactor predict`: predicted ratings of one pair of user and item, or of a file of pairs."""
+"""`cofactor predict`: predict the rating for one user-item pair, or for every pair in a file."""
 
 from __future__ import annotations
 
@@ -18,25 +18,27 @@ if TYPE_CHECKING:
 
 __all__ = ["predict"]
 
-SHOWN = 20
+MAX_SHOWN = 20
 
 
 def predict(
     model: ModelFile,
     *,
-    pairs: Annotated[str | None, Option(metavar="FILE", help="File of pairs, with a user and an item column.")] = None,
+    pairs: Annotated[
+        str | None, Option(metavar="FILE", help="File of user-item pairs, with a user and an item column.")
+    ] = None,
     user: Annotated[str | None, Option(metavar="ID", help="ID of one user, with --item.")] = None,
     item: Annotated[str | None, Option(metavar="ID", help="ID of one item, with --user.")] = None,
     output: Output = None,
-    user_column: Annotated[str | None, Option(metavar="COLUMN", help="Column of the user IDs in FILE.")] = None,
-    item_column: Annotated[str | None, Option(metavar="COLUMN", help="Column of the item IDs in FILE.")] = None,
-    time_column: Annotated[str | None, Option(metavar="COLUMN", help="Column of the times in FILE.")] = None,
+    user_column: Annotated[str | None, Option(metavar="COLUMN", help="Column with the user IDs in FILE.")] = None,
+    item_column: Annotated[str | None, Option(metavar="COLUMN", help="Column with the item IDs in FILE.")] = None,
+    time_column: Annotated[str | None, Option(metavar="COLUMN", help="Column with the times in FILE.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict ratings of pairs of users and items. The output keeps the order and the IDs of the file.
+    """Predict ratings for user-item pairs, with the IDs in the same order as in the file.
 
-    Unknown users and items are predicted with average values and reported on stderr. A model of events predicts the
-    score that it ranks by.
+    For unknown users and items, predictions use average values, and a note is printed on stderr. A model of events
+    predicts ranking scores.
     """
     from cofactor.cli.side_tables import check_output, read_pairs, write_frame
     from cofactor.data.id_columns import json_rows
@@ -44,7 +46,7 @@ def predict(
 
     is_single = user is not None and item is not None
     if is_single == (pairs is not None) or (user is None) != (item is None):
-        raise ParameterError("give either --pairs FILE, or both --user ID and --item ID")
+        raise ParameterError("pass either --pairs FILE, or both --user ID and --item ID")
     check_output(output, inputs=[model, pairs])
     recommender = Recommender.load(model)
     if pairs is not None:
@@ -54,19 +56,19 @@ def predict(
 
         users = pl.Series("user", [recommender.users.parse(str(user))])
         items, times = pl.Series("item", [recommender.items.parse(str(item))]), None
-    predicted = _predicted(recommender, users, items, times)
+    predictions = _predict_pairs(recommender, users, items, times)
     if output is not None:
-        write_frame(predicted, output)
+        write_frame(predictions, output)
     if as_json:
-        show_json(json_rows(predicted) if output is None else {"pairs": len(predicted), "output": output})
+        show_json(json_rows(predictions) if output is None else {"pairs": len(predictions), "output": output})
     elif output is not None:
-        results().print(f"wrote {len(predicted):,} predictions to {printable(output)}", soft_wrap=True)
+        results().print(f"wrote {len(predictions):,} predictions to {printable(output)}", soft_wrap=True)
     else:
-        _show(predicted)
+        _show(predictions)
 
 
-def _predicted(recommender: Recommender, users: pl.Series, items: pl.Series, times: Int64 | None) -> pl.DataFrame:
-    """Predict the pairs and print notes on unknown IDs and unused times."""
+def _predict_pairs(recommender: Recommender, users: pl.Series, items: pl.Series, times: Int64 | None) -> pl.DataFrame:
+    """Predict the ratings for the pairs, and print notes on unknown IDs and unused times."""
     u, i = recommender.users.rows(users), recommender.items.rows(items)
     for role, rows, ids in (("user", u, users), ("item", i, items)):
         unknown = rows < 0
@@ -78,18 +80,18 @@ def _predicted(recommender: Recommender, users: pl.Series, items: pl.Series, tim
             note(f"{counts} pairs have an unknown {role} ({first!r}, ...): predicted with average values")
     if times is not None and not getattr(recommender.model, "uses_times", False):
         note("the model does not use times, so the time column is ignored (bayesian-mf with time_bin uses it)")
-    predicted: pl.DataFrame = recommender.predict(users, items, times=times)
-    return predicted
+    predictions: pl.DataFrame = recommender.predict(users, items, times=times)
+    return predictions
 
 
-def _show(predicted: pl.DataFrame) -> None:
+def _show(predictions: pl.DataFrame) -> None:
     out = results()
-    if len(predicted) == 1:
-        out.print(f"{predicted['prediction'][0]:.3f}")
+    if len(predictions) == 1:
+        out.print(f"{predictions['prediction'][0]:.3f}")
         return
-    shown = table("user", "item", ("prediction", "right"))
-    for user, item, prediction in predicted.head(SHOWN).iter_rows():
-        shown.add_row(printable(user), printable(item), f"{prediction:.3f}")
-    out.print(shown)
-    if len(predicted) > SHOWN:
-        out.print(f"... and {len(predicted) - SHOWN:,} more; use -o FILE to write all of them")
+    output_table = table("user", "item", ("prediction", "right"))
+    for user, item, prediction in predictions.head(MAX_SHOWN).iter_rows():
+        output_table.add_row(printable(user), printable(item), f"{prediction:.3f}")
+    out.print(output_table)
+    if len(predictions) > MAX_SHOWN:
+        out.print(f"... and {len(predictions) - MAX_SHOWN:,} more; use -o FILE to write all of them")

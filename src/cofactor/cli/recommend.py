@@ -1,4 +1,4 @@
-"""`cofactor recommend`: the best items for some users, for all users, or for a new user."""
+"""`cofactor recommend`: recommend items to given users, to all users, or to a new user."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ if TYPE_CHECKING:
 __all__ = ["parse_id", "recommend", "show_ranking"]
 
 ORDERS = ("mean", "lower", "upper")
-SHOWN_USERS = 20
+MAX_SHOWN_USERS = 20
 
 
 def recommend(
     model: ModelFile,
     *,
-    user: Annotated[list[str] | None, Option(metavar="ID", help="Recommend for this user. Repeatable.")] = None,
-    everyone: Annotated[bool, Option("--all", help="Recommend for all users of the model.")] = False,
+    user: Annotated[list[str] | None, Option(metavar="ID", help="Recommend items to this user. Repeatable.")] = None,
+    everyone: Annotated[bool, Option("--all", help="Recommend items to all users in the model.")] = False,
     rated: Annotated[
         list[str] | None,
-        Option(metavar="ITEM=RATING", help="Recommend for a new user who rated this item. Repeatable."),
+        Option(metavar="ITEM=RATING", help="Recommend items to a new user who rated this item. Repeatable."),
     ] = None,
     took: Annotated[
         list[str] | None,
-        Option(metavar="ITEM", help="Recommend for a new user who consumed this item (models of events). Repeatable."),
+        Option(
+            metavar="ITEM", help="Recommend items to a new user who consumed this item (models of events). Repeatable."
+        ),
     ] = None,
     user_features: Annotated[
         list[str] | None,
@@ -58,17 +60,17 @@ def recommend(
         Option(
             metavar="0..1",
             parser=number(low=0, high=1),
-            help="How much the items should differ from each other; 0 keeps the order by score.",
+            help="Diversity of the items in a list; 0 keeps the order by score.",
         ),
     ] = 0.0,
     output: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Recommend the n best items. Output columns: user, item, rank, score, answered_by, and title if available.
+    """Recommend the top n items. Output columns: user, item, rank, score, answered_by, and title if available.
 
-    The score is what items are ranked by. If the model has no evidence, the list is filled with popular items, whose
-    answered_by is popularity instead of model. The terminal also shows the predicted rating and the number of ratings
-    of each item: the fewer, the less certain its rank.
+    Items are ranked by score. If the model has no evidence, the list is completed with popular items, whose answered_by
+    is popularity instead of model. The terminal also shows the predicted rating and the number of ratings for each
+    item: the fewer ratings, the less certain the rank.
     """
     from cofactor.cli.side_tables import check_output, write_frame
     from cofactor.data.id_columns import json_rows
@@ -76,16 +78,18 @@ def recommend(
 
     is_new_user = bool(rated or took or user_features)
     if [bool(user), everyone, is_new_user].count(True) != 1:
-        raise ParameterError("give one of --user ID, --all, or --rated ITEM=RATING (--took ITEM) for a new user")
+        raise ParameterError("pass one of --user ID, --all, or --rated ITEM=RATING (--took ITEM) for a new user")
     check_output(output, inputs=[model])
     recommender = Recommender.load(model)
     order: Any = {"rank_by": rank_by, "diversity": diversity}
     if is_new_user:
         if include_seen:
-            raise ParameterError("--include-seen is for users of the model; it cannot be combined with a new user")
-        history = _history(recommender, rated or (), took or ())
+            raise ParameterError(
+                "--include-seen applies only to users in the model; it cannot be combined with a new user"
+            )
+        history = _parse_history(recommender, rated or (), took or ())
         ranked = recommender.for_history(
-            history, user_features=_user_features(recommender, user_features or ())
+            history, user_features=_parse_user_features(recommender, user_features or ())
         ).recommend(n, **order)
     elif everyone:
         ranked = recommender.recommend_all(n, exclude_seen=not include_seen, **order)
@@ -105,126 +109,133 @@ def recommend(
         _show(recommender, ranked, rank_by)
 
 
-def parse_id(ids: IdMap, what: str, text: str, hint: str = "") -> Any:
-    """Return an ID from the command line in the type of the model's IDs.
+def parse_id(ids: IdMap, role: str, text: str, hint: str = "") -> Any:
+    """Convert an ID from the command line to the type of the model's IDs.
 
     Parameters
     ----------
     ids : IdMap
-        IDs of the model.
-    what : {'user', 'item'}
-        Role of the ID, for the message.
+        IDs in the model.
+    role : {'user', 'item'}
+        Role of the ID, for the error message.
     text : str
-        ID as typed.
+        ID as typed by the user.
     hint : str, default ""
-        Text to append to the message.
+        Text to append to the error message.
 
     Returns
     -------
     int or str
-        The ID.
+        ID in the type of the model's IDs.
 
     Raises
     ------
     UnknownIdError
-        If the model does not have this ID.
+        If the model does not contain the ID.
     """
     row = int(ids.rows([text], parse=True)[0])
     if row < 0:
         examples = ", ".join(map(repr, ids.ids(range(min(3, len(ids)))).to_list()))
-        raise UnknownIdError(f"{what} {text!r} is not known to the model; known are {examples}, ...{hint}")
+        raise UnknownIdError(f"{role} {text!r} is not known to the model; known IDs are {examples}, ...{hint}")
     return ids.ids([row])[0]
 
 
-def _history(recommender: Recommender, rated: Sequence[str], took: Sequence[str]) -> list[Any]:
-    """Return the history of a new user in the IDs of the model. Raises ParameterError, UnknownIdError."""
+def _parse_history(recommender: Recommender, rated: Sequence[str], took: Sequence[str]) -> list[Any]:
+    """Parse the history of a new user with the model's IDs; raise ParameterError or UnknownIdError."""
     if recommender.kind == "events":
         if rated:
             raise ParameterError("this model was fitted to events: use --took ITEM instead of --rated")
         return [parse_id(recommender.items, "item", text) for text in took]
     if took:
         raise ParameterError("this model was fitted to ratings: use --rated ITEM=RATING instead of --took")
-    return [_rated(recommender, text) for text in rated]
+    return [_parse_rated(recommender, text) for text in rated]
 
 
-def _rated(recommender: Recommender, text: str) -> tuple[Any, float]:
-    """Parse ITEM=RATING. Raises ParameterError, UnknownIdError."""
+def _parse_rated(recommender: Recommender, text: str) -> tuple[Any, float]:
+    """Parse ITEM=RATING; raise ParameterError or UnknownIdError."""
     item, _, number = text.rpartition("=")
     try:
         rating = float(number)
     except ValueError as error:
-        raise ParameterError(f"--rated takes ITEM=RATING, as in --rated 50=5, not {text!r}") from error
+        raise ParameterError(f"--rated takes ITEM=RATING, such as --rated 50=5, not {text!r}") from error
     if not item:
-        raise ParameterError(f"--rated takes ITEM=RATING, as in --rated 50=5, not {text!r}")
+        raise ParameterError(f"--rated takes ITEM=RATING, such as --rated 50=5, not {text!r}")
     if recommender.scale is not None:
         recommender.scale.check(rating, name=f"--rated {text}: the rating")
     return parse_id(recommender.items, "item", item), rating
 
 
-def _user_features(recommender: Recommender, user_features: Sequence[str]) -> dict[str, Any] | None:
-    """Parse COLUMN=VALUE pairs; values of numeric columns of the prior become numbers. Raises ParameterError."""
+def _parse_user_features(recommender: Recommender, user_features: Sequence[str]) -> dict[str, Any] | None:
+    """Parse COLUMN=VALUE pairs, with numbers for numeric columns of the prior; raise ParameterError if invalid."""
     from cofactor.data.features import PARTS
 
     prior = None if recommender.priors is None else recommender.priors.users
     columns = {} if prior is None or prior.encoder is None else {c.name: c for c in prior.encoder.columns}
     features: dict[str, Any] = {}
     for text in user_features:
-        name, sign, value = text.partition("=")
-        if not sign or not name:
-            raise ParameterError(f"--user-features takes COLUMN=VALUE, as in --user-features age=24, not {text!r}")
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise ParameterError(f"--user-features takes COLUMN=VALUE, such as --user-features age=24, not {text!r}")
         features[name] = value
         if name in columns and columns[name].form != PARTS:
             try:
                 features[name] = float(value)
             except ValueError as error:
-                raise ParameterError(f"--user-features {text}: {name} must be a number in this model") from error
+                raise ParameterError(f"--user-features {text}: {name} must be a number for this model") from error
     return features or None
 
 
 def _show(recommender: Recommender, ranked: pl.DataFrame, rank_by: str) -> None:
     out = results()
     if "user" not in ranked.columns:
-        show_ranking(out, recommender, ranked, head=None if rank_by == "mean" else f"{rank_by}\nrating")
+        show_ranking(out, recommender, ranked, score_header=None if rank_by == "mean" else f"{rank_by}\nrating")
         return
     users = ranked["user"].unique(maintain_order=True)
-    for user in users.head(SHOWN_USERS):
+    for user in users.head(MAX_SHOWN_USERS):
         out.print(f"For user {printable(user)}", style="bold")
         show_ranking(out, recommender, ranked.filter(ranked["user"] == user))
-    if len(users) > SHOWN_USERS:
-        out.print(f"... and {len(users) - SHOWN_USERS:,} more users; use -o FILE to write all of them")
+    if len(users) > MAX_SHOWN_USERS:
+        out.print(f"... and {len(users) - MAX_SHOWN_USERS:,} more users; use -o FILE to write all of them")
 
 
-def show_ranking(out: Console, recommender: Recommender, ranked: pl.DataFrame, *, head: str | None = None) -> None:
-    """Print the list of one user: rank, title or item, predicted rating or score, and number of ratings.
+def show_ranking(
+    out: Console, recommender: Recommender, ranked: pl.DataFrame, *, score_header: str | None = None
+) -> None:
+    """Print the ranked list for one user: rank, title or item, predicted rating or score, and number of ratings.
 
     Parameters
     ----------
     out : rich.console.Console
-        Where to print.
+        Console to print to.
     recommender : Recommender
-        The recommender.
+        Recommender that ranked the items.
     ranked : polars.DataFrame
-        Rows of the user, best first.
-    head : str or None, default None
-        Header of the score; None shows predicted ratings if the model has them.
+        Ranked items for the user, best first.
+    score_header : str or None, default None
+        Header of the score column; None shows predicted ratings if the model predicts them.
     """
     if len(ranked) == 0:
         out.print("no items are left to recommend\n")
         return
-    has_titles, predicted = "title" in ranked.columns, None if head else _predicted_ratings(recommender, ranked)
+    has_titles, predicted_ratings = (
+        "title" in ranked.columns,
+        None if score_header else _predicted_ratings(recommender, ranked),
+    )
     support = recommender.support[recommender.items.rows(ranked["item"])]
-    heads = [("", "right"), *(["title"] if has_titles else []), ("item", "right") if has_titles else "item"]
-    number_head = head or ("predicted\nrating" if predicted else "score")
-    shown = table(*heads, (number_head, "right"), (f"number of\n{recommender.kind}", "right"), "answered\nby")
-    for row, value, count in zip(ranked.iter_rows(named=True), predicted or ranked["score"], support, strict=True):
+    headers = [("", "right"), *(["title"] if has_titles else []), ("item", "right") if has_titles else "item"]
+    score_header = score_header or ("predicted\nrating" if predicted_ratings else "score")
+    output_table = table(*headers, (score_header, "right"), (f"number of\n{recommender.kind}", "right"), "answered\nby")
+    for row, value, count in zip(
+        ranked.iter_rows(named=True), predicted_ratings or ranked["score"], support, strict=True
+    ):
         title = [printable(row["title"] or "")] if has_titles else []
-        score = f"{value:.2f}" if predicted else f"{value:.3f}"
-        shown.add_row(str(row["rank"]), *title, printable(row["item"]), score, f"{count:,}", row["answered_by"])
-    out.print(shown)
+        score = f"{value:.2f}" if predicted_ratings else f"{value:.3f}"
+        output_table.add_row(str(row["rank"]), *title, printable(row["item"]), score, f"{count:,}", row["answered_by"])
+    out.print(output_table)
 
 
 def _predicted_ratings(recommender: Recommender, ranked: pl.DataFrame) -> list[float] | None:
-    """Return the predicted rating of each row, on the rating scale; None for models without ratings."""
+    """Return the predicted rating for each row, on the rating scale; None if the model does not predict ratings."""
     import numpy as np
 
     from cofactor.models.factor import FactorModel

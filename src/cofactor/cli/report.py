@@ -1,4 +1,4 @@
-"""`cofactor report`: a self-contained HTML report on a table and a model."""
+"""`cofactor report`: write a self-contained HTML report on a table and a model."""
 
 from __future__ import annotations
 
@@ -14,47 +14,51 @@ from cofactor.cli.terminal import messages, printable, results
 
 __all__ = ["report"]
 
-DEFAULTS = {"ratings": "biased-mf", "events": "implicit-als"}
+DEFAULT_MODELS = {"ratings": "biased-mf", "events": "implicit-als"}
 
 
 @reads_table
 def report(
     source: Source,
     *,
-    output: Annotated[
-        str, Option("--output", "-o", metavar="FILE", help="Write the report to this file.")
-    ] = "report.html",
+    output: Annotated[str, Option("--output", "-o", metavar="FILE", help="Path of the HTML file.")] = "report.html",
     estimator: Annotated[
         str | None,
-        Option("--estimator", "--model", "-m", metavar="NAME", help="Model (biased-mf; for events implicit-als)."),
+        Option(
+            "--estimator",
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="Name of the model (biased-mf; for events, implicit-als).",
+        ),
     ] = None,
     genres: Annotated[
-        str | None, Option(metavar="COLUMN", help="Column of the item table with the genres of an item (genres).")
+        str | None, Option(metavar="COLUMN", help="Column of the item table with the genres (genres).")
     ] = None,
     rounds: Annotated[
-        int, Option(metavar="N", parser=whole_number, help="Rounds of the feedback loop simulation.")
+        int, Option(metavar="N", parser=whole_number, help="Number of rounds in the feedback loop simulation.")
     ] = 6,
     settings: Settings = None,
     seed: Seed = 0,
 ) -> None:
-    """Write a self-contained HTML page with figures, which needs no network, and its numbers as a JSON file next to it.
+    """Write a self-contained HTML report that works offline, and a JSON file with its values.
 
-    Sections: the table, cross-tab, model comparison, calibration, factor map, popular items, influence of users,
-    learning curve of new users, and feedback loop.
+    Sections: data, cross-tabulation, model comparison, calibration, factor map, item ranking, concentration and
+    exposure, group influence, cold start, and feedback loop.
     """
     from cofactor.cli.estimator_options import estimator_of
     from cofactor.plots import require_plotly
     from cofactor.report import Study, make_report
 
-    check_output(output, endings=(".html", ".htm"))
+    check_output(output, suffixes=(".html", ".htm"))
     require_plotly()
-    spec = estimator_of(estimator or DEFAULTS[source.kind], settings or ())
-    source.suits([spec])
-    study = Study(source.read(), spec, genres=genres, seed=seed, rounds=rounds)
+    model_estimator = estimator_of(estimator or DEFAULT_MODELS[source.kind], settings or ())
+    source.check_estimators([model_estimator])
+    study = Study(source.read(), model_estimator, genres=genres, seed=seed, rounds=rounds)
     with messages().status("", spinner="dots") as status:  # shows nothing if stderr is not a terminal
-        page = make_report(
+        html_report = make_report(
             study, title=f"Report on {Path(source.ratings).name or source.ratings}",
             on_section=lambda title: status.update(f"computing: {title}"),
         )  # fmt: skip
-        numbers = page.write(output)
-    results().print(f"wrote the report to {printable(output)}, its numbers to {printable(numbers)}", soft_wrap=True)
+        json_path = html_report.write(output)
+    results().print(f"wrote the report to {printable(output)} and its values to {printable(json_path)}", soft_wrap=True)

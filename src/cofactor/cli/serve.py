@@ -22,12 +22,12 @@ __all__ = ["serve"]
 
 Table = Annotated[
     str,
-    Argument(metavar="RATINGS", help="File, name of a data set, or database URL.", show_default=False),
+    Argument(metavar="RATINGS", help="Path of a file, name of a data set, or database URL.", show_default=False),
 ]
 
 
-def table_or_none(command: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a command of `reads_table`: make its table optional, with the default "".
+def make_table_optional(command: Callable[..., None]) -> Callable[..., None]:
+    """Decorate a command created by `reads_table` to make its table optional, with the default "".
 
     Parameters
     ----------
@@ -37,23 +37,25 @@ def table_or_none(command: Callable[..., None]) -> Callable[..., None]:
     Returns
     -------
     callable
-        The same function with a changed signature.
+        The same function, with a changed signature.
     """
     original = signature(command)
-    first = Parameter("ratings", Parameter.POSITIONAL_OR_KEYWORD, annotation=Table, default="")
-    rest = [parameter for name, parameter in original.parameters.items() if name != "ratings"]
-    command.__signature__ = original.replace(parameters=[first, *rest])  # type: ignore[attr-defined]
+    table_parameter = Parameter("ratings", Parameter.POSITIONAL_OR_KEYWORD, annotation=Table, default="")
+    other_parameters = [parameter for name, parameter in original.parameters.items() if name != "ratings"]
+    command.__signature__ = original.replace(parameters=[table_parameter, *other_parameters])  # type: ignore[attr-defined]
     command.__annotations__["ratings"] = Table
     return command
 
 
-@table_or_none
+@make_table_optional
 @reads_table
 def serve(
     source: Source,
     *,
-    data: Annotated[str | None, Option(metavar="FOLDER", help="Folder of the service (./cofactor-data).")] = None,
-    db: Annotated[str | None, Option(metavar="URL", help="Database of the store: postgresql://user@host/name.")] = None,
+    data: Annotated[str | None, Option(metavar="FOLDER", help="Data folder of the service (./cofactor-data).")] = None,
+    db: Annotated[
+        str | None, Option(metavar="URL", help="Database URL of the store: postgresql://user@host/name.")
+    ] = None,
     host: Annotated[str | None, Option(metavar="ADDRESS", help="Address to listen on (127.0.0.1).")] = None,
     port: Annotated[
         int | None, Option(metavar="N", parser=port_number, help="Port to listen on; 0 for any free port (8000).")
@@ -61,10 +63,10 @@ def serve(
     workers: Annotated[
         int | None, Option(metavar="N", parser=whole_number, help="Number of server processes (1).")
     ] = None,
-    config: Annotated[str | None, Option(metavar="FILE", help="TOML file with settings.")] = None,
+    config: Annotated[str | None, Option(metavar="FILE", help="TOML file with the settings of the service.")] = None,
     train: Annotated[bool | None, Option("--train/--no-train", help="Train new models in a separate process.")] = None,
     model: Annotated[
-        str | None, Option("--model", "-m", metavar="NAME", help="Model to fit first (biased-mf).")
+        str | None, Option("--model", "-m", metavar="NAME", help="Initial model to fit (biased-mf).")
     ] = None,
     settings: Settings = None,
     seed: Seed = 0,
@@ -75,10 +77,11 @@ def serve(
         str | None, Option(metavar="COLUMNS", help="Columns of the user table that describe new users.")
     ] = None,
 ) -> None:
-    """Import a table, fit a model, and serve recommendations over HTTP. Prints the address and, once, an admin key.
+    """Import a table, fit a model, and serve recommendations over HTTP.
 
-    A restart needs no table, and a table that was already imported is not imported again. All settings can also be
-    given as environment variables, such as COFACTOR_SERVE_PORT=8000, or in a TOML file.
+    Prints the address and, on first use only, an admin key. A restart does not need a table, and a table that was
+    already imported is not imported again. All settings can also be specified as environment variables, such as
+    COFACTOR_SERVE_PORT=8000, or in a TOML file.
     """
     from cofactor.cli.estimator_options import estimator_of
     from cofactor.service.bootstrap import prepare
@@ -90,21 +93,21 @@ def serve(
         {"data": data, "db": db, "host": host, "port": port, "workers": workers, "train": train}, config
     )
     estimator = estimator_of(model or ("implicit-als" if source.kind == "events" else "biased-mf"), settings or ())
-    source.suits([estimator])
+    source.check_estimators([estimator])
     spec = _training_spec(estimator, source.kind, seed, user_features, item_features)
     table = source.read() if source.ratings else None
     listener = listening(service_settings)  # first, so that a port in use fails before the model is fitted
     try:
-        ready = prepare(service_settings, table, spec, note)
+        prepared = prepare(service_settings, table, spec, note)
     except BaseException:
         listener.close()
         raise
     bound_host, bound_port = listener.getsockname()[:2]
     url = f"http://{f'[{bound_host}]' if ':' in bound_host else bound_host}:{bound_port}"
     out = results()
-    out.print(f"model {ready.version} is served at {url}")
-    if ready.key is not None:
-        out.print(f"admin key (shown only once): {ready.key}", soft_wrap=True)
+    out.print(f"model {prepared.version} is served at {url}")
+    if prepared.key is not None:
+        out.print(f"admin key (shown only once): {prepared.key}", soft_wrap=True)
     out.file.flush()
     run(service_settings, listener)
 
@@ -114,8 +117,8 @@ def _training_spec(
 ) -> TrainingSpec:
     from cofactor.service.training.spec import TrainingSpec
 
-    return TrainingSpec(estimator, kind, seed, _names(user_features), _names(item_features))
+    return TrainingSpec(estimator, kind, seed, _split_names(user_features), _split_names(item_features))
 
 
-def _names(columns: str | None) -> tuple[str, ...]:
+def _split_names(columns: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (columns or "").split(",") if name.strip())

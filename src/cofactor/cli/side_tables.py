@@ -1,4 +1,4 @@
-"""Side tables and output files: item and user tables, files of pairs, and results as CSV, TSV or Parquet."""
+"""Side tables and output files: read item and user tables and files of pairs, and write results."""
 
 from __future__ import annotations
 
@@ -19,98 +19,108 @@ if TYPE_CHECKING:
     from cofactor.data.interactions import Interactions
     from cofactor.data.readers.rejects import OnError
 
-__all__ = ["ENDINGS", "check_model_output", "check_output", "read_pairs", "with_people", "with_titles", "write_frame"]
+__all__ = [
+    "SUFFIXES",
+    "check_model_output",
+    "check_output",
+    "join_item_table",
+    "join_user_table",
+    "read_pairs",
+    "write_frame",
+]
 
-ENDINGS = (".csv", ".tsv", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".parquet")
 TITLES = ("title", "name", "movie_title", "item_name", "product_name")
 
 
 def check_output(
-    path: str | None, endings: tuple[str, ...] = ENDINGS, *, inputs: Sequence[str | None] = ()
+    path: str | None, suffixes: tuple[str, ...] = SUFFIXES, *, inputs: Sequence[str | None] = ()
 ) -> None:  # fmt: skip
-    """Check before the work that an output file can be written.
+    """Check up front that an output file can be written.
 
     Parameters
     ----------
     path : str or None
-        Output path; None is accepted.
-    endings : tuple of str, default ('.csv', '.tsv', '.parquet')
-        Allowed file extensions; () allows any.
+        Output path; None skips the check.
+    suffixes : tuple of str, default ('.csv', '.tsv', '.parquet')
+        Allowed file suffixes; an empty tuple allows any.
     inputs : sequence of str or None, default ()
-        Files that the command reads, which must not be overwritten.
+        Input files of the command, which must not be overwritten.
 
     Raises
     ------
     ParameterError
-        If the path cannot be written or is an input.
+        If the path cannot be written or is an input file.
     """
     if path is None:
         return
     target = Path(path)
-    if endings and target.suffix.lower() not in endings:
-        raise ParameterError(f"{path} must end in {', '.join(endings[:-1])} or {endings[-1]}, which selects the format")
+    if suffixes and target.suffix.lower() not in suffixes:
+        raise ParameterError(
+            f"{path} must end in {', '.join(suffixes[:-1])} or {suffixes[-1]}, which selects the format"
+        )
     if target.is_dir():
-        raise ParameterError(f"{path} is a folder; name a file in it")
+        raise ParameterError(f"{path} is a folder; pass the path of a file in it")
     for source in inputs:
         if source is not None and target.exists() and Path(source).exists() and target.samefile(source):
-            raise ParameterError(f"{path} is an input of this command and would be overwritten: name another file")
+            raise ParameterError(f"{path} is an input of this command and would be overwritten; choose another file")
     if target.exists() and not target.is_file():  # a device or a pipe would be replaced by a file
-        raise ParameterError(f"{path} is not a regular file; name a new or a regular file")
+        raise ParameterError(f"{path} is not a regular file; choose a new or regular file")
     if not target.absolute().parent.is_dir():
         raise ParameterError(f"the folder {target.parent} does not exist; create it first")
 
 
 def check_model_output(path: str | None, *, inputs: Sequence[str | None] = ()) -> None:
-    """Check before the work that a model can be saved; only model files are overwritten.
+    """Check up front that a model can be saved; only existing model files may be overwritten.
 
     Parameters
     ----------
     path : str or None
-        Output path; None is accepted.
+        Output path; None skips the check.
     inputs : sequence of str or None, default ()
-        Files that the command reads, which must not be overwritten.
+        Input files of the command, which must not be overwritten.
 
     Raises
     ------
     ParameterError
-        If the path cannot be written or is an input.
+        If the path cannot be written or is an input file.
     ArtifactError
-        If the path is a file that is not a model.
+        If the path is an existing file that is not a model.
     """
     from cofactor.recommender.artifact import check_overwrite
 
-    check_output(path, endings=(), inputs=inputs)
+    check_output(path, suffixes=(), inputs=inputs)
     if path is not None:
         check_overwrite(path)
 
 
 def write_frame(frame: pl.DataFrame, path: str) -> None:
-    """Write a frame atomically, in the format of the file extension.
+    """Write a frame to a file atomically, in the format given by the file suffix.
 
     Parameters
     ----------
     frame : polars.DataFrame
-        The frame.
+        Frame to write.
     path : str
         Path that ends in .csv, .tsv or .parquet.
 
     Raises
     ------
     DataError
-        If the file cannot be written; it is unchanged then.
+        If the file cannot be written; an existing file is then unchanged.
     """
     from polars.exceptions import PolarsError
 
     from cofactor.files import write_atomically
 
     def write(temporary: Path) -> None:
-        ending = Path(path).suffix.lower()
+        suffix = Path(path).suffix.lower()
         try:
             with temporary.open("wb") as file:  # polars rejects paths that are not UTF-8
-                if ending == ".parquet":
+                if suffix == ".parquet":
                     frame.write_parquet(file)
                 else:
-                    frame.write_csv(file, separator="\t" if ending == ".tsv" else ",")
+                    frame.write_csv(file, separator="\t" if suffix == ".tsv" else ",")
         except PolarsError as error:
             raise _as_os_error(error) from error
         except OSError as error:  # an OSError of polars has no errno
@@ -123,30 +133,30 @@ def write_frame(frame: pl.DataFrame, path: str) -> None:
 
 
 def _as_os_error(error: Exception) -> OSError:
-    """Return the system error behind an error of polars, whose text contains the error number."""
-    number = re.search(r"\(os error (\d+)\)", str(error))
-    code = errno.EIO if number is None else int(number[1])
+    """Convert a polars error to a system error, based on the error number in its message."""
+    os_error = re.search(r"\(os error (\d+)\)", str(error))
+    code = errno.EIO if os_error is None else int(os_error[1])
     return OSError(code, os.strerror(code))
 
 
-def with_titles(table: Interactions, path: str, id_column: str | None, on_error: OnError = "raise") -> Interactions:
-    """Join an item table from a file by item ID.
+def join_item_table(table: Interactions, path: str, id_column: str | None, on_error: OnError = "raise") -> Interactions:
+    """Read an item table from a file and join it by item ID.
 
     Parameters
     ----------
     table : Interactions
-        The table.
+        Table of ratings or events.
     path : str
         File with one row per item.
     id_column : str or None
-        Column of the item IDs; None guesses it.
+        Column with the item IDs; None infers it.
     on_error : {'raise', 'quarantine'}, default "raise"
-        What to do with bad rows.
+        How to handle invalid rows.
 
     Returns
     -------
     Interactions
-        The table with an item table; a column such as "name" is renamed to "title".
+        Table with the item table, in which a column such as "name" is renamed to "title".
 
     Raises
     ------
@@ -154,30 +164,32 @@ def with_titles(table: Interactions, path: str, id_column: str | None, on_error:
         If the file cannot be read or joined.
     """
     items, key = _read_side_table(table.items, path, "item", id_column, on_error)
-    others = [name for name in items.columns if name != key]
-    if "title" not in others and (title := next((name for name in others if name.lower() in TITLES), None)):
+    other_columns = [name for name in items.columns if name != key]
+    if "title" not in other_columns and (
+        title := next((name for name in other_columns if name.lower() in TITLES), None)
+    ):
         items = items.rename({title: "title"})
-    return _joined(path, lambda: table.with_item_table(items, id_column=key))
+    return _join_side_table(path, lambda: table.with_item_table(items, id_column=key))
 
 
-def with_people(table: Interactions, path: str, id_column: str | None, on_error: OnError = "raise") -> Interactions:
-    """Join a user table from a file by user ID.
+def join_user_table(table: Interactions, path: str, id_column: str | None, on_error: OnError = "raise") -> Interactions:
+    """Read a user table from a file and join it by user ID.
 
     Parameters
     ----------
     table : Interactions
-        The table.
+        Table of ratings or events.
     path : str
         File with one row per user.
     id_column : str or None
-        Column of the user IDs; None guesses it.
+        Column with the user IDs; None infers it.
     on_error : {'raise', 'quarantine'}, default "raise"
-        What to do with bad rows.
+        How to handle invalid rows.
 
     Returns
     -------
     Interactions
-        The table with a user table.
+        Table with the user table.
 
     Raises
     ------
@@ -185,13 +197,13 @@ def with_people(table: Interactions, path: str, id_column: str | None, on_error:
         If the file cannot be read or joined.
     """
     users, key = _read_side_table(table.users, path, "user", id_column, on_error)
-    return _joined(path, lambda: table.with_user_table(users, id_column=key))
+    return _join_side_table(path, lambda: table.with_user_table(users, id_column=key))
 
 
 def _read_side_table(
     ids: IdMap, path: str, role: str, id_column: str | None, on_error: OnError
 ) -> tuple[pl.DataFrame, str]:  # fmt: skip
-    """Return the good rows of a file and the name of its ID column, and print notes. Raises DataError."""
+    """Return the valid rows of a file and the name of its ID column; print notes, or raise DataError."""
     from cofactor.cli.terminal import note
     from cofactor.data.readers.side_tables import read_side_file
 
@@ -204,44 +216,44 @@ def _read_side_table(
     return frame, key
 
 
-def _joined(path: str, join: Callable[[], Interactions]) -> Interactions:
-    """Join a table and print how many rows matched; errors name the file. A partial match is logged by the join."""
+def _join_side_table(path: str, join: Callable[[], Interactions]) -> Interactions:
+    """Join a side table, print the number of matched rows, and add the file name to errors."""
     from cofactor.cli.terminal import note
 
     try:
-        joined = join()
+        result = join()
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    if joined.report is not None and "without a row" not in joined.report.notes[-1]:
-        note(joined.report.notes[-1])
-    return joined
+    if result.report is not None and "without a row" not in result.report.notes[-1]:
+        note(result.report.notes[-1])
+    return result
 
 
 def read_pairs(
     path: str, *, user: str | None, item: str | None, time: str | None = None
 ) -> tuple[pl.Series, pl.Series, Int64 | None]:
-    """Read pairs of users and items from a file, in the order of the file.
+    """Read user-item pairs from a file, in file order.
 
     Parameters
     ----------
     path : str
-        The file.
+        Path of the file.
     user, item : str or None
-        Columns of the IDs; None guesses them.
+        Columns with the IDs; None infers them.
     time : str or None, default None
-        Column of the times; None reads no times.
+        Column with the times; None reads no times.
 
     Returns
     -------
     users, items : polars.Series
         IDs as integers or strings.
     times : ndarray of shape (n_pairs,), int64, or None
-        Whole seconds since 1970.
+        Whole seconds since the Unix epoch.
 
     Raises
     ------
     DataError
-        If the file has no pairs or an ID or a time is missing or invalid.
+        If the file has no pairs, or if an ID or a time is missing or invalid.
     """
     from cofactor.data.readers.columns import choose_columns
     from cofactor.data.readers.read import read_table
@@ -250,13 +262,13 @@ def read_pairs(
     names = {"user": user, "item": item}
     positions = choose_columns(pairs.columns, names, needed=["user", "item"], source=path)
     if len(pairs) == 0:
-        raise DataError(f"{path} has no pairs: there is nothing to predict")
-    users, items = (_ids(path, role, pairs[pairs.columns[positions[role]]]) for role in ("user", "item"))
-    return users, items, None if time is None else _times(path, pairs, time)
+        raise DataError(f"{path} contains no pairs, so there is nothing to predict")
+    users, items = (_parse_ids(path, role, pairs[pairs.columns[positions[role]]]) for role in ("user", "item"))
+    return users, items, None if time is None else _parse_times(path, pairs, time)
 
 
-def _times(path: str, pairs: pl.DataFrame, column: str) -> Int64:
-    """Return the times in whole seconds since 1970, (n,) int64. Raises DataError at the first invalid time."""
+def _parse_times(path: str, pairs: pl.DataFrame, column: str) -> Int64:
+    """Convert times to whole seconds since the Unix epoch; raise DataError for the first invalid time."""
     import numpy as np
     import polars as pl
 
@@ -272,8 +284,8 @@ def _times(path: str, pairs: pl.DataFrame, column: str) -> Int64:
     return cells.values.to_numpy().astype(np.int64)
 
 
-def _ids(path: str, role: str, column: pl.Series) -> pl.Series:
-    """Return the IDs as integers or strings. Raises DataError at the first invalid ID."""
+def _parse_ids(path: str, role: str, column: pl.Series) -> pl.Series:
+    """Convert IDs to integers or strings; raise DataError for the first invalid ID."""
     from cofactor.data.readers.casting import id_cells
 
     try:
@@ -281,6 +293,6 @@ def _ids(path: str, role: str, column: pl.Series) -> pl.Series:
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     if cells.bad.any():
-        row, more = int(cells.bad.arg_true()[0]), int(cells.bad.sum()) - 1
-        raise DataError(f"{path}: pair {row + 1}: {cells.reason(row)}" + (f" (and {more:,} more)" if more else ""))
+        row, n_more = int(cells.bad.arg_true()[0]), int(cells.bad.sum()) - 1
+        raise DataError(f"{path}: pair {row + 1}: {cells.reason(row)}" + (f" (and {n_more:,} more)" if n_more else ""))
     return cells.column

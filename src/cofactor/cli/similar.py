@@ -1,4 +1,4 @@
-"""`cofactor similar`: the items most similar to an item, or the users most similar to a user."""
+"""`cofactor similar`: find the items most similar to an item, or the users most similar to a user."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def similar(
     model: ModelFile,
     *,
     item: Annotated[str | None, Option(metavar="ID", help="Find items liked by the same users as this item.")] = None,
-    user: Annotated[str | None, Option(metavar="ID", help="Find users with the same taste as this user.")] = None,
+    user: Annotated[str | None, Option(metavar="ID", help="Find users with similar taste to this user.")] = None,
     n: N = 10,
     output: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Find similar items (liked by the same users) or similar users (with the same taste), by cosine from -1 to 1."""
+    """Find items liked by the same users, or users with similar taste, by cosine similarity from -1 to 1."""
     from cofactor.cli.recommend import parse_id
     from cofactor.cli.side_tables import check_output, write_frame
     from cofactor.data.id_columns import json_rows
     from cofactor.recommender.recommender import Recommender
 
     if (item is None) == (user is None):
-        raise ParameterError("give either --item ID or --user ID")
+        raise ParameterError("pass either --item ID or --user ID")
     check_output(output, inputs=[model])
     recommender = Recommender.load(model)
     if item is not None:
@@ -47,9 +47,9 @@ def similar(
         results().print(f"wrote {len(neighbors):,} rows to {printable(output)}", soft_wrap=True)
         return
     has_titles = "title" in neighbors.columns
-    heads = [("", "right"), *(["title"] if has_titles else []), (role, "right") if has_titles else role]
-    shown = table(*heads, ("similarity", "right"), (f"number of\n{recommender.kind}", "right"))
+    headers = [("", "right"), *(["title"] if has_titles else []), (role, "right") if has_titles else role]
+    output_table = table(*headers, ("similarity", "right"), (f"number of\n{recommender.kind}", "right"))
     for row, count in zip(neighbors.iter_rows(named=True), counts, strict=True):
         title = [printable(row["title"] or "")] if has_titles else []
-        shown.add_row(str(row["rank"]), *title, printable(row[role]), f"{row['score']:.3f}", f"{count:,}")
-    results().print(shown)
+        output_table.add_row(str(row["rank"]), *title, printable(row[role]), f"{row['score']:.3f}", f"{count:,}")
+    results().print(output_table)

@@ -1,4 +1,4 @@
-"""Standard streams and log lines: a failed write to stdout is an error, one to stderr is ignored."""
+"""Standard streams and logging: a failed write to stdout is an error; a failed write to stderr is ignored."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import Any
 
-__all__ = ["log_lines", "open_streams", "printable", "say"]
+__all__ = ["log_to_stderr", "open_streams", "print_message", "printable"]
 
 
 def printable(text: object) -> str:
-    r"""Replace line breaks and terminal codes by "?"; IDs, titles and file names are untrusted input.
+    r"""Replace line breaks and terminal control codes in untrusted text with "?".
 
     Parameters
     ----------
     text : object
-        Anything; it is converted to a string.
+        Untrusted text, such as an ID, a title or a file name; other objects are converted to a string.
 
     Returns
     -------
     str
-        Text of printable characters.
+        Text with only printable characters.
 
     Examples
     --------
@@ -36,25 +36,26 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(text))
 
 
-def say(line: str) -> None:
-    """Print one line on stderr; ignore errors of stderr.
+def print_message(line: str) -> None:
+    """Print one line on stderr, and ignore write errors.
 
     Parameters
     ----------
     line : str
-        The line.
+        Line to print.
     """
     with suppress(OSError, ValueError):
         print(printable(line), file=sys.stderr, flush=True)
 
 
 def open_streams() -> None:
-    """Open the standard streams that are closed, so that no other file gets their descriptors.
+    """Reopen closed standard streams, so that other files cannot get their descriptors.
 
     Notes
     -----
-    A closed stdin is empty. Writing to a closed stdout raises OSError. Output to a stderr that is closed or cannot be
-    written is dropped: messages must not stop a command. Characters that a stream cannot encode become "?".
+    A closed stdin is treated as empty. Writing to a closed stdout raises OSError. Output to a stderr that is closed or
+    not writable is discarded, so that messages cannot stop a command. Characters that a stream cannot encode are
+    replaced with "?".
     """
     if sys.stdin is None:
         sys.stdin = open(os.open(os.devnull, os.O_RDONLY), encoding="utf-8")  # noqa: PTH123, SIM115
@@ -64,29 +65,29 @@ def open_streams() -> None:
         sys.stderr = open(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    sys.stderr = _Messages(sys.stderr.buffer, sys.stderr.encoding, errors="replace", line_buffering=True)
+    sys.stderr = _MessageStream(sys.stderr.buffer, sys.stderr.encoding, errors="replace", line_buffering=True)
 
 
-class _Messages(TextIOWrapper):
-    """Text stream that drops output that cannot be written."""
+class _MessageStream(TextIOWrapper):
+    """Text stream that discards output that cannot be written."""
 
     def write(self, text: str, /) -> int:
-        """Write the text, or drop it."""
+        """Write the text, or discard it if it cannot be written."""
         with suppress(OSError):
             return super().write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush, or drop the buffered text."""
+        """Flush the stream, or discard the buffered text if it cannot be written."""
         with suppress(OSError):
             super().flush()
 
 
 @contextmanager
-def log_lines() -> Iterator[None]:
-    """Show log records and Python warnings as lines on stderr while the context is active.
+def log_to_stderr() -> Iterator[None]:
+    """Print log records and Python warnings as lines on stderr while the context is active.
 
-    Warnings become "warning: ..."; records of level INFO become "note: ..." and are shown for cofactor's logger only.
+    Warnings are printed as "warning: ..."; INFO records are printed as "note: ...", for cofactor's logger only.
 
     Yields
     ------
@@ -97,8 +98,8 @@ def log_lines() -> Iterator[None]:
     hooks = warnings.showwarning, threading.excepthook, sys.unraisablehook
     root.addHandler(handler)
     logger.setLevel(logging.INFO)
-    warnings.showwarning = _warn
-    threading.excepthook, sys.unraisablehook = _thread_failed, _unraisable
+    warnings.showwarning = _log_warning
+    threading.excepthook, sys.unraisablehook = _log_thread_error, _log_unraisable_error
     try:
         yield
     finally:
@@ -108,27 +109,27 @@ def log_lines() -> Iterator[None]:
 
 
 class _LineHandler(logging.Handler):
-    """Log handler that prints each record as one line, and each text only once."""
+    """Log handler that prints each record as one line and skips repeated lines."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._printed: set[str] = set()
+        self._printed_lines: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print the record."""
+        """Print the record as one line, unless the same line was printed before."""
         text = f"{'warning' if record.levelno >= logging.WARNING else 'note'}: {' '.join(record.getMessage().split())}"
-        if text not in self._printed:
-            self._printed.add(text)
-            say(text)
+        if text not in self._printed_lines:
+            self._printed_lines.add(text)
+            print_message(text)
 
 
-def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+def _log_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     logging.getLogger("cofactor").warning("%s", message)
 
 
-def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+def _log_thread_error(failure: threading.ExceptHookArgs) -> None:
     logging.getLogger("cofactor").warning("a thread failed: %s: %s", failure.exc_type.__name__, failure.exc_value)
 
 
-def _unraisable(failure: Any) -> None:
+def _log_unraisable_error(failure: Any) -> None:
     logging.getLogger("cofactor").warning("%s: %s", failure.exc_type.__name__, failure.exc_value)

@@ -1,4 +1,4 @@
-"""Terminal output: results on stdout, everything else on stderr, formatted for 80 columns or the terminal's width."""
+"""Terminal output: results on stdout and all other output on stderr, formatted for the terminal width."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from cofactor.cli.streams import printable, say
+from cofactor.cli.streams import print_message, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,16 +29,16 @@ __all__ = [
     "table",
 ]
 
-FULL, PARTS = "█", " ▏▎▍▌▋▊▉"
+FULL_BLOCK, PARTIAL_BLOCKS = "█", " ▏▎▍▌▋▊▉"
 
 
 def results() -> Console:
-    """Return a console on stdout, with colors only on a terminal.
+    """Return a console for stdout, with colors only on a terminal.
 
     Returns
     -------
     rich.console.Console
-        Console for results.
+        Console for printing results.
     """
     from rich.console import Console
 
@@ -46,12 +46,12 @@ def results() -> Console:
 
 
 def messages() -> Console:
-    """Return a console on stderr.
+    """Return a console for stderr.
 
     Returns
     -------
     rich.console.Console
-        Console for everything that is not a result.
+        Console for all output other than results.
     """
     from rich.console import Console
 
@@ -64,18 +64,18 @@ def note(text: str) -> None:
     Parameters
     ----------
     text : str
-        The note, without "note: ".
+        Text of the note, without the prefix "note: ".
     """
-    say(f"note: {text}")
+    print_message(f"note: {text}")
 
 
 def show_json(value: Any) -> None:
-    """Print a value as JSON on stdout; NaN and infinite numbers become null.
+    """Print a value as JSON on stdout, with NaN and infinite numbers as null.
 
     Parameters
     ----------
     value : Any
-        Value of JSON types, with NumPy numbers and arrays allowed.
+        JSON-serializable value; NumPy numbers and arrays are allowed.
     """
     from cofactor.arrays import plain
 
@@ -83,7 +83,7 @@ def show_json(value: Any) -> None:
 
 
 def table(*columns: str | tuple[str, str], title: str | None = None) -> Table:
-    """Return an empty table.
+    """Create an empty table.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def table(*columns: str | tuple[str, str], title: str | None = None) -> Table:
     Returns
     -------
     rich.table.Table
-        The table.
+        Empty table with these columns.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -120,7 +120,7 @@ def bar(share: float, width: int) -> str:
     Returns
     -------
     str
-        The bar; "" for a share of 0.
+        Bar; empty for a share of 0.
 
     Examples
     --------
@@ -128,12 +128,12 @@ def bar(share: float, width: int) -> str:
     ('██', '')
     """
     eighths = round(min(max(share, 0.0), 1.0) * width * 8)
-    return (FULL * (eighths // 8) + PARTS[eighths % 8]).rstrip()
+    return (FULL_BLOCK * (eighths // 8) + PARTIAL_BLOCKS[eighths % 8]).rstrip()
 
 
 @contextmanager
 def epoch_progress(name: str) -> Iterator[Callable[[Epoch], None]]:
-    """Show the epochs of a fit as a progress bar on stderr; show nothing if stderr is not a terminal.
+    """Show the epochs of a fit as a progress bar on stderr, if it is a terminal.
 
     Parameters
     ----------
@@ -143,19 +143,19 @@ def epoch_progress(name: str) -> Iterator[Callable[[Epoch], None]]:
     Yields
     ------
     callable
-        Callback for the epochs.
+        Callback to call after each epoch.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[text]}"), TimeElapsedColumn())
     console = messages()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
-        task = shown.add_task(name, total=None, text="")
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress_bar:
+        task = progress_bar.add_task(name, total=None, text="")
 
         def callback(epoch: Epoch) -> None:
             score = "" if epoch.validation is None else f", validation {epoch.validation:.4f}"
             text = f"epoch {epoch.number}/{epoch.of}, loss {epoch.loss:.4f}{score}"
-            shown.update(task, completed=epoch.number, total=epoch.of, text=text)
+            progress_bar.update(task, completed=epoch.number, total=epoch.of, text=text)
 
         yield callback
 
@@ -167,7 +167,7 @@ def fetch_progress() -> Iterator[Callable[[Progress], None]]:
     Yields
     ------
     callable
-        Callback for the progress.
+        Callback to call with the progress of the download.
     """
     from rich import progress
 
@@ -175,15 +175,17 @@ def fetch_progress() -> Iterator[Callable[[Progress], None]]:
     columns: Sequence[Any] = (
         progress.TextColumn("{task.description}"), progress.BarColumn(20), progress.DownloadColumn(),
     )  # fmt: skip
-    with progress.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as shown:
-        task = shown.add_task("", total=None, visible=False)
-        printed: set[str] = set()
+    with progress.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress_bar:
+        task = progress_bar.add_task("", total=None, visible=False)
+        printed_steps: set[str] = set()
 
-        def on_progress(now: Progress) -> None:
-            if not console.is_terminal and now.step not in printed:
-                say(now.step)
-            printed.add(now.step)
-            description = now.step if len(now.step) <= 44 else f"{now.step[:43]}…"
-            shown.update(task, description=description, completed=now.done, total=now.total, visible=True)
+        def on_progress(progress_state: Progress) -> None:
+            if not console.is_terminal and progress_state.step not in printed_steps:
+                print_message(progress_state.step)
+            printed_steps.add(progress_state.step)
+            description = progress_state.step if len(progress_state.step) <= 44 else f"{progress_state.step[:43]}…"
+            progress_bar.update(
+                task, description=description, completed=progress_state.done, total=progress_state.total, visible=True
+            )
 
         yield on_progress

@@ -1,6 +1,7 @@
 """Cold start: priors for new users and items, and questionnaires for new users.
 
-Both work on models and histories by row number. `Recommender.with_priors` and `UserView.questions` call them by id.
+Both work with row numbers of models and histories. `Recommender.with_priors` and `UserView.questions` provide the same
+features with IDs.
 """
 
 from cofactor.cold_start.priors import learn_priors, supports_priors

@@ -1,8 +1,8 @@
-"""Bernoulli mixture: clusters of users by the items that they have rated.
+"""Bernoulli mixture: clusters of users based on which items they have rated.
 
-A user of cluster k has rated item j with probability p_kj, independently of the other items. Whether a new user knows
-an item changes the probability of each cluster by Bayes' rule, and with it the probability of every other item. Two
-items that occur together do so because the same clusters contain both, so no evidence is counted twice.
+A user in cluster k has rated item j with probability p_kj, independently of the other items. Knowing whether a new user
+has rated an item updates the probability of each cluster by Bayes' rule, and hence the probability of every other item.
+Items are conditionally independent given the cluster, so evidence from correlated items is not counted twice.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from cofactor.validation import validated
 __all__ = ["BernoulliMixture"]
 
 ITERATIONS = 20
-"""Iterations of expectation-maximization; the estimates change little after about twelve."""
+"""Number of expectation-maximization iterations; the estimates change little after about twelve."""
 
 INITIAL_WEIGHT = 0.1
-"""Weight of the history of one random user in the initial item probabilities of a cluster."""
+"""Weight of one random user's history in the initial item probabilities of a cluster."""
 
 PSEUDO_COUNT = 2.0
-"""Number of users with average item probabilities that are added to each cluster."""
+"""Number of pseudo-users with average item probabilities that are added to each cluster."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +41,9 @@ class BernoulliMixture:
     weights : ndarray of shape (n_clusters,), float64
         Share of the users in each cluster; the sum is 1.
     item_probabilities : ndarray of shape (n_clusters, n_items), float64
-        p, the probability that a user of a cluster has rated an item; above 0 and below 1.
+        Probability p that a user in a cluster has rated an item; above 0 and below 1.
     responsibilities : ndarray of shape (n_users, n_clusters), float64
-        Probability of each cluster for each user of the training data; rows sum to 1.
+        Probability of each cluster for each user in the training data; rows sum to 1.
 
     References
     ----------
@@ -65,7 +65,7 @@ class BernoulliMixture:
     @classmethod
     @validated
     def of(cls, histories: SparseRows, n_items: int, *, n_clusters: int, seed: Seed = 0) -> Self:
-        """Fit a mixture by expectation-maximization.
+        """Fit a mixture with expectation-maximization.
 
         Parameters
         ----------
@@ -74,14 +74,14 @@ class BernoulliMixture:
         n_items : int
             Number of items.
         n_clusters : int
-            Number of clusters; at most the number of users, and at least 1.
+            Number of clusters, at least 1; limited to the number of users.
         seed : int, Generator or None, default 0
-            Seed of the random initialization.
+            Seed for the random initialization.
 
         Returns
         -------
         BernoulliMixture
-            Without users, one cluster in which each item has probability 0.5.
+            The fitted mixture. If there are no users, it has one cluster in which each item has probability 0.5.
 
         Notes
         -----
@@ -90,9 +90,9 @@ class BernoulliMixture:
             responsibilities_uk ~ weights_k prod_j p_kj^x_uj (1 - p_kj)^(1 - x_uj)
             p_kj = (sum_u responsibilities_uk x_uj + PSEUDO_COUNT p_j) / (sum_u responsibilities_uk + PSEUDO_COUNT)
 
-        p_j is the share of users with item j, smoothed by half a user. Initially each cluster is the average of all
-        users with a small weight on the history of one random user. Time of an iteration and memory are proportional to
-        n_clusters times the number of ratings.
+        p_j is the share of users who have rated item j, smoothed by half a user. Initially, each cluster is the average
+        over all users plus a small weight on the history of one random user. The memory and the time per iteration are
+        proportional to n_clusters times the number of ratings.
         """
         checks.whole_number("n_clusters", n_clusters, low=1)
         histories.checked("histories", checks.whole_number("n_items", n_items, low=0, high=MAX_ROWS))
@@ -114,19 +114,19 @@ class BernoulliMixture:
 
     @validated
     def memberships(self, items: Sequence[int], rated: Sequence[bool]) -> Float64:
-        """Return the probability of each cluster for a user, given whether they have rated some items.
+        """Return the probability of each cluster for a user, given which of some items they have rated.
 
         Parameters
         ----------
         items : sequence of int
-            Item rows.
+            Row numbers of the items.
         rated : sequence of bool
             Whether the user has rated each of these items.
 
         Returns
         -------
         ndarray of shape (n_clusters,), float64
-            The sum is 1. Equal to `weights` for no items.
+            Probabilities with a sum of 1; equal to `weights` if `items` is empty.
 
         Notes
         -----
@@ -136,34 +136,41 @@ class BernoulliMixture:
         """
         rows = checks.row_numbers("items", items, self.item_probabilities.shape[1])
         if checks.as_array(rated).shape != rows.shape:
-            both = f"{checks.describe(items)} and {checks.describe(rated)}"
-            raise ParameterError(f"items and rated must have the same length, not {both}")
+            lengths = f"{checks.describe(items)} and {checks.describe(rated)}"
+            raise ParameterError(f"items and rated must have the same length; got {lengths}")
         p = self.item_probabilities[:, rows]
-        log = np.log(self.weights) + np.log(np.where(checks.mask("rated", rated, len(rows)), p, 1 - p)).sum(axis=1)
-        memberships: Float64 = _softmax(log[None])[0]
+        log_weights = np.log(self.weights) + np.log(np.where(checks.mask("rated", rated, len(rows)), p, 1 - p)).sum(
+            axis=1
+        )
+        memberships: Float64 = _softmax(log_weights[None])[0]
         return memberships
 
 
 def _expectation(weights: Float64, probabilities: Float64, histories: SparseRows) -> Float64:
-    """Return the responsibilities: the likelihood of an empty row times the odds of each item in the row."""
+    """Compute the responsibilities from the likelihood of an empty row and the odds of each item in a row."""
     owner = histories.owners
     log_absent = np.log1p(-probabilities)
-    log_odds, log = np.log(probabilities) - log_absent, np.empty((len(histories), len(weights)))
+    log_odds, log_weights = np.log(probabilities) - log_absent, np.empty((len(histories), len(weights)))
     for cluster, empty_row in enumerate(np.log(weights) + log_absent.sum(axis=1)):
-        log[:, cluster] = empty_row + np.bincount(owner, log_odds[cluster][histories.columns], minlength=len(histories))
-    return _softmax(log)
+        log_weights[:, cluster] = empty_row + np.bincount(
+            owner, log_odds[cluster][histories.columns], minlength=len(histories)
+        )
+    return _softmax(log_weights)
 
 
 def _expected_counts(responsibilities: Float64, histories: SparseRows, n_items: int) -> Float64:
-    """Return the expected number of users of each cluster with each item: ndarray of shape (n_clusters, n_items)."""
+    """Return the expected number of raters of each item in each cluster: ndarray of shape (n_clusters, n_items)."""
     owner = histories.owners
-    rows = [np.bincount(histories.columns, column[owner], minlength=n_items) for column in responsibilities.T]
+    rows = [
+        np.bincount(histories.columns, cluster_responsibilities[owner], minlength=n_items)
+        for cluster_responsibilities in responsibilities.T
+    ]
     counts: Float64 = np.stack(rows)
     return counts
 
 
-def _softmax(log: Float64) -> Float64:
-    """Return the probabilities of rows of log weights; each row sums to 1."""
-    shifted = np.exp(log - log.max(axis=1, keepdims=True))
+def _softmax(log_weights: Float64) -> Float64:
+    """Convert log weights to probabilities; each row sums to 1."""
+    shifted = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
     probabilities: Float64 = shifted / shifted.sum(axis=1, keepdims=True)
     return probabilities

@@ -1,13 +1,13 @@
-"""Priors of new users and new items, learned from the trained ones and from their features.
+"""Priors for new users and new items, learned from the trained vectors and from features.
 
-The vectors x (factors and bias) of the users, or of the items, are regressed on indicators h of their features:
+The vectors x (factors and bias) of the users or of the items are regressed on feature indicators h:
 
     x_r = mean + E' h_r + residual_r,   minimizing  sum_r w_r |residual_r|^2 + ridge |E|^2,   w_r = n_r / (n_r + 5)
 
-for rows with n_r ratings. With the covariance S of the residuals, the prior of a new row with indicators h is
-N(mean + E' h, S); its precision in units of the loss is P = strength noise S^-1. The ridge minimizes the error for
-vectors that were left out, and the strength minimizes the error for ratings that were left out when trained users
-(items) are folded in from a few of their ratings.
+where row r has n_r ratings. With the covariance S of the residuals, the prior for a new row with indicators h is
+N(mean + E' h, S); its precision in units of the loss is P = strength noise S^-1. The ridge is chosen to minimize the
+error on held-out vectors, and the strength to minimize the error on held-out ratings when trained users (items) are
+folded in from a few of their ratings.
 """
 
 from __future__ import annotations
@@ -38,36 +38,36 @@ __all__ = ["learn_priors", "supports_priors"]
 Side: TypeAlias = Literal["user", "item"]
 
 HALF_WEIGHT_RATINGS = 5.0
-"""Number of ratings at which a trained vector has half the weight."""
+"""Number of ratings at which a trained vector has half of the maximum weight."""
 
 RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-"""Candidates for the ridge of the regression."""
+"""Candidate values for the ridge of the regression."""
 
 FOLDS = 5
-"""Number of folds of the cross-validation that chooses the ridge."""
+"""Number of cross-validation folds for choosing the ridge."""
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""Candidates for the strength of the prior."""
+"""Candidate values for the strength of the prior."""
 
 HISTORY_LENGTHS = (1, 2, 4, 8, 16)
-"""Numbers of ratings from which trained users are folded in to choose the strength; drawn at random for each user."""
+"""Numbers of ratings from which trained users are folded in to choose the strength, one drawn at random per user."""
 
 MAX_FOLDED_IN = 400
 """Maximum number of trained users (items) that are folded in to choose the strength."""
 
 
 def supports_priors(model: Model) -> bool:
-    """Return whether `learn_priors` can learn priors for a model.
+    """Return whether `learn_priors` supports a model.
 
     Parameters
     ----------
     model : Model
-        Any model.
+        Model to check.
 
     Returns
     -------
     bool
-        True for a factor model of at least one user and one item that knows the loss it minimized.
+        True for a factor model that stores its training loss and has at least one user and one item.
 
     Examples
     --------
@@ -91,33 +91,33 @@ def learn_priors(
     item_features: Sequence[str] = (),
     seed: Seed = 0,
 ) -> Priors:
-    """Learn priors of new users and new items from a trained model.
+    """Learn priors for new users and new items from a trained model.
 
     Parameters
     ----------
     model : Model
-        A factor model that knows the loss it minimized.
+        Factor model that stores its training loss.
     histories : SparseRows
-        The data that the model learned from: one row of items for each user.
+        Training data of the model: one row of items for each user.
     user_table, item_table : pl.DataFrame or None, default None
-        Features of the users and of the items, in the order of the model's rows.
+        Features of the users and of the items, in the row order of the model.
     user_features, item_features : sequence of str, default ()
-        Columns of the tables that the prior mean depends on; see `data.features.Encoder`. Without columns, all new
-        users (items) have the same prior.
+        Columns of the tables on which the prior mean depends; see `data.features.Encoder`. If empty, all new users
+        (items) have the same prior.
     seed : int, Generator or None, default 0
-        Seed of the cross-validation.
+        Seed for the cross-validation.
 
     Returns
     -------
     Priors
-        A model with a pairwise loss has no prior of users.
+        Learned priors; the user prior is None for a model with a pairwise loss.
 
     Raises
     ------
     KindError
-        If the model has no vectors of a known loss.
+        If the model has no trained vectors or does not store its training loss.
     DataError
-        If a column is missing, or if histories or tables do not fit the model.
+        If a column is missing, or if the histories or tables do not match the model.
 
     Examples
     --------
@@ -134,13 +134,13 @@ def learn_priors(
     seed = checks.seed(seed)
     if not isinstance(model, FactorModel) or not supports_priors(model):
         raise KindError(
-            "priors need the vectors of biased-mf, explicit-als, implicit-als or bpr; bayesian-mf and neural-mf have "
-            "priors of their own, and neighborhood models need none"
+            "learned priors require a model fitted by biased-mf, explicit-als, implicit-als or bpr; bayesian-mf and "
+            "neural-mf have built-in priors, and neighborhood models need none"
         )
     require_histories(histories, model.n_items, n_rows=model.n_users)
     for name, table, n in (("user_table", user_table, model.n_users), ("item_table", item_table, model.n_items)):
         if table is not None and len(table) != n:
-            raise DataError(f"{name} must have {n:,} rows, one for each row of the model, not {len(table):,}")
+            raise DataError(f"{name} must have {n:,} rows, one per row of the model; got {len(table):,}")
     items = _TrainedSide.of(model, histories, "item", item_table, item_features).prior(seed)
     if model.loss is None or model.loss.least_squares is None:
         return Priors(None, items)
@@ -149,14 +149,14 @@ def learn_priors(
 
 @dataclass(frozen=True, eq=False)
 class _TrainedSide:
-    """Trained users or items.
+    """Vectors, ratings and features of the trained users or items.
 
     Parameters
     ----------
     side : {"user", "item"}
     model : FactorModel
     x : ndarray of shape (n, width), float64
-        Vectors: factors and, where the model has it, the bias.
+        Vectors: factors and, if the model has one, the bias.
     rows : SparseRows
         The ratings of each user (item); columns are items (users).
     encoder : Encoder or None
@@ -196,29 +196,29 @@ class _TrainedSide:
         prior = Prior(mean, precision, effects, self.encoder)
         if self.model.loss is None or self.model.loss.least_squares is None:
             return prior
-        losses = [self._left_out_loss(replace(prior, precision=s * precision), seed) for s in STRENGTHS]
+        losses = [self._held_out_loss(replace(prior, precision=s * precision), seed) for s in STRENGTHS]
         return replace(prior, precision=STRENGTHS[int(np.argmin(losses))] * precision)
 
     @property
     def _weights(self) -> Float64:
-        """w_r: ndarray of shape (n,), float64."""
+        """Regression weights w_r: ndarray of shape (n,), float64."""
         counts = self.rows.counts.astype(np.float64)
         weights: Float64 = counts / (counts + HALF_WEIGHT_RATINGS)
         return weights
 
     @property
     def _noise(self) -> float:
-        """The mean squared error of the training data in units of the loss."""
+        """Mean squared training error in units of the loss."""
         loss = None if self.model.loss is None else self.model.loss.least_squares
         if loss is None or not len(self.rows.columns):
             return 1.0
-        own = self.rows.owners
-        u, i = (own, self.rows.columns) if self.side == "user" else (self.rows.columns, own)
+        owner = self.rows.owners
+        u, i = (owner, self.rows.columns) if self.side == "user" else (self.rows.columns, owner)
         error = self.model.link(self.model.linear(u, i)).astype(np.float64) - loss.targets(self.rows)
         return max(float(np.mean(error * error)), 1e-6)
 
     def _regression(self, seed: int) -> tuple[Float64, Float64]:
-        """Return the mean, and the effects with the ridge that minimizes the error for vectors left out."""
+        """Return the mean and the effects, with the ridge that minimizes the error on held-out vectors."""
         weights, m = self._weights, self.indicators.shape[1]
         if m == 0 or weights.sum() == 0:
             mean: Float64 = self.x.T @ weights / max(weights.sum(), 1e-12)
@@ -226,14 +226,15 @@ class _TrainedSide:
         fold = random_stream(seed, "parts", self.side).integers(FOLDS, size=len(self.x))
         losses = np.zeros(len(RIDGES))
         for k in range(FOLDS):
-            out = fold == k
-            for r, (mean, effects) in enumerate(_ridges(self.x[~out], self.indicators[~out], weights[~out])):
-                residuals = self.x[out] - mean - self.indicators[out] @ effects
-                losses[r] += float(weights[out] @ np.square(residuals).sum(axis=1))
+            is_held_out = fold == k
+            train = ~is_held_out
+            for r, (mean, effects) in enumerate(_ridges(self.x[train], self.indicators[train], weights[train])):
+                residuals = self.x[is_held_out] - mean - self.indicators[is_held_out] @ effects
+                losses[r] += float(weights[is_held_out] @ np.square(residuals).sum(axis=1))
         return _ridges(self.x, self.indicators, weights)[int(losses.argmin())]
 
-    def _left_out_loss(self, prior: Prior, seed: int) -> float:
-        """Return the loss for ratings that are left out when a sample is folded in from a few ratings each."""
+    def _held_out_loss(self, prior: Prior, seed: int) -> float:
+        """Return the loss on held-out ratings when a sample of rows is folded in from a few ratings each."""
         stream = random_stream(seed, "left out", self.side)
         eligible = np.flatnonzero(self.rows.counts >= 2)
         sample = np.sort(stream.permutation(eligible)[:MAX_FOLDED_IN])
@@ -254,20 +255,25 @@ class _TrainedSide:
         return -float(np.mean(gains))
 
     def _scores(self, histories: SparseRows, means: Float64, precision: Float64) -> Float32:
-        """Fold in rows and return their scores of the other side: ndarray of shape (n, n_other), float32."""
+        """Fold in rows and return their scores for the other side: ndarray of shape (n, n_other), float32."""
         model = self.model
         if self.side == "user":
             folded = model.fold_in(histories, prior=GaussianPrior(means, precision))
-            own, bias, other, other_bias = folded.user_factors, folded.user_bias, model.item_factors, model.item_bias
+            vectors, bias, other, other_bias = (
+                folded.user_factors,
+                folded.user_bias,
+                model.item_factors,
+                model.item_bias,
+            )
         else:
-            own, bias = model.fold_in_items(histories, GaussianPrior(means, precision))
+            vectors, bias = model.fold_in_items(histories, GaussianPrior(means, precision))
             other, other_bias = model.user_factors, model.user_bias
-        scores: Float32 = own @ other.T + bias[:, None] + other_bias + np.float32(model.mean)
+        scores: Float32 = vectors @ other.T + bias[:, None] + other_bias + np.float32(model.mean)
         return scores
 
 
 def _ridges(x: Float64, h: Float64, weights: Float64) -> list[tuple[Float64, Float64]]:
-    """Return the mean and the effects for each of RIDGES, by weighted least squares; the mean is not penalized."""
+    """Fit a weighted ridge regression with an unpenalized mean for each value in RIDGES; return means and effects."""
     total = max(float(weights.sum()), 1e-12)
     x_mean, h_mean = weights @ x / total, weights @ h / total
     centered = h - h_mean
@@ -281,22 +287,22 @@ def _ridges(x: Float64, h: Float64, weights: Float64) -> list[tuple[Float64, Flo
 
 
 def _random_entries(rows: SparseRows, n: Int64, stream: np.random.Generator) -> Bool:
-    """Draw n[r] entries of each row r without replacement; return a mask of all entries."""
+    """Draw n[r] entries from each row r without replacement; return a mask of the drawn entries."""
     owner = rows.owners
     order = np.lexsort((stream.random(len(owner)), owner))
-    place = np.empty(len(owner), np.int64)
-    place[order] = np.arange(len(owner)) - np.repeat(rows.start[:-1], rows.counts)
-    drawn: Bool = place < n[owner]
-    return drawn
+    position_in_row = np.empty(len(owner), np.int64)
+    position_in_row[order] = np.arange(len(owner)) - np.repeat(rows.start[:-1], rows.counts)
+    is_drawn: Bool = position_in_row < n[owner]
+    return is_drawn
 
 
 def _mean_gain(scores: Float32, columns: Int32, observed: Bool) -> float:
-    """Return the mean of 1 / log2(1 + rank) of the entries left out, among the columns without an entry.
+    """Return the mean of 1 / log2(1 + rank) over the held-out entries, each ranked among the columns without entries.
 
-    Ties count half.
+    Ties count as half.
     """
-    blank = np.ones(len(scores), bool)
-    blank[columns] = False
-    left_out, others = scores[columns[~observed]], np.sort(scores[blank])
-    above = len(others) - (np.searchsorted(others, left_out, "left") + np.searchsorted(others, left_out, "right")) / 2
-    return float(np.mean(1 / np.log2(2 + above)))
+    has_no_entry = np.ones(len(scores), bool)
+    has_no_entry[columns] = False
+    held_out, others = scores[columns[~observed]], np.sort(scores[has_no_entry])
+    n_above = len(others) - (np.searchsorted(others, held_out, "left") + np.searchsorted(others, held_out, "right")) / 2
+    return float(np.mean(1 / np.log2(2 + n_above)))

@@ -1,15 +1,15 @@
-"""Questionnaire: choose the items to ask a new user about, and learn from the answers.
+"""Questionnaire: choose which items to ask a new user about, and update the predictions with the answers.
 
-Whether the user knows an item changes the probabilities of the user clusters by Bayes' rule (see `bernoulli_mixture`),
-and with them the prior of the user's vector x: the mixture of the clusters, approximated by a normal distribution.
-Ratings change the prior to a posterior by Bayesian linear regression:
+Knowing whether the user has rated an item updates the probabilities of the user clusters by Bayes' rule (see
+`bernoulli_mixture`), and hence the prior for the user's vector x: a mixture over the clusters, approximated by a normal
+distribution. Ratings update the prior to a posterior by Bayesian linear regression:
 
-    m = sum_k w_k m_k                            prior mean, with the probability w_k of each cluster
+    m = sum_k w_k m_k                            prior mean, given the probability w_k of each cluster
     P = S + sum_k w_k (m_k - m)(m_k - m)'        prior covariance
-    C^-1 = P^-1 + sum_j f_j f_j' / v_j           C^-1 x = P^-1 m + sum_j (r_j - level_j) f_j / v_j
+    C^-1 = P^-1 + sum_j f_j f_j' / v_j           C^-1 x = P^-1 m + sum_j (r_j - a_j) f_j / v_j
 
-The next question minimizes the expected variance of the predictions, averaged over the items that the user probably
-knows: one step of Bayesian experimental design (Chaloner and Verdinelli 1995).
+The next question minimizes the expected variance of the predictions, weighted by the probability that the user
+knows each item: one step of Bayesian experimental design (Chaloner and Verdinelli 1995).
 """
 
 from __future__ import annotations
@@ -38,47 +38,47 @@ from cofactor.validation import require_valid_fields, validated
 __all__ = ["Population", "Questionnaire"]
 
 N_CLUSTERS = 80
-"""Number of user clusters; 40 take half the time and are slightly worse (benchmarks/onboarding.md)."""
+"""Number of user clusters; with 40, fitting is twice as fast but slightly less accurate (benchmarks/onboarding.md)."""
 
 MAX_DIRECTIONS = 16
-"""Number of principal directions that represent the samples of a posterior."""
+"""Maximum number of principal directions that represent the samples of a posterior."""
 
 MAX_USERS = 10_000
-"""Maximum number of users to learn from, evenly spaced among all."""
+"""Maximum number of users to learn from, evenly spaced over all users."""
 
 MAX_UNCERTAINTY_USERS = 500
-"""Maximum number of users of a factor model whose mean uncertainty is computed."""
+"""Maximum number of users over whom the uncertainty of a factor model is averaged."""
 
 PSEUDO_COUNT = 3.0
-"""Number of users with the average vector that are added to each cluster."""
+"""Number of pseudo-users with the average vector that are added to each cluster."""
 
 BLOCK_SIZE = 200
-"""Number of ratings that the posterior is conditioned on at a time."""
+"""Number of ratings on which the posterior is conditioned at a time."""
 
 TEST_ERROR_RATIO = 1.1
-"""Ratio of a factor model's squared error for new ratings to that for its training data."""
+"""Ratio of the squared error of a factor model on new ratings to that on its training data."""
 
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """Distribution of a new user's vector x, and the linear model of their ratings: r_j = level_j + f_j . x + noise.
+    """Distribution of a new user's vector x, and the linear model for their ratings: r_j = a_j + f_j . x + noise.
 
     Parameters
     ----------
     features : ndarray of shape (n_items, width), float64
-        f, the features of the items.
-    level : ndarray of shape (n_items,), float64
-        Rating of each item where x is 0.
+        Features f of the items.
+    intercept : ndarray of shape (n_items,), float64
+        Intercept a: the expected rating of each item if x is 0.
     noise : ndarray of shape (n_items,), float64
-        v, the variance of a rating around its expected value.
+        Variance v of a rating around its expected value, for each item.
     mixture : BernoulliMixture
-        User clusters by the items that users have rated.
+        User clusters based on which items users have rated.
     means : ndarray of shape (n_clusters, width), float64
         Mean of x in each cluster.
     covariance : ndarray of shape (width, width), float64
-        S, the covariance of x within a cluster.
+        Covariance S of x within a cluster.
     scale : Scale or None, default None
-        Scale that answers must lie on.
+        Rating scale that answers must be on.
 
     Examples
     --------
@@ -92,7 +92,7 @@ class Population:
     """
 
     features: Float64
-    level: Float64
+    intercept: Float64
     noise: Float64
     mixture: BernoulliMixture
     means: Float64
@@ -112,29 +112,30 @@ class Population:
         n_clusters: int = N_CLUSTERS,
         seed: Seed = 0,
     ) -> Self:
-        """Learn the distribution from the users of a trained model.
+        """Learn the population distribution from the users of a trained model.
 
         Parameters
         ----------
         model : Model
-            A factor model of ratings.
+            Factor model of ratings.
         histories : SparseRows
-            The ratings that the model learned from: one row of items for each user.
+            Training ratings of the model: one row of items for each user.
         scale : Scale or None, default None
             The rating scale.
         n_clusters : int, default 80
-            Number of user clusters; at most the number of users with ratings.
+            Number of user clusters; limited to the number of users with ratings.
         seed : int, Generator or None, default 0
-            Seed of the clustering.
+            Seed for the clustering.
 
         Returns
         -------
         Population
+            The learned distribution.
 
         Raises
         ------
         KindError
-            If the model has no factors of ratings, or if there are no ratings.
+            If the model has no rating factors, or if there are no ratings.
         """
         n_clusters, seed = checks.whole_number("n_clusters", n_clusters, low=1), checks.seed(seed)
         if isinstance(model, BayesianModel | FactorModel):
@@ -151,7 +152,7 @@ class Population:
         ):
             users = _UserDistribution.of_factors(model, histories, active)
         else:
-            raise KindError("a questionnaire needs factors of ratings: fit bayesian-mf, biased-mf or explicit-als")
+            raise KindError("a questionnaire requires rating factors: fit bayesian-mf, biased-mf or explicit-als")
         histories = histories.take(_evenly_spaced(active, MAX_USERS))
         mixture = BernoulliMixture.of(histories, model.n_items, n_clusters=n_clusters, seed=seed)
         x, uncertainty = users.posterior_means(histories)
@@ -159,63 +160,67 @@ class Population:
         means = (mixture.responsibilities.T @ x + PSEUDO_COUNT * x.mean(axis=0)) / (sizes + PSEUDO_COUNT)
         residuals = x - mixture.responsibilities @ means
         covariance = residuals.T @ residuals / len(x) + uncertainty
-        return cls(users.features, users.level, users.noise, mixture, means, covariance, scale)
+        return cls(users.features, users.intercept, users.noise, mixture, means, covariance, scale)
 
 
 @dataclass(frozen=True, eq=False)
 class _UserDistribution:
-    """Normal distribution of x over all users, without clusters: x ~ N(mean, covariance)."""
+    """Normal distribution of x over all users, ignoring clusters: x ~ N(mean, covariance)."""
 
     features: Float64
-    level: Float64
+    intercept: Float64
     noise: Float64
     mean: Float64
     covariance: Float64
 
     @classmethod
     def of_factors(cls, model: FactorModel, histories: SparseRows, active: Int64) -> Self:
-        """Return mean and covariance of [p, b] of the users with ratings; includes the uncertainty of each vector."""
+        """Return the distribution of [p, b] over the users with ratings, including the uncertainty of each vector."""
         assert model.loss is not None
         x = np.column_stack([model.user_factors, model.user_bias]).astype(np.float64)[active]
         f = np.column_stack([model.item_factors, np.ones(model.n_items)]).astype(np.float64)
         linear = model.mean + model.item_bias.astype(np.float64)
-        level = model.link(linear.astype(np.float32)).astype(np.float64)
+        intercept = model.link(linear.astype(np.float32)).astype(np.float64)
         if model.rating_range is not None:
             low, high = model.rating_range
-            f = f * ((level - low) * (high - level) / (high - low))[:, None]
+            f = f * ((intercept - low) * (high - intercept) / (high - low))[:, None]
         owner = histories.owners
         error = histories.values - model.link(model.linear(owner, histories.columns))
         noise = max(float(np.mean(np.square(error, dtype=np.float64))) * TEST_ERROR_RATIO, 1e-6)
         sample = _evenly_spaced(active, MAX_UNCERTAINTY_USERS)
         uncertainty = np.zeros((x.shape[1], x.shape[1]))
         for u in sample:
-            own = f[histories.row(int(u)).columns]
-            ridge = np.full(x.shape[1], max(model.loss.l2, 1e-9) * len(own))
-            ridge[-1] = max(model.loss.l2_bias or 1e3, 1e-9) * len(own)
-            uncertainty += np.asarray(np.linalg.inv(own.T @ own + np.diag(ridge)), np.float64) * (noise / len(sample))
-        between = np.asarray(np.cov(x, rowvar=False) if len(x) > 1 else np.zeros_like(uncertainty), np.float64)
-        return cls(f, level, np.full(len(f), noise), x.mean(axis=0), between + uncertainty)
+            f_rated = f[histories.row(int(u)).columns]
+            ridge = np.full(x.shape[1], max(model.loss.l2, 1e-9) * len(f_rated))
+            ridge[-1] = max(model.loss.l2_bias or 1e3, 1e-9) * len(f_rated)
+            uncertainty += np.asarray(np.linalg.inv(f_rated.T @ f_rated + np.diag(ridge)), np.float64) * (
+                noise / len(sample)
+            )
+        variance_between_users = np.asarray(
+            np.cov(x, rowvar=False) if len(x) > 1 else np.zeros_like(uncertainty), np.float64
+        )
+        return cls(f, intercept, np.full(len(f), noise), x.mean(axis=0), variance_between_users + uncertainty)
 
     @classmethod
     def of_posterior(cls, model: BayesianModel, support: Int64, active: Int64) -> Self:
-        """Return the principal directions of the prior predictive covariance, weighted by support; x ~ N(0, I)."""
-        post, k = model.posterior, model.factors
-        n_samples = len(post)
-        level, noise, parts = np.zeros(model.n_items), np.zeros(model.n_items), []
+        """Return x ~ N(0, I) along the support-weighted principal directions of the prior predictive covariance."""
+        posterior, k = model.posterior, model.factors
+        n_samples = len(posterior)
+        intercept, noise, parts = np.zeros(model.n_items), np.zeros(model.n_items), []
         for s in range(n_samples):
-            q, unknown = _features(post, s, k), post.unknown_user[s, : k + 1].astype(np.float64)
-            level += (model.center + post.items[s, :, k] + q @ unknown) / n_samples
-            user_noise = np.mean(1 / post.user_noise[s, active].astype(np.float64))
-            noise += user_noise / post.item_noise[s].astype(np.float64) / n_samples
-            parts.append(q * np.sqrt(post.unknown_user_variance[s, : k + 1].astype(np.float64) / n_samples))
-        wide = np.concatenate(parts, axis=1)
-        axes = np.linalg.eigh(wide.T @ (wide * (support + 0.1)[:, None]))[1][:, ::-1][:, :MAX_DIRECTIONS]
-        f = wide @ axes
-        omitted = np.square(wide).sum(axis=1) - np.square(f).sum(axis=1)
-        return cls(f, level, noise + np.maximum(omitted, 0), np.zeros(f.shape[1]), np.eye(f.shape[1]))
+            q, unknown = _features(posterior, s, k), posterior.unknown_user[s, : k + 1].astype(np.float64)
+            intercept += (model.center + posterior.items[s, :, k] + q @ unknown) / n_samples
+            user_noise = np.mean(1 / posterior.user_noise[s, active].astype(np.float64))
+            noise += user_noise / posterior.item_noise[s].astype(np.float64) / n_samples
+            parts.append(q * np.sqrt(posterior.unknown_user_variance[s, : k + 1].astype(np.float64) / n_samples))
+        stacked = np.concatenate(parts, axis=1)
+        axes = np.linalg.eigh(stacked.T @ (stacked * (support + 0.1)[:, None]))[1][:, ::-1][:, :MAX_DIRECTIONS]
+        f = stacked @ axes
+        omitted_variance = np.square(stacked).sum(axis=1) - np.square(f).sum(axis=1)
+        return cls(f, intercept, noise + np.maximum(omitted_variance, 0), np.zeros(f.shape[1]), np.eye(f.shape[1]))
 
     def posterior_means(self, histories: SparseRows) -> tuple[Float64, Float64]:
-        """Return the posterior mean of x of each user, (n_users, width), and the mean covariance, (width, width)."""
+        """Return posterior means of x, (n_users, width), and the mean posterior covariance, (width, width)."""
         precision = np.linalg.inv(self.covariance + 1e-9 * np.eye(len(self.mean)))
         x, uncertainty = np.empty((len(histories), len(self.mean))), np.zeros_like(self.covariance)
         for u in range(len(histories)):
@@ -223,44 +228,44 @@ class _UserDistribution:
             f = self.features[row.columns]
             weighted = f / self.noise[row.columns, None]
             covariance = np.linalg.inv(precision + f.T @ weighted)
-            x[u] = covariance @ (precision @ self.mean + weighted.T @ (row.values - self.level[row.columns]))
+            x[u] = covariance @ (precision @ self.mean + weighted.T @ (row.values - self.intercept[row.columns]))
             uncertainty += covariance / len(histories)
         return x, uncertainty
 
 
 def _evenly_spaced(users: Int64, n: int) -> Int64:
-    """Return at most n of these users, evenly spaced."""
+    """Return at most n of the given users, evenly spaced."""
     return users[np.linspace(0, len(users) - 1, min(n, len(users))).astype(np.int64)]
 
 
-def _features(post: Posterior, s: int, k: int) -> Float64:
-    """Return [q, 1] of each item in sample s: ndarray of shape (n_items, k + 1), float64."""
-    q = np.ones((post.items.shape[1], k + 1))
-    q[:, :k] = post.items[s, :, :k]
+def _features(posterior: Posterior, s: int, k: int) -> Float64:
+    """Return [q, 1] for each item in sample s: ndarray of shape (n_items, k + 1), float64."""
+    q = np.ones((posterior.items.shape[1], k + 1))
+    q[:, :k] = posterior.items[s, :, :k]
     return q
 
 
 @dataclass(frozen=True, eq=False)
 class Questionnaire:
-    """Answers of a new user by item row, and what follows from them. Immutable; each answer gives a new questionnaire.
+    """Answers of a new user by item row, with the resulting predictions and the next question.
 
-    `UserView.questions` returns a questionnaire by item id.
+    Immutable; `with_answer` returns a new questionnaire. `UserView.questions` returns one that uses item IDs.
 
     Parameters
     ----------
     population : Population
         Distribution of new users before the first answer.
     items : tuple of int, default ()
-        Rows of the items that were asked about, in this order.
+        Row numbers of the items that the user was asked about, in order.
     answers : tuple of float or None, default ()
-        The rating of each of these items; None if the user does not know the item.
+        Rating of each of these items; None if the user does not know the item.
     min_reduction : float, default 0.002
-        Asking ends when the best question is expected to reduce the variance by less than this fraction.
+        The questionnaire ends when the best question is expected to reduce the variance by less than this fraction.
 
     Raises
     ------
     ParameterError
-        If the items and the answers differ in number, or for a row that is no item.
+        If `items` and `answers` differ in length, or if an item row is out of range.
     DataError
         If a rating is not on the scale.
 
@@ -286,42 +291,47 @@ class Questionnaire:
     def __post_init__(self) -> None:
         require_valid_fields(self)
         checks.finite_number("min_reduction", self.min_reduction, low=0)
-        checks.whole_array("items", self.items, low=0, high=len(self.population.level) - 1)
+        checks.whole_array("items", self.items, low=0, high=len(self.population.intercept) - 1)
         answers = [answer for answer in self.answers if answer is not None]
         checks.number_array("answers", answers, (None,))
         if len(self.answers) != len(self.items):
-            raise ParameterError(f"answers must be as many as items, {len(self.items):,}, not {len(self.answers):,}")
+            raise ParameterError(
+                f"answers must have one entry per item, {len(self.items):,} in total; got {len(self.answers):,}"
+            )
         if self.population.scale is not None:
             items, ratings = self.ratings
-            self.population.scale.check(ratings, name=lambda place: f"the rating of item row {items[place]}")
+            self.population.scale.check(ratings, name=lambda position: f"the rating of item row {items[position]}")
 
     @validated
     def with_answer(self, item: int, rating: float | None) -> Self:
-        """Return the questionnaire after one more answer.
+        """Return a new questionnaire with one more answer.
 
         Parameters
         ----------
         item : int
-            The row of an item that was not asked about before.
+            Row number of an item that has not been asked about.
         rating : float or None
-            None if the user does not know the item.
+            Rating of the item; None if the user does not know the item.
 
         Returns
         -------
         Questionnaire
+            The new questionnaire.
 
         Raises
         ------
         ParameterError
-            For an item that was asked about before or does not exist, and for an invalid rating.
+            If the item was already asked about or does not exist, or if the rating is not a finite number.
         DataError
             If the rating is not on the scale.
         """
         item = checks.whole_number("item", item)
         if item in self.items:
             raise ParameterError(f"item row {item} was already answered")
-        if not 0 <= item < len(self.population.level):
-            raise ParameterError(f"item must be a row from 0 to {len(self.population.level) - 1}, not {item}")
+        if not 0 <= item < len(self.population.intercept):
+            raise ParameterError(
+                f"item must be a row number from 0 to {len(self.population.intercept) - 1}, not {item}"
+            )
         rating = None if rating is None else checks.finite_number("rating", rating)
         return replace(self, items=(*self.items, item), answers=(*self.answers, rating))
 
@@ -329,54 +339,54 @@ class Questionnaire:
 
     @property
     def ratings(self) -> tuple[Int64, Float64]:
-        """Rows of the rated items and their ratings: ndarrays of shape (n_rated,), int64 and float64."""
+        """Row numbers and ratings of the rated items: ndarrays of shape (n_rated,), int64 and float64."""
         pairs = [pair for pair in zip(self.items, self.answers, strict=True) if pair[1] is not None]
         return np.array([item for item, _ in pairs], np.int64), np.array([value for _, value in pairs], np.float64)
 
     @cached_property
     def memberships(self) -> Float64:
-        """Probability of each user cluster: ndarray of shape (n_clusters,), float64; the sum is 1."""
+        """Probability of each user cluster, with a sum of 1: ndarray of shape (n_clusters,), float64."""
         return self.population.mixture.memberships(self.items, [answer is not None for answer in self.answers])
 
     @cached_property
     def item_probabilities(self) -> Float64:
-        """Probability that the user knows each item: ndarray of shape (n_items,), float64; above 0 and below 1."""
+        """Probability, between 0 and 1, that the user knows each item: ndarray of shape (n_items,), float64."""
         probabilities: Float64 = self.memberships @ self.population.mixture.item_probabilities
         return probabilities
 
     @cached_property
     def prior(self) -> tuple[Float64, Float64]:
-        """Mean m (width,) and covariance P (width, width) of x, given which items the user knows."""
+        """Prior mean m, (width,), and covariance P, (width, width), of x, given which items the user knows."""
         mean = self.memberships @ self.population.means
         deviations = self.population.means - mean
         return mean, self.population.covariance + (deviations.T * self.memberships) @ deviations
 
     @cached_property
     def posterior(self) -> tuple[Float64, Float64]:
-        """Mean (width,) and covariance C (width, width) of x, given the ratings as well."""
-        pop, (mean, covariance) = self.population, self.prior
+        """Posterior mean, (width,), and covariance C, (width, width), of x, given the ratings as well."""
+        population, (mean, covariance) = self.population, self.prior
         rows, values = self.ratings
         for start in range(0, len(rows), BLOCK_SIZE):
             block = rows[start : start + BLOCK_SIZE]
-            f, residuals = pop.features[block], values[start : start + BLOCK_SIZE] - pop.level[block]
-            gain = covariance @ f.T @ np.linalg.inv(f @ covariance @ f.T + np.diag(pop.noise[block]))
+            f, residuals = population.features[block], values[start : start + BLOCK_SIZE] - population.intercept[block]
+            gain = covariance @ f.T @ np.linalg.inv(f @ covariance @ f.T + np.diag(population.noise[block]))
             mean, covariance = mean + gain @ (residuals - f @ mean), covariance - gain @ f @ covariance
         return mean, covariance
 
     def predictions(self) -> Float64:
-        """Return the expected rating of each item: level_j + f_j . x at the posterior mean of x.
+        """Return the expected rating of each item: a_j + f_j . x at the posterior mean of x.
 
         Returns
         -------
         ndarray of shape (n_items,), float64
-            Not clipped to the scale.
+            Expected ratings, not clipped to the scale.
         """
-        ratings: Float64 = self.population.level + self.population.features @ self.posterior[0]
+        ratings: Float64 = self.population.intercept + self.population.features @ self.posterior[0]
         return ratings
 
     @validated
     def top_items(self, n: int = 10) -> Int32:
-        """Return the n items with the best predictions, without rated items.
+        """Return the n unrated items with the highest predictions.
 
         Parameters
         ----------
@@ -386,29 +396,29 @@ class Questionnaire:
         Returns
         -------
         ndarray of shape (n,), int32
-            Item rows, best first; fewer if fewer than n items are left.
+            Item row numbers, best first; fewer if fewer than n items are left.
         """
         n, scores = checks.whole_number("n", n, low=0), self.predictions()
         scores[self.ratings[0]] = -np.inf
-        best = np.argsort(-scores, kind="stable")[:n]
-        return best[np.isfinite(scores[best])].astype(np.int32)
+        best_items = np.argsort(-scores, kind="stable")[:n]
+        return best_items[np.isfinite(scores[best_items])].astype(np.int32)
 
     # the next question
 
     @cached_property
     def _mean_outer_product(self) -> Float64:
-        """sum_i c_i f_i f_i' / sum_i c_i with the item probabilities c: ndarray of shape (width, width), float64."""
+        """Mean outer product sum_i c_i f_i f_i' / sum_i c_i with item probabilities c: (width, width) array."""
         f, probabilities = self.population.features, self.item_probabilities
         product: Float64 = (f.T * (probabilities / probabilities.sum())) @ f
         return product
 
     def expected_variance(self) -> float:
-        """Return the mean variance of the predictions, weighted by the probability c that the user knows an item.
+        """Return the mean variance of the predictions, weighted by the probabilities c that the user knows the items.
 
         Returns
         -------
         float
-            In squared units of the ratings.
+            Mean variance, in squared rating units.
 
         Notes
         -----
@@ -419,12 +429,12 @@ class Questionnaire:
         return float(np.sum(self._mean_outer_product * self.posterior[1]))
 
     def variance_reductions(self) -> Float64:
-        """Return by how much a rating of each item would reduce the expected variance.
+        """Return the reduction in expected variance from a rating of each item.
 
         Returns
         -------
         ndarray of shape (n_items,), float64
-            Also for items that were rated: a second rating would reduce the variance again.
+            Reduction for each item, including rated items: a second rating would reduce the variance further.
 
         Notes
         -----
@@ -432,33 +442,35 @@ class Questionnaire:
 
             f_j' C (sum_i c_i f_i f_i' / sum_i c_i) C f_j / (f_j' C f_j + v_j)
         """
-        pop, (_, covariance) = self.population, self.posterior
-        f, projected = pop.features, pop.features @ covariance
-        numerator = np.sum(projected @ self._mean_outer_product * projected, axis=1)
-        reductions: Float64 = numerator / (np.sum(projected * f, axis=1) + pop.noise)
+        population, (_, covariance) = self.population, self.posterior
+        f, projections = population.features, population.features @ covariance
+        numerator = np.sum(projections @ self._mean_outer_product * projections, axis=1)
+        reductions: Float64 = numerator / (np.sum(projections * f, axis=1) + population.noise)
         return reductions
 
     def acquisition(self) -> Float64:
-        """Return by how much asking about each item is expected to reduce the expected variance.
+        """Return the acquisition value of each item: the expected variance reduction from asking about it.
 
         Returns
         -------
         ndarray of shape (n_items,), float64
-            The probability that the user knows the item times its variance reduction; 0 for items that were asked.
+            Probability that the user knows the item, times its variance reduction; 0 for items already asked about.
         """
         values: Float64 = self.item_probabilities * self.variance_reductions()
         values[list(self.items)] = 0
         return values
 
     def next_item(self) -> int | None:
-        """Return the item to ask about next.
+        """Return the next item to ask about.
 
         Returns
         -------
         int or None
-            The row with the largest acquisition value; None if no item is left or the expected reduction is too small.
+            Row number with the largest acquisition value; None if no item is left or the reduction is too small.
         """
         values = self.acquisition()
-        best = int(values.argmax())
-        worthwhile = best not in self.items and values[best] > self.min_reduction * self.expected_variance()
-        return best if worthwhile else None
+        best_item = int(values.argmax())
+        is_informative = (
+            best_item not in self.items and values[best_item] > self.min_reduction * self.expected_variance()
+        )
+        return best_item if is_informative else None

@@ -1,1 +1,1 @@
-"""The recommender: a model with ids, histories and item tables."""
+"""Recommender: a fitted model with IDs, histories and item tables."""

@@ -1,12 +1,12 @@
-"""Artifact: a file of named arrays and a manifest, in the safetensors format. Reading it never executes code.
+"""Artifact: a file with named arrays and a manifest, in the safetensors format. Reading it never executes code.
 
     8 bytes   length of the header, little-endian
-    header    JSON: offsets, dtype and shape of each array; under "__metadata__" the manifest and the checksums
-    data      the arrays, concatenated
+    header    JSON: offsets, dtype and shape of each array; manifest and checksums under "__metadata__"
+    data      concatenated arrays
 
-Arrays are mapped from the file, not copied, so that several processes that serve the same model share its memory. A
-file is written under a temporary name and renamed when it is complete. The writer is part of cofactor because that of
-the safetensors package orders the header at random; this one gives the same bytes each time and copies no array.
+Arrays are memory-mapped from the file rather than copied, so that several processes that serve the same model share its
+memory. A file is written under a temporary name and renamed when it is complete. cofactor has its own writer because
+the one in the safetensors package orders the header at random; this one is deterministic and does not copy arrays.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ __all__ = ["FORMAT_VERSION", "Artifact", "check_overwrite", "read_artifact", "wr
 
 
 FORMAT_VERSION = 1
-"""Version of the format; readers reject files of a newer version."""
+"""Version of the format; readers reject files with a newer version."""
 
 DTYPES = {"F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "U8": "|u1", "BOOL": "|b1"}
-"""Dtypes by their names in the header."""
+"""NumPy dtypes by their safetensors names."""
 
 DTYPE_NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 
@@ -46,16 +46,16 @@ MAX_DIMENSIONS = 8
 
 @dataclass(frozen=True)
 class Artifact:
-    """Content of an artifact: JSON values, and read-only arrays that are mapped from the file.
+    """Content of an artifact: JSON values, and read-only arrays that are memory-mapped from the file.
 
     Parameters
     ----------
     manifest : dict
-        The JSON values that were written.
+        JSON values that were written.
     arrays : dict of str to ndarray
-        The arrays by name, with the shapes and dtypes that were written.
+        Arrays by name, with the shapes and dtypes that were written.
     sha256 : dict of str to str
-        The SHA-256 checksum of each array when it was written, in hexadecimal.
+        Hexadecimal SHA-256 checksum of each array at the time of writing.
     path : str
         Path of the file.
     """
@@ -66,7 +66,7 @@ class Artifact:
     path: str
 
     def verify(self, names: Iterable[str]) -> None:
-        """Compare arrays with their checksums; this reads each array completely.
+        """Verify the checksums of arrays, which reads each array completely.
 
         Parameters
         ----------
@@ -84,19 +84,19 @@ class Artifact:
 
 
 def check_overwrite(path: str | Path) -> None:
-    """Check that no file other than a model would be overwritten.
+    """Check that writing to a path would not overwrite a file other than a model.
 
     An empty file may be overwritten, and so may a model that is damaged or truncated after its header.
 
     Parameters
     ----------
     path : str or Path
-        File that will be written.
+        Path that will be written.
 
     Raises
     ------
     ArtifactError
-        If the file exists and is not a model, or cannot be read.
+        If the file exists and is not a model, or if it cannot be read.
 
     Examples
     --------
@@ -114,11 +114,13 @@ def check_overwrite(path: str | Path) -> None:
             return
     except OSError as error:
         raise ArtifactError(f"{path} cannot be written: {error.strerror or error}") from error
-    raise ArtifactError(f"{path} is not a cofactor model and is not overwritten: delete it first, or name another file")
+    raise ArtifactError(
+        f"{path} is not a cofactor model and is not overwritten: delete it first, or choose another file"
+    )
 
 
 def _is_artifact(path: Path) -> bool:
-    """Return whether a file begins with the header of an artifact."""
+    """Return whether a file starts with an artifact header."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         text = file.read(size) if size <= MAX_HEADER_SIZE else b""
@@ -131,57 +133,59 @@ def _is_artifact(path: Path) -> bool:
 
 
 def write_artifact(path: str | Path, arrays: Mapping[str, NDArray[Any]], manifest: Mapping[str, Any]) -> None:
-    """Write arrays and a manifest to one file, completely or not at all. The same content gives the same bytes.
+    """Write arrays and a manifest to a file atomically; the same content always produces the same bytes.
 
     Parameters
     ----------
     path : str or Path
-        File to write; an existing model is replaced.
+        Path of the file; an existing model is replaced.
     arrays : mapping of str to ndarray
-        Arrays of any shape, also empty ones, of dtype float32, float64, int32, int64, uint8 or bool.
+        Arrays of any shape (including empty ones) with dtype float32, float64, int32, int64, uint8 or bool.
     manifest : mapping
         JSON values.
 
     Raises
     ------
     ArtifactError
-        If the file cannot be written, another file exists that is not a model, or an array has another dtype.
+        If the file cannot be written, if it exists and is not a model, or if an array has an unsupported dtype.
     TypeError
-        If the manifest cannot be written as JSON.
+        If the manifest cannot be serialized as JSON.
 
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
-    ...     write_artifact(Path(folder, "two"), {"x": np.zeros((2, 3), np.float32)}, {"made": "by hand"})
+    ...     write_artifact(Path(folder, "two"), {"x": np.zeros((2, 3), np.float32)}, {"source": "example"})
     ...     artifact = read_artifact(Path(folder, "two"))
     >>> artifact.manifest, artifact.arrays["x"].shape, artifact.arrays["x"].flags.writeable
-    ({'made': 'by hand'}, (2, 3), False)
+    ({'source': 'example'}, (2, 3), False)
     """
     check_overwrite(path)
-    named = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    for name, array in named.items():
+    contiguous_arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    for name, array in contiguous_arrays.items():
         if array.dtype not in DTYPE_NAMES:
-            raise ArtifactError(f"array {name!r} has dtype {array.dtype}, which a model file cannot store")
-    ordered = dict(sorted(named.items(), key=lambda pair: (-pair[1].itemsize, pair[0])))  # so that all are aligned
+            raise ArtifactError(f"array {name!r} has dtype {array.dtype}, which model files do not support")
+    sorted_arrays = dict(
+        sorted(contiguous_arrays.items(), key=lambda pair: (-pair[1].itemsize, pair[0]))
+    )  # so that all arrays are aligned
     content = {
         "format_version": FORMAT_VERSION,
         "manifest": dict(manifest),
-        "sha256": {name: _checksum(array) for name, array in ordered.items()},
+        "sha256": {name: _checksum(array) for name, array in sorted_arrays.items()},
     }
     text = json.dumps(content, sort_keys=True)
     header: dict[str, Any] = {"__metadata__": {"cofactor": text, "cofactor_sha256": _sha256(text)}}
     end = 0
-    for name, array in ordered.items():
+    for name, array in sorted_arrays.items():
         offsets = [end, end := end + array.nbytes]
         header[name] = {"dtype": DTYPE_NAMES[array.dtype], "shape": list(array.shape), "data_offsets": offsets}
-    encoded = json.dumps(header, separators=(",", ":")).encode()
-    encoded += b" " * (-len(encoded) % 8)
+    header_bytes = json.dumps(header, separators=(",", ":")).encode()
+    header_bytes += b" " * (-len(header_bytes) % 8)
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            file.write(len(encoded).to_bytes(8, "little") + encoded)
-            for array in ordered.values():
+            file.write(len(header_bytes).to_bytes(8, "little") + header_bytes)
+            for array in sorted_arrays.values():
                 file.write(array.data)
 
     try:
@@ -191,24 +195,24 @@ def write_artifact(path: str | Path, arrays: Mapping[str, NDArray[Any]], manifes
 
 
 def read_artifact(path: str | Path, *, verify: bool = True) -> Artifact:
-    """Map an artifact into memory.
+    """Open an artifact; its arrays are memory-mapped from the file.
 
     Parameters
     ----------
     path : str or Path
-        The file.
+        Path of the file.
     verify : bool, default True
-        Compare each array with its checksum, which reads the file completely.
+        Whether to verify the checksum of each array, which reads the file completely.
 
     Returns
     -------
     Artifact
-        The content; its arrays stay in the file.
+        Content of the file, with memory-mapped arrays.
 
     Raises
     ------
     ArtifactError
-        If the file is missing, not written by cofactor, truncated, damaged or of a newer format.
+        If the file is missing, truncated, damaged, in a newer format, or not written by cofactor.
 
     Examples
     --------
@@ -218,26 +222,26 @@ def read_artifact(path: str | Path, *, verify: bool = True) -> Artifact:
     ...     _ = path.write_text("no model")
     ...     read_artifact(path)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.ArtifactError: ...note.cofactor is not a cofactor model, or it was cut short (8 bytes)
+    cofactor.errors.ArtifactError: ...note.cofactor is not a cofactor model, or it is truncated (8 bytes)
     """
     try:
         with Path(path).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             header_size = int.from_bytes(file.read(8), "little")
             if size < 8 or header_size > min(size - 8, MAX_HEADER_SIZE):
-                raise ArtifactError(f"{path} is not a cofactor model, or it was cut short ({size} bytes)")
-            layout, metadata = _parsed(path, file.read(header_size))
-            content = _content(path, metadata)
+                raise ArtifactError(f"{path} is not a cofactor model, or it is truncated ({size} bytes)")
+            layout, metadata = _parse_header(path, file.read(header_size))
+            content = _read_content(path, metadata)
             end = 8 + header_size + max((last for _, last, _, _ in layout.values()), default=0)
             if size != end:
                 raise ArtifactError(
-                    f"{path} was cut short or has bytes too many: {size} bytes instead of {end}; copy or save it again"
+                    f"{path} is truncated or has extra bytes: {size} bytes instead of {end}; copy or save it again"
                 )
-            arrays = _mapped(file, layout, 8 + header_size)
+            arrays = _map_arrays(file, layout, 8 + header_size)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
     if arrays.keys() != content["sha256"].keys():
-        raise ArtifactError(f"{path} is damaged: its arrays are not those its manifest lists")
+        raise ArtifactError(f"{path} is damaged: its arrays do not match those listed in its manifest")
     artifact = Artifact(content["manifest"], arrays, content["sha256"], str(path))
     if verify:
         artifact.verify(arrays)
@@ -245,11 +249,11 @@ def read_artifact(path: str | Path, *, verify: bool = True) -> Artifact:
 
 
 _Entry = tuple[int, int, str, tuple[int, ...]]
-"""The offsets of an array in the data (first byte, last byte + 1), its dtype and its shape."""
+"""Location of an array in the data (first byte, last byte + 1), its dtype and its shape."""
 
 
-def _parsed(path: str | Path, text: bytes) -> tuple[dict[str, _Entry], Any]:
-    """Return the entry of each array and the metadata of a header; check that the arrays have no gaps between them."""
+def _parse_header(path: str | Path, text: bytes) -> tuple[dict[str, _Entry], Any]:
+    """Parse a header into array entries and metadata; check that there are no gaps between the arrays."""
     try:
         header = json.loads(text)
         metadata = header.pop("__metadata__", None)
@@ -268,10 +272,10 @@ def _parsed(path: str | Path, text: bytes) -> tuple[dict[str, _Entry], Any]:
     return layout, metadata
 
 
-def _content(path: str | Path, metadata: Any) -> dict[str, Any]:
-    """Return the JSON that `write_artifact` stored under "cofactor", after checking its checksum and its version."""
+def _read_content(path: str | Path, metadata: Any) -> dict[str, Any]:
+    """Return the JSON that `write_artifact` stored under "cofactor", after verifying its checksum and version."""
     if not isinstance(metadata, dict) or not isinstance(metadata.get("cofactor"), str):
-        raise ArtifactError(f"{path} is a safetensors file, but not one that cofactor wrote")
+        raise ArtifactError(f"{path} is a safetensors file, but it was not written by cofactor")
     text = metadata["cofactor"]
     if _sha256(text) != metadata.get("cofactor_sha256"):
         raise ArtifactError(f"{path} is damaged: the checksum of its manifest does not match")
@@ -281,19 +285,19 @@ def _content(path: str | Path, metadata: Any) -> dict[str, Any]:
         raise ArtifactError(f"{path} is damaged: its manifest is not JSON") from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if not isinstance(version, int) or version < 1:
-        raise ArtifactError(f"{path} does not say which format it has: it was not written by cofactor")
+        raise ArtifactError(f"{path} has no valid format version: it was not written by cofactor")
     if version > FORMAT_VERSION:
         raise ArtifactError(
-            f"{path} was written by a newer cofactor (format {version}, this one reads up to {FORMAT_VERSION}): "
-            "pip install --upgrade cofactor"
+            f"{path} was written by a newer version of cofactor (format {version}; this version reads formats up to "
+            f"{FORMAT_VERSION}): pip install --upgrade cofactor"
         )
     if not isinstance(content.get("manifest"), dict) or not isinstance(content.get("sha256"), dict):
         raise ArtifactError(f"{path} has no manifest or no checksums: it was not written by cofactor")
     return dict(content)
 
 
-def _mapped(file: BinaryIO, layout: Mapping[str, _Entry], offset: int) -> dict[str, NDArray[Any]]:
-    """Return read-only views of the arrays of a file; `offset` is the position of the first one."""
+def _map_arrays(file: BinaryIO, layout: Mapping[str, _Entry], offset: int) -> dict[str, NDArray[Any]]:
+    """Return read-only views of the arrays in a file; `offset` is the position of the first array."""
     data = np.asarray(np.memmap(file, np.uint8, mode="r"))
     return {
         name: data[offset + start : offset + end].view(dtype).reshape(shape)
@@ -302,7 +306,7 @@ def _mapped(file: BinaryIO, layout: Mapping[str, _Entry], offset: int) -> dict[s
 
 
 def _checksum(array: NDArray[Any]) -> str:
-    """Return the SHA-256 of dtype, shape and bytes: the same bytes with another dtype have another checksum."""
+    """Return the SHA-256 checksum of dtype, shape and bytes."""
     digest = hashlib.sha256(f"{DTYPE_NAMES[array.dtype]} {array.shape} ".encode())
     digest.update(array.data)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Catalog: the items of a recommender with their titles, counts and evidence."""
+"""Catalog: the items of a recommender with their titles, rating counts and evidence."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from cofactor.models.rerank import without_evidence
 __all__ = ["Catalog", "known_rows", "vectors_method"]
 
 FEW_ROWS = 64
-"""Columns with fewer rows are created in Python, which is faster than a call of polars."""
+"""Columns with fewer rows are created in Python, which is faster than calling polars."""
 
 
 @dataclass(frozen=True, eq=False)
 class Catalog:
-    """The items of a recommender.
+    """Items of a recommender with their titles, rating counts and evidence.
 
     Parameters
     ----------
     items : IdMap
-        Ids of n_items items.
+        IDs of n_items items.
     histories : SparseRows
-        The histories that the model was trained on, n_users rows; `support` counts them.
+        Histories that the model was trained on, with n_users rows; `support` is computed from them.
     titles : pl.Series or None
-        Titles in the order of the rows.
+        Titles in row order.
     evidence : ndarray of shape (n_items,), bool, or None
-        The items that the model has evidence about; it cannot rank the others. None for all.
+        Mask of the items for which the model has evidence; it cannot rank the others. None means all items.
     model : Model or None
-        The trained model.
+        Trained model.
     scale : Scale or None
-        The rating scale; None for events.
+        Rating scale; None for events.
     """
 
     items: IdMap
@@ -55,44 +55,44 @@ class Catalog:
 
     @property
     def n_items(self) -> int:
-        """Number of items."""
+        """Number of items in the catalog."""
         return len(self.items)
 
     @cached_property
     def support(self) -> Int64:
-        """Number of ratings or events of each item: ndarray of shape (n_items,), int64."""
+        """Number of ratings or events for each item: ndarray of shape (n_items,), int64."""
         return self.histories.column_counts(self.n_items)
 
     @cached_property
     def by_support(self) -> Int32:
-        """Item rows, the most frequent first, then by row: ndarray of shape (n_items,), int32."""
+        """Item row numbers, sorted by decreasing support, then by row: ndarray of shape (n_items,), int32."""
         return np.argsort(-self.support, kind="stable").astype(np.int32)
 
     @cached_property
     def order(self) -> ItemOrder:
-        """The order in which items without evidence complete a list; computed on first use."""
+        """Order in which items without evidence complete a list, computed on first use."""
         return ItemOrder.deferred(self.n_items, self._by_support)
 
     def _by_support(self) -> Int32:
         return self.by_support
 
     def population(self, seed: int = 0) -> Population:
-        """Return the distribution of new users that questions are based on; it is computed once for each seed.
+        """Return the distribution of new users on which questions are based; it is cached for each seed.
 
         Parameters
         ----------
         seed : int, default 0
-            Seed of the user clusters.
+            Seed for the user clusters.
 
         Returns
         -------
         Population
-            The distribution.
+            Distribution of new users.
 
         Raises
         ------
         KindError
-            If the model has no factors of ratings.
+            If the model has no rating factors.
         """
         if seed not in self._populations:
             self._populations[seed] = Population.of(self.model, self.histories, scale=self.scale, seed=seed)
@@ -103,17 +103,17 @@ class Catalog:
         return {}
 
     def mask(self, candidates: Iterable[Id] | None) -> Bool:
-        """Return the mask of the candidates.
+        """Return the item mask for the candidates.
 
         Parameters
         ----------
-        candidates : iterable of ids, or None
-            The items to allow; None for all.
+        candidates : iterable of IDs, or None
+            Items to allow; None for all.
 
         Returns
         -------
         ndarray of shape (n_items,), bool
-            An empty array, which allows all items, if `candidates` is None.
+            Mask of the candidates; an empty array, which allows all items, if `candidates` is None.
 
         Raises
         ------
@@ -127,26 +127,28 @@ class Catalog:
         return allowed
 
     def answered_by(self, model: Any, rows: Int32 | Sequence[int], scores: Float32 | Sequence[float]) -> pl.Series:
-        """Return how each ranked item was chosen.
+        """Return the source of each ranked item: the model or popularity.
 
         Parameters
         ----------
         model : Model
-            The model that ranked the items.
+            Model that ranked the items.
         rows : ndarray of shape (n,), int32
-            Item rows.
+            Row numbers of the ranked items.
         scores : ndarray of shape (n,), float32
-            Their scores.
+            Scores of the ranked items.
 
         Returns
         -------
         pl.Series of shape (n,), String
-            "model", or "popularity" where the model has no evidence.
+            "model", or "popularity" for items about which the model has no evidence.
         """
         if not isinstance(rows, np.ndarray):
             rows = checks.row_numbers("rows", rows, self.n_items, unknown=True)
         if np.shape(scores) != rows.shape:
-            raise ParameterError(f"scores must be as many as rows, {len(rows):,}, not {checks.describe(scores)}")
+            raise ParameterError(
+                f"scores must have {len(rows):,} entries, one per row number; got {checks.describe(scores)}"
+            )
         unknown = without_evidence(
             model, rows, np.asarray(scores), ALL_ROWS if self.evidence is None else self.evidence
         )
@@ -157,19 +159,19 @@ class Catalog:
         return pl.Series(["model", "popularity"]).gather(unknown.astype(np.uint32))
 
     def with_titles(self, frame: pl.DataFrame, rows: Int32) -> pl.DataFrame:
-        """Return a frame with an additional column of titles.
+        """Add a column with the item titles to a frame.
 
         Parameters
         ----------
         frame : pl.DataFrame
-            A frame of n rows.
+            Frame with n rows.
         rows : ndarray of shape (n,), int32
-            The item row of each row of the frame.
+            Row number of the item in each row of the frame.
 
         Returns
         -------
         pl.DataFrame
-            With the column title (String) at the end; unchanged if titles are not known.
+            Frame with the column title (String) at the end; unchanged if there are no titles.
         """
         return frame if self.titles is None else frame.with_columns(title=self.titles.gather(rows))
 
@@ -179,60 +181,61 @@ class Catalog:
         Parameters
         ----------
         item : str
-            Id of the item as text; not used, so that the method fits `users.TitleOf`.
+            ID of the item as a string; not used, but required by the signature `users.TitleOf`.
         row : int
-            Item row.
+            Row number of the item.
 
         Returns
         -------
         str or None
-            None if the title is not known.
+            Title of the item; None if it has none.
         """
         title: str | None = None if self.titles is None else self.titles[row]
         return title
 
     def item_row(self, item: Id) -> int:
-        """Return the row of one item.
+        """Return the row number of one item.
 
         Parameters
         ----------
-        item : id
-            Id of the item.
+        item : ID
+            ID of the item.
 
         Returns
         -------
         int
-            Item row.
+            Row number of the item.
 
         Raises
         ------
         UnknownIdError
             For an unknown item.
         DataError
-            For a value that is not an id, and for several ids.
+            If the value is not a single ID.
         """
         return int(known_rows(self.items, pl.Series([single_id("item", item)]), "item")[0])
 
     def similar(self, model: Any, item: Id, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the items most similar to one item.
+        """Return the items that are most similar to a given item.
 
         Parameters
         ----------
         model : Model
-            The model that compares the items.
-        item : id
-            Id of the item.
+            Model that compares the items.
+        item : ID
+            ID of the item.
         n : int
-            The maximum number of items.
+            Maximum number of items.
         allowed : ndarray of shape (n_items,), bool
-            The items to return; an empty array for all. Items without evidence are similar to no item.
+            Mask of the items that may be returned; an empty array for all. Items without evidence are not similar to
+            any item.
 
         Returns
         -------
         rows : ndarray of shape (m,), int32
-            Most similar first.
+            Row numbers of the similar items, most similar first.
         scores : ndarray of shape (m,), float32
-            Cosines from -1 to 1, or the similarity of an item-item model.
+            Cosine similarities from -1 to 1, or the model's own similarity for an item-item model.
 
         Raises
         ------
@@ -252,19 +255,19 @@ class Catalog:
         return rows[0][valid], scores[0][valid]
 
 
-def known_rows(ids: IdMap, values: pl.Series, what: str, hint: str = "") -> Int32:
-    """Return the rows of known ids.
+def known_rows(ids: IdMap, values: pl.Series, label: str, hint: str = "") -> Int32:
+    """Return the row numbers for known IDs.
 
     Parameters
     ----------
     ids : IdMap
-        The known ids.
+        The known IDs.
     values : pl.Series of shape (n,)
-        The ids to look up.
+        IDs to look up.
     what : str
-        What an id identifies; the message of the error starts with it.
+        Description of an ID, such as "user"; the error message starts with it.
     hint : str, default ""
-        Advice at the end of the message.
+        Advice at the end of the error message.
 
     Returns
     -------
@@ -282,14 +285,14 @@ def known_rows(ids: IdMap, values: pl.Series, what: str, hint: str = "") -> Int3
         rows = ids.rows(values)
         if (rows < 0).any():
             first, unknown = values[int((rows < 0).argmax())], (rows < 0).sum()
-            raise UnknownIdError(f"{first!r} is not a known id ({unknown:,} of these {len(rows):,} are not)")
+            raise UnknownIdError(f"{first!r} is not a known id ({unknown:,} of {len(rows):,} are unknown)")
     except UnknownIdError as error:
-        raise UnknownIdError(f"{what} {error}{hint}") from None
+        raise UnknownIdError(f"{label} {error}{hint}") from None
     return rows
 
 
 def vectors_method(model: object, method: str) -> Any:
-    """Return a method of a model that compares vectors.
+    """Return the method of a model that finds similar items or similar users.
 
     Parameters
     ----------
@@ -309,5 +312,5 @@ def vectors_method(model: object, method: str) -> Any:
         If the model has no vectors or similarities.
     """
     if not hasattr(model, method) or getattr(model, "factors", 1) == 0:
-        raise KindError("this model has no vectors to compare; fit one with factors, such as biased-mf")
+        raise KindError("this model has no vectors to compare; fit a model with factors, such as biased-mf")
     return getattr(model, method)

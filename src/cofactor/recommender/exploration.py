@@ -1,11 +1,11 @@
-"""Exploration: give some positions of ranked lists to items with few ratings.
+"""Exploration: assign some positions in ranked lists to items with few ratings.
 
-The module works on ranked lists, masks and random streams; `UserView.recommend` and `UserView.explore` call it.
+The functions work on ranked lists, masks and random generators; `UserView` calls them.
 
-- `draw_positions` gives each position of one list to a random item of a pool with a stated probability, so that the
-  propensity of each position is known. Off-policy evaluation needs it.
-- `spread_new_items` sets aside a share of all positions of many lists, limits how often each new item is shown, and
-  chooses the items by Thompson sampling.
+- `draw_positions` assigns each position in one list to a random item from a pool with a given probability, so that the
+  propensity of each position is known, as required for off-policy evaluation.
+- `spread_new_items` reserves a share of the positions in many lists, limits how often each new item is shown, and
+  selects the items by Thompson sampling.
 
 References
 ----------
@@ -30,25 +30,25 @@ from cofactor.models.posterior import BayesianModel
 __all__ = ["FEW_RATINGS", "Impressions", "Position", "draw_positions", "sampler", "spread_new_items"]
 
 FEW_RATINGS = 5
-"""Items with fewer ratings or events are new: they are worth exploring."""
+"""Items with fewer ratings or events count as new and are explored."""
 
 Sampler = Callable[[int, Int32, np.random.Generator], Float64]
-"""Draws a value of each new item for one user, by position in the batch."""
+"""Function that draws a value for each new item, given a user's position in the batch."""
 
 
 class Position(NamedTuple):
-    """One position of a list.
+    """One position in a recommendation list.
 
     Attributes
     ----------
     row : int
-        Item row.
+        Row number of the item.
     score : float or None
-        What the item is ranked by; None if it was explored.
+        Ranking score of the item; None if it was explored.
     explored : bool
         Whether the item was drawn by exploration.
     propensity : float
-        Probability with which this item was placed here.
+        Probability with which this item was assigned to this position.
     """
 
     row: int
@@ -59,17 +59,17 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Impressions:
-    """Number of times that each item was shown, and clicked when shown.
+    """Number of times that each item was shown, and number of clicks on it.
 
     Parameters
     ----------
     shown, clicked : ndarray of shape (n_items,), int64
-        Counts, with clicked <= shown.
+        Counts for each item, with clicked <= shown.
 
     Raises
     ------
     ParameterError
-        If a count of clicks is negative or above the count of impressions, or the lengths differ.
+        If a count is negative, if an item has more clicks than impressions, or if the lengths differ.
 
     Examples
     --------
@@ -86,44 +86,45 @@ class Impressions:
         clicked = checks.whole_array("clicked", self.clicked, low=0)
         if len(clicked) != len(shown):
             raise ParameterError(
-                f"shown and clicked must have the same length, not {len(shown):,} and {len(clicked):,}"
+                f"shown and clicked must have the same length; got {len(shown):,} and {len(clicked):,}"
             )
         if (clicked < 0).any() or (clicked > shown).any():
-            raise ParameterError("clicked must be at most shown for each item")
+            raise ParameterError("clicked must not exceed shown for any item")
 
 
 def draw_positions(
     rows: Int32, scores: Float32, pool: Int64, n: int, share: float, stream: np.random.Generator
 ) -> list[Position]:
-    """Draw a list of n positions, each of which is explored with the probability `share`.
+    """Draw a list of n positions, each of which is explored with probability `share`.
 
     Parameters
     ----------
     rows : ndarray of shape (m,), int32
-        Item rows of the ranked list, best first.
+        Item row numbers of the ranked list, best first.
     scores : ndarray of shape (m,), float32
-        Their scores.
+        Scores of the items in `rows`.
     pool : ndarray of shape (p,), int64
-        Rows of the items to explore.
+        Row numbers of the items to explore.
     n : int
-        The length of the list; it is shorter where items run out.
+        Length of the list; it is shorter if items run out.
     share : float
-        Probability of each position to be explored, from 0 to 1.
+        Probability, from 0 to 1, that a position is explored.
     stream : numpy.random.Generator
-        Random stream of the draws.
+        Random generator for the draws.
 
     Returns
     -------
     list of Position
-        At most n positions, in the order of the list.
+        At most n positions, in list order.
 
     Notes
     -----
-    An explored position takes an item of the pool that is not yet in the list, all with the same probability; each
-    other position takes the next item of `rows`. The propensity of a position is::
+    An explored position gets an item that is drawn uniformly from the pool items not yet in the list; any other
+    position gets the next item in `rows`. The propensity of a position is::
 
         share / (number of items left in the pool)    if it is explored
-        1 - share                                     otherwise, and 1 where the pool is exhausted
+        1 - share                                     if it is not explored
+        1                                             if the pool is exhausted
 
     Examples
     --------
@@ -134,23 +135,23 @@ def draw_positions(
     >>> [position.row for position in draw_positions(rows, scores, np.array([3]), 3, 0.0, stream)]
     [7, 8]
     """
-    unused = [int(row) for row in stream.permutation(pool)]
-    ranked = list(zip(rows.tolist(), scores.tolist(), strict=True))
-    taken: set[int] = set()
+    pool_items = [int(row) for row in stream.permutation(pool)]
+    ranked_items = list(zip(rows.tolist(), scores.tolist(), strict=True))
+    listed_items: set[int] = set()
     positions: list[Position] = []
     while len(positions) < n:
-        unused = [row for row in unused if row not in taken]
-        probability = share if unused else 0.0
-        if unused and stream.random() < probability:
-            position = Position(unused[-1], None, True, share / len(unused))
+        pool_items = [row for row in pool_items if row not in listed_items]
+        probability = share if pool_items else 0.0
+        if pool_items and stream.random() < probability:
+            position = Position(pool_items[-1], None, True, share / len(pool_items))
         else:
-            while ranked and ranked[0][0] in taken:
-                ranked.pop(0)
-            if not ranked:
+            while ranked_items and ranked_items[0][0] in listed_items:
+                ranked_items.pop(0)
+            if not ranked_items:
                 return positions
-            row, score = ranked.pop(0)
+            row, score = ranked_items.pop(0)
             position = Position(row, score, False, 1 - probability)
-        taken.add(position.row)
+        listed_items.add(position.row)
         positions.append(position)
     return positions
 
@@ -165,31 +166,31 @@ def spread_new_items(
     sample: Sampler,
     stream: np.random.Generator,
 ) -> tuple[Int32, Bool]:
-    """Give a share of the positions of many lists to new items, each at most `cap` times.
+    """Assign a share of the positions in many lists to new items, each at most `cap` times.
 
     Parameters
     ----------
     lists : ndarray of shape (n_users, n), int32
-        Ranked item rows without the new items.
+        Row numbers of ranked items, without the new items.
     new : ndarray of shape (m,), int32
-        Rows of the new items.
+        Row numbers of the new items.
     exclude : SparseRows
-        One row for each list: items that it must not show.
+        One row per list, with the items that it must not contain.
     share : float
         Expected share of explored positions, from 0 to 1.
     cap : int
-        The largest number of positions for each new item.
+        Maximum number of positions for each new item.
     sample : callable
-        Draws a value of each new item for one user; the items with the largest values are shown.
+        Function that draws a value for each new item for one user; the items with the largest values are selected.
     stream : numpy.random.Generator
-        Random stream of the draws.
+        Random generator for the draws.
 
     Returns
     -------
     lists : ndarray of shape (n_users, n), int32
-        Item rows with the new items.
+        Row numbers of the items, including the new items.
     explored : ndarray of shape (n_users, n), bool
-        The positions of new items.
+        Mask of the positions with new items.
     """
     lists, explored, remaining = lists.copy(), np.zeros(lists.shape, bool), np.full(len(new), cap)
     n = lists.shape[1]
@@ -199,29 +200,29 @@ def spread_new_items(
             continue
         possible = (remaining > 0) & ~np.isin(new, exclude.row(int(user)).columns)
         values = np.where(possible, sample(int(user), new, stream), -np.inf)
-        best = np.argsort(-values, kind="stable")[: min(int(n_explored[user]), int(possible.sum()))]
-        positions = stream.permutation(n)[: len(best)]
-        lists[user, positions], explored[user, positions] = new[best], True
-        remaining[best] -= 1
+        chosen = np.argsort(-values, kind="stable")[: min(int(n_explored[user]), int(possible.sum()))]
+        positions = stream.permutation(n)[: len(chosen)]
+        lists[user, positions], explored[user, positions] = new[chosen], True
+        remaining[chosen] -= 1
     return lists, explored
 
 
 def sampler(model: object, rows: Int32, impressions: Impressions | None) -> Sampler:
-    """Return the distribution that new items are sampled from.
+    """Return a function that samples a value for each new item.
 
     Parameters
     ----------
     model : Model
-        A Bayesian model is sampled from its posterior.
+        The fitted model; for a Bayesian model, values are sampled from the posterior.
     rows : ndarray of shape (n_users,), int32
-        Rows of the model's users.
+        Row numbers of the users in the model.
     impressions : Impressions or None
-        Where given, the probability of a click is sampled from Beta(1 + clicked, 1 + shown - clicked).
+        If given, click probabilities are sampled from Beta(1 + clicked, 1 + shown - clicked).
 
     Returns
     -------
     callable
-        See `spread_new_items`. Without impressions and a posterior, all new items are equally likely.
+        Sampling function for `spread_new_items`. Without impressions or a posterior, all new items are equally likely.
     """
 
     def uniform(user: int, new: Int32, stream: np.random.Generator) -> Float64:
@@ -237,7 +238,7 @@ def sampler(model: object, rows: Int32, impressions: Impressions | None) -> Samp
         samples, k = model.posterior, model.factors
         s = int(stream.integers(len(samples)))
         items = samples.items[s, new].astype(np.float64)
-        noise = stream.standard_normal(len(new)) * 1e-9  # breaks ties of items without any information
+        noise = stream.standard_normal(len(new)) * 1e-9  # breaks ties between items without any information
         values: Float64 = items[:, :k] @ samples.users[s, rows[user], :k].astype(np.float64) + items[:, k] + noise
         return values
 

@@ -1,4 +1,4 @@
-"""Frames: ranked lists, neighbors and explanations as tables with ids and titles."""
+"""Frames: convert ranked lists, neighbors and explanations to data frames with IDs and titles."""
 
 from __future__ import annotations
 
@@ -15,100 +15,106 @@ from cofactor.recommender.catalog import Catalog
 
 __all__ = ["explanation", "neighbors", "ranking"]
 
-PARTS = {"history": "history", "neighbors": "neighbor", "leave-one-out": "without"}
+PART_NAMES = {"history": "history", "neighbors": "neighbor", "leave-one-out": "without"}
 
 
 def ranking(catalog: Catalog, users: pl.Series | None, rows: Int32, **columns: Any) -> pl.DataFrame:
-    """Return ranked lists as a table.
+    """Return ranked lists as a data frame.
 
     Parameters
     ----------
     catalog : Catalog
-        Ids and titles of the items.
+        IDs and titles of the items.
     users : pl.Series of shape (n_listed,), or None
-        The user of each listed item; None leaves out the column.
+        User ID for each listed item; None omits the column.
     rows : ndarray of shape (n_users, n), int32
-        Item rows, best first; -1 where a list ends.
+        Item row numbers, best first; padded with -1.
     **columns : ndarray of the shape of `rows`, or pl.Series of shape (n_listed,)
-        Further columns.
+        Additional columns.
 
     Returns
     -------
     pl.DataFrame
-        Columns user, item, rank (from 1), `columns`, and title where titles are known.
+        Columns user, item, rank (from 1), the additional columns, and title if titles are available.
     """
     valid = rows >= 0
-    listed = rows[valid]
+    listed_items = rows[valid]
     ranks = np.broadcast_to(np.arange(1, rows.shape[1] + 1, dtype=np.int32), rows.shape)
     data: dict[str, Any] = {} if users is None else {"user": users}
-    data |= {"item": catalog.items.ids(listed), "rank": ranks[valid]}
+    data |= {"item": catalog.items.ids(listed_items), "rank": ranks[valid]}
     data |= {name: values if isinstance(values, pl.Series) else values[valid] for name, values in columns.items()}
-    return catalog.with_titles(pl.DataFrame(data), listed)
+    return catalog.with_titles(pl.DataFrame(data), listed_items)
 
 
 def neighbors(side: str, ids: IdMap, rows: Int32, scores: Float32) -> pl.DataFrame:
-    """Return the neighbors of a user or an item as a table.
+    """Return the neighbors of a user or an item as a data frame.
 
     Parameters
     ----------
     side : {"user", "item"}
-        Name of the column of ids.
+        Name of the ID column.
     ids : IdMap
-        Ids of the rows.
+        IDs of the users or items.
     rows : ndarray of shape (n,), int32
-        Rows of the neighbors, most similar first.
+        Row numbers of the neighbors, most similar first.
     scores : ndarray of shape (n,), float32
-        Their similarities.
+        Similarities of the neighbors.
 
     Returns
     -------
     pl.DataFrame
-        Columns `side`, rank (from 1) and score.
+        ID column (user or item), rank (from 1) and score.
     """
     return pl.DataFrame({side: ids.ids(rows), "rank": np.arange(1, len(rows) + 1, dtype=np.int32), "score": scores})
 
 
-def explanation(explained: Explanation, users: IdMap, catalog: Catalog, history: SparseRows) -> pl.DataFrame:
-    """Return the parts of a score as a table; those of the history are ordered by their size.
+def explanation(score_explanation: Explanation, users: IdMap, catalog: Catalog, history: SparseRows) -> pl.DataFrame:
+    """Return the parts of a score as a data frame, with the history parts sorted by magnitude.
 
     Parameters
     ----------
-    explained : Explanation
-        The terms of the score.
+    score_explanation : Explanation
+        Explanation with the terms of the score.
     users : IdMap
-        Ids of the users, for models that explain by similar users.
+        IDs of the users, for models whose explanations refer to similar users.
     catalog : Catalog
-        Ids and titles of the items.
+        IDs and titles of the items.
     history : SparseRows
-        The history of the user: one row.
+        History of the user: one row.
 
     Returns
     -------
     pl.DataFrame
-        Columns part, item (or user), value (not with users), term, and title where titles are known: mean, user and
-        item first, then the parts of the history, and "not attributed" last.
+        Columns part, item (or user), value (items only), term, and title if titles are available. The parts mean, user
+        and item come first, then those of the history, and "not attributed" last.
     """
-    order = np.argsort(-np.abs(explained.terms), kind="stable")
-    rows, terms = explained.rows[order], explained.terms[order]
-    column, ids = ("user", users) if explained.by == "neighbors" else ("item", catalog.items)
+    order = np.argsort(-np.abs(score_explanation.terms), kind="stable")
+    rows, terms = score_explanation.rows[order], score_explanation.terms[order]
+    column, ids = ("user", users) if score_explanation.by == "neighbors" else ("item", catalog.items)
     is_known = rows >= 0
-    names = pl.Series(column, [None] * len(rows), dtype=ids.all.dtype)
-    names = names.scatter(np.flatnonzero(is_known), ids.ids(rows[is_known]))
+    id_column = pl.Series(column, [None] * len(rows), dtype=ids.all.dtype)
+    id_column = id_column.scatter(np.flatnonzero(is_known), ids.ids(rows[is_known]))
     table = pl.DataFrame(
         {
-            "part": ["mean", "user", "item", *[PARTS[explained.by]] * len(rows), "not attributed"],
-            column: _padded(names),
-            "term": np.concatenate([[explained.mean, explained.user, explained.item], terms, [explained.rest]]),
+            "part": ["mean", "user", "item", *[PART_NAMES[score_explanation.by]] * len(rows), "not attributed"],
+            column: _pad_parts(id_column),
+            "term": np.concatenate(
+                [
+                    [score_explanation.mean, score_explanation.user, score_explanation.item],
+                    terms,
+                    [score_explanation.rest],
+                ]
+            ),
         }
     )
-    if explained.by == "neighbors":
+    if score_explanation.by == "neighbors":
         return table
     values = pl.Series("value", history.values[np.searchsorted(history.columns, rows)])
-    table = table.insert_column(2, _padded(values))
-    return table if catalog.titles is None else table.with_columns(title=_padded(catalog.titles.gather(rows)))
+    table = table.insert_column(2, _pad_parts(values))
+    return table if catalog.titles is None else table.with_columns(title=_pad_parts(catalog.titles.gather(rows)))
 
 
-def _padded(column: pl.Series) -> pl.Series:
-    """Return the column with nulls for the three parts before the history and for the one after it."""
+def _pad_parts(column: pl.Series) -> pl.Series:
+    """Pad a column with nulls for the three parts before the history and for the part after it."""
     null = pl.Series(column.name, [None], dtype=column.dtype)
     return pl.concat([null, null, null, column, null])

@@ -1,6 +1,6 @@
-"""Persistence: convert the fields of a Recommender to the arrays and the manifest of an artifact, and back.
+"""Persistence: convert the fields of a Recommender to the arrays and manifest of an artifact, and back.
 
-`save` and `load` take and return the fields of a Recommender by name, so that this module does not import it.
+`save` and `load` work with the fields of a Recommender by name, so that this module does not need to import it.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ ID_MAPS = ("users", "items")
 
 
 def save(path: Path, fields: Mapping[str, Any]) -> None:
-    """Write the fields of a Recommender to one file, completely or not at all.
+    """Write the fields of a Recommender to a file atomically.
 
     Parameters
     ----------
     path : Path
-        File to write; an existing model is replaced.
+        Path of the file; an existing model is replaced.
     fields : mapping of str to Any
-        The fields by name; other names are ignored.
+        Fields by name; other names are ignored.
 
     Raises
     ------
     ArtifactError
-        If the file cannot be written, or another file exists that is not a model.
+        If the file cannot be written, or if it exists and is not a model.
     """
     model, estimator, priors, scale = (fields[name] for name in ("model", "estimator", "priors", "scale"))
     arrays: dict[str, Any] = {f"model.{name}": array for name, array in model.arrays().items()}
@@ -71,42 +71,42 @@ def save(path: Path, fields: Mapping[str, Any]) -> None:
 
 
 def load(path: Path, build: Callable[..., T], *, verify: bool) -> T:
-    """Return a saved Recommender; its arrays stay in the file.
+    """Load a saved Recommender; its arrays are memory-mapped from the file.
 
     Parameters
     ----------
     path : Path
-        The file.
+        Path of the file.
     build : callable
-        Called with the fields of a Recommender, by name.
+        Function that is called with the fields of a Recommender as keyword arguments.
     verify : bool
-        Compare all arrays with their checksums. False leaves out the floating-point arrays of the model and of the
-        histories.
+        Whether to verify the checksums of all arrays. If False, the floating-point arrays of the model and of the
+        histories are skipped.
 
     Returns
     -------
     Recommender
-        What `build` returns.
+        Return value of `build`.
 
     Raises
     ------
     ArtifactError
-        If the file is not a complete, undamaged artifact that this version can read.
+        If the file is not a complete and undamaged artifact that this version can read.
     """
     artifact = read_artifact(path, verify=verify)
     if not verify:
         artifact.verify(name for name, array in artifact.arrays.items() if not _is_large(name, array))
     try:
-        return build(**_fields(artifact.arrays, artifact.manifest))
+        return build(**_read_fields(artifact.arrays, artifact.manifest))
     except ForkError:
         raise
     except (Exception, pl.exceptions.PanicException) as error:
-        what = f"lacks {error}" if isinstance(error, KeyError) else f"is not valid ({error})"
-        raise ArtifactError(f"{path} {what}: it was written by another version of cofactor") from error
+        problem = f"lacks {error}" if isinstance(error, KeyError) else f"is not valid ({error})"
+        raise ArtifactError(f"{path} {problem}: it was written by another version of cofactor") from error
 
 
-def _fields(arrays: Arrays, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields; any exception means that the parts are not those of a Recommender."""
+def _read_fields(arrays: Arrays, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a Recommender; any exception means that the artifact does not contain one."""
     settings, estimator = manifest["model"], manifest["estimator"]
     model_arrays, prior_arrays = (
         {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
@@ -127,24 +127,24 @@ def _fields(arrays: Arrays, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_large(name: str, array: NDArray[Any]) -> bool:
-    """Return whether an array holds learned numbers or values of histories."""
+    """Return whether an array contains model parameters or history values."""
     return array.dtype.kind == "f" and name.startswith(("model.", "histories.", "seen."))
 
 
 def id_arrays(name: str, ids: IdMap) -> dict[str, Any]:
-    """Return the arrays of an ID map.
+    """Return the arrays that represent an ID map.
 
     Parameters
     ----------
     name : str
-        Prefix of the names of the arrays.
+        Prefix of the array names.
     ids : IdMap
-        The map.
+        ID map to convert.
 
     Returns
     -------
     dict of str to ndarray
-        `name.integers`, or `name.offsets` and `name.text`; see `IdMap` for their shapes.
+        Array `name.integers`, or arrays `name.offsets` and `name.text`; see `IdMap` for their shapes.
 
     Examples
     --------
@@ -156,82 +156,82 @@ def id_arrays(name: str, ids: IdMap) -> dict[str, Any]:
 
 
 def id_map(name: str, arrays: Arrays) -> IdMap:
-    """Return the ID map of the arrays that `id_arrays` returned.
+    """Create an ID map from the arrays that `id_arrays` returned.
 
     Parameters
     ----------
     name : str
-        Prefix of the names of the arrays.
+        Prefix of the array names.
     arrays : mapping of str to ndarray
-        The arrays; other names are ignored.
+        Arrays by name; other names are ignored.
 
     Returns
     -------
     IdMap
-        The map.
+        The ID map.
 
     Raises
     ------
     KeyError
         If an array is missing.
     DataError
-        If the arrays are not those of a map.
+        If the arrays do not represent an ID map.
     """
     if f"{name}.integers" in arrays:
         integers = arrays[f"{name}.integers"]
         require_array(f"{name}.integers", integers, np.int64)
         if (integers[1:] <= integers[:-1]).any():
-            raise DataError(f"{name}.integers must ascend")
+            raise DataError(f"{name}.integers must be strictly increasing")
         return IdMap(integers)
     offsets, text = arrays[f"{name}.offsets"], arrays[f"{name}.text"]
     require_array(f"{name}.offsets", offsets, np.int64)
     require_array(f"{name}.text", text, np.uint8)
     if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(text) or (offsets[1:] <= offsets[:-1]).any():
-        raise DataError(f"{name}.offsets must ascend from 0 to {len(text):,}, the length of the text")
+        raise DataError(f"{name}.offsets must be strictly increasing from 0 to {len(text):,}, the length of the text")
     if (text[offsets[:-1]] & 0xC0 == 0x80).any():
-        raise DataError(f"{name}.offsets must lie between characters")
-    text.tobytes().decode()  # or it is no UTF-8
+        raise DataError(f"{name}.offsets must not split characters")
+    text.tobytes().decode()  # raises if it is not valid UTF-8
     return IdMap(None, offsets, text)
 
 
-def row_arrays(name: str, stored: SparseRows) -> dict[str, Any]:
-    """Return the arrays of sparse rows.
+def row_arrays(name: str, sparse_rows: SparseRows) -> dict[str, Any]:
+    """Return the arrays that represent sparse rows.
 
     Parameters
     ----------
     name : str
-        Prefix of the names of the arrays.
-    stored : SparseRows
-        The rows.
+        Prefix of the array names.
+    sparse_rows : SparseRows
+        Sparse rows to convert.
 
     Returns
     -------
     dict of str to ndarray
-        `name.start`, `name.columns`, `name.values` and, if the rows have weights, `name.weights`.
+        Arrays `name.start`, `name.columns`, `name.values` and, if the rows have weights, `name.weights`.
 
     Examples
     --------
     >>> sorted(row_arrays("histories", SparseRows.empty(2)))
     ['histories.columns', 'histories.start', 'histories.values']
     """
-    parts = {part: getattr(stored, part) for part in ("start", "columns", "values", "weights")}
+    parts = {part: getattr(sparse_rows, part) for part in ("start", "columns", "values", "weights")}
     return {f"{name}.{part}": array for part, array in parts.items() if array is not None}
 
 
 def rows(name: str, arrays: Arrays) -> SparseRows:
-    """Return the sparse rows of the arrays that `row_arrays` returned.
+    """Create sparse rows from the arrays that `row_arrays` returned.
 
     Parameters
     ----------
     name : str
-        Prefix of the names of the arrays.
+        Prefix of the array names.
     arrays : mapping of str to ndarray
-        The arrays; other names are ignored.
+        Arrays by name; other names are ignored.
 
     Returns
     -------
     SparseRows
-        The rows.
+        The sparse rows.
 
     Raises
     ------
@@ -243,17 +243,17 @@ def rows(name: str, arrays: Arrays) -> SparseRows:
 
 
 def frame_bytes(table: pl.DataFrame) -> Bytes:
-    """Return a frame in the Arrow file format.
+    """Serialize a frame in the Arrow file format.
 
     Parameters
     ----------
     table : pl.DataFrame
-        The frame.
+        Frame to serialize.
 
     Returns
     -------
     ndarray of shape (n_bytes,), uint8
-        The bytes, read-only.
+        Serialized frame, read-only.
 
     Examples
     --------
@@ -266,15 +266,15 @@ def frame_bytes(table: pl.DataFrame) -> Bytes:
     return read_only(np.frombuffer(buffer.getvalue(), np.uint8))
 
 
-def frame(stored: NDArray[Any], rows: int | None = None) -> pl.DataFrame:
-    """Return the frame that `frame_bytes` wrote.
+def frame(serialized: NDArray[Any], rows: int | None = None) -> pl.DataFrame:
+    """Deserialize a frame that `frame_bytes` serialized.
 
     Parameters
     ----------
-    stored : ndarray of shape (n_bytes,), uint8
-        The bytes.
+    serialized : ndarray of shape (n_bytes,), uint8
+        Serialized frame.
     rows : int, optional
-        Expected number of rows; None accepts any.
+        Expected number of rows; None accepts any number.
 
     Returns
     -------
@@ -284,10 +284,10 @@ def frame(stored: NDArray[Any], rows: int | None = None) -> pl.DataFrame:
     Raises
     ------
     DataError
-        If the frame has another number of rows.
+        If the number of rows differs from `rows`.
     """
     require_threads()
-    table = pl.read_ipc(io.BytesIO(stored.tobytes()))
+    table = pl.read_ipc(io.BytesIO(serialized.tobytes()))
     if rows is not None and len(table) != rows:
-        raise DataError(f"a table must have {rows:,} rows, not {len(table):,}")
+        raise DataError(f"the table must have {rows:,} rows; got {len(table):,}")
     return table

@@ -1,4 +1,4 @@
-"""Questions: a questionnaire for a new user, with item ids in place of row numbers."""
+"""Questions: a questionnaire for a new user that uses item IDs instead of row numbers."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["Questions"]
 
 @dataclass(frozen=True, eq=False)
 class Questions:
-    """Questionnaire of one user: the answers so far, and the next item to ask about.
+    """Questionnaire for one user: the answers so far, and the next item to ask about.
 
     Created by `UserView.questions`. Immutable; `with_answer` returns a new object.
 
     Parameters
     ----------
     catalog : Catalog
-        The items.
+        Catalog with the items.
     questionnaire : Questionnaire
-        The answers, by item row.
+        Questionnaire with the answers by item row.
 
     Examples
     --------
@@ -46,31 +46,31 @@ class Questions:
     questionnaire: Questionnaire
 
     def next_item(self) -> Id | None:
-        """Return the item to ask about next.
+        """Return the next item to ask about.
 
         Returns
         -------
-        id or None
-            The item whose answer is expected to reduce the variance of the predictions most; None if no question is
+        ID or None
+            Item whose answer is expected to reduce the variance of the predictions most; None if no question is
             expected to change the recommendations.
         """
         row = self.questionnaire.next_item()
         return None if row is None else self.catalog.items.ids([row])[0]
 
     def with_answer(self, item: Id, rating: float | None) -> Self:
-        """Return the questions with one more answer.
+        """Return new questions with one more answer.
 
         Parameters
         ----------
-        item : id
-            An item without an answer so far.
+        item : ID
+            Item that has not been answered yet.
         rating : float or None
-            Rating on the scale of the model; None if the user does not know the item.
+            Rating on the model's scale; None if the user does not know the item.
 
         Returns
         -------
         Questions
-            The questions with this answer.
+            Questions that include the answer.
 
         Raises
         ------
@@ -94,7 +94,7 @@ class Questions:
 
     @property
     def ratings(self) -> dict[Id, float]:
-        """Ratings by item id, in the order of the answers; `Recommender.for_history` accepts them as a history."""
+        """Ratings by item ID, in the order of the answers; can be passed to `Recommender.for_history`."""
         rows, values = self.questionnaire.ratings
         return dict(zip(self.catalog.items.ids(rows).to_list(), values.tolist(), strict=True))
 
@@ -104,28 +104,28 @@ class Questions:
         Returns
         -------
         float
-            In squared units of the ratings.
+            Mean variance, in squared rating units.
         """
         return self.questionnaire.expected_variance()
 
     def recommend(self, n: int = 10) -> pl.DataFrame:
-        """Return the n best items that the user has not rated.
+        """Return the top n items that the user has not rated.
 
         Parameters
         ----------
         n : int, default 10
-            Number of items; 0 gives no rows.
+            Number of items, at least 0.
 
         Returns
         -------
         pl.DataFrame
-            Columns item, rank (from 1), prediction (on the rating scale), and title if titles are known. Fewer rows if
-            fewer than n items are left.
+            Columns item, rank (from 1), prediction (on the rating scale), and title if titles are available. Fewer rows
+            if fewer than n items are left.
 
         Raises
         ------
         ParameterError
-            If n is not a whole number from 0.
+            If n is not a nonnegative whole number.
         """
         rows = self.questionnaire.top_items(n)
         predictions, scale = self.questionnaire.predictions()[rows], self.catalog.scale

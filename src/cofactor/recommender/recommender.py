@@ -1,4 +1,4 @@
-"""Recommender: a fitted model with ids, histories and tables. It translates ids and contains no mathematics."""
+"""Recommender: a fitted model with IDs, histories and tables; it maps between IDs and row numbers."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ from cofactor.recommender.updating import (
     history_row,
     merge_ratings,
     new_item_table,
+    replace_rows,
     replace_users,
-    replaced_rows,
     table_rows,
 )
 from cofactor.recommender.users import UserView
@@ -57,33 +57,33 @@ __all__ = ["Recommender", "require_recommender"]
 
 @dataclass(frozen=True, eq=False)
 class Recommender:
-    """A fitted model with the ids, histories and tables of its users and items.
+    """Fitted model with the IDs, histories and tables of its users and items.
 
     Created by `fit` and `load`. Immutable; `updated` and `with_items` return a new recommender.
 
     Parameters
     ----------
     model : Model
-        The fitted model; it works on row numbers.
+        Fitted model, which works with row numbers.
     users, items : IdMap
-        Ids of the rows.
+        IDs of the rows.
     histories : SparseRows
-        The histories that the model was trained on: one row of item rows for each user.
+        Histories that the model was trained on: one row of item row numbers per user.
     kind : {"ratings", "events"}
-        What the model was trained on.
+        Kind of data that the model was trained on.
     estimator : Estimator, optional
-        How the model was fitted.
+        Estimator that fitted the model.
     user_table, item_table : pl.DataFrame, optional
-        Features in the order of the rows; the first column has the ids.
+        Features in row order, with the IDs in the first column.
     priors : Priors, optional
-        Priors of new users and new items; see `with_priors`.
+        Priors for new users and new items; see `with_priors`.
     seen : SparseRows, optional
-        Items that each user has seen without liking them. They are not recommended; nothing is learned from them.
+        Items that each user has seen without liking them. They are not recommended and not used for training.
     scale : Scale, optional
-        The rating scale, which new ratings must lie on; None for events.
+        Rating scale that new ratings must be on; None for events.
     evidence : ndarray of shape (n_items,), bool, optional
-        The items that the model knows from ratings, features or a prior; None for all. Other items are not ranked by
-        the model and are similar to no item.
+        Mask of the items for which the model has evidence from ratings, features or a prior; None for all. The model
+        does not rank other items, and they are not similar to any item.
 
     Examples
     --------
@@ -111,7 +111,7 @@ class Recommender:
 
     def __post_init__(self) -> None:
         for name in ("users", "items"):
-            checks.instance(name, getattr(self, name), IdMap, "make one by IdMap.of(ids)")
+            checks.instance(name, getattr(self, name), IdMap, "create one with IdMap.of(ids)")
         checks.choice("kind", self.kind, get_args(Kind))
         n_users, n_items = len(self.users), len(self.items)
         require_histories(self.histories, n_items, n_rows=n_users)
@@ -120,8 +120,8 @@ class Recommender:
         if self.evidence is not None:
             checks.mask("evidence", self.evidence, n_items)
         for name, n in (("users", n_users), ("items", n_items)):
-            if (size := getattr(self.model, f"n_{name}", n)) != n:
-                raise DataError(f"model must have {n:,} {name}, as many as there are ids, not {size:,}")
+            if (n_in_model := getattr(self.model, f"n_{name}", n)) != n:
+                raise DataError(f"model must have {n:,} {name}, one per ID; got {n_in_model:,}")
 
     @classmethod
     @validated
@@ -135,7 +135,7 @@ class Recommender:
         init_model: Recommender | None = None,
         callback: EpochCallback | None = None,
     ) -> Recommender:
-        """Fit a model, and combine it with the ids, histories and titles of the table.
+        """Fit a model and combine it with the IDs, histories and tables of the training data.
 
         Parameters
         ----------
@@ -143,29 +143,29 @@ class Recommender:
             Estimator to fit.
         interactions : Interactions, data frame or CSR matrix
             Training table. A frame (polars, pandas, pyarrow, duckdb) is read by `cofactor.read_events` if the estimator
-            accepts events only, else by `cofactor.read_ratings`. The ids of a matrix are its row and column numbers.
+            accepts only events, else by `cofactor.read_ratings`. The IDs of a matrix are its row and column numbers.
         seed : int, Generator or None, default 0
-            Seed of the fit; the same integer gives bit-identical results. See `Estimator.fit`.
+            Seed for the fit; the same integer gives bit-identical results. See `Estimator.fit`.
         validation : Interactions, optional
-            Held-out rows with the ids of `interactions`, for early stopping.
+            Held-out rows with the same IDs as `interactions`, for early stopping.
         init_model : Recommender, optional
-            Recommender with the same ids to continue from.
+            Recommender with the same IDs from which to continue training.
         callback : callable, optional
             Called with an `Epoch` after each epoch.
 
         Returns
         -------
         Recommender
-            The recommender.
+            Fitted recommender.
 
         Raises
         ------
         KindError
-            If a table is of the other kind.
+            If a table is of the wrong kind.
         DataError
-            If the table cannot be read or has no rows, or if `init_model` or `validation` has other ids.
+            If the table cannot be read or has no rows, or if the IDs of `init_model` or `validation` differ.
         ParameterError
-            If `estimator` is not an estimator, or `init_model` has another shape.
+            If `estimator` is not an estimator, or if the shape of `init_model` does not match.
         DivergedError
             If the fit diverges.
 
@@ -179,12 +179,14 @@ class Recommender:
         >>> len(losses), losses[2] < losses[0]
         (3, True)
         """
-        read = read_events if require_estimator(estimator).kind == "events" else read_ratings
-        table = estimator.check_table(read(interactions) if isinstance(interactions, ArrowFrame) else interactions)
+        read_table = read_events if require_estimator(estimator).kind == "events" else read_ratings
+        table = estimator.check_table(
+            read_table(interactions) if isinstance(interactions, ArrowFrame) else interactions
+        )
         if init_model is not None and not (
             init_model.users.equals(table.users) and init_model.items.equals(table.items)
         ):
-            raise DataError("init_model must have the same users and items as the table; fit without it")
+            raise DataError("init_model must have the same users and items as the table; otherwise fit without it")
         model = estimator.fit(
             table,
             seed=seed,
@@ -211,38 +213,38 @@ class Recommender:
 
     @cached_property
     def catalog(self) -> Catalog:
-        """The items with their titles, counts and evidence."""
+        """Items with their titles, rating counts and evidence."""
         return Catalog(self.items, self.histories, self.titles, self.evidence, self.model, self.scale)
 
     @property
     def support(self) -> Int64:
-        """Number of ratings or events of each item: ndarray of shape (n_items,), int64."""
+        """Number of ratings or events for each item: ndarray of shape (n_items,), int64."""
         return self.catalog.support
 
     @cached_property
     def excluded(self) -> SparseRows:
-        """The items that lists leave out for each user, n_users rows: the history and `seen`."""
+        """Items that are excluded from the lists of each user (history and `seen`): n_users rows."""
         return self.histories if self.seen is None else merge_latest(self.histories, self.seen)
 
     # users
 
     def for_users(self, users: Id | Iterable[Id] | pl.Series) -> UserView:
-        """Return a view of known users.
+        """Return a view of known users, for ranking, prediction and explanation.
 
         Parameters
         ----------
-        users : id, or iterable of ids
+        users : ID, or iterable of IDs
             Known users.
 
         Returns
         -------
         UserView
-            The view, in the order of `users`.
+            View of the users, in the order of `users`.
 
         Raises
         ------
         UnknownIdError
-            For an unknown user; for a new user, call `for_history`.
+            If a user is unknown; for a new user, call `for_history`.
 
         Examples
         --------
@@ -254,22 +256,22 @@ class Recommender:
         return self.for_rows(self.user_rows(users))
 
     def for_rows(self, rows: Int32) -> UserView:
-        """Return a view of the users of these row numbers.
+        """Return a view of known users, given their row numbers.
 
         Parameters
         ----------
         rows : ndarray of shape (n,), int32
-            User rows.
+            User row numbers.
 
         Returns
         -------
         UserView
-            The view, in the order of `rows`.
+            View of the users, in the order of `rows`.
 
         Raises
         ------
         ParameterError
-            For a row number that no user has.
+            If a row number is out of range.
         """
         rows = checks.row_numbers("rows", rows, len(self.users))
         return self._view(self.model, self.batch(rows), self.excluded.take(rows), "model")
@@ -280,27 +282,27 @@ class Recommender:
         *,
         user_features: Mapping[str, Any] | None = None,
     ) -> UserView:
-        """Return a view of a new user, who is folded in from a history. Nothing is retrained or stored.
+        """Return a view of a new user, who is folded in from a history; nothing is retrained or stored.
 
         Parameters
         ----------
         history : mapping, iterable of (item, value) pairs, or iterable of items
             Ratings of items; for a model of events, items or (item, count) pairs, with a negative count for a dislike.
-            An empty history gives what is best without any: by item biases or a prior, else the most popular items.
+            With an empty history, items are ranked by item biases or a prior if available, else by popularity.
         user_features : mapping, optional
-            Columns of the user table and their values, where priors were learned from them.
+            Mapping from columns of the user table to values, if priors were learned from them.
 
         Returns
         -------
         UserView
-            The view of one user.
+            View of the new user.
 
         Raises
         ------
         DataError
-            For an invalid history and for a rating that is not on the scale.
+            If the history is invalid, or if a rating is not on the scale.
         UnknownIdError
-            For an unknown item.
+            If an item is unknown.
         KindError
             If the model cannot fold in new users.
 
@@ -317,26 +319,26 @@ class Recommender:
         return self.for_histories(rows, feature_table(user_features, self.priors))
 
     def for_histories(self, histories: SparseRows, table: pl.DataFrame | None = None) -> UserView:
-        """Return a view of new users, who are folded in from histories by item rows.
+        """Return a view of new users, who are folded in from histories with item row numbers.
 
         Parameters
         ----------
         histories : SparseRows
-            One row of item rows for each new user.
+            One row of item row numbers for each new user.
         table : pl.DataFrame, optional
-            One row for each new user, with the columns that the prior was learned from.
+            One row for each new user, with the columns from which the prior was learned.
 
         Returns
         -------
         UserView
-            The view, in the order of `histories`.
+            View of the users, in the order of `histories`.
 
         Raises
         ------
         KindError
             If the model cannot fold in new users.
         DataError
-            If the histories do not fit the model, or the prior cannot read the table.
+            If the histories do not match the model, or the table does not match the prior.
         """
         model = self.folded_in(histories, table)
         has_prior = self.priors is not None and self.priors.users is not None
@@ -344,34 +346,34 @@ class Recommender:
         return self._view(model, UserBatch.folded(histories), histories, source)
 
     def for_known_and_new(self, rows: Int32, histories: SparseRows, table: pl.DataFrame | None = None) -> UserView:
-        """Return a view of several users: known ones by their row, and new ones, who are folded in.
+        """Return a view of known users, given by row number, and of new users, who are folded in.
 
         Parameters
         ----------
         rows : ndarray of shape (n_users,), int32
-            Rows of known users; -1 for the users of `histories`, in order.
+            Row numbers of known users; -1 for the users in `histories`, in order.
         histories : SparseRows
-            The history of each user who is folded in.
+            History of each user who is folded in.
         table : pl.DataFrame, optional
-            One row for each user who is folded in, with the columns that the prior was learned from.
+            One row for each user who is folded in, with the columns from which the prior was learned.
 
         Returns
         -------
         UserView
-            The view, in the order of `rows`.
+            View of the users, in the order of `rows`.
 
         Raises
         ------
         KindError
             If the model cannot fold in new users.
         ParameterError
-            For a row number that no user has.
+            If a row number is out of range.
         """
         rows = checks.row_numbers("rows", rows, len(self.users), unknown=True)
         require_histories(histories, len(self.items), n_rows=int((rows < 0).sum()))
         model = replace_users(self.model, self.priors, rows, histories, table)
-        batch = UserBatch.folded(replaced_rows(self.histories, rows, histories))
-        return self._view(model, batch, replaced_rows(self.excluded, rows, histories), "fold-in")
+        batch = UserBatch.folded(replace_rows(self.histories, rows, histories))
+        return self._view(model, batch, replace_rows(self.excluded, rows, histories), "fold-in")
 
     def _view(self, model: Model, batch: UserBatch, exclude: SparseRows, source: AnsweredBy) -> UserView:
         return UserView(self.catalog, cast("ScoresItems", model), batch, exclude, source, self.users, self.model)
@@ -379,19 +381,19 @@ class Recommender:
     # recommending
 
     def batch(self, rows: Int32, times: Any = None) -> UserBatch:
-        """Return these users, aligned with their histories, as models take them.
+        """Return a batch of users, aligned with their histories, in the form that models expect.
 
         Parameters
         ----------
         rows : ndarray of shape (n,), int32
-            User rows; -1 is an unknown user.
+            User row numbers; -1 for an unknown user.
         times : sequence of int, optional
-            Seconds since 1970, one for each row.
+            Seconds since the Unix epoch, one value per row.
 
         Returns
         -------
         UserBatch
-            The users, in the order of `rows`.
+            Users, in the order of `rows`.
 
         Examples
         --------
@@ -403,21 +405,21 @@ class Recommender:
         return UserBatch.trained(rows, self.histories, times)
 
     def ranked_lists(self, rows: Int32, ks: Sequence[int], relevant: SparseRows) -> ModelLists:
-        """Return ranked lists with their ties, for ranking metrics; items that the users have seen are left out.
+        """Return ranked lists of unseen items, including ties, for ranking metrics.
 
         Parameters
         ----------
         rows : ndarray of shape (n,), int32
-            User rows.
+            User row numbers.
         ks : sequence of int
-            Lengths of the lists.
+            List lengths.
         relevant : SparseRows
-            The test items of each user: n rows.
+            Test items of each user: n rows.
 
         Returns
         -------
         ModelLists
-            The lists, in the order of `rows`.
+            Ranked lists, in the order of `rows`.
 
         Examples
         --------
@@ -451,38 +453,39 @@ class Recommender:
         rank_by: RankBy = "mean",
         diversity: float = 0.0,
     ) -> pl.DataFrame:
-        """Return the n best items of one user or of several users.
+        """Return the top n items for one or more users.
 
         Parameters
         ----------
-        users : id, or iterable of ids
+        users : ID, or iterable of IDs
             Known users; for a new user, call `for_history`.
         n : int, default 10
-            The length of each list.
+            Length of each list.
         exclude_seen : bool, default True
-            Leave out items of the user's history, and low ratings that `to_events` did not turn into events.
-        candidates : iterable of ids, optional
+            Whether to exclude items in the user's history, and items with low ratings that `to_events` did not convert
+            to events.
+        candidates : iterable of IDs, optional
             Rank only these items.
         rank_by : {"mean", "lower", "upper"}, default "mean"
-            Rank by the expected score, by the lower or by the upper end of its interval; the latter two need a model
-            with a distribution.
+            Rank by the expected score, or by the lower or upper end of its interval, which requires a model with a
+            predictive distribution.
         diversity : float, default 0.0
-            From 0, the order of the scores, to 1, lists of items that are as different as possible.
+            Diversity of the lists, from 0 (order by score) to 1 (items that are as different as possible).
 
         Returns
         -------
         pl.DataFrame
-            Columns user, item, rank (from 1), score, answered_by, and title where titles are known. Scores are what
-            items are ranked by; they are not clipped to the rating scale.
+            Columns user, item, rank (from 1), score, answered_by, and title if titles are available. Items are ranked
+            by the score, which is not clipped to the rating scale.
 
         Raises
         ------
         UnknownIdError
-            For an unknown user or candidate.
+            If a user or a candidate is unknown.
         KindError
-            If the model cannot rank in this way.
+            If the model does not support this kind of ranking.
         ParameterError
-            For arguments out of range.
+            If an argument is out of range.
 
         Examples
         --------
@@ -507,15 +510,15 @@ class Recommender:
         rank_by: RankBy = "mean",
         diversity: float = 0.0,
     ) -> pl.DataFrame:
-        """Return the n best items of all users, in row order.
+        """Return the top n items for every user, in row order.
 
         Parameters
         ----------
         n : int, default 10
-            The length of each list.
+            Length of each list.
         exclude_seen : bool, default True
             See `recommend`.
-        candidates : iterable of ids, optional
+        candidates : iterable of IDs, optional
             Rank only these items.
         rank_by : {"mean", "lower", "upper"}, default "mean"
             See `recommend`.
@@ -525,7 +528,7 @@ class Recommender:
         Returns
         -------
         pl.DataFrame
-            See `recommend`.
+            Ranked lists; see `recommend`.
         """
         view = self.for_rows(np.arange(len(self.users), dtype=np.int32))
         return view.recommend(n, exclude_seen=exclude_seen, candidates=candidates, rank_by=rank_by, diversity=diversity)
@@ -535,44 +538,44 @@ class Recommender:
 
         Parameters
         ----------
-        users : id, or iterable of ids
-            The n users.
+        users : ID, or iterable of IDs
+            IDs of n users.
 
         Returns
         -------
         ndarray of shape (n,), int32
-            User rows.
+            User row numbers.
 
         Raises
         ------
         UnknownIdError
-            For an unknown user.
+            If a user is unknown.
         """
         return known_rows(self.users, id_series("users", users), "user", "; for a new user, call for_history")
 
     # predicting
 
     def predict(self, users: Any, items: Any, *, times: Any = None) -> Any:
-        """Predict the rating of one pair of user and item, or of many pairs.
+        """Predict the ratings for one or more user-item pairs.
 
         Parameters
         ----------
-        users, items : id, or sequence of ids
-            One user with several items, or one item with several users, stands for that many pairs. Unknown ids are
-            allowed: their prediction comes from biases or priors; `unknown` counts them.
+        users, items : ID, or sequence of IDs
+            Users and items of the pairs; a single user or item is paired with each element of the other argument.
+            Unknown IDs are allowed: their predictions come from biases or priors, and `unknown` counts them.
         times : int or sequence of int, optional
-            Seconds since 1970, one for all pairs or one for each, for models that learned from time.
+            Seconds since the Unix epoch, for models that use times: one value for all pairs, or one per pair.
 
         Returns
         -------
         float or pl.DataFrame
             A float for one pair, else columns user, item and prediction (float32). Ratings are clipped to their scale;
-            models of events return the score that the pair is ranked by.
+            models of events return ranking scores.
 
         Raises
         ------
         DataError
-            For ids of the wrong type, and for different numbers of users and items.
+            If an ID has the wrong type, or if the numbers of users and items differ.
 
         Examples
         --------
@@ -586,30 +589,30 @@ class Recommender:
         """
         u, i = id_series("users", users), id_series("items", items)
         if is_single(users) and is_single(items):
-            return float(self._predicted(u, i, times)[0])
+            return float(self._predict_rows(u, i, times)[0])
         u = u.new_from_index(0, len(i)) if is_single(users) else u
         i = i.new_from_index(0, len(u)) if is_single(items) else i
         if len(u) != len(i):
-            raise DataError(f"{len(u)} users but {len(i)} items: predictions are for pairs")
-        return pl.DataFrame({"user": u, "item": i, "prediction": self._predicted(u, i, times)})
+            raise DataError(f"users and items must have the same length; got {len(u):,} users and {len(i):,} items")
+        return pl.DataFrame({"user": u, "item": i, "prediction": self._predict_rows(u, i, times)})
 
     def unknown(self, users: Any, items: Any) -> tuple[int, int]:
-        """Count the ids that the model does not know.
+        """Count the users and items that the model does not know.
 
         Parameters
         ----------
-        users, items : id, or sequence of ids
-            The ids to look up; users and items need not be of the same number.
+        users, items : ID, or sequence of IDs
+            IDs to look up; the numbers of users and items may differ.
 
         Returns
         -------
         n_users, n_items : int
-            The number of unknown users and of unknown items.
+            Number of unknown users and of unknown items.
         """
         u, i = self.users.rows(id_series("users", users)), self.items.rows(id_series("items", items))
         return int((u < 0).sum()), int((i < 0).sum())
 
-    def _predicted(self, users: pl.Series, items: pl.Series, times: Any) -> Float32:
+    def _predict_rows(self, users: pl.Series, items: pl.Series, times: Any) -> Float32:
         if not isinstance(self.model, PredictsRatings):
             raise KindError("this model cannot predict ratings")
         u, i = self.users.rows(users), self.items.rows(items)
@@ -619,38 +622,38 @@ class Recommender:
         if len(new) and self.priors is not None and self.priors.users is not None:
             ratings = np.array(ratings)
             prior: Any = self.folded_in(SparseRows.empty(1))
-            rows, new_seconds = np.zeros(len(new), np.int32), None if seconds is None else seconds[new]
-            ratings[new] = prior.predict(UserBatch.trained(rows, SparseRows.empty(1), new_seconds), i[new])
+            rows, new_times = np.zeros(len(new), np.int32), None if seconds is None else seconds[new]
+            ratings[new] = prior.predict(UserBatch.trained(rows, SparseRows.empty(1), new_times), i[new])
         return ratings
 
     # reasons
 
     def explain(self, user: Id, item: Id) -> pl.DataFrame:
-        """Return the terms that add up to the score of a user and an item.
+        """Return the terms that add up to the score of a user-item pair.
 
         Parameters
         ----------
-        user, item : id
-            A known user and a known item.
+        user, item : ID
+            Known user and known item.
 
         Returns
         -------
         pl.DataFrame
-            Columns part, item, value, term, and title where titles are known. The parts are "mean", "user" and "item";
-            one "history" part for each item of the user's history, the largest first, with the user's value; and "not
-            attributed". User-user models have a "neighbor" part for each similar user; networks have a "without" part
-            for each item, the loss of score without it.
+            Columns part, item, value, term, and title if titles are available. The parts are "mean", "user" and
+            "item"; one "history" part for each item in the user's history, with the user's value, largest term first;
+            and "not attributed". User-user models have a "neighbor" part for each similar user. Neural networks have a
+            "without" part for each item: the decrease in the score without the item.
 
         Raises
         ------
         UnknownIdError
-            For an unknown user or item.
+            If the user or the item is unknown.
         KindError
             If the model cannot explain its scores.
 
         Notes
         -----
-        The score is what items are ranked by::
+        Items are ranked by the score::
 
             score = mean + b_u + b_i + sum of the terms of the history + not attributed
 
@@ -671,33 +674,33 @@ class Recommender:
 
     @property
     def titles(self) -> pl.Series | None:
-        """The `title` column of the item table, in row order, or None."""
+        """Column `title` of the item table, in row order; None if there is none."""
         table = self.item_table
         return table["title"] if table is not None and "title" in table.columns else None
 
     # neighbors
 
     def similar_items(self, item: Id, n: int = 10) -> pl.DataFrame:
-        """Return the n items liked by the same users.
+        """Return the n items that are most similar to an item.
 
         Parameters
         ----------
-        item : id
-            A known item.
+        item : ID
+            Known item.
         n : int, default 10
-            The maximum number of items.
+            Maximum number of items.
 
         Returns
         -------
         pl.DataFrame
-            Columns item, rank (from 1), score, and title where titles are known. The score is a cosine from -1 to 1;
-            item-item models use their own similarity (EASE: its weight). Fewer rows where fewer items are similar, and
-            none for an item that the model has no evidence about.
+            Columns item, rank (from 1), score, and title if titles are available. The score is a cosine similarity from
+            -1 to 1; item-item models use their own similarity (EASE: its weight). Fewer rows if fewer items are
+            similar; empty for an item about which the model has no evidence.
 
         Raises
         ------
         UnknownIdError
-            For an unknown item.
+            If the item is unknown.
         KindError
             If the model has no vectors or similarities.
 
@@ -715,29 +718,29 @@ class Recommender:
         return self.catalog.with_titles(frames.neighbors("item", self.items, rows, scores), rows)
 
     def similar_users(self, user: Id, n: int = 10) -> pl.DataFrame:
-        """Return the n users with the most similar taste.
+        """Return the n users whose taste is most similar to that of a user.
 
         Parameters
         ----------
-        user : id
-            A known user.
+        user : ID
+            Known user.
         n : int, default 10
-            The maximum number of users.
+            Maximum number of users.
 
         Returns
         -------
         pl.DataFrame
-            Columns user, rank (from 1) and score, a cosine from -1 to 1, or the similarity of a user-user model. No
-            rows for a user without a history.
+            Columns user, rank (from 1) and score, which is a cosine similarity from -1 to 1, or the model's own
+            similarity for a user-user model. Empty for a user without a history.
 
         Raises
         ------
         UnknownIdError
-            For an unknown user.
+            If the user is unknown.
         KindError
-            If the model has no vectors of users.
+            If the model has no user vectors or similarities.
         ParameterError
-            For n below 1.
+            If n is below 1.
         """
         return self.for_users(single_id("user", user)).similar(n)
 
@@ -746,20 +749,20 @@ class Recommender:
     def with_priors(
         self, *, user_features: Sequence[str] = (), item_features: Sequence[str] = (), seed: Seed = 0
     ) -> Recommender:
-        """Return the recommender with priors of new users and new items, learned from its model.
+        """Learn priors for new users and new items, and return a recommender with these priors.
 
         Parameters
         ----------
         user_features, item_features : sequence of str, default ()
-            Columns of the user table and of the item table that the priors depend on. Without columns, all new users
-            (items) have the same prior.
+            Columns of the user table and of the item table on which the priors depend. If empty, all new users (items)
+            have the same prior.
         seed : int, Generator or None, default 0
-            Seed of the cross-validation.
+            Seed for the cross-validation.
 
         Returns
         -------
         Recommender
-            The same model with `priors`.
+            Recommender with the same model and the learned `priors`.
 
         Raises
         ------
@@ -789,17 +792,17 @@ class Recommender:
         return replace(self, priors=priors)
 
     def ensure_priors(self, *, seed: Seed = 0) -> Recommender:
-        """Return the recommender with priors if its model supports them: its own, else new ones without features.
+        """Return the recommender with priors if its model supports them; learn priors without features if it has none.
 
         Parameters
         ----------
         seed : int, Generator or None, default 0
-            Seed of the cross-validation, if priors are learned.
+            Seed for the cross-validation, if priors are learned.
 
         Returns
         -------
         Recommender
-            The recommender itself if it has priors already, or if its model does not support them.
+            Recommender with priors; the recommender itself if it already has priors or its model does not support them.
 
         Examples
         --------
@@ -814,52 +817,52 @@ class Recommender:
         return self.with_priors(seed=seed)
 
     def folded_in(self, histories: SparseRows, table: pl.DataFrame | None = None) -> Model:
-        """Return the model with new users of these histories as its users.
+        """Fold in new users from their histories, and return a model with only these users.
 
         Parameters
         ----------
         histories : SparseRows
-            One row of item rows for each new user.
+            One row of item row numbers for each new user.
         table : pl.DataFrame, optional
-            One row for each new user, with the columns that the prior was learned from.
+            One row for each new user, with the columns from which the prior was learned.
 
         Returns
         -------
         Model
-            The same items and parameters, with the new users only.
+            Model with the same items and parameters, and only the new users.
 
         Raises
         ------
         KindError
             If the model cannot fold in new users.
         DataError
-            If the histories do not fit the model, or the prior cannot read the table.
+            If the histories do not match the model, or the table does not match the prior.
         """
         return fold_in(self.model, self.priors, histories, table)
 
     @validated
     def updated(self, new: Interactions) -> Recommender:
-        """Return a recommender that includes new ratings: changed and new users are folded in, nothing is retrained.
+        """Return a recommender that includes new ratings: users with new ratings are folded in, without retraining.
 
         Parameters
         ----------
         new : Interactions
-            Ratings of known items; see `with_items` for new ones. A pair that is known takes the new rating; events are
-            added up. No rows change nothing.
+            Ratings of known items; see `with_items` for new items. A new rating replaces the earlier one for the same
+            user-item pair; events are summed.
 
         Returns
         -------
         Recommender
-            All other users keep their row.
+            Updated recommender, in which all other users are unchanged.
 
         Raises
         ------
         KindError
-            For a table of the other kind, and for a model that cannot fold in.
+            If the table is of the wrong kind, or if the model cannot fold in users.
         UnknownIdError
-            For a new item.
+            If an item is unknown.
         DataError
-            For a rating that is not on the scale, user ids of another type, or a user table with other columns.
+            If a rating is not on the scale, or if the user IDs or the user table do not match.
 
         Examples
         --------
@@ -871,9 +874,11 @@ class Recommender:
         (2, 3, ['alien'])
         """
         check_ratings(require_interactions("new", new), self.kind, self.scale)
-        state = merge_ratings(self.users, self.items, self.kind, self.histories, self.seen, new)
-        table = extend_table(state.users, self.user_table, new.user_table)
-        return self.with_users(state.users, state.histories, state.changed, table=table, seen=state.seen)
+        merged_users = merge_ratings(self.users, self.items, self.kind, self.histories, self.seen, new)
+        table = extend_table(merged_users.users, self.user_table, new.user_table)
+        return self.with_users(
+            merged_users.users, merged_users.histories, merged_users.changed, table=table, seen=merged_users.seen
+        )
 
     def with_users(
         self,
@@ -884,31 +889,31 @@ class Recommender:
         table: pl.DataFrame | None = None,
         seen: SparseRows | None = None,
     ) -> Recommender:
-        """Return a recommender of these users alone, with these histories.
+        """Return a recommender that contains only the given users, with the given histories.
 
         Parameters
         ----------
         users : IdMap
-            n_users ids, known or new.
+            IDs of n_users known or new users.
         histories : SparseRows
-            Their histories: n_users rows.
+            Histories of the users: n_users rows.
         changed : ndarray of shape (n_users,), bool, optional
-            The users who are folded in; the others keep their vector. By default those whose history differs. New users
-            are always folded in.
+            Mask of the users to fold in; the others keep their vectors. By default, users whose history differs are
+            folded in. New users are always folded in.
         table : pl.DataFrame, optional
-            The user table, in the order of `users`.
+            User table, in the order of `users`.
         seen : SparseRows, optional
-            Further items that lists leave out: n_users rows.
+            Additional items to exclude from lists: n_users rows.
 
         Returns
         -------
         Recommender
-            With these users only.
+            Recommender with only these users.
 
         Raises
         ------
         KindError
-            If a user must be folded in and the model cannot do it.
+            If a user must be folded in but the model cannot fold in users.
         """
         checks.instance("users", users, IdMap, "create it with IdMap.of(ids)")
         require_histories(histories, len(self.items), n_rows=len(users))
@@ -917,34 +922,34 @@ class Recommender:
         if changed is None:
             changed = differing_rows(self.histories.take(rows), histories)
         rows[changed] = -1
-        folded = rows < 0
-        folded_table = table_rows(table, folded)
-        model = replace_users(self.model, self.priors, rows, histories.take(np.flatnonzero(folded)), folded_table)
+        is_folded_in = rows < 0
+        folded_table = table_rows(table, is_folded_in)
+        model = replace_users(self.model, self.priors, rows, histories.take(np.flatnonzero(is_folded_in)), folded_table)
         return replace(self, model=model, users=users, histories=histories, user_table=table, seen=seen)
 
     @validated
     def with_items(self, table: Any, ratings: Interactions | None = None) -> Recommender:
-        """Return a recommender whose catalog has new items too; nothing is retrained.
+        """Return a recommender with new items added to its catalog, without retraining.
 
         Parameters
         ----------
         table : data frame
-            A row for each new item, with the columns that the priors were learned from. The ids are in the column with
-            a usual name ("item", "movieId", "id", ...), else in the first one. No rows change nothing.
+            One row per new item, with the columns from which the priors were learned. The IDs are read from a column
+            with a common name ("item", "movieId", "id", ...), else from the first column.
         ratings : Interactions, optional
-            Ratings of the new items. They move the items from the prior, and are then used as in `updated`.
+            Ratings of the new items. They are used to fold in the items, and then as in `updated`.
 
         Returns
         -------
         Recommender
-            With the known and the new items.
+            Recommender with the known and the new items.
 
         Raises
         ------
         KindError
-            Without priors of items, and for a model that cannot add items.
+            If there is no item prior, or if the model does not support adding items.
         DataError
-            For known or duplicate ids, a rating that is not on the scale, or a table without ids.
+            If an ID is already known or occurs twice, if the table has no IDs, or if a rating is not on the scale.
 
         Examples
         --------
@@ -959,19 +964,20 @@ class Recommender:
         prior = None if self.priors is None else self.priors.items
         if prior is None or not isinstance(self.model, FactorModel):
             raise KindError(
-                "new items need a prior: call with_priors on a model of biased-mf, explicit-als, implicit-als or bpr"
+                "new items require an item prior: call with_priors, which supports biased-mf, explicit-als, "
+                "implicit-als and bpr"
             )
         table = new_item_table(table, self.items)
         if ratings is not None:
             check_ratings(ratings, self.kind, self.scale)
         model, items, take = add_items(self.model, prior, self.items, table, self.users, ratings)
-        moved = items.rows(self.items.all)
+        new_item_rows = items.rows(self.items.all)
         extended = replace(
             self,
             model=model,
             items=items,
-            histories=replace(self.histories, columns=moved[self.histories.columns]),
-            seen=None if self.seen is None else replace(self.seen, columns=moved[self.seen.columns]),
+            histories=replace(self.histories, columns=new_item_rows[self.histories.columns]),
+            seen=None if self.seen is None else replace(self.seen, columns=new_item_rows[self.seen.columns]),
             evidence=None if self.evidence is None else np.append(self.evidence, True)[np.maximum(take, -1)],
             item_table=extend_table(items, self.item_table, table),
         )
@@ -981,19 +987,19 @@ class Recommender:
 
     @validated
     def save(self, path: str | Path) -> None:
-        """Write the recommender to one file, completely or not at all.
+        """Save the recommender to a file atomically.
 
-        An existing model file is replaced and keeps its mode; through a symbolic link its target is replaced.
+        An existing model file is replaced and keeps its mode; if the path is a symbolic link, its target is replaced.
 
         Parameters
         ----------
         path : str or Path
-            File to write.
+            Path of the file.
 
         Raises
         ------
         ArtifactError
-            If the file cannot be written, or another file exists that is not a model.
+            If the file cannot be written, or if it exists and is not a model.
 
         Examples
         --------
@@ -1012,26 +1018,26 @@ class Recommender:
     @classmethod
     @validated
     def load(cls, path: str | Path, *, verify: bool = True) -> Recommender:
-        """Map a saved file into memory.
+        """Load a saved recommender; its arrays are memory-mapped from the file.
 
         Parameters
         ----------
         path : str or Path
-            The file.
+            Path of the file.
         verify : bool, default True
-            Compare the file with its checksums. False leaves out the floating-point arrays of the model and of the
-            histories, which is faster; use it for a file that was verified before.
+            Whether to verify all checksums in the file. If False, the floating-point arrays of the model and of the
+            histories are skipped, which is faster; use it for a file that was verified before.
 
         Returns
         -------
         Recommender
-            Its arrays stay in the file.
+            Recommender with memory-mapped arrays.
 
         Raises
         ------
         ArtifactError
-            If the file is not a complete, undamaged model. With verify=False, damage to the arrays that are left out is
-            not found; it may change scores.
+            If the file is not a complete and undamaged model. With verify=False, damage to the skipped arrays is not
+            detected and may change scores.
 
         Examples
         --------
@@ -1044,24 +1050,24 @@ class Recommender:
 
 
 def require_recommender(name: str, value: object) -> Recommender:
-    """Return the value if it is a Recommender.
+    """Check that a value is a Recommender and return it.
 
     Parameters
     ----------
     name : str
-        Name of the argument, for the message of the error.
+        Name of the argument, for the error message.
     value : object
-        The value.
+        Value to check.
 
     Returns
     -------
     Recommender
-        The value.
+        The value itself.
 
     Raises
     ------
     DataError
-        For any other value, such as a model or a table.
+        If the value is not a Recommender.
     """
-    advice = "make one by cofactor.Recommender.fit(estimator, table) or cofactor.Recommender.load(path)"
-    return checks.instance(name, value, Recommender, advice)
+    hint = "create one with cofactor.Recommender.fit(estimator, table) or cofactor.Recommender.load(path)"
+    return checks.instance(name, value, Recommender, hint)

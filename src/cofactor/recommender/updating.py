@@ -1,8 +1,8 @@
-"""Updating: fold users into a model, and replace the users and items of a model.
+"""Updating: fold users into a model, and replace the users or items of a model.
 
-There is one path: `fold_in` for new users, and `replace_users` where a table of users consists of rows of the trained
-model and of folded-in users. `Recommender.updated`, the batches of the service and the point-in-time evaluation of the
-promotion gate use it. The functions take and return the parts of a Recommender.
+`fold_in` adds new users, and `replace_users` combines users of the trained model with users who are folded in. They are
+used by `Recommender.updated`, by the batches of the service, and by the point-in-time evaluation of the promotion gate.
+The functions take and return the parts of a Recommender.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ __all__ = [
     "history_row",
     "merge_ratings",
     "new_item_table",
+    "remap_columns",
+    "replace_rows",
     "replace_users",
-    "replaced_rows",
     "table_rows",
-    "translated",
     "with_appended_users",
 ]
 
@@ -51,36 +51,36 @@ Merge: TypeAlias = Callable[[SparseRows, SparseRows], SparseRows]
 
 
 def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: pl.DataFrame | None = None) -> Model:
-    """Return the model with new users of these histories as its users.
+    """Fold in new users from their histories, and return a model with only these users.
 
     Parameters
     ----------
     model : Model
-        The trained model.
+        Trained model.
     priors : Priors or None
-        The priors of new users, if there are any.
+        Priors for new users, if available.
     histories : SparseRows
-        One row of item rows for each new user; without rows the model has no users.
+        One row of item row numbers for each new user; if empty, the returned model has no users.
     table : pl.DataFrame, optional
-        One row for each new user, with the columns that the prior was learned from.
+        One row for each new user, with the columns from which the prior was learned.
 
     Returns
     -------
     Model
-        The same items and parameters, with the new users only.
+        Model with the same items and parameters, and only the new users.
 
     Raises
     ------
     KindError
         If the model cannot fold in new users.
     DataError
-        If the histories do not fit the model, or the prior cannot read the table.
+        If the histories do not match the model, or the table does not match the prior.
     """
     if not isinstance(model, FoldsIn):
-        raise KindError("this model cannot fold in new users; fit it again with their ratings")
+        raise KindError("this model cannot fold in new users; refit it with their ratings")
     require_histories(histories, model.n_items)
     if table is not None:
-        checks.instance("table", table, pl.DataFrame, "give a polars frame with a row for each history")
+        checks.instance("table", table, pl.DataFrame, "pass a polars data frame with one row per history")
     prior = None if priors is None else priors.users
     gaussian = None if prior is None else GaussianPrior(prior.means(table, len(histories)), prior.precision)
     with linalg_as_data_error():
@@ -90,25 +90,25 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
 def replace_users(
     model: Model, priors: Priors | None, rows: Int32, histories: SparseRows, table: pl.DataFrame | None = None
 ) -> Model:
-    """Return the model with other users: rows of the trained model, and users who are folded in.
+    """Replace the users of a model with users of the trained model and users who are folded in.
 
     Parameters
     ----------
     model : Model
-        The trained model.
+        Trained model.
     priors : Priors or None
-        The priors of new users, if there are any.
+        Priors for new users, if available.
     rows : ndarray of shape (n_users,), int32
-        The row of each user in `model`; -1 for the users who are folded in.
+        Row number of each user in `model`; -1 for users who are folded in.
     histories : SparseRows
-        The history of each user who is folded in, in order.
+        History of each user who is folded in, in order.
     table : pl.DataFrame, optional
-        One row for each user who is folded in, with the columns that the prior was learned from.
+        One row for each user who is folded in, with the columns from which the prior was learned.
 
     Returns
     -------
     Model
-        Of n_users users.
+        Model with n_users users.
     """
     take = np.array(rows)
     take[rows < 0] = -1 - np.arange(len(histories), dtype=np.int32)
@@ -118,19 +118,19 @@ def replace_users(
 
 
 def with_appended_users(model: Model, folded: object) -> Model:
-    """Return the model with additional users after its own.
+    """Append folded-in users to the users of a model.
 
     Parameters
     ----------
     model : Model
-        The trained model, of n_users users.
+        Trained model with n_users users.
     folded : Model
-        The model that `fold_in` returned, of n_new users.
+        Model with n_new users, as returned by `fold_in`.
 
     Returns
     -------
     Model
-        Of n_users + n_new users.
+        Model with n_users + n_new users.
     """
     assert isinstance(model, FoldsIn)
     others: Any = folded
@@ -139,62 +139,62 @@ def with_appended_users(model: Model, folded: object) -> Model:
 
 
 def differing_rows(first: SparseRows, second: SparseRows) -> Bool:
-    """Return which rows of two matrices differ in columns or values.
+    """Return a mask of the rows in which two matrices differ in columns or values.
 
     Parameters
     ----------
     first, second : SparseRows
-        Matrices of n_rows rows.
+        Matrices with n_rows rows.
 
     Returns
     -------
     ndarray of shape (n_rows,), bool
-        Whether the row differs; weights are not compared.
+        Whether each row differs; weights are not compared.
     """
-    differs: Bool = first.counts != second.counts
-    equal_length = np.flatnonzero(~differs)
+    is_different: Bool = first.counts != second.counts
+    equal_length = np.flatnonzero(~is_different)
     a, b = first.take(equal_length), second.take(equal_length)
     owner = np.repeat(equal_length, a.counts)
-    differs[owner[(a.columns != b.columns) | (a.values != b.values)]] = True
-    return differs
+    is_different[owner[(a.columns != b.columns) | (a.values != b.values)]] = True
+    return is_different
 
 
-def replaced_rows(matrix: SparseRows, rows: Int32, new: SparseRows) -> SparseRows:
-    """Return a matrix of rows of another matrix and of new rows.
+def replace_rows(matrix: SparseRows, rows: Int32, new: SparseRows) -> SparseRows:
+    """Combine rows of a matrix with new rows.
 
     Parameters
     ----------
     matrix : SparseRows
-        The other matrix.
+        Matrix with the existing rows.
     rows : ndarray of shape (n,), int32
-        The row of `matrix` for each row of the result; -1 for the rows of `new`, in order.
+        Row number in `matrix` for each row of the result; -1 for the rows of `new`, in order.
     new : SparseRows
-        The new rows: one for each -1.
+        New rows: one for each -1.
 
     Returns
     -------
     SparseRows
-        Of n rows.
+        Matrix with n rows.
     """
     take = np.array(rows, np.int64)
     take[rows < 0] = len(matrix) + np.arange(len(new))
     return vstack(matrix, new).take(take)
 
 
-def translated(rows: SparseRows, columns: Int32) -> SparseRows:
-    """Return a matrix with other column numbers; entries whose new column is -1 are left out.
+def remap_columns(rows: SparseRows, columns: Int32) -> SparseRows:
+    """Renumber the columns of a matrix, and drop entries whose new column index is -1.
 
     Parameters
     ----------
     rows : SparseRows
-        The matrix.
+        Matrix to convert.
     columns : ndarray of shape (n_columns,), int32
-        The new number of each column; -1 leaves it out.
+        New index of each column; -1 drops the column.
 
     Returns
     -------
     SparseRows
-        The matrix with the same number of rows.
+        Matrix with the same number of rows.
     """
     new = columns[rows.columns]
     is_known = new >= 0
@@ -204,48 +204,48 @@ def translated(rows: SparseRows, columns: Int32) -> SparseRows:
 
 
 def check_ratings(ratings: Interactions, kind: Kind, scale: Scale | None) -> None:
-    """Check that a table has the kind of the model and ratings on its scale.
+    """Check that a table is of the model's kind and that its ratings are on the model's scale.
 
     Parameters
     ----------
     ratings : Interactions
-        The table.
+        Table to check.
     kind : {"ratings", "events"}
-        What the model was trained on.
+        Kind of data that the model was trained on.
     scale : Scale or None
-        The rating scale; None for events.
+        Rating scale; None for events.
 
     Raises
     ------
     KindError
-        For a table of the other kind.
+        If the table is of the other kind.
     DataError
-        For a rating that is not on the scale.
+        If a rating is not on the scale.
     """
 
-    def name(row: int) -> str:
+    def describe_rating(row: int) -> str:
         user, item = ratings.users.ids(ratings.u[[row]])[0], ratings.items.ids(ratings.i[[row]])[0]
         return f"the rating of user {user!r} and item {item!r}"
 
     if ratings.kind != kind:
-        raise KindError(f"this model learned from {kind}, and the table holds {ratings.kind}")
+        raise KindError(f"this model was trained on {kind}, but the table contains {ratings.kind}")
     if scale is not None:
-        scale.check(ratings.values, name=name)
+        scale.check(ratings.values, name=describe_rating)
 
 
 class MergedUsers(NamedTuple):
-    """Users after new ratings.
+    """Users, histories and seen items after merging new ratings.
 
     Attributes
     ----------
     users : IdMap
-        Known and new users.
+        IDs of known and new users.
     histories : SparseRows
-        Their histories with the new ratings.
+        Histories of the users, including the new ratings.
     seen : SparseRows or None
-        Further items that they have seen.
+        Additional items that the users have seen.
     changed : ndarray of shape (n_users,), bool
-        The users of the new ratings.
+        Mask of the users with new ratings.
     """
 
     users: IdMap
@@ -257,20 +257,20 @@ class MergedUsers(NamedTuple):
 def merge_ratings(
     users: IdMap, items: IdMap, kind: Kind, histories: SparseRows, seen: SparseRows | None, new: Interactions
 ) -> MergedUsers:
-    """Merge new ratings into the histories of users; see `Recommender.updated`.
+    """Merge new ratings into the histories of the users; see `Recommender.updated`.
 
     Parameters
     ----------
     users, items : IdMap
-        Ids of n_users users and of n_items items.
+        IDs of n_users users and of n_items items.
     kind : {"ratings", "events"}
-        Ratings replace the earlier rating of the same user and item; the values of events are added.
+        A new rating replaces the earlier one for the same user-item pair; values of events are summed.
     histories : SparseRows
-        The history of each user by item rows: n_users rows.
+        History of each user: n_users rows of item row numbers.
     seen : SparseRows or None
-        Further items that each user has seen: n_users rows.
+        Additional items that each user has seen: n_users rows.
     new : Interactions
-        The new ratings or events.
+        New ratings or events.
 
     Returns
     -------
@@ -280,14 +280,14 @@ def merge_ratings(
     Raises
     ------
     UnknownIdError
-        For an item that `items` does not contain.
+        If `items` does not contain an item.
     DataError
-        For user ids of another type.
+        If the user IDs have a different type.
     """
     rated = new.items.ids(np.unique(new.i))
-    if (unknown := rated.filter(items.rows(rated) < 0)).len():
-        more = f" and {len(unknown) - 1} more are" if len(unknown) > 1 else " is"
-        raise UnknownIdError(f"item {unknown[0]!r}{more} new: call with_items first, or fit again")
+    if (unknown_items := rated.filter(items.rows(rated) < 0)).len():
+        suffix = f" and {len(unknown_items) - 1} more are" if len(unknown_items) > 1 else " is"
+        raise UnknownIdError(f"item {unknown_items[0]!r}{suffix} new: call with_items first, or refit the model")
     changed_ids = new.users.ids(np.unique(new.u if new.seen is None else np.concatenate([new.u, new.seen.u])))
     all_users = users.union(IdMap.of(changed_ids))
     rows, changed = np.array(users.rows(all_users.all)), np.zeros(len(all_users), bool)
@@ -295,80 +295,80 @@ def merge_ratings(
     changed_ids = all_users.ids(np.flatnonzero(changed))
     changed_rows, rows[changed] = rows[changed], -1
 
-    def merged(current: SparseRows | None, table: Interactions | None, merge: Merge) -> SparseRows:
+    def merge_rows(current: SparseRows | None, table: Interactions | None, merge: Merge) -> SparseRows:
         current = SparseRows.empty(len(users)) if current is None else current
         added = SparseRows.empty(len(changed_ids))
         if table is not None:
-            added = translated(table.by_user.take(table.users.rows(changed_ids)), items.rows(table.items.all))
-        return replaced_rows(current, rows, merge(current.take(changed_rows), added))
+            added = remap_columns(table.by_user.take(table.users.rows(changed_ids)), items.rows(table.items.all))
+        return replace_rows(current, rows, merge(current.take(changed_rows), added))
 
     return MergedUsers(
         all_users,
-        merged(histories, new, merge_counts if kind == "events" else merge_latest),
-        None if seen is None and new.seen is None else merged(seen, new.seen, merge_latest),
+        merge_rows(histories, new, merge_counts if kind == "events" else merge_latest),
+        None if seen is None and new.seen is None else merge_rows(seen, new.seen, merge_latest),
         changed,
     )
 
 
 def new_item_table(table: Any, items: IdMap) -> pl.DataFrame:
-    """Return the table of new items with their ids in the column item.
+    """Convert a table of new items to a frame with their IDs in the column `item`.
 
     Parameters
     ----------
     table : data frame
         One row for each new item; see `Recommender.with_items`.
     items : IdMap
-        The known items.
+        IDs of the known items.
 
     Returns
     -------
     pl.DataFrame
-        The table, with the column item.
+        Table with the column `item`.
 
     Raises
     ------
     DataError
-        For known or duplicate ids, and for a table without ids.
+        If an ID is already known or occurs twice, or if the table has no IDs.
     """
     side = SideTable.of(table, "item")
-    keyed = side.with_ids_first((side.id_columns or [*side.frame.columns, *side.index.columns])[0])
-    if keyed["item"].n_unique() < len(keyed) or (items.rows(keyed["item"]) >= 0).any():
-        raise DataError("new items must be new: some ids of the table are known or occur twice")
-    return keyed
+    table_with_ids = side.with_ids_first((side.id_columns or [*side.frame.columns, *side.index.columns])[0])
+    if table_with_ids["item"].n_unique() < len(table_with_ids) or (items.rows(table_with_ids["item"]) >= 0).any():
+        raise DataError("ids of new items must be unique and unknown to the model; some are known or occur twice")
+    return table_with_ids
 
 
 def add_items(
     model: FactorModel, prior: Prior, items: IdMap, table: pl.DataFrame, users: IdMap, ratings: Interactions | None
 ) -> tuple[FactorModel, IdMap, Int32]:
-    """Add new items to a model: each is folded in from its prior and from the ratings of known users.
+    """Add new items to a model by folding them in from their prior and from ratings by known users.
 
     Parameters
     ----------
     model : FactorModel
-        The trained model.
+        Trained model.
     prior : Prior
-        The prior of items.
+        Prior for items.
     items : IdMap
-        Ids of the items of the model.
+        IDs of the items in the model.
     table : pl.DataFrame
-        The new items; see `new_item_table`.
+        New items; see `new_item_table`.
     users : IdMap
-        Ids of the users of the model.
+        IDs of the users in the model.
     ratings : Interactions or None
-        Ratings of the new items; those of unknown users are left out.
+        Ratings of the new items; those by unknown users are ignored.
 
     Returns
     -------
     model : FactorModel
-        The model with the new items.
+        Model with the new items.
     items : IdMap
-        Known and new items.
+        IDs of known and new items.
     take : ndarray of shape (n_items,), int32
-        The former row of each item; -1 - k for the k-th new item.
+        Previous row number of each item; -1 - k for the k-th new item.
     """
     ids, raters = table["item"], SparseRows.empty(len(table))
     if ratings is not None:
-        raters = translated(ratings.by_item.take(ratings.items.rows(ids)), users.rows(ratings.users.all))
+        raters = remap_columns(ratings.by_item.take(ratings.items.rows(ids)), users.rows(ratings.users.all))
     with linalg_as_data_error():
         factors, bias = model.fold_in_items(raters, GaussianPrior(prior.means(table, len(ids)), prior.precision))
     all_items = items.union(IdMap.of(ids))
@@ -378,41 +378,43 @@ def add_items(
 
 
 def history_row(history: Any, items: IdMap, kind: Kind, scale: Scale | None) -> SparseRows:
-    """Return the history of one new user as a matrix of one row.
+    """Convert the history of a new user to a matrix with one row.
 
     Parameters
     ----------
     history : mapping, iterable of (item, value) pairs, or iterable of items
-        See `Recommender.for_history`.
+        History of the user; see `Recommender.for_history`.
     items : IdMap
-        The known items.
+        IDs of the known items.
     kind : {"ratings", "events"}
-        What the model was trained on.
+        Kind of data that the model was trained on.
     scale : Scale or None
-        The rating scale; None for events.
+        Rating scale; None for events.
 
     Returns
     -------
     SparseRows
-        One row: item rows and values (float32).
+        One row with item row numbers and values (float32).
 
     Raises
     ------
     DataError
-        For an invalid history and for a rating that is not on the scale.
+        If the history is invalid, or if a rating is not on the scale.
     UnknownIdError
-        For an unknown item.
+        If an item is unknown.
     """
     if not isinstance(history, Iterable) or isinstance(history, str) or getattr(history, "ndim", 1) == 0:
         raise DataError(f"history must be a list of items or of (item, rating) pairs, not {checks.describe(history)}")
     entries = list(islice(history.items() if isinstance(history, Mapping) else history, len(items) + 1))
     if len(entries) > len(items):
-        raise DataError(f"history must have at most {len(items):,} entries, one for each item")
+        raise DataError(f"history must have at most {len(items):,} entries, one per item")
     pairs = [entry if isinstance(entry, tuple | list) else (entry, 1.0) for entry in entries]
     if kind == "ratings" and any(not isinstance(entry, tuple | list) for entry in entries):
-        raise DataError("history must hold (item, rating) pairs: this model learned from ratings")
-    if bad := [pair for pair in pairs if len(pair) != 2 or not _is_number(pair[1])]:
-        raise DataError(f"history: {checks.describe(bad[0])} is not an (item, rating) pair with a finite number")
+        raise DataError("history must contain (item, rating) pairs: this model was trained on ratings")
+    if invalid_pairs := [pair for pair in pairs if len(pair) != 2 or not _is_number(pair[1])]:
+        raise DataError(
+            f"history: {checks.describe(invalid_pairs[0])} is not an (item, rating) pair with a finite number"
+        )
     ids = id_series("history", [item for item, _ in pairs])
     rows = items.rows(ids)
     if (rows < 0).any():
@@ -426,106 +428,108 @@ def history_row(history: Any, items: IdMap, kind: Kind, scale: Scale | None) -> 
 
 
 def feature_table(user_features: Any, priors: Priors | None) -> pl.DataFrame | None:
-    """Return the features of one new user as a table of one row, as the prior takes it.
+    """Convert the features of a new user to a table with one row, in the form that the prior expects.
 
     Parameters
     ----------
     user_features : mapping of str to Any, or None
-        Values by column of the user table.
+        Mapping from columns of the user table to values.
     priors : Priors or None
-        Priors of the model, if there are any.
+        Priors of the model, if available.
 
     Returns
     -------
     pl.DataFrame or None
-        All columns that the prior of users was learned from; null where `user_features` has no value. None if
-        `user_features` is None.
+        All columns from which the user prior was learned; null for columns without a value. None if `user_features`
+        is None.
 
     Raises
     ------
     ParameterError
         If `user_features` is not a mapping.
     DataError
-        For a column that the prior was not learned from.
+        If the prior was not learned from one of the columns.
     """
     if user_features is None:
         return None
     if not isinstance(user_features, Mapping):
-        wrong = checks.describe(user_features)
-        raise ParameterError(f"user_features must map columns of the user table to values, not {wrong}")
-    columns = learned_columns(priors)
-    if unknown := [name for name in user_features if name not in columns]:
-        listed = ", ".join(columns) or "none; learn priors with user_features first"
-        raise DataError(f"user_features: the prior was not learned from {unknown[0]!r}; its columns: {listed}")
+        description = checks.describe(user_features)
+        raise ParameterError(f"user_features must map columns of the user table to values; got {description}")
+    columns = prior_columns(priors)
+    if unknown_columns := [name for name in user_features if name not in columns]:
+        column_list = ", ".join(columns) or "none; learn priors with user_features first"
+        raise DataError(
+            f"user_features: the prior was not learned from {unknown_columns[0]!r}; its columns are: {column_list}"
+        )
     return pl.DataFrame({name: [user_features.get(name)] for name in columns})
 
 
-def learned_columns(priors: Priors | None) -> list[str]:
-    """Return the columns of the user table that the prior of users was learned from.
+def prior_columns(priors: Priors | None) -> list[str]:
+    """Return the columns of the user table from which the user prior was learned.
 
     Parameters
     ----------
     priors : Priors or None
-        Priors of the model, if there are any.
+        Priors of the model, if available.
 
     Returns
     -------
     list of str
-        Names of the columns; empty without a prior of users and for a prior that depends on no columns.
+        Names of the columns; empty if there is no user prior or it does not depend on features.
     """
     prior = None if priors is None else priors.users
     return [] if prior is None or prior.encoder is None else [column.name for column in prior.encoder.columns]
 
 
 def table_rows(table: pl.DataFrame | None, selected: Bool) -> pl.DataFrame | None:
-    """Return the selected rows of a user table.
+    """Select rows of a user table.
 
     Parameters
     ----------
     table : pl.DataFrame or None
-        A row for each of n users.
+        Table with one row for each of n users.
     selected : ndarray of shape (n,), bool
-        The rows to keep.
+        Mask of the rows to select.
 
     Returns
     -------
     pl.DataFrame or None
-        None if there is no table.
+        Selected rows; None if there is no table.
 
     Raises
     ------
     DataError
-        If the table is not a polars data frame of n rows.
+        If the table is not a polars data frame with n rows.
     """
     if table is None:
         return None
     checks.instance("table", table, pl.DataFrame, "convert other tables with polars.DataFrame(table)")
     if len(table) != len(selected):
-        raise DataError(f"table must have a row for each of the {len(selected):,} users, not {len(table):,} rows")
+        raise DataError(f"table must have one row for each of the {len(selected):,} users; got {len(table):,} rows")
     return table.filter(selected)
 
 
 def extend_table(ids: IdMap, table: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame | None:
-    """Return a user or item table with one row for each id, in row order.
+    """Extend a user or item table to one row per ID, in row order.
 
     Parameters
     ----------
     ids : IdMap
-        Ids of n users or items.
+        IDs of n users or items.
     table : pl.DataFrame or None
-        The present table; the first column has the ids.
+        Current table, with the IDs in the first column.
     new : pl.DataFrame or None
-        Rows for ids that `table` lacks, with the ids in the first column.
+        Rows for IDs that are not in `table`, with the IDs in the first column.
 
     Returns
     -------
     pl.DataFrame or None
-        Of n rows; the columns of an id that neither table has are null. None if both tables are None.
+        Table with n rows; the columns are null for IDs that are in neither table. None if both tables are None.
 
     Raises
     ------
     DataError
-        If the columns of the tables have types that do not match, or an id is neither an integer nor a string.
+        If the column types of the tables do not match, or if an ID is neither an integer nor a string.
     """
     if table is None:
         table, new = new, None
@@ -539,16 +543,16 @@ def extend_table(ids: IdMap, table: pl.DataFrame | None, new: pl.DataFrame | Non
         try:
             table = pl.concat([table, added], how="diagonal_relaxed")
         except pl.exceptions.PolarsError as error:
-            raise DataError(f"the columns of the new table do not match the known ones: {error}") from error
+            raise DataError(f"the columns of the new table do not match the existing ones: {error}") from error
     return pl.DataFrame({key: ids.all}).join(table, on=key, how="left", maintain_order="left")
 
 
 def _with_typed_ids(ids: IdMap, table: pl.DataFrame, key: str) -> pl.DataFrame:
-    """Return the table with its ids, the first column, in the type of the map and under this name."""
+    """Convert the IDs in the first column to the type of the ID map, and rename the column to `key`."""
     return pl.DataFrame([ids.as_id_type(table.to_series(0)).alias(key), *table.drop(table.columns[0])])
 
 
 def _is_number(value: object) -> bool:
-    """Return whether the value is a number that float32 can hold."""
+    """Return whether the value is a number that float32 can represent."""
     is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     return is_number and abs(float(value)) <= float(np.finfo(np.float32).max)  # type: ignore[arg-type]

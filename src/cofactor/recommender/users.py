@@ -1,7 +1,7 @@
-"""User views: ranking, prediction and explanation for known users, and for new users from their histories.
+"""User views: ranking, prediction and explanation for known users, and for new users based on their histories.
 
-`Recommender.for_users` and `Recommender.for_history` return a `UserView`. The library, the command line, the evaluator
-and the service rank, predict and explain through it.
+`Recommender.for_users` and `Recommender.for_history` return a `UserView`. The library, the command line, the evaluation
+and the service all use it to rank, predict and explain.
 """
 
 from __future__ import annotations
@@ -43,31 +43,31 @@ from cofactor.results import AnsweredBy, RankBy, RecommendedItem
 __all__ = ["UserView"]
 
 TitleOf = Callable[[str, int], str | None]
-"""Returns the title of an item from its id as text and its row."""
+"""Function that returns the title of an item, given its ID as a string and its row number."""
 
 
 @dataclass(frozen=True, eq=False)
 class UserView:
-    """View of one or several users, known or new, with their current histories.
+    """View of one or more known or new users with their current histories.
 
     Created by `Recommender.for_users` and `Recommender.for_history`.
 
     Parameters
     ----------
     catalog : Catalog
-        The items with their titles, counts and evidence.
+        Items with their titles, rating counts and evidence.
     model : Model
-        The model whose users these are; for new users, the model that they were folded into.
+        Model that contains these users; for new users, the model into which they were folded.
     batch : UserBatch
-        The users with their histories.
+        Users with their histories.
     exclude : SparseRows
-        A row for each user: items that lists leave out, because the user has seen them.
+        One row per user, with the items that are excluded from lists because the user has seen them.
     source : {"model", "fold-in", "prior", "popularity"}
-        What the answers are based on; "popularity" for a new user without a history or a prior.
+        Basis of the answers; "popularity" for a new user without a history or a prior.
     user_ids : IdMap
-        The ids of the users of the trained model.
+        IDs of the users in the trained model.
     trained : Model
-        The trained model, which has the users of `user_ids`.
+        Trained model, which contains the users in `user_ids`.
 
     Examples
     --------
@@ -103,37 +103,37 @@ class UserView:
         rank_by: RankBy = "mean",
         diversity: float = 0.0,
     ) -> tuple[Int32, Float32]:
-        """Rank items for each user by row number.
+        """Return the row numbers and scores of the top n items for each user.
 
-        Every list of the library, the command line, the evaluator and the service comes from this method.
+        All lists in the library, the command line, the evaluation and the service come from this method.
 
         Parameters
         ----------
         n : int
-            The length of each list; it is limited to the number of items.
+            Length of each list; it is limited to the number of items.
         exclude_seen : bool, default True
-            Leave out `exclude`.
+            Whether to exclude the items in `exclude`.
         allowed : ndarray of shape (n_items,), bool
-            The items to rank; an empty array for all.
+            Mask of the items to rank; an empty array for all.
         rank_by : {"mean", "lower", "upper"}, default "mean"
-            Rank by the expected score, by the lower or by the upper end of its interval; the latter two need a model
-            with a distribution.
+            Rank by the expected score, or by the lower or upper end of its interval, which requires a model with a
+            predictive distribution.
         diversity : float, default 0.0
-            From 0, the order of the scores, to 1, lists of items that are as different as possible.
+            Diversity of the lists, from 0 (order by score) to 1 (items that are as different as possible).
 
         Returns
         -------
         rows : ndarray of shape (n_users, n), int32
-            Item rows, best first; -1 where a list ends.
+            Item row numbers, best first; padded with -1.
         scores : ndarray of shape (n_users, n), float32
-            -inf where a list ends.
+            Scores of the items; padded with -inf.
 
         Raises
         ------
         ParameterError
-            For arguments out of range.
+            If an argument is out of range.
         KindError
-            If the model cannot rank in this way.
+            If the model does not support this kind of ranking.
         """
         n = checks.whole_number("n", n, low=1)
         allowed = checks.mask("allowed", allowed, self.catalog.n_items, optional=True)
@@ -161,59 +161,60 @@ class UserView:
         rank_by: RankBy = "mean",
         diversity: float = 0.0,
     ) -> pl.DataFrame:
-        """Return the n best items of each user.
+        """Return the top n items for each user.
 
         Parameters
         ----------
         n : int, default 10
-            The length of each list.
+            Length of each list.
         exclude_seen : bool, default True
-            Leave out items of the user's history, and low ratings that `to_events` did not turn into events.
-        candidates : iterable of ids, optional
+            Whether to exclude items in the user's history, and items with low ratings that `to_events` did not convert
+            to events.
+        candidates : iterable of IDs, optional
             Rank only these items.
         rank_by : {"mean", "lower", "upper"}, default "mean"
-            Rank by the expected score, by the lower or by the upper end of its interval; the latter two need a model
-            with a distribution.
+            Rank by the expected score, or by the lower or upper end of its interval, which requires a model with a
+            predictive distribution.
         diversity : float, default 0.0
-            From 0, the order of the scores, to 1, lists of items that are as different as possible.
+            Diversity of the lists, from 0 (order by score) to 1 (items that are as different as possible).
 
         Returns
         -------
         pl.DataFrame
-            Columns user (not for a new user), item, rank (from 1), score, answered_by, and title where titles are
-            known. `answered_by` is "model", or "popularity" where the model has no evidence and the most popular
-            unseen items complete the list with a score of 0. Fewer rows where fewer than n items are left.
+            Columns user (not for a new user), item, rank (from 1), score, answered_by, and title if titles are
+            available. `answered_by` is "model", or "popularity" for the most popular unseen items, which complete the
+            list with a score of 0 if the model has no evidence. Fewer rows if fewer than n items are left.
 
         Raises
         ------
         UnknownIdError
-            For an unknown candidate.
+            If a candidate is unknown.
         KindError
-            If the model cannot rank in this way.
+            If the model does not support this kind of ranking.
         ParameterError
-            For arguments out of range.
+            If an argument is out of range.
         """
         allowed = self.catalog.mask(candidates)
         rows, scores = self.rank(n, exclude_seen=exclude_seen, allowed=allowed, rank_by=rank_by, diversity=diversity)
         return self.frame(rows, scores)
 
     def frame(self, rows: Int32, scores: Float32) -> pl.DataFrame:
-        """Return ranked lists as a frame.
+        """Convert ranked lists to a data frame.
 
         Parameters
         ----------
         rows : ndarray of shape (n_users, n), int32
-            Item rows, best first; -1 where a list ends.
+            Item row numbers, best first; padded with -1.
         scores : ndarray of shape (n_users, n), float32
-            Their scores.
+            Scores of the items.
 
         Returns
         -------
         pl.DataFrame
-            See `recommend`.
+            Ranked lists; see `recommend`.
         """
-        valid = rows >= 0
-        answered_by = self.catalog.answered_by(self.model, rows[valid], scores[valid])
+        is_item = rows >= 0
+        answered_by = self.catalog.answered_by(self.model, rows[is_item], scores[is_item])
         users = self._listed_users(rows)
         return frames.ranking(self.catalog, users, rows, score=scores, answered_by=answered_by)
 
@@ -228,47 +229,47 @@ class UserView:
         stream: np.random.Generator | None = None,
         title_of: TitleOf | None = None,
     ) -> list[tuple[RecommendedItem, ...]]:
-        """Return the n best items of each user as objects; the service answers with them.
+        """Return the top n items for each user as `RecommendedItem` objects, for the service.
 
         Parameters
         ----------
         n : int
-            The length of each list.
+            Length of each list.
         allowed : ndarray of shape (n_items,), bool
-            The items to rank and to explore; an empty array for all.
+            Mask of the items to rank and to explore; an empty array for all.
         rank_by : {"mean", "lower", "upper"}, default "mean"
             See `rank`.
         diversity : float, default 0.0
             See `rank`.
         explore : float, default 0.0
-            The probability of each position to go to an item with few ratings; see `exploration.draw_positions`.
+            Probability that a position goes to an item with few ratings; see `exploration.draw_positions`.
         stream : numpy.random.Generator, optional
-            For exploration; by default a new one with fresh entropy.
+            Random generator for exploration; by default, a new one with fresh entropy.
         title_of : callable, optional
-            The title of an item; by default that of the item table.
+            Function that returns the title of an item; by default, titles come from the item table.
 
         Returns
         -------
         list of tuple of RecommendedItem
-            One tuple for each user, best first. Ids are text.
+            One tuple per user, best first. IDs are strings.
         """
         rows, scores = self.rank(n, allowed=allowed, rank_by=rank_by, diversity=diversity)
-        valid = rows >= 0
-        answered_by = iter(self.catalog.answered_by(self.model, rows[valid], scores[valid]))
+        is_item = rows >= 0
+        answered_by = iter(self.catalog.answered_by(self.model, rows[is_item], scores[is_item]))
         title_of = self.catalog.title_of if title_of is None else title_of
-        few = self.catalog.support < FEW_RATINGS if explore > 0 else ALL_ROWS
-        few = few & allowed if len(few) and len(allowed) else few
+        has_few_ratings = self.catalog.support < FEW_RATINGS if explore > 0 else ALL_ROWS
+        has_few_ratings = has_few_ratings & allowed if len(has_few_ratings) and len(allowed) else has_few_ratings
         stream = np.random.default_rng() if explore > 0 and stream is None else stream
         lists: list[tuple[RecommendedItem, ...]] = []
-        for user, size in enumerate(valid.sum(axis=1).tolist()):
-            own_rows, own_scores = rows[user, :size], scores[user, :size]
-            sources = dict(zip(own_rows.tolist(), answered_by, strict=False))
+        for user, size in enumerate(is_item.sum(axis=1).tolist()):
+            ranked_rows, ranked_scores = rows[user, :size], scores[user, :size]
+            sources = dict(zip(ranked_rows.tolist(), answered_by, strict=False))
             if stream is None or explore == 0:
-                positions = [Position(*pair, False, 1.0) for pair in zip(sources, own_scores.tolist(), strict=True)]
+                positions = [Position(*pair, False, 1.0) for pair in zip(sources, ranked_scores.tolist(), strict=True)]
             else:
-                pool = few.copy()
+                pool = has_few_ratings.copy()
                 pool[self.exclude.row(user).columns] = False
-                positions = draw_positions(own_rows, own_scores, np.flatnonzero(pool), n, explore, stream)
+                positions = draw_positions(ranked_rows, ranked_scores, np.flatnonzero(pool), n, explore, stream)
             ids = map(str, self.catalog.items.ids(np.array([position.row for position in positions], np.int32)))
             lists.append(
                 tuple(
@@ -292,37 +293,37 @@ class UserView:
         *,
         share: float = 0.1,
         cap: int = 100,
-        below: int = FEW_RATINGS,
+        min_ratings: int = FEW_RATINGS,
         impressions: Impressions | None = None,
         seed: Seed = 0,
     ) -> pl.DataFrame:
-        """Return the n best items of each user, with a share of all positions given to items with few ratings.
+        """Return the top n items for each user, with a share of all positions assigned to items with few ratings.
 
         Parameters
         ----------
         n : int, default 10
-            The length of each list.
+            Length of each list.
         share : float, default 0.1
-            The expected share of explored positions, from 0 to 1.
+            Expected share of explored positions, from 0 to 1.
         cap : int, default 100
-            The largest number of positions that each new item gets in this call.
-        below : int, default 5
-            Items with fewer ratings are new; they get no other positions.
+            Maximum number of positions for each new item in this call.
+        min_ratings : int, default 5
+            Items with fewer ratings count as new and are shown only in explored positions.
         impressions : Impressions, optional
-            How often items were shown and clicked before.
+            Number of previous impressions and clicks for each item.
         seed : int, Generator or None, default 0
-            The same seed draws the same lists.
+            Seed for the draws; the same seed gives the same lists.
 
         Returns
         -------
         pl.DataFrame
-            Columns user (not for a new user), item, rank (from 1), explored, and title where titles are known. A
-            position for which no new item is left holds the next of the other items.
+            Columns user (not for a new user), item, rank (from 1), explored, and title if titles are available. If no
+            new item is left for a position, it gets the next item in the ranking.
 
         Raises
         ------
         ParameterError
-            For arguments out of range.
+            If an argument is out of range.
 
         Examples
         --------
@@ -335,13 +336,14 @@ class UserView:
         (['user', 'item', 'rank', 'explored'], 600, 0.2)
         """
         share = checks.finite_number("share", share, low=0, high=1)
-        cap, below = checks.whole_number("cap", cap, low=0), checks.whole_number("below", below, low=0)
+        cap = checks.whole_number("cap", cap, low=0)
+        min_ratings = checks.whole_number("min_ratings", min_ratings, low=0)
         if impressions is not None:
             checks.instance("impressions", impressions, Impressions, "create them with Impressions(shown, clicked)")
             if len(impressions.shown) != self.catalog.n_items:
                 n_items = len(impressions.shown)
-                raise ParameterError(f"impressions must be of {self.catalog.n_items:,} items, not {n_items:,}")
-        stream, is_known = random_stream(seed, "explore"), self.catalog.support >= below
+                raise ParameterError(f"impressions must cover {self.catalog.n_items:,} items; got {n_items:,}")
+        stream, is_known = random_stream(seed, "explore"), self.catalog.support >= min_ratings
         lists, explored = spread_new_items(
             self.rank(n, allowed=is_known)[0],
             np.flatnonzero(~is_known).astype(np.int32),
@@ -354,7 +356,7 @@ class UserView:
         return frames.ranking(self.catalog, self._listed_users(lists), lists, explored=explored)
 
     def _listed_users(self, rows: Int32) -> pl.Series | None:
-        """Return the user of each listed item, or None for a new user."""
+        """Return the user ID for each listed item, or None for a new user."""
         if self.source != "model":
             return None
         return self.user_ids.ids(np.repeat(self.batch.rows, (rows >= 0).sum(axis=1)))
@@ -362,24 +364,24 @@ class UserView:
     # predicting
 
     def predict(self, items: Id | Iterable[Id], *, times: Any = None) -> Any:
-        """Predict the rating of each user and item; see `Recommender.predict`.
+        """Predict the rating for each user-item pair; see `Recommender.predict`.
 
         Parameters
         ----------
-        items : id, or iterable of ids
-            One item for all users; for one user, any number of items; for several users, one item for each.
+        items : ID, or iterable of IDs
+            One item for all users; any number of items for a single user; or one item per user.
         times : int or sequence of int, optional
-            Seconds since 1970, one for all pairs or one for each.
+            Seconds since the Unix epoch: one value for all pairs, or one per pair.
 
         Returns
         -------
         float, or ndarray of shape (n,), float32
-            A float for one user and one item.
+            Predicted ratings; a float for one user and one item.
 
         Raises
         ------
         DataError
-            For ids of the wrong type and for another number of items than of users.
+            If an ID has the wrong type, or if the numbers of users and items differ.
         """
         model, batch, rows = self._pairs(items, times)
         if not isinstance(model, PredictsRatings):
@@ -388,9 +390,9 @@ class UserView:
         return float(ratings[0]) if len(self) == 1 and is_single(items) else ratings
 
     def _pairs(self, items: Id | Iterable[Id], times: Any) -> tuple[object, UserBatch, Int32]:
-        """Return the model, the users of each pair, and the item rows; see `predict` for the arguments.
+        """Return the model, the user of each pair, and the item row numbers; see `predict` for the arguments.
 
-        For a user without a history or a prior, the trained model predicts as for an unknown user.
+        For a user without a history or a prior, the trained model makes the prediction for an unknown user.
         """
         model: object = self.model
         batch = self.batch
@@ -402,24 +404,24 @@ class UserView:
         positions = np.zeros(len(rows), np.int64) if len(self) == 1 else np.arange(len(self))
         rows = np.repeat(rows, len(self)) if is_single(items) and len(self) > 1 else rows
         if len(rows) != len(positions):
-            raise DataError(f"items must be one for each of {len(self):,} users, not {len(rows):,}")
+            raise DataError(f"items must contain one item for each of the {len(self):,} users; got {len(rows):,}")
         seconds = None if times is None else checks.seconds("times", times, len(rows))
         return model, batch.take(positions, seconds), rows
 
     def interval(self, items: Id | Iterable[Id], *, confidence: float = 0.9) -> tuple[Float64, Float64]:
-        """Return the interval of the rating of each user and item.
+        """Return the prediction interval for each user-item pair.
 
         Parameters
         ----------
-        items : id, or iterable of ids
-            One item for all users; for one user, any number of items; for several users, one item for each.
+        items : ID, or iterable of IDs
+            One item for all users; any number of items for a single user; or one item per user.
         confidence : float, default 0.9
-            The probability with which the interval contains the rating.
+            Probability that the interval contains the rating.
 
         Returns
         -------
         low, high : ndarray of shape (n,), float64
-            The ends of the intervals, in the units of the ratings.
+            Lower and upper ends of the intervals, in rating units.
 
         Raises
         ------
@@ -428,31 +430,33 @@ class UserView:
         """
         model, batch, rows = self._pairs(items, None)
         if not isinstance(model, HasUncertainty):
-            raise KindError("this model has no predictive distributions; fit one that does, such as bayesian-mf")
+            raise KindError(
+                "this model has no predictive distributions; fit a model that has them, such as bayesian-mf"
+            )
         low, high = model.distribution(batch, rows).interval(confidence)
         return low, high
 
     # explaining
 
     def explanation(self, item: int) -> Explanation:
-        """Return the terms of the score of one user and one item, by row number.
+        """Return the terms that add up to the score of a user-item pair, by item row number.
 
         Parameters
         ----------
         item : int
-            Item row.
+            Row number of the item.
 
         Returns
         -------
         Explanation
-            The terms, which add up to the score.
+            Terms that add up to the score.
 
         Raises
         ------
         KindError
             If the model cannot explain its scores.
         ParameterError
-            If the view has more than one user.
+            If the view contains more than one user.
         """
         if not isinstance(self.model, Explains):
             raise KindError("this model cannot explain its scores")
@@ -460,26 +464,26 @@ class UserView:
             return self.model.explain(self.batch, item)
 
     def explain(self, item: Id) -> pl.DataFrame:
-        """Return the terms that add up to the score of one user and one item.
+        """Return the terms that add up to the score of a user-item pair.
 
         Parameters
         ----------
-        item : id
-            A known item.
+        item : ID
+            Known item.
 
         Returns
         -------
         pl.DataFrame
-            See `Recommender.explain`.
+            Terms of the score; see `Recommender.explain`.
 
         Raises
         ------
         UnknownIdError
-            For an unknown item.
+            If the item is unknown.
         KindError
             If the model cannot explain its scores.
         ParameterError
-            If the view has more than one user.
+            If the view contains more than one user.
         """
         explanation = self.explanation(self.catalog.item_row(item))
         return frames.explanation(explanation, self.user_ids, self.catalog, self.batch.histories.row(0))
@@ -487,25 +491,25 @@ class UserView:
     # neighbors
 
     def similar(self, n: int = 10) -> pl.DataFrame:
-        """Return the known users whose taste is most similar to that of one user.
+        """Return the known users whose taste is most similar to that of the user.
 
         Parameters
         ----------
         n : int, default 10
-            The maximum number of users.
+            Maximum number of users.
 
         Returns
         -------
         pl.DataFrame
-            Columns user, rank (from 1) and score, a cosine from -1 to 1, or the similarity of a user-user model. No
-            rows for a user without a history.
+            Columns user, rank (from 1) and score, which is a cosine similarity from -1 to 1, or the model's own
+            similarity for a user-user model. Empty for a user without a history.
 
         Raises
         ------
         KindError
-            If the model has no vectors of users.
+            If the model has no user vectors or similarities.
         ParameterError
-            For more than one user and for n below 1.
+            If the view contains more than one user, or if n is below 1.
         """
         n = checks.whole_number("n", n, low=1)
         self._require_one_user()
@@ -521,34 +525,34 @@ class UserView:
         if self.source != "model":
             comparable = np.append(comparable, True)
         rows, scores = similar_users(np.array([row], np.int32), min(n, n_users), comparable)
-        valid = (rows[0] >= 0) & (rows[0] != row)
-        return frames.neighbors("user", self.user_ids, rows[0][valid], scores[0][valid])
+        is_item = (rows[0] >= 0) & (rows[0] != row)
+        return frames.neighbors("user", self.user_ids, rows[0][is_item], scores[0][is_item])
 
     def _require_one_user(self) -> None:
         if len(self) != 1:
-            raise ParameterError(f"this needs a view of one user, not of {len(self):,}")
+            raise ParameterError(f"this method requires a view of exactly one user; got {len(self):,}")
 
     # questions
 
     def questions(self, *, seed: Seed = 0) -> Questions:
-        """Return questions for this user, whose ratings count as answers.
+        """Return questions for the user, with the rated items as answers.
 
         Parameters
         ----------
         seed : int, Generator or None, default 0
-            Seed of the user clusters that the first question is based on.
+            Seed for the user clusters on which the questions are based.
 
         Returns
         -------
         Questions
-            The questions; no question asks about an item of the user's history.
+            Questions; items in the user's history are not asked about.
 
         Raises
         ------
         KindError
-            If the model has no factors of ratings.
+            If the model has no rating factors.
         ParameterError
-            If the view has more than one user.
+            If the view contains more than one user.
 
         Examples
         --------

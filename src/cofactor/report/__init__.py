@@ -1,6 +1,6 @@
-"""HTML report on a data set and a model: one self-contained page, and its numbers as JSON.
+"""HTML report on a data set and a model: a self-contained page, and its values as JSON.
 
-Reports need the extra `report`.
+Reports require the extra `report`.
 """
 
 from cofactor.report.make import Report, make_report

@@ -1,4 +1,4 @@
-"""Report sections on accuracy: model comparison, calibration and cold start."""
+"""Report sections on accuracy: model comparison, calibration, and cold start."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ COLUMNS = {"model": "model", "value": "", "low": "95 % from", "high": "to", "ver
 
 
 def comparison_section(study: Study) -> Section:
-    """Compare the estimator with baselines on held-out rows.
+    """Create the section that compares the estimator with baselines on held-out rows.
 
     Parameters
     ----------
     study : Study
-        Subject of the report.
+        Subject and options of the report.
 
     Returns
     -------
     Section
-        The section with its figures and tables.
+        Section with figures and tables.
 
     Raises
     ------
@@ -53,36 +53,36 @@ def comparison_section(study: Study) -> Section:
         ),
         *study.sample_notes,
     ]
-    reading = (
-        f"Each dot is the {metric.title} of a model on held-out {study.table.kind} with its 95 % interval over users; "
+    caption = (
+        f"Each dot is the {metric.title} of a model on held-out {study.table.kind}, with its 95 % interval over users; "
         f"{metric.direction}, and the text next to a name is the result of a paired test, which can be significant "
         "even if the intervals overlap."
     )
     return Section(
-        "comparison", "Model comparison", text, [Picture(comparison_plot(frame), reading)],
+        "comparison", "Model comparison", text, [Picture(comparison_plot(frame), caption)],
         [Table("models", "Models", frame, COLUMNS | {"value": metric.title})],
         {"split": result.description, "task": result.task, "metric": result.metric, "best": best.score.label},
-        [f"{label} is left out: {reason}" for label, reason in result.failed],
+        [f"{label} is omitted: {reason}" for label, reason in result.failed],
     )  # fmt: skip
 
 
 def calibration_section(study: Study) -> Section:
-    """Check the calibration of the predictive distributions.
+    """Create the section on the calibration of the predictive distributions.
 
     Parameters
     ----------
     study : Study
-        Subject of the report.
+        Subject and options of the report.
 
     Returns
     -------
     Section
-        The section with its figures and tables.
+        Section with figures and tables.
 
     Raises
     ------
     KindError
-        The table holds events.
+        The table contains events.
     DataError
         The table cannot be split.
     DivergedError
@@ -90,10 +90,10 @@ def calibration_section(study: Study) -> Section:
 
     Notes
     -----
-    If the model of the estimator has no distributions, the section is about `BayesianMF` instead.
+    If the estimator's model has no predictive distributions, `BayesianMF` is used instead.
     """
     if study.table.kind == "events":
-        raise KindError("calibration needs predicted ratings; the table holds events")
+        raise KindError("calibration requires ratings, but the table contains events")
     train = study.split.train
     recommender = Recommender.fit(study.estimator, train, seed=study.seed)
     if not isinstance(recommender.model, HasUncertainty):
@@ -114,13 +114,13 @@ def calibration_section(study: Study) -> Section:
                "expected 95 %": "expected"}  # fmt: skip
     pictures, missing = [], []
     if len(result.reliability):
-        reading = (
-            "Each line is a rating level; on the diagonal, ratings reach the level as often as predicted, and error "
-            "bars that cross the diagonal are within chance."
+        caption = (
+            "Each line is a rating level: on the diagonal, ratings reach the level as often as predicted, and error "
+            "bars that cross the diagonal are consistent with perfect calibration."
         )
-        pictures.append(Picture(reliability_plot(result.reliability), reading))
+        pictures.append(Picture(reliability_plot(result.reliability), caption))
     else:
-        missing.append("The reliability diagram is left out: these ratings have no levels.")
+        missing.append("The reliability diagram is omitted: these ratings have no levels.")
     measures = ("n", "rmse", "log_likelihood", "crps", "constant_log_likelihood", "constant_crps")
     numbers = {"model": name} | {measure: getattr(result, measure) for measure in measures}
     tables = [Table("coverage", "Interval coverage by group", result.coverage, columns, rows=17)]
@@ -129,17 +129,17 @@ def calibration_section(study: Study) -> Section:
 
 
 def cold_start_section(study: Study) -> Section:
-    """Compute the cold-start curve.
+    """Create the section with the cold-start curve.
 
     Parameters
     ----------
     study : Study
-        Subject of the report.
+        Subject and options of the report.
 
     Returns
     -------
     Section
-        The section with its figures and tables.
+        Section with figures and tables.
 
     Raises
     ------
@@ -152,25 +152,25 @@ def cold_start_section(study: Study) -> Section:
     users, metric = int(result.curve["users"][0]), metric_named(result.metric).title
     setup = (
         f"{users:,} users are held out of training and then treated as new users: {study.estimator.name} and the "
-        f"baseline get more and more of their {study.table.kind} and are scored on the same later ones each time. "
+        f"baseline are given more and more of their {study.table.kind} and evaluated on the same later ones each time. "
     )
     last = int(result.curve["history_length"][-1])
     conclusion = (
         f"Even with {last} {study.table.kind}, the personal model is not significantly better than the baseline."
-        if result.beats_from is None
-        else f"With {result.beats_from} or more {study.table.kind}, the personal model is significantly better than "
-        "the baseline."
+        if result.break_even_length is None
+        else f"With {result.break_even_length} or more {study.table.kind}, the personal model is significantly better "
+        "than the baseline."
     )
     text = [setup + conclusion, *study.sample_notes]
-    reading = (
-        f"The lines are the {metric} of the personal model and of the baseline for new users, by the number of their "
-        f"{study.table.kind}, with bands of 95 % intervals over users; the table has the intervals of the difference."
+    caption = (
+        f"The lines show the {metric} of the personal model and of the baseline for new users, by their number of "
+        f"{study.table.kind}, with 95 % bands over users; the table contains the intervals of the difference."
     )
     columns = {"history_length": study.table.kind, "personal": "personal", "baseline": "baseline",
                "difference": "difference", "difference_low": "95 % from", "difference_high": "to"}  # fmt: skip
     return Section(
         "cold_start", "Cold start", text,
-        [Picture(cold_start_plot(result.curve, metric=result.metric), reading)],
+        [Picture(cold_start_plot(result.curve, metric=result.metric), caption)],
         [Table("curve", f"{metric} by number of {study.table.kind}", result.curve, columns)],
-        {"beats_from": result.beats_from, "metric": result.metric, "users": users},
+        {"break_even_length": result.break_even_length, "metric": result.metric, "users": users},
     )  # fmt: skip

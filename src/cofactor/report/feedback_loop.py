@@ -1,4 +1,4 @@
-"""Report section on the feedback loop: a simulation with tastes fitted to the table."""
+"""Report section on the feedback loop: simulation with user preferences fitted to the table."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from cofactor.report.study import MAX_GENRES, Study, sample_users_and_items
 __all__ = ["feedback_loop_section"]
 
 MIN_SIZE = 20
-"""Minimum number of users and of items; smaller tables are too small for lists of ten."""
-MITIGATIONS = ("capped weight per user", "exposure spread over items", "lists calibrated to what one likes")
+"""Minimum number of users and of items; smaller tables do not support lists of ten items."""
+MITIGATIONS = ("capped weight per user", "exposure spread over items", "calibrated lists")
 MEASURES = {
-    "accuracy": "accuracy: NDCG by true tastes",
+    "accuracy": "accuracy: NDCG with respect to true preferences",
     "coverage": "coverage: share of the catalog shown",
     "gini": "concentration of recommendations: Gini coefficient",
     "favorite": "share of positions of users' favorite categories",
@@ -30,59 +30,59 @@ MEASURES = {
 
 
 def feedback_loop_section(study: Study) -> Section:
-    """Simulate the feedback loop without and with mitigations.
+    """Create the section that simulates the feedback loop with and without mitigations.
 
     Parameters
     ----------
     study : Study
-        Subject of the report.
+        Subject and options of the report.
 
     Returns
     -------
     Section
-        The section with its figures and tables.
+        Section with figures and tables.
 
     Raises
     ------
     KindError
-        The table holds events.
+        The table contains events.
     DataError
         The table has fewer than 20 users or 20 items.
     """
     if study.table.kind == "events":
-        raise KindError("the feedback loop is simulated on ratings; events do not show what users dislike")
+        raise KindError("the feedback loop simulation requires ratings, because events do not show what users dislike")
     table = sample_users_and_items(study.table, study.max_users_and_items, study.max_users_and_items, study.seed)
     if min(table.n_users, table.n_items) < MIN_SIZE:
         raise DataError(
-            f"the feedback loop needs {MIN_SIZE} users and {MIN_SIZE} items; there are {table.n_users} users and "
+            f"the feedback loop needs at least {MIN_SIZE} users and {MIN_SIZE} items; got {table.n_users} users and "
             f"{table.n_items} items"
         )
     frame, noise_std = _simulate_all(study, table)
     text = [
         (
             f"Simulation of {study.rounds} rounds with {table.n_users:,} users and {table.n_items:,} items. In each "
-            f"round, {study.small_estimator.name} is trained and shows ten items to each user, who views one of them "
-            "and may take and rate it; the ratings are added to the training data. The true tastes come from a model "
-            "of one half of the ratings, and the loop starts with the other half. The simulation shows the direction "
-            "of such a loop; it does not predict the behavior of your users."
+            f"round, {study.small_estimator.name} is trained and recommends ten items to each user, who views one of "
+            "them and may accept and rate it; the ratings are added to the training data. The true preferences come "
+            "from a model of one half of the ratings, and the loop starts with the other half. The simulation shows "
+            "the direction of such a loop; it does not predict the behavior of your users."
         ),
     ]
-    reading = (
-        "Each line is a mitigation by round, and the gray line is the loop without mitigation: a mitigation helps if "
-        "its line is higher in accuracy and coverage, and lower in concentration."
+    caption = (
+        "Each line is one mitigation over the rounds, and the gray line is the loop without mitigation: a mitigation "
+        "helps if its line is higher in accuracy and coverage, and lower in concentration."
     )
     columns = {"mitigation": "mitigation", "accuracy": "accuracy", "coverage": "coverage", "gini": "Gini",
                "favorite": "favorite categories"}  # fmt: skip
     last = frame.filter(pl.col("round") == study.rounds)
     return Section(
-        "feedback_loop", "Feedback loop", text, [Picture(simulation_plot(frame, MEASURES), reading)],
+        "feedback_loop", "Feedback loop", text, [Picture(simulation_plot(frame, MEASURES), caption)],
         [Table("last_round", "After the last round", last, columns), Table("rounds", "All rounds", frame)],
         {"rounds": study.rounds, "users": table.n_users, "items": table.n_items, "noise_std": noise_std},
     )  # fmt: skip
 
 
 def _simulate_all(study: Study, table: Interactions) -> tuple[pl.DataFrame, float]:
-    """Concatenated summaries of all mitigations, and the standard deviation of the rating noise."""
+    """Return the concatenated summaries of all mitigations, and the standard deviation of the rating noise."""
     halves, estimator = split_random(table, test=0.5, seed=study.seed), study.small_estimator
     tastes = Tastes.of(Recommender.fit(estimator, halves.test, seed=study.seed))
     categories = _categories(study, table)
@@ -99,7 +99,7 @@ def _simulate_all(study: Study, table: Interactions) -> tuple[pl.DataFrame, floa
 
 
 def _categories(study: Study, table: Interactions) -> Float64 | None:
-    """Category shares of the items from the column of the study; None if there is no usable column."""
+    """Return category shares of the items from the genre column; None if there is no usable column."""
     column = study.genre_column
     if column is None or not 2 <= len(indicators(table.item_table, [column], "item")) <= MAX_GENRES:
         return None

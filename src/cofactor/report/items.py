@@ -1,4 +1,4 @@
-"""Report sections on items: the factor map, and the ranking by bias-adjusted rating."""
+"""Report sections on items: factor map, and ranking by bias-adjusted rating."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from cofactor.report.study import Study
 __all__ = ["factor_map_section", "ranking_section"]
 
 MAX_ITEMS, MIN_ITEMS = 2_000, 3
-"""Maximum number of items on the map (the most rated ones), and minimum number."""
+"""Maximum number of items on the map (those with the most ratings), and minimum number of items."""
 
 
 def factor_map_section(study: Study) -> Section:
-    """Map the items on the principal axes of their factors.
+    """Create the section that maps the items onto the principal axes of their factors.
 
     Parameters
     ----------
     study : Study
-        Subject of the report.
+        Subject and options of the report.
 
     Returns
     -------
     Section
-        The section with its figures and tables.
+        Section with figures and tables.
 
     Raises
     ------
@@ -40,17 +40,19 @@ def factor_map_section(study: Study) -> Section:
 
     Notes
     -----
-    If the model of the estimator has no factors, the map is of a small factor model instead.
+    If the estimator's model has no factors, the map shows a small factor model instead.
     """
     recommender, text = study.recommender, []
     model = recommender.model
     if not isinstance(model, FactorModel | BayesianModel) or model.item_factors.shape[1] < 2:
         recommender = Recommender.fit(study.small_estimator, study.table, seed=study.seed)
-        text.append(f"The map shows factors of {study.small_estimator.name}; {study.estimator.name} has fewer than 2.")
+        text.append(
+            f"The map shows factors of {study.small_estimator.name}, as {study.estimator.name} has fewer than 2."
+        )
     support = _min_support(recommender)
     result = FactorMap.of(recommender, min_support=support)
     if len(result.shares) < 2 or len(result.items) < MIN_ITEMS:
-        raise DataError(f"a factor map needs at least {MIN_ITEMS} items; {len(result.items)} can be drawn")
+        raise DataError(f"a factor map needs at least {MIN_ITEMS} items; got {len(result.items)}")
     items = result.items.sort("support", descending=True, maintain_order=True).head(MAX_ITEMS)
     text.append(
         f"{len(items):,} items with at least {support:,} {study.table.kind}. The two axes explain "
@@ -58,40 +60,42 @@ def factor_map_section(study: Study) -> Section:
     )
     ends = pl.concat(
         [
-            part.select(pl.lit(axis).alias("axis"), pl.lit(side).alias("end"), name=_name(part), support="support")
+            end_items.select(
+                pl.lit(axis).alias("axis"), pl.lit(side).alias("end"), name=_name(end_items), support="support"
+            )
             for axis in range(1, len(result.shares) + 1)
-            for side, part in zip(("low", "high"), result.ends(axis, 5), strict=True)
+            for side, end_items in zip(("low", "high"), result.ends(axis, 5), strict=True)
         ]
     )
-    reading = (
-        "Items that are near each other are liked by the same users, items at opposite ends by different users; larger "
+    caption = (
+        "Items close to each other are liked by the same users, and items at opposite ends by different users; larger "
         "dots have more ratings, and names are shown on hover."
     )
     columns = {"axis": "axis", "end": "end", "name": "item", "support": study.table.kind}
     return Section(
-        "factor_map", "Factor map", text, [Picture(factor_map_plot(items), reading)],
+        "factor_map", "Factor map", text, [Picture(factor_map_plot(items), caption)],
         [Table("ends", "Items at the ends of the axes", ends, columns), Table("items", "Items", items)],
         {"shares": result.shares.tolist(), "min_support": support},
     )  # fmt: skip
 
 
 def ranking_section(study: Study) -> Section:
-    """Rank the items by bias-adjusted rating, and compare it with the plain average.
+    """Create the section that ranks the items by bias-adjusted rating and compares it with the plain average.
 
     Parameters
     ----------
     study : Study
-        Subject of the report.
+        Subject and options of the report.
 
     Returns
     -------
     Section
-        The section with its figures and tables.
+        Section with figures and tables.
 
     Raises
     ------
     KindError
-        The table holds events, or the model has no biases.
+        The table contains events, or the model has no biases.
     """
     recommender, text = study.recommender, []
     support = _min_support(recommender)
@@ -99,30 +103,30 @@ def ranking_section(study: Study) -> Section:
     surprising = surprising_items(recommender, min_support=support)
     text.append(
         "The bias-adjusted rating is the rating that the model expects from an average user; the plain average is "
-        f"over the users who rated the item. {len(ranked):,} items with at least {support:,} ratings."
+        f"taken over the users who rated the item. {len(ranked):,} items with at least {support:,} ratings."
     )
     columns = {"name": "item", "level": "bias-adjusted", "average": "average", "support": "ratings"}
     first, last = ranked.head(10), ranked.tail(min(10, max(len(ranked) - 10, 0)))
-    both = pl.concat([first, last])
+    extremes = pl.concat([first, last])
     pictures = [
         Picture(
             bias_ranking_plot(ranked),
-            "The ten items with the highest and the ten with the lowest bias-adjusted rating: the dot is the "
-            "bias-adjusted rating, the ring the plain average, and the number after a name is its number of ratings.",
+            "The ten items with the highest and the ten with the lowest bias-adjusted ratings: the dot is the "
+            "bias-adjusted rating, the ring is the plain average, and the number after a name counts its ratings.",
         ),
         Picture(
             bias_ranking_plot(surprising),
-            "The items whose difference between the two ratings is most unusual: those at the top are liked even by "
+            "The items with the most unusual difference between the two ratings: those at the top are liked even by "
             "strict raters, and the averages of those at the bottom are inflated by who rated them.",
         ),
     ]
     tables = [
-        Table("ends", "Highest and lowest", both.with_columns(name=_name(both)), columns),
+        Table("ends", "Highest and lowest", extremes.with_columns(name=_name(extremes)), columns),
         Table(
             "surprising_items",
             "Largest differences",
             surprising.with_columns(name=_name(surprising)),
-            columns | {"surprise": "beyond usual difference"},
+            columns | {"surprise": "beyond typical difference"},
         ),
         Table("bias_ranking", "All items", ranked),
     ]
@@ -131,7 +135,7 @@ def ranking_section(study: Study) -> Section:
 
 
 def _min_support(recommender: Recommender) -> int:
-    """Minimum number of ratings of an item: 20, or fewer if fewer than 40 items have that many."""
+    """Return the minimum number of ratings per item: 20, or less if fewer than 40 items have that many."""
     counts = recommender.support
     return next((minimum for minimum in (20, 10, 5, 2) if (counts >= minimum).sum() >= 40), 1)
 

@@ -1,6 +1,6 @@
-"""Report assembly: compute all sections, and replace a section that cannot be computed by the reason.
+"""Report assembly: compute all sections.
 
-The reason is the message of the error that the section raised.
+A section that cannot be computed contains the message of the error that it raised.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Study], Section]]] = {
     "cold_start": ("Cold start", accuracy.cold_start_section),
     "feedback_loop": ("Feedback loop", feedback_loop.feedback_loop_section),
 }
-"""Title and function of each section, by name, in the order of the report."""
+"""Title and function of each section by name, in report order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +48,9 @@ class Report:
     title : str
         Title of the page.
     settings : dict
-        How the report was made, with keys source, estimator and seed.
+        How the report was created, with keys source, estimator and seed.
     sections : tuple of Section
-        Sections in order. A section that could not be computed has only the reason.
+        Sections in order. A section that could not be computed contains only the reason.
 
     Examples
     --------
@@ -67,7 +67,9 @@ class Report:
     def __post_init__(self) -> None:
         require_valid_fields(self)
         if missing := [name for name in ("source", "estimator", "seed") if name not in self.settings]:
-            raise ParameterError(f"settings must have source, estimator and seed; they lack {', '.join(missing)}")
+            raise ParameterError(
+                f"settings must have the keys source, estimator and seed; missing: {', '.join(missing)}"
+            )
 
     def html(self) -> str:
         """Return the report as an HTML page that works offline.
@@ -75,7 +77,7 @@ class Report:
         Returns
         -------
         str
-            The page; the same report gives the same text.
+            The page; it depends only on the content of the report.
 
         Raises
         ------
@@ -85,24 +87,25 @@ class Report:
         return page(self.title, self.settings, self.sections)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the texts and numbers of the report as JSON types.
+        """Return the text and values of the report as JSON-serializable types.
 
         Returns
         -------
         dict
-            With keys title, settings and sections. Frames are lists of records; nan and infinite numbers are None.
+            Dictionary with keys title, settings and sections. Frames are converted to lists of records, and nan and
+            infinite values to None.
         """
         sections = {section.name: section.as_dict() for section in self.sections}
         return {"title": self.title, "settings": self.settings, "sections": sections}
 
     @validated
     def write(self, path: str | Path) -> Path:
-        """Write the page, and its numbers to a JSON file of the same name with the extension .json.
+        """Write the page, and its values to a JSON file with the same name and the suffix .json.
 
         Parameters
         ----------
         path : str or Path
-            File of the page.
+            Path of the HTML file.
 
         Returns
         -------
@@ -130,7 +133,7 @@ def make_report(study: Study, *, title: str = "Report", on_section: Callable[[st
     Parameters
     ----------
     study : Study
-        Data, estimator and options.
+        Subject and options of the report.
     title : str, default "Report"
         Title of the report.
     on_section : callable, optional
@@ -139,13 +142,13 @@ def make_report(study: Study, *, title: str = "Report", on_section: Callable[[st
     Returns
     -------
     Report
-        Deterministic in the seed of the study. A section that cannot be computed from these data, or with this
-        estimator, has the reason instead of its content.
+        The report, which is deterministic given the seed of the study. A section that cannot be computed for the data
+        or the estimator contains the reason instead.
 
     Raises
     ------
     KindError
-        The estimator does not fit the kind of the table.
+        The estimator does not support the kind of the table.
     DataError
         The table has no rows, or the item table has no column `study.genres`.
     MissingExtraError
@@ -165,7 +168,7 @@ def make_report(study: Study, *, title: str = "Report", on_section: Callable[[st
         try:
             sections.append(make(study))
         except CofactorError as problem:
-            sections.append(Section(name, heading, missing=[f"This section is left out: {problem}."]))
+            sections.append(Section(name, heading, missing=[f"This section is omitted: {problem}."]))
     source = None if study.table.report is None else study.table.report.source
     settings = {"source": source, "estimator": study.estimator.to_dict(), "seed": study.seed}
     return Report(title, settings, tuple(sections))

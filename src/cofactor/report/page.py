@@ -1,6 +1,6 @@
-"""HTML page of a report: for each section, its figures with captions, then its tables.
+"""HTML page of a report: each section with its figures and captions, then its tables.
 
-The only script on the page is plotly.
+The page contains no scripts except plotly.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ CSS = """
     main {zoom: .75} body {max-width: none; padding: 0} nav {display: none} figure, tr {break-inside: avoid}
     h2 {break-after: avoid} .wide {overflow: visible}}
 """
-MAX_ROWS, MAX_LETTERS = 12, 40
-"""Tables of more rows are collapsed under their caption; columns with longer texts get a wider minimum width."""
+MAX_ROWS, MAX_CHARACTERS = 12, 40
+"""Tables with more rows are collapsed under their caption; columns with longer strings get a wider minimum width."""
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -53,7 +53,7 @@ PAGE = """<!doctype html>
 <style>{css}{style}</style>
 {script}</head>
 <body>
-<header><h1>{title}</h1><p class="quiet">{made}</p></header>
+<header><h1>{title}</h1><p class="quiet">{subtitle}</p></header>
 <nav><ol>
 {contents}
 </ol></nav>
@@ -63,28 +63,28 @@ PAGE = """<!doctype html>
 </body>
 </html>
 """
-SHARES = ("share", "covered", "expected", "had", "shown", "top_share", "coverage", "favorite")
-"""Prefixes of the names of columns that are shown in percent."""
-IDS = ("user", "item", "history_length", "group", "axis", "quartile", "round")
-"""Columns whose whole numbers are shown without thousands separators."""
+SHARE_PREFIXES = ("share", "covered", "expected", "had", "shown", "top_share", "coverage", "favorite")
+"""Prefixes of column names whose values are shown as percentages."""
+ID_COLUMNS = ("user", "item", "history_length", "group", "axis", "quartile", "round")
+"""Names of columns whose integers are shown without thousands separators."""
 
 
 def page(title: str, settings: dict[str, Any], sections: Sequence[Section]) -> str:
-    """Return the HTML page of a report.
+    """Return the HTML page for a report.
 
     Parameters
     ----------
     title : str
         Title of the page.
     settings : dict
-        With keys source, estimator (a dict with its name under "estimator") and seed, as in `Report`.
+        Dictionary with keys source, estimator (a dict with its name under "estimator") and seed, as in `Report`.
     sections : sequence of Section
-        Sections in order; without sections, the page has only a header.
+        Sections in order; if there are none, the page has only a header.
 
     Returns
     -------
     str
-        The page, with all texts escaped.
+        The page, with all text escaped.
 
     Raises
     ------
@@ -92,10 +92,10 @@ def page(title: str, settings: dict[str, Any], sections: Sequence[Section]) -> s
         plotly is not installed.
     """
     spec = settings["estimator"]
-    made = f"{settings['source'] or 'a table'} · {spec['estimator']} · seed {settings['seed']}"
+    subtitle = f"{settings['source'] or 'a table'} · {spec['estimator']} · seed {settings['seed']}"
     contents = [f'<li><a href="#{section.name}">{_text(section.title)}</a></li>' for section in sections]
     return PAGE.format(
-        title=_text(title), css=CSS.replace("FONT", FONT), style=STYLE, script=script(), made=_text(made),
+        title=_text(title), css=CSS.replace("FONT", FONT), style=STYLE, script=script(), subtitle=_text(subtitle),
         contents="\n".join(contents), sections="\n".join(map(_section, sections)),
     )  # fmt: skip
 
@@ -104,19 +104,22 @@ def _section(section: Section) -> str:
     parts = [f'<section id="{section.name}">', f"<h2>{_text(section.title)}</h2>"]
     parts += [f"<p>{_text(paragraph)}</p>" for paragraph in section.text]
     for number, picture in enumerate(section.pictures, start=1):
-        drawn = snippet(picture.figure, f"{section.name}_{number}")
-        parts.append(f"<figure>{drawn}<figcaption>{_text(picture.reading)}</figcaption></figure>")
+        html = snippet(picture.figure, f"{section.name}_{number}")
+        parts.append(f"<figure>{html}<figcaption>{_text(picture.caption)}</figcaption></figure>")
     parts += [_table(table) for table in section.tables if table.columns]
     parts += [f'<p class="missing">{_text(sentence)}</p>' for sentence in section.missing]
     return "\n".join([*parts, "</section>"])
 
 
 def _table(table: Table) -> str:
-    """The first rows of a table, with the columns that the page shows."""
+    """Return the HTML of the first rows of a table, with the columns that the page shows."""
     frame = table.frame.select(list(table.columns))
     classes = [_css_class(column) for column in frame.get_columns()]
-    heads = [f"<th{class_}>{_text(head)}</th>" for class_, head in zip(classes, table.columns.values(), strict=True)]
-    head = f"<thead><tr>{''.join(heads)}</tr></thead>" if any(table.columns.values()) else ""
+    header_cells = [
+        f"<th{class_}>{_text(table_header)}</th>"
+        for class_, table_header in zip(classes, table.columns.values(), strict=True)
+    ]
+    table_header = f"<thead><tr>{''.join(header_cells)}</tr></thead>" if any(table.columns.values()) else ""
     rows = [
         "".join(
             f"<td{class_}>{_text(_format_value(name, value))}</td>"
@@ -125,37 +128,37 @@ def _table(table: Table) -> str:
         for row in frame.head(table.rows).rows()
     ]
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
-    more = len(frame) - len(rows)
-    rest = f'<p class="quiet">{more:,} more rows in the JSON file of this report.</p>' if more > 0 else ""
+    n_hidden = len(frame) - len(rows)
+    footer = f'<p class="quiet">{n_hidden:,} more rows in the JSON file of this report.</p>' if n_hidden > 0 else ""
     is_long = len(rows) > MAX_ROWS
     caption = "" if is_long else f"<caption>{_text(table.caption)}</caption>"
-    drawn = f'<div class="wide"><table>{caption}{head}<tbody>\n{body}\n</tbody></table></div>{rest}'
-    return f"<details><summary>{_text(table.caption)}</summary>{drawn}</details>" if is_long else drawn
+    html = f'<div class="wide"><table>{caption}{table_header}<tbody>\n{body}\n</tbody></table></div>{footer}'
+    return f"<details><summary>{_text(table.caption)}</summary>{html}</details>" if is_long else html
 
 
 def _css_class(column: pl.Series) -> str:
-    """The class attribute of a column: numbers are aligned to the right, long texts get a minimum width."""
+    """Return the class attribute of a column: numbers are right-aligned, and long text gets a minimum width."""
     if column.dtype.is_numeric():
         return ' class="number"'
     longest = column.cast(pl.String).str.len_chars().max() or 0
-    return ' class="long"' if isinstance(longest, int) and longest > MAX_LETTERS else ""
+    return ' class="long"' if isinstance(longest, int) and longest > MAX_CHARACTERS else ""
 
 
 def _format_value(column: str, value: Any) -> str:
-    """Format a value of a column for the page."""
+    """Format a value in a column for the page."""
     if isinstance(value, float):
         if not isfinite(value):
             return "-"
-        if column.startswith(SHARES):
+        if column.startswith(SHARE_PREFIXES):
             return f"{value:.1%}"
         if column.startswith("p_") and value < 0.001:
             return "<0.001"
         return f"{value:,.6g}" if column in ("history_length", "total") else f"{value:.3f}"
-    if isinstance(value, int) and not isinstance(value, bool) and column not in IDS:
+    if isinstance(value, int) and not isinstance(value, bool) and column not in ID_COLUMNS:
         return f"{value:,}"
     return "-" if value is None else str(value)
 
 
 def _text(text: object) -> str:
-    """Escape text for HTML; unprintable characters become spaces."""
+    """Escape text for HTML, and replace unprintable characters with spaces."""
     return escape("".join(c if c.isprintable() or c == "\n" else " " for c in str(text)))

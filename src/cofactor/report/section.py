@@ -1,4 +1,4 @@
-"""Report content: sections of texts, figures with captions, and tables."""
+"""Report content: sections with text, figures with captions, and tables."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Picture:
     ----------
     figure : plotly.graph_objects.Figure
         The figure.
-    reading : str
-        Caption: one sentence that explains how to read the figure.
+    caption : str
+        Text that explains how to read the figure.
     """
 
     figure: Any
-    reading: str
+    caption: str
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
@@ -37,7 +37,7 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Table of a section: complete in the JSON, with selected columns and rows on the page.
+    """Table in a section: complete in the JSON, with selected columns and rows on the page.
 
     Attributes
     ----------
@@ -48,9 +48,9 @@ class Table:
     frame : pl.DataFrame
         All columns and rows.
     columns : mapping of str to str
-        Columns that the page shows, and their headers. Without columns, the table is only in the JSON.
+        Columns that the page shows, and their headers. If empty, the table is only in the JSON.
     rows : int, default 20
-        Maximum number of rows on the page. A table without rows is shown as its header.
+        Maximum number of rows on the page. If there are no rows, only the header is shown.
     """
 
     name: str
@@ -81,9 +81,9 @@ class Section:
     tables : sequence of Table
         Tables.
     numbers : mapping
-        Single numbers for the JSON, by name.
+        Scalar values for the JSON, by name.
     missing : sequence of str
-        What is left out and why, one sentence each.
+        Sentences that explain what is omitted and why.
 
     Examples
     --------
@@ -104,14 +104,14 @@ class Section:
         require_valid_fields(self)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything except the figures as JSON types.
+        """Return the text, values and tables as JSON-serializable types, without the figures.
 
         Returns
         -------
         dict
-            With keys title, text, missing, numbers and tables. Frames are lists of records; nan and infinite numbers
-            are None.
+            Dictionary with keys title, text, missing, numbers and tables. Frames are converted to lists of records,
+            and nan and infinite values to None.
         """
         tables = {table.name: plain(json_rows(table.frame)) for table in self.tables}
-        texts = {"title": self.title, "text": list(self.text), "missing": list(self.missing)}
-        return texts | {"numbers": plain(dict(self.numbers)), "tables": tables}
+        text_fields = {"title": self.title, "text": list(self.text), "missing": list(self.missing)}
+        return text_fields | {"numbers": plain(dict(self.numbers)), "tables": tables}

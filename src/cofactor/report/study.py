@@ -1,4 +1,4 @@
-"""Report subject: the table, its model and split, and samples for sections that would be slow on the whole table."""
+"""Report subject: table, fitted model, split, and samples for sections that are slow on the whole table."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from cofactor.recommender.recommender import Recommender
 __all__ = ["MAX_GENRES", "Study", "sample_users", "sample_users_and_items"]
 
 GENRES = ("genres", "genre", "categories", "category")
-"""Columns of an item table that are used as genres by default."""
+"""Names of item table columns that are used as genres by default."""
 MAX_GENRES = 100
-"""Maximum number of different genres; a column with more is not used."""
+"""Maximum number of distinct genres; a column with more is not used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +38,13 @@ class Study:
     estimator : Estimator
         Estimator whose model is audited.
     genres : str or None
-        Column of the item table with genres; by default, a column with a usual name.
+        Column of the item table with genres; by default, a column with a common name such as genres or category.
     seed : int, Generator or None, default 0
-        Seed of all samples, splits and fits.
+        Seed for all samples, splits and fits.
     rounds : int, default 6
-        Rounds of the feedback loop simulation.
+        Number of rounds in the feedback loop simulation.
     max_rows : int, default 200000
-        Sections that fit many models use a sample of whole users with about this number of rows.
+        Maximum number of rows for sections that fit many models; larger tables are reduced to a random sample of users.
     max_users_and_items : int, default 1000
         Maximum number of users, and of items, in the feedback loop simulation.
 
@@ -75,23 +75,23 @@ class Study:
 
     @cached_property
     def recommender(self) -> Recommender:
-        """Recommender fitted on the whole table. Raises the errors of `Recommender.fit`."""
+        """Recommender fitted to the whole table; raises the errors of `Recommender.fit`."""
         return Recommender.fit(self.estimator, self.table, seed=self.seed)
 
     @cached_property
     def sampled_table(self) -> Interactions:
-        """The table, or a random sample of its users with about `max_rows` rows."""
+        """Table, reduced to a random sample of its users if it has more than `max_rows` rows."""
         return sample_users(self.table, self.max_rows, self.seed)
 
     @cached_property
     def split(self) -> Split:
-        """Split with 20 % of all ratings, or of each user's events, held out. Raises DataError."""
+        """Split that holds out 20 % of all ratings, or 20 % of each user's events; raises DataError."""
         split = split_random if self.table.kind == "ratings" else split_per_user
         return split(self.sampled_table, test=0.2, seed=self.seed)
 
     @cached_property
     def genre_column(self) -> str | None:
-        """Column of genres: `genres`, or a column of text or lists with a usual name; None if there is none."""
+        """Name of the genre column: `genres`, or a string or list column with a common name; None if there is none."""
         table = self.table.item_table
         if self.genres is not None or table is None:
             return self.genres
@@ -100,37 +100,37 @@ class Study:
 
     @cached_property
     def sample_notes(self) -> list[str]:
-        """A sentence for sections on a sample; empty if the sample is the whole table."""
+        """List with a sentence that describes the sample; empty if the whole table is used."""
         if len(self.sampled_table) == len(self.table):
             return []
         sentence = (
-            f"This section uses a sample: {self.sampled_table.n_users:,} users drawn at random and their "
-            f"{len(self.sampled_table):,} {self.table.kind}, of {len(self.table):,}."
+            f"This section uses a random sample of {self.sampled_table.n_users:,} users, with "
+            f"{len(self.sampled_table):,} of the {len(self.table):,} {self.table.kind}."
         )
         return [sentence]
 
     @property
     def small_estimator(self) -> Estimator:
-        """Small least-squares factor model, for sections that need factors or fit many models."""
+        """Estimator for a small least-squares factor model, for sections that need factors or fit many models."""
         return BiasedMF(factors=16) if self.table.kind == "ratings" else ImplicitALS(factors=16)
 
 
 def sample_users(table: Interactions, rows: int, seed: Seed) -> Interactions:
-    """Sample whole users at random up to a number of rows.
+    """Return a random sample of users, each with all of their rows.
 
     Parameters
     ----------
     table : Interactions
         Table to sample.
     rows : int
-        Maximum number of rows; at least one user is sampled even if they have more.
+        Maximum number of rows; at least one user is sampled, even if that user has more.
     seed : int, Generator or None
-        Seed of the sample.
+        Seed for the sample.
 
     Returns
     -------
     Interactions
-        The table itself if it is small enough, else a table with only the ids of the sample.
+        The table itself if it is small enough, else a table with only the IDs in the sample.
 
     Examples
     --------
@@ -141,29 +141,29 @@ def sample_users(table: Interactions, rows: int, seed: Seed) -> Interactions:
     if len(table) <= rows:
         return table
     order = random_stream(seed, "sample").permutation(table.n_users)
-    total = np.cumsum(table.by_user.counts[order])
-    chosen = np.zeros(table.n_users, bool)
-    chosen[order[: max(1, int(np.searchsorted(total, rows, side="right")))]] = True
-    return _subset(table, chosen[table.u])
+    cumulative_rows = np.cumsum(table.by_user.counts[order])
+    user_mask = np.zeros(table.n_users, bool)
+    user_mask[order[: max(1, int(np.searchsorted(cumulative_rows, rows, side="right")))]] = True
+    return _subset(table, user_mask[table.u])
 
 
 def sample_users_and_items(table: Interactions, users: int, items: int, seed: Seed) -> Interactions:
-    """Sample users at random, and select the items that they rated most.
+    """Return a random sample of users, restricted to the items that have the most ratings among them.
 
     Parameters
     ----------
     table : Interactions
         Table to sample.
     users, items : int
-        Maximum numbers of users and items.
+        Maximum number of users and of items.
     seed : int, Generator or None
-        Seed of the sample.
+        Seed for the sample.
 
     Returns
     -------
     Interactions
-        The table itself if it is small enough, else a table with only the ids of the sample. Users without any of the
-        selected items are left out.
+        The table itself if it is small enough, else a table with only the IDs in the sample. Users without any of the
+        selected items are omitted.
 
     Examples
     --------
@@ -174,22 +174,22 @@ def sample_users_and_items(table: Interactions, users: int, items: int, seed: Se
     """
     if table.n_users <= users and table.n_items <= items:
         return table
-    chosen = np.zeros(table.n_users, bool)
-    chosen[random_stream(seed, "corner").permutation(np.flatnonzero(table.by_user.counts))[:users]] = True
-    user_rows = chosen[table.u]
+    user_mask = np.zeros(table.n_users, bool)
+    user_mask[random_stream(seed, "corner").permutation(np.flatnonzero(table.by_user.counts))[:users]] = True
+    user_rows = user_mask[table.u]
     support = np.bincount(table.i[user_rows], minlength=table.n_items)
-    chosen_items = np.zeros(table.n_items, bool)
-    chosen_items[np.argsort(-support, kind="stable")[:items]] = True
-    return _subset(table, user_rows & chosen_items[table.i])
+    item_mask = np.zeros(table.n_items, bool)
+    item_mask[np.argsort(-support, kind="stable")[:items]] = True
+    return _subset(table, user_rows & item_mask[table.i])
 
 
 def _subset(table: Interactions, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Interactions:
-    """Select rows as a table with only their users and items."""
-    part = table.select(rows)
-    small = Interactions.from_columns(
-        part.users.ids(part.u), part.items.ids(part.i), part.values, times=part.times, weights=part.weights,
-        kind=part.kind, scale=part.scale,
+    """Return the selected rows as a table that contains only their users and items."""
+    selected = table.select(rows)
+    subset = Interactions.from_columns(
+        selected.users.ids(selected.u), selected.items.ids(selected.i), selected.values, times=selected.times,
+        weights=selected.weights, kind=selected.kind, scale=selected.scale,
     )  # fmt: skip
     if table.item_table is None:
-        return small
-    return replace(small, item_table=table.item_table[table.items.rows(small.items.all)])
+        return subset
+    return replace(subset, item_table=table.item_table[table.items.rows(subset.items.all)])

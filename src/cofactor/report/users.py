@@ -1,4 +1,4 @@
-"""Report sections on users: concentration and exposure, and the influence of groups."""
+"""Report sections on users: concentration and exposure, and group influence."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from cofactor.report.study import MAX_GENRES, Study
 __all__ = ["exposure_section", "influence_section"]
 
 MAX_GROUPS, MIN_GROUP_USERS = 10, 8
-"""Maximum number of taste groups, and minimum average number of users per group."""
+"""Maximum number of user groups, and minimum average number of users per group."""
 
 
 def exposure_section(study: Study) -> Section:
-    """Audit the concentration of the table and the exposure of the catalog, by genre if the item table has genres.
+    """Create the section on the concentration of the table and the exposure of the catalog, by genre if available.
 
     Parameters
     ----------
     study : Study
-        Subject of the report.
+        Subject and options of the report.
 
     Returns
     -------
     Section
-        The section with its figures and tables.
+        Section with figures and tables.
 
     Raises
     ------
@@ -45,20 +45,20 @@ def exposure_section(study: Study) -> Section:
     column, missing = study.genre_column, []
     if column is None:
         missing.append(
-            "Genres are left out: there is no item table with a column of genres (--items FILE, --genres COLUMN)."
+            "Genres are omitted: there is no item table with a genre column (--items FILE, --genres COLUMN)."
         )
     elif (n := len(indicators(study.table.item_table, [column], "item"))) > MAX_GENRES or n == 0:
         missing.append(
-            f"Genres are left out: the column {column} has {n:,} different genres; 1 to {MAX_GENRES} can be shown."
+            f"Genres are omitted: the column {column} has {n:,} distinct genres; 1 to {MAX_GENRES} can be shown."
         )
         column = None
     result = exposure(study.recommender, column=column)
-    parts = {f"{study.table.kind} per user": result.raters, f"{study.table.kind} per item": result.rated,
-             "list positions per item": result.shown}  # fmt: skip
+    parts = {f"{study.table.kind} per user": result.rows_per_user, f"{study.table.kind} per item": result.rows_per_item,
+             "list positions per item": result.positions_per_item}  # fmt: skip
     curves = pl.concat([part.lorenz.with_columns(what=pl.lit(name)) for name, part in parts.items()])
     text = [
         (
-            f"Lists of ten items for each user show {result.coverage:.0%} of the catalog. On average, recommended "
+            f"Lists of ten items for each user cover {result.coverage:.0%} of the catalog. On average, recommended "
             f"items have {result.popularity_lift:.1f} times as many {study.table.kind} as the items in the histories."
         ),
     ]
@@ -66,7 +66,7 @@ def exposure_section(study: Study) -> Section:
         Picture(
             lorenz_plot(curves),
             f"Lorenz curves of the {study.table.kind} by user and by item, and of the recommendations by item: the "
-            "further a curve is below the diagonal, the more is concentrated on few users or items.",
+            "further a curve is below the diagonal, the stronger the concentration on few users or items.",
         )
     ]
     columns = {"what": "", "members": "users or items", "total": "total", "gini": "Gini", "top_share": "top 1 % share"}
@@ -77,25 +77,25 @@ def exposure_section(study: Study) -> Section:
     numbers = {"coverage": result.coverage, "popularity_lift": result.popularity_lift}
     if result.genres is not None:
         numbers["miscalibration"] = result.genres.miscalibration
-        reading = "The ring is the mean share of a genre in the histories, the dot its mean share in the lists."
-        pictures.append(Picture(genres_plot(result.genres.table), reading))
+        caption = "The ring is the mean share of a genre in the histories, and the dot is its mean share in the lists."
+        pictures.append(Picture(genres_plot(result.genres.table), caption))
         columns = {"genre": "genre", "had": "in histories", "shown": "in lists"}
         tables.append(Table("genres", "Genres", result.genres.table, columns))
     return Section("exposure", "Concentration and exposure", text, pictures, tables, numbers, missing)
 
 
 def influence_section(study: Study) -> Section:
-    """Measure the influence of taste groups on the recommendations of other users.
+    """Create the section on the influence of user groups on the recommendations for other users.
 
     Parameters
     ----------
     study : Study
-        Subject of the report.
+        Subject and options of the report.
 
     Returns
     -------
     Section
-        The section with its figures and tables.
+        Section with figures and tables.
 
     Raises
     ------
@@ -108,34 +108,32 @@ def influence_section(study: Study) -> Section:
     n_users = int((table.by_user.counts > 0).sum())
     n_groups = min(MAX_GROUPS, n_users // MIN_GROUP_USERS)
     if n_groups < 2:
-        raise DataError(
-            f"taste groups need at least {2 * MIN_GROUP_USERS} users with {table.kind}; there are {n_users}"
-        )
+        raise DataError(f"group influence needs at least {2 * MIN_GROUP_USERS} users with {table.kind}; got {n_users}")
     groups = cluster_users(table.by_user, table.n_items, n_groups=n_groups, seed=study.seed)
     n_groups = int(groups.max()) + 1
     if n_groups < 2:
-        raise DataError("all users rated the same items, so there are no taste groups")
+        raise DataError("all users rated the same items, so they cannot be clustered into groups")
     result, estimator = _influence(study, table, groups)
-    frame = result.groups.with_columns(typical=_typical(table, groups, n_groups))
-    flagged = int(frame["flagged"].sum())
+    frame = result.groups.with_columns(typical=_typical_items(table, groups, n_groups))
+    n_flagged = int(frame["flagged"].sum())
     text = [
         (
-            f"{n_users:,} users in {n_groups} groups by the items that they rated, audited on {estimator.name}: each "
-            "group is removed in turn, to see how many positions in the lists of the other users change. "
-            f"{flagged or 'None'} of the groups {'has' if flagged == 1 else 'have'} clearly and significantly "
+            f"{n_users:,} users in {n_groups} groups, clustered by the items that they rated and audited with "
+            f"{estimator.name}: each group is removed in turn, and changes in the other users' lists are counted. "
+            f"{n_flagged or 'None'} of the groups {'has' if n_flagged == 1 else 'have'} clearly and significantly "
             "more influence than random groups of the same size."
         ),
         *study.sample_notes,
     ]
-    reading = (
-        "The ring is a group's share of the users, the dot its share of the influence on the lists of other users; red "
-        "diamonds are groups with significantly more influence than random groups of the same size."
+    caption = (
+        "The ring is a group's share of the users, and the dot is its share of the influence on the lists of other "
+        "users; red diamonds are groups with significantly more influence than random groups of the same size."
     )
     columns = {"group": "group", "typical": "typical items", "users": "users", "share_of_users": "of users",
                "share_of_rows": f"of {table.kind}", "share_of_influence": "of influence", "ratio": "ratio to random",
                "p_adjusted": "p (Holm)"}  # fmt: skip
     return Section(
-        "influence", "Group influence", text, [Picture(influence_plot(frame), reading)],
+        "influence", "Group influence", text, [Picture(influence_plot(frame), caption)],
         [Table("groups", "Groups", frame, columns)], {"permutations": result.permutations, "model": estimator.name},
     )  # fmt: skip
 
@@ -146,7 +144,7 @@ def _summary(parts: dict[str, Concentration]) -> pl.DataFrame:
 
 
 def _influence(study: Study, table: Interactions, groups: Int64) -> tuple[Influence, Estimator]:
-    """Influence with the model of the estimator, or with a small factor model if it has no suitable factors."""
+    """Return the influence for the estimator, or for a small factor model if the estimator has no suitable factors."""
     for estimator in (study.estimator, study.small_estimator):
         is_fitted = table is study.table and estimator is study.estimator
         recommender = study.recommender if is_fitted else Recommender.fit(estimator, table, seed=study.seed)
@@ -155,16 +153,18 @@ def _influence(study: Study, table: Interactions, groups: Int64) -> tuple[Influe
         except KindError:
             if estimator is not study.estimator:
                 raise
-    raise AssertionError("the small estimator has factors fitted by least squares")
+    raise AssertionError("small_estimator must have factors fitted by least squares")
 
 
-def _typical(table: Interactions, groups: Int64, n_groups: int) -> pl.Series:
-    """Three typical items of each group: those with the largest excess of the share of raters over other users."""
-    cells = np.bincount(groups[table.u] * table.n_items + table.i, minlength=n_groups * table.n_items)
-    raters = cells.reshape(n_groups, table.n_items).astype(np.float64)
-    size = np.bincount(groups, minlength=n_groups)[:, None]
-    excess = raters / np.maximum(size, 1) - (raters.sum(axis=0) - raters) / np.maximum(size.sum() - size, 1)
-    best = np.argsort(-excess, axis=1, kind="stable")[:, :3]
+def _typical_items(table: Interactions, groups: Int64, n_groups: int) -> pl.Series:
+    """Return three typical items for each group: those whose share of raters most exceeds that among other users."""
+    counts = np.bincount(groups[table.u] * table.n_items + table.i, minlength=n_groups * table.n_items)
+    raters = counts.reshape(n_groups, table.n_items).astype(np.float64)
+    group_sizes = np.bincount(groups, minlength=n_groups)[:, None]
+    excess = raters / np.maximum(group_sizes, 1) - (raters.sum(axis=0) - raters) / np.maximum(
+        group_sizes.sum() - group_sizes, 1
+    )
+    top_items = np.argsort(-excess, axis=1, kind="stable")[:, :3]
     ids = table.items.all.cast(pl.String)
     names = ids if table.titles is None else table.titles.cast(pl.String).fill_null(ids)
-    return pl.Series(["; ".join(names.gather(row).to_list()) for row in best])
+    return pl.Series(["; ".join(names.gather(row).to_list()) for row in top_items])

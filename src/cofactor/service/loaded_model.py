@@ -16,7 +16,7 @@ from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows, merge_latest
 from cofactor.recommender.questions import Questions
 from cofactor.recommender.recommender import Recommender
-from cofactor.recommender.updating import learned_columns
+from cofactor.recommender.updating import prior_columns
 from cofactor.recommender.users import UserView
 from cofactor.results import AnsweredBy
 
@@ -208,7 +208,7 @@ class LoadedModel:
 
     def _features(self, states: Sequence[UserState]) -> pl.DataFrame | None:
         """Return the features that the prior of users was learned from; null where it cannot read them."""
-        priors, columns = self.recommender.priors, learned_columns(self.recommender.priors)
+        priors, columns = self.recommender.priors, prior_columns(self.recommender.priors)
         if priors is None or priors.users is None or not columns or not any(state.metadata for state in states):
             return None
         tables = []

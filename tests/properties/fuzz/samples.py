@@ -167,7 +167,7 @@ class Samples:
 
     @cached_property
     def lorenz(self) -> pl.DataFrame:
-        return audit.exposure(self.recommender(), n=2).shown.lorenz.with_columns(what=pl.lit("shown"))
+        return audit.exposure(self.recommender(), n=2).positions_per_item.lorenz.with_columns(what=pl.lit("shown"))
 
     def files(self) -> None:
         """Files that calls read."""

@@ -214,9 +214,9 @@ async def audit(service: CurrentService) -> AuditOut:
     service.audits.put(model.version, result)
     return AuditOut(
         model.version,
-        _concentration(result.raters),
-        _concentration(result.rated),
-        _concentration(result.shown),
+        _concentration(result.rows_per_user),
+        _concentration(result.rows_per_item),
+        _concentration(result.positions_per_item),
         float(result.coverage),
         _finite(result.popularity_lift),
     )

@@ -189,7 +189,9 @@ class ListStatistics:
         ListStatistics
             The statistics.
         """
-        return cls(audit.coverage, audit.shown.gini, audit.shown.top_share, audit.popularity_lift)
+        return cls(
+            audit.coverage, audit.positions_per_item.gini, audit.positions_per_item.top_share, audit.popularity_lift
+        )
 
 
 @dataclass(frozen=True)
