@@ -1,7 +1,7 @@
-"""Live service: recommendations over HTTP that use new events immediately (extra `serve`).
+"""Live service: serve recommendations over HTTP that reflect new events immediately (extra `serve`).
 
-Layers, from files to HTTP: `registry` (artifacts of models), `change_feed` (changes since a model was trained),
-`loaded_model` (a model in memory), `engine` (answers of the active model), `api` (HTTP). `training` trains new models
+Layers, from files to HTTP: `registry` (model artifacts), `change_feed` (changes since a model was trained),
+`loaded_model` (a model in memory), `engine` (answers from the active model), `api` (HTTP). `training` trains new models
 in a separate process.
 """
 

@@ -1,4 +1,4 @@
-"""Bootstrap of a service: import a table, train the first model and create the first key; can be repeated safely."""
+"""Service bootstrap: import a table, train the first model and create the first key; safe to repeat."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Prepared(NamedTuple):
     Attributes
     ----------
     loaded : ImportResult or None
-        Result of the import; None without a table.
+        Result of the import; None if there was no table.
     version : int
         Version of the active model.
     is_first : bool
-        Whether the model was trained by this call.
+        Whether this call trained the first model.
     key : str or None
-        New admin key, which cannot be shown again; None if the store had keys.
+        New admin key, which cannot be retrieved again; None if the store already had keys.
     """
 
     loaded: ImportResult | None
@@ -50,17 +50,17 @@ def prepare(
     spec: TrainingSpec,
     report: Callable[[str], None] = lambda _: None,
 ) -> Prepared:
-    """Prepare the folder and the store of a service.
+    """Set up the folder and the store of a service.
 
     Parameters
     ----------
     settings : ServiceSettings
         Settings of the service.
     table : Interactions or None
-        Table to import. Rows that were imported before are not stored again, and existing metadata of items and users
-        is not changed.
+        Table to import. Rows that were already imported are not stored again, and existing item and user metadata is
+        not changed.
     spec : TrainingSpec
-        Specification of the first model. If a model is active already, new rows are folded in, and a training job is
+        Specification of the first model. If a model is already active, new rows are folded in, and a training job is
         queued.
     report : callable, optional
         Called with a message about each step.
@@ -68,14 +68,14 @@ def prepare(
     Returns
     -------
     Prepared
-        The result.
+        Import result, active model and new key.
 
     Raises
     ------
     DataError
-        If a row is invalid or there is nothing to train on.
+        If a row is invalid or there is no data to train on.
     ParameterError
-        If all keys are revoked and other machines can connect to the service.
+        If all keys are revoked and the service is reachable from other machines.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def prepare(
         if keys and all(key.revoked is not None for key in keys) and not settings.is_local:
             where = ["--data", as_path(settings.data)] if settings.db is None else ["--db", settings.db]
             raise ParameterError(
-                f"all keys are revoked, and other machines can connect to {settings.host}: create a key first with "
+                f"all keys are revoked and {settings.host} is reachable from other machines; first create a key with "
                 f"`{command('key', '--role', 'admin', *where)}`"
             )
         loaded = None if table is None else import_table(store, table, report)
@@ -115,10 +115,10 @@ def prepare(
 
 
 def import_table(store: Store, table: Interactions, report: Callable[[str], None] = lambda _: None) -> ImportResult:
-    """Import a table once, with its metadata, its rating scale, and the ratings that are too low for events.
+    """Import a table with its metadata, its rating scale and the ratings below `min_rating`; repeating it has no effect.
 
     Metadata is stored first, so that an invalid cell stops the import before any row is stored. Strings with several
-    parts, such as "Comedy|War", are stored as lists, so that a filter can name a part.
+    parts, such as "Comedy|War", are stored as lists, so that filters can match a part.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def import_table(store: Store, table: Interactions, report: Callable[[str], None
     Raises
     ------
     DataError
-        If a row is invalid; nothing is stored then.
+        If a row is invalid.
     """
     for side, frame, rows in (("item", table.item_table, store.items), ("user", table.user_table, store.users)):
         if frame is not None and (count := rows.add_table(_with_lists(frame))):
@@ -150,7 +150,7 @@ def import_table(store: Store, table: Interactions, report: Callable[[str], None
 
 
 def _with_lists(frame: pl.DataFrame) -> pl.DataFrame:
-    """Split the columns of strings of which any contains "|", except titles."""
+    """Split string columns at "|", except titles."""
     names = [name for name in frame.columns[1:] if frame[name].dtype == pl.String and name != "title"]
     names = [name for name in names if frame[name].str.contains("|", literal=True).any()]
     part = pl.element().str.strip_chars()
@@ -163,6 +163,6 @@ def _check_kind(store: Store, kind: Kind) -> None:
         return
     other = other_kind(kind)
     if store.events.holds(other):
-        option = "pass --events to train on them" if other == "events" else "leave out --events to train on them"
+        option = "pass --events to train on them" if other == "events" else "omit --events to train on them"
         raise DataError(f"there is no model yet, and the store contains {other} but no {kind}: {option}")
-    raise DataError("there is no model yet, and nothing to train it on: name a table of ratings")
+    raise DataError("there is no model yet and no data to train one on; specify a table of ratings")

@@ -1,4 +1,4 @@
-"""Run a service until it is stopped: its worker processes, and the process that trains models."""
+"""Supervisor: run the worker processes and the training process of a service until it is stopped."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from cofactor.service.training.worker import run_worker
 __all__ = ["listening", "raise_file_limit", "serve"]
 
 OTHER_FILES = 256
-"""Files that a process opens in addition to its connections: store, models, logs."""
+"""Number of files reserved per process in addition to its connections: store, models, logs."""
 
 GRACE = 15
-"""Seconds that running requests have to end when the service is stopped."""
+"""Time for running requests to finish when the service is stopped, in seconds."""
 
 RESTART_DELAY = 5.0
-"""Seconds before a trainer that died is started again."""
+"""Seconds to wait before restarting a training process that died."""
 
 
 def raise_file_limit(connections: int) -> int:
-    """Raise the limit of open files of this process and its children, if the system permits.
+    """Raise the open-file limit of this process and its children, if the operating system permits it.
 
     Parameters
     ----------
     connections : int
-        Number of connections to allow.
+        Desired number of connections.
 
     Returns
     -------
     int
-        Number of connections that the limit allows, at most `connections`.
+        Number of connections that the limit allows; at most `connections`.
     """
     if os.name == "nt":
         return connections
@@ -56,7 +56,7 @@ def raise_file_limit(connections: int) -> int:
 
 
 def listening(settings: ServiceSettings) -> socket.socket:
-    """Return a bound socket, so that the address is known before the service starts.
+    """Return a socket bound to the address of the service, so that the port is known before it starts.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def listening(settings: ServiceSettings) -> socket.socket:
     Raises
     ------
     ParameterError
-        If the address is in use.
+        If the address cannot be bound, for example because it is in use.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     bound = socket.socket(family)
@@ -86,7 +86,7 @@ def listening(settings: ServiceSettings) -> socket.socket:
 
 
 def serve(settings: ServiceSettings, bound: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT; running requests are answered first. Workers are spawned, never forked.
+    """Run the service until SIGTERM or SIGINT, then finish running requests; workers are spawned, not forked.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def serve(settings: ServiceSettings, bound: socket.socket) -> None:
 
 
 class _Workers(Multiprocess):
-    """Worker processes; one that died is replaced, and removed from the metrics of current state."""
+    """Supervisor of worker processes that removes dead workers from the live metrics."""
 
     def keep_subprocess_alive(self) -> None:
         """Restart dead workers."""
@@ -142,7 +142,7 @@ class _Workers(Multiprocess):
 
 
 class _TrainerProcess:
-    """Process that trains models: restarted when it dies, stopped with the service, even if that is killed."""
+    """Training process that is restarted if it dies and stopped with the service, even if the service is killed."""
 
     def __init__(self, settings: ServiceSettings):
         self._settings = settings
@@ -167,13 +167,13 @@ class _TrainerProcess:
             self._stop.wait(RESTART_DELAY)
 
     def close(self) -> None:
-        """Terminate the process; kill it if it does not end in time."""
+        """Terminate the process, and kill it if it does not exit in time."""
         self._stop.set()
         self._thread.join()
 
 
 def _train(settings_json: str, parent: Connection) -> None:
-    """Train models, in a process that ends when the other end of the pipe does, with the parent."""
+    """Run a training worker that stops when the parent process exits and thereby closes the pipe."""
     settings = ServiceSettings.model_validate_json(settings_json)
 
     def stop_with_parent() -> None:

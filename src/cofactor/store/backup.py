@@ -1,9 +1,9 @@
-"""Backup and restore of a SQLite store that is in use. For PostgreSQL, use pg_dump and pg_restore.
+"""Backup and restore of SQLite stores. For PostgreSQL, use pg_dump and pg_restore.
 
     pg_dump --format=custom --file=cofactor.dump postgresql://user@host/name   # consistent, while in use
     pg_restore --dbname=postgresql://user@host/new cofactor.dump               # into an empty database
 
-After a restore, call `store.erasure.reapply_file` to erase again the users who were erased after the backup.
+After a restore, call `store.erasure.reapply_file` to repeat the erasure of users who were erased after the backup.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ __all__ = ["back_up", "put_back", "remove"]
 
 
 def back_up(database: Database, path: str | Path) -> None:
-    """Write one consistent state of the whole store to a file.
+    """Write a consistent snapshot of a SQLite store to a file.
 
     Parameters
     ----------
     database : Database
-        The database; it must be SQLite.
+        A SQLite database.
     path : str or Path
-        The backup file.
+        Path of the backup file.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def back_up(database: Database, path: str | Path) -> None:
     """
     if database.kind != "sqlite":
         raise StoreError(
-            'a store in PostgreSQL is backed up by: pg_dump --format=custom --file=cofactor.dump "<its URL>"'
+            'a PostgreSQL store must be backed up with pg_dump --format=custom --file=cofactor.dump "<URL>"'
         )
     database.check_process()
 
@@ -60,19 +60,19 @@ def back_up(database: Database, path: str | Path) -> None:
 
 
 def put_back(backup: str | Path, url: str) -> None:
-    """Copy a backup to the file of a SQLite URL.
+    """Verify a backup and copy it to the database file of a SQLite URL.
 
     Parameters
     ----------
     backup : str or Path
-        The backup file.
+        Path of the backup file.
     url : str
         URL of the new store; its file must not exist.
 
     Raises
     ------
     StoreError
-        If the backup is damaged, the file exists or it cannot be written.
+        If the backup is damaged, or if the new file exists or cannot be written.
 
     See Also
     --------
@@ -85,9 +85,9 @@ def put_back(backup: str | Path, url: str) -> None:
         shutil.copyfile(backup, temporary)
 
     if target.exists():
-        raise StoreError(f"{target} already exists: move it away first, with its -wal and -shm files")
+        raise StoreError(f"{target} already exists; move it elsewhere first, with its -wal and -shm files")
     if (wal := target.with_name(f"{target.name}-wal")).exists():
-        raise StoreError(f"{wal} belongs to another store: move it away first")
+        raise StoreError(f"{wal} belongs to another store; move it elsewhere first")
     try:
         source = sqlite3.connect(f"{Path(backup).resolve().as_uri()}?mode=ro&immutable=1", uri=True)
         try:

@@ -1,4 +1,4 @@
-"""Database connections: read-only connections and write transactions on the database of a URL."""
+"""Database access: read-only connections and write transactions for a database URL."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ __all__ = ["Database", "create_private", "lock", "now", "sqlite_file"]
 
 LOCK = 0x636F6661  # "cofa": key of the advisory lock that protects the sequence numbers
 OLDEST_SQLITE = (3, 35)
-URL_FORMATS = "the URL of a store is sqlite:///file.db or postgresql://user@host/name"
+URL_FORMATS = "the URL must have the form sqlite:///file.db or postgresql://user@host/name"
 
 _log = logging.getLogger("cofactor.store")
 
 
 @dataclass(frozen=True, eq=False)
 class Database:
-    """Database of a store, with separate engines for reading and for writing.
+    """Database of a store, with separate engines for reading and writing.
 
     Attributes
     ----------
     name : str
-        URL without passwords, for messages.
+        URL without passwords, for error messages.
     kind : {'sqlite', 'postgresql'}
         Database system.
     url : sqlalchemy.engine.URL
@@ -56,7 +56,7 @@ class Database:
 
     @classmethod
     def at(cls, url: str) -> Database:
-        """Create the engines for a URL without connecting.
+        """Create a database with its engines from a URL, without connecting.
 
         Parameters
         ----------
@@ -85,21 +85,21 @@ class Database:
         except OSError as error:
             raise StoreError(f"{parsed.database} cannot be opened: {error.strerror}") from error
         except ImportError as error:
-            raise MissingExtraError(f'{name} needs {error.name!r}: pip install "cofactor[serve]"') from error
+            raise MissingExtraError(f'{name} requires {error.name!r}: pip install "cofactor[serve]"') from error
 
     @property
     def _driver_error(self) -> type[Exception]:
-        """Base class of the driver's own errors, for code that bypasses SQLAlchemy."""
+        """Base class of the driver's errors, for code that bypasses SQLAlchemy."""
         error: type[Exception] = self.writes.dialect.loaded_dbapi.Error
         return error
 
     @property
     def path(self) -> Path:
-        """File of a SQLite database."""
+        """Path of the SQLite database file."""
         return Path(str(self.url.database))
 
     def check_process(self) -> None:
-        """Check that this process opened the database: connections and the writer thread do not survive a fork.
+        """Check that this process opened the database, because connections and threads do not survive a fork.
 
         Raises
         ------
@@ -108,13 +108,13 @@ class Database:
         """
         if os.getpid() != self.pid:
             raise StoreError(
-                f"this store was opened in process {self.pid} and is used in a fork of it, {os.getpid()}: "
+                f"this store was opened in process {self.pid} but is used in the forked process {os.getpid()}; "
                 "call Store.open after the fork, or start workers with spawn"
             )
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Open a connection that reads one consistent state of the database, as of its first query.
+        """Open a read-only connection that sees a consistent snapshot of the database as of its first query.
 
         Yields
         ------
@@ -124,7 +124,7 @@ class Database:
         Raises
         ------
         StoreUnavailableError
-            If the database does not answer.
+            If the database is unavailable.
         """
         self.check_process()
         with clear_errors(self.name), self.reads.connect() as connection:
@@ -132,7 +132,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Open a write transaction, which is committed at the end or rolled back by an error. For the writer thread.
+        """Open a write transaction that is committed on success and rolled back on error; for the writer thread.
 
         Yields
         ------
@@ -142,7 +142,7 @@ class Database:
         Raises
         ------
         StoreUnavailableError
-            If the database does not answer; the error states whether the commit may have succeeded.
+            If the database is unavailable; the error states whether the commit may have succeeded.
         """
         self.check_process()
         written: Literal["no", "unknown"] = "no"
@@ -154,10 +154,10 @@ class Database:
             raise store_error(error, self.name, written) from error
 
     def scrub(self) -> None:
-        """Truncate SQLite's write-ahead log, so that it contains no deleted data.
+        """Truncate the write-ahead log of SQLite, so that it contains no deleted data.
 
-        If readers prevent it, the log stays until a later checkpoint. Errors are logged and not raised: the deletion
-        itself is committed.
+        If concurrent readers prevent this, the log remains until a later checkpoint. Errors are logged, not raised,
+        because the deletion itself is already committed.
         """
         if self.kind == "postgresql":
             return
@@ -175,7 +175,7 @@ class Database:
             _log.warning("could not truncate the write-ahead log: %s", error)
 
     def close(self) -> None:
-        """Close the idle connections."""
+        """Close all idle connections."""
         self.reads.dispose()
         self.writes.dispose()
 
@@ -190,42 +190,42 @@ def lock(connection: Connection) -> None:
 
     Notes
     -----
-    With this lock, sequence numbers become visible in order, so that no change below the last visible number can
-    appear later (the watermark). On SQLite, write transactions are serialized anyway.
+    With this lock, sequence numbers become visible in order, so that no change at or below the last visible number (the
+    watermark) can appear later. On SQLite, write transactions are always serialized.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
 
 
 def now() -> int:
-    """Return the time in whole seconds since 1970, by the clock of this machine.
+    """Return the current Unix time in whole seconds, from the clock of this machine.
 
     Returns
     -------
     int
-        The time.
+        Seconds since the Unix epoch.
     """
     return int(time.time())
 
 
 def create_private(file: Path) -> None:
-    """Create an empty file that only its owner can read, because it will contain personal data.
+    """Create an empty file that only its owner can access, because it will contain personal data.
 
     Parameters
     ----------
     file : Path
-        The file; an existing file is not changed.
+        Path of the file; an existing file is not changed.
 
     Raises
     ------
     OSError
-        If it cannot be created.
+        If the file cannot be created.
     """
     os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def sqlite_file(url: str) -> Path:
-    """Return the file of a SQLite URL.
+    """Return the path of the database file for a SQLite URL.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ def sqlite_file(url: str) -> Path:
     Returns
     -------
     Path
-        The file.
+        Path of the file.
 
     Raises
     ------
@@ -244,12 +244,12 @@ def sqlite_file(url: str) -> Path:
     """
     parsed = _parse(url)
     if parsed.get_backend_name() != "sqlite":
-        raise StoreError("only a store in SQLite is a file; for PostgreSQL use pg_dump and pg_restore")
+        raise StoreError("the URL must be a SQLite URL; for PostgreSQL, use pg_dump and pg_restore")
     return Path(str(parsed.database))
 
 
 def _parse(url: str) -> URL:
-    """Parse and check a URL and set its driver. Raises StoreError; the message never contains a password."""
+    """Parse and validate a URL and set its driver. Raises StoreError, whose message never contains a password."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError, TypeError) as error:
@@ -258,15 +258,15 @@ def _parse(url: str) -> URL:
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
-        raise StoreError(f"{URL_FORMATS}, not {_without_passwords(parsed)}")
+        raise StoreError(f"{URL_FORMATS}; got {_without_passwords(parsed)}")
     if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
-        raise StoreError("a store cannot be in memory: name a file, as in sqlite:///cofactor.db")
+        raise StoreError("a store cannot be in memory; the URL must include a file, such as sqlite:///cofactor.db")
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        raise StoreError(f"the store needs SQLite 3.35 or newer; this Python has {sqlite3.sqlite_version}")
+        raise StoreError(f"the store requires SQLite 3.35 or newer; this Python has {sqlite3.sqlite_version}")
     return parsed.set(drivername="sqlite+pysqlite", database=str(Path(parsed.database).absolute()))
 
 
 def _without_passwords(url: URL) -> str:
-    """Return the URL for messages, without passwords; PostgreSQL also accepts one in the query."""
+    """Return the URL without passwords, including those in the query string, which PostgreSQL accepts."""
     hidden = {name: "..." for name in url.query if "password" in name.lower()}
     return url.update_query_dict(hidden).render_as_string(hide_password=True)

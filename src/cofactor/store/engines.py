@@ -1,4 +1,4 @@
-"""SQLAlchemy engines of the store; every new connection is checked for the settings that durability needs."""
+"""SQLAlchemy engines of the store; new connections are checked for the settings required for durability."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cofactor.errors import StoreError
 __all__ = ["BUSY", "postgresql_engines", "sqlite_engines"]
 
 BUSY = 10
-"""Seconds to wait for a transaction of another process."""
+"""Maximum time to wait for a transaction of another process, in seconds."""
 
 
 def sqlite_engines(address: URL) -> tuple[Engine, Engine]:
-    """Return a read engine and a write engine for SQLite.
+    """Create a read engine and a write engine for SQLite.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def sqlite_engines(address: URL) -> tuple[Engine, Engine]:
 
 
 def _on_sqlite_connect(query_only: str) -> Any:
-    """Return a listener that sets and checks the pragmas of a new connection."""
+    """Return a listener that sets and verifies the pragmas of a new connection."""
 
     def on_connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions are started by the "begin" listener
@@ -56,14 +56,14 @@ def _on_sqlite_connect(query_only: str) -> Any:
             connection.execute(f"PRAGMA {pragma} = {value}").close()
             actual = connection.execute(f"PRAGMA {pragma}").fetchone()[0]
             if actual != value:
-                raise StoreError(f"SQLite keeps {pragma} at {actual} but the store needs {value}")
+                raise StoreError(f"the store requires {pragma} = {value}, but SQLite keeps it at {actual}")
         connection.execute(f"PRAGMA query_only = {query_only}").close()
 
     return on_connect
 
 
 def _enable_wal(connection: Any) -> None:
-    """Switch to WAL mode, with retries: SQLite fails without waiting if another process switches at the same time."""
+    """Enable WAL mode, with retries, because SQLite fails immediately if another process does so at the same time."""
     deadline = time.monotonic() + BUSY
     while True:
         try:
@@ -74,11 +74,13 @@ def _enable_wal(connection: Any) -> None:
                 raise
             time.sleep(0.02)
     if mode != "wal":
-        raise StoreError(f"SQLite keeps journal_mode at {mode!r} here: the store needs WAL, which needs a local disk")
+        raise StoreError(
+            f"the store requires journal_mode = wal, which requires a local disk, but SQLite keeps it at {mode!r}"
+        )
 
 
 def postgresql_engines(address: URL) -> tuple[Engine, Engine]:
-    """Return a read engine and a write engine for PostgreSQL.
+    """Create a read engine and a write engine for PostgreSQL.
 
     Parameters
     ----------
@@ -88,7 +90,7 @@ def postgresql_engines(address: URL) -> tuple[Engine, Engine]:
     Returns
     -------
     reads, writes : sqlalchemy.Engine
-        Engines that test each connection before use, so that dead ones are replaced.
+        Engines that test each connection before use and replace dead ones.
     """
     network = {
         "connect_timeout": "5",
@@ -111,13 +113,11 @@ def _postgresql_reads(connection: Any, _record: Any) -> None:
 
 
 def _postgresql_writes(connection: Any, _record: Any) -> None:
-    """Require commits to be on disk when they are acknowledged, and limit the wait for stalled transactions."""
+    """Ensure that acknowledged commits are on disk, and limit the time to wait for stalled transactions."""
     for setting, value in (("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "30s")):
         connection.execute(f"SET {setting} = '{value}'")
     if connection.execute("SHOW synchronous_commit").fetchone()[0] == "off":
         connection.execute("SET synchronous_commit = on")
     if connection.execute("SHOW fsync").fetchone()[0] != "on":
-        raise StoreError(
-            "this PostgreSQL runs with fsync = off, so that acknowledged commits can be lost: set fsync = on"
-        )
+        raise StoreError("PostgreSQL must run with fsync = on; with fsync = off, acknowledged commits can be lost")
     connection.commit()

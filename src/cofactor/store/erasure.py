@@ -1,4 +1,4 @@
-"""Erasure of users: deletes their rows and keeps a salted hash, so that a restored backup can be erased again."""
+"""Erasure of users: delete their rows but keep salted hashes, so that erasures can be repeated after a restore."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Tombstone(NamedTuple):
     Attributes
     ----------
     hash : str
-        Salted SHA-256 of the ID.
+        Salted SHA-256 of the user ID.
     seq : int
-        Sequence number of the erasure; later events of the same ID belong to a new user.
+        Sequence number of the erasure; later events with the same ID belong to a new user.
     time : int
-        Time of the erasure, in whole seconds since 1970.
+        Time of the erasure, in seconds since the Unix epoch.
 
     Examples
     --------
@@ -47,16 +47,16 @@ class Tombstone(NamedTuple):
 
 
 class Erasure:
-    """Erasure of users and the list of erased users.
+    """Erasure of users and the log of erased users.
 
     Parameters
     ----------
     database : Database
         The database of the store.
     writer : Writer
-        The queue of write transactions.
+        Queue for write transactions.
     salt : str
-        Salt of the hashes of erased users.
+        Salt for the hashes of erased users.
 
     Examples
     --------
@@ -75,21 +75,21 @@ class Erasure:
         self._salt = salt
 
     def erase(self, user: Id) -> Tombstone:
-        """Delete all events, impressions and metadata of a user and leave a tombstone, in one transaction.
+        """Delete all events, impressions and metadata of a user and add a tombstone, in one transaction.
 
         Parameters
         ----------
         user : str or int
-            ID of the user, in the store or not.
+            ID of the user, who need not be in the store.
 
         Returns
         -------
         Tombstone
-            The new tombstone, or the existing one if the user was already erased and has no data since.
+            The new tombstone, or the existing one if the user was already erased and has no newer data.
 
         Notes
         -----
-        On SQLite the deleted bytes are overwritten.
+        On SQLite, the deleted data is overwritten with zeros.
         """
         name = checked_id(user, "the user")
         tombstone = self._writer.run(lambda connection: _erase(connection, name, hashed(self._salt, name)))
@@ -107,7 +107,7 @@ class Erasure:
         Returns
         -------
         int or None
-            The number; data of the user up to it must not be used any more. None if the user was never erased.
+            The sequence number, up to which the user's data must no longer be used; None if the user was never erased.
         """
         name = checked_id(user, "the user")
         with self._database.reading() as connection:
@@ -115,7 +115,7 @@ class Erasure:
         return None if tombstone is None else tombstone.seq
 
     def is_erased(self, user: Id) -> bool:
-        """Return whether the user was erased and has no data since.
+        """Return whether the user was erased and has no newer data.
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ class Erasure:
             return _tombstone(connection, hashed(self._salt, name)) is not None and not _has_data(connection, name)
 
     def hash(self, user: Id) -> str:
-        """Return the hash in the tombstones of this user, to look up many users in `after`.
+        """Return the hash of a user ID, as used in tombstones.
 
         Parameters
         ----------
@@ -147,7 +147,7 @@ class Erasure:
         return hashed(self._salt, checked_id(user, "the user"))
 
     def after(self, seq: int = 0) -> list[Tombstone]:
-        """Return the tombstones with a larger sequence number.
+        """Return the tombstones after a sequence number.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class Erasure:
         Returns
         -------
         list of Tombstone
-            The tombstones, by sequence number; [] if there is none.
+            The tombstones, ordered by sequence number; empty if there are none.
         """
         query = select(tombstones.c.hash, tombstones.c.seq, tombstones.c.time)
         query = query.where(tombstones.c.seq > checked_whole(seq, "the number"))
@@ -165,20 +165,20 @@ class Erasure:
             return [Tombstone(*row) for row in connection.execute(query.order_by(tombstones.c.seq))]
 
     def reapply(self, lost: Iterable[Tombstone]) -> int:
-        """Erase users again who were erased after the backup that was restored.
+        """Repeat the erasure of users who were erased after the restored backup was created.
 
-        Deletes the data up to the sequence number of each tombstone. A tombstone that the store already has changes
-        nothing, so that repeating the call is safe and data of a new user with the same ID stays.
+        Data is deleted up to the sequence number of each tombstone. Tombstones that the store already has are ignored, so
+        that the call is safe to repeat and keeps the data of a new user with the same ID.
 
         Parameters
         ----------
         lost : iterable of Tombstone
-            Tombstones of the lost store.
+            Tombstones from the lost store.
 
         Returns
         -------
         int
-            Number of tombstones that were new.
+            Number of new tombstones.
         """
         candidates = [Tombstone(*tombstone) for tombstone in lost]
         n_new: int = self._writer.run(lambda connection: _reapply(connection, self._salt, candidates))
@@ -186,14 +186,14 @@ class Erasure:
         return n_new
 
     def export(self, path: str | Path) -> None:
-        """Write all tombstones to a file, to store next to the backups.
+        """Write all tombstones to a file, to be kept with the backups.
 
-        The file contains the salt: protect it like the database.
+        The file contains the salt, so protect it like the database.
 
         Parameters
         ----------
         path : str or Path
-            The file.
+            Path of the file.
 
         Raises
         ------
@@ -207,19 +207,19 @@ class Erasure:
             raise StoreError(f"{path} cannot be written: {error.strerror}") from error
 
     def reapply_file(self, path: str | Path) -> int:
-        """Call `reapply` with the tombstones of a file written by `export`.
+        """Call `reapply` with the tombstones from a file written by `export`.
 
-        A store without tombstones adopts the salt of the file.
+        A store without tombstones adopts the salt from the file.
 
         Parameters
         ----------
         path : str or Path
-            The file.
+            Path of the file.
 
         Returns
         -------
         int
-            Number of tombstones that were new.
+            Number of new tombstones.
 
         Raises
         ------
@@ -231,7 +231,7 @@ class Erasure:
             salt = str(content["salt"])
             candidates = [Tombstone(str(h), int(s), int(t)) for h, s, t in content["tombstones"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path} is not a readable tombstone file: {error}") from error
+            raise StoreError(f"{path} is not a valid tombstone file: {error}") from error
         if salt != self._salt:
             self._writer.run(lambda connection: _take_salt(connection, salt, path))
             self._salt = salt
@@ -239,7 +239,7 @@ class Erasure:
 
 
 def hashed(salt: str, user: str) -> str:
-    """Return the SHA-256 of salt and ID in hexadecimal digits.
+    """Return the SHA-256 of a salt and a user ID as hexadecimal digits.
 
     Parameters
     ----------
@@ -268,7 +268,7 @@ def _tombstone(connection: Connection, hash_: str) -> Tombstone | None:
 
 
 def _has_data(connection: Connection, user: str) -> bool:
-    """Return whether the store has any rows of the user."""
+    """Return whether the store has any rows for the user."""
     exists = [select(table.c.user).where(table.c.user == user).exists() for table in (events, impressions, users)]
     return any(connection.execute(select(*exists)).one())
 
@@ -290,7 +290,7 @@ def _write(connection: Connection, rows: Sequence[Tombstone]) -> None:
 
 
 def _reapply(connection: Connection, salt: str, candidates: Sequence[Tombstone]) -> int:
-    """Erase the users of the tombstones that are newer than those in the store; return the number of these."""
+    """Erase the users of new or newer tombstones, and return the number of these tombstones."""
     lock(connection)
     seqs: dict[str, Any] = dict(connection.execute(select(tombstones.c.hash, tombstones.c.seq)).all())
     new = {tombstone.hash: tombstone for tombstone in candidates if seqs.get(tombstone.hash, 0) < tombstone.seq}
@@ -307,8 +307,8 @@ def _reapply(connection: Connection, salt: str, candidates: Sequence[Tombstone])
 
 
 def _take_salt(connection: Connection, salt: str, path: str | Path) -> None:
-    """Adopt the salt of a tombstone file in a store that has no tombstones yet. Raises StoreError otherwise."""
+    """Adopt the salt of a tombstone file; raise StoreError if the store already has tombstones."""
     lock(connection)
     if connection.execute(select(func.count()).select_from(tombstones)).scalar_one():
-        raise StoreError(f"{path} belongs to another store: its tombstones have another salt")
+        raise StoreError(f"{path} belongs to another store: its salt differs")
     put(connection, SALT, salt)

@@ -1,4 +1,4 @@
-"""Impression log: which lists were shown to whom and with which propensities, buffered and written once a second."""
+"""Impression log: lists shown to users, with propensities, buffered and written about once a second."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Impression", "Impressions"]
 
 MOST_KEPT = 20_000
 DELETED_AT_ONCE = 20_000
-SKEW = 5  # seconds that the clocks of two machines may differ
+SKEW = 5  # seconds by which the clocks of two machines may differ
 _SCHEMA = {
     "id": pl.Int64,
     "user": pl.String,
@@ -39,20 +39,20 @@ _COLUMNS = [impressions.c[name] for name in _LISTS]
 
 @dataclass(frozen=True, slots=True)
 class Impression:
-    """A list that was shown to a user.
+    """List of items that was shown to a user.
 
     Attributes
     ----------
     user : str or int
         ID of the user.
     items : sequence of str or int
-        IDs of the items, from the top; the slot of an item is its position, starting at 1.
+        IDs of the items, from top to bottom; the slot of an item is its position, starting at 1.
     propensities : sequence of float or None, default None
-        Probability of each item to be shown at its position, above 0 and up to 1; None for all 1.
+        Probability that each item is shown at its position, greater than 0 and at most 1; None for all ones.
     model : int, default 0
-        Version of the model that ranked the items; 0 for none.
+        Version of the model that ranked the items; 0 if there was none.
     time : int or None, default None
-        Whole seconds since 1970; None for now.
+        Time in seconds since the Unix epoch; None for now.
 
     Examples
     --------
@@ -68,21 +68,21 @@ class Impression:
 
 
 class Impressions:
-    """Log of the lists that were shown.
+    """Log of the lists shown to users.
 
-    If the process is killed, up to about a second of impressions is lost; `close` loses none.
+    If the process is killed, impressions from up to about the last second are lost; `close` writes all of them.
 
     Parameters
     ----------
     database : Database
         The database of the store.
     salt : str
-        Salt of the hashes of erased users.
+        Salt for the hashes of erased users.
 
     Attributes
     ----------
     lost : int
-        Number of lists that were dropped because the database was unavailable and 20,000 lists were buffered.
+        Number of lists dropped because the database was unavailable and the buffer was full (20,000 lists).
 
     Examples
     --------
@@ -105,7 +105,7 @@ class Impressions:
         self.lost = 0
 
     def log(self, shown: Iterable[Impression]) -> None:
-        """Buffer impressions, which are written within about a second.
+        """Add impressions to the buffer, which is written within about a second.
 
         Parameters
         ----------
@@ -135,7 +135,7 @@ class Impressions:
         Raises
         ------
         StoreUnavailableError
-            If they cannot be written; they stay in the buffer.
+            If they cannot be written; they remain in the buffer.
         """
         with self._flush_lock:
             with self._lock:
@@ -151,7 +151,7 @@ class Impressions:
                 raise
 
     def close(self) -> None:
-        """Write the buffered impressions and reject later ones.
+        """Write the buffered impressions and reject further ones.
 
         Raises
         ------
@@ -163,19 +163,19 @@ class Impressions:
         self.flush()
 
     def frame(self, after: int = 0, limit: int = 10_000) -> pl.DataFrame:
-        """Return the next lists after an ID, with one row per item.
+        """Return the first lists after an ID, with one row per item.
 
         Parameters
         ----------
         after : int, default 0
-            ID of a list.
+            List ID after which to start.
         limit : int, default 10000
             Maximum number of lists.
 
         Returns
         -------
         polars.DataFrame
-            Columns id (of the list), user, item, slot, propensity, model and time.
+            Columns id (list ID), user, item, slot, propensity, model and time.
         """
         query = select(*_COLUMNS).where(impressions.c.id > checked_whole(after, "the id")).order_by(impressions.c.id)
         query = query.limit(checked_whole(limit, "the limit"))
@@ -186,12 +186,12 @@ class Impressions:
         return places.select(pl.col(name).cast(dtype) for name, dtype in _SCHEMA.items())
 
     def prune(self, before: int) -> int:
-        """Delete old impressions, 20,000 per transaction.
+        """Delete old impressions in batches of 20,000.
 
         Parameters
         ----------
         before : int
-            Delete lists shown before this time, in whole seconds since 1970.
+            Delete lists shown before this time, in seconds since the Unix epoch.
 
         Returns
         -------
@@ -213,7 +213,7 @@ class Impressions:
                 return total
 
     def _write(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
-        """Insert the rows, except those of users who were erased after the list was shown."""
+        """Insert rows, except those of users who were erased after the list was shown."""
         since = min(row["time"] for row in rows) - SKEW
         recent = connection.execute(select(tombstones.c.hash, tombstones.c.time).where(tombstones.c.time >= since))
         if erased_at := dict(recent.all()):
@@ -225,11 +225,13 @@ class Impressions:
 
 def _row(shown: Any, where: str, present: int) -> dict[str, Any]:
     if isinstance(shown.items, str):
-        raise DataError(f"{where}: items must be a list, not {shown.items!r}")
+        raise DataError(f"{where}: items must be a list; got {shown.items!r}")
     items = [checked_id(item, f"{where}: the item") for item in shown.items]
     propensities = [1.0] * len(items) if shown.propensities is None else shown.propensities
     if not items or len(propensities) != len(items):
-        raise DataError(f"{where} has {len(items)} items and {len(propensities)} propensities")
+        raise DataError(
+            f"{where} must have items and one propensity per item; got {len(items)} items and {len(propensities)} propensities"
+        )
     propensities = [checked_number(p, f"{where}: the propensity", 1e-12, 1) for p in propensities]
     places = [
         {"item": item, "slot": slot, "propensity": propensity}

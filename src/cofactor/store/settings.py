@@ -1,4 +1,4 @@
-"""Settings of the store: JSON values by name, shared by all processes."""
+"""Store settings: JSON values by name, shared by all processes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SALT = "salt"
 
 
 class Settings:
-    """JSON values by name, for internal use of the service.
+    """Named JSON values for internal use by the service.
 
     Parameters
     ----------
     database : Database
         The database of the store.
     writer : Writer
-        The queue of write transactions.
+        Queue for write transactions.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class Settings:
         name : str
             Name of the setting.
         default : Any, default None
-            Value if the setting does not exist.
+            Value to return if the setting does not exist.
 
         Returns
         -------
@@ -62,14 +62,14 @@ class Settings:
             return _get(connection, name, default)
 
     def put(self, name: str, value: Any) -> None:
-        """Set a setting.
+        """Set the value of a setting.
 
         Parameters
         ----------
         name : str
             Name of the setting.
         value : Any
-            Value of JSON types; it replaces the old one.
+            JSON-serializable value; it replaces any existing value.
 
         Raises
         ------
@@ -81,7 +81,7 @@ class Settings:
 
 
 def salted(database: Database) -> str:
-    """Return the salt of the store; the first call draws it at random.
+    """Return the salt of the store; the first call generates it.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def salted(database: Database) -> str:
 
 
 def put(connection: Connection, name: str, value: Any) -> None:
-    """Set a setting as part of a transaction.
+    """Set the value of a setting as part of a transaction.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def put(connection: Connection, name: str, value: Any) -> None:
     name : str
         Name of the setting.
     value : Any
-        Value of JSON types.
+        JSON-serializable value.
     """
     _put(connection, name, json.dumps(value))
 

@@ -1,4 +1,4 @@
-"""Write transaction for events: stores several requests at once, and each idempotency key only once."""
+"""Write transactions for events: store several requests together, and each idempotency key only once."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from cofactor.store.sequence import Head, head
 
 __all__ = ["append_requests", "event_time"]
 
-_KEYS_AT_ONCE = 500  # parameters per query; old versions of SQLite allow 999
+_KEYS_AT_ONCE = 500  # parameters per query; old versions of SQLite allow at most 999
 
 event_time = case((events.c.time < events.c.received, events.c.time), else_=events.c.received)
-"""Effective time, by which the events of a pair are ordered: the submitted time, but at most the time of receipt."""
+"""Effective time used to order the events of a pair: the submitted time, but at most the time of receipt."""
 
 _BY_KEY = select(
     events.c.key, events.c.seq, events.c.kind, events.c.user, events.c.item, events.c.value, events.c.time
@@ -28,32 +28,32 @@ _NEWEST = select(func.max(event_time)).where(events.c.user == bindparam("who"), 
 
 
 class _First(NamedTuple):
-    """The first event with a key: its number and its content."""
+    """Sequence number and contents of the first event with a key."""
 
     seq: int
     row: Row
 
 
 def append_requests(connection: Connection, requests: Sequence[Sequence[Row]]) -> list[list[Receipt] | ConflictError]:
-    """Store the events of several requests; each request is stored as a whole or not at all.
+    """Store the events of several requests; each request is stored either completely or not at all.
 
     Parameters
     ----------
     connection : sqlalchemy.Connection
         Connection with an open write transaction.
     requests : sequence of sequence of Row
-        Validated events of each request.
+        Validated events for each request.
 
     Returns
     -------
     list of list of Receipt or ConflictError
-        For each request its receipts in order, or the conflict because of which none of its events was stored.
+        For each request, the receipts in order, or the conflict that prevented it from being stored.
 
     Notes
     -----
-    An event whose key was stored before, in this batch or earlier, gets the receipt of the first event. A key with
-    different content is a conflict. An event without a time gets the time of receipt, and is ordered after all earlier
-    events of its pair even if the clock of this machine was set back.
+    An event whose key is already stored, or occurs earlier in this batch, gets the receipt of the first event. Reusing a
+    key with different contents is a conflict. An event without a time gets the time of receipt and is ordered after all
+    earlier events of its pair, even if the clock of this machine was set back.
     """
     lock(connection)
     end = head(connection)
@@ -75,7 +75,7 @@ def append_requests(connection: Connection, requests: Sequence[Sequence[Row]]) -
 
 
 def _accept(row: Row, by_key: MutableMapping[str, _First], accepted: list[Row], last: int) -> Receipt | None:
-    """Return the receipt of a row, or None for a conflict; add a new row to `accepted` and its key to `by_key`."""
+    """Return the receipt for a row, or None for a conflict; add new rows to `accepted` and their keys to `by_key`."""
     first = None if row.key is None else by_key.get(row.key)
     if first is not None:
         same = row._replace(time=first.row.time) if row.time is None else row
@@ -88,15 +88,15 @@ def _accept(row: Row, by_key: MutableMapping[str, _First], accepted: list[Row], 
 
 
 def _conflict(rows: Sequence[Row], positions: tuple[int, ...]) -> ConflictError:
-    """Return the error for the events at these positions, counted from 1."""
+    """Return the error for conflicting events at the given positions, starting at 1."""
     first = positions[0]
     more = f" (and {len(positions) - 1} more)" if len(positions) > 1 else ""
     key = rows[first - 1].key
-    return ConflictError(f"event {first}{more}: the key {key!r} was already used for another event", positions)
+    return ConflictError(f"event {first}{more}: the key {key!r} was already used for a different event", positions)
 
 
 def _stored_by_key(connection: Connection, keys: Sequence[str]) -> dict[str, _First]:
-    """Return the stored events with these keys."""
+    """Return the stored events with the given keys, by key."""
     stored: dict[str, _First] = {}
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         for key, seq, *content in connection.execute(_BY_KEY, {"keys": keys[start : start + _KEYS_AT_ONCE]}):
@@ -116,7 +116,7 @@ def _store(connection: Connection, rows: Sequence[Row], end: Head) -> None:
 
 
 def _times(connection: Connection, rows: Sequence[Row], present: int, received: int) -> list[int]:
-    """Return the time of each event: submitted, else now, and after a clock step back the newest time of its pair."""
+    """Return the submitted time of each event or, if omitted, the current time but at least the latest of its pair."""
     if present == received:
         return [present if row.time is None else row.time for row in rows]
     newest: dict[tuple[str, str], int] = {}

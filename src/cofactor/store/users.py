@@ -1,4 +1,4 @@
-"""User metadata: features from which priors for new users are learned."""
+"""User metadata, from which the priors for new users are learned."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AT_ONCE = 10_000
 
 
 class StoredUser(NamedTuple):
-    """Metadata of a user in the store.
+    """User metadata in the store.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class StoredUser(NamedTuple):
     user : str
         ID of the user.
     metadata : dict of str to Any
-        Values of JSON types by name.
+        JSON-serializable values by name.
 
     Examples
     --------
@@ -49,16 +49,16 @@ class StoredUser(NamedTuple):
 
 
 class Users:
-    """Metadata of users, from which priors for new users are learned.
+    """User metadata of the store, from which the priors for new users are learned.
 
     Parameters
     ----------
     database : Database
         The database of the store.
     writer : Writer
-        The queue of write transactions.
+        Queue for write transactions.
     salt : str
-        Salt of the hashes of erased users.
+        Salt for the hashes of erased users.
 
     Examples
     --------
@@ -76,14 +76,14 @@ class Users:
         self._salt = salt
 
     def put(self, user: Id, metadata: Mapping[str, Any]) -> int:
-        """Store the metadata of a user; it replaces the earlier metadata.
+        """Store the metadata of a user, replacing any existing metadata.
 
         Parameters
         ----------
         user : str or int
             ID of the user.
         metadata : mapping of str to Any
-            Values of JSON types by name.
+            JSON-serializable values by name.
 
         Returns
         -------
@@ -99,14 +99,14 @@ class Users:
         return self._writer.run(lambda connection: put_numbered(connection, users, [row], ["seq", "metadata"]))
 
     def add_table(self, table: pl.DataFrame) -> int:
-        """Store the metadata of those users of a frame that have none in the store yet.
+        """Store the metadata of those users in a data frame who have none in the store yet.
 
-        Existing metadata is not changed, so that a table can be added repeatedly. Erased users stay erased.
+        Existing metadata is not changed, so that a table can be added repeatedly. Erased users are skipped.
 
         Parameters
         ----------
         table : polars.DataFrame
-            IDs in the first column; all other columns are metadata, without null values.
+            IDs in the first column; all other columns are metadata. Null values are omitted.
 
         Returns
         -------
@@ -116,7 +116,7 @@ class Users:
         Raises
         ------
         DataError
-            If a row is invalid; the message names it, and nothing is stored.
+            If a row is invalid; the message gives its position, and nothing is stored.
 
         Examples
         --------
@@ -167,7 +167,7 @@ class Users:
         Returns
         -------
         dict of str to StoredUser
-            Users without metadata are left out.
+            Metadata by user ID; users without metadata are omitted.
         """
         ids, stored = [checked_id(name, "the user") for name in names], dict[str, StoredUser]()
         with self._database.reading() as connection:
@@ -188,14 +188,14 @@ class Users:
         Returns
         -------
         list of StoredUser
-            The users, by sequence number; [] if there is none.
+            The users, ordered by sequence number; empty if there are none.
         """
         with self._database.reading() as connection:
             query = _USERS.where(users.c.seq > checked_whole(seq, "the number")).order_by(users.c.seq)
             return [StoredUser(row[0], row[1], json.loads(row[2])) for row in connection.execute(query)]
 
     def numbers_after(self, seq: int = 0) -> dict[str, int]:
-        """Return the sequence numbers of the last changes after a number, without reading the metadata.
+        """Return the sequence numbers of the metadata changes after a sequence number, without the metadata.
 
         Parameters
         ----------
@@ -205,7 +205,7 @@ class Users:
         Returns
         -------
         dict of str to int
-            Sequence number by user.
+            Sequence number by user ID.
         """
         query = select(users.c.user, users.c.seq).where(users.c.seq > checked_whole(seq, "the number"))
         with self._database.reading() as connection:

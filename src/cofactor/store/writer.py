@@ -1,7 +1,7 @@
-"""Writer thread: one thread per process executes all writes and commits concurrent requests together.
+"""Writer thread: execute all writes of a process in one thread and commit concurrent requests together.
 
-While a commit waits for the disk, new requests queue up, and the next transaction takes all of them. A request is
-answered only after its transaction is committed. The thread survives all errors and continues with the next request.
+While a commit waits for the disk, new requests queue up, and the next transaction includes all of them. A request
+completes only after its transaction is committed. The thread survives all errors and continues with the next request.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ _Task: TypeAlias = _Append | _Work
 
 
 class Writer:
-    """Queue of writes and the thread that executes them.
+    """Queue of write requests and the thread that executes them.
 
     Parameters
     ----------
     database : Database
         The database.
     tick : callable
-        Called in the thread about once a second, and once more at the end.
+        Called in the thread about once a second, and once more before it ends.
     """
 
     def __init__(self, database: Database, tick: Callable[[], None]):
@@ -84,7 +84,7 @@ class Writer:
         atexit.register(self.close)
 
     def append(self, rows: list[Row]) -> Future[list[Receipt]]:
-        """Queue rows for storage, all of them or none.
+        """Queue rows for storage; either all or none of them are stored.
 
         Parameters
         ----------
@@ -94,7 +94,7 @@ class Writer:
         Returns
         -------
         Future of list of Receipt
-            Future that resolves after the commit; for no rows it is already done, with [].
+            Future that completes after the commit; if there are no rows, it is already done with the result [].
 
         Raises
         ------
@@ -109,22 +109,22 @@ class Writer:
         return task.future
 
     def run(self, do: Callable[[Connection], T]) -> T:
-        """Call a function in a transaction of its own in the writer thread and wait for the commit.
+        """Call a function in a separate transaction in the writer thread and wait for the commit.
 
         Parameters
         ----------
         do : callable
-            Function of a connection.
+            Function that takes a connection.
 
         Returns
         -------
         Any
-            What `do` returns.
+            Return value of `do`.
 
         Raises
         ------
         StoreUnavailableError
-            If the database does not answer or too many requests are queued. Errors of `do` are raised, too.
+            If the database is unavailable or too many requests are queued. Errors raised by `do` are propagated.
         """
         task = _Work(do)
         self._put(task)
@@ -132,14 +132,14 @@ class Writer:
         return result
 
     def close(self) -> None:
-        """Write all queued requests and end the thread; later requests raise StoreError.
+        """Process all queued requests and stop the thread; later requests raise StoreError.
 
-        Does nothing in a forked child.
+        Does nothing in a forked child process.
 
         Raises
         ------
         StoreUnavailableError
-            If the database does not answer for a minute.
+            If the database does not respond within a minute.
         """
         atexit.unregister(self.close)
         try:
@@ -163,7 +163,7 @@ class Writer:
             rows = self._rows_waiting + task.size
             if rows > MOST_ROWS_WAITING or self._queue.full():
                 queued = f"{self._queue.qsize():,} requests with {self._rows_waiting:,} events"
-                raise StoreUnavailableError(f"{self._database.name}: {queued} are already queued", "no")
+                raise StoreUnavailableError(f"{self._database.name}: the queue is full ({queued})", "no")
             self._rows_waiting = rows
             self._queue.put_nowait(task)  # cannot be full: only this method adds, under the lock
 
@@ -181,7 +181,7 @@ class Writer:
                 self._log_errors(self._tick)
 
     def _next_batch(self) -> list[_Task | None]:
-        """Return the queued tasks of one transaction: appends together, other work alone; None marks the end."""
+        """Return the next tasks to run: several appends, then at most one other task; None marks the end."""
         try:
             tasks: list[_Task | None] = [self._queue.get(timeout=max(self._next_tick - time.monotonic(), 0.001))]
         except queue.Empty:
@@ -204,7 +204,7 @@ class Writer:
                 self._execute(task)
 
     def _append(self, tasks: list[_Append]) -> None:
-        """Store all tasks in one transaction; if it fails although the database works, store each in its own."""
+        """Store all tasks in one transaction; if it fails while the database is available, store each one separately."""
         try:
             answers = self._do(lambda connection: append_requests(connection, [task.rows for task in tasks]))
         except Exception as error:  # noqa: BLE001  # the thread must survive
@@ -229,7 +229,7 @@ class Writer:
     def _execute(self, task: _Work) -> None:
         try:
             result = self._do(task.do)
-        except Exception as error:  # noqa: BLE001  # the caller gets it, and the thread must survive
+        except Exception as error:  # noqa: BLE001  # passed to the caller; the thread must survive
             task.future.set_exception(error)
         else:
             task.future.set_result(result)
@@ -261,11 +261,11 @@ def answer(future: Future[T], seconds: float, name: str) -> T:
     Raises
     ------
     StoreUnavailableError
-        If there is no result in time.
+        If there is no result within the time limit.
     """
     try:
         return future.result(seconds)
     except FutureTimeoutError:
         raise StoreUnavailableError(
-            f"{name}: no answer after {seconds:g} s", "no" if future.cancel() else "unknown"
+            f"{name}: no response after {seconds:g} s", "no" if future.cancel() else "unknown"
         ) from None

@@ -1,4 +1,4 @@
-"""Routes for operators: liveness, readiness, metrics, and the OpenAPI document."""
+"""Operational routes: liveness, readiness, metrics and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["router"]
 
 @dataclass(frozen=True)
 class Live:
-    """The process answers."""
+    """Liveness of the process."""
 
     status: Literal["ok"] = "ok"
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The process has a model."""
+    """Readiness of the process: the version of the loaded model and the state of the store."""
 
     model: int
     store: Literal["ok", "unavailable"]
@@ -40,7 +40,7 @@ router = APIRouter(route_class=StrictRoute, tags=["health"])
 
 @router.get("/health/live", dependencies=[PUBLIC])
 async def live() -> Live:
-    """Return 200 while the process answers. No key is required."""
+    """Return 200 while the process is responsive. No key is required."""
     return Live()
 
 
@@ -49,7 +49,7 @@ async def ready(service: CurrentService) -> Ready:
     """Return 200 once a model is loaded, even while the store is unavailable. No key is required."""
     version = service.engine.version
     if version is None:
-        raise Problem(503, "no model is promoted yet", {"Retry-After": "1"})
+        raise Problem(503, "no model has been promoted yet", {"Retry-After": "1"})
     try:
         await service.run(service.store.ping)
     except StoreUnavailableError:
@@ -62,7 +62,7 @@ METRICS = {**responses(), 200: {"content": {"text/plain": {}}}}
 
 @router.get("/metrics", response_class=Response, responses=METRICS, dependencies=[READ])
 async def metrics(service: CurrentService) -> Response:
-    """Return the metrics of all workers for Prometheus."""
+    """Return the metrics of all workers in Prometheus format."""
     service.update_metrics()
     return Response(await service.run(metrics_text), media_type=CONTENT_TYPE_LATEST)
 

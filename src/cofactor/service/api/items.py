@@ -1,4 +1,4 @@
-"""Routes of items: metadata, availability, and similar items."""
+"""Item routes: metadata, availability and similar items."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["router"]
 
 
 class ItemBody(RequestBody):
-    """Metadata of an item, which replaces the stored metadata."""
+    """Item metadata; it replaces the stored metadata."""
 
     item: Id
     title: Line | None = Field(None, max_length=1_000)
@@ -35,7 +35,7 @@ class ItemsBody(RequestBody):
 
 
 class AvailabilityBody(RequestBody):
-    """Items that are available or unavailable."""
+    """Availability to set for items."""
 
     items: Ids = Field(min_length=1)
     available: bool = Field(strict=True)
@@ -72,14 +72,14 @@ def _stored(service: Service, item: str) -> tuple[StoredItem | None, bool]:
 
 @router.put("", dependencies=[WRITE])
 async def put_items(service: CurrentService, body: ItemsBody) -> Changed:
-    """Store items; each replaces the stored metadata of the item."""
+    """Store items; each one replaces the stored metadata of that item."""
     items = [Item(str(entry.item), entry.title, entry.available, entry.metadata) for entry in body.items]
     return Changed(await service.run(service.store.items.put, items))
 
 
 @router.post("/availability", dependencies=[WRITE])
 async def set_availability(service: CurrentService, body: AvailabilityBody) -> Changed:
-    """Set the availability of items; from now on no worker recommends an unavailable item."""
+    """Set the availability of items; effective immediately in all workers."""
 
     def write() -> int:
         return service.store.items.set_available(map(str, body.items), available=body.available)
@@ -91,5 +91,5 @@ async def set_availability(service: CurrentService, body: AvailabilityBody) -> C
 async def similar_items(
     service: CurrentService, item: AsQuery, n: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 10
 ) -> SimilarItems:
-    """Return available items that the same users liked."""
+    """Return the available items that are most similar to an item."""
     return await service.run(service.engine.similar, item, min(n, service.settings.max_n))

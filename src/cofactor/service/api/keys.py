@@ -1,4 +1,4 @@
-"""Routes of API keys: create, list and revoke."""
+"""API key routes: create, list and revoke keys."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class KeyBody(RequestBody):
 
 @dataclass(frozen=True)
 class CreatedKey:
-    """A new key, which is shown only once."""
+    """A new key, shown only once."""
 
     key: str
 
@@ -62,14 +62,14 @@ async def list_keys(service: CurrentService) -> KeyPage:
 
 @router.post("", status_code=201, dependencies=[ADMIN])
 async def create_key(service: CurrentService, body: KeyBody, response: Response) -> CreatedKey:
-    """Create a key; the answer is the only one that shows it."""
+    """Create a key; it is shown only in this response."""
     response.headers["Cache-Control"] = "no-store"
     return CreatedKey(await service.run(service.store.keys.create, body.role, body.label))
 
 
 @router.delete("/{key}", status_code=204, dependencies=[ADMIN])
 async def revoke_key(service: CurrentService, key: Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]) -> None:
-    """Revoke a key by its ID: at once on this worker, within a few seconds on others."""
+    """Revoke a key by its ID: immediately on this worker and within a few seconds on others."""
     try:
         await service.run(service.store.keys.revoke, key)
     except StoreUnavailableError:

@@ -1,4 +1,4 @@
-"""Routes of users: metadata, and erasure."""
+"""User routes: metadata and erasure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["router"]
 
 
 class UserBody(RequestBody):
-    """Metadata of a user, which replaces the stored metadata."""
+    """User metadata; it replaces the stored metadata."""
 
     user: Id
     metadata: JsonMap
@@ -37,7 +37,7 @@ class UserOut:
 
 @dataclass(frozen=True)
 class Erased:
-    """Sequence number of the erasure, and the job that trains a model without the user."""
+    """Result of an erasure: its sequence number and the ID of the job that trains a model without the user."""
 
     seq: int
     job: int
@@ -53,7 +53,7 @@ async def get_user(service: CurrentService, user: AsQuery) -> Response:
 
 
 def _stored(service: Service, user: str) -> dict[str, Any]:
-    """Return the members of `UserOut`. Raises a Problem, 404, for an unknown user."""
+    """Return the members of `UserOut`. Raises Problem (404) for an unknown user."""
     service.engine.changes.catch_up()
     stored = service.store.users.get(user)
     is_known, has_events = service.engine.knows_user(user)
@@ -65,15 +65,15 @@ def _stored(service: Service, user: str) -> dict[str, Any]:
 
 @router.put("", dependencies=[WRITE])
 async def put_user(service: CurrentService, body: UserBody) -> Changed:
-    """Store the metadata of a user, which replaces the stored metadata."""
+    """Store the metadata of a user, replacing any existing metadata."""
     return Changed(await service.run(service.store.users.put, str(body.user), body.metadata))
 
 
 @router.delete("", responses={200: link_to("get_job", job="job")}, dependencies=[WRITE])
 async def erase_user(service: CurrentService, user: AsQuery) -> Erased:
-    """Erase a user: delete their rows, stop using their data in the current model, and train a model without them.
+    """Erase a user: delete their data, stop using it in the current model, and queue a training without them.
 
-    A salted hash remains, so that the erasure can be repeated on a restored backup.
+    A salted hash is kept, so that the erasure can be repeated on a restored backup.
     """
     return await service.run_slowly(_erase, service, user)
 
@@ -84,5 +84,5 @@ def _erase(service: Service, user: str) -> Erased:
     try:
         service.store.erasure.export(service.settings.tombstones)
     except (StoreError, OSError):  # the store has the tombstone; the next erasure writes the file again
-        service.warn("the tombstones could not be exported")
+        service.warn("could not export the tombstones")
     return Erased(tombstone.seq, job.id)

@@ -1,4 +1,4 @@
-"""Training specification: the estimator and the data of a training, from a job, the active model or the defaults."""
+"""Training specification: estimator, kind of data, seed and features of a training."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class TrainingSpec:
     kind : {'ratings', 'events'}
         Kind of the training data.
     seed : int
-        Seed of the fit and of the priors.
+        Seed for the fit and for the priors.
     user_features, item_features : tuple of str
-        Metadata from which the priors of new users and items are learned; names that the data do not have are ignored.
+        Names of the metadata from which the priors for new users and items are learned; missing names are ignored.
 
     Examples
     --------
@@ -52,10 +52,10 @@ class TrainingSpec:
         Parameters
         ----------
         values : mapping of str to Any or None
-            Values of some fields; None for no values.
+            Values for some of the fields; None for no values.
         base : TrainingSpec, optional
-            Values of the other fields. Its estimator is replaced by the default of the kind if it does not accept the
-            kind in `values`, and its kind by that of the estimator in `values`.
+            Values for the other fields. Its estimator is replaced by the default for the kind in `values` if it does
+            not support that kind, and its kind by that of the estimator in `values`.
 
         Returns
         -------
@@ -65,7 +65,7 @@ class TrainingSpec:
         Raises
         ------
         DataError, KindError, ParameterError
-            If the values do not specify a training.
+            If the values are not a valid specification.
 
         Examples
         --------
@@ -76,7 +76,7 @@ class TrainingSpec:
         values = {} if values is None else values
         if not isinstance(values, Mapping) or (unknown := [name for name in values if name not in names]):
             wrong = unknown[0] if isinstance(values, Mapping) else values
-            raise DataError(f"a training has the parameters {', '.join(names)}, not {wrong!r}")
+            raise DataError(f"training parameters must be among {', '.join(names)}; got {wrong!r}")
         merged = {} if base is None else {name: getattr(base, name) for name in names}
         new = dict(values)
         if "estimator" in new:
@@ -91,17 +91,17 @@ class TrainingSpec:
         accepted = merged["estimator"].kind
         merged.setdefault("kind", "ratings" if accepted == "any" else accepted)
         if merged["kind"] not in list(get_args(Kind)) or accepted not in (merged["kind"], "any"):
-            raise KindError(f"{merged['estimator'].name} does not learn from {merged['kind']!r}")
+            raise KindError(f"{merged['estimator'].name} cannot be trained on {merged['kind']!r}")
         checks.seed(merged.get("seed", 0))
         return cls(**merged)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the values from which `of` creates the same specification.
+        """Return the specification as JSON-serializable values that `of` accepts.
 
         Returns
         -------
         dict of str to Any
-            Values of JSON types.
+            Values by field name.
         """
         return {
             "estimator": self.estimator.to_dict(),
@@ -112,7 +112,7 @@ class TrainingSpec:
         }
 
     def with_priors(self, recommender: Recommender) -> Recommender:
-        """Learn the priors of new users and items.
+        """Return a recommender with priors for new users and items.
 
         Parameters
         ----------
@@ -122,7 +122,7 @@ class TrainingSpec:
         Returns
         -------
         Recommender
-            The recommender with priors, or unchanged if its model supports none.
+            The recommender with priors, or the same recommender if its model does not support them.
         """
         users = _present(self.user_features, recommender.user_table)
         items = _present(self.item_features, recommender.item_table)
@@ -132,19 +132,19 @@ class TrainingSpec:
 
 
 def spec_of(model: StoredModel, kind: Kind | None = None) -> TrainingSpec:
-    """Return the specification by which a model was trained, as far as the store has it.
+    """Return the specification a model was trained with, as recorded in the store.
 
     Parameters
     ----------
     model : StoredModel
         The model.
     kind : {'ratings', 'events'}, optional
-        Kind of its training data, for a model that was not trained by the service.
+        Kind of its training data, if the model was not trained by the service.
 
     Returns
     -------
     TrainingSpec
-        The specification; default values where the store has none.
+        The specification, with default values where the store has none.
     """
     stored = model.metrics.get("training_spec") if isinstance(model.metrics, dict) else None
     fallback = {"estimator": model.estimator or None, "kind": kind}
@@ -153,7 +153,7 @@ def spec_of(model: StoredModel, kind: Kind | None = None) -> TrainingSpec:
 
 def _names(parameter: str, names: Any) -> tuple[str, ...]:
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{parameter} must be a list of names, not {names!r}")
+        raise DataError(f"{parameter} must be a list of strings; got {names!r}")
     return tuple(names)
 
 
