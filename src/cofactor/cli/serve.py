@@ -83,7 +83,7 @@ def serve(
     from cofactor.cli.estimator_options import estimator_of
     from cofactor.service.bootstrap import prepare
     from cofactor.service.settings import ServiceSettings
-    from cofactor.service.supervisor import listening
+    from cofactor.service.supervisor import bind_socket
     from cofactor.service.supervisor import serve as run
 
     service_settings = ServiceSettings.of(
@@ -93,7 +93,7 @@ def serve(
     source.suits([estimator])
     spec = _training_spec(estimator, source.kind, seed, user_features, item_features)
     table = source.read() if source.ratings else None
-    listener = listening(service_settings)  # first, so that a port in use fails before the model is fitted
+    listener = bind_socket(service_settings)  # first, so that a port in use fails before the model is fitted
     try:
         ready = prepare(service_settings, table, spec, note)
     except BaseException:

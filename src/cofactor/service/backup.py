@@ -18,11 +18,11 @@ from cofactor.service.settings import ARTIFACTS, store_url
 from cofactor.service.training.worker import TRAIN
 from cofactor.store import Store, StoredModel
 
-__all__ = ["Backup", "Restored", "back_up", "restore"]
+__all__ = ["Backup", "RestoreResult", "back_up", "restore"]
 
 STORE, TOMBSTONES, MANIFEST = "store.db", "tombstones.json", "backup.json"
 FORMAT = 1
-TRIES = 5
+MAX_ATTEMPTS = 5
 
 
 class Backup(NamedTuple):
@@ -46,7 +46,7 @@ class Backup(NamedTuple):
     store: bool
 
 
-class Restored(NamedTuple):
+class RestoreResult(NamedTuple):
     """Result of a restore.
 
     Attributes
@@ -111,7 +111,7 @@ def back_up(data: str | Path, target: str | Path, db: str | None = None) -> Back
     return Backup(folder, watermark, [model.version for model in models], is_sqlite)
 
 
-def restore(backup: str | Path, data: str | Path, tombstones: str | Path | None = None) -> Restored:
+def restore(backup: str | Path, data: str | Path, tombstones: str | Path | None = None) -> RestoreResult:
     """Restore the folder of a service from a backup after verifying all checksums.
 
     Parameters
@@ -126,7 +126,7 @@ def restore(backup: str | Path, data: str | Path, tombstones: str | Path | None 
 
     Returns
     -------
-    Restored
+    RestoreResult
         Contents of the restored service.
 
     Raises
@@ -171,26 +171,26 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
 def _copy(store: Store, artifacts: ArtifactRegistry, draft: Path, *, is_sqlite: bool) -> tuple[list[StoredModel], int]:
     """Copy the store and its artifacts in the same state; retry if a model is promoted in the meantime."""
-    for _ in range(TRIES):
+    for _ in range(MAX_ATTEMPTS):
         models, watermark = _models_in_use(store), store.events.watermark()
         for model in models:
             name = str(model.file)
             artifacts.check(name, model.sha256)
-            write_atomically(draft / ARTIFACTS / name, _copying(artifacts.path(name)))
+            write_atomically(draft / ARTIFACTS / name, _copy_from(artifacts.path(name)))
         if is_sqlite:
             store.back_up(draft / STORE)
         if models == _models_in_use(store):
             return models, watermark
         for path in (draft / ARTIFACTS).iterdir():
             path.unlink()
-    raise StoreError(f"no backup was written: a model was promoted during each of {TRIES} attempts; try again")
+    raise StoreError(f"no backup was written: a model was promoted during each of {MAX_ATTEMPTS} attempts; try again")
 
 
 def _models_in_use(store: Store) -> list[StoredModel]:
     return [model for model in (store.models.active(), store.models.previous()) if model and model.file]
 
 
-def _copying(source: Path) -> Any:
+def _copy_from(source: Path) -> Any:
     return lambda temporary: shutil.copyfile(source, temporary)
 
 
@@ -230,7 +230,7 @@ def _verified_manifest(source: Path) -> dict[str, Any]:
     return manifest
 
 
-def _update_models(store: Store, artifacts: ArtifactRegistry, watermark: int) -> Restored:
+def _update_models(store: Store, artifacts: ArtifactRegistry, watermark: int) -> RestoreResult:
     """Mark models without artifacts as pruned, and queue a training job if users were erased after the backup."""
     present = {f"{version}{SUFFIX}" for version in artifacts.versions()}
     versions = []
@@ -239,8 +239,8 @@ def _update_models(store: Store, artifacts: ArtifactRegistry, watermark: int) ->
             artifacts.check(str(model.file), model.sha256)
             versions.append(model.version)
         elif model.file is not None and model.status not in ("active", "previous"):
-            store.models.pruned(model.version)
+            store.models.mark_pruned(model.version)
     tombstones = store.erasure.after()
     if versions and any(tombstone.seq > watermark for tombstone in tombstones):
         store.jobs.enqueue_once(TRAIN)
-    return Restored(store.events.watermark(), versions, len(tombstones))
+    return RestoreResult(store.events.watermark(), versions, len(tombstones))

@@ -21,8 +21,8 @@ def with_new_items(model: LoadedModel, items: dict[str, ItemRecord]) -> LoadedMo
     model : LoadedModel
         The model.
     items : dict of str to ItemRecord
-        Items in the store, by ID. Items that the model already has, and IDs that cannot be converted to its ID type, are
-        ignored. Metadata that the prior cannot use is treated as missing.
+        Items in the store, by ID. Items that the model already knows, and IDs that cannot be converted to its ID type,
+        are ignored. Metadata that the prior cannot use is treated as missing.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """Change feed: track changes in the store since the models were trained, so that answers use them immediately.
 
-All changes (events, items, user metadata, erasures) share one sequence of numbers that become visible in order. The last
-number therefore shows whether anything has changed; if so, the new changes are read. In every worker process, a request
-uses all changes that were acknowledged before it started.
+All changes (events, items, user metadata, erasures) share one sequence of numbers that become visible in order. The
+last number therefore shows whether anything has changed; if so, the new changes are read. In every worker process, a
+request uses all changes that were acknowledged before it started.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cofactor.store import Store, StoredEvent
 
 __all__ = ["ChangeFeed", "ItemRecord"]
 
-PAGE = 10_000
+PAGE_SIZE = 10_000
 
 
 class ItemRecord(NamedTuple):
@@ -48,7 +48,7 @@ class ChangeFeed:
 
     Attributes
     ----------
-    seen : int
+    last_seen : int
         Sequence number of the last change that was read.
     catalog_version : int
         Counter that increases whenever an item changes.
@@ -77,7 +77,7 @@ class ChangeFeed:
         self._items: dict[str, ItemRecord] = {}
         self.unavailable: frozenset[str] = frozenset()
         self.catalog_version = 0
-        self.seen = 0
+        self.last_seen = 0
         self._events_seen = self._floor = since
         self.catch_up()
 
@@ -90,22 +90,22 @@ class ChangeFeed:
             If the database is unavailable; changes read earlier are kept.
         """
         last = self._store.events.watermark()
-        if last <= self.seen:
+        if last <= self.last_seen:
             return
         with self._lock:
-            if last <= self.seen:
+            if last <= self.last_seen:
                 return
             for page in self._pages(self._events_seen):
                 self._events.update((event.user, event.seq) for event in page)
                 self._events_seen = page[-1].seq
-            for tombstone in self._store.erasure.after(self.seen):
+            for tombstone in self._store.erasure.after(self.last_seen):
                 self._erasures[tombstone.hash] = max(tombstone.seq, self._erasures.get(tombstone.hash, 0))
-            self._metadata |= self._store.users.numbers_after(self.seen)
-            if changed := self._store.items.after(self.seen):
+            self._metadata |= self._store.users.seqs_after(self.last_seen)
+            if changed := self._store.items.after(self.last_seen):
                 self._items |= {item.item: ItemRecord(item.title, item.available, item.metadata) for item in changed}
                 self.unavailable = frozenset(name for name, item in self._items.items() if not item.available)
                 self.catalog_version += 1
-            self.seen = max(last, self._events_seen)
+            self.last_seen = max(last, self._events_seen)
 
     def last_change(self, user: str) -> int:
         """Return the sequence number of the user's last event or erasure.
@@ -229,6 +229,6 @@ class ChangeFeed:
         return self._erasures.get(self._store.erasure.hash(user), 0) if self._erasures else 0
 
     def _pages(self, after: int) -> Iterator[list[StoredEvent]]:
-        while page := self._store.events.after(after, PAGE):
+        while page := self._store.events.after(after, PAGE_SIZE):
             yield page
             after = page[-1].seq

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias, get_args
 from cofactor.errors import ArtifactError, StoreError
 from cofactor.service.registry import ArtifactRegistry, orphaned_files
 from cofactor.service.settings import ARTIFACTS, store_url
-from cofactor.service.training.trainer import UNTIL
+from cofactor.service.training.trainer import UNTIL_KEY
 from cofactor.shell import as_path, command
 from cofactor.store import Store
 from cofactor.store.migrations import NEWEST, VERSION_TABLE
@@ -23,13 +23,13 @@ __all__ = ["CheckResult", "CheckState", "check_service", "worst_state"]
 
 CheckState: TypeAlias = Literal["ok", "warning", "problem"]
 
-MIN_FREE = 200_000_000
+MIN_FREE_BYTES = 200_000_000
 """Minimum free disk space in bytes, below which writing events will soon fail."""
 MAX_CLOCK_SKEW = 120
 """Maximum difference between two clocks, in seconds."""
-MAX_WAIT = 900
+MAX_QUEUED_SECONDS = 900
 """Maximum time a job is expected to be queued, in seconds."""
-MAX_RUN = 86_400
+MAX_RUN_SECONDS = 86_400
 """Maximum time a job is expected to run, in seconds."""
 
 
@@ -127,13 +127,13 @@ def _serve(folder: Path) -> str:
 def _check_disk(folder: Path) -> CheckResult:
     free = shutil.disk_usage(folder).free
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-    enough = MIN_FREE + 3 * max(sizes, default=0)
+    required = MIN_FREE_BYTES + 3 * max(sizes, default=0)
     message = f"{free / 1e9:,.1f} GB are free"
-    if free < MIN_FREE:
+    if free < MIN_FREE_BYTES:
         return CheckResult("disk", "problem", f"{message}: events will soon be rejected; free up disk space")
-    if free < enough:
-        need = f"{enough / 1e9:,.1f} GB are required"
-        return CheckResult("disk", "warning", f"{message}: a new model or a backup may not fit ({need})")
+    if free < required:
+        required_text = f"{required / 1e9:,.1f} GB are required"
+        return CheckResult("disk", "warning", f"{message}: a new model or a backup may not fit ({required_text})")
     return CheckResult("disk", "ok", message)
 
 
@@ -223,14 +223,14 @@ def _check_clock(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckRe
 def _check_jobs(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
     now, messages = time.time(), []
     queued, running = store.jobs.newest(1_000, "queued"), store.jobs.newest(1_000, "running")
-    if queued and not running and (wait := now - min(job.created for job in queued)) > MAX_WAIT:
+    if queued and not running and (wait := now - min(job.created for job in queued)) > MAX_QUEUED_SECONDS:
         messages.append(
             f"{len(queued)} jobs are queued, the oldest for {wait:,.0f} s, and none is running: start a trainer"
         )
     messages += [
         f"job {job.id} has been running for {seconds:,.0f} s ({job.message}): stop its trainer, {job.owner}"
         for job in running
-        if (seconds := now - (job.started or now)) > MAX_RUN
+        if (seconds := now - (job.started or now)) > MAX_RUN_SECONDS
     ]
     if (last := store.jobs.newest(1)) and last[0].state == "failed":
         messages.append(f"the last job, {last[0].id}, failed: {last[0].message}")
@@ -244,11 +244,11 @@ def _check_erased(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckR
     """Report erased users whose data the active model was trained on; they are masked until the next training."""
     active = store.models.active()
     metrics = active.metrics if active is not None and isinstance(active.metrics, dict) else {}
-    until = 0 if active is None else max(active.watermark, int(metrics.get(UNTIL, 0)))
-    masked = len(store.erasure.after(until)) if active is not None else 0
-    if masked:
+    until = 0 if active is None else max(active.watermark, int(metrics.get(UNTIL_KEY, 0)))
+    n_masked = len(store.erasure.after(until)) if active is not None else 0
+    if n_masked:
         yield CheckResult(
-            "erased", "warning", f"{masked} erased users are masked until the next training: request a training"
+            "erased", "warning", f"{n_masked} erased users are masked until the next training: request a training"
         )
     else:
         yield CheckResult("erased", "ok", f"{len(store.erasure.after())} users were erased; none is still masked")

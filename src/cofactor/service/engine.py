@@ -125,7 +125,7 @@ class Engine:
         self._model: LoadedModel | None = None
         self._trained_model: LoadedModel | None = None
         self._extended = (0, 0)
-        self._swapping = threading.Lock()
+        self._swap_lock = threading.Lock()
         self.refresh()
 
     # the active model
@@ -145,7 +145,7 @@ class Engine:
         StoreUnavailableError
             If the store cannot be read.
         """
-        with self._swapping:
+        with self._swap_lock:
             active = self.store.models.active()
             if active is None or active.file is None or (self._model and self._model.version == active.version):
                 return False
@@ -157,7 +157,7 @@ class Engine:
                 return False
             edition = 0 if self._model is None else self._model.edition + 1
             loaded = LoadedModel(active.version, active.watermark, recommender, edition)
-            self._warm(loaded)
+            self._warm_up(loaded)
             self.changes.extend_back_to(active.watermark)
             self._model, self._trained_model, self.swaps = loaded, loaded, self.swaps + 1
             self._users.clear()
@@ -174,7 +174,7 @@ class Engine:
         bool
             Whether items were added.
         """
-        with self._swapping:
+        with self._swap_lock:
             trained, current = self._trained_model, self._model
             if trained is None or current is None or self._extended == (trained.version, self.changes.catalog_version):
                 return False
@@ -183,13 +183,13 @@ class Engine:
             if extended is None or len(extended.recommender.items) == len(current.recommender.items):
                 return False
             extended = replace(extended, edition=current.edition + 1)
-            self._warm(extended)
+            self._warm_up(extended)
             self._model = extended
             self._users.clear()
             self._masks.clear()
             return True
 
-    def _warm(self, loaded: LoadedModel) -> None:
+    def _warm_up(self, loaded: LoadedModel) -> None:
         """Rank items for a known and a new user, so that no request waits for compilation or page faults."""
         rec = loaded.recommender
         _ = rec.catalog.by_support
@@ -262,9 +262,9 @@ class Engine:
         """
         if self._model is None:
             return False, False
-        mark, user = self._model.watermark, str(self._model.recommender.users.parse(user))
-        trained = self._model.user_row(user) >= 0 and not self.changes.erased_after(user, mark)
-        return trained, self.changes.last_event(user) > mark
+        watermark, user = self._model.watermark, str(self._model.recommender.users.parse(user))
+        trained = self._model.user_row(user) >= 0 and not self.changes.erased_after(user, watermark)
+        return trained, self.changes.last_event(user) > watermark
 
     # users
 
@@ -305,12 +305,12 @@ class Engine:
             Before the first promotion.
         """
         model, stale = self.model, not self.catch_up()
-        (cached,), unread = self._cached(model, [user])
+        (cached,), read_failed = self._cached_users(model, [user])
         if cached.view is None:
             cached.view = model.view([cached.state])
-        return model, cached.view, stale or unread
+        return model, cached.view, stale or read_failed
 
-    def _cached(self, model: LoadedModel, users: Sequence[str]) -> tuple[list[_CachedUser], bool]:
+    def _cached_users(self, model: LoadedModel, users: Sequence[str]) -> tuple[list[_CachedUser], bool]:
         """Return the cached or newly read state of each user, and whether the store could not be read."""
         names = [str(model.recommender.users.parse(user)) for user in users]  # in the form used by the store
         changes = [(self.changes.last_change(name), self.changes.last_metadata_change(name)) for name in names]
@@ -322,16 +322,16 @@ class Engine:
         ]
         missing = {name: position for position, name in enumerate(names) if cached[position] is None}
         try:
-            states = self._read(model, {name: changes[position][1] for name, position in missing.items()})
+            states = self._read_states(model, {name: changes[position][1] for name, position in missing.items()})
             for name, position in missing.items():
                 self._users.put(keys[position], _CachedUser(states[name]))
-            unread = False
+            read_failed = False
         except StoreUnavailableError:
-            states, unread = {name: self._trained_state(model, name) for name in missing}, True
+            states, read_failed = {name: self._state_at_training(model, name) for name in missing}, True
         new = {name: _CachedUser(state) for name, state in states.items()}
-        return [new[name] if entry is None else entry for name, entry in zip(names, cached, strict=True)], unread
+        return [new[name] if entry is None else entry for name, entry in zip(names, cached, strict=True)], read_failed
 
-    def _read(self, model: LoadedModel, users: Mapping[str, int]) -> dict[str, UserState]:
+    def _read_states(self, model: LoadedModel, users: Mapping[str, int]) -> dict[str, UserState]:
         """Return the states of users, built from their stored events and metadata.
 
         `users` maps IDs to the sequence number of the latest metadata change, or 0 if there is no metadata.
@@ -347,7 +347,7 @@ class Engine:
             for user in users
         }
 
-    def _trained_state(self, model: LoadedModel, user: str) -> UserState:
+    def _state_at_training(self, model: LoadedModel, user: str) -> UserState:
         """Return the state of a user as of the training, for use while the store cannot be read."""
         return UserState() if self.changes.erased_after(user, model.watermark) else UserState(model.user_row(user))
 
@@ -378,7 +378,7 @@ class Engine:
             If the model does not support the ranking, or cannot fold in a user who has changes.
         """
         model, view, stale = self.view(user)
-        return self._recommended(model, [user], view, query, stale, stream)[0]
+        return self._build_recommendations(model, [user], view, query, stale, stream)[0]
 
     def recommend_batch(
         self, users: Sequence[str], query: Query, stream: np.random.Generator | None = None
@@ -407,10 +407,12 @@ class Engine:
             If the model does not support the ranking, or cannot fold in a user who has changes.
         """
         model, stale = self.model, not self.catch_up()
-        cached, unread = self._cached(model, users)
+        cached, read_failed = self._cached_users(model, users)
         states = [entry.state for entry in cached]
         sources = [model.source(state) for state in states]
-        return self._recommended(model, users, model.view(states), query, stale or unread, stream, sources)
+        return self._build_recommendations(
+            model, users, model.view(states), query, stale or read_failed, stream, sources
+        )
 
     def recommend_for(
         self, history: Sequence[tuple[str, float]], query: Query, stream: np.random.Generator | None = None
@@ -440,9 +442,9 @@ class Engine:
         """
         model, stale = self.model, not self.catch_up()
         view = model.view([model.state(history)])
-        return self._recommended(model, [None], view, query, stale, stream)[0]
+        return self._build_recommendations(model, [None], view, query, stale, stream)[0]
 
-    def _recommended(
+    def _build_recommendations(
         self,
         model: LoadedModel,
         users: Sequence[str | None],
@@ -452,7 +454,7 @@ class Engine:
         stream: np.random.Generator | None,
         sources: Sequence[AnsweredBy] | None = None,
     ) -> list[Recommendation]:
-        mask = self._allowed(model, query)
+        mask = self._allowed_mask(model, query)
         with threads(1):
             lists = view.recommended_items(
                 query.n,
@@ -538,10 +540,10 @@ class Engine:
             raise UnknownIdError(f"user {user!r} is unknown to model {model.version}, so there is nothing to explain")
         with threads(1):
             frame = view.explain(item_id)
-        parts = tuple(self._part(model, row) for row in frame.iter_rows(named=True))
+        parts = tuple(self._score_part(model, row) for row in frame.iter_rows(named=True))
         return ExplainedScore(model.version, view.source, stale, user, item, float(frame["term"].sum()), parts)
 
-    def _part(self, model: LoadedModel, row: Mapping[str, Any]) -> ScorePart:
+    def _score_part(self, model: LoadedModel, row: Mapping[str, Any]) -> ScorePart:
         item = None if row.get("item") is None else str(row["item"])
         title = None if item is None else self.title(model, item, model.item_row(item))
         return ScorePart(row["part"], item, row.get("value"), float(row["term"]), title)
@@ -572,7 +574,7 @@ class Engine:
         """
         self.catch_up()
         model = self.model
-        mask = self._allowed(model, Query())
+        mask = self._allowed_mask(model, Query())
         with threads(1):
             rec = model.recommender
             allowed = ALL_ROWS if mask is None else mask
@@ -651,16 +653,16 @@ class Engine:
         item_id: Id = model.recommender.items.ids([row])[0]
         return item_id
 
-    def _allowed(self, model: LoadedModel, query: Query) -> Bool | None:
+    def _allowed_mask(self, model: LoadedModel, query: Query) -> Bool | None:
         """Return a mask of the items that a list may contain; None if all are allowed."""
         key = (model.version, model.edition, self.changes.catalog_version, json.dumps(query.where, sort_keys=True))
         cached = self._masks.get(key)
         if cached is None:
-            matching = None
+            matching_ids = None
             if query.where:
                 items = self.changes.items()
-                matching = [item for item, record in items.items() if _matches(record.metadata, query.where)]
-            cached = (model.mask(self.changes.unavailable, matching),)
+                matching_ids = [item for item, record in items.items() if _matches(record.metadata, query.where)]
+            cached = (model.mask(self.changes.unavailable, matching_ids),)
             self._masks.put(key, cached)
         mask: Bool | None = cached[0]
         if not query.exclude:
@@ -682,8 +684,8 @@ def _history(model: LoadedModel, events: Sequence[StoredEvent]) -> tuple[list[tu
 def _matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
     """Return whether metadata matches all conditions; a list, on either side, matches if it has a common value."""
     for name, values in where.items():
-        own = metadata.get(name)
-        own_values, possible = (value if isinstance(value, list) else [value] for value in (own, values))
-        if not any(value in own_values for value in possible):
+        stored = metadata.get(name)
+        stored_values, accepted_values = (value if isinstance(value, list) else [value] for value in (stored, values))
+        if not any(value in stored_values for value in accepted_values):
             return False
     return True

@@ -199,8 +199,12 @@ class LoadedModel:
         histories = _matrix([(state.items, state.values) for state in new])
         with threads(1):
             table = self._features(new)
-            mixed = len(new) < len(states)
-            view = rec.for_known_and_new(rows, histories, table) if mixed else rec.for_histories(histories, table)
+            has_known_users = len(new) < len(states)
+            view = (
+                rec.for_known_and_new(rows, histories, table)
+                if has_known_users
+                else rec.for_histories(histories, table)
+            )
         if any(len(state.seen) for state in states):
             seen = _matrix([(state.seen, np.ones(len(state.seen), np.float32)) for state in states])
             view = replace(view, exclude=merge_latest(view.exclude, seen))
@@ -225,7 +229,7 @@ class LoadedModel:
 
     @cached_property
     def questions(self) -> Questions:
-        """Questions for a new user without answers. Raises KindError for a model without factors learned from ratings."""
+        """Questions for a new user, without answers; raises KindError if the model has no factors from ratings."""
         with threads(1):
             return self.recommender.for_history([]).questions()
 
@@ -244,14 +248,14 @@ class LoadedModel:
         ndarray of shape (n_items,), bool, or None
             The mask; None if all items may be recommended.
         """
-        hidden = self.item_rows(list(unavailable))
-        if candidates is None and not (hidden >= 0).any():
+        unavailable_rows = self.item_rows(list(unavailable))
+        if candidates is None and not (unavailable_rows >= 0).any():
             return None
         mask = np.full(len(self.recommender.items), candidates is None)
         if candidates is not None:
             rows = self.item_rows(candidates)
             mask[rows[rows >= 0]] = True
-        mask[hidden[hidden >= 0]] = False
+        mask[unavailable_rows[unavailable_rows >= 0]] = False
         return mask
 
 

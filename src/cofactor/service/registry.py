@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 SUFFIX = ".cofactor"
-BLOCK = 1 << 20
+BLOCK_SIZE = 1 << 20
 ORPHAN_AGE = 3_600.0
 """Age in seconds after which a file that belongs to no model is orphaned; a trainer writes files before their rows."""
 
@@ -210,7 +210,7 @@ def file_sha256(path: Path) -> str:
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while block := file.read(BLOCK):
+            while block := file.read(BLOCK_SIZE):
                 digest.update(block)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -334,9 +334,9 @@ def orphaned_files(store: Store, artifacts: ArtifactRegistry, age: float = ORPHA
     StoreUnavailableError
         If the database is unavailable.
     """
-    old = [path for path in artifacts.folder.iterdir() if path.is_file() and not 0 <= _age(path) < age]
-    named = {model.file for model in store.models.all()}
-    return sorted(path for path in old if path.name not in named)
+    old_files = [path for path in artifacts.folder.iterdir() if path.is_file() and not 0 <= _file_age(path) < age]
+    registered_names = {model.file for model in store.models.all()}
+    return sorted(path for path in old_files if path.name not in registered_names)
 
 
 def _verify(artifacts: ArtifactRegistry, model: StoredModel) -> None:
@@ -346,7 +346,7 @@ def _verify(artifacts: ArtifactRegistry, model: StoredModel) -> None:
     artifacts.open(model.file, verify=True)
 
 
-def _age(path: Path) -> float:
+def _file_age(path: Path) -> float:
     try:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:  # renamed or deleted in the meantime

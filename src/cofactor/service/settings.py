@@ -17,11 +17,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cofactor.errors import ParameterError
 
-__all__ = ["ARTIFACTS", "PREFIX", "GateCriterion", "ServiceSettings", "is_orphan", "store_url"]
+__all__ = ["ARTIFACTS", "PREFIX", "GateCriterion", "ServiceSettings", "parent_has_exited", "store_url"]
 
 PREFIX = "COFACTOR_SERVE_"
-WHOLE = "COFACTOR_SERVING"  # all settings as JSON, set by a parent process for its workers
-PARENT = "COFACTOR_SERVING_PARENT"
+SETTINGS_VARIABLE = "COFACTOR_SERVING"  # all settings as JSON, set by a parent process for its workers
+PARENT_VARIABLE = "COFACTOR_SERVING_PARENT"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 ARTIFACTS = "artifacts"
 """Name of the artifact folder inside the folder of a service."""
@@ -135,20 +135,20 @@ class ServiceSettings(BaseSettings):
         except ValidationError as error:
             raise ParameterError(_message(error)) from None
 
-    def hand_over(self) -> None:
+    def export_to_workers(self) -> None:
         """Write the settings to the environment of this process, for its workers to read."""
-        os.environ[WHOLE], os.environ[PARENT] = self.model_dump_json(), str(os.getpid())
+        os.environ[SETTINGS_VARIABLE], os.environ[PARENT_VARIABLE] = self.model_dump_json(), str(os.getpid())
 
     @classmethod
-    def handed_over(cls) -> Self:
-        """Read the settings that the parent process passed with `hand_over`.
+    def from_parent_process(cls) -> Self:
+        """Read the settings that the parent process passed with `export_to_workers`.
 
         Returns
         -------
         ServiceSettings
             The settings.
         """
-        return cls(**json.loads(os.environ[WHOLE]))
+        return cls(**json.loads(os.environ[SETTINGS_VARIABLE]))
 
 
 def store_url(data: str | Path, db: str | None = None) -> str:
@@ -174,7 +174,7 @@ def store_url(data: str | Path, db: str | None = None) -> str:
     return db or f"sqlite:///{Path(data).absolute() / 'store.db'}"
 
 
-def is_orphan() -> bool:
+def parent_has_exited() -> bool:
     """Return whether the parent process that passed the settings to this process has exited.
 
     Returns
@@ -184,10 +184,10 @@ def is_orphan() -> bool:
 
     Examples
     --------
-    >>> is_orphan()
+    >>> parent_has_exited()
     False
     """
-    parent = os.environ.get(PARENT, str(os.getpid()))
+    parent = os.environ.get(PARENT_VARIABLE, str(os.getpid()))
     return parent not in (str(os.getpid()), str(os.getppid()))
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from cofactor.errors import StoreError
 from cofactor.files import write_atomically
-from cofactor.store.connect import Database, create_private, sqlite_file
+from cofactor.store.connect import Database, create_private_file, sqlite_file
 
-__all__ = ["back_up", "put_back", "remove"]
+__all__ = ["back_up", "remove", "restore_file"]
 
 
 def back_up(database: Database, path: str | Path) -> None:
@@ -45,7 +45,7 @@ def back_up(database: Database, path: str | Path) -> None:
     database.check_process()
 
     def copy(temporary: Path) -> None:
-        create_private(temporary)
+        create_private_file(temporary)
         source, target = sqlite3.connect(database.path), sqlite3.connect(temporary)
         try:
             source.backup(target)  # in one step, so that concurrent writes do not mix two states
@@ -59,7 +59,7 @@ def back_up(database: Database, path: str | Path) -> None:
         raise StoreError(f"{path}: no backup was written: {getattr(error, 'strerror', None) or error}") from error
 
 
-def put_back(backup: str | Path, url: str) -> None:
+def restore_file(backup: str | Path, url: str) -> None:
     """Verify a backup and copy it to the database file of a SQLite URL.
 
     Parameters
@@ -81,7 +81,7 @@ def put_back(backup: str | Path, url: str) -> None:
     target = sqlite_file(url)
 
     def copy(temporary: Path) -> None:
-        create_private(temporary)
+        create_private_file(temporary)
         shutil.copyfile(backup, temporary)
 
     if target.exists():
@@ -102,7 +102,7 @@ def put_back(backup: str | Path, url: str) -> None:
 
 
 def remove(url: str) -> None:
-    """Delete the files of a store whose restore failed after `put_back`.
+    """Delete the files of a store whose restore failed after `restore_file`.
 
     Parameters
     ----------

@@ -13,17 +13,17 @@ from sqlalchemy import Connection, insert, select, text, update
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, KindError
 from cofactor.store.connect import lock, now
-from cofactor.store.erasure import hashed
-from cofactor.store.event import EVENT, RATING, SMALLEST_EVENT
+from cofactor.store.erasure import salted_hash
+from cofactor.store.event import EVENT, MIN_EVENT_VALUE, RATING
 from cofactor.store.schema import imports, tombstones
 from cofactor.store.sequence import head
-from cofactor.store.validation import LARGEST_VALUE, LAST_TIME, checked_id
+from cofactor.store.validation import MAX_TIME, MAX_VALUE, checked_id
 from cofactor.store.writer import Writer
 
 __all__ = ["ImportResult", "load"]
 
-PAGE = 20_000  # rows per transaction; a live event waits for at most one page
-_INTO = ("seq", "kind", "user", "item", "value", "time", "received")
+PAGE_SIZE = 20_000  # rows per transaction; a live event waits for at most one page
+_INSERT_COLUMNS = ("seq", "kind", "user", "item", "value", "time", "received")
 _COLUMN_TYPES = {
     "user": (pl.String, pl.Int64),
     "item": (pl.String, pl.Int64),
@@ -89,9 +89,9 @@ def load(writer: Writer, salt: str, table: Interactions | pl.DataFrame, kind: Ki
     rows = _from_interactions(table, kind) if isinstance(table, Interactions) else _from_frame(table, kind)
     digest = _digest(rows, name)
     stored = skipped = 0
-    done = writer.run(lambda connection: _begin(connection, digest, name, rows.rows))
+    done = writer.run(lambda connection: _register_import(connection, digest, name, rows.rows))
     while done < rows.rows:
-        step = writer.run(lambda connection: _step(connection, digest, rows, salt))
+        step = writer.run(lambda connection: _store_page(connection, digest, rows, salt))
         done, stored, skipped = step[0], stored + step[1], skipped + step[2]
     return ImportResult(rows.rows, stored, skipped)
 
@@ -152,8 +152,8 @@ def _check_ids(ids: pl.Series, role: str) -> None:
 
 
 def _check_values(values: pl.Series, kind: Kind) -> None:
-    low = SMALLEST_EVENT if kind == "events" else -LARGEST_VALUE
-    valid = values.is_finite() & (values >= low) & (values <= LARGEST_VALUE)
+    low = MIN_EVENT_VALUE if kind == "events" else -MAX_VALUE
+    valid = values.is_finite() & (values >= low) & (values <= MAX_VALUE)
     if not valid.all():
         row = (~valid).arg_true()[0]
         raise DataError(f"row {row + 1}: the value {values[row]} is not valid for {kind}")
@@ -165,7 +165,7 @@ def _check_times(times: pl.Series) -> None:
     As in the readers, times before 1970 and in the future are accepted; snapshots use the time of receipt if it is
     earlier.
     """
-    invalid = ((times >= LAST_TIME) | (times <= -LAST_TIME)).fill_null(value=False)
+    invalid = ((times >= MAX_TIME) | (times <= -MAX_TIME)).fill_null(value=False)
     if invalid.any():
         row = invalid.arg_true()[0]
         raise DataError(f"row {row + 1}: the time {times[row]} is not in seconds; times are whole seconds since 1970")
@@ -174,12 +174,14 @@ def _check_times(times: pl.Series) -> None:
 def _digest(table: _Table, name: str) -> str:
     """Return the SHA-256 of the kind, name and rows of a table."""
     digest = hashlib.sha256(f"{table.kind}\n{name}\n".encode())
-    for start in range(0, table.rows, 5 * PAGE):
-        digest.update(table.page(start, min(start + 5 * PAGE, table.rows)).write_csv(include_header=False).encode())
+    for start in range(0, table.rows, 5 * PAGE_SIZE):
+        digest.update(
+            table.page(start, min(start + 5 * PAGE_SIZE, table.rows)).write_csv(include_header=False).encode()
+        )
     return digest.hexdigest()
 
 
-def _begin(connection: Connection, digest: str, name: str, rows: int) -> int:
+def _register_import(connection: Connection, digest: str, name: str, rows: int) -> int:
     """Register an import if it is new, and return the number of rows that have already been processed."""
     lock(connection)
     done: int | None = connection.execute(select(imports.c.done).where(imports.c.digest == digest)).scalar()
@@ -189,25 +191,25 @@ def _begin(connection: Connection, digest: str, name: str, rows: int) -> int:
     return done or 0
 
 
-def _step(connection: Connection, digest: str, table: _Table, salt: str) -> tuple[int, int, int]:
+def _store_page(connection: Connection, digest: str, table: _Table, salt: str) -> tuple[int, int, int]:
     """Store the next page; return the number of rows processed so far, and stored and skipped in this page.
 
     Several processes may import the same table; a lock ensures that each page is stored only once.
     """
     lock(connection)
     start = connection.execute(select(imports.c.done).where(imports.c.digest == digest)).scalar_one()
-    end = min(start + PAGE, table.rows)
+    end = min(start + PAGE_SIZE, table.rows)
     page = table.page(start, end)
     rows = _without_erased(connection, page, salt)
     last = head(connection)
     received = max(now(), last.received)
-    numbered = rows.with_columns(
+    numbered_rows = rows.with_columns(
         pl.Series("seq", range(last.seq + 1, last.seq + 1 + len(rows)), dtype=pl.Int64),
         pl.lit(RATING if table.kind == "ratings" else EVENT).alias("kind"),
         pl.col("time").fill_null(received),
         pl.lit(received).alias("received"),
-    ).select(_INTO)
-    _insert(connection, numbered)
+    ).select(_INSERT_COLUMNS)
+    _insert(connection, numbered_rows)
     skipped = len(page) - len(rows)
     statement = update(imports).where(imports.c.digest == digest)
     connection.execute(statement.values(done=end, skipped=imports.c.skipped + skipped))
@@ -221,15 +223,15 @@ def _without_erased(connection: Connection, page: pl.DataFrame, salt: str) -> pl
     hashes = set(connection.execute(select(tombstones.c.hash)).scalars())
     if not hashes:
         return page
-    erased = [user for user in page["user"].unique() if hashed(salt, user) in hashes]
+    erased = [user for user in page["user"].unique() if salted_hash(salt, user) in hashes]
     return page.filter(~pl.col("user").is_in(erased)) if erased else page
 
 
 def _insert(connection: Connection, rows: pl.DataFrame) -> None:
     """Insert rows with the fastest method for each database: executemany in SQLite, COPY in PostgreSQL."""
-    columns = ", ".join(f'"{name}"' for name in _INTO)
+    columns = ", ".join(f'"{name}"' for name in _INSERT_COLUMNS)
     if connection.dialect.name == "sqlite":
-        placeholders = ", ".join("?" * len(_INTO))
+        placeholders = ", ".join("?" * len(_INSERT_COLUMNS))
         if len(rows):
             connection.exec_driver_sql(f"INSERT INTO events ({columns}) VALUES ({placeholders})", rows.rows())
         return

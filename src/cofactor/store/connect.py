@@ -17,13 +17,13 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from cofactor.errors import MissingExtraError, StoreError
-from cofactor.store.engines import BUSY, postgresql_engines, sqlite_engines
-from cofactor.store.errors import clear_errors, store_error
+from cofactor.store.engines import BUSY_TIMEOUT, postgresql_engines, sqlite_engines
+from cofactor.store.errors import convert_errors, store_error
 
-__all__ = ["Database", "create_private", "lock", "now", "sqlite_file"]
+__all__ = ["Database", "create_private_file", "lock", "now", "sqlite_file"]
 
-LOCK = 0x636F6661  # "cofa": key of the advisory lock that protects the sequence numbers
-OLDEST_SQLITE = (3, 35)
+LOCK_KEY = 0x636F6661  # "cofa": key of the advisory lock that protects the sequence numbers
+MIN_SQLITE_VERSION = (3, 35)
 URL_FORMATS = "the URL must have the form sqlite:///file.db or postgresql://user@host/name"
 
 _log = logging.getLogger("cofactor.store")
@@ -41,8 +41,8 @@ class Database:
         Database system.
     url : sqlalchemy.engine.URL
         URL with the driver.
-    reads, writes : sqlalchemy.Engine
-        Engines; connections of `reads` cannot write.
+    read_engine, write_engine : sqlalchemy.Engine
+        Engines; connections of `read_engine` are read-only.
     pid : int
         ID of the process that opened the database; only this process may use it.
     """
@@ -50,12 +50,12 @@ class Database:
     name: str
     kind: Literal["sqlite", "postgresql"]
     url: URL
-    reads: Engine
-    writes: Engine
+    read_engine: Engine
+    write_engine: Engine
     pid: int
 
     @classmethod
-    def at(cls, url: str) -> Database:
+    def from_url(cls, url: str) -> Database:
         """Create a database with its engines from a URL, without connecting.
 
         Parameters
@@ -79,7 +79,7 @@ class Database:
         name = _without_passwords(parsed)
         try:
             if parsed.get_backend_name() == "sqlite":
-                create_private(Path(str(parsed.database)))
+                create_private_file(Path(str(parsed.database)))
                 return cls(name, "sqlite", parsed, *sqlite_engines(parsed), os.getpid())
             return cls(name, "postgresql", parsed, *postgresql_engines(parsed), os.getpid())
         except OSError as error:
@@ -90,7 +90,7 @@ class Database:
     @property
     def _driver_error(self) -> type[Exception]:
         """Base class of the driver's errors, for code that bypasses SQLAlchemy."""
-        error: type[Exception] = self.writes.dialect.loaded_dbapi.Error
+        error: type[Exception] = self.write_engine.dialect.loaded_dbapi.Error
         return error
 
     @property
@@ -113,7 +113,7 @@ class Database:
             )
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def read_transaction(self) -> Iterator[Connection]:
         """Open a read-only connection that sees a consistent snapshot of the database as of its first query.
 
         Yields
@@ -127,7 +127,7 @@ class Database:
             If the database is unavailable.
         """
         self.check_process()
-        with clear_errors(self.name), self.reads.connect() as connection:
+        with convert_errors(self.name), self.read_engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -147,13 +147,13 @@ class Database:
         self.check_process()
         written: Literal["no", "unknown"] = "no"
         try:
-            with self.writes.connect() as connection, connection.begin():
+            with self.write_engine.connect() as connection, connection.begin():
                 yield connection
                 written = "unknown"
         except (SQLAlchemyError, self._driver_error) as error:
             raise store_error(error, self.name, written) from error
 
-    def scrub(self) -> None:
+    def truncate_wal(self) -> None:
         """Truncate the write-ahead log of SQLite, so that it contains no deleted data.
 
         If concurrent readers prevent this, the log remains until a later checkpoint. Errors are logged, not raised,
@@ -162,9 +162,13 @@ class Database:
         if self.kind == "postgresql":
             return
         try:
-            connection = self.writes.raw_connection()
+            connection = self.write_engine.raw_connection()
             try:
-                for pragma in ("busy_timeout = 500", "wal_checkpoint(TRUNCATE)", f"busy_timeout = {BUSY * 1000}"):
+                for pragma in (
+                    "busy_timeout = 500",
+                    "wal_checkpoint(TRUNCATE)",
+                    f"busy_timeout = {BUSY_TIMEOUT * 1000}",
+                ):
                     connection.cursor().execute(f"PRAGMA {pragma}").close()
             except self._driver_error:
                 connection.invalidate()
@@ -176,8 +180,8 @@ class Database:
 
     def close(self) -> None:
         """Close all idle connections."""
-        self.reads.dispose()
-        self.writes.dispose()
+        self.read_engine.dispose()
+        self.write_engine.dispose()
 
 
 def lock(connection: Connection) -> None:
@@ -194,7 +198,7 @@ def lock(connection: Connection) -> None:
     watermark) can appear later. On SQLite, write transactions are always serialized.
     """
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK_KEY})
 
 
 def now() -> int:
@@ -208,7 +212,7 @@ def now() -> int:
     return int(time.time())
 
 
-def create_private(file: Path) -> None:
+def create_private_file(file: Path) -> None:
     """Create an empty file that only its owner can access, because it will contain personal data.
 
     Parameters
@@ -261,7 +265,7 @@ def _parse(url: str) -> URL:
         raise StoreError(f"{URL_FORMATS}; got {_without_passwords(parsed)}")
     if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
         raise StoreError("a store cannot be in memory; the URL must include a file, such as sqlite:///cofactor.db")
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+    if sqlite3.sqlite_version_info < MIN_SQLITE_VERSION:
         raise StoreError(f"the store requires SQLite 3.35 or newer; this Python has {sqlite3.sqlite_version}")
     return parsed.set(drivername="sqlite+pysqlite", database=str(Path(parsed.database).absolute()))
 

@@ -11,9 +11,9 @@ from sqlalchemy.engine import URL
 
 from cofactor.errors import StoreError
 
-__all__ = ["BUSY", "postgresql_engines", "sqlite_engines"]
+__all__ = ["BUSY_TIMEOUT", "postgresql_engines", "sqlite_engines"]
 
-BUSY = 10
+BUSY_TIMEOUT = 10
 """Maximum time to wait for a transaction of another process, in seconds."""
 
 
@@ -27,16 +27,16 @@ def sqlite_engines(address: URL) -> tuple[Engine, Engine]:
 
     Returns
     -------
-    reads, writes : sqlalchemy.Engine
+    read_engine, write_engine : sqlalchemy.Engine
         Engines in WAL mode with synchronous=FULL; write transactions start with BEGIN IMMEDIATE.
     """
-    options: dict[str, Any] = {"connect_args": {"timeout": BUSY}, "pool_timeout": BUSY}
-    reads = create_engine(address, pool_size=16, max_overflow=48, **options)
-    writes = create_engine(address, pool_size=1, max_overflow=1, **options)
-    for engine, begin, query_only in ((reads, "BEGIN", "ON"), (writes, "BEGIN IMMEDIATE", "OFF")):
+    options: dict[str, Any] = {"connect_args": {"timeout": BUSY_TIMEOUT}, "pool_timeout": BUSY_TIMEOUT}
+    read_engine = create_engine(address, pool_size=16, max_overflow=48, **options)
+    write_engine = create_engine(address, pool_size=1, max_overflow=1, **options)
+    for engine, begin, query_only in ((read_engine, "BEGIN", "ON"), (write_engine, "BEGIN IMMEDIATE", "OFF")):
         event.listen(engine, "connect", _on_sqlite_connect(query_only))
         event.listen(engine, "begin", lambda connection, begin=begin: connection.exec_driver_sql(begin))
-    return reads, writes
+    return read_engine, write_engine
 
 
 def _on_sqlite_connect(query_only: str) -> Any:
@@ -48,7 +48,7 @@ def _on_sqlite_connect(query_only: str) -> Any:
         pragmas = {
             "synchronous": 2,
             "foreign_keys": 1,
-            "busy_timeout": BUSY * 1000,
+            "busy_timeout": BUSY_TIMEOUT * 1000,
             "secure_delete": 1,
             "journal_size_limit": 2**26,
         }
@@ -64,7 +64,7 @@ def _on_sqlite_connect(query_only: str) -> Any:
 
 def _enable_wal(connection: Any) -> None:
     """Enable WAL mode, with retries, because SQLite fails immediately if another process does so at the same time."""
-    deadline = time.monotonic() + BUSY
+    deadline = time.monotonic() + BUSY_TIMEOUT
     while True:
         try:
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
@@ -89,7 +89,7 @@ def postgresql_engines(address: URL) -> tuple[Engine, Engine]:
 
     Returns
     -------
-    reads, writes : sqlalchemy.Engine
+    read_engine, write_engine : sqlalchemy.Engine
         Engines that test each connection before use and replace dead ones.
     """
     network = {
@@ -99,20 +99,20 @@ def postgresql_engines(address: URL) -> tuple[Engine, Engine]:
         "application_name": "cofactor",
     }
     connect_args = {name: value for name, value in network.items() if name not in address.query}
-    options: dict[str, Any] = {"connect_args": connect_args, "pool_pre_ping": True, "pool_timeout": BUSY}
-    reads = create_engine(address, pool_size=16, max_overflow=48, isolation_level="REPEATABLE READ", **options)
-    writes = create_engine(address, pool_size=1, max_overflow=1, isolation_level="READ COMMITTED", **options)
-    event.listen(reads, "connect", _postgresql_reads)
-    event.listen(writes, "connect", _postgresql_writes)
-    return reads, writes
+    options: dict[str, Any] = {"connect_args": connect_args, "pool_pre_ping": True, "pool_timeout": BUSY_TIMEOUT}
+    read_engine = create_engine(address, pool_size=16, max_overflow=48, isolation_level="REPEATABLE READ", **options)
+    write_engine = create_engine(address, pool_size=1, max_overflow=1, isolation_level="READ COMMITTED", **options)
+    event.listen(read_engine, "connect", _configure_postgresql_reads)
+    event.listen(write_engine, "connect", _configure_postgresql_writes)
+    return read_engine, write_engine
 
 
-def _postgresql_reads(connection: Any, _record: Any) -> None:
+def _configure_postgresql_reads(connection: Any, _record: Any) -> None:
     connection.execute("SET default_transaction_read_only = on")
     connection.commit()
 
 
-def _postgresql_writes(connection: Any, _record: Any) -> None:
+def _configure_postgresql_writes(connection: Any, _record: Any) -> None:
     """Ensure that acknowledged commits are on disk, and limit the time to wait for stalled transactions."""
     for setting, value in (("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "30s")):
         connection.execute(f"SET {setting} = '{value}'")

@@ -16,11 +16,11 @@ from cofactor.files import write_atomically
 from cofactor.store.connect import Database, lock, now
 from cofactor.store.schema import events, impressions, tombstones, users
 from cofactor.store.sequence import head, upsert
-from cofactor.store.settings import SALT, put
-from cofactor.store.validation import checked_id, checked_whole
+from cofactor.store.settings import SALT_NAME, put
+from cofactor.store.validation import checked_id, checked_integer
 from cofactor.store.writer import Writer
 
-__all__ = ["Erasure", "Tombstone", "hashed"]
+__all__ = ["Erasure", "Tombstone", "salted_hash"]
 
 
 class Tombstone(NamedTuple):
@@ -37,7 +37,7 @@ class Tombstone(NamedTuple):
 
     Examples
     --------
-    >>> Tombstone(hashed("salt", "ana"), seq=9, time=1_700_000_000).seq
+    >>> Tombstone(salted_hash("salt", "ana"), seq=9, time=1_700_000_000).seq
     9
     """
 
@@ -92,11 +92,11 @@ class Erasure:
         On SQLite, the deleted data is overwritten with zeros.
         """
         name = checked_id(user, "the user")
-        tombstone = self._writer.run(lambda connection: _erase(connection, name, hashed(self._salt, name)))
-        self._database.scrub()
+        tombstone = self._writer.run(lambda connection: _erase(connection, name, salted_hash(self._salt, name)))
+        self._database.truncate_wal()
         return tombstone
 
-    def erased_at(self, user: Id) -> int | None:
+    def erasure_seq(self, user: Id) -> int | None:
         """Return the sequence number of the user's last erasure.
 
         Parameters
@@ -110,8 +110,8 @@ class Erasure:
             The sequence number, up to which the user's data must no longer be used; None if the user was never erased.
         """
         name = checked_id(user, "the user")
-        with self._database.reading() as connection:
-            tombstone = _tombstone(connection, hashed(self._salt, name))
+        with self._database.read_transaction() as connection:
+            tombstone = _find_tombstone(connection, salted_hash(self._salt, name))
         return None if tombstone is None else tombstone.seq
 
     def is_erased(self, user: Id) -> bool:
@@ -128,8 +128,10 @@ class Erasure:
             Whether the user is erased.
         """
         name = checked_id(user, "the user")
-        with self._database.reading() as connection:
-            return _tombstone(connection, hashed(self._salt, name)) is not None and not _has_data(connection, name)
+        with self._database.read_transaction() as connection:
+            return _find_tombstone(connection, salted_hash(self._salt, name)) is not None and not _has_data(
+                connection, name
+            )
 
     def hash(self, user: Id) -> str:
         """Return the hash of a user ID, as used in tombstones.
@@ -144,7 +146,7 @@ class Erasure:
         str
             Salted SHA-256 of the ID.
         """
-        return hashed(self._salt, checked_id(user, "the user"))
+        return salted_hash(self._salt, checked_id(user, "the user"))
 
     def after(self, seq: int = 0) -> list[Tombstone]:
         """Return the tombstones after a sequence number.
@@ -160,15 +162,15 @@ class Erasure:
             The tombstones, ordered by sequence number; empty if there are none.
         """
         query = select(tombstones.c.hash, tombstones.c.seq, tombstones.c.time)
-        query = query.where(tombstones.c.seq > checked_whole(seq, "the number"))
-        with self._database.reading() as connection:
+        query = query.where(tombstones.c.seq > checked_integer(seq, "the number"))
+        with self._database.read_transaction() as connection:
             return [Tombstone(*row) for row in connection.execute(query.order_by(tombstones.c.seq))]
 
     def reapply(self, lost: Iterable[Tombstone]) -> int:
         """Repeat the erasure of users who were erased after the restored backup was created.
 
-        Data is deleted up to the sequence number of each tombstone. Tombstones that the store already has are ignored, so
-        that the call is safe to repeat and keeps the data of a new user with the same ID.
+        Data is deleted up to the sequence number of each tombstone. Tombstones that the store already has are ignored,
+        so that the call is safe to repeat and keeps the data of a new user with the same ID.
 
         Parameters
         ----------
@@ -182,7 +184,7 @@ class Erasure:
         """
         candidates = [Tombstone(*tombstone) for tombstone in lost]
         n_new: int = self._writer.run(lambda connection: _reapply(connection, self._salt, candidates))
-        self._database.scrub()
+        self._database.truncate_wal()
         return n_new
 
     def export(self, path: str | Path) -> None:
@@ -233,12 +235,12 @@ class Erasure:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{path} is not a valid tombstone file: {error}") from error
         if salt != self._salt:
-            self._writer.run(lambda connection: _take_salt(connection, salt, path))
+            self._writer.run(lambda connection: _adopt_salt(connection, salt, path))
             self._salt = salt
         return self.reapply(candidates)
 
 
-def hashed(salt: str, user: str) -> str:
+def salted_hash(salt: str, user: str) -> str:
     """Return the SHA-256 of a salt and a user ID as hexadecimal digits.
 
     Parameters
@@ -255,13 +257,13 @@ def hashed(salt: str, user: str) -> str:
 
     Examples
     --------
-    >>> hashed("salt", "ana")[:8]
+    >>> salted_hash("salt", "ana")[:8]
     '5097c119'
     """
     return hashlib.sha256(f"{salt}:{user}".encode()).hexdigest()
 
 
-def _tombstone(connection: Connection, hash_: str) -> Tombstone | None:
+def _find_tombstone(connection: Connection, hash_: str) -> Tombstone | None:
     query = select(tombstones.c.hash, tombstones.c.seq, tombstones.c.time).where(tombstones.c.hash == hash_)
     row = connection.execute(query).one_or_none()
     return None if row is None else Tombstone(*row)
@@ -275,17 +277,17 @@ def _has_data(connection: Connection, user: str) -> bool:
 
 def _erase(connection: Connection, user: str, hash_: str) -> Tombstone:
     lock(connection)
-    existing = _tombstone(connection, hash_)
+    existing = _find_tombstone(connection, hash_)
     if existing is not None and not _has_data(connection, user):
         return existing
     tombstone = Tombstone(hash_, head(connection).seq + 1, now())
     for table in (events, impressions, users):
         connection.execute(delete(table).where(table.c.user == user))
-    _write(connection, [tombstone])
+    _write_tombstones(connection, [tombstone])
     return tombstone
 
 
-def _write(connection: Connection, rows: Sequence[Tombstone]) -> None:
+def _write_tombstones(connection: Connection, rows: Sequence[Tombstone]) -> None:
     upsert(connection, tombstones, [row._asdict() for row in rows], ["seq", "time"])
 
 
@@ -298,17 +300,17 @@ def _reapply(connection: Connection, salt: str, candidates: Sequence[Tombstone])
         return 0
     all_users = union(*(select(table.c.user) for table in (events, impressions, users)))
     for user in connection.execute(all_users).scalars().all():
-        if t := new.get(hashed(salt, user)):
+        if t := new.get(salted_hash(salt, user)):
             connection.execute(delete(events).where(events.c.user == user, events.c.seq <= t.seq))
             connection.execute(delete(impressions).where(impressions.c.user == user, impressions.c.time <= t.time))
             connection.execute(delete(users).where(users.c.user == user, users.c.seq <= t.seq))
-    _write(connection, list(new.values()))
+    _write_tombstones(connection, list(new.values()))
     return len(new)
 
 
-def _take_salt(connection: Connection, salt: str, path: str | Path) -> None:
+def _adopt_salt(connection: Connection, salt: str, path: str | Path) -> None:
     """Adopt the salt of a tombstone file; raise StoreError if the store already has tombstones."""
     lock(connection)
     if connection.execute(select(func.count()).select_from(tombstones)).scalar_one():
         raise StoreError(f"{path} belongs to another store: its salt differs")
-    put(connection, SALT, salt)
+    put(connection, SALT_NAME, salt)

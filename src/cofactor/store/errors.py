@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cofactor.errors import StoreError, StoreUnavailableError
 
-__all__ = ["clear_errors", "store_error"]
+__all__ = ["convert_errors", "store_error"]
 
 _TRANSIENT = {"OperationalError", "InterfaceError", "TimeoutError"}  # class names in SQLAlchemy and in all drivers
 
@@ -46,7 +46,7 @@ def store_error(error: Exception, name: str, written: Literal["no", "unknown"]) 
 
 
 @contextmanager
-def clear_errors(name: str) -> Iterator[None]:
+def convert_errors(name: str) -> Iterator[None]:
     """Context manager that converts SQLAlchemy errors to store errors; use it only for reading.
 
     Parameters

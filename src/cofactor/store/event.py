@@ -8,16 +8,16 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from cofactor.data.id_columns import Id
 from cofactor.errors import DataError
-from cofactor.store.validation import LARGEST_VALUE, checked_id, checked_number, checked_text, checked_time
+from cofactor.store.validation import MAX_VALUE, checked_id, checked_number, checked_text, checked_time
 
 __all__ = ["EVENT", "KINDS", "RATING", "REMOVAL", "Event", "EventKind", "Receipt", "Row", "StoredEvent", "checked_rows"]
 
 EventKind: TypeAlias = Literal["rating", "event", "removal"]
 KINDS: tuple[EventKind, ...] = get_args(EventKind)
 RATING, EVENT, REMOVAL = range(3)
-MOST_AT_ONCE = 10_000
-LONGEST_KEY = 128
-SMALLEST_EVENT = 1e-30  # a normal float32
+MAX_EVENTS = 10_000
+MAX_KEY_LENGTH = 128
+MIN_EVENT_VALUE = 1e-30  # a normal float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +129,14 @@ class Row(NamedTuple):
     time: int | None
 
 
-def checked_rows(events: Iterable[Event], present: int) -> list[Row]:
+def checked_rows(events: Iterable[Event], current_time: int) -> list[Row]:
     """Validate events and convert them to rows.
 
     Parameters
     ----------
     events : iterable of Event
         The events, at most 10,000.
-    present : int
+    current_time : int
         Current time, in seconds since the Unix epoch.
 
     Returns
@@ -151,17 +151,17 @@ def checked_rows(events: Iterable[Event], present: int) -> list[Row]:
 
     Examples
     --------
-    >>> checked_rows([Event("ana", "alien", 5), Event("ana", "", 4)], present=0)
+    >>> checked_rows([Event("ana", "alien", 5), Event("ana", "", 4)], current_time=0)
     Traceback (most recent call last):
     cofactor.errors.DataError: event 2: the item is empty
     """
     batch: Sequence[Event] = events if isinstance(events, Sequence) else list(events)
-    if len(batch) > MOST_AT_ONCE:
-        raise DataError(f"events must contain at most {MOST_AT_ONCE:,} events; got {len(batch):,}")
-    return [_row(event, f"event {n}", present) for n, event in enumerate(batch, start=1)]
+    if len(batch) > MAX_EVENTS:
+        raise DataError(f"events must contain at most {MAX_EVENTS:,} events; got {len(batch):,}")
+    return [_row(event, f"event {n}", current_time) for n, event in enumerate(batch, start=1)]
 
 
-def _row(event: Any, where: str, present: int) -> Row:
+def _row(event: Any, where: str, current_time: int) -> Row:
     if not isinstance(event, Event):
         raise DataError(f"{where} must be an Event, not {type(event).__name__}")
     if event.kind not in KINDS:
@@ -173,23 +173,23 @@ def _row(event: Any, where: str, present: int) -> Row:
         checked_id(event.user, f"{where}: the user"),
         checked_id(event.item, f"{where}: the item"),
         _value(event.value, kind, f"{where}: the value"),
-        None if event.time is None else checked_time(event.time, f"{where}: the time", present),
+        None if event.time is None else checked_time(event.time, f"{where}: the time", current_time),
     )
 
 
-def _key(key: Any, what: str) -> str:
+def _key(key: Any, label: str) -> str:
     if key == "":
-        raise DataError(f"{what} must not be empty; omit it if there is none")
-    return checked_text(key, what, LONGEST_KEY)
+        raise DataError(f"{label} must not be empty; omit it if there is none")
+    return checked_text(key, label, MAX_KEY_LENGTH)
 
 
-def _value(value: Any, kind: int, what: str) -> float:
+def _value(value: Any, kind: int, label: str) -> float:
     if kind == REMOVAL:
         if value is not None:
-            raise DataError(f"{what} must be omitted for a removal")
+            raise DataError(f"{label} must be omitted for a removal")
         return 0.0
     if kind == EVENT:
-        return 1.0 if value is None else checked_number(value, f"{what} of an event", SMALLEST_EVENT, LARGEST_VALUE)
+        return 1.0 if value is None else checked_number(value, f"{label} of an event", MIN_EVENT_VALUE, MAX_VALUE)
     if value is None:
-        raise DataError(f"{what} is missing; a rating requires one")
-    return checked_number(value, what, -LARGEST_VALUE, LARGEST_VALUE) + 0.0
+        raise DataError(f"{label} is missing; a rating requires one")
+    return checked_number(value, label, -MAX_VALUE, MAX_VALUE) + 0.0

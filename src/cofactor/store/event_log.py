@@ -16,21 +16,23 @@ from cofactor.store.connect import Database, now
 from cofactor.store.event import KINDS, Event, Receipt, StoredEvent, checked_rows
 from cofactor.store.schema import events
 from cofactor.store.sequence import head
-from cofactor.store.snapshot import CurrentValue, code_of, snapshot_of, user_snapshot
-from cofactor.store.validation import checked_id, checked_whole
-from cofactor.store.writer import PATIENCE, Writer, answer
+from cofactor.store.snapshot import CurrentValue, kind_code, snapshot_of, user_snapshot
+from cofactor.store.validation import checked_id, checked_integer
+from cofactor.store.writer import TIMEOUT, Writer, wait_for_result
 
 __all__ = ["EventLog"]
 
-PAGE = 100_000
+PAGE_SIZE = 100_000
 _COLUMNS = select(
     events.c.seq, events.c.kind, events.c.user, events.c.item, events.c.value, events.c.time, events.c.received
 )
 USERS_PER_QUERY = 500
-_AFTER = _COLUMNS.where(events.c.seq > bindparam("after")).order_by(events.c.seq).limit(bindparam("most"))
-_OF_USER = _COLUMNS.where(events.c.user == bindparam("who"), events.c.seq > bindparam("after")).order_by(events.c.seq)
-_OF_USERS = _COLUMNS.where(events.c.user.in_(bindparam("who", expanding=True))).order_by(events.c.seq)
-_PAGE = _AFTER.where(events.c.seq <= bindparam("until"))
+_AFTER_QUERY = _COLUMNS.where(events.c.seq > bindparam("after")).order_by(events.c.seq).limit(bindparam("most"))
+_USER_QUERY = _COLUMNS.where(events.c.user == bindparam("who"), events.c.seq > bindparam("after")).order_by(
+    events.c.seq
+)
+_USERS_QUERY = _COLUMNS.where(events.c.user.in_(bindparam("who", expanding=True))).order_by(events.c.seq)
+_PAGE_QUERY = _AFTER_QUERY.where(events.c.seq <= bindparam("until"))
 _SCHEMA = {
     "seq": pl.Int64,
     "kind": pl.Int8,
@@ -74,7 +76,7 @@ class EventLog:
         self._database = database
         self._writer = writer
         self._salt = salt
-        with database.reading() as connection:
+        with database.read_transaction() as connection:
             self._latest = head(connection).received
 
     def submit(self, new_events: Iterable[Event]) -> Future[list[Receipt]]:
@@ -101,7 +103,7 @@ class EventLog:
         self._latest = max(self._latest, now())  # recent times remain valid if the clock is set back
         return self._writer.append(checked_rows(new_events, self._latest))
 
-    def append(self, new_events: Iterable[Event], *, seconds: float = PATIENCE) -> list[Receipt]:
+    def append(self, new_events: Iterable[Event], *, seconds: float = TIMEOUT) -> list[Receipt]:
         """Store events and wait until they are on disk; either all or none of them are stored.
 
         Parameters
@@ -125,7 +127,7 @@ class EventLog:
         StoreUnavailableError
             If the database is unavailable or too many requests are queued.
         """
-        return answer(self.submit(new_events), seconds, self._database.name)
+        return wait_for_result(self.submit(new_events), seconds, self._database.name)
 
     def watermark(self) -> int:
         """Return the sequence number of the last change to events, items or users, including erasures.
@@ -135,10 +137,10 @@ class EventLog:
         int
             The sequence number; no change with this or a smaller number can appear later. 0 for an empty store.
         """
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             return head(connection).seq
 
-    def holds(self, kind: Kind) -> bool:
+    def contains(self, kind: Kind) -> bool:
         """Return whether the log contains any events of a kind.
 
         Parameters
@@ -156,8 +158,8 @@ class EventLog:
         KindError
             If the kind is unknown.
         """
-        query = select(events.c.seq).where(events.c.kind == code_of(kind)).limit(1)
-        with self._database.reading() as connection:
+        query = select(events.c.seq).where(events.c.kind == kind_code(kind)).limit(1)
+        with self._database.read_transaction() as connection:
             return connection.execute(query).one_or_none() is not None
 
     def after(self, seq: int, limit: int = 1_000) -> list[StoredEvent]:
@@ -176,7 +178,7 @@ class EventLog:
             The events, ordered by sequence number; empty if there are none.
         """
         return self._read(
-            _AFTER, {"after": checked_whole(seq, "the number"), "most": checked_whole(limit, "the limit")}
+            _AFTER_QUERY, {"after": checked_integer(seq, "the number"), "most": checked_integer(limit, "the limit")}
         )
 
     def of_user(self, user: Id, after: int = 0) -> list[StoredEvent]:
@@ -194,8 +196,8 @@ class EventLog:
         list of StoredEvent
             The events, ordered by sequence number; empty for an unknown user.
         """
-        values = {"who": checked_id(user, "the user"), "after": checked_whole(after, "the number")}
-        return self._read(_OF_USER, values)
+        values = {"who": checked_id(user, "the user"), "after": checked_integer(after, "the number")}
+        return self._read(_USER_QUERY, values)
 
     def of_users(self, names: Sequence[Id]) -> dict[str, list[StoredEvent]]:
         """Return the events of several users.
@@ -213,7 +215,7 @@ class EventLog:
         by_user: dict[str, list[StoredEvent]] = {}
         ids = [checked_id(name, "the user") for name in names]
         for start in range(0, len(ids), USERS_PER_QUERY):
-            for event in self._read(_OF_USERS, {"who": ids[start : start + USERS_PER_QUERY]}):
+            for event in self._read(_USERS_QUERY, {"who": ids[start : start + USERS_PER_QUERY]}):
                 by_user.setdefault(event.user, []).append(event)
         return by_user
 
@@ -238,10 +240,10 @@ class EventLog:
         Each frame is read in a separate transaction, so that a long training does not block the database. If a user is
         erased in the meantime, earlier frames still contain their events.
         """
-        after, seq = checked_whole(after, "the number"), checked_whole(seq, "the last number")
+        after, seq = checked_integer(after, "the number"), checked_integer(seq, "the last number")
         while after < seq:
-            with self._database.reading() as connection:
-                rows = connection.execute(_PAGE, {"after": after, "until": seq, "most": PAGE}).fetchall()
+            with self._database.read_transaction() as connection:
+                rows = connection.execute(_PAGE_QUERY, {"after": after, "until": seq, "most": PAGE_SIZE}).fetchall()
             if not rows:
                 return
             after = rows[-1][0]
@@ -294,8 +296,8 @@ class EventLog:
         Parameters
         ----------
         table : Interactions or polars.DataFrame
-            Interactions without weights, or a frame with the columns user, item, value and, optionally, time, with rows in
-            chronological order.
+            Interactions without weights, or a frame with the columns user, item, value and, optionally, time; rows must
+            be in chronological order.
         kind : {'ratings', 'events'} or None, default None
             Kind of the table; required for a frame.
         name : str, default ""
@@ -321,6 +323,6 @@ class EventLog:
         return load(self._writer, self._salt, table, kind, name)
 
     def _read(self, query: Select[Any], values: dict[str, Any]) -> list[StoredEvent]:
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             rows = connection.execute(query, values).fetchall()
         return [StoredEvent(seq, KINDS[kind], *rest) for seq, kind, *rest in rows]

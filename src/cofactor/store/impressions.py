@@ -14,15 +14,15 @@ from sqlalchemy import Connection, delete, insert, select
 from cofactor.data.id_columns import Id
 from cofactor.errors import DataError, StoreError
 from cofactor.store.connect import Database, now
-from cofactor.store.erasure import hashed
+from cofactor.store.erasure import salted_hash
 from cofactor.store.schema import impressions, tombstones
-from cofactor.store.validation import checked_id, checked_number, checked_time, checked_whole
+from cofactor.store.validation import checked_id, checked_integer, checked_number, checked_time
 
 __all__ = ["Impression", "Impressions"]
 
-MOST_KEPT = 20_000
-DELETED_AT_ONCE = 20_000
-SKEW = 5  # seconds by which the clocks of two machines may differ
+MAX_BUFFERED = 20_000
+DELETE_BATCH_SIZE = 20_000
+CLOCK_SKEW = 5  # seconds by which the clocks of two machines may differ
 _SCHEMA = {
     "id": pl.Int64,
     "user": pl.String,
@@ -32,9 +32,9 @@ _SCHEMA = {
     "model": pl.Int64,
     "time": pl.Int64,
 }
-_PLACES = pl.List(pl.Struct({"item": pl.String, "slot": pl.Int32, "propensity": pl.Float64}))
-_LISTS = {"id": pl.Int64, "user": pl.String, "places": pl.String, "model": pl.Int64, "time": pl.Int64}
-_COLUMNS = [impressions.c[name] for name in _LISTS]
+_PLACES_TYPE = pl.List(pl.Struct({"item": pl.String, "slot": pl.Int32, "propensity": pl.Float64}))
+_LIST_SCHEMA = {"id": pl.Int64, "user": pl.String, "places": pl.String, "model": pl.Int64, "time": pl.Int64}
+_COLUMNS = [impressions.c[name] for name in _LIST_SCHEMA]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +104,12 @@ class Impressions:
         self._closed = False
         self.lost = 0
 
-    def log(self, shown: Iterable[Impression]) -> None:
+    def log(self, new_impressions: Iterable[Impression]) -> None:
         """Add impressions to the buffer, which is written within about a second.
 
         Parameters
         ----------
-        shown : iterable of Impression
+        new_impressions : iterable of Impression
             The lists.
 
         Raises
@@ -120,12 +120,14 @@ class Impressions:
             If the store is closed.
         """
         self._database.check_process()
-        present = now()
-        rows = [_row(impression, f"impression {n}", present) for n, impression in enumerate(shown, start=1)]
+        current_time = now()
+        rows = [
+            _row(impression, f"impression {n}", current_time) for n, impression in enumerate(new_impressions, start=1)
+        ]
         with self._lock:
             if self._closed:
                 raise StoreError("this store is closed")
-            free = max(MOST_KEPT - len(self._buffer), 0)
+            free = max(MAX_BUFFERED - len(self._buffer), 0)
             self._buffer += rows[:free]
             self.lost += len(rows[free:])
 
@@ -177,12 +179,12 @@ class Impressions:
         polars.DataFrame
             Columns id (list ID), user, item, slot, propensity, model and time.
         """
-        query = select(*_COLUMNS).where(impressions.c.id > checked_whole(after, "the id")).order_by(impressions.c.id)
-        query = query.limit(checked_whole(limit, "the limit"))
-        with self._database.reading() as connection:
+        query = select(*_COLUMNS).where(impressions.c.id > checked_integer(after, "the id")).order_by(impressions.c.id)
+        query = query.limit(checked_integer(limit, "the limit"))
+        with self._database.read_transaction() as connection:
             rows = connection.execute(query).fetchall()
-        lists = pl.DataFrame([tuple(row) for row in rows], schema=_LISTS, orient="row")
-        places = lists.with_columns(pl.col("places").str.json_decode(_PLACES)).explode("places").unnest("places")
+        lists = pl.DataFrame([tuple(row) for row in rows], schema=_LIST_SCHEMA, orient="row")
+        places = lists.with_columns(pl.col("places").str.json_decode(_PLACES_TYPE)).explode("places").unnest("places")
         return places.select(pl.col(name).cast(dtype) for name, dtype in _SCHEMA.items())
 
     def prune(self, before: int) -> int:
@@ -198,39 +200,41 @@ class Impressions:
         int
             Number of deleted lists.
         """
-        old = (
+        old_ids = (
             select(impressions.c.id)
             .where(impressions.c.time < before)
             .order_by(impressions.c.id)
-            .limit(DELETED_AT_ONCE)
+            .limit(DELETE_BATCH_SIZE)
         )
         total = 0
         while True:
             with self._database.transaction() as connection:
-                deleted = connection.execute(delete(impressions).where(impressions.c.id.in_(old))).rowcount
+                deleted = connection.execute(delete(impressions).where(impressions.c.id.in_(old_ids))).rowcount
             total += deleted
-            if deleted < DELETED_AT_ONCE:
+            if deleted < DELETE_BATCH_SIZE:
                 return total
 
     def _write(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
         """Insert rows, except those of users who were erased after the list was shown."""
-        since = min(row["time"] for row in rows) - SKEW
-        recent = connection.execute(select(tombstones.c.hash, tombstones.c.time).where(tombstones.c.time >= since))
-        if erased_at := dict(recent.all()):
-            hashes = {user: hashed(self._salt, user) for user in {row["user"] for row in rows}}
-            rows = [row for row in rows if row["time"] > erased_at.get(hashes[row["user"]], -SKEW) + SKEW]
+        since = min(row["time"] for row in rows) - CLOCK_SKEW
+        recent_tombstones = connection.execute(
+            select(tombstones.c.hash, tombstones.c.time).where(tombstones.c.time >= since)
+        )
+        if erased_at := dict(recent_tombstones.all()):
+            hashes = {user: salted_hash(self._salt, user) for user in {row["user"] for row in rows}}
+            rows = [row for row in rows if row["time"] > erased_at.get(hashes[row["user"]], -CLOCK_SKEW) + CLOCK_SKEW]
         if rows:
             connection.execute(insert(impressions), rows)
 
 
-def _row(shown: Any, where: str, present: int) -> dict[str, Any]:
-    if isinstance(shown.items, str):
-        raise DataError(f"{where}: items must be a list; got {shown.items!r}")
-    items = [checked_id(item, f"{where}: the item") for item in shown.items]
-    propensities = [1.0] * len(items) if shown.propensities is None else shown.propensities
+def _row(impression: Any, where: str, current_time: int) -> dict[str, Any]:
+    if isinstance(impression.items, str):
+        raise DataError(f"{where}: items must be a list; got {impression.items!r}")
+    items = [checked_id(item, f"{where}: the item") for item in impression.items]
+    propensities = [1.0] * len(items) if impression.propensities is None else impression.propensities
     if not items or len(propensities) != len(items):
         raise DataError(
-            f"{where} must have items and one propensity per item; got {len(items)} items and {len(propensities)} propensities"
+            f"{where} must have one propensity per item; got {len(items)} items and {len(propensities)} propensities"
         )
     propensities = [checked_number(p, f"{where}: the propensity", 1e-12, 1) for p in propensities]
     places = [
@@ -238,8 +242,10 @@ def _row(shown: Any, where: str, present: int) -> dict[str, Any]:
         for slot, (item, propensity) in enumerate(zip(items, propensities, strict=True), start=1)
     ]
     return {
-        "user": checked_id(shown.user, f"{where}: the user"),
+        "user": checked_id(impression.user, f"{where}: the user"),
         "places": json.dumps(places, ensure_ascii=False, separators=(",", ":")),
-        "model": int(checked_number(shown.model, f"{where}: the model", 0, 2**53)),
-        "time": present if shown.time is None else checked_time(shown.time, f"{where}: the time", present),
+        "model": int(checked_number(impression.model, f"{where}: the model", 0, 2**53)),
+        "time": current_time
+        if impression.time is None
+        else checked_time(impression.time, f"{where}: the time", current_time),
     }

@@ -17,13 +17,13 @@ from cofactor.errors import DataError
 from cofactor.store.connect import Database
 from cofactor.store.schema import items
 from cofactor.store.sequence import add_numbered, put_numbered
-from cofactor.store.validation import checked_id, checked_mapping, checked_text, checked_whole
+from cofactor.store.validation import checked_id, checked_integer, checked_mapping, checked_text
 from cofactor.store.writer import Writer
 
 __all__ = ["Item", "Items", "StoredItem"]
 
-LONGEST_TITLE = 1_000
-AT_ONCE = 10_000
+MAX_TITLE_LENGTH = 1_000
+BATCH_SIZE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Items:
         Parameters
         ----------
         table : polars.DataFrame
-            IDs in the first column and, optionally, the columns `title` and `available`; all other columns are metadata.
+            IDs in the first column and, optionally, the columns `title` and `available`; other columns are metadata.
 
         Returns
         -------
@@ -161,8 +161,8 @@ class Items:
     def add_table(self, table: pl.DataFrame) -> int:
         """Store those items in a data frame that have neither a title nor metadata in the store yet.
 
-        Existing titles and metadata are not changed, so that a table can be added repeatedly. Rows that contain only an ID
-        are skipped.
+        Existing titles and metadata are not changed, so that a table can be added repeatedly. Rows that contain only an
+        ID are skipped.
 
         Parameters
         ----------
@@ -182,8 +182,8 @@ class Items:
         rows = [_item(item, f"item {n}") for n, item in enumerate(_from_table(table), start=1)]
         rows = [row for row in rows if row["title"] is not None or row["metadata"] != "{}" or not row["available"]]
         return sum(
-            self._writer.run(partial(add_numbered, table=items, rows=rows[start : start + AT_ONCE], blank=_BLANK))
-            for start in range(0, len(rows), AT_ONCE)
+            self._writer.run(partial(add_numbered, table=items, rows=rows[start : start + BATCH_SIZE], blank=_BLANK))
+            for start in range(0, len(rows), BATCH_SIZE)
         )
 
     def set_available(self, ids: Iterable[Id], *, available: bool) -> int:
@@ -218,8 +218,8 @@ class Items:
         StoredItem or None
             The item; None if it is not in the store.
         """
-        query = _ITEMS.where(items.c.item == checked_id(item, "the item"))
-        with self._database.reading() as connection:
+        query = _ITEM_QUERY.where(items.c.item == checked_id(item, "the item"))
+        with self._database.read_transaction() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else _stored_item(row)
 
@@ -236,20 +236,22 @@ class Items:
         list of StoredItem
             The items, ordered by sequence number; items from the same change share a number. Empty if there are none.
         """
-        with self._database.reading() as connection:
-            query = _ITEMS.where(items.c.seq > checked_whole(seq, "the number")).order_by(items.c.seq, items.c.item)
+        with self._database.read_transaction() as connection:
+            query = _ITEM_QUERY.where(items.c.seq > checked_integer(seq, "the number")).order_by(
+                items.c.seq, items.c.item
+            )
             return [_stored_item(row) for row in connection.execute(query)]
 
     def _put(self, rows: list[dict[str, Any]], replace: list[str]) -> int:
         last = 0
-        for start in range(0, len(rows), AT_ONCE):
-            batch = rows[start : start + AT_ONCE]
+        for start in range(0, len(rows), BATCH_SIZE):
+            batch = rows[start : start + BATCH_SIZE]
             last = self._writer.run(partial(put_numbered, table=items, rows=batch, replace=replace))
         return last
 
 
 _BLANK = {"title": None, "metadata": "{}"}
-_ITEMS = select(items.c.seq, items.c.item, items.c.title, items.c.available, items.c.metadata)
+_ITEM_QUERY = select(items.c.seq, items.c.item, items.c.title, items.c.available, items.c.metadata)
 
 
 def _stored_item(row: Any) -> StoredItem:
@@ -276,7 +278,7 @@ def _item(item: Any, where: str) -> dict[str, Any]:
         raise DataError(f"{where}: available must be true or false; got {item.available!r}")
     return {
         "item": checked_id(item.item, where),
-        "title": None if item.title is None else checked_text(item.title, f"{where}: the title", LONGEST_TITLE),
+        "title": None if item.title is None else checked_text(item.title, f"{where}: the title", MAX_TITLE_LENGTH),
         "available": item.available,
         "metadata": checked_mapping(item.metadata, f"{where}: the metadata"),
     }

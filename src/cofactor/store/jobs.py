@@ -13,15 +13,15 @@ from sqlalchemy import Connection, func, insert, select, update
 from cofactor.errors import DataError, JobLostError, ParameterError, StoreError
 from cofactor.store.connect import Database, lock, now
 from cofactor.store.schema import jobs
-from cofactor.store.validation import checked_id, checked_json, checked_number, checked_whole
+from cofactor.store.validation import checked_id, checked_integer, checked_json, checked_number
 from cofactor.store.writer import Writer
 
 __all__ = ["Job", "JobState", "Jobs"]
 
 JobState: TypeAlias = Literal["queued", "running", "done", "failed"]
-MOST_ATTEMPTS = 3
-STALE = 60.0
-LONGEST_MESSAGE = 2_000
+MAX_ATTEMPTS = 3
+STALE_AFTER = 60.0
+MAX_MESSAGE_LENGTH = 2_000
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Jobs:
         Job
             The new job.
         """
-        row = _new(kind, spec)
+        row = _new_row(kind, spec)
         return self._writer.run(lambda connection: _enqueue(connection, row))
 
     def enqueue_once(self, kind: str, spec: Any = None) -> Job:
@@ -130,11 +130,11 @@ class Jobs:
         Job
             The queued job with this kind and spec if there is one, otherwise a new job.
         """
-        row = _new(kind, spec)
+        row = _new_row(kind, spec)
         text = None if spec is None else row["spec"]
-        return self._writer.run(lambda connection: _queued(connection, kind, text) or _enqueue(connection, row))
+        return self._writer.run(lambda connection: _find_queued(connection, kind, text) or _enqueue(connection, row))
 
-    def claim(self, owner: str, kinds: Iterable[str] | None = None, *, stale_after: float = STALE) -> Job | None:
+    def claim(self, owner: str, kinds: Iterable[str] | None = None, *, stale_after: float = STALE_AFTER) -> Job | None:
         """Assign the oldest queued job to a worker and return it.
 
         Parameters
@@ -237,8 +237,8 @@ class Jobs:
         StoreError
             If there is no job with this ID.
         """
-        with self._database.reading() as connection:
-            return _get(connection, checked_whole(job, "the job"))
+        with self._database.read_transaction() as connection:
+            return _get(connection, checked_integer(job, "the job"))
 
     def newest(self, limit: int = 100, state: JobState | None = None) -> list[Job]:
         """Return the newest jobs, newest first.
@@ -257,8 +257,8 @@ class Jobs:
         """
         if state is not None and state not in get_args(JobState):
             raise ParameterError(f"state must be one of {', '.join(get_args(JobState))}, not {state!r}")
-        query = select(*_COLUMNS).order_by(jobs.c.id.desc()).limit(checked_whole(limit, "the limit"))
-        with self._database.reading() as connection:
+        query = select(*_COLUMNS).order_by(jobs.c.id.desc()).limit(checked_integer(limit, "the limit"))
+        with self._database.read_transaction() as connection:
             rows = connection.execute(query if state is None else query.where(jobs.c.state == state))
             return [_job(row) for row in rows]
 
@@ -285,10 +285,10 @@ def _message(message: Any) -> str:
     """Validate a message and truncate it to 2,000 characters, without characters that PostgreSQL rejects."""
     if not isinstance(message, str):
         raise DataError(f"the message of a job must be a string, not {message!r}")
-    return message.replace("\0", " ").encode("utf-8", "replace").decode()[:LONGEST_MESSAGE]
+    return message.replace("\0", " ").encode("utf-8", "replace").decode()[:MAX_MESSAGE_LENGTH]
 
 
-def _new(kind: str, spec: Any) -> dict[str, Any]:
+def _new_row(kind: str, spec: Any) -> dict[str, Any]:
     return {
         "kind": checked_id(kind, "the job's kind"),
         "state": "queued",
@@ -304,7 +304,7 @@ def _enqueue(connection: Connection, row: dict[str, Any]) -> Job:
     return _get(connection, connection.execute(insert(jobs).values(row).returning(jobs.c.id)).scalar_one())
 
 
-def _queued(connection: Connection, kind: str, spec: str | None) -> Job | None:
+def _find_queued(connection: Connection, kind: str, spec: str | None) -> Job | None:
     """Return the oldest queued job with this kind and spec; take the lock that serializes `enqueue_once`."""
     lock(connection)
     query = select(*_COLUMNS).where(jobs.c.state == "queued", jobs.c.kind == kind)
@@ -314,7 +314,7 @@ def _queued(connection: Connection, kind: str, spec: str | None) -> Job | None:
     return None if row is None else _job(row)
 
 
-def _seconds(connection: Connection) -> float:
+def _clock_seconds(connection: Connection) -> float:
     """Return the time of the clock shared by all workers: that of the PostgreSQL server or the monotonic clock."""
     if connection.dialect.name == "sqlite":
         return time.monotonic()
@@ -322,8 +322,8 @@ def _seconds(connection: Connection) -> float:
 
 
 def _claim(connection: Connection, owner: str, kinds: list[str] | None, stale_after: float) -> Job | None:
-    present = _seconds(connection)
-    _requeue_stale(connection, present, stale_after)
+    current_seconds = _clock_seconds(connection)
+    _requeue_stale(connection, current_seconds, stale_after)
     oldest = select(jobs.c.id).where(jobs.c.state == "queued").order_by(jobs.c.id).limit(1)
     if kinds is not None:
         oldest = oldest.where(jobs.c.kind.in_(kinds))
@@ -333,7 +333,7 @@ def _claim(connection: Connection, owner: str, kinds: list[str] | None, stale_af
     values = {
         "state": "running",
         "owner": owner,
-        "heartbeat": present,
+        "heartbeat": current_seconds,
         "attempts": jobs.c.attempts + 1,
         "started": now(),
     }
@@ -341,16 +341,16 @@ def _claim(connection: Connection, owner: str, kinds: list[str] | None, stale_af
     return _get(connection, job)
 
 
-def _requeue_stale(connection: Connection, present: float, stale_after: float) -> None:
+def _requeue_stale(connection: Connection, current_seconds: float, stale_after: float) -> None:
     """Requeue running jobs without a recent heartbeat, or mark them as failed after the last attempt."""
     running = select(jobs.c.id, jobs.c.owner, jobs.c.attempts, jobs.c.heartbeat).where(jobs.c.state == "running")
     for job, owner, attempts, heartbeat in connection.execute(running.with_for_update(skip_locked=True)).all():
         statement = update(jobs).where(jobs.c.id == job)
-        if heartbeat > present:  # the clock was set back or the machine was restarted; count from now
-            connection.execute(statement.values(heartbeat=present))
-        elif present - heartbeat > stale_after:
-            message = f"no heartbeat from {owner} for {stale_after:g} s (attempt {attempts} of {MOST_ATTEMPTS})"
-            if attempts < MOST_ATTEMPTS:
+        if heartbeat > current_seconds:  # the clock was set back or the machine was restarted; count from now
+            connection.execute(statement.values(heartbeat=current_seconds))
+        elif current_seconds - heartbeat > stale_after:
+            message = f"no heartbeat from {owner} for {stale_after:g} s (attempt {attempts} of {MAX_ATTEMPTS})"
+            if attempts < MAX_ATTEMPTS:
                 connection.execute(statement.values(state="queued", owner=None, message=message, progress=0.0))
             else:
                 connection.execute(statement.values(state="failed", message=message, finished=now()))
@@ -358,7 +358,12 @@ def _requeue_stale(connection: Connection, present: float, stale_after: float) -
 
 def _change(connection: Connection, job: Job, values: dict[str, Any]) -> None:
     """Update a job if its worker still owns it; raise JobLostError otherwise."""
-    own = (jobs.c.id == job.id, jobs.c.state == "running", jobs.c.owner == job.owner, jobs.c.attempts == job.attempts)
-    result = connection.execute(update(jobs).where(*own).values(heartbeat=_seconds(connection), **values))
+    conditions = (
+        jobs.c.id == job.id,
+        jobs.c.state == "running",
+        jobs.c.owner == job.owner,
+        jobs.c.attempts == job.attempts,
+    )
+    result = connection.execute(update(jobs).where(*conditions).values(heartbeat=_clock_seconds(connection), **values))
     if result.rowcount != 1:
         raise JobLostError(f"job {job.id} is no longer assigned to {job.owner}: it was requeued or has ended")

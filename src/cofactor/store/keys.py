@@ -20,7 +20,7 @@ from cofactor.store.writer import Writer
 __all__ = ["Key", "Keys", "Role"]
 
 Role: TypeAlias = Literal["read", "write", "admin"]
-_NO_HASH = "0" * 64  # used for unknown IDs, so that timing does not reveal which IDs exist
+_DUMMY_HASH = "0" * 64  # used for unknown IDs, so that timing does not reveal which IDs exist
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,10 @@ class Keys:
         """
         valid = text if isinstance(text, str) and is_unicode(text) and "\0" not in text else ""
         name, _, secret = valid.partition(".")
-        with self._database.reading() as connection:
-            row = connection.execute(_KEYS.where(keys.c.id == name)).one_or_none()
-        same = hmac.compare_digest(_hash(secret), _NO_HASH if row is None else row.hash)
-        return _key(row) if row is not None and same and row.revoked is None else None
+        with self._database.read_transaction() as connection:
+            row = connection.execute(_KEY_QUERY.where(keys.c.id == name)).one_or_none()
+        is_same = hmac.compare_digest(_hash(secret), _DUMMY_HASH if row is None else row.hash)
+        return _key(row) if row is not None and is_same and row.revoked is None else None
 
     def revoke(self, key: str) -> None:
         """Revoke a key.
@@ -169,11 +169,11 @@ class Keys:
         list of Key
             The keys, oldest first; empty if there are none.
         """
-        with self._database.reading() as connection:
-            return [_key(row) for row in connection.execute(_KEYS.order_by(keys.c.created, keys.c.id))]
+        with self._database.read_transaction() as connection:
+            return [_key(row) for row in connection.execute(_KEY_QUERY.order_by(keys.c.created, keys.c.id))]
 
 
-_KEYS = select(keys)
+_KEY_QUERY = select(keys)
 
 
 def _hash(secret: str) -> str:

@@ -13,7 +13,7 @@ from cofactor.arrays import plain
 from cofactor.errors import StoreError
 from cofactor.store.connect import Database, lock, now
 from cofactor.store.schema import models
-from cofactor.store.validation import checked_json, checked_text, checked_whole
+from cofactor.store.validation import checked_integer, checked_json, checked_text
 from cofactor.store.writer import Writer
 
 __all__ = ["ModelStatus", "Models", "StoredModel"]
@@ -134,21 +134,21 @@ class Models:
             "sha256": checked_text(sha256, "the artifact's checksum", 128),
             "metrics": checked_json(plain(metrics), "the metrics"),
             "reasons": "[]",
-            "watermark": checked_whole(watermark, "the watermark"),
+            "watermark": checked_integer(watermark, "the watermark"),
             "created": now(),
             "changed": now(),
         }
-        add = insert(models).values(row).returning(models.c.version)
-        return self._writer.run(lambda connection: _get(connection, connection.execute(add).scalar_one()))
+        statement = insert(models).values(row).returning(models.c.version)
+        return self._writer.run(lambda connection: _get(connection, connection.execute(statement).scalar_one()))
 
-    def promote(self, version: int, *, instead_of: int | None = None) -> StoredModel:
+    def promote(self, version: int, *, expected_active: int | None = None) -> StoredModel:
         """Activate a model; the active model becomes the previous one, and the previous model is retired.
 
         Parameters
         ----------
         version : int
             Version of the model; nothing changes if it is already active.
-        instead_of : int or None, default None
+        expected_active : int or None, default None
             Version of the active model that the model was compared with; None for no check.
 
         Returns
@@ -159,9 +159,9 @@ class Models:
         Raises
         ------
         StoreError
-            If a model other than `instead_of` is active, the version does not exist, or its artifact was deleted.
+            If a model other than `expected_active` is active, the version does not exist, or its artifact was deleted.
         """
-        return self._writer.run(lambda connection: _promote(connection, version, instead_of))
+        return self._writer.run(lambda connection: _promote(connection, version, expected_active))
 
     def roll_back(self) -> StoredModel:
         """Activate the previous model; the active model becomes the previous one.
@@ -209,8 +209,8 @@ class Models:
         StoredModel or None
             The model; None if there is none.
         """
-        with self._database.reading() as connection:
-            return _with_status(connection, "active")
+        with self._database.read_transaction() as connection:
+            return _find_by_status(connection, "active")
 
     def previous(self) -> StoredModel | None:
         """Return the previous model, which `roll_back` would activate.
@@ -220,8 +220,8 @@ class Models:
         StoredModel or None
             The model; None if there is none.
         """
-        with self._database.reading() as connection:
-            return _with_status(connection, "previous")
+        with self._database.read_transaction() as connection:
+            return _find_by_status(connection, "previous")
 
     def get(self, version: int) -> StoredModel:
         """Return a model by version.
@@ -241,7 +241,7 @@ class Models:
         StoreError
             If there is no model with this version.
         """
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             return _get(connection, version)
 
     def all(self) -> list[StoredModel]:
@@ -252,7 +252,7 @@ class Models:
         list of StoredModel
             The models, ordered by version; empty if there are none.
         """
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             return [_model(row) for row in connection.execute(select(models).order_by(models.c.version))]
 
     def prunable(self, keep: int = 0) -> list[StoredModel]:
@@ -281,7 +281,7 @@ class Models:
         ]
         return prunable[: len(prunable) - keep] if keep else prunable
 
-    def pruned(self, version: int) -> None:
+    def mark_pruned(self, version: int) -> None:
         """Record that the artifact of a model is about to be deleted, so that the model can no longer be promoted.
 
         Parameters
@@ -303,14 +303,14 @@ def _model(row: Any) -> StoredModel:
 
 
 def _get(connection: Connection, version: int) -> StoredModel:
-    query = select(models).where(models.c.version == checked_whole(version, "the version"))
+    query = select(models).where(models.c.version == checked_integer(version, "the version"))
     row = connection.execute(query).one_or_none()
     if row is None:
         raise StoreError(f"there is no model {version}")
     return _model(row)
 
 
-def _with_status(connection: Connection, status: ModelStatus) -> StoredModel | None:
+def _find_by_status(connection: Connection, status: ModelStatus) -> StoredModel | None:
     query = select(models).where(models.c.status == status).order_by(models.c.version.desc()).limit(1)
     row = connection.execute(query).one_or_none()
     return None if row is None else _model(row)
@@ -320,17 +320,17 @@ def _set_status(connection: Connection, version: int, status: ModelStatus, **mor
     connection.execute(update(models).where(models.c.version == version).values(status=status, changed=now(), **more))
 
 
-def _promote(connection: Connection, version: int, instead_of: int | None) -> StoredModel:
+def _promote(connection: Connection, version: int, expected_active: int | None) -> StoredModel:
     lock(connection)
-    model, active = _get(connection, version), _with_status(connection, "active")
-    if instead_of is not None and (active is None or active.version != instead_of):
+    model, active = _get(connection, version), _find_by_status(connection, "active")
+    if expected_active is not None and (active is None or active.version != expected_active):
         current = "no model" if active is None else f"model {active.version}"
-        raise StoreError(f"model {version} was compared with model {instead_of}, but {current} is active now")
+        raise StoreError(f"model {version} was compared with model {expected_active}, but {current} is active now")
     if model.file is None:
         raise StoreError(f"model {version} cannot be promoted: its artifact was deleted")
     if model.status == "active":
         return model
-    previous = _with_status(connection, "previous")
+    previous = _find_by_status(connection, "previous")
     if active is not None:
         if previous is not None and previous.version != version:
             _set_status(connection, previous.version, "retired")
@@ -341,7 +341,7 @@ def _promote(connection: Connection, version: int, instead_of: int | None) -> St
 
 def _roll_back(connection: Connection) -> StoredModel:
     lock(connection)
-    previous = _with_status(connection, "previous")
+    previous = _find_by_status(connection, "previous")
     if previous is None:
         raise StoreError("there is no previous model to roll back to")
     return _promote(connection, previous.version, None)

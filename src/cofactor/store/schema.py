@@ -35,7 +35,7 @@ __all__ = [
     "users",
 ]
 
-NUMBER = BigInteger().with_variant(Integer(), "sqlite")  # SQLite auto-increments only INTEGER keys
+BIG_INTEGER = BigInteger().with_variant(Integer(), "sqlite")  # SQLite auto-increments only INTEGER keys
 ID = Text().with_variant(Text(collation="C"), "postgresql")  # compare bytes, independent of the server's locale
 
 metadata = MetaData()
@@ -43,7 +43,7 @@ metadata = MetaData()
 events = Table(
     "events",
     metadata,
-    Column("seq", NUMBER, primary_key=True, autoincrement=False),
+    Column("seq", BIG_INTEGER, primary_key=True, autoincrement=False),
     Column("key", ID),  # idempotency key; NULL for imported rows
     Column("kind", SmallInteger, nullable=False),  # 0 rating, 1 event, 2 removal
     Column("user", ID, nullable=False),
@@ -73,7 +73,7 @@ imports = Table(
 impressions = Table(
     "impressions",
     metadata,
-    Column("id", NUMBER, primary_key=True, autoincrement=True),
+    Column("id", BIG_INTEGER, primary_key=True, autoincrement=True),
     Column("user", ID, nullable=False),
     Column("places", Text, nullable=False),  # JSON, from top to bottom: item, slot, propensity
     Column("model", BigInteger, nullable=False),
@@ -86,7 +86,7 @@ items = Table(
     "items",
     metadata,
     Column("item", ID, primary_key=True),
-    Column("seq", NUMBER, nullable=False),  # of the last change
+    Column("seq", BIG_INTEGER, nullable=False),  # of the last change
     Column("title", Text),
     Column("available", Boolean, nullable=False),
     Column("metadata", Text, nullable=False),  # JSON
@@ -97,7 +97,7 @@ users = Table(
     "users",
     metadata,
     Column("user", ID, primary_key=True),
-    Column("seq", NUMBER, nullable=False),
+    Column("seq", BIG_INTEGER, nullable=False),
     Column("metadata", Text, nullable=False),
     Index("users_seq", "seq"),
 )
@@ -106,7 +106,7 @@ tombstones = Table(
     "tombstones",
     metadata,
     Column("hash", ID, primary_key=True),  # salted SHA-256 of the user ID
-    Column("seq", NUMBER, nullable=False),
+    Column("seq", BIG_INTEGER, nullable=False),
     Column("time", BigInteger, nullable=False),
     Index("tombstones_seq", "seq"),
 )
@@ -114,7 +114,7 @@ tombstones = Table(
 models = Table(
     "models",
     metadata,
-    Column("version", NUMBER, primary_key=True, autoincrement=True),
+    Column("version", BIG_INTEGER, primary_key=True, autoincrement=True),
     Column("status", Text, nullable=False),  # candidate, active, previous, held, retired
     Column("estimator", Text, nullable=False),  # JSON
     Column("file", Text),  # NULL once the artifact is pruned
@@ -137,7 +137,7 @@ models = Table(
 jobs = Table(
     "jobs",
     metadata,
-    Column("id", NUMBER, primary_key=True, autoincrement=True),
+    Column("id", BIG_INTEGER, primary_key=True, autoincrement=True),
     Column("kind", Text, nullable=False),
     Column("state", Text, nullable=False),  # queued, running, done, failed
     Column("spec", Text, nullable=False),  # JSON

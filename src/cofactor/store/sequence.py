@@ -99,11 +99,11 @@ def _insert(connection: Connection, table: Table) -> Any:
     return insert(table)
 
 
-_NUMBERED = (schema.events, schema.items, schema.users, schema.tombstones)
+_NUMBERED_TABLES = (schema.events, schema.items, schema.users, schema.tombstones)
 _newest = schema.events.alias()
-_HEAD = select(
+_HEAD_QUERY = select(
     select(_newest.c.received).order_by(_newest.c.seq.desc()).limit(1).scalar_subquery(),
-    *(select(func.max(table.c.seq)).scalar_subquery() for table in _NUMBERED),
+    *(select(func.max(table.c.seq)).scalar_subquery() for table in _NUMBERED_TABLES),
 )
 
 
@@ -139,5 +139,5 @@ def head(connection: Connection) -> Head:
     -----
     Numbers are never reused, because deleting rows leaves a tombstone with a higher number.
     """
-    received, *last = connection.execute(_HEAD).one()
+    received, *last = connection.execute(_HEAD_QUERY).one()
     return Head(max(number or 0 for number in last), received or 0)

@@ -14,9 +14,9 @@ from cofactor.store.sequence import upsert
 from cofactor.store.validation import checked_id, checked_json
 from cofactor.store.writer import Writer
 
-__all__ = ["SALT", "Settings", "put", "salted"]
+__all__ = ["SALT_NAME", "Settings", "load_or_create_salt", "put"]
 
-SALT = "salt"
+SALT_NAME = "salt"
 
 
 class Settings:
@@ -58,7 +58,7 @@ class Settings:
         Any
             The value.
         """
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             return _get(connection, name, default)
 
     def put(self, name: str, value: Any) -> None:
@@ -80,7 +80,7 @@ class Settings:
         self._writer.run(lambda connection: _put(connection, checked_name, text))
 
 
-def salted(database: Database) -> str:
+def load_or_create_salt(database: Database) -> str:
     """Return the salt of the store; the first call generates it.
 
     Parameters
@@ -93,16 +93,16 @@ def salted(database: Database) -> str:
     str
         64 hexadecimal digits.
     """
-    with database.reading() as connection:
-        salt: str | None = _get(connection, SALT, None)
+    with database.read_transaction() as connection:
+        salt: str | None = _get(connection, SALT_NAME, None)
     if salt is not None:
         return salt
     with database.transaction() as connection:
         lock(connection)
-        salt = _get(connection, SALT, None)
+        salt = _get(connection, SALT_NAME, None)
         if salt is None:
             salt = secrets.token_hex(32)
-            put(connection, SALT, salt)
+            put(connection, SALT_NAME, salt)
         return salt
 
 

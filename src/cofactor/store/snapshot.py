@@ -16,9 +16,9 @@ from cofactor.data.interactions import Kind
 from cofactor.errors import KindError
 from cofactor.store.event import EVENT, RATING, REMOVAL, StoredEvent
 
-__all__ = ["CurrentValue", "code_of", "other_kind", "snapshot_of", "user_snapshot"]
+__all__ = ["CurrentValue", "kind_code", "other_kind", "snapshot_of", "user_snapshot"]
 
-PART = 1_000_000
+PART_SIZE = 1_000_000
 
 
 class CurrentValue(NamedTuple):
@@ -70,10 +70,10 @@ def user_snapshot(history: Iterable[StoredEvent], kind: Kind) -> list[CurrentVal
     >>> user_snapshot([StoredEvent(seq, kind, "ana", "alien", value, 60, 90) for seq, kind, value in rows], "ratings")
     [CurrentValue(item='alien', value=2.0, time=60)]
     """
-    event_kind = "rating" if code_of(kind) == RATING else "event"
+    event_kind = "rating" if kind_code(kind) == RATING else "event"
     state: dict[str, CurrentValue] = {}
-    in_order = sorted(((min(event.time, event.received), event.seq), event) for event in history)
-    for (time, _), event in in_order:
+    ordered = sorted(((min(event.time, event.received), event.seq), event) for event in history)
+    for (time, _), event in ordered:
         if event.kind == "removal":
             state.pop(event.item, None)
         elif event.kind == event_kind:
@@ -106,7 +106,7 @@ def snapshot_of(pages: Iterable[pl.DataFrame], kind: Kind) -> pl.DataFrame:
     -----
     Pages are read one at a time and reduced to 25 bytes per row.
     """
-    code = code_of(kind)
+    code = kind_code(kind)
     users, items = (pl.Categorical(pl.Categories.random(physical=pl.UInt32)) for _ in range(2))
     columns: dict[str, Any] = {
         "user": users,
@@ -116,12 +116,12 @@ def snapshot_of(pages: Iterable[pl.DataFrame], kind: Kind) -> pl.DataFrame:
         "time": pl.Int64,
     }
     rows = pl.concat([pl.DataFrame(schema=columns), *_compact(pages, code, columns)])
-    aggregate = _last if kind == "ratings" else _summed
+    aggregate = _latest_values if kind == "ratings" else _sum_since_removal
     state = pl.concat([aggregate(part.sort("time", maintain_order=True)) for part in _parts(rows)])
     return state.select(pl.col("user", "item").cast(pl.String), "value", "time")
 
 
-def code_of(kind: Kind) -> int:
+def kind_code(kind: Kind) -> int:
     """Return the integer code for a kind in the `kind` column of the events table.
 
     Parameters
@@ -141,7 +141,7 @@ def code_of(kind: Kind) -> int:
 
     Examples
     --------
-    >>> code_of("ratings"), code_of("events")
+    >>> kind_code("ratings"), kind_code("events")
     (0, 1)
     """
     if kind not in ("ratings", "events"):
@@ -179,30 +179,30 @@ def _compact(pages: Iterable[pl.DataFrame], code: int, columns: dict[str, Any]) 
 
 
 def _parts(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Split the rows by user into parts of about `PART` rows, to limit the memory used by the aggregation."""
-    n_parts = 1 + len(rows) // PART
-    part_of = rows["user"].to_physical() % n_parts
-    return (rows.filter(part_of == part) for part in range(n_parts))
+    """Split the rows by user into parts of about `PART_SIZE` rows, to limit the memory used by the aggregation."""
+    n_parts = 1 + len(rows) // PART_SIZE
+    part_numbers = rows["user"].to_physical() % n_parts
+    return (rows.filter(part_numbers == part) for part in range(n_parts))
 
 
-def _last(rows: pl.DataFrame) -> pl.DataFrame:
+def _latest_values(rows: pl.DataFrame) -> pl.DataFrame:
     last = rows.unique(["user", "item"], keep="last")
     return last.filter(pl.col("kind") != REMOVAL)
 
 
-def _summed(rows: pl.DataFrame) -> pl.DataFrame:
+def _sum_since_removal(rows: pl.DataFrame) -> pl.DataFrame:
     """Sum the events of each pair since its last removal, in order, so that the sums are bitwise reproducible."""
     pair = [pl.col(name).to_physical() for name in ("user", "item")]
     rows = rows.sort(pair, maintain_order=True)
-    removal = (pl.col("kind") == REMOVAL).cast(pl.Int64)
+    is_removal = (pl.col("kind") == REMOVAL).cast(pl.Int64)
     if (rows["kind"] == REMOVAL).any():
-        later = removal.cum_sum(reverse=True).over("user", "item")  # number of removals from this row on
-        rows = rows.filter((later == 0) & (removal == 0))
+        n_later_removals = is_removal.cum_sum(reverse=True).over("user", "item")  # number of removals from this row on
+        rows = rows.filter((n_later_removals == 0) & (is_removal == 0))
     if rows.is_empty():
         return rows
     u, i = (rows[name].to_physical().to_numpy() for name in ("user", "item"))
-    first = np.concatenate([np.ones(1, bool), (u[1:] != u[:-1]) | (i[1:] != i[:-1])])
-    starts = np.flatnonzero(first)
+    is_first = np.concatenate([np.ones(1, bool), (u[1:] != u[:-1]) | (i[1:] != i[:-1])])
+    starts = np.flatnonzero(is_first)
     ends = np.append(starts[1:], len(rows)) - 1
     sums = np.add.reduceat(rows["value"].to_numpy(), starts)
     return rows[ends].with_columns(value=pl.Series(sums))

@@ -7,7 +7,7 @@ from types import TracebackType
 
 from sqlalchemy import func, select, text
 
-from cofactor.store.backup import back_up, put_back, remove
+from cofactor.store.backup import back_up, remove, restore_file
 from cofactor.store.connect import Database
 from cofactor.store.erasure import Erasure
 from cofactor.store.event_log import EventLog
@@ -17,7 +17,7 @@ from cofactor.store.jobs import Jobs
 from cofactor.store.keys import Keys
 from cofactor.store.migrations import upgrade
 from cofactor.store.models import Models
-from cofactor.store.settings import Settings, salted
+from cofactor.store.settings import Settings, load_or_create_salt
 from cofactor.store.users import Users
 from cofactor.store.writer import Writer
 
@@ -58,8 +58,8 @@ class Store:
     Notes
     -----
     All writes of a process are executed by one thread, which combines many requests into one transaction and
-    acknowledges them once they are on disk. Many threads and processes may use the same database; each process must open
-    its own store. If the database is unavailable, calls raise StoreUnavailableError instead of waiting.
+    acknowledges them once they are on disk. Many threads and processes may use the same database; each process must
+    open its own store. If the database is unavailable, calls raise StoreUnavailableError instead of waiting.
 
     Examples
     --------
@@ -72,7 +72,7 @@ class Store:
     """
 
     def __init__(self, database: Database):
-        salt = salted(database)
+        salt = load_or_create_salt(database)
         self._database = database
         self.impressions = Impressions(database, salt)
         self._writer = Writer(database, self.impressions.flush)
@@ -102,12 +102,12 @@ class Store:
         Raises
         ------
         StoreError
-            If the URL is not supported, the store was written by a newer version of cofactor, the database contains tables
-            of another application, or its configuration does not guarantee durable commits.
+            If the URL is not supported, the store was written by a newer version of cofactor, the database contains
+            tables of another application, or its configuration does not guarantee durable commits.
         StoreUnavailableError
             If the database is unavailable.
         """
-        database = Database.at(url)
+        database = Database.from_url(url)
         try:
             upgrade(database)
             return cls(database)
@@ -153,7 +153,7 @@ class Store:
         ...     new.close()
         ['bo']
         """
-        put_back(backup, url)
+        restore_file(backup, url)
         store = cls.open(url)
         try:
             if tombstones is not None:
@@ -177,7 +177,7 @@ class Store:
         StoreUnavailableError
             If it is not available.
         """
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             connection.execute(text("SELECT 1")).close()
 
     def clock(self) -> float | None:
@@ -190,7 +190,7 @@ class Store:
         """
         if self._database.kind == "sqlite":
             return None
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
 
     def back_up(self, path: str | Path) -> None:

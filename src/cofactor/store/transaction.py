@@ -16,18 +16,20 @@ from cofactor.store.sequence import Head, head
 
 __all__ = ["append_requests", "event_time"]
 
-_KEYS_AT_ONCE = 500  # parameters per query; old versions of SQLite allow at most 999
+_KEYS_PER_QUERY = 500  # parameters per query; old versions of SQLite allow at most 999
 
 event_time = case((events.c.time < events.c.received, events.c.time), else_=events.c.received)
 """Effective time used to order the events of a pair: the submitted time, but at most the time of receipt."""
 
-_BY_KEY = select(
+_KEY_QUERY = select(
     events.c.key, events.c.seq, events.c.kind, events.c.user, events.c.item, events.c.value, events.c.time
 ).where(events.c.key.in_(bindparam("keys", expanding=True)))
-_NEWEST = select(func.max(event_time)).where(events.c.user == bindparam("who"), events.c.item == bindparam("what"))
+_NEWEST_QUERY = select(func.max(event_time)).where(
+    events.c.user == bindparam("who"), events.c.item == bindparam("what")
+)
 
 
-class _First(NamedTuple):
+class _FirstEvent(NamedTuple):
     """Sequence number and contents of the first event with a key."""
 
     seq: int
@@ -51,9 +53,9 @@ def append_requests(connection: Connection, requests: Sequence[Sequence[Row]]) -
 
     Notes
     -----
-    An event whose key is already stored, or occurs earlier in this batch, gets the receipt of the first event. Reusing a
-    key with different contents is a conflict. An event without a time gets the time of receipt and is ordered after all
-    earlier events of its pair, even if the clock of this machine was set back.
+    An event whose key is already stored, or occurs earlier in this batch, gets the receipt of the first event. Reusing
+    a key with different contents is a conflict. An event without a time gets the time of receipt and is ordered after
+    all earlier events of its pair, even if the clock of this machine was set back.
     """
     lock(connection)
     end = head(connection)
@@ -74,7 +76,7 @@ def append_requests(connection: Connection, requests: Sequence[Sequence[Row]]) -
     return answers
 
 
-def _accept(row: Row, by_key: MutableMapping[str, _First], accepted: list[Row], last: int) -> Receipt | None:
+def _accept(row: Row, by_key: MutableMapping[str, _FirstEvent], accepted: list[Row], last: int) -> Receipt | None:
     """Return the receipt for a row, or None for a conflict; add new rows to `accepted` and their keys to `by_key`."""
     first = None if row.key is None else by_key.get(row.key)
     if first is not None:
@@ -83,31 +85,33 @@ def _accept(row: Row, by_key: MutableMapping[str, _First], accepted: list[Row], 
     accepted.append(row)
     seq = last + len(accepted)
     if row.key is not None:
-        by_key[row.key] = _First(seq, row)
+        by_key[row.key] = _FirstEvent(seq, row)
     return Receipt(seq, duplicate=False)
 
 
 def _conflict(rows: Sequence[Row], positions: tuple[int, ...]) -> ConflictError:
     """Return the error for conflicting events at the given positions, starting at 1."""
     first = positions[0]
-    more = f" (and {len(positions) - 1} more)" if len(positions) > 1 else ""
+    others_text = f" (and {len(positions) - 1} more)" if len(positions) > 1 else ""
     key = rows[first - 1].key
-    return ConflictError(f"event {first}{more}: the key {key!r} was already used for a different event", positions)
+    return ConflictError(
+        f"event {first}{others_text}: the key {key!r} was already used for a different event", positions
+    )
 
 
-def _stored_by_key(connection: Connection, keys: Sequence[str]) -> dict[str, _First]:
+def _stored_by_key(connection: Connection, keys: Sequence[str]) -> dict[str, _FirstEvent]:
     """Return the stored events with the given keys, by key."""
-    stored: dict[str, _First] = {}
-    for start in range(0, len(keys), _KEYS_AT_ONCE):
-        for key, seq, *content in connection.execute(_BY_KEY, {"keys": keys[start : start + _KEYS_AT_ONCE]}):
-            stored[key] = _First(seq, Row(key, *content))
+    stored: dict[str, _FirstEvent] = {}
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        for key, seq, *content in connection.execute(_KEY_QUERY, {"keys": keys[start : start + _KEYS_PER_QUERY]}):
+            stored[key] = _FirstEvent(seq, Row(key, *content))
     return stored
 
 
 def _store(connection: Connection, rows: Sequence[Row], end: Head) -> None:
-    present = now()
-    received = max(present, end.received)
-    times = _times(connection, rows, present, received)
+    current_time = now()
+    received = max(current_time, end.received)
+    times = _times(connection, rows, current_time, received)
     numbered: list[dict[str, Any]] = [
         {**row._asdict(), "seq": seq, "time": time, "received": received}
         for seq, (row, time) in enumerate(zip(rows, times, strict=True), start=end.seq + 1)
@@ -115,17 +119,17 @@ def _store(connection: Connection, rows: Sequence[Row], end: Head) -> None:
     connection.execute(insert(events), numbered)
 
 
-def _times(connection: Connection, rows: Sequence[Row], present: int, received: int) -> list[int]:
+def _times(connection: Connection, rows: Sequence[Row], current_time: int, received: int) -> list[int]:
     """Return the submitted time of each event or, if omitted, the current time but at least the latest of its pair."""
-    if present == received:
-        return [present if row.time is None else row.time for row in rows]
+    if current_time == received:
+        return [current_time if row.time is None else row.time for row in rows]
     newest: dict[tuple[str, str], int] = {}
     times = []
     for row in rows:
         pair = row.user, row.item
         if pair not in newest:
-            stored = connection.execute(_NEWEST, {"who": row.user, "what": row.item}).scalar()
-            newest[pair] = max(present, stored or 0)
+            stored = connection.execute(_NEWEST_QUERY, {"who": row.user, "what": row.item}).scalar()
+            newest[pair] = max(current_time, stored or 0)
         times.append(newest[pair] if row.time is None else row.time)
         newest[pair] = max(newest[pair], min(times[-1], received))
     return times

@@ -14,15 +14,15 @@ from cofactor.arrays import plain
 from cofactor.data.id_columns import Id
 from cofactor.errors import DataError
 from cofactor.store.connect import Database, lock
-from cofactor.store.erasure import hashed
+from cofactor.store.erasure import salted_hash
 from cofactor.store.schema import tombstones, users
 from cofactor.store.sequence import add_numbered, put_numbered
-from cofactor.store.validation import checked_id, checked_mapping, checked_whole
+from cofactor.store.validation import checked_id, checked_integer, checked_mapping
 from cofactor.store.writer import Writer
 
 __all__ = ["StoredUser", "Users"]
 
-AT_ONCE = 10_000
+BATCH_SIZE = 10_000
 
 
 class StoredUser(NamedTuple):
@@ -134,8 +134,8 @@ class Users:
         rows = [_row(row, table.columns[0], n) for n, row in enumerate(table.iter_rows(named=True), start=1)]
         rows = [row for row in rows if row["metadata"] != "{}"]
         return sum(
-            self._writer.run(partial(_add, salt=self._salt, rows=rows[start : start + AT_ONCE]))
-            for start in range(0, len(rows), AT_ONCE)
+            self._writer.run(partial(_add_rows, salt=self._salt, rows=rows[start : start + BATCH_SIZE]))
+            for start in range(0, len(rows), BATCH_SIZE)
         )
 
     def get(self, user: Id) -> StoredUser | None:
@@ -151,8 +151,8 @@ class Users:
         StoredUser or None
             The metadata; None if there is none.
         """
-        query = _USERS.where(users.c.user == checked_id(user, "the user"))
-        with self._database.reading() as connection:
+        query = _USER_QUERY.where(users.c.user == checked_id(user, "the user"))
+        with self._database.read_transaction() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else StoredUser(row[0], row[1], json.loads(row[2]))
 
@@ -170,9 +170,9 @@ class Users:
             Metadata by user ID; users without metadata are omitted.
         """
         ids, stored = [checked_id(name, "the user") for name in names], dict[str, StoredUser]()
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             for start in range(0, len(ids), USERS_PER_QUERY):
-                query = _USERS.where(users.c.user.in_(ids[start : start + USERS_PER_QUERY]))
+                query = _USER_QUERY.where(users.c.user.in_(ids[start : start + USERS_PER_QUERY]))
                 for seq, user, metadata in connection.execute(query):
                     stored[user] = StoredUser(seq, user, json.loads(metadata))
         return stored
@@ -190,11 +190,11 @@ class Users:
         list of StoredUser
             The users, ordered by sequence number; empty if there are none.
         """
-        with self._database.reading() as connection:
-            query = _USERS.where(users.c.seq > checked_whole(seq, "the number")).order_by(users.c.seq)
+        with self._database.read_transaction() as connection:
+            query = _USER_QUERY.where(users.c.seq > checked_integer(seq, "the number")).order_by(users.c.seq)
             return [StoredUser(row[0], row[1], json.loads(row[2])) for row in connection.execute(query)]
 
-    def numbers_after(self, seq: int = 0) -> dict[str, int]:
+    def seqs_after(self, seq: int = 0) -> dict[str, int]:
         """Return the sequence numbers of the metadata changes after a sequence number, without the metadata.
 
         Parameters
@@ -207,13 +207,13 @@ class Users:
         dict of str to int
             Sequence number by user ID.
         """
-        query = select(users.c.user, users.c.seq).where(users.c.seq > checked_whole(seq, "the number"))
-        with self._database.reading() as connection:
+        query = select(users.c.user, users.c.seq).where(users.c.seq > checked_integer(seq, "the number"))
+        with self._database.read_transaction() as connection:
             return dict(connection.execute(query).all())
 
 
 USERS_PER_QUERY = 500
-_USERS = select(users.c.seq, users.c.user, users.c.metadata)
+_USER_QUERY = select(users.c.seq, users.c.user, users.c.metadata)
 
 
 def _row(values: dict[str, Any], key: str, n: int) -> dict[str, Any]:
@@ -222,8 +222,8 @@ def _row(values: dict[str, Any], key: str, n: int) -> dict[str, Any]:
     return {"user": user, "metadata": checked_mapping(metadata, f"user {n}: the metadata")}
 
 
-def _add(connection: Connection, salt: str, rows: list[dict[str, Any]]) -> int:
+def _add_rows(connection: Connection, salt: str, rows: list[dict[str, Any]]) -> int:
     lock(connection)  # so that no user is erased between the check and the insert
     erased = set(connection.execute(select(tombstones.c.hash)).scalars())
-    rows = [row for row in rows if not erased or hashed(salt, row["user"]) not in erased]
+    rows = [row for row in rows if not erased or salted_hash(salt, row["user"]) not in erased]
     return add_numbered(connection, users, rows, {"metadata": "{}"})

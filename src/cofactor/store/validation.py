@@ -14,31 +14,31 @@ from cofactor.data.id_columns import id_fault, integer_id, is_unicode
 from cofactor.errors import DataError
 
 __all__ = [
-    "LARGEST_VALUE",
-    "LAST_TIME",
+    "MAX_TIME",
+    "MAX_VALUE",
     "checked_id",
+    "checked_integer",
     "checked_json",
     "checked_mapping",
     "checked_number",
     "checked_text",
     "checked_time",
-    "checked_whole",
 ]
 
-LONGEST_JSON = 65_536  # bytes
-LARGEST_VALUE = 1e15  # sums of twenty million such values are far below the float32 maximum
-LAST_TIME = 10**11  # larger values are in milliseconds
-AHEAD = 86_400  # seconds by which a caller's clock may be ahead
+MAX_JSON_BYTES = 65_536
+MAX_VALUE = 1e15  # sums of twenty million such values are far below the float32 maximum
+MAX_TIME = 10**11  # larger values are in milliseconds
+MAX_CLOCK_AHEAD = 86_400  # seconds by which a caller's clock may be ahead
 
 
-def checked_id(value: Any, what: str) -> str:
+def checked_id(value: Any, label: str) -> str:
     """Validate an ID and return it as a string.
 
     Parameters
     ----------
     value : Any
         The ID: a string that `data.id_columns.id_fault` accepts, or a 64-bit integer.
-    what : str
+    label : str
         Name of the value, for the message.
 
     Returns
@@ -63,23 +63,23 @@ def checked_id(value: Any, what: str) -> str:
         if (number := integer_id(value)) is not None:
             return str(number)
         if isinstance(value, int | np.integer) and not isinstance(value, bool):
-            raise DataError(f"{what} must fit into 64 bits; pass larger IDs as strings")
-        raise DataError(f"{what} must be a string or an integer; got {_shown(value)}")
+            raise DataError(f"{label} must fit into 64 bits; pass larger IDs as strings")
+        raise DataError(f"{label} must be a string or an integer; got {_short_repr(value)}")
     if (fault := id_fault(value)) is not None:
-        raise DataError(f"{what} {fault}: {_shown(value)}" if value else f"{what} {fault}")
+        raise DataError(f"{label} {fault}: {_short_repr(value)}" if value else f"{label} {fault}")
     return value
 
 
-def checked_text(value: Any, what: str, longest: int) -> str:
+def checked_text(value: Any, label: str, max_length: int) -> str:
     """Validate a string, which must not be too long or contain control characters, and return it.
 
     Parameters
     ----------
     value : Any
         The string.
-    what : str
+    label : str
         Name of the value, for the message.
-    longest : int
+    max_length : int
         Maximum number of characters.
 
     Returns
@@ -99,24 +99,26 @@ def checked_text(value: Any, what: str, longest: int) -> str:
     cofactor.errors.DataError: the label must have at most 256 characters; got 300
     """
     if not isinstance(value, str):
-        raise DataError(f"{what} must be a string; got {_shown(value)}")
-    if len(value) > longest:
-        raise DataError(f"{what} must have at most {longest:,} characters; got {len(value):,}")
-    if not value.isprintable() and (bad := [c for c in value if unicodedata.category(c) == "Cc"]):
-        raise DataError(f"{what} contains the control character U+{ord(bad[0]):04X}: {_shown(value)}")
+        raise DataError(f"{label} must be a string; got {_short_repr(value)}")
+    if len(value) > max_length:
+        raise DataError(f"{label} must have at most {max_length:,} characters; got {len(value):,}")
+    if not value.isprintable() and (control_characters := [c for c in value if unicodedata.category(c) == "Cc"]):
+        raise DataError(
+            f"{label} contains the control character U+{ord(control_characters[0]):04X}: {_short_repr(value)}"
+        )
     if not is_unicode(value):
-        raise DataError(f"{what} contains an unpaired surrogate: {_shown(value)}")
+        raise DataError(f"{label} contains an unpaired surrogate: {_short_repr(value)}")
     return value
 
 
-def checked_number(value: Any, what: str, low: float, high: float) -> float:
+def checked_number(value: Any, label: str, low: float, high: float) -> float:
     """Validate a finite number in a range and return it as a float.
 
     Parameters
     ----------
     value : Any
         The number.
-    what : str
+    label : str
         Name of the value, for the message.
     low, high : float
         Bounds, inclusive.
@@ -138,22 +140,22 @@ def checked_number(value: Any, what: str, low: float, high: float) -> float:
     cofactor.errors.DataError: event 1: the value must be finite; got nan
     """
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise DataError(f"{what} must be a number; got {_shown(value)}")
+        raise DataError(f"{label} must be a number; got {_short_repr(value)}")
     if isinstance(value, float | np.floating) and not math.isfinite(value):
-        raise DataError(f"{what} must be finite; got {value}")
+        raise DataError(f"{label} must be finite; got {value}")
     if not low <= value <= high:
-        raise DataError(f"{what} must be between {low:g} and {high:g}; got {_shown(value)}")
+        raise DataError(f"{label} must be between {low:g} and {high:g}; got {_short_repr(value)}")
     return float(value)
 
 
-def checked_whole(value: Any, what: str) -> int:
+def checked_integer(value: Any, label: str) -> int:
     """Validate a nonnegative integer within the range of the database (63 bits) and return it.
 
     Parameters
     ----------
     value : Any
         The number.
-    what : str
+    label : str
         Name of the value, for the message.
 
     Returns
@@ -168,25 +170,25 @@ def checked_whole(value: Any, what: str) -> int:
 
     Examples
     --------
-    >>> checked_whole(10**30, "after")
+    >>> checked_integer(10**30, "after")
     Traceback (most recent call last):
     cofactor.errors.DataError: after must be an integer between 0 and 2^63 - 1; got 1000000000000000000000000000000
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < 2**63:
-        raise DataError(f"{what} must be an integer between 0 and 2^63 - 1; got {_shown(value)}")
+        raise DataError(f"{label} must be an integer between 0 and 2^63 - 1; got {_short_repr(value)}")
     return int(value)
 
 
-def checked_time(value: Any, what: str, present: int) -> int:
+def checked_time(value: Any, label: str, current_time: int) -> int:
     """Validate a Unix time in whole seconds and return it.
 
     Parameters
     ----------
     value : Any
         The time.
-    what : str
+    label : str
         Name of the value, for the message.
-    present : int
+    current_time : int
         Current time, in seconds since the Unix epoch.
 
     Returns
@@ -197,33 +199,33 @@ def checked_time(value: Any, what: str, present: int) -> int:
     Raises
     ------
     DataError
-        If the time is not an integer, is negative, is not in seconds, or is more than a day after `present`.
+        If the time is not an integer, is negative, is not in seconds, or is more than a day after `current_time`.
 
     Examples
     --------
-    >>> checked_time(1_700_000_000_000, "event 1: the time", present=1_700_000_100)
+    >>> checked_time(1_700_000_000_000, "event 1: the time", current_time=1_700_000_100)
     Traceback (most recent call last):
     cofactor.errors.DataError: event 1: the time 1700000000000 is not in seconds; times are whole seconds since 1970
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise DataError(f"{what} must be a whole number of seconds since 1970; got {_shown(value)}")
-    if value >= LAST_TIME:
-        raise DataError(f"{what} {_shown(value)} is not in seconds; times are whole seconds since 1970")
+        raise DataError(f"{label} must be a whole number of seconds since 1970; got {_short_repr(value)}")
+    if value >= MAX_TIME:
+        raise DataError(f"{label} {_short_repr(value)} is not in seconds; times are whole seconds since 1970")
     if value < 0:
-        raise DataError(f"{what} must not be before 1970; got {_shown(value)}")
-    if value > present + AHEAD:
-        raise DataError(f"{what} must be at most one day ahead of this machine's clock, {present}; got {value}")
+        raise DataError(f"{label} must not be before 1970; got {_short_repr(value)}")
+    if value > current_time + MAX_CLOCK_AHEAD:
+        raise DataError(f"{label} must be at most one day ahead of this machine's clock, {current_time}; got {value}")
     return int(value)
 
 
-def checked_json(value: Any, what: str) -> str:
+def checked_json(value: Any, label: str) -> str:
     """Serialize a value to JSON, preserving the order of keys.
 
     Parameters
     ----------
     value : Any
         JSON-serializable value.
-    what : str
+    label : str
         Name of the value, for the message.
 
     Returns
@@ -244,22 +246,22 @@ def checked_json(value: Any, what: str) -> str:
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise DataError(f"{what} cannot be stored as JSON: {error}") from error
+        raise DataError(f"{label} cannot be stored as JSON: {error}") from error
     if not is_unicode(text):
-        raise DataError(f"{what} contains an unpaired surrogate")
-    if len(text.encode()) > LONGEST_JSON:
-        raise DataError(f"{what} must be at most {LONGEST_JSON:,} bytes as JSON; got {len(text.encode()):,}")
+        raise DataError(f"{label} contains an unpaired surrogate")
+    if len(text.encode()) > MAX_JSON_BYTES:
+        raise DataError(f"{label} must be at most {MAX_JSON_BYTES:,} bytes as JSON; got {len(text.encode()):,}")
     return text
 
 
-def checked_mapping(value: Any, what: str) -> str:
+def checked_mapping(value: Any, label: str) -> str:
     """Validate a mapping from names to JSON-serializable values and serialize it to JSON.
 
     Parameters
     ----------
     value : Any
         The mapping.
-    what : str
+    label : str
         Name of the value, for the message.
 
     Returns
@@ -278,11 +280,11 @@ def checked_mapping(value: Any, what: str) -> str:
     '{"age": 31}'
     """
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise DataError(f"{what} must be a mapping from strings to values; got {_shown(value)}")
-    return checked_json(dict(value), what)
+        raise DataError(f"{label} must be a mapping from strings to values; got {_short_repr(value)}")
+    return checked_json(dict(value), label)
 
 
-def _shown(value: Any) -> str:
+def _short_repr(value: Any) -> str:
     """Return the repr of a value, truncated to 60 characters."""
     try:
         text = repr(value)

@@ -98,8 +98,8 @@ def create_app(settings: ServiceSettings, on_startup: Callable[[], object] = lam
 
 def worker_app() -> FastAPI:
     """Create the application for a worker started by uvicorn, with the settings of the parent process."""
-    log_json()
-    return create_app(ServiceSettings.handed_over(), _freeze)
+    configure_logging()
+    return create_app(ServiceSettings.from_parent_process(), _freeze)
 
 
 def _freeze() -> None:
@@ -108,7 +108,7 @@ def _freeze() -> None:
     gc.freeze()
 
 
-def log_json() -> None:
+def configure_logging() -> None:
     """Configure logging to stderr with one JSON object per line."""
     handler = logging.StreamHandler()
     handler.setFormatter(_JsonFormatter())

@@ -17,7 +17,18 @@ from cofactor.service.api.errors import Problem
 from cofactor.service.lru import LRUCache
 from cofactor.store import Key, Role, Store
 
-__all__ = ["ADMIN", "PUBLIC", "READ", "WRITE", "Buckets", "KeyRing", "RequireRole", "RouteRole", "permits", "role_of"]
+__all__ = [
+    "ADMIN",
+    "PUBLIC",
+    "READ",
+    "WRITE",
+    "KeyCache",
+    "RequireRole",
+    "RouteRole",
+    "TokenBuckets",
+    "permits",
+    "role_of",
+]
 
 RouteRole: TypeAlias = Role | Literal["public"]
 
@@ -26,7 +37,7 @@ MAX_KEYS = 10_000
 
 
 def permits(role: RouteRole, required: RouteRole) -> bool:
-    """Return whether a key with a role may use a route that requires `required`; admin includes write, write includes read.
+    """Return whether a role includes the required role: admin includes write, and write includes read.
 
     Examples
     --------
@@ -98,7 +109,7 @@ def unauthorized() -> Problem:
     return Problem(401, "an API key is required: Authorization: Bearer ID.SECRET", {"WWW-Authenticate": "Bearer"})
 
 
-class KeyRing:
+class KeyCache:
     """Cache of verified keys, indexed by SHA-256, which saves a store lookup per request.
 
     A revoked key is rejected immediately by the worker that revoked it and within `seconds` by other workers. While the
@@ -116,7 +127,7 @@ class KeyRing:
     >>> from tempfile import TemporaryDirectory
     >>> from cofactor.store import Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
-    ...     ring, text = KeyRing(store, seconds=2), store.keys.create("read", "the site")
+    ...     ring, text = KeyCache(store, seconds=2), store.keys.create("read", "the site")
     ...     ring.cached(text), ring.look_up(text).role, ring.cached(text).role
     (None, 'read', 'read')
     """
@@ -158,7 +169,7 @@ class KeyRing:
         self._checked.clear()
 
 
-class Buckets:
+class TokenBuckets:
     """Token-bucket rate limiter per key, with bursts of up to `2 * rate` requests; each process counts separately.
 
     Parameters
@@ -168,7 +179,7 @@ class Buckets:
 
     Examples
     --------
-    >>> buckets = Buckets(rate=2)
+    >>> buckets = TokenBuckets(rate=2)
     >>> [buckets.take("key", now=0.0) for _ in range(5)], buckets.take("key", now=0.5)
     ([0.0, 0.0, 0.0, 0.0, 0.5], 0.0)
     """

@@ -13,13 +13,13 @@ from fastapi import Depends, Request
 
 from cofactor.audit.concentration import Exposure
 from cofactor.errors import StoreError, StoreUnavailableError
-from cofactor.service.api.auth import Buckets, KeyRing
+from cofactor.service.api.auth import KeyCache, TokenBuckets
 from cofactor.service.api.errors import Problem
 from cofactor.service.api.metrics import set_model_metrics
 from cofactor.service.engine import Engine
 from cofactor.service.lru import LRUCache
 from cofactor.service.registry import ArtifactRegistry
-from cofactor.service.settings import ServiceSettings, is_orphan
+from cofactor.service.settings import ServiceSettings, parent_has_exited
 from cofactor.store import Store
 
 __all__ = ["CurrentService", "Service"]
@@ -53,10 +53,10 @@ class Service:
         except BaseException:
             self.store.close()
             raise
-        self.keys = KeyRing(self.store, settings.key_cache_seconds)
-        self.buckets = Buckets(settings.rate)
+        self.keys = KeyCache(self.store, settings.key_cache_seconds)
+        self.buckets = TokenBuckets(settings.rate)
         self.audits: LRUCache[Exposure] = LRUCache(2)
-        self.queued = 0
+        self.n_waiting = 0
         self._threads = ThreadPoolExecutor(settings.threads, "cofactor-answer")
         self._slow_threads = ThreadPoolExecutor(2, "cofactor-slow")
         self._poll_thread = ThreadPoolExecutor(1, "cofactor-poll")
@@ -70,19 +70,19 @@ class Service:
         Problem
             503 if too many requests are waiting for a thread.
         """
-        if self.queued >= self.settings.max_queue:
+        if self.n_waiting >= self.settings.max_queue:
             raise Problem(503, "too many requests are waiting", {"Retry-After": "1"})
-        self.queued += 1
+        self.n_waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
         finally:
-            self.queued -= 1
+            self.n_waiting -= 1
 
-    async def run_slowly(self, work: Callable[..., T], *arguments: Any) -> T:
+    async def run_slow(self, work: Callable[..., T], *arguments: Any) -> T:
         """Call `work` in a separate pool of two threads, so that long calls do not delay other requests."""
         return await asyncio.get_running_loop().run_in_executor(self._slow_threads, work, *arguments)
 
-    async def written(self, future: Future[T]) -> T:
+    async def wait_for_write(self, future: Future[T]) -> T:
         """Wait for a write to complete and return its result.
 
         Raises
@@ -98,7 +98,7 @@ class Service:
     async def watch(self) -> None:
         """Poll for newly promoted models and for changes until canceled; stop this worker if its parent has exited."""
         while True:
-            if is_orphan():
+            if parent_has_exited():
                 signal.raise_signal(signal.SIGTERM)
             await asyncio.sleep(self.settings.poll)
             try:

@@ -68,7 +68,7 @@ class Problem(HTTPException):
         Human-readable explanation in one line.
     headers : dict of str to str, optional
         Response headers.
-    **more : Any
+    **extensions : Any
         Additional members of the response body.
 
     Examples
@@ -77,14 +77,19 @@ class Problem(HTTPException):
     {'type': 'about:blank', 'title': 'Not Found', 'status': 404, 'detail': "there is no item 'jaws'"}
     """
 
-    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None, **more: Any):
-        self.more = more
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None, **extensions: Any):
+        self.extensions = extensions
         super().__init__(status, detail, headers)
 
     def members(self) -> dict[str, Any]:
         """Return the members of the response body."""
         title = HTTPStatus(self.status_code).phrase
-        return {"type": "about:blank", "title": title, "status": self.status_code, "detail": self.detail} | self.more
+        return {
+            "type": "about:blank",
+            "title": title,
+            "status": self.status_code,
+            "detail": self.detail,
+        } | self.extensions
 
 
 def problem_response(problem: Problem) -> Response:
@@ -135,13 +140,13 @@ def install_error_handlers(app: FastAPI, routes: Collection[tuple[str, str]]) ->
         first = f"{'.'.join(errors[0]['where'])}: {errors[0]['what']}" if errors else "the request is invalid"
         return problem_response(Problem(422, first, errors=errors))
 
-    async def answer_bug(_: Request, __: Exception) -> Response:
+    async def answer_internal_error(_: Request, __: Exception) -> Response:
         return problem_response(Problem(500, "internal server error; see the log for this request ID"))
 
     app.add_exception_handler(CofactorError, answer_library_error)
     app.add_exception_handler(HTTPException, answer_http_error)
     app.add_exception_handler(RequestValidationError, answer_invalid_request)
-    app.add_exception_handler(Exception, answer_bug)
+    app.add_exception_handler(Exception, answer_internal_error)
 
 
 def location(parts: Sequence[str | int]) -> list[str]:
@@ -158,13 +163,13 @@ def location(parts: Sequence[str | int]) -> list[str]:
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI responses for the errors common to all routes and for additional status codes."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    described: dict[int | str, dict[str, Any]] = {
+    descriptions: dict[int | str, dict[str, Any]] = {
         status: {"description": HTTPStatus(status).phrase, "content": content}
         for status in sorted({400, 401, 403, 408, 413, 422, 429, 503, *statuses})
     }
     for status, header in HEADERS.items():
-        described[status]["headers"] = {header: {"required": True, "schema": {"type": "string"}}}
-    return described
+        descriptions[status]["headers"] = {header: {"required": True, "schema": {"type": "string"}}}
+    return descriptions
 
 
 def link_to(operation: str, **parameters: str) -> dict[str, Any]:

@@ -14,11 +14,21 @@ from cofactor.errors import CofactorError, ConflictError, DataError, StoreUnavai
 from cofactor.service.api.auth import ADMIN, WRITE
 from cofactor.service.api.dependencies import CurrentService, Service
 from cofactor.service.api.errors import Problem, location, responses
-from cofactor.service.api.fields import DECIMAL, FINITE, WHOLE, Id, Line, Rating, RequestBody, project, variant_by_kind
+from cofactor.service.api.fields import (
+    DECIMAL_NUMBER,
+    FINITE_NUMBER,
+    WHOLE_NUMBER,
+    Id,
+    PlainText,
+    Rating,
+    RequestBody,
+    copy_fields,
+    variant_by_kind,
+)
 from cofactor.service.api.routing import RepeatedMemberError, StrictRoute, parse_json
 from cofactor.store import Event, EventKind, Receipt
-from cofactor.store.event import LONGEST_KEY, SMALLEST_EVENT
-from cofactor.store.validation import LARGEST_VALUE, LAST_TIME
+from cofactor.store.event import MAX_KEY_LENGTH, MIN_EVENT_VALUE
+from cofactor.store.validation import MAX_TIME, MAX_VALUE
 
 __all__ = ["EventBody", "router"]
 
@@ -32,13 +42,13 @@ class EventFields(RequestBody):
 
     user: Id
     item: Id
-    time: Annotated[int, Field(ge=0, lt=LAST_TIME), WHOLE] | None = Field(
+    time: Annotated[int, Field(ge=0, lt=MAX_TIME), WHOLE_NUMBER] | None = Field(
         None, description="Seconds since the Unix epoch, at most one day ahead of the server clock; defaults to now"
     )
-    key: Line | None = Field(
+    key: PlainText | None = Field(
         None,
         min_length=1,
-        max_length=LONGEST_KEY,
+        max_length=MAX_KEY_LENGTH,
         description="Idempotency key: events with the same key are stored once",
     )
 
@@ -53,7 +63,7 @@ class RatingBody(EventFields):
 class CountBody(EventFields):
     """A click, a play or a purchase."""
 
-    value: Annotated[float, Field(strict=True, ge=SMALLEST_EVENT, le=LARGEST_VALUE), FINITE] | None = Field(
+    value: Annotated[float, Field(strict=True, ge=MIN_EVENT_VALUE, le=MAX_VALUE), FINITE_NUMBER] | None = Field(
         None, description="Count or amount; defaults to 1"
     )
     kind: Literal["event"]
@@ -78,7 +88,7 @@ _body = TypeAdapter[RatingBody | CountBody | RemovalBody](EventBody)
 
 
 @dataclass(frozen=True)
-class Stored:
+class EventReceipt:
     """Receipt for an event: its sequence number, or that of the first event with the same key."""
 
     seq: int
@@ -152,10 +162,10 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1/events", tags=["events"]
 
 
 @router.post("", status_code=201, dependencies=[WRITE])
-async def add_event(service: CurrentService, body: Annotated[EventBody, Body(examples=EXAMPLES)]) -> Stored:
+async def add_event(service: CurrentService, body: Annotated[EventBody, Body(examples=EXAMPLES)]) -> EventReceipt:
     """Store an event; once the response arrives, it is on disk and all workers use it."""
-    (receipt,) = await service.written(_submit(service, body))
-    return project(Stored, receipt)
+    (receipt,) = await service.wait_for_write(_submit(service, body))
+    return copy_fields(EventReceipt, receipt)
 
 
 @router.post("/bulk", openapi_extra=NDJSON, dependencies=[WRITE])
@@ -167,11 +177,11 @@ async def add_events(service: CurrentService, request: Request) -> BulkResult:
     lines = [line for line in (await request.body()).splitlines() if line.strip()]
     if not lines or len(lines) > MAX_LINES:
         raise Problem(422, f"send 1 to {MAX_LINES:,} lines; got {len(lines):,}")
-    submitted: list[Future[list[Receipt]] | str] = []
+    submissions: list[Future[list[Receipt]] | str] = []
     for start in range(0, len(lines), CHUNK):
-        submitted += [_submit_line(service, line) for line in lines[start : start + CHUNK]]
+        submissions += [_submit_line(service, line) for line in lines[start : start + CHUNK]]
         await asyncio.sleep(0)
-    results = [await _result(service, number, line) for number, line in enumerate(submitted, start=1)]
+    results = [await _result(service, number, submission) for number, submission in enumerate(submissions, start=1)]
     stored = [result for result in results if isinstance(result, StoredLine)]
     duplicates = sum(result.duplicate for result in stored)
     return BulkResult(len(stored) - duplicates, duplicates, len(results) - len(stored), results)
@@ -181,9 +191,9 @@ async def add_events(service: CurrentService, request: Request) -> BulkResult:
 async def list_events(
     service: CurrentService,
     after: Annotated[
-        int, Query(ge=0, lt=2**53, description="Sequence number of the last event already read"), DECIMAL
+        int, Query(ge=0, lt=2**53, description="Sequence number of the last event already read"), DECIMAL_NUMBER
     ] = 0,
-    limit: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 100,
+    limit: Annotated[int, Query(ge=1, le=1_000), DECIMAL_NUMBER] = 100,
 ) -> EventPage:
     """Return the events after a sequence number, in ascending order."""
     events = await service.run(service.store.events.after, after, min(limit, service.settings.max_n))
@@ -217,11 +227,11 @@ def _submit_line(service: Service, line: bytes) -> Future[list[Receipt]] | str:
         return str(error)
 
 
-async def _result(service: Service, number: int, submitted: Future[list[Receipt]] | str) -> StoredLine | RejectedLine:
-    if isinstance(submitted, str):
-        return RejectedLine(number, submitted)
+async def _result(service: Service, number: int, submission: Future[list[Receipt]] | str) -> StoredLine | RejectedLine:
+    if isinstance(submission, str):
+        return RejectedLine(number, submission)
     try:
-        (receipt,) = await service.written(submitted)
+        (receipt,) = await service.wait_for_write(submission)
     except (ConflictError, DataError) as error:
         return RejectedLine(number, str(error).removeprefix("event 1: "))
-    return project(StoredLine, receipt, line=number)
+    return copy_fields(StoredLine, receipt, line=number)

@@ -24,41 +24,42 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
 from cofactor.data.id_columns import LONGEST_ID
-from cofactor.store.validation import LARGEST_VALUE, checked_id, checked_json, checked_text
+from cofactor.store.validation import MAX_VALUE, checked_id, checked_json, checked_text
 
 __all__ = [
-    "DECIMAL",
-    "FINITE",
+    "DECIMAL_NUMBER",
+    "FINITE_NUMBER",
     "ID_SCHEMA",
-    "WHOLE",
-    "AsQuery",
-    "Changed",
+    "WHOLE_NUMBER",
+    "ChangeOut",
     "Id",
     "Ids",
     "JsonMap",
-    "Line",
+    "PlainText",
+    "QueryId",
     "Rating",
     "RequestBody",
-    "project",
-    "reply",
+    "copy_fields",
+    "json_response",
     "variant_by_kind",
 ]
 
 T = TypeVar("T")
 
-PLAIN_TEXT = r"^[^\x00-\x1f\x7f-\x9f]*$"
+TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
 """Pattern for strings without control characters."""
 
-NON_BLANK_TEXT = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x1f\x7f-\x9f]*$"
+NON_BLANK_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x1f\x7f-\x9f]*$"
 """Pattern for strings without control characters and with at least one non-whitespace character."""
 
-DIGITS = re.compile(r"-?[0-9]+(\.0+)?")
+DECIMAL_PATTERN = re.compile(r"-?[0-9]+(\.0+)?")
 
 ID_SCHEMA: dict[str, Any] = {
     "title": "Id",
-    "description": "A string, or a 64-bit integer, which is equivalent to its decimal string. Case and whitespace are significant.",
+    "description": "A string, or a 64-bit integer, which is equivalent to its decimal string. "
+    "Case and whitespace are significant.",
     "anyOf": [
-        {"type": "string", "minLength": 1, "maxLength": LONGEST_ID, "pattern": NON_BLANK_TEXT},
+        {"type": "string", "minLength": 1, "maxLength": LONGEST_ID, "pattern": NON_BLANK_PATTERN},
         {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
     ],
 }
@@ -83,12 +84,12 @@ def _check_number(value: Any) -> Any:
 
 
 def _check_decimal(value: Any) -> Any:
-    if isinstance(value, str) and not DIGITS.fullmatch(value):  # int() accepts " 3", "+3" and "3_0" as well
+    if isinstance(value, str) and not DECIMAL_PATTERN.fullmatch(value):  # int() accepts " 3", "+3" and "3_0" as well
         raise ValueError("must be a whole number")
     return value
 
 
-def _as_integer(value: Any) -> Any:
+def _integral_to_int(value: Any) -> Any:
     """Convert an integral float to int, because JSON does not distinguish 5.0 from 5."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -97,38 +98,38 @@ _CHECKED_ID = AfterValidator(lambda value: checked_id(value, "the ID"))  # a Dat
 
 Id = TypeAliasType(
     "Id",
-    Annotated[StrictStr | StrictInt, BeforeValidator(_as_integer), _CHECKED_ID],
+    Annotated[StrictStr | StrictInt, BeforeValidator(_integral_to_int), _CHECKED_ID],
 )
 """ID in a body: a string or an integer; converted to a string."""
 
-AsQuery: TypeAlias = Annotated[
+QueryId: TypeAlias = Annotated[
     str,
-    Field(min_length=1, max_length=LONGEST_ID, json_schema_extra={"pattern": NON_BLANK_TEXT}),
+    Field(min_length=1, max_length=LONGEST_ID, json_schema_extra={"pattern": NON_BLANK_PATTERN}),
     _CHECKED_ID,
 ]
 """ID in a query string."""
 
-Line: TypeAlias = Annotated[
+PlainText: TypeAlias = Annotated[
     StrictStr,
-    Field(json_schema_extra={"pattern": PLAIN_TEXT}),
+    Field(json_schema_extra={"pattern": TEXT_PATTERN}),
     AfterValidator(lambda text: checked_text(text, "the text", len(text))),
 ]
 """String without control characters."""
 
-FINITE = BeforeValidator(_check_finite)
+FINITE_NUMBER = BeforeValidator(_check_finite)
 """Validator for numbers in a body: rejects NaN and infinity. Must come after the limits."""
 
-WHOLE = BeforeValidator(_check_number)
+WHOLE_NUMBER = BeforeValidator(_check_number)
 """Validator for integers in a body: accepts 5 and 5.0, but not "5" or true. Must come after the limits."""
 
-DECIMAL = BeforeValidator(_check_decimal)
+DECIMAL_NUMBER = BeforeValidator(_check_decimal)
 """Validator for integers in a path or query: accepts decimal digits only. Must come after the limits."""
 
 Ids: TypeAlias = Annotated[list[Id], Field(max_length=10_000)]
 JsonMap: TypeAlias = Annotated[
     dict[str, Any], AfterValidator(_check_map), Field(description="Any JSON object of at most 65,536 bytes")
 ]
-Rating = TypeAliasType("Rating", Annotated[float, Field(strict=True, ge=-LARGEST_VALUE, le=LARGEST_VALUE), FINITE])
+Rating = TypeAliasType("Rating", Annotated[float, Field(strict=True, ge=-MAX_VALUE, le=MAX_VALUE), FINITE_NUMBER])
 """A number on the rating scale of the current model, if it was trained on ratings."""
 
 
@@ -169,13 +170,13 @@ def variant_by_kind(default: str | None, message: str) -> Discriminator:
 
 
 @dataclass(frozen=True)
-class Changed:
+class ChangeOut:
     """Result of a change: its sequence number."""
 
     seq: int
 
 
-def project(answer: type[T], source: object, **more: Any) -> T:
+def copy_fields(answer: type[T], source: object, **more: Any) -> T:
     """Create a response object from the attributes of the same name of another object.
 
     Parameters
@@ -195,14 +196,14 @@ def project(answer: type[T], source: object, **more: Any) -> T:
     Examples
     --------
     >>> from cofactor.store import Receipt
-    >>> project(Changed, Receipt(seq=7, duplicate=False))
-    Changed(seq=7)
+    >>> copy_fields(ChangeOut, Receipt(seq=7, duplicate=False))
+    ChangeOut(seq=7)
     """
     names = (field.name for field in fields(answer) if field.name not in more)  # type: ignore[arg-type]
     return answer(**{name: getattr(source, name) for name in names}, **more)
 
 
-def reply(content: Any) -> Response:
+def json_response(content: Any) -> Response:
     """Return a JSON response of any depth; `TypeAdapter` supports only 255 levels, and metadata may have more."""
     body = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
     return Response(body, media_type="application/json")

@@ -12,7 +12,7 @@ from cofactor.errors import StoreError, StoreUnavailableError
 from cofactor.service.api.auth import ADMIN
 from cofactor.service.api.dependencies import CurrentService
 from cofactor.service.api.errors import Problem, responses
-from cofactor.service.api.fields import Line, RequestBody, project
+from cofactor.service.api.fields import PlainText, RequestBody, copy_fields
 from cofactor.service.api.routing import StrictRoute
 from cofactor.store import Role
 
@@ -23,7 +23,7 @@ class KeyBody(RequestBody):
     """A key to create."""
 
     role: Role
-    label: Line = Field(min_length=1, max_length=200)
+    label: PlainText = Field(min_length=1, max_length=200)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1/keys", tags=["keys"], re
 @router.get("", dependencies=[ADMIN])
 async def list_keys(service: CurrentService) -> KeyPage:
     """Return all keys without their secrets, oldest first."""
-    return KeyPage([project(KeyOut, key) for key in await service.run(service.store.keys.all)])
+    return KeyPage([copy_fields(KeyOut, key) for key in await service.run(service.store.keys.all)])
 
 
 @router.post("", status_code=201, dependencies=[ADMIN])

@@ -29,7 +29,7 @@ SMALL_BODY = 65_536
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
-MIN_SECRET = 16
+MIN_SECRET_LENGTH = 16
 """Minimum length of a substring of a key that is treated as secret."""
 
 _log = logging.getLogger("cofactor.requests")
@@ -123,10 +123,10 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                answered = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
-                if body.has_more and (b"connection", b"close") not in answered:
-                    answered.append((b"connection", b"close"))
-                message["headers"] = answered
+                response_headers = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
+                if body.has_more and (b"connection", b"close") not in response_headers:
+                    response_headers.append((b"connection", b"close"))
+                message["headers"] = response_headers
             await send(message)
 
         try:
@@ -138,7 +138,7 @@ class RequestMiddleware:
             else:
                 await self.app(scope, body.read, send_with_id)
         finally:
-            _record(scope, request_id, status, time.perf_counter() - start)
+            _record_request(scope, request_id, status, time.perf_counter() - start)
 
 
 async def _admit(service: Service, scope: Scope, headers: dict[bytes, bytes]) -> None:
@@ -164,12 +164,12 @@ async def _admit(service: Service, scope: Scope, headers: dict[bytes, bytes]) ->
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
     """Return the request ID sent by the client, or a new one if it is malformed or contains part of the key."""
-    sent = headers.get(b"x-request-id", b"")
-    is_secret = len(sent) >= MIN_SECRET and sent in headers.get(b"authorization", b"")
-    return sent.decode() if REQUEST_ID.fullmatch(sent) and not is_secret else secrets.token_hex(8)
+    client_id = headers.get(b"x-request-id", b"")
+    contains_key = len(client_id) >= MIN_SECRET_LENGTH and client_id in headers.get(b"authorization", b"")
+    return client_id.decode() if REQUEST_ID.fullmatch(client_id) and not contains_key else secrets.token_hex(8)
 
 
-def _record(scope: Scope, request_id: str, status: int, seconds: float) -> None:
+def _record_request(scope: Scope, request_id: str, status: int, seconds: float) -> None:
     """Count and log a request."""
     route = getattr(scope.get("route"), "path", "none")
     count_request(scope["method"], route, status, seconds)

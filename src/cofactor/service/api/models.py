@@ -19,7 +19,7 @@ from cofactor.service import registry
 from cofactor.service.api.auth import ADMIN, READ
 from cofactor.service.api.dependencies import CurrentService, Service
 from cofactor.service.api.errors import Problem, link_to, responses
-from cofactor.service.api.fields import DECIMAL, WHOLE, JsonMap, RequestBody, project, variant_by_kind
+from cofactor.service.api.fields import DECIMAL_NUMBER, WHOLE_NUMBER, JsonMap, RequestBody, copy_fields, variant_by_kind
 from cofactor.service.api.routing import StrictRoute
 from cofactor.service.training.data import check_trainable
 from cofactor.service.training.spec import TrainingSpec, spec_of
@@ -62,7 +62,7 @@ def _estimator_schemas(*kinds: str) -> WithJsonSchema:
 class TrainFields(RequestBody):
     """Fields common to all training requests; missing ones default to those of the current model."""
 
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED), WHOLE] | None = None
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED), WHOLE_NUMBER] | None = None
 
 
 class TrainOnRatings(TrainFields):
@@ -142,7 +142,7 @@ class AuditOut:
 
 router = APIRouter(route_class=StrictRoute, prefix="/v1", tags=["models"], responses=responses(404, 409))
 
-Number = Annotated[int, Path(ge=1, lt=2**53), DECIMAL]
+PathId = Annotated[int, Path(ge=1, lt=2**53), DECIMAL_NUMBER]
 
 
 @router.get("/models", dependencies=[READ])
@@ -159,7 +159,7 @@ async def train(service: CurrentService, body: Annotated[TrainBody | None, Body(
     Invalid parameters, and kinds for which the store has no data, are rejected immediately.
     """
     spec = None if body is None else body.model_dump(exclude_none=True) or None
-    return project(JobOut, await service.run_slowly(_enqueue, service, spec))
+    return copy_fields(JobOut, await service.run_slow(_enqueue, service, spec))
 
 
 def _enqueue(service: Service, spec: dict[str, Any] | None) -> Job:
@@ -183,7 +183,7 @@ def _current_spec(service: Service) -> TrainingSpec:
 @router.post("/models/roll-back", dependencies=[ADMIN])
 async def roll_back(service: CurrentService) -> ModelOut:
     """Verify the artifact of the previous model and activate it."""
-    return _model(await service.run_slowly(_roll_back, service))
+    return _model(await service.run_slow(_roll_back, service))
 
 
 def _roll_back(service: Service) -> StoredModel:
@@ -193,9 +193,9 @@ def _roll_back(service: Service) -> StoredModel:
 
 
 @router.post("/models/{version}/promote", dependencies=[ADMIN])
-async def promote(service: CurrentService, version: Number) -> ModelOut:
+async def promote(service: CurrentService, version: PathId) -> ModelOut:
     """Verify the artifact of a model and activate it; other workers load it within about a second."""
-    return _model(await service.run_slowly(_promote, service, version))
+    return _model(await service.run_slow(_promote, service, version))
 
 
 def _promote(service: Service, version: int) -> StoredModel:
@@ -210,7 +210,7 @@ async def audit(service: CurrentService) -> AuditOut:
     """Return the concentration of the top 10 recommendations for each user; cached by model version."""
     model = service.engine.model
     cached = service.audits.get(model.version)
-    result = cached if cached is not None else await service.run_slowly(exposure, model.recommender)
+    result = cached if cached is not None else await service.run_slow(exposure, model.recommender)
     service.audits.put(model.version, result)
     return AuditOut(
         model.version,
@@ -226,17 +226,17 @@ async def audit(service: CurrentService) -> AuditOut:
 async def list_jobs(
     service: CurrentService,
     state: JobState | None = None,
-    limit: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 100,
+    limit: Annotated[int, Query(ge=1, le=1_000), DECIMAL_NUMBER] = 100,
 ) -> JobPage:
     """Return the newest jobs, newest first."""
     jobs = await service.run(service.store.jobs.newest, min(limit, service.settings.max_n), state)
-    return JobPage([project(JobOut, job) for job in jobs])
+    return JobPage([copy_fields(JobOut, job) for job in jobs])
 
 
 @router.get("/jobs/{job}", dependencies=[READ])
-async def get_job(service: CurrentService, job: Number) -> JobOut:
+async def get_job(service: CurrentService, job: PathId) -> JobOut:
     """Return a job with its progress."""
-    return project(JobOut, await service.run(_get, service.store.jobs.get, job))
+    return copy_fields(JobOut, await service.run(_get, service.store.jobs.get, job))
 
 
 def _get(get: Callable[[int], T], number: int) -> T:
@@ -250,7 +250,7 @@ def _get(get: Callable[[int], T], number: int) -> T:
 
 
 def _model(model: StoredModel) -> ModelOut:
-    return project(ModelOut, model, has_file=model.file is not None)
+    return copy_fields(ModelOut, model, has_file=model.file is not None)
 
 
 def _concentration(of: Concentration) -> ConcentrationOut:

@@ -24,11 +24,11 @@ def install_openapi(app: FastAPI, settings: ServiceSettings) -> None:
     settings : ServiceSettings
         `max_n` and `max_batch` are used.
     """
-    derive = app.openapi
+    generate_schema = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _add_limits(derive(), settings)
+            _add_limits(generate_schema(), settings)
         assert app.openapi_schema is not None
         components = app.openapi_schema["components"]
         service: Service | None = getattr(app.state, "service", None)
@@ -43,10 +43,10 @@ def _add_limits(document: dict[str, Any], settings: ServiceSettings) -> None:
     schemas = document["components"]["schemas"]
     schemas |= {"Problem": ProblemAnswer.model_json_schema(), "Id": ID_SCHEMA}
     schemas["BatchBody"]["properties"]["users"]["maxItems"] = min(10_000, settings.max_batch)
-    sizes = [schemas[name]["properties"]["n"] for name in ("UserQueryBody", "HistoryQueryBody", "BatchBody")]
+    n_schemas = [schemas[name]["properties"]["n"] for name in ("UserQueryBody", "HistoryQueryBody", "BatchBody")]
     parameters = document["paths"]["/v1/recommendations"]["get"]["parameters"]
-    for size in [*sizes, *(parameter["schema"] for parameter in parameters if parameter["name"] == "n")]:
-        size["maximum"] = min(1_000, settings.max_n)
+    for n_schema in [*n_schemas, *(parameter["schema"] for parameter in parameters if parameter["name"] == "n")]:
+        n_schema["maximum"] = min(1_000, settings.max_n)
 
 
 def _with_scale(schemas: dict[str, Any], service: Service) -> dict[str, Any]:
@@ -54,11 +54,11 @@ def _with_scale(schemas: dict[str, Any], service: Service) -> dict[str, Any]:
     if service.engine.version is None:
         return schemas
     model = service.engine.model
-    rating, rated = dict(schemas["Rating"]), schemas["Rated"]
+    rating, rated = dict(schemas["Rating"]), schemas["RatedItem"]
     if model.recommender.scale is not None:
         rating |= {"minimum": float(model.recommender.scale.low), "maximum": float(model.recommender.scale.high)}
         rating |= {"enum": list(model.recommender.scale.levels)} if model.recommender.scale.levels else {}
     if model.recommender.kind == "ratings":
         value = {name: part for name, part in rated["properties"]["value"].items() if name != "default"}
         rated = {**rated, "properties": {**rated["properties"], "value": value}, "required": ["item", "value"]}
-    return {**schemas, "Rating": rating, "Rated": rated}
+    return {**schemas, "Rating": rating, "RatedItem": rated}

@@ -13,17 +13,17 @@ from cofactor.results import ExplainedScore, Prediction, Question, RankBy, Recom
 from cofactor.service.api.auth import READ
 from cofactor.service.api.dependencies import CurrentService, Service
 from cofactor.service.api.errors import Problem, responses
-from cofactor.service.api.fields import DECIMAL, WHOLE, AsQuery, Id, Ids, JsonMap, Rating, RequestBody
+from cofactor.service.api.fields import DECIMAL_NUMBER, WHOLE_NUMBER, Id, Ids, JsonMap, QueryId, Rating, RequestBody
 from cofactor.service.api.metrics import count_answer
 from cofactor.service.api.routing import StrictRoute
 from cofactor.store import Impression
 
 __all__ = ["router"]
 
-LOGGED = Field(True, strict=True, description="Log the recommended items as an impression, for later evaluation")
+LOG_FIELD = Field(True, strict=True, description="Log the recommended items as an impression, for later evaluation")
 
 
-class Rated(RequestBody):
+class RatedItem(RequestBody):
     """An item and its rating, or its number of events if the model was trained on events (default 1)."""
 
     item: Id = Field(examples=["alien"])
@@ -33,7 +33,7 @@ class Rated(RequestBody):
 class QueryBody(RequestBody):
     """Options for a list of recommendations."""
 
-    n: Annotated[int, Field(ge=1, le=1_000), WHOLE] = Field(10, description="Maximum number of items")
+    n: Annotated[int, Field(ge=1, le=1_000), WHOLE_NUMBER] = Field(10, description="Maximum number of items")
     exclude: Ids = Field([], description="Items to exclude in addition to the history")
     where: JsonMap = Field({}, description="Metadata that items must match", examples=[{"genre": ["war", "drama"]}])
     rank_by: RankBy = Field("mean", description="lower and upper require a model that predicts distributions")
@@ -50,22 +50,22 @@ class UserQueryBody(QueryBody):
 
     user: Id
     history: None = None
-    log: bool = LOGGED
+    log: bool = LOG_FIELD
 
 
 class HistoryQueryBody(QueryBody):
     """Request for a list for a new user with a history."""
 
     user: None = None
-    history: list[Rated] = Field(max_length=10_000, description="Items must be unique")
-    log: bool = LOGGED
+    history: list[RatedItem] = Field(max_length=10_000, description="Items must be unique")
+    log: bool = LOG_FIELD
 
 
 def _variant(body: Any) -> str | None:
     names = ("user", "history")
     members = [body.get(name) if isinstance(body, dict) else getattr(body, name, None) for name in names]
-    present = [name for name, member in zip(names, members, strict=True) if member is not None]
-    return f"variant:{present[0]}" if len(present) == 1 else None
+    non_null = [name for name, member in zip(names, members, strict=True) if member is not None]
+    return f"variant:{non_null[0]}" if len(non_null) == 1 else None
 
 
 RecommendBody = Annotated[
@@ -122,32 +122,32 @@ _explained_score = TypeAdapter(ExplainedScore)
 @router.get("/recommendations", response_model=Recommendation, dependencies=[READ])
 async def recommend(
     service: CurrentService,
-    user: Annotated[AsQuery, Query(examples=["ana"])],
-    n: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 10,
+    user: Annotated[QueryId, Query(examples=["ana"])],
+    n: Annotated[int, Query(ge=1, le=1_000), DECIMAL_NUMBER] = 10,
     log: bool = True,
 ) -> Response:
     """Return the top n items for a user, who may be unknown."""
     _check_n(service, n)
     answer = await service.run(service.engine.recommend, user, results.Query(n=n))
-    _record(service, [answer], log=log)
+    _record_answers(service, [answer], log=log)
     return _json(_recommendation, answer)
 
 
 @router.post("/recommendations", response_model=Recommendation, dependencies=[READ])
 async def query(service: CurrentService, body: Annotated[RecommendBody, Body(examples=EXAMPLES)]) -> Response:
     """Return the top n items for a user, or for a new user with a history, with filters and other options."""
-    wanted = _query(service, body)
+    options = _query(service, body)
     if isinstance(body, UserQueryBody):
-        answer = await service.run(service.engine.recommend, str(body.user), wanted)
-        _record(service, [answer], log=body.log)
+        answer = await service.run(service.engine.recommend, str(body.user), options)
+        _record_answers(service, [answer], log=body.log)
         return _json(_recommendation, answer)
     pairs = [(str(entry.item), entry.value) for entry in body.history]
     if len({item for item, _ in pairs}) < len(pairs):
         raise Problem(422, "history: items must be unique")
     _require_ratings(service, body.history)
     _check_values(service, [value for _, value in pairs], [f"body.history.{n}.value" for n in range(len(pairs))])
-    answer = await service.run(service.engine.recommend_for, pairs, wanted)
-    _record(service, [answer], log=False)
+    answer = await service.run(service.engine.recommend_for, pairs, options)
+    _record_answers(service, [answer], log=False)
     return _json(_recommendation, answer)
 
 
@@ -156,14 +156,14 @@ async def query_batch(service: CurrentService, body: BatchBody) -> Response:
     """Return the top n items for each of several users."""
     if len(body.users) > service.settings.max_batch:
         raise Problem(422, f"users: must contain at most {service.settings.max_batch:,} IDs")
-    wanted, users = _query(service, body), list(map(str, body.users))
-    lists = await service.run(service.engine.recommend_batch, users, wanted)
-    _record(service, lists, log=body.log)
+    options, users = _query(service, body), list(map(str, body.users))
+    lists = await service.run(service.engine.recommend_batch, users, options)
+    _record_answers(service, lists, log=body.log)
     return _json(_batch, RecommendationBatch(lists))
 
 
 @router.get("/predictions", response_model=Prediction, dependencies=[READ])
-async def predict(service: CurrentService, user: AsQuery, item: AsQuery) -> Response:
+async def predict(service: CurrentService, user: QueryId, item: QueryId) -> Response:
     """Return the expected rating for a user-item pair, with a 90% interval if the model predicts distributions."""
     answer = await service.run(service.engine.predict, user, item)
     count_answer(answer)
@@ -171,7 +171,7 @@ async def predict(service: CurrentService, user: AsQuery, item: AsQuery) -> Resp
 
 
 @router.get("/explanations", response_model=ExplainedScore, dependencies=[READ])
-async def explain(service: CurrentService, user: AsQuery, item: AsQuery) -> Response:
+async def explain(service: CurrentService, user: QueryId, item: QueryId) -> Response:
     """Return the parts that add up to the score of a user-item pair; similar users are never identified."""
     answer = await service.run(service.engine.explain, user, item)
     count_answer(answer)
@@ -186,7 +186,7 @@ async def ask(service: CurrentService, body: QuestionBody) -> Question:
         raise Problem(422, "answers: items must be unique")
     rated = [(n, value) for n, (_, value) in enumerate(answers) if value is not None]
     _check_values(service, [value for _, value in rated], [f"body.answers.{n}.value" for n, _ in rated])
-    return await service.run_slowly(service.engine.question, answers)
+    return await service.run_slow(service.engine.question, answers)
 
 
 def _query(service: Service, body: QueryBody) -> results.Query:
@@ -207,7 +207,7 @@ def _check_values(service: Service, values: list[float], names: list[str]) -> No
         scale.check(values, name=names.__getitem__)
 
 
-def _require_ratings(service: Service, history: list[Rated]) -> None:
+def _require_ratings(service: Service, history: list[RatedItem]) -> None:
     """Raise Problem (422) if the model was trained on ratings and an item in a history has no rating."""
     if service.engine.model.recommender.kind == "ratings":
         for position, entry in enumerate(history):
@@ -216,7 +216,7 @@ def _require_ratings(service: Service, history: list[Rated]) -> None:
                 raise Problem(422, f"{name}: the rating is missing; the model was trained on ratings")
 
 
-def _record(service: Service, answers: list[Recommendation], *, log: bool) -> None:
+def _record_answers(service: Service, answers: list[Recommendation], *, log: bool) -> None:
     """Count the answers and, if `log` is set, log the lists of identified users as impressions."""
     for answer in answers:
         count_answer(answer)

@@ -20,7 +20,7 @@ from cofactor.service.api.errors import Problem
 
 __all__ = ["RepeatedMemberError", "StrictRoute", "parse_json", "require_declared"]
 
-MAX_SHOWN = 60
+MAX_NAME_LENGTH = 60
 """Maximum number of characters of a name in an error message."""
 
 
@@ -71,10 +71,10 @@ class StrictRoute(APIRoute):
         """Return the request handler, which parses JSON with `parse_json`."""
         handle = super().get_route_handler()
 
-        async def handle_strictly(request: Request) -> Response:
+        async def handle_strict_request(request: Request) -> Response:
             return await handle(_StrictRequest(request.scope, request.receive))
 
-        return handle_strictly
+        return handle_strict_request
 
 
 async def require_declared(request: Request) -> None:
@@ -96,25 +96,25 @@ async def require_declared(request: Request) -> None:
     names = [name for name, _ in request.query_params.multi_items()]
     for name in names:
         if name not in route.query_names:
-            message = f"{request.method} {route.path} has no parameter {_short(name)}; {_expected(route)}"
-            raise _rejected(name, message)
+            message = f"{request.method} {route.path} has no parameter {_short_repr(name)}; {_parameter_hint(route)}"
+            raise _query_problem(name, message)
         if names.count(name) > 1:
-            raise _rejected(name, f"the parameter {name!r} must be given only once")
+            raise _query_problem(name, f"the parameter {name!r} must be given only once")
     if not route.has_body and _has_content(request):
-        raise Problem(422, f"body: {request.method} {route.path} does not accept a body; {_expected(route)}")
+        raise Problem(422, f"body: {request.method} {route.path} does not accept a body; {_parameter_hint(route)}")
 
 
-def _rejected(name: str, message: str) -> Problem:
-    return Problem(422, f"query: {message}", errors=[{"where": ["query", name[:MAX_SHOWN]], "what": message}])
+def _query_problem(name: str, message: str) -> Problem:
+    return Problem(422, f"query: {message}", errors=[{"where": ["query", name[:MAX_NAME_LENGTH]], "what": message}])
 
 
-def _expected(route: StrictRoute) -> str:
+def _parameter_hint(route: StrictRoute) -> str:
     names = ", ".join(route.query_names)
     return f"its query parameters are {names}" if names else "it has no query parameters"
 
 
-def _short(name: str) -> str:
-    return repr(name if len(name) <= MAX_SHOWN else f"{name[:MAX_SHOWN]}...")
+def _short_repr(name: str) -> str:
+    return repr(name if len(name) <= MAX_NAME_LENGTH else f"{name[:MAX_NAME_LENGTH]}...")
 
 
 def _has_content(request: Request) -> bool:
@@ -165,6 +165,6 @@ def parse_json(text: bytes) -> Any:
 def _unique_members(members: list[tuple[str, Any]]) -> dict[str, Any]:
     unique = dict(members)
     if len(unique) < len(members):
-        repeated, _ = Counter(name for name, _ in members).most_common(1)[0]
-        raise RepeatedMemberError(f"the member {_short(repeated)} must be given only once")
+        repeated_name, _ = Counter(name for name, _ in members).most_common(1)[0]
+        raise RepeatedMemberError(f"the member {_short_repr(repeated_name)} must be given only once")
     return unique

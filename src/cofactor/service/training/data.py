@@ -18,7 +18,7 @@ from cofactor.data.side_table import join
 from cofactor.errors import DataError, KindError
 from cofactor.service.training.spec import TrainingSpec
 from cofactor.store import Store
-from cofactor.store.snapshot import code_of, other_kind, snapshot_of
+from cofactor.store.snapshot import kind_code, other_kind, snapshot_of
 
 __all__ = ["TrainingData", "check_trainable", "new_events", "rating_scale", "store_scale", "training_data"]
 
@@ -130,14 +130,16 @@ def check_trainable(store: Store, spec: TrainingSpec) -> None:
     Traceback (most recent call last):
     cofactor.errors.KindError: the store contains no ratings to train on; send some or import a table
     """
-    if not store.events.holds(spec.kind):
+    if not store.events.contains(spec.kind):
         raise KindError(f"the store contains no {spec.kind} to train on; send some or import a table")
     for side, rows in (("user", store.users), ("item", store.items)):
         features = getattr(spec.estimator, f"{side}_features", ())
         names = dict.fromkeys(name for row in rows.after() for name in row.metadata) if features else {}
         if missing := [name for name in features if name not in names]:
-            listed = ", ".join(names) or "none"
-            raise KindError(f"{side}_features: no {side} has metadata named {missing[0]!r}; available names: {listed}")
+            available = ", ".join(names) or "none"
+            raise KindError(
+                f"{side}_features: no {side} has metadata named {missing[0]!r}; available names: {available}"
+            )
 
 
 def new_events(store: Store, kind: Kind, seq: int, until: int) -> pl.DataFrame:
@@ -168,7 +170,7 @@ def new_events(store: Store, kind: Kind, seq: int, until: int) -> pl.DataFrame:
     ...     new_events(store, "ratings", 1, 2).rows()
     [(2, 'bo')]
     """
-    has_kind = pl.col("kind") == code_of(kind)
+    has_kind = pl.col("kind") == kind_code(kind)
     pages = (page.filter(has_kind).select("seq", "user") for page in store.events.until(until, after=seq))
     return pl.concat([pl.DataFrame(schema={"seq": pl.Int64, "user": pl.String}), *pages])
 
@@ -202,9 +204,9 @@ def training_data(store: Store, kind: Kind, cutoff: int, until: int) -> Training
     other = other_kind(kind)
     snapshot = store.events.snapshot(kind, until=cutoff)
     held_out = snapshot_of(store.events.until(until, after=cutoff), kind)
-    excluded = store.events.snapshot(other, until=cutoff) if store.events.holds(other) else snapshot.clear()
+    excluded = store.events.snapshot(other, until=cutoff) if store.events.contains(other) else snapshot.clear()
     if hashes := {tombstone.hash for tombstone in store.erasure.after(until)}:
-        snapshot, held_out, excluded = (_without(store, rows, hashes) for rows in (snapshot, held_out, excluded))
+        snapshot, held_out, excluded = (_without_erased(store, rows, hashes) for rows in (snapshot, held_out, excluded))
     if snapshot.is_empty():
         raise DataError(f"there are no {kind} to train on; send some or import a table")
     excluded = excluded.join(snapshot, on=["user", "item"], how="anti")
@@ -234,16 +236,16 @@ def _table(store: Store, snapshot: pl.DataFrame, excluded: pl.DataFrame, kind: K
         return train
     seen = Interactions.from_columns(users[n:], items[n:], excluded["value"], times=excluded["time"], kind=other)
     maps = train.users.union(seen.users), train.items.union(seen.items)
-    return replace(_renumbered(train, *maps), seen=_renumbered(seen, *maps))
+    return replace(_renumber(train, *maps), seen=_renumber(seen, *maps))
 
 
-def _renumbered(table: Interactions, users: IdMap, items: IdMap) -> Interactions:
+def _renumber(table: Interactions, users: IdMap, items: IdMap) -> Interactions:
     """Return the table with the row numbers of larger ID maps; rows stay sorted because all maps are sorted."""
     u, i = users.rows(table.users.all)[table.u], items.rows(table.items.all)[table.i]
     return replace(table, users=users, items=items, u=read_only(u), i=read_only(i))
 
 
-def _without(store: Store, rows: pl.DataFrame, hashes: set[str]) -> pl.DataFrame:
+def _without_erased(store: Store, rows: pl.DataFrame, hashes: set[str]) -> pl.DataFrame:
     erased = [user for user in rows["user"].unique() if store.erasure.hash(user) in hashes]
     return rows.filter(~pl.col("user").is_in(erased))
 

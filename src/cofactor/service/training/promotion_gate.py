@@ -62,14 +62,16 @@ class AccuracyComparison:
     users: int
 
 
-def rating_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFrame, seed: int) -> AccuracyComparison:
+def rating_accuracy(
+    candidate: Recommender, active: Recommender, held_out: pl.DataFrame, seed: int
+) -> AccuracyComparison:
     """Compare the RMSE of two models on held-out ratings.
 
     Parameters
     ----------
     candidate, active : Recommender
         The models, with the same users.
-    held : polars.DataFrame
+    held_out : polars.DataFrame
         Held-out ratings with the columns user and item (String), value and time. For items unknown to a model, its
         prediction for unknown items is used.
     seed : int
@@ -80,23 +82,23 @@ def rating_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFr
     AccuracyComparison
         The comparison.
     """
-    metric, ratings = primary_metric("ratings"), held["value"].to_numpy()
-    users, n_users = candidate.users.rows(held["user"]), len(candidate.users)
-    ours, theirs = (
-        metric.per_user(errors_by_user(users, ratings, _predicted(model, users, held), n_users=n_users))
+    metric, ratings = primary_metric("ratings"), held_out["value"].to_numpy()
+    users, n_users = candidate.users.rows(held_out["user"]), len(candidate.users)
+    candidate_values, active_values = (
+        metric.per_user(errors_by_user(users, ratings, _predict(model, users, held_out), n_users=n_users))
         for model in (candidate, active)
     )
-    return _comparison(metric, ours, theirs, len(held), seed)
+    return _comparison(metric, candidate_values, active_values, len(held_out), seed)
 
 
-def _predicted(recommender: Recommender, users: Int32, held: pl.DataFrame) -> Float32:
-    items, times = recommender.items.rows(held["item"]), held["time"].to_numpy()
+def _predict(recommender: Recommender, users: Int32, held_out: pl.DataFrame) -> Float32:
+    items, times = recommender.items.rows(held_out["item"]), held_out["time"].to_numpy()
     assert isinstance(recommender.model, PredictsRatings)
     return recommender.model.predict(recommender.batch(users, times), items)
 
 
 def ranking_accuracy(
-    candidate: Recommender, active: Recommender, held: pl.DataFrame, k: int, seed: int
+    candidate: Recommender, active: Recommender, held_out: pl.DataFrame, k: int, seed: int
 ) -> AccuracyComparison:
     """Compare the NDCG@k of two models on held-out events.
 
@@ -104,7 +106,7 @@ def ranking_accuracy(
     ----------
     candidate, active : Recommender
         The models, with the same users.
-    held : polars.DataFrame
+    held_out : polars.DataFrame
         Held-out events with the columns user and item (String), value and time. Items that are excluded from the user's
         recommendations, such as repeated events, are ignored.
     k : int
@@ -118,13 +120,15 @@ def ranking_accuracy(
         The comparison; its metrics are nan if no events are left.
     """
     items = [recommender.items.all.cast(pl.String) for recommender in (candidate, active)]
-    catalog = IdMap.of(pl.concat([*items, held["item"]]))
-    u, i = candidate.users.rows(held["user"]), catalog.rows(held["item"])
-    new = ~_is_excluded(candidate, u, candidate.items.rows(held["item"]))
+    catalog = IdMap.of(pl.concat([*items, held_out["item"]]))
+    u, i = candidate.users.rows(held_out["user"]), catalog.rows(held_out["item"])
+    new = ~_is_excluded(candidate, u, candidate.items.rows(held_out["item"]))
     relevant = SparseRows.of(u[new], i[new], np.ones(new.sum()), len(candidate.users))
     metric = primary_metric("events", k)
-    ours, theirs = (_per_user(recommender, catalog, relevant, metric, k) for recommender in (candidate, active))
-    return _comparison(metric, ours, theirs, int(new.sum()), seed)
+    candidate_values, active_values = (
+        _per_user(recommender, catalog, relevant, metric, k) for recommender in (candidate, active)
+    )
+    return _comparison(metric, candidate_values, active_values, int(new.sum()), seed)
 
 
 def _comparison(
@@ -149,9 +153,9 @@ def _per_user(
 
 def _is_excluded(recommender: Recommender, users: Int32, items: Int32) -> Bool:
     """Return whether each user-item pair is excluded from recommendations."""
-    rows, width = recommender.excluded, len(recommender.items) + 1
+    rows, n_columns = recommender.excluded, len(recommender.items) + 1
     owner = rows.owners.astype(np.int64)
-    return np.isin(users.astype(np.int64) * width + items, owner * width + rows.columns) & (items >= 0)
+    return np.isin(users.astype(np.int64) * n_columns + items, owner * n_columns + rows.columns) & (items >= 0)
 
 
 @dataclass(frozen=True)
@@ -330,8 +334,8 @@ class PromotionGate:
         by_share = min(max(round(self.share * n), self.min_events), self.max_events)
         has_users = new["user"].reverse().is_first_distinct().cum_sum() >= self.min_users
         by_users = int(has_users.arg_max() or 0) + 1 if has_users.any() else n
-        n_held = max(by_share, min(by_users, n // 2, self.max_events))
-        return int(new["seq"][n - n_held]) - 1
+        n_held_out = max(by_share, min(by_users, n // 2, self.max_events))
+        return int(new["seq"][n - n_held_out]) - 1
 
     def evaluate(self, candidate: Recommender, active: Recommender, data: TrainingData, *, seed: int = 0) -> GateResult:
         """Compare the accuracy of two models on held-out events, and their recommendation lists as of the cutoff.
@@ -355,15 +359,15 @@ class PromotionGate:
         KindError
             If a model cannot fold in users.
         """
-        held = data.held_out
-        users = IdMap.of(held["user"].unique()) if len(held) else IdMap.of(pl.Series([], dtype=pl.String))
+        held_out = data.held_out
+        users = IdMap.of(held_out["user"].unique()) if len(held_out) else IdMap.of(pl.Series([], dtype=pl.String))
         reasons: list[str] = []
         notes: list[str] = []
-        accuracy = self._accuracy(candidate, active, data, users, seed) if len(held) >= self.min_events else None
+        accuracy = self._accuracy(candidate, active, data, users, seed) if len(held_out) >= self.min_events else None
         if accuracy is None or accuracy.users < self.min_users:
             n_users = len(users) if accuracy is None else accuracy.users
             needed = f"at least {self.min_events} events from {self.min_users} users are required"
-            notes.append(f"accuracy was not compared: {len(held)} new events from {n_users} users; {needed}")
+            notes.append(f"accuracy was not compared: {len(held_out)} new events from {n_users} users; {needed}")
             accuracy = None
         else:
             reasons += self._accuracy_reasons(accuracy)
@@ -377,31 +381,29 @@ class PromotionGate:
     def _accuracy(
         self, candidate: Recommender, active: Recommender, data: TrainingData, users: IdMap, seed: int
     ) -> AccuracyComparison:
-        both = _at_cutoff(candidate, users, data), _at_cutoff(active, users, data)
+        models = _at_cutoff(candidate, users, data), _at_cutoff(active, users, data)
         if candidate.kind == "ratings":
-            return rating_accuracy(*both, data.held_out, seed)
-        return ranking_accuracy(*both, data.held_out, self.k, seed)
+            return rating_accuracy(*models, data.held_out, seed)
+        return ranking_accuracy(*models, data.held_out, self.k, seed)
 
     def _sample(self, data: TrainingData, seed: int) -> IdMap:
         users = data.snapshot["user"].unique().sort()
-        chosen = random_stream(seed, "guard").permutation(len(users))[: self.sample_users]
-        return IdMap.of(users.gather(np.sort(chosen)))
+        sampled_rows = random_stream(seed, "guard").permutation(len(users))[: self.sample_users]
+        return IdMap.of(users.gather(np.sort(sampled_rows)))
 
     def _accuracy_reasons(self, accuracy: AccuracyComparison) -> list[str]:
         allowed = self.tolerance * accuracy.active
         loss = accuracy.loss if self.criterion == "mean" else accuracy.high
         if loss <= allowed:
             return []
-        measured = f"{accuracy.events:,} events from {accuracy.users:,} users"
+        sample_text = f"{accuracy.events:,} events from {accuracy.users:,} users"
         if np.isnan(loss):
-            return [
-                f"criterion 'upper' requires an interval for the loss, but there is none for {measured}: {NO_INTERVAL}"
-            ]
+            return [f"criterion 'upper' requires an interval for the loss, but {sample_text} give none: {NO_INTERVAL}"]
         has_interval = np.isfinite(accuracy.low)
         interval = f"95% interval {accuracy.low:.4f} to {accuracy.high:.4f}" if has_interval else "no interval"
         metrics = f"{accuracy.metric} {accuracy.candidate:.4f}, active model {accuracy.active:.4f}"
         loss_text = f"loss {accuracy.loss:.4f}, {interval}; allowed {allowed:.4f}"
-        return [f"accuracy on the newest events is worse: {metrics} ({loss_text}; {measured})"]
+        return [f"accuracy on the newest events is worse: {metrics} ({loss_text}; {sample_text})"]
 
     def _exposure_reasons(self, candidate: ListStatistics, active: ListStatistics) -> list[str]:
         reasons = []

@@ -75,8 +75,8 @@ class TrainingSpec:
         names = [field.name for field in fields(cls)]
         values = {} if values is None else values
         if not isinstance(values, Mapping) or (unknown := [name for name in values if name not in names]):
-            wrong = unknown[0] if isinstance(values, Mapping) else values
-            raise DataError(f"training parameters must be among {', '.join(names)}; got {wrong!r}")
+            invalid = unknown[0] if isinstance(values, Mapping) else values
+            raise DataError(f"training parameters must be among {', '.join(names)}; got {invalid!r}")
         merged = {} if base is None else {name: getattr(base, name) for name in names}
         new = dict(values)
         if "estimator" in new:
@@ -88,9 +88,9 @@ class TrainingSpec:
         merged |= {name: _names(name, new[name]) if name.endswith("features") else new[name] for name in new}
         if "estimator" not in merged:
             merged["estimator"] = ImplicitALS() if merged.get("kind") == "events" else BiasedMF()
-        accepted = merged["estimator"].kind
-        merged.setdefault("kind", "ratings" if accepted == "any" else accepted)
-        if merged["kind"] not in list(get_args(Kind)) or accepted not in (merged["kind"], "any"):
+        accepted_kind = merged["estimator"].kind
+        merged.setdefault("kind", "ratings" if accepted_kind == "any" else accepted_kind)
+        if merged["kind"] not in list(get_args(Kind)) or accepted_kind not in (merged["kind"], "any"):
             raise KindError(f"{merged['estimator'].name} cannot be trained on {merged['kind']!r}")
         checks.seed(merged.get("seed", 0))
         return cls(**merged)

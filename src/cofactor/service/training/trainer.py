@@ -17,14 +17,14 @@ from cofactor.service.training.promotion_gate import GateResult, PromotionGate
 from cofactor.service.training.spec import TrainingSpec, spec_of
 from cofactor.store import Store, StoredModel
 
-__all__ = ["UNTIL", "ProgressCallback", "Trainer"]
+__all__ = ["UNTIL_KEY", "ProgressCallback", "Trainer"]
 
 ProgressCallback: TypeAlias = Callable[[float, str], None]
 """Function called with the training progress (0 to 1) and a message; it may raise JobLostError to stop the training."""
 
-UNTIL = "until"
+UNTIL_KEY = "until"
 """Metrics key for the sequence number of the last change in the store when the training started."""
-FITTED = 0.7
+FIT_PROGRESS = 0.7
 """Progress of a training after the last epoch."""
 
 
@@ -124,17 +124,19 @@ class Trainer:
             metrics = {
                 "training_spec": spec.as_dict(),
                 "fit_seconds": seconds,
-                UNTIL: until,
+                UNTIL_KEY: until,
                 "gate": result.as_dict(),
                 "rows": len(data.train),
             }
             estimator = candidate.estimator.to_json() if candidate.estimator else "null"
-            added = self.store.models.add_candidate(estimator, path.name, checksum, watermark=cutoff, metrics=metrics)
+            new_model = self.store.models.add_candidate(
+                estimator, path.name, checksum, watermark=cutoff, metrics=metrics
+            )
         except BaseException:
             self.artifacts.remove(path.name)
             raise
         on_progress(0.95, "promoting or holding the model")
-        model = self._promote_or_hold(added, active, result)
+        model = self._promote_or_hold(new_model, active, result)
         self.prune()
         return model
 
@@ -146,19 +148,19 @@ class Trainer:
         list of int
             Versions of the models whose artifacts were deleted.
         """
-        deleted = []
+        deleted_versions = []
         for model in self.store.models.prunable(self.keep):
             try:
-                self.store.models.pruned(model.version)
+                self.store.models.mark_pruned(model.version)
             except StoreUnavailableError:
                 raise
             except StoreError:  # promoted in the meantime
                 continue
             self.artifacts.remove(str(model.file))
-            deleted.append(model.version)
+            deleted_versions.append(model.version)
         for path in orphaned_files(self.store, self.artifacts):
             path.unlink(missing_ok=True)
-        return deleted
+        return deleted_versions
 
     def _active(self) -> _ActiveModel | None:
         """Return the active model; None if there is none or its file is damaged and must be replaced."""
@@ -181,8 +183,10 @@ class Trainer:
         if active is None:
             return GateResult(notes=("there was no model to compare with",))
         if active.recommender.kind != candidate.kind:
-            kinds = f"it was trained on {candidate.kind}, but the active model was trained on {active.recommender.kind}"
-            return GateResult(reasons=(f"{kinds}, so they cannot be compared; promote it manually",))
+            kinds_text = (
+                f"it was trained on {candidate.kind}, but the active model was trained on {active.recommender.kind}"
+            )
+            return GateResult(reasons=(f"{kinds_text}, so they cannot be compared; promote it manually",))
         on_progress(0.8, f"comparing on {len(data.held_out):,} newer events")
         result = self.gate.evaluate(candidate, active.recommender, data, seed=spec.seed)
         if result.accuracy is None and spec_of(active.stored).estimator != spec.estimator:
@@ -190,22 +194,22 @@ class Trainer:
             result = replace(result, reasons=(*result.reasons, reason))
         return result
 
-    def _promote_or_hold(self, added: StoredModel, active: _ActiveModel | None, result: GateResult) -> StoredModel:
+    def _promote_or_hold(self, new_model: StoredModel, active: _ActiveModel | None, result: GateResult) -> StoredModel:
         if result.reasons:
-            return self.store.models.hold(added.version, result.reasons)
+            return self.store.models.hold(new_model.version, result.reasons)
         try:
-            return self.store.models.promote(added.version, instead_of=active and active.stored.version)
+            return self.store.models.promote(new_model.version, expected_active=active and active.stored.version)
         except StoreUnavailableError:
             raise
         except StoreError as error:  # another model was promoted in the meantime
-            return self.store.models.hold(added.version, [str(error)])
+            return self.store.models.hold(new_model.version, [str(error)])
 
 
 def _fit(spec: TrainingSpec, data: TrainingData, on_progress: ProgressCallback) -> Recommender:
     def callback(epoch: Epoch) -> None:
-        on_progress(0.05 + (FITTED - 0.05) * epoch.number / epoch.of, f"epoch {epoch.number} of {epoch.of}")
+        on_progress(0.05 + (FIT_PROGRESS - 0.05) * epoch.number / epoch.of, f"epoch {epoch.number} of {epoch.of}")
 
     on_progress(0.05, f"fitting on {len(data.train):,} {spec.kind}")
     recommender = Recommender.fit(spec.estimator, data.train, seed=spec.seed, callback=callback)
-    on_progress(FITTED, "learning priors for new users and items")
+    on_progress(FIT_PROGRESS, "learning priors for new users and items")
     return spec.with_priors(recommender)

@@ -17,14 +17,14 @@ from cofactor.errors import CofactorError, JobLostError, ParameterError, StoreUn
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.promotion_gate import PromotionGate
-from cofactor.service.training.trainer import UNTIL, ProgressCallback, Trainer
+from cofactor.service.training.trainer import UNTIL_KEY, ProgressCallback, Trainer
 from cofactor.store import Job, Store, StoredModel
 
 __all__ = ["TRAIN", "RetrainPolicy", "Worker", "run_queued_jobs", "run_worker"]
 
 TRAIN = "train"
 """Kind of the jobs that training workers run."""
-NICE = 10
+NICENESS = 10
 """Niceness of the training process, which gives it a lower priority than the server processes."""
 RETRY_SECONDS = 600.0
 """Maximum time to wait before scheduling the next training after a failed one, in seconds."""
@@ -53,7 +53,7 @@ def run_worker(settings: ServiceSettings, *, stale_after: float = 60.0) -> None:
     with Store.open(settings.url) as store:
         worker = Worker(_trainer(store, settings), policy, stale_after=stale_after)
         _stop_on_signals(worker)
-        os.nice(NICE)
+        os.nice(NICENESS)
         _log.info("worker %s started", worker.owner)
         worker.run()
         _log.info("worker %s stopped", worker.owner)
@@ -198,7 +198,7 @@ class Worker:
         self._stop.set()
 
     @property
-    def stopped(self) -> bool:
+    def is_stopped(self) -> bool:
         """Whether `stop` was called."""
         return self._stop.is_set()
 
@@ -266,7 +266,7 @@ class Worker:
         if newest is None:
             return store.events.watermark(), 0
         metrics = newest.metrics if isinstance(newest.metrics, dict) else {}
-        until = int(metrics.get(UNTIL, newest.watermark))
+        until = int(metrics.get(UNTIL_KEY, newest.watermark))
         return max(store.events.watermark() - until, 0), len(store.erasure.after(until))
 
     def _seconds_since(self, newest: StoredModel | None) -> float:
@@ -284,23 +284,23 @@ class Worker:
 @contextmanager
 def _heartbeats(worker: Worker, job: Job) -> Iterator[ProgressCallback]:
     """Send heartbeats from a separate thread, and yield the progress callback of the training."""
-    done, lost = threading.Event(), threading.Event()
+    done_event, lost_event = threading.Event(), threading.Event()
     jobs = worker.trainer.store.jobs
 
     def send() -> None:
-        while not done.wait(worker.heartbeat_interval):
+        while not done_event.wait(worker.heartbeat_interval):
             try:
                 jobs.heartbeat(job)
             except JobLostError:
-                lost.set()
+                lost_event.set()
                 return
             except StoreUnavailableError as error:
                 _log.warning("job %d: heartbeat failed: %s", job.id, error)
 
     def on_progress(progress: float, message: str) -> None:
-        if lost.is_set():
+        if lost_event.is_set():
             raise JobLostError(f"job {job.id} is no longer assigned to this worker")
-        if worker.stopped:
+        if worker.is_stopped:
             raise JobLostError("worker is shutting down")
         jobs.heartbeat(job, progress=progress, message=message)
 
@@ -309,5 +309,5 @@ def _heartbeats(worker: Worker, job: Job) -> Iterator[ProgressCallback]:
     try:
         yield on_progress
     finally:
-        done.set()
+        done_event.set()
         thread.join()

@@ -32,7 +32,7 @@ def upgrade(database: Database) -> None:
     StoreError
         If the store was written by a newer version of cofactor, or the database contains tables of another application.
     """
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         if _revision(connection) == NEWEST:
             return
     with _lock, database.transaction() as connection:
