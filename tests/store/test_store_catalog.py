@@ -59,7 +59,7 @@ def test_many_items_from_a_table(store: Store) -> None:
     ("item", "message"),
     [
         (Item("", "Alien"), "item 2 is empty"),
-        (Item("alien", "a" * 1_001), "item 2: the title has 1,001 characters"),
+        (Item("alien", "a" * 1_001), "item 2: the title must have at most 1,000 characters"),
         (Item("alien", "a\0"), r"item 2: the title contains the control character U\+0000"),
         (Item("alien", metadata={"x": float("nan")}), "item 2: the metadata cannot be stored as JSON"),
         (Item("alien", metadata={"x": object()}), "item 2: the metadata cannot be stored as JSON"),
@@ -67,7 +67,7 @@ def test_many_items_from_a_table(store: Store) -> None:
         (Item("alien", metadata={"x": "\ud800"}), "item 2: the metadata contains an unpaired surrogate"),
         (Item("alien", metadata=[1]), "item 2: the metadata must be a mapping from strings to values"),  # type: ignore[arg-type]
         (Item("alien", metadata={1: 2}), "item 2: the metadata must be a mapping from strings to values"),  # type: ignore[dict-item]
-        (Item("alien", available=1), "item 2: available must be true or false, not 1"),  # type: ignore[arg-type]
+        (Item("alien", available=1), "item 2: available must be true or false; got 1"),  # type: ignore[arg-type]
         ("alien", "item 2 must be an Item, not str"),
     ],
 )
@@ -178,9 +178,9 @@ def test_impressions_are_buffered_during_other_writes(store: Store) -> None:
     ("shown", "message"),
     [
         (Impression("", ["alien"]), "impression 2: the user is empty"),
-        (Impression("ana", "alien"), "impression 2: items must be a list, not 'alien'"),
-        (Impression("ana", []), "impression 2 has 0 items"),
-        (Impression("ana", ["alien"], [1, 1]), "impression 2 has 1 items and 2 propensities"),
+        (Impression("ana", "alien"), "impression 2: items must be a list; got 'alien'"),
+        (Impression("ana", []), "impression 2 must have at least one item"),
+        (Impression("ana", ["alien"], [1, 1]), "one propensity per item; got 1 items and 2 propensities"),
         (Impression("ana", ["alien"], [0.0]), "impression 2: the propensity must be between 1e-12 and 1"),
         (Impression("ana", ["alien"], [1.5]), "impression 2: the propensity must be between 1e-12 and 1"),
         (Impression("ana", ["alien"], model=-1), "impression 2: the model must be between 0"),

@@ -64,7 +64,7 @@ def test_invalid_keys(store: Store) -> None:
     assert store.keys.check(one) is not None
     with pytest.raises(ParameterError, match="role must be one of read, write, admin, not 'root'"):
         store.keys.create("root", "x")  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="the label has 201 characters"):
+    with pytest.raises(DataError, match="the label must have at most 200 characters"):
         store.keys.create("read", "x" * 201)
 
 

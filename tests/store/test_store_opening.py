@@ -108,8 +108,8 @@ def test_a_database_with_foreign_tables_is_rejected_and_not_changed(empty_url: s
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("mysql://host/shop", "not mysql://host/shop"),
-        ("mysql://ana:s3cret@host/shop", r"not mysql://ana:\*\*\*@host/shop"),
+        ("mysql://host/shop", "got mysql://host/shop"),
+        ("mysql://ana:s3cret@host/shop", r"got mysql://ana:\*\*\*@host/shop"),
         ("shop.db", "invalid database URL"),
         ("", "invalid database URL"),
         (None, "invalid database URL"),
@@ -273,7 +273,7 @@ def test_the_error_without_the_extra_names_what_to_install() -> None:
 
 def test_without_the_driver_the_message_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(MissingExtraError, match=r"needs 'psycopg': pip install \"cofactor\[serve\]\""):
+    with pytest.raises(MissingExtraError, match=r"requires 'psycopg': pip install \"cofactor\[serve\]\""):
         Store.open("postgresql://host/shop")
 
 

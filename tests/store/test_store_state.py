@@ -193,7 +193,7 @@ def test_unusual_ids_round_trip(store: Store) -> None:
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (pl.DataFrame({"user": ["a"], "item": ["b"]}), "no column 'value'; it has user, item"),
+        (pl.DataFrame({"user": ["a"], "item": ["b"]}), "no column 'value'; its columns are user, item"),
         (
             pl.DataFrame(
                 {"user": ["a"], "item": ["b"], "value": [None]},

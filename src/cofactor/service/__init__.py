@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from cofactor.errors import MissingExtraError
 
-_NEEDS = ("sqlalchemy", "alembic", "fastapi", "uvicorn", "pydantic_settings", "prometheus_client")
+_REQUIRED_PACKAGES = ("sqlalchemy", "alembic", "fastapi", "uvicorn", "pydantic_settings", "prometheus_client")
 
-if missing := [name for name in _NEEDS if find_spec(name) is None]:
+if missing := [name for name in _REQUIRED_PACKAGES if find_spec(name) is None]:
     raise MissingExtraError(f'the service needs {missing[0]}, which is not installed: pip install "cofactor[serve]"')

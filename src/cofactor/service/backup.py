@@ -149,11 +149,11 @@ def restore(backup: str | Path, data: str | Path, tombstones: str | Path | None 
         with Store.restore(source / STORE, store_url(draft), source / TOMBSTONES) as store:
             if tombstones is not None:
                 store.erasure.reapply_file(tombstones)
-            restored = _update_models(store, ArtifactRegistry(draft / ARTIFACTS), manifest["watermark"])
+            result = _update_models(store, ArtifactRegistry(draft / ARTIFACTS), manifest["watermark"])
             store.erasure.export(draft / TOMBSTONES)
         if folder.exists():
             folder.rmdir()
-    return restored
+    return result
 
 
 @contextmanager
@@ -218,12 +218,12 @@ def _verified_manifest(source: Path) -> dict[str, Any]:
         raise StoreError(
             f"{source} was created by a newer version of cofactor (format {version}): pip install --upgrade cofactor"
         )
-    for name, expected in checksums.items():
+    for name, expected_checksum in checksums.items():
         path = source / name
         if source.resolve() not in path.resolve().parents:
             raise StoreError(f"the manifest of {source} refers to a file outside the folder: {name!r}")
         try:
-            if file_sha256(path) != expected:
+            if file_sha256(path) != expected_checksum:
                 raise StoreError(f"{path} is damaged: its checksum differs from the one in the manifest")
         except ArtifactError as error:
             raise StoreError(f"{source} is incomplete: {error}") from error
@@ -232,10 +232,10 @@ def _verified_manifest(source: Path) -> dict[str, Any]:
 
 def _update_models(store: Store, artifacts: ArtifactRegistry, watermark: int) -> RestoreResult:
     """Mark models without artifacts as pruned, and queue a training job if users were erased after the backup."""
-    present = {f"{version}{SUFFIX}" for version in artifacts.versions()}
+    artifact_files = {f"{version}{SUFFIX}" for version in artifacts.versions()}
     versions = []
     for model in store.models.all():
-        if model.file in present:
+        if model.file in artifact_files:
             artifacts.check(str(model.file), model.sha256)
             versions.append(model.version)
         elif model.file is not None and model.status not in ("active", "previous"):

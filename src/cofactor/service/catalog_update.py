@@ -44,9 +44,9 @@ def with_new_items(model: LoadedModel, items: dict[str, ItemRecord]) -> LoadedMo
     if rec.priors is None or rec.priors.items is None:
         return None
     names = list(items)
-    new = [name for name, row in zip(names, model.item_rows(names), strict=True) if row < 0]
-    typed = dict(zip(new, rec.items.typed(pl.Series(new, dtype=pl.String)), strict=True))
-    ids = {name: id_ for name, id_ in typed.items() if id_ is not None}
+    new_names = [name for name, row in zip(names, model.item_rows(names), strict=True) if row < 0]
+    typed_ids = dict(zip(new_names, rec.items.typed(pl.Series(new_names, dtype=pl.String)), strict=True))
+    ids = {name: id_ for name, id_ in typed_ids.items() if id_ is not None}
     if not ids:
         return None
     encoder = rec.priors.items.encoder

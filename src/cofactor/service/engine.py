@@ -179,12 +179,12 @@ class Engine:
             if trained is None or current is None or self._extended == (trained.version, self.changes.catalog_version):
                 return False
             self._extended = (trained.version, self.changes.catalog_version)
-            extended = with_new_items(trained, self.changes.items())
-            if extended is None or len(extended.recommender.items) == len(current.recommender.items):
+            extended_model = with_new_items(trained, self.changes.items())
+            if extended_model is None or len(extended_model.recommender.items) == len(current.recommender.items):
                 return False
-            extended = replace(extended, edition=current.edition + 1)
-            self._warm_up(extended)
-            self._model = extended
+            extended_model = replace(extended_model, edition=current.edition + 1)
+            self._warm_up(extended_model)
+            self._model = extended_model
             self._users.clear()
             self._masks.clear()
             return True

@@ -1,4 +1,4 @@
-"""Service settings, read from flags, `COFACTOR_SERVE_...` environment variables and a TOML file, in this order.
+"""Service settings, read from flags, `COFACTOR_SERVE_...` variables and a TOML file, in this order of precedence.
 
 Unknown names are rejected.
 """

@@ -272,5 +272,5 @@ def _parse(url: str) -> URL:
 
 def _without_passwords(url: URL) -> str:
     """Return the URL without passwords, including those in the query string, which PostgreSQL accepts."""
-    hidden = {name: "..." for name in url.query if "password" in name.lower()}
-    return url.update_query_dict(hidden).render_as_string(hide_password=True)
+    masked_values = {name: "..." for name in url.query if "password" in name.lower()}
+    return url.update_query_dict(masked_values).render_as_string(hide_password=True)

@@ -162,7 +162,7 @@ class Erasure:
             The tombstones, ordered by sequence number; empty if there are none.
         """
         query = select(tombstones.c.hash, tombstones.c.seq, tombstones.c.time)
-        query = query.where(tombstones.c.seq > checked_integer(seq, "the number"))
+        query = query.where(tombstones.c.seq > checked_integer(seq, "seq"))
         with self._database.read_transaction() as connection:
             return [Tombstone(*row) for row in connection.execute(query.order_by(tombstones.c.seq))]
 

@@ -177,9 +177,7 @@ class EventLog:
         list of StoredEvent
             The events, ordered by sequence number; empty if there are none.
         """
-        return self._read(
-            _AFTER_QUERY, {"after": checked_integer(seq, "the number"), "most": checked_integer(limit, "the limit")}
-        )
+        return self._read(_AFTER_QUERY, {"after": checked_integer(seq, "seq"), "most": checked_integer(limit, "limit")})
 
     def of_user(self, user: Id, after: int = 0) -> list[StoredEvent]:
         """Return the events of one user after a sequence number.
@@ -196,7 +194,7 @@ class EventLog:
         list of StoredEvent
             The events, ordered by sequence number; empty for an unknown user.
         """
-        values = {"who": checked_id(user, "the user"), "after": checked_integer(after, "the number")}
+        values = {"who": checked_id(user, "the user"), "after": checked_integer(after, "after")}
         return self._read(_USER_QUERY, values)
 
     def of_users(self, names: Sequence[Id]) -> dict[str, list[StoredEvent]]:
@@ -240,7 +238,7 @@ class EventLog:
         Each frame is read in a separate transaction, so that a long training does not block the database. If a user is
         erased in the meantime, earlier frames still contain their events.
         """
-        after, seq = checked_integer(after, "the number"), checked_integer(seq, "the last number")
+        after, seq = checked_integer(after, "after"), checked_integer(seq, "seq")
         while after < seq:
             with self._database.read_transaction() as connection:
                 rows = connection.execute(_PAGE_QUERY, {"after": after, "until": seq, "most": PAGE_SIZE}).fetchall()
@@ -291,7 +289,7 @@ class EventLog:
         return user_snapshot(self.of_user(user), kind)
 
     def load(self, table: Interactions | pl.DataFrame, *, kind: Kind | None = None, name: str = "") -> ImportResult:
-        """Import a table, only once; a repeated call, for example after a crash, resumes the import.
+        """Import a table once; a repeated call, for example after a crash, resumes the import.
 
         Parameters
         ----------

@@ -179,8 +179,8 @@ class Impressions:
         polars.DataFrame
             Columns id (list ID), user, item, slot, propensity, model and time.
         """
-        query = select(*_COLUMNS).where(impressions.c.id > checked_integer(after, "the id")).order_by(impressions.c.id)
-        query = query.limit(checked_integer(limit, "the limit"))
+        query = select(*_COLUMNS).where(impressions.c.id > checked_integer(after, "after")).order_by(impressions.c.id)
+        query = query.limit(checked_integer(limit, "limit"))
         with self._database.read_transaction() as connection:
             rows = connection.execute(query).fetchall()
         lists = pl.DataFrame([tuple(row) for row in rows], schema=_LIST_SCHEMA, orient="row")
@@ -209,9 +209,9 @@ class Impressions:
         total = 0
         while True:
             with self._database.transaction() as connection:
-                deleted = connection.execute(delete(impressions).where(impressions.c.id.in_(old_ids))).rowcount
-            total += deleted
-            if deleted < DELETE_BATCH_SIZE:
+                n_deleted = connection.execute(delete(impressions).where(impressions.c.id.in_(old_ids))).rowcount
+            total += n_deleted
+            if n_deleted < DELETE_BATCH_SIZE:
                 return total
 
     def _write(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
@@ -233,9 +233,8 @@ def _row(impression: Any, where: str, current_time: int) -> dict[str, Any]:
     items = [checked_id(item, f"{where}: the item") for item in impression.items]
     propensities = [1.0] * len(items) if impression.propensities is None else impression.propensities
     if not items or len(propensities) != len(items):
-        raise DataError(
-            f"{where} must have one propensity per item; got {len(items)} items and {len(propensities)} propensities"
-        )
+        counts = f"{len(items)} items and {len(propensities)} propensities"
+        raise DataError(f"{where} must have at least one item, and one propensity per item; got {counts}")
     propensities = [checked_number(p, f"{where}: the propensity", 1e-12, 1) for p in propensities]
     places = [
         {"item": item, "slot": slot, "propensity": propensity}

@@ -237,9 +237,7 @@ class Items:
             The items, ordered by sequence number; items from the same change share a number. Empty if there are none.
         """
         with self._database.read_transaction() as connection:
-            query = _ITEM_QUERY.where(items.c.seq > checked_integer(seq, "the number")).order_by(
-                items.c.seq, items.c.item
-            )
+            query = _ITEM_QUERY.where(items.c.seq > checked_integer(seq, "seq")).order_by(items.c.seq, items.c.item)
             return [_stored_item(row) for row in connection.execute(query)]
 
     def _put(self, rows: list[dict[str, Any]], replace: list[str]) -> int:

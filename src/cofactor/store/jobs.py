@@ -257,7 +257,7 @@ class Jobs:
         """
         if state is not None and state not in get_args(JobState):
             raise ParameterError(f"state must be one of {', '.join(get_args(JobState))}, not {state!r}")
-        query = select(*_COLUMNS).order_by(jobs.c.id.desc()).limit(checked_integer(limit, "the limit"))
+        query = select(*_COLUMNS).order_by(jobs.c.id.desc()).limit(checked_integer(limit, "limit"))
         with self._database.read_transaction() as connection:
             rows = connection.execute(query if state is None else query.where(jobs.c.state == state))
             return [_job(row) for row in rows]

@@ -60,30 +60,30 @@ def append_requests(connection: Connection, requests: Sequence[Sequence[Row]]) -
     lock(connection)
     end = head(connection)
     by_key = _stored_by_key(connection, [row.key for rows in requests for row in rows if row.key is not None])
-    accepted: list[Row] = []
+    accepted_rows: list[Row] = []
     answers: list[list[Receipt] | ConflictError] = []
     for rows in requests:
-        n_before, request_by_key = len(accepted), ChainMap({}, by_key)
-        receipts = [_accept(row, request_by_key, accepted, end.seq) for row in rows]
+        n_before, request_by_key = len(accepted_rows), ChainMap({}, by_key)
+        receipts = [_accept(row, request_by_key, accepted_rows, end.seq) for row in rows]
         if conflicts := tuple(n for n, receipt in enumerate(receipts, start=1) if receipt is None):
-            del accepted[n_before:]
+            del accepted_rows[n_before:]
             answers.append(_conflict(rows, conflicts))
         else:
             by_key |= request_by_key.maps[0]
             answers.append([receipt for receipt in receipts if receipt is not None])
-    if accepted:
-        _store(connection, accepted, end)
+    if accepted_rows:
+        _store(connection, accepted_rows, end)
     return answers
 
 
-def _accept(row: Row, by_key: MutableMapping[str, _FirstEvent], accepted: list[Row], last: int) -> Receipt | None:
-    """Return the receipt for a row, or None for a conflict; add new rows to `accepted` and their keys to `by_key`."""
+def _accept(row: Row, by_key: MutableMapping[str, _FirstEvent], accepted_rows: list[Row], last: int) -> Receipt | None:
+    """Return the receipt for a row or None for a conflict; add new rows to `accepted_rows` and new keys to `by_key`."""
     first = None if row.key is None else by_key.get(row.key)
     if first is not None:
-        same = row._replace(time=first.row.time) if row.time is None else row
-        return Receipt(first.seq, duplicate=True) if same == first.row else None
-    accepted.append(row)
-    seq = last + len(accepted)
+        comparable_row = row._replace(time=first.row.time) if row.time is None else row
+        return Receipt(first.seq, duplicate=True) if comparable_row == first.row else None
+    accepted_rows.append(row)
+    seq = last + len(accepted_rows)
     if row.key is not None:
         by_key[row.key] = _FirstEvent(seq, row)
     return Receipt(seq, duplicate=False)
@@ -112,11 +112,11 @@ def _store(connection: Connection, rows: Sequence[Row], end: Head) -> None:
     current_time = now()
     received = max(current_time, end.received)
     times = _times(connection, rows, current_time, received)
-    numbered: list[dict[str, Any]] = [
+    numbered_rows: list[dict[str, Any]] = [
         {**row._asdict(), "seq": seq, "time": time, "received": received}
         for seq, (row, time) in enumerate(zip(rows, times, strict=True), start=end.seq + 1)
     ]
-    connection.execute(insert(events), numbered)
+    connection.execute(insert(events), numbered_rows)
 
 
 def _times(connection: Connection, rows: Sequence[Row], current_time: int, received: int) -> list[int]:

@@ -191,7 +191,7 @@ class Users:
             The users, ordered by sequence number; empty if there are none.
         """
         with self._database.read_transaction() as connection:
-            query = _USER_QUERY.where(users.c.seq > checked_integer(seq, "the number")).order_by(users.c.seq)
+            query = _USER_QUERY.where(users.c.seq > checked_integer(seq, "seq")).order_by(users.c.seq)
             return [StoredUser(row[0], row[1], json.loads(row[2])) for row in connection.execute(query)]
 
     def seqs_after(self, seq: int = 0) -> dict[str, int]:
@@ -207,7 +207,7 @@ class Users:
         dict of str to int
             Sequence number by user ID.
         """
-        query = select(users.c.user, users.c.seq).where(users.c.seq > checked_integer(seq, "the number"))
+        query = select(users.c.user, users.c.seq).where(users.c.seq > checked_integer(seq, "seq"))
         with self._database.read_transaction() as connection:
             return dict(connection.execute(query).all())
 

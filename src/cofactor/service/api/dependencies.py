@@ -109,7 +109,7 @@ class Service:
                 _log.exception("polling for a new model failed")
 
     def poll(self) -> None:
-        """Load the active model if it has changed, and read new changes.
+        """Load a newly promoted model, read new changes and extend the catalog.
 
         Raises
         ------

@@ -33,7 +33,7 @@ from cofactor.store.validation import MAX_TIME, MAX_VALUE
 __all__ = ["EventBody", "router"]
 
 MAX_LINES = 10_000
-CHUNK = 500
+CHUNK_SIZE = 500
 """Number of lines to parse before yielding to other requests."""
 
 
@@ -54,14 +54,14 @@ class EventFields(RequestBody):
 
 
 class RatingBody(EventFields):
-    """A rating."""
+    """A rating event."""
 
     value: Rating
     kind: Literal["rating"] = "rating"
 
 
 class CountBody(EventFields):
-    """A click, a play or a purchase."""
+    """An event such as a click, a play or a purchase."""
 
     value: Annotated[float, Field(strict=True, ge=MIN_EVENT_VALUE, le=MAX_VALUE), FINITE_NUMBER] | None = Field(
         None, description="Count or amount; defaults to 1"
@@ -82,7 +82,7 @@ EventBody = Annotated[
     | Annotated[RemovalBody, Tag("variant:removal")],
     variant_by_kind("rating", "kind: must be rating, event or removal"),
 ]
-"""An action of a user on an item."""
+"""Body of a rating, an event or a removal."""
 
 _body = TypeAdapter[RatingBody | CountBody | RemovalBody](EventBody)
 
@@ -178,8 +178,8 @@ async def add_events(service: CurrentService, request: Request) -> BulkResult:
     if not lines or len(lines) > MAX_LINES:
         raise Problem(422, f"send 1 to {MAX_LINES:,} lines; got {len(lines):,}")
     submissions: list[Future[list[Receipt]] | str] = []
-    for start in range(0, len(lines), CHUNK):
-        submissions += [_submit_line(service, line) for line in lines[start : start + CHUNK]]
+    for start in range(0, len(lines), CHUNK_SIZE):
+        submissions += [_submit_line(service, line) for line in lines[start : start + CHUNK_SIZE]]
         await asyncio.sleep(0)
     results = [await _result(service, number, submission) for number, submission in enumerate(submissions, start=1)]
     stored = [result for result in results if isinstance(result, StoredLine)]

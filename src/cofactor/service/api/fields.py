@@ -130,7 +130,7 @@ JsonMap: TypeAlias = Annotated[
     dict[str, Any], AfterValidator(_check_map), Field(description="Any JSON object of at most 65,536 bytes")
 ]
 Rating = TypeAliasType("Rating", Annotated[float, Field(strict=True, ge=-MAX_VALUE, le=MAX_VALUE), FINITE_NUMBER])
-"""A number on the rating scale of the current model, if it was trained on ratings."""
+"""Rating; must be on the scale of the current model if it was trained on ratings."""
 
 
 class RequestBody(BaseModel):

@@ -68,7 +68,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1/items", tags=["items"], 
 @router.get("", response_model=ItemOut, dependencies=[READ])
 async def get_item(service: CurrentService, item: Annotated[QueryId, Query(examples=["alien"])]) -> Response:
     """Return the metadata of an item."""
-    stored, is_known = await service.run(_stored, service, item)
+    stored, is_known = await service.run(_get_stored, service, item)
     if stored is None and not is_known:
         raise Problem(404, "this item is unknown")
     record = Item(item) if stored is None else stored
@@ -76,7 +76,7 @@ async def get_item(service: CurrentService, item: Annotated[QueryId, Query(examp
     return json_response({**members, "known_to_model": is_known})
 
 
-def _stored(service: Service, item: str) -> tuple[StoredItem | None, bool]:
+def _get_stored(service: Service, item: str) -> tuple[StoredItem | None, bool]:
     return service.store.items.get(item), service.engine.knows_item(item)
 
 

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ModelOut:
-    """A model."""
+    """Metadata and status of a model."""
 
     version: int
     status: Literal["candidate", "active", "previous", "held", "retired"]
@@ -99,7 +99,7 @@ EXAMPLES = [{"estimator": {"estimator": "biased-mf", "factors": 50}}]
 
 @dataclass(frozen=True)
 class JobOut:
-    """A job."""
+    """State of a job."""
 
     id: int
     kind: str

@@ -49,10 +49,10 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1/users", tags=["users"], 
 @router.get("", response_model=UserOut, dependencies=[WRITE])
 async def get_user(service: CurrentService, user: QueryId) -> Response:
     """Return the metadata of a user."""
-    return json_response(await service.run(_stored, service, user))
+    return json_response(await service.run(_get_stored, service, user))
 
 
-def _stored(service: Service, user: str) -> dict[str, Any]:
+def _get_stored(service: Service, user: str) -> dict[str, Any]:
     """Return the members of `UserOut`. Raises Problem (404) for an unknown user."""
     service.engine.changes.catch_up()
     stored = service.store.users.get(user)

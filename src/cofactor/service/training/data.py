@@ -67,10 +67,10 @@ def rating_scale(store: Store, values: Any) -> Scale | None:
     if stored is None:
         return None
     scale = Scale(stored[0], stored[1], tuple(stored[2]))
-    distinct = pl.Series(np.asarray(values, np.float32)).unique().to_numpy()
-    if scale.holds(distinct).all():
+    distinct_values = pl.Series(np.asarray(values, np.float32)).unique().to_numpy()
+    if scale.holds(distinct_values).all():
         return scale
-    return Scale.infer(np.concatenate([distinct, scale.levels or (scale.low, scale.high)]))
+    return Scale.infer(np.concatenate([distinct_values, scale.levels or (scale.low, scale.high)]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,10 +253,10 @@ def _without_erased(store: Store, rows: pl.DataFrame, hashes: set[str]) -> pl.Da
 def _side_table(ids: IdMap, side: str, metadata: Sequence[tuple[str, dict[str, Any]]]) -> pl.DataFrame:
     """Return a table of the metadata for each ID, with null where there is none."""
     rows = ids.rows(pl.Series([name for name, _ in metadata], dtype=pl.String))
-    matched = [entry for entry, row in zip(metadata, rows, strict=True) if row >= 0]
-    if not matched:
+    matched_entries = [entry for entry, row in zip(metadata, rows, strict=True) if row >= 0]
+    if not matched_entries:
         return pl.DataFrame([ids.all.alias(side)])
-    return join(ids, _columns(side, matched), side, id_column=side).frame
+    return join(ids, _columns(side, matched_entries), side, id_column=side).frame
 
 
 def _columns(side: str, metadata: Sequence[tuple[str, dict[str, Any]]]) -> pl.DataFrame:

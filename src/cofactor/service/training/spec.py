@@ -77,23 +77,23 @@ class TrainingSpec:
         if not isinstance(values, Mapping) or (unknown := [name for name in values if name not in names]):
             invalid = unknown[0] if isinstance(values, Mapping) else values
             raise DataError(f"training parameters must be among {', '.join(names)}; got {invalid!r}")
-        merged = {} if base is None else {name: getattr(base, name) for name in names}
+        merged_values = {} if base is None else {name: getattr(base, name) for name in names}
         new = dict(values)
         if "estimator" in new:
             new["estimator"] = Estimator.from_dict(new["estimator"])
             if base is not None and new["estimator"].kind not in ("any", base.kind):
-                del merged["kind"]
+                del merged_values["kind"]
         elif base is not None and base.estimator.kind not in ("any", new.get("kind", base.kind)):
-            del merged["estimator"]
-        merged |= {name: _names(name, new[name]) if name.endswith("features") else new[name] for name in new}
-        if "estimator" not in merged:
-            merged["estimator"] = ImplicitALS() if merged.get("kind") == "events" else BiasedMF()
-        accepted_kind = merged["estimator"].kind
-        merged.setdefault("kind", "ratings" if accepted_kind == "any" else accepted_kind)
-        if merged["kind"] not in list(get_args(Kind)) or accepted_kind not in (merged["kind"], "any"):
-            raise KindError(f"{merged['estimator'].name} cannot be trained on {merged['kind']!r}")
-        checks.seed(merged.get("seed", 0))
-        return cls(**merged)
+            del merged_values["estimator"]
+        merged_values |= {name: _names(name, new[name]) if name.endswith("features") else new[name] for name in new}
+        if "estimator" not in merged_values:
+            merged_values["estimator"] = ImplicitALS() if merged_values.get("kind") == "events" else BiasedMF()
+        accepted_kind = merged_values["estimator"].kind
+        merged_values.setdefault("kind", "ratings" if accepted_kind == "any" else accepted_kind)
+        if merged_values["kind"] not in list(get_args(Kind)) or accepted_kind not in (merged_values["kind"], "any"):
+            raise KindError(f"{merged_values['estimator'].name} cannot be trained on {merged_values['kind']!r}")
+        checks.seed(merged_values.get("seed", 0))
+        return cls(**merged_values)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the specification as JSON-serializable values that `of` accepts.
@@ -124,8 +124,8 @@ class TrainingSpec:
         Recommender
             The recommender with priors, or the same recommender if its model does not support them.
         """
-        users = _present(self.user_features, recommender.user_table)
-        items = _present(self.item_features, recommender.item_table)
+        users = _existing_columns(self.user_features, recommender.user_table)
+        items = _existing_columns(self.item_features, recommender.item_table)
         if not supports_priors(recommender.model):
             return recommender
         return recommender.with_priors(user_features=users, item_features=items, seed=self.seed)
@@ -157,5 +157,5 @@ def _names(parameter: str, names: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _present(names: tuple[str, ...], table: Any) -> list[str]:
+def _existing_columns(names: tuple[str, ...], table: Any) -> list[str]:
     return [] if table is None else [name for name in names if name in table.columns]

@@ -53,9 +53,11 @@ def _upgrade(connection: Connection, name: str) -> None:
     from alembic.util import CommandError
 
     current = _revision(connection)
-    if current is None and (foreign := sorted(set(metadata.tables) & set(inspect(connection).get_table_names()))):
+    if current is None and (
+        foreign_tables := sorted(set(metadata.tables) & set(inspect(connection).get_table_names()))
+    ):
         raise StoreError(
-            f"{name} contains a table {foreign[0]!r} of another application; use a separate database for the store"
+            f"{name} contains a table {foreign_tables[0]!r} of another application; use a separate database"
         )
     with as_file(files(__name__)) as folder:
         config = Config(attributes={"connection": connection, "version_table": VERSION_TABLE})
