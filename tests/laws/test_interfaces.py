@@ -956,7 +956,7 @@ def an_unknown_item_has_no_prediction(served: Served) -> None:
     given = {"user": 2, "item": Raw("jaws")}
     assert Prediction().python(served, given) == served.rec.predict(served.ids.user(2), "another unknown item")
     assert same(Prediction().python(served, given), Prediction().cli(served, given))
-    assert Prediction().http(served, given) == RejectedRow("unknown id", "item 'jaws' is not known to model 1")
+    assert Prediction().http(served, given) == RejectedRow("unknown id", "item 'jaws' is unknown to model 1")
 
 
 def unknown_items_of_a_history_do_not_count(served: Served) -> None:

@@ -114,7 +114,7 @@ def test_malformed_events_are_rejected_alone_and_in_bulk(admin: TestClient, body
     assert response.status_code in (400, 422)
     assert response.headers["content-type"] == "application/problem+json"
     lines = admin.post("/v1/events/bulk", content=body + b"\n" + event(b"3")).json()
-    assert (lines["stored"], lines["refused"]) == (1, 1)
+    assert (lines["stored"], lines["rejected"]) == (1, 1)
 
 
 def test_equal_numbers_are_the_same_id(admin: TestClient) -> None:

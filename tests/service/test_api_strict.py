@@ -108,11 +108,11 @@ def test_every_route_rejects_undeclared_parameters_and_bodies(api: TestClient, r
         for values in (["1", "1"], ["1", "2"]):
             response = api.request(method, url(path), params={name: values}, json=body)
             assert response.status_code == 422
-            assert f"{name!r} is given more than once" in response.json()["detail"]
+            assert f"{name!r} must be given only once" in response.json()["detail"]
     if body is None and path != "/v1/events/bulk":
         response = api.request(method, url(path), json={"dry_run": True})
         assert response.status_code == 422
-        assert "takes no body" in response.json()["detail"]
+        assert "does not accept a body" in response.json()["detail"]
     assert store_of(api).events.watermark() == before
 
 
@@ -129,7 +129,7 @@ def test_every_body_rejects_undeclared_members(api: TestClient, route: Route) ->
     twice = json.dumps(body)[:-1] + f', "{next(iter(body))}": null}}'
     response = api.request(method, path, content=twice, headers={"Content-Type": "application/json"})
     assert response.status_code == 422
-    assert f"{next(iter(body))!r} is given more than once" in response.json()["detail"]
+    assert f"{next(iter(body))!r} must be given only once" in response.json()["detail"]
     assert store_of(api).events.watermark() == before
     assert store_of(api).jobs.newest() == jobs
 
@@ -168,12 +168,12 @@ def test_bulk_lines_report_undeclared_members(api: TestClient) -> None:
         b'{"user": "7", "item": "1", "value": 3}',
     ]
     response = api.post("/v1/events/bulk", content=b"\n".join(lines)).json()
-    assert (response["stored"], response["refused"]) == (1, 3)
+    assert (response["stored"], response["rejected"]) == (1, 3)
     errors = [line.get("error", "") for line in response["results"]]
     assert "'stars'" in errors[0]
     assert "user, item, time, key, value, kind" in errors[0]
-    assert "'value' is given more than once" in errors[1]
-    assert errors[2] == "the line is not JSON"
+    assert "'value' must be given only once" in errors[1]
+    assert errors[2] == "the line is not valid JSON"
 
 
 def test_a_rejected_request_has_no_effect(api: TestClient) -> None:
@@ -208,8 +208,8 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"estimator": {"estimator": "item-knn", "similarity": "pearson"}}, "cosine or jaccard"),
     ({"estimator": {"estimator": "neural-mf", "head": "x"}}, "regression or classification"),
     ({"estimator": {"estimator": "bayesian-mf", "user_features": "age"}}, "user_features"),
-    ({"kind": "events", "estimator": {"estimator": "biased-mf"}}, "does not learn from 'events'"),
-    ({"kind": "ratings", "estimator": {"estimator": "implicit-als"}}, "does not learn from 'ratings'"),
+    ({"kind": "events", "estimator": {"estimator": "biased-mf"}}, "cannot be trained on 'events'"),
+    ({"kind": "ratings", "estimator": {"estimator": "implicit-als"}}, "cannot be trained on 'ratings'"),
     ({"kind": "clicks"}, "kind"),
     ({"seed": 2**40}, "seed"),
     ({"seed": 2**32}, "seed"),
@@ -251,7 +251,7 @@ def test_training_on_missing_user_features_is_rejected(api: TestClient) -> None:
     before = store.jobs.newest()
     features = {"estimator": {"estimator": "bayesian-mf", "user_features": ["age"]}}
     store.users.put("7", {"job": "nurse"})
-    for spec, answer in ((features, "no user has metadata 'age'; the names in the store: job"),):
+    for spec, answer in ((features, "no user has metadata named 'age'; available names: job"),):
         response = api.post("/v1/models/train", json=spec)
         assert response.status_code == 409
         assert answer in response.json()["detail"]
@@ -294,4 +294,4 @@ def test_a_history_needs_a_rating_for_each_item(api: TestClient) -> None:
     response = api.post("/v1/recommendations", json={"history": [{"item": "1", "value": 5}, {"item": "2"}]})
     assert response.status_code == 422
     assert "body.history.1.value: the rating is missing" in response.json()["detail"]
-    assert api.get("/openapi.json").json()["components"]["schemas"]["Rated"]["required"] == ["item", "value"]
+    assert api.get("/openapi.json").json()["components"]["schemas"]["RatedItem"]["required"] == ["item", "value"]

@@ -68,7 +68,7 @@ def test_erased_users_stay_erased(data: Path, tmp_path: Path) -> None:
         assert store.events.of_user(3) == []
         active = store.models.active()
         assert active is not None
-        assert store.erasure.erased_at(3) > active.watermark  # type: ignore[operator]  # so it is masked
+        assert store.erasure.erasure_seq(3) > active.watermark  # type: ignore[operator]  # so it is masked
         assert [job.state for job in store.jobs.newest(1)] == ["queued"]
     assert [job.state for job in run_queued_jobs(ServiceSettings.of({"data": str(data)}))] == ["done"]
     with Store.open(store_url(data)) as store:
@@ -170,10 +170,10 @@ def test_a_damaged_artifact_stops_a_backup(data: Path, tmp_path: Path) -> None:
 
 def test_a_folder_without_a_backup_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "odd").mkdir()
-    with pytest.raises(StoreError, match="is not a backup"):
+    with pytest.raises(StoreError, match="was not created by `cofactor backup`"):
         restore(tmp_path / "odd", tmp_path / "new")
     (tmp_path / "odd" / "backup.json").write_text('{"format": 1, "watermark": 0, "sha256": {"../../etc/passwd": "0"}}')
-    with pytest.raises(StoreError, match="outside of it"):
+    with pytest.raises(StoreError, match="outside the folder"):
         restore(tmp_path / "odd", tmp_path / "new")
     (tmp_path / "odd" / "backup.json").write_text('{"format": 9, "watermark": 0, "sha256": {}}')
     with pytest.raises(StoreError, match="newer cofactor"):

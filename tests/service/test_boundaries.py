@@ -17,7 +17,7 @@ from cofactor.errors import ParameterError
 from cofactor.recommender.recommender import Recommender
 from cofactor.results import Query
 from cofactor.service import registry
-from cofactor.service.api.auth import Buckets, KeyRing
+from cofactor.service.api.auth import KeyCache, TokenBuckets
 from cofactor.service.bootstrap import import_table
 from cofactor.service.change_feed import ChangeFeed
 from cofactor.service.engine import Engine
@@ -249,7 +249,7 @@ def test_the_least_recently_used_entry_is_evicted_first() -> None:
 
 @pytest.mark.parametrize(("rate", "at_once"), [(2.0, 4), (1.0, 2), (0.25, 1)])
 def test_a_key_may_ask_again_once_its_bucket_holds_a_whole_request(rate: float, at_once: int) -> None:
-    buckets = Buckets(rate)
+    buckets = TokenBuckets(rate)
     waits = [buckets.take("key", now=100.0) for _ in range(at_once + 1)]
     assert waits == [0.0] * at_once + [1 / rate]
     assert buckets.take("other", now=100.0) == 0.0
@@ -263,12 +263,12 @@ def test_a_key_may_ask_again_once_its_bucket_holds_a_whole_request(rate: float, 
 def test_a_checked_key_is_trusted_for_its_seconds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr("cofactor.service.api.auth.time.monotonic", lambda: clock[0])
-    ring, text = KeyRing(store, seconds=2.0), store.keys.create("read", "the site")
+    ring, text = KeyCache(store, seconds=2.0), store.keys.create("read", "the site")
     ring.look_up(text)
     for now, is_known in ((100.0, True), (nextafter(102.0, -inf), True), (102.0, False)):
         clock[0] = now
         assert (ring.cached(text) is not None) == is_known
-    never = KeyRing(store, seconds=0.0)
+    never = KeyCache(store, seconds=0.0)
     never.look_up(text)
     assert never.cached(text) is None
 

@@ -96,7 +96,7 @@ def test_a_clock_set_back_is_reported(data: Path, monkeypatch: pytest.MonkeyPatc
     assert "set back" in result.message
 
 
-@pytest.mark.parametrize(("off", "says"), [(-500, "500 s behind this one"), (500, "500 s ahead of this one")])
+@pytest.mark.parametrize(("off", "says"), [(-500, "500 s behind this machine"), (500, "500 s ahead of this machine")])
 def test_a_different_clock_of_the_database_server_is_reported(
     data: Path, off: int, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,7 +114,7 @@ def test_jobs_without_a_worker_are_reported(data: Path, monkeypatch: pytest.Monk
         assert worst_result(data, "jobs").state == "ok"
         real = time.time
         monkeypatch.setattr(time, "time", lambda: real() + 1_000)
-        assert "none runs: start a trainer" in worst_result(data, "jobs").message
+        assert "none is running: start a trainer" in worst_result(data, "jobs").message
         job = store.jobs.claim("somebody")
         assert job is not None
         store.jobs.fail(job, "there was nothing to learn from")

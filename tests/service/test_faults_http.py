@@ -264,7 +264,7 @@ def test_a_clock_jump_changes_no_result(served: Served, off_by: Path, hours: int
 
 def test_the_limit_of_open_files_is_raised_as_far_as_the_system_permits() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    others = supervisor.OTHER_FILES
+    others = supervisor.RESERVED_FILES
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (others + 100, hard))
         assert supervisor.raise_file_limit(50) == 50

@@ -140,7 +140,7 @@ def test_tables_the_store_and_http(text: str, api: TestClient) -> None:
     assert [one.is_success for one in sent] == [fault is None] * len(sent)
     assert {one.status_code for one in sent if not one.is_success} <= {422}
     line = api.post("/v1/events/bulk", content=json.dumps({"user": text, "item": "alien", "value": 5}))
-    assert line.json()["refused"] == (fault is not None)
+    assert line.json()["rejected"] == (fault is not None)
 
 
 def test_a_row_of_the_table_is_named() -> None:
@@ -186,7 +186,7 @@ def test_times_that_a_file_may_hold_can_be_served(time: str, tmp_path: Path) -> 
     table = cofactor.read_ratings(tmp_path / "r.csv")
     assert table.times is not None
     settings = ServiceSettings.of({"data": str(tmp_path / "data")})
-    assert prepare(settings, table, TrainingSpec(cofactor.Bias())).is_first
+    assert prepare(settings, table, TrainingSpec(cofactor.Bias())).is_first_model
     with Store.open(settings.url) as store:
         assert [event.time for event in store.events.after(0)] == table.times.tolist()
         store.events.append([Event("ana", "alien", 1)])

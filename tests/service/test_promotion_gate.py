@@ -78,7 +78,7 @@ def test_accuracy_of_events_is_ndcg(small_events: Interactions) -> None:
     ("shown", "reason"),
     [
         (ListStatistics(0.3, 0.5, 0.1, 1.0), "coverage falls"),
-        (ListStatistics(0.5, 0.5, 0.3, 1.0), "1 % most recommended"),
+        (ListStatistics(0.5, 0.5, 0.3, 1.0), "1% most-recommended"),
         (ListStatistics(0.5, 0.5, 0.1, 1.5), "popularity lift"),
     ],
 )
@@ -125,7 +125,7 @@ def test_the_upper_criterion_needs_enough_users(small_ratings: Interactions) -> 
     assert np.isfinite(shut.accuracy.loss)
     (reason,) = shut.reasons
     assert re.search(
-        r"criterion 'upper' needs an interval of the loss, which 80 events of \d+ users do not give: An interval",
+        r"criterion 'upper' requires an interval for the loss, but 80 events from \d+ users give none: An interval",
         reason,
     )
     assert shut.as_dict()["accuracy"]["high"] is None
@@ -181,7 +181,7 @@ def test_repeated_events_are_ignored(small_events: Interactions) -> None:
     result = PromotionGate().evaluate(rec, rec, again)
     assert result.reasons == ()
     assert result.accuracy is None
-    assert "300 new events of 0 users" in result.notes[0]
+    assert "300 new events from 0 users" in result.notes[0]
 
 
 def test_ids_of_both_types_have_rows() -> None:

@@ -95,7 +95,7 @@ def kept(folder: Path, db: str | None) -> str:
     """Every byte of the service's folder, and the tables of PostgreSQL."""
     text = "".join(path.read_bytes().decode("latin-1") for path in folder.rglob("*") if path.is_file())
     if db is not None:
-        with Store.open(db) as store, store._database.reading() as connection:
+        with Store.open(db) as store, store._database.read_transaction() as connection:
             for table in ("keys", "events", "impressions", "items", "users", "settings", "jobs", "models"):
                 text += repr(connection.exec_driver_sql(f"SELECT * FROM {table}").fetchall())
     return text

@@ -97,7 +97,7 @@ def test_the_service_lists_what_python_lists(served: TestClient, tmp_path: Path)
 def test_a_second_start_imports_low_ratings_once(tmp_path: Path) -> None:
     settings = ServiceSettings.of({"data": str(tmp_path / "data")})
     table = Source(ratings=str(films(tmp_path)), min_rating=4).read()
-    first, again = (prepare(settings, table, EVENTS).loaded for _ in range(2))
+    first, again = (prepare(settings, table, EVENTS).import_result for _ in range(2))
     assert first is not None
     assert again is not None
     assert (first.rows, first.stored, again.stored) == (27, 27, 0)

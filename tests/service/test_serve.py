@@ -136,10 +136,10 @@ def test_a_restart_needs_no_table_and_shows_no_key(tmp_path: Path, table: Path) 
 
 def test_a_table_is_imported_once(tmp_path: Path, ratings: Interactions) -> None:
     settings, spec = ServiceSettings.of({"data": str(tmp_path)}), TrainingSpec(cofactor.Bias())
-    assert prepare(settings, ratings, spec).is_first
+    assert prepare(settings, ratings, spec).is_first_model
     again = prepare(settings, ratings, spec)
-    assert again.loaded is not None
-    assert (again.loaded.stored, again.version, again.key) == (0, 1, None)
+    assert again.import_result is not None
+    assert (again.import_result.stored, again.version, again.key) == (0, 1, None)
 
 
 def test_a_public_address_requires_a_key(tmp_path: Path, ratings: Interactions) -> None:

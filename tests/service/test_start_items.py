@@ -87,7 +87,7 @@ def test_a_second_start_does_not_change_newer_metadata(
     longer = titled.frame().select("user", "item", "value").head(50).with_columns(pl.lit("new").alias("user"))
     other = cofactor.Interactions.from_columns(longer["user"], longer["item"], longer["value"])
     assert titled.item_table is not None
-    loaded = prepare(settings, other.with_item_table(titled.item_table), SPEC).loaded
+    loaded = prepare(settings, other.with_item_table(titled.item_table), SPEC).import_result
     assert loaded is not None
     assert loaded.stored == 50
     assert (store.items.after(), store.users.after()) == (before, facts)
@@ -123,7 +123,7 @@ def test_an_invalid_cell_stops_the_first_start_before_rows_are_stored(
     with pytest.raises(DataError, match=r"item 1: the title contains the control character"):
         prepare(settings, titled.with_item_table(dirty), SPEC)
     assert store.events.watermark() == 0
-    assert prepare(settings, titled, SPEC).is_first
+    assert prepare(settings, titled, SPEC).is_first_model
 
 
 def test_imported_metadata_is_used_again(settings: ServiceSettings, store: Store, titled: Interactions) -> None:

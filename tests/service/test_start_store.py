@@ -51,7 +51,7 @@ def test_events_of_a_store_without_a_model_are_not_stored_again(place: ServiceSe
         store.items.put([Item("alien", "Alien", metadata={"year": 1979}), Item("clue", "Clue")])
         before = store.events.watermark()
     ready = prepare(place, None, PLAYS)
-    assert (ready.loaded, ready.is_first) == (None, True)
+    assert (ready.import_result, ready.is_first_model) == (None, True)
     assert counts(place) == dict.fromkeys(PAIRS, 1.0)
     with Store.open(place.url) as store:
         assert store.events.watermark() == before
@@ -61,7 +61,7 @@ def test_events_of_a_store_without_a_model_are_not_stored_again(place: ServiceSe
     assert rec.titles is not None
     assert rec.titles.to_list() == ["Alien", None, "Clue"]
     again = prepare(place, None, PLAYS)
-    assert (again.version, again.is_first) == (ready.version, False)
+    assert (again.version, again.is_first_model) == (ready.version, False)
     with TestClient(create_app(place)) as client:
         found = client.get(
             "/v1/recommendations", params={"user": "bo"}, headers={"Authorization": f"Bearer {ready.key}"}
@@ -88,8 +88,8 @@ def test_the_first_model_is_trained_on_the_table_and_earlier_events(place: Servi
         store.events.append([Event("ana", "dune", 4), Event("ana", "alien", 5)])
     table = Interactions.from_columns(*zip(*PAIRS, strict=True), [4, 5, 2, 3, 1, 5])  # type: ignore[arg-type]
     ready = prepare(place, table, RATINGS)
-    assert ready.loaded is not None
-    assert ready.loaded.stored == 6
+    assert ready.import_result is not None
+    assert ready.import_result.stored == 6
     rec = model_of(place)
     assert len(rec.histories.values) == 7
     with TestClient(create_app(place)) as client:
@@ -117,15 +117,15 @@ def test_the_first_model_does_not_contain_erased_users(tmp_path: Path) -> None:
         store.erasure.erase("bo")
     table = Interactions.from_columns(*zip(*PAIRS, strict=True), [4, 5, 2, 3, 1, 5])  # type: ignore[arg-type]
     ready = prepare(settings, table, RATINGS)
-    assert ready.loaded is not None
-    assert ready.loaded.skipped == 2
+    assert ready.import_result is not None
+    assert ready.import_result.skipped == 2
     assert model_of(settings).users.all.to_list() == ["ana", "cy"]
 
 
 def test_a_store_of_the_other_kind_names_the_option_to_use(tmp_path: Path) -> None:
     settings = ServiceSettings.of({"data": str(tmp_path)})
     with Store.open(settings.url) as store:
-        with pytest.raises(DataError, match="name a table of ratings"):
+        with pytest.raises(DataError, match="specify a table of ratings"):
             prepare(settings, None, RATINGS)
         store.events.append([Event("ana", "alien", kind="event")])
     with pytest.raises(DataError, match="contains events but no ratings: pass --events to train on them"):

@@ -20,7 +20,7 @@ from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.training.data import training_data
 from cofactor.service.training.promotion_gate import PromotionGate
 from cofactor.service.training.spec import TrainingSpec, spec_of
-from cofactor.service.training.trainer import UNTIL, Trainer
+from cofactor.service.training.trainer import UNTIL_KEY, Trainer
 from cofactor.service.training.worker import RetrainPolicy, Worker
 from cofactor.store import Event, Item, Store
 
@@ -74,7 +74,7 @@ def test_a_better_candidate_is_promoted_by_the_newest_events(
     model = trainer.train({"estimator": {"estimator": "explicit-als", "factors": 4}})
     assert model.status == "active", model.reasons
     assert model.watermark == 3240
-    assert model.metrics[UNTIL] == 3400
+    assert model.metrics[UNTIL_KEY] == 3400
     found = model.metrics["gate"]["accuracy"]
     assert found["events"] == 160
     assert found["candidate"] < found["active"]
@@ -127,7 +127,7 @@ def test_without_new_events_only_lists_are_compared(trainer: Trainer) -> None:
     assert again.metrics["gate"]["accuracy"] is None
     other = trainer.train({"estimator": "bias"})
     assert other.status == "held"
-    assert "it has another estimator" in other.reasons[0]
+    assert "it uses a different estimator" in other.reasons[0]
 
 
 def test_old_artifacts_are_deleted_except_the_active_and_the_previous(trainer: Trainer, store: Store) -> None:
@@ -307,7 +307,7 @@ def test_users_erased_during_a_training_are_masked_and_left_out_of_the_next(trai
 
     model = trainer.train(None, erase)
     assert model.status == "active"
-    at = store.erasure.erased_at("user 1")
+    at = store.erasure.erasure_seq("user 1")
     assert at is not None
     assert at > model.watermark
     worker = Worker(trainer, policy=RetrainPolicy(changes=None, seconds=None))

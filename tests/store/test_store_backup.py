@@ -89,12 +89,12 @@ def test_invalid_backups_are_rejected(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=r"is damaged|cannot be restored"):
             Store.restore(tmp_path / name, f"sqlite:///{tmp_path}/new.db")
         assert not (tmp_path / "new.db").exists(), name
-    with pytest.raises(StoreError, match="already exists: move it away first"):
+    with pytest.raises(StoreError, match="already exists; move it elsewhere first"):
         Store.restore(tmp_path / "good", f"sqlite:///{tmp_path}/store.db")
     (tmp_path / "new.db-wal").write_bytes(b"left over")
     with pytest.raises(StoreError, match="belongs to another store"):
         Store.restore(tmp_path / "good", f"sqlite:///{tmp_path}/new.db")
-    with pytest.raises(StoreError, match="only a store in SQLite is a file"):
+    with pytest.raises(StoreError, match="the URL must be a SQLite URL"):
         Store.restore(tmp_path / "good", "postgresql://host/shop")
 
 
@@ -102,7 +102,7 @@ def test_a_restore_without_readable_tombstones_leaves_no_store(tmp_path: Path) -
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         store.back_up(tmp_path / "good")
     (tmp_path / "stones.json").write_text("cut sho")
-    with pytest.raises(StoreError, match="is not a readable tombstone file"):
+    with pytest.raises(StoreError, match="is not a valid tombstone file"):
         Store.restore(tmp_path / "good", f"sqlite:///{tmp_path}/new.db", tmp_path / "stones.json")
     assert not list(tmp_path.glob("new.db*"))
 

@@ -59,15 +59,15 @@ def test_many_items_from_a_table(store: Store) -> None:
     ("item", "message"),
     [
         (Item("", "Alien"), "item 2 is empty"),
-        (Item("alien", "a" * 1_001), "item 2: the title has 1,001 characters"),
+        (Item("alien", "a" * 1_001), "item 2: the title must have at most 1,000 characters"),
         (Item("alien", "a\0"), r"item 2: the title contains the control character U\+0000"),
         (Item("alien", metadata={"x": float("nan")}), "item 2: the metadata cannot be stored as JSON"),
         (Item("alien", metadata={"x": object()}), "item 2: the metadata cannot be stored as JSON"),
-        (Item("alien", metadata={"x": "y" * 70_000}), "item 2: the metadata is longer than 65,536 bytes"),
-        (Item("alien", metadata={"x": "\ud800"}), "item 2: the metadata contains half a surrogate pair"),
-        (Item("alien", metadata=[1]), "item 2: the metadata must map names to values"),  # type: ignore[arg-type]
-        (Item("alien", metadata={1: 2}), "item 2: the metadata must map names to values"),  # type: ignore[dict-item]
-        (Item("alien", available=1), "item 2: available must be true or false, not 1"),  # type: ignore[arg-type]
+        (Item("alien", metadata={"x": "y" * 70_000}), "item 2: the metadata must be at most 65,536 bytes"),
+        (Item("alien", metadata={"x": "\ud800"}), "item 2: the metadata contains an unpaired surrogate"),
+        (Item("alien", metadata=[1]), "item 2: the metadata must be a mapping from strings to values"),  # type: ignore[arg-type]
+        (Item("alien", metadata={1: 2}), "item 2: the metadata must be a mapping from strings to values"),  # type: ignore[dict-item]
+        (Item("alien", available=1), "item 2: available must be true or false; got 1"),  # type: ignore[arg-type]
         ("alien", "item 2 must be an Item, not str"),
     ],
 )
@@ -96,9 +96,9 @@ def test_metadata_of_users(store: Store) -> None:
     assert store.users.after() == [(one, "ana", {"age": 31}), (two, "7", {})]
     three = store.users.put("ana", {"age": 32})
     assert store.users.after(two) == [(three, "ana", {"age": 32})]
-    assert (store.users.numbers_after(), store.users.numbers_after(two)) == ({"ana": three, "7": two}, {"ana": three})
+    assert (store.users.seqs_after(), store.users.seqs_after(two)) == ({"ana": three, "7": two}, {"ana": three})
     assert store.users.get(7) == (two, "7", {})
-    with pytest.raises(DataError, match="the user's metadata must map names to values"):
+    with pytest.raises(DataError, match="the user's metadata must be a mapping from strings to values"):
         store.users.put("ana", "old")  # type: ignore[arg-type]
 
 
@@ -178,12 +178,12 @@ def test_impressions_are_buffered_during_other_writes(store: Store) -> None:
     ("shown", "message"),
     [
         (Impression("", ["alien"]), "impression 2: the user is empty"),
-        (Impression("ana", "alien"), "impression 2: items must be a list, not 'alien'"),
-        (Impression("ana", []), "impression 2 has 0 items"),
-        (Impression("ana", ["alien"], [1, 1]), "impression 2 has 1 items and 2 propensities"),
-        (Impression("ana", ["alien"], [0.0]), "impression 2: the propensity must be from 1e-12 to 1"),
-        (Impression("ana", ["alien"], [1.5]), "impression 2: the propensity must be from 1e-12 to 1"),
-        (Impression("ana", ["alien"], model=-1), "impression 2: the model must be from 0"),
+        (Impression("ana", "alien"), "impression 2: items must be a list; got 'alien'"),
+        (Impression("ana", []), "impression 2 must have at least one item"),
+        (Impression("ana", ["alien"], [1, 1]), "one propensity per item; got 1 items and 2 propensities"),
+        (Impression("ana", ["alien"], [0.0]), "impression 2: the propensity must be between 1e-12 and 1"),
+        (Impression("ana", ["alien"], [1.5]), "impression 2: the propensity must be between 1e-12 and 1"),
+        (Impression("ana", ["alien"], model=-1), "impression 2: the model must be between 0"),
     ],
 )
 def test_invalid_impressions_are_rejected(store: Store, shown: Impression, message: str) -> None:
@@ -194,7 +194,7 @@ def test_invalid_impressions_are_rejected(store: Store, shown: Impression, messa
 
 
 def test_impressions_are_buffered_up_to_a_limit_during_an_outage(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(impressions, "MOST_KEPT", 5)
+    monkeypatch.setattr(impressions, "MAX_BUFFERED", 5)
 
     def gone(*_: object) -> None:
         raise StoreUnavailableError("gone", "no")
@@ -211,7 +211,7 @@ def test_impressions_are_buffered_up_to_a_limit_during_an_outage(store: Store, m
 
 
 def test_old_impressions_can_be_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(impressions, "DELETED_AT_ONCE", 3)
+    monkeypatch.setattr(impressions, "DELETE_BATCH_SIZE", 3)
     store.impressions.log([Impression("ana", [n], time=n) for n in range(10)])
     store.impressions.flush()
     assert store.impressions.prune(before=8) == 8

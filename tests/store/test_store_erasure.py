@@ -17,7 +17,7 @@ from cofactor.store.schema import metadata
 
 def content(store: Store) -> str:
     """Content of all tables as text."""
-    with store._database.reading() as connection:
+    with store._database.read_transaction() as connection:
         return repr({name: connection.execute(table.select()).fetchall() for name, table in metadata.tables.items()})
 
 
@@ -32,9 +32,9 @@ def fill(store: Store) -> None:
 
 def test_only_a_salted_hash_stays(store: Store) -> None:
     fill(store)
-    assert store.erasure.erased_at("ana@example.org") is None
+    assert store.erasure.erasure_seq("ana@example.org") is None
     stone = store.erasure.erase("ana@example.org")
-    assert stone.seq == 9 == store.events.watermark() == store.erasure.erased_at("ana@example.org")
+    assert stone.seq == 9 == store.events.watermark() == store.erasure.erasure_seq("ana@example.org")
     assert "ana@example.org" not in content(store)
     assert stone.hash == store.erasure.hash("ana@example.org")
     assert len(stone.hash) == 64
@@ -81,7 +81,7 @@ def test_events_after_an_erasure_belong_to_a_new_user(store: Store) -> None:
     assert not receipt.duplicate
     assert receipt.seq > first.seq
     assert not store.erasure.is_erased("ana@example.org")
-    assert store.erasure.erased_at("ana@example.org") == first.seq
+    assert store.erasure.erasure_seq("ana@example.org") == first.seq
     assert [kept.item for kept in store.events.user_snapshot("ana@example.org", "ratings")] == ["9"]
     second = store.erasure.erase("ana@example.org")
     assert store.erasure.after(0) == [second]
@@ -190,7 +190,7 @@ def test_invalid_tombstone_files_are_rejected(tmp_path: Path, written: str) -> N
     (tmp_path / "t.json").write_text(written)
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         for path in (tmp_path / "t.json", tmp_path / "nowhere"):
-            with pytest.raises(StoreError, match="is not a readable tombstone file"):
+            with pytest.raises(StoreError, match="is not a valid tombstone file"):
                 store.erasure.reapply_file(path)
 
 
@@ -206,5 +206,5 @@ def test_the_watermark_never_decreases(store: Store) -> None:
         store.users.put("ana", {})
         seen.append(store.events.watermark())
     assert seen == list(range(21))
-    with store._database.reading() as connection:
+    with store._database.read_transaction() as connection:
         assert connection.execute(text("SELECT count(*) FROM events")).scalar() == 0

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cofactor.errors import ConflictError, DataError, StoreError, StoreUnavailableError
 from cofactor.service.training.data import training_data
 from cofactor.store import Event, Impression, Store, StoredEvent
-from cofactor.store.connect import LOCK
+from cofactor.store.connect import LOCK_KEY
 from cofactor.store.event import KINDS, checked_rows
 from cofactor.store.transaction import append_requests
 
@@ -75,7 +75,7 @@ def test_invalid_numbers_are_rejected(store: Store, number: int) -> None:
         lambda: store.models.get(number),
         lambda: store.models.promote(number),
     ):
-        with pytest.raises(DataError, match=r"is not a whole number from 0 to 2\^63 - 1"):
+        with pytest.raises(DataError, match=r"must be an integer between 0 and 2\^63 - 1"):
             use()
 
 
@@ -102,7 +102,7 @@ def test_a_key_is_stored_once(store: Store) -> None:
 )
 def test_a_key_with_other_content_is_a_conflict_that_rejects_the_request(store: Store, other: Event) -> None:
     store.events.append([Event("ana", "alien", 5, key="a", time=60)])
-    with pytest.raises(ConflictError, match="event 2: the key 'a' was already used for another event") as caught:
+    with pytest.raises(ConflictError, match="event 2: the key 'a' was already used for a different event") as caught:
         store.events.append([Event("cy", "alien", 1, key="n"), other])
     assert caught.value.places == (2,)
     assert store.events.of_user("cy") == []
@@ -245,11 +245,11 @@ def test_a_stalled_transaction_blocks_others_briefly(server: object, monkeypatch
     url = server.new(template="template")  # type: ignore[attr-defined]
     with Store.open(url) as store, psycopg.connect(url) as other:
         store._writer.run(lambda connection: connection.exec_driver_sql("SET lock_timeout = '200ms'"))
-        other.execute(f"SELECT pg_advisory_lock({LOCK})")
+        other.execute(f"SELECT pg_advisory_lock({LOCK_KEY})")
         with pytest.raises(StoreUnavailableError, match="lock timeout") as caught:
             store.events.append([Event("ana", "alien", 5)])
         assert caught.value.written == "no"
-        other.execute(f"SELECT pg_advisory_unlock({LOCK})")
+        other.execute(f"SELECT pg_advisory_unlock({LOCK_KEY})")
         assert store.events.append([Event("ana", "alien", 5)])[0].seq == 1
 
 
@@ -257,7 +257,7 @@ def test_pages_of_all_events(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
     from cofactor.store import event_log
 
     store.events.append([Event(n % 7, n, 1 + n, time=n) for n in range(95)])
-    monkeypatch.setattr(event_log, "PAGE", 20)
+    monkeypatch.setattr(event_log, "PAGE_SIZE", 20)
     pages = list(store.events.until(90, after=5))
     assert [len(page) for page in pages] == [20, 20, 20, 20, 5]
     assert [seq for page in pages for seq in page["seq"]] == list(range(6, 91))
@@ -270,10 +270,12 @@ def test_events_of_a_user_are_read_by_an_index(store: Store, kind: str) -> None:
 
     store.events.append([Event(n % 500, n, 1) for n in range(5_000)])
     explain = "EXPLAIN QUERY PLAN " if kind == "sqlite" else "EXPLAIN "
-    with store._database.reading() as connection:
+    with store._database.read_transaction() as connection:
         if kind == "postgresql":
             connection.exec_driver_sql("SET enable_seqscan = off")  # 5,000 rows are too few to matter
-        query = event_log._OF_USER.params(who="7", after=0).compile(connection, compile_kwargs={"literal_binds": True})
+        query = event_log._USER_QUERY.params(who="7", after=0).compile(
+            connection, compile_kwargs={"literal_binds": True}
+        )
         plan = str(connection.exec_driver_sql(explain + str(query)).fetchall())
     assert "events_user" in plan, plan
     assert [event.item for event in store.events.of_user(7, after=4_000)] == ["4007", "4507"]
@@ -329,15 +331,15 @@ def test_a_full_queue_raises_an_error(
     gate = stall(store)
     monkeypatch.setattr(store._writer._queue, "maxsize", 2)
     futures = [store.events.submit([Event("ana", n, 1)]) for n in range(2)]
-    with pytest.raises(StoreUnavailableError, match="are already queued") as caught:
+    with pytest.raises(StoreUnavailableError, match="the queue is full") as caught:
         store.events.submit([Event("ana", 2, 1)])
     assert caught.value.written == "no"
     monkeypatch.setattr(store._writer._queue, "maxsize", 9)
-    with pytest.raises(StoreUnavailableError, match="no answer after") as caught:
+    with pytest.raises(StoreUnavailableError, match="no response after") as caught:
         store.events.append([Event("ana", 3, 1)], seconds=0.01)
     assert caught.value.written == "no"  # it was taken back in time
-    monkeypatch.setattr(writer, "MOST_ROWS_WAITING", 5)
-    with pytest.raises(StoreUnavailableError, match="3 requests with 3 events are already queued"):
+    monkeypatch.setattr(writer, "MAX_QUEUED_ROWS", 5)
+    with pytest.raises(StoreUnavailableError, match=r"the queue is full \(3 requests with 3 events\)"):
         store.events.submit([Event("ana", n, 1) for n in range(3)])
     monkeypatch.undo()
     gate.set()
@@ -395,13 +397,13 @@ def test_valid_events_round_trip(shared_store: Store, rows: list[tuple[str, str,
 @pytest.mark.parametrize(
     ("event", "message"),
     [
-        (Event("ana", "alien"), "the value is missing; a rating needs one"),
-        (Event("ana", "alien", float("inf")), "the value is not finite: inf"),
-        (Event("ana", "alien", True), "the value is not a number: True"),
-        (Event("ana", "alien", "5"), "the value is not a number: '5'"),  # type: ignore[arg-type]
-        (Event("ana", "alien", 10**400), "the value must be from -1e"),
-        (Event("ana", "alien", 0, "event"), "the value of an event must be from 1e-30"),
-        (Event("ana", "alien", 1, "removal"), "the value of a removal must be left out"),
+        (Event("ana", "alien"), "the value is missing; a rating requires one"),
+        (Event("ana", "alien", float("inf")), "the value must be finite; got inf"),
+        (Event("ana", "alien", True), "the value must be a number; got True"),
+        (Event("ana", "alien", "5"), "the value must be a number; got '5'"),  # type: ignore[arg-type]
+        (Event("ana", "alien", 10**400), "the value must be between -1e"),
+        (Event("ana", "alien", 0, "event"), "the value of an event must be between 1e-30"),
+        (Event("ana", "alien", 1, "removal"), "the value must be omitted for a removal"),
         (Event("ana", "alien", 1, "like"), "the kind must be one of rating, event, removal"),  # type: ignore[arg-type]
         (Event("ana", "alien", 1, []), "the kind must be one of rating, event, removal"),  # type: ignore[arg-type]
         (Event("", "alien", 1), "the user is empty"),
@@ -409,16 +411,16 @@ def test_valid_events_round_trip(shared_store: Store, rows: list[tuple[str, str,
         (Event("ana", "a\nb", 1), r"the item contains a control character: 'a\\nb'"),
         (Event("ana", "a" * 257, 1), "the item is longer than 256 characters: 'aaa"),
         (Event("ana", "\ud800", 1), r"the item contains an unpaired surrogate: '\\ud800'"),
-        (Event(None, "alien", 1), "the user is neither a string nor an integer: None"),  # type: ignore[arg-type]
-        (Event(1.5, "alien", 1), "the user is neither a string nor an integer: 1.5"),  # type: ignore[arg-type]
-        (Event(2**63, "alien", 1), "the user does not fit into 64 bits; pass ids as strings"),
+        (Event(None, "alien", 1), "the user must be a string or an integer; got None"),  # type: ignore[arg-type]
+        (Event(1.5, "alien", 1), "the user must be a string or an integer; got 1.5"),  # type: ignore[arg-type]
+        (Event(2**63, "alien", 1), "the user must fit into 64 bits; pass larger IDs as strings"),
         (Event("ana", "alien", 1, time=1_700_000_000_000), "the time 1700000000000 is not in seconds"),
-        (Event("ana", "alien", 1, time=-1), "the time is before 1970: -1"),
-        (Event("ana", "alien", 1, time=1_800_000_000), "more than a day ahead of this machine's clock"),
-        (Event("ana", "alien", 1, time=1.5), "not a whole number of seconds since 1970: 1.5"),  # type: ignore[arg-type]
-        (Event("ana", "alien", 1, key=""), "the key is empty; leave it out if there is none"),
-        (Event("ana", "alien", 1, key="k" * 129), "the key has 129 characters"),
-        (Event("ana", "alien", 1, key=7), "the key is not a string: 7"),  # type: ignore[arg-type]
+        (Event("ana", "alien", 1, time=-1), "the time must not be before 1970; got -1"),
+        (Event("ana", "alien", 1, time=1_800_000_000), "at most one day ahead of this machine's clock"),
+        (Event("ana", "alien", 1, time=1.5), "must be a whole number of seconds since 1970; got 1.5"),  # type: ignore[arg-type]
+        (Event("ana", "alien", 1, key=""), "the key must not be empty; omit it if there is none"),
+        (Event("ana", "alien", 1, key="k" * 129), "the key must have at most 128 characters; got 129"),
+        (Event("ana", "alien", 1, key=7), "the key must be a string; got 7"),  # type: ignore[arg-type]
         ("ana", "must be an Event, not str"),
     ],
 )
@@ -428,5 +430,5 @@ def test_each_error_names_position_and_reason(event: Event, message: str) -> Non
 
 
 def test_too_many_events_at_once_are_rejected() -> None:
-    with pytest.raises(DataError, match="10,001 events at once; send at most 10,000"):
+    with pytest.raises(DataError, match="events must contain at most 10,000 events; got 10,001"):
         checked_rows([Event("ana", "alien", 1)] * 10_001, 0)

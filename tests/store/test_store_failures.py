@@ -111,7 +111,7 @@ def test_a_server_that_closes_a_connection_during_a_transaction(server: Server) 
 
 
 def test_a_lost_answer_to_a_commit(store: Store, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    dialect = store._database.writes.dialect
+    dialect = store._database.write_engine.dialect
     real = dialect.do_commit
     driver = sqlite3 if kind == "sqlite" else psycopg
 

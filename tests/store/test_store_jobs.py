@@ -185,13 +185,13 @@ def test_invalid_arguments_are_rejected(store: Store) -> None:
         store.jobs.enqueue("")
     with pytest.raises(ParameterError, match="state must be one of queued, running, done, failed, not 'lost'"):
         store.jobs.newest(state="lost")  # type: ignore[arg-type]
-    with pytest.raises(ParameterError, match="stale_after must be a number of seconds above 0, not 0"):
+    with pytest.raises(ParameterError, match="stale_after must be a positive number of seconds; got 0"):
         store.jobs.claim("t1", stale_after=0)
     store.jobs.enqueue("train")
     job = store.jobs.claim("t1")
     assert job is not None
-    with pytest.raises(DataError, match="the progress must be from 0 to 1"):
+    with pytest.raises(DataError, match="the progress must be between 0 and 1"):
         store.jobs.heartbeat(job, progress=1.5)
     with pytest.raises(DataError, match="the message of a job must be a string"):
         store.jobs.finish(job, 7)  # type: ignore[arg-type]
-    assert jobs.MOST_ATTEMPTS == 3
+    assert jobs.MAX_ATTEMPTS == 3

@@ -17,7 +17,7 @@ LOAD = """
 import sys
 import polars as pl
 from cofactor.store import Store, bulk_import as loading
-loading.PAGE = 500
+loading.PAGE_SIZE = 500
 real = loading._insert
 def told(*given):
     real(*given)
@@ -60,7 +60,7 @@ def test_a_killed_import_is_resumed(url: str) -> None:
     with Store.open(url) as store:
         assert store.events.watermark() == 60_001
         assert len(store.events.snapshot("ratings")) == 60_001
-    assert bulk_import.PAGE == 20_000
+    assert bulk_import.PAGE_SIZE == 20_000
 
 
 def test_postgresql_syncs_its_log_for_each_commit(server: Server) -> None:

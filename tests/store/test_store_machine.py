@@ -73,7 +73,7 @@ class Model:
 
 
 def rows_of_all(store: Store) -> dict[str, list[dict[str, Any]]]:
-    with store._database.reading() as connection:
+    with store._database.read_transaction() as connection:
         return {
             name: [dict(row) for row in connection.execute(table.select()).mappings()]
             for name, table in metadata.tables.items()
@@ -156,7 +156,7 @@ class Machine(RuleBasedStateMachine):
         events = self.store.events
         assert [event.seq for event in events.after(0)] == sorted(self.model.rows)
         assert events.watermark() == self.model.last
-        assert {user: self.store.erasure.erased_at(user) for user in USERS} == {
+        assert {user: self.store.erasure.erasure_seq(user) for user in USERS} == {
             user: self.model.stones.get(user) for user in USERS
         }
         for kind, word in (("ratings", "rating"), ("events", "event")):

@@ -48,7 +48,7 @@ def test_a_candidate_round_trips(store: Store) -> None:
         store.models.get(2)
     with pytest.raises(StoreError, match="the estimator is not valid JSON"):
         store.models.add_candidate("{", "m", "0", watermark=0)
-    with pytest.raises(DataError, match="the artifact's file name is not a string"):
+    with pytest.raises(DataError, match="the artifact's file name must be a string"):
         store.models.add_candidate("{}", 7, "0", watermark=0)  # type: ignore[arg-type]
 
 
@@ -80,7 +80,9 @@ def test_a_held_model(store: Store) -> None:
     assert (held.status, held.reasons) == ("held", ["ndcg fell by 0.02", "3 users have half of all recommendations"])
     store.models.promote(1)  # somebody decides otherwise
     assert store.models.get(1).reasons == []
-    with pytest.raises(StoreError, match="model 1 is active: roll back or promote another model first"):
+    with pytest.raises(
+        StoreError, match="model 1 is active and cannot be held; roll back or promote another model first"
+    ):
         store.models.hold(1, [])
     store.models.promote(2)
     assert store.models.hold(1, ["rolled back"]).status == "held"
@@ -91,11 +93,11 @@ def test_a_held_model(store: Store) -> None:
 def test_a_candidate_replaces_only_what_it_was_compared_with(store: Store) -> None:
     add(store, 3)
     with pytest.raises(StoreError, match="model 2 was compared with model 1, but no model is active now"):
-        store.models.promote(2, instead_of=1)
+        store.models.promote(2, expected_active=1)
     store.models.promote(1)
-    store.models.promote(2, instead_of=1)
+    store.models.promote(2, expected_active=1)
     with pytest.raises(StoreError, match="model 3 was compared with model 1, but model 2 is active now"):
-        store.models.promote(3, instead_of=1)
+        store.models.promote(3, expected_active=1)
     assert store.models.active().version == 2  # type: ignore[union-attr]
 
 
@@ -107,16 +109,16 @@ def test_the_active_and_the_previous_model_are_never_prunable(store: Store) -> N
     assert [model.version for model in store.models.prunable()] == [1, 2, 3]
     assert [model.version for model in store.models.prunable(keep=2)] == [1]
     assert store.models.prunable(keep=9) == []
-    store.models.pruned(1)
+    store.models.mark_pruned(1)
     assert store.models.get(1).file is None
     assert [model.version for model in store.models.prunable()] == [2, 3]
     with pytest.raises(StoreError, match="model 1 cannot be promoted: its artifact was deleted"):
         store.models.promote(1)
     for version, status in ((4, "previous"), (5, "active")):
         with pytest.raises(
-            StoreError, match=f"model {version} is the {status} model: its artifact must not be deleted"
+            StoreError, match=f"artifact of model {version} must not be deleted, because it is the {status} model"
         ):
-            store.models.pruned(version)
+            store.models.mark_pruned(version)
 
 
 def test_versions_are_not_reused(store: Store) -> None:

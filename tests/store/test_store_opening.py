@@ -34,7 +34,7 @@ with Store.open(sys.argv[1]) as store:
 
 
 def test_the_migrations_end_in_the_schema_that_the_code_uses(store: Store) -> None:
-    with store._database.reading() as connection:
+    with store._database.read_transaction() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
         assert context.get_current_revision() == NEWEST
         assert compare_metadata(context, metadata) == []
@@ -85,7 +85,7 @@ def test_a_newer_store_is_rejected(empty_url: str) -> None:
     with Store.open(empty_url) as store:
         store._writer.run(lambda c: c.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = 'v999'")).close())
     with pytest.raises(
-        StoreError, match=r"was written by a newer version of cofactor \(revision v999\): update cofactor"
+        StoreError, match=r"was written by a newer version of cofactor \(schema revision v999\); upgrade cofactor"
     ):
         Store.open(empty_url)
 
@@ -93,10 +93,10 @@ def test_a_newer_store_is_rejected(empty_url: str) -> None:
 def test_a_database_with_foreign_tables_is_rejected_and_not_changed(empty_url: str) -> None:
     from cofactor.store.connect import Database
 
-    database = Database.at(empty_url)
+    database = Database.from_url(empty_url)
     with database.transaction() as connection:
         connection.exec_driver_sql("CREATE TABLE users (name text)")
-    with pytest.raises(StoreError, match="has a table 'users' of another application: use a separate database"):
+    with pytest.raises(StoreError, match="contains a table 'users' of another application; use a separate database"):
         Store.open(empty_url)
     with database.transaction() as connection:
         connection.exec_driver_sql("DROP TABLE users")
@@ -108,14 +108,14 @@ def test_a_database_with_foreign_tables_is_rejected_and_not_changed(empty_url: s
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("mysql://host/shop", "not mysql://host/shop"),
-        ("mysql://ana:s3cret@host/shop", r"not mysql://ana:\*\*\*@host/shop"),
+        ("mysql://host/shop", "got mysql://host/shop"),
+        ("mysql://ana:s3cret@host/shop", r"got mysql://ana:\*\*\*@host/shop"),
         ("shop.db", "invalid database URL"),
         ("", "invalid database URL"),
         (None, "invalid database URL"),
-        ("sqlite://", "a store cannot be in memory: name a file"),
-        ("sqlite:///:memory:", "a store cannot be in memory: name a file"),
-        ("sqlite:///file:x?mode=memory&uri=true", "a store cannot be in memory: name a file"),
+        ("sqlite://", "a store cannot be in memory; the URL must include a file"),
+        ("sqlite:///:memory:", "a store cannot be in memory; the URL must include a file"),
+        ("sqlite:///file:x?mode=memory&uri=true", "a store cannot be in memory; the URL must include a file"),
         ("sqlite:////nowhere/at/all/shop.db", "shop.db cannot be opened: No such file or directory"),
         ("sqlite:////tmp", "/tmp cannot be opened: Is a directory"),
     ],
@@ -142,8 +142,8 @@ def test_an_unreachable_server() -> None:
 
 def test_every_sqlite_connection_has_the_durability_settings(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store, ExitStack() as open_:
-        reads = [open_.enter_context(store._database.reads.connect()) for _ in range(64)]
-        writes = [open_.enter_context(store._database.writes.connect()) for _ in range(2)]
+        reads = [open_.enter_context(store._database.read_engine.connect()) for _ in range(64)]
+        writes = [open_.enter_context(store._database.write_engine.connect()) for _ in range(2)]
         for connections, query_only in ((reads, 1), (writes, 0)):
             for connection in connections:
                 raw = connection.connection.driver_connection
@@ -176,14 +176,14 @@ def test_a_sqlite_without_the_durability_settings_is_rejected(tmp_path: Path, mo
 
     real = sqlite3.dbapi2.connect
     monkeypatch.setattr(sqlite3.dbapi2, "connect", lambda *a, **k: real(*a, **{**k, "factory": Forgetful}))
-    with pytest.raises(StoreError, match="SQLite keeps synchronous at 1 but the store needs 2"):
+    with pytest.raises(StoreError, match="the store requires synchronous = 2, but SQLite keeps it at 1"):
         Store.open(f"sqlite:///{tmp_path}/store.db")
 
 
 def test_every_write_on_sqlite_begins_immediate(tmp_path: Path) -> None:
     statements: list[str] = []
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
-        for pool in (store._database.writes, store._database.reads):
+        for pool in (store._database.write_engine, store._database.read_engine):
             connection = pool.raw_connection()
             connection.driver_connection.set_trace_callback(statements.append)  # type: ignore[union-attr]
             connection.close()
@@ -206,12 +206,12 @@ def test_postgresql_commits_to_disk_whatever_its_settings(server: object) -> Non
     with Store.open(url) as store:
         found = store._writer.run(lambda c: c.exec_driver_sql("SHOW synchronous_commit").scalar_one())
         assert found == "on"
-        with store._database.reading() as connection:
+        with store._database.read_transaction() as connection:
             assert connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() == "on"
 
 
 def test_read_connections_cannot_write(store: Store) -> None:
-    with pytest.raises(StoreError, match=r"read-?only"), store._database.reading() as connection:
+    with pytest.raises(StoreError, match=r"read-?only"), store._database.read_transaction() as connection:
         connection.exec_driver_sql("DELETE FROM events")
 
 
@@ -228,7 +228,7 @@ def test_a_relative_path_does_not_follow_the_working_directory(tmp_path: Path, m
         store.events.append([Event("ana", "alien", 5)])
         (tmp_path / "elsewhere").mkdir()
         monkeypatch.chdir(tmp_path / "elsewhere")
-        store._database.reads.dispose()
+        store._database.read_engine.dispose()
         assert store.events.watermark() == 1
 
 
@@ -256,7 +256,7 @@ def test_a_forked_child_must_open_its_own_store(store: Store, url: str) -> None:
         said = pipe.read().splitlines()
     assert os.waitpid(child, 0)[1] == 0
     assert len(said) == 3
-    assert all("is used in a fork of it" in line and "call Store.open after the fork" in line for line in said)
+    assert all("is used in the forked process" in line and "call Store.open after the fork" in line for line in said)
     assert store.events.append([Event("bo", "alien", 5)])[0].seq == 2
 
 
@@ -273,7 +273,7 @@ def test_the_error_without_the_extra_names_what_to_install() -> None:
 
 def test_without_the_driver_the_message_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(MissingExtraError, match=r"needs 'psycopg': pip install \"cofactor\[serve\]\""):
+    with pytest.raises(MissingExtraError, match=r"requires 'psycopg': pip install \"cofactor\[serve\]\""):
         Store.open("postgresql://host/shop")
 
 

@@ -47,7 +47,7 @@ def test_the_snapshot_of_all_users_is_the_snapshot_of_each(rows: list[tuple], pa
         pl.DataFrame([(e[0], codes.index(e[1]), *e[2:]) for e in events[at : at + page]], SCHEMA, orient="row")
         for at in range(0, len(events), page)
     ]
-    with patch("cofactor.store.snapshot.PART", 7):
+    with patch("cofactor.store.snapshot.PART_SIZE", 7):
         parts = snapshot_of(frames, kind)
     assert parts.sort(pl.all()).equals(snapshot_of(frames, kind).sort(pl.all()))
     whole = {(user, item): (value, time) for user, item, value, time in snapshot_of(frames, kind).rows()}
@@ -79,7 +79,7 @@ def test_the_latest_rating_by_time_wins_and_removals_delete_it(store: Store) -> 
     assert store.events.snapshot("ratings").sort("item").rows() == [("ana", *kept) for kept in expected]
     assert store.events.snapshot("ratings", until=2).rows() == [("ana", "alien", 5.0, 200)]
     assert store.events.snapshot("events").rows()[0][:3] == ("ana", "alien", 1.0)
-    with pytest.raises(KindError, match="kind must be ratings or events, not 'clicks'"):
+    with pytest.raises(KindError, match="kind must be 'ratings' or 'events'; got 'clicks'"):
         store.events.snapshot("clicks")  # type: ignore[arg-type]
 
 
@@ -115,7 +115,7 @@ def ratings(small_ratings: Interactions) -> Interactions:
 
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk_import, "PAGE", 700)
+    monkeypatch.setattr(bulk_import, "PAGE_SIZE", 700)
 
 
 @pytest.mark.usefixtures("small_pages")
@@ -157,7 +157,7 @@ def test_an_interrupted_import_is_resumed(
             store.events.load(ratings)
         monkeypatch.undo()
         assert store.events.watermark() == broken_after * 700
-    monkeypatch.setattr(bulk_import, "PAGE", 900)  # and with other pages
+    monkeypatch.setattr(bulk_import, "PAGE_SIZE", 900)  # and with other pages
     with Store.open(url) as store:
         user, item, *_ = ratings.frame().row(0)
         store.events.append([Event(user, item, 3, time=1)])  # in between, of an older time
@@ -193,7 +193,7 @@ def test_unusual_ids_round_trip(store: Store) -> None:
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (pl.DataFrame({"user": ["a"], "item": ["b"]}), "no column 'value'; it has user, item"),
+        (pl.DataFrame({"user": ["a"], "item": ["b"]}), "no column 'value'; its columns are user, item"),
         (
             pl.DataFrame(
                 {"user": ["a"], "item": ["b"], "value": [None]},
@@ -229,9 +229,9 @@ def test_invalid_tables_are_rejected(store: Store, frame: pl.DataFrame, message:
 
 
 def test_a_table_must_be_of_the_kind(store: Store, ratings: Interactions) -> None:
-    with pytest.raises(KindError, match="it contains ratings, not events"):
+    with pytest.raises(KindError, match="which contains ratings; got 'events'"):
         store.events.load(ratings, kind="events")
-    with pytest.raises(KindError, match="a DataFrame needs a kind"):
+    with pytest.raises(KindError, match="kind is required for a DataFrame"):
         store.events.load(ratings.frame())
     with pytest.raises(DataError, match="the store does not support weights"):
         store.events.load(ratings.with_weights(np.full(len(ratings), 2.0)))

@@ -86,7 +86,7 @@ def serve(
     from cofactor.cli.estimator_options import estimator_of
     from cofactor.service.bootstrap import prepare
     from cofactor.service.settings import ServiceSettings
-    from cofactor.service.supervisor import listening
+    from cofactor.service.supervisor import bind_socket
     from cofactor.service.supervisor import serve as run
 
     service_settings = ServiceSettings.of(
@@ -96,7 +96,7 @@ def serve(
     source.check_estimators([estimator])
     spec = _training_spec(estimator, source.kind, seed, user_features, item_features)
     table = source.read() if source.ratings else None
-    listener = listening(service_settings)  # first, so that a port in use fails before the model is fitted
+    listener = bind_socket(service_settings)  # first, so that a port in use fails before the model is fitted
     try:
         prepared = prepare(service_settings, table, spec, note)
     except BaseException:

@@ -1,7 +1,7 @@
-"""Live service: recommendations over HTTP that use new events immediately (extra `serve`).
+"""Live service: serve recommendations over HTTP that reflect new events immediately (extra `serve`).
 
-Layers, from files to HTTP: `registry` (artifacts of models), `change_feed` (changes since a model was trained),
-`loaded_model` (a model in memory), `engine` (answers of the active model), `api` (HTTP). `training` trains new models
+Layers, from files to HTTP: `registry` (model artifacts), `change_feed` (changes since a model was trained),
+`loaded_model` (a model in memory), `engine` (answers from the active model), `api` (HTTP). `training` trains new models
 in a separate process.
 """
 
@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from cofactor.errors import MissingExtraError
 
-_NEEDS = ("sqlalchemy", "alembic", "fastapi", "uvicorn", "pydantic_settings", "prometheus_client")
+_REQUIRED_PACKAGES = ("sqlalchemy", "alembic", "fastapi", "uvicorn", "pydantic_settings", "prometheus_client")
 
-if missing := [name for name in _NEEDS if find_spec(name) is None]:
+if missing := [name for name in _REQUIRED_PACKAGES if find_spec(name) is None]:
     raise MissingExtraError(f'the service needs {missing[0]}, which is not installed: pip install "cofactor[serve]"')

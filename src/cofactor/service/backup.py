@@ -1,4 +1,4 @@
-"""Backup and restore of a service: its store, the models in use and the tombstones of erased users."""
+"""Backup and restore of a service: the store, the artifacts in use and the tombstones of erased users."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from cofactor.service.settings import ARTIFACTS, store_url
 from cofactor.service.training.worker import TRAIN
 from cofactor.store import Store, StoredModel
 
-__all__ = ["Backup", "Restored", "back_up", "restore"]
+__all__ = ["Backup", "RestoreResult", "back_up", "restore"]
 
 STORE, TOMBSTONES, MANIFEST = "store.db", "tombstones.json", "backup.json"
 FORMAT = 1
-TRIES = 5
+MAX_ATTEMPTS = 5
 
 
 class Backup(NamedTuple):
-    """Content of a backup.
+    """Contents of a backup.
 
     Attributes
     ----------
     folder : Path
-        Folder of the backup.
+        Backup folder.
     watermark : int
         Sequence number of the last change in the store.
     models : list of int
-        Versions of the models whose artifacts it contains.
+        Versions of the models whose artifacts are included.
     store : bool
-        Whether it contains the store; a store in PostgreSQL is backed up by pg_dump.
+        Whether the store is included; a PostgreSQL store is backed up with pg_dump.
     """
 
     folder: Path
@@ -46,7 +46,7 @@ class Backup(NamedTuple):
     store: bool
 
 
-class Restored(NamedTuple):
+class RestoreResult(NamedTuple):
     """Result of a restore.
 
     Attributes
@@ -65,24 +65,24 @@ class Restored(NamedTuple):
 
 
 def back_up(data: str | Path, target: str | Path, db: str | None = None) -> Backup:
-    """Back up a service to a new folder while it is in use.
+    """Back up a running service to a new folder.
 
-    The backup contains one state of the store, the artifacts of the active and the previous model of that state, the
-    tombstones and all checksums. It is complete or absent.
+    The backup contains a consistent snapshot of the store, the artifacts of its active and previous models, the
+    tombstones and all checksums. If it fails, no folder is left behind.
 
     Parameters
     ----------
     data : str or Path
         Folder of the service.
     target : str or Path
-        New folder of the backup.
+        New folder for the backup; it must not exist.
     db : str, optional
-        URL of the database, if it is not in the folder.
+        URL of the database, if it is not `store.db` in the folder.
 
     Returns
     -------
     Backup
-        Content of the backup.
+        Contents of the backup.
 
     Raises
     ------
@@ -95,12 +95,12 @@ def back_up(data: str | Path, target: str | Path, db: str | None = None) -> Back
 
     Notes
     -----
-    Keep the newest `tombstones.json` of a backup or of the service: users who were erased after a backup must be erased
+    Keep the latest `tombstones.json` of the service or of a backup: users who were erased after a backup must be erased
     again when it is restored.
     """
     folder = Path(target)
     if folder.exists():
-        raise StoreError(f"{folder} already exists: choose a new folder for the backup")
+        raise StoreError(f"{folder} already exists; choose a new folder for the backup")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _new_folder(folder) as draft, Store.open(store_url(data, db)) as store:
         (draft / ARTIFACTS).mkdir(mode=0o700)
@@ -111,52 +111,54 @@ def back_up(data: str | Path, target: str | Path, db: str | None = None) -> Back
     return Backup(folder, watermark, [model.version for model in models], is_sqlite)
 
 
-def restore(backup: str | Path, data: str | Path, tombstones: str | Path | None = None) -> Restored:
-    """Restore the folder of a service from a backup, after all checksums have been verified.
+def restore(backup: str | Path, data: str | Path, tombstones: str | Path | None = None) -> RestoreResult:
+    """Restore the folder of a service from a backup after verifying all checksums.
 
     Parameters
     ----------
     backup : str or Path
-        Folder of the backup.
+        Backup folder.
     data : str or Path
-        Folder of the service; it must be empty or absent.
+        Folder of the service; it must be empty or not exist.
     tombstones : str or Path, optional
-        Newest `tombstones.json` of a later backup or of the lost service. The users who were erased since the backup
-        are erased again, and a training without them is queued.
+        Latest `tombstones.json` of the lost service or of a later backup. Users who were erased after the backup are
+        erased again, and a training job without them is queued.
 
     Returns
     -------
-    Restored
-        The result.
+    RestoreResult
+        Contents of the restored service.
 
     Raises
     ------
     StoreError
-        If the backup is damaged or the folder is not empty.
+        If the backup is damaged or `data` is not empty.
     OSError
         If a file cannot be written.
     """
     source, folder = Path(backup), Path(data)
     manifest = _verified_manifest(source)
     if not (source / STORE).is_file():
-        raise StoreError(f"{source} has no store: restore its dump with pg_restore, and copy {ARTIFACTS} next to it")
+        raise StoreError(
+            f"{source} contains no store: restore its dump with pg_restore, and copy the folder {ARTIFACTS}"
+        )
     if folder.exists() and any(folder.iterdir()):
-        raise StoreError(f"{folder} is not empty: choose a new folder, or move its content away")
+        raise StoreError(f"{folder} is not empty; choose a new folder or move its contents elsewhere")
     with _new_folder(folder) as draft:
         shutil.copytree(source / ARTIFACTS, draft / ARTIFACTS)
         with Store.restore(source / STORE, store_url(draft), source / TOMBSTONES) as store:
             if tombstones is not None:
                 store.erasure.reapply_file(tombstones)
-            restored = _update_models(store, ArtifactRegistry(draft / ARTIFACTS), manifest["watermark"])
+            result = _update_models(store, ArtifactRegistry(draft / ARTIFACTS), manifest["watermark"])
             store.erasure.export(draft / TOMBSTONES)
         if folder.exists():
             folder.rmdir()
-    return restored
+    return result
 
 
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder that is renamed to `folder` at the end, or deleted after an error."""
+    """Yield a temporary folder that is renamed to `folder` on success, or deleted on error."""
     draft = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     draft.mkdir(parents=True, mode=0o700)
     try:
@@ -168,27 +170,27 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
 
 def _copy(store: Store, artifacts: ArtifactRegistry, draft: Path, *, is_sqlite: bool) -> tuple[list[StoredModel], int]:
-    """Copy the store and the artifacts of the same state; repeat if a model is promoted in between."""
-    for _ in range(TRIES):
+    """Copy the store and its artifacts in the same state; retry if a model is promoted in the meantime."""
+    for _ in range(MAX_ATTEMPTS):
         models, watermark = _models_in_use(store), store.events.watermark()
         for model in models:
             name = str(model.file)
             artifacts.check(name, model.sha256)
-            write_atomically(draft / ARTIFACTS / name, _copying(artifacts.path(name)))
+            write_atomically(draft / ARTIFACTS / name, _copy_from(artifacts.path(name)))
         if is_sqlite:
             store.back_up(draft / STORE)
         if models == _models_in_use(store):
             return models, watermark
         for path in (draft / ARTIFACTS).iterdir():
             path.unlink()
-    raise StoreError("no backup was written, because models were promoted all the time: try again")
+    raise StoreError(f"no backup was written: a model was promoted during each of {MAX_ATTEMPTS} attempts; try again")
 
 
 def _models_in_use(store: Store) -> list[StoredModel]:
     return [model for model in (store.models.active(), store.models.previous()) if model and model.file]
 
 
-def _copying(source: Path) -> Any:
+def _copy_from(source: Path) -> Any:
     return lambda temporary: shutil.copyfile(source, temporary)
 
 
@@ -206,37 +208,39 @@ def _write_manifest(draft: Path, watermark: int, models: list[StoredModel]) -> N
 
 
 def _verified_manifest(source: Path) -> dict[str, Any]:
-    """Return the manifest of a backup after checking all checksums. Raises StoreError."""
+    """Return the manifest of a backup after verifying all checksums. Raises StoreError."""
     try:
         manifest: dict[str, Any] = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
         checksums, version, _ = dict(manifest["sha256"]), int(manifest["format"]), int(manifest["watermark"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{source} is not a backup by `cofactor backup`: {error}") from error
+        raise StoreError(f"{source} was not created by `cofactor backup`: {error}") from error
     if version > FORMAT:
-        raise StoreError(f"{source} was made by a newer cofactor (format {version}): pip install --upgrade cofactor")
-    for name, expected in checksums.items():
+        raise StoreError(
+            f"{source} was created by a newer version of cofactor (format {version}): pip install --upgrade cofactor"
+        )
+    for name, expected_checksum in checksums.items():
         path = source / name
         if source.resolve() not in path.resolve().parents:
-            raise StoreError(f"the manifest of {source} names a file outside of it, {name!r}")
+            raise StoreError(f"the manifest of {source} refers to a file outside the folder: {name!r}")
         try:
-            if file_sha256(path) != expected:
+            if file_sha256(path) != expected_checksum:
                 raise StoreError(f"{path} is damaged: its checksum differs from the one in the manifest")
         except ArtifactError as error:
             raise StoreError(f"{source} is incomplete: {error}") from error
     return manifest
 
 
-def _update_models(store: Store, artifacts: ArtifactRegistry, watermark: int) -> Restored:
-    """Mark models without an artifact as pruned, and queue a training if users were erased after the backup."""
-    present = {f"{version}{SUFFIX}" for version in artifacts.versions()}
+def _update_models(store: Store, artifacts: ArtifactRegistry, watermark: int) -> RestoreResult:
+    """Mark models without artifacts as pruned, and queue a training job if users were erased after the backup."""
+    artifact_files = {f"{version}{SUFFIX}" for version in artifacts.versions()}
     versions = []
     for model in store.models.all():
-        if model.file in present:
+        if model.file in artifact_files:
             artifacts.check(str(model.file), model.sha256)
             versions.append(model.version)
         elif model.file is not None and model.status not in ("active", "previous"):
-            store.models.pruned(model.version)
+            store.models.mark_pruned(model.version)
     tombstones = store.erasure.after()
     if versions and any(tombstone.seq > watermark for tombstone in tombstones):
         store.jobs.enqueue_once(TRAIN)
-    return Restored(store.events.watermark(), versions, len(tombstones))
+    return RestoreResult(store.events.watermark(), versions, len(tombstones))

@@ -1,4 +1,4 @@
-"""Bootstrap of a service: import a table, train the first model and create the first key; can be repeated safely."""
+"""Service bootstrap: import a table, train the first model and create the first key; safe to repeat."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from cofactor.shell import as_path, command
 from cofactor.store import ImportResult, Store
 from cofactor.store.snapshot import other_kind
 
-__all__ = ["Prepared", "import_table", "prepare"]
+__all__ = ["PrepareResult", "import_table", "prepare"]
 
 
-class Prepared(NamedTuple):
+class PrepareResult(NamedTuple):
     """Result of `prepare`.
 
     Attributes
     ----------
-    loaded : ImportResult or None
-        Result of the import; None without a table.
+    import_result : ImportResult or None
+        Result of the import; None if there was no table.
     version : int
         Version of the active model.
-    is_first : bool
-        Whether the model was trained by this call.
+    is_first_model : bool
+        Whether this call trained the first model.
     key : str or None
-        New admin key, which cannot be shown again; None if the store had keys.
+        New admin key, which cannot be retrieved again; None if the store already had keys.
     """
 
-    loaded: ImportResult | None
+    import_result: ImportResult | None
     version: int
-    is_first: bool
+    is_first_model: bool
     key: str | None
 
 
@@ -49,33 +49,33 @@ def prepare(
     table: Interactions | None,
     spec: TrainingSpec,
     report: Callable[[str], None] = lambda _: None,
-) -> Prepared:
-    """Prepare the folder and the store of a service.
+) -> PrepareResult:
+    """Set up the folder and the store of a service.
 
     Parameters
     ----------
     settings : ServiceSettings
         Settings of the service.
     table : Interactions or None
-        Table to import. Rows that were imported before are not stored again, and existing metadata of items and users
-        is not changed.
+        Table to import. Rows that were already imported are not stored again, and existing item and user metadata is
+        not changed.
     spec : TrainingSpec
-        Specification of the first model. If a model is active already, new rows are folded in, and a training job is
+        Specification of the first model. If a model is already active, new rows are folded in, and a training job is
         queued.
     report : callable, optional
         Called with a message about each step.
 
     Returns
     -------
-    Prepared
-        The result.
+    PrepareResult
+        Import result, active model and new key.
 
     Raises
     ------
     DataError
-        If a row is invalid or there is nothing to train on.
+        If a row is invalid or there is no data to train on.
     ParameterError
-        If all keys are revoked and other machines can connect to the service.
+        If all keys are revoked and the service is reachable from other machines.
 
     Examples
     --------
@@ -86,9 +86,9 @@ def prepare(
     ...     settings, spec = ServiceSettings.of({"data": folder}), TrainingSpec(cofactor.Bias())
     ...     first = prepare(settings, ratings, spec)
     ...     second = prepare(settings, ratings, spec)
-    >>> first.loaded.stored, first.is_first, first.key is None
+    >>> first.import_result.stored, first.is_first_model, first.key is None
     (3, True, False)
-    >>> second.loaded.stored, second.is_first, second.key is None
+    >>> second.import_result.stored, second.is_first_model, second.key is None
     (0, False, True)
     """
     Path(settings.data).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -98,27 +98,27 @@ def prepare(
         if keys and all(key.revoked is not None for key in keys) and not settings.is_local:
             where = ["--data", as_path(settings.data)] if settings.db is None else ["--db", settings.db]
             raise ParameterError(
-                f"all keys are revoked, and other machines can connect to {settings.host}: create a key first with "
+                f"all keys are revoked and {settings.host} is reachable from other machines; first create a key with "
                 f"`{command('key', '--role', 'admin', *where)}`"
             )
-        loaded = None if table is None else import_table(store, table, report)
+        import_result = None if table is None else import_table(store, table, report)
         active = store.models.active()
-        is_first = active is None
+        is_first_model = active is None
         if active is None:
             _check_kind(store, spec.kind)
             report(f"fitting {spec.estimator.name} on {spec.kind}")
             active = Trainer(store, artifacts, spec=spec).train()
-        elif loaded is not None and loaded.stored:
+        elif import_result is not None and import_result.stored:
             store.jobs.enqueue_once(TRAIN)
         key = None if keys else store.keys.create("admin", "created at the first start")
-        return Prepared(loaded, active.version, is_first, key)
+        return PrepareResult(import_result, active.version, is_first_model, key)
 
 
 def import_table(store: Store, table: Interactions, report: Callable[[str], None] = lambda _: None) -> ImportResult:
-    """Import a table once, with its metadata, its rating scale, and the ratings that are too low for events.
+    """Import a table once, with its metadata, its rating scale and the ratings that were too low to become events.
 
     Metadata is stored first, so that an invalid cell stops the import before any row is stored. Strings with several
-    parts, such as "Comedy|War", are stored as lists, so that a filter can name a part.
+    parts, such as "Comedy|War", are stored as lists, so that filters can match a part.
 
     Parameters
     ----------
@@ -137,20 +137,20 @@ def import_table(store: Store, table: Interactions, report: Callable[[str], None
     Raises
     ------
     DataError
-        If a row is invalid; nothing is stored then.
+        If a row is invalid.
     """
     for side, frame, rows in (("item", table.item_table, store.items), ("user", table.user_table, store.users)):
         if frame is not None and (count := rows.add_table(_with_lists(frame))):
             report(f"stored the metadata of {count:,} {side}s: {', '.join(frame.columns[1:])}")
-    low = "" if table.seen is None else f" and {len(table.seen):,} lower ratings"
-    report(f"importing {len(table):,} {table.kind}{low}")
+    low_text = "" if table.seen is None else f" and {len(table.seen):,} lower ratings"
+    report(f"importing {len(table):,} {table.kind}{low_text}")
     parts = [store.events.load(part) for part in (table, table.seen) if part is not None]
     store_scale(store, table)
     return ImportResult(*(sum(counts) for counts in zip(*parts, strict=True)))
 
 
 def _with_lists(frame: pl.DataFrame) -> pl.DataFrame:
-    """Split the columns of strings of which any contains "|", except titles."""
+    """Split string columns at "|", except titles."""
     names = [name for name in frame.columns[1:] if frame[name].dtype == pl.String and name != "title"]
     names = [name for name in names if frame[name].str.contains("|", literal=True).any()]
     part = pl.element().str.strip_chars()
@@ -159,10 +159,10 @@ def _with_lists(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _check_kind(store: Store, kind: Kind) -> None:
     """Raise DataError if the store contains no data of this kind."""
-    if store.events.holds(kind):
+    if store.events.contains(kind):
         return
     other = other_kind(kind)
-    if store.events.holds(other):
-        option = "pass --events to train on them" if other == "events" else "leave out --events to train on them"
+    if store.events.contains(other):
+        option = "pass --events to train on them" if other == "events" else "omit --events to train on them"
         raise DataError(f"there is no model yet, and the store contains {other} but no {kind}: {option}")
-    raise DataError("there is no model yet, and nothing to train it on: name a table of ratings")
+    raise DataError("there is no model yet and no data to train one on; specify a table of ratings")

@@ -1,4 +1,4 @@
-"""Catalog update: adds items that are new in the store to a loaded model, by the prior of items."""
+"""Catalog updates: add new items from the store to a loaded model, using its item prior."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def with_new_items(model: LoadedModel, items: dict[str, ItemRecord]) -> LoadedMo
     model : LoadedModel
         The model.
     items : dict of str to ItemRecord
-        Items of the store. Items of the model are ignored, and so are IDs of another type than those of the model.
-        Metadata that the prior cannot use counts as missing.
+        Items in the store, by ID. Items that the model already knows, and IDs that cannot be converted to its ID type,
+        are ignored. Metadata that the prior cannot use is treated as missing.
 
     Returns
     -------
     LoadedModel or None
-        The same version with the next edition; None if there are no new items or the model has no prior of items.
+        The same version with the next edition; None if there are no new items or the model has no item prior.
 
     Examples
     --------
@@ -44,9 +44,9 @@ def with_new_items(model: LoadedModel, items: dict[str, ItemRecord]) -> LoadedMo
     if rec.priors is None or rec.priors.items is None:
         return None
     names = list(items)
-    new = [name for name, row in zip(names, model.item_rows(names), strict=True) if row < 0]
-    typed = dict(zip(new, rec.items.as_id_type(pl.Series(new, dtype=pl.String)), strict=True))
-    ids = {name: id_ for name, id_ in typed.items() if id_ is not None}
+    new_names = [name for name, row in zip(names, model.item_rows(names), strict=True) if row < 0]
+    typed_ids = dict(zip(new_names, rec.items.as_id_type(pl.Series(new_names, dtype=pl.String)), strict=True))
+    ids = {name: id_ for name, id_ in typed_ids.items() if id_ is not None}
     if not ids:
         return None
     encoder = rec.priors.items.encoder

@@ -1,8 +1,8 @@
-"""Change feed: the changes in the store since the models were trained, so that answers use them immediately.
+"""Change feed: track changes in the store since the models were trained, so that answers use them immediately.
 
-All changes (events, items, metadata of users, erasures) have numbers of one sequence that become visible in order. The
-last number therefore shows whether anything changed; if so, the new changes are read. Whatever was acknowledged before
-a request started is used in its answer, in every worker process.
+All changes (events, items, user metadata, erasures) share one sequence of numbers that become visible in order. The
+last number therefore shows whether anything has changed; if so, the new changes are read. In every worker process, a
+request uses all changes that were acknowledged before it started.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from cofactor.store import Store, StoredEvent
 
 __all__ = ["ChangeFeed", "ItemRecord"]
 
-PAGE = 10_000
+PAGE_SIZE = 10_000
 
 
 class ItemRecord(NamedTuple):
-    """Metadata of an item in the store.
+    """Title, availability and metadata of an item in the store.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class ItemRecord(NamedTuple):
     available : bool
         Whether the item may be recommended.
     metadata : dict of str to Any
-        Values of JSON types by name.
+        JSON-serializable values by name.
     """
 
     title: str | None
@@ -37,21 +37,21 @@ class ItemRecord(NamedTuple):
 
 
 class ChangeFeed:
-    """Changes in the store after a sequence number, as seen by one process.
+    """In-memory index of the changes in the store after a sequence number; one per process.
 
     Parameters
     ----------
     store : Store
         The store.
     since : int
-        Number after which events are read: the oldest watermark of the models in use.
+        Sequence number after which events are read: the oldest watermark of the models in use.
 
     Attributes
     ----------
-    seen : int
-        Number of the last change that was read.
+    last_seen : int
+        Sequence number of the last change that was read.
     catalog_version : int
-        Counter that grows whenever an item changes.
+        Counter that increases whenever an item changes.
     unavailable : frozenset of str
         Items that must not be recommended.
 
@@ -77,38 +77,38 @@ class ChangeFeed:
         self._items: dict[str, ItemRecord] = {}
         self.unavailable: frozenset[str] = frozenset()
         self.catalog_version = 0
-        self.seen = 0
+        self.last_seen = 0
         self._events_seen = self._floor = since
         self.catch_up()
 
     def catch_up(self) -> None:
-        """Read all changes that were acknowledged until now.
+        """Read all changes acknowledged so far.
 
         Raises
         ------
         StoreUnavailableError
-            If the database does not answer; changes read earlier are kept.
+            If the database is unavailable; changes read earlier are kept.
         """
         last = self._store.events.watermark()
-        if last <= self.seen:
+        if last <= self.last_seen:
             return
         with self._lock:
-            if last <= self.seen:
+            if last <= self.last_seen:
                 return
             for page in self._pages(self._events_seen):
                 self._events.update((event.user, event.seq) for event in page)
                 self._events_seen = page[-1].seq
-            for tombstone in self._store.erasure.after(self.seen):
+            for tombstone in self._store.erasure.after(self.last_seen):
                 self._erasures[tombstone.hash] = max(tombstone.seq, self._erasures.get(tombstone.hash, 0))
-            self._metadata |= self._store.users.numbers_after(self.seen)
-            if changed := self._store.items.after(self.seen):
+            self._metadata |= self._store.users.seqs_after(self.last_seen)
+            if changed := self._store.items.after(self.last_seen):
                 self._items |= {item.item: ItemRecord(item.title, item.available, item.metadata) for item in changed}
                 self.unavailable = frozenset(name for name, item in self._items.items() if not item.available)
                 self.catalog_version += 1
-            self.seen = max(last, self._events_seen)
+            self.last_seen = max(last, self._events_seen)
 
     def last_change(self, user: str) -> int:
-        """Return the number of the user's last event or erasure.
+        """Return the sequence number of the user's last event or erasure.
 
         Parameters
         ----------
@@ -118,13 +118,13 @@ class ChangeFeed:
         Returns
         -------
         int
-            The number; a model with a smaller watermark was trained without this change. 0 if every model in use
-            includes all changes of the user.
+            The sequence number; models with a smaller watermark were trained without this change. 0 if all models in
+            use include all changes for the user.
         """
         return max(self._events.get(user, 0), self._erased_at(user))
 
     def last_event(self, user: str) -> int:
-        """Return the number of the user's last event since their erasure.
+        """Return the sequence number of the user's last event that is not covered by an erasure.
 
         Parameters
         ----------
@@ -134,13 +134,13 @@ class ChangeFeed:
         Returns
         -------
         int
-            The number; 0 if there is none.
+            The sequence number; 0 if there is no such event.
         """
         last = self._events.get(user, 0)
         return 0 if self.erased_after(user, last) else last
 
     def last_metadata_change(self, user: str) -> int:
-        """Return the number of the last change of a user's metadata.
+        """Return the sequence number of the last change to a user's metadata.
 
         Parameters
         ----------
@@ -150,12 +150,12 @@ class ChangeFeed:
         Returns
         -------
         int
-            The number; 0 for a user without metadata.
+            The sequence number; 0 for a user without metadata.
         """
         return self._metadata.get(user, 0)
 
     def erased_after(self, user: str, seq: int) -> bool:
-        """Return whether a user was erased after a number, so that earlier data must not be used.
+        """Return whether a user was erased after a sequence number, so that their earlier data must not be used.
 
         Parameters
         ----------
@@ -172,7 +172,7 @@ class ChangeFeed:
         return self._erased_at(user) > seq
 
     def item(self, item: str) -> ItemRecord | None:
-        """Return the metadata of an item.
+        """Return the stored record of an item.
 
         Parameters
         ----------
@@ -182,23 +182,23 @@ class ChangeFeed:
         Returns
         -------
         ItemRecord or None
-            The metadata; None if there is none.
+            The record; None if the item is not in the store.
         """
         return self._items.get(item)
 
     def items(self) -> dict[str, ItemRecord]:
-        """Return the metadata of all items.
+        """Return the stored records of all items.
 
         Returns
         -------
         dict of str to ItemRecord
-            Metadata by ID.
+            Records by item ID.
         """
         with self._lock:
             return dict(self._items)
 
     def extend_back_to(self, seq: int) -> None:
-        """Read the events after an earlier number, as a roll-back to an older model requires.
+        """Read events after an earlier sequence number, as needed when rolling back to an older model.
 
         Parameters
         ----------
@@ -214,7 +214,7 @@ class ChangeFeed:
             self._floor = seq
 
     def discard_until(self, seq: int) -> None:
-        """Discard the events up to a number, which all models in use include.
+        """Discard events up to a sequence number, because all models in use include them.
 
         Parameters
         ----------
@@ -229,6 +229,6 @@ class ChangeFeed:
         return self._erasures.get(self._store.erasure.hash(user), 0) if self._erasures else 0
 
     def _pages(self, after: int) -> Iterator[list[StoredEvent]]:
-        while page := self._store.events.after(after, PAGE):
+        while page := self._store.events.after(after, PAGE_SIZE):
             yield page
             after = page[-1].seq

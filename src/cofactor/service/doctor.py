@@ -1,4 +1,4 @@
-"""Doctor: checks of a service's folder, store and models; each result says what to do."""
+"""Diagnostics: check the folder, store and models of a service, and suggest how to fix problems."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias, get_args
 from cofactor.errors import ArtifactError, StoreError
 from cofactor.service.registry import ArtifactRegistry, orphaned_files
 from cofactor.service.settings import ARTIFACTS, store_url
-from cofactor.service.training.trainer import UNTIL
+from cofactor.service.training.trainer import UNTIL_KEY
 from cofactor.shell import as_path, command
 from cofactor.store import Store
 from cofactor.store.migrations import NEWEST, VERSION_TABLE
@@ -23,14 +23,14 @@ __all__ = ["CheckResult", "CheckState", "check_service", "worst_state"]
 
 CheckState: TypeAlias = Literal["ok", "warning", "problem"]
 
-MIN_FREE = 200_000_000
-"""Bytes of free disk space below which writing events will soon fail."""
+MIN_FREE_BYTES = 200_000_000
+"""Minimum free disk space in bytes, below which writing events will soon fail."""
 MAX_CLOCK_SKEW = 120
-"""Seconds by which two clocks may differ."""
-MAX_WAIT = 900
-"""Seconds after which a queued job shows that no worker is running."""
-MAX_RUN = 86_400
-"""Seconds after which a running job is reported."""
+"""Maximum difference between two clocks, in seconds."""
+MAX_QUEUED_SECONDS = 900
+"""Maximum time a job is expected to be queued, in seconds."""
+MAX_RUN_SECONDS = 86_400
+"""Maximum time a job is expected to run, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class CheckResult:
     Attributes
     ----------
     check : str
-        What was checked.
+        Name of the check.
     state : {'ok', 'warning', 'problem'}
-        "warning" needs attention; with a "problem", the service does not work.
+        "warning" requires attention; with a "problem", the service does not work.
     message : str
-        The result, and what to do.
+        Description of the result and of the required action, if any.
 
     Examples
     --------
@@ -58,7 +58,7 @@ class CheckResult:
 
 
 def worst_state(results: list[CheckResult]) -> CheckState:
-    """Return the worst state of several results.
+    """Return the most severe state among several results.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def worst_state(results: list[CheckResult]) -> CheckState:
     Returns
     -------
     {'ok', 'warning', 'problem'}
-        The state; "ok" for no results.
+        The state; "ok" if there are no results.
 
     Examples
     --------
@@ -79,19 +79,19 @@ def worst_state(results: list[CheckResult]) -> CheckState:
 
 
 def check_service(data: str | Path, db: str | None = None) -> list[CheckResult]:
-    """Run all checks of a service; nothing is changed except that the store is upgraded when it is opened.
+    """Run all checks on a service; nothing is changed, except that opening the store upgrades its schema.
 
     Parameters
     ----------
     data : str or Path
         Folder of the service.
     db : str, optional
-        URL of the database, if it is not in the folder.
+        URL of the database, if it is not `store.db` in the folder.
 
     Returns
     -------
     list of CheckResult
-        The results. Errors are results, too; nothing is raised.
+        The results. Errors are returned as results, not raised.
     """
     folder = Path(data)
     results = _check_files(folder, db)
@@ -109,11 +109,11 @@ def check_service(data: str | Path, db: str | None = None) -> list[CheckResult]:
 
 
 def _check_files(folder: Path, db: str | None) -> list[CheckResult]:
-    """Check what must be checked before the store is opened, which would create or upgrade it."""
+    """Check the folder, the disk and the SQLite file before the store is opened, which would create or upgrade it."""
     if not folder.is_dir():
         return [CheckResult("folder", "problem", f"{folder} does not exist: create it with `{_serve(folder)}`")]
     if not os.access(folder, os.W_OK):
-        return [CheckResult("folder", "problem", f"{folder} is not writable for this user")]
+        return [CheckResult("folder", "problem", f"{folder} is not writable by this user")]
     results = [CheckResult("folder", "ok", str(folder.absolute())), _check_disk(folder)]
     if db is None or db.startswith("sqlite"):
         results.append(_check_sqlite(Path(store_url(folder, db).removeprefix("sqlite:///"))))
@@ -127,13 +127,13 @@ def _serve(folder: Path) -> str:
 def _check_disk(folder: Path) -> CheckResult:
     free = shutil.disk_usage(folder).free
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-    enough = MIN_FREE + 3 * max(sizes, default=0)
+    required = MIN_FREE_BYTES + 3 * max(sizes, default=0)
     message = f"{free / 1e9:,.1f} GB are free"
-    if free < MIN_FREE:
-        return CheckResult("disk", "problem", f"{message}: events will soon be rejected; free some space")
-    if free < enough:
-        need = f"{enough / 1e9:,.1f} GB are needed"
-        return CheckResult("disk", "warning", f"{message}: a new model or a backup may not fit ({need})")
+    if free < MIN_FREE_BYTES:
+        return CheckResult("disk", "problem", f"{message}: events will soon be rejected; free up disk space")
+    if free < required:
+        required_text = f"{required / 1e9:,.1f} GB are required"
+        return CheckResult("disk", "warning", f"{message}: a new model or a backup may not fit ({required_text})")
     return CheckResult("disk", "ok", message)
 
 
@@ -154,23 +154,23 @@ def _check_sqlite(file: Path) -> CheckResult:
         return CheckResult("database", "problem", f"{file} is damaged ({integrity}): restore a backup")
     if revision != (NEWEST,):
         current = "none" if revision is None else revision[0]
-        message = f"{file} has revision {current}, not {NEWEST}: it is upgraded when it is opened"
+        message = f"{file} has schema revision {current}, not {NEWEST}: it will be upgraded when it is opened"
         return CheckResult("database", "warning", message)
     if mode != "wal":
-        message = f"{file} has journal mode {mode}, not wal: it is changed when the file is opened"
+        message = f"{file} has journal mode {mode}, not wal: it will be changed when the file is opened"
         return CheckResult("database", "warning", message)
-    return CheckResult("database", "ok", f"{file}: intact, revision {NEWEST}, journal mode wal")
+    return CheckResult("database", "ok", f"{file} is intact (schema revision {NEWEST}, journal mode wal)")
 
 
 def _check_store(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
     store.ping()
-    yield CheckResult("store", "ok", f"{store.url} answers; last change {store.events.watermark():,}")
+    yield CheckResult("store", "ok", f"{store.url} is available; last change {store.events.watermark():,}")
 
 
 def _check_models(store: Store, artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
     """Compare each artifact with its checksum in the store."""
     intact = 0
-    actions = {"active": "roll back, or train a new model", "previous": "a roll-back is not possible"}
+    actions = {"active": "roll back, or train a new model", "previous": "a rollback is not possible"}
     for model in store.models.all():
         if model.file is None:
             continue
@@ -186,7 +186,7 @@ def _check_models(store: Store, artifacts: ArtifactRegistry) -> Iterator[CheckRe
         message = f"no model is active: train one with `{_serve(artifacts.folder.parent)}`"
         yield CheckResult("model", "warning", message)
     else:
-        message = f"model {active.version} is active, trained on changes up to {active.watermark:,}"
+        message = f"model {active.version} is active; it was trained on changes up to {active.watermark:,}"
         yield CheckResult("model", "ok", message)
     yield CheckResult("artifacts", "ok", f"{intact} artifacts match their checksums")
 
@@ -196,20 +196,24 @@ def _check_orphans(store: Store, artifacts: ArtifactRegistry) -> Iterator[CheckR
         message = f"{len(files)} files belong to no model, such as {files[0].name}; the next training deletes them"
         yield CheckResult("orphans", "warning", message)
     else:
-        yield CheckResult("orphans", "ok", "all old files belong to a model")
+        yield CheckResult("orphans", "ok", "all files belong to a model, except possibly recent ones")
 
 
 def _check_clock(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
-    """Compare the clock of this machine with that of the database server and with the newest events."""
+    """Compare the clock of this machine with the database server and with the newest events."""
     newest = store.events.after(max(store.events.watermark() - 1_000, 0))
     received = max((event.received for event in newest), default=0)
     server, now = store.clock(), time.time()
     if server is not None and abs(difference := server - now) > MAX_CLOCK_SKEW:
         direction = "ahead of" if difference > 0 else "behind"
-        message = f"the clock of the database server is {abs(difference):,.0f} s {direction} this one: synchronize them"
+        message = (
+            f"the clock of the database server is {abs(difference):,.0f} s {direction} this machine: synchronize them"
+        )
         yield CheckResult("clock", "warning", message)
     elif (ahead := received - now) > MAX_CLOCK_SKEW:
-        message = f"the newest event was received {ahead:,.0f} s in the future: this clock was set back, or that of "
+        message = (
+            f"the newest event was received {ahead:,.0f} s in the future: this clock was set back, or the clock of "
+        )
         yield CheckResult("clock", "warning", f"{message}another machine is ahead")
     else:
         message = time.strftime("%Y-%m-%d %H:%M:%S UTC, after the newest event", time.gmtime(now))
@@ -219,12 +223,14 @@ def _check_clock(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckRe
 def _check_jobs(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
     now, messages = time.time(), []
     queued, running = store.jobs.newest(1_000, "queued"), store.jobs.newest(1_000, "running")
-    if queued and not running and (wait := now - min(job.created for job in queued)) > MAX_WAIT:
-        messages.append(f"{len(queued)} jobs are queued, the oldest for {wait:,.0f} s, and none runs: start a trainer")
+    if queued and not running and (wait := now - min(job.created for job in queued)) > MAX_QUEUED_SECONDS:
+        messages.append(
+            f"{len(queued)} jobs are queued, the oldest for {wait:,.0f} s, and none is running: start a trainer"
+        )
     messages += [
         f"job {job.id} has been running for {seconds:,.0f} s ({job.message}): stop its trainer, {job.owner}"
         for job in running
-        if (seconds := now - (job.started or now)) > MAX_RUN
+        if (seconds := now - (job.started or now)) > MAX_RUN_SECONDS
     ]
     if (last := store.jobs.newest(1)) and last[0].state == "failed":
         messages.append(f"the last job, {last[0].id}, failed: {last[0].message}")
@@ -235,12 +241,14 @@ def _check_jobs(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckRes
 
 
 def _check_erased(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
-    """Report erased users that the active model was trained on; they are masked until the next training."""
+    """Report erased users whose data the active model was trained on; they are masked until the next training."""
     active = store.models.active()
     metrics = active.metrics if active is not None and isinstance(active.metrics, dict) else {}
-    until = 0 if active is None else max(active.watermark, int(metrics.get(UNTIL, 0)))
-    masked = len(store.erasure.after(until)) if active is not None else 0
-    if masked:
-        yield CheckResult("erased", "warning", f"{masked} erased users are masked until the next training: request it")
+    until = 0 if active is None else max(active.watermark, int(metrics.get(UNTIL_KEY, 0)))
+    n_masked = len(store.erasure.after(until)) if active is not None else 0
+    if n_masked:
+        yield CheckResult(
+            "erased", "warning", f"{n_masked} erased users are masked until the next training: request a training"
+        )
     else:
-        yield CheckResult("erased", "ok", f"{len(store.erasure.after())} users were erased; none is only masked")
+        yield CheckResult("erased", "ok", f"{len(store.erasure.after())} users were erased; none is still masked")

@@ -1,12 +1,12 @@
-"""Engine: answer requests from the active model and the store.
+"""Engine: answer requests using the active model and the store.
 
 Answers for a user are based on
 
-- the row of the trained model, if the user has no changes since the training;
-- a fold-in of all stored events and metadata of the user, if there are changes or the model has no row of the user;
-- the prior or popularity, if nothing is stored about the user.
+- the user's row in the trained model, if the user has no changes since the training;
+- a fold-in of all stored events and metadata of the user, if there are changes or the model has no row for the user;
+- the prior or popularity, if the store has no data for the user.
 
-A request uses the same model from start to end; a newly promoted model answers later requests.
+Each request uses one model from start to end; a newly promoted model is used for later requests.
 """
 
 from __future__ import annotations
@@ -48,23 +48,23 @@ from cofactor.store.snapshot import user_snapshot
 __all__ = ["Engine", "NoModelError"]
 
 MAX_MASKS = 64
-"""Number of filters whose masks are cached."""
+"""Maximum number of cached filter masks."""
 CONFIDENCE = 0.9
-"""Probability of the intervals of predictions."""
+"""Coverage probability of prediction intervals."""
 
 _log = logging.getLogger("cofactor.service")
 
 
 @dataclass
 class _CachedUser:
-    """The state of a user who is folded in, and the view of this user alone, which is created on first use."""
+    """State of a folded-in user and a view of only this user, which is created on first use."""
 
     state: UserState
     view: UserView | None = None
 
 
 class NoModelError(StoreUnavailableError):
-    """No model has been promoted yet.
+    """Error raised if no model has been promoted yet.
 
     Parameters
     ----------
@@ -76,23 +76,23 @@ class NoModelError(StoreUnavailableError):
 
 
 class Engine:
-    """Answers requests from the active model and the store; one per process, shared by its threads.
+    """Answer requests using the active model and the store; one engine per process, shared by its threads.
 
     Parameters
     ----------
     store : Store
-        The store of the service.
+        Store of the service.
     artifacts : ArtifactRegistry
-        The artifacts of its models.
+        Artifacts of the models.
     cache : int, default 1000
         Maximum number of folded-in users in the cache.
 
     Attributes
     ----------
     changes : ChangeFeed
-        The changes in the store since the training.
+        Changes in the store since the training.
     swaps, failures : int
-        Number of times that a model was loaded, and that loading failed.
+        Number of models that were loaded, and that failed to load.
 
     Examples
     --------
@@ -125,15 +125,15 @@ class Engine:
         self._model: LoadedModel | None = None
         self._trained_model: LoadedModel | None = None
         self._extended = (0, 0)
-        self._swapping = threading.Lock()
+        self._swap_lock = threading.Lock()
         self.refresh()
 
     # the active model
 
     def refresh(self) -> bool:
-        """Load the active model if it is not loaded yet.
+        """Load the active model unless it is already loaded.
 
-        If it cannot be opened, the error is logged and the previous model continues to answer.
+        If it cannot be opened, the error is logged, and the previous model remains in use.
 
         Returns
         -------
@@ -145,7 +145,7 @@ class Engine:
         StoreUnavailableError
             If the store cannot be read.
         """
-        with self._swapping:
+        with self._swap_lock:
             active = self.store.models.active()
             if active is None or active.file is None or (self._model and self._model.version == active.version):
                 return False
@@ -153,11 +153,11 @@ class Engine:
                 recommender = self.artifacts.open(active.file, verify=False)
             except ArtifactError as error:
                 self.failures += 1
-                _log.error("model %d cannot be opened, the previous one stays: %s", active.version, error)
+                _log.error("model %d cannot be opened; the previous model remains in use: %s", active.version, error)
                 return False
             edition = 0 if self._model is None else self._model.edition + 1
             loaded = LoadedModel(active.version, active.watermark, recommender, edition)
-            self._warm(loaded)
+            self._warm_up(loaded)
             self.changes.extend_back_to(active.watermark)
             self._model, self._trained_model, self.swaps = loaded, loaded, self.swaps + 1
             self._users.clear()
@@ -167,30 +167,30 @@ class Engine:
             return True
 
     def extend_catalog(self) -> bool:
-        """Add the new items of the store to the model, if it has a prior of items.
+        """Add new items from the store to the model, if it has an item prior.
 
         Returns
         -------
         bool
             Whether items were added.
         """
-        with self._swapping:
+        with self._swap_lock:
             trained, current = self._trained_model, self._model
             if trained is None or current is None or self._extended == (trained.version, self.changes.catalog_version):
                 return False
             self._extended = (trained.version, self.changes.catalog_version)
-            extended = with_new_items(trained, self.changes.items())
-            if extended is None or len(extended.recommender.items) == len(current.recommender.items):
+            extended_model = with_new_items(trained, self.changes.items())
+            if extended_model is None or len(extended_model.recommender.items) == len(current.recommender.items):
                 return False
-            extended = replace(extended, edition=current.edition + 1)
-            self._warm(extended)
-            self._model = extended
+            extended_model = replace(extended_model, edition=current.edition + 1)
+            self._warm_up(extended_model)
+            self._model = extended_model
             self._users.clear()
             self._masks.clear()
             return True
 
-    def _warm(self, loaded: LoadedModel) -> None:
-        """Rank for a known and for a new user, so that no request waits for compilation or page faults."""
+    def _warm_up(self, loaded: LoadedModel) -> None:
+        """Rank items for a known and a new user, so that no request waits for compilation or page faults."""
         rec = loaded.recommender
         _ = rec.catalog.by_support
         if not len(rec.users):
@@ -203,18 +203,18 @@ class Engine:
 
     @property
     def model(self) -> LoadedModel:
-        """The model that answers requests. Raises NoModelError before the first promotion."""
+        """Model in use. Raises NoModelError before the first promotion."""
         if self._model is None:
             raise NoModelError("no model has been promoted yet", "no")
         return self._model
 
     @property
     def version(self) -> int | None:
-        """The version of the model that answers requests; None before the first promotion."""
+        """Version of the model in use; None before the first promotion."""
         return None if self._model is None else self._model.version
 
     def check_rating(self, value: float) -> None:
-        """Check that a rating is on the scale of the model; accept any value without a model or a scale.
+        """Check that a rating is on the model's scale; accept any value if there is no model or it has no scale.
 
         Parameters
         ----------
@@ -224,46 +224,47 @@ class Engine:
         Raises
         ------
         DataError
-            If it is not on the scale.
+            If the rating is not on the scale.
         """
         if self._model is not None and self._model.recommender.scale is not None:
             self._model.recommender.scale.check([value], name="the value")
 
     def knows_item(self, item: str) -> bool:
-        """Return whether the model has an item.
+        """Return whether the model knows an item.
 
         Parameters
         ----------
         item : str
-            Id of the item.
+            ID of the item.
 
         Returns
         -------
         bool
-            Whether it has; False without a model.
+            Whether the item is known; False if there is no model.
         """
         return self._model is not None and self._model.item_row(item) >= 0
 
     def knows_user(self, user: str) -> tuple[bool, bool]:
-        """Return whether the model may use its row of a user, and whether the user has newer events.
+        """Return whether the model was trained on a user, and whether the user has newer events.
 
         Parameters
         ----------
         user : str
-            Id of the user.
+            ID of the user.
 
         Returns
         -------
         is_trained : bool
-            Whether the model has a row of the user, who was not erased since the training.
+            Whether the model has a row for the user and the user was not erased after the training.
         has_newer_events : bool
-            Whether the store has events of the user that the model was not trained on. Both are False without a model.
+            Whether the store has events for the user that the model was not trained on. Both values are False if there
+            is no model.
         """
         if self._model is None:
             return False, False
-        mark, user = self._model.watermark, str(self._model.recommender.users.parse(user))
-        trained = self._model.user_row(user) >= 0 and not self.changes.erased_after(user, mark)
-        return trained, self.changes.last_event(user) > mark
+        watermark, user = self._model.watermark, str(self._model.recommender.users.parse(user))
+        trained = self._model.user_row(user) >= 0 and not self.changes.erased_after(user, watermark)
+        return trained, self.changes.last_event(user) > watermark
 
     # users
 
@@ -282,19 +283,19 @@ class Engine:
         return True
 
     def view(self, user: str) -> tuple[LoadedModel, UserView, bool]:
-        """Return the view of a user with their current history.
+        """Return a view of a user with their current history.
 
         Parameters
         ----------
         user : str
-            Id of the user.
+            ID of the user.
 
         Returns
         -------
         model : LoadedModel
-            The model that answers.
+            The model in use.
         view : UserView
-            The view of the user.
+            View of the user.
         is_stale : bool
             Whether the store could not be read, so that the newest events may be missing.
 
@@ -304,14 +305,14 @@ class Engine:
             Before the first promotion.
         """
         model, stale = self.model, not self.catch_up()
-        (cached,), unread = self._cached(model, [user])
+        (cached,), read_failed = self._cached_users(model, [user])
         if cached.view is None:
             cached.view = model.view([cached.state])
-        return model, cached.view, stale or unread
+        return model, cached.view, stale or read_failed
 
-    def _cached(self, model: LoadedModel, users: Sequence[str]) -> tuple[list[_CachedUser], bool]:
-        """Return the state of each user, and whether the store could not be read."""
-        names = [str(model.recommender.users.parse(user)) for user in users]  # as the store writes them
+    def _cached_users(self, model: LoadedModel, users: Sequence[str]) -> tuple[list[_CachedUser], bool]:
+        """Return the cached or newly read state of each user, and whether the store could not be read."""
+        names = [str(model.recommender.users.parse(user)) for user in users]  # in the form used by the store
         changes = [(self.changes.last_change(name), self.changes.last_metadata_change(name)) for name in names]
         keys = [(model.version, model.edition, name, *numbers) for name, numbers in zip(names, changes, strict=True)]
         rows = model.recommender.users.rows(names, parse=True).tolist()
@@ -321,19 +322,19 @@ class Engine:
         ]
         missing = {name: position for position, name in enumerate(names) if cached[position] is None}
         try:
-            states = self._read(model, {name: changes[position][1] for name, position in missing.items()})
+            states = self._read_states(model, {name: changes[position][1] for name, position in missing.items()})
             for name, position in missing.items():
                 self._users.put(keys[position], _CachedUser(states[name]))
-            unread = False
+            read_failed = False
         except StoreUnavailableError:
-            states, unread = {name: self._trained_state(model, name) for name in missing}, True
+            states, read_failed = {name: self._state_at_training(model, name) for name in missing}, True
         new = {name: _CachedUser(state) for name, state in states.items()}
-        return [new[name] if entry is None else entry for name, entry in zip(names, cached, strict=True)], unread
+        return [new[name] if entry is None else entry for name, entry in zip(names, cached, strict=True)], read_failed
 
-    def _read(self, model: LoadedModel, users: Mapping[str, int]) -> dict[str, UserState]:
-        """Return the states of users from their stored events and metadata.
+    def _read_states(self, model: LoadedModel, users: Mapping[str, int]) -> dict[str, UserState]:
+        """Return the states of users, built from their stored events and metadata.
 
-        `users` maps ids to the sequence number of the latest change of their metadata, 0 for none.
+        `users` maps IDs to the sequence number of the latest metadata change, or 0 if there is no metadata.
         """
         if not users:
             return {}
@@ -346,23 +347,23 @@ class Engine:
             for user in users
         }
 
-    def _trained_state(self, model: LoadedModel, user: str) -> UserState:
-        """Return the state of a user as of the training, while the store cannot be read."""
+    def _state_at_training(self, model: LoadedModel, user: str) -> UserState:
+        """Return the state of a user as of the training, for use while the store cannot be read."""
         return UserState() if self.changes.erased_after(user, model.watermark) else UserState(model.user_row(user))
 
     # answers
 
     def recommend(self, user: str, query: Query, stream: np.random.Generator | None = None) -> Recommendation:
-        """Return the best items for a user.
+        """Return the top n items for a user.
 
         Parameters
         ----------
         user : str
-            Id of the user, known or unknown.
+            ID of the user, who may be unknown.
         query : Query
-            Length, filters and order of the list.
+            Length, filters and ranking of the list.
         stream : numpy.random.Generator, optional
-            Random stream of exploration; by default a new one with fresh entropy.
+            Random generator for exploration; a new one with fresh entropy by default.
 
         Returns
         -------
@@ -374,24 +375,24 @@ class Engine:
         NoModelError
             Before the first promotion.
         KindError
-            If the model cannot rank in this way or cannot fold in a user who has changes.
+            If the model does not support the ranking, or cannot fold in a user who has changes.
         """
         model, view, stale = self.view(user)
-        return self._recommended(model, [user], view, query, stale, stream)[0]
+        return self._build_recommendations(model, [user], view, query, stale, stream)[0]
 
     def recommend_batch(
         self, users: Sequence[str], query: Query, stream: np.random.Generator | None = None
     ) -> list[Recommendation]:
-        """Return the best items for each of several users; all are ranked in one call.
+        """Return the top n items for each of several users, ranked in a single call.
 
         Parameters
         ----------
         users : sequence of str
-            Ids of the users, known or unknown.
+            IDs of the users, who may be unknown.
         query : Query
-            Length, filters and order of the lists.
+            Length, filters and ranking of the lists.
         stream : numpy.random.Generator, optional
-            Random stream of exploration; by default a new one with fresh entropy.
+            Random generator for exploration; a new one with fresh entropy by default.
 
         Returns
         -------
@@ -403,27 +404,29 @@ class Engine:
         NoModelError
             Before the first promotion.
         KindError
-            If the model cannot rank in this way or cannot fold in a user who has changes.
+            If the model does not support the ranking, or cannot fold in a user who has changes.
         """
         model, stale = self.model, not self.catch_up()
-        cached, unread = self._cached(model, users)
+        cached, read_failed = self._cached_users(model, users)
         states = [entry.state for entry in cached]
         sources = [model.source(state) for state in states]
-        return self._recommended(model, users, model.view(states), query, stale or unread, stream, sources)
+        return self._build_recommendations(
+            model, users, model.view(states), query, stale or read_failed, stream, sources
+        )
 
     def recommend_for(
         self, history: Sequence[tuple[str, float]], query: Query, stream: np.random.Generator | None = None
     ) -> Recommendation:
-        """Return the best items for a new user from a history; nothing is stored.
+        """Return the top n items for a new user with a given history; nothing is stored.
 
         Parameters
         ----------
         history : sequence of (str, float)
-            Pairs of item id and value; unknown items are left out.
+            (item ID, value) pairs; unknown items are ignored.
         query : Query
-            Length, filters and order of the list.
+            Length, filters and ranking of the list.
         stream : numpy.random.Generator, optional
-            Random stream of exploration; by default a new one with fresh entropy.
+            Random generator for exploration; a new one with fresh entropy by default.
 
         Returns
         -------
@@ -435,13 +438,13 @@ class Engine:
         NoModelError
             Before the first promotion.
         KindError
-            If the model cannot rank in this way or cannot fold in new users.
+            If the model does not support the ranking or cannot fold in new users.
         """
         model, stale = self.model, not self.catch_up()
         view = model.view([model.state(history)])
-        return self._recommended(model, [None], view, query, stale, stream)[0]
+        return self._build_recommendations(model, [None], view, query, stale, stream)[0]
 
-    def _recommended(
+    def _build_recommendations(
         self,
         model: LoadedModel,
         users: Sequence[str | None],
@@ -451,7 +454,7 @@ class Engine:
         stream: np.random.Generator | None,
         sources: Sequence[AnsweredBy] | None = None,
     ) -> list[Recommendation]:
-        mask = self._allowed(model, query)
+        mask = self._allowed_mask(model, query)
         with threads(1):
             lists = view.recommended_items(
                 query.n,
@@ -471,28 +474,28 @@ class Engine:
         return answers
 
     def predict(self, user: str, item: str) -> Prediction:
-        """Return the expected rating of a user and an item.
+        """Return the expected rating for a user-item pair.
 
         Parameters
         ----------
         user : str
-            Id of the user, known or unknown.
+            ID of the user, who may be unknown.
         item : str
-            Id of the item.
+            ID of the item.
 
         Returns
         -------
         Prediction
-            The expected rating, with its 90 % interval if the model has distributions.
+            The expected rating, with a 90% interval if the model predicts distributions.
 
         Raises
         ------
         NoModelError
             Before the first promotion.
         UnknownIdError
-            For an unknown item.
+            If the item is unknown.
         KindError
-            If the model does not predict ratings.
+            If the model cannot predict ratings.
         """
         model, view, stale = self.view(user)
         if not isinstance(view.model, PredictsRatings):
@@ -506,52 +509,52 @@ class Engine:
         return Prediction(model.version, view.source, stale, user, item, float(value), interval)
 
     def explain(self, user: str, item: str) -> ExplainedScore:
-        """Return the parts of the score of a user and an item.
+        """Return the parts that add up to the score of a user-item pair.
 
         Parameters
         ----------
         user : str
-            Id of the user.
+            ID of the user.
         item : str
-            Id of the item.
+            ID of the item.
 
         Returns
         -------
         ExplainedScore
-            The score and its parts; parts of similar users do not contain their ids.
+            The score and its parts; parts for similar users do not contain their IDs.
 
         Raises
         ------
         NoModelError
             Before the first promotion.
         UnknownIdError
-            For an unknown item, and for a user without a row in the model, a history or a prior.
+            If the item is unknown, or if the user has no row in the model, no history and no prior.
         KindError
-            If the model does not explain its scores.
+            If the model cannot explain its scores.
         """
         model, view, stale = self.view(user)
         item_id = self._item_id(model, item)
         if not isinstance(view.model, Explains):
             raise KindError("this model cannot explain its scores")
         if view.source == "popularity":
-            raise UnknownIdError(f"user {user!r} is not known to model {model.version}, so there is nothing to explain")
+            raise UnknownIdError(f"user {user!r} is unknown to model {model.version}, so there is nothing to explain")
         with threads(1):
             frame = view.explain(item_id)
-        parts = tuple(self._part(model, row) for row in frame.iter_rows(named=True))
+        parts = tuple(self._score_part(model, row) for row in frame.iter_rows(named=True))
         return ExplainedScore(model.version, view.source, stale, user, item, float(frame["term"].sum()), parts)
 
-    def _part(self, model: LoadedModel, row: Mapping[str, Any]) -> ScorePart:
+    def _score_part(self, model: LoadedModel, row: Mapping[str, Any]) -> ScorePart:
         item = None if row.get("item") is None else str(row["item"])
         title = None if item is None else self.title(model, item, model.item_row(item))
         return ScorePart(row["part"], item, row.get("value"), float(row["term"]), title)
 
     def similar(self, item: str, n: int) -> SimilarItems:
-        """Return the available items that are most similar to an item.
+        """Return the available items most similar to an item.
 
         Parameters
         ----------
         item : str
-            Id of the item.
+            ID of the item.
         n : int
             Maximum number of items.
 
@@ -565,13 +568,13 @@ class Engine:
         NoModelError
             Before the first promotion.
         UnknownIdError
-            For an unknown item.
+            If the item is unknown.
         KindError
             If the model has no vectors or similarities.
         """
         self.catch_up()
         model = self.model
-        mask = self._allowed(model, Query())
+        mask = self._allowed_mask(model, Query())
         with threads(1):
             rec = model.recommender
             allowed = ALL_ROWS if mask is None else mask
@@ -584,30 +587,30 @@ class Engine:
         return SimilarItems(item, model.version, items)
 
     def question(self, answers: Sequence[tuple[str, float | None]]) -> Question:
-        """Return the item to ask a new user about next.
+        """Return the next item to ask a new user about.
 
         Parameters
         ----------
         answers : sequence of (str, float or None)
-            Pairs of item id and rating so far; None if the user does not know the item.
+            (item ID, rating) pairs so far; the rating is None if the user does not know the item.
 
         Returns
         -------
         Question
-            The item; its `item` is None if no further answer would help.
+            The question; its `item` is None if no further answer would help.
 
         Raises
         ------
         NoModelError
             Before the first promotion.
         UnknownIdError
-            For an unknown item.
+            If the item is unknown.
         KindError
-            If the model has no factors of ratings.
+            If the model has no factors learned from ratings.
         ParameterError
-            If an item occurs twice or a rating is not a finite number.
+            If the items are not unique or a rating is not finite.
         DataError
-            If a rating is not on the scale.
+            If a rating is not on the model's scale.
         """
         model = self.model
         questions = model.questions
@@ -621,21 +624,21 @@ class Engine:
     # items
 
     def title(self, model: LoadedModel, item: str, row: int) -> str | None:
-        """Return the title of an item: that of the store, else that of the training table.
+        """Return the title of an item from the store or, if it has none there, from the training table.
 
         Parameters
         ----------
         model : LoadedModel
-            The model that answers.
+            The model in use.
         item : str
-            Id of the item.
+            ID of the item.
         row : int
-            Its row in the model.
+            Row number of the item in the model.
 
         Returns
         -------
         str or None
-            The title; None if neither has one.
+            The title; None if there is none.
         """
         record = self.changes.item(item)
         if record is not None and record.title is not None:
@@ -643,23 +646,23 @@ class Engine:
         return model.recommender.catalog.title_of(item, row)
 
     def _item_id(self, model: LoadedModel, item: str) -> Id:
-        """Return the id of an item in the type of the model's ids; raise UnknownIdError for an unknown item."""
+        """Return an item ID in the ID type of the model. Raises UnknownIdError for an unknown item."""
         row = model.item_row(item)
         if row < 0:
-            raise UnknownIdError(f"item {item!r} is not known to model {model.version}")
+            raise UnknownIdError(f"item {item!r} is unknown to model {model.version}")
         item_id: Id = model.recommender.items.ids([row])[0]
         return item_id
 
-    def _allowed(self, model: LoadedModel, query: Query) -> Bool | None:
-        """Return the mask of the items that a list may show; None for all."""
+    def _allowed_mask(self, model: LoadedModel, query: Query) -> Bool | None:
+        """Return a mask of the items that a list may contain; None if all are allowed."""
         key = (model.version, model.edition, self.changes.catalog_version, json.dumps(query.where, sort_keys=True))
         cached = self._masks.get(key)
         if cached is None:
-            matching = None
+            matching_ids = None
             if query.where:
                 items = self.changes.items()
-                matching = [item for item, record in items.items() if _matches(record.metadata, query.where)]
-            cached = (model.mask(self.changes.unavailable, matching),)
+                matching_ids = [item for item, record in items.items() if _matches(record.metadata, query.where)]
+            cached = (model.mask(self.changes.unavailable, matching_ids),)
             self._masks.put(key, cached)
         mask: Bool | None = cached[0]
         if not query.exclude:
@@ -671,7 +674,7 @@ class Engine:
 
 
 def _history(model: LoadedModel, events: Sequence[StoredEvent]) -> tuple[list[tuple[str, float]], list[str]]:
-    """Return the events that count for the model as (item, value) pairs, and the items of all other events."""
+    """Return a user's (item, value) pairs of the kind the model was trained on, and the items of the other kind."""
     kind = model.recommender.kind
     history = [(value.item, value.value) for value in user_snapshot(events, kind)]
     other = user_snapshot(events, "events" if kind == "ratings" else "ratings")
@@ -679,10 +682,10 @@ def _history(model: LoadedModel, events: Sequence[StoredEvent]) -> tuple[list[tu
 
 
 def _matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
-    """Return whether each named value equals the metadata, or is among the values of a list on either side."""
+    """Return whether metadata matches all conditions; a list, on either side, matches if it has a common value."""
     for name, values in where.items():
-        own = metadata.get(name)
-        own_values, possible = (value if isinstance(value, list) else [value] for value in (own, values))
-        if not any(value in own_values for value in possible):
+        stored = metadata.get(name)
+        stored_values, accepted_values = (value if isinstance(value, list) else [value] for value in (stored, values))
+        if not any(value in stored_values for value in accepted_values):
             return False
     return True

@@ -1,4 +1,4 @@
-"""Loaded model: a version of the model in memory, and the current states of its users."""
+"""Loaded model: a model version in memory, and the current states of its users."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ NO_ITEMS = np.zeros(0, np.int32)
 
 @dataclass(frozen=True, eq=False)
 class UserState:
-    """Current state of a user, in the row numbers of a loaded model.
+    """Current state of a user, with items as row numbers of a loaded model.
 
     Attributes
     ----------
     row : int
-        The row of a user whose history did not change since the training; -1 for a user who is folded in.
+        Row of a user whose history has not changed since the training; -1 for a user who is folded in.
     items : ndarray of shape (m,), int32
-        The history of a user who is folded in.
+        Item rows in the history of a user who is folded in.
     values : ndarray of shape (m,), float32
-        Ratings, or counts of events.
+        Ratings or event counts of `items`.
     seen : ndarray of shape (s,), int32
-        Further items that lists leave out.
+        Rows of additional items to exclude from lists.
     metadata : mapping
-        Metadata of the user; the priors may have been learned from it.
+        User metadata, which the priors may depend on.
     """
 
     row: int = -1
@@ -52,7 +52,7 @@ class UserState:
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A version of the model in memory.
+    """Model version in memory.
 
     Parameters
     ----------
@@ -61,9 +61,9 @@ class LoadedModel:
     watermark : int
         Sequence number of the last change that the model was trained on.
     recommender : Recommender
-        The model with its ids and histories.
+        The model with its IDs and histories.
     edition : int, default 0
-        Number of times that new items were added. A list belongs to one version and one edition.
+        Number of times new items were added; row numbers are valid only for one version and edition.
 
     Examples
     --------
@@ -82,12 +82,12 @@ class LoadedModel:
     edition: int = 0
 
     def item_row(self, item: str) -> int:
-        """Return the row of an item.
+        """Return the row number of an item.
 
         Parameters
         ----------
         item : str
-            Id of the item.
+            ID of the item.
 
         Returns
         -------
@@ -97,12 +97,12 @@ class LoadedModel:
         return int(self.item_rows([item])[0])
 
     def item_rows(self, items: Sequence[str]) -> Int32:
-        """Return the rows of items.
+        """Return the row numbers of items.
 
         Parameters
         ----------
         items : sequence of str
-            Ids of n items.
+            IDs of n items.
 
         Returns
         -------
@@ -112,12 +112,12 @@ class LoadedModel:
         return self.recommender.items.rows(items, parse=True)
 
     def user_row(self, user: str) -> int:
-        """Return the row of a user.
+        """Return the row number of a user.
 
         Parameters
         ----------
         user : str
-            Id of the user.
+            ID of the user.
 
         Returns
         -------
@@ -132,21 +132,21 @@ class LoadedModel:
         seen: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
     ) -> UserState:
-        """Return the state of a user who is folded in; unknown items of the history are left out.
+        """Return the state of a user to be folded in; unknown items in the history are ignored.
 
         Parameters
         ----------
         history : iterable of (str, float)
-            Pairs of item id and value: a rating, or a count of events.
+            (item ID, value) pairs, where the value is a rating or an event count.
         seen : iterable of str, default ()
-            Further items that lists leave out.
+            IDs of additional items to exclude from lists.
         metadata : mapping, optional
-            Metadata of the user, by name.
+            User metadata by name.
 
         Returns
         -------
         UserState
-            The state, in row numbers.
+            The state, with items as row numbers.
         """
         entries = list(history)
         rows, values = self.item_rows([item for item, _ in entries]), np.array([v for _, v in entries], np.float32)
@@ -154,7 +154,7 @@ class LoadedModel:
         return UserState(-1, rows[rows >= 0], values[rows >= 0], seen_rows[seen_rows >= 0], metadata or {})
 
     def source(self, state: UserState) -> AnsweredBy:
-        """Return what the answers for a user are based on.
+        """Return the source of the answers for a user.
 
         Parameters
         ----------
@@ -174,7 +174,7 @@ class LoadedModel:
         return "popularity" if priors is None or priors.users is None else "prior"
 
     def view(self, states: Sequence[UserState]) -> UserView:
-        """Return a view of users; one call folds in all users without a row.
+        """Return a view of users, with all users without a row folded in together.
 
         Parameters
         ----------
@@ -189,7 +189,7 @@ class LoadedModel:
         Raises
         ------
         KindError
-            If a user must be folded in and the model cannot do it.
+            If a user must be folded in but the model does not support it.
         """
         rec = self.recommender
         rows = np.array([state.row for state in states], np.int32)
@@ -199,15 +199,19 @@ class LoadedModel:
         histories = _matrix([(state.items, state.values) for state in new])
         with threads(1):
             table = self._features(new)
-            mixed = len(new) < len(states)
-            view = rec.for_known_and_new(rows, histories, table) if mixed else rec.for_histories(histories, table)
+            has_known_users = len(new) < len(states)
+            view = (
+                rec.for_known_and_new(rows, histories, table)
+                if has_known_users
+                else rec.for_histories(histories, table)
+            )
         if any(len(state.seen) for state in states):
             seen = _matrix([(state.seen, np.ones(len(state.seen), np.float32)) for state in states])
             view = replace(view, exclude=merge_latest(view.exclude, seen))
         return view
 
     def _features(self, states: Sequence[UserState]) -> pl.DataFrame | None:
-        """Return the features that the prior of users was learned from; null where it cannot read them."""
+        """Return the metadata used by the user prior as a table, with null where it is missing or invalid."""
         priors, columns = self.recommender.priors, prior_columns(self.recommender.priors)
         if priors is None or priors.users is None or not columns or not any(state.metadata for state in states):
             return None
@@ -225,38 +229,38 @@ class LoadedModel:
 
     @cached_property
     def questions(self) -> Questions:
-        """Questions for a new user before the first answer. Raises KindError for a model without factors of ratings."""
+        """Questions for a new user, without answers; raises KindError if the model has no factors from ratings."""
         with threads(1):
             return self.recommender.for_history([]).questions()
 
     def mask(self, unavailable: Iterable[str], candidates: Sequence[str] | None = None) -> Bool | None:
-        """Return the mask of the items that may be shown.
+        """Return a mask of the items that may be recommended.
 
         Parameters
         ----------
         unavailable : iterable of str
-            Items that must not be shown.
+            IDs of items that must not be recommended.
         candidates : sequence of str, optional
-            The only items that may be shown; None for all.
+            IDs of the only items that may be recommended; None for all.
 
         Returns
         -------
         ndarray of shape (n_items,), bool, or None
-            None if all items may be shown.
+            The mask; None if all items may be recommended.
         """
-        hidden = self.item_rows(list(unavailable))
-        if candidates is None and not (hidden >= 0).any():
+        unavailable_rows = self.item_rows(list(unavailable))
+        if candidates is None and not (unavailable_rows >= 0).any():
             return None
         mask = np.full(len(self.recommender.items), candidates is None)
         if candidates is not None:
             rows = self.item_rows(candidates)
             mask[rows[rows >= 0]] = True
-        mask[hidden[hidden >= 0]] = False
+        mask[unavailable_rows[unavailable_rows >= 0]] = False
         return mask
 
 
 def _matrix(rows: Sequence[tuple[Int32, Float32]]) -> SparseRows:
-    """Return a matrix of these rows of columns and values."""
+    """Return a sparse matrix with the given (columns, values) rows."""
     owner = np.repeat(np.arange(len(rows)), [len(columns) for columns, _ in rows])
     columns = np.concatenate([NO_ITEMS, *(columns for columns, _ in rows)])
     return SparseRows.of(owner, columns, np.concatenate([np.zeros(0), *(values for _, values in rows)]), len(rows))

@@ -1,4 +1,4 @@
-"""LRU cache: a cache that evicts the least recently used entry."""
+"""Thread-safe LRU cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ V = TypeVar("V")
 
 
 class LRUCache(Generic[V]):
-    """Thread-safe cache of a fixed size that evicts the least recently used entry.
+    """Thread-safe cache with a maximum size that evicts the least recently used entry.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class LRUCache(Generic[V]):
         self._values: OrderedDict[Hashable, V] = OrderedDict()
 
     def get(self, key: Hashable) -> V | None:
-        """Return the value of a key.
+        """Return the value for a key.
 
         Parameters
         ----------
@@ -54,14 +54,14 @@ class LRUCache(Generic[V]):
             return self._values[key]
 
     def put(self, key: Hashable, value: V) -> None:
-        """Store a value.
+        """Store a value for a key.
 
         Parameters
         ----------
         key : hashable
             The key.
         value : Any
-            The value; it replaces an earlier value of the key.
+            The value; it replaces any existing value for the key.
         """
         with self._lock:
             self._values[key] = value

@@ -1,4 +1,4 @@
-"""Registry of artifacts: one file per published model, complete or absent, and their promotion in the store."""
+"""Artifact registry: store one file per model, written atomically, and promote models."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = [
 ]
 
 SUFFIX = ".cofactor"
-BLOCK = 1 << 20
+BLOCK_SIZE = 1 << 20
 ORPHAN_AGE = 3_600.0
-"""Seconds after which a file without a model is orphaned: a training stores its row seconds after the file."""
+"""Age in seconds after which a file that belongs to no model is orphaned; a trainer writes files before their rows."""
 
 
 class ArtifactRegistry:
-    """Artifacts of models as files `VERSION.cofactor` in a folder.
+    """Model artifacts stored as files `VERSION.cofactor` in a folder.
 
-    A version is a number or a name without slashes; the suffix may be included.
+    A version is a number, or a name without slashes; it may include the suffix.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class ArtifactRegistry:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, version: int | str) -> Path:
-        """Return the path of an artifact, which need not exist.
+        """Return the path of an artifact, whether or not it exists.
 
         Parameters
         ----------
@@ -68,20 +68,20 @@ class ArtifactRegistry:
         Returns
         -------
         Path
-            Path in the folder.
+            Path of the file.
 
         Raises
         ------
         ArtifactError
-            If the name is invalid or would leave the folder.
+            If the name is invalid or refers to a path outside the folder.
         """
         name = str(version).removesuffix(SUFFIX)
         if not name or name.startswith(".") or "/" in name or "\\" in name or "\0" in name:
-            raise ArtifactError(f"{version!r} is not a valid name of an artifact")
+            raise ArtifactError(f"{version!r} is not a valid artifact name")
         return self.folder / f"{name}{SUFFIX}"
 
     def publish(self, recommender: Recommender, version: int | str) -> tuple[Path, str]:
-        """Write an artifact: under a temporary name first, which is renamed once the file is on disk.
+        """Write an artifact atomically and return its path and checksum.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ class ArtifactRegistry:
         Raises
         ------
         ArtifactError
-            If the file cannot be written; no partial file is left.
+            If the file cannot be written; no partial file is left behind.
         """
         path = self.path(version)
         recommender.save(path)
@@ -115,7 +115,7 @@ class ArtifactRegistry:
         version : int or str
             Version or name.
         verify : bool
-            Whether to read the whole file and compare its checksums, as before a promotion.
+            Whether to read the whole file and verify its checksums, as is done before a promotion.
 
         Returns
         -------
@@ -125,12 +125,12 @@ class ArtifactRegistry:
         Raises
         ------
         ArtifactError
-            If the file is missing, truncated, damaged or of a newer version of cofactor.
+            If the file is missing, truncated, damaged or written by a newer version of cofactor.
         """
         return Recommender.load(self.path(version), verify=verify)
 
     def check(self, version: int | str, sha256: str) -> None:
-        """Check the checksum of an artifact.
+        """Verify the checksum of an artifact.
 
         Parameters
         ----------
@@ -142,14 +142,14 @@ class ArtifactRegistry:
         Raises
         ------
         ArtifactError
-            If the file has another checksum or cannot be read.
+            If the checksum differs or the file cannot be read.
         """
         path = self.path(version)
         if file_sha256(path) != sha256:
             raise ArtifactError(f"{path} is damaged: its checksum differs from the one recorded when it was published")
 
     def remove(self, version: int | str) -> None:
-        """Delete an artifact, if it exists; processes that have it open can still read it.
+        """Delete an artifact if it exists; processes that have it open can still read it.
 
         Parameters
         ----------
@@ -159,7 +159,7 @@ class ArtifactRegistry:
         Raises
         ------
         ArtifactError
-            If it cannot be deleted.
+            If the file cannot be deleted.
         """
         try:
             self.path(version).unlink(missing_ok=True)
@@ -179,7 +179,7 @@ class ArtifactRegistry:
         return sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
 
     def _sync_folder(self) -> None:
-        """Write the entries of the folder to disk, if the system supports it (not on Windows)."""
+        """Sync the folder to disk, if the operating system supports it (not on Windows)."""
         if not hasattr(os, "O_DIRECTORY"):
             return
         entry = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -210,7 +210,7 @@ def file_sha256(path: Path) -> str:
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while block := file.read(BLOCK):
+            while block := file.read(BLOCK_SIZE):
                 digest.update(block)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -220,20 +220,20 @@ def file_sha256(path: Path) -> str:
 def add_candidate(
     store: Store, artifacts: ArtifactRegistry, recommender: Recommender, *, watermark: int, metrics: Any = None
 ) -> StoredModel:
-    """Publish a recommender and register it as a candidate.
+    """Publish the artifact of a recommender and register the model as a candidate.
 
     Parameters
     ----------
     store : Store
-        Store of the models.
+        Store in which the model is registered.
     artifacts : ArtifactRegistry
-        Registry of the file, which gets a new name.
+        Registry to which the artifact is written, under a new name.
     recommender : Recommender
         The recommender.
     watermark : int
         Sequence number of the last change in its training data.
     metrics : Any, optional
-        Metrics, of JSON types.
+        JSON-serializable metrics.
 
     Returns
     -------
@@ -243,7 +243,7 @@ def add_candidate(
     Raises
     ------
     ArtifactError, StoreError
-        If the file or its row cannot be written; no file is left.
+        If the artifact or its row in the store cannot be written; no file is left behind.
     """
     name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}"
     path, checksum = artifacts.publish(recommender, name)
@@ -313,7 +313,7 @@ def roll_back(store: Store, artifacts: ArtifactRegistry) -> StoredModel:
 
 
 def orphaned_files(store: Store, artifacts: ArtifactRegistry, age: float = ORPHAN_AGE) -> list[Path]:
-    """Return the files that belong to no model and were not written recently.
+    """Return the files that belong to no model and have not been written recently.
 
     Parameters
     ----------
@@ -322,21 +322,21 @@ def orphaned_files(store: Store, artifacts: ArtifactRegistry, age: float = ORPHA
     artifacts : ArtifactRegistry
         Registry of the files.
     age : float, default 3600.0
-        Seconds since the last write. A file with a time in the future counts as old.
+        Minimum number of seconds since the last write; files with a time in the future are also included.
 
     Returns
     -------
     list of Path
-        The files, by name.
+        The files, sorted by name.
 
     Raises
     ------
     StoreUnavailableError
-        If the database does not answer.
+        If the database is unavailable.
     """
-    old = [path for path in artifacts.folder.iterdir() if path.is_file() and not 0 <= _age(path) < age]
-    named = {model.file for model in store.models.all()}
-    return sorted(path for path in old if path.name not in named)
+    old_files = [path for path in artifacts.folder.iterdir() if path.is_file() and not 0 <= _file_age(path) < age]
+    registered_names = {model.file for model in store.models.all()}
+    return sorted(path for path in old_files if path.name not in registered_names)
 
 
 def _verify(artifacts: ArtifactRegistry, model: StoredModel) -> None:
@@ -346,7 +346,7 @@ def _verify(artifacts: ArtifactRegistry, model: StoredModel) -> None:
     artifacts.open(model.file, verify=True)
 
 
-def _age(path: Path) -> float:
+def _file_age(path: Path) -> float:
     try:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:  # renamed or deleted in the meantime

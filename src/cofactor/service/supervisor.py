@@ -1,4 +1,4 @@
-"""Run a service until it is stopped: its worker processes, and the process that trains models."""
+"""Supervisor: run the worker processes and the training process of a service until it is stopped."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ from cofactor.errors import ParameterError
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.worker import run_worker
 
-__all__ = ["listening", "raise_file_limit", "serve"]
+__all__ = ["bind_socket", "raise_file_limit", "serve"]
 
-OTHER_FILES = 256
-"""Files that a process opens in addition to its connections: store, models, logs."""
+RESERVED_FILES = 256
+"""Number of files reserved per process in addition to its connections: store, models, logs."""
 
-GRACE = 15
-"""Seconds that running requests have to end when the service is stopped."""
+GRACE_SECONDS = 15
+"""Time for running requests to finish when the service is stopped, in seconds."""
 
 RESTART_DELAY = 5.0
-"""Seconds before a trainer that died is started again."""
+"""Seconds to wait before restarting a training process that died."""
 
 
 def raise_file_limit(connections: int) -> int:
-    """Raise the limit of open files of this process and its children, if the system permits.
+    """Raise the open-file limit of this process and its children, if the operating system permits it.
 
     Parameters
     ----------
     connections : int
-        Number of connections to allow.
+        Desired number of connections.
 
     Returns
     -------
     int
-        Number of connections that the limit allows, at most `connections`.
+        Number of connections that the limit allows; at most `connections`.
     """
     if os.name == "nt":
         return connections
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = connections + OTHER_FILES
+    needed = connections + RESERVED_FILES
     if soft != resource.RLIM_INFINITY and soft < needed:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return connections if soft == resource.RLIM_INFINITY else min(connections, max(soft - OTHER_FILES, 16))
+    return connections if soft == resource.RLIM_INFINITY else min(connections, max(soft - RESERVED_FILES, 16))
 
 
-def listening(settings: ServiceSettings) -> socket.socket:
-    """Return a bound socket, so that the address is known before the service starts.
+def bind_socket(settings: ServiceSettings) -> socket.socket:
+    """Return a socket bound to the address of the service, so that the port is known before it starts.
 
     Parameters
     ----------
@@ -71,31 +71,31 @@ def listening(settings: ServiceSettings) -> socket.socket:
     Raises
     ------
     ParameterError
-        If the address is in use.
+        If the address cannot be bound, for example because it is in use.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    bound = socket.socket(family)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server_socket = socket.socket(family)
+    server_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        bound.bind((settings.host, settings.port))
+        server_socket.bind((settings.host, settings.port))
     except OSError as error:
-        bound.close()
+        server_socket.close()
         raise ParameterError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
-    bound.set_inheritable(True)
-    return bound
+    server_socket.set_inheritable(True)
+    return server_socket
 
 
-def serve(settings: ServiceSettings, bound: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT; running requests are answered first. Workers are spawned, never forked.
+def serve(settings: ServiceSettings, server_socket: socket.socket) -> None:
+    """Run the service until SIGTERM or SIGINT, then finish running requests; workers are spawned, not forked.
 
     Parameters
     ----------
     settings : ServiceSettings
         Settings of the service.
-    bound : socket.socket
-        Socket from `listening`; closed at the end.
+    server_socket : socket.socket
+        Socket from `bind_socket`; closed at the end.
     """
-    settings.hand_over()
+    settings.export_to_workers()
     metrics_folder = mkdtemp(prefix="cofactor-metrics-") if settings.workers > 1 else None
     if metrics_folder is not None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
@@ -110,26 +110,26 @@ def serve(settings: ServiceSettings, bound: socket.socket) -> None:
         server_header=False,
         proxy_headers=False,
         limit_concurrency=raise_file_limit(settings.connections) + 1,  # uvicorn rejects from this number on
-        timeout_graceful_shutdown=GRACE,
+        timeout_graceful_shutdown=GRACE_SECONDS,
     )
     trainer = _TrainerProcess(settings) if settings.train else None
     try:
         if settings.workers > 1:
-            _Workers(config, [bound]).run()
+            _Workers(config, [server_socket]).run()
         else:
             for stop in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again after a graceful shutdown
                 signal.signal(stop, lambda *_: None)
-            uvicorn.Server(config).run([bound])
+            uvicorn.Server(config).run([server_socket])
     finally:
         if trainer is not None:
             trainer.close()
-        bound.close()
+        server_socket.close()
         if metrics_folder is not None:
             shutil.rmtree(metrics_folder, ignore_errors=True)
 
 
 class _Workers(Multiprocess):
-    """Worker processes; one that died is replaced, and removed from the metrics of current state."""
+    """Supervisor of worker processes that removes dead workers from the live metrics."""
 
     def keep_subprocess_alive(self) -> None:
         """Restart dead workers."""
@@ -142,7 +142,7 @@ class _Workers(Multiprocess):
 
 
 class _TrainerProcess:
-    """Process that trains models: restarted when it dies, stopped with the service, even if that is killed."""
+    """Training process that is restarted if it dies and stopped with the service, even if the service is killed."""
 
     def __init__(self, settings: ServiceSettings):
         self._settings = settings
@@ -153,27 +153,27 @@ class _TrainerProcess:
     def _supervise(self) -> None:
         spawn = multiprocessing.get_context("spawn")
         while not self._stop.is_set():
-            ours, theirs = spawn.Pipe()
-            child = spawn.Process(target=_train, args=(self._settings.model_dump_json(), theirs), daemon=True)
+            parent_end, child_end = spawn.Pipe()
+            child = spawn.Process(target=_train, args=(self._settings.model_dump_json(), child_end), daemon=True)
             child.start()
-            theirs.close()
+            child_end.close()
             while child.is_alive() and not self._stop.wait(0.2):
                 pass
             for end in (child.terminate, child.kill):
                 if child.is_alive():
                     end()
-                    child.join(GRACE)
-            ours.close()
+                    child.join(GRACE_SECONDS)
+            parent_end.close()
             self._stop.wait(RESTART_DELAY)
 
     def close(self) -> None:
-        """Terminate the process; kill it if it does not end in time."""
+        """Terminate the process, and kill it if it does not exit in time."""
         self._stop.set()
         self._thread.join()
 
 
 def _train(settings_json: str, parent: Connection) -> None:
-    """Train models, in a process that ends when the other end of the pipe does, with the parent."""
+    """Run a training worker that stops when the parent process exits and thereby closes the pipe."""
     settings = ServiceSettings.model_validate_json(settings_json)
 
     def stop_with_parent() -> None:

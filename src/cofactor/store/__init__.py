@@ -1,6 +1,6 @@
-"""Store of the service: events, impressions, items, users, models, jobs and keys, in SQLite or PostgreSQL.
+"""Persistent store: events, impressions, items, users, models, jobs and keys in SQLite or PostgreSQL.
 
-Needs the extra `serve`.
+Requires the extra `serve`.
 
 Examples
 --------

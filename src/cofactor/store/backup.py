@@ -1,9 +1,9 @@
-"""Backup and restore of a SQLite store that is in use. For PostgreSQL, use pg_dump and pg_restore.
+"""Backup and restore of SQLite stores. For PostgreSQL, use pg_dump and pg_restore.
 
     pg_dump --format=custom --file=cofactor.dump postgresql://user@host/name   # consistent, while in use
     pg_restore --dbname=postgresql://user@host/new cofactor.dump               # into an empty database
 
-After a restore, call `store.erasure.reapply_file` to erase again the users who were erased after the backup.
+After a restore, call `store.erasure.reapply_file` to repeat the erasure of users who were erased after the backup.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from pathlib import Path
 
 from cofactor.errors import StoreError
 from cofactor.files import write_atomically
-from cofactor.store.connect import Database, create_private, sqlite_file
+from cofactor.store.connect import Database, create_private_file, sqlite_file
 
-__all__ = ["back_up", "put_back", "remove"]
+__all__ = ["back_up", "remove", "restore_file"]
 
 
 def back_up(database: Database, path: str | Path) -> None:
-    """Write one consistent state of the whole store to a file.
+    """Write a consistent snapshot of a SQLite store to a file.
 
     Parameters
     ----------
     database : Database
-        The database; it must be SQLite.
+        A SQLite database.
     path : str or Path
-        The backup file.
+        Path of the backup file.
 
     Raises
     ------
@@ -40,12 +40,12 @@ def back_up(database: Database, path: str | Path) -> None:
     """
     if database.kind != "sqlite":
         raise StoreError(
-            'a store in PostgreSQL is backed up by: pg_dump --format=custom --file=cofactor.dump "<its URL>"'
+            'a PostgreSQL store must be backed up with pg_dump --format=custom --file=cofactor.dump "<URL>"'
         )
     database.check_process()
 
     def copy(temporary: Path) -> None:
-        create_private(temporary)
+        create_private_file(temporary)
         source, target = sqlite3.connect(database.path), sqlite3.connect(temporary)
         try:
             source.backup(target)  # in one step, so that concurrent writes do not mix two states
@@ -59,20 +59,20 @@ def back_up(database: Database, path: str | Path) -> None:
         raise StoreError(f"{path}: no backup was written: {getattr(error, 'strerror', None) or error}") from error
 
 
-def put_back(backup: str | Path, url: str) -> None:
-    """Copy a backup to the file of a SQLite URL.
+def restore_file(backup: str | Path, url: str) -> None:
+    """Verify a backup and copy it to the database file of a SQLite URL.
 
     Parameters
     ----------
     backup : str or Path
-        The backup file.
+        Path of the backup file.
     url : str
         URL of the new store; its file must not exist.
 
     Raises
     ------
     StoreError
-        If the backup is damaged, the file exists or it cannot be written.
+        If the backup is damaged, or if the new file exists or cannot be written.
 
     See Also
     --------
@@ -81,13 +81,13 @@ def put_back(backup: str | Path, url: str) -> None:
     target = sqlite_file(url)
 
     def copy(temporary: Path) -> None:
-        create_private(temporary)
+        create_private_file(temporary)
         shutil.copyfile(backup, temporary)
 
     if target.exists():
-        raise StoreError(f"{target} already exists: move it away first, with its -wal and -shm files")
+        raise StoreError(f"{target} already exists; move it elsewhere first, with its -wal and -shm files")
     if (wal := target.with_name(f"{target.name}-wal")).exists():
-        raise StoreError(f"{wal} belongs to another store: move it away first")
+        raise StoreError(f"{wal} belongs to another store; move it elsewhere first")
     try:
         source = sqlite3.connect(f"{Path(backup).resolve().as_uri()}?mode=ro&immutable=1", uri=True)
         try:
@@ -102,7 +102,7 @@ def put_back(backup: str | Path, url: str) -> None:
 
 
 def remove(url: str) -> None:
-    """Delete the files of a store whose restore failed after `put_back`.
+    """Delete the files of a store whose restore failed after `restore_file`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Bulk import of whole tables into the event log: resumable, and each table only once."""
+"""Bulk import of tables into the event log; imports can be resumed, and each table is imported only once."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from sqlalchemy import Connection, insert, select, text, update
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, KindError
 from cofactor.store.connect import lock, now
-from cofactor.store.erasure import hashed
-from cofactor.store.event import EVENT, RATING, SMALLEST_EVENT
+from cofactor.store.erasure import salted_hash
+from cofactor.store.event import EVENT, MIN_EVENT_VALUE, RATING
 from cofactor.store.schema import imports, tombstones
 from cofactor.store.sequence import head
-from cofactor.store.validation import LARGEST_VALUE, LAST_TIME, checked_id
+from cofactor.store.validation import MAX_TIME, MAX_VALUE, checked_id
 from cofactor.store.writer import Writer
 
 __all__ = ["ImportResult", "load"]
 
-PAGE = 20_000  # rows per transaction: a live event waits for one of them at most
-_INTO = ("seq", "kind", "user", "item", "value", "time", "received")
+PAGE_SIZE = 20_000  # rows per transaction; a live event waits for at most one page
+_INSERT_COLUMNS = ("seq", "kind", "user", "item", "value", "time", "received")
 _COLUMN_TYPES = {
     "user": (pl.String, pl.Int64),
     "item": (pl.String, pl.Int64),
     "value": (pl.Float64, pl.Float32, pl.Int64),
     "time": (pl.Int64,),
 }
-"""Accepted types of the columns of a frame; the first one is stored."""
+"""Accepted data types for the columns of a frame; values are converted to the first one."""
 
 
 class ImportResult(NamedTuple):
@@ -39,11 +39,11 @@ class ImportResult(NamedTuple):
     Attributes
     ----------
     rows : int
-        Number of rows of the table.
+        Number of rows in the table.
     stored : int
-        Number of rows stored by this call; 0 if the table was already imported.
+        Number of rows stored by this call; 0 if the table had already been imported.
     skipped : int
-        Number of rows of erased users, which are not imported.
+        Number of rows skipped because their users were erased.
 
     Examples
     --------
@@ -58,7 +58,7 @@ class ImportResult(NamedTuple):
 
 @dataclass(frozen=True)
 class _Table:
-    """Rows of a table: `page(start, end)` returns user, item (String), value (Float64) and time (Int64 or null)."""
+    """Table to import; `page(start, end)` returns user, item (String), value (Float64) and time (Int64 or null)."""
 
     kind: Kind
     rows: int
@@ -73,13 +73,13 @@ def load(writer: Writer, salt: str, table: Interactions | pl.DataFrame, kind: Ki
     writer : Writer
         Writer of the store.
     salt : str
-        Salt of the tombstones.
+        Salt for the hashes of erased users.
     table : Interactions or polars.DataFrame
         The table.
     kind : {'ratings', 'events'} or None
         Kind of the table; required for a frame.
     name : str
-        Name that distinguishes tables with the same content.
+        Name that distinguishes tables with identical content.
 
     Returns
     -------
@@ -89,18 +89,18 @@ def load(writer: Writer, salt: str, table: Interactions | pl.DataFrame, kind: Ki
     rows = _from_interactions(table, kind) if isinstance(table, Interactions) else _from_frame(table, kind)
     digest = _digest(rows, name)
     stored = skipped = 0
-    done = writer.run(lambda connection: _begin(connection, digest, name, rows.rows))
+    done = writer.run(lambda connection: _register_import(connection, digest, name, rows.rows))
     while done < rows.rows:
-        step = writer.run(lambda connection: _step(connection, digest, rows, salt))
+        step = writer.run(lambda connection: _store_page(connection, digest, rows, salt))
         done, stored, skipped = step[0], stored + step[1], skipped + step[2]
     return ImportResult(rows.rows, stored, skipped)
 
 
 def _from_interactions(table: Interactions, kind: Kind | None) -> _Table:
     if kind is not None and kind != table.kind:
-        raise KindError(f"kind must be the kind of the table: it contains {table.kind}, not {kind}")
+        raise KindError(f"kind must match the table, which contains {table.kind}; got {kind!r}")
     if table.weights is not None and (table.weights != 1).any():
-        raise DataError("the store does not support weights: load the table without them")
+        raise DataError("the store does not support weights; load the table without them")
     users, items = table.users.all.cast(pl.String), table.items.all.cast(pl.String)
     _check_ids(users, "user")
     _check_ids(items, "item")
@@ -126,9 +126,9 @@ def _from_frame(frame: Any, kind: Kind | None) -> _Table:
     if not isinstance(frame, pl.DataFrame):
         raise DataError(f"table must be Interactions or a polars DataFrame, not {type(frame).__name__}")
     if kind not in ("ratings", "events"):
-        raise KindError("a DataFrame needs a kind: pass kind='ratings' or kind='events'")
+        raise KindError("kind is required for a DataFrame; pass kind='ratings' or kind='events'")
     if missing := [name for name in ("user", "item", "value") if name not in frame.columns]:
-        raise DataError(f"the frame has no column {missing[0]!r}; it has {', '.join(frame.columns)}")
+        raise DataError(f"the frame has no column {missing[0]!r}; its columns are {', '.join(frame.columns)}")
     if "time" not in frame.columns:
         frame = frame.with_columns(time=pl.lit(None, pl.Int64))
     for name, types in _COLUMN_TYPES.items():
@@ -152,35 +152,37 @@ def _check_ids(ids: pl.Series, role: str) -> None:
 
 
 def _check_values(values: pl.Series, kind: Kind) -> None:
-    low = SMALLEST_EVENT if kind == "events" else -LARGEST_VALUE
-    valid = values.is_finite() & (values >= low) & (values <= LARGEST_VALUE)
+    low = MIN_EVENT_VALUE if kind == "events" else -MAX_VALUE
+    valid = values.is_finite() & (values >= low) & (values <= MAX_VALUE)
     if not valid.all():
         row = (~valid).arg_true()[0]
-        raise DataError(f"row {row + 1}: the value {values[row]} cannot be stored for {kind}")
+        raise DataError(f"row {row + 1}: the value {values[row]} is not valid for {kind}")
 
 
 def _check_times(times: pl.Series) -> None:
-    """Raise DataError for a time that is not in seconds.
+    """Raise DataError for times that are not in seconds.
 
-    Times before 1970 and after today are accepted, as by the readers; snapshots use the time of receipt if it is
+    As in the readers, times before 1970 and in the future are accepted; snapshots use the time of receipt if it is
     earlier.
     """
-    invalid = ((times >= LAST_TIME) | (times <= -LAST_TIME)).fill_null(value=False)
+    invalid = ((times >= MAX_TIME) | (times <= -MAX_TIME)).fill_null(value=False)
     if invalid.any():
         row = invalid.arg_true()[0]
         raise DataError(f"row {row + 1}: the time {times[row]} is not in seconds; times are whole seconds since 1970")
 
 
 def _digest(table: _Table, name: str) -> str:
-    """Return the SHA-256 of the kind, the name and all rows."""
+    """Return the SHA-256 of the kind, name and rows of a table."""
     digest = hashlib.sha256(f"{table.kind}\n{name}\n".encode())
-    for start in range(0, table.rows, 5 * PAGE):
-        digest.update(table.page(start, min(start + 5 * PAGE, table.rows)).write_csv(include_header=False).encode())
+    for start in range(0, table.rows, 5 * PAGE_SIZE):
+        digest.update(
+            table.page(start, min(start + 5 * PAGE_SIZE, table.rows)).write_csv(include_header=False).encode()
+        )
     return digest.hexdigest()
 
 
-def _begin(connection: Connection, digest: str, name: str, rows: int) -> int:
-    """Register the import, if it is new, and return the number of rows that were already stored."""
+def _register_import(connection: Connection, digest: str, name: str, rows: int) -> int:
+    """Register an import if it is new, and return the number of rows that have already been processed."""
     lock(connection)
     done: int | None = connection.execute(select(imports.c.done).where(imports.c.digest == digest)).scalar()
     if done is None:
@@ -189,47 +191,47 @@ def _begin(connection: Connection, digest: str, name: str, rows: int) -> int:
     return done or 0
 
 
-def _step(connection: Connection, digest: str, table: _Table, salt: str) -> tuple[int, int, int]:
-    """Store the next page of rows, and return the number of rows done so far, stored and skipped in this page.
+def _store_page(connection: Connection, digest: str, table: _Table, salt: str) -> tuple[int, int, int]:
+    """Store the next page; return the number of rows processed so far, and stored and skipped in this page.
 
-    Several processes may import the same table: a lock ensures that each page is stored once.
+    Several processes may import the same table; a lock ensures that each page is stored only once.
     """
     lock(connection)
     start = connection.execute(select(imports.c.done).where(imports.c.digest == digest)).scalar_one()
-    end = min(start + PAGE, table.rows)
+    end = min(start + PAGE_SIZE, table.rows)
     page = table.page(start, end)
     rows = _without_erased(connection, page, salt)
     last = head(connection)
     received = max(now(), last.received)
-    numbered = rows.with_columns(
+    numbered_rows = rows.with_columns(
         pl.Series("seq", range(last.seq + 1, last.seq + 1 + len(rows)), dtype=pl.Int64),
         pl.lit(RATING if table.kind == "ratings" else EVENT).alias("kind"),
         pl.col("time").fill_null(received),
         pl.lit(received).alias("received"),
-    ).select(_INTO)
-    _insert(connection, numbered)
+    ).select(_INSERT_COLUMNS)
+    _insert(connection, numbered_rows)
     skipped = len(page) - len(rows)
     statement = update(imports).where(imports.c.digest == digest)
     connection.execute(statement.values(done=end, skipped=imports.c.skipped + skipped))
     if end == table.rows and connection.dialect.name == "postgresql":
-        connection.execute(text("ANALYZE events"))  # else the planner assumes the table is still empty
+        connection.execute(text("ANALYZE events"))  # otherwise, the planner assumes the table is still empty
     return end, len(rows), skipped
 
 
 def _without_erased(connection: Connection, page: pl.DataFrame, salt: str) -> pl.DataFrame:
-    """Drop the rows of erased users: an old table must not bring their data back."""
+    """Drop the rows of erased users, so that importing an old table does not restore their data."""
     hashes = set(connection.execute(select(tombstones.c.hash)).scalars())
     if not hashes:
         return page
-    erased = [user for user in page["user"].unique() if hashed(salt, user) in hashes]
+    erased = [user for user in page["user"].unique() if salted_hash(salt, user) in hashes]
     return page.filter(~pl.col("user").is_in(erased)) if erased else page
 
 
 def _insert(connection: Connection, rows: pl.DataFrame) -> None:
-    """Insert rows by the fastest method of each driver: executemany in SQLite, COPY in PostgreSQL."""
-    columns = ", ".join(f'"{name}"' for name in _INTO)
+    """Insert rows with the fastest method for each database: executemany in SQLite, COPY in PostgreSQL."""
+    columns = ", ".join(f'"{name}"' for name in _INSERT_COLUMNS)
     if connection.dialect.name == "sqlite":
-        placeholders = ", ".join("?" * len(_INTO))
+        placeholders = ", ".join("?" * len(_INSERT_COLUMNS))
         if len(rows):
             connection.exec_driver_sql(f"INSERT INTO events ({columns}) VALUES ({placeholders})", rows.rows())
         return

@@ -1,4 +1,4 @@
-"""Database connections: read-only connections and write transactions on the database of a URL."""
+"""Database access: read-only connections and write transactions for a database URL."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from cofactor.errors import MissingExtraError, StoreError
-from cofactor.store.engines import BUSY, postgresql_engines, sqlite_engines
-from cofactor.store.errors import clear_errors, store_error
+from cofactor.store.engines import BUSY_TIMEOUT, postgresql_engines, sqlite_engines
+from cofactor.store.errors import convert_errors, store_error
 
-__all__ = ["Database", "create_private", "lock", "now", "sqlite_file"]
+__all__ = ["Database", "create_private_file", "lock", "now", "sqlite_file"]
 
-LOCK = 0x636F6661  # "cofa": key of the advisory lock that protects the sequence numbers
-OLDEST_SQLITE = (3, 35)
-URL_FORMATS = "the URL of a store is sqlite:///file.db or postgresql://user@host/name"
+LOCK_KEY = 0x636F6661  # "cofa": key of the advisory lock that protects the sequence numbers
+MIN_SQLITE_VERSION = (3, 35)
+URL_FORMATS = "the URL must have the form sqlite:///file.db or postgresql://user@host/name"
 
 _log = logging.getLogger("cofactor.store")
 
 
 @dataclass(frozen=True, eq=False)
 class Database:
-    """Database of a store, with separate engines for reading and for writing.
+    """Database of a store, with separate engines for reading and writing.
 
     Attributes
     ----------
     name : str
-        URL without passwords, for messages.
+        URL without passwords, for error messages.
     kind : {'sqlite', 'postgresql'}
         Database system.
     url : sqlalchemy.engine.URL
         URL with the driver.
-    reads, writes : sqlalchemy.Engine
-        Engines; connections of `reads` cannot write.
+    read_engine, write_engine : sqlalchemy.Engine
+        Engines; connections of `read_engine` are read-only.
     pid : int
         ID of the process that opened the database; only this process may use it.
     """
@@ -50,13 +50,13 @@ class Database:
     name: str
     kind: Literal["sqlite", "postgresql"]
     url: URL
-    reads: Engine
-    writes: Engine
+    read_engine: Engine
+    write_engine: Engine
     pid: int
 
     @classmethod
-    def at(cls, url: str) -> Database:
-        """Create the engines for a URL without connecting.
+    def from_url(cls, url: str) -> Database:
+        """Create a database with its engines from a URL, without connecting.
 
         Parameters
         ----------
@@ -79,27 +79,27 @@ class Database:
         name = _without_passwords(parsed)
         try:
             if parsed.get_backend_name() == "sqlite":
-                create_private(Path(str(parsed.database)))
+                create_private_file(Path(str(parsed.database)))
                 return cls(name, "sqlite", parsed, *sqlite_engines(parsed), os.getpid())
             return cls(name, "postgresql", parsed, *postgresql_engines(parsed), os.getpid())
         except OSError as error:
             raise StoreError(f"{parsed.database} cannot be opened: {error.strerror}") from error
         except ImportError as error:
-            raise MissingExtraError(f'{name} needs {error.name!r}: pip install "cofactor[serve]"') from error
+            raise MissingExtraError(f'{name} requires {error.name!r}: pip install "cofactor[serve]"') from error
 
     @property
     def _driver_error(self) -> type[Exception]:
-        """Base class of the driver's own errors, for code that bypasses SQLAlchemy."""
-        error: type[Exception] = self.writes.dialect.loaded_dbapi.Error
+        """Base class of the driver's errors, for code that bypasses SQLAlchemy."""
+        error: type[Exception] = self.write_engine.dialect.loaded_dbapi.Error
         return error
 
     @property
     def path(self) -> Path:
-        """File of a SQLite database."""
+        """Path of the SQLite database file."""
         return Path(str(self.url.database))
 
     def check_process(self) -> None:
-        """Check that this process opened the database: connections and the writer thread do not survive a fork.
+        """Check that this process opened the database, because connections and threads do not survive a fork.
 
         Raises
         ------
@@ -108,13 +108,13 @@ class Database:
         """
         if os.getpid() != self.pid:
             raise StoreError(
-                f"this store was opened in process {self.pid} and is used in a fork of it, {os.getpid()}: "
+                f"this store was opened in process {self.pid} but is used in the forked process {os.getpid()}; "
                 "call Store.open after the fork, or start workers with spawn"
             )
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """Open a connection that reads one consistent state of the database, as of its first query.
+    def read_transaction(self) -> Iterator[Connection]:
+        """Open a read-only connection that sees a consistent snapshot of the database as of its first query.
 
         Yields
         ------
@@ -124,15 +124,15 @@ class Database:
         Raises
         ------
         StoreUnavailableError
-            If the database does not answer.
+            If the database is unavailable.
         """
         self.check_process()
-        with clear_errors(self.name), self.reads.connect() as connection:
+        with convert_errors(self.name), self.read_engine.connect() as connection:
             yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Open a write transaction, which is committed at the end or rolled back by an error. For the writer thread.
+        """Open a write transaction that is committed on success and rolled back on error; for the writer thread.
 
         Yields
         ------
@@ -142,29 +142,33 @@ class Database:
         Raises
         ------
         StoreUnavailableError
-            If the database does not answer; the error states whether the commit may have succeeded.
+            If the database is unavailable; the error states whether the commit may have succeeded.
         """
         self.check_process()
         written: Literal["no", "unknown"] = "no"
         try:
-            with self.writes.connect() as connection, connection.begin():
+            with self.write_engine.connect() as connection, connection.begin():
                 yield connection
                 written = "unknown"
         except (SQLAlchemyError, self._driver_error) as error:
             raise store_error(error, self.name, written) from error
 
-    def scrub(self) -> None:
-        """Truncate SQLite's write-ahead log, so that it contains no deleted data.
+    def truncate_wal(self) -> None:
+        """Truncate the write-ahead log of SQLite, so that it contains no deleted data.
 
-        If readers prevent it, the log stays until a later checkpoint. Errors are logged and not raised: the deletion
-        itself is committed.
+        If concurrent readers prevent this, the log remains until a later checkpoint. Errors are logged, not raised,
+        because the deletion itself is already committed.
         """
         if self.kind == "postgresql":
             return
         try:
-            connection = self.writes.raw_connection()
+            connection = self.write_engine.raw_connection()
             try:
-                for pragma in ("busy_timeout = 500", "wal_checkpoint(TRUNCATE)", f"busy_timeout = {BUSY * 1000}"):
+                for pragma in (
+                    "busy_timeout = 500",
+                    "wal_checkpoint(TRUNCATE)",
+                    f"busy_timeout = {BUSY_TIMEOUT * 1000}",
+                ):
                     connection.cursor().execute(f"PRAGMA {pragma}").close()
             except self._driver_error:
                 connection.invalidate()
@@ -175,9 +179,9 @@ class Database:
             _log.warning("could not truncate the write-ahead log: %s", error)
 
     def close(self) -> None:
-        """Close the idle connections."""
-        self.reads.dispose()
-        self.writes.dispose()
+        """Close all idle connections."""
+        self.read_engine.dispose()
+        self.write_engine.dispose()
 
 
 def lock(connection: Connection) -> None:
@@ -190,42 +194,42 @@ def lock(connection: Connection) -> None:
 
     Notes
     -----
-    With this lock, sequence numbers become visible in order, so that no change below the last visible number can
-    appear later (the watermark). On SQLite, write transactions are serialized anyway.
+    With this lock, sequence numbers become visible in order, so that no change at or below the last visible number (the
+    watermark) can appear later. On SQLite, write transactions are always serialized.
     """
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK_KEY})
 
 
 def now() -> int:
-    """Return the time in whole seconds since 1970, by the clock of this machine.
+    """Return the current Unix time in whole seconds, from the clock of this machine.
 
     Returns
     -------
     int
-        The time.
+        Seconds since the Unix epoch.
     """
     return int(time.time())
 
 
-def create_private(file: Path) -> None:
-    """Create an empty file that only its owner can read, because it will contain personal data.
+def create_private_file(file: Path) -> None:
+    """Create an empty file that only its owner can access, because it will contain personal data.
 
     Parameters
     ----------
     file : Path
-        The file; an existing file is not changed.
+        Path of the file; an existing file is not changed.
 
     Raises
     ------
     OSError
-        If it cannot be created.
+        If the file cannot be created.
     """
     os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def sqlite_file(url: str) -> Path:
-    """Return the file of a SQLite URL.
+    """Return the path of the database file for a SQLite URL.
 
     Parameters
     ----------
@@ -235,7 +239,7 @@ def sqlite_file(url: str) -> Path:
     Returns
     -------
     Path
-        The file.
+        Path of the file.
 
     Raises
     ------
@@ -244,12 +248,12 @@ def sqlite_file(url: str) -> Path:
     """
     parsed = _parse(url)
     if parsed.get_backend_name() != "sqlite":
-        raise StoreError("only a store in SQLite is a file; for PostgreSQL use pg_dump and pg_restore")
+        raise StoreError("the URL must be a SQLite URL; for PostgreSQL, use pg_dump and pg_restore")
     return Path(str(parsed.database))
 
 
 def _parse(url: str) -> URL:
-    """Parse and check a URL and set its driver. Raises StoreError; the message never contains a password."""
+    """Parse and validate a URL and set its driver. Raises StoreError, whose message never contains a password."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError, TypeError) as error:
@@ -258,15 +262,15 @@ def _parse(url: str) -> URL:
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
-        raise StoreError(f"{URL_FORMATS}, not {_without_passwords(parsed)}")
+        raise StoreError(f"{URL_FORMATS}; got {_without_passwords(parsed)}")
     if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
-        raise StoreError("a store cannot be in memory: name a file, as in sqlite:///cofactor.db")
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        raise StoreError(f"the store needs SQLite 3.35 or newer; this Python has {sqlite3.sqlite_version}")
+        raise StoreError("a store cannot be in memory; the URL must include a file, such as sqlite:///cofactor.db")
+    if sqlite3.sqlite_version_info < MIN_SQLITE_VERSION:
+        raise StoreError(f"the store requires SQLite 3.35 or newer; this Python has {sqlite3.sqlite_version}")
     return parsed.set(drivername="sqlite+pysqlite", database=str(Path(parsed.database).absolute()))
 
 
 def _without_passwords(url: URL) -> str:
-    """Return the URL for messages, without passwords; PostgreSQL also accepts one in the query."""
-    hidden = {name: "..." for name in url.query if "password" in name.lower()}
-    return url.update_query_dict(hidden).render_as_string(hide_password=True)
+    """Return the URL without passwords, including those in the query string, which PostgreSQL accepts."""
+    masked_values = {name: "..." for name in url.query if "password" in name.lower()}
+    return url.update_query_dict(masked_values).render_as_string(hide_password=True)

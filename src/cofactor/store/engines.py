@@ -1,4 +1,4 @@
-"""SQLAlchemy engines of the store; every new connection is checked for the settings that durability needs."""
+"""SQLAlchemy engines of the store; new connections are checked for the settings required for durability."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sqlalchemy.engine import URL
 
 from cofactor.errors import StoreError
 
-__all__ = ["BUSY", "postgresql_engines", "sqlite_engines"]
+__all__ = ["BUSY_TIMEOUT", "postgresql_engines", "sqlite_engines"]
 
-BUSY = 10
-"""Seconds to wait for a transaction of another process."""
+BUSY_TIMEOUT = 10
+"""Maximum time to wait for a transaction of another process, in seconds."""
 
 
 def sqlite_engines(address: URL) -> tuple[Engine, Engine]:
-    """Return a read engine and a write engine for SQLite.
+    """Create a read engine and a write engine for SQLite.
 
     Parameters
     ----------
@@ -27,20 +27,20 @@ def sqlite_engines(address: URL) -> tuple[Engine, Engine]:
 
     Returns
     -------
-    reads, writes : sqlalchemy.Engine
+    read_engine, write_engine : sqlalchemy.Engine
         Engines in WAL mode with synchronous=FULL; write transactions start with BEGIN IMMEDIATE.
     """
-    options: dict[str, Any] = {"connect_args": {"timeout": BUSY}, "pool_timeout": BUSY}
-    reads = create_engine(address, pool_size=16, max_overflow=48, **options)
-    writes = create_engine(address, pool_size=1, max_overflow=1, **options)
-    for engine, begin, query_only in ((reads, "BEGIN", "ON"), (writes, "BEGIN IMMEDIATE", "OFF")):
+    options: dict[str, Any] = {"connect_args": {"timeout": BUSY_TIMEOUT}, "pool_timeout": BUSY_TIMEOUT}
+    read_engine = create_engine(address, pool_size=16, max_overflow=48, **options)
+    write_engine = create_engine(address, pool_size=1, max_overflow=1, **options)
+    for engine, begin, query_only in ((read_engine, "BEGIN", "ON"), (write_engine, "BEGIN IMMEDIATE", "OFF")):
         event.listen(engine, "connect", _on_sqlite_connect(query_only))
         event.listen(engine, "begin", lambda connection, begin=begin: connection.exec_driver_sql(begin))
-    return reads, writes
+    return read_engine, write_engine
 
 
 def _on_sqlite_connect(query_only: str) -> Any:
-    """Return a listener that sets and checks the pragmas of a new connection."""
+    """Return a listener that sets and verifies the pragmas of a new connection."""
 
     def on_connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions are started by the "begin" listener
@@ -48,7 +48,7 @@ def _on_sqlite_connect(query_only: str) -> Any:
         pragmas = {
             "synchronous": 2,
             "foreign_keys": 1,
-            "busy_timeout": BUSY * 1000,
+            "busy_timeout": BUSY_TIMEOUT * 1000,
             "secure_delete": 1,
             "journal_size_limit": 2**26,
         }
@@ -56,15 +56,15 @@ def _on_sqlite_connect(query_only: str) -> Any:
             connection.execute(f"PRAGMA {pragma} = {value}").close()
             actual = connection.execute(f"PRAGMA {pragma}").fetchone()[0]
             if actual != value:
-                raise StoreError(f"SQLite keeps {pragma} at {actual} but the store needs {value}")
+                raise StoreError(f"the store requires {pragma} = {value}, but SQLite keeps it at {actual}")
         connection.execute(f"PRAGMA query_only = {query_only}").close()
 
     return on_connect
 
 
 def _enable_wal(connection: Any) -> None:
-    """Switch to WAL mode, with retries: SQLite fails without waiting if another process switches at the same time."""
-    deadline = time.monotonic() + BUSY
+    """Enable WAL mode, with retries, because SQLite fails immediately if another process does so at the same time."""
+    deadline = time.monotonic() + BUSY_TIMEOUT
     while True:
         try:
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
@@ -74,11 +74,13 @@ def _enable_wal(connection: Any) -> None:
                 raise
             time.sleep(0.02)
     if mode != "wal":
-        raise StoreError(f"SQLite keeps journal_mode at {mode!r} here: the store needs WAL, which needs a local disk")
+        raise StoreError(
+            f"the store requires journal_mode = wal, which requires a local disk, but SQLite keeps it at {mode!r}"
+        )
 
 
 def postgresql_engines(address: URL) -> tuple[Engine, Engine]:
-    """Return a read engine and a write engine for PostgreSQL.
+    """Create a read engine and a write engine for PostgreSQL.
 
     Parameters
     ----------
@@ -87,8 +89,8 @@ def postgresql_engines(address: URL) -> tuple[Engine, Engine]:
 
     Returns
     -------
-    reads, writes : sqlalchemy.Engine
-        Engines that test each connection before use, so that dead ones are replaced.
+    read_engine, write_engine : sqlalchemy.Engine
+        Engines that test each connection before use and replace dead ones.
     """
     network = {
         "connect_timeout": "5",
@@ -97,27 +99,25 @@ def postgresql_engines(address: URL) -> tuple[Engine, Engine]:
         "application_name": "cofactor",
     }
     connect_args = {name: value for name, value in network.items() if name not in address.query}
-    options: dict[str, Any] = {"connect_args": connect_args, "pool_pre_ping": True, "pool_timeout": BUSY}
-    reads = create_engine(address, pool_size=16, max_overflow=48, isolation_level="REPEATABLE READ", **options)
-    writes = create_engine(address, pool_size=1, max_overflow=1, isolation_level="READ COMMITTED", **options)
-    event.listen(reads, "connect", _postgresql_reads)
-    event.listen(writes, "connect", _postgresql_writes)
-    return reads, writes
+    options: dict[str, Any] = {"connect_args": connect_args, "pool_pre_ping": True, "pool_timeout": BUSY_TIMEOUT}
+    read_engine = create_engine(address, pool_size=16, max_overflow=48, isolation_level="REPEATABLE READ", **options)
+    write_engine = create_engine(address, pool_size=1, max_overflow=1, isolation_level="READ COMMITTED", **options)
+    event.listen(read_engine, "connect", _configure_postgresql_reads)
+    event.listen(write_engine, "connect", _configure_postgresql_writes)
+    return read_engine, write_engine
 
 
-def _postgresql_reads(connection: Any, _record: Any) -> None:
+def _configure_postgresql_reads(connection: Any, _record: Any) -> None:
     connection.execute("SET default_transaction_read_only = on")
     connection.commit()
 
 
-def _postgresql_writes(connection: Any, _record: Any) -> None:
-    """Require commits to be on disk when they are acknowledged, and limit the wait for stalled transactions."""
+def _configure_postgresql_writes(connection: Any, _record: Any) -> None:
+    """Ensure that acknowledged commits are on disk, and limit the time to wait for stalled transactions."""
     for setting, value in (("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "30s")):
         connection.execute(f"SET {setting} = '{value}'")
     if connection.execute("SHOW synchronous_commit").fetchone()[0] == "off":
         connection.execute("SET synchronous_commit = on")
     if connection.execute("SHOW fsync").fetchone()[0] != "on":
-        raise StoreError(
-            "this PostgreSQL runs with fsync = off, so that acknowledged commits can be lost: set fsync = on"
-        )
+        raise StoreError("PostgreSQL must run with fsync = on; with fsync = off, acknowledged commits can be lost")
     connection.commit()

@@ -1,4 +1,4 @@
-"""Erasure of users: deletes their rows and keeps a salted hash, so that a restored backup can be erased again."""
+"""Erasure of users: delete their rows but keep salted hashes, so that erasures can be repeated after a restore."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from cofactor.files import write_atomically
 from cofactor.store.connect import Database, lock, now
 from cofactor.store.schema import events, impressions, tombstones, users
 from cofactor.store.sequence import head, upsert
-from cofactor.store.settings import SALT, put
-from cofactor.store.validation import checked_id, checked_whole
+from cofactor.store.settings import SALT_NAME, put
+from cofactor.store.validation import checked_id, checked_integer
 from cofactor.store.writer import Writer
 
-__all__ = ["Erasure", "Tombstone", "hashed"]
+__all__ = ["Erasure", "Tombstone", "salted_hash"]
 
 
 class Tombstone(NamedTuple):
@@ -29,15 +29,15 @@ class Tombstone(NamedTuple):
     Attributes
     ----------
     hash : str
-        Salted SHA-256 of the ID.
+        Salted SHA-256 of the user ID.
     seq : int
-        Sequence number of the erasure; later events of the same ID belong to a new user.
+        Sequence number of the erasure; later events with the same ID belong to a new user.
     time : int
-        Time of the erasure, in whole seconds since 1970.
+        Time of the erasure, in seconds since the Unix epoch.
 
     Examples
     --------
-    >>> Tombstone(hashed("salt", "ana"), seq=9, time=1_700_000_000).seq
+    >>> Tombstone(salted_hash("salt", "ana"), seq=9, time=1_700_000_000).seq
     9
     """
 
@@ -47,16 +47,16 @@ class Tombstone(NamedTuple):
 
 
 class Erasure:
-    """Erasure of users and the list of erased users.
+    """Erasure of users and the log of erased users.
 
     Parameters
     ----------
     database : Database
         The database of the store.
     writer : Writer
-        The queue of write transactions.
+        Queue for write transactions.
     salt : str
-        Salt of the hashes of erased users.
+        Salt for the hashes of erased users.
 
     Examples
     --------
@@ -75,28 +75,28 @@ class Erasure:
         self._salt = salt
 
     def erase(self, user: Id) -> Tombstone:
-        """Delete all events, impressions and metadata of a user and leave a tombstone, in one transaction.
+        """Delete all events, impressions and metadata of a user and add a tombstone, in one transaction.
 
         Parameters
         ----------
         user : str or int
-            ID of the user, in the store or not.
+            ID of the user, who need not be in the store.
 
         Returns
         -------
         Tombstone
-            The new tombstone, or the existing one if the user was already erased and has no data since.
+            The new tombstone, or the existing one if the user was already erased and has no newer data.
 
         Notes
         -----
-        On SQLite the deleted bytes are overwritten.
+        On SQLite, the deleted data is overwritten with zeros.
         """
         name = checked_id(user, "the user")
-        tombstone = self._writer.run(lambda connection: _erase(connection, name, hashed(self._salt, name)))
-        self._database.scrub()
+        tombstone = self._writer.run(lambda connection: _erase(connection, name, salted_hash(self._salt, name)))
+        self._database.truncate_wal()
         return tombstone
 
-    def erased_at(self, user: Id) -> int | None:
+    def erasure_seq(self, user: Id) -> int | None:
         """Return the sequence number of the user's last erasure.
 
         Parameters
@@ -107,15 +107,15 @@ class Erasure:
         Returns
         -------
         int or None
-            The number; data of the user up to it must not be used any more. None if the user was never erased.
+            The sequence number, up to which the user's data must no longer be used; None if the user was never erased.
         """
         name = checked_id(user, "the user")
-        with self._database.reading() as connection:
-            tombstone = _tombstone(connection, hashed(self._salt, name))
+        with self._database.read_transaction() as connection:
+            tombstone = _find_tombstone(connection, salted_hash(self._salt, name))
         return None if tombstone is None else tombstone.seq
 
     def is_erased(self, user: Id) -> bool:
-        """Return whether the user was erased and has no data since.
+        """Return whether the user was erased and has no newer data.
 
         Parameters
         ----------
@@ -128,11 +128,13 @@ class Erasure:
             Whether the user is erased.
         """
         name = checked_id(user, "the user")
-        with self._database.reading() as connection:
-            return _tombstone(connection, hashed(self._salt, name)) is not None and not _has_data(connection, name)
+        with self._database.read_transaction() as connection:
+            return _find_tombstone(connection, salted_hash(self._salt, name)) is not None and not _has_data(
+                connection, name
+            )
 
     def hash(self, user: Id) -> str:
-        """Return the hash in the tombstones of this user, to look up many users in `after`.
+        """Return the hash of a user ID, as used in tombstones.
 
         Parameters
         ----------
@@ -144,10 +146,10 @@ class Erasure:
         str
             Salted SHA-256 of the ID.
         """
-        return hashed(self._salt, checked_id(user, "the user"))
+        return salted_hash(self._salt, checked_id(user, "the user"))
 
     def after(self, seq: int = 0) -> list[Tombstone]:
-        """Return the tombstones with a larger sequence number.
+        """Return the tombstones after a sequence number.
 
         Parameters
         ----------
@@ -157,43 +159,43 @@ class Erasure:
         Returns
         -------
         list of Tombstone
-            The tombstones, by sequence number; [] if there is none.
+            The tombstones, ordered by sequence number; empty if there are none.
         """
         query = select(tombstones.c.hash, tombstones.c.seq, tombstones.c.time)
-        query = query.where(tombstones.c.seq > checked_whole(seq, "the number"))
-        with self._database.reading() as connection:
+        query = query.where(tombstones.c.seq > checked_integer(seq, "seq"))
+        with self._database.read_transaction() as connection:
             return [Tombstone(*row) for row in connection.execute(query.order_by(tombstones.c.seq))]
 
     def reapply(self, lost: Iterable[Tombstone]) -> int:
-        """Erase users again who were erased after the backup that was restored.
+        """Repeat the erasure of users who were erased after the restored backup was created.
 
-        Deletes the data up to the sequence number of each tombstone. A tombstone that the store already has changes
-        nothing, so that repeating the call is safe and data of a new user with the same ID stays.
+        Data is deleted up to the sequence number of each tombstone. Tombstones that the store already has are ignored,
+        so that the call is safe to repeat and keeps the data of a new user with the same ID.
 
         Parameters
         ----------
         lost : iterable of Tombstone
-            Tombstones of the lost store.
+            Tombstones from the lost store.
 
         Returns
         -------
         int
-            Number of tombstones that were new.
+            Number of new tombstones.
         """
         candidates = [Tombstone(*tombstone) for tombstone in lost]
         n_new: int = self._writer.run(lambda connection: _reapply(connection, self._salt, candidates))
-        self._database.scrub()
+        self._database.truncate_wal()
         return n_new
 
     def export(self, path: str | Path) -> None:
-        """Write all tombstones to a file, to store next to the backups.
+        """Write all tombstones to a file, to be kept with the backups.
 
-        The file contains the salt: protect it like the database.
+        The file contains the salt, so protect it like the database.
 
         Parameters
         ----------
         path : str or Path
-            The file.
+            Path of the file.
 
         Raises
         ------
@@ -207,19 +209,19 @@ class Erasure:
             raise StoreError(f"{path} cannot be written: {error.strerror}") from error
 
     def reapply_file(self, path: str | Path) -> int:
-        """Call `reapply` with the tombstones of a file written by `export`.
+        """Call `reapply` with the tombstones from a file written by `export`.
 
-        A store without tombstones adopts the salt of the file.
+        A store without tombstones adopts the salt from the file.
 
         Parameters
         ----------
         path : str or Path
-            The file.
+            Path of the file.
 
         Returns
         -------
         int
-            Number of tombstones that were new.
+            Number of new tombstones.
 
         Raises
         ------
@@ -231,15 +233,15 @@ class Erasure:
             salt = str(content["salt"])
             candidates = [Tombstone(str(h), int(s), int(t)) for h, s, t in content["tombstones"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path} is not a readable tombstone file: {error}") from error
+            raise StoreError(f"{path} is not a valid tombstone file: {error}") from error
         if salt != self._salt:
-            self._writer.run(lambda connection: _take_salt(connection, salt, path))
+            self._writer.run(lambda connection: _adopt_salt(connection, salt, path))
             self._salt = salt
         return self.reapply(candidates)
 
 
-def hashed(salt: str, user: str) -> str:
-    """Return the SHA-256 of salt and ID in hexadecimal digits.
+def salted_hash(salt: str, user: str) -> str:
+    """Return the SHA-256 of a salt and a user ID as hexadecimal digits.
 
     Parameters
     ----------
@@ -255,42 +257,42 @@ def hashed(salt: str, user: str) -> str:
 
     Examples
     --------
-    >>> hashed("salt", "ana")[:8]
+    >>> salted_hash("salt", "ana")[:8]
     '5097c119'
     """
     return hashlib.sha256(f"{salt}:{user}".encode()).hexdigest()
 
 
-def _tombstone(connection: Connection, hash_: str) -> Tombstone | None:
+def _find_tombstone(connection: Connection, hash_: str) -> Tombstone | None:
     query = select(tombstones.c.hash, tombstones.c.seq, tombstones.c.time).where(tombstones.c.hash == hash_)
     row = connection.execute(query).one_or_none()
     return None if row is None else Tombstone(*row)
 
 
 def _has_data(connection: Connection, user: str) -> bool:
-    """Return whether the store has any rows of the user."""
+    """Return whether the store has any rows for the user."""
     exists = [select(table.c.user).where(table.c.user == user).exists() for table in (events, impressions, users)]
     return any(connection.execute(select(*exists)).one())
 
 
 def _erase(connection: Connection, user: str, hash_: str) -> Tombstone:
     lock(connection)
-    existing = _tombstone(connection, hash_)
+    existing = _find_tombstone(connection, hash_)
     if existing is not None and not _has_data(connection, user):
         return existing
     tombstone = Tombstone(hash_, head(connection).seq + 1, now())
     for table in (events, impressions, users):
         connection.execute(delete(table).where(table.c.user == user))
-    _write(connection, [tombstone])
+    _write_tombstones(connection, [tombstone])
     return tombstone
 
 
-def _write(connection: Connection, rows: Sequence[Tombstone]) -> None:
+def _write_tombstones(connection: Connection, rows: Sequence[Tombstone]) -> None:
     upsert(connection, tombstones, [row._asdict() for row in rows], ["seq", "time"])
 
 
 def _reapply(connection: Connection, salt: str, candidates: Sequence[Tombstone]) -> int:
-    """Erase the users of the tombstones that are newer than those in the store; return the number of these."""
+    """Erase the users of new or newer tombstones, and return the number of these tombstones."""
     lock(connection)
     seqs: dict[str, Any] = dict(connection.execute(select(tombstones.c.hash, tombstones.c.seq)).all())
     new = {tombstone.hash: tombstone for tombstone in candidates if seqs.get(tombstone.hash, 0) < tombstone.seq}
@@ -298,17 +300,17 @@ def _reapply(connection: Connection, salt: str, candidates: Sequence[Tombstone])
         return 0
     all_users = union(*(select(table.c.user) for table in (events, impressions, users)))
     for user in connection.execute(all_users).scalars().all():
-        if t := new.get(hashed(salt, user)):
+        if t := new.get(salted_hash(salt, user)):
             connection.execute(delete(events).where(events.c.user == user, events.c.seq <= t.seq))
             connection.execute(delete(impressions).where(impressions.c.user == user, impressions.c.time <= t.time))
             connection.execute(delete(users).where(users.c.user == user, users.c.seq <= t.seq))
-    _write(connection, list(new.values()))
+    _write_tombstones(connection, list(new.values()))
     return len(new)
 
 
-def _take_salt(connection: Connection, salt: str, path: str | Path) -> None:
-    """Adopt the salt of a tombstone file in a store that has no tombstones yet. Raises StoreError otherwise."""
+def _adopt_salt(connection: Connection, salt: str, path: str | Path) -> None:
+    """Adopt the salt of a tombstone file; raise StoreError if the store already has tombstones."""
     lock(connection)
     if connection.execute(select(func.count()).select_from(tombstones)).scalar_one():
-        raise StoreError(f"{path} belongs to another store: its tombstones have another salt")
-    put(connection, SALT, salt)
+        raise StoreError(f"{path} belongs to another store: its salt differs")
+    put(connection, SALT_NAME, salt)

@@ -1,4 +1,4 @@
-"""Conversion of errors of SQLAlchemy and its drivers to errors of the store: one line, without secrets."""
+"""Conversion of SQLAlchemy and driver errors to store errors with one-line messages without secrets."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cofactor.errors import StoreError, StoreUnavailableError
 
-__all__ = ["clear_errors", "store_error"]
+__all__ = ["convert_errors", "store_error"]
 
 _TRANSIENT = {"OperationalError", "InterfaceError", "TimeoutError"}  # class names in SQLAlchemy and in all drivers
 
 
 def store_error(error: Exception, name: str, written: Literal["no", "unknown"]) -> StoreError:
-    """Return the error to raise instead of an error of SQLAlchemy or of a driver.
+    """Convert an error raised by SQLAlchemy or a driver to a store error.
 
     Parameters
     ----------
     error : Exception
-        Error of SQLAlchemy or of a driver.
+        Error raised by SQLAlchemy or a driver.
     name : str
         Name of the database, for the message.
     written : {'no', 'unknown'}
@@ -30,7 +30,7 @@ def store_error(error: Exception, name: str, written: Literal["no", "unknown"]) 
     Returns
     -------
     StoreError
-        A StoreUnavailableError if a retry may succeed, else a StoreError.
+        A StoreUnavailableError if a retry may succeed, otherwise a StoreError.
 
     Examples
     --------
@@ -46,13 +46,13 @@ def store_error(error: Exception, name: str, written: Literal["no", "unknown"]) 
 
 
 @contextmanager
-def clear_errors(name: str) -> Iterator[None]:
-    """Convert errors of SQLAlchemy inside the context, which must only read.
+def convert_errors(name: str) -> Iterator[None]:
+    """Context manager that converts SQLAlchemy errors to store errors; use it only for reading.
 
     Parameters
     ----------
     name : str
-        Name of the database, for the messages.
+        Name of the database, for the message.
 
     Yields
     ------
@@ -61,7 +61,7 @@ def clear_errors(name: str) -> Iterator[None]:
     Raises
     ------
     StoreError
-        Instead of an error of SQLAlchemy.
+        In place of a SQLAlchemy error.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Events: ratings, events and removals as they are submitted and as they are stored."""
+"""Event types: ratings, events and removals, as submitted and as stored."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from cofactor.data.id_columns import Id
 from cofactor.errors import DataError
-from cofactor.store.validation import LARGEST_VALUE, checked_id, checked_number, checked_text, checked_time
+from cofactor.store.validation import MAX_VALUE, checked_id, checked_number, checked_text, checked_time
 
 __all__ = ["EVENT", "KINDS", "RATING", "REMOVAL", "Event", "EventKind", "Receipt", "Row", "StoredEvent", "checked_rows"]
 
 EventKind: TypeAlias = Literal["rating", "event", "removal"]
 KINDS: tuple[EventKind, ...] = get_args(EventKind)
 RATING, EVENT, REMOVAL = range(3)
-MOST_AT_ONCE = 10_000
-LONGEST_KEY = 128
-SMALLEST_EVENT = 1e-30  # a normal float32
+MAX_EVENTS = 10_000
+MAX_KEY_LENGTH = 128
+MIN_EVENT_VALUE = 1e-30  # a normal float32
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An action of a user on an item.
+    """Action of a user on an item, to be stored.
 
     Attributes
     ----------
     user, item : str or int
-        IDs; strings have at most 256 characters.
+        User and item IDs; strings may have at most 256 characters.
     value : float or None, default None
-        The rating; for an event how often or how much (1 if None); None for a removal.
+        Rating, or the count or amount of an event (1 if None); must be None for a removal.
     kind : {'rating', 'event', 'removal'}, default "rating"
-        "event" is a click, a play or a purchase; "removal" deletes all earlier events of the user and the item.
+        "event" is a click, a play or a purchase; "removal" deletes all earlier events for the user-item pair.
     time : int or None, default None
-        Time of the event, in whole seconds since 1970; None for the time of storage.
+        Time of the event, in seconds since the Unix epoch; None for the time of receipt.
     key : str or None, default None
-        Idempotency key of up to 128 characters: events with the same key are stored once.
+        Idempotency key of up to 128 characters; events with the same key are stored only once.
 
     Examples
     --------
@@ -72,22 +72,22 @@ class Receipt(NamedTuple):
 
 
 class StoredEvent(NamedTuple):
-    """An event in the store.
+    """Event in the store.
 
     Attributes
     ----------
     seq : int
-        Sequence number in the order of all changes.
+        Sequence number among all changes.
     kind : {'rating', 'event', 'removal'}
         Kind of the event.
     user, item : str
-        IDs as text.
+        User and item IDs as strings.
     value : float
-        Value; 0 for a removal.
+        Rating, count or amount; 0 for a removal.
     time : int
-        Submitted time, else the time of receipt, in whole seconds since 1970.
+        Submitted time if there is one, otherwise the time of receipt, in seconds since the Unix epoch.
     received : int
-        Time of receipt, in whole seconds since 1970.
+        Time of receipt, in seconds since the Unix epoch.
 
     Examples
     --------
@@ -105,20 +105,20 @@ class StoredEvent(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A validated event without a sequence number.
+    """Validated event without a sequence number.
 
     Attributes
     ----------
     key : str or None
         Idempotency key.
     kind : int
-        Code of the kind of event.
+        Integer code of the event kind.
     user, item : str
-        IDs as stored.
+        User and item IDs as strings.
     value : float
-        Rating or count.
+        Rating, count or amount.
     time : int or None
-        Seconds since 1970.
+        Time in seconds since the Unix epoch; None for the time of receipt.
     """
 
     key: str | None
@@ -129,43 +129,43 @@ class Row(NamedTuple):
     time: int | None
 
 
-def checked_rows(events: Iterable[Event], present: int) -> list[Row]:
-    """Validate events.
+def checked_rows(events: Iterable[Event], current_time: int) -> list[Row]:
+    """Validate events and convert them to rows.
 
     Parameters
     ----------
     events : iterable of Event
         The events, at most 10,000.
-    present : int
-        Current time, in whole seconds since 1970.
+    current_time : int
+        Current time, in seconds since the Unix epoch.
 
     Returns
     -------
     list of Row
-        The validated events; [] for no events.
+        The validated events; empty if there are no events.
 
     Raises
     ------
     DataError
-        If an event is invalid; the message names the first one, counted from 1.
+        If an event is invalid; the message gives the position of the first invalid event, starting at 1.
 
     Examples
     --------
-    >>> checked_rows([Event("ana", "alien", 5), Event("ana", "", 4)], present=0)
+    >>> checked_rows([Event("ana", "alien", 5), Event("ana", "", 4)], current_time=0)
     Traceback (most recent call last):
     cofactor.errors.DataError: event 2: the item is empty
     """
     batch: Sequence[Event] = events if isinstance(events, Sequence) else list(events)
-    if len(batch) > MOST_AT_ONCE:
-        raise DataError(f"{len(batch):,} events at once; send at most {MOST_AT_ONCE:,}")
-    return [_row(event, f"event {n}", present) for n, event in enumerate(batch, start=1)]
+    if len(batch) > MAX_EVENTS:
+        raise DataError(f"events must contain at most {MAX_EVENTS:,} events; got {len(batch):,}")
+    return [_row(event, f"event {n}", current_time) for n, event in enumerate(batch, start=1)]
 
 
-def _row(event: Any, where: str, present: int) -> Row:
+def _row(event: Any, where: str, current_time: int) -> Row:
     if not isinstance(event, Event):
         raise DataError(f"{where} must be an Event, not {type(event).__name__}")
     if event.kind not in KINDS:
-        raise DataError(f"{where}: the kind must be one of {', '.join(KINDS)}")
+        raise DataError(f"{where}: the kind must be one of {', '.join(KINDS)}; got {event.kind!r}")
     kind = KINDS.index(event.kind)
     return Row(
         None if event.key is None else _key(event.key, f"{where}: the key"),
@@ -173,23 +173,23 @@ def _row(event: Any, where: str, present: int) -> Row:
         checked_id(event.user, f"{where}: the user"),
         checked_id(event.item, f"{where}: the item"),
         _value(event.value, kind, f"{where}: the value"),
-        None if event.time is None else checked_time(event.time, f"{where}: the time", present),
+        None if event.time is None else checked_time(event.time, f"{where}: the time", current_time),
     )
 
 
-def _key(key: Any, what: str) -> str:
+def _key(key: Any, label: str) -> str:
     if key == "":
-        raise DataError(f"{what} is empty; leave it out if there is none")
-    return checked_text(key, what, LONGEST_KEY)
+        raise DataError(f"{label} must not be empty; omit it if there is none")
+    return checked_text(key, label, MAX_KEY_LENGTH)
 
 
-def _value(value: Any, kind: int, what: str) -> float:
+def _value(value: Any, kind: int, label: str) -> float:
     if kind == REMOVAL:
         if value is not None:
-            raise DataError(f"{what} of a removal must be left out")
+            raise DataError(f"{label} must be omitted for a removal")
         return 0.0
     if kind == EVENT:
-        return 1.0 if value is None else checked_number(value, f"{what} of an event", SMALLEST_EVENT, LARGEST_VALUE)
+        return 1.0 if value is None else checked_number(value, f"{label} of an event", MIN_EVENT_VALUE, MAX_VALUE)
     if value is None:
-        raise DataError(f"{what} is missing; a rating needs one")
-    return checked_number(value, what, -LARGEST_VALUE, LARGEST_VALUE) + 0.0
+        raise DataError(f"{label} is missing; a rating requires one")
+    return checked_number(value, label, -MAX_VALUE, MAX_VALUE) + 0.0

@@ -1,4 +1,4 @@
-"""Event log: append-only storage of events, read by sequence number or by user."""
+"""Event log: append-only storage of events, which can be read by sequence number or by user."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from cofactor.store.connect import Database, now
 from cofactor.store.event import KINDS, Event, Receipt, StoredEvent, checked_rows
 from cofactor.store.schema import events
 from cofactor.store.sequence import head
-from cofactor.store.snapshot import CurrentValue, code_of, snapshot_of, user_snapshot
-from cofactor.store.validation import checked_id, checked_whole
-from cofactor.store.writer import PATIENCE, Writer, answer
+from cofactor.store.snapshot import CurrentValue, kind_code, snapshot_of, user_snapshot
+from cofactor.store.validation import checked_id, checked_integer
+from cofactor.store.writer import TIMEOUT, Writer, wait_for_result
 
 __all__ = ["EventLog"]
 
-PAGE = 100_000
+PAGE_SIZE = 100_000
 _COLUMNS = select(
     events.c.seq, events.c.kind, events.c.user, events.c.item, events.c.value, events.c.time, events.c.received
 )
 USERS_PER_QUERY = 500
-_AFTER = _COLUMNS.where(events.c.seq > bindparam("after")).order_by(events.c.seq).limit(bindparam("most"))
-_OF_USER = _COLUMNS.where(events.c.user == bindparam("who"), events.c.seq > bindparam("after")).order_by(events.c.seq)
-_OF_USERS = _COLUMNS.where(events.c.user.in_(bindparam("who", expanding=True))).order_by(events.c.seq)
-_PAGE = _AFTER.where(events.c.seq <= bindparam("until"))
+_AFTER_QUERY = _COLUMNS.where(events.c.seq > bindparam("after")).order_by(events.c.seq).limit(bindparam("most"))
+_USER_QUERY = _COLUMNS.where(events.c.user == bindparam("who"), events.c.seq > bindparam("after")).order_by(
+    events.c.seq
+)
+_USERS_QUERY = _COLUMNS.where(events.c.user.in_(bindparam("who", expanding=True))).order_by(events.c.seq)
+_PAGE_QUERY = _AFTER_QUERY.where(events.c.seq <= bindparam("until"))
 _SCHEMA = {
     "seq": pl.Int64,
     "kind": pl.Int8,
@@ -43,16 +45,16 @@ _SCHEMA = {
 
 
 class EventLog:
-    """All events, in the order in which they were stored.
+    """Log of all events in the order in which they were stored.
 
     Parameters
     ----------
     database : Database
         The database of the store.
     writer : Writer
-        The queue of write transactions.
+        Queue for write transactions.
     salt : str
-        Salt of the hashes of erased users.
+        Salt for the hashes of erased users.
 
     Examples
     --------
@@ -74,11 +76,11 @@ class EventLog:
         self._database = database
         self._writer = writer
         self._salt = salt
-        with database.reading() as connection:
+        with database.read_transaction() as connection:
             self._latest = head(connection).received
 
     def submit(self, new_events: Iterable[Event]) -> Future[list[Receipt]]:
-        """Queue events for storage, all of them or none.
+        """Queue events for storage; either all or none of them are stored.
 
         Parameters
         ----------
@@ -88,7 +90,7 @@ class EventLog:
         Returns
         -------
         Future of list of Receipt
-            Future that resolves once the events are on disk; its result is [] for no events. It may raise
+            Future that completes once the events are on disk; its result is [] if there are no events. It may raise
             ConflictError or StoreUnavailableError.
 
         Raises
@@ -98,11 +100,11 @@ class EventLog:
         StoreUnavailableError
             If too many requests are queued.
         """
-        self._latest = max(self._latest, now())  # so that after a clock step back, recent times are still valid
+        self._latest = max(self._latest, now())  # recent times remain valid if the clock is set back
         return self._writer.append(checked_rows(new_events, self._latest))
 
-    def append(self, new_events: Iterable[Event], *, seconds: float = PATIENCE) -> list[Receipt]:
-        """Store events, all of them or none, and wait until they are on disk.
+    def append(self, new_events: Iterable[Event], *, seconds: float = TIMEOUT) -> list[Receipt]:
+        """Store events and wait until they are on disk; either all or none of them are stored.
 
         Parameters
         ----------
@@ -114,32 +116,32 @@ class EventLog:
         Returns
         -------
         list of Receipt
-            One receipt per event; [] for no events.
+            One receipt per event; empty if there are no events.
 
         Raises
         ------
         DataError
             If an event is invalid; the message names its position.
         ConflictError
-            If a key was already used for another event.
+            If a key was already used for a different event.
         StoreUnavailableError
-            If the database does not answer or too many requests are queued.
+            If the database is unavailable or too many requests are queued.
         """
-        return answer(self.submit(new_events), seconds, self._database.name)
+        return wait_for_result(self.submit(new_events), seconds, self._database.name)
 
     def watermark(self) -> int:
-        """Return the sequence number of the last change of events, items, users or erasures.
+        """Return the sequence number of the last change to events, items or users, including erasures.
 
         Returns
         -------
         int
-            The number; no change with this or a smaller number can appear later. 0 for an empty store.
+            The sequence number; no change with this or a smaller number can appear later. 0 for an empty store.
         """
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             return head(connection).seq
 
-    def holds(self, kind: Kind) -> bool:
-        """Return whether the store contains any event of this kind.
+    def contains(self, kind: Kind) -> bool:
+        """Return whether the log contains any events of a kind.
 
         Parameters
         ----------
@@ -149,19 +151,19 @@ class EventLog:
         Returns
         -------
         bool
-            Whether there is one.
+            Whether there are any.
 
         Raises
         ------
         KindError
             If the kind is unknown.
         """
-        query = select(events.c.seq).where(events.c.kind == code_of(kind)).limit(1)
-        with self._database.reading() as connection:
+        query = select(events.c.seq).where(events.c.kind == kind_code(kind)).limit(1)
+        with self._database.read_transaction() as connection:
             return connection.execute(query).one_or_none() is not None
 
     def after(self, seq: int, limit: int = 1_000) -> list[StoredEvent]:
-        """Return the next events after a sequence number.
+        """Return the first events after a sequence number.
 
         Parameters
         ----------
@@ -173,11 +175,9 @@ class EventLog:
         Returns
         -------
         list of StoredEvent
-            The events, by sequence number; [] if there is none.
+            The events, ordered by sequence number; empty if there are none.
         """
-        return self._read(
-            _AFTER, {"after": checked_whole(seq, "the number"), "most": checked_whole(limit, "the limit")}
-        )
+        return self._read(_AFTER_QUERY, {"after": checked_integer(seq, "seq"), "most": checked_integer(limit, "limit")})
 
     def of_user(self, user: Id, after: int = 0) -> list[StoredEvent]:
         """Return the events of one user after a sequence number.
@@ -192,10 +192,10 @@ class EventLog:
         Returns
         -------
         list of StoredEvent
-            The events, by sequence number; [] for an unknown user.
+            The events, ordered by sequence number; empty for an unknown user.
         """
-        values = {"who": checked_id(user, "the user"), "after": checked_whole(after, "the number")}
-        return self._read(_OF_USER, values)
+        values = {"who": checked_id(user, "the user"), "after": checked_integer(after, "after")}
+        return self._read(_USER_QUERY, values)
 
     def of_users(self, names: Sequence[Id]) -> dict[str, list[StoredEvent]]:
         """Return the events of several users.
@@ -208,12 +208,12 @@ class EventLog:
         Returns
         -------
         dict of str to list of StoredEvent
-            The events of each user as text, by sequence number; users without events are left out.
+            Events by user ID, ordered by sequence number; users without events are omitted.
         """
         by_user: dict[str, list[StoredEvent]] = {}
         ids = [checked_id(name, "the user") for name in names]
         for start in range(0, len(ids), USERS_PER_QUERY):
-            for event in self._read(_OF_USERS, {"who": ids[start : start + USERS_PER_QUERY]}):
+            for event in self._read(_USERS_QUERY, {"who": ids[start : start + USERS_PER_QUERY]}):
                 by_user.setdefault(event.user, []).append(event)
         return by_user
 
@@ -225,7 +225,7 @@ class EventLog:
         seq : int
             Last sequence number, inclusive.
         after : int, default 0
-            Sequence number before the first one.
+            Sequence number after which to start.
 
         Yields
         ------
@@ -235,13 +235,13 @@ class EventLog:
 
         Notes
         -----
-        Each frame is read in a transaction of its own, so that a long training does not block the database. If a user
-        is erased in the meantime, earlier frames still contain their events.
+        Each frame is read in a separate transaction, so that a long training does not block the database. If a user is
+        erased in the meantime, earlier frames still contain their events.
         """
-        after, seq = checked_whole(after, "the number"), checked_whole(seq, "the last number")
+        after, seq = checked_integer(after, "after"), checked_integer(seq, "seq")
         while after < seq:
-            with self._database.reading() as connection:
-                rows = connection.execute(_PAGE, {"after": after, "until": seq, "most": PAGE}).fetchall()
+            with self._database.read_transaction() as connection:
+                rows = connection.execute(_PAGE_QUERY, {"after": after, "until": seq, "most": PAGE_SIZE}).fetchall()
             if not rows:
                 return
             after = rows[-1][0]
@@ -249,12 +249,12 @@ class EventLog:
             yield pl.DataFrame(columns, schema=_SCHEMA)
 
     def snapshot(self, kind: Kind, *, until: int | None = None) -> pl.DataFrame:
-        """Return the current value of each pair of user and item.
+        """Return the current value for each user-item pair.
 
         Parameters
         ----------
         kind : {'ratings', 'events'}
-            Which events to aggregate.
+            Kind of events to aggregate.
         until : int or None, default None
             Last sequence number, inclusive; None for all events.
 
@@ -265,41 +265,41 @@ class EventLog:
 
         Notes
         -----
-        Ratings: the latest rating by time wins, then by sequence number; a removal deletes it. Events: the sum since
-        the last removal. Data from before the erasure of a user is not included.
+        Ratings: the latest rating wins, ordered by time and then by sequence number; a removal deletes it. Events: the
+        sum since the last removal. Data from before the erasure of a user is not included.
         """
         last = self.watermark() if until is None else until
         return snapshot_of(self.until(last), kind)
 
     def user_snapshot(self, user: Id, kind: Kind) -> list[CurrentValue]:
-        """Return the current values of one user, which recommendations must use immediately.
+        """Return the current value for each item of one user.
 
         Parameters
         ----------
         user : str or int
             ID of the user.
         kind : {'ratings', 'events'}
-            Which events to aggregate.
+            Kind of events to aggregate.
 
         Returns
         -------
         list of CurrentValue
-            One entry per item, by item; [] for an unknown user.
+            One entry per item, ordered by item ID; empty for an unknown user.
         """
         return user_snapshot(self.of_user(user), kind)
 
     def load(self, table: Interactions | pl.DataFrame, *, kind: Kind | None = None, name: str = "") -> ImportResult:
-        """Import a whole table once; a repeated call, for example after a crash, resumes the import.
+        """Import a table once; a repeated call, for example after a crash, resumes the import.
 
         Parameters
         ----------
         table : Interactions or polars.DataFrame
-            Interactions without weights, or a frame with the columns user, item, value and optionally time, in
-            chronological order.
+            Interactions without weights, or a frame with the columns user, item, value and, optionally, time; rows must
+            be in chronological order.
         kind : {'ratings', 'events'} or None, default None
             Kind of the table; required for a frame.
         name : str, default ""
-            Name that distinguishes tables with the same content, such as parts of a file.
+            Name that distinguishes tables with identical content, such as parts of a file.
 
         Returns
         -------
@@ -309,9 +309,9 @@ class EventLog:
         Raises
         ------
         DataError
-            If a row is invalid; nothing is stored then.
+            If a row is invalid; nothing is stored in this case.
         KindError
-            If the kind is missing or differs from that of the table.
+            If the kind is missing or does not match the table.
 
         Notes
         -----
@@ -321,6 +321,6 @@ class EventLog:
         return load(self._writer, self._salt, table, kind, name)
 
     def _read(self, query: Select[Any], values: dict[str, Any]) -> list[StoredEvent]:
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             rows = connection.execute(query, values).fetchall()
         return [StoredEvent(seq, KINDS[kind], *rest) for seq, kind, *rest in rows]

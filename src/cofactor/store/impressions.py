@@ -1,4 +1,4 @@
-"""Impression log: which lists were shown to whom and with which propensities, buffered and written once a second."""
+"""Impression log: lists shown to users, with propensities, buffered and written about once a second."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from sqlalchemy import Connection, delete, insert, select
 from cofactor.data.id_columns import Id
 from cofactor.errors import DataError, StoreError
 from cofactor.store.connect import Database, now
-from cofactor.store.erasure import hashed
+from cofactor.store.erasure import salted_hash
 from cofactor.store.schema import impressions, tombstones
-from cofactor.store.validation import checked_id, checked_number, checked_time, checked_whole
+from cofactor.store.validation import checked_id, checked_integer, checked_number, checked_time
 
 __all__ = ["Impression", "Impressions"]
 
-MOST_KEPT = 20_000
-DELETED_AT_ONCE = 20_000
-SKEW = 5  # seconds that the clocks of two machines may differ
+MAX_BUFFERED = 20_000
+DELETE_BATCH_SIZE = 20_000
+CLOCK_SKEW = 5  # seconds by which the clocks of two machines may differ
 _SCHEMA = {
     "id": pl.Int64,
     "user": pl.String,
@@ -32,27 +32,27 @@ _SCHEMA = {
     "model": pl.Int64,
     "time": pl.Int64,
 }
-_PLACES = pl.List(pl.Struct({"item": pl.String, "slot": pl.Int32, "propensity": pl.Float64}))
-_LISTS = {"id": pl.Int64, "user": pl.String, "places": pl.String, "model": pl.Int64, "time": pl.Int64}
-_COLUMNS = [impressions.c[name] for name in _LISTS]
+_PLACES_TYPE = pl.List(pl.Struct({"item": pl.String, "slot": pl.Int32, "propensity": pl.Float64}))
+_LIST_SCHEMA = {"id": pl.Int64, "user": pl.String, "places": pl.String, "model": pl.Int64, "time": pl.Int64}
+_COLUMNS = [impressions.c[name] for name in _LIST_SCHEMA]
 
 
 @dataclass(frozen=True, slots=True)
 class Impression:
-    """A list that was shown to a user.
+    """List of items that was shown to a user.
 
     Attributes
     ----------
     user : str or int
         ID of the user.
     items : sequence of str or int
-        IDs of the items, from the top; the slot of an item is its position, starting at 1.
+        IDs of the items, from top to bottom; the slot of an item is its position, starting at 1.
     propensities : sequence of float or None, default None
-        Probability of each item to be shown at its position, above 0 and up to 1; None for all 1.
+        Probability that each item is shown at its position, greater than 0 and at most 1; None for all ones.
     model : int, default 0
-        Version of the model that ranked the items; 0 for none.
+        Version of the model that ranked the items; 0 if there was none.
     time : int or None, default None
-        Whole seconds since 1970; None for now.
+        Time in seconds since the Unix epoch; None for now.
 
     Examples
     --------
@@ -68,21 +68,21 @@ class Impression:
 
 
 class Impressions:
-    """Log of the lists that were shown.
+    """Log of the lists shown to users.
 
-    If the process is killed, up to about a second of impressions is lost; `close` loses none.
+    If the process is killed, impressions from up to about the last second are lost; `close` writes all of them.
 
     Parameters
     ----------
     database : Database
         The database of the store.
     salt : str
-        Salt of the hashes of erased users.
+        Salt for the hashes of erased users.
 
     Attributes
     ----------
     lost : int
-        Number of lists that were dropped because the database was unavailable and 20,000 lists were buffered.
+        Number of lists dropped because the database was unavailable and the buffer was full (20,000 lists).
 
     Examples
     --------
@@ -104,12 +104,12 @@ class Impressions:
         self._closed = False
         self.lost = 0
 
-    def log(self, shown: Iterable[Impression]) -> None:
-        """Buffer impressions, which are written within about a second.
+    def log(self, new_impressions: Iterable[Impression]) -> None:
+        """Add impressions to the buffer, which is written within about a second.
 
         Parameters
         ----------
-        shown : iterable of Impression
+        new_impressions : iterable of Impression
             The lists.
 
         Raises
@@ -120,12 +120,14 @@ class Impressions:
             If the store is closed.
         """
         self._database.check_process()
-        present = now()
-        rows = [_row(impression, f"impression {n}", present) for n, impression in enumerate(shown, start=1)]
+        current_time = now()
+        rows = [
+            _row(impression, f"impression {n}", current_time) for n, impression in enumerate(new_impressions, start=1)
+        ]
         with self._lock:
             if self._closed:
                 raise StoreError("this store is closed")
-            free = max(MOST_KEPT - len(self._buffer), 0)
+            free = max(MAX_BUFFERED - len(self._buffer), 0)
             self._buffer += rows[:free]
             self.lost += len(rows[free:])
 
@@ -135,7 +137,7 @@ class Impressions:
         Raises
         ------
         StoreUnavailableError
-            If they cannot be written; they stay in the buffer.
+            If they cannot be written; they remain in the buffer.
         """
         with self._flush_lock:
             with self._lock:
@@ -151,7 +153,7 @@ class Impressions:
                 raise
 
     def close(self) -> None:
-        """Write the buffered impressions and reject later ones.
+        """Write the buffered impressions and reject further ones.
 
         Raises
         ------
@@ -163,81 +165,86 @@ class Impressions:
         self.flush()
 
     def frame(self, after: int = 0, limit: int = 10_000) -> pl.DataFrame:
-        """Return the next lists after an ID, with one row per item.
+        """Return the first lists after an ID, with one row per item.
 
         Parameters
         ----------
         after : int, default 0
-            ID of a list.
+            List ID after which to start.
         limit : int, default 10000
             Maximum number of lists.
 
         Returns
         -------
         polars.DataFrame
-            Columns id (of the list), user, item, slot, propensity, model and time.
+            Columns id (list ID), user, item, slot, propensity, model and time.
         """
-        query = select(*_COLUMNS).where(impressions.c.id > checked_whole(after, "the id")).order_by(impressions.c.id)
-        query = query.limit(checked_whole(limit, "the limit"))
-        with self._database.reading() as connection:
+        query = select(*_COLUMNS).where(impressions.c.id > checked_integer(after, "after")).order_by(impressions.c.id)
+        query = query.limit(checked_integer(limit, "limit"))
+        with self._database.read_transaction() as connection:
             rows = connection.execute(query).fetchall()
-        lists = pl.DataFrame([tuple(row) for row in rows], schema=_LISTS, orient="row")
-        places = lists.with_columns(pl.col("places").str.json_decode(_PLACES)).explode("places").unnest("places")
+        lists = pl.DataFrame([tuple(row) for row in rows], schema=_LIST_SCHEMA, orient="row")
+        places = lists.with_columns(pl.col("places").str.json_decode(_PLACES_TYPE)).explode("places").unnest("places")
         return places.select(pl.col(name).cast(dtype) for name, dtype in _SCHEMA.items())
 
     def prune(self, before: int) -> int:
-        """Delete old impressions, 20,000 per transaction.
+        """Delete old impressions in batches of 20,000.
 
         Parameters
         ----------
         before : int
-            Delete lists shown before this time, in whole seconds since 1970.
+            Delete lists shown before this time, in seconds since the Unix epoch.
 
         Returns
         -------
         int
             Number of deleted lists.
         """
-        old = (
+        old_ids = (
             select(impressions.c.id)
             .where(impressions.c.time < before)
             .order_by(impressions.c.id)
-            .limit(DELETED_AT_ONCE)
+            .limit(DELETE_BATCH_SIZE)
         )
         total = 0
         while True:
             with self._database.transaction() as connection:
-                deleted = connection.execute(delete(impressions).where(impressions.c.id.in_(old))).rowcount
-            total += deleted
-            if deleted < DELETED_AT_ONCE:
+                n_deleted = connection.execute(delete(impressions).where(impressions.c.id.in_(old_ids))).rowcount
+            total += n_deleted
+            if n_deleted < DELETE_BATCH_SIZE:
                 return total
 
     def _write(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
-        """Insert the rows, except those of users who were erased after the list was shown."""
-        since = min(row["time"] for row in rows) - SKEW
-        recent = connection.execute(select(tombstones.c.hash, tombstones.c.time).where(tombstones.c.time >= since))
-        if erased_at := dict(recent.all()):
-            hashes = {user: hashed(self._salt, user) for user in {row["user"] for row in rows}}
-            rows = [row for row in rows if row["time"] > erased_at.get(hashes[row["user"]], -SKEW) + SKEW]
+        """Insert rows, except those of users who were erased after the list was shown."""
+        since = min(row["time"] for row in rows) - CLOCK_SKEW
+        recent_tombstones = connection.execute(
+            select(tombstones.c.hash, tombstones.c.time).where(tombstones.c.time >= since)
+        )
+        if erased_at := dict(recent_tombstones.all()):
+            hashes = {user: salted_hash(self._salt, user) for user in {row["user"] for row in rows}}
+            rows = [row for row in rows if row["time"] > erased_at.get(hashes[row["user"]], -CLOCK_SKEW) + CLOCK_SKEW]
         if rows:
             connection.execute(insert(impressions), rows)
 
 
-def _row(shown: Any, where: str, present: int) -> dict[str, Any]:
-    if isinstance(shown.items, str):
-        raise DataError(f"{where}: items must be a list, not {shown.items!r}")
-    items = [checked_id(item, f"{where}: the item") for item in shown.items]
-    propensities = [1.0] * len(items) if shown.propensities is None else shown.propensities
+def _row(impression: Any, where: str, current_time: int) -> dict[str, Any]:
+    if isinstance(impression.items, str):
+        raise DataError(f"{where}: items must be a list; got {impression.items!r}")
+    items = [checked_id(item, f"{where}: the item") for item in impression.items]
+    propensities = [1.0] * len(items) if impression.propensities is None else impression.propensities
     if not items or len(propensities) != len(items):
-        raise DataError(f"{where} has {len(items)} items and {len(propensities)} propensities")
+        counts = f"{len(items)} items and {len(propensities)} propensities"
+        raise DataError(f"{where} must have at least one item, and one propensity per item; got {counts}")
     propensities = [checked_number(p, f"{where}: the propensity", 1e-12, 1) for p in propensities]
     places = [
         {"item": item, "slot": slot, "propensity": propensity}
         for slot, (item, propensity) in enumerate(zip(items, propensities, strict=True), start=1)
     ]
     return {
-        "user": checked_id(shown.user, f"{where}: the user"),
+        "user": checked_id(impression.user, f"{where}: the user"),
         "places": json.dumps(places, ensure_ascii=False, separators=(",", ":")),
-        "model": int(checked_number(shown.model, f"{where}: the model", 0, 2**53)),
-        "time": present if shown.time is None else checked_time(shown.time, f"{where}: the time", present),
+        "model": int(checked_number(impression.model, f"{where}: the model", 0, 2**53)),
+        "time": current_time
+        if impression.time is None
+        else checked_time(impression.time, f"{where}: the time", current_time),
     }

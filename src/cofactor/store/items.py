@@ -1,4 +1,4 @@
-"""Item catalog: titles, availability and metadata of items."""
+"""Item catalog: item titles, availability and metadata."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from cofactor.errors import DataError
 from cofactor.store.connect import Database
 from cofactor.store.schema import items
 from cofactor.store.sequence import add_numbered, put_numbered
-from cofactor.store.validation import checked_id, checked_mapping, checked_text, checked_whole
+from cofactor.store.validation import checked_id, checked_integer, checked_mapping, checked_text
 from cofactor.store.writer import Writer
 
 __all__ = ["Item", "Items", "StoredItem"]
 
-LONGEST_TITLE = 1_000
-AT_ONCE = 10_000
+MAX_TITLE_LENGTH = 1_000
+BATCH_SIZE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item to store.
+    """Item to store.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Item:
     available : bool, default True
         Whether the item may be recommended.
     metadata : mapping of str to Any
-        Values of JSON types by name; empty by default.
+        JSON-serializable values by name; empty by default.
 
     Examples
     --------
@@ -54,12 +54,12 @@ class Item:
 
 
 class StoredItem(NamedTuple):
-    """An item in the store.
+    """Item in the store.
 
     Attributes
     ----------
     seq : int
-        Sequence number of its last change.
+        Sequence number of the last change.
     item : str
         ID of the item.
     title : str or None
@@ -67,7 +67,7 @@ class StoredItem(NamedTuple):
     available : bool
         Whether the item may be recommended.
     metadata : dict of str to Any
-        Values of JSON types by name.
+        JSON-serializable values by name.
 
     Examples
     --------
@@ -83,14 +83,14 @@ class StoredItem(NamedTuple):
 
 
 class Items:
-    """Items of the store.
+    """Item catalog of the store.
 
     Parameters
     ----------
     database : Database
         The database of the store.
     writer : Writer
-        The queue of write transactions.
+        Queue for write transactions.
 
     Examples
     --------
@@ -108,12 +108,12 @@ class Items:
         self._writer = writer
 
     def put(self, new_items: Iterable[Item]) -> int:
-        """Store items, 10,000 per transaction; each replaces the earlier version of the item.
+        """Store items, in batches of 10,000; each replaces the existing version of the item.
 
         Parameters
         ----------
         new_items : iterable of Item
-            The items; of several with the same ID, the last one wins.
+            The items; if several have the same ID, the last one wins.
 
         Returns
         -------
@@ -123,18 +123,18 @@ class Items:
         Raises
         ------
         DataError
-            If an item is invalid; the message names its position, and nothing is stored.
+            If an item is invalid; the message gives its position, and nothing is stored.
         """
         rows = {row["item"]: row for row in (_item(item, f"item {n}") for n, item in enumerate(new_items, start=1))}
         return self._put(list(rows.values()), ["seq", "title", "available", "metadata"])
 
     def put_table(self, table: pl.DataFrame) -> int:
-        """Store the items of a frame; each replaces the earlier version of the item.
+        """Store the items in a data frame; each replaces the existing version of the item.
 
         Parameters
         ----------
         table : polars.DataFrame
-            IDs in the first column, optionally `title` and `available`; all other columns are metadata.
+            IDs in the first column and, optionally, the columns `title` and `available`; other columns are metadata.
 
         Returns
         -------
@@ -144,7 +144,7 @@ class Items:
         Raises
         ------
         DataError
-            If a row is invalid; nothing is stored then.
+            If a row is invalid; nothing is stored in this case.
 
         Examples
         --------
@@ -159,42 +159,42 @@ class Items:
         return self.put(_from_table(table))
 
     def add_table(self, table: pl.DataFrame) -> int:
-        """Store those items of a frame that have neither title nor metadata in the store yet.
+        """Store those items in a data frame that have neither a title nor metadata in the store yet.
 
-        Existing titles and metadata are not changed, so that a table can be added repeatedly. Rows with nothing but an
+        Existing titles and metadata are not changed, so that a table can be added repeatedly. Rows that contain only an
         ID are skipped.
 
         Parameters
         ----------
         table : polars.DataFrame
-            Frame as for `put_table`.
+            Data frame in the format of `put_table`.
 
         Returns
         -------
         int
-            Number of items that were stored.
+            Number of items stored.
 
         Raises
         ------
         DataError
-            If a row is invalid; nothing is stored then.
+            If a row is invalid; nothing is stored in this case.
         """
         rows = [_item(item, f"item {n}") for n, item in enumerate(_from_table(table), start=1)]
         rows = [row for row in rows if row["title"] is not None or row["metadata"] != "{}" or not row["available"]]
         return sum(
-            self._writer.run(partial(add_numbered, table=items, rows=rows[start : start + AT_ONCE], blank=_BLANK))
-            for start in range(0, len(rows), AT_ONCE)
+            self._writer.run(partial(add_numbered, table=items, rows=rows[start : start + BATCH_SIZE], blank=_BLANK))
+            for start in range(0, len(rows), BATCH_SIZE)
         )
 
     def set_available(self, ids: Iterable[Id], *, available: bool) -> int:
-        """Mark items as available or not, and keep their titles and metadata.
+        """Mark items as available or unavailable, without changing their titles and metadata.
 
         Parameters
         ----------
         ids : iterable of str or int
-            IDs of the items, in the store or not.
+            IDs of the items, which need not be in the store.
         available : bool
-            Whether they are available.
+            Whether the items are available.
 
         Returns
         -------
@@ -206,7 +206,7 @@ class Items:
         return self._put(rows, ["seq", "available"])
 
     def get(self, item: Id) -> StoredItem | None:
-        """Return an item.
+        """Return an item from the store.
 
         Parameters
         ----------
@@ -218,8 +218,8 @@ class Items:
         StoredItem or None
             The item; None if it is not in the store.
         """
-        query = _ITEMS.where(items.c.item == checked_id(item, "the item"))
-        with self._database.reading() as connection:
+        query = _ITEM_QUERY.where(items.c.item == checked_id(item, "the item"))
+        with self._database.read_transaction() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else _stored_item(row)
 
@@ -234,22 +234,22 @@ class Items:
         Returns
         -------
         list of StoredItem
-            The items, by sequence number; items of one change share a number. [] if there is none.
+            The items, ordered by sequence number; items from the same change share a number. Empty if there are none.
         """
-        with self._database.reading() as connection:
-            query = _ITEMS.where(items.c.seq > checked_whole(seq, "the number")).order_by(items.c.seq, items.c.item)
+        with self._database.read_transaction() as connection:
+            query = _ITEM_QUERY.where(items.c.seq > checked_integer(seq, "seq")).order_by(items.c.seq, items.c.item)
             return [_stored_item(row) for row in connection.execute(query)]
 
     def _put(self, rows: list[dict[str, Any]], replace: list[str]) -> int:
         last = 0
-        for start in range(0, len(rows), AT_ONCE):
-            batch = rows[start : start + AT_ONCE]
+        for start in range(0, len(rows), BATCH_SIZE):
+            batch = rows[start : start + BATCH_SIZE]
             last = self._writer.run(partial(put_numbered, table=items, rows=batch, replace=replace))
         return last
 
 
 _BLANK = {"title": None, "metadata": "{}"}
-_ITEMS = select(items.c.seq, items.c.item, items.c.title, items.c.available, items.c.metadata)
+_ITEM_QUERY = select(items.c.seq, items.c.item, items.c.title, items.c.available, items.c.metadata)
 
 
 def _stored_item(row: Any) -> StoredItem:
@@ -258,7 +258,7 @@ def _stored_item(row: Any) -> StoredItem:
 
 
 def _from_table(table: pl.DataFrame) -> Iterator[Item]:
-    """Yield the rows of a frame as items; null values are left out."""
+    """Yield the rows of a data frame as items, without null values."""
     if not table.columns:
         raise DataError("the item table has no columns; the first must contain the item IDs")
     key = table.columns[0]
@@ -273,10 +273,10 @@ def _item(item: Any, where: str) -> dict[str, Any]:
     if not isinstance(item, Item):
         raise DataError(f"{where} must be an Item, not {type(item).__name__}")
     if not isinstance(item.available, bool):
-        raise DataError(f"{where}: available must be true or false, not {item.available!r}")
+        raise DataError(f"{where}: available must be true or false; got {item.available!r}")
     return {
         "item": checked_id(item.item, where),
-        "title": None if item.title is None else checked_text(item.title, f"{where}: the title", LONGEST_TITLE),
+        "title": None if item.title is None else checked_text(item.title, f"{where}: the title", MAX_TITLE_LENGTH),
         "available": item.available,
         "metadata": checked_mapping(item.metadata, f"{where}: the metadata"),
     }

@@ -1,4 +1,4 @@
-"""Job queue for worker processes: each job has one worker at a time and survives its worker."""
+"""Job queue for worker processes: each job has one worker at a time and is requeued if the worker dies."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from sqlalchemy import Connection, func, insert, select, update
 from cofactor.errors import DataError, JobLostError, ParameterError, StoreError
 from cofactor.store.connect import Database, lock, now
 from cofactor.store.schema import jobs
-from cofactor.store.validation import checked_id, checked_json, checked_number, checked_whole
+from cofactor.store.validation import checked_id, checked_integer, checked_json, checked_number
 from cofactor.store.writer import Writer
 
 __all__ = ["Job", "JobState", "Jobs"]
 
 JobState: TypeAlias = Literal["queued", "running", "done", "failed"]
-MOST_ATTEMPTS = 3
-STALE = 60.0
-LONGEST_MESSAGE = 2_000
+MAX_ATTEMPTS = 3
+STALE_AFTER = 60.0
+MAX_MESSAGE_LENGTH = 2_000
 
 
 @dataclass(frozen=True)
 class Job:
-    """State of a job when it was read.
+    """Job in the queue, as of the time it was read.
 
     Attributes
     ----------
@@ -35,21 +35,21 @@ class Job:
     kind : str
         Kind of work, such as "train".
     state : {'queued', 'running', 'done', 'failed'}
-        State.
+        State of the job.
     spec : Any
-        Parameters of the job, of JSON types.
+        JSON-serializable parameters of the job.
     owner : str or None
         Current or last worker.
     attempts : int
-        Number of times that the job was started.
+        Number of times the job was started.
     progress : float
         Progress reported by the worker, from 0 to 1.
     message : str
-        Last message of the worker.
+        Last message from the worker.
     created : int
-        Time of creation, in whole seconds since 1970.
+        Time of creation, in seconds since the Unix epoch.
     started, finished : int or None
-        Times of the last start and of the end, in whole seconds since 1970.
+        Times at which the job was last started and finished, in seconds since the Unix epoch.
 
     Examples
     --------
@@ -71,14 +71,14 @@ class Job:
 
 
 class Jobs:
-    """The job queue.
+    """Job queue of the store.
 
     Parameters
     ----------
     database : Database
         The database of the store.
     writer : Writer
-        The queue of write transactions.
+        Queue for write transactions.
 
     Examples
     --------
@@ -105,60 +105,60 @@ class Jobs:
         kind : str
             Kind of work, such as "train".
         spec : Any, default None
-            Parameters, of JSON types.
+            JSON-serializable parameters.
 
         Returns
         -------
         Job
             The new job.
         """
-        row = _new(kind, spec)
+        row = _new_row(kind, spec)
         return self._writer.run(lambda connection: _enqueue(connection, row))
 
     def enqueue_once(self, kind: str, spec: Any = None) -> Job:
-        """Add a job to the queue unless an equal one is already queued.
+        """Add a job to the queue unless an equivalent one is already queued.
 
         Parameters
         ----------
         kind : str
             Kind of work, such as "train".
         spec : Any, default None
-            Parameters, of JSON types; None matches any queued job of the kind.
+            JSON-serializable parameters; None matches any queued job of this kind.
 
         Returns
         -------
         Job
-            The queued job with this kind and spec, else a new job.
+            The queued job with this kind and spec if there is one, otherwise a new job.
         """
-        row = _new(kind, spec)
+        row = _new_row(kind, spec)
         text = None if spec is None else row["spec"]
-        return self._writer.run(lambda connection: _queued(connection, kind, text) or _enqueue(connection, row))
+        return self._writer.run(lambda connection: _find_queued(connection, kind, text) or _enqueue(connection, row))
 
-    def claim(self, owner: str, kinds: Iterable[str] | None = None, *, stale_after: float = STALE) -> Job | None:
-        """Assign the oldest queued job to a worker.
+    def claim(self, owner: str, kinds: Iterable[str] | None = None, *, stale_after: float = STALE_AFTER) -> Job | None:
+        """Assign the oldest queued job to a worker and return it.
 
         Parameters
         ----------
         owner : str
             Name of the worker.
         kinds : iterable of str or None, default None
-            Kinds of work; None for all.
+            Kinds of work to accept; None for all.
         stale_after : float, default 60.0
-            Seconds without a heartbeat after which a running job counts as abandoned.
+            Seconds without a heartbeat after which a running job is considered abandoned.
 
         Returns
         -------
         Job or None
-            The job, which no other worker gets; None if no job is queued.
+            The job, which is not assigned to any other worker; None if no job is queued.
 
         Notes
         -----
-        First, abandoned jobs are put back into the queue, or fail after the third attempt. Heartbeats use the clock of
-        the database server, on SQLite the monotonic clock of the machine, so that clock changes do no harm.
+        Abandoned jobs are first put back into the queue, or marked as failed after the third attempt. To be robust
+        against clock changes, heartbeats use the clock of the PostgreSQL server or, on SQLite, the monotonic clock.
         """
         name, kind_list = checked_id(owner, "the owner"), None if kinds is None else list(kinds)
         if not stale_after > 0:
-            raise ParameterError(f"stale_after must be a number of seconds above 0, not {stale_after!r}")
+            raise ParameterError(f"stale_after must be a positive number of seconds; got {stale_after!r}")
         return self._writer.run(lambda connection: _claim(connection, name, kind_list, stale_after))
 
     def heartbeat(self, job: Job, *, progress: float | None = None, message: str | None = None) -> None:
@@ -169,9 +169,9 @@ class Jobs:
         job : Job
             The job, as returned by `claim`.
         progress : float or None, default None
-            Progress from 0 to 1; None keeps it.
+            Progress from 0 to 1; None to leave it unchanged.
         message : str or None, default None
-            Message; None keeps it.
+            Message; None to leave it unchanged.
 
         Raises
         ------
@@ -193,7 +193,7 @@ class Jobs:
         job : Job
             The job, as returned by `claim`.
         message : str, default ""
-            Message.
+            Final message.
 
         Raises
         ------
@@ -210,7 +210,7 @@ class Jobs:
         job : Job
             The job, as returned by `claim`.
         message : str
-            Reason.
+            Reason for the failure.
 
         Raises
         ------
@@ -220,7 +220,7 @@ class Jobs:
         self._change(job, {"state": "failed", "message": _message(message), "finished": now()})
 
     def get(self, job: int) -> Job:
-        """Return a job.
+        """Return a job by ID.
 
         Parameters
         ----------
@@ -237,28 +237,28 @@ class Jobs:
         StoreError
             If there is no job with this ID.
         """
-        with self._database.reading() as connection:
-            return _get(connection, checked_whole(job, "the job"))
+        with self._database.read_transaction() as connection:
+            return _get(connection, checked_integer(job, "the job"))
 
     def newest(self, limit: int = 100, state: JobState | None = None) -> list[Job]:
-        """Return the newest jobs.
+        """Return the newest jobs, newest first.
 
         Parameters
         ----------
         limit : int, default 100
             Maximum number of jobs.
         state : {'queued', 'running', 'done', 'failed'} or None, default None
-            Only jobs in this state; None for all.
+            State of the jobs to return; None for all.
 
         Returns
         -------
         list of Job
-            The jobs, newest first; [] if there is none.
+            The jobs, newest first; empty if there are none.
         """
         if state is not None and state not in get_args(JobState):
             raise ParameterError(f"state must be one of {', '.join(get_args(JobState))}, not {state!r}")
-        query = select(*_COLUMNS).order_by(jobs.c.id.desc()).limit(checked_whole(limit, "the limit"))
-        with self._database.reading() as connection:
+        query = select(*_COLUMNS).order_by(jobs.c.id.desc()).limit(checked_integer(limit, "limit"))
+        with self._database.read_transaction() as connection:
             rows = connection.execute(query if state is None else query.where(jobs.c.state == state))
             return [_job(row) for row in rows]
 
@@ -282,13 +282,13 @@ def _get(connection: Connection, job: int) -> Job:
 
 
 def _message(message: Any) -> str:
-    """Return at most 2,000 characters of a message, without characters that PostgreSQL rejects."""
+    """Validate a message and truncate it to 2,000 characters, without characters that PostgreSQL rejects."""
     if not isinstance(message, str):
         raise DataError(f"the message of a job must be a string, not {message!r}")
-    return message.replace("\0", " ").encode("utf-8", "replace").decode()[:LONGEST_MESSAGE]
+    return message.replace("\0", " ").encode("utf-8", "replace").decode()[:MAX_MESSAGE_LENGTH]
 
 
-def _new(kind: str, spec: Any) -> dict[str, Any]:
+def _new_row(kind: str, spec: Any) -> dict[str, Any]:
     return {
         "kind": checked_id(kind, "the job's kind"),
         "state": "queued",
@@ -304,8 +304,8 @@ def _enqueue(connection: Connection, row: dict[str, Any]) -> Job:
     return _get(connection, connection.execute(insert(jobs).values(row).returning(jobs.c.id)).scalar_one())
 
 
-def _queued(connection: Connection, kind: str, spec: str | None) -> Job | None:
-    """Return the oldest queued job of this kind (and spec), under the lock that serializes `enqueue_once`."""
+def _find_queued(connection: Connection, kind: str, spec: str | None) -> Job | None:
+    """Return the oldest queued job with this kind and spec; take the lock that serializes `enqueue_once`."""
     lock(connection)
     query = select(*_COLUMNS).where(jobs.c.state == "queued", jobs.c.kind == kind)
     if spec is not None:
@@ -314,16 +314,16 @@ def _queued(connection: Connection, kind: str, spec: str | None) -> Job | None:
     return None if row is None else _job(row)
 
 
-def _seconds(connection: Connection) -> float:
-    """Return the time of a clock that all workers share: the server's, on SQLite the machine's monotonic clock."""
+def _clock_seconds(connection: Connection) -> float:
+    """Return the time of the clock shared by all workers: that of the PostgreSQL server or the monotonic clock."""
     if connection.dialect.name == "sqlite":
         return time.monotonic()
     return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
 
 
 def _claim(connection: Connection, owner: str, kinds: list[str] | None, stale_after: float) -> Job | None:
-    present = _seconds(connection)
-    _requeue_stale(connection, present, stale_after)
+    current_seconds = _clock_seconds(connection)
+    _requeue_stale(connection, current_seconds, stale_after)
     oldest = select(jobs.c.id).where(jobs.c.state == "queued").order_by(jobs.c.id).limit(1)
     if kinds is not None:
         oldest = oldest.where(jobs.c.kind.in_(kinds))
@@ -333,7 +333,7 @@ def _claim(connection: Connection, owner: str, kinds: list[str] | None, stale_af
     values = {
         "state": "running",
         "owner": owner,
-        "heartbeat": present,
+        "heartbeat": current_seconds,
         "attempts": jobs.c.attempts + 1,
         "started": now(),
     }
@@ -341,24 +341,29 @@ def _claim(connection: Connection, owner: str, kinds: list[str] | None, stale_af
     return _get(connection, job)
 
 
-def _requeue_stale(connection: Connection, present: float, stale_after: float) -> None:
-    """Put running jobs without a recent heartbeat back into the queue, or let them fail after the last attempt."""
+def _requeue_stale(connection: Connection, current_seconds: float, stale_after: float) -> None:
+    """Requeue running jobs without a recent heartbeat, or mark them as failed after the last attempt."""
     running = select(jobs.c.id, jobs.c.owner, jobs.c.attempts, jobs.c.heartbeat).where(jobs.c.state == "running")
     for job, owner, attempts, heartbeat in connection.execute(running.with_for_update(skip_locked=True)).all():
         statement = update(jobs).where(jobs.c.id == job)
-        if heartbeat > present:  # the clock was set back or the machine was restarted: count from now on
-            connection.execute(statement.values(heartbeat=present))
-        elif present - heartbeat > stale_after:
-            message = f"no heartbeat from {owner} for {stale_after:g} s (attempt {attempts} of {MOST_ATTEMPTS})"
-            if attempts < MOST_ATTEMPTS:
+        if heartbeat > current_seconds:  # the clock was set back or the machine was restarted; count from now
+            connection.execute(statement.values(heartbeat=current_seconds))
+        elif current_seconds - heartbeat > stale_after:
+            message = f"no heartbeat from {owner} for {stale_after:g} s (attempt {attempts} of {MAX_ATTEMPTS})"
+            if attempts < MAX_ATTEMPTS:
                 connection.execute(statement.values(state="queued", owner=None, message=message, progress=0.0))
             else:
                 connection.execute(statement.values(state="failed", message=message, finished=now()))
 
 
 def _change(connection: Connection, job: Job, values: dict[str, Any]) -> None:
-    """Update a job if its worker still owns it. Raises JobLostError otherwise."""
-    own = (jobs.c.id == job.id, jobs.c.state == "running", jobs.c.owner == job.owner, jobs.c.attempts == job.attempts)
-    result = connection.execute(update(jobs).where(*own).values(heartbeat=_seconds(connection), **values))
+    """Update a job if its worker still owns it; raise JobLostError otherwise."""
+    conditions = (
+        jobs.c.id == job.id,
+        jobs.c.state == "running",
+        jobs.c.owner == job.owner,
+        jobs.c.attempts == job.attempts,
+    )
+    result = connection.execute(update(jobs).where(*conditions).values(heartbeat=_clock_seconds(connection), **values))
     if result.rowcount != 1:
         raise JobLostError(f"job {job.id} is no longer assigned to {job.owner}: it was requeued or has ended")

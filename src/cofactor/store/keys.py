@@ -1,4 +1,4 @@
-"""API keys: shown once, stored as hashes, compared in constant time."""
+"""API keys: store them as hashes and verify them in constant time."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from cofactor.store.writer import Writer
 __all__ = ["Key", "Keys", "Role"]
 
 Role: TypeAlias = Literal["read", "write", "admin"]
-_NO_HASH = "0" * 64  # compared for an unknown ID, so that the time does not reveal which IDs exist
+_DUMMY_HASH = "0" * 64  # used for unknown IDs, so that timing does not reveal which IDs exist
 
 
 @dataclass(frozen=True)
 class Key:
-    """An API key without its secret.
+    """API key without its secret.
 
     Attributes
     ----------
     id : str
         ID of the key.
     role : {'read', 'write', 'admin'}
-        What the key permits.
+        Role of the key, which determines what it permits.
     label : str
-        Description of the owner.
+        Description of the key's owner.
     created : int
-        Time of creation, in whole seconds since 1970.
+        Time of creation, in seconds since the Unix epoch.
     revoked : int or None, default None
-        Time of revocation, in whole seconds since 1970.
+        Time of revocation, in seconds since the Unix epoch; None if the key is not revoked.
 
     Examples
     --------
@@ -56,15 +56,15 @@ class Key:
 class Keys:
     """API keys of the store.
 
-    A key has the form `id.secret` with a secret of 256 random bits. The store keeps its SHA-256; a random secret needs
-    no slow hash.
+    A key has the form `id.secret`, with a secret of 256 random bits. Only the SHA-256 of the secret is stored; random
+    secrets do not require a slow hash.
 
     Parameters
     ----------
     database : Database
         The database of the store.
     writer : Writer
-        The queue of write transactions.
+        Queue for write transactions.
 
     Examples
     --------
@@ -84,19 +84,19 @@ class Keys:
         self._writer = writer
 
     def create(self, role: Role, label: str) -> str:
-        """Create a key.
+        """Create a key and return it.
 
         Parameters
         ----------
         role : {'read', 'write', 'admin'}
-            What the key permits.
+            Role of the key, which determines what it permits.
         label : str
-            Description of the owner, up to 200 characters.
+            Description of the key's owner, up to 200 characters.
 
         Returns
         -------
         str
-            The key, `id.secret`; the secret cannot be read again.
+            The key, `id.secret`; the secret cannot be retrieved later.
 
         Raises
         ------
@@ -119,7 +119,7 @@ class Keys:
         return f"{name}.{secret}"
 
     def check(self, text: str) -> Key | None:
-        """Look up a key and compare its secret in constant time.
+        """Look up a key and verify its secret in constant time.
 
         Parameters
         ----------
@@ -129,14 +129,14 @@ class Keys:
         Returns
         -------
         Key or None
-            The key; None if it is unknown, wrong, revoked or malformed.
+            The key; None if it is unknown, incorrect, revoked or malformed.
         """
         valid = text if isinstance(text, str) and is_unicode(text) and "\0" not in text else ""
         name, _, secret = valid.partition(".")
-        with self._database.reading() as connection:
-            row = connection.execute(_KEYS.where(keys.c.id == name)).one_or_none()
-        same = hmac.compare_digest(_hash(secret), _NO_HASH if row is None else row.hash)
-        return _key(row) if row is not None and same and row.revoked is None else None
+        with self._database.read_transaction() as connection:
+            row = connection.execute(_KEY_QUERY.where(keys.c.id == name)).one_or_none()
+        is_same = hmac.compare_digest(_hash(secret), _DUMMY_HASH if row is None else row.hash)
+        return _key(row) if row is not None and is_same and row.revoked is None else None
 
     def revoke(self, key: str) -> None:
         """Revoke a key.
@@ -162,18 +162,18 @@ class Keys:
         self._writer.run(mark_revoked)
 
     def all(self) -> list[Key]:
-        """Return all keys, without secrets.
+        """Return all keys without their secrets.
 
         Returns
         -------
         list of Key
-            The keys, oldest first; [] if there is none.
+            The keys, oldest first; empty if there are none.
         """
-        with self._database.reading() as connection:
-            return [_key(row) for row in connection.execute(_KEYS.order_by(keys.c.created, keys.c.id))]
+        with self._database.read_transaction() as connection:
+            return [_key(row) for row in connection.execute(_KEY_QUERY.order_by(keys.c.created, keys.c.id))]
 
 
-_KEYS = select(keys)
+_KEY_QUERY = select(keys)
 
 
 def _hash(secret: str) -> str:

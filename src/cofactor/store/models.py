@@ -1,4 +1,4 @@
-"""Model registry: metadata and status of the trained models, of which at most one is active."""
+"""Model registry: metadata and status of trained models, of which at most one is active."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cofactor.arrays import plain
 from cofactor.errors import StoreError
 from cofactor.store.connect import Database, lock, now
 from cofactor.store.schema import models
-from cofactor.store.validation import checked_json, checked_text, checked_whole
+from cofactor.store.validation import checked_integer, checked_json, checked_text
 from cofactor.store.writer import Writer
 
 __all__ = ["ModelStatus", "Models", "StoredModel"]
@@ -23,31 +23,31 @@ ModelStatus: TypeAlias = Literal["candidate", "active", "previous", "held", "ret
 
 @dataclass(frozen=True)
 class StoredModel:
-    """State of a model when it was read.
+    """Model in the registry, as of the time it was read.
 
     Attributes
     ----------
     version : int
-        Version, starting at 1.
+        Version of the model, starting at 1.
     status : {'candidate', 'active', 'previous', 'held', 'retired'}
-        "candidate" is a new model, "active" the one in use, "previous" the one used before, "held" a model that must
-        not be used, for `reasons`.
+        "candidate" is a new model, "active" the model in use, "previous" the model used before it, "held" a model that
+        must not be used because of `reasons`, and "retired" an older model.
     estimator : Any
-        Estimator as JSON values.
+        JSON-serializable specification of the estimator.
     file : str or None
-        File name of the artifact; None once it is deleted.
+        File name of the artifact; None if it was deleted.
     sha256 : str
-        Checksum of the artifact.
+        SHA-256 of the artifact.
     metrics : Any
-        Measured metrics.
+        Metrics of the model.
     reasons : list of str
-        Why the model is held.
+        Reasons the model is held; empty otherwise.
     watermark : int
         Sequence number of the last change in the training data.
     created : int
-        Time of creation, in whole seconds since 1970.
+        Time of creation, in seconds since the Unix epoch.
     changed : int
-        Time of the last change of the status, in whole seconds since 1970.
+        Time of the last status change, in seconds since the Unix epoch.
 
     Examples
     --------
@@ -68,14 +68,14 @@ class StoredModel:
 
 
 class Models:
-    """Models of the store.
+    """Model registry of the store.
 
     Parameters
     ----------
     database : Database
         The database of the store.
     writer : Writer
-        The queue of write transactions.
+        Queue for write transactions.
 
     Examples
     --------
@@ -96,20 +96,20 @@ class Models:
     def add_candidate(
         self, estimator: str | Mapping[str, Any], file: str, sha256: str, *, watermark: int, metrics: Any = None
     ) -> StoredModel:
-        """Register a new model.
+        """Register a new model as a candidate.
 
         Parameters
         ----------
         estimator : str or mapping
-            Estimator as JSON text or values.
+            Specification of the estimator, as a JSON string or as JSON-serializable values.
         file : str
             File name of the artifact.
         sha256 : str
-            Checksum of the artifact.
+            SHA-256 of the artifact.
         watermark : int
             Sequence number of the last change in the training data.
         metrics : Any, default None
-            Measured metrics, of JSON types.
+            JSON-serializable metrics of the model.
 
         Returns
         -------
@@ -121,7 +121,7 @@ class Models:
         DataError
             If an argument cannot be stored.
         StoreError
-            If the text of the estimator is not JSON.
+            If the estimator is a string but not valid JSON.
         """
         try:
             spec = json.loads(estimator) if isinstance(estimator, str) else plain(estimator)
@@ -134,22 +134,22 @@ class Models:
             "sha256": checked_text(sha256, "the artifact's checksum", 128),
             "metrics": checked_json(plain(metrics), "the metrics"),
             "reasons": "[]",
-            "watermark": checked_whole(watermark, "the watermark"),
+            "watermark": checked_integer(watermark, "the watermark"),
             "created": now(),
             "changed": now(),
         }
-        add = insert(models).values(row).returning(models.c.version)
-        return self._writer.run(lambda connection: _get(connection, connection.execute(add).scalar_one()))
+        statement = insert(models).values(row).returning(models.c.version)
+        return self._writer.run(lambda connection: _get(connection, connection.execute(statement).scalar_one()))
 
-    def promote(self, version: int, *, instead_of: int | None = None) -> StoredModel:
-        """Make a model the active one; the active model becomes the previous one, which is retired.
+    def promote(self, version: int, *, expected_active: int | None = None) -> StoredModel:
+        """Activate a model; the active model becomes the previous one, and the previous model is retired.
 
         Parameters
         ----------
         version : int
             Version of the model; nothing changes if it is already active.
-        instead_of : int or None, default None
-            Version of the active model that it was compared with.
+        expected_active : int or None, default None
+            Version of the active model that the model was compared with; None for no check.
 
         Returns
         -------
@@ -159,17 +159,17 @@ class Models:
         Raises
         ------
         StoreError
-            If another model than `instead_of` is active, if there is no such version, or if its artifact was deleted.
+            If a model other than `expected_active` is active, the version does not exist, or its artifact was deleted.
         """
-        return self._writer.run(lambda connection: _promote(connection, version, instead_of))
+        return self._writer.run(lambda connection: _promote(connection, version, expected_active))
 
     def roll_back(self) -> StoredModel:
-        """Make the previous model the active one, and the active model the previous one.
+        """Activate the previous model; the active model becomes the previous one.
 
         Returns
         -------
         StoredModel
-            The model that is active now.
+            The newly active model.
 
         Raises
         ------
@@ -179,14 +179,14 @@ class Models:
         return self._writer.run(_roll_back)
 
     def hold(self, version: int, reasons: Iterable[str]) -> StoredModel:
-        """Mark a model as not to be used.
+        """Mark a model as held, so that it is not used.
 
         Parameters
         ----------
         version : int
             Version of the model.
         reasons : iterable of str
-            The reasons.
+            Reasons the model must not be used.
 
         Returns
         -------
@@ -202,29 +202,29 @@ class Models:
         return self._writer.run(lambda connection: _hold(connection, version, reasons_json))
 
     def active(self) -> StoredModel | None:
-        """Return the active model.
+        """Return the active model, if any.
 
         Returns
         -------
         StoredModel or None
             The model; None if there is none.
         """
-        with self._database.reading() as connection:
-            return _with_status(connection, "active")
+        with self._database.read_transaction() as connection:
+            return _find_by_status(connection, "active")
 
     def previous(self) -> StoredModel | None:
-        """Return the model that `roll_back` would activate.
+        """Return the previous model, which `roll_back` would activate.
 
         Returns
         -------
         StoredModel or None
             The model; None if there is none.
         """
-        with self._database.reading() as connection:
-            return _with_status(connection, "previous")
+        with self._database.read_transaction() as connection:
+            return _find_by_status(connection, "previous")
 
     def get(self, version: int) -> StoredModel:
-        """Return a model.
+        """Return a model by version.
 
         Parameters
         ----------
@@ -241,7 +241,7 @@ class Models:
         StoreError
             If there is no model with this version.
         """
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             return _get(connection, version)
 
     def all(self) -> list[StoredModel]:
@@ -250,26 +250,26 @@ class Models:
         Returns
         -------
         list of StoredModel
-            The models, by version; [] if there is none.
+            The models, ordered by version; empty if there are none.
         """
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             return [_model(row) for row in connection.execute(select(models).order_by(models.c.version))]
 
     def prunable(self, keep: int = 0) -> list[StoredModel]:
         """Return the models whose artifacts may be deleted.
 
-        These are retired and held models, and candidates older than the active model; never the active or the previous
-        model.
+        These are retired and held models, and candidates older than the active model, but never the active or the
+        previous model.
 
         Parameters
         ----------
         keep : int, default 0
-            Number of the newest of them to leave out.
+            Number of the newest such models to omit.
 
         Returns
         -------
         list of StoredModel
-            The models, by version; [] if there is none.
+            The models, ordered by version; empty if there are none.
         """
         stored = self.all()
         active = max((model.version for model in stored if model.status == "active"), default=0)
@@ -281,8 +281,8 @@ class Models:
         ]
         return prunable[: len(prunable) - keep] if keep else prunable
 
-    def pruned(self, version: int) -> None:
-        """Record, before an artifact is deleted, that the model can no longer be promoted.
+    def mark_pruned(self, version: int) -> None:
+        """Record that the artifact of a model is about to be deleted, so that the model can no longer be promoted.
 
         Parameters
         ----------
@@ -292,7 +292,7 @@ class Models:
         Raises
         ------
         StoreError
-            If the model is the active or the previous one.
+            If the model is the active or the previous model.
         """
         self._writer.run(lambda connection: _mark_pruned(connection, version))
 
@@ -303,14 +303,14 @@ def _model(row: Any) -> StoredModel:
 
 
 def _get(connection: Connection, version: int) -> StoredModel:
-    query = select(models).where(models.c.version == checked_whole(version, "the version"))
+    query = select(models).where(models.c.version == checked_integer(version, "the version"))
     row = connection.execute(query).one_or_none()
     if row is None:
         raise StoreError(f"there is no model {version}")
     return _model(row)
 
 
-def _with_status(connection: Connection, status: ModelStatus) -> StoredModel | None:
+def _find_by_status(connection: Connection, status: ModelStatus) -> StoredModel | None:
     query = select(models).where(models.c.status == status).order_by(models.c.version.desc()).limit(1)
     row = connection.execute(query).one_or_none()
     return None if row is None else _model(row)
@@ -320,17 +320,17 @@ def _set_status(connection: Connection, version: int, status: ModelStatus, **mor
     connection.execute(update(models).where(models.c.version == version).values(status=status, changed=now(), **more))
 
 
-def _promote(connection: Connection, version: int, instead_of: int | None) -> StoredModel:
+def _promote(connection: Connection, version: int, expected_active: int | None) -> StoredModel:
     lock(connection)
-    model, active = _get(connection, version), _with_status(connection, "active")
-    if instead_of is not None and (active is None or active.version != instead_of):
+    model, active = _get(connection, version), _find_by_status(connection, "active")
+    if expected_active is not None and (active is None or active.version != expected_active):
         current = "no model" if active is None else f"model {active.version}"
-        raise StoreError(f"model {version} was compared with model {instead_of}, but {current} is active now")
+        raise StoreError(f"model {version} was compared with model {expected_active}, but {current} is active now")
     if model.file is None:
         raise StoreError(f"model {version} cannot be promoted: its artifact was deleted")
     if model.status == "active":
         return model
-    previous = _with_status(connection, "previous")
+    previous = _find_by_status(connection, "previous")
     if active is not None:
         if previous is not None and previous.version != version:
             _set_status(connection, previous.version, "retired")
@@ -341,7 +341,7 @@ def _promote(connection: Connection, version: int, instead_of: int | None) -> St
 
 def _roll_back(connection: Connection) -> StoredModel:
     lock(connection)
-    previous = _with_status(connection, "previous")
+    previous = _find_by_status(connection, "previous")
     if previous is None:
         raise StoreError("there is no previous model to roll back to")
     return _promote(connection, previous.version, None)
@@ -350,7 +350,7 @@ def _roll_back(connection: Connection) -> StoredModel:
 def _hold(connection: Connection, version: int, reasons: str) -> StoredModel:
     lock(connection)
     if _get(connection, version).status == "active":
-        raise StoreError(f"model {version} is active: roll back or promote another model first")
+        raise StoreError(f"model {version} is active and cannot be held; roll back or promote another model first")
     _set_status(connection, version, "held", reasons=reasons)
     return _get(connection, version)
 
@@ -359,5 +359,5 @@ def _mark_pruned(connection: Connection, version: int) -> None:
     lock(connection)
     model = _get(connection, version)
     if model.status in ("active", "previous"):
-        raise StoreError(f"model {version} is the {model.status} model: its artifact must not be deleted")
+        raise StoreError(f"the artifact of model {version} must not be deleted, because it is the {model.status} model")
     connection.execute(update(models).where(models.c.version == version).values(file=None))

@@ -1,8 +1,8 @@
-"""Database schema at the newest revision, in SQLAlchemy Core, the same for SQLite and PostgreSQL.
+"""Database schema at the newest revision, in SQLAlchemy Core, for SQLite and PostgreSQL.
 
-Every change that readers follow (an event, an item, metadata of a user, an erasure) takes the next number of one
-sequence, `seq`. Numbers become visible in order and are never reused, so that a reader that knows the last number only
-needs to query later ones. IDs are text; an integer is stored as its canonical decimal.
+Every change that readers follow (an event, an item, user metadata, an erasure) takes the next number from a single
+sequence, `seq`. Numbers become visible in order and are never reused, so that a reader that knows the last number needs
+to query only later ones. IDs are strings; an integer is stored as its canonical decimal representation.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
     "users",
 ]
 
-NUMBER = BigInteger().with_variant(Integer(), "sqlite")  # SQLite auto-increments only INTEGER keys
+BIG_INTEGER = BigInteger().with_variant(Integer(), "sqlite")  # SQLite auto-increments only INTEGER keys
 ID = Text().with_variant(Text(collation="C"), "postgresql")  # compare bytes, independent of the server's locale
 
 metadata = MetaData()
@@ -43,13 +43,15 @@ metadata = MetaData()
 events = Table(
     "events",
     metadata,
-    Column("seq", NUMBER, primary_key=True, autoincrement=False),
-    Column("key", ID),  # the idempotency key; none for imported rows
+    Column("seq", BIG_INTEGER, primary_key=True, autoincrement=False),
+    Column("key", ID),  # idempotency key; NULL for imported rows
     Column("kind", SmallInteger, nullable=False),  # 0 rating, 1 event, 2 removal
     Column("user", ID, nullable=False),
     Column("item", ID, nullable=False),
     Column("value", Double, nullable=False),  # 0 for a removal
-    Column("time", BigInteger, nullable=False),  # whole seconds since 1970, as submitted, else as received
+    Column(
+        "time", BigInteger, nullable=False
+    ),  # seconds since the Unix epoch, as submitted or, if omitted, as received
     Column("received", BigInteger, nullable=False),  # never decreases with seq
     Index("events_user", "user", "seq"),
     Index(
@@ -60,7 +62,7 @@ events = Table(
 imports = Table(
     "imports",
     metadata,
-    Column("digest", ID, primary_key=True),  # of the name and all content, so that the same table is imported once
+    Column("digest", ID, primary_key=True),  # hash of the kind, name and rows, so that each table is imported only once
     Column("name", Text, nullable=False),
     Column("rows", BigInteger, nullable=False),
     Column("done", BigInteger, nullable=False),  # updated in the transaction that stores the rows
@@ -71,9 +73,9 @@ imports = Table(
 impressions = Table(
     "impressions",
     metadata,
-    Column("id", NUMBER, primary_key=True, autoincrement=True),
+    Column("id", BIG_INTEGER, primary_key=True, autoincrement=True),
     Column("user", ID, nullable=False),
-    Column("places", Text, nullable=False),  # JSON, from the top: item, slot, propensity
+    Column("places", Text, nullable=False),  # JSON, from top to bottom: item, slot, propensity
     Column("model", BigInteger, nullable=False),
     Column("time", BigInteger, nullable=False),
     Index("impressions_user", "user"),
@@ -84,7 +86,7 @@ items = Table(
     "items",
     metadata,
     Column("item", ID, primary_key=True),
-    Column("seq", NUMBER, nullable=False),  # of the last change
+    Column("seq", BIG_INTEGER, nullable=False),  # of the last change
     Column("title", Text),
     Column("available", Boolean, nullable=False),
     Column("metadata", Text, nullable=False),  # JSON
@@ -95,7 +97,7 @@ users = Table(
     "users",
     metadata,
     Column("user", ID, primary_key=True),
-    Column("seq", NUMBER, nullable=False),
+    Column("seq", BIG_INTEGER, nullable=False),
     Column("metadata", Text, nullable=False),
     Index("users_seq", "seq"),
 )
@@ -103,8 +105,8 @@ users = Table(
 tombstones = Table(
     "tombstones",
     metadata,
-    Column("hash", ID, primary_key=True),  # salted SHA-256 of the user's id
-    Column("seq", NUMBER, nullable=False),
+    Column("hash", ID, primary_key=True),  # salted SHA-256 of the user ID
+    Column("seq", BIG_INTEGER, nullable=False),
     Column("time", BigInteger, nullable=False),
     Index("tombstones_seq", "seq"),
 )
@@ -112,13 +114,13 @@ tombstones = Table(
 models = Table(
     "models",
     metadata,
-    Column("version", NUMBER, primary_key=True, autoincrement=True),
+    Column("version", BIG_INTEGER, primary_key=True, autoincrement=True),
     Column("status", Text, nullable=False),  # candidate, active, previous, held, retired
     Column("estimator", Text, nullable=False),  # JSON
     Column("file", Text),  # NULL once the artifact is pruned
     Column("sha256", Text, nullable=False),
     Column("metrics", Text, nullable=False),  # JSON
-    Column("reasons", Text, nullable=False),  # JSON: why it is held
+    Column("reasons", Text, nullable=False),  # JSON: reasons the model is held
     Column("watermark", BigInteger, nullable=False),  # last change in the training data
     Column("created", BigInteger, nullable=False),
     Column("changed", BigInteger, nullable=False),  # when the status last changed
@@ -135,13 +137,13 @@ models = Table(
 jobs = Table(
     "jobs",
     metadata,
-    Column("id", NUMBER, primary_key=True, autoincrement=True),
+    Column("id", BIG_INTEGER, primary_key=True, autoincrement=True),
     Column("kind", Text, nullable=False),
     Column("state", Text, nullable=False),  # queued, running, done, failed
     Column("spec", Text, nullable=False),  # JSON
     Column("owner", Text),
     Column("attempts", Integer, nullable=False),
-    Column("heartbeat", Double),  # by the clock of the database; see `store.jobs`
+    Column("heartbeat", Double),  # from the shared clock; see `store.jobs`
     Column("progress", Double, nullable=False),  # 0..1
     Column("message", Text, nullable=False),
     Column("created", BigInteger, nullable=False),

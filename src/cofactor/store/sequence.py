@@ -1,4 +1,4 @@
-"""Sequence numbers: one sequence for all changes that readers follow."""
+"""Sequence numbers: a single sequence for all changes that readers follow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Head", "add_numbered", "head", "put_numbered", "upsert"]
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], replace: Sequence[str]) -> None:
-    """Insert rows, or update columns of existing rows with the same primary key.
+    """Insert rows, or update existing rows with the same primary key.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def upsert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]],
     rows : sequence of dict
         The rows.
     replace : sequence of str
-        Columns to update.
+        Columns to update in existing rows.
     """
     new = _insert(connection, table)
     values = {name: new.excluded[name] for name in replace}
@@ -35,16 +35,16 @@ def upsert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]],
 
 
 def put_numbered(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], replace: Sequence[str]) -> int:
-    """Insert or update rows under the next sequence number.
+    """Insert or update rows with the next sequence number.
 
     Parameters
     ----------
     connection : sqlalchemy.Connection
         Connection with an open write transaction.
     table : sqlalchemy.Table
-        Table with a column seq.
+        Table with a `seq` column.
     rows : sequence of dict
-        The rows, without seq.
+        The rows, without `seq`.
     replace : sequence of str
         Columns to update in existing rows.
 
@@ -60,23 +60,23 @@ def put_numbered(connection: Connection, table: Table, rows: Sequence[dict[str, 
 
 
 def add_numbered(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], blank: Mapping[str, Any]) -> int:
-    """Insert new rows, and fill in existing blank rows, under the next sequence number.
+    """Insert new rows and fill in existing blank rows with the next sequence number.
 
     Parameters
     ----------
     connection : sqlalchemy.Connection
         Connection with an open write transaction.
     table : sqlalchemy.Table
-        Table with a column seq.
+        Table with a `seq` column.
     rows : sequence of dict
-        The rows, without seq.
+        The rows, without `seq`.
     blank : mapping
-        Columns to fill in, with the values that count as blank. An existing row is changed only if all are blank.
+        Columns to fill in, with the values that are considered blank; an existing row is changed only if all are blank.
 
     Returns
     -------
     int
-        Number of rows that were inserted or filled in.
+        Number of rows inserted or filled in.
     """
     if not rows:
         return 0
@@ -99,23 +99,23 @@ def _insert(connection: Connection, table: Table) -> Any:
     return insert(table)
 
 
-_NUMBERED = (schema.events, schema.items, schema.users, schema.tombstones)
+_NUMBERED_TABLES = (schema.events, schema.items, schema.users, schema.tombstones)
 _newest = schema.events.alias()
-_HEAD = select(
+_HEAD_QUERY = select(
     select(_newest.c.received).order_by(_newest.c.seq.desc()).limit(1).scalar_subquery(),
-    *(select(func.max(table.c.seq)).scalar_subquery() for table in _NUMBERED),
+    *(select(func.max(table.c.seq)).scalar_subquery() for table in _NUMBERED_TABLES),
 )
 
 
 class Head(NamedTuple):
-    """End of the sequence as a transaction sees it.
+    """Latest sequence number and time of receipt visible to a transaction.
 
     Attributes
     ----------
     seq : int
         Last sequence number; 0 if there is none.
     received : int
-        Time of receipt of the newest event, in whole seconds since 1970; 0 if there is none.
+        Time of receipt of the newest event, in seconds since the Unix epoch; 0 if there is none.
     """
 
     seq: int
@@ -123,12 +123,12 @@ class Head(NamedTuple):
 
 
 def head(connection: Connection) -> Head:
-    """Return the end of the sequence as this connection sees it.
+    """Return the latest sequence number and time of receipt visible to a connection.
 
     Parameters
     ----------
     connection : sqlalchemy.Connection
-        Connection; under `connect.lock`, its transaction may use the numbers after the end.
+        Connection; if its transaction holds `connect.lock`, it may use the following numbers.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def head(connection: Connection) -> Head:
 
     Notes
     -----
-    Numbers are never reused: a deletion of rows leaves a tombstone with a higher number.
+    Numbers are never reused, because deleting rows leaves a tombstone with a higher number.
     """
-    received, *last = connection.execute(_HEAD).one()
+    received, *last = connection.execute(_HEAD_QUERY).one()
     return Head(max(number or 0 for number in last), received or 0)

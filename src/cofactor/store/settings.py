@@ -1,4 +1,4 @@
-"""Settings of the store: JSON values by name, shared by all processes."""
+"""Store settings: JSON values by name, shared by all processes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from cofactor.store.sequence import upsert
 from cofactor.store.validation import checked_id, checked_json
 from cofactor.store.writer import Writer
 
-__all__ = ["SALT", "Settings", "put", "salted"]
+__all__ = ["SALT_NAME", "Settings", "load_or_create_salt", "put"]
 
-SALT = "salt"
+SALT_NAME = "salt"
 
 
 class Settings:
-    """JSON values by name, for internal use of the service.
+    """Named JSON values for internal use by the service.
 
     Parameters
     ----------
     database : Database
         The database of the store.
     writer : Writer
-        The queue of write transactions.
+        Queue for write transactions.
 
     Examples
     --------
@@ -51,25 +51,25 @@ class Settings:
         name : str
             Name of the setting.
         default : Any, default None
-            Value if the setting does not exist.
+            Value to return if the setting does not exist.
 
         Returns
         -------
         Any
             The value.
         """
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             return _get(connection, name, default)
 
     def put(self, name: str, value: Any) -> None:
-        """Set a setting.
+        """Set the value of a setting.
 
         Parameters
         ----------
         name : str
             Name of the setting.
         value : Any
-            Value of JSON types; it replaces the old one.
+            JSON-serializable value; it replaces any existing value.
 
         Raises
         ------
@@ -80,8 +80,8 @@ class Settings:
         self._writer.run(lambda connection: _put(connection, checked_name, text))
 
 
-def salted(database: Database) -> str:
-    """Return the salt of the store; the first call draws it at random.
+def load_or_create_salt(database: Database) -> str:
+    """Return the salt of the store; the first call generates it.
 
     Parameters
     ----------
@@ -93,21 +93,21 @@ def salted(database: Database) -> str:
     str
         64 hexadecimal digits.
     """
-    with database.reading() as connection:
-        salt: str | None = _get(connection, SALT, None)
+    with database.read_transaction() as connection:
+        salt: str | None = _get(connection, SALT_NAME, None)
     if salt is not None:
         return salt
     with database.transaction() as connection:
         lock(connection)
-        salt = _get(connection, SALT, None)
+        salt = _get(connection, SALT_NAME, None)
         if salt is None:
             salt = secrets.token_hex(32)
-            put(connection, SALT, salt)
+            put(connection, SALT_NAME, salt)
         return salt
 
 
 def put(connection: Connection, name: str, value: Any) -> None:
-    """Set a setting as part of a transaction.
+    """Set the value of a setting as part of a transaction.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def put(connection: Connection, name: str, value: Any) -> None:
     name : str
         Name of the setting.
     value : Any
-        Value of JSON types.
+        JSON-serializable value.
     """
     _put(connection, name, json.dumps(value))
 

@@ -1,7 +1,7 @@
-"""Snapshots: the current value of each pair of user and item, aggregated from all its events.
+"""Snapshots: compute the current value for each user-item pair from its events.
 
-The events of a pair are ordered by their time, which is the submitted time but at most the time of receipt, then by
-sequence number. Ratings: the latest rating wins, and a removal deletes it. Events: the sum since the last removal.
+The events of a pair are ordered by time (the submitted time, but at most the time of receipt) and then by sequence
+number. Ratings: the latest rating wins, and a removal deletes it. Events: the sum since the last removal.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from cofactor.data.interactions import Kind
 from cofactor.errors import KindError
 from cofactor.store.event import EVENT, RATING, REMOVAL, StoredEvent
 
-__all__ = ["CurrentValue", "code_of", "other_kind", "snapshot_of", "user_snapshot"]
+__all__ = ["CurrentValue", "kind_code", "other_kind", "snapshot_of", "user_snapshot"]
 
-PART = 1_000_000
+PART_SIZE = 1_000_000
 
 
 class CurrentValue(NamedTuple):
-    """Current value of one item of a user.
+    """Current value for one item of a user.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class CurrentValue(NamedTuple):
     value : float
         Rating, or sum of the events.
     time : int
-        Time of the latest event, at most its time of receipt, in whole seconds since 1970.
+        Time of the latest event, at most its time of receipt, in seconds since the Unix epoch.
 
     Examples
     --------
@@ -45,19 +45,19 @@ class CurrentValue(NamedTuple):
 
 
 def user_snapshot(history: Iterable[StoredEvent], kind: Kind) -> list[CurrentValue]:
-    """Return the current values of one user.
+    """Return the current value for each item of one user.
 
     Parameters
     ----------
     history : iterable of StoredEvent
         All events of the user, in any order.
     kind : {'ratings', 'events'}
-        Which events to aggregate.
+        Kind of events to aggregate.
 
     Returns
     -------
     list of CurrentValue
-        One entry per item, by item; [] for no events.
+        One entry per item, ordered by item ID; empty if there are no events.
 
     Raises
     ------
@@ -70,10 +70,10 @@ def user_snapshot(history: Iterable[StoredEvent], kind: Kind) -> list[CurrentVal
     >>> user_snapshot([StoredEvent(seq, kind, "ana", "alien", value, 60, 90) for seq, kind, value in rows], "ratings")
     [CurrentValue(item='alien', value=2.0, time=60)]
     """
-    event_kind = "rating" if code_of(kind) == RATING else "event"
+    event_kind = "rating" if kind_code(kind) == RATING else "event"
     state: dict[str, CurrentValue] = {}
-    in_order = sorted(((min(event.time, event.received), event.seq), event) for event in history)
-    for (time, _), event in in_order:
+    ordered = sorted(((min(event.time, event.received), event.seq), event) for event in history)
+    for (time, _), event in ordered:
         if event.kind == "removal":
             state.pop(event.item, None)
         elif event.kind == event_kind:
@@ -83,19 +83,19 @@ def user_snapshot(history: Iterable[StoredEvent], kind: Kind) -> list[CurrentVal
 
 
 def snapshot_of(pages: Iterable[pl.DataFrame], kind: Kind) -> pl.DataFrame:
-    """Return the current value of every pair of user and item.
+    """Return the current value for each user-item pair.
 
     Parameters
     ----------
     pages : iterable of polars.DataFrame
-        All events by sequence number, as returned by `EventLog.until`.
+        All events, ordered by sequence number, as returned by `EventLog.until`.
     kind : {'ratings', 'events'}
-        Which events to aggregate.
+        Kind of events to aggregate.
 
     Returns
     -------
     polars.DataFrame
-        Columns user and item (String), value and time, in no particular order; no rows for no events.
+        Columns user and item (String), value and time, in no particular order; empty if there are no events.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def snapshot_of(pages: Iterable[pl.DataFrame], kind: Kind) -> pl.DataFrame:
     -----
     Pages are read one at a time and reduced to 25 bytes per row.
     """
-    code = code_of(kind)
+    code = kind_code(kind)
     users, items = (pl.Categorical(pl.Categories.random(physical=pl.UInt32)) for _ in range(2))
     columns: dict[str, Any] = {
         "user": users,
@@ -116,13 +116,13 @@ def snapshot_of(pages: Iterable[pl.DataFrame], kind: Kind) -> pl.DataFrame:
         "time": pl.Int64,
     }
     rows = pl.concat([pl.DataFrame(schema=columns), *_compact(pages, code, columns)])
-    aggregate = _last if kind == "ratings" else _summed
+    aggregate = _latest_values if kind == "ratings" else _sum_since_removal
     state = pl.concat([aggregate(part.sort("time", maintain_order=True)) for part in _parts(rows)])
     return state.select(pl.col("user", "item").cast(pl.String), "value", "time")
 
 
-def code_of(kind: Kind) -> int:
-    """Return the code in the column kind of the events of a kind.
+def kind_code(kind: Kind) -> int:
+    """Return the integer code for a kind in the `kind` column of the events table.
 
     Parameters
     ----------
@@ -141,11 +141,11 @@ def code_of(kind: Kind) -> int:
 
     Examples
     --------
-    >>> code_of("ratings"), code_of("events")
+    >>> kind_code("ratings"), kind_code("events")
     (0, 1)
     """
     if kind not in ("ratings", "events"):
-        raise KindError(f"kind must be ratings or events, not {kind!r}")
+        raise KindError(f"kind must be 'ratings' or 'events'; got {kind!r}")
     return RATING if kind == "ratings" else EVENT
 
 
@@ -171,7 +171,7 @@ def other_kind(kind: Kind) -> Kind:
 
 
 def _compact(pages: Iterable[pl.DataFrame], code: int, columns: dict[str, Any]) -> Iterator[pl.DataFrame]:
-    """Keep the events of one kind and the removals, with the effective time, in compact types."""
+    """Yield the events of one kind and the removals, with the effective time and compact data types."""
     for page in pages:
         rows = page.filter(pl.col("kind").is_in([code, REMOVAL]))
         rows = rows.with_columns(time=pl.min_horizontal("time", "received"))
@@ -179,30 +179,30 @@ def _compact(pages: Iterable[pl.DataFrame], code: int, columns: dict[str, Any]) 
 
 
 def _parts(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Split the rows by user into parts of about `PART` rows, to limit the memory of the aggregation."""
-    n_parts = 1 + len(rows) // PART
-    part_of = rows["user"].to_physical() % n_parts
-    return (rows.filter(part_of == part) for part in range(n_parts))
+    """Split the rows by user into parts of about `PART_SIZE` rows, to limit the memory used by the aggregation."""
+    n_parts = 1 + len(rows) // PART_SIZE
+    part_numbers = rows["user"].to_physical() % n_parts
+    return (rows.filter(part_numbers == part) for part in range(n_parts))
 
 
-def _last(rows: pl.DataFrame) -> pl.DataFrame:
+def _latest_values(rows: pl.DataFrame) -> pl.DataFrame:
     last = rows.unique(["user", "item"], keep="last")
     return last.filter(pl.col("kind") != REMOVAL)
 
 
-def _summed(rows: pl.DataFrame) -> pl.DataFrame:
-    """Sum the events since the last removal of their pair, in order, so that the sums are reproducible to the bit."""
+def _sum_since_removal(rows: pl.DataFrame) -> pl.DataFrame:
+    """Sum the events of each pair since its last removal, in order, so that the sums are bitwise reproducible."""
     pair = [pl.col(name).to_physical() for name in ("user", "item")]
     rows = rows.sort(pair, maintain_order=True)
-    removal = (pl.col("kind") == REMOVAL).cast(pl.Int64)
+    is_removal = (pl.col("kind") == REMOVAL).cast(pl.Int64)
     if (rows["kind"] == REMOVAL).any():
-        later = removal.cum_sum(reverse=True).over("user", "item")  # removals from here on
-        rows = rows.filter((later == 0) & (removal == 0))
+        n_later_removals = is_removal.cum_sum(reverse=True).over("user", "item")  # number of removals from this row on
+        rows = rows.filter((n_later_removals == 0) & (is_removal == 0))
     if rows.is_empty():
         return rows
     u, i = (rows[name].to_physical().to_numpy() for name in ("user", "item"))
-    first = np.concatenate([np.ones(1, bool), (u[1:] != u[:-1]) | (i[1:] != i[:-1])])
-    starts = np.flatnonzero(first)
+    is_first = np.concatenate([np.ones(1, bool), (u[1:] != u[:-1]) | (i[1:] != i[:-1])])
+    starts = np.flatnonzero(is_first)
     ends = np.append(starts[1:], len(rows)) - 1
     sums = np.add.reduceat(rows["value"].to_numpy(), starts)
     return rows[ends].with_columns(value=pl.Series(sums))

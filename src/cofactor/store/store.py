@@ -1,4 +1,4 @@
-"""Store: the entry point to all persistent data of a service, opened by URL."""
+"""Store: entry point to all persistent data of a service."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import TracebackType
 
 from sqlalchemy import func, select, text
 
-from cofactor.store.backup import back_up, put_back, remove
+from cofactor.store.backup import back_up, remove, restore_file
 from cofactor.store.connect import Database
 from cofactor.store.erasure import Erasure
 from cofactor.store.event_log import EventLog
@@ -17,7 +17,7 @@ from cofactor.store.jobs import Jobs
 from cofactor.store.keys import Keys
 from cofactor.store.migrations import upgrade
 from cofactor.store.models import Models
-from cofactor.store.settings import Settings, salted
+from cofactor.store.settings import Settings, load_or_create_salt
 from cofactor.store.users import Users
 from cofactor.store.writer import Writer
 
@@ -27,7 +27,7 @@ __all__ = ["Store"]
 class Store:
     """Persistent data of a service, in one SQLite file or in PostgreSQL.
 
-    Can be used as a context manager. Open a store with `Store.open`.
+    Open a store with `Store.open`. A store can be used as a context manager.
 
     Parameters
     ----------
@@ -39,11 +39,11 @@ class Store:
     events : EventLog
         Ratings, events and removals.
     impressions : Impressions
-        Lists that were shown.
+        Lists shown to users.
     items : Items
         Item catalog.
     users : Users
-        Metadata of users.
+        User metadata.
     erasure : Erasure
         Erasure of users.
     models : Models
@@ -57,9 +57,9 @@ class Store:
 
     Notes
     -----
-    One thread per process writes everything: it combines many requests into one transaction and acknowledges them once
-    they are on disk. Many threads and processes may use one database; each process opens its own store. If the
-    database is unavailable, calls raise StoreUnavailableError instead of waiting for it.
+    All writes of a process are executed by one thread, which combines many requests into one transaction and
+    acknowledges them once they are on disk. Many threads and processes may use the same database; each process must
+    open its own store. If the database is unavailable, calls raise StoreUnavailableError instead of waiting.
 
     Examples
     --------
@@ -72,7 +72,7 @@ class Store:
     """
 
     def __init__(self, database: Database):
-        salt = salted(database)
+        salt = load_or_create_salt(database)
         self._database = database
         self.impressions = Impressions(database, salt)
         self._writer = Writer(database, self.impressions.flush)
@@ -87,7 +87,7 @@ class Store:
 
     @classmethod
     def open(cls, url: str) -> Store:
-        """Open a store; create it if it does not exist, and upgrade its schema.
+        """Open a store, creating it or upgrading its schema if necessary.
 
         Parameters
         ----------
@@ -102,12 +102,12 @@ class Store:
         Raises
         ------
         StoreError
-            If the URL is not supported, the store belongs to a newer version of cofactor, the database contains tables
-            of another application, or its configuration does not guarantee durable commits.
+            If the URL is not supported, the store was written by a newer version of cofactor, the database contains
+            tables of another application, or its configuration does not guarantee durable commits.
         StoreUnavailableError
-            If the database does not answer.
+            If the database is unavailable.
         """
-        database = Database.at(url)
+        database = Database.from_url(url)
         try:
             upgrade(database)
             return cls(database)
@@ -117,16 +117,16 @@ class Store:
 
     @classmethod
     def restore(cls, backup: str | Path, url: str, tombstones: str | Path | None = None) -> Store:
-        """Create a SQLite store from a backup and erase users again who were erased after it.
+        """Create a SQLite store from a backup and repeat the erasure of users who were erased after the backup.
 
         Parameters
         ----------
         backup : str or Path
-            File written by `back_up`.
+            Path of the file written by `back_up`.
         url : str
             SQLite URL of the new store; its file must not exist.
         tombstones : str or Path or None, default None
-            Newest file written by `erasure.export`.
+            Path of the newest file written by `erasure.export`.
 
         Returns
         -------
@@ -153,12 +153,12 @@ class Store:
         ...     new.close()
         ['bo']
         """
-        put_back(backup, url)
+        restore_file(backup, url)
         store = cls.open(url)
         try:
             if tombstones is not None:
                 store.erasure.reapply_file(tombstones)
-        except BaseException:  # a store with the data of erased users must not stay
+        except BaseException:  # a store with data of erased users must not remain
             store.close()
             remove(url)
             raise
@@ -170,41 +170,41 @@ class Store:
         return self._database.name
 
     def ping(self) -> None:
-        """Check that the database answers.
+        """Check that the database is available.
 
         Raises
         ------
         StoreUnavailableError
-            If it does not.
+            If it is not available.
         """
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             connection.execute(text("SELECT 1")).close()
 
     def clock(self) -> float | None:
-        """Return the time of the database server.
+        """Return the current time of the database server.
 
         Returns
         -------
         float or None
-            Seconds since 1970; None for SQLite, which has no clock of its own.
+            Seconds since the Unix epoch; None for SQLite, which has no clock of its own.
         """
         if self._database.kind == "sqlite":
             return None
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
 
     def back_up(self, path: str | Path) -> None:
-        """Write one consistent state of a SQLite store to a file while the store is in use.
+        """Write a consistent snapshot of a SQLite store to a file while the store is in use.
 
         Parameters
         ----------
         path : str or Path
-            The file.
+            Path of the file.
 
         Raises
         ------
         StoreError
-            If the file cannot be written or the store is in PostgreSQL (use pg_dump).
+            If the file cannot be written or the store uses PostgreSQL (use pg_dump).
         """
         back_up(self._database, path)
 

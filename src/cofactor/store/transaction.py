@@ -1,4 +1,4 @@
-"""Write transaction for events: stores several requests at once, and each idempotency key only once."""
+"""Write transactions for events: store several requests together, and each idempotency key only once."""
 
 from __future__ import annotations
 
@@ -16,116 +16,120 @@ from cofactor.store.sequence import Head, head
 
 __all__ = ["append_requests", "event_time"]
 
-_KEYS_AT_ONCE = 500  # parameters per query; old versions of SQLite allow 999
+_KEYS_PER_QUERY = 500  # parameters per query; old versions of SQLite allow at most 999
 
 event_time = case((events.c.time < events.c.received, events.c.time), else_=events.c.received)
-"""Effective time, by which the events of a pair are ordered: the submitted time, but at most the time of receipt."""
+"""Effective time used to order the events of a pair: the submitted time, but at most the time of receipt."""
 
-_BY_KEY = select(
+_KEY_QUERY = select(
     events.c.key, events.c.seq, events.c.kind, events.c.user, events.c.item, events.c.value, events.c.time
 ).where(events.c.key.in_(bindparam("keys", expanding=True)))
-_NEWEST = select(func.max(event_time)).where(events.c.user == bindparam("who"), events.c.item == bindparam("what"))
+_NEWEST_QUERY = select(func.max(event_time)).where(
+    events.c.user == bindparam("who"), events.c.item == bindparam("what")
+)
 
 
-class _First(NamedTuple):
-    """The first event with a key: its number and its content."""
+class _FirstEvent(NamedTuple):
+    """Sequence number and contents of the first event with a key."""
 
     seq: int
     row: Row
 
 
 def append_requests(connection: Connection, requests: Sequence[Sequence[Row]]) -> list[list[Receipt] | ConflictError]:
-    """Store the events of several requests; each request is stored as a whole or not at all.
+    """Store the events of several requests; each request is stored either completely or not at all.
 
     Parameters
     ----------
     connection : sqlalchemy.Connection
         Connection with an open write transaction.
     requests : sequence of sequence of Row
-        Validated events of each request.
+        Validated events for each request.
 
     Returns
     -------
     list of list of Receipt or ConflictError
-        For each request its receipts in order, or the conflict because of which none of its events was stored.
+        For each request, the receipts in order, or the conflict that prevented it from being stored.
 
     Notes
     -----
-    An event whose key was stored before, in this batch or earlier, gets the receipt of the first event. A key with
-    different content is a conflict. An event without a time gets the time of receipt, and is ordered after all earlier
-    events of its pair even if the clock of this machine was set back.
+    An event whose key is already stored, or occurs earlier in this batch, gets the receipt of the first event. Reusing
+    a key with different contents is a conflict. An event without a time gets the time of receipt and is ordered after
+    all earlier events of its pair, even if the clock of this machine was set back.
     """
     lock(connection)
     end = head(connection)
     by_key = _stored_by_key(connection, [row.key for rows in requests for row in rows if row.key is not None])
-    accepted: list[Row] = []
+    accepted_rows: list[Row] = []
     answers: list[list[Receipt] | ConflictError] = []
     for rows in requests:
-        n_before, request_by_key = len(accepted), ChainMap({}, by_key)
-        receipts = [_accept(row, request_by_key, accepted, end.seq) for row in rows]
+        n_before, request_by_key = len(accepted_rows), ChainMap({}, by_key)
+        receipts = [_accept(row, request_by_key, accepted_rows, end.seq) for row in rows]
         if conflicts := tuple(n for n, receipt in enumerate(receipts, start=1) if receipt is None):
-            del accepted[n_before:]
+            del accepted_rows[n_before:]
             answers.append(_conflict(rows, conflicts))
         else:
             by_key |= request_by_key.maps[0]
             answers.append([receipt for receipt in receipts if receipt is not None])
-    if accepted:
-        _store(connection, accepted, end)
+    if accepted_rows:
+        _store(connection, accepted_rows, end)
     return answers
 
 
-def _accept(row: Row, by_key: MutableMapping[str, _First], accepted: list[Row], last: int) -> Receipt | None:
-    """Return the receipt of a row, or None for a conflict; add a new row to `accepted` and its key to `by_key`."""
+def _accept(row: Row, by_key: MutableMapping[str, _FirstEvent], accepted_rows: list[Row], last: int) -> Receipt | None:
+    """Return the receipt for a row or None for a conflict; add new rows to `accepted_rows` and new keys to `by_key`."""
     first = None if row.key is None else by_key.get(row.key)
     if first is not None:
-        same = row._replace(time=first.row.time) if row.time is None else row
-        return Receipt(first.seq, duplicate=True) if same == first.row else None
-    accepted.append(row)
-    seq = last + len(accepted)
+        comparable_row = row._replace(time=first.row.time) if row.time is None else row
+        return Receipt(first.seq, duplicate=True) if comparable_row == first.row else None
+    accepted_rows.append(row)
+    seq = last + len(accepted_rows)
     if row.key is not None:
-        by_key[row.key] = _First(seq, row)
+        by_key[row.key] = _FirstEvent(seq, row)
     return Receipt(seq, duplicate=False)
 
 
 def _conflict(rows: Sequence[Row], positions: tuple[int, ...]) -> ConflictError:
-    """Return the error for the events at these positions, counted from 1."""
+    """Return the error for conflicting events at the given positions, starting at 1."""
     first = positions[0]
-    more = f" (and {len(positions) - 1} more)" if len(positions) > 1 else ""
+    others_text = f" (and {len(positions) - 1} more)" if len(positions) > 1 else ""
     key = rows[first - 1].key
-    return ConflictError(f"event {first}{more}: the key {key!r} was already used for another event", positions)
+    return ConflictError(
+        f"event {first}{others_text}: the key {key!r} was already used for a different event", positions
+    )
 
 
-def _stored_by_key(connection: Connection, keys: Sequence[str]) -> dict[str, _First]:
-    """Return the stored events with these keys."""
-    stored: dict[str, _First] = {}
-    for start in range(0, len(keys), _KEYS_AT_ONCE):
-        for key, seq, *content in connection.execute(_BY_KEY, {"keys": keys[start : start + _KEYS_AT_ONCE]}):
-            stored[key] = _First(seq, Row(key, *content))
+def _stored_by_key(connection: Connection, keys: Sequence[str]) -> dict[str, _FirstEvent]:
+    """Return the stored events with the given keys, by key."""
+    stored: dict[str, _FirstEvent] = {}
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        for key, seq, *content in connection.execute(_KEY_QUERY, {"keys": keys[start : start + _KEYS_PER_QUERY]}):
+            stored[key] = _FirstEvent(seq, Row(key, *content))
     return stored
 
 
 def _store(connection: Connection, rows: Sequence[Row], end: Head) -> None:
-    present = now()
-    received = max(present, end.received)
-    times = _times(connection, rows, present, received)
-    numbered: list[dict[str, Any]] = [
+    current_time = now()
+    received = max(current_time, end.received)
+    times = _times(connection, rows, current_time, received)
+    numbered_rows: list[dict[str, Any]] = [
         {**row._asdict(), "seq": seq, "time": time, "received": received}
         for seq, (row, time) in enumerate(zip(rows, times, strict=True), start=end.seq + 1)
     ]
-    connection.execute(insert(events), numbered)
+    connection.execute(insert(events), numbered_rows)
 
 
-def _times(connection: Connection, rows: Sequence[Row], present: int, received: int) -> list[int]:
-    """Return the time of each event: submitted, else now, and after a clock step back the newest time of its pair."""
-    if present == received:
-        return [present if row.time is None else row.time for row in rows]
+def _times(connection: Connection, rows: Sequence[Row], current_time: int, received: int) -> list[int]:
+    """Return the submitted time of each event or, if omitted, the current time but at least the latest of its pair."""
+    if current_time == received:
+        return [current_time if row.time is None else row.time for row in rows]
     newest: dict[tuple[str, str], int] = {}
     times = []
     for row in rows:
         pair = row.user, row.item
         if pair not in newest:
-            stored = connection.execute(_NEWEST, {"who": row.user, "what": row.item}).scalar()
-            newest[pair] = max(present, stored or 0)
+            stored = connection.execute(_NEWEST_QUERY, {"who": row.user, "what": row.item}).scalar()
+            newest[pair] = max(current_time, stored or 0)
         times.append(newest[pair] if row.time is None else row.time)
         newest[pair] = max(newest[pair], min(times[-1], received))
     return times

@@ -1,4 +1,4 @@
-"""User metadata: features from which priors for new users are learned."""
+"""User metadata, from which the priors for new users are learned."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from cofactor.arrays import plain
 from cofactor.data.id_columns import Id
 from cofactor.errors import DataError
 from cofactor.store.connect import Database, lock
-from cofactor.store.erasure import hashed
+from cofactor.store.erasure import salted_hash
 from cofactor.store.schema import tombstones, users
 from cofactor.store.sequence import add_numbered, put_numbered
-from cofactor.store.validation import checked_id, checked_mapping, checked_whole
+from cofactor.store.validation import checked_id, checked_integer, checked_mapping
 from cofactor.store.writer import Writer
 
 __all__ = ["StoredUser", "Users"]
 
-AT_ONCE = 10_000
+BATCH_SIZE = 10_000
 
 
 class StoredUser(NamedTuple):
-    """Metadata of a user in the store.
+    """User metadata in the store.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class StoredUser(NamedTuple):
     user : str
         ID of the user.
     metadata : dict of str to Any
-        Values of JSON types by name.
+        JSON-serializable values by name.
 
     Examples
     --------
@@ -49,16 +49,16 @@ class StoredUser(NamedTuple):
 
 
 class Users:
-    """Metadata of users, from which priors for new users are learned.
+    """User metadata of the store, from which the priors for new users are learned.
 
     Parameters
     ----------
     database : Database
         The database of the store.
     writer : Writer
-        The queue of write transactions.
+        Queue for write transactions.
     salt : str
-        Salt of the hashes of erased users.
+        Salt for the hashes of erased users.
 
     Examples
     --------
@@ -76,14 +76,14 @@ class Users:
         self._salt = salt
 
     def put(self, user: Id, metadata: Mapping[str, Any]) -> int:
-        """Store the metadata of a user; it replaces the earlier metadata.
+        """Store the metadata of a user, replacing any existing metadata.
 
         Parameters
         ----------
         user : str or int
             ID of the user.
         metadata : mapping of str to Any
-            Values of JSON types by name.
+            JSON-serializable values by name.
 
         Returns
         -------
@@ -99,14 +99,14 @@ class Users:
         return self._writer.run(lambda connection: put_numbered(connection, users, [row], ["seq", "metadata"]))
 
     def add_table(self, table: pl.DataFrame) -> int:
-        """Store the metadata of those users of a frame that have none in the store yet.
+        """Store the metadata of those users in a data frame who have none in the store yet.
 
-        Existing metadata is not changed, so that a table can be added repeatedly. Erased users stay erased.
+        Existing metadata is not changed, so that a table can be added repeatedly. Erased users are skipped.
 
         Parameters
         ----------
         table : polars.DataFrame
-            IDs in the first column; all other columns are metadata, without null values.
+            IDs in the first column; all other columns are metadata. Null values are omitted.
 
         Returns
         -------
@@ -116,7 +116,7 @@ class Users:
         Raises
         ------
         DataError
-            If a row is invalid; the message names it, and nothing is stored.
+            If a row is invalid; the message gives its position, and nothing is stored.
 
         Examples
         --------
@@ -134,8 +134,8 @@ class Users:
         rows = [_row(row, table.columns[0], n) for n, row in enumerate(table.iter_rows(named=True), start=1)]
         rows = [row for row in rows if row["metadata"] != "{}"]
         return sum(
-            self._writer.run(partial(_add, salt=self._salt, rows=rows[start : start + AT_ONCE]))
-            for start in range(0, len(rows), AT_ONCE)
+            self._writer.run(partial(_add_rows, salt=self._salt, rows=rows[start : start + BATCH_SIZE]))
+            for start in range(0, len(rows), BATCH_SIZE)
         )
 
     def get(self, user: Id) -> StoredUser | None:
@@ -151,8 +151,8 @@ class Users:
         StoredUser or None
             The metadata; None if there is none.
         """
-        query = _USERS.where(users.c.user == checked_id(user, "the user"))
-        with self._database.reading() as connection:
+        query = _USER_QUERY.where(users.c.user == checked_id(user, "the user"))
+        with self._database.read_transaction() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else StoredUser(row[0], row[1], json.loads(row[2]))
 
@@ -167,12 +167,12 @@ class Users:
         Returns
         -------
         dict of str to StoredUser
-            Users without metadata are left out.
+            Metadata by user ID; users without metadata are omitted.
         """
         ids, stored = [checked_id(name, "the user") for name in names], dict[str, StoredUser]()
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             for start in range(0, len(ids), USERS_PER_QUERY):
-                query = _USERS.where(users.c.user.in_(ids[start : start + USERS_PER_QUERY]))
+                query = _USER_QUERY.where(users.c.user.in_(ids[start : start + USERS_PER_QUERY]))
                 for seq, user, metadata in connection.execute(query):
                     stored[user] = StoredUser(seq, user, json.loads(metadata))
         return stored
@@ -188,14 +188,14 @@ class Users:
         Returns
         -------
         list of StoredUser
-            The users, by sequence number; [] if there is none.
+            The users, ordered by sequence number; empty if there are none.
         """
-        with self._database.reading() as connection:
-            query = _USERS.where(users.c.seq > checked_whole(seq, "the number")).order_by(users.c.seq)
+        with self._database.read_transaction() as connection:
+            query = _USER_QUERY.where(users.c.seq > checked_integer(seq, "seq")).order_by(users.c.seq)
             return [StoredUser(row[0], row[1], json.loads(row[2])) for row in connection.execute(query)]
 
-    def numbers_after(self, seq: int = 0) -> dict[str, int]:
-        """Return the sequence numbers of the last changes after a number, without reading the metadata.
+    def seqs_after(self, seq: int = 0) -> dict[str, int]:
+        """Return the sequence numbers of the metadata changes after a sequence number, without the metadata.
 
         Parameters
         ----------
@@ -205,15 +205,15 @@ class Users:
         Returns
         -------
         dict of str to int
-            Sequence number by user.
+            Sequence number by user ID.
         """
-        query = select(users.c.user, users.c.seq).where(users.c.seq > checked_whole(seq, "the number"))
-        with self._database.reading() as connection:
+        query = select(users.c.user, users.c.seq).where(users.c.seq > checked_integer(seq, "seq"))
+        with self._database.read_transaction() as connection:
             return dict(connection.execute(query).all())
 
 
 USERS_PER_QUERY = 500
-_USERS = select(users.c.seq, users.c.user, users.c.metadata)
+_USER_QUERY = select(users.c.seq, users.c.user, users.c.metadata)
 
 
 def _row(values: dict[str, Any], key: str, n: int) -> dict[str, Any]:
@@ -222,8 +222,8 @@ def _row(values: dict[str, Any], key: str, n: int) -> dict[str, Any]:
     return {"user": user, "metadata": checked_mapping(metadata, f"user {n}: the metadata")}
 
 
-def _add(connection: Connection, salt: str, rows: list[dict[str, Any]]) -> int:
+def _add_rows(connection: Connection, salt: str, rows: list[dict[str, Any]]) -> int:
     lock(connection)  # so that no user is erased between the check and the insert
     erased = set(connection.execute(select(tombstones.c.hash)).scalars())
-    rows = [row for row in rows if not erased or hashed(salt, row["user"]) not in erased]
+    rows = [row for row in rows if not erased or salted_hash(salt, row["user"]) not in erased]
     return add_numbered(connection, users, rows, {"metadata": "{}"})

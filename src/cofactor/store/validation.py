@@ -1,4 +1,4 @@
-"""Validation of values before they are stored; each message names the value, its position and the fix."""
+"""Validation of values before they are stored."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from cofactor.data.id_columns import integer_id, invalid_id_reason, is_unicode
 from cofactor.errors import DataError
 
 __all__ = [
-    "LARGEST_VALUE",
-    "LAST_TIME",
+    "MAX_TIME",
+    "MAX_VALUE",
     "checked_id",
+    "checked_integer",
     "checked_json",
     "checked_mapping",
     "checked_number",
     "checked_text",
     "checked_time",
-    "checked_whole",
 ]
 
-LONGEST_JSON = 65_536  # bytes
-LARGEST_VALUE = 1e15  # sums of twenty million such values are far below the float32 maximum
-LAST_TIME = 10**11  # larger numbers are milliseconds
-AHEAD = 86_400  # seconds by which the clock of a caller may be ahead
+MAX_JSON_BYTES = 65_536
+MAX_VALUE = 1e15  # sums of twenty million such values are far below the float32 maximum
+MAX_TIME = 10**11  # larger values are in milliseconds
+MAX_CLOCK_AHEAD = 86_400  # seconds by which a caller's clock may be ahead
 
 
-def checked_id(value: Any, what: str) -> str:
-    """Return an ID as text.
+def checked_id(value: Any, label: str) -> str:
+    """Validate an ID and return it as a string.
 
     Parameters
     ----------
     value : Any
-        The ID: a string that `data.id_columns.invalid_id_reason` accepts, or an integer of 64 bits.
-    what : str
-        Name of the value for the message.
+        The ID: a string that `data.id_columns.invalid_id_reason` accepts, or a 64-bit integer.
+    label : str
+        Name of the value, for the message.
 
     Returns
     -------
     str
-        The string, or the canonical decimal of the integer.
+        The string, or the canonical decimal representation of the integer.
 
     Raises
     ------
@@ -63,61 +63,63 @@ def checked_id(value: Any, what: str) -> str:
         if (number := integer_id(value)) is not None:
             return str(number)
         if isinstance(value, int | np.integer) and not isinstance(value, bool):
-            raise DataError(f"{what} does not fit into 64 bits; pass ids as strings")
-        raise DataError(f"{what} is neither a string nor an integer: {_shown(value)}")
+            raise DataError(f"{label} must fit into 64 bits; pass larger IDs as strings")
+        raise DataError(f"{label} must be a string or an integer; got {_short_repr(value)}")
     if (fault := invalid_id_reason(value)) is not None:
-        raise DataError(f"{what} {fault}: {_shown(value)}" if value else f"{what} {fault}")
+        raise DataError(f"{label} {fault}: {_short_repr(value)}" if value else f"{label} {fault}")
     return value
 
 
-def checked_text(value: Any, what: str, longest: int) -> str:
-    """Return a text that is short enough and has no control characters.
+def checked_text(value: Any, label: str, max_length: int) -> str:
+    """Validate a string, which must not be too long or contain control characters, and return it.
 
     Parameters
     ----------
     value : Any
-        The text.
-    what : str
-        Name of the value for the message.
-    longest : int
+        The string.
+    label : str
+        Name of the value, for the message.
+    max_length : int
         Maximum number of characters.
 
     Returns
     -------
     str
-        The text.
+        The string.
 
     Raises
     ------
     DataError
-        If the text is invalid.
+        If the string is invalid.
 
     Examples
     --------
     >>> checked_text("a" * 300, "the label", 256)
     Traceback (most recent call last):
-    cofactor.errors.DataError: the label has 300 characters; at most 256 are allowed
+    cofactor.errors.DataError: the label must have at most 256 characters; got 300
     """
     if not isinstance(value, str):
-        raise DataError(f"{what} is not a string: {_shown(value)}")
-    if len(value) > longest:
-        raise DataError(f"{what} has {len(value):,} characters; at most {longest:,} are allowed")
-    if not value.isprintable() and (bad := [c for c in value if unicodedata.category(c) == "Cc"]):
-        raise DataError(f"{what} contains the control character U+{ord(bad[0]):04X}: {_shown(value)}")
+        raise DataError(f"{label} must be a string; got {_short_repr(value)}")
+    if len(value) > max_length:
+        raise DataError(f"{label} must have at most {max_length:,} characters; got {len(value):,}")
+    if not value.isprintable() and (control_characters := [c for c in value if unicodedata.category(c) == "Cc"]):
+        raise DataError(
+            f"{label} contains the control character U+{ord(control_characters[0]):04X}: {_short_repr(value)}"
+        )
     if not is_unicode(value):
-        raise DataError(f"{what} contains half a surrogate pair: {_shown(value)}")
+        raise DataError(f"{label} contains an unpaired surrogate: {_short_repr(value)}")
     return value
 
 
-def checked_number(value: Any, what: str, low: float, high: float) -> float:
-    """Return a finite number in a range.
+def checked_number(value: Any, label: str, low: float, high: float) -> float:
+    """Validate a finite number in a range and return it as a float.
 
     Parameters
     ----------
     value : Any
         The number.
-    what : str
-        Name of the value for the message.
+    label : str
+        Name of the value, for the message.
     low, high : float
         Bounds, inclusive.
 
@@ -129,32 +131,32 @@ def checked_number(value: Any, what: str, low: float, high: float) -> float:
     Raises
     ------
     DataError
-        If the value is not such a number.
+        If the value is not a finite number or is out of range.
 
     Examples
     --------
     >>> checked_number(float("nan"), "event 1: the value", -5, 5)
     Traceback (most recent call last):
-    cofactor.errors.DataError: event 1: the value is not finite: nan
+    cofactor.errors.DataError: event 1: the value must be finite; got nan
     """
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise DataError(f"{what} is not a number: {_shown(value)}")
+        raise DataError(f"{label} must be a number; got {_short_repr(value)}")
     if isinstance(value, float | np.floating) and not math.isfinite(value):
-        raise DataError(f"{what} is not finite: {value}")
+        raise DataError(f"{label} must be finite; got {value}")
     if not low <= value <= high:
-        raise DataError(f"{what} must be from {low:g} to {high:g}, not {_shown(value)}")
+        raise DataError(f"{label} must be between {low:g} and {high:g}; got {_short_repr(value)}")
     return float(value)
 
 
-def checked_whole(value: Any, what: str) -> int:
-    """Return a nonnegative whole number of 63 bits, the range of the database.
+def checked_integer(value: Any, label: str) -> int:
+    """Validate a nonnegative integer within the range of the database (63 bits) and return it.
 
     Parameters
     ----------
     value : Any
         The number.
-    what : str
-        Name of the value for the message.
+    label : str
+        Name of the value, for the message.
 
     Returns
     -------
@@ -164,30 +166,30 @@ def checked_whole(value: Any, what: str) -> int:
     Raises
     ------
     DataError
-        If the value is not such a number.
+        If the value is not an integer or is out of range.
 
     Examples
     --------
-    >>> checked_whole(10**30, "after")
+    >>> checked_integer(10**30, "after")
     Traceback (most recent call last):
-    cofactor.errors.DataError: after is not a whole number from 0 to 2^63 - 1: 1000000000000000000000000000000
+    cofactor.errors.DataError: after must be an integer between 0 and 2^63 - 1; got 1000000000000000000000000000000
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < 2**63:
-        raise DataError(f"{what} is not a whole number from 0 to 2^63 - 1: {_shown(value)}")
+        raise DataError(f"{label} must be an integer between 0 and 2^63 - 1; got {_short_repr(value)}")
     return int(value)
 
 
-def checked_time(value: Any, what: str, present: int) -> int:
-    """Return a time in whole seconds since 1970.
+def checked_time(value: Any, label: str, current_time: int) -> int:
+    """Validate a Unix time in whole seconds and return it.
 
     Parameters
     ----------
     value : Any
         The time.
-    what : str
-        Name of the value for the message.
-    present : int
-        Current time, in whole seconds since 1970.
+    label : str
+        Name of the value, for the message.
+    current_time : int
+        Current time, in seconds since the Unix epoch.
 
     Returns
     -------
@@ -197,34 +199,34 @@ def checked_time(value: Any, what: str, present: int) -> int:
     Raises
     ------
     DataError
-        If the time is not a whole number of seconds, is before 1970, or is more than a day after `present`.
+        If the time is not an integer, is negative, is not in seconds, or is more than a day after `current_time`.
 
     Examples
     --------
-    >>> checked_time(1_700_000_000_000, "event 1: the time", present=1_700_000_100)
+    >>> checked_time(1_700_000_000_000, "event 1: the time", current_time=1_700_000_100)
     Traceback (most recent call last):
     cofactor.errors.DataError: event 1: the time 1700000000000 is not in seconds; times are whole seconds since 1970
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise DataError(f"{what} is not a whole number of seconds since 1970: {_shown(value)}")
-    if value >= LAST_TIME:
-        raise DataError(f"{what} {_shown(value)} is not in seconds; times are whole seconds since 1970")
+        raise DataError(f"{label} must be a whole number of seconds since 1970; got {_short_repr(value)}")
+    if value >= MAX_TIME:
+        raise DataError(f"{label} {_short_repr(value)} is not in seconds; times are whole seconds since 1970")
     if value < 0:
-        raise DataError(f"{what} is before 1970: {_shown(value)}")
-    if value > present + AHEAD:
-        raise DataError(f"{what} {value} is more than a day ahead of this machine's clock, {present}")
+        raise DataError(f"{label} must not be before 1970; got {_short_repr(value)}")
+    if value > current_time + MAX_CLOCK_AHEAD:
+        raise DataError(f"{label} must be at most one day ahead of this machine's clock, {current_time}; got {value}")
     return int(value)
 
 
-def checked_json(value: Any, what: str) -> str:
-    """Return a value as JSON text; keys keep their order.
+def checked_json(value: Any, label: str) -> str:
+    """Serialize a value to JSON, preserving the order of keys.
 
     Parameters
     ----------
     value : Any
-        Value of JSON types.
-    what : str
-        Name of the value for the message.
+        JSON-serializable value.
+    label : str
+        Name of the value, for the message.
 
     Returns
     -------
@@ -234,7 +236,7 @@ def checked_json(value: Any, what: str) -> str:
     Raises
     ------
     DataError
-        If the value has another type, is not finite or is too long.
+        If the value is not JSON-serializable, contains NaN or infinity, or is too long.
 
     Examples
     --------
@@ -244,23 +246,23 @@ def checked_json(value: Any, what: str) -> str:
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise DataError(f"{what} cannot be stored as JSON: {error}") from error
+        raise DataError(f"{label} cannot be stored as JSON: {error}") from error
     if not is_unicode(text):
-        raise DataError(f"{what} contains half a surrogate pair")
-    if len(text.encode()) > LONGEST_JSON:
-        raise DataError(f"{what} is longer than {LONGEST_JSON:,} bytes")
+        raise DataError(f"{label} contains an unpaired surrogate")
+    if len(text.encode()) > MAX_JSON_BYTES:
+        raise DataError(f"{label} must be at most {MAX_JSON_BYTES:,} bytes as JSON; got {len(text.encode()):,}")
     return text
 
 
-def checked_mapping(value: Any, what: str) -> str:
-    """Return a mapping of names to values of JSON types as JSON text.
+def checked_mapping(value: Any, label: str) -> str:
+    """Validate a mapping from names to JSON-serializable values and serialize it to JSON.
 
     Parameters
     ----------
     value : Any
         The mapping.
-    what : str
-        Name of the value for the message.
+    label : str
+        Name of the value, for the message.
 
     Returns
     -------
@@ -270,7 +272,7 @@ def checked_mapping(value: Any, what: str) -> str:
     Raises
     ------
     DataError
-        If the value is not such a mapping.
+        If the value is not such a mapping or is too long.
 
     Examples
     --------
@@ -278,12 +280,12 @@ def checked_mapping(value: Any, what: str) -> str:
     '{"age": 31}'
     """
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise DataError(f"{what} must map names to values")
-    return checked_json(dict(value), what)
+        raise DataError(f"{label} must be a mapping from strings to values; got {_short_repr(value)}")
+    return checked_json(dict(value), label)
 
 
-def _shown(value: Any) -> str:
-    """Return at most 60 characters of the repr of a value."""
+def _short_repr(value: Any) -> str:
+    """Return the repr of a value, truncated to 60 characters."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001  # the repr of a foreign class may fail in any way

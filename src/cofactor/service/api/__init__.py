@@ -1,1 +1,1 @@
-"""The service over HTTP: one small file for each group of routes; `app` puts them together."""
+"""HTTP API of the service: one module per group of routes; `app` assembles them."""

@@ -1,4 +1,4 @@
-"""The application: all routers, the middleware around them, and the service that it opens and closes."""
+"""FastAPI application: routers, middleware and the lifespan that opens and closes the service."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cofactor.service.settings import ServiceSettings
 
 __all__ = ["create_app", "roles", "worker_app"]
 
-DESCRIPTION = "Recommendations that are updated by every rating. Every answer names the model and its source."
+DESCRIPTION = "Recommendations that reflect every new rating. Every response names the model and how it was computed."
 
 ROUTERS = tuple(
     module.router for module in (recommendations, events, items, users, models, keys, health)
@@ -32,7 +32,7 @@ ROUTERS = tuple(
 
 
 def roles() -> dict[tuple[str, str], RouteRole]:
-    """Return the role that each route requires, by method and path.
+    """Return the role required by each route, keyed by method and path.
 
     Examples
     --------
@@ -49,14 +49,14 @@ def roles() -> dict[tuple[str, str], RouteRole]:
 
 
 def create_app(settings: ServiceSettings, on_startup: Callable[[], object] = lambda: None) -> FastAPI:
-    """Return the application of a process, which opens the store at its start and closes it at its end.
+    """Create the application of a worker process; it opens the store on startup and closes it on shutdown.
 
     Parameters
     ----------
     settings : ServiceSettings
         Settings of the service.
     on_startup : callable, optional
-        Called without arguments once the service is open, before the first request.
+        Called without arguments after the service is opened and before the first request.
 
     Returns
     -------
@@ -97,19 +97,19 @@ def create_app(settings: ServiceSettings, on_startup: Callable[[], object] = lam
 
 
 def worker_app() -> FastAPI:
-    """Return the application of a worker that uvicorn starts, with the settings of the parent process."""
-    log_json()
-    return create_app(ServiceSettings.handed_over(), _freeze)
+    """Create the application for a worker started by uvicorn, with the settings of the parent process."""
+    configure_logging()
+    return create_app(ServiceSettings.from_parent_process(), _freeze)
 
 
 def _freeze() -> None:
-    """Exempt all current objects from garbage collection: a full collection blocks answers for 0.1 s."""
+    """Exempt all existing objects from garbage collection, because a full collection blocks responses for 0.1 s."""
     gc.collect()
     gc.freeze()
 
 
-def log_json() -> None:
-    """Log to stderr, one JSON object per line."""
+def configure_logging() -> None:
+    """Configure logging to stderr with one JSON object per line."""
     handler = logging.StreamHandler()
     handler.setFormatter(_JsonFormatter())
     root = logging.getLogger("cofactor")
@@ -118,7 +118,7 @@ def log_json() -> None:
 
 
 class _JsonFormatter(logging.Formatter):
-    """Formatter of records as JSON; messages of `cofactor.requests` are JSON already."""
+    """Format log records as JSON; messages from `cofactor.requests` are already JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage()

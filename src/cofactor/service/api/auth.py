@@ -17,7 +17,18 @@ from cofactor.service.api.errors import Problem
 from cofactor.service.lru import LRUCache
 from cofactor.store import Key, Role, Store
 
-__all__ = ["ADMIN", "PUBLIC", "READ", "WRITE", "Buckets", "KeyRing", "RequireRole", "RouteRole", "permits", "role_of"]
+__all__ = [
+    "ADMIN",
+    "PUBLIC",
+    "READ",
+    "WRITE",
+    "KeyCache",
+    "RequireRole",
+    "RouteRole",
+    "TokenBuckets",
+    "permits",
+    "role_of",
+]
 
 RouteRole: TypeAlias = Role | Literal["public"]
 
@@ -26,7 +37,7 @@ MAX_KEYS = 10_000
 
 
 def permits(role: RouteRole, required: RouteRole) -> bool:
-    """Whether a key of this role may use a route that requires `required`: admin includes write, write includes read.
+    """Return whether a role includes the required role: admin includes write, and write includes read.
 
     Examples
     --------
@@ -37,12 +48,12 @@ def permits(role: RouteRole, required: RouteRole) -> bool:
 
 
 class RequireRole(HTTPBearer):
-    """Dependency of a route: reject requests whose key does not have the role; describes the key in OpenAPI.
+    """Route dependency that rejects requests whose key lacks the required role; it also describes the key in OpenAPI.
 
     Parameters
     ----------
     role : {'read', 'write', 'admin'}
-        Least role that may use the route.
+        Minimum role required.
     """
 
     def __init__(self, role: Role):
@@ -50,12 +61,12 @@ class RequireRole(HTTPBearer):
         self.role = role
 
     async def __call__(self, request: HTTPConnection) -> None:
-        """Check the key that the middleware looked up.
+        """Check the role of the key that the middleware looked up.
 
         Raises
         ------
         Problem
-            401 without a key, 403 for a key of a lesser role.
+            401 without a key, 403 for a key with an insufficient role.
         """
         key: Key | None = request.scope.get("cofactor.key")
         if key is None:
@@ -65,7 +76,7 @@ class RequireRole(HTTPBearer):
 
 
 async def admit_all() -> None:
-    """Admit requests without a key."""
+    """Accept requests without a key."""
 
 
 PUBLIC = Depends(admit_all)
@@ -73,12 +84,12 @@ READ, WRITE, ADMIN = (Security(RequireRole(role), scopes=[role]) for role in ("r
 
 
 def role_of(dependencies: Iterable[Dependency]) -> RouteRole:
-    """Return the role that the dependencies of a route require.
+    """Return the role required by the dependencies of a route.
 
     Raises
     ------
     TypeError
-        If they do not declare a role.
+        If none of them declares a role.
 
     Examples
     --------
@@ -94,29 +105,29 @@ def role_of(dependencies: Iterable[Dependency]) -> RouteRole:
 
 
 def unauthorized() -> Problem:
-    """Return the answer to a request without a valid key."""
+    """Return the 401 problem for a request without a valid key."""
     return Problem(401, "an API key is required: Authorization: Bearer ID.SECRET", {"WWW-Authenticate": "Bearer"})
 
 
-class KeyRing:
-    """Cache of checked keys by their SHA-256, so that not every request reads the store.
+class KeyCache:
+    """Cache of verified keys, indexed by SHA-256, which saves a store lookup per request.
 
-    A revoked key is rejected at once by the worker that revoked it, by other workers after `seconds`. While the store
-    is unavailable, keys that were valid at the last check stay valid.
+    A revoked key is rejected immediately by the worker that revoked it and within `seconds` by other workers. While the
+    store is unavailable, keys that were valid at the last check remain valid.
 
     Parameters
     ----------
     store : Store
-        Store of the keys.
+        Store that contains the keys.
     seconds : float
-        Time for which a checked key is trusted.
+        Time for which a verified key is cached, in seconds.
 
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
     >>> from cofactor.store import Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
-    ...     ring, text = KeyRing(store, seconds=2), store.keys.create("read", "the site")
+    ...     ring, text = KeyCache(store, seconds=2), store.keys.create("read", "the site")
     ...     ring.cached(text), ring.look_up(text).role, ring.cached(text).role
     (None, 'read', 'read')
     """
@@ -127,12 +138,12 @@ class KeyRing:
         self._checked: LRUCache[tuple[float, Key]] = LRUCache(MAX_KEYS)
 
     def cached(self, text: str) -> Key | None:
-        """Return the key if it was checked within `seconds`; does not block."""
+        """Return the cached key if it was verified within the last `seconds`, otherwise None; does not block."""
         entry = self._checked.get(_digest(text))
         return entry[1] if entry is not None and time.monotonic() < entry[0] + self._seconds else None
 
     def look_up(self, text: str) -> Key | None:
-        """Return the key from the store; None if it is not valid.
+        """Return the key after verifying it in the store, or None if it is invalid.
 
         Raises
         ------
@@ -158,17 +169,17 @@ class KeyRing:
         self._checked.clear()
 
 
-class Buckets:
-    """Token buckets: `rate` requests per second and key, with bursts of twice as many. Counted per process.
+class TokenBuckets:
+    """Token-bucket rate limiter per key, with bursts of up to `2 * rate` requests; each process counts separately.
 
     Parameters
     ----------
     rate : float
-        Requests per second.
+        Maximum number of requests per second and key.
 
     Examples
     --------
-    >>> buckets = Buckets(rate=2)
+    >>> buckets = TokenBuckets(rate=2)
     >>> [buckets.take("key", now=0.0) for _ in range(5)], buckets.take("key", now=0.5)
     ([0.0, 0.0, 0.0, 0.0, 0.5], 0.0)
     """
@@ -178,7 +189,7 @@ class Buckets:
         self._buckets: LRUCache[tuple[float, float]] = LRUCache(MAX_KEYS)
 
     def take(self, key: str, now: float) -> float:
-        """Take a token for a request; return 0, or the seconds until the next token if the bucket is empty."""
+        """Take a token; return 0, or the number of seconds until the next token if the bucket is empty."""
         size = max(2 * self._rate, 1.0)
         tokens, last = self._buckets.get(key) or (size, now)
         tokens = min(size, tokens + (now - last) * self._rate)

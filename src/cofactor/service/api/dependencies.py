@@ -1,4 +1,4 @@
-"""Dependencies of the routes: the service of a process, with its settings, store, engine and thread pools."""
+"""Route dependencies: the service state of a process, with its settings, store, engine and thread pools."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fastapi import Depends, Request
 
 from cofactor.audit.concentration import Exposure
 from cofactor.errors import StoreError, StoreUnavailableError
-from cofactor.service.api.auth import Buckets, KeyRing
+from cofactor.service.api.auth import KeyCache, TokenBuckets
 from cofactor.service.api.errors import Problem
 from cofactor.service.api.metrics import set_model_metrics
 from cofactor.service.engine import Engine
 from cofactor.service.lru import LRUCache
 from cofactor.service.registry import ArtifactRegistry
-from cofactor.service.settings import ServiceSettings, is_orphan
+from cofactor.service.settings import ServiceSettings, parent_has_exited
 from cofactor.store import Store
 
 __all__ = ["CurrentService", "Service"]
@@ -27,16 +27,16 @@ __all__ = ["CurrentService", "Service"]
 T = TypeVar("T")
 
 WRITE_TIMEOUT = 30.0
-"""Seconds after which a write fails."""
+"""Number of seconds to wait for a write before it fails."""
 
 _log = logging.getLogger("cofactor.service")
 
 
 class Service:
-    """State of a worker process, opened at its start and closed at its end.
+    """State of a worker process, created on startup and closed on shutdown.
 
-    The event loop never waits for the store or the engine: both are called in a few threads, for which at most
-    `settings.max_queue` requests wait.
+    The event loop never blocks on the store or the engine: both are called in a thread pool, for which at most
+    `settings.max_queue` requests may wait.
 
     Parameters
     ----------
@@ -53,37 +53,37 @@ class Service:
         except BaseException:
             self.store.close()
             raise
-        self.keys = KeyRing(self.store, settings.key_cache_seconds)
-        self.buckets = Buckets(settings.rate)
+        self.keys = KeyCache(self.store, settings.key_cache_seconds)
+        self.buckets = TokenBuckets(settings.rate)
         self.audits: LRUCache[Exposure] = LRUCache(2)
-        self.queued = 0
+        self.n_waiting = 0
         self._threads = ThreadPoolExecutor(settings.threads, "cofactor-answer")
         self._slow_threads = ThreadPoolExecutor(2, "cofactor-slow")
         self._poll_thread = ThreadPoolExecutor(1, "cofactor-poll")
         self.update_metrics()
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Call `work` in a thread and return its result.
+        """Call `work` in the thread pool and return its result.
 
         Raises
         ------
         Problem
-            503 if too many requests wait for a thread.
+            503 if too many requests are waiting for a thread.
         """
-        if self.queued >= self.settings.max_queue:
+        if self.n_waiting >= self.settings.max_queue:
             raise Problem(503, "too many requests are waiting", {"Retry-After": "1"})
-        self.queued += 1
+        self.n_waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
         finally:
-            self.queued -= 1
+            self.n_waiting -= 1
 
-    async def run_slowly(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Call work of several seconds in one of two threads of its own, so that other requests do not wait for it."""
+    async def run_slow(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Call `work` in a separate pool of two threads, so that long calls do not delay other requests."""
         return await asyncio.get_running_loop().run_in_executor(self._slow_threads, work, *arguments)
 
-    async def written(self, future: Future[T]) -> T:
-        """Wait for a write and return its result.
+    async def wait_for_write(self, future: Future[T]) -> T:
+        """Wait for a write to complete and return its result.
 
         Raises
         ------
@@ -93,12 +93,12 @@ class Service:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), WRITE_TIMEOUT)
         except TimeoutError:
-            raise StoreUnavailableError(f"no answer after {WRITE_TIMEOUT:g} s", "unknown") from None
+            raise StoreUnavailableError(f"no response after {WRITE_TIMEOUT:g} s", "unknown") from None
 
     async def watch(self) -> None:
-        """Poll forever for a newly promoted model and for changes; stop this worker if its parent was killed."""
+        """Poll for newly promoted models and for changes until canceled; stop this worker if its parent has exited."""
         while True:
-            if is_orphan():
+            if parent_has_exited():
                 signal.raise_signal(signal.SIGTERM)
             await asyncio.sleep(self.settings.poll)
             try:
@@ -109,7 +109,7 @@ class Service:
                 _log.exception("polling for a new model failed")
 
     def poll(self) -> None:
-        """Load a newly promoted model, and read new changes.
+        """Load a newly promoted model, read new changes and extend the catalog.
 
         Raises
         ------
@@ -124,7 +124,7 @@ class Service:
             self.update_metrics()
 
     def update_metrics(self) -> None:
-        """Set the metrics of the model, so that they are current whichever worker is asked for metrics."""
+        """Update the model metrics, so that they are current no matter which worker serves the metrics."""
         engine = self.engine
         set_model_metrics(engine.version or 0, engine.swaps, engine.failures, self.store.impressions.lost)
 
@@ -133,13 +133,13 @@ class Service:
         _log.warning("%s", message)
 
     def close(self) -> None:
-        """Finish running requests and pending writes, and close the store."""
+        """Wait for running requests and pending writes, and close the store."""
         for threads in (self._threads, self._slow_threads, self._poll_thread):
             threads.shutdown(cancel_futures=True)
         try:
             self.store.close()
         except StoreError as error:
-            _log.warning("impressions of the last second were lost: %s", error)
+            _log.warning("impressions from the last second were lost: %s", error)
 
 
 async def _service(request: Request) -> Service:

@@ -1,4 +1,4 @@
-"""Error answers: `application/problem+json` as RFC 9457 defines it, with one line for people and a status."""
+"""Error responses in the format `application/problem+json` (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ __all__ = ["Problem", "ProblemAnswer", "install_error_handlers", "link_to", "loc
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 1
-"""Seconds after which a client may retry while the store is unavailable."""
+"""Number of seconds after which a client may retry while the store is unavailable."""
 
 MAX_ERRORS = 20
-"""Errors of a body that an answer lists."""
+"""Maximum number of validation errors listed in a response."""
 
 HEADERS = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
-"""Headers that these answers always have."""
+"""Headers that responses with these status codes always have."""
 
 STATUS: tuple[tuple[type[CofactorError], int], ...] = (
     (StoreUnavailableError, 503),
@@ -43,11 +43,11 @@ STATUS: tuple[tuple[type[CofactorError], int], ...] = (
     (KindError, 409),
     (CofactorError, 422),
 )
-"""Statuses of errors; the first class that matches applies."""
+"""HTTP status codes by error class; the first matching class applies."""
 
 
 class ProblemAnswer(BaseModel):
-    """An error, as RFC 9457 defines it."""
+    """An error in the format of RFC 9457."""
 
     model_config = ConfigDict(extra="allow", title="Problem")
 
@@ -58,18 +58,18 @@ class ProblemAnswer(BaseModel):
 
 
 class Problem(HTTPException):
-    """Reason for which a request fails.
+    """HTTP error with problem details.
 
     Parameters
     ----------
     status : int
-        Status of the answer.
+        HTTP status code.
     detail : str
-        One line for people.
+        Human-readable explanation in one line.
     headers : dict of str to str, optional
-        Headers of the answer.
-    **more : Any
-        Further members of the answer.
+        Response headers.
+    **extensions : Any
+        Additional members of the response body.
 
     Examples
     --------
@@ -77,24 +77,29 @@ class Problem(HTTPException):
     {'type': 'about:blank', 'title': 'Not Found', 'status': 404, 'detail': "there is no item 'jaws'"}
     """
 
-    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None, **more: Any):
-        self.more = more
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None, **extensions: Any):
+        self.extensions = extensions
         super().__init__(status, detail, headers)
 
     def members(self) -> dict[str, Any]:
-        """Return the members of the answer."""
+        """Return the members of the response body."""
         title = HTTPStatus(self.status_code).phrase
-        return {"type": "about:blank", "title": title, "status": self.status_code, "detail": self.detail} | self.more
+        return {
+            "type": "about:blank",
+            "title": title,
+            "status": self.status_code,
+            "detail": self.detail,
+        } | self.extensions
 
 
 def problem_response(problem: Problem) -> Response:
-    """Return the answer that describes a problem."""
+    """Return the HTTP response for a problem."""
     body = json.dumps(problem.members(), ensure_ascii=True).encode()
     return Response(body, problem.status_code, problem.headers, MEDIA_TYPE)
 
 
 def problem_of(error: CofactorError) -> Problem:
-    """Translate an error of the library."""
+    """Convert a library error to a problem."""
     status = next(status for error_type, status in STATUS if isinstance(error, error_type))
     if isinstance(error, StoreUnavailableError):
         headers = {"Retry-After": str(RETRY_AFTER)}
@@ -105,14 +110,14 @@ def problem_of(error: CofactorError) -> Problem:
 
 
 def install_error_handlers(app: FastAPI, routes: Collection[tuple[str, str]]) -> None:
-    """Answer every error of an application as a problem.
+    """Install handlers that convert every error of an application to a problem response.
 
     Parameters
     ----------
     app : FastAPI
         The application.
     routes : collection of (str, str)
-        Method and path of every route, for the header Allow; FastAPI states the methods of a single route.
+        Method and path of every route, for the `Allow` header; FastAPI lists only the methods of a single route.
     """
 
     async def answer_library_error(_: Request, error: Exception) -> Response:
@@ -132,20 +137,20 @@ def install_error_handlers(app: FastAPI, routes: Collection[tuple[str, str]]) ->
     async def answer_invalid_request(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         errors = [{"where": location(entry["loc"]), "what": entry["msg"]} for entry in error.errors()[:MAX_ERRORS]]
-        first = f"{'.'.join(errors[0]['where'])}: {errors[0]['what']}" if errors else "the request is not valid"
+        first = f"{'.'.join(errors[0]['where'])}: {errors[0]['what']}" if errors else "the request is invalid"
         return problem_response(Problem(422, first, errors=errors))
 
-    async def answer_bug(_: Request, __: Exception) -> Response:
+    async def answer_internal_error(_: Request, __: Exception) -> Response:
         return problem_response(Problem(500, "internal server error; see the log for this request ID"))
 
     app.add_exception_handler(CofactorError, answer_library_error)
     app.add_exception_handler(HTTPException, answer_http_error)
     app.add_exception_handler(RequestValidationError, answer_invalid_request)
-    app.add_exception_handler(Exception, answer_bug)
+    app.add_exception_handler(Exception, answer_internal_error)
 
 
 def location(parts: Sequence[str | int]) -> list[str]:
-    """Return the location of a validation error without the tags of unions, which are not part of the body.
+    """Return the location of a validation error without union tags, which are not part of the body.
 
     Examples
     --------
@@ -156,18 +161,18 @@ def location(parts: Sequence[str | int]) -> list[str]:
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI description of the errors of a route: those of every route, and these statuses."""
+    """Return the OpenAPI responses for the errors common to all routes and for additional status codes."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    described: dict[int | str, dict[str, Any]] = {
+    descriptions: dict[int | str, dict[str, Any]] = {
         status: {"description": HTTPStatus(status).phrase, "content": content}
         for status in sorted({400, 401, 403, 408, 413, 422, 429, 503, *statuses})
     }
     for status, header in HEADERS.items():
-        described[status]["headers"] = {header: {"required": True, "schema": {"type": "string"}}}
-    return described
+        descriptions[status]["headers"] = {header: {"required": True, "schema": {"type": "string"}}}
+    return descriptions
 
 
 def link_to(operation: str, **parameters: str) -> dict[str, Any]:
-    """Return the OpenAPI link from an answer to an operation, whose parameters are members of the answer."""
+    """Return an OpenAPI link from a response to an operation that takes members of the response as parameters."""
     values = {name: f"$response.body#/{member}" for name, member in parameters.items()}
     return {"links": {operation: {"operationId": operation, "parameters": values}}}

@@ -1,4 +1,4 @@
-"""Routes of events: store one or many, and read them in order."""
+"""Event routes: store one or many events, and read them in order."""
 
 from __future__ import annotations
 
@@ -14,53 +14,63 @@ from cofactor.errors import CofactorError, ConflictError, DataError, StoreUnavai
 from cofactor.service.api.auth import ADMIN, WRITE
 from cofactor.service.api.dependencies import CurrentService, Service
 from cofactor.service.api.errors import Problem, location, responses
-from cofactor.service.api.fields import DECIMAL, FINITE, WHOLE, Id, Line, Rating, RequestBody, project, variant_by_kind
+from cofactor.service.api.fields import (
+    DECIMAL_NUMBER,
+    FINITE_NUMBER,
+    WHOLE_NUMBER,
+    Id,
+    PlainText,
+    Rating,
+    RequestBody,
+    copy_fields,
+    variant_by_kind,
+)
 from cofactor.service.api.routing import RepeatedMemberError, StrictRoute, parse_json
 from cofactor.store import Event, EventKind, Receipt
-from cofactor.store.event import LONGEST_KEY, SMALLEST_EVENT
-from cofactor.store.validation import LARGEST_VALUE, LAST_TIME
+from cofactor.store.event import MAX_KEY_LENGTH, MIN_EVENT_VALUE
+from cofactor.store.validation import MAX_TIME, MAX_VALUE
 
 __all__ = ["EventBody", "router"]
 
 MAX_LINES = 10_000
-CHUNK = 500
-"""Lines that are parsed before the event loop may answer other requests."""
+CHUNK_SIZE = 500
+"""Number of lines to parse before yielding to other requests."""
 
 
 class EventFields(RequestBody):
-    """Members of every event."""
+    """Fields common to all events."""
 
     user: Id
     item: Id
-    time: Annotated[int, Field(ge=0, lt=LAST_TIME), WHOLE] | None = Field(
-        None, description="Seconds since 1970, at most a day ahead of the clock of the service; now by default"
+    time: Annotated[int, Field(ge=0, lt=MAX_TIME), WHOLE_NUMBER] | None = Field(
+        None, description="Seconds since the Unix epoch, at most one day ahead of the server clock; defaults to now"
     )
-    key: Line | None = Field(
+    key: PlainText | None = Field(
         None,
         min_length=1,
-        max_length=LONGEST_KEY,
+        max_length=MAX_KEY_LENGTH,
         description="Idempotency key: events with the same key are stored once",
     )
 
 
 class RatingBody(EventFields):
-    """A rating."""
+    """A rating event."""
 
     value: Rating
     kind: Literal["rating"] = "rating"
 
 
 class CountBody(EventFields):
-    """A click, a play or a purchase."""
+    """An event such as a click, a play or a purchase."""
 
-    value: Annotated[float, Field(strict=True, ge=SMALLEST_EVENT, le=LARGEST_VALUE), FINITE] | None = Field(
-        None, description="How often or how much; 1 by default"
+    value: Annotated[float, Field(strict=True, ge=MIN_EVENT_VALUE, le=MAX_VALUE), FINITE_NUMBER] | None = Field(
+        None, description="Count or amount; defaults to 1"
     )
     kind: Literal["event"]
 
 
 class RemovalBody(EventFields):
-    """Deletes all earlier events of the user and the item."""
+    """Deletion of all earlier events for the user-item pair."""
 
     value: None = None
     kind: Literal["removal"]
@@ -70,16 +80,16 @@ EventBody = Annotated[
     Annotated[RatingBody, Tag("variant:rating")]
     | Annotated[CountBody, Tag("variant:event")]
     | Annotated[RemovalBody, Tag("variant:removal")],
-    variant_by_kind("rating", "kind: it must be rating, event or removal"),
+    variant_by_kind("rating", "kind: must be rating, event or removal"),
 ]
-"""An action of a user on an item."""
+"""Body of a rating, an event or a removal."""
 
 _body = TypeAdapter[RatingBody | CountBody | RemovalBody](EventBody)
 
 
 @dataclass(frozen=True)
-class Stored:
-    """Sequence number of the event, or of the first event with its key."""
+class EventReceipt:
+    """Receipt for an event: its sequence number, or that of the first event with the same key."""
 
     seq: int
     duplicate: bool
@@ -87,7 +97,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class StoredLine:
-    """A line that was stored, or whose key was stored before."""
+    """A line that was stored, or whose key was already stored."""
 
     line: int
     seq: int
@@ -96,7 +106,7 @@ class StoredLine:
 
 @dataclass(frozen=True)
 class RejectedLine:
-    """A line that was not stored, and the reason."""
+    """A line that was not stored, with the error."""
 
     line: int
     error: str
@@ -104,11 +114,11 @@ class RejectedLine:
 
 @dataclass(frozen=True)
 class BulkResult:
-    """Result of every line."""
+    """Results of a bulk request, one for each line."""
 
     stored: int
     duplicates: int
-    refused: int
+    rejected: int
     results: list[StoredLine | RejectedLine]
 
 
@@ -127,7 +137,7 @@ class EventOut:
 
 @dataclass(frozen=True)
 class EventPage:
-    """A page of events; `next` is the parameter `after` of the next page."""
+    """A page of events; pass `next` as `after` to get the next page."""
 
     events: list[EventOut]
     next: int
@@ -152,26 +162,26 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1/events", tags=["events"]
 
 
 @router.post("", status_code=201, dependencies=[WRITE])
-async def add_event(service: CurrentService, body: Annotated[EventBody, Body(examples=EXAMPLES)]) -> Stored:
-    """Store an event; when the answer arrives, it is on disk and counts in the next answer of every worker."""
-    (receipt,) = await service.written(_submit(service, body))
-    return project(Stored, receipt)
+async def add_event(service: CurrentService, body: Annotated[EventBody, Body(examples=EXAMPLES)]) -> EventReceipt:
+    """Store an event; once the response arrives, it is on disk and all workers use it."""
+    (receipt,) = await service.wait_for_write(_submit(service, body))
+    return copy_fields(EventReceipt, receipt)
 
 
 @router.post("/bulk", openapi_extra=NDJSON, dependencies=[WRITE])
 async def add_events(service: CurrentService, request: Request) -> BulkResult:
-    """Store many events, one JSON object per line; each line is stored or rejected on its own.
+    """Store many events, one JSON object per line; each line is stored or rejected individually.
 
-    If the store fails, the answer is 503: send all lines again. Events with keys are then not stored twice.
+    If the store fails, the response is 503: send all lines again. Events with keys are not stored twice.
     """
     lines = [line for line in (await request.body()).splitlines() if line.strip()]
     if not lines or len(lines) > MAX_LINES:
         raise Problem(422, f"send 1 to {MAX_LINES:,} lines; got {len(lines):,}")
-    submitted: list[Future[list[Receipt]] | str] = []
-    for start in range(0, len(lines), CHUNK):
-        submitted += [_submit_line(service, line) for line in lines[start : start + CHUNK]]
+    submissions: list[Future[list[Receipt]] | str] = []
+    for start in range(0, len(lines), CHUNK_SIZE):
+        submissions += [_submit_line(service, line) for line in lines[start : start + CHUNK_SIZE]]
         await asyncio.sleep(0)
-    results = [await _result(service, number, line) for number, line in enumerate(submitted, start=1)]
+    results = [await _result(service, number, submission) for number, submission in enumerate(submissions, start=1)]
     stored = [result for result in results if isinstance(result, StoredLine)]
     duplicates = sum(result.duplicate for result in stored)
     return BulkResult(len(stored) - duplicates, duplicates, len(results) - len(stored), results)
@@ -180,16 +190,18 @@ async def add_events(service: CurrentService, request: Request) -> BulkResult:
 @router.get("", dependencies=[ADMIN])
 async def list_events(
     service: CurrentService,
-    after: Annotated[int, Query(ge=0, lt=2**53, description="Sequence number of the last known event"), DECIMAL] = 0,
-    limit: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 100,
+    after: Annotated[
+        int, Query(ge=0, lt=2**53, description="Sequence number of the last event already read"), DECIMAL_NUMBER
+    ] = 0,
+    limit: Annotated[int, Query(ge=1, le=1_000), DECIMAL_NUMBER] = 100,
 ) -> EventPage:
-    """Return the events after a sequence number, in order."""
+    """Return the events after a sequence number, in ascending order."""
     events = await service.run(service.store.events.after, after, min(limit, service.settings.max_n))
     return EventPage([EventOut(*event) for event in events], events[-1].seq if events else after)
 
 
 def _submit(service: Service, body: RatingBody | CountBody | RemovalBody) -> Future[list[Receipt]]:
-    """Pass an event to the writer. Raises DataError for an invalid event, StoreUnavailableError."""
+    """Submit an event to the store. Raises DataError for an invalid event, and StoreUnavailableError."""
     if isinstance(body, RatingBody):
         service.engine.check_rating(body.value)
     event = Event(str(body.user), str(body.item), body.value, body.kind, body.time, body.key)
@@ -197,13 +209,13 @@ def _submit(service: Service, body: RatingBody | CountBody | RemovalBody) -> Fut
 
 
 def _submit_line(service: Service, line: bytes) -> Future[list[Receipt]] | str:
-    """Pass the event of a line to the writer, or return the reason for which it is rejected."""
+    """Submit the event on a line to the store, or return the reason it is rejected."""
     try:
         value = parse_json(line)
     except RepeatedMemberError as error:
         return str(error)
     except (ValueError, RecursionError):
-        return "the line is not JSON"
+        return "the line is not valid JSON"
     try:
         return _submit(service, _body.validate_python(value))
     except ValidationError as error:
@@ -215,11 +227,11 @@ def _submit_line(service: Service, line: bytes) -> Future[list[Receipt]] | str:
         return str(error)
 
 
-async def _result(service: Service, number: int, submitted: Future[list[Receipt]] | str) -> StoredLine | RejectedLine:
-    if isinstance(submitted, str):
-        return RejectedLine(number, submitted)
+async def _result(service: Service, number: int, submission: Future[list[Receipt]] | str) -> StoredLine | RejectedLine:
+    if isinstance(submission, str):
+        return RejectedLine(number, submission)
     try:
-        (receipt,) = await service.written(submitted)
+        (receipt,) = await service.wait_for_write(submission)
     except (ConflictError, DataError) as error:
         return RejectedLine(number, str(error).removeprefix("event 1: "))
-    return project(StoredLine, receipt, line=number)
+    return copy_fields(StoredLine, receipt, line=number)

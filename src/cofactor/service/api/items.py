@@ -1,4 +1,4 @@
-"""Routes of items: metadata, availability, and similar items."""
+"""Item routes: metadata, availability and similar items."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from cofactor.results import SimilarItems
 from cofactor.service.api.auth import READ, WRITE
 from cofactor.service.api.dependencies import CurrentService, Service
 from cofactor.service.api.errors import Problem, responses
-from cofactor.service.api.fields import DECIMAL, AsQuery, Changed, Id, Ids, JsonMap, Line, RequestBody, reply
+from cofactor.service.api.fields import (
+    DECIMAL_NUMBER,
+    ChangeOut,
+    Id,
+    Ids,
+    JsonMap,
+    PlainText,
+    QueryId,
+    RequestBody,
+    json_response,
+)
 from cofactor.service.api.routing import StrictRoute
 from cofactor.store import Item, StoredItem
 
@@ -20,10 +30,10 @@ __all__ = ["router"]
 
 
 class ItemBody(RequestBody):
-    """Metadata of an item, which replaces the stored metadata."""
+    """Item metadata; it replaces the stored metadata."""
 
     item: Id
-    title: Line | None = Field(None, max_length=1_000)
+    title: PlainText | None = Field(None, max_length=1_000)
     available: bool = Field(True, strict=True)
     metadata: JsonMap = Field({}, examples=[{"genre": ["horror"], "year": 1979}])
 
@@ -35,7 +45,7 @@ class ItemsBody(RequestBody):
 
 
 class AvailabilityBody(RequestBody):
-    """Items that are available or unavailable."""
+    """Availability to set for items."""
 
     items: Ids = Field(min_length=1)
     available: bool = Field(strict=True)
@@ -56,40 +66,40 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1/items", tags=["items"], 
 
 
 @router.get("", response_model=ItemOut, dependencies=[READ])
-async def get_item(service: CurrentService, item: Annotated[AsQuery, Query(examples=["alien"])]) -> Response:
+async def get_item(service: CurrentService, item: Annotated[QueryId, Query(examples=["alien"])]) -> Response:
     """Return the metadata of an item."""
-    stored, is_known = await service.run(_stored, service, item)
+    stored, is_known = await service.run(_get_stored, service, item)
     if stored is None and not is_known:
         raise Problem(404, "this item is unknown")
-    shown = Item(item) if stored is None else stored
-    members = {"item": item, "title": shown.title, "available": shown.available, "metadata": dict(shown.metadata)}
-    return reply({**members, "known_to_model": is_known})
+    record = Item(item) if stored is None else stored
+    members = {"item": item, "title": record.title, "available": record.available, "metadata": dict(record.metadata)}
+    return json_response({**members, "known_to_model": is_known})
 
 
-def _stored(service: Service, item: str) -> tuple[StoredItem | None, bool]:
+def _get_stored(service: Service, item: str) -> tuple[StoredItem | None, bool]:
     return service.store.items.get(item), service.engine.knows_item(item)
 
 
 @router.put("", dependencies=[WRITE])
-async def put_items(service: CurrentService, body: ItemsBody) -> Changed:
-    """Store items; each replaces the stored metadata of the item."""
+async def put_items(service: CurrentService, body: ItemsBody) -> ChangeOut:
+    """Store items; each one replaces the stored metadata of that item."""
     items = [Item(str(entry.item), entry.title, entry.available, entry.metadata) for entry in body.items]
-    return Changed(await service.run(service.store.items.put, items))
+    return ChangeOut(await service.run(service.store.items.put, items))
 
 
 @router.post("/availability", dependencies=[WRITE])
-async def set_availability(service: CurrentService, body: AvailabilityBody) -> Changed:
-    """Set the availability of items; from now on no worker recommends an unavailable item."""
+async def set_availability(service: CurrentService, body: AvailabilityBody) -> ChangeOut:
+    """Set the availability of items; effective immediately in all workers."""
 
     def write() -> int:
         return service.store.items.set_available(map(str, body.items), available=body.available)
 
-    return Changed(await service.run(write))
+    return ChangeOut(await service.run(write))
 
 
 @router.get("/similar", response_model=SimilarItems, dependencies=[READ])
 async def similar_items(
-    service: CurrentService, item: AsQuery, n: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 10
+    service: CurrentService, item: QueryId, n: Annotated[int, Query(ge=1, le=1_000), DECIMAL_NUMBER] = 10
 ) -> SimilarItems:
-    """Return available items that the same users liked."""
+    """Return the available items that are most similar to an item."""
     return await service.run(service.engine.similar, item, min(n, service.settings.max_n))

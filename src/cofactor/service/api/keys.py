@@ -1,4 +1,4 @@
-"""Routes of API keys: create, list and revoke."""
+"""API key routes: create, list and revoke keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cofactor.errors import StoreError, StoreUnavailableError
 from cofactor.service.api.auth import ADMIN
 from cofactor.service.api.dependencies import CurrentService
 from cofactor.service.api.errors import Problem, responses
-from cofactor.service.api.fields import Line, RequestBody, project
+from cofactor.service.api.fields import PlainText, RequestBody, copy_fields
 from cofactor.service.api.routing import StrictRoute
 from cofactor.store import Role
 
@@ -23,12 +23,12 @@ class KeyBody(RequestBody):
     """A key to create."""
 
     role: Role
-    label: Line = Field(min_length=1, max_length=200)
+    label: PlainText = Field(min_length=1, max_length=200)
 
 
 @dataclass(frozen=True)
 class CreatedKey:
-    """A new key, which is shown only once."""
+    """A new key, shown only once."""
 
     key: str
 
@@ -57,19 +57,19 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1/keys", tags=["keys"], re
 @router.get("", dependencies=[ADMIN])
 async def list_keys(service: CurrentService) -> KeyPage:
     """Return all keys without their secrets, oldest first."""
-    return KeyPage([project(KeyOut, key) for key in await service.run(service.store.keys.all)])
+    return KeyPage([copy_fields(KeyOut, key) for key in await service.run(service.store.keys.all)])
 
 
 @router.post("", status_code=201, dependencies=[ADMIN])
 async def create_key(service: CurrentService, body: KeyBody, response: Response) -> CreatedKey:
-    """Create a key; the answer is the only one that shows it."""
+    """Create a key; it is shown only in this response."""
     response.headers["Cache-Control"] = "no-store"
     return CreatedKey(await service.run(service.store.keys.create, body.role, body.label))
 
 
 @router.delete("/{key}", status_code=204, dependencies=[ADMIN])
 async def revoke_key(service: CurrentService, key: Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]) -> None:
-    """Revoke a key by its ID: at once on this worker, within a few seconds on others."""
+    """Revoke a key by its ID: immediately on this worker and within a few seconds on others."""
     try:
         await service.run(service.store.keys.revoke, key)
     except StoreUnavailableError:

@@ -1,4 +1,4 @@
-"""Middleware around every request: request ID, API key, rate and size limits, log line and metrics."""
+"""Request middleware: request IDs, API keys, rate and size limits, logging and metrics."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from cofactor.service.settings import ServiceSettings
 __all__ = ["LimitedBody", "RequestMiddleware", "body_too_large"]
 
 SMALL_BODY = 65_536
-"""Bytes of a rejected body that are read nevertheless, so that the connection can be kept open."""
+"""Maximum size in bytes of a rejected body that is still read, so that the connection can be reused."""
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
-MIN_SECRET = 16
-"""Length from which a part of a key counts as secret."""
+MIN_SECRET_LENGTH = 16
+"""Minimum length of a substring of a key that is treated as secret."""
 
 _log = logging.getLogger("cofactor.requests")
 
 
 def body_too_large(limit: int) -> Problem:
-    """Return the answer to a body of more than `limit` bytes, which is not read to its end."""
-    return Problem(413, f"the body of a request has at most {limit:,} bytes", {"Connection": "close"})
+    """Return the 413 problem for a body of more than `limit` bytes, which is not read completely."""
+    return Problem(413, f"the request body must be at most {limit:,} bytes", {"Connection": "close"})
 
 
 class LimitedBody:
-    """Messages of a request, within the limits of size and time of the settings.
+    """Receive the messages of a request within the size and time limits of the settings.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class LimitedBody:
 
     @property
     def has_more(self) -> bool:
-        """Whether a large part of the body may still arrive."""
+        """Whether a large part of the body may still be unread."""
         return not (self._is_complete or self._is_small)
 
     async def read(self) -> Message:
@@ -72,7 +72,7 @@ class LimitedBody:
         Raises
         ------
         Problem
-            408 for a body that takes too long, 413 for one that is too large.
+            408 if the body takes too long, 413 if it is too large.
         """
         if self._is_complete:  # only the disconnect of the client can follow
             return await self._receive()
@@ -80,7 +80,7 @@ class LimitedBody:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
-            raise Problem(408, "the body of the request did not arrive in time", {"Connection": "close"}) from None
+            raise Problem(408, "the request body did not arrive in time", {"Connection": "close"}) from None
         self._size += len(message.get("body", b""))
         if self._size > self._limit:
             raise body_too_large(self._limit)
@@ -89,19 +89,19 @@ class LimitedBody:
 
 
 class RequestMiddleware:
-    """ASGI middleware around the application.
+    """ASGI middleware that checks keys and limits, and that logs and counts requests.
 
-    Before the body is read: the key (401), its rate limit (429), the declared size (413). While the body is read: its
-    size (413) and time (408). Afterwards: the request ID in the answer, a line in the log, the metrics, none of which
-    contains a key, a query or a body. If a large part of a body was not read, the connection is closed after the
-    answer.
+    Before the body is read, the key (401), its rate limit (429) and the declared size (413) are checked; while it is
+    read, its size (413) and time (408). Afterwards, the request ID is added to the response, and the request is logged
+    and counted, without keys, queries or bodies. If a large part of a body was not read, the connection is closed after
+    the response.
 
     Parameters
     ----------
     app : callable
         ASGI application.
     public_paths : set of str
-        Paths that need no key.
+        Paths that require no key.
     """
 
     def __init__(self, app: ASGIApp, public_paths: Set[str]):
@@ -123,10 +123,10 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                answered = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
-                if body.has_more and (b"connection", b"close") not in answered:
-                    answered.append((b"connection", b"close"))
-                message["headers"] = answered
+                response_headers = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
+                if body.has_more and (b"connection", b"close") not in response_headers:
+                    response_headers.append((b"connection", b"close"))
+                message["headers"] = response_headers
             await send(message)
 
         try:
@@ -138,11 +138,11 @@ class RequestMiddleware:
             else:
                 await self.app(scope, body.read, send_with_id)
         finally:
-            _record(scope, request_id, status, time.perf_counter() - start)
+            _record_request(scope, request_id, status, time.perf_counter() - start)
 
 
 async def _admit(service: Service, scope: Scope, headers: dict[bytes, bytes]) -> None:
-    """Check the key, its rate and the declared size of the body."""
+    """Check the key, its rate limit and the declared size of the body."""
     scheme, _, text = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
     if scheme.lower() != "bearer" or not text or len(text) > 200:
         raise unauthorized()
@@ -163,14 +163,14 @@ async def _admit(service: Service, scope: Scope, headers: dict[bytes, bytes]) ->
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
-    """Return the ID that the client sent; a new one if it is malformed or contains a part of the key."""
-    sent = headers.get(b"x-request-id", b"")
-    is_secret = len(sent) >= MIN_SECRET and sent in headers.get(b"authorization", b"")
-    return sent.decode() if REQUEST_ID.fullmatch(sent) and not is_secret else secrets.token_hex(8)
+    """Return the request ID sent by the client, or a new one if it is malformed or contains part of the key."""
+    client_id = headers.get(b"x-request-id", b"")
+    contains_key = len(client_id) >= MIN_SECRET_LENGTH and client_id in headers.get(b"authorization", b"")
+    return client_id.decode() if REQUEST_ID.fullmatch(client_id) and not contains_key else secrets.token_hex(8)
 
 
-def _record(scope: Scope, request_id: str, status: int, seconds: float) -> None:
-    """Count a request and log it."""
+def _record_request(scope: Scope, request_id: str, status: int, seconds: float) -> None:
+    """Count and log a request."""
     route = getattr(scope.get("route"), "path", "none")
     count_request(scope["method"], route, status, seconds)
     if _log.isEnabledFor(logging.INFO):

@@ -1,4 +1,4 @@
-"""Routes of models and jobs: list, train, promote, roll back and audit."""
+"""Model and job routes: list, train, promote, roll back and audit models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cofactor.service import registry
 from cofactor.service.api.auth import ADMIN, READ
 from cofactor.service.api.dependencies import CurrentService, Service
 from cofactor.service.api.errors import Problem, link_to, responses
-from cofactor.service.api.fields import DECIMAL, WHOLE, JsonMap, RequestBody, project, variant_by_kind
+from cofactor.service.api.fields import DECIMAL_NUMBER, WHOLE_NUMBER, JsonMap, RequestBody, copy_fields, variant_by_kind
 from cofactor.service.api.routing import StrictRoute
 from cofactor.service.training.data import check_trainable
 from cofactor.service.training.spec import TrainingSpec, spec_of
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ModelOut:
-    """A model."""
+    """Metadata and status of a model."""
 
     version: int
     status: Literal["candidate", "active", "previous", "held", "retired"]
@@ -47,40 +47,40 @@ class ModelOut:
 
 @dataclass(frozen=True)
 class ModelPage:
-    """All models by version, and the version that answers on this worker."""
+    """All models, ordered by version, and the version in use on this worker."""
 
     answering: int | None
     models: list[ModelOut]
 
 
 def _estimator_schemas(*kinds: str) -> WithJsonSchema:
-    """Return the schema of the member `estimator` of a training on data of these kinds."""
+    """Return the schema of the member `estimator` for training on these kinds of data."""
     schemas = [estimator.json_schema() for estimator in REGISTRY.values() if estimator.kind in (*kinds, "any")]
     return WithJsonSchema({"anyOf": [*schemas, {"type": "null"}]})
 
 
 class TrainFields(RequestBody):
-    """Members of every training; the current model supplies those that are missing."""
+    """Fields common to all training requests; missing ones default to those of the current model."""
 
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED), WHOLE] | None = None
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED), WHOLE_NUMBER] | None = None
 
 
 class TrainOnRatings(TrainFields):
-    """A training on ratings."""
+    """Request to train on ratings."""
 
     kind: Literal["ratings"]
     estimator: Annotated[JsonMap | None, _estimator_schemas("ratings")] = None
 
 
 class TrainOnEvents(TrainFields):
-    """A training on events."""
+    """Request to train on events."""
 
     kind: Literal["events"]
     estimator: Annotated[JsonMap | None, _estimator_schemas("events")] = None
 
 
 class TrainOnAny(TrainFields):
-    """A training on the kind of the estimator, or of the current model."""
+    """Request to train on the kind of data of the estimator or the current model."""
 
     kind: None = None
     estimator: Annotated[JsonMap | None, _estimator_schemas("ratings", "events")] = None
@@ -90,16 +90,16 @@ TrainBody = Annotated[
     Annotated[TrainOnRatings, Tag("variant:ratings")]
     | Annotated[TrainOnEvents, Tag("variant:events")]
     | Annotated[TrainOnAny, Tag("variant:None")],
-    variant_by_kind(None, "kind: it must be ratings, events or null"),
+    variant_by_kind(None, "kind: must be ratings, events or null"),
 ]
-"""What to train, and how."""
+"""Request to train a model."""
 
 EXAMPLES = [{"estimator": {"estimator": "biased-mf", "factors": 50}}]
 
 
 @dataclass(frozen=True)
 class JobOut:
-    """A job."""
+    """State of a job."""
 
     id: int
     kind: str
@@ -121,7 +121,7 @@ class JobPage:
 
 @dataclass(frozen=True)
 class ConcentrationOut:
-    """How unevenly a quantity is distributed over members; gini is null if there is none."""
+    """Concentration of a quantity over members; `gini` is null if it is undefined."""
 
     total: float
     members: int
@@ -130,7 +130,7 @@ class ConcentrationOut:
 
 @dataclass(frozen=True)
 class AuditOut:
-    """Concentration of ratings and of recommendations: the ten best items of the current model for every user."""
+    """Concentration of ratings and of the top 10 recommendations for each user from the current model."""
 
     model: int
     raters: ConcentrationOut
@@ -142,28 +142,28 @@ class AuditOut:
 
 router = APIRouter(route_class=StrictRoute, prefix="/v1", tags=["models"], responses=responses(404, 409))
 
-Number = Annotated[int, Path(ge=1, lt=2**53), DECIMAL]
+PathId = Annotated[int, Path(ge=1, lt=2**53), DECIMAL_NUMBER]
 
 
 @router.get("/models", dependencies=[READ])
 async def list_models(service: CurrentService) -> ModelPage:
-    """Return all models, and the version that answers on this worker."""
+    """Return all models and the version in use on this worker."""
     models = await service.run(service.store.models.all)
     return ModelPage(service.engine.version, [_model(model) for model in models])
 
 
 @router.post("/models/train", status_code=202, responses={202: link_to("get_job", job="id")}, dependencies=[ADMIN])
 async def train(service: CurrentService, body: Annotated[TrainBody | None, Body(examples=EXAMPLES)] = None) -> JobOut:
-    """Train a new model; the answer is a new job, or the one that is queued already with the same parameters.
+    """Queue a training job, or return the queued job with the same parameters.
 
-    Parameters that no training can have, and a kind of which the store has no data, are rejected at once.
+    Invalid parameters, and kinds for which the store has no data, are rejected immediately.
     """
     spec = None if body is None else body.model_dump(exclude_none=True) or None
-    return project(JobOut, await service.run_slowly(_enqueue, service, spec))
+    return copy_fields(JobOut, await service.run_slow(_enqueue, service, spec))
 
 
 def _enqueue(service: Service, spec: dict[str, Any] | None) -> Job:
-    """Enqueue a training. Raises a Problem, 422, for an invalid spec, and KindError."""
+    """Enqueue a training job. Raises Problem (422) for an invalid spec, and KindError."""
     try:
         training_spec = TrainingSpec.of(spec, _current_spec(service))
     except CofactorError as error:
@@ -173,7 +173,7 @@ def _enqueue(service: Service, spec: dict[str, Any] | None) -> Job:
 
 
 def _current_spec(service: Service) -> TrainingSpec:
-    """Return how the current model was trained, which supplies what a spec leaves out."""
+    """Return the specification of the current model, which provides the defaults for a new one."""
     if service.engine.version is None:
         return TrainingSpec()
     model = service.engine.model
@@ -182,8 +182,8 @@ def _current_spec(service: Service) -> TrainingSpec:
 
 @router.post("/models/roll-back", dependencies=[ADMIN])
 async def roll_back(service: CurrentService) -> ModelOut:
-    """Activate the previous model after its file is verified."""
-    return _model(await service.run_slowly(_roll_back, service))
+    """Verify the artifact of the previous model and activate it."""
+    return _model(await service.run_slow(_roll_back, service))
 
 
 def _roll_back(service: Service) -> StoredModel:
@@ -193,9 +193,9 @@ def _roll_back(service: Service) -> StoredModel:
 
 
 @router.post("/models/{version}/promote", dependencies=[ADMIN])
-async def promote(service: CurrentService, version: Number) -> ModelOut:
-    """Activate this model after its file is verified; other workers load it within about a second."""
-    return _model(await service.run_slowly(_promote, service, version))
+async def promote(service: CurrentService, version: PathId) -> ModelOut:
+    """Verify the artifact of a model and activate it; other workers load it within about a second."""
+    return _model(await service.run_slow(_promote, service, version))
 
 
 def _promote(service: Service, version: int) -> StoredModel:
@@ -207,10 +207,10 @@ def _promote(service: Service, version: int) -> StoredModel:
 
 @router.get("/models/audit", dependencies=[READ])
 async def audit(service: CurrentService) -> AuditOut:
-    """Return the concentration of the ten best items of the current model for every user; cached by version."""
+    """Return the concentration of the top 10 recommendations for each user; cached by model version."""
     model = service.engine.model
     cached = service.audits.get(model.version)
-    result = cached if cached is not None else await service.run_slowly(exposure, model.recommender)
+    result = cached if cached is not None else await service.run_slow(exposure, model.recommender)
     service.audits.put(model.version, result)
     return AuditOut(
         model.version,
@@ -226,21 +226,21 @@ async def audit(service: CurrentService) -> AuditOut:
 async def list_jobs(
     service: CurrentService,
     state: JobState | None = None,
-    limit: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 100,
+    limit: Annotated[int, Query(ge=1, le=1_000), DECIMAL_NUMBER] = 100,
 ) -> JobPage:
-    """Return the newest jobs first."""
+    """Return the newest jobs, newest first."""
     jobs = await service.run(service.store.jobs.newest, min(limit, service.settings.max_n), state)
-    return JobPage([project(JobOut, job) for job in jobs])
+    return JobPage([copy_fields(JobOut, job) for job in jobs])
 
 
 @router.get("/jobs/{job}", dependencies=[READ])
-async def get_job(service: CurrentService, job: Number) -> JobOut:
-    """Return a job and its progress."""
-    return project(JobOut, await service.run(_get, service.store.jobs.get, job))
+async def get_job(service: CurrentService, job: PathId) -> JobOut:
+    """Return a job with its progress."""
+    return copy_fields(JobOut, await service.run(_get, service.store.jobs.get, job))
 
 
 def _get(get: Callable[[int], T], number: int) -> T:
-    """Return what the store has under a number. Raises a Problem, 404, if there is nothing."""
+    """Return the stored object with an ID. Raises Problem (404) if there is none."""
     try:
         return get(number)
     except StoreUnavailableError:
@@ -250,7 +250,7 @@ def _get(get: Callable[[int], T], number: int) -> T:
 
 
 def _model(model: StoredModel) -> ModelOut:
-    return project(ModelOut, model, has_file=model.file is not None)
+    return copy_fields(ModelOut, model, has_file=model.file is not None)
 
 
 def _concentration(of: Concentration) -> ConcentrationOut:

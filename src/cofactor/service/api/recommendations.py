@@ -1,4 +1,4 @@
-"""Routes of recommendations, predictions, explanations, and questions to new users."""
+"""Routes for recommendations, predictions, explanations and questions for new users."""
 
 from __future__ import annotations
 
@@ -13,57 +13,59 @@ from cofactor.results import ExplainedScore, Prediction, Question, RankBy, Recom
 from cofactor.service.api.auth import READ
 from cofactor.service.api.dependencies import CurrentService, Service
 from cofactor.service.api.errors import Problem, responses
-from cofactor.service.api.fields import DECIMAL, WHOLE, AsQuery, Id, Ids, JsonMap, Rating, RequestBody
+from cofactor.service.api.fields import DECIMAL_NUMBER, WHOLE_NUMBER, Id, Ids, JsonMap, QueryId, Rating, RequestBody
 from cofactor.service.api.metrics import count_answer
 from cofactor.service.api.routing import StrictRoute
 from cofactor.store import Impression
 
 __all__ = ["router"]
 
-LOGGED = Field(True, strict=True, description="Store what is shown to a user, for later evaluation")
+LOG_FIELD = Field(True, strict=True, description="Log the recommended items as an impression, for later evaluation")
 
 
-class Rated(RequestBody):
-    """An item and its rating; for a model of events the number of events, by default 1."""
+class RatedItem(RequestBody):
+    """An item and its rating, or its number of events if the model was trained on events (default 1)."""
 
     item: Id = Field(examples=["alien"])
     value: Rating = Field(1.0, examples=[5])
 
 
 class QueryBody(RequestBody):
-    """Options of a list."""
+    """Options for a list of recommendations."""
 
-    n: Annotated[int, Field(ge=1, le=1_000), WHOLE] = Field(10, description="Maximum number of items")
-    exclude: Ids = Field([], description="Items to leave out besides the history")
-    where: JsonMap = Field({}, description="Metadata that items must have", examples=[{"genre": ["war", "drama"]}])
-    rank_by: RankBy = Field("mean", description="lower and upper need a model that predicts distributions")
-    diversity: float = Field(0.0, ge=0, le=1, strict=True, description="From 0, the order of the scores, to 1")
+    n: Annotated[int, Field(ge=1, le=1_000), WHOLE_NUMBER] = Field(10, description="Maximum number of items")
+    exclude: Ids = Field([], description="Items to exclude in addition to the history")
+    where: JsonMap = Field({}, description="Metadata that items must match", examples=[{"genre": ["war", "drama"]}])
+    rank_by: RankBy = Field("mean", description="lower and upper require a model that predicts distributions")
+    diversity: float = Field(
+        0.0, ge=0, le=1, strict=True, description="Weight of diversity, from 0 (ranking by score only) to 1"
+    )
     explore: float = Field(
-        0.0, ge=0, le=1, strict=True, description="Probability of each position to go to an item with few ratings"
+        0.0, ge=0, le=1, strict=True, description="Probability that a position is filled by an item with few ratings"
     )
 
 
 class UserQueryBody(QueryBody):
-    """A list for a user."""
+    """Request for a list for a user."""
 
     user: Id
     history: None = None
-    log: bool = LOGGED
+    log: bool = LOG_FIELD
 
 
 class HistoryQueryBody(QueryBody):
-    """A list for a new user with a history."""
+    """Request for a list for a new user with a history."""
 
     user: None = None
-    history: list[Rated] = Field(max_length=10_000, description="Each item occurs once")
-    log: bool = LOGGED
+    history: list[RatedItem] = Field(max_length=10_000, description="Items must be unique")
+    log: bool = LOG_FIELD
 
 
 def _variant(body: Any) -> str | None:
     names = ("user", "history")
     members = [body.get(name) if isinstance(body, dict) else getattr(body, name, None) for name in names]
-    present = [name for name, member in zip(names, members, strict=True) if member is not None]
-    return f"variant:{present[0]}" if len(present) == 1 else None
+    non_null = [name for name, member in zip(names, members, strict=True) if member is not None]
+    return f"variant:{non_null[0]}" if len(non_null) == 1 else None
 
 
 RecommendBody = Annotated[
@@ -71,10 +73,10 @@ RecommendBody = Annotated[
     Discriminator(
         _variant,
         custom_error_type="user_or_history",
-        custom_error_message="name a user or give a history, and not both",
+        custom_error_message="specify either a user or a history, but not both",
     ),
 ]
-"""A list for a user, or for a new user with a history."""
+"""Request for a list for a user, or for a new user with a history."""
 
 EXAMPLES = [
     {"user": "ana", "n": 5, "where": {"genre": ["war", "drama"]}},
@@ -83,7 +85,7 @@ EXAMPLES = [
 
 
 class BatchBody(QueryBody):
-    """Lists for many users."""
+    """Request for lists for many users."""
 
     users: Ids = Field(min_length=1, examples=[["ana", "bo"]])
     log: bool = Field(False, strict=True)
@@ -91,22 +93,22 @@ class BatchBody(QueryBody):
 
 @dataclass(frozen=True)
 class RecommendationBatch:
-    """Lists in the order of the users of the request."""
+    """Lists in the order of the users in the request."""
 
     lists: list[Recommendation]
 
 
 class AnswerBody(RequestBody):
-    """The answer of a new user: a rating, or null for "don't know"."""
+    """Answer from a new user: a rating, or null if they do not know the item."""
 
     item: Id
     value: Rating | None
 
 
 class QuestionBody(RequestBody):
-    """The answers so far, in order."""
+    """Previous answers of a new user, in order."""
 
-    answers: list[AnswerBody] = Field([], max_length=200, description="Each item occurs once")
+    answers: list[AnswerBody] = Field([], max_length=200, description="Items must be unique")
 
 
 router = APIRouter(route_class=StrictRoute, prefix="/v1", tags=["recommendations"], responses=responses(404, 409))
@@ -120,57 +122,57 @@ _explained_score = TypeAdapter(ExplainedScore)
 @router.get("/recommendations", response_model=Recommendation, dependencies=[READ])
 async def recommend(
     service: CurrentService,
-    user: Annotated[AsQuery, Query(examples=["ana"])],
-    n: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 10,
+    user: Annotated[QueryId, Query(examples=["ana"])],
+    n: Annotated[int, Query(ge=1, le=1_000), DECIMAL_NUMBER] = 10,
     log: bool = True,
 ) -> Response:
-    """Return the best items for a user, known or not."""
+    """Return the top n items for a user, who may be unknown."""
     _check_n(service, n)
     answer = await service.run(service.engine.recommend, user, results.Query(n=n))
-    _record(service, [answer], log=log)
+    _record_answers(service, [answer], log=log)
     return _json(_recommendation, answer)
 
 
 @router.post("/recommendations", response_model=Recommendation, dependencies=[READ])
 async def query(service: CurrentService, body: Annotated[RecommendBody, Body(examples=EXAMPLES)]) -> Response:
-    """Return the best items for a user, or for a new user with a history, with filters and other options."""
-    wanted = _query(service, body)
+    """Return the top n items for a user, or for a new user with a history, with filters and other options."""
+    options = _query(service, body)
     if isinstance(body, UserQueryBody):
-        answer = await service.run(service.engine.recommend, str(body.user), wanted)
-        _record(service, [answer], log=body.log)
+        answer = await service.run(service.engine.recommend, str(body.user), options)
+        _record_answers(service, [answer], log=body.log)
         return _json(_recommendation, answer)
     pairs = [(str(entry.item), entry.value) for entry in body.history]
     if len({item for item, _ in pairs}) < len(pairs):
-        raise Problem(422, "history: an item occurs twice")
+        raise Problem(422, "history: items must be unique")
     _require_ratings(service, body.history)
     _check_values(service, [value for _, value in pairs], [f"body.history.{n}.value" for n in range(len(pairs))])
-    answer = await service.run(service.engine.recommend_for, pairs, wanted)
-    _record(service, [answer], log=False)
+    answer = await service.run(service.engine.recommend_for, pairs, options)
+    _record_answers(service, [answer], log=False)
     return _json(_recommendation, answer)
 
 
 @router.post("/recommendations/batch", response_model=RecommendationBatch, dependencies=[READ])
 async def query_batch(service: CurrentService, body: BatchBody) -> Response:
-    """Return the best items for each of many users."""
+    """Return the top n items for each of several users."""
     if len(body.users) > service.settings.max_batch:
-        raise Problem(422, f"users: at most {service.settings.max_batch:,} at once")
-    wanted, users = _query(service, body), list(map(str, body.users))
-    lists = await service.run(service.engine.recommend_batch, users, wanted)
-    _record(service, lists, log=body.log)
+        raise Problem(422, f"users: must contain at most {service.settings.max_batch:,} IDs")
+    options, users = _query(service, body), list(map(str, body.users))
+    lists = await service.run(service.engine.recommend_batch, users, options)
+    _record_answers(service, lists, log=body.log)
     return _json(_batch, RecommendationBatch(lists))
 
 
 @router.get("/predictions", response_model=Prediction, dependencies=[READ])
-async def predict(service: CurrentService, user: AsQuery, item: AsQuery) -> Response:
-    """Return the expected rating of a user and an item, with a 90 % interval where the model has distributions."""
+async def predict(service: CurrentService, user: QueryId, item: QueryId) -> Response:
+    """Return the expected rating for a user-item pair, with a 90% interval if the model predicts distributions."""
     answer = await service.run(service.engine.predict, user, item)
     count_answer(answer)
     return _json(_prediction, answer)
 
 
 @router.get("/explanations", response_model=ExplainedScore, dependencies=[READ])
-async def explain(service: CurrentService, user: AsQuery, item: AsQuery) -> Response:
-    """Return the parts that add up to the score of a user and an item. Similar users are never named."""
+async def explain(service: CurrentService, user: QueryId, item: QueryId) -> Response:
+    """Return the parts that add up to the score of a user-item pair; similar users are never identified."""
     answer = await service.run(service.engine.explain, user, item)
     count_answer(answer)
     return _json(_explained_score, answer)
@@ -178,13 +180,13 @@ async def explain(service: CurrentService, user: AsQuery, item: AsQuery) -> Resp
 
 @router.post("/onboarding", response_model=Question, tags=["new users"], dependencies=[READ])
 async def ask(service: CurrentService, body: QuestionBody) -> Question:
-    """Return the item to ask a new user about next, given the answers so far. Nothing is stored."""
+    """Return the next item to ask a new user about, given the previous answers; nothing is stored."""
     answers = [(str(entry.item), entry.value) for entry in body.answers]
     if len({item for item, _ in answers}) < len(answers):
-        raise Problem(422, "answers: an item occurs twice")
+        raise Problem(422, "answers: items must be unique")
     rated = [(n, value) for n, (_, value) in enumerate(answers) if value is not None]
     _check_values(service, [value for _, value in rated], [f"body.answers.{n}.value" for n, _ in rated])
-    return await service.run_slowly(service.engine.question, answers)
+    return await service.run_slow(service.engine.question, answers)
 
 
 def _query(service: Service, body: QueryBody) -> results.Query:
@@ -195,27 +197,27 @@ def _query(service: Service, body: QueryBody) -> results.Query:
 
 def _check_n(service: Service, n: int) -> None:
     if n > service.settings.max_n:
-        raise Problem(422, f"n: at most {service.settings.max_n:,}")
+        raise Problem(422, f"n: must be at most {service.settings.max_n:,}; got {n:,}")
 
 
 def _check_values(service: Service, values: list[float], names: list[str]) -> None:
-    """Raise DataError for a rating that is not on the scale of the model."""
+    """Raise DataError for a rating that is not on the model's scale."""
     scale = service.engine.model.recommender.scale
     if scale is not None:
         scale.check(values, name=names.__getitem__)
 
 
-def _require_ratings(service: Service, history: list[Rated]) -> None:
-    """Raise a Problem, 422, if the model learned from ratings and an item of a history has none."""
+def _require_ratings(service: Service, history: list[RatedItem]) -> None:
+    """Raise Problem (422) if the model was trained on ratings and an item in a history has no rating."""
     if service.engine.model.recommender.kind == "ratings":
         for position, entry in enumerate(history):
             if "value" not in entry.model_fields_set:
                 name = f"body.history.{position}.value"
-                raise Problem(422, f"{name}: the rating is missing; the model learned from ratings")
+                raise Problem(422, f"{name}: the rating is missing; the model was trained on ratings")
 
 
-def _record(service: Service, answers: list[Recommendation], *, log: bool) -> None:
-    """Count the answers, and log what is shown to known users."""
+def _record_answers(service: Service, answers: list[Recommendation], *, log: bool) -> None:
+    """Count the answers and, if `log` is set, log the lists of identified users as impressions."""
     for answer in answers:
         count_answer(answer)
     if log:

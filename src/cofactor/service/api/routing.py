@@ -1,6 +1,6 @@
-"""Route class of the API: every route declares its role, and rejects what it does not declare.
+"""Route class of the API: each route declares a role and rejects undeclared parameters and bodies.
 
-A parameter that is ignored looks like one that works: `DELETE /v1/users?user=7&dry_run=true` would delete the user.
+Ignoring unknown parameters would be dangerous: `DELETE /v1/users?user=7&dry_run=true` would delete the user.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from cofactor.service.api.errors import Problem
 
 __all__ = ["RepeatedMemberError", "StrictRoute", "parse_json", "require_declared"]
 
-MAX_SHOWN = 60
-"""Characters of a name that a message shows."""
+MAX_NAME_LENGTH = 60
+"""Maximum number of characters of a name in an error message."""
 
 
 class StrictRoute(APIRoute):
-    """A route with a role that rejects undeclared parameters, undeclared bodies and repeated members of JSON objects.
+    """Route with a role that rejects undeclared parameters, undeclared bodies and repeated members of JSON objects.
 
     Parameters
     ----------
     path : str
         Path of the route.
     endpoint : callable
-        Function that answers.
+        Function that handles the requests.
     dependencies : sequence of Depends
-        One of `PUBLIC`, `READ`, `WRITE` and `ADMIN`, and further dependencies.
+        One of `PUBLIC`, `READ`, `WRITE` and `ADMIN`, and any additional dependencies.
     **options : Any
-        Further parameters of `fastapi.routing.APIRoute`.
+        Additional parameters of `fastapi.routing.APIRoute`.
 
     Attributes
     ----------
     role : {'public', 'read', 'write', 'admin'}
-        Least role that may use the route.
+        Minimum role required.
     query_names : tuple of str
         Names of the query parameters.
     has_body : bool
@@ -68,25 +68,25 @@ class StrictRoute(APIRoute):
         self.has_body = self.body_field is not None or "requestBody" in (self.openapi_extra or {})
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler of requests; it parses JSON with `parse_json`."""
+        """Return the request handler, which parses JSON with `parse_json`."""
         handle = super().get_route_handler()
 
-        async def handle_strictly(request: Request) -> Response:
+        async def handle_strict_request(request: Request) -> Response:
             return await handle(_StrictRequest(request.scope, request.receive))
 
-        return handle_strictly
+        return handle_strict_request
 
 
 async def require_declared(request: Request) -> None:
     """Reject a query parameter or a body that the route does not declare.
 
-    Also reject a repeated parameter, of which one value would be dropped, and a query that is not UTF-8, of which
-    different IDs would be read as the same.
+    Also reject repeated parameters, because all but one value would be ignored, and queries that are not valid UTF-8,
+    because different IDs would be decoded to the same string.
 
     Raises
     ------
     Problem
-        422.
+        422 for a request with such a parameter, query or body.
     """
     route: StrictRoute = request.scope["route"]
     try:
@@ -96,25 +96,25 @@ async def require_declared(request: Request) -> None:
     names = [name for name, _ in request.query_params.multi_items()]
     for name in names:
         if name not in route.query_names:
-            message = f"{request.method} {route.path} has no parameter {_short(name)}; {_expected(route)}"
-            raise _rejected(name, message)
+            message = f"{request.method} {route.path} has no parameter {_short_repr(name)}; {_parameter_hint(route)}"
+            raise _query_problem(name, message)
         if names.count(name) > 1:
-            raise _rejected(name, f"the parameter {name!r} is given more than once; give it once")
+            raise _query_problem(name, f"the parameter {name!r} must be given only once")
     if not route.has_body and _has_content(request):
-        raise Problem(422, f"body: {request.method} {route.path} takes no body; {_expected(route)}")
+        raise Problem(422, f"body: {request.method} {route.path} does not accept a body; {_parameter_hint(route)}")
 
 
-def _rejected(name: str, message: str) -> Problem:
-    return Problem(422, f"query: {message}", errors=[{"where": ["query", name[:MAX_SHOWN]], "what": message}])
+def _query_problem(name: str, message: str) -> Problem:
+    return Problem(422, f"query: {message}", errors=[{"where": ["query", name[:MAX_NAME_LENGTH]], "what": message}])
 
 
-def _expected(route: StrictRoute) -> str:
+def _parameter_hint(route: StrictRoute) -> str:
     names = ", ".join(route.query_names)
     return f"its query parameters are {names}" if names else "it has no query parameters"
 
 
-def _short(name: str) -> str:
-    return repr(name if len(name) <= MAX_SHOWN else f"{name[:MAX_SHOWN]}...")
+def _short_repr(name: str) -> str:
+    return repr(name if len(name) <= MAX_NAME_LENGTH else f"{name[:MAX_NAME_LENGTH]}...")
 
 
 def _has_content(request: Request) -> bool:
@@ -130,16 +130,16 @@ class _StrictRequest(Request):
 
 
 class RepeatedMemberError(ValueError):
-    """A JSON object names a member twice."""
+    """Error for a JSON object with a repeated member."""
 
 
 def parse_json(text: bytes) -> Any:
-    """Parse JSON in which no object names a member twice; otherwise only the last value would count.
+    """Parse JSON and reject objects with repeated members, of which `json.loads` would keep only the last.
 
     Parameters
     ----------
     text : bytes
-        JSON.
+        Encoded JSON.
 
     Returns
     -------
@@ -149,15 +149,15 @@ def parse_json(text: bytes) -> Any:
     Raises
     ------
     ValueError
-        If the text is not JSON.
+        If the text is not valid JSON.
     RepeatedMemberError
-        If an object names a member twice.
+        If an object has a repeated member.
 
     Examples
     --------
     >>> parse_json(b'{"user": "ana", "user": "bo"}')
     Traceback (most recent call last):
-    cofactor.service.api.routing.RepeatedMemberError: the member 'user' is given more than once; give it once
+    cofactor.service.api.routing.RepeatedMemberError: the member 'user' must be given only once
     """
     return json.loads(text, object_pairs_hook=_unique_members)
 
@@ -165,6 +165,6 @@ def parse_json(text: bytes) -> Any:
 def _unique_members(members: list[tuple[str, Any]]) -> dict[str, Any]:
     unique = dict(members)
     if len(unique) < len(members):
-        repeated, _ = Counter(name for name, _ in members).most_common(1)[0]
-        raise RepeatedMemberError(f"the member {_short(repeated)} is given more than once; give it once")
+        repeated_name, _ = Counter(name for name, _ in members).most_common(1)[0]
+        raise RepeatedMemberError(f"the member {_short_repr(repeated_name)} must be given only once")
     return unique

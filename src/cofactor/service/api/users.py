@@ -1,4 +1,4 @@
-"""Routes of users: metadata, and erasure."""
+"""User routes: metadata and erasure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cofactor.errors import StoreError
 from cofactor.service.api.auth import WRITE
 from cofactor.service.api.dependencies import CurrentService, Service
 from cofactor.service.api.errors import Problem, link_to, responses
-from cofactor.service.api.fields import AsQuery, Changed, Id, JsonMap, RequestBody, reply
+from cofactor.service.api.fields import ChangeOut, Id, JsonMap, QueryId, RequestBody, json_response
 from cofactor.service.api.routing import StrictRoute
 
 __all__ = ["router"]
 
 
 class UserBody(RequestBody):
-    """Metadata of a user, which replaces the stored metadata."""
+    """User metadata; it replaces the stored metadata."""
 
     user: Id
     metadata: JsonMap
@@ -36,8 +36,8 @@ class UserOut:
 
 
 @dataclass(frozen=True)
-class Erased:
-    """Sequence number of the erasure, and the job that trains a model without the user."""
+class ErasureOut:
+    """Result of an erasure: its sequence number and the ID of the job that trains a model without the user."""
 
     seq: int
     job: int
@@ -47,13 +47,13 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1/users", tags=["users"], 
 
 
 @router.get("", response_model=UserOut, dependencies=[WRITE])
-async def get_user(service: CurrentService, user: AsQuery) -> Response:
+async def get_user(service: CurrentService, user: QueryId) -> Response:
     """Return the metadata of a user."""
-    return reply(await service.run(_stored, service, user))
+    return json_response(await service.run(_get_stored, service, user))
 
 
-def _stored(service: Service, user: str) -> dict[str, Any]:
-    """Return the members of `UserOut`. Raises a Problem, 404, for an unknown user."""
+def _get_stored(service: Service, user: str) -> dict[str, Any]:
+    """Return the members of `UserOut`. Raises Problem (404) for an unknown user."""
     service.engine.changes.catch_up()
     stored = service.store.users.get(user)
     is_known, has_events = service.engine.knows_user(user)
@@ -64,25 +64,25 @@ def _stored(service: Service, user: str) -> dict[str, Any]:
 
 
 @router.put("", dependencies=[WRITE])
-async def put_user(service: CurrentService, body: UserBody) -> Changed:
-    """Store the metadata of a user, which replaces the stored metadata."""
-    return Changed(await service.run(service.store.users.put, str(body.user), body.metadata))
+async def put_user(service: CurrentService, body: UserBody) -> ChangeOut:
+    """Store the metadata of a user, replacing any existing metadata."""
+    return ChangeOut(await service.run(service.store.users.put, str(body.user), body.metadata))
 
 
 @router.delete("", responses={200: link_to("get_job", job="job")}, dependencies=[WRITE])
-async def erase_user(service: CurrentService, user: AsQuery) -> Erased:
-    """Erase a user: delete their rows, stop using their data in the current model, and train a model without them.
+async def erase_user(service: CurrentService, user: QueryId) -> ErasureOut:
+    """Erase a user: delete their data, stop using it in the current model, and queue a training without them.
 
-    A salted hash remains, so that the erasure can be repeated on a restored backup.
+    A salted hash is kept, so that the erasure can be repeated on a restored backup.
     """
-    return await service.run_slowly(_erase, service, user)
+    return await service.run_slow(_erase, service, user)
 
 
-def _erase(service: Service, user: str) -> Erased:
+def _erase(service: Service, user: str) -> ErasureOut:
     tombstone = service.store.erasure.erase(user)
     job = service.store.jobs.enqueue_once("train", None)
     try:
         service.store.erasure.export(service.settings.tombstones)
     except (StoreError, OSError):  # the store has the tombstone; the next erasure writes the file again
-        service.warn("the tombstones could not be exported")
-    return Erased(tombstone.seq, job.id)
+        service.warn("could not export the tombstones")
+    return ErasureOut(tombstone.seq, job.id)

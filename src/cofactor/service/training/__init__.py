@@ -1,1 +1,1 @@
-"""Training in the service: specification, data, promotion gate and worker."""
+"""Training of models in the service: specifications, data, promotion gate and worker."""

@@ -1,4 +1,4 @@
-"""Training data: the content of a store up to a cutoff, as a table, and the newest events after it, held out."""
+"""Training data: the events in a store up to a cutoff, and the held-out events after it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cofactor.data.side_table import join
 from cofactor.errors import DataError, KindError
 from cofactor.service.training.spec import TrainingSpec
 from cofactor.store import Store
-from cofactor.store.snapshot import code_of, other_kind, snapshot_of
+from cofactor.store.snapshot import kind_code, other_kind, snapshot_of
 
 __all__ = ["TrainingData", "check_trainable", "new_events", "rating_scale", "store_scale", "training_data"]
 
@@ -26,21 +26,21 @@ _SCALE = "scale"
 
 
 def store_scale(store: Store, table: Interactions) -> None:
-    """Store the rating scale of a table, unless the store has a scale or the table contains events.
+    """Store the rating scale of a table, unless the store already has one or the table contains events.
 
     Parameters
     ----------
     store : Store
         The store.
     table : Interactions
-        The first table of the store.
+        The first table imported into the store.
     """
     if table.scale is not None and store.settings.get(_SCALE) is None:
         store.settings.put(_SCALE, [table.scale.low, table.scale.high, list(table.scale.levels)])
 
 
 def rating_scale(store: Store, values: Any) -> Scale | None:
-    """Return the stored rating scale, widened to hold all values.
+    """Return the stored rating scale, extended to include all values.
 
     Parameters
     ----------
@@ -67,34 +67,35 @@ def rating_scale(store: Store, values: Any) -> Scale | None:
     if stored is None:
         return None
     scale = Scale(stored[0], stored[1], tuple(stored[2]))
-    distinct = pl.Series(np.asarray(values, np.float32)).unique().to_numpy()
-    if scale.contains(distinct).all():
+    distinct_values = pl.Series(np.asarray(values, np.float32)).unique().to_numpy()
+    if scale.contains(distinct_values).all():
         return scale
-    return Scale.infer(np.concatenate([distinct, scale.levels or (scale.low, scale.high)]))
+    return Scale.infer(np.concatenate([distinct_values, scale.levels or (scale.low, scale.high)]))
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """Training data and held-out events; created by `training_data`.
+    """Training data and held-out events; create with `training_data`.
 
     Attributes
     ----------
     train : Interactions
-        Table to fit, with the metadata of items and users, and with the pairs that recommendations exclude.
+        Table to fit on, with item and user metadata and the user-item pairs to exclude from recommendations.
     snapshot : polars.DataFrame
-        The rows of `train` with the columns user and item (String), value and time.
+        Rows of `train` with the columns user and item (String), value and time.
     held_out : polars.DataFrame
-        Current values of the pairs with events after the cutoff, from these events alone; columns as in `snapshot`.
+        Values of the user-item pairs with events after the cutoff, computed from these events only; columns as in
+        `snapshot`.
     cutoff : int
         Sequence number of the last change in `train`.
     until : int
         Sequence number of the last change in `held_out`.
     user_metadata : polars.DataFrame or None
-        Metadata of all users, also of those without ratings: user (String) and one column per name; None if there is
-        none.
+        Metadata of all users, including those without ratings, with the column user (String) and one column per name;
+        None if there is none.
     excluded : polars.DataFrame or None
-        Pairs of the other kind only, which recommendations exclude: ratings for a table of events and vice versa.
-        Columns as in `snapshot`.
+        User-item pairs that have only data of the other kind (ratings for a table of events and vice versa) and are
+        excluded from recommendations; columns as in `snapshot`.
     """
 
     train: Interactions
@@ -107,7 +108,7 @@ class TrainingData:
 
 
 def check_trainable(store: Store, spec: TrainingSpec) -> None:
-    """Check that the store contains data of the kind and the features that a training needs.
+    """Check that the store contains data of the required kind and the features that the estimator uses.
 
     Parameters
     ----------
@@ -119,7 +120,7 @@ def check_trainable(store: Store, spec: TrainingSpec) -> None:
     Raises
     ------
     KindError
-        If it does not.
+        If data of this kind or a feature is missing.
 
     Examples
     --------
@@ -127,20 +128,22 @@ def check_trainable(store: Store, spec: TrainingSpec) -> None:
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/store.db") as store:
     ...     check_trainable(store, TrainingSpec())
     Traceback (most recent call last):
-    cofactor.errors.KindError: the store contains no ratings to train on: send some, or import a table
+    cofactor.errors.KindError: the store contains no ratings to train on; send some or import a table
     """
-    if not store.events.holds(spec.kind):
-        raise KindError(f"the store contains no {spec.kind} to train on: send some, or import a table")
+    if not store.events.contains(spec.kind):
+        raise KindError(f"the store contains no {spec.kind} to train on; send some or import a table")
     for side, rows in (("user", store.users), ("item", store.items)):
         features = getattr(spec.estimator, f"{side}_features", ())
         names = dict.fromkeys(name for row in rows.after() for name in row.metadata) if features else {}
         if missing := [name for name in features if name not in names]:
-            listed = ", ".join(names) or "none"
-            raise KindError(f"{side}_features: no {side} has metadata {missing[0]!r}; the names in the store: {listed}")
+            available = ", ".join(names) or "none"
+            raise KindError(
+                f"{side}_features: no {side} has metadata named {missing[0]!r}; available names: {available}"
+            )
 
 
 def new_events(store: Store, kind: Kind, seq: int, until: int) -> pl.DataFrame:
-    """Return the events of a kind in a range of sequence numbers.
+    """Return the events of one kind in a range of sequence numbers.
 
     Parameters
     ----------
@@ -149,14 +152,14 @@ def new_events(store: Store, kind: Kind, seq: int, until: int) -> pl.DataFrame:
     kind : {'ratings', 'events'}
         The kind.
     seq : int
-        Sequence number before the first event.
+        Sequence number after which to start.
     until : int
         Last sequence number, inclusive.
 
     Returns
     -------
     polars.DataFrame
-        Columns seq and user (String), by seq; without rows if there are no events.
+        Columns seq and user (String), ordered by seq; empty if there are no events.
 
     Examples
     --------
@@ -167,13 +170,13 @@ def new_events(store: Store, kind: Kind, seq: int, until: int) -> pl.DataFrame:
     ...     new_events(store, "ratings", 1, 2).rows()
     [(2, 'bo')]
     """
-    has_kind = pl.col("kind") == code_of(kind)
+    has_kind = pl.col("kind") == kind_code(kind)
     pages = (page.filter(has_kind).select("seq", "user") for page in store.events.until(until, after=seq))
     return pl.concat([pl.DataFrame(schema={"seq": pl.Int64, "user": pl.String}), *pages])
 
 
 def training_data(store: Store, kind: Kind, cutoff: int, until: int) -> TrainingData:
-    """Assemble the training data of a store, without erased users.
+    """Assemble training data from a store, excluding erased users.
 
     Parameters
     ----------
@@ -189,25 +192,25 @@ def training_data(store: Store, kind: Kind, cutoff: int, until: int) -> Training
     Returns
     -------
     TrainingData
-        The data. Users who are erased while they are read are left out, too.
+        The data, without users who are erased while it is read.
 
     Raises
     ------
     DataError
         If the store contains no data of this kind.
     StoreUnavailableError
-        If the database does not answer.
+        If the database is unavailable.
     """
     other = other_kind(kind)
     snapshot = store.events.snapshot(kind, until=cutoff)
     held_out = snapshot_of(store.events.until(until, after=cutoff), kind)
-    excluded = store.events.snapshot(other, until=cutoff) if store.events.holds(other) else snapshot.clear()
+    excluded = store.events.snapshot(other, until=cutoff) if store.events.contains(other) else snapshot.clear()
     if hashes := {tombstone.hash for tombstone in store.erasure.after(until)}:
-        snapshot, held_out, excluded = (_without(store, rows, hashes) for rows in (snapshot, held_out, excluded))
+        snapshot, held_out, excluded = (_without_erased(store, rows, hashes) for rows in (snapshot, held_out, excluded))
     if snapshot.is_empty():
-        raise DataError(f"there are no {kind} to train on: send some, or import a table")
+        raise DataError(f"there are no {kind} to train on; send some or import a table")
     excluded = excluded.join(snapshot, on=["user", "item"], how="anti")
-    if kind == "ratings":  # a model of ratings has no rows for users and items without ratings
+    if kind == "ratings":  # a model trained on ratings has no rows for users and items without ratings
         excluded = excluded.join(snapshot, on="user", how="semi").join(snapshot, on="item", how="semi")
     train, user_metadata = _table(store, snapshot, excluded, kind), None
     if items := [(row.item, {"title": row.title, **row.metadata}) for row in store.items.after()]:
@@ -219,7 +222,7 @@ def training_data(store: Store, kind: Kind, cutoff: int, until: int) -> Training
 
 
 def _table(store: Store, snapshot: pl.DataFrame, excluded: pl.DataFrame, kind: Kind) -> Interactions:
-    """Return the rows as a table, with the excluded rows as its `seen` part.
+    """Return the rows as a table, with the excluded rows as its `seen` attribute.
 
     As in `Interactions.to_events`, the table includes the users and items of the excluded rows.
     """
@@ -233,31 +236,31 @@ def _table(store: Store, snapshot: pl.DataFrame, excluded: pl.DataFrame, kind: K
         return train
     seen = Interactions.from_columns(users[n:], items[n:], excluded["value"], times=excluded["time"], kind=other)
     maps = train.users.union(seen.users), train.items.union(seen.items)
-    return replace(_renumbered(train, *maps), seen=_renumbered(seen, *maps))
+    return replace(_renumber(train, *maps), seen=_renumber(seen, *maps))
 
 
-def _renumbered(table: Interactions, users: IdMap, items: IdMap) -> Interactions:
-    """Return the same rows with the row numbers of larger maps; rows stay sorted because all maps are sorted."""
+def _renumber(table: Interactions, users: IdMap, items: IdMap) -> Interactions:
+    """Return the table with the row numbers of larger ID maps; rows stay sorted because all maps are sorted."""
     u, i = users.rows(table.users.all)[table.u], items.rows(table.items.all)[table.i]
     return replace(table, users=users, items=items, u=read_only(u), i=read_only(i))
 
 
-def _without(store: Store, rows: pl.DataFrame, hashes: set[str]) -> pl.DataFrame:
+def _without_erased(store: Store, rows: pl.DataFrame, hashes: set[str]) -> pl.DataFrame:
     erased = [user for user in rows["user"].unique() if store.erasure.hash(user) in hashes]
     return rows.filter(~pl.col("user").is_in(erased))
 
 
 def _side_table(ids: IdMap, side: str, metadata: Sequence[tuple[str, dict[str, Any]]]) -> pl.DataFrame:
-    """Return the metadata of these IDs, one row each, null where there is none."""
+    """Return a table of the metadata for each ID, with null where there is none."""
     rows = ids.rows(pl.Series([name for name, _ in metadata], dtype=pl.String))
-    matched = [entry for entry, row in zip(metadata, rows, strict=True) if row >= 0]
-    if not matched:
+    matched_entries = [entry for entry, row in zip(metadata, rows, strict=True) if row >= 0]
+    if not matched_entries:
         return pl.DataFrame([ids.all.alias(side)])
-    return join(ids, _columns(side, matched), side, id_column=side).frame
+    return join(ids, _columns(side, matched_entries), side, id_column=side).frame
 
 
 def _columns(side: str, metadata: Sequence[tuple[str, dict[str, Any]]]) -> pl.DataFrame:
-    """Return metadata as columns; names whose values have several types or a nested type are left out."""
+    """Return metadata as columns, without names whose values have mixed or nested types."""
     columns = [pl.Series(side, [id_ for id_, _ in metadata], dtype=pl.String)]
     for name in dict.fromkeys(name for _, fields in metadata for name in fields):
         values = [fields.get(name) for _, fields in metadata]
@@ -268,7 +271,7 @@ def _columns(side: str, metadata: Sequence[tuple[str, dict[str, Any]]]) -> pl.Da
 
 
 def _dtype(value: Any) -> Any:
-    """Return the column type for a value of a JSON type; None for a nested value."""
+    """Return the column type for a JSON value; None for a nested value."""
     if isinstance(value, bool):
         return pl.Boolean
     if isinstance(value, int | float):

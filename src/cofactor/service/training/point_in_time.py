@@ -1,4 +1,4 @@
-"""Point in time: a recommender with the users and the histories of an earlier moment, to measure it without leakage."""
+"""Point-in-time evaluation: restrict a recommender to the histories known at an earlier time, to avoid leakage."""
 
 from __future__ import annotations
 
@@ -21,25 +21,26 @@ def as_of(
     metadata: pl.DataFrame | None = None,
     seen: pl.DataFrame | None = None,
 ) -> Recommender:
-    """Return a recommender of these users alone, with what they had done until a moment.
+    """Return a recommender for the given users only, with their histories as of an earlier time.
 
     Parameters
     ----------
     recommender : Recommender
         A fitted recommender.
     users : IdMap
-        Ids of the users, as text.
+        IDs of the users, as strings.
     state : pl.DataFrame
-        Columns user, item (String) and value: the histories. Other users and unknown items are left out.
+        Histories with the columns user and item (String) and value; other users and unknown items are ignored.
     metadata : pl.DataFrame, optional
-        Column user (String), and columns that the prior may have been learned from.
+        User metadata with the column user (String) and columns for the prior.
     seen : pl.DataFrame, optional
-        As `state`: further items that lists leave out.
+        Additional items to exclude from lists, in the format of `state`.
 
     Returns
     -------
     Recommender
-        Users whose history did not change keep their vector; all others are folded in, as the service does it.
+        The recommender. Users whose history has not changed keep their vector; all others are folded in, as in the
+        service.
 
     Raises
     ------
@@ -64,7 +65,7 @@ def as_of(
         table = ids.join(metadata, on="user", how="left", maintain_order="left")
     try:
         return recommender.with_users(users, histories, table=table, seen=excluded)
-    except DataError:  # metadata that the prior cannot read counts as unknown
+    except DataError:  # metadata that the prior cannot use is treated as missing
         return recommender.with_users(users, histories, seen=excluded)
 
 

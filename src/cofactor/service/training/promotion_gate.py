@@ -1,4 +1,4 @@
-"""Promotion gate: compares a new model with the active model on the newest events before it is promoted."""
+"""Promotion gate: compare a candidate with the active model on the newest events before promoting it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class AccuracyComparison:
-    """Accuracy of two models on the same held-out events.
+    """Comparison of the accuracy of two models on the same held-out events.
 
     Attributes
     ----------
@@ -45,11 +45,11 @@ class AccuracyComparison:
     candidate, active : float
         Metric of each model.
     loss : float
-        By how much the candidate is worse, in units of the metric; negative if it is better.
+        Accuracy lost by the candidate, in units of the metric; negative if it is better.
     low, high : float
-        95 % confidence interval of the loss over users; nan for too few users.
+        95% confidence interval of the loss over users; nan if there are too few users.
     events, users : int
-        Number of events and of users that were measured.
+        Number of events and of users in the comparison.
     """
 
     metric: str
@@ -62,75 +62,79 @@ class AccuracyComparison:
     users: int
 
 
-def rating_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFrame, seed: int) -> AccuracyComparison:
-    """Compare the RMSE of two models.
+def rating_accuracy(
+    candidate: Recommender, active: Recommender, held_out: pl.DataFrame, seed: int
+) -> AccuracyComparison:
+    """Compare the RMSE of two models on held-out ratings.
 
     Parameters
     ----------
     candidate, active : Recommender
         The models, with the same users.
-    held : polars.DataFrame
-        Held-out ratings: user and item (String), value, time. Items that a model does not know get its prediction for
-        unknown items.
+    held_out : polars.DataFrame
+        Held-out ratings with the columns user and item (String), value and time. For items unknown to a model, its
+        prediction for unknown items is used.
     seed : int
-        Seed of the confidence interval.
+        Seed for the confidence interval.
 
     Returns
     -------
     AccuracyComparison
         The comparison.
     """
-    metric, ratings = primary_metric("ratings"), held["value"].to_numpy()
-    users, n_users = candidate.users.rows(held["user"]), len(candidate.users)
-    ours, theirs = (
-        metric.per_user(errors_by_user(users, ratings, _predicted(model, users, held), n_users=n_users))
+    metric, ratings = primary_metric("ratings"), held_out["value"].to_numpy()
+    users, n_users = candidate.users.rows(held_out["user"]), len(candidate.users)
+    candidate_values, active_values = (
+        metric.per_user(errors_by_user(users, ratings, _predict(model, users, held_out), n_users=n_users))
         for model in (candidate, active)
     )
-    return _comparison(metric, ours, theirs, len(held), seed)
+    return _comparison(metric, candidate_values, active_values, len(held_out), seed)
 
 
-def _predicted(recommender: Recommender, users: Int32, held: pl.DataFrame) -> Float32:
-    items, times = recommender.items.rows(held["item"]), held["time"].to_numpy()
+def _predict(recommender: Recommender, users: Int32, held_out: pl.DataFrame) -> Float32:
+    items, times = recommender.items.rows(held_out["item"]), held_out["time"].to_numpy()
     assert isinstance(recommender.model, PredictsRatings)
     return recommender.model.predict(recommender.batch(users, times), items)
 
 
 def ranking_accuracy(
-    candidate: Recommender, active: Recommender, held: pl.DataFrame, k: int, seed: int
+    candidate: Recommender, active: Recommender, held_out: pl.DataFrame, k: int, seed: int
 ) -> AccuracyComparison:
-    """Compare the NDCG@k of two models.
+    """Compare the NDCG@k of two models on held-out events.
 
     Parameters
     ----------
     candidate, active : Recommender
         The models, with the same users.
-    held : polars.DataFrame
-        Held-out events: user and item (String), value, time. Items that recommendations exclude for their user, such as
-        repeated events, are ignored.
+    held_out : polars.DataFrame
+        Held-out events with the columns user and item (String), value and time. Items that are excluded from the user's
+        recommendations, such as repeated events, are ignored.
     k : int
         Length of the lists.
     seed : int
-        Seed of the confidence interval.
+        Seed for the confidence interval.
 
     Returns
     -------
     AccuracyComparison
-        The comparison; nan metrics if no event is left.
+        The comparison; its metrics are nan if no events are left.
     """
     items = [recommender.items.all.cast(pl.String) for recommender in (candidate, active)]
-    catalog = IdMap.of(pl.concat([*items, held["item"]]))
-    u, i = candidate.users.rows(held["user"]), catalog.rows(held["item"])
-    new = ~_is_excluded(candidate, u, candidate.items.rows(held["item"]))
+    catalog = IdMap.of(pl.concat([*items, held_out["item"]]))
+    u, i = candidate.users.rows(held_out["user"]), catalog.rows(held_out["item"])
+    new = ~_is_excluded(candidate, u, candidate.items.rows(held_out["item"]))
     relevant = SparseRows.of(u[new], i[new], np.ones(new.sum()), len(candidate.users))
     metric = primary_metric("events", k)
-    ours, theirs = (_per_user(recommender, catalog, relevant, metric, k) for recommender in (candidate, active))
-    return _comparison(metric, ours, theirs, int(new.sum()), seed)
+    candidate_values, active_values = (
+        _per_user(recommender, catalog, relevant, metric, k) for recommender in (candidate, active)
+    )
+    return _comparison(metric, candidate_values, active_values, int(new.sum()), seed)
 
 
 def _comparison(
     metric: Metric, candidate: UserValues, active: UserValues, n_events: int, seed: int
 ) -> AccuracyComparison:
-    """Compare the values of two models; the loss is positive where the candidate is worse."""
+    """Compare the metric values of two models; the loss is positive if the candidate is worse."""
     first, second = (active, candidate) if metric.greater_is_better else (candidate, active)
     loss, n_users = first.difference(second, seed=seed), int(np.count_nonzero(candidate.counts))
     return AccuracyComparison(metric.key, candidate.aggregate(), active.aggregate(), *loss, n_events, n_users)
@@ -139,7 +143,7 @@ def _comparison(
 def _per_user(
     recommender: Recommender, catalog: IdMap, relevant: SparseRows, metric: RankingMetric, k: int
 ) -> UserValues:
-    """Return the metric of each user; items that the model does not know count as relevant but are never listed."""
+    """Compute the metric for each user; relevant items that the model does not know count as misses."""
     rows = recommender.items.rows(catalog.all)[relevant.columns]
     owner = relevant.owners[rows >= 0]
     targets = SparseRows.of(owner, rows[rows >= 0], np.ones(len(owner)), len(relevant))
@@ -148,26 +152,26 @@ def _per_user(
 
 
 def _is_excluded(recommender: Recommender, users: Int32, items: Int32) -> Bool:
-    """Return whether recommendations exclude each pair."""
-    rows, width = recommender.excluded, len(recommender.items) + 1
+    """Return whether each user-item pair is excluded from recommendations."""
+    rows, n_columns = recommender.excluded, len(recommender.items) + 1
     owner = rows.owners.astype(np.int64)
-    return np.isin(users.astype(np.int64) * width + items, owner * width + rows.columns) & (items >= 0)
+    return np.isin(users.astype(np.int64) * n_columns + items, owner * n_columns + rows.columns) & (items >= 0)
 
 
 @dataclass(frozen=True)
 class ListStatistics:
-    """Statistics of the lists that a model recommends; see `audit.exposure`.
+    """Statistics of the recommendation lists of a model; see `audit.exposure`.
 
     Attributes
     ----------
     coverage : float
-        Share of the catalog that is recommended to any user.
+        Fraction of the catalog that is recommended to at least one user.
     gini : float
         Gini coefficient of the recommendations over items.
     top_share : float
-        Share of the recommendations that go to the 1 % of the items recommended most.
+        Fraction of the recommendations that go to the 1% most-recommended items.
     popularity_lift : float
-        Popularity of recommended items, relative to the items in the histories.
+        Popularity of the recommended items relative to the items in the histories.
     """
 
     coverage: float
@@ -177,7 +181,7 @@ class ListStatistics:
 
     @classmethod
     def of(cls, audit: Exposure) -> ListStatistics:
-        """Select the statistics from an audit.
+        """Extract the statistics from an audit.
 
         Parameters
         ----------
@@ -201,13 +205,13 @@ class GateResult:
     Attributes
     ----------
     reasons : tuple of str
-        Why the candidate must not be promoted; empty if it may be.
+        Reasons not to promote the candidate; empty if it may be promoted.
     accuracy : AccuracyComparison or None
-        Comparison of accuracy; None if there were too few events, or no model to compare with.
+        Comparison of accuracy; None if there were too few events or there was no model to compare with.
     candidate, active : ListStatistics or None
         Statistics of the lists of each model; None if there was no model to compare with.
     notes : tuple of str
-        What was not compared, and why.
+        Comparisons that were skipped, with the reasons.
     """
 
     reasons: tuple[str, ...] = ()
@@ -217,12 +221,12 @@ class GateResult:
     notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the result as values of JSON types.
+        """Return the result as JSON-serializable values.
 
         Returns
         -------
         dict of str to Any
-            The fields; None for nan.
+            The fields, with None in place of nan.
         """
         values: dict[str, Any] = plain(asdict(self))
         return values
@@ -230,28 +234,29 @@ class GateResult:
 
 @dataclass(frozen=True)
 class PromotionGate:
-    """Limits by which a candidate may be worse than the active model and still be promoted.
+    """Limits on how much worse than the active model a candidate may be and still be promoted.
 
     Attributes
     ----------
     tolerance : float
-        Largest loss of accuracy, as a share of the metric of the active model (RMSE for ratings, NDCG@10 for events).
+        Maximum loss of accuracy, as a fraction of the metric of the active model (RMSE for ratings, NDCG@10 for
+        events).
     criterion : {'mean', 'upper'}
-        Loss that must not exceed the tolerance: the mean, or the upper end of its 95 % interval, which takes more
-        events.
+        Loss that must not exceed the tolerance: the mean, or the upper end of its 95% confidence interval, which
+        requires more events.
     min_events, max_events : int
-        Limits of the number of held-out events. With fewer than `min_events`, accuracy is not compared.
+        Minimum and maximum number of held-out events. With fewer than `min_events`, accuracy is not compared.
     share : float
-        Share of the events since the active model that is held out, within these limits.
+        Fraction of the events since the active model was trained that is held out, within these limits.
     min_users : int
-        Number of users that the held-out events must have, else accuracy is not compared; up to half of the new events
+        Minimum number of users with held-out events; otherwise, accuracy is not compared. Up to half of the new events
         are held out to reach it.
     coverage : float
-        Share by which the catalog coverage may fall.
+        Maximum relative decrease in catalog coverage.
     top_share : float
-        Amount by which the share of the 1 % most recommended items may rise.
+        Maximum absolute increase in the share of the 1% most-recommended items.
     lift : float
-        Share by which the popularity lift may rise.
+        Maximum relative increase in popularity lift.
     sample_users : int
         Maximum number of users whose lists are compared.
     k : int
@@ -277,19 +282,19 @@ class PromotionGate:
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
-            raise ParameterError(f"share must be between 0 and 1, both exclusive; got {self.share!r}")
+            raise ParameterError(f"share must be strictly between 0 and 1; got {self.share!r}")
         if self.min_users < 1:
             raise ParameterError(f"min_users must be at least 1; got {self.min_users}")
         if self.min_events < 1 or self.max_events < self.min_events:
             raise ParameterError(
-                f"min_events must be from 1 to max_events; got {self.min_events} and max_events={self.max_events}"
+                f"min_events must be between 1 and max_events={self.max_events}; got {self.min_events}"
             )
         if self.criterion not in get_args(GateCriterion):
             raise ParameterError(f"criterion must be mean or upper; got {self.criterion!r}")
 
     @classmethod
     def of(cls, settings: ServiceSettings) -> PromotionGate:
-        """Create the gate from the settings of a service.
+        """Create a gate from the settings of a service.
 
         Parameters
         ----------
@@ -305,19 +310,19 @@ class PromotionGate:
         return cls(**{name: getattr(settings, f"gate_{name}") for name in names})
 
     def cutoff(self, new: pl.DataFrame, until: int) -> int:
-        """Return the last change that a candidate may be trained on, so that enough newer events are held out.
+        """Return the last change to train a candidate on, so that enough newer events are held out.
 
         Parameters
         ----------
         new : polars.DataFrame
-            Events that the active model was not trained on: seq and user, by seq.
+            Events that the active model was not trained on, with the columns seq and user, ordered by seq.
         until : int
             Sequence number of the last change.
 
         Returns
         -------
         int
-            Sequence number; `until` if there are too few events to hold out.
+            Sequence number of the change; `until` if there are too few events to hold out.
 
         Examples
         --------
@@ -331,20 +336,20 @@ class PromotionGate:
         by_share = min(max(round(self.share * n), self.min_events), self.max_events)
         has_users = new["user"].reverse().is_first_distinct().cum_sum() >= self.min_users
         by_users = int(has_users.arg_max() or 0) + 1 if has_users.any() else n
-        n_held = max(by_share, min(by_users, n // 2, self.max_events))
-        return int(new["seq"][n - n_held]) - 1
+        n_held_out = max(by_share, min(by_users, n // 2, self.max_events))
+        return int(new["seq"][n - n_held_out]) - 1
 
     def evaluate(self, candidate: Recommender, active: Recommender, data: TrainingData, *, seed: int = 0) -> GateResult:
-        """Compare two models as of the cutoff: their accuracy on the held-out events and the lists they recommend.
+        """Compare the accuracy of two models on held-out events, and their recommendation lists as of the cutoff.
 
         Parameters
         ----------
         candidate, active : Recommender
-            The models; neither was trained on events after the cutoff.
+            The models; neither may have been trained on events after the cutoff.
         data : TrainingData
             Training data of the candidate and held-out events.
         seed : int, default 0
-            Seed of the intervals and of the sample of users.
+            Seed for the intervals and for sampling users.
 
         Returns
         -------
@@ -356,15 +361,15 @@ class PromotionGate:
         KindError
             If a model cannot fold in users.
         """
-        held = data.held_out
-        users = IdMap.of(held["user"].unique()) if len(held) else IdMap.of(pl.Series([], dtype=pl.String))
+        held_out = data.held_out
+        users = IdMap.of(held_out["user"].unique()) if len(held_out) else IdMap.of(pl.Series([], dtype=pl.String))
         reasons: list[str] = []
         notes: list[str] = []
-        accuracy = self._accuracy(candidate, active, data, users, seed) if len(held) >= self.min_events else None
+        accuracy = self._accuracy(candidate, active, data, users, seed) if len(held_out) >= self.min_events else None
         if accuracy is None or accuracy.users < self.min_users:
             n_users = len(users) if accuracy is None else accuracy.users
-            needed = f"{self.min_events} events of {self.min_users} users are needed"
-            notes.append(f"accuracy was not compared: {len(held)} new events of {n_users} users; {needed}")
+            needed = f"at least {self.min_events} events from {self.min_users} users are required"
+            notes.append(f"accuracy was not compared: {len(held_out)} new events from {n_users} users; {needed}")
             accuracy = None
         else:
             reasons += self._accuracy_reasons(accuracy)
@@ -378,29 +383,29 @@ class PromotionGate:
     def _accuracy(
         self, candidate: Recommender, active: Recommender, data: TrainingData, users: IdMap, seed: int
     ) -> AccuracyComparison:
-        both = _at_cutoff(candidate, users, data), _at_cutoff(active, users, data)
+        models = _at_cutoff(candidate, users, data), _at_cutoff(active, users, data)
         if candidate.kind == "ratings":
-            return rating_accuracy(*both, data.held_out, seed)
-        return ranking_accuracy(*both, data.held_out, self.k, seed)
+            return rating_accuracy(*models, data.held_out, seed)
+        return ranking_accuracy(*models, data.held_out, self.k, seed)
 
     def _sample(self, data: TrainingData, seed: int) -> IdMap:
         users = data.snapshot["user"].unique().sort()
-        chosen = random_stream(seed, "guard").permutation(len(users))[: self.sample_users]
-        return IdMap.of(users.gather(np.sort(chosen)))
+        sampled_rows = random_stream(seed, "guard").permutation(len(users))[: self.sample_users]
+        return IdMap.of(users.gather(np.sort(sampled_rows)))
 
     def _accuracy_reasons(self, accuracy: AccuracyComparison) -> list[str]:
         allowed = self.tolerance * accuracy.active
         loss = accuracy.loss if self.criterion == "mean" else accuracy.high
         if loss <= allowed:
             return []
-        measured = f"{accuracy.events:,} events of {accuracy.users:,} users"
+        sample_text = f"{accuracy.events:,} events from {accuracy.users:,} users"
         if np.isnan(loss):
-            return [f"criterion 'upper' needs an interval of the loss, which {measured} do not give: {NO_INTERVAL}"]
+            return [f"criterion 'upper' requires an interval for the loss, but {sample_text} give none: {NO_INTERVAL}"]
         has_interval = np.isfinite(accuracy.low)
-        interval = f"95 % interval {accuracy.low:.4f} to {accuracy.high:.4f}" if has_interval else "no interval"
+        interval = f"95% interval {accuracy.low:.4f} to {accuracy.high:.4f}" if has_interval else "no interval"
         metrics = f"{accuracy.metric} {accuracy.candidate:.4f}, active model {accuracy.active:.4f}"
         loss_text = f"loss {accuracy.loss:.4f}, {interval}; allowed {allowed:.4f}"
-        return [f"accuracy on the newest events is worse: {metrics} ({loss_text}; {measured})"]
+        return [f"accuracy on the newest events is worse: {metrics} ({loss_text}; {sample_text})"]
 
     def _exposure_reasons(self, candidate: ListStatistics, active: ListStatistics) -> list[str]:
         reasons = []
@@ -408,7 +413,7 @@ class PromotionGate:
             reasons.append(f"coverage falls from {active.coverage:.1%} to {candidate.coverage:.1%} of the catalog")
         if candidate.top_share > active.top_share + self.top_share:
             change = f"from {active.top_share:.1%} to {candidate.top_share:.1%}"
-            reasons.append(f"the share of the 1 % most recommended items rises {change}")
+            reasons.append(f"the share of the 1% most-recommended items rises {change}")
         if candidate.popularity_lift > (1 + self.lift) * active.popularity_lift:
             change = f"from {active.popularity_lift:.2f} to {candidate.popularity_lift:.2f}"
             reasons.append(f"popularity lift rises {change}")

@@ -1,4 +1,4 @@
-"""Training specification: the estimator and the data of a training, from a job, the active model or the defaults."""
+"""Training specification: estimator, kind of data, seed and features of a training."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class TrainingSpec:
     kind : {'ratings', 'events'}
         Kind of the training data.
     seed : int
-        Seed of the fit and of the priors.
+        Seed for the fit and for the priors.
     user_features, item_features : tuple of str
-        Metadata from which the priors of new users and items are learned; names that the data do not have are ignored.
+        Names of the metadata from which the priors for new users and items are learned; missing names are ignored.
 
     Examples
     --------
@@ -52,10 +52,10 @@ class TrainingSpec:
         Parameters
         ----------
         values : mapping of str to Any or None
-            Values of some fields; None for no values.
+            Values for some of the fields; None for no values.
         base : TrainingSpec, optional
-            Values of the other fields. Its estimator is replaced by the default of the kind if it does not accept the
-            kind in `values`, and its kind by that of the estimator in `values`.
+            Values for the other fields. Its estimator is replaced by the default for the kind in `values` if it does
+            not support that kind, and its kind by that of the estimator in `values`.
 
         Returns
         -------
@@ -65,7 +65,7 @@ class TrainingSpec:
         Raises
         ------
         DataError, KindError, ParameterError
-            If the values do not specify a training.
+            If the values are not a valid specification.
 
         Examples
         --------
@@ -75,33 +75,33 @@ class TrainingSpec:
         names = [field.name for field in fields(cls)]
         values = {} if values is None else values
         if not isinstance(values, Mapping) or (unknown := [name for name in values if name not in names]):
-            wrong = unknown[0] if isinstance(values, Mapping) else values
-            raise DataError(f"a training has the parameters {', '.join(names)}, not {wrong!r}")
-        merged = {} if base is None else {name: getattr(base, name) for name in names}
+            invalid = unknown[0] if isinstance(values, Mapping) else values
+            raise DataError(f"training parameters must be among {', '.join(names)}; got {invalid!r}")
+        merged_values = {} if base is None else {name: getattr(base, name) for name in names}
         new = dict(values)
         if "estimator" in new:
             new["estimator"] = Estimator.from_dict(new["estimator"])
             if base is not None and new["estimator"].kind not in ("any", base.kind):
-                del merged["kind"]
+                del merged_values["kind"]
         elif base is not None and base.estimator.kind not in ("any", new.get("kind", base.kind)):
-            del merged["estimator"]
-        merged |= {name: _names(name, new[name]) if name.endswith("features") else new[name] for name in new}
-        if "estimator" not in merged:
-            merged["estimator"] = ImplicitALS() if merged.get("kind") == "events" else BiasedMF()
-        accepted = merged["estimator"].kind
-        merged.setdefault("kind", "ratings" if accepted == "any" else accepted)
-        if merged["kind"] not in list(get_args(Kind)) or accepted not in (merged["kind"], "any"):
-            raise KindError(f"{merged['estimator'].name} does not learn from {merged['kind']!r}")
-        checks.seed(merged.get("seed", 0))
-        return cls(**merged)
+            del merged_values["estimator"]
+        merged_values |= {name: _names(name, new[name]) if name.endswith("features") else new[name] for name in new}
+        if "estimator" not in merged_values:
+            merged_values["estimator"] = ImplicitALS() if merged_values.get("kind") == "events" else BiasedMF()
+        accepted_kind = merged_values["estimator"].kind
+        merged_values.setdefault("kind", "ratings" if accepted_kind == "any" else accepted_kind)
+        if merged_values["kind"] not in list(get_args(Kind)) or accepted_kind not in (merged_values["kind"], "any"):
+            raise KindError(f"{merged_values['estimator'].name} cannot be trained on {merged_values['kind']!r}")
+        checks.seed(merged_values.get("seed", 0))
+        return cls(**merged_values)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the values from which `of` creates the same specification.
+        """Return the specification as JSON-serializable values that `of` accepts.
 
         Returns
         -------
         dict of str to Any
-            Values of JSON types.
+            Values by field name.
         """
         return {
             "estimator": self.estimator.to_dict(),
@@ -112,7 +112,7 @@ class TrainingSpec:
         }
 
     def with_priors(self, recommender: Recommender) -> Recommender:
-        """Learn the priors of new users and items.
+        """Return a recommender with priors for new users and items.
 
         Parameters
         ----------
@@ -122,29 +122,29 @@ class TrainingSpec:
         Returns
         -------
         Recommender
-            The recommender with priors, or unchanged if its model supports none.
+            The recommender with priors, or the same recommender if its model does not support them.
         """
-        users = _present(self.user_features, recommender.user_table)
-        items = _present(self.item_features, recommender.item_table)
+        users = _existing_columns(self.user_features, recommender.user_table)
+        items = _existing_columns(self.item_features, recommender.item_table)
         if not supports_priors(recommender.model):
             return recommender
         return recommender.with_priors(user_features=users, item_features=items, seed=self.seed)
 
 
 def spec_of(model: StoredModel, kind: Kind | None = None) -> TrainingSpec:
-    """Return the specification by which a model was trained, as far as the store has it.
+    """Return the specification a model was trained with, as recorded in the store.
 
     Parameters
     ----------
     model : StoredModel
         The model.
     kind : {'ratings', 'events'}, optional
-        Kind of its training data, for a model that was not trained by the service.
+        Kind of its training data, if the model was not trained by the service.
 
     Returns
     -------
     TrainingSpec
-        The specification; default values where the store has none.
+        The specification, with default values where the store has none.
     """
     stored = model.metrics.get("training_spec") if isinstance(model.metrics, dict) else None
     fallback = {"estimator": model.estimator or None, "kind": kind}
@@ -153,9 +153,9 @@ def spec_of(model: StoredModel, kind: Kind | None = None) -> TrainingSpec:
 
 def _names(parameter: str, names: Any) -> tuple[str, ...]:
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{parameter} must be a list of names, not {names!r}")
+        raise DataError(f"{parameter} must be a list of strings; got {names!r}")
     return tuple(names)
 
 
-def _present(names: tuple[str, ...], table: Any) -> list[str]:
+def _existing_columns(names: tuple[str, ...], table: Any) -> list[str]:
     return [] if table is None else [name for name in names if name in table.columns]

@@ -1,4 +1,4 @@
-"""Trainer: one training, from the data of the store to a model that is promoted or held with the reasons."""
+"""Trainer: train a model on the data in the store, compare it with the active model, and promote or hold it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from cofactor.service.training.promotion_gate import GateResult, PromotionGate
 from cofactor.service.training.spec import TrainingSpec, spec_of
 from cofactor.store import Store, StoredModel
 
-__all__ = ["UNTIL", "ProgressCallback", "Trainer"]
+__all__ = ["UNTIL_KEY", "ProgressCallback", "Trainer"]
 
 ProgressCallback: TypeAlias = Callable[[float, str], None]
-"""Called with the progress of a training, from 0 to 1, and a message; may raise JobLostError to stop it."""
+"""Function called with the training progress (0 to 1) and a message; it may raise JobLostError to stop the training."""
 
-UNTIL = "until"
-"""Key in the metrics of a model: sequence number of the last change in the store when its training started."""
-FITTED = 0.7
-"""Progress after the last epoch."""
+UNTIL_KEY = "until"
+"""Metrics key for the sequence number of the last change in the store when the training started."""
+FIT_PROGRESS = 0.7
+"""Progress of a training after the last epoch."""
 
 
 class _ActiveModel(NamedTuple):
-    """The active model, with which the candidate is compared."""
+    """Active model that a candidate is compared with."""
 
     stored: StoredModel
     recommender: Recommender
@@ -37,20 +37,20 @@ class _ActiveModel(NamedTuple):
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains models on the data of a store and promotes those that pass the gate.
+    """Train models on the data in a store and promote those that pass the gate.
 
     Attributes
     ----------
     store : Store
-        Store of the data and of the metadata of models.
+        Store with the data and the model metadata.
     artifacts : ArtifactRegistry
-        Files of the models.
+        Registry of the model files.
     gate : PromotionGate
-        Limits for a candidate.
+        Limits for candidates.
     spec : TrainingSpec
         Specification of the first model.
     keep : int
-        Number of artifacts to keep in addition to the active and the previous one.
+        Number of artifacts to keep in addition to those of the active and previous models.
 
     Examples
     --------
@@ -78,32 +78,32 @@ class Trainer:
         Parameters
         ----------
         values : mapping of str to Any, optional
-            Values of the specification, see `TrainingSpec.of`; the others are those of the active model, or of `spec`
-            if there is none.
+            Values of the specification; see `TrainingSpec.of`. Missing values default to those of the active model, or
+            to `spec` if there is no active model.
         on_progress : callable, optional
-            Called with progress and message.
+            Called with the progress and a message.
         name : str, default ""
-            File name of the artifact without its suffix; "" for a random name.
+            File name of the artifact without its suffix; "" to generate a name.
 
         Returns
         -------
         StoredModel
-            The model after the decision.
+            The promoted or held model.
 
         Raises
         ------
         DataError
-            If the store contains no data of the kind.
+            If the store contains no data of this kind.
         KindError, ParameterError
             If the specification is invalid.
         DivergedError, ArtifactError, StoreUnavailableError
-            If the fit, the artifact or the database fails. The active model does not change. Errors of `on_progress`
-            are raised, too.
+            If fitting, writing the artifact or accessing the database fails; the active model does not change. Errors
+            raised by `on_progress` are propagated.
 
         Notes
         -----
-        The artifact is read back and verified before the comparison, so that the promoted model is bit for bit the
-        compared one. The first model is trained on all data and promoted without a comparison.
+        The artifact is read back and verified before the comparison, so that the model that is promoted is exactly the
+        one that was compared. The first model is trained on all data and promoted without a comparison.
         """
         active = self._active()
         spec = TrainingSpec.of(values, spec_of(active.stored, active.recommender.kind) if active else self.spec)
@@ -124,44 +124,46 @@ class Trainer:
             metrics = {
                 "training_spec": spec.as_dict(),
                 "fit_seconds": seconds,
-                UNTIL: until,
+                UNTIL_KEY: until,
                 "gate": result.as_dict(),
                 "rows": len(data.train),
             }
             estimator = candidate.estimator.to_json() if candidate.estimator else "null"
-            added = self.store.models.add_candidate(estimator, path.name, checksum, watermark=cutoff, metrics=metrics)
+            new_model = self.store.models.add_candidate(
+                estimator, path.name, checksum, watermark=cutoff, metrics=metrics
+            )
         except BaseException:
             self.artifacts.remove(path.name)
             raise
-        on_progress(0.95, "deciding")
-        model = self._promote_or_hold(added, active, result)
+        on_progress(0.95, "promoting or holding the model")
+        model = self._promote_or_hold(new_model, active, result)
         self.prune()
         return model
 
     def prune(self) -> list[int]:
-        """Delete old artifacts, except those of the active and the previous model, and orphaned files.
+        """Delete orphaned files and old artifacts, except those of the active and previous models.
 
         Returns
         -------
         list of int
             Versions of the models whose artifacts were deleted.
         """
-        deleted = []
+        deleted_versions = []
         for model in self.store.models.prunable(self.keep):
             try:
-                self.store.models.pruned(model.version)
+                self.store.models.mark_pruned(model.version)
             except StoreUnavailableError:
                 raise
             except StoreError:  # promoted in the meantime
                 continue
             self.artifacts.remove(str(model.file))
-            deleted.append(model.version)
+            deleted_versions.append(model.version)
         for path in orphaned_files(self.store, self.artifacts):
             path.unlink(missing_ok=True)
-        return deleted
+        return deleted_versions
 
     def _active(self) -> _ActiveModel | None:
-        """Return the active model, or None if there is none or its file is damaged, so that it must be replaced."""
+        """Return the active model; None if there is none or its file is damaged and must be replaced."""
         active = self.store.models.active()
         if active is None or active.file is None:
             return None
@@ -181,31 +183,33 @@ class Trainer:
         if active is None:
             return GateResult(notes=("there was no model to compare with",))
         if active.recommender.kind != candidate.kind:
-            kinds = f"it was trained on {candidate.kind} and the active model on {active.recommender.kind}"
-            return GateResult(reasons=(f"{kinds}, so they cannot be compared: promote it by hand",))
+            kinds_text = (
+                f"it was trained on {candidate.kind}, but the active model was trained on {active.recommender.kind}"
+            )
+            return GateResult(reasons=(f"{kinds_text}, so they cannot be compared; promote it manually",))
         on_progress(0.8, f"comparing on {len(data.held_out):,} newer events")
         result = self.gate.evaluate(candidate, active.recommender, data, seed=spec.seed)
         if result.accuracy is None and spec_of(active.stored).estimator != spec.estimator:
-            reason = f"it has another estimator ({spec.estimator}), and {result.notes[0]}"
+            reason = f"it uses a different estimator ({spec.estimator}), and {result.notes[0]}"
             result = replace(result, reasons=(*result.reasons, reason))
         return result
 
-    def _promote_or_hold(self, added: StoredModel, active: _ActiveModel | None, result: GateResult) -> StoredModel:
+    def _promote_or_hold(self, new_model: StoredModel, active: _ActiveModel | None, result: GateResult) -> StoredModel:
         if result.reasons:
-            return self.store.models.hold(added.version, result.reasons)
+            return self.store.models.hold(new_model.version, result.reasons)
         try:
-            return self.store.models.promote(added.version, instead_of=active and active.stored.version)
+            return self.store.models.promote(new_model.version, expected_active=active and active.stored.version)
         except StoreUnavailableError:
             raise
         except StoreError as error:  # another model was promoted in the meantime
-            return self.store.models.hold(added.version, [str(error)])
+            return self.store.models.hold(new_model.version, [str(error)])
 
 
 def _fit(spec: TrainingSpec, data: TrainingData, on_progress: ProgressCallback) -> Recommender:
     def callback(epoch: Epoch) -> None:
-        on_progress(0.05 + (FITTED - 0.05) * epoch.number / epoch.of, f"epoch {epoch.number} of {epoch.of}")
+        on_progress(0.05 + (FIT_PROGRESS - 0.05) * epoch.number / epoch.of, f"epoch {epoch.number} of {epoch.of}")
 
     on_progress(0.05, f"fitting on {len(data.train):,} {spec.kind}")
     recommender = Recommender.fit(spec.estimator, data.train, seed=spec.seed, callback=callback)
-    on_progress(FITTED, "learning priors of new users and items")
+    on_progress(FIT_PROGRESS, "learning priors for new users and items")
     return spec.with_priors(recommender)

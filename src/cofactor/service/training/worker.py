@@ -1,4 +1,4 @@
-"""Training worker: the process that runs training jobs, started by `cofactor serve` and `cofactor trainer`."""
+"""Training worker: run training jobs in a process started by `cofactor serve` or `cofactor trainer`."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from cofactor.errors import CofactorError, JobLostError, ParameterError, StoreUn
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.promotion_gate import PromotionGate
-from cofactor.service.training.trainer import UNTIL, ProgressCallback, Trainer
+from cofactor.service.training.trainer import UNTIL_KEY, ProgressCallback, Trainer
 from cofactor.store import Job, Store, StoredModel
 
 __all__ = ["TRAIN", "RetrainPolicy", "Worker", "run_queued_jobs", "run_worker"]
 
 TRAIN = "train"
-"""Kind of the jobs of a training worker."""
-NICE = 10
-"""Priority of the process, below the processes that answer requests."""
+"""Kind of the jobs that training workers run."""
+NICENESS = 10
+"""Niceness of the training process, which gives it a lower priority than the server processes."""
 RETRY_SECONDS = 600.0
-"""Maximum time to wait after a failed training before the next one is scheduled."""
+"""Maximum time to wait before scheduling the next training after a failed one, in seconds."""
 
 _log = logging.getLogger("cofactor.trainer")
 
 
 def run_worker(settings: ServiceSettings, *, stale_after: float = 60.0) -> None:
-    """Train models on schedule and on request, until the process receives SIGTERM or SIGINT.
+    """Train models on schedule and on request until the process receives SIGTERM or SIGINT.
 
-    Call it in a process of its own that was spawned, not forked; its priority is lowered.
+    Call it in a separate process that was spawned, not forked; the priority of the process is lowered.
 
     Parameters
     ----------
     settings : ServiceSettings
         Settings of the service.
     stale_after : float, default 60.0
-        Seconds without a heartbeat after which a job of another worker is put back into the queue.
+        Seconds without a heartbeat after which the job of another worker is put back into the queue.
 
     Raises
     ------
@@ -53,14 +53,14 @@ def run_worker(settings: ServiceSettings, *, stale_after: float = 60.0) -> None:
     with Store.open(settings.url) as store:
         worker = Worker(_trainer(store, settings), policy, stale_after=stale_after)
         _stop_on_signals(worker)
-        os.nice(NICE)
+        os.nice(NICENESS)
         _log.info("worker %s started", worker.owner)
         worker.run()
         _log.info("worker %s stopped", worker.owner)
 
 
 def run_queued_jobs(settings: ServiceSettings) -> list[Job]:
-    """Run the queued jobs and return.
+    """Run all queued jobs and return them.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def run_queued_jobs(settings: ServiceSettings) -> list[Job]:
     Returns
     -------
     list of Job
-        The jobs after their end; [] if none was queued.
+        The jobs after they have finished; empty if none were queued.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def _trainer(store: Store, settings: ServiceSettings) -> Trainer:
 
 
 def _stop_on_signals(worker: Worker) -> None:
-    """Stop the worker on SIGTERM and SIGINT; handlers can be set in the main thread only."""
+    """Stop the worker on SIGTERM and SIGINT; has no effect outside the main thread, where handlers cannot be set."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         worker.stop()
@@ -99,16 +99,16 @@ def _stop_on_signals(worker: Worker) -> None:
 
 @dataclass(frozen=True)
 class RetrainPolicy:
-    """When to train without a request.
+    """Policy for when to train a new model without a request.
 
-    A training is also due if users were erased since the last one.
+    A training is also due if users have been erased since the last one.
 
     Attributes
     ----------
     changes : int or None
-        Number of changes in the store since the last training; None for no limit.
+        Number of changes in the store since the last training after which to train; None for no limit.
     seconds : float or None
-        Time since the last training, if anything changed; None for no limit.
+        Number of seconds since the last training, if anything has changed; None for no limit.
 
     Examples
     --------
@@ -124,19 +124,19 @@ class RetrainPolicy:
         if self.changes is not None and self.changes < 1:
             raise ParameterError(f"changes must be at least 1 or None; got {self.changes}")
         if self.seconds is not None and not self.seconds > 0:
-            raise ParameterError(f"seconds must be above 0 or None; got {self.seconds}")
+            raise ParameterError(f"seconds must be positive or None; got {self.seconds}")
 
     def reason(self, *, changes: int, seconds: float, erased: int) -> str | None:
-        """Return why a training is due.
+        """Return the reason a training is due, if any.
 
         Parameters
         ----------
         changes : int
             Number of changes since the last training.
         seconds : float
-            Time since the last training.
+            Number of seconds since the last training.
         erased : int
-            Number of users who were erased since the last training.
+            Number of users erased since the last training.
 
         Returns
         -------
@@ -154,22 +154,22 @@ class RetrainPolicy:
 
 @dataclass(eq=False)
 class Worker:
-    """Runs the training jobs of a store until it is stopped; several workers may share a store.
+    """Run the training jobs of a store until stopped; several workers may share a store.
 
     Attributes
     ----------
     trainer : Trainer
-        Runs a training.
+        Trainer that runs the jobs.
     policy : RetrainPolicy
-        When to schedule a training.
+        Policy for scheduling trainings.
     owner : str
-        Name of the worker in its jobs.
+        Name under which the worker claims jobs.
     heartbeat_interval : float
-        Seconds between two heartbeats.
+        Seconds between heartbeats.
     stale_after : float
-        Seconds without a heartbeat after which a job of another worker is put back into the queue.
+        Seconds without a heartbeat after which the job of another worker is put back into the queue.
     poll_interval : float
-        Seconds between two checks of the queue.
+        Seconds between checks of the queue.
     """
 
     trainer: Trainer
@@ -182,7 +182,7 @@ class Worker:
     _newest: tuple[int, float] = field(init=False, default=(-1, 0.0))
 
     def run(self) -> None:
-        """Schedule and run jobs until `stop` is called; retry while the database does not answer."""
+        """Schedule and run jobs until `stop` is called; retry while the database is unavailable."""
         while not self._stop.is_set():
             try:
                 self.schedule()
@@ -194,16 +194,16 @@ class Worker:
                 self._stop.wait(self.poll_interval)
 
     def stop(self) -> None:
-        """Stop soon: a fit ends after its current epoch, and its job returns to the queue once it is stale."""
+        """Request a stop: a running fit ends after its current epoch, and its job is requeued once it is stale."""
         self._stop.set()
 
     @property
-    def stopped(self) -> bool:
+    def is_stopped(self) -> bool:
         """Whether `stop` was called."""
         return self._stop.is_set()
 
     def schedule(self) -> Job | None:
-        """Add a training to the queue if one is due and none is queued or running.
+        """Enqueue a training job if one is due and none is queued or running.
 
         Returns
         -------
@@ -227,17 +227,17 @@ class Worker:
         Returns
         -------
         Job or None
-            The job after its end; None if no job was queued.
+            The job after it has finished; None if no job was queued.
 
         Raises
         ------
         StoreUnavailableError
-            If the database does not answer.
+            If the database is unavailable.
 
         Notes
         -----
-        An error of the training fails the job. If the database is unavailable, or this process is stopped or killed,
-        the job returns to the queue once it is stale, and fails after the third attempt.
+        The job fails if the training raises an error. If the database is unavailable, or this process is stopped or
+        killed, the job returns to the queue once it is stale, and it fails after the third attempt.
         """
         jobs = self.trainer.store.jobs
         job = jobs.claim(self.owner, [TRAIN], stale_after=self.stale_after)
@@ -261,16 +261,16 @@ class Worker:
         return jobs.get(job.id)
 
     def _changes_since(self, newest: StoredModel | None) -> tuple[int, int]:
-        """Return the numbers of changes and of erased users since the last training started."""
+        """Return the number of changes and the number of erased users since the last training started."""
         store = self.trainer.store
         if newest is None:
             return store.events.watermark(), 0
         metrics = newest.metrics if isinstance(newest.metrics, dict) else {}
-        until = int(metrics.get(UNTIL, newest.watermark))
+        until = int(metrics.get(UNTIL_KEY, newest.watermark))
         return max(store.events.watermark() - until, 0), len(store.erasure.after(until))
 
     def _seconds_since(self, newest: StoredModel | None) -> float:
-        """Return the time since this worker first saw the newest model, by the monotonic clock."""
+        """Return the number of seconds since this worker first saw the newest model."""
         version = 0 if newest is None else newest.version
         if version != self._newest[0]:
             self._newest = (version, time.monotonic())
@@ -284,23 +284,23 @@ class Worker:
 @contextmanager
 def _heartbeats(worker: Worker, job: Job) -> Iterator[ProgressCallback]:
     """Send heartbeats from a separate thread, and yield the progress callback of the training."""
-    done, lost = threading.Event(), threading.Event()
+    done_event, lost_event = threading.Event(), threading.Event()
     jobs = worker.trainer.store.jobs
 
     def send() -> None:
-        while not done.wait(worker.heartbeat_interval):
+        while not done_event.wait(worker.heartbeat_interval):
             try:
                 jobs.heartbeat(job)
             except JobLostError:
-                lost.set()
+                lost_event.set()
                 return
             except StoreUnavailableError as error:
-                _log.warning("job %d: no heartbeat: %s", job.id, error)
+                _log.warning("job %d: heartbeat failed: %s", job.id, error)
 
     def on_progress(progress: float, message: str) -> None:
-        if lost.is_set():
+        if lost_event.is_set():
             raise JobLostError(f"job {job.id} is no longer assigned to this worker")
-        if worker.stopped:
+        if worker.is_stopped:
             raise JobLostError("worker is shutting down")
         jobs.heartbeat(job, progress=progress, message=message)
 
@@ -309,5 +309,5 @@ def _heartbeats(worker: Worker, job: Job) -> Iterator[ProgressCallback]:
     try:
         yield on_progress
     finally:
-        done.set()
+        done_event.set()
         thread.join()

@@ -1,4 +1,4 @@
-"""Schema migrations, one module per revision, run by Alembic without a configuration file."""
+"""Schema migrations with Alembic, one module per revision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _lock = threading.Lock()  # Alembic keeps the context of a running migration in 
 
 
 def upgrade(database: Database) -> None:
-    """Create the tables or upgrade them to the newest revision; safe if several processes or threads do it.
+    """Create the tables or upgrade them to the newest revision; safe to call from several processes and threads.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ def upgrade(database: Database) -> None:
     Raises
     ------
     StoreError
-        If the store belongs to a newer version of cofactor, or the database contains tables of another application.
+        If the store was written by a newer version of cofactor, or the database contains tables of another application.
     """
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         if _revision(connection) == NEWEST:
             return
     with _lock, database.transaction() as connection:
@@ -48,14 +48,16 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _upgrade(connection: Connection, name: str) -> None:
-    from alembic import command  # takes 0.3 s to import, and most processes find the newest revision
+    from alembic import command  # takes 0.3 s to import, and most databases are already up to date
     from alembic.config import Config
     from alembic.util import CommandError
 
     current = _revision(connection)
-    if current is None and (foreign := sorted(set(metadata.tables) & set(inspect(connection).get_table_names()))):
+    if current is None and (
+        foreign_tables := sorted(set(metadata.tables) & set(inspect(connection).get_table_names()))
+    ):
         raise StoreError(
-            f"{name} has a table {foreign[0]!r} of another application: use a separate database for the store"
+            f"{name} contains a table {foreign_tables[0]!r} of another application; use a separate database"
         )
     with as_file(files(__name__)) as folder:
         config = Config(attributes={"connection": connection, "version_table": VERSION_TABLE})
@@ -64,5 +66,5 @@ def _upgrade(connection: Connection, name: str) -> None:
             command.upgrade(config, "head")
         except CommandError as error:
             raise StoreError(
-                f"{name} was written by a newer version of cofactor (revision {current}): update cofactor"
+                f"{name} was written by a newer version of cofactor (schema revision {current}); upgrade cofactor"
             ) from error

@@ -1,4 +1,4 @@
-"""Alembic environment: runs the migrations on the connection that `cofactor.store.migrations.upgrade` passes."""
+"""Alembic environment: run the migrations on the connection passed by `cofactor.store.migrations.upgrade`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Schema revisions, oldest first. Never change a released revision: add a new one instead."""
+"""Schema revisions, oldest first. Never change a released revision; add a new one instead."""

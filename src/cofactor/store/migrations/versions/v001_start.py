@@ -8,7 +8,7 @@ from alembic import op
 revision = "v001"
 down_revision = None
 
-NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+BIG_INTEGER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 ID = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
@@ -22,7 +22,7 @@ def upgrade() -> None:
 def _create_event_tables() -> None:
     op.create_table(
         "events",
-        sa.Column("seq", NUMBER, primary_key=True, autoincrement=False),
+        sa.Column("seq", BIG_INTEGER, primary_key=True, autoincrement=False),
         sa.Column("key", ID),
         sa.Column("kind", sa.SmallInteger, nullable=False),
         sa.Column("user", ID, nullable=False),
@@ -32,8 +32,8 @@ def _create_event_tables() -> None:
         sa.Column("received", sa.BigInteger, nullable=False),
     )
     op.create_index("events_user", "events", ["user", "seq"])
-    with_key = sa.text("key IS NOT NULL")
-    op.create_index("events_key", "events", ["key"], unique=True, sqlite_where=with_key, postgresql_where=with_key)
+    has_key = sa.text("key IS NOT NULL")
+    op.create_index("events_key", "events", ["key"], unique=True, sqlite_where=has_key, postgresql_where=has_key)
     op.create_table(
         "imports",
         sa.Column("digest", ID, primary_key=True),
@@ -45,7 +45,7 @@ def _create_event_tables() -> None:
     )
     op.create_table(
         "impressions",
-        sa.Column("id", NUMBER, primary_key=True, autoincrement=True),
+        sa.Column("id", BIG_INTEGER, primary_key=True, autoincrement=True),
         sa.Column("user", ID, nullable=False),
         sa.Column("places", sa.Text, nullable=False),
         sa.Column("model", sa.BigInteger, nullable=False),
@@ -59,7 +59,7 @@ def _create_catalog_tables() -> None:
     op.create_table(
         "items",
         sa.Column("item", ID, primary_key=True),
-        sa.Column("seq", NUMBER, nullable=False),
+        sa.Column("seq", BIG_INTEGER, nullable=False),
         sa.Column("title", sa.Text),
         sa.Column("available", sa.Boolean, nullable=False),
         sa.Column("metadata", sa.Text, nullable=False),
@@ -68,14 +68,14 @@ def _create_catalog_tables() -> None:
     op.create_table(
         "users",
         sa.Column("user", ID, primary_key=True),
-        sa.Column("seq", NUMBER, nullable=False),
+        sa.Column("seq", BIG_INTEGER, nullable=False),
         sa.Column("metadata", sa.Text, nullable=False),
     )
     op.create_index("users_seq", "users", ["seq"])
     op.create_table(
         "tombstones",
         sa.Column("hash", ID, primary_key=True),
-        sa.Column("seq", NUMBER, nullable=False),
+        sa.Column("seq", BIG_INTEGER, nullable=False),
         sa.Column("time", sa.BigInteger, nullable=False),
     )
     op.create_index("tombstones_seq", "tombstones", ["seq"])
@@ -84,7 +84,7 @@ def _create_catalog_tables() -> None:
 def _create_service_tables() -> None:
     op.create_table(
         "models",
-        sa.Column("version", NUMBER, primary_key=True, autoincrement=True),
+        sa.Column("version", BIG_INTEGER, primary_key=True, autoincrement=True),
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("estimator", sa.Text, nullable=False),
         sa.Column("file", sa.Text),
@@ -100,7 +100,7 @@ def _create_service_tables() -> None:
     op.create_index("models_active", "models", ["status"], unique=True, sqlite_where=active, postgresql_where=active)
     op.create_table(
         "jobs",
-        sa.Column("id", NUMBER, primary_key=True, autoincrement=True),
+        sa.Column("id", BIG_INTEGER, primary_key=True, autoincrement=True),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("spec", sa.Text, nullable=False),
