@@ -176,5 +176,5 @@ def test_a_folder_without_a_backup_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="outside the folder"):
         restore(tmp_path / "odd", tmp_path / "new")
     (tmp_path / "odd" / "backup.json").write_text('{"format": 9, "watermark": 0, "sha256": {}}')
-    with pytest.raises(StoreError, match="newer cofactor"):
+    with pytest.raises(StoreError, match="newer version of cofactor"):
         restore(tmp_path / "odd", tmp_path / "new")

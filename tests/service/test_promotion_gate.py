@@ -170,7 +170,7 @@ def test_accuracy_is_not_compared_on_too_few_users(small_ratings: Interactions) 
     assert len(few.held_out) >= 50
     result = PromotionGate().evaluate(rec, rec, few)
     assert result.accuracy is None
-    assert "of 1 users" in result.notes[0]
+    assert "from 1 users" in result.notes[0]
 
 
 def test_repeated_events_are_ignored(small_events: Interactions) -> None:
