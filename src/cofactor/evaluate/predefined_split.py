@@ -85,7 +85,8 @@ def _merge(ids: IdMap, first: pl.DataFrame | None, second: pl.DataFrame | None, 
     if not tables:
         return None
     typed = [
-        pl.DataFrame([ids.as_id_type(table.to_series(0)).alias(side), *table.drop(table.columns[0])]) for table in tables
+        pl.DataFrame([ids.as_id_type(table.to_series(0)).alias(side), *table.drop(table.columns[0])])
+        for table in tables
     ]
     try:
         combined = pl.concat(typed, how="diagonal_relaxed").unique(side, keep="first", maintain_order=True)

@@ -228,7 +228,7 @@ def predict_pairs(
         distinct, inverse = users.take(~both_known).distinct()
         user_level = np.float32(baseline.mean) + baseline.user_bias(distinct.histories)
         rows = items[~both_known]
-        out[~both_known] = user_level[inverse] + np.inverse(
+        out[~both_known] = user_level[inverse] + np.where(
             rows >= 0, baseline.item_bias[np.maximum(rows, 0)], np.float32(0)
         )
     distinct, inverse = users.take(both_known).distinct()
