@@ -132,7 +132,7 @@ def test_numbers_that_few_could_give_are_left_out() -> None:
     assert cold_start(Bias(), camps(50, each=17)).curve["history_length"].to_list() == [0, 1, 2, 3, 5, 8]
     with pytest.raises(DataError, match="needs at least 20 users with 2 or more rows each; got 10"):
         cold_start(Bias(), camps(10))
-    with pytest.raises(DataError, match="there are 0"):
+    with pytest.raises(DataError, match="got 0"):
         cold_start(Bias(), Interactions.from_columns(["ana"], ["alien"], [4]))
 
 
@@ -154,5 +154,5 @@ def test_all_ratings_alike_and_one_item() -> None:
     assert cold_start(BiasedMF(factors=2), same, history_lengths=(1,)).curve["personal"][0] == pytest.approx(
         0, abs=0.05
     )
-    with pytest.raises(DataError, match="there are 0"):
+    with pytest.raises(DataError, match="got 0"):
         cold_start(Bias(), Interactions.from_columns(range(30), [0] * 30, [3] * 30))

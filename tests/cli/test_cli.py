@@ -288,7 +288,7 @@ def test_fit_says_which_columns_it_lacks(folder: Path, tmp_path: Path) -> None:
     assert "age" in result.stderr
     result = run("fit", folder / "ratings.csv", "-o", tmp_path / "m", "-m", "item-knn", "--item-features", "genres")
     assert result.exit_code != 0
-    assert "bayesian-mf and neural-mf have priors of their" in " ".join(result.stderr.split())
+    assert "bayesian-mf and neural-mf have built-in priors" in " ".join(result.stderr.split())
 
 
 def test_the_same_seed_gives_the_same_file(folder: Path, tmp_path: Path) -> None:
@@ -562,7 +562,7 @@ def test_few_users_have_no_interval_in_any_table(tmp_path: Path) -> None:
 
 def test_the_legend_of_evaluate_points_to_the_paired_tests(folder: Path) -> None:
     shown = " ".join(ok("evaluate", folder / "ratings.csv", "--model", "bias").stdout.split())
-    assert "`cofactor compare` tests the difference user by user" in shown
+    assert "`cofactor compare` tests the differences user by user" in shown
     assert "luck" not in shown
     assert "no interval" not in shown.lower()
 

@@ -77,7 +77,7 @@ def test_the_figure_is_a_page(ratings: Path, tmp_path: Path) -> None:
 def test_a_scale_without_levels_has_intervals_and_no_figure(ratings: Path, tmp_path: Path) -> None:
     bare = ratings.with_name("bare.csv")
     assert re.search(r"^ bayesian-mf +\d\.\d{4} +- +- +- +- *$", ok(bare, "--calibration", *SMALL).stdout, re.MULTILINE)
-    assert "these ratings have none: see --rating-levels" in refused(
+    assert "these ratings have none; see --rating-levels" in refused(
         bare, "--calibration", *SMALL, "--plot", tmp_path / "r.html"
     )
 

@@ -134,7 +134,7 @@ def test_what_cannot_be_is_refused(rec: Recommender) -> None:
     for user in (-1, len(EVERYONE)):
         with pytest.raises(UnknownIdError, match=f"user {user} is not a known id"):
             rec.for_users(np.array([0, user])).explore()
-    with pytest.raises(ParameterError, match="of 60 items"):
+    with pytest.raises(ParameterError, match="cover 60 items"):
         rec.for_users(EVERYONE).explore(impressions=Impressions(np.zeros(3, int), np.zeros(3, int)))
     with pytest.raises(ParameterError, match="clicked must not exceed shown"):
         Impressions(np.array([1]), np.array([2]))

@@ -259,9 +259,9 @@ def test_a_questionnaire_needs_factors_of_ratings(
     estimator: object, small_ratings: Interactions, small_events: Interactions
 ) -> None:
     rec = Recommender.fit(estimator, small_ratings if isinstance(estimator, Bias) else small_events)
-    with pytest.raises(KindError, match="factors of ratings"):
+    with pytest.raises(KindError, match="rating factors"):
         population_of(rec)
-    with pytest.raises(KindError, match="factors of ratings"):
+    with pytest.raises(KindError, match="rating factors"):
         rec.for_history([]).questions()
 
 

@@ -215,7 +215,7 @@ def test_unknown_users_are_named_with_what_to_do(rec: Recommender, numbered: Rec
     for ask, message in (
         (lambda: rec.recommend("zed"), f"^user 'zed' is not a known id; {newcomer}"),
         (lambda: rec.recommend(["zed"]), f"^user 'zed' is not a known id; {newcomer}"),
-        (lambda: rec.recommend(["user 1", "zed", "amy"]), "^user 'zed' is not a known id .2 of these 3 are not.; for"),
+        (lambda: rec.recommend(["user 1", "zed", "amy"]), "^user 'zed' is not a known id .2 of 3 are unknown.; for"),
         (lambda: rec.recommend(7), f"^user 7 is not a known id; {newcomer}"),
         (lambda: numbered.recommend("07"), "^user '07' is not a known id: known ids are integers; did you mean 7"),
         (lambda: numbered.recommend(2**70), "does not fit into 64 bits"),

@@ -219,9 +219,9 @@ def test_old_items_are_what_they_were(rec: Recommender, table: Interactions) -> 
 
 
 def test_what_is_not_new_is_refused(rec: Recommender) -> None:
-    with pytest.raises(DataError, match="must be new"):
+    with pytest.raises(DataError, match="must be unique"):
         rec.with_items(pl.DataFrame({"item": [0], "genres": ["genre 1"]}))
-    with pytest.raises(DataError, match="must be new"):
+    with pytest.raises(DataError, match="must be unique"):
         rec.with_items(pl.DataFrame({"item": [999, 999], "genres": ["genre 1", "genre 1"]}))
     with pytest.raises(DataError, match="has no column 'genres'"):
         rec.with_items(pl.DataFrame({"item": [999]}))

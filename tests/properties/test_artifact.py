@@ -363,7 +363,7 @@ def test_arrays_that_changed_places_or_names_are_damage(written: Path, tmp_path:
     header, data = header_of(written)
     header["startle"] = header.pop("start")
     for verify in (True, False):
-        with pytest.raises(ArtifactError, match="damaged: its arrays are not those"):
+        with pytest.raises(ArtifactError, match="damaged: its arrays do not match those"):
             read_artifact(write_raw(tmp_path / "m", header, data), verify=verify)
 
 
@@ -481,7 +481,9 @@ def with_content(written: Path, path: Path, text: str, checksum: str | None = No
 
 def test_a_newer_format_says_to_upgrade(written: Path, tmp_path: Path) -> None:
     newer = json.dumps({"format_version": FORMAT_VERSION + 1, "things": "not known yet"})
-    with pytest.raises(ArtifactError, match=f"newer cofactor .format {FORMAT_VERSION + 1}, .* pip install --upgrade"):
+    with pytest.raises(
+        ArtifactError, match=f"newer version of cofactor .format {FORMAT_VERSION + 1}; .* pip install --upgrade"
+    ):
         read_artifact(with_content(written, tmp_path / "m", newer))
 
 

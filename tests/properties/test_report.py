@@ -215,7 +215,7 @@ def test_small_and_odd_tables_have_a_report_that_says_what_is_left_out(table: In
 def test_models_without_axes_or_factors_lend_those_of_another(table: Interactions) -> None:
     one = study(table, estimator=Bias())
     assert "bias has fewer than 2" in items.factor_map_section(one).text[0]
-    assert "audited on biased-mf" in users.influence_section(one).text[0]
+    assert "audited with biased-mf" in users.influence_section(one).text[0]
 
 
 def test_where_all_ratings_are_alike_there_is_no_ranking(table: Interactions) -> None:
@@ -237,7 +237,7 @@ def test_large_tables_are_sampled_by_whole_users_and_that_is_said(table: Interac
     assert part.n_users <= 20
     assert part.n_items == 10
     assert sample_users_and_items(table, 50, 30, 0) is table
-    assert "users drawn at random" in study(table, max_rows=200).sample_notes[0]
+    assert "random sample of" in study(table, max_rows=200).sample_notes[0]
     assert study(table).sample_notes == []
 
 

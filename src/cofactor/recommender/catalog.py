@@ -264,7 +264,7 @@ def known_rows(ids: IdMap, values: pl.Series, label: str, hint: str = "") -> Int
         The known IDs.
     values : pl.Series of shape (n,)
         IDs to look up.
-    what : str
+    label : str
         Description of an ID, such as "user"; the error message starts with it.
     hint : str, default ""
         Advice at the end of the error message.
