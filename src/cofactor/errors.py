@@ -74,7 +74,7 @@ class LeakageError(CofactorError):
     >>> ratings = cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "alien"], [5, 4])
     >>> cofactor.Split(ratings, ratings)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.LeakageError: user 'ana' and item 'alien' ... train and ... test (and 1 more pair)...
+    cofactor.errors.LeakageError: user 'ana' and item 'alien' are in both train and test (and 1 more pair)...
     """
 
 

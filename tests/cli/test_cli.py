@@ -191,7 +191,7 @@ def test_describe_tells_what_was_read(folder: Path) -> None:
 def test_describe_as_json(folder: Path) -> None:
     found = json_of("describe", folder / "ratings.csv", "--top-users", 3, "--top-items", 2)
     assert (found["rows"], found["users"], found["items"], found["kind"]) == (720, 40, 29, "ratings")
-    assert found["load"]["refused"] == {}
+    assert found["load"]["rejected"] == {}
     assert sum(value["count"] for value in found["values"]) == 720
     assert np.shape(found["crosstab"]["values"]) == (3, 2)
 
@@ -214,10 +214,10 @@ def test_bad_rows_are_set_aside_and_counted(tmp_path: Path) -> None:
     result = ok("describe", source, "--on-error", "quarantine", "--json")
     found = json.loads(result.stdout)
     assert (found["rows"], found["load"]["rows"], found["load"]["duplicates"]) == (2, 5, 1)
-    assert sum(found["load"]["refused"].values()) == 2
+    assert sum(found["load"]["rejected"].values()) == 2
     assert "2 of 5 rows rejected" in result.stderr
-    assert "r.csv.refused.csv" in result.stderr
-    assert len((tmp_path / "r.csv.refused.csv").read_text().splitlines()) == 3
+    assert "r.csv.rejected.csv" in result.stderr
+    assert len((tmp_path / "r.csv.rejected.csv").read_text().splitlines()) == 3
     mine = tmp_path / "mine.csv"
     ok("describe", source, "--on-error", "quarantine", "--quarantine", mine)
     assert mine.exists()

@@ -76,11 +76,11 @@ def test_a_bad_line_of_an_item_file_is_rejected_or_set_aside(home: Path, name: s
     rec = fitted(home, "--items", "i.csv", "--on-error", "quarantine")
     assert rec.titles is not None
     assert rec.titles.to_list() == [title if title != "Film 3" else None for title in TITLES]
-    refused = pl.read_csv(home / "i.csv.refused.csv")
+    refused = pl.read_csv(home / "i.csv.rejected.csv")
     assert len(refused) == 1
     assert message.startswith(f"line {refused['line'][0]}: {refused['reason'][0]}")
     said = ok("describe", "r.csv", "--items", "i.csv", "--on-error", "quarantine").stderr
-    assert "1 rejected rows of i.csv were written to i.csv.refused.csv" in said
+    assert "1 rejected rows of i.csv were written to i.csv.rejected.csv" in said
 
 
 def test_a_bad_line_of_json_and_of_a_user_file_are_set_aside(home: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_bad_line_of_json_and_of_a_user_file_are_set_aside(home: Path) -> None
     rec = fitted(home, "--users", "u.jsonl", "--on-error", "quarantine")
     assert rec.user_table is not None
     assert rec.user_table.drop_nulls().rows() == [(1, 20), (2, 50)]
-    refused = pl.read_csv(home / "u.jsonl.refused.csv")
+    refused = pl.read_csv(home / "u.jsonl.rejected.csv")
     assert refused.select("line", "reason").rows() == [(2, "not valid JSON"), (3, "the user is missing")]
 
 
@@ -100,7 +100,7 @@ def test_bad_rows_of_all_files_are_set_aside_apart(home: Path) -> None:
     (home / "i.csv").write_text("item,title\n1,One,1\n2,Two\n")
     fitted(home, "--items", "i.csv", "--on-error", "quarantine", "--quarantine", "mine.csv")
     assert pl.read_csv(home / "mine.csv")["text"].to_list() == ["1,2"]
-    assert pl.read_csv(home / "i.csv.refused.csv")["text"].to_list() == ["1,One,1"]
+    assert pl.read_csv(home / "i.csv.rejected.csv")["text"].to_list() == ["1,One,1"]
     (home / "i.csv").write_text("item,title\n1,One,1\n")
     result = run("fit", "r.csv", "-o", "m", "--items", "i.csv", "--on-error", "quarantine")
     assert result.exit_code == 2

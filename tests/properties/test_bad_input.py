@@ -72,9 +72,9 @@ def test_a_bad_row_is_named_with_its_line_and_reason(tmp_path: Path, row: str, r
     assert loaded.report is not None
     assert [(r.line, r.reason, r.text) for r in loaded.report.rejected_rows] == [(4, reason, row)]
     assert (loaded.report.rows, loaded.report.duplicates, len(loaded)) == (5, 2, 2)
-    with (tmp_path / "r.csv.refused.csv").open(newline="") as file:
+    with (tmp_path / "r.csv.rejected.csv").open(newline="") as file:
         assert list(csv.reader(file)) == [["line", "reason", "text"], ["4", reason, row]]
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["r.csv", "r.csv.refused.csv"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["r.csv", "r.csv.rejected.csv"]
 
 
 def test_the_first_bad_row_is_named_whatever_is_wrong_with_it_and_the_others_are_counted(
@@ -362,7 +362,7 @@ def outcome(path: Path, **options: Any) -> tuple[Interactions | None, str]:
 def test_no_row_is_lost_silently(tmp_path_factory: pytest.TempPathFactory, lines: list[str], ended: bool) -> None:
     text = HEADER + "\n".join(lines) + ("\n" if ended else "")
     path = write(tmp_path_factory.mktemp("dirty"), text)
-    refused = path.with_name("r.csv.refused.csv")
+    refused = path.with_name("r.csv.rejected.csv")
     loaded, error = outcome(path, on_error="quarantine")
     if loaded is not None:
         assert loaded.report is not None

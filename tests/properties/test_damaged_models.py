@@ -80,7 +80,7 @@ def use(label, path, verify):
     try:
         rec = cofactor.Recommender.load(path, verify=verify)
     except ArtifactError:
-        found["refused"] += 1
+        found["rejected"] += 1
         return
     except BaseException as problem:
         found[f"FOREIGN at load of {label}: {type(problem).__name__}: {problem}"] += 1
@@ -210,19 +210,19 @@ def outcomes(tmp_path: Path, script: str, n: int, *, seed: int = 0, names: tuple
 
 def test_flipped_bits_and_cuts(tmp_path: Path) -> None:
     found = outcomes(tmp_path, FLIPS, 80)
-    assert found["refused"] > 60
+    assert found["rejected"] > 60
     assert found["loaded"] > 5  # bits of floating-point numbers, with verify=False
 
 
 def test_arrays_that_do_not_fit(tmp_path: Path) -> None:
     found = outcomes(tmp_path, ARRAYS, 15)
-    assert found["refused"] > 40
+    assert found["rejected"] > 40
     assert found["loaded"] > 5
 
 
 def test_manifests_of_nonsense(tmp_path: Path) -> None:
     found = outcomes(tmp_path, MANIFESTS, 15)
-    assert found["refused"] > 60
+    assert found["rejected"] > 60
     assert found["loaded"] > 2
 
 
@@ -232,7 +232,7 @@ def test_manifests_of_nonsense(tmp_path: Path) -> None:
 )
 def test_more_damage(tmp_path: Path, script: str, n: int) -> None:
     found = outcomes(tmp_path, script, n, seed=1, names=(*NAMES, "explicit-als", "popularity"))
-    assert found["refused"] > 0
+    assert found["rejected"] > 0
     assert found["loaded"] > 0
 
 

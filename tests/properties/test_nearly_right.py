@@ -224,7 +224,9 @@ def test_zeros_apart_from_all_other_ratings_are_said_and_the_advice_works(tmp_pa
     assert advised is not None
     declared = [float(level) for level in advised[1].split(",")]
     for source in (path, frame):
-        rated = read_ratings(source, rating_levels=declared, on_error="quarantine", quarantine=tmp_path / "refused.csv")
+        rated = read_ratings(
+            source, rating_levels=declared, on_error="quarantine", quarantine=tmp_path / "rejected.csv"
+        )
         assert len(rated) == n - 7
         assert rated.report is not None
         assert not any("are 0 while" in note for note in rated.report.notes)
@@ -232,7 +234,7 @@ def test_zeros_apart_from_all_other_ratings_are_said_and_the_advice_works(tmp_pa
     options = re.findall(r"\(on the command line ([^)]*)\)", note)
     assert len(options) == 2
     for given, rows in zip(options, (n - 7, n), strict=True):
-        words = [word.strip('"').replace("refused.csv", str(tmp_path / "q.csv")) for word in given.split(" ")]
+        words = [word.strip('"').replace("rejected.csv", str(tmp_path / "q.csv")) for word in given.split(" ")]
         done = ok("describe", path, *words)
         assert f"{rows:,}" in done.output
     done = run("describe", path)

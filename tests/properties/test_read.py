@@ -329,5 +329,5 @@ def test_the_report_has_plain_values_for_json(tmp_path: Path) -> None:
     report = read_ratings(write(tmp_path, "user,item,rating\na,x,1\na,x,b\n"), on_error="quarantine").report
     assert report is not None
     shown = json.loads(json.dumps(report.as_dict()))
-    assert shown["refused"] == {"the value is not a number": 1}
+    assert shown["rejected"] == {"the value is not a number": 1}
     assert (shown["rows"], shown["duplicates"]) == (2, 0)

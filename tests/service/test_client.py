@@ -214,7 +214,7 @@ def test_a_call_with_a_wrong_argument_is_not_sent(call: Any, name: str) -> None:
 
     def service(request: httpx.Request) -> httpx.Response:
         sent.append(request)
-        return httpx.Response(422, json={"detail": "refused"})
+        return httpx.Response(422, json={"detail": "rejected"})
 
     with (
         Client("http://shop", "id.secret", transport=httpx.MockTransport(service)) as client,

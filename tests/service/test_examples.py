@@ -22,4 +22,4 @@ def test_every_example_works(admin: TestClient, store: Store) -> None:
         alone = path == "/v1/models/roll-back"  # there is only one model here
         assert answer.status_code in ({409} if alone else {200, 201, 202, 204}), (method, path, answer.text)
         if path == "/v1/events/bulk":
-            assert answer.json()["refused"] == 0
+            assert answer.json()["rejected"] == 0

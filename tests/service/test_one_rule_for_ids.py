@@ -171,10 +171,10 @@ def test_fit_and_serve_take_the_same_files(tmp_path: Path) -> None:
         assert done.returncode == 2, done.stderr
         assert "r.csv, line 4: the user contains a control character" in " ".join(done.stderr.split())
     served = run("serve", *serve, "--on-error", "quarantine", folder=tmp_path)
-    aside = (tmp_path / "r.csv.refused.csv").read_text()
+    aside = (tmp_path / "r.csv.rejected.csv").read_text()
     fitted = run("fit", *fit, "--on-error", "quarantine", folder=tmp_path)
     assert (served.returncode, fitted.returncode) == (0, 0), (served.stderr, fitted.stderr)
-    assert (tmp_path / "r.csv.refused.csv").read_text() == aside
+    assert (tmp_path / "r.csv.rejected.csv").read_text() == aside
     assert [row[0] for row in csv.reader(aside.splitlines())][-3:] == ["4", "5", "7"]
     with Store.open(f"sqlite:///{tmp_path}/data/store.db") as store:
         assert sorted(event.user for event in store.events.after(0)) == ["ana", "bo"]

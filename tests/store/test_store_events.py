@@ -147,7 +147,7 @@ def test_a_request_that_breaks_the_transaction_fails_alone(
 
     def refuse(connection: object, rows: list[object], end: object) -> None:
         if any(row.user == "bad" for row in rows):  # type: ignore[attr-defined]
-            raise StoreError("refused")
+            raise StoreError("rejected")
         real(connection, rows, end)  # type: ignore[arg-type]
 
     monkeypatch.setattr(transaction, "_store", refuse)

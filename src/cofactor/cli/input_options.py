@@ -78,7 +78,7 @@ class Source:
         ),
     ] = "raise"
     quarantine: Annotated[
-        str | None, _row_option("File for the invalid rows (RATINGS.refused.csv).", metavar="FILE")
+        str | None, _row_option("File for the invalid rows (RATINGS.rejected.csv).", metavar="FILE")
     ] = None
     user: Annotated[str | None, _column_option("Column with the user IDs.")] = None
     item: Annotated[str | None, _column_option("Column with the item IDs.")] = None

@@ -274,8 +274,8 @@ def zeros_note(values: Float32) -> str | None:
     return (
         f"{n_zeros:,} of {len(values):,} ratings {'is' if n_zeros == 1 else 'are'} 0 while the others are between "
         f'{low:g} and {high:g}. If 0 means "not rated", set those rows aside with rating_levels=[{", ".join(levels)}], '
-        'on_error="quarantine", quarantine="refused.csv" (on the command line --rating-levels '
-        f"{','.join(levels)} --on-error quarantine --quarantine refused.csv), or read every row as an event with "
+        'on_error="quarantine", quarantine="rejected.csv" (on the command line --rating-levels '
+        f"{','.join(levels)} --on-error quarantine --quarantine rejected.csv), or read every row as an event with "
         'read_events(..., value="") (on the command line --events --value "")'
     )
 

@@ -117,7 +117,7 @@ class LoadReport:
         Returns
         -------
         dict
-            The attributes, with "refused" (counts by reason) in place of `rejected_rows`.
+            The attributes, with "rejected" (counts by reason) in place of `rejected_rows`.
 
         Examples
         --------
@@ -127,7 +127,7 @@ class LoadReport:
         return {
             "source": self.source,
             "rows": self.rows,
-            "refused": self.rejection_counts,
+            "rejected": self.rejection_counts,
             "duplicates": self.duplicates,
             "duplicate_rule": self.duplicate_rule,
             "notes": list(self.notes),

@@ -874,11 +874,9 @@ class Recommender:
         (2, 3, ['alien'])
         """
         check_ratings(require_interactions("new", new), self.kind, self.scale)
-        merged_users = merge_ratings(self.users, self.items, self.kind, self.histories, self.seen, new)
-        table = extend_table(merged_users.users, self.user_table, new.user_table)
-        return self.with_users(
-            merged_users.users, merged_users.histories, merged_users.changed, table=table, seen=merged_users.seen
-        )
+        merged = merge_ratings(self.users, self.items, self.kind, self.histories, self.seen, new)
+        table = extend_table(merged.users, self.user_table, new.user_table)
+        return self.with_users(merged.users, merged.histories, merged.changed, table=table, seen=merged.seen)
 
     def with_users(
         self,
@@ -918,13 +916,12 @@ class Recommender:
         checks.instance("users", users, IdMap, "create it with IdMap.of(ids)")
         require_histories(histories, len(self.items), n_rows=len(users))
         rows = np.array(self.users.rows(users.all))
-        changed = changed if changed is None else checks.mask("changed", changed, len(users))
         if changed is None:
             changed = differing_rows(self.histories.take(rows), histories)
-        rows[changed] = -1
-        is_folded_in = rows < 0
-        folded_table = table_rows(table, is_folded_in)
-        model = replace_users(self.model, self.priors, rows, histories.take(np.flatnonzero(is_folded_in)), folded_table)
+        rows[checks.mask("changed", changed, len(users))] = -1
+        folded = rows < 0
+        folded_table = table_rows(table, folded)
+        model = replace_users(self.model, self.priors, rows, histories.take(np.flatnonzero(folded)), folded_table)
         return replace(self, model=model, users=users, histories=histories, user_table=table, seen=seen)
 
     @validated
@@ -963,10 +960,7 @@ class Recommender:
         """
         prior = None if self.priors is None else self.priors.items
         if prior is None or not isinstance(self.model, FactorModel):
-            raise KindError(
-                "new items require an item prior: call with_priors, which supports biased-mf, explicit-als, "
-                "implicit-als and bpr"
-            )
+            raise KindError("new items require an item prior; with_priors learns one for models with factors")
         table = new_item_table(table, self.items)
         if ratings is not None:
             check_ratings(ratings, self.kind, self.scale)

@@ -210,7 +210,7 @@ def read_ratings(
         "raise" raises an error for the first bad row; "quarantine" writes all bad rows to a file and continues without
         them.
     quarantine : str, Path or None, default None
-        File for rejected rows; None means `<source>.refused.csv`. Required for frames and databases.
+        File for rejected rows; None means `<source>.rejected.csv`. Required for frames and databases.
 
     Returns
     -------

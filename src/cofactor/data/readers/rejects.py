@@ -63,7 +63,7 @@ def quarantine_path(source: Path | None, requested: str | Path | None) -> Path:
     source : Path or None
         Path of the source; None for frames and databases.
     requested : str, Path or None
-        Path from the caller; None means `<source>.refused.csv` in the folder of the source.
+        Path from the caller; None means `<source>.rejected.csv` in the folder of the source.
 
     Returns
     -------
@@ -76,10 +76,10 @@ def quarantine_path(source: Path | None, requested: str | Path | None) -> Path:
         If a path is required but not given, or if the path is the source itself.
     """
     if requested is None and source is None:
-        raise ParameterError('this source requires a file for rejected rows, such as quarantine="refused.csv"')
+        raise ParameterError('this source requires a file for rejected rows, such as quarantine="rejected.csv"')
     if requested is None:
         assert source is not None
-        return source.with_name(source.name + ".refused.csv")
+        return source.with_name(source.name + ".rejected.csv")
     path = Path(os.path.expanduser(requested))  # noqa: PTH111 - Path raises RuntimeError for an unknown user
     if source is not None and path.exists() and source.exists() and path.samefile(source):
         raise ParameterError(f"rejected rows cannot be written to {path}: it is the source itself")

@@ -36,7 +36,7 @@ def read_side_file(
         Name of the ID column; None selects it as `side_table.join` does.
     on_error : {"raise", "quarantine"}, default "raise"
         What to do with rows that cannot be read, have no ID, or repeat the ID of an earlier row: "raise" raises an
-        error; "quarantine" writes them to `<path>.refused.csv` and continues without them.
+        error; "quarantine" writes them to `<path>.rejected.csv` and continues without them.
 
     Returns
     -------
