@@ -37,7 +37,7 @@ def _dies_and_comes_back(served: Served, server: Server) -> None:
         assert before
         with server.stopped():
             _reads_go_on_and_writes_wait(served, users)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while len(load.acknowledged) < before + 50 or any(_listed(served, 7, "back")["stale"] for _ in range(10)):
             assert time.monotonic() < end
     finally:

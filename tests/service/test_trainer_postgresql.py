@@ -60,7 +60,7 @@ def test_a_worker_survives_a_restart_of_its_database(mortal_server: Server, url:
             assert thread.is_alive()
         with Store.open(url) as other:
             job = other.jobs.enqueue("train", {"estimator": "bias"})
-            end = time.monotonic() + 30
+            end = time.monotonic() + 120
             while other.jobs.get(job.id).state != "done":
                 assert time.monotonic() < end
                 time.sleep(0.05)

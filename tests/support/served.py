@@ -64,7 +64,7 @@ class Served:
             self.process.kill()
             raise
 
-    def wait(self, workers: int = 2, seconds: float = 60) -> None:
+    def wait(self, workers: int = 2, seconds: float = 300) -> None:
         """Wait until this number of workers answered: the log has process and id of each request."""
         end, asked = time.monotonic() + seconds, 0
         seen: set[int] = set()
