@@ -248,7 +248,7 @@ def read_pairs(
 
     pairs = read_table(path)
     names = {"user": user, "item": item}
-    positions = choose_columns(pairs.columns, names, needed=["user", "item"], source=path)
+    positions = choose_columns(pairs.columns, names, required=["user", "item"], source=path)
     if len(pairs) == 0:
         raise DataError(f"{path} has no pairs: there is nothing to predict")
     users, items = (_ids(path, role, pairs[pairs.columns[positions[role]]]) for role in ("user", "item"))
