@@ -610,12 +610,12 @@ def mask(name: str, values: Any, n: int, *, optional: bool = False) -> NDArray[n
     Traceback (most recent call last):
     cofactor.errors.ParameterError: allowed must be True or False for each of 2 rows, not [True]
     """
-    marks = as_array(values)
-    if marks.shape == (0,) and (optional or n == 0):
+    array = as_array(values)
+    if array.shape == (0,) and (optional or n == 0):
         return np.zeros(0, np.bool_)
-    if marks.shape != (n,) or marks.dtype != np.bool_:
+    if array.shape != (n,) or array.dtype != np.bool_:
         raise ParameterError(f"{name} must be True or False for each of {n:,} rows, not {describe(values)}")
-    return np.ascontiguousarray(marks)
+    return np.ascontiguousarray(array)
 
 
 def number_array(

@@ -215,7 +215,7 @@ class StoreError(CofactorError):
 
 
 class StoreUnavailableError(StoreError):
-    """Error for a database that does not respond or whose disk is full; retry later, since no restart is required.
+    """Error for an unresponsive database or a full disk; the store recovers without a restart, so retry later.
 
     Parameters
     ----------

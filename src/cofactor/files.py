@@ -72,7 +72,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     if target.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     if target.exists() and not target.is_file():
-        raise OSError(errno.EINVAL, "it exists and is not an ordinary file", str(target))
+        raise OSError(errno.EINVAL, "it exists and is not a regular file", str(target))
     previous = target.stat() if target.exists() else None
     temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.tmp")
     try:

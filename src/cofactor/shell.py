@@ -14,7 +14,7 @@ def command(*arguments: object) -> str:
 
     Parameters
     ----------
-    *words : object
+    *arguments : object
         The subcommand and its arguments.
 
     Returns

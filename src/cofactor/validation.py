@@ -45,7 +45,7 @@ ADVICE: dict[str, str] = {
     "SyntheticConfig": "create one with cofactor.datasets.synthetic.SyntheticConfig()",
     "Population": "create one with Population.of(model, histories)",
     "Tastes": "create one with Tastes.of(recommender)",
-    "Mitigation": "such as cofactor.audit.PLAIN",
+    "Mitigation": "pass one such as cofactor.audit.PLAIN",
     "Hits": "create one with Hits.of(ranked, relevant)",
     "Study": "create one with cofactor.report.Study(table, estimator)",
     "Generator": "create one with numpy.random.default_rng(seed)",

@@ -86,14 +86,8 @@ CASES = {
     "ratings for a model of events": ("fit r.csv -o x --model implicit-als", "--min-rating 4.*--events"),
     "events for a model of ratings": ("fit clicks.csv -o x --events", "biased-mf needs ratings.*implicit-als"),
     "positives for a model of ratings": ("fit r.csv -o x --min-rating 4", "biased-mf needs ratings"),
-    "validation of everything": (
-        "fit r.csv -o x --validation 1",
-        "--validation must be a fraction strictly between 0 and 1",
-    ),
-    "validation of nothing": (
-        "fit r.csv -o x --validation 0",
-        "--validation must be a fraction strictly between 0 and 1",
-    ),
+    "validation of everything": ("fit r.csv -o x --validation 1", "--validation must be a fraction strictly between"),
+    "validation of nothing": ("fit r.csv -o x --validation 0", "--validation must be a fraction strictly between"),
     "divergence": (
         "fit r.csv -o x --set learning_rate=10 --set rating_range=none --set init_std=10",
         "diverged in epoch",

@@ -155,7 +155,9 @@ def test_what_cannot_be_tuned_is_said_in_one_line(folder: Path, tmp_path: Path) 
         "tune", folder / "ratings.csv", "-m", "bias", "--storage", tmp_path / "no" / "trials.db"
     )
     assert "does not exist;" in refused("tune", "no.csv", "-m", "bias", "-o", tmp_path / "no" / "b.json")
-    assert "--validation must be a share" in refused("tune", folder / "ratings.csv", "-m", "bias", "--validation", 2)
+    assert "--validation must be a fraction strictly" in refused(
+        "tune", folder / "ratings.csv", "-m", "bias", "--validation", 2
+    )
 
 
 def test_without_optuna_tune_says_what_to_install(folder: Path) -> None:

@@ -219,7 +219,7 @@ def test_unknown_users_are_named_with_what_to_do(rec: Recommender, numbered: Rec
         (lambda: rec.recommend(7), f"^user 7 is not a known id; {newcomer}"),
         (lambda: numbered.recommend("07"), "^user '07' is not a known id: known ids are integers; did you mean 7"),
         (lambda: numbered.recommend(2**70), "does not fit into 64 bits"),
-        (lambda: rec.recommend("\ud800"), "not valid Unicode text"),
+        (lambda: rec.recommend("\ud800"), "contains an unpaired surrogate"),
         (lambda: rec.recommend(""), "the id is empty"),
         (lambda: rec.similar_items("zed"), "^item 'zed' is not a known id"),
         (lambda: rec.similar_users("zed"), "^user 'zed' is not a known id"),

@@ -72,11 +72,11 @@ def test_a_column_that_cannot_be_learnt_from_is_an_error() -> None:
     table = pl.DataFrame({"item": [1], "title": ["x"], "raw": [{"a": 1}]})
     with pytest.raises(DataError, match=r"no feature column 'genre'; it has title, raw"):
         indicators(table, ["genre"], "item")
-    with pytest.raises(DataError, match=r"no column 'item'"):
+    with pytest.raises(DataError, match=r"no feature column 'item'"):
         indicators(table, ["item"], "item")
     with pytest.raises(DataError, match=r"'raw' of the item table holds Struct"):
         indicators(table, ["raw"], "item")
-    with pytest.raises(DataError, match=r"item_features names genres, but there is no item table"):
+    with pytest.raises(DataError, match=r"item_features selects genres, but there is no item table"):
         indicators(None, ["genres"], "item")
 
 

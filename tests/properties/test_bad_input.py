@@ -201,7 +201,7 @@ def test_missing_files_folders_and_forbidden_places(tmp_path: Path) -> None:
         read_ratings(path, on_error="quarantine", quarantine=path)
     with pytest.raises(ParameterError, match="on_error must be"):
         read_ratings(path, on_error="ignore")
-    with pytest.raises(ParameterError, match="it needs on_error"):
+    with pytest.raises(ParameterError, match="requires on_error"):
         read_ratings(path, quarantine=tmp_path / "q.csv")
     with pytest.raises(ParameterError, match="format must be csv or tsv or"):
         read_ratings(path, format="excel")

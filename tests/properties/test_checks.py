@@ -86,7 +86,7 @@ def test_number_ranges_include_or_exclude_their_ends() -> None:
     with pytest.raises(ParameterError, match=r"^power must be a finite number from 0 to 1, not 1\.1$"):
         checks.finite_number("power", 1.1, low=0, high=1)
     for value in (0, 1, -0.1, 1.5):
-        with pytest.raises(ParameterError, match=r"^test must be a share"):
+        with pytest.raises(ParameterError, match=r"^test must be a fraction"):
             checks.fraction("test", value)
 
 
@@ -186,7 +186,9 @@ def test_masks_become_contiguous_and_may_be_empty() -> None:
     "value", ["2020-01-01", None, 1.0, True, [1], [1, 2, 3], [[1, 2]], [None, 1], np.uint64(2**63)], ids=repr
 )
 def test_seconds_are_whole_and_of_the_right_number(value: Any) -> None:
-    with pytest.raises(ParameterError, match=r"^times must be whole seconds since the Unix epoch, one or 2 values"):
+    with pytest.raises(
+        ParameterError, match=r"^times must be whole seconds since the Unix epoch, one or 2 values, not "
+    ):
         checks.seconds("times", value, 2)
 
 

@@ -115,7 +115,7 @@ def test_fill_is_not_asked_when_nothing_is_blank() -> None:
 @pytest.mark.parametrize(
     ("given_", "message"),
     [
-        ([1.0, 2.0], "one value for each of 3 blanks"),
+        ([1.0, 2.0], "one value for each of 3 blank cells"),
         ([1.0, float("nan"), 2.0], "fill must return finite values, not nan for user 'eva' and item 'alien'"),
         ([float("inf"), 1.0, 2.0], "fill must return finite values, not inf for user 'tom' and item 'clue'"),
     ],

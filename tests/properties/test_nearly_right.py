@@ -101,8 +101,9 @@ def test_the_kind_and_the_scale_are_checked() -> None:
 )
 def test_times_in_another_unit_are_refused_and_the_advice_works(unit: str, per_second: int) -> None:
     times = [SECONDS, SECONDS * per_second, SECONDS]
-    message = f"times must be in seconds since the Unix epoch, but row 2 is in {unit}"
-    with pytest.raises(DataError, match=message) as caught:
+    with pytest.raises(
+        DataError, match=f"times must be in seconds since the Unix epoch, but row 2 is in {unit}"
+    ) as caught:
         columns(times=times)
     advice = re.search(r"np\.asarray\(times\) // (\d+)", str(caught.value))
     assert advice is not None

@@ -176,7 +176,7 @@ def test_columns_can_always_be_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="column 'what' cannot be the user and the item at the same time"):
         read_ratings(path, user="what", item="what", value="how much")
     with pytest.raises(DataError, match="column 'who' occurs 2 times"):
-        choose_columns(["who", "who"], {"user": "who"}, needed=[], source="a table")
+        choose_columns(["who", "who"], {"user": "who"}, required=[], source="a table")
 
 
 def test_an_empty_name_leaves_an_optional_column_out(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_an_empty_name_leaves_an_optional_column_out(tmp_path: Path) -> None:
 
 
 def test_names_nearly_as_given_are_found_but_exact_ones_win() -> None:
-    chosen = choose_columns(["Who", "who:token", "WHO "], {"user": "who"}, needed=[], source="a table")
+    chosen = choose_columns(["Who", "who:token", "WHO "], {"user": "who"}, required=[], source="a table")
     assert chosen == {"user": 1}
     assert bare_name(" a:float_seq ") == "a"
 

@@ -314,7 +314,7 @@ def test_a_share_must_lie_between_0_and_1(table, way, test):
 
 
 def test_other_arguments_out_of_range(table):
-    with pytest.raises(ParameterError, match="fold_in_share must be a share"):
+    with pytest.raises(ParameterError, match="fold_in_share must be a fraction strictly"):
         split_users(table, fold_in_share=1.0)
     with pytest.raises(ParameterError, match="n must be a whole number >= 1"):
         split_last(table, n=0)

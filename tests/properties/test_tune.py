@@ -317,7 +317,7 @@ def test_wrong_arguments_are_named_before_anything_is_fitted(of_ratings: Split, 
     for trials in (0, -1, 2.5, True, "3"):
         with pytest.raises(ParameterError, match="trials must be a whole number >= 1"):
             tune(Bias(), of_ratings, trials=trials, **options)
-    with pytest.raises(ParameterError, match="validation must be a share"):
+    with pytest.raises(ParameterError, match="validation must be a fraction strictly"):
         tune(Bias(), of_ratings, validation=1.0, **options)
     with pytest.raises(KindError, match="implicit-als learns from events"):
         tune(ImplicitALS(), of_ratings, **options)

@@ -85,7 +85,7 @@ def float_ids_notes(**ids: Any) -> list[str]:
     Examples
     --------
     >>> float_ids_notes(user=[17850.0, 7], item=["alien", "clue"])
-    ['user ids are floating point numbers; they were read as integers']
+    ['user ids are floating-point numbers; they were read as integers']
     """
     return [float_ids_note(role) for role, column in ids.items() if _has_floats(column)]
 

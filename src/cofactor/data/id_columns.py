@@ -85,9 +85,9 @@ class CodedIds:
             The encoded column.
         """
         require_threads()
-        coded = strings.cast(pl.Categorical(pl.Categories.random(physical=pl.UInt32))).rechunk()
-        codes = coded.to_physical()
-        distinct = coded.gather(codes.arg_unique()).drop_nulls()
+        coded_ids = strings.cast(pl.Categorical(pl.Categories.random(physical=pl.UInt32))).rechunk()
+        codes = coded_ids.to_physical()
+        distinct = coded_ids.gather(codes.arg_unique()).drop_nulls()
         return cls(distinct.gather(distinct.to_physical().arg_sort()).cast(pl.String), codes)
 
     def __len__(self) -> int:
@@ -270,7 +270,7 @@ def float_ids_note(name: str) -> str:
     str
         The note.
     """
-    return f"{name} ids are floating point numbers; they were read as integers"
+    return f"{name} ids are floating-point numbers; they were read as integers"
 
 
 @validated

@@ -120,12 +120,12 @@ class IdMap:
         if isinstance(ids, pl.Series) and ids.dtype == pl.Int64:
             id_map = cls.from_sorted(ids.unique().sort())
             return id_map, id_map.rows(ids)
-        coded = CodedIds.of(ids) if isinstance(ids, pl.Series) else ids
-        _require_ids(coded.distinct, lambda bad: int((coded.gather(coded.distinct) == bad).arg_true()[0]))
-        order = coded.distinct.arg_sort()
+        coded_ids = CodedIds.of(ids) if isinstance(ids, pl.Series) else ids
+        _require_ids(coded_ids.distinct, lambda bad: int((coded_ids.gather(coded_ids.distinct) == bad).arg_true()[0]))
+        order = coded_ids.distinct.arg_sort()
         rows = np.empty(len(order), np.int32)
         rows[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
-        return cls.from_sorted(coded.distinct.gather(order)), coded.gather(pl.Series(rows)).to_numpy()
+        return cls.from_sorted(coded_ids.distinct.gather(order)), coded_ids.gather(pl.Series(rows)).to_numpy()
 
     @classmethod
     @validated

@@ -542,7 +542,7 @@ class Interactions:
         user_ids, item_ids = ids_argument("users", users), ids_argument("items", items)
         n = len(user_ids)
         if n == 0:
-            raise DataError("the table is empty: no rows to learn from")
+            raise DataError("the table is empty: it has no rows")
         columns = _Columns(
             _values(values, n, kind, scale),
             None if times is None else times_argument("times", times, n),
@@ -663,18 +663,18 @@ def _sort_and_merge(
         order, rows = np.arange(len(u)), np.flatnonzero(~(first & last))
         order[rows] = rows[np.lexsort((columns.times[rows], i[rows], u[rows]))]  # stable: row order breaks ties
         columns = columns.take(order)
-    merged = columns.take(last)
+    merged_columns = columns.take(last)
     if kind == "events":
         starts = np.flatnonzero(first)
-        summed = np.add.reduceat(columns.values.astype(np.float64), starts)
-        summed = np.minimum(summed, np.finfo(np.float32).max).astype(np.float32)
-        merged = replace(merged, values=summed)
+        sums = np.add.reduceat(columns.values.astype(np.float64), starts)
+        sums = np.minimum(sums, np.finfo(np.float32).max).astype(np.float32)
+        merged_columns = replace(merged_columns, values=sums)
         if columns.weights is not None:  # keep the sum of the confidences
             confidence = columns.values.astype(np.float64) * columns.weights
             total = np.add.reduceat(confidence, starts)
-            ratio = np.divide(total, summed, out=np.zeros_like(total), where=summed != 0)
-            merged = replace(merged, weights=ratio.astype(np.float32))
-    return u[last], i[last], merged
+            ratio = np.divide(total, sums, out=np.zeros_like(total), where=sums != 0)
+            merged_columns = replace(merged_columns, weights=ratio.astype(np.float32))
+    return u[last], i[last], merged_columns
 
 
 def _values(values: Any, n: int, kind: Kind, scale: Scale | None) -> Float32:

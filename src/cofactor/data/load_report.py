@@ -88,7 +88,7 @@ class LoadReport:
         >>> LoadReport("ratings.csv", rows=9, rejected_rows=rejected).rejection_counts
         {'the value is missing': 2}
         """
-        return dict(Counter(refusal.reason for refusal in self.rejected_rows).most_common())
+        return dict(Counter(row.reason for row in self.rejected_rows).most_common())
 
     @validated
     def with_note(self, note: str) -> LoadReport:

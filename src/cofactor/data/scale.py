@@ -57,7 +57,7 @@ class Scale:
 
     @classmethod
     def from_levels(cls, levels: Sequence[float]) -> Scale:
-        """Create the scale with the given levels.
+        """Create a scale with the given levels.
 
         Parameters
         ----------
@@ -91,7 +91,7 @@ class Scale:
     @classmethod
     @validated
     def infer(cls, values: Any) -> Scale:
-        """Infer the scale from ratings.
+        """Infer a scale from ratings.
 
         The levels are the evenly spaced grid that the distinct values span, if it has at most 21 points. Otherwise the
         scale is a range without levels.

@@ -92,8 +92,8 @@ class SideTable:
             Columns with a common name such as "movieId"; otherwise those named "id"; otherwise none.
         """
         columns = [*self.index.columns, *self.frame.columns]
-        usual = [name for name in columns if role_by_name(name) == self.entity]
-        return usual or [name for name in columns if name.strip().lower() == "id"]
+        common_names = [name for name in columns if role_by_name(name) == self.entity]
+        return common_names or [name for name in columns if name.strip().lower() == "id"]
 
     def id_column(self, ids: IdMap) -> str:
         """Return the name of the ID column.
@@ -244,18 +244,20 @@ def join(ids: IdMap, table: Any, entity: str, *, id_column: str | None = None) -
     name = side.id_column(ids) if id_column is None else id_column
     if name not in side.frame.columns and name not in side.index.columns:
         raise DataError(f"the {entity} table has no column {name!r}; it has {', '.join(side.frame.columns)}")
-    keyed = side.with_ids_first(name)
-    rows = ids.rows(keyed[entity])
+    table_with_ids = side.with_ids_first(name)
+    rows = ids.rows(table_with_ids[entity])
     matched = rows[rows >= 0]
     if len(ids) and not len(matched):
-        raise DataError(_no_match(ids, side, name, keyed[entity]))
+        raise DataError(_no_match(ids, side, name, table_with_ids[entity]))
     duplicates = np.flatnonzero(np.bincount(matched, minlength=len(ids)) > 1)
     if len(duplicates):
         raise DataError(f"the {entity} table has {entity} {ids.ids(duplicates[:1])[0]!r} more than once")
     positions = np.full(len(ids), -1, np.int64)
     positions[matched] = np.flatnonzero(rows >= 0)
     source_rows = pl.Series(positions).replace(-1, None)
-    frame = pl.DataFrame([ids.all.alias(entity), *(column.gather(source_rows) for column in keyed.drop(entity))])
+    frame = pl.DataFrame(
+        [ids.all.alias(entity), *(column.gather(source_rows) for column in table_with_ids.drop(entity))]
+    )
     return JoinedTable(frame, name, ids.all.filter(source_rows.is_null()))
 
 

@@ -201,9 +201,9 @@ def extract(archive: Path, members: Mapping[str, str], folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with zipfile.ZipFile(archive) as zipped:
+        with zipfile.ZipFile(archive) as zip_file:
             for member, name in members.items():
-                with zipped.open(member) as source, (folder / name).open("wb") as file:
+                with zip_file.open(member) as source, (folder / name).open("wb") as file:
                     shutil.copyfileobj(source, file, BLOCK_SIZE)
     except KeyError as error:
         raise FetchError(f"{archive.name} has no member {error.args[0]!r}: it is not the expected archive") from error

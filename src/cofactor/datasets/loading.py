@@ -244,15 +244,16 @@ def _from_publisher(
     archive = work / PurePosixPath(dataset.url).name
     report(Progress(f"connecting to {dataset.url}"))
     download(dataset.url, archive, timeouts=timeouts, on_progress=report)
-    expected = published_md5(dataset.url, timeouts=timeouts) or dataset.archive_md5
-    if expected is not None and file_hash(archive, "md5") != expected:
+    expected_md5 = published_md5(dataset.url, timeouts=timeouts) or dataset.archive_md5
+    if expected_md5 is not None and file_hash(archive, "md5") != expected_md5:
         raise FetchError(
-            f"{dataset.url}: the download does not have the published md5 {expected}; it was discarded; fetch it again"
+            f"{dataset.url}: the download does not have the published md5 {expected_md5}; it was discarded; "
+            "fetch it again"
         )
     report(Progress(f"unpacking {archive.name}"))
     _unpack(archive, dataset.layout, dataset.folder, work / "unpacked")
     dataset.layout.write_canonical(work / "unpacked", target)
-    return {"source": dataset.url, "archive_md5": expected, "archive_sha256": file_hash(archive)}
+    return {"source": dataset.url, "archive_md5": expected_md5, "archive_sha256": file_hash(archive)}
 
 
 def _from_mirror(dataset: Dataset, work: Path, target: Path, report: OnProgress) -> dict[str, Any]:
@@ -296,10 +297,10 @@ def _verify(dataset: Dataset, target: Path) -> dict[str, int]:
         raise FetchError(f"the ratings differ from the published ratings (sha256 {file_hash(ratings)})")
     rows = read_ratings(ratings)
     counts = {"ratings": len(rows), "users": rows["user"].n_unique(), "items": rows["item"].n_unique()}
-    published = {"ratings": dataset.ratings, "users": dataset.users, "items": dataset.items}
-    if len(rows) == 0 or (counts != published and not dataset.is_updated):
+    published_counts = {"ratings": dataset.ratings, "users": dataset.users, "items": dataset.items}
+    if len(rows) == 0 or (counts != published_counts and not dataset.is_updated):
         raise FetchError(
-            f"the data has {_format_counts(counts)}, but the published counts are {_format_counts(published)}"
+            f"the data has {_format_counts(counts)}, but the published counts are {_format_counts(published_counts)}"
         )
     invalid = rows.filter(~rows["value"].is_in(dataset.rating_levels))
     if len(invalid):

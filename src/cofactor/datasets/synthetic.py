@@ -395,8 +395,8 @@ def write_csv(path: str | Path, config: SyntheticConfig, *, seed: Seed = 0) -> P
     (200, 4)
     """
 
-    def write(unfinished: Path) -> None:
-        with unfinished.open("wb") as file:
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
             file.write(b"user,item,value,time\n")
             for rows in generate_chunks(config, seed=seed):
                 frame = pl.DataFrame({"user": rows.u, "item": rows.i, "value": rows.values, "time": rows.times})
@@ -477,11 +477,11 @@ def _sample_distinct(rng: np.random.Generator, pool: _Pool, users: Int64, counts
         keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
         missing = counts - np.diff(np.searchsorted(keys, bounds))
     for r in np.flatnonzero(missing):
-        sampled = keys[slice(*np.searchsorted(keys, bounds[r : r + 2]))] - bounds[r]
+        sampled_items = keys[slice(*np.searchsorted(keys, bounds[r : r + 2]))] - bounds[r]
         perturbed = pool.log_probability + rng.gumbel(size=len(pool.items))
-        perturbed[np.searchsorted(pool.items, sampled)] = -np.inf
-        chosen = np.argpartition(-perturbed, missing[r] - 1)[: missing[r]]
-        keys = np.sort(np.append(keys, bounds[r] + pool.items[chosen]))
+        perturbed[np.searchsorted(pool.items, sampled_items)] = -np.inf
+        top_items = np.argpartition(-perturbed, missing[r] - 1)[: missing[r]]
+        keys = np.sort(np.append(keys, bounds[r] + pool.items[top_items]))
     return keys
 
 

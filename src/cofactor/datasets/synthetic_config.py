@@ -102,9 +102,9 @@ class SyntheticConfig:
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
-        violated = [condition for condition, holds in self._conditions().items() if not holds]
-        if violated:
-            raise ParameterError(f"invalid synthetic data configuration: {'; '.join(violated)}")
+        violations = [condition for condition, holds in self._conditions().items() if not holds]
+        if violations:
+            raise ParameterError(f"invalid synthetic data configuration: {'; '.join(violations)}")
 
     def _conditions(self) -> dict[str, bool]:
         """Return a mapping from the text of each condition on the fields to whether it holds."""

@@ -285,11 +285,11 @@ def _blank_notes(name: str, count: int) -> tuple[str, ...]:
 def _text_ids(column: pl.Series) -> Cells:
     """Encode a column of string IDs; missing and invalid IDs are bad."""
     name, ids = column.name, CodedIds.of(column.cast(pl.String))
-    invalid, padded = invalid_ids(ids.distinct), ids.distinct.str.strip_chars() != ids.distinct
-    if not (ids.codes.null_count() or invalid.any() or padded.any()):
+    invalid, is_padded = invalid_ids(ids.distinct), ids.distinct.str.strip_chars() != ids.distinct
+    if not (ids.codes.null_count() or invalid.any() or is_padded.any()):
         return Cells(ids, all_false(column), lambda _row: "")
     bad = ids.gather(invalid).fill_null(value=True)
-    n_padded = int((ids.gather(padded) & ~bad).sum())
+    n_padded = int((ids.gather(is_padded) & ~bad).sum())
     return Cells(ids, bad, lambda row: _not_an_id_reason(column[row], name), _blank_notes(name, n_padded))
 
 
@@ -355,8 +355,8 @@ def _mixed_ids(column: pl.Series, type_codes: pl.Series) -> Cells:
             return _too_large_reason(name)
         if is_invalid[row]:
             return _not_an_id_reason(column[row], name)
-        actual, usual = ("a string", "integers") if rare_type == STRING else ("an integer", "strings")
-        return f"the {name} is {actual} while most are {usual}"
+        actual_type, common_type = ("a string", "integers") if rare_type == STRING else ("an integer", "strings")
+        return f"the {name} is {actual_type} while most are {common_type}"
 
     bad = is_missing | (type_codes == OTHER) | (type_codes == rare_type) | is_too_large | is_invalid
     return Cells(values, bad, reason, notes)

@@ -121,33 +121,33 @@ def choose_columns(
     >>> choose_columns(["userId", "movieId", "rating"], {}, required=["user", "item"], source="a table")
     {'user': 0, 'item': 1, 'value': 2}
     """
-    chosen: dict[str, int] = {}
-    usual: Sequence[Role | None] = positional_roles or [role_by_name(name) for name in columns]
+    positions: dict[str, int] = {}
+    column_roles: Sequence[Role | None] = positional_roles or [role_by_name(name) for name in columns]
     for role, name in requested.items():
         if name:
-            chosen[role] = _column_position(columns, name, role, source)
+            positions[role] = _column_position(columns, name, role, source)
         elif name == "" and role in required:
             raise DataError(f"{source}: the {role} column cannot be omitted; {_naming_hint(role)}")
     for role in ROLES:
-        if role in chosen or requested.get(role) == "":
+        if role in positions or requested.get(role) == "":
             continue
-        used = set(chosen.values())
-        matches = [k for k, candidate in enumerate(usual) if candidate == role and k not in used]
+        used = set(positions.values())
+        matches = [k for k, candidate in enumerate(column_roles) if candidate == role and k not in used]
         if len(matches) > 1:
             names = " or ".join(repr(columns[k].strip()) for k in matches)
             raise DataError(f"{source}: the {role} column could be {names}; {_naming_hint(role)}")
         if matches:
-            chosen[role] = matches[0]
+            positions[role] = matches[0]
         elif role in required:
             raise DataError(
                 f"{source}: no column for the {role} was recognized among {_format_names(columns)}; "
                 f"{_naming_hint(role)}"
             )
-    if len(set(chosen.values())) < len(chosen):
-        k = next(k for k in chosen.values() if list(chosen.values()).count(k) > 1)
-        roles = " and the ".join(role for role in chosen if chosen[role] == k)
+    if len(set(positions.values())) < len(positions):
+        k = next(k for k in positions.values() if list(positions.values()).count(k) > 1)
+        roles = " and the ".join(role for role in positions if positions[role] == k)
         raise DataError(f"{source}: column {columns[k].strip()!r} cannot be the {roles} at the same time")
-    return {role: chosen[role] for role in ROLES if role in chosen}
+    return {role: positions[role] for role in ROLES if role in positions}
 
 
 def roles_by_position(

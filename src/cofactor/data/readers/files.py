@@ -152,8 +152,10 @@ class TextFile:
             Text by line number; {} if no lines are given.
         """
         requested, last = set(line_numbers), max(line_numbers, default=0)
-        numbered = enumerate(islice(self.lines(), last), start=1)
-        return {number: line.decode("utf-8", "backslashreplace") for number, line in numbered if number in requested}
+        numbered_lines = enumerate(islice(self.lines(), last), start=1)
+        return {
+            number: line.decode("utf-8", "backslashreplace") for number, line in numbered_lines if number in requested
+        }
 
     def statistics(self, separator: str) -> TextStatistics:
         """Count lines, separators and quotes in one pass over the bytes.
@@ -186,8 +188,8 @@ class TextFile:
                     n_crlf += (tail[-1:] + block).count(b"\r\n")
                 tail = block if len(block) == _BLOCK else (tail + block)[-_BLOCK:]
         is_unterminated = bool(tail) and not tail.endswith(b"\n")
-        normalized = tail.replace(b"\r\n", b"\n")
-        blank = len(normalized) - len(normalized.rstrip(b"\n"))
+        normalized_tail = tail.replace(b"\r\n", b"\n")
+        blank = len(normalized_tail) - len(normalized_tail.rstrip(b"\n"))
         return TextStatistics(
             newlines + is_unterminated,
             separators,

@@ -69,12 +69,12 @@ class FrameTable:
         """
         with read_errors(self.name):
             columns = dict(self.take(roles))
-        chosen = [columns[role] for role in roles]
+        selected_columns = [columns[role] for role in roles]
 
         def row_texts(lines: Sequence[int]) -> dict[int, str]:
-            return {line: ", ".join(str(column[line - 1]) for column in chosen) for line in lines}
+            return {line: ", ".join(str(column[line - 1]) for column in selected_columns) for line in lines}
 
-        n = len(chosen[0])
+        n = len(selected_columns[0])
         return Rows(columns, range(1, n + 1), RejectedRows(max_rejected), (), row_texts)
 
 

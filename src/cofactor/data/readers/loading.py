@@ -90,19 +90,19 @@ def _is_parquet(path: Path) -> bool:
 def _text_format(text: TextFile, format_: Format | None) -> tuple[Format, str]:
     """Return the format of a text file and its separator (empty for JSON Lines)."""
     path = text.path.with_suffix("") if text.path.suffix.lower() in (".gz", ".zst") else text.path
-    declared = format_ or _FORMAT_BY_SUFFIX.get(path.suffix.lower())
+    declared_format = format_ or _FORMAT_BY_SUFFIX.get(path.suffix.lower())
     line = text.head().lstrip().partition(b"\n")[0].decode("utf-8", "replace")
-    if declared == "jsonl" or (declared is None and line.startswith(("{", "["))):
+    if declared_format == "jsonl" or (declared_format is None and line.startswith(("{", "["))):
         if line.startswith("["):
             raise DataError(f"{text.path} is a JSON array; write one object per line instead (JSON Lines)")
         return "jsonl", ""
     if path.suffix.lower() == ".parquet" and format_ is None:
         raise DataError(f"{text.path} is not a Parquet file: it does not start with PAR1")
-    if declared == "::" or (declared is None and "::" in line):
+    if declared_format == "::" or (declared_format is None and "::" in line):
         return "::", "::"
     if format_ == "tsv":
         return "tsv", "\t"
-    default = "\t" if declared == "tsv" else ","
+    default = "\t" if declared_format == "tsv" else ","
     separator = max((default, "\t", ",", ";", "|"), key=line.count)
     return ("tsv" if separator == "\t" else "csv"), separator
 

@@ -63,7 +63,7 @@ class WholeFile:
 
     @property
     def complete(self) -> pl.DataFrame:
-        """The frame, provided that no row was rejected.
+        """All rows as a frame; raises DataError if a row was rejected.
 
         Raises
         ------
@@ -161,11 +161,11 @@ def _read_whole_text(table: TextTable, max_rejected: int | None, mode: Ids) -> W
     rows = table.read({str(k): k for k in range(len(names))}, max_rejected)
     id_names = _id_columns(names)
     columns = [rows.columns[str(k)].alias(name).replace("", None) for k, name in enumerate(names)]
-    converted = [
+    typed_columns = [
         canonical_ids(column, parse=True) if column.name in id_names and mode == "auto" else column
         for column in columns
     ]
-    return WholeFile(table.name, table.row_unit, pl.DataFrame(converted), rows.lines, rows.rejected, rows.row_texts)
+    return WholeFile(table.name, table.row_unit, pl.DataFrame(typed_columns), rows.lines, rows.rejected, rows.row_texts)
 
 
 @validated

@@ -104,8 +104,8 @@ def write_rejected_rows(path: Path, rejected_rows: Sequence[RejectedRow]) -> Non
         If the file cannot be written.
     """
 
-    def write(draft: Path) -> None:
-        with draft.open("w", encoding="utf-8", newline="") as file:
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["line", "reason", "text"])
             writer.writerows((row.line, row.reason, row.text) for row in rejected_rows)

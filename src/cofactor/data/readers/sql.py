@@ -69,10 +69,10 @@ class SqlTable:
             for row, cells in enumerate(all_rows, start=1):
                 batches.add(row, [cells[k] for k in positions])
         columns, lines = batches.finish()
-        chosen = [columns[role] for role in roles]
+        selected_columns = [columns[role] for role in roles]
 
         def row_texts(line_numbers: Sequence[int]) -> dict[int, str]:
-            return {line: ", ".join(str(column[line - 1]) for column in chosen) for line in line_numbers}
+            return {line: ", ".join(str(column[line - 1]) for column in selected_columns) for line in line_numbers}
 
         return Rows(columns, lines, RejectedRows(max_rejected), (), row_texts)
 
@@ -139,8 +139,8 @@ def open_query(url: str, query: str | None) -> Iterator[SqlTable]:
     try:
         with _database_errors(name):
             # pass the query to the driver unchanged: ":x" and "%" are not parameters
-            streaming = connection.execution_options(stream_results=True, no_parameters=True)
-            result = streaming.exec_driver_sql(query)
+            streaming_connection = connection.execution_options(stream_results=True, no_parameters=True)
+            result = streaming_connection.exec_driver_sql(query)
             if not result.returns_rows:
                 raise DataError(f"{name}: the query returns no rows; use a SELECT statement")
             columns = list(result.keys())

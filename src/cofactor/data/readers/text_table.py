@@ -290,14 +290,14 @@ class TextTable:
             schema=schema,
             glob=False,
         )
-        chosen = scan.select(
+        selection = scan.select(
             *(pl.col(str(step * k)).alias(role) for role, k in roles.items()),
             pl.col(fields[-1]).is_null().alias("last is missing"),
             pl.all_horizontal(pl.lit(value=True), pl.col(gaps).is_null()).alias("gaps are empty"),
             pl.any_horizontal(pl.lit(value=False), pl.col(unused).is_null()).alias("an unused one is missing"),
         )
         try:
-            return chosen.collect(engine="streaming")
+            return selection.collect(engine="streaming")
         except pl.exceptions.PolarsError:
             return None
 

@@ -142,9 +142,9 @@ def _round_down(column: pl.Series) -> tuple[pl.Series, bool]:
     if column.dtype.is_integer() or column.dtype == pl.Null:
         return column.cast(pl.Int64, strict=False), False
     floats = column.cast(pl.Float64)
-    rounded = floats.floor()
+    rounded_numbers = floats.floor()
     finite = floats.is_finite()
-    return rounded.cast(pl.Int64, strict=False), bool(((rounded != floats) & finite).any())
+    return rounded_numbers.cast(pl.Int64, strict=False), bool(((rounded_numbers != floats) & finite).any())
 
 
 def _parse_numbers(column: pl.Series) -> tuple[pl.Series, bool]:
@@ -152,10 +152,10 @@ def _parse_numbers(column: pl.Series) -> tuple[pl.Series, bool]:
     integers = column.cast(pl.Int64, strict=False)
     if not integers.null_count():
         return integers, False
-    bare = column.str.strip_chars(" \t")
-    integers = integers.fill_null(bare.cast(pl.Int64, strict=False))
-    rounded, fractions = _round_down(bare.cast(pl.Float64, strict=False))
-    return integers.fill_null(rounded), fractions
+    stripped = column.str.strip_chars(" \t")
+    integers = integers.fill_null(stripped.cast(pl.Int64, strict=False))
+    rounded_numbers, fractions = _round_down(stripped.cast(pl.Float64, strict=False))
+    return integers.fill_null(rounded_numbers), fractions
 
 
 def _calendar_seconds(numbers: pl.Series) -> pl.Series | None:
@@ -170,8 +170,8 @@ def _calendar_seconds(numbers: pl.Series) -> pl.Series | None:
         in_range = numbers.is_between(low, high).fill_null(value=False)
         if in_range.any():
             text = numbers.filter(in_range).cast(pl.String)
-            parsed = text.str.to_datetime(format_, time_unit="us", strict=False).dt.epoch("s")
-            seconds = seconds.scatter(in_range.arg_true(), parsed)
+            parsed_dates = text.str.to_datetime(format_, time_unit="us", strict=False).dt.epoch("s")
+            seconds = seconds.scatter(in_range.arg_true(), parsed_dates)
     return seconds if 2 * int(seconds.is_not_null().sum()) > len(numbers) - numbers.null_count() else None
 
 
