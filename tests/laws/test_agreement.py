@@ -63,9 +63,9 @@ def blocks_in_order(ratings: Interactions, seed: int) -> Blocks:
     """Pairs of rows and values of each block, as the first epoch visits them."""
     blocks = rating_blocks(
         ratings.u, ratings.i, ratings.values, np.zeros(0, np.float32),
-        n_users=ratings.n_users, n_items=ratings.n_items, grid=grid_size(len(ratings), most=8), seed=seed,
+        n_users=ratings.n_users, n_items=ratings.n_items, grid=grid_size(len(ratings), max_size=8), seed=seed,
     )  # fmt: skip
-    users, items = np.argsort(blocks.user_place), np.argsort(blocks.item_place)
+    users, items = np.argsort(blocks.new_user_row), np.argsort(blocks.new_item_row)
     for disjoint in disjoint_rounds(blocks.grid, random_stream(seed, "rounds", 1)):
         for block in disjoint:
             rows = slice(blocks.start[block], blocks.start[block + 1])

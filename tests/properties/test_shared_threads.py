@@ -255,7 +255,7 @@ def test_the_number_of_threads_respects_the_quota(
     monkeypatch.delenv("COFACTOR_THREADS", raising=False)
     from cofactor.kernels import parallel as module
 
-    module._own_quota.cache_clear()
+    module._process_quota.cache_clear()
     try:
         assert thread_count() == count
         with threads(7):
@@ -264,7 +264,7 @@ def test_the_number_of_threads_respects_the_quota(
         assert thread_count() == 5
     finally:
         monkeypatch.undo()
-        module._own_quota.cache_clear()
+        module._process_quota.cache_clear()
 
 
 @pytest.mark.parametrize("n", [0, -1, 1.5, True, None, "2", 2**40])
