@@ -208,7 +208,7 @@ def test_wrong_input_is_named() -> None:
             wrong(one, [3.0, 4.0])  # type: ignore[operator]
     with pytest.raises(ParameterError, match="bins must be a whole number >= 1"):
         reliability(one, [3.0], bins=0)
-    with pytest.raises(DataError, match="group 'g' has 2 numbers for 1 ratings"):
+    with pytest.raises(DataError, match="group 'g' must have one value per rating; got 2 values for 1 ratings"):
         interval_coverage(one, [3.0], groups={"g": [1.0, 2.0]})
 
 
@@ -305,7 +305,7 @@ def test_users_held_out_whole_are_folded_in_first(toy: Any) -> None:
 def test_probabilities_lie_between_0_and_1_and_at_least_one_is_needed(toy: Any, probabilities: Any) -> None:
     with pytest.raises(
         ParameterError,
-        match=r"probabilities must be (between|a list|a finite number)",
+        match=r"probabilities must be (one or more|a list|a finite number)",
     ):
         calibration(*toy, probabilities=probabilities)
 

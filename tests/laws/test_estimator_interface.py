@@ -295,7 +295,7 @@ def test_a_subclass_is_registered_saved_and_loaded(tables: dict[str, Interaction
 
 
 def test_the_name_of_another_estimator_cannot_be_taken(registered: dict[str, type[Estimator]]) -> None:
-    with pytest.raises(ParameterError, match=r"the name 'bias' belongs to the estimator cofactor.estimators.bias.Bias"):
+    with pytest.raises(ParameterError, match=r"the name 'bias' is already used by cofactor.estimators.bias.Bias"):
         type("Bias", (Estimator,), {"name": "bias", "kind": "ratings", "__module__": __name__})
     assert registered["bias"] is Bias
     again = type("Constant", (Estimator,), {"name": "constant", "kind": "ratings", "__module__": __name__})
@@ -424,7 +424,7 @@ def test_an_inconsistent_matrix_is_rejected(change: dict[str, Any]) -> None:
 
 def test_other_matrices_are_rejected(tables: dict[str, Interactions]) -> None:
     matrix = matrix_of(tables["ratings"])
-    with pytest.raises(DataError, match=r"interactions must be a matrix in CSR format, not 'csc'.*tocsr"):
+    with pytest.raises(DataError, match=r"interactions must be a CSR matrix, not 'csc'.*tocsr"):
         Bias().fit(matrix.tocsc())
     with pytest.raises(DataError, match="interactions must be of type Interactions"):
         Bias().fit(matrix.tocoo())

@@ -44,7 +44,7 @@ def test_levels_find_the_true_biases() -> None:
 def test_what_has_no_level_says_so(small_events: Interactions, small_ratings: Interactions) -> None:
     with pytest.raises(KindError, match="events"):
         bias_ranking(Recommender.fit(BPR(epochs=1), small_events))
-    with pytest.raises(KindError, match="no levels"):
+    with pytest.raises(KindError, match="no item biases"):
         bias_ranking(Recommender.fit(BiasedMF(biases=False, epochs=2), small_ratings))
     with pytest.raises(ParameterError, match="item or user"):
         bias_ranking(Recommender.fit(Bias(), small_ratings), "film")  # type: ignore[arg-type]

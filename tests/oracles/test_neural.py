@@ -119,9 +119,9 @@ def test_the_layers_in_numpy_are_those_in_torch_in_value_and_in_gradient(ends: i
 
 
 def _as_model(network: Network, spec: NeuralMF) -> NetworkModel:
-    from cofactor.estimators.network_training import _named
+    from cofactor.estimators.network_training import _named_tensors
 
-    arrays = {name: np.array(tensor.detach().numpy()) for name, tensor in _named(network, spec).items()}
+    arrays = {name: np.array(tensor.detach().numpy()) for name, tensor in _named_tensors(network, spec).items()}
     width = arrays["user_vectors"].shape[1] + arrays["user_bias"].shape[1]
     arrays |= {"slope": network.slope.numpy(), "user_spread": np.eye(width, dtype=np.float32)}
     scale = {"low": 1.0, "high": 5.0, "levels": [1.0, 2.0, 3.0, 4.0, 5.0]}

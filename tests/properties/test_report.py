@@ -220,7 +220,7 @@ def test_models_without_axes_or_factors_lend_those_of_another(table: Interaction
 
 def test_where_all_ratings_are_alike_there_is_no_ranking(table: Interactions) -> None:
     same = study(Interactions.from_columns(table.u, table.i, np.full(len(table), 3.0)))
-    with pytest.raises(KindError, match="no levels"):
+    with pytest.raises(KindError, match="no item biases"):
         items.ranking_section(same)
     assert "no levels" in accuracy.calibration_section(same).missing[0]
 

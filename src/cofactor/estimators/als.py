@@ -51,7 +51,7 @@ class ExplicitALS(Estimator):
     init_std : float, default 0.02
         Standard deviation of the initial factors.
     cg_steps : int, default 3
-        Number of number of conjugate gradient steps per row and epoch.
+        Number of conjugate gradient steps per row and epoch.
     patience : int, default 3
         Number of epochs without improvement in the validation score before stopping.
 
@@ -176,7 +176,7 @@ class ImplicitALS(Estimator):
     init_std : float, default 0.1
         Standard deviation of the initial factors, before division by sqrt(factors).
     cg_steps : int, default 3
-        Number of number of conjugate gradient steps per row and epoch.
+        Number of conjugate gradient steps per row and epoch.
     patience : int, default 3
         Number of epochs without improvement in the validation score before stopping.
 

@@ -179,7 +179,9 @@ def calibration(recommender: Recommender, split: Split, *, probabilities: Sequen
 
 def _probabilities(probabilities: Any) -> tuple[float, ...]:
     """Validate the interval probabilities, and return them as a tuple; raise ParameterError if they are invalid."""
-    error = ParameterError(f"probabilities must be strictly between 0 and 1, not {checks.describe(probabilities)}")
+    error = ParameterError(
+        f"probabilities must be one or more numbers strictly between 0 and 1, not {checks.describe(probabilities)}"
+    )
     try:
         values = checks.number_array("probabilities", probabilities, (None,))
     except ParameterError:
