@@ -224,7 +224,7 @@ def test_another_promotion_meanwhile_is_respected(trainer: Trainer, store: Store
     trainer.train()
 
     def meddle(_progress: float, line: str) -> None:
-        if line == "deciding":
+        if line == "promoting or holding the model":
             store.models.roll_back()
 
     model = trainer.train(None, meddle)
@@ -323,7 +323,7 @@ def test_a_training_that_stops_before_the_decision_leaves_a_candidate(trainer: T
     trainer.train()
 
     def end(_progress: float, line: str) -> None:
-        if line == "deciding":
+        if line == "promoting or holding the model":
             raise JobLostError("too late")
 
     with pytest.raises(JobLostError):
