@@ -419,9 +419,9 @@ def checked_prior(prior: GaussianPrior, n: int, width: int) -> GaussianPrior:
 
     Examples
     --------
-    >>> checked_prior(GaussianPrior([[0.0]], [[1.0, 0.0]]), 1, 1)
+    >>> checked_prior(GaussianPrior([[0.0]], [[1, 0]]), 1, 1)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: prior.precision must be an array of finite numbers with shape (1, 1), not [[1.0, 0.0]]
+    cofactor.errors.ParameterError: prior.precision must be an array of finite numbers with shape (1, 1), not [[1, 0]]
     """
     checks.instance("prior", prior, GaussianPrior, "create it with GaussianPrior(means, precision)")
     return GaussianPrior(
