@@ -47,14 +47,14 @@ def i0(movielens: Interactions, file_order: pl.DataFrame) -> list[Split]:
 
 
 def mean_rmse(estimator: cofactor.BiasedMF | cofactor.Bias | cofactor.ExplicitALS, split: Split) -> float:
-    def one(seed: int) -> float:
+    def error_of(seed: int) -> float:
         rec = cofactor.Recommender.fit(estimator, split.train, seed=seed)
         return rmse(split.test.values, rec.model.predict(UserBatch.trained(split.test.u, rec.histories), split.test.i))
 
-    return float(np.mean([one(seed) for seed in SEEDS]))
+    return float(np.mean([error_of(seed) for seed in SEEDS]))
 
 
-def test_s0_is_the_split_everyone_means(s0: Split) -> None:
+def test_s0_is_the_published_split(s0: Split) -> None:
     assert (len(s0.train), len(s0.test)) == (80_000, 20_000)
     unseen = ~np.isin(s0.test.u, s0.train.u) | ~np.isin(s0.test.i, s0.train.i)
     assert unseen.sum() == 36
@@ -64,11 +64,11 @@ def test_biased_mf_at_its_defaults(s0: Split) -> None:
     assert 0.905 < mean_rmse(cofactor.BiasedMF(factors=50), s0) <= 0.920
 
 
-def test_what_each_ingredient_buys(s0: Split) -> None:
-    whole = mean_rmse(cofactor.BiasedMF(), s0)
-    assert mean_rmse(cofactor.BiasedMF(biases=False), s0) > whole + 0.004
-    assert mean_rmse(cofactor.BiasedMF(rating_range=None), s0) > whole + 0.004
-    assert mean_rmse(cofactor.BiasedMF(l2=0.0, l2_bias=0.0), s0) > whole + 0.03
+def test_each_component_reduces_the_error(s0: Split) -> None:
+    full = mean_rmse(cofactor.BiasedMF(), s0)
+    assert mean_rmse(cofactor.BiasedMF(biases=False), s0) > full + 0.004
+    assert mean_rmse(cofactor.BiasedMF(rating_range=None), s0) > full + 0.004
+    assert mean_rmse(cofactor.BiasedMF(l2=0.0, l2_bias=0.0), s0) > full + 0.03
 
 
 def test_the_other_rating_estimators(s0: Split) -> None:
@@ -111,5 +111,5 @@ def test_implicit_als_at_its_defaults_keeps_up_with_ease(i0: list[Split]) -> Non
 
 def test_popularity(i0: list[Split]) -> None:
     rec = cofactor.Recommender.fit(cofactor.Popularity(), i0[0].train)
-    found = ndcg(i0[0], rec.for_rows(np.arange(len(rec.users), dtype=np.int32)).rank(10)[0]).mean()
-    assert found == pytest.approx(0.152, abs=0.002)
+    mean_ndcg = ndcg(i0[0], rec.for_rows(np.arange(len(rec.users), dtype=np.int32)).rank(10)[0]).mean()
+    assert mean_ndcg == pytest.approx(0.152, abs=0.002)

@@ -34,7 +34,7 @@ N = 20_000
 
 
 @pytest.fixture(scope="module")
-def world() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def normals() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Means, sds (quiet and noisy ratings), and real-valued ratings drawn from just these normals."""
     rng = np.random.default_rng(0)
     means, sds = rng.normal(3.3, 0.7, N), rng.choice([0.4, 0.8, 1.3], N)
@@ -58,8 +58,8 @@ def off(table: Any) -> float:
 # reliability
 
 
-def test_what_is_calibrated_strays_by_chance_alone(world: Any) -> None:
-    means, sds, y = world
+def test_a_calibrated_model_deviates_by_chance_alone(normals: Any) -> None:
+    means, sds, y = normals
     table = reliability(predicted(means, sds), starred(y))
     assert set(table["level"]) == {2.0, 3.0, 4.0, 5.0}
     assert table.group_by("level").agg(table["n"].sum()).height == 4
@@ -70,8 +70,8 @@ def test_what_is_calibrated_strays_by_chance_alone(world: Any) -> None:
 
 
 @pytest.mark.parametrize(("shift", "stretch"), [(0.3, 1.0), (0.0, 0.6), (0.0, 1.8)])
-def test_what_is_not_is_caught(world: Any, shift: float, stretch: float) -> None:
-    means, sds, y = world
+def test_miscalibration_is_detected(normals: Any, shift: float, stretch: float) -> None:
+    means, sds, y = normals
     assert off(reliability(predicted(means + shift, sds * stretch), starred(y))) > 2
 
 
@@ -88,8 +88,8 @@ def test_reliability_by_hand() -> None:
 # coverage
 
 
-def test_intervals_of_what_is_calibrated_hold_their_share_in_every_quartile(world: Any) -> None:
-    means, sds, y = world
+def test_calibrated_intervals_have_their_coverage_in_every_quartile(normals: Any) -> None:
+    means, sds, y = normals
     table = interval_coverage(predicted(means, sds), y, groups={"sd": sds, "mean": means})
     assert table["group"].to_list() == ["all"] + ["sd"] * 4 + ["mean"] * 4
     for level, expected in (("80 %", 0.8), ("95 %", 0.95)):
@@ -99,8 +99,8 @@ def test_intervals_of_what_is_calibrated_hold_their_share_in_every_quartile(worl
     assert table["n"][0] == table.filter(table["group"] == "mean")["n"].sum() == N
 
 
-def test_one_width_for_all_covers_overall_and_yet_is_caught_by_quartile(world: Any) -> None:
-    means, sds, y = world
+def test_a_constant_width_covers_overall_but_fails_by_quartile(normals: Any) -> None:
+    means, sds, y = normals
     plain = constant_width(predicted(means, sds), y, STARS)
     assert plain.sd()[0] == pytest.approx(sqrt(np.mean((y - means) ** 2)))
     table = interval_coverage(plain, y, groups={"sd": sds})
@@ -110,10 +110,13 @@ def test_one_width_for_all_covers_overall_and_yet_is_caught_by_quartile(world: A
     assert by_quartile[-1] < 0.90
 
 
-def test_quartiles_keep_equal_numbers_together_and_leave_out_what_is_unknown() -> None:
-    one = predicted(np.full(8, 3.0), np.ones(8))
+def test_quartiles_keep_equal_numbers_together_and_omit_nan() -> None:
+    distribution = predicted(np.full(8, 3.0), np.ones(8))
     table = interval_coverage(
-        one, np.full(8, 3.0), groups={"g": [1, 1, 1, 1, 1, 1, 2, np.nan], "none": [np.nan] * 8}, probabilities=(0.5,)
+        distribution,
+        np.full(8, 3.0),
+        groups={"g": [1, 1, 1, 1, 1, 1, 2, np.nan], "none": [np.nan] * 8},
+        probabilities=(0.5,),
     )
     g = table.filter(table["group"] == "g")
     assert g["n"].sum() == 7
@@ -124,14 +127,14 @@ def test_quartiles_keep_equal_numbers_together_and_leave_out_what_is_unknown() -
     assert table["width 50 %"][0] == pytest.approx(2 * 0.6744897, abs=1e-6)
 
 
-def test_expected_is_what_the_intervals_hold_by_their_own_mass() -> None:
+def test_expected_is_the_probability_of_the_interval_by_its_own_mass() -> None:
     mass = np.tile([0.06, 0.1, 0.2, 0.4, 0.24], (N, 1))
-    one = Distribution.of_mass(mass, STARS)
-    (low, high), held = (end[0] for end in one.interval(0.8)), 0.1 + 0.2 + 0.4 + 0.24
+    distribution = Distribution.of_mass(mass, STARS)
+    (low, high), held = (end[0] for end in distribution.interval(0.8)), 0.1 + 0.2 + 0.4 + 0.24
     assert 1.0 < low < 2.0
     assert high > 5.0
     y = np.random.default_rng(3).choice(5, N, p=mass[0]) + 1.0
-    table = interval_coverage(one, y, groups={"y": y})
+    table = interval_coverage(distribution, y, groups={"y": y})
     assert table["expected 80 %"].to_list()[0] == pytest.approx(held)
     assert table["covered 80 %"][0] == pytest.approx(held, abs=4 * sqrt(held * (1 - held) / N))
     assert set(table.filter(table["n"] > 0)["expected 95 %"].round(9)) == {1.0}
@@ -142,25 +145,31 @@ def test_expected_is_what_the_intervals_hold_by_their_own_mass() -> None:
 @pytest.mark.parametrize("scale", [None, STARS, Scale(1.0, 5.0)], ids=["none", "levels", "range"])
 @pytest.mark.parametrize("level", [0.5, 0.8, 0.95])
 def test_a_rating_at_an_end_of_its_interval_is_inside(scale: Scale | None, level: float) -> None:
-    one = Distribution.of([[2.5], [3.0], [4.0]], [[0.4], [1.0], [0.7]], scale)
-    low, high = one.interval(level)
+    distribution = Distribution.of([[2.5], [3.0], [4.0]], [[0.4], [1.0], [0.7]], scale)
+    low, high = distribution.interval(level)
     name = f"covered {level:.0%}".replace("%", " %")
     for end, outwards in ((low, -np.inf), (high, np.inf)):
-        assert interval_coverage(one, end, probabilities=[level])[name].to_list() == [1.0]
-        assert interval_coverage(one, np.nextafter(end, outwards), probabilities=[level])[name].to_list() == [0.0]
-        assert interval_coverage(one, np.nextafter(end, -outwards), probabilities=[level])[name].to_list() == [1.0]
+        assert interval_coverage(distribution, end, probabilities=[level])[name].to_list() == [1.0]
+        assert interval_coverage(distribution, np.nextafter(end, outwards), probabilities=[level])[name].to_list() == [
+            0.0
+        ]
+        assert interval_coverage(distribution, np.nextafter(end, -outwards), probabilities=[level])[name].to_list() == [
+            1.0
+        ]
 
 
 # scores
 
 
 def test_log_likelihood_and_crps_by_hand() -> None:
-    one = Distribution.of([[3.0]], [[1.0]], STARS)
-    mass = one.mass[0]
+    distribution = Distribution.of([[3.0]], [[1.0]], STARS)
+    mass = distribution.mass[0]
     for place in range(5):
-        assert log_likelihood(one, [place + 1.0]) == pytest.approx(log(mass[place]))
+        assert log_likelihood(distribution, [place + 1.0]) == pytest.approx(log(mass[place]))
         step = np.arange(5) >= place
-        assert ranked_probability_score(one, [place + 1.0]) == pytest.approx(np.sum((np.cumsum(mass) - step) ** 2))
+        assert ranked_probability_score(distribution, [place + 1.0]) == pytest.approx(
+            np.sum((np.cumsum(mass) - step) ** 2)
+        )
     sure = Distribution.of([[2.0]], [[1e-3]], STARS)
     for value in (1.0, 2.0, 5.0):  # a mass on one level: the absolute error
         assert ranked_probability_score(sure, [value]) == pytest.approx(abs(value - 2), abs=1e-4)
@@ -169,15 +178,15 @@ def test_log_likelihood_and_crps_by_hand() -> None:
 
 def test_crps_is_in_units_of_the_ratings_and_is_that_of_two_draws() -> None:
     halves = Scale.from_levels([half / 2 for half in range(1, 11)])
-    one = Distribution.of([[3.1]], [[0.9]], halves)
+    distribution = Distribution.of([[3.1]], [[0.9]], halves)
     rng = np.random.default_rng(1)
-    x, z = (rng.choice(one.levels, 400_000, p=one.mass[0]) for _ in range(2))
+    x, z = (rng.choice(distribution.levels, 400_000, p=distribution.mass[0]) for _ in range(2))
     expected = np.abs(x - 4.5).mean() - np.abs(x - z).mean() / 2  # Gneiting & Raftery 2007, eq. 21
-    assert ranked_probability_score(one, [4.5]) == pytest.approx(expected, abs=3e-3)
+    assert ranked_probability_score(distribution, [4.5]) == pytest.approx(expected, abs=3e-3)
 
 
-def test_the_truth_scores_better_than_anything_else(world: Any) -> None:
-    means, sds, y = world
+def test_the_true_distribution_scores_best(normals: Any) -> None:
+    means, sds, y = normals
     stars = starred(y)
     truth = predicted(means, sds)
     others = [predicted(means + 0.3, sds), predicted(means, sds * 0.6), predicted(means, sds * 1.8)]
@@ -188,31 +197,31 @@ def test_the_truth_scores_better_than_anything_else(world: Any) -> None:
 
 
 def test_nothing_and_a_scale_without_levels() -> None:
-    nobody = Distribution.of(np.zeros((0, 2)), np.ones((0, 2)), STARS)
+    empty = Distribution.of(np.zeros((0, 2)), np.ones((0, 2)), STARS)
     bare = Distribution.of([[3.0]], [[1.0]], Scale(1.0, 5.0))
-    for one, y in ((nobody, []), (bare, [3.3])):
-        assert np.isnan(log_likelihood(one, y))
-        assert np.isnan(ranked_probability_score(one, y))
-        assert len(reliability(one, y)) == 0
-    assert interval_coverage(nobody, [], groups={"g": []})["n"].to_list() == [0] * 5
+    for distribution, y in ((empty, []), (bare, [3.3])):
+        assert np.isnan(log_likelihood(distribution, y))
+        assert np.isnan(ranked_probability_score(distribution, y))
+        assert len(reliability(distribution, y)) == 0
+    assert interval_coverage(empty, [], groups={"g": []})["n"].to_list() == [0] * 5
     assert interval_coverage(bare, [3.3])["covered 95 %"].to_list() == [1.0]
-    assert len(constant_width(nobody, [], STARS)) == 0
+    assert len(constant_width(empty, [], STARS)) == 0
 
 
 def test_wrong_input_is_named() -> None:
-    one = Distribution.of([[3.0]], [[1.0]], STARS)
+    distribution = Distribution.of([[3.0]], [[1.0]], STARS)
     with pytest.raises(DataError, match=r"rating 1 is 3.5, which is not a level"):
-        log_likelihood(one, [3.5])
-    for wrong in (log_likelihood, ranked_probability_score, reliability, interval_coverage):
+        log_likelihood(distribution, [3.5])
+    for function in (log_likelihood, ranked_probability_score, reliability, interval_coverage):
         with pytest.raises(DataError, match="y must have one rating per distribution; got shape"):
-            wrong(one, [3.0, 4.0])  # type: ignore[operator]
+            function(distribution, [3.0, 4.0])  # type: ignore[operator]
     with pytest.raises(ParameterError, match="bins must be a whole number >= 1"):
-        reliability(one, [3.0], bins=0)
+        reliability(distribution, [3.0], bins=0)
     with pytest.raises(DataError, match="group 'g' must have one value per rating; got 2 values for 1 ratings"):
-        interval_coverage(one, [3.0], groups={"g": [1.0, 2.0]})
+        interval_coverage(distribution, [3.0], groups={"g": [1.0, 2.0]})
 
 
-def test_a_bare_mass_is_scored_and_has_a_constant_width_beside_it() -> None:
+def test_a_mass_is_scored_and_compared_with_a_constant_width() -> None:
     rng = np.random.default_rng(4)
     mass = rng.dirichlet([1, 2, 3, 4, 2], N)
     y = (rng.random(N)[:, None] > np.cumsum(mass, axis=1)[:, :-1]).sum(axis=1) + 1.0
@@ -255,24 +264,24 @@ def toy() -> tuple[Recommender, Split]:
 
 def test_a_model_is_calibrated_on_the_test_part(toy: Any) -> None:
     rec, split = toy
-    found = calibration(rec, split)
-    assert found.n == len(split.test)
+    result = calibration(rec, split)
+    assert result.n == len(split.test)
     error = rec.model.linear(split.test.u, split.test.i).astype(np.float64) - split.test.values
-    assert found.rmse == pytest.approx(sqrt(np.mean(error**2)))
-    assert found.coverage["group"].unique(maintain_order=True).to_list() == [
+    assert result.rmse == pytest.approx(sqrt(np.mean(error**2)))
+    assert result.coverage["group"].unique(maintain_order=True).to_list() == [
         "all", "user's noise", "user's support", "item's support", "predicted width",
     ]  # fmt: skip
-    some = found.coverage.filter(found.coverage["n"] > 0)
+    some = result.coverage.filter(result.coverage["n"] > 0)
     slack = 0.02 + 3 * np.sqrt(0.95 * 0.05 / some["n"].to_numpy())  # the averages are not known exactly
     assert (np.abs(some["covered 95 %"].to_numpy() - 0.95) < slack).all()
-    noise = found.coverage.filter(found.coverage["group"] == "user's noise")
+    noise = result.coverage.filter(result.coverage["group"] == "user's noise")
     assert noise["high"][0] < 0.8 < noise["low"][3]  # noise is measured on training ratings, and parts the two kinds
-    assert found.crps_gain == pytest.approx(1 - found.crps / found.constant_crps)
-    assert found.crps_gain > 0.02
-    assert found.log_likelihood > found.constant_log_likelihood + 0.05
-    told = json.loads(json.dumps(found.as_dict()))
-    assert told["crps_gain"] == found.crps_gain
-    assert len(told["coverage"]) == 17
+    assert result.crps_gain == pytest.approx(1 - result.crps / result.constant_crps)
+    assert result.crps_gain > 0.02
+    assert result.log_likelihood > result.constant_log_likelihood + 0.05
+    record = json.loads(json.dumps(result.as_dict()))
+    assert record["crps_gain"] == result.crps_gain
+    assert len(record["coverage"]) == 17
 
 
 def test_training_ratings_alone_decide_the_quartiles_of_noise(toy: Any) -> None:
@@ -286,18 +295,18 @@ def test_training_ratings_alone_decide_the_quartiles_of_noise(toy: Any) -> None:
     assert first["high"][0] == pytest.approx(noise[noise <= expected].max(), rel=1e-4)
 
 
-def test_users_held_out_whole_are_folded_in_first(toy: Any) -> None:
+def test_held_out_users_are_folded_in_first(toy: Any) -> None:
     rec, split = toy
     held_out = split_users(split.train, test=0.2)
     fitted = Recommender.fit(Bias(), held_out.train)
     parts = {name: getattr(fitted.model, name) for name in ("mean", "scale", "loss")}
     model = Gaussian(**fitted.model.arrays(), **parts)
-    strangers = Recommender(model, rec.users, rec.items, held_out.train.by_user, "ratings")
-    found = calibration(strangers, held_out)
-    assert found.n == len(held_out.test)
-    assert found.rmse < 1.1
+    recommender = Recommender(model, rec.users, rec.items, held_out.train.by_user, "ratings")
+    result = calibration(recommender, held_out)
+    assert result.n == len(held_out.test)
+    assert result.rmse < 1.1
     assert held_out.fold_in is not None
-    support = found.coverage.filter(found.coverage["group"] == "user's support")
+    support = result.coverage.filter(result.coverage["group"] == "user's support")
     assert support["high"].max() == held_out.fold_in.by_user.counts.max()
 
 
@@ -310,7 +319,7 @@ def test_probabilities_lie_between_0_and_1_and_at_least_one_is_needed(toy: Any, 
         calibration(*toy, probabilities=probabilities)
 
 
-def test_models_without_a_distribution_and_events_are_refused(toy: Any, small_events: Interactions) -> None:
+def test_models_without_a_distribution_and_events_are_rejected(toy: Any, small_events: Interactions) -> None:
     rec, split = toy
     with pytest.raises(
         KindError, match=r"bias does not predict distributions over ratings.*fit bayesian-mf, or neural-mf"

@@ -30,24 +30,24 @@ def camps(n_users: int = 200, n_items: int = 60, each: int = 40, seed: int = 0) 
 
 
 @pytest.fixture(scope="module")
-def found() -> ColdStartCurve:
+def result() -> ColdStartCurve:
     return cold_start(ExplicitALS(factors=2, l2=0.02), camps())
 
 
-def test_a_personal_model_needs_few_ratings_to_tell_camps_apart(found: ColdStartCurve) -> None:
-    curve = found.curve
+def test_a_personal_model_needs_few_ratings_to_tell_camps_apart(result: ColdStartCurve) -> None:
+    curve = result.curve
     assert curve.columns == COLUMNS
     assert curve["history_length"].to_list() == [0, 1, 2, 3, 5, 8, 12, 20]
-    assert (found.metric, curve["users"].to_list()) == ("rmse", [40] * 8)
-    assert found.break_even_length is not None
-    assert 1 <= found.break_even_length <= 3
+    assert (result.metric, curve["users"].to_list()) == ("rmse", [40] * 8)
+    assert result.break_even_length is not None
+    assert 1 <= result.break_even_length <= 3
     assert curve["personal"][-1] < 0.6
     assert curve["baseline"][-1] > 1.2
     assert abs(curve["difference"][0]) < 0.05  # nothing is known of anybody
 
 
-def test_ends_hold_the_means_and_differences_are_differences(found: ColdStartCurve) -> None:
-    curve = found.curve
+def test_ends_hold_the_means_and_differences_are_differences(result: ColdStartCurve) -> None:
+    curve = result.curve
     for who in ("personal", "baseline", "difference"):
         assert (curve[f"{who}_low"] <= curve[who]).all()
         assert (curve[who] <= curve[f"{who}_high"]).all()
@@ -81,9 +81,9 @@ def test_a_number_of_the_curve_by_hand() -> None:
     table, estimator = camps(100), ExplicitALS(factors=2)
     curve = cold_start(estimator, table, history_lengths=(0, 4)).curve
     held_out = _HeldOutUsers.sample(table, [0, 4], 0.2, 0)
-    train, known = table.select(~held_out.row_mask), held_out.row_mask & (held_out.position < 4)
-    for label, one in (("personal", estimator), ("baseline", Bias())):
-        rec = Recommender.fit(one, train).ensure_priors().updated(table.select(known))
+    train, known_rows = table.select(~held_out.row_mask), held_out.row_mask & (held_out.position < 4)
+    for label, candidate in (("personal", estimator), ("baseline", Bias())):
+        rec = Recommender.fit(candidate, train).ensure_priors().updated(table.select(known_rows))
         test = held_out.test
         ratings = rec.model.predict(UserBatch.trained(rec.users.rows(test.users.ids(test.u)), rec.histories), test.i)
         assert curve[label][1] == pytest.approx(rmse(test.values, ratings), rel=1e-5)
@@ -91,10 +91,10 @@ def test_a_number_of_the_curve_by_hand() -> None:
 
 def test_events_are_ranked() -> None:
     table = camps().to_events(min_rating=4)
-    found = cold_start(ImplicitALS(factors=2), table, history_lengths=(0, 1, 3, 8))
-    assert found.metric == "ndcg@10"
-    assert found.break_even_length is not None
-    curve = found.curve
+    result = cold_start(ImplicitALS(factors=2), table, history_lengths=(0, 1, 3, 8))
+    assert result.metric == "ndcg@10"
+    assert result.break_even_length is not None
+    curve = result.curve
     assert curve.filter(pl.col("history_length") == 8)["difference_low"].item() > 0
     assert curve["baseline"].n_unique() == 1  # popularity does not mind who asks
     assert curve["personal"].is_between(0, 1).all()
@@ -103,9 +103,9 @@ def test_events_are_ranked() -> None:
 
 def test_the_baseline_never_beats_itself() -> None:
     for estimator, table in ((Bias(), camps(60)), (Popularity(), camps(60).to_events(min_rating=4))):
-        found = cold_start(estimator, table, history_lengths=(0, 2, 4))
-        assert found.break_even_length is None
-        assert found.curve["difference"].to_list() == [0.0] * 3
+        result = cold_start(estimator, table, history_lengths=(0, 2, 4))
+        assert result.break_even_length is None
+        assert result.curve["difference"].to_list() == [0.0] * 3
 
 
 def test_over_a_dozen_users_nothing_is_surely_better() -> None:
@@ -136,7 +136,7 @@ def test_numbers_that_few_could_give_are_left_out() -> None:
         cold_start(Bias(), Interactions.from_columns(["ana"], ["alien"], [4]))
 
 
-def test_what_cannot_be_asked_is_said(small_ratings: Interactions) -> None:
+def test_invalid_arguments_are_rejected(small_ratings: Interactions) -> None:
     with pytest.raises(ParameterError, match=r"estimator must be an estimator instance, .*, not 'bias'"):
         cold_start("bias", small_ratings)  # type: ignore[arg-type]
     for wrong in ((), (0,), (-1, 3)):

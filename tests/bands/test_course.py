@@ -48,7 +48,7 @@ def s0(movielens: Interactions) -> Split:
     return split_rows(movielens, s0_rows(len(table))[1], users=table["user"], items=table["item"], description="S0")
 
 
-def test_the_dot_product_is_what_its_equation_says() -> None:
+def test_the_dot_product_equals_its_equation() -> None:
     model = DotProductBias(5, 7, 3)
     x = torch.tensor([[4, 6], [0, 2]])
     P, Q = (table.weight.detach().numpy() for table in (model.user_factors, model.movie_factors))
@@ -62,7 +62,7 @@ def test_the_dot_product_is_what_its_equation_says() -> None:
     np.testing.assert_allclose(plain(x).detach().numpy(), 1 + 4 / (1 + np.exp(-dots)), rtol=1e-6)
 
 
-def test_the_network_is_what_its_equation_says() -> None:
+def test_the_network_equals_its_equation() -> None:
     net = EmbeddingNet(5, 7, (3, 4), n_hidden=6)
     first, _, last = net.layers
     both = torch.cat([net.user_factors.weight[2], net.movie_factors.weight[3]])
@@ -103,7 +103,7 @@ def test_the_same_seed_trains_the_same_bits_and_draws_nothing_from_the_global_st
 
 
 @pytest.mark.long
-def test_the_courses_recipe(s0: Split) -> None:
+def test_the_training_of_the_course(s0: Split) -> None:
     """Three epochs at 1e-3, then five at 5e-3, wd 0.1, 50 factors, batches of 64: S0.
 
     The course prints a validation loss of .82 after its last five epochs, on a split of its own; what its library gets

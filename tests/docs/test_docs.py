@@ -107,7 +107,7 @@ def test_the_tutorial_answers_every_question_in_order_each_with_code_that_runs()
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("first", "second", "same"),
     [
         ("0.911", "0.912", True),
         ("0.911", "0.991", False),
@@ -118,8 +118,8 @@ def test_the_tutorial_answers_every_question_in_order_each_with_code_that_runs()
         ("-.5", "-.5", True),
     ],
 )
-def test_numbers_are_alike_within_a_twentieth_or_a_last_digit(one: str, other: str, same: bool) -> None:
-    assert pages.alike(one, other, 0.05) is same
+def test_numbers_are_alike_within_a_twentieth_or_a_last_digit(first: str, second: str, same: bool) -> None:
+    assert pages.alike(first, second, 0.05) is same
 
 
 def test_times_may_differ_by_the_machine() -> None:

@@ -22,9 +22,9 @@ def commands() -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def promises(script: str) -> list[list[str]]:
@@ -34,12 +34,12 @@ def promises(script: str) -> list[list[str]]:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None or shutil.which("bash") is None, reason="the README speaks curl")
-def test_the_service_of_the_readme_answers_as_it_says(tmp_path: Path) -> None:
+def test_the_service_of_the_readme_answers_as_documented(tmp_path: Path) -> None:
     script = commands()
     first, rest = script.split("\n", 1)
     assert first.endswith('pip install -q ".[serve]"')
     here = f"{Path(sys.executable).parent}/"
-    told = promises(script)
+    expected = promises(script)
     port = free_port()
     rest = rest.replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace(".venv/bin/", here)
     process = subprocess.run(
@@ -53,14 +53,14 @@ def test_the_service_of_the_readme_answers_as_it_says(tmp_path: Path) -> None:
     )
     assert process.returncode == 0, process.stderr + (tmp_path / "serve.log").read_text()
     assert process.stderr == ""
-    said = process.stdout
-    assert said.startswith(f"model 1 is served at http://127.0.0.1:{port}\nadmin key (shown only once): ")
+    output = process.stdout
+    assert output.startswith(f"model 1 is served at http://127.0.0.1:{port}\nadmin key (shown only once): ")
     at = 0
-    for pieces in told:
+    for pieces in expected:
         for piece in pieces:
-            assert piece in said[at:], (piece, said[at:])
-            at = said.index(piece, at) + len(piece)
-    asked = [line for line in said.splitlines() if line.startswith('{"model":1') and '"user":"196"' in line]
-    assert '"item":"1449"' in asked[0]
-    assert '"item":"1449"' not in asked[1]
-    assert len(told) == 7
+            assert piece in output[at:], (piece, output[at:])
+            at = output.index(piece, at) + len(piece)
+    lists = [line for line in output.splitlines() if line.startswith('{"model":1') and '"user":"196"' in line]
+    assert '"item":"1449"' in lists[0]
+    assert '"item":"1449"' not in lists[1]
+    assert len(expected) == 7

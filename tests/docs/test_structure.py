@@ -23,15 +23,15 @@ def trees() -> Iterator[tuple[str, ast.Module]]:
 
 def callers(method: str) -> set[str]:
     """Return the modules that call a method or a function of this name."""
-    found = set()
+    modules = set()
     for name, tree in trees():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 function = node.func
                 called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", None)
                 if called == method:
-                    found.add(name)
-    return found
+                    modules.add(name)
+    return modules
 
 
 def outside_of_models(modules: set[str]) -> set[str]:

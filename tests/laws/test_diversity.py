@@ -29,7 +29,7 @@ def rec(small_ratings: Interactions) -> Recommender:
 
 
 @pytest.fixture(scope="module")
-def everyone(rec: Recommender) -> np.ndarray:
+def all_users(rec: Recommender) -> np.ndarray:
     return np.arange(len(rec.users), dtype=np.int32)
 
 
@@ -44,9 +44,9 @@ def cosines(rec: Recommender, rows: np.ndarray) -> np.ndarray:
 
 def mmr_by_hand(scores: np.ndarray, similarity: np.ndarray, n: int, trade_off: float) -> list[int]:
     left = [place for place in range(len(scores)) if np.isfinite(scores[place])]
-    known = scores[left]
-    spread = known.max() - known.min() if len(left) else 1
-    relevance = (scores - known.min()) / (spread or 1) if len(left) else scores
+    candidate_scores = scores[left]
+    spread = candidate_scores.max() - candidate_scores.min() if len(left) else 1
+    relevance = (scores - candidate_scores.min()) / (spread or 1) if len(left) else scores
     picked: list[int] = []
     while left and len(picked) < n:
         values = [
@@ -71,29 +71,29 @@ def test_picks_are_those_of_the_textbook_loop(seed: int, n: int, trade_off: floa
     assert picks.tolist() == [mmr_by_hand(scores[u], similarity[u], n, trade_off) for u in range(4)]
 
 
-def test_nobody_and_no_candidates() -> None:
+def test_no_users_and_no_candidates() -> None:
     assert mmr(np.zeros((0, 3)), np.zeros((0, 3, 3)), 2, 0.5).shape == (0, 2)
     assert mmr(np.zeros((2, 0)), np.zeros((2, 0, 0)), 2, 0.5).tolist() == [[-1, -1], [-1, -1]]
     equal = mmr(np.ones((1, 3)), np.ones((1, 3, 3)), 3, 0.5)
     assert equal.tolist() == [[0, 1, 2]]
 
 
-def test_diversity_makes_lists_less_alike_and_keeps_the_best_first(rec: Recommender, everyone: np.ndarray) -> None:
-    plain, plain_scores = rec.for_rows(everyone).rank(8)
+def test_diversity_makes_lists_less_alike_and_keeps_the_best_first(rec: Recommender, all_users: np.ndarray) -> None:
+    plain, plain_scores = rec.for_rows(all_users).rank(8)
     alike, score = [], []
     for diversity in (0.0, 0.3, 0.7, 1.0):
-        rows, scores = rec.for_rows(everyone).rank(8, diversity=diversity)
+        rows, scores = rec.for_rows(all_users).rank(8, diversity=diversity)
         assert rows[:, 0].tolist() == plain[:, 0].tolist()
         assert all(len(set(row)) == 8 for row in rows.tolist())
         off = ~np.eye(8, dtype=bool)
         alike.append(float(cosines(rec, rows)[:, off].mean()))
         score.append(float(scores.mean()))
         seen = rec.histories
-        assert not any(set(rows[u].tolist()) & set(seen.row(u).columns.tolist()) for u in everyone[::9])
+        assert not any(set(rows[u].tolist()) & set(seen.row(u).columns.tolist()) for u in all_users[::9])
     assert alike == sorted(alike, reverse=True)
     assert alike[0] > alike[-1] + 0.2
     assert score == sorted(score, reverse=True)
-    zero, zero_scores = rec.for_rows(everyone).rank(8, diversity=0.0)
+    zero, zero_scores = rec.for_rows(all_users).rank(8, diversity=0.0)
     assert zero.tobytes() == plain.tobytes()
     assert zero_scores.tobytes() == plain_scores.tobytes()
 
@@ -108,34 +108,34 @@ def test_a_diverse_list_is_mmr_over_the_best_ten_times_n(rec: Recommender) -> No
 
 
 def test_one_user_alone_in_a_batch_and_on_any_threads_gets_the_same_diverse_list(
-    rec: Recommender, everyone: np.ndarray
+    rec: Recommender, all_users: np.ndarray
 ) -> None:
-    found = []
+    results = []
     for n in (1, 2, 4):
         with threads(n):
-            found.append(rec.for_rows(everyone).rank(6, diversity=0.5))
-    for rows, scores in found[1:]:
-        assert rows.tobytes() == found[0][0].tobytes()
-        assert scores.tobytes() == found[0][1].tobytes()
-    for u in everyone[::11]:
-        rows, scores = rec.for_rows(everyone[u : u + 1]).rank(6, diversity=0.5)
-        assert rows.tobytes() == found[0][0][u : u + 1].tobytes()
-        assert scores.tobytes() == found[0][1][u : u + 1].tobytes()
+            results.append(rec.for_rows(all_users).rank(6, diversity=0.5))
+    for rows, scores in results[1:]:
+        assert rows.tobytes() == results[0][0].tobytes()
+        assert scores.tobytes() == results[0][1].tobytes()
+    for u in all_users[::11]:
+        rows, scores = rec.for_rows(all_users[u : u + 1]).rank(6, diversity=0.5)
+        assert rows.tobytes() == results[0][0][u : u + 1].tobytes()
+        assert scores.tobytes() == results[0][1][u : u + 1].tobytes()
 
 
-def test_diverse_lists_by_id_for_some_for_all_and_for_newcomers(rec: Recommender) -> None:
-    one = rec.recommend("user 3", n=5, diversity=0.6)
-    assert one.columns == ["user", "item", "rank", "score", "answered_by"]
-    assert one["rank"].to_list() == [1, 2, 3, 4, 5]
-    everybody = rec.recommend_all(5, diversity=0.6)
-    assert everybody.filter(everybody["user"] == "user 3").equals(one)
-    assert one["item"].to_list() != rec.recommend("user 3", n=5)["item"].to_list()
+def test_diverse_lists_by_id_for_one_user_all_users_and_new_users(rec: Recommender) -> None:
+    single = rec.recommend("user 3", n=5, diversity=0.6)
+    assert single.columns == ["user", "item", "rank", "score", "answered_by"]
+    assert single["rank"].to_list() == [1, 2, 3, 4, 5]
+    batch = rec.recommend_all(5, diversity=0.6)
+    assert batch.filter(batch["user"] == "user 3").equals(single)
+    assert single["item"].to_list() != rec.recommend("user 3", n=5)["item"].to_list()
     history = [("item 1", 5), ("item 2", 1)]
-    newcomer = rec.for_history(history).recommend(n=5, diversity=0.9)
-    assert newcomer["item"][0] == rec.for_history(history).recommend(n=1)["item"][0]
-    assert not {"item 1", "item 2"} & set(newcomer["item"])
-    among = ["item 4", "item 5", "item 6", "item 1"]
-    assert set(rec.recommend("user 3", n=4, candidates=among, diversity=0.5)["item"]) <= set(among)
+    new_user = rec.for_history(history).recommend(n=5, diversity=0.9)
+    assert new_user["item"][0] == rec.for_history(history).recommend(n=1)["item"][0]
+    assert not {"item 1", "item 2"} & set(new_user["item"])
+    candidates = ["item 4", "item 5", "item 6", "item 1"]
+    assert set(rec.recommend("user 3", n=4, candidates=candidates, diversity=0.5)["item"]) <= set(candidates)
 
 
 def test_a_list_longer_than_the_catalog_ends_where_it_ends(rec: Recommender) -> None:
@@ -150,7 +150,7 @@ def test_diversity_is_a_share(rec: Recommender, diversity: Any) -> None:
         rec.recommend("user 3", diversity=diversity)
 
 
-def test_models_without_vectors_say_so(small_ratings: Interactions, small_events: Interactions) -> None:
+def test_models_without_vectors_are_rejected(small_ratings: Interactions, small_events: Interactions) -> None:
     for estimator, table in ((Bias(), small_ratings), (Popularity(), small_events)):
         with pytest.raises(KindError, match="no item vectors"):
             Recommender.fit(estimator, table).recommend("user 3", diversity=0.2)
@@ -199,18 +199,18 @@ def test_cautious_and_optimistic_go_by_the_ends_of_the_80_percent_interval(unsur
     assert share["lower"] > 0.9 > share["mean"] > 0.1 > share["upper"]
 
 
-def test_by_works_with_diversity_for_newcomers_and_in_batches(unsure: Recommender) -> None:
+def test_rank_by_works_with_diversity_for_new_users_and_in_batches(unsure: Recommender) -> None:
     rows, scores = unsure.for_rows(np.arange(30, dtype=np.int32)).rank(5, rank_by="lower", diversity=0.3)
     alone, alone_scores = unsure.for_rows(np.array([11], np.int32)).rank(5, rank_by="lower", diversity=0.3)
     assert alone.tobytes() == rows[11:12].tobytes()
     assert alone_scores.tobytes() == scores[11:12].tobytes()
-    newcomer = unsure.for_history([("item 1", 5), ("item 3", 4)]).recommend(n=6, rank_by="lower")
-    assert sum(row % 2 == 0 for row in unsure.items.rows(newcomer["item"])) >= 5
+    new_user = unsure.for_history([("item 1", 5), ("item 3", 4)]).recommend(n=6, rank_by="lower")
+    assert sum(row % 2 == 0 for row in unsure.items.rows(new_user["item"])) >= 5
     listed = unsure.recommend("user 3", n=1000, rank_by="upper")
     assert sorted(listed["item"]) == sorted(unsure.recommend("user 3", n=1000)["item"])
 
 
-def test_a_model_without_a_distribution_says_so(rec: Recommender) -> None:
+def test_a_model_without_a_distribution_is_rejected(rec: Recommender) -> None:
     with pytest.raises(KindError, match=r"does not predict a distribution.*'lower'.*bayesian-mf"):
         rec.recommend("user 3", rank_by="lower")
     with pytest.raises(ParameterError, match="rank_by must be one of mean, lower, upper, not 'bold'"):

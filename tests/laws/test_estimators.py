@@ -57,7 +57,7 @@ def spec_of(name: str, parameter: str) -> Any:
 
 
 @pytest.mark.parametrize("name", REGISTRY)
-def test_every_hyper_parameter_says_what_it_means_and_where_it_may_lie(name: str) -> None:
+def test_every_hyper_parameter_declares_its_meaning_and_range(name: str) -> None:
     estimator = REGISTRY[name]()
     assert estimator.name == name
     for spec in fields(estimator):
@@ -76,7 +76,7 @@ def test_the_docstring_of_an_estimator_has_the_meaning_of_each_hyper_parameter(n
 
 
 @pytest.mark.parametrize(("name", "parameter"), NUMERIC)
-def test_the_ends_of_a_range_may_be_taken_and_what_lies_beyond_may_not(name: str, parameter: str) -> None:
+def test_the_ends_of_a_range_are_accepted_and_values_beyond_are_rejected(name: str, parameter: str) -> None:
     spec = spec_of(name, parameter)
     low, high, kind = spec.metadata["low"], spec.metadata["high"], type(spec.default)
     for end in (low, high):
@@ -89,23 +89,23 @@ def test_the_ends_of_a_range_may_be_taken_and_what_lies_beyond_may_not(name: str
 
 @pytest.mark.parametrize(("name", "parameter"), RANGED)
 @pytest.mark.parametrize("value", ["ten", b"1", [1], {}, object(), 1j])
-def test_a_hyper_parameter_of_another_type_is_refused(name: str, parameter: str, value: Any) -> None:
+def test_a_hyper_parameter_of_another_type_is_rejected(name: str, parameter: str, value: Any) -> None:
     with pytest.raises(ParameterError, match=f"{name}: {parameter} must be"):
         REGISTRY[name](**{parameter: value})
 
 
 @pytest.mark.parametrize(("name", "parameter"), NUMERIC)
-def test_what_is_no_number_or_not_whole_is_refused(name: str, parameter: str) -> None:
-    whole = type(spec_of(name, parameter).default) is int
-    for value in (None, True, float("nan"), float("inf"), *([2.5, 2.0, np.float32(2)] if whole else [])):
-        kind = "a whole number" if whole else "a finite number"
+def test_values_that_are_not_numbers_or_not_integers_are_rejected(name: str, parameter: str) -> None:
+    is_integer = type(spec_of(name, parameter).default) is int
+    for value in (None, True, float("nan"), float("inf"), *([2.5, 2.0, np.float32(2)] if is_integer else [])):
+        kind = "a whole number" if is_integer else "a finite number"
         with pytest.raises(ParameterError, match=f"{name}: {parameter} must be {kind}, not"):
             REGISTRY[name](**{parameter: value})
 
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), name=st.sampled_from(sorted(REGISTRY)))
-def test_any_estimator_goes_to_json_and_back(data: st.DataObject, name: str) -> None:
+def test_any_estimator_round_trips_through_json(data: st.DataObject, name: str) -> None:
     chosen: dict[str, Any] = {}
     for spec in fields(REGISTRY[name]):
         low, high = spec.metadata["low"], spec.metadata["high"]
@@ -170,7 +170,7 @@ def test_a_rating_range_is_two_rising_numbers(ends: Any) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in REGISTRY if REGISTRY[name].kind != "any"])
-def test_a_table_of_the_wrong_kind_says_how_to_convert(name: str, splits: dict[str, Split]) -> None:
+def test_the_error_for_a_table_of_the_wrong_kind_names_the_conversion(name: str, splits: dict[str, Split]) -> None:
     estimator = REGISTRY[name]()
     if estimator.kind == "events":
         with pytest.raises(KindError, match=f"{name} learns from events .*to_events.min_rating=4."):
@@ -193,16 +193,16 @@ def test_nothing_to_learn_from(name: str, splits: dict[str, Split]) -> None:
 
 
 @pytest.mark.parametrize("name", REGISTRY)
-def test_rows_of_weight_0_say_nothing_of_their_value(name: str, splits: dict[str, Split]) -> None:
+def test_values_of_rows_with_weight_0_are_ignored(name: str, splits: dict[str, Split]) -> None:
     estimator = ITERATIVE.get(name, REGISTRY[name]())
     train = splits[learns_from(estimator)].train
-    silent = np.arange(len(train)) % 4 == 0
-    weights = np.where(silent, 0.0, 1.0)
-    other = replace(train, values=np.where(silent, 6 - train.values, train.values).astype(np.float32))
-    one, two = (estimator.fit(table.with_weights(weights)).arrays() for table in (train, other))
-    for array in one:
-        np.testing.assert_array_equal(one[array], two[array])
-    assert any(not np.array_equal(one[array], estimator.fit(train).arrays()[array]) for array in one)
+    ignored = np.arange(len(train)) % 4 == 0
+    weights = np.where(ignored, 0.0, 1.0)
+    other = replace(train, values=np.where(ignored, 6 - train.values, train.values).astype(np.float32))
+    first, second = (estimator.fit(table.with_weights(weights)).arrays() for table in (train, other))
+    for array in first:
+        np.testing.assert_array_equal(first[array], second[array])
+    assert any(not np.array_equal(first[array], estimator.fit(train).arrays()[array]) for array in first)
 
 
 # baselines against their formulas
@@ -298,7 +298,7 @@ def test_dislikes_are_not_what_a_validation_looks_for(splits: dict[str, Split]) 
 
 
 @pytest.mark.parametrize("name", ITERATIVE)
-def test_a_validation_part_must_fit_the_training_part(
+def test_a_validation_part_must_match_the_training_part(
     name: str, splits: dict[str, Split], small_ratings: Interactions
 ) -> None:
     estimator = ITERATIVE[name]
@@ -310,16 +310,16 @@ def test_a_validation_part_must_fit_the_training_part(
         KindError, match=f"validation contains {other_kind.kind}, but the training table contains {estimator.kind}"
     ):
         estimator.fit(split.train, validation=other_kind)
-    stranger = Interactions.from_columns(["amy"], ["item 1"], [5], kind=estimator.kind)
+    unrelated = Interactions.from_columns(["amy"], ["item 1"], [5], kind=estimator.kind)
     with pytest.raises(DataError, match="the same IDs as the training table; create both with a split"):
-        estimator.fit(split.train, validation=stranger)
+        estimator.fit(split.train, validation=unrelated)
 
 
 # going on from a start
 
 
 @pytest.mark.parametrize("name", ITERATIVE)
-def test_a_start_is_gone_on_from_and_left_as_it_was(name: str, splits: dict[str, Split]) -> None:
+def test_a_fit_continues_from_a_model_and_does_not_change_it(name: str, splits: dict[str, Split]) -> None:
     estimator = ITERATIVE[name]
     train, cold, warm = splits[learns_from(estimator)].train, list[Epoch](), list[Epoch]()
     first = estimator.fit(train, callback=cold.append)
@@ -332,7 +332,7 @@ def test_a_start_is_gone_on_from_and_left_as_it_was(name: str, splits: dict[str,
 
 
 @pytest.mark.parametrize("name", ["explicit-als", "implicit-als"])
-def test_als_in_two_goes_is_als_in_one(name: str, splits: dict[str, Split]) -> None:
+def test_als_in_two_fits_equals_als_in_one(name: str, splits: dict[str, Split]) -> None:
     estimator = ITERATIVE[name].set_params(cg_steps=60, epochs=8)
     train = splits[learns_from(estimator)].train
     half = estimator.set_params(epochs=4)
@@ -341,7 +341,9 @@ def test_als_in_two_goes_is_als_in_one(name: str, splits: dict[str, Split]) -> N
 
 
 @pytest.mark.parametrize("name", ITERATIVE)
-def test_a_start_of_another_size_is_refused(name: str, splits: dict[str, Split], small_ratings: Interactions) -> None:
+def test_an_initial_model_of_another_size_is_rejected(
+    name: str, splits: dict[str, Split], small_ratings: Interactions
+) -> None:
     estimator = ITERATIVE[name]
     train = splits[learns_from(estimator)].train
     wider = estimator.set_params(factors=5).fit(train)
@@ -352,7 +354,7 @@ def test_a_start_of_another_size_is_refused(name: str, splits: dict[str, Split],
             estimator.fit(train, init_model=start)
 
 
-def test_a_start_with_biases_lends_none_to_a_model_without(splits: dict[str, Split]) -> None:
+def test_biases_of_an_initial_model_are_not_passed_to_a_model_without(splits: dict[str, Split]) -> None:
     train = splits["ratings"].train
     with_biases = BiasedMF(factors=4, epochs=3).fit(train)
     assert with_biases.user_bias.any()
@@ -374,7 +376,9 @@ def test_a_start_with_biases_lends_none_to_a_model_without(splits: dict[str, Spl
     ],
 )
 @pytest.mark.parametrize("validated", [False, True])
-def test_an_absurd_rate_diverges_and_says_so(estimator: BiasedMF, validated: bool, splits: dict[str, Split]) -> None:
+def test_an_excessive_learning_rate_raises_a_diverged_error(
+    estimator: BiasedMF, validated: bool, splits: dict[str, Split]
+) -> None:
     split = splits["ratings"]
     with pytest.raises(
         DivergedError, match=r"diverged in epoch \d+ .loss .*.: lower learning_rate, raise l2, or look"

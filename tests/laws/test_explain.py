@@ -28,14 +28,14 @@ EXACT = {"explicit-als", "implicit-als", "ease", "item-knn", "user-knn", "bias",
 
 @pytest.fixture(scope="module")
 def fitted(small_ratings: Interactions, small_events: Interactions) -> Any:
-    made: dict[Any, Recommender] = {}
+    recommenders: dict[Any, Recommender] = {}
 
     def fit(case: tuple[str, str]) -> Recommender:
-        if case not in made:
+        if case not in recommenders:
             name, kind = case
             table = small_ratings if kind == "ratings" else small_events
-            made[case] = Recommender.fit(REGISTRY[name](), table, seed=2)
-        return made[case]
+            recommenders[case] = Recommender.fit(REGISTRY[name](), table, seed=2)
+        return recommenders[case]
 
     return fit
 
@@ -76,22 +76,22 @@ def test_little_is_not_attributed(name: str, most: float, movielens: Interaction
     assert np.median(shares) <= most
 
 
-def test_what_speaks_for_an_item_is_of_its_kind() -> None:
+def test_history_terms_favor_items_of_the_same_group() -> None:
     """Two camps of items and of users: who likes one camp is told so by what they liked of it."""
     u, i = np.nonzero(~np.eye(40, dtype=bool))
     match = u % 2 == i % 2
     rec = Recommender.fit(
         REGISTRY["explicit-als"](factors=4, l2=0.001), Interactions.from_columns(u, i, np.where(match, 5, 1))
     )
-    told = rec.explain(6, 6)
-    terms = told.filter(told["part"] == "history")
+    explanation = rec.explain(6, 6)
+    terms = explanation.filter(explanation["part"] == "history")
     assert len(terms) == 39
     assert (terms["item"].to_numpy()[:19] % 2 == 0).mean() > 0.4
     assert terms["term"].sum() > 0.5
-    assert told["term"].sum() == pytest.approx(rec.predict(6, 6), abs=0.05)
+    assert explanation["term"].sum() == pytest.approx(rec.predict(6, 6), abs=0.05)
 
 
-def test_terms_are_what_leaving_out_a_target_takes_away() -> None:
+def test_a_term_is_the_effect_of_leaving_out_a_target() -> None:
     """The solution of a ridge regression is linear in its targets."""
     rng = np.random.default_rng(1)
     F, t, c, goal = rng.normal(size=(9, 4)), rng.normal(size=9), rng.random(9), rng.normal(size=4)
@@ -120,18 +120,18 @@ def test_rounded_parts_add_up_to_the_rounded_score(terms: list[float], rest: flo
 
 def test_neighbors_are_named_and_a_history_has_its_values(small_ratings: Interactions) -> None:
     rec = Recommender.fit(REGISTRY["user-knn"](), small_ratings)
-    told = rec.explain(rec.users.ids([0])[0], rec.items.ids([1])[0])
-    assert told.columns == ["part", "user", "term"]
+    explanation = rec.explain(rec.users.ids([0])[0], rec.items.ids([1])[0])
+    assert explanation.columns == ["part", "user", "term"]
     rec = Recommender.fit(REGISTRY["item-knn"](), small_ratings)
     user = rec.users.ids([0])[0]
-    told = rec.explain(user, rec.items.ids([1])[0])
+    explanation = rec.explain(user, rec.items.ids([1])[0])
     frame = small_ratings.frame().filter(small_ratings.frame()["user"] == user)
-    given_ = dict(zip(frame["item"], frame["value"], strict=True))
-    history = told.filter(told["part"] == "history")
-    assert dict(zip(history["item"], history["value"], strict=True)) == given_
+    values_by_item = dict(zip(frame["item"], frame["value"], strict=True))
+    history = explanation.filter(explanation["part"] == "history")
+    assert dict(zip(history["item"], history["value"], strict=True)) == values_by_item
 
 
-def test_who_is_not_known_is_named(small_ratings: Interactions) -> None:
+def test_errors_name_unknown_ids(small_ratings: Interactions) -> None:
     rec = Recommender.fit(REGISTRY["bias"](), small_ratings)
     user, item = rec.users.ids([0])[0], rec.items.ids([0])[0]
     with pytest.raises(UnknownIdError, match="user 'nobody'"):
@@ -140,11 +140,11 @@ def test_who_is_not_known_is_named(small_ratings: Interactions) -> None:
         rec.explain(user, "nothing")
 
 
-def test_a_model_that_cannot_tell_says_so(small_ratings: Interactions) -> None:
+def test_a_model_without_explanations_is_rejected(small_ratings: Interactions) -> None:
     rec = Recommender.fit(REGISTRY["bias"](), small_ratings)
-    mute = Recommender(object(), rec.users, rec.items, rec.histories, "ratings")
+    unsupported = Recommender(object(), rec.users, rec.items, rec.histories, "ratings")
     with pytest.raises(KindError, match="cannot explain"):
-        mute.for_rows(np.zeros(1, np.int32)).explanation(0)
+        unsupported.for_rows(np.zeros(1, np.int32)).explanation(0)
 
 
 def test_an_explanation_without_a_history_has_no_parts_of_items(small_ratings: Interactions) -> None:

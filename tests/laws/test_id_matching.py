@@ -25,11 +25,11 @@ def table(as_text: bool) -> Interactions:
     users, items = u + USERS[0], i + ITEMS[0]
     values = rng.integers(1, 6, len(u))
     if as_text:
-        made = Interactions.from_columns([str(a) for a in users], [str(b) for b in items], values)
+        interactions = Interactions.from_columns([str(a) for a in users], [str(b) for b in items], values)
     else:
-        made = Interactions.from_columns(users, items, values)
+        interactions = Interactions.from_columns(users, items, values)
     ids = [str(b) for b in ITEMS] if as_text else list(ITEMS)
-    return made.with_item_table({"item": ids, "title": [f"The {b}" for b in ITEMS]})
+    return interactions.with_item_table({"item": ids, "title": [f"The {b}" for b in ITEMS]})
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["integers", "texts"])
@@ -120,11 +120,13 @@ def test_new_items_match_ids_of_the_other_type(rec: Recommender) -> None:
 
 
 @pytest.mark.parametrize("as_text", [False, True])
-def test_the_parts_of_a_given_split_match(as_text: bool) -> None:
+def test_the_parts_of_a_predefined_split_match(as_text: bool) -> None:
     train, test = table(as_text), table(not as_text)
     keep = np.random.default_rng(0).random(len(train)) < 0.7
-    known = set(train.select(keep).frame().select(pl.col("user", "item").cast(pl.String)).rows())
-    held = np.array([row not in known for row in test.frame().select(pl.col("user", "item").cast(pl.String)).rows()])
+    train_rows = set(train.select(keep).frame().select(pl.col("user", "item").cast(pl.String)).rows())
+    held = np.array(
+        [row not in train_rows for row in test.frame().select(pl.col("user", "item").cast(pl.String)).rows()]
+    )
     split = split_predefined(train.select(keep), test.select(held))
     assert split.train.users.equals(train.users)
     assert split.test.users.equals(train.users)
@@ -134,7 +136,7 @@ def test_the_parts_of_a_given_split_match(as_text: bool) -> None:
     assert split.test.titles is not None
     assert split.test.titles.to_list() == [f"The {item}" for item in ITEMS]
     pairs = split.test.frame().select("user", "item")
-    mine, theirs = (Recommender.fit(ALS, one.train).predict(*pairs)["prediction"] for one in (split, same))
+    mine, theirs = (Recommender.fit(ALS, part.train).predict(*pairs)["prediction"] for part in (split, same))
     assert mine.equals(theirs)
 
 

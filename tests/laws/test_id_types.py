@@ -84,7 +84,7 @@ def read(source: Any, **more: Any) -> Interactions:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_whole_floats_are_integers_in_every_source_and_the_report_says_so(name: str, tmp_path: Path) -> None:
+def test_integral_floats_are_integers_in_every_source_and_the_report_notes_it(name: str, tmp_path: Path) -> None:
     floats = read(SOURCES[name](tmp_path / "floats", [17850.0, 12.0, 17850.0]))
     integers = read(SOURCES[name](tmp_path / "integers", [17850, 12, 17850]))
     assert floats.report is not None
@@ -235,7 +235,7 @@ def test_http(tmp_path: Path) -> None:
 
         def recommended(user: str) -> tuple[str, list[Any]]:
             answer = client.get("/v1/recommendations", params={"user": user, "n": 5}).json()
-            return answer["answered_by"], [one["item"] for one in answer["items"]]
+            return answer["answered_by"], [row["item"] for row in answer["items"]]
 
         by, items = recommended("17850")
         assert by == "model"

@@ -172,10 +172,10 @@ class Place(NamedTuple):
 
 def places(rows: list[dict[str, Any]], with_user: bool = False) -> list[Any]:
     """Rows of any interface as places, with their user where there are several."""
-    found = [
+    entries = [
         Place(str(row["item"]), row["rank"], row["score"], row.get("answered_by"), row.get("title")) for row in rows
     ]
-    return [(str(row["user"]), place) for row, place in zip(rows, found, strict=True)] if with_user else found
+    return [(str(row["user"]), place) for row, place in zip(rows, entries, strict=True)] if with_user else entries
 
 
 def parts(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -187,13 +187,13 @@ def parts(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     ]
 
 
-def same(one: Any, other: Any) -> bool:
+def same(first: Any, second: Any) -> bool:
     """Whether two answers are equal, numbers within a tolerance."""
-    if isinstance(one, float) and isinstance(other, float | int):
-        return bool(np.isclose(one, other, rtol=1e-5, atol=1e-5))
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
+    if isinstance(first, float) and isinstance(second, float | int):
+        return bool(np.isclose(first, second, rtol=1e-5, atol=1e-5))
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    return bool(first == second)
 
 
 # Interfaces
@@ -210,11 +210,11 @@ class Served:
     path: Path
     client: TestClient
 
-    def user(self, given: Any) -> Any:
-        return given.id if isinstance(given, Raw) else self.ids.user(given)
+    def user(self, number_or_id: Any) -> Any:
+        return number_or_id.id if isinstance(number_or_id, Raw) else self.ids.user(number_or_id)
 
-    def item(self, given: Any) -> Any:
-        return given.id if isinstance(given, Raw) else self.ids.item(given)
+    def item(self, number_or_id: Any) -> Any:
+        return number_or_id.id if isinstance(number_or_id, Raw) else self.ids.item(number_or_id)
 
 
 @contextmanager
@@ -255,18 +255,18 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Case],
         yield serve
 
 
-Given = Mapping[str, Any]
+Arguments = Mapping[str, Any]
 """Arguments of a question, by their names in Python."""
 
 OPTIONS = ("n", "rank_by", "diversity")
 
 
-def wish(given: Given, *names: str) -> dict[str, Any]:
+def selected(arguments: Arguments, *names: str) -> dict[str, Any]:
     """Those of these arguments that are given; without names, the options of lists."""
-    return {name: given[name] for name in names or OPTIONS if name in given}
+    return {name: arguments[name] for name in names or OPTIONS if name in arguments}
 
 
-def asked_python(work: Callable[[], Any]) -> Any:
+def python_answer(work: Callable[[], Any]) -> Any:
     """What Python answers."""
     try:
         return work()
@@ -288,7 +288,7 @@ def printed(*arguments: Any) -> str | RejectedRow:
     out, messages, code = io.StringIO(), io.StringIO(), 0
     with redirect_stdout(out), redirect_stderr(messages):
         try:
-            command()([str(one) for one in arguments], prog_name="cofactor")
+            command()([str(argument) for argument in arguments], prog_name="cofactor")
         except SystemExit as end:
             code = int(end.code or 0)
     if code:
@@ -298,12 +298,12 @@ def printed(*arguments: Any) -> str | RejectedRow:
     return out.getvalue()
 
 
-def asked_cli(*arguments: Any) -> Any:
+def cli_answer(*arguments: Any) -> Any:
     """What the command line prints as JSON."""
     return of(printed(*arguments, "--json"), json.loads)
 
 
-def asked_http(response: Response) -> Any:
+def http_answer(response: Response) -> Any:
     """What the service answers."""
     answer = response.json()
     if response.is_success:
@@ -317,7 +317,7 @@ def of(answer: Any, form: Callable[[Any], Any]) -> Any:
     return answer if isinstance(answer, RejectedRow) else form(answer)
 
 
-def options(values: Given) -> list[Any]:
+def options(values: Arguments) -> list[Any]:
     """Options of the command line."""
     return [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", value)]
 
@@ -327,105 +327,110 @@ def options(values: Given) -> list[Any]:
 
 def post(served: Served, path: str, body: Mapping[str, Any]) -> Any:
     content = json.dumps(body)  # may hold NaN, which httpx refuses to send
-    return asked_http(served.client.post(path, content=content, headers={"Content-Type": "application/json"}))
+    return http_answer(served.client.post(path, content=content, headers={"Content-Type": "application/json"}))
 
 
 def get(served: Served, path: str, **parameters: Any) -> Any:
-    return asked_http(served.client.get(path, params=parameters))
+    return http_answer(served.client.get(path, params=parameters))
 
 
 def listed(answer: Any) -> Any:
-    return of(answer, lambda found: places(found["items"]))
+    return of(answer, lambda body: places(body["items"]))
 
 
 def framed(work: Callable[[], pl.DataFrame], with_user: bool = False) -> Any:
-    return of(asked_python(work), lambda frame: places(frame.to_dicts(), with_user))
+    return of(python_answer(work), lambda frame: places(frame.to_dicts(), with_user))
 
 
 class List:
     """The list of a user: user, n, by, diversity."""
 
-    def python(self, served: Served, given: Given) -> Any:
-        return framed(lambda: served.rec.recommend(served.user(given["user"]), **wish(given)))
+    def python(self, served: Served, arguments: Arguments) -> Any:
+        return framed(lambda: served.rec.recommend(served.user(arguments["user"]), **selected(arguments)))
 
-    def cli(self, served: Served, given: Given) -> Any:
-        named = ["--user", served.user(given["user"]), *options(wish(given))]
-        return of(asked_cli("recommend", served.path, *named), places)
+    def cli(self, served: Served, arguments: Arguments) -> Any:
+        named = ["--user", served.user(arguments["user"]), *options(selected(arguments))]
+        return of(cli_answer("recommend", served.path, *named), places)
 
-    def post(self, served: Served, given: Given) -> Any:
-        body = {"user": served.user(given["user"]), **wish(given), "log": False}
+    def post(self, served: Served, arguments: Arguments) -> Any:
+        body = {"user": served.user(arguments["user"]), **selected(arguments), "log": False}
         return listed(post(served, "/v1/recommendations", body))
 
-    def get(self, served: Served, given: Given) -> Any:
+    def get(self, served: Served, arguments: Arguments) -> Any:
         """A list with options has no GET: it is asked for with POST."""
-        if wish(given, "rank_by", "diversity"):
-            return self.post(served, given)
-        user = served.user(given["user"])
-        return listed(get(served, "/v1/recommendations", user=user, **wish(given, "n"), log=False))
+        if selected(arguments, "rank_by", "diversity"):
+            return self.post(served, arguments)
+        user = served.user(arguments["user"])
+        return listed(get(served, "/v1/recommendations", user=user, **selected(arguments, "n"), log=False))
 
 
 class Lists:
     """The lists of several users: users, n, by, diversity."""
 
-    def python(self, served: Served, given: Given) -> Any:
-        users = [served.user(user) for user in given["users"]]
-        return framed(lambda: served.rec.recommend(users, **wish(given)), with_user=True)
+    def python(self, served: Served, arguments: Arguments) -> Any:
+        users = [served.user(user) for user in arguments["users"]]
+        return framed(lambda: served.rec.recommend(users, **selected(arguments)), with_user=True)
 
-    def cli(self, served: Served, given: Given) -> Any:
-        users = [part for user in given["users"] for part in ("--user", served.user(user))]
-        found = asked_cli("recommend", served.path, *users, *options(wish(given)))
-        return of(found, lambda rows: places(rows, with_user=True))
+    def cli(self, served: Served, arguments: Arguments) -> Any:
+        users = [part for user in arguments["users"] for part in ("--user", served.user(user))]
+        response = cli_answer("recommend", served.path, *users, *options(selected(arguments)))
+        return of(response, lambda rows: places(rows, with_user=True))
 
-    def http(self, served: Served, given: Given) -> Any:
-        body = {"users": [served.user(user) for user in given["users"]], **wish(given)}
+    def http(self, served: Served, arguments: Arguments) -> Any:
+        body = {"users": [served.user(user) for user in arguments["users"]], **selected(arguments)}
         return of(post(served, "/v1/recommendations/batch", body), self.flat)
 
     @staticmethod
-    def flat(found: Any) -> Any:
-        return [(one["user"], place) for one in found["lists"] for place in places(one["items"])]
+    def flat(response: Any) -> Any:
+        return [(user_list["user"], place) for user_list in response["lists"] for place in places(user_list["items"])]
 
 
 class EveryList(Lists):
     """The lists of all users: n."""
 
-    def python(self, served: Served, given: Given) -> Any:
-        return framed(lambda: served.rec.recommend_all(**wish(given)), with_user=True)
+    def python(self, served: Served, arguments: Arguments) -> Any:
+        return framed(lambda: served.rec.recommend_all(**selected(arguments)), with_user=True)
 
-    def cli(self, served: Served, given: Given) -> Any:
-        found = asked_cli("recommend", served.path, "--all", *options(wish(given)))
-        return of(found, lambda rows: places(rows, with_user=True))
+    def cli(self, served: Served, arguments: Arguments) -> Any:
+        response = cli_answer("recommend", served.path, "--all", *options(selected(arguments)))
+        return of(response, lambda rows: places(rows, with_user=True))
 
-    def http(self, served: Served, given: Given) -> Any:
+    def http(self, served: Served, arguments: Arguments) -> Any:
         users = served.rec.users.all.to_list()
-        return of(post(served, "/v1/recommendations/batch", {"users": users, **wish(given)}), self.flat)
+        return of(post(served, "/v1/recommendations/batch", {"users": users, **selected(arguments)}), self.flat)
 
 
 class ListWithSeen:
     """The list of a user with the items that the user has seen: user, n. HTTP does not have it."""
 
-    def python(self, served: Served, given: Given) -> Any:
-        user = served.user(given["user"])
-        return framed(lambda: served.rec.recommend(user, exclude_seen=False, **wish(given)))
+    def python(self, served: Served, arguments: Arguments) -> Any:
+        user = served.user(arguments["user"])
+        return framed(lambda: served.rec.recommend(user, exclude_seen=False, **selected(arguments)))
 
-    def cli(self, served: Served, given: Given) -> Any:
-        named = ["--user", served.user(given["user"]), "--include-seen", *options(wish(given))]
-        return of(asked_cli("recommend", served.path, *named), places)
+    def cli(self, served: Served, arguments: Arguments) -> Any:
+        named = ["--user", served.user(arguments["user"]), "--include-seen", *options(selected(arguments))]
+        return of(cli_answer("recommend", served.path, *named), places)
 
 
 class ListOfGenre:
     """The list of a user of the items of a genre: user, genre, and items to leave out. The command line has no such."""
 
-    def python(self, served: Served, given: Given) -> Any:
-        out = [served.item(item) for item in given["exclude"]]
-        items = [served.ids.item(n) for n in range(N_ITEMS) if GENRES[n % 3] == given["genre"]]
+    def python(self, served: Served, arguments: Arguments) -> Any:
+        out = [served.item(item) for item in arguments["exclude"]]
+        items = [served.ids.item(n) for n in range(N_ITEMS) if GENRES[n % 3] == arguments["genre"]]
         wanted = [item for item in items if item not in out]
         return framed(
-            lambda: served.rec.recommend(served.user(given["user"]), candidates=wanted, **wish(given, "n", "diversity"))
+            lambda: served.rec.recommend(
+                served.user(arguments["user"]), candidates=wanted, **selected(arguments, "n", "diversity")
+            )
         )
 
-    def http(self, served: Served, given: Given) -> Any:
-        limits = {"where": {"genre": given["genre"]}, "exclude": [served.item(item) for item in given["exclude"]]}
-        body = {"user": served.user(given["user"]), **limits, **wish(given, "n", "diversity"), "log": False}
+    def http(self, served: Served, arguments: Arguments) -> Any:
+        limits = {
+            "where": {"genre": arguments["genre"]},
+            "exclude": [served.item(item) for item in arguments["exclude"]],
+        }
+        body = {"user": served.user(arguments["user"]), **limits, **selected(arguments, "n", "diversity"), "log": False}
         return listed(post(served, "/v1/recommendations", body))
 
 
@@ -456,58 +461,62 @@ def sent(served: Served, history: Any) -> list[Any]:
 class NewUserList:
     """The list of a new user: history, n, by, diversity. The command line needs a history."""
 
-    def python(self, served: Served, given: Given) -> Any:
-        return framed(lambda: served.rec.for_history(pairs(served, given["history"])).recommend(**wish(given)))
+    def python(self, served: Served, arguments: Arguments) -> Any:
+        return framed(
+            lambda: served.rec.for_history(pairs(served, arguments["history"])).recommend(**selected(arguments))
+        )
 
-    def cli(self, served: Served, given: Given) -> Any:
-        named = [*typed(served, given["history"]), *options(wish(given))]
-        return of(asked_cli("recommend", served.path, *named), places)
+    def cli(self, served: Served, arguments: Arguments) -> Any:
+        named = [*typed(served, arguments["history"]), *options(selected(arguments))]
+        return of(cli_answer("recommend", served.path, *named), places)
 
-    def http(self, served: Served, given: Given) -> Any:
-        body = {"history": sent(served, given["history"]), **wish(given)}
+    def http(self, served: Served, arguments: Arguments) -> Any:
+        body = {"history": sent(served, arguments["history"]), **selected(arguments)}
         return listed(post(served, "/v1/recommendations", body))
 
 
 class NewUserCounts:
     """The list of a new user who took items several times, or dislikes them. The command line takes items once."""
 
-    def python(self, served: Served, given: Given) -> Any:
-        return NewUserList().python(served, given)
+    def python(self, served: Served, arguments: Arguments) -> Any:
+        return NewUserList().python(served, arguments)
 
-    def http(self, served: Served, given: Given) -> Any:
-        return NewUserList().http(served, given)
+    def http(self, served: Served, arguments: Arguments) -> Any:
+        return NewUserList().http(served, arguments)
 
 
 class NoHistoryList:
     """The list of a user of whom nothing is known: n, by, diversity. The command line needs a history."""
 
-    def python(self, served: Served, given: Given) -> Any:
-        return framed(lambda: served.rec.for_history([]).recommend(**wish(given)))
+    def python(self, served: Served, arguments: Arguments) -> Any:
+        return framed(lambda: served.rec.for_history([]).recommend(**selected(arguments)))
 
-    def history(self, served: Served, given: Given) -> Any:
-        return listed(post(served, "/v1/recommendations", {"history": [], **wish(given)}))
+    def history(self, served: Served, arguments: Arguments) -> Any:
+        return listed(post(served, "/v1/recommendations", {"history": [], **selected(arguments)}))
 
-    def user(self, served: Served, given: Given) -> Any:
-        body = {"user": "somebody unknown", **wish(given), "log": False}
+    def user(self, served: Served, arguments: Arguments) -> Any:
+        body = {"user": "somebody unknown", **selected(arguments), "log": False}
         return listed(post(served, "/v1/recommendations", body))
 
 
 class AgedUserList:
     """The list of a new user of an age and without a history: user, age, n. A prior by age counts."""
 
-    def python(self, served: Served, given: Given) -> Any:
+    def python(self, served: Served, arguments: Arguments) -> Any:
         return framed(
-            lambda: served.rec.for_history([], user_features={"age": given["age"]}).recommend(**wish(given, "n"))
+            lambda: served.rec.for_history([], user_features={"age": arguments["age"]}).recommend(
+                **selected(arguments, "n")
+            )
         )
 
-    def cli(self, served: Served, given: Given) -> Any:
-        named = ["--user-features", f"age={given['age']}", *options(wish(given, "n"))]
-        return of(asked_cli("recommend", served.path, *named), places)
+    def cli(self, served: Served, arguments: Arguments) -> Any:
+        named = ["--user-features", f"age={arguments['age']}", *options(selected(arguments, "n"))]
+        return of(cli_answer("recommend", served.path, *named), places)
 
-    def http(self, served: Served, given: Given) -> Any:
-        user = {"user": served.user(given["user"]), "metadata": {"age": given["age"]}}
+    def http(self, served: Served, arguments: Arguments) -> Any:
+        user = {"user": served.user(arguments["user"]), "metadata": {"age": arguments["age"]}}
         assert served.client.put("/v1/users", json=user).is_success
-        return listed(post(served, "/v1/recommendations", {"user": user["user"], **wish(given, "n")}))
+        return listed(post(served, "/v1/recommendations", {"user": user["user"], **selected(arguments, "n")}))
 
 
 def send_events(served: Served, user: Any, history: Any, kind: Kind) -> RejectedRow | None:
@@ -531,161 +540,167 @@ def updated(served: Served, user: Any, history: Any) -> Recommender:
 class LaterList:
     """The list of a user after new events: user, history, n. A user who is new, too, where `new`."""
 
-    def python(self, served: Served, given: Given) -> Any:
-        user = served.user(given["user"])
-        return framed(lambda: updated(served, user, given["history"]).recommend(user, **wish(given)))
+    def python(self, served: Served, arguments: Arguments) -> Any:
+        user = served.user(arguments["user"])
+        return framed(lambda: updated(served, user, arguments["history"]).recommend(user, **selected(arguments)))
 
-    def http(self, served: Served, given: Given) -> Any:
-        user = served.user(given["user"])
-        if refusal := send_events(served, user, given["history"], served.rec.kind):
-            return refusal
-        return listed(post(served, "/v1/recommendations", {"user": user, **wish(given), "log": False}))
+    def http(self, served: Served, arguments: Arguments) -> Any:
+        user = served.user(arguments["user"])
+        if rejection_row := send_events(served, user, arguments["history"], served.rec.kind):
+            return rejection_row
+        return listed(post(served, "/v1/recommendations", {"user": user, **selected(arguments), "log": False}))
 
 
 class NewUserLaterList(LaterList):
     """The list of a new user after events, which is that of a history: user, history, n."""
 
-    def history(self, served: Served, given: Given) -> Any:
-        return NewUserList().python(served, given)
+    def history(self, served: Served, arguments: Arguments) -> Any:
+        return NewUserList().python(served, arguments)
 
-    def cli(self, served: Served, given: Given) -> Any:
-        return NewUserList().cli(served, given)
+    def cli(self, served: Served, arguments: Arguments) -> Any:
+        return NewUserList().cli(served, arguments)
 
 
 class LowRatingList:
     """The list of a user of a model of events after a low rating: user, item. The command line learns nothing."""
 
-    def python(self, served: Served, given: Given) -> Any:
-        user, item = served.user(given["user"]), served.item(given["item"])
+    def python(self, served: Served, arguments: Arguments) -> Any:
+        user, item = served.user(arguments["user"]), served.item(arguments["item"])
         held = served.table.frame().filter(user=user)["item"][0]
         new = Interactions.from_columns([user, user], [held, item], [5, 1]).to_events(min_rating=4)
         assert new.seen is not None
         only_low = new.select(np.zeros(len(new), bool))
         return framed(lambda: served.rec.updated(only_low).recommend(user, n=N_ITEMS))
 
-    def http(self, served: Served, given: Given) -> Any:
-        user = served.user(given["user"])
-        assert send_events(served, user, [(given["item"], 1.0)], "ratings") is None
+    def http(self, served: Served, arguments: Arguments) -> Any:
+        user = served.user(arguments["user"])
+        assert send_events(served, user, [(arguments["item"], 1.0)], "ratings") is None
         return listed(post(served, "/v1/recommendations", {"user": user, "n": N_ITEMS, "log": False}))
 
 
 class Prediction:
     """The expected rating of a pair: user, item."""
 
-    def python(self, served: Served, given: Given) -> Any:
-        return asked_python(lambda: served.rec.predict(served.user(given["user"]), served.item(given["item"])))
+    def python(self, served: Served, arguments: Arguments) -> Any:
+        return python_answer(lambda: served.rec.predict(served.user(arguments["user"]), served.item(arguments["item"])))
 
-    def cli(self, served: Served, given: Given) -> Any:
-        named = ["--user", served.user(given["user"]), "--item", served.item(given["item"])]
-        return of(asked_cli("predict", served.path, *named), lambda rows: rows[0]["prediction"])
+    def cli(self, served: Served, arguments: Arguments) -> Any:
+        named = ["--user", served.user(arguments["user"]), "--item", served.item(arguments["item"])]
+        return of(cli_answer("predict", served.path, *named), lambda rows: rows[0]["prediction"])
 
-    def http(self, served: Served, given: Given) -> Any:
-        found = get(served, "/v1/predictions", user=served.user(given["user"]), item=served.item(given["item"]))
-        return of(found, lambda answer: answer["prediction"])
+    def http(self, served: Served, arguments: Arguments) -> Any:
+        response = get(
+            served, "/v1/predictions", user=served.user(arguments["user"]), item=served.item(arguments["item"])
+        )
+        return of(response, lambda answer: answer["prediction"])
 
 
 class Predictions:
     """The expected ratings of many pairs: users, items."""
 
-    def python(self, served: Served, given: Given) -> Any:
-        users, items = [*map(served.user, given["users"])], [*map(served.item, given["items"])]
-        return of(asked_python(lambda: served.rec.predict(users, items)), lambda frame: frame["prediction"].to_list())
+    def python(self, served: Served, arguments: Arguments) -> Any:
+        users, items = [*map(served.user, arguments["users"])], [*map(served.item, arguments["items"])]
+        return of(python_answer(lambda: served.rec.predict(users, items)), lambda frame: frame["prediction"].to_list())
 
-    def cli(self, served: Served, given: Given) -> Any:
-        users, items = map(served.user, given["users"]), map(served.item, given["items"])
+    def cli(self, served: Served, arguments: Arguments) -> Any:
+        users, items = map(served.user, arguments["users"]), map(served.item, arguments["items"])
         path = served.path.with_name("pairs.csv")
         pl.DataFrame({"user": [*users], "item": [*items]}).write_csv(path)
-        found = asked_cli("predict", served.path, "--pairs", path)
-        return of(found, lambda rows: [row["prediction"] for row in rows])
+        response = cli_answer("predict", served.path, "--pairs", path)
+        return of(response, lambda rows: [row["prediction"] for row in rows])
 
-    def http(self, served: Served, given: Given) -> Any:
+    def http(self, served: Served, arguments: Arguments) -> Any:
         return [
             Prediction().http(served, {"user": user, "item": item})
-            for user, item in zip(given["users"], given["items"], strict=True)
+            for user, item in zip(arguments["users"], arguments["items"], strict=True)
         ]
 
 
 class TimedPredictions:
     """The expected ratings of a user at times: user, items, times. HTTP predicts for now."""
 
-    def python(self, served: Served, given: Given) -> Any:
-        user, items = served.user(given["user"]), [*map(served.item, given["items"])]
-        found = asked_python(lambda: served.rec.predict(user, items, times=given["times"]))
-        return of(found, lambda frame: frame["prediction"].to_list())
+    def python(self, served: Served, arguments: Arguments) -> Any:
+        user, items = served.user(arguments["user"]), [*map(served.item, arguments["items"])]
+        response = python_answer(lambda: served.rec.predict(user, items, times=arguments["times"]))
+        return of(response, lambda frame: frame["prediction"].to_list())
 
-    def cli(self, served: Served, given: Given) -> Any:
-        items = [*map(served.item, given["items"])]
+    def cli(self, served: Served, arguments: Arguments) -> Any:
+        items = [*map(served.item, arguments["items"])]
         path = served.path.with_name("timed.csv")
-        columns = {"user": [served.user(given["user"])] * len(items), "item": items, "when": given["times"]}
+        columns = {"user": [served.user(arguments["user"])] * len(items), "item": items, "when": arguments["times"]}
         pl.DataFrame(columns).write_csv(path)
-        found = asked_cli("predict", served.path, "--pairs", path, "--time-column", "when")
-        return of(found, lambda rows: [row["prediction"] for row in rows])
+        response = cli_answer("predict", served.path, "--pairs", path, "--time-column", "when")
+        return of(response, lambda rows: [row["prediction"] for row in rows])
 
 
 class Explanation:
     """What a score is made of: user, item."""
 
-    def python(self, served: Served, given: Given) -> Any:
-        user, item = served.user(given["user"]), served.item(given["item"])
-        frame = asked_python(lambda: served.rec.explain(user, item))
-        return of(frame, lambda found: (float(found["term"].sum()), parts(found.to_dicts())))
+    def python(self, served: Served, arguments: Arguments) -> Any:
+        user, item = served.user(arguments["user"]), served.item(arguments["item"])
+        frame = python_answer(lambda: served.rec.explain(user, item))
+        return of(frame, lambda explanation: (float(explanation["term"].sum()), parts(explanation.to_dicts())))
 
-    def cli(self, served: Served, given: Given) -> Any:
-        found = asked_cli("explain", served.path, served.user(given["user"]), served.item(given["item"]))
-        return of(found, lambda answer: (answer["score"], parts(answer["parts"])))
+    def cli(self, served: Served, arguments: Arguments) -> Any:
+        response = cli_answer("explain", served.path, served.user(arguments["user"]), served.item(arguments["item"]))
+        return of(response, lambda answer: (answer["score"], parts(answer["parts"])))
 
-    def http(self, served: Served, given: Given) -> Any:
-        found = get(served, "/v1/explanations", user=served.user(given["user"]), item=served.item(given["item"]))
-        return of(found, lambda answer: (answer["score"], parts(answer["parts"])))
+    def http(self, served: Served, arguments: Arguments) -> Any:
+        response = get(
+            served, "/v1/explanations", user=served.user(arguments["user"]), item=served.item(arguments["item"])
+        )
+        return of(response, lambda answer: (answer["score"], parts(answer["parts"])))
 
 
 class LaterExplanation:
     """What a score of a user is made of after new events: user, history, item."""
 
-    def python(self, served: Served, given: Given) -> Any:
-        user, item = served.user(given["user"]), served.item(given["item"])
-        frame = asked_python(lambda: updated(served, user, given["history"]).explain(user, item))
-        return of(frame, lambda found: (float(found["term"].sum()), parts(found.to_dicts())))
+    def python(self, served: Served, arguments: Arguments) -> Any:
+        user, item = served.user(arguments["user"]), served.item(arguments["item"])
+        frame = python_answer(lambda: updated(served, user, arguments["history"]).explain(user, item))
+        return of(frame, lambda explanation: (float(explanation["term"].sum()), parts(explanation.to_dicts())))
 
-    def http(self, served: Served, given: Given) -> Any:
-        assert send_events(served, served.user(given["user"]), given["history"], served.rec.kind) is None
-        return Explanation().http(served, given)
+    def http(self, served: Served, arguments: Arguments) -> Any:
+        assert send_events(served, served.user(arguments["user"]), arguments["history"], served.rec.kind) is None
+        return Explanation().http(served, arguments)
 
 
 class Similar:
     """Similar items: item, n."""
 
-    def python(self, served: Served, given: Given) -> Any:
-        return framed(lambda: served.rec.similar_items(served.item(given["item"]), **wish(given, "n")))
+    def python(self, served: Served, arguments: Arguments) -> Any:
+        return framed(lambda: served.rec.similar_items(served.item(arguments["item"]), **selected(arguments, "n")))
 
-    def cli(self, served: Served, given: Given) -> Any:
-        named = ["--item", served.item(given["item"]), *options(wish(given, "n"))]
-        return of(asked_cli("similar", served.path, *named), places)
+    def cli(self, served: Served, arguments: Arguments) -> Any:
+        named = ["--item", served.item(arguments["item"]), *options(selected(arguments, "n"))]
+        return of(cli_answer("similar", served.path, *named), places)
 
-    def http(self, served: Served, given: Given) -> Any:
-        return listed(get(served, "/v1/items/similar", item=served.item(given["item"]), **wish(given, "n")))
+    def http(self, served: Served, arguments: Arguments) -> Any:
+        return listed(get(served, "/v1/items/similar", item=served.item(arguments["item"]), **selected(arguments, "n")))
 
 
 class SimilarUsers:
     """Similar users: user, n. HTTP does not name users."""
 
-    def python(self, served: Served, given: Given) -> Any:
-        found = asked_python(lambda: served.rec.similar_users(served.user(given["user"]), **wish(given, "n")))
-        return of(found, lambda frame: [(str(user), rank, score) for user, rank, score in frame.rows()])
+    def python(self, served: Served, arguments: Arguments) -> Any:
+        response = python_answer(
+            lambda: served.rec.similar_users(served.user(arguments["user"]), **selected(arguments, "n"))
+        )
+        return of(response, lambda frame: [(str(user), rank, score) for user, rank, score in frame.rows()])
 
-    def cli(self, served: Served, given: Given) -> Any:
-        named = ["--user", served.user(given["user"]), *options(wish(given, "n"))]
-        found = asked_cli("similar", served.path, *named)
-        return of(found, lambda rows: [(row["user"], row["rank"], row["score"]) for row in rows])
+    def cli(self, served: Served, arguments: Arguments) -> Any:
+        named = ["--user", served.user(arguments["user"]), *options(selected(arguments, "n"))]
+        response = cli_answer("similar", served.path, *named)
+        return of(response, lambda rows: [(row["user"], row["rank"], row["score"]) for row in rows])
 
 
-class AskedItems:
+class QuestionnaireItems:
     """The items that a new user is asked about, who gives these answers: answers."""
 
-    def python(self, served: Served, given: Given) -> Any:
+    def python(self, served: Served, arguments: Arguments) -> Any:
         def ask() -> list[str]:
             questions, names = served.rec.for_history([]).questions(), list[str]()
-            for answer in given["answers"]:
+            for answer in arguments["answers"]:
                 item = questions.next_item()
                 assert item is not None
                 title = None if served.rec.titles is None else served.rec.titles[served.rec.items.row(item)]
@@ -693,45 +708,47 @@ class AskedItems:
                 questions = questions.with_answer(item, answer)
             return names
 
-        return asked_python(ask)
+        return python_answer(ask)
 
-    def cli(self, served: Served, given: Given) -> Any:
-        lines = "".join("?\n" if answer is None else f"{answer}\n" for answer in given["answers"])
+    def cli(self, served: Served, arguments: Arguments) -> Any:
+        lines = "".join("?\n" if answer is None else f"{answer}\n" for answer in arguments["answers"])
         with patch("sys.stdin", io.StringIO(lines)):
-            found = printed("onboard", served.path, "--questions", len(given["answers"]))
-        return of(found, lambda text: re.findall(r"^\d+\. (.*): $", text, re.MULTILINE))
+            response = printed("onboard", served.path, "--questions", len(arguments["answers"]))
+        return of(response, lambda text: re.findall(r"^\d+\. (.*): $", text, re.MULTILINE))
 
-    def http(self, served: Served, given: Given) -> Any:
+    def http(self, served: Served, arguments: Arguments) -> Any:
         answers: list[dict[str, Any]] = []
         names = []
-        for answer in given["answers"]:
-            found = post(served, "/v1/onboarding", {"answers": answers})
-            if isinstance(found, RejectedRow):
-                return found
-            names.append(found["title"] or found["item"])
-            answers.append({"item": found["item"], "value": answer})
+        for answer in arguments["answers"]:
+            response = post(served, "/v1/onboarding", {"answers": answers})
+            if isinstance(response, RejectedRow):
+                return response
+            names.append(response["title"] or response["item"])
+            answers.append({"item": response["item"], "value": answer})
         return names
 
 
 class UnknownOption:
     """A list with an option that does not exist: Python's own TypeError names it."""
 
-    def python(self, served: Served, given: Given) -> Any:
+    def python(self, served: Served, arguments: Arguments) -> Any:
         try:
             recommend: Any = served.rec.recommend
-            recommend(served.user(given["user"]), **{given["option"]: 1})
+            recommend(served.user(arguments["user"]), **{arguments["option"]: 1})
         except TypeError as error:
             return RejectedRow("bad value", str(error))
         return None
 
-    def cli(self, served: Served, given: Given) -> Any:
-        return asked_cli("recommend", served.path, "--user", served.user(given["user"]), f"--{given['option']}", 1)
+    def cli(self, served: Served, arguments: Arguments) -> Any:
+        return cli_answer(
+            "recommend", served.path, "--user", served.user(arguments["user"]), f"--{arguments['option']}", 1
+        )
 
-    def post(self, served: Served, given: Given) -> Any:
-        return post(served, "/v1/recommendations", {"user": served.user(given["user"]), given["option"]: 1})
+    def post(self, served: Served, arguments: Arguments) -> Any:
+        return post(served, "/v1/recommendations", {"user": served.user(arguments["user"]), arguments["option"]: 1})
 
-    def get(self, served: Served, given: Given) -> Any:
-        return get(served, "/v1/recommendations", user=served.user(given["user"]), **{given["option"]: 1})
+    def get(self, served: Served, arguments: Arguments) -> Any:
+        return get(served, "/v1/recommendations", user=served.user(arguments["user"]), **{arguments["option"]: 1})
 
 
 # The questions
@@ -757,9 +774,9 @@ class Question:
 
     name: str
     ask: Any
-    given: Mapping[str, Any] = field(default_factory=dict)
-    refused: str | None = None
-    says: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    rejection: str | None = None
+    match: str = ""
     impossible: frozenset[str] | set[str] = frozenset()
     kinds: tuple[Kind, ...] = ("ratings", "events")
     only: Callable[[Case], bool] = lambda _: True
@@ -772,22 +789,22 @@ class Question:
         """Why it is refused, None for an answer."""
         if case.name in self.impossible or (case.estimator in self.impossible and not case.settings):
             return "not possible"
-        return self.refused
+        return self.rejection
 
     def check(self, served: Served) -> None:
         """Ask every interface that has the operation, and compare the answers."""
         reason = self.reason(served.case)
         adapters = {name: getattr(self.ask, name) for name in ADAPTERS if getattr(self.ask, name, None) is not None}
-        found = {name: adapter(served, self.given) for name, adapter in adapters.items()}
-        assert len(found) >= 2
-        for name, answer in found.items():
+        answers = {name: adapter(served, self.arguments) for name, adapter in adapters.items()}
+        assert len(answers) >= 2
+        for name, answer in answers.items():
             if reason is None:
                 assert not isinstance(answer, RejectedRow), (name, answer)
-                assert same(found["python"], answer), (name, answer, found["python"])
+                assert same(answers["python"], answer), (name, answer, answers["python"])
             else:
                 assert isinstance(answer, RejectedRow), (name, answer)
                 assert answer.reason in (reason, None), (name, answer)
-                assert re.search(self.says, answer.message), (name, answer)
+                assert re.search(self.match, answer.message), (name, answer)
 
 
 RATINGS: tuple[Kind, ...] = ("ratings",)
@@ -826,18 +843,18 @@ QUESTIONS = [
     Question("with what was seen", ListWithSeen(), {"user": 2, "n": N_ITEMS}),
     Question("among a genre", ListOfGenre(), {"user": 4, "genre": "war", "exclude": [], "n": 4}),
     Question("among a genre without two items", ListOfGenre(), {"user": 4, "genre": "drama", "exclude": [1, 7]}),
-    Question("lower", List(), {"user": 6, "rank_by": "lower"}, impossible=NO_DISTRIBUTION, says="distribution"),
-    Question("upper", List(), {"user": 6, "rank_by": "upper"}, impossible=NO_DISTRIBUTION, says="distribution"),
-    Question("diverse", List(), {"user": 6, "diversity": 0.5}, impossible=NO_VECTORS, says="vectors"),
+    Question("lower", List(), {"user": 6, "rank_by": "lower"}, impossible=NO_DISTRIBUTION, match="distribution"),
+    Question("upper", List(), {"user": 6, "rank_by": "upper"}, impossible=NO_DISTRIBUTION, match="distribution"),
+    Question("diverse", List(), {"user": 6, "diversity": 0.5}, impossible=NO_VECTORS, match="vectors"),
     Question("diverse and cautious", Lists(), {"users": [6, 8], "rank_by": "lower", "diversity": 0.3},
-             impossible=NO_DISTRIBUTION, says="distribution"),
+             impossible=NO_DISTRIBUTION, match="distribution"),
     # lists of new users
     Question("a new user who rated", NewUserList(), {"history": LIKED, "n": N_ITEMS}, kinds=RATINGS),
     Question("a new user who took", NewUserList(), {"history": TAKEN, "n": N_ITEMS}, kinds=EVENTS),
     Question("a new user, cautious", NewUserList(), {"history": LIKED, "rank_by": "lower"}, kinds=RATINGS,
-             impossible=NO_DISTRIBUTION, says="distribution"),
+             impossible=NO_DISTRIBUTION, match="distribution"),
     Question("a new user, diverse", NewUserList(), {"history": TAKEN, "diversity": 1}, kinds=EVENTS,
-             impossible=NO_VECTORS, says="vectors"),
+             impossible=NO_VECTORS, match="vectors"),
     Question("a new user who rated an item without events", NewUserList(), {"history": [(UNRATED, 4)]}, kinds=RATINGS),
     Question("a new user who took an item without events", NewUserList(), {"history": [(UNRATED, None)]}, kinds=EVENTS),
     Question("a new user who took items twice", NewUserCounts(), {"history": [(1, 2), (8, 0.5)]}, kinds=EVENTS),
@@ -845,9 +862,9 @@ QUESTIONS = [
     Question("a user without a history", NoHistoryList(), {"n": N_ITEMS}),
     Question("a user without a history, one item", NoHistoryList(), {"n": 1}),
     Question("a user without a history, cautious", NoHistoryList(), {"rank_by": "lower"}, impossible=NO_DISTRIBUTION,
-             says="distribution"),
+             match="distribution"),
     Question("a user without a history, diverse", NoHistoryList(), {"diversity": 0.5}, impossible=NO_VECTORS,
-             says="vectors"),
+             match="vectors"),
     Question("a new user of an age", AgedUserList(), {"user": Raw(4003), "age": 55, "n": N_ITEMS}, only=with_priors),
     # lists after new events
     Question("a known user after ratings", LaterList(), {"user": 9, "history": [(0, 1), (23, 5)]}, kinds=RATINGS),
@@ -874,56 +891,56 @@ QUESTIONS = [
     Question("an explanation after events", LaterExplanation(), {"user": Raw(4002), "history": TAKEN, "item": 3},
              kinds=EVENTS),
     Question("an explanation of an unknown user", Explanation(), {"user": Raw("nobody"), "item": 3}, "unknown id",
-             says="user 'nobody'", only=without_priors),
+             match="user 'nobody'", only=without_priors),
     Question("an explanation of an unknown item", Explanation(), {"user": 3, "item": Raw("jaws")}, "unknown id",
-             says="item 'jaws'"),
+             match="item 'jaws'"),
     # similar items and users, and questions to new users
-    Question("similar items", Similar(), {"item": 4, "n": 5}, impossible=NO_VECTORS, says="vectors"),
-    Question("all similar items", Similar(), {"item": 20, "n": 500}, impossible=NO_VECTORS, says="vectors"),
-    Question("similar to an item without events", Similar(), {"item": UNRATED}, impossible=NO_VECTORS, says="vectors"),
-    Question("similar to a disliked item", Similar(), {"item": DISLIKED}, impossible=NO_VECTORS, says="vectors"),
-    Question("similar to an unknown item", Similar(), {"item": Raw("jaws")}, "unknown id", says="item 'jaws'"),
-    Question("similar users", SimilarUsers(), {"user": 4, "n": 5}, impossible=NO_USER_VECTORS, says="vectors"),
-    Question("the questions to a new user", AskedItems(), {"answers": [4, None, 2, 5]}, impossible=NO_QUESTIONS,
-             says="factors|ratings"),
+    Question("similar items", Similar(), {"item": 4, "n": 5}, impossible=NO_VECTORS, match="vectors"),
+    Question("all similar items", Similar(), {"item": 20, "n": 500}, impossible=NO_VECTORS, match="vectors"),
+    Question("similar to an item without events", Similar(), {"item": UNRATED}, impossible=NO_VECTORS, match="vectors"),
+    Question("similar to a disliked item", Similar(), {"item": DISLIKED}, impossible=NO_VECTORS, match="vectors"),
+    Question("similar to an unknown item", Similar(), {"item": Raw("jaws")}, "unknown id", match="item 'jaws'"),
+    Question("similar users", SimilarUsers(), {"user": 4, "n": 5}, impossible=NO_USER_VECTORS, match="vectors"),
+    Question("the questions to a new user", QuestionnaireItems(), {"answers": [4, None, 2, 5]}, impossible=NO_QUESTIONS,
+             match="factors|ratings"),
     # ids
     Question("a user named by a text", List(), {"user": Raw("17")}, only=integer_ids),
     Question("a user named by an integer", List(), {"user": Raw(17)}, only=text_ids),
     Question("a user with a leading zero", List(), {"user": Raw("017")}, only=text_ids),
     Question("no user with a leading zero", Explanation(), {"user": Raw("017"), "item": 3}, "unknown id",
-             says="user '017'", only=lambda case: case.integer_ids and not case.priors),
+             match="user '017'", only=lambda case: case.integer_ids and not case.priors),
     Question("an item named by a text", Similar(), {"item": Raw("105")}, only=integer_ids, impossible=NO_VECTORS),
     Question("an item named by an integer", Similar(), {"item": Raw(5)}, only=text_ids, impossible=NO_VECTORS),
-    Question("no item with a leading zero", Similar(), {"item": Raw("0105")}, "unknown id", says="item '0105'",
+    Question("no item with a leading zero", Similar(), {"item": Raw("0105")}, "unknown id", match="item '0105'",
              only=integer_ids),
     Question("a history of items named by texts", NewUserList(), {"history": [(Raw("105"), 4), (Raw("103"), 2)]},
              only=integer_ids, kinds=RATINGS),
     Question("a history of an item named by an integer", NewUserList(), {"history": [(Raw(5), None)]}, only=text_ids,
              kinds=EVENTS),
     # refusals
-    *(Question(f"n of {n}", List(), {"user": 3, "n": n}, "bad value", says=r"\bn\b")
+    *(Question(f"n of {n}", List(), {"user": 3, "n": n}, "bad value", match=r"\bn\b")
       for n in (0, -1, 1.5, "ten", "", True)),
-    *(Question(f"similar items, n of {n}", Similar(), {"item": 4, "n": n}, "bad value", says=r"\bn\b")
+    *(Question(f"similar items, n of {n}", Similar(), {"item": 4, "n": n}, "bad value", match=r"\bn\b")
       for n in (0, 2.5)),
     *(Question(f"a rating of {value:g}", NewUserList(), {"history": [(1, 5), (2, value)]}, "bad value",
-               says=OFF.format(re.escape(f"{value:.7g}")), kinds=RATINGS)
+               match=OFF.format(re.escape(f"{value:.7g}")), kinds=RATINGS)
       for value in (99, -7, 4.5, 0, 5.001, 1e8)),
     *(Question(f"an event with a rating of {value}", LaterList(), {"user": 11, "history": [(4, value)]}, "bad value",
-               says=OFF.format(re.escape(str(value))), kinds=RATINGS)
+               match=OFF.format(re.escape(str(value))), kinds=RATINGS)
       for value in (99, -7, 4.5)),
     *(Question(f"a rating of {value}", NewUserList(), {"history": [(1, 5), (2, value)]}, "bad value",
-               says=f"is {value}|finite", kinds=RATINGS)
+               match=f"is {value}|finite", kinds=RATINGS)
       for value in (float("nan"), float("inf"))),
     Question("an item twice in a history of ratings", NewUserList(), {"history": [(1, 5), (2, 3), (1, 5)]},
-             "bad value", says="twice", kinds=RATINGS),
+             "bad value", match="twice", kinds=RATINGS),
     Question("an item twice in a history of events", NewUserList(), {"history": [(1, None), (1, None)]},
-             "bad value", says="twice", kinds=EVENTS),
+             "bad value", match="twice", kinds=EVENTS),
     Question("a history without ratings", NewUserList(), {"history": [(1, None), (2, None)]}, "bad value",
-             says="rating", kinds=RATINGS),
-    Question("an unknown order", List(), {"user": 3, "rank_by": "luck"}, "bad value", says="rank.by.*lower"),
-    *(Question(f"diversity of {share}", List(), {"user": 3, "diversity": share}, "bad value", says="diversity")
+             match="rating", kinds=RATINGS),
+    Question("an unknown order", List(), {"user": 3, "rank_by": "luck"}, "bad value", match="rank.by.*lower"),
+    *(Question(f"diversity of {share}", List(), {"user": 3, "diversity": share}, "bad value", match="diversity")
       for share in (2, -0.1, float("nan"), "much")),
-    *(Question(f"the option {option}", UnknownOption(), {"user": 3, "option": option}, "bad value", says=option)
+    *(Question(f"the option {option}", UnknownOption(), {"user": 3, "option": option}, "bad value", match=option)
       for option in ("offset", "exclude_sen")),
 ]
 # fmt: on
@@ -934,66 +951,66 @@ QUESTIONS = [
 
 def an_unknown_user_is_answered_as_a_new_user(served: Served) -> None:
     """Python and the command line refuse an unknown user, and name the call for new users."""
-    given = {"user": Raw("nobody"), "n": N_ITEMS}
-    for refusal in (List().python(served, given), List().cli(served, given)):
-        assert refusal.reason in ("unknown id", None)
-        assert re.search(r"user 'nobody' .* new", refusal.message)
-    assert same(List().get(served, given), NoHistoryList().python(served, given))
+    arguments = {"user": Raw("nobody"), "n": N_ITEMS}
+    for rejection_row in (List().python(served, arguments), List().cli(served, arguments)):
+        assert rejection_row.reason in ("unknown id", None)
+        assert re.search(r"user 'nobody' .* new", rejection_row.message)
+    assert same(List().get(served, arguments), NoHistoryList().python(served, arguments))
 
 
 def an_unknown_user_is_explained_by_the_prior(served: Served) -> None:
     """Where the model has no prior, HTTP refuses as Python does: see QUESTIONS."""
-    given = {"user": Raw("nobody"), "item": 3}
-    assert Explanation().python(served, given).reason == "unknown id"
-    score, found = Explanation().http(served, given)
+    arguments = {"user": Raw("nobody"), "item": 3}
+    assert Explanation().python(served, arguments).reason == "unknown id"
+    score, terms = Explanation().http(served, arguments)
     scores = {place.item: place.score for place in NoHistoryList().python(served, {"n": N_ITEMS})}
     assert same(score, scores[str(served.ids.item(3))])
-    assert [part[0] for part in found] == ["mean", "user", "item", "not attributed"]
+    assert [part[0] for part in terms] == ["mean", "user", "item", "not attributed"]
 
 
 def an_unknown_item_has_no_prediction(served: Served) -> None:
     """Python and the command line predict the average level."""
-    given = {"user": 2, "item": Raw("jaws")}
-    assert Prediction().python(served, given) == served.rec.predict(served.ids.user(2), "another unknown item")
-    assert same(Prediction().python(served, given), Prediction().cli(served, given))
-    assert Prediction().http(served, given) == RejectedRow("unknown id", "item 'jaws' is unknown to model 1")
+    arguments = {"user": 2, "item": Raw("jaws")}
+    assert Prediction().python(served, arguments) == served.rec.predict(served.ids.user(2), "another unknown item")
+    assert same(Prediction().python(served, arguments), Prediction().cli(served, arguments))
+    assert Prediction().http(served, arguments) == RejectedRow("unknown id", "item 'jaws' is unknown to model 1")
 
 
 def unknown_items_of_a_history_do_not_count(served: Served) -> None:
     """Python and the command line refuse them."""
     history, unknown = (LIKED if served.case.kind == "ratings" else TAKEN), Raw(4005 if served.ids.integer else "jaws")
-    given = {"history": [*history, (unknown, history[0][1])], "n": N_ITEMS}
-    for refusal in (NewUserList().python(served, given), NewUserList().cli(served, given)):
-        assert refusal.reason in ("unknown id", None)
-        assert f"item {unknown.id!r}" in refusal.message.replace(f"'{unknown.id}'", repr(unknown.id))
-    known = {"history": history, "n": N_ITEMS}
-    assert same(NewUserList().http(served, given), NewUserList().python(served, known))
+    arguments = {"history": [*history, (unknown, history[0][1])], "n": N_ITEMS}
+    for rejection_row in (NewUserList().python(served, arguments), NewUserList().cli(served, arguments)):
+        assert rejection_row.reason in ("unknown id", None)
+        assert f"item {unknown.id!r}" in rejection_row.message.replace(f"'{unknown.id}'", repr(unknown.id))
+    known_arguments = {"history": history, "n": N_ITEMS}
+    assert same(NewUserList().http(served, arguments), NewUserList().python(served, known_arguments))
 
 
 def an_event_with_an_unknown_item_is_stored(served: Served) -> None:
     """It counts from the training on that learns the item. `updated` refuses it."""
     value = 4.0 if served.case.kind == "ratings" else None
-    given = {"user": Raw(4004), "history": [(Raw("jaws"), value)], "n": N_ITEMS}
-    refusal = LaterList().python(served, given)
-    assert refusal.reason == "unknown id"
-    assert "item 'jaws'" in refusal.message
-    assert same(LaterList().http(served, given), NoHistoryList().python(served, given))
+    arguments = {"user": Raw(4004), "history": [(Raw("jaws"), value)], "n": N_ITEMS}
+    rejection_row = LaterList().python(served, arguments)
+    assert rejection_row.reason == "unknown id"
+    assert "item 'jaws'" in rejection_row.message
+    assert same(LaterList().http(served, arguments), NoHistoryList().python(served, arguments))
 
 
 def a_list_has_at_most_1000_items(served: Served) -> None:
     """`max_n` of the service; Python and the command line list the whole catalog."""
-    given = {"user": 5, "n": 1_001}
-    assert len(List().python(served, given)) == len(List().cli(served, given)) == N_ITEMS - 8
-    for refusal in (List().get(served, given), List().post(served, given)):
-        assert refusal.reason == "bad value"
-        assert re.search(r"\bn\b.*1000", refusal.message)
+    arguments = {"user": 5, "n": 1_001}
+    assert len(List().python(served, arguments)) == len(List().cli(served, arguments)) == N_ITEMS - 8
+    for rejection_row in (List().get(served, arguments), List().post(served, arguments)):
+        assert rejection_row.reason == "bad value"
+        assert re.search(r"\bn\b.*1000", rejection_row.message)
 
 
 def similar_users_are_not_named(served: Served) -> None:
     """Parts of an explanation hold items alone."""
-    found = get(served, "/v1/explanations", user=served.user(2), item=served.item(11))
-    assert {name for part in found["parts"] for name in part} == {"part", "item", "value", "term", "title"}
-    assert "neighbor" in {part["part"] for part in found["parts"]}
+    explanation = get(served, "/v1/explanations", user=served.user(2), item=served.item(11))
+    assert {name for part in explanation["parts"] for name in part} == {"part", "item", "value", "term", "title"}
+    assert "neighbor" in {part["part"] for part in explanation["parts"]}
     assert "user" in served.rec.explain(served.user(2), served.item(11)).columns
 
 
@@ -1036,8 +1053,8 @@ def test_interfaces_agree(serve: Callable[[Case], Served], case: Case, row: Row)
 def test_the_table_is_large_enough() -> None:
     """At least 25 questions of every model, and answers as well as refusals among them."""
     for case in CASES:
-        asked = [question for question in QUESTIONS if question.suits(case)]
-        refused = [question for question in asked if question.reason(case) is not None]
-        assert len(asked) >= 25
-        assert 10 <= len(refused) <= len(asked) - 15
+        questions = [question for question in QUESTIONS if question.suits(case)]
+        rejected = [question for question in questions if question.reason(case) is not None]
+        assert len(questions) >= 25
+        assert 10 <= len(rejected) <= len(questions) - 15
     assert {case.estimator for case in CASES} == set(REGISTRY)

@@ -115,11 +115,11 @@ def test_the_seed_decides(estimator: Any, table: Interactions) -> None:
     assert same_bits(once, again)
 
 
-def test_one_user_alone_gets_what_a_batch_gives(estimator: Any, table: Interactions) -> None:
+def test_one_user_alone_gets_the_list_of_a_batch(estimator: Any, table: Interactions) -> None:
     rec = Recommender.fit(estimator, table, seed=3)
-    everyone = np.arange(len(rec.users), dtype=np.int32)
-    rows, scores = rec.for_rows(everyone).rank(10)
-    for u in everyone[::7]:
+    all_users = np.arange(len(rec.users), dtype=np.int32)
+    rows, scores = rec.for_rows(all_users).rank(10)
+    for u in all_users[::7]:
         alone_rows, alone_scores = rec.for_rows(np.array([u], np.int32)).rank(10)
         assert alone_rows.tobytes() == rows[u : u + 1].tobytes()
         assert alone_scores.tobytes() == scores[u : u + 1].tobytes()
@@ -132,8 +132,8 @@ def test_the_best_n_are_the_best_n_of_all_scores(estimator: Any, table: Interact
     scores = rec.model.scores(UserBatch.of(users, histories)).astype(np.float64)
     excluded = rec.excluded.take(users)
     scores[np.repeat(np.arange(len(users)), excluded.counts), excluded.columns] = -np.inf
-    ranked, found = rec.for_rows(users).rank(10)
-    np.testing.assert_allclose(found, -np.sort(-scores, axis=1)[:, :10], rtol=2e-5, atol=2e-5)
+    ranked, ranked_scores = rec.for_rows(users).rank(10)
+    np.testing.assert_allclose(ranked_scores, -np.sort(-scores, axis=1)[:, :10], rtol=2e-5, atol=2e-5)
     assert not any(np.isin(r, histories.row(k).columns).any() for k, r in enumerate(ranked))
 
 
@@ -149,22 +149,22 @@ def test_save_and_load_is_exact(estimator: Any, table: Interactions, tmp_path: P
 
 
 @pytest.mark.parametrize(("name", "kind"), EXACT_FOLD_IN)
-def test_a_training_user_folds_in_to_the_own_row(
+def test_a_training_user_folds_in_to_its_own_row(
     name: str, kind: str, small_ratings: Interactions, small_events: Interactions
 ) -> None:
     estimator = REGISTRY[name]()
     table = small_ratings if kind == "ratings" else small_events
     rec = Recommender.fit(estimator, table, seed=3)
     folded = rec.model.fold_in(rec.histories)
-    everyone = np.arange(len(rec.users), dtype=np.int32)
+    all_users = np.arange(len(rec.users), dtype=np.int32)
     np.testing.assert_allclose(
-        folded.scores(UserBatch.of(everyone, rec.histories)),
-        rec.model.scores(UserBatch.of(everyone, rec.histories)),
+        folded.scores(UserBatch.of(all_users, rec.histories)),
+        rec.model.scores(UserBatch.of(all_users, rec.histories)),
         atol=1e-5,
     )
 
 
-def test_a_newcomer_gets_something_finite_from_any_history(estimator: Any, table: Interactions) -> None:
+def test_a_new_user_gets_finite_scores_for_any_history(estimator: Any, table: Interactions) -> None:
     rec = Recommender.fit(estimator, table, seed=3)
     histories = SparseRows.of([0, 2, 2], [3, 1, 4], [5.0, 1.0, 4.0], 3)  # the second one has no history
     folded = rec.model.fold_in(histories)
@@ -232,7 +232,7 @@ def test_ratings_and_events_are_never_mixed_up(
         Recommender.fit(estimator, wrong)
 
 
-def test_an_estimator_goes_to_json_and_back(estimator: Any) -> None:
+def test_an_estimator_round_trips_through_json(estimator: Any) -> None:
     assert Estimator.from_dict(json.loads(estimator.to_json())) == estimator
     assert replace(estimator) == estimator
     assert hash(estimator) == hash(replace(estimator))

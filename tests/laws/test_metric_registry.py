@@ -33,7 +33,7 @@ CLOSE = RatingMetric(
     name="close", label="within 1", greater_is_better=True, loss=lambda error: (np.abs(error) < 1) * 1.0,
     loss_name="is_close",
 )  # fmt: skip
-SHOWN = CatalogMetric(
+MOST_SHOWN = CatalogMetric(
     name="most", label="most shown", greater_is_better=False, function=lambda lists: lists.list_counts.max()
 )
 
@@ -41,7 +41,7 @@ SHOWN = CatalogMetric(
 @pytest.fixture
 def added(monkeypatch: pytest.MonkeyPatch) -> None:
     """Register three metrics that only this test has."""
-    for metric in (MISSES, CLOSE, SHOWN):
+    for metric in (MISSES, CLOSE, MOST_SHOWN):
         monkeypatch.setitem(METRICS, metric.name, metric)
 
 
@@ -94,9 +94,9 @@ def test_new_metrics_are_columns_of_the_command_line(tmp_path: Path, small_ratin
 def test_the_command_line_names_all_metrics(tmp_path: Path, small_ratings: Interactions) -> None:
     path = tmp_path / "ratings.csv"
     small_ratings.frame().select("user", "item", rating="value").write_csv(path)
-    shown = stdout_of("evaluate", path, "--min-rating", 4, "-m", "popularity", "--split", "per-user")
+    output = stdout_of("evaluate", path, "--min-rating", 4, "-m", "popularity", "--split", "per-user")
     for metric in METRICS.values():
-        assert (metric.label in shown) == (metric.kind == "events"), metric.name
+        assert (metric.label in output) == (metric.kind == "events"), metric.name
 
 
 def test_keys_titles_and_directions() -> None:

@@ -140,8 +140,8 @@ def test_conditioning_in_blocks_gives_the_same_posterior(
     answers = tuple(float(1 + item % 5) for item in items)
     together = Questionnaire(population, items, answers).posterior
     monkeypatch.setattr("cofactor.cold_start.questionnaire.BLOCK_SIZE", 7)
-    for whole, blocks in zip(together, Questionnaire(population, items, answers).posterior, strict=True):
-        np.testing.assert_allclose(blocks, whole, rtol=1e-6, atol=1e-9)
+    for expected, blocks in zip(together, Questionnaire(population, items, answers).posterior, strict=True):
+        np.testing.assert_allclose(blocks, expected, rtol=1e-6, atol=1e-9)
 
 
 def test_without_answers_the_posterior_is_the_prior(population: Population) -> None:
@@ -308,10 +308,10 @@ def test_the_history_of_a_view_counts_as_answers(titled: Recommender) -> None:
     assert view.ratings == history
     np.testing.assert_allclose(view.questionnaire.predictions(), answered.questionnaire.predictions())
     user = titled.users.all[0]
-    known = titled.for_users(user).questions()
-    assert set(titled.items.rows(list(known.ratings))) == set(titled.histories.row(0).columns)
-    assert known.next_item() not in known.ratings
-    assert known.expected_variance() < start.expected_variance()
+    user_questions = titled.for_users(user).questions()
+    assert set(titled.items.rows(list(user_questions.ratings))) == set(titled.histories.row(0).columns)
+    assert user_questions.next_item() not in user_questions.ratings
+    assert user_questions.expected_variance() < start.expected_variance()
 
 
 def test_the_population_is_learned_once_for_each_seed(titled: Recommender) -> None:

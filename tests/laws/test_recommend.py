@@ -58,8 +58,8 @@ def numbered(numbered_ratings: Interactions) -> Recommender:
 
 
 def history_of(rec: Recommender, user: Any) -> dict[Any, float]:
-    one = rec.histories.row(rec.users.row(user))
-    return dict(zip(rec.items.ids(one.columns).to_list(), one.values.tolist(), strict=True))
+    history = rec.histories.row(rec.users.row(user))
+    return dict(zip(rec.items.ids(history.columns).to_list(), history.values.tolist(), strict=True))
 
 
 def table_of(rec: Recommender) -> pl.DataFrame:
@@ -101,22 +101,22 @@ def test_one_user_gets_the_best_items_that_were_not_seen(rec: Recommender) -> No
     assert not set(top["item"]) & set(seen)
 
 
-def test_many_are_each_one_alone_in_the_order_asked(rec: Recommender) -> None:
-    asked = ["user 9", "user 1", "user 9"]
-    assert rec.recommend(asked, n=4).equals(pl.concat([rec.recommend(user, n=4) for user in asked]))
+def test_several_users_get_the_list_of_each_in_the_order_of_the_argument(rec: Recommender) -> None:
+    users = ["user 9", "user 1", "user 9"]
+    assert rec.recommend(users, n=4).equals(pl.concat([rec.recommend(user, n=4) for user in users]))
 
 
 def test_all_are_in_row_order(rec: Recommender) -> None:
     assert rec.recommend_all(3).equals(rec.recommend(rec.users.all, n=3))
 
 
-def test_nobody_gets_nothing(rec: Recommender) -> None:
+def test_no_users_give_an_empty_frame(rec: Recommender) -> None:
     none = rec.recommend([], n=3)
     assert none.shape == (0, 6)
     assert none.schema == rec.recommend("user 1", n=3).schema
 
 
-def test_seen_items_are_there_when_asked_for(rec: Recommender) -> None:
+def test_seen_items_are_included_on_request(rec: Recommender) -> None:
     everything = rec.recommend("user 7", n=10_000, exclude_seen=False)
     assert sorted(everything["item"]) == sorted(rec.items.all)
     assert everything["score"].is_sorted(descending=True)
@@ -124,12 +124,12 @@ def test_seen_items_are_there_when_asked_for(rec: Recommender) -> None:
     assert len(unseen) == len(rec.items) - len(history_of(rec, "user 7"))
 
 
-def test_among_keeps_to_these_items(rec: Recommender) -> None:
+def test_lists_contain_only_the_candidates(rec: Recommender) -> None:
     unseen = rec.recommend("user 7", n=10_000)["item"].to_list()
     few = [unseen[40], unseen[3], unseen[20], unseen[3]]
     expected = [unseen[3], unseen[20], unseen[40]]
-    for among in (few, np.array(few), pl.Series(few), pd.Series(few), iter(few), set(few)):
-        top = rec.recommend("user 7", n=10, candidates=among)
+    for candidates in (few, np.array(few), pl.Series(few), pd.Series(few), iter(few), set(few)):
+        top = rec.recommend("user 7", n=10, candidates=candidates)
         assert top["item"].to_list() == expected
         assert top["rank"].to_list() == [1, 2, 3]
     assert rec.recommend("user 7", candidates=unseen[3])["item"].to_list() == [unseen[3]]
@@ -141,8 +141,8 @@ def test_among_keeps_to_these_items(rec: Recommender) -> None:
 
 
 @pytest.mark.parametrize("n", [0, -1, 2.0, 2.5, "3", None, True, float("nan")])
-def test_n_must_be_a_whole_number_from_1_on(rec: Recommender, n: Any) -> None:
-    asks: list[Any] = [
+def test_n_must_be_a_positive_integer(rec: Recommender, n: Any) -> None:
+    calls: list[Any] = [
         lambda: rec.recommend("user 1", n=n),
         lambda: rec.recommend_all(n),
         lambda: rec.for_history([("item 1", 5)]).recommend(n=n),
@@ -150,9 +150,9 @@ def test_n_must_be_a_whole_number_from_1_on(rec: Recommender, n: Any) -> None:
         lambda: rec.similar_users("user 1", n=n),
         lambda: rec.for_rows(np.zeros(1, np.int32)).rank(n),
     ]
-    for ask in asks:
+    for call in calls:
         with pytest.raises(ParameterError, match="n must be a whole number >= 1, not"):
-            ask()
+            call()
 
 
 def test_n_may_be_a_number_of_numpy(rec: Recommender) -> None:
@@ -192,14 +192,14 @@ def test_string_ids_in_any_wrapping(rec: Recommender, wrap: Any) -> None:
 
 
 @pytest.mark.parametrize("users", [None, 1.5, [1.5], b"user 3", [None], True, [True], object(), [["user 3"]]])
-def test_what_is_no_id_is_refused(rec: Recommender, numbered: Recommender, users: Any) -> None:
-    for one in (rec, numbered):
+def test_values_that_are_not_ids_are_rejected(rec: Recommender, numbered: Recommender, users: Any) -> None:
+    for recommender in (rec, numbered):
         with pytest.raises(
             DataError, match=r"users must be an id|is not an id|ids must be|not a known id|the id is missing"
         ):
-            one.recommend(users)
+            recommender.recommend(users)
         with pytest.raises(DataError):
-            one.predict(users, users)
+            recommender.predict(users, users)
 
 
 @pytest.mark.parametrize("id_", [None, 1.5, ["item 1"], b"item 1", np.array(["item 1"])])
@@ -210,13 +210,13 @@ def test_similar_takes_one_id(rec: Recommender, id_: Any) -> None:
         rec.similar_users(id_)
 
 
-def test_unknown_users_are_named_with_what_to_do(rec: Recommender, numbered: Recommender) -> None:
-    newcomer = "for a new user, call for_history"
-    for ask, message in (
-        (lambda: rec.recommend("zed"), f"^user 'zed' is not a known id; {newcomer}"),
-        (lambda: rec.recommend(["zed"]), f"^user 'zed' is not a known id; {newcomer}"),
+def test_errors_for_unknown_ids_name_them_and_the_call_for_new_users(rec: Recommender, numbered: Recommender) -> None:
+    advice = "for a new user, call for_history"
+    for call, message in (
+        (lambda: rec.recommend("zed"), f"^user 'zed' is not a known id; {advice}"),
+        (lambda: rec.recommend(["zed"]), f"^user 'zed' is not a known id; {advice}"),
         (lambda: rec.recommend(["user 1", "zed", "amy"]), "^user 'zed' is not a known id .2 of 3 are unknown.; for"),
-        (lambda: rec.recommend(7), f"^user 7 is not a known id; {newcomer}"),
+        (lambda: rec.recommend(7), f"^user 7 is not a known id; {advice}"),
         (lambda: numbered.recommend("07"), "^user '07' is not a known id: known ids are integers; did you mean 7"),
         (lambda: numbered.recommend(2**70), "does not fit into 64 bits"),
         (lambda: rec.recommend("\ud800"), "contains an unpaired surrogate"),
@@ -226,7 +226,7 @@ def test_unknown_users_are_named_with_what_to_do(rec: Recommender, numbered: Rec
         (lambda: rec.similar_users("\ud800"), "^user: the id contains an unpaired surrogate"),
     ):
         with pytest.raises(CofactorError, match=message):
-            ask()
+            call()
 
 
 def test_ids_of_any_script_are_kept_apart(tmp_path: Path) -> None:
@@ -311,24 +311,24 @@ def test_similar_items_and_users(rec: Recommender) -> None:
 
 
 def test_a_model_without_vectors_has_no_neighbors(small_ratings: Interactions, small_events: Interactions) -> None:
-    for one in (Recommender.fit(Bias(), small_ratings), Recommender.fit(Popularity(), small_events)):
+    for recommender in (Recommender.fit(Bias(), small_ratings), Recommender.fit(Popularity(), small_events)):
         with pytest.raises(KindError, match="no vectors to compare"):
-            one.similar_items("item 4")
+            recommender.similar_items("item 4")
         with pytest.raises(UnknownIdError, match="item 'nothing'"):
-            one.similar_items("nothing")
+            recommender.similar_items("nothing")
 
 
 # newcomers
 
 
-def test_a_newcomer_with_a_users_history_gets_that_users_list(rec: Recommender, of_events: Recommender) -> None:
-    for one in (rec, of_events):
+def test_a_new_user_with_the_history_of_a_user_gets_the_same_list(rec: Recommender, of_events: Recommender) -> None:
+    for recommender in (rec, of_events):
         for user in ("user 4", "user 15"):
-            known = one.recommend(user, n=8).drop("user")
-            new = one.for_history(list(history_of(one, user).items())).recommend(n=8)
-            assert new.columns == known.columns
-            assert new["item"].to_list() == known["item"].to_list()
-            np.testing.assert_allclose(new["score"], known["score"], atol=1e-5)
+            expected = recommender.recommend(user, n=8).drop("user")
+            new = recommender.for_history(list(history_of(recommender, user).items())).recommend(n=8)
+            assert new.columns == expected.columns
+            assert new["item"].to_list() == expected["item"].to_list()
+            np.testing.assert_allclose(new["score"], expected["score"], atol=1e-5)
 
 
 def test_a_history_comes_as_pairs_as_a_mapping_or_as_items(rec: Recommender, of_events: Recommender) -> None:
@@ -346,7 +346,7 @@ def test_a_history_comes_as_pairs_as_a_mapping_or_as_items(rec: Recommender, of_
     assert not of_events.for_history([("item 0", 9), "item 3"]).recommend(n=4).equals(taken)
 
 
-def test_a_newcomers_dislike_pushes_down_what_is_alike(of_events: Recommender) -> None:
+def test_a_dislike_of_a_new_user_lowers_similar_items(of_events: Recommender) -> None:
     alike = of_events.similar_items("item 4", n=1)["item"][0]
     liked, disliked = (
         of_events.for_history([("item 4", sign), ("item 3", 1)])
@@ -357,13 +357,13 @@ def test_a_newcomers_dislike_pushes_down_what_is_alike(of_events: Recommender) -
     assert liked > disliked
 
 
-def test_nothing_of_a_newcomer_is_kept(rec: Recommender) -> None:
+def test_nothing_of_a_new_user_is_stored(rec: Recommender) -> None:
     before = rec.recommend_all(3)
     rec.for_history([("item 3", 5)]).recommend(n=4)
     assert rec.recommend_all(3).equals(before)
 
 
-def test_a_newcomer_without_history_gets_a_whole_list(rec: Recommender) -> None:
+def test_a_new_user_without_a_history_gets_a_full_list(rec: Recommender) -> None:
     top = rec.for_history([]).recommend(n=5)
     level = np.argsort(-rec.model.item_bias, kind="stable")[:5]
     assert top["item"].to_list() == rec.items.ids(level).to_list()
@@ -391,7 +391,7 @@ def test_a_newcomer_without_history_gets_a_whole_list(rec: Recommender) -> None:
         ([(None, 5)], "history: row 1: the id is missing"),
     ],
 )
-def test_a_history_that_cannot_be_used_says_why(rec: Recommender, history: Any, message: str) -> None:
+def test_the_error_for_an_invalid_history_gives_the_reason(rec: Recommender, history: Any, message: str) -> None:
     with pytest.raises(CofactorError, match=message):
         rec.for_history(history).recommend()
 
@@ -404,7 +404,7 @@ def ratings(*rows: tuple[Any, Any, float], **rest: Any) -> Interactions:
     return Interactions.from_columns(users, items, values, **rest)
 
 
-def test_updated_folds_changed_and_new_users_in_and_touches_nobody_else(rec: Recommender) -> None:
+def test_updated_folds_in_changed_and_new_users_only(rec: Recommender) -> None:
     old, new_item = next(iter(history_of(rec, "user 4"))), rec.recommend("user 4", n=1)["item"][0]
     new = ratings(("user 4", old, 1), ("user 4", new_item, 5), ("aaron", "item 3", 5), ("user 40a", "item 3", 1))
     before = table_of(rec)
@@ -451,40 +451,40 @@ def test_histories_after_an_update_are_those_of_one_table_with_all_rows(
 
     every_item = [(0, item, 1, 1.0) for item in range(5)]
     first_weighted, then_weighted = data.draw(st.booleans()), data.draw(st.booleans())
-    one, two = drawn(first_weighted, 4), drawn(then_weighted, 6)
+    first, second = drawn(first_weighted, 4), drawn(then_weighted, 6)
     for at in range(4):
-        one[at].extend((row[at] if integers or at > 1 else f"id {row[at]}") for row in every_item)
+        first[at].extend((row[at] if integers or at > 1 else f"id {row[at]}") for row in every_item)
     estimator = Bias() if kind == "ratings" else Popularity()
 
     def table(columns: Any, weighted: bool) -> Interactions:
         scale = Scale.from_levels([1, 2, 3, 4, 5]) if kind == "ratings" else None
         return Interactions.from_columns(*columns[:3], kind=kind, weights=columns[3] if weighted else None, scale=scale)
 
-    rec = Recommender.fit(estimator, table(one, first_weighted)).updated(table(two, then_weighted))
-    whole = Recommender.fit(estimator, table([a + b for a, b in zip(one, two, strict=True)], True))
-    mine, theirs = table_of(rec), table_of(whole)
+    rec = Recommender.fit(estimator, table(first, first_weighted)).updated(table(second, then_weighted))
+    together = Recommender.fit(estimator, table([a + b for a, b in zip(first, second, strict=True)], True))
+    mine, theirs = table_of(rec), table_of(together)
     assert mine.drop("weight").equals(theirs.drop("weight"))
     np.testing.assert_allclose(mine["value"] * mine["weight"], theirs["value"] * theirs["weight"], atol=1e-5)
 
 
-def test_a_dislike_takes_back_what_was_liked(of_events: Recommender) -> None:
+def test_a_dislike_cancels_a_like(of_events: Recommender) -> None:
     item = next(iter(history_of(of_events, "user 4")))
     dislike = ratings(("user 4", item, 1), kind="events").with_weights([-1.0])
     later = of_events.updated(dislike)
-    one = later.histories.row(later.users.row("user 4"))
-    assert one.weights is not None
-    confidence = dict(zip(later.items.ids(one.columns), one.values * one.weights, strict=True))
+    history = later.histories.row(later.users.row("user 4"))
+    assert history.weights is not None
+    confidence = dict(zip(later.items.ids(history.columns), history.values * history.weights, strict=True))
     assert confidence[item] == 0
     assert all(c == 1 for other, c in confidence.items() if other != item)
     assert same_rows(of_events, later, of_events.users.all.filter(of_events.users.all != "user 4"))
 
 
-def test_updates_one_after_the_other_are_one_update(rec: Recommender, of_events: Recommender) -> None:
-    for one, kind in ((rec, "ratings"), (of_events, "events")):
+def test_consecutive_updates_equal_one_update(rec: Recommender, of_events: Recommender) -> None:
+    for recommender, kind in ((rec, "ratings"), (of_events, "events")):
         first: list[Any] = [("user 4", "item 9", 2), ("amy", "item 3", 5), ("amy", "item 4", 1)]
         second: list[Any] = [("amy", "item 3", 1), ("zoe", "item 3", 4), ("user 5", "item 30", 3)]
-        twice = one.updated(ratings(*first, kind=kind)).updated(ratings(*second, kind=kind))
-        once = one.updated(ratings(*first, *second, kind=kind))
+        twice = recommender.updated(ratings(*first, kind=kind)).updated(ratings(*second, kind=kind))
+        once = recommender.updated(ratings(*first, *second, kind=kind))
         assert table_of(twice).equals(table_of(once))
         assert same_rows(twice, once, once.users.all)
         assert twice.recommend_all(5).equals(once.recommend_all(5))
@@ -492,11 +492,11 @@ def test_updates_one_after_the_other_are_one_update(rec: Recommender, of_events:
 
 @pytest.mark.parametrize("estimator", [Bias(), BiasedMF(factors=4, epochs=3), BiasedMF(factors=4, rating_range=None)])
 def test_updated_works_for_every_rating_model(estimator: Any, small_ratings: Interactions) -> None:
-    one = Recommender.fit(estimator, small_ratings)
-    later = one.updated(ratings(("amy", "item 3", 5), ("amy", "item 4", 1)))
-    assert np.isfinite(later.predict("amy", one.items.all)["prediction"].to_numpy()).all()
+    original = Recommender.fit(estimator, small_ratings)
+    later = original.updated(ratings(("amy", "item 3", 5), ("amy", "item 4", 1)))
+    assert np.isfinite(later.predict("amy", original.items.all)["prediction"].to_numpy()).all()
     assert later.predict("amy", "item 3") > later.predict("amy", "item 4")
-    assert same_rows(one, later, one.users.all)
+    assert same_rows(original, later, original.users.all)
 
 
 def test_ids_of_the_new_table_without_a_row_do_not_arrive(rec: Recommender) -> None:
@@ -509,7 +509,7 @@ def test_ids_of_the_new_table_without_a_row_do_not_arrive(rec: Recommender) -> N
     assert same_rows(rec, nothing, rec.users.all)
 
 
-def test_an_update_that_cannot_be_says_why(rec: Recommender, numbered: Recommender) -> None:
+def test_the_error_for_an_invalid_update_gives_the_reason(rec: Recommender, numbered: Recommender) -> None:
     with pytest.raises(UnknownIdError, match="item 'brand new' is new: call with_items"):
         rec.updated(ratings(("amy", "brand new", 5)))
     with pytest.raises(UnknownIdError, match="item 'a' and 1 more are new: call with_items"):
@@ -532,27 +532,27 @@ def test_an_update_that_cannot_be_says_why(rec: Recommender, numbered: Recommend
 def test_a_loaded_recommender_does_all_that_the_saved_one_did(
     rec: Recommender, small_ratings: Interactions, tmp_path: Path, weighted: bool
 ) -> None:
-    one = Recommender.fit(ALS, small_ratings.with_weights(np.arange(1, len(small_ratings) + 1))) if weighted else rec
+    saved = Recommender.fit(ALS, small_ratings.with_weights(np.arange(1, len(small_ratings) + 1))) if weighted else rec
     path = tmp_path / "m.cofactor"
-    one.save(path)
+    saved.save(path)
     loaded = Recommender.load(path)
-    assert repr(loaded) == repr(one)
-    assert loaded.estimator == one.estimator
-    assert (loaded.kind, loaded.model.scale, loaded.model.loss) == (one.kind, one.model.scale, one.model.loss)
-    assert loaded.recommend_all(5).equals(one.recommend_all(5))
-    assert loaded.similar_items("item 4").equals(one.similar_items("item 4"))
-    assert loaded.for_history([("item 3", 5)]).recommend().equals(one.for_history([("item 3", 5)]).recommend())
-    assert table_of(loaded).equals(table_of(one))
+    assert repr(loaded) == repr(saved)
+    assert loaded.estimator == saved.estimator
+    assert (loaded.kind, loaded.model.scale, loaded.model.loss) == (saved.kind, saved.model.scale, saved.model.loss)
+    assert loaded.recommend_all(5).equals(saved.recommend_all(5))
+    assert loaded.similar_items("item 4").equals(saved.similar_items("item 4"))
+    assert loaded.for_history([("item 3", 5)]).recommend().equals(saved.for_history([("item 3", 5)]).recommend())
+    assert table_of(loaded).equals(table_of(saved))
     for table in ("user_table", "item_table"):
-        mine, theirs = getattr(one, table), getattr(loaded, table)
+        mine, theirs = getattr(saved, table), getattr(loaded, table)
         assert (mine is None and theirs is None) or theirs.equals(mine)
     new = ratings(("user 4", "item 9", 2), ("amy", "item 3", 5))
-    assert loaded.updated(new).recommend_all(5).equals(one.updated(new).recommend_all(5))
+    assert loaded.updated(new).recommend_all(5).equals(saved.updated(new).recommend_all(5))
     loaded.save(tmp_path / "again")
     Recommender.load(tmp_path / "again").save(tmp_path / "and again")
     assert (tmp_path / "and again").read_bytes() == (tmp_path / "again").read_bytes()
     loaded.updated(new).save(path)  # over the file it is mapped from
-    assert table_of(loaded).equals(table_of(one))
+    assert table_of(loaded).equals(table_of(saved))
     assert "amy" in Recommender.load(path).users
 
 
@@ -590,7 +590,7 @@ def test_settings_that_are_tuples_come_back(small_ratings: Interactions, tmp_pat
     assert loaded.model.rating_range == (0.0, 5.5)
 
 
-def test_files_of_another_kind_or_version_are_refused(rec: Recommender, tmp_path: Path) -> None:
+def test_files_of_another_kind_or_version_are_rejected(rec: Recommender, tmp_path: Path) -> None:
     path = tmp_path / "m"
     write_artifact(path, {"a": np.zeros(3)}, {"something": "else"})
     with pytest.raises(ArtifactError, match="lacks 'model': it was written by another version"):
@@ -626,7 +626,7 @@ def test_a_start_must_have_the_same_ids(rec: Recommender, small_ratings: Interac
         Recommender.fit(ALS, ratings(("amy", "item 3", 5)), init_model=rec)
 
 
-def test_what_is_no_estimator_is_not_fitted(small_ratings: Interactions) -> None:
+def test_values_that_are_not_estimators_are_rejected(small_ratings: Interactions) -> None:
     for what in ("bias", Bias, None):
         with pytest.raises(ParameterError, match="estimator must be an estimator instance, such as"):
             Recommender.fit(what, small_ratings)
@@ -637,7 +637,7 @@ def test_support_counts_the_rows_behind_each_item(rec: Recommender, small_rating
     assert dict(counts.iter_rows()) == dict(zip(rec.items.all, rec.support.tolist(), strict=True))
 
 
-def test_rank_speaks_rows(rec: Recommender) -> None:
+def test_rank_uses_row_numbers(rec: Recommender) -> None:
     rows, scores = rec.for_rows(np.array([3, 3], np.int32)).rank(4)
     assert rows.shape == scores.shape == (2, 4)
     assert rec.items.ids(rows[0]).to_list() == rec.recommend(rec.users.ids([3])[0], n=4)["item"].to_list()
@@ -708,11 +708,11 @@ def test_the_scale_is_the_tables_and_stays(numbered_ratings: Interactions, tmp_p
     rec.save(tmp_path / "m")
     loaded = Recommender.load(tmp_path / "m")
     later, wider = rec.updated(ratings((77, 100, 4.5))), rec.with_items(pl.DataFrame({"item": [900]}))
-    for one in (rec, loaded, later, wider, loaded.updated(ratings((77, 100, 4.5)))):
-        assert one.scale == halves
-        assert len(one.for_history([(100, 4.5)]).recommend(n=3)) == 3
+    for recommender in (rec, loaded, later, wider, loaded.updated(ratings((77, 100, 4.5)))):
+        assert recommender.scale == halves
+        assert len(recommender.for_history([(100, 4.5)]).recommend(n=3)) == 3
         with pytest.raises(DataError, match=r"is 4.7, .* levels 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5;"):
-            one.for_history([(100, 4.7)]).recommend()
+            recommender.for_history([(100, 4.7)]).recommend()
 
 
 def test_a_scale_without_levels_takes_any_rating_within_its_range(numbered_ratings: Interactions) -> None:
@@ -729,6 +729,6 @@ def test_a_scale_without_levels_takes_any_rating_within_its_range(numbered_ratin
 
 def test_events_have_no_scale(of_events: Recommender, tmp_path: Path) -> None:
     of_events.save(tmp_path / "m")
-    for one in (of_events, Recommender.load(tmp_path / "m")):
-        assert one.scale is None
-        assert len(one.for_history([("item 0", 99)]).recommend(n=3)) == 3
+    for recommender in (of_events, Recommender.load(tmp_path / "m")):
+        assert recommender.scale is None
+        assert len(recommender.for_history([("item 0", 99)]).recommend(n=3)) == 3

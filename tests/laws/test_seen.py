@@ -33,10 +33,10 @@ def test_nothing_is_learned_from_a_low_rating(events):
         [i for i, v in zip(ITEMS, VALUES, strict=True) if v > 1],
         kind="events",
     )
-    one, two = (cofactor.Recommender.fit(cofactor.ItemKNN(), table) for table in (events, without))
+    rec, expected = (cofactor.Recommender.fit(cofactor.ItemKNN(), table) for table in (events, without))
     assert len(events) == len(without)
-    assert one.similar_items("a").equals(two.similar_items("a"))
-    assert one.support.tolist() == two.support.tolist()
+    assert rec.similar_items("a").equals(expected.similar_items("a"))
+    assert rec.support.tolist() == expected.support.tolist()
 
 
 def test_the_exclusion_survives_a_file_and_an_update(events, tmp_path):
@@ -71,24 +71,24 @@ def test_no_place_of_any_list_goes_to_an_item_that_its_user_rated_low():
         cofactor.split_by_time,
     ],
 )
-def test_splits_keep_what_was_seen_and_nothing_of_the_future(cut):
+def test_splits_keep_seen_pairs_and_nothing_of_the_future(cut):
     random = np.random.default_rng(3)
-    made = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
-    times = random.integers(0, 10_000, len(made))
-    ratings = cofactor.Interactions.from_columns(made.u, made.i, made.values, times=times)
+    synthetic = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
+    times = random.integers(0, 10_000, len(synthetic))
+    ratings = cofactor.Interactions.from_columns(synthetic.u, synthetic.i, synthetic.values, times=times)
     table = ratings.to_events(min_rating=4)
     split = cut(table)
     assert split.train.seen is not None
     parts = [split.train.seen] if split.fold_in is None else [split.train.seen, split.fold_in.seen]
     pairs = {(int(u), int(i)) for part in parts for u, i in zip(part.u, part.i, strict=True)}
-    everything = set(zip(table.seen.u.tolist(), table.seen.i.tolist(), strict=True))
-    assert pairs <= everything
+    all_pairs = set(zip(table.seen.u.tolist(), table.seen.i.tolist(), strict=True))
+    assert pairs <= all_pairs
     if split.order == "any":
-        assert pairs == everything
+        assert pairs == all_pairs
     elif split.order == "by time":
         assert split.train.seen.times.max() < split.test.times.min()
     else:
         first = dict(zip(split.test.u.tolist(), split.test.times.tolist(), strict=True))
         seen = zip(split.train.seen.u.tolist(), split.train.seen.times.tolist(), strict=True)
         assert all(t <= first.get(u, t) for u, t in seen)
-        assert len(pairs) < len(everything)
+        assert len(pairs) < len(all_pairs)

@@ -30,8 +30,8 @@ FAST = {"factors": 4, "iterations": 60, "burn_in": 20}
 
 
 def holders(table: pl.DataFrame, *columns: str) -> dict[str, list[int]]:
-    found = indicators(table, columns, "item")
-    return {name: found.rows_by_indicator.row(place).columns.tolist() for place, name in enumerate(found.names)}
+    encoded = indicators(table, columns, "item")
+    return {name: encoded.rows_by_indicator.row(place).columns.tolist() for place, name in enumerate(encoded.names)}
 
 
 def test_every_type_of_column_becomes_indicators() -> None:
@@ -61,14 +61,14 @@ def test_every_type_of_column_becomes_indicators() -> None:
 @given(st.lists(st.one_of(st.none(), st.integers(-50, 50), st.floats(-9, 9)), min_size=1, max_size=80))
 def test_a_number_falls_into_one_bin_and_a_missing_one_into_none(numbers: list[Any]) -> None:
     column = pl.Series("x", [None if x is None else float(x) for x in numbers], dtype=pl.Float64)
-    found = indicators(pl.DataFrame({"item": range(len(column)), "x": column}), ["x"], "item")
-    rows = found.rows_by_indicator.columns.tolist()
+    encoded = indicators(pl.DataFrame({"item": range(len(column)), "x": column}), ["x"], "item")
+    rows = encoded.rows_by_indicator.columns.tolist()
     assert sorted(rows) == [row for row, x in enumerate(column) if x is not None]
-    assert len(found) <= 12
-    assert (found.rows_by_indicator.counts > 0).all()
+    assert len(encoded) <= 12
+    assert (encoded.rows_by_indicator.counts > 0).all()
 
 
-def test_a_column_that_cannot_be_learnt_from_is_an_error() -> None:
+def test_columns_of_unsupported_types_are_rejected() -> None:
     table = pl.DataFrame({"item": [1], "title": ["x"], "raw": [{"a": 1}]})
     with pytest.raises(DataError, match=r"no feature column 'genre'; it has title, raw"):
         indicators(table, ["genre"], "item")
@@ -90,41 +90,41 @@ def genres() -> Interactions:
     u, i = (column.ravel() for column in np.meshgrid(np.arange(60), np.arange(40), indexing="ij"))
     values = np.where(u % 2 == i % 2, 4.0, 2.0) + 0.5 * (i % 2) + rng.normal(0, 0.3, len(u))
     table = Interactions.from_columns(u, i, values)
-    films = pl.DataFrame({"item": np.arange(40), "genre": ["drama", "war"] * 20})
-    people = pl.DataFrame({"user": np.arange(60), "taste": ["drama", "war"] * 30})
-    known = (table.u < 58) & (table.i < 38) & (rng.random(len(u)) < 0.5)
-    return table.with_item_table(films).with_user_table(people).select(known)
+    item_table = pl.DataFrame({"item": np.arange(40), "genre": ["drama", "war"] * 20})
+    user_table = pl.DataFrame({"user": np.arange(60), "taste": ["drama", "war"] * 30})
+    observed = (table.u < 58) & (table.i < 38) & (rng.random(len(u)) < 0.5)
+    return table.with_item_table(item_table).with_user_table(user_table).select(observed)
 
 
-def test_a_film_that_nobody_rated_is_expected_to_be_like_its_genre(genres: Interactions) -> None:
+def test_films_without_ratings_are_predicted_from_their_genre(genres: Interactions) -> None:
     model = cofactor.BayesianMF(item_features=("genre",), user_features=("taste",), **FAST).fit(genres, seed=0)
     scores = model.scores(UserBatch.of(np.arange(60, dtype=np.int32), genres.by_user))
     truth = np.where(np.arange(60)[:, None] % 2 == np.arange(40) % 2, 4.0, 2.0) + 0.5 * (np.arange(40) % 2)
     assert np.abs(scores[:58, 38:] - truth[:58, 38:]).mean() < 0.3  # new films
     assert np.abs(scores[58:, :38] - truth[58:, :38]).mean() < 0.3  # new users
-    blind = (
+    scores_without_features = (
         cofactor.BayesianMF(**FAST)
         .fit(genres, seed=0)
         .scores(UserBatch.of(np.arange(60, dtype=np.int32), genres.by_user))
     )
-    assert np.abs(blind[:58, 38:] - truth[:58, 38:]).mean() > 0.7
+    assert np.abs(scores_without_features[:58, 38:] - truth[:58, 38:]).mean() > 0.7
 
 
 def test_an_unknown_item_is_as_uncertain_as_the_genres_differ(genres: Interactions) -> None:
     model = cofactor.BayesianMF(item_features=("genre",), **FAST).fit(genres, seed=0)
     users = np.arange(58, dtype=np.int32)
     unknown = model.distribution(UserBatch.trained(users, genres.by_user), np.full(58, -1, np.int32))
-    known = model.distribution(UserBatch.trained(users, genres.by_user), np.full(58, 38, np.int32))
-    assert unknown.sd().mean() > 1.5 * known.sd().mean()
+    unrated = model.distribution(UserBatch.trained(users, genres.by_user), np.full(58, 38, np.int32))
+    assert unknown.sd().mean() > 1.5 * unrated.sd().mean()
 
 
 @pytest.mark.long
-def test_features_that_say_nothing_do_little_harm(movielens: Interactions) -> None:
+def test_uninformative_features_do_little_harm(movielens: Interactions) -> None:
     rng = np.random.default_rng(0)
     noise = pl.DataFrame({"item": movielens.items.all, "letter": rng.choice(list("abcdefgh"), movielens.n_items)})
     split = split_random(movielens.with_item_table(noise), test=0.2, seed=0)
     test, histories = split.test, split.train.by_user
-    found = [
+    errors = [
         rmse(
             test.values,
             cofactor.BayesianMF(item_features=f)
@@ -133,8 +133,8 @@ def test_features_that_say_nothing_do_little_harm(movielens: Interactions) -> No
         )
         for f in ((), ("letter",), ())
     ]
-    assert found[0] == found[2]
-    assert found[1] < found[0] + 0.002
+    assert errors[0] == errors[2]
+    assert errors[1] < errors[0] + 0.002
 
 
 @pytest.mark.long
@@ -146,12 +146,12 @@ def test_genres_and_times_help_on_movielens(movielens: Interactions) -> None:
         {"item_features": ("genres", "year"), "user_features": ("age", "gender", "occupation")},
         {"time_bin": 600},
     ]
-    found = []
-    for given_settings in settings_of:
-        model = cofactor.BayesianMF(**given_settings).fit(split.train, seed=0)
-        found.append(rmse(test.values, model.predict(UserBatch.trained(test.u, histories, test.times), test.i)))
-    assert found[1] < found[0] - 0.0005
-    assert found[2] < found[0] - 0.004
+    errors = []
+    for settings_ in settings_of:
+        model = cofactor.BayesianMF(**settings_).fit(split.train, seed=0)
+        errors.append(rmse(test.values, model.predict(UserBatch.trained(test.u, histories, test.times), test.i)))
+    assert errors[1] < errors[0] - 0.0005
+    assert errors[2] < errors[0] - 0.004
 
 
 def test_names_of_columns_are_a_tuple_however_they_are_given() -> None:
@@ -168,7 +168,7 @@ def test_names_of_columns_are_a_tuple_however_they_are_given() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 60, 86_400]))
-def test_a_shift_is_that_of_the_same_user_and_bin_and_else_nothing(seed: int, seconds: int) -> None:
+def test_the_shift_is_that_of_the_user_and_bin_and_0_elsewhere(seed: int, seconds: int) -> None:
     rng = np.random.default_rng(seed)
     u = np.sort(rng.integers(0, 5, 40)).astype(np.int32)
     times = rng.integers(10**9, 10**9 + 20 * seconds, 40)
@@ -176,68 +176,72 @@ def test_a_shift_is_that_of_the_same_user_and_bin_and_else_nothing(seed: int, se
     bias = rng.standard_normal(len(blank.rows.values)).astype(np.float32)
     sessions = replace(blank, rows=replace(blank.rows, values=bias))
     np.testing.assert_array_equal(sessions.shift(u, times), bias[which])
-    known = dict(
+    bias_by_bin = dict(
         zip(zip(u.tolist(), ((times - times.min()) // seconds).tolist(), strict=True), bias[which], strict=True)
     )
-    asked, when = rng.integers(-1, 6, 60).astype(np.int32), rng.integers(10**9 - 99, 10**9 + 40 * seconds, 60)
-    bins = (when - times.min()) // seconds
-    expected = [known.get(key, 0) for key in zip(asked.tolist(), bins.tolist(), strict=True)]
-    np.testing.assert_array_equal(sessions.shift(asked, when), np.array(expected, np.float32))
+    users, query_times = rng.integers(-1, 6, 60).astype(np.int32), rng.integers(10**9 - 99, 10**9 + 40 * seconds, 60)
+    bins = (query_times - times.min()) // seconds
+    expected = [bias_by_bin.get(key, 0) for key in zip(users.tolist(), bins.tolist(), strict=True)]
+    np.testing.assert_array_equal(sessions.shift(users, query_times), np.array(expected, np.float32))
 
 
 @pytest.fixture(scope="module")
-def moody() -> Interactions:
+def session_ratings() -> Interactions:
     """80 users who rate in sittings of five, each in a good or a bad mood."""
     rng = np.random.default_rng(3)
     u = np.repeat(np.arange(80), 40)
     i = np.concatenate([rng.choice(200, 40, replace=False) for _ in range(80)])
-    sitting = np.tile(np.repeat(np.arange(8), 5), 80)
-    mood = rng.normal(0, 0.8, (80, 8))[u, sitting]
-    values = np.clip(np.round(3 + mood + rng.normal(0, 0.5, 200)[i] + rng.normal(0, 0.4, len(u))), 1, 5)
-    return Interactions.from_columns(u, i, values, times=10**9 + 86_400 * sitting + rng.integers(0, 3_000, len(u)))
+    session = np.tile(np.repeat(np.arange(8), 5), 80)
+    session_bias = rng.normal(0, 0.8, (80, 8))[u, session]
+    values = np.clip(np.round(3 + session_bias + rng.normal(0, 0.5, 200)[i] + rng.normal(0, 0.4, len(u))), 1, 5)
+    return Interactions.from_columns(u, i, values, times=10**9 + 86_400 * session + rng.integers(0, 3_000, len(u)))
 
 
-def test_moods_are_learnt_evaluated_saved_and_kept_by_updates(moody: Interactions, tmp_path: Path) -> None:
-    split = split_random(moody, test=0.2, seed=0)
-    knowing = cofactor.BayesianMF(time_bin=7_200, **FAST)
-    scores = evaluate([knowing, cofactor.BayesianMF(**FAST)], split)
-    error, error_blind = (scores[f"bayesian-mf #{n}"].metrics["rmse"].mean for n in (1, 2))
-    assert error < 0.85 * error_blind
-    known = cofactor.Recommender.fit(knowing, split.train)
+def test_session_biases_are_learned_evaluated_saved_and_kept_by_updates(
+    session_ratings: Interactions, tmp_path: Path
+) -> None:
+    split = split_random(session_ratings, test=0.2, seed=0)
+    timed = cofactor.BayesianMF(time_bin=7_200, **FAST)
+    scores = evaluate([timed, cofactor.BayesianMF(**FAST)], split)
+    error, plain_error = (scores[f"bayesian-mf #{n}"].metrics["rmse"].mean for n in (1, 2))
+    assert error < 0.85 * plain_error
+    rec = cofactor.Recommender.fit(timed, split.train)
     test = split.test.frame()
-    at = known.predict(test["user"], test["item"], times=test["time"])["prediction"]
+    at = rec.predict(test["user"], test["item"], times=test["time"])["prediction"]
     assert rmse(split.test.values, at.to_numpy()) == pytest.approx(error, abs=1e-6)
-    never = known.predict(test["user"], test["item"], times=5)["prediction"]
-    assert never.equals(known.predict(test["user"], test["item"])["prediction"])
+    never = rec.predict(test["user"], test["item"], times=5)["prediction"]
+    assert never.equals(rec.predict(test["user"], test["item"])["prediction"])
 
-    known.save(tmp_path / "m.cofactor")
+    rec.save(tmp_path / "m.cofactor")
     loaded = cofactor.Recommender.load(tmp_path / "m.cofactor", verify=True)
     assert loaded.predict(test["user"], test["item"], times=test["time"])["prediction"].equals(at)
 
-    one = split.test.select(split.test.u == 7)
-    updated = known.updated(one)
+    rows_of_user = split.test.select(split.test.u == 7)
+    updated = rec.updated(rows_of_user)
     after = updated.predict(test["user"], test["item"], times=test["time"])["prediction"]
     others = (test["user"] != 7).to_numpy()
     assert after.filter(others).equals(at.filter(others))
 
 
-def test_a_distribution_follows_the_mood(moody: Interactions) -> None:
-    model = cofactor.BayesianMF(time_bin=7_200, **FAST).fit(moody, seed=0)
-    assert moody.times is not None
-    u, i, histories = moody.u[:500], moody.i[:500], moody.by_user
+def test_a_distribution_is_shifted_by_the_session_bias(session_ratings: Interactions) -> None:
+    model = cofactor.BayesianMF(time_bin=7_200, **FAST).fit(session_ratings, seed=0)
+    assert session_ratings.times is not None
+    u, i, histories = session_ratings.u[:500], session_ratings.i[:500], session_ratings.by_user
     plain, at = (
         model.distribution(UserBatch.trained(u, histories), i),
-        model.distribution(UserBatch.trained(u, histories, moody.times[:500]), i),
+        model.distribution(UserBatch.trained(u, histories, session_ratings.times[:500]), i),
     )
     assert model.session_bias is not None
-    np.testing.assert_allclose(at.mean() - plain.mean(), model.session_bias.shift(u, moody.times[:500]), atol=1e-6)
+    np.testing.assert_allclose(
+        at.mean() - plain.mean(), model.session_bias.shift(u, session_ratings.times[:500]), atol=1e-6
+    )
     np.testing.assert_allclose(at.sd(), plain.sd())
 
 
-def test_time_needs_times(moody: Interactions) -> None:
+def test_time_needs_times(session_ratings: Interactions) -> None:
     with pytest.raises(DataError, match="time_bin requires a time for every rating"):
-        cofactor.BayesianMF(time_bin=60, **FAST).fit(replace(moody, times=None))
-    rec = cofactor.Recommender.fit(cofactor.BayesianMF(time_bin=7_200, **FAST), moody)
+        cofactor.BayesianMF(time_bin=60, **FAST).fit(replace(session_ratings, times=None))
+    rec = cofactor.Recommender.fit(cofactor.BayesianMF(time_bin=7_200, **FAST), session_ratings)
     for wrong in ("now", [1.5], [1, 2, 3]):
         with pytest.raises(ParameterError, match="times must be whole seconds since the Unix epoch, one or 2 values"):
             rec.predict([0, 1], [5, 6], times=wrong)

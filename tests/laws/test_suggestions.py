@@ -64,11 +64,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def invoked(words: list[str], folder: Path, text: str | None = None) -> Any:
+def invoked(arguments: list[str], folder: Path, text: str | None = None) -> Any:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        return run(*words, text=text, COLUMNS="1000")
+        return run(*arguments, text=text, COLUMNS="1000")
     finally:
         os.chdir(before)
 
@@ -180,15 +180,15 @@ SITUATIONS: list[tuple[list[str], str | None]] = [
 def printed(folder: Path) -> list[Printed]:
     """What every situation prints, on stdout and stderr."""
     _services(folder)
-    found = []
-    for words, text in SITUATIONS:
-        result = invoked(words, folder, text)
-        assert result.exception is None or isinstance(result.exception, SystemExit), (words, result.exception)
-        out = json.loads(result.stdout) if "--json" in words else None
+    outputs = []
+    for arguments, text in SITUATIONS:
+        result = invoked(arguments, folder, text)
+        assert result.exception is None or isinstance(result.exception, SystemExit), (arguments, result.exception)
+        out = json.loads(result.stdout) if "--json" in arguments else None
         lines = result.stdout if out is None else "\n".join(check["message"] for check in out["checks"])
         text = re.sub(r"Usage: cofactor .*|Try 'cofactor .*", "", f"{lines}\n{result.stderr}")
-        found.append(Printed(words[0], text))
-    return found
+        outputs.append(Printed(arguments[0], text))
+    return outputs
 
 
 def _services(folder: Path) -> None:
@@ -205,27 +205,27 @@ def _services(folder: Path) -> None:
 
 def suggestions(printed: list[Printed]) -> dict[str, str]:
     """Every suggested command, and the command that printed it."""
-    found: dict[str, str] = {}
-    for one in printed:
-        for match in SUGGESTED.finditer(one.text):
+    sources: dict[str, str] = {}
+    for output in printed:
+        for match in SUGGESTED.finditer(output.text):
             line = next(group for group in match.groups() if group)
-            found.setdefault(line, one.command)
-    return found
+            sources.setdefault(line, output.command)
+    return sources
 
 
-def test_every_mention_of_a_command_can_be_taken_from_the_text(printed: list[Printed]) -> None:
-    for one in printed:
-        rest = SUGGESTED.sub("", one.text)
+def test_every_mention_of_a_command_is_extracted(printed: list[Printed]) -> None:
+    for output in printed:
+        rest = SUGGESTED.sub("", output.text)
         rest = re.sub(r"Usage: cofactor .*|\bcofactor (?:fit|--)[^\n]*(?=│)", "", rest)
-        assert not MENTIONED.search(rest), (one.command, MENTIONED.search(rest))
+        assert not MENTIONED.search(rest), (output.command, MENTIONED.search(rest))
 
 
 def test_suggested_commands_run_in_a_shell(printed: list[Printed], folder: Path) -> None:
     lines = [line for line in suggestions(printed) if " " in line.strip()]
     assert len(lines) > 20
     for line in lines:
-        words = _words_in_a_shell(line, folder)
-        complete = [_replaced(word) for word in words]
+        arguments = _shell_arguments(line, folder)
+        complete = [_replaced(argument) for argument in arguments]
         command = complete[0]
         assert command in COMMANDS, line
         if len(complete) == 1:  # a name in the middle of a sentence
@@ -238,27 +238,27 @@ def test_suggested_commands_run_in_a_shell(printed: list[Printed], folder: Path)
     assert not list(folder.rglob("pwned"))
 
 
-def _words_in_a_shell(line: str, folder: Path) -> list[str]:
+def _shell_arguments(line: str, folder: Path) -> list[str]:
     """The words that a shell makes of a command, without `cofactor`."""
     script = f"cofactor() {{ printf '%s\\0' \"$@\"; }}; {line}"
     done = subprocess.run(["sh", "-c", script], cwd=folder, capture_output=True, check=True, timeout=10)
     return os.fsdecode(done.stdout).split("\0")[:-1]
 
 
-def _replaced(word: str) -> str:
-    return PLACEHOLDERS.get(word, word)
+def _replaced(argument: str) -> str:
+    return PLACEHOLDERS.get(argument, argument)
 
 
 def test_suggested_options_exist_where_they_are_suggested(printed: list[Printed]) -> None:
     seen = set()
-    for one in printed:
-        if one.command.startswith("--"):
+    for output in printed:
+        if output.command.startswith("--"):
             continue
-        rest = SUGGESTED.sub("", re.sub(r"pg_dump .*", "", one.text))
-        known = _options(COMMANDS[one.command]) | {"--help"}
+        rest = SUGGESTED.sub("", re.sub(r"pg_dump .*", "", output.text))
+        options = _options(COMMANDS[output.command]) | {"--help"}
         for option in OPTION.findall(rest):
             seen.add(option)
-            assert option in known, (one.command, option, one.text)
+            assert option in options, (output.command, option, output.text)
     assert len(seen) > 40
 
 
@@ -297,15 +297,15 @@ def _help(path: Path) -> Iterator[str]:
 
 def _prose() -> list[tuple[Path, str]]:
     """Strings of several words, which may be read by a user."""
-    found = [(path, text) for path, tree in _trees().items() for text in (*_strings(tree), *_help(path))]
+    texts = [(path, text) for path, tree in _trees().items() for text in (*_strings(tree), *_help(path))]
     return [
-        (path, text) for path, text in found if re.search(r"\w \w", text) and not re.search(r"[{;]\s*--|@media", text)
+        (path, text) for path, text in texts if re.search(r"\w \w", text) and not re.search(r"[{;]\s*--|@media", text)
     ]
 
 
 def test_every_suggestion_of_the_source_was_printed(printed: list[Printed]) -> None:
-    everything = " ".join(" ".join(one.text.split()) for one in printed)
-    plain = re.sub(r"[│╭╮╰╯─\s]+", " ", everything)
+    all_output = " ".join(" ".join(output.text.split()) for output in printed)
+    plain = re.sub(r"[│╭╮╰╯─\s]+", " ", all_output)
     for path, text in _prose():
         for match in re.finditer(rf"{MENTIONED.pattern}|`cofactor [^`]*`", text):
             mention = " ".join(match[0].replace("{}", "\0").split())
@@ -319,10 +319,10 @@ def test_options_in_the_source_exist() -> None:
     seen = set()
     for path, text in _prose():
         own = path.parent.name == "cli" and path.stem in COMMANDS and path.stem != "backup"  # it holds restore, too
-        known = _options(COMMANDS[path.stem]) if own else everywhere
+        options = _options(COMMANDS[path.stem]) if own else everywhere
         for option in OPTION.findall(re.sub(r"\bcofactor [a-z]+ .*", "", text) if own else text):
             seen.add(option)
-            assert option in known | foreign | {"--help"}, (path.name, text)
+            assert option in options | foreign | {"--help"}, (path.name, text)
     assert len(seen) > 25
 
 
@@ -349,16 +349,16 @@ def test_extras_to_install_exist() -> None:
 @cache
 def _defined() -> dict[str, list[ast.FunctionDef | ast.ClassDef | None]]:
     """Public functions, methods, classes, fields and parameters of the package by name."""
-    found: dict[str, list[ast.FunctionDef | ast.ClassDef | None]] = {}
+    definitions: dict[str, list[ast.FunctionDef | ast.ClassDef | None]] = {}
     for tree in _trees().values():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                found.setdefault(node.name, []).append(node)
+                definitions.setdefault(node.name, []).append(node)
             elif isinstance(node, ast.arg):
-                found.setdefault(node.arg, []).append(None)
+                definitions.setdefault(node.arg, []).append(None)
             elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                found.setdefault(node.target.id, []).append(None)
-    return found
+                definitions.setdefault(node.target.id, []).append(None)
+    return definitions
 
 
 def test_dotted_names_in_messages_can_be_imported() -> None:
@@ -376,7 +376,7 @@ def test_dotted_names_in_messages_can_be_imported() -> None:
     assert {"cofactor.read_ratings", "cofactor.Interactions.from_columns", "cofactor.split_random"} <= seen
 
 
-def test_calls_in_messages_fit_what_is_called() -> None:
+def test_calls_in_messages_match_the_signatures() -> None:
     seen = set()
     for path, text in _prose():
         for name, inside in re.findall(r"\b([a-z]+(?:_[a-z]+)+|[A-Z][A-Za-z]+)\(([a-z_]+=[^()]*)\)", text):
@@ -392,7 +392,7 @@ def test_calls_in_messages_fit_what_is_called() -> None:
 
 def _parameters(node: ast.FunctionDef | ast.ClassDef) -> set[str]:
     if isinstance(node, ast.FunctionDef):
-        return {one.arg for one in (*node.args.args, *node.args.kwonlyargs)}
+        return {argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)}
     return {
         part.target.id for part in node.body if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)
     }

@@ -94,15 +94,15 @@ def test_a_wrong_choice_names_the_argument() -> None:
     ("dtype", "value", "bits"),
     [(np.float32, 16_777_217, 24), (np.float32, 20_000_000, 24), (np.float64, 2**53 + 1, 53), (np.float64, 1e300, 53)],
 )
-def test_ids_in_floating_point_numbers_that_may_have_merged_are_refused(dtype: Any, value: float, bits: int) -> None:
+def test_ids_in_floating_point_numbers_that_may_have_merged_are_rejected(dtype: Any, value: float, bits: int) -> None:
     ids = np.array([1, value, value + 1], dtype)
     for frame in (
         pl.DataFrame({"user": [1, 2, 3], "item": ids, "rating": [1.0, 2.0, 3.0]}),
         pd.DataFrame({"user": [1, 2, 3], "item": ids, "rating": [1.0, 2.0, 3.0]}),
     ):
-        for how in ("auto", "text"):
+        for id_type in ("auto", "text"):
             with pytest.raises(DataError, match=rf"row 2: the item is a floating-point number of 2\*\*{bits} or more"):
-                read_ratings(frame, ids=how)
+                read_ratings(frame, ids=id_type)
 
 
 def test_smaller_whole_floating_point_ids_are_read() -> None:

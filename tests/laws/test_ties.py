@@ -58,8 +58,8 @@ def mean_over_orders(groups, test, ks):
     for parts in itertools.product(*(itertools.permutations(group) for group in groups)):
         ranked = [item for part in parts for item in part]
         ranked = (ranked + [-1] * max(ks))[: max(ks)]
-        one = ranking_metrics(np.array([ranked], np.int32), rows_of([test]), ks=ks)
-        totals = {name: totals.get(name, 0.0) + values[0] for name, values in one.items()}
+        metrics = ranking_metrics(np.array([ranked], np.int32), rows_of([test]), ks=ks)
+        totals = {name: totals.get(name, 0.0) + values[0] for name, values in metrics.items()}
         n += 1
     return {name: total / n for name, total in totals.items()}
 
@@ -80,16 +80,16 @@ def scored_catalogs(draw):
 @settings(max_examples=200, deadline=None)
 def test_metrics_are_means_over_all_orders_of_the_ties(case, ks):
     scores, evidence, seen, test, support, zero = case
-    known = evidence if any(evidence) else [True] * len(scores)
-    scores = [s if e or not zero else 0.0 for s, e in zip(scores, known, strict=True)]
-    model, one, exclude = Table([scores], zero_is_unknown=zero), np.zeros(1, np.int32), rows_of([seen])
+    has_evidence = evidence if any(evidence) else [True] * len(scores)
+    scores = [s if e or not zero else 0.0 for s, e in zip(scores, has_evidence, strict=True)]
+    model, users, exclude = Table([scores], zero_is_unknown=zero), np.zeros(1, np.int32), rows_of([seen])
     lists = ModelLists.of(
         model,
-        UserBatch.trained(one, exclude),
+        UserBatch.trained(users, exclude),
         ks,
         exclude=exclude,
         relevant=rows_of([test]),
-        evidence=np.array(known),
+        evidence=np.array(has_evidence),
         support=np.array(support),
     )
 
@@ -97,10 +97,10 @@ def test_metrics_are_means_over_all_orders_of_the_ties(case, ks):
         items = sorted((i for i in range(len(scores)) if i not in seen), key=key, reverse=True)
         return [list(group) for _, group in itertools.groupby(items, key)]
 
-    estimator = counting_sort(lambda i: (known[i] or zero, scores[i] if known[i] or zero else 0.0))
+    estimator = counting_sort(lambda i: (has_evidence[i] or zero, scores[i] if has_evidence[i] or zero else 0.0))
 
     def served(i):
-        if not known[i]:
+        if not has_evidence[i]:
             return (0, 0.0, support[i])
         return (1, scores[i], support[i] if zero and scores[i] == 0 else 0)
 
@@ -115,21 +115,21 @@ def test_metrics_are_means_over_all_orders_of_the_ties(case, ks):
 
 
 def test_one_tied_group_of_a_large_catalog():
-    one = np.zeros(1, np.int32)
+    users = np.zeros(1, np.int32)
     for n, r, k in ((400, 1, 10), (400, 7, 10), (30_000, 2, 20), (12, 12, 10)):
         lists = ModelLists.of(
             Table(np.zeros((1, n))),
-            UserBatch.trained(one, SparseRows.empty(1)),
+            UserBatch.trained(users, SparseRows.empty(1)),
             [k],
             exclude=SparseRows.empty(1),
             relevant=rows_of([set(range(r))]),
         )
-        found = {name: values[0] for name, values in metrics_from_hits(lists.hits, [k]).items()}
+        metrics = {name: values[0] for name, values in metrics_from_hits(lists.hits, [k]).items()}
         discounts = sum(1 / math.log2(rank + 1) for rank in range(1, k + 1))
         ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(k, r) + 1))
-        assert found[f"ndcg@{k}"] == pytest.approx(r / n * discounts / ideal)
-        assert found[f"recall@{k}"] == pytest.approx(k / n)
-        assert found[f"hit_rate@{k}"] == pytest.approx(1 - math.comb(n - r, k) / math.comb(n, k))
+        assert metrics[f"ndcg@{k}"] == pytest.approx(r / n * discounts / ideal)
+        assert metrics[f"recall@{k}"] == pytest.approx(k / n)
+        assert metrics[f"hit_rate@{k}"] == pytest.approx(1 - math.comb(n - r, k) / math.comb(n, k))
         assert lists.list_counts[k] == pytest.approx(np.full(n, k / n))
 
 
@@ -160,10 +160,10 @@ def relabeled(table, seed):
     draw = np.random.default_rng(seed)
     users, items = draw.permutation(table.n_users), draw.permutation(table.n_items)
     rows = draw.permutation(len(table))
-    made = cofactor.Interactions.from_columns(
+    relabeled_table = cofactor.Interactions.from_columns(
         users[table.u[rows]], items[table.i[rows]], table.values[rows], kind=table.kind
     )  # fmt: skip
-    return made, users, items
+    return relabeled_table, users, items
 
 
 def relabeled_split(split, seed):
@@ -232,10 +232,12 @@ def test_relabeling_movielens_changes_no_prediction(estimator, movielens):
     other = replace(
         train, u=u[sorted_], i=i[sorted_], values=values, times=times, user_table=None, item_table=None
     )  # fmt: skip
-    one, two = (cofactor.Recommender.fit(estimator, part) for part in (train, other))
+    first, second = (cofactor.Recommender.fit(estimator, part) for part in (train, other))
     u, i = split.test.u, split.test.i
-    before = one.model.predict(UserBatch.trained(u, one.histories), i)
-    after = two.model.predict(UserBatch.trained(users[u].astype(np.int32), two.histories), items[i].astype(np.int32))
+    before = first.model.predict(UserBatch.trained(u, first.histories), i)
+    after = second.model.predict(
+        UserBatch.trained(users[u].astype(np.int32), second.histories), items[i].astype(np.int32)
+    )
     np.testing.assert_allclose(before, after, atol=1e-5)
 
 
@@ -243,10 +245,10 @@ def test_relabeling_movielens_changes_no_prediction(estimator, movielens):
 def test_relabeling_changes_no_prediction(estimator):
     split = cofactor.split_random(events_of(2), test=0.25, seed=0)
     other, users, items = relabeled_split(split, 5)
-    one, two = (cofactor.Recommender.fit(estimator, part.train) for part in (split, other))
+    first, second = (cofactor.Recommender.fit(estimator, part.train) for part in (split, other))
     ids = split.train.users.ids(split.test.u), split.train.items.ids(split.test.i)
-    before = one.predict(*ids)["prediction"].to_numpy()
-    after = two.predict(users[split.test.u], items[split.test.i])["prediction"].to_numpy()
+    before = first.predict(*ids)["prediction"].to_numpy()
+    after = second.predict(users[split.test.u], items[split.test.i])["prediction"].to_numpy()
     np.testing.assert_allclose(before, after, atol=1e-5)
 
 
@@ -290,26 +292,26 @@ def test_relabeling_shifts_no_metric_of_estimators_with_random_numbers(estimator
     differences = []
     for seed in range(10):
         other, _, _ = relabeled_split(split, seed)
-        one, two = (
+        first, second = (
             evaluate(estimator, part, ks=[10], seed=seed)[estimator.name].metrics["ndcg@10"].mean
             for part in (split, other)
         )
-        differences.append(one - two)
+        differences.append(first - second)
     error = np.std(differences, ddof=1) / math.sqrt(10)
     assert abs(np.mean(differences)) <= 3 * error + 1e-9
 
 
 def test_a_permutation_of_hits_of_groups_changes_nothing():
     entries = np.array([[0, 0, 1, 1], [3, 0, 2, 2], [4, 1, 5, 5], [1, 1, 1, 1]])
-    one = Hits.of_groups(*entries, np.array([2, 2]), depth=10)
-    two = Hits.of_groups(*entries[:, ::-1], np.array([2, 2]), depth=10)
-    for name, values in metrics_from_hits(one, [5]).items():
-        np.testing.assert_array_equal(values, metrics_from_hits(two, [5])[name])
+    first = Hits.of_groups(*entries, np.array([2, 2]), depth=10)
+    second = Hits.of_groups(*entries[:, ::-1], np.array([2, 2]), depth=10)
+    for name, values in metrics_from_hits(first, [5]).items():
+        np.testing.assert_array_equal(values, metrics_from_hits(second, [5])[name])
 
 
 def test_scores_that_differ_by_rounding_are_tied():
     scores = np.array([[1.0, 1.0 + 2**-23, 0.5, 0.25]], np.float32)
-    one, empty = np.zeros(1, np.int32), SparseRows.empty(1)
-    lists = ModelLists.of(Table(scores), UserBatch.trained(one, empty), [1], exclude=empty, relevant=rows_of([{0}]))
+    users, empty = np.zeros(1, np.int32), SparseRows.empty(1)
+    lists = ModelLists.of(Table(scores), UserBatch.trained(users, empty), [1], exclude=empty, relevant=rows_of([{0}]))
     assert metrics_from_hits(lists.hits, [1])["hit_rate@1"][0] == 0.5
     assert lists.hits.size.tolist() == [2]

@@ -21,7 +21,7 @@ from cofactor.models.user_batch import UserBatch
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_history_terms_equal_their_twin(seed: int) -> None:
+def test_history_terms_equal_the_reference(seed: int) -> None:
     rng = np.random.default_rng(seed)
     n_rows, n_columns, width = 9, 6, 8
     has = rng.random((n_columns, n_rows)) < rng.choice([0.0, 0.3, 0.9])
@@ -31,33 +31,33 @@ def test_history_terms_equal_their_twin(seed: int) -> None:
     own, vectors = (rng.uniform(0.5, 3, width).astype(np.float32) for _ in range(2))
     noise = rng.standard_normal((n_columns, width)).astype(np.float32)
     Y, E = (rng.standard_normal((n, width)).astype(np.float32) for n in (n_columns, n_rows))
-    twin_Y, twin_E = Y.astype(np.float64), E.astype(np.float64)
+    expected_Y, expected_E = Y.astype(np.float64), E.astype(np.float64)
     draw_history_terms(width)(Y, E, start, rows, scale, own, vectors, noise)
-    reference.history_terms(twin_Y, twin_E, start, rows, scale, own, vectors, noise)
-    np.testing.assert_allclose(Y, twin_Y, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(E, twin_E, rtol=1e-4, atol=1e-4)
+    reference.history_terms(expected_Y, expected_E, start, rows, scale, own, vectors, noise)
+    np.testing.assert_allclose(Y, expected_Y, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(E, expected_E, rtol=1e-4, atol=1e-4)
 
 
-def test_history_terms_are_drawn_from_the_regression_they_stand_for() -> None:
+def test_history_terms_are_drawn_from_their_ridge_regression() -> None:
     """One column in every row, many draws: mean and variance of the ridge regression of E on it."""
     rng = np.random.default_rng(0)
     n, draws = 50, 4000
     scale, own, vectors = np.full(n, 0.5, np.float32), np.full(8, 2, np.float32), np.full(8, 3, np.float32)
     truth = rng.standard_normal((n, 8)).astype(np.float32)
-    found = np.empty((draws, 8))
+    drawn = np.empty((draws, 8))
     for t in range(draws):
         Y, E = np.zeros((1, 8), np.float32), truth.copy()
         noise = rng.standard_normal((1, 8)).astype(np.float32)
         draw_history_terms(8)(
             Y, E, np.array([0, n]), np.arange(n, dtype=np.int32), scale, own, vectors, noise
         )  # fmt: skip
-        found[t] = Y[0]
+        drawn[t] = Y[0]
     precision = 2 + 3 * n * 0.25
-    np.testing.assert_allclose(found.mean(axis=0), 3 * 0.5 * truth.sum(axis=0) / precision, atol=0.02)
-    np.testing.assert_allclose(found.var(axis=0), 1 / precision, rtol=0.1)
+    np.testing.assert_allclose(drawn.mean(axis=0), 3 * 0.5 * truth.sum(axis=0) / precision, atol=0.02)
+    np.testing.assert_allclose(drawn.var(axis=0), 1 / precision, rtol=0.1)
 
 
-def testnormal_gamma_centers_on_what_it_is_given() -> None:
+def test_normal_gamma_centers_on_its_data() -> None:
     rng = np.random.default_rng(1)
     x = rng.normal([2.0, -1.0], [0.5, 3.0], (5000, 2)).astype(np.float32)
     drawn = [normal_gamma(x, rng) for _ in range(200)]
@@ -88,17 +88,17 @@ def model(split: Split) -> BayesianModel:
 
 
 def test_it_is_more_accurate_than_any_single_factorization(split: Split, model: BayesianModel) -> None:
-    found = rmse(split.test.values, model.predict(UserBatch.trained(split.test.u, split.train.by_user), split.test.i))
-    assert 0.865 < found < 0.885
+    error = rmse(split.test.values, model.predict(UserBatch.trained(split.test.u, split.train.by_user), split.test.i))
+    assert 0.865 < error < 0.885
     alone = cofactor.Recommender.fit(cofactor.BiasedMF(), split.train).model
     assert (
-        found
+        error
         < rmse(split.test.values, alone.predict(UserBatch.trained(split.test.u, split.train.by_user), split.test.i))
         - 0.02
     )
 
 
-def test_having_rated_says_something(split: Split, model: BayesianModel) -> None:
+def test_history_terms_reduce_the_error(split: Split, model: BayesianModel) -> None:
     plain = cofactor.BayesianMF(implicit=False).fit(split.train, seed=0)
     histories = split.train.by_user
     with_terms = rmse(split.test.values, model.predict(UserBatch.trained(split.test.u, histories), split.test.i))
@@ -107,7 +107,7 @@ def test_having_rated_says_something(split: Split, model: BayesianModel) -> None
     assert with_terms < without - 0.008
 
 
-def test_intervals_hold_what_they_promise_for_quiet_and_noisy_users(split: Split, model: BayesianModel) -> None:
+def test_intervals_have_their_coverage_for_quiet_and_noisy_users(split: Split, model: BayesianModel) -> None:
     test, train = split.test, split.train
     low, high = model.distribution(UserBatch.trained(test.u, train.by_user), test.i).interval(0.95)
     inside = (test.values >= low) & (test.values <= high)
@@ -126,31 +126,33 @@ def test_the_mean_of_the_draws_is_close_to_the_average(split: Split, model: Baye
     assert abs(float(np.mean(drawn - average))) < 0.01
 
 
-def test_folding_in_is_nearly_as_good_as_having_been_there(split: Split, model: BayesianModel) -> None:
+def test_folding_in_is_nearly_as_accurate_as_training(split: Split, model: BayesianModel) -> None:
     users = np.arange(0, split.train.n_users, 9, dtype=np.int32)
     folded = model.fold_in(split.train.by_user.take(users))
     mine = np.isin(split.test.u, users)
     rows = np.searchsorted(users, split.test.u[mine]).astype(np.int32)
-    there = rmse(
+    trained = rmse(
         split.test.values[mine],
         model.predict(UserBatch.trained(split.test.u[mine], split.train.by_user), split.test.i[mine]),
     )
     batch = UserBatch.folded(split.train.by_user.take(users)).take(rows)
     new = rmse(split.test.values[mine], folded.predict(batch, split.test.i[mine]))
-    assert new < there * 1.015
+    assert new < trained * 1.015
     low, high = folded.distribution(batch, split.test.i[mine]).interval(0.95)
     assert 0.92 < ((split.test.values[mine] >= low) & (split.test.values[mine] <= high)).mean() < 0.975
 
 
-def test_somebody_unknown_is_less_certain(model: BayesianModel, split: Split) -> None:
+def test_predictions_for_unknown_users_are_less_certain(model: BayesianModel, split: Split) -> None:
     items = np.arange(50, dtype=np.int32)
-    nobody, somebody = np.full(50, -1, np.int32), np.zeros(50, np.int32)
-    unknown = model.distribution(UserBatch.trained(nobody, split.train.by_user), items)
-    assert unknown.sd().mean() > model.distribution(UserBatch.trained(somebody, split.train.by_user), items).sd().mean()
-    assert np.abs(unknown.mean() - model.average.linear(nobody, items)).mean() < 0.25
+    unknown_users, known_users = np.full(50, -1, np.int32), np.zeros(50, np.int32)
+    unknown = model.distribution(UserBatch.trained(unknown_users, split.train.by_user), items)
+    assert (
+        unknown.sd().mean() > model.distribution(UserBatch.trained(known_users, split.train.by_user), items).sd().mean()
+    )
+    assert np.abs(unknown.mean() - model.average.linear(unknown_users, items)).mean() < 0.25
 
 
-def test_who_has_rated_nothing_is_expected_to_be_like_others_not_like_one_who_rates_nothing(
+def test_users_without_ratings_are_predicted_like_unknown_users(
     movielens: Interactions,
 ) -> None:
     """Nine in ten test rows are of users who came later: no worse for them than averages, at most by chance."""
@@ -160,12 +162,12 @@ def test_who_has_rated_nothing_is_expected_to_be_like_others_not_like_one_who_ra
     assert new.mean() > 0.8
     model, plain = (estimator.fit(split.train, seed=0) for estimator in (cofactor.BayesianMF(), cofactor.Bias()))
     error, error_plain = (
-        rmse(test.values[new], one.predict(UserBatch.trained(test.u[new], histories), test.i[new]))
-        for one in (model, plain)
+        rmse(test.values[new], fitted.predict(UserBatch.trained(test.u[new], histories), test.i[new]))
+        for fitted in (model, plain)
     )
     assert error < error_plain * 1.015
-    nobody = np.full(len(test.u), -1, np.int32)
-    as_unknown = rmse(test.values[new], model.predict(UserBatch.trained(nobody[new], histories), test.i[new]))
+    unknown_users = np.full(len(test.u), -1, np.int32)
+    as_unknown = rmse(test.values[new], model.predict(UserBatch.trained(unknown_users[new], histories), test.i[new]))
     assert abs(error - as_unknown) < 0.01
     drawn = model.distribution(UserBatch.trained(test.u[new], histories), test.i[new])
     low, high = drawn.interval(0.95)

@@ -47,22 +47,22 @@ def random_state(rng: np.random.Generator, n_users: int, n_items: int) -> list[n
 
 @few
 @given(seeds, st.booleans(), st.booleans(), st.integers(1, 5))
-def test_updates_equal_their_twin(seed: int, weighted: bool, items_move: bool, candidates: int) -> None:
+def test_updates_equal_the_reference(seed: int, weighted: bool, items_move: bool, candidates: int) -> None:
     rng = np.random.default_rng(seed)
     rows = random_events(rng, 6, 11)
     n = len(rows.columns)
     u, items = np.repeat(np.arange(6, dtype=np.int32), rows.counts), rng.permutation(11).astype(np.int32)
     weights = (10 ** rng.uniform(-2, 2, n)).astype(np.float32) if weighted else ALL_ONE
     P, Q, bias = random_state(rng, 6, 11)
-    twin = [array.astype(np.float64) for array in (P, Q, bias)]
+    expected = [array.astype(np.float64) for array in (P, Q, bias)]
     loss, stamp = np.zeros(1), np.full(11, -1, np.int32)
     run = (bpr_pairs if items_move else bpr_users)(WIDTH, int(items_move))
     run(P, loss, stamp, Q, bias, u, rows.columns, weights, items, 0, 0, n, 0, 11, candidates, seed, 0.05, 0.03, 0.02)
     total = reference.bpr_updates(
-        *twin, u, rows.columns, weights, items,
+        *expected, u, rows.columns, weights, items,
         candidates=candidates, seed=seed, learning_rate=0.05, l2=0.03, l2_bias=0.02, update_items=items_move,
     )  # fmt: skip
-    for mine, theirs in zip((P, Q, bias), twin, strict=True):
+    for mine, theirs in zip((P, Q, bias), expected, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
     assert loss[0] == pytest.approx(total, rel=1e-4, abs=1e-6)
 
@@ -76,9 +76,9 @@ def pair_margin(z: np.ndarray) -> float:
 def moved(z: np.ndarray, w: float, rate: float, l2: float, l2_bias: float) -> np.ndarray:
     """z after one update for the event (0, 0), whose only negative is item 1."""
     P, Q, bias = z[None, :WIDTH].copy(), z[WIDTH : 3 * WIDTH].reshape(2, WIDTH).copy(), z[-2:].copy()
-    one, weights = np.zeros(1, np.int32), np.array([w], np.float32)
+    zeros, weights = np.zeros(1, np.int32), np.array([w], np.float32)
     reference.bpr_updates(
-        P, Q, bias, one, one, weights, np.array([1], np.int32),
+        P, Q, bias, zeros, zeros, weights, np.array([1], np.int32),
         candidates=1, seed=0, learning_rate=rate, l2=l2, l2_bias=l2_bias, update_items=True,
     )  # fmt: skip
     return np.concatenate([P[0], Q[0], Q[1], bias])
@@ -180,7 +180,7 @@ def test_pair_blocks_hold_every_event_once_where_it_belongs(seed: int, grid: int
     assert all(len(home) == 1 for home in homes.values())
 
 
-def test_a_negative_is_never_what_the_user_has() -> None:
+def test_negatives_are_never_items_of_the_user() -> None:
     rows = SparseRows.of(np.zeros(9, np.int64), [0, 1, 2, 3, 5, 6, 7, 8, 9], np.ones(9), 1)
     P, Q, bias = random_state(np.random.default_rng(0), 1, 10)
     bias[:] = 0
@@ -191,7 +191,7 @@ def test_a_negative_is_never_what_the_user_has() -> None:
     assert (np.delete(bias, 4) > 0).all()
 
 
-def test_a_user_who_has_everything_teaches_nothing() -> None:
+def test_a_user_with_all_items_changes_nothing() -> None:
     rows = SparseRows.of(np.zeros(5, np.int64), np.arange(5), np.ones(5), 1)
     state = random_state(np.random.default_rng(0), 1, 5)
     before = [array.copy() for array in state]
@@ -204,7 +204,7 @@ def test_a_user_who_has_everything_teaches_nothing() -> None:
 
 
 @pytest.mark.parametrize("negatives", [1, 4])
-def test_the_loss_seen_on_the_way_is_the_objective(negatives: int) -> None:
+def test_the_mean_training_loss_is_the_objective(negatives: int) -> None:
     """At a rate near 0 and in one block, the mean over many epochs is the expectation over all negatives."""
     rng = np.random.default_rng(1)
     u, i = np.nonzero(rng.random((20, 30)) < 0.4)
@@ -249,7 +249,7 @@ def test_dislikes_are_blanks(small_events: Interactions) -> None:
         BPR().fit(small_events.with_weights(-np.ones(len(small_events))))
 
 
-def test_a_fit_goes_on_from_where_another_ended(small_events: Interactions, fitted: FactorModel) -> None:
+def test_a_fit_continues_from_the_model_of_another(small_events: Interactions, fitted: FactorModel) -> None:
     again = BPR(factors=8, epochs=1, learning_rate=1e-6).fit(small_events, init_model=fitted)
     np.testing.assert_allclose(again.item_factors, fitted.item_factors, atol=1e-4)
     with pytest.raises(ParameterError, match="init_model must have user_factors of shape"):
@@ -275,7 +275,7 @@ def test_folding_in_reaches_a_loss_no_worse_than_training(small_events: Interact
     assert folded.objective(small_events) < 1.01 * fitted.objective(small_events)
 
 
-def test_one_newcomer_alone_becomes_what_a_batch_gives(small_events: Interactions, fitted: FactorModel) -> None:
+def test_a_new_user_alone_is_folded_in_as_in_a_batch(small_events: Interactions, fitted: FactorModel) -> None:
     rows = small_events.by_user
     batches = []
     for n in (1, 2, 4):
@@ -288,7 +288,7 @@ def test_one_newcomer_alone_becomes_what_a_batch_gives(small_events: Interaction
     assert not fitted.fold_in(SparseRows.empty(2)).user_factors.any()
 
 
-def test_folding_in_leaves_read_only_items_alone_and_bears_any_weight(fitted: FactorModel) -> None:
+def test_folding_in_leaves_read_only_items_alone_and_accepts_any_weight(fitted: FactorModel) -> None:
     before = fitted.item_factors.tobytes()
     huge = SparseRows.of([0, 0, 0], [1, 5, 9], [3e38, 1e-38, 1.0], 1, [1.0, 1.0, -1.0])
     assert np.isfinite(fitted.fold_in(huge).user_factors).all()
@@ -325,5 +325,5 @@ def test_the_defaults_rank_movielens_well(movielens: Interactions) -> None:
     _, test = i0_rows(table["user"], table["value"].to_numpy())
     events = movielens.to_events(min_rating=4)
     split = split_rows(events, test, users=table["user"], items=table["item"], description="I0").excluding("positives")
-    found = evaluate(BPR(), split)["bpr"].metrics["ndcg@10"]
-    assert 0.28 <= found.mean <= 0.34
+    ndcg = evaluate(BPR(), split)["bpr"].metrics["ndcg@10"]
+    assert 0.28 <= ndcg.mean <= 0.34

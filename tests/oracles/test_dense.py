@@ -22,30 +22,34 @@ def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 @few
 @given(seeds, st.integers(0, 60), sizes, sizes)
-def test_dense_equals_its_twin_and_a_row_does_not_depend_on_the_others(seed: int, n: int, rows: int, out: int) -> None:
+def test_dense_equals_the_reference_and_a_row_does_not_depend_on_the_others(
+    seed: int, n: int, rows: int, out: int
+) -> None:
     rng = np.random.default_rng(seed)
     x, weights, bias = normal(rng, n, rows), normal(rng, rows, out), normal(rng, out)
-    found = dense(x, weights, bias)
-    assert found.shape == (n, out)
-    np.testing.assert_allclose(found, reference.dense(x, weights, bias), rtol=1e-4, atol=1e-4)
+    result = dense(x, weights, bias)
+    assert result.shape == (n, out)
+    np.testing.assert_allclose(result, reference.dense(x, weights, bias), rtol=1e-4, atol=1e-4)
     some = rng.permutation(n)[: n // 2 + 1]
-    assert dense(x[some], weights, bias).tobytes() == found[some].tobytes()
+    assert dense(x[some], weights, bias).tobytes() == result[some].tobytes()
 
 
 @few
 @given(seeds, st.integers(0, 60), sizes, sizes)
-def test_row_dots_equal_their_twin_and_a_row_does_not_depend_on_the_others(seed: int, n: int, a: int, b: int) -> None:
+def test_row_dots_equal_the_reference_and_a_row_does_not_depend_on_the_others(
+    seed: int, n: int, a: int, b: int
+) -> None:
     rng = np.random.default_rng(seed)
     p, q = normal(rng, n, a), normal(rng, n, b)
-    found = row_dots(p, q)
-    np.testing.assert_allclose(found, reference.row_dots(p, q), rtol=1e-4, atol=1e-4)
+    result = row_dots(p, q)
+    np.testing.assert_allclose(result, reference.row_dots(p, q), rtol=1e-4, atol=1e-4)
     some = rng.permutation(n)[: n // 2 + 1]
-    assert row_dots(p[some], q[some]).tobytes() == found[some].tobytes()
+    assert row_dots(p[some], q[some]).tobytes() == result[some].tobytes()
 
 
 @few
 @given(seeds, st.integers(1, 24))
-def test_the_way_down_ends_at_the_minimum_of_a_quadratic(seed: int, width: int) -> None:
+def test_barzilai_borwein_ends_at_the_minimum_of_a_quadratic(seed: int, width: int) -> None:
     rng = np.random.default_rng(seed)
     root = rng.standard_normal((width, 2 * width)) * rng.choice([0.3, 3.0])
     A, b = root @ root.T + np.eye(width), rng.standard_normal(width)
@@ -61,13 +65,13 @@ def test_the_way_down_ends_at_the_minimum_of_a_quadratic(seed: int, width: int) 
     assert slope(z)[0] <= values[0]
 
 
-def test_the_way_down_never_gets_worse_on_a_slope_that_misleads() -> None:
+def test_barzilai_borwein_never_gets_worse_with_a_wrong_gradient() -> None:
     """The gradient points the wrong way: no step helps, so it stays."""
     assert barzilai_borwein(lambda z: (float(z @ z), -2 * z - 1), 3, steps=9, tolerance=0.0).tolist() == [0.0] * 3
 
 
 @pytest.mark.parametrize("steps", [0, 1])
-def test_it_takes_as_many_steps_as_it_is_told(steps: int) -> None:
+def test_barzilai_borwein_takes_the_requested_number_of_steps(steps: int) -> None:
     calls: list[float] = []
 
     def slope(z: np.ndarray) -> tuple[float, np.ndarray]:

@@ -27,7 +27,7 @@ def mixture(seed: int, n: int = 7, components: int = 5) -> tuple[np.ndarray, np.
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 8))
 @settings(max_examples=40, deadline=None)
-def test_the_distribution_function_equals_its_twin(seed: int, components: int) -> None:
+def test_the_distribution_function_equals_the_reference(seed: int, components: int) -> None:
     means, sds = mixture(seed, components=components)
     points = np.random.default_rng(seed).normal(3, 4, 6)
     expected = reference.mixture_cdf(means, sds, np.tile(points, (7, 1)))
@@ -36,15 +36,15 @@ def test_the_distribution_function_equals_its_twin(seed: int, components: int) -
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.floats(1e-6, 1 - 1e-6))
 @settings(max_examples=40, deadline=None)
-def test_quantiles_equal_their_twin(seed: int, components: int, p: float) -> None:
+def test_quantiles_equal_the_reference(seed: int, components: int, p: float) -> None:
     means, sds = mixture(seed, components=components)
-    found = mixture_quantile(means, sds, p)
-    np.testing.assert_allclose(reference.mixture_cdf(means, sds, found[:, None])[:, 0], p, atol=1e-10)
+    quantiles = mixture_quantile(means, sds, p)
+    np.testing.assert_allclose(reference.mixture_cdf(means, sds, quantiles[:, None])[:, 0], p, atol=1e-10)
     if 0.001 < p < 0.999:  # farther out, twin and kernel may part where a mixture is flat
-        slope = reference.mixture_cdf(means, sds, found[:, None] + [[-1e-4, 1e-4]])
+        slope = reference.mixture_cdf(means, sds, quantiles[:, None] + [[-1e-4, 1e-4]])
         steep = (slope[:, 1] - slope[:, 0]) > 1e-8
         expected = reference.mixture_quantile(means, sds, p)
-        np.testing.assert_allclose(found[steep], expected[steep], atol=1e-6)
+        np.testing.assert_allclose(quantiles[steep], expected[steep], atol=1e-6)
 
 
 def test_far_tails_and_components_far_apart() -> None:
@@ -58,41 +58,41 @@ def test_far_tails_and_components_far_apart() -> None:
 
 def test_any_number_of_threads_and_any_batch_give_the_same_bits() -> None:
     means, sds = mixture(3, n=2 * ROWS_PER_TASK + 5, components=4)
-    found = []
+    results = []
     for n in (1, 2, 4):
         with threads(n):
-            one = Distribution.of(means, sds, STARS)
-            found.append((one.mass.tobytes(), *(end.tobytes() for end in one.interval())))
-    assert found[0] == found[1] == found[2]
+            distribution = Distribution.of(means, sds, STARS)
+            results.append((distribution.mass.tobytes(), *(end.tobytes() for end in distribution.interval())))
+    assert results[0] == results[1] == results[2]
     alone = Distribution.of(means[7:8], sds[7:8], STARS)
-    assert alone.mass.tobytes() == one.mass[7:8].tobytes()
-    assert alone.interval()[0].tobytes() == one.interval()[0][7:8].tobytes()
+    assert alone.mass.tobytes() == distribution.mass[7:8].tobytes()
+    assert alone.interval()[0].tobytes() == distribution.interval()[0][7:8].tobytes()
 
 
 def test_one_normal_is_binned_halfway_between_levels_with_its_tails_at_the_ends() -> None:
-    one = Distribution.of([[3.2]], [[0.9]], STARS)
+    distribution = Distribution.of([[3.2]], [[0.9]], STARS)
     edges = [NORMAL.cdf((edge - 3.2) / 0.9) for edge in (1.5, 2.5, 3.5, 4.5)]
-    np.testing.assert_allclose(one.mass[0], np.diff([0, *edges, 1]), atol=1e-12)
-    assert one.at_least(4)[0] == pytest.approx(1 - edges[2])
-    assert one.at_least(3.5)[0] == one.at_least(4)[0]  # no level lies between
-    assert (one.at_least(1)[0], one.at_least(5.1)[0]) == (1.0, 0.0)
-    low, high = one.interval(0.8)
+    np.testing.assert_allclose(distribution.mass[0], np.diff([0, *edges, 1]), atol=1e-12)
+    assert distribution.at_least(4)[0] == pytest.approx(1 - edges[2])
+    assert distribution.at_least(3.5)[0] == distribution.at_least(4)[0]  # no level lies between
+    assert (distribution.at_least(1)[0], distribution.at_least(5.1)[0]) == (1.0, 0.0)
+    low, high = distribution.interval(0.8)
     assert (low[0], high[0]) == pytest.approx((3.2 - 1.2815515655 * 0.9, 3.2 + 1.2815515655 * 0.9))
-    assert one.mean()[0] == pytest.approx(3.2)
-    assert one.sd()[0] == pytest.approx(0.9)
+    assert distribution.mean()[0] == pytest.approx(3.2)
+    assert distribution.sd()[0] == pytest.approx(0.9)
 
 
 def test_moments_and_quantiles_are_those_of_draws_from_the_mixture() -> None:
     means, sds = np.array([[1.0, 2.0, 6.0]]), np.array([[0.5, 1.0, 2.0]])
-    one = Distribution.of(means, sds, STARS)
+    distribution = Distribution.of(means, sds, STARS)
     rng = np.random.default_rng(0)
     which = rng.integers(0, 3, 400_000)
     draws = rng.normal(means[0][which], sds[0][which])
-    assert one.mean()[0] == pytest.approx(draws.mean(), abs=0.02)
-    assert one.sd()[0] == pytest.approx(draws.std(), rel=0.01)
-    np.testing.assert_allclose(np.ravel(one.interval(0.9)), np.quantile(draws, [0.05, 0.95]), atol=0.03)
+    assert distribution.mean()[0] == pytest.approx(draws.mean(), abs=0.02)
+    assert distribution.sd()[0] == pytest.approx(draws.std(), rel=0.01)
+    np.testing.assert_allclose(np.ravel(distribution.interval(0.9)), np.quantile(draws, [0.05, 0.95]), atol=0.03)
     binned = np.clip(np.round(draws), 1, 5)
-    np.testing.assert_allclose(one.mass[0], [(binned == level).mean() for level in range(1, 6)], atol=0.005)
+    np.testing.assert_allclose(distribution.mass[0], [(binned == level).mean() for level in range(1, 6)], atol=0.005)
 
 
 def test_mass_has_a_floor_and_sums_to_one() -> None:
@@ -105,22 +105,22 @@ def test_mass_has_a_floor_and_sums_to_one() -> None:
 
 def test_half_stars_as_float32_are_reached_by_their_own_value() -> None:
     tenths = Scale.from_levels([0.1, 0.2, 0.3])
-    one = Distribution.of([[0.2]], [[0.05]], tenths)
+    distribution = Distribution.of([[0.2]], [[0.05]], tenths)
     for place, value in enumerate((0.1, 0.2, 0.3)):
-        assert one.at_least(value)[0] == pytest.approx(one.mass[0, place:].sum())
+        assert distribution.at_least(value)[0] == pytest.approx(distribution.mass[0, place:].sum())
 
 
 def test_a_scale_without_levels_has_no_mass_but_means_and_intervals() -> None:
-    one = Distribution.of([[3.0]], [[1.0]], Scale(1.0, 5.0))
-    assert one.mass.shape == (1, 0)
-    assert one.at_least(4.0)[0] == pytest.approx(1 - NORMAL.cdf(1.0))
-    assert one.interval()[0][0] == pytest.approx(3 - 1.959964, abs=1e-6)
+    distribution = Distribution.of([[3.0]], [[1.0]], Scale(1.0, 5.0))
+    assert distribution.mass.shape == (1, 0)
+    assert distribution.at_least(4.0)[0] == pytest.approx(1 - NORMAL.cdf(1.0))
+    assert distribution.interval()[0][0] == pytest.approx(3 - 1.959964, abs=1e-6)
     single = Distribution.of([[3.0]], [[1.0]], Scale.from_levels([3.0]))
     assert single.mass.tolist() == [[1.0]]
     assert len(Distribution.of(np.zeros((0, 4)), np.ones((0, 4)), STARS)) == 0
 
 
-def test_what_is_no_mixture_is_refused() -> None:
+def test_invalid_mixtures_are_rejected() -> None:
     with pytest.raises(DataError, match="sds must be positive"):
         Distribution.of([[1.0]], [[0.0]], STARS)
     for means, sds in (([[np.nan]], [[1.0]]), ([[1.0]], [[np.inf]]), ([1.0], [1.0])):
@@ -129,14 +129,14 @@ def test_what_is_no_mixture_is_refused() -> None:
     for means, sds in (([[1.0, 2.0]], [[1.0]]), (np.zeros((3, 0)), np.zeros((3, 0)))):
         with pytest.raises(DataError, match=r"must have the same shape \(n, S\)"):
             Distribution.of(means, sds, STARS)
-    one = Distribution.of([[3.0]], [[1.0]], STARS)
+    distribution = Distribution.of([[3.0]], [[1.0]], STARS)
     for level in (0.0, 1.0, 95):
         with pytest.raises(ParameterError, match="confidence must be a fraction strictly between 0 and 1"):
-            one.interval(level)
+            distribution.interval(level)
     with pytest.raises(ParameterError, match="fraction strictly between 0 and 1"):
-        one.quantile(1.0)
+        distribution.quantile(1.0)
     with pytest.raises(ParameterError, match="finite number"):
-        one.at_least(float("nan"))
+        distribution.at_least(float("nan"))
 
 
 # a bare mass
@@ -153,35 +153,35 @@ def masses(seed: int, n: int = 9, levels: int = 4) -> np.ndarray:
 @settings(max_examples=40, deadline=None)
 def test_moments_and_tails_of_a_mass_are_its_own(seed: int, scale: Scale) -> None:
     mass, levels = masses(seed, levels=len(scale.levels)), np.array(scale.levels)
-    one = Distribution.of_mass(mass, scale)
-    np.testing.assert_allclose(one.mass, mass, atol=1e-12)
-    np.testing.assert_allclose(one.mean(), mass @ levels, atol=1e-12)
+    distribution = Distribution.of_mass(mass, scale)
+    np.testing.assert_allclose(distribution.mass, mass, atol=1e-12)
+    np.testing.assert_allclose(distribution.mean(), mass @ levels, atol=1e-12)
     second = mass @ levels**2 - (mass @ levels) ** 2
-    np.testing.assert_allclose(one.sd() ** 2, second, atol=1e-11)
+    np.testing.assert_allclose(distribution.sd() ** 2, second, atol=1e-11)
     for value in (-1.0, *levels, 1.5, 9.0):
-        np.testing.assert_allclose(one.at_least(value), mass[:, levels >= value].sum(axis=1), atol=1e-12)
+        np.testing.assert_allclose(distribution.at_least(value), mass[:, levels >= value].sum(axis=1), atol=1e-12)
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([UNEVEN, STARS]), st.floats(1e-6, 1 - 1e-6))
 @settings(max_examples=60, deadline=None)
 def test_quantiles_of_a_mass_invert_the_line_through_its_cells(seed: int, scale: Scale, share: float) -> None:
     mass = masses(seed, levels=len(scale.levels))
-    one = Distribution.of_mass(mass, scale)
-    edges = edges_of(one.levels)
+    distribution = Distribution.of_mass(mass, scale)
+    edges = edges_of(distribution.levels)
     reached = np.hstack([np.zeros((len(mass), 1)), np.cumsum(mass, axis=1)])
-    x = one.quantile(share)
+    x = distribution.quantile(share)
     assert ((edges[0] <= x) & (x <= edges[-1])).all()
     back = [np.interp(x[row], edges, reached[row]) for row in range(len(mass))]
     np.testing.assert_allclose(back, share, atol=1e-9)
-    assert (one.quantile(share / 2) < x).all()
+    assert (distribution.quantile(share / 2) < x).all()
 
 
 def test_cells_meet_halfway_and_the_outer_ones_are_centered_on_their_levels() -> None:
     assert edges_of(np.array(UNEVEN.levels, np.float32)).tolist() == [-0.5, 0.5, 2.0, 3.25, 3.75]
-    one = Distribution.of_mass([[0.1, 0.2, 0.3, 0.4]], UNEVEN)
+    distribution = Distribution.of_mass([[0.1, 0.2, 0.3, 0.4]], UNEVEN)
     for share, expected in ((0.05, 0.0), (0.1, 0.5), (0.3, 2.0), (0.45, 2.625), (0.6, 3.25), (0.8, 3.5)):
-        assert one.quantile(share)[0] == pytest.approx(expected)
-    low, high = one.interval(0.8)
+        assert distribution.quantile(share)[0] == pytest.approx(expected)
+    low, high = distribution.interval(0.8)
     assert (low[0], high[0]) == (pytest.approx(0.5), pytest.approx(3.625))
     single = Distribution.of_mass([[1.0]], Scale.from_levels([3.0]))
     assert (single.mean()[0], single.sd()[0]) == (3.0, 0.0)
@@ -189,23 +189,23 @@ def test_cells_meet_halfway_and_the_outer_ones_are_centered_on_their_levels() ->
 
 
 def test_a_mass_has_a_floor_and_a_row_alone_is_the_row_in_a_batch() -> None:
-    one = Distribution.of_mass([[0.0, 0.0, 1.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0, 0.5]], STARS)
-    np.testing.assert_allclose(one.mass.sum(axis=1), 1, atol=1e-12)
-    assert one.mass.min() >= MIN_PROBABILITY * 0.99
-    assert one.quantile(0.5)[0] == pytest.approx(3.0)
-    assert one.quantile(0.5)[1] == pytest.approx(3.0)  # between two camps: nothing but the floor
-    assert np.isfinite(one.interval(1 - 1e-12)).all()
+    distribution = Distribution.of_mass([[0.0, 0.0, 1.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0, 0.5]], STARS)
+    np.testing.assert_allclose(distribution.mass.sum(axis=1), 1, atol=1e-12)
+    assert distribution.mass.min() >= MIN_PROBABILITY * 0.99
+    assert distribution.quantile(0.5)[0] == pytest.approx(3.0)
+    assert distribution.quantile(0.5)[1] == pytest.approx(3.0)  # between two camps: nothing but the floor
+    assert np.isfinite(distribution.interval(1 - 1e-12)).all()
     many, few = Distribution.of_mass(masses(4, 500, 5), STARS), Distribution.of_mass(masses(4, 500, 5)[77:78], STARS)
-    for whole, alone in zip(many.interval(), few.interval(), strict=True):
-        assert whole[77:78].tobytes() == alone.tobytes()
+    for together, alone in zip(many.interval(), few.interval(), strict=True):
+        assert together[77:78].tobytes() == alone.tobytes()
     assert many.mean()[77:78].tobytes() == few.mean().tobytes()
-    nobody = Distribution.of_mass(np.zeros((0, 5)), STARS)
-    assert (len(nobody), nobody.quantile(0.5).shape, nobody.mean().shape) == (0, (0,), (0,))
-    assert isinstance(nobody.curve, Histogram)
+    empty = Distribution.of_mass(np.zeros((0, 5)), STARS)
+    assert (len(empty), empty.quantile(0.5).shape, empty.mean().shape) == (0, (0,), (0,))
+    assert isinstance(empty.curve, Histogram)
     assert repr(many) == "Distribution(500 ratings, 5 levels, cells)"
 
 
-def test_what_is_no_mass_is_refused() -> None:
+def test_invalid_masses_are_rejected() -> None:
     for wrong in ([0.5, 0.5], [[0.5, 0.5]], np.zeros((3, 0))):
         with pytest.raises(ParameterError, match=r"mass must be an array of finite numbers with shape \(any, 5\)"):
             Distribution.of_mass(wrong, STARS)
@@ -217,9 +217,9 @@ def test_what_is_no_mass_is_refused() -> None:
     for row in ([np.nan, 1, 0, 0, 0], [np.inf, 0, 0, 0, 0]):
         with pytest.raises(ParameterError, match="mass must be an array of finite numbers"):
             Distribution.of_mass([[1, 0, 0, 0, 0], row], STARS)
-    one = Distribution.of_mass([[1, 0, 0, 0, 0]], STARS)
+    distribution = Distribution.of_mass([[1, 0, 0, 0, 0]], STARS)
     for share in (0.0, 1.0):
         with pytest.raises(ParameterError, match="fraction strictly between 0 and 1"):
-            one.quantile(share)
+            distribution.quantile(share)
     with pytest.raises(ParameterError, match="probability must be a finite number"):
-        one.quantile(float("nan"))
+        distribution.quantile(float("nan"))

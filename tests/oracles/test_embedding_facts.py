@@ -35,7 +35,7 @@ def test_a_lookup_is_a_product_with_a_one_hot_vector_in_value_and_in_gradient() 
 
 @pytest.mark.parametrize("span", [0.0, 5.0])
 @pytest.mark.parametrize("weight", [1.0, 2.5])
-def test_the_sgd_kernels_step_is_the_gradient_that_autograd_finds(span: float, weight: float) -> None:
+def test_the_step_of_the_sgd_kernel_is_the_gradient_of_autograd(span: float, weight: float) -> None:
     """One step of `kernels.sgd` is the rate times the gradient of w (r - y)^2 + l2 |.|^2 + l2_bias b^2, but for the
     rounding of float32."""
     g = generator(3)
@@ -56,9 +56,9 @@ def test_the_sgd_kernels_step_is_the_gradient_that_autograd_finds(span: float, w
         np.array([0, 1]), 0, 0, 1, mean, low, span, rate, rate, l2, l2_bias,
     )  # fmt: skip
     for before, now, parameter in zip(state, after, parameters, strict=True):
-        found = (before - now.reshape(before.shape)).astype(np.float64) / rate
-        np.testing.assert_allclose(found, parameter.grad.numpy(), rtol=2e-4, atol=2e-4)
-        assert np.abs(found).max() > 0.05  # there is something to agree on
+        step = (before - now.reshape(before.shape)).astype(np.float64) / rate
+        np.testing.assert_allclose(step, parameter.grad.numpy(), rtol=2e-4, atol=2e-4)
+        assert np.abs(step).max() > 0.05  # there is something to agree on
 
 
 def trained(optimizer: str, decay: float, *, in_the_loss: float) -> torch.Tensor:
@@ -87,7 +87,7 @@ def test_weight_decay_is_a_sum_of_squares_in_the_loss_under_plain_sgd() -> None:
 
 
 @pytest.mark.parametrize("factor", [1.0, 2.0])
-def test_and_it_is_not_under_adamw(factor: float) -> None:
+def test_weight_decay_is_no_sum_of_squares_under_adamw(factor: float) -> None:
     wd = 0.1
     by_the_loss = trained("AdamW", 0.0, in_the_loss=wd)
     assert (trained("AdamW", factor * wd, in_the_loss=0.0) - by_the_loss).abs().max() > 1e-2

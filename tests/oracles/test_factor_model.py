@@ -28,7 +28,7 @@ from cofactor.models.user_batch import UserBatch
 NOTHING = SparseRows.empty(0)
 
 
-def made(
+def random_model(
     seed: int, *, n_users: int = 6, n_items: int = 9, factors: int = 3, sd: float = 0.7, **rest: Any
 ) -> FactorModel:
     rng = np.random.default_rng(seed)
@@ -45,25 +45,25 @@ def history(seed: int, n_rows: int, n_items: int, *, values: Any, most: int = 8,
     counts = rng.integers(0, min(most, n_items) + 1, n_rows)
     rows = np.repeat(np.arange(n_rows), counts)
     columns = np.concatenate([rng.choice(n_items, n, replace=False) for n in counts]).astype(np.int32)
-    given = rng.uniform(0.1, 3, len(rows)) if weights else None
-    return SparseRows.of(rows, columns, rng.choice(values, len(rows)), n_rows, given)
+    entry_weights = rng.uniform(0.1, 3, len(rows)) if weights else None
+    return SparseRows.of(rows, columns, rng.choice(values, len(rows)), n_rows, entry_weights)
 
 
-def row_loss(model: FactorModel, one: SparseRows, p: Any, b: float) -> float:
+def row_loss(model: FactorModel, row: SparseRows, p: Any, b: float) -> float:
     """The part of the loss that a user of this history decides about, written out from `models.losses`."""
     loss, Q = model.loss, model.item_factors.astype(np.float64)
-    n, w = len(one.values), np.ones(len(one.values)) if one.weights is None else one.weights.astype(np.float64)
+    n, w = len(row.values), np.ones(len(row.values)) if row.weights is None else row.weights.astype(np.float64)
     total = 0.0
-    for k, j in enumerate(one.columns):
+    for k, j in enumerate(row.columns):
         x = model.mean + b + float(model.item_bias[j]) + float(Q[j] @ p)
         if isinstance(loss, EventsLoss):
-            c = float(one.values[k]) * w[k]
+            c = float(row.values[k]) * w[k]
             total += abs(c) * ((1.0 if c > 0 else 0.0) - x) ** 2
             continue
         if model.rating_range is not None:
             low, high = model.rating_range
             x = low + (high - low) / (1 + np.exp(-x))
-        total += w[k] * (float(one.values[k]) - x) ** 2
+        total += w[k] * (float(row.values[k]) - x) ** 2
     if isinstance(loss, EventsLoss):
         total += loss.alpha0 * float(np.sum((Q @ p) ** 2))
         return total + loss.l2 * (n + loss.alpha0 * model.n_items) ** loss.nu * float(p @ p)
@@ -72,13 +72,13 @@ def row_loss(model: FactorModel, one: SparseRows, p: Any, b: float) -> float:
     return total if loss.l2_bias is None else total + (n * loss.l2_bias + loss.damping) * b * b
 
 
-def slope_at(model: FactorModel, one: SparseRows, p: Any, b: float) -> float:
+def slope_at(model: FactorModel, row: SparseRows, p: Any, b: float) -> float:
     """The steepest partial derivative of `row_loss` at a folded-in user, by central differences."""
     has_bias = isinstance(model.loss, RatingsLoss) and model.loss.l2_bias is not None
     x, h = np.append(p, b).astype(np.float64), 1e-5
     steps = h * np.eye(len(x))[: None if has_bias else -1]
     sides = [
-        [row_loss(model, one, (x + s)[:-1], (x + s)[-1]), row_loss(model, one, (x - s)[:-1], (x - s)[-1])]
+        [row_loss(model, row, (x + s)[:-1], (x + s)[-1]), row_loss(model, row, (x - s)[:-1], (x - s)[-1])]
         for s in steps
     ]
     return float(np.abs([(up - down) / (2 * h) for up, down in sides]).max())
@@ -89,8 +89,8 @@ def slope_at(model: FactorModel, one: SparseRows, p: Any, b: float) -> float:
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 999), factors=st.integers(0, 9), n=st.integers(0, 20))
-def test_linear_is_the_sum_it_says_with_nothing_for_the_unknown(seed: int, factors: int, n: int) -> None:
-    model, rng = made(seed, factors=factors, mean=1.25), np.random.default_rng(seed)
+def test_linear_is_the_sum_of_its_terms_without_those_of_unknown_ids(seed: int, factors: int, n: int) -> None:
+    model, rng = random_model(seed, factors=factors, mean=1.25), np.random.default_rng(seed)
     u, i = (rng.integers(-1, most, n).astype(np.int32) for most in (model.n_users, model.n_items))
     expected = np.full(n, 1.25)
     for t in range(n):
@@ -103,7 +103,7 @@ def test_linear_is_the_sum_it_says_with_nothing_for_the_unknown(seed: int, facto
 
 
 def test_a_model_without_users_predicts_the_items_level() -> None:
-    model = made(0, n_users=0, mean=3.0)
+    model = random_model(0, n_users=0, mean=3.0)
     unknown = np.full(9, -1, np.int32)
     predicted = model.predict(UserBatch.trained(unknown, SparseRows.empty(model.n_users)), np.arange(9, dtype=np.int32))
     np.testing.assert_allclose(predicted, 3 + model.item_bias, rtol=1e-6)
@@ -113,7 +113,7 @@ def test_a_model_without_users_predicts_the_items_level() -> None:
 @given(x=st.lists(st.floats(-(2.0**100), 2.0**100, width=32)), low=st.floats(-5, 5), span=st.floats(0.5, 10))
 @example(x=[-3.4e38, 3.4e38, 0.0, -800.0, 800.0], low=0.5, span=5.0)
 def test_the_link_stays_in_its_range_and_never_overflows(x: list[float], low: float, span: float) -> None:
-    model = made(0, rating_range=(low, low + span))
+    model = random_model(0, rating_range=(low, low + span))
     with np.errstate(all="raise", under="ignore"):
         y = model.link(np.array(x, np.float32))
     assert ((y >= np.float32(low)) & (y <= np.float32(low + span))).all()
@@ -123,7 +123,7 @@ def test_the_link_stays_in_its_range_and_never_overflows(x: list[float], low: fl
 
 
 def test_predictions_are_clipped_to_the_scale_and_scores_are_not() -> None:
-    model = made(1, sd=5.0, scale=Scale(1.0, 5.0))
+    model = random_model(1, sd=5.0, scale=Scale(1.0, 5.0))
     u, i = (a.ravel().astype(np.int32) for a in np.mgrid[:6, :9])
     x = model.scores(UserBatch.of(np.arange(6, dtype=np.int32), SparseRows.empty(6))).ravel()
     assert x.min() < 1
@@ -132,7 +132,7 @@ def test_predictions_are_clipped_to_the_scale_and_scores_are_not() -> None:
 
 
 def test_what_is_not_finite_is_not_clipped_to_the_top_of_the_scale() -> None:
-    model = made(0, scale=Scale(1.0, 5.0))
+    model = random_model(0, scale=Scale(1.0, 5.0))
     model = replace(model, user_bias=np.full_like(model.user_bias, np.nan))
     assert np.isnan(model.predict(UserBatch.of([0], SparseRows.empty(1)), np.zeros(1, np.int32))).all()
 
@@ -143,7 +143,7 @@ def test_what_is_not_finite_is_not_clipped_to_the_top_of_the_scale() -> None:
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 999), factors=st.integers(0, 5), n=st.integers(1, 12))
 def test_top_is_the_order_of_the_scores(seed: int, factors: int, n: int) -> None:
-    model, rng = made(seed, factors=factors), np.random.default_rng(seed)
+    model, rng = random_model(seed, factors=factors), np.random.default_rng(seed)
     users, allowed = np.array([4, 0, 4], np.int32), rng.random(9) < 0.7
     exclude = history(seed, 3, 9, values=[1.0])
     rows, scores = model.top(UserBatch.of(users, exclude), n, exclude=exclude, allowed=allowed)
@@ -157,27 +157,27 @@ def test_top_is_the_order_of_the_scores(seed: int, factors: int, n: int) -> None
     assert (rows[:, : best.shape[1]][~left] == -1).all()
     assert (rows[:, best.shape[1] :] == -1).all()
     for k in range(3):
-        there = rows[k][rows[k] >= 0]
-        np.testing.assert_allclose(wanted[k, there], scores[k][rows[k] >= 0], atol=1e-5)
+        listed = rows[k][rows[k] >= 0]
+        np.testing.assert_allclose(wanted[k, listed], scores[k][rows[k] >= 0], atol=1e-5)
 
 
 def test_similar_is_the_cosine_and_leaves_itself_out() -> None:
-    model = made(3, n_items=12, factors=4)
+    model = random_model(3, n_items=12, factors=4)
     for rows, factors, similar in (
         (np.array([2, 7], np.int32), model.item_factors, model.similar_items),
         (np.array([5], np.int32), model.user_factors, model.similar_users),
     ):
         unit = factors / np.linalg.norm(factors, axis=1, keepdims=True)
-        found, scores = similar(rows, 4)
+        neighbors, scores = similar(rows, 4)
         for k, row in enumerate(rows):
             cosine = unit @ unit[row]
             cosine[row] = -np.inf
-            np.testing.assert_array_equal(found[k], np.argsort(-cosine, kind="stable")[:4])
+            np.testing.assert_array_equal(neighbors[k], np.argsort(-cosine, kind="stable")[:4])
             np.testing.assert_allclose(scores[k], np.sort(-cosine)[:4] * -1, atol=1e-6)
 
 
 def test_a_row_of_zeros_is_similar_to_nothing() -> None:
-    model = made(3)
+    model = random_model(3)
     zero = model.item_factors.copy()
     zero[4] = 0
     rows, scores = replace(model, item_factors=zero).similar_items(np.array([4], np.int32), 8)
@@ -200,17 +200,17 @@ def test_a_linear_rating_model_folds_in_exactly(
     seed: int, factors: int, l2_bias: float | None, damping: float, weights: bool
 ) -> None:
     loss = RatingsLoss(l2=0.05, l2_bias=l2_bias, damping=damping)
-    model = made(seed, factors=factors, mean=3.0, loss=loss)
+    model = random_model(seed, factors=factors, mean=3.0, loss=loss)
     rows = history(seed, 5, 9, values=[1.0, 2.5, 5.0], weights=weights)
     folded = model.fold_in(rows)
     for k in range(5):
-        one = rows.row(k)
-        n, w = len(one.values), np.ones(len(one.values)) if one.weights is None else one.weights.astype(np.float64)
-        F = np.column_stack([model.item_factors[one.columns], np.ones(n)]).astype(np.float64)
+        row = rows.row(k)
+        n, w = len(row.values), np.ones(len(row.values)) if row.weights is None else row.weights.astype(np.float64)
+        F = np.column_stack([model.item_factors[row.columns], np.ones(n)]).astype(np.float64)
         ridge = np.append(np.full(factors, n * 0.05), 0 if l2_bias is None else n * l2_bias + damping)
         if l2_bias is None:
             F[:, -1] = 0
-        residual = one.values - 3.0 - model.item_bias[one.columns].astype(np.float64)
+        residual = row.values - 3.0 - model.item_bias[row.columns].astype(np.float64)
         A = F.T @ (w[:, None] * F) + np.diag(ridge)
         exact = np.linalg.pinv(A, rcond=1e-12) @ F.T @ (w * residual)
         np.testing.assert_allclose(folded.user_factors[k], exact[:-1], atol=2e-4)
@@ -222,14 +222,14 @@ def test_a_linear_rating_model_folds_in_exactly(
 def test_an_event_model_folds_in_exactly_dislikes_and_blanks_included(
     seed: int, factors: int, nu: float, weights: bool
 ) -> None:
-    model = made(seed, factors=factors, loss=EventsLoss(alpha0=0.3, l2=0.1, nu=nu))
+    model = random_model(seed, factors=factors, loss=EventsLoss(alpha0=0.3, l2=0.1, nu=nu))
     model = replace(model, user_bias=np.zeros(6, np.float32), item_bias=np.zeros(9, np.float32))
     rows = history(seed, 5, 9, values=[1.0, 3.0, -2.0], weights=weights)
     folded, Q = model.fold_in(rows), model.item_factors.astype(np.float64)
     for k in range(5):
-        one = rows.row(k)
-        c = one.values * (1 if one.weights is None else one.weights.astype(np.float64))
-        F, n = Q[one.columns], len(one.values)
+        row = rows.row(k)
+        c = row.values * (1 if row.weights is None else row.weights.astype(np.float64))
+        F, n = Q[row.columns], len(row.values)
         A = F.T @ (np.abs(c)[:, None] * F) + 0.3 * Q.T @ Q + 0.1 * (n + 0.3 * 9) ** nu * np.eye(factors)
         np.testing.assert_allclose(folded.user_factors[k], np.linalg.solve(A, F.T @ np.maximum(c, 0)), atol=1e-4)
         assert folded.user_bias[k] == 0
@@ -268,23 +268,23 @@ HARD = {
 def test_a_sigmoid_model_folds_in_to_a_minimum(
     values: list[float], rating_range: tuple[float, float], weights: bool
 ) -> None:
-    model = made(2, n_items=30, factors=4, mean=0.3, loss=RatingsLoss(0.05, 0.05), rating_range=rating_range)
+    model = random_model(2, n_items=30, factors=4, mean=0.3, loss=RatingsLoss(0.05, 0.05), rating_range=rating_range)
     rows = history(7, 12, 30, values=values, most=20, weights=weights)
     folded = model.fold_in(rows)
     for k in range(12):
-        one, n = rows.row(k), max(len(rows.row(k).values), 1)
+        row, n = rows.row(k), max(len(rows.row(k).values), 1)
         p, b = folded.user_factors[k].astype(np.float64), float(folded.user_bias[k])
-        reached = row_loss(model, one, p, b)
-        assert slope_at(model, one, p, b) <= 2e-3 * n
-        assert reached <= row_loss(model, one, np.zeros(4), 0.0) + 1e-9
+        reached = row_loss(model, row, p, b)
+        assert slope_at(model, row, p, b) <= 2e-3 * n
+        assert reached <= row_loss(model, row, np.zeros(4), 0.0) + 1e-9
         for seed in range(20):  # no point nearby is better
             nudge = np.random.default_rng(seed).normal(0, 0.03, 5)
-            assert reached <= row_loss(model, one, p + nudge[:-1], b + nudge[-1]) + 2e-5 * n
+            assert reached <= row_loss(model, row, p + nudge[:-1], b + nudge[-1]) + 2e-5 * n
 
 
 @pytest.mark.parametrize("values", [[-50.0, 900.0], [1e30], [0.0]])
 def test_ratings_far_off_the_range_do_no_harm(values: list[float]) -> None:
-    model = made(2, n_items=30, factors=4, loss=RatingsLoss(0.05, 0.05), rating_range=(0.5, 5.5))
+    model = random_model(2, n_items=30, factors=4, loss=RatingsLoss(0.05, 0.05), rating_range=(0.5, 5.5))
     rows = history(7, 12, 30, values=values, most=20)
     folded = model.fold_in(rows)
     for k in range(12):
@@ -304,16 +304,16 @@ def test_ratings_far_off_the_range_do_no_harm(values: list[float]) -> None:
 def test_one_factor_against_trying_every_value(seed: int, ratings: list[float], l2: float) -> None:
     rng = np.random.default_rng(seed)
     model = replace(
-        made(seed, factors=1, loss=RatingsLoss(l2, None), rating_range=(0.5, 5.5)),
+        random_model(seed, factors=1, loss=RatingsLoss(l2, None), rating_range=(0.5, 5.5)),
         item_factors=rng.uniform(-0.35, 0.35, (9, 1)).astype(np.float32),  # so short that the loss is convex
         item_bias=rng.uniform(-0.5, 0.5, 9).astype(np.float32),
     )
-    one = SparseRows.of(np.zeros(len(ratings), int), rng.permutation(9)[: len(ratings)], ratings, 1)
+    row = SparseRows.of(np.zeros(len(ratings), int), rng.permutation(9)[: len(ratings)], ratings, 1)
     grid = np.linspace(-8, 8, 1601)
-    losses = [row_loss(model, one, np.array([p]), 0.0) for p in grid]
-    found = float(model.fold_in(one).user_factors[0, 0])
-    assert row_loss(model, one, np.array([found]), 0.0) <= min(losses) + 1e-6
-    assert abs(found - grid[int(np.argmin(losses))]) < 0.02
+    losses = [row_loss(model, row, np.array([p]), 0.0) for p in grid]
+    factor = float(model.fold_in(row).user_factors[0, 0])
+    assert row_loss(model, row, np.array([factor]), 0.0) <= min(losses) + 1e-6
+    assert abs(factor - grid[int(np.argmin(losses))]) < 0.02
 
 
 @pytest.mark.parametrize("l2", [0.0, 1e-9])
@@ -321,7 +321,7 @@ def test_one_factor_against_trying_every_value(seed: int, ratings: list[float], 
 def test_without_a_penalty_a_short_history_still_gives_a_sane_user(
     l2: float, rating_range: tuple[float, float] | None
 ) -> None:
-    model = made(4, n_items=40, factors=12, mean=0.5, loss=RatingsLoss(l2, l2), rating_range=rating_range)
+    model = random_model(4, n_items=40, factors=12, mean=0.5, loss=RatingsLoss(l2, l2), rating_range=rating_range)
     for values in HARD.values():
         rows = history(5, 20, 40, values=np.clip(values, 1, 5), most=20)
         folded = model.fold_in(rows)
@@ -334,7 +334,7 @@ def test_without_a_penalty_a_short_history_still_gives_a_sane_user(
             assert reached <= row_loss(model, rows.row(k), np.zeros(12), 0.0) + 1e-4
 
 
-def test_a_fitted_sigmoid_model_gives_its_users_back_about_where_sgd_left_them(small_ratings: Interactions) -> None:
+def test_folding_in_the_users_of_a_sigmoid_model_keeps_its_error(small_ratings: Interactions) -> None:
     model = BiasedMF(factors=4, epochs=40).fit(small_ratings, seed=1)
     folded = model.fold_in(small_ratings.by_user)
     u, i, r = small_ratings.u, small_ratings.i, small_ratings.values
@@ -346,16 +346,16 @@ def test_a_fitted_sigmoid_model_gives_its_users_back_about_where_sgd_left_them(s
 
 @pytest.mark.parametrize("rating_range", [None, (0.5, 5.5)])
 @pytest.mark.parametrize("loss", [RatingsLoss(0.05, 0.05), RatingsLoss(0.05, None), EventsLoss(0.3, 0.1, 1.0)])
-def test_one_alone_folds_in_to_the_same_bits_as_in_a_crowd(rating_range: Any, loss: Loss) -> None:
+def test_one_user_alone_folds_in_to_the_same_bits_as_in_a_batch(rating_range: Any, loss: Loss) -> None:
     if isinstance(loss, EventsLoss):
         rating_range = None
-    model = made(6, n_items=30, factors=5, loss=loss, rating_range=rating_range)
+    model = random_model(6, n_items=30, factors=5, loss=loss, rating_range=rating_range)
     rows = history(9, 40, 30, values=[1.0, 3.0, 5.0], most=25)
-    crowd = model.fold_in(rows)
+    batch = model.fold_in(rows)
     for k in range(40):
         alone = model.fold_in(rows.row(k))
-        assert alone.user_factors.tobytes() == crowd.user_factors[k].tobytes()
-        assert alone.user_bias.tobytes() == crowd.user_bias[k].tobytes()
+        assert alone.user_factors.tobytes() == batch.user_factors[k].tobytes()
+        assert alone.user_bias.tobytes() == batch.user_bias[k].tobytes()
 
 
 @pytest.mark.parametrize("loss", [None, RatingsLoss(0.1, 0.1), RatingsLoss(0.0, 0.0), EventsLoss(0.2, 0.1, 1.0)])
@@ -363,7 +363,7 @@ def test_one_alone_folds_in_to_the_same_bits_as_in_a_crowd(rating_range: Any, lo
 def test_an_empty_history_gives_zero_and_no_history_no_user(loss: Loss | None, rating_range: Any) -> None:
     if isinstance(loss, EventsLoss):
         rating_range = None
-    model = made(1, loss=loss, rating_range=rating_range)
+    model = random_model(1, loss=loss, rating_range=rating_range)
     folded = model.fold_in(SparseRows.empty(3))
     assert folded.n_users == 3
     assert not folded.user_factors.any()
@@ -372,7 +372,7 @@ def test_an_empty_history_gives_zero_and_no_history_no_user(loss: Loss | None, r
 
 
 def test_users_without_a_loss_differ_in_nothing() -> None:
-    folded = made(1, loss=None).fold_in(history(1, 4, 9, values=[1.0]))
+    folded = random_model(1, loss=None).fold_in(history(1, 4, 9, values=[1.0]))
     assert not folded.user_factors.any()
     assert not folded.user_bias.any()
 
@@ -381,7 +381,7 @@ def test_users_without_a_loss_differ_in_nothing() -> None:
 
 
 def test_with_users_picks_from_both() -> None:
-    mine, theirs = made(1), made(2, n_users=3)
+    mine, theirs = random_model(1), random_model(2, n_users=3)
     both = mine.with_users(theirs, np.array([5, -1, 0, -3], np.int32))
     np.testing.assert_array_equal(
         both.user_factors,
@@ -396,8 +396,8 @@ def test_with_users_picks_from_both() -> None:
 
 @pytest.mark.parametrize("loss", [None, RatingsLoss(0.1, None, 2.0), RatingsLoss(0.1, 0.2), EventsLoss(0.2, 0.1, 0.5)])
 @pytest.mark.parametrize("scale", [None, Scale(1.0, 5.0), Scale.from_levels([0.5, 1, 2])])
-def test_arrays_and_settings_are_the_whole_model(loss: Loss | None, scale: Scale | None) -> None:
-    model = made(1, loss=loss, scale=scale, mean=0.1 + 0.2, rating_range=None if scale is None else (0.5, 5.5))
+def test_a_model_is_restored_from_its_arrays_and_settings(loss: Loss | None, scale: Scale | None) -> None:
+    model = random_model(1, loss=loss, scale=scale, mean=0.1 + 0.2, rating_range=None if scale is None else (0.5, 5.5))
     settings = json.loads(json.dumps(model.settings()))
     again = MODEL_TYPES[model.model_type].from_parts(model.arrays(), settings)
     for name in ("user_factors", "item_factors", "user_bias", "item_bias", "mean", "rating_range", "scale", "loss"):
@@ -407,7 +407,7 @@ def test_arrays_and_settings_are_the_whole_model(loss: Loss | None, scale: Scale
 
 def test_a_factor_model_implements_its_protocols() -> None:
     for protocol in (Model, PredictsRatings, ScoresItems, FoldsIn):
-        assert isinstance(made(0), protocol)
+        assert isinstance(random_model(0), protocol)
         assert not isinstance(object(), protocol)
 
 
@@ -422,7 +422,7 @@ PAIRWISE = PairwiseLoss(l2=0.01, l2_bias=0.01, n_negatives=2, learning_rate=0.1,
     "loss", [RatingsLoss(0.1, None, 2.0), RatingsLoss(0.1, 0.2), EventsLoss(0.2, 0.1, 0.5), PAIRWISE]
 )
 def test_a_model_takes_its_properties_from_its_loss(loss: Loss) -> None:
-    model = made(3, loss=loss)
+    model = random_model(3, loss=loss)
     assert model.zero_is_unknown == isinstance(loss, EventsLoss)
     assert loss.has_bias == (getattr(loss, "l2_bias", None) is not None)
     assert loss.kind == ("ratings" if isinstance(loss, RatingsLoss) else "events")
@@ -438,7 +438,7 @@ def test_a_model_takes_its_properties_from_its_loss(loss: Loss) -> None:
 
 
 def test_item_similarity_is_the_cosine_of_factors() -> None:
-    model = made(5, n_items=7, factors=3)
+    model = random_model(5, n_items=7, factors=3)
     Q = model.item_factors.astype(np.float64)
     cosine = (Q @ Q.T) / np.outer(np.linalg.norm(Q, axis=1), np.linalg.norm(Q, axis=1))
     similarity = model.item_similarity(np.int32([[0, 6, -1], [3, 3, 1]]))
@@ -447,7 +447,7 @@ def test_item_similarity_is_the_cosine_of_factors() -> None:
     assert not similarity[0, 2].any()
     assert not similarity[0, :, 2].any()
     with pytest.raises(KindError, match="no item vectors to compare"):
-        made(5, factors=0).item_similarity(np.int32([[0, 1]]))
+        random_model(5, factors=0).item_similarity(np.int32([[0, 1]]))
 
 
 def test_no_module_tests_for_the_class_of_a_loss() -> None:

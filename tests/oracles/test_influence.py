@@ -32,29 +32,29 @@ def test_influence_keeps_its_laws(estimator: object, small_ratings: Interactions
     table = small_ratings if estimator.kind == "ratings" else small_events  # type: ignore[attr-defined]
     rec = Recommender.fit(estimator, table)
     groups = np.arange(len(rec.users)) % 4
-    found = []
+    results = []
     for count in (1, 2):
         with threads(count):
-            found.append(influence(rec, groups, permutations=4).groups)
-    assert found[0].equals(found[1])
-    assert found[0]["users"].to_list() == [50] * 4
-    assert found[0]["share_of_users"].sum() == pytest.approx(1)
-    assert found[0]["share_of_influence"].sum() == pytest.approx(1)
-    assert found[0]["influence"].is_between(0, 1).all()
-    assert not found[0]["flagged"].any()
-    nobody = influence(rec, np.where(groups == 3, 4, groups), permutations=2).groups
-    assert nobody["influence"][3] == 0
+            results.append(influence(rec, groups, permutations=4).groups)
+    assert results[0].equals(results[1])
+    assert results[0]["users"].to_list() == [50] * 4
+    assert results[0]["share_of_users"].sum() == pytest.approx(1)
+    assert results[0]["share_of_influence"].sum() == pytest.approx(1)
+    assert results[0]["influence"].is_between(0, 1).all()
+    assert not results[0]["flagged"].any()
+    empty_group = influence(rec, np.where(groups == 3, 4, groups), permutations=2).groups
+    assert empty_group["influence"][3] == 0
 
 
 @pytest.mark.long
-def test_eager_fans_are_the_one_group_that_is_flagged() -> None:
-    made = generate(HEAVY_SHAPE)
-    rec = Recommender.fit(BiasedMF(factors=16), made.interactions)
-    groups = cluster_users(made.interactions.by_user, made.interactions.n_items)
-    found = influence(rec, groups, permutations=20).groups
-    flagged = found.filter(found["flagged"])["group"].to_list()
+def test_the_group_of_heavy_raters_is_the_only_one_flagged() -> None:
+    synthetic = generate(HEAVY_SHAPE)
+    rec = Recommender.fit(BiasedMF(factors=16), synthetic.interactions)
+    groups = cluster_users(synthetic.interactions.by_user, synthetic.interactions.n_items)
+    table = influence(rec, groups, permutations=20).groups
+    flagged = table.filter(table["flagged"])["group"].to_list()
     assert len(flagged) == 1
-    assert made.heavy[groups == flagged[0]].mean() >= 0.8
+    assert synthetic.heavy[groups == flagged[0]].mean() >= 0.8
     calm = generate(replace(HEAVY_SHAPE, heavy_share=0.0))
     rec = Recommender.fit(BiasedMF(factors=16), calm.interactions)
     groups = cluster_users(calm.interactions.by_user, calm.interactions.n_items)

@@ -14,7 +14,7 @@ from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.interpret import FactorMap, bias_ranking, filled_crosstab, surprising_items
 
 
-def test_a_level_is_free_of_who_rated() -> None:
+def test_a_level_does_not_depend_on_the_raters() -> None:
     """Two films alike in quality: one rated by the generous, one by the severe."""
     rng = np.random.default_rng(0)
     u, i = np.repeat(np.arange(200), 12), np.concatenate([rng.choice(38, 12, replace=False) for _ in range(200)])
@@ -23,25 +23,27 @@ def test_a_level_is_free_of_who_rated() -> None:
     extra_i = np.where(extra_u < 100, 38, 39)
     u, i = np.concatenate([u, extra_u]), np.concatenate([i, extra_i])
     values = np.clip(3 + generous[u] + rng.normal(0, 0.3, len(u)), 1, 5)
-    found = bias_ranking(Recommender.fit(ExplicitALS(factors=2), Interactions.from_columns(u, i, values)))
-    both = found.filter(pl.col("item") >= 38)
+    ranking = bias_ranking(Recommender.fit(ExplicitALS(factors=2), Interactions.from_columns(u, i, values)))
+    both = ranking.filter(pl.col("item") >= 38)
     assert abs(np.diff(both["average"].to_numpy())[0]) > 1.5
     assert abs(np.diff(both["level"].to_numpy())[0]) < 0.5
 
 
 @pytest.mark.long
 def test_levels_find_the_true_biases() -> None:
-    made = generate(SyntheticConfig(n_users=600, n_items=200, n_ratings=30_000, item_bias_std=0.6, user_bias_std=0.5))
+    synthetic = generate(
+        SyntheticConfig(n_users=600, n_items=200, n_ratings=30_000, item_bias_std=0.6, user_bias_std=0.5)
+    )
     for estimator in (Bias(), BiasedMF(factors=8), ExplicitALS(factors=8)):
-        rec = Recommender.fit(estimator, made.interactions)
-        for side, truth in (("item", made.item_bias), ("user", made.user_bias)):
-            found = bias_ranking(rec, side, min_support=20)  # type: ignore[arg-type]
-            assert np.corrcoef(found["level"], truth[found[side].to_numpy()])[0, 1] > 0.8
-            assert found["support"].min() >= 20
-            assert (np.diff(found["level"].to_numpy()) <= 0).all()
+        rec = Recommender.fit(estimator, synthetic.interactions)
+        for side, truth in (("item", synthetic.item_bias), ("user", synthetic.user_bias)):
+            ranking = bias_ranking(rec, side, min_support=20)  # type: ignore[arg-type]
+            assert np.corrcoef(ranking["level"], truth[ranking[side].to_numpy()])[0, 1] > 0.8
+            assert ranking["support"].min() >= 20
+            assert (np.diff(ranking["level"].to_numpy()) <= 0).all()
 
 
-def test_what_has_no_level_says_so(small_events: Interactions, small_ratings: Interactions) -> None:
+def test_models_without_levels_are_rejected(small_events: Interactions, small_ratings: Interactions) -> None:
     with pytest.raises(KindError, match="events"):
         bias_ranking(Recommender.fit(BPR(epochs=1), small_events))
     with pytest.raises(KindError, match="no item biases"):
@@ -66,7 +68,7 @@ def test_the_first_axis_parts_the_two_camps(small_ratings: Interactions) -> None
     assert abs(high["axis_1"][0]) >= abs(low["axis_1"][0])
 
 
-def test_the_map_shows_items_with_exactly_the_support_asked_for(small_ratings: Interactions) -> None:
+def test_the_map_contains_items_with_exactly_the_requested_support(small_ratings: Interactions) -> None:
     rec = Recommender.fit(BiasedMF(factors=2, epochs=1), small_ratings)
     least = int(np.sort(rec.support)[len(rec.support) // 2])
     drawn = FactorMap.of(rec, min_support=least)
@@ -94,18 +96,18 @@ def test_no_map_without_factors(small_events: Interactions, small_ratings: Inter
         FactorMap.of(rec).ends(3)
 
 
-def test_disagreements_are_what_levels_and_averages_tell_apart(movielens: Interactions) -> None:
+def test_surprising_items_differ_most_in_level_and_average(movielens: Interactions) -> None:
     rec = Recommender.fit(BiasedMF(factors=8), movielens)
-    all_ = bias_ranking(rec, min_support=30)
-    found = surprising_items(rec, 12, min_support=30)
-    assert found.columns == [*all_.columns, "surprise"]
-    assert len(found) == 12
-    usual = all_["difference"].median()
-    beyond = (all_["difference"] - usual).abs().sort(descending=True)  # type: ignore[operator]
-    assert found["surprise"].abs().min() == beyond[11]
-    assert found["surprise"].is_sorted(descending=True)
-    assert found["support"].min() >= 30  # type: ignore[operator]
-    np.testing.assert_allclose(found["surprise"], found["level"] - found["average"] - usual, atol=1e-6)
+    ranking = bias_ranking(rec, min_support=30)
+    surprising = surprising_items(rec, 12, min_support=30)
+    assert surprising.columns == [*ranking.columns, "surprise"]
+    assert len(surprising) == 12
+    usual = ranking["difference"].median()
+    beyond = (ranking["difference"] - usual).abs().sort(descending=True)  # type: ignore[operator]
+    assert surprising["surprise"].abs().min() == beyond[11]
+    assert surprising["surprise"].is_sorted(descending=True)
+    assert surprising["support"].min() >= 30  # type: ignore[operator]
+    np.testing.assert_allclose(surprising["surprise"], surprising["level"] - surprising["average"] - usual, atol=1e-6)
 
 
 def test_a_film_rated_by_the_severe_is_above_its_average() -> None:
@@ -115,12 +117,12 @@ def test_a_film_rated_by_the_severe_is_above_its_average() -> None:
     u = np.concatenate([u, np.arange(300)])
     i = np.concatenate([i, np.where(np.arange(300) < 100, 38, 39)])
     values = np.clip(3 + severe[u] + rng.normal(0, 0.3, len(u)), 1, 5)
-    found = surprising_items(Recommender.fit(Bias(), Interactions.from_columns(u, i, values)), 40)
-    assert found["item"][0] == 38
-    assert found["item"][-1] == 39
+    surprising = surprising_items(Recommender.fit(Bias(), Interactions.from_columns(u, i, values)), 40)
+    assert surprising["item"][0] == 38
+    assert surprising["item"][-1] == 39
 
 
-def test_disagreements_of_nothing(small_events: Interactions, small_ratings: Interactions) -> None:
+def test_surprising_items_of_an_empty_selection(small_events: Interactions, small_ratings: Interactions) -> None:
     rec = Recommender.fit(Bias(), small_ratings)
     assert len(surprising_items(rec, min_support=10**6)) == 0
     with pytest.raises(ParameterError, match="n must be a whole number >= 1"):
@@ -129,14 +131,14 @@ def test_disagreements_of_nothing(small_events: Interactions, small_ratings: Int
         surprising_items(Recommender.fit(BPR(epochs=1), small_events))
 
 
-def test_the_first_wrong_argument_of_disagreements_is_named(small_ratings: Interactions) -> None:
+def test_the_first_wrong_argument_of_surprising_items_is_named(small_ratings: Interactions) -> None:
     with pytest.raises(DataError, match="recommender"):
         surprising_items("no model", 1.5)
     with pytest.raises(ParameterError, match="n must be a whole number"):
         surprising_items(Recommender.fit(Bias(), small_ratings), 1.5, min_support="x")
 
 
-def test_every_cell_of_the_corner_has_a_prediction_beside_what_is_known(small_ratings: Interactions) -> None:
+def test_every_cell_of_the_crosstab_has_a_prediction_and_its_rating(small_ratings: Interactions) -> None:
     rec = Recommender.fit(BiasedMF(factors=4, epochs=3), small_ratings)
     frame = filled_crosstab(rec, users=5, items=7)
     assert frame.columns == ["user", "item", "known", "prediction"]
@@ -148,7 +150,7 @@ def test_every_cell_of_the_corner_has_a_prediction_beside_what_is_known(small_ra
     assert 0 < frame["known"].null_count() < 35
 
 
-def test_a_model_that_knows_how_sure_it_is_tells_the_ends(small_ratings: Interactions) -> None:
+def test_a_model_with_uncertainty_adds_the_ends_of_intervals(small_ratings: Interactions) -> None:
     rec = Recommender.fit(BayesianMF(factors=2, iterations=30, burn_in=10), small_ratings)
     narrow, wide = (filled_crosstab(rec, users=3, items=4, confidence=confidence) for confidence in (0.5, 0.95))
     assert (narrow["low"] <= narrow["high"]).all()
@@ -159,5 +161,5 @@ def test_a_model_that_knows_how_sure_it_is_tells_the_ends(small_ratings: Interac
 def test_cross_tabs_of_events_and_of_one_cell(small_events: Interactions) -> None:
     frame = filled_crosstab(Recommender.fit(ImplicitALS(factors=4), small_events), users=3, items=3)
     assert frame["prediction"].is_finite().all()
-    one = Interactions.from_columns(["ana"], ["alien"], [4])
-    assert filled_crosstab(Recommender.fit(Bias(), one)).rows() == [("ana", "alien", 4.0, 4.0)]
+    single = Interactions.from_columns(["ana"], ["alien"], [4])
+    assert filled_crosstab(Recommender.fit(Bias(), single)).rows() == [("ana", "alien", 4.0, 4.0)]

@@ -39,7 +39,7 @@ def test_ends_agree_with_the_standard_error():
     assert (high - low) / 2 == pytest.approx(half, rel=0.05)
 
 
-def test_95_percent_intervals_hold_the_truth_about_95_times_in_100():
+def test_95_percent_intervals_cover_the_truth_in_95_percent_of_samples():
     draw = np.random.default_rng(2)
     held = 0
     for seed in range(300):
@@ -84,8 +84,8 @@ def test_metrics_of_the_same_users_share_resamples_and_match_each_alone():
 def test_a_metric_that_some_users_lack_is_averaged_over_those_who_have_it():
     values = np.random.default_rng(6).random(300)
     partial = np.where(np.arange(300) % 3 == 0, np.nan, values)
-    none, one = np.full(300, np.nan), np.where(np.arange(300) == 7, 0.5, np.nan)
-    together = bootstrap_intervals({"all": values, "some": partial, "none": none, "one": one})
+    none, single = np.full(300, np.nan), np.where(np.arange(300) == 7, 0.5, np.nan)
+    together = bootstrap_intervals({"all": values, "some": partial, "none": none, "one": single})
     assert together["some"].mean == pytest.approx(np.nanmean(partial))
     assert together["some"].low < together["some"].mean < together["some"].high
     alone = bootstrap_interval(partial)
@@ -126,7 +126,7 @@ def test_pairing_sees_a_difference_that_intervals_side_by_side_hide():
     assert paired_difference(blank, np.append(b, 0.5)) == difference
 
 
-def test_nobody_and_one_user():
+def test_no_users_and_one_user():
     assert np.isnan(bootstrap_interval([])).all()
     assert np.isnan(bootstrap_interval([np.nan, np.nan])).all()
     assert np.isnan(bootstrap_ratio([], [])).all()
@@ -148,13 +148,13 @@ def means_without_ends(*intervals: Interval) -> list[float]:
 def test_no_interval_over_fewer_than_twenty_users(n):
     draw = np.random.default_rng(11)
     a, b, counts = draw.random(n), draw.random(n), draw.integers(1, 9, n)
-    found = means_without_ends(
+    means = means_without_ends(
         bootstrap_interval(a), bootstrap_ratio(a * counts, counts), paired_difference(a, b),
         paired_rmse_difference(a, b, counts), bootstrap_intervals({"recall": a})["recall"],
     )  # fmt: skip
     root = np.sqrt(a.sum() / counts.sum()) - np.sqrt(b.sum() / counts.sum())
     expected = [a.mean(), (a * counts).sum() / counts.sum(), (a - b).mean(), root, a.mean()]
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(means, expected, atol=1e-12)
 
 
 def test_an_interval_from_twenty_users_on_not_counting_those_without_the_metric():
@@ -180,12 +180,12 @@ def test_no_interval_where_all_but_a_few_users_have_the_same_value(n, value, dif
         paired_rmse_difference(values + 1, ones, ones),
     )  # fmt: skip
     values[:5] = 0.5 + np.arange(5) / 100
-    for found in (bootstrap_interval(values), paired_difference(values, np.zeros(n))):
-        assert found.low < found.mean < found.high
+    for interval in (bootstrap_interval(values), paired_difference(values, np.zeros(n))):
+        assert interval.low < interval.mean < interval.high
 
 
 @pytest.mark.long
-def test_a_nominal_95_percent_covers_nearly_that_from_the_smallest_number_of_users_on():
+def test_95_percent_intervals_have_their_coverage_from_20_users_on():
     """Simulated per-user metrics: NDCG with many zeros, squared errors of users of very different counts."""
     draw = np.random.default_rng(13)
 
@@ -194,20 +194,20 @@ def test_a_nominal_95_percent_covers_nearly_that_from_the_smallest_number_of_use
 
     def covered(sample, truth: float, n: int, runs: int) -> tuple[float, float]:
         """The share of intervals that hold the truth, and the share of samples that have an interval."""
-        held = given = 0
+        held = n_intervals = 0
         for run in range(runs):
             _, low, high = bootstrap_interval(sample(n), resamples=200, seed=run)
-            given += math.isfinite(low)
+            n_intervals += math.isfinite(low)
             held += low <= truth <= high
-        return held / max(given, 1), given / runs
+        return held / max(n_intervals, 1), n_intervals / runs
 
     for zeros, n, least in ((0.5, 20, 0.88), (0.5, 50, 0.90), (0.8, 20, 0.88), (0.8, 100, 0.90), (0.95, 300, 0.90)):
-        share, given = covered(*ndcg(zeros), n, 300)
+        share, interval_share = covered(*ndcg(zeros), n, 300)
         assert least < share < 0.985, (zeros, n)
-        assert given > 0.3
-    share, given = covered(lambda n: draw.exponential(1, n), 1.0, 20, 300)
+        assert interval_share > 0.3
+    share, interval_share = covered(lambda n: draw.exponential(1, n), 1.0, 20, 300)
     assert 0.87 < share < 0.96
-    assert given == 1
+    assert interval_share == 1
 
     def errors(n: int):
         counts = draw.geometric(0.05, n)

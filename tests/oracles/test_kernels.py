@@ -53,7 +53,7 @@ def random_side(rng: np.random.Generator, kind: int, n: int, n_priors: int = 1) 
 
 @few
 @given(seeds, st.sampled_from([RATINGS, EVENTS]), st.booleans())
-def test_exact_rows_equal_their_twin(seed: int, kind: int, weighted: bool) -> None:
+def test_exact_rows_equal_the_reference(seed: int, kind: int, weighted: bool) -> None:
     rng = np.random.default_rng(seed)
     rows = random_rows(rng, 7, 30, weighted and kind == RATINGS)
     side, penalty = random_side(rng, kind, 30, n_priors=seed % 2 * 6 + 1), rng.uniform(0, 5, 7).astype(np.float32)
@@ -65,11 +65,11 @@ def test_exact_rows_equal_their_twin(seed: int, kind: int, weighted: bool) -> No
 
 @few
 @given(seeds, st.sampled_from([RATINGS, EVENTS]), st.booleans())
-def test_equations_are_their_twins_and_what_is_taken_away_was_never_there(seed: int, kind: int, weighted: bool) -> None:
+def test_equations_equal_the_reference_and_entries_can_be_subtracted(seed: int, kind: int, weighted: bool) -> None:
     rng = np.random.default_rng(seed)
     rows = random_rows(rng, 7, 30, weighted and kind == RATINGS)
     side, penalty = random_side(rng, kind, 30), rng.uniform(0.1, 5, 7).astype(np.float32)
-    kept = rng.random(len(rows.columns)) < 0.7
+    mask = rng.random(len(rows.columns)) < 0.7
     owner = np.repeat(np.arange(7), rows.counts)
 
     def part(which: Any) -> SparseRows:
@@ -80,21 +80,21 @@ def test_equations_are_their_twins_and_what_is_taken_away_was_never_there(seed: 
         confidence, targets = side.targets(entries)
         return build_equations(entries, targets, confidence, side.features)
 
-    (A, b), (A_gone, b_gone) = summed(rows), summed(part(~kept))
-    A, b = A - A_gone, b - b_gone
+    (A, b), (A_removed, b_removed) = summed(rows), summed(part(~mask))
+    A, b = A - A_removed, b - b_removed
     for r in range(7):
         own = penalty[r] * side.shape + side.precision
         A[r] += np.diag(own) + (side.gram if kind == EVENTS else 0)
         b[r] += side.precision * side.prior[0]
-        np.testing.assert_allclose(A[r], reference.row_system(part(kept), r, penalty[r], side)[0], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(A[r], reference.row_system(part(mask), r, penalty[r], side)[0], rtol=1e-5, atol=1e-5)
     x = solve_each(A, b)
     for r in range(7):
-        np.testing.assert_allclose(x[r], reference.solve_row(part(kept), r, penalty[r], side), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(x[r], reference.solve_row(part(mask), r, penalty[r], side), rtol=1e-3, atol=1e-4)
 
 
 @few
 @given(seeds, st.sampled_from([RATINGS, EVENTS]), st.booleans(), st.integers(1, 3))
-def test_conjugate_gradient_equals_its_twin(seed: int, kind: int, weighted: bool, steps: int) -> None:
+def test_conjugate_gradient_equals_the_reference(seed: int, kind: int, weighted: bool, steps: int) -> None:
     rng = np.random.default_rng(seed)
     rows = random_rows(rng, 7, 30, weighted and kind == RATINGS)
     side, penalty = random_side(rng, kind, 30), rng.uniform(0, 5, 7).astype(np.float32)
@@ -103,8 +103,8 @@ def test_conjugate_gradient_equals_its_twin(seed: int, kind: int, weighted: bool
     loss = improve(x, rows, penalty, side, steps=steps)
     expected = 0.0
     for r in range(7):
-        twin = reference.improve_row(before[r], rows, r, penalty[r], side, steps=steps)
-        np.testing.assert_allclose(x[r], twin, rtol=5e-3, atol=5e-4)
+        expected_row = reference.improve_row(before[r], rows, r, penalty[r], side, steps=steps)
+        np.testing.assert_allclose(x[r], expected_row, rtol=5e-3, atol=5e-4)
         A, b, squares = reference.row_system(rows, r, penalty[r], side)
         diagonal = penalty[r] * side.shape + side.precision
         own = A - np.diag(diagonal) - (side.gram if kind == EVENTS else 0)
@@ -116,12 +116,12 @@ def test_conjugate_gradient_equals_its_twin(seed: int, kind: int, weighted: bool
 def test_drawn_rows_have_the_mean_and_the_covariance_of_the_posterior() -> None:
     """x = A^-1 b + L'^-1 z: the same row drawn many times, against the truth in float64."""
     rng, n = np.random.default_rng(10), 20_000
-    one = random_rows(rng, 1, 30, True)
+    row = random_rows(rng, 1, 30, True)
     side, penalty = random_side(rng, RATINGS, 30), np.full(n, 0.7, np.float32)
-    many = one.take(np.zeros(n, np.int64))
+    many = row.take(np.zeros(n, np.int64))
     x = np.zeros((n, WIDTH), np.float32)
     solve(x, many, penalty, side, noise=rng.standard_normal((n, WIDTH)).astype(np.float32))
-    A, b, _ = reference.row_system(one, 0, 0.7, side)
+    A, b, _ = reference.row_system(row, 0, 0.7, side)
     covariance = np.linalg.inv(A)
     sd = np.sqrt(np.diag(covariance))
     np.testing.assert_allclose(x.mean(axis=0), np.linalg.solve(A, b), atol=5 * sd.max() / np.sqrt(n))
@@ -163,7 +163,7 @@ def test_pair_dots() -> None:
 
 @few
 @given(seeds, st.booleans(), st.sampled_from([0.0, 4.6]), st.sampled_from([0.0, 0.02]))
-def test_sgd_updates_equal_their_twin(seed: int, weighted: bool, span: float, bias_rate: float) -> None:
+def test_sgd_updates_equal_the_reference(seed: int, weighted: bool, span: float, bias_rate: float) -> None:
     """Groups of eight are a way to compute, not another algorithm: the twin moves one rating after the other."""
     rng = np.random.default_rng(seed)
     n = 60
@@ -171,7 +171,7 @@ def test_sgd_updates_equal_their_twin(seed: int, weighted: bool, span: float, bi
     values = rng.integers(1, 6, n).astype(np.float32)
     weights = (rng.random(n) if weighted else np.zeros(0)).astype(np.float32)
     state = [rng.standard_normal(shape).astype(np.float32) * 0.3 for shape in ((6, WIDTH), (9, WIDTH), 6, 9)]
-    twin = [array.astype(np.float64) for array in state]
+    expected = [array.astype(np.float64) for array in state]
     begins = np.zeros(n, bool)
     group_ratings()(u, i, values, weights, begins, 0, n)
     group = np.append(np.flatnonzero(begins), n)
@@ -179,7 +179,7 @@ def test_sgd_updates_equal_their_twin(seed: int, weighted: bool, span: float, bi
     numbers = (0.1, 0.7, span, 0.03, bias_rate, 0.05, 0.02)
     sgd_ratings(WIDTH)(*state, loss, u, i, values, weights, group, 0, 0, last, *numbers)
     total = reference.sgd_updates(
-        *twin,
+        *expected,
         u,
         i,
         values,
@@ -192,7 +192,7 @@ def test_sgd_updates_equal_their_twin(seed: int, weighted: bool, span: float, bi
         l2=0.05,
         l2_bias=0.02,
     )
-    for mine, theirs in zip(state, twin, strict=True):
+    for mine, theirs in zip(state, expected, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
     assert loss[0] == pytest.approx(total, rel=1e-4)
 
@@ -240,7 +240,7 @@ def test_an_sgd_update_is_the_gradient_of_the_loss() -> None:
     np.testing.assert_allclose(start - 1e-3 * gradient, moved, atol=1e-7)
 
 
-def test_blocks_hold_every_rating_once_and_disjoint_blocks_share_nobody() -> None:
+def test_blocks_hold_every_rating_once_and_disjoint_blocks_share_no_rows() -> None:
     rng = np.random.default_rng(5)
     n = 5000
     u, i = rng.integers(0, 300, n).astype(np.int32), rng.integers(0, 200, n).astype(np.int32)
@@ -312,12 +312,12 @@ def test_top_items_equal_the_sorted_matrix(seed: int, n: int, n_users: int, filt
     seen = random_rows(rng, n_users, n_items, False)
     allowed = rng.random(n_items) > 0.3 if filtered else np.zeros(0, bool)
     rows, scores = top_items(P, ItemIndex.of(Q, bias), n, seen_start=seen.start, seen=seen.columns, allowed=allowed)
-    twin_rows, twin_scores = reference.top_items(
+    expected_rows, expected_scores = reference.top_items(
         P, Q, bias, n, seen_start=seen.start, seen=seen.columns, allowed=allowed
     )
-    k = twin_rows.shape[1]
-    np.testing.assert_array_equal(rows[:, :k], twin_rows)
-    np.testing.assert_array_equal(scores[:, :k], twin_scores)
+    k = expected_rows.shape[1]
+    np.testing.assert_array_equal(rows[:, :k], expected_rows)
+    np.testing.assert_array_equal(scores[:, :k], expected_scores)
     assert (rows[:, k:] == -1).all()
 
 
@@ -330,16 +330,16 @@ def test_top_items_across_many_tiles_with_skewed_norms() -> None:
     rows, scores = top_items(
         P, ItemIndex.of(Q, bias), 20, seen_start=none.start, seen=none.columns, allowed=np.zeros(0, bool)
     )
-    twin_rows, twin_scores = reference.top_items(
+    expected_rows, expected_scores = reference.top_items(
         P, Q, bias, 20, seen_start=none.start, seen=none.columns, allowed=np.zeros(0, bool)
     )
-    assert (rows == twin_rows).mean() > 0.999  # float32 may order near-equal scores differently
-    np.testing.assert_allclose(scores, twin_scores, rtol=1e-4, atol=1e-3)
+    assert (rows == expected_rows).mean() > 0.999  # float32 may order near-equal scores differently
+    np.testing.assert_allclose(scores, expected_scores, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0])
 @pytest.mark.parametrize("n_items", [PIECE_SIZE - 1, PIECE_SIZE, PIECE_SIZE + 1, 3 * PIECE_SIZE + 5])
-def test_one_user_among_many_items_gets_the_bits_of_a_batch(n_items: int, spread: float) -> None:
+def test_one_user_with_many_items_gets_the_bits_of_a_batch(n_items: int, spread: float) -> None:
     rng = np.random.default_rng(n_items)
     P = rng.standard_normal((3, 12)).astype(np.float32)
     Q = (rng.standard_normal((n_items, 12)) * np.exp(rng.normal(0, spread, (n_items, 1)))).astype(np.float32)
@@ -423,16 +423,16 @@ def run_fit(cache: Path, **environment: str) -> subprocess.CompletedProcess[str]
 def test_first_use_compiles_with_a_message_and_a_second_process_starts_from_the_cache(tmp_path: Path) -> None:
     first = run_fit(tmp_path)
     assert first.stderr.count("cofactor: INFO: compiling kernels") == 1
-    kept = sorted(path.name for path in tmp_path.rglob("*.nbc"))
-    assert kept
+    cached_files = sorted(path.name for path in tmp_path.rglob("*.nbc"))
+    assert cached_files
     second = run_fit(tmp_path)
     assert second.stderr == ""
     assert second.stdout == first.stdout
-    assert sorted(path.name for path in tmp_path.rglob("*.nbc")) == kept  # nothing was compiled again
+    assert sorted(path.name for path in tmp_path.rglob("*.nbc")) == cached_files  # nothing was compiled again
 
 
 @pytest.mark.long
-def test_an_unwritable_cache_is_said_and_does_no_harm(tmp_path: Path) -> None:
+def test_an_unwritable_cache_is_reported_and_does_no_harm(tmp_path: Path) -> None:
     occupied = tmp_path / "a file, not a folder"
     occupied.write_text("")
     done = run_fit(occupied)

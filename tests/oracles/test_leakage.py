@@ -39,22 +39,24 @@ def test_a_model_that_was_fitted_on_the_test_part_is_not_scored(
     assert score(honest, split, label="x").metrics
 
 
-@pytest.mark.parametrize("way", [split_random, split_last, split_by_time, split_users])
-def test_an_update_with_the_test_part_is_found_in_every_kind_of_split(way: Any, small_ratings: Interactions) -> None:
-    split = way(small_ratings)
+@pytest.mark.parametrize("make_split", [split_random, split_last, split_by_time, split_users])
+def test_an_update_with_the_test_part_is_detected_in_every_kind_of_split(
+    make_split: Any, small_ratings: Interactions
+) -> None:
+    split = make_split(small_ratings)
     honest = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), split.train)
     assert score(honest, split, label="x").metrics["rmse"].mean > 0
     with pytest.raises(LeakageError, match="are in both the test set and the model's histories"):
         score(honest.updated(split.test), split, label="x")
 
 
-def test_one_pair_is_enough_and_is_named(small_ratings: Interactions) -> None:
+def test_a_single_common_pair_is_detected_and_named(small_ratings: Interactions) -> None:
     split = split_random(small_ratings)
-    one = np.zeros(len(split.test), bool)
-    one[371] = True
-    known = split.test.select(one)
-    rec = cofactor.Recommender.fit(cofactor.Bias(), split.train).updated(known)
-    user, item, *_ = known.frame().row(0)
+    mask = np.zeros(len(split.test), bool)
+    mask[371] = True
+    leaked = split.test.select(mask)
+    rec = cofactor.Recommender.fit(cofactor.Bias(), split.train).updated(leaked)
+    user, item, *_ = leaked.frame().row(0)
     with pytest.raises(LeakageError, match=f"user '{user}' and item '{item}' are in .* histories; fit on"):
         score(rec, split, label="x")
 
@@ -84,18 +86,18 @@ def test_dislikes_in_the_test_part_are_leaks_too() -> None:
 
 
 def test_every_common_pair_is_counted() -> None:
-    whole = Interactions.from_columns(np.repeat(np.arange(7), 9), np.tile(np.arange(9), 7), [3] * 63)
+    table = Interactions.from_columns(np.repeat(np.arange(7), 9), np.tile(np.arange(9), 7), [3] * 63)
     draw = np.random.default_rng(8)
     for share in np.linspace(0, 0.3, 40):
-        known, tested = draw.random((2, 63)) < share
-        both = np.flatnonzero(known & tested)
+        in_history, in_test = draw.random((2, 63)) < share
+        both = np.flatnonzero(in_history & in_test)
         if len(both) == 0:
-            require_no_history_pairs(whole.select(known).by_user, whole.select(tested))
+            require_no_history_pairs(table.select(in_history).by_user, table.select(in_test))
             continue
         user, item = divmod(int(both[0]), 9)
         more = f" \\(and {len(both) - 1} more pairs?\\)" if len(both) > 1 else ""
         with pytest.raises(LeakageError, match=f"user {user} and item {item} are in .* histories{more}; fit on"):
-            require_no_history_pairs(whole.select(known).by_user, whole.select(tested))
+            require_no_history_pairs(table.select(in_history).by_user, table.select(in_test))
 
 
 @pytest.mark.long

@@ -48,47 +48,47 @@ def random_links(rng: np.random.Generator, n_items: int) -> SparseRows:
 
 @few
 @given(seeds, measures, st.integers(1, 12), st.sampled_from([0.0, 3.0, 100.0]), st.booleans())
-def test_the_nearest_rows_equal_their_twin(seed: int, measure: int, n: int, shrink: float, apart: bool) -> None:
+def test_the_nearest_rows_equal_the_reference(seed: int, measure: int, n: int, shrink: float, apart: bool) -> None:
     rng = np.random.default_rng(seed)
     rows = random_rows(rng, 15, 12)
     itself = np.arange(15, dtype=np.int32) if apart else None
     lists = ColumnLists.of(rows, 12, max_length=EVERYTHING)
-    found, how = nearest(rows, lists, rows, measure=measure, n=n, shrink=shrink, exclude=itself)
-    twin = reference.row_similarities(rows, rows, 12, measure=measure, shrink=shrink, exclude=itself)
-    np.testing.assert_allclose(how, reference.largest_similarities(twin, n), rtol=1e-4, atol=1e-5)
-    there = found >= 0
-    assert ((how > 0) == there).all()
-    own = np.take_along_axis(twin, np.maximum(found, 0), axis=1)
-    np.testing.assert_allclose(how[there], own[there], rtol=1e-4, atol=1e-5)
-    assert all(len(set(row[row >= 0])) == (row >= 0).sum() for row in found)
+    neighbors, similarity = nearest(rows, lists, rows, measure=measure, n=n, shrink=shrink, exclude=itself)
+    expected = reference.row_similarities(rows, rows, 12, measure=measure, shrink=shrink, exclude=itself)
+    np.testing.assert_allclose(similarity, reference.largest_similarities(expected, n), rtol=1e-4, atol=1e-5)
+    listed = neighbors >= 0
+    assert ((similarity > 0) == listed).all()
+    own = np.take_along_axis(expected, np.maximum(neighbors, 0), axis=1)
+    np.testing.assert_allclose(similarity[listed], own[listed], rtol=1e-4, atol=1e-5)
+    assert all(len(set(row[row >= 0])) == (row >= 0).sum() for row in neighbors)
 
 
 @few
 @given(seeds, st.sampled_from([0.0, 3.0]), st.integers(2, 40))
-def test_a_cosine_does_not_know_the_size_of_values(seed: int, shrink: float, n_rows: int) -> None:
+def test_a_cosine_does_not_depend_on_the_size_of_values(seed: int, shrink: float, n_rows: int) -> None:
     """Rows of ones, of which one sum is kept, against rows of twos; many rows and few, met often and seldom."""
     rows = random_rows(np.random.default_rng(seed), n_rows, 12)
     ones, twos = (replace(rows, values=np.full(len(rows.values), value, np.float32)) for value in (1, 2))
-    found = [
+    results = [
         nearest(some, ColumnLists.of(some, 12, max_length=EVERYTHING), some, measure=COSINE, n=5, shrink=shrink)
         for some in (ones, twos)
     ]
-    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-6)
-    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-6)
+    np.testing.assert_array_equal(results[0][0], results[1][0])
 
 
 @few
 @given(seeds, measures, st.integers(2, 8))
-def test_sampled_columns_hide_rows_and_never_bend_a_similarity(seed: int, measure: int, longest: int) -> None:
+def test_sampled_columns_omit_rows_and_never_change_a_similarity(seed: int, measure: int, longest: int) -> None:
     rng = np.random.default_rng(seed)
     rows = random_rows(rng, 25, 10)
     lists = ColumnLists.of(rows, 10, max_length=longest)
-    found, how = nearest(rows, lists, rows, measure=measure, n=5, shrink=2.0)
-    twin = reference.row_similarities(rows, rows, 10, measure=measure, shrink=2.0)
-    there = found >= 0
-    own = np.take_along_axis(twin, np.maximum(found, 0), axis=1)
-    np.testing.assert_allclose(how[there], own[there], rtol=1e-4, atol=1e-5)
-    assert (np.diff(how, axis=1) <= 0).all()
+    neighbors, similarity = nearest(rows, lists, rows, measure=measure, n=5, shrink=2.0)
+    expected = reference.row_similarities(rows, rows, 10, measure=measure, shrink=2.0)
+    listed = neighbors >= 0
+    own = np.take_along_axis(expected, np.maximum(neighbors, 0), axis=1)
+    np.testing.assert_allclose(similarity[listed], own[listed], rtol=1e-4, atol=1e-5)
+    assert (np.diff(similarity, axis=1) <= 0).all()
 
 
 def test_a_list_that_is_full_holds_the_fullest_rows() -> None:
@@ -103,23 +103,23 @@ def test_a_list_that_is_full_holds_the_fullest_rows() -> None:
     assert not ColumnLists.of(rows, 3, max_length=4).is_truncated
 
 
-def test_who_has_nothing_new_is_no_neighbor_and_ties_go_by_row() -> None:
+def test_users_without_new_items_are_no_neighbors_and_ties_go_by_row() -> None:
     rows = SparseRows.of([0, 0, 1, 1, 2, 2, 2, 3, 3, 3], [0, 1, 0, 1, 0, 1, 2, 0, 1, 3], np.ones(10), 4)
     lists = ColumnLists.of(rows, 4, max_length=EVERYTHING)
-    found, how = nearest(rows, lists, rows, measure=COSINE, n=3, shrink=0.0)
-    assert found.tolist() == [[2, 3, -1], [2, 3, -1], [3, -1, -1], [2, -1, -1]]
-    assert how[0, 0] == pytest.approx(2 / 6**0.5)
-    assert (how[:, 2] == 0).all()
+    neighbors, similarity = nearest(rows, lists, rows, measure=COSINE, n=3, shrink=0.0)
+    assert neighbors.tolist() == [[2, 3, -1], [2, 3, -1], [3, -1, -1], [2, -1, -1]]
+    assert similarity[0, 0] == pytest.approx(2 / 6**0.5)
+    assert (similarity[:, 2] == 0).all()
 
 
 def test_neighbors_that_tie_at_the_end_of_a_list_are_left_out() -> None:
     """Row 0 shares two entries with row 1, and one with each of rows 2 to 4."""
     rows = SparseRows.of([0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 4], [0, 1, 0, 1, 2, 0, 2, 0, 2, 1, 2], np.ones(11), 5)
     lists = ColumnLists.of(rows, 3, max_length=EVERYTHING)
-    for n, near in ((1, [1]), (2, [1, -1]), (3, [1, -1, -1]), (4, [1, 2, 3, 4]), (5, [1, 2, 3, 4, -1])):
-        found, how = nearest(rows, lists, rows, measure=COSINE, n=n, shrink=0.0)
-        assert found[0].tolist() == near
-        assert (how[0] > 0).tolist() == [row >= 0 for row in near]
+    for n, expected in ((1, [1]), (2, [1, -1]), (3, [1, -1, -1]), (4, [1, 2, 3, 4]), (5, [1, 2, 3, 4, -1])):
+        neighbors, similarity = nearest(rows, lists, rows, measure=COSINE, n=n, shrink=0.0)
+        assert neighbors[0].tolist() == expected
+        assert (similarity[0] > 0).tolist() == [row >= 0 for row in expected]
     alike = SparseRows.of([0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 0, 2, 0, 2, 0, 2], np.ones(8), 4)
     lists = ColumnLists.of(alike, 3, max_length=EVERYTHING)
     assert nearest(alike, lists, alike, measure=COSINE, n=2, shrink=0.0)[0][0].tolist() == [1, 2]
@@ -131,15 +131,17 @@ def test_threads_and_batches_change_no_bit_of_the_neighbors() -> None:
     pairs = np.unique(np.stack([u, i], axis=1), axis=0)
     rows = SparseRows.of(pairs[:, 0], pairs[:, 1], rng.standard_normal(len(pairs)), 6000)
     lists = ColumnLists.of(rows, 300, max_length=500)
-    found = []
+    results = []
     for count in (1, 2, 4):
         with threads(count):
-            found.append(nearest(rows, lists, rows, measure=PEARSON, n=20, shrink=10.0))
+            results.append(nearest(rows, lists, rows, measure=PEARSON, n=20, shrink=10.0))
     assert all(
-        mine.tobytes() == first.tobytes() for one in found[1:] for mine, first in zip(one, found[0], strict=True)
+        mine.tobytes() == first.tobytes()
+        for result in results[1:]
+        for mine, first in zip(result, results[0], strict=True)
     )
-    alone, how = nearest(rows.row(77), lists, rows, measure=PEARSON, n=20, shrink=10.0)
-    assert (alone.tobytes(), how.tobytes()) == (found[0][0][77:78].tobytes(), found[0][1][77:78].tobytes())
+    alone, similarity = nearest(rows.row(77), lists, rows, measure=PEARSON, n=20, shrink=10.0)
+    assert (alone.tobytes(), similarity.tobytes()) == (results[0][0][77:78].tobytes(), results[0][1][77:78].tobytes())
 
 
 @few
@@ -154,7 +156,7 @@ def test_transposing_turns_columns_into_rows(seed: int) -> None:
 
 @few
 @given(seeds, st.integers(1, 6), st.sampled_from([0.0, 0.5]), st.booleans(), st.booleans())
-def test_averages_over_items_equal_their_twin(seed: int, k: int, damping: float, weighted: bool, tied: bool) -> None:
+def test_averages_over_items_equal_the_reference(seed: int, k: int, damping: float, weighted: bool, tied: bool) -> None:
     rng = np.random.default_rng(seed)
     rows, links = random_rows(rng, 6, 14, weighted=weighted), random_links(rng, 14)
     if tied:
@@ -166,7 +168,7 @@ def test_averages_over_items_equal_their_twin(seed: int, k: int, damping: float,
 
 @few
 @given(seeds)
-def test_sums_over_items_equal_their_twin_and_the_dense_product(seed: int) -> None:
+def test_sums_over_items_equal_the_reference_and_the_dense_product(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows, links = random_rows(rng, 6, 14), random_links(rng, 14)
     out, dense = np.zeros((6, 14), np.float32), np.zeros((6, 14), np.float32)
@@ -178,31 +180,31 @@ def test_sums_over_items_equal_their_twin_and_the_dense_product(seed: int) -> No
 
 @few
 @given(seeds, st.integers(1, 6), st.sampled_from([None, 0.0, 0.5]), st.booleans(), st.booleans())
-def test_scores_from_users_equal_their_twin(
+def test_scores_from_users_equal_the_reference(
     seed: int, k: int, damping: float | None, weighted: bool, tied: bool
 ) -> None:
     rng = np.random.default_rng(seed)
     rows = random_rows(rng, 9, 14, weighted=weighted and damping is not None)
     neighbors = np.stack([rng.permutation(9)[:7] for _ in range(5)]).astype(np.int32)
     neighbors[:, 5:] = np.where(rng.random((5, 1)) < 0.5, -1, neighbors[:, 5:])
-    likeness = -np.sort(-rng.random((5, 7)).astype(np.float32), axis=1)
+    similarity = -np.sort(-rng.random((5, 7)).astype(np.float32), axis=1)
     if tied:
-        likeness = np.ceil(likeness * 3) / np.float32(3)
+        similarity = np.ceil(similarity * 3) / np.float32(3)
     out = np.zeros((5, 14), np.float32)
     rule = SUM if damping is None else AVERAGE
-    add_by_users(out, neighbors, likeness, rows, rule=rule, k=k, damping=damping or 0.0)
+    add_by_users(out, neighbors, similarity, rows, rule=rule, k=k, damping=damping or 0.0)
     np.testing.assert_allclose(
-        out, reference.user_user_scores(neighbors, likeness, rows, 14, k=k, damping=damping), rtol=1e-4, atol=1e-4
+        out, reference.user_user_scores(neighbors, similarity, rows, 14, k=k, damping=damping), rtol=1e-4, atol=1e-4
     )
 
 
 @few
 @given(seeds, st.booleans(), st.sampled_from([0.0, 5.0]))
-def test_damped_means_equal_their_twin(seed: int, weighted: bool, damping: float) -> None:
+def test_damped_means_equal_the_reference(seed: int, weighted: bool, damping: float) -> None:
     rng = np.random.default_rng(seed)
     rows, bias = random_rows(rng, 8, 9, weighted=weighted), rng.standard_normal(9).astype(np.float32)
-    found = damped_means(rows, bias, mean=0.7, damping=damping)
-    np.testing.assert_allclose(found, reference.damped_means(rows, bias, mean=0.7, damping=damping), atol=1e-5)
+    means = damped_means(rows, bias, mean=0.7, damping=damping)
+    np.testing.assert_allclose(means, reference.damped_means(rows, bias, mean=0.7, damping=damping), atol=1e-5)
 
 
 # ranking score rows
@@ -210,21 +212,21 @@ def test_damped_means_equal_their_twin(seed: int, weighted: bool, damping: float
 
 @few
 @given(seeds, st.integers(1, 60), st.booleans())
-def test_the_best_of_score_rows_equal_their_twin_with_ties(seed: int, n: int, filtered: bool) -> None:
+def test_the_best_of_score_rows_equal_the_reference_with_ties(seed: int, n: int, filtered: bool) -> None:
     rng = np.random.default_rng(seed)
     scores = np.round(rng.standard_normal((150, 50)), 1).astype(np.float32)
     exclude = random_rows(rng, 150, 50)
     allowed = rng.random(50) < 0.7 if filtered else np.zeros(0, bool)
-    found = []
+    results = []
     for count in (1, 3):
         with threads(count):
-            found.append(top_of_blocks(lambda a, b: scores[a:b], 50, n, exclude=exclude, allowed=allowed))
-    rows, best = found[0]
-    assert (rows.tobytes(), best.tobytes()) == (found[1][0].tobytes(), found[1][1].tobytes())
-    twin_rows, twin_best = reference.top_of_rows(scores, n, exclude=exclude, allowed=allowed)
-    np.testing.assert_array_equal(rows[:, : twin_rows.shape[1]], twin_rows)
-    np.testing.assert_array_equal(best[:, : twin_rows.shape[1]], twin_best)
-    assert (rows[:, twin_rows.shape[1] :] == -1).all()
+            results.append(top_of_blocks(lambda a, b: scores[a:b], 50, n, exclude=exclude, allowed=allowed))
+    rows, best = results[0]
+    assert (rows.tobytes(), best.tobytes()) == (results[1][0].tobytes(), results[1][1].tobytes())
+    expected_rows, expected_best = reference.top_of_rows(scores, n, exclude=exclude, allowed=allowed)
+    np.testing.assert_array_equal(rows[:, : expected_rows.shape[1]], expected_rows)
+    np.testing.assert_array_equal(best[:, : expected_rows.shape[1]], expected_best)
+    assert (rows[:, expected_rows.shape[1] :] == -1).all()
 
 
 def test_score_blocks_cover_every_user_once_and_stay_small() -> None:
@@ -239,22 +241,22 @@ def test_score_blocks_cover_every_user_once_and_stay_small() -> None:
 
 @few
 @given(seeds)
-def test_the_sparse_gram_matrix_is_that_of_the_whole_matrix(seed: int) -> None:
+def test_the_sparse_gram_matrix_is_that_of_the_dense_matrix(seed: int) -> None:
     rows = random_rows(np.random.default_rng(seed), 40, 45)
     X = reference.to_dense(rows, 45)
     np.testing.assert_allclose(sparse_gram(rows, 45), np.tril(X.T @ X), atol=1e-9)
 
 
 @pytest.mark.parametrize("n", [1, 5, TILE_SIZE, TILE_SIZE + 1, 2 * TILE_SIZE + 70])
-def test_the_blockwise_inverse_is_the_inverse_with_any_number_of_threads(n: int) -> None:
+def test_the_inverse_by_blocks_is_the_inverse_with_any_number_of_threads(n: int) -> None:
     rng = np.random.default_rng(n)
     F = rng.standard_normal((n, n + 5))
     A = F @ F.T + n * np.eye(n)
-    found = []
+    results = []
     for count in (1, 2, 4):
         lower = np.tril(A)
         with threads(count):
             negative_inverse(lower)
-        found.append(np.tril(lower))
-    np.testing.assert_allclose(found[0], np.tril(-np.linalg.inv(A)), rtol=1e-8, atol=1e-12)
-    assert found[0].tobytes() == found[1].tobytes() == found[2].tobytes()
+        results.append(np.tril(lower))
+    np.testing.assert_allclose(results[0], np.tril(-np.linalg.inv(A)), rtol=1e-8, atol=1e-12)
+    assert results[0].tobytes() == results[1].tobytes() == results[2].tobytes()

@@ -37,7 +37,7 @@ from cofactor.estimators.network_training import Network, one_torch_thread  # no
 HEADS = ["regression", "classification"]
 DEEP: dict[str, Any] = {"layers": 3, "hidden": 24, "user_dim": 7, "item_dim": 5, "epochs": 30, "batch_size": 128}
 DEEP |= {"weight_decay": 0.3, "dropout": 0.1}
-NOBODY = SparseRows.empty(0)
+NO_HISTORIES = SparseRows.empty(0)
 
 
 @pytest.fixture(scope="module")
@@ -82,15 +82,15 @@ def test_accuracy_on_s0_at_the_defaults(head: Any, s0: Split) -> None:
 
 
 @pytest.mark.long
-def test_a_mass_on_s0_means_what_it_says(s0: Split) -> None:
-    found = calibration(Recommender.fit(NeuralMF(head="classification"), s0.train), s0)
-    assert found.n == 20_000
-    assert found.crps_gain > 0.02  # 0.026
-    assert found.log_likelihood > found.constant_log_likelihood + 0.05  # -1.218 against -1.281
-    some = found.reliability.filter(pl.col("n") >= 50)
+def test_masses_on_s0_are_calibrated(s0: Split) -> None:
+    result = calibration(Recommender.fit(NeuralMF(head="classification"), s0.train), s0)
+    assert result.n == 20_000
+    assert result.crps_gain > 0.02  # 0.026
+    assert result.log_likelihood > result.constant_log_likelihood + 0.05  # -1.218 against -1.281
+    some = result.reliability.filter(pl.col("n") >= 50)
     assert (abs(some["observed"] - some["predicted"]) / some["sd"]).mean() < 1.3  # 0.9: by chance alone it is 0.8
     for level in ("80 %", "95 %"):
-        gap = found.coverage[f"covered {level}"] - found.coverage[f"expected {level}"]
+        gap = result.coverage[f"covered {level}"] - result.coverage[f"expected {level}"]
         assert gap.abs().max() < 0.03
 
 
@@ -111,11 +111,11 @@ def test_the_layers_in_numpy_are_those_in_torch_in_value_and_in_gradient(ends: i
     pull = torch.randn(300, ends, generator=g)
     (y * pull).sum().backward()
     p, part = model.user_vectors[2], model._item_part[:300]
-    found = model.layers.forward(p, part, model.item_vectors[:300])
+    forward = model.layers.forward(p, part, model.item_vectors[:300])
     biases = model.user_bias[2] + model.item_bias[:300]
-    np.testing.assert_allclose(found.outputs + biases, y.detach().numpy(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(forward.outputs + biases, y.detach().numpy(), rtol=1e-4, atol=1e-4)
     gradient = network.user_vectors.grad[2].numpy()
-    np.testing.assert_allclose(found.backward(pull.numpy()), gradient, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(forward.backward(pull.numpy()), gradient, rtol=1e-3, atol=1e-3)
 
 
 def _as_model(network: Network, spec: NeuralMF) -> NetworkModel:
@@ -148,7 +148,7 @@ def test_the_loss_and_its_gradient_are_torchs(model: NetworkModel) -> None:
 # what it is
 
 
-def test_what_a_network_can_do(model: NetworkModel) -> None:
+def test_capabilities_of_a_network(model: NetworkModel) -> None:
     for protocol in (Model, PredictsRatings, ScoresItems, FoldsIn):
         assert isinstance(model, protocol)
     assert isinstance(model, LevelsNetworkModel) == hasattr(model, "mass")
@@ -189,10 +189,10 @@ def test_a_mass_is_a_distribution_and_one_number_is_not(model: NetworkModel, sma
             rec.recommend("user 3", rank_by="lower")
         return
     u, i = np.append(small_ratings.u[:99], -1), np.append(small_ratings.i[:99], -1)
-    one = model.distribution(UserBatch.trained(u, rec.histories), i)
-    np.testing.assert_allclose(one.mass, model.mass(u, i), atol=1e-5)
-    np.testing.assert_allclose(one.mean(), model.rating(model.outputs(u, i)), atol=1e-4)
-    low, high = one.interval(0.8)
+    distribution = model.distribution(UserBatch.trained(u, rec.histories), i)
+    np.testing.assert_allclose(distribution.mass, model.mass(u, i), atol=1e-5)
+    np.testing.assert_allclose(distribution.mean(), model.rating(model.outputs(u, i)), atol=1e-4)
+    low, high = distribution.interval(0.8)
     assert ((low > 0.5) & (low < high) & (high < 5.5)).all()
     cautious = rec.recommend("user 3", n=5, rank_by="lower")
     row, items = rec.users.row("user 3"), rec.items.rows(cautious["item"])
@@ -222,7 +222,7 @@ def test_a_scale_without_levels_has_no_classes() -> None:
     assert ((predicted >= 0) & (predicted <= 1)).all()
 
 
-def test_an_unknown_head_is_refused() -> None:
+def test_an_unknown_head_is_rejected() -> None:
     with pytest.raises(ParameterError, match="regression or classification, not 'softmax'"):
         NeuralMF(head="softmax")  # type: ignore[arg-type]
 
@@ -282,7 +282,7 @@ def test_neither_torchs_state_nor_its_threads_change_a_bit(small_ratings: Intera
     assert not same_bits(fits[0], NeuralMF(epochs=2).fit(small_ratings, seed=6))
 
 
-def test_a_fit_goes_on_from_a_model(model: NetworkModel, small_ratings: Interactions) -> None:
+def test_a_fit_continues_from_a_model(model: NetworkModel, small_ratings: Interactions) -> None:
     head = "classification" if isinstance(model, LevelsNetworkModel) else "regression"
     spec = NeuralMF(head=head, **{**DEEP, "epochs": 1}, learning_rate=1e-6)
     near = spec.fit(small_ratings, init_model=model)
@@ -293,7 +293,7 @@ def test_a_fit_goes_on_from_a_model(model: NetworkModel, small_ratings: Interact
         replace(spec, hidden=10).fit(small_ratings, init_model=model)
 
 
-def test_a_fit_that_runs_away_says_so(small_ratings: Interactions) -> None:
+def test_a_diverging_fit_raises_an_error(small_ratings: Interactions) -> None:
     with pytest.raises(DivergedError, match="lower learning_rate, raise weight_decay, or look"):
         NeuralMF(learning_rate=1.0, weight_decay=100.0).fit(small_ratings)
 
@@ -318,36 +318,38 @@ def test_weights_count_as_repetitions(small_ratings: Interactions) -> None:
 # unknown and new users
 
 
-def test_whoever_is_unknown_gets_the_unknown_row(model: NetworkModel, small_ratings: Interactions) -> None:
+def test_unknown_ids_get_the_unknown_row(model: NetworkModel, small_ratings: Interactions) -> None:
     part = small_ratings.select((small_ratings.u != 5) & (small_ratings.i != 3))
     head = "classification" if isinstance(model, LevelsNetworkModel) else "regression"
     lacking = NeuralMF(head=head, **DEEP).fit(part)
     items = np.arange(part.n_items, dtype=np.int32)
-    never, unknown = (np.full(len(items), u, np.int32) for u in (5, -1))
-    known = np.zeros(len(items), np.int32)
-    assert (lacking.outputs(never, items) == lacking.outputs(unknown, items)).all()
-    assert (lacking.outputs(known[:1], np.array([3])) == lacking.outputs(known[:1], np.array([-1]))).all()
-    predicted = lacking.predict(UserBatch.of(unknown, SparseRows.empty(len(items))), items)
+    never, unknown_users = (np.full(len(items), u, np.int32) for u in (5, -1))
+    known_users = np.zeros(len(items), np.int32)
+    assert (lacking.outputs(never, items) == lacking.outputs(unknown_users, items)).all()
+    assert (lacking.outputs(known_users[:1], np.array([3])) == lacking.outputs(known_users[:1], np.array([-1]))).all()
+    predicted = lacking.predict(UserBatch.of(unknown_users, SparseRows.empty(len(items))), items)
     assert predicted.mean() == pytest.approx(part.values.mean(), abs=0.3)
     assert predicted.std() > 0.01  # items still differ
 
 
-def test_a_history_makes_a_user_and_none_makes_the_unknown_one(
+def test_a_history_gives_a_user_and_an_empty_one_the_unknown_user(
     model: NetworkModel, small_ratings: Interactions
 ) -> None:
     histories = small_ratings.by_user
     folded = model.fold_in(histories)
-    known = folded.predict(UserBatch.trained(small_ratings.u, histories), small_ratings.i)
-    unknown = model.predict(UserBatch.trained(np.full(len(small_ratings), -1, np.int32), histories), small_ratings.i)
-    assert rmse(small_ratings.values, known) < rmse(small_ratings.values, unknown) - 0.05
-    nobody = model.fold_in(SparseRows.empty(2))
+    folded_predictions = folded.predict(UserBatch.trained(small_ratings.u, histories), small_ratings.i)
+    unknown_predictions = model.predict(
+        UserBatch.trained(np.full(len(small_ratings), -1, np.int32), histories), small_ratings.i
+    )
+    assert rmse(small_ratings.values, folded_predictions) < rmse(small_ratings.values, unknown_predictions) - 0.05
+    empty = model.fold_in(SparseRows.empty(2))
     items = np.arange(model.n_items, dtype=np.int32)
     for u in (0, 1):
-        scores = nobody.outputs(np.full(len(items), u, np.int32), items)
+        scores = empty.outputs(np.full(len(items), u, np.int32), items)
         assert (scores == model.outputs(np.full(len(items), -1, np.int32), items)).all()
 
 
-def test_a_newcomer_alone_is_the_newcomer_in_a_batch(model: NetworkModel, small_ratings: Interactions) -> None:
+def test_a_new_user_alone_equals_the_user_in_a_batch(model: NetworkModel, small_ratings: Interactions) -> None:
     histories = small_ratings.by_user
     with threads(2):
         together = model.fold_in(histories)
@@ -357,16 +359,16 @@ def test_a_newcomer_alone_is_the_newcomer_in_a_batch(model: NetworkModel, small_
         assert alone.user_bias[0].tobytes() == together.user_bias[u].tobytes()
 
 
-def test_ratings_that_weigh_nothing_are_as_if_not_there(model: NetworkModel) -> None:
+def test_ratings_of_weight_0_are_ignored(model: NetworkModel) -> None:
     items, values = np.array([3, 8, 9], np.int32), np.array([5, 1, 4], np.float32)
     weighted = SparseRows(np.array([0, 3]), items, values, np.array([1, 0, 1], np.float32))
     fewer = SparseRows(np.array([0, 2]), items[[0, 2]], values[[0, 2]])
-    one, other = model.fold_in(weighted), model.fold_in(fewer)
-    np.testing.assert_allclose(one.user_vectors, other.user_vectors, atol=1e-5)
-    np.testing.assert_allclose(one.user_bias, other.user_bias, atol=1e-5)
+    first, second = model.fold_in(weighted), model.fold_in(fewer)
+    np.testing.assert_allclose(first.user_vectors, second.user_vectors, atol=1e-5)
+    np.testing.assert_allclose(first.user_bias, second.user_bias, atol=1e-5)
 
 
-def test_a_folded_in_user_stands_at_a_minimum(model: NetworkModel, small_ratings: Interactions) -> None:
+def test_a_folded_in_user_is_at_a_minimum(model: NetworkModel, small_ratings: Interactions) -> None:
     """Of loss plus prior. relu has kinks, so not where the gradient is 0, but where no step nearby is better."""
     rng, histories = np.random.default_rng(0), small_ratings.by_user
     folded = model.fold_in(histories)
@@ -379,7 +381,7 @@ def test_a_folded_in_user_stands_at_a_minimum(model: NetworkModel, small_ratings
         end, start = slope(z)[0], slope(np.zeros_like(z))[0]
         nearby = [z + size * rng.standard_normal(len(z)).astype(np.float32) for size in (0.01, 0.1, 0.3) * 60]
         gains.append(start - end)
-        left.append(end - min(slope(one)[0] for one in nearby))
+        left.append(end - min(slope(point)[0] for point in nearby))
     assert min(gains) > 0
     assert sum(np.maximum(left, 0)) < 0.02 * sum(gains)
 
@@ -462,7 +464,7 @@ def test_nothing_imports_torch_before_a_fit_begins() -> None:
     assert run(code).stdout == "False\n"
 
 
-def test_without_torch_a_fit_says_what_to_install() -> None:
+def test_the_error_of_a_fit_without_torch_names_what_to_install() -> None:
     code = WITHOUT + (
         "import cofactor\n"
         "table = cofactor.Interactions.from_columns([1, 2], [1, 2], [3, 4])\n"

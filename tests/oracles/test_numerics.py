@@ -50,7 +50,7 @@ def quick(name: str) -> Estimator:
 
 
 def learns(kind: str) -> list[str]:
-    return [name for name, one in REGISTRY.items() if one.kind in (kind, "any")]
+    return [name for name, estimator in REGISTRY.items() if estimator.kind in (kind, "any")]
 
 
 def pairs() -> tuple[Any, Any, Any]:
@@ -170,9 +170,9 @@ def test_a_new_user_of_a_large_count_is_folded_in_as_a_training_user(count: floa
     history = rec.histories.row(user)
     folded = rec.model.fold_in(rec.histories.take(np.int32([user])))
     np.testing.assert_array_equal(folded.user_factors[0], rec.model.user_factors[user])
-    found = rec.model.explain(UserBatch.trained([user], rec.histories), int(history.columns[0]))
-    assert found.terms.sum() + found.rest == pytest.approx(found.score, abs=1e-5)
-    assert abs(found.rest) < 1e-3
+    explanation = rec.model.explain(UserBatch.trained([user], rec.histories), int(history.columns[0]))
+    assert explanation.terms.sum() + explanation.rest == pytest.approx(explanation.score, abs=1e-5)
+    assert abs(explanation.rest) < 1e-3
     new = rec.for_history([(key(rec.items, j), count) for j in history.columns]).recommend(n=5)
     assert new["score"].to_list() == pytest.approx(
         rec.recommend(key(rec.users, user), n=5)["score"].to_list(), abs=1e-4
@@ -207,14 +207,14 @@ def test_rows_of_ordinary_counts_are_not_touched_by_a_heavy_row() -> None:
     assert (plain[~other] != changed[~other]).any()
 
 
-def test_the_equations_of_an_audit_bear_large_counts() -> None:
+def test_the_equations_of_an_audit_are_accurate_for_large_counts() -> None:
     F = np.random.default_rng(1).normal(0, 1, (5, 3)).astype(np.float32)
     rows = SparseRows.of([0] * 5, range(5), [1] * 5, n_rows=1)
     c = np.float32([1, 1e9, 1, 1, 1])
     A, b = build_equations(rows, np.ones(5, np.float32), c, F)
     exact = (F.astype(float).T * c) @ F + np.eye(3)
-    found = solve_each(A + np.eye(3), b)[0]
-    np.testing.assert_allclose(found, np.linalg.solve(exact, F.astype(float).T @ c), rtol=1e-6)
+    solution = solve_each(A + np.eye(3), b)[0]
+    np.testing.assert_allclose(solution, np.linalg.solve(exact, F.astype(float).T @ c), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["item-knn", "user-knn"])
@@ -228,7 +228,7 @@ def test_neighbors_are_the_same_in_every_unit_of_the_counts(name: str, similarit
     np.testing.assert_allclose(scaled / count, base, rtol=2e-3, atol=1e-5)
 
 
-def test_ease_scores_as_exact_arithmetic_or_says_that_it_cannot() -> None:
+def test_ease_scores_as_exact_arithmetic_or_raises_an_error() -> None:
     rng = np.random.default_rng(0)
     X = (rng.random((12, 6)) < 0.5).astype(int)
     X[:, 0] = 1
@@ -238,8 +238,8 @@ def test_ease_scores_as_exact_arithmetic_or_says_that_it_cannot() -> None:
         Y[3] *= count
         table = Interactions.from_columns(u, i, Y[u, i], kind="events")
         exact = Y @ exact_ease(Y, 300)
-        found = scores(Recommender.fit(cofactor.EASE(l2=300), table))
-        np.testing.assert_allclose(found, exact, atol=1e-3 * np.abs(exact).max())
+        computed = scores(Recommender.fit(cofactor.EASE(l2=300), table))
+        np.testing.assert_allclose(computed, exact, atol=1e-3 * np.abs(exact).max())
     Y[3] = X[3] * 10**10
     with pytest.raises(DataError, match=r"ease cannot solve .* raise l2, or take the logarithm of the counts"):
         cofactor.EASE(l2=300).fit(Interactions.from_columns(u, i, Y[u, i], kind="events"))
@@ -300,8 +300,8 @@ def predictions(rec: Recommender, times: float, shift: float) -> Any:
 @pytest.mark.parametrize("times", [1e-12, 1e-6, 0.25, 20.0, 1e6, 1e12])
 def test_predictions_are_the_same_in_every_unit_of_the_ratings(plain: dict[str, Any], name: str, times: float) -> None:
     rec = Recommender.fit(quick(name), ratings(times))
-    found = predictions(rec, times, 0)
-    assert np.sqrt(np.mean((found - plain[name]) ** 2)) < 0.02
+    predicted = predictions(rec, times, 0)
+    assert np.sqrt(np.mean((predicted - plain[name]) ** 2)) < 0.02
     item = key(rec.items, 0)
     low, high = (rec.for_history([(item, star * times)]).recommend(n=N_ITEMS)["score"].to_numpy() for star in (1, 5))
     assert np.isfinite(low).all()
@@ -311,36 +311,36 @@ def test_predictions_are_the_same_in_every_unit_of_the_ratings(plain: dict[str, 
 @pytest.mark.parametrize("name", learns("ratings"))
 @pytest.mark.parametrize(("times", "shift"), [(1, 1e6), (1, -1e6), (1, 0.5), (100, 1e7)])
 def test_predictions_move_with_the_ratings(plain: dict[str, Any], name: str, times: float, shift: float) -> None:
-    found = predictions(Recommender.fit(quick(name), ratings(times, shift)), times, shift)
-    assert np.sqrt(np.mean((found - plain[name]) ** 2)) < 0.05
+    predicted = predictions(Recommender.fit(quick(name), ratings(times, shift)), times, shift)
+    assert np.sqrt(np.mean((predicted - plain[name]) ** 2)) < 0.05
 
 
 @pytest.mark.parametrize("name", ["biased-mf", "explicit-als", "bayesian-mf"])
 @pytest.mark.parametrize("times", [1e-6, 20.0, 1e6])
-def test_a_new_user_is_predicted_alike_in_every_unit_of_the_ratings(name: str, times: float) -> None:
+def test_predictions_of_a_new_user_are_the_same_in_every_unit_of_the_ratings(name: str, times: float) -> None:
     def folded(times: float) -> Any:
         rec = Recommender.fit(quick(name), ratings(times))
         history = SparseRows.of([0] * 4, [0, 1, 2, 3], np.array([5, 1, 5, 1]) * times, n_rows=1)
-        one, items = np.zeros(N_ITEMS, np.int32), np.arange(N_ITEMS, dtype=np.int32)
-        return rec.model.fold_in(history).predict(UserBatch.trained(one, history), items).astype(np.float64) / times
+        users, items = np.zeros(N_ITEMS, np.int32), np.arange(N_ITEMS, dtype=np.int32)
+        return rec.model.fold_in(history).predict(UserBatch.trained(users, history), items).astype(np.float64) / times
 
     np.testing.assert_allclose(folded(times), folded(1), atol=0.02)
 
 
-def test_an_estimator_without_sigmoid_learns_alike_in_every_unit() -> None:
+def test_an_estimator_without_sigmoid_learns_the_same_in_every_unit() -> None:
     spec = cofactor.BiasedMF(factors=4, epochs=8, rating_range=None)
-    one, thousand = (predictions(Recommender.fit(spec, ratings(times)), times, 0) for times in (1, 1000))
-    assert np.sqrt(np.mean((one - thousand) ** 2)) < 0.02
+    ones, thousands = (predictions(Recommender.fit(spec, ratings(times)), times, 0) for times in (1, 1000))
+    assert np.sqrt(np.mean((ones - thousands) ** 2)) < 0.02
 
 
-def test_going_on_from_a_model_is_the_same_in_every_unit() -> None:
+def test_continuing_from_a_model_is_the_same_in_every_unit() -> None:
     for spec in (cofactor.ExplicitALS(factors=4, epochs=3), cofactor.BiasedMF(factors=4, epochs=3, rating_range=None)):
-        found = []
+        results = []
         for times in (1.0, 1e4):
             table = ratings(times)
             model = spec.fit(table, init_model=spec.fit(table))
-            found.append(model.predict(UserBatch.trained(table.u, table.by_user), table.i).astype(np.float64) / times)
-        np.testing.assert_allclose(*found, atol=0.01)
+            results.append(model.predict(UserBatch.trained(table.u, table.by_user), table.i).astype(np.float64) / times)
+        np.testing.assert_allclose(*results, atol=0.01)
 
 
 @pytest.mark.parametrize("name", learns("ratings"))
@@ -348,9 +348,9 @@ def test_an_outlier_of_1e12_gives_predictions_on_the_scale(name: str) -> None:
     u, i, stars = pairs()
     stars[7] = 1e12
     rec = Recommender.fit(quick(name), Interactions.from_columns(u, i, stars))
-    found = predictions(rec, 1, 0)
-    assert found.min() >= 1
-    assert found.max() <= 1.0001e12
+    predicted = predictions(rec, 1, 0)
+    assert predicted.min() >= 1
+    assert predicted.max() <= 1.0001e12
     assert np.abs(scores(rec)).max() < 2e12
 
 
@@ -368,9 +368,9 @@ def test_a_heavy_rating_is_learned_and_the_others_are_not_forgotten() -> None:
     """SGD on a weight of 1e12 used to end in linear predictors of -1e13."""
     u, i, stars = pairs()
     for spec in (cofactor.BiasedMF(epochs=40), cofactor.ExplicitALS()):
-        one = Recommender.fit(spec, ratings(weights=heavy("one", 1e12)))
+        rec = Recommender.fit(spec, ratings(weights=heavy("one", 1e12)))
         assert (
-            abs(one.model.predict(UserBatch.trained(np.int32([u[5]]), one.histories), np.int32([i[5]]))[0] - stars[5])
+            abs(rec.model.predict(UserBatch.trained(np.int32([u[5]]), rec.histories), np.int32([i[5]]))[0] - stars[5])
             < 0.5
         )
         all_alike = Recommender.fit(spec, ratings(weights=heavy("all", 1e12)))
@@ -388,7 +388,7 @@ def test_a_heavy_rating_is_learned_and_the_others_are_not_forgotten() -> None:
         ([1e-20, 2e-20, 5e-20], r"within 1e-15 of 0; rescale them"),
     ],
 )
-def test_ratings_that_float32_does_not_bear_are_rejected(values: list[float], message: str) -> None:
+def test_ratings_beyond_float32_are_rejected(values: list[float], message: str) -> None:
     with pytest.raises(DataError, match=message):
         Interactions.from_columns(["a", "b", "c"], ["x", "y", "z"], values)
 
@@ -426,11 +426,11 @@ def test_the_command_line_shows_no_warning_for_large_ratings(tmp_path: Path) -> 
 def test_the_advice_after_a_divergence_names_parameters_that_exist(name: str) -> None:
     estimator = REGISTRY[name]()
     named = re.findall(r"(?:lower|raise) (\w+)", estimator.diverged_advice)
-    known = {spec.name for spec in fields(estimator)}
-    assert set(named) <= known
+    declared = {spec.name for spec in fields(estimator)}
+    assert set(named) <= declared
     for parameter in named:
         assert estimator.set_params(**{parameter: getattr(estimator, parameter)}) == estimator
-    assert bool(named) == bool(known & {"learning_rate", "l2", "weight_decay"})
+    assert bool(named) == bool(declared & {"learning_rate", "l2", "weight_decay"})
 
 
 @pytest.mark.parametrize(

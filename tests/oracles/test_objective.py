@@ -25,11 +25,11 @@ def table(seed: int, *, kind: Any, n_users: int = 5, n_items: int = 6, n: int = 
     rng = np.random.default_rng(seed)
     pairs = rng.choice(n_users * n_items, n, replace=False)
     values = rng.integers(1, 6, n) if kind == "ratings" else rng.integers(1, 4, n)
-    given = rng.uniform(0.1, 2, n) * (rng.choice([-1, 1], n) if kind == "events" else 1)
-    made = Interactions.from_columns(
-        pairs // n_items, pairs % n_items, values, kind=kind, weights=given if weights else None
+    row_weights = rng.uniform(0.1, 2, n) * (rng.choice([-1, 1], n) if kind == "events" else 1)
+    interactions = Interactions.from_columns(
+        pairs // n_items, pairs % n_items, values, kind=kind, weights=row_weights if weights else None
     )
-    return made.select(made.u > 0)
+    return interactions.select(interactions.u > 0)
 
 
 def random_model(data: Interactions, seed: int, factors: int, **rest: Any) -> FactorModel:
@@ -78,14 +78,14 @@ def parameters(model: FactorModel) -> dict[str, Any]:
 
 def steepest(by_hand: Callable[[dict[str, Any]], float], p: dict[str, Any], names: tuple[str, ...]) -> float:
     """The largest partial derivative at p, by central differences."""
-    h, found = 1e-5, 0.0
+    h, largest = 1e-5, 0.0
     for name in names:
         for at in np.ndindex(p[name].shape):
             up, down = ({**p, name: p[name].copy()} for _ in range(2))
             up[name][at] += h
             down[name][at] -= h
-            found = max(found, abs(by_hand(up) - by_hand(down)) / (2 * h))
-    return found
+            largest = max(largest, abs(by_hand(up) - by_hand(down)) / (2 * h))
+    return largest
 
 
 @settings(max_examples=60, deadline=None)
@@ -177,9 +177,9 @@ def test_no_half_step_of_als_makes_the_loss_larger(
     }[name]
     data = small_ratings if name == "explicit" else small_events
     if weights:
-        given = np.random.default_rng(4).uniform(0.1, 3, len(data))
-        given *= np.where(np.arange(len(data)) % 5 == 0, -1, 1) if name == "implicit" else 1
-        data = data.with_weights(given)
+        row_weights = np.random.default_rng(4).uniform(0.1, 3, len(data))
+        row_weights *= np.where(np.arange(len(data)) % 5 == 0, -1, 1) if name == "implicit" else 1
+        data = data.with_weights(row_weights)
     model, losses = None, []
     for _ in range(12):  # each fit: users from where they are, then items, then users exactly
         model = estimator.fit(data, seed=1, init_model=model)
@@ -188,7 +188,7 @@ def test_no_half_step_of_als_makes_the_loss_larger(
     assert losses[-1] < 0.95 * losses[0]
 
 
-def test_a_fold_in_of_everybody_never_makes_the_loss_larger(small_ratings: Interactions) -> None:
+def test_a_fold_in_of_all_users_never_makes_the_loss_larger(small_ratings: Interactions) -> None:
     for estimator in (BiasedMF(factors=4), BiasedMF(factors=4, biases=False), BiasedMF(factors=4, rating_range=None)):
         model = estimator.fit(small_ratings, seed=1)
         assert model.fold_in(small_ratings.by_user).objective(small_ratings) <= model.objective(small_ratings)
@@ -198,7 +198,9 @@ def test_sgd_makes_the_loss_small(small_ratings: Interactions) -> None:
     """Its own objective, which als minimizes exactly: close to it after some epochs, and better than the start."""
     sgd = BiasedMF(factors=4, epochs=60, l2=0.05, l2_bias=0.05, rating_range=None, init_std=0.1).fit(small_ratings)
     als = ExplicitALS(factors=4, epochs=40, l2=0.05, l2_bias=0.05).fit(small_ratings)
-    one = BiasedMF(factors=4, epochs=1, l2=0.05, l2_bias=0.05, rating_range=None, init_std=0.1).fit(small_ratings)
+    single_epoch = BiasedMF(factors=4, epochs=1, l2=0.05, l2_bias=0.05, rating_range=None, init_std=0.1).fit(
+        small_ratings
+    )
     best = als.objective(small_ratings)
     assert sgd.objective(small_ratings) < 1.1 * best
-    assert one.objective(small_ratings) > 1.2 * best
+    assert single_epoch.objective(small_ratings) > 1.2 * best

@@ -123,24 +123,24 @@ def test_a_new_item_is_a_user_seen_from_the_other_side() -> None:
 # features of tables that were not learned from
 
 
-def test_an_encoder_knows_again_what_it_learnt() -> None:
+def test_an_encoder_recognizes_the_values_it_learned() -> None:
     table = pl.DataFrame({"item": [1, 2, 3], "genres": ["War|Comedy", "Comedy", None], "year": [1990, 1991, 1992]})
     encoder = Encoder.of(table, ["genres", "year"], "item")
     other = pl.DataFrame({"item": [9, 8], "genres": ["Western|Comedy", "War"], "year": [1991, 2050]})
-    found = encoder.encode(other)
-    assert found.names == ("genres=Comedy", "genres=War", "year=1990", "year=1991", "year=1992")
-    assert [found.rows_by_indicator.row(r).columns.tolist() for r in range(5)] == [[0], [1], [], [0], []]
+    indicators = encoder.encode(other)
+    assert indicators.names == ("genres=Comedy", "genres=War", "year=1990", "year=1991", "year=1992")
+    assert [indicators.rows_by_indicator.row(r).columns.tolist() for r in range(5)] == [[0], [1], [], [0], []]
     assert Encoder.from_settings(encoder.settings()) == encoder
 
 
 def test_numbers_beyond_the_bins_fall_into_the_last_ones() -> None:
     table = pl.DataFrame({"item": range(100), "year": range(1900, 2000)})
     encoder = Encoder.of(table, ["year"], "item")
-    found = encoder.encode(pl.DataFrame({"item": [0, 1, 2], "year": [1000, 3000, None]}))
-    assert [r for r in range(len(found)) if len(found.rows_by_indicator.row(r).columns)] == [0, 9]
+    indicators = encoder.encode(pl.DataFrame({"item": [0, 1, 2], "year": [1000, 3000, None]}))
+    assert [r for r in range(len(indicators)) if len(indicators.rows_by_indicator.row(r).columns)] == [0, 9]
 
 
-def test_a_table_that_lacks_a_column_says_which() -> None:
+def test_the_error_names_a_missing_column() -> None:
     encoder = Encoder.of(pl.DataFrame({"item": [1], "year": [1990]}), ["year"], "item")
     with pytest.raises(DataError, match="has no column 'year'"):
         encoder.encode(pl.DataFrame({"item": [1]}))
@@ -154,17 +154,17 @@ def test_a_table_that_lacks_a_column_says_which() -> None:
 @pytest.fixture(scope="module")
 def table() -> Interactions:
     """Users' tastes are all for genres, so that these say what an item's vector is."""
-    world = SyntheticConfig(
+    config = SyntheticConfig(
         n_users=300, n_items=120, n_ratings=9_000, genres=4, taste_std=1.0, factors=0, factor_std=0.0, noise_std=0.3,
         item_bias_std=0.1,
     )  # fmt: skip
-    return generate(world, seed=3).interactions
+    return generate(config, seed=3).interactions
 
 
 @pytest.fixture(scope="module")
 def rec(table: Interactions) -> Recommender:
-    known = table.select(table.i % 5 != 0)
-    fitted = Recommender.fit(cofactor.BiasedMF(factors=4), known, seed=0)
+    rated = table.select(table.i % 5 != 0)
+    fitted = Recommender.fit(cofactor.BiasedMF(factors=4), rated, seed=0)
     return fitted.with_priors(item_features=["genres"])
 
 
@@ -185,7 +185,7 @@ def with_text_ids(table: Interactions) -> Interactions:
     )
 
 
-def test_effects_of_genres_tell_new_items_apart(table: Interactions) -> None:
+def test_effects_of_genres_distinguish_new_items(table: Interactions) -> None:
     named = with_text_ids(table.select(table.i % 5 != 0))
     fitted = Recommender.fit(cofactor.BiasedMF(factors=4), named, seed=0).with_priors(item_features=["genres"])
     wider = fitted.with_items(new_items(table))
@@ -203,7 +203,7 @@ def test_effects_of_genres_tell_new_items_apart(table: Interactions) -> None:
     assert learned.histories.counts.sum() == fitted.histories.counts.sum() + half.sum()
 
 
-def test_old_items_are_what_they_were(rec: Recommender, table: Interactions) -> None:
+def test_old_items_do_not_change(rec: Recommender, table: Interactions) -> None:
     assert rec.item_table is not None
     new = pl.DataFrame({"item": [-5, 10_000], "genres": ["genre 1", "genre 2"]})
     wider = rec.with_items(new)
@@ -218,7 +218,7 @@ def test_old_items_are_what_they_were(rec: Recommender, table: Interactions) -> 
     assert wider.item_table.filter(pl.col("item") == -5)["genres"].to_list() == ["genre 1"]
 
 
-def test_what_is_not_new_is_refused(rec: Recommender) -> None:
+def test_items_that_are_not_new_are_rejected(rec: Recommender) -> None:
     with pytest.raises(DataError, match="must be unique"):
         rec.with_items(pl.DataFrame({"item": [0], "genres": ["genre 1"]}))
     with pytest.raises(DataError, match="must be unique"):
@@ -243,8 +243,8 @@ def test_a_file_holds_the_priors(rec: Recommender, tmp_path: Path) -> None:
     again = Recommender.load(tmp_path / "m.cofactor")
     history, new = [(3, 5.0), (8, 1.0)], pl.DataFrame({"item": [999], "genres": ["genre 2"]})
     assert again.for_history(history).recommend().equals(rec.for_history(history).recommend())
-    one = again.with_items(new).predict(0, 999)
-    assert one == rec.with_items(new).predict(0, 999)
+    prediction = again.with_items(new).predict(0, 999)
+    assert prediction == rec.with_items(new).predict(0, 999)
 
 
 def test_priors_change_only_new_users(rec: Recommender) -> None:
@@ -257,19 +257,19 @@ def test_priors_change_only_new_users(rec: Recommender) -> None:
 @pytest.mark.parametrize("estimator", [ALS, cofactor.BiasedMF(factors=4, epochs=5), cofactor.ImplicitALS(factors=4)])
 def test_an_unknown_user_is_predicted_by_the_prior(estimator: Any, table: Interactions) -> None:
     """As a new user without a history is ranked; known users are predicted as before."""
-    known = table if estimator.kind == "ratings" else table.to_events(min_rating=4)
-    plain = Recommender.fit(estimator, known)
+    interactions = table if estimator.kind == "ratings" else table.to_events(min_rating=4)
+    plain = Recommender.fit(estimator, interactions)
     rec, items = plain.with_priors(), plain.items.all.to_list()
-    nobody = rec.folded_in(SparseRows.empty(1))
+    new_user = rec.folded_in(SparseRows.empty(1))
     rows = np.arange(len(items), dtype=np.int32)
-    wanted = nobody.predict(UserBatch.trained(np.zeros(len(items), np.int32), SparseRows.empty(1)), rows)
-    found = rec.predict(["nobody"] * len(items), items)["prediction"].to_numpy()
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
-    assert not np.allclose(found, plain.predict("nobody", items)["prediction"].to_numpy(), atol=1e-3)
-    assert rec.predict("nobody", items[3]) == pytest.approx(float(wanted[3]), abs=1e-6)
+    expected = new_user.predict(UserBatch.trained(np.zeros(len(items), np.int32), SparseRows.empty(1)), rows)
+    predictions = rec.predict(["nobody"] * len(items), items)["prediction"].to_numpy()
+    np.testing.assert_allclose(predictions, expected, atol=1e-6)
+    assert not np.allclose(predictions, plain.predict("nobody", items)["prediction"].to_numpy(), atol=1e-3)
+    assert rec.predict("nobody", items[3]) == pytest.approx(float(expected[3]), abs=1e-6)
     user = rec.users.all[0]
     mixed = rec.predict([user, "nobody" if isinstance(user, str) else 10**9], [items[3]] * 2, times=5)["prediction"]
-    assert mixed.to_list() == pytest.approx([plain.predict(user, items[3]), float(wanted[3])], abs=1e-6)
+    assert mixed.to_list() == pytest.approx([plain.predict(user, items[3]), float(expected[3])], abs=1e-6)
     assert np.isfinite(rec.predict("nobody", "no such item"))
 
 
@@ -308,7 +308,7 @@ def test_priors_as_parts_come_back() -> None:
         assert (again.items is None) == (priors.items is None)
 
 
-def test_updates_one_after_the_other_are_one_update(rec: Recommender) -> None:
+def test_consecutive_updates_equal_one_update(rec: Recommender) -> None:
     first = Interactions.from_columns([900, 900, 901], [1, 2, 3], [5.0, 1.0, 4.0])
     second = Interactions.from_columns([900, 901], [6, 7], [2.0, 3.0])
     both = Interactions.from_columns([900, 900, 901, 900, 901], [1, 2, 3, 6, 7], [5.0, 1.0, 4.0, 2.0, 3.0])
@@ -318,10 +318,10 @@ def test_updates_one_after_the_other_are_one_update(rec: Recommender) -> None:
         assert after.predict(user, 11) == pytest.approx(once.predict(user, 11), abs=1e-5)
 
 
-def test_one_rating_does_nothing_wild(table: Interactions) -> None:
+def test_one_rating_has_a_limited_effect(table: Interactions) -> None:
     """Training's penalty fits one rating nearly exactly, in whatever direction its item lies; a prior does not."""
-    known, held = table.select(table.u >= 60), table.select(table.u < 60)
-    plain = Recommender.fit(cofactor.ExplicitALS(factors=4), known, seed=0)
+    train, held = table.select(table.u >= 60), table.select(table.u < 60)
+    plain = Recommender.fit(cofactor.ExplicitALS(factors=4), train, seed=0)
     first = np.r_[True, held.u[1:] != held.u[:-1]]
     misses = []
     for rec in (plain, plain.with_priors()):

@@ -58,7 +58,7 @@ def lists_and_tests(draw):
     n_items, n_users = draw(st.integers(1, 12)), draw(st.integers(0, 6))
     items = st.integers(0, n_items - 1)
     lists = [draw(st.lists(items, unique=True, max_size=8)) for _ in range(n_users)]
-    padded = np.array([one + [-1] * (8 - len(one)) for one in lists], np.int32).reshape(n_users, 8)
+    padded = np.array([row + [-1] * (8 - len(row)) for row in lists], np.int32).reshape(n_users, 8)
     return padded, [draw(st.sets(items)) for _ in range(n_users)]
 
 
@@ -69,7 +69,7 @@ def test_equal_to_plain_loops_and_bounded(case, ks):
     metrics = ranking_metrics(ranked, rows_of(tests), ks=ks)
     assert list(metrics) == [f"{name}@{k}" for k in ks for name in NAMES]
     for k in ks:
-        expected = [by_loops(list(one), test, k) for one, test in zip(ranked, tests, strict=True)]
+        expected = [by_loops(list(row), test, k) for row, test in zip(ranked, tests, strict=True)]
         for name in NAMES:
             values = metrics[f"{name}@{k}"]
             assert values.dtype == np.float64
@@ -91,7 +91,7 @@ def test_ndcg_against_scikit_learn(seed, k):
 
 @given(st.integers(0, 10_000))
 @settings(deadline=None, max_examples=50)
-def test_average_precision_of_a_whole_ranking_against_scikit_learn(seed):
+def test_average_precision_of_a_full_ranking_against_scikit_learn(seed):
     draw = np.random.default_rng(seed)
     scores, relevance = draw.permutation(20.0 + np.arange(20)), draw.random(20) < 0.4
     relevance[0] = True
@@ -129,12 +129,12 @@ def test_users_without_a_test_item_have_nan_and_lists_without_items_have_0():
         assert values[1] == 0.0
 
 
-def test_minus_1_never_meets_the_last_item_of_the_user_before():
+def test_minus_1_never_matches_the_last_item_of_the_previous_user():
     ranked = np.array([[3, -1], [-1, -1]], np.int32)
     assert Hits.of(ranked, rows_of([{9}, {9}])).before.tolist() == []
 
 
-def test_nobody_and_nothing_relevant():
+def test_no_users_and_no_relevant_items():
     assert ranking_metrics(np.zeros((0, 5), np.int32), SparseRows.empty(0), ks=[5])["map@5"].shape == (0,)
     nothing = ranking_metrics(np.zeros((3, 1), np.int32), SparseRows.empty(3), ks=[1])
     assert all(np.isnan(values).all() for values in nothing.values())
@@ -144,10 +144,10 @@ def test_blocks_change_nothing(monkeypatch):
     draw = np.random.default_rng(0)
     ranked = draw.permuted(np.tile(np.arange(30, dtype=np.int32), (50, 1)), axis=1)[:, :12]
     relevant = rows_of([set(draw.choice(30, draw.integers(0, 9), replace=False).tolist()) for _ in range(50)])
-    whole = ranking_metrics(ranked, relevant, ks=[3, 12])
+    expected = ranking_metrics(ranked, relevant, ks=[3, 12])
     monkeypatch.setattr(sys.modules[Hits.__module__], "_BLOCK_CELLS", 40)
     blocks = ranking_metrics(ranked, relevant, ks=[3, 12])
-    for name, values in whole.items():
+    for name, values in expected.items():
         np.testing.assert_array_equal(values, blocks[name])
 
 
@@ -181,6 +181,6 @@ def test_wrong_input_is_named():
 
 @pytest.mark.parametrize("metric", ["ndcg", "recall", "precision", "hit_rate", "reciprocal_rank", "average_precision"])
 @pytest.mark.parametrize("wrong", [None, "x", np.zeros(3)])
-def test_a_metric_of_something_else_than_hits_is_refused(metric: str, wrong: Any) -> None:
+def test_metrics_reject_arguments_that_are_not_hits(metric: str, wrong: Any) -> None:
     with pytest.raises(DataError, match="hits must be of type Hits, not "):
         getattr(ranking, metric)(wrong, 1)

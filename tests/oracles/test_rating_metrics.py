@@ -44,16 +44,16 @@ def test_perfect_and_empty():
     assert rmse([3, 4], [3, 4]) == mae([3, 4], [3, 4]) == 0
     assert np.isnan(rmse([], []))
     assert np.isnan(mae([], []))
-    nobody = errors_by_user(np.zeros(0, np.int32), [], [], n_users=2)
-    assert nobody.count.tolist() == [0, 0]
-    assert RMSE.per_user(nobody).sums.dtype == MAE.per_user(nobody).sums.dtype == np.float64
-    assert np.isnan(RMSE.per_user(nobody).aggregate())
+    empty = errors_by_user(np.zeros(0, np.int32), [], [], n_users=2)
+    assert empty.count.tolist() == [0, 0]
+    assert RMSE.per_user(empty).sums.dtype == MAE.per_user(empty).sums.dtype == np.float64
+    assert np.isnan(RMSE.per_user(empty).aggregate())
     assert errors_by_user([], [], [], n_users=2).count.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("metric", [rmse, mae])
-def test_a_diverged_prediction_is_refused_with_its_row(metric, bad):
+def test_a_diverged_prediction_is_rejected_with_its_row(metric, bad):
     with pytest.raises(DataError, match=f"row 2: the prediction must be finite, not {bad} \\(1 more"):
         metric([1.0, 2.0, 3.0], [1.0, bad, bad])
     with pytest.raises(DataError, match="row 1: the rating must be finite"):

@@ -41,12 +41,12 @@ def test_ease_is_its_closed_form(small_events: Interactions) -> None:
     np.testing.assert_allclose(model.scores(UserBatch.of(users, small_events.by_user)), X @ B, atol=1e-5)
 
 
-def test_ease_refuses_what_does_not_fit_into_memory_and_names_another_way(small_events: Interactions) -> None:
+def test_ease_rejects_tables_that_do_not_fit_into_memory_and_names_alternatives(small_events: Interactions) -> None:
     with pytest.raises(CofactorError, match=r"ImplicitALS|implicit-als|ItemKNN|item-knn"):
         cofactor.EASE(max_memory=1e-5).fit(small_events)
 
 
-def test_item_knn_from_events_sums_the_cosines_of_what_the_user_took(small_events: Interactions) -> None:
+def test_item_knn_from_events_sums_the_cosines_of_the_items_of_the_user(small_events: Interactions) -> None:
     X = dense(small_events)
     together, support = X.T @ X, X.sum(axis=0)
     cosine = together / np.sqrt(np.maximum(np.outer(support, support), 1))
@@ -59,7 +59,7 @@ def test_item_knn_from_events_sums_the_cosines_of_what_the_user_took(small_event
     )
 
 
-def everyone(table: Interactions) -> np.ndarray:
+def all_users(table: Interactions) -> np.ndarray:
     return np.arange(table.n_users, dtype=np.int32)
 
 
@@ -102,7 +102,7 @@ def test_item_knn_from_ratings_is_the_damped_average_around_the_baseline(small_r
     model = cofactor.ItemKNN(k=1000, shrink=20.0, damping=0.3).fit(small_ratings)  # ties decide nothing
     expected = averaged(level, above, pearson(above, 20.0), 1000, 0.3)
     np.testing.assert_allclose(
-        model.scores(UserBatch.of(everyone(small_ratings), small_ratings.by_user)), expected, atol=2e-3
+        model.scores(UserBatch.of(all_users(small_ratings), small_ratings.by_user)), expected, atol=2e-3
     )
     predicted = model.predict(UserBatch.trained(small_ratings.u, small_ratings.by_user), small_ratings.i)
     clipped = np.clip(expected[small_ratings.u, small_ratings.i], 1, 5)
@@ -121,7 +121,7 @@ def test_user_knn_from_ratings_is_the_damped_average_around_the_baseline(small_r
             ws = s[u, others] * reference.top_k_membership(s[u, others], 7)
             expected[u, i] += ws @ above[others, i] / (0.3 + ws.sum())
     np.testing.assert_allclose(
-        model.scores(UserBatch.of(everyone(small_ratings), small_ratings.by_user)), expected, atol=2e-3
+        model.scores(UserBatch.of(all_users(small_ratings), small_ratings.by_user)), expected, atol=2e-3
     )
 
 
@@ -134,7 +134,7 @@ def test_user_knn_from_events_sums_over_similar_users(name: str, small_events: I
     s[dot == size[None, :]] = 0
     model = cofactor.UserKNN(k=1000, neighbors=1000, similarity=name).fit(small_events)
     np.testing.assert_allclose(
-        model.scores(UserBatch.of(everyone(small_events), small_events.by_user)), s @ X, rtol=1e-4, atol=1e-4
+        model.scores(UserBatch.of(all_users(small_events), small_events.by_user)), s @ X, rtol=1e-4, atol=1e-4
     )
 
 
@@ -149,7 +149,7 @@ def test_the_baseline_of_a_user_follows_from_the_history_passed_in(small_ratings
 
 
 @pytest.mark.parametrize("estimator", [cofactor.EASE(l2=5.0), cofactor.ItemKNN(), cofactor.UserKNN()], ids=str)
-def test_a_dislike_counts_against_what_is_similar(estimator: Any, small_events: Interactions) -> None:
+def test_a_dislike_lowers_similar_items(estimator: Any, small_events: Interactions) -> None:
     model = estimator.fit(small_events)
     zero, plus = np.zeros(1, np.int32), [1.0, 1.0]
     liked = SparseRows.of([0, 0], [0, 2], plus, 1)
@@ -170,21 +170,21 @@ def test_dislikes_enter_ease_as_their_negative(small_events: Interactions) -> No
     B = -P / np.diag(P)
     np.fill_diagonal(B, 0)
     model = cofactor.EASE(l2=20.0).fit(table)
-    np.testing.assert_allclose(model.scores(UserBatch.of(everyone(table), table.by_user)), X @ B, atol=1e-5)
+    np.testing.assert_allclose(model.scores(UserBatch.of(all_users(table), table.by_user)), X @ B, atol=1e-5)
 
 
 @pytest.mark.parametrize("estimator", [cofactor.ItemKNN(), cofactor.UserKNN()], ids=str)
-def test_rows_of_weight_zero_say_nothing(estimator: Any, small_ratings: Interactions) -> None:
+def test_rows_of_weight_zero_are_ignored(estimator: Any, small_ratings: Interactions) -> None:
     keep = np.random.default_rng(1).random(len(small_ratings)) < 0.8
     left = small_ratings.select(keep)
     muted = small_ratings.with_weights(keep.astype(np.float32))
     plain, weighted = estimator.fit(left), estimator.fit(muted)
-    users = everyone(small_ratings)
+    users = all_users(small_ratings)
     scores = plain.scores(UserBatch.of(users, left.by_user))
     np.testing.assert_allclose(weighted.scores(UserBatch.of(users, muted.by_user)), scores, atol=1e-3)
 
 
-def test_the_models_can_do_what_they_say(small_ratings: Interactions, small_events: Interactions) -> None:
+def test_models_have_the_declared_capabilities(small_ratings: Interactions, small_events: Interactions) -> None:
     for estimator, table in (
         (cofactor.EASE(), small_events),
         (cofactor.ItemKNN(), small_ratings),
@@ -220,8 +220,8 @@ def test_item_similarity_of_ease_is_the_partial_correlation(small_events: Intera
     partial = -P / np.sqrt(np.outer(np.diag(P), np.diag(P)))
     np.fill_diagonal(partial, 1)
     items = np.arange(10, dtype=np.int32)
-    found = cofactor.EASE(l2=5.0).fit(small_events).item_similarity(items[None])[0]
-    np.testing.assert_allclose(found, partial[:10, :10], atol=1e-5)
+    similarity = cofactor.EASE(l2=5.0).fit(small_events).item_similarity(items[None])[0]
+    np.testing.assert_allclose(similarity, partial[:10, :10], atol=1e-5)
 
 
 @pytest.mark.parametrize("estimator", [cofactor.EASE(), cofactor.ItemKNN(), cofactor.UserKNN()])
@@ -262,7 +262,7 @@ def test_similar_users_keep_their_ids_after_an_update(small_ratings: Interaction
     assert rec.updated(changed).similar_users("user 7", n=4)["user"].to_list() == before["user"][1:].to_list()
 
 
-def test_a_newcomer_of_user_knn_gets_the_neighbors_of_the_same_history(small_ratings: Interactions) -> None:
+def test_a_new_user_of_user_knn_gets_the_neighbors_of_the_same_history(small_ratings: Interactions) -> None:
     model = cofactor.UserKNN(max_item_support=40).fit(small_ratings)  # sampled: some lists are longer
     folded = model.fold_in(small_ratings.by_user.take([7, 8]))
     np.testing.assert_array_equal(folded.neighbors, model.neighbors[7:9])
@@ -274,16 +274,16 @@ def test_sampled_item_lists_still_find_most_of_the_true_neighbors() -> None:
         replace(MOVIELENS_20M_SHAPE, n_users=3000, n_items=2000, n_ratings=150_000, max_ratings_per_user=1000)
     ).interactions
     support = np.bincount(table.i)
-    whole = cofactor.UserKNN(neighbors=50, max_item_support=3000).fit(table)
+    full = cofactor.UserKNN(neighbors=50, max_item_support=3000).fit(table)
     sampled = cofactor.UserKNN(neighbors=50, max_item_support=int(support.max()) // 2).fit(table)
-    there = whole.similarity > 0  # elsewhere similarities tie at the end of the list
-    last = np.where(there, whole.similarity, np.inf).min(axis=1, keepdims=True)
-    recall = (sampled.similarity >= last * (1 - 1e-5))[there].mean()
+    positive = full.similarity > 0  # elsewhere similarities tie at the end of the list
+    last = np.where(positive, full.similarity, np.inf).min(axis=1, keepdims=True)
+    recall = (sampled.similarity >= last * (1 - 1e-5))[positive].mean()
     assert 0.9 <= recall < 1
-    assert (sampled.similarity <= whole.similarity + 1e-6)[there].all()
+    assert (sampled.similarity <= full.similarity + 1e-6)[positive].all()
 
 
-def test_ease_says_how_much_memory_it_would_take_to_the_byte(small_events: Interactions) -> None:
+def test_ease_reports_the_required_memory_to_the_byte(small_events: Interactions) -> None:
     needed = 24 * small_events.n_items**2 / 1e9
     cofactor.EASE(max_memory=needed).fit(small_events)
     with pytest.raises(ParameterError, match=rf"{small_events.n_items} items \(24 bytes"):
@@ -310,8 +310,8 @@ def i0(movielens: Interactions) -> Split:
 def test_accuracy_on_events(name: str, least: float, most: float, i0: Split) -> None:
     users = np.flatnonzero(i0.test.by_user.counts).astype(np.int32)
     ranked, _ = cofactor.Recommender.fit(getattr(cofactor, name)(), i0.train).for_rows(users).rank(10)
-    found = ranking_metrics(ranked, i0.test.by_user.take(users), ks=(10,))["ndcg@10"].mean()
-    assert least <= found <= most
+    ndcg = ranking_metrics(ranked, i0.test.by_user.take(users), ks=(10,))["ndcg@10"].mean()
+    assert least <= ndcg <= most
 
 
 @pytest.mark.parametrize(("name", "most"), [("ItemKNN", 0.925), ("UserKNN", 0.94)])
@@ -319,5 +319,5 @@ def test_accuracy_on_ratings(name: str, most: float, movielens: Interactions) ->
     table = columns_in_file_order()
     split = split_rows(movielens, s0_rows()[1], users=table["user"], items=table["item"])
     rec = cofactor.Recommender.fit(getattr(cofactor, name)(), split.train)
-    found = rmse(split.test.values, rec.model.predict(UserBatch.trained(split.test.u, rec.histories), split.test.i))
-    assert 0.905 < found <= most
+    error = rmse(split.test.values, rec.model.predict(UserBatch.trained(split.test.u, rec.histories), split.test.i))
+    assert 0.905 < error <= most
