@@ -1,4 +1,4 @@
-"""Calibration where the truth is known: a toy that is calibrated passes, one that is not is caught."""
+"""Calibration where the truth is known: a calibrated model passes, and a miscalibrated one is detected."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def test_a_mass_is_scored_and_compared_with_a_constant_width() -> None:
     assert ranked_probability_score(truth, y) < ranked_probability_score(plain, y) - 0.02
 
 
-# a whole model
+# a fitted model
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,7 +248,7 @@ class Gaussian(FactorModel):
 
 
 @pytest.fixture(scope="module")
-def toy() -> tuple[Recommender, Split]:
+def calibrated() -> tuple[Recommender, Split]:
     rng = np.random.default_rng(2)
     u, i = np.repeat(np.arange(120), 80), np.tile(np.arange(80), 120)
     level, liked = rng.normal(0, 0.4, 120), rng.normal(0, 0.4, 80)
@@ -262,8 +262,8 @@ def toy() -> tuple[Recommender, Split]:
     return Recommender(model, train.users, train.items, train.by_user, "ratings"), split
 
 
-def test_a_model_is_calibrated_on_the_test_part(toy: Any) -> None:
-    rec, split = toy
+def test_a_model_is_calibrated_on_the_test_part(calibrated: Any) -> None:
+    rec, split = calibrated
     result = calibration(rec, split)
     assert result.n == len(split.test)
     error = rec.model.linear(split.test.u, split.test.i).astype(np.float64) - split.test.values
@@ -284,8 +284,8 @@ def test_a_model_is_calibrated_on_the_test_part(toy: Any) -> None:
     assert len(record["coverage"]) == 17
 
 
-def test_training_ratings_alone_decide_the_quartiles_of_noise(toy: Any) -> None:
-    rec, split = toy
+def test_training_ratings_alone_decide_the_quartiles_of_noise(calibrated: Any) -> None:
+    rec, split = calibrated
     train = split.train
     residual = train.values - rec.model.predict(UserBatch.trained(train.u, rec.histories), train.i).astype(np.float64)
     noise = np.array([residual[train.u == u].std(ddof=1) for u in range(120)])[split.test.u]
@@ -295,8 +295,8 @@ def test_training_ratings_alone_decide_the_quartiles_of_noise(toy: Any) -> None:
     assert first["high"][0] == pytest.approx(noise[noise <= expected].max(), rel=1e-4)
 
 
-def test_held_out_users_are_folded_in_first(toy: Any) -> None:
-    rec, split = toy
+def test_held_out_users_are_folded_in_first(calibrated: Any) -> None:
+    rec, split = calibrated
     held_out = split_users(split.train, test=0.2)
     fitted = Recommender.fit(Bias(), held_out.train)
     parts = {name: getattr(fitted.model, name) for name in ("mean", "scale", "loss")}
@@ -311,16 +311,16 @@ def test_held_out_users_are_folded_in_first(toy: Any) -> None:
 
 
 @pytest.mark.parametrize("probabilities", [(), [0.8, 1], [0.8, 2.0], ["a"], 0.8])
-def test_probabilities_lie_between_0_and_1_and_at_least_one_is_needed(toy: Any, probabilities: Any) -> None:
+def test_probabilities_lie_between_0_and_1_and_at_least_one_is_needed(calibrated: Any, probabilities: Any) -> None:
     with pytest.raises(
         ParameterError,
         match=r"probabilities must be (one or more|a list|a finite number)",
     ):
-        calibration(*toy, probabilities=probabilities)
+        calibration(*calibrated, probabilities=probabilities)
 
 
-def test_models_without_a_distribution_and_events_are_rejected(toy: Any, small_events: Interactions) -> None:
-    rec, split = toy
+def test_models_without_a_distribution_and_events_are_rejected(calibrated: Any, small_events: Interactions) -> None:
+    rec, split = calibrated
     with pytest.raises(
         KindError, match=r"bias does not predict distributions over ratings.*fit bayesian-mf, or neural-mf"
     ):

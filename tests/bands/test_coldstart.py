@@ -1,4 +1,4 @@
-"""The cold-start curve: on a world whose truth is known, against the protocol, and where there is too little."""
+"""The cold-start curve: on data whose truth is known, against the protocol, and with too few users or rows."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def camps(n_users: int = 200, n_items: int = 60, each: int = 40, seed: int = 0) -> Interactions:
-    """Two camps of opposite tastes: one rating tells which a newcomer is of, but a baseline never learns it."""
+def two_groups(n_users: int = 200, n_items: int = 60, each: int = 40, seed: int = 0) -> Interactions:
+    """Two groups of opposite tastes: one rating identifies the group of a new user, but a baseline never learns it."""
     rng = np.random.default_rng(seed)
     u = np.repeat(np.arange(n_users), each)
     i = np.concatenate([rng.choice(n_items, each, replace=False) for _ in range(n_users)])
@@ -31,10 +31,10 @@ def camps(n_users: int = 200, n_items: int = 60, each: int = 40, seed: int = 0) 
 
 @pytest.fixture(scope="module")
 def result() -> ColdStartCurve:
-    return cold_start(ExplicitALS(factors=2, l2=0.02), camps())
+    return cold_start(ExplicitALS(factors=2, l2=0.02), two_groups())
 
 
-def test_a_personal_model_needs_few_ratings_to_tell_camps_apart(result: ColdStartCurve) -> None:
+def test_a_personal_model_needs_few_ratings_to_separate_the_groups(result: ColdStartCurve) -> None:
     curve = result.curve
     assert curve.columns == COLUMNS
     assert curve["history_length"].to_list() == [0, 1, 2, 3, 5, 8, 12, 20]
@@ -43,7 +43,7 @@ def test_a_personal_model_needs_few_ratings_to_tell_camps_apart(result: ColdStar
     assert 1 <= result.break_even_length <= 3
     assert curve["personal"][-1] < 0.6
     assert curve["baseline"][-1] > 1.2
-    assert abs(curve["difference"][0]) < 0.05  # nothing is known of anybody
+    assert abs(curve["difference"][0]) < 0.05  # no user has a history
 
 
 def test_ends_hold_the_means_and_differences_are_differences(result: ColdStartCurve) -> None:
@@ -55,14 +55,14 @@ def test_ends_hold_the_means_and_differences_are_differences(result: ColdStartCu
 
 
 def test_the_same_seed_gives_the_same_curve_and_another_one_another() -> None:
-    table, estimator = camps(80), BiasedMF(factors=2, epochs=3)
+    table, estimator = two_groups(80), BiasedMF(factors=2, epochs=3)
     first, again, other = (cold_start(estimator, table, history_lengths=(0, 3), seed=seed).curve for seed in (0, 0, 1))
     assert first.equals(again)
     assert not first.equals(other)
 
 
 def test_held_out_users_are_tested_on_the_same_rows() -> None:
-    table = camps(100)
+    table = two_groups(100)
     held_out = _HeldOutUsers.sample(table, [0, 2, 5], 0.2, 0)
     train = table.select(~held_out.row_mask)
     assert len(held_out.users) == 20
@@ -78,7 +78,7 @@ def test_held_out_users_are_tested_on_the_same_rows() -> None:
 
 
 def test_a_number_of_the_curve_by_hand() -> None:
-    table, estimator = camps(100), ExplicitALS(factors=2)
+    table, estimator = two_groups(100), ExplicitALS(factors=2)
     curve = cold_start(estimator, table, history_lengths=(0, 4)).curve
     held_out = _HeldOutUsers.sample(table, [0, 4], 0.2, 0)
     train, known_rows = table.select(~held_out.row_mask), held_out.row_mask & (held_out.position < 4)
@@ -90,26 +90,26 @@ def test_a_number_of_the_curve_by_hand() -> None:
 
 
 def test_events_are_ranked() -> None:
-    table = camps().to_events(min_rating=4)
+    table = two_groups().to_events(min_rating=4)
     result = cold_start(ImplicitALS(factors=2), table, history_lengths=(0, 1, 3, 8))
     assert result.metric == "ndcg@10"
     assert result.break_even_length is not None
     curve = result.curve
     assert curve.filter(pl.col("history_length") == 8)["difference_low"].item() > 0
-    assert curve["baseline"].n_unique() == 1  # popularity does not mind who asks
+    assert curve["baseline"].n_unique() == 1  # popularity is the same for all users
     assert curve["personal"].is_between(0, 1).all()
     assert cold_start(BPR(factors=2, epochs=2), table, history_lengths=(2,)).curve["history_length"].to_list() == [2]
 
 
 def test_the_baseline_never_beats_itself() -> None:
-    for estimator, table in ((Bias(), camps(60)), (Popularity(), camps(60).to_events(min_rating=4))):
+    for estimator, table in ((Bias(), two_groups(60)), (Popularity(), two_groups(60).to_events(min_rating=4))):
         result = cold_start(estimator, table, history_lengths=(0, 2, 4))
         assert result.break_even_length is None
         assert result.curve["difference"].to_list() == [0.0] * 3
 
 
-def test_over_a_dozen_users_nothing_is_surely_better() -> None:
-    curve = cold_start(ExplicitALS(factors=2, l2=0.02), camps(60), history_lengths=(0, 5, 10), users=0.2)
+def test_a_dozen_users_give_no_intervals_and_no_break_even_length() -> None:
+    curve = cold_start(ExplicitALS(factors=2, l2=0.02), two_groups(60), history_lengths=(0, 5, 10), users=0.2)
     assert curve.curve["users"][0] == 12
     assert curve.curve["difference"][-1] < 0
     ends = [f"{who}_{end}" for who in ("personal", "baseline", "difference") for end in ("low", "high")]
@@ -117,7 +117,7 @@ def test_over_a_dozen_users_nothing_is_surely_better() -> None:
     assert curve.break_even_length is None
 
 
-def test_beaten_from_means_from_there_on() -> None:
+def test_the_break_even_length_is_the_start_of_a_lasting_difference() -> None:
     frame = pl.DataFrame(
         {"history_length": [0, 1, 2, 3], "difference_low": [-1.0] * 4, "difference_high": [-0.1, 0.2, -0.1, -0.3]}
     )
@@ -128,10 +128,10 @@ def test_beaten_from_means_from_there_on() -> None:
     assert _break_even_length(swapped, ndcg) == 2
 
 
-def test_numbers_that_few_could_give_are_left_out() -> None:
-    assert cold_start(Bias(), camps(50, each=17)).curve["history_length"].to_list() == [0, 1, 2, 3, 5, 8]
+def test_history_lengths_of_too_few_users_are_left_out() -> None:
+    assert cold_start(Bias(), two_groups(50, each=17)).curve["history_length"].to_list() == [0, 1, 2, 3, 5, 8]
     with pytest.raises(DataError, match="needs at least 20 users with 2 or more rows each; got 10"):
-        cold_start(Bias(), camps(10))
+        cold_start(Bias(), two_groups(10))
     with pytest.raises(DataError, match="got 0"):
         cold_start(Bias(), Interactions.from_columns(["ana"], ["alien"], [4]))
 
@@ -148,8 +148,8 @@ def test_invalid_arguments_are_rejected(small_ratings: Interactions) -> None:
         cold_start(ImplicitALS(), small_ratings)
 
 
-def test_all_ratings_alike_and_one_item() -> None:
-    table = camps(60)
+def test_equal_ratings_and_one_item() -> None:
+    table = two_groups(60)
     same = Interactions.from_columns(table.u, table.i, np.full(len(table), 3.0))
     assert cold_start(BiasedMF(factors=2), same, history_lengths=(1,)).curve["personal"][0] == pytest.approx(
         0, abs=0.05

@@ -118,7 +118,7 @@ def test_the_tutorial_answers_every_question_in_order_each_with_code_that_runs()
         ("-.5", "-.5", True),
     ],
 )
-def test_numbers_are_alike_within_a_twentieth_or_a_last_digit(first: str, second: str, same: bool) -> None:
+def test_numbers_agree_within_a_twentieth_or_a_last_digit(first: str, second: str, same: bool) -> None:
     assert pages.alike(first, second, 0.05) is same
 
 

@@ -1,4 +1,4 @@
-"""What the README says of the service is true: its commands run against a real service, and get these answers."""
+"""The service section of the README: its commands run against a real service, and get the documented answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 def promises(script: str) -> list[list[str]]:
-    """For each comment that stands below a command, its pieces: what must come in the output, in this order."""
+    """For each comment below a command, its pieces: texts that the output must contain, in this order."""
     lines = [line[2:] for line in script.splitlines() if line.startswith("# ")]
     return [[piece.strip() for piece in line.partition("  (")[0].split("...")] for line in lines]
 

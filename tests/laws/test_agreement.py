@@ -1,6 +1,6 @@
 """The model that a course writes out by hand in torch, and `BiasedMF`: the same after an epoch from the same weights.
 
-A module of its own, its gradients by autograd, walks the blocks of `kernels.sgd` rating by rating, in plain SGD.
+The module, with gradients by autograd, visits the blocks of `kernels.sgd` rating by rating, in plain SGD.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def test_the_module_written_by_hand_and_biased_mf_agree_after_an_epoch(movielens
     for name, ours in zip(ARRAYS, (module.p, module.q, module.b, module.c), strict=True):
         np.testing.assert_allclose(ours.detach().numpy(), getattr(library, name), rtol=0, atol=1e-4, err_msg=name)
         moved = np.abs(getattr(library, name) - getattr(start, name)).max()
-        assert moved > 3e-3, name  # there is something to agree on
+        assert moved > 3e-3, name  # the parameters have changed
 
 
 def shapes(ratings: Interactions, factors: int) -> list[tuple[int, ...]]:

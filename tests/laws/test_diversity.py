@@ -1,4 +1,4 @@
-"""Lists thought about twice: maximal marginal relevance, and ranking by how sure the model is."""
+"""Lists reranked by maximal marginal relevance, and lists ranked by an end of the predicted interval."""
 
 from __future__ import annotations
 
@@ -78,20 +78,20 @@ def test_no_users_and_no_candidates() -> None:
     assert equal.tolist() == [[0, 1, 2]]
 
 
-def test_diversity_makes_lists_less_alike_and_keeps_the_best_first(rec: Recommender, all_users: np.ndarray) -> None:
+def test_diversity_makes_lists_less_similar_and_keeps_the_best_first(rec: Recommender, all_users: np.ndarray) -> None:
     plain, plain_scores = rec.for_rows(all_users).rank(8)
-    alike, score = [], []
+    similarity, score = [], []
     for diversity in (0.0, 0.3, 0.7, 1.0):
         rows, scores = rec.for_rows(all_users).rank(8, diversity=diversity)
         assert rows[:, 0].tolist() == plain[:, 0].tolist()
         assert all(len(set(row)) == 8 for row in rows.tolist())
         off = ~np.eye(8, dtype=bool)
-        alike.append(float(cosines(rec, rows)[:, off].mean()))
+        similarity.append(float(cosines(rec, rows)[:, off].mean()))
         score.append(float(scores.mean()))
         seen = rec.histories
         assert not any(set(rows[u].tolist()) & set(seen.row(u).columns.tolist()) for u in all_users[::9])
-    assert alike == sorted(alike, reverse=True)
-    assert alike[0] > alike[-1] + 0.2
+    assert similarity == sorted(similarity, reverse=True)
+    assert similarity[0] > similarity[-1] + 0.2
     assert score == sorted(score, reverse=True)
     zero, zero_scores = rec.for_rows(all_users).rank(8, diversity=0.0)
     assert zero.tobytes() == plain.tobytes()

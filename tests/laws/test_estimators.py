@@ -286,7 +286,7 @@ def score_of(model: Any, split: Split) -> float:
     return float(np.mean(recalls))
 
 
-def test_dislikes_are_not_what_a_validation_looks_for(splits: dict[str, Split]) -> None:
+def test_validation_ignores_dislikes(splits: dict[str, Split]) -> None:
     split, seen = splits["events"], [list[Epoch](), list[Epoch]()]
     disliked = np.arange(len(split.test)) % 2 == 0
     signed = split.test.with_weights(np.where(disliked, -1.0, 1.0))

@@ -12,7 +12,7 @@ EVENTS = [cofactor.ImplicitALS(factors=4), cofactor.EASE(l2=1), cofactor.ItemKNN
 
 
 def popular() -> cofactor.Interactions:
-    """p0 to p3 are taken by 9, 8, 7 and 6 users; aaa-unpopular by one; cat and dog by one pair of users alone."""
+    """p0 to p3 have 9, 8, 7 and 6 users; aaa-unpopular has one user; cat and dog have the same two users."""
     pairs = [(f"u{u}", f"p{p}") for p in range(4) for u in range(9 - p)]
     pairs += [("lone", "aaa-unpopular"), ("x", "cat"), ("x", "dog"), ("y", "cat")]
     return cofactor.Interactions.from_columns(*zip(*pairs, strict=True), kind="events")

@@ -1,4 +1,4 @@
-"""Explanations: the parts of a score add up to it, for every estimator, and say what they should."""
+"""Explanations: the parts of a score add up to it, for every estimator, and have the expected contents."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_little_is_not_attributed(name: str, most: float, movielens: Interaction
 
 
 def test_history_terms_favor_items_of_the_same_group() -> None:
-    """Two camps of items and of users: who likes one camp is told so by what they liked of it."""
+    """Two groups of items and of users: predictions of one group are explained by the user's ratings of that group."""
     u, i = np.nonzero(~np.eye(40, dtype=bool))
     match = u % 2 == i % 2
     rec = Recommender.fit(

@@ -1,4 +1,4 @@
-"""Exploration: bounded, eased in, and it learns."""
+"""Exploration: its share is bounded, and items that are clicked are explored more often."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_same_seed_gives_the_same_lists(rec: Recommender) -> None:
 
 
 def test_clicked_items_get_the_places(rec: Recommender) -> None:
-    """Ten rounds in which item 53 is clicked half the time it is shown, the others hardly ever."""
+    """Ten rounds in which item 53 is clicked half the time it is shown, the others rarely."""
     truth = np.where(np.arange(N_ITEMS) == 53, 0.5, 0.05)
     shown_counts, clicked_counts = np.zeros(N_ITEMS, np.int64), np.zeros(N_ITEMS, np.int64)
     rng, shares = np.random.default_rng(3), []
@@ -117,7 +117,7 @@ def test_clicked_items_get_the_places(rec: Recommender) -> None:
         shown_counts, clicked_counts = shown_counts + places, clicked_counts + rng.binomial(places, truth)
     assert shares[0] < 0.25
     assert np.mean(shares[-3:]) > 0.7
-    assert shown_counts[50:].min() >= 5  # nobody was buried untried
+    assert shown_counts[50:].min() >= 5  # every new item was explored
 
 
 def test_a_posterior_prefers_liked_items_and_still_explores_the_others(table: Interactions) -> None:

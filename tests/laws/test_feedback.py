@@ -1,4 +1,4 @@
-"""The feedback loop: laws, and small worlds."""
+"""The feedback loop: laws, and small simulations."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_summary_has_a_row_for_each_round(plain: Simulation, categories: Any) 
 
 
 def test_a_summary_describes_the_lists(plain: Simulation, categories: Any) -> None:
-    """Lists laid down by hand: round 1 shows all their favorite kind alone, round 2 two categories half and half."""
+    """Lists set by hand: round 1 has the favorite category of each user only, round 2 two categories in equal parts."""
     favorite = plain.tastes.favorites(categories)
     of_kind = [np.flatnonzero(categories[:, kind]) for kind in range(SMALL.genres)]
     first = np.stack([of_kind[kind][:6] for kind in favorite])
@@ -181,7 +181,7 @@ def test_wrong_input_is_named(synthetic: Synthetic, small_events: Interactions) 
             Tastes.of(no_rows, noise_std=noise_std)
 
 
-def test_tastes_of_another_scale_are_rescaled(small_ratings: Interactions) -> None:
+def test_acceptance_does_not_depend_on_the_scale(small_ratings: Interactions) -> None:
     """Stars from 0 to 100 are the stars from 1 to 5, stretched."""
     values = 25 * (small_ratings.values - 1)
     stretched = Interactions.from_columns(small_ratings.u, small_ratings.i, values)

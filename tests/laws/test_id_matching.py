@@ -69,9 +69,13 @@ QUESTIONS: dict[str, Callable[[Recommender, Callable[[Any], Any]], Any]] = {
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_ids_of_the_other_type_get_the_same_answer(rec: Recommender, question: str) -> None:
-    ask = QUESTIONS[question]
-    mine, theirs = ask(rec, lambda id_: own(rec, id_)), ask(rec, lambda id_: other(rec, id_))
-    same = mine.equals(theirs) if isinstance(mine, pl.DataFrame | pl.Series) else mine == theirs
+    query = QUESTIONS[question]
+    own_answer, other_answer = query(rec, lambda id_: own(rec, id_)), query(rec, lambda id_: other(rec, id_))
+    same = (
+        own_answer.equals(other_answer)
+        if isinstance(own_answer, pl.DataFrame | pl.Series)
+        else own_answer == other_answer
+    )
     assert same
 
 

@@ -1,8 +1,8 @@
 """Python, the command line and HTTP give the same answer to the same question: a law over every estimator.
 
 QUESTIONS is a table. A row names an operation, its arguments, and what is expected: "answer", or the reason of a
-refusal. Each interface has an adapter that translates the row, and every interface that has the operation must give the
-same list, prediction, explanation or refusal. The few documented differences are rows of their own, in DIFFERENCES.
+rejection. Each interface has an adapter that translates the row, and every interface that has the operation must give the
+same list, prediction, explanation or rejection. The few documented differences are rows of their own, in DIFFERENCES.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ CASES = [
 
 
 class RejectedRow(NamedTuple):
-    """A question that was refused. reason: "unknown id", "not possible", "bad value"; None where it is not told."""
+    """A rejected question. reason: "unknown id", "not possible", "bad value"; None where the interface gives none."""
 
     reason: str | None
     message: str
@@ -262,12 +262,12 @@ OPTIONS = ("n", "rank_by", "diversity")
 
 
 def selected(arguments: Arguments, *names: str) -> dict[str, Any]:
-    """Those of these arguments that are given; without names, the options of lists."""
+    """The arguments of these names that are present; without names, the options of lists."""
     return {name: arguments[name] for name in names or OPTIONS if name in arguments}
 
 
 def python_answer(work: Callable[[], Any]) -> Any:
-    """What Python answers."""
+    """Return the answer of Python."""
     try:
         return work()
     except UnknownIdError as error:
@@ -304,7 +304,7 @@ def cli_answer(*arguments: Any) -> Any:
 
 
 def http_answer(response: Response) -> Any:
-    """What the service answers."""
+    """Return the answer of the service."""
     answer = response.json()
     if response.is_success:
         return answer
@@ -313,7 +313,7 @@ def http_answer(response: Response) -> Any:
 
 
 def of(answer: Any, form: Callable[[Any], Any]) -> Any:
-    """An answer in the common form; a refusal as it is."""
+    """An answer in the common form; a rejection as it is."""
     return answer if isinstance(answer, RejectedRow) else form(answer)
 
 
@@ -326,7 +326,7 @@ def options(values: Arguments) -> list[Any]:
 
 
 def post(served: Served, path: str, body: Mapping[str, Any]) -> Any:
-    content = json.dumps(body)  # may hold NaN, which httpx refuses to send
+    content = json.dumps(body)  # may hold NaN, which httpx rejects
     return http_answer(served.client.post(path, content=content, headers={"Content-Type": "application/json"}))
 
 
@@ -357,7 +357,7 @@ class List:
         return listed(post(served, "/v1/recommendations", body))
 
     def get(self, served: Served, arguments: Arguments) -> Any:
-        """A list with options has no GET: it is asked for with POST."""
+        """A list with options has no GET: it is requested with POST."""
         if selected(arguments, "rank_by", "diversity"):
             return self.post(served, arguments)
         user = served.user(arguments["user"])
@@ -520,7 +520,7 @@ class AgedUserList:
 
 
 def send_events(served: Served, user: Any, history: Any, kind: Kind) -> RejectedRow | None:
-    """Send events to the service; the refusal of the first that it refuses."""
+    """Send events to the service; return the first rejection."""
     for item, value in history:
         body = {"user": user, "item": served.item(item), "kind": "rating" if kind == "ratings" else "event"}
         stored = post(served, "/v1/events", body | ({} if value is None else {"value": value}))
@@ -546,8 +546,8 @@ class LaterList:
 
     def http(self, served: Served, arguments: Arguments) -> Any:
         user = served.user(arguments["user"])
-        if rejection_row := send_events(served, user, arguments["history"], served.rec.kind):
-            return rejection_row
+        if rejected_row := send_events(served, user, arguments["history"], served.rec.kind):
+            return rejected_row
         return listed(post(served, "/v1/recommendations", {"user": user, **selected(arguments), "log": False}))
 
 
@@ -695,10 +695,10 @@ class SimilarUsers:
 
 
 class QuestionnaireItems:
-    """The items that a new user is asked about, who gives these answers: answers."""
+    """The items of the questions to a new user who gives these answers: answers."""
 
     def python(self, served: Served, arguments: Arguments) -> Any:
-        def ask() -> list[str]:
+        def next_items() -> list[str]:
             questions, names = served.rec.for_history([]).questions(), list[str]()
             for answer in arguments["answers"]:
                 item = questions.next_item()
@@ -708,7 +708,7 @@ class QuestionnaireItems:
                 questions = questions.with_answer(item, answer)
             return names
 
-        return python_answer(ask)
+        return python_answer(next_items)
 
     def cli(self, served: Served, arguments: Arguments) -> Any:
         lines = "".join("?\n" if answer is None else f"{answer}\n" for answer in arguments["answers"])
@@ -760,20 +760,20 @@ NO_QUESTIONS = {*REGISTRY, "neural-mf/ratings/classification"} - {"biased-mf", "
 
 
 ADAPTERS = ("python", "cli", "http", "post", "get", "history", "user")
-"""Methods of an operation: the interfaces, and several ways of one interface."""
+"""Methods of an operation: the interfaces, and several routes of one interface."""
 
 
 @dataclass(frozen=True)
 class Question:
     """A row of the table.
 
-    ask: the operation. given: its arguments. refused: the reason why all interfaces refuse it, None for an answer.
-    says: a pattern that is in each message. impossible: estimators (or cases) for which it is "not possible" instead.
-    kinds: of models that are asked.
+    operation: in each interface. arguments: of the operation. rejection: why all interfaces reject it, None for an answer.
+    match: a pattern in each message. impossible: estimators (or cases) for which it is "not possible" instead.
+    kinds: of models to which the question applies.
     """
 
     name: str
-    ask: Any
+    operation: Any
     arguments: Mapping[str, Any] = field(default_factory=dict)
     rejection: str | None = None
     match: str = ""
@@ -782,19 +782,21 @@ class Question:
     only: Callable[[Case], bool] = lambda _: True
 
     def suits(self, case: Case) -> bool:
-        """Whether a model of this case is asked."""
+        """Whether the question applies to a model of this case."""
         return case.kind in self.kinds and self.only(case)
 
     def reason(self, case: Case) -> str | None:
-        """Why it is refused, None for an answer."""
+        """Why it is rejected, None for an answer."""
         if case.name in self.impossible or (case.estimator in self.impossible and not case.settings):
             return "not possible"
         return self.rejection
 
     def check(self, served: Served) -> None:
-        """Ask every interface that has the operation, and compare the answers."""
+        """Call every interface that has the operation, and compare the answers."""
         reason = self.reason(served.case)
-        adapters = {name: getattr(self.ask, name) for name in ADAPTERS if getattr(self.ask, name, None) is not None}
+        adapters = {
+            name: getattr(self.operation, name) for name in ADAPTERS if getattr(self.operation, name, None) is not None
+        }
         answers = {name: adapter(served, self.arguments) for name, adapter in adapters.items()}
         assert len(answers) >= 2
         for name, answer in answers.items():
@@ -917,7 +919,7 @@ QUESTIONS = [
              only=integer_ids, kinds=RATINGS),
     Question("a history of an item named by an integer", NewUserList(), {"history": [(Raw(5), None)]}, only=text_ids,
              kinds=EVENTS),
-    # refusals
+    # rejections
     *(Question(f"n of {n}", List(), {"user": 3, "n": n}, "bad value", match=r"\bn\b")
       for n in (0, -1, 1.5, "ten", "", True)),
     *(Question(f"similar items, n of {n}", Similar(), {"item": 4, "n": n}, "bad value", match=r"\bn\b")
@@ -950,16 +952,16 @@ QUESTIONS = [
 
 
 def an_unknown_user_is_answered_as_a_new_user(served: Served) -> None:
-    """Python and the command line refuse an unknown user, and name the call for new users."""
+    """Python and the command line reject an unknown user, and name the call for new users."""
     arguments = {"user": Raw("nobody"), "n": N_ITEMS}
-    for rejection_row in (List().python(served, arguments), List().cli(served, arguments)):
-        assert rejection_row.reason in ("unknown id", None)
-        assert re.search(r"user 'nobody' .* new", rejection_row.message)
+    for rejected_row in (List().python(served, arguments), List().cli(served, arguments)):
+        assert rejected_row.reason in ("unknown id", None)
+        assert re.search(r"user 'nobody' .* new", rejected_row.message)
     assert same(List().get(served, arguments), NoHistoryList().python(served, arguments))
 
 
 def an_unknown_user_is_explained_by_the_prior(served: Served) -> None:
-    """Where the model has no prior, HTTP refuses as Python does: see QUESTIONS."""
+    """Where the model has no prior, HTTP rejects the user as Python does: see QUESTIONS."""
     arguments = {"user": Raw("nobody"), "item": 3}
     assert Explanation().python(served, arguments).reason == "unknown id"
     score, terms = Explanation().http(served, arguments)
@@ -977,33 +979,33 @@ def an_unknown_item_has_no_prediction(served: Served) -> None:
 
 
 def unknown_items_of_a_history_do_not_count(served: Served) -> None:
-    """Python and the command line refuse them."""
+    """Python and the command line reject them."""
     history, unknown = (LIKED if served.case.kind == "ratings" else TAKEN), Raw(4005 if served.ids.integer else "jaws")
     arguments = {"history": [*history, (unknown, history[0][1])], "n": N_ITEMS}
-    for rejection_row in (NewUserList().python(served, arguments), NewUserList().cli(served, arguments)):
-        assert rejection_row.reason in ("unknown id", None)
-        assert f"item {unknown.id!r}" in rejection_row.message.replace(f"'{unknown.id}'", repr(unknown.id))
+    for rejected_row in (NewUserList().python(served, arguments), NewUserList().cli(served, arguments)):
+        assert rejected_row.reason in ("unknown id", None)
+        assert f"item {unknown.id!r}" in rejected_row.message.replace(f"'{unknown.id}'", repr(unknown.id))
     known_arguments = {"history": history, "n": N_ITEMS}
     assert same(NewUserList().http(served, arguments), NewUserList().python(served, known_arguments))
 
 
 def an_event_with_an_unknown_item_is_stored(served: Served) -> None:
-    """It counts from the training on that learns the item. `updated` refuses it."""
+    """It counts from the training on that learns the item. `updated` rejects it."""
     value = 4.0 if served.case.kind == "ratings" else None
     arguments = {"user": Raw(4004), "history": [(Raw("jaws"), value)], "n": N_ITEMS}
-    rejection_row = LaterList().python(served, arguments)
-    assert rejection_row.reason == "unknown id"
-    assert "item 'jaws'" in rejection_row.message
+    rejected_row = LaterList().python(served, arguments)
+    assert rejected_row.reason == "unknown id"
+    assert "item 'jaws'" in rejected_row.message
     assert same(LaterList().http(served, arguments), NoHistoryList().python(served, arguments))
 
 
 def a_list_has_at_most_1000_items(served: Served) -> None:
-    """`max_n` of the service; Python and the command line list the whole catalog."""
+    """`max_n` of the service; Python and the command line list the full catalog."""
     arguments = {"user": 5, "n": 1_001}
     assert len(List().python(served, arguments)) == len(List().cli(served, arguments)) == N_ITEMS - 8
-    for rejection_row in (List().get(served, arguments), List().post(served, arguments)):
-        assert rejection_row.reason == "bad value"
-        assert re.search(r"\bn\b.*1000", rejection_row.message)
+    for rejected_row in (List().get(served, arguments), List().post(served, arguments)):
+        assert rejected_row.reason == "bad value"
+        assert re.search(r"\bn\b.*1000", rejected_row.message)
 
 
 def similar_users_are_not_named(served: Served) -> None:
@@ -1016,7 +1018,7 @@ def similar_users_are_not_named(served: Served) -> None:
 
 @dataclass(frozen=True)
 class Difference:
-    """A row of the table of differences: what HTTP answers otherwise by design, exactly so."""
+    """A row of the table of differences: what HTTP answers differently by design."""
 
     check: Callable[[Served], None]
     suits: Callable[[Case], bool] = lambda _: True
@@ -1051,7 +1053,7 @@ def test_interfaces_agree(serve: Callable[[Case], Served], case: Case, row: Row)
 
 
 def test_the_table_is_large_enough() -> None:
-    """At least 25 questions of every model, and answers as well as refusals among them."""
+    """At least 25 questions of every model, and with answers as well as rejections."""
     for case in CASES:
         questions = [question for question in QUESTIONS if question.suits(case)]
         rejected = [question for question in questions if question.reason(case) is not None]

@@ -1,4 +1,4 @@
-"""Laws that every estimator keeps. A new one gets them all by standing in the registry."""
+"""Laws that hold for every estimator, and are tested for a new one as soon as it is registered."""
 
 from __future__ import annotations
 

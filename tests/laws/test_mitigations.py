@@ -1,4 +1,4 @@
-"""Remedies: laws of the weights, and of the lists."""
+"""Mitigations: laws of the weights, and of the lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Recommender: ids in, ids out, whatever they come in; newcomers, new ratings, files."""
+"""The Recommender: ids of any type, new users, new ratings and files."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def history_of(rec: Recommender, user: Any) -> dict[Any, float]:
 
 
 def table_of(rec: Recommender) -> pl.DataFrame:
-    """All that the recommender knows, as a sorted frame."""
+    """All rows of the recommender, as a sorted frame."""
     rows = np.repeat(np.arange(len(rec.users)), rec.histories.counts)
     weights = rec.histories.weights
     return pl.DataFrame(
@@ -283,7 +283,7 @@ def test_predict_takes_numbers_of_numpy(numbered: Recommender) -> None:
     assert len(numbered.predict(3, np.arange(100, 105))) == 5
 
 
-def test_predict_answers_for_the_unknown_with_what_is_known(rec: Recommender) -> None:
+def test_predict_uses_the_biases_of_known_ids_and_the_mean(rec: Recommender) -> None:
     model, item = rec.model, rec.items.row("item 5")
     level = np.float32(model.mean) + model.item_bias[item]
     assert rec.predict("nobody", "item 5") == pytest.approx(np.clip(level, 1, 5), rel=1e-6)
@@ -318,7 +318,7 @@ def test_a_model_without_vectors_has_no_neighbors(small_ratings: Interactions, s
             recommender.similar_items("nothing")
 
 
-# newcomers
+# new users
 
 
 def test_a_new_user_with_the_history_of_a_user_gets_the_same_list(rec: Recommender, of_events: Recommender) -> None:
@@ -347,11 +347,11 @@ def test_a_history_comes_as_pairs_as_a_mapping_or_as_items(rec: Recommender, of_
 
 
 def test_a_dislike_of_a_new_user_lowers_similar_items(of_events: Recommender) -> None:
-    alike = of_events.similar_items("item 4", n=1)["item"][0]
+    similar = of_events.similar_items("item 4", n=1)["item"][0]
     liked, disliked = (
         of_events.for_history([("item 4", sign), ("item 3", 1)])
         .recommend(n=1000)
-        .filter(pl.col("item") == alike)["score"][0]
+        .filter(pl.col("item") == similar)["score"][0]
         for sign in (5, -5)
     )
     assert liked > disliked
@@ -499,7 +499,7 @@ def test_updated_works_for_every_rating_model(estimator: Any, small_ratings: Int
     assert same_rows(original, later, original.users.all)
 
 
-def test_ids_of_the_new_table_without_a_row_do_not_arrive(rec: Recommender) -> None:
+def test_ids_of_the_new_table_without_a_row_are_not_added(rec: Recommender) -> None:
     new = ratings(("amy", "item 3", 5), ("bob", "no such item", 4))
     later = rec.updated(new.select(new.values == 5))
     assert "amy" in later.users
@@ -556,7 +556,7 @@ def test_a_loaded_recommender_does_all_that_the_saved_one_did(
     assert "amy" in Recommender.load(path).users
 
 
-def test_what_is_loaded_is_still_in_the_file_and_read_only(rec: Recommender, tmp_path: Path) -> None:
+def test_loaded_arrays_are_memory_mapped_and_read_only(rec: Recommender, tmp_path: Path) -> None:
     rec.save(tmp_path / "m")
     loaded = Recommender.load(tmp_path / "m")
     arrays = [*loaded.model.arrays().values(), loaded.histories.columns, loaded.users.text, loaded.items.offsets]
@@ -619,7 +619,7 @@ def test_files_of_another_kind_or_version_are_rejected(rec: Recommender, tmp_pat
 # fitting
 
 
-def test_a_start_must_have_the_same_ids(rec: Recommender, small_ratings: Interactions) -> None:
+def test_an_initial_model_must_have_the_same_ids(rec: Recommender, small_ratings: Interactions) -> None:
     more = Recommender.fit(ALS, small_ratings, init_model=rec)
     assert not same_rows(rec, more, rec.users.all)
     with pytest.raises(DataError, match="init_model must have the same users and items"):
@@ -701,7 +701,7 @@ def test_a_rating_that_is_no_number_is_rejected(rec: Recommender) -> None:
             rec.for_history([("item 3", value)]).recommend()  # type: ignore[list-item]
 
 
-def test_the_scale_is_the_tables_and_stays(numbered_ratings: Interactions, tmp_path: Path) -> None:
+def test_the_scale_of_the_table_is_preserved(numbered_ratings: Interactions, tmp_path: Path) -> None:
     halves = Scale.from_levels([k / 2 for k in range(1, 11)])
     table = replace(numbered_ratings, scale=halves)
     rec = Recommender.fit(ALS, table).with_priors()

@@ -51,7 +51,7 @@ def test_the_exclusion_survives_a_file_and_an_update(events, tmp_path):
     assert after.recommend("bo")["item"].to_list() == []
 
 
-def test_no_place_of_any_list_goes_to_an_item_that_its_user_rated_low():
+def test_no_list_contains_an_item_that_its_user_rated_low():
     ratings = generate(SyntheticConfig(n_users=150, n_items=60, n_ratings=3000)).interactions
     rec = cofactor.Recommender.fit(cofactor.ItemKNN(), ratings.to_events(min_rating=4))
     lists, _ = rec.for_rows(np.arange(150, dtype=np.int32)).rank(10)

@@ -1,4 +1,4 @@
-"""What else is known: columns of the item and user tables, and when a rating was given."""
+"""Side information: columns of the item and user tables, and the times of ratings."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_number_falls_into_one_bin_and_a_missing_one_into_none(numbers: list[A
     assert (encoded.rows_by_indicator.counts > 0).all()
 
 
-def test_columns_of_unsupported_types_are_rejected() -> None:
+def test_invalid_feature_columns_are_rejected() -> None:
     table = pl.DataFrame({"item": [1], "title": ["x"], "raw": [{"a": 1}]})
     with pytest.raises(DataError, match=r"no feature column 'genre'; it has title, raw"):
         indicators(table, ["genre"], "item")
@@ -85,7 +85,7 @@ def test_columns_of_unsupported_types_are_rejected() -> None:
 
 @pytest.fixture(scope="module")
 def genres() -> Interactions:
-    """60 users of two tastes, 40 films of two genres; nobody rated films 38 and 39, nor did users 58 and 59 rate."""
+    """60 users of two tastes, 40 films of two genres; films 38 and 39 and users 58 and 59 have no ratings."""
     rng = np.random.default_rng(0)
     u, i = (column.ravel() for column in np.meshgrid(np.arange(60), np.arange(40), indexing="ij"))
     values = np.where(u % 2 == i % 2, 4.0, 2.0) + 0.5 * (i % 2) + rng.normal(0, 0.3, len(u))
@@ -154,7 +154,7 @@ def test_genres_and_times_help_on_movielens(movielens: Interactions) -> None:
     assert errors[2] < errors[0] - 0.004
 
 
-def test_names_of_columns_are_a_tuple_however_they_are_given() -> None:
+def test_column_names_become_a_tuple() -> None:
     wanted = cofactor.BayesianMF(item_features=("genres", "year"))
     for given_names in (["genres", "year"], ("genres", "year", "genres")):
         assert cofactor.BayesianMF(item_features=given_names) == wanted  # type: ignore[arg-type]
@@ -163,7 +163,7 @@ def test_names_of_columns_are_a_tuple_however_they_are_given() -> None:
             cofactor.BayesianMF(item_features=wrong)  # type: ignore[arg-type]
 
 
-# moods
+# session biases
 
 
 @settings(max_examples=50, deadline=None)
@@ -187,7 +187,7 @@ def test_the_shift_is_that_of_the_user_and_bin_and_0_elsewhere(seed: int, second
 
 @pytest.fixture(scope="module")
 def session_ratings() -> Interactions:
-    """80 users who rate in sittings of five, each in a good or a bad mood."""
+    """80 users who rate in sessions of five, each session with its own bias."""
     rng = np.random.default_rng(3)
     u = np.repeat(np.arange(80), 40)
     i = np.concatenate([rng.choice(200, 40, replace=False) for _ in range(80)])

@@ -239,7 +239,7 @@ def test_suggested_commands_run_in_a_shell(printed: list[Printed], folder: Path)
 
 
 def _shell_arguments(line: str, folder: Path) -> list[str]:
-    """The words that a shell makes of a command, without `cofactor`."""
+    """The arguments that a shell passes to a command, without `cofactor`."""
     script = f"cofactor() {{ printf '%s\\0' \"$@\"; }}; {line}"
     done = subprocess.run(["sh", "-c", script], cwd=folder, capture_output=True, check=True, timeout=10)
     return os.fsdecode(done.stdout).split("\0")[:-1]
@@ -296,7 +296,7 @@ def _help(path: Path) -> Iterator[str]:
 
 
 def _prose() -> list[tuple[Path, str]]:
-    """Strings of several words, which may be read by a user."""
+    """Strings with spaces, which a user may read."""
     texts = [(path, text) for path, tree in _trees().items() for text in (*_strings(tree), *_help(path))]
     return [
         (path, text) for path, text in texts if re.search(r"\w \w", text) and not re.search(r"[{;]\s*--|@media", text)
@@ -399,7 +399,7 @@ def _parameters(node: ast.FunctionDef | ast.ClassDef) -> set[str]:
 
 
 def test_names_with_underscores_in_messages_exist() -> None:
-    """A renamed function or parameter leaves no message behind that speaks of the old name."""
+    """A renamed function or parameter leaves no message with the old name."""
     foreign = {
         "journal_mode",
         "user_id",

@@ -73,7 +73,7 @@ def test_as_text_an_integer_and_its_text_are_one_id(tmp_path: Path) -> None:
     assert read_ratings(padded, ids="text").users.all.to_list() == ["007", "7"]
 
 
-def test_as_text_ids_beyond_64_bits_are_read_as_the_message_says() -> None:
+def test_ids_beyond_64_bits_are_read_as_text() -> None:
     wide = pl.DataFrame({"user": pl.Series([2**63, 2**63 + 1], dtype=pl.UInt64), "item": [1, 2], "rating": [1.0, 2.0]})
     with pytest.raises(DataError, match='row 1: the user does not fit into 64 bits; read ids as text with ids="text"'):
         read_ratings(wide)

@@ -156,7 +156,7 @@ def events_of(seed=0, **spec):
 
 
 def relabeled(table, seed):
-    """The same table with other ids, sorted otherwise, and its rows in another order."""
+    """The same table with other ids in another order, and its rows in another order."""
     draw = np.random.default_rng(seed)
     users, items = draw.permutation(table.n_users), draw.permutation(table.n_items)
     rows = draw.permutation(len(table))

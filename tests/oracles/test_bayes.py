@@ -1,4 +1,4 @@
-"""Bayesian matrix factorization: its kernel against the twin, its draws against known truths, its intervals on data."""
+"""Bayesian matrix factorization: its kernel against the reference, its draws and its intervals."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_predictions_for_unknown_users_are_less_certain(model: BayesianModel, sp
 def test_users_without_ratings_are_predicted_like_unknown_users(
     movielens: Interactions,
 ) -> None:
-    """Nine in ten test rows are of users who came later: no worse for them than averages, at most by chance."""
+    """Nine in ten test rows belong to users without training rows; their error is close to that of averages."""
     split = split_by_time(movielens, test=0.2)
     test, histories = split.test, split.train.by_user
     new = split.train.by_user.counts[test.u] == 0

@@ -174,7 +174,7 @@ def test_pair_blocks_hold_every_event_once_where_it_belongs(seed: int, grid: int
         part = slice(blocks.start[block], blocks.start[block + 1])
         assert (group[blocks.i[part]] == block % grid).all()
         changes = np.flatnonzero(np.diff(blocks.u[part]))
-        assert len(changes) + 1 == max(len(set(blocks.u[part])), 1)  # one user's events stand together
+        assert len(changes) + 1 == max(len(set(blocks.u[part])), 1)  # the events of a user are adjacent
         for u in set(blocks.u[part]):
             homes.setdefault(u, set()).add(block // grid)
     assert all(len(home) == 1 for home in homes.values())
@@ -205,7 +205,7 @@ def test_a_user_with_all_items_changes_nothing() -> None:
 
 @pytest.mark.parametrize("negatives", [1, 4])
 def test_the_mean_training_loss_is_the_objective(negatives: int) -> None:
-    """At a rate near 0 and in one block, the mean over many epochs is the expectation over all negatives."""
+    """At a rate near 0 and with one block, the mean over many epochs is the expectation over all negatives."""
     rng = np.random.default_rng(1)
     u, i = np.nonzero(rng.random((20, 30)) < 0.4)
     table = Interactions.from_columns(u, i, rng.integers(1, 4, len(u)), kind="events")
@@ -267,7 +267,7 @@ def test_a_fit_stops_when_the_validation_part_gets_no_better(small_events: Inter
     assert np.isfinite(model.item_factors).all()
 
 
-# newcomers
+# new users
 
 
 def test_folding_in_reaches_a_loss_no_worse_than_training(small_events: Interactions, fitted: FactorModel) -> None:
@@ -296,7 +296,7 @@ def test_folding_in_leaves_read_only_items_alone_and_accepts_any_weight(fitted: 
 
 
 def test_folding_in_ends_near_the_minimum_of_its_objective() -> None:
-    """The gradient of the expected loss, small where many small steps end, beside the one at the start."""
+    """The gradient of the expected loss, small after many small steps, compared with the start."""
     _, Q, bias = random_state(np.random.default_rng(2), 1, 12)
     # the second user has everything, and so adds nothing to the objective
     table = Interactions.from_columns([0, 0, 0, *[1] * 12], [2, 3, 7, *range(12)], kind="events")

@@ -32,12 +32,12 @@ def test_coverage():
     assert math.isnan(coverage(exposure(np.zeros((0, 2), np.int32), 0)))
 
 
-def test_novelty_is_the_mean_self_information_of_what_is_shown():
+def test_novelty_is_the_mean_self_information_of_the_recommended_items():
     expected = (3 * 0 + 2 * 1 + 1 * 3) / 6  # 8, 4 and 1 of 8 users: 0, 1 and 3 bits
     assert novelty(exposure(RANKED, 3), [8, 4, 1], 8) == pytest.approx(expected)
 
 
-def test_an_item_that_nobody_has_is_as_novel_as_one_that_a_single_user_has():
+def test_an_item_of_no_user_is_as_novel_as_an_item_of_one_user():
     assert novelty([1], [0], 32) == novelty([1], [1], 32) == 5.0
 
 

@@ -1,4 +1,4 @@
-"""The kernels under the network, and the way down that folds a newcomer in."""
+"""The kernels of the network, and the minimizer that folds in new users."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_barzilai_borwein_ends_at_the_minimum_of_a_quadratic(seed: int, width: i
 
 
 def test_barzilai_borwein_never_gets_worse_with_a_wrong_gradient() -> None:
-    """The gradient points the wrong way: no step helps, so it stays."""
+    """The gradient has the wrong sign: no step helps, so the start is returned."""
     assert barzilai_borwein(lambda z: (float(z @ z), -2 * z - 1), 3, steps=9, tolerance=0.0).tolist() == [0.0] * 3
 
 

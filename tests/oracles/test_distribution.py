@@ -1,4 +1,4 @@
-"""Predicted ratings as distributions: the mixture kernels against their twins, and the mass against known truths."""
+"""Predicted ratings as distributions: the mixture kernels against references, and the mass against closed forms."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_quantiles_equal_the_reference(seed: int, components: int, p: float) -> 
     means, sds = mixture(seed, components=components)
     quantiles = mixture_quantile(means, sds, p)
     np.testing.assert_allclose(reference.mixture_cdf(means, sds, quantiles[:, None])[:, 0], p, atol=1e-10)
-    if 0.001 < p < 0.999:  # farther out, twin and kernel may part where a mixture is flat
+    if 0.001 < p < 0.999:  # farther out, reference and kernel may differ where a mixture is flat
         slope = reference.mixture_cdf(means, sds, quantiles[:, None] + [[-1e-4, 1e-4]])
         steep = (slope[:, 1] - slope[:, 0]) > 1e-8
         expected = reference.mixture_quantile(means, sds, p)
@@ -193,7 +193,7 @@ def test_a_mass_has_a_floor_and_a_row_alone_is_the_row_in_a_batch() -> None:
     np.testing.assert_allclose(distribution.mass.sum(axis=1), 1, atol=1e-12)
     assert distribution.mass.min() >= MIN_PROBABILITY * 0.99
     assert distribution.quantile(0.5)[0] == pytest.approx(3.0)
-    assert distribution.quantile(0.5)[1] == pytest.approx(3.0)  # between two camps: nothing but the floor
+    assert distribution.quantile(0.5)[1] == pytest.approx(3.0)  # between the two levels: nothing but the floor
     assert np.isfinite(distribution.interval(1 - 1e-12)).all()
     many, few = Distribution.of_mass(masses(4, 500, 5), STARS), Distribution.of_mass(masses(4, 500, 5)[77:78], STARS)
     for together, alone in zip(many.interval(), few.interval(), strict=True):

@@ -58,7 +58,7 @@ def test_the_step_of_the_sgd_kernel_is_the_gradient_of_autograd(span: float, wei
     for before, now, parameter in zip(state, after, parameters, strict=True):
         step = (before - now.reshape(before.shape)).astype(np.float64) / rate
         np.testing.assert_allclose(step, parameter.grad.numpy(), rtol=2e-4, atol=2e-4)
-        assert np.abs(step).max() > 0.05  # there is something to agree on
+        assert np.abs(step).max() > 0.05  # the step is not zero
 
 
 def trained(optimizer: str, decay: float, *, in_the_loss: float) -> torch.Tensor:

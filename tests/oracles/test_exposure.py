@@ -1,4 +1,4 @@
-"""Exposure: closed forms, and a world whose bias is known."""
+"""Exposure: closed forms, and synthetic data whose bias is known."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_predictions_are_clipped_to_the_scale_and_scores_are_not() -> None:
     np.testing.assert_array_equal(model.predict(UserBatch.trained(u, SparseRows.empty(6)), i), np.clip(x, 1, 5))
 
 
-def test_what_is_not_finite_is_not_clipped_to_the_top_of_the_scale() -> None:
+def test_predictions_that_are_not_finite_are_not_clipped() -> None:
     model = random_model(0, scale=Scale(1.0, 5.0))
     model = replace(model, user_bias=np.full_like(model.user_bias, np.nan))
     assert np.isnan(model.predict(UserBatch.of([0], SparseRows.empty(1)), np.zeros(1, np.int32))).all()

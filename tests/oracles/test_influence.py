@@ -1,4 +1,4 @@
-"""Influence and taste groups: laws, and the eager fans of one genre who must be found."""
+"""Influence and taste groups: laws, and the heavy raters of one genre, who must be flagged."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cofactor.errors import KindError, ParameterError
 from cofactor.kernels.parallel import threads
 
 
-def test_taste_groups_part_two_camps(small_events: Interactions) -> None:
+def test_taste_groups_separate_two_groups(small_events: Interactions) -> None:
     groups = cluster_users(small_events.by_user, small_events.n_items, n_groups=2)
-    camp = np.array([int(name.removeprefix("user ")) % 2 for name in small_events.users.all])
-    assert max((groups == camp).mean(), (groups != camp).mean()) > 0.9
+    true_groups = np.array([int(name.removeprefix("user ")) % 2 for name in small_events.users.all])
+    assert max((groups == true_groups).mean(), (groups != true_groups).mean()) > 0.9
     again = cluster_users(small_events.by_user, small_events.n_items, n_groups=2)
     assert (groups == again).all()
     counts = np.bincount(cluster_users(small_events.by_user, small_events.n_items, n_groups=5), minlength=5)

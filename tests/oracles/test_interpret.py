@@ -1,4 +1,4 @@
-"""Levels, surprising_items, the taste map and the filled cross-tab: on worlds whose truth is known, and on films."""
+"""Levels, surprising items, the factor map and the filled cross-tab: on data whose truth is known, and on films."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cofactor.interpret import FactorMap, bias_ranking, filled_crosstab, surpris
 
 
 def test_a_level_does_not_depend_on_the_raters() -> None:
-    """Two films alike in quality: one rated by the generous, one by the severe."""
+    """Two films of equal quality: one rated by generous users, one by severe users."""
     rng = np.random.default_rng(0)
     u, i = np.repeat(np.arange(200), 12), np.concatenate([rng.choice(38, 12, replace=False) for _ in range(200)])
     generous = np.where(np.arange(200) < 100, 1.0, -1.0)
@@ -52,15 +52,15 @@ def test_models_without_levels_are_rejected(small_events: Interactions, small_ra
         bias_ranking(Recommender.fit(Bias(), small_ratings), "film")  # type: ignore[arg-type]
 
 
-def test_the_first_axis_parts_the_two_camps(small_ratings: Interactions) -> None:
+def test_the_first_axis_separates_the_two_groups(small_ratings: Interactions) -> None:
     rec = Recommender.fit(BiasedMF(factors=8), small_ratings)
     drawn = FactorMap.of(rec, axes=3, min_support=20)
     assert drawn.items.columns == ["item", "axis_1", "axis_2", "axis_3", "support"]
     assert (np.diff(drawn.shares) <= 0).all()
     assert 0 < drawn.shares.sum() <= 1 + 1e-9
-    camp = np.array([int(name.removeprefix("item ")) % 2 for name in drawn.items["item"]])
+    true_groups = np.array([int(name.removeprefix("item ")) % 2 for name in drawn.items["item"]])
     side = drawn.items["axis_1"].to_numpy() > 0
-    assert max((camp == side).mean(), (camp != side).mean()) > 0.9
+    assert max((true_groups == side).mean(), (true_groups != side).mean()) > 0.9
     low, high = drawn.ends(1, 4)
     assert len(low) == len(high) == 4
     assert low["axis_1"][0] == drawn.items["axis_1"].min()

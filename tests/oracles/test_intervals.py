@@ -98,7 +98,7 @@ def test_a_metric_that_some_users_lack_is_averaged_over_those_who_have_it():
 def test_a_ratio_is_resampled_by_user_not_by_row():
     draw = np.random.default_rng(7)
     counts = draw.integers(1, 40, 500)
-    level = draw.gamma(2.0, 1.0, 500)  # a user's own error: rows of one user hang together
+    level = draw.gamma(2.0, 1.0, 500)  # a user's own error: rows of one user are correlated
     errors = bootstrap_ratio(level * counts, counts)
     assert errors.mean == pytest.approx((level * counts).sum() / counts.sum())
     by_rows = bootstrap_interval(np.repeat(level, counts), resamples=300)

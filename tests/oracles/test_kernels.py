@@ -1,4 +1,4 @@
-"""Every kernel against its slow twin, and against truths from outside."""
+"""Every kernel against its slow reference, and against independent results."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_pair_dots() -> None:
 @few
 @given(seeds, st.booleans(), st.sampled_from([0.0, 4.6]), st.sampled_from([0.0, 0.02]))
 def test_sgd_updates_equal_the_reference(seed: int, weighted: bool, span: float, bias_rate: float) -> None:
-    """Groups of eight are a way to compute, not another algorithm: the twin moves one rating after the other."""
+    """Groups of eight do not change the algorithm: the reference processes one rating after the other."""
     rng = np.random.default_rng(seed)
     n = 60
     u, i = rng.integers(0, 6, n).astype(np.int32), rng.integers(0, 9, n).astype(np.int32)
@@ -362,7 +362,7 @@ def test_one_user_with_many_items_gets_the_bits_of_a_batch(n_items: int, spread:
                 assert alone[1][0].tobytes() == scores[u].tobytes()
 
 
-def test_items_as_bytes_are_off_by_no_more_than_they_say() -> None:
+def test_compressed_items_are_within_their_error_bound() -> None:
     rng = np.random.default_rng(3)
     Q = (rng.standard_normal((500, 20)) * np.exp(rng.normal(0, 3, (500, 1)))).astype(np.float32)
     Q[0] = 0
@@ -384,7 +384,7 @@ def test_row_blocks_cover_every_row_once_and_are_cut_by_the_data_alone() -> None
     assert row_blocks(np.zeros(1, np.int64)) == []
 
 
-def test_for_each_calls_every_argument_once_and_raises_what_was_raised() -> None:
+def test_for_each_calls_every_argument_once_and_raises_its_error() -> None:
     with threads(4):
         done: list[int] = []
         parallel_for(done.append, range(100))

@@ -1,4 +1,4 @@
-"""The kernels of neighbor models and EASE against their slow twins, and against truths from outside."""
+"""The kernels of neighbor models and EASE against slow references, and against independent results."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_nearest_rows_equal_the_reference(seed: int, measure: int, n: int, s
 @few
 @given(seeds, st.sampled_from([0.0, 3.0]), st.integers(2, 40))
 def test_a_cosine_does_not_depend_on_the_size_of_values(seed: int, shrink: float, n_rows: int) -> None:
-    """Rows of ones, of which one sum is kept, against rows of twos; many rows and few, met often and seldom."""
+    """Rows of ones, for which a single sum is stored, against rows of twos; with many rows and with few."""
     rows = random_rows(np.random.default_rng(seed), n_rows, 12)
     ones, twos = (replace(rows, values=np.full(len(rows.values), value, np.float32)) for value in (1, 2))
     results = [
@@ -120,9 +120,9 @@ def test_neighbors_that_tie_at_the_end_of_a_list_are_left_out() -> None:
         neighbors, similarity = nearest(rows, lists, rows, measure=COSINE, n=n, shrink=0.0)
         assert neighbors[0].tolist() == expected
         assert (similarity[0] > 0).tolist() == [row >= 0 for row in expected]
-    alike = SparseRows.of([0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 0, 2, 0, 2, 0, 2], np.ones(8), 4)
-    lists = ColumnLists.of(alike, 3, max_length=EVERYTHING)
-    assert nearest(alike, lists, alike, measure=COSINE, n=2, shrink=0.0)[0][0].tolist() == [1, 2]
+    tied_rows = SparseRows.of([0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 0, 2, 0, 2, 0, 2], np.ones(8), 4)
+    lists = ColumnLists.of(tied_rows, 3, max_length=EVERYTHING)
+    assert nearest(tied_rows, lists, tied_rows, measure=COSINE, n=2, shrink=0.0)[0][0].tolist() == [1, 2]
 
 
 def test_threads_and_batches_change_no_bit_of_the_neighbors() -> None:

@@ -1,4 +1,4 @@
-"""NeuralMF and its model: accuracy, NumPy against torch, the head, newcomers, bits, and life without torch."""
+"""NeuralMF and its model: accuracy, NumPy against torch, the head, new users, bits, and use without torch."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_accuracy_on_s0_at_the_defaults(head: Any, s0: Split) -> None:
     predicted = model.predict(UserBatch.trained(s0.test.u, s0.train.by_user), s0.test.i)
     assert 0.90 < rmse(s0.test.values, predicted) <= 0.93
     assert seconds <= 20
-    folded = model.fold_in(s0.train.by_user)  # everybody as if new: worse than trained, but not by much
+    folded = model.fold_in(s0.train.by_user)  # all users folded in: slightly worse than trained
     again = folded.predict(UserBatch.trained(s0.test.u, s0.train.by_user), s0.test.i)
     assert rmse(s0.test.values, again) < rmse(s0.test.values, predicted) + 0.015
     if isinstance(model, LevelsNetworkModel):
@@ -251,7 +251,7 @@ def test_without_a_validation_part_all_epochs_are_run_and_the_loss_falls(small_r
     assert epochs[-1].loss < 0.9 * epochs[0].loss
 
 
-def test_torch_is_left_as_it_was_found(small_ratings: Interactions) -> None:
+def test_a_fit_restores_the_state_of_torch(small_ratings: Interactions) -> None:
     threads_before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
@@ -421,13 +421,13 @@ def test_items_like_an_item(model: NetworkModel) -> None:
         assert (rows[k] >= 0).sum() == model.n_items - 1
         first = rows[k, : model.n_items - 1]
         np.testing.assert_allclose(scores[k][: model.n_items - 1], unit[first] @ unit[item], atol=1e-5)
-    alike = model.item_similarity(np.array([[4, 7, -1]], np.int32))[0]
-    assert alike[0, 1] == pytest.approx(unit[4] @ unit[7], abs=1e-5)
-    assert (alike[2] == 0).all()
-    assert np.diag(alike)[:2] == pytest.approx([1, 1], abs=1e-5)
+    similarity = model.item_similarity(np.array([[4, 7, -1]], np.int32))[0]
+    assert similarity[0, 1] == pytest.approx(unit[4] @ unit[7], abs=1e-5)
+    assert (similarity[2] == 0).all()
+    assert np.diag(similarity)[:2] == pytest.approx([1, 1], abs=1e-5)
 
 
-def test_only_what_is_allowed_and_not_excluded_is_ranked(model: NetworkModel) -> None:
+def test_only_allowed_items_that_are_not_excluded_are_ranked(model: NetworkModel) -> None:
     allowed = np.zeros(model.n_items, bool)
     allowed[[3, 8, 20]] = True
     exclude = SparseRows.of([0], [8], [1.0], 1)
@@ -437,7 +437,7 @@ def test_only_what_is_allowed_and_not_excluded_is_ranked(model: NetworkModel) ->
     assert scores[0, :2].tolist() == every[rows[0, :2]].tolist()
 
 
-def test_a_saved_classifier_is_the_same_one(model: NetworkModel, small_ratings: Interactions, tmp_path: Path) -> None:
+def test_a_saved_classifier_is_restored(model: NetworkModel, small_ratings: Interactions, tmp_path: Path) -> None:
     rec = Recommender(model, small_ratings.users, small_ratings.items, small_ratings.by_user, "ratings")
     rec.save(tmp_path / "m.cofactor")
     loaded = Recommender.load(tmp_path / "m.cofactor")

@@ -153,7 +153,7 @@ def test_the_error_names_a_missing_column() -> None:
 
 @pytest.fixture(scope="module")
 def table() -> Interactions:
-    """Users' tastes are all for genres, so that these say what an item's vector is."""
+    """Users' tastes depend on genres only, so that genres determine the vectors of items."""
     config = SyntheticConfig(
         n_users=300, n_items=120, n_ratings=9_000, genres=4, taste_std=1.0, factors=0, factor_std=0.0, noise_std=0.3,
         item_bias_std=0.1,
@@ -319,7 +319,7 @@ def test_consecutive_updates_equal_one_update(rec: Recommender) -> None:
 
 
 def test_one_rating_has_a_limited_effect(table: Interactions) -> None:
-    """Training's penalty fits one rating nearly exactly, in whatever direction its item lies; a prior does not."""
+    """Training's penalty fits one rating nearly exactly, in the direction of its item; a prior does not."""
     train, held = table.select(table.u >= 60), table.select(table.u < 60)
     plain = Recommender.fit(cofactor.ExplicitALS(factors=4), train, seed=0)
     first = np.r_[True, held.u[1:] != held.u[:-1]]

@@ -1,4 +1,4 @@
-"""EASE and the neighbor models against closed forms and dense twins, and inside their bands on MovieLens-100k."""
+"""EASE and the neighbor models against closed forms and dense references, and inside their bands on MovieLens-100k."""
 
 from __future__ import annotations
 
@@ -209,9 +209,9 @@ def test_similar_items_are_the_most_similar_by_the_model_itself(
     model = cofactor.ItemKNN(shrink=20.0).fit(small_ratings)
     s = pearson(by_hand(small_ratings, 5.0)[1], 20.0)
     np.testing.assert_allclose(model.similar_items(np.array([3], np.int32), 5)[1][0], -np.sort(-s[3])[:5], atol=1e-3)
-    alike = model.item_similarity(np.array([[3, 8, -1, 3]], np.int32))[0]
+    similarity = model.item_similarity(np.array([[3, 8, -1, 3]], np.int32))[0]
     expected = [[1, s[3, 8], 0, 1], [s[3, 8], 1, 0, s[3, 8]], [0, 0, 0, 0], [1, s[3, 8], 0, 1]]
-    np.testing.assert_allclose(alike, expected, atol=1e-3)
+    np.testing.assert_allclose(similarity, expected, atol=1e-3)
 
 
 def test_item_similarity_of_ease_is_the_partial_correlation(small_events: Interactions) -> None:
