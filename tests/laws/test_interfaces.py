@@ -1,8 +1,8 @@
 """Python, the command line and HTTP give the same answer to the same question: a law over every estimator.
 
 QUESTIONS is a table. A row names an operation, its arguments, and what is expected: "answer", or the reason of a
-rejection. Each interface has an adapter that translates the row, and every interface that has the operation must give the
-same list, prediction, explanation or rejection. The few documented differences are rows of their own, in DIFFERENCES.
+rejection. Each interface has an adapter that translates the row, and every interface that has the operation must give
+the same list, prediction, explanation or rejection. The few documented differences are rows of DIFFERENCES.
 """
 
 from __future__ import annotations
@@ -767,9 +767,9 @@ ADAPTERS = ("python", "cli", "http", "post", "get", "history", "user")
 class Question:
     """A row of the table.
 
-    operation: in each interface. arguments: of the operation. rejection: why all interfaces reject it, None for an answer.
-    match: a pattern in each message. impossible: estimators (or cases) for which it is "not possible" instead.
-    kinds: of models to which the question applies.
+    operation: with a method for each interface. arguments: of the operation. rejection: the reason why all interfaces
+    reject it, None for an answer. match: a pattern in each message. impossible: estimators (or cases) for which it is
+    "not possible" instead. kinds: of models to which the question applies.
     """
 
     name: str
