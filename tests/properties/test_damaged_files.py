@@ -124,7 +124,7 @@ def message(path: Path) -> str:
     ("polars", 61), ("pyarrow", 89),
     pytest.param("polars", 1, marks=pytest.mark.long), pytest.param("pyarrow", 1, marks=pytest.mark.long),
 ])  # fmt: skip
-def test_parquet_with_one_flipped_bit_is_a_table_or_our_error(tmp_path: Path, writer: str, step: int) -> None:
+def test_parquet_with_one_flipped_bit_gives_a_table_or_our_error(tmp_path: Path, writer: str, step: int) -> None:
     path = tmp_path / "r.parquet"
     if writer == "polars":
         ratings_frame().write_parquet(path)
@@ -138,7 +138,7 @@ def test_parquet_with_one_flipped_bit_is_a_table_or_our_error(tmp_path: Path, wr
         assert f"one-{path.name} cannot be read" in message(flip(path, bit))
 
 
-def test_parquet_that_ends_the_process_that_decodes_it_is_our_error(tmp_path: Path) -> None:
+def test_parquet_that_crashes_the_decoder_raises_our_error(tmp_path: Path) -> None:
     # A bit width of 133 in the page of dictionary indices: polars asks for 2 ** 61 bytes and aborts.
     path = tmp_path / "r.parquet"
     ratings_frame().write_parquet(path, compression="uncompressed")
@@ -158,7 +158,7 @@ def test_parquet_that_ends_the_process_that_decodes_it_is_our_error(tmp_path: Pa
 
 
 @pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.long)])
-def test_gzip_with_one_flipped_bit_is_the_right_table_or_our_error(tmp_path: Path, step: int) -> None:
+def test_gzip_with_one_flipped_bit_gives_the_correct_table_or_our_error(tmp_path: Path, step: int) -> None:
     path = tmp_path / "r.csv.gz"
     path.write_bytes(gzip.compress(ratings_frame().write_csv().encode()))
     counts, ended, tables = outcomes(path, step)
@@ -168,7 +168,7 @@ def test_gzip_with_one_flipped_bit_is_the_right_table_or_our_error(tmp_path: Pat
 
 
 @pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.long)])
-def test_checksummed_zstd_with_one_flipped_bit_is_the_right_table_or_our_error(tmp_path: Path, step: int) -> None:
+def test_checksummed_zstd_with_one_flipped_bit_gives_the_correct_table_or_our_error(tmp_path: Path, step: int) -> None:
     path = tmp_path / "r.csv.zst"
     path.write_bytes(zstd_frame(ratings_frame(20).write_csv().encode()))
     assert len(read_ratings(path)) == ratings_frame(20).unique(["user", "item"]).height
@@ -179,7 +179,7 @@ def test_checksummed_zstd_with_one_flipped_bit_is_the_right_table_or_our_error(t
 
 
 @pytest.mark.parametrize("step", [1999, pytest.param(7, marks=pytest.mark.long)])
-def test_sqlite_with_one_flipped_bit_is_a_table_or_our_error(tmp_path: Path, step: int) -> None:
+def test_sqlite_with_one_flipped_bit_gives_a_table_or_our_error(tmp_path: Path, step: int) -> None:
     path = tmp_path / "r.db"
     with sqlite3.connect(path) as database:
         database.execute("create table ratings (user integer, item text, rating real, time integer)")
@@ -212,15 +212,15 @@ def xxh64(content: bytes) -> int:
         return turned((lane + word * p2) & mask, 31) * p1 & mask
 
     lanes = [(p1 + p2) & mask, p2, 0, -p1 & mask]
-    whole = len(content) // 32 * 32
-    for at in range(0, whole, 32):
+    block_bytes = len(content) // 32 * 32
+    for at in range(0, block_bytes, 32):
         words = struct.unpack_from("<4Q", content, at)
         lanes = [round_(lane, word) for lane, word in zip(lanes, words, strict=True)]
     h = sum(turned(lane, by) for lane, by in zip(lanes, (1, 7, 12, 18), strict=True)) & mask
     for lane in lanes:
         h = ((h ^ round_(0, lane)) * p1 + p4) & mask
     h = (h + len(content)) & mask
-    at = whole
+    at = block_bytes
     while at + 8 <= len(content):
         h = (turned(h ^ round_(0, struct.unpack_from("<Q", content, at)[0]), 27) * p1 + p4) & mask
         at += 8
@@ -247,8 +247,8 @@ def test_a_time_in_a_half_hour_zone_is_read_from_parquet(tmp_path: Path, zone: s
     ratings = read_ratings(tmp_path / "r.parquet", time="moment")
     assert ratings.times is not None
     assert ratings.times.tolist() == [MOMENT, MOMENT + 1]
-    whole = read_table(tmp_path / "r.parquet")
-    assert whole["moment"][0] == datetime.fromtimestamp(MOMENT, UTC)
+    loaded = read_table(tmp_path / "r.parquet")
+    assert loaded["moment"][0] == datetime.fromtimestamp(MOMENT, UTC)
 
 
 @pytest.mark.parametrize("zone", ZONES)

@@ -203,27 +203,27 @@ def outcomes(tmp_path: Path, script: str, n: int, *, seed: int = 0, names: tuple
         env={**os.environ, "PYTHONPATH": str(source), "PYTHONFAULTHANDLER": "1", "CUDA_VISIBLE_DEVICES": ""},
     )
     assert child.returncode == 0, child.stderr[-3000:]
-    found: Counter[str] = Counter(json.loads(child.stdout.splitlines()[-1]))
-    assert not [what for what in found if "FOREIGN" in what]
-    return found
+    counts: Counter[str] = Counter(json.loads(child.stdout.splitlines()[-1]))
+    assert not [what for what in counts if "FOREIGN" in what]
+    return counts
 
 
-def test_flipped_bits_and_cuts(tmp_path: Path) -> None:
-    found = outcomes(tmp_path, FLIPS, 80)
-    assert found["rejected"] > 60
-    assert found["loaded"] > 5  # bits of floating-point numbers, with verify=False
+def test_flipped_bits_and_truncation(tmp_path: Path) -> None:
+    counts = outcomes(tmp_path, FLIPS, 80)
+    assert counts["rejected"] > 60
+    assert counts["loaded"] > 5  # bits of floating-point numbers, with verify=False
 
 
-def test_arrays_that_do_not_fit(tmp_path: Path) -> None:
-    found = outcomes(tmp_path, ARRAYS, 15)
-    assert found["rejected"] > 40
-    assert found["loaded"] > 5
+def test_mismatched_arrays(tmp_path: Path) -> None:
+    counts = outcomes(tmp_path, ARRAYS, 15)
+    assert counts["rejected"] > 40
+    assert counts["loaded"] > 5
 
 
-def test_manifests_of_nonsense(tmp_path: Path) -> None:
-    found = outcomes(tmp_path, MANIFESTS, 15)
-    assert found["rejected"] > 60
-    assert found["loaded"] > 2
+def test_invalid_manifests(tmp_path: Path) -> None:
+    counts = outcomes(tmp_path, MANIFESTS, 15)
+    assert counts["rejected"] > 60
+    assert counts["loaded"] > 2
 
 
 @pytest.mark.long
@@ -231,9 +231,9 @@ def test_manifests_of_nonsense(tmp_path: Path) -> None:
     ("script", "n"), [(FLIPS, 1500), (ARRAYS, 60), (MANIFESTS, 60)], ids=["flips", "arrays", "manifests"]
 )
 def test_more_damage(tmp_path: Path, script: str, n: int) -> None:
-    found = outcomes(tmp_path, script, n, seed=1, names=(*NAMES, "explicit-als", "popularity"))
-    assert found["rejected"] > 0
-    assert found["loaded"] > 0
+    counts = outcomes(tmp_path, script, n, seed=1, names=(*NAMES, "explicit-als", "popularity"))
+    assert counts["rejected"] > 0
+    assert counts["loaded"] > 0
 
 
 def saved(path: Path) -> cofactor.Recommender:
@@ -261,7 +261,7 @@ def test_without_verifying_ids_histories_and_tables_are_still_checked(tmp_path: 
             cofactor.Recommender.load(tmp_path / "m", verify=verify)
 
 
-def test_a_number_that_was_changed_is_noticed_by_verifying(tmp_path: Path) -> None:
+def test_a_changed_value_is_detected_by_verifying(tmp_path: Path) -> None:
     rec = saved(tmp_path / "m")
     assert cofactor.Recommender.load(tmp_path / "m", verify=False).recommend("ana").equals(rec.recommend("ana"))
     flip_last_byte(tmp_path / "m", "model.item_bias")
@@ -270,15 +270,15 @@ def test_a_number_that_was_changed_is_noticed_by_verifying(tmp_path: Path) -> No
         cofactor.Recommender.load(tmp_path / "m")
 
 
-def test_parts_of_two_models_do_not_go_together(tmp_path: Path) -> None:
+def test_parts_of_two_models_are_not_combined(tmp_path: Path) -> None:
     saved(tmp_path / "m")
-    whole = read_artifact(tmp_path / "m")
-    arrays = {**whole.arrays, "items.text": np.frombuffer(b"alienclue9", np.uint8)}
+    artifact = read_artifact(tmp_path / "m")
+    arrays = {**artifact.arrays, "items.text": np.frombuffer(b"alienclue9", np.uint8)}
     arrays["items.offsets"] = np.array([0, 5, 9, 10], np.int64)
-    write_artifact(tmp_path / "other", arrays, whole.manifest)
+    write_artifact(tmp_path / "other", arrays, artifact.manifest)
     with pytest.raises(ArtifactError, match=r"other is not valid \(the table must have 3 rows; got 2\)"):
         cofactor.Recommender.load(tmp_path / "other")
     for scale in ({"low": 1.0, "high": "five", "levels": []}, [1, 5], {"low": 1.0}):
-        write_artifact(tmp_path / "other", whole.arrays, {**whole.manifest, "scale": scale})
+        write_artifact(tmp_path / "other", artifact.arrays, {**artifact.manifest, "scale": scale})
         with pytest.raises(ArtifactError, match="other is not valid"):
             cofactor.Recommender.load(tmp_path / "other")

@@ -127,11 +127,11 @@ def run(folder: Path, script: str) -> str:
     return done.stdout
 
 
-def test_a_forked_child_answers_or_says_why_not(tmp_path: Path) -> None:
-    found: dict[str, Any] = json.loads(run(tmp_path, SCRIPT))
-    assert found.pop("before") == 2
-    assert found["recommend"] == found.pop("recommend in the parent")
-    for name, answer in found.items():
+def test_a_forked_child_answers_or_reports_why_not(tmp_path: Path) -> None:
+    answers: dict[str, Any] = json.loads(run(tmp_path, SCRIPT))
+    assert answers.pop("before") == 2
+    assert answers["recommend"] == answers.pop("recommend in the parent")
+    for name, answer in answers.items():
         if name in NEEDS_THREADS:
             assert str(answer).startswith("ForkError: this process was forked from one that had used polars"), name
             assert 'multiprocessing.get_context("spawn")' in answer

@@ -93,17 +93,17 @@ def fuzzed(seed: int, first: int, last: int) -> Iterator[tuple[dict[str, Any], d
 def findings(calls: Iterator[tuple[dict[str, Any], dict[str, Any]]]) -> tuple[Counter[str], list[str]]:
     """How many calls ended in which way, and a line for each one that must not end as it did."""
     counts: Counter[str] = Counter()
-    found = []
+    violations = []
     for call, result in calls:
         counts[result["outcome"]] += 1
         what = f"{call['number']} {call['call']} of {call['object']} with {call['bad']}"
         if result["outcome"] not in ("ours", "returned"):
-            found.append(f"{what}: {result['outcome']} {result['type']}: {result['message']} at {result['at']}")
+            violations.append(f"{what}: {result['outcome']} {result['type']}: {result['message']} at {result['at']}")
         elif result["outcome"] == "ours" and not result["named"]:
-            found.append(f"{what}: the message does not name an argument: {result['message']}")
+            violations.append(f"{what}: the message does not name an argument: {result['message']}")
         elif result.get("accepted"):
-            found.append(f"{what}: accepted {', '.join(result['accepted'])}")
-    return counts, found
+            violations.append(f"{what}: accepted {', '.join(result['accepted'])}")
+    return counts, violations
 
 
 def test_every_public_callable_is_fuzzed_or_a_stated_exception() -> None:
@@ -130,7 +130,7 @@ def test_valid_arguments_reach_every_callable() -> None:
 
 @pytest.mark.parametrize("n", [600, pytest.param(20_000, marks=pytest.mark.long)])
 def test_bad_arguments_raise_errors_of_cofactor_that_name_them(n: int) -> None:
-    counts, found = findings(fuzzed(15, 0, n))
+    counts, violations = findings(fuzzed(15, 0, n))
     assert sum(counts.values()) == n
     assert counts["ours"] > n / 2
-    assert not found, f"{len(found)} of {counts}\n" + "\n".join(found[:40])
+    assert not violations, f"{len(violations)} of {counts}\n" + "\n".join(violations[:40])

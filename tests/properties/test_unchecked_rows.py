@@ -64,12 +64,12 @@ def messages(script: str) -> dict[str, str]:
         env={**os.environ, "PYTHONPATH": str(source)},
     )
     assert child.returncode == 0, f"the child ended with {child.returncode}: {child.stderr[-2000:]}"
-    found: dict[str, str] = json.loads(child.stdout.splitlines()[-1])
-    return found
+    results: dict[str, str] = json.loads(child.stdout.splitlines()[-1])
+    return results
 
 
 def test_calls_that_crashed_the_process_name_the_argument() -> None:
-    found = messages("""
+    results = messages("""
 rec = fitted("item-knn")
 als = fitted("explicit-als")
 n, m = len(rec.users), len(rec.items)
@@ -89,7 +89,7 @@ refused("i beyond", lambda: REGISTRY["item-knn"]().fit(replace(ratings, i=rating
 refused("i below", lambda: replace(ratings, i=ratings.i - np.int32(1)))
 refused("folded_in below", lambda: als.folded_in(SparseRows(np.int64([0, 1]), np.int32([-1]), np.float32([5]))))
 """)
-    assert found == {
+    assert results == {
         "no rows": "rows must be a list or array of row numbers (whole numbers), not ((),)",
         "rows beyond": "rows must hold row numbers from 0 to 11, not 12",
         "rows below": "rows must hold row numbers from 0 to 11, not -1",
@@ -193,13 +193,13 @@ if hasattr(model, "neighbors"):
 
 @pytest.mark.parametrize("name", sorted(REGISTRY))
 def test_every_model_checks_its_rows(name: str) -> None:
-    found = messages(f"rec = fitted({name!r})" + MODEL_CALLS)
-    assert len(found) > 50
-    assert {label: text for label, text in found.items() if text.startswith(("ACCEPTED", "FOREIGN"))} == {}
+    results = messages(f"rec = fitted({name!r})" + MODEL_CALLS)
+    assert len(results) > 50
+    assert {label: text for label, text in results.items() if text.startswith(("ACCEPTED", "FOREIGN"))} == {}
 
 
 def test_tables_put_together_by_hand_are_checked() -> None:
-    found = messages("""
+    results = messages("""
 n = len(ratings)
 for name in ("u", "i", "values", "times"):
     column = getattr(ratings, name)
@@ -244,11 +244,11 @@ refused("of nan", lambda: SparseRows.of([0], [0], [np.nan], 2))
 refused("of huge", lambda: SparseRows.of([0], [0], [1], 2**60))
 refused("of huge columns", lambda: SparseRows.of([0], [2**40], [1], 2))
 """)
-    assert {label: text for label, text in found.items() if text.startswith(("ACCEPTED", "FOREIGN"))} == {}
+    assert {label: text for label, text in results.items() if text.startswith(("ACCEPTED", "FOREIGN"))} == {}
 
 
 def test_values_that_no_array_can_hold_are_rejected() -> None:
-    found = messages(
+    results = messages(
         """
 rec, als = fitted("item-knn"), fitted("explicit-als")
 other = Interactions.from_columns([1], [2], [3])
@@ -266,8 +266,8 @@ refused("users of another width", lambda: als.model.with_users(cofactor.Bias().f
 refused("nan levels", lambda: cofactor.data.scale.Scale.infer(np.array([np.nan])))
 """.replace("cofactor.metrics.rating", "__import__('cofactor.metrics.rating').metrics.rating")
     )
-    wrong = {label: text for label, text in found.items() if text == "ACCEPTED" or text.startswith("FOREIGN")}
+    wrong = {label: text for label, text in results.items() if text == "ACCEPTED" or text.startswith("FOREIGN")}
     assert not wrong
-    assert "ks must be" in found["ks of 2**70"]
-    assert found["columns beyond"].startswith("n_columns must be")
-    assert len(found) == 11
+    assert "ks must be" in results["ks of 2**70"]
+    assert results["columns beyond"].startswith("n_columns must be")
+    assert len(results) == 11

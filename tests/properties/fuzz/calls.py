@@ -81,7 +81,7 @@ class Fuzz:
         obj = None if call.owner is None else self.samples.object_of(call.owner, pick)
         return obj, self.samples.valid(call, obj)
 
-    def one(self, seed: int, number: int) -> None:
+    def run_call(self, seed: int, number: int) -> None:
         """Draw the call of this number and make it."""
         draw = random.Random(f"{seed}-{number}")
         call = self.calls[draw.choices(self.with_arguments, self.weights)[0]]
@@ -115,7 +115,7 @@ class Fuzz:
 
 def outcome_of(call: PublicCallable, obj: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """What came of a call: "returned", "ours" (an error of cofactor) or "foreign"."""
-    with warnings.catch_warnings(record=True) as shown:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warnings.simplefilter("ignore", ResourceWarning)  # of files among the bad values
         try:
@@ -139,9 +139,9 @@ def outcome_of(call: PublicCallable, obj: Any, arguments: dict[str, Any]) -> dic
             }
         else:
             result = {"outcome": "returned"}
-    if shown and result["outcome"] != "foreign":
-        result = {"outcome": "foreign", "type": shown[0].category.__name__, "message": f"warning: {shown[0].message}",
-                  "at": f"{shown[0].filename}:{shown[0].lineno}"}  # fmt: skip
+    if caught and result["outcome"] != "foreign":
+        result = {"outcome": "foreign", "type": caught[0].category.__name__, "message": f"warning: {caught[0].message}",
+                  "at": f"{caught[0].filename}:{caught[0].lineno}"}  # fmt: skip
     return result
 
 
@@ -179,9 +179,9 @@ def is_plain(annotation: Any) -> bool:
 
 def is_named(message: str, names: Iterable[str], values: Iterable[Any]) -> bool:
     """Whether a message names one of the arguments, or a row, line or id of it."""
-    words = [word for name in names for word in (name, name.rstrip("_s"), *SYNONYMS.get(name, ()))]
-    words += [word.replace("_", " ") for word in words]
-    if any(re.search(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", message, re.IGNORECASE) for word in words):
+    terms = [term for name in names for term in (name, name.rstrip("_s"), *SYNONYMS.get(name, ()))]
+    terms += [term.replace("_", " ") for term in terms]
+    if any(re.search(rf"(?<![^\W_]){re.escape(term)}(?![^\W_])", message, re.IGNORECASE) for term in terms):
         return True
     texts = [str(value) for value in values if isinstance(value, str | Path) and str(value)]
     return any(message.startswith((f"{text} ", f"{text}:")) or (len(text) > 2 and text in message) for text in texts)
@@ -192,9 +192,14 @@ def fits(annotation: str, value: Any) -> bool:
     optional = annotation.endswith(" | None")
     if optional and value is None:
         return True
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    real = whole or (isinstance(value, float | np.floating) and np.isfinite(value))
-    plain = {"int": whole, "float": real, "bool": isinstance(value, bool | np.bool_), "str": isinstance(value, str)}
+    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    real = is_integer or (isinstance(value, float | np.floating) and np.isfinite(value))
+    plain = {
+        "int": is_integer,
+        "float": real,
+        "bool": isinstance(value, bool | np.bool_),
+        "str": isinstance(value, str),
+    }
     return plain.get(annotation.removesuffix(" | None"), True)
 
 
@@ -222,7 +227,7 @@ def main(mode: str, *numbers: str) -> None:
         else:
             seed, first, last = map(int, numbers)
             for number in range(first, last):
-                fuzz.one(seed, number)
+                fuzz.run_call(seed, number)
         os.chdir("/")
 
 

@@ -130,10 +130,10 @@ class PublicCallable:
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
         """The arguments by name, without the object of a method."""
-        found = dict(inspect.signature(self.call).parameters)
+        parameters = dict(inspect.signature(self.call).parameters)
         if self.owner is not None:
-            found.pop(next(iter(found)))
-        return found
+            parameters.pop(next(iter(parameters)))
+        return parameters
 
 
 def exported() -> Iterator[tuple[str, Any]]:
