@@ -63,8 +63,8 @@ def server() -> Iterator[Server]:
     """PostgreSQL server shared by all tests, which must not stop it."""
     from tests.support.postgresql import running_server
 
-    with running_server() as found:
-        yield found
+    with running_server() as postgresql:
+        yield postgresql
 
 
 @pytest.fixture(scope="session")
@@ -72,8 +72,8 @@ def mortal_server() -> Iterator[Server]:
     """PostgreSQL server for tests that stop and start it; it has few files, so that its recovery is fast."""
     from tests.support.postgresql import running_server
 
-    with running_server() as found:
-        yield found
+    with running_server() as postgresql:
+        yield postgresql
 
 
 NO_TORCH = 'torch is not installed, so neural-mf is not tested: pip install "cofactor[neural]"'

@@ -68,10 +68,8 @@ BAD: dict[str, list[Any]] = {
 @cache
 def valid_objects() -> SimpleNamespace:
     """Valid arguments; made once."""
-    synthetic = generate(
-        SyntheticConfig(n_users=60, n_items=40, n_ratings=900, rating_levels=(1, 2, 3, 4, 5), genres=3)
-    )
-    ratings = synthetic.interactions
+    data = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, rating_levels=(1, 2, 3, 4, 5), genres=3))
+    ratings = data.interactions
     rng = np.random.default_rng(0)
     ratings = replace(ratings, times=rng.integers(0, 10**6, len(ratings)))
     ratings = ratings.with_item_table({"item": ratings.items.all, "genre": ["a", "b"] * 20})

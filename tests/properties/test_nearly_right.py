@@ -210,9 +210,7 @@ def with_zeros(levels: list[float], zeros: int) -> pl.DataFrame:
     "levels",
     [list(map(float, range(1, 11))), [1.0, 2.0, 3.0, 4.0, 5.0], [at / 2 for at in range(1, 11)], [5.0, 8.0, 10.0]],
 )
-def test_zeros_outside_the_range_of_other_ratings_are_reported_and_the_advice_works(
-    tmp_path: Path, levels: list[float]
-) -> None:
+def test_separate_zeros_are_reported_and_the_advice_works(tmp_path: Path, levels: list[float]) -> None:
     frame = with_zeros(levels, 7)
     path = tmp_path / "r.csv"
     frame.write_csv(path)

@@ -29,9 +29,7 @@ from cofactor.errors import DataError
         ([0, 1, 100], ()),
     ],
 )
-def test_undeclared_levels_are_the_even_grid_spanned_by_the_values(
-    values: list[float], levels: tuple[float, ...]
-) -> None:
+def test_undeclared_levels_are_the_even_grid_of_the_values(values: list[float], levels: tuple[float, ...]) -> None:
     scale = Scale.infer(values)
     assert scale.levels == pytest.approx(levels)
     assert (scale.low, scale.high) == (pytest.approx(min(values)), pytest.approx(max(values)))

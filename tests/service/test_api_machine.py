@@ -35,7 +35,7 @@ NOW = 10**12
 """Time of an event without one: after all others."""
 
 
-class Told(NamedTuple):
+class SentEvent(NamedTuple):
     """An event as it is sent."""
 
     user: str
@@ -50,24 +50,24 @@ class Told(NamedTuple):
 
 
 @st.composite
-def told(draw: st.DrawFn) -> Told:
+def sent_events(draw: st.DrawFn) -> SentEvent:
     kind = draw(st.sampled_from(("rating", "event", "removal")))
     value = None if kind == "removal" else float(draw(st.integers(1, 5)))
     user, item, key = draw(st.sampled_from(USERS)), draw(st.sampled_from(ITEMS)), draw(st.sampled_from((None, *KEYS)))
-    return Told(user, item, kind, value, draw(st.sampled_from((None, 1_000, 1_001, 1_002))), key)
+    return SentEvent(user, item, kind, value, draw(st.sampled_from((None, 1_000, 1_001, 1_002))), key)
 
 
 @dataclass
 class Reference:
     """What must be: the log by number, the first event of each key, and what the machine was told beside."""
 
-    log: dict[int, Told] = field(default_factory=dict)
-    keys: dict[str, tuple[Told, int]] = field(default_factory=dict)
-    gone: set[str] = field(default_factory=set)
+    log: dict[int, SentEvent] = field(default_factory=dict)
+    keys: dict[str, tuple[SentEvent, int]] = field(default_factory=dict)
+    unavailable: set[str] = field(default_factory=set)
     forgotten: list[str] = field(default_factory=list)
     model: int = 2
 
-    def answer(self, event: Told) -> tuple[str, int]:
+    def answer(self, event: SentEvent) -> tuple[str, int]:
         """What storing this answers: "new", "again" with the first number, or "conflict"."""
         if event.key not in self.keys or event.key is None:
             return "new", max(self.log, default=0)
@@ -75,7 +75,7 @@ class Reference:
         same = event if event.time is not None else event._replace(time=first.time)
         return ("again", seq) if same == first else ("conflict", seq)
 
-    def keep(self, event: Told, seq: int) -> None:
+    def keep(self, event: SentEvent, seq: int) -> None:
         self.log[seq] = event
         if event.key is not None:
             self.keys[event.key] = (event, seq)
@@ -112,8 +112,8 @@ class Place:
         self.client: TestClient = self.start()
 
     def start(self) -> TestClient:
-        given = ServiceSettings.of({"data": str(self.folder), "poll": 60.0, "train": False})
-        client = TestClient(create_app(given), headers={"Authorization": f"Bearer {self.key}"})
+        service_settings = ServiceSettings.of({"data": str(self.folder), "poll": 60.0, "train": False})
+        client = TestClient(create_app(service_settings), headers={"Authorization": f"Bearer {self.key}"})
         client.__enter__()
         return client
 
@@ -127,8 +127,8 @@ class Place:
     def restored(self, backup: Path) -> None:
         """The service is lost but for the newest tombstones; the backup takes its place."""
         self.stop()
-        stones, goal = self.folder / "tombstones.json", self.new()
-        restore(backup, goal, stones if stones.exists() else None)
+        tombstones, goal = self.folder / "tombstones.json", self.new()
+        restore(backup, goal, tombstones if tombstones.exists() else None)
         shutil.rmtree(self.folder)
         self.folder = goal
         self.client = self.start()
@@ -143,7 +143,7 @@ class Place:
         items = self.get("/v1/recommendations", user=user, n=100, log=False)["items"]
         return [(entry["item"], entry["score"]) for entry in items]
 
-    def send(self, events: list[Told], *, bulk: bool) -> list[dict[str, Any]]:
+    def send(self, events: list[SentEvent], *, bulk: bool) -> list[dict[str, Any]]:
         """What each event is answered: with seq and duplicate, or with an error."""
         if bulk:
             body = "\n".join(json.dumps(event.body()) for event in events)
@@ -167,10 +167,10 @@ class Place:
 def template(tmp_path_factory: pytest.TempPathFactory, ratings: Interactions) -> tuple[Path, str, Interactions]:
     """The folder of a service with two models, its key, and what was imported."""
     folder = tmp_path_factory.mktemp("machine") / "template"
-    given = ServiceSettings.of({"data": str(folder)})
+    service_settings = ServiceSettings.of({"data": str(folder)})
     folder.mkdir()
-    artifacts = ArtifactRegistry(given.artifacts)
-    with Store.open(given.url) as store:
+    artifacts = ArtifactRegistry(service_settings.artifacts)
+    with Store.open(service_settings.url) as store:
         store.events.load(ratings)
         for factors in (4, 6):
             rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=factors), ratings, seed=1).ensure_priors()
@@ -192,15 +192,15 @@ class Machine(RuleBasedStateMachine):
         while page["events"]:
             for entry in page["events"]:
                 if entry["user"] in USERS:
-                    self.ref.keep(Told(*(entry[name] for name in Told._fields[:-1]), None), entry["seq"])
+                    self.ref.keep(SentEvent(*(entry[name] for name in SentEvent._fields[:-1]), None), entry["seq"])
             last = page["next"]
             page = self.place.get("/v1/events", after=last, limit=1_000)
         self.imported = last
         assert {entry.user for entry in self.ref.log.values()} == {"7", "8"}
         self.backups: list[tuple[Path, Reference]] = []
 
-    @rule(events=st.lists(told(), min_size=1, max_size=8), bulk=st.booleans(), times=st.integers(1, 3))
-    def tell(self, events: list[Told], bulk: bool, times: int) -> None:
+    @rule(events=st.lists(sent_events(), min_size=1, max_size=8), bulk=st.booleans(), times=st.integers(1, 3))
+    def tell(self, events: list[SentEvent], bulk: bool, times: int) -> None:
         for _ in range(times):
             for event, got in zip(events, self.place.send(events, bulk=bulk), strict=True):
                 what, seq = self.ref.answer(event)
@@ -214,12 +214,12 @@ class Machine(RuleBasedStateMachine):
                     assert "key" in got["error"]
 
     @rule(user=st.sampled_from(USERS), item=st.sampled_from(ITEMS), kind=st.sampled_from(("rating", "event")))
-    def take_back(self, user: str, item: str, kind: str) -> None:
+    def remove_event(self, user: str, item: str, kind: str) -> None:
         """What is told now and removed now is gone, and the item may be shown again; twice, as clients do."""
-        for entry in (Told(user, item, kind, 4.0, None, None), Told(user, item, "removal", None, None, None)):
+        for entry in (SentEvent(user, item, kind, 4.0, None, None), SentEvent(user, item, "removal", None, None, None)):
             self.tell([entry], bulk=False, times=2)
             assert (item in self.ref.state(user, kind)) == (entry.kind == kind)
-        self.lists_hold_all_else_and_nothing_rated_or_gone()
+        self.lists_contain_exactly_the_unrated_available_items()
 
     @rule(user=st.sampled_from(USERS))
     def forget(self, user: str) -> None:
@@ -229,10 +229,10 @@ class Machine(RuleBasedStateMachine):
         assert self.place.best(user) == self.place.best("nobody ever seen")
 
     @rule(items=st.lists(st.sampled_from(ITEMS), min_size=1, max_size=2), available=st.booleans())
-    def have(self, items: list[str], available: bool) -> None:
+    def set_availability(self, items: list[str], available: bool) -> None:
         answer = {"items": items, "available": available}
         assert self.place.client.post("/v1/items/availability", json=answer).status_code == 200
-        self.ref.gone = self.ref.gone - set(items) if available else self.ref.gone | set(items)
+        self.ref.unavailable = self.ref.unavailable - set(items) if available else self.ref.unavailable | set(items)
 
     @rule(version=st.sampled_from((1, 2)))
     def promote(self, version: int) -> None:
@@ -245,7 +245,7 @@ class Machine(RuleBasedStateMachine):
         assert self.place.client.post("/v1/models/roll-back").json()["version"] == self.ref.model
 
     @rule()
-    def start_anew(self) -> None:
+    def restart(self) -> None:
         self.place.stop()
         self.place.client = self.place.start()
 
@@ -267,8 +267,8 @@ class Machine(RuleBasedStateMachine):
         for user in since:
             self.ref.forget(user)
 
-    @rule(user=st.sampled_from(USERS), events=st.lists(told(), min_size=1, max_size=3))
-    def forget_since_a_backup(self, user: str, events: list[Told]) -> None:
+    @rule(user=st.sampled_from(USERS), events=st.lists(sent_events(), min_size=1, max_size=3))
+    def forget_since_a_backup(self, user: str, events: list[SentEvent]) -> None:
         """The backup has what came before, the tombstones have who must not be in it."""
         self.tell(events=[entry._replace(user=user) for entry in events], bulk=True, times=1)
         self.back_up()
@@ -297,13 +297,13 @@ class Machine(RuleBasedStateMachine):
                 assert response == self.ref.state(user, name)
 
     @invariant()
-    def lists_hold_all_else_and_nothing_rated_or_gone(self) -> None:
+    def lists_contain_exactly_the_unrated_available_items(self) -> None:
         for user in USERS:
             answer = self.place.get("/v1/recommendations", user=user, n=100, log=False)
             assert answer["model"] == self.ref.model
             assert not answer["stale"]
             had = {*self.ref.state(user, "rating"), *self.ref.state(user, "event")}
-            assert {entry["item"] for entry in answer["items"]} == self.catalog - had - self.ref.gone
+            assert {entry["item"] for entry in answer["items"]} == self.catalog - had - self.ref.unavailable
 
     @property
     def store(self) -> Store:
@@ -318,8 +318,10 @@ class Machine(RuleBasedStateMachine):
 def test_the_event_log_equals_the_reference_after_any_operations(
     template: tuple[Path, str, Interactions], examples: int
 ) -> None:
-    given = settings(max_examples=examples, stateful_step_count=30, deadline=None, database=None, derandomize=True)
-    run_state_machine_as_test(lambda: Machine(template), settings=given)
+    machine_settings = settings(
+        max_examples=examples, stateful_step_count=30, deadline=None, database=None, derandomize=True
+    )
+    run_state_machine_as_test(lambda: Machine(template), settings=machine_settings)
 
 
 @pytest.fixture(scope="module")
@@ -335,11 +337,11 @@ COUNT = itertools.count()
 @settings(max_examples=5, deadline=None, database=None, derandomize=True)
 @given(
     data=st.data(),
-    events=st.lists(told(), min_size=2, max_size=12),
+    events=st.lists(sent_events(), min_size=2, max_size=12),
     bulk=st.lists(st.booleans(), min_size=3, max_size=3),
 )
 def test_the_order_of_arrival_does_not_change_the_state(
-    place: Place, data: st.DataObject, events: list[Told], bulk: list[bool]
+    place: Place, data: st.DataObject, events: list[SentEvent], bulk: list[bool]
 ) -> None:
     """Each event twice at least, in any order, a backup and a restore in between: as if told once, by time."""
     number = next(COUNT)

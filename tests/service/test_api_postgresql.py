@@ -41,9 +41,9 @@ def test_a_database_that_stops_and_comes_back(mortal_server: Server, tmp_path: P
             assert down["stale"]
             assert down["items"] == before["items"]  # from memory, with what was rated
             assert client.get("/v1/recommendations", params={"user": "8"}).json()["answered_by"] == "model"
-            refused = client.post("/v1/events", json={"user": "7", "item": "1", "value": 3})
-            assert refused.status_code == 503
-            assert refused.headers["retry-after"] == "1"
+            rejected = client.post("/v1/events", json={"user": "7", "item": "1", "value": 3})
+            assert rejected.status_code == 503
+            assert rejected.headers["retry-after"] == "1"
         end = time.monotonic() + 20
         while client.get("/v1/recommendations", params={"user": "7"}).json()["stale"]:
             assert time.monotonic() < end

@@ -72,7 +72,7 @@ def test_a_hot_swap_drops_no_request(served: Served) -> None:
 
 
 @pytest.mark.long
-def test_a_worker_killed_during_swaps_loses_nothing(served: Served) -> None:
+def test_a_worker_killed_during_swaps_loses_no_event(served: Served) -> None:
     killed = kill_workers(served, 2, random.Random(time.time_ns()))
     assert killed.faults == []
     assert killed.acknowledged > 20
@@ -99,7 +99,7 @@ def test_a_dead_worker_does_not_count_in_metrics(served: Served) -> None:
 
 
 @pytest.mark.long
-def test_a_service_killed_during_swaps_loses_nothing(tmp_path: Path, ratings: Interactions) -> None:
+def test_a_service_killed_during_swaps_loses_no_event(tmp_path: Path, ratings: Interactions) -> None:
     key = create_service(tmp_path, ratings)
     killed = kill_services(
         lambda: Served(tmp_path, key, "--workers", "2", COFACTOR_SERVE_POLL="0.1"),
@@ -113,10 +113,10 @@ def test_a_service_killed_during_swaps_loses_nothing(tmp_path: Path, ratings: In
 def test_a_full_disk_rejects_writes_and_answers_reads(served: Served) -> None:
     processes = served.workers()
     full = write_to_full_disk(served, 30)
-    assert {(status, retry) for status, retry, _, _ in full.refused} == {(503, "1")}
-    assert {written for _, _, written, _ in full.refused} <= {"no", "unknown"}
-    assert full.read == {(200, False): len(full.refused)}
-    assert full.refused_with_room < 100
+    assert {(status, retry) for status, retry, _, _ in full.rejected} == {(503, "1")}
+    assert {written for _, _, written, _ in full.rejected} <= {"no", "unknown"}
+    assert full.read == {(200, False): len(full.rejected)}
+    assert full.rejected_with_space < 100
     assert full.lost == 0
     assert served.workers() == processes
     with served.client() as http:
@@ -178,7 +178,7 @@ def test_a_thousand_slow_connections_do_not_delay_others(served: Served) -> None
     seen = slow_connections(served, 1_000, 2.5)
     assert seen.held == 1_000
     assert set(seen.statuses) == {200, 201}
-    assert len(seen.beside) > 0.5 * len(seen.without)  # in the same number of seconds
+    assert len(seen.with_slow) > 0.5 * len(seen.without)  # in the same number of seconds
     assert len(seen.lasted) == 250
     assert min(seen.lasted) > 3.5  # dribbled bodies end after body_seconds
 
@@ -237,10 +237,10 @@ def test_a_clock_jump_changes_no_result(served: Served, off_by: Path, hours: int
             assert {
                 stored_value.item: stored_value.value for stored_value in store.events.user_snapshot(user, "ratings")
             }[items[1]] == 5
-            made = http.post("/v1/keys", json={"role": "read", "label": "made at another time"}).json()["key"]
+            new_key = http.post("/v1/keys", json={"role": "read", "label": "made at another time"}).json()["key"]
             codes = {
                 httpx.get(f"{served.url}/v1/models", headers={"Authorization": f"Bearer {key}"}).status_code
-                for key in (made, served.key)
+                for key in (new_key, served.key)
                 for _ in range(20)
             }
             assert codes == {200}

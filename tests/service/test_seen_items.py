@@ -68,8 +68,8 @@ def lists(client: TestClient, user: str) -> list[list[str]]:
         client.post("/v1/recommendations", json={"user": user, "explore": 1.0}),
         client.post("/v1/recommendations/batch", json={"users": [user]}),
     ]
-    found = [one.json() for one in answers]
-    return [sorted(place["item"] for place in one["items"]) for one in (*found[:2], *found[2]["lists"])]
+    documents = [answer.json() for answer in answers]
+    return [sorted(place["item"] for place in entry["items"]) for entry in (*documents[:2], *documents[2]["lists"])]
 
 
 def test_a_low_rating_is_not_recommended_at_any_time(served: TestClient) -> None:
@@ -205,8 +205,8 @@ def test_the_gate_compares_lists_without_seen_items(tmp_path: Path) -> None:
     assert now.recommend("ana")["item"].to_list() == ["d"]
     assert as_of(rec, users, state).recommend("ana")["item"].to_list() == ["c", "d"]
     held = pl.DataFrame({"user": ["ana", "ana"], "item": ["c", "d"], "value": [1.0, 1.0], "time": [0, 0]})
-    found = ranking_accuracy(now, now, held, 10, 0)
-    assert (found.events, found.users, found.candidate) == (1, 1, 1.0)
+    accuracy = ranking_accuracy(now, now, held, 10, 0)
+    assert (accuracy.events, accuracy.users, accuracy.candidate) == (1, 1, 1.0)
     assert np.isnan(ranking_accuracy(now, now, held[:1], 10, 0).candidate)
 
 

@@ -133,10 +133,10 @@ def test_each_queued_request_gets_its_own_error(
     gate = stall(store)
     from cofactor.store import writer
 
-    def gone(*_: object) -> None:
+    def unavailable(*_: object) -> None:
         raise StoreUnavailableError("gone", "no")
 
-    monkeypatch.setattr(writer, "append_requests", gone)
+    monkeypatch.setattr(writer, "append_requests", unavailable)
     futures = [store.events.submit([Event("ana", n, 1)]) for n in range(3)]
     gate.set()
     errors = [future.exception(10) for future in futures]

@@ -24,8 +24,10 @@ with Store.open(sys.argv[1]) as store:
 
 
 def add(store: Store, n: int = 1) -> list[int]:
-    made = [store.models.add_candidate({"estimator": "bias"}, f"{k}.cofactor", "0" * 64, watermark=k) for k in range(n)]
-    return [model.version for model in made]
+    models = [
+        store.models.add_candidate({"estimator": "bias"}, f"{k}.cofactor", "0" * 64, watermark=k) for k in range(n)
+    ]
+    return [model.version for model in models]
 
 
 def statuses(store: Store) -> dict[int, str]:
@@ -143,17 +145,17 @@ def test_concurrent_promotions_leave_one_active_and_one_previous_model(store: St
         list(pool.map(act, range(60)))
     for other in others:
         other.close()
-    found = list(statuses(store).values())
-    assert found.count("active") == 1
-    assert found.count("previous") == 1
+    counts = list(statuses(store).values())
+    assert counts.count("active") == 1
+    assert counts.count("previous") == 1
 
 
 def test_promotions_by_several_processes_leave_one_active_model(store: Store, url: str) -> None:
     add(store, 4)
     running = [subprocess.Popen([sys.executable, "-c", PROMOTER, url, *versions]) for versions in ("12", "34")]
     assert [process.wait(60) for process in running] == [0, 0]
-    found = list(statuses(store).values())
-    assert sorted(found) == ["active", "previous", "retired", "retired"]
+    counts = list(statuses(store).values())
+    assert sorted(counts) == ["active", "previous", "retired", "retired"]
 
 
 def test_the_database_itself_allows_one_active_model(store: Store) -> None:

@@ -125,7 +125,7 @@ def _operators() -> dict[str, Any]:
     from cosmic_ray.plugins import get_operator, operator_names
 
     classes = {name: get_operator(name) for name in operator_names()}
-    return {name: found() for name, found in classes.items() if not found.arguments()}
+    return {name: operator() for name, operator in classes.items() if not operator.arguments()}
 
 
 def _only_typing(node: Any) -> bool:

@@ -192,10 +192,10 @@ def fits(annotation: str, value: Any) -> bool:
     optional = annotation.endswith(" | None")
     if optional and value is None:
         return True
-    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    real = is_integer or (isinstance(value, float | np.floating) and np.isfinite(value))
+    integral = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    real = integral or (isinstance(value, float | np.floating) and np.isfinite(value))
     plain = {
-        "int": is_integer,
+        "int": integral,
         "float": real,
         "bool": isinstance(value, bool | np.bool_),
         "str": isinstance(value, str),

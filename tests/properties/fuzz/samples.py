@@ -611,16 +611,14 @@ class Samples:
             model = self.object_of(call.call, lambda n: 0)
             if is_dataclass(model):
                 return {spec.name: getattr(model, spec.name) for spec in fields(model) if spec.init}
-        factories: dict[str, Callable[..., Any]] = {}
+        makers: dict[str, Callable[..., Any]] = {}
         parameters = self.parameters(call)
         for end, values in self.by_call.items():
             if call.name.endswith(end):
-                factories |= {name: value for name, value in values.items() if name in parameters}
+                makers |= {name: value for name, value in values.items() if name in parameters}
         for name, parameter in parameters.items():
-            if name not in factories and name in self.by_name and parameter.default is inspect.Parameter.empty:
-                factories[name] = self.by_name[name]
-        if "interactions" in factories and getattr(obj, "kind", None) == "events" and is_dataclass(obj):
-            factories["interactions"] = lambda: self.events
-        return {
-            name: value(obj) if inspect.signature(value).parameters else value() for name, value in factories.items()
-        }
+            if name not in makers and name in self.by_name and parameter.default is inspect.Parameter.empty:
+                makers[name] = self.by_name[name]
+        if "interactions" in makers and getattr(obj, "kind", None) == "events" and is_dataclass(obj):
+            makers["interactions"] = lambda: self.events
+        return {name: value(obj) if inspect.signature(value).parameters else value() for name, value in makers.items()}
