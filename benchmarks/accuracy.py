@@ -37,7 +37,7 @@ OWN_PAGE = Path(__file__).parent / "accuracy.md"
 PAGE = Path(__file__).parent.parent / "docs" / "estimators.md"
 MARKED = re.compile(r"(<!-- tables -->\n).*(<!-- end of tables -->)", re.DOTALL)
 
-PEOPLE, FILMS = ("age", "gender", "occupation"), ("genres", "year")
+USER_COLUMNS, ITEM_COLUMNS = ("age", "gender", "occupation"), ("genres", "year")
 
 RATERS: dict[str, Estimator] = {
     "Bias": cofactor.Bias(),
@@ -55,8 +55,8 @@ RATERS: dict[str, Estimator] = {
     '... head="classification"': cofactor.NeuralMF(head="classification"),
     "BayesianMF": cofactor.BayesianMF(),
     "... without implicit terms": cofactor.BayesianMF(implicit=False),
-    "... with features of users and films": cofactor.BayesianMF(user_features=PEOPLE, item_features=FILMS),
-    "... and time_bin=600": cofactor.BayesianMF(user_features=PEOPLE, item_features=FILMS, time_bin=600),
+    "... with features of users and films": cofactor.BayesianMF(user_features=USER_COLUMNS, item_features=ITEM_COLUMNS),
+    "... and time_bin=600": cofactor.BayesianMF(user_features=USER_COLUMNS, item_features=ITEM_COLUMNS, time_bin=600),
 }
 RANDOM = {"BiasedMF", "ExplicitALS", "NeuralMF", "BayesianMF"}
 """Estimators that a seed matters to."""
@@ -182,17 +182,17 @@ def ratings_table(split: Split, estimators: dict[str, Estimator]) -> list[str]:
 def rankings_row(splits: list[Split], truth: np.ndarray, label: str, estimator: Estimator) -> str:
     """NDCG@10 on every split, and per user against `truth` (splits, users), that of the closed form."""
     fitted(estimator, splits[0], 0)  # compile first
-    found, times = [], []
+    scores, times = [], []
     for split in splits:
         rec, *seconds = fitted(estimator, split, 0)
         times.append(seconds)
-        found.append(ndcg_of(split, rec))
-    mine = np.array(found)
+        scores.append(ndcg_of(split, rec))
+    mine = np.array(scores)
     gap = paired_difference(mine.mean(axis=0), truth.mean(axis=0))
     ends = "no interval" if np.isnan(gap.low) else f"{gap.low:+.4f} to {gap.high:+.4f}"
-    shown = f"{gap.mean:+.4f} ({ends})"
+    difference = f"{gap.mean:+.4f} ({ends})"
     wall, cpu = np.median(times, axis=0)
-    return f"| {label} | {mine[0].mean():.4f} | {mine.mean():.4f} | {shown} | {wall:.2f} | {cpu:.2f} |"
+    return f"| {label} | {mine[0].mean():.4f} | {mine.mean():.4f} | {difference} | {wall:.2f} | {cpu:.2f} |"
 
 
 def rankings_table() -> list[str]:
@@ -205,19 +205,19 @@ def rankings_table() -> list[str]:
         f"| {title} | NDCG@10, seed 0 | mean of ten splits | minus EASE, per user (95 %) | fit wall s | fit CPU s |",
         "|-|-|-|-|-|-|",
         f"| EASE by its closed form, l2 300 | {truth[0].mean():.4f} | {truth.mean():.4f} | | | |",
-        *(rankings_row(splits[gain], truth, label, one) for label, (one, gain) in RANKERS.items()),
+        *(rankings_row(splits[gain], truth, label, estimator) for label, (estimator, gain) in RANKERS.items()),
     ]
 
 
 def calibration_row(split: Split, label: str, estimator: Estimator) -> str:
     """How often the 95 % intervals of one fit hold the rating: overall, as expected, and by quartile."""
     rec, *_ = fitted(estimator, split, 0)
-    found = calibration(rec, split)
-    cover, group = found.coverage["covered 95 %"], found.coverage["group"]
+    result = calibration(rec, split)
+    cover, group = result.coverage["covered 95 %"], result.coverage["group"]
     quartiles = " | ".join(" / ".join(f"{100 * share:.1f}" for share in cover.filter(group == name)) for name in GROUPS)
-    expected = found.coverage["expected 95 %"][0]
+    expected = result.coverage["expected 95 %"][0]
     label = f"{split.description}: {label}"
-    return f"| {label} | {100 * cover[0]:.1f} | {100 * expected:.1f} | {quartiles} | {100 * found.crps_gain:.1f} % |"
+    return f"| {label} | {100 * cover[0]:.1f} | {100 * expected:.1f} | {quartiles} | {100 * result.crps_gain:.1f} % |"
 
 
 def calibration_table(splits: list[Split], estimators: dict[str, Estimator]) -> list[str]:
@@ -240,7 +240,9 @@ def write(text: str) -> None:
 def main() -> None:
     """All tables, shown and written."""
     s0, own = split_s0(), list(splits_of_the_maker())
-    bayes: dict[str, Estimator] = {label: one for label, one in RATERS.items() if isinstance(one, cofactor.BayesianMF)}
+    bayes: dict[str, Estimator] = {
+        label: estimator for label, estimator in RATERS.items() if isinstance(estimator, cofactor.BayesianMF)
+    }
     tables = [ratings_table(s0, RATERS), rankings_table(), *(ratings_table(split, bayes) for split in own)]
     tables.append(calibration_table([s0, *own], SURE))
     text = "\n\n".join("\n".join(lines) for lines in tables)

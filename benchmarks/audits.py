@@ -60,8 +60,8 @@ def cost(quick: bool) -> list[str]:
         lines += ["", "| group | ratio, 50 | 1,000 | adjusted p, 50 | 1,000 | flagged, 50 | 1,000 |", "|-|-|-|-|-|-|-|"]
         for a, b in zip(few.iter_rows(named=True), many.iter_rows(named=True), strict=True):
             cells = (a["ratio"], b["ratio"], a["p_adjusted"], b["p_adjusted"])
-            shown = " | ".join(f"{cell:.3g}" for cell in cells)
-            lines.append(f"| {a['group']} | {shown} | {_yes(a['flagged'])} | {_yes(b['flagged'])} |")
+            values = " | ".join(f"{cell:.3g}" for cell in cells)
+            lines.append(f"| {a['group']} | {values} | {_yes(a['flagged'])} | {_yes(b['flagged'])} |")
     return lines
 
 
@@ -76,8 +76,8 @@ def refitted(estimator: Any, table: Interactions, rec: Recommender, groups: Any,
     for group in range(int(groups.max()) + 1):
         away = groups == group
         after = Recommender.fit(estimator, table.select(~away[table.u]), seed=seed).for_rows(everyone).rank(10)[0]
-        kept = (after[~away][:, :, None] == before[~away][:, None, :]).any(axis=2)
-        changed.append(float(1 - kept.mean()))
+        overlap = (after[~away][:, :, None] == before[~away][:, None, :]).any(axis=2)
+        changed.append(float(1 - overlap.mean()))
     return np.array(changed)
 
 
@@ -111,9 +111,9 @@ def truth() -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    given = parser.parse_args()
-    told = truth()
-    spent = cost(given.quick)
+    args = parser.parse_args()
+    truth_lines = truth()
+    spent = cost(args.quick)
     lines = ["# Audits", "", "Made by `python -m benchmarks.audits`.", "", "## What they take", ""]
     lines += [
         f"A made-up table of the size of MovieLens-1M, {BIG!r}.",
@@ -123,7 +123,7 @@ def main() -> None:
         "## Influence and full refits",
         "",
     ]
-    PAGE.write_text("\n".join([*lines, *told, ""]))
+    PAGE.write_text("\n".join([*lines, *truth_lines, ""]))
     print(PAGE.read_text())
 
 

@@ -44,7 +44,7 @@ from tests.support.served import Connection, Served
 
 PAGE = Path(__file__).with_suffix(".md")
 CLIENTS, N, CLOSE = 16, 20, 1e-4
-NEWCOMERS = 300
+N_NEW_USERS = 300
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Tally:
     """What was counted."""
 
     pairs: int = 0
-    shown: int = 0  # the rated item had been on the user's list just before
+    recommended: int = 0  # the rated item had been on the user's list just before
     moved: int = 0
     differed: int = 0  # one worker wrote, the other answered
     processes: Counter[int] = field(default_factory=Counter)
@@ -61,7 +61,7 @@ class Tally:
     seconds: float = 0.0
 
 
-class Beside:
+class Reference:
     """What the service should answer, from an artifact and histories that this process keeps."""
 
     def __init__(self, settings: ServiceSettings, table: pl.DataFrame):
@@ -81,27 +81,33 @@ class Beside:
         rows, scores = self.model.view([self.model.state(list(history.items()))]).rank(N)
         return [str(id_) for id_ in self.model.recommender.items.ids(rows[0])], scores[0]
 
-    def check(self, user: str, item: str, value: float, told: dict[str, Any], tally: Tally) -> None:
+    def check(self, user: str, item: str, value: float, answer: dict[str, Any], tally: Tally) -> None:
         """Note the rating, and compare the answer with the one that should follow."""
         before = self.histories.setdefault(user, {})
-        after = {name: kept for name, kept in before.items() if name != item} | {item: value}
+        after = {name: rating for name, rating in before.items() if name != item} | {item: value}
         items, scores = self.list_of(after)
-        shown = [one["item"] for one in told["items"]]
-        given = np.array([one["score"] for one in told["items"]])
+        listed = [entry["item"] for entry in answer["items"]]
+        answer_scores = np.array([entry["score"] for entry in answer["items"]])
         wrong = []
-        if told["answered_by"] != "fold-in" or told["stale"] or told["model"] != self.model.version:
-            wrong.append(f"answered by {told['answered_by']} of model {told['model']}, stale: {told['stale']}")
-        if item in shown:
+        if answer["answered_by"] != "fold-in" or answer["stale"] or answer["model"] != self.model.version:
+            wrong.append(f"answered by {answer['answered_by']} of model {answer['model']}, stale: {answer['stale']}")
+        if item in listed:
             wrong.append("the rated item is in the list")
-        apart = float(np.abs(given - scores).max(initial=0.0)) if len(given) == len(scores) else float("inf")
-        if apart > CLOSE or not _same(items, shown, scores):
+        apart = (
+            float(np.abs(answer_scores - scores).max(initial=0.0))
+            if len(answer_scores) == len(scores)
+            else float("inf")
+        )
+        if apart > CLOSE or not _same(items, listed, scores):
             wrong.append(f"the scores are off by {apart:g}, or the items are others")
         if wrong:
             tally.faults.append(f"user {user}, item {item}: {'; '.join(wrong)}")
         if before:
             old_items, old_scores = self.list_of(before)
             old = dict(zip(old_items, old_scores.tolist(), strict=True))
-            tally.moved += any(abs(old.get(name, np.inf) - s) > CLOSE for name, s in zip(shown, given, strict=True))
+            tally.moved += any(
+                abs(old.get(name, np.inf) - s) > CLOSE for name, s in zip(listed, answer_scores, strict=True)
+            )
         else:
             tally.moved += 1
         tally.apart = max(tally.apart, apart)
@@ -118,9 +124,9 @@ def _same(ours: list[str], theirs: list[str], scores: Any) -> bool:
     )
 
 
-async def pairs(served: Served, beside: Beside, n: int, seed: int, tally: Tally) -> None:
+async def pairs(served: Served, reference: Reference, n: int, seed: int, tally: Tally) -> None:
     """n of them, by clients that run beside each other."""
-    users = sorted(beside.histories, key=int) + [f"newcomer {number}" for number in range(NEWCOMERS)]
+    users = sorted(reference.histories, key=int) + [f"newcomer {number}" for number in range(N_NEW_USERS)]
     left = iter(range(n))
 
     async def client(number: int) -> None:
@@ -128,24 +134,24 @@ async def pairs(served: Served, beside: Beside, n: int, seed: int, tally: Tally)
         lists: dict[str, list[str]] = {}
         for pair in left:
             user = stream.choice(own)
-            item = stream.choice((stream.random() < 0.8 and lists.get(user)) or beside.items)
+            item = stream.choice((stream.random() < 0.8 and lists.get(user)) or reference.items)
             value = stream.randrange(1, 6)
             body = json.dumps({"user": user, "item": item, "value": value, "key": f"{seed}-{pair}"}).encode()
-            status, _ = await asked(served, "POST", "/v1/events", f"rate-{pair}", body)
+            status, _ = await request(served, "POST", "/v1/events", f"rate-{pair}", body)
             path = f"/v1/recommendations?user={quote(user)}&n={N}&log=false"
-            told_status, told = await asked(served, "GET", path, f"told-{pair}")
+            answer_status, answer = await request(served, "GET", path, f"told-{pair}")
             tally.pairs += 1
-            if (status, told_status) != (201, 200):
-                tally.faults.append(f"pair {pair}: {status}, {told_status}")
+            if (status, answer_status) != (201, 200):
+                tally.faults.append(f"pair {pair}: {status}, {answer_status}")
                 continue
-            tally.shown += item in lists.get(user, ())
-            beside.check(user, item, float(value), told, tally)
-            lists[user] = [one["item"] for one in told["items"]]
+            tally.recommended += item in lists.get(user, ())
+            reference.check(user, item, float(value), answer, tally)
+            lists[user] = [entry["item"] for entry in answer["items"]]
 
     await asyncio.gather(*(client(number) for number in range(CLIENTS)))
 
 
-async def asked(served: Served, method: str, path: str, name: str, body: bytes = b"") -> tuple[int, dict[str, Any]]:
+async def request(served: Served, method: str, path: str, name: str, body: bytes = b"") -> tuple[int, dict[str, Any]]:
     """Status and JSON, over a connection of its own."""
     connection = Connection(served)
     try:
@@ -160,10 +166,10 @@ def who_answered(log: Path, tally: Tally) -> None:
     by: dict[str, dict[str, int]] = {"rate": {}, "told": {}}
     for line in log.read_text().splitlines():
         if '"request": "rate-' in line or '"request": "told-' in line:
-            told = json.loads(line)
-            kind, _, pair = told["request"].partition("-")
-            by[kind][pair] = told["process"]
-            tally.processes[told["process"]] += 1
+            record = json.loads(line)
+            kind, _, pair = record["request"].partition("-")
+            by[kind][pair] = record["process"]
+            tally.processes[record["process"]] += 1
     assert len(by["rate"]) == len(by["told"]) == tally.pairs
     tally.differed = sum(writer != by["told"][pair] for pair, writer in by["rate"].items())
 
@@ -176,9 +182,9 @@ def run(folder: Path, n: int, db: str | None = None, seed: int = 0) -> Tally:
     assert key is not None
     served, tally = Served(folder, key, "--workers", "2", db=db), Tally()
     try:
-        beside = Beside(settings, table.frame().select("user", "item", "value"))
+        reference = Reference(settings, table.frame().select("user", "item", "value"))
         began = time.monotonic()
-        asyncio.run(pairs(served, beside, n, seed, tally))
+        asyncio.run(pairs(served, reference, n, seed, tally))
         tally.seconds = time.monotonic() - began
     finally:
         served.stop()
@@ -202,7 +208,7 @@ def main() -> None:
             data.mkdir()
             tally = run(data, n, db)
             faults += tally.faults
-            counts = (tally.pairs, len(tally.faults), tally.differed, tally.shown, tally.moved)
+            counts = (tally.pairs, len(tally.faults), tally.differed, tally.recommended, tally.moved)
             by = " and ".join(f"{count:,}" for count in tally.processes.values())
             cells = (name, *(f"{count:,}" for count in counts), f"{tally.apart:.1e}", by)
             lines.append("| " + " | ".join(cells) + " |")

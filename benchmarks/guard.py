@@ -86,33 +86,33 @@ def measured() -> dict[str, float]:
     x, y = np.ones(64, np.float32), np.ones(64, np.float32)
     calibrate = lambda: _calibration(x, y, 10_000_000)  # noqa: E731
     calibrate()
-    found = {}
+    ratios_by_name = {}
     for name, run in works():
         run()  # compile
         ratios = []
         for _ in range(REPEATS):
             unit = cpu_seconds(calibrate)
             ratios.append(cpu_seconds(run) / unit)
-        found[name] = statistics.median(ratios)
-    return found
+        ratios_by_name[name] = statistics.median(ratios)
+    return ratios_by_name
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", action="store_true")
-    given = parser.parse_args()
+    args = parser.parse_args()
     with threads(1):
-        found = measured()
+        ratios = measured()
     baseline = json.loads(BASELINE.read_text()) if BASELINE.exists() else {"on": "", "ratios": {}}
     print(f"CPU time over the calibration loop's; on record from {baseline['on']}\n")
     print(f"{'':28}{'now':>8}{'record':>8}{'now/record':>12}")
-    for name, ratio in found.items():
+    for name, ratio in ratios.items():
         record = baseline["ratios"].get(name)
         change = "" if record is None else f"{ratio / record:12.2f}{'  slower?' if ratio / record > NOTABLE else ''}"
         print(f"{name:28}{ratio:8.2f}{record or float('nan'):8.2f}{change}")
-    if given.record:
+    if args.record:
         BASELINE.write_text(
-            json.dumps({"on": machine(), "ratios": {k: round(v, 4) for k, v in found.items()}}, indent=1) + "\n"
+            json.dumps({"on": machine(), "ratios": {k: round(v, 4) for k, v in ratios.items()}}, indent=1) + "\n"
         )
 
 

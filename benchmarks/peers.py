@@ -112,14 +112,14 @@ def run(
 
 
 def arguments(options: Mapping[str, Any]) -> list[str]:
-    words: list[str] = []
+    texts: list[str] = []
     for name, value in options.items():
         if value is None or value is False:
             continue
-        words.append(f"--{name.replace('_', '-')}")
+        texts.append(f"--{name.replace('_', '-')}")
         if value is not True:
-            words.append(str(value))
-    return words
+            texts.append(str(value))
+    return texts
 
 
 def _measure(
@@ -171,8 +171,8 @@ def _install(peer: str, home: Path, python: Path) -> None:
 
 def _record(home: Path) -> dict[str, Any]:
     record = home / RECORD
-    found: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
-    return found
+    record_content: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
+    return record_content
 
 
 def _call(command: list[str], **settings: str) -> None:
@@ -193,14 +193,14 @@ def main() -> None:
     task.add_argument("--install", nargs="*", metavar="PEER", help=f"of {', '.join(PEERS)}")
     task.add_argument("--run", nargs=3, metavar=("PEER", "RUNNER", "FOLDER"))
     parser.add_argument("--threads", type=int, default=2)
-    given, options = parser.parse_known_args()
-    if options and not given.run:
+    args, options = parser.parse_known_args()
+    if options and not args.run:
         parser.error(f"only a runner takes {' '.join(options)}")
     try:
-        if given.run:
-            print(json.dumps(_measure(*given.run, options, threads=given.threads)))
+        if args.run:
+            print(json.dumps(_measure(*args.run, options, threads=args.threads)))
         else:
-            for peer in given.install or PEERS:
+            for peer in args.install or PEERS:
                 print(environment(peer))
     except PeerError as problem:
         parser.exit(1, f"{problem}\n")

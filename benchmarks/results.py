@@ -77,7 +77,7 @@ def version(package: str) -> str:
     return metadata.version(package)
 
 
-def _figure(x: float | None) -> str:
+def _number(x: float | None) -> str:
     if x is None:
         return ""
     if abs(x) >= 1000:
@@ -86,7 +86,7 @@ def _figure(x: float | None) -> str:
 
 
 def _pair(pair: Sequence[float | None]) -> str:
-    return " / ".join(_figure(x) for x in pair if x is not None)
+    return " / ".join(_number(x) for x in pair if x is not None)
 
 
 def page(results: dict[str, Any]) -> str:
@@ -103,29 +103,35 @@ def page(results: dict[str, Any]) -> str:
         "|-|-|-|-|-|-|-|-|-|-|-|",
     ]
     for number in sorted(results, key=int):
-        for given in results[number]["lines"]:
-            one = Line(**given)
-            must = _figure(one.must) if one.most is None else f"{_figure(one.most)} {one.unit}"
+        for fields_of_line in results[number]["lines"]:
+            table_line = Line(**fields_of_line)
+            must = (
+                _number(table_line.must) if table_line.most is None else f"{_number(table_line.most)} {table_line.unit}"
+            )
             cells = [
                 number,
-                one.work,
-                f"{_figure(one.ours)} {one.unit}",
-                f"{one.peer}: {_figure(one.theirs)} {one.unit}" if one.peer else "",
-                "" if one.ratio is None else f"**{one.ratio:.2f}**" if one.ratio >= 0.1 else f"**{one.ratio:.3f}**",
+                table_line.work,
+                f"{_number(table_line.ours)} {table_line.unit}",
+                f"{table_line.peer}: {_number(table_line.theirs)} {table_line.unit}" if table_line.peer else "",
+                ""
+                if table_line.ratio is None
+                else f"**{table_line.ratio:.2f}**"
+                if table_line.ratio >= 0.1
+                else f"**{table_line.ratio:.3f}**",
                 must,
-                _figure(one.reach),
-                {True: "holds", False: "SHORT", None: ""}[one.holds],
-                _pair(one.cpu),
-                _pair(one.peak_mb),
-                one.quality,
+                _number(table_line.reach),
+                {True: "holds", False: "SHORT", None: ""}[table_line.holds],
+                _pair(table_line.cpu),
+                _pair(table_line.peak_mb),
+                table_line.quality,
             ]
             text.append(f"| {' | '.join(cells)} |")
     text += ["", "![quality against seconds](curves.png)", ""]
     text += ["Quality against seconds of the fit, MovieLens-100k: every point is a fit of its own, rows 4, 5 and 15."]
     text += ["", "| rows | rounds | measured | on |", "|-|-|-|-|"]
     runs: dict[tuple[int, str, str], list[str]] = {}
-    for number, found in results.items():
-        runs.setdefault((found["rounds"], found["date"], found["machine"]), []).append(number)
+    for number, result in results.items():
+        runs.setdefault((result["rounds"], result["date"], result["machine"]), []).append(number)
     text += [
         f"| {', '.join(sorted(numbers, key=int))} | {' | '.join(map(str, run))} |"
         for run, numbers in sorted(runs.items())

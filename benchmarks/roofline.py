@@ -173,7 +173,7 @@ def half_steps(folder: Path, width: int) -> list[Work]:
         start = random_stream(0, name).standard_normal((n, width), dtype=np.float32) * np.float32(0.1 / width**0.5)
         sides.append(start)
     users, items = sides
-    found = []
+    works = []
     for own, other, entries, name in ((users, items, rows.by_user, "users"), (items, users, rows.by_item, "items")):
         penalty = loss.penalty(entries.counts, len(other))
         side = loss.side(other, np.zeros(len(other), np.float32), 0.0)
@@ -188,13 +188,13 @@ def half_steps(folder: Path, width: int) -> list[Work]:
         home = "third_cache" if other.nbytes < 16e6 else home
         passes[home] = passes.get(home, 0.0) + float(bytes_each * len(rows))
         flops = (STEPS + 1) * (4 * width * len(rows) + 2 * width**2 * len(own))
-        found.append(Work(f"ALS half-step, {name}, {width} factors", flops, passes, seconds))
+        works.append(Work(f"ALS half-step, {name}, {width} factors", flops, passes, seconds))
         if name == "users":
             chunked = best(lambda: gram(users))
-            found.append(
+            works.append(
                 Work(f"gram matrix of the users, {width}", 2 * width**2 * len(users), {"memory": users.nbytes}, chunked)
             )
-    return found
+    return works
 
 
 def descent(folder: Path) -> Work:
@@ -297,8 +297,8 @@ def page(folder: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "cofactor-bench")
-    given = parser.parse_args()
-    PAGE.write_text(page(given.folder))
+    args = parser.parse_args()
+    PAGE.write_text(page(args.folder))
     print(PAGE.read_text())
 
 

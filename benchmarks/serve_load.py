@@ -29,7 +29,7 @@ import numpy as np
 FACTORS, RATINGS_OF_EACH = 64, 20
 
 
-def made(folder: Path, users: int, items: int) -> str:
+def create_service(folder: Path, users: int, items: int) -> str:
     """A store and a first model of this size, random vectors in it; an admin key."""
     from dataclasses import replace
 
@@ -138,10 +138,10 @@ async def load(options: argparse.Namespace, port: int, key: str, parent: int) ->
             await asyncio.sleep(1)
 
     asking = [asyncio.create_task(worker(Connection(port, key))) for _ in range(options.connections)]
-    beside = [asyncio.create_task(weigh())] + ([asyncio.create_task(pace())] if options.pace else [])
+    background = [asyncio.create_task(weigh())] + ([asyncio.create_task(pace())] if options.pace else [])
     await asyncio.wait(asking, timeout=options.warm + options.seconds + 5)
-    for one in [*asking, *beside]:
-        one.cancel()
+    for task in [*asking, *background]:
+        task.cancel()
     seen.cpu = cpu_of(parent) - cpu
     return seen
 
@@ -167,7 +167,7 @@ def processes(parent: int) -> list[int]:
 def cpu_of(parent: int) -> float:
     """Seconds of CPU that the service's processes have used."""
     parts = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in processes(parent)]
-    return sum(int(one[11]) + int(one[12]) for one in parts) / os.sysconf("SC_CLK_TCK")
+    return sum(int(fields[11]) + int(fields[12]) for fields in parts) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_of(parent: int) -> float:
@@ -182,10 +182,10 @@ def memory_of(parent: int) -> float:
     return total / 1024
 
 
-def told(options: argparse.Namespace, seen: Seen) -> dict[str, Any]:
+def summary(options: argparse.Namespace, seen: Seen) -> dict[str, Any]:
     """The figures."""
-    every = np.array([took for one in seen.took.values() for took in one]) * 1e3
-    figures: dict[str, Any] = {
+    every = np.array([took for times in seen.took.values() for took in times]) * 1e3
+    results: dict[str, Any] = {
         "workers": options.workers,
         "items": options.items,
         "users": options.users,
@@ -200,10 +200,10 @@ def told(options: argparse.Namespace, seen: Seen) -> dict[str, Any]:
         "statuses": dict(seen.statuses),
     }
     for name, took in sorted(seen.took.items()):
-        figures[f"{name}_p50_p99_ms"] = [round(float(np.percentile(took, q)) * 1e3, 2) for q in (50, 99)]
+        results[f"{name}_p50_p99_ms"] = [round(float(np.percentile(took, q)) * 1e3, 2) for q in (50, 99)]
     minutes = [seen.memory[at : at + 60] for at in range(0, len(seen.memory), 60)]
-    figures["memory_mb_by_minute"] = [round(float(np.mean(one)), 1) for one in minutes]
-    return figures
+    results["memory_mb_by_minute"] = [round(float(np.mean(megabytes)), 1) for megabytes in minutes]
+    return results
 
 
 def main() -> None:
@@ -223,7 +223,7 @@ def main() -> None:
         written = folder / "key"
         if not written.exists():
             folder.mkdir(exist_ok=True)
-            written.write_text(made(folder, options.users, options.items))
+            written.write_text(create_service(folder, options.users, options.items))
         command = [sys.executable, "-m", "cofactor", "serve", "--data", str(folder), "--port", "0", "--no-train"]
         command += ["--workers", str(options.workers)]
         with (folder / "log").open("w") as log:
@@ -234,7 +234,7 @@ def main() -> None:
                 assert service.stdout is not None
                 port = int(service.stdout.readline().rpartition(":")[2])
                 wait_for(port)
-                print(json.dumps(told(options, asyncio.run(load(options, port, written.read_text(), service.pid)))))
+                print(json.dumps(summary(options, asyncio.run(load(options, port, written.read_text(), service.pid)))))
             finally:
                 service.send_signal(signal.SIGTERM)
                 service.wait(30)

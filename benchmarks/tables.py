@@ -69,17 +69,17 @@ def _save(home: Path, rows: Interactions, *, prefix: str = "", keep: Any = slice
 
 def _large(home: Path) -> None:
     """MovieLens-20M's shape with so many ratings as the folder is called, users in proportion."""
-    n_ratings, world = int(home.name), MOVIELENS_20M_SHAPE
-    n_users = round(world.n_users * n_ratings / world.n_ratings)
-    world = replace(world, n_users=n_users, n_ratings=n_ratings)
-    rows = generate(world).interactions
+    n_ratings, config = int(home.name), MOVIELENS_20M_SHAPE
+    n_users = round(config.n_users * n_ratings / config.n_ratings)
+    config = replace(config, n_users=n_users, n_ratings=n_ratings)
+    rows = generate(config).interactions
     _save(home / "events", replace(rows, values=np.ones(len(rows), np.float32)))
     if n_ratings != FULL:
         return
     held_out = random_stream(0, "held out").random(len(rows)) < 0.2
     _save(home / "ratings", rows, keep=~held_out)
     _save(home / "ratings", rows, prefix="test_", keep=held_out)
-    write_csv(home / "ratings.csv", world)
+    write_csv(home / "ratings.csv", config)
     with_strings = pl.read_csv(home / "ratings.csv").with_columns(
         user=pl.format("u{}", "user"), item=pl.format("item-{}", "item")
     )

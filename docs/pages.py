@@ -32,7 +32,9 @@ HERE = Path(__file__).parent
 NUMBERS = HERE / "numbers.json"
 _ids = count(1)
 
-PIECE = re.compile(r"^```\{code-cell\}[^\n]*\n(?P<code>.*?)^```$|\{eval\}`(?P<said>[^`]+)`", re.DOTALL | re.MULTILINE)
+PIECE = re.compile(
+    r"^```\{code-cell\}[^\n]*\n(?P<code>.*?)^```$|\{eval\}`(?P<expression>[^`]+)`", re.DOTALL | re.MULTILINE
+)
 """What of a page is run: its cells, and the expressions in its sentences, in their order."""
 
 
@@ -57,27 +59,27 @@ def programs() -> list[Path]:
 
 def run(page: Path) -> dict[str, str]:
     """Run a page's cells in a fresh namespace. What its sentences say in numbers: expression -> text."""
-    found: dict[str, Any] = {"__name__": page.stem}
-    said: dict[str, str] = {}
+    namespace: dict[str, Any] = {"__name__": page.stem}
+    texts: dict[str, str] = {}
     text = page.read_text(encoding="utf-8")
     with contextlib.chdir(page.parent), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("error")
         for piece in PIECE.finditer(text):
-            if (expression := piece["said"]) is not None:
-                said[expression] = str(eval(expression, found))
+            if (expression := piece["expression"]) is not None:
+                texts[expression] = str(eval(expression, namespace))
                 continue
             code = re.sub(r"\A(---\n.*?\n---\n|(:[^\n]*\n)+)", "", piece["code"], flags=re.DOTALL)
             line = text.count("\n", 0, piece.start("code"))
-            exec(compile("\n" * line + code, str(page), "exec", dont_inherit=True), found)
-    return said
+            exec(compile("\n" * line + code, str(page), "exec", dont_inherit=True), namespace)
+    return texts
 
 
-def moved(page: Path, said: dict[str, str]) -> list[str]:
+def moved(page: Path, texts: dict[str, str]) -> list[str]:
     """What a run says otherwise than what is recorded, beyond the tolerance; empty where all stands."""
     recorded = json.loads(NUMBERS.read_text(encoding="utf-8")).get(page.relative_to(HERE).as_posix(), {})
-    wrong = [f"{expression}: not recorded" for expression in said if expression not in recorded]
-    wrong += [f"{expression}: recorded, but no longer said" for expression in recorded if expression not in said]
-    for expression, text in said.items():
+    wrong = [f"{expression}: not recorded" for expression in texts if expression not in recorded]
+    wrong += [f"{expression}: recorded, but no longer said" for expression in recorded if expression not in texts]
+    for expression, text in texts.items():
         before = recorded.get(expression, text)
         if not alike(before, text, tolerance(expression)):
             wrong.append(f"{expression}: {before} was recorded, {text} now")
@@ -89,12 +91,12 @@ def tolerance(expression: str) -> float:
     return 9.0 if re.search(r"seconds|speed|_ms\b|times_faster", expression) else 0.05
 
 
-def alike(one: str, other: str, share: float) -> bool:
+def alike(left: str, right: str, share: float) -> bool:
     """Whether two texts say the same but for their numbers, and these are as near as `share` (or one last digit)."""
     number = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
-    if number.sub("#", one) != number.sub("#", other):
+    if number.sub("#", left) != number.sub("#", right):
         return False
-    for a, b in zip(number.findall(one), number.findall(other), strict=True):
+    for a, b in zip(number.findall(left), number.findall(right), strict=True):
         last = 10.0 ** -len(a.partition(".")[2])
         x, y = float(a.replace(",", "")), float(b.replace(",", ""))
         if abs(x - y) > max(share * max(abs(x), abs(y)) if share < 1 else share * min(abs(x), abs(y)), 1.01 * last):
@@ -107,18 +109,18 @@ def main() -> None:
     sys.path.insert(0, str(HERE))
     os.environ.setdefault("COLUMNS", "100")
     only = [name for name in sys.argv[1:] if not name.startswith("--")]
-    everything = json.loads(NUMBERS.read_text(encoding="utf-8")) if only else {}
+    numbers = json.loads(NUMBERS.read_text(encoding="utf-8")) if only else {}
     wrong = []
     for page in programs():
         if only and page.name not in only:
             continue
         name = page.relative_to(HERE).as_posix()
-        everything[name] = run(page)
-        print(f"{name}: {len(everything[name])} numbers", flush=True)
+        numbers[name] = run(page)
+        print(f"{name}: {len(numbers[name])} numbers", flush=True)
         if "--record" not in sys.argv:
-            wrong += [f"{name}: {line}" for line in moved(page, everything[name])]
+            wrong += [f"{name}: {line}" for line in moved(page, numbers[name])]
     if "--record" in sys.argv:
-        NUMBERS.write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        NUMBERS.write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     sys.exit("\n".join(wrong) or 0)
 
 

@@ -18,21 +18,21 @@ def command_line() -> Namespace:
 
 
 def main() -> None:
-    given = command_line()
+    args = command_line()
     imports_mb = peak_mb()
-    matrix = user_items(given.data)
-    model = CosineRecommender(K=given.neighbors, num_threads=given.threads)
+    matrix = user_items(args.data)
+    model = CosineRecommender(K=args.neighbors, num_threads=args.threads)
     start = mark()
     model.fit(matrix, show_progress=False)
     took = mark().since(start)
     fit_peak_mb = peak_mb()
     quality = {}
-    if not given.no_ndcg:
-        quality = ndcg(given.data, matrix, lambda users: (matrix[users] @ model.similarity).toarray())
+    if not args.no_ndcg:
+        quality = ndcg(args.data, matrix, lambda users: (matrix[users] @ model.similarity).toarray())
     report(
         "implicit",
         version("implicit"),
-        given,
+        args,
         **seconds("fit", took),
         imports_mb=imports_mb,
         peak_mb=fit_peak_mb,

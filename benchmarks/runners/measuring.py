@@ -136,14 +136,14 @@ def ndcg(
     u, i, _ = held_out
     relevant = csr_matrix((np.ones(len(u), dtype=bool), (u, i)), shape=history.shape)
     discounts = 1 / np.log2(np.arange(2, n + 2))
-    users, found = np.unique(u), []
+    users, values = np.unique(u), []
     for batch in np.array_split(users, -(-len(users) // USERS_AT_ONCE)):
-        shown = np.where(history[batch].toarray() != 0, -np.inf, scores(batch))
-        best = np.argsort(-shown, axis=1, kind="stable")[:, :n]
+        masked = np.where(history[batch].toarray() != 0, -np.inf, scores(batch))
+        best = np.argsort(-masked, axis=1, kind="stable")[:, :n]
         wanted = relevant[batch].toarray()
         ideal = np.cumsum(discounts)[np.minimum(wanted.sum(axis=1), n) - 1]
-        found.append(np.take_along_axis(wanted, best, axis=1) @ discounts / ideal)
-    return {f"ndcg@{n}": float(np.concatenate(found).mean())}
+        values.append(np.take_along_axis(wanted, best, axis=1) @ discounts / ideal)
+    return {f"ndcg@{n}": float(np.concatenate(values).mean())}
 
 
 def save_factors(folder: Path, *, users: np.ndarray, items: np.ndarray) -> None:
@@ -169,10 +169,10 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1024**2
 
 
-def report(peer: str, version: str, given: argparse.Namespace, **measured: Any) -> None:
+def report(peer: str, version: str, args: argparse.Namespace, **measured: Any) -> None:
     """Print one line of JSON: the peer, what it was asked (folders left out), what was measured."""
-    asked = {name: value for name, value in vars(given).items() if not isinstance(value, Path | None)}
-    print(json.dumps(_rounded({"peer": peer, "version": version, **asked, **measured})), flush=True)
+    settings = {name: value for name, value in vars(args).items() if not isinstance(value, Path | None)}
+    print(json.dumps(_rounded({"peer": peer, "version": version, **settings, **measured})), flush=True)
 
 
 def _rounded(value: Any) -> Any:
@@ -180,7 +180,7 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 5)
     if isinstance(value, list):
-        return [_rounded(one) for one in value]
+        return [_rounded(item) for item in value]
     if isinstance(value, dict):
-        return {name: _rounded(one) for name, one in value.items()}
+        return {name: _rounded(item) for name, item in value.items()}
     return value

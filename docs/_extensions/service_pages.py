@@ -65,17 +65,17 @@ def routes_part() -> str:
         raise ValueError(f"an example in docs/_extensions/service_pages.py is missing, or of no route: {missing}")
     paths = create_app(ServiceSettings.of({})).openapi()["paths"]
     lines = []
-    for role, said in (
+    for role, heading in (
         ("public", "No key is required"),
         ("read", "Role *read*"),
         ("write", "Role *write*, which may read as well"),
         ("admin", "Role *admin*, which may do everything"),
     ):
-        lines += [f"**{said}**", "", "| route | what it does | for example |", "|---|---|---|"]
+        lines += [f"**{heading}**", "", "| route | what it does | for example |", "|---|---|---|"]
         for (method, path), needs in roles().items():
             if needs == role:
                 operation = paths.get(path, {}).get(method.lower(), {})
-                lines.append(f"| `{method} {path}` | {_what(operation)} | {_shown(EXAMPLES[method, path])} |")
+                lines.append(f"| `{method} {path}` | {_what(operation)} | {_example(EXAMPLES[method, path])} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -85,7 +85,7 @@ def _what(operation: dict[str, Any]) -> str:
     return " ".join(text.partition("\n\n")[0].split()).replace("|", r"\|")
 
 
-def _shown(example: Example) -> str:
+def _example(example: Example) -> str:
     if example.body is None:
         return f"`{example.query}`" if example.query else ""
     written = example.body if isinstance(example.body, str) else json.dumps(example.body)
@@ -105,5 +105,5 @@ def settings_part() -> str:
 
 def _range(limits: list[Any]) -> str:
     signs = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
-    told = [(signs[name], getattr(one, name)) for one in limits for name in signs if hasattr(one, name)]
-    return re.sub(r"(\d)(?=(\d{3})+$)", r"\1,", " ".join(f"{sign} {limit:g}" for sign, limit in told))
+    signed_limits = [(signs[name], getattr(limit, name)) for limit in limits for name in signs if hasattr(limit, name)]
+    return re.sub(r"(\d)(?=(\d{3})+$)", r"\1,", " ".join(f"{sign} {limit:g}" for sign, limit in signed_limits))

@@ -50,7 +50,7 @@ with Store.open(f"sqlite:///{path}") as store:
 """
 
 
-def still_there(store: Store) -> bool:
+def writer_is_alive(store: Store) -> bool:
     return (
         any(thread.name == "cofactor-store-writer" for thread in threading.enumerate())
         and store._writer._thread.is_alive()
@@ -80,7 +80,7 @@ def test_a_server_that_is_restarted(mortal_server: Server) -> None:
                 assert "no answer after" not in str(caught.value)  # it did not wait until its timeout
                 assert isinstance(caught.value, CofactorError)
             time.sleep(1.2)  # the writer's own tick fails, too
-            assert still_there(store)
+            assert writer_is_alive(store)
         store.ping()
         assert [receipt.seq for receipt in store.events.append([Event("ana", "clue", 5, key="b")])] == [2]
         assert store.events.append([Event("ana", "alien", 5, key="a")])[0].duplicate
@@ -203,7 +203,7 @@ def test_the_writer_thread_survives_all_errors(store: Store) -> None:
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
             store._writer.run(wrong)
-    assert still_there(store)
+    assert writer_is_alive(store)
     assert store.events.append([Event("ana", "alien", 5)])[0].seq == 1
 
 
