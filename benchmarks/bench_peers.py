@@ -283,8 +283,8 @@ def reading(bench: Bench) -> list[Line]:
         alone = bench.run(Side("cofactor", "read_alone", f"{FULL}/{name}"))
         work = f"20 M ratings from a CSV with {kind} ids, against polars' scan of its columns"
         lines += [
-            Line(work, "s", result["read_seconds"], f"polars {version('polars')}", result["polars_seconds"], must, reach,
-                 cpu=(result["read_cpu_seconds"], result["polars_cpu_seconds"])),
+            Line(work, "s", result["read_seconds"], f"polars {version('polars')}", result["polars_seconds"],
+                 must, reach, cpu=(result["read_cpu_seconds"], result["polars_cpu_seconds"])),
             Line("... peak memory", "MB", alone["peak_mb"], most=3000),
         ]  # fmt: skip
     return lines

@@ -253,12 +253,12 @@ from cofactor.cli import app
 for line in json.loads(sys.argv[2]):  # kernels that are compiled under the limit are not stored
     assert CliRunner().invoke(app, line).exit_code == 0, line
 resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
-found = []
+results = []
 for line in json.loads(sys.argv[1]):
     result = CliRunner().invoke(app, line)
     bug = None if result.exception is None or isinstance(result.exception, SystemExit) else repr(result.exception)
-    found.append([result.exit_code, (result.stderr.splitlines() or [""])[-1], bug])
-print(json.dumps(found))
+    results.append([result.exit_code, (result.stderr.splitlines() or [""])[-1], bug])
+print(json.dumps(results))
 """
 
 
@@ -333,8 +333,8 @@ def test_without_a_home_folder_only_data_sets_need_a_cache(folder: Path) -> None
     code = (
         "import os, pwd, sys\n"
         "for name in ('HOME', 'XDG_CACHE_HOME', 'COFACTOR_CACHE', 'COFACTOR_DATA'):\n    os.environ.pop(name, None)\n"
-        "def nobody(uid):\n    raise KeyError(uid)\n"
-        "pwd.getpwuid = nobody\n"
+        "def unknown(uid):\n    raise KeyError(uid)\n"
+        "pwd.getpwuid = unknown\n"
         "from cofactor.cli import run\n"
         "run()\n"
     )

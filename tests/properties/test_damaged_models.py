@@ -36,8 +36,8 @@ pairs = np.unique(draw.integers(0, [12, 9], (60, 2)), axis=0)
 users, values, times = [f"ü{u}" for u in pairs[:, 0]], draw.integers(1, 6, len(pairs)), np.arange(len(pairs)) * 86400
 films = {"item": range(9), "title": [f"Film {i}" for i in range(9)], "genres": ["a|b", "b", "c"] * 3}
 ratings = cofactor.Interactions.from_columns(users, pairs[:, 1], values, times=times).with_item_table(films)
-people = sorted(set(users))
-ratings = ratings.with_user_table({"user": people, "age": range(20, 20 + len(people))})
+ids = sorted(set(users))
+ratings = ratings.with_user_table({"user": ids, "age": range(20, 20 + len(ids))})
 events = cofactor.Interactions.from_columns(users, pairs[:, 1], kind="events").with_item_table(films)
 SMALL = {
     "neural-mf": {"epochs": 1},
@@ -73,26 +73,26 @@ def calls(rec):
     yield lambda: (repr(rec), rec.titles, rec.support)
     yield lambda: rec.save(folder / "again")
 
-found = Counter()
+outcomes = Counter()
 
 def use(label, path, verify):
     print(label, verify, file=sys.stderr, flush=True)
     try:
         rec = cofactor.Recommender.load(path, verify=verify)
     except ArtifactError:
-        found["rejected"] += 1
+        outcomes["rejected"] += 1
         return
     except BaseException as problem:
-        found[f"FOREIGN at load of {label}: {type(problem).__name__}: {problem}"] += 1
+        outcomes[f"FOREIGN at load of {label}: {type(problem).__name__}: {problem}"] += 1
         return
-    found["loaded"] += 1
+    outcomes["loaded"] += 1
     for at, call in enumerate(calls(rec)):
         try:
             call()
         except CofactorError:
             pass
         except BaseException as problem:
-            found[f"FOREIGN at call {at} of {label}: {type(problem).__name__}: {problem}"] += 1
+            outcomes[f"FOREIGN at call {at} of {label}: {type(problem).__name__}: {problem}"] += 1
 
 def rewritten(label, arrays, manifest):
     path = folder / "x"
@@ -117,9 +117,9 @@ for k in range(n // 2):
     raw = files[name].read_bytes()
     first, last = sorted(rng.integers(0, len(raw) + 1, 2).tolist())
     gap = bytes(last - first)
-    ways = raw[:first], raw[:first] + raw[last:], raw + gap, raw[:first] + gap + raw[last:]
-    (folder / "x").write_bytes(ways[k % 4])
-    use(f"{name}, {first} to {last}, way {k % 4}", folder / "x", False)
+    variants = raw[:first], raw[:first] + raw[last:], raw + gap, raw[:first] + gap + raw[last:]
+    (folder / "x").write_bytes(variants[k % 4])
+    use(f"{name}, {first} to {last}, variant {k % 4}", folder / "x", False)
 """
 
 ARRAYS = """
@@ -140,17 +140,17 @@ def changes(array):
 
 with np.errstate(all="ignore"):
     for name in names:
-        whole = read_artifact(files[name])
-        todo = [(which, None, None) for which in whole.arrays]
-        todo += [(which, *change) for which, array in whole.arrays.items() for change in changes(np.array(array))]
+        artifact = read_artifact(files[name])
+        todo = [(which, None, None) for which in artifact.arrays]
+        todo += [(which, *change) for which, array in artifact.arrays.items() for change in changes(np.array(array))]
         for at in rng.permutation(len(todo))[:n]:
             which, what, array = todo[at]
-            arrays = dict(whole.arrays)
+            arrays = dict(artifact.arrays)
             if array is None:
                 del arrays[which]
             else:
                 arrays[which] = np.ascontiguousarray(array)
-            rewritten(f"{name}, {which} {what}", arrays, whole.manifest)
+            rewritten(f"{name}, {which} {what}", arrays, artifact.manifest)
 """
 
 MANIFESTS = """
@@ -165,11 +165,11 @@ def places(value, at=()):
         yield from places(value[key], (*at, key))
 
 for name in names:
-    whole = read_artifact(files[name])
-    todo = [(place, value) for place in places(whole.manifest) for value in NONSENSE]
+    artifact = read_artifact(files[name])
+    todo = [(place, value) for place in places(artifact.manifest) for value in NONSENSE]
     for at in rng.permutation(len(todo))[:n]:
         place, value = todo[at]
-        manifest = copy.deepcopy(whole.manifest)
+        manifest = copy.deepcopy(artifact.manifest)
         inner = manifest
         for key in place[:-1]:
             inner = inner[key]
@@ -177,7 +177,7 @@ for name in names:
             del inner[place[-1]]
         else:
             inner[place[-1]] = value
-        rewritten(f"{name}, {place} = {value!r}", whole.arrays, manifest)
+        rewritten(f"{name}, {place} = {value!r}", artifact.arrays, manifest)
 """
 
 NAMES = ("bias", "biased-mf", "bpr", "item-knn", "user-knn", "ease", "implicit-als", "bayesian-mf")
@@ -190,7 +190,7 @@ def outcomes(tmp_path: Path, script: str, n: int, *, seed: int = 0, names: tuple
         [
             sys.executable,
             "-c",
-            f"{PRELUDE}{script}\nprint(json.dumps(found))",
+            f"{PRELUDE}{script}\nprint(json.dumps(outcomes))",
             tmp_path,
             str(seed),
             str(n),

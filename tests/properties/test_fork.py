@@ -47,7 +47,7 @@ def small():
     return len(cofactor.Interactions.from_columns(["a", "b"], ["x", "y"], [1, 2]))
 
 
-found = {"before": answers("before", small)}
+outcomes = {"before": answers("before", small)}
 frame.write_csv("r.csv")
 frame.write_parquet("r.parquet")
 ratings = cofactor.read_ratings("r.csv").with_item_table(table)
@@ -94,9 +94,9 @@ WORK = {
     "parallel_for": lambda: parallel_for(lambda _: None, range(100)),
     "a grandchild": lambda: answers("grandchild", lambda: len(cofactor.read_ratings("r.csv"))),
 }
-found |= {name: answers(name, work) for name, work in WORK.items()}
-found["recommend in the parent"] = rec.recommend("u1", n=3)["item"].to_list()
-print(json.dumps(found))
+outcomes |= {name: answers(name, work) for name, work in WORK.items()}
+outcomes["recommend in the parent"] = rec.recommend("u1", n=3)["item"].to_list()
+print(json.dumps(outcomes))
 """
 
 SPAWNED = """

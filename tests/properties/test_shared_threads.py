@@ -191,8 +191,8 @@ def user() -> None:
         parallel_for(lambda a: parallel_for(lambda b: None, range(4)), range(4))
 
 users = [threading.Thread(target=user) for _ in range(6)]
-for one in users: one.start()
-for one in users: one.join()
+for thread in users: thread.start()
+for thread in users: thread.join()
 """
     source = str(Path(cofactor.__file__).parents[1])
     done = subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {source!r})\n{script}"],

@@ -270,18 +270,18 @@ def test_answers_of_a_newer_service_may_have_more_members() -> None:
 PROGRAM = """
 from cofactor import Client, Recommendation, ServiceError
 
-def shown(client: Client) -> list[str]:
-    found: Recommendation = client.recommend("ana", n=3, where={"genres": "War"}, rank_by="lower")
-    seq: int = client.rate("ana", found.items[0].item, 5, key="a1")
-    stars: float = client.predict(7, found.items[0].item).prediction
+def titles(client: Client) -> list[str]:
+    answer: Recommendation = client.recommend("ana", n=3, where={"genres": "War"}, rank_by="lower")
+    seq: int = client.rate("ana", answer.items[0].item, 5, key="a1")
+    stars: float = client.predict(7, answer.items[0].item).prediction
     for line in client.send([{"user": "ana", "item": 7, "value": 3}]):
         print(line["seq"], seq, stars)
-    return [one.title or one.item for one in found.items]
+    return [entry.title or entry.item for entry in answer.items]
 
 def main() -> None:
     with Client("http://127.0.0.1:8000", "id.secret", timeout=2.0, retries=3) as client:
         try:
-            print(shown(client))
+            print(titles(client))
         except ServiceError as problem:
             print(problem.status + 1, problem.request_id.upper())
 """

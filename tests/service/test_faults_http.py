@@ -31,9 +31,9 @@ MB = 1_000_000
 
 CLOCK = """
 import os, time
-real, told = time.time, os.environ["CLOCK_OFF_BY"]
+real, path = time.time, os.environ["CLOCK_OFF_BY"]
 def shifted():
-    with open(told) as file:
+    with open(path) as file:
         return real() + float(file.read() or 0)
 time.time = shifted
 """

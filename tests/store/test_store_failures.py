@@ -26,23 +26,23 @@ from cofactor.store import Event, Store
 path = Path(sys.argv[1])
 with Store.open(f"sqlite:///{path}") as store:
     store.events.append([Event("ana", 0, 1, key="0")])
-    room = max(file.stat().st_size for file in path.parent.iterdir()) + 60_000
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
-    acknowledged, refused, n = {"0"}, 0, 0
-    while refused < 3:
+    limit = max(file.stat().st_size for file in path.parent.iterdir()) + 60_000
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    acknowledged, rejected, n = {"0"}, 0, 0
+    while rejected < 3:
         n += 1
         try:
             store.events.append([Event("ana" * 50, n, 1, key=str(n)), Event("bo", n, 1, key=f"{n}b")])
             acknowledged |= {str(n), f"{n}b"}
         except StoreUnavailableError as error:
-            refused += 1
-            if refused == 1:
+            rejected += 1
+            if rejected == 1:
                 print(error)
     assert store.events.watermark() >= len(acknowledged)  # reads go on
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     store.events.append([Event("cy", 1, 1, key="after")])
-    found = store.events.after(0, 100_000)
-    assert len(found) == store.events.watermark()
+    rows = store.events.after(0, 100_000)
+    assert len(rows) == store.events.watermark()
     stored = [k for k in range(1, n + 1) if str(k) in acknowledged]
     again = store.events.append([Event("ana" * 50, k, 1, key=str(k)) for k in stored])
     assert all(receipt.duplicate for receipt in again), again
