@@ -1,13 +1,13 @@
-"""What an audit takes at the size of MovieLens-1M, and whether influence tells what full refits tell.
+"""Cost of an audit at the size of MovieLens-1M, and comparison of influence with full refits.
 
     python -m benchmarks.audits              about half an hour, writes benchmarks/audits.md
     python -m benchmarks.audits --quick      without the 1,000 permutations
 
-Cost: a made-up table of the size of MovieLens-1M, BiasedMF of 32 factors: seconds and peak memory of each audit in this
-process. Influence: ten taste groups, the lists of 500 users, 50 permutations; once more with 1,000, to see whether the
-normal fitted to 50 told the same.
+Cost: a synthetic table of the size of MovieLens-1M, BiasedMF of 32 factors: seconds and peak memory of each audit in
+this process. Influence: ten taste groups, the lists of 500 users, 50 permutations; once more with 1,000, to see whether
+the normal fitted to 50 gives the same result.
 
-Truth: MovieLens-100k and the made-up world of eager fans, ten taste groups each. Each group's ratings are taken away
+Truth: MovieLens-100k and the synthetic table `HEAVY_SHAPE`, ten taste groups each. Each group's ratings are taken away
 and the model is fitted again from the start, same seed: how many places of the others' lists change, set against
 `influence` by Spearman's rank correlation; means of five seeds, since SGD that lacks a group takes another path.
 """
@@ -70,7 +70,7 @@ def _yes(flagged: bool) -> str:
 
 
 def refitted(estimator: Any, table: Interactions, rec: Recommender, groups: Any, seed: int) -> Any:
-    """The share of the others' places that change when a group was never there: (n_groups,)."""
+    """Return the share of the others' list positions that change without each group: (n_groups,)."""
     everyone = np.arange(table.n_users, dtype=np.int32)
     before, changed = rec.for_rows(everyone).rank(10)[0], []
     for group in range(int(groups.max()) + 1):

@@ -1,10 +1,10 @@
-"""cofactor beside the other libraries, each in its own environment, alternately in one run on the same two threads.
+"""cofactor compared with other libraries, each in its own environment, alternately in one run on the same two threads.
 
     python -m benchmarks.bench_peers                all rows (about an hour; environments are built on first use)
-    python -m benchmarks.bench_peers --rows 1 3     these rows anew, the others as they stand in RESULTS.json
+    python -m benchmarks.bench_peers --rows 1 3     only these rows; the others are kept from RESULTS.json
 
 Every side is a process of its own: `ours.py` for us, `runners/*.py` for them (`peers.py` makes the environments). A
-row's sides run one after the other, `--rounds` times over; its figures are medians. Writes RESULTS.json, RESULTS.md.
+row's sides run one after the other, `--rounds` times over; its values are medians. Writes RESULTS.json, RESULTS.md.
 """
 
 from __future__ import annotations
@@ -50,20 +50,20 @@ class Side:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where tables and saved factors lie, and how often sides take turns."""
+    """The folder of tables and saved factors, and the number of rounds."""
 
     folder: Path
     rounds: int
     curves: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
 
     def keep(self, quality: str, **results: Measurements) -> None:
-        """Curves to draw: [[seconds, quality], ...] of each."""
+        """Keep curves to draw: [[seconds, quality], ...] of each."""
         self.curves[quality] = {
             name: [[wall, y] for _, wall, _, y in result["curve"]] for name, result in results.items()
         }
 
     def alternate(self, *sides: Side, rounds: int | None = None) -> list[Measurements]:
-        """Each side's median figures over the rounds; what is no number is as in the last."""
+        """Return the median values of each side over the rounds; other values are those of the last round."""
         runs: list[list[Measurements]] = [[] for _ in sides]
         for number in range(rounds or self.rounds):
             for side, results in zip(sides, runs, strict=True):
@@ -72,7 +72,7 @@ class Bench:
         return [{key: _median([run.get(key) for run in results]) for key in results[-1]} for results in runs]
 
     def run(self, side: Side) -> Measurements:
-        """One process, once."""
+        """Run a process once."""
         data = table(self.folder, side.data)
         options = {"threads": THREADS, **side.options}
         if side.who != "cofactor":
@@ -87,7 +87,7 @@ class Bench:
 
 
 def _median(values: list[Any]) -> Any:
-    """The median of numbers, or of equally long tables of numbers place by place; else the last."""
+    """Return the median of numbers, or the elementwise median of tables of equal size; else the last value."""
     try:
         return np.median(np.array(values, np.float64), axis=0).tolist()
     except (TypeError, ValueError):
@@ -103,7 +103,7 @@ def row(number: str) -> Callable[[Callable[[Bench], list[Line]]], Callable[[Benc
 
 
 def reaching(curve: Sequence[Sequence[float]], quality: float) -> tuple[float, float, float]:
-    """The first point of [[n, seconds, CPU seconds, error], ...] at or below an error: seconds, CPU seconds, error."""
+    """Return seconds, CPU seconds and error of the first [n, seconds, CPU seconds, error] at or below an error."""
     for _, wall, cpu, error in curve:
         if error <= quality:
             return wall, cpu, error
@@ -117,7 +117,7 @@ EVENTS, RATINGS = f"{FULL}/events", f"{FULL}/ratings"
 
 
 def _als(bench: Bench, factors: int, bars: dict[str, tuple[float, float]], *, implicit: bool = False) -> list[Line]:
-    """An iteration beside each solver's, and the whole fit to the objective that each solver has after 10."""
+    """Compare an iteration with each solver, and the fit to the objective that each solver has after 10 iterations."""
     saved = bench.folder / f"irspack-{factors}"
     side_options = {"factors": factors, "iterations": 10, "subspace": 16}  # 64, its default, is slower here
     theirs = {
@@ -191,7 +191,7 @@ def _to(work: str, ours: Measurements, theirs: Measurements, goal: float, *, mus
 
 
 def _joined(runs: Sequence[Measurements], quality: str) -> Measurements:
-    """Runs of a growing number of iterations as one, with a curve."""
+    """Join runs of a growing number of iterations into one with a curve."""
     points = [[run["iterations"], run["fit_seconds"], run["fit_cpu_seconds"], run[quality]] for run in runs]
     return runs[-1] | {"curve": points}
 
@@ -261,7 +261,7 @@ def bpr(bench: Bench) -> list[Line]:
 
 @row("9")
 def closed_forms(bench: Bench) -> list[Line]:
-    """The made-up table has MovieLens-1M's size, and its tastes are mostly popularity; I0 tells of real people."""
+    """The synthetic table has the size of MovieLens-1M and is dominated by popularity; I0 has real users."""
     pairs = [
         ("EASE", "ease", "irspack", "irspack_ease", 1.0, 0.7),
         ("ItemKNN, 20 neighbors", "item_knn", "implicit", "implicit_knn", 0.8, 0.5),
@@ -358,7 +358,7 @@ def equal_bits(bench: Bench) -> list[Line]:
 
 @row("15")
 def ranking_curves(bench: Bench) -> list[Line]:
-    """No bar: ImplicitALS at its defaults, the others with the settings that were found best for them, on I0."""
+    """No target: ImplicitALS with its defaults, the others with their best settings on I0."""
     counts = (2, 3, 5, 8, 10, 15)
     irspack = [
         Side("irspack", "irspack_ials", "i0", {"iterations": n, "alpha0": 0.2, "reg": 0.02, "factors": 64})

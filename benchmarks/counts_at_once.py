@@ -1,19 +1,19 @@
-"""What was rated counts at once: random pairs of (rate, then ask) against two workers, each answer recomputed beside.
+"""Ratings count at once: random pairs of (rate, then ask) against two workers, each answer compared with a reference.
 
     python -m benchmarks.counts_at_once [pairs]      10,000 on SQLite and 10,000 on PostgreSQL, into counts_at_once.md
 
 `cofactor serve --workers 2` with the model that it learns from MovieLens-100k by default. Sixteen clients, each with
-users of its own (those of the table and newcomers), rate an item of the list that was last shown to the user, or any
-other item, and ask for the list anew. Each request has a connection of its own, so that whoever answers may be another
-worker than the one that wrote; the log tells which it was, under the request's id. Of every answer it is asked whether
+its own users (those of the table and new ones), rate an item of the list that the user got last, or any other item, and
+ask for the list again. Each request has its own connection, so that the worker that answers may differ from the one
+that wrote; the log has the worker under the request's id. Of every answer it is checked whether
 
-- it was folded in, by the model that is active, from a store that could be asked;
+- it was folded in, by the model that is active, from a store that was available;
 - the item that was rated is not in it;
-- its items and scores are, within 1e-4, those of a recommender in this process that opened the same artifact and folds
-  in the history which this process kept by itself.
+- its items and scores equal, within 1e-4, those of a recommender in this process that opened the same artifact and
+  folds in the history kept by this process.
 
-A score is "moved" where the history without the new rating gives another one, by more than 1e-4: only such pairs could
-tell an old vector from the new one.
+A score is "moved" if the history without the new rating gives a score that differs by more than 1e-4: only such pairs
+distinguish an old vector from the new one.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ N_NEW_USERS = 300
 
 @dataclass
 class Tally:
-    """What was counted."""
+    """Counts of a run."""
 
     pairs: int = 0
-    recommended: int = 0  # the rated item had been on the user's list just before
+    recommended: int = 0  # the rated item was on the previous list of the user
     moved: int = 0
     differed: int = 0  # one worker wrote, the other answered
     processes: Counter[int] = field(default_factory=Counter)
@@ -62,7 +62,7 @@ class Tally:
 
 
 class Reference:
-    """What the service should answer, from an artifact and histories that this process keeps."""
+    """Reference answers, from the same artifact and histories kept by this process."""
 
     def __init__(self, settings: ServiceSettings, table: pl.DataFrame):
         with Store.open(settings.url) as store:
@@ -77,7 +77,7 @@ class Reference:
         self.items = sorted({str(item) for item in table["item"]}, key=int)
 
     def list_of(self, history: dict[str, float]) -> tuple[list[str], np.ndarray[Any, Any]]:
-        """The best items for somebody with this history, and all their scores."""
+        """Return the best items for a user with this history, and their scores."""
         rows, scores = self.model.view([self.model.state(list(history.items()))]).rank(N)
         return [str(id_) for id_ in self.model.recommender.items.ids(rows[0])], scores[0]
 
@@ -115,9 +115,9 @@ class Reference:
 
 
 def _same(ours: list[str], theirs: list[str], scores: Any) -> bool:
-    """The same items in the same order, but that those with all but equal scores may have changed places."""
+    """Return whether items and order are the same; items of nearly equal scores may be exchanged."""
     at = {item: place for place, item in enumerate(ours)}
-    last = float(scores[-1]) if len(scores) else 0.0  # one that we do not show may be as good as our last
+    last = float(scores[-1]) if len(scores) else 0.0  # an item beyond our list may be as good as our last
     return all(
         abs(float(scores[place]) - (float(scores[at[item]]) if item in at else last)) < CLOSE
         for place, item in enumerate(theirs)
@@ -125,7 +125,7 @@ def _same(ours: list[str], theirs: list[str], scores: Any) -> bool:
 
 
 async def pairs(served: Served, reference: Reference, n: int, seed: int, tally: Tally) -> None:
-    """n of them, by clients that run beside each other."""
+    """Run n pairs by concurrent clients."""
     users = sorted(reference.histories, key=int) + [f"newcomer {number}" for number in range(N_NEW_USERS)]
     left = iter(range(n))
 
@@ -152,7 +152,7 @@ async def pairs(served: Served, reference: Reference, n: int, seed: int, tally: 
 
 
 async def request(served: Served, method: str, path: str, name: str, body: bytes = b"") -> tuple[int, dict[str, Any]]:
-    """Status and JSON, over a connection of its own."""
+    """Return status and JSON, over a new connection."""
     connection = Connection(served)
     try:
         status, answer = await connection.ask(method, path, body, f"X-Request-ID: {name}\r\n")
@@ -162,7 +162,7 @@ async def request(served: Served, method: str, path: str, name: str, body: bytes
 
 
 def who_answered(log: Path, tally: Tally) -> None:
-    """From the log: which process answered what, and how many pairs met both."""
+    """Count from the log the requests by process, and the pairs that were answered by two processes."""
     by: dict[str, dict[str, int]] = {"rate": {}, "told": {}}
     for line in log.read_text().splitlines():
         if '"request": "rate-' in line or '"request": "told-' in line:
@@ -175,7 +175,7 @@ def who_answered(log: Path, tally: Tally) -> None:
 
 
 def run(folder: Path, n: int, db: str | None = None, seed: int = 0) -> Tally:
-    """n pairs against a service in this folder."""
+    """Run n pairs against a service in this folder."""
     table = cofactor.datasets.load_movielens("100k")
     settings = ServiceSettings.of({"data": str(folder), "db": db})
     key = prepare(settings, table, TrainingSpec()).key

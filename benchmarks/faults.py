@@ -88,7 +88,7 @@ def _killed(what: str, killed: Kills) -> str:
 
 
 def _really_full(ratings: Interactions, folder: Path) -> list[str]:
-    """On a file system of 8 MB in memory; no row where the system does not let us have one."""
+    """On a file system of 8 MB in memory; no row if the system does not permit one."""
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], check=False)
     if mounted.returncode:

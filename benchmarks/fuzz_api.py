@@ -17,7 +17,7 @@ from tests.support.fuzz_api import NOT_ASKED, Seen, run, service
 
 
 def page(seen: Seen, workers: int) -> str:
-    """What is told of a run."""
+    """Return the page of a run."""
     lines = [
         f"Schemathesis {schemathesis.__version__} over the OpenAPI document of a service of {workers} workers on",
         "SQLite, every operation, every check that applies, wanted and unwanted data; users are forgotten, models",

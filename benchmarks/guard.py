@@ -1,11 +1,11 @@
-"""Did a kernel get slower? CPU seconds of each, as a ratio to a calibration loop, beside the ratios on record.
+"""Did a kernel get slower? CPU seconds of each relative to a calibration loop, compared with the recorded ratios.
 
     python -m benchmarks.guard             prints the table (under two minutes)
-    python -m benchmarks.guard --record    keeps these ratios as the new baseline, benchmarks/baseline.json
+    python -m benchmarks.guard --record    writes these ratios to benchmarks/baseline.json
 
-The calibration loop is compiled like the kernels and runs before each of them, so that a slow hour slows both. A figure
-is the median of five. Machines differ in more than speed, and ratios within a quarter of the record say nothing: this
-informs, it does not judge.
+The calibration loop is compiled like the kernels and runs before each of them, so that a busy machine slows both. A
+value is the median of five. Machines differ in more than speed, and ratios within a quarter of the record are not
+significant: the benchmark only informs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NOTABLE = 1.25
 
 @numba.njit(fastmath=True)
 def _calibration(x, y, rounds):
-    """Sums and products of two vectors of 64, over and over: about what kernels spend their time on."""
+    """Compute sums and products of two vectors of 64 repeatedly, which resembles the work of kernels."""
     total = np.float32(0)
     for _ in range(rounds):
         dot = np.float32(0)
@@ -49,7 +49,7 @@ def _calibration(x, y, rounds):
 
 
 def works() -> Iterator[tuple[str, Callable[[], object]]]:
-    """Each piece of work by name; what it needs is made before."""
+    """Yield each workload by name; its input is prepared first."""
     ratings = generate(MOVIELENS_1M_SHAPE).interactions
     events = ratings.to_events(min_rating=3)
     columns = ratings.frame()
@@ -82,7 +82,7 @@ def cpu_seconds(run: Callable[[], object]) -> float:
 
 
 def measured() -> dict[str, float]:
-    """Each work's CPU seconds over those of the calibration loop."""
+    """Return the CPU seconds of each workload relative to the calibration loop."""
     x, y = np.ones(64, np.float32), np.ones(64, np.float32)
     calibrate = lambda: _calibration(x, y, 10_000_000)  # noqa: E731
     calibrate()

@@ -1,20 +1,20 @@
-"""The anime case: a few eager fans of one genre in a film site. Are they found, does the loop run, what helps?
+"""The anime case: a few heavy raters of one genre in a film service: detection, feedback loop and mitigations.
 
     python -m benchmarks.heavy_raters               20 seeds (about half an hour), writes benchmarks/heavy_raters.md
     python -m benchmarks.heavy_raters --seeds 3     fewer
 
-The world is `HEAVY_SHAPE`: 2,000 users x 2,000 items in 10 genres, 100,000 ratings; 8 % of users rate five times as
-much as others, 70 % of it in genre 0, one star higher. Which users are eager is hidden from the audit.
+The data are `HEAVY_SHAPE`: 2,000 users x 2,000 items in 10 genres, 100,000 ratings; 8 % of users rate five times as
+much as others, 70 % of it in genre 0, one star higher. Which users are heavy raters is hidden from the audit.
 
 Audit: groups of histories (`cluster_users`), their influence against 50 permutations; found means that exactly one
-group is flagged and 80 % of it is eager; quiet, in the same seed's world with nobody eager, that none is. Loop: ten
-rounds of `simulate`; growth is genre 0's share of what the others are shown, mean of rounds 8 to 10 minus round 1,
-minus the same with nobody eager. Excess is its share in rounds 8 to 10 minus that in lists by true tastes; loss is what
-the others' NDCG by true tastes falls by, against the plain lists, mean of all rounds. A mitigation helps if it at least
-halves the size of the mean excess for less than 8 % of loss. Remedies see ratings and item genres only, and those that
-need genres are also run where these are unknown. Cautious ranking needs a model with a distribution, so it is compared
-in a loop of its own, round a Bayesian model. What is shown in round 10 is told by `Simulation.summary` for the
-minority: others whose favorite genre is not genre 0.
+group is flagged and 80 % of it are heavy raters; quiet, without heavy raters at the same seed, that none is. Loop: ten
+rounds of `simulate`; growth is genre 0's share of the others' lists, mean of rounds 8 to 10 minus round 1, minus the
+same without heavy raters. Excess is its share in rounds 8 to 10 minus that in lists by true tastes; loss is the
+decrease of the others' NDCG by true tastes against the plain lists, mean of all rounds. A mitigation helps if it at
+least halves the size of the mean excess for less than 8 % of loss. Mitigations use ratings and item genres only, and
+those that need genres are also run where these are unknown. Cautious ranking needs a model with a distribution, so it
+is compared in a separate loop with a Bayesian model. The lists of round 10 are described by `Simulation.summary` for
+the minority: others whose favorite genre is not genre 0.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ SUMMARY_COLUMNS = ("coverage", "gini", "diversity", "most_shown", "favorite", "d
 
 
 def flagged(data: Synthetic, seed: int) -> list[float]:
-    """The share of eager users in each flagged group."""
+    """Return the share of heavy raters in each flagged group."""
     rec = cofactor.Recommender.fit(ESTIMATOR, data.interactions, seed=seed)
     groups = cluster_users(data.interactions.by_user, data.interactions.n_items, seed=seed)
     groups_frame = influence(rec, groups, seed=seed).groups
@@ -70,7 +70,7 @@ def run(data: Synthetic, seed: int, mitigation: Mitigation, estimator: Any = EST
 
 
 def true_share(data: Synthetic) -> float:
-    """Genre 0's share of the others' lists where they are made by true tastes."""
+    """Return genre 0's share of the others' lists by true tastes."""
     expected = data.expected(*np.indices((data.config.n_users, data.config.n_items)))
     expected[data.interactions.u, data.interactions.i] = -np.inf
     best = np.argsort(-expected, axis=1, kind="stable")[:, :10]
@@ -78,14 +78,14 @@ def true_share(data: Synthetic) -> float:
 
 
 def summary_of(data: Synthetic, simulation: Simulation) -> dict[str, float]:
-    """The last round of the minority's summary."""
+    """Return the last round of the summary of the minority."""
     kinds = item_categories(data.interactions.item_table, "genres")
     minority = ~data.heavy & (simulation.tastes.favorites(kinds) != 0)
     return simulation.summary(kinds, users=minority).select(SUMMARY_COLUMNS).row(-1, named=True)
 
 
 def mitigations_to_compare() -> tuple[Mitigation, ...]:
-    """Those of `all_mitigations` with genres for kinds; and those that need kinds, where these have to be found."""
+    """Return `all_mitigations` with genres as kinds, and those that need kinds with inferred kinds."""
     blind = [
         mitigation for mitigation in all_mitigations() if "kinds" in mitigation.name or "calibrated" in mitigation.name
     ]
@@ -98,7 +98,7 @@ def mitigations_to_compare() -> tuple[Mitigation, ...]:
 def compared(
     data: Synthetic, seed: int, plain: Simulation, others: tuple[Mitigation, ...], estimator: Any
 ) -> list[Any]:
-    """A row for the plain lists, then one for each mitigation, all round the same estimator."""
+    """Return a row for the plain lists, then one for each mitigation, all with the same estimator."""
     of_genre, ordinary, truth = data.genre == 0, ~data.heavy, true_share(data)
     before, rows = plain.accuracy[:, ordinary].mean(), []
     for mitigation in (PLAIN, *others):
@@ -128,7 +128,7 @@ def one_seed(seed: int) -> dict[str, Any]:
 
 
 def comparison(rows: pl.DataFrame) -> list[str]:
-    """One line for each mitigation, means of all seeds; the plain lists first."""
+    """Return one line for each mitigation, means of all seeds; the plain lists first."""
     lines = [
         "| loop | mitigation | excess | of the plain one's size | loss | seeds halved | helps | "
         + " | ".join(SUMMARY_COLUMNS).replace("_", " ") + " |",
@@ -147,7 +147,7 @@ def comparison(rows: pl.DataFrame) -> list[str]:
 
 
 def by_seed(rows: pl.DataFrame) -> list[str]:
-    """Excess and loss of each mitigation in each seed."""
+    """Return excess and loss of each mitigation in each seed."""
     names = [
         name if how == ESTIMATOR.name else f"{name}, {how}"
         for how, name in rows.select("loop", "mitigation").unique(maintain_order=True).rows()

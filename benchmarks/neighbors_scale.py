@@ -1,11 +1,11 @@
-"""UserKNN on a million users: time, memory, and how many of the true neighbors are found.
+"""UserKNN on a million users: time, memory, and recall of the true neighbors.
 
     python -m benchmarks.neighbors_scale                   1,000,000 users, 50 M ratings
     python -m benchmarks.neighbors_scale --users 50000     a twentieth of it
 
 Data: `datasets/synthetic.py` with the popularity and the activity of MovieLens-20M's shape over 26,744 items, 50
 ratings a user, made once below `--folder`. Lists of 50. Memory is the peak of the fit beyond the process with its
-imports, compiled kernels and the table of rows. The true neighbors of a sample of users come from whole item lists:
+imports, compiled kernels and the table of rows. The true neighbors of a sample of users come from complete item lists:
 every user who shares an item is compared. Recall counts a neighbor as found where its similarity is that of the true 50
 or more, so ties do not matter. Writes benchmarks/neighbors_scale.md.
 """
@@ -49,7 +49,7 @@ def compile_kernels(estimator: cofactor.UserKNN) -> None:
 
 
 def true_similarities(model: UserUserModel, users: np.ndarray) -> Float32:
-    """The 50 largest similarities of each of these users to anybody, from whole item lists."""
+    """Return the 50 largest similarities of each of these users, from complete item lists."""
     exact = replace(model.measure, max_support=np.iinfo(np.int32).max)
     training = exact.weighed(model.training)
     lists = exact.listed(training, model.n_items)
@@ -58,7 +58,7 @@ def true_similarities(model: UserUserModel, users: np.ndarray) -> Float32:
 
 
 def recall(similarities: Float32, true: Float32) -> float:
-    """The mean share of each user's true neighbors that were found, by the similarity of the last of them."""
+    """Return the mean share of each user's true neighbors that were found, by the similarity of the last of them."""
     last = np.where(true > 0, true, np.inf).min(axis=1, keepdims=True)
     wanted = (true > 0).sum(axis=1)
     enough = np.minimum((similarities >= last * (1 - 1e-5)).sum(axis=1), wanted)

@@ -1,4 +1,4 @@
-"""cofactor's side of `bench_peers.py`: one task in a process of its own, one line of JSON with what it measured.
+"""cofactor's side of `bench_peers.py`: one task in a process of its own, one line of JSON with its measurements.
 
     python -m benchmarks.ours als FOLDER/events --factors 64
 
@@ -69,7 +69,7 @@ def clock(measured: Measurements, what: str) -> Iterator[None]:
 
 
 def compile_first(estimator: Estimator, *, rank: bool = True) -> None:
-    """Every kernel that the fit needs, on a table of no size."""
+    """Compile every kernel that the fit needs, on a small table."""
     rng = np.random.default_rng(0)
     u, i, values = rng.integers(0, 50, 900), rng.integers(0, 40, 900), rng.integers(1, 6, 900)
     small = Interactions.from_columns(u, i, values, kind=estimator.kind if estimator.kind != "any" else "events")
@@ -81,7 +81,7 @@ def compile_first(estimator: Estimator, *, rank: bool = True) -> None:
 
 
 def fitted(estimator: Estimator, folder: Path, kind: Kind) -> tuple[cofactor.Recommender, Measurements, Interactions]:
-    """A fit on a table from disk: seconds as a whole and per iteration, memory per rating."""
+    """Fit a table from disk; measure total seconds, seconds per iteration, and memory per rating."""
     compile_first(estimator)
     forget_peak()
     before, measured, marks = memory("VmRSS"), Measurements(), []
@@ -110,7 +110,7 @@ def als(args: argparse.Namespace) -> Measurements:
 
 @task
 def objective_of(args: argparse.Namespace) -> Measurements:
-    """The objective of irspack's factors, by our function: nothing is timed."""
+    """The objective of irspack's factors, by our function, without timing."""
     rows = interactions(args.data, "events")
     users, items = (np.load(args.factors_from / f"{side}_factors.npy") for side in ("user", "item"))
     none = (np.zeros(len(side), np.float32) for side in (users, items))
@@ -165,7 +165,7 @@ def recommender(factors: Path, data: Path, *, history: bool) -> cofactor.Recomme
 
 @task
 def rank(args: argparse.Namespace) -> Measurements:
-    """The ten best of every user; what they have seen is left out."""
+    """The ten best of every user, without seen items."""
     compile_first(cofactor.ImplicitALS(factors=args.factors))
     rec, measured = recommender(args.factors_from, args.data, history=True), Measurements()
     everyone = np.arange(len(rec.users), dtype=np.int32)
@@ -197,7 +197,7 @@ def latency(args: argparse.Namespace) -> Measurements:
 
 
 def curve(split: Split, fits: dict[int, Estimator], repeats: int = 3) -> Measurements:
-    """[[epochs, seconds, CPU seconds, error], ...]: a fit each, the median time of a few."""
+    """Return [[epochs, seconds, CPU seconds, error], ...] of one fit each, with the median time of a few."""
     points = []
     for epochs, estimator in fits.items():
         compile_first(estimator, rank=False)
@@ -236,7 +236,7 @@ def als_curve(args: argparse.Namespace) -> Measurements:
 
 
 def on_events(estimator: Estimator, folder: Path) -> Measurements:
-    """A fit, and NDCG@10 on what is held out."""
+    """Fit, and measure NDCG@10 on the held-out rows."""
     compile_first(estimator)
     train, measured = interactions(folder, "events"), Measurements()
     u, i = (np.load(folder / f"test_{name}.npy") for name in ("u", "i"))
@@ -278,7 +278,7 @@ def read(args: argparse.Namespace) -> Measurements:
 
 @task
 def read_alone(args: argparse.Namespace) -> Measurements:
-    """The memory that reading takes at its peak, beyond the process before."""
+    """The peak memory of reading, beyond that of the process before."""
     read_a_little()
     forget_peak()
     before = memory("VmRSS")
@@ -287,13 +287,13 @@ def read_alone(args: argparse.Namespace) -> Measurements:
 
 
 def read_a_little() -> None:
-    """Compiles what reading needs: the rows are not in order."""
+    """Compile the kernels of reading with rows that are not in order."""
     cofactor.read_ratings(pl.DataFrame({"user": ["b", "a"], "item": ["c", "c"], "value": [1.0, 2.0]}))
 
 
 @task
 def evaluation(args: argparse.Namespace) -> Measurements:
-    """All metrics at 10, 20 and 100 for every user given the rankings; and the whole of `evaluate` after the fit."""
+    """All metrics at 10, 20 and 100 for every user given the rankings; and all of `evaluate` after the fit."""
     from cofactor.evaluate.evaluation import score
 
     rows = interactions(args.data, "events")

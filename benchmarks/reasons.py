@@ -1,4 +1,4 @@
-"""How much of a score its reasons leave over, and what telling them takes: every estimator on MovieLens-100k.
+"""The unexplained part of scores, and the time of explanations, of every estimator on MovieLens-100k.
 
     python -m benchmarks.reasons      a minute or two, writes benchmarks/reasons.md
 

@@ -1,4 +1,4 @@
-"""What `bench_peers.py` found, and the page that shows it."""
+"""Results of `bench_peers.py`, and their page."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ OURS = ("BiasedMF", "BayesianMF", "ImplicitALS")
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the page. `ours` and `theirs` are what `unit` says; the ratio is ours / theirs, smaller is better.
+    """One line of the page. `ours` and `theirs` are in `unit`; the ratio is ours / theirs, smaller is better.
 
-    Without a peer `most` is what `ours` may be. A line that has neither `must` nor `most` only informs.
+    Without a peer `most` is the limit of `ours`. A line that has neither `must` nor `most` only informs.
     """
 
     work: str
@@ -57,7 +57,7 @@ def line(
     reach: float | None = None,
     quality: str = "",
 ) -> Line:
-    """A ratio of the same figure of both sides; `quality` names one that both state."""
+    """Return the ratio of a value of both sides; `quality` names a metric that both report."""
     cpu_key = key.replace("seconds", "cpu_seconds") if key != "p50_ms" else "cpu_ms"
     return Line(
         work,
@@ -90,7 +90,7 @@ def _pair(pair: Sequence[float | None]) -> str:
 
 
 def page(results: dict[str, Any]) -> str:
-    """RESULTS.md from RESULTS.json."""
+    """Return RESULTS.md from RESULTS.json."""
     text = [
         "# cofactor beside its peers",
         "",
@@ -164,7 +164,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
 
 
 def machine() -> str:
-    """The processor by what matters here, and the versions."""
+    """Return the relevant properties of the processor, and the versions."""
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     name = next(
         (text.split(":")[1].strip() for text in info.splitlines() if text.startswith("model name")),

@@ -1,4 +1,4 @@
-"""What each kernel must do, over what this machine can do: the gap is what is left to win.
+"""The minimal time of each kernel on this machine, compared with the measured time.
 
     python -m benchmarks.roofline          writes benchmarks/roofline.md (some minutes; data as in bench_peers.py)
 
@@ -42,7 +42,7 @@ STEPS = 3
 
 
 def best(run: Callable[[], Any], times: int = 3) -> float:
-    """The least wall seconds of a few calls."""
+    """Return the minimum wall seconds of a few calls."""
     spans = []
     for _ in range(times):
         began = time.perf_counter()
@@ -247,7 +247,7 @@ def ranking(folder: Path) -> list[Work]:
 
 
 def inverse(n: int = 3_706) -> Work:
-    """EASE's: n^3 operations in float64, which a register holds half as many of."""
+    """EASE's: n^3 operations in float64, of which a register holds half as many."""
     A = random_stream(0, "inverse").standard_normal((n, n))
     A = A @ A.T / n + np.eye(n)
     seconds = best(lambda: negative_inverse(A.copy()))

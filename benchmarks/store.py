@@ -1,9 +1,9 @@
 """How fast the store is: appends, syncs of the disk, reads by user, and a large table in and out; into store.md.
 
-    python -m benchmarks.store [million rows]        2 M rows unless said (a few minutes)
+    python -m benchmarks.store [million rows]        2 M rows by default (a few minutes)
 
-Each database in a folder of this machine's disk; PostgreSQL beside the program, on the same cores. Syncs of SQLite are
-counted with strace in a run of their own.
+Each database in a folder of this machine's disk; PostgreSQL runs on the same cores as the program. Syncs of SQLite are
+counted with strace in a separate run.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def resident() -> float:
 
 
 def watched(work: Callable[[], Any]) -> tuple[Any, float, float]:
-    """What it returns, the seconds it took, and the MB that it had at most beyond those before."""
+    """Return the result of a call, its seconds, and its peak memory beyond that before, in MB."""
     done, before = threading.Event(), resident()
     peak = [before]
 

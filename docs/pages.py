@@ -3,7 +3,7 @@
 `make docs` runs every page once and compares its numbers on the way (docs/_extensions/recorded_numbers.py). Without
 building the site:
 
-python docs/pages.py [PAGE.md ...]    run every page, or these, and say which numbers moved since they were recorded
+python docs/pages.py [PAGE.md ...]    run every page, or these, and print which numbers changed since they were recorded
 python docs/pages.py --record [PAGE.md ...]    write the numbers of every page, or of these, to docs/numbers.json
 """
 
@@ -35,12 +35,12 @@ _ids = count(1)
 PIECE = re.compile(
     r"^```\{code-cell\}[^\n]*\n(?P<code>.*?)^```$|\{eval\}`(?P<expression>[^`]+)`", re.DOTALL | re.MULTILINE
 )
-"""What of a page is run: its cells, and the expressions in its sentences, in their order."""
+"""The code of a page: its cells, and the expressions in its sentences, in order."""
 
 
 @dataclass(frozen=True)
 class figure:  # noqa: N801
-    """A plotly figure for a page, where this name reads as a verb; `alt` says in words what there is to see."""
+    """A plotly figure for a page, in pages `figure(...)` reads as a verb; `alt` describes the figure."""
 
     drawn: Any
     alt: str
@@ -53,12 +53,12 @@ class figure:  # noqa: N801
 
 
 def programs() -> list[Path]:
-    """The pages that hold code to run."""
+    """Return the pages that contain code to run."""
     return sorted(page for page in HERE.rglob("*.md") if "_build" not in page.parts and PIECE.search(page.read_text()))
 
 
 def run(page: Path) -> dict[str, str]:
-    """Run a page's cells in a fresh namespace. What its sentences say in numbers: expression -> text."""
+    """Run a page's cells in a fresh namespace; return the numbers in its sentences: expression -> text."""
     namespace: dict[str, Any] = {"__name__": page.stem}
     texts: dict[str, str] = {}
     text = page.read_text(encoding="utf-8")
@@ -75,7 +75,7 @@ def run(page: Path) -> dict[str, str]:
 
 
 def moved(page: Path, texts: dict[str, str]) -> list[str]:
-    """What a run says otherwise than what is recorded, beyond the tolerance; empty where all stands."""
+    """Return the differences of a run from the recorded numbers beyond the tolerance."""
     recorded = json.loads(NUMBERS.read_text(encoding="utf-8")).get(page.relative_to(HERE).as_posix(), {})
     wrong = [f"{expression}: not recorded" for expression in texts if expression not in recorded]
     wrong += [f"{expression}: recorded, but no longer said" for expression in recorded if expression not in texts]
@@ -87,12 +87,12 @@ def moved(page: Path, texts: dict[str, str]) -> list[str]:
 
 
 def tolerance(expression: str) -> float:
-    """How far a number may move, as a share of it: times depend on the machine, results hardly."""
+    """Return the relative tolerance of a number: times depend on the machine, results hardly."""
     return 9.0 if re.search(r"seconds|speed|_ms\b|times_faster", expression) else 0.05
 
 
 def alike(left: str, right: str, share: float) -> bool:
-    """Whether two texts say the same but for their numbers, and these are as near as `share` (or one last digit)."""
+    """Return whether two texts differ only in numbers, and these by at most `share` or one unit of the last digit."""
     number = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
     if number.sub("#", left) != number.sub("#", right):
         return False
@@ -105,7 +105,7 @@ def alike(left: str, right: str, share: float) -> bool:
 
 
 def main() -> None:
-    """Run all pages; record what they say, or tell what moved."""
+    """Run all pages; record their numbers, or print which changed."""
     sys.path.insert(0, str(HERE))
     os.environ.setdefault("COLUMNS", "100")
     only = [name for name in sys.argv[1:] if not name.startswith("--")]

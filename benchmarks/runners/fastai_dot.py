@@ -1,4 +1,4 @@
-"""fastai's dot product with biases and a range: its book's recipe for MovieLens-100k, in larger batches.
+"""fastai's dot product with biases and a range: the settings of its book for MovieLens-100k, in larger batches.
 
 The book has batches of 64, 5 epochs of fit_one_cycle up to 5e-3, weight decay .1, 50 factors and a range of (0, 5.5).
 """
@@ -30,7 +30,7 @@ def command_line() -> Namespace:
 
 
 class Clock(Callback):
-    """Adds up the seconds of training, and scores the test rows after each epoch while the clock stands still."""
+    """Sum the seconds of training, and score the test rows after each epoch while the clock is stopped."""
 
     def __init__(self, pairs: torch.Tensor, values: np.ndarray, bounds: tuple[float, float]) -> None:
         self.pairs, self.values, self.bounds = pairs, values, bounds
@@ -41,7 +41,7 @@ class Clock(Callback):
         self.started = mark()
 
     def before_validate(self) -> None:
-        raise CancelValidException  # the test rows are no validation set
+        raise CancelValidException  # the test rows are not a validation set
 
     def after_epoch(self) -> None:
         span = mark().since(self.started)

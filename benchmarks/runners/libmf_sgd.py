@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from measuring import Mark, interactions, mark, options, peak_mb, report, rmse, seconds, test_rows, two_or_more
 
-with redirect_stdout(sys.stderr):  # it prints where it found its library
+with redirect_stdout(sys.stderr):  # it prints the path of its library
     from libmf import mf
 
 PAIRS = 3
@@ -50,7 +50,7 @@ def fit(rows: np.ndarray, args: Namespace, *, iterations: int) -> tuple[mf.MF, M
 
 
 def per_iteration(rows: np.ndarray, args: Namespace) -> dict[str, float]:
-    """Median seconds of an iteration: what twice as many take longer, since LIBMF calls nobody back.
+    """Median seconds of an iteration: what twice as many take longer, since LIBMF has no callback.
 
     Each fit leaks its copy of the rows, so memory must be read before this is called.
     """

@@ -1,6 +1,6 @@
-"""What the runners share: their options, the data, clocks, memory, quality, and one line of JSON at the end.
+"""Shared code of the runners: options, data, clocks, memory, quality, and one line of JSON at the end.
 
-A runner is a script for a peer's own environment, so this file knows numpy and scipy and nothing else.
+A runner is a script for a peer's own environment, so this file imports only numpy and scipy.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def peak_mb() -> float:
 
 
 def report(peer: str, version: str, args: argparse.Namespace, **measured: Any) -> None:
-    """Print one line of JSON: the peer, what it was asked (folders left out), what was measured."""
+    """Print one line of JSON: the peer, its options (without folders), and the measurements."""
     settings = {name: value for name, value in vars(args).items() if not isinstance(value, Path | None)}
     print(json.dumps(_rounded({"peer": peer, "version": version, **settings, **measured})), flush=True)
 

@@ -1,4 +1,4 @@
-"""Surprise's SVD, that is biased matrix factorization by SGD. It has one thread, whatever it is given.
+"""Surprise's SVD, that is biased matrix factorization by SGD. It always has one thread.
 
 It walks through the rows in their order, user by user: sorted rows (MovieLens-20M's file is sorted) lie side by side
 in memory, shuffled ones (MovieLens-100k's file is not) take longer and teach it more in an epoch.
@@ -30,7 +30,7 @@ def command_line() -> Namespace:
 
 
 def table(args: Namespace) -> pd.DataFrame:
-    """The interactions in the order that was asked for."""
+    """Return the interactions in the requested order."""
     frame = pd.DataFrame(dict(zip(("u", "i", "values"), interactions(args.data), strict=True)))
     return frame.sample(frac=1, random_state=args.seed) if args.shuffle else frame
 

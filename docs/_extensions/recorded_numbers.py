@@ -15,7 +15,7 @@ _texts: dict[str, dict[str, str]] = {}
 
 
 class RecordedNumber(EvalRoleAny):
-    """The role `eval`, which also keeps what the page shows for each expression."""
+    """The role `eval`, which also keeps the text of each expression."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Evaluate the expression in the page's kernel."""

@@ -1,6 +1,6 @@
-"""Parts of the service's page made of the service itself: routes with their roles, settings with their defaults.
+"""Parts of the service's page generated from the service: routes with their roles, settings with their defaults.
 
-An example that is missing, or of a route that is gone, stops the build; the tests send every one of them.
+An example that is missing, or of a route that does not exist, stops the build; the tests send every one of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["EXAMPLES", "Example", "routes_part", "settings_part"]
 
 
 class Example(NamedTuple):
-    """What to send to a route: the query, and the body; a text is sent as it is, line by line."""
+    """A request to a route: the query, and the body; a string is sent unchanged, line by line."""
 
     query: str = ""
     body: Any = None
@@ -57,7 +57,7 @@ EXAMPLES: dict[tuple[str, str], Example] = {
 
 
 def routes_part() -> str:
-    """Every route as Markdown: by the role it needs, what it does, and what to send."""
+    """Return every route as Markdown, by role: its description and an example request."""
     from cofactor.service.api.app import create_app, roles
     from cofactor.service.settings import ServiceSettings
 
@@ -93,7 +93,7 @@ def _example(example: Example) -> str:
 
 
 def settings_part() -> str:
-    """Every setting as a Markdown table: its meaning, default and range."""
+    """Return every setting as a Markdown table: its meaning, default and range."""
     from cofactor.service.settings import PREFIX, ServiceSettings
 
     lines = ["| setting | what it is | default | range |", "|---|---|---|---|"]

@@ -1,4 +1,4 @@
-"""The command line as people use it: in this process for most, as a real process where that is the point."""
+"""The command line: most commands run in this process, some as a real process."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ COMMANDS = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ratings.csv (two camps: even users love even films), films.csv and clicks.csv."""
+    """Return a folder with ratings.csv (two groups: even users like even films), films.csv and clicks.csv."""
     home = tmp_path_factory.mktemp("cli")
     rng = np.random.default_rng(0)
     rows = ["userId,movieId,rating,timestamp"]
@@ -80,7 +80,7 @@ def events_model(folder: Path) -> Path:
     return path
 
 
-# the door itself
+# the entry point
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])
@@ -111,7 +111,7 @@ def test_help_is_fast(arguments: list[str]) -> None:
         before = used()
         assert process(*arguments).returncode == 0
         seconds.append(used() - before)
-    assert min(seconds) < 0.6  # of the processor, which other processes on the machine do not change much
+    assert min(seconds) < 0.6  # CPU time, which other processes on the machine hardly change
 
 
 def test_help_fits_80_columns_and_names_every_command() -> None:
@@ -141,7 +141,7 @@ def test_no_command_shows_the_help() -> None:
 
 
 def test_a_closed_pipe_is_not_an_error(folder: Path) -> None:
-    """As in `cofactor describe ratings.csv | head -1`, where head has already gone."""
+    """As in `cofactor describe ratings.csv | head -1`, where head has already ended."""
     arguments = [sys.executable, "-m", "cofactor", "describe", str(folder / "ratings.csv"), "--json"]
     reading, writing = os.pipe()
     os.close(reading)
@@ -379,10 +379,10 @@ def test_fit_does_not_overwrite_other_files(folder: Path, tmp_path: Path) -> Non
         result = run("fit", folder / "ratings.csv", "-o", output, "--model", "bias")
         assert result.exit_code == 2
         assert "is not a cofactor model and is not overwritten: delete it first" in " ".join(result.stderr.split())
-        assert "columns by name" not in result.stderr  # nothing was read before
+        assert "columns by name" not in result.stderr  # no file was read before
     assert notes.read_text() == "to do: call ana"
     notes.unlink()
-    ok("fit", folder / "ratings.csv", "-o", link, "--model", "bias")  # through a link to a file that is not there yet
+    ok("fit", folder / "ratings.csv", "-o", link, "--model", "bias")  # through a link to a file that does not exist yet
     notes.chmod(0o600)
     ok("fit", folder / "ratings.csv", "-o", link, "--model", "bias", "--set", "damping=1")
     assert link.is_symlink()
@@ -504,7 +504,7 @@ def test_similar_users_are_of_the_same_group(model: Path) -> None:
 
 
 def test_ids_with_leading_zeros_are_distinct(tmp_path: Path) -> None:
-    """ "007" makes a file's ids strings: what is typed and what is in a file of integers must still be found."""
+    """ "007" makes the ids of a file strings: typed ids and those in a file of integers must still be found."""
     (tmp_path / "r.csv").write_text("user,item,rating\n007,10,5\n7,10,1\n7,11,5\n8,11,4\n")
     (tmp_path / "p.csv").write_text("user,item\n7,10\n8,11\n")
     (tmp_path / "items.csv").write_text("item,title\n10,Ten\n11,Eleven\n12,Twelve\n")
@@ -536,7 +536,7 @@ def test_evaluate_ratings(folder: Path) -> None:
     assert "576 training and 144 test rows" in out
     names = [line.split()[0] for line in out.splitlines() if re.match(r" (biased-mf|explicit-als|bias) ", line)]
     assert sorted(names) == ["bias", "biased-mf", "explicit-als"]
-    assert names[-1] == "bias"  # it knows no camps, and the best comes first
+    assert names[-1] == "bias"  # it does not model the groups, and the best comes first
     assert re.search(r"\d\.\d{4}-\d\.\d{4}", out)
     assert "*" in out.splitlines()[4]
 

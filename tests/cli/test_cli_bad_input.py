@@ -1,4 +1,4 @@
-"""Bad input at the command line: one line that says what was wrong, exit code 2, and never a traceback."""
+"""Bad input at the command line: one line with the reason, exit code 2, and never a traceback."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_bad_input_gives_one_line_and_code_2(folder: Path, case: str, monkeypatc
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("error: ")
     assert re.search(message, lines[0]), lines[0]
-    assert sorted(folder.iterdir()) == before  # nothing was begun
+    assert sorted(folder.iterdir()) == before  # no output was started
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_a_real_process_ends_without_a_traceback(folder: Path, arguments: list[s
 
 
 def test_errors_of_the_system_give_code_1(folder: Path) -> None:
-    """A full disk: /dev/full refuses every byte."""
+    """A full disk: /dev/full rejects every byte."""
     if not Path("/dev/full").exists():
         assert sys.platform != "linux"
         return

@@ -1,4 +1,4 @@
-"""`cofactor evaluate --calibration`, as people type it."""
+"""`cofactor evaluate --calibration`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rejected(*arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def ratings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ratings of 50 users, every second of whom is hard to predict; and the same without levels beside it."""
+    """Return ratings of 50 users, every second of whom is hard to predict; bare.csv has the same without levels."""
     path = tmp_path_factory.mktemp("calibration") / "ratings.csv"
     rng = np.random.default_rng(0)
     rows, bare = ["user,item,rating"], ["user,item,rating"]

@@ -1,4 +1,4 @@
-"""`cofactor compare`, `cofactor tune` and the order of `cofactor recommend`, as people type them."""
+"""`cofactor compare`, `cofactor tune` and the order of `cofactor recommend`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUICK = ("--set", "factors=4", "--set", "epochs=5")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ratings.csv (two camps: even users love even films) and clicks.csv (the loved ones)."""
+    """Return a folder with ratings.csv (two groups: even users like even films) and clicks.csv (the liked films)."""
     home = tmp_path_factory.mktemp("compare")
     rng = np.random.default_rng(0)
     ratings, clicks = ["userId,movieId,rating,timestamp"], ["visitor,sku"]

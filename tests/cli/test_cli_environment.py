@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shell(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A line of a shell, in which `cofactor` is this one."""
+    """Run a line of a shell in which `cofactor` is this installation."""
     return subprocess.run(
         ["sh", "-c", f'cofactor() {{ {COFACTOR} "$@"; }}; {line}'],
         cwd=folder, capture_output=True, text=True, check=False, timeout=120, env={**os.environ, **environment},
@@ -36,7 +36,7 @@ def shell(line: str, folder: Path, **environment: str) -> subprocess.CompletedPr
 
 
 def clean(stderr: str) -> list[str]:
-    """The lines of stderr without notes; none of them is a traceback or blames cofactor."""
+    """Return the lines of stderr without notes; none of them is a traceback or reports an internal error."""
     assert "Traceback" not in stderr
     assert "this is a bug" not in stderr
     assert "Exception ignored" not in stderr
@@ -353,7 +353,7 @@ def test_without_a_home_folder_only_data_sets_need_a_cache(folder: Path) -> None
 
 
 def _without_override() -> None:
-    """Root, too, is bound by the permissions of files from the next program on."""
+    """Apply file permissions to root as well, from the next program on."""
     libc = ctypes.CDLL(None)
     for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
         libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP

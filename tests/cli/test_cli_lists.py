@@ -1,4 +1,4 @@
-"""Lists at the command line: what is left out of them, what fills them, and how they are scored."""
+"""Lists at the command line: excluded items, sources of items, and metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEW = "user,item,rating\n" + "".join(f"u{u},{i},5\n" for u in range(6) for i in 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """few.csv: ana likes a and b, dislikes c, and does not know d; many.csv: 80 users, of whom most rated little."""
+    """few.csv: ana likes a and b, dislikes c, and does not know d; many.csv: 80 users, most of whom rated few items."""
     home = tmp_path_factory.mktemp("lists")
     (home / "few.csv").write_text(FEW)
     rng = np.random.default_rng(1)

@@ -1,4 +1,4 @@
-"""`cofactor onboard`: what it asks, what it takes for an answer, and how it ends, whatever is typed."""
+"""`cofactor onboard`: questions, accepted answers, and how it ends for any input."""
 
 from __future__ import annotations
 

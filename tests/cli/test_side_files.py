@@ -1,4 +1,4 @@
-"""Files of items and users at the command line: --items, --users, and what is wrong with them."""
+"""Files of items and users at the command line: --items, --users, and their errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every public call names the argument that is wrong, in an error of ours: one rule for all of them."""
+"""Every public call names the wrong argument in an error of cofactor."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ BAD: dict[str, list[Any]] = {
 
 @cache
 def valid_objects() -> SimpleNamespace:
-    """Valid arguments; made once."""
+    """Return valid arguments; they are created once."""
     data = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, rating_levels=(1, 2, 3, 4, 5), genres=3))
     ratings = data.interactions
     rng = np.random.default_rng(0)
@@ -107,7 +107,7 @@ Case = tuple[Callable[..., Any], dict[str, Any], dict[str, str]]
 seeds = {"seed": "seed"}
 table = {"interactions": "interactions"}
 
-# by name: a function, arguments that work, and of which kind each argument is
+# name -> function, valid arguments, and the kind of each argument
 CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     "split_random": lambda m: (cofactor.split_random, m.many, {**table, "test": "share", **seeds}),
     "split_per_user": lambda m: (cofactor.split_per_user, m.many, {**table, "test": "share", **seeds}),
@@ -526,7 +526,7 @@ def test_settings_of_a_wrong_type_or_out_of_range_are_named(name: str) -> None:
         values += [True, 1.5] if is_integer else []
         for value in values:
             if value is None and spec.name == "rating_range":
-                continue  # a choice of its own
+                continue  # None is a valid value
             try:
                 REGISTRY[name](**{spec.name: value})
             except ParameterError as problem:

@@ -1,4 +1,4 @@
-"""The model file: the same content comes back or there is a clear error, whatever happens to the bytes."""
+"""The model file: the same content is read back or a clear error is raised, whatever happens to the bytes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def write_raw(path: Path, header: Any, data: bytes) -> Path:
     return path
 
 
-# what comes back
+# round trips
 
 
 def test_content_round_trips(written: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:
     assert [child.name for child in tmp_path.iterdir()] == ["m"]
 
 
-# what is there already
+# existing files
 
 
 def mode_of(path: Path) -> int:
@@ -250,7 +250,7 @@ def test_an_existing_file_keeps_its_mode(tmp_path: Path, mode: int) -> None:
         temporary.write_text("new")
 
     write_atomically(path, write)
-    assert seen == [0o600]  # nobody else reads it while it is written
+    assert seen == [0o600]  # no other user can read it while it is written
     assert mode_of(path) == mode
     assert path.read_text() == "new"
 
@@ -395,7 +395,7 @@ def test_extra_bytes_are_rejected(written: Path, tmp_path: Path) -> None:
         read_artifact(tmp_path / "m")
 
 
-# files of others
+# foreign files
 
 
 @settings(max_examples=150, deadline=None)

@@ -1,4 +1,4 @@
-"""Dirty tables at every door: the message names the place and the reason, and no row goes silently."""
+"""Dirty tables in every reader: messages name the place and the reason, and no row is dropped silently."""
 
 from __future__ import annotations
 
@@ -343,7 +343,7 @@ PLAIN = DIRTY.map(lambda lines: [line.replace('"', "'") for line in lines])
 
 
 def data_lines(text: str) -> int:
-    """An independent count: every line after the header, but for blank ones at the end."""
+    """An independent count: every line after the header, except trailing blank lines."""
     lines = text.split("\n")[1:]
     while lines and not lines[-1].strip(" \r"):
         lines.pop()
@@ -351,7 +351,7 @@ def data_lines(text: str) -> int:
 
 
 def outcome(path: Path, **options: Any) -> tuple[Interactions | None, str]:
-    """What was read, or the message of why not; any other error goes through."""
+    """Return what was read, or the message of the error; other errors are raised."""
     try:
         return read_ratings(path, **options), ""
     except CofactorError as error:

@@ -1,4 +1,4 @@
-"""Checks of arguments: what passes comes back in its plain type, the rest names the argument."""
+"""Checks of arguments: valid values are returned in their plain type, errors name the argument."""
 
 from __future__ import annotations
 

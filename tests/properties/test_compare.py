@@ -1,4 +1,4 @@
-"""Comparisons: paired, corrected, never mixed, never leaking, and with strong company always."""
+"""Comparisons are paired and corrected, never mix tasks, never leak, and always include tuned baselines."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_the_inner_split_is_made_like_the_outer_split_from_training_rows_only(
         assert (inner.fold_in is None) == (outer.fold_in is None)
         given_back = 0 if inner.fold_in is None else len(inner.fold_in)
         assert len(inner.train) + len(inner.test) + given_back == len(outer.train)
-        Split(inner.train, outer.test)  # nothing of the test part is in it
+        Split(inner.train, outer.test)  # no row of the test part is in it
         Split(inner.test, outer.test)
     per_user = split_for_validation(split_per_user(small_events, test=0.3))
     assert "per user" in per_user.description
@@ -286,7 +286,7 @@ def test_fits_are_reported_in_order(of_events: Split) -> None:
     assert labels == ["a tuned baseline"] * 5 + ["popularity", "implicit-als (tuned)"]
 
 
-# what cannot be
+# invalid input
 
 
 def test_tasks_are_never_mixed(of_ratings: Split, of_events: Split) -> None:

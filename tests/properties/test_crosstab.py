@@ -1,4 +1,4 @@
-"""The cross-tab: the right corner, blanks visible, predictions told from ratings, 80 columns."""
+"""The cross-tab: the correct corner, visible blanks, marked predictions, 80 columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damaged and unusual files end in our errors or in a table: no panic, no abort, no hang, no foreign exception.
+"""Damaged and unusual files give our errors or a table: no panic, no abort, no hang, no foreign exception.
 
 Every file with one flipped bit is read in a child process, many files per child. Where reading ends that child, the
 same file is read once more the way a user reads it, in this process.
@@ -71,7 +71,7 @@ def ratings_frame(n: int = N) -> pl.DataFrame:
 
 
 def outcomes(path: Path, step: int, source: str = "{}") -> tuple[Counter[str], list[int], set[str]]:
-    """How often each outcome came, the bits that ended the reading process, and the hashes of the tables."""
+    """Return counts of the outcomes, the bits that ended the reading process, and the hashes of the tables."""
     flipped = path.with_name(f"flipped-{path.name}")
     counts: Counter[str] = Counter()
     ended: list[int] = []
@@ -80,7 +80,7 @@ def outcomes(path: Path, step: int, source: str = "{}") -> tuple[Counter[str], l
     while first < last:
         done = subprocess.run(
             [sys.executable, "-c", READER, str(path), str(flipped), str(first), str(step), source],
-            check=False,  # some of these end their process: that is what is looked at
+            check=False,  # some of these end their process on purpose
             capture_output=True,
             text=True,
             timeout=900,
@@ -111,7 +111,7 @@ def flip(path: Path, bit: int) -> Path:
 
 
 def message(path: Path) -> str:
-    """What reading a file in the usual way says, "" where it is read. Any error but ours goes through."""
+    """Return the message of reading a file in the usual way, or "" if it is read. Errors other than ours are raised."""
     try:
         read_ratings(path)
         read_table(path)
@@ -164,7 +164,7 @@ def test_gzip_with_one_flipped_bit_gives_the_correct_table_or_our_error(tmp_path
     counts, ended, tables = outcomes(path, step)
     assert not ended
     assert counts["error"] > 0
-    assert len(tables) == 1  # bits of the header that change nothing
+    assert len(tables) == 1  # bits of the header without effect
 
 
 @pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.long)])
@@ -191,7 +191,7 @@ def test_sqlite_with_one_flipped_bit_gives_a_table_or_our_error(tmp_path: Path, 
 
 
 def zstd_frame(content: bytes) -> bytes:
-    """One raw block in a frame with the checksum of its content, as RFC 8878 lays it out."""
+    """One raw block in a frame with the checksum of its content, as in RFC 8878."""
     assert len(content) < 1 << 16
     header = struct.pack("<IBH", 0xFD2FB528, 0b0110_0100, len(content) - 256)
     block = struct.pack("<I", len(content) << 3 | 1)[:3]

@@ -184,7 +184,7 @@ NAMES = ("bias", "biased-mf", "bpr", "item-knn", "user-knn", "ease", "implicit-a
 
 
 def outcomes(tmp_path: Path, script: str, n: int, *, seed: int = 0, names: tuple[str, ...] = NAMES) -> Counter[str]:
-    """How often each thing happened in a child process; foreign errors and a crash fail the test."""
+    """Return counts of the outcomes in a child process; foreign errors and a crash fail the test."""
     source = Path(cofactor.__file__).parents[1]
     child = subprocess.run(
         [

@@ -1,4 +1,4 @@
-"""Fetching data sets: over real sockets on loopback, with everything that goes wrong on the way."""
+"""Fetching data sets over real sockets on loopback, with all kinds of faults."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ ARCHIVE = zipped(
 
 @dataclass
 class Maker:
-    """A web server on loopback that serves `files` and can be told to misbehave, once per request."""
+    """A web server on loopback that serves `files` and can misbehave once per request."""
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
@@ -87,7 +87,7 @@ def head(handler: BaseHTTPRequestHandler, length: int | None) -> None:
 
 
 def cut_after(n: int) -> Callable[[BaseHTTPRequestHandler, bytes], None]:
-    """Announces everything, sends n bytes, hangs up."""
+    """Announce the full length, send n bytes, and close the connection."""
 
     def trick(handler: BaseHTTPRequestHandler, content: bytes) -> None:
         handler.send_response(200)
@@ -233,7 +233,7 @@ def test_a_host_that_does_not_answer_ends_in_the_connect_timeout(tmp_path: Path)
             client.close()
 
 
-# a data set from its maker
+# a data set from its source
 
 
 def test_a_data_set_is_fetched_verified_and_has_its_source(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
@@ -244,13 +244,13 @@ def test_a_data_set_is_fetched_verified_and_has_its_source(tiny: Dataset, maker:
     assert source["source"] == tiny.url
     assert source["terms"] == "for research"
     assert source["archive_sha256"] == hashlib.sha256(ARCHIVE).hexdigest()
-    assert source["archive_md5"] is None  # none was published
+    assert source["archive_md5"] is None  # no MD5 is published
     assert source["files"]["ratings.tsv"] == file_hash(home / "ratings.tsv")
     assert (source["ratings"], source["users"], source["items"]) == (4, 3, 3)
-    assert [file.name for file in tmp_path.iterdir()] == ["tiny"]  # no archive, no part, nothing from outside
+    assert [file.name for file in tmp_path.iterdir()] == ["tiny"]  # no archive, no partial file, no files from outside
     n_requests = len(maker.requests)
     assert get(tiny, tmp_path) == home
-    assert len(maker.requests) == n_requests  # the second time nobody is asked
+    assert len(maker.requests) == n_requests  # the second call sends no request
 
 
 def test_load_gives_ratings_titles_and_users(tiny: Dataset, tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_the_published_md5_is_compared(tiny: Dataset, maker: Maker, tmp_path: Pa
     digest = hashlib.md5(ARCHIVE).hexdigest()
     maker.files["tiny.zip.md5"] = spelling.format("0" * 32).encode()
     with pytest.raises(FetchError, match=r"the download does not have the published md5 0{32}"):
-        get(replace(tiny, archive_md5=digest), tmp_path)  # what stands beside the archive comes first
+        get(replace(tiny, archive_md5=digest), tmp_path)  # the MD5 next to the archive has priority
     assert list(tmp_path.iterdir()) == []
     maker.files["tiny.zip.md5"] = spelling.format(digest).encode()
     home = get(tiny, tmp_path)
@@ -494,7 +494,7 @@ USER_TABLE = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code
 
 @pytest.fixture
 def mirrored(tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
-    """`tiny` behind a closed port, with a wheel in a folder that pip is told to look in."""
+    """Return `tiny` with a closed port as its source, and a wheel in a folder that pip is configured to use."""
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     info = "tinymirror-1.0.dist-info"
@@ -543,7 +543,7 @@ def test_if_both_fail_both_reasons_are_reported(mirrored: Dataset, tmp_path: Pat
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-# the other layouts
+# other layouts
 
 
 def test_colons_as_in_1m_and_10m(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
@@ -614,7 +614,7 @@ def test_every_data_set_is_complete(name: str) -> None:
 
 
 def test_the_real_movielens_100k() -> None:
-    """From wherever it can be had on this machine; the cache makes the next time fast."""
+    """The source is any that works on this machine; the cache makes later runs fast."""
     ratings = load_movielens("100k")
     home = fetch("movielens-100k")
     digest = "06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490"

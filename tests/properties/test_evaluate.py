@@ -1,4 +1,4 @@
-"""The protocol: one path that ranks, a baseline always, no training item in a ranking, intervals over users."""
+"""The protocol: a single ranking path, a baseline, no training item in a ranking, intervals over users."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_as_dict_is_plain_json_without_nan(rated: Evaluation, ranked: Evaluation
     assert json.dumps(ranked.as_dict()["models"][0]["metrics"]["gini@5"]["low"]) == "null"
 
 
-# what the numbers are
+# values of the metrics
 
 
 def test_rating_errors_are_those_of_the_test_rows(rated: Evaluation, of_ratings: Split) -> None:
@@ -180,7 +180,7 @@ def test_a_catalog_smaller_than_k_is_ranked_completely() -> None:
     assert evaluation["popularity"].per_user["precision@50"].tolist() == [1 / 50] * 3
 
 
-# users held out whole
+# held-out users
 
 
 @pytest.mark.parametrize("estimator", [ALS, BiasedMF(factors=4), Bias()])
@@ -195,7 +195,7 @@ def test_held_out_users_are_folded_in_before_scoring(estimator: Any, small_ratin
     assert scores.metrics["rmse"].mean == pytest.approx(sqrt(np.mean(error.astype(np.float64) ** 2)), rel=1e-6)
     strangers = score(Recommender.fit(estimator, split.train), replace(split, fold_in=None), label="not folded in")
     better = scores.metrics["rmse"].mean < strangers.metrics["rmse"].mean
-    assert better or not estimator.personalized  # nobody in these data is more generous than others
+    assert better or not estimator.personalized  # no user in these data is more generous than others
 
 
 def test_what_was_folded_in_is_not_recommended_again(small_events: Interactions) -> None:
@@ -210,7 +210,7 @@ def test_what_was_folded_in_is_not_recommended_again(small_events: Interactions)
         assert not set(row.tolist()) & set(histories.row(u).columns.tolist())
 
 
-# what cannot be
+# invalid input
 
 
 def test_estimators_of_the_other_kind_are_rejected_before_fitting(of_ratings: Split, of_events: Split) -> None:

@@ -1,4 +1,4 @@
-"""Processes made by `fork` answer, or say why they cannot: none waits for threads that only its parent has."""
+"""Processes created by `fork` work or raise an error: none waits for threads that only its parent has."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ table = pl.DataFrame({"item": [f"i{at}" for at in range(130)], "title": [f"t{at}
 
 
 def answers(name, work, seconds=20):
-    "What the work came to in a child: its result, the error, or nothing after so many seconds."
+    "Return the result of the work in a child, its error, or 'no answer' after this number of seconds."
     reading, writing = os.pipe()
     if (child := os.fork()) == 0:
         try:

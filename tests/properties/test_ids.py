@@ -1,4 +1,4 @@
-"""Ids cross the border and come back; what cannot be an id says so."""
+"""IDs round-trip through rows, and invalid IDs are rejected."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_order_and_repetition_of_ids_have_no_effect(ids: list[int] | list[st
 )
 def test_single_and_batch_lookups_give_the_same_rows(known_ids: set[str], ids: list[str]) -> None:
     mapped = IdMap.of(known_ids)
-    many = mapped.rows(ids * 70)  # more than are looked up one by one
+    many = mapped.rows(ids * 70)  # more than are looked up individually
     assert many.tolist() == mapped.rows(ids).tolist() * 70
     assert [row >= 0 for row in many[: len(ids)]] == [id_ in known_ids for id_ in ids]
     present = [id_ for id_ in ids if id_ in known_ids] * 70

@@ -1,4 +1,4 @@
-"""The interactions table: sorted, merged, viewed by user and by item, joined with what is known of both."""
+"""The interactions table: sorted, merged, viewed by user and by item, joined with item and user tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs that are nearly right: the message names the argument or the line, and what it advises works."""
+"""Inputs that are nearly valid: the message names the argument or the line, and its advice works."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def test_separate_zeros_are_reported_and_the_advice_works(tmp_path: Path, levels
     constructed = Interactions.from_columns(frame["user"], frame["item"], frame["rating"])
     for loaded in (read_ratings(path), read_ratings(frame), constructed):
         assert loaded.report is not None
-        assert (loaded.values == 0).sum() == 7  # nothing is dropped in silence
+        assert (loaded.values == 0).sum() == 7  # no row is dropped silently
         note = next(note for note in loaded.report.notes if " are 0 while the others are between " in note)
         assert note.startswith(f"7 of {n} ratings are 0 while the others are between {levels[0]:g} and {levels[-1]:g}.")
     advised = re.search(r"rating_levels=\[([^]]*)\], on_error=\"quarantine\", quarantine=\"rejected\.csv\"", note)

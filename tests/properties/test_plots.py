@@ -1,4 +1,4 @@
-"""Figures: what is drawn is what the frame says, a page needs no network, and life without plotly."""
+"""Figures show the values of the frame, pages need no network, and plotly is optional."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_page_is_complete_reproducible_and_escapes_names(frame: pl.DataFrame) 
     assert pages[0] == pages[1]
     assert "<title>&lt;b&gt;mine&lt;/b&gt; &amp; yours</title>" in pages[0]
     assert "<b>mine" not in pages[0]
-    assert not re.search(r"<(script|link|img)[^>]*(src|href)=", pages[0])  # nothing is fetched
+    assert not re.search(r"<(script|link|img)[^>]*(src|href)=", pages[0])  # no request is sent
     assert len(pages[0]) > 1_000_000  # the script is inside
 
 
@@ -287,7 +287,7 @@ def test_frames_without_rows_or_columns_are_rejected() -> None:
 def test_titles_cannot_end_a_script_and_figures_have_no_fixed_width(items: pl.DataFrame) -> None:
     figure = factor_map_plot(items.with_columns(title=pl.lit("</script><script>alert(1)</script>")))
     text = snippet(figure, "one")
-    assert "alert(1)" in text  # it is there, as text
+    assert "alert(1)" in text  # it is included as text
     assert "<script>alert" not in text
     assert text.count("</script>") == 1  # plotly's own
     assert figure.layout.width is None

@@ -1,7 +1,7 @@
-"""The law of the text readers: a file that is read gives exactly the cells of its rows, whichever pass reads it.
+"""Property of the text readers: a file gives exactly the cells of its rows, whichever pass reads it.
 
 The files are generated: quotes, separators, line ends, byte order marks, blanks, blank lines, ragged rows. The expected
-rows come from regular expressions that are written down here and share nothing with the package.
+rows come from regular expressions in this file, which share no code with the package.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from cofactor.data.readers.read import read_ratings, read_table
 from cofactor.errors import DataError
 
 BOM = b"\xef\xbb\xbf"
-BLANKS = "\t\n\v\f\r \x85\u00a0\u2028"  # what Unicode calls white space, as far as it is generated here
+BLANKS = "\t\n\v\f\r \x85\u00a0\u2028"  # Unicode white space, as far as it is generated here
 
 
 def expected_rows(content: bytes, separator: str) -> Iterator[tuple[int, list[str] | None]]:
-    """The line and the fields of every row; None for the fields of a row that must be refused."""
+    """Yield the line and the fields of every row; None for the fields of a row that must be rejected."""
     lines = content.removeprefix(BOM).split(b"\n")
     if lines[-1] == b"":
         lines.pop()
@@ -87,7 +87,7 @@ class Generated:
 
 
 def generated(seed: int) -> Generated:
-    """One file: most are nearly clean, so that the quick pass takes part; some are wild."""
+    """Draw a file: most are nearly clean, so that the fast pass is used; some are arbitrary."""
     draw = random.Random(seed)
     separator = draw.choice([",", ",", ",", "\t", ";", "|", "::"])
     width = draw.choice([2, 3, 3, 3, 4, 4, 5])

@@ -1,4 +1,4 @@
-"""The reading doors: every format gives the same table, names are guessed, times become seconds."""
+"""Readers: every format gives the same table, column names are inferred, times become seconds."""
 
 from __future__ import annotations
 
@@ -313,7 +313,7 @@ def test_the_order_of_rows_is_kept_across_blocks(tmp_path: Path) -> None:
 
 
 def test_clean_files_are_never_read_by_the_slow_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cofactor.data.readers.text_table.Batches", None)  # what the slow pass collects rows in
+    monkeypatch.setattr("cofactor.data.readers.text_table.Batches", None)  # the slow pass collects rows in it
     for name in ("r.csv", "r.tsv", "r.dat", "r.csv.gz"):
         (tmp_path / name).write_bytes(gzip.compress(text_as(name)) if ".gz" in name else text_as(name))
         assert len(read_ratings(tmp_path / name)) == 4

@@ -38,7 +38,7 @@ N_PICTURES = {
 
 
 def camps_table(n_users: int = 50, n_items: int = 30) -> Interactions:
-    """Two camps, with titles, ids and genres that try to break out of a page."""
+    """Return ratings of two groups of users, with titles, ids and genres that contain HTML."""
     rng = np.random.default_rng(0)
     u = np.repeat(np.arange(n_users), 15)
     i = np.concatenate([rng.choice(n_items, 15, replace=False) for _ in range(n_users)])
@@ -72,7 +72,7 @@ def html(report: Report) -> str:
 
 
 class Elements(HTMLParser):
-    """Counts elements, and remembers everything that could be fetched."""
+    """Count elements, and record every resource that could be fetched."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -277,7 +277,7 @@ def test_without_plotly_the_command_names_what_to_install_before_reading(tmp_pat
 
 
 def test_movielens_has_every_section(movielens: Interactions) -> None:
-    """Titles and genres of the real thing: only what needs no long fit."""
+    """Titles and genres of real data, for sections that need no long fit."""
     movielens_study = Study(movielens, BayesianMF(factors=4, iterations=20, burn_in=5))
     assert data.crosstab_section(movielens_study).pictures
     assert items.factor_map_section(movielens_study).tables[0].frame["name"].str.contains(r"\(19\d\d\)").any()

@@ -1,4 +1,4 @@
-"""The scale ratings live on."""
+"""The scale of ratings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads that the caller shares with us: BLAS, torch and optuna's log are afterwards as they were before."""
+"""Settings of the caller's process: threads of BLAS and torch and the log of optuna are restored."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_blas_threads_are_restored_after_every_call(
         "evaluate": lambda: cofactor.evaluate.score(rec, cofactor.split_random(table), label="x"),
     }
     for name, call in calls.items():
-        with suppress(cofactor.CofactorError):  # not every model can do all of this
+        with suppress(cofactor.CofactorError):  # not every model supports all of these
             call()
         assert set(blas_threads()) == {2}, name
 

@@ -1,4 +1,4 @@
-"""Tables of items and users are joined by the column of their ids, or say that nothing matched."""
+"""Tables of items and users are joined by their id column; an error is raised if no id matches."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_an_index_is_not_used_if_a_column_may_be_meant(ratings: Interactions) ->
     with pytest.raises(DataError, match="column 'code' matches: id_column='code'"):
         ratings.with_item_table(frame)
     assert titles_of(ratings.with_item_table(frame, id_column="code")) == TITLES
-    counted = pd.DataFrame({"title": [f"Film {n}" for n in range(30)]})  # its index only counts the rows
+    counted = pd.DataFrame({"title": [f"Film {n}" for n in range(30)]})  # its index only numbers the rows
     with pytest.raises(DataError, match="0 of 8 items matched"):
         ratings.with_item_table(counted)
 

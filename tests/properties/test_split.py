@@ -1,4 +1,4 @@
-"""Splits partition the table, prove that nothing leaks, and say what to do when they cannot be made."""
+"""Splits partition the table and detect leaks; impossible splits give advice."""
 
 from __future__ import annotations
 

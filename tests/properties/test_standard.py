@@ -1,4 +1,4 @@
-"""S0 and I0 are drawn exactly as everyone draws them, and become splits of the whole table."""
+"""S0 and I0 equal the published splits, and are splits of the full table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Made-up tables: exact sizes, the truth that was asked for, the same bits in one piece or in a stream."""
+"""Synthetic tables: exact sizes, the requested parameters, the same bits at once or in a stream."""
 
 from __future__ import annotations
 
@@ -155,9 +155,9 @@ def test_items_are_drawn_by_their_popularity() -> None:
 
 @pytest.mark.parametrize("per_user", [3, 11])
 def test_draws_without_replacement_are_successive(per_user: int) -> None:
-    """The chance that an item is among n successive draws, against a slow simulation by definition.
+    """The probability that an item is in n successive draws, compared with a slow simulation by definition.
 
-    With 11 of 12 items the exponential races finish what rejection cannot.
+    With 11 of 12 items the exponential races complete draws that rejection cannot.
     """
     config = SyntheticConfig(
         n_users=4_000,
@@ -232,7 +232,7 @@ def test_the_movielens_1m_shape_is_as_skewed_as_movielens() -> None:
 
 
 def test_the_movielens_20m_shape_is_as_skewed_as_movielens() -> None:
-    """A tenth of its users, which have the same number of ratings each; the full size is a benchmark."""
+    """A tenth of its users, with the same number of ratings each; the full size is a benchmark."""
     shape = MOVIELENS_20M_SHAPE
     assert (shape.n_users, shape.n_items, shape.n_ratings) == (138_493, 26_744, 20_000_263)
     synthetic = generate(replace(shape, n_users=shape.n_users // 10, n_ratings=shape.n_ratings // 10)).interactions

@@ -1,4 +1,4 @@
-"""Times in every usual spelling are the same whole seconds in every reader; what is not certain is refused or said."""
+"""Every usual time format gives the same whole seconds in every reader; ambiguous times are rejected or reported."""
 
 from __future__ import annotations
 

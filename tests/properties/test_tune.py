@@ -1,4 +1,4 @@
-"""Tuning: within the ranges, on training rows alone, the same again, and going on where it was interrupted."""
+"""Tuning stays within the ranges, uses only training rows, is reproducible, and resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def timeless(tuned: TuningResult) -> list[Trial]:
     return [replace(trial, seconds=0.0) for trial in tuned.trials]
 
 
-# what is searched
+# search space
 
 
 @pytest.mark.parametrize("name", list(REGISTRY))
@@ -80,7 +80,7 @@ def test_fixed_and_non_numeric_settings_are_not_searched() -> None:
 
 @dataclass(frozen=True)
 class Undeclared(Bias):
-    """An estimator whose fields say nothing of searching."""
+    """An estimator whose fields declare no search range."""
 
     name: ClassVar[str] = "undeclared"
     damping: float = parameter(5.0, "damping", low=0, high=100, log=True)
@@ -105,7 +105,7 @@ def test_whole_numbers_on_a_logarithmic_range_are_round() -> None:
     assert Range(0.1, 9, log=True, is_integer=False).round(0.777) == 0.777
 
 
-# what a search does
+# search
 
 
 def test_the_best_trial_is_selected_and_scored_on_the_test_part(result: TuningResult, of_ratings: Split) -> None:
@@ -274,7 +274,7 @@ def test_a_storage_is_a_plain_sqlite_file(of_ratings: Split, tmp_path: Path) -> 
 
 @dataclass(frozen=True)
 class Shaky(Bias):
-    """Diverges where damping is large."""
+    """Estimator that diverges if damping is large."""
 
     name: ClassVar[str] = "shaky"
     kind: ClassVar[Kind] = "ratings"
@@ -306,7 +306,7 @@ def test_without_a_successful_trial_there_is_no_result(of_ratings: Split) -> Non
         tune(Shaky(limit=0.0), of_ratings, trials=3)
 
 
-# what cannot be
+# invalid input
 
 
 def test_wrong_arguments_are_named_before_anything_is_fitted(of_ratings: Split, of_events: Split) -> None:

@@ -53,7 +53,7 @@ def rejected(label, call):
 
 
 def messages(script: str) -> dict[str, str]:
-    """What a child process says about each call; a crash of the child is a failure."""
+    """Return the messages of a child process about each call; a crash of the child is a failure."""
     source = Path(cofactor.__file__).parents[1]
     child = subprocess.run(
         [sys.executable, "-c", PRELUDE + script + "\nprint(json.dumps(outcomes))"],

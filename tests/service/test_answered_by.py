@@ -1,4 +1,4 @@
-"""Lists over HTTP are those of Python, with the same marks of what put each item there."""
+"""Lists over HTTP equal those of Python, with the same source of each item."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_an_unsupported_order_is_rejected_for_all_users(served: Served) -> None:
 
 
 def test_models_are_served_with_their_priors(tmp_path: Path) -> None:
-    """A prior answers for those of whom nothing is known, and marks its items as the model's."""
+    """Unknown users are answered by a prior, whose items have the source "model"."""
     settings = ServiceSettings.of({"data": str(tmp_path)})
     artifacts = ArtifactRegistry(settings.artifacts)
     with Store.open(settings.url) as store:

@@ -99,7 +99,7 @@ def test_every_route_requires_its_role(client: TestClient, key: Callable[[Role],
 
 
 def wrong_keys(store: Store) -> dict[str, str]:
-    """What stands in the header where no key is, or none that opens anything: by its kind."""
+    """Return headers without a valid key, by kind."""
     good, other, revoked = (store.keys.create("admin", label) for label in ("good", "other", "revoked"))
     store.keys.revoke(revoked.partition(".")[0])
     name, _, secret = good.partition(".")

@@ -151,7 +151,7 @@ def test_request_ids(admin: TestClient) -> None:
     assert admin.get("/v1/models", headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
     assert admin.get("/v1/models", headers={"X-Request-ID": 'no"good'}).headers["x-request-id"] != 'no"good'
     secret = admin.headers["authorization"].removeprefix("Bearer ")
-    for part in (secret, *secret.split(".")):  # it would stand in the log
+    for part in (secret, *secret.split(".")):  # it would be in the log
         assert admin.get("/v1/models", headers={"X-Request-ID": part}).headers["x-request-id"] != part
 
 

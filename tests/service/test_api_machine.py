@@ -59,7 +59,7 @@ def sent_events(draw: st.DrawFn) -> SentEvent:
 
 @dataclass
 class Reference:
-    """What must be: the log by number, the first event of each key, and what the machine was told beside."""
+    """Expected state: the log by number, the first event of each key, and other changes."""
 
     log: dict[int, SentEvent] = field(default_factory=dict)
     keys: dict[str, tuple[SentEvent, int]] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Reference:
     model: int = 2
 
     def answer(self, event: SentEvent) -> tuple[str, int]:
-        """What storing this answers: "new", "again" with the first number, or "conflict"."""
+        """Return the expected answer to storing this: "new", "again" with the first number, or "conflict"."""
         if event.key not in self.keys or event.key is None:
             return "new", max(self.log, default=0)
         first, seq = self.keys[event.key]
@@ -86,7 +86,7 @@ class Reference:
         self.forgotten.append(user)
 
     def state(self, user: str, kind: str) -> dict[str, float]:
-        """By item: the last rating, or the sum of events, since the last removal; in the order of told times."""
+        """Return by item the last rating, or the sum of events, since the last removal, in the order of their times."""
         stored_value: dict[str, float] = {}
         own_events = [
             (NOW if entry.time is None else entry.time, seq, entry)
@@ -125,7 +125,7 @@ class Place:
         return self.home / str(self.copies)
 
     def restored(self, backup: Path) -> None:
-        """The service is lost but for the newest tombstones; the backup takes its place."""
+        """Replace the service, of which only the newest tombstones are left, by the backup."""
         self.stop()
         tombstones, goal = self.folder / "tombstones.json", self.new()
         restore(backup, goal, tombstones if tombstones.exists() else None)
@@ -144,7 +144,7 @@ class Place:
         return [(entry["item"], entry["score"]) for entry in items]
 
     def send(self, events: list[SentEvent], *, bulk: bool) -> list[dict[str, Any]]:
-        """What each event is answered: with seq and duplicate, or with an error."""
+        """Send events and return the answer to each: seq and duplicate, or an error."""
         if bulk:
             body = "\n".join(json.dumps(event.body()) for event in events)
             response = self.client.post("/v1/events/bulk", content=body)
@@ -165,7 +165,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory, ratings: Interactions) -> tuple[Path, str, Interactions]:
-    """The folder of a service with two models, its key, and what was imported."""
+    """Return the folder of a service with two models, its key, and the imported ratings."""
     folder = tmp_path_factory.mktemp("machine") / "template"
     service_settings = ServiceSettings.of({"data": str(folder)})
     folder.mkdir()
@@ -180,7 +180,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, ratings: Interactions) ->
 
 
 class Machine(RuleBasedStateMachine):
-    """Whatever is done to a service, it holds what the reference holds."""
+    """After any operations the service has the state of the reference."""
 
     def __init__(self, template: tuple[Path, str, Interactions]):
         super().__init__()
@@ -215,7 +215,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(user=st.sampled_from(USERS), item=st.sampled_from(ITEMS), kind=st.sampled_from(("rating", "event")))
     def remove_event(self, user: str, item: str, kind: str) -> None:
-        """What is told now and removed now is gone, and the item may be shown again; twice, as clients do."""
+        """Store an event and remove it, each request sent twice: the item can be recommended again."""
         for entry in (SentEvent(user, item, kind, 4.0, None, None), SentEvent(user, item, "removal", None, None, None)):
             self.tell([entry], bulk=False, times=2)
             assert (item in self.ref.state(user, kind)) == (entry.kind == kind)
@@ -260,7 +260,7 @@ class Machine(RuleBasedStateMachine):
         if not self.backups:
             return
         backup, then = self.backups[which % len(self.backups)]
-        since = self.ref.forgotten[len(then.forgotten) :]  # the backup is of before, on one line of time
+        since = self.ref.forgotten[len(then.forgotten) :]  # erasures since the backup
         self.place.restored(backup)
         self.backups = self.backups[: which % len(self.backups) + 1]
         self.ref = copy.deepcopy(then)
@@ -269,7 +269,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(user=st.sampled_from(USERS), events=st.lists(sent_events(), min_size=1, max_size=3))
     def forget_since_a_backup(self, user: str, events: list[SentEvent]) -> None:
-        """The backup has what came before, the tombstones have who must not be in it."""
+        """The backup contains earlier events, the tombstones the users who must not be in it."""
         self.tell(events=[entry._replace(user=user) for entry in events], bulk=True, times=1)
         self.back_up()
         self.forget(user=user)
@@ -343,7 +343,7 @@ COUNT = itertools.count()
 def test_the_order_of_arrival_does_not_change_the_state(
     place: Place, data: st.DataObject, events: list[SentEvent], bulk: list[bool]
 ) -> None:
-    """Each event twice at least, in any order, a backup and a restore in between: as if told once, by time."""
+    """Each event is sent at least twice, in any order, around a backup and a restore: as if sent once, by time."""
     number = next(COUNT)
     timed = [
         entry._replace(user=f"in order {number}", time=1_000 + second, key=f"{number}-{second}")

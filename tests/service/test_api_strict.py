@@ -65,7 +65,7 @@ def document() -> dict[str, Any]:
 
 
 def routes() -> list[Route]:
-    """Every route: those of the document, and those that need no place in it."""
+    """Every route: those of the document, and those that are not documented."""
     paths = document()
     documented = {(method.upper(), path) for path, operations in paths.items() for method in operations}
     return sorted({*roles(), *documented})

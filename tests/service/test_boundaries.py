@@ -82,7 +82,7 @@ def accuracy_of(case: tuple[Recommender, Recommender, TrainingData]) -> Accuracy
 def test_the_tolerance_is_a_share_of_the_active_models_metric(
     case: str, criterion: Any, request: pytest.FixtureRequest
 ) -> None:
-    """The candidate's metric is another by more than the step that is tried here."""
+    """The metric of the candidate differs by more than the step of this test."""
     candidate, active, data = request.getfixturevalue(case)
     accuracy = accuracy_of((candidate, active, data))
     loss = accuracy.loss if criterion == "mean" else accuracy.high
@@ -237,7 +237,7 @@ def test_the_least_recently_used_entry_is_evicted_first() -> None:
     recent.put("a", 3)  # used again, so that b is the oldest
     recent.put("c", 4)
     assert (len(recent), recent.get("a"), recent.get("b"), recent.get("c")) == (2, 3, None, 4)
-    assert recent.get("a") == 3  # and so is c now
+    assert recent.get("a") == 3  # c was used too
     recent.put("d", 5)
     assert (recent.get("c"), recent.get("a"), recent.get("d")) == (None, 3, 5)
     recent.clear()

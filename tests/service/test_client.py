@@ -1,4 +1,4 @@
-"""The client against a real service that is killed, cut off and slow to allow: nothing is lost, nothing doubled."""
+"""The client with a real service that is killed, disconnected and rate-limited: no event is lost or duplicated."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def folder(tmp_path: Path, ratings: Interactions) -> tuple[Path, str]:
 
 
 class Cutter:
-    """Stands between a client and a service; of every few answers one is lost: reset once the service has answered."""
+    """Proxy between a client and a service that resets some connections once the service has answered."""
 
     def __init__(self, port: int, every: int = 3):
         self._to, self._every = port, every
@@ -296,13 +296,13 @@ WRONG = {
 
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What mypy says of a program, and of mistakes in another."""
+    """Return the output of mypy for a program without errors and one with errors."""
     folder = tmp_path_factory.mktemp("typed")
     (folder / "good.py").write_text(PROGRAM)
     (folder / "wrong.py").write_text(
         "from cofactor import Client\nclient = Client('http://x', 'id.secret')\n" + "".join(WRONG)
     )
-    cache = ROOT / ".mypy_cache" / "users"  # half a minute the first time
+    cache = ROOT / ".mypy_cache" / "users"  # the first run takes half a minute
     command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir", str(cache)]
     return subprocess.run(
         [*command, "good.py", "wrong.py"], capture_output=True, text=True, check=False, cwd=folder

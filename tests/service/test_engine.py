@@ -1,4 +1,4 @@
-"""The engine by itself: what it knows, when, and of whom."""
+"""The engine without HTTP."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_items_with_the_other_kind_of_event_are_excluded_too(engine: Engine) -> 
 def test_without_a_prior_new_users_get_the_items_of_python(
     store: Store, artifacts: ArtifactRegistry, ratings: Interactions, estimator: Estimator
 ) -> None:
-    """By item biases where the model has any, else what is popular."""
+    """Item biases if the model has them, else popularity."""
     table = ratings if estimator.kind == "ratings" else ratings.to_events(min_rating=4)
     rec = cofactor.Recommender.fit(estimator, table)
     registry.promote(store, artifacts, registry.add_candidate(store, artifacts, rec, watermark=0).version)

@@ -28,7 +28,7 @@ def test_a_database_that_dies_under_load(mortal_server: Server, tmp_path: Path, 
 
 def _dies_and_comes_back(served: Served, server: Server) -> None:
     lists = {user: _listed(served, user, "before")["items"] for user in range(60)}
-    users = [user for user, items in lists.items() if len(items) == 10]  # some have rated all but a few
+    users = [user for user, items in lists.items() if len(items) == 10]  # some have rated nearly all items
     assert len(users) > 30
     processes, load, killed = served.workers(), faults.Load(served, "load"), faults.Kills()
     try:
@@ -49,7 +49,7 @@ def _dies_and_comes_back(served: Served, server: Server) -> None:
 
 
 def _reads_go_on_and_writes_wait(served: Served, users: list[int]) -> None:
-    """Over new connections, so that both workers are asked."""
+    """Over new connections, so that both workers get requests."""
     for user in users:
         answer = _listed(served, user, f"down-{user}")
         assert answer["stale"]

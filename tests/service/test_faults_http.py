@@ -41,7 +41,7 @@ time.time = shifted
 
 @pytest.fixture(scope="module")
 def off_by(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of seconds by which every process of the service has its clock wrong; beside it, what sees to that."""
+    """Return the file with the clock error of all processes in seconds; sitecustomize.py applies it."""
     folder = tmp_path_factory.mktemp("clock")
     (folder / "sitecustomize.py").write_text(CLOCK)
     (folder / "seconds").write_text("0")
@@ -79,7 +79,7 @@ def test_a_worker_killed_during_swaps_loses_no_event(served: Served) -> None:
 
 
 def test_a_dead_worker_does_not_count_in_metrics(served: Served) -> None:
-    """Every worker that lives tells of its model, whichever is asked; what a dead one told last is gone."""
+    """Metrics have the model of every live worker, whichever answers, and none of dead workers."""
 
     def until(version: int) -> None:
         end = time.monotonic() + 15
@@ -121,7 +121,7 @@ def test_a_full_disk_rejects_writes_and_answers_reads(served: Served) -> None:
     assert served.workers() == processes
     with served.client() as http:
         for event in full.events:
-            answer = http.post("/v1/events", json=event).json()  # sent again: what was acknowledged is there
+            answer = http.post("/v1/events", json=event).json()  # sent again: acknowledged events are stored
             assert full.acknowledged.setdefault(event["key"], answer["seq"]) == answer["seq"]
     with Store.open(served.settings.url) as store:
         response = {event.seq: event.user for event in all_events(store)}
@@ -151,7 +151,7 @@ def test_a_body_of_200_megabytes_is_rejected_without_memory(served: Served, path
         other.join()
         assert grown() < 40
     assert {entry.status for entry in response} == {413}
-    assert max(entry.sent for entry in response) < 20 * MB  # 8 million bytes, and what the kernel holds
+    assert max(entry.sent for entry in response) < 20 * MB  # 8 million bytes and the buffers of the kernel
     assert all(entry.is_closed for entry in response)
     assert stranger.status == 401
     assert stranger.sent < 8 * MB
@@ -159,7 +159,7 @@ def test_a_body_of_200_megabytes_is_rejected_without_memory(served: Served, path
 
 
 def test_a_rejected_body_is_not_read_after_the_answer(served: Served) -> None:
-    """Who goes on sending without reading the answer is cut off all the same."""
+    """Clients that keep sending without reading the answer are disconnected as well."""
     for has_key in (True, False):
         response = send_large(served, "/v1/events", 200 * MB, is_chunked=False, has_key=has_key, reads_at_once=False)
         assert response.sent < 20 * MB
@@ -210,7 +210,7 @@ def test_requests_beyond_the_limit_of_connections_are_rejected(tmp_path: Path, r
 
 
 def _clock_of(http: httpx.Client) -> float:
-    """What the service tells as the date, which it looks up about once a second."""
+    """Return the date of the service, which it updates about once a second."""
     return parsedate_to_datetime(http.get("/health/live").headers["date"]).timestamp()
 
 
@@ -248,7 +248,7 @@ def test_a_clock_jump_changes_no_result(served: Served, off_by: Path, hours: int
             assert [(entry["user"], entry["item"]) for entry in page["events"]] == [(user, items[1])]
             assert before < page["next"] == store.events.watermark()
             end = time.monotonic() + 10
-            while abs(_clock_of(http) - time.time() - 3_600 * hours) > 60:  # until the clock did jump in there
+            while abs(_clock_of(http) - time.time() - 3_600 * hours) > 60:  # until the clock of the service has jumped
                 assert time.monotonic() < end
             assert http.get("/health/ready").json()["store"] == "ok"
         finally:

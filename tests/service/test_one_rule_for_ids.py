@@ -1,4 +1,4 @@
-"""What can be an id is the same for files, frames, tables, the store, HTTP and the commands fit and serve."""
+"""Valid IDs are the same for files, frames, tables, the store, HTTP and the commands fit and serve."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 
 def columns(text: str) -> dict[str, list[Any]]:
-    """Three rows of which the second has this user."""
+    """Three rows, the second of which has this user."""
     return {"user": ["ana", text, "bo"], "item": ["alien", "alien", "clue"], "rating": [5, 4, 2]}
 
 

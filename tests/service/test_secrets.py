@@ -1,7 +1,7 @@
-"""Keys and passwords, used rightly and wrongly, are told nowhere: logs, metrics, answers, files, command lines.
+"""Keys and passwords, used correctly or not, never appear in logs, metrics, answers, files or command lines.
 
-Every output is searched for the secrets and their halves. What answers somebody's own request may repeat what they
-sent in its query or body; nothing else may.
+Every output is searched for the secrets and their halves. The answer to a request may repeat what the client
+sent in its query or body; no other output may.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def halves(secret: str) -> list[str]:
 
 
 def secrets_in(text: str, secrets: list[str]) -> list[str]:
-    """What of the secrets stands in a text: the whole, or a half."""
+    """Return the halves of secrets that a text contains."""
     return [part for secret in secrets for part in halves(secret) if part in text]
 
 
 def misused(http: httpx.Client, url: str, key: str) -> str:
-    """A key where keys do not belong. What is said to who sends it in a header only."""
+    """Send a key in wrong places; return the answers to requests that have it only in a header."""
     wrong = [
         f"Token {key}",
         f"Basic {key}",
@@ -76,14 +76,14 @@ def misused(http: httpx.Client, url: str, key: str) -> str:
         assert ask().status_code in (200, 400, 401, 403, 404, 405, 422)
     responses += [http.get(path, headers=owner) for path in ("/nowhere", "/v1/keys", "/v1/events", "/v1/predictions")]
     host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))) as entry:  # no HTTP at all
+    with socket.create_connection((host, int(port))) as entry:  # not HTTP
         entry.sendall(f"{key} {key}\r\n\r\n".encode())
         raw_answer = entry.recv(10_000).decode()
     return raw_answer + "".join(entry.text + str(entry.headers) for entry in responses)
 
 
 def looked_at(http: httpx.Client, admin: str) -> str:
-    """What everybody else may be shown."""
+    """Return the answers that other clients can get."""
     owner = {"Authorization": f"Bearer {admin}"}
     paths = ("/metrics", "/v1/keys", "/v1/events", "/v1/models", "/v1/jobs", "/openapi.json", "/health/ready")
     answers = [http.get(path, headers=owner) for path in paths]
@@ -92,7 +92,7 @@ def looked_at(http: httpx.Client, admin: str) -> str:
 
 
 def stored_text(folder: Path, db: str | None) -> str:
-    """Every byte of the service's folder, and the tables of PostgreSQL."""
+    """Return every byte of the service's folder, and the tables of PostgreSQL."""
     text = "".join(path.read_bytes().decode("latin-1") for path in folder.rglob("*") if path.is_file())
     if db is not None:
         with Store.open(db) as store, store._database.read_transaction() as connection:
@@ -131,7 +131,7 @@ def test_secrets_appear_nowhere(db: str | None, tmp_path: Path, ratings: Interac
     log = (folder / "log").read_text()
     for where in (answers, others, commands, doctor, log, files):
         assert secrets_in(where, secrets) == []
-    # and all of these would have shown them
+    # each output does contain what it should
     for key in (admin, *keys, revoked):
         name, _, secret = key.partition(".")
         assert name in others

@@ -62,7 +62,7 @@ def trained(client: TestClient) -> None:
 
 
 def lists(client: TestClient, user: str) -> list[list[str]]:
-    """What each route recommends to a user."""
+    """Return the items that each route recommends to a user."""
     answers = [
         client.get("/v1/recommendations", params={"user": user}),
         client.post("/v1/recommendations", json={"user": user, "explore": 1.0}),
@@ -76,7 +76,7 @@ def test_a_low_rating_is_not_recommended_at_any_time(served: TestClient) -> None
     assert lists(served, "ana") == [["d"]] * 3
     trained(served)
     assert lists(served, "ana") == [["d"]] * 3
-    served.post("/v1/events", json={"user": "ana", "item": "a", "kind": "event"})  # she is looked up from now on
+    served.post("/v1/events", json={"user": "ana", "item": "a", "kind": "event"})  # she is a known user from now on
     assert served.get("/v1/recommendations", params={"user": "ana"}).json()["answered_by"] == "fold-in"
     assert lists(served, "ana") == [["d"]] * 3
     trained(served)
@@ -170,7 +170,7 @@ def test_new_items_do_not_bring_low_ratings_back(tmp_path: Path) -> None:
         import_table(store, events)
         Trainer(store, artifacts, spec=TrainingSpec(cofactor.ImplicitALS(factors=2), "events")).train()
         engine = Engine(store, artifacts)
-        store.items.put([Item("-5"), Item("1000")])  # rows of the items that were there move
+        store.items.put([Item("-5"), Item("1000")])  # rows of existing items move
         engine.catch_up()
         assert engine.extend_catalog()
         listed = {place.item for place in engine.recommend(user, Query(n=60)).items}

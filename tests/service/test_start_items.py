@@ -85,7 +85,7 @@ def test_a_second_start_does_not_change_newer_metadata(
     store.users.put(user, {"age": 99})
     before, facts, watermark = store.items.after(), store.users.after(), store.events.watermark()
     assert len(before) == len(titled.items.all)  # the item without title and genre has a year
-    assert len(facts) == len(titled.users.all) - 1  # of one, nothing is known
+    assert len(facts) == len(titled.users.all) - 1  # one user has no metadata
     prepare(settings, titled, SPEC)
     assert (store.items.after(), store.users.after(), store.events.watermark()) == (before, facts, watermark)
     longer = titled.frame().select("user", "item", "value").head(50).with_columns(pl.lit("new").alias("user"))

@@ -1,4 +1,4 @@
-"""Backups of SQLite: of one state, while it is used; restored whole or not at all."""
+"""Backups of SQLite: consistent while it is used; restored completely or not at all."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_restored_store_is_complete_and_erases_again(tmp_path: Path) -> None:
         assert new.keys.check(key) is not None
         assert new.models.active() is not None
         assert new.items.get(1) is not None
-        assert new.events.watermark() == watermark  # no number is given for a second thing
+        assert new.events.watermark() == watermark  # numbers are not reused
         assert not new.events.append([Event("ana", 1, 5, key="a")])[0].duplicate
         assert new.erasure.reapply_file(tombstones) == 0
         assert len(new.events.of_user("ana")) == 1

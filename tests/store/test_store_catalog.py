@@ -125,7 +125,7 @@ def test_metadata_of_erased_users_is_not_added(store: Store) -> None:
     ages = pl.DataFrame({"name": range(25_000), "age": [None, *range(24_999)]})
     store.users.put(7, {"age": 99})
     store.erasure.erase(8)
-    assert store.users.add_table(ages) == 24_997  # not 0, of whom nothing is told, nor 7, nor 8
+    assert store.users.add_table(ages) == 24_997  # not 0, which has no metadata, nor 7, nor 8
     assert [store.users.get(name) for name in (0, 8)] == [None, None]
     assert (store.users.get(7), store.users.get(24_999)) == ((1, "7", {"age": 99}), (5, "24999", {"age": 24_998}))
     assert store.users.add_table(ages) == 0

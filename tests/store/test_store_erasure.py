@@ -165,7 +165,7 @@ def test_an_older_tombstone_does_not_erase_later_events(store: Store) -> None:
 
 
 def test_tombstones_are_exported_and_reapplied(store: Store, empty_url: str, tmp_path: Path) -> None:
-    with Store.open(f"sqlite:///{tmp_path}/other.db") as other:  # an old one, say, or made anew from old files
+    with Store.open(f"sqlite:///{tmp_path}/other.db") as other:  # an old store, or one created again from old files
         fill(other)
     fill(store)
     store.erasure.erase("ana@example.org")

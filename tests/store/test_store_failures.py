@@ -1,4 +1,4 @@
-"""Databases that stop, stall, fill up or lose an answer: it is said clearly, and mends without a restart."""
+"""Databases that stop, stall, fill up or lose an answer give clear errors, and the store recovers without a restart."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_server_that_is_restarted(mortal_server: Server) -> None:
                 assert caught.value.written == "no"
                 assert "no answer after" not in str(caught.value)  # it did not wait until its timeout
                 assert isinstance(caught.value, CofactorError)
-            time.sleep(1.2)  # the writer's own tick fails, too
+            time.sleep(1.2)  # the periodic write of the writer fails, too
             assert writer_is_alive(store)
         store.ping()
         assert [receipt.seq for receipt in store.events.append([Event("ana", "clue", 5, key="b")])] == [2]
@@ -124,7 +124,7 @@ def test_a_lost_answer_to_a_commit(store: Store, kind: str, monkeypatch: pytest.
         store.events.append([Event("ana", "alien", 5, key="a")])
     assert caught.value.written == "unknown"
     monkeypatch.undo()
-    assert store.events.append([Event("ana", "alien", 5, key="a")]) == [(1, True)]  # it was written; sent again, once
+    assert store.events.append([Event("ana", "alien", 5, key="a")]) == [(1, True)]  # it was written
 
 
 def test_each_queued_request_gets_its_own_error(

@@ -1,4 +1,4 @@
-"""Keys: shown once, kept as hashes."""
+"""Keys are returned once and stored as hashes."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ class Machine(RuleBasedStateMachine):
     def restore(self) -> None:
         put_back(self.store, self.backup)
         self.model = Model(self.backed_up.rows, self.backed_up.tombstones)
-        for _ in range(2):  # twice is once
+        for _ in range(2):  # reapplying twice has no further effect
             self.store.erasure.reapply(self.exported)
         names = {self.store.erasure.hash(user): user for user in USERS}
         for tombstone in self.exported:

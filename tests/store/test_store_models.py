@@ -1,4 +1,4 @@
-"""At most one model is active, and the way back is kept."""
+"""At most one model is active, and it can be rolled back."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_promotion_and_roll_back(store: Store) -> None:
     assert statuses(store)[2] == "previous"
     assert store.models.roll_back().version == 2
     assert statuses(store) == {1: "retired", 2: "active", 3: "previous", 4: "candidate"}
-    assert store.models.roll_back().version == 3  # and forth
+    assert store.models.roll_back().version == 3  # and back again
     store.models.promote(1)  # a retired one may come back
     assert statuses(store) == {1: "active", 2: "retired", 3: "previous", 4: "candidate"}
     with pytest.raises(StoreError, match="there is no model 9"):
@@ -80,7 +80,7 @@ def test_a_held_model(store: Store) -> None:
     add(store, 2)
     held = store.models.hold(1, ["ndcg fell by 0.02", "3 users have half of all recommendations"])
     assert (held.status, held.reasons) == ("held", ["ndcg fell by 0.02", "3 users have half of all recommendations"])
-    store.models.promote(1)  # somebody decides otherwise
+    store.models.promote(1)  # an admin promotes it
     assert store.models.get(1).reasons == []
     with pytest.raises(
         StoreError, match="model 1 is active and cannot be held; roll back or promote another model first"

@@ -100,7 +100,7 @@ def test_a_database_with_foreign_tables_is_rejected_and_not_changed(empty_url: s
         Store.open(empty_url)
     with database.transaction() as connection:
         connection.exec_driver_sql("DROP TABLE users")
-        connection.exec_driver_sql("CREATE TABLE orders (name text)")  # it may live beside ours
+        connection.exec_driver_sql("CREATE TABLE orders (name text)")  # it may share the database with ours
     database.close()
     Store.open(empty_url).close()
 
@@ -232,7 +232,7 @@ def test_a_relative_path_does_not_follow_the_working_directory(tmp_path: Path, m
         assert store.events.watermark() == 1
 
 
-@pytest.mark.filterwarnings("ignore:This process")  # Python warns of a fork beside threads
+@pytest.mark.filterwarnings("ignore:This process")  # Python warns of a fork in a process with threads
 def test_a_forked_child_must_open_its_own_store(store: Store, url: str) -> None:
     store.events.append([Event("ana", "alien", 5)])
     receiver, sender = os.pipe()

@@ -1,4 +1,4 @@
-"""Snapshots of all events, and imports of whole tables."""
+"""Snapshots of all events, and imports of tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults of a served process: killed while it swaps models, and a disk without room."""
+"""Faults of a served process: killed while it swaps models, and a full disk."""
 
 from __future__ import annotations
 
@@ -177,20 +177,20 @@ def kill_services(start: Callable[[], Served], rounds: int, stream: random.Rando
 
 @dataclass
 class Full:
-    """Events that were sent, acknowledged and refused while the disk was full, and reads meanwhile."""
+    """Events that were sent, acknowledged and rejected while the disk was full, and reads meanwhile."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
     acknowledged: dict[str, int] = field(default_factory=dict)
     rejected: list[tuple[int, str | None, str, str]] = field(default_factory=list)  # status, Retry-After, written, key
     read: Counter[tuple[int, bool]] = field(default_factory=Counter)  # status, stale
     seconds_until_written_again: float = 0.0
-    rejected_with_space: int = 0  # writes refused after there was room again
+    rejected_with_space: int = 0  # writes rejected after there was space again
     lost: int = 0
 
 
 @contextmanager
 def limit_file_size(served: Served, free_bytes: int = 20_000) -> Iterator[None]:
-    """Limit the files of the workers to the size of the store and `room` bytes: the kernel refuses further writes."""
+    """Limit the files of the workers to the size of the store and `free_bytes`: the kernel rejects further writes."""
     size = (served.folder / "store.db").stat().st_size
     before = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in served.workers()}
     for pid, (_, hard) in before.items():
@@ -216,7 +216,7 @@ def fill_disk(served: Served) -> Iterator[None]:
 
 
 def write_to_full_disk(served: Served, rejections: int = 30, disk: Callable[[Served], Any] = limit_file_size) -> Full:
-    """Write until writes are refused, read meanwhile, make room, and write until a write is accepted."""
+    """Write until writes are rejected, read meanwhile, free space, and write until a write is accepted."""
     full, n = Full(), 0
     with served.client() as http:
 

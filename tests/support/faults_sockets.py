@@ -107,7 +107,7 @@ class Slow:
 
 
 def slow_connections(served: Served, n: int, seconds: float) -> Slow:
-    """Time the requests of others for `seconds` without, and then with, n slow connections of four kinds."""
+    """Time other requests for `seconds` without, and then with, n slow connections of four kinds."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = n + 500
     if soft < wanted:

@@ -1,6 +1,6 @@
 """Schemathesis against a served process: every operation, every check, valid and invalid data.
 
-The run forgets users, promotes and rolls back models, and revokes all keys except its own.
+The run erases users, promotes and rolls back models, and revokes all keys except its own.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 In each round two processes of four threads each send requests of three events, every fourth one twice, and print the
 acknowledged ones; after a random time both processes are killed. The function `crash` of the caller can stop and start
 the database server meanwhile. Then every request without an answer is sent again under its keys, and all rows are read:
-each acknowledged event must be stored once, under its number, and of each request all three events or none.
+each acknowledged event must be stored once, under its number, and each request completely or not at all.
 """
 
 from __future__ import annotations

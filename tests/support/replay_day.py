@@ -48,7 +48,7 @@ class Day:
         return float(np.sqrt(np.mean(error**2)))
 
     def gain(self, method: str, baseline: str) -> Any:
-        """Return the difference of the RMSE of two ways, with its 95 % interval over users."""
+        """Return the difference of the RMSE of two methods, with its 95 % interval over users."""
         _, u = np.unique(self.users, return_inverse=True)
         n_users = int(u.max()) + 1
         errors = (errors_by_user(u, self.truth, self.predicted[name], n_users=n_users) for name in (method, baseline))

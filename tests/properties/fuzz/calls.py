@@ -1,4 +1,4 @@
-"""Call public callables with bad arguments and print what came of each call, a JSON line each.
+"""Call public callables with bad arguments and print the outcome of each call as a JSON line.
 
     python calls.py list                   names and exceptions
     python calls.py valid                  each callable with valid arguments only
@@ -46,7 +46,7 @@ WRITERS = (".save", ".write", ".write_csv", "_png")
 """Functions that are documented to raise OSError, with the path, where a file cannot be written."""
 
 OF_OBJECTS = ("KindError", "MissingExtraError")
-"""Errors that say what the object of a method, or one of OBJECTS, cannot do."""
+"""Errors about what the object of a method, or one of OBJECTS, cannot do."""
 
 OBJECTS = {"recommender", "model", "estimator", "interactions"}
 
@@ -58,14 +58,14 @@ SYNONYMS = {
     "spec": ("model", "setting", "estimator"),
     "neighbors": ("similarity",), "id_column": ("column",), "model": ("users", "items", "histories"),
 }  # fmt: skip
-"""Other words by which messages name an argument."""
+"""Other terms by which messages name an argument."""
 
 MEMORY = 16 << 30
-"""Bytes of addresses that this process may use: a larger request is a MemoryError, and so a finding."""
+"""Bytes of addresses that this process may use: a larger request raises MemoryError, which is a finding."""
 
 
 class Fuzz:
-    """Draws and makes calls."""
+    """Draw calls and make them."""
 
     def __init__(self, folder: Path):
         self.samples = Samples(folder)
@@ -94,7 +94,7 @@ class Fuzz:
         say({"number": number, "call": call.name, "object": type(obj).__name__, "bad": kinds})
         bad = {name: self.bad[kind]() for name, kind in kinds.items()}
         for name in bad.keys() & CALLBACKS:
-            if callable(bad[name]):  # what the caller's own function raises is the caller's
+            if callable(bad[name]):  # errors of the caller's own function are not errors of cofactor
                 bad[name] = "a text"
         outcome = outcome_of(call, obj, {**arguments, **bad})
         if outcome["outcome"] == "ours":
@@ -114,10 +114,10 @@ class Fuzz:
 
 
 def outcome_of(call: PublicCallable, obj: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """What came of a call: "returned", "ours" (an error of cofactor) or "foreign"."""
+    """Return the outcome of a call: "returned", "ours" (an error of cofactor) or "foreign"."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warnings.simplefilter("ignore", ResourceWarning)  # of files among the bad values
+        warnings.simplefilter("ignore", ResourceWarning)  # from files in the bad values
         try:
             consume(call.call(*(() if call.owner is None else (obj,)), **arguments))
         except CofactorError as error:
@@ -146,7 +146,7 @@ def outcome_of(call: PublicCallable, obj: Any, arguments: dict[str, Any]) -> dic
 
 
 def consume(result: Any) -> None:
-    """Take a few items of an iterator; enter and leave a context."""
+    """Take a few items of an iterator; enter and exit a context."""
     if isinstance(result, Iterator):
         for _ in zip(range(3), result, strict=False):
             pass

@@ -52,17 +52,17 @@ ANSWERS: dict[str, Any] = {
     "/v1/models": {"models": []},
     "/v1/models/train": {"id": 1},
 }
-"""What the service of the fuzz answers."""
+"""Answers of the service in the fuzz."""
 
 
 def width(model: Any) -> int:
-    """The numbers that a model's prior has for each user."""
+    """Return the number of values that the prior of a model has for each user."""
     loss = getattr(model, "loss", None)
     return int(model.factors + (True if loss is None else loss.has_bias))
 
 
 class Samples:
-    """Tables, recommenders and other objects, each made when first used."""
+    """Tables, recommenders and other objects, each created at its first use."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -170,7 +170,7 @@ class Samples:
         return audit.exposure(self.recommender(), n=2).positions_per_item.lorenz.with_columns(what=pl.lit("shown"))
 
     def files(self) -> None:
-        """Files that calls read."""
+        """Write the files that calls read."""
         self.frame.write_csv(self.folder / "ratings.csv")
         self.frame.write_parquet(self.folder / "ratings.parquet")
         self.recommender().save(self.folder / "model.cofactor")
@@ -249,7 +249,7 @@ class Samples:
         }  # fmt: skip
 
     def object_of(self, owner: type, pick: Callable[[int], int]) -> Any:
-        """An object of the class."""
+        """Return an object of the class."""
         makes = self.objects[owner.__name__]
         return makes[pick(len(makes))]()
 
@@ -308,7 +308,7 @@ class Samples:
 
     @cached_property
     def by_name(self) -> dict[str, Callable[[], Any]]:
-        """A valid value for each argument of this name, unless `by_call` says otherwise."""
+        """A valid value for each argument of this name, unless `by_call` has another."""
         users, items = np.arange(24, dtype=np.int32), (np.arange(24) % 10).astype(np.int32)
         return {
             "interactions": lambda: self.ratings,
@@ -381,7 +381,7 @@ class Samples:
 
     @cached_property
     def by_call(self) -> dict[str, dict[str, Callable[[], Any]]]:
-        """Valid values for arguments of single callables, by the end of the callable's name."""
+        """Valid values for arguments of individual callables, by the end of the callable's name."""
         rec = self.recommender
         ids = {
             "users": lambda: ["u01", "u02"],
