@@ -214,7 +214,7 @@ def curve(split: Split, fits: dict[int, Estimator], repeats: int = 3) -> Measure
 
 @task
 def mf_curve(args: argparse.Namespace) -> Measurements:
-    """BiasedMF on S0 by its number of epochs; its rate falls to nothing within them, so each is a fit of its own."""
+    """BiasedMF on S0 by its number of epochs; its rate falls to nothing within them, so each needs its own fit."""
     return curve(split_s0(), {n: cofactor.BiasedMF(epochs=n) for n in (2, 4, 6, 8, 10, 12, 14, 15, 16, 17, 18, 19, 20)})
 
 

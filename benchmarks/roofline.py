@@ -164,8 +164,8 @@ class Work:
 
 
 def half_steps(folder: Path, width: int) -> list[Work]:
-    """ALS on 20 M events. A row's vectors come from where the other side lies; the passes of CG after the first find
-    them in the second cache, or where they do not fit there (in half of it), in the third.
+    """ALS on 20 M events. The vectors of a row come from the memory of the other side; the passes of CG after the
+    first find them in the second cache, or where they do not fit there (in half of it), in the third.
     """
     rows, loss = interactions(table(folder, f"{FULL}/events"), "events"), EventsLoss(alpha0=0.1, l2=1e-3, nu=1.0)
     sides = []

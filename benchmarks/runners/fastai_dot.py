@@ -18,7 +18,7 @@ from measuring import Mark, interactions, mark, options, peak_mb, report, rmse, 
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("fastai: dot product with biases for ratings")
     parser.add_argument("--factors", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=5)

@@ -50,7 +50,7 @@ def timed_recommend_all(model: AlternatingLeastSquares, matrix: csr_matrix, n: i
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("implicit: ALS for events")
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--iterations", type=two_or_more, default=5)

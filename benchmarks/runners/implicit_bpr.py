@@ -1,4 +1,4 @@
-"""implicit's BayesianPersonalizedRanking with its own defaults, but for the number of factors and epochs."""
+"""implicit's BayesianPersonalizedRanking with its own defaults, except the number of factors and epochs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from measuring import Mark, mark, ndcg, options, peak_mb, per_iteration, report,
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("implicit: BPR for events")
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--iterations", type=two_or_more, default=5, help="implicit's own default is 100")

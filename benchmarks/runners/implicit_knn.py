@@ -10,7 +10,7 @@ from measuring import mark, ndcg, options, peak_mb, report, seconds, user_items
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("implicit: cosine neighbors for events")
     parser.add_argument("--neighbors", type=int, default=20, help="implicit's own default; the item itself is one")
     parser.add_argument("--no-ndcg", action="store_true", help="fit only")

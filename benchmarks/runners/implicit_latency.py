@@ -21,7 +21,7 @@ WARM_UP = 50
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("implicit: the latency of one user's top n")
     parser.add_argument("--factors-from", metavar="FOLDER", type=Path, required=True)
     parser.add_argument("--no-history", action="store_true", help="empty histories; the data folder is not read")

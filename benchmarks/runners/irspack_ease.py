@@ -10,7 +10,7 @@ from measuring import mark, ndcg, options, peak_mb, report, seconds, user_items
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("irspack: EASE for events")
     parser.add_argument("--reg", type=float, default=300.0, help="irspack's own default is 1")
     parser.add_argument("--no-ndcg", action="store_true", help="fit only")

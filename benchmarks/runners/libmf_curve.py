@@ -24,7 +24,7 @@ def counts(text: str) -> list[int]:
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("LIBMF: error by time for ratings")
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--counts", type=counts, default=counts("1,2,3,5,8,10,15,20,30"), help="of iterations")

@@ -88,7 +88,7 @@ def held_out(model: mf.MF, rows: np.ndarray, folder: Path) -> dict[str, float]:
 
 
 def command_line() -> Namespace:
-    """What the runner is asked. No seed: LIBMF draws from its own, the same in every run."""
+    """Return the options of the runner. There is no seed: LIBMF always uses the same one."""
     parser = options("LIBMF: matrix factorization for ratings")
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--iterations", type=two_or_more, default=5)

@@ -98,7 +98,7 @@ def interactions(folder: Path, prefix: str = "") -> list[np.ndarray]:
 
 
 def test_rows(folder: Path) -> list[np.ndarray] | None:
-    """The same columns of the held out interactions; None where there are no such files."""
+    """The same columns of the held out interactions; None without such files."""
     return interactions(folder, "test_") if (folder / "test_u.npy").exists() else None
 
 
@@ -115,7 +115,7 @@ def user_items(folder: Path) -> csr_matrix:
 
 
 def rmse(values: np.ndarray, predicted: np.ndarray) -> float:
-    """Root mean squared error. A prediction that is not finite ends the run: its times mean nothing."""
+    """Root mean squared error. A prediction that is not finite ends the run, whose times would be meaningless."""
     if not np.isfinite(predicted).all():
         raise SystemExit("predictions that are not finite: the fit diverged, so its times mean nothing")
     return float(np.sqrt(np.mean(np.square(values - predicted, dtype=np.float64))))

@@ -1,6 +1,6 @@
 """myFM's Bayesian factorization machine by Gibbs sampling, with SVD++ both ways or (`--plain`) as MF alone.
 
-SVD++ both ways: beside a row's user and item stand all items of that user and all users of that item, each
+SVD++ both ways: a row has its user and item, all items of that user and all users of that item, each
 weighted 1 / sqrt(their number), as relation blocks: myFM's own example for MovieLens-100k, without its dates.
 Sampling uses one thread.
 """
@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix, diags, hstack, identity
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("myFM: Bayesian factorization machines for ratings")
     parser.add_argument("--rank", type=int, default=10)
     parser.add_argument("--iterations", type=int, default=200)

@@ -20,7 +20,7 @@ PAIRS_AT_ONCE = 100_000
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("Surprise: SVD for ratings")
     parser.add_argument("--factors", type=int, default=100)
     parser.add_argument("--iterations", type=int, default=2, help="Surprise's own default is 20")

@@ -1,4 +1,4 @@
-"""plotly's script, once for the whole site, on the pages that have a figure: no other site is requested."""
+"""plotly's script, once for the site, on the pages that have a figure: no other site is requested."""
 
 from __future__ import annotations
 

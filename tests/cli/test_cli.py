@@ -321,7 +321,7 @@ def test_a_validation_part_stays_in_the_histories(folder: Path, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
-def test_recommendations_for_everyone(model: Path, tmp_path: Path, ending: str) -> None:
+def test_recommendations_for_all_users(model: Path, tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"all.{ending}"
     ok("recommend", model, "--all", "-n", 5, "-o", path)
     read = (

@@ -77,7 +77,7 @@ def test_a_bad_row_is_named_with_its_line_and_reason(tmp_path: Path, row: str, r
     assert sorted(file.name for file in tmp_path.iterdir()) == ["r.csv", "r.csv.rejected.csv"]
 
 
-def test_the_first_bad_row_is_named_whatever_is_wrong_with_it_and_the_others_are_counted(
+def test_the_first_bad_row_is_named_and_the_others_are_counted(
     tmp_path: Path,
 ) -> None:
     path = write(tmp_path, HEADER + "1,10,4,x\n1,10\n,10,3,5\n" + GOOD)

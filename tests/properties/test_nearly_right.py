@@ -141,7 +141,7 @@ def test_series_with_different_indexes_are_not_joined_by_position() -> None:
     assert both.frame().rows() == [("bo", 2, 4.0), ("cy", 3, 3.0)]
 
 
-def test_ids_in_the_index_of_pandas_are_advised_to_become_columns() -> None:
+def test_ids_in_the_index_of_pandas_give_advice() -> None:
     frame = pd.DataFrame({"user": IDS, "item": [1, 2, 3], "rating": [5, 4, 3]})
     expected = columns().frame()
     series = frame.set_index(["user", "item"])["rating"]
@@ -182,7 +182,7 @@ def csv(folder: Path, cell: str) -> Path:
         ("no", "is not a number; write 1 and 0 for true and false", "0"),
     ],
 )
-def test_numbers_in_other_spellings_get_advice_that_works(tmp_path: Path, cell: str, reason: str, fixed: str) -> None:
+def test_numbers_in_other_formats_get_advice_that_works(tmp_path: Path, cell: str, reason: str, fixed: str) -> None:
     frame = pl.DataFrame({"user": ["a", "b", "c"], "item": ["x", "y", "z"], "rating": ["1", cell, "1"]})
     readers: list[Callable[[], Any]] = [lambda: read_ratings(csv(tmp_path, cell)), lambda: read_ratings(frame)]
     for read in readers:

@@ -88,7 +88,7 @@ def test_scales_of_two_and_of_many_levels_are_drawn() -> None:
         assert len(reliability_plot(reliability(distribution, rng.choice(levels, 200))).data) == len(levels)
 
 
-def test_what_cannot_be_drawn_is_reported(frame: pl.DataFrame) -> None:
+def test_frames_that_cannot_be_drawn_are_rejected(frame: pl.DataFrame) -> None:
     with pytest.raises(DataError, match="missing: observed, sd; use the"):
         reliability_plot(frame.drop("observed", "sd"))
     bare = reliability(Distribution.of([[3.0]], [[1.0]], Scale(1.0, 5.0)), [3.3])

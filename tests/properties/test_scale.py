@@ -47,7 +47,7 @@ def test_a_scale_contains_the_values_it_was_made_from(steps: list[int], step: fl
     assert not scale.contains(np.float32([scale.low - step, scale.high + step])).any()
 
 
-def test_declared_levels_are_kept_as_they_are() -> None:
+def test_declared_levels_are_unchanged() -> None:
     scale = Scale.from_levels([5, 1, 2.5])
     assert scale.levels == (1.0, 2.5, 5.0)
     assert scale.contains(np.float32([1, 2, 2.5])).tolist() == [True, False, True]

@@ -62,7 +62,7 @@ def test_a_query_of_postgresql_streams_decimals_uuids_and_times(postgres_url: st
     assert loaded.times[:2].tolist() == [881250949, 881250950]
 
 
-def test_colons_and_percent_signs_in_a_query_are_no_parameters(sqlite_url: str, postgres_url: str) -> None:
+def test_colons_and_percent_signs_in_a_query_are_not_parameters(sqlite_url: str, postgres_url: str) -> None:
     for url in (sqlite_url, postgres_url):
         query = QUERY + " where ' :x%s' like '% :x\\%s' or rating = 3.5 or '%(a)s' <> ':a'"
         assert len(read_ratings(url, query=query)) > 0

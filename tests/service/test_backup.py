@@ -103,7 +103,7 @@ def test_a_backup_is_made_while_the_service_is_used(data: Path, tmp_path: Path) 
         assert len(store.events.of_user("x1")) == len(store.events.of_user("x2"))  # one request, one transaction
 
 
-def test_a_promotion_during_a_backup_is_noticed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_promotion_during_a_backup_is_detected(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, times = module.write_atomically, []
 
     def write(path: Path, do: object) -> None:

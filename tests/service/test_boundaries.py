@@ -250,7 +250,7 @@ def test_the_least_recently_used_entry_is_evicted_first() -> None:
 
 
 @pytest.mark.parametrize(("rate", "at_once"), [(2.0, 4), (1.0, 2), (0.25, 1)])
-def test_a_key_may_ask_again_once_its_bucket_holds_a_whole_request(rate: float, at_once: int) -> None:
+def test_a_key_is_accepted_again_once_its_bucket_holds_a_request(rate: float, at_once: int) -> None:
     buckets = TokenBuckets(rate)
     waits = [buckets.take("key", now=100.0) for _ in range(at_once + 1)]
     assert waits == [0.0] * at_once + [1 / rate]

@@ -310,7 +310,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.long
-def test_a_users_program_passes_mypy_strict_and_a_mistake_does_not(checked: str) -> None:
+def test_a_users_program_passes_mypy_strict_and_wrong_calls_do_not(checked: str) -> None:
     assert "good.py" not in checked
     assert "Found 5 errors in 1 file" in checked
     for line, code in enumerate(WRONG.values(), start=3):

@@ -79,7 +79,7 @@ def test_a_worker_killed_during_swaps_loses_no_event(served: Served) -> None:
 
 
 def test_a_dead_worker_does_not_count_in_metrics(served: Served) -> None:
-    """Metrics have the model of every live worker, whichever answers, and none of dead workers."""
+    """Every worker reports the model of all live workers and none of dead workers."""
 
     def until(version: int) -> None:
         end = time.monotonic() + 15

@@ -159,7 +159,7 @@ def run(command: str, *options: str, folder: Path) -> subprocess.CompletedProces
     return subprocess.run(line, capture_output=True, text=True, check=False, cwd=folder)
 
 
-def test_fit_and_serve_take_the_same_files(tmp_path: Path) -> None:
+def test_fit_and_serve_accept_the_same_files(tmp_path: Path) -> None:
     fit = ["--model", "bias", "--output", "m.cofactor"]
     serve = ["--model", "bias", "--data", "data", "--port", "0"]
     wrong = ["a\tb", "a\nb", "x" * 300]

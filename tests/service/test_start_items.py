@@ -37,7 +37,7 @@ def titled(ratings: Interactions) -> Interactions:
 
 
 @pytest.fixture
-def client(settings: ServiceSettings, titled: Interactions) -> Iterator[TestClient]:
+def titled_client(settings: ServiceSettings, titled: Interactions) -> Iterator[TestClient]:
     key = prepare(settings, titled, SPEC).key
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {key}"
@@ -51,26 +51,26 @@ def best(client: TestClient, **options: object) -> list[dict[str, object]]:
     return items
 
 
-def test_titles_filters_and_availability_at_once(client: TestClient, titled: Interactions) -> None:
-    all_items = best(client)
+def test_titles_filters_and_availability_at_once(titled_client: TestClient, titled: Interactions) -> None:
+    all_items = best(titled_client)
     names = dict(zip(titled.items.all.cast(pl.String), titled.titles, strict=True))  # type: ignore[arg-type]
     assert len(all_items) > 20
     assert {entry["item"]: entry["title"] for entry in all_items} == {
         str(entry["item"]): names[entry["item"]] for entry in all_items
     }
     wars = {str(item) for n, item in enumerate(titled.items.all) if n % 3 == 0}
-    assert {entry["item"] for entry in best(client, where={"genres": "War"})} == wars & {
+    assert {entry["item"] for entry in best(titled_client, where={"genres": "War"})} == wars & {
         entry["item"] for entry in all_items
     }
-    dramas = best(client, where={"genres": "Drama", "year": 1990.5})
+    dramas = best(titled_client, where={"genres": "Drama", "year": 1990.5})
     assert {entry["item"] for entry in dramas} == {entry["item"] for entry in all_items} - wars - {
         str(titled.items.all[1])
     }
-    assert best(client, where={"genres": "Western"}) == []
+    assert best(titled_client, where={"genres": "Western"}) == []
     unavailable = dramas[0]["item"]
-    client.post("/v1/items/availability", json={"items": [unavailable], "available": False})
-    assert unavailable not in [entry["item"] for entry in best(client)]
-    document = client.get("/v1/items", params={"item": unavailable}).json()
+    titled_client.post("/v1/items/availability", json={"items": [unavailable], "available": False})
+    assert unavailable not in [entry["item"] for entry in best(titled_client)]
+    document = titled_client.get("/v1/items", params={"item": unavailable}).json()
     assert (document["title"], document["metadata"]["genres"]) == (names[unavailable], ["Comedy", "Drama"])
 
 

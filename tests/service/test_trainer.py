@@ -300,7 +300,7 @@ def test_users_erased_while_events_are_read_are_left_out(
     assert "user 2" in data.train.users
 
 
-def test_users_erased_during_a_training_are_masked_and_left_out_of_the_next(trainer: Trainer, store: Store) -> None:
+def test_users_erased_during_a_training_are_masked_and_excluded_from_the_next(trainer: Trainer, store: Store) -> None:
     def erase(_progress: float, line: str) -> None:
         if line == "writing the model":
             store.erasure.erase("user 1")

@@ -156,7 +156,7 @@ def test_impressions_are_written_without_a_flush(store: Store, url: str) -> None
             time.sleep(0.05)
         assert store.impressions.frame().rows()[0] == (1, "ana", "alien", 1, 0.25, 3, 60)
         other.impressions.log([Impression("bo", [6, 7])])
-    assert store.impressions.frame().row(-1)[1:4] == ("bo", "7", 2)  # none is lost by closing
+    assert store.impressions.frame().row(-1)[1:4] == ("bo", "7", 2)  # closing loses none
     last = int(store.impressions.frame()["id"][-1])
     assert store.impressions.frame(after=last - 1)["user"].to_list() == ["bo", "bo"]
     assert len(store.impressions.frame(limit=1)) == 1

@@ -150,7 +150,7 @@ def test_tombstones_are_reapplied_once(store: Store) -> None:
     tombstones = [Tombstone(store.erasure.hash("ana@example.org"), 20, int(time.time()))]
     assert store.erasure.reapply(tombstones) == 1
     assert store.erasure.is_erased("ana@example.org")
-    assert store.events.watermark() == 20  # numbers that another store gave are not given again
+    assert store.events.watermark() == 20  # numbers of another store are not reused
     assert store.events.append([Event("ana@example.org", 3, 3)])[0].seq == 21
     assert store.erasure.reapply(tombstones) == 0
     assert len(store.events.of_user("ana@example.org")) == 1

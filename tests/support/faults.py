@@ -159,7 +159,7 @@ def kill_workers(served: Served, rounds: int, stream: random.Random) -> Kills:
 
 
 def kill_services(start: Callable[[], Served], rounds: int, stream: random.Random) -> Kills:
-    """Kill the whole service at a random time during swaps and start it again, in each round."""
+    """Kill all processes of the service at a random time during swaps and start it again, in each round."""
     killed, served = Kills(), start()
     for number in range(rounds):
         load = Load(served, f"service-{number}")
