@@ -243,7 +243,7 @@ def test_predictions_accept_the_same_time_formats(tmp_path: Path) -> None:
     assert "pair 1: the time is neither a number of seconds nor an ISO date: 'soon'" in " ".join(done.output.split())
 
 
-def test_the_advice_about_times_works_on_the_command_line(tmp_path: Path) -> None:
+def test_the_advice_on_times_works_on_the_command_line(tmp_path: Path) -> None:
     path = as_csv(tmp_path, [1999, 2003])
     done = ok("describe", path)
     output = " ".join(done.output.split())
