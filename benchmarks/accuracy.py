@@ -1,11 +1,11 @@
-"""Accuracy on MovieLens-100k, on the two splits that everyone means, and what each ingredient buys.
+"""Accuracy on MovieLens-100k, on the two published splits, and the effect of each component.
 
     python -m benchmarks.accuracy            prints the tables, writes benchmarks/accuracy.md, and puts them into
                                              docs/estimators.md
 
 S0: RMSE over 20,000 held-out ratings, mean of seeds 0-4. I0: NDCG@10 of the full ranking, ten splits, with
 exclude="positives" as in published tables; every model is compared with EASE (closed form) per user, averaged over the
-splits, then bootstrapped over users. Where COFACTOR_DATA names a folder with the maker's own splits
+splits, then bootstrapped over users. Where COFACTOR_DATA names a folder with the published splits
 (`ml-100k/u1.base`, ...), u1 and u3 are scored too; without it those rows are left out of both pages.
 """
 
@@ -37,7 +37,7 @@ OWN_PAGE = Path(__file__).parent / "accuracy.md"
 PAGE = Path(__file__).parent.parent / "docs" / "estimators.md"
 MARKED = re.compile(r"(<!-- tables -->\n).*(<!-- end of tables -->)", re.DOTALL)
 
-PEOPLE, FILMS = ("age", "gender", "occupation"), ("genres", "year")
+USER_COLUMNS, ITEM_COLUMNS = ("age", "gender", "occupation"), ("genres", "year")
 
 RATERS: dict[str, Estimator] = {
     "Bias": cofactor.Bias(),
@@ -55,20 +55,20 @@ RATERS: dict[str, Estimator] = {
     '... head="classification"': cofactor.NeuralMF(head="classification"),
     "BayesianMF": cofactor.BayesianMF(),
     "... without implicit terms": cofactor.BayesianMF(implicit=False),
-    "... with features of users and films": cofactor.BayesianMF(user_features=PEOPLE, item_features=FILMS),
-    "... and time_bin=600": cofactor.BayesianMF(user_features=PEOPLE, item_features=FILMS, time_bin=600),
+    "... with features of users and films": cofactor.BayesianMF(user_features=USER_COLUMNS, item_features=ITEM_COLUMNS),
+    "... and time_bin=600": cofactor.BayesianMF(user_features=USER_COLUMNS, item_features=ITEM_COLUMNS, time_bin=600),
 }
 RANDOM = {"BiasedMF", "ExplicitALS", "NeuralMF", "BayesianMF"}
-"""Estimators that a seed matters to."""
+"""Estimators that depend on the seed."""
 
 SURE: dict[str, Estimator] = {
     "BayesianMF": cofactor.BayesianMF(),
     'NeuralMF, head="classification"': cofactor.NeuralMF(head="classification"),
 }
-"""Estimators that predict distributions, whose calibration is told."""
+"""Estimators that predict distributions, whose calibration is reported."""
 
 GROUPS = ("user's noise", "user's support", "predicted width")
-"""By the quartiles of what calibration is told."""
+"""Quantities by whose quartiles calibration is reported."""
 
 RANKERS: dict[str, tuple[Estimator, float]] = {
     "Popularity": (cofactor.Popularity(), 0),
@@ -85,14 +85,14 @@ RANKERS: dict[str, tuple[Estimator, float]] = {
 
 
 def columns_in_file_order() -> pl.DataFrame:
-    """MovieLens-100k as its maker wrote it: user, item, value, time."""
+    """Return MovieLens-100k in the order of its file: user, item, value, time."""
     names = ["user", "item", "value", "time"]
     path = cofactor.datasets.fetch("movielens-100k") / "ratings.tsv"
     return pl.read_csv(path, separator="\t", has_header=False, new_columns=names)
 
 
 def split_s0() -> Split:
-    """S0, with the ids of the whole table."""
+    """Return S0, with the ids of the full table."""
     table = columns_in_file_order()
     _, test = s0_rows(len(table))
     ratings = cofactor.datasets.load_movielens("100k")
@@ -100,7 +100,7 @@ def split_s0() -> Split:
 
 
 def split_i0(seed: int, gain: float = 0) -> Split:
-    """I0 of this seed; an event counts 1 + gain for each star above 4."""
+    """Return I0 of this seed; the weight of an event is 1 + gain for each star above 4."""
     table = columns_in_file_order()
     _, test = i0_rows(table["user"], table["value"].to_numpy(), seed=seed)
     events = cofactor.datasets.load_movielens("100k").to_events(min_rating=4, gain=gain)
@@ -110,7 +110,7 @@ def split_i0(seed: int, gain: float = 0) -> Split:
 
 
 def splits_of_the_maker() -> Iterator[Split]:
-    """u1 and u3, which MovieLens' own archive brings, where COFACTOR_DATA has it."""
+    """Yield u1 and u3 of the MovieLens archive, if COFACTOR_DATA has it."""
     if "COFACTOR_DATA" not in os.environ:
         return
     home = Path(os.environ["COFACTOR_DATA"]) / "ml-100k"
@@ -152,14 +152,14 @@ def ndcg_of(split: Split, recommender: cofactor.Recommender) -> np.ndarray:
 
 
 def fitted(estimator: Estimator, split: Split, seed: int) -> tuple[cofactor.Recommender, float, float]:
-    """A fit on the training part, and its seconds: on the wall, and of all processors together."""
+    """Fit on the training part; return the recommender and its wall and CPU seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
     recommender = cofactor.Recommender.fit(estimator, split.train, seed=seed)
     return recommender, time.perf_counter() - wall, time.process_time() - cpu
 
 
 def ratings_row(split: Split, label: str, estimator: Estimator) -> str:
-    """RMSE and MAE, their mean over seeds where a seed matters, and the median times of a compiled fit."""
+    """Return RMSE and MAE, their mean over seeds if the seed matters, and the median times of a compiled fit."""
     fitted(estimator, split, 0)  # compile first
     errors, times = [], []
     for seed in SEEDS if type(estimator).__name__ in RANDOM else [0]:
@@ -174,29 +174,29 @@ def ratings_row(split: Split, label: str, estimator: Estimator) -> str:
 
 
 def ratings_table(split: Split, estimators: dict[str, Estimator]) -> list[str]:
-    """One row for each estimator of ratings."""
+    """Return one row for each estimator of ratings."""
     head = f"| {split.description}, mean of seeds 0-4 | RMSE | (lowest-highest) | MAE | fit wall s | fit CPU s |"
     return [head, "|-|-|-|-|-|-|", *(ratings_row(split, *pair) for pair in estimators.items())]
 
 
 def rankings_row(splits: list[Split], truth: np.ndarray, label: str, estimator: Estimator) -> str:
-    """NDCG@10 on every split, and per user against `truth` (splits, users), that of the closed form."""
+    """Return NDCG@10 on every split, compared per user with `truth` (splits, users), that of the closed form."""
     fitted(estimator, splits[0], 0)  # compile first
-    found, times = [], []
+    scores, times = [], []
     for split in splits:
         rec, *seconds = fitted(estimator, split, 0)
         times.append(seconds)
-        found.append(ndcg_of(split, rec))
-    mine = np.array(found)
+        scores.append(ndcg_of(split, rec))
+    mine = np.array(scores)
     gap = paired_difference(mine.mean(axis=0), truth.mean(axis=0))
     ends = "no interval" if np.isnan(gap.low) else f"{gap.low:+.4f} to {gap.high:+.4f}"
-    shown = f"{gap.mean:+.4f} ({ends})"
+    difference = f"{gap.mean:+.4f} ({ends})"
     wall, cpu = np.median(times, axis=0)
-    return f"| {label} | {mine[0].mean():.4f} | {mine.mean():.4f} | {shown} | {wall:.2f} | {cpu:.2f} |"
+    return f"| {label} | {mine[0].mean():.4f} | {mine.mean():.4f} | {difference} | {wall:.2f} | {cpu:.2f} |"
 
 
 def rankings_table() -> list[str]:
-    """One row for each estimator of events, below EASE worked out by its closed form."""
+    """Return one row for each estimator of events, below EASE computed by its closed form."""
     gains = {gain for _, gain in RANKERS.values()}
     splits = {gain: [split_i0(seed, gain) for seed in SPLITS] for gain in gains}
     truth = np.array([ndcg_of_scores(split, ease(split)) for split in splits[0]])
@@ -205,19 +205,19 @@ def rankings_table() -> list[str]:
         f"| {title} | NDCG@10, seed 0 | mean of ten splits | minus EASE, per user (95 %) | fit wall s | fit CPU s |",
         "|-|-|-|-|-|-|",
         f"| EASE by its closed form, l2 300 | {truth[0].mean():.4f} | {truth.mean():.4f} | | | |",
-        *(rankings_row(splits[gain], truth, label, one) for label, (one, gain) in RANKERS.items()),
+        *(rankings_row(splits[gain], truth, label, estimator) for label, (estimator, gain) in RANKERS.items()),
     ]
 
 
 def calibration_row(split: Split, label: str, estimator: Estimator) -> str:
-    """How often the 95 % intervals of one fit hold the rating: overall, as expected, and by quartile."""
+    """Return how often the 95 % intervals of a fit contain the rating: overall, as expected, and by quartile."""
     rec, *_ = fitted(estimator, split, 0)
-    found = calibration(rec, split)
-    cover, group = found.coverage["covered 95 %"], found.coverage["group"]
+    result = calibration(rec, split)
+    cover, group = result.coverage["covered 95 %"], result.coverage["group"]
     quartiles = " | ".join(" / ".join(f"{100 * share:.1f}" for share in cover.filter(group == name)) for name in GROUPS)
-    expected = found.coverage["expected 95 %"][0]
+    expected = result.coverage["expected 95 %"][0]
     label = f"{split.description}: {label}"
-    return f"| {label} | {100 * cover[0]:.1f} | {100 * expected:.1f} | {quartiles} | {100 * found.crps_gain:.1f} % |"
+    return f"| {label} | {100 * cover[0]:.1f} | {100 * expected:.1f} | {quartiles} | {100 * result.crps_gain:.1f} % |"
 
 
 def calibration_table(splits: list[Split], estimators: dict[str, Estimator]) -> list[str]:
@@ -228,7 +228,7 @@ def calibration_table(splits: list[Split], estimators: dict[str, Estimator]) -> 
 
 
 def write(text: str) -> None:
-    """The tables into both pages. Raises ValueError where the marks are gone."""
+    """Write the tables into both pages. Raises ValueError if the marks are missing."""
     page = PAGE.read_text(encoding="utf-8")
     if not MARKED.search(page):
         raise ValueError(f"{PAGE.name} has lost the comments between which the tables stand")
@@ -238,9 +238,11 @@ def write(text: str) -> None:
 
 
 def main() -> None:
-    """All tables, shown and written."""
+    """Print and write all tables."""
     s0, own = split_s0(), list(splits_of_the_maker())
-    bayes: dict[str, Estimator] = {label: one for label, one in RATERS.items() if isinstance(one, cofactor.BayesianMF)}
+    bayes: dict[str, Estimator] = {
+        label: estimator for label, estimator in RATERS.items() if isinstance(estimator, cofactor.BayesianMF)
+    }
     tables = [ratings_table(s0, RATERS), rankings_table(), *(ratings_table(split, bayes) for split in own)]
     tables.append(calibration_table([s0, *own], SURE))
     text = "\n\n".join("\n".join(lines) for lines in tables)

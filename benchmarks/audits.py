@@ -1,13 +1,13 @@
-"""What an audit takes at the size of MovieLens-1M, and whether influence tells what full refits tell.
+"""Cost of an audit at the size of MovieLens-1M, and comparison of influence with full refits.
 
     python -m benchmarks.audits              about half an hour, writes benchmarks/audits.md
     python -m benchmarks.audits --quick      without the 1,000 permutations
 
-Cost: a made-up table of the size of MovieLens-1M, BiasedMF of 32 factors: seconds and peak memory of each audit in this
-process. Influence: ten taste groups, the lists of 500 users, 50 permutations; once more with 1,000, to see whether the
-normal fitted to 50 told the same.
+Cost: a synthetic table of the size of MovieLens-1M, BiasedMF of 32 factors: seconds and peak memory of each audit in
+this process. Influence: ten taste groups, the lists of 500 users, 50 permutations; once more with 1,000, to see whether
+the normal fitted to 50 gives the same result.
 
-Truth: MovieLens-100k and the made-up world of eager fans, ten taste groups each. Each group's ratings are taken away
+Truth: MovieLens-100k and the synthetic table `HEAVY_SHAPE`, ten taste groups each. Each group's ratings are taken away
 and the model is fitted again from the start, same seed: how many places of the others' lists change, set against
 `influence` by Spearman's rank correlation; means of five seeds, since SGD that lacks a group takes another path.
 """
@@ -60,8 +60,8 @@ def cost(quick: bool) -> list[str]:
         lines += ["", "| group | ratio, 50 | 1,000 | adjusted p, 50 | 1,000 | flagged, 50 | 1,000 |", "|-|-|-|-|-|-|-|"]
         for a, b in zip(few.iter_rows(named=True), many.iter_rows(named=True), strict=True):
             cells = (a["ratio"], b["ratio"], a["p_adjusted"], b["p_adjusted"])
-            shown = " | ".join(f"{cell:.3g}" for cell in cells)
-            lines.append(f"| {a['group']} | {shown} | {_yes(a['flagged'])} | {_yes(b['flagged'])} |")
+            values = " | ".join(f"{cell:.3g}" for cell in cells)
+            lines.append(f"| {a['group']} | {values} | {_yes(a['flagged'])} | {_yes(b['flagged'])} |")
     return lines
 
 
@@ -70,14 +70,14 @@ def _yes(flagged: bool) -> str:
 
 
 def refitted(estimator: Any, table: Interactions, rec: Recommender, groups: Any, seed: int) -> Any:
-    """The share of the others' places that change when a group was never there: (n_groups,)."""
+    """Return the share of the others' list positions that change without each group: (n_groups,)."""
     everyone = np.arange(table.n_users, dtype=np.int32)
     before, changed = rec.for_rows(everyone).rank(10)[0], []
     for group in range(int(groups.max()) + 1):
         away = groups == group
         after = Recommender.fit(estimator, table.select(~away[table.u]), seed=seed).for_rows(everyone).rank(10)[0]
-        kept = (after[~away][:, :, None] == before[~away][:, None, :]).any(axis=2)
-        changed.append(float(1 - kept.mean()))
+        overlap = (after[~away][:, :, None] == before[~away][:, None, :]).any(axis=2)
+        changed.append(float(1 - overlap.mean()))
     return np.array(changed)
 
 
@@ -111,9 +111,9 @@ def truth() -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    given = parser.parse_args()
-    told = truth()
-    spent = cost(given.quick)
+    args = parser.parse_args()
+    truth_lines = truth()
+    spent = cost(args.quick)
     lines = ["# Audits", "", "Made by `python -m benchmarks.audits`.", "", "## What they take", ""]
     lines += [
         f"A made-up table of the size of MovieLens-1M, {BIG!r}.",
@@ -123,7 +123,7 @@ def main() -> None:
         "## Influence and full refits",
         "",
     ]
-    PAGE.write_text("\n".join([*lines, *told, ""]))
+    PAGE.write_text("\n".join([*lines, *truth_lines, ""]))
     print(PAGE.read_text())
 
 

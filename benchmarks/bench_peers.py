@@ -1,10 +1,10 @@
-"""cofactor beside the other libraries, each in its own environment, alternately in one run on the same two threads.
+"""cofactor compared with other libraries, each in its own environment, alternately in one run on the same two threads.
 
     python -m benchmarks.bench_peers                all rows (about an hour; environments are built on first use)
-    python -m benchmarks.bench_peers --rows 1 3     these rows anew, the others as they stand in RESULTS.json
+    python -m benchmarks.bench_peers --rows 1 3     only these rows; the others are kept from RESULTS.json
 
 Every side is a process of its own: `ours.py` for us, `runners/*.py` for them (`peers.py` makes the environments). A
-row's sides run one after the other, `--rounds` times over; its figures are medians. Writes RESULTS.json, RESULTS.md.
+row's sides run one after the other, `--rounds` times over; its values are medians. Writes RESULTS.json, RESULTS.md.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HERE = Path(__file__).absolute().parent
 JSON, PAGE = HERE / "RESULTS.json", HERE / "RESULTS.md"
 THREADS = 2
 
-Found = dict[str, Any]
+Measurements = dict[str, Any]
 ROWS: dict[str, Callable[[Bench], list[Line]]] = {}
 
 
@@ -50,27 +50,29 @@ class Side:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where tables and saved factors lie, and how often sides take turns."""
+    """The folder of tables and saved factors, and the number of rounds."""
 
     folder: Path
     rounds: int
     curves: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
 
-    def keep(self, quality: str, **found: Found) -> None:
-        """Curves to draw: [[seconds, quality], ...] of each."""
-        self.curves[quality] = {name: [[wall, y] for _, wall, _, y in one["curve"]] for name, one in found.items()}
+    def keep(self, quality: str, **results: Measurements) -> None:
+        """Keep curves to draw: [[seconds, quality], ...] of each."""
+        self.curves[quality] = {
+            name: [[wall, y] for _, wall, _, y in result["curve"]] for name, result in results.items()
+        }
 
-    def alternate(self, *sides: Side, rounds: int | None = None) -> list[Found]:
-        """Each side's median figures over the rounds; what is no number is as in the last."""
-        runs: list[list[Found]] = [[] for _ in sides]
+    def alternate(self, *sides: Side, rounds: int | None = None) -> list[Measurements]:
+        """Return the median values of each side over the rounds; other values are those of the last round."""
+        runs: list[list[Measurements]] = [[] for _ in sides]
         for number in range(rounds or self.rounds):
-            for side, found in zip(sides, runs, strict=True):
-                found.append(self.run(side))
-                print(f"  {number + 1} {side.who} {side.runner}: {json.dumps(found[-1])[:300]}", file=sys.stderr)
-        return [{key: _median([run.get(key) for run in found]) for key in found[-1]} for found in runs]
+            for side, results in zip(sides, runs, strict=True):
+                results.append(self.run(side))
+                print(f"  {number + 1} {side.who} {side.runner}: {json.dumps(results[-1])[:300]}", file=sys.stderr)
+        return [{key: _median([run.get(key) for run in results]) for key in results[-1]} for results in runs]
 
-    def run(self, side: Side) -> Found:
-        """One process, once."""
+    def run(self, side: Side) -> Measurements:
+        """Run a process once."""
         data = table(self.folder, side.data)
         options = {"threads": THREADS, **side.options}
         if side.who != "cofactor":
@@ -80,12 +82,12 @@ class Bench:
         done = subprocess.run(command, env=clean, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"stopped with exit code {done.returncode}: {' '.join(command)}")
-        found: Found = json.loads(done.stdout.splitlines()[-1])
-        return found
+        result: Measurements = json.loads(done.stdout.splitlines()[-1])
+        return result
 
 
 def _median(values: list[Any]) -> Any:
-    """The median of numbers, or of equally long tables of numbers place by place; else the last."""
+    """Return the median of numbers, or the elementwise median of tables of equal size; else the last value."""
     try:
         return np.median(np.array(values, np.float64), axis=0).tolist()
     except (TypeError, ValueError):
@@ -101,7 +103,7 @@ def row(number: str) -> Callable[[Callable[[Bench], list[Line]]], Callable[[Benc
 
 
 def reaching(curve: Sequence[Sequence[float]], quality: float) -> tuple[float, float, float]:
-    """The first point of [[n, seconds, CPU seconds, error], ...] at or below an error: seconds, CPU seconds, error."""
+    """Return seconds, CPU seconds and error of the first [n, seconds, CPU seconds, error] at or below an error."""
     for _, wall, cpu, error in curve:
         if error <= quality:
             return wall, cpu, error
@@ -115,28 +117,30 @@ EVENTS, RATINGS = f"{FULL}/events", f"{FULL}/ratings"
 
 
 def _als(bench: Bench, factors: int, bars: dict[str, tuple[float, float]], *, implicit: bool = False) -> list[Line]:
-    """An iteration beside each solver's, and the whole fit to the objective that each solver has after 10."""
+    """Compare an iteration with each solver, and the fit to the objective that each solver has after 10 iterations."""
     saved = bench.folder / f"irspack-{factors}"
-    asked = {"factors": factors, "iterations": 10, "subspace": 16}  # 64, its default, is slower here
+    side_options = {"factors": factors, "iterations": 10, "subspace": 16}  # 64, its default, is slower here
     theirs = {
-        solver: Side("irspack", "irspack_ials", EVENTS, {**asked, "solver": solver, "save": saved / solver})
+        solver: Side("irspack", "irspack_ials", EVENTS, {**side_options, "solver": solver, "save": saved / solver})
         for solver in ("CG", "IALSPP")
     }
     if implicit:
         theirs["implicit CG"] = Side("implicit", "implicit_als", EVENTS, {"factors": factors, "no_recommend": True})
-    ours, *found = bench.alternate(Side("cofactor", "als", EVENTS, {"factors": factors}), *theirs.values())
+    ours, *measured = bench.alternate(Side("cofactor", "als", EVENTS, {"factors": factors}), *theirs.values())
     lines = []
-    for solver, one in zip(theirs, found, strict=True):
+    for solver, peer_result in zip(theirs, measured, strict=True):
         must, reach = bars.get(solver, (None, None))
         work = f"ImplicitALS, 20 M events, {factors} factors, an iteration; {solver}"
-        lines.append(line(work, ours, one, "seconds_per_iteration", must=must, reach=reach))
-    for solver, one in zip(("CG", "IALSPP"), found, strict=False):
+        lines.append(line(work, ours, peer_result, "seconds_per_iteration", must=must, reach=reach))
+    for solver, peer_result in zip(("CG", "IALSPP"), measured, strict=False):
         must, reach = bars.get(solver, (None, None))
         goal = bench.run(Side("cofactor", "objective_of", EVENTS, {"factors_from": saved / solver}))["objective"]
-        there = bench.run(Side("cofactor", "als_to", EVENTS, {"factors": factors, "target": goal}))
-        work = f"... to the objective after 10 iterations of {solver}; {there['iterations']:.0f} of ours"
-        reached = f"objective {there['objective']:,.0f} / {goal:,.0f}"
-        lines.append(replace(line(work, there, one, "fit_seconds", must=must, reach=reach), quality=reached))
+        reached_fit = bench.run(Side("cofactor", "als_to", EVENTS, {"factors": factors, "target": goal}))
+        work = f"... to the objective after 10 iterations of {solver}; {reached_fit['iterations']:.0f} of ours"
+        reached = f"objective {reached_fit['objective']:,.0f} / {goal:,.0f}"
+        lines.append(
+            replace(line(work, reached_fit, peer_result, "fit_seconds", must=must, reach=reach), quality=reached)
+        )
     return lines
 
 
@@ -148,7 +152,7 @@ def implicit_als(bench: Bench) -> list[Line]:
 @row("2")
 def wider_als(bench: Bench) -> list[Line]:
     bars = {"CG": (0.7, 0.5), "IALSPP": (0.7, 0.5)}
-    return [one for factors in (128, 256) for one in _als(bench, factors, bars)]
+    return [table_line for factors in (128, 256) for table_line in _als(bench, factors, bars)]
 
 
 @row("3")
@@ -178,7 +182,7 @@ def time_to_error(bench: Bench) -> list[Line]:
     ]
 
 
-def _to(work: str, ours: Found, theirs: Found, goal: float, *, must: float, reach: float) -> Line:
+def _to(work: str, ours: Measurements, theirs: Measurements, goal: float, *, must: float, reach: float) -> Line:
     (a, a_cpu, a_error), (b, b_cpu, b_error) = reaching(ours["curve"], goal), reaching(theirs["curve"], goal)
     return Line(
         work, "s", a, f"{theirs['peer']} {theirs['version']}", b, must, reach,
@@ -186,8 +190,8 @@ def _to(work: str, ours: Found, theirs: Found, goal: float, *, must: float, reac
     )  # fmt: skip
 
 
-def _joined(runs: Sequence[Found], quality: str) -> Found:
-    """Runs of a growing number of iterations as one, with a curve."""
+def _joined(runs: Sequence[Measurements], quality: str) -> Measurements:
+    """Join runs of a growing number of iterations into one with a curve."""
     points = [[run["iterations"], run["fit_seconds"], run["fit_cpu_seconds"], run[quality]] for run in runs]
     return runs[-1] | {"curve": points}
 
@@ -232,28 +236,32 @@ def latency(bench: Bench) -> list[Line]:
     ]
     for what, factors, data, options, must, reach in cases:
         for n in (2, 1):
-            asked = {"factors_from": factors, "threads": n, **options}
+            side_options = {"factors_from": factors, "threads": n, **options}
             ours, theirs = bench.alternate(
-                Side("cofactor", "latency", data, asked), Side("implicit", "implicit_latency", data, asked)
+                Side("cofactor", "latency", data, side_options),
+                Side("implicit", "implicit_latency", data, side_options),
             )
             bars = {"must": must, "reach": reach} if n == 2 else {}
-            one = line(f"one user, {what}, p50, {n} thread{'s' if n > 1 else ''}", ours, theirs, "p50_ms", **bars)
-            lines.append(replace(one, quality=f"p99 {ours['p99_ms']:.2f} / {theirs['p99_ms']:.2f} ms"))
+            table_line = line(
+                f"one user, {what}, p50, {n} thread{'s' if n > 1 else ''}", ours, theirs, "p50_ms", **bars
+            )
+            lines.append(replace(table_line, quality=f"p99 {ours['p99_ms']:.2f} / {theirs['p99_ms']:.2f} ms"))
     return lines
 
 
 @row("8")
 def bpr(bench: Bench) -> list[Line]:
-    asked = {"factors": 64}
+    side_options = {"factors": 64}
     ours, theirs = bench.alternate(
-        Side("cofactor", "bpr", EVENTS, {**asked, "n_negatives": 1}), Side("implicit", "implicit_bpr", EVENTS, asked)
+        Side("cofactor", "bpr", EVENTS, {**side_options, "n_negatives": 1}),
+        Side("implicit", "implicit_bpr", EVENTS, side_options),
     )
     return [line("BPR, one negative, an epoch", ours, theirs, "seconds_per_iteration", must=0.5, reach=0.3)]
 
 
 @row("9")
 def closed_forms(bench: Bench) -> list[Line]:
-    """The made-up table has MovieLens-1M's size, and its tastes are mostly popularity; I0 tells of real people."""
+    """The synthetic table has the size of MovieLens-1M and is dominated by popularity; I0 has real users."""
     pairs = [
         ("EASE", "ease", "irspack", "irspack_ease", 1.0, 0.7),
         ("ItemKNN, 20 neighbors", "item_knn", "implicit", "implicit_knn", 0.8, 0.5),
@@ -271,12 +279,12 @@ def closed_forms(bench: Bench) -> list[Line]:
 def reading(bench: Bench) -> list[Line]:
     lines = []
     for name, kind, must, reach in (("strings.csv", "string", 2.5, 1.6), ("ratings.csv", "integer", None, None)):
-        (found,) = bench.alternate(Side("cofactor", "read", f"{FULL}/{name}"), rounds=5)
+        (result,) = bench.alternate(Side("cofactor", "read", f"{FULL}/{name}"), rounds=5)
         alone = bench.run(Side("cofactor", "read_alone", f"{FULL}/{name}"))
         work = f"20 M ratings from a CSV with {kind} ids, against polars' scan of its columns"
         lines += [
-            Line(work, "s", found["read_seconds"], f"polars {version('polars')}", found["polars_seconds"], must, reach,
-                 cpu=(found["read_cpu_seconds"], found["polars_cpu_seconds"])),
+            Line(work, "s", result["read_seconds"], f"polars {version('polars')}", result["polars_seconds"],
+                 must, reach, cpu=(result["read_cpu_seconds"], result["polars_cpu_seconds"])),
             Line("... peak memory", "MB", alone["peak_mb"], most=3000),
         ]  # fmt: skip
     return lines
@@ -284,13 +292,13 @@ def reading(bench: Bench) -> list[Line]:
 
 @row("11")
 def evaluation(bench: Bench) -> list[Line]:
-    (found,) = bench.alternate(Side("cofactor", "evaluation", EVENTS))
-    limit = found["rank_seconds"] + max(0.3 * found["rank_seconds"], 2)
-    work = f"all metrics at 10, 20, 100 of {found['users']:,.0f} users, given the rankings"
+    (result,) = bench.alternate(Side("cofactor", "evaluation", EVENTS))
+    limit = result["rank_seconds"] + max(0.3 * result["rank_seconds"], 2)
+    work = f"all metrics at 10, 20, 100 of {result['users']:,.0f} users, given the rankings"
     return [
-        Line(work, "s", found["metrics_seconds"], most=5, cpu=(found["metrics_cpu_seconds"], None)),
-        Line("the whole score, at most its ranking + max(30 %, 2 s)", "s", found["score_seconds"], most=limit,
-             cpu=(found["score_cpu_seconds"], None), quality=f"the ranking alone {found['rank_seconds']:.1f} s"),
+        Line(work, "s", result["metrics_seconds"], most=5, cpu=(result["metrics_cpu_seconds"], None)),
+        Line("the whole score, at most its ranking + max(30 %, 2 s)", "s", result["score_seconds"], most=limit,
+             cpu=(result["score_cpu_seconds"], None), quality=f"the ranking alone {result['rank_seconds']:.1f} s"),
     ]  # fmt: skip
 
 
@@ -298,12 +306,12 @@ def evaluation(bench: Bench) -> list[Line]:
 def growth(bench: Bench) -> list[Line]:
     sizes, lines = (2_000_000, FULL, 60_000_000), []
     for task, name in (("als", "ImplicitALS"), ("bpr", "BPR")):
-        found = bench.alternate(*(Side("cofactor", task, f"{size}/events") for size in sizes))
-        each = [one["seconds_per_iteration"] / size * 1e9 for one, size in zip(found, sizes, strict=True)]
-        for ns, one, size in zip(each, found, sizes, strict=True):
+        results = bench.alternate(*(Side("cofactor", task, f"{size}/events") for size in sizes))
+        each = [result["seconds_per_iteration"] / size * 1e9 for result, size in zip(results, sizes, strict=True)]
+        for ns, result, size in zip(each, results, sizes, strict=True):
             work = f"{name}, {size / 1e6:.0f} M ratings, an iteration, per rating"
-            lines.append(Line(work, "ns", ns, most=1.25 * min(each), peak_mb=(one["peak_mb"], None)))
-            lines.append(Line("... memory per rating", "bytes", one["bytes_per_rating"], most=48))
+            lines.append(Line(work, "ns", ns, most=1.25 * min(each), peak_mb=(result["peak_mb"], None)))
+            lines.append(Line("... memory per rating", "bytes", result["bytes_per_rating"], most=48))
     return lines
 
 
@@ -343,14 +351,14 @@ def start(bench: Bench) -> list[Line]:
 @row("14")
 def equal_bits(bench: Bench) -> list[Line]:
     prints = [bench.run(Side("cofactor", "bits", "2000000/events", {"threads": n}))["bits"] for n in (1, 2, 4)]
-    unlike = [name for name in prints[0] if len({one[name] for one in prints}) > 1]
+    unlike = [name for name in prints[0] if len({bits[name] for bits in prints}) > 1]
     work = f"{len(prints[0])} results on 1, 2 and 4 threads: how many differ"
     return [Line(work, "", len(unlike), most=0, quality=", ".join(unlike or prints[0]))]
 
 
 @row("15")
 def ranking_curves(bench: Bench) -> list[Line]:
-    """No bar: ImplicitALS at its defaults, the others with the settings that were found best for them, on I0."""
+    """No target: ImplicitALS with its defaults, the others with their best settings on I0."""
     counts = (2, 3, 5, 8, 10, 15)
     irspack = [
         Side("irspack", "irspack_ials", "i0", {"iterations": n, "alpha0": 0.2, "reg": 0.02, "factors": 64})
@@ -369,10 +377,10 @@ def ranking_curves(bench: Bench) -> list[Line]:
     peers_ = [_joined(runs, "ndcg@10") for runs in (theirs[: len(counts)], theirs[len(counts) :])]
     bench.keep("ndcg@10", ImplicitALS=ours, irspack=peers_[0], implicit=peers_[1])
     lines = []
-    for one in peers_:
-        (_, a, a_cpu, a_ndcg), (_, b, b_cpu, b_ndcg) = (max(side["curve"], key=lambda p: p[3]) for side in (ours, one))
+    for peer in peers_:
+        (_, a, a_cpu, a_ndcg), (_, b, b_cpu, b_ndcg) = (max(side["curve"], key=lambda p: p[3]) for side in (ours, peer))
         lines.append(
-            Line("ImplicitALS on I0, each at its best NDCG@10", "s", a, f"{one['peer']} {one['version']}", b,
+            Line("ImplicitALS on I0, each at its best NDCG@10", "s", a, f"{peer['peer']} {peer['version']}", b,
                  cpu=(a_cpu, b_cpu), quality=f"ndcg@10 {a_ndcg:.4f} / {b_ndcg:.4f}")
         )  # fmt: skip
     return lines
@@ -384,15 +392,15 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", choices=ROWS, default=list(ROWS), metavar="ROW")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--page", action="store_true", help="only write the page anew")
-    given = parser.parse_args()
+    args = parser.parse_args()
     results = json.loads(JSON.read_text()) if JSON.exists() else {}
-    bench = Bench(given.folder, given.rounds)
-    for number in [] if given.page else given.rows:
+    bench = Bench(args.folder, args.rounds)
+    for number in [] if args.page else args.rows:
         print(f"row {number}: {ROWS[number].__name__}", file=sys.stderr, flush=True)
         bench.curves.clear()
-        lines = [asdict(one) for one in ROWS[number](bench)]
-        found = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "rounds": bench.rounds, "machine": machine(), "lines": lines}
-        results[number] = found
+        lines = [asdict(table_line) for table_line in ROWS[number](bench)]
+        result = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "rounds": bench.rounds, "machine": machine(), "lines": lines}
+        results[number] = result
         if bench.curves:
             results[number]["curves"] = dict(bench.curves)
         JSON.write_text(json.dumps(results, indent=1) + "\n")

@@ -183,12 +183,12 @@ def page(folded: dict[str, list[Any]], placed: dict[str, list[Any]], times: dict
         "|-|-|-|-|-|-|-|-|",
     ]
     for name, splits in folded.items():
-        mean = {way: float(np.mean([s[way] for s in splits])) for way in splits[0]}
+        mean = {method: float(np.mean([s[method] for s in splits])) for method in splits[0]}
         sign = -1 if name in EVENT_MODELS else 1
         cells = [f"{mean['retrained']:.4f}"]
-        for way in ("folded in", "with priors"):
-            worse = sign * (mean.get(way, np.nan) / mean["retrained"] - 1)
-            cells += [f"{mean[way]:.4f}", f"{worse:+.2%}"] if way in mean else ["", ""]
+        for method in ("folded in", "with priors"):
+            worse = sign * (mean.get(method, np.nan) / mean["retrained"] - 1)
+            cells += [f"{mean[method]:.4f}", f"{worse:+.2%}"] if method in mean else ["", ""]
         metric = "NDCG@10" if name in EVENT_MODELS else "RMSE"
         lines.append(f"| {REGISTRY[name].__name__} | {metric} | {' | '.join(cells)} | {times[name]:.2f} |")
     lines += [
@@ -225,7 +225,7 @@ def main() -> None:
             print(seed, name, splits[-1], flush=True)
         for name, splits in placed.items():
             splits.append(new_items(name, table, seed))
-            print(seed, name, {way: float(np.nanmean(own)) for way, own in splits[-1].items()}, flush=True)
+            print(seed, name, {method: float(np.nanmean(own)) for method, own in splits[-1].items()}, flush=True)
     PAGE.write_text(page(folded, placed, fold_in_times(table)))
     print(PAGE.read_text())
 

@@ -1,19 +1,19 @@
-"""What was rated counts at once: random pairs of (rate, then ask) against two workers, each answer recomputed beside.
+"""Ratings count at once: random pairs of (rate, then ask) against two workers, each answer compared with a reference.
 
     python -m benchmarks.counts_at_once [pairs]      10,000 on SQLite and 10,000 on PostgreSQL, into counts_at_once.md
 
 `cofactor serve --workers 2` with the model that it learns from MovieLens-100k by default. Sixteen clients, each with
-users of its own (those of the table and newcomers), rate an item of the list that was last shown to the user, or any
-other item, and ask for the list anew. Each request has a connection of its own, so that whoever answers may be another
-worker than the one that wrote; the log tells which it was, under the request's id. Of every answer it is asked whether
+its own users (those of the table and new ones), rate an item of the list that the user got last, or any other item, and
+ask for the list again. Each request has its own connection, so that the worker that answers may differ from the one
+that wrote; the log has the worker under the request's id. Of every answer it is checked whether
 
-- it was folded in, by the model that is active, from a store that could be asked;
+- it was folded in, by the model that is active, from a store that was available;
 - the item that was rated is not in it;
-- its items and scores are, within 1e-4, those of a recommender in this process that opened the same artifact and folds
-  in the history which this process kept by itself.
+- its items and scores equal, within 1e-4, those of a recommender in this process that opened the same artifact and
+  folds in the history kept by this process.
 
-A score is "moved" where the history without the new rating gives another one, by more than 1e-4: only such pairs could
-tell an old vector from the new one.
+A score is "moved" if the history without the new rating gives a score that differs by more than 1e-4: only such pairs
+distinguish an old vector from the new one.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ from tests.support.served import Connection, Served
 
 PAGE = Path(__file__).with_suffix(".md")
 CLIENTS, N, CLOSE = 16, 20, 1e-4
-NEWCOMERS = 300
+N_NEW_USERS = 300
 
 
 @dataclass
 class Tally:
-    """What was counted."""
+    """Counts of a run."""
 
     pairs: int = 0
-    shown: int = 0  # the rated item had been on the user's list just before
+    recommended: int = 0  # the rated item was on the previous list of the user
     moved: int = 0
     differed: int = 0  # one worker wrote, the other answered
     processes: Counter[int] = field(default_factory=Counter)
@@ -61,8 +61,8 @@ class Tally:
     seconds: float = 0.0
 
 
-class Beside:
-    """What the service should answer, from an artifact and histories that this process keeps."""
+class Reference:
+    """Reference answers, from the same artifact and histories kept by this process."""
 
     def __init__(self, settings: ServiceSettings, table: pl.DataFrame):
         with Store.open(settings.url) as store:
@@ -77,31 +77,37 @@ class Beside:
         self.items = sorted({str(item) for item in table["item"]}, key=int)
 
     def list_of(self, history: dict[str, float]) -> tuple[list[str], np.ndarray[Any, Any]]:
-        """The best items for somebody with this history, and all their scores."""
+        """Return the best items for a user with this history, and their scores."""
         rows, scores = self.model.view([self.model.state(list(history.items()))]).rank(N)
         return [str(id_) for id_ in self.model.recommender.items.ids(rows[0])], scores[0]
 
-    def check(self, user: str, item: str, value: float, told: dict[str, Any], tally: Tally) -> None:
+    def check(self, user: str, item: str, value: float, answer: dict[str, Any], tally: Tally) -> None:
         """Note the rating, and compare the answer with the one that should follow."""
         before = self.histories.setdefault(user, {})
-        after = {name: kept for name, kept in before.items() if name != item} | {item: value}
+        after = {name: rating for name, rating in before.items() if name != item} | {item: value}
         items, scores = self.list_of(after)
-        shown = [one["item"] for one in told["items"]]
-        given = np.array([one["score"] for one in told["items"]])
+        listed = [entry["item"] for entry in answer["items"]]
+        answer_scores = np.array([entry["score"] for entry in answer["items"]])
         wrong = []
-        if told["answered_by"] != "fold-in" or told["stale"] or told["model"] != self.model.version:
-            wrong.append(f"answered by {told['answered_by']} of model {told['model']}, stale: {told['stale']}")
-        if item in shown:
+        if answer["answered_by"] != "fold-in" or answer["stale"] or answer["model"] != self.model.version:
+            wrong.append(f"answered by {answer['answered_by']} of model {answer['model']}, stale: {answer['stale']}")
+        if item in listed:
             wrong.append("the rated item is in the list")
-        apart = float(np.abs(given - scores).max(initial=0.0)) if len(given) == len(scores) else float("inf")
-        if apart > CLOSE or not _same(items, shown, scores):
+        apart = (
+            float(np.abs(answer_scores - scores).max(initial=0.0))
+            if len(answer_scores) == len(scores)
+            else float("inf")
+        )
+        if apart > CLOSE or not _same(items, listed, scores):
             wrong.append(f"the scores are off by {apart:g}, or the items are others")
         if wrong:
             tally.faults.append(f"user {user}, item {item}: {'; '.join(wrong)}")
         if before:
             old_items, old_scores = self.list_of(before)
             old = dict(zip(old_items, old_scores.tolist(), strict=True))
-            tally.moved += any(abs(old.get(name, np.inf) - s) > CLOSE for name, s in zip(shown, given, strict=True))
+            tally.moved += any(
+                abs(old.get(name, np.inf) - s) > CLOSE for name, s in zip(listed, answer_scores, strict=True)
+            )
         else:
             tally.moved += 1
         tally.apart = max(tally.apart, apart)
@@ -109,18 +115,18 @@ class Beside:
 
 
 def _same(ours: list[str], theirs: list[str], scores: Any) -> bool:
-    """The same items in the same order, but that those with all but equal scores may have changed places."""
+    """Return whether items and order are the same; items of nearly equal scores may be exchanged."""
     at = {item: place for place, item in enumerate(ours)}
-    last = float(scores[-1]) if len(scores) else 0.0  # one that we do not show may be as good as our last
+    last = float(scores[-1]) if len(scores) else 0.0  # an item beyond our list may be as good as our last
     return all(
         abs(float(scores[place]) - (float(scores[at[item]]) if item in at else last)) < CLOSE
         for place, item in enumerate(theirs)
     )
 
 
-async def pairs(served: Served, beside: Beside, n: int, seed: int, tally: Tally) -> None:
-    """n of them, by clients that run beside each other."""
-    users = sorted(beside.histories, key=int) + [f"newcomer {number}" for number in range(NEWCOMERS)]
+async def pairs(served: Served, reference: Reference, n: int, seed: int, tally: Tally) -> None:
+    """Run n pairs by concurrent clients."""
+    users = sorted(reference.histories, key=int) + [f"newcomer {number}" for number in range(N_NEW_USERS)]
     left = iter(range(n))
 
     async def client(number: int) -> None:
@@ -128,25 +134,25 @@ async def pairs(served: Served, beside: Beside, n: int, seed: int, tally: Tally)
         lists: dict[str, list[str]] = {}
         for pair in left:
             user = stream.choice(own)
-            item = stream.choice((stream.random() < 0.8 and lists.get(user)) or beside.items)
+            item = stream.choice((stream.random() < 0.8 and lists.get(user)) or reference.items)
             value = stream.randrange(1, 6)
             body = json.dumps({"user": user, "item": item, "value": value, "key": f"{seed}-{pair}"}).encode()
-            status, _ = await asked(served, "POST", "/v1/events", f"rate-{pair}", body)
+            status, _ = await request(served, "POST", "/v1/events", f"rate-{pair}", body)
             path = f"/v1/recommendations?user={quote(user)}&n={N}&log=false"
-            told_status, told = await asked(served, "GET", path, f"told-{pair}")
+            answer_status, answer = await request(served, "GET", path, f"told-{pair}")
             tally.pairs += 1
-            if (status, told_status) != (201, 200):
-                tally.faults.append(f"pair {pair}: {status}, {told_status}")
+            if (status, answer_status) != (201, 200):
+                tally.faults.append(f"pair {pair}: {status}, {answer_status}")
                 continue
-            tally.shown += item in lists.get(user, ())
-            beside.check(user, item, float(value), told, tally)
-            lists[user] = [one["item"] for one in told["items"]]
+            tally.recommended += item in lists.get(user, ())
+            reference.check(user, item, float(value), answer, tally)
+            lists[user] = [entry["item"] for entry in answer["items"]]
 
     await asyncio.gather(*(client(number) for number in range(CLIENTS)))
 
 
-async def asked(served: Served, method: str, path: str, name: str, body: bytes = b"") -> tuple[int, dict[str, Any]]:
-    """Status and JSON, over a connection of its own."""
+async def request(served: Served, method: str, path: str, name: str, body: bytes = b"") -> tuple[int, dict[str, Any]]:
+    """Return status and JSON, over a new connection."""
     connection = Connection(served)
     try:
         status, answer = await connection.ask(method, path, body, f"X-Request-ID: {name}\r\n")
@@ -156,29 +162,29 @@ async def asked(served: Served, method: str, path: str, name: str, body: bytes =
 
 
 def who_answered(log: Path, tally: Tally) -> None:
-    """From the log: which process answered what, and how many pairs met both."""
+    """Count from the log the requests by process, and the pairs that were answered by two processes."""
     by: dict[str, dict[str, int]] = {"rate": {}, "told": {}}
     for line in log.read_text().splitlines():
         if '"request": "rate-' in line or '"request": "told-' in line:
-            told = json.loads(line)
-            kind, _, pair = told["request"].partition("-")
-            by[kind][pair] = told["process"]
-            tally.processes[told["process"]] += 1
+            record = json.loads(line)
+            kind, _, pair = record["request"].partition("-")
+            by[kind][pair] = record["process"]
+            tally.processes[record["process"]] += 1
     assert len(by["rate"]) == len(by["told"]) == tally.pairs
     tally.differed = sum(writer != by["told"][pair] for pair, writer in by["rate"].items())
 
 
 def run(folder: Path, n: int, db: str | None = None, seed: int = 0) -> Tally:
-    """n pairs against a service in this folder."""
+    """Run n pairs against a service in this folder."""
     table = cofactor.datasets.load_movielens("100k")
     settings = ServiceSettings.of({"data": str(folder), "db": db})
     key = prepare(settings, table, TrainingSpec()).key
     assert key is not None
     served, tally = Served(folder, key, "--workers", "2", db=db), Tally()
     try:
-        beside = Beside(settings, table.frame().select("user", "item", "value"))
+        reference = Reference(settings, table.frame().select("user", "item", "value"))
         began = time.monotonic()
-        asyncio.run(pairs(served, beside, n, seed, tally))
+        asyncio.run(pairs(served, reference, n, seed, tally))
         tally.seconds = time.monotonic() - began
     finally:
         served.stop()
@@ -202,7 +208,7 @@ def main() -> None:
             data.mkdir()
             tally = run(data, n, db)
             faults += tally.faults
-            counts = (tally.pairs, len(tally.faults), tally.differed, tally.shown, tally.moved)
+            counts = (tally.pairs, len(tally.faults), tally.differed, tally.recommended, tally.moved)
             by = " and ".join(f"{count:,}" for count in tally.processes.values())
             cells = (name, *(f"{count:,}" for count in counts), f"{tally.apart:.1e}", by)
             lines.append("| " + " | ".join(cells) + " |")

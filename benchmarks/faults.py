@@ -49,11 +49,11 @@ def main() -> None:
         served = start()
         began = time.monotonic()
         swaps = swap_under_load(served, 1_000)
-        asked = sum(swaps.statuses.values())
+        n_requests = sum(swaps.statuses.values())
         errors = sum(count for status, count in swaps.statuses.items() if status not in (200, 201))
         rows.append(
             f"| {swaps.swaps:,} swaps of models in {time.monotonic() - began:.0f} s, eight connections beside | "
-            f"{asked:,} requests, {errors} dropped or failed |"
+            f"{n_requests:,} requests, {errors} dropped or failed |"
         )
         print(rows[-1], flush=True)
         workers = kill_workers(served, 20, stream)
@@ -88,7 +88,7 @@ def _killed(what: str, killed: Kills) -> str:
 
 
 def _really_full(ratings: Interactions, folder: Path) -> list[str]:
-    """On a file system of 8 MB in memory; no row where the system does not let us have one."""
+    """On a file system of 8 MB in memory; no row if the system does not permit one."""
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], check=False)
     if mounted.returncode:
@@ -104,9 +104,9 @@ def _really_full(ratings: Interactions, folder: Path) -> list[str]:
 
 
 def _full(what: str, full: Full) -> str:
-    told = Counter((status, retry, written) for status, retry, written, _ in full.refused)
+    counts = Counter((status, retry, written) for status, retry, written, _ in full.rejected)
     row = (
-        f"| {what}: {len(full.refused)} writes refused | {_refusals(told)}; {full.read[200, False]} of "
+        f"| {what}: {len(full.rejected)} writes refused | {_rejections(counts)}; {full.read[200, False]} of "
         f"{sum(full.read.values())} reads answered meanwhile; written again after "
         f"{full.seconds_until_written_again:.1f} s without a restart; of "
         f"{len(full.acknowledged):,} acknowledged {full.lost} lost |"
@@ -115,10 +115,10 @@ def _full(what: str, full: Full) -> str:
     return row
 
 
-def _refusals(told: Counter[Any]) -> str:
+def _rejections(counts: Counter[Any]) -> str:
     return ", ".join(
         f"{count} with {status}, Retry-After {retry}, written: {written}"
-        for (status, retry, written), count in told.items()
+        for (status, retry, written), count in counts.items()
     )
 
 
@@ -128,12 +128,12 @@ def _large(served: Served) -> list[str]:
         for is_chunked in (False, True):
             paths = ("/v1/events", "/v1/events/bulk")
             with peak_memory(served) as grown:
-                found = [send_large(served, path, 200 * MB, is_chunked=is_chunked, has_key=has_key) for path in paths]
+                sent = [send_large(served, path, 200 * MB, is_chunked=is_chunked, has_key=has_key) for path in paths]
             how = ("chunked" if is_chunked else "announced") + (", with a key" if has_key else ", without")
-            statuses = "/".join(sorted({str(one.status) for one in found}))
+            statuses = "/".join(sorted({str(result.status) for result in sent}))
             rows.append(
-                f"| a body of 200 MB, {how}, to both routes | {statuses} after {max(o.answered for o in found):.2f} s, "
-                f"{max(o.sent for o in found) / MB:.1f} MB sent by then; memory at its peak +{grown():.0f} MB |"
+                f"| a body of 200 MB, {how}, to both routes | {statuses} after {max(o.answered for o in sent):.2f} s, "
+                f"{max(o.sent for o in sent) / MB:.1f} MB sent by then; memory at its peak +{grown():.0f} MB |"
             )
             print(rows[-1], flush=True)
     return rows
@@ -141,8 +141,8 @@ def _large(served: Served) -> list[str]:
 
 def _held(seen: Slow, n: int) -> str:
     return (
-        f"| {n:,} slow connections | others' p50 {seen.p(50, seen.beside):.1f} ms and p99 "
-        f"{seen.p(99, seen.beside):.1f} ms (without: {seen.p(50, seen.without):.1f} and "
+        f"| {n:,} slow connections | others' p50 {seen.p(50, seen.with_slow):.1f} ms and p99 "
+        f"{seen.p(99, seen.with_slow):.1f} ms (without: {seen.p(50, seen.without):.1f} and "
         f"{seen.p(99, seen.without):.1f}); dribbled bodies ended after {max(seen.lasted):.0f} s at most |"
     )
 

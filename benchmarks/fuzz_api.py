@@ -17,7 +17,7 @@ from tests.support.fuzz_api import NOT_ASKED, Seen, run, service
 
 
 def page(seen: Seen, workers: int) -> str:
-    """What is told of a run."""
+    """Return the page of a run."""
     lines = [
         f"Schemathesis {schemathesis.__version__} over the OpenAPI document of a service of {workers} workers on",
         "SQLite, every operation, every check that applies, wanted and unwanted data; users are forgotten, models",
@@ -28,9 +28,9 @@ def page(seen: Seen, workers: int) -> str:
         "| operation | cases | statuses | 500s | violations |",
         "|---|---|---|---|---|",
     ]
-    for label, counts in sorted(seen.statuses.items(), key=lambda one: one[0].split()[::-1]):
-        told = ", ".join(f"{status}: {count:,}" for status, count in sorted(counts.items()))
-        lines.append(f"| `{label}` | {counts.total():,} | {told} | {counts[500]} | {len(seen.violations[label])} |")
+    for label, counts in sorted(seen.statuses.items(), key=lambda entry: entry[0].split()[::-1]):
+        statuses = ", ".join(f"{status}: {count:,}" for status, count in sorted(counts.items()))
+        lines.append(f"| `{label}` | {counts.total():,} | {statuses} | {counts[500]} | {len(seen.violations[label])} |")
     lines += ["", "| phase | cases |", "|---|---|", *(f"| {name} | {n:,} |" for name, n in seen.phases.items())]
     lines += ["", "| check | times made |", "|---|---|", *(f"| {name} | {n:,} |" for name, n in seen.checks.items())]
     lines += ["", "Not asked:", "", *(f"- `{name}`: {why}." for name, why in NOT_ASKED.items())]
@@ -46,13 +46,13 @@ def main() -> None:
     with TemporaryDirectory() as folder, service(Path(folder), workers) as (url, key):
         seen = run(url, key, examples, workers=2)
         traces = Path(folder, "log").read_text().count('"trace"')
-    for label, found in sorted(seen.violations.items()):
-        for one in found[:5]:
-            print(label, one[:1_500], sep="\n")
-    told = page(seen, workers)
-    print(told, *seen.skipped, sep="\n")
+    for label, messages in sorted(seen.violations.items()):
+        for message in messages[:5]:
+            print(label, message[:1_500], sep="\n")
+    text = page(seen, workers)
+    print(text, *seen.skipped, sep="\n")
     if len(sys.argv) == 1:
-        Path(__file__).with_suffix(".md").write_text(told, encoding="utf-8")
+        Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
     assert seen.crashes == seen.broken == traces == 0
     assert len(sys.argv) > 1 or seen.cases >= 20_000
 

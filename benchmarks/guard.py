@@ -1,11 +1,11 @@
-"""Did a kernel get slower? CPU seconds of each, as a ratio to a calibration loop, beside the ratios on record.
+"""Did a kernel get slower? CPU seconds of each relative to a calibration loop, compared with the recorded ratios.
 
     python -m benchmarks.guard             prints the table (under two minutes)
-    python -m benchmarks.guard --record    keeps these ratios as the new baseline, benchmarks/baseline.json
+    python -m benchmarks.guard --record    writes these ratios to benchmarks/baseline.json
 
-The calibration loop is compiled like the kernels and runs before each of them, so that a slow hour slows both. A figure
-is the median of five. Machines differ in more than speed, and ratios within a quarter of the record say nothing: this
-informs, it does not judge.
+The calibration loop is compiled like the kernels and runs before each of them, so that a busy machine slows both. A
+value is the median of five. Machines differ in more than speed, and ratios within a quarter of the record are not
+significant: the benchmark only informs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NOTABLE = 1.25
 
 @numba.njit(fastmath=True)
 def _calibration(x, y, rounds):
-    """Sums and products of two vectors of 64, over and over: about what kernels spend their time on."""
+    """Compute sums and products of two vectors of 64 repeatedly, which resembles the work of kernels."""
     total = np.float32(0)
     for _ in range(rounds):
         dot = np.float32(0)
@@ -49,7 +49,7 @@ def _calibration(x, y, rounds):
 
 
 def works() -> Iterator[tuple[str, Callable[[], object]]]:
-    """Each piece of work by name; what it needs is made before."""
+    """Yield each workload by name; its input is prepared first."""
     ratings = generate(MOVIELENS_1M_SHAPE).interactions
     events = ratings.to_events(min_rating=3)
     columns = ratings.frame()
@@ -82,37 +82,37 @@ def cpu_seconds(run: Callable[[], object]) -> float:
 
 
 def measured() -> dict[str, float]:
-    """Each work's CPU seconds over those of the calibration loop."""
+    """Return the CPU seconds of each workload relative to the calibration loop."""
     x, y = np.ones(64, np.float32), np.ones(64, np.float32)
     calibrate = lambda: _calibration(x, y, 10_000_000)  # noqa: E731
     calibrate()
-    found = {}
+    ratios_by_name = {}
     for name, run in works():
         run()  # compile
         ratios = []
         for _ in range(REPEATS):
             unit = cpu_seconds(calibrate)
             ratios.append(cpu_seconds(run) / unit)
-        found[name] = statistics.median(ratios)
-    return found
+        ratios_by_name[name] = statistics.median(ratios)
+    return ratios_by_name
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", action="store_true")
-    given = parser.parse_args()
+    args = parser.parse_args()
     with threads(1):
-        found = measured()
+        ratios = measured()
     baseline = json.loads(BASELINE.read_text()) if BASELINE.exists() else {"on": "", "ratios": {}}
     print(f"CPU time over the calibration loop's; on record from {baseline['on']}\n")
     print(f"{'':28}{'now':>8}{'record':>8}{'now/record':>12}")
-    for name, ratio in found.items():
+    for name, ratio in ratios.items():
         record = baseline["ratios"].get(name)
         change = "" if record is None else f"{ratio / record:12.2f}{'  slower?' if ratio / record > NOTABLE else ''}"
         print(f"{name:28}{ratio:8.2f}{record or float('nan'):8.2f}{change}")
-    if given.record:
+    if args.record:
         BASELINE.write_text(
-            json.dumps({"on": machine(), "ratios": {k: round(v, 4) for k, v in found.items()}}, indent=1) + "\n"
+            json.dumps({"on": machine(), "ratios": {k: round(v, 4) for k, v in ratios.items()}}, indent=1) + "\n"
         )
 
 

@@ -1,20 +1,20 @@
-"""The anime case: a few eager fans of one genre in a film site. Are they found, does the loop run, what helps?
+"""The anime case: a few heavy raters of one genre in a film service: detection, feedback loop and mitigations.
 
     python -m benchmarks.heavy_raters               20 seeds (about half an hour), writes benchmarks/heavy_raters.md
     python -m benchmarks.heavy_raters --seeds 3     fewer
 
-The world is `HEAVY_SHAPE`: 2,000 users x 2,000 items in 10 genres, 100,000 ratings; 8 % of users rate five times as
-much as others, 70 % of it in genre 0, one star higher. Which users are eager is hidden from the audit.
+The data are `HEAVY_SHAPE`: 2,000 users x 2,000 items in 10 genres, 100,000 ratings; 8 % of users rate five times as
+much as others, 70 % of it in genre 0, one star higher. Which users are heavy raters is hidden from the audit.
 
 Audit: groups of histories (`cluster_users`), their influence against 50 permutations; found means that exactly one
-group is flagged and 80 % of it is eager; quiet, in the same seed's world with nobody eager, that none is. Loop: ten
-rounds of `simulate`; growth is genre 0's share of what the others are shown, mean of rounds 8 to 10 minus round 1,
-minus the same with nobody eager. Excess is its share in rounds 8 to 10 minus that in lists by true tastes; loss is what
-the others' NDCG by true tastes falls by, against the plain lists, mean of all rounds. A mitigation helps if it at least
-halves the size of the mean excess for less than 8 % of loss. Remedies see ratings and item genres only, and those that
-need genres are also run where these are unknown. Cautious ranking needs a model with a distribution, so it is compared
-in a loop of its own, round a Bayesian model. What is shown in round 10 is told by `Simulation.summary` for the
-minority: others whose favorite genre is not genre 0.
+group is flagged and 80 % of it are heavy raters; quiet, without heavy raters at the same seed, that none is. Loop: ten
+rounds of `simulate`; growth is genre 0's share of the others' lists, mean of rounds 8 to 10 minus round 1, minus the
+same without heavy raters. Excess is its share in rounds 8 to 10 minus that in lists by true tastes; loss is the
+decrease of the others' NDCG by true tastes against the plain lists, mean of all rounds. A mitigation helps if it at
+least halves the size of the mean excess for less than 8 % of loss. Mitigations use ratings and item genres only, and
+those that need genres are also run where these are unknown. Cautious ranking needs a model with a distribution, so it
+is compared in a separate loop with a Bayesian model. The lists of round 10 are described by `Simulation.summary` for
+the minority: others whose favorite genre is not genre 0.
 """
 
 from __future__ import annotations
@@ -50,84 +50,89 @@ BAYESIAN = cofactor.BayesianMF(iterations=40, burn_in=15, kept_samples=8)
 CALM = replace(HEAVY_SHAPE, heavy_share=0.0)
 LATE = slice(7, 10)
 HALF, MOST_LOSS = 0.5, 0.08
-TOLD = ("coverage", "gini", "diversity", "most_shown", "favorite", "drift")
+SUMMARY_COLUMNS = ("coverage", "gini", "diversity", "most_shown", "favorite", "drift")
 
 
-def flagged(made: Synthetic, seed: int) -> list[float]:
-    """The share of eager users in each flagged group."""
-    rec = cofactor.Recommender.fit(ESTIMATOR, made.interactions, seed=seed)
-    groups = cluster_users(made.interactions.by_user, made.interactions.n_items, seed=seed)
-    found = influence(rec, groups, seed=seed).groups
-    return [float(made.heavy[groups == g].mean()) for g in found.filter(found["flagged"])["group"]]
+def flagged(data: Synthetic, seed: int) -> list[float]:
+    """Return the share of heavy raters in each flagged group."""
+    rec = cofactor.Recommender.fit(ESTIMATOR, data.interactions, seed=seed)
+    groups = cluster_users(data.interactions.by_user, data.interactions.n_items, seed=seed)
+    groups_frame = influence(rec, groups, seed=seed).groups
+    return [float(data.heavy[groups == g].mean()) for g in groups_frame.filter(groups_frame["flagged"])["group"]]
 
 
-def run(made: Synthetic, seed: int, mitigation: Mitigation, estimator: Any = ESTIMATOR) -> Simulation:
-    world = made.config
-    expected = made.expected(*np.indices((world.n_users, world.n_items)))
-    views = np.where(made.heavy, 5, 1)
-    tastes = Tastes(expected, world.noise_std, world.rating_levels)
-    return simulate(estimator, made.interactions, tastes, mitigation=mitigation, views=views, seed=seed)
+def run(data: Synthetic, seed: int, mitigation: Mitigation, estimator: Any = ESTIMATOR) -> Simulation:
+    config = data.config
+    expected = data.expected(*np.indices((config.n_users, config.n_items)))
+    views = np.where(data.heavy, 5, 1)
+    tastes = Tastes(expected, config.noise_std, config.rating_levels)
+    return simulate(estimator, data.interactions, tastes, mitigation=mitigation, views=views, seed=seed)
 
 
-def true_share(made: Synthetic) -> float:
-    """Genre 0's share of the others' lists where they are made by true tastes."""
-    expected = made.expected(*np.indices((made.config.n_users, made.config.n_items)))
-    expected[made.interactions.u, made.interactions.i] = -np.inf
+def true_share(data: Synthetic) -> float:
+    """Return genre 0's share of the others' lists by true tastes."""
+    expected = data.expected(*np.indices((data.config.n_users, data.config.n_items)))
+    expected[data.interactions.u, data.interactions.i] = -np.inf
     best = np.argsort(-expected, axis=1, kind="stable")[:, :10]
-    return float((made.genre[best] == 0)[~made.heavy].mean())
+    return float((data.genre[best] == 0)[~data.heavy].mean())
 
 
-def told(made: Synthetic, one: Simulation) -> dict[str, float]:
-    """The last round of the minority's summary."""
-    kinds = item_categories(made.interactions.item_table, "genres")
-    minority = ~made.heavy & (one.tastes.favorites(kinds) != 0)
-    return one.summary(kinds, users=minority).select(TOLD).row(-1, named=True)
+def summary_of(data: Synthetic, simulation: Simulation) -> dict[str, float]:
+    """Return the last round of the summary of the minority."""
+    kinds = item_categories(data.interactions.item_table, "genres")
+    minority = ~data.heavy & (simulation.tastes.favorites(kinds) != 0)
+    return simulation.summary(kinds, users=minority).select(SUMMARY_COLUMNS).row(-1, named=True)
 
 
-def all_remedies() -> tuple[Mitigation, ...]:
-    """Those of `all_mitigations` with genres for kinds; and those that need kinds, where these have to be found."""
-    blind = [one for one in all_mitigations() if "kinds" in one.name or "calibrated" in one.name]
-    return (*all_mitigations("genres"), *(replace(one, name=f"{one.name}, genres unknown") for one in blind))
+def mitigations_to_compare() -> tuple[Mitigation, ...]:
+    """Return `all_mitigations` with genres as kinds, and those that need kinds with inferred kinds."""
+    blind = [
+        mitigation for mitigation in all_mitigations() if "kinds" in mitigation.name or "calibrated" in mitigation.name
+    ]
+    return (
+        *all_mitigations("genres"),
+        *(replace(mitigation, name=f"{mitigation.name}, genres unknown") for mitigation in blind),
+    )
 
 
 def compared(
-    made: Synthetic, seed: int, plain: Simulation, others: tuple[Mitigation, ...], estimator: Any
+    data: Synthetic, seed: int, plain: Simulation, others: tuple[Mitigation, ...], estimator: Any
 ) -> list[Any]:
-    """A row for the plain lists, then one for each mitigation, all round the same estimator."""
-    of_genre, ordinary, truth = made.genre == 0, ~made.heavy, true_share(made)
+    """Return a row for the plain lists, then one for each mitigation, all with the same estimator."""
+    of_genre, ordinary, truth = data.genre == 0, ~data.heavy, true_share(data)
     before, rows = plain.accuracy[:, ordinary].mean(), []
     for mitigation in (PLAIN, *others):
-        one = plain if mitigation is PLAIN else run(made, seed, mitigation, estimator)
-        excess = float(one.share(of_genre, ordinary)[LATE].mean() - truth)
-        loss = float(1 - one.accuracy[:, ordinary].mean() / before)
+        simulation = plain if mitigation is PLAIN else run(data, seed, mitigation, estimator)
+        excess = float(simulation.share(of_genre, ordinary)[LATE].mean() - truth)
+        loss = float(1 - simulation.accuracy[:, ordinary].mean() / before)
         rows.append(
             {"seed": seed, "loop": estimator.name, "mitigation": mitigation.name, "excess": excess, "loss": loss}
         )
-        rows[-1] |= told(made, one)
+        rows[-1] |= summary_of(data, simulation)
     return rows
 
 
 def one_seed(seed: int) -> dict[str, Any]:
-    eager, calm = generate(HEAVY_SHAPE, seed=seed), generate(CALM, seed=seed)
-    found: dict[str, Any] = {"flagged": flagged(eager, seed), "calm": flagged(calm, seed)}
-    plain, quiet = run(eager, seed, PLAIN), run(calm, seed, PLAIN)
-    shares = plain.share(eager.genre == 0, ~eager.heavy)
+    heavy, calm = generate(HEAVY_SHAPE, seed=seed), generate(CALM, seed=seed)
+    result: dict[str, Any] = {"flagged": flagged(heavy, seed), "calm": flagged(calm, seed)}
+    plain, quiet = run(heavy, seed, PLAIN), run(calm, seed, PLAIN)
+    shares = plain.share(heavy.genre == 0, ~heavy.heavy)
     quiet_shares = quiet.share(calm.genre == 0, np.ones(CALM.n_users, bool))
-    found |= {
+    result |= {
         "growth": float((shares[LATE].mean() - shares[0]) - (quiet_shares[LATE].mean() - quiet_shares[0])),
-        "first": float(shares[0]), "late": float(shares[LATE].mean()), "truth": true_share(eager),
+        "first": float(shares[0]), "late": float(shares[LATE].mean()), "truth": true_share(heavy),
     }  # fmt: skip
-    found["rows"] = compared(eager, seed, plain, all_remedies(), ESTIMATOR)
-    found["rows"] += compared(eager, seed, run(eager, seed, PLAIN, BAYESIAN), (CAUTIOUS,), BAYESIAN)
-    return found
+    result["rows"] = compared(heavy, seed, plain, mitigations_to_compare(), ESTIMATOR)
+    result["rows"] += compared(heavy, seed, run(heavy, seed, PLAIN, BAYESIAN), (CAUTIOUS,), BAYESIAN)
+    return result
 
 
 def comparison(rows: pl.DataFrame) -> list[str]:
-    """One line for each mitigation, means of all seeds; the plain lists first."""
+    """Return one line for each mitigation, means of all seeds; the plain lists first."""
     lines = [
         "| loop | mitigation | excess | of the plain one's size | loss | seeds halved | helps | "
-        + " | ".join(TOLD).replace("_", " ") + " |",
-        "|-" * (7 + len(TOLD)) + "|",
+        + " | ".join(SUMMARY_COLUMNS).replace("_", " ") + " |",
+        "|-" * (7 + len(SUMMARY_COLUMNS)) + "|",
     ]  # fmt: skip
     for (how,), of in rows.group_by("loop", maintain_order=True):
         plain = of.filter(mitigation=PLAIN.name)["excess"]
@@ -137,12 +142,12 @@ def comparison(rows: pl.DataFrame) -> list[str]:
             halved = int((own["excess"].abs() <= HALF * plain.abs()).sum())
             helps = "" if name == PLAIN.name else "yes" if size <= HALF and loss < MOST_LOSS else "no"
             cells = [how, name, f"{excess:+.3f}", f"{size:.2f}", f"{loss:.1%}", f"{halved} of {len(own)}", helps]
-            lines.append(f"| {' | '.join([*cells, *(f'{own[column].mean():.3f}' for column in TOLD)])} |")
+            lines.append(f"| {' | '.join([*cells, *(f'{own[column].mean():.3f}' for column in SUMMARY_COLUMNS)])} |")
     return lines
 
 
 def by_seed(rows: pl.DataFrame) -> list[str]:
-    """Excess and loss of each mitigation in each seed."""
+    """Return excess and loss of each mitigation in each seed."""
     names = [
         name if how == ESTIMATOR.name else f"{name}, {how}"
         for how, name in rows.select("loop", "mitigation").unique(maintain_order=True).rows()
@@ -197,9 +202,9 @@ def page(seeds: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
-    given = parser.parse_args()
+    args = parser.parse_args()
     seeds = []
-    for seed in range(given.seeds):
+    for seed in range(args.seeds):
         seeds.append(one_seed(seed))
         print(seed, seeds[-1], flush=True)
     PAGE.write_text(page(seeds))

@@ -1,11 +1,11 @@
-"""UserKNN on a million users: time, memory, and how many of the true neighbors are found.
+"""UserKNN on a million users: time, memory, and recall of the true neighbors.
 
     python -m benchmarks.neighbors_scale                   1,000,000 users, 50 M ratings
     python -m benchmarks.neighbors_scale --users 50000     a twentieth of it
 
 Data: `datasets/synthetic.py` with the popularity and the activity of MovieLens-20M's shape over 26,744 items, 50
 ratings a user, made once below `--folder`. Lists of 50. Memory is the peak of the fit beyond the process with its
-imports, compiled kernels and the table of rows. The true neighbors of a sample of users come from whole item lists:
+imports, compiled kernels and the table of rows. The true neighbors of a sample of users come from complete item lists:
 every user who shares an item is compared. Recall counts a neighbor as found where its similarity is that of the true 50
 or more, so ties do not matter. Writes benchmarks/neighbors_scale.md.
 """
@@ -49,19 +49,19 @@ def compile_kernels(estimator: cofactor.UserKNN) -> None:
 
 
 def true_similarities(model: UserUserModel, users: np.ndarray) -> Float32:
-    """The 50 largest similarities of each of these users to anybody, from whole item lists."""
-    whole = replace(model.measure, max_support=np.iinfo(np.int32).max)
-    training = whole.weighed(model.training)
-    lists = whole.listed(training, model.n_items)
+    """Return the 50 largest similarities of each of these users, from complete item lists."""
+    exact = replace(model.measure, max_support=np.iinfo(np.int32).max)
+    training = exact.weighed(model.training)
+    lists = exact.listed(training, model.n_items)
     some = training.take(users)
-    return nearest(some, lists, training, measure=whole.measure, n=LISTS, shrink=whole.shrink)[1]
+    return nearest(some, lists, training, measure=exact.measure, n=LISTS, shrink=exact.shrink)[1]
 
 
-def recall(found: Float32, true: Float32) -> float:
-    """The mean share of each user's true neighbors that were found, by the similarity of the last of them."""
+def recall(similarities: Float32, true: Float32) -> float:
+    """Return the mean share of each user's true neighbors that were found, by the similarity of the last of them."""
     last = np.where(true > 0, true, np.inf).min(axis=1, keepdims=True)
     wanted = (true > 0).sum(axis=1)
-    enough = np.minimum((found >= last * (1 - 1e-5)).sum(axis=1), wanted)
+    enough = np.minimum((similarities >= last * (1 - 1e-5)).sum(axis=1), wanted)
     return float(np.mean(enough[wanted > 0] / wanted[wanted > 0]))
 
 
@@ -74,7 +74,7 @@ def report(folder: Path, estimator: cofactor.UserKNN) -> str:
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     peak = (memory("VmHWM") - before) / 1e9
     users = np.sort(random_stream(0, "sample").choice(rows.n_users, min(SAMPLE, rows.n_users), replace=False))
-    found = recall(model.similarity[users], true_similarities(model, users))
+    share = recall(model.similarity[users], true_similarities(model, users))
     return "\n".join(
         [
             f"# UserKNN: {rows.n_users:,} users x {rows.n_items:,} items, {len(rows):,} ratings, lists of {LISTS}",
@@ -83,7 +83,7 @@ def report(folder: Path, estimator: cofactor.UserKNN) -> str:
             "",
             "| fit, wall minutes | CPU minutes | peak GB beyond the data | recall of the true 50 | users sampled |",
             "|-|-|-|-|-|",
-            f"| {wall / 60:.1f} | {cpu / 60:.1f} | {peak:.2f} | {found:.3f} | {len(users):,} |",
+            f"| {wall / 60:.1f} | {cpu / 60:.1f} | {peak:.2f} | {share:.3f} | {len(users):,} |",
             "",
         ]
     )
@@ -94,10 +94,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "cofactor-neighbors")
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--max-item-support", type=int, default=cofactor.UserKNN().max_item_support)
-    given = parser.parse_args()
-    folder = given.folder / str(given.users)
-    make_data(folder, given.users)
-    text = report(folder, cofactor.UserKNN(neighbors=LISTS, max_item_support=given.max_item_support))
+    args = parser.parse_args()
+    folder = args.folder / str(args.users)
+    make_data(folder, args.users)
+    text = report(folder, cofactor.UserKNN(neighbors=LISTS, max_item_support=args.max_item_support))
     print(text)
     (Path(__file__).parent / "neighbors_scale.md").write_text(text)
 

@@ -1,4 +1,4 @@
-"""cofactor's side of `bench_peers.py`: one task in a process of its own, one line of JSON with what it measured.
+"""cofactor's side of `bench_peers.py`: one task in a process of its own, one line of JSON with its measurements.
 
     python -m benchmarks.ours als FOLDER/events --factors 64
 
@@ -36,14 +36,14 @@ from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss
 from cofactor.models.user_batch import UserBatch
 
-Found = dict[str, Any]
-TASKS: dict[str, Callable[[argparse.Namespace], Found]] = {}
+Measurements = dict[str, Any]
+TASKS: dict[str, Callable[[argparse.Namespace], Measurements]] = {}
 
 LIKE_IRSPACK = {"alpha0": 0.1, "l2": 1e-3, "nu": 1.0}
 """ImplicitALS with what irspack's runner minimizes; see there."""
 
 
-def task(run: Callable[[argparse.Namespace], Found]) -> Callable[[argparse.Namespace], Found]:
+def task(run: Callable[[argparse.Namespace], Measurements]) -> Callable[[argparse.Namespace], Measurements]:
     TASKS[run.__name__] = run
     return run
 
@@ -62,14 +62,14 @@ def forget_peak() -> None:
 
 
 @contextmanager
-def clock(found: Found, what: str) -> Iterator[None]:
+def clock(measured: Measurements, what: str) -> Iterator[None]:
     start = mark()
     yield
-    found |= seconds(what, mark().since(start))
+    measured |= seconds(what, mark().since(start))
 
 
 def compile_first(estimator: Estimator, *, rank: bool = True) -> None:
-    """Every kernel that the fit needs, on a table of no size."""
+    """Compile every kernel that the fit needs, on a small table."""
     rng = np.random.default_rng(0)
     u, i, values = rng.integers(0, 50, 900), rng.integers(0, 40, 900), rng.integers(1, 6, 900)
     small = Interactions.from_columns(u, i, values, kind=estimator.kind if estimator.kind != "any" else "events")
@@ -80,75 +80,75 @@ def compile_first(estimator: Estimator, *, rank: bool = True) -> None:
         fitted.recommend(0)
 
 
-def fitted(estimator: Estimator, folder: Path, kind: Kind) -> tuple[cofactor.Recommender, Found, Interactions]:
-    """A fit on a table from disk: seconds as a whole and per iteration, memory per rating."""
+def fitted(estimator: Estimator, folder: Path, kind: Kind) -> tuple[cofactor.Recommender, Measurements, Interactions]:
+    """Fit a table from disk; measure total seconds, seconds per iteration, and memory per rating."""
     compile_first(estimator)
     forget_peak()
-    before, found, marks = memory("VmRSS"), Found(), []
+    before, measured, marks = memory("VmRSS"), Measurements(), []
     rows = interactions(folder, kind)
-    with clock(found, "fit"):
+    with clock(measured, "fit"):
         marks.append(mark())
         rec = cofactor.Recommender.fit(estimator, rows, callback=lambda _: marks.append(mark()))
     factors = sum(array.nbytes for array in rec.model.arrays().values())
-    found["bytes_per_rating"] = (memory("VmHWM") - before - factors) / len(rows)
+    measured["bytes_per_rating"] = (memory("VmHWM") - before - factors) / len(rows)
     each = per_iteration(marks[1:]) if len(marks) > 2 else {}
-    return rec, found | each | {"peak_mb": peak_mb()}, rows
+    return rec, measured | each | {"peak_mb": peak_mb()}, rows
 
 
 # large tables
 
 
 @task
-def als(given: argparse.Namespace) -> Found:
+def als(args: argparse.Namespace) -> Measurements:
     """ImplicitALS with what irspack's runner minimizes."""
-    estimator = cofactor.ImplicitALS(factors=given.factors, epochs=given.iterations, **LIKE_IRSPACK)
-    rec, found, rows = fitted(estimator, given.data, "events")
-    if given.save:
-        save_factors(given.save, users=rec.model.user_factors, items=rec.model.item_factors)
-    return found | {"objective": rec.model.objective(rows)}
+    estimator = cofactor.ImplicitALS(factors=args.factors, epochs=args.iterations, **LIKE_IRSPACK)
+    rec, measured, rows = fitted(estimator, args.data, "events")
+    if args.save:
+        save_factors(args.save, users=rec.model.user_factors, items=rec.model.item_factors)
+    return measured | {"objective": rec.model.objective(rows)}
 
 
 @task
-def objective_of(given: argparse.Namespace) -> Found:
-    """The objective of irspack's factors, by our function: nothing is timed."""
-    rows = interactions(given.data, "events")
-    users, items = (np.load(given.factors_from / f"{side}_factors.npy") for side in ("user", "item"))
+def objective_of(args: argparse.Namespace) -> Measurements:
+    """The objective of irspack's factors, by our function, without timing."""
+    rows = interactions(args.data, "events")
+    users, items = (np.load(args.factors_from / f"{side}_factors.npy") for side in ("user", "item"))
     none = (np.zeros(len(side), np.float32) for side in (users, items))
     return {"objective": FactorModel(users, items, *none, loss=EventsLoss(**LIKE_IRSPACK)).objective(rows)}
 
 
 @task
-def als_to(given: argparse.Namespace) -> Found:
+def als_to(args: argparse.Namespace) -> Measurements:
     """The fit with the fewest iterations that ends at or below an objective, found by halving 1..16."""
-    low, high, best = 1, 16, Found()
+    low, high, best = 1, 16, Measurements()
     while low <= high:
         middle = (low + high) // 2
-        estimator = cofactor.ImplicitALS(factors=given.factors, epochs=middle, **LIKE_IRSPACK)
-        rec, found, rows = fitted(estimator, given.data, "events")
-        found |= {"iterations": middle, "objective": rec.model.objective(rows)}
-        if found["objective"] <= given.target:
-            high, best = middle - 1, found
+        estimator = cofactor.ImplicitALS(factors=args.factors, epochs=middle, **LIKE_IRSPACK)
+        rec, measured, rows = fitted(estimator, args.data, "events")
+        measured |= {"iterations": middle, "objective": rec.model.objective(rows)}
+        if measured["objective"] <= args.target:
+            high, best = middle - 1, measured
         else:
             low = middle + 1
     return best
 
 
 @task
-def sgd(given: argparse.Namespace) -> Found:
+def sgd(args: argparse.Namespace) -> Measurements:
     """BiasedMF, its error on the rows held out."""
-    rec, found, _ = fitted(cofactor.BiasedMF(factors=given.factors), given.data, "ratings")
-    u, i, values = (np.load(given.data / f"test_{name}.npy") for name in ("u", "i", "values"))
-    known = (u < len(rec.users)) & (i < len(rec.items))
-    u, i = (np.where(known, side, -1).astype(np.int32) for side in (u, i))
+    rec, measured, _ = fitted(cofactor.BiasedMF(factors=args.factors), args.data, "ratings")
+    u, i, values = (np.load(args.data / f"test_{name}.npy") for name in ("u", "i", "values"))
+    is_known = (u < len(rec.users)) & (i < len(rec.items))
+    u, i = (np.where(is_known, side, -1).astype(np.int32) for side in (u, i))
     predicted = rec.model.predict(UserBatch.trained(u, rec.histories), i).astype(np.float64)
-    return found | {"rmse": float(np.sqrt(np.mean((values - predicted) ** 2)))}
+    return measured | {"rmse": float(np.sqrt(np.mean((values - predicted) ** 2)))}
 
 
 @task
-def bpr(given: argparse.Namespace) -> Found:
+def bpr(args: argparse.Namespace) -> Measurements:
     """BPR with one negative for each event, as implicit draws them; an epoch."""
-    estimator = cofactor.BPR(factors=given.factors, n_negatives=given.n_negatives, epochs=given.iterations)
-    return fitted(estimator, given.data, "events")[1]
+    estimator = cofactor.BPR(factors=args.factors, n_negatives=args.n_negatives, epochs=args.iterations)
+    return fitted(estimator, args.data, "events")[1]
 
 
 # ranking
@@ -164,21 +164,21 @@ def recommender(factors: Path, data: Path, *, history: bool) -> cofactor.Recomme
 
 
 @task
-def rank(given: argparse.Namespace) -> Found:
-    """The ten best of every user; what they have seen is left out."""
-    compile_first(cofactor.ImplicitALS(factors=given.factors))
-    rec, found = recommender(given.factors_from, given.data, history=True), Found()
+def rank(args: argparse.Namespace) -> Measurements:
+    """The ten best of every user, without seen items."""
+    compile_first(cofactor.ImplicitALS(factors=args.factors))
+    rec, measured = recommender(args.factors_from, args.data, history=True), Measurements()
     everyone = np.arange(len(rec.users), dtype=np.int32)
-    with clock(found, "recommend"):
+    with clock(measured, "recommend"):
         rec.for_rows(everyone).rank(10)
-    return found | {"peak_mb": peak_mb()}
+    return measured | {"peak_mb": peak_mb()}
 
 
 @task
-def latency(given: argparse.Namespace) -> Found:
+def latency(args: argparse.Namespace) -> Measurements:
     """One user at a time, drawn as the peer's runner draws them: rows and scores, as its `recommend` gives them."""
-    compile_first(cofactor.ImplicitALS(factors=given.factors))
-    rec = recommender(given.factors_from, given.data, history=not given.no_history)
+    compile_first(cofactor.ImplicitALS(factors=args.factors))
+    rec = recommender(args.factors_from, args.data, history=not args.no_history)
     users, spans = np.random.default_rng(0).integers(len(rec.users), size=2050).astype(np.int32), []
     for user in users:
         start = mark()
@@ -196,30 +196,30 @@ def latency(given: argparse.Namespace) -> Found:
 # MovieLens-100k and MovieLens-1M's shape
 
 
-def curve(split: Split, fits: dict[int, Estimator], repeats: int = 3) -> Found:
-    """[[epochs, seconds, CPU seconds, error], ...]: a fit each, the median time of a few."""
+def curve(split: Split, fits: dict[int, Estimator], repeats: int = 3) -> Measurements:
+    """Return [[epochs, seconds, CPU seconds, error], ...] of one fit each, with the median time of a few."""
     points = []
     for epochs, estimator in fits.items():
         compile_first(estimator, rank=False)
         times = []
         for _ in range(repeats):
-            found = Found()
-            with clock(found, "fit"):
+            measured = Measurements()
+            with clock(measured, "fit"):
                 rec = cofactor.Recommender.fit(estimator, split.train)
-            times.append((found["fit_seconds"], found["fit_cpu_seconds"]))
+            times.append((measured["fit_seconds"], measured["fit_cpu_seconds"]))
         wall, cpu = np.median(times, axis=0).tolist()
         points.append([epochs, wall, cpu, primary_value(rec, split)])
     return {"curve": points, "peak_mb": peak_mb()}
 
 
 @task
-def mf_curve(given: argparse.Namespace) -> Found:
-    """BiasedMF on S0 by its number of epochs; its rate falls to nothing within them, so each is a fit of its own."""
+def mf_curve(args: argparse.Namespace) -> Measurements:
+    """BiasedMF on S0 by its number of epochs; its rate falls to nothing within them, so each needs its own fit."""
     return curve(split_s0(), {n: cofactor.BiasedMF(epochs=n) for n in (2, 4, 6, 8, 10, 12, 14, 15, 16, 17, 18, 19, 20)})
 
 
 @task
-def bayes_curve(given: argparse.Namespace) -> Found:
+def bayes_curve(args: argparse.Namespace) -> Measurements:
     """BayesianMF on S0 by its number of passes."""
     default = cofactor.BayesianMF()
     iterations = [n for n in (20, 30, 40, 60, 80, 120) if n < default.iterations]
@@ -230,91 +230,91 @@ def bayes_curve(given: argparse.Namespace) -> Found:
 
 
 @task
-def als_curve(given: argparse.Namespace) -> Found:
+def als_curve(args: argparse.Namespace) -> Measurements:
     """ImplicitALS on I0 by its number of iterations: NDCG@10."""
     return curve(split_i0(0), {n: cofactor.ImplicitALS(epochs=n) for n in (1, 2, 3, 5, 8, 10, 15)})
 
 
-def on_events(estimator: Estimator, folder: Path) -> Found:
-    """A fit, and NDCG@10 on what is held out."""
+def on_events(estimator: Estimator, folder: Path) -> Measurements:
+    """Fit, and measure NDCG@10 on the held-out rows."""
     compile_first(estimator)
-    train, found = interactions(folder, "events"), Found()
+    train, measured = interactions(folder, "events"), Measurements()
     u, i = (np.load(folder / f"test_{name}.npy") for name in ("u", "i"))
     train = replace(train, users=IdMap(np.arange(1 + max(train.n_users - 1, int(u.max())), dtype=np.int64)))
     train = replace(train, items=IdMap(np.arange(1 + max(train.n_items - 1, int(i.max())), dtype=np.int64)))
-    with clock(found, "fit"):
+    with clock(measured, "fit"):
         rec = cofactor.Recommender.fit(estimator, train)
     held_out = SparseRows.of(u, i, np.ones(len(u)), train.n_users)
     users = np.unique(u).astype(np.int32)
     quality = ranking_metrics(rec.for_rows(users).rank(10)[0], held_out.take(users), ks=(10,))["ndcg@10"].mean()
-    return found | {"ndcg@10": float(quality), "peak_mb": peak_mb()}
+    return measured | {"ndcg@10": float(quality), "peak_mb": peak_mb()}
 
 
 @task
-def ease(given: argparse.Namespace) -> Found:
-    return on_events(cofactor.EASE(), given.data)
+def ease(args: argparse.Namespace) -> Measurements:
+    return on_events(cofactor.EASE(), args.data)
 
 
 @task
-def item_knn(given: argparse.Namespace) -> Found:
-    return on_events(cofactor.ItemKNN(neighbors=20), given.data)
+def item_knn(args: argparse.Namespace) -> Measurements:
+    return on_events(cofactor.ItemKNN(neighbors=20), args.data)
 
 
 # reading, evaluating, starting
 
 
 @task
-def read(given: argparse.Namespace) -> Found:
+def read(args: argparse.Namespace) -> Measurements:
     """A CSV of four columns: by polars alone, and into Interactions."""
     read_a_little()
-    found = Found()
-    with clock(found, "polars"):
-        scanned = pl.read_csv(given.data, columns=["user", "item", "value", "time"])
+    measured = Measurements()
+    with clock(measured, "polars"):
+        scanned = pl.read_csv(args.data, columns=["user", "item", "value", "time"])
     del scanned
-    with clock(found, "read"):
-        rows = cofactor.read_ratings(given.data)
-    return found | {"rows": len(rows)}
+    with clock(measured, "read"):
+        rows = cofactor.read_ratings(args.data)
+    return measured | {"rows": len(rows)}
 
 
 @task
-def read_alone(given: argparse.Namespace) -> Found:
-    """The memory that reading takes at its peak, beyond the process before."""
+def read_alone(args: argparse.Namespace) -> Measurements:
+    """The peak memory of reading, beyond that of the process before."""
     read_a_little()
     forget_peak()
     before = memory("VmRSS")
-    cofactor.read_ratings(given.data)
+    cofactor.read_ratings(args.data)
     return {"peak_mb": (memory("VmHWM") - before) / 2**20}
 
 
 def read_a_little() -> None:
-    """Compiles what reading needs: the rows are not in order."""
+    """Compile the kernels of reading with rows that are not in order."""
     cofactor.read_ratings(pl.DataFrame({"user": ["b", "a"], "item": ["c", "c"], "value": [1.0, 2.0]}))
 
 
 @task
-def evaluation(given: argparse.Namespace) -> Found:
-    """All metrics at 10, 20 and 100 for every user given the rankings; and the whole of `evaluate` after the fit."""
+def evaluation(args: argparse.Namespace) -> Measurements:
+    """All metrics at 10, 20 and 100 for every user given the rankings; and all of `evaluate` after the fit."""
     from cofactor.evaluate.evaluation import score
 
-    rows = interactions(given.data, "events")
+    rows = interactions(args.data, "events")
     held_out = np.random.default_rng(0).random(len(rows)) < 0.2
     split = Split(rows.select(~held_out), rows.select(held_out), "a fifth at random")
-    rec, found = cofactor.Recommender.fit(cofactor.ImplicitALS(epochs=3), split.train), Found()
+    rec, measured = cofactor.Recommender.fit(cofactor.ImplicitALS(epochs=3), split.train), Measurements()
     everyone = np.arange(len(rec.users), dtype=np.int32)
     rec.for_rows(everyone[:300]).rank(100)
-    with clock(found, "rank"):
+    with clock(measured, "rank"):
         lists, _ = rec.for_rows(everyone).rank(100)
-    with clock(found, "metrics"):
+    with clock(measured, "metrics"):
         ranking_metrics(lists, split.test.by_user, ks=(10, 20, 100))
-    with clock(found, "score"):
+    with clock(measured, "score"):
         score(rec, split, label="als", ks=(10, 20, 100))
-    return found | {"users": len(everyone), "peak_mb": peak_mb()}
+    return measured | {"users": len(everyone), "peak_mb": peak_mb()}
 
 
 @task
-def bits(given: argparse.Namespace) -> Found:
+def bits(args: argparse.Namespace) -> Measurements:
     """A fingerprint of everything that the other tasks compute, on this number of threads."""
-    events, s0, i0 = interactions(given.data, "events"), split_s0(), split_i0(0)
+    events, s0, i0 = interactions(args.data, "events"), split_s0(), split_i0(0)
     prints = {}
 
     def note(name: str, *arrays: Any) -> None:
@@ -355,9 +355,9 @@ def main() -> None:
     parser.add_argument("--save", type=Path)
     parser.add_argument("--factors-from", type=Path)
     parser.add_argument("--no-history", action="store_true")
-    given = parser.parse_args()
-    with threads(given.threads):
-        report("cofactor", cofactor.__version__, given, **TASKS[given.task](given))
+    args = parser.parse_args()
+    with threads(args.threads):
+        report("cofactor", cofactor.__version__, args, **TASKS[args.task](args))
 
 
 if __name__ == "__main__":

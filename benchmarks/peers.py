@@ -3,10 +3,10 @@
     python -m benchmarks.peers --install [PEER ...]                   make the environments, all by default
     python -m benchmarks.peers --run PEER RUNNER FOLDER [--factors 32 ...]      one line of JSON
 
-RUNNER is a file in `runners/`, without the .py, and lists its own options there. FOLDER holds `u.npy`, `i.npy`
-(int32 row numbers) and `values.npy` (float32), sorted by (u, i). Where it also has `test_u.npy`, `test_i.npy` and
-`test_values.npy`, most runners report quality on them. The environments stand in `benchmarks/peers-env/`, or where
-COFACTOR_PEERS says.
+RUNNER is a file in `runners/`, without the .py, and lists its own options there. FOLDER holds `u.npy`, `i.npy` (int32
+row numbers) and `values.npy` (float32), sorted by (u, i). Where it also has `test_u.npy`, `test_i.npy` and
+`test_values.npy`, most runners report quality on them. The environments are in `benchmarks/peers-env/`, or in the
+folder that COFACTOR_PEERS names.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ RECORD = "installed.json"
 """Written into an environment when it is complete."""
 
 FORCED_KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-"""Settings that hold OpenBLAS to one processor's kernels: a peer is measured with those it picks itself."""
+"""Settings that hold OpenBLAS to one processor's kernels: a peer is measured with the kernels that it selects."""
 
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""Set to the threads a runner is given, where the peer's own settings do not say otherwise."""
+"""Set to the threads of a runner, unless the peer has its own setting."""
 
 
 class PeerError(RuntimeError):
@@ -41,17 +41,17 @@ class PeerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Peer:
-    """An environment: what to install, and how it is to be run."""
+    """An environment: its packages and the settings of its processes."""
 
     requirements: tuple[str, ...]
     settings: dict[str, str] = field(default_factory=dict)
-    """Environment variables that the peer's makers recommend."""
+    """Environment variables that the authors of the peer recommend."""
     compiled_with: str = ""
     """Compiler flags tried first for a peer that has no wheel; pip's own are the fallback."""
 
     @property
     def wanted(self) -> list[str]:
-        """What the environment has to be made from: made again where this changes."""
+        """The requirements of the environment, which is created again if they change."""
         return [*self.requirements, self.compiled_with]
 
 
@@ -65,7 +65,7 @@ PEERS: Mapping[str, Peer] = {
     "irspack": Peer(("irspack==0.5.2", *NUMERIC)),
     "libmf": Peer(
         ("libmf==0.9.2", *NUMERIC),
-        # without these, LIBMF runs its scalar loops, some 2.5 times slower than its makers' own build
+        # without these, LIBMF runs its scalar loops, about 2.5 times slower than the build of its authors
         compiled_with="-O3 -march=native -DUSEAVX -DUSEOMP -fopenmp",
     ),
     "fastai": Peer(
@@ -86,7 +86,7 @@ PEERS: Mapping[str, Peer] = {
 
 
 def environment(peer: str) -> Path:
-    """The Python of the peer's environment, which is made first where it is missing, unfinished or outdated.
+    """Return the Python of the peer's environment, which is created if it is missing, unfinished or outdated.
 
     Raises PeerError for an unknown peer and for an installation that fails.
     """
@@ -101,25 +101,25 @@ def environment(peer: str) -> Path:
 def run(
     peer: str, runner: str, data_folder: str | os.PathLike[str], *, threads: int = 2, **options: Any
 ) -> dict[str, Any]:
-    """What `runners/{runner}.py` measured in the peer's environment, in seconds and MiB.
+    """Return the measurements of `runners/{runner}.py` in the peer's environment, in seconds and MiB.
 
-    `options` become its command line: `no_recommend=True` is `--no-recommend`, False or None is left out, and any
+    `options` become its command line: `no_recommend=True` is `--no-recommend`, False or None is omitted, and any
     other value follows its name. `compiled_with` is None in the answer where pip chose the flags.
 
-    Raises PeerError for an unknown peer or runner and for one that stops; its own words are then on stderr.
+    Raises PeerError for an unknown peer or runner and for one that stops; its messages are then on stderr.
     """
     return _measure(peer, runner, data_folder, arguments(options), threads=threads)
 
 
 def arguments(options: Mapping[str, Any]) -> list[str]:
-    words: list[str] = []
+    texts: list[str] = []
     for name, value in options.items():
         if value is None or value is False:
             continue
-        words.append(f"--{name.replace('_', '-')}")
+        texts.append(f"--{name.replace('_', '-')}")
         if value is not True:
-            words.append(str(value))
-    return words
+            texts.append(str(value))
+    return texts
 
 
 def _measure(
@@ -150,7 +150,7 @@ def _spec(peer: str) -> Peer:
 
 
 def _install(peer: str, home: Path, python: Path) -> None:
-    """Make the environment anew; the record is written last, so that an interrupted one is made again."""
+    """Create the environment; the record is written last, so that an interrupted one is created again."""
     spec = PEERS[peer]
     _say(f"{peer}: installing {' '.join(spec.requirements)} into {home}")
     (home / RECORD).unlink(missing_ok=True)
@@ -171,8 +171,8 @@ def _install(peer: str, home: Path, python: Path) -> None:
 
 def _record(home: Path) -> dict[str, Any]:
     record = home / RECORD
-    found: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
-    return found
+    record_content: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
+    return record_content
 
 
 def _call(command: list[str], **settings: str) -> None:
@@ -193,14 +193,14 @@ def main() -> None:
     task.add_argument("--install", nargs="*", metavar="PEER", help=f"of {', '.join(PEERS)}")
     task.add_argument("--run", nargs=3, metavar=("PEER", "RUNNER", "FOLDER"))
     parser.add_argument("--threads", type=int, default=2)
-    given, options = parser.parse_known_args()
-    if options and not given.run:
+    args, options = parser.parse_known_args()
+    if options and not args.run:
         parser.error(f"only a runner takes {' '.join(options)}")
     try:
-        if given.run:
-            print(json.dumps(_measure(*given.run, options, threads=given.threads)))
+        if args.run:
+            print(json.dumps(_measure(*args.run, options, threads=args.threads)))
         else:
-            for peer in given.install or PEERS:
+            for peer in args.install or PEERS:
                 print(environment(peer))
     except PeerError as problem:
         parser.exit(1, f"{problem}\n")

@@ -1,4 +1,4 @@
-"""How much of a score its reasons leave over, and what telling them takes: every estimator on MovieLens-100k.
+"""The unexplained part of scores, and the time of explanations, of every estimator on MovieLens-100k.
 
     python -m benchmarks.reasons      a minute or two, writes benchmarks/reasons.md
 
@@ -38,8 +38,8 @@ def row(name: str) -> str:
         shares.append(abs(why.rest) / max(size, 1e-12))
         off = max(off, abs(float(why.parts.sum()) - why.score) / max(size, 1e-12))
     middle, high = np.quantile(shares, [0.5, 0.9])
-    told = f"{1e3 * np.median(spent):.2f}"
-    return f"| {REGISTRY[name].__name__} | {TOLD_BY[by]} | {middle:.3f} | {high:.3f} | {off:.0e} | {told} |"
+    milliseconds = f"{1e3 * np.median(spent):.2f}"
+    return f"| {REGISTRY[name].__name__} | {TOLD_BY[by]} | {middle:.3f} | {high:.3f} | {off:.0e} | {milliseconds} |"
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 import cofactor
-from tests.support.replay_day import WAYS, Day, replay
+from tests.support.replay_day import METHODS, Day, replay
 
 PAGE = Path(__file__).parent / "replay_day.md"
 PICTURE = PAGE.with_suffix(".png")
@@ -26,7 +26,7 @@ PICTURE = PAGE.with_suffix(".png")
 
 def page(day: Day, hour: int, first: int) -> str:
     promoted = sum(model.status != "held" for model in day.trainings)
-    known = np.array(day.known)
+    is_known = np.array(day.is_known)
     lines = [
         "# A day compressed",
         "",
@@ -37,14 +37,14 @@ def page(day: Day, hour: int, first: int) -> str:
         "| who answers | RMSE | of users known at the start | of users who came | against frozen (95 % over users) |",
         "|---|---|---|---|---|",
     ]
-    for way, name in WAYS.items():
-        gain = "" if way == "frozen" else "{:+.4f} ({:+.4f} to {:+.4f})".format(*day.gain(way, "frozen"))
-        parts = [day.rmse(way, which) for which in (slice(None), known, ~known)]
+    for method, name in METHODS.items():
+        gain = "" if method == "frozen" else "{:+.4f} ({:+.4f} to {:+.4f})".format(*day.gain(method, "frozen"))
+        parts = [day.rmse(method, which) for which in (slice(None), is_known, ~is_known)]
         lines.append(f"| {name} | {parts[0]:.4f} | {parts[1]:.4f} | {parts[2]:.4f} | {gain} |")
     lines += [
         "",
         f"Retraining on top of folding in: {'{:+.4f} ({:+.4f} to {:+.4f})'.format(*day.gain('live', 'folded'))} RMSE.",
-        f"{known.sum():,} of the ratings are by users known at the start, {(~known).sum():,} by users who came.",
+        f"{is_known.sum():,} of the ratings are by users known at the start, {(~is_known).sum():,} by users who came.",
         "",
         f"{len(day.trainings)} trainings: {promoted} promoted, {len(day.trainings) - promoted} held by the gate.",
         f"{np.median(day.train_seconds):.2f} s each (median), with reading, measuring, publishing and pruning.",
@@ -56,7 +56,7 @@ def page(day: Day, hour: int, first: int) -> str:
         lines += [
             "Held, for example:",
             "",
-            *(f"- model {one.version}: {'; '.join(one.reasons)}" for one in held[:5]),
+            *(f"- model {model.version}: {'; '.join(model.reasons)}" for model in held[:5]),
             "",
         ]
     return "\n".join(lines)
@@ -71,9 +71,9 @@ def draw(day: Day, hour: int, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(9, 4.2), dpi=110)
     ends = range(hour, len(day.truth) + 1, hour)
     colors = {"live": "#2166ac", "folded": "#67a9cf", "frozen": "#8c8c8c"}
-    for way, name in WAYS.items():
-        axes.plot([end / hour for end in ends], [day.rmse(way, slice(0, end)) for end in ends], color=colors[way],
-                  label=f"{name}: {day.rmse(way):.4f}", linewidth=2)  # fmt: skip
+    for method, name in METHODS.items():
+        axes.plot([end / hour for end in ends], [day.rmse(method, slice(0, end)) for end in ends], color=colors[method],
+                  label=f"{name}: {day.rmse(method):.4f}", linewidth=2)  # fmt: skip
     axes.set_xlabel(f"simulated hours ({hour:,} ratings each)")
     axes.set_ylabel("RMSE of all predictions until then")
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""What `bench_peers.py` found, and the page that shows it."""
+"""Results of `bench_peers.py`, and their page."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ OURS = ("BiasedMF", "BayesianMF", "ImplicitALS")
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the page. `ours` and `theirs` are what `unit` says; the ratio is ours / theirs, smaller is better.
+    """One line of the page. `ours` and `theirs` are in `unit`; the ratio is ours / theirs, smaller is better.
 
-    Without a peer `most` is what `ours` may be. A line that has neither `must` nor `most` only informs.
+    Without a peer `most` is the limit of `ours`. A line that has neither `must` nor `most` only informs.
     """
 
     work: str
@@ -57,7 +57,7 @@ def line(
     reach: float | None = None,
     quality: str = "",
 ) -> Line:
-    """A ratio of the same figure of both sides; `quality` names one that both state."""
+    """Return the ratio of a value of both sides; `quality` names a metric that both report."""
     cpu_key = key.replace("seconds", "cpu_seconds") if key != "p50_ms" else "cpu_ms"
     return Line(
         work,
@@ -77,7 +77,7 @@ def version(package: str) -> str:
     return metadata.version(package)
 
 
-def _figure(x: float | None) -> str:
+def _number(x: float | None) -> str:
     if x is None:
         return ""
     if abs(x) >= 1000:
@@ -86,11 +86,11 @@ def _figure(x: float | None) -> str:
 
 
 def _pair(pair: Sequence[float | None]) -> str:
-    return " / ".join(_figure(x) for x in pair if x is not None)
+    return " / ".join(_number(x) for x in pair if x is not None)
 
 
 def page(results: dict[str, Any]) -> str:
-    """RESULTS.md from RESULTS.json."""
+    """Return RESULTS.md from RESULTS.json."""
     text = [
         "# cofactor beside its peers",
         "",
@@ -103,29 +103,35 @@ def page(results: dict[str, Any]) -> str:
         "|-|-|-|-|-|-|-|-|-|-|-|",
     ]
     for number in sorted(results, key=int):
-        for given in results[number]["lines"]:
-            one = Line(**given)
-            must = _figure(one.must) if one.most is None else f"{_figure(one.most)} {one.unit}"
+        for fields_of_line in results[number]["lines"]:
+            table_line = Line(**fields_of_line)
+            must = (
+                _number(table_line.must) if table_line.most is None else f"{_number(table_line.most)} {table_line.unit}"
+            )
             cells = [
                 number,
-                one.work,
-                f"{_figure(one.ours)} {one.unit}",
-                f"{one.peer}: {_figure(one.theirs)} {one.unit}" if one.peer else "",
-                "" if one.ratio is None else f"**{one.ratio:.2f}**" if one.ratio >= 0.1 else f"**{one.ratio:.3f}**",
+                table_line.work,
+                f"{_number(table_line.ours)} {table_line.unit}",
+                f"{table_line.peer}: {_number(table_line.theirs)} {table_line.unit}" if table_line.peer else "",
+                ""
+                if table_line.ratio is None
+                else f"**{table_line.ratio:.2f}**"
+                if table_line.ratio >= 0.1
+                else f"**{table_line.ratio:.3f}**",
                 must,
-                _figure(one.reach),
-                {True: "holds", False: "SHORT", None: ""}[one.holds],
-                _pair(one.cpu),
-                _pair(one.peak_mb),
-                one.quality,
+                _number(table_line.reach),
+                {True: "holds", False: "SHORT", None: ""}[table_line.holds],
+                _pair(table_line.cpu),
+                _pair(table_line.peak_mb),
+                table_line.quality,
             ]
             text.append(f"| {' | '.join(cells)} |")
     text += ["", "![quality against seconds](curves.png)", ""]
     text += ["Quality against seconds of the fit, MovieLens-100k: every point is a fit of its own, rows 4, 5 and 15."]
     text += ["", "| rows | rounds | measured | on |", "|-|-|-|-|"]
     runs: dict[tuple[int, str, str], list[str]] = {}
-    for number, found in results.items():
-        runs.setdefault((found["rounds"], found["date"], found["machine"]), []).append(number)
+    for number, result in results.items():
+        runs.setdefault((result["rounds"], result["date"], result["machine"]), []).append(number)
     text += [
         f"| {', '.join(sorted(numbers, key=int))} | {' | '.join(map(str, run))} |"
         for run, numbers in sorted(runs.items())
@@ -158,7 +164,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
 
 
 def machine() -> str:
-    """The processor by what matters here, and the versions."""
+    """Return the relevant properties of the processor, and the versions."""
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     name = next(
         (text.split(":")[1].strip() for text in info.splitlines() if text.startswith("model name")),

@@ -1,4 +1,4 @@
-"""What each kernel must do, over what this machine can do: the gap is what is left to win.
+"""The minimal time of each kernel on this machine, compared with the measured time.
 
     python -m benchmarks.roofline          writes benchmarks/roofline.md (some minutes; data as in bench_peers.py)
 
@@ -42,7 +42,7 @@ STEPS = 3
 
 
 def best(run: Callable[[], Any], times: int = 3) -> float:
-    """The least wall seconds of a few calls."""
+    """Return the minimum wall seconds of a few calls."""
     spans = []
     for _ in range(times):
         began = time.perf_counter()
@@ -164,8 +164,8 @@ class Work:
 
 
 def half_steps(folder: Path, width: int) -> list[Work]:
-    """ALS on 20 M events. A row's vectors come from where the other side lies; the passes of CG after the first find
-    them in the second cache, or where they do not fit there (in half of it), in the third.
+    """ALS on 20 M events. The vectors of a row come from the memory of the other side; the passes of CG after the
+    first find them in the second cache, or where they do not fit there (in half of it), in the third.
     """
     rows, loss = interactions(table(folder, f"{FULL}/events"), "events"), EventsLoss(alpha0=0.1, l2=1e-3, nu=1.0)
     sides = []
@@ -173,7 +173,7 @@ def half_steps(folder: Path, width: int) -> list[Work]:
         start = random_stream(0, name).standard_normal((n, width), dtype=np.float32) * np.float32(0.1 / width**0.5)
         sides.append(start)
     users, items = sides
-    found = []
+    works = []
     for own, other, entries, name in ((users, items, rows.by_user, "users"), (items, users, rows.by_item, "items")):
         penalty = loss.penalty(entries.counts, len(other))
         side = loss.side(other, np.zeros(len(other), np.float32), 0.0)
@@ -188,13 +188,13 @@ def half_steps(folder: Path, width: int) -> list[Work]:
         home = "third_cache" if other.nbytes < 16e6 else home
         passes[home] = passes.get(home, 0.0) + float(bytes_each * len(rows))
         flops = (STEPS + 1) * (4 * width * len(rows) + 2 * width**2 * len(own))
-        found.append(Work(f"ALS half-step, {name}, {width} factors", flops, passes, seconds))
+        works.append(Work(f"ALS half-step, {name}, {width} factors", flops, passes, seconds))
         if name == "users":
             chunked = best(lambda: gram(users))
-            found.append(
+            works.append(
                 Work(f"gram matrix of the users, {width}", 2 * width**2 * len(users), {"memory": users.nbytes}, chunked)
             )
-    return found
+    return works
 
 
 def descent(folder: Path) -> Work:
@@ -247,7 +247,7 @@ def ranking(folder: Path) -> list[Work]:
 
 
 def inverse(n: int = 3_706) -> Work:
-    """EASE's: n^3 operations in float64, which a register holds half as many of."""
+    """EASE's: n^3 operations in float64, of which a register holds half as many."""
     A = random_stream(0, "inverse").standard_normal((n, n))
     A = A @ A.T / n + np.eye(n)
     seconds = best(lambda: negative_inverse(A.copy()))
@@ -297,8 +297,8 @@ def page(folder: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "cofactor-bench")
-    given = parser.parse_args()
-    PAGE.write_text(page(given.folder))
+    args = parser.parse_args()
+    PAGE.write_text(page(args.folder))
     print(PAGE.read_text())
 
 

@@ -1,4 +1,4 @@
-"""A service under load: 80 % recommend, 15 % rate, 5 % others, from one process beside it; a table for docs.
+"""A service under load: 80 % recommend, 15 % rate, 5 % others, from one separate process; a table for docs.
 
     python -m benchmarks.serve_load --seconds 60 --workers 2 --items 27000 --users 138000
 
@@ -29,8 +29,8 @@ import numpy as np
 FACTORS, RATINGS_OF_EACH = 64, 20
 
 
-def made(folder: Path, users: int, items: int) -> str:
-    """A store and a first model of this size, random vectors in it; an admin key."""
+def create_service(folder: Path, users: int, items: int) -> str:
+    """Create a store and a first model of this size with random vectors; return an admin key."""
     from dataclasses import replace
 
     import cofactor
@@ -58,7 +58,7 @@ def made(folder: Path, users: int, items: int) -> str:
 
 @dataclass
 class Seen:
-    """What happened: latency by request, in seconds from when due; statuses; megabytes by second; CPU seconds."""
+    """Measurements: latency by request, in seconds from when due; statuses; megabytes by second; CPU seconds."""
 
     took: dict[str, list[float]] = field(default_factory=dict)
     statuses: Counter[int] = field(default_factory=Counter)
@@ -67,7 +67,7 @@ class Seen:
 
 
 class Connection:
-    """One HTTP/1.1 connection that sends what it is told; no library between it and the time it takes."""
+    """One HTTP/1.1 connection without a client library, whose time would be measured too."""
 
     def __init__(self, port: int, key: str):
         self.port = port
@@ -75,7 +75,7 @@ class Connection:
         self.streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, method: str, path: str, body: bytes = b"") -> int:
-        """The status of the answer, once all of it came."""
+        """Send a request and return the status of the answer once it is complete."""
         if self.streams is None:
             self.streams = await asyncio.open_connection("127.0.0.1", self.port)
         reader, writer = self.streams
@@ -107,7 +107,7 @@ def drawn(stream: random.Random, users: int, items: int) -> tuple[str, str, str,
 
 
 async def load(options: argparse.Namespace, port: int, key: str, parent: int) -> Seen:
-    """The whole run."""
+    """Run the load."""
     seen, stream, due = Seen(), random.Random(options.seed), asyncio.Queue[float]()
     start = time.perf_counter() + options.warm
     end, cpu = start + options.seconds, cpu_of(parent)
@@ -138,16 +138,16 @@ async def load(options: argparse.Namespace, port: int, key: str, parent: int) ->
             await asyncio.sleep(1)
 
     asking = [asyncio.create_task(worker(Connection(port, key))) for _ in range(options.connections)]
-    beside = [asyncio.create_task(weigh())] + ([asyncio.create_task(pace())] if options.pace else [])
+    background = [asyncio.create_task(weigh())] + ([asyncio.create_task(pace())] if options.pace else [])
     await asyncio.wait(asking, timeout=options.warm + options.seconds + 5)
-    for one in [*asking, *beside]:
-        one.cancel()
+    for task in [*asking, *background]:
+        task.cancel()
     seen.cpu = cpu_of(parent) - cpu
     return seen
 
 
 def wait_for(port: int) -> None:
-    """Until every worker answers: the first one that does, and a while."""
+    """Wait until the first worker answers, and a while for the others."""
     for _ in range(600):
         try:
             with urlopen(f"http://127.0.0.1:{port}/health/ready") as answer:
@@ -165,13 +165,13 @@ def processes(parent: int) -> list[int]:
 
 
 def cpu_of(parent: int) -> float:
-    """Seconds of CPU that the service's processes have used."""
+    """Return the CPU seconds of the service's processes."""
     parts = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in processes(parent)]
-    return sum(int(one[11]) + int(one[12]) for one in parts) / os.sysconf("SC_CLK_TCK")
+    return sum(int(fields[11]) + int(fields[12]) for fields in parts) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_of(parent: int) -> float:
-    """Megabytes that the service's processes have for themselves and their share of what they share."""
+    """Return the private memory of the service's processes plus their share of shared memory, in megabytes."""
     total = 0
     for pid in processes(parent):
         try:
@@ -182,10 +182,10 @@ def memory_of(parent: int) -> float:
     return total / 1024
 
 
-def told(options: argparse.Namespace, seen: Seen) -> dict[str, Any]:
-    """The figures."""
-    every = np.array([took for one in seen.took.values() for took in one]) * 1e3
-    figures: dict[str, Any] = {
+def summary(options: argparse.Namespace, seen: Seen) -> dict[str, Any]:
+    """Return the results."""
+    every = np.array([took for times in seen.took.values() for took in times]) * 1e3
+    results: dict[str, Any] = {
         "workers": options.workers,
         "items": options.items,
         "users": options.users,
@@ -200,10 +200,10 @@ def told(options: argparse.Namespace, seen: Seen) -> dict[str, Any]:
         "statuses": dict(seen.statuses),
     }
     for name, took in sorted(seen.took.items()):
-        figures[f"{name}_p50_p99_ms"] = [round(float(np.percentile(took, q)) * 1e3, 2) for q in (50, 99)]
+        results[f"{name}_p50_p99_ms"] = [round(float(np.percentile(took, q)) * 1e3, 2) for q in (50, 99)]
     minutes = [seen.memory[at : at + 60] for at in range(0, len(seen.memory), 60)]
-    figures["memory_mb_by_minute"] = [round(float(np.mean(one)), 1) for one in minutes]
-    return figures
+    results["memory_mb_by_minute"] = [round(float(np.mean(megabytes)), 1) for megabytes in minutes]
+    return results
 
 
 def main() -> None:
@@ -223,7 +223,7 @@ def main() -> None:
         written = folder / "key"
         if not written.exists():
             folder.mkdir(exist_ok=True)
-            written.write_text(made(folder, options.users, options.items))
+            written.write_text(create_service(folder, options.users, options.items))
         command = [sys.executable, "-m", "cofactor", "serve", "--data", str(folder), "--port", "0", "--no-train"]
         command += ["--workers", str(options.workers)]
         with (folder / "log").open("w") as log:
@@ -234,7 +234,7 @@ def main() -> None:
                 assert service.stdout is not None
                 port = int(service.stdout.readline().rpartition(":")[2])
                 wait_for(port)
-                print(json.dumps(told(options, asyncio.run(load(options, port, written.read_text(), service.pid)))))
+                print(json.dumps(summary(options, asyncio.run(load(options, port, written.read_text(), service.pid)))))
             finally:
                 service.send_signal(signal.SIGTERM)
                 service.wait(30)

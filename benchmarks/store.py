@@ -1,9 +1,9 @@
 """How fast the store is: appends, syncs of the disk, reads by user, and a large table in and out; into store.md.
 
-    python -m benchmarks.store [million rows]        2 M rows unless said (a few minutes)
+    python -m benchmarks.store [million rows]        2 M rows by default (a few minutes)
 
-Each database in a folder of this machine's disk; PostgreSQL beside the program, on the same cores. Syncs of SQLite are
-counted with strace in a run of their own.
+Each database in a folder of this machine's disk; PostgreSQL runs on the same cores as the program. Syncs of SQLite are
+counted with strace in a separate run.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def resident() -> float:
 
 
 def watched(work: Callable[[], Any]) -> tuple[Any, float, float]:
-    """What it returns, the seconds it took, and the MB that it had at most beyond those before."""
+    """Return the result of a call, its seconds, and its peak memory beyond that before, in MB."""
     done, before = threading.Event(), resident()
     peak = [before]
 
@@ -112,11 +112,11 @@ def watched(work: Callable[[], Any]) -> tuple[Any, float, float]:
 
 
 def measure(name: str, url: str, rows: int, size: Callable[[], float]) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+    results: list[tuple[str, str]] = []
 
-    def say(what: str, figure: str) -> None:
-        found.append((what, figure))
-        print(f"{name:10}  {what:58}  {figure}", flush=True)
+    def say(what: str, value: str) -> None:
+        results.append((what, value))
+        print(f"{name:10}  {what:58}  {value}", flush=True)
 
     users = max(rows // 144, 1)
     with Store.open(url) as store:
@@ -130,8 +130,8 @@ def measure(name: str, url: str, rows: int, size: Callable[[], float]) -> list[t
         )
         for threads in (10, 50):
             say(f"the same, {threads} submitters at once", f"{rate_of_many(store, threads, 5):,.0f}")
-        given = table(rows)
-        _, spent, memory = watched(lambda: store.events.load(given, kind="ratings"))
+        frame = table(rows)
+        _, spent, memory = watched(lambda: store.events.load(frame, kind="ratings"))
         say(f"load of {rows / 1e6:g} M rows: seconds (rows a second)", f"{spent:.1f} ({rows / spent:,.0f})")
         say("the load's memory above the table's, MB", f"{memory:.0f}")
         say("bytes a row in the database", f"{size() * 1e6 / store.events.watermark():.0f}")
@@ -158,12 +158,12 @@ def measure(name: str, url: str, rows: int, size: Callable[[], float]) -> list[t
             begin = time.perf_counter()
             store.back_up(Path(url.removeprefix("sqlite:///")).with_suffix(".backup"))
             say("backup: seconds", f"{time.perf_counter() - begin:.1f}")
-    return found
+    return results
 
 
 def syncs(folder: Path) -> list[tuple[str, str]]:
     """fdatasync calls of SQLite, counted with strace: for each append, and for 2,000 of 50 submitters."""
-    found = []
+    results = []
     if shutil.which("strace") is None:
         return [("syncs", "strace is not installed")]
     for threads, n in (("1", 200), ("50", 2_000)):
@@ -173,9 +173,9 @@ def syncs(folder: Path) -> list[tuple[str, str]]:
             [*command, f"sqlite:///{folder}/syncs{threads}.db", threads], check=True, stderr=subprocess.DEVNULL
         )
         count = trace.read_text().split('write(2, "MARK"')[1].count("sync(")
-        found.append((f"syncs of the disk for {n:,} appends, {threads} submitter(s)", f"{count:,}"))
-        print("SQLite", *found[-1], flush=True)
-    return found
+        results.append((f"syncs of the disk for {n:,} appends, {threads} submitter(s)", f"{count:,}"))
+        print("SQLite", *results[-1], flush=True)
+    return results
 
 
 def disk(folder: Path) -> float:
@@ -217,7 +217,7 @@ def main() -> None:
         f"Made by `python -m benchmarks.store {rows / 1e6:g}`; {os.cpu_count()} cores, one fdatasync {sync:.2f} ms.\n"
     ]
     lines += ["| what | SQLite | PostgreSQL |", "|---|---|---|"]
-    lines += [f"| {what} | {figure} | {postgresql.get(what, '')} |" for what, figure in [*sqlite, *counted]]
+    lines += [f"| {what} | {value} | {postgresql.get(what, '')} |" for what, value in [*sqlite, *counted]]
     Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

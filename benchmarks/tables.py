@@ -3,7 +3,7 @@
 A table is a folder with `u.npy`, `i.npy` (int32 row numbers), `values.npy` (float32), sorted by (u, i), and where
 something is held out `test_u.npy`, `test_i.npy`, `test_values.npy`.
 
-    20000263/events     MovieLens-20M's shape (`datasets/synthetic.py`), every row an event of value 1
+    20000263/events     MovieLens-20M's shape (`datasets/synthetic.py`), every row is an event of value 1
     20000263/ratings    80 % of the same rows as ratings; the rest is held out
     20000263/*.csv      the same rows as files: `ratings.csv` with integer ids, `strings.csv` with ids like u17
     1000209/events      MovieLens-1M's shape; a fifth of every user's events is held out
@@ -68,18 +68,18 @@ def _save(home: Path, rows: Interactions, *, prefix: str = "", keep: Any = slice
 
 
 def _large(home: Path) -> None:
-    """MovieLens-20M's shape with so many ratings as the folder is called, users in proportion."""
-    n_ratings, world = int(home.name), MOVIELENS_20M_SHAPE
-    n_users = round(world.n_users * n_ratings / world.n_ratings)
-    world = replace(world, n_users=n_users, n_ratings=n_ratings)
-    rows = generate(world).interactions
+    """Save MovieLens-20M's shape with the number of ratings in the folder's name, users in proportion."""
+    n_ratings, config = int(home.name), MOVIELENS_20M_SHAPE
+    n_users = round(config.n_users * n_ratings / config.n_ratings)
+    config = replace(config, n_users=n_users, n_ratings=n_ratings)
+    rows = generate(config).interactions
     _save(home / "events", replace(rows, values=np.ones(len(rows), np.float32)))
     if n_ratings != FULL:
         return
     held_out = random_stream(0, "held out").random(len(rows)) < 0.2
     _save(home / "ratings", rows, keep=~held_out)
     _save(home / "ratings", rows, prefix="test_", keep=held_out)
-    write_csv(home / "ratings.csv", world)
+    write_csv(home / "ratings.csv", config)
     with_strings = pl.read_csv(home / "ratings.csv").with_columns(
         user=pl.format("u{}", "user"), item=pl.format("item-{}", "item")
     )

@@ -3,7 +3,7 @@
 `make docs` runs every page once and compares its numbers on the way (docs/_extensions/recorded_numbers.py). Without
 building the site:
 
-python docs/pages.py [PAGE.md ...]    run every page, or these, and say which numbers moved since they were recorded
+python docs/pages.py [PAGE.md ...]    run every page, or these, and print which numbers changed since they were recorded
 python docs/pages.py --record [PAGE.md ...]    write the numbers of every page, or of these, to docs/numbers.json
 """
 
@@ -32,13 +32,15 @@ HERE = Path(__file__).parent
 NUMBERS = HERE / "numbers.json"
 _ids = count(1)
 
-PIECE = re.compile(r"^```\{code-cell\}[^\n]*\n(?P<code>.*?)^```$|\{eval\}`(?P<said>[^`]+)`", re.DOTALL | re.MULTILINE)
-"""What of a page is run: its cells, and the expressions in its sentences, in their order."""
+PIECE = re.compile(
+    r"^```\{code-cell\}[^\n]*\n(?P<code>.*?)^```$|\{eval\}`(?P<expression>[^`]+)`", re.DOTALL | re.MULTILINE
+)
+"""The code of a page: its cells, and the expressions in its sentences, in order."""
 
 
 @dataclass(frozen=True)
 class figure:  # noqa: N801
-    """A plotly figure for a page, where this name reads as a verb; `alt` says in words what there is to see."""
+    """A plotly figure for a page, in pages `figure(...)` reads as a verb; `alt` describes the figure."""
 
     drawn: Any
     alt: str
@@ -51,33 +53,33 @@ class figure:  # noqa: N801
 
 
 def programs() -> list[Path]:
-    """The pages that hold code to run."""
+    """Return the pages that contain code to run."""
     return sorted(page for page in HERE.rglob("*.md") if "_build" not in page.parts and PIECE.search(page.read_text()))
 
 
 def run(page: Path) -> dict[str, str]:
-    """Run a page's cells in a fresh namespace. What its sentences say in numbers: expression -> text."""
-    found: dict[str, Any] = {"__name__": page.stem}
-    said: dict[str, str] = {}
+    """Run a page's cells in a fresh namespace; return the numbers in its sentences: expression -> text."""
+    namespace: dict[str, Any] = {"__name__": page.stem}
+    texts: dict[str, str] = {}
     text = page.read_text(encoding="utf-8")
     with contextlib.chdir(page.parent), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("error")
         for piece in PIECE.finditer(text):
-            if (expression := piece["said"]) is not None:
-                said[expression] = str(eval(expression, found))
+            if (expression := piece["expression"]) is not None:
+                texts[expression] = str(eval(expression, namespace))
                 continue
             code = re.sub(r"\A(---\n.*?\n---\n|(:[^\n]*\n)+)", "", piece["code"], flags=re.DOTALL)
             line = text.count("\n", 0, piece.start("code"))
-            exec(compile("\n" * line + code, str(page), "exec", dont_inherit=True), found)
-    return said
+            exec(compile("\n" * line + code, str(page), "exec", dont_inherit=True), namespace)
+    return texts
 
 
-def moved(page: Path, said: dict[str, str]) -> list[str]:
-    """What a run says otherwise than what is recorded, beyond the tolerance; empty where all stands."""
+def moved(page: Path, texts: dict[str, str]) -> list[str]:
+    """Return the differences of a run from the recorded numbers beyond the tolerance."""
     recorded = json.loads(NUMBERS.read_text(encoding="utf-8")).get(page.relative_to(HERE).as_posix(), {})
-    wrong = [f"{expression}: not recorded" for expression in said if expression not in recorded]
-    wrong += [f"{expression}: recorded, but no longer said" for expression in recorded if expression not in said]
-    for expression, text in said.items():
+    wrong = [f"{expression}: not recorded" for expression in texts if expression not in recorded]
+    wrong += [f"{expression}: recorded, but no longer said" for expression in recorded if expression not in texts]
+    for expression, text in texts.items():
         before = recorded.get(expression, text)
         if not alike(before, text, tolerance(expression)):
             wrong.append(f"{expression}: {before} was recorded, {text} now")
@@ -85,16 +87,16 @@ def moved(page: Path, said: dict[str, str]) -> list[str]:
 
 
 def tolerance(expression: str) -> float:
-    """How far a number may move, as a share of it: times depend on the machine, results hardly."""
+    """Return the relative tolerance of a number: times depend on the machine, results hardly."""
     return 9.0 if re.search(r"seconds|speed|_ms\b|times_faster", expression) else 0.05
 
 
-def alike(one: str, other: str, share: float) -> bool:
-    """Whether two texts say the same but for their numbers, and these are as near as `share` (or one last digit)."""
+def alike(left: str, right: str, share: float) -> bool:
+    """Return whether two texts differ only in numbers, and these by at most `share` or one unit of the last digit."""
     number = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
-    if number.sub("#", one) != number.sub("#", other):
+    if number.sub("#", left) != number.sub("#", right):
         return False
-    for a, b in zip(number.findall(one), number.findall(other), strict=True):
+    for a, b in zip(number.findall(left), number.findall(right), strict=True):
         last = 10.0 ** -len(a.partition(".")[2])
         x, y = float(a.replace(",", "")), float(b.replace(",", ""))
         if abs(x - y) > max(share * max(abs(x), abs(y)) if share < 1 else share * min(abs(x), abs(y)), 1.01 * last):
@@ -103,22 +105,22 @@ def alike(one: str, other: str, share: float) -> bool:
 
 
 def main() -> None:
-    """Run all pages; record what they say, or tell what moved."""
+    """Run all pages; record their numbers, or print which changed."""
     sys.path.insert(0, str(HERE))
     os.environ.setdefault("COLUMNS", "100")
     only = [name for name in sys.argv[1:] if not name.startswith("--")]
-    everything = json.loads(NUMBERS.read_text(encoding="utf-8")) if only else {}
+    numbers = json.loads(NUMBERS.read_text(encoding="utf-8")) if only else {}
     wrong = []
     for page in programs():
         if only and page.name not in only:
             continue
         name = page.relative_to(HERE).as_posix()
-        everything[name] = run(page)
-        print(f"{name}: {len(everything[name])} numbers", flush=True)
+        numbers[name] = run(page)
+        print(f"{name}: {len(numbers[name])} numbers", flush=True)
         if "--record" not in sys.argv:
-            wrong += [f"{name}: {line}" for line in moved(page, everything[name])]
+            wrong += [f"{name}: {line}" for line in moved(page, numbers[name])]
     if "--record" in sys.argv:
-        NUMBERS.write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        NUMBERS.write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     sys.exit("\n".join(wrong) or 0)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.postgresql import Server
 
 collect_ignore = ["properties/fuzz", "support"]
-"""Files without tests: programs that tests run in processes of their own, and what tests import."""
+"""Files without tests: programs that tests run in processes of their own, and modules that tests import."""
 
 # no deadline: the first example may wait for a kernel to be compiled
 settings.register_profile("cofactor", max_examples=50, deadline=None)
@@ -28,7 +28,7 @@ settings.load_profile("cofactor")
 
 @pytest.fixture(scope="session")
 def movielens() -> Interactions:
-    """MovieLens-100k, fetched the way a user fetches it."""
+    """MovieLens-100k, fetched as a user fetches it."""
     return cofactor.datasets.load_movielens("100k")
 
 
@@ -63,8 +63,8 @@ def server() -> Iterator[Server]:
     """PostgreSQL server shared by all tests, which must not stop it."""
     from tests.support.postgresql import running_server
 
-    with running_server() as found:
-        yield found
+    with running_server() as postgresql:
+        yield postgresql
 
 
 @pytest.fixture(scope="session")
@@ -72,8 +72,8 @@ def mortal_server() -> Iterator[Server]:
     """PostgreSQL server for tests that stop and start it; it has few files, so that its recovery is fast."""
     from tests.support.postgresql import running_server
 
-    with running_server() as found:
-        yield found
+    with running_server() as postgresql:
+        yield postgresql
 
 
 NO_TORCH = 'torch is not installed, so neural-mf is not tested: pip install "cofactor[neural]"'

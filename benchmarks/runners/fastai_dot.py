@@ -1,4 +1,4 @@
-"""fastai's dot product with biases and a range: its book's recipe for MovieLens-100k, in larger batches.
+"""fastai's dot product with biases and a range: the settings of its book for MovieLens-100k, in larger batches.
 
 The book has batches of 64, 5 epochs of fit_one_cycle up to 5e-3, weight decay .1, 50 factors and a range of (0, 5.5).
 """
@@ -18,7 +18,7 @@ from measuring import Mark, interactions, mark, options, peak_mb, report, rmse, 
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("fastai: dot product with biases for ratings")
     parser.add_argument("--factors", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=5)
@@ -30,7 +30,7 @@ def command_line() -> Namespace:
 
 
 class Clock(Callback):
-    """Adds up the seconds of training, and scores the test rows after each epoch while the clock stands still."""
+    """Sum the seconds of training, and score the test rows after each epoch while the clock is stopped."""
 
     def __init__(self, pairs: torch.Tensor, values: np.ndarray, bounds: tuple[float, float]) -> None:
         self.pairs, self.values, self.bounds = pairs, values, bounds
@@ -41,7 +41,7 @@ class Clock(Callback):
         self.started = mark()
 
     def before_validate(self) -> None:
-        raise CancelValidException  # the test rows are no validation set
+        raise CancelValidException  # the test rows are not a validation set
 
     def after_epoch(self) -> None:
         span = mark().since(self.started)
@@ -59,32 +59,32 @@ class Clock(Callback):
 
 def codes(classes: list[int], rows: np.ndarray) -> np.ndarray:
     """Each row's place in `classes`, which start with "#na#": the place of rows that are not there. (n,) int64"""
-    known = np.array(classes[1:])
-    at = np.minimum(np.searchsorted(known, rows), len(known) - 1)
-    return np.where(known[at] == rows, at + 1, 0)
+    ids = np.array(classes[1:])
+    at = np.minimum(np.searchsorted(ids, rows), len(ids) - 1)
+    return np.where(ids[at] == rows, at + 1, 0)
 
 
 def main() -> None:
-    given = command_line()
+    args = command_line()
     imports_mb = peak_mb()
-    torch.set_num_threads(given.threads)
-    set_seed(given.seed)
-    (u, i, values), test = interactions(given.data), test_rows(given.data)
+    torch.set_num_threads(args.threads)
+    set_seed(args.seed)
+    (u, i, values), test = interactions(args.data), test_rows(args.data)
     if test is None:
-        raise SystemExit(f"{given.data} has no test_u.npy: a curve needs rows to test on")
+        raise SystemExit(f"{args.data} has no test_u.npy: a curve needs rows to test on")
     start = mark()
     ratings = pd.DataFrame({"u": u, "i": i, "values": values})
-    loaders = CollabDataLoaders.from_df(ratings, valid_pct=0, bs=given.bs, seed=given.seed)
-    learner = collab_learner(loaders, n_factors=given.factors, y_range=(0, 5.5))
+    loaders = CollabDataLoaders.from_df(ratings, valid_pct=0, bs=args.bs, seed=args.seed)
+    learner = collab_learner(loaders, n_factors=args.factors, y_range=(0, 5.5))
     built = mark().since(start)
     columns = [codes(list(loaders.classes[name]), rows) for name, rows in zip(("u", "i"), test[:2], strict=True)]
     clock = Clock(torch.tensor(np.stack(columns, axis=1)), test[2], (float(values.min()), float(values.max())))
     with learner.no_bar(), learner.no_logging():
-        learner.fit_one_cycle(given.epochs, given.lr, wd=given.wd, cbs=clock)
+        learner.fit_one_cycle(args.epochs, args.lr, wd=args.wd, cbs=clock)
     report(
         "fastai",
         version("fastai"),
-        given,
+        args,
         **seconds("build", built),
         **seconds("fit", clock.trained),
         imports_mb=imports_mb,

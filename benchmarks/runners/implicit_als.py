@@ -50,7 +50,7 @@ def timed_recommend_all(model: AlternatingLeastSquares, matrix: csr_matrix, n: i
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("implicit: ALS for events")
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--iterations", type=two_or_more, default=5)
@@ -65,37 +65,37 @@ def command_line() -> Namespace:
 
 
 def main() -> None:
-    given = command_line()
+    args = command_line()
     imports_mb = peak_mb()
-    matrix = user_items(given.data)
+    matrix = user_items(args.data)
     model = AlternatingLeastSquares(
-        factors=given.factors,
-        regularization=given.reg,
-        alpha=given.alpha,
+        factors=args.factors,
+        regularization=args.reg,
+        alpha=args.alpha,
         use_cg=True,
-        iterations=given.iterations,
-        num_threads=given.threads,
-        random_state=given.seed,
+        iterations=args.iterations,
+        num_threads=args.threads,
+        random_state=args.seed,
     )
     marks: list[Mark] = []
     start = mark()
     model.fit(matrix, show_progress=False, callback=lambda *_: marks.append(mark()))
     took = mark().since(start)
     fit_peak_mb = peak_mb()
-    if given.save:
-        save_factors(given.save, users=model.user_factors, items=model.item_factors)
-    ranked = {} if given.no_recommend else timed_recommend_all(model, matrix, given.n)
+    if args.save:
+        save_factors(args.save, users=model.user_factors, items=model.item_factors)
+    ranked = {} if args.no_recommend else timed_recommend_all(model, matrix, args.n)
     report(
         "implicit",
         version("implicit"),
-        given,
+        args,
         # the marks end an iteration each, so the transposition before the first is in no interval
         **per_iteration(marks),
         **seconds("fit", took),
         imports_mb=imports_mb,
         peak_mb=fit_peak_mb,
         **ranked,
-        **ndcg(given.data, matrix, lambda users: model.user_factors[users] @ model.item_factors.T),
+        **ndcg(args.data, matrix, lambda users: model.user_factors[users] @ model.item_factors.T),
     )
 
 

@@ -1,4 +1,4 @@
-"""implicit's BayesianPersonalizedRanking with its own defaults, but for the number of factors and epochs."""
+"""implicit's BayesianPersonalizedRanking with its own defaults, except the number of factors and epochs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from measuring import Mark, mark, ndcg, options, peak_mb, per_iteration, report,
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("implicit: BPR for events")
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--iterations", type=two_or_more, default=5, help="implicit's own default is 100")
@@ -22,17 +22,17 @@ def command_line() -> Namespace:
 
 
 def main() -> None:
-    given = command_line()
+    args = command_line()
     imports_mb = peak_mb()
-    matrix = user_items(given.data)
+    matrix = user_items(args.data)
     model = BayesianPersonalizedRanking(
-        factors=given.factors,
-        learning_rate=given.lr,
-        regularization=given.reg,
-        iterations=given.iterations,
+        factors=args.factors,
+        learning_rate=args.lr,
+        regularization=args.reg,
+        iterations=args.iterations,
         use_gpu=False,
-        num_threads=given.threads,
-        random_state=given.seed,
+        num_threads=args.threads,
+        random_state=args.seed,
     )
     marks: list[Mark] = []
     start = mark()
@@ -40,13 +40,13 @@ def main() -> None:
     took = mark().since(start)
     fit_peak_mb = peak_mb()
     quality = {}
-    if not given.no_ndcg:
+    if not args.no_ndcg:
         # the biases are a column of the factors
-        quality = ndcg(given.data, matrix, lambda users: model.user_factors[users] @ model.item_factors.T)
+        quality = ndcg(args.data, matrix, lambda users: model.user_factors[users] @ model.item_factors.T)
     report(
         "implicit",
         version("implicit"),
-        given,
+        args,
         **per_iteration(marks),
         **seconds("fit", took),
         imports_mb=imports_mb,

@@ -10,7 +10,7 @@ from measuring import mark, ndcg, options, peak_mb, report, seconds, user_items
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("implicit: cosine neighbors for events")
     parser.add_argument("--neighbors", type=int, default=20, help="implicit's own default; the item itself is one")
     parser.add_argument("--no-ndcg", action="store_true", help="fit only")
@@ -18,21 +18,21 @@ def command_line() -> Namespace:
 
 
 def main() -> None:
-    given = command_line()
+    args = command_line()
     imports_mb = peak_mb()
-    matrix = user_items(given.data)
-    model = CosineRecommender(K=given.neighbors, num_threads=given.threads)
+    matrix = user_items(args.data)
+    model = CosineRecommender(K=args.neighbors, num_threads=args.threads)
     start = mark()
     model.fit(matrix, show_progress=False)
     took = mark().since(start)
     fit_peak_mb = peak_mb()
     quality = {}
-    if not given.no_ndcg:
-        quality = ndcg(given.data, matrix, lambda users: (matrix[users] @ model.similarity).toarray())
+    if not args.no_ndcg:
+        quality = ndcg(args.data, matrix, lambda users: (matrix[users] @ model.similarity).toarray())
     report(
         "implicit",
         version("implicit"),
-        given,
+        args,
         **seconds("fit", took),
         imports_mb=imports_mb,
         peak_mb=fit_peak_mb,

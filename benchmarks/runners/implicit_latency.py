@@ -21,7 +21,7 @@ WARM_UP = 50
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("implicit: the latency of one user's top n")
     parser.add_argument("--factors-from", metavar="FOLDER", type=Path, required=True)
     parser.add_argument("--no-history", action="store_true", help="empty histories; the data folder is not read")
@@ -39,11 +39,11 @@ def load_model(folder: Path, *, threads: int) -> AlternatingLeastSquares:
     return model
 
 
-def histories(model: AlternatingLeastSquares, given: Namespace) -> csr_matrix:
+def histories(model: AlternatingLeastSquares, args: Namespace) -> csr_matrix:
     """The users' rows, or as many empty ones."""
-    if given.no_history:
+    if args.no_history:
         return csr_matrix((len(model.user_factors), len(model.item_factors)), dtype=np.float32)
-    return user_items(given.data)
+    return user_items(args.data)
 
 
 def latencies(
@@ -60,19 +60,19 @@ def latencies(
 
 
 def main() -> None:
-    given = command_line()
+    args = command_line()
     imports_mb = peak_mb()
-    model = load_model(given.factors_from, threads=given.threads)
-    matrix = histories(model, given)
+    model = load_model(args.factors_from, threads=args.threads)
+    matrix = histories(model, args)
     n_users = min(matrix.shape[0], len(model.user_factors))
-    users = np.random.default_rng(given.seed).integers(n_users, size=WARM_UP + given.calls)
-    with threadpool_limits(given.threads, user_api="blas"):
-        latencies(model, matrix, users[:WARM_UP], given.n)
-        wall, cpu = latencies(model, matrix, users[WARM_UP:], given.n)
+    users = np.random.default_rng(args.seed).integers(n_users, size=WARM_UP + args.calls)
+    with threadpool_limits(args.threads, user_api="blas"):
+        latencies(model, matrix, users[:WARM_UP], args.n)
+        wall, cpu = latencies(model, matrix, users[WARM_UP:], args.n)
     report(
         "implicit",
         version("implicit"),
-        given,
+        args,
         items=len(model.item_factors),
         factors=model.factors,
         p50_ms=float(np.percentile(wall, 50)),

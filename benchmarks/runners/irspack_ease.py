@@ -10,7 +10,7 @@ from measuring import mark, ndcg, options, peak_mb, report, seconds, user_items
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("irspack: EASE for events")
     parser.add_argument("--reg", type=float, default=300.0, help="irspack's own default is 1")
     parser.add_argument("--no-ndcg", action="store_true", help="fit only")
@@ -18,19 +18,19 @@ def command_line() -> Namespace:
 
 
 def main() -> None:
-    given = command_line()
+    args = command_line()
     imports_mb = peak_mb()
-    matrix = user_items(given.data)
+    matrix = user_items(args.data)
     start = mark()
-    model = DenseSLIMRecommender(matrix, reg=given.reg)
+    model = DenseSLIMRecommender(matrix, reg=args.reg)
     model.learn()
     took = mark().since(start)
     fit_peak_mb = peak_mb()
-    quality = {} if given.no_ndcg else ndcg(given.data, matrix, lambda users: matrix[users] @ model.W)
+    quality = {} if args.no_ndcg else ndcg(args.data, matrix, lambda users: matrix[users] @ model.W)
     report(
         "irspack",
         version("irspack"),
-        given,
+        args,
         **seconds("fit", took),
         imports_mb=imports_mb,
         peak_mb=fit_peak_mb,

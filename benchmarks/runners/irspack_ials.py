@@ -33,7 +33,7 @@ from measuring import (
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("irspack: iALS for events")
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--iterations", type=two_or_more, default=5)
@@ -48,42 +48,42 @@ def command_line() -> Namespace:
 
 
 def main() -> None:
-    given = command_line()
+    args = command_line()
     imports_mb = peak_mb()
-    matrix = user_items(given.data)
+    matrix = user_items(args.data)
     start = mark()
     model = IALSRecommender(
         matrix,
-        n_components=given.factors,
-        alpha0=given.alpha0,
-        reg=given.reg,
-        nu=given.nu,
-        solver_type=given.solver,
+        n_components=args.factors,
+        alpha0=args.alpha0,
+        reg=args.reg,
+        nu=args.nu,
+        solver_type=args.solver,
         max_cg_steps=3,  # its default, and as many as implicit's
-        ialspp_subspace_dimension=given.subspace,
-        random_seed=given.seed,
-        n_threads=given.threads,
+        ialspp_subspace_dimension=args.subspace,
+        random_seed=args.seed,
+        n_threads=args.threads,
     )
     model.start_learning()
     marks = [mark()]
-    for _ in range(given.iterations):
+    for _ in range(args.iterations):
         model.run_epoch()
         marks.append(mark())
     fit_peak_mb = peak_mb()
     users, items = model.get_user_embedding(), model.get_item_embedding()
     if not (np.isfinite(users).all() and np.isfinite(items).all()):
         raise SystemExit("irspack: factors that are not finite, so the times mean nothing")
-    if given.save:
-        save_factors(given.save, users=users, items=items)
+    if args.save:
+        save_factors(args.save, users=users, items=items)
     report(
         "irspack",
         version("irspack"),
-        given,
+        args,
         **per_iteration(marks),
         **seconds("fit", marks[-1].since(start)),
         imports_mb=imports_mb,
         peak_mb=fit_peak_mb,
-        **ndcg(given.data, matrix, lambda rows: users[rows] @ items.T),
+        **ndcg(args.data, matrix, lambda rows: users[rows] @ items.T),
     )
 
 

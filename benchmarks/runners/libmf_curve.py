@@ -18,41 +18,41 @@ REPEATS = 3
 def counts(text: str) -> list[int]:
     """An option's type: "1,2,5" as [1, 2, 5]."""
     try:
-        return [int(one) for one in text.split(",")]
+        return [int(number) for number in text.split(",")]
     except ValueError:
         raise ArgumentTypeError(f"must be numbers with commas between them, not {text!r}") from None
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("LIBMF: error by time for ratings")
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--counts", type=counts, default=counts("1,2,3,5,8,10,15,20,30"), help="of iterations")
     return parser.parse_args()
 
 
-def point(rows: np.ndarray, given: Namespace, folder: Path, *, iterations: int) -> list[float]:
+def point(rows: np.ndarray, args: Namespace, folder: Path, *, iterations: int) -> list[float]:
     """One point of the curve: [iterations, wall seconds, CPU seconds, RMSE]."""
-    found = []
+    fits = []
     for _ in range(REPEATS):
-        model, took = fit(rows, given, iterations=iterations)
-        found.append((took.wall, took.cpu, held_out(model, rows, folder)["rmse"]))
-    return [iterations, *(statistics.median(column) for column in zip(*found, strict=True))]
+        model, took = fit(rows, args, iterations=iterations)
+        fits.append((took.wall, took.cpu, held_out(model, rows, folder)["rmse"]))
+    return [iterations, *(statistics.median(column) for column in zip(*fits, strict=True))]
 
 
 def main() -> None:
-    given = command_line()
-    if not (given.data / "test_u.npy").exists():
-        raise SystemExit(f"{given.data} has no test_u.npy: a curve needs rows to test on")
+    args = command_line()
+    if not (args.data / "test_u.npy").exists():
+        raise SystemExit(f"{args.data} has no test_u.npy: a curve needs rows to test on")
     imports_mb = peak_mb()
-    rows = triples(given.data)
-    fit(rows, given, iterations=1)  # starts the threads
+    rows = triples(args.data)
+    fit(rows, args, iterations=1)  # starts the threads
     fit_peak_mb = peak_mb()
     report(
         "libmf",
         version("libmf"),
-        given,
-        curve=[point(rows, given, given.data, iterations=count) for count in given.counts],
+        args,
+        curve=[point(rows, args, args.data, iterations=count) for count in args.counts],
         imports_mb=imports_mb,
         peak_mb=fit_peak_mb,
     )

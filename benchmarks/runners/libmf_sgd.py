@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from measuring import Mark, interactions, mark, options, peak_mb, report, rmse, seconds, test_rows, two_or_more
 
-with redirect_stdout(sys.stderr):  # it prints where it found its library
+with redirect_stdout(sys.stderr):  # it prints the path of its library
     from libmf import mf
 
 PAIRS = 3
@@ -30,12 +30,12 @@ def triples(folder: Path) -> np.ndarray:
     return rows
 
 
-def fit(rows: np.ndarray, given: Namespace, *, iterations: int) -> tuple[mf.MF, Mark]:
+def fit(rows: np.ndarray, args: Namespace, *, iterations: int) -> tuple[mf.MF, Mark]:
     """A fitted model and the wall and CPU seconds it took."""
     model = mf.MF(
         fun=mf.P_L2_MFR,
-        k=given.factors,
-        nr_threads=given.threads,
+        k=args.factors,
+        nr_threads=args.threads,
         nr_iters=iterations,
         lambda_p1=0.0,
         lambda_q1=0.0,
@@ -49,19 +49,19 @@ def fit(rows: np.ndarray, given: Namespace, *, iterations: int) -> tuple[mf.MF, 
     return model, mark().since(start)
 
 
-def per_iteration(rows: np.ndarray, given: Namespace) -> dict[str, float]:
-    """Median seconds of an iteration: what twice as many take longer, since LIBMF calls nobody back.
+def per_iteration(rows: np.ndarray, args: Namespace) -> dict[str, float]:
+    """Median seconds of an iteration: what twice as many take longer, since LIBMF has no callback.
 
     Each fit leaks its copy of the rows, so memory must be read before this is called.
     """
     longer = []
     for _ in range(PAIRS):
-        _, once = fit(rows, given, iterations=given.iterations)
-        _, twice = fit(rows, given, iterations=2 * given.iterations)
+        _, once = fit(rows, args, iterations=args.iterations)
+        _, twice = fit(rows, args, iterations=2 * args.iterations)
         longer.append(twice.since(once))
     return {
-        "seconds_per_iteration": statistics.median(one.wall for one in longer) / given.iterations,
-        "cpu_seconds_per_iteration": statistics.median(one.cpu for one in longer) / given.iterations,
+        "seconds_per_iteration": statistics.median(span.wall for span in longer) / args.iterations,
+        "cpu_seconds_per_iteration": statistics.median(span.cpu for span in longer) / args.iterations,
     }
 
 
@@ -71,9 +71,9 @@ def predictions(model: mf.MF, u: np.ndarray, i: np.ndarray) -> np.ndarray:
     From the factors, because the binding's own predict() reads its pairs in the wrong order.
     """
     P, Q = model.p_factors(), model.q_factors()
-    known = (u < len(P)) & (i < len(Q))
+    is_known = (u < len(P)) & (i < len(Q))
     predicted = np.full(len(u), np.nan, dtype=np.float32)
-    predicted[known] = np.einsum("nk,nk->n", P[u[known]], Q[i[known]])
+    predicted[is_known] = np.einsum("nk,nk->n", P[u[is_known]], Q[i[is_known]])
     return np.where(np.isnan(predicted), np.float32(model.model.b), predicted)
 
 
@@ -88,7 +88,7 @@ def held_out(model: mf.MF, rows: np.ndarray, folder: Path) -> dict[str, float]:
 
 
 def command_line() -> Namespace:
-    """What the runner is asked. No seed: LIBMF draws from its own, the same in every run."""
+    """Return the options of the runner. There is no seed: LIBMF always uses the same one."""
     parser = options("LIBMF: matrix factorization for ratings")
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--iterations", type=two_or_more, default=5)
@@ -96,20 +96,20 @@ def command_line() -> Namespace:
 
 
 def main() -> None:
-    given = command_line()
+    args = command_line()
     imports_mb = peak_mb()
-    rows = triples(given.data)
-    model, took = fit(rows, given, iterations=given.iterations)
+    rows = triples(args.data)
+    model, took = fit(rows, args, iterations=args.iterations)
     fit_peak_mb = peak_mb()
     report(
         "libmf",
         version("libmf"),
-        given,
-        **per_iteration(rows, given),
+        args,
+        **per_iteration(rows, args),
         **seconds("fit", took),
         imports_mb=imports_mb,
         peak_mb=fit_peak_mb,
-        **held_out(model, rows, given.data),
+        **held_out(model, rows, args.data),
     )
 
 

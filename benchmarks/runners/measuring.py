@@ -1,6 +1,6 @@
-"""What the runners share: their options, the data, clocks, memory, quality, and one line of JSON at the end.
+"""Shared code of the runners: options, data, clocks, memory, quality, and one line of JSON at the end.
 
-A runner is a script for a peer's own environment, so this file knows numpy and scipy and nothing else.
+A runner is a script for a peer's own environment, so this file imports only numpy and scipy.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def interactions(folder: Path, prefix: str = "") -> list[np.ndarray]:
 
 
 def test_rows(folder: Path) -> list[np.ndarray] | None:
-    """The same columns of the held out interactions; None where there are no such files."""
+    """The same columns of the held out interactions; None without such files."""
     return interactions(folder, "test_") if (folder / "test_u.npy").exists() else None
 
 
@@ -115,7 +115,7 @@ def user_items(folder: Path) -> csr_matrix:
 
 
 def rmse(values: np.ndarray, predicted: np.ndarray) -> float:
-    """Root mean squared error. A prediction that is not finite ends the run: its times mean nothing."""
+    """Root mean squared error. A prediction that is not finite ends the run, whose times would be meaningless."""
     if not np.isfinite(predicted).all():
         raise SystemExit("predictions that are not finite: the fit diverged, so its times mean nothing")
     return float(np.sqrt(np.mean(np.square(values - predicted, dtype=np.float64))))
@@ -136,14 +136,14 @@ def ndcg(
     u, i, _ = held_out
     relevant = csr_matrix((np.ones(len(u), dtype=bool), (u, i)), shape=history.shape)
     discounts = 1 / np.log2(np.arange(2, n + 2))
-    users, found = np.unique(u), []
+    users, values = np.unique(u), []
     for batch in np.array_split(users, -(-len(users) // USERS_AT_ONCE)):
-        shown = np.where(history[batch].toarray() != 0, -np.inf, scores(batch))
-        best = np.argsort(-shown, axis=1, kind="stable")[:, :n]
+        masked = np.where(history[batch].toarray() != 0, -np.inf, scores(batch))
+        best = np.argsort(-masked, axis=1, kind="stable")[:, :n]
         wanted = relevant[batch].toarray()
         ideal = np.cumsum(discounts)[np.minimum(wanted.sum(axis=1), n) - 1]
-        found.append(np.take_along_axis(wanted, best, axis=1) @ discounts / ideal)
-    return {f"ndcg@{n}": float(np.concatenate(found).mean())}
+        values.append(np.take_along_axis(wanted, best, axis=1) @ discounts / ideal)
+    return {f"ndcg@{n}": float(np.concatenate(values).mean())}
 
 
 def save_factors(folder: Path, *, users: np.ndarray, items: np.ndarray) -> None:
@@ -169,10 +169,10 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1024**2
 
 
-def report(peer: str, version: str, given: argparse.Namespace, **measured: Any) -> None:
-    """Print one line of JSON: the peer, what it was asked (folders left out), what was measured."""
-    asked = {name: value for name, value in vars(given).items() if not isinstance(value, Path | None)}
-    print(json.dumps(_rounded({"peer": peer, "version": version, **asked, **measured})), flush=True)
+def report(peer: str, version: str, args: argparse.Namespace, **measured: Any) -> None:
+    """Print one line of JSON: the peer, its options (without folders), and the measurements."""
+    settings = {name: value for name, value in vars(args).items() if not isinstance(value, Path | None)}
+    print(json.dumps(_rounded({"peer": peer, "version": version, **settings, **measured})), flush=True)
 
 
 def _rounded(value: Any) -> Any:
@@ -180,7 +180,7 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 5)
     if isinstance(value, list):
-        return [_rounded(one) for one in value]
+        return [_rounded(item) for item in value]
     if isinstance(value, dict):
-        return {name: _rounded(one) for name, one in value.items()}
+        return {name: _rounded(item) for name, item in value.items()}
     return value

@@ -1,6 +1,6 @@
 """myFM's Bayesian factorization machine by Gibbs sampling, with SVD++ both ways or (`--plain`) as MF alone.
 
-SVD++ both ways: beside a row's user and item stand all items of that user and all users of that item, each
+SVD++ both ways: a row has its user and item, all items of that user and all users of that item, each
 weighted 1 / sqrt(their number), as relation blocks: myFM's own example for MovieLens-100k, without its dates.
 Sampling uses one thread.
 """
@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix, diags, hstack, identity
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("myFM: Bayesian factorization machines for ratings")
     parser.add_argument("--rank", type=int, default=10)
     parser.add_argument("--iterations", type=int, default=200)
@@ -50,27 +50,27 @@ def blocks(u: np.ndarray, i: np.ndarray, rows: list[csr_matrix]) -> list[Relatio
 
 
 def main() -> None:
-    given = command_line()
+    args = command_line()
     imports_mb = peak_mb()
-    u, i, values = interactions(given.data)
-    matrix = user_items(given.data)
+    u, i, values = interactions(args.data)
+    matrix = user_items(args.data)
     start = mark()
-    rows, groups = features(matrix, plain=given.plain)
-    model = MyFMRegressor(rank=given.rank, random_seed=given.seed)
-    model.fit(None, values, X_rel=blocks(u, i, rows), group_shapes=groups, n_iter=given.iterations)
+    rows, groups = features(matrix, plain=args.plain)
+    model = MyFMRegressor(rank=args.rank, random_seed=args.seed)
+    model.fit(None, values, X_rel=blocks(u, i, rows), group_shapes=groups, n_iter=args.iterations)
     fitted = mark()
     fit_peak_mb = peak_mb()
     quality = {}
-    held_out = test_rows(given.data)
+    held_out = test_rows(args.data)
     if held_out is not None:
         test_u, test_i, test_values = held_out
-        predicted = model.predict(None, blocks(test_u, test_i, rows), n_workers=given.threads)
+        predicted = model.predict(None, blocks(test_u, test_i, rows), n_workers=args.threads)
         quality = {"rmse": rmse(test_values, np.clip(predicted, values.min(), values.max()))}
         quality |= seconds("predict", mark().since(fitted))
     report(
         "myfm",
         version("myfm"),
-        given,
+        args,
         **seconds("fit", fitted.since(start)),
         imports_mb=imports_mb,
         peak_mb=fit_peak_mb,

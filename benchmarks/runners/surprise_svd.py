@@ -1,4 +1,4 @@
-"""Surprise's SVD, that is biased matrix factorization by SGD. It has one thread, whatever it is given.
+"""Surprise's SVD, that is biased matrix factorization by SGD. It always has one thread.
 
 It walks through the rows in their order, user by user: sorted rows (MovieLens-20M's file is sorted) lie side by side
 in memory, shuffled ones (MovieLens-100k's file is not) take longer and teach it more in an epoch.
@@ -20,7 +20,7 @@ PAIRS_AT_ONCE = 100_000
 
 
 def command_line() -> Namespace:
-    """What the runner is asked."""
+    """Return the options of the runner."""
     parser = options("Surprise: SVD for ratings")
     parser.add_argument("--factors", type=int, default=100)
     parser.add_argument("--iterations", type=int, default=2, help="Surprise's own default is 20")
@@ -29,10 +29,10 @@ def command_line() -> Namespace:
     return parser.parse_args()
 
 
-def table(given: Namespace) -> pd.DataFrame:
-    """The interactions in the order that was asked for."""
-    frame = pd.DataFrame(dict(zip(("u", "i", "values"), interactions(given.data), strict=True)))
-    return frame.sample(frac=1, random_state=given.seed) if given.shuffle else frame
+def table(args: Namespace) -> pd.DataFrame:
+    """Return the interactions in the requested order."""
+    frame = pd.DataFrame(dict(zip(("u", "i", "values"), interactions(args.data), strict=True)))
+    return frame.sample(frac=1, random_state=args.seed) if args.shuffle else frame
 
 
 def build(frame: pd.DataFrame) -> Trainset:
@@ -74,28 +74,28 @@ def held_out(model: SVD, folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    given = command_line()
+    args = command_line()
     imports_mb = peak_mb()
-    frame = table(given)
+    frame = table(args)
     start = mark()
     trainset = build(frame)
     built = mark()
-    model = SVD(n_factors=given.factors, n_epochs=given.iterations, random_state=given.seed)
+    model = SVD(n_factors=args.factors, n_epochs=args.iterations, random_state=args.seed)
     model.fit(trainset)
     took = mark().since(built)
     fit_peak_mb = peak_mb()
     report(
         "surprise",
         version("scikit-surprise"),
-        given,
+        args,
         threads=1,
         **seconds("build", built.since(start)),
         **seconds("fit", took),
-        seconds_per_iteration=took.wall / given.iterations,
-        cpu_seconds_per_iteration=took.cpu / given.iterations,
+        seconds_per_iteration=took.wall / args.iterations,
+        cpu_seconds_per_iteration=took.cpu / args.iterations,
         imports_mb=imports_mb,
         peak_mb=fit_peak_mb,
-        **held_out(model, given.data),
+        **held_out(model, args.data),
     )
 
 

@@ -17,7 +17,7 @@ HAT = re.compile(
 
 
 def mathml(tex: str, *, block: bool = False) -> str:
-    """The formula; an index of a letter with a hat stands beside it, where docutils puts it below.
+    """Return the formula; the index of a letter with a hat is next to it, where docutils puts it below.
 
     >>> "<msub><mover>" in mathml(r"\\hat{r}_{ui}")
     True

@@ -1,4 +1,4 @@
-"""plotly's script, once for the whole site, on the pages that have a figure: nothing is fetched from elsewhere."""
+"""plotly's script, once for the site, on the pages that have a figure: no other site is requested."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _write(app: Sphinx, error: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Put the script beside the pages and into the head of those that need it."""
+    """Put the script next to the pages and into the head of those that need it."""
     app.connect("html-page-context", _link)
     app.connect("build-finished", _write)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

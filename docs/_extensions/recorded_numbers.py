@@ -11,26 +11,26 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 
 log = logging.getLogger(__name__)
-_shown: dict[str, dict[str, str]] = {}
+_texts: dict[str, dict[str, str]] = {}
 
 
 class RecordedNumber(EvalRoleAny):
-    """The role `eval`, which also keeps what the page shows for each expression."""
+    """The role `eval`, which also keeps the text of each expression."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Evaluate the expression in the page's kernel."""
-        found, messages = super().run()
+        nodes_of_role, messages = super().run()
         name = self.document.settings.env.docname
-        _shown.setdefault(name, {})[self.text] = "".join(node.astext() for node in found)
-        return found, messages
+        _texts.setdefault(name, {})[self.text] = "".join(node.astext() for node in nodes_of_role)
+        return nodes_of_role, messages
 
 
 def _compare(app: Sphinx, document: nodes.document) -> None:
     name = app.env.docname
     page = pages.HERE / f"{name}.md"
     recorded = json.loads(pages.NUMBERS.read_text(encoding="utf-8"))
-    if page.name in recorded or name in _shown:
-        for line in pages.moved(page, _shown.pop(name, {})):
+    if page.name in recorded or name in _texts:
+        for line in pages.moved(page, _texts.pop(name, {})):
             log.warning("%s", line, location=name)
 
 

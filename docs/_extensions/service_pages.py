@@ -1,6 +1,6 @@
-"""Parts of the service's page made of the service itself: routes with their roles, settings with their defaults.
+"""Parts of the service's page generated from the service: routes with their roles, settings with their defaults.
 
-An example that is missing, or of a route that is gone, stops the build; the tests send every one of them.
+An example that is missing, or of a route that does not exist, stops the build; the tests send every one of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["EXAMPLES", "Example", "routes_part", "settings_part"]
 
 
 class Example(NamedTuple):
-    """What to send to a route: the query, and the body; a text is sent as it is, line by line."""
+    """A request to a route: the query, and the body; a string is sent unchanged, line by line."""
 
     query: str = ""
     body: Any = None
@@ -57,7 +57,7 @@ EXAMPLES: dict[tuple[str, str], Example] = {
 
 
 def routes_part() -> str:
-    """Every route as Markdown: by the role it needs, what it does, and what to send."""
+    """Return every route as Markdown, by role: its description and an example request."""
     from cofactor.service.api.app import create_app, roles
     from cofactor.service.settings import ServiceSettings
 
@@ -65,17 +65,17 @@ def routes_part() -> str:
         raise ValueError(f"an example in docs/_extensions/service_pages.py is missing, or of no route: {missing}")
     paths = create_app(ServiceSettings.of({})).openapi()["paths"]
     lines = []
-    for role, said in (
+    for role, heading in (
         ("public", "No key is required"),
         ("read", "Role *read*"),
         ("write", "Role *write*, which may read as well"),
         ("admin", "Role *admin*, which may do everything"),
     ):
-        lines += [f"**{said}**", "", "| route | what it does | for example |", "|---|---|---|"]
+        lines += [f"**{heading}**", "", "| route | what it does | for example |", "|---|---|---|"]
         for (method, path), needs in roles().items():
             if needs == role:
                 operation = paths.get(path, {}).get(method.lower(), {})
-                lines.append(f"| `{method} {path}` | {_what(operation)} | {_shown(EXAMPLES[method, path])} |")
+                lines.append(f"| `{method} {path}` | {_what(operation)} | {_example(EXAMPLES[method, path])} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -85,7 +85,7 @@ def _what(operation: dict[str, Any]) -> str:
     return " ".join(text.partition("\n\n")[0].split()).replace("|", r"\|")
 
 
-def _shown(example: Example) -> str:
+def _example(example: Example) -> str:
     if example.body is None:
         return f"`{example.query}`" if example.query else ""
     written = example.body if isinstance(example.body, str) else json.dumps(example.body)
@@ -93,7 +93,7 @@ def _shown(example: Example) -> str:
 
 
 def settings_part() -> str:
-    """Every setting as a Markdown table: its meaning, default and range."""
+    """Return every setting as a Markdown table: its meaning, default and range."""
     from cofactor.service.settings import PREFIX, ServiceSettings
 
     lines = ["| setting | what it is | default | range |", "|---|---|---|---|"]
@@ -105,5 +105,5 @@ def settings_part() -> str:
 
 def _range(limits: list[Any]) -> str:
     signs = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
-    told = [(signs[name], getattr(one, name)) for one in limits for name in signs if hasattr(one, name)]
-    return re.sub(r"(\d)(?=(\d{3})+$)", r"\1,", " ".join(f"{sign} {limit:g}" for sign, limit in told))
+    signed_limits = [(signs[name], getattr(limit, name)) for limit in limits for name in signs if hasattr(limit, name)]
+    return re.sub(r"(\d)(?=(\d{3})+$)", r"\1,", " ".join(f"{sign} {limit:g}" for sign, limit in signed_limits))

@@ -1,4 +1,4 @@
-"""The command line as people use it: in this process for most, as a real process where that is the point."""
+"""The command line: most commands run in this process, some as a real process."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ COMMANDS = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ratings.csv (two camps: even users love even films), films.csv and clicks.csv."""
+    """Return a folder with ratings.csv (two groups: even users like even films), films.csv and clicks.csv."""
     home = tmp_path_factory.mktemp("cli")
     rng = np.random.default_rng(0)
     rows = ["userId,movieId,rating,timestamp"]
@@ -80,11 +80,11 @@ def events_model(folder: Path) -> Path:
     return path
 
 
-# the door itself
+# the entry point
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])
-def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+def test_help_imports_no_heavy_modules(arguments: list[str]) -> None:
     code = (
         "import sys, runpy\n"
         f"sys.argv = ['cofactor', *{arguments}]\n"
@@ -101,7 +101,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"]])
-def test_help_is_quick(arguments: list[str]) -> None:
+def test_help_is_fast(arguments: list[str]) -> None:
     def used() -> float:
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         return children.ru_utime + children.ru_stime
@@ -111,7 +111,7 @@ def test_help_is_quick(arguments: list[str]) -> None:
         before = used()
         assert process(*arguments).returncode == 0
         seconds.append(used() - before)
-    assert min(seconds) < 0.6  # of the processor, which other processes on the machine do not change much
+    assert min(seconds) < 0.6  # CPU time, which other processes on the machine hardly change
 
 
 def test_help_fits_80_columns_and_names_every_command() -> None:
@@ -126,7 +126,7 @@ def test_help_shows_brackets_as_they_are_written() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_says_what_it_does(command: str) -> None:
+def test_every_option_has_a_description(command: str) -> None:
     parameters = typer.main.get_command(app).commands[command].params  # type: ignore[attr-defined]
     assert [parameter.name for parameter in parameters if not getattr(parameter, "help", None)] == []
 
@@ -140,8 +140,8 @@ def test_no_command_shows_the_help() -> None:
     assert "Start here" in result.stdout + result.stderr
 
 
-def test_a_reader_that_leaves_is_no_error(folder: Path) -> None:
-    """As in `cofactor describe ratings.csv | head -1`, where head has already gone."""
+def test_a_closed_pipe_is_not_an_error(folder: Path) -> None:
+    """As in `cofactor describe ratings.csv | head -1`, where head has already ended."""
     arguments = [sys.executable, "-m", "cofactor", "describe", str(folder / "ratings.csv"), "--json"]
     reading, writing = os.pipe()
     os.close(reading)
@@ -153,7 +153,7 @@ def test_a_reader_that_leaves_is_no_error(folder: Path) -> None:
     assert "error" not in done.stderr
 
 
-def test_interrupting_is_one_line(tmp_path: Path) -> None:
+def test_an_interrupt_prints_one_line(tmp_path: Path) -> None:
     fit = ["fit", "movielens-100k", "-o", str(tmp_path / "never"), "--model", "explicit-als"]
     ok(*fit[:3], tmp_path / "once", *fit[4:], "--set", "epochs=1")  # kernels are compiled now
     arguments = [sys.executable, "-m", "cofactor", *fit, "--set", "epochs=1000", "--set", "cg_steps=100"]
@@ -162,14 +162,14 @@ def test_interrupting_is_one_line(tmp_path: Path) -> None:
         assert running.stderr.readline().startswith("note: ")  # the table has been read
         time.sleep(0.7)
         running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=60)
+        _, stderr = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert said.splitlines()[-1] == "stopped"
-    assert "Traceback" not in said
+    assert stderr.splitlines()[-1] == "stopped"
+    assert "Traceback" not in stderr
     assert [path.name for path in tmp_path.iterdir()] == ["once"]
 
 
-def test_an_ascii_terminal_gets_the_whole_demo_of_a_table(folder: Path) -> None:
+def test_an_ascii_terminal_gets_the_complete_demo_of_a_table(folder: Path) -> None:
     done = process("describe", str(folder / "ratings.csv"), env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0, done.stderr
     assert "cells known" in done.stdout
@@ -178,7 +178,7 @@ def test_an_ascii_terminal_gets_the_whole_demo_of_a_table(folder: Path) -> None:
 # describe
 
 
-def test_describe_tells_what_was_read(folder: Path) -> None:
+def test_describe_reports_what_was_read(folder: Path) -> None:
     out = ok("describe", folder / "ratings.csv", "--items", folder / "films.csv").stdout
     assert re.search(r"rows read +720\n", re.sub(r" +\n", "\n", out))
     assert "40, with 18 to 18 ratings each (median 18)" in out
@@ -189,32 +189,32 @@ def test_describe_tells_what_was_read(folder: Path) -> None:
 
 
 def test_describe_as_json(folder: Path) -> None:
-    found = json_of("describe", folder / "ratings.csv", "--top-users", 3, "--top-items", 2)
-    assert (found["rows"], found["users"], found["items"], found["kind"]) == (720, 40, 29, "ratings")
-    assert found["load"]["rejected"] == {}
-    assert sum(value["count"] for value in found["values"]) == 720
-    assert np.shape(found["crosstab"]["values"]) == (3, 2)
+    described = json_of("describe", folder / "ratings.csv", "--top-users", 3, "--top-items", 2)
+    assert (described["rows"], described["users"], described["items"], described["kind"]) == (720, 40, 29, "ratings")
+    assert described["load"]["rejected"] == {}
+    assert sum(value["count"] for value in described["values"]) == 720
+    assert np.shape(described["crosstab"]["values"]) == (3, 2)
 
 
-def test_describe_of_events_and_of_ratings_made_events(folder: Path) -> None:
+def test_describe_events_and_converted_ratings(folder: Path) -> None:
     assert json_of("describe", folder / "clicks.csv", "--events")["kind"] == "events"
-    found = json_of("describe", folder / "ratings.csv", "--min-rating", 4)
-    assert (found["kind"], found["scale"], found["items"]) == ("events", None, 29)
+    described = json_of("describe", folder / "ratings.csv", "--min-rating", 4)
+    assert (described["kind"], described["scale"], described["items"]) == ("events", None, 29)
 
 
 def test_a_declared_scale_is_kept(folder: Path) -> None:
-    found = json_of("describe", folder / "ratings.csv", "--rating-levels", "1,2,3,4,5")
-    assert found["scale"]["levels"] == [1, 2, 3, 4, 5]
-    assert [value["count"] for value in found["values"]][1:4] == [0, 0, 0]
+    described = json_of("describe", folder / "ratings.csv", "--rating-levels", "1,2,3,4,5")
+    assert described["scale"]["levels"] == [1, 2, 3, 4, 5]
+    assert [value["count"] for value in described["values"]][1:4] == [0, 0, 0]
 
 
 def test_bad_rows_are_set_aside_and_counted(tmp_path: Path) -> None:
     source = tmp_path / "r.csv"
     source.write_text("user,item,rating\na,x,5\nb,y,many\n,x,3\nb,x,4\na,x,2\n")
     result = ok("describe", source, "--on-error", "quarantine", "--json")
-    found = json.loads(result.stdout)
-    assert (found["rows"], found["load"]["rows"], found["load"]["duplicates"]) == (2, 5, 1)
-    assert sum(found["load"]["rejected"].values()) == 2
+    described = json.loads(result.stdout)
+    assert (described["rows"], described["load"]["rows"], described["load"]["duplicates"]) == (2, 5, 1)
+    assert sum(described["load"]["rejected"].values()) == 2
     assert "2 of 5 rows rejected" in result.stderr
     assert "r.csv.rejected.csv" in result.stderr
     assert len((tmp_path / "r.csv.rejected.csv").read_text().splitlines()) == 3
@@ -238,7 +238,7 @@ def test_column_names_format_and_sql(tmp_path: Path) -> None:
 # from a file to recommendations and back
 
 
-def test_fit_says_where_the_model_is_and_what_is_next(folder: Path, tmp_path: Path) -> None:
+def test_fit_prints_the_path_of_the_model_and_the_next_command(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.cofactor"
     result = ok("fit", folder / "ratings.csv", "-o", path, "--set", "factors=3", "--set", "epochs=5")
     assert "fitted biased-mf to 720 ratings (40 users x 29 items)" in result.stdout
@@ -249,15 +249,17 @@ def test_fit_says_where_the_model_is_and_what_is_next(folder: Path, tmp_path: Pa
     assert list(tmp_path.iterdir()) == [path]  # no temporary file is left
 
 
-def test_fit_as_json_tells_every_epoch(folder: Path, tmp_path: Path) -> None:
-    found = json_of("fit", folder / "ratings.csv", "-o", tmp_path / "m", "--model", "explicit-als", "--set", "epochs=4")
-    assert [epoch["number"] for epoch in found["epochs"]] == [1, 2, 3, 4]
-    assert found["epochs"][0]["validation"] is None
-    assert found["estimator"]["model"] == "explicit-als"
-    assert found["estimator"]["epochs"] == 4
+def test_fit_as_json_reports_every_epoch(folder: Path, tmp_path: Path) -> None:
+    fitted = json_of(
+        "fit", folder / "ratings.csv", "-o", tmp_path / "m", "--model", "explicit-als", "--set", "epochs=4"
+    )
+    assert [epoch["number"] for epoch in fitted["epochs"]] == [1, 2, 3, 4]
+    assert fitted["epochs"][0]["validation"] is None
+    assert fitted["estimator"]["model"] == "explicit-als"
+    assert fitted["estimator"]["epochs"] == 4
 
 
-def test_fit_learns_what_newcomers_are_like(folder: Path, tmp_path: Path) -> None:
+def test_fit_learns_a_prior_of_new_users(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.cofactor"
     result = ok("fit", folder / "ratings.csv", "-o", path, "--set", "epochs=2")
     assert "new users and items start from the average taste" in result.stdout
@@ -269,20 +271,20 @@ def test_fit_learns_what_newcomers_are_like(folder: Path, tmp_path: Path) -> Non
     assert Recommender.load(path).priors is None
 
 
-def test_a_newcomer_is_told_apart_by_what_they_are(tmp_path: Path) -> None:
+def test_new_users_are_distinguished_by_their_features(tmp_path: Path) -> None:
     path = tmp_path / "m.cofactor"
     ok("fit", "movielens-100k", "-o", path, "--set", "epochs=5", "--user-features", "age,gender")
     lists = [
         json_of("recommend", path, *who) for who in (("--user-features", "age=20"), ("--user-features", "gender=F"))
     ]
     assert [row["score"] for row in lists[0]] != [row["score"] for row in lists[1]]
-    for wrong, told in (("age=old", "number"), ("city=Rome", "not learned from 'city'"), ("age", "COLUMN=VALUE")):
+    for wrong, message in (("age=old", "number"), ("city=Rome", "not learned from 'city'"), ("age", "COLUMN=VALUE")):
         result = run("recommend", path, "--user-features", wrong)
         assert result.exit_code != 0
-        assert told in " ".join(result.stderr.split())
+        assert message in " ".join(result.stderr.split())
 
 
-def test_fit_says_which_columns_it_lacks(folder: Path, tmp_path: Path) -> None:
+def test_fit_names_missing_columns(folder: Path, tmp_path: Path) -> None:
     result = run("fit", folder / "ratings.csv", "-o", tmp_path / "m", "--user-features", "age")
     assert result.exit_code != 0
     assert "age" in result.stderr
@@ -309,17 +311,17 @@ def test_the_command_line_and_python_give_the_same_model(folder: Path, model: Pa
     ("name", "options"),
     [("biased-mf", []), ("explicit-als", []), ("implicit-als", ["--min-rating", "4"])],
 )
-def test_a_validation_part_stops_but_stays_known(folder: Path, tmp_path: Path, name: str, options: list[str]) -> None:
+def test_a_validation_part_stays_in_the_histories(folder: Path, tmp_path: Path, name: str, options: list[str]) -> None:
     path = tmp_path / "m"
-    found = json_of("fit", folder / "ratings.csv", "-o", path, "--model", name, "--validation", 0.2, *options)
-    assert all(epoch["validation"] is not None for epoch in found["epochs"])
-    known = read_ratings(folder / "ratings.csv")
-    known = known.to_events(min_rating=4) if options else known
-    np.testing.assert_array_equal(Recommender.load(path).histories.columns, known.by_user.columns)
+    fitted = json_of("fit", folder / "ratings.csv", "-o", path, "--model", name, "--validation", 0.2, *options)
+    assert all(epoch["validation"] is not None for epoch in fitted["epochs"])
+    history = read_ratings(folder / "ratings.csv")
+    history = history.to_events(min_rating=4) if options else history
+    np.testing.assert_array_equal(Recommender.load(path).histories.columns, history.by_user.columns)
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
-def test_recommendations_for_everyone(model: Path, tmp_path: Path, ending: str) -> None:
+def test_recommendations_for_all_users(model: Path, tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"all.{ending}"
     ok("recommend", model, "--all", "-n", 5, "-o", path)
     read = (
@@ -333,18 +335,18 @@ def test_recommendations_for_everyone(model: Path, tmp_path: Path, ending: str) 
     assert read["user"].to_list() == expected["user"].to_list()
 
 
-def test_recommended_films_are_of_the_users_camp_and_unseen(folder: Path, model: Path) -> None:
-    found = json_of("recommend", model, "--user", 6, "-n", 3)
+def test_recommended_films_are_of_the_users_group_and_unseen(folder: Path, model: Path) -> None:
+    rows = json_of("recommend", model, "--user", 6, "-n", 3)
     seen = set(read_ratings(folder / "ratings.csv").frame().filter(pl.col("user") == 6)["item"])
-    assert [row["rank"] for row in found] == [1, 2, 3]
-    for row in found:
+    assert [row["rank"] for row in rows] == [1, 2, 3]
+    for row in rows:
         assert int(row["item"][1:]) % 2 == 0
         assert row["item"] not in seen
         assert row["title"] == f"Film {int(row['item'][1:])} [bold]"
     assert {row["item"] for row in json_of("recommend", model, "--user", 6, "-n", 29, "--include-seen")} > seen
 
 
-def test_the_screen_shows_title_rating_and_support(folder: Path, model: Path) -> None:
+def test_the_output_shows_title_rating_and_support(folder: Path, model: Path) -> None:
     result = ok("recommend", model, "--user", 6, "--user", 7, "-n", 2)
     assert "For user 6" in result.stdout
     assert "For user 7" in result.stdout
@@ -356,20 +358,20 @@ def test_the_screen_shows_title_rating_and_support(folder: Path, model: Path) ->
     assert line.split() == ["1", *first["title"].split(), first["item"], f"{expected:.2f}", str(support), "model"]
 
 
-def test_one_user_asked_twice_is_answered_once(model: Path) -> None:
+def test_a_repeated_user_is_answered_once(model: Path) -> None:
     assert len(json_of("recommend", model, "--user", 6, "--user", 6, "-n", 2)) == 2
 
 
-def test_somebody_new_who_rated(model: Path) -> None:
-    found = json_of("recommend", model, "--rated", "f02=5", "--rated", "f04=5", "--rated", "f01=1", "-n", 5)
-    items = [row["item"] for row in found]
+def test_a_new_user_with_ratings(model: Path) -> None:
+    rows = json_of("recommend", model, "--rated", "f02=5", "--rated", "f04=5", "--rated", "f01=1", "-n", 5)
+    items = [row["item"] for row in rows]
     assert all(int(item[1:]) % 2 == 0 for item in items)
     assert not {"f02", "f04"} & set(items)
-    assert "user" not in found[0]
+    assert "user" not in rows[0]
     assert "predicted" in ok("recommend", model, "--rated", "f02=5").stdout
 
 
-def test_fit_does_not_overwrite_what_is_no_model(folder: Path, tmp_path: Path) -> None:
+def test_fit_does_not_overwrite_other_files(folder: Path, tmp_path: Path) -> None:
     notes, link = tmp_path / "notes.txt", tmp_path / "link"
     notes.write_text("to do: call ana")
     link.symlink_to(notes)
@@ -377,10 +379,10 @@ def test_fit_does_not_overwrite_what_is_no_model(folder: Path, tmp_path: Path) -
         result = run("fit", folder / "ratings.csv", "-o", output, "--model", "bias")
         assert result.exit_code == 2
         assert "is not a cofactor model and is not overwritten: delete it first" in " ".join(result.stderr.split())
-        assert "columns by name" not in result.stderr  # nothing was read before
+        assert "columns by name" not in result.stderr  # no file was read before
     assert notes.read_text() == "to do: call ana"
     notes.unlink()
-    ok("fit", folder / "ratings.csv", "-o", link, "--model", "bias")  # through a link to a file that is not there yet
+    ok("fit", folder / "ratings.csv", "-o", link, "--model", "bias")  # through a link to a file that does not exist yet
     notes.chmod(0o600)
     ok("fit", folder / "ratings.csv", "-o", link, "--model", "bias", "--set", "damping=1")
     assert link.is_symlink()
@@ -424,13 +426,13 @@ def test_a_rating_off_the_scale_is_rejected_for_every_model(folder: Path, tmp_pa
     assert json_of("recommend", path, "--rated", "f02=5", "--rated", "f04=5", "-n", 1)
 
 
-def test_somebody_new_who_took(events_model: Path) -> None:
-    found = json_of("recommend", events_model, "--took", "f02", "--took", "f04", "-n", 4)
-    assert all(int(row["item"][1:]) % 2 == 0 for row in found)
+def test_a_new_user_with_events(events_model: Path) -> None:
+    rows = json_of("recommend", events_model, "--took", "f02", "--took", "f04", "-n", 4)
+    assert all(int(row["item"][1:]) % 2 == 0 for row in rows)
     assert "events" in ok("recommend", events_model, "--took", "f02").stdout
 
 
-def test_more_than_the_catalog_gives_what_there_is(model: Path) -> None:
+def test_more_than_the_catalog_gives_all_items(model: Path) -> None:
     result = ok("recommend", model, "--user", 6, "-n", 1000, "--json")
     assert len(json.loads(result.stdout)) == 29 - 18
     assert "29 items, fewer than the requested 1,000" in result.stderr
@@ -472,37 +474,37 @@ def test_one_prediction(model: Path) -> None:
     assert 1 <= float(result.stdout) <= 5
 
 
-def test_many_predictions_on_the_screen_end_in_a_hint(model: Path, tmp_path: Path) -> None:
+def test_many_printed_predictions_end_in_a_hint(model: Path, tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("user,item\n" + "6,f02\n" * 50)
     assert "30 more" in ok("predict", model, "--pairs", tmp_path / "p.csv").stdout
 
 
-def test_similar_items_are_of_one_camp(model: Path, tmp_path: Path) -> None:
-    found = json_of("similar", model, "--item", "f02", "-n", 5)
-    assert all(int(row["item"][1:]) % 2 == 0 for row in found)
-    assert [row["rank"] for row in found] == [1, 2, 3, 4, 5]
+def test_similar_items_are_of_the_same_group(model: Path, tmp_path: Path) -> None:
+    rows = json_of("similar", model, "--item", "f02", "-n", 5)
+    assert all(int(row["item"][1:]) % 2 == 0 for row in rows)
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
     assert "Film" in ok("similar", model, "--item", "f02").stdout
     ok("similar", model, "--item", "f02", "-o", tmp_path / "s.csv")
     assert pl.read_csv(tmp_path / "s.csv").columns == ["item", "rank", "score", "title"]
 
 
-def test_an_explanation_adds_up_and_names_films(model: Path) -> None:
-    told = json_of("explain", model, 6, "f02")
-    assert sum(part["term"] for part in told["parts"]) == pytest.approx(told["score"])
-    assert {part["part"] for part in told["parts"]} == {"mean", "user", "item", "history", "not attributed"}
-    shown = ok("explain", model, 6, "f02", "-n", 3).stdout
-    assert "Film" in shown
-    assert "more" in shown
-    assert "Predicted rating" in shown
-    assert max(map(len, shown.splitlines())) <= 80
+def test_the_parts_of_an_explanation_sum_to_the_score(model: Path) -> None:
+    explanation = json_of("explain", model, 6, "f02")
+    assert sum(part["term"] for part in explanation["parts"]) == pytest.approx(explanation["score"])
+    assert {part["part"] for part in explanation["parts"]} == {"mean", "user", "item", "history", "not attributed"}
+    output = ok("explain", model, 6, "f02", "-n", 3).stdout
+    assert "Film" in output
+    assert "more" in output
+    assert "Predicted rating" in output
+    assert max(map(len, output.splitlines())) <= 80
 
 
-def test_similar_users_are_of_one_camp(model: Path) -> None:
+def test_similar_users_are_of_the_same_group(model: Path) -> None:
     assert all(int(row["user"]) % 2 == 0 for row in json_of("similar", model, "--user", 6, "-n", 5))
 
 
-def test_ids_with_zeros_in_front_stay_apart(tmp_path: Path) -> None:
-    """ "007" makes a file's ids strings: what is typed and what is in a file of integers must still be found."""
+def test_ids_with_leading_zeros_are_distinct(tmp_path: Path) -> None:
+    """ "007" makes the ids of a file strings: typed ids and those in a file of integers must still be found."""
     (tmp_path / "r.csv").write_text("user,item,rating\n007,10,5\n7,10,1\n7,11,5\n8,11,4\n")
     (tmp_path / "p.csv").write_text("user,item\n7,10\n8,11\n")
     (tmp_path / "items.csv").write_text("item,title\n10,Ten\n11,Eleven\n12,Twelve\n")
@@ -534,37 +536,37 @@ def test_evaluate_ratings(folder: Path) -> None:
     assert "576 training and 144 test rows" in out
     names = [line.split()[0] for line in out.splitlines() if re.match(r" (biased-mf|explicit-als|bias) ", line)]
     assert sorted(names) == ["bias", "biased-mf", "explicit-als"]
-    assert names[-1] == "bias"  # it knows no camps, and the best comes first
+    assert names[-1] == "bias"  # it does not model the groups, and the best comes first
     assert re.search(r"\d\.\d{4}-\d\.\d{4}", out)
     assert "*" in out.splitlines()[4]
 
 
 def test_evaluate_as_json_has_intervals(folder: Path) -> None:
-    found = json_of("evaluate", folder / "ratings.csv", "--model", "biased-mf", "--seed", 2)
-    assert [one["model"] for one in found["models"]] == ["biased-mf", "bias"]
-    rmse = found["models"][0]["metrics"]["rmse"]
+    evaluation = json_of("evaluate", folder / "ratings.csv", "--model", "biased-mf", "--seed", 2)
+    assert [entry["model"] for entry in evaluation["models"]] == ["biased-mf", "bias"]
+    rmse = evaluation["models"][0]["metrics"]["rmse"]
     assert rmse["low"] <= rmse["mean"] <= rmse["high"]
-    assert found["models"][1]["metrics"]["rmse"]["mean"] > rmse["mean"]
+    assert evaluation["models"][1]["metrics"]["rmse"]["mean"] > rmse["mean"]
 
 
 def test_few_users_have_no_interval_in_any_table(tmp_path: Path) -> None:
     rows = "".join(f"u{user},i{item},{1 + (user * item) % 5}\n" for user in range(5) for item in range(30))
     (tmp_path / "few.csv").write_text("user,item,rating\n" + rows, encoding="utf-8")
     for command in ("evaluate", "compare"):
-        shown = " ".join(ok(command, tmp_path / "few.csv", "--model", "explicit-als").stdout.split())
-        assert "no interval" in shown
-        assert "An interval needs at least 20 users" in shown
-        assert "nan" not in shown
-    found = json_of("evaluate", tmp_path / "few.csv", "--model", "bias")["models"][0]["metrics"]["rmse"]
-    assert found["mean"] > 0
-    assert (found["low"], found["high"]) == (None, None)
+        output = " ".join(ok(command, tmp_path / "few.csv", "--model", "explicit-als").stdout.split())
+        assert "no interval" in output
+        assert "An interval needs at least 20 users" in output
+        assert "nan" not in output
+    rmse = json_of("evaluate", tmp_path / "few.csv", "--model", "bias")["models"][0]["metrics"]["rmse"]
+    assert rmse["mean"] > 0
+    assert (rmse["low"], rmse["high"]) == (None, None)
 
 
 def test_the_legend_of_evaluate_points_to_the_paired_tests(folder: Path) -> None:
-    shown = " ".join(ok("evaluate", folder / "ratings.csv", "--model", "bias").stdout.split())
-    assert "`cofactor compare` tests the differences user by user" in shown
-    assert "luck" not in shown
-    assert "no interval" not in shown.lower()
+    output = " ".join(ok("evaluate", folder / "ratings.csv", "--model", "bias").stdout.split())
+    assert "`cofactor compare` tests the differences user by user" in output
+    assert "luck" not in output
+    assert "no interval" not in output.lower()
 
 
 def test_evaluate_events_at_two_lengths(folder: Path) -> None:
@@ -587,8 +589,8 @@ def test_evaluate_events_at_two_lengths(folder: Path) -> None:
 )  # fmt: skip
 def test_every_split(folder: Path, split: str, test: str | None, described: str) -> None:
     share = [] if test is None else ["--test", test]
-    found = json_of("evaluate", folder / "ratings.csv", "--model", "bias", "--split", split, *share)
-    assert described in found["split"]
+    evaluation = json_of("evaluate", folder / "ratings.csv", "--model", "bias", "--split", split, *share)
+    assert described in evaluation["split"]
 
 
 def test_a_setting_for_one_of_several_models() -> None:
@@ -606,19 +608,19 @@ def test_a_setting_for_one_of_several_models() -> None:
         ("rating_range=scale", "rating_range", "scale"), (" epochs = 3 ", "epochs", 3),
     ],
 )  # fmt: skip
-def test_settings_take_the_type_of_their_field(text: str, name: str, value: object) -> None:
-    found = getattr(estimator_of("biased-mf", [text]), name)
-    assert found == value
-    assert type(found) is type(value)
+def test_settings_have_the_type_of_their_field(text: str, name: str, value: object) -> None:
+    parsed = getattr(estimator_of("biased-mf", [text]), name)
+    assert parsed == value
+    assert type(parsed) is type(value)
 
 
 def test_models_lists_every_setting_of_every_estimator() -> None:
-    found = {one["model"]: one for one in json_of("models")}
-    assert set(found) == set(REGISTRY)
-    by_name = {setting["name"]: setting for setting in found["biased-mf"]["settings"]}
+    listed = {entry["model"]: entry for entry in json_of("models")}
+    assert set(listed) == set(REGISTRY)
+    by_name = {setting["name"]: setting for setting in listed["biased-mf"]["settings"]}
     assert by_name["factors"]["default"] == BiasedMF().factors
     assert (by_name["factors"]["low"], by_name["factors"]["high"]) == (1, 1024)
-    assert all(setting["meaning"] for one in found.values() for setting in one["settings"])
+    assert all(setting["meaning"] for entry in listed.values() for setting in entry["settings"])
     out = ok("models", "biased-mf").stdout
     assert "patience" in out
     assert "popularity" not in out
@@ -630,11 +632,11 @@ def test_models_lists_every_setting_of_every_estimator() -> None:
 
 def test_fetch_and_its_list() -> None:
     listed = json_of("fetch", "--list")
-    assert {"movielens-100k", "movielens-32m"} <= {one["name"] for one in listed}
+    assert {"movielens-100k", "movielens-32m"} <= {entry["name"] for entry in listed}
     assert "movielens-1m" in ok("fetch", "--list").stdout
-    found = json_of("fetch", "movielens-100k")
-    assert (found["ratings"], found["users"], found["items"]) == (100_000, 943, 1682)
-    assert Path(found["folder"]).is_dir()
+    fetched = json_of("fetch", "movielens-100k")
+    assert (fetched["ratings"], fetched["users"], fetched["items"]) == (100_000, 943, 1682)
+    assert Path(fetched["folder"]).is_dir()
     out = ok("fetch", "movielens-100k").stdout
     assert "GroupLens" in out
     assert "Harper" in out
@@ -645,7 +647,7 @@ def test_a_data_set_by_its_name() -> None:
     assert json_of("describe", "movielens-100k", "--min-rating", 4)["rows"] == 55_375
 
 
-def test_the_demo_tells_the_whole_story_and_writes_nothing(tmp_path: Path) -> None:
+def test_the_demo_prints_all_steps_and_writes_no_file(tmp_path: Path) -> None:
     environment = {**os.environ, "COLUMNS": "80"}
     first, second = (process("demo", cwd=tmp_path, env=environment) for _ in range(2))
     assert first.returncode == 0, first.stderr
@@ -666,12 +668,12 @@ def test_the_demo_tells_the_whole_story_and_writes_nothing(tmp_path: Path) -> No
     assert "cofactor fit ratings.csv" in out
 
 
-def test_the_demo_keeps_its_model_when_asked(tmp_path: Path) -> None:
+def test_the_demo_keeps_its_model_on_request(tmp_path: Path) -> None:
     ok("demo", "-o", tmp_path / "films.cofactor", "--user", 7)
     assert len(json_of("recommend", tmp_path / "films.cofactor", "--user", 7)) == 10
 
 
-def test_the_demo_for_somebody_unknown() -> None:
+def test_the_demo_for_an_unknown_user() -> None:
     result = run("demo", "--user", "ana")
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].startswith(
@@ -694,12 +696,12 @@ def test_progress_goes_to_stderr(
     with epoch_progress("biased-mf") as callback:
         callback(Epoch(1, 2, 0.9, None, 0.1))
         callback(Epoch(2, 2, 0.8123, 0.7, 0.2))
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "asking the maker" in said.err
-    assert ("epoch 2/2, loss 0.8123, validation 0.7000" in said.err) == terminal
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "asking the maker" in captured.err
+    assert ("epoch 2/2, loss 0.8123, validation 0.7000" in captured.err) == terminal
     if not terminal:
-        assert said.err == "asking the maker\n"
+        assert captured.err == "asking the maker\n"
 
 
 # small things
@@ -710,12 +712,12 @@ def test_plain_values_are_json() -> None:
     assert value == {"1": [None, 3, None], "a": [[1.5, None]]}
 
 
-def test_other_peoples_titles_cannot_command_the_terminal() -> None:
+def test_titles_cannot_contain_terminal_codes() -> None:
     assert printable("a\x1b[2Jb\nc") == "a?[2Jb?c"
     assert printable("Café · ★") == "Café · ★"
 
 
-def test_bars_are_as_long_as_their_share() -> None:
+def test_the_length_of_a_bar_is_its_share() -> None:
     assert [len(bar(share, 10)) for share in (0, 0.5, 1, 2, -1)] == [0, 5, 10, 10, 0]
 
 
@@ -723,8 +725,8 @@ def test_bars_are_as_long_as_their_share() -> None:
 
 
 def test_features_and_times_on_the_command_line(folder: Path, model: Path, tmp_path: Path) -> None:
-    people = ["userId,camp", *(f"{user},{'even' if user % 2 == 0 else 'odd'}" for user in range(40))]
-    (tmp_path / "people.csv").write_text("\n".join(people) + "\n")
+    user_lines = ["userId,camp", *(f"{user},{'even' if user % 2 == 0 else 'odd'}" for user in range(40))]
+    (tmp_path / "people.csv").write_text("\n".join(user_lines) + "\n")
     options = ("--set", "factors=4", "--set", "iterations=30", "--set", "user_features=camp", "--set", "time_bin=600")
     path = tmp_path / "b.cofactor"
     ok(
@@ -743,7 +745,7 @@ def test_features_and_times_on_the_command_line(folder: Path, model: Path, tmp_p
     )
     pairs = folder / "ratings.csv"
     at, plain = (
-        [one["prediction"] for one in json_of("predict", path, "--pairs", pairs, *more)]
+        [row["prediction"] for row in json_of("predict", path, "--pairs", pairs, *more)]
         for more in (("--time-column", "timestamp"), ())
     )
     assert at != plain

@@ -1,4 +1,4 @@
-"""Bad input at the command line: one line that says what was wrong, exit code 2, and never a traceback."""
+"""Bad input at the command line: one line with the reason, exit code 2, and never a traceback."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, options in {"m": [], "s": [], "e": ["--min-rating", "4", "--model", "implicit-als"]}.items():
         source = home / ("strings.csv" if name == "s" else "r.csv")
         ok("fit", source, "-o", home / name, "--set", "factors=2", *options)
-    whole = (home / "m").read_bytes()
-    (home / "cut").write_bytes(whole[: len(whole) // 2])
-    (home / "damaged").write_bytes(whole[:-9] + bytes([whole[-9] ^ 255]) + whole[-8:])
+    content = (home / "m").read_bytes()
+    (home / "cut").write_bytes(content[: len(content) // 2])
+    (home / "damaged").write_bytes(content[:-9] + bytes([content[-9] ^ 255]) + content[-8:])
     (home / "empty").write_bytes(b"")
     os.mkfifo(home / "pipe")
     return home
@@ -195,7 +195,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input_is_one_line_and_code_2(folder: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input_gives_one_line_and_code_2(folder: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     command, message = CASES[case]
     monkeypatch.chdir(folder)
     before = sorted(folder.iterdir())
@@ -206,7 +206,7 @@ def test_bad_input_is_one_line_and_code_2(folder: Path, case: str, monkeypatch: 
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("error: ")
     assert re.search(message, lines[0]), lines[0]
-    assert sorted(folder.iterdir()) == before  # nothing was begun
+    assert sorted(folder.iterdir()) == before  # no output was started
 
 
 @pytest.mark.parametrize(
@@ -240,8 +240,8 @@ def test_a_real_process_ends_without_a_traceback(folder: Path, arguments: list[s
     assert done.stderr.count("\n") == 1
 
 
-def test_what_the_system_refuses_is_code_1(folder: Path) -> None:
-    """A full disk: /dev/full refuses every byte."""
+def test_errors_of_the_system_give_code_1(folder: Path) -> None:
+    """A full disk: /dev/full rejects every byte."""
     if not Path("/dev/full").exists():
         assert sys.platform != "linux"
         return
@@ -255,7 +255,7 @@ def test_what_the_system_refuses_is_code_1(folder: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_mistake_of_ours_is_one_line_that_tells_how_to_see_more(folder: Path) -> None:
+def test_an_internal_error_gives_one_line_with_advice(folder: Path) -> None:
     code = (
         "import sys, cofactor.cli, cofactor.recommender.recommender as r\n"
         "def fail(*a, **k):\n    raise RuntimeError('two\\nlines')\n"
@@ -263,11 +263,11 @@ def test_a_mistake_of_ours_is_one_line_that_tells_how_to_see_more(folder: Path) 
         "sys.argv = ['cofactor', 'recommend', 'm', '--all']\n"
         "cofactor.cli.run()\n"
     )
-    for asked, traced in (("", False), ("1", True)):
+    for setting, traced in (("", False), ("1", True)):
         done = subprocess.run(
             [sys.executable, "-c", code],
             cwd=folder, capture_output=True, text=True, check=False, timeout=60,
-            env={**os.environ, "COFACTOR_TRACEBACK": asked},
+            env={**os.environ, "COFACTOR_TRACEBACK": setting},
         )  # fmt: skip
         assert done.returncode == 1
         assert ("Traceback" in done.stderr) == traced
@@ -275,7 +275,7 @@ def test_a_mistake_of_ours_is_one_line_that_tells_how_to_see_more(folder: Path) 
     assert "COFACTOR_TRACEBACK=1" not in done.stderr
 
 
-def test_threads_that_are_no_number(folder: Path) -> None:
+def test_an_invalid_number_of_threads(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "cofactor", "recommend", "m", "--all", "--json"],
         cwd=folder, capture_output=True, text=True, check=False, timeout=60,

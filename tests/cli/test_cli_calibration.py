@@ -1,4 +1,4 @@
-"""`cofactor evaluate --calibration`, as people type it."""
+"""`cofactor evaluate --calibration`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ok(*arguments: object) -> Result:
     return result
 
 
-def refused(*arguments: object) -> str:
+def rejected(*arguments: object) -> str:
     result = run("evaluate", *arguments)
     assert result.exit_code == 2, result.stdout
     assert result.stdout == ""
@@ -33,7 +33,7 @@ def refused(*arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def ratings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ratings of 50 users, every second of whom is hard to predict; and the same without levels beside it."""
+    """Return ratings of 50 users, every second of whom is hard to predict; bare.csv has the same without levels."""
     path = tmp_path_factory.mktemp("calibration") / "ratings.csv"
     rng = np.random.default_rng(0)
     rows, bare = ["user,item,rating"], ["user,item,rating"]
@@ -48,52 +48,60 @@ def ratings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_calibration_is_shown_in_80_columns(ratings: Path) -> None:
-    shown = ok(ratings, "--calibration", *SMALL, "-m", "bayesian-mf").stdout
-    assert max(map(len, shown.splitlines())) <= 80
-    assert "800 training and 200 test rows" in shown
-    assert re.search(r"^ bayesian-mf #1 +\d\.\d{4} +-\d\.\d{4} +-\d\.\d{4} +\d\.\d{4} +\d\.\d{4}", shown, re.MULTILINE)
+    output = ok(ratings, "--calibration", *SMALL, "-m", "bayesian-mf").stdout
+    assert max(map(len, output.splitlines())) <= 80
+    assert "800 training and 200 test rows" in output
+    assert re.search(r"^ bayesian-mf #1 +\d\.\d{4} +-\d\.\d{4} +-\d\.\d{4} +\d\.\d{4} +\d\.\d{4}", output, re.MULTILINE)
     for level in ("80 %", "95 %"):
-        assert re.search(rf"bayesian-mf #2: {level} intervals contain \d\d\.\d % of the ratings", shown)
-    assert len(re.findall(r"^ user's noise  ( +\d+\.\d / \d+\.\d){4}", shown, re.MULTILINE)) == 4
+        assert re.search(rf"bayesian-mf #2: {level} intervals contain \d\d\.\d % of the ratings", output)
+    assert len(re.findall(r"^ user's noise  ( +\d+\.\d / \d+\.\d){4}", output, re.MULTILINE)) == 4
 
 
 def test_json_is_the_calibration(ratings: Path) -> None:
-    told: dict[str, Any] = json.loads(ok(ratings, "--calibration", *SMALL, "--json").stdout, parse_constant=pytest.fail)
-    (one,) = told["models"]
-    assert (one["model"], one["n"], told["train"], told["test"], told["plot"]) == ("bayesian-mf", 200, 800, 200, None)
-    assert len(one["coverage"]) == 17
-    assert one["crps_gain"] == pytest.approx(1 - one["crps"] / one["constant_crps"])
+    document: dict[str, Any] = json.loads(
+        ok(ratings, "--calibration", *SMALL, "--json").stdout, parse_constant=pytest.fail
+    )
+    (model,) = document["models"]
+    assert (model["model"], model["n"], document["train"], document["test"], document["plot"]) == (
+        "bayesian-mf",
+        200,
+        800,
+        200,
+        None,
+    )
+    assert len(model["coverage"]) == 17
+    assert model["crps_gain"] == pytest.approx(1 - model["crps"] / model["constant_crps"])
 
 
-def test_the_figure_is_a_page(ratings: Path, tmp_path: Path) -> None:
+def test_the_figure_is_an_html_page(ratings: Path, tmp_path: Path) -> None:
     pytest.importorskip("plotly", reason='plotly is not installed: pip install "cofactor[report]"')
     page = tmp_path / "reliability.html"
-    shown = ok(ratings, "--calibration", *SMALL, "--plot", page).stdout
-    assert shown.splitlines()[-1] == f"wrote the plot to {page}"
+    output = ok(ratings, "--calibration", *SMALL, "--plot", page).stdout
+    assert output.splitlines()[-1] == f"wrote the plot to {page}"
     assert "<title>bayesian-mf on random, 20% of the rows, seed 0</title>" in page.read_text(encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["reliability.html"]
 
 
-def test_a_scale_without_levels_has_intervals_and_no_figure(ratings: Path, tmp_path: Path) -> None:
+def test_a_scale_without_levels_has_intervals_but_no_figure(ratings: Path, tmp_path: Path) -> None:
     bare = ratings.with_name("bare.csv")
     assert re.search(r"^ bayesian-mf +\d\.\d{4} +- +- +- +- *$", ok(bare, "--calibration", *SMALL).stdout, re.MULTILINE)
-    assert "these ratings have none; see --rating-levels" in refused(
+    assert "these ratings have none; see --rating-levels" in rejected(
         bare, "--calibration", *SMALL, "--plot", tmp_path / "r.html"
     )
 
 
-def test_what_cannot_be_calibrated_is_said(ratings: Path, tmp_path: Path) -> None:
+def test_models_that_cannot_be_calibrated_are_reported(ratings: Path, tmp_path: Path) -> None:
     page = tmp_path / "r.html"
-    assert "bias does not predict distributions over ratings" in refused(ratings, "--calibration", "-m", "bias")
+    assert "bias does not predict distributions over ratings" in rejected(ratings, "--calibration", "-m", "bias")
     for kind in (["--events"], ["--min-rating", 4]):
-        assert "--calibration needs ratings" in refused("no.csv", "--calibration", *kind)
-    assert "--plot needs --calibration" in refused("no.csv", "--plot", page)
-    assert "--plot takes one model, not 2" in refused("no.csv", "--calibration", *SMALL, *SMALL, "--plot", page)
-    assert "must end in .html or .htm" in refused("no.csv", "--calibration", "--plot", tmp_path / "r.png")
+        assert "--calibration needs ratings" in rejected("no.csv", "--calibration", *kind)
+    assert "--plot needs --calibration" in rejected("no.csv", "--plot", page)
+    assert "--plot takes one model, not 2" in rejected("no.csv", "--calibration", *SMALL, *SMALL, "--plot", page)
+    assert "must end in .html or .htm" in rejected("no.csv", "--calibration", "--plot", tmp_path / "r.png")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_plotly_the_plot_says_what_to_install_before_anything_is_read(tmp_path: Path) -> None:
+def test_without_plotly_the_plot_names_what_to_install_before_reading(tmp_path: Path) -> None:
     arguments = ["cofactor", "evaluate", "no-such.csv", "--calibration", "--plot", str(tmp_path / "r.html")]
     code = f"import sys\nsys.modules['plotly'] = None\nsys.argv = {arguments!r}\nfrom cofactor.cli import run\nrun()\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)

@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shell(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A line of a shell, in which `cofactor` is this one."""
+    """Run a line of a shell in which `cofactor` is this installation."""
     return subprocess.run(
         ["sh", "-c", f'cofactor() {{ {COFACTOR} "$@"; }}; {line}'],
         cwd=folder, capture_output=True, text=True, check=False, timeout=120, env={**os.environ, **environment},
@@ -36,7 +36,7 @@ def shell(line: str, folder: Path, **environment: str) -> subprocess.CompletedPr
 
 
 def clean(stderr: str) -> list[str]:
-    """The lines of stderr without notes; none of them is a traceback or blames cofactor."""
+    """Return the lines of stderr without notes; none of them is a traceback or reports an internal error."""
     assert "Traceback" not in stderr
     assert "this is a bug" not in stderr
     assert "Exception ignored" not in stderr
@@ -60,7 +60,7 @@ def test_a_full_or_closed_stdout_is_an_error(folder: Path, command: str, unbuffe
         assert clean(done.stderr) == [f"error: standard output cannot be written: {reason}"]
 
 
-def test_a_model_is_saved_whole_where_stdout_is_closed(folder: Path, tmp_path: Path) -> None:
+def test_a_model_is_saved_completely_if_stdout_is_closed(folder: Path, tmp_path: Path) -> None:
     done = shell(f"cofactor fit r.csv -m bias -o {tmp_path}/x >&-", folder)
     assert done.returncode == 1
     assert run("recommend", tmp_path / "x", "--user", "u1").exit_code == 0
@@ -68,7 +68,7 @@ def test_a_model_is_saved_whole_where_stdout_is_closed(folder: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("command", ["recommend m --all --json", "describe r.csv", "fit --help"])
-def test_nothing_is_said_to_a_reader_that_left(folder: Path, command: str) -> None:
+def test_no_message_is_printed_to_a_closed_pipe(folder: Path, command: str) -> None:
     done = shell(f"cofactor {command} | head -n 1", folder)
     assert done.stdout.count("\n") == 1
     assert clean(done.stderr) == []
@@ -76,7 +76,7 @@ def test_nothing_is_said_to_a_reader_that_left(folder: Path, command: str) -> No
 
 @pytest.mark.long
 @pytest.mark.parametrize("target", ["&-", "/dev/full"])
-def test_messages_that_cannot_be_written_change_no_exit_code(folder: Path, target: str) -> None:
+def test_messages_that_cannot_be_written_do_not_change_the_exit_code(folder: Path, target: str) -> None:
     assert shell(f"cofactor describe nope.csv 2>{target}", folder).returncode == 2
     done = shell(f"cofactor describe r.csv --json 2>{target}", folder)
     assert done.returncode == 0
@@ -84,7 +84,7 @@ def test_messages_that_cannot_be_written_change_no_exit_code(folder: Path, targe
     assert shell(f"cofactor describe r.csv >&- 2>{target}", folder).returncode == 1
 
 
-def test_a_closed_stdin_is_an_empty_one(folder: Path, tmp_path: Path) -> None:
+def test_a_closed_stdin_is_an_empty_stdin(folder: Path, tmp_path: Path) -> None:
     assert run("fit", folder / "r.csv", "-o", folder / "mf", "--set", "factors=2").exit_code == 0
     done = shell("cofactor onboard mf <&-", folder)
     assert done.returncode == 0
@@ -92,7 +92,7 @@ def test_a_closed_stdin_is_an_empty_one(folder: Path, tmp_path: Path) -> None:
     assert clean(done.stderr) == []
 
 
-def test_an_interrupt_while_modules_are_imported_is_no_traceback(folder: Path) -> None:
+def test_an_interrupt_during_imports_prints_no_traceback(folder: Path) -> None:
     code = (
         "import sys\n"
         "class Stop:\n"
@@ -107,7 +107,7 @@ def test_an_interrupt_while_modules_are_imported_is_no_traceback(folder: Path) -
     assert clean(done.stderr) == []
 
 
-def test_an_interrupt_in_a_command_is_one_line(folder: Path) -> None:
+def test_an_interrupt_in_a_command_prints_one_line(folder: Path) -> None:
     code = (
         "import sys, cofactor.recommender.recommender as r\n"
         "from cofactor.cli import run\n"
@@ -126,7 +126,7 @@ def test_an_interrupt_in_a_command_is_one_line(folder: Path) -> None:
 # warnings and log records
 
 
-def test_warnings_and_log_records_are_lines_of_ours(folder: Path) -> None:
+def test_warnings_and_log_records_have_our_format(folder: Path) -> None:
     code = (
         "import sys, logging, threading, warnings, numpy as np, cofactor.recommender.recommender as r\n"
         "from cofactor.cli import run\n"
@@ -184,7 +184,9 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_odd_names_are_read_written_and_suggested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_unusual_names_are_read_written_and_suggested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path(f"{name}.csv").write_text(RATINGS)
     here = "./" if name.startswith("-") else ""
@@ -196,8 +198,8 @@ def test_odd_names_are_read_written_and_suggested(tmp_path: Path, monkeypatch: p
         written = run("predict", f"./{name}.cof", "--pairs", f"{here}{name}.csv", "-o", f"p{name}.{ending}")
         assert written.exit_code == 0, written.stderr
         assert run("predict", f"./{name}.cof", "--pairs", f"p{name}.{ending}").exit_code == 0
-    words = subprocess.run(["sh", "-c", f"printf '%s\\0' {suggested}"], capture_output=True, check=True).stdout
-    suggestion = run(*os.fsdecode(words).split("\0")[:-1])
+    arguments = subprocess.run(["sh", "-c", f"printf '%s\\0' {suggested}"], capture_output=True, check=True).stdout
+    suggestion = run(*os.fsdecode(arguments).split("\0")[:-1])
     assert suggestion.exit_code == 0, suggestion.stderr
     assert suggestion.stdout.startswith("For user u1")
     assert not Path("pwned").exists()
@@ -211,23 +213,21 @@ def test_a_name_of_255_bytes_is_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert run("fit", "r.csv", "-o", model, "-m", "bias").exit_code == 0
     assert run("recommend", model, "--all", "-o", out).exit_code == 0
     assert run("describe", "r.csv", "--items", out, "--item-id", "item").exit_code == 2  # an item has several rows
-    refused = run("fit", "r.csv", "-o", "y" * 256, "-m", "bias")
-    assert refused.exit_code in (1, 2)
-    assert refused.stderr.splitlines()[-1].endswith(": File name too long")
+    result = run("fit", "r.csv", "-o", "y" * 256, "-m", "bias")
+    assert result.exit_code in (1, 2)
+    assert result.stderr.splitlines()[-1].endswith(": File name too long")
 
 
-def test_names_that_are_not_utf8_are_written_and_refused_for_reading(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_that_are_not_utf8_are_written_but_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     name = os.fsdecode(b"\xff\xfe")
     Path("r.csv").write_text(RATINGS)
     Path(f"{name}.csv").write_text(RATINGS)
     Path(f"{name}.parquet").write_text("PAR1, and no more")
     for ending in ("csv", "parquet"):
-        refused = run("describe", f"{name}.{ending}")
-        assert refused.exit_code == 2
-        assert refused.stderr.startswith(f"error: ??.{ending}: the file name is not valid UTF-8; ")
+        result = run("describe", f"{name}.{ending}")
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"error: ??.{ending}: the file name is not valid UTF-8; ")
     fitted = run("fit", "r.csv", "-o", f"{name}.cof", "-m", "bias")
     assert fitted.exit_code == 0
     assert "Next: cofactor recommend \"$(printf '\\377\\376\\056cof')\" --user u1" in fitted.stdout
@@ -253,19 +253,23 @@ from cofactor.cli import app
 for line in json.loads(sys.argv[2]):  # kernels that are compiled under the limit are not stored
     assert CliRunner().invoke(app, line).exit_code == 0, line
 resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
-found = []
+results = []
 for line in json.loads(sys.argv[1]):
     result = CliRunner().invoke(app, line)
     bug = None if result.exception is None or isinstance(result.exception, SystemExit) else repr(result.exception)
-    found.append([result.exit_code, (result.stderr.splitlines() or [""])[-1], bug])
-print(json.dumps(found))
+    results.append([result.exit_code, (result.stderr.splitlines() or [""])[-1], bug])
+print(json.dumps(results))
 """
 
 
-def test_a_full_disk_in_every_format_is_one_line(folder: Path, tmp_path: Path) -> None:
+def test_a_full_disk_gives_one_line_in_every_format(folder: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text(RATINGS + "u1,f1,nan\n" * 50)
-    settings = [word for one in ("iterations=6", "burn_in=2", "kept_samples=2", "factors=2") for word in ("--set", one)]
+    settings = [
+        argument
+        for setting in ("iterations=6", "burn_in=2", "kept_samples=2", "factors=2")
+        for argument in ("--set", setting)
+    ]
     calibrated = ["-m", "bayesian-mf", *settings]
     commands = {
         "m.cofactor": ["fit", "r.csv", "-m", "bias", "-o"],
@@ -297,7 +301,7 @@ def test_a_full_disk_in_every_format_is_one_line(folder: Path, tmp_path: Path) -
 
 
 @pytest.mark.long
-def test_a_cache_that_is_full_costs_time_only(folder: Path, tmp_path: Path) -> None:
+def test_a_full_cache_costs_only_time(folder: Path, tmp_path: Path) -> None:
     code = (
         "import resource, sys\n"
         "from cofactor.cli import run\n"
@@ -317,7 +321,7 @@ def test_a_cache_that_is_full_costs_time_only(folder: Path, tmp_path: Path) -> N
 
 @pytest.mark.long
 @pytest.mark.parametrize("cache", ["/proc/nowhere", "r.csv"])
-def test_a_cache_that_cannot_be_written_costs_time_only(folder: Path, cache: str) -> None:
+def test_an_unwritable_cache_costs_only_time(folder: Path, cache: str) -> None:
     done = shell("cofactor recommend m --user u1 --json", folder, COFACTOR_CACHE=cache)
     assert done.returncode == 0, done.stderr
     [warning] = clean(done.stderr)
@@ -329,8 +333,8 @@ def test_without_a_home_folder_only_data_sets_need_a_cache(folder: Path) -> None
     code = (
         "import os, pwd, sys\n"
         "for name in ('HOME', 'XDG_CACHE_HOME', 'COFACTOR_CACHE', 'COFACTOR_DATA'):\n    os.environ.pop(name, None)\n"
-        "def nobody(uid):\n    raise KeyError(uid)\n"
-        "pwd.getpwuid = nobody\n"
+        "def unknown(uid):\n    raise KeyError(uid)\n"
+        "pwd.getpwuid = unknown\n"
         "from cofactor.cli import run\n"
         "run()\n"
     )
@@ -349,7 +353,7 @@ def test_without_a_home_folder_only_data_sets_need_a_cache(folder: Path) -> None
 
 
 def _without_override() -> None:
-    """Root, too, is bound by the permissions of files from the next program on."""
+    """Apply file permissions to root as well, from the next program on."""
     libc = ctypes.CDLL(None)
     for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
         libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
@@ -366,7 +370,7 @@ def _without_override() -> None:
         "fetch movielens-100k",
     ],
 )  # fmt: skip
-def test_a_folder_that_cannot_be_written_is_one_line(folder: Path, command: str) -> None:
+def test_an_unwritable_folder_gives_one_line(folder: Path, command: str) -> None:
     (folder / "no").mkdir(exist_ok=True)
     (folder / "no").chmod(0o555)
     environment = {k: v for k, v in os.environ.items() if k != "COFACTOR_DATA"}
@@ -386,15 +390,15 @@ def test_a_folder_that_cannot_be_written_is_one_line(folder: Path, command: str)
 
 
 @pytest.mark.parametrize("columns", ["40", "1", "x"])
-def test_any_width_of_a_terminal_will_do(folder: Path, columns: str) -> None:
+def test_any_terminal_width_is_supported(folder: Path, columns: str) -> None:
     for line in ("describe r.csv", "recommend m --user u1", "models bias", "fetch --list", "evaluate r.csv -m bias"):
-        result = run(*[folder / word if word in ("r.csv", "m") else word for word in line.split()], COLUMNS=columns)
+        result = run(*[folder / part if part in ("r.csv", "m") else part for part in line.split()], COLUMNS=columns)
         assert result.exit_code == 0, (line, result.exception)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("environment", [{"LANG": "C", "LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"TERM": "dumb"}])
-def test_titles_and_names_reach_every_terminal(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_titles_and_names_are_printed_on_every_terminal(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "é.csv").write_text(RATINGS, encoding="utf-8")
     (tmp_path / "films.csv").write_text("item,title\n" + "".join(f"f{i},Amélie ☃ {i}\n" for i in range(1, 9)), "utf-8")
     line = "cofactor fit é.csv -o é.cof -m bias --items films.csv"

@@ -1,4 +1,4 @@
-"""Lists at the command line: what is left out of them, what fills them, and how they are scored."""
+"""Lists at the command line: excluded items, sources of items, and metrics."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 
 import cofactor
 from cofactor.evaluate import evaluate, split_random
-from tests.support.command_line import json_of, refused, stdout_of
+from tests.support.command_line import json_of, rejected, stdout_of
 
 FEW = "user,item,rating\n" + "".join(f"u{u},{i},5\n" for u in range(6) for i in "abcd") + "ana,a,5\nana,b,5\nana,c,1\n"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """few.csv: ana likes a and b, dislikes c, and does not know d; many.csv: 80 users, of whom most rated little."""
+    """few.csv: ana likes a and b, dislikes c, and does not know d; many.csv: 80 users, most of whom rated few items."""
     home = tmp_path_factory.mktemp("lists")
     (home / "few.csv").write_text(FEW)
     rng = np.random.default_rng(1)
@@ -38,60 +38,60 @@ def test_what_was_rated_low_is_not_recommended(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
-def test_files_and_json_say_what_answered(folder: Path, tmp_path: Path, ending: str) -> None:
+def test_files_and_json_have_the_source_of_each_item(folder: Path, tmp_path: Path, ending: str) -> None:
     model = cofactor.Recommender.load(folder / "many")
     expected = model.recommend_all(12)
     assert set(expected["answered_by"]) == {"model", "popularity"}
     out = tmp_path / f"out.{ending}"
     stdout_of("recommend", folder / "many", "--all", "-n", 12, "-o", out)
-    found = (
+    written = (
         pl.read_parquet(out) if ending == "parquet" else pl.read_csv(out, separator="\t" if ending == "tsv" else ",")
     )
-    assert found["answered_by"].equals(expected["answered_by"])
+    assert written["answered_by"].equals(expected["answered_by"])
     rows = json_of("recommend", folder / "many", "--all", "-n", 12)
     assert [row["answered_by"] for row in rows] == expected["answered_by"].to_list()
 
 
-def test_the_table_says_what_answered_in_80_columns(folder: Path) -> None:
+def test_the_table_has_the_source_of_each_item_in_80_columns(folder: Path) -> None:
     model = cofactor.Recommender.load(folder / "many")
     ranked = model.recommend_all(12)
     user = ranked.filter(pl.col("answered_by") == "popularity")["user"][0]
     lines = stdout_of("recommend", folder / "many", "--user", user, "-n", 12).splitlines()
     assert max(map(len, lines)) <= 80
-    words = [line.split()[-1] for line in lines if line.strip()[:1].isdigit()]
-    assert words == ranked.filter(pl.col("user") == user)["answered_by"].to_list()
+    marks = [line.split()[-1] for line in lines if line.strip()[:1].isdigit()]
+    assert marks == ranked.filter(pl.col("user") == user)["answered_by"].to_list()
     assert "answered" in lines[2]
 
 
 @pytest.mark.parametrize("exclude", [None, "seen", "positives"])
-def test_evaluate_excludes_what_the_option_says(folder: Path, exclude: str | None) -> None:
+def test_evaluate_excludes_by_the_option(folder: Path, exclude: str | None) -> None:
     options = [] if exclude is None else ["--exclude", exclude]
-    found = json_of("evaluate", folder / "many.csv", "--min-rating", 4, "-m", "ease", *options)
+    document = json_of("evaluate", folder / "many.csv", "--min-rating", 4, "-m", "ease", *options)
     events = cofactor.read_ratings(folder / "many.csv").to_events(min_rating=4)
     expected = {
         name: evaluate(cofactor.EASE(), split_random(events, test=0.2), exclude=name).as_dict()["models"]
         for name in ("seen", "positives")
     }
     assert expected["seen"][0]["metrics"] != expected["positives"][0]["metrics"]
-    for ours, theirs in zip(found["models"], expected[exclude or "seen"], strict=True):
+    for ours, theirs in zip(document["models"], expected[exclude or "seen"], strict=True):
         assert ours["metrics"] == theirs["metrics"]
 
 
 @pytest.mark.long
-def test_compare_and_tune_exclude_what_the_option_says(folder: Path) -> None:
-    found: dict[str, list[float]] = {}
+def test_compare_and_tune_exclude_by_the_option(folder: Path) -> None:
+    values: dict[str, list[float]] = {}
     for exclude in ("seen", "positives"):
         common = [folder / "many.csv", "--min-rating", 4, "-m", "item-knn", "--exclude", exclude]
         tuned = json_of("tune", *common, "--trials", 1)
         compared = json_of("compare", *common)
         own = next(model for model in compared["models"] if model["model"] == "item-knn")
         value = own["metrics"]["ndcg@10"]["mean"]
-        found[exclude] = [tuned["validation"], tuned["test"]["mean"], value]
+        values[exclude] = [tuned["validation"], tuned["test"]["mean"], value]
         assert math.isclose(tuned["test"]["mean"], value)
-    assert all(seen != positives for seen, positives in zip(found["seen"], found["positives"], strict=True))
+    assert all(seen != positives for seen, positives in zip(values["seen"], values["positives"], strict=True))
 
 
-def test_served_lists_are_scored_apart_in_80_columns(folder: Path) -> None:
+def test_served_lists_are_scored_separately_in_80_columns(folder: Path) -> None:
     common = ["evaluate", folder / "many.csv", "--min-rating", 4, "-m", "item-knn", "--set", "k=10"]
     text = stdout_of(*common, "-k", 5, "-k", 12)
     assert max(map(len, text.splitlines())) <= 80
@@ -103,7 +103,7 @@ def test_served_lists_are_scored_apart_in_80_columns(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["evaluate", "compare", "tune"])
-def test_exclude_is_of_rankings(command: str) -> None:
-    assert "--exclude needs rankings" in refused(command, "no-such.csv", "-m", "bias", "--exclude", "seen")
-    message = refused(command, "no-such.csv", "--min-rating", 4, "-m", "ease", "--exclude", "all")
+def test_exclude_applies_to_rankings(command: str) -> None:
+    assert "--exclude needs rankings" in rejected(command, "no-such.csv", "-m", "bias", "--exclude", "seen")
+    message = rejected(command, "no-such.csv", "--min-rating", 4, "-m", "ease", "--exclude", "all")
     assert message == "error: --exclude must be seen or positives, not 'all'\n"

@@ -1,4 +1,4 @@
-"""`cofactor onboard`: what it asks, what it takes for an answer, and how it ends, whatever is typed."""
+"""`cofactor onboard`: questions, accepted answers, and how it ends for any input."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cofactor import BayesianMF, BiasedMF, Interactions, Popularity, Recommender
 from tests.support.command_line import run, stdout_of
 
 
-def ok(model: Path, said: str, *options: object) -> str:
-    text = stdout_of("onboard", model, *options, text=said)
+def ok(model: Path, answers: str, *options: object) -> str:
+    text = stdout_of("onboard", model, *options, text=answers)
     lines = text.splitlines()  # a command is not broken into lines
     assert max(len(line) for line in lines if "cofactor recommend" not in line) <= 80
     return text
@@ -31,49 +31,49 @@ def model(
     return path
 
 
-def test_it_asks_with_titles_and_shows_how_the_list_moves(model: Path) -> None:
-    shown = ok(model, "5\n?\n\n1\n4\nq\n", "-n", 3)
-    assert shown.startswith("Rate from 1 to 5 in steps of 1;")
+def test_questions_have_titles_and_lists_change(model: Path) -> None:
+    output = ok(model, "5\n?\n\n1\n4\nq\n", "-n", 3)
+    assert output.startswith("Rate from 1 to 5 in steps of 1;")
     for number in range(1, 7):
-        assert f"\n{number}. The Film " in shown
-    assert shown.count("recommended") == 3
-    assert "\x1b" not in shown
-    assert "You rated 3 of 5 items." in shown
-    assert "cofactor recommend /" in shown
-    assert shown.count("--rated") == 3
+        assert f"\n{number}. The Film " in output
+    assert output.count("recommended") == 3
+    assert "\x1b" not in output
+    assert "You rated 3 of 5 items." in output
+    assert "cofactor recommend /" in output
+    assert output.count("--rated") == 3
 
 
-def test_answers_move_the_list(model: Path) -> None:
+def test_answers_change_the_list(model: Path) -> None:
     loves, hates = ok(model, "5\n5\n5\n", "--questions", 3), ok(model, "1\n1\n1\n", "--questions", 3)
     assert loves.split("recommended")[-1] != hates.split("recommended")[-1]
     assert ok(model, "5\n5\n5\n", "--questions", 3) == loves
 
 
-@pytest.mark.parametrize("said", ["six", "6", "0", "-1", "nan", "inf", "1e99", "4.5", "99", "\x1b[A", "4 stars"])
-def test_what_is_no_rating_is_asked_again(model: Path, said: str) -> None:
-    shown = ok(model, f"{said}\n4,0\n", "--questions", 1)
-    assert shown.count("Rate from 1 to 5 in steps of 1") == 2
-    assert "You rated 1 of 1 items." in shown
+@pytest.mark.parametrize("answers", ["six", "6", "0", "-1", "nan", "inf", "1e99", "4.5", "99", "\x1b[A", "4 stars"])
+def test_invalid_ratings_are_asked_again(model: Path, answers: str) -> None:
+    output = ok(model, f"{answers}\n4,0\n", "--questions", 1)
+    assert output.count("Rate from 1 to 5 in steps of 1") == 2
+    assert "You rated 1 of 1 items." in output
 
 
-@pytest.mark.parametrize(("said", "rated"), [("", "0 of 0"), ("q\n", "0 of 0"), ("4\n", "1 of 1"), ("4", "1 of 1")])
-def test_the_end_of_the_input_ends_it(model: Path, said: str, rated: str) -> None:
-    assert f"You rated {rated} items." in ok(model, said)
+@pytest.mark.parametrize(("answers", "rated"), [("", "0 of 0"), ("q\n", "0 of 0"), ("4\n", "1 of 1"), ("4", "1 of 1")])
+def test_the_end_of_the_input_ends_the_questions(model: Path, answers: str, rated: str) -> None:
+    assert f"You rated {rated} items." in ok(model, answers)
 
 
-def test_who_knows_nothing_is_shown_a_list_too(model: Path) -> None:
-    shown = ok(model, "?\n?\n", "--questions", 2)
-    assert "You rated 0 of 2 items." in shown
-    assert shown.count("recommended") == 1
-    assert "--rated" not in shown
+def test_without_ratings_a_list_is_printed_too(model: Path) -> None:
+    output = ok(model, "?\n?\n", "--questions", 2)
+    assert "You rated 0 of 2 items." in output
+    assert output.count("recommended") == 1
+    assert "--rated" not in output
 
 
-def test_it_ends_where_there_is_nothing_more_to_ask(tmp_path: Path) -> None:
+def test_onboarding_ends_without_further_questions(tmp_path: Path) -> None:
     table = Interactions.from_columns(["a", "b"], ["it's 1", "it's 1"], [2, 4])
     Recommender.fit(BiasedMF(factors=2), table).save(tmp_path / "one.cofactor")
-    shown = ok(tmp_path / "one.cofactor", "4\n4\n4\n")
-    assert "1. it's 1:" in shown
-    assert "No further questions would change the recommendations." in shown
+    output = ok(tmp_path / "one.cofactor", "4\n4\n4\n")
+    assert "1. it's 1:" in output
+    assert "No further questions would change the recommendations." in output
 
 
 def test_a_model_without_factors_of_ratings_is_rejected(tmp_path: Path, small_events: Interactions) -> None:
@@ -84,5 +84,5 @@ def test_a_model_without_factors_of_ratings_is_rejected(tmp_path: Path, small_ev
     assert "Traceback" not in result.stderr
 
 
-def test_zero_questions_are_refused(model: Path) -> None:
+def test_zero_questions_are_rejected(model: Path) -> None:
     assert run("onboard", model, "--questions", 0).exit_code == 2

@@ -12,7 +12,7 @@ from cofactor.service.settings import ServiceSettings, store_url
 from cofactor.service.training.promotion_gate import PromotionGate
 from cofactor.service.training.worker import RetrainPolicy, Worker
 from cofactor.store import Event, Job, Store
-from tests.support.command_line import refused, stdout_of
+from tests.support.command_line import rejected, stdout_of
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def test_a_job_a_backup_and_a_restore(data: Path, tmp_path: Path) -> None:
     assert "problem" not in stdout_of("doctor", "--data", data)
     assert "and models 1" in stdout_of("backup", tmp_path / "copy", "--data", data)
     assert "0 users stay erased" in stdout_of("restore", tmp_path / "copy", "--data", tmp_path / "new")
-    told = json.loads(stdout_of("doctor", "--data", tmp_path / "new", "--json"))
-    assert told["state"] == "ok"
-    assert "not empty" in refused("restore", tmp_path / "copy", "--data", data)
+    report = json.loads(stdout_of("doctor", "--data", tmp_path / "new", "--json"))
+    assert report["state"] == "ok"
+    assert "not empty" in rejected("restore", tmp_path / "copy", "--data", data)
 
 
 def test_problems_have_an_exit_code(tmp_path: Path, data: Path) -> None:
@@ -78,16 +78,16 @@ def test_the_trainer_follows_the_schedule_of_the_settings(data: Path, monkeypatc
 
 
 def test_a_key_is_created_and_revoked(tmp_path: Path, data: Path) -> None:
-    made = stdout_of("key", "--data", data, "--role", "admin", "--label", "mine").strip()
+    secret = stdout_of("key", "--data", data, "--role", "admin", "--label", "mine").strip()
     with Store.open(store_url(data)) as store:
-        found = store.keys.check(made)
-        assert found is not None
-        assert (found.role, found.label) == ("admin", "mine")
-        assert stdout_of("key", "--data", data, "--revoke", found.id) == ""
-        assert store.keys.check(made) is None
+        key = store.keys.check(secret)
+        assert key is not None
+        assert (key.role, key.label) == ("admin", "mine")
+        assert stdout_of("key", "--data", data, "--revoke", key.id) == ""
+        assert store.keys.check(secret) is None
         least = store.keys.check(stdout_of("key", "--data", data).strip())
         assert least is not None
         assert least.role == "read"
-    assert "must be read or write or admin, not 'root'" in refused("key", "--data", data, "--role", "root")
-    assert "does not contain a service" in refused("key", "--data", tmp_path / "nowhere")
+    assert "must be read or write or admin, not 'root'" in rejected("key", "--data", data, "--role", "root")
+    assert "does not contain a service" in rejected("key", "--data", tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()

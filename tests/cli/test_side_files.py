@@ -1,4 +1,4 @@
-"""Files of items and users at the command line: --items, --users, and what is wrong with them."""
+"""Files of items and users at the command line: --items, --users, and their errors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FILES: dict[str, str] = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_items_are_joined_wherever_their_ids_stand(home: Path, name: str) -> None:
+def test_items_are_joined_by_an_id_column_at_any_position(home: Path, name: str) -> None:
     (home / name).write_text(FILES[name])
     rec = fitted(home, "--items", name)
     assert rec.titles is not None
@@ -76,11 +76,11 @@ def test_a_bad_line_of_an_item_file_is_rejected_or_set_aside(home: Path, name: s
     rec = fitted(home, "--items", "i.csv", "--on-error", "quarantine")
     assert rec.titles is not None
     assert rec.titles.to_list() == [title if title != "Film 3" else None for title in TITLES]
-    refused = pl.read_csv(home / "i.csv.rejected.csv")
-    assert len(refused) == 1
-    assert message.startswith(f"line {refused['line'][0]}: {refused['reason'][0]}")
-    said = ok("describe", "r.csv", "--items", "i.csv", "--on-error", "quarantine").stderr
-    assert "1 rejected rows of i.csv were written to i.csv.rejected.csv" in said
+    rejected = pl.read_csv(home / "i.csv.rejected.csv")
+    assert len(rejected) == 1
+    assert message.startswith(f"line {rejected['line'][0]}: {rejected['reason'][0]}")
+    stderr = ok("describe", "r.csv", "--items", "i.csv", "--on-error", "quarantine").stderr
+    assert "1 rejected rows of i.csv were written to i.csv.rejected.csv" in stderr
 
 
 def test_a_bad_line_of_json_and_of_a_user_file_are_set_aside(home: Path) -> None:
@@ -91,11 +91,11 @@ def test_a_bad_line_of_json_and_of_a_user_file_are_set_aside(home: Path) -> None
     rec = fitted(home, "--users", "u.jsonl", "--on-error", "quarantine")
     assert rec.user_table is not None
     assert rec.user_table.drop_nulls().rows() == [(1, 20), (2, 50)]
-    refused = pl.read_csv(home / "u.jsonl.rejected.csv")
-    assert refused.select("line", "reason").rows() == [(2, "not valid JSON"), (3, "the user is missing")]
+    rejected = pl.read_csv(home / "u.jsonl.rejected.csv")
+    assert rejected.select("line", "reason").rows() == [(2, "not valid JSON"), (3, "the user is missing")]
 
 
-def test_bad_rows_of_all_files_are_set_aside_apart(home: Path) -> None:
+def test_bad_rows_of_all_files_are_set_aside_separately(home: Path) -> None:
     (home / "r.csv").write_text(RATINGS + "1,2\n")
     (home / "i.csv").write_text("item,title\n1,One,1\n2,Two\n")
     fitted(home, "--items", "i.csv", "--on-error", "quarantine", "--quarantine", "mine.csv")
@@ -132,7 +132,7 @@ def test_items_of_which_none_matches_are_an_error(home: Path, name: str) -> None
     assert not (home / "m").exists()
 
 
-def test_users_of_whom_none_matches_are_an_error(home: Path) -> None:
+def test_users_of_which_none_matches_are_an_error(home: Path) -> None:
     (home / "u.csv").write_text("user,age\nana,20\nbo,30\n")
     result = run("fit", "r.csv", "-o", "m", "--users", "u.csv")
     assert result.exit_code == 2
@@ -147,8 +147,8 @@ def test_how_many_matched_is_printed(home: Path) -> None:
     (home / "i.csv").write_text("title,item\nA,1\nB,2\nC,99\n")
     command: list[Any] = [sys.executable, "-m", "cofactor", "describe", "r.csv", "--items", "i.csv"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    said = "2 of 8 items matched the item table on its column 'item'; no row for 3, 4, 5, ..."
-    assert done.stderr.count(said) == 1
+    message = "2 of 8 items matched the item table on its column 'item'; no row for 3, 4, 5, ..."
+    assert done.stderr.count(message) == 1
 
 
 def test_read_table_still_names_the_first_bad_line(home: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every public call names the argument that is wrong, in an error of ours: one rule for all of them."""
+"""Every public call names the wrong argument in an error of cofactor."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from cofactor.recommender.questions import Questions
 
 FRAME = {"user": [1, 2], "item": [3, 4], "rating": [5.0, 4.0], "time": [1, 2]}
 TABLES = [None, 1, "ratings.csv", [], FRAME, pl.DataFrame(FRAME), pd.DataFrame(FRAME), pa.table(FRAME)]
-WHOLE = [0, -1, True, np.True_, 1.5, 3.0, "3", None, [3], float("nan")]
+BAD_INTEGERS = [0, -1, True, np.True_, 1.5, 3.0, "3", None, [3], float("nan")]
 BAD: dict[str, list[Any]] = {
     "interactions": TABLES,
     "split": [*TABLES, object()],
     "recommender": [*TABLES, object()],
     "estimator": [None, 1, "bias", cofactor.Bias, pl.DataFrame(FRAME), object()],
-    "count": WHOLE,
-    "count from 0": WHOLE[1:],
-    "count from 2": [*WHOLE, 1],
-    "row": [*WHOLE[1:], 2**40, 10**6],
+    "count": BAD_INTEGERS,
+    "count from 0": BAD_INTEGERS[1:],
+    "count from 2": [*BAD_INTEGERS, 1],
+    "row": [*BAD_INTEGERS[1:], 2**40, 10**6],
     "seed": [True, np.True_, 1.5, -1, 2**32, 2**70, "1", [0]],
     "share": [0, 1, -0.1, 1.5, float("nan"), True, "0.2", None, [0.2]],
     "unit": [-0.1, 1.1, float("nan"), True, "0.2", None, [0.2]],
@@ -66,10 +66,10 @@ BAD: dict[str, list[Any]] = {
 
 
 @cache
-def made() -> SimpleNamespace:
-    """Valid arguments; made once."""
-    world = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, rating_levels=(1, 2, 3, 4, 5), genres=3))
-    ratings = world.interactions
+def valid_objects() -> SimpleNamespace:
+    """Return valid arguments; they are created once."""
+    data = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, rating_levels=(1, 2, 3, 4, 5), genres=3))
+    ratings = data.interactions
     rng = np.random.default_rng(0)
     ratings = replace(ratings, times=rng.integers(0, 10**6, len(ratings)))
     ratings = ratings.with_item_table({"item": ratings.items.all, "genre": ["a", "b"] * 20})
@@ -107,7 +107,7 @@ Case = tuple[Callable[..., Any], dict[str, Any], dict[str, str]]
 seeds = {"seed": "seed"}
 table = {"interactions": "interactions"}
 
-# by name: a function, arguments that work, and of which kind each argument is
+# name -> function, valid arguments, and the kind of each argument
 CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     "split_random": lambda m: (cofactor.split_random, m.many, {**table, "test": "share", **seeds}),
     "split_per_user": lambda m: (cofactor.split_per_user, m.many, {**table, "test": "share", **seeds}),
@@ -499,8 +499,8 @@ BAD |= {
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-def test_a_wrong_argument_is_named_in_an_error_of_ours(name: str) -> None:
-    call, valid, kinds = CASES[name](made())
+def test_a_wrong_argument_is_named_in_an_error_of_cofactor(name: str) -> None:
+    call, valid, kinds = CASES[name](valid_objects())
     wrong = {}
     for argument, kind in kinds.items():
         for value in BAD[kind]:
@@ -518,15 +518,15 @@ def test_a_wrong_argument_is_named_in_an_error_of_ours(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY))
-def test_settings_out_of_their_type_or_range_are_named(name: str) -> None:
+def test_settings_of_a_wrong_type_or_out_of_range_are_named(name: str) -> None:
     wrong = {}
     for spec in fields(REGISTRY[name]):
-        whole = type(spec.default) is int
-        values = [None, "x", [], {}, float("nan"), float("inf"), 2**70 if whole else 1e300, -(2**70), object()]
-        values += [True, 1.5] if whole else []
+        is_integer = type(spec.default) is int
+        values = [None, "x", [], {}, float("nan"), float("inf"), 2**70 if is_integer else 1e300, -(2**70), object()]
+        values += [True, 1.5] if is_integer else []
         for value in values:
             if value is None and spec.name == "rating_range":
-                continue  # a choice of its own
+                continue  # None is a valid value
             try:
                 REGISTRY[name](**{spec.name: value})
             except ParameterError as problem:
@@ -627,9 +627,9 @@ OTHER_CALLS: list[Callable[[SimpleNamespace], Any]] = [
 
 
 @pytest.mark.parametrize("place", range(len(OTHER_CALLS)))
-def test_other_calls_end_in_an_error_of_ours(place: int) -> None:
+def test_other_calls_raise_an_error_of_cofactor(place: int) -> None:
     with pytest.raises(CofactorError) as caught:
-        OTHER_CALLS[place](made())
+        OTHER_CALLS[place](valid_objects())
     assert len(str(caught.value)) > 15
 
 
@@ -656,7 +656,7 @@ TWELVE = 1_676_043_693  # 2023-02-10 15:41:33 UTC
     ],
     ids=repr,
 )
-def test_a_split_by_time_takes_a_moment_in_any_usual_form(at: Any) -> None:
+def test_split_by_time_accepts_a_time_in_any_usual_form(at: Any) -> None:
     times = [TWELVE - 1, TWELVE, TWELVE + 1]
     table = cofactor.Interactions.from_columns([1, 1, 2], [7, 8, 7], [5, 4, 4], times=times)
     split = cofactor.split_by_time(table, at=at)
@@ -664,7 +664,7 @@ def test_a_split_by_time_takes_a_moment_in_any_usual_form(at: Any) -> None:
     assert split.description == "from 2023-02-10T15:41:33 UTC on"
 
 
-def test_a_split_by_time_takes_a_day() -> None:
+def test_split_by_time_accepts_a_date() -> None:
     table = cofactor.Interactions.from_columns([1, 1, 2], [7, 8, 7], [5, 4, 4], times=[86_399, 86_400, 86_401])
     for at in (date(1970, 1, 2), "1970-01-02", np.datetime64("1970-01-02")):
         assert sorted(cofactor.split_by_time(table, at=at).test.times.tolist()) == [86_400, 86_401]
@@ -675,7 +675,7 @@ def test_a_split_by_time_takes_a_day() -> None:
     [1.5, True, "soon", "", [], pd.NaT, np.datetime64("NaT"), float("nan"), np.datetime64("2020", "Y"), b"2020", {}],
     ids=repr,
 )
-def test_what_is_no_moment_is_said(at: Any) -> None:
+def test_invalid_times_are_reported(at: Any) -> None:
     table = cofactor.Interactions.from_columns([1, 1, 2], [7, 8, 7], [5, 4, 4], times=[1, 2, 3])
     with pytest.raises(CofactorError, match=r"^at"):
         cofactor.split_by_time(table, at=at)

@@ -1,4 +1,4 @@
-"""The model file: the same content comes back or there is a clear error, whatever happens to the bytes."""
+"""The model file: the same content is read back or a clear error is raised, whatever happens to the bytes."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def write_raw(path: Path, header: Any, data: bytes) -> Path:
     return path
 
 
-# what comes back
+# round trips
 
 
-def test_what_was_written_comes_back(written: Path) -> None:
+def test_content_round_trips(written: Path) -> None:
     assert same(read_artifact(written), ARRAYS, MANIFEST)
     assert same(read_artifact(written, verify=False), ARRAYS, MANIFEST)
 
@@ -86,7 +86,7 @@ def test_what_was_written_comes_back(written: Path) -> None:
     ),
     manifest=st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.none(), max_size=3),
 )
-def test_anything_comes_back(
+def test_any_content_round_trips(
     tmp_path_factory: pytest.TempPathFactory, arrays: dict[str, Any], manifest: dict[str, Any]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.cofactor"
@@ -94,7 +94,7 @@ def test_anything_comes_back(
     assert same(read_artifact(path), arrays, manifest)
 
 
-def test_the_library_of_the_format_reads_it(written: Path) -> None:
+def test_the_safetensors_library_reads_the_file(written: Path) -> None:
     theirs = load_file(written)
     assert theirs.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
@@ -102,7 +102,7 @@ def test_the_library_of_the_format_reads_it(written: Path) -> None:
         np.testing.assert_array_equal(theirs[name], array)
 
 
-def test_a_slice_and_a_transposed_array_are_written_as_they_look(tmp_path: Path) -> None:
+def test_slices_and_transposed_arrays_round_trip(tmp_path: Path) -> None:
     arrays = {"slice": np.arange(10)[::3], "transposed": np.arange(6.0).reshape(2, 3).T}
     write_artifact(tmp_path / "m", arrays, {})
     assert same(read_artifact(tmp_path / "m"), arrays, {})
@@ -135,7 +135,7 @@ def test_arrays_are_mapped_aligned_and_cannot_be_written(written: Path) -> None:
             array.flags.writeable = True
 
 
-def test_a_loaded_file_takes_no_private_memory(tmp_path: Path) -> None:
+def test_a_loaded_file_uses_no_private_memory(tmp_path: Path) -> None:
     path = tmp_path / "large"
     write_artifact(path, {"a": np.ones(4_000_000, np.float32)}, {})
     loads = [read_artifact(path) for _ in range(3)]  # verified, so every page was touched
@@ -156,21 +156,21 @@ def test_a_loaded_file_takes_no_private_memory(tmp_path: Path) -> None:
 # writing
 
 
-def test_an_array_the_format_has_no_place_for_is_refused(tmp_path: Path) -> None:
+def test_an_array_of_an_unsupported_type_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"'names'.*<U"):
         write_artifact(tmp_path / "m", {"names": np.array(["a", "b"])}, {})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("place", ["no folder/m", "a file/m", ".", "x" * 300])
-def test_where_it_cannot_be_written_is_said(tmp_path: Path, place: str) -> None:
+def test_an_unwritable_path_is_named(tmp_path: Path, place: str) -> None:
     (tmp_path / "a file").write_text("")
     with pytest.raises(ArtifactError, match="cannot be written"):
         write_artifact(tmp_path / place, ARRAYS, {})
     assert [child.name for child in tmp_path.iterdir()] == ["a file"]
 
 
-def test_what_is_no_ordinary_file_is_not_replaced(tmp_path: Path) -> None:
+def test_special_files_are_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ArtifactError, match="not an ordinary file"):
         write_artifact(tmp_path / "pipe", ARRAYS, {})
@@ -178,7 +178,7 @@ def test_what_is_no_ordinary_file_is_not_replaced(tmp_path: Path) -> None:
     assert [child.name for child in tmp_path.iterdir()] == ["pipe"]
 
 
-def test_a_full_disk_leaves_the_old_file_whole_and_nothing_else(written: Path, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_only_the_old_file(written: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.write_bytes(written.read_bytes())
     code = """
@@ -198,7 +198,7 @@ except ArtifactError as problem:
     assert model.read_bytes() == written.read_bytes()
 
 
-def test_writing_over_a_file_leaves_readers_of_the_old_one_alone(tmp_path: Path) -> None:
+def test_overwriting_a_file_does_not_affect_its_readers(tmp_path: Path) -> None:
     path = tmp_path / "m"
     write_artifact(path, {"a": np.ones(5000)}, {})
     old = read_artifact(path)
@@ -208,7 +208,7 @@ def test_writing_over_a_file_leaves_readers_of_the_old_one_alone(tmp_path: Path)
     assert [child.name for child in tmp_path.iterdir()] == ["m"]
 
 
-def test_others_may_read_a_file_as_far_as_the_umask_says(tmp_path: Path) -> None:
+def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         write_artifact(tmp_path / "m", ARRAYS, {})
@@ -217,7 +217,7 @@ def test_others_may_read_a_file_as_far_as_the_umask_says(tmp_path: Path) -> None
     assert stat.S_IMODE((tmp_path / "m").stat().st_mode) == 0o640
 
 
-def test_a_writer_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:
     target = tmp_path / "m"
     target.write_text("old")
 
@@ -231,7 +231,7 @@ def test_a_writer_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [child.name for child in tmp_path.iterdir()] == ["m"]
 
 
-# what is there already
+# existing files
 
 
 def mode_of(path: Path) -> int:
@@ -239,7 +239,7 @@ def mode_of(path: Path) -> int:
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o400, 0o664])
-def test_a_file_that_is_there_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+def test_an_existing_file_keeps_its_mode(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "m"
     write_artifact(path, {"a": np.ones(3)}, {})
     path.chmod(mode)
@@ -250,18 +250,18 @@ def test_a_file_that_is_there_keeps_its_mode(tmp_path: Path, mode: int) -> None:
         temporary.write_text("new")
 
     write_atomically(path, write)
-    assert seen == [0o600]  # nobody else reads it while it is written
+    assert seen == [0o600]  # no other user can read it while it is written
     assert mode_of(path) == mode
     assert path.read_text() == "new"
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_a_symbolic_link_stays_and_its_file_is_written(tmp_path: Path, there: bool) -> None:
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_symbolic_link_is_kept_and_its_target_is_written(tmp_path: Path, exists: bool) -> None:
     (tmp_path / "elsewhere").mkdir()
     target, middle, link = tmp_path / "elsewhere" / "m", tmp_path / "elsewhere" / "now", tmp_path / "link"
     middle.symlink_to("m")
     link.symlink_to(middle)
-    if there:
+    if exists:
         write_artifact(target, {"a": np.ones(3)}, {})
         target.chmod(0o600)
     write_artifact(link, {"a": np.zeros(5)}, {})
@@ -269,7 +269,7 @@ def test_a_symbolic_link_stays_and_its_file_is_written(tmp_path: Path, there: bo
     assert middle.is_symlink()
     assert not target.is_symlink()
     assert len(read_artifact(target).arrays["a"]) == 5
-    assert not there or mode_of(target) == 0o600
+    assert not exists or mode_of(target) == 0o600
     assert sorted(child.name for child in tmp_path.rglob("*")) == ["elsewhere", "link", "m", "now"]
 
 
@@ -303,7 +303,7 @@ def test_a_foreign_file_is_not_overwritten(tmp_path: Path, name: str) -> None:
     assert sorted(child.name for child in tmp_path.iterdir()) == ["link", "notes"]
 
 
-def test_a_safetensors_file_of_others_is_not_overwritten(tmp_path: Path) -> None:
+def test_a_foreign_safetensors_file_is_not_overwritten(tmp_path: Path) -> None:
     save_file({"weight": np.ones(3, np.float32)}, tmp_path / "m", metadata={"format": "pt"})
     with pytest.raises(ArtifactError, match="is not a cofactor model and is not overwritten"):
         write_artifact(tmp_path / "m", ARRAYS, {})
@@ -328,7 +328,7 @@ def test_a_model_of_any_state_and_an_empty_file_are_overwritten(written: Path, t
 
 @settings(max_examples=400, deadline=None)
 @given(data=st.data())
-def test_a_damaged_byte_is_noticed_or_means_nothing(written: Path, data: st.DataObject) -> None:
+def test_a_damaged_byte_is_detected_or_has_no_effect(written: Path, data: st.DataObject) -> None:
     raw = bytearray(written.read_bytes())
     header_end = 8 + int.from_bytes(raw[:8], "little")
     place = data.draw(st.integers(0, header_end + 40) | st.integers(0, len(raw) - 1))
@@ -345,7 +345,7 @@ def test_a_damaged_byte_is_noticed_or_means_nothing(written: Path, data: st.Data
 @pytest.mark.parametrize(
     ("old", "new"), [(b"F32", b"I32"), (b"I64", b"F64"), (b"[4,3]", b"[3,4]"), (b"[3,4]", b"[2,6]")]
 )
-def test_a_changed_type_or_shape_is_damage_though_the_bytes_are_the_same(
+def test_a_changed_type_or_shape_is_damage_even_with_equal_bytes(
     written: Path, tmp_path: Path, old: bytes, new: bytes
 ) -> None:
     raw = written.read_bytes()
@@ -355,7 +355,7 @@ def test_a_changed_type_or_shape_is_damage_though_the_bytes_are_the_same(
         read_artifact(tmp_path / "m")
 
 
-def test_arrays_that_changed_places_or_names_are_damage(written: Path, tmp_path: Path) -> None:
+def test_arrays_with_exchanged_offsets_or_names_are_damage(written: Path, tmp_path: Path) -> None:
     header, data = header_of(written)
     header["start"], header["wide"] = header["wide"], header["start"]
     with pytest.raises(ArtifactError, match="damaged: the checksum of"):
@@ -367,7 +367,7 @@ def test_arrays_that_changed_places_or_names_are_damage(written: Path, tmp_path:
             read_artifact(write_raw(tmp_path / "m", header, data), verify=verify)
 
 
-def test_verify_is_what_finds_a_damaged_array(written: Path, tmp_path: Path) -> None:
+def test_verify_detects_a_damaged_array(written: Path, tmp_path: Path) -> None:
     header, data = header_of(written)
     begin = header["wide"]["data_offsets"][0]
     damaged = data[:begin] + bytes([data[begin] ^ 1]) + data[begin + 1 :]
@@ -379,7 +379,7 @@ def test_verify_is_what_finds_a_damaged_array(written: Path, tmp_path: Path) -> 
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
-def test_a_file_that_was_cut_is_refused(written: Path, data: st.DataObject) -> None:
+def test_a_truncated_file_is_rejected(written: Path, data: st.DataObject) -> None:
     raw = written.read_bytes()
     header_end = 8 + int.from_bytes(raw[:8], "little")
     length = data.draw(st.integers(0, len(raw) - 1) | st.sampled_from([0, 7, 8, header_end - 1, header_end]))
@@ -389,18 +389,18 @@ def test_a_file_that_was_cut_is_refused(written: Path, data: st.DataObject) -> N
         read_artifact(cut)
 
 
-def test_bytes_too_many_are_refused(written: Path, tmp_path: Path) -> None:
+def test_extra_bytes_are_rejected(written: Path, tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes(written.read_bytes() + b"\n")
     with pytest.raises(ArtifactError, match="extra bytes"):
         read_artifact(tmp_path / "m")
 
 
-# files of others
+# foreign files
 
 
 @settings(max_examples=150, deadline=None)
 @given(content=st.binary(max_size=200), header=st.booleans())
-def test_foreign_bytes_are_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes, header: bool) -> None:
+def test_foreign_bytes_are_rejected(tmp_path_factory: pytest.TempPathFactory, content: bytes, header: bool) -> None:
     path = tmp_path_factory.getbasetemp() / "foreign"
     path.write_bytes(len(content).to_bytes(8, "little") * header + content)
     with pytest.raises(ArtifactError, match=r"foreign (is not a cofactor model|is a safetensors file, but not one)"):
@@ -427,7 +427,7 @@ def test_foreign_bytes_are_refused(tmp_path_factory: pytest.TempPathFactory, con
     ],
     ids=lambda header: header[:70].decode(errors="replace"),
 )  # fmt: skip
-def test_absurd_headers_are_refused(tmp_path: Path, header: bytes) -> None:
+def test_malformed_headers_are_rejected(tmp_path: Path, header: bytes) -> None:
     for verify in (True, False):
         with pytest.raises(ArtifactError, match="not a cofactor model, or its header is damaged"):
             read_artifact(write_raw(tmp_path / "m", header, bytes(4)), verify=verify)
@@ -443,7 +443,7 @@ def test_absurd_headers_are_refused(tmp_path: Path, header: bytes) -> None:
     ],
     ids=["the same place", "overlapping", "a gap", "a gap before"],
 )
-def test_arrays_must_follow_each_other(tmp_path: Path, places: dict[str, list[int]]) -> None:
+def test_arrays_must_be_contiguous(tmp_path: Path, places: dict[str, list[int]]) -> None:
     write_artifact(tmp_path / "m", {"a": np.arange(2, dtype=np.int32), "b": np.arange(2, dtype=np.int32)}, {})
     header, data = header_of(tmp_path / "m")
     for name, place in places.items():
@@ -453,13 +453,13 @@ def test_arrays_must_follow_each_other(tmp_path: Path, places: dict[str, list[in
 
 
 @pytest.mark.parametrize("size", [2**64 - 1, 2**63, 100_000_001, 10**6])
-def test_an_absurd_length_of_the_header_is_refused(written: Path, tmp_path: Path, size: int) -> None:
+def test_an_invalid_header_length_is_rejected(written: Path, tmp_path: Path, size: int) -> None:
     (tmp_path / "m").write_bytes(size.to_bytes(8, "little") + written.read_bytes()[8:])
     with pytest.raises(ArtifactError, match="not a cofactor model, or it is truncated"):
         read_artifact(tmp_path / "m")
 
 
-def test_a_safetensors_file_of_others_is_refused(tmp_path: Path) -> None:
+def test_a_foreign_safetensors_file_is_rejected(tmp_path: Path) -> None:
     for metadata in (None, {"format": "pt"}, {"cofactor_sha256": "0"}):
         save_file({"weight": np.ones(3, np.float32)}, tmp_path / "m", metadata=metadata)
         with pytest.raises(ArtifactError, match="a safetensors file, but it was not written by cofactor"):
@@ -467,7 +467,7 @@ def test_a_safetensors_file_of_others_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("metadata", [[], "text", {"cofactor": None}, {"cofactor": {"format_version": 1}}])
-def test_metadata_of_another_type_is_refused(tmp_path: Path, metadata: Any) -> None:
+def test_metadata_of_another_type_is_rejected(tmp_path: Path, metadata: Any) -> None:
     with pytest.raises(ArtifactError, match="it was not written by cofactor"):
         read_artifact(write_raw(tmp_path / "m", {"__metadata__": metadata}, b""))
 
@@ -479,7 +479,7 @@ def with_content(written: Path, path: Path, text: str, checksum: str | None = No
     return write_raw(path, header, data)
 
 
-def test_a_newer_format_says_to_upgrade(written: Path, tmp_path: Path) -> None:
+def test_a_newer_format_advises_to_upgrade(written: Path, tmp_path: Path) -> None:
     newer = json.dumps({"format_version": FORMAT_VERSION + 1, "things": "not known yet"})
     with pytest.raises(
         ArtifactError, match=f"newer version of cofactor .format {FORMAT_VERSION + 1}; .* pip install --upgrade"
@@ -487,7 +487,7 @@ def test_a_newer_format_says_to_upgrade(written: Path, tmp_path: Path) -> None:
         read_artifact(with_content(written, tmp_path / "m", newer))
 
 
-def test_a_manifest_that_changed_is_damage(written: Path, tmp_path: Path) -> None:
+def test_a_changed_manifest_is_damage(written: Path, tmp_path: Path) -> None:
     header, _ = header_of(written)
     metadata = header["__metadata__"]
     changed = metadata["cofactor"].replace("3.5", "2.5")
@@ -499,13 +499,13 @@ def test_a_manifest_that_changed_is_damage(written: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("text", ['{"format_version": 1}', '{"format_version": 1, "manifest": [], "sha256": {}}'])
-def test_content_without_a_manifest_is_refused(written: Path, tmp_path: Path, text: str) -> None:
+def test_content_without_a_manifest_is_rejected(written: Path, tmp_path: Path, text: str) -> None:
     with pytest.raises(ArtifactError, match="has no manifest or no checksums"):
         read_artifact(with_content(written, tmp_path / "m", text))
 
 
 @pytest.mark.parametrize("text", ["{", "x", "[" * 100_000])
-def test_content_that_is_no_json_is_refused(written: Path, tmp_path: Path, text: str) -> None:
+def test_content_that_is_not_json_is_rejected(written: Path, tmp_path: Path, text: str) -> None:
     with pytest.raises(ArtifactError, match="damaged"):
         read_artifact(with_content(written, tmp_path / "m", text))
 
@@ -513,7 +513,7 @@ def test_content_that_is_no_json_is_refused(written: Path, tmp_path: Path, text:
 @pytest.mark.parametrize(
     "text", ["[]", "{}", "3", *(f'{{"format_version": {v}}}' for v in ("0", '"1"', "null", "1.0"))]
 )
-def test_a_manifest_without_a_version_is_refused(written: Path, tmp_path: Path, text: str) -> None:
+def test_a_manifest_without_a_version_is_rejected(written: Path, tmp_path: Path, text: str) -> None:
     with pytest.raises(ArtifactError, match="has no valid format version"):
         read_artifact(with_content(written, tmp_path / "m", text))
 
@@ -521,13 +521,13 @@ def test_a_manifest_without_a_version_is_refused(written: Path, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("place", "message"), [("missing", "No such file"), (".", "Is a directory"), ("a/b", "Not a dir")]
 )
-def test_what_is_not_a_file_is_refused(tmp_path: Path, place: str, message: str) -> None:
+def test_paths_that_are_not_files_are_rejected(tmp_path: Path, place: str, message: str) -> None:
     (tmp_path / "a").write_text("")
     with pytest.raises(ArtifactError, match=f"cannot be read: {message}"):
         read_artifact(tmp_path / place)
 
 
-def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+def test_an_empty_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "m").touch()
     with pytest.raises(ArtifactError, match=r"not a cofactor model, or it is truncated \(0 bytes\)"):
         read_artifact(tmp_path / "m")

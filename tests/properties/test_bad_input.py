@@ -1,4 +1,4 @@
-"""Dirty tables at every door: the message names the place and the reason, and no row goes silently."""
+"""Dirty tables in every reader: messages name the place and the reason, and no row is dropped silently."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_bad_row_is_named_with_its_line_and_reason(tmp_path: Path, row: str, r
     assert sorted(file.name for file in tmp_path.iterdir()) == ["r.csv", "r.csv.rejected.csv"]
 
 
-def test_the_first_bad_row_is_named_whatever_is_wrong_with_it_and_the_others_are_counted(
+def test_the_first_bad_row_is_named_and_the_others_are_counted(
     tmp_path: Path,
 ) -> None:
     path = write(tmp_path, HEADER + "1,10,4,x\n1,10\n,10,3,5\n" + GOOD)
@@ -85,19 +85,19 @@ def test_the_first_bad_row_is_named_whatever_is_wrong_with_it_and_the_others_are
         read_ratings(path)
 
 
-def test_values_off_the_declared_scale_are_refused_with_their_line(tmp_path: Path) -> None:
+def test_values_off_the_declared_scale_are_rejected_with_their_line(tmp_path: Path) -> None:
     path = write(tmp_path, HEADER + GOOD)
     with pytest.raises(DataError, match="line 2: the value is not one of the declared levels"):
         read_ratings(path, rating_levels=[1, 2, 3, 4, 5])
     with pytest.raises(ParameterError, match="each value in rating_levels must be a finite number, not 'a'"):
         read_ratings(path, rating_levels=["a"])
-    kept = read_ratings(path, rating_levels=[1, 2, 3, 4, 5], on_error="quarantine")
-    assert kept.values.tolist() == [3.0]
-    assert kept.scale is not None
-    assert kept.scale.levels == (1, 2, 3, 4, 5)
+    loaded = read_ratings(path, rating_levels=[1, 2, 3, 4, 5], on_error="quarantine")
+    assert loaded.values.tolist() == [3.0]
+    assert loaded.scale is not None
+    assert loaded.scale.levels == (1, 2, 3, 4, 5)
 
 
-def test_events_count_more_than_nothing_and_rating_weights_are_not_negative(tmp_path: Path) -> None:
+def test_event_values_are_positive_and_rating_weights_are_not_negative(tmp_path: Path) -> None:
     path = write(tmp_path, "user,item,plays,weight\n1,1,2,-1\n1,2,0,1\n")
     with pytest.raises(DataError, match="line 3: the value of an event is not above 0"):
         read_events(path)
@@ -107,7 +107,7 @@ def test_events_count_more_than_nothing_and_rating_weights_are_not_negative(tmp_
         read_ratings(write(tmp_path, "user,item,rating,weight\n1,1,2,1\n1,2,0,nan\n"))
 
 
-def test_blank_lines_at_the_end_are_no_rows(tmp_path: Path) -> None:
+def test_trailing_blank_lines_are_not_rows(tmp_path: Path) -> None:
     for tail in ("\n", "\n\n\n", "\r\n\r\n", "  \n\n"):
         loaded = read_ratings(write(tmp_path, HEADER + GOOD + tail))
         assert loaded.report is not None
@@ -115,7 +115,7 @@ def test_blank_lines_at_the_end_are_no_rows(tmp_path: Path) -> None:
         assert not loaded.report.rejected_rows
 
 
-def test_a_last_line_without_newline_is_kept_and_said(tmp_path: Path) -> None:
+def test_a_last_line_without_newline_is_read_and_reported(tmp_path: Path) -> None:
     loaded = read_ratings(write(tmp_path, (HEADER + GOOD).rstrip("\n")))
     assert len(loaded) == 2
     assert loaded.report is not None
@@ -125,7 +125,7 @@ def test_a_last_line_without_newline_is_kept_and_said(tmp_path: Path) -> None:
         read_ratings(cut)
 
 
-def test_line_numbers_stay_true_after_quoted_newlines_and_stray_quotes(tmp_path: Path) -> None:
+def test_line_numbers_are_correct_after_quoted_newlines_and_stray_quotes(tmp_path: Path) -> None:
     text = 'user,item,rating,note\n1,1,3,"two\nlines, ""quoted"""\n2,1,x,fine\n3,"1,4,open\n4,1,5,"end"\n'
     loaded = read_ratings(write(tmp_path, text), on_error="quarantine")
     assert loaded.report is not None
@@ -136,12 +136,12 @@ def test_line_numbers_stay_true_after_quoted_newlines_and_stray_quotes(tmp_path:
     assert loaded.users.all.to_list() == [1, 4]
 
 
-def test_two_stray_quotes_do_not_swallow_a_row(tmp_path: Path) -> None:
+def test_two_stray_quotes_do_not_merge_rows(tmp_path: Path) -> None:
     text = 'user,item,rating,note\n1,1,3,5" disk\n2,1,4,7" disk\n3,1,5,plain\n'
     assert len(read_ratings(write(tmp_path, text))) == 3
 
 
-def test_a_short_row_and_a_long_row_do_not_make_up_for_each_other(tmp_path: Path) -> None:
+def test_a_short_row_and_a_long_row_are_both_rejected(tmp_path: Path) -> None:
     text = "user,item,rating,a,b\n1,1,3,x,y\n2,1,4,x\n3,1,5,x,y,z\n"
     loaded = read_ratings(write(tmp_path, text), on_error="quarantine")
     assert loaded.report is not None
@@ -176,7 +176,7 @@ def test_a_short_row_and_a_long_row_do_not_make_up_for_each_other(tmp_path: Path
     ],
 )
 @pytest.mark.parametrize("on_error", ["raise", "quarantine"])
-def test_files_that_are_no_tables(tmp_path: Path, content: bytes, message: str, on_error: str) -> None:
+def test_files_that_are_not_tables(tmp_path: Path, content: bytes, message: str, on_error: str) -> None:
     path = write(tmp_path, content)
     if on_error == "quarantine" and "line 2" in message:
         message = "all 1 rows were rejected"
@@ -184,7 +184,7 @@ def test_files_that_are_no_tables(tmp_path: Path, content: bytes, message: str, 
         read_ratings(path, on_error=on_error)
 
 
-def test_missing_files_folders_and_forbidden_places(tmp_path: Path) -> None:
+def test_missing_files_folders_and_invalid_paths(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such file"):
         read_ratings(tmp_path / "none.csv")
     with pytest.raises(DataError, match="is a folder"):
@@ -209,10 +209,10 @@ def test_missing_files_folders_and_forbidden_places(tmp_path: Path) -> None:
         read_ratings("https://example.org/r.csv")
 
 
-@pytest.mark.parametrize("door", ["gz", "parquet"])
-def test_files_cut_short(tmp_path: Path, door: str) -> None:
-    path = tmp_path / f"r.{door}"
-    if door == "gz":
+@pytest.mark.parametrize("file_format", ["gz", "parquet"])
+def test_truncated_files(tmp_path: Path, file_format: str) -> None:
+    path = tmp_path / f"r.{file_format}"
+    if file_format == "gz":
         path.write_bytes(gzip.compress((HEADER + GOOD * 500).encode())[:-10])
     else:
         pl.DataFrame({"user": [1], "item": [2], "rating": [3.0]}).write_parquet(path)
@@ -239,7 +239,7 @@ def test_a_line_of_a_megabyte(tmp_path: Path) -> None:
     assert len(read_ratings(path, on_error="quarantine")) == 2
 
 
-def test_ids_are_integers_only_if_every_one_is_a_canonical_decimal(tmp_path: Path) -> None:
+def test_ids_are_integers_only_if_all_are_canonical_decimals(tmp_path: Path) -> None:
     for odd in ("007", "+7", "-0", "9223372036854775808", " 7", "7.5", "x"):
         loaded = read_ratings(write(tmp_path, f"user,item,rating\n7,1,3\n{odd},1,4\n"))
         assert sorted(loaded.users.all.to_list()) == sorted(["7", odd])
@@ -306,7 +306,7 @@ def test_bad_frames(columns: dict[str, list[object]], message: str, make: type) 
         read_ratings(make(columns))
 
 
-def test_what_is_no_table_at_all() -> None:
+def test_objects_that_are_not_tables() -> None:
     for source in (None, 3, [1, 2], {"user": [1]}, np.zeros(3)):
         with pytest.raises(DataError, match="cannot read a table from"):
             read_ratings(source)
@@ -314,17 +314,17 @@ def test_what_is_no_table_at_all() -> None:
         read_ratings(pl.DataFrame({"user": [1]}), on_error="quarantine")
 
 
-def test_a_refused_row_of_a_frame_goes_to_the_named_file(tmp_path: Path) -> None:
+def test_a_rejected_row_of_a_frame_is_written_to_the_named_file(tmp_path: Path) -> None:
     frame = pl.DataFrame({"user": ["a", None], "item": [1, 2], "rating": [3.0, 4.0]})
     read_ratings(frame, on_error="quarantine", quarantine=tmp_path / "q.csv")
     assert (tmp_path / "q.csv").read_text().splitlines()[1] == '2,the user is missing,"None, 2, 4.0"'
 
 
 def test_one_user_one_item_and_equal_ratings(tmp_path: Path) -> None:
-    one = read_ratings(write(tmp_path, "user,item,rating\nana,alien,4\n"))
-    assert (one.n_users, one.n_items, len(one)) == (1, 1, 1)
-    assert one.scale is not None
-    assert one.scale.levels == (4.0,)
+    loaded = read_ratings(write(tmp_path, "user,item,rating\nana,alien,4\n"))
+    assert (loaded.n_users, loaded.n_items, len(loaded)) == (1, 1, 1)
+    assert loaded.scale is not None
+    assert loaded.scale.levels == (4.0,)
 
 
 def test_bad_rows_of_item_tables_are_named(tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ PLAIN = DIRTY.map(lambda lines: [line.replace('"', "'") for line in lines])
 
 
 def data_lines(text: str) -> int:
-    """An independent count: every line after the header, but for blank ones at the end."""
+    """An independent count: every line after the header, except trailing blank lines."""
     lines = text.split("\n")[1:]
     while lines and not lines[-1].strip(" \r"):
         lines.pop()
@@ -351,7 +351,7 @@ def data_lines(text: str) -> int:
 
 
 def outcome(path: Path, **options: Any) -> tuple[Interactions | None, str]:
-    """What was read, or the message of why not; any other error goes through."""
+    """Return what was read, or the message of the error; other errors are raised."""
     try:
         return read_ratings(path, **options), ""
     except CofactorError as error:
@@ -359,10 +359,10 @@ def outcome(path: Path, **options: Any) -> tuple[Interactions | None, str]:
 
 
 @given(PLAIN, st.booleans())
-def test_no_row_is_lost_silently(tmp_path_factory: pytest.TempPathFactory, lines: list[str], ended: bool) -> None:
+def test_no_row_is_dropped_silently(tmp_path_factory: pytest.TempPathFactory, lines: list[str], ended: bool) -> None:
     text = HEADER + "\n".join(lines) + ("\n" if ended else "")
     path = write(tmp_path_factory.mktemp("dirty"), text)
-    refused = path.with_name("r.csv.rejected.csv")
+    rejected_path = path.with_name("r.csv.rejected.csv")
     loaded, error = outcome(path, on_error="quarantine")
     if loaded is not None:
         assert loaded.report is not None
@@ -370,9 +370,9 @@ def test_no_row_is_lost_silently(tmp_path_factory: pytest.TempPathFactory, lines
         assert len(loaded) + loaded.report.duplicates + len(loaded.report.rejected_rows) == data_lines(text)
     elif "binary data" not in error:
         assert f"all {data_lines(text)} rows were rejected" in error or data_lines(text) == 0
-        assert refused.exists() == (data_lines(text) > 0)
-    if refused.exists():
-        with refused.open(newline="") as file:
+        assert rejected_path.exists() == (data_lines(text) > 0)
+    if rejected_path.exists():
+        with rejected_path.open(newline="") as file:
             count = data_lines(text) if loaded is None else len(loaded.report.rejected_rows)
             assert len(list(csv.reader(file))) - 1 == count
 
@@ -383,7 +383,7 @@ ODD_ROW = st.sampled_from(['1,a"b,2,3', '1,2,3,5"', '1,"a\nb",2,3', "1,2,3,", '1
 
 
 @given(st.lists(MILD_ROW, min_size=1), st.lists(ODD_ROW, max_size=2), st.sampled_from(["\n", "\r\n"]))
-def test_the_quick_pass_agrees_with_the_careful_one(
+def test_the_fast_pass_agrees_with_the_careful_pass(
     tmp_path_factory: pytest.TempPathFactory, rows: list[str], odd: list[str], end: str
 ) -> None:
     path = write(tmp_path_factory.mktemp("passes"), end.join([HEADER.strip(), *rows, *odd, *rows]))
@@ -409,52 +409,52 @@ PLAIN_NUMBERS = st.tuples(st.sampled_from(["4", "0.5"]), st.sampled_from(["88000
 
 
 @given(st.lists(PLAIN_NUMBERS | NUMBERS, min_size=1, max_size=5), st.sampled_from(["\n", "\r\n"]), st.booleans())
-def test_numbers_read_as_such_are_those_read_as_text(
+def test_numeric_columns_equal_parsed_text_columns(
     tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[str, str, str]], end: str, ended: bool
 ) -> None:
     lines = ["user,item,rating,weight,time"]
     lines += [f"u{at},i,{value},{weight},{time}" for at, (value, time, weight) in enumerate(cells)]
     path = write(tmp_path_factory.mktemp("numbers"), end.join(lines) + ended * end)
     for on_error in ("raise", "quarantine"):
-        found, error = outcome(path, on_error=on_error)
+        table, error = outcome(path, on_error=on_error)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("cofactor.data.readers.text_table._NUMBER_TYPES", {})
             text, text_error = outcome(path, on_error=on_error)
         assert error == text_error
-        assert (found is None) == (text is None)
-        if found is not None and text is not None:
-            assert found.report == text.report
-            assert found.frame().equals(text.frame())
-            assert found.values.tobytes() == text.values.tobytes()
+        assert (table is None) == (text is None)
+        if table is not None and text is not None:
+            assert table.report == text.report
+            assert table.frame().equals(text.frame())
+            assert table.values.tobytes() == text.values.tobytes()
 
 
-def test_numbers_are_read_as_such_until_one_cell_is_none(tmp_path: Path) -> None:
+def test_columns_are_numeric_unless_a_cell_is_not_a_number(tmp_path: Path) -> None:
     for odd, dtype in (("5", pl.Float64), ("1e999", pl.String), ("nan", pl.String), ("", pl.String), ("x", pl.String)):
         table = open_text_table(TextFile(write(tmp_path, f"{HEADER}{GOOD}1,2,{odd},3\n\n")), ",", lambda _first: None)
         assert table.read({"user": 0, "value": 2}, None).columns["value"].dtype == dtype
 
 
 @given(DIRTY)
-def test_every_line_stands_in_exactly_one_row(lines: list[str]) -> None:
+def test_every_line_belongs_to_exactly_one_row(lines: list[str]) -> None:
     raw = [line.replace("\r", "").encode() for line in lines]
     rows = list(text_rows(raw, ","))
-    kept = [line for row in rows for line in row.text.split("\n")]
-    trailing = raw[len(kept) :]
-    assert kept == [line.decode() for line in raw[: len(kept)]]
+    content = [line for row in rows for line in row.text.split("\n")]
+    trailing = raw[len(content) :]
+    assert content == [line.decode() for line in raw[: len(content)]]
     assert all(not line.strip() for line in trailing)
     starts = np.cumsum([1] + [row.text.count("\n") + 1 for row in rows])[:-1]
     assert [row.line for row in rows] == starts.tolist()
 
 
 @given(st.lists(st.text(alphabet='ab,"\n é'), min_size=1, max_size=5))
-def test_quoted_fields_come_back_as_the_csv_module_wrote_them(fields: list[str]) -> None:
+def test_quoted_fields_of_the_csv_module_round_trip(fields: list[str]) -> None:
     text = ",".join('"' + field.replace('"', '""') + '"' for field in fields)
     assert split_quoted(text, ",") == fields == next(csv.reader([text], strict=True))
 
 
 @settings(max_examples=10)  # each Parquet file is read in a child process
 @given(st.binary(max_size=300))
-def test_bytes_of_any_kind_never_cause_a_traceback(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_arbitrary_bytes_never_cause_a_traceback(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = write(tmp_path_factory.mktemp("junk"), content, "junk.bin")
     for name in (None, "csv", "tsv", "::", "jsonl", "parquet"):
         loaded, error = outcome(path, format=name)

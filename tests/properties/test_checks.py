@@ -1,4 +1,4 @@
-"""Checks of arguments: what passes comes back in its plain type, the rest names the argument."""
+"""Checks of arguments: valid values are returned in their plain type, errors name the argument."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def test_whole_numbers_are_ints_only(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [3, np.int8(3), np.uint64(3)], ids=repr)
 def test_numpy_ints_become_ints(value: Any) -> None:
-    for found in (checks.whole_number("k", value, low=1), checks.seed(value)):
-        assert type(found) is int
-        assert found == 3
+    for number in (checks.whole_number("k", value, low=1), checks.seed(value)):
+        assert type(number) is int
+        assert number == 3
 
 
 def test_ranges_include_both_ends() -> None:
@@ -60,7 +60,7 @@ def test_ranges_include_both_ends() -> None:
             checks.seed(value)
 
 
-def test_whole_numbers_fit_into_64_bits() -> None:
+def test_whole_numbers_fit_in_64_bits() -> None:
     for value in (2**63, -(2**63) - 1, 10**5000, np.uint64(2**64 - 1)):
         with pytest.raises(ParameterError, match=r"^n must be a whole number and fit into 64 bits, not "):
             checks.whole_number("n", value)
@@ -98,7 +98,7 @@ def test_flags_are_true_or_false(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [None, "Mean", 1, ["mean"], {}], ids=repr)
-def test_choices_are_texts_of_the_list(value: Any) -> None:
+def test_choices_are_strings_of_the_list(value: Any) -> None:
     with pytest.raises(ParameterError, match=r"^by must be mean or lower, not "):
         checks.choice("by", value, ("mean", "lower"))
     assert checks.choice("by", "mean", ("mean", "lower")) == "mean"
@@ -114,9 +114,9 @@ def test_lists_of_whole_numbers(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [[5, 1], (5, 1), np.array([5, 1]), pl.Series([5, 1]), pd.Series([5, 1])], ids=repr)
 def test_lists_of_whole_numbers_become_tuples_of_ints(value: Any) -> None:
-    found = checks.whole_numbers("ks", value, low=1)
-    assert found == (5, 1)
-    assert all(type(number) is int for number in found)
+    numbers = checks.whole_numbers("ks", value, low=1)
+    assert numbers == (5, 1)
+    assert all(type(number) is int for number in numbers)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_row_numbers_are_a_list_of_whole_numbers(value: Any) -> None:
 
 
 @pytest.mark.parametrize("row", [10, -1, -(2**31), 2**31, 2**40, 2**63])
-def test_row_numbers_lie_in_the_table(row: int) -> None:
+def test_row_numbers_are_within_the_table(row: int) -> None:
     with pytest.raises(ParameterError, match=rf"^rows must hold row numbers from 0 to 9, not {row}$"):
         checks.row_numbers("rows", np.array([0, row, 3], np.uint64 if row > 0 else np.int64), 10)
     with pytest.raises(ParameterError, match=r"^rows must be empty: there are no rows, not "):
@@ -159,7 +159,7 @@ def test_row_numbers_become_contiguous_int32(value: Any) -> None:
     assert rows.tolist() == list(value)
 
 
-def test_row_numbers_are_not_copied_without_need() -> None:
+def test_row_numbers_are_not_copied_unnecessarily() -> None:
     rows = np.arange(3, dtype=np.int32)
     assert checks.row_numbers("rows", rows, 3) is rows
 
@@ -174,9 +174,9 @@ def test_masks_have_a_bool_for_each_row(value: Any) -> None:
 
 def test_masks_become_contiguous_and_may_be_empty() -> None:
     strided = np.array([True, False, False, False, True, False])[::2]
-    found = checks.mask("allowed", strided, 3)
-    assert found.flags.c_contiguous
-    assert found.tolist() == [True, False, True]
+    mask = checks.mask("allowed", strided, 3)
+    assert mask.flags.c_contiguous
+    assert mask.tolist() == [True, False, True]
     assert checks.mask("allowed", [], 3, optional=True).shape == (0,)
     with pytest.raises(ParameterError, match=r"^allowed must be"):
         checks.mask("allowed", [], 3)
@@ -185,14 +185,14 @@ def test_masks_become_contiguous_and_may_be_empty() -> None:
 @pytest.mark.parametrize(
     "value", ["2020-01-01", None, 1.0, True, [1], [1, 2, 3], [[1, 2]], [None, 1], np.uint64(2**63)], ids=repr
 )
-def test_seconds_are_whole_and_of_the_right_number(value: Any) -> None:
+def test_times_are_whole_seconds_of_the_right_length(value: Any) -> None:
     with pytest.raises(
         ParameterError, match=r"^times must be whole seconds since the Unix epoch, one or 2 values, not "
     ):
         checks.seconds("times", value, 2)
 
 
-def test_one_second_stands_for_all() -> None:
+def test_a_single_time_is_broadcast() -> None:
     assert checks.seconds("times", 60, 2).tolist() == [60, 60]
     assert checks.seconds("times", np.array([1, 2], np.int32), 2).tolist() == [1, 2]
 
@@ -205,7 +205,7 @@ def test_objects_of_another_class_name_the_argument_and_the_advice() -> None:
     assert checks.instance("split", {}, dict, "make one") == {}
 
 
-def test_functions_can_be_left_out() -> None:
+def test_functions_can_be_omitted() -> None:
     assert checks.optional_callable("on_fit", None) is None
     assert checks.optional_callable("on_fit", print) is print
     with pytest.raises(ParameterError, match=r"^on_fit must be a function or None, not 3$"):

@@ -1,4 +1,4 @@
-"""Comparisons: paired, corrected, never mixed, never leaking, and with strong company always."""
+"""Comparisons are paired and corrected, never mix tasks, never leak, and always include tuned baselines."""
 
 from __future__ import annotations
 
@@ -52,26 +52,26 @@ def ranked(of_events: Split) -> Comparison:
 # paired statistics
 
 
-def test_the_rmse_difference_is_that_of_the_textbook_loop() -> None:
+def test_the_rmse_difference_equals_a_plain_loop() -> None:
     rng = np.random.default_rng(0)
     counts = rng.integers(1, 30, 80)
     a = rng.gamma(2, 0.4, 80) * counts
     b = a * rng.normal(1.05, 0.1, 80)
-    found = paired_rmse_difference(a, b, counts, resamples=4000)
-    assert found.mean == pytest.approx(sqrt(a.sum() / counts.sum()) - sqrt(b.sum() / counts.sum()))
+    difference = paired_rmse_difference(a, b, counts, resamples=4000)
+    assert difference.mean == pytest.approx(sqrt(a.sum() / counts.sum()) - sqrt(b.sum() / counts.sum()))
     draw = np.random.default_rng(1)
     gaps = []
     for _ in range(4000):
         who = draw.integers(0, 80, 80)
         gaps.append(sqrt(a[who].sum() / counts[who].sum()) - sqrt(b[who].sum() / counts[who].sum()))
-    np.testing.assert_allclose(found[1:], np.quantile(gaps, [0.025, 0.975]), atol=2e-3)
+    np.testing.assert_allclose(difference[1:], np.quantile(gaps, [0.025, 0.975]), atol=2e-3)
     swapped = paired_rmse_difference(b, a, counts, resamples=4000)
-    np.testing.assert_allclose(swapped, [-found.mean, -found.high, -found.low], rtol=1e-9)
+    np.testing.assert_allclose(swapped, [-difference.mean, -difference.high, -difference.low], rtol=1e-9)
     padded = paired_rmse_difference(np.append(a, 0), np.append(b, 0), np.append(counts, 0), resamples=4000)
-    assert padded == found
+    assert padded == difference
 
 
-def test_the_rmse_difference_of_nobody_of_one_user_and_of_wrong_input() -> None:
+def test_the_rmse_difference_of_no_user_one_user_and_invalid_input() -> None:
     assert np.isnan(paired_rmse_difference([], [], [])).all()
     alone = paired_rmse_difference([4.0], [1.0], [1])
     assert alone.mean == 1.0
@@ -93,14 +93,14 @@ def test_sign_flips_agree_with_all_flips() -> None:
     assert sign_flip(differences, flips=20_000) == pytest.approx(exact, abs=0.015)
 
 
-def test_where_nothing_differs_five_of_a_hundred_tests_are_below_five_percent() -> None:
+def test_p_values_are_uniform_under_the_null_hypothesis() -> None:
     rng = np.random.default_rng(4)
     p = [sign_flip(rng.standard_t(3, 40), flips=199, seed=seed) for seed in range(600)]
     assert 0.03 <= np.mean(np.array(p) <= 0.05) <= 0.075
     assert np.mean(p) == pytest.approx(0.5, abs=0.04)
 
 
-def test_a_steady_difference_is_found_whichever_its_sign_and_whoever_lacks_it() -> None:
+def test_a_constant_difference_is_significant_with_either_sign_and_missing_users() -> None:
     differences = np.random.default_rng(5).normal(0.3, 1, 400)
     p = sign_flip(differences)
     assert p == 1e-4
@@ -132,7 +132,7 @@ def test_holm_by_hand_and_with_gaps() -> None:
 # the validation split and the tuned baseline
 
 
-def test_the_inner_split_is_cut_like_the_outer_one_from_training_rows_only(
+def test_the_inner_split_is_made_like_the_outer_split_from_training_rows_only(
     small_ratings: Interactions, small_events: Interactions
 ) -> None:
     for outer, order in (
@@ -147,13 +147,13 @@ def test_the_inner_split_is_cut_like_the_outer_one_from_training_rows_only(
         assert (inner.fold_in is None) == (outer.fold_in is None)
         given_back = 0 if inner.fold_in is None else len(inner.fold_in)
         assert len(inner.train) + len(inner.test) + given_back == len(outer.train)
-        Split(inner.train, outer.test)  # nothing of the test part is in it
+        Split(inner.train, outer.test)  # no row of the test part is in it
         Split(inner.test, outer.test)
     per_user = split_for_validation(split_per_user(small_events, test=0.3))
     assert "per user" in per_user.description
 
 
-def test_the_rival_is_the_best_of_what_was_tried_on_the_validation_part(of_events: Split, of_ratings: Split) -> None:
+def test_the_tuned_baseline_is_the_best_candidate_on_the_validation_part(of_events: Split, of_ratings: Split) -> None:
     for split in (of_events, of_ratings):
         fits: list[int] = []
         tuned = tune_baseline(split, on_fit=lambda: fits.append(1))  # noqa: B023
@@ -173,21 +173,21 @@ def test_the_rival_is_the_best_of_what_was_tried_on_the_validation_part(of_event
         assert not any(metric.is_better(value, of(tuned)) for value in [*tried, of(REGISTRY[name]())])
 
 
-def test_the_settings_tried_include_the_defaults() -> None:
+def test_the_candidate_settings_include_the_defaults() -> None:
     for models in BASELINE_GRIDS.values():
         for name, grid in models.items():
             assert all(1 in factors and getattr(REGISTRY[name](), setting) > 0 for setting, factors in grid.items())
 
 
-def test_a_table_too_small_to_be_parted_gives_the_rival_at_its_defaults() -> None:
+def test_a_table_too_small_to_split_gives_the_baseline_with_defaults() -> None:
     tiny = Interactions.from_columns(["a", "a", "b", "b"], ["x", "y", "x", "y"], kind="events")
     split = Split(tiny.select([True, False, True, True]), tiny.select([False, True, False, False]))
     assert tune_baseline(split) == ImplicitALS()
-    found = compare(Popularity(), split)
-    assert {model.role for model in found.models} == {"baseline", "tuned baseline"}
+    comparison = compare(Popularity(), split)
+    assert {model.role for model in comparison.models} == {"baseline", "tuned baseline"}
 
 
-def test_figures_are_those_of_the_table(of_ratings: Split, of_events: Split, small_events: Interactions) -> None:
+def test_the_population_matches_the_table(of_ratings: Split, of_events: Split, small_events: Interactions) -> None:
     held_out = split_users(small_events, test=0.3)
     for estimator, split, metric in (
         (ALS, of_ratings, "rmse"), (IALS, of_events, "ndcg@10"), (IALS, held_out, "ndcg@10"),
@@ -199,23 +199,23 @@ def test_figures_are_those_of_the_table(of_ratings: Split, of_events: Split, sma
 # the comparison
 
 
-def test_the_baseline_and_the_tuned_rival_are_always_there(rated: Comparison, ranked: Comparison) -> None:
-    for found, baseline, requested in ((rated, "bias", 3), (ranked, "popularity", 1)):
-        roles = [model.role for model in found.models]
+def test_the_baseline_and_the_tuned_baseline_are_always_included(rated: Comparison, ranked: Comparison) -> None:
+    for comparison, baseline, requested in ((rated, "bias", 3), (ranked, "popularity", 1)):
+        roles = [model.role for model in comparison.models]
         assert roles.count("baseline") == roles.count("tuned baseline") == 1
         assert roles.count("requested") == requested
-        assert found[baseline].role == "baseline"
+        assert comparison[baseline].role == "baseline"
     assert [m.score.label for m in ranked.models if m.role == "tuned baseline"] == ["implicit-als (tuned)"]
 
 
-def test_what_was_asked_for_is_not_there_twice(of_events: Split) -> None:
+def test_requested_models_are_not_duplicated(of_events: Split) -> None:
     tuned = tune_baseline(of_events)
-    found = compare([Popularity(), tuned], of_events)
-    assert sorted(model.score.label for model in found.models) == ["implicit-als", "popularity"]
-    assert found["implicit-als"].role == "tuned baseline"
+    comparison = compare([Popularity(), tuned], of_events)
+    assert sorted(model.score.label for model in comparison.models) == ["implicit-als", "popularity"]
+    assert comparison["implicit-als"].role == "tuned baseline"
 
 
-def test_the_best_is_first_and_the_others_are_tested_against_it_pairwise(rated: Comparison, of_ratings: Split) -> None:
+def test_the_best_is_first_and_the_others_are_tested_against_it(rated: Comparison, of_ratings: Split) -> None:
     values = [model.score.metrics["rmse"].mean for model in rated.models]
     assert values == sorted(values)
     assert rated.best.versus_best == "best"
@@ -230,41 +230,41 @@ def test_the_best_is_first_and_the_others_are_tested_against_it_pairwise(rated: 
     assert [model.p for model in rated.models[1:]] == holm(raw).tolist()
 
 
-def test_near_twins_are_within_noise_and_the_baseline_is_worse(rated: Comparison, ranked: Comparison) -> None:
+def test_similar_models_are_within_noise_and_the_baseline_is_worse(rated: Comparison, ranked: Comparison) -> None:
     assert rated["bias"].versus_best == "worse (p<0.001)"
     assert ranked["popularity"].versus_best == "worse (p<0.001)"
     assert ranked["popularity"].difference.high < 0
-    twins = [rated["explicit-als #1"], rated["explicit-als #2"]]
-    assert abs(twins[0].score.metrics["rmse"].mean - twins[1].score.metrics["rmse"].mean) < 0.01
+    models = [rated["explicit-als #1"], rated["explicit-als #2"]]
+    assert abs(models[0].score.metrics["rmse"].mean - models[1].score.metrics["rmse"].mean) < 0.01
     for model in rated.models[1:]:
         assert (model.versus_best == "within noise") == (model.p >= 0.05)
 
 
 @pytest.mark.long
-def test_the_same_model_twice_differs_by_nothing(of_ratings: Split) -> None:
-    found = compare([ALS, ALS], of_ratings)
-    first, second = found["explicit-als #1"], found["explicit-als #2"]
+def test_the_same_model_twice_has_no_difference(of_ratings: Split) -> None:
+    comparison = compare([ALS, ALS], of_ratings)
+    first, second = comparison["explicit-als #1"], comparison["explicit-als #2"]
     assert first.score.metrics == second.score.metrics
-    worse = max((first, second), key=found.models.index)
-    if {first, second} & {found.best}:
+    worse = max((first, second), key=comparison.models.index)
+    if {first, second} & {comparison.best}:
         assert (worse.p, worse.versus_best) == (1.0, "within noise")
     else:
         assert first.p == second.p
 
 
-def test_the_frame_and_json_say_it_all(rated: Comparison, ranked: Comparison) -> None:
-    for found in (rated, ranked):
-        frame = found.frame()
-        assert frame["model"].to_list() == [model.score.label for model in found.models]
+def test_the_frame_and_json_are_complete(rated: Comparison, ranked: Comparison) -> None:
+    for comparison in (rated, ranked):
+        frame = comparison.frame()
+        assert frame["model"].to_list() == [model.score.label for model in comparison.models]
         assert frame["versus_best"][0] == "best"
-        assert (frame["metric"] == found.metric).all()
+        assert (frame["metric"] == comparison.metric).all()
         assert frame["low"].is_between(0, frame["value"]).all()
         assert (frame["fit_seconds"] > 0).all()
-        told = json.loads(json.dumps(found.as_dict(), allow_nan=False))
-        assert (told["task"], told["metric"]) == (found.task, found.metric)
-        assert told["models"][0]["p"] is None
-        assert told["models"][0]["estimator"]["estimator"] == found.best.estimator.name
-        assert set(found.evaluation.frame()["model"]) == set(frame["model"])
+        document = json.loads(json.dumps(comparison.as_dict(), allow_nan=False))
+        assert (document["task"], document["metric"]) == (comparison.task, comparison.metric)
+        assert document["models"][0]["p"] is None
+        assert document["models"][0]["estimator"]["estimator"] == comparison.best.estimator.name
+        assert set(comparison.evaluation.frame()["model"]) == set(frame["model"])
     assert ranked.metric == "ndcg@5"
     assert "recall@10" in ranked.best.score.metrics
     with pytest.raises(ParameterError, match=r"no model 'x' in this comparison; it has .*bias"):
@@ -272,7 +272,7 @@ def test_the_frame_and_json_say_it_all(rated: Comparison, ranked: Comparison) ->
 
 
 @pytest.mark.long
-def test_numbers_are_those_of_evaluate_and_repeat(ranked: Comparison, of_events: Split) -> None:
+def test_metrics_equal_those_of_evaluate_and_are_reproducible(ranked: Comparison, of_events: Split) -> None:
     alone = evaluate(IALS, of_events, ks=(5, 10))
     assert repr(ranked["implicit-als"].score.metrics) == repr(alone["implicit-als"].metrics)
     again = compare(IALS, of_events, ks=(5, 10))
@@ -280,13 +280,13 @@ def test_numbers_are_those_of_evaluate_and_repeat(ranked: Comparison, of_events:
     assert again.frame()[timeless].equals(ranked.frame()[timeless], null_equal=True)
 
 
-def test_everyone_is_told_of_in_order(of_events: Split) -> None:
-    told: list[str] = []
-    compare(Popularity(), of_events, on_fit=told.append)
-    assert told == ["a tuned baseline"] * 5 + ["popularity", "implicit-als (tuned)"]
+def test_fits_are_reported_in_order(of_events: Split) -> None:
+    labels: list[str] = []
+    compare(Popularity(), of_events, on_fit=labels.append)
+    assert labels == ["a tuned baseline"] * 5 + ["popularity", "implicit-als (tuned)"]
 
 
-# what cannot be
+# invalid input
 
 
 def test_tasks_are_never_mixed(of_ratings: Split, of_events: Split) -> None:
@@ -296,24 +296,24 @@ def test_tasks_are_never_mixed(of_ratings: Split, of_events: Split) -> None:
         compare(IALS, of_events, task="rating")
     with pytest.raises(ParameterError, match="task must be rating or ranking, not 'both'"):
         compare(IALS, of_events, task="both")  # type: ignore[arg-type]
-    told: list[str] = []
+    labels: list[str] = []
     with pytest.raises(KindError, match="implicit-als learns from events"):
-        compare([ALS, IALS], of_ratings, on_fit=told.append)
-    assert told == []
+        compare([ALS, IALS], of_ratings, on_fit=labels.append)
+    assert labels == []
 
 
-def test_one_of_several_that_cannot_be_fitted_is_told_and_the_others_are_compared(of_ratings: Split) -> None:
+def test_a_failed_fit_is_reported_and_the_others_are_compared(of_ratings: Split) -> None:
     wild = BiasedMF(factors=4, learning_rate=9.0, rating_range=None, epochs=30)
-    found = compare([wild, ALS], of_ratings)
-    assert [label for label, _ in found.failed] == ["biased-mf"]
-    assert "the fit diverged in epoch" in found.failed[0][1]
-    assert "biased-mf" not in {model.score.label for model in found.models}
-    assert found.as_dict()["failed"] == [{"model": "biased-mf", "reason": found.failed[0][1]}]
+    comparison = compare([wild, ALS], of_ratings)
+    assert [label for label, _ in comparison.failed] == ["biased-mf"]
+    assert "the fit diverged in epoch" in comparison.failed[0][1]
+    assert "biased-mf" not in {model.score.label for model in comparison.models}
+    assert comparison.as_dict()["failed"] == [{"model": "biased-mf", "reason": comparison.failed[0][1]}]
     with pytest.raises(DivergedError):
         compare(wild, of_ratings)
 
 
-def test_a_split_that_leaks_is_refused(of_ratings: Split) -> None:
+def test_a_split_that_leaks_is_rejected(of_ratings: Split) -> None:
     leaking = replace(of_ratings)
     object.__setattr__(leaking, "test", of_ratings.train.select(np.arange(len(of_ratings.train)) < 50))
     with pytest.raises(LeakageError, match="are in both train and test"):
@@ -323,14 +323,14 @@ def test_a_split_that_leaks_is_refused(of_ratings: Split) -> None:
 
 
 def test_ks_are_checked_before_anything_is_fitted(of_events: Split) -> None:
-    told: list[str] = []
+    labels: list[str] = []
     with pytest.raises(ParameterError, match="ks must be a list of whole numbers"):
-        compare(IALS, of_events, ks=(), on_fit=told.append)
-    assert told == []
+        compare(IALS, of_events, ks=(), on_fit=labels.append)
+    assert labels == []
 
 
-def test_without_anyone_to_test_on_nothing_is_measured(of_events: Split) -> None:
+def test_metrics_without_test_users_are_nan(of_events: Split) -> None:
     disliked = of_events.test.with_weights(-np.ones(len(of_events.test)))
-    found = compare(Popularity(), Split(of_events.train, disliked))
-    assert {model.versus_best for model in found.models} == {"not measured"}
-    assert json.dumps(found.as_dict(), allow_nan=False)
+    comparison = compare(Popularity(), Split(of_events.train, disliked))
+    assert {model.versus_best for model in comparison.models} == {"not measured"}
+    assert json.dumps(comparison.as_dict(), allow_nan=False)

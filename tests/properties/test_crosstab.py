@@ -1,4 +1,4 @@
-"""The cross-tab: the right corner, blanks visible, predictions told from ratings, 80 columns."""
+"""The cross-tab: the correct corner, visible blanks, marked predictions, 80 columns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tables(draw: st.DrawFn) -> Interactions:
     return Interactions.from_columns([u for u, _ in pairs], [i for _, i in pairs], values)
 
 
-def test_busiest_first_and_blanks_are_visible() -> None:
+def test_the_most_active_are_first_and_blanks_are_visible() -> None:
     corner = crosstab(RATINGS)
     assert corner.users == ["ana", "tom", "eva"]
     assert corner.items == ["brazil", "alien", "clue"]
@@ -66,7 +66,7 @@ def test_every_cell_agrees_with_the_table(ratings: Interactions, users: int, ite
 
 @settings(max_examples=50)
 @given(tables(), st.integers(1, 45))
-def test_busiest_by_count_then_by_row(ratings: Interactions, n: int) -> None:
+def test_the_most_active_are_sorted_by_count_then_by_row(ratings: Interactions, n: int) -> None:
     corner = crosstab(ratings, users=n, items=n)
     for rows, matrix in ((corner.u, ratings.by_user), (corner.i, ratings.by_item)):
         order = sorted(range(len(matrix)), key=lambda r, counts=matrix.counts: (-counts[r], r))
@@ -75,9 +75,9 @@ def test_busiest_by_count_then_by_row(ratings: Interactions, n: int) -> None:
 
 @settings(max_examples=50)
 @given(tables(), st.integers(1, 45), st.text(max_size=60), st.text(max_size=60))
-def test_the_text_fits_80_columns(ratings: Interactions, n: int, one: str, other: str) -> None:
+def test_the_text_fits_80_columns(ratings: Interactions, n: int, title: str, other_title: str) -> None:
     ids = ratings.items.all
-    titles = pl.DataFrame({"item": ids, "title": [one if i % 2 else other for i in range(len(ids))]})
+    titles = pl.DataFrame({"item": ids, "title": [title if i % 2 else other_title for i in range(len(ids))]})
     ratings = ratings.with_item_table(titles)
     corner = crosstab(ratings, users=n, items=n, fill=lambda u, _: np.full(len(u), -1234.5))
     text = str(corner)
@@ -87,17 +87,17 @@ def test_the_text_fits_80_columns(ratings: Interactions, n: int, one: str, other
     assert len(set(frame.columns)) == frame.width == len(corner.items) + 1
 
 
-def test_fill_is_asked_once_for_all_blanks_and_told_apart() -> None:
-    asked: list[tuple[list[int], list[int]]] = []
+def test_fill_is_called_once_for_all_blanks_and_its_values_are_marked() -> None:
+    calls: list[tuple[list[int], list[int]]] = []
 
     def fill(u: Int32, i: Int32) -> list[float]:
-        asked.append((u.tolist(), i.tolist()))
+        calls.append((u.tolist(), i.tolist()))
         return [3.94, 2.0, 1.26]
 
     corner = crosstab(RATINGS, fill=fill)
     tom, eva = RATINGS.users.row("tom"), RATINGS.users.row("eva")
     alien, clue = RATINGS.items.row("alien"), RATINGS.items.row("clue")
-    assert asked == [([tom, eva, eva], [clue, alien, clue])]
+    assert calls == [([tom, eva, eva], [clue, alien, clue])]
     lines = str(corner).splitlines()
     assert lines[2].split() == ["tom", "2", "3", "~3.9"]
     assert lines[3].split() == ["eva", "4.5", "~2.0", "~1.3"]
@@ -107,25 +107,25 @@ def test_fill_is_asked_once_for_all_blanks_and_told_apart() -> None:
     assert corner.frame()["clue"].to_list() == [1.0, 3.94, 1.26]
 
 
-def test_fill_is_not_asked_when_nothing_is_blank() -> None:
+def test_fill_is_not_called_without_blanks() -> None:
     corner = crosstab(RATINGS, users=1, items=3, fill=lambda *_: pytest.fail("no blank, no question"))
     assert corner.observed.all()
 
 
 @pytest.mark.parametrize(
-    ("given_", "message"),
+    ("filled", "message"),
     [
         ([1.0, 2.0], "one value for each of 3 blank cells"),
         ([1.0, float("nan"), 2.0], "fill must return finite values, not nan for user 'eva' and item 'alien'"),
         ([float("inf"), 1.0, 2.0], "fill must return finite values, not inf for user 'tom' and item 'clue'"),
     ],
 )
-def test_a_fill_that_does_not_answer(given_: list[float], message: str) -> None:
+def test_invalid_results_of_fill_are_rejected(filled: list[float], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        crosstab(RATINGS, fill=lambda *_: given_)
+        crosstab(RATINGS, fill=lambda *_: filled)
 
 
-def test_titles_name_the_columns_and_twins_get_their_id() -> None:
+def test_titles_name_the_columns_and_duplicates_get_their_id() -> None:
     ratings = Interactions.from_columns([1] * 5, [10, 11, 12, 13, 14], [1, 2, 3, 4, 5])
     titles = ["Chasing Amy (1997)", "Chasing Amy (1997)", "user", None, "Chasing Amy (1997) [10]"]
     ratings = ratings.with_item_table(pl.DataFrame({"item": [10, 11, 12, 13, 14], "title": titles}))
@@ -137,7 +137,7 @@ def test_titles_name_the_columns_and_twins_get_their_id() -> None:
     assert frame.row(0)[1:] == (1.0, 2.0, 3.0, 4.0, 5.0)
 
 
-def test_long_titles_are_cut_not_lost() -> None:
+def test_long_titles_are_truncated() -> None:
     ratings = Interactions.from_columns([1] * 10, list(range(10)), [3] * 10)
     titles = pl.DataFrame({"item": list(range(10)), "title": ["Englishman Who Went Up a Hill (1995)"] * 10})
     header = str(crosstab(ratings.with_item_table(titles))).splitlines()
@@ -145,7 +145,7 @@ def test_long_titles_are_cut_not_lost() -> None:
     assert header[2].count("…") == 10
 
 
-def test_terminal_codes_in_ids_and_titles_do_not_reach_the_screen() -> None:
+def test_terminal_codes_in_ids_and_titles_are_not_printed() -> None:
     ratings = Interactions.from_columns(["eve"], ["a"], [3])
     ratings = ratings.with_item_table(pl.DataFrame({"item": ["a"], "title": ["\x1b]0;owned\x07film"]}))
     text = str(crosstab(ratings))
@@ -176,7 +176,7 @@ def test_no_users_and_no_items() -> None:
     assert corner.frame().height == 0
 
 
-def test_events_show_how_often() -> None:
+def test_events_show_counts() -> None:
     events = Interactions.from_columns(["a", "a"], ["x", "x"], [1200, 34], kind="events")
     assert str(crosstab(events)).splitlines()[1].split() == ["a", "1234"]
 

@@ -1,4 +1,4 @@
-"""Damaged and unusual files end in our errors or in a table: no panic, no abort, no hang, no foreign exception.
+"""Damaged and unusual files give our errors or a table: no panic, no abort, no hang, no foreign exception.
 
 Every file with one flipped bit is read in a child process, many files per child. Where reading ends that child, the
 same file is read once more the way a user reads it, in this process.
@@ -71,7 +71,7 @@ def ratings_frame(n: int = N) -> pl.DataFrame:
 
 
 def outcomes(path: Path, step: int, source: str = "{}") -> tuple[Counter[str], list[int], set[str]]:
-    """How often each outcome came, the bits that ended the reading process, and the hashes of the tables."""
+    """Return counts of the outcomes, the bits that ended the reading process, and the hashes of the tables."""
     flipped = path.with_name(f"flipped-{path.name}")
     counts: Counter[str] = Counter()
     ended: list[int] = []
@@ -80,7 +80,7 @@ def outcomes(path: Path, step: int, source: str = "{}") -> tuple[Counter[str], l
     while first < last:
         done = subprocess.run(
             [sys.executable, "-c", READER, str(path), str(flipped), str(first), str(step), source],
-            check=False,  # some of these end their process: that is what is looked at
+            check=False,  # some of these end their process on purpose
             capture_output=True,
             text=True,
             timeout=900,
@@ -111,7 +111,7 @@ def flip(path: Path, bit: int) -> Path:
 
 
 def message(path: Path) -> str:
-    """What reading a file in the usual way says, "" where it is read. Any error but ours goes through."""
+    """Return the message of reading a file in the usual way, or "" if it is read. Errors other than ours are raised."""
     try:
         read_ratings(path)
         read_table(path)
@@ -124,7 +124,7 @@ def message(path: Path) -> str:
     ("polars", 61), ("pyarrow", 89),
     pytest.param("polars", 1, marks=pytest.mark.long), pytest.param("pyarrow", 1, marks=pytest.mark.long),
 ])  # fmt: skip
-def test_parquet_with_one_flipped_bit_is_a_table_or_our_error(tmp_path: Path, writer: str, step: int) -> None:
+def test_parquet_with_one_flipped_bit_gives_a_table_or_our_error(tmp_path: Path, writer: str, step: int) -> None:
     path = tmp_path / "r.parquet"
     if writer == "polars":
         ratings_frame().write_parquet(path)
@@ -138,7 +138,7 @@ def test_parquet_with_one_flipped_bit_is_a_table_or_our_error(tmp_path: Path, wr
         assert f"one-{path.name} cannot be read" in message(flip(path, bit))
 
 
-def test_parquet_that_ends_the_process_that_decodes_it_is_our_error(tmp_path: Path) -> None:
+def test_parquet_that_crashes_the_decoder_raises_our_error(tmp_path: Path) -> None:
     # A bit width of 133 in the page of dictionary indices: polars asks for 2 ** 61 bytes and aborts.
     path = tmp_path / "r.parquet"
     ratings_frame().write_parquet(path, compression="uncompressed")
@@ -158,17 +158,17 @@ def test_parquet_that_ends_the_process_that_decodes_it_is_our_error(tmp_path: Pa
 
 
 @pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.long)])
-def test_gzip_with_one_flipped_bit_is_the_right_table_or_our_error(tmp_path: Path, step: int) -> None:
+def test_gzip_with_one_flipped_bit_gives_the_correct_table_or_our_error(tmp_path: Path, step: int) -> None:
     path = tmp_path / "r.csv.gz"
     path.write_bytes(gzip.compress(ratings_frame().write_csv().encode()))
     counts, ended, tables = outcomes(path, step)
     assert not ended
     assert counts["error"] > 0
-    assert len(tables) == 1  # bits of the header that change nothing
+    assert len(tables) == 1  # bits of the header without effect
 
 
 @pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.long)])
-def test_checksummed_zstd_with_one_flipped_bit_is_the_right_table_or_our_error(tmp_path: Path, step: int) -> None:
+def test_checksummed_zstd_with_one_flipped_bit_gives_the_correct_table_or_our_error(tmp_path: Path, step: int) -> None:
     path = tmp_path / "r.csv.zst"
     path.write_bytes(zstd_frame(ratings_frame(20).write_csv().encode()))
     assert len(read_ratings(path)) == ratings_frame(20).unique(["user", "item"]).height
@@ -179,7 +179,7 @@ def test_checksummed_zstd_with_one_flipped_bit_is_the_right_table_or_our_error(t
 
 
 @pytest.mark.parametrize("step", [1999, pytest.param(7, marks=pytest.mark.long)])
-def test_sqlite_with_one_flipped_bit_is_a_table_or_our_error(tmp_path: Path, step: int) -> None:
+def test_sqlite_with_one_flipped_bit_gives_a_table_or_our_error(tmp_path: Path, step: int) -> None:
     path = tmp_path / "r.db"
     with sqlite3.connect(path) as database:
         database.execute("create table ratings (user integer, item text, rating real, time integer)")
@@ -191,7 +191,7 @@ def test_sqlite_with_one_flipped_bit_is_a_table_or_our_error(tmp_path: Path, ste
 
 
 def zstd_frame(content: bytes) -> bytes:
-    """One raw block in a frame with the checksum of its content, as RFC 8878 lays it out."""
+    """One raw block in a frame with the checksum of its content, as in RFC 8878."""
     assert len(content) < 1 << 16
     header = struct.pack("<IBH", 0xFD2FB528, 0b0110_0100, len(content) - 256)
     block = struct.pack("<I", len(content) << 3 | 1)[:3]
@@ -212,15 +212,15 @@ def xxh64(content: bytes) -> int:
         return turned((lane + word * p2) & mask, 31) * p1 & mask
 
     lanes = [(p1 + p2) & mask, p2, 0, -p1 & mask]
-    whole = len(content) // 32 * 32
-    for at in range(0, whole, 32):
+    block_bytes = len(content) // 32 * 32
+    for at in range(0, block_bytes, 32):
         words = struct.unpack_from("<4Q", content, at)
         lanes = [round_(lane, word) for lane, word in zip(lanes, words, strict=True)]
     h = sum(turned(lane, by) for lane, by in zip(lanes, (1, 7, 12, 18), strict=True)) & mask
     for lane in lanes:
         h = ((h ^ round_(0, lane)) * p1 + p4) & mask
     h = (h + len(content)) & mask
-    at = whole
+    at = block_bytes
     while at + 8 <= len(content):
         h = (turned(h ^ round_(0, struct.unpack_from("<Q", content, at)[0]), 27) * p1 + p4) & mask
         at += 8
@@ -247,8 +247,8 @@ def test_a_time_in_a_half_hour_zone_is_read_from_parquet(tmp_path: Path, zone: s
     ratings = read_ratings(tmp_path / "r.parquet", time="moment")
     assert ratings.times is not None
     assert ratings.times.tolist() == [MOMENT, MOMENT + 1]
-    whole = read_table(tmp_path / "r.parquet")
-    assert whole["moment"][0] == datetime.fromtimestamp(MOMENT, UTC)
+    loaded = read_table(tmp_path / "r.parquet")
+    assert loaded["moment"][0] == datetime.fromtimestamp(MOMENT, UTC)
 
 
 @pytest.mark.parametrize("zone", ZONES)

@@ -36,8 +36,8 @@ pairs = np.unique(draw.integers(0, [12, 9], (60, 2)), axis=0)
 users, values, times = [f"ü{u}" for u in pairs[:, 0]], draw.integers(1, 6, len(pairs)), np.arange(len(pairs)) * 86400
 films = {"item": range(9), "title": [f"Film {i}" for i in range(9)], "genres": ["a|b", "b", "c"] * 3}
 ratings = cofactor.Interactions.from_columns(users, pairs[:, 1], values, times=times).with_item_table(films)
-people = sorted(set(users))
-ratings = ratings.with_user_table({"user": people, "age": range(20, 20 + len(people))})
+ids = sorted(set(users))
+ratings = ratings.with_user_table({"user": ids, "age": range(20, 20 + len(ids))})
 events = cofactor.Interactions.from_columns(users, pairs[:, 1], kind="events").with_item_table(films)
 SMALL = {
     "neural-mf": {"epochs": 1},
@@ -73,26 +73,26 @@ def calls(rec):
     yield lambda: (repr(rec), rec.titles, rec.support)
     yield lambda: rec.save(folder / "again")
 
-found = Counter()
+outcomes = Counter()
 
 def use(label, path, verify):
     print(label, verify, file=sys.stderr, flush=True)
     try:
         rec = cofactor.Recommender.load(path, verify=verify)
     except ArtifactError:
-        found["rejected"] += 1
+        outcomes["rejected"] += 1
         return
     except BaseException as problem:
-        found[f"FOREIGN at load of {label}: {type(problem).__name__}: {problem}"] += 1
+        outcomes[f"FOREIGN at load of {label}: {type(problem).__name__}: {problem}"] += 1
         return
-    found["loaded"] += 1
+    outcomes["loaded"] += 1
     for at, call in enumerate(calls(rec)):
         try:
             call()
         except CofactorError:
             pass
         except BaseException as problem:
-            found[f"FOREIGN at call {at} of {label}: {type(problem).__name__}: {problem}"] += 1
+            outcomes[f"FOREIGN at call {at} of {label}: {type(problem).__name__}: {problem}"] += 1
 
 def rewritten(label, arrays, manifest):
     path = folder / "x"
@@ -117,9 +117,9 @@ for k in range(n // 2):
     raw = files[name].read_bytes()
     first, last = sorted(rng.integers(0, len(raw) + 1, 2).tolist())
     gap = bytes(last - first)
-    ways = raw[:first], raw[:first] + raw[last:], raw + gap, raw[:first] + gap + raw[last:]
-    (folder / "x").write_bytes(ways[k % 4])
-    use(f"{name}, {first} to {last}, way {k % 4}", folder / "x", False)
+    variants = raw[:first], raw[:first] + raw[last:], raw + gap, raw[:first] + gap + raw[last:]
+    (folder / "x").write_bytes(variants[k % 4])
+    use(f"{name}, {first} to {last}, variant {k % 4}", folder / "x", False)
 """
 
 ARRAYS = """
@@ -140,17 +140,17 @@ def changes(array):
 
 with np.errstate(all="ignore"):
     for name in names:
-        whole = read_artifact(files[name])
-        todo = [(which, None, None) for which in whole.arrays]
-        todo += [(which, *change) for which, array in whole.arrays.items() for change in changes(np.array(array))]
+        artifact = read_artifact(files[name])
+        todo = [(which, None, None) for which in artifact.arrays]
+        todo += [(which, *change) for which, array in artifact.arrays.items() for change in changes(np.array(array))]
         for at in rng.permutation(len(todo))[:n]:
             which, what, array = todo[at]
-            arrays = dict(whole.arrays)
+            arrays = dict(artifact.arrays)
             if array is None:
                 del arrays[which]
             else:
                 arrays[which] = np.ascontiguousarray(array)
-            rewritten(f"{name}, {which} {what}", arrays, whole.manifest)
+            rewritten(f"{name}, {which} {what}", arrays, artifact.manifest)
 """
 
 MANIFESTS = """
@@ -165,11 +165,11 @@ def places(value, at=()):
         yield from places(value[key], (*at, key))
 
 for name in names:
-    whole = read_artifact(files[name])
-    todo = [(place, value) for place in places(whole.manifest) for value in NONSENSE]
+    artifact = read_artifact(files[name])
+    todo = [(place, value) for place in places(artifact.manifest) for value in NONSENSE]
     for at in rng.permutation(len(todo))[:n]:
         place, value = todo[at]
-        manifest = copy.deepcopy(whole.manifest)
+        manifest = copy.deepcopy(artifact.manifest)
         inner = manifest
         for key in place[:-1]:
             inner = inner[key]
@@ -177,20 +177,20 @@ for name in names:
             del inner[place[-1]]
         else:
             inner[place[-1]] = value
-        rewritten(f"{name}, {place} = {value!r}", whole.arrays, manifest)
+        rewritten(f"{name}, {place} = {value!r}", artifact.arrays, manifest)
 """
 
 NAMES = ("bias", "biased-mf", "bpr", "item-knn", "user-knn", "ease", "implicit-als", "bayesian-mf")
 
 
 def outcomes(tmp_path: Path, script: str, n: int, *, seed: int = 0, names: tuple[str, ...] = NAMES) -> Counter[str]:
-    """How often each thing happened in a child process; foreign errors and a crash fail the test."""
+    """Return counts of the outcomes in a child process; foreign errors and a crash fail the test."""
     source = Path(cofactor.__file__).parents[1]
     child = subprocess.run(
         [
             sys.executable,
             "-c",
-            f"{PRELUDE}{script}\nprint(json.dumps(found))",
+            f"{PRELUDE}{script}\nprint(json.dumps(outcomes))",
             tmp_path,
             str(seed),
             str(n),
@@ -203,27 +203,27 @@ def outcomes(tmp_path: Path, script: str, n: int, *, seed: int = 0, names: tuple
         env={**os.environ, "PYTHONPATH": str(source), "PYTHONFAULTHANDLER": "1", "CUDA_VISIBLE_DEVICES": ""},
     )
     assert child.returncode == 0, child.stderr[-3000:]
-    found: Counter[str] = Counter(json.loads(child.stdout.splitlines()[-1]))
-    assert not [what for what in found if "FOREIGN" in what]
-    return found
+    counts: Counter[str] = Counter(json.loads(child.stdout.splitlines()[-1]))
+    assert not [what for what in counts if "FOREIGN" in what]
+    return counts
 
 
-def test_flipped_bits_and_cuts(tmp_path: Path) -> None:
-    found = outcomes(tmp_path, FLIPS, 80)
-    assert found["rejected"] > 60
-    assert found["loaded"] > 5  # bits of floating-point numbers, with verify=False
+def test_flipped_bits_and_truncation(tmp_path: Path) -> None:
+    counts = outcomes(tmp_path, FLIPS, 80)
+    assert counts["rejected"] > 60
+    assert counts["loaded"] > 5  # bits of floating-point numbers, with verify=False
 
 
-def test_arrays_that_do_not_fit(tmp_path: Path) -> None:
-    found = outcomes(tmp_path, ARRAYS, 15)
-    assert found["rejected"] > 40
-    assert found["loaded"] > 5
+def test_mismatched_arrays(tmp_path: Path) -> None:
+    counts = outcomes(tmp_path, ARRAYS, 15)
+    assert counts["rejected"] > 40
+    assert counts["loaded"] > 5
 
 
-def test_manifests_of_nonsense(tmp_path: Path) -> None:
-    found = outcomes(tmp_path, MANIFESTS, 15)
-    assert found["rejected"] > 60
-    assert found["loaded"] > 2
+def test_invalid_manifests(tmp_path: Path) -> None:
+    counts = outcomes(tmp_path, MANIFESTS, 15)
+    assert counts["rejected"] > 60
+    assert counts["loaded"] > 2
 
 
 @pytest.mark.long
@@ -231,9 +231,9 @@ def test_manifests_of_nonsense(tmp_path: Path) -> None:
     ("script", "n"), [(FLIPS, 1500), (ARRAYS, 60), (MANIFESTS, 60)], ids=["flips", "arrays", "manifests"]
 )
 def test_more_damage(tmp_path: Path, script: str, n: int) -> None:
-    found = outcomes(tmp_path, script, n, seed=1, names=(*NAMES, "explicit-als", "popularity"))
-    assert found["rejected"] > 0
-    assert found["loaded"] > 0
+    counts = outcomes(tmp_path, script, n, seed=1, names=(*NAMES, "explicit-als", "popularity"))
+    assert counts["rejected"] > 0
+    assert counts["loaded"] > 0
 
 
 def saved(path: Path) -> cofactor.Recommender:
@@ -261,7 +261,7 @@ def test_without_verifying_ids_histories_and_tables_are_still_checked(tmp_path: 
             cofactor.Recommender.load(tmp_path / "m", verify=verify)
 
 
-def test_a_number_that_was_changed_is_noticed_by_verifying(tmp_path: Path) -> None:
+def test_a_changed_value_is_detected_by_verifying(tmp_path: Path) -> None:
     rec = saved(tmp_path / "m")
     assert cofactor.Recommender.load(tmp_path / "m", verify=False).recommend("ana").equals(rec.recommend("ana"))
     flip_last_byte(tmp_path / "m", "model.item_bias")
@@ -270,15 +270,15 @@ def test_a_number_that_was_changed_is_noticed_by_verifying(tmp_path: Path) -> No
         cofactor.Recommender.load(tmp_path / "m")
 
 
-def test_parts_of_two_models_do_not_go_together(tmp_path: Path) -> None:
+def test_parts_of_two_models_are_not_combined(tmp_path: Path) -> None:
     saved(tmp_path / "m")
-    whole = read_artifact(tmp_path / "m")
-    arrays = {**whole.arrays, "items.text": np.frombuffer(b"alienclue9", np.uint8)}
+    artifact = read_artifact(tmp_path / "m")
+    arrays = {**artifact.arrays, "items.text": np.frombuffer(b"alienclue9", np.uint8)}
     arrays["items.offsets"] = np.array([0, 5, 9, 10], np.int64)
-    write_artifact(tmp_path / "other", arrays, whole.manifest)
+    write_artifact(tmp_path / "other", arrays, artifact.manifest)
     with pytest.raises(ArtifactError, match=r"other is not valid \(the table must have 3 rows; got 2\)"):
         cofactor.Recommender.load(tmp_path / "other")
     for scale in ({"low": 1.0, "high": "five", "levels": []}, [1, 5], {"low": 1.0}):
-        write_artifact(tmp_path / "other", whole.arrays, {**whole.manifest, "scale": scale})
+        write_artifact(tmp_path / "other", artifact.arrays, {**artifact.manifest, "scale": scale})
         with pytest.raises(ArtifactError, match="other is not valid"):
             cofactor.Recommender.load(tmp_path / "other")

@@ -1,4 +1,4 @@
-"""Fetching data sets: over real sockets on loopback, with everything that goes wrong on the way."""
+"""Fetching data sets over real sockets on loopback, with all kinds of faults."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ U_USER = "1|24|M|technician|85711\n2|53|F|other|94043\n3|23|M|writer|32067\n"
 
 
 def zipped(members: dict[str, bytes | str]) -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    return made.getvalue()
+    return buffer.getvalue()
 
 
 ARCHIVE = zipped(
@@ -62,22 +62,22 @@ ARCHIVE = zipped(
 
 @dataclass
 class Maker:
-    """A web server on loopback that serves `files` and can be told to misbehave, once per request."""
+    """A web server on loopback that serves `files` and can misbehave once per request."""
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     tricks: list[Callable[[BaseHTTPRequestHandler, bytes], None]] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         name = handler.path.lstrip("/")
-        self.asked.append(name)
+        self.requests.append(name)
         if name not in self.files:
             handler.send_error(404)
         elif self.tricks and not name.endswith(".md5"):
             self.tricks.pop(0)(handler, self.files[name])
         else:
-            whole(handler, self.files[name])
+            send_all(handler, self.files[name])
 
 
 def head(handler: BaseHTTPRequestHandler, length: int | None) -> None:
@@ -87,7 +87,7 @@ def head(handler: BaseHTTPRequestHandler, length: int | None) -> None:
 
 
 def cut_after(n: int) -> Callable[[BaseHTTPRequestHandler, bytes], None]:
-    """Announces everything, sends n bytes, hangs up."""
+    """Announce the full length, send n bytes, and close the connection."""
 
     def trick(handler: BaseHTTPRequestHandler, content: bytes) -> None:
         handler.send_response(200)
@@ -113,7 +113,7 @@ def stall_before_answering(handler: BaseHTTPRequestHandler, content: bytes) -> N
     time.sleep(1.0)
 
 
-def whole(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+def send_all(handler: BaseHTTPRequestHandler, content: bytes) -> None:
     handler.send_response(200)
     head(handler, len(content))
     handler.wfile.write(content)
@@ -134,20 +134,20 @@ def too_short_a_length(handler: BaseHTTPRequestHandler, content: bytes) -> None:
 
 @pytest.fixture
 def maker() -> Iterator[Maker]:
-    made = Maker()
+    web_server = Maker()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            made.answer(self)
+            web_server.answer(self)
 
         def log_message(self, *_: object) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        made.url = f"http://127.0.0.1:{server.server_address[1]}"
+        web_server.url = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield made
+        yield web_server
         server.shutdown()
         thread.join()
 
@@ -181,7 +181,7 @@ def get(dataset: Dataset, folder: Path) -> Path:
 # one download
 
 
-def test_a_download_appears_whole_and_tells_how_far_it_is(maker: Maker, tmp_path: Path) -> None:
+def test_a_download_appears_when_complete_and_reports_progress(maker: Maker, tmp_path: Path) -> None:
     maker.files["big"] = content = bytes(range(256)) * 4_000
     seen: list[Progress] = []
     download(f"{maker.url}/big", tmp_path / "big", on_progress=seen.append)
@@ -204,19 +204,19 @@ def test_an_interrupted_download_is_an_error(maker: Maker, tmp_path: Path, trick
     maker.tricks = [trick]
     with pytest.raises(FetchError, match=f"{message}.*; check the network and try again"):
         download(f"{maker.url}/big", tmp_path / "big", timeouts=HASTY)
-    assert maker.asked.count("big") == 1
+    assert maker.requests.count("big") == 1
     download(f"{maker.url}/big", tmp_path / "big", timeouts=HASTY)
     assert (tmp_path / "big").read_bytes() == content
 
 
 def test_the_connect_timeout_is_not_the_read_timeout(maker: Maker, tmp_path: Path) -> None:
     maker.files["big"] = b"slow but sure"
-    maker.tricks = [lambda h, c: (time.sleep(0.6), whole(h, c))[1]]
+    maker.tricks = [lambda h, c: (time.sleep(0.6), send_all(h, c))[1]]
     download(f"{maker.url}/big", tmp_path / "big", timeouts=Timeouts(connect=0.3, read=5.0))
     assert (tmp_path / "big").read_bytes() == b"slow but sure"
 
 
-def test_a_host_that_does_not_answer_is_left_after_the_connect_timeout(tmp_path: Path) -> None:
+def test_a_host_that_does_not_answer_ends_in_the_connect_timeout(tmp_path: Path) -> None:
     with socket.socket() as listener:  # never accepts; once its queue is full, connecting hangs
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -233,10 +233,10 @@ def test_a_host_that_does_not_answer_is_left_after_the_connect_timeout(tmp_path:
             client.close()
 
 
-# a data set from its maker
+# a data set from its source
 
 
-def test_a_data_set_is_fetched_checked_and_told_where_from(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
+def test_a_data_set_is_fetched_verified_and_has_its_source(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
     home = get(tiny, tmp_path)
     assert home == tmp_path / "tiny"
     assert (home / "ratings.tsv").read_text() == U_DATA
@@ -244,13 +244,13 @@ def test_a_data_set_is_fetched_checked_and_told_where_from(tiny: Dataset, maker:
     assert source["source"] == tiny.url
     assert source["terms"] == "for research"
     assert source["archive_sha256"] == hashlib.sha256(ARCHIVE).hexdigest()
-    assert source["archive_md5"] is None  # none was published
+    assert source["archive_md5"] is None  # no MD5 is published
     assert source["files"]["ratings.tsv"] == file_hash(home / "ratings.tsv")
     assert (source["ratings"], source["users"], source["items"]) == (4, 3, 3)
-    assert [file.name for file in tmp_path.iterdir()] == ["tiny"]  # no archive, no part, nothing from outside
-    asked = len(maker.asked)
+    assert [file.name for file in tmp_path.iterdir()] == ["tiny"]  # no archive, no partial file, no files from outside
+    n_requests = len(maker.requests)
     assert get(tiny, tmp_path) == home
-    assert len(maker.asked) == asked  # the second time nobody is asked
+    assert len(maker.requests) == n_requests  # the second call sends no request
 
 
 def test_load_gives_ratings_titles_and_users(tiny: Dataset, tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_load_gives_ratings_titles_and_users(tiny: Dataset, tmp_path: Path) -> N
     assert ratings.report.notes == (f"fetched from {tiny.url}",)
 
 
-def test_an_interrupted_archive_leaves_nothing(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
+def test_an_interrupted_download_of_an_archive_leaves_no_file(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
     maker.tricks = [cut_after(400)]
     with pytest.raises(FetchError, match=r"tiny: http://127.*the transfer failed"):
         get(tiny, tmp_path)
@@ -279,7 +279,7 @@ def test_an_interrupted_archive_leaves_nothing(tiny: Dataset, maker: Maker, tmp_
     assert get(tiny, tmp_path).is_dir()
 
 
-def test_without_a_length_the_archive_itself_tells(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
+def test_a_truncated_archive_without_a_length_is_detected(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
     maker.tricks = [no_length]
     assert get(tiny, tmp_path).is_dir()
 
@@ -300,7 +300,7 @@ def broken_zip() -> bytes:
         (zipped({"other/u.data": U_DATA}), "no member.*ml-tiny/u.data"),
     ],
 )
-def test_a_damaged_or_foreign_archive_leaves_nothing(
+def test_a_damaged_or_foreign_archive_leaves_no_file(
     tiny: Dataset, maker: Maker, tmp_path: Path, content: bytes, message: str
 ) -> None:
     maker.files["tiny.zip"] = content
@@ -311,7 +311,7 @@ def test_a_damaged_or_foreign_archive_leaves_nothing(
     assert get(tiny, tmp_path).is_dir()
 
 
-def test_a_length_shorter_than_the_archive_is_noticed(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
+def test_a_length_shorter_than_the_archive_is_detected(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
     maker.tricks = [too_short_a_length]
     with pytest.raises(FetchError, match=r"not a usable zip archive"):
         get(tiny, tmp_path)
@@ -341,7 +341,7 @@ def with_file(name: str, content: str) -> bytes:
         ("u.user", "1|old|M|technician|85711\n", "not in the expected layout"),
     ],
 )
-def test_wrong_content_is_refused(
+def test_wrong_content_is_rejected(
     tiny: Dataset, maker: Maker, tmp_path: Path, name: str, content: str, message: str
 ) -> None:
     maker.files["tiny.zip"] = with_file(name, content)
@@ -350,7 +350,7 @@ def test_wrong_content_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_moving_data_set_may_have_other_counts(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
+def test_an_updated_data_set_may_have_other_counts(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
     maker.files["tiny.zip"] = with_file("u.data", U_DATA + "3\t10\t4\t104\n")
     assert len(load_movielens(replace(tiny, is_updated=True), folder=tmp_path)) == 5
 
@@ -362,23 +362,23 @@ def test_a_known_sha256_must_match(tiny: Dataset, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["{}  tiny.zip\n", "MD5 (tiny.zip) = {}\n"])
-def test_the_makers_md5_is_compared(tiny: Dataset, maker: Maker, tmp_path: Path, spelling: str) -> None:
+def test_the_published_md5_is_compared(tiny: Dataset, maker: Maker, tmp_path: Path, spelling: str) -> None:
     digest = hashlib.md5(ARCHIVE).hexdigest()
     maker.files["tiny.zip.md5"] = spelling.format("0" * 32).encode()
     with pytest.raises(FetchError, match=r"the download does not have the published md5 0{32}"):
-        get(replace(tiny, archive_md5=digest), tmp_path)  # what stands beside the archive comes first
+        get(replace(tiny, archive_md5=digest), tmp_path)  # the MD5 next to the archive has priority
     assert list(tmp_path.iterdir()) == []
     maker.files["tiny.zip.md5"] = spelling.format(digest).encode()
     home = get(tiny, tmp_path)
     assert json.loads((home / "source.json").read_text())["archive_md5"] == digest
 
 
-def test_the_md5_known_from_before_serves_when_none_stands_beside(tiny: Dataset, tmp_path: Path) -> None:
+def test_the_recorded_md5_is_used_if_none_is_published(tiny: Dataset, tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=r"md5 f{32}"):
         get(replace(tiny, archive_md5="f" * 32), tmp_path)
 
 
-def test_a_missing_archive_and_a_refused_connection_say_what_to_do(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
+def test_a_missing_archive_and_a_rejected_connection_give_advice(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
     maker.files.clear()
     with pytest.raises(
         FetchError, match=r"tiny: http://127.* responded with 404 Not Found; the publisher may have moved"
@@ -399,7 +399,7 @@ def unused_port() -> int:
 
 
 @pytest.mark.parametrize("name", ["ratings.tsv", "items.csv"])
-def test_a_cached_file_that_changed_is_noticed(tiny: Dataset, tmp_path: Path, name: str) -> None:
+def test_a_changed_cached_file_is_detected(tiny: Dataset, tmp_path: Path, name: str) -> None:
     home = get(tiny, tmp_path)
     with (home / name).open("a") as file:
         file.write("9\t9\t9\t9\n")
@@ -408,26 +408,26 @@ def test_a_cached_file_that_changed_is_noticed(tiny: Dataset, tmp_path: Path, na
 
 
 @pytest.mark.parametrize("harm", ["{", "[]", '{"source": "x"}', ""])
-def test_a_cache_without_its_papers_is_noticed(tiny: Dataset, tmp_path: Path, harm: str) -> None:
+def test_a_cache_without_its_source_file_is_detected(tiny: Dataset, tmp_path: Path, harm: str) -> None:
     home = get(tiny, tmp_path)
     (home / "source.json").write_text(harm)
     with pytest.raises(FetchError, match=r"not a complete data set.*remove"):
         get(tiny, tmp_path)
 
 
-def test_a_missing_cached_file_is_noticed(tiny: Dataset, tmp_path: Path) -> None:
+def test_a_missing_cached_file_is_detected(tiny: Dataset, tmp_path: Path) -> None:
     (get(tiny, tmp_path) / "items.csv").unlink()
     with pytest.raises(FetchError, match=r"not a complete data set.*items.csv"):
         get(tiny, tmp_path)
 
 
-def test_a_cache_that_cannot_be_written_says_so(tiny: Dataset, tmp_path: Path) -> None:
+def test_an_unwritable_cache_is_reported(tiny: Dataset, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(FetchError, match=r"cannot write to .*COFACTOR_CACHE"):
         get(tiny, tmp_path / "file" / "cache")
 
 
-def test_fetches_at_the_same_time_do_not_meet(tiny: Dataset, tmp_path: Path) -> None:
+def test_concurrent_fetches_do_not_conflict(tiny: Dataset, tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         homes = list(pool.map(lambda _: get(tiny, tmp_path), range(8)))
     assert set(homes) == {tmp_path / "tiny"}
@@ -447,11 +447,11 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tin
     assert fetch(tiny) == tmp_path / "own" / "datasets" / "tiny"
 
 
-def test_cofactor_data_comes_first(
+def test_cofactor_data_has_priority(
     tiny: Dataset, maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     get(tiny, tmp_path / "cache")
-    asked = len(maker.asked)
+    n_requests = len(maker.requests)
     own = tmp_path / "own" / "ml-tiny"
     own.mkdir(parents=True)
     (own / "u.data").write_text(U_DATA)
@@ -464,16 +464,16 @@ def test_cofactor_data_comes_first(
     assert ratings.titles[1] == "Misérables, Les (1995)"  # UTF-8 is read as well
     assert ratings.report is not None
     assert ratings.report.notes == (f"fetched from {own}",)
-    assert len(maker.asked) == asked
+    assert len(maker.requests) == n_requests
     (own / "u.user").unlink()
     with pytest.raises(FetchError, match=r"u.user is missing"):
         get(tiny, tmp_path / "other")
     monkeypatch.setenv("COFACTOR_DATA", str(tmp_path / "empty"))
     assert get(tiny, tmp_path / "third").is_dir()
-    assert len(maker.asked) > asked
+    assert len(maker.requests) > n_requests
 
 
-def test_unknown_names_are_told_the_known_ones() -> None:
+def test_unknown_names_list_the_known_names() -> None:
     with pytest.raises(FetchError, match=r"unknown data set name 'movielens'; available: movielens-100k"):
         fetch("movielens")
     with pytest.raises(FetchError, match=r"unknown version '2k' of MovieLens; available: 100k, "):
@@ -489,19 +489,19 @@ ITEM = (
     "10\tToy Story\t1995\tAnimation Comedy\n20\tMisérables, Les\t1995\tAnimation Comedy\n"
     "30\tunkonwn\tunkonwn\tunknown\n"
 )
-PEOPLE = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n" + U_USER.replace("|", "\t")
+USER_TABLE = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n" + U_USER.replace("|", "\t")
 
 
 @pytest.fixture
 def mirrored(tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
-    """`tiny` behind a closed port, with a wheel in a folder that pip is told to look in."""
+    """Return `tiny` with a closed port as its source, and a wheel in a folder that pip is configured to use."""
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     info = "tinymirror-1.0.dist-info"
     files = {
         "tinymirror/data/ml-100k.inter": INTER,
         "tinymirror/data/ml-100k.item": ITEM,
-        "tinymirror/data/ml-100k.user": PEOPLE,
+        "tinymirror/data/ml-100k.user": USER_TABLE,
         "tinymirror/__init__.py": "raise SystemExit('never imported')\n",
         f"{info}/METADATA": "Metadata-Version: 2.1\nName: tinymirror\nVersion: 1.0\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
@@ -514,7 +514,7 @@ def mirrored(tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return replace(tiny, url=f"http://127.0.0.1:{unused_port()}/tiny.zip", mirror=mirror)
 
 
-def test_the_mirror_gives_the_very_same_files(tiny: Dataset, mirrored: Dataset, tmp_path: Path) -> None:
+def test_the_mirror_gives_the_same_files(tiny: Dataset, mirrored: Dataset, tmp_path: Path) -> None:
     theirs, ours = get(tiny, tmp_path / "maker"), get(mirrored, tmp_path / "mirror")
     names = sorted(path.name for path in theirs.iterdir())
     assert names == sorted(path.name for path in ours.iterdir())
@@ -523,9 +523,7 @@ def test_the_mirror_gives_the_very_same_files(tiny: Dataset, mirrored: Dataset, 
     assert json.loads((ours / "source.json").read_text())["source"] == "tinymirror==1.0 on PyPI, tinymirror/data"
 
 
-def test_a_maker_that_serves_something_else_gives_way_to_the_mirror(
-    mirrored: Dataset, maker: Maker, tmp_path: Path
-) -> None:
+def test_wrong_content_at_the_source_falls_back_to_the_mirror(mirrored: Dataset, maker: Maker, tmp_path: Path) -> None:
     maker.files["tiny.zip"] = b"<html>gone</html>"
     seen: list[Progress] = []
     home = fetch(replace(mirrored, url=f"{maker.url}/tiny.zip"), folder=tmp_path / "cache", on_progress=seen.append)
@@ -533,7 +531,7 @@ def test_a_maker_that_serves_something_else_gives_way_to_the_mirror(
     assert any("pip download tinymirror==1.0" in step.step for step in seen)
 
 
-def test_when_both_fail_both_reasons_are_told(mirrored: Dataset, tmp_path: Path) -> None:
+def test_if_both_fail_both_reasons_are_reported(mirrored: Dataset, tmp_path: Path) -> None:
     missing = replace(mirrored, mirror=Mirror("nosuchmirror==1.0", "x", movielens.RECBOLE))
     with pytest.raises(
         FetchError, match=r"cannot connect.*; the mirror also failed: pip download nosuchmirror==1.0 fail"
@@ -545,14 +543,14 @@ def test_when_both_fail_both_reasons_are_told(mirrored: Dataset, tmp_path: Path)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-# the other layouts
+# other layouts
 
 
 def test_colons_as_in_1m_and_10m(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
     ratings = "1::1193::5::978300760\n1::661::3.5::978302109\n2::1193::0.5::978298413\n"
     movies = "661::Cité: Fin::de (1996)::Animation|Children's\n1193::Cuckoo's Nest (1975)::Drama\n"
-    people = "1::F::1::10::48067\n2::M::56::16::70072\n"
-    members = {"ratings.dat": ratings, "movies.dat": movies.encode("latin-1"), "users.dat": people}
+    users = "1::F::1::10::48067\n2::M::56::16::70072\n"
+    members = {"ratings.dat": ratings, "movies.dat": movies.encode("latin-1"), "users.dat": users}
     maker.files["tiny.zip"] = zipped({f"ml-x/{name}": content for name, content in members.items()})
     like_1m = replace(
         tiny,
@@ -616,7 +614,7 @@ def test_every_data_set_is_complete(name: str) -> None:
 
 
 def test_the_real_movielens_100k() -> None:
-    """From wherever it can be had on this machine; the cache makes the next time fast."""
+    """The source is any that works on this machine; the cache makes later runs fast."""
     ratings = load_movielens("100k")
     home = fetch("movielens-100k")
     digest = "06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490"

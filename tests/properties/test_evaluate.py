@@ -1,4 +1,4 @@
-"""The protocol: one path that ranks, a baseline always, no training item in a ranking, intervals over users."""
+"""The protocol: a single ranking path, a baseline, no training item in a ranking, intervals over users."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def ranked(of_events: Split) -> Evaluation:
 # what is in the table
 
 
-def test_a_baseline_is_always_in_the_table_and_only_once(of_ratings: Split, of_events: Split) -> None:
+def test_a_baseline_is_always_included_once(of_ratings: Split, of_events: Split) -> None:
     def labels(*estimators: Any, split: Split) -> list[str]:
         return [score.label for score in evaluate(list(estimators), split).scores]
 
@@ -57,16 +57,16 @@ def test_a_baseline_is_always_in_the_table_and_only_once(of_ratings: Split, of_e
     assert type(baseline_for("events")) is Popularity
 
 
-def test_one_estimator_need_not_be_in_a_list(of_ratings: Split) -> None:
-    one, listed = evaluate(Bias(), of_ratings), evaluate([Bias()], of_ratings)
-    assert one.frame().equals(listed.frame())
+def test_a_single_estimator_needs_no_list(of_ratings: Split) -> None:
+    single, listed = evaluate(Bias(), of_ratings), evaluate([Bias()], of_ratings)
+    assert single.frame().equals(listed.frame())
 
 
 def test_the_same_estimator_twice_is_numbered(of_ratings: Split) -> None:
     narrow, wide = ExplicitALS(factors=1, epochs=2), ExplicitALS(factors=5, epochs=2)
-    told: list[str] = []
-    both = evaluate([narrow, wide], of_ratings, on_fit=told.append)
-    assert told == [score.label for score in both.scores] == ["explicit-als #1", "explicit-als #2", "bias"]
+    labels: list[str] = []
+    both = evaluate([narrow, wide], of_ratings, on_fit=labels.append)
+    assert labels == [score.label for score in both.scores] == ["explicit-als #1", "explicit-als #2", "bias"]
     alone = evaluate(wide, of_ratings)
     assert both["explicit-als #2"].metrics == alone["explicit-als"].metrics
 
@@ -103,7 +103,7 @@ def test_as_dict_is_plain_json_without_nan(rated: Evaluation, ranked: Evaluation
     assert json.dumps(ranked.as_dict()["models"][0]["metrics"]["gini@5"]["low"]) == "null"
 
 
-# what the numbers are
+# values of the metrics
 
 
 def test_rating_errors_are_those_of_the_test_rows(rated: Evaluation, of_ratings: Split) -> None:
@@ -111,36 +111,36 @@ def test_rating_errors_are_those_of_the_test_rows(rated: Evaluation, of_ratings:
     rec = Recommender.fit(ALS, of_ratings.train)
     frame = test.frame()
     error = rec.predict(frame["user"], frame["item"])["prediction"].to_numpy() - test.values.astype(np.float64)
-    found = rated["explicit-als"]
-    assert found.metrics["rmse"].mean == pytest.approx(sqrt(np.mean(error**2)))
-    assert found.metrics["mae"].mean == pytest.approx(np.mean(np.abs(error)))
-    assert found.users.tolist() == np.unique(test.u).tolist()
-    per_user = [np.mean(error[test.u == u] ** 2) for u in found.users]
-    np.testing.assert_allclose(found.per_user["squared_error"], per_user)
+    score = rated["explicit-als"]
+    assert score.metrics["rmse"].mean == pytest.approx(sqrt(np.mean(error**2)))
+    assert score.metrics["mae"].mean == pytest.approx(np.mean(np.abs(error)))
+    assert score.users.tolist() == np.unique(test.u).tolist()
+    per_user = [np.mean(error[test.u == u] ** 2) for u in score.users]
+    np.testing.assert_allclose(score.per_user["squared_error"], per_user)
     assert rated["explicit-als"].metrics["rmse"].mean < rated["bias"].metrics["rmse"].mean
 
 
-def test_ranking_is_what_recommend_shows_people(ranked: Evaluation, of_events: Split) -> None:
+def test_rankings_are_scored_as_recommended(ranked: Evaluation, of_events: Split) -> None:
     train, test = of_events.train, of_events.test
     rec = Recommender.fit(IALS, train)
-    found = ranked["implicit-als"]
-    assert found.users.tolist() == np.unique(test.u).tolist()
-    for place, u in enumerate(found.users.tolist()):
-        shown = rec.recommend(train.users.ids([u])[0], n=10)["item"].to_list()
+    scores = ranked["implicit-als"]
+    assert scores.users.tolist() == np.unique(test.u).tolist()
+    for place, u in enumerate(scores.users.tolist()):
+        recommended = rec.recommend(train.users.ids([u])[0], n=10)["item"].to_list()
         wanted = set(test.items.ids(test.i[test.u == u]))
-        assert not set(shown) & set(train.items.ids(train.i[train.u == u]))
-        hits = [item in wanted for item in shown]
-        assert found.per_user["recall@10"][place] == pytest.approx(sum(hits) / len(wanted))
-        assert found.per_user["precision@5"][place] == pytest.approx(sum(hits[:5]) / 5)
+        assert not set(recommended) & set(train.items.ids(train.i[train.u == u]))
+        hits = [item in wanted for item in recommended]
+        assert scores.per_user["recall@10"][place] == pytest.approx(sum(hits) / len(wanted))
+        assert scores.per_user["precision@5"][place] == pytest.approx(sum(hits[:5]) / 5)
         gain = sum(hit / np.log2(rank + 2) for rank, hit in enumerate(hits))
         ideal = sum(1 / np.log2(rank + 2) for rank in range(min(10, len(wanted))))
-        assert found.per_user["ndcg@10"][place] == pytest.approx(gain / ideal)
-    assert found.metrics["ndcg@10"].mean == pytest.approx(found.per_user["ndcg@10"].mean())
-    everything = rec.recommend(train.users.ids(found.users), n=10)
-    assert found.metrics["coverage@10"].mean == pytest.approx(everything["item"].n_unique() / train.n_items)
+        assert scores.per_user["ndcg@10"][place] == pytest.approx(gain / ideal)
+    assert scores.metrics["ndcg@10"].mean == pytest.approx(scores.per_user["ndcg@10"].mean())
+    recommendations = rec.recommend(train.users.ids(scores.users), n=10)
+    assert scores.metrics["coverage@10"].mean == pytest.approx(recommendations["item"].n_unique() / train.n_items)
 
 
-def test_popularity_has_the_gini_and_novelty_of_showing_few_items(ranked: Evaluation) -> None:
+def test_popularity_has_the_gini_and_novelty_of_few_items(ranked: Evaluation) -> None:
     popular, personal = ranked["popularity"], ranked["implicit-als"]
     for k in (5, 10):
         assert popular.metrics[f"gini@{k}"].mean > personal.metrics[f"gini@{k}"].mean
@@ -149,97 +149,95 @@ def test_popularity_has_the_gini_and_novelty_of_showing_few_items(ranked: Evalua
     assert personal.metrics["ndcg@10"].mean > popular.metrics["ndcg@10"].mean
 
 
-def test_a_test_row_that_is_a_dislike_is_no_hit(of_events: Split) -> None:
+def test_a_disliked_test_row_is_not_a_hit(of_events: Split) -> None:
     disliked = np.arange(len(of_events.test)) % 3 == 0
     signed = Split(of_events.train, of_events.test.with_weights(np.where(disliked, -1.0, 1.0)))
     liked = Split(of_events.train, of_events.test.select(~disliked))
-    one, two = (evaluate(IALS, split)["implicit-als"] for split in (signed, liked))
-    assert one.metrics == two.metrics or repr(one.metrics) == repr(two.metrics)
-    assert one.users.tolist() == two.users.tolist()
-    nothing = Split(of_events.train, of_events.test.with_weights(-np.ones(len(of_events.test))))
-    empty = evaluate(IALS, nothing)
+    of_signed, of_liked = (evaluate(IALS, split)["implicit-als"] for split in (signed, liked))
+    assert of_signed.metrics == of_liked.metrics or repr(of_signed.metrics) == repr(of_liked.metrics)
+    assert of_signed.users.tolist() == of_liked.users.tolist()
+    split = Split(of_events.train, of_events.test.with_weights(-np.ones(len(of_events.test))))
+    empty = evaluate(IALS, split)
     assert len(empty["implicit-als"].users) == 0
     assert isnan(empty["implicit-als"].metrics["ndcg@10"].mean)
     assert empty.as_dict()["models"][0]["metrics"]["ndcg@10"] == {"mean": None, "low": None, "high": None}
 
 
 @pytest.mark.long
-def test_the_seed_makes_it_all_the_same_again(of_ratings: Split) -> None:
-    one, two, other = (evaluate(BiasedMF(factors=4), of_ratings, seed=seed) for seed in (3, 3, 4))
-    assert one.frame().equals(two.frame())
-    assert not one.frame().equals(other.frame())
+def test_results_are_reproducible_by_seed(of_ratings: Split) -> None:
+    first, second, other = (evaluate(BiasedMF(factors=4), of_ratings, seed=seed) for seed in (3, 3, 4))
+    assert first.frame().equals(second.frame())
+    assert not first.frame().equals(other.frame())
 
 
-def test_a_catalog_smaller_than_k_is_ranked_to_its_end() -> None:
+def test_a_catalog_smaller_than_k_is_ranked_completely() -> None:
     events = Interactions.from_columns(
         ["a", "a", "b", "b", "c", "c"], ["x", "y", "y", "z", "z", "x"], kind="events", times=range(6)
     )
-    found = evaluate(IALS, split_last(events), ks=(2, 50))
+    evaluation = evaluate(IALS, split_last(events), ks=(2, 50))
     for metric in ("recall", "hit_rate", "coverage"):
-        assert found["popularity"].metrics[f"{metric}@50"].mean == 1.0  # two items are left, one is right
-    assert found["popularity"].per_user["precision@50"].tolist() == [1 / 50] * 3
+        assert evaluation["popularity"].metrics[f"{metric}@50"].mean == 1.0  # two items are left, one is right
+    assert evaluation["popularity"].per_user["precision@50"].tolist() == [1 / 50] * 3
 
 
-# users held out whole
+# held-out users
 
 
 @pytest.mark.parametrize("estimator", [ALS, BiasedMF(factors=4), Bias()])
-def test_users_held_out_are_folded_in_before_they_are_asked_about(estimator: Any, small_ratings: Interactions) -> None:
+def test_held_out_users_are_folded_in_before_scoring(estimator: Any, small_ratings: Interactions) -> None:
     split = split_users(small_ratings, test=0.3)
     assert split.fold_in is not None
-    found = evaluate(estimator, split)[estimator.name]
-    assert found.users.tolist() == np.unique(split.test.u).tolist()
+    scores = evaluate(estimator, split)[estimator.name]
+    assert scores.users.tolist() == np.unique(split.test.u).tolist()
     rec = Recommender.fit(estimator, split.train).updated(split.fold_in)
     frame = split.test.frame()
     error = rec.predict(frame["user"], frame["item"])["prediction"].to_numpy() - split.test.values
-    assert found.metrics["rmse"].mean == pytest.approx(sqrt(np.mean(error.astype(np.float64) ** 2)), rel=1e-6)
+    assert scores.metrics["rmse"].mean == pytest.approx(sqrt(np.mean(error.astype(np.float64) ** 2)), rel=1e-6)
     strangers = score(Recommender.fit(estimator, split.train), replace(split, fold_in=None), label="not folded in")
-    better = found.metrics["rmse"].mean < strangers.metrics["rmse"].mean
-    assert better or not estimator.personalized  # nobody in these data is more generous than others
+    better = scores.metrics["rmse"].mean < strangers.metrics["rmse"].mean
+    assert better or not estimator.personalized  # no user in these data is more generous than others
 
 
 def test_what_was_folded_in_is_not_recommended_again(small_events: Interactions) -> None:
     split = split_users(small_events, test=0.3)
     assert split.fold_in is not None
-    found = evaluate(IALS, split)
-    assert found["implicit-als"].metrics["ndcg@10"].mean > found["popularity"].metrics["ndcg@10"].mean
+    evaluation = evaluate(IALS, split)
+    assert evaluation["implicit-als"].metrics["ndcg@10"].mean > evaluation["popularity"].metrics["ndcg@10"].mean
     rec = Recommender.fit(IALS, split.train).updated(split.fold_in)
-    rows, _ = rec.for_rows(found["implicit-als"].users).rank(10)
-    given = split.fold_in.by_user
-    for row, u in zip(rows, found["implicit-als"].users, strict=True):
-        assert not set(row.tolist()) & set(given.row(u).columns.tolist())
+    rows, _ = rec.for_rows(evaluation["implicit-als"].users).rank(10)
+    histories = split.fold_in.by_user
+    for row, u in zip(rows, evaluation["implicit-als"].users, strict=True):
+        assert not set(row.tolist()) & set(histories.row(u).columns.tolist())
 
 
-# what cannot be
+# invalid input
 
 
-def test_estimators_of_the_other_kind_are_refused_before_anything_is_fitted(
-    of_ratings: Split, of_events: Split
-) -> None:
-    told: list[str] = []
+def test_estimators_of_the_other_kind_are_rejected_before_fitting(of_ratings: Split, of_events: Split) -> None:
+    labels: list[str] = []
     with pytest.raises(KindError, match="implicit-als learns from events"):
-        evaluate([ALS, IALS], of_ratings, on_fit=told.append)
+        evaluate([ALS, IALS], of_ratings, on_fit=labels.append)
     with pytest.raises(KindError, match="explicit-als learns from ratings"):
-        evaluate([IALS, ALS], of_events, on_fit=told.append)
-    assert told == []
+        evaluate([IALS, ALS], of_events, on_fit=labels.append)
+    assert labels == []
 
 
 @pytest.mark.parametrize("what", ["bias", 3, None, Bias, ["bias"], [ALS, "bias"], [Bias]])
-def test_what_is_no_estimator_is_refused_before_anything_is_fitted(of_ratings: Split, what: Any) -> None:
-    told: list[str] = []
-    for door in (evaluate, compare):
+def test_invalid_estimators_are_rejected_before_fitting(of_ratings: Split, what: Any) -> None:
+    labels: list[str] = []
+    for function in (evaluate, compare):
         with pytest.raises(ParameterError, match=r"must be an estimator instance, such as cofactor\.Bias\(\), not"):
-            door(what, of_ratings, on_fit=told.append)
-    assert told == []
+            function(what, of_ratings, on_fit=labels.append)
+    assert labels == []
 
 
 @pytest.mark.parametrize("ks", [(), (0,), (10, -1), (2.5,), ("10",)])
 def test_ks_are_whole_numbers_from_1_on(of_events: Split, of_ratings: Split, ks: Any) -> None:
-    told: list[str] = []
+    labels: list[str] = []
     for estimator, split in ((IALS, of_events), (ALS, of_ratings)):
         with pytest.raises(ParameterError, match=r"ks must be (a list of whole numbers >= 1|a whole number), not"):
-            evaluate(estimator, split, ks=ks, on_fit=told.append)
-    assert told == []
+            evaluate(estimator, split, ks=ks, on_fit=labels.append)
+    assert labels == []
 
 
 def test_a_model_of_other_ids_or_another_kind_is_not_scored(of_ratings: Split, of_events: Split) -> None:
@@ -253,14 +251,14 @@ def test_a_model_of_other_ids_or_another_kind_is_not_scored(of_ratings: Split, o
         score(Recommender.fit(ALS, of_ratings.train), of_events, label="mixed up")
 
 
-def test_score_is_what_evaluate_says_of_a_model(of_events: Split, ranked: Evaluation) -> None:
+def test_score_equals_evaluate(of_events: Split, ranked: Evaluation) -> None:
     alone = score(Recommender.fit(IALS, of_events.train), of_events, label="mine", ks=(5, 10), fit_seconds=1.5)
     assert (alone.label, alone.fit_seconds) == ("mine", 1.5)
     assert repr(alone.metrics) == repr(ranked["implicit-als"].metrics)
     assert alone.score_seconds > 0
 
 
-def test_a_table_is_no_split_and_a_frame_is_read(small_ratings: Interactions) -> None:
+def test_a_table_is_not_a_split_and_a_frame_is_read(small_ratings: Interactions) -> None:
     with pytest.raises(DataError, match="split must be of type Split, not Interactions"):
         evaluate(Bias(), small_ratings)
     read, table = (Recommender.fit(Bias(), data) for data in (small_ratings.frame(), small_ratings))
@@ -268,15 +266,15 @@ def test_a_table_is_no_split_and_a_frame_is_read(small_ratings: Interactions) ->
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
-def test_no_interval_stands_over_a_few_users(n: int) -> None:
+def test_few_users_have_no_interval(n: int) -> None:
     draw = np.random.default_rng(n)
     u, i = np.divmod(np.arange(n * 12), 12)
     ratings = Interactions.from_columns(u, i, draw.integers(1, 6, len(u)))
     for table in (ratings, ratings.to_events(min_rating=1)):
-        found = evaluate([], split_per_user(table, test=0.5), ks=(3,))
-        for metric, interval in found.scores[0].metrics.items():
+        evaluation = evaluate([], split_per_user(table, test=0.5), ks=(3,))
+        for metric, interval in evaluation.scores[0].metrics.items():
             assert np.isfinite(interval.mean), metric
             assert np.isnan([interval.low, interval.high]).all(), metric
-        written = json.dumps(found.as_dict())
+        written = json.dumps(evaluation.as_dict())
         assert "NaN" not in written
         assert '"low": null, "high": null' in written

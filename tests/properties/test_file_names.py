@@ -56,7 +56,7 @@ def write(frame: pl.DataFrame, path: Path) -> Path:
     return path
 
 
-def is_the_named_one(path: Path | str) -> None:
+def is_the_named_file(path: Path | str) -> None:
     ratings = read_ratings(path)
     assert ratings.frame().rows() == TABLE.rows()
     assert ratings.report is not None
@@ -68,7 +68,7 @@ def is_the_named_one(path: Path | str) -> None:
 
 
 @pytest.mark.parametrize("ending", FORMATS)
-def test_a_path_with_odd_characters_names_one_file(tmp_path: Path, ending: str) -> None:
+def test_a_path_with_special_characters_names_a_single_file(tmp_path: Path, ending: str) -> None:
     for name, others in list(NAMES.items())[: None if ending == "csv" else 4]:
         folder = tmp_path / f"folder {name}"
         path = write(TABLE, folder / f"{name}.{ending}")
@@ -78,7 +78,7 @@ def test_a_path_with_odd_characters_names_one_file(tmp_path: Path, ending: str) 
         if ending == "parquet":  # each read starts a process
             assert read_ratings(str(path)).frame().rows() == TABLE.rows()
         else:
-            is_the_named_one(path)
+            is_the_named_file(path)
     if ending == "parquet":
         assert read_table(tmp_path / "folder r[1]" / "r[1].parquet").rows() == TABLE.rows()
 
@@ -93,13 +93,13 @@ def test_a_name_in_this_folder_may_begin_with_a_tilde(
     write(TABLE, tmp_path / f"~x.{ending}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(home))
-    is_the_named_one(f"./~/r.{ending}")
-    is_the_named_one(f"~x.{ending}")
+    is_the_named_file(f"./~/r.{ending}")
+    is_the_named_file(f"~x.{ending}")
     assert read_ratings(f"~/r.{ending}").users.all.to_list() == ["bo", "decoy"]
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
-def test_a_pattern_that_fits_other_files_only_is_no_file(tmp_path: Path, ending: str) -> None:
+def test_a_pattern_that_matches_only_other_files_is_not_a_file(tmp_path: Path, ending: str) -> None:
     write(TABLE, tmp_path / f"r1.{ending}")
     for name in (f"r[1].{ending}", f"*.{ending}", f"r?.{ending}"):
         for read in (read_ratings, read_events, read_table):

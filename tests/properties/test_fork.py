@@ -1,4 +1,4 @@
-"""Processes made by `fork` answer, or say why they cannot: none waits for threads that only its parent has."""
+"""Processes created by `fork` work or raise an error: none waits for threads that only its parent has."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ table = pl.DataFrame({"item": [f"i{at}" for at in range(130)], "title": [f"t{at}
 
 
 def answers(name, work, seconds=20):
-    "What the work came to in a child: its result, the error, or nothing after so many seconds."
+    "Return the result of the work in a child, its error, or 'no answer' after this number of seconds."
     reading, writing = os.pipe()
     if (child := os.fork()) == 0:
         try:
@@ -47,7 +47,7 @@ def small():
     return len(cofactor.Interactions.from_columns(["a", "b"], ["x", "y"], [1, 2]))
 
 
-found = {"before": answers("before", small)}
+outcomes = {"before": answers("before", small)}
 frame.write_csv("r.csv")
 frame.write_parquet("r.parquet")
 ratings = cofactor.read_ratings("r.csv").with_item_table(table)
@@ -94,9 +94,9 @@ WORK = {
     "parallel_for": lambda: parallel_for(lambda _: None, range(100)),
     "a grandchild": lambda: answers("grandchild", lambda: len(cofactor.read_ratings("r.csv"))),
 }
-found |= {name: answers(name, work) for name, work in WORK.items()}
-found["recommend in the parent"] = rec.recommend("u1", n=3)["item"].to_list()
-print(json.dumps(found))
+outcomes |= {name: answers(name, work) for name, work in WORK.items()}
+outcomes["recommend in the parent"] = rec.recommend("u1", n=3)["item"].to_list()
+print(json.dumps(outcomes))
 """
 
 SPAWNED = """
@@ -127,11 +127,11 @@ def run(folder: Path, script: str) -> str:
     return done.stdout
 
 
-def test_a_forked_child_answers_or_says_why_not(tmp_path: Path) -> None:
-    found: dict[str, Any] = json.loads(run(tmp_path, SCRIPT))
-    assert found.pop("before") == 2
-    assert found["recommend"] == found.pop("recommend in the parent")
-    for name, answer in found.items():
+def test_a_forked_child_answers_or_reports_why_not(tmp_path: Path) -> None:
+    answers: dict[str, Any] = json.loads(run(tmp_path, SCRIPT))
+    assert answers.pop("before") == 2
+    assert answers["recommend"] == answers.pop("recommend in the parent")
+    for name, answer in answers.items():
         if name in NEEDS_THREADS:
             assert str(answer).startswith("ForkError: this process was forked from one that had used polars"), name
             assert 'multiprocessing.get_context("spawn")' in answer

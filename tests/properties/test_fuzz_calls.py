@@ -22,7 +22,7 @@ import cofactor
 
 CALLS = Path(__file__).parent / "fuzz" / "calls.py"
 START, EACH = 600.0, 60.0
-"""Seconds that a child may take until its first call, and for a call with what it needs."""
+"""Seconds that a child may take until its first call, and for a call with its preparation."""
 
 
 def child(*arguments: str) -> subprocess.Popen[str]:
@@ -37,7 +37,7 @@ def child(*arguments: str) -> subprocess.Popen[str]:
 
 
 def lines(process: subprocess.Popen[str]) -> Iterator[dict[str, Any] | None]:
-    """The lines of a child; None where it ends, or where a call takes too long and the child is killed."""
+    """Yield the lines of a child; None if it ends, or if a call takes too long and the child is killed."""
     waiting: queue.Queue[str | None] = queue.Queue()
 
     def read() -> None:
@@ -63,7 +63,7 @@ def lines(process: subprocess.Popen[str]) -> Iterator[dict[str, Any] | None]:
 
 
 def fuzzed(seed: int, first: int, last: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Each call with what came of it; after a crash or a hang a new child goes on behind that call."""
+    """Yield each call with its outcome; after a crash or a hang a new child continues after that call."""
     while first < last:
         process = child("fuzz", str(seed), str(first), str(last))
         call: dict[str, Any] | None = None
@@ -91,19 +91,19 @@ def fuzzed(seed: int, first: int, last: int) -> Iterator[tuple[dict[str, Any], d
 
 
 def findings(calls: Iterator[tuple[dict[str, Any], dict[str, Any]]]) -> tuple[Counter[str], list[str]]:
-    """How many calls ended in which way, and a line for each one that must not end as it did."""
+    """Return counts of the outcomes, and a line for each call with an invalid outcome."""
     counts: Counter[str] = Counter()
-    found = []
+    violations = []
     for call, result in calls:
         counts[result["outcome"]] += 1
         what = f"{call['number']} {call['call']} of {call['object']} with {call['bad']}"
         if result["outcome"] not in ("ours", "returned"):
-            found.append(f"{what}: {result['outcome']} {result['type']}: {result['message']} at {result['at']}")
+            violations.append(f"{what}: {result['outcome']} {result['type']}: {result['message']} at {result['at']}")
         elif result["outcome"] == "ours" and not result["named"]:
-            found.append(f"{what}: the message does not name an argument: {result['message']}")
+            violations.append(f"{what}: the message does not name an argument: {result['message']}")
         elif result.get("accepted"):
-            found.append(f"{what}: accepted {', '.join(result['accepted'])}")
-    return counts, found
+            violations.append(f"{what}: accepted {', '.join(result['accepted'])}")
+    return counts, violations
 
 
 def test_every_public_callable_is_fuzzed_or_a_stated_exception() -> None:
@@ -117,7 +117,7 @@ def test_every_public_callable_is_fuzzed_or_a_stated_exception() -> None:
 
 
 def test_valid_arguments_reach_every_callable() -> None:
-    """So that each fuzzed call differs from one that works in the bad arguments alone."""
+    """Each fuzzed call therefore differs from a valid call only in the bad arguments."""
     wrong = [
         f"{line['call']}: {line['type']}: {line['message']}"
         for line in lines(child("valid"))
@@ -130,7 +130,7 @@ def test_valid_arguments_reach_every_callable() -> None:
 
 @pytest.mark.parametrize("n", [600, pytest.param(20_000, marks=pytest.mark.long)])
 def test_bad_arguments_raise_errors_of_cofactor_that_name_them(n: int) -> None:
-    counts, found = findings(fuzzed(15, 0, n))
+    counts, violations = findings(fuzzed(15, 0, n))
     assert sum(counts.values()) == n
     assert counts["ours"] > n / 2
-    assert not found, f"{len(found)} of {counts}\n" + "\n".join(found[:40])
+    assert not violations, f"{len(violations)} of {counts}\n" + "\n".join(violations[:40])

@@ -1,4 +1,4 @@
-"""Ids cross the border and come back; what cannot be an id says so."""
+"""IDs round-trip through rows, and invalid IDs are rejected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STRINGS = st.lists(LEGAL, max_size=100)
 
 
 @given(INTEGERS | STRINGS)
-def test_every_id_comes_back_from_its_row(ids: list[int] | list[str]) -> None:
+def test_ids_round_trip_through_rows(ids: list[int] | list[str]) -> None:
     mapped = IdMap.of(ids)
     rows = mapped.rows(ids)
     assert mapped.ids(rows).to_list() == ids
@@ -31,7 +31,7 @@ def test_every_id_comes_back_from_its_row(ids: list[int] | list[str]) -> None:
 
 
 @given(INTEGERS | STRINGS, st.randoms())
-def test_the_order_and_the_number_of_ids_change_nothing(ids: list[int] | list[str], random: object) -> None:
+def test_the_order_and_repetition_of_ids_have_no_effect(ids: list[int] | list[str], random: object) -> None:
     again = [*ids, *ids]
     random.shuffle(again)  # type: ignore[attr-defined]
     assert IdMap.of(ids).equals(IdMap.of(again))
@@ -41,12 +41,12 @@ def test_the_order_and_the_number_of_ids_change_nothing(ids: list[int] | list[st
     st.sets(LEGAL, min_size=1),
     st.lists(st.text(min_size=1, max_size=3)),
 )
-def test_one_by_one_and_all_at_once_find_the_same_rows(known: set[str], asked: list[str]) -> None:
-    mapped = IdMap.of(known)
-    many = mapped.rows(asked * 70)  # more than are looked up one by one
-    assert many.tolist() == mapped.rows(asked).tolist() * 70
-    assert [row >= 0 for row in many[: len(asked)]] == [id_ in known for id_ in asked]
-    present = [id_ for id_ in asked if id_ in known] * 70
+def test_single_and_batch_lookups_give_the_same_rows(known_ids: set[str], ids: list[str]) -> None:
+    mapped = IdMap.of(known_ids)
+    many = mapped.rows(ids * 70)  # more than are looked up individually
+    assert many.tolist() == mapped.rows(ids).tolist() * 70
+    assert [row >= 0 for row in many[: len(ids)]] == [id_ in known_ids for id_ in ids]
+    present = [id_ for id_ in ids if id_ in known_ids] * 70
     assert mapped.ids(mapped.rows(present)).to_list() == present
 
 
@@ -70,7 +70,7 @@ def test_canonical_decimals_are_those_python_would_write(text: str) -> None:
     assert (integer_id(text) == number) == (str(number) == text and -(2**63) <= number < 2**63)
 
 
-def test_unknown_ids_are_minus_one_in_many_and_an_error_alone() -> None:
+def test_unknown_ids_are_minus_one_in_a_batch_and_an_error_alone() -> None:
     mapped = IdMap.of([10, 20])
     assert mapped.rows([20, 15, 10, 2**62]).tolist() == [1, -1, 0, -1]
     with pytest.raises(UnknownIdError, match="15 is not a known id"):
@@ -88,20 +88,20 @@ TEXTS = st.integers(-(2**63) - 9, 2**63 + 9).map(str) | st.text("0123456789+-٣a
 
 
 @given(st.sets(st.integers(-12, 120) | st.sampled_from([2**63 - 1, -(2**63)]), max_size=60), st.lists(TEXTS))
-def test_a_text_matches_the_integer_that_it_is_the_decimal_form_of(known: set[int], asked: list[str]) -> None:
-    mapped, many = IdMap.of(known), asked * 70
-    expected = [mapped.rows([int(text)])[0] if integer_id(text) is not None else -1 for text in asked]
+def test_a_text_matches_the_integer_that_it_is_the_decimal_form_of(known_ids: set[int], texts: list[str]) -> None:
+    mapped, many = IdMap.of(known_ids), texts * 70
+    expected = [mapped.rows([int(text)])[0] if integer_id(text) is not None else -1 for text in texts]
     assert mapped.rows(many).tolist() == expected * 70
-    assert [text in mapped for text in asked] == [row >= 0 for row in expected]
-    assert [mapped.row(text) for text in asked if text in mapped] == [row for row in expected if row >= 0]
+    assert [text in mapped for text in texts] == [row >= 0 for row in expected]
+    assert [mapped.row(text) for text in texts if text in mapped] == [row for row in expected if row >= 0]
 
 
 @given(st.sets(TEXTS, max_size=60), st.lists(st.integers(-12, 120) | st.sampled_from([2**63 - 1, -(2**63)])))
-def test_an_integer_matches_the_text_that_is_its_decimal_form(known: set[str], asked: list[int]) -> None:
-    mapped = IdMap.of(known)
-    assert mapped.rows(asked * 70).tolist() == mapped.rows([str(id_) for id_ in asked]).tolist() * 70
-    assert [id_ in mapped for id_ in asked] == [str(id_) in known for id_ in asked]
-    assert mapped.rows(np.array([id_ for id_ in asked if id_ in mapped], np.int64)).min(initial=0) >= 0
+def test_an_integer_matches_the_text_that_is_its_decimal_form(known_ids: set[str], ids: list[int]) -> None:
+    mapped = IdMap.of(known_ids)
+    assert mapped.rows(ids * 70).tolist() == mapped.rows([str(id_) for id_ in ids]).tolist() * 70
+    assert [id_ in mapped for id_ in ids] == [str(id_) in known_ids for id_ in ids]
+    assert mapped.rows(np.array([id_ for id_ in ids if id_ in mapped], np.int64)).min(initial=0) >= 0
 
 
 def test_a_union_has_the_type_of_the_first_map() -> None:
@@ -111,13 +111,13 @@ def test_a_union_has_the_type_of_the_first_map() -> None:
         IdMap.of([10, 2]).union(IdMap.of(["2", "02"]))
 
 
-def test_text_a_person_types_becomes_an_id_of_the_maps_type() -> None:
+def test_parse_returns_an_id_of_the_type_of_the_map() -> None:
     assert IdMap.of([7]).parse("7") == 7
     assert IdMap.of([7]).parse("007") == "007"
     assert IdMap.of(["7"]).parse("7") == "7"
 
 
-def test_an_empty_map_knows_nothing() -> None:
+def test_an_empty_map_has_no_ids() -> None:
     empty = IdMap.of([])
     assert len(empty) == 0
     assert empty.rows([1, 2]).tolist() == [-1, -1]
@@ -144,7 +144,7 @@ def test_an_empty_map_knows_nothing() -> None:
         (pl.Series([2**63], dtype=pl.UInt64), "does not fit into 64 bits"),
     ],
 )
-def test_what_is_no_id(ids: object, message: str) -> None:
+def test_invalid_ids(ids: object, message: str) -> None:
     with pytest.raises(DataError, match=message):
         IdMap.of(ids)
 
@@ -165,7 +165,7 @@ def test_a_row_outside_the_map_is_an_error(ids: list[Any], row: int, many: int) 
 
 
 @pytest.mark.parametrize("rows", [[0.5], ["a"], [True], 1, [[0]]])
-def test_what_is_no_row_number(rows: Any) -> None:
+def test_invalid_row_numbers(rows: Any) -> None:
     for ids in (IdMap.of(["a", "b"]), IdMap.of([1, 2])):
         with pytest.raises(ParameterError, match="rows must be a list or array of row numbers"):
             ids.ids(rows)
@@ -174,22 +174,22 @@ def test_what_is_no_row_number(rows: Any) -> None:
 
 
 @given(STRINGS | st.lists(st.integers(-9, 9), max_size=60))
-def test_a_map_with_rows_is_the_map_and_its_rows(ids: list[Any]) -> None:
+def test_of_with_rows_returns_the_map_and_its_rows(ids: list[Any]) -> None:
     column = pl.Series("id", ids, dtype=pl.String if ids and isinstance(ids[0], str) else pl.Int64)
-    found, rows = IdMap.of_with_rows(column)
-    assert found.equals(IdMap.of(column))
-    assert rows.tolist() == found.rows(column).tolist()
+    mapped, rows = IdMap.of_with_rows(column)
+    assert mapped.equals(IdMap.of(column))
+    assert rows.tolist() == mapped.rows(column).tolist()
     assert rows.dtype == np.int32
 
 
 @given(st.lists(st.sampled_from(["", " ", "a", "b", "é", "aa"]) | st.none() | st.text(max_size=2)), st.data())
-def test_coded_ids_are_the_texts_they_were_made_of(texts: list[str | None], data: st.DataObject) -> None:
+def test_coded_ids_equal_their_texts(texts: list[str | None], data: st.DataObject) -> None:
     ids = CodedIds.of(pl.Series("user", texts, dtype=pl.String))
     assert len(ids) == len(texts)
     assert ids.gather(ids.distinct).to_list() == texts
     assert sorted(ids.distinct) == sorted({text for text in texts if text is not None})
     keep = data.draw(st.lists(st.booleans(), min_size=len(texts), max_size=len(texts)))
-    kept = ids.filter(pl.Series(keep, dtype=pl.Boolean))
+    filtered = ids.filter(pl.Series(keep, dtype=pl.Boolean))
     wanted = [text for text, stays in zip(texts, keep, strict=True) if stays]
-    assert kept.gather(kept.distinct).to_list() == wanted
-    assert sorted(kept.distinct) == sorted({text for text in wanted if text is not None})
+    assert filtered.gather(filtered.distinct).to_list() == wanted
+    assert sorted(filtered.distinct) == sorted({text for text in wanted if text is not None})

@@ -1,4 +1,4 @@
-"""The interactions table: sorted, merged, viewed by user and by item, joined with what is known of both."""
+"""The interactions table: sorted, merged, viewed by user and by item, joined with item and user tables."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def assert_same_bits(a: Interactions, b: Interactions) -> None:
 
 
 @given(st.lists(ROW, min_size=1, unique_by=(lambda row: row[3],)), st.data(), st.sampled_from(["ratings", "events"]))
-def test_the_order_of_the_rows_changes_no_bit(rows: list[tuple[Any, ...]], data: st.DataObject, kind: Any) -> None:
+def test_the_order_of_the_rows_has_no_effect(rows: list[tuple[Any, ...]], data: st.DataObject, kind: Any) -> None:
     shuffled = data.draw(st.permutations(rows))
     weights = {row: 1 + row[3] % 4 for row in rows}
     first = table(rows, kind=kind, weights=[weights[row] for row in rows])
@@ -53,15 +53,15 @@ def test_the_order_of_the_rows_changes_no_bit(rows: list[tuple[Any, ...]], data:
 
 
 @given(ROWS)
-def test_of_equal_pairs_the_last_by_time_then_by_place_stays(rows: list[tuple[Any, ...]]) -> None:
-    kept: dict[Any, Any] = {}
+def test_duplicates_keep_the_last_row_by_time_then_by_position(rows: list[tuple[Any, ...]]) -> None:
+    latest: dict[Any, Any] = {}
     for user, item, value, time in sorted(rows, key=lambda row: row[3]):  # stable
-        kept[user, item] = (value, time)
+        latest[user, item] = (value, time)
     loaded = table(rows)
-    assert {(u, i): (v, t) for u, i, v, t in loaded.frame().rows()} == kept
+    assert {(u, i): (v, t) for u, i, v, t in loaded.frame().rows()} == latest
     assert loaded.report is not None
-    assert (loaded.report.rows, loaded.report.duplicates) == (len(rows), len(rows) - len(kept))
-    assert loaded.report.duplicate_rule == ("last kept" if len(kept) < len(rows) else "")
+    assert (loaded.report.rows, loaded.report.duplicates) == (len(rows), len(rows) - len(latest))
+    assert loaded.report.duplicate_rule == ("last kept" if len(latest) < len(rows) else "")
 
 
 @given(ROWS)
@@ -109,7 +109,7 @@ def test_selected_rows_keep_all_ids(rows: list[tuple[Any, ...]], data: st.DataOb
     assert (part.by_user.counts + loaded.select(~keep).by_user.counts == loaded.by_user.counts).all()
 
 
-def test_nothing_selected_is_an_empty_table_of_all_ids() -> None:
+def test_an_empty_selection_keeps_all_ids() -> None:
     empty = table([(1, "a", 3, 0)]).select(np.zeros(1, bool))
     assert len(empty) == 0
     assert empty.by_user.counts.tolist() == empty.by_item.counts.tolist() == [0]
@@ -181,12 +181,12 @@ def test_weights_replace_weights() -> None:
         (([], [], []), "the table is empty"),
     ],
 )
-def test_columns_that_are_no_table(columns: tuple[Any, ...], message: str) -> None:
+def test_invalid_columns(columns: tuple[Any, ...], message: str) -> None:
     with pytest.raises(DataError, match=message):
         Interactions.from_columns(*columns)
 
 
-def test_more_columns_that_are_no_table() -> None:
+def test_more_invalid_columns() -> None:
     with pytest.raises(DataError, match=r"row 1 of times: 1\.5 is not a valid number"):
         Interactions.from_columns([1], [1], [1], times=[1.5])
     with pytest.raises(DataError, match=r"row 1: weight -1\.0 is not valid for ratings"):
@@ -248,7 +248,7 @@ def test_rows_of_a_matrix_without_entries() -> None:
     assert SparseRows.empty(3).take([2, -1, 0]).counts.tolist() == [0, 0, 0]
 
 
-def test_taken_rows_bring_their_weights_and_entries_are_sorted() -> None:
+def test_taken_rows_have_their_weights_and_sorted_entries() -> None:
     matrix = SparseRows.of([1, 0, 1], [5, 2, 3], [1.0, 2.0, 3.0], 2, weights=[0.1, 0.2, 0.3])
     assert matrix.columns.tolist() == [2, 3, 5]
     taken = matrix.take([1, -1])
@@ -258,21 +258,21 @@ def test_taken_rows_bring_their_weights_and_entries_are_sorted() -> None:
 
 
 @given(ROWS, st.booleans())
-def test_histories_turned_round_are_those_of_the_items_and_turned_again_as_they_were(
+def test_transposed_histories_are_those_of_items_and_transposing_is_an_involution(
     rows: list[tuple[Any, ...]], weighted: bool
 ) -> None:
     loaded = table(rows)
     if weighted:
         loaded = loaded.with_weights(np.arange(len(loaded)))
     turned = loaded.by_user.transpose(loaded.n_items)
-    for one, other in ((turned, loaded.by_item), (turned.transpose(loaded.n_users), loaded.by_user)):
+    for actual, expected in ((turned, loaded.by_item), (turned.transpose(loaded.n_users), loaded.by_user)):
         for name in ("start", "columns", "values", "weights"):
-            a, b = getattr(one, name), getattr(other, name)
+            a, b = getattr(actual, name), getattr(expected, name)
             assert (a is None) == (b is None)
             assert a is None or (a.dtype == b.dtype and a.tobytes() == b.tobytes())
 
 
-def test_histories_of_nobody_and_of_too_many_items_turned_round() -> None:
+def test_transposing_no_histories_and_too_many_columns() -> None:
     assert SparseRows.empty(0).transpose(3).counts.tolist() == [0, 0, 0]
     assert len(SparseRows.empty(2).transpose(0)) == 0
     with pytest.raises(ParameterError, match="n_columns must be greater than the largest column index, 3; got 3"):

@@ -1,4 +1,4 @@
-"""Inputs that are nearly right: the message names the argument or the line, and what it advises works."""
+"""Inputs that are nearly valid: the message names the argument or the line, and its advice works."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def columns(**changed: Any) -> Interactions:
     ],
     ids=lambda wrong: type(wrong).__name__,
 )  # fmt: skip
-def test_what_has_no_order_of_rows_is_no_column(name: str, wrong: Any) -> None:
+def test_objects_without_row_order_are_not_columns(name: str, wrong: Any) -> None:
     with pytest.raises(ParameterError, match=f"^{name} must be a list, an array or a Series"):
         columns(**{name: wrong})
 
 
 @pytest.mark.parametrize("name", ["users", "items", "values", "times", "weights"])
-def test_a_generator_is_no_column(name: str) -> None:
+def test_a_generator_is_not_a_column(name: str) -> None:
     for wrong in ((at for at in [1, 2, 3]), map(int, "123"), zip("abc", strict=True), iter([1, 2, 3])):
         with pytest.raises(ParameterError, match=f"^{name} must be a list, an array or a Series"):
             columns(**{name: wrong})
@@ -69,11 +69,11 @@ def test_wrong_entries_name_the_argument(name: str) -> None:
             columns(**{name: wrong})
 
 
-def test_every_usual_column_is_taken() -> None:
+def test_every_usual_column_type_is_accepted() -> None:
     expected = columns().frame()
     for make in (list, tuple, np.array, pl.Series, pd.Series, pd.Index, pa.array):
-        made = columns(users=make(IDS), items=make([1, 2, 3]), values=make([5, 4, 3]))
-        assert made.frame().equals(expected)
+        table = columns(users=make(IDS), items=make([1, 2, 3]), values=make([5, 4, 3]))
+        assert table.frame().equals(expected)
     assert columns(items=range(1, 4), values=np.array([5, 4, 3], np.int8)).frame().equals(expected)
 
 
@@ -99,7 +99,7 @@ def test_the_kind_and_the_scale_are_checked() -> None:
 @pytest.mark.parametrize(
     ("unit", "per_second"), [("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9)]
 )
-def test_times_in_another_unit_are_refused_and_the_advice_works(unit: str, per_second: int) -> None:
+def test_times_in_another_unit_are_rejected_and_the_advice_works(unit: str, per_second: int) -> None:
     times = [SECONDS, SECONDS * per_second, SECONDS]
     with pytest.raises(
         DataError, match=f"times must be in seconds since the Unix epoch, but row 2 is in {unit}"
@@ -141,7 +141,7 @@ def test_series_with_different_indexes_are_not_joined_by_position() -> None:
     assert both.frame().rows() == [("bo", 2, 4.0), ("cy", 3, 3.0)]
 
 
-def test_ids_in_the_index_of_pandas_are_advised_to_become_columns() -> None:
+def test_ids_in_the_index_of_pandas_give_advice() -> None:
     frame = pd.DataFrame({"user": IDS, "item": [1, 2, 3], "rating": [5, 4, 3]})
     expected = columns().frame()
     series = frame.set_index(["user", "item"])["rating"]
@@ -182,7 +182,7 @@ def csv(folder: Path, cell: str) -> Path:
         ("no", "is not a number; write 1 and 0 for true and false", "0"),
     ],
 )
-def test_numbers_in_other_spellings_get_advice_that_works(tmp_path: Path, cell: str, reason: str, fixed: str) -> None:
+def test_numbers_in_other_formats_get_advice_that_works(tmp_path: Path, cell: str, reason: str, fixed: str) -> None:
     frame = pl.DataFrame({"user": ["a", "b", "c"], "item": ["x", "y", "z"], "rating": ["1", cell, "1"]})
     readers: list[Callable[[], Any]] = [lambda: read_ratings(csv(tmp_path, cell)), lambda: read_ratings(frame)]
     for read in readers:
@@ -210,18 +210,18 @@ def with_zeros(levels: list[float], zeros: int) -> pl.DataFrame:
     "levels",
     [list(map(float, range(1, 11))), [1.0, 2.0, 3.0, 4.0, 5.0], [at / 2 for at in range(1, 11)], [5.0, 8.0, 10.0]],
 )
-def test_zeros_apart_from_all_other_ratings_are_said_and_the_advice_works(tmp_path: Path, levels: list[float]) -> None:
+def test_separate_zeros_are_reported_and_the_advice_works(tmp_path: Path, levels: list[float]) -> None:
     frame = with_zeros(levels, 7)
     path = tmp_path / "r.csv"
     frame.write_csv(path)
     n = len(frame)
-    made = Interactions.from_columns(frame["user"], frame["item"], frame["rating"])
-    for loaded in (read_ratings(path), read_ratings(frame), made):
+    constructed = Interactions.from_columns(frame["user"], frame["item"], frame["rating"])
+    for loaded in (read_ratings(path), read_ratings(frame), constructed):
         assert loaded.report is not None
-        assert (loaded.values == 0).sum() == 7  # nothing is dropped in silence
+        assert (loaded.values == 0).sum() == 7  # no row is dropped silently
         note = next(note for note in loaded.report.notes if " are 0 while the others are between " in note)
         assert note.startswith(f"7 of {n} ratings are 0 while the others are between {levels[0]:g} and {levels[-1]:g}.")
-    advised = re.search(r"rating_levels=\[([^]]*)\], on_error=\"quarantine\", quarantine=\"refused\.csv\"", note)
+    advised = re.search(r"rating_levels=\[([^]]*)\], on_error=\"quarantine\", quarantine=\"rejected\.csv\"", note)
     assert advised is not None
     declared = [float(level) for level in advised[1].split(",")]
     for source in (path, frame):
@@ -234,9 +234,11 @@ def test_zeros_apart_from_all_other_ratings_are_said_and_the_advice_works(tmp_pa
         assert len(read_events(source, value="")) == n
     options = re.findall(r"\(on the command line ([^)]*)\)", note)
     assert len(options) == 2
-    for given, rows in zip(options, (n - 7, n), strict=True):
-        words = [word.strip('"').replace("rejected.csv", str(tmp_path / "q.csv")) for word in given.split(" ")]
-        done = ok("describe", path, *words)
+    for option, rows in zip(options, (n - 7, n), strict=True):
+        arguments = [
+            argument.strip('"').replace("rejected.csv", str(tmp_path / "q.csv")) for argument in option.split(" ")
+        ]
+        done = ok("describe", path, *arguments)
         assert f"{rows:,}" in done.output
     done = run("describe", path)
     assert f"7 of {n} ratings are 0 while" in " ".join(done.output.split())
@@ -246,13 +248,13 @@ def test_zeros_apart_from_all_other_ratings_are_said_and_the_advice_works(tmp_pa
     "values",
     [[0, 1], [0, 1, 2, 3, 4, 0.25], [0, 0, 0], [-1, 0, 1, 2, 3], [1, 2, 3, 4, 5], [0, 17.3, 29.1, 44.9], [0, 1, 2]],
 )
-def test_zeros_that_belong_to_the_scale_are_not_said(values: list[float]) -> None:
+def test_zeros_on_the_scale_are_not_reported(values: list[float]) -> None:
     report = Interactions.from_columns(list(range(len(values))), [1] * len(values), values).report
     assert report is not None
     assert not report.notes
 
 
-def test_declared_zeros_are_not_said() -> None:
+def test_declared_zeros_are_not_reported() -> None:
     frame = with_zeros([1.0, 2.0, 3.0, 4.0, 5.0], 3)
     report = read_ratings(frame, rating_levels=[0, 1, 2, 3, 4, 5]).report
     assert report is not None

@@ -1,7 +1,7 @@
-"""The law of the text readers: a file that is read gives exactly the cells of its rows, whichever pass reads it.
+"""Property of the text readers: a file gives exactly the cells of its rows, whichever pass reads it.
 
 The files are generated: quotes, separators, line ends, byte order marks, blanks, blank lines, ragged rows. The expected
-rows come from regular expressions that are written down here and share nothing with the package.
+rows come from regular expressions in this file, which share no code with the package.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from cofactor.data.readers.read import read_ratings, read_table
 from cofactor.errors import DataError
 
 BOM = b"\xef\xbb\xbf"
-BLANKS = "\t\n\v\f\r \x85\u00a0\u2028"  # what Unicode calls white space, as far as it is generated here
+BLANKS = "\t\n\v\f\r \x85\u00a0\u2028"  # Unicode white space, as far as it is generated here
 
 
 def expected_rows(content: bytes, separator: str) -> Iterator[tuple[int, list[str] | None]]:
-    """The line and the fields of every row; None for the fields of a row that must be refused."""
+    """Yield the line and the fields of every row; None for the fields of a row that must be rejected."""
     lines = content.removeprefix(BOM).split(b"\n")
     if lines[-1] == b"":
         lines.pop()
@@ -33,7 +33,7 @@ def expected_rows(content: bytes, separator: str) -> Iterator[tuple[int, list[st
     sep = re.escape(separator)
     quoted, bare = '"(?:[^"]|"")*"', f'(?!")(?:(?!{sep}).)*'
     field = f"(?:{quoted}|{bare})"
-    whole = re.compile(rf"{field}(?:{sep}{field})*", re.DOTALL)
+    complete = re.compile(rf"{field}(?:{sep}{field})*", re.DOTALL)
     still_open = re.compile(rf'(?:{field}{sep})*"(?:[^"]|"")*', re.DOTALL)
     cut = re.compile(rf"({field})(?:{sep}|\Z)", re.DOTALL)
     at = 0
@@ -45,10 +45,10 @@ def expected_rows(content: bytes, separator: str) -> Iterator[tuple[int, list[st
         elif separator == "::" or '"' not in text:
             yield at + 1, text.split(separator)
         else:
-            while not whole.fullmatch(text) and still_open.fullmatch(text) and last + 1 < len(lines):
+            while not complete.fullmatch(text) and still_open.fullmatch(text) and last + 1 < len(lines):
                 last += 1
                 text += "\n" + lines[last].decode()
-            if whole.fullmatch(text):
+            if complete.fullmatch(text):
                 yield at + 1, [unquoted(part) for part in fields_of(cut, text)]
                 at = last
             else:
@@ -58,10 +58,10 @@ def expected_rows(content: bytes, separator: str) -> Iterator[tuple[int, list[st
 
 def fields_of(cut: re.Pattern[str], text: str) -> list[str]:
     parts, at = [], 0
-    while (found := cut.match(text, at)) is not None:
-        parts.append(found[1])
-        at = found.end()
-        if found.end(1) == len(text):
+    while (match := cut.match(text, at)) is not None:
+        parts.append(match[1])
+        at = match.end()
+        if match.end(1) == len(text):
             break
     return parts
 
@@ -87,7 +87,7 @@ class Generated:
 
 
 def generated(seed: int) -> Generated:
-    """One file: most are nearly clean, so that the quick pass takes part; some are wild."""
+    """Draw a file: most are nearly clean, so that the fast pass is used; some are arbitrary."""
     draw = random.Random(seed)
     separator = draw.choice([",", ",", ",", "\t", ";", "|", "::"])
     width = draw.choice([2, 3, 3, 3, 4, 4, 5])
@@ -161,25 +161,25 @@ def _check_ratings(file: Generated, path: Path, header: list[str], good: dict[in
     if "rating" not in header:
         return
     expected: dict[tuple[str, str], float] = {}
-    refused = set(bad)
+    rejected = set(bad)
     for line, (user, item, value, *_) in good.items():
         try:
             number = float(value)
         except ValueError:
             number = float("nan")
         if not (is_id(user) and is_id(item) and abs(number) < 1e38):
-            refused.add(line)
+            rejected.add(line)
         else:
             expected[user, item] = number
     if not expected:
         return
     loaded = read_ratings(path, format=file.format, on_error="quarantine")
     assert loaded.report is not None
-    assert {refusal.line for refusal in loaded.report.rejected_rows} == refused
+    assert {row.line for row in loaded.report.rejected_rows} == rejected
     assert {(str(user), str(item)): value for user, item, value in loaded.frame().rows()} == expected
 
 
-def test_a_field_with_text_after_its_closing_quote_is_refused_by_the_quick_pass_too(tmp_path: Path) -> None:
+def test_text_after_a_closing_quote_is_rejected_by_the_fast_pass_too(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_text('user,item,rating\n"x"y"z",1,5\n"x""y",1,4\nb,2,3\n')
     with pytest.raises(DataError, match="line 2: text after a closing quote"):
@@ -188,7 +188,7 @@ def test_a_field_with_text_after_its_closing_quote_is_refused_by_the_quick_pass_
 
 
 @pytest.mark.parametrize("size", [(1 << 18) - 50, (1 << 18) - 38, (1 << 18) - 26])
-def test_quotes_at_the_end_of_a_block_of_the_survey_are_seen(tmp_path: Path, size: int) -> None:
+def test_quotes_at_the_end_of_a_block_are_detected(tmp_path: Path, size: int) -> None:
     path = tmp_path / "r.csv"
     for shift in range(12):
         start = "note,user,item,rating\n" + "a" * (size + shift) + ',u,1,5\nn,"b",'
@@ -200,7 +200,7 @@ def test_quotes_at_the_end_of_a_block_of_the_survey_are_seen(tmp_path: Path, siz
 
 
 @pytest.mark.parametrize(("first", "count"), [(0, 300), pytest.param(300, 19_700, marks=pytest.mark.long)])
-def test_generated_files_are_read_to_the_cells_of_their_rows(tmp_path: Path, first: int, count: int) -> None:
+def test_generated_files_are_read_correctly(tmp_path: Path, first: int, count: int) -> None:
     read = 0
     for seed in range(first, first + count):
         try:

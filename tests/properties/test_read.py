@@ -1,4 +1,4 @@
-"""The reading doors: every format gives the same table, names are guessed, times become seconds."""
+"""Readers: every format gives the same table, column names are inferred, times become seconds."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_parquet_and_every_frame_give_the_same_table(tmp_path: Path) -> None:
     assert same(read_ratings(tmp_path / "wrong.csv"), expected)
 
 
-def test_the_given_format_overrides_the_ending(tmp_path: Path) -> None:
+def test_the_format_argument_overrides_the_file_extension(tmp_path: Path) -> None:
     path = write(tmp_path, "user\titem\trating\na\tx\t1\n", "r.csv")
     assert read_ratings(path, format="tsv").frame().rows() == [("a", "x", 1.0)]
     path = write(tmp_path, "a::x::1\nb::y:z::2\n", "r.csv")
@@ -123,12 +123,12 @@ def test_a_file_without_header_has_user_item_value_time(tmp_path: Path) -> None:
         ("ana,alien,scary", None),
     ],
 )
-def test_places_of_events_without_header(line: str, columns: tuple[str, ...] | None) -> None:
-    found = roles_by_position(line.split(","), events=True)
-    assert (found if found is None else tuple(found)) == columns
+def test_columns_of_events_without_header(line: str, columns: tuple[str, ...] | None) -> None:
+    roles = roles_by_position(line.split(","), events=True)
+    assert (roles if roles is None else tuple(roles)) == columns
 
 
-def test_events_default_to_one_each_and_are_summed(tmp_path: Path) -> None:
+def test_event_values_default_to_1_and_are_summed(tmp_path: Path) -> None:
     events = read_events(write(tmp_path, "visitorid,itemid\n1,7\n1,7\n2,7\n"))
     assert events.frame().rows() == [(1, 7, 2.0), (2, 7, 1.0)]
     assert events.kind == "events"
@@ -141,7 +141,7 @@ def test_events_default_to_one_each_and_are_summed(tmp_path: Path) -> None:
     assert "rating is used as the value of each event" in notes(rated)
 
 
-def test_of_equal_pairs_the_last_rating_by_time_else_in_the_file_counts(tmp_path: Path) -> None:
+def test_duplicates_keep_the_last_rating_by_time_or_file_order(tmp_path: Path) -> None:
     timed = read_ratings(write(tmp_path, "user,item,rating,ts\na,x,5,200\na,x,1,100\n"))
     assert timed.values.tolist() == [5.0]
     untimed = read_ratings(write(tmp_path, "user,item,rating\na,x,5\na,x,1\n"))
@@ -179,7 +179,7 @@ def test_columns_can_always_be_named(tmp_path: Path) -> None:
         choose_columns(["who", "who"], {"user": "who"}, required=[], source="a table")
 
 
-def test_an_empty_name_leaves_an_optional_column_out(tmp_path: Path) -> None:
+def test_an_empty_name_omits_an_optional_column(tmp_path: Path) -> None:
     path = write(tmp_path, "user,item,plays,date,weight\na,x,3,soon,heavy\n")
     with pytest.raises(DataError, match=r'the time is neither.*leave the column out with time=""'):
         read_ratings(path)
@@ -189,7 +189,7 @@ def test_an_empty_name_leaves_an_optional_column_out(tmp_path: Path) -> None:
         read_ratings(path, value="")
 
 
-def test_names_nearly_as_given_are_found_but_exact_ones_win() -> None:
+def test_column_names_match_approximately_but_exact_matches_win() -> None:
     chosen = choose_columns(["Who", "who:token", "WHO "], {"user": "who"}, required=[], source="a table")
     assert chosen == {"user": 1}
     assert bare_name(" a:float_seq ") == "a"
@@ -245,22 +245,20 @@ def test_typed_sources_keep_the_types_of_ids(tmp_path: Path) -> None:
     assert read_ratings(write(tmp_path, frame.write_csv())).users.all.to_list() == [1, 2]
 
 
-def test_whole_floating_point_ids_are_read_as_integers_and_said() -> None:
+def test_integral_floating_point_ids_are_read_as_integers_and_reported() -> None:
     loaded = read_ratings(pd.DataFrame({"user": [1.0, 2.0], "item": [1, 2], "rating": [1.0, 2.0]}))
     assert loaded.users.all.to_list() == [1, 2]
     assert "user ids are floating-point numbers" in notes(loaded)
 
 
-def test_blanks_around_ids_are_kept_and_said(tmp_path: Path) -> None:
+def test_blanks_around_ids_are_kept_and_reported(tmp_path: Path) -> None:
     loaded = read_ratings(write(tmp_path, "user,item,rating\nana,The Beatles ,3\nana,Abba,4\n"))
     assert loaded.items.all.to_list() == ["Abba", "The Beatles "]
     assert "1 item ids have leading or trailing blanks" in notes(loaded)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.sampled_from([1.0, 2.5, 5.0])), min_size=1))
-def test_what_is_written_is_what_is_read(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, float]]
-) -> None:
+def test_written_files_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, float]]) -> None:
     path = tmp_path_factory.mktemp("round") / "r.csv"
     pl.DataFrame(rows, schema=["user", "item", "rating"], orient="row").write_csv(path)
     expected = {(user, item): value for user, item, value in rows}
@@ -270,7 +268,7 @@ def test_what_is_written_is_what_is_read(
 @given(
     st.lists(st.from_regex(r"\A[+-]?[0-9]{1,20}\Z") | st.sampled_from(["a", "1.0", "-7.00", "2.5", "٣"]), min_size=1)
 )
-def test_integers_are_recognized_as_ids_says(tmp_path_factory: pytest.TempPathFactory, ids: list[str]) -> None:
+def test_integers_are_recognized_like_ids(tmp_path_factory: pytest.TempPathFactory, ids: list[str]) -> None:
     lines = [f"{id_},{place},1" for place, id_ in enumerate(ids)]
     path = write(tmp_path_factory.mktemp("ids"), "user,item,rating\n" + "\n".join(lines) + "\n")
     users = read_ratings(path).users
@@ -305,7 +303,7 @@ def test_item_tables_of_every_format(tmp_path: Path) -> None:
     assert headerless.columns == ["1", "2", "3"]
 
 
-def test_the_order_of_rows_survives_many_blocks_of_the_reader(tmp_path: Path) -> None:
+def test_the_order_of_rows_is_kept_across_blocks(tmp_path: Path) -> None:
     n = 300_000
     frame = pl.DataFrame({"user": np.arange(n) % 1000, "item": 0, "rating": np.arange(n) % 7})
     path = tmp_path / "r.csv"
@@ -314,8 +312,8 @@ def test_the_order_of_rows_survives_many_blocks_of_the_reader(tmp_path: Path) ->
     assert read_ratings(path).values.tolist() == [expected[user] for user in range(1000)]
 
 
-def test_clean_files_never_take_the_slow_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cofactor.data.readers.text_table.Batches", None)  # what the slow pass collects rows in
+def test_clean_files_are_never_read_by_the_slow_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cofactor.data.readers.text_table.Batches", None)  # the slow pass collects rows in it
     for name in ("r.csv", "r.tsv", "r.dat", "r.csv.gz"):
         (tmp_path / name).write_bytes(gzip.compress(text_as(name)) if ".gz" in name else text_as(name))
         assert len(read_ratings(tmp_path / name)) == 4
@@ -328,6 +326,6 @@ def test_clean_files_never_take_the_slow_pass(tmp_path: Path, monkeypatch: pytes
 def test_the_report_has_plain_values_for_json(tmp_path: Path) -> None:
     report = read_ratings(write(tmp_path, "user,item,rating\na,x,1\na,x,b\n"), on_error="quarantine").report
     assert report is not None
-    shown = json.loads(json.dumps(report.as_dict()))
-    assert shown["rejected"] == {"the value is not a number": 1}
-    assert (shown["rows"], shown["duplicates"]) == (2, 0)
+    document = json.loads(json.dumps(report.as_dict()))
+    assert document["rejected"] == {"the value is not a number": 1}
+    assert (document["rows"], document["duplicates"]) == (2, 0)

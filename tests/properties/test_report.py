@@ -31,14 +31,14 @@ NAMES = [
     "load", "crosstab", "comparison", "calibration", "factor_map", "ranking", "exposure", "influence", "cold_start",
     "feedback_loop",
 ]  # fmt: skip
-FIGURES = {
+N_PICTURES = {
     "crosstab": 1, "comparison": 1, "calibration": 1, "factor_map": 1, "ranking": 2, "exposure": 2, "influence": 1,
     "cold_start": 1, "feedback_loop": 1,
 }  # fmt: skip
 
 
-def made(n_users: int = 50, n_items: int = 30) -> Interactions:
-    """Two camps, with titles, ids and genres that try to break out of a page."""
+def camps_table(n_users: int = 50, n_items: int = 30) -> Interactions:
+    """Return ratings of two groups of users, with titles, ids and genres that contain HTML."""
     rng = np.random.default_rng(0)
     u = np.repeat(np.arange(n_users), 15)
     i = np.concatenate([rng.choice(n_items, 15, replace=False) for _ in range(n_users)])
@@ -58,7 +58,7 @@ def study(table: Interactions, **more: Any) -> Study:
 
 @pytest.fixture(scope="module")
 def table() -> Interactions:
-    return made()
+    return camps_table()
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def html(report: Report) -> str:
 
 
 class Elements(HTMLParser):
-    """Counts elements, and remembers everything that could be fetched."""
+    """Count elements, and record every resource that could be fetched."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -91,23 +91,23 @@ class Elements(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_all_sections_are_there_with_their_figures(report: Report, html: str) -> None:
+def test_all_sections_are_included_with_their_figures(report: Report, html: str) -> None:
     assert [section.name for section in report.sections] == NAMES
     assert {section.name: list(section.missing) for section in report.sections if section.missing} == {}
-    assert {section.name: len(section.pictures) for section in report.sections if section.pictures} == FIGURES
+    assert {section.name: len(section.pictures) for section in report.sections if section.pictures} == N_PICTURES
     elements = Elements(html)
     assert elements.open == []
     assert elements.tags.count("section") == len(NAMES)
-    assert elements.tags.count("figure") == elements.tags.count("figcaption") == sum(FIGURES.values())
-    assert elements.tags.count("script") == 1 + sum(FIGURES.values())
-    for name, count in FIGURES.items():
+    assert elements.tags.count("figure") == elements.tags.count("figcaption") == sum(N_PICTURES.values())
+    assert elements.tags.count("script") == 1 + sum(N_PICTURES.values())
+    for name, count in N_PICTURES.items():
         assert all(html.count(f'id="{name}_{k + 1}"') == 1 for k in range(count))
         assert f'<a href="#{name}">' in html
 
 
-def test_nothing_is_fetched_and_nothing_breaks_out(html: str) -> None:
+def test_no_resource_is_fetched_and_text_is_escaped(html: str) -> None:
     elements = Elements(html)
-    assert all(one.startswith("a #") for one in elements.fetched)
+    assert all(fetched.startswith("a #") for fetched in elements.fetched)
     assert not {"img", "link", "iframe", "object"} & set(elements.tags)
     assert "<script>alert" not in html
     assert "@import" not in html
@@ -118,35 +118,35 @@ def test_nothing_is_fetched_and_nothing_breaks_out(html: str) -> None:
     assert html.count("plotly.js v") == 1  # its script is in it once
 
 
-def test_every_picture_says_how_to_read_it_in_one_sentence(report: Report) -> None:
+def test_every_picture_has_a_caption_of_one_sentence(report: Report) -> None:
     for section in report.sections:
         for picture in section.pictures:
             assert re.fullmatch(r"[^.!?]+\.", picture.caption.replace("95 %", "").replace("0.", "")), picture.caption
 
 
-def test_the_numbers_are_those_of_the_library(report: Report, table: Interactions) -> None:
-    told, one = report.as_dict()["sections"], study(table)
-    found = bias_ranking(one.recommender, min_support=told["ranking"]["numbers"]["min_support"])
-    assert told["ranking"]["tables"]["bias_ranking"] == plain(found.to_dicts())
-    shown = exposure(one.recommender, column="genres")
-    assert told["exposure"]["numbers"]["coverage"] == shown.coverage
-    assert shown.genres is not None
-    assert told["exposure"]["tables"]["genres"] == plain(shown.genres.table.to_dicts())
-    assert told["exposure"]["numbers"]["miscalibration"] == shown.genres.miscalibration
-    assert sum(row["rows"] for row in told["load"]["tables"]["values"]) == len(table)
-    assert len(told["crosstab"]["tables"]["cells"]) == 100
-    assert told["crosstab"]["tables"]["cells"][0]["user"].startswith(EVIL)
-    models = told["comparison"]["tables"]["models"]
+def test_the_numbers_equal_those_of_the_library(report: Report, table: Interactions) -> None:
+    sections, fitted_study = report.as_dict()["sections"], study(table)
+    ranking = bias_ranking(fitted_study.recommender, min_support=sections["ranking"]["numbers"]["min_support"])
+    assert sections["ranking"]["tables"]["bias_ranking"] == plain(ranking.to_dicts())
+    exposed = exposure(fitted_study.recommender, column="genres")
+    assert sections["exposure"]["numbers"]["coverage"] == exposed.coverage
+    assert exposed.genres is not None
+    assert sections["exposure"]["tables"]["genres"] == plain(exposed.genres.table.to_dicts())
+    assert sections["exposure"]["numbers"]["miscalibration"] == exposed.genres.miscalibration
+    assert sum(row["rows"] for row in sections["load"]["tables"]["values"]) == len(table)
+    assert len(sections["crosstab"]["tables"]["cells"]) == 100
+    assert sections["crosstab"]["tables"]["cells"][0]["user"].startswith(EVIL)
+    models = sections["comparison"]["tables"]["models"]
     assert {row["model"] for row in models} >= {"biased-mf", "bayesian-mf", "bias"}
     assert not any("seconds" in key or "mb" in key for key in models[0])
-    assert {row["mitigation"] for row in told["feedback_loop"]["tables"]["rounds"]} >= {
+    assert {row["mitigation"] for row in sections["feedback_loop"]["tables"]["rounds"]} >= {
         "plain",
         "capped weight per user",
     }
-    assert len(told["feedback_loop"]["tables"]["last_round"]) == 4
+    assert len(sections["feedback_loop"]["tables"]["last_round"]) == 4
 
 
-def test_the_page_shows_what_the_json_says(report: Report, html: str) -> None:
+def test_the_page_shows_the_values_of_the_json(report: Report, html: str) -> None:
     for section in report.sections:
         for table in section.tables:
             for column in table.columns:
@@ -158,7 +158,7 @@ def test_the_page_shows_what_the_json_says(report: Report, html: str) -> None:
 
 
 @pytest.mark.long
-def test_the_command_writes_the_same_bytes_and_the_numbers_beside(tmp_path: Path) -> None:
+def test_the_command_writes_the_same_bytes_and_a_json_file(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     rows = ["user,item,rating"]
     rows += [f"{u},{i},{rng.integers(1, 6)}" for u in range(25) for i in rng.choice(20, 8, replace=False)]
@@ -171,20 +171,20 @@ def test_the_command_writes_the_same_bytes_and_the_numbers_beside(tmp_path: Path
     assert pages[0].read_bytes() == pages[1].read_bytes()
     texts = [target.with_suffix(".json").read_text() for target in pages]
     assert texts[0] == texts[1]
-    told = json.loads(texts[0], parse_constant=pytest.fail)
-    assert list(told["sections"]) == NAMES
-    assert told["settings"]["estimator"]["epochs"] == 2
-    assert "no item table" in told["sections"]["exposure"]["missing"][0]
+    document = json.loads(texts[0], parse_constant=pytest.fail)
+    assert list(document["sections"]) == NAMES
+    assert document["settings"]["estimator"]["epochs"] == 2
+    assert "no item table" in document["sections"]["exposure"]["missing"][0]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "one.html", "one.json", "ratings.csv", "two.html", "two.json",
     ]  # fmt: skip
 
 
-def test_events_have_what_events_can_have(table: Interactions) -> None:
-    made = make_report(study(table.to_events(min_rating=4), estimator=ImplicitALS(factors=4)))
-    missing = {section.name for section in made.sections if not section.pictures}
+def test_reports_of_events(table: Interactions) -> None:
+    events_report = make_report(study(table.to_events(min_rating=4), estimator=ImplicitALS(factors=4)))
+    missing = {section.name for section in events_report.sections if not section.pictures}
     assert missing == {"load", "calibration", "ranking", "feedback_loop"}
-    assert made.as_dict()["sections"]["comparison"]["numbers"]["metric"] == "ndcg@10"
+    assert events_report.as_dict()["sections"]["comparison"]["numbers"]["metric"] == "ndcg@10"
     with pytest.raises(KindError):
         make_report(study(table, estimator=ImplicitALS()))
     with pytest.raises(DataError, match="no column"):
@@ -201,31 +201,31 @@ def test_events_have_what_events_can_have(table: Interactions) -> None:
     ],
     ids=["one row", "one item", "all alike", "one event"],
 )
-def test_small_and_odd_tables_have_a_report_that_says_what_is_left_out(table: Interactions) -> None:
+def test_reports_of_small_and_unusual_tables_name_omitted_sections(table: Interactions) -> None:
     estimator = ImplicitALS(factors=2) if table.kind == "events" else BiasedMF(factors=2, epochs=2)
-    made = make_report(study(table, estimator=estimator))
-    json.dumps(made.as_dict(), allow_nan=False)
-    assert [section.name for section in made.sections] == NAMES
-    for section in made.sections:
+    small_report = make_report(study(table, estimator=estimator))
+    json.dumps(small_report.as_dict(), allow_nan=False)
+    assert [section.name for section in small_report.sections] == NAMES
+    for section in small_report.sections:
         assert section.pictures or section.missing or section.name == "load"
         assert all(sentence.endswith(".") for sentence in section.missing)
-    assert Elements(made.html()).open == []
+    assert Elements(small_report.html()).open == []
 
 
-def test_models_without_axes_or_factors_lend_those_of_another(table: Interactions) -> None:
-    one = study(table, estimator=Bias())
-    assert "bias has fewer than 2" in items.factor_map_section(one).text[0]
-    assert "audited with biased-mf" in users.influence_section(one).text[0]
+def test_models_without_axes_or_factors_use_those_of_another_model(table: Interactions) -> None:
+    bias_study = study(table, estimator=Bias())
+    assert "bias has fewer than 2" in items.factor_map_section(bias_study).text[0]
+    assert "audited with biased-mf" in users.influence_section(bias_study).text[0]
 
 
-def test_where_all_ratings_are_alike_there_is_no_ranking(table: Interactions) -> None:
+def test_equal_ratings_have_no_ranking(table: Interactions) -> None:
     same = study(Interactions.from_columns(table.u, table.i, np.full(len(table), 3.0)))
     with pytest.raises(KindError, match="no item biases"):
         items.ranking_section(same)
     assert "no levels" in accuracy.calibration_section(same).missing[0]
 
 
-def test_large_tables_are_sampled_by_whole_users_and_that_is_said(table: Interactions) -> None:
+def test_large_tables_are_sampled_by_users_with_a_note(table: Interactions) -> None:
     small = sample_users(table, 200, 0)
     assert 1 <= small.n_users <= 14
     assert len(small) <= 200
@@ -241,7 +241,7 @@ def test_large_tables_are_sampled_by_whole_users_and_that_is_said(table: Interac
     assert study(table).sample_notes == []
 
 
-def test_kinds_are_found_or_named_or_none(table: Interactions) -> None:
+def test_the_genre_column_is_inferred_or_named_or_none(table: Interactions) -> None:
     assert study(table).genre_column == "genres"
     assert study(table, genres="title").genre_column == "title"
     numbers = table.with_item_table(pl.DataFrame({"item": table.items.all, "genres": range(30)}))
@@ -249,36 +249,36 @@ def test_kinds_are_found_or_named_or_none(table: Interactions) -> None:
     assert study(Interactions.from_columns([1], [1], [1])).genre_column is None
 
 
-def test_a_long_table_is_cut_on_the_page_and_whole_in_the_json() -> None:
+def test_a_long_table_is_truncated_on_the_page_and_complete_in_the_json() -> None:
     frame = pl.DataFrame(
         {"history_length": [float(k) for k in range(30)], "share": [0.25] * 30, "p_adjusted": [1e-9] * 30}
     )
-    one = Section(
+    section = Section(
         "part", "Part", ["<b>"], tables=[Table("all", "All", frame, dict.fromkeys(frame.columns, "x"), rows=20)]
     )
-    text = page("t", {"source": None, "estimator": {"estimator": "bias"}, "seed": 0}, [one])
+    text = page("t", {"source": None, "estimator": {"estimator": "bias"}, "seed": 0}, [section])
     assert text.count("<tr>") == 21
     assert "10 more rows in the JSON" in text
     assert "<p>&lt;b&gt;</p>" in text
     assert '<td class="number">25.0%</td><td class="number">&lt;0.001</td>' in text
-    assert len(one.as_dict()["tables"]["all"]) == 30
+    assert len(section.as_dict()["tables"]["all"]) == 30
     assert plain([np.float32("nan"), np.int64(3), (1, None)]) == [None, 3, [1, None]]
 
 
-def test_without_plotly_the_command_says_what_to_install_before_anything_is_read(tmp_path: Path) -> None:
+def test_without_plotly_the_command_names_what_to_install_before_reading(tmp_path: Path) -> None:
     arguments = ["cofactor", "report", "no-such.csv", "-o", str(tmp_path / "r.html")]
     code = f"import sys\nsys.modules['plotly'] = None\nsys.argv = {arguments!r}\nfrom cofactor.cli import run\nrun()\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
     assert "figures need plotly" in done.stderr
-    refused = run("report", "no-such.csv", "-o", tmp_path / "r.pdf")
-    assert "must end in .html or .htm" in refused.stderr
+    result = run("report", "no-such.csv", "-o", tmp_path / "r.pdf")
+    assert "must end in .html or .htm" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_movielens_has_every_section(movielens: Interactions) -> None:
-    """Titles and genres of the real thing: only what needs no long fit."""
-    one = Study(movielens, BayesianMF(factors=4, iterations=20, burn_in=5))
-    assert data.crosstab_section(one).pictures
-    assert items.factor_map_section(one).tables[0].frame["name"].str.contains(r"\(19\d\d\)").any()
-    assert one.genre_column == "genres"
+    """Titles and genres of real data, for sections that need no long fit."""
+    movielens_study = Study(movielens, BayesianMF(factors=4, iterations=20, burn_in=5))
+    assert data.crosstab_section(movielens_study).pictures
+    assert items.factor_map_section(movielens_study).tables[0].frame["name"].str.contains(r"\(19\d\d\)").any()
+    assert movielens_study.genre_column == "genres"

@@ -1,4 +1,4 @@
-"""The scale ratings live on."""
+"""The scale of ratings."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from cofactor.errors import DataError
         ([0, 1, 100], ()),
     ],
 )
-def test_undeclared_levels_are_the_even_grid_the_values_span(values: list[float], levels: tuple[float, ...]) -> None:
+def test_undeclared_levels_are_the_even_grid_of_the_values(values: list[float], levels: tuple[float, ...]) -> None:
     scale = Scale.infer(values)
     assert scale.levels == pytest.approx(levels)
     assert (scale.low, scale.high) == (pytest.approx(min(values)), pytest.approx(max(values)))
 
 
 @given(st.lists(st.integers(-40, 40), min_size=1), st.sampled_from([0.25, 0.5, 1.0, 10.0]))
-def test_a_scale_holds_the_values_it_was_made_of(steps: list[int], step: float) -> None:
+def test_a_scale_contains_the_values_it_was_made_from(steps: list[int], step: float) -> None:
     values = np.float32(steps) * np.float32(step)
     scale = Scale.infer(values)
     assert scale.contains(values).all()
@@ -47,7 +47,7 @@ def test_a_scale_holds_the_values_it_was_made_of(steps: list[int], step: float) 
     assert not scale.contains(np.float32([scale.low - step, scale.high + step])).any()
 
 
-def test_declared_levels_are_kept_as_they_are() -> None:
+def test_declared_levels_are_unchanged() -> None:
     scale = Scale.from_levels([5, 1, 2.5])
     assert scale.levels == (1.0, 2.5, 5.0)
     assert scale.contains(np.float32([1, 2, 2.5])).tolist() == [True, False, True]
@@ -61,7 +61,7 @@ def test_levels_that_cannot_be_declared(levels: Any) -> None:
         Scale.from_levels(levels)
 
 
-def test_no_ratings_no_scale() -> None:
+def test_an_empty_table_has_no_scale() -> None:
     with pytest.raises(DataError, match="cannot be inferred without ratings; declare it"):
         Scale.infer([])
 
@@ -82,7 +82,7 @@ def test_a_value_off_the_levels_is_named_with_the_scale(value: float) -> None:
 
 
 @pytest.mark.parametrize("value", [0.69, 0.91, float("nan"), 1e30])
-def test_a_range_without_levels_takes_all_between_its_ends(value: float) -> None:
+def test_a_range_without_levels_accepts_all_values_between_its_ends(value: float) -> None:
     scale = Scale(0.7, 0.9)
     scale.check(np.float32([0.7, 0.8, 0.7654321, 0.9]))
     with pytest.raises(DataError, match=r"the rating is .* not on the scale of 0.7 to 0.9; "):
@@ -99,7 +99,7 @@ def test_levels_are_compared_as_float32() -> None:
         tenths.check(0.65)
 
 
-def test_no_values_pass_and_many_levels_are_cut_short() -> None:
+def test_empty_values_pass_and_long_lists_of_levels_are_truncated() -> None:
     STARS.check([])
     with pytest.raises(DataError, match=r"1 to 100 with levels 1, 2, 3, ..., 100"):
         Scale.from_levels(range(1, 101)).check(2.5)

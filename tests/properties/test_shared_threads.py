@@ -1,4 +1,4 @@
-"""Threads that the caller shares with us: BLAS, torch and optuna's log are afterwards as they were before."""
+"""Settings of the caller's process: threads of BLAS and torch and the log of optuna are restored."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def estimator(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.mark.usefixtures("two_blas_threads")
-def test_blas_has_its_threads_again_after_every_call(
+def test_blas_threads_are_restored_after_every_call(
     estimator: Any, small_ratings: Interactions, small_events: Interactions
 ) -> None:
     table = small_events if estimator.kind == "events" else small_ratings
@@ -74,13 +74,13 @@ def test_blas_has_its_threads_again_after_every_call(
         "evaluate": lambda: cofactor.evaluate.score(rec, cofactor.split_random(table), label="x"),
     }
     for name, call in calls.items():
-        with suppress(cofactor.CofactorError):  # not every model can do all of this
+        with suppress(cofactor.CofactorError):  # not every model supports all of these
             call()
         assert set(blas_threads()) == {2}, name
 
 
 @pytest.mark.usefixtures("two_blas_threads")
-def test_blas_has_its_threads_again_after_a_fit_that_fails(small_ratings: Interactions) -> None:
+def test_blas_threads_are_restored_after_a_failed_fit(small_ratings: Interactions) -> None:
     def stop(_: Any) -> None:
         raise KeyboardInterrupt
 
@@ -90,7 +90,7 @@ def test_blas_has_its_threads_again_after_a_fit_that_fails(small_ratings: Intera
 
 
 @pytest.mark.usefixtures("two_blas_threads")
-def test_the_limit_lasts_until_the_last_of_several_threads_is_done() -> None:
+def test_the_limit_lasts_until_the_last_thread_is_done() -> None:
     inside, leave = threading.Barrier(3, timeout=20), threading.Event()
 
     def hold() -> None:
@@ -159,7 +159,7 @@ assert {library.num_threads for library in controller.lib_controllers} == {2}
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
-def test_torch_has_its_threads_again_after_fits_that_overlap(small_ratings: Interactions) -> None:
+def test_torch_threads_are_restored_after_overlapping_fits(small_ratings: Interactions) -> None:
     import torch
 
     before = torch.get_num_threads()
@@ -191,8 +191,8 @@ def user() -> None:
         parallel_for(lambda a: parallel_for(lambda b: None, range(4)), range(4))
 
 users = [threading.Thread(target=user) for _ in range(6)]
-for one in users: one.start()
-for one in users: one.join()
+for thread in users: thread.start()
+for thread in users: thread.join()
 """
     source = str(Path(cofactor.__file__).parents[1])
     done = subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {source!r})\n{script}"],
@@ -200,7 +200,7 @@ for one in users: one.join()
     assert done.returncode == 0, done.stderr
 
 
-def test_an_error_in_an_inner_for_each_is_raised_and_the_next_call_fans_out_again() -> None:
+def test_an_error_in_an_inner_for_each_is_raised_and_the_next_call_runs_in_parallel() -> None:
     def fail(_: int) -> None:
         raise ZeroDivisionError
 
@@ -274,7 +274,7 @@ def test_a_number_of_threads_is_a_whole_number(n: Any) -> None:
 
 
 @pytest.mark.skipif(find_spec("optuna") is None, reason="optuna is not installed")
-def test_tuning_leaves_the_log_of_optuna_alone(
+def test_tuning_does_not_change_the_log_of_optuna(
     small_ratings: Interactions, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import optuna
@@ -288,8 +288,8 @@ def test_tuning_leaves_the_log_of_optuna_alone(
         assert optuna.logging.get_verbosity() == optuna.logging.INFO
         assert (log.handlers, log.propagate) == (handlers, propagate)
         assert capsys.readouterr() == ("", "")
-        told = [record for record in caplog.records if "optuna: " in record.getMessage()]
-        assert told
-        assert {(record.name, record.levelno) for record in told} == {("cofactor", logging.DEBUG)}
+        records = [record for record in caplog.records if "optuna: " in record.getMessage()]
+        assert records
+        assert {(record.name, record.levelno) for record in records} == {("cofactor", logging.DEBUG)}
     finally:
         optuna.logging.set_verbosity(verbosity)

@@ -1,4 +1,4 @@
-"""Tables of items and users are joined by the column of their ids, or say that nothing matched."""
+"""Tables of items and users are joined by their id column; an error is raised if no id matches."""
 
 from __future__ import annotations
 
@@ -59,16 +59,16 @@ FRAMES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", FRAMES)
-def test_the_column_of_the_ids_is_found_wherever_it_stands(ratings: Interactions, name: str) -> None:
+def test_the_id_column_is_found_at_any_position(ratings: Interactions, name: str) -> None:
     assert titles_of(ratings.with_item_table(FRAMES[name])) == TITLES
 
 
-def test_an_index_is_not_taken_where_a_column_may_be_meant(ratings: Interactions) -> None:
+def test_an_index_is_not_used_if_a_column_may_be_meant(ratings: Interactions) -> None:
     frame = pd.DataFrame({"title": TITLES, "code": ITEMS}, index=ITEMS[::-1])
     with pytest.raises(DataError, match="column 'code' matches: id_column='code'"):
         ratings.with_item_table(frame)
     assert titles_of(ratings.with_item_table(frame, id_column="code")) == TITLES
-    counted = pd.DataFrame({"title": [f"Film {n}" for n in range(30)]})  # its index only counts the rows
+    counted = pd.DataFrame({"title": [f"Film {n}" for n in range(30)]})  # its index only numbers the rows
     with pytest.raises(DataError, match="0 of 8 items matched"):
         ratings.with_item_table(counted)
 
@@ -100,13 +100,13 @@ NO_MATCH: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", NO_MATCH)
-def test_a_table_that_cannot_be_joined_says_why(ratings: Interactions, name: str) -> None:
+def test_a_table_that_cannot_be_joined_is_rejected_with_the_reason(ratings: Interactions, name: str) -> None:
     frame, message = NO_MATCH[name]
     with pytest.raises(DataError, match=message):
         ratings.with_item_table(frame)
 
 
-def test_users_are_joined_alike(ratings: Interactions) -> None:
+def test_users_are_joined_the_same_way(ratings: Interactions) -> None:
     frame = pd.DataFrame({"age": [20, 30], "gender": ["f", "m"]}, index=["bo", "ana"])
     joined = ratings.with_user_table(frame)
     assert joined.user_table is not None
@@ -121,10 +121,10 @@ def test_users_are_joined_alike(ratings: Interactions) -> None:
 def test_how_many_matched_is_reported(ratings: Interactions, caplog: pytest.LogCaptureFixture) -> None:
     table = Interactions.from_columns(["ana"] * 8, ITEMS, [1] * 8, report=LoadReport("a list", rows=8))
     with caplog.at_level(logging.WARNING, logger="cofactor"):
-        whole = table.with_item_table({"title": TITLES, "item": ITEMS})
+        joined = table.with_item_table({"title": TITLES, "item": ITEMS})
     assert not caplog.records
-    assert whole.report is not None
-    assert whole.report.notes[-1] == "8 of 8 items matched the item table on its column 'item'"
+    assert joined.report is not None
+    assert joined.report.notes[-1] == "8 of 8 items matched the item table on its column 'item'"
     with caplog.at_level(logging.WARNING, logger="cofactor"):
         part = table.with_item_table({"title": TITLES[:3], "item": ITEMS[:3]})
     message = "3 of 8 items matched the item table on its column 'item'; no row for 11, 13, 17, ..."
@@ -133,7 +133,7 @@ def test_how_many_matched_is_reported(ratings: Interactions, caplog: pytest.LogC
     assert part.report.notes[-1] == message
 
 
-def test_what_comes_with_the_ids_survives(ratings: Interactions) -> None:
+def test_other_columns_are_kept(ratings: Interactions) -> None:
     joined = ratings.with_item_table({"item": TITLES, "movieId": ITEMS, "genres": [["a"], ["b", "c"]] * 4})
     assert joined.item_table is not None
     assert joined.item_table.columns == ["item", "item_2", "genres"]

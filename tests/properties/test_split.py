@@ -1,4 +1,4 @@
-"""Splits partition the table, prove that nothing leaks, and say what to do when they cannot be made."""
+"""Splits partition the table and detect leaks; impossible splits give advice."""
 
 from __future__ import annotations
 
@@ -47,43 +47,43 @@ def rows_of(*parts: Interactions | None) -> list[tuple]:
 tables = st.builds(
     table_of, st.integers(1, 60), st.integers(1, 8), st.integers(1, 12), st.integers(0, 99), st.integers(1, 9)
 )
-ways = st.sampled_from([split_random, split_per_user, split_last, split_by_time, split_users])
+split_functions = st.sampled_from([split_random, split_per_user, split_last, split_by_time, split_users])
 
 
-def possible(table: Interactions, way, test: float) -> bool:
+def possible(table: Interactions, split_function, test: float) -> bool:
     counts = np.bincount(table.u)
-    if way is split_random:
+    if split_function is split_random:
         return test * len(table) > 1 - 1e-6
-    if way is split_per_user:
+    if split_function is split_per_user:
         return test * counts.max() > 1 - 1e-6
-    if way is split_last:
+    if split_function is split_last:
         return counts.max() > 1
-    if way is split_by_time:
+    if split_function is split_by_time:
         return len(set(table.times.tolist())) > 1
     return test * (counts > 0).sum() > 1 - 1e-6 and counts.max() > 1
 
 
-@given(tables, ways, st.data())
+@given(tables, split_functions, st.data())
 @settings(max_examples=150, deadline=None)
-def test_every_split_partitions_the_table_or_says_why_not(table, way, data):
+def test_every_split_partitions_the_table_or_raises_an_error(table, split_function, data):
     options = {}
-    if way is not split_last:
+    if split_function is not split_last:
         options["test"] = data.draw(st.sampled_from([0.1, 0.2, 0.5, 0.9]))
-    if way in (split_random, split_per_user, split_users):
+    if split_function in (split_random, split_per_user, split_users):
         options["seed"] = data.draw(st.integers(0, 3))
-    if not possible(table, way, options.get("test")):
+    if not possible(table, split_function, options.get("test")):
         with pytest.raises(DataError):
-            way(table, **options)
+            split_function(table, **options)
         return
-    split = way(table, **options)
+    split = split_function(table, **options)
     assert rows_of(split.train, split.test, split.fold_in) == rows_of(table)
     assert split.train.users is table.users
     assert split.test.items is table.items
-    again = way(table, **options)
+    again = split_function(table, **options)
     assert rows_of(again.test) == rows_of(split.test)
 
 
-def test_random_takes_the_share_and_depends_on_the_seed_alone(table):
+def test_random_takes_the_share_and_depends_only_on_the_seed(table):
     first, second = split_random(table, test=0.25, seed=0), split_random(table, test=0.25, seed=1)
     assert len(first.test) == int(0.25 * len(table))
     assert rows_of(first.test) != rows_of(second.test)
@@ -92,7 +92,7 @@ def test_random_takes_the_share_and_depends_on_the_seed_alone(table):
     assert rows_of(split_random(shuffled, test=0.25, seed=0).test) == rows_of(first.test)
 
 
-def test_a_share_that_floats_miss_by_a_hair_is_still_whole():
+def test_a_share_is_rounded_despite_floating_point_error():
     hundred = Interactions.from_columns(np.arange(100) // 10, np.arange(100) % 10, np.ones(100))
     assert 0.29 * 100 < 29
     assert len(split_random(hundred, test=0.29).test) == 29
@@ -100,17 +100,17 @@ def test_a_share_that_floats_miss_by_a_hair_is_still_whole():
 
 def test_per_user_holds_out_the_floor_of_each_history(table):
     split = split_per_user(table, test=0.2, seed=5)
-    whole, test = table.by_user.counts, split.test.by_user.counts
-    assert test.tolist() == [int(0.2 * n + 1e-9) for n in whole.tolist()]
+    history_lengths, n_test = table.by_user.counts, split.test.by_user.counts
+    assert n_test.tolist() == [int(0.2 * n + 1e-9) for n in history_lengths.tolist()]
 
 
-def test_per_user_chooses_every_place_of_a_history_alike():
+def test_per_user_draws_every_position_of_a_history_equally_often():
     history = Interactions.from_columns([1] * 5, [1, 2, 3, 4, 5], [3] * 5)
     chosen = [int(split_per_user(history, test=0.2, seed=seed).test.i[0]) for seed in range(200)]
     assert min(np.bincount(chosen, minlength=5)) > 20
 
 
-def test_last_is_each_users_youngest_rows(table):
+def test_last_takes_the_most_recent_rows_of_each_user(table):
     split = split_last(table, n=2)
     assert split.order == "by time per user"
     for user in range(table.n_users):
@@ -120,7 +120,7 @@ def test_last_is_each_users_youngest_rows(table):
         assert len(train) + len(test) == len(mine)
 
 
-def test_last_leaves_short_histories_whole():
+def test_last_keeps_short_histories_in_train():
     table = Interactions.from_columns([1, 1, 1, 2], ["a", "b", "c", "a"], [1, 2, 3, 4], times=[7, 9, 8, 7])
     split = split_last(table)
     assert rows_of(split.test) == [(1, "b", 2.0, 9)]
@@ -128,7 +128,7 @@ def test_last_leaves_short_histories_whole():
     assert split.description == "last row of each user"
 
 
-def test_last_draws_among_rows_of_one_time_by_the_seed():
+def test_last_breaks_ties_by_the_seed():
     ids = ["a", "b", "c", "d"]
     table = Interactions.from_columns([1] * 4 + [2] * 2, [*ids, "a", "b"], [3] * 6, times=[5, 9, 9, 9, 1, 2])
     drawn = [split_last(table, seed=seed).test.frame()["item"].to_list() for seed in range(300)]
@@ -143,12 +143,12 @@ def test_last_draws_among_rows_of_one_time_by_the_seed():
     assert split_last(table, n=3).description == "last 3 rows of each user"  # all three of one time
 
 
-def test_last_chooses_the_same_rows_whatever_the_ids_are_called(table):
+def test_last_does_not_depend_on_the_ids(table):
     tied = Interactions.from_columns([1] * 6, [1, 2, 3, 4, 5, 6], [3] * 6, times=[7] * 6)
     named = Interactions.from_columns([1] * 6, [6, 5, 4, 3, 2, 1], [3] * 6, times=[7] * 6)
-    found = np.array([split_last(tied, seed=s).test.frame()["item"][0] for s in range(200)])
+    held_out = np.array([split_last(tied, seed=s).test.frame()["item"][0] for s in range(200)])
     renamed = 7 - np.array([split_last(named, seed=s).test.frame()["item"][0] for s in range(200)])
-    assert abs(found.mean() - 3.5) < 0.4
+    assert abs(held_out.mean() - 3.5) < 0.4
     assert abs(renamed.mean() - 3.5) < 0.4
 
 
@@ -157,7 +157,7 @@ def test_last_splits_movielens_with_ties_of_415_users(movielens):
     assert "ties in time of 415 users broken with seed 1" in split.description
 
 
-def test_an_inner_split_and_the_result_of_evaluate_tell_of_ties():
+def test_an_inner_split_and_the_result_of_evaluate_report_ties():
     table = table_of(400, 20, 40, seed=4, n_times=5)
     split = split_last(table, seed=2)
     assert "users broken with seed 2" in split.description
@@ -178,7 +178,7 @@ def test_a_seed_of_a_split_is_a_seed(table, cut, seed):
         cut(table, seed=seed)
 
 
-def test_by_time_puts_everything_from_the_cut_on_into_the_test(table):
+def test_by_time_tests_on_all_rows_from_the_cut_on(table):
     split = split_by_time(table, test=0.3)
     assert split.train.times.max() < split.test.times.min()
     assert abs(len(split.test) / len(table) - 0.3) < 0.01
@@ -187,22 +187,22 @@ def test_by_time_puts_everything_from_the_cut_on_into_the_test(table):
     assert "1970-01-01T01:23:20 UTC" in at.description
 
 
-def test_by_time_keeps_rows_of_one_moment_together_and_finds_the_nearest_cut():
+def test_by_time_keeps_rows_of_the_same_time_together_and_uses_the_nearest_cut():
     lumpy = Interactions.from_columns([1] * 10, range(10), [3] * 10, times=[0] * 6 + [5] * 3 + [9])
     assert len(split_by_time(lumpy, test=0.2).test) == 1  # 1 or 4 rows: 1 is nearer to 2
     assert len(split_by_time(lumpy, test=0.3).test) == 4
     assert len(split_by_time(lumpy, test=0.99).test) == 4
 
 
-def test_users_are_held_out_whole_with_something_to_fold_in_and_something_to_score(table):
+def test_held_out_users_have_rows_to_fold_in_and_rows_to_score(table):
     split = split_users(table, test=0.2, fold_in_share=0.6, seed=2)
     held_out = split.held_out_users
     assert len(held_out) == int(0.2 * table.n_users)
     assert not np.isin(split.train.u, held_out).any()
     folded_in, test = split.fold_in.by_user.counts[held_out], split.test.by_user.counts[held_out]
-    whole = table.by_user.counts[held_out]
-    assert (folded_in + test == whole).all()
-    assert folded_in.tolist() == [min(max(int(0.6 * n + 1e-9), 1), n - 1) for n in whole.tolist()]
+    history_lengths = table.by_user.counts[held_out]
+    assert (folded_in + test == history_lengths).all()
+    assert folded_in.tolist() == [min(max(int(0.6 * n + 1e-9), 1), n - 1) for n in history_lengths.tolist()]
     assert split.history is split.fold_in
 
 
@@ -213,13 +213,13 @@ def test_held_out_users_always_have_two_rows():
     assert (len(split.fold_in), len(split.test)) == (1, 1)
 
 
-def test_without_held_out_users_train_is_what_is_known(table):
+def test_without_held_out_users_the_history_is_train(table):
     split = split_random(table)
     assert split.held_out_users is None
     assert split.history is split.train
 
 
-def test_a_split_by_hand_gets_the_check(table):
+def test_a_split_made_by_hand_is_checked(table):
     half = np.arange(len(table)) % 2 == 0
     split = Split(table.select(half), table.select(~half), "even rows")
     assert repr(split) == f"Split(even rows: {half.sum():,} train, {(~half).sum():,} test)"
@@ -246,9 +246,9 @@ def test_future_in_train_is_a_leak(table):
         Split(table.select(one_late), table.select(~one_late), order="by time")
 
 
-def test_nothing_holds_no_future(table):
-    nothing = table.select(np.zeros(len(table), bool))
-    for train, test in ((table, nothing), (nothing, table), (nothing, nothing)):
+def test_empty_tables_do_not_leak(table):
+    no_rows = table.select(np.zeros(len(table), bool))
+    for train, test in ((table, no_rows), (no_rows, table), (no_rows, no_rows)):
         require_no_future(train, test)
         require_no_future_per_user(train, test)
 
@@ -265,7 +265,7 @@ def test_a_users_own_future_in_train_is_a_leak():
         )
 
 
-def test_no_times_prove_nothing(table):
+def test_without_times_leaks_are_unknown(table):
     timeless = replace(table, times=None)
     half = np.arange(len(table)) % 2 == 0
     with pytest.raises(LeakageError, match="test has no times"):
@@ -277,9 +277,9 @@ def test_a_held_out_user_with_rows_in_train_or_a_pair_given_and_tested_is_a_leak
     parts = [four.select(np.array(keep, bool)) for keep in ([1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0])]
     with pytest.raises(LeakageError, match="user 1 is held out in fold_in but also has rows in train"):
         Split(parts[0], parts[1], fold_in=parts[2])
-    nobody = four.select(np.zeros(4, bool))
+    no_rows = four.select(np.zeros(4, bool))
     with pytest.raises(LeakageError, match="user 1 is held out in test but also has rows in train"):
-        Split(parts[0], parts[1], fold_in=nobody)
+        Split(parts[0], parts[1], fold_in=no_rows)
     with pytest.raises(KindError, match="fold_in contains events"):
         Split(parts[0], parts[1], fold_in=parts[2].to_events(min_rating=1))
     alone = [four.select(np.array(keep, bool)) for keep in ([0, 0, 0, 1], [0, 1, 1, 0], [1, 1, 0, 0])]
@@ -287,7 +287,7 @@ def test_a_held_out_user_with_rows_in_train_or_a_pair_given_and_tested_is_a_leak
         Split(alone[0], alone[1], fold_in=alone[2])
 
 
-def test_other_ids_or_kinds_are_no_split(table):
+def test_tables_of_other_ids_or_kinds_are_rejected(table):
     other = table_of(100, 30, 50, seed=9)
     with pytest.raises(LeakageError, match=r"number their users differently .* cofactor\.evaluate\.split_predefined"):
         Split(table, other)
@@ -300,17 +300,17 @@ def test_other_ids_or_kinds_are_no_split(table):
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
-def test_an_empty_part_is_refused(table, part):
-    everything = np.full(len(table), part == "test")
+def test_an_empty_part_is_rejected(table, part):
+    mask = np.full(len(table), part == "test")
     with pytest.raises(DataError, match=f"leaves {part} empty"):
-        Split(table.select(everything), table.select(~everything))
+        Split(table.select(mask), table.select(~mask))
 
 
 @pytest.mark.parametrize("test", [0, 1, -0.1, 1.5, float("nan")])
-@pytest.mark.parametrize("way", [split_random, split_per_user, split_by_time, split_users])
-def test_a_share_must_lie_between_0_and_1(table, way, test):
+@pytest.mark.parametrize("split_function", [split_random, split_per_user, split_by_time, split_users])
+def test_a_share_must_lie_between_0_and_1(table, split_function, test):
     with pytest.raises(ParameterError, match=r"test must be a (fraction strictly between 0 and 1|finite number)"):
-        way(table, test=test)
+        split_function(table, test=test)
 
 
 def test_other_arguments_out_of_range(table):
@@ -320,13 +320,13 @@ def test_other_arguments_out_of_range(table):
         split_last(table, n=0)
 
 
-@pytest.mark.parametrize("way", [split_last, split_by_time])
-def test_times_are_needed(table, way):
+@pytest.mark.parametrize("split_function", [split_last, split_by_time])
+def test_times_are_required(table, split_function):
     with pytest.raises(DataError, match="no times; specify its time column"):
-        way(replace(table, times=None))
+        split_function(replace(table, times=None))
 
 
-def test_splits_that_cannot_be_made_say_what_to_do():
+def test_impossible_splits_give_advice():
     tiny = Interactions.from_columns([1, 2, 3], [1, 1, 1], [3, 4, 5], times=[8, 8, 8])
     with pytest.raises(DataError, match=r"test=0\.2 of 3 rows is less than one row; increase test"):
         split_random(tiny)
@@ -342,13 +342,13 @@ def test_splits_that_cannot_be_made_say_what_to_do():
         split_by_time(tiny, at=8)
     with pytest.raises(DataError, match="3 users, 0 of them with at least two rows"):
         split_users(tiny, test=0.9)
-    nothing = tiny.select(np.zeros(3, bool))
-    for way in (split_random, split_per_user, split_last, split_by_time, split_users):
+    no_rows = tiny.select(np.zeros(3, bool))
+    for split_function in (split_random, split_per_user, split_last, split_by_time, split_users):
         with pytest.raises(DataError):
-            way(nothing)
+            split_function(no_rows)
 
 
-def test_weights_and_events_travel_along(table):
+def test_weights_and_kind_are_kept(table):
     weighted = table.with_weights(np.arange(len(table)) / 10).to_events(min_rating=3)
     split = split_random(weighted)
     assert split.test.kind == "events"
@@ -367,7 +367,7 @@ def test_two_files_are_renumbered_to_the_ids_of_both():
     assert split.description == "two files"
 
 
-def test_a_table_of_users_on_one_side_is_enough_and_none_stays_none():
+def test_a_user_table_of_one_part_is_used_and_none_stays_none():
     train = Interactions.from_columns([1, 2], [1, 1], [3, 5]).with_user_table({"user": [1, 2], "age": [30, 40]})
     test = Interactions.from_columns([2, 3], [2, 1], [1, 2])
     split = split_predefined(train, test)
@@ -375,15 +375,15 @@ def test_a_table_of_users_on_one_side_is_enough_and_none_stays_none():
     assert split.test.item_table is None
 
 
-def test_two_files_that_share_a_pair_or_mix_id_types_are_refused():
-    one = Interactions.from_columns(["tom", "ana"], [1, 2], [3, 5])
+def test_two_files_that_share_a_pair_or_mix_id_types_are_rejected():
+    first = Interactions.from_columns(["tom", "ana"], [1, 2], [3, 5])
     with pytest.raises(LeakageError, match="user 'ana' and item 2 are in both train and test; a pair"):
-        split_predefined(one, Interactions.from_columns(["ana"], [2], [4]))
+        split_predefined(first, Interactions.from_columns(["ana"], [2], [4]))
     with pytest.raises(
         DataError,
         match="the other table has ids of another type: integer ids such as 7 and string ids such",
     ):
-        split_predefined(Interactions.from_columns([7], [3], [4]), one)
+        split_predefined(Interactions.from_columns([7], [3], [4]), first)
 
 
 WARNED = {
@@ -412,7 +412,7 @@ WARNED = {
 
 
 @pytest.mark.parametrize("case", WARNED)
-def test_parts_that_share_no_id_are_warned_of(case, caplog):
+def test_parts_without_common_ids_give_a_warning(case, caplog):
     users, test_users, items, test_items, message = WARNED[case]
     train = Interactions.from_columns(users, items, [3, 5])
     split_predefined(train, Interactions.from_columns(test_users, test_items, [4, 2]))
@@ -420,13 +420,13 @@ def test_parts_that_share_no_id_are_warned_of(case, caplog):
     assert "check that the ID formats match" in caplog.text
 
 
-def test_parts_with_an_id_in_common_are_not_warned_of(caplog):
+def test_parts_with_a_common_id_give_no_warning(caplog):
     train = Interactions.from_columns([7, 8], ["a", "b"], [3, 5], times=[10**9, 10**9 + 9])
     split_predefined(train, Interactions.from_columns(["7", "9"], ["b", "c"], [4, 2], times=[10**9 + 10, 2 * 10**9]))
     assert not caplog.records
 
 
-def test_times_of_another_unit_are_warned_of(caplog):
+def test_times_of_another_unit_give_a_warning(caplog):
     train = Interactions.from_columns([7, 8], ["a", "b"], [3, 5], times=[10**9, 10**9 + 9])
     test = Interactions.from_columns([7, 8], ["b", "a"], [4, 2], times=[10**9 + 50, 10**9 + 60])
     late = replace(test, times=test.times * 1000)

@@ -62,15 +62,15 @@ def test_a_query_of_postgresql_streams_decimals_uuids_and_times(postgres_url: st
     assert loaded.times[:2].tolist() == [881250949, 881250950]
 
 
-def test_colons_and_percent_signs_in_a_query_are_no_parameters(sqlite_url: str, postgres_url: str) -> None:
+def test_colons_and_percent_signs_in_a_query_are_not_parameters(sqlite_url: str, postgres_url: str) -> None:
     for url in (sqlite_url, postgres_url):
         query = QUERY + " where ' :x%s' like '% :x\\%s' or rating = 3.5 or '%(a)s' <> ':a'"
         assert len(read_ratings(url, query=query)) > 0
 
 
-@pytest.mark.parametrize("door", ["sqlite", "postgres"])
-def test_a_query_changes_nothing(sqlite_url: str, postgres_url: str, door: str) -> None:
-    url = sqlite_url if door == "sqlite" else postgres_url
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_a_query_cannot_change_the_database(sqlite_url: str, postgres_url: str, database: str) -> None:
+    url = sqlite_url if database == "sqlite" else postgres_url
     before = len(read_ratings(url, query=QUERY))
     with pytest.raises(DataError):
         read_ratings(url, query="delete from ratings")
@@ -83,15 +83,15 @@ def test_bad_rows_are_named_by_their_place_in_the_result(sqlite_url: str, tmp_pa
         read_ratings(sqlite_url, query=query)
     with pytest.raises(ParameterError, match="requires a file for rejected rows"):
         read_ratings(sqlite_url, query=query, on_error="quarantine")
-    kept = read_ratings(sqlite_url, query=query, on_error="quarantine", quarantine=tmp_path / "q.csv")
-    assert kept.report is not None
-    assert [(r.line, r.reason) for r in kept.report.rejected_rows] == [
+    loaded = read_ratings(sqlite_url, query=query, on_error="quarantine", quarantine=tmp_path / "q.csv")
+    assert loaded.report is not None
+    assert [(r.line, r.reason) for r in loaded.report.rejected_rows] == [
         (3, "the value is missing"),
         (4, "the user is a string while most are integers"),
     ]
 
 
-def test_what_can_go_wrong_with_a_url_or_a_query(sqlite_url: str, tmp_path: Path) -> None:
+def test_invalid_urls_and_queries(sqlite_url: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="a database requires a query"):
         read_ratings(sqlite_url)
     with pytest.raises(ParameterError, match="query applies only to databases"):
@@ -114,14 +114,14 @@ def test_what_can_go_wrong_with_a_url_or_a_query(sqlite_url: str, tmp_path: Path
         read_ratings(f"sqlite:///{tmp_path}/text.db", query=QUERY)
 
 
-def test_passwords_never_stand_in_a_message() -> None:
+def test_messages_never_contain_passwords() -> None:
     with pytest.raises(DataError) as caught:
         read_ratings("postgresql://ana:s3cret@127.0.0.1:1/shop", query=QUERY)
     assert "s3cret" not in str(caught.value)
     assert "postgresql+psycopg://ana:***@127.0.0.1:1/shop" in str(caught.value)
 
 
-def test_without_the_extra_the_message_says_what_to_install(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_message_names_what_to_install(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
     def without(name: str, *rest: Any, **more: Any) -> Any:
@@ -139,7 +139,7 @@ def test_without_the_driver_the_message_names_it() -> None:
         read_ratings("mysql://host/shop", query=QUERY)
 
 
-def test_urls_are_told_from_paths() -> None:
+def test_urls_are_distinguished_from_paths() -> None:
     assert is_url("sqlite:///a.db")
     assert is_url("postgresql+psycopg://host/name")
     assert not is_url("C:\\data\\r.csv")

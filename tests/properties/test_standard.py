@@ -1,4 +1,4 @@
-"""S0 and I0 are drawn exactly as everyone draws them, and become splits of the whole table."""
+"""S0 and I0 equal the published splits, and are splits of the full table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cofactor.errors import DataError, ParameterError
 from cofactor.evaluate.movielens_splits import i0_rows, s0_rows, split_rows
 
 
-def test_s0_is_the_permutation_everyone_has():
+def test_s0_is_the_published_permutation():
     train, test = s0_rows()
     expected = np.random.RandomState(0).permutation(100_000)
     assert (train == expected[:80_000]).all()
@@ -37,14 +37,14 @@ def i0_by_hand(users, values, seed):
     st.integers(0, 9),
     st.booleans(),
 )
-def test_i0_is_its_recipe(rows, seed, as_text):
+def test_i0_equals_its_definition(rows, seed, as_text):
     users = [f"user {u}" if as_text else u for u, _ in rows]
     values = [value for _, value in rows]
     train, test = i0_rows(users, values, seed=seed)
     assert (train.tolist(), test.tolist()) == i0_by_hand(users, values, seed)
 
 
-def test_i0_refuses_columns_of_different_lengths():
+def test_i0_rejects_columns_of_different_lengths():
     with pytest.raises(DataError, match="values must have one rating per user ID; got shape"):
         i0_rows([1, 2, 3], [5.0])
 
@@ -87,7 +87,7 @@ def test_a_pair_twice_in_the_file_is_in_one_part():
     assert len(split.train) == 1
 
 
-def test_rows_that_are_not_there_are_named(file):
+def test_missing_rows_are_named(file):
     users, items, values = file
     table = Interactions.from_columns(users, items, values)
     for row in (600, -1):

@@ -1,4 +1,4 @@
-"""Times in every usual spelling are the same whole seconds in every reader; what is not certain is refused or said."""
+"""Every usual time format gives the same whole seconds in every reader; ambiguous times are rejected or reported."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ SPELLINGS = {
 
 
 @pytest.mark.parametrize("maker", MAKERS)
-def test_every_spelling_of_a_moment_is_read_by_every_reader(tmp_path: Path, maker: Any) -> None:
+def test_every_time_format_is_read_by_every_reader(tmp_path: Path, maker: Any) -> None:
     assert seconds(maker(tmp_path, list(SPELLINGS))) == list(SPELLINGS.values())
 
 
@@ -142,7 +142,7 @@ def test_a_column_of_calendar_dates_is_read_as_dates(tmp_path: Path, maker: Any)
 
 
 @pytest.mark.parametrize("maker", QUICK)
-def test_an_impossible_date_among_calendar_dates_is_refused(tmp_path: Path, maker: Any) -> None:
+def test_an_invalid_date_in_a_column_of_dates_is_rejected(tmp_path: Path, maker: Any) -> None:
     for wrong in (20230231, 20231301, 0):
         with pytest.raises(DataError, match=r"the time is not a calendar date, while most are: .*\b" + str(wrong)):
             read(maker(tmp_path, [20230210, wrong, 20230211]))
@@ -150,7 +150,7 @@ def test_an_impossible_date_among_calendar_dates_is_refused(tmp_path: Path, make
 
 @pytest.mark.parametrize("maker", QUICK)
 @pytest.mark.parametrize(
-    ("times", "said"),
+    ("times", "message"),
     [
         ([1999, 2003], "they look like years"),
         ([43861.5, 43862.25], "they look like the day numbers of a spreadsheet"),
@@ -162,17 +162,15 @@ def test_an_impossible_date_among_calendar_dates_is_refused(tmp_path: Path, make
         (["0001-01-01", "2023-02-10"], "times are between 0001-01-01 and 2023-02-10"),
     ],
 )
-def test_times_that_cannot_be_what_they_are_taken_for_are_said(
-    tmp_path: Path, maker: Any, times: list[Any], said: str
-) -> None:
+def test_implausible_times_are_reported(tmp_path: Path, maker: Any, times: list[Any], message: str) -> None:
     source = maker(tmp_path, times)
-    assert said in notes(source)
+    assert message in notes(source)
     report = read(source, time="").report
     assert report is not None
     assert "times" not in "; ".join(report.notes)  # the advice works
 
 
-def test_plausible_times_are_read_without_a_note(tmp_path: Path) -> None:
+def test_plausible_times_give_no_note(tmp_path: Path) -> None:
     for times in ([881_250_949, 1_676_043_693], [1_676_043_693_000], ["1997-12-04", "2023-02-10"], [1_900_010_100]):
         assert "times are between" not in notes(as_csv(tmp_path, times))
     assert seconds(as_csv(tmp_path, [20230210, 1_676_043_693, 1_676_043_694])) == [
@@ -188,7 +186,7 @@ def test_plausible_times_are_read_without_a_note(tmp_path: Path) -> None:
      "2023-02", "10.02.2023", "02/10/2023", "2023-02-10T", "15:41:33", "20230210T99", "Fri Feb 10 2023", "2023-02-10Z5",
      "\u0662023-02-10"],
 )  # fmt: skip
-def test_what_is_no_time_is_refused_with_its_line(tmp_path: Path, text: str) -> None:
+def test_invalid_times_are_rejected_with_their_line(tmp_path: Path, text: str) -> None:
     path = as_csv(tmp_path, ["2023-02-10", "2023-02-11", text])
     with pytest.raises(DataError, match="line 4: the time is neither a number of seconds nor an ISO date"):
         read_ratings(path)
@@ -223,14 +221,14 @@ def test_typed_times_of_frames_and_objects() -> None:
     st.sampled_from(["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S.%f", "%Y%m%dT%H%M%S"]),
     st.sampled_from(["{sign}{h:02}:{m:02}", "{sign}{h:02}{m:02}", " {sign}{h:02}:{m:02}"]),
 )
-def test_any_moment_in_any_zone_comes_back(local: int, micro: int, offset: int, form: str, zone: str) -> None:
+def test_times_in_any_zone_round_trip(local: int, micro: int, offset: int, form: str, zone: str) -> None:
     h, m = divmod(abs(offset), 60)
     clock = datetime.fromtimestamp(0, UTC) + timedelta(seconds=local, microseconds=micro)
     text = clock.strftime(form) + zone.format(sign="-" if offset < 0 else "+", h=h, m=m)
     assert seconds(frame([text])) == [local - 60 * offset]
 
 
-def test_predictions_take_times_in_the_same_spellings(tmp_path: Path) -> None:
+def test_predictions_accept_the_same_time_formats(tmp_path: Path) -> None:
     table = pl.DataFrame({"user": ["a", "a", "b", "b"], "item": ["x", "y", "x", "y"], "rating": [1.0, 2, 3, 4]})
     table.write_csv(tmp_path / "r.csv")
     ok("fit", tmp_path / "r.csv", "-o", tmp_path / "m", "--model", "bias")
@@ -245,11 +243,11 @@ def test_predictions_take_times_in_the_same_spellings(tmp_path: Path) -> None:
     assert "pair 1: the time is neither a number of seconds nor an ISO date: 'soon'" in " ".join(done.output.split())
 
 
-def test_the_advice_about_times_works_on_the_command_line(tmp_path: Path) -> None:
+def test_the_advice_on_times_works_on_the_command_line(tmp_path: Path) -> None:
     path = as_csv(tmp_path, [1999, 2003])
     done = ok("describe", path)
-    said = " ".join(done.output.split())
-    assert "they look like years; if this is wrong, write them as dates such as 2023-02-10, or leave" in said
+    output = " ".join(done.output.split())
+    assert "they look like years; if this is wrong, write them as dates such as 2023-02-10, or leave" in output
     done = ok("describe", path, "--time", "")
     assert "look like years" not in done.output
     assert cofactor.read_ratings(path, time="").times is None

@@ -1,4 +1,4 @@
-"""Tuning: within the ranges, on training rows alone, the same again, and going on where it was interrupted."""
+"""Tuning stays within the ranges, uses only training rows, is reproducible, and resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def of_events(small_events: Interactions) -> Split:
 
 
 @pytest.fixture(scope="module")
-def found(of_ratings: Split) -> TuningResult:
+def result(of_ratings: Split) -> TuningResult:
     return tune(SMALL, of_ratings, trials=13, fixed=FIXED)
 
 
@@ -48,7 +48,7 @@ def timeless(tuned: TuningResult) -> list[Trial]:
     return [replace(trial, seconds=0.0) for trial in tuned.trials]
 
 
-# what is searched
+# search space
 
 
 @pytest.mark.parametrize("name", list(REGISTRY))
@@ -59,15 +59,15 @@ def test_every_estimator_has_sensible_ranges_that_hold_its_defaults(name: str) -
             search_space(estimator)
         return
     space = search_space(estimator)
-    for setting, one in space.items():
-        assert one.contains(getattr(estimator, setting)), setting
-        assert not one.log or one.low > 0
-        for end in (one.low, one.high):
-            estimator.set_params(**{setting: int(end) if one.is_integer else float(end)})
+    for setting, search_range in space.items():
+        assert search_range.contains(getattr(estimator, setting)), setting
+        assert not search_range.log or search_range.low > 0
+        for end in (search_range.low, search_range.high):
+            estimator.set_params(**{setting: int(end) if search_range.is_integer else float(end)})
     assert not {"patience", "init_std"} & set(space)
 
 
-def test_what_is_fixed_or_no_number_is_not_searched() -> None:
+def test_fixed_and_non_numeric_settings_are_not_searched() -> None:
     assert set(search_space(ExplicitALS())) == {"factors", "epochs", "l2", "l2_bias"}
     assert set(search_space(ExplicitALS(), fixed=["l2", "patience"])) == {"factors", "epochs", "l2_bias"}
     assert search_space(ExplicitALS())["factors"].is_integer
@@ -80,7 +80,7 @@ def test_what_is_fixed_or_no_number_is_not_searched() -> None:
 
 @dataclass(frozen=True)
 class Undeclared(Bias):
-    """An estimator whose fields say nothing of searching."""
+    """An estimator whose fields declare no search range."""
 
     name: ClassVar[str] = "undeclared"
     damping: float = parameter(5.0, "damping", low=0, high=100, log=True)
@@ -105,72 +105,72 @@ def test_whole_numbers_on_a_logarithmic_range_are_round() -> None:
     assert Range(0.1, 9, log=True, is_integer=False).round(0.777) == 0.777
 
 
-# what a search does
+# search
 
 
-def test_the_best_trial_wins_and_the_test_part_is_scored_with_it(found: TuningResult, of_ratings: Split) -> None:
-    values = [trial.value for trial in found.trials]
-    assert (len(values), found.resumed, found.metric) == (13, 0, "rmse")
-    assert found.validation == min(values) < values[0]
-    best = found.trials[int(np.argmin(values))]
-    assert found.estimator == SMALL.set_params(**best.settings)
+def test_the_best_trial_is_selected_and_scored_on_the_test_part(result: TuningResult, of_ratings: Split) -> None:
+    values = [trial.value for trial in result.trials]
+    assert (len(values), result.resumed, result.metric) == (13, 0, "rmse")
+    assert result.validation == min(values) < values[0]
+    best = result.trials[int(np.argmin(values))]
+    assert result.estimator == SMALL.set_params(**best.settings)
     inner = split_for_validation(of_ratings)
-    assert primary_value(Recommender.fit(found.estimator, inner.train), inner) == found.validation
-    again = fit_and_score(found.estimator, of_ratings, label="explicit-als")
-    assert found.test.metrics == again.metrics
-    assert (found.description, found.validation_description) == (of_ratings.description, inner.description)
+    assert primary_value(Recommender.fit(result.estimator, inner.train), inner) == result.validation
+    again = fit_and_score(result.estimator, of_ratings, label="explicit-als")
+    assert result.test.metrics == again.metrics
+    assert (result.description, result.validation_description) == (of_ratings.description, inner.description)
 
 
-def test_the_first_trial_is_what_was_given_and_all_lie_in_the_ranges(found: TuningResult) -> None:
-    assert found.trials[0].settings == {"l2": 0.5, "l2_bias": 0.05}
+def test_the_first_trial_has_the_given_settings_and_all_are_within_the_ranges(result: TuningResult) -> None:
+    assert result.trials[0].settings == {"l2": 0.5, "l2_bias": 0.05}
     space = search_space(SMALL, fixed=FIXED)
-    for trial in found.trials:
+    for trial in result.trials:
         assert all(space[name].contains(value) for name, value in trial.settings.items())
-    assert len({str(trial.settings) for trial in found.trials}) == 13
-    assert (found.estimator.factors, found.estimator.epochs) == (8, 3)  # type: ignore[attr-defined]
+    assert len({str(trial.settings) for trial in result.trials}) == 13
+    assert (result.estimator.factors, result.estimator.epochs) == (8, 3)  # type: ignore[attr-defined]
 
 
-def test_the_seed_makes_it_all_the_same_again(found: TuningResult, of_ratings: Split) -> None:
+def test_results_are_reproducible_by_seed(result: TuningResult, of_ratings: Split) -> None:
     again = tune(SMALL, of_ratings, trials=13, fixed=FIXED)
-    assert timeless(again) == timeless(found)
+    assert timeless(again) == timeless(result)
     other = tune(SMALL, of_ratings, trials=2, fixed=FIXED, seed=1)
-    assert other.trials[1].settings != found.trials[1].settings
+    assert other.trials[1].settings != result.trials[1].settings
 
 
-def test_the_test_part_changes_nothing(found: TuningResult, of_ratings: Split) -> None:
+def test_the_test_part_does_not_affect_the_search(result: TuningResult, of_ratings: Split) -> None:
     upside_down = replace(of_ratings.test, values=6 - of_ratings.test.values)
     again = tune(SMALL, Split(of_ratings.train, upside_down), trials=13, fixed=FIXED)
-    assert timeless(again) == timeless(found)
-    assert again.estimator == found.estimator
-    assert again.test.metrics != found.test.metrics
+    assert timeless(again) == timeless(result)
+    assert again.estimator == result.estimator
+    assert again.test.metrics != result.test.metrics
 
 
-def test_rankings_are_tuned_upwards(of_events: Split) -> None:
+def test_ranking_metrics_are_maximized(of_events: Split) -> None:
     poor = ImplicitALS(factors=8, epochs=5, l2=9.0, nu=0.6)
-    told: list[Trial] = []
-    tuned = tune(poor, of_events, trials=8, fixed=FIXED, k=5, on_trial=told.append)
+    trials: list[Trial] = []
+    tuned = tune(poor, of_events, trials=8, fixed=FIXED, k=5, on_trial=trials.append)
     assert (tuned.metric, tuned.validation) == ("ndcg@5", max(trial.value for trial in tuned.trials))
     assert tuned.validation > tuned.trials[0].value
-    assert tuple(told) == tuned.trials
+    assert tuple(trials) == tuned.trials
 
 
-def test_history_and_json(found: TuningResult) -> None:
-    history = found.history
+def test_history_and_json(result: TuningResult) -> None:
+    history = result.history
     assert history.columns == ["trial", "value", "best", "seconds", "error", "l2", "l2_bias"]
     assert history["best"].to_list() == np.minimum.accumulate(history["value"].to_numpy()).tolist()
     assert history["error"].null_count() == 13
-    told = json.loads(json.dumps(found.as_dict(), allow_nan=False))
-    assert told["estimator"]["estimator"] == "explicit-als"
-    assert told["validation"] == found.validation
-    assert told["test"]["mean"] == found.test.metrics["rmse"].mean
-    assert len(told["trials"]) == 13
+    document = json.loads(json.dumps(result.as_dict(), allow_nan=False))
+    assert document["estimator"]["estimator"] == "explicit-als"
+    assert document["validation"] == result.validation
+    assert document["test"]["mean"] == result.test.metrics["rmse"].mean
+    assert len(document["trials"]) == 13
 
 
 # interrupted, resumed, shared
 
 
-def test_a_search_goes_on_where_it_was_and_ends_as_if_never_interrupted(
-    found: TuningResult, of_ratings: Split, tmp_path: Path
+def test_a_resumed_search_equals_an_uninterrupted_search(
+    result: TuningResult, of_ratings: Split, tmp_path: Path
 ) -> None:
     storage = tmp_path / "trials.db"
 
@@ -180,20 +180,20 @@ def test_a_search_goes_on_where_it_was_and_ends_as_if_never_interrupted(
 
     with pytest.raises(KeyboardInterrupt):
         tune(SMALL, of_ratings, trials=13, fixed=FIXED, storage=storage, on_trial=stop)
-    told: list[int] = []
-    whole = tune(
-        SMALL, of_ratings, trials=13, fixed=FIXED, storage=storage, on_trial=lambda trial: told.append(trial.number)
+    numbers: list[int] = []
+    resumed = tune(
+        SMALL, of_ratings, trials=13, fixed=FIXED, storage=storage, on_trial=lambda trial: numbers.append(trial.number)
     )
-    assert told == list(range(7, 13))
-    assert (whole.resumed, timeless(whole)) == (7, timeless(found))
+    assert numbers == list(range(7, 13))
+    assert (resumed.resumed, timeless(resumed)) == (7, timeless(result))
     more = tune(SMALL, of_ratings, trials=14, fixed=FIXED, storage=storage)
-    assert (more.resumed, timeless(more)[:13]) == (13, timeless(found))
-    nothing_new = tune(SMALL, of_ratings, trials=2, fixed=FIXED, storage=str(storage))
-    assert len(nothing_new.trials) == 14
+    assert (more.resumed, timeless(more)[:13]) == (13, timeless(result))
+    unchanged = tune(SMALL, of_ratings, trials=2, fixed=FIXED, storage=str(storage))
+    assert len(unchanged.trials) == 14
 
 
 @pytest.mark.long
-def test_a_process_killed_in_the_middle_of_a_trial_loses_that_trial_only(tmp_path: Path) -> None:
+def test_a_process_killed_during_a_trial_loses_only_that_trial(tmp_path: Path) -> None:
     code = (
         "import os, sys\nimport numpy as np\nfrom cofactor.data.interactions import Interactions\n"
         "from cofactor.estimators import Bias\nfrom cofactor.evaluate import split_random\n"
@@ -218,7 +218,7 @@ def test_a_process_killed_in_the_middle_of_a_trial_loses_that_trial_only(tmp_pat
 
 
 @pytest.mark.long
-def test_other_questions_share_a_file_and_do_not_mix(of_ratings: Split, tmp_path: Path) -> None:
+def test_other_searches_share_a_file_without_mixing(of_ratings: Split, tmp_path: Path) -> None:
     storage = tmp_path / "trials.db"
 
     def resumed(estimator: Any = Bias(), split: Split = of_ratings, **options: Any) -> int:  # noqa: B008
@@ -235,8 +235,8 @@ def test_other_questions_share_a_file_and_do_not_mix(of_ratings: Split, tmp_path
     assert resumed() == 2
 
 
-def test_the_fingerprint_is_of_the_rows(small_ratings: Interactions) -> None:
-    everything = {
+def test_the_fingerprint_depends_on_the_rows(small_ratings: Interactions) -> None:
+    tables = {
         fingerprint(small_ratings),
         fingerprint(small_ratings.select(np.arange(len(small_ratings)) != 7)),
         fingerprint(small_ratings.with_weights(np.full(len(small_ratings), 2))),
@@ -244,7 +244,7 @@ def test_the_fingerprint_is_of_the_rows(small_ratings: Interactions) -> None:
         fingerprint(replace(small_ratings, times=None)),
         fingerprint(small_ratings.to_events(min_rating=1)),
     }
-    assert len(everything) == 6
+    assert len(tables) == 6
     assert fingerprint(small_ratings) == fingerprint(small_ratings.select(np.ones(len(small_ratings), bool)))
 
 
@@ -253,7 +253,7 @@ def test_the_fingerprint_is_of_the_rows(small_ratings: Interactions) -> None:
     (lambda folder: folder / "no" / "trials.db", r"the folder .* does not exist"),
     (lambda folder: folder / "notes.txt", "is not a SQLite file"),
 ])  # fmt: skip
-def test_a_storage_that_cannot_be_is_refused(of_ratings: Split, tmp_path: Path, make: Any, message: str) -> None:
+def test_an_invalid_storage_is_rejected(of_ratings: Split, tmp_path: Path, make: Any, message: str) -> None:
     (tmp_path / "notes.txt").write_text("not a database at all")
     with pytest.raises(ParameterError, match=message):
         tune(Bias(), of_ratings, trials=1, storage=make(tmp_path))
@@ -274,7 +274,7 @@ def test_a_storage_is_a_plain_sqlite_file(of_ratings: Split, tmp_path: Path) -> 
 
 @dataclass(frozen=True)
 class Shaky(Bias):
-    """Diverges where damping is large."""
+    """Estimator that diverges if damping is large."""
 
     name: ClassVar[str] = "shaky"
     kind: ClassVar[Kind] = "ratings"
@@ -286,7 +286,7 @@ class Shaky(Bias):
         return super().fit(interactions, **options)
 
 
-def test_a_diverged_trial_is_recorded_and_the_search_goes_on(of_ratings: Split, tmp_path: Path) -> None:
+def test_a_diverged_trial_is_recorded_and_the_search_continues(of_ratings: Split, tmp_path: Path) -> None:
     storage = tmp_path / "trials.db"
     tuned = tune(Shaky(), of_ratings, trials=12, storage=storage)
     failed = [trial for trial in tuned.trials if trial.error]
@@ -301,19 +301,19 @@ def test_a_diverged_trial_is_recorded_and_the_search_goes_on(of_ratings: Split, 
     ]
 
 
-def test_where_all_fail_there_is_no_best(of_ratings: Split) -> None:
+def test_without_a_successful_trial_there_is_no_result(of_ratings: Split) -> None:
     with pytest.raises(CofactorError, match=r"all 3 trials failed; the first error was: the fit diverged"):
         tune(Shaky(limit=0.0), of_ratings, trials=3)
 
 
-# what cannot be
+# invalid input
 
 
 def test_wrong_arguments_are_named_before_anything_is_fitted(of_ratings: Split, of_events: Split) -> None:
     with pytest.raises(ParameterError, match=r"estimator must be an estimator instance, .*, not 'bias'"):
         tune("bias", of_ratings)  # type: ignore[arg-type]
-    told: list[Trial] = []
-    options: Any = {"on_trial": told.append}
+    trials_run: list[Trial] = []
+    options: Any = {"on_trial": trials_run.append}
     for trials in (0, -1, 2.5, True, "3"):
         with pytest.raises(ParameterError, match="trials must be a whole number >= 1"):
             tune(Bias(), of_ratings, trials=trials, **options)
@@ -328,10 +328,10 @@ def test_wrong_arguments_are_named_before_anything_is_fitted(of_ratings: Split, 
     disliked = of_events.train.with_weights(np.where(np.arange(len(of_events.train)) % 2 == 0, -1.0, 0.5))
     with pytest.raises(DataError, match="no user has"):
         tune(ImplicitALS(), Split(disliked, of_events.test), validation=0.001, **options)
-    assert told == []
+    assert trials_run == []
 
 
-def test_without_optuna_the_message_says_what_to_install(tmp_path: Path) -> None:
+def test_without_optuna_the_message_names_what_to_install(tmp_path: Path) -> None:
     code = (
         "import sys\nsys.modules['optuna'] = None\n"
         "from cofactor.data.interactions import Interactions\nfrom cofactor.estimators import Bias\n"

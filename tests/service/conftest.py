@@ -60,8 +60,8 @@ def client(settings: ServiceSettings, first: int) -> Iterator[TestClient]:
 
 @pytest.fixture
 def service(client: TestClient) -> Service:
-    found: Service = client.app.state.service  # type: ignore[attr-defined]
-    return found
+    app_service: Service = client.app.state.service  # type: ignore[attr-defined]
+    return app_service
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Lists over HTTP are those of Python, with the same marks of what put each item there."""
+"""Lists over HTTP equal those of Python, with the same source of each item."""
 
 from __future__ import annotations
 
@@ -51,11 +51,16 @@ class Served:
     rec: Recommender
     client: TestClient
 
-    def items(self, found: Any) -> list[tuple[str, str, float]]:
-        return [(one["item"], one["answered_by"], one["score"]) for one in found.json()["items"]]
+    def items(self, response: Any) -> list[tuple[str, str, float]]:
+        return [(entry["item"], entry["answered_by"], entry["score"]) for entry in response.json()["items"]]
 
 
-CASES = [(name, kind) for name, one in REGISTRY.items() for kind in ("ratings", "events") if one.kind in (kind, "any")]
+CASES = [
+    (name, kind)
+    for name, estimator in REGISTRY.items()
+    for kind in ("ratings", "events")
+    if estimator.kind in (kind, "any")
+]
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
@@ -77,51 +82,51 @@ def rows(frame: pl.DataFrame) -> list[tuple[str, str, float]]:
     return frame.select("item", "answered_by", "score").rows()
 
 
-def close(found: list[tuple[str, str, float]], wanted: list[tuple[str, str, float]]) -> bool:
-    same = [one[:2] for one in found] == [one[:2] for one in wanted]
-    return same and all(abs(a[2] - b[2]) < 1e-5 for a, b in zip(found, wanted, strict=True))
+def close(actual: list[tuple[str, str, float]], wanted: list[tuple[str, str, float]]) -> bool:
+    same = [row[:2] for row in actual] == [row[:2] for row in wanted]
+    return same and all(abs(a[2] - b[2]) < 1e-5 for a, b in zip(actual, wanted, strict=True))
 
 
 @pytest.mark.parametrize("user", ["l0", "l3", "r0", "r4"])
 def test_a_known_user(served: Served, user: str) -> None:
     wanted = rows(served.rec.recommend(user, n=10))
-    found = served.items(served.client.get("/v1/recommendations", params={"user": user}))
-    assert close(found, wanted), (found, wanted)
+    actual = served.items(served.client.get("/v1/recommendations", params={"user": user}))
+    assert close(actual, wanted), (actual, wanted)
     batch = served.client.post("/v1/recommendations/batch", json={"users": [user]}).json()["lists"][0]
-    assert [(one["item"], one["answered_by"]) for one in batch["items"]] == [one[:2] for one in wanted]
+    assert [(entry["item"], entry["answered_by"]) for entry in batch["items"]] == [entry[:2] for entry in wanted]
 
 
 @pytest.mark.parametrize("history", [{"jaws": 5}, {"alien": 4, "clue": 5}, {"zardoz": 1}])
 def test_a_new_user(served: Served, history: dict[str, int]) -> None:
     body = {"history": [{"item": item, "value": value} for item, value in history.items()]}
-    found = served.items(served.client.post("/v1/recommendations", json=body))
+    actual = served.items(served.client.post("/v1/recommendations", json=body))
     if not isinstance(served.rec.model, FoldsIn):
         with pytest.raises(KindError):
             served.rec.for_history(list(history.items())).recommend(n=10)
-        assert {one[1:] for one in found} == {("popularity", 0.0)}
-        assert not {one[0] for one in found} & history.keys()
+        assert {row[1:] for row in actual} == {("popularity", 0.0)}
+        assert not {row[0] for row in actual} & history.keys()
         return
     wanted = rows(served.rec.for_history(list(history.items())).recommend(n=10))
-    assert close(found, wanted), (found, wanted)
+    assert close(actual, wanted), (actual, wanted)
 
 
-def test_a_user_of_whom_nothing_is_known(served: Served) -> None:
+def test_an_unknown_user(served: Served) -> None:
     answer = served.client.get("/v1/recommendations", params={"user": "nobody"})
-    found = served.items(answer)
-    assert len(found) == len(served.rec.items)
+    actual = served.items(answer)
+    assert len(actual) == len(served.rec.items)
     if isinstance(served.rec.model, FoldsIn):
-        assert close(found, rows(served.rec.for_history([]).recommend(n=10)))
+        assert close(actual, rows(served.rec.for_history([]).recommend(n=10)))
     else:
         with pytest.raises(KindError):
             served.rec.for_history([]).recommend(n=10)
-        assert {one[1:] for one in found} == {("popularity", 0.0)}
-        support = [served.rec.support[served.rec.items.row(one[0])] for one in found]
+        assert {row[1:] for row in actual} == {("popularity", 0.0)}
+        support = [served.rec.support[served.rec.items.row(row[0])] for row in actual]
         assert support == sorted(support, reverse=True)
-    by_model = any(one[1] == "model" for one in found)
+    by_model = any(row[1] == "model" for row in actual)
     assert answer.json()["answered_by"] == ("prior" if by_model else "popularity")
 
 
-def test_marks_occur_where_evidence_runs_out(tmp_path: Path) -> None:
+def test_sources_change_where_the_model_has_no_evidence(tmp_path: Path) -> None:
     settings = ServiceSettings.of({"data": str(tmp_path)})
     artifacts = ArtifactRegistry(settings.artifacts)
     with Store.open(settings.url) as store:
@@ -130,26 +135,26 @@ def test_marks_occur_where_evidence_runs_out(tmp_path: Path) -> None:
         key = store.keys.create("read", "a test")
         with TestClient(create_app(settings)) as client:
             client.headers["Authorization"] = f"Bearer {key}"
-            found = client.get("/v1/recommendations", params={"user": "l0"}).json()
-            assert found["answered_by"] == "model"
-            marks = [one["answered_by"] for one in found["items"]]
+            document = client.get("/v1/recommendations", params={"user": "l0"}).json()
+            assert document["answered_by"] == "model"
+            marks = [entry["answered_by"] for entry in document["items"]]
             assert marks == sorted(marks)
             assert {"model", "popularity"} == set(marks)
-            popular = [one["item"] for one in found["items"] if one["answered_by"] == "popularity"]
+            popular = [entry["item"] for entry in document["items"] if entry["answered_by"] == "popularity"]
             support = [rec.support[rec.items.row(item)] for item in popular]
             assert set(popular) <= set(RIGHT)
             assert support == sorted(support, reverse=True)
             explored = client.post("/v1/recommendations", json={"user": "l0", "explore": 1.0}).json()["items"]
-            for one in explored:
-                assert (one["answered_by"] == "exploration") == one["explored"]
-                assert (one["score"] is None) == one["explored"]
-            assert any(one["explored"] for one in explored)
+            for entry in explored:
+                assert (entry["answered_by"] == "exploration") == entry["explored"]
+                assert (entry["score"] is None) == entry["explored"]
+            assert any(entry["explored"] for entry in explored)
             schema = client.get("/openapi.json").json()["components"]["schemas"]["RecommendedItem"]["properties"]
             assert schema["answered_by"]["enum"] == ["model", "popularity", "exploration"]
     assert "answered_by" in RecommendedItem.__dataclass_fields__
 
 
-def test_an_order_that_the_model_cannot_give_is_refused_for_everybody(served: Served) -> None:
+def test_an_unsupported_order_is_rejected_for_all_users(served: Served) -> None:
     cautious = [
         served.client.post("/v1/recommendations", json={"user": user, "rank_by": "lower"}) for user in ("l0", "nobody")
     ]
@@ -157,8 +162,8 @@ def test_an_order_that_the_model_cannot_give_is_refused_for_everybody(served: Se
     assert cautious[0].status_code in (200, 409)
 
 
-def test_the_recipe_of_every_model_is_served_with_its_priors(tmp_path: Path) -> None:
-    """A prior answers for those of whom nothing is known, and marks its items as the model's."""
+def test_models_are_served_with_their_priors(tmp_path: Path) -> None:
+    """Unknown users are answered by a prior, whose items have the source "model"."""
     settings = ServiceSettings.of({"data": str(tmp_path)})
     artifacts = ArtifactRegistry(settings.artifacts)
     with Store.open(settings.url) as store:
@@ -168,6 +173,6 @@ def test_the_recipe_of_every_model_is_served_with_its_priors(tmp_path: Path) -> 
         key = store.keys.create("read", "a test")
         with TestClient(create_app(settings)) as client:
             client.headers["Authorization"] = f"Bearer {key}"
-            found = client.get("/v1/recommendations", params={"user": "nobody"})
-            assert close(Served(rec, client).items(found), rows(rec.for_history([]).recommend(n=10)))
-            assert found.json()["answered_by"] == "prior"
+            response = client.get("/v1/recommendations", params={"user": "nobody"})
+            assert close(Served(rec, client).items(response), rows(rec.for_history([]).recommend(n=10)))
+            assert response.json()["answered_by"] == "prior"

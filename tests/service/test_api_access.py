@@ -22,7 +22,7 @@ from cofactor.service.api.routing import StrictRoute
 from cofactor.service.settings import ServiceSettings
 from cofactor.store import Role, Store, keys
 
-ASKED: dict[str, Role | None] = {"nobody": None, "read": "read", "write": "write", "admin": "admin"}
+ROLES: dict[str, Role | None] = {"nobody": None, "read": "read", "write": "write", "admin": "admin"}
 
 
 def test_every_route_has_a_role() -> None:
@@ -85,9 +85,9 @@ def test_a_new_route_needs_no_other_file(
         assert operation["operationId"] == "new"
 
 
-@pytest.mark.parametrize("role", ASKED)
+@pytest.mark.parametrize("role", ROLES)
 def test_every_route_requires_its_role(client: TestClient, key: Callable[[Role], dict[str, str]], role: str) -> None:
-    asks = ASKED[role]
+    asks = ROLES[role]
     headers = {} if asks is None else key(asks)
     for (method, path), needs in roles().items():
         target = path.replace("{job}", "1").replace("{version}", "1").replace("{key}", "0" * 16)
@@ -99,7 +99,7 @@ def test_every_route_requires_its_role(client: TestClient, key: Callable[[Role],
 
 
 def wrong_keys(store: Store) -> dict[str, str]:
-    """What stands in the header where no key is, or none that opens anything: by its kind."""
+    """Return headers without a valid key, by kind."""
     good, other, revoked = (store.keys.create("admin", label) for label in ("good", "other", "revoked"))
     store.keys.revoke(revoked.partition(".")[0])
     name, _, secret = good.partition(".")
@@ -127,17 +127,17 @@ def test_invalid_keys_are_rejected_by_every_route(client: TestClient, store: Sto
     for (method, path), needs in roles().items():
         target = path.replace("{job}", "1").replace("{version}", "1").replace("{key}", "0" * 16)
         statuses = {
-            kind: client.request(method, target, headers={"Authorization": given.encode("latin-1")}).status_code
-            for kind, given in wrong.items()
+            kind: client.request(method, target, headers={"Authorization": header.encode("latin-1")}).status_code
+            for kind, header in wrong.items()
         }
         assert set(statuses.values()) == ({200} if needs == "public" else {401}), (method, path, statuses)
 
 
 def test_a_revoked_key_is_rejected(admin: TestClient) -> None:
-    made = admin.post("/v1/keys", json={"role": "read", "label": "the site"})
-    assert made.status_code == 201
-    assert made.headers["cache-control"] == "no-store"
-    text = made.json()["key"]
+    created = admin.post("/v1/keys", json={"role": "read", "label": "the site"})
+    assert created.status_code == 201
+    assert created.headers["cache-control"] == "no-store"
+    text = created.json()["key"]
     headers = {"Authorization": f"Bearer {text}"}
     assert admin.get("/v1/models", headers=headers).status_code == 200
     assert admin.delete(f"/v1/keys/{text.partition('.')[0]}").status_code == 204
@@ -145,19 +145,19 @@ def test_a_revoked_key_is_rejected(admin: TestClient) -> None:
     assert admin.delete(f"/v1/keys/{'0' * 16}").status_code == 404
 
 
-def test_keys_appear_in_no_answer_or_log(
+def test_keys_do_not_appear_in_answers_or_logs(
     client: TestClient, store: Store, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = store.keys.create("read", "the site")
     secret = text.partition(".")[2]
-    said = []
+    outputs = []
     with caplog.at_level(logging.DEBUG):
-        for given in (text, f"{text[:-1]}x", f"x{text}"):
-            headers = {"Authorization": f"Bearer {given}"}
+        for candidate in (text, f"{text[:-1]}x", f"x{text}"):
+            headers = {"Authorization": f"Bearer {candidate}"}
             for path in ("/v1/models", "/v1/keys", "/metrics", "/nowhere", f"/v1/recommendations?user={'x' * 300}"):
                 response = client.get(path, headers=headers)
-                said += [response.text, str(response.headers)]
-    assert secret[:20] not in caplog.text + "".join(said)
+                outputs += [response.text, str(response.headers)]
+    assert secret[:20] not in caplog.text + "".join(outputs)
     assert secret[:20] not in repr(vars(service.keys)) + repr(vars(service.keys._checked))
 
 

@@ -10,8 +10,8 @@ from cofactor.data.interactions import Interactions
 from cofactor.store import Event, Store
 
 
-def asked(client: TestClient, user: str, **wish: Any) -> dict[str, Any]:
-    response = client.post("/v1/recommendations", json={"user": user, **wish})
+def recommend(client: TestClient, user: str, **options: Any) -> dict[str, Any]:
+    response = client.post("/v1/recommendations", json={"user": user, **options})
     assert response.status_code == 200, response.text
     answer: dict[str, Any] = response.json()
     return answer
@@ -29,12 +29,12 @@ def test_a_trained_user_is_answered_by_the_model(admin: TestClient, ratings: Int
 
 
 def test_a_rating_changes_the_next_answer(admin: TestClient) -> None:
-    before = asked(admin, "7", n=5)
+    before = recommend(admin, "7", n=5)
     first = items(before)[0]
     answer = admin.post("/v1/events", json={"user": 7, "item": first, "value": 1, "key": "k"})
     assert answer.status_code == 201
     assert not answer.json()["duplicate"]
-    after = asked(admin, "7", n=5)
+    after = recommend(admin, "7", n=5)
     assert after["answered_by"] == "fold-in"
     assert first not in items(after)
     assert [entry["score"] for entry in after["items"]] != [entry["score"] for entry in before["items"]][1:]
@@ -43,20 +43,20 @@ def test_a_rating_changes_the_next_answer(admin: TestClient) -> None:
 
 def test_events_of_other_processes_change_the_next_answer(admin: TestClient, store: Store) -> None:
     for _ in range(20):
-        first = items(asked(admin, "somebody new", n=1))[0]
+        first = items(recommend(admin, "somebody new", n=1))[0]
         store.events.append([Event("somebody new", first, 5)])
-        assert first not in items(asked(admin, "somebody new", n=60))
+        assert first not in items(recommend(admin, "somebody new", n=60))
 
 
 def test_a_removed_item_is_recommended_again(admin: TestClient) -> None:
-    first = items(asked(admin, "9", n=1))[0]
+    first = items(recommend(admin, "9", n=1))[0]
     admin.post("/v1/events", json={"user": "9", "item": first, "value": 1})
     admin.post("/v1/events", json={"user": "9", "item": first, "kind": "removal"})
-    assert first in items(asked(admin, "9", n=60))
+    assert first in items(recommend(admin, "9", n=60))
 
 
 def test_an_unknown_user_is_answered_by_the_prior(admin: TestClient) -> None:
-    assert asked(admin, "nobody")["answered_by"] == "prior"
+    assert recommend(admin, "nobody")["answered_by"] == "prior"
 
 
 def test_health_needs_no_key(client: TestClient) -> None:

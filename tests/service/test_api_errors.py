@@ -151,7 +151,7 @@ def test_request_ids(admin: TestClient) -> None:
     assert admin.get("/v1/models", headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
     assert admin.get("/v1/models", headers={"X-Request-ID": 'no"good'}).headers["x-request-id"] != 'no"good'
     secret = admin.headers["authorization"].removeprefix("Bearer ")
-    for part in (secret, *secret.split(".")):  # it would stand in the log
+    for part in (secret, *secret.split(".")):  # it would be in the log
         assert admin.get("/v1/models", headers={"X-Request-ID": part}).headers["x-request-id"] != part
 
 
@@ -183,20 +183,20 @@ def test_reads_continue_while_the_store_is_unavailable(
 ) -> None:
     best = admin.get("/v1/recommendations", params={"user": "7"}).json()
 
-    def gone(*_: Any, **__: Any) -> Any:
+    def unavailable(*_: Any, **__: Any) -> Any:
         raise StoreUnavailableError("postgresql://secret/host: gone", "no")
 
     with monkeypatch.context() as broken:
         for part, name in (("events", "watermark"), ("events", "submit"), ("events", "of_user"), ("keys", "check")):
-            broken.setattr(getattr(service.store, part), name, gone)
-        broken.setattr(service.store, "ping", gone)
+            broken.setattr(getattr(service.store, part), name, unavailable)
+        broken.setattr(service.store, "ping", unavailable)
         response = admin.get("/v1/recommendations", params={"user": "7"}).json()
         assert response["stale"]
         assert response["items"] == best["items"]
-        refused = admin.post("/v1/events", json={"user": "7", "item": "1", "value": 5})
-        assert refused.status_code == 503
-        assert refused.headers["retry-after"]
-        assert "secret" not in refused.text
+        rejected = admin.post("/v1/events", json={"user": "7", "item": "1", "value": 5})
+        assert rejected.status_code == 503
+        assert rejected.headers["retry-after"]
+        assert "secret" not in rejected.text
         assert admin.get("/health/ready").json()["store"] == "unavailable"
     assert not admin.get("/v1/recommendations", params={"user": "7"}).json()["stale"]
     assert admin.post("/v1/events", json={"user": "7", "item": "1", "value": 5}).status_code == 201

@@ -35,7 +35,7 @@ NOW = 10**12
 """Time of an event without one: after all others."""
 
 
-class Told(NamedTuple):
+class SentEvent(NamedTuple):
     """An event as it is sent."""
 
     user: str
@@ -50,32 +50,32 @@ class Told(NamedTuple):
 
 
 @st.composite
-def told(draw: st.DrawFn) -> Told:
+def sent_events(draw: st.DrawFn) -> SentEvent:
     kind = draw(st.sampled_from(("rating", "event", "removal")))
     value = None if kind == "removal" else float(draw(st.integers(1, 5)))
     user, item, key = draw(st.sampled_from(USERS)), draw(st.sampled_from(ITEMS)), draw(st.sampled_from((None, *KEYS)))
-    return Told(user, item, kind, value, draw(st.sampled_from((None, 1_000, 1_001, 1_002))), key)
+    return SentEvent(user, item, kind, value, draw(st.sampled_from((None, 1_000, 1_001, 1_002))), key)
 
 
 @dataclass
 class Reference:
-    """What must be: the log by number, the first event of each key, and what the machine was told beside."""
+    """Expected state: the log by number, the first event of each key, and other changes."""
 
-    log: dict[int, Told] = field(default_factory=dict)
-    keys: dict[str, tuple[Told, int]] = field(default_factory=dict)
-    gone: set[str] = field(default_factory=set)
+    log: dict[int, SentEvent] = field(default_factory=dict)
+    keys: dict[str, tuple[SentEvent, int]] = field(default_factory=dict)
+    unavailable: set[str] = field(default_factory=set)
     forgotten: list[str] = field(default_factory=list)
     model: int = 2
 
-    def answer(self, event: Told) -> tuple[str, int]:
-        """What storing this answers: "new", "again" with the first number, or "conflict"."""
+    def answer(self, event: SentEvent) -> tuple[str, int]:
+        """Return the expected answer to storing this: "new", "again" with the first number, or "conflict"."""
         if event.key not in self.keys or event.key is None:
             return "new", max(self.log, default=0)
         first, seq = self.keys[event.key]
         same = event if event.time is not None else event._replace(time=first.time)
         return ("again", seq) if same == first else ("conflict", seq)
 
-    def keep(self, event: Told, seq: int) -> None:
+    def keep(self, event: SentEvent, seq: int) -> None:
         self.log[seq] = event
         if event.key is not None:
             self.keys[event.key] = (event, seq)
@@ -86,7 +86,7 @@ class Reference:
         self.forgotten.append(user)
 
     def state(self, user: str, kind: str) -> dict[str, float]:
-        """By item: the last rating, or the sum of events, since the last removal; in the order of told times."""
+        """Return by item the last rating, or the sum of events, since the last removal, in the order of their times."""
         stored_value: dict[str, float] = {}
         own_events = [
             (NOW if entry.time is None else entry.time, seq, entry)
@@ -112,8 +112,8 @@ class Place:
         self.client: TestClient = self.start()
 
     def start(self) -> TestClient:
-        given = ServiceSettings.of({"data": str(self.folder), "poll": 60.0, "train": False})
-        client = TestClient(create_app(given), headers={"Authorization": f"Bearer {self.key}"})
+        service_settings = ServiceSettings.of({"data": str(self.folder), "poll": 60.0, "train": False})
+        client = TestClient(create_app(service_settings), headers={"Authorization": f"Bearer {self.key}"})
         client.__enter__()
         return client
 
@@ -125,10 +125,10 @@ class Place:
         return self.home / str(self.copies)
 
     def restored(self, backup: Path) -> None:
-        """The service is lost but for the newest tombstones; the backup takes its place."""
+        """Replace the service, of which only the newest tombstones are left, by the backup."""
         self.stop()
-        stones, goal = self.folder / "tombstones.json", self.new()
-        restore(backup, goal, stones if stones.exists() else None)
+        tombstones, goal = self.folder / "tombstones.json", self.new()
+        restore(backup, goal, tombstones if tombstones.exists() else None)
         shutil.rmtree(self.folder)
         self.folder = goal
         self.client = self.start()
@@ -143,8 +143,8 @@ class Place:
         items = self.get("/v1/recommendations", user=user, n=100, log=False)["items"]
         return [(entry["item"], entry["score"]) for entry in items]
 
-    def send(self, events: list[Told], *, bulk: bool) -> list[dict[str, Any]]:
-        """What each event is answered: with seq and duplicate, or with an error."""
+    def send(self, events: list[SentEvent], *, bulk: bool) -> list[dict[str, Any]]:
+        """Send events and return the answer to each: seq and duplicate, or an error."""
         if bulk:
             body = "\n".join(json.dumps(event.body()) for event in events)
             response = self.client.post("/v1/events/bulk", content=body)
@@ -165,12 +165,12 @@ class Place:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory, ratings: Interactions) -> tuple[Path, str, Interactions]:
-    """The folder of a service with two models, its key, and what was imported."""
+    """Return the folder of a service with two models, its key, and the imported ratings."""
     folder = tmp_path_factory.mktemp("machine") / "template"
-    given = ServiceSettings.of({"data": str(folder)})
+    service_settings = ServiceSettings.of({"data": str(folder)})
     folder.mkdir()
-    artifacts = ArtifactRegistry(given.artifacts)
-    with Store.open(given.url) as store:
+    artifacts = ArtifactRegistry(service_settings.artifacts)
+    with Store.open(service_settings.url) as store:
         store.events.load(ratings)
         for factors in (4, 6):
             rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=factors), ratings, seed=1).ensure_priors()
@@ -180,7 +180,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, ratings: Interactions) ->
 
 
 class Machine(RuleBasedStateMachine):
-    """Whatever is done to a service, it holds what the reference holds."""
+    """After any operations the service has the state of the reference."""
 
     def __init__(self, template: tuple[Path, str, Interactions]):
         super().__init__()
@@ -192,15 +192,15 @@ class Machine(RuleBasedStateMachine):
         while page["events"]:
             for entry in page["events"]:
                 if entry["user"] in USERS:
-                    self.ref.keep(Told(*(entry[name] for name in Told._fields[:-1]), None), entry["seq"])
+                    self.ref.keep(SentEvent(*(entry[name] for name in SentEvent._fields[:-1]), None), entry["seq"])
             last = page["next"]
             page = self.place.get("/v1/events", after=last, limit=1_000)
         self.imported = last
         assert {entry.user for entry in self.ref.log.values()} == {"7", "8"}
         self.backups: list[tuple[Path, Reference]] = []
 
-    @rule(events=st.lists(told(), min_size=1, max_size=8), bulk=st.booleans(), times=st.integers(1, 3))
-    def tell(self, events: list[Told], bulk: bool, times: int) -> None:
+    @rule(events=st.lists(sent_events(), min_size=1, max_size=8), bulk=st.booleans(), times=st.integers(1, 3))
+    def tell(self, events: list[SentEvent], bulk: bool, times: int) -> None:
         for _ in range(times):
             for event, got in zip(events, self.place.send(events, bulk=bulk), strict=True):
                 what, seq = self.ref.answer(event)
@@ -214,12 +214,12 @@ class Machine(RuleBasedStateMachine):
                     assert "key" in got["error"]
 
     @rule(user=st.sampled_from(USERS), item=st.sampled_from(ITEMS), kind=st.sampled_from(("rating", "event")))
-    def take_back(self, user: str, item: str, kind: str) -> None:
-        """What is told now and removed now is gone, and the item may be shown again; twice, as clients do."""
-        for entry in (Told(user, item, kind, 4.0, None, None), Told(user, item, "removal", None, None, None)):
+    def remove_event(self, user: str, item: str, kind: str) -> None:
+        """Store an event and remove it, each request sent twice: the item can be recommended again."""
+        for entry in (SentEvent(user, item, kind, 4.0, None, None), SentEvent(user, item, "removal", None, None, None)):
             self.tell([entry], bulk=False, times=2)
             assert (item in self.ref.state(user, kind)) == (entry.kind == kind)
-        self.lists_hold_all_else_and_nothing_rated_or_gone()
+        self.lists_contain_exactly_the_unrated_available_items()
 
     @rule(user=st.sampled_from(USERS))
     def forget(self, user: str) -> None:
@@ -229,10 +229,10 @@ class Machine(RuleBasedStateMachine):
         assert self.place.best(user) == self.place.best("nobody ever seen")
 
     @rule(items=st.lists(st.sampled_from(ITEMS), min_size=1, max_size=2), available=st.booleans())
-    def have(self, items: list[str], available: bool) -> None:
+    def set_availability(self, items: list[str], available: bool) -> None:
         answer = {"items": items, "available": available}
         assert self.place.client.post("/v1/items/availability", json=answer).status_code == 200
-        self.ref.gone = self.ref.gone - set(items) if available else self.ref.gone | set(items)
+        self.ref.unavailable = self.ref.unavailable - set(items) if available else self.ref.unavailable | set(items)
 
     @rule(version=st.sampled_from((1, 2)))
     def promote(self, version: int) -> None:
@@ -245,7 +245,7 @@ class Machine(RuleBasedStateMachine):
         assert self.place.client.post("/v1/models/roll-back").json()["version"] == self.ref.model
 
     @rule()
-    def start_anew(self) -> None:
+    def restart(self) -> None:
         self.place.stop()
         self.place.client = self.place.start()
 
@@ -260,16 +260,16 @@ class Machine(RuleBasedStateMachine):
         if not self.backups:
             return
         backup, then = self.backups[which % len(self.backups)]
-        since = self.ref.forgotten[len(then.forgotten) :]  # the backup is of before, on one line of time
+        since = self.ref.forgotten[len(then.forgotten) :]  # erasures since the backup
         self.place.restored(backup)
         self.backups = self.backups[: which % len(self.backups) + 1]
         self.ref = copy.deepcopy(then)
         for user in since:
             self.ref.forget(user)
 
-    @rule(user=st.sampled_from(USERS), events=st.lists(told(), min_size=1, max_size=3))
-    def forget_since_a_backup(self, user: str, events: list[Told]) -> None:
-        """The backup has what came before, the tombstones have who must not be in it."""
+    @rule(user=st.sampled_from(USERS), events=st.lists(sent_events(), min_size=1, max_size=3))
+    def forget_since_a_backup(self, user: str, events: list[SentEvent]) -> None:
+        """The backup contains earlier events, the tombstones the users who must not be in it."""
         self.tell(events=[entry._replace(user=user) for entry in events], bulk=True, times=1)
         self.back_up()
         self.forget(user=user)
@@ -297,13 +297,13 @@ class Machine(RuleBasedStateMachine):
                 assert response == self.ref.state(user, name)
 
     @invariant()
-    def lists_hold_all_else_and_nothing_rated_or_gone(self) -> None:
+    def lists_contain_exactly_the_unrated_available_items(self) -> None:
         for user in USERS:
             answer = self.place.get("/v1/recommendations", user=user, n=100, log=False)
             assert answer["model"] == self.ref.model
             assert not answer["stale"]
             had = {*self.ref.state(user, "rating"), *self.ref.state(user, "event")}
-            assert {entry["item"] for entry in answer["items"]} == self.catalog - had - self.ref.gone
+            assert {entry["item"] for entry in answer["items"]} == self.catalog - had - self.ref.unavailable
 
     @property
     def store(self) -> Store:
@@ -318,8 +318,10 @@ class Machine(RuleBasedStateMachine):
 def test_the_event_log_equals_the_reference_after_any_operations(
     template: tuple[Path, str, Interactions], examples: int
 ) -> None:
-    given = settings(max_examples=examples, stateful_step_count=30, deadline=None, database=None, derandomize=True)
-    run_state_machine_as_test(lambda: Machine(template), settings=given)
+    machine_settings = settings(
+        max_examples=examples, stateful_step_count=30, deadline=None, database=None, derandomize=True
+    )
+    run_state_machine_as_test(lambda: Machine(template), settings=machine_settings)
 
 
 @pytest.fixture(scope="module")
@@ -335,13 +337,13 @@ COUNT = itertools.count()
 @settings(max_examples=5, deadline=None, database=None, derandomize=True)
 @given(
     data=st.data(),
-    events=st.lists(told(), min_size=2, max_size=12),
+    events=st.lists(sent_events(), min_size=2, max_size=12),
     bulk=st.lists(st.booleans(), min_size=3, max_size=3),
 )
 def test_the_order_of_arrival_does_not_change_the_state(
-    place: Place, data: st.DataObject, events: list[Told], bulk: list[bool]
+    place: Place, data: st.DataObject, events: list[SentEvent], bulk: list[bool]
 ) -> None:
-    """Each event twice at least, in any order, a backup and a restore in between: as if told once, by time."""
+    """Each event is sent at least twice, in any order, around a backup and a restore: as if sent once, by time."""
     number = next(COUNT)
     timed = [
         entry._replace(user=f"in order {number}", time=1_000 + second, key=f"{number}-{second}")

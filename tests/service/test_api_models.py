@@ -52,12 +52,12 @@ def test_a_damaged_artifact_is_not_promoted(
     admin: TestClient, artifacts: ArtifactRegistry, second: StoredModel
 ) -> None:
     path = artifacts.path(str(second.file))
-    whole = path.read_bytes()
-    for damaged in (whole[:-10], whole[: len(whole) // 2] + b"\x55" + whole[len(whole) // 2 + 1 :], b""):
+    content = path.read_bytes()
+    for damaged in (content[:-10], content[: len(content) // 2] + b"\x55" + content[len(content) // 2 + 1 :], b""):
         path.write_bytes(damaged)
         assert admin.post("/v1/models/2/promote").status_code == 409
         assert model_of(admin) == 1
-    path.write_bytes(whole)
+    path.write_bytes(content)
     assert admin.post("/v1/models/2/promote").status_code == 200
 
 

@@ -22,7 +22,7 @@ from cofactor.store import Store
 from tests.support.postgresql import Server
 
 
-def test_a_database_that_stops_and_comes_back(mortal_server: Server, tmp_path: Path, ratings: Interactions) -> None:
+def test_a_database_that_stops_and_restarts(mortal_server: Server, tmp_path: Path, ratings: Interactions) -> None:
     settings = ServiceSettings.of(
         {"data": str(tmp_path / "data"), "db": mortal_server.new(template="template"), "key_cache_seconds": 0.0}
     )
@@ -39,11 +39,11 @@ def test_a_database_that_stops_and_comes_back(mortal_server: Server, tmp_path: P
         with mortal_server.stopped():
             down = client.get("/v1/recommendations", params={"user": "7"}).json()
             assert down["stale"]
-            assert down["items"] == before["items"]  # from memory, with what was rated
+            assert down["items"] == before["items"]  # from memory, with the rating
             assert client.get("/v1/recommendations", params={"user": "8"}).json()["answered_by"] == "model"
-            refused = client.post("/v1/events", json={"user": "7", "item": "1", "value": 3})
-            assert refused.status_code == 503
-            assert refused.headers["retry-after"] == "1"
+            rejected = client.post("/v1/events", json={"user": "7", "item": "1", "value": 3})
+            assert rejected.status_code == 503
+            assert rejected.headers["retry-after"] == "1"
         end = time.monotonic() + 20
         while client.get("/v1/recommendations", params={"user": "7"}).json()["stale"]:
             assert time.monotonic() < end
@@ -52,7 +52,7 @@ def test_a_database_that_stops_and_comes_back(mortal_server: Server, tmp_path: P
 
 
 def _resident(folder: str, own: Any) -> None:
-    """Map the model, touch all of it, and tell what the file's pages cost: shared and private kilobytes."""
+    """Map the model, touch all of it, and return the shared and private kilobytes of its pages."""
     recommender = ArtifactRegistry(folder).open(1, verify=True)
     own.send("open")
     own.recv()

@@ -65,7 +65,7 @@ def document() -> dict[str, Any]:
 
 
 def routes() -> list[Route]:
-    """Every route: those of the document, and those that need no place in it."""
+    """Every route: those of the document, and those that are not documented."""
     paths = document()
     documented = {(method.upper(), path) for path, operations in paths.items() for method in operations}
     return sorted({*roles(), *documented})
@@ -147,17 +147,19 @@ def test_bodies_of_this_file_cover_all_routes(api: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "known"),
+    ("method", "path", "body", "members"),
     [
         ("POST", "/v1/recommendations", {"history": [{"item": "1", "rating": 5}]}, "item, value"),
         ("POST", "/v1/onboarding", {"answers": [{"item": "1", "value": 5, "time": 3}]}, "item, value"),
         ("PUT", "/v1/items", {"items": [{"item": "1", "genres": ["War"]}]}, "item, title, available, metadata"),
     ],
 )
-def test_undeclared_nested_members_are_rejected(api: TestClient, method: str, path: str, body: Any, known: str) -> None:
+def test_undeclared_nested_members_are_rejected(
+    api: TestClient, method: str, path: str, body: Any, members: str
+) -> None:
     response = api.request(method, path, json=body)
     assert response.status_code == 422
-    assert f"the members are {known}" in response.json()["detail"]
+    assert f"the members are {members}" in response.json()["detail"]
 
 
 def test_bulk_lines_report_undeclared_members(api: TestClient) -> None:
@@ -220,12 +222,12 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "told"), IMPOSSIBLE)
-def test_an_invalid_training_is_rejected(api: TestClient, spec: dict[str, Any], told: str) -> None:
+@pytest.mark.parametrize(("spec", "message"), IMPOSSIBLE)
+def test_an_invalid_training_is_rejected(api: TestClient, spec: dict[str, Any], message: str) -> None:
     before = store_of(api).jobs.newest()
     response = api.post("/v1/models/train", json=spec)
     assert response.status_code == 422, response.text
-    assert told in response.json()["detail"]
+    assert message in response.json()["detail"]
     assert store_of(api).jobs.newest() == before
 
 

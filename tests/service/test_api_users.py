@@ -10,24 +10,24 @@ from cofactor.service.settings import ServiceSettings
 from cofactor.store import Store
 
 
-def ids(client: TestClient, user: str, **wish: object) -> list[str]:
-    response = client.post("/v1/recommendations", json={"user": user, **wish})
+def ids(client: TestClient, user: str, **options: object) -> list[str]:
+    response = client.post("/v1/recommendations", json={"user": user, **options})
     assert response.status_code == 200, response.text
     return [entry["item"] for entry in response.json()["items"]]
 
 
 def test_an_erased_user_is_unknown_at_once(admin: TestClient, store: Store, settings: ServiceSettings) -> None:
-    nobody = ids(admin, "nobody", n=60)
-    assert ids(admin, "7", n=60) != nobody
+    unknown = ids(admin, "nobody", n=60)
+    assert ids(admin, "7", n=60) != unknown
     response = admin.delete("/v1/users", params={"user": "7"})
     assert response.status_code == 200
     answer = admin.post("/v1/recommendations", json={"user": "7", "n": 60}).json()
     assert answer["answered_by"] == "prior"
-    assert [entry["item"] for entry in answer["items"]] == nobody
+    assert [entry["item"] for entry in answer["items"]] == unknown
     assert store.jobs.get(response.json()["job"]).kind == "train"
     assert Path(settings.tombstones).exists()
     assert admin.get("/v1/users", params={"user": "7"}).status_code == 404
-    assert admin.get("/v1/explanations", params={"user": "7", "item": nobody[0]}).json()["answered_by"] == "prior"
+    assert admin.get("/v1/explanations", params={"user": "7", "item": unknown[0]}).json()["answered_by"] == "prior"
 
 
 def test_an_erasure_by_another_process_counts_at_once(admin: TestClient, store: Store) -> None:
@@ -44,17 +44,17 @@ def test_an_erased_user_can_start_again(admin: TestClient) -> None:
 
 
 def test_unavailable_items_are_never_recommended(admin: TestClient) -> None:
-    gone = ids(admin, "7", n=3)
-    assert admin.post("/v1/items/availability", json={"items": gone, "available": False}).status_code == 200
+    unavailable = ids(admin, "7", n=3)
+    assert admin.post("/v1/items/availability", json={"items": unavailable, "available": False}).status_code == 200
     for user in ("7", "nobody"):
-        assert not set(ids(admin, user, n=60)) & set(gone)
-        assert not set(ids(admin, user, n=60, explore=1.0)) & set(gone)
+        assert not set(ids(admin, user, n=60)) & set(unavailable)
+        assert not set(ids(admin, user, n=60, explore=1.0)) & set(unavailable)
     other = ids(admin, "7", n=1)[0]
     alike = admin.get("/v1/items/similar", params={"item": other, "n": 60}).json()["items"]
     assert len(alike) == 56
-    assert not {entry["item"] for entry in alike} & set(gone)
-    admin.post("/v1/items/availability", json={"items": gone, "available": True})
-    assert ids(admin, "7", n=3) == gone
+    assert not {entry["item"] for entry in alike} & set(unavailable)
+    admin.post("/v1/items/availability", json={"items": unavailable, "available": True})
+    assert ids(admin, "7", n=3) == unavailable
 
 
 def test_metadata_filters_and_titles(admin: TestClient) -> None:
@@ -68,8 +68,8 @@ def test_metadata_filters_and_titles(admin: TestClient) -> None:
     assert set(ids(admin, "nobody", where={"genre": "horror"})) == {"3", "5"}
     assert set(ids(admin, "nobody", where={"genre": ["horror", "comedy"], "year": [1985, 1975]})) == {"4", "5"}
     assert ids(admin, "nobody", where={"genre": "none"}) == []
-    shown = admin.post("/v1/recommendations", json={"user": "nobody", "where": {"year": 1979}}).json()["items"]
-    assert [entry["title"] for entry in shown] == ["Alien"]
+    entries = admin.post("/v1/recommendations", json={"user": "nobody", "where": {"year": 1979}}).json()["items"]
+    assert [entry["title"] for entry in entries] == ["Alien"]
     assert admin.get("/v1/items", params={"item": "4"}).json()["metadata"]["year"] == 1985
     assert admin.get("/v1/items", params={"item": "none"}).status_code == 404
 

@@ -36,16 +36,18 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_a_restored_service_equals_the_original(data: Path, tmp_path: Path) -> None:
-    made = back_up(data, tmp_path / "backup")
+    backup = back_up(data, tmp_path / "backup")
     with Store.open(store_url(data)) as store:
         models, events = store.models.all(), store.events.after(0)
     shutil.rmtree(data)
-    found = restore(tmp_path / "backup", data)
-    assert found.watermark == made.watermark
-    assert found.models == [2, 3]
+    restored = restore(tmp_path / "backup", data)
+    assert restored.watermark == backup.watermark
+    assert restored.models == [2, 3]
     with Store.open(store_url(data)) as store:
         assert store.events.after(0) == events
-        assert [(one.version, one.status) for one in store.models.all()] == [(o.version, o.status) for o in models]
+        assert [(model.version, model.status) for model in store.models.all()] == [
+            (o.version, o.status) for o in models
+        ]
         active = store.models.active()
         assert active is not None
         artifacts = ArtifactRegistry(data / "artifacts")
@@ -62,8 +64,8 @@ def test_erased_users_stay_erased(data: Path, tmp_path: Path) -> None:
         store.erasure.erase(3)
         store.erasure.export(tmp_path / "tombstones.json")
     shutil.rmtree(data)
-    found = restore(tmp_path / "backup", data, tmp_path / "tombstones.json")
-    assert found.erased == 1
+    restored = restore(tmp_path / "backup", data, tmp_path / "tombstones.json")
+    assert restored.erased == 1
     with Store.open(store_url(data)) as store:
         assert store.events.of_user(3) == []
         active = store.models.active()
@@ -101,7 +103,7 @@ def test_a_backup_is_made_while_the_service_is_used(data: Path, tmp_path: Path) 
         assert len(store.events.of_user("x1")) == len(store.events.of_user("x2"))  # one request, one transaction
 
 
-def test_a_promotion_during_a_backup_is_noticed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_promotion_during_a_backup_is_detected(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, times = module.write_atomically, []
 
     def write(path: Path, do: object) -> None:
@@ -112,12 +114,12 @@ def test_a_promotion_during_a_backup_is_noticed(data: Path, tmp_path: Path, monk
                 store.models.roll_back()
 
     monkeypatch.setattr(module, "write_atomically", write)
-    made = back_up(data, tmp_path / "backup")
+    backup = back_up(data, tmp_path / "backup")
     restore(tmp_path / "backup", tmp_path / "new")
     with Store.open(store_url(tmp_path / "new")) as store:
         active = store.models.active()
         assert active is not None
-        assert active.version == made.models[0]
+        assert active.version == backup.models[0]
 
 
 def test_only_the_owner_can_read_a_backup(data: Path, tmp_path: Path) -> None:
@@ -134,20 +136,20 @@ def test_the_command_prints_the_content_of_a_backup(data: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["store.db", "tombstones.json", "artifacts", "backup.json"])
-def test_a_damaged_backup_restores_nothing(data: Path, tmp_path: Path, name: str) -> None:
+def test_a_damaged_backup_is_not_restored(data: Path, tmp_path: Path, name: str) -> None:
     back_up(data, tmp_path / "backup")
     path = tmp_path / "backup" / name
     path = next(path.iterdir()) if path.is_dir() else path
-    whole = bytearray(path.read_bytes())
-    whole[len(whole) // 2] ^= 1
-    path.write_bytes(whole if name != "backup.json" else whole[:-9])
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content if name != "backup.json" else content[:-9])
     with pytest.raises(StoreError):
         restore(tmp_path / "backup", tmp_path / "new")
     assert not (tmp_path / "new").exists()
     assert [left.name for left in tmp_path.glob(".*")] == []
 
 
-def test_nothing_is_overwritten(data: Path, tmp_path: Path) -> None:
+def test_existing_files_are_not_overwritten(data: Path, tmp_path: Path) -> None:
     back_up(data, tmp_path / "backup")
     with pytest.raises(StoreError, match="already exists"):
         back_up(data, tmp_path / "backup")

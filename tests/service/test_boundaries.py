@@ -44,18 +44,20 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def data_of(table: Interactions, held: int) -> TrainingData:
     frame = table.frame().with_columns(pl.col("user", "item").cast(pl.String)).sample(fraction=1, shuffle=True, seed=1)
-    known, held_out = frame[:-held], frame[-held:]
+    earlier, held_out = frame[:-held], frame[-held:]
     train = Interactions.from_columns(
-        known["user"], known["item"], known["value"], times=known["time"], kind=table.kind
+        earlier["user"], earlier["item"], earlier["value"], times=earlier["time"], kind=table.kind
     )
     columns = ["user", "item", "value", "time"]
-    return TrainingData(train, known.select(columns), held_out.select(columns), len(known), len(frame))
+    return TrainingData(train, earlier.select(columns), held_out.select(columns), len(earlier), len(frame))
 
 
 @pytest.fixture(scope="module")
 def worse_by_rmse(small_ratings: Interactions) -> tuple[Recommender, Recommender, TrainingData]:
     data = data_of(small_ratings, 400)
-    worse, better = (Recommender.fit(one, data.train) for one in (cofactor.Bias(), cofactor.ExplicitALS(factors=4)))
+    worse, better = (
+        Recommender.fit(estimator, data.train) for estimator in (cofactor.Bias(), cofactor.ExplicitALS(factors=4))
+    )
     return worse, better, data
 
 
@@ -63,16 +65,16 @@ def worse_by_rmse(small_ratings: Interactions) -> tuple[Recommender, Recommender
 def worse_by_ndcg(small_events: Interactions) -> tuple[Recommender, Recommender, TrainingData]:
     data = data_of(small_events, 300)
     worse, better = (
-        Recommender.fit(one, data.train) for one in (cofactor.Popularity(), cofactor.ImplicitALS(factors=4))
+        Recommender.fit(estimator, data.train) for estimator in (cofactor.Popularity(), cofactor.ImplicitALS(factors=4))
     )
     return worse, better, data
 
 
 def accuracy_of(case: tuple[Recommender, Recommender, TrainingData]) -> AccuracyComparison:
-    found = replace(LOOSE, tolerance=0.0).evaluate(*case).accuracy
-    assert found is not None
-    assert found.loss > 0
-    return found
+    accuracy = replace(LOOSE, tolerance=0.0).evaluate(*case).accuracy
+    assert accuracy is not None
+    assert accuracy.loss > 0
+    return accuracy
 
 
 @pytest.mark.parametrize("case", ["worse_by_rmse", "worse_by_ndcg"])
@@ -80,18 +82,18 @@ def accuracy_of(case: tuple[Recommender, Recommender, TrainingData]) -> Accuracy
 def test_the_tolerance_is_a_share_of_the_active_models_metric(
     case: str, criterion: Any, request: pytest.FixtureRequest
 ) -> None:
-    """The candidate's metric is another by more than the step that is tried here."""
+    """The metric of the candidate differs by more than the step of this test."""
     candidate, active, data = request.getfixturevalue(case)
-    found = accuracy_of((candidate, active, data))
-    loss = found.loss if criterion == "mean" else found.high
-    share = loss / found.active
-    assert abs(found.candidate / found.active - 1) > 1e-4
+    accuracy = accuracy_of((candidate, active, data))
+    loss = accuracy.loss if criterion == "mean" else accuracy.high
+    share = loss / accuracy.active
+    assert abs(accuracy.candidate / accuracy.active - 1) > 1e-4
     for step, holds in ((1 - 1e-6, True), (1 + 1e-6, False)):
         result = replace(LOOSE, criterion=criterion, tolerance=share * step).evaluate(candidate, active, data)
         assert [reason.startswith("accuracy on the newest events is worse") for reason in result.reasons] == [
             True
         ] * holds
-    assert f"allowed {share * found.active:.4f}" in "".join(
+    assert f"allowed {share * accuracy.active:.4f}" in "".join(
         replace(LOOSE, criterion=criterion, tolerance=share * (1 - 1e-6)).evaluate(candidate, active, data).reasons
     )
 
@@ -99,8 +101,8 @@ def test_the_tolerance_is_a_share_of_the_active_models_metric(
 def test_a_loss_of_zero_is_within_a_tolerance_of_zero(
     worse_by_rmse: tuple[Recommender, Recommender, TrainingData],
 ) -> None:
-    one, _, data = worse_by_rmse
-    result = PromotionGate(tolerance=0.0, coverage=0.0, top_share=0.0, lift=0.0).evaluate(one, one, data)
+    rec, _, data = worse_by_rmse
+    result = PromotionGate(tolerance=0.0, coverage=0.0, top_share=0.0, lift=0.0).evaluate(rec, rec, data)
     assert result.accuracy is not None
     assert result.accuracy.loss == 0.0
     assert result.reasons == ()
@@ -126,11 +128,11 @@ def test_list_statistics_may_change_up_to_their_limits(
 def test_accuracy_is_compared_from_the_minimum_of_events_and_users_on(
     worse_by_rmse: tuple[Recommender, Recommender, TrainingData],
 ) -> None:
-    one, _, data = worse_by_rmse
+    rec, _, data = worse_by_rmse
     users = data.held_out["user"].n_unique()
-    for least, people, is_compared in ((400, users, True), (401, users, False), (400, users + 1, False)):
-        gate = replace(LOOSE, min_events=least, min_users=people)
-        assert (gate.evaluate(one, one, data).accuracy is not None) == is_compared
+    for least_events, least_users, is_compared in ((400, users, True), (401, users, False), (400, users + 1, False)):
+        gate = replace(LOOSE, min_events=least_events, min_users=least_users)
+        assert (gate.evaluate(rec, rec, data).accuracy is not None) == is_compared
 
 
 def test_events_are_held_out_from_the_minimum_on() -> None:
@@ -168,21 +170,21 @@ def test_discard_until_keeps_later_events(store: Store) -> None:
 
 def test_extend_back_to_reads_later_events(store: Store) -> None:
     three(store)
-    for seq, known in ((3, [0, 0, 0]), (2, [0, 0, 3]), (1, [0, 2, 3]), (0, [1, 2, 3])):
+    for seq, expected in ((3, [0, 0, 0]), (2, [0, 0, 3]), (1, [0, 2, 3]), (0, [1, 2, 3])):
         changes = ChangeFeed(store, since=3)
         changes.extend_back_to(seq)
-        assert [changes.last_change(user) for user in ("ana", "bo", "cy")] == known
+        assert [changes.last_change(user) for user in ("ana", "bo", "cy")] == expected
         changes.discard_until(seq)
-        assert [changes.last_change(user) for user in ("ana", "bo", "cy")] == known
+        assert [changes.last_change(user) for user in ("ana", "bo", "cy")] == expected
 
 
 def test_discarded_events_are_read_again_step_by_step(store: Store) -> None:
     three(store)
     changes = ChangeFeed(store, since=0)
     changes.discard_until(3)
-    for seq, known in ((3, [0, 0, 0]), (2, [0, 0, 3]), (1, [0, 2, 3]), (0, [1, 2, 3])):
+    for seq, expected in ((3, [0, 0, 0]), (2, [0, 0, 3]), (1, [0, 2, 3]), (0, [1, 2, 3])):
         changes.extend_back_to(seq)
-        assert [changes.last_change(user) for user in ("ana", "bo", "cy")] == known
+        assert [changes.last_change(user) for user in ("ana", "bo", "cy")] == expected
 
 
 def test_a_change_feed_starts_after_its_number(store: Store) -> None:
@@ -196,16 +198,16 @@ def test_a_change_feed_starts_after_its_number(store: Store) -> None:
 
 def test_a_user_is_erased_after_earlier_changes(store: Store) -> None:
     three(store)
-    stone = store.erasure.erase("bo")
+    tombstone = store.erasure.erase("bo")
     changes = ChangeFeed(store, since=0)
-    assert changes.erased_after("bo", stone.seq - 1)
-    assert not changes.erased_after("bo", stone.seq)
+    assert changes.erased_after("bo", tombstone.seq - 1)
+    assert not changes.erased_after("bo", tombstone.seq)
     assert not changes.erased_after("ana", 0)
-    assert changes.last_change("bo") == stone.seq
+    assert changes.last_change("bo") == tombstone.seq
     assert changes.last_event("bo") == 0
     store.events.append([Event("bo", "clue", 1)])
     changes.catch_up()
-    assert changes.last_event("bo") == changes.last_change("bo") == stone.seq + 1
+    assert changes.last_event("bo") == changes.last_change("bo") == tombstone.seq + 1
 
 
 def test_a_model_includes_events_up_to_its_watermark(store: Store, tmp_path: Path) -> None:
@@ -235,7 +237,7 @@ def test_the_least_recently_used_entry_is_evicted_first() -> None:
     recent.put("a", 3)  # used again, so that b is the oldest
     recent.put("c", 4)
     assert (len(recent), recent.get("a"), recent.get("b"), recent.get("c")) == (2, 3, None, 4)
-    assert recent.get("a") == 3  # and so is c now
+    assert recent.get("a") == 3  # c was used too
     recent.put("d", 5)
     assert (recent.get("c"), recent.get("a"), recent.get("d")) == (None, 3, 5)
     recent.clear()
@@ -248,7 +250,7 @@ def test_the_least_recently_used_entry_is_evicted_first() -> None:
 
 
 @pytest.mark.parametrize(("rate", "at_once"), [(2.0, 4), (1.0, 2), (0.25, 1)])
-def test_a_key_may_ask_again_once_its_bucket_holds_a_whole_request(rate: float, at_once: int) -> None:
+def test_a_key_is_accepted_again_once_its_bucket_holds_a_request(rate: float, at_once: int) -> None:
     buckets = TokenBuckets(rate)
     waits = [buckets.take("key", now=100.0) for _ in range(at_once + 1)]
     assert waits == [0.0] * at_once + [1 / rate]
@@ -329,7 +331,7 @@ def test_a_worker_counts_the_changes_since_the_last_training(
 
 @pytest.mark.parametrize(("seconds", "wait"), [(50.0, 50), (600.0, 600), (3_600.0, 600), (None, 600)])
 @pytest.mark.parametrize("later", ["at once", "just before", "then", "with a clock set back"])
-def test_a_failed_training_is_tried_again_after_a_while(
+def test_a_failed_training_is_retried_after_a_delay(
     store: Store,
     worker_with: Callable[[RetrainPolicy], Worker],
     monkeypatch: pytest.MonkeyPatch,

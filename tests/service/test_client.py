@@ -1,4 +1,4 @@
-"""The client against a real service that is killed, cut off and slow to allow: nothing is lost, nothing doubled."""
+"""The client with a real service that is killed, disconnected and rate-limited: no event is lost or duplicated."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def folder(tmp_path: Path, ratings: Interactions) -> tuple[Path, str]:
 
 
 class Cutter:
-    """Stands between a client and a service; of every few answers one is lost: reset once the service has answered."""
+    """Proxy between a client and a service that resets some connections once the service has answered."""
 
     def __init__(self, port: int, every: int = 3):
         self._to, self._every = port, every
@@ -74,18 +74,18 @@ class Cutter:
 
 def stored(url: str, watermark: int) -> list[tuple[str, str, float]]:
     with Store.open(url) as store:
-        return [(one.user, one.item, one.value) for one in store.events.after(watermark, 100_000)]
+        return [(event.user, event.item, event.value) for event in store.events.after(watermark, 100_000)]
 
 
-def test_answers_that_are_lost_double_nothing(folder: tuple[Path, str]) -> None:
+def test_lost_answers_duplicate_no_event(folder: tuple[Path, str]) -> None:
     running = Served(*folder)
     cutter = Cutter(running.port)
     try:
         with Store.open(running.settings.url) as store:
-            before, items = store.events.watermark(), [one.item for one in store.events.after(0, 30)]
+            before, items = store.events.watermark(), [event.item for event in store.events.after(0, 30)]
         with Client(f"http://127.0.0.1:{cutter.port}", folder[1], retries=8) as client:
             wanted = [(f"user {n}", items[n % len(items)], float(1 + n % 5)) for n in range(40)]
-            numbers = [client.rate(*one) for one in wanted]
+            numbers = [client.rate(*rating) for rating in wanted]
             many = [(f"many {n}", items[n % len(items)], float(1 + n % 5)) for n in range(2_500)]
             fared = client.send({"user": user, "item": item, "value": value, "key": None} for user, item, value in many)
             assert client.recommend("user 0").answered_by == "fold-in"
@@ -100,7 +100,7 @@ def test_answers_that_are_lost_double_nothing(folder: tuple[Path, str]) -> None:
 
 
 @pytest.mark.long
-def test_a_service_killed_and_started_again_loses_and_doubles_nothing(folder: tuple[Path, str]) -> None:
+def test_a_restarted_service_loses_and_duplicates_no_event(folder: tuple[Path, str]) -> None:
     running = Served(*folder)
     url, port = running.settings.url, running.port
     with Store.open(url) as store:
@@ -109,43 +109,43 @@ def test_a_service_killed_and_started_again_loses_and_doubles_nothing(folder: tu
 
     def tell(part: int) -> list[int]:
         with Client(f"http://127.0.0.1:{port}", folder[1], retries=30, timeout=20) as client:
-            return [client.rate(*one) for one in wanted[part::4]]
+            return [client.rate(*rating) for rating in wanted[part::4]]
 
     with ThreadPoolExecutor(4) as threads:
         telling = [threads.submit(tell, part) for part in range(4)]
         time.sleep(0.5)
         running.kill()
-        assert not any(one.done() for one in telling)
+        assert not any(future.done() for future in telling)
         running = Served(*folder, "--port", str(port))
-        numbers = [seq for one in telling for seq in one.result()]
+        numbers = [seq for future in telling for seq in future.result()]
     assert running.stop() == 0
     assert len(set(numbers)) == len(wanted)
     assert Counter(stored(url, before)) == Counter(wanted)
 
 
-def test_a_client_that_asks_too_much_waits_as_it_is_told(folder: tuple[Path, str]) -> None:
+def test_a_client_above_the_rate_limit_waits(folder: tuple[Path, str]) -> None:
     running = Served(*folder, COFACTOR_SERVE_RATE="20")
     try:
-        with Client(running.url, folder[1], retries=0) as hasty, pytest.raises(ServiceError) as refused:
+        with Client(running.url, folder[1], retries=0) as hasty, pytest.raises(ServiceError) as caught:
             [hasty.models() for _ in range(80)]
-        assert refused.value.status == 429
-        assert "429: too many requests with this key" in str(refused.value)
+        assert caught.value.status == 429
+        assert "429: too many requests with this key" in str(caught.value)
         with Client(running.url, folder[1]) as patient:
             assert len([patient.models() for _ in range(60)]) == 60
     finally:
         running.stop()
 
 
-def test_what_cannot_be_reached_is_said_so_after_all_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_service_is_reported_after_all_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = nobody.getsockname()[1]
-    with Client(f"http://127.0.0.1:{port}", "id.secret", retries=3) as client, pytest.raises(ServiceError) as told:
+    with socket.create_server(("127.0.0.1", 0)) as closed_server:
+        port = closed_server.getsockname()[1]
+    with Client(f"http://127.0.0.1:{port}", "id.secret", retries=3) as client, pytest.raises(ServiceError) as caught:
         client.rate("ana", "alien", 5)
     assert len(waits) == 3
-    assert told.value.status == 0
-    assert str(told.value).startswith(f"http://127.0.0.1:{port} cannot be reached: ")
+    assert caught.value.status == 0
+    assert str(caught.value).startswith(f"http://127.0.0.1:{port} cannot be reached: ")
 
 
 def test_a_timeout_may_be_shorter_than_a_second() -> None:
@@ -177,18 +177,18 @@ def test_explanations_and_similar_items_are_the_types_of_the_engine() -> None:
         assert client.similar("alien") == SimilarItems("alien", 1, (SimilarItem(**similar),))
 
 
-def test_a_plain_list_is_asked_for_by_default() -> None:
-    asked: list[Any] = []
+def test_a_plain_list_is_requested_by_default() -> None:
+    bodies: list[Any] = []
 
     def service(request: httpx.Request) -> httpx.Response:
-        asked.append(json.loads(request.content))
+        bodies.append(json.loads(request.content))
         return httpx.Response(200, json={"model": 1, "answered_by": "model", "stale": False, "items": []})
 
     plain = {"n": 10, "exclude": [], "where": {}, "rank_by": "mean", "diversity": 0.0, "explore": 0.0}
     with Client("http://shop", "id.secret", transport=httpx.MockTransport(service)) as client:
         client.recommend("ana")
         client.recommend_for({"alien": 5})
-    assert asked == [
+    assert bodies == [
         {"user": "ana", "log": True, **plain},
         {"history": [{"item": "alien", "value": 5}], **plain},
     ]
@@ -224,13 +224,13 @@ def test_a_call_with_a_wrong_argument_is_not_sent(call: Any, name: str) -> None:
     assert sent == []
 
 
-def test_what_a_caller_mixed_up_is_said_at_once() -> None:
+def test_invalid_arguments_are_reported_at_once() -> None:
     with pytest.raises(ParameterError, match=r"url must begin with http:// or https://, not '127\.0\.0\.1:8000'"):
         Client("127.0.0.1:8000", "id.secret")
     for wrong in ("", "id.secret\n", "id.sécret"):
-        with pytest.raises(ParameterError, match=r"key must have the form id\.secret") as told:
+        with pytest.raises(ParameterError, match=r"key must have the form id\.secret") as caught:
             Client("http://127.0.0.1:8000", wrong)
-        assert "cret" not in str(told.value).replace("id.secret, with only letters", "")
+        assert "cret" not in str(caught.value).replace("id.secret, with only letters", "")
     for page in ({"text": "<html>log in</html>"}, {"json": ["a list"]}):
         answering = httpx.MockTransport(lambda _, page=page: httpx.Response(200, **page))
         client = Client("http://shop", "id.secret", transport=answering)
@@ -249,19 +249,19 @@ def test_a_context_closes_its_connections() -> None:
         client.models()
 
 
-def test_a_newer_service_may_tell_more() -> None:
+def test_answers_of_a_newer_service_may_have_more_members() -> None:
     item = {"item": "1", "rank": 1, "score": None, "answered_by": "exploration", "title": None, "explored": True}
     item |= {"propensity": 0.5, "mood": "good"}
     body = {"model": 1, "answered_by": "model", "stale": False, "items": [item], "weather": "fine"}
-    asked: list[Any] = []
+    bodies: list[Any] = []
 
     def service(request: httpx.Request) -> httpx.Response:
-        asked.append(json.loads(request.content))
+        bodies.append(json.loads(request.content))
         return httpx.Response(200, json=body)
 
     with Client("http://shop", "id.secret", transport=httpx.MockTransport(service)) as client:
         assert client.recommend("ana", exclude=[7], where={"genre": "war"}, explore=0.5).items[0].propensity == 0.5
-    assert asked == [
+    assert bodies == [
         {"user": "ana", "log": True, "n": 10, "exclude": [7], "where": {"genre": "war"}, "rank_by": "mean",
          "diversity": 0.0, "explore": 0.5}
     ]  # fmt: skip
@@ -270,18 +270,18 @@ def test_a_newer_service_may_tell_more() -> None:
 PROGRAM = """
 from cofactor import Client, Recommendation, ServiceError
 
-def shown(client: Client) -> list[str]:
-    found: Recommendation = client.recommend("ana", n=3, where={"genres": "War"}, rank_by="lower")
-    seq: int = client.rate("ana", found.items[0].item, 5, key="a1")
-    stars: float = client.predict(7, found.items[0].item).prediction
+def titles(client: Client) -> list[str]:
+    answer: Recommendation = client.recommend("ana", n=3, where={"genres": "War"}, rank_by="lower")
+    seq: int = client.rate("ana", answer.items[0].item, 5, key="a1")
+    stars: float = client.predict(7, answer.items[0].item).prediction
     for line in client.send([{"user": "ana", "item": 7, "value": 3}]):
         print(line["seq"], seq, stars)
-    return [one.title or one.item for one in found.items]
+    return [entry.title or entry.item for entry in answer.items]
 
 def main() -> None:
     with Client("http://127.0.0.1:8000", "id.secret", timeout=2.0, retries=3) as client:
         try:
-            print(shown(client))
+            print(titles(client))
         except ServiceError as problem:
             print(problem.status + 1, problem.request_id.upper())
 """
@@ -296,13 +296,13 @@ WRONG = {
 
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What mypy says of a program, and of mistakes in another."""
+    """Return the output of mypy for a program without errors and one with errors."""
     folder = tmp_path_factory.mktemp("typed")
     (folder / "good.py").write_text(PROGRAM)
     (folder / "wrong.py").write_text(
         "from cofactor import Client\nclient = Client('http://x', 'id.secret')\n" + "".join(WRONG)
     )
-    cache = ROOT / ".mypy_cache" / "users"  # half a minute the first time
+    cache = ROOT / ".mypy_cache" / "users"  # the first run takes half a minute
     command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir", str(cache)]
     return subprocess.run(
         [*command, "good.py", "wrong.py"], capture_output=True, text=True, check=False, cwd=folder
@@ -310,7 +310,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.long
-def test_a_users_program_passes_mypy_strict_and_a_mistake_does_not(checked: str) -> None:
+def test_a_users_program_passes_mypy_strict_and_wrong_calls_do_not(checked: str) -> None:
     assert "good.py" not in checked
     assert "Found 5 errors in 1 file" in checked
     for line, code in enumerate(WRONG.values(), start=3):

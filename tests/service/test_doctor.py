@@ -43,7 +43,7 @@ def test_an_intact_service_has_no_warnings(data: Path) -> None:
     assert {result.check for result in findings} == checks
 
 
-def test_nothing_is_created_without_a_service(tmp_path: Path) -> None:
+def test_no_file_is_created_without_a_service(tmp_path: Path) -> None:
     assert worst_state(check_service(tmp_path / "nowhere")) == "problem"
     assert worst_state(check_service(tmp_path)) == "problem"
     assert list(tmp_path.iterdir()) == []
@@ -54,8 +54,8 @@ def test_a_damaged_active_model_is_a_problem(data: Path) -> None:
         active, previous = store.models.active(), store.models.previous()
     assert active is not None
     assert previous is not None
-    whole = data / "artifacts" / str(previous.file)
-    whole.write_bytes(whole.read_bytes()[:-1])
+    path = data / "artifacts" / str(previous.file)
+    path.write_bytes(path.read_bytes()[:-1])
     assert worst_result(data, "artifacts").state == "warning"
     (data / "artifacts" / str(active.file)).unlink()
     result = worst_result(data, "artifacts")
@@ -96,14 +96,16 @@ def test_a_clock_set_back_is_reported(data: Path, monkeypatch: pytest.MonkeyPatc
     assert "set back" in result.message
 
 
-@pytest.mark.parametrize(("off", "says"), [(-500, "500 s behind this machine"), (500, "500 s ahead of this machine")])
+@pytest.mark.parametrize(
+    ("off", "message"), [(-500, "500 s behind this machine"), (500, "500 s ahead of this machine")]
+)
 def test_a_different_clock_of_the_database_server_is_reported(
-    data: Path, off: int, says: str, monkeypatch: pytest.MonkeyPatch
+    data: Path, off: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Store, "clock", lambda _store: time.time() + off)
     result = worst_result(data, "clock")
     assert result.state == "warning"
-    assert says in result.message
+    assert message in result.message
     monkeypatch.setattr(Store, "clock", lambda _store: time.time() + off / 10)
     assert worst_result(data, "clock").state == "ok"
 

@@ -1,4 +1,4 @@
-"""The engine by itself: what it knows, when, and of whom."""
+"""The engine without HTTP."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def other(settings: object, engine: Engine) -> Iterator[Engine]:
 
 
 def ids(engine: Engine, user: str, n: int = 60) -> list[str]:
-    return [one.item for one in engine.recommend(user, Query(n=n)).items]
+    return [item.item for item in engine.recommend(user, Query(n=n)).items]
 
 
-def test_without_a_model_it_says_so(store: Store, artifacts: ArtifactRegistry) -> None:
+def test_without_a_model_an_error_is_raised(store: Store, artifacts: ArtifactRegistry) -> None:
     with pytest.raises(NoModelError):
         Engine(store, artifacts).recommend("ana", Query())
 
 
-def test_rate_then_ask_on_another_worker(engine: Engine, other: Engine) -> None:
+def test_ratings_count_on_another_worker(engine: Engine, other: Engine) -> None:
     stream = random.Random(0)
     for turn in range(300):
         user = str(stream.randrange(260))
@@ -56,21 +56,21 @@ def test_rate_then_ask_on_another_worker(engine: Engine, other: Engine) -> None:
         item = stream.choice(before)
         engine.store.events.append([Event(user, item, stream.randrange(1, 6), key=str(turn))])
         after = other.recommend(user, Query(n=5))
-        assert item not in [one.item for one in after.items]
+        assert item not in [entry.item for entry in after.items]
         assert after.answered_by == "fold-in"
         assert not after.stale
 
 
-def test_the_folded_in_vector_is_that_of_the_whole_history(engine: Engine, ratings: Interactions) -> None:
+def test_the_folded_in_vector_is_that_of_the_full_history(engine: Engine, ratings: Interactions) -> None:
     table = ratings.frame().filter(ratings.frame()["user"] == 7)
     history = {str(item): float(value) for item, value in zip(table["item"], table["value"], strict=True)}
     new = ids(engine, "7", 1)[0]
     engine.store.events.append([Event("7", new, 1)])
     lists, list_scores = engine.model.view([engine.model.state([*history.items(), (new, 1.0)])]).rank(60)
     rows, scores = lists[0][lists[0] >= 0], list_scores[0][lists[0] >= 0]
-    found = engine.recommend("7", Query(n=60)).items
-    assert [one.item for one in found] == [str(id_) for id_ in engine.model.recommender.items.ids(rows)]
-    assert np.allclose([one.score for one in found], scores, atol=1e-5)
+    items = engine.recommend("7", Query(n=60)).items
+    assert [item.item for item in items] == [str(id_) for id_ in engine.model.recommender.items.ids(rows)]
+    assert np.allclose([item.score for item in items], scores, atol=1e-5)
 
 
 @pytest.mark.parametrize("estimator", [cofactor.BiasedMF(factors=3, epochs=3), cofactor.EASE(), cofactor.UserKNN()])
@@ -84,34 +84,34 @@ def test_models_of_every_kind_answer(
     Trainer(store, artifacts, spec=spec).train()
     engine = Engine(store, artifacts)
     best = ids(engine, "7")
-    told = "event" if table.kind == "events" else "rating"
-    store.events.append([Event("7", best[0], 1, kind=told)])  # type: ignore[arg-type]
+    event_kind = "event" if table.kind == "events" else "rating"
+    store.events.append([Event("7", best[0], 1, kind=event_kind)])  # type: ignore[arg-type]
     assert set(ids(engine, "7")) == set(best[1:])
     assert len(ids(engine, "nobody")) == len(engine.model.recommender.items)
 
 
-def test_the_other_kind_of_event_is_left_out_too(engine: Engine) -> None:
+def test_items_with_the_other_kind_of_event_are_excluded_too(engine: Engine) -> None:
     best = ids(engine, "7")
     engine.store.events.append([Event("7", best[0], 1, kind="event")])
     assert ids(engine, "7", 1) != best[:1]
 
 
 @pytest.mark.parametrize("estimator", [cofactor.ExplicitALS(factors=2), cofactor.ImplicitALS(factors=2)])
-def test_without_a_prior_new_users_get_what_python_gives(
+def test_without_a_prior_new_users_get_the_items_of_python(
     store: Store, artifacts: ArtifactRegistry, ratings: Interactions, estimator: Estimator
 ) -> None:
-    """By item biases where the model has any, else what is popular."""
+    """Item biases if the model has them, else popularity."""
     table = ratings if estimator.kind == "ratings" else ratings.to_events(min_rating=4)
     rec = cofactor.Recommender.fit(estimator, table)
     registry.promote(store, artifacts, registry.add_candidate(store, artifacts, rec, watermark=0).version)
     engine = Engine(store, artifacts)
-    found = engine.recommend("nobody", Query(n=60))
-    assert found.answered_by == ("prior" if table.kind == "ratings" else "popularity")
-    assert [int(one.item) for one in found.items] == rec.for_history([]).recommend(n=60)["item"].to_list()
-    support = [rec.support[rec.items.row(int(one.item))] for one in found.items]
+    answer = engine.recommend("nobody", Query(n=60))
+    assert answer.answered_by == ("prior" if table.kind == "ratings" else "popularity")
+    assert [int(item.item) for item in answer.items] == rec.for_history([]).recommend(n=60)["item"].to_list()
+    support = [rec.support[rec.items.row(int(item.item))] for item in answer.items]
     assert (support == sorted(support, reverse=True)) == (table.kind == "events")
     if table.kind == "ratings":
-        assert 1 <= engine.predict("nobody", found.items[0].item).prediction <= 5
+        assert 1 <= engine.predict("nobody", answer.items[0].item).prediction <= 5
 
 
 def test_a_roll_back_to_an_older_watermark_forgets_no_event(engine: Engine, ratings: Interactions) -> None:
@@ -129,13 +129,13 @@ def test_a_roll_back_to_an_older_watermark_forgets_no_event(engine: Engine, rati
     assert not engine.refresh()
 
 
-def test_the_same_request_draws_the_same(engine: Engine) -> None:
-    wish = Query(n=10, explore=0.5)
-    first, second = (engine.recommend("7", wish, np.random.default_rng(3)) for _ in range(2))
-    assert [one.item for one in first.items] == [one.item for one in second.items]
+def test_equal_requests_give_equal_draws(engine: Engine) -> None:
+    query = Query(n=10, explore=0.5)
+    first, second = (engine.recommend("7", query, np.random.default_rng(3)) for _ in range(2))
+    assert [item.item for item in first.items] == [item.item for item in second.items]
 
 
-def test_propensities_are_the_shares_they_say() -> None:
+def test_propensities_are_the_observed_shares() -> None:
     stream, pool = np.random.default_rng(0), np.array([7, 8])
     rows, scores = np.int32([1, 2, 3]), np.float32([0.9, 0.8, 0.7])
     first = [draw_positions(rows, scores, pool, 2, 0.4, stream)[0] for _ in range(4_000)]
@@ -153,13 +153,13 @@ def test_changes_are_kept_within_bounds(engine: Engine) -> None:
     assert changes.last_change("7") > 0
 
 
-def test_similar_items_leave_out_what_cannot_be_had(engine: Engine) -> None:
-    best = [one.item for one in engine.similar("3", 5).items]
+def test_similar_items_exclude_unavailable_items(engine: Engine) -> None:
+    best = [item.item for item in engine.similar("3", 5).items]
     engine.store.items.put([Item(best[0], available=False)])
-    assert [one.item for one in engine.similar("3", 4).items] == best[1:]
+    assert [item.item for item in engine.similar("3", 4).items] == best[1:]
 
 
-def test_a_model_of_text_ids_takes_any_id(ratings: Interactions) -> None:
+def test_a_model_of_string_ids_accepts_any_id(ratings: Interactions) -> None:
     text = Interactions.from_columns(["ana", "1", "007"], ["x", "1", "01"], [1, 2, 3])
     serving = LoadedModel(1, 0, cofactor.Recommender.fit(cofactor.Bias(), text))
     assert serving.item_rows(["1", "01", "001", "x"]).tolist() == [1, 0, -1, 2]
@@ -168,7 +168,7 @@ def test_a_model_of_text_ids_takes_any_id(ratings: Interactions) -> None:
     assert numbers.user_row("07") == -1
 
 
-def test_a_new_item_gets_its_place_from_the_prior(engine: Engine, ratings: Interactions) -> None:
+def test_a_new_item_is_placed_by_the_prior(engine: Engine, ratings: Interactions) -> None:
     rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings).ensure_priors()
     mark = engine.store.events.watermark()
     registry.promote(
@@ -184,9 +184,9 @@ def test_a_new_item_gets_its_place_from_the_prior(engine: Engine, ratings: Inter
     assert engine.extend_catalog()
     assert not engine.extend_catalog()
     after = engine.recommend("7", Query(n=100))
-    assert {one.item for one in after.items} == {*before, "1000"}
-    assert [one.item for one in after.items if one.item != "1000"] == before
-    assert "Jaws" in [one.title for one in after.items]
+    assert {item.item for item in after.items} == {*before, "1000"}
+    assert [item.item for item in after.items if item.item != "1000"] == before
+    assert "Jaws" in [item.title for item in after.items]
     engine.store.events.append([Event("7", "1000", 5)])
     assert "1000" not in ids(engine, "7", 100)
     engine.store.items.put([Item("1002")])

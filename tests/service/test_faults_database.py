@@ -28,7 +28,7 @@ def test_a_database_that_dies_under_load(mortal_server: Server, tmp_path: Path, 
 
 def _dies_and_comes_back(served: Served, server: Server) -> None:
     lists = {user: _listed(served, user, "before")["items"] for user in range(60)}
-    users = [user for user, items in lists.items() if len(items) == 10]  # some have rated all but a few
+    users = [user for user, items in lists.items() if len(items) == 10]  # some have rated nearly all items
     assert len(users) > 30
     processes, load, killed = served.workers(), faults.Load(served, "load"), faults.Kills()
     try:
@@ -49,25 +49,25 @@ def _dies_and_comes_back(served: Served, server: Server) -> None:
 
 
 def _reads_go_on_and_writes_wait(served: Served, users: list[int]) -> None:
-    """Over new connections, so that both workers are asked."""
+    """Over new connections, so that both workers get requests."""
     for user in users:
-        told = _listed(served, user, f"down-{user}")
-        assert told["stale"]
-        assert told["items"]
+        answer = _listed(served, user, f"down-{user}")
+        assert answer["stale"]
+        assert answer["items"]
         event = {"user": user, "item": "1", "value": 3, "key": f"down-{user}"}
-        refused = httpx.post(f"{served.url}/v1/events", json=event, headers=served.headers, timeout=30)
-        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-        assert refused.json()["written"] in ("no", "unknown")
-        assert refused.headers["content-type"] == "application/problem+json"
-    assert _asked(served, "/health/ready", "ready")["store"] == "unavailable"
+        rejected = httpx.post(f"{served.url}/v1/events", json=event, headers=served.headers, timeout=30)
+        assert (rejected.status_code, rejected.headers["retry-after"]) == (503, "1")
+        assert rejected.json()["written"] in ("no", "unknown")
+        assert rejected.headers["content-type"] == "application/problem+json"
+    assert _get(served, "/health/ready", "ready")["store"] == "unavailable"
 
 
 def _listed(served: Served, user: int, name: str) -> dict[str, Any]:
-    return _asked(served, f"/v1/recommendations?user={user}", name)
+    return _get(served, f"/v1/recommendations?user={user}", name)
 
 
-def _asked(served: Served, path: str, name: str) -> dict[str, Any]:
-    answer = httpx.get(served.url + path, headers={**served.headers, "X-Request-ID": name}, timeout=30)
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+def _get(served: Served, path: str, name: str) -> dict[str, Any]:
+    response = httpx.get(served.url + path, headers={**served.headers, "X-Request-ID": name}, timeout=30)
+    assert response.status_code == 200, response.text
+    document: dict[str, Any] = response.json()
+    return document

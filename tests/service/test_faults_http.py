@@ -31,9 +31,9 @@ MB = 1_000_000
 
 CLOCK = """
 import os, time
-real, told = time.time, os.environ["CLOCK_OFF_BY"]
+real, path = time.time, os.environ["CLOCK_OFF_BY"]
 def shifted():
-    with open(told) as file:
+    with open(path) as file:
         return real() + float(file.read() or 0)
 time.time = shifted
 """
@@ -41,7 +41,7 @@ time.time = shifted
 
 @pytest.fixture(scope="module")
 def off_by(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of seconds by which every process of the service has its clock wrong; beside it, what sees to that."""
+    """Return the file with the clock error of all processes in seconds; sitecustomize.py applies it."""
     folder = tmp_path_factory.mktemp("clock")
     (folder / "sitecustomize.py").write_text(CLOCK)
     (folder / "seconds").write_text("0")
@@ -72,14 +72,14 @@ def test_a_hot_swap_drops_no_request(served: Served) -> None:
 
 
 @pytest.mark.long
-def test_a_worker_killed_during_swaps_loses_nothing(served: Served) -> None:
+def test_a_worker_killed_during_swaps_loses_no_event(served: Served) -> None:
     killed = kill_workers(served, 2, random.Random(time.time_ns()))
     assert killed.faults == []
     assert killed.acknowledged > 20
 
 
 def test_a_dead_worker_does_not_count_in_metrics(served: Served) -> None:
-    """Every worker that lives tells of its model, whichever is asked; what a dead one told last is gone."""
+    """Every worker reports the model of all live workers and none of dead workers."""
 
     def until(version: int) -> None:
         end = time.monotonic() + 15
@@ -99,7 +99,7 @@ def test_a_dead_worker_does_not_count_in_metrics(served: Served) -> None:
 
 
 @pytest.mark.long
-def test_a_service_killed_during_swaps_loses_nothing(tmp_path: Path, ratings: Interactions) -> None:
+def test_a_service_killed_during_swaps_loses_no_event(tmp_path: Path, ratings: Interactions) -> None:
     key = create_service(tmp_path, ratings)
     killed = kill_services(
         lambda: Served(tmp_path, key, "--workers", "2", COFACTOR_SERVE_POLL="0.1"),
@@ -113,15 +113,15 @@ def test_a_service_killed_during_swaps_loses_nothing(tmp_path: Path, ratings: In
 def test_a_full_disk_rejects_writes_and_answers_reads(served: Served) -> None:
     processes = served.workers()
     full = write_to_full_disk(served, 30)
-    assert {(status, retry) for status, retry, _, _ in full.refused} == {(503, "1")}
-    assert {written for _, _, written, _ in full.refused} <= {"no", "unknown"}
-    assert full.read == {(200, False): len(full.refused)}
-    assert full.refused_with_room < 100
+    assert {(status, retry) for status, retry, _, _ in full.rejected} == {(503, "1")}
+    assert {written for _, _, written, _ in full.rejected} <= {"no", "unknown"}
+    assert full.read == {(200, False): len(full.rejected)}
+    assert full.rejected_with_space < 100
     assert full.lost == 0
     assert served.workers() == processes
     with served.client() as http:
         for event in full.events:
-            answer = http.post("/v1/events", json=event).json()  # sent again: what was acknowledged is there
+            answer = http.post("/v1/events", json=event).json()  # sent again: acknowledged events are stored
             assert full.acknowledged.setdefault(event["key"], answer["seq"]) == answer["seq"]
     with Store.open(served.settings.url) as store:
         response = {event.seq: event.user for event in all_events(store)}
@@ -151,7 +151,7 @@ def test_a_body_of_200_megabytes_is_rejected_without_memory(served: Served, path
         other.join()
         assert grown() < 40
     assert {entry.status for entry in response} == {413}
-    assert max(entry.sent for entry in response) < 20 * MB  # 8 million bytes, and what the kernel holds
+    assert max(entry.sent for entry in response) < 20 * MB  # 8 million bytes and the buffers of the kernel
     assert all(entry.is_closed for entry in response)
     assert stranger.status == 401
     assert stranger.sent < 8 * MB
@@ -159,7 +159,7 @@ def test_a_body_of_200_megabytes_is_rejected_without_memory(served: Served, path
 
 
 def test_a_rejected_body_is_not_read_after_the_answer(served: Served) -> None:
-    """Who goes on sending without reading the answer is cut off all the same."""
+    """Clients that keep sending without reading the answer are disconnected as well."""
     for has_key in (True, False):
         response = send_large(served, "/v1/events", 200 * MB, is_chunked=False, has_key=has_key, reads_at_once=False)
         assert response.sent < 20 * MB
@@ -178,7 +178,7 @@ def test_a_thousand_slow_connections_do_not_delay_others(served: Served) -> None
     seen = slow_connections(served, 1_000, 2.5)
     assert seen.held == 1_000
     assert set(seen.statuses) == {200, 201}
-    assert len(seen.beside) > 0.5 * len(seen.without)  # in the same number of seconds
+    assert len(seen.with_slow) > 0.5 * len(seen.without)  # in the same number of seconds
     assert len(seen.lasted) == 250
     assert min(seen.lasted) > 3.5  # dribbled bodies end after body_seconds
 
@@ -210,7 +210,7 @@ def test_requests_beyond_the_limit_of_connections_are_rejected(tmp_path: Path, r
 
 
 def _clock_of(http: httpx.Client) -> float:
-    """What the service tells as the date, which it looks up about once a second."""
+    """Return the date of the service, which it updates about once a second."""
     return parsedate_to_datetime(http.get("/health/live").headers["date"]).timestamp()
 
 
@@ -237,10 +237,10 @@ def test_a_clock_jump_changes_no_result(served: Served, off_by: Path, hours: int
             assert {
                 stored_value.item: stored_value.value for stored_value in store.events.user_snapshot(user, "ratings")
             }[items[1]] == 5
-            made = http.post("/v1/keys", json={"role": "read", "label": "made at another time"}).json()["key"]
+            new_key = http.post("/v1/keys", json={"role": "read", "label": "made at another time"}).json()["key"]
             codes = {
                 httpx.get(f"{served.url}/v1/models", headers={"Authorization": f"Bearer {key}"}).status_code
-                for key in (made, served.key)
+                for key in (new_key, served.key)
                 for _ in range(20)
             }
             assert codes == {200}
@@ -248,7 +248,7 @@ def test_a_clock_jump_changes_no_result(served: Served, off_by: Path, hours: int
             assert [(entry["user"], entry["item"]) for entry in page["events"]] == [(user, items[1])]
             assert before < page["next"] == store.events.watermark()
             end = time.monotonic() + 10
-            while abs(_clock_of(http) - time.time() - 3_600 * hours) > 60:  # until the clock did jump in there
+            while abs(_clock_of(http) - time.time() - 3_600 * hours) > 60:  # until the clock of the service has jumped
                 assert time.monotonic() < end
             assert http.get("/health/ready").json()["store"] == "ok"
         finally:

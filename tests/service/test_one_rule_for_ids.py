@@ -1,4 +1,4 @@
-"""What can be an id is the same for files, frames, tables, the store, HTTP and the commands fit and serve."""
+"""Valid IDs are the same for files, frames, tables, the store, HTTP and the commands fit and serve."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 
 def columns(text: str) -> dict[str, list[Any]]:
-    """Three rows of which the second has this user."""
+    """Three rows, the second of which has this user."""
     return {"user": ["ana", text, "bo"], "item": ["alien", "alien", "clue"], "rating": [5, 4, 2]}
 
 
@@ -95,17 +95,17 @@ SOURCES: dict[str, Callable[[Path, str], Any]] = {
 @pytest.mark.parametrize("text", IDS, ids=NAMES)
 @pytest.mark.parametrize("source", SOURCES)
 def test_readers(source: str, text: str, tmp_path: Path) -> None:
-    given = SOURCES[source](tmp_path / "r.csv", text)
+    table = SOURCES[source](tmp_path / "r.csv", text)
     if (fault := IDS[text]) is None:
-        assert text in cofactor.read_ratings(given).users
+        assert text in cofactor.read_ratings(table).users
         return
     fault = "is missing" if fault == "is empty" else fault
     with pytest.raises(DataError, match=rf"(line|row) [23]: the user {fault}"):
-        cofactor.read_ratings(given)
-    kept = cofactor.read_ratings(given, on_error="quarantine", quarantine=tmp_path / "bad.csv")
-    assert kept.users.all.to_list() == ["ana", "bo"]
-    assert kept.report is not None
-    assert kept.report.rejection_counts == {f"the user {fault}": 1}
+        cofactor.read_ratings(table)
+    loaded = cofactor.read_ratings(table, on_error="quarantine", quarantine=tmp_path / "bad.csv")
+    assert loaded.users.all.to_list() == ["ana", "bo"]
+    assert loaded.report is not None
+    assert loaded.report.rejection_counts == {f"the user {fault}": 1}
 
 
 @pytest.mark.parametrize("text", IDS, ids=NAMES)
@@ -137,8 +137,8 @@ def test_tables_the_store_and_http(text: str, api: TestClient) -> None:
         api.post("/v1/recommendations/batch", json={"users": ["ana", text]}),
         api.post("/v1/items/availability", json={"items": [text], "available": True}),
     ]
-    assert [one.is_success for one in sent] == [fault is None] * len(sent)
-    assert {one.status_code for one in sent if not one.is_success} <= {422}
+    assert [response.is_success for response in sent] == [fault is None] * len(sent)
+    assert {response.status_code for response in sent if not response.is_success} <= {422}
     line = api.post("/v1/events/bulk", content=json.dumps({"user": text, "item": "alien", "value": 5}))
     assert line.json()["rejected"] == (fault is not None)
 
@@ -159,7 +159,7 @@ def run(command: str, *options: str, folder: Path) -> subprocess.CompletedProces
     return subprocess.run(line, capture_output=True, text=True, check=False, cwd=folder)
 
 
-def test_fit_and_serve_take_the_same_files(tmp_path: Path) -> None:
+def test_fit_and_serve_accept_the_same_files(tmp_path: Path) -> None:
     fit = ["--model", "bias", "--output", "m.cofactor"]
     serve = ["--model", "bias", "--data", "data", "--port", "0"]
     wrong = ["a\tb", "a\nb", "x" * 300]

@@ -21,12 +21,12 @@ from cofactor.service.training.promotion_gate import ListStatistics, PromotionGa
 
 def data_of(table: Interactions, held: int = 400) -> TrainingData:
     frame = table.frame().with_columns(pl.col("user", "item").cast(pl.String)).sample(fraction=1, shuffle=True, seed=1)
-    known, held_out = frame[:-held], frame[-held:]
+    earlier, held_out = frame[:-held], frame[-held:]
     train = Interactions.from_columns(
-        known["user"], known["item"], known["value"], times=known["time"], kind=table.kind
+        earlier["user"], earlier["item"], earlier["value"], times=earlier["time"], kind=table.kind
     )
     columns = ["user", "item", "value", "time"]
-    return TrainingData(train, known.select(columns), held_out.select(columns), len(known), len(frame))
+    return TrainingData(train, earlier.select(columns), held_out.select(columns), len(earlier), len(frame))
 
 
 def test_a_model_is_as_good_as_itself(small_ratings: Interactions) -> None:
@@ -42,15 +42,15 @@ def test_a_model_is_as_good_as_itself(small_ratings: Interactions) -> None:
 
 def test_accuracy_is_the_rmse_of_the_held_out_rows(small_ratings: Interactions) -> None:
     data = data_of(small_ratings)
-    one, other = (Recommender.fit(estimator, data.train) for estimator in (Bias(), ExplicitALS(factors=4)))
-    found = PromotionGate().evaluate(one, other, data).accuracy
-    assert found is not None
+    candidate, active = (Recommender.fit(estimator, data.train) for estimator in (Bias(), ExplicitALS(factors=4)))
+    accuracy = PromotionGate().evaluate(candidate, active, data).accuracy
+    assert accuracy is not None
     held = data.held_out
-    predicted = one.predict(held["user"], held["item"])["prediction"].to_numpy()
-    assert found.metric == "rmse"
-    assert found.candidate == pytest.approx(np.sqrt(np.mean((predicted - held["value"].to_numpy()) ** 2)), abs=1e-4)
-    assert found.low <= found.loss <= found.high
-    assert found.loss == pytest.approx(found.candidate - found.active)
+    predicted = candidate.predict(held["user"], held["item"])["prediction"].to_numpy()
+    assert accuracy.metric == "rmse"
+    assert accuracy.candidate == pytest.approx(np.sqrt(np.mean((predicted - held["value"].to_numpy()) ** 2)), abs=1e-4)
+    assert accuracy.low <= accuracy.loss <= accuracy.high
+    assert accuracy.loss == pytest.approx(accuracy.candidate - accuracy.active)
 
 
 def test_a_worse_model_is_held_with_its_metrics(small_ratings: Interactions) -> None:
@@ -64,7 +64,7 @@ def test_a_worse_model_is_held_with_its_metrics(small_ratings: Interactions) -> 
 
 def test_accuracy_of_events_is_ndcg(small_events: Interactions) -> None:
     data = data_of(small_events, 300)
-    worse, better = (Recommender.fit(one, data.train) for one in (Popularity(), ImplicitALS(factors=4)))
+    worse, better = (Recommender.fit(estimator, data.train) for estimator in (Popularity(), ImplicitALS(factors=4)))
     result = PromotionGate().evaluate(worse, better, data)
     assert result.accuracy is not None
     assert result.accuracy.metric == "ndcg@10"
@@ -75,19 +75,19 @@ def test_accuracy_of_events_is_ndcg(small_events: Interactions) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shown", "reason"),
+    ("statistics", "reason"),
     [
         (ListStatistics(0.3, 0.5, 0.1, 1.0), "coverage falls"),
         (ListStatistics(0.5, 0.5, 0.3, 1.0), "1% most-recommended"),
         (ListStatistics(0.5, 0.5, 0.1, 1.5), "popularity lift"),
     ],
 )
-def test_each_limit_has_its_reason(shown: ListStatistics, reason: str) -> None:
+def test_each_limit_has_its_reason(statistics: ListStatistics, reason: str) -> None:
     before = ListStatistics(0.5, 0.5, 0.1, 1.0)
     assert PromotionGate()._exposure_reasons(before, before) == []
-    found = PromotionGate()._exposure_reasons(shown, before)
-    assert len(found) == 1
-    assert reason in found[0]
+    reasons = PromotionGate()._exposure_reasons(statistics, before)
+    assert len(reasons) == 1
+    assert reason in reasons[0]
 
 
 def test_accuracy_is_not_compared_on_too_few_events(small_ratings: Interactions) -> None:

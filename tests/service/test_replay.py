@@ -12,11 +12,11 @@ from tests.support.replay_day import replay
 
 
 @pytest.mark.long
-def test_predicting_before_it_is_told_beats_the_frozen_model(movielens: Interactions, tmp_path: Path) -> None:
+def test_live_predictions_are_better_than_those_of_the_frozen_model(movielens: Interactions, tmp_path: Path) -> None:
     table = movielens.frame().sort("time", "user", "item")[:81_500]
     day = replay(table, tmp_path, first=80_000, hour=500)
     assert len(day.truth) == 1_500
     assert len(day.trainings) == 2
-    assert all(np.isfinite(day.predicted[way]).all() for way in day.predicted)
+    assert all(np.isfinite(day.predicted[method]).all() for method in day.predicted)
     assert day.rmse("live") < day.rmse("frozen") - 0.02
     assert day.gain("live", "frozen").mean == pytest.approx(day.rmse("live") - day.rmse("frozen"))

@@ -1,7 +1,7 @@
-"""Keys and passwords, used rightly and wrongly, are told nowhere: logs, metrics, answers, files, command lines.
+"""Keys and passwords, used correctly or not, never appear in logs, metrics, answers, files or command lines.
 
-Every output is searched for the secrets and their halves. What answers somebody's own request may repeat what they
-sent in its query or body; nothing else may.
+Every output is searched for the secrets and their halves. The answer to a request may repeat what the client
+sent in its query or body; no other output may.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def halves(secret: str) -> list[str]:
     return [secret[:middle], secret[middle:]]
 
 
-def told(text: str, secrets: list[str]) -> list[str]:
-    """What of the secrets stands in a text: the whole, or a half."""
+def secrets_in(text: str, secrets: list[str]) -> list[str]:
+    """Return the halves of secrets that a text contains."""
     return [part for secret in secrets for part in halves(secret) if part in text]
 
 
 def misused(http: httpx.Client, url: str, key: str) -> str:
-    """A key where keys do not belong. What is said to who sends it in a header only."""
+    """Send a key in wrong places; return the answers to requests that have it only in a header."""
     wrong = [
         f"Token {key}",
         f"Basic {key}",
@@ -54,8 +54,8 @@ def misused(http: httpx.Client, url: str, key: str) -> str:
         key,
         f"bearer{key}",
     ]
-    said = [http.get("/v1/models", headers={"Authorization": given}) for given in wrong]
-    assert {entry.status_code for entry in said} == {401}
+    responses = [http.get("/v1/models", headers={"Authorization": header}) for header in wrong]
+    assert {entry.status_code for entry in responses} == {401}
     owner = {"Authorization": f"Bearer {key}"}
     for ask in (
         lambda: http.get(f"/v1/recommendations?user=1&n={key}", headers=owner),
@@ -74,16 +74,16 @@ def misused(http: httpx.Client, url: str, key: str) -> str:
         lambda: http.get("/v1/models", headers={"Cookie": f"key={key}"}),
     ):
         assert ask().status_code in (200, 400, 401, 403, 404, 405, 422)
-    said += [http.get(path, headers=owner) for path in ("/nowhere", "/v1/keys", "/v1/events", "/v1/predictions")]
+    responses += [http.get(path, headers=owner) for path in ("/nowhere", "/v1/keys", "/v1/events", "/v1/predictions")]
     host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))) as entry:  # no HTTP at all
+    with socket.create_connection((host, int(port))) as entry:  # not HTTP
         entry.sendall(f"{key} {key}\r\n\r\n".encode())
-        said_raw = entry.recv(10_000).decode()
-    return said_raw + "".join(entry.text + str(entry.headers) for entry in said)
+        raw_answer = entry.recv(10_000).decode()
+    return raw_answer + "".join(entry.text + str(entry.headers) for entry in responses)
 
 
 def looked_at(http: httpx.Client, admin: str) -> str:
-    """What everybody else may be shown."""
+    """Return the answers that other clients can get."""
     owner = {"Authorization": f"Bearer {admin}"}
     paths = ("/metrics", "/v1/keys", "/v1/events", "/v1/models", "/v1/jobs", "/openapi.json", "/health/ready")
     answers = [http.get(path, headers=owner) for path in paths]
@@ -91,8 +91,8 @@ def looked_at(http: httpx.Client, admin: str) -> str:
     return "".join(entry.text + str(entry.headers) for entry in answers)
 
 
-def kept(folder: Path, db: str | None) -> str:
-    """Every byte of the service's folder, and the tables of PostgreSQL."""
+def stored_text(folder: Path, db: str | None) -> str:
+    """Return every byte of the service's folder, and the tables of PostgreSQL."""
     text = "".join(path.read_bytes().decode("latin-1") for path in folder.rglob("*") if path.is_file())
     if db is not None:
         with Store.open(db) as store, store._database.read_transaction() as connection:
@@ -116,7 +116,7 @@ def test_secrets_appear_nowhere(db: str | None, tmp_path: Path, ratings: Interac
             revoked = http.post("/v1/keys", json={"role": "admin", "label": "old"}, headers=owner).json()["key"]
             assert http.get("/v1/keys", headers={"Authorization": f"Bearer {revoked}"}).status_code == 200
             http.delete(f"/v1/keys/{revoked.partition('.')[0]}", headers=owner).raise_for_status()
-            said = "".join(misused(http, running.url, key) for key in (admin, *keys, revoked))
+            answers = "".join(misused(http, running.url, key) for key in (admin, *keys, revoked))
             others = looked_at(http, admin)
             commands = subprocess.run(["ps", "-eo", "args", "-ww"], capture_output=True, text=True, check=True).stdout
     finally:
@@ -127,11 +127,11 @@ def test_secrets_appear_nowhere(db: str | None, tmp_path: Path, ratings: Interac
     ).stdout
     every = [key.partition(".")[2] for key in (admin, *keys, revoked)]
     secrets = [*every, PASSWORD]
-    files = kept(folder, db)
+    files = stored_text(folder, db)
     log = (folder / "log").read_text()
-    for where in (said, others, commands, doctor, log, files):
-        assert told(where, secrets) == []
-    # and all of these would have shown them
+    for where in (answers, others, commands, doctor, log, files):
+        assert secrets_in(where, secrets) == []
+    # each output does contain what it should
     for key in (admin, *keys, revoked):
         name, _, secret = key.partition(".")
         assert name in others
@@ -173,4 +173,4 @@ def test_error_messages_hide_the_password_of_a_database_url(
     done = run(*arguments, *["--port", "0"] * command.startswith("serve"))
     assert done.exit_code in (1, 2)
     assert re.search("database URL|/shop", done.output.replace("\n", ""))
-    assert told(done.output.replace("\n", ""), [PASSWORD]) == []
+    assert secrets_in(done.output.replace("\n", ""), [PASSWORD]) == []

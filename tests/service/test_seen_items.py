@@ -62,21 +62,21 @@ def trained(client: TestClient) -> None:
 
 
 def lists(client: TestClient, user: str) -> list[list[str]]:
-    """What each route recommends to a user."""
+    """Return the items that each route recommends to a user."""
     answers = [
         client.get("/v1/recommendations", params={"user": user}),
         client.post("/v1/recommendations", json={"user": user, "explore": 1.0}),
         client.post("/v1/recommendations/batch", json={"users": [user]}),
     ]
-    found = [one.json() for one in answers]
-    return [sorted(place["item"] for place in one["items"]) for one in (*found[:2], *found[2]["lists"])]
+    documents = [answer.json() for answer in answers]
+    return [sorted(place["item"] for place in entry["items"]) for entry in (*documents[:2], *documents[2]["lists"])]
 
 
 def test_a_low_rating_is_not_recommended_at_any_time(served: TestClient) -> None:
     assert lists(served, "ana") == [["d"]] * 3
     trained(served)
     assert lists(served, "ana") == [["d"]] * 3
-    served.post("/v1/events", json={"user": "ana", "item": "a", "kind": "event"})  # she is looked up from now on
+    served.post("/v1/events", json={"user": "ana", "item": "a", "kind": "event"})  # she is a known user from now on
     assert served.get("/v1/recommendations", params={"user": "ana"}).json()["answered_by"] == "fold-in"
     assert lists(served, "ana") == [["d"]] * 3
     trained(served)
@@ -170,7 +170,7 @@ def test_new_items_do_not_bring_low_ratings_back(tmp_path: Path) -> None:
         import_table(store, events)
         Trainer(store, artifacts, spec=TrainingSpec(cofactor.ImplicitALS(factors=2), "events")).train()
         engine = Engine(store, artifacts)
-        store.items.put([Item("-5"), Item("1000")])  # rows of the items that were there move
+        store.items.put([Item("-5"), Item("1000")])  # rows of existing items move
         engine.catch_up()
         assert engine.extend_catalog()
         listed = {place.item for place in engine.recommend(user, Query(n=60)).items}
@@ -205,8 +205,8 @@ def test_the_gate_compares_lists_without_seen_items(tmp_path: Path) -> None:
     assert now.recommend("ana")["item"].to_list() == ["d"]
     assert as_of(rec, users, state).recommend("ana")["item"].to_list() == ["c", "d"]
     held = pl.DataFrame({"user": ["ana", "ana"], "item": ["c", "d"], "value": [1.0, 1.0], "time": [0, 0]})
-    found = ranking_accuracy(now, now, held, 10, 0)
-    assert (found.events, found.users, found.candidate) == (1, 1, 1.0)
+    accuracy = ranking_accuracy(now, now, held, 10, 0)
+    assert (accuracy.events, accuracy.users, accuracy.candidate) == (1, 1, 1.0)
     assert np.isnan(ranking_accuracy(now, now, held[:1], 10, 0).candidate)
 
 

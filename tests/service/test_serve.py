@@ -102,7 +102,7 @@ def test_a_rating_counts_at_once_on_every_worker(running: tuple[Running, str]) -
 
 
 def _answerers(served: Running, route: str) -> set[int]:
-    """The processes that answered requests to this route, by the log."""
+    """Return the processes that answered requests to this route, by the log."""
     lines = Path(served.log.name).read_text().splitlines()
     return {json.loads(line)["process"] for line in lines if f'"route": "{route}"' in line}
 

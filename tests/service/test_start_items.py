@@ -37,51 +37,55 @@ def titled(ratings: Interactions) -> Interactions:
 
 
 @pytest.fixture
-def asked(settings: ServiceSettings, titled: Interactions) -> Iterator[TestClient]:
+def titled_client(settings: ServiceSettings, titled: Interactions) -> Iterator[TestClient]:
     key = prepare(settings, titled, SPEC).key
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {key}"
         yield client
 
 
-def best(client: TestClient, **wish: object) -> list[dict[str, object]]:
-    found = client.post("/v1/recommendations", json={"user": "7", "n": 60, **wish})
-    assert found.status_code == 200
-    items: list[dict[str, object]] = found.json()["items"]
+def best(client: TestClient, **options: object) -> list[dict[str, object]]:
+    response = client.post("/v1/recommendations", json={"user": "7", "n": 60, **options})
+    assert response.status_code == 200
+    items: list[dict[str, object]] = response.json()["items"]
     return items
 
 
-def test_titles_filters_and_availability_at_once(asked: TestClient, titled: Interactions) -> None:
-    everything = best(asked)
+def test_titles_filters_and_availability_at_once(titled_client: TestClient, titled: Interactions) -> None:
+    all_items = best(titled_client)
     names = dict(zip(titled.items.all.cast(pl.String), titled.titles, strict=True))  # type: ignore[arg-type]
-    assert len(everything) > 20
-    assert {one["item"]: one["title"] for one in everything} == {
-        str(one["item"]): names[one["item"]] for one in everything
+    assert len(all_items) > 20
+    assert {entry["item"]: entry["title"] for entry in all_items} == {
+        str(entry["item"]): names[entry["item"]] for entry in all_items
     }
     wars = {str(item) for n, item in enumerate(titled.items.all) if n % 3 == 0}
-    assert {one["item"] for one in best(asked, where={"genres": "War"})} == wars & {one["item"] for one in everything}
-    dramas = best(asked, where={"genres": "Drama", "year": 1990.5})
-    assert {one["item"] for one in dramas} == {one["item"] for one in everything} - wars - {str(titled.items.all[1])}
-    assert best(asked, where={"genres": "Western"}) == []
-    gone = dramas[0]["item"]
-    asked.post("/v1/items/availability", json={"items": [gone], "available": False})
-    assert gone not in [one["item"] for one in best(asked)]
-    told = asked.get("/v1/items", params={"item": gone}).json()
-    assert (told["title"], told["metadata"]["genres"]) == (names[gone], ["Comedy", "Drama"])
+    assert {entry["item"] for entry in best(titled_client, where={"genres": "War"})} == wars & {
+        entry["item"] for entry in all_items
+    }
+    dramas = best(titled_client, where={"genres": "Drama", "year": 1990.5})
+    assert {entry["item"] for entry in dramas} == {entry["item"] for entry in all_items} - wars - {
+        str(titled.items.all[1])
+    }
+    assert best(titled_client, where={"genres": "Western"}) == []
+    unavailable = dramas[0]["item"]
+    titled_client.post("/v1/items/availability", json={"items": [unavailable], "available": False})
+    assert unavailable not in [entry["item"] for entry in best(titled_client)]
+    document = titled_client.get("/v1/items", params={"item": unavailable}).json()
+    assert (document["title"], document["metadata"]["genres"]) == (names[unavailable], ["Comedy", "Drama"])
 
 
 def test_a_second_start_does_not_change_newer_metadata(
     settings: ServiceSettings, store: Store, titled: Interactions
 ) -> None:
     prepare(settings, titled, SPEC)
-    one, two = str(titled.items.all[0]), str(titled.items.all[2])
+    first, second = str(titled.items.all[0]), str(titled.items.all[2])
     user = str(titled.users.all[5])
-    store.items.put([Item(one, "our own title", metadata={"genres": ["Ours"]})])
-    store.items.set_available([two], available=False)
+    store.items.put([Item(first, "our own title", metadata={"genres": ["Ours"]})])
+    store.items.set_available([second], available=False)
     store.users.put(user, {"age": 99})
     before, facts, watermark = store.items.after(), store.users.after(), store.events.watermark()
     assert len(before) == len(titled.items.all)  # the item without title and genre has a year
-    assert len(facts) == len(titled.users.all) - 1  # of one, nothing is known
+    assert len(facts) == len(titled.users.all) - 1  # one user has no metadata
     prepare(settings, titled, SPEC)
     assert (store.items.after(), store.users.after(), store.events.watermark()) == (before, facts, watermark)
     longer = titled.frame().select("user", "item", "value").head(50).with_columns(pl.lit("new").alias("user"))
@@ -100,9 +104,9 @@ def test_titles_can_be_imported_after_ratings(settings: ServiceSettings, store: 
     store.items.set_available([item], available=False)
     assert store.items.after()[0].title is None
     prepare(settings, titled, SPEC)
-    found = store.items.get(item)
-    assert found is not None
-    assert (found.title, found.available) == (f"film {item}", False)
+    stored = store.items.get(item)
+    assert stored is not None
+    assert (stored.title, stored.available) == (f"film {item}", False)
 
 
 def test_erased_users_stay_erased(settings: ServiceSettings, store: Store, titled: Interactions) -> None:
@@ -156,7 +160,7 @@ def test_an_item_file_on_the_command_line(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     with Store.open(f"sqlite:///{tmp_path}/data/store.db") as store:
-        assert [(one.item, one.title, one.metadata) for one in store.items.after()] == [
+        assert [(item.item, item.title, item.metadata) for item in store.items.after()] == [
             ("alien", "Alien", {"genres": ["Horror", "War"]}),
             ("clue", "Clue", {"genres": ["Comedy"]}),
         ]
@@ -171,7 +175,9 @@ def test_declared_levels_are_kept_by_later_trainings(settings: ServiceSettings, 
     assert Trainer(store, ArtifactRegistry(settings.artifacts)).train().status == "active"
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {key}"
-        told = [client.post("/v1/events", json={"user": "u1", "item": "i1", "value": value}) for value in (1, 5, 6)]
+        responses = [
+            client.post("/v1/events", json={"user": "u1", "item": "i1", "value": value}) for value in (1, 5, 6)
+        ]
         assert client.get("/v1/models").json()["answering"] == 2
-    assert [one.status_code for one in told] == [201, 201, 422]
-    assert "scale of 1 to 5" in told[2].text
+    assert [response.status_code for response in responses] == [201, 201, 422]
+    assert "scale of 1 to 5" in responses[2].text

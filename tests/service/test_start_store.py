@@ -63,10 +63,10 @@ def test_events_of_a_store_without_a_model_are_not_stored_again(place: ServiceSe
     again = prepare(place, None, PLAYS)
     assert (again.version, again.is_first_model) == (ready.version, False)
     with TestClient(create_app(place)) as client:
-        found = client.get(
+        response = client.get(
             "/v1/recommendations", params={"user": "bo"}, headers={"Authorization": f"Bearer {ready.key}"}
         )
-        assert [(one["item"], one["title"]) for one in found.json()["items"]] == [("brazil", None)]
+        assert [(entry["item"], entry["title"]) for entry in response.json()["items"]] == [("brazil", None)]
 
 
 def test_ratings_of_a_store_without_a_model_are_not_stored_again(place: ServiceSettings) -> None:
@@ -93,22 +93,22 @@ def test_the_first_model_is_trained_on_the_table_and_earlier_events(place: Servi
     rec = model_of(place)
     assert len(rec.histories.values) == 7
     with TestClient(create_app(place)) as client:
-        found = client.get(
+        response = client.get(
             "/v1/recommendations", params={"user": "ana"}, headers={"Authorization": f"Bearer {ready.key}"}
         )
-        assert [one["item"] for one in found.json()["items"]] == ["clue"]
+        assert [entry["item"] for entry in response.json()["items"]] == ["clue"]
 
 
 def test_a_start_that_was_interrupted_after_the_import_is_resumed(place: ServiceSettings) -> None:
     table = Interactions.from_columns(*zip(*PAIRS, strict=True), [4, 5, 2, 3, 1, 5])  # type: ignore[arg-type]
     with Store.open(place.url) as store:
         store.events.load(table)
-    for given in (None, table):
-        prepare(place, given, RATINGS)
+    for source in (None, table):
+        prepare(place, source, RATINGS)
         with Store.open(place.url) as store:
             assert len(store.events.after(0)) == 6
-    rec, whole = model_of(place), Recommender.fit(RATINGS.estimator, table)
-    assert np.array_equal(rec.model.user_factors, whole.model.user_factors)
+    rec, refitted = model_of(place), Recommender.fit(RATINGS.estimator, table)
+    assert np.array_equal(rec.model.user_factors, refitted.model.user_factors)
 
 
 def test_the_first_model_does_not_contain_erased_users(tmp_path: Path) -> None:

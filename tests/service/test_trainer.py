@@ -54,7 +54,7 @@ def live(store: Store, rows: pl.DataFrame) -> None:
     store.events.append([Event(user, item, value) for user, item, value in rows.select("user", "item", "value").rows()])
 
 
-def test_the_first_model_learns_everything_and_answers(trainer: Trainer, store: Store) -> None:
+def test_the_first_model_is_trained_on_all_data_and_answers(trainer: Trainer, store: Store) -> None:
     model = trainer.train()
     assert model.status == "active"
     assert model.watermark == store.events.watermark() == 2600
@@ -75,9 +75,9 @@ def test_a_better_candidate_is_promoted_by_the_newest_events(
     assert model.status == "active", model.reasons
     assert model.watermark == 3240
     assert model.metrics[UNTIL_KEY] == 3400
-    found = model.metrics["gate"]["accuracy"]
-    assert found["events"] == 160
-    assert found["candidate"] < found["active"]
+    accuracy = model.metrics["gate"]["accuracy"]
+    assert accuracy["events"] == 160
+    assert accuracy["candidate"] < accuracy["active"]
     assert store.models.previous().version == 1  # type: ignore[union-attr]
 
 
@@ -99,16 +99,16 @@ def test_the_promoted_model_is_the_compared_one(trainer: Trainer, store: Store, 
     model = trainer.train({"estimator": {"estimator": "explicit-als", "factors": 4}})
     rec = trainer.artifacts.open(str(model.file), verify=True)
     held = rest[-160:]
-    known = zip(held["user"], held["item"], strict=True)
+    held_pairs = zip(held["user"], held["item"], strict=True)
     histories = {
         (user, item)
         for user in held["user"].unique()
         if user in rec.users
         for item in rec.items.ids(rec.histories.row(rec.users.row(user)).columns)
     }
-    assert not histories & set(known)
-    told = rec.predict(held["user"], held["item"])["prediction"].to_numpy()
-    rmse = float(np.sqrt(np.mean((told - held["value"].to_numpy()) ** 2)))
+    assert not histories & set(held_pairs)
+    predicted = rec.predict(held["user"], held["item"])["prediction"].to_numpy()
+    rmse = float(np.sqrt(np.mean((predicted - held["value"].to_numpy()) ** 2)))
     assert model.metrics["gate"]["accuracy"]["candidate"] == pytest.approx(rmse, abs=0.02)
 
 
@@ -133,9 +133,9 @@ def test_without_new_events_only_lists_are_compared(trainer: Trainer) -> None:
 def test_old_artifacts_are_deleted_except_the_active_and_the_previous(trainer: Trainer, store: Store) -> None:
     for _ in range(4):
         trainer.train()
-    kept = [model for model in store.models.all() if model.file is not None]
-    assert [model.status for model in kept] == ["previous", "active"]
-    assert trainer.artifacts.versions() == sorted(str(model.file).removesuffix(".cofactor") for model in kept)
+    models = [model for model in store.models.all() if model.file is not None]
+    assert [model.status for model in models] == ["previous", "active"]
+    assert trainer.artifacts.versions() == sorted(str(model.file).removesuffix(".cofactor") for model in models)
     assert store.models.roll_back().version == 3
     trainer.artifacts.open(str(store.models.active().file), verify=True)  # type: ignore[union-attr]
 
@@ -237,8 +237,8 @@ def test_a_job_reports_its_progress(trainer: Trainer, store: Store) -> None:
     job = store.jobs.enqueue("train", {"estimator": {"estimator": "explicit-als", "factors": 2}})
     lines: list[str] = []
     worker = Worker(trainer)
-    told = store.jobs.heartbeat
-    store.jobs.heartbeat = lambda job, **more: (lines.append(more.get("message", "")), told(job, **more))  # type: ignore[assignment,method-assign]
+    heartbeat = store.jobs.heartbeat
+    store.jobs.heartbeat = lambda job, **more: (lines.append(more.get("message", "")), heartbeat(job, **more))  # type: ignore[assignment,method-assign]
     done = worker.run_next()
     assert done is not None
     assert (done.id, done.state, done.message) == (job.id, "done", "model 1 is active")
@@ -293,14 +293,14 @@ def test_users_erased_while_events_are_read_are_left_out(
     stale = store.events.snapshot("ratings")
     seen = store.events.watermark()
     store.erasure.erase("user 1")
-    monkeypatch.setattr(store.events, "snapshot", lambda *_given, **_more: stale)
+    monkeypatch.setattr(store.events, "snapshot", lambda *_args, **_more: stale)
     data = training_data(store, "ratings", seen, seen)
     assert "user 1" in stale["user"]
     assert "user 1" not in data.train.users
     assert "user 2" in data.train.users
 
 
-def test_users_erased_during_a_training_are_masked_and_left_out_of_the_next(trainer: Trainer, store: Store) -> None:
+def test_users_erased_during_a_training_are_masked_and_excluded_from_the_next(trainer: Trainer, store: Store) -> None:
     def erase(_progress: float, line: str) -> None:
         if line == "writing the model":
             store.erasure.erase("user 1")

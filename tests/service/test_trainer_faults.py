@@ -32,7 +32,7 @@ from cofactor.service.training.worker import run_worker
 settings = ServiceSettings.of({"data": sys.argv[1], "train_after": 10**9, "train_every": 1e9})
 run_worker(settings, stale_after=float(sys.argv[2]))
 """
-ONE = """
+RUN_QUEUED = """
 import sys, time
 
 from cofactor.service.settings import ServiceSettings
@@ -130,7 +130,7 @@ def test_each_job_runs_in_one_of_two_workers(data: Path, store: Store) -> None:
     for _ in range(6):
         store.jobs.enqueue("train", QUICK)
     start = str(time.time() + 3)
-    command = [sys.executable, "-c", ONE, str(data), start]
+    command = [sys.executable, "-c", RUN_QUEUED, str(data), start]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     counts = [int(process.communicate(timeout=100)[0]) for process in both]
     assert sum(counts) == 6
@@ -146,16 +146,16 @@ def test_each_job_runs_in_one_of_two_workers(data: Path, store: Store) -> None:
     assert {str(m.file) for m in store.models.all() if m.file} == {f"{v}.cofactor" for v in artifacts.versions()}
 
 
-def test_a_worker_that_lost_its_job_promotes_nothing(store: Store, trainer: Trainer) -> None:
+def test_a_worker_that_lost_its_job_promotes_no_model(store: Store, trainer: Trainer) -> None:
     """A worker without heartbeats gets an error at its next progress report."""
     store.jobs.enqueue("train", QUICK)
     sleepy, other = Worker(trainer, heartbeat_interval=60), Worker(trainer, stale_after=0.05)
     real = trainer.artifacts.publish
 
-    def publish(*given: object) -> object:
+    def publish(*arguments: object) -> object:
         time.sleep(0.1)
         assert store.jobs.claim(other.owner, ["train"], stale_after=0.05) is not None
-        return real(*given)  # type: ignore[arg-type]
+        return real(*arguments)  # type: ignore[arg-type]
 
     trainer.artifacts.publish = publish  # type: ignore[method-assign,assignment]
     done = sleepy.run_next()
@@ -172,10 +172,10 @@ def test_a_full_disk_leaves_no_file_and_the_active_model(store: Store, trainer: 
     heard = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     real = trainer.artifacts.publish
 
-    def publish(*given: object) -> object:
+    def publish(*arguments: object) -> object:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, hard))
         try:
-            return real(*given)  # type: ignore[arg-type]
+            return real(*arguments)  # type: ignore[arg-type]
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
@@ -199,15 +199,17 @@ def test_a_damaged_candidate_is_never_promoted(store: Store, trainer: Trainer, d
     active = trainer.train(QUICK)
     real = trainer.artifacts.publish
 
-    def publish(*given: object) -> object:
-        path, checksum = real(*given)  # type: ignore[arg-type]
-        whole = path.read_bytes()
+    def publish(*arguments: object) -> object:
+        path, checksum = real(*arguments)  # type: ignore[arg-type]
+        content = path.read_bytes()
         if damage == "gone":
             path.unlink()
         elif damage == "newer":
-            path.write_bytes(whole.replace(b'\\"format_version\\": 1', b'\\"format_version\\": 9'))
+            path.write_bytes(content.replace(b'\\"format_version\\": 1', b'\\"format_version\\": 9'))
         else:
-            path.write_bytes(whole[:-9] if damage == "truncated" else whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+            path.write_bytes(
+                content[:-9] if damage == "truncated" else content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
+            )
         return path, checksum
 
     trainer.artifacts.publish = publish  # type: ignore[method-assign,assignment]
@@ -239,10 +241,10 @@ def test_an_unavailable_database_does_not_fail_a_job(store: Store, trainer: Trai
     job = store.jobs.enqueue("train", QUICK)
     real = trainer.store.events.watermark
 
-    def gone() -> int:
+    def unavailable() -> int:
         raise StoreUnavailableError("the database does not answer", "no")
 
-    trainer.store.events.watermark = gone  # type: ignore[method-assign]
+    trainer.store.events.watermark = unavailable  # type: ignore[method-assign]
     with pytest.raises(StoreUnavailableError):
         Worker(trainer).run_next()
     assert store.jobs.get(job.id).state == "running"

@@ -30,15 +30,15 @@ def url(mortal_server: Server) -> str:
 def test_a_model_is_trained_checked_and_backed_up(url: str, tmp_path: Path) -> None:
     with Store.open(url) as store:
         worker = Worker(Trainer(store, ArtifactRegistry(tmp_path / "artifacts")), policy=RetrainPolicy(changes=50))
-        asked = worker.schedule()
-        assert asked is not None
+        scheduled = worker.schedule()
+        assert scheduled is not None
         done = worker.run_next()
         assert done is not None
-        assert (done.id, done.state) == (asked.id, "done")
+        assert (done.id, done.state) == (scheduled.id, "done")
         assert store.models.active() is not None
     assert worst_state(check_service(tmp_path, url)) == "ok"
-    made = back_up(tmp_path, tmp_path / "copy", url)
-    assert not made.store
+    backup = back_up(tmp_path, tmp_path / "copy", url)
+    assert not backup.store
     with pytest.raises(StoreError, match="pg_restore"):
         restore(tmp_path / "copy", tmp_path / "new")
     result = run("backup", tmp_path / "again", "--data", tmp_path, "--db", url)

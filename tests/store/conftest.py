@@ -26,8 +26,8 @@ def empty_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """URL of a database without tables."""
     if kind == "sqlite":
         return f"sqlite:///{tmp_path}/store.db"
-    found: str = request.getfixturevalue("server").new()
-    return found
+    database_url: str = request.getfixturevalue("server").new()
+    return database_url
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Empty store, reused by later tests, which must not change its schema."""
     if kind == "sqlite":
         return f"sqlite:///{tmp_path}/store.db"
-    found: str = request.getfixturevalue("emptied_url")
-    return found
+    database_url: str = request.getfixturevalue("emptied_url")
+    return database_url
 
 
 @pytest.fixture

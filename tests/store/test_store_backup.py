@@ -1,4 +1,4 @@
-"""Backups of SQLite: of one state, while it is used; restored whole or not at all."""
+"""Backups of SQLite: consistent while it is used; restored completely or not at all."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def test_a_backup_is_consistent_under_concurrent_writes(tmp_path: Path) -> None:
     sizes = []
     for n in range(5):
         assert stat.S_IMODE((tmp_path / f"{n}.backup").stat().st_mode) == 0o600
-        with Store.restore(tmp_path / f"{n}.backup", f"sqlite:///{tmp_path}/{n}.db") as found:
-            events = found.events.after(0, 100_000)
+        with Store.restore(tmp_path / f"{n}.backup", f"sqlite:///{tmp_path}/{n}.db") as restored:
+            events = restored.events.after(0, 100_000)
             assert [event.seq for event in events] == list(range(1, len(events) + 1))
-            assert len(found.events.of_user("bo")) == len(found.events.of_user("cy"))
+            assert len(restored.events.of_user("bo")) == len(restored.events.of_user("cy"))
             sizes.append(len(events))
     assert sizes == sorted(sizes)
     assert sizes[0] >= 5_000
@@ -44,7 +44,7 @@ def test_a_backup_is_consistent_under_concurrent_writes(tmp_path: Path) -> None:
 
 
 def test_a_restored_store_is_complete_and_erases_again(tmp_path: Path) -> None:
-    backup, stones = tmp_path / "store.backup", tmp_path / "tombstones.json"
+    backup, tombstones = tmp_path / "store.backup", tmp_path / "tombstones.json"
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         store.events.append([Event("ana", 1, 5, key="a"), Event("bo", 1, 4)])
         store.items.put([Item(1, "One")])
@@ -55,18 +55,18 @@ def test_a_restored_store_is_complete_and_erases_again(tmp_path: Path) -> None:
         store.back_up(backup)
         store.events.append([Event("ana", 2, 3), Event("dan", 1, 1)])  # lost with the disk
         store.erasure.erase("ana")
-        store.erasure.export(stones)
+        store.erasure.export(tombstones)
         watermark = store.events.watermark()
-    with Store.restore(backup, f"sqlite:///{tmp_path}/new.db", stones) as new:
+    with Store.restore(backup, f"sqlite:///{tmp_path}/new.db", tombstones) as new:
         assert [event.user for event in new.events.after(0)] == ["bo"]
         assert new.erasure.is_erased("ana")
         assert new.erasure.is_erased("cy")
         assert new.keys.check(key) is not None
         assert new.models.active() is not None
         assert new.items.get(1) is not None
-        assert new.events.watermark() == watermark  # no number is given for a second thing
+        assert new.events.watermark() == watermark  # numbers are not reused
         assert not new.events.append([Event("ana", 1, 5, key="a")])[0].duplicate
-        assert new.erasure.reapply_file(stones) == 0
+        assert new.erasure.reapply_file(tombstones) == 0
         assert len(new.events.of_user("ana")) == 1
 
 
@@ -76,10 +76,10 @@ def test_invalid_backups_are_rejected(tmp_path: Path) -> None:
         store.back_up(tmp_path / "good")
         with pytest.raises(StoreError, match="no backup was written"):
             store.back_up(tmp_path / "no" / "folder")
-    whole = (tmp_path / "good").read_bytes()
+    data = (tmp_path / "good").read_bytes()
     damaged = {
-        "truncated": whole[: len(whole) // 2],
-        "garbled": whole[:20_000] + bytes(b ^ 255 for b in whole[20_000:60_000]) + whole[60_000:],
+        "truncated": data[: len(data) // 2],
+        "garbled": data[:20_000] + bytes(b ^ 255 for b in data[20_000:60_000]) + data[60_000:],
         "empty folder": None,
         "notes": b"no database at all" * 999,
     }

@@ -36,7 +36,7 @@ def test_items_are_put_read_and_replaced(store: Store) -> None:
     assert store.items.after(second) == []
 
 
-def test_availability_changes_nothing_else(store: Store) -> None:
+def test_availability_changes_no_other_column(store: Store) -> None:
     store.items.put([Item("alien", "Alien", metadata={"year": 1979})])
     seq = store.items.set_available(["alien", "new"], available=False)
     assert store.items.get("alien") == (seq, "alien", "Alien", False, {"year": 1979})
@@ -85,19 +85,19 @@ def test_metadata_round_trips(shared_store: Store, metadata: dict[str, object]) 
         if "surrogate" not in str(error):
             raise
     else:
-        found = shared_store.items.get("x")
-        assert found is not None
-        assert found.metadata == metadata
+        item = shared_store.items.get("x")
+        assert item is not None
+        assert item.metadata == metadata
 
 
 def test_metadata_of_users(store: Store) -> None:
-    one = store.users.put("ana", {"age": 31})
-    two = store.users.put(7, {})
-    assert store.users.after() == [(one, "ana", {"age": 31}), (two, "7", {})]
-    three = store.users.put("ana", {"age": 32})
-    assert store.users.after(two) == [(three, "ana", {"age": 32})]
-    assert (store.users.seqs_after(), store.users.seqs_after(two)) == ({"ana": three, "7": two}, {"ana": three})
-    assert store.users.get(7) == (two, "7", {})
+    first = store.users.put("ana", {"age": 31})
+    second = store.users.put(7, {})
+    assert store.users.after() == [(first, "ana", {"age": 31}), (second, "7", {})]
+    third = store.users.put("ana", {"age": 32})
+    assert store.users.after(second) == [(third, "ana", {"age": 32})]
+    assert (store.users.seqs_after(), store.users.seqs_after(second)) == ({"ana": third, "7": second}, {"ana": third})
+    assert store.users.get(7) == (second, "7", {})
     with pytest.raises(DataError, match="the user's metadata must be a mapping from strings to values"):
         store.users.put("ana", "old")  # type: ignore[arg-type]
 
@@ -125,7 +125,7 @@ def test_metadata_of_erased_users_is_not_added(store: Store) -> None:
     ages = pl.DataFrame({"name": range(25_000), "age": [None, *range(24_999)]})
     store.users.put(7, {"age": 99})
     store.erasure.erase(8)
-    assert store.users.add_table(ages) == 24_997  # not 0, of whom nothing is told, nor 7, nor 8
+    assert store.users.add_table(ages) == 24_997  # not 0, which has no metadata, nor 7, nor 8
     assert [store.users.get(name) for name in (0, 8)] == [None, None]
     assert (store.users.get(7), store.users.get(24_999)) == ((1, "7", {"age": 99}), (5, "24999", {"age": 24_998}))
     assert store.users.add_table(ages) == 0
@@ -156,7 +156,7 @@ def test_impressions_are_written_without_a_flush(store: Store, url: str) -> None
             time.sleep(0.05)
         assert store.impressions.frame().rows()[0] == (1, "ana", "alien", 1, 0.25, 3, 60)
         other.impressions.log([Impression("bo", [6, 7])])
-    assert store.impressions.frame().row(-1)[1:4] == ("bo", "7", 2)  # none is lost by closing
+    assert store.impressions.frame().row(-1)[1:4] == ("bo", "7", 2)  # closing loses none
     last = int(store.impressions.frame()["id"][-1])
     assert store.impressions.frame(after=last - 1)["user"].to_list() == ["bo", "bo"]
     assert len(store.impressions.frame(limit=1)) == 1
@@ -168,14 +168,14 @@ def test_impressions_are_buffered_during_other_writes(store: Store) -> None:
     thread.start()
     store.impressions.log([Impression("ana", ["alien"])])
     time.sleep(1.6)
-    found = len(store.impressions.frame())
+    n_rows = len(store.impressions.frame())
     stop.set()
     thread.join()
-    assert found == 1
+    assert n_rows == 1
 
 
 @pytest.mark.parametrize(
-    ("shown", "message"),
+    ("impression", "message"),
     [
         (Impression("", ["alien"]), "impression 2: the user is empty"),
         (Impression("ana", "alien"), "impression 2: items must be a list; got 'alien'"),
@@ -186,9 +186,9 @@ def test_impressions_are_buffered_during_other_writes(store: Store) -> None:
         (Impression("ana", ["alien"], model=-1), "impression 2: the model must be between 0"),
     ],
 )
-def test_invalid_impressions_are_rejected(store: Store, shown: Impression, message: str) -> None:
+def test_invalid_impressions_are_rejected(store: Store, impression: Impression, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        store.impressions.log([Impression("ana", ["alien"]), shown])
+        store.impressions.log([Impression("ana", ["alien"]), impression])
     store.impressions.flush()
     assert len(store.impressions.frame()) == 0
 
@@ -196,10 +196,10 @@ def test_invalid_impressions_are_rejected(store: Store, shown: Impression, messa
 def test_impressions_are_buffered_up_to_a_limit_during_an_outage(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(impressions, "MAX_BUFFERED", 5)
 
-    def gone(*_: object) -> None:
+    def unavailable(*_: object) -> None:
         raise StoreUnavailableError("gone", "no")
 
-    monkeypatch.setattr(store.impressions, "_write", gone)
+    monkeypatch.setattr(store.impressions, "_write", unavailable)
     store.impressions.log([Impression("ana", [n]) for n in range(4)])
     with pytest.raises(StoreUnavailableError):
         store.impressions.flush()

@@ -30,17 +30,17 @@ def fill(store: Store) -> None:
     store.impressions.flush()
 
 
-def test_only_a_salted_hash_stays(store: Store) -> None:
+def test_only_a_salted_hash_is_kept(store: Store) -> None:
     fill(store)
     assert store.erasure.erasure_seq("ana@example.org") is None
-    stone = store.erasure.erase("ana@example.org")
-    assert stone.seq == 9 == store.events.watermark() == store.erasure.erasure_seq("ana@example.org")
+    tombstone = store.erasure.erase("ana@example.org")
+    assert tombstone.seq == 9 == store.events.watermark() == store.erasure.erasure_seq("ana@example.org")
     assert "ana@example.org" not in content(store)
-    assert stone.hash == store.erasure.hash("ana@example.org")
-    assert len(stone.hash) == 64
+    assert tombstone.hash == store.erasure.hash("ana@example.org")
+    assert len(tombstone.hash) == 64
     assert store.erasure.is_erased("ana@example.org")
     assert not store.erasure.is_erased("bo")
-    assert store.erasure.after(8) == [stone]
+    assert store.erasure.after(8) == [tombstone]
     assert store.erasure.after(9) == []
     assert store.users.get("ana@example.org") is None
     assert [event.user for event in store.events.after(0)] == ["bo"]
@@ -49,8 +49,8 @@ def test_only_a_salted_hash_stays(store: Store) -> None:
 
 
 def test_hashes_of_two_stores_differ(tmp_path: Path) -> None:
-    with Store.open(f"sqlite:///{tmp_path}/a.db") as one, Store.open(f"sqlite:///{tmp_path}/b.db") as two:
-        assert one.erasure.hash("ana") != two.erasure.hash("ana")
+    with Store.open(f"sqlite:///{tmp_path}/a.db") as first, Store.open(f"sqlite:///{tmp_path}/b.db") as second:
+        assert first.erasure.hash("ana") != second.erasure.hash("ana")
 
 
 def test_deleted_bytes_are_overwritten_on_disk(tmp_path: Path) -> None:
@@ -64,12 +64,12 @@ def test_deleted_bytes_are_overwritten_on_disk(tmp_path: Path) -> None:
 
 def test_erasure_is_idempotent_and_unknown_users_get_a_tombstone(store: Store) -> None:
     fill(store)
-    stone = store.erasure.erase("ana@example.org")
-    assert store.erasure.erase("ana@example.org") == stone
-    assert store.events.watermark() == stone.seq
+    tombstone = store.erasure.erase("ana@example.org")
+    assert store.erasure.erase("ana@example.org") == tombstone
+    assert store.events.watermark() == tombstone.seq
     unknown = store.erasure.erase("nobody")
     assert store.erasure.is_erased("nobody")
-    assert store.erasure.after(0) == [stone, unknown]
+    assert store.erasure.after(0) == [tombstone, unknown]
     with pytest.raises(DataError, match="the user is empty"):
         store.erasure.erase("")
 
@@ -82,7 +82,7 @@ def test_events_after_an_erasure_belong_to_a_new_user(store: Store) -> None:
     assert receipt.seq > first.seq
     assert not store.erasure.is_erased("ana@example.org")
     assert store.erasure.erasure_seq("ana@example.org") == first.seq
-    assert [kept.item for kept in store.events.user_snapshot("ana@example.org", "ratings")] == ["9"]
+    assert [row.item for row in store.events.user_snapshot("ana@example.org", "ratings")] == ["9"]
     second = store.erasure.erase("ana@example.org")
     assert store.erasure.after(0) == [second]
     assert second.seq > receipt.seq
@@ -130,29 +130,29 @@ def test_concurrent_appends_and_erasures_leave_no_row_before_a_tombstone(store: 
 
         thread = threading.Thread(target=rate)
         thread.start()
-        stones = []
+        tombstones = []
         try:
             for _ in range(10):
-                stones.append(store.erasure.erase("ana"))
+                tombstones.append(store.erasure.erase("ana"))
                 time.sleep(0.005)
         finally:
             stop.set()
             thread.join()
-        stones.append(store.erasure.erase("ana"))
+        tombstones.append(store.erasure.erase("ana"))
         bo = store.events.of_user("bo")
-    assert [stone.seq for stone in stones] == sorted(stone.seq for stone in stones)
+    assert [tombstone.seq for tombstone in tombstones] == sorted(tombstone.seq for tombstone in tombstones)
     assert store.events.of_user("ana") == []
     assert [event.item for event in bo] == [str(n) for n in range(len(bo))]
 
 
 def test_tombstones_are_reapplied_once(store: Store) -> None:
     fill(store)
-    stones = [Tombstone(store.erasure.hash("ana@example.org"), 20, int(time.time()))]
-    assert store.erasure.reapply(stones) == 1
+    tombstones = [Tombstone(store.erasure.hash("ana@example.org"), 20, int(time.time()))]
+    assert store.erasure.reapply(tombstones) == 1
     assert store.erasure.is_erased("ana@example.org")
-    assert store.events.watermark() == 20  # numbers that another store gave are not given again
+    assert store.events.watermark() == 20  # numbers of another store are not reused
     assert store.events.append([Event("ana@example.org", 3, 3)])[0].seq == 21
-    assert store.erasure.reapply(stones) == 0
+    assert store.erasure.reapply(tombstones) == 0
     assert len(store.events.of_user("ana@example.org")) == 1
     assert store.erasure.reapply([]) == 0
 
@@ -165,7 +165,7 @@ def test_an_older_tombstone_does_not_erase_later_events(store: Store) -> None:
 
 
 def test_tombstones_are_exported_and_reapplied(store: Store, empty_url: str, tmp_path: Path) -> None:
-    with Store.open(f"sqlite:///{tmp_path}/other.db") as other:  # an old one, say, or made anew from old files
+    with Store.open(f"sqlite:///{tmp_path}/other.db") as other:  # an old store, or one created again from old files
         fill(other)
     fill(store)
     store.erasure.erase("ana@example.org")

@@ -21,7 +21,7 @@ from cofactor.store.transaction import append_requests
 
 
 def test_stored_events_round_trip(store: Store) -> None:
-    given_ = [
+    events = [
         Event("ana", "alien", 4.5, time=880_000_000),
         Event(7, "clüe \U0001f47d", kind="event"),
         Event("7", 9, 2.5, kind="event", time=5),
@@ -29,23 +29,23 @@ def test_stored_events_round_trip(store: Store) -> None:
         Event(" ana", "'; drop table events --", -1),
     ]
     before = int(time.time())
-    receipts = store.events.append(given_)
+    receipts = store.events.append(events)
     assert [(receipt.seq, receipt.duplicate) for receipt in receipts] == [(n, False) for n in range(1, 6)]
-    found = store.events.after(0)
-    assert [event[:5] for event in found] == [
+    stored = store.events.after(0)
+    assert [event[:5] for event in stored] == [
         (1, "rating", "ana", "alien", 4.5),
         (2, "event", "7", "clüe \U0001f47d", 1.0),
         (3, "event", "7", "9", 2.5),
         (4, "removal", "ana", "alien", 0.0),
         (5, "rating", " ana", "'; drop table events --", -1.0),
     ]
-    assert [found[0].time, found[2].time, found[3].time] == [880_000_000, 5, 880_000_001]
-    assert all(before <= event.received <= time.time() for event in found)
-    assert found[1].time == found[1].received
-    assert store.events.of_user(7) == store.events.of_user("7") == [found[1], found[2]]
-    assert store.events.of_user("ana", after=1) == [found[3]]
+    assert [stored[0].time, stored[2].time, stored[3].time] == [880_000_000, 5, 880_000_001]
+    assert all(before <= event.received <= time.time() for event in stored)
+    assert stored[1].time == stored[1].received
+    assert store.events.of_user(7) == store.events.of_user("7") == [stored[1], stored[2]]
+    assert store.events.of_user("ana", after=1) == [stored[3]]
     assert store.events.of_user("nobody") == []
-    assert store.events.after(3, limit=1) == [found[3]]
+    assert store.events.after(3, limit=1) == [stored[3]]
     assert store.events.watermark() == 5
 
 
@@ -177,8 +177,8 @@ def test_receipts_are_returned_after_the_commit(store: Store, url: str) -> None:
 
 def test_the_watermark_never_skips_a_late_transaction(url: str, kind: str) -> None:
     """A writer stalls between its numbers and its commit: no larger number becomes visible before."""
-    with Store.open(url) as one, Store.open(url) as two:
-        one.events.append([Event("ana", 0, 1)])
+    with Store.open(url) as first, Store.open(url) as second:
+        first.events.append([Event("ana", 0, 1)])
         gate, inside = threading.Event(), threading.Event()
 
         def stalled(connection: object) -> None:
@@ -186,17 +186,17 @@ def test_the_watermark_never_skips_a_late_transaction(url: str, kind: str) -> No
             inside.set()
             gate.wait(5)
 
-        slow = threading.Thread(target=lambda: one._writer.run(stalled))
+        slow = threading.Thread(target=lambda: first._writer.run(stalled))
         slow.start()
         inside.wait(5)
-        fast = two.events.submit([Event("fast", 2, 1)])
+        fast = second.events.submit([Event("fast", 2, 1)])
         time.sleep(0.2)
         assert not fast.done()
-        assert two.events.watermark() == 1
+        assert second.events.watermark() == 1
         gate.set()
         slow.join()
         assert fast.result(5)[0].seq == 3
-        assert [event.user for event in two.events.after(1)] == ["slow", "fast"]
+        assert [event.user for event in second.events.after(1)] == ["slow", "fast"]
 
 
 @pytest.mark.parametrize("rejected_first", [True, False], ids=["first", "last"])
@@ -210,8 +210,8 @@ def test_keys_of_a_rejected_request_are_free_in_the_same_transaction(
     events = [new, conflict] if rejected_first else [conflict, new]
     gate = stall(store)
     futures = [
-        store.events.submit(given)
-        for given in (events, [Event("bo", "clue", value, key="new")], [Event("cy", "dune", 2, key="other")])
+        store.events.submit(request)
+        for request in (events, [Event("bo", "clue", value, key="new")], [Event("cy", "dune", 2, key="other")])
     ]
     gate.set()
     with pytest.raises(ConflictError) as caught:
@@ -293,7 +293,7 @@ def test_a_clock_set_back_does_not_let_an_old_rating_win(store: Store, monkeypat
     for seconds, value in ((0, 3), (-3600, 4), (-3599, 5)):
         clock(seconds)
         store.events.append([Event("ana", "alien", value)])
-        assert [kept.value for kept in store.events.user_snapshot("ana", "ratings")] == [value]
+        assert [row.value for row in store.events.user_snapshot("ana", "ratings")] == [value]
     store.events.append([Event("bo", "alien", 2, time=present)])  # a caller whose clock is right
     store.events.append([Event("bo", "alien", kind="removal")])
     assert store.events.user_snapshot("bo", "ratings") == []
@@ -368,13 +368,13 @@ def test_an_event_is_valid_or_raises_a_clear_error(event: Event) -> None:
     try:
         (row,) = checked_rows([event], 1_700_000_000)
     except DataError as error:
-        said = str(error)
+        message = str(error)
     else:
-        said = ""
-    if said:
-        assert said.startswith("event 1")
-        assert len(said) < 300
-        assert "\n" not in said
+        message = ""
+    if message:
+        assert message.startswith("event 1")
+        assert len(message) < 300
+        assert "\n" not in message
     else:
         assert row.user.strip()
         assert row.item.strip()

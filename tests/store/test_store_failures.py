@@ -1,4 +1,4 @@
-"""Databases that stop, stall, fill up or lose an answer: it is said clearly, and mends without a restart."""
+"""Databases that stop, stall, fill up or lose an answer give clear errors, and the store recovers without a restart."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from cofactor.store import Event, Store
 path = Path(sys.argv[1])
 with Store.open(f"sqlite:///{path}") as store:
     store.events.append([Event("ana", 0, 1, key="0")])
-    room = max(file.stat().st_size for file in path.parent.iterdir()) + 60_000
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
-    acknowledged, refused, n = {"0"}, 0, 0
-    while refused < 3:
+    limit = max(file.stat().st_size for file in path.parent.iterdir()) + 60_000
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    acknowledged, rejected, n = {"0"}, 0, 0
+    while rejected < 3:
         n += 1
         try:
             store.events.append([Event("ana" * 50, n, 1, key=str(n)), Event("bo", n, 1, key=f"{n}b")])
             acknowledged |= {str(n), f"{n}b"}
         except StoreUnavailableError as error:
-            refused += 1
-            if refused == 1:
+            rejected += 1
+            if rejected == 1:
                 print(error)
     assert store.events.watermark() >= len(acknowledged)  # reads go on
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     store.events.append([Event("cy", 1, 1, key="after")])
-    found = store.events.after(0, 100_000)
-    assert len(found) == store.events.watermark()
+    rows = store.events.after(0, 100_000)
+    assert len(rows) == store.events.watermark()
     stored = [k for k in range(1, n + 1) if str(k) in acknowledged]
     again = store.events.append([Event("ana" * 50, k, 1, key=str(k)) for k in stored])
     assert all(receipt.duplicate for receipt in again), again
@@ -50,7 +50,7 @@ with Store.open(f"sqlite:///{path}") as store:
 """
 
 
-def still_there(store: Store) -> bool:
+def writer_is_alive(store: Store) -> bool:
     return (
         any(thread.name == "cofactor-store-writer" for thread in threading.enumerate())
         and store._writer._thread.is_alive()
@@ -79,8 +79,8 @@ def test_a_server_that_is_restarted(mortal_server: Server) -> None:
                 assert caught.value.written == "no"
                 assert "no answer after" not in str(caught.value)  # it did not wait until its timeout
                 assert isinstance(caught.value, CofactorError)
-            time.sleep(1.2)  # the writer's own tick fails, too
-            assert still_there(store)
+            time.sleep(1.2)  # the periodic write of the writer fails, too
+            assert writer_is_alive(store)
         store.ping()
         assert [receipt.seq for receipt in store.events.append([Event("ana", "clue", 5, key="b")])] == [2]
         assert store.events.append([Event("ana", "alien", 5, key="a")])[0].duplicate
@@ -124,7 +124,7 @@ def test_a_lost_answer_to_a_commit(store: Store, kind: str, monkeypatch: pytest.
         store.events.append([Event("ana", "alien", 5, key="a")])
     assert caught.value.written == "unknown"
     monkeypatch.undo()
-    assert store.events.append([Event("ana", "alien", 5, key="a")]) == [(1, True)]  # it was written; sent again, once
+    assert store.events.append([Event("ana", "alien", 5, key="a")]) == [(1, True)]  # it was written
 
 
 def test_each_queued_request_gets_its_own_error(
@@ -133,10 +133,10 @@ def test_each_queued_request_gets_its_own_error(
     gate = stall(store)
     from cofactor.store import writer
 
-    def gone(*_: object) -> None:
+    def unavailable(*_: object) -> None:
         raise StoreUnavailableError("gone", "no")
 
-    monkeypatch.setattr(writer, "append_requests", gone)
+    monkeypatch.setattr(writer, "append_requests", unavailable)
     futures = [store.events.submit([Event("ana", n, 1)]) for n in range(3)]
     gate.set()
     errors = [future.exception(10) for future in futures]
@@ -203,7 +203,7 @@ def test_the_writer_thread_survives_all_errors(store: Store) -> None:
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
             store._writer.run(wrong)
-    assert still_there(store)
+    assert writer_is_alive(store)
     assert store.events.append([Event("ana", "alien", 5)])[0].seq == 1
 
 

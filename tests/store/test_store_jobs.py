@@ -148,7 +148,7 @@ def test_heartbeats_from_before_a_reboot_count_from_now(store: Store) -> None:
     assert taken.id == job.id
 
 
-def test_each_job_has_one_winner_among_processes(store: Store, url: str) -> None:
+def test_each_job_is_claimed_by_one_of_several_processes(store: Store, url: str) -> None:
     for _ in range(60):
         store.jobs.enqueue("train")
     command = [sys.executable, "-c", CLAIMER, url]
@@ -162,7 +162,7 @@ def test_each_job_has_one_winner_among_processes(store: Store, url: str) -> None
     assert {job.attempts for job in store.jobs.newest()} == {1}
 
 
-def test_each_job_has_one_winner_among_threads_of_several_stores(store: Store, url: str) -> None:
+def test_each_job_is_claimed_by_one_thread_of_several_stores(store: Store, url: str) -> None:
     for _ in range(40):
         store.jobs.enqueue("train")
     others = [Store.open(url) for _ in range(3)]

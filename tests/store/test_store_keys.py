@@ -1,4 +1,4 @@
-"""Keys: shown once, kept as hashes."""
+"""Keys are returned once and stored as hashes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def test_a_key_is_valid_until_it_is_revoked(store: Store, url: str) -> None:
         other.keys.revoke(key.id)
     assert store.keys.check(text) is None
     store.keys.revoke(key.id)  # again
-    (found,) = store.keys.all()
-    assert found.revoked is not None
+    (stored,) = store.keys.all()
+    assert stored.revoked is not None
     with pytest.raises(StoreError, match="there is no key with this ID"):
         store.keys.revoke("nobody")
 
@@ -43,25 +43,25 @@ def test_the_secret_is_not_stored(store: Store) -> None:
 
 
 def test_invalid_keys(store: Store) -> None:
-    one, two = store.keys.create("read", "one"), store.keys.create("admin", "two")
-    mixed = one.partition(".")[0] + "." + two.partition(".")[2]
+    first, second = store.keys.create("read", "one"), store.keys.create("admin", "two")
+    mixed = first.partition(".")[0] + "." + second.partition(".")[2]
     for wrong in (
         "",
         ".",
         "x",
         mixed,
-        one[:-1],
-        one + "x",
-        one.upper(),
-        f" {one}",
-        one.replace(".", ""),
+        first[:-1],
+        first + "x",
+        first.upper(),
+        f" {first}",
+        first.replace(".", ""),
         "\0.",
         "\ud800",
         "é.é",
     ):
         assert store.keys.check(wrong) is None, wrong
     assert store.keys.check(None) is None  # type: ignore[arg-type]
-    assert store.keys.check(one) is not None
+    assert store.keys.check(first) is not None
     with pytest.raises(ParameterError, match="role must be one of read, write, admin, not 'root'"):
         store.keys.create("root", "x")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="the label must have at most 200 characters"):
@@ -74,8 +74,8 @@ def test_random_text_is_not_a_valid_key(shared_store: Store, text: str) -> None:
 
 
 def test_keys_are_unique_and_listed_without_secrets(store: Store) -> None:
-    made = [store.keys.create("read", f"key {n}") for n in range(20)]
-    assert len(set(made)) == 20
+    secrets = [store.keys.create("read", f"key {n}") for n in range(20)]
+    assert len(set(secrets)) == 20
     assert {key.label for key in store.keys.all()} == {f"key {n}" for n in range(20)}
     assert not any("hash" in name or "secret" in name for name in vars(store.keys.all()[0]))
 
@@ -105,13 +105,16 @@ def test_every_key_is_compared_once_as_a_digest(store: Store, monkeypatch: pytes
     compared: list[tuple[str, str]] = []
     real = keys.hmac.compare_digest
 
-    def compare(one: str, other: str) -> bool:
-        compared.append((one, other))
-        return real(one, other)
+    def compare(left: str, right: str) -> bool:
+        compared.append((left, right))
+        return real(left, right)
 
     monkeypatch.setattr(keys.hmac, "compare_digest", compare)
-    found = {given: store.keys.check(given) for given in (text, revoked, f"{name}.x", "0" * 16 + ".x", "", "\0", name)}
-    assert [given for given, key in found.items() if key is not None] == [text]
-    assert len(compared) == len(found)
+    checked = {
+        candidate: store.keys.check(candidate)
+        for candidate in (text, revoked, f"{name}.x", "0" * 16 + ".x", "", "\0", name)
+    }
+    assert [candidate for candidate, key in checked.items() if key is not None] == [text]
+    assert len(compared) == len(checked)
     assert {len(part) for pair in compared for part in pair} == {64}
     assert compared[0][0] == compared[0][1]

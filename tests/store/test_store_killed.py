@@ -19,10 +19,10 @@ import polars as pl
 from cofactor.store import Store, bulk_import as loading
 loading.PAGE_SIZE = 500
 real = loading._insert
-def told(*given):
-    real(*given)
+def insert(*args):
+    real(*args)
     print("page", flush=True)
-loading._insert = told
+loading._insert = insert
 with Store.open(sys.argv[1]) as store:
     n = 60_000
     store.events.load(pl.DataFrame({"user": range(n), "item": range(n), "value": [1.0] * n}), kind="ratings")

@@ -30,17 +30,17 @@ EVENTS = st.builds(
 class Model:
     """Reference implementation of the store."""
 
-    def __init__(self, rows: dict[int, Event] | None = None, stones: dict[str, int] | None = None) -> None:
-        self.rows, self.stones = dict(rows or {}), dict(stones or {})
+    def __init__(self, rows: dict[int, Event] | None = None, tombstones: dict[str, int] | None = None) -> None:
+        self.rows, self.tombstones = dict(rows or {}), dict(tombstones or {})
 
     @property
     def last(self) -> int:
-        return max([*self.rows, *self.stones.values()], default=0)
+        return max([*self.rows, *self.tombstones.values()], default=0)
 
     def append(self, events: list[Event]) -> list[tuple[int, bool]] | None:
         rows, last, answers = dict(self.rows), self.last, []
         for event in events:
-            first = next((seq for seq, known in rows.items() if event.key and known.key == event.key), None)
+            first = next((seq for seq, stored in rows.items() if event.key and stored.key == event.key), None)
             if first is None:
                 last += 1
                 rows[last] = event
@@ -59,17 +59,17 @@ class Model:
 
     def erase(self, user: str, seq: int) -> None:
         self.rows = {at: event for at, event in self.rows.items() if event.user != user or at > seq}
-        self.stones[user] = seq
+        self.tombstones[user] = seq
 
     def state(self, kind: str) -> dict[tuple[str, str], float]:
-        kept: dict[tuple[str, str], float] = {}
+        values: dict[tuple[str, str], float] = {}
         for _, event in sorted(self.rows.items(), key=lambda row: (row[1].time or LATE, row[0])):
             pair = event.user, event.item
             if event.kind == "removal":
-                kept.pop(pair, None)
+                values.pop(pair, None)
             elif event.kind == kind:
-                kept[pair] = event.value + (kept.get(pair, 0) if kind == "event" else 0)
-        return kept
+                values[pair] = event.value + (values.get(pair, 0) if kind == "event" else 0)
+        return values
 
 
 def rows_of_all(store: Store) -> dict[str, list[dict[str, Any]]]:
@@ -129,41 +129,43 @@ class Machine(RuleBasedStateMachine):
 
     @rule(user=st.sampled_from(USERS))
     def erase(self, user: str) -> None:
-        known = any(event.user == user for event in self.model.rows.values())
-        expected = self.model.stones[user] if user in self.model.stones and not known else self.model.last + 1
-        stone = self.store.erasure.erase(user)
-        assert stone.seq == expected
+        has_events = any(event.user == user for event in self.model.rows.values())
+        expected = (
+            self.model.tombstones[user] if user in self.model.tombstones and not has_events else self.model.last + 1
+        )
+        tombstone = self.store.erasure.erase(user)
+        assert tombstone.seq == expected
         self.model.erase(user, expected)
-        self.exported = [other for other in self.exported if other.hash != stone.hash] + [stone]
+        self.exported = [other for other in self.exported if other.hash != tombstone.hash] + [tombstone]
 
     @rule()
     def back_up(self) -> None:
-        self.backup, self.backed_up = rows_of_all(self.store), Model(self.model.rows, self.model.stones)
+        self.backup, self.backed_up = rows_of_all(self.store), Model(self.model.rows, self.model.tombstones)
 
     @rule()
     def restore(self) -> None:
         put_back(self.store, self.backup)
-        self.model = Model(self.backed_up.rows, self.backed_up.stones)
-        for _ in range(2):  # twice is once
+        self.model = Model(self.backed_up.rows, self.backed_up.tombstones)
+        for _ in range(2):  # reapplying twice has no further effect
             self.store.erasure.reapply(self.exported)
         names = {self.store.erasure.hash(user): user for user in USERS}
-        for stone in self.exported:
-            if self.model.stones.get(names[stone.hash], 0) < stone.seq:
-                self.model.erase(names[stone.hash], stone.seq)
+        for tombstone in self.exported:
+            if self.model.tombstones.get(names[tombstone.hash], 0) < tombstone.seq:
+                self.model.erase(names[tombstone.hash], tombstone.seq)
 
     @invariant()
-    def both_say_the_same(self) -> None:
+    def store_equals_model(self) -> None:
         events = self.store.events
         assert [event.seq for event in events.after(0)] == sorted(self.model.rows)
         assert events.watermark() == self.model.last
         assert {user: self.store.erasure.erasure_seq(user) for user in USERS} == {
-            user: self.model.stones.get(user) for user in USERS
+            user: self.model.tombstones.get(user) for user in USERS
         }
-        for kind, word in (("ratings", "rating"), ("events", "event")):
-            expected = self.model.state(word)
+        for kind, event_kind in (("ratings", "rating"), ("events", "event")):
+            expected = self.model.state(event_kind)
             frame = events.snapshot(kind)  # type: ignore[arg-type]
             assert {(str(u), str(i)): value for u, i, value, _ in frame.rows()} == expected
-            each = {(u, kept.item): kept.value for u in USERS for kept in events.user_snapshot(u, kind)}  # type: ignore[arg-type]
+            each = {(u, row.item): row.value for u in USERS for row in events.user_snapshot(u, kind)}  # type: ignore[arg-type]
             assert each == expected
 
 

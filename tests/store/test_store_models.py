@@ -1,4 +1,4 @@
-"""At most one model is active, and the way back is kept."""
+"""At most one model is active, and it can be rolled back."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ with Store.open(sys.argv[1]) as store:
 
 
 def add(store: Store, n: int = 1) -> list[int]:
-    made = [store.models.add_candidate({"estimator": "bias"}, f"{k}.cofactor", "0" * 64, watermark=k) for k in range(n)]
-    return [model.version for model in made]
+    models = [
+        store.models.add_candidate({"estimator": "bias"}, f"{k}.cofactor", "0" * 64, watermark=k) for k in range(n)
+    ]
+    return [model.version for model in models]
 
 
 def statuses(store: Store) -> dict[int, str]:
@@ -67,7 +69,7 @@ def test_promotion_and_roll_back(store: Store) -> None:
     assert statuses(store)[2] == "previous"
     assert store.models.roll_back().version == 2
     assert statuses(store) == {1: "retired", 2: "active", 3: "previous", 4: "candidate"}
-    assert store.models.roll_back().version == 3  # and forth
+    assert store.models.roll_back().version == 3  # and back again
     store.models.promote(1)  # a retired one may come back
     assert statuses(store) == {1: "active", 2: "retired", 3: "previous", 4: "candidate"}
     with pytest.raises(StoreError, match="there is no model 9"):
@@ -78,7 +80,7 @@ def test_a_held_model(store: Store) -> None:
     add(store, 2)
     held = store.models.hold(1, ["ndcg fell by 0.02", "3 users have half of all recommendations"])
     assert (held.status, held.reasons) == ("held", ["ndcg fell by 0.02", "3 users have half of all recommendations"])
-    store.models.promote(1)  # somebody decides otherwise
+    store.models.promote(1)  # an admin promotes it
     assert store.models.get(1).reasons == []
     with pytest.raises(
         StoreError, match="model 1 is active and cannot be held; roll back or promote another model first"
@@ -143,17 +145,17 @@ def test_concurrent_promotions_leave_one_active_and_one_previous_model(store: St
         list(pool.map(act, range(60)))
     for other in others:
         other.close()
-    found = list(statuses(store).values())
-    assert found.count("active") == 1
-    assert found.count("previous") == 1
+    counts = list(statuses(store).values())
+    assert counts.count("active") == 1
+    assert counts.count("previous") == 1
 
 
 def test_promotions_by_several_processes_leave_one_active_model(store: Store, url: str) -> None:
     add(store, 4)
     running = [subprocess.Popen([sys.executable, "-c", PROMOTER, url, *versions]) for versions in ("12", "34")]
     assert [process.wait(60) for process in running] == [0, 0]
-    found = list(statuses(store).values())
-    assert sorted(found) == ["active", "previous", "retired", "retired"]
+    counts = list(statuses(store).values())
+    assert sorted(counts) == ["active", "previous", "retired", "retired"]
 
 
 def test_the_database_itself_allows_one_active_model(store: Store) -> None:

@@ -100,7 +100,7 @@ def test_a_database_with_foreign_tables_is_rejected_and_not_changed(empty_url: s
         Store.open(empty_url)
     with database.transaction() as connection:
         connection.exec_driver_sql("DROP TABLE users")
-        connection.exec_driver_sql("CREATE TABLE orders (name text)")  # it may live beside ours
+        connection.exec_driver_sql("CREATE TABLE orders (name text)")  # it may share the database with ours
     database.close()
     Store.open(empty_url).close()
 
@@ -148,7 +148,7 @@ def test_every_sqlite_connection_has_the_durability_settings(tmp_path: Path) -> 
             for connection in connections:
                 raw = connection.connection.driver_connection
                 assert raw is not None
-                found = {
+                pragmas = {
                     name: raw.execute(f"PRAGMA {name}").fetchone()[0]
                     for name in (
                         "synchronous",
@@ -159,7 +159,7 @@ def test_every_sqlite_connection_has_the_durability_settings(tmp_path: Path) -> 
                         "secure_delete",
                     )
                 }
-                assert found == {
+                assert pragmas == {
                     "synchronous": 2,
                     "journal_mode": "wal",
                     "busy_timeout": 10_000,
@@ -171,8 +171,8 @@ def test_every_sqlite_connection_has_the_durability_settings(tmp_path: Path) -> 
 
 def test_a_sqlite_without_the_durability_settings_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Forgetful(sqlite3.Connection):
-        def execute(self, sql: str, *given: object) -> sqlite3.Cursor:
-            return super().execute("PRAGMA synchronous = 1" if sql == "PRAGMA synchronous = 2" else sql, *given)
+        def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:
+            return super().execute("PRAGMA synchronous = 1" if sql == "PRAGMA synchronous = 2" else sql, *parameters)
 
     real = sqlite3.dbapi2.connect
     monkeypatch.setattr(sqlite3.dbapi2, "connect", lambda *a, **k: real(*a, **{**k, "factory": Forgetful}))
@@ -204,8 +204,8 @@ def test_postgresql_commits_to_disk_whatever_its_settings(server: object) -> Non
         name = other.info.dbname
         other.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
     with Store.open(url) as store:
-        found = store._writer.run(lambda c: c.exec_driver_sql("SHOW synchronous_commit").scalar_one())
-        assert found == "on"
+        setting = store._writer.run(lambda c: c.exec_driver_sql("SHOW synchronous_commit").scalar_one())
+        assert setting == "on"
         with store._database.read_transaction() as connection:
             assert connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() == "on"
 
@@ -232,13 +232,13 @@ def test_a_relative_path_does_not_follow_the_working_directory(tmp_path: Path, m
         assert store.events.watermark() == 1
 
 
-@pytest.mark.filterwarnings("ignore:This process")  # Python warns of a fork beside threads
+@pytest.mark.filterwarnings("ignore:This process")  # Python warns of a fork in a process with threads
 def test_a_forked_child_must_open_its_own_store(store: Store, url: str) -> None:
     store.events.append([Event("ana", "alien", 5)])
     receiver, sender = os.pipe()
     child = os.fork()
     if child == 0:
-        said = []
+        messages = []
         for use in (
             lambda: store.events.append([Event("bo", "alien", 5)]),
             store.events.watermark,
@@ -247,16 +247,18 @@ def test_a_forked_child_must_open_its_own_store(store: Store, url: str) -> None:
             try:
                 use()
             except StoreError as error:
-                said.append(str(error))
+                messages.append(str(error))
         store.close()  # does nothing, and does not wait
-        os.write(sender, "\n".join(said).encode())
+        os.write(sender, "\n".join(messages).encode())
         os._exit(0)
     os.close(sender)
     with os.fdopen(receiver) as pipe:
-        said = pipe.read().splitlines()
+        messages = pipe.read().splitlines()
     assert os.waitpid(child, 0)[1] == 0
-    assert len(said) == 3
-    assert all("is used in the forked process" in line and "call Store.open after the fork" in line for line in said)
+    assert len(messages) == 3
+    assert all(
+        "is used in the forked process" in line and "call Store.open after the fork" in line for line in messages
+    )
     assert store.events.append([Event("bo", "alien", 5)])[0].seq == 2
 
 
@@ -315,9 +317,9 @@ def test_each_commit_syncs_the_disk(tmp_path: Path) -> None:
 
 
 def test_the_clock_is_that_of_the_server(store: Store, kind: str) -> None:
-    told = store.clock()
+    time_of_server = store.clock()
     if kind == "sqlite":
-        assert told is None
+        assert time_of_server is None
     else:
-        assert told is not None
-        assert abs(told - time.time()) < 5  # it runs on this machine
+        assert time_of_server is not None
+        assert abs(time_of_server - time.time()) < 5  # it runs on this machine

@@ -1,4 +1,4 @@
-"""Snapshots of all events, and imports of whole tables."""
+"""Snapshots of all events, and imports of tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cofactor.store.snapshot import snapshot_of, user_snapshot
 
 SCHEMA = {"seq": pl.Int64, "kind": pl.Int8, "user": pl.String, "item": pl.String, "value": pl.Float64}
 SCHEMA |= {"time": pl.Int64, "received": pl.Int64}
-ONE = st.tuples(
+EVENT_ROW = st.tuples(
     st.sampled_from(["rating", "event", "removal"]),
     st.sampled_from(["ana", "bo", "cy"]),
     st.sampled_from(["7", "07", "alien"]),
@@ -35,7 +35,7 @@ def table_of(store: Store, kind: Kind) -> Interactions:
     return training_data(store, kind, until, until).train
 
 
-@given(st.lists(ONE, max_size=30), st.integers(1, 40), st.sampled_from(["ratings", "events"]))
+@given(st.lists(EVENT_ROW, max_size=30), st.integers(1, 40), st.sampled_from(["ratings", "events"]))
 def test_the_snapshot_of_all_users_is_the_snapshot_of_each(rows: list[tuple], page: int, kind: Kind) -> None:
     received = 0
     events = []
@@ -50,12 +50,12 @@ def test_the_snapshot_of_all_users_is_the_snapshot_of_each(rows: list[tuple], pa
     with patch("cofactor.store.snapshot.PART_SIZE", 7):
         parts = snapshot_of(frames, kind)
     assert parts.sort(pl.all()).equals(snapshot_of(frames, kind).sort(pl.all()))
-    whole = {(user, item): (value, time) for user, item, value, time in snapshot_of(frames, kind).rows()}
+    state = {(user, item): (value, time) for user, item, value, time in snapshot_of(frames, kind).rows()}
     each = {}
     for user in ("ana", "bo", "cy"):
-        for kept in user_snapshot([event for event in events if event.user == user], kind):
-            each[user, kept.item] = (kept.value, kept.time)
-    assert whole == each
+        for row in user_snapshot([event for event in events if event.user == user], kind):
+            each[user, row.item] = (row.value, row.time)
+    assert state == each
 
 
 def test_the_latest_rating_by_time_wins_and_removals_delete_it(store: Store) -> None:
@@ -75,8 +75,8 @@ def test_the_latest_rating_by_time_wins_and_removals_delete_it(store: Store) -> 
         ]
     )
     expected = [("alien", 5.0, 200), ("clue", 3.0, 100), ("heat", 1.0, 102)]
-    assert [tuple(kept) for kept in store.events.user_snapshot("ana", "ratings")] == expected
-    assert store.events.snapshot("ratings").sort("item").rows() == [("ana", *kept) for kept in expected]
+    assert [tuple(row) for row in store.events.user_snapshot("ana", "ratings")] == expected
+    assert store.events.snapshot("ratings").sort("item").rows() == [("ana", *row) for row in expected]
     assert store.events.snapshot("ratings", until=2).rows() == [("ana", "alien", 5.0, 200)]
     assert store.events.snapshot("events").rows()[0][:3] == ("ana", "alien", 1.0)
     with pytest.raises(KindError, match="kind must be 'ratings' or 'events'; got 'clicks'"):
@@ -91,8 +91,8 @@ def test_events_are_summed_since_the_last_removal(store: Store) -> None:
     store.events.append([Event("ana", "clue", kind="removal", time=5), played("jaws", 1)])
     store.events.append([Event("ana", "jaws", kind="removal", time=5), Event("ana", "alien", 4)])
     expected = [("alien", 3.5, 2), ("clue", 2.0, 9)]
-    assert [tuple(kept) for kept in store.events.user_snapshot("ana", "events")] == expected
-    assert store.events.snapshot("events").sort("item").rows() == [("ana", *kept) for kept in expected]
+    assert [tuple(row) for row in store.events.user_snapshot("ana", "events")] == expected
+    assert store.events.snapshot("events").sort("item").rows() == [("ana", *row) for row in expected]
 
 
 def test_ids_of_training_data_are_integers_if_all_are_canonical_decimals(store: Store) -> None:
@@ -132,10 +132,10 @@ def test_a_table_round_trips(store: Store, ratings: Interactions) -> None:
 def test_a_table_of_events_with_integer_ids_and_no_times(store: Store) -> None:
     plays = Interactions.from_columns([3, 1, 3], [10, 20, 30], [2, 1, 0.5], kind="events")
     assert store.events.load(plays, kind="events").stored == 3
-    found = table_of(store, "events")
-    assert found.frame().drop("time").equals(plays.frame())
-    assert found.times is not None
-    assert (found.times == store.events.after(0)[0].received).all()
+    loaded = table_of(store, "events")
+    assert loaded.frame().drop("time").equals(plays.frame())
+    assert loaded.times is not None
+    assert (loaded.times == store.events.after(0)[0].received).all()
 
 
 @pytest.mark.usefixtures("small_pages")
@@ -145,8 +145,8 @@ def test_an_interrupted_import_is_resumed(
 ) -> None:
     real, steps = bulk_import._insert, iter(range(99))
 
-    def breaks(*given: object) -> None:
-        real(*given)  # type: ignore[arg-type]
+    def breaks(*arguments: object) -> None:
+        real(*arguments)  # type: ignore[arg-type]
         if next(steps) == broken_after:
             raise KeyboardInterrupt  # after the rows, before the commit
 

@@ -1,1 +1,1 @@
-"""What tests and benchmarks share: the command line, served processes, databases and faults."""
+"""Shared code of tests and benchmarks: the command line, served processes, databases and faults."""

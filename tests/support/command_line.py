@@ -14,8 +14,8 @@ from cofactor.cli import app
 
 def run(*arguments: object, text: str | None = None, **environment: str) -> Result:
     """Run a command with `text` as its standard input; its output has 80 columns unless COLUMNS is given."""
-    words = [str(argument) for argument in arguments]
-    return CliRunner().invoke(app, words, input=text, env={"COLUMNS": "80", **environment})
+    texts = [str(argument) for argument in arguments]
+    return CliRunner().invoke(app, texts, input=text, env={"COLUMNS": "80", **environment})
 
 
 def ok(*arguments: object, code: int = 0, **options: Any) -> Result:
@@ -35,7 +35,7 @@ def json_of(*arguments: object) -> Any:
     return json.loads(stdout_of(*arguments, "--json"), parse_constant=_reject)
 
 
-def refused(*arguments: object) -> str:
+def rejected(*arguments: object) -> str:
     """Run a command that must end with exit code 2 and print nothing; return its standard error."""
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (2, ""), result.stdout

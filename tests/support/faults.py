@@ -1,4 +1,4 @@
-"""Faults of a served process: killed while it swaps models, and a disk without room."""
+"""Faults of a served process: killed while it swaps models, and a full disk."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ class Load:
         self.acknowledged: dict[str, int] = {}
         self._stop, self._name = threading.Event(), name
         targets: list[Callable[[], None]] = [lambda n=n: self._rate(served, n) for n in range(writers)]  # type: ignore[misc]
-        self._threads = [threading.Thread(target=one) for one in [*targets, lambda: self._swap(served)]]
-        for one in self._threads:
-            one.start()
+        self._threads = [threading.Thread(target=target) for target in [*targets, lambda: self._swap(served)]]
+        for thread in self._threads:
+            thread.start()
 
     def _rate(self, served: Served, writer: int) -> None:
         n = 0
@@ -117,8 +117,8 @@ class Load:
 
     def end(self) -> None:
         self._stop.set()
-        for one in self._threads:
-            one.join()
+        for thread in self._threads:
+            thread.join()
 
 
 def check_events(served: Served, acknowledged: dict[str, int], killed: Kills) -> None:
@@ -128,9 +128,9 @@ def check_events(served: Served, acknowledged: dict[str, int], killed: Kills) ->
         assert active is not None
         ArtifactRegistry(served.settings.artifacts).check(str(active.file), active.sha256)
         end = time.monotonic() + 10
-        while (told := http.get("/v1/recommendations", params={"user": 7}).json()).get("model") != active.version:
+        while (answer := http.get("/v1/recommendations", params={"user": 7}).json()).get("model") != active.version:
             if time.monotonic() > end:
-                killed.faults.append(f"{told} answers where model {active.version} is active")
+                killed.faults.append(f"{answer} answers where model {active.version} is active")
                 break
             time.sleep(0.05)
         events = list(all_events(store))
@@ -159,7 +159,7 @@ def kill_workers(served: Served, rounds: int, stream: random.Random) -> Kills:
 
 
 def kill_services(start: Callable[[], Served], rounds: int, stream: random.Random) -> Kills:
-    """Kill the whole service at a random time during swaps and start it again, in each round."""
+    """Kill all processes of the service at a random time during swaps and start it again, in each round."""
     killed, served = Kills(), start()
     for number in range(rounds):
         load = Load(served, f"service-{number}")
@@ -177,24 +177,24 @@ def kill_services(start: Callable[[], Served], rounds: int, stream: random.Rando
 
 @dataclass
 class Full:
-    """Events that were sent, acknowledged and refused while the disk was full, and reads meanwhile."""
+    """Events that were sent, acknowledged and rejected while the disk was full, and reads meanwhile."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
     acknowledged: dict[str, int] = field(default_factory=dict)
-    refused: list[tuple[int, str | None, str, str]] = field(default_factory=list)  # status, Retry-After, written, key
+    rejected: list[tuple[int, str | None, str, str]] = field(default_factory=list)  # status, Retry-After, written, key
     read: Counter[tuple[int, bool]] = field(default_factory=Counter)  # status, stale
     seconds_until_written_again: float = 0.0
-    refused_with_room: int = 0  # writes refused after there was room again
+    rejected_with_space: int = 0  # writes rejected after there was space again
     lost: int = 0
 
 
 @contextmanager
-def limit_file_size(served: Served, room: int = 20_000) -> Iterator[None]:
-    """Limit the files of the workers to the size of the store and `room` bytes: the kernel refuses further writes."""
+def limit_file_size(served: Served, free_bytes: int = 20_000) -> Iterator[None]:
+    """Limit the files of the workers to the size of the store and `free_bytes`: the kernel rejects further writes."""
     size = (served.folder / "store.db").stat().st_size
     before = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in served.workers()}
     for pid, (_, hard) in before.items():
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size + room, hard))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size + free_bytes, hard))
     try:
         yield
     finally:
@@ -215,8 +215,8 @@ def fill_disk(served: Served) -> Iterator[None]:
         filler.unlink()
 
 
-def write_to_full_disk(served: Served, refusals: int = 30, disk: Callable[[Served], Any] = limit_file_size) -> Full:
-    """Write until writes are refused, read meanwhile, make room, and write until a write is accepted."""
+def write_to_full_disk(served: Served, rejections: int = 30, disk: Callable[[Served], Any] = limit_file_size) -> Full:
+    """Write until writes are rejected, read meanwhile, free space, and write until a write is accepted."""
     full, n = Full(), 0
     with served.client() as http:
 
@@ -229,9 +229,14 @@ def write_to_full_disk(served: Served, refusals: int = 30, disk: Callable[[Serve
             if answer.status_code == 201:
                 full.acknowledged[event["key"]] = answer.json()["seq"]
             else:
-                told = answer.json()
-                about = (answer.status_code, answer.headers.get("Retry-After"), told.get("written", "?"), event["key"])
-                full.refused.append(about)
+                document = answer.json()
+                entry = (
+                    answer.status_code,
+                    answer.headers.get("Retry-After"),
+                    document.get("written", "?"),
+                    event["key"],
+                )
+                full.rejected.append(entry)
                 read = http.get("/v1/recommendations", params={"user": n % 200, "log": False})
                 full.read[read.status_code, read.json().get("stale", True)] += 1
             return answer.status_code
@@ -239,17 +244,17 @@ def write_to_full_disk(served: Served, refusals: int = 30, disk: Callable[[Serve
         while len(full.acknowledged) < 200:
             send()
         with disk(served):
-            while len(full.refused) < refusals:
+            while len(full.rejected) < rejections:
                 assert n < 20_000
                 send()
         began = time.monotonic()
         while send() != 201:
-            full.refused_with_room += 1
-            assert full.refused_with_room < 500
+            full.rejected_with_space += 1
+            assert full.rejected_with_space < 500
             time.sleep(0.05)
         full.seconds_until_written_again = time.monotonic() - began
     with Store.open(served.settings.url) as store:
         stored = {event.seq: event.user for event in all_events(store)}
-    told = {event["key"]: event["user"] for event in full.events}
-    full.lost = sum(stored.get(seq) != told[key] for key, seq in full.acknowledged.items())
+    users = {event["key"]: event["user"] for event in full.events}
+    full.lost = sum(stored.get(seq) != users[key] for key, seq in full.acknowledged.items())
     return full

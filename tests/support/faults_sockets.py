@@ -54,15 +54,15 @@ def send_large(
     block = b" " * 65_536
     part = b"10000\r\n" + block + b"\r\n" if is_chunked else block
     began, sent, answered, answer = time.perf_counter(), 0, 0.0, b""
-    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as one:
-        one.sendall(head.encode())
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+        connection.sendall(head.encode())
         with suppress(OSError):
-            while sent < size and not (reads_at_once and select.select([one], [], [], 0)[0]):
-                one.sendall(part)
+            while sent < size and not (reads_at_once and select.select([connection], [], [], 0)[0]):
+                connection.sendall(part)
                 sent += len(block)
         is_closed = True
         try:
-            while got := one.recv(65_536):
+            while got := connection.recv(65_536):
                 answered = answered or time.perf_counter() - began
                 answer += got
         except TimeoutError:
@@ -95,7 +95,7 @@ class Slow:
     """Seconds of other requests without and with slow connections, and until each slow body was cut."""
 
     without: list[float] = field(default_factory=list)
-    beside: list[float] = field(default_factory=list)
+    with_slow: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     held: int = 0
     lasted: list[float] = field(default_factory=list)
@@ -107,7 +107,7 @@ class Slow:
 
 
 def slow_connections(served: Served, n: int, seconds: float) -> Slow:
-    """Time the requests of others for `seconds` without, and then with, n slow connections of four kinds."""
+    """Time other requests for `seconds` without, and then with, n slow connections of four kinds."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = n + 500
     if soft < wanted:
@@ -139,7 +139,7 @@ async def _slow(served: Served, n: int, seconds: float) -> Slow:
     while opened < n:
         await asyncio.sleep(0.01)
     seen.held = sum(not task.done() for task in slow)
-    await _others(served, seconds, seen.beside, seen.statuses)
+    await _others(served, seconds, seen.with_slow, seen.statuses)
     async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*(task for task, kind in slow.items() if kind == CUT))
     for task in slow:

@@ -1,6 +1,6 @@
 """Schemathesis against a served process: every operation, every check, valid and invalid data.
 
-The run forgets users, promotes and rolls back models, and revokes all keys except its own.
+The run erases users, promotes and rolls back models, and revokes all keys except its own.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def lines_as_sent(context: Any, value: Any) -> Any:
     return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else json.dumps(value).encode()
 
 
-KNOWN = ("query.item", "query.user", "body.item", "body.answers[*].item", "body.history[*].item")
+ID_PARAMETERS = ("query.item", "query.user", "body.item", "body.answers[*].item", "body.history[*].item")
 """Parameters that get the id of a known item or user in half of the cases."""
 
 OWN_KEYS: set[str] = set()
@@ -84,7 +84,7 @@ class Seen:
 
     @property
     def cases(self) -> int:
-        return sum(sum(one.values()) for one in self.statuses.values())
+        return sum(sum(counts.values()) for counts in self.statuses.values())
 
     @property
     def broken(self) -> int:
@@ -92,7 +92,7 @@ class Seen:
 
     @property
     def crashes(self) -> int:
-        return sum(count for one in self.statuses.values() for status, count in one.items() if status == 500)
+        return sum(count for counts in self.statuses.values() for status, count in counts.items() if status == 500)
 
 
 def beyond_schema(body: Any, now: float) -> bool:
@@ -111,8 +111,8 @@ def beyond_schema(body: Any, now: float) -> bool:
     if isinstance(event_time, int) and event_time > now + 86_000:
         return True
     for name in ("history", "answers"):
-        items = [one.get("item") for one in body.get(name) or [] if isinstance(one, dict)]
-        items = [str(int(one) if isinstance(one, float) else one) for one in items]
+        items = [entry.get("item") for entry in body.get(name) or [] if isinstance(entry, dict)]
+        items = [str(int(item) if isinstance(item, float) else item) for item in items]
         if len(set(items)) < len(items):
             return True
     return len(repr(body)) > 60_000
@@ -132,7 +132,7 @@ def run(url: str, key: str, examples: int, *, seed: int = 0, workers: int = 1, s
             "checks": {name: {"enabled": False} for name in NOT_ASKED if name != "max_response_time"},
             "suppress-health-check": ["all"],
             "dictionaries": {"known": {"values": [str(number) for number in range(60)]}},
-            "parameters": {name: {"dictionary": "known", "probability": 0.5} for name in KNOWN},
+            "parameters": {name: {"dictionary": "known", "probability": 0.5} for name in ID_PARAMETERS},
         }
     )
     schema = schemathesis.openapi.from_url(
@@ -171,8 +171,8 @@ def tally(seen: Seen, event: events.ScenarioFinished) -> None:
         for check in recorder.checks.get(name, []):
             seen.checks[check.name] += 1
             if check.failure_info is not None:
-                found, sent = check.failure_info.failure, check.failure_info.code_sample
-                seen.violations[label].append(f"{check.name}: {found.title}: {found.message}\n{sent}")
+                failure, sent = check.failure_info.failure, check.failure_info.code_sample
+                seen.violations[label].append(f"{check.name}: {failure.title}: {failure.message}\n{sent}")
     if event.status in (Status.ERROR, Status.INTERRUPTED):
         seen.violations[recorder.label].append(f"{event.phase.value}: it ended as {event.status}")
     if event.status is Status.SKIP:

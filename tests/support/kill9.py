@@ -3,7 +3,7 @@
 In each round two processes of four threads each send requests of three events, every fourth one twice, and print the
 acknowledged ones; after a random time both processes are killed. The function `crash` of the caller can stop and start
 the database server meanwhile. Then every request without an answer is sent again under its keys, and all rows are read:
-each acknowledged event must be stored once, under its number, and of each request all three events or none.
+each acknowledged event must be stored once, under its number, and each request completely or not at all.
 """
 
 from __future__ import annotations
@@ -61,17 +61,17 @@ class Tally:
     faults: list[str] = field(default_factory=list)
 
 
-def one_round(url: str, number: int, crash: Callable[[], None] | None, tally: Tally, rng: random.Random) -> None:
+def run_round(url: str, number: int, crash: Callable[[], None] | None, tally: Tally, rng: random.Random) -> None:
     names = [f"r{number}p{process}" for process in range(PROCESSES)]
     running = [subprocess.Popen([sys.executable, __file__, url, name], stdout=subprocess.PIPE) for name in names]
-    told: dict[str, list[bytes]] = {name: [] for name in names}
+    output: dict[str, list[bytes]] = {name: [] for name in names}
     readers = []
     for name, process in zip(names, running, strict=True):
         assert process.stdout is not None
-        readers.append(threading.Thread(target=lambda out=process.stdout, name=name: told[name].extend(out)))
+        readers.append(threading.Thread(target=lambda out=process.stdout, name=name: output[name].extend(out)))
         readers[-1].start()
     deadline = time.monotonic() + 60
-    while not all(told.values()) and time.monotonic() < deadline:
+    while not all(output.values()) and time.monotonic() < deadline:
         time.sleep(0.005)
     time.sleep(rng.uniform(0, 0.5))
     if crash is not None:
@@ -82,19 +82,21 @@ def one_round(url: str, number: int, crash: Callable[[], None] | None, tally: Ta
     for process, reader in zip(running, readers, strict=True):
         process.wait()
         reader.join()
-    check(url, told, tally)
+    check(url, output, tally)
     tally.rounds += 1
 
 
-def check(url: str, told: dict[str, list[bytes]], tally: Tally) -> None:
+def check(url: str, output: dict[str, list[bytes]], tally: Tally) -> None:
     """Send the requests without an answer again, and count the stored events."""
     with Store.open(url) as store:
         store.events.append([Event("nobody", "nothing", 0)])  # waits for a commit that a killed process left unfinished
-        for name, lines in told.items():
-            whole = [line.decode().split() for line in lines if line.endswith(b"\n")]
+        for name, lines in output.items():
+            complete_lines = [line.decode().split() for line in lines if line.endswith(b"\n")]
             for thread in range(THREADS):
                 user = f"{name}-{thread}"
-                acknowledged = {int(line[1]): [int(seq) for seq in line[2:]] for line in whole if line[0] == user}
+                acknowledged = {
+                    int(line[1]): [int(seq) for seq in line[2:]] for line in complete_lines if line[0] == user
+                }
                 before = count(store, user, acknowledged, tally)
                 following = len(acknowledged)
                 again = store.events.append(request(user, following))
@@ -114,9 +116,9 @@ def count(store: Store, user: str, acknowledged: dict[int, list[int]], tally: Ta
     for event in events:
         by_item.setdefault(event.item, []).append(event.seq)
     for n, seqs in acknowledged.items():
-        found = [by_item.get(f"{n}-{part}", []) for part in range(SIZE)]
-        if found != [[seq] for seq in seqs]:
-            tally.faults.append(f"{user} {n}: acknowledged as {seqs}, found as {found}")
+        stored = [by_item.get(f"{n}-{part}", []) for part in range(SIZE)]
+        if stored != [[seq] for seq in seqs]:
+            tally.faults.append(f"{user} {n}: acknowledged as {seqs}, found as {stored}")
     parts = {n: sum(f"{n}-{part}" in by_item for part in range(SIZE)) for n in range(len(acknowledged) + 2)}
     if half := [n for n, some in parts.items() if some not in (0, SIZE)]:
         tally.faults.append(f"{user} {half}: half-written")
@@ -127,7 +129,7 @@ def rounds(url: str, n: int, *, crash: Callable[[], None] | None = None, seed: i
     """Run n rounds on this store; in every other round `crash` stops and starts the server."""
     tally, rng = Tally(), random.Random(seed)
     for number in range(n):
-        one_round(url, number, crash if number % 2 else None, tally, rng)
+        run_round(url, number, crash if number % 2 else None, tally, rng)
     return tally
 
 

@@ -6,11 +6,11 @@
     python tests/support/mutants.py list --seed 16  another 30
 
 A fault is killed when a test fails that passes without it. A fault that survives needs a new test or a proof that no
-input tells it from the original.
+input distinguishes it from the original.
 
 How they are drawn, for each part from `random.Random("<seed>-<part>")`: first a line, uniformly from the lines that any
 operator of cosmic-ray can change, then one of the changes of that line, uniformly. Operators that need arguments,
-annotations and blocks under `if TYPE_CHECKING` are left out, and so are changes that are no valid Python. REDRAWN names
+annotations and blocks under `if TYPE_CHECKING` are omitted, and so are changes that are not valid Python. REDRAWN names
 the draws that are replaced by the next one of their part, with the reason: they change no behavior. The draws follow
 the source: another version of it gives other mutants.
 """
@@ -125,7 +125,7 @@ def _operators() -> dict[str, Any]:
     from cosmic_ray.plugins import get_operator, operator_names
 
     classes = {name: get_operator(name) for name in operator_names()}
-    return {name: found() for name, found in classes.items() if not found.arguments()}
+    return {name: operator() for name, operator in classes.items() if not operator.arguments()}
 
 
 def _only_typing(node: Any) -> bool:

@@ -80,7 +80,7 @@ def running_server() -> Iterator[Server]:
     """Run a server in a temporary folder."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # pytest closes its own folders to other users
         Path(folder).chmod(0o755)  # run by root, the server is a user of its own
-        found = Server(Path(folder, "postgresql"))
-        yield found
-        found.stop()
-        atexit.unregister(found.running._cleanup)
+        server = Server(Path(folder, "postgresql"))
+        yield server
+        server.stop()
+        atexit.unregister(server.running._cleanup)

@@ -28,7 +28,7 @@ from cofactor.service.training.point_in_time import as_of
 from cofactor.service.training.trainer import Trainer
 from cofactor.store import Event, Store, StoredModel
 
-WAYS = {"live": "live service", "folded": "first model, folded in", "frozen": "first model, frozen"}
+METHODS = {"live": "live service", "folded": "first model, folded in", "frozen": "first model, frozen"}
 EMPTY = {"user": pl.String, "item": pl.String, "value": pl.Float64}
 
 
@@ -38,20 +38,20 @@ class Day:
 
     users: list[int] = field(default_factory=list)
     truth: list[float] = field(default_factory=list)
-    predicted: dict[str, list[float]] = field(default_factory=lambda: {way: [] for way in WAYS})
+    predicted: dict[str, list[float]] = field(default_factory=lambda: {method: [] for method in METHODS})
     trainings: list[StoredModel] = field(default_factory=list)
-    known: list[bool] = field(default_factory=list)
+    is_known: list[bool] = field(default_factory=list)
     train_seconds: list[float] = field(default_factory=list)
 
-    def rmse(self, way: str, which: Any = slice(None)) -> float:
-        error = np.array(self.predicted[way])[which] - np.array(self.truth)[which]
+    def rmse(self, method: str, which: Any = slice(None)) -> float:
+        error = np.array(self.predicted[method])[which] - np.array(self.truth)[which]
         return float(np.sqrt(np.mean(error**2)))
 
-    def gain(self, way: str, over: str) -> Any:
-        """Return the difference of the RMSE of two ways, with its 95 % interval over users."""
+    def gain(self, method: str, baseline: str) -> Any:
+        """Return the difference of the RMSE of two methods, with its 95 % interval over users."""
         _, u = np.unique(self.users, return_inverse=True)
         n_users = int(u.max()) + 1
-        errors = (errors_by_user(u, self.truth, self.predicted[one], n_users=n_users) for one in (way, over))
+        errors = (errors_by_user(u, self.truth, self.predicted[name], n_users=n_users) for name in (method, baseline))
         first, second = map(RMSE.per_user, errors)
         return first.difference(second)
 
@@ -59,7 +59,7 @@ class Day:
 def prediction_of(rec: Recommender, store: Store, user: int, item: int) -> float:
     """Return the prediction of a service with this model and the stored history of the user."""
     history = store.events.user_snapshot(user, "ratings")
-    rows = [(str(user), kept.item, kept.value) for kept in history]
+    rows = [(str(user), row.item, row.value) for row in history]
     now = as_of(rec, IdMap.of([str(user)]), pl.DataFrame(rows, schema=EMPTY, orient="row"))
     return float(now.predict(str(user), item))
 
@@ -77,7 +77,7 @@ def replay(table: pl.DataFrame, folder: Path, *, first: int, hour: int, estimato
                 active = _trained(day, trainer, active)
             day.users.append(user)
             day.truth.append(value)
-            day.known.append(user in start.users)
+            day.is_known.append(user in start.users)
             day.predicted["frozen"].append(float(start.predict(user, item)))
             day.predicted["folded"].append(prediction_of(start, store, user, item))
             day.predicted["live"].append(

@@ -66,13 +66,13 @@ class Served:
 
     def wait(self, workers: int = 2, seconds: float = 300) -> None:
         """Wait until this number of workers answered: the log has process and id of each request."""
-        end, asked = time.monotonic() + seconds, 0
+        end, requests = time.monotonic() + seconds, 0
         seen: set[int] = set()
         while len(seen) < workers:
             assert time.monotonic() < end, (self.folder / "log").read_text()[-2000:]
             with suppress(httpx.TransportError):
-                asked += 1
-                sent = f"wait-{os.getpid()}-{asked}"
+                requests += 1
+                sent = f"wait-{os.getpid()}-{requests}"
                 httpx.get(f"{self.url}/health/ready", headers={"X-Request-ID": sent}).raise_for_status()
             seen = self.answered(sent.rpartition("-")[0]) & self.workers()
             time.sleep(0.02)
@@ -80,8 +80,8 @@ class Served:
     def answered(self, beginning: str) -> set[int]:
         """Return the processes that answered requests with ids of this beginning."""
         lines = (self.folder / "log").read_text().splitlines()
-        told = [json.loads(line) for line in lines[-5000:] if line.startswith("{") and f'"{beginning}' in line]
-        return {line["process"] for line in told if line.get("request", "").startswith(beginning)}
+        records = [json.loads(line) for line in lines[-5000:] if line.startswith("{") and f'"{beginning}' in line]
+        return {line["process"] for line in records if line.get("request", "").startswith(beginning)}
 
     def alive(self) -> set[int]:
         """Return the child processes."""

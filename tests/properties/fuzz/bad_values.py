@@ -24,7 +24,7 @@ DTYPES = ("?", "i1", "u1", "i4", "i8", "u8", ">i4", "f2", "f4", "f8", "g", "c16"
 
 
 def bad_values(samples: Samples) -> dict[str, Callable[[], Any]]:
-    """Bad values by a name that a report shows; each is made when it is called."""
+    """Bad values by the name in reports; each is created when it is called."""
     n, m = 24, 10
     numbers: dict[str, Any] = {
         "None": None, "True": True, "False": False, "0": 0, "-1": -1, "-2": -2, "1.5": 1.5, "2**31": 2**31,

@@ -1,4 +1,4 @@
-"""Call public callables with bad arguments and print what came of each call, a JSON line each.
+"""Call public callables with bad arguments and print the outcome of each call as a JSON line.
 
     python calls.py list                   names and exceptions
     python calls.py valid                  each callable with valid arguments only
@@ -46,7 +46,7 @@ WRITERS = (".save", ".write", ".write_csv", "_png")
 """Functions that are documented to raise OSError, with the path, where a file cannot be written."""
 
 OF_OBJECTS = ("KindError", "MissingExtraError")
-"""Errors that say what the object of a method, or one of OBJECTS, cannot do."""
+"""Errors about what the object of a method, or one of OBJECTS, cannot do."""
 
 OBJECTS = {"recommender", "model", "estimator", "interactions"}
 
@@ -58,14 +58,14 @@ SYNONYMS = {
     "spec": ("model", "setting", "estimator"),
     "neighbors": ("similarity",), "id_column": ("column",), "model": ("users", "items", "histories"),
 }  # fmt: skip
-"""Other words by which messages name an argument."""
+"""Other terms by which messages name an argument."""
 
 MEMORY = 16 << 30
-"""Bytes of addresses that this process may use: a larger request is a MemoryError, and so a finding."""
+"""Bytes of addresses that this process may use: a larger request raises MemoryError, which is a finding."""
 
 
 class Fuzz:
-    """Draws and makes calls."""
+    """Draw calls and make them."""
 
     def __init__(self, folder: Path):
         self.samples = Samples(folder)
@@ -81,7 +81,7 @@ class Fuzz:
         obj = None if call.owner is None else self.samples.object_of(call.owner, pick)
         return obj, self.samples.valid(call, obj)
 
-    def one(self, seed: int, number: int) -> None:
+    def run_call(self, seed: int, number: int) -> None:
         """Draw the call of this number and make it."""
         draw = random.Random(f"{seed}-{number}")
         call = self.calls[draw.choices(self.with_arguments, self.weights)[0]]
@@ -94,7 +94,7 @@ class Fuzz:
         say({"number": number, "call": call.name, "object": type(obj).__name__, "bad": kinds})
         bad = {name: self.bad[kind]() for name, kind in kinds.items()}
         for name in bad.keys() & CALLBACKS:
-            if callable(bad[name]):  # what the caller's own function raises is the caller's
+            if callable(bad[name]):  # errors of the caller's own function are not errors of cofactor
                 bad[name] = "a text"
         outcome = outcome_of(call, obj, {**arguments, **bad})
         if outcome["outcome"] == "ours":
@@ -114,10 +114,10 @@ class Fuzz:
 
 
 def outcome_of(call: PublicCallable, obj: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """What came of a call: "returned", "ours" (an error of cofactor) or "foreign"."""
-    with warnings.catch_warnings(record=True) as shown:
+    """Return the outcome of a call: "returned", "ours" (an error of cofactor) or "foreign"."""
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warnings.simplefilter("ignore", ResourceWarning)  # of files among the bad values
+        warnings.simplefilter("ignore", ResourceWarning)  # from files in the bad values
         try:
             consume(call.call(*(() if call.owner is None else (obj,)), **arguments))
         except CofactorError as error:
@@ -139,14 +139,14 @@ def outcome_of(call: PublicCallable, obj: Any, arguments: dict[str, Any]) -> dic
             }
         else:
             result = {"outcome": "returned"}
-    if shown and result["outcome"] != "foreign":
-        result = {"outcome": "foreign", "type": shown[0].category.__name__, "message": f"warning: {shown[0].message}",
-                  "at": f"{shown[0].filename}:{shown[0].lineno}"}  # fmt: skip
+    if caught and result["outcome"] != "foreign":
+        result = {"outcome": "foreign", "type": caught[0].category.__name__, "message": f"warning: {caught[0].message}",
+                  "at": f"{caught[0].filename}:{caught[0].lineno}"}  # fmt: skip
     return result
 
 
 def consume(result: Any) -> None:
-    """Take a few items of an iterator; enter and leave a context."""
+    """Take a few items of an iterator; enter and exit a context."""
     if isinstance(result, Iterator):
         for _ in zip(range(3), result, strict=False):
             pass
@@ -179,9 +179,9 @@ def is_plain(annotation: Any) -> bool:
 
 def is_named(message: str, names: Iterable[str], values: Iterable[Any]) -> bool:
     """Whether a message names one of the arguments, or a row, line or id of it."""
-    words = [word for name in names for word in (name, name.rstrip("_s"), *SYNONYMS.get(name, ()))]
-    words += [word.replace("_", " ") for word in words]
-    if any(re.search(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", message, re.IGNORECASE) for word in words):
+    terms = [term for name in names for term in (name, name.rstrip("_s"), *SYNONYMS.get(name, ()))]
+    terms += [term.replace("_", " ") for term in terms]
+    if any(re.search(rf"(?<![^\W_]){re.escape(term)}(?![^\W_])", message, re.IGNORECASE) for term in terms):
         return True
     texts = [str(value) for value in values if isinstance(value, str | Path) and str(value)]
     return any(message.startswith((f"{text} ", f"{text}:")) or (len(text) > 2 and text in message) for text in texts)
@@ -192,9 +192,14 @@ def fits(annotation: str, value: Any) -> bool:
     optional = annotation.endswith(" | None")
     if optional and value is None:
         return True
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    real = whole or (isinstance(value, float | np.floating) and np.isfinite(value))
-    plain = {"int": whole, "float": real, "bool": isinstance(value, bool | np.bool_), "str": isinstance(value, str)}
+    integral = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    real = integral or (isinstance(value, float | np.floating) and np.isfinite(value))
+    plain = {
+        "int": integral,
+        "float": real,
+        "bool": isinstance(value, bool | np.bool_),
+        "str": isinstance(value, str),
+    }
     return plain.get(annotation.removesuffix(" | None"), True)
 
 
@@ -222,7 +227,7 @@ def main(mode: str, *numbers: str) -> None:
         else:
             seed, first, last = map(int, numbers)
             for number in range(first, last):
-                fuzz.one(seed, number)
+                fuzz.run_call(seed, number)
         os.chdir("/")
 
 

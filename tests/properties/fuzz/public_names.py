@@ -106,7 +106,7 @@ SINGLE = (
     "cofactor.cold_start.bernoulli_mixture.BernoulliMixture",
     "cofactor.kernels.parallel.threads",
 )
-"""Single public names of other modules."""
+"""Individual public names of other modules."""
 
 
 @dataclass(frozen=True)
@@ -129,15 +129,15 @@ class PublicCallable:
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
-        """The arguments by name, without the object of a method."""
-        found = dict(inspect.signature(self.call).parameters)
+        """Parameters by name, without the object of a method."""
+        parameters = dict(inspect.signature(self.call).parameters)
         if self.owner is not None:
-            found.pop(next(iter(found)))
-        return found
+            parameters.pop(next(iter(parameters)))
+        return parameters
 
 
 def exported() -> Iterator[tuple[str, Any]]:
-    """Each public function and class of cofactor with its full name, once."""
+    """Yield each public function and class of cofactor with its full name, once."""
     seen: set[int] = set()
     names = [f"{module}.{name}" for module in MODULES for name in importlib.import_module(module).__all__]
     for name in [*names, *SINGLE]:
@@ -150,7 +150,7 @@ def exported() -> Iterator[tuple[str, Any]]:
 
 
 def public_callables() -> dict[str, PublicCallable]:
-    """Every public callable by its full name."""
+    """Return every public callable by its full name."""
     calls = {}
     for name, thing in exported():
         calls[name] = PublicCallable(name, thing)
@@ -167,7 +167,7 @@ def public_callables() -> dict[str, PublicCallable]:
 
 
 def reason_not_fuzzed(call: PublicCallable) -> str | None:
-    """Why this callable is not fuzzed, or None."""
+    """Return why this callable is not fuzzed, or None."""
     if inspect.isclass(call.call) and issubclass(call.call, BaseException):
         return ERROR
     if inspect.isclass(call.call) and call.call.__name__ in RECORDS:

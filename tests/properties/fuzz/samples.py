@@ -52,17 +52,17 @@ ANSWERS: dict[str, Any] = {
     "/v1/models": {"models": []},
     "/v1/models/train": {"id": 1},
 }
-"""What the service of the fuzz answers."""
+"""Answers of the service in the fuzz."""
 
 
 def width(model: Any) -> int:
-    """The numbers that a model's prior has for each user."""
+    """Return the number of values that the prior of a model has for each user."""
     loss = getattr(model, "loss", None)
     return int(model.factors + (True if loss is None else loss.has_bias))
 
 
 class Samples:
-    """Tables, recommenders and other objects, each made when first used."""
+    """Tables, recommenders and other objects, each created at its first use."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -136,10 +136,10 @@ class Samples:
 
     @cached_property
     def recommenders(self) -> list[Callable[[], cofactor.Recommender]]:
-        def one(name: str) -> Callable[[], cofactor.Recommender]:
+        def recommender_of(name: str) -> Callable[[], cofactor.Recommender]:
             return lambda: self.recommender(name)
 
-        return [lambda: self.with_priors, *(one(name) for name in REGISTRY), lambda: self.in_time]
+        return [lambda: self.with_priors, *(recommender_of(name) for name in REGISTRY), lambda: self.in_time]
 
     @cached_property
     def config(self) -> SyntheticConfig:
@@ -170,7 +170,7 @@ class Samples:
         return audit.exposure(self.recommender(), n=2).positions_per_item.lorenz.with_columns(what=pl.lit("shown"))
 
     def files(self) -> None:
-        """Files that calls read."""
+        """Write the files that calls read."""
         self.frame.write_csv(self.folder / "ratings.csv")
         self.frame.write_parquet(self.folder / "ratings.parquet")
         self.recommender().save(self.folder / "model.cofactor")
@@ -249,7 +249,7 @@ class Samples:
         }  # fmt: skip
 
     def object_of(self, owner: type, pick: Callable[[int], int]) -> Any:
-        """An object of the class."""
+        """Return an object of the class."""
         makes = self.objects[owner.__name__]
         return makes[pick(len(makes))]()
 
@@ -267,8 +267,8 @@ class Samples:
     @cached_property
     def unseen(self) -> evaluate.Split:
         """A split whose test part the recommenders do not know."""
-        known = self.ratings.by_user
-        pairs = [(u, i) for u in range(24) for i in range(10) if i not in known.row(u).columns][:60]
+        histories = self.ratings.by_user
+        pairs = [(u, i) for u in range(24) for i in range(10) if i not in histories.row(u).columns][:60]
         u, i = np.array(pairs, np.int32).T
         test = replace(
             self.ratings, u=u.copy(), i=i.copy(), values=np.full(len(u), 3, np.float32),
@@ -308,7 +308,7 @@ class Samples:
 
     @cached_property
     def by_name(self) -> dict[str, Callable[[], Any]]:
-        """A valid value for each argument of this name, unless `by_call` says otherwise."""
+        """A valid value for each argument of this name, unless `by_call` has another."""
         users, items = np.arange(24, dtype=np.int32), (np.arange(24) % 10).astype(np.int32)
         return {
             "interactions": lambda: self.ratings,
@@ -381,7 +381,7 @@ class Samples:
 
     @cached_property
     def by_call(self) -> dict[str, dict[str, Callable[[], Any]]]:
-        """Valid values for arguments of single callables, by the end of the callable's name."""
+        """Valid values for arguments of individual callables, by the end of the callable's name."""
         rec = self.recommender
         ids = {
             "users": lambda: ["u01", "u02"],
@@ -595,15 +595,15 @@ class Samples:
 
     def parameters(self, call: PublicCallable) -> dict[str, inspect.Parameter]:
         """The arguments of a call; where it takes settings by name, those of the estimator or the service."""
-        found = dict(call.parameters)
+        parameters = dict(call.parameters)
         for name, parameter in call.parameters.items():
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 owner = call.owner if call.owner in REGISTRY.values() else cofactor.Bias
-                found.pop(name)
-                found |= inspect.signature(owner).parameters
+                parameters.pop(name)
+                parameters |= inspect.signature(owner).parameters
             if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-                found.pop(name)
-        return found
+                parameters.pop(name)
+        return parameters
 
     def valid(self, call: PublicCallable, obj: Any) -> dict[str, Any]:
         """A valid value for each argument of a call that needs one; `obj` is what a method is called on."""
@@ -611,14 +611,14 @@ class Samples:
             model = self.object_of(call.call, lambda n: 0)
             if is_dataclass(model):
                 return {spec.name: getattr(model, spec.name) for spec in fields(model) if spec.init}
-        made: dict[str, Callable[..., Any]] = {}
+        makers: dict[str, Callable[..., Any]] = {}
         parameters = self.parameters(call)
         for end, values in self.by_call.items():
             if call.name.endswith(end):
-                made |= {name: value for name, value in values.items() if name in parameters}
+                makers |= {name: value for name, value in values.items() if name in parameters}
         for name, parameter in parameters.items():
-            if name not in made and name in self.by_name and parameter.default is inspect.Parameter.empty:
-                made[name] = self.by_name[name]
-        if "interactions" in made and getattr(obj, "kind", None) == "events" and is_dataclass(obj):
-            made["interactions"] = lambda: self.events
-        return {name: value(obj) if inspect.signature(value).parameters else value() for name, value in made.items()}
+            if name not in makers and name in self.by_name and parameter.default is inspect.Parameter.empty:
+                makers[name] = self.by_name[name]
+        if "interactions" in makers and getattr(obj, "kind", None) == "events" and is_dataclass(obj):
+            makers["interactions"] = lambda: self.events
+        return {name: value(obj) if inspect.signature(value).parameters else value() for name, value in makers.items()}
