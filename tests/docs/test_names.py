@@ -1,4 +1,4 @@
-"""Names in src: no identifier, module or parameter from the list of banned words.
+"""Names in src, tests, benchmarks and docs: no identifier, module or parameter from the list of banned words.
 
 `python tests/docs/test_names.py` prints all places, with the number of them in each package.
 """
@@ -83,6 +83,13 @@ def files(package: str) -> list[Path]:
 
 
 PACKAGES = sorted(path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists())
+
+
+@pytest.mark.parametrize("folder", ["tests", "benchmarks", "docs"])
+def test_no_identifier_outside_src_is_a_banned_word(folder: str) -> None:
+    root = SOURCE.parents[1] / folder
+    banned = [line for path in sorted(root.rglob("*.py")) for line in problems(path, root)]
+    assert not banned, f"{len(banned)} banned names in {folder}:\n" + "\n".join(banned)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
