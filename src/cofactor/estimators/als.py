@@ -1,4 +1,4 @@
-"""Alternating least squares for ratings and for implicit feedback.
+"""Alternating least squares (ALS) estimators for ratings and for implicit feedback.
 
 With the item factors held fixed, fitting each user is a ridge regression, and vice versa.
 """
@@ -336,7 +336,7 @@ class _AlternatingSolver:
     unit: float
 
     def run(self, interactions: Interactions, model: FactorModel, monitor: FitMonitor) -> FactorModel:
-        """Alternate until `monitor` stops the fit, and return the selected model."""
+        """Run alternating updates of users and items until `monitor` stops the fit, and return the selected model."""
         by_user, by_item = self.loss.entries(interactions.by_user), self.loss.entries(interactions.by_item)
         users, items = (
             self._unknowns(model.user_factors, model.user_bias),

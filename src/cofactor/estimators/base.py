@@ -41,7 +41,7 @@ def parameter(
     log: bool = False,
     search: tuple[float, float] | None = None,
 ) -> T:
-    """Declare a hyperparameter as a dataclass field with a default value, a description and a range.
+    """Declare a hyperparameter as a dataclass field with a default value, a description and a range of valid values.
 
     Parameters
     ----------
@@ -330,7 +330,7 @@ class Estimator(ABC):
 
     @property
     def diverged_advice(self) -> str:
-        """Advice for a DivergedError: change certain hyperparameters or check the data.
+        """Advice that is added to a DivergedError: which hyperparameters to change, or to check the data.
 
         Returns
         -------
@@ -356,7 +356,7 @@ class Estimator(ABC):
         )
 
     def check_table(self, interactions: TableLike) -> Interactions:
-        """Return the training table; raise an error if this estimator cannot be fitted on it.
+        """Return the training table, or raise an error if this estimator cannot be trained on it.
 
         Parameters
         ----------
@@ -540,7 +540,7 @@ def _schema_of(declared_type: Any) -> dict[str, Any]:
 
 
 def item_evidence(estimator: Estimator, interactions: Interactions) -> Bool | None:
-    """Return a mask of the items for which a fitted model has training data.
+    """Return a mask of the items with evidence for their scores: training interactions or item features.
 
     An item has data if it has a row with a nonzero weight, or if the estimator uses item features.
 

@@ -154,7 +154,7 @@ class BayesianMF(Estimator):
         init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> BayesianModel:
-        """Sample from the posterior given a table of ratings.
+        """Draw samples from the posterior given a table of ratings, and return the model.
 
         Parameters
         ----------
@@ -231,7 +231,7 @@ class _Sampler:
 
     @classmethod
     def initialize(cls, spec: BayesianMF, interactions: Interactions, seed: int) -> _Sampler:
-        """Create the initial state: random factors, zero biases, and a noise variance equal to that of the ratings."""
+        """Create the initial state: random factors, zero biases, and the variance of the ratings as noise variance."""
         k, table = spec.factors, interactions
         center = float(np.average(table.values.astype(np.float64), weights=table.weights))
         values = table.values - np.float32(center)
@@ -258,7 +258,7 @@ class _Sampler:
         )  # fmt: skip
 
     def iterate(self, stream: np.random.Generator, *, sample_row_noise: bool) -> float:
-        """Sample each block of variables once, conditional on all others, and return the mean squared error."""
+        """Sample each block of variables once, given all others, and return the mean squared error of the ratings."""
         k, table = self.spec.factors, self.interactions
         self.users.draw_prior(k + 1, stream)
         self.items.draw_prior(k + 1, stream)
@@ -308,7 +308,7 @@ class _Sampler:
         return residual
 
     def record(self, *, restart: bool, store: bool) -> None:
-        """Add the current sample to the average, after a reset if `restart`; store a copy if `store` or `restart`."""
+        """Add the current sample to the average, and store it if `store`; `restart` discards earlier samples first."""
         k = self.spec.factors
         pairs: list[tuple[Float64, Any]] = [
             (self.bias_sums[0], self.users.vectors[:, k]),
@@ -345,7 +345,7 @@ class _Sampler:
         return sample
 
     def model(self) -> BayesianModel:
-        """Return a model with the average so far and the samples stored so far."""
+        """Return a model with the average of all samples since the last reset and the stored samples."""
         stacked = {name: np.stack([sample[name] for sample in self.samples]) for name in self.samples[0]}
         posterior = Posterior(**{name: read_only(array.astype(np.float32)) for name, array in stacked.items()})
         sessions = None

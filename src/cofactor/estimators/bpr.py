@@ -217,7 +217,7 @@ class _State:
         return cls(spec, loss, rows, weights, support, P, Q, bias)
 
     def epoch(self, learning_rate: float, stream: np.random.Generator) -> float:
-        """Run one epoch in place, and return the total loss."""
+        """Run one epoch of BPR, update the parameters in place, and return the total loss."""
         grid = grid_size(len(self.rows.columns))
         blocks = pair_blocks(self.rows, self.weights, self.support, grid=grid, rng=stream)
         return bpr_epoch(

@@ -191,7 +191,7 @@ class BiasedMF(Estimator):
 
 
 def epoch_learning_rate(peak: float, number: int, epochs: int) -> float:
-    """Compute the learning rate for an epoch of `BiasedMF`: the one-cycle schedule at the middle of the epoch.
+    """Compute the learning rate of an epoch of `BiasedMF`: the one-cycle schedule at the middle of the epoch.
 
     The learning rate rises linearly from 0.4 `peak` over the first fifth of the epochs, then decays along a half cosine
     to no less than 0.01 `peak`.
@@ -273,7 +273,7 @@ class _State:
         return cls(spec, interactions, blocks, P, Q, user_bias, item_bias, mean, low, span)
 
     def epoch(self, learning_rate: float, stream: np.random.Generator) -> float:
-        """Run one epoch in place, and return the sum of squared errors."""
+        """Run one epoch of SGD, update the parameters in place, and return the sum of squared errors."""
         return sgd_epoch(
             self.P, self.Q, self.user_bias, self.item_bias, self.blocks,
             mean=self.mean, low=self.low, span=self.span,

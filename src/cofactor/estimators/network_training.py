@@ -1,4 +1,4 @@
-"""Training loop for `NeuralMF` in PyTorch, in memory and on one thread.
+"""PyTorch training loop for `NeuralMF`, which runs in memory and on one thread.
 
 This module is imported only when a fit starts, so that the rest of the library works without PyTorch.
 """
@@ -28,11 +28,11 @@ __all__ = ["Network", "one_torch_thread", "train_network"]
 
 
 class NetworkSpec(Protocol):
-    """Hyperparameters of `NeuralMF` used in training."""
+    """Hyperparameters of `NeuralMF` that the training loop uses."""
 
     @property
     def head(self) -> str:
-        """Output of the network: "regression" or "classification"."""
+        """Type of the network's output: "regression" or "classification"."""
 
     @property
     def user_dim(self) -> int:
@@ -141,7 +141,7 @@ class Network(nn.Module):
         self.dropout = spec.dropout
 
     def forward(self, u: Tensor, i: Tensor, g: torch.Generator) -> Tensor:
-        """Compute the raw outputs y (before the head), with dropout.
+        """Compute the raw network outputs y with dropout, before they are converted to ratings.
 
         Parameters
         ----------
@@ -231,7 +231,7 @@ class _Training:
         return (error / self.unit) ** 2
 
     def epoch(self) -> float:
-        """Run one epoch, and return the mean loss: squared error in units of `Scale.unit`, or cross-entropy."""
+        """Run one epoch, and return the mean loss: cross-entropy, or squared error in units of `Scale.unit`."""
         total = 0.0
         for rows in torch.randperm(len(self.u), generator=self.g).split(self.spec.batch_size):  # type: ignore[no-untyped-call]
             learning_rate = one_cycle(self.spec.learning_rate, (self.step + 0.5) / self.steps)
@@ -328,7 +328,7 @@ def train_network(
     seed: int,
     init_model: Model | None,
 ) -> NetworkModel:
-    """Train the network: the part of `NeuralMF.fit` that requires PyTorch.
+    """Train the network of `NeuralMF` in PyTorch.
 
     Parameters
     ----------

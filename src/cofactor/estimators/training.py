@@ -1,4 +1,4 @@
-"""Iterative fitting: the epoch loop, early stopping, and checks shared by all iterative estimators."""
+"""Iterative training: the epoch loop, early stopping, and checks shared by all iterative estimators."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ M = TypeVar("M", bound=Model)
 
 @dataclass(frozen=True)
 class Epoch:
-    """Progress of a fit after one epoch, passed to `callback`.
+    """Progress of a fit after one epoch, as passed to the argument `callback` of `fit`.
 
     Attributes
     ----------
@@ -190,7 +190,7 @@ def _validation_score(model: Model, training: Interactions, validation: Interact
 
 
 def require_init_model(model: Model, cls: type[M], shapes: Mapping[str, tuple[int, ...]]) -> M:
-    """Check that a fit can continue from a model, and return the model.
+    """Check that training can continue from a model, and return the model.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ __all__ = [
 
 
 def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tuple[Float64, Float64, float]:
-    """Build the equations of the ridge regression for one row; see `kernels.ridge`.
+    """Build the normal equations of the ridge regression for one row; see `kernels.ridge`.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def solve_row(entries: SparseRows, row: int, penalty: float, side: Side) -> Floa
 
 
 def improve_row(x: Float32, entries: SparseRows, row: int, penalty: float, side: Side, *, steps: int) -> Float64:
-    """Improve the vector of one row by conjugate gradient steps.
+    """Improve the ridge regression solution for one row by conjugate gradient steps.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def history_terms(
     vector_precision: Float32,
     noise: Float32,
 ) -> None:
-    """Sample the rows of Y one after the other, and update E after each of them; see `kernels.gibbs`.
+    """Sample the history term of each item (a row of Y) in turn, and update the residuals E; see `kernels.gibbs`.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def sgd_updates(
     u: Int32, i: Int32, values: Float32, weights: Float32,
     *, mean: float, low: float, span: float, learning_rate: float, bias_rate: float, l2: float, l2_bias: float,
 ) -> float:  # fmt: skip
-    """Make one SGD update for each rating, in order; see `kernels.sgd`.
+    """Apply one SGD update for each rating, in order; see `kernels.sgd`.
 
     Parameters
     ----------
@@ -356,7 +356,7 @@ def bpr_updates(
     u: Int32, i: Int32, weights: Float32, items: Int32,
     *, candidates: int, seed: int, learning_rate: float, l2: float, l2_bias: float, update_items: bool,
 ) -> float:  # fmt: skip
-    """Make one BPR update for each event, in order; see `kernels.bpr`.
+    """Apply one BPR update for each event, in order; see `kernels.bpr`.
 
     Parameters
     ----------
@@ -418,7 +418,7 @@ def bpr_updates(
 
 
 def dense(x: Float32, weights: Float32, bias: Float32) -> Float64:
-    """Compute x W + b.
+    """Compute the dense layer x W + b.
 
     Parameters
     ----------
@@ -434,7 +434,7 @@ def dense(x: Float32, weights: Float32, bias: Float32) -> Float64:
 
 
 def row_dots(p: Float32, q: Float32) -> Float64:
-    """Compute the dot product of each row of p with the same row of q, over their common columns.
+    """Compute the dot product of each row of p and the same row of q, over their common leading columns.
 
     Parameters
     ----------
@@ -451,7 +451,7 @@ def row_dots(p: Float32, q: Float32) -> Float64:
 
 
 def to_dense(rows: SparseRows, n_columns: int, blank: float = 0.0) -> Float64:
-    """Convert a sparse matrix to a dense one.
+    """Convert a sparse matrix to a dense matrix.
 
     Parameters
     ----------
@@ -552,7 +552,7 @@ def item_item_scores(
 
 
 def top_k_membership(s: Float64, k: int) -> Float64:
-    """Return the membership of each similarity in the k largest, averaged over all orderings of ties.
+    """Return the degree (0 to 1) to which each similarity is among the k largest, averaged over all orderings of ties.
 
     Parameters
     ----------
@@ -573,7 +573,7 @@ def top_k_membership(s: Float64, k: int) -> Float64:
 
 
 def largest_similarities(similarities: Float64, n: int) -> Float64:
-    """Return the n largest similarities in each row.
+    """Return the n largest similarities in each row of a similarity matrix.
 
     Parameters
     ----------
@@ -658,7 +658,7 @@ def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float
 
 
 def top_of_rows(scores: Float32, n: int, *, exclude: SparseRows, allowed: Bool) -> tuple[Int64, Float32]:
-    """Return the top n items in each row of scores.
+    """Return the n items with the highest scores in each row of a score matrix.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Ridge regression for the vector of each row, with the other side held fixed: one half of an ALS iteration.
+"""Ridge regressions that fit all users with fixed items, or all items with fixed users: one half of an ALS iteration.
 
 For a row with entries j (feature vector f_j, target t_j, confidence c_j), the kernels minimize over x
 
@@ -58,7 +58,7 @@ _READS = (
 
 @kernel(writes="f4[:, ::1] f8[::1] f4[:, ::1] f4[::1]", reads=_READS, scalars="i8 i8 i8")
 def ridge_conjugate_gradient(width: int, kind: int):
-    """Improve rows first..last-1 of x by a few conjugate gradient (CG) steps, starting from their current values.
+    """Improve the solutions in rows first..last-1 of x by conjugate gradient (CG) steps, starting from their values.
 
     Writes `x` (n_rows, width) and `loss` (n_rows,), the sum_j c (t - x . f)^2 of each row *before* the update. The
     scratch arrays `g` (n, width) and `h` (n,) contain sqrt(c) f and sqrt(c) t for the entries of a row, so that A is a
@@ -171,7 +171,7 @@ def ridge_conjugate_gradient(width: int, kind: int):
 
 @kernel(writes="f4[:, ::1]", reads=f"{_READS} f4[:, ::1]", scalars="i8 i8")
 def ridge_exact(width: int, kind: int):
-    """Solve rows first..last-1 of x exactly, by a Cholesky factorization A = U' U.
+    """Compute the exact solutions in rows first..last-1 of x by a Cholesky factorization A = U' U.
 
     Writes `x` (n_rows, width). A row without entries is set to its prior mean, or to 0 without a prior. With standard
     normal `noise` z (n_rows, width), x is a draw A^-1 b + U^-1 z from N(A^-1 b, A^-1). Pass `noise` of shape (0, width)
@@ -247,7 +247,7 @@ def ridge_exact(width: int, kind: int):
 
 @dataclass(frozen=True)
 class Side:
-    """Fixed side of a ridge regression; see the equations in the module docstring.
+    """Inputs of the ridge regressions that are common to all rows; see the equations in the module docstring.
 
     Attributes
     ----------
@@ -296,7 +296,7 @@ class Side:
         return ones if entries.weights is None else entries.weights, entries.values - self.offset[entries.columns]
 
     def arrays(self, entries: SparseRows, penalty: Float32) -> tuple[Any, ...]:
-        """Return the read-only array arguments of the kernels.
+        """Return the read-only arrays that are passed to the kernels.
 
         Parameters
         ----------
@@ -318,7 +318,7 @@ class Side:
 
 
 def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, steps: int) -> float:
-    """Improve the vector of each row by conjugate gradient steps.
+    """Improve the ridge regression solution for each row by conjugate gradient steps, in place.
 
     Parameters
     ----------
@@ -354,7 +354,7 @@ def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, st
 
 
 def solve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, noise: Float32 | None = None) -> None:
-    """Solve the ridge regression for each row exactly, or draw from its posterior distribution.
+    """Solve the ridge regression for each row exactly, or draw a sample from its posterior distribution.
 
     Parameters
     ----------

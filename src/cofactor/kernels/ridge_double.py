@@ -30,7 +30,7 @@ MAX_RATIO = 1e3
     scalars="i8 i8",
 )
 def ridge_double(width: int, kind: int):
-    """Solve the rows selected_rows[first:last] of x exactly, like `ridge_exact`, but in float64.
+    """Compute the exact solutions for rows selected_rows[first:last] of x, like `ridge_exact` but in float64.
 
     Writes `x` (n_rows, width) float32. Undetermined directions are set to 0.
     """

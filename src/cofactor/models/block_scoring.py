@@ -62,7 +62,7 @@ class Scoring:
 
     @classmethod
     def of(cls, histories: SparseRows, baseline: Baseline | None, n_items: int) -> Scoring:
-        """Create a `Scoring` without a block function, with one user for each history.
+        """Create a `Scoring` object with one user for each history; its block function still has to be set.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class Scoring:
 
 
 def without_zero_weights(histories: SparseRows) -> SparseRows:
-    """Remove entries with a weight of 0, which carry no evidence.
+    """Remove the entries with a weight of 0, which carry no evidence, from histories.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def without_zero_weights(histories: SparseRows) -> SparseRows:
 
 
 def confidences(histories: SparseRows) -> SparseRows:
-    """Convert events to signed confidences.
+    """Convert events to signed confidences, value times weight.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def top_items(scoring: Scoring, n: int, exclude: SparseRows, allowed: Bool, orde
 def predict_pairs(
     score: Callable[[UserBatch], Scoring], users: UserBatch, items: Int32, baseline: Baseline | None
 ) -> Float32:
-    """Score each user-item pair, clipped to the scale of the baseline.
+    """Score each user-item pair, clipped to the rating scale of the baseline.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Predictive distributions of ratings: a probability for each level of the scale, and a continuous curve."""
+"""Predictive distributions of ratings: a probability for each level of the rating scale, and a continuous density."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MIN_PROBABILITY = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class NormalMixture:
-    """Equally weighted mixture of S normal distributions for each rating.
+    """For each rating, an equally weighted mixture of S normal distributions.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class NormalMixture:
 
     @validated
     def quantile(self, probability: float) -> Float64:
-        """Compute the x with F(x) = probability, with an accuracy of 1e-10; see `Distribution.quantile`.
+        """Compute x such that F(x) = probability, to within 1e-10; see `Distribution.quantile`.
 
         Parameters
         ----------
@@ -97,7 +97,7 @@ class NormalMixture:
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """Piecewise uniform distribution: the probability of each level is spread uniformly over the level's cell.
+    """Piecewise uniform distribution: the probability of each rating level is spread uniformly around the level.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class Histogram:
     edges: Float64
 
     def moments(self) -> tuple[Float64, Float64]:
-        """Compute the mean and the standard deviation of the probability mass on the levels.
+        """Compute the mean and the standard deviation of each rating from the probabilities of its levels.
 
         Returns
         -------
@@ -139,7 +139,7 @@ class Histogram:
 
     @validated
     def quantile(self, probability: float) -> Float64:
-        """Compute the x with F(x) = probability; see `Distribution.quantile`.
+        """Compute x such that F(x) = probability; see `Distribution.quantile`.
 
         Parameters
         ----------
@@ -163,7 +163,7 @@ class Histogram:
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """Distributions of n ratings: probability masses on the levels of the scale, and a continuous curve.
+    """Predictive distributions of n ratings: probabilities of the levels of the rating scale, and a continuous density.
 
     Create it with `of` from mixtures of normal distributions, whose mass is binned to the nearest level (the tails go
     to the first and the last level), or with `of_mass` from probability masses, which the curve spreads uniformly over
@@ -243,7 +243,7 @@ class Distribution:
     @classmethod
     @validated
     def of_mass(cls, mass: ArrayLike, scale: Scale) -> Self:
-        """Create distributions from the probabilities of the levels of a scale.
+        """Create distributions from probabilities of rating levels.
 
         Parameters
         ----------
@@ -309,7 +309,7 @@ class Distribution:
 
     @validated
     def at_least(self, value: float) -> Float64:
-        """Compute P(rating >= value) from the mass on the levels, or from the mixture if there are no levels.
+        """Compute P(rating >= value) from the level probabilities, or from the mixture if the scale has no levels.
 
         Parameters
         ----------
@@ -330,7 +330,7 @@ class Distribution:
 
     @validated
     def quantile(self, probability: float) -> Float64:
-        """Compute the quantile of each rating from the curve: the x with P(rating <= x) = probability.
+        """Compute a quantile of each rating's continuous density: the x such that P(rating <= x) = probability.
 
         Parameters
         ----------
@@ -345,7 +345,7 @@ class Distribution:
 
     @validated
     def interval(self, confidence: float = 0.95) -> tuple[Float64, Float64]:
-        """Compute a central interval for each rating that contains it with the given probability.
+        """Compute, for each rating, a central interval that contains it with the given probability.
 
         Parameters
         ----------
@@ -362,7 +362,7 @@ class Distribution:
 
 
 def edges_of(levels: Float32) -> Float64:
-    """Return the edges of the cells around rating levels.
+    """Return the boundaries of the intervals around rating levels.
 
     Edges lie halfway between adjacent levels; the first and the last level are at the centers of their cells. The cell
     of a single level has width 1.

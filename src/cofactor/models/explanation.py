@@ -1,4 +1,4 @@
-"""Explanations: the score of a user-item pair as a sum of terms, one for each item in the user's history.
+"""Explanations: the score of a user-item pair as a sum of contributions, one for each item in the user's history.
 
     x(u, i) = mean + b_u + b_i + sum_j term_j + rest
 
@@ -41,7 +41,7 @@ SHARE_RIDGE = 1e-2
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Decomposition of one score into terms that add up to it.
+    """Decomposition of the score of one user-item pair into contributions that add up to it.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Explanation:
 
     @property
     def parts(self) -> Float64:
-        """All parts of the score: mean, user, item, terms and rest; ndarray of shape (m + 4,), float64."""
+        """All contributions to the score: mean, user, item, terms and rest; ndarray of shape (m + 4,), float64."""
         return np.concatenate([[self.mean, self.user, self.item], self.terms, [self.rest]])
 
     @property
@@ -90,7 +90,7 @@ class Explanation:
 
     @validated
     def rounded(self, digits: int) -> Float64:
-        """Round `parts` so that they still add up to the rounded score, by the largest remainder method.
+        """Round all contributions by the largest remainder method, so that they add up to the rounded score.
 
         Parameters
         ----------
@@ -118,7 +118,7 @@ class Explanation:
 
 
 def unattributed_rest(attributed_sum: float, total: float, terms: Float64) -> float:
-    """Return total - attributed_sum, or exactly 0 if the difference is within rounding error.
+    """Return the unattributed rest, total - attributed_sum, or exactly 0 if it is within rounding error.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def ridge_terms(
     features: ArrayLike, targets: ArrayLike, confidence: ArrayLike, item_vector: ArrayLike,
     *, gram: ArrayLike, ridge: ArrayLike, shifts: ArrayLike = 0.0,
 ) -> Float64:  # fmt: skip
-    """Decompose item_vector . v into one term for each entry, where v is the solution of a ridge regression.
+    """Decompose item_vector . v into one term for each history entry, where v is the solution of a ridge regression.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def ridge_terms(
 
 
 def negative_probabilities(n: int, n_negatives: int) -> Float64:
-    """Return the probability that each of n items, in ascending order of score, is the best of m uniform draws.
+    """Compute the probability that each of n items, sorted by ascending score, is the best of several random draws.
 
     Item r is the best with probability ((r + 1)^m - r^m) / n^m.
 

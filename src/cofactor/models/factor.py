@@ -144,7 +144,7 @@ class FactorModel:
 
     @property
     def least_squares(self) -> LeastSquaresLoss:
-        """The loss of a model that is fitted by least squares; raises KindError for other models."""
+        """Training loss of a model that is fitted by least squares; raises KindError for other models."""
         loss = None if self.loss is None else self.loss.least_squares
         if loss is None:
             raise KindError(
@@ -229,7 +229,7 @@ class FactorModel:
 
     @validated
     def rescaled(self, unit: float, scale: Scale | None) -> Self:
-        """Return a model of the same ratings multiplied by `unit`.
+        """Return an equivalent model for ratings multiplied by `unit`.
 
         Parameters
         ----------
@@ -318,7 +318,7 @@ class FactorModel:
         return unit, ItemIndex.of(unit, np.zeros(self.n_items, np.float32))
 
     def scores(self, users: UserBatch) -> Float32:
-        """Compute the raw scores of all items for each user; `top` does not need this matrix.
+        """Compute the matrix of raw scores of all items for each user; `top` ranks without it.
 
         Parameters
         ----------
@@ -375,7 +375,7 @@ class FactorModel:
         return rows, scores + (np.float32(self.mean) + self.user_bias[users.rows])[:, None]
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the n most similar items for each item, by the cosine similarity of factors without biases.
+        """Return the n most similar items for each item, by the cosine similarity of their factors, excluding biases.
 
         Parameters
         ----------
@@ -479,13 +479,13 @@ class FactorModel:
 
     @cached_property
     def item_side(self) -> Side:
-        """The items as the fixed side of a least-squares problem; raises KindError for models with another loss."""
+        """Ridge regression inputs for fitting users with fixed items; raises KindError for models with other losses."""
         side = self.least_squares.side(self.item_factors, self.item_bias, self.mean)
         return with_minimal_penalty(side, self.rating_range)
 
     @one_thread_blas()
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Fold in new users with the items held fixed, by minimizing the training loss.
+        """Return a model with new users, fitted by minimizing the training loss with fixed items.
 
         Linear models solve ridge regressions exactly. Sigmoid models take Gauss-Newton steps from zero. Pairwise models
         take SGD steps from zero, as in training, on fixed samples of negatives.
@@ -515,7 +515,7 @@ class FactorModel:
 
     @one_thread_blas()
     def fold_in_items(self, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
-        """Fold in new items with the users held fixed.
+        """Fit the factors and biases of new items with fixed users.
 
         Parameters
         ----------
@@ -540,7 +540,7 @@ class FactorModel:
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return a model with users selected from this model and from another one.
+        """Return a model whose users are selected from this model and from `other`; the items are unchanged.
 
         Parameters
         ----------
@@ -569,7 +569,7 @@ class FactorModel:
         )
 
     def with_items(self, factors: Float32, bias: Float32, take: Int32) -> Self:
-        """Return a model with items selected from this model and from new items; the users are unchanged.
+        """Return a model whose items are selected from this model and from new items; the users are unchanged.
 
         Parameters
         ----------
@@ -597,7 +597,7 @@ class FactorModel:
 
     @validated
     def with_user_arrays(self, factors: Float32, bias: Float32) -> Self:
-        """Return a model with other users and the same items.
+        """Return a copy of this model with its users replaced and its items unchanged.
 
         Parameters
         ----------
@@ -633,7 +633,7 @@ class FactorModel:
         return {name: getattr(self, name) for name in names}
 
     def settings(self) -> dict[str, Any]:
-        """Return the state that is not in arrays, as JSON-serializable values; the loss as class name and parameters.
+        """Return the model state that `arrays` does not contain, including the loss, as JSON-serializable values.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Fold-in solvers: fit the vector of one user or item with the other side held fixed.
+"""Fold-in solvers: fit the vector of a new user with fixed items, or of a new item with fixed users.
 
 Linear least-squares problems are solved exactly, and those with a sigmoid by Gauss-Newton steps. A smooth function of a
 few dozen unknowns, such as the loss of a neural network, is minimized by Barzilai-Borwein steps.
@@ -57,7 +57,7 @@ def solve_rows(
     rating_range: tuple[float, float] | None,
     prior: GaussianPrior | None = None,
 ) -> Float32:
-    """Minimize the loss of each row with the other side held fixed.
+    """Fit the vector of each user with fixed items, or of each item with fixed users, by minimizing the loss.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ class RotatedRegression:
 
     @classmethod
     def of(cls, side: Side, entries: SparseRows, means: Float64, precision: Float64) -> Self:
-        """Rotate a fixed side to the eigenvectors of a precision matrix.
+        """Rotate ridge regressions to the eigenvectors of a precision matrix.
 
         Parameters
         ----------
@@ -210,7 +210,7 @@ def sigmoid(x: Float32) -> Float64:
 
 
 def with_minimal_penalty(side: Side, rating_range: tuple[float, float] | None) -> Side:
-    """Raise the penalty of each dimension to a minimum, so that short histories have a unique solution.
+    """Raise the ridge penalty of each dimension to a minimum, so that the solution is unique for short histories.
 
     The minimum is 1e-6 times the largest squared feature in the dimension, times the squared range of the sigmoid over
     25. Without it, the directions that a short history does not determine would contain only rounding errors.

@@ -23,7 +23,7 @@ __all__ = ["ForwardPass", "Layers"]
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """Weights of the network; see the equations in the module docstring.
+    """Weights and biases of the network; see the equations in the module docstring.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class Layers:
 
     @property
     def common_width(self) -> int:
-        """Common width of user and item vectors: the smaller of their lengths."""
+        """Number of leading dimensions in the dot product of user and item vectors: the smaller of their widths."""
         return min(len(self.user_in), len(self.item_in))
 
     def item_part(self, q: Float32) -> Float32:
@@ -94,7 +94,7 @@ class Layers:
         return dense(q, self.item_in, self.in_bias)
 
     def outputs(self, p: Float32, q: Float32, item_part: Float32) -> Float32:
-        """Compute the outputs y for pairs of user and item vectors.
+        """Compute the network outputs y for pairs of user and item vectors.
 
         Parameters
         ----------
@@ -116,7 +116,7 @@ class Layers:
         return y
 
     def forward(self, p: Float32, item_part: Float32, q: Float32) -> ForwardPass:
-        """Compute the outputs y for one user and n items, keeping the values that the backward pass needs.
+        """Compute the network outputs y for one user and n items, and store the values that the backward pass needs.
 
         Parameters
         ----------
@@ -143,7 +143,7 @@ class Layers:
         return ForwardPass(self, tuple(hidden), q_common, y)
 
     def named_arrays(self) -> Iterator[tuple[str, Float32]]:
-        """Iterate over all arrays and their names in model files; the second layer is named `layer_2`.
+        """Iterate over the arrays of the network and their names in model files.
 
         Yields
         ------
@@ -160,7 +160,7 @@ class Layers:
 
 @dataclass(frozen=True, eq=False)
 class ForwardPass:
-    """Result of a forward pass for one user vector p and n items.
+    """Outputs and hidden-layer values of the network for one user vector p and n items.
 
     Attributes
     ----------
@@ -180,7 +180,7 @@ class ForwardPass:
     outputs: Float32
 
     def backward(self, output_gradient: Float32) -> Float32:
-        """Compute the gradient of sum(output_gradient * outputs) with respect to p.
+        """Compute the gradient of sum(output_gradient * outputs) with respect to the user vector p.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Losses of factor models, each with its penalty, fold-in, explanation and objective.
+"""Training losses of factor models, each with its penalty, fold-in, explanation and objective.
 
     Ratings:  sum over ratings of  w (r - r^)^2 + l2 (|p|^2 + |q|^2) + l2_bias (b_u^2 + b_i^2)
     Events:   sum over events of w (1 - x)^2  +  alpha0 * sum over all pairs of x^2
@@ -34,7 +34,7 @@ __all__ = ["EventsLoss", "LeastSquaresLoss", "Loss", "PairwiseLoss", "RatingsLos
 
 
 def padded_width(width: int) -> int:
-    """Round a width up to a multiple of 8, because kernels operate on full vector registers.
+    """Round a vector width up to a multiple of 8, because kernels operate on full vector registers.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class _Factors(Protocol):
 
 
 class LeastSquaresLoss(ABC):
-    """Base class of losses for which each user or item is a ridge regression with the other side held fixed.
+    """Base class of losses that fit each user by ridge regression with fixed items, and each item with fixed users.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class LeastSquaresLoss(ABC):
 
     @property
     def least_squares(self) -> Self:
-        """This loss itself; None for losses that are not least squares."""
+        """This loss, if it is a least-squares loss; otherwise None."""
         return self
 
     @property
@@ -103,7 +103,7 @@ class LeastSquaresLoss(ABC):
 
     @abstractmethod
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return the factor for each row by which `Side.shape` is multiplied.
+        """Return the factor for each row by which `RidgeInputs.shape` is multiplied.
 
         Parameters
         ----------
@@ -120,7 +120,7 @@ class LeastSquaresLoss(ABC):
 
     @abstractmethod
     def entries(self, rows: SparseRows) -> SparseRows:
-        """Convert ratings or events to the entries that `kernels.ridge` expects.
+        """Convert ratings or events to the format that `kernels.ridge` expects.
 
         Parameters
         ----------
@@ -135,7 +135,7 @@ class LeastSquaresLoss(ABC):
 
     @abstractmethod
     def targets(self, rows: SparseRows) -> Float32:
-        """Return the value that the model should predict for each entry.
+        """Return the target of each entry: the value that the model should predict.
 
         Parameters
         ----------
@@ -150,7 +150,7 @@ class LeastSquaresLoss(ABC):
 
     @abstractmethod
     def blank_gram(self, features: Float32) -> Float32:
-        """Return the contribution of pairs without an entry to each row's equations.
+        """Return the contribution of user-item pairs without an entry to each row's normal equations.
 
         Parameters
         ----------
@@ -165,7 +165,7 @@ class LeastSquaresLoss(ABC):
 
     @abstractmethod
     def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
-        """Return the fixed side of the ridge regressions for the rows of the other side.
+        """Return the inputs of the ridge regressions that fit users with fixed items, or items with fixed users.
 
         Parameters
         ----------
@@ -200,7 +200,7 @@ class LeastSquaresLoss(ABC):
         """
 
     def n_unknowns(self, factors: int) -> int:
-        """Return the number of unknowns in each row: the factors, plus one if the model has biases.
+        """Return the number of unknowns for each user or item: the factors, plus one if the model has biases.
 
         Parameters
         ----------
@@ -215,7 +215,7 @@ class LeastSquaresLoss(ABC):
         return factors + self.has_bias
 
     def width(self, factors: int) -> int:
-        """Return the number of unknowns in each row, padded to a multiple of 8.
+        """Return the number of unknowns for each user or item, padded to a multiple of 8.
 
         Parameters
         ----------
@@ -232,7 +232,7 @@ class LeastSquaresLoss(ABC):
     def fold_in_users(
         self, model: _Factors, histories: SparseRows, prior: GaussianPrior | None
     ) -> tuple[Float32, Float32]:
-        """Fit new users with the items held fixed; see `FactorModel.fold_in`.
+        """Fit new users with fixed items; see `FactorModel.fold_in`.
 
         Parameters
         ----------
@@ -251,7 +251,7 @@ class LeastSquaresLoss(ABC):
         return self._solve(histories, model, model.item_side, len(model.item_bias), prior)
 
     def fold_in_items(self, model: _Factors, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
-        """Fit new items with the users held fixed; see `FactorModel.fold_in_items`.
+        """Fit new items with fixed users; see `FactorModel.fold_in_items`.
 
         Parameters
         ----------
@@ -284,7 +284,7 @@ class LeastSquaresLoss(ABC):
         return x[:, :k], x[:, k] if self.has_bias else np.zeros(len(x), np.float32)
 
     def terms(self, model: _Factors, user: int, item: int, history: SparseRows) -> tuple[Int32, Float64]:
-        """Decompose p_u . q_i into terms by the equations that p_u solves.
+        """Decompose p_u . q_i into one term for each item in the history, by the normal equations of p_u.
 
         For a sigmoid model, these are the equations of a Gauss-Newton step that leaves the vector unchanged.
 
@@ -370,7 +370,7 @@ class RatingsLoss(LeastSquaresLoss):
         return self.l2_bias is not None
 
     def rescaled(self, unit: float, *, linear: bool) -> RatingsLoss:
-        """Return the loss that has an equivalent minimum for ratings multiplied by `unit`.
+        """Return the loss with the equivalent minimizer for ratings multiplied by `unit`.
 
         Parameters
         ----------
@@ -406,7 +406,7 @@ class RatingsLoss(LeastSquaresLoss):
         return np.asarray(counts, np.float32)
 
     def entries(self, rows: SparseRows) -> SparseRows:
-        """Return the rows unchanged.
+        """Return the ratings unchanged, because `kernels.ridge` takes them as they are.
 
         Parameters
         ----------
@@ -436,7 +436,7 @@ class RatingsLoss(LeastSquaresLoss):
         return rows.values
 
     def blank_gram(self, features: Float32) -> Float32:
-        """Return an empty array: pairs without a rating do not contribute.
+        """Return an empty array, because user-item pairs without a rating do not contribute to the loss.
 
         Parameters
         ----------
@@ -451,7 +451,7 @@ class RatingsLoss(LeastSquaresLoss):
         return np.zeros((0, 0), np.float32)
 
     def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
-        """Return a side with features [factors, 1] and offset mean + bias, for the unknowns [factors, bias].
+        """Return ridge regression inputs for the unknowns [factors, bias]: features [factors, 1], offset mean + bias.
 
         Parameters
         ----------
@@ -514,7 +514,7 @@ class RatingsLoss(LeastSquaresLoss):
 
 @dataclass(frozen=True)
 class EventsLoss(LeastSquaresLoss):
-    """Squared error on all user-item pairs: the target is 1 for an event, and 0 with a small weight otherwise.
+    """Weighted squared error on all user-item pairs: the target is 1 for an event, and 0 with a small weight otherwise.
 
     Parameters
     ----------
@@ -554,16 +554,16 @@ class EventsLoss(LeastSquaresLoss):
 
     @property
     def l2_bias(self) -> None:
-        """None: the model has no biases."""
+        """None, because event models have no biases to penalize."""
         return None
 
     @property
     def has_bias(self) -> bool:
-        """False: event models have no biases and no mean."""
+        """False, because event models have no biases and no mean."""
         return False
 
     def rescaled(self, unit: float, *, linear: bool) -> EventsLoss:
-        """Return this loss unchanged: events have no unit.
+        """Return this loss unchanged, because events have no unit.
 
         Parameters
         ----------
@@ -580,7 +580,7 @@ class EventsLoss(LeastSquaresLoss):
         return self
 
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return (n + alpha0 n_other)^nu for each row of n events, by which l2 is multiplied.
+        """Return the factor (n + alpha0 n_other)^nu by which l2 is multiplied for each row, which has n events.
 
         Parameters
         ----------
@@ -598,7 +598,7 @@ class EventsLoss(LeastSquaresLoss):
         return (support**self.nu).astype(np.float32)
 
     def entries(self, rows: SparseRows) -> SparseRows:
-        """Convert events to entries whose values are signed confidences, value times weight.
+        """Replace the values of events with signed confidences, value times weight.
 
         Parameters
         ----------
@@ -628,7 +628,7 @@ class EventsLoss(LeastSquaresLoss):
         return (rows.values > 0).astype(np.float32)
 
     def blank_gram(self, features: Float32) -> Float32:
-        """Return alpha0 F' F, the contribution of all pairs without an event.
+        """Return alpha0 F' F, the contribution of all user-item pairs without an event to the normal equations.
 
         Parameters
         ----------
@@ -643,7 +643,7 @@ class EventsLoss(LeastSquaresLoss):
         return (np.float32(self.alpha0) * gram(features)).astype(np.float32)
 
     def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
-        """Return a side with the padded factors and the contribution of all pairs without an event.
+        """Return the ridge regression inputs: padded factors and the contribution of user-item pairs without an event.
 
         Parameters
         ----------
@@ -744,16 +744,16 @@ class PairwiseLoss:
 
     @property
     def least_squares(self) -> None:
-        """None: users and items are not fitted by ridge regression."""
+        """None, because users and items are not fitted by ridge regression."""
         return None
 
     @property
     def has_bias(self) -> bool:
-        """True: items have biases."""
+        """True, because items have biases."""
         return True
 
     def rescaled(self, unit: float, *, linear: bool) -> PairwiseLoss:
-        """Return this loss unchanged: events have no unit.
+        """Return this loss unchanged, because events have no unit.
 
         Parameters
         ----------
@@ -770,7 +770,7 @@ class PairwiseLoss:
         return self
 
     def positives(self, rows: SparseRows) -> tuple[SparseRows, Float32]:
-        """Return the events with a positive confidence (value times weight), and their confidences.
+        """Return the events with a positive confidence (value times weight) and these confidences.
 
         Other events (dislikes) are treated as missing, so their items may be drawn as negatives.
 
@@ -798,7 +798,7 @@ class PairwiseLoss:
     def fold_in_users(
         self, model: _Factors, histories: SparseRows, prior: GaussianPrior | None
     ) -> tuple[Float32, Float32]:
-        """Fit new users by SGD as in training, with the items held fixed; a user without events gets zeros.
+        """Fit new users by SGD as in training, with fixed items; the vector of a user without events is zero.
 
         Parameters
         ----------
@@ -851,7 +851,7 @@ class PairwiseLoss:
         return x[:, : model.factors], x[:, model.factors]
 
     def terms(self, model: _Factors, user: int, item: int, history: SparseRows) -> tuple[Int32, Float64]:
-        """Decompose p_u . q_i into terms by `pairwise_terms`.
+        """Decompose p_u . q_i into one term for each event by `pairwise_terms`.
 
         Parameters
         ----------

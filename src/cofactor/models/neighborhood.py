@@ -197,7 +197,7 @@ class ItemItemModel(_BlockScored):
         return replace(scoring, block=block)
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the n items with the largest weights for each item.
+        """Return, for each item, the n items with the largest similarities or weights.
 
         Parameters
         ----------
@@ -219,7 +219,7 @@ class ItemItemModel(_BlockScored):
 
     @validated
     def item_similarity(self, items: Int32) -> Float32:
-        """Return the similarity of all item pairs within each list.
+        """Compute the similarity of all item pairs within each list.
 
         Parameters
         ----------
@@ -234,7 +234,7 @@ class ItemItemModel(_BlockScored):
         return self.similarity.pairwise(checked_item_lists(self, items))
 
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """Explain a score by the contribution of each item in the history; the rest is 0.
+        """Explain a score by the contribution of each item in the user's history; nothing is left unattributed.
 
         Parameters
         ----------
@@ -253,7 +253,7 @@ class ItemItemModel(_BlockScored):
         return _explanation(scoring, self.baseline, item, scoring.entries.columns, terms, "history")
 
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Return the same model with the number of users in the histories; see `FoldsIn.fold_in`.
+        """Return the same model with one user for each history; see `FoldsIn.fold_in`.
 
         Parameters
         ----------
@@ -272,7 +272,7 @@ class ItemItemModel(_BlockScored):
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return the same model with as many users as `take` selects; see `FoldsIn.with_users`.
+        """Return the same model with the number of users selected by `take`; see `FoldsIn.with_users`.
 
         Parameters
         ----------
@@ -289,7 +289,7 @@ class ItemItemModel(_BlockScored):
         return replace(self, n_users=len(checked_take(take, self.n_users, other.n_users)))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the similarity, and the item biases if there is a baseline.
+        """Return the arrays of the item similarity and any item biases by name.
 
         Returns
         -------
@@ -299,7 +299,7 @@ class ItemItemModel(_BlockScored):
         return self.similarity.arrays() | ({} if self.baseline is None else self.baseline.arrays())
 
     def settings(self) -> dict[str, Any]:
-        """Return the state that is not in arrays, as JSON-serializable values.
+        """Return the model state that `arrays` does not contain, as JSON-serializable values.
 
         Returns
         -------
@@ -462,7 +462,7 @@ class UserUserModel(_BlockScored):
         return rows.astype(np.int32), np.where(rows >= 0, similarities, np.float32(0))
 
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """Explain a score by the contribution of each neighbor who has the item; the rest is 0.
+        """Explain a score by the contribution of each neighbor who has the item; nothing is left unattributed.
 
         Parameters
         ----------
@@ -501,7 +501,7 @@ class UserUserModel(_BlockScored):
         return weighted, self.measure.column_lists(weighted, self.n_items)
 
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Return the model with new users; their neighbors are searched for in the training rows, as in training.
+        """Return a model with new users, whose neighbors are searched for among the training users, as in training.
 
         Parameters
         ----------
@@ -529,7 +529,7 @@ class UserUserModel(_BlockScored):
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return a model with users selected from this model and from `other`; see `FoldsIn.with_users`.
+        """Return a model whose users are selected from this model and from `other`; see `FoldsIn.with_users`.
 
         Parameters
         ----------
@@ -559,7 +559,7 @@ class UserUserModel(_BlockScored):
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return neighbors, similarities, training rows and their owners, and item biases if there is a baseline.
+        """Return the neighbors, their similarities, the training rows and any item biases as arrays by name.
 
         Returns
         -------
@@ -577,7 +577,7 @@ class UserUserModel(_BlockScored):
         return own | training | ({} if self.baseline is None else self.baseline.arrays())
 
     def settings(self) -> dict[str, Any]:
-        """Return the state that is not in arrays, as JSON-serializable values.
+        """Return the model state that `arrays` does not contain, as JSON-serializable values.
 
         Returns
         -------

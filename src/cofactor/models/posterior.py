@@ -1,4 +1,4 @@
-"""Bayesian factor model: the posterior mean, and posterior samples that measure the uncertainty."""
+"""Bayesian factor model: the posterior mean, and posterior samples for the uncertainty of predictions."""
 
 from __future__ import annotations
 
@@ -126,22 +126,22 @@ class BayesianModel:
 
     @property
     def uses_times(self) -> bool:
-        """Whether predictions depend on the time, because session biases were learned."""
+        """Whether predictions depend on the time of the rating, because session biases were learned."""
         return self.session_bias is not None
 
     @property
     def user_factors(self) -> Float32:
-        """Posterior mean user vectors, ndarray of shape (n_users, width), float32; zero is the average user."""
+        """Posterior mean user vectors, ndarray of shape (n_users, width), float32; zeros represent the average user."""
         return self.average.user_factors
 
     @property
     def item_factors(self) -> Float32:
-        """Posterior mean item vectors, ndarray of shape (n_items, width), float32; zero is the average item."""
+        """Posterior mean item vectors, ndarray of shape (n_items, width), float32; zeros represent the average item."""
         return self.average.item_factors
 
     @property
     def zero_is_unknown(self) -> bool:
-        """False: a predicted rating of 0 is a valid prediction."""
+        """False, because a predicted rating of 0 is a valid prediction."""
         return False
 
     def __repr__(self) -> str:
@@ -222,7 +222,7 @@ class BayesianModel:
         return self.average.top(users, n, exclude=exclude, allowed=allowed, order=order)
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the n most similar items for each item by posterior mean factors; see `FactorModel.similar_items`.
+        """Return the n most similar items for each item, by posterior mean factors; see `FactorModel.similar_items`.
 
         Parameters
         ----------
@@ -243,7 +243,7 @@ class BayesianModel:
         return self.average.similar_items(items, n, allowed)
 
     def similar_users(self, users: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the n most similar users for each user by posterior mean factors; see `FactorModel.similar_users`.
+        """Return the n most similar users for each user, by posterior mean factors; see `FactorModel.similar_users`.
 
         Parameters
         ----------
@@ -264,7 +264,7 @@ class BayesianModel:
         return self.average.similar_users(users, n, allowed)
 
     def item_similarity(self, items: Int32) -> Float32:
-        """Compute cosine similarities of posterior mean factors; see `FactorModel.item_similarity`.
+        """Compute cosine similarities of items from their posterior mean factors; see `FactorModel.item_similarity`.
 
         Parameters
         ----------
@@ -320,7 +320,7 @@ class BayesianModel:
 
     @validated
     def rescaled(self, unit: float, scale: Scale | None) -> Self:
-        """Return a model of the same ratings multiplied by `unit`; see `FactorModel.rescaled`.
+        """Return an equivalent model for ratings multiplied by `unit`; see `FactorModel.rescaled`.
 
         Parameters
         ----------
@@ -369,7 +369,7 @@ class BayesianModel:
 
     @one_thread_blas()
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """Explain a score by the contribution of each item in the history to the posterior mean.
+        """Explain a score by the contribution of each item in the user's history to the posterior mean score.
 
         In each sample, a user's vector is normally distributed and its mean solves a ridge regression. Relative to the
         vector of an unknown user, an item contributes through its rating and, because it was rated at all, through the
@@ -417,7 +417,7 @@ class BayesianModel:
 
     @one_thread_blas()
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Fold in new users in each sample, with the items held fixed.
+        """Return a model with new users, fitted with fixed items in each posterior sample.
 
         In each sample, a user's vector solves a ridge regression whose prior mean and noise depend on the history. The
         mean vector is the one whose predictions over the catalog are closest to the mean predictions of the samples.
@@ -479,7 +479,7 @@ class BayesianModel:
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return a model with users selected from this model and from `other`; see `FoldsIn.with_users`.
+        """Return a model whose users are selected from this model and from `other`; see `FoldsIn.with_users`.
 
         Parameters
         ----------
@@ -521,7 +521,7 @@ class BayesianModel:
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
     def settings(self) -> dict[str, Any]:
-        """Return the state that is not in arrays, as JSON-serializable values.
+        """Return the model state that `arrays` does not contain, as JSON-serializable values.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Posterior samples: arrays, fold-in of users within a sample, and the mean of samples as one factorization."""
+"""Posterior samples of a Bayesian factor model: arrays, fold-in of users in one sample, and the mean of the samples."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BATCH_SIZE = 8
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """S samples from the posterior, as float32 arrays.
+    """S posterior samples of a Bayesian factor model, as float32 arrays.
 
     The length of the object is S. A vector is [factors, bias, padding]; its width is a multiple of 8.
 
@@ -76,7 +76,7 @@ class Posterior:
 
 @dataclass(frozen=True, eq=False)
 class SampleFoldIn:
-    """Ridge regressions for new users in one sample, with prior means that depend on the histories.
+    """Ridge regressions that fit new users in one posterior sample, with prior means that depend on their histories.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class SampleFoldIn:
 
     @classmethod
     def of(cls, post: Posterior, s: int, histories: SparseRows, k: int, center: float) -> Self:
-        """Create the ridge regressions for sample s.
+        """Create the ridge regressions for posterior sample s.
 
         Parameters
         ----------
@@ -153,7 +153,7 @@ class SampleFoldIn:
         return cls(items, post.item_noise[s, used_items], entries, side, noise, shape, k)
 
     def mean_and_noise(self) -> tuple[Float32, Float32]:
-        """Compute the conditional mean vector and the noise precision for each user by alternating updates.
+        """Compute the conditional mean vector and the noise precision of each user by alternating updates of the two.
 
         Returns
         -------
@@ -173,7 +173,7 @@ class SampleFoldIn:
         return mean, noise
 
     def solve(self, noise: Float32, *, z: Float32 | None = None) -> Float32:
-        """Compute the conditional mean of each user's vector, or draw from its conditional distribution.
+        """Compute the conditional mean of each user's vector, or draw the vector from its conditional distribution.
 
         Parameters
         ----------
@@ -197,7 +197,7 @@ class SampleFoldIn:
 
 @dataclass
 class FactorMean:
-    """Low-rank mean of S factorizations: 1/S sum_s U_s V_s' as one factorization L R' with at most `width` columns.
+    """Running mean of S factorizations, 1/S sum_s U_s V_s', stored as a low-rank factorization L R'.
 
     Parameters
     ----------
@@ -236,7 +236,7 @@ class FactorMean:
     _right: list[Float32] = field(default_factory=list)
 
     def add(self, left: Float32, right: Float32) -> None:
-        """Add the factors of one sample.
+        """Add the factors of one posterior sample to the running mean.
 
         Parameters
         ----------
@@ -277,7 +277,7 @@ class FactorMean:
 
 
 def features(vectors: Float32, k: int) -> Float32:
-    """Return [factors, 1, padding], the features that multiply the other side's [factors, bias].
+    """Return the features [factors, 1, padding] of items for fitting users, or of users for fitting items.
 
     Parameters
     ----------
@@ -303,7 +303,7 @@ def features(vectors: Float32, k: int) -> Float32:
 
 
 def as_user(vectors: Float32, k: int) -> Float32:
-    """Return [factors, bias, 1], so that the dot product with `as_item` adds both biases.
+    """Convert user vectors to [factors, bias, 1], so that the dot product with `as_item` includes both biases.
 
     Parameters
     ----------
@@ -329,7 +329,7 @@ def as_user(vectors: Float32, k: int) -> Float32:
 
 
 def as_item(vectors: Float32, k: int) -> Float32:
-    """Return [factors, 1, bias], the counterpart of `as_user`.
+    """Convert item vectors to [factors, 1, bias], so that the dot product with `as_user` includes both biases.
 
     Parameters
     ----------

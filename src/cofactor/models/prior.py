@@ -1,4 +1,4 @@
-"""Priors for the vectors of new users and new items, before their first rating.
+"""Normal priors for the vectors of new users and items, which apply before their first rating.
 
     x ~ N(m, P^-1)        m = mean + sum over the features of the user or item of their effects
 
@@ -115,7 +115,7 @@ class Priors:
     items: Prior | None = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the mean, precision and effects of each side, under names such as users.mean.
+        """Return the arrays of the user prior and the item prior by name, such as `users.mean`.
 
         Returns
         -------
@@ -130,7 +130,7 @@ class Priors:
         }
 
     def settings(self) -> dict[str, Any]:
-        """Return the encoder settings of each side; None for a side without a prior.
+        """Return the encoder settings of the user prior and the item prior; None for a missing prior.
 
         Returns
         -------

@@ -123,7 +123,7 @@ def rank_items(
 
 
 def without_evidence(model: ScoresItems, rows: Int32, scores: Float32, evidence: Bool = ALL_ROWS) -> Bool:
-    """Return a mask of the positions in ranked lists that were filled without evidence from the model.
+    """Return a mask of the ranked items for which the model has no evidence.
 
     Parameters
     ----------
