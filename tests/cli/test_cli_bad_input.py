@@ -282,4 +282,4 @@ def test_threads_that_are_no_number(folder: Path) -> None:
         env={**os.environ, "COFACTOR_THREADS": "many"},
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: COFACTOR_THREADS must be a whole number")
+    assert done.stderr.splitlines()[-1].startswith("error: COFACTOR_THREADS must be an integer")

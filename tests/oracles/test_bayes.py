@@ -121,7 +121,7 @@ def test_intervals_hold_what_they_promise_for_quiet_and_noisy_users(split: Split
 def test_the_mean_of_the_draws_is_close_to_the_average(split: Split, model: BayesianModel) -> None:
     u, i = split.test.u[:3000], split.test.i[:3000]
     drawn = model.distribution(UserBatch.trained(u, split.train.by_user), i).mean()
-    average = model.average.linear(u, i)
+    average = model.average.raw_scores(u, i)
     assert np.abs(drawn - average).mean() < 0.06
     assert abs(float(np.mean(drawn - average))) < 0.01
 
@@ -147,7 +147,7 @@ def test_somebody_unknown_is_less_certain(model: BayesianModel, split: Split) ->
     nobody, somebody = np.full(50, -1, np.int32), np.zeros(50, np.int32)
     unknown = model.distribution(UserBatch.trained(nobody, split.train.by_user), items)
     assert unknown.sd().mean() > model.distribution(UserBatch.trained(somebody, split.train.by_user), items).sd().mean()
-    assert np.abs(unknown.mean() - model.average.linear(nobody, items)).mean() < 0.25
+    assert np.abs(unknown.mean() - model.average.raw_scores(nobody, items)).mean() < 0.25
 
 
 def test_who_has_rated_nothing_is_expected_to_be_like_others_not_like_one_who_rates_nothing(

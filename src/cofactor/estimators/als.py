@@ -324,8 +324,8 @@ def _initial_model(interactions: Interactions, factors: int, std: float, seed: i
 class _AlternatingSolver:
     """Solver that alternates between users and items.
 
-    The unknowns of each side are stored in one array with columns [factors, bias if any, padding]. Ratings and `mean`
-    are divided by `unit`; `scale` and the returned model use the original units.
+    The unknowns of all users are stored in one array with columns [factors, bias if any, padding], and those of all
+    items in another. Ratings and `mean` are divided by `unit`; `scale` and the returned model use the original units.
     """
 
     loss: RatingsLoss | EventsLoss
@@ -366,9 +366,9 @@ class _AlternatingSolver:
         return unknowns[:, self.factors] if self.loss.has_bias else np.zeros(len(unknowns), np.float32)
 
     def _half_step(self, target: Float32, entries: SparseRows, penalty: Float32, fixed: Float32) -> float:
-        """Update one side in place with the other held fixed, and return the sum of squared errors."""
-        side = self.loss.side(fixed[:, : self.factors], self._bias(fixed), self.mean)
-        return improve(target, entries, penalty, side, steps=self.cg_steps)
+        """Update all users given the items, or all items given the users, and return the sum of squared errors."""
+        inputs = self.loss.ridge_inputs(fixed[:, : self.factors], self._bias(fixed), self.mean)
+        return improve(target, entries, penalty, inputs, steps=self.cg_steps)
 
     def _model(
         self, users: Float32, items: Float32, by_user: SparseRows, penalty: Float32, empty_items: Bool
@@ -380,8 +380,8 @@ class _AlternatingSolver:
         """
         items = np.where(empty_items[:, None], np.float32(0), items)
         exact = np.empty_like(users)
-        side = self.loss.side(items[:, : self.factors], self._bias(items), self.mean)
-        solve(exact, by_user, penalty, side)
+        inputs = self.loss.ridge_inputs(items[:, : self.factors], self._bias(items), self.mean)
+        solve(exact, by_user, penalty, inputs)
         model = FactorModel(
             read_only(exact[:, : self.factors].copy()),
             read_only(items[:, : self.factors].copy()),

@@ -383,7 +383,7 @@ def _sessions(spec: BayesianMF, table: Interactions) -> Sessions | None:
         return None
     if table.times is None:
         raise DataError(
-            "time_bin requires a time for every rating, but the table has no times; read it with times, "
+            "time_bin requires a time for every rating, but the table has no times; load it with times, "
             "or use time_bin=0"
         )
     return Sessions.initialize(*SessionBias.of_ratings(table.u, table.times, spec.time_bin, table.n_users))

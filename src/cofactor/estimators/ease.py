@@ -150,7 +150,7 @@ class EASE(Estimator):
         if is_invalid.any():
             raise DataError(
                 f"ease cannot solve for {int(is_invalid.sum()):,} of {len(is_invalid):,} items: some users have counts "
-                f"so large that l2={self.l2:g} is negligible next to their squares; "
+                f"so large that l2={self.l2:g} is negligible compared to their squares; "
                 "raise l2, or take the logarithm of the counts"
             )
 

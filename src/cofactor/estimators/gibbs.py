@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cofactor.arrays import Bool, Float32, Float64, Int64, contiguous
 from cofactor.kernels.gibbs import draw_history_terms
-from cofactor.kernels.ridge import RATINGS, Side, solve
+from cofactor.kernels.ridge import RATINGS, RidgeInputs, solve
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.session_bias import SessionBias
 
@@ -132,7 +132,7 @@ class Chain:
     Attributes
     ----------
     entries : SparseRows
-        Ratings in each row, minus the terms that are not modeled by this side.
+        Ratings in each row, minus the terms that are not modeled by the vectors.
     vectors : ndarray of shape (n, width), float32
         Row vectors [factors, bias, padding].
     noise : ndarray of shape (n,), float64
@@ -201,7 +201,7 @@ class Chain:
         Parameters
         ----------
         other : Chain
-            State of the other side.
+            State of the items if these are users, or of the users if these are items.
         factors : int
             Number of factors.
         weights : ndarray of shape (n_entries,), float32
@@ -211,7 +211,7 @@ class Chain:
         """
         features = other.vectors.copy()
         features[:, factors], features[:, factors + 1 :] = 1, 0
-        side = Side(
+        inputs = RidgeInputs(
             RATINGS,
             features,
             contiguous(other.vectors[:, factors], np.float32),
@@ -222,7 +222,7 @@ class Chain:
         )
         entries = SparseRows(self.entries.start, self.entries.columns, self.entries.values, weights)
         noise = stream.standard_normal(self.vectors.shape, dtype=np.float32)
-        solve(self.vectors, entries, np.zeros(len(noise), np.float32), side, noise=noise)
+        solve(self.vectors, entries, np.zeros(len(noise), np.float32), inputs, noise=noise)
 
     def draw_terms(self, random_inputs: list[tuple[Float32, Float32]]) -> None:
         """Sample all terms of the prior means, one after the other.

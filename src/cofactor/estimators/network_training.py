@@ -310,10 +310,10 @@ def _named_tensors(network: Network, spec: NetworkSpec, values: dict[int, Tensor
 
 
 @one_thread_blas()
-def _spread(arrays: dict[str, Float32], trained_users: Int32) -> Float32:
-    """Return S, with S S' the second moment of trained users about the unknown user and singular values >= 0.001."""
+def _spread(arrays: dict[str, Float32], training_users: Int32) -> Float32:
+    """Return S with singular values >= 0.001; S S' is the training users' second moment about the unknown user."""
     x = np.hstack([arrays["user_vectors"], arrays["user_bias"]])
-    deviations = (x[trained_users] - x[-1]).astype(np.float64)
+    deviations = (x[training_users] - x[-1]).astype(np.float64)
     eigenvalues, eigenvectors = np.linalg.eigh(deviations.T @ deviations / max(len(deviations), 1))
     spread: Float32 = (eigenvectors * np.maximum(np.sqrt(np.maximum(eigenvalues, 0)), 1e-3)).astype(np.float32)
     return spread

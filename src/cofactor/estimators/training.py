@@ -87,7 +87,7 @@ class FitMonitor:
     Raises
     ------
     DataError
-        If `validation` has different IDs, or no rows on which a model can be scored.
+        If `validation` has different IDs, or no rows on which a model can be evaluated.
     KindError
         If `validation` has the wrong kind.
 
@@ -164,12 +164,12 @@ def _require_validation(validation: TableLike, training: Interactions) -> Intera
     """Return the validation rows; raise an error unless they match the training table and can score a model."""
     table = as_interactions("validation", validation, training.kind)
     if not (table.users.equals(training.users) and table.items.equals(training.items)):
-        raise DataError("validation must have the same IDs as the training table; create both with a split")
+        raise DataError("validation must have the same IDs as the training table; create both with the same split")
     if table.kind != training.kind:
         kinds = f"validation contains {table.kind}, but the training table contains {training.kind}"
-        raise KindError(f"{kinds}; both must have the same kind")
+        raise KindError(f"{kinds}; both must be of the same kind")
     if len(relevant_rows(table)) == 0:
-        raise DataError("validation has no rows on which a model can be scored")
+        raise DataError("validation has no rows on which a model can be evaluated")
     return table
 
 

@@ -68,7 +68,7 @@ def thread_count() -> int:
         return limit
     if text := os.environ.get("COFACTOR_THREADS"):
         if not (text.isascii() and text.isdigit()) or int(text) < 1:
-            raise ParameterError(f"COFACTOR_THREADS must be a whole number of at least 1, not {text!r}")
+            raise ParameterError(f"COFACTOR_THREADS must be an integer >= 1, not {text!r}")
         return int(text)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _process_quota()

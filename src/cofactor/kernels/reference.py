@@ -10,7 +10,7 @@ import numpy as np
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64
 from cofactor.kernels.bpr import MAX_DRAWS
 from cofactor.kernels.neighbors import COSINE, PEARSON
-from cofactor.kernels.ridge import EVENTS, Side
+from cofactor.kernels.ridge import EVENTS, RidgeInputs
 from cofactor.kernels.sparse import SparseRows
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tuple[Float64, Float64, float]:
+def row_system(entries: SparseRows, row: int, penalty: float, inputs: RidgeInputs) -> tuple[Float64, Float64, float]:
     """Build the normal equations of the ridge regression for one row; see `kernels.ridge`.
 
     Parameters
@@ -48,8 +48,8 @@ def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tup
         The row number.
     penalty : float
         The penalty for the row.
-    side : Side
-        The fixed side.
+    inputs : RidgeInputs
+        Inputs of the ridge regression.
 
     Returns
     -------
@@ -61,44 +61,46 @@ def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tup
         sum_j c t^2.
     """
     part = slice(entries.start[row], entries.start[row + 1])
-    f = side.features[entries.columns[part]].astype(np.float64)
+    f = inputs.features[entries.columns[part]].astype(np.float64)
     value = entries.values[part].astype(np.float64)
     weight = np.ones(len(value)) if entries.weights is None else entries.weights[part].astype(np.float64)
-    events = side.kind == EVENTS
+    events = inputs.kind == EVENTS
     c: Float64 = np.abs(value) if events else weight
-    t: Float64 = (value > 0).astype(np.float64) if events else value - side.offset[entries.columns[part]]
-    diagonal = penalty * side.shape.astype(np.float64) + side.precision
-    G = side.gram.astype(np.float64) if side.kind == EVENTS else 0.0
+    t: Float64 = (value > 0).astype(np.float64) if events else value - inputs.offset[entries.columns[part]]
+    diagonal = penalty * inputs.shape.astype(np.float64) + inputs.precision
+    G = inputs.gram.astype(np.float64) if inputs.kind == EVENTS else 0.0
     A = G + f.T @ (c[:, None] * f) + np.diag(diagonal)
-    b = f.T @ (c * t) + side.precision * side.prior[row if len(side.prior) > 1 else 0].astype(np.float64)
+    b = f.T @ (c * t) + inputs.precision * inputs.prior[row if len(inputs.prior) > 1 else 0].astype(np.float64)
     return A, b, float(c @ t**2)
 
 
-def solve_row(entries: SparseRows, row: int, penalty: float, side: Side) -> Float64:
+def solve_row(entries: SparseRows, row: int, penalty: float, inputs: RidgeInputs) -> Float64:
     """Compute the minimizer A^-1 b of the ridge regression for one row.
 
     Parameters
     ----------
-    entries, row, penalty, side : see `row_system`
+    entries, row, penalty, inputs : see `row_system`
         The ridge regression.
 
     Returns
     -------
     ndarray of shape (width,), float64
     """
-    A, b, _ = row_system(entries, row, penalty, side)
+    A, b, _ = row_system(entries, row, penalty, inputs)
     solution: Float64 = np.linalg.solve(A, b).astype(np.float64)
     return solution
 
 
-def improve_row(x: Float32, entries: SparseRows, row: int, penalty: float, side: Side, *, steps: int) -> Float64:
+def improve_row(
+    x: Float32, entries: SparseRows, row: int, penalty: float, inputs: RidgeInputs, *, steps: int
+) -> Float64:
     """Improve the ridge regression solution for one row by conjugate gradient steps.
 
     Parameters
     ----------
     x : ndarray of shape (width,), float32
         The initial vector.
-    entries, row, penalty, side : see `row_system`
+    entries, row, penalty, inputs : see `row_system`
         The ridge regression.
     steps : int
         The number of steps.
@@ -111,7 +113,7 @@ def improve_row(x: Float32, entries: SparseRows, row: int, penalty: float, side:
     ----------
     Hestenes & Stiefel 1952.
     """
-    A, b, _ = row_system(entries, row, penalty, side)
+    A, b, _ = row_system(entries, row, penalty, inputs)
     solution = x.astype(np.float64)
     r = b - A @ solution
     p = r.copy()

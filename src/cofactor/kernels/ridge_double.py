@@ -3,7 +3,7 @@
 The matrix of a row is A = D + sum_j c_j f_j f_j' with D = G + diag(penalty * shape + precision). If an entry's
 c_j |f_j|^2 is many times the smallest eigenvalue of D (for example, with a count of a million), its float32 rounding
 error exceeds the contributions of D and of the other entries. Such rows are built and factored in float64. The choice
-depends only on the row and the fixed side, so the result for a row does not depend on the batch.
+depends only on the row and the fixed features, so the result for a row does not depend on the batch.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def ill_conditioned_rows(
     penalty : ndarray of shape (n_rows,), float32
         The penalty for each row.
     features, gram, shape, precision : ndarray, float32
-        As in `kernels.ridge.Side`.
+        As in `kernels.ridge.RidgeInputs`.
 
     Returns
     -------

@@ -397,7 +397,9 @@ class SparseRows:
         rows = checks.row_numbers("rows", rows, n_rows)
         columns = checks.row_numbers("columns", columns, MAX_ROWS)
         if checks.as_array(values).shape != rows.shape:
-            raise ParameterError(f"values must have the length of rows, {len(rows):,}, not {checks.describe(values)}")
+            raise ParameterError(
+                f"values must have the same length as rows, {len(rows):,}, not {checks.describe(values)}"
+            )
         checked_values = checks.number_array("values", values, rows.shape)
         if len(columns) != len(rows):
             raise ParameterError(f"columns must have the same length as rows, {len(rows):,}; got {len(columns):,}")

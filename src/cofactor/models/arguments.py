@@ -318,7 +318,9 @@ def checked_lists(
     mask = checks.mask("allowed", allowed, model.n_items, optional=True)
     item_order = checks.instance("order", order, ItemOrder, "create one with arrays.ItemOrder(rows)")
     if len(item_order) not in (0, model.n_items):
-        raise ParameterError(f"order must contain each of {model.n_items:,} items once; got {len(item_order):,} items")
+        raise ParameterError(
+            f"order must contain each of the {model.n_items:,} items once; got {len(item_order):,} items"
+        )
     return batch, length, rows, mask, item_order
 
 

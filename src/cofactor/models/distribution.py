@@ -64,7 +64,7 @@ class NormalMixture:
         return mean, np.sqrt(variance)
 
     @validated
-    def below(self, points: Float64) -> Float64:
+    def cdf(self, points: Float64) -> Float64:
         """Compute the cumulative distribution function F of each mixture at each point.
 
         Parameters
@@ -272,7 +272,9 @@ class Distribution:
         is_invalid = ~((raw_mass >= 0).all(axis=1) & (np.abs(raw_mass.sum(axis=1) - 1) <= 1e-3))
         if is_invalid.any():
             row = int(is_invalid.argmax())
-            raise DataError(f"row {row + 1} of mass must be probabilities that sum to 1; got {raw_mass[row].tolist()}")
+            raise DataError(
+                f"row {row + 1} of mass must contain probabilities that sum to 1; got {raw_mass[row].tolist()}"
+            )
         probabilities = read_only(_floored(raw_mass))
         return cls(levels, probabilities, Histogram(levels, probabilities, edges_of(levels)))
 
@@ -321,7 +323,7 @@ class Distribution:
         ndarray of shape (n,), float64
         """
         if len(self.levels) == 0 and isinstance(self.curve, NormalMixture):
-            above: Float64 = 1 - self.curve.below(np.array([value]))[:, 0]
+            above: Float64 = 1 - self.curve.cdf(np.array([value]))[:, 0]
             return above
         threshold = value - 1e-6 * max(1.0, abs(value))  # levels are float32: 0.1 differs from the float64 0.1
         is_reached = self.levels.astype(np.float64) >= threshold
@@ -396,7 +398,7 @@ def _binned(curve: NormalMixture, levels: Float32) -> Float64:
     n = len(curve.means)
     if len(levels) == 0:
         return np.zeros((n, 0))
-    below = curve.below(edges_of(levels)[1:-1])
+    below = curve.cdf(edges_of(levels)[1:-1])
     return _floored(np.diff(np.hstack([np.zeros((n, 1)), below, np.ones((n, 1))]), axis=1))
 
 

@@ -35,7 +35,7 @@ MAX_DIGITS = 15
 ROUNDING_TOLERANCE = 1e-4
 """A difference below this fraction of the sum of absolute terms is treated as rounding error."""
 
-SHARE_RIDGE = 1e-2
+RELATIVE_RIDGE = 1e-2
 """The ridge penalty of `pairwise_terms`, relative to the mean squared norm of the directions d_j."""
 
 
@@ -64,7 +64,7 @@ class Explanation:
     Examples
     --------
     >>> explanation = Explanation(4.5, 3.0, 0.5, 0.25, np.int32([7, 2]), np.array([1.0, -0.5]), 0.25)
-    >>> explanation.parts.tolist(), round(explanation.share_not_attributed, 2)
+    >>> explanation.contributions.tolist(), round(explanation.unattributed_fraction, 2)
     ([3.0, 0.5, 0.25, 1.0, -0.5, 0.25], 0.14)
     """
 
@@ -78,12 +78,12 @@ class Explanation:
     by: By = "history"
 
     @property
-    def parts(self) -> Float64:
+    def contributions(self) -> Float64:
         """All contributions to the score: mean, user, item, terms and rest; ndarray of shape (m + 4,), float64."""
         return np.concatenate([[self.mean, self.user, self.item], self.terms, [self.rest]])
 
     @property
-    def share_not_attributed(self) -> float:
+    def unattributed_fraction(self) -> float:
         """Absolute rest divided by the sum of the absolute terms and the absolute rest; 0 if all are 0."""
         size = float(np.abs(self.terms).sum()) + abs(self.rest)
         return abs(self.rest) / size if size else 0.0
@@ -108,7 +108,7 @@ class Explanation:
         [0.0, 0.0, 0.0, 0.4, 0.3, 0.3, 0.0]
         """
         unit = 10.0 ** -checks.whole_number("digits", digits, low=-MAX_DIGITS, high=MAX_DIGITS)
-        cells = self.parts / unit
+        cells = self.contributions / unit
         floor_values = np.floor(cells)
         n_round_up = int(round(self.score / unit) - floor_values.sum())
         up = np.argsort(floor_values - cells, kind="stable")[: max(n_round_up, 0)]
@@ -274,7 +274,7 @@ def pairwise_terms(
     w = np.asarray(weights, np.float64)
     total_direction = w @ D
     shares = w * (p @ total_direction) / max(total_direction @ total_direction, 1e-300)
-    ridge = SHARE_RIDGE * np.square(D).sum() / len(D) + 1e-12
+    ridge = RELATIVE_RIDGE * np.square(D).sum() / len(D) + 1e-12
     shares = shares + D @ np.linalg.solve(D.T @ D + ridge * np.eye(len(p)), p - shares @ D)
     terms: Float64 = shares * (D @ np.asarray(item_vector, np.float64))
     return terms

@@ -27,7 +27,7 @@ from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.parallel import one_thread_blas
-from cofactor.kernels.ridge import Side
+from cofactor.kernels.ridge import RidgeInputs
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk import ItemIndex, first_allowed, top_items
 from cofactor.models.arguments import (
@@ -100,7 +100,7 @@ class FactorModel:
     >>> import numpy as np
     >>> zeros = np.zeros(2, np.float32)
     >>> model = FactorModel(np.float32([[2], [-1]]), np.float32([[1], [0.5]]), zeros, zeros, mean=3.0)
-    >>> model.linear(np.int32([0, 0, 1]), np.int32([0, 1, 1]))
+    >>> model.raw_scores(np.int32([0, 0, 1]), np.int32([0, 1, 1]))
     array([5. , 4. , 2.5], dtype=float32)
     """
 
@@ -158,7 +158,7 @@ class FactorModel:
     # Prediction
 
     @validated
-    def linear(self, users: Int32, items: Int32) -> Float32:
+    def raw_scores(self, users: Int32, items: Int32) -> Float32:
         """Compute the raw score x for each user-item pair, before the sigmoid and clipping.
 
         Parameters
@@ -224,7 +224,7 @@ class FactorModel:
         ndarray of shape (n,), float32
         """
         users, items = checked_batch_pairs(self, users, items)
-        predicted = self.link(self.linear(users.rows, items))
+        predicted = self.link(self.raw_scores(users.rows, items))
         return predicted if self.scale is None else np.clip(predicted, self.scale.low, self.scale.high)
 
     @validated
@@ -248,7 +248,7 @@ class FactorModel:
         >>> import numpy as np
         >>> zeros = np.zeros(1, np.float32)
         >>> model = FactorModel(np.float32([[2]]), np.float32([[1]]), zeros, zeros, mean=3.0)
-        >>> model.rescaled(4.0, None).linear(np.int32([0]), np.int32([0])).tolist()
+        >>> model.rescaled(4.0, None).raw_scores(np.int32([0]), np.int32([0])).tolist()
         [20.0]
         """
         checks.finite_number("unit", unit, low=MIN_UNIT, high=1 / MIN_UNIT)
@@ -331,7 +331,7 @@ class FactorModel:
         """
         users, items = checked_batch(self, users), np.arange(self.n_items, dtype=np.int32)
         pairs = np.repeat(users.rows, self.n_items), np.tile(items, len(users))
-        return self.linear(*pairs).reshape(len(users), self.n_items)
+        return self.raw_scores(*pairs).reshape(len(users), self.n_items)
 
     def top(
         self,
@@ -466,7 +466,7 @@ class FactorModel:
             terms if the model has no factors or the user has no history.
         """
         user, item, history = checked_known_pair(self, users, item)
-        score = float(self.linear(users.rows, np.array([item], np.int32))[0])
+        score = float(self.raw_scores(users.rows, np.array([item], np.int32))[0])
         dot = float(self.user_factors[user].astype(np.float64) @ self.item_factors[item])
         rows, terms = np.zeros(0, np.int32), np.zeros(0)
         if self.loss is not None and self.factors and len(history.columns):
@@ -478,10 +478,10 @@ class FactorModel:
     # Fold-in
 
     @cached_property
-    def item_side(self) -> Side:
+    def item_inputs(self) -> RidgeInputs:
         """Ridge regression inputs for fitting users with fixed items; raises KindError for models with other losses."""
-        side = self.least_squares.side(self.item_factors, self.item_bias, self.mean)
-        return with_minimal_penalty(side, self.rating_range)
+        inputs = self.least_squares.ridge_inputs(self.item_factors, self.item_bias, self.mean)
+        return with_minimal_penalty(inputs, self.rating_range)
 
     @one_thread_blas()
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
@@ -614,7 +614,7 @@ class FactorModel:
         factors = checks.float32_array("factors", factors, (None, self.factors))
         bias = checks.float32_array("bias", bias, (len(factors),))
         other = replace(self, user_factors=read_only(factors), user_bias=read_only(bias))
-        for name in ("_index", "item_side"):  # cached values that depend on the items only
+        for name in ("_index", "item_inputs"):  # cached values that depend on the items only
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
         return other

@@ -14,7 +14,7 @@ import numpy as np
 
 from cofactor.arrays import Float32, Float64
 from cofactor.kernels.dots import pair_dots
-from cofactor.kernels.ridge import Side, solve
+from cofactor.kernels.ridge import RidgeInputs, solve
 from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["MIN_SLOPE", "GaussianPrior", "barzilai_borwein", "sigmoid", "solve_rows", "with_minimal_penalty"]
@@ -53,7 +53,7 @@ class GaussianPrior(NamedTuple):
 def solve_rows(
     entries: SparseRows,
     penalty: Float32,
-    side: Side,
+    inputs: RidgeInputs,
     rating_range: tuple[float, float] | None,
     prior: GaussianPrior | None = None,
 ) -> Float32:
@@ -65,8 +65,8 @@ def solve_rows(
         The ratings or events of each user or item to fit, one row each.
     penalty : ndarray of shape (n_rows,), float32
         The penalty for each row, as in training.
-    side : Side
-        The fixed side.
+    inputs : RidgeInputs
+        Inputs of the ridge regressions: the fixed items or users.
     rating_range : tuple of (float, float), or None
         The range of the sigmoid; None for a linear model.
     prior : GaussianPrior, optional
@@ -88,22 +88,22 @@ def solve_rows(
     --------
     >>> from cofactor.models.losses import RatingsLoss
     >>> loss = RatingsLoss(l2=1.0, l2_bias=None)
-    >>> side = loss.side(np.float32([[1], [2]]), np.zeros(2, np.float32), mean=3.0)
+    >>> inputs = loss.ridge_inputs(np.float32([[1], [2]]), np.zeros(2, np.float32), mean=3.0)
     >>> entries = SparseRows.of(rows=[0, 0], columns=[0, 1], values=[4, 5], n_rows=2)       # row 1 is empty
-    >>> x = solve_rows(entries, loss.penalty(entries.counts, 2), side, None)
+    >>> x = solve_rows(entries, loss.penalty(entries.counts, 2), inputs, None)
     >>> x[:, 0].round(2)                                 # (1 * 1 + 2 * 2) / (1 + 4 + 2 * 1)
     array([0.71, 0.  ], dtype=float32)
     """
-    x = np.zeros((len(entries), side.features.shape[1]), np.float32)
+    x = np.zeros((len(entries), inputs.features.shape[1]), np.float32)
     rotated = None
     if prior is not None:
-        rotated = RotatedRegression.of(side, entries, *prior)
-        entries, side = rotated.entries, rotated.side
-        x[:] = side.prior
+        rotated = RotatedRegression.of(inputs, entries, *prior)
+        entries, inputs = rotated.entries, rotated.inputs
+        x[:] = inputs.prior
     if rating_range is None:
-        solve(x, entries, penalty, side)
+        solve(x, entries, penalty, inputs)
     else:
-        _gauss_newton(x, entries, penalty, side, *rating_range)
+        _gauss_newton(x, entries, penalty, inputs, *rating_range)
     if rotated is None or prior is None:
         return x
     solution = rotated.rotate_back(x)
@@ -118,26 +118,26 @@ class RotatedRegression:
 
     Attributes
     ----------
-    side : Side
-        The rotated rows of the fixed side that occur in the entries, without the training penalty.
+    inputs : RidgeInputs
+        The rotated inputs, with the rows that occur in the entries and without the training penalty.
     entries : SparseRows
-        The entries, with columns renumbered to match the rows of `side`.
+        The entries, with columns renumbered to match the rows of `inputs`.
     axes : ndarray of shape (width, width), float64
         U, the eigenvectors.
     """
 
-    side: Side
+    inputs: RidgeInputs
     entries: SparseRows
     axes: Float64
 
     @classmethod
-    def of(cls, side: Side, entries: SparseRows, means: Float64, precision: Float64) -> Self:
+    def of(cls, inputs: RidgeInputs, entries: SparseRows, means: Float64, precision: Float64) -> Self:
         """Rotate ridge regressions to the eigenvectors of a precision matrix.
 
         Parameters
         ----------
-        side : Side
-            The fixed side; its width may exceed w because of padding.
+        inputs : RidgeInputs
+            Inputs of the regressions; their width may exceed w because of padding.
         entries : SparseRows
             The entries of n rows.
         means : ndarray of shape (n, w), float64
@@ -149,7 +149,7 @@ class RotatedRegression:
         -------
         RotatedRegression
         """
-        w, width = len(precision), side.features.shape[1]
+        w, width = len(precision), inputs.features.shape[1]
         used_columns, columns = np.unique(entries.columns, return_inverse=True)
         eigenvalues, axes = np.linalg.eigh(precision)
         padded_axes = np.eye(width)
@@ -158,11 +158,11 @@ class RotatedRegression:
         d[:w] = np.maximum(eigenvalues, 1e-9 * max(float(eigenvalues.max(initial=0)), 1e-9))
         prior = np.zeros((len(means), width), np.float32)
         prior[:, :w] = means @ axes
-        gram = side.gram if side.gram.size == 0 else (padded_axes.T @ side.gram @ padded_axes).astype(np.float32)
+        gram = inputs.gram if inputs.gram.size == 0 else (padded_axes.T @ inputs.gram @ padded_axes).astype(np.float32)
         rotated = replace(
-            side,
-            features=(side.features[used_columns] @ padded_axes).astype(np.float32),
-            offset=side.offset[used_columns],
+            inputs,
+            features=(inputs.features[used_columns] @ padded_axes).astype(np.float32),
+            offset=inputs.offset[used_columns],
             gram=gram,
             shape=np.zeros(width, np.float32),
             precision=d.astype(np.float32),
@@ -209,7 +209,7 @@ def sigmoid(x: Float32) -> Float64:
     return share
 
 
-def with_minimal_penalty(side: Side, rating_range: tuple[float, float] | None) -> Side:
+def with_minimal_penalty(inputs: RidgeInputs, rating_range: tuple[float, float] | None) -> RidgeInputs:
     """Raise the ridge penalty of each dimension to a minimum, so that the solution is unique for short histories.
 
     The minimum is 1e-6 times the largest squared feature in the dimension, times the squared range of the sigmoid over
@@ -217,23 +217,23 @@ def with_minimal_penalty(side: Side, rating_range: tuple[float, float] | None) -
 
     Parameters
     ----------
-    side : Side
-        The fixed side.
+    inputs : RidgeInputs
+        Inputs of the ridge regressions: the fixed items or users.
     rating_range : tuple of (float, float), or None
         The range of the sigmoid; None for a linear model.
 
     Returns
     -------
-    Side
-        The same side with the raised penalties in `shape`.
+    RidgeInputs
+        The same inputs with the raised penalties in `shape`.
     """
     share = 1.0 if rating_range is None else ((rating_range[1] - rating_range[0]) / 5) ** 2
-    minimum = np.float32(1e-6 * share) * np.square(side.features).max(axis=0, initial=0)
-    return replace(side, shape=np.maximum(side.shape, minimum))
+    minimum = np.float32(1e-6 * share) * np.square(inputs.features).max(axis=0, initial=0)
+    return replace(inputs, shape=np.maximum(inputs.shape, minimum))
 
 
 def _gauss_newton(
-    x: Float32, histories: SparseRows, penalty: Float32, side: Side, low: float, high: float
+    x: Float32, histories: SparseRows, penalty: Float32, inputs: RidgeInputs, low: float, high: float
 ) -> None:  # fmt: skip
     """Minimize the sigmoid loss of `solve_rows` for each row of x by Gauss-Newton steps, in place.
 
@@ -242,17 +242,17 @@ def _gauss_newton(
     """
     rows = histories.owners
     weights = 1.0 if histories.weights is None else histories.weights.astype(np.float64)
-    ridge, precision = penalty.astype(np.float64)[:, None] * side.shape, side.precision.astype(np.float64)
-    without_offset = replace(side, offset=np.zeros_like(side.offset))
+    ridge, precision = penalty.astype(np.float64)[:, None] * inputs.shape, inputs.precision.astype(np.float64)
+    without_offset = replace(inputs, offset=np.zeros_like(inputs.offset))
 
     def prediction(at: Float32) -> tuple[Float32, Float64]:
-        dots = pair_dots(at, side.features, rows, histories.columns)
-        return dots, sigmoid(dots + side.offset[histories.columns])
+        dots = pair_dots(at, inputs.features, rows, histories.columns)
+        return dots, sigmoid(dots + inputs.offset[histories.columns])
 
     def losses(at: Float32) -> Float64:
         errors = histories.values - (low + (high - low) * prediction(at)[1])
         squares = np.bincount(rows, weights=weights * errors**2, minlength=len(at))
-        distance = at.astype(np.float64) - side.prior
+        distance = at.astype(np.float64) - inputs.prior
         penalties = ridge * np.square(at, dtype=np.float64) + precision * distance * distance
         total: Float64 = squares + penalties.sum(axis=1)
         return total

@@ -24,7 +24,7 @@ from cofactor.arrays import Float32, Float64, Int32, Int64, signed_confidence
 from cofactor.data.interactions import Interactions
 from cofactor.kernels.bpr import bpr_fold_in, cosine_schedule
 from cofactor.kernels.gram import gram
-from cofactor.kernels.ridge import EVENTS, RATINGS, Side
+from cofactor.kernels.ridge import EVENTS, RATINGS, RidgeInputs
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import checked_prior, require_no_prior
 from cofactor.models.explanation import negative_probabilities, pairwise_terms, ridge_terms
@@ -72,8 +72,8 @@ class _Factors(Protocol):
     @property
     def rating_range(self) -> tuple[float, float] | None: ...
     @property
-    def item_side(self) -> Side: ...
-    def linear(self, users: Int32, items: Int32) -> Float32: ...
+    def item_inputs(self) -> RidgeInputs: ...
+    def raw_scores(self, users: Int32, items: Int32) -> Float32: ...
     def link(self, x: Float32) -> Float32: ...
 
 
@@ -110,7 +110,7 @@ class LeastSquaresLoss(ABC):
         counts : sequence of int
             The number of ratings or events in each row.
         n_other : int
-            The number of rows on the other side.
+            The number of items if the rows are users, or of users if they are items.
 
         Returns
         -------
@@ -149,13 +149,13 @@ class LeastSquaresLoss(ABC):
         """
 
     @abstractmethod
-    def blank_gram(self, features: Float32) -> Float32:
+    def unobserved_gram(self, features: Float32) -> Float32:
         """Return the contribution of user-item pairs without an entry to each row's normal equations.
 
         Parameters
         ----------
         features : ndarray of shape (n, width), float32
-            The features of the fixed side.
+            The features of the fixed items or users.
 
         Returns
         -------
@@ -164,21 +164,21 @@ class LeastSquaresLoss(ABC):
         """
 
     @abstractmethod
-    def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
+    def ridge_inputs(self, factors: Float32, bias: Float32, mean: float) -> RidgeInputs:
         """Return the inputs of the ridge regressions that fit users with fixed items, or items with fixed users.
 
         Parameters
         ----------
         factors : ndarray of shape (n, k), float32
-            Factors of the fixed side.
+            Factors of the fixed items or users.
         bias : ndarray of shape (n,), float32
-            Biases of the fixed side.
+            Biases of the fixed items or users.
         mean : float
             The global mean of the model.
 
         Returns
         -------
-        Side
+        RidgeInputs
             The features, padded to `width(k)` columns, and their penalty.
         """
 
@@ -248,7 +248,7 @@ class LeastSquaresLoss(ABC):
         factors : ndarray of shape (n, k), float32
         bias : ndarray of shape (n,), float32
         """
-        return self._solve(histories, model, model.item_side, len(model.item_bias), prior)
+        return self._solve(histories, model, model.item_inputs, len(model.item_bias), prior)
 
     def fold_in_items(self, model: _Factors, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
         """Fit new items with fixed users; see `FactorModel.fold_in_items`.
@@ -269,18 +269,18 @@ class LeastSquaresLoss(ABC):
         bias : ndarray of shape (n,), float32
             Biases of the new items.
         """
-        side = self.side(model.user_factors, model.user_bias, model.mean)
-        side = with_minimal_penalty(side, model.rating_range)
-        return self._solve(raters, model, side, len(model.user_bias), prior)
+        inputs = self.ridge_inputs(model.user_factors, model.user_bias, model.mean)
+        inputs = with_minimal_penalty(inputs, model.rating_range)
+        return self._solve(raters, model, inputs, len(model.user_bias), prior)
 
     def _solve(
-        self, rows: SparseRows, model: _Factors, side: Side, n_other: int, prior: GaussianPrior | None
+        self, rows: SparseRows, model: _Factors, inputs: RidgeInputs, n_other: int, prior: GaussianPrior | None
     ) -> tuple[Float32, Float32]:
         k = model.factors
         if prior is not None:
             prior = checked_prior(prior, len(rows), self.n_unknowns(k))
         entries = self.entries(rows)
-        x = solve_rows(entries, self.penalty(entries.counts, n_other), side, model.rating_range, prior)
+        x = solve_rows(entries, self.penalty(entries.counts, n_other), inputs, model.rating_range, prior)
         return x[:, :k], x[:, k] if self.has_bias else np.zeros(len(x), np.float32)
 
     def terms(self, model: _Factors, user: int, item: int, history: SparseRows) -> tuple[Int32, Float64]:
@@ -306,23 +306,23 @@ class LeastSquaresLoss(ABC):
         terms : ndarray of shape (m,), float64
             The term of each item.
         """
-        entries, side, k = self.entries(history), model.item_side, model.factors
-        features = side.features[entries.columns].astype(np.float64)
-        confidence, targets = side.targets(entries)
+        entries, inputs, k = self.entries(history), model.item_inputs, model.factors
+        features = inputs.features[entries.columns].astype(np.float64)
+        confidence, targets = inputs.targets(entries)
         if model.rating_range is not None:
             user_vector = np.zeros(features.shape[1])
             user_vector[:k], user_vector[k : k + 1] = model.user_factors[user], model.user_bias[user]
             low, high = model.rating_range
             z = features @ user_vector
-            share = sigmoid((z + side.offset[entries.columns]).astype(np.float32))
+            share = sigmoid((z + inputs.offset[entries.columns]).astype(np.float32))
             slope = np.maximum((high - low) * share * (1 - share), MIN_SLOPE * (high - low))
             residual = (entries.values - (low + (high - low) * share)) / slope
             targets, confidence = (z + residual).astype(np.float32), (confidence * slope**2).astype(np.float32)
         item_vector = np.zeros(features.shape[1])
         item_vector[:k] = model.item_factors[item]
         penalty = float(self.penalty(entries.counts, len(model.item_bias))[0])
-        ridge = penalty * side.shape + side.precision
-        return entries.columns, ridge_terms(features, targets, confidence, item_vector, gram=side.gram, ridge=ridge)
+        ridge = penalty * inputs.shape + inputs.precision
+        return entries.columns, ridge_terms(features, targets, confidence, item_vector, gram=inputs.gram, ridge=ridge)
 
 
 @dataclass(frozen=True)
@@ -396,7 +396,7 @@ class RatingsLoss(LeastSquaresLoss):
         counts : sequence of int
             The number of ratings in each row.
         n_other : int
-            The number of rows on the other side.
+            The number of items if the rows are users, or of users if they are items.
 
         Returns
         -------
@@ -435,13 +435,13 @@ class RatingsLoss(LeastSquaresLoss):
         """
         return rows.values
 
-    def blank_gram(self, features: Float32) -> Float32:
+    def unobserved_gram(self, features: Float32) -> Float32:
         """Return an empty array, because user-item pairs without a rating do not contribute to the loss.
 
         Parameters
         ----------
         features : ndarray of shape (n, width), float32
-            The features of the fixed side.
+            The features of the fixed items or users.
 
         Returns
         -------
@@ -450,21 +450,21 @@ class RatingsLoss(LeastSquaresLoss):
         """
         return np.zeros((0, 0), np.float32)
 
-    def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
+    def ridge_inputs(self, factors: Float32, bias: Float32, mean: float) -> RidgeInputs:
         """Return ridge regression inputs for the unknowns [factors, bias]: features [factors, 1], offset mean + bias.
 
         Parameters
         ----------
         factors : ndarray of shape (n, k), float32
-            Factors of the fixed side.
+            Factors of the fixed items or users.
         bias : ndarray of shape (n,), float32
-            Biases of the fixed side.
+            Biases of the fixed items or users.
         mean : float
             The global mean of the model.
 
         Returns
         -------
-        Side
+        RidgeInputs
             The features, padded to `width(k)` columns, and their penalty.
         """
         n, k = factors.shape
@@ -476,11 +476,11 @@ class RatingsLoss(LeastSquaresLoss):
         if self.l2_bias is not None:
             features[:, k] = 1
             shape[k], precision[k] = self.l2_bias, self.damping
-        return Side(
+        return RidgeInputs(
             RATINGS,
             features,
             np.asarray(bias + np.float32(mean), np.float32),
-            self.blank_gram(features),
+            self.unobserved_gram(features),
             shape.astype(np.float32),
             precision.astype(np.float32),
             np.zeros((1, width), np.float32),
@@ -501,7 +501,7 @@ class RatingsLoss(LeastSquaresLoss):
         float
             The loss, summed in float64.
         """
-        predicted = model.link(model.linear(interactions.u, interactions.i)).astype(np.float64)
+        predicted = model.link(model.raw_scores(interactions.u, interactions.i)).astype(np.float64)
         weights = 1.0 if interactions.weights is None else interactions.weights.astype(np.float64)
         total = float(np.sum(weights * (interactions.values - predicted) ** 2))
         sides = ((model.user_factors, model.user_bias), (model.item_factors, model.item_bias))
@@ -587,7 +587,7 @@ class EventsLoss(LeastSquaresLoss):
         counts : sequence of int
             The number of events in each row.
         n_other : int
-            The number of rows on the other side.
+            The number of items if the rows are users, or of users if they are items.
 
         Returns
         -------
@@ -627,13 +627,13 @@ class EventsLoss(LeastSquaresLoss):
         """
         return (rows.values > 0).astype(np.float32)
 
-    def blank_gram(self, features: Float32) -> Float32:
+    def unobserved_gram(self, features: Float32) -> Float32:
         """Return alpha0 F' F, the contribution of all user-item pairs without an event to the normal equations.
 
         Parameters
         ----------
         features : ndarray of shape (n, width), float32
-            The features of the fixed side.
+            The features of the fixed items or users.
 
         Returns
         -------
@@ -642,13 +642,13 @@ class EventsLoss(LeastSquaresLoss):
         """
         return (np.float32(self.alpha0) * gram(features)).astype(np.float32)
 
-    def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
+    def ridge_inputs(self, factors: Float32, bias: Float32, mean: float) -> RidgeInputs:
         """Return the ridge regression inputs: padded factors and the contribution of user-item pairs without an event.
 
         Parameters
         ----------
         factors : ndarray of shape (n, k), float32
-            Factors of the fixed side.
+            Factors of the fixed items or users.
         bias : ndarray of shape (n,), float32
             Not used.
         mean : float
@@ -656,7 +656,7 @@ class EventsLoss(LeastSquaresLoss):
 
         Returns
         -------
-        Side
+        RidgeInputs
             The features, padded to `width(k)` columns, and their penalty.
         """
         n, k = factors.shape
@@ -667,7 +667,7 @@ class EventsLoss(LeastSquaresLoss):
             features[:, :k] = factors
         zeros, shape = np.zeros(width, np.float32), np.full(width, self.l2, np.float32)
         offset = np.zeros(n, np.float32)
-        return Side(EVENTS, features, offset, self.blank_gram(features), shape, zeros, zeros[None])
+        return RidgeInputs(EVENTS, features, offset, self.unobserved_gram(features), shape, zeros, zeros[None])
 
     def objective(self, model: _Factors, interactions: Interactions) -> float:
         """Evaluate the loss of a model on its training table; see `FactorModel.objective`.
@@ -684,7 +684,7 @@ class EventsLoss(LeastSquaresLoss):
         float
             The loss, summed in float64.
         """
-        x = model.linear(interactions.u, interactions.i).astype(np.float64)
+        x = model.raw_scores(interactions.u, interactions.i).astype(np.float64)
         confidence = interactions.confidence.astype(np.float64)
         total = float(np.sum(np.abs(confidence) * ((confidence > 0) - x) ** 2))
         P, Q = model.user_factors.astype(np.float64), model.item_factors.astype(np.float64)

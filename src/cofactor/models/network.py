@@ -265,7 +265,7 @@ class NetworkModel:
         y = np.empty((len(users), self.user_bias.shape[1]), np.float32)
         for first in range(0, len(users), PAIR_BLOCK):
             u, i = users[first : first + PAIR_BLOCK], items[first : first + PAIR_BLOCK]
-            part = self.layers.outputs(self.user_vectors[u], self.item_vectors[i], self._item_part[i])
+            part = self.layers.outputs(self.user_vectors[u], self.item_vectors[i], self._item_contribution[i])
             y[first : first + PAIR_BLOCK] = part + self.user_bias[u] + self.item_bias[i]
         return y
 
@@ -288,9 +288,9 @@ class NetworkModel:
         return ratings
 
     @cached_property
-    def _item_part(self) -> Float32:
+    def _item_contribution(self) -> Float32:
         """The contribution of each item to the first layer, of shape (n_items + 1, width)."""
-        return self.layers.item_part(self.item_vectors)
+        return self.layers.item_contribution(self.item_vectors)
 
     # Ranking
 
@@ -488,7 +488,7 @@ class NetworkModel:
     def _objective(self, history: SparseRows, unknown: Float32) -> Callable[[Float32], tuple[float, Float32]]:
         """Return the objective that `fold_in` minimizes for one user: a function of z with value and gradient."""
         width, items = self.user_vectors.shape[1], history.columns
-        q, part, bias = self.item_vectors[items], self._item_part[items], self.item_bias[items]
+        q, part, bias = self.item_vectors[items], self._item_contribution[items], self.item_bias[items]
         weights = np.ones(len(items), np.float32) if history.weights is None else history.weights
 
         def objective(z: Float32) -> tuple[float, Float32]:
@@ -537,7 +537,7 @@ class NetworkModel:
             user_vectors=read_only(contiguous(vectors, np.float32)),
             user_bias=read_only(contiguous(bias, np.float32)),
         )
-        other.__dict__["_item_part"] = self._item_part  # a cached value that depends on the items only
+        other.__dict__["_item_contribution"] = self._item_contribution  # a cached value that depends on the items only
         return other
 
     # Serialization

@@ -165,7 +165,7 @@ class BayesianModel:
         users, items = checked_batch_pairs(self, users, items)
         if self.session_bias is None or users.times is None:
             return self.average.predict(users, items)
-        x, scale = self.average.linear(users.rows, items) + self._session_shift(users), self.average.scale
+        x, scale = self.average.raw_scores(users.rows, items) + self._session_shift(users), self.average.scale
         return x if scale is None else np.clip(x, scale.low, scale.high)
 
     def _session_shift(self, users: UserBatch) -> Float32:
@@ -391,7 +391,7 @@ class BayesianModel:
         average = self.average
         terms = np.mean([self._terms(s, user, item, history) for s in range(len(self.posterior))], axis=0)
         mean, user_bias, item_bias = average.mean, float(average.user_bias[user]), float(average.item_bias[item])
-        score = float(average.linear(users.rows, np.array([item], np.int32))[0])
+        score = float(average.raw_scores(users.rows, np.array([item], np.int32))[0])
         rest = score - mean - user_bias - item_bias - float(terms.sum())
         return Explanation(score, mean, user_bias, item_bias, history.columns, terms, rest)
 

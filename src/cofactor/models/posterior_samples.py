@@ -10,7 +10,7 @@ import numpy as np
 from cofactor.arrays import Float32, contiguous
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.parallel import one_thread_blas
-from cofactor.kernels.ridge import RATINGS, Side, solve
+from cofactor.kernels.ridge import RATINGS, RidgeInputs, solve
 from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["FactorMean", "Posterior", "SampleFoldIn", "as_item", "as_user", "features"]
@@ -86,8 +86,8 @@ class SampleFoldIn:
         The noise of these items.
     entries : SparseRows
         The ratings minus the center, with columns renumbered to match `items`.
-    side : Side
-        The items as the fixed side, with the prior mean of each user.
+    inputs : RidgeInputs
+        Inputs of the ridge regressions: the items, and the prior mean of each user.
     base_noise, noise_shape : float
         See `Posterior`.
     factors : int
@@ -103,7 +103,7 @@ class SampleFoldIn:
     items: Float32
     item_noise: Float32
     entries: SparseRows
-    side: Side
+    inputs: RidgeInputs
     base_noise: float
     noise_shape: float
     factors: int
@@ -140,7 +140,7 @@ class SampleFoldIn:
             weight = (histories.counts / (histories.counts + HALF_WEIGHT_COUNT)).astype(np.float32)[:, None]
             prior = weight * prior + (1 - weight) * post.unknown_user[s]
         width = items.shape[1]
-        side = Side(
+        inputs = RidgeInputs(
             RATINGS,
             features(items, k),
             contiguous(items[:, k], np.float32),
@@ -150,7 +150,7 @@ class SampleFoldIn:
             prior,
         )
         noise, shape = float(post.base_noise[s]), float(post.noise_shape[s])
-        return cls(items, post.item_noise[s, used_items], entries, side, noise, shape, k)
+        return cls(items, post.item_noise[s, used_items], entries, inputs, noise, shape, k)
 
     def mean_and_noise(self) -> tuple[Float32, Float32]:
         """Compute the conditional mean vector and the noise precision of each user by alternating updates of the two.
@@ -191,7 +191,7 @@ class SampleFoldIn:
             weights = weights * self.entries.weights
         x = np.zeros((len(self.entries), self.items.shape[1]), np.float32)
         sample_noise = None if z is None else np.tile(z, (len(x), 1))
-        solve(x, replace(self.entries, weights=weights), np.zeros(len(x), np.float32), self.side, noise=sample_noise)
+        solve(x, replace(self.entries, weights=weights), np.zeros(len(x), np.float32), self.inputs, noise=sample_noise)
         return x
 
 
@@ -214,7 +214,7 @@ class FactorMean:
     Notes
     -----
     Samples are concatenated: [U_1 .. U_s] [V_1 .. V_s]'. After every few samples, they are reduced to the leading
-    `width` directions by a QR decomposition of both sides and an SVD of the small product of the triangular factors.
+    `width` directions by a QR decomposition of both factors and an SVD of the small product of the triangular factors.
 
     References
     ----------

@@ -101,7 +101,7 @@ class Priors:
     Parameters
     ----------
     users, items : Prior, optional
-        None if no prior was learned for this side.
+        None if no prior was learned for users or for items.
 
     Examples
     --------
