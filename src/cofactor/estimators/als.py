@@ -365,9 +365,9 @@ class _AlternatingSolver:
         """Return the bias column, or zeros if there is none."""
         return unknowns[:, self.factors] if self.loss.has_bias else np.zeros(len(unknowns), np.float32)
 
-    def _half_step(self, target: Float32, entries: SparseRows, penalty: Float32, fixed: Float32) -> float:
+    def _half_step(self, target: Float32, entries: SparseRows, penalty: Float32, fixed_unknowns: Float32) -> float:
         """Update all users given the items, or all items given the users, and return the sum of squared errors."""
-        inputs = self.loss.ridge_inputs(fixed[:, : self.factors], self._bias(fixed), self.mean)
+        inputs = self.loss.ridge_inputs(fixed_unknowns[:, : self.factors], self._bias(fixed_unknowns), self.mean)
         return improve(target, entries, penalty, inputs, steps=self.cg_steps)
 
     def _model(
@@ -379,13 +379,13 @@ class _AlternatingSolver:
         would only approach zero.
         """
         items = np.where(empty_items[:, None], np.float32(0), items)
-        exact = np.empty_like(users)
+        exact_users = np.empty_like(users)
         inputs = self.loss.ridge_inputs(items[:, : self.factors], self._bias(items), self.mean)
-        solve(exact, by_user, penalty, inputs)
+        solve(exact_users, by_user, penalty, inputs)
         model = FactorModel(
-            read_only(exact[:, : self.factors].copy()),
+            read_only(exact_users[:, : self.factors].copy()),
             read_only(items[:, : self.factors].copy()),
-            read_only(self._bias(exact).copy()),
+            read_only(self._bias(exact_users).copy()),
             read_only(self._bias(items).copy()),
             mean=self.mean,
             loss=self.loss,

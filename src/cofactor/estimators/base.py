@@ -403,9 +403,9 @@ class Estimator(ABC):
         names = sorted(spec.name for spec in fields(cls))
         for name in params:
             if name not in names:
-                available = f"it has {', '.join(names)}" if names else "it has none"
+                available_names = f"it has {', '.join(names)}" if names else "it has none"
                 raise ParameterError(
-                    f"{cls.name} has no hyperparameter {name!r}{_suggestion(str(name), names)}; {available}"
+                    f"{cls.name} has no hyperparameter {name!r}{_suggestion(str(name), names)}; {available_names}"
                 )
 
 
@@ -507,8 +507,8 @@ def _check_value(name: str, spec: Field[Any], declared_type: Any, value: Any) ->
     if not isinstance(value, int | float) or isinstance(value, bool):
         return
     if (low is not None and value < low) or (high is not None and value > high):
-        allowed = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
-        raise ParameterError(f"{label} must be {allowed}, not {checks.describe(value)}")
+        allowed_range = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
+        raise ParameterError(f"{label} must be {allowed_range}, not {checks.describe(value)}")
 
 
 def _from_json(default: object, value: object) -> object:

@@ -133,14 +133,14 @@ class BayesianMF(Estimator):
     )
 
     def __post_init__(self) -> None:
-        for side in ("user_features", "item_features"):
-            names = getattr(self, side)
+        for hyperparameter in ("user_features", "item_features"):
+            names = getattr(self, hyperparameter)
             if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
                 raise ParameterError(
-                    f"{self.name}: {side} must be a list of column names, not {checks.describe(names)}"
+                    f"{self.name}: {hyperparameter} must be a list of column names, not {checks.describe(names)}"
                 )
             if names != (distinct := tuple(dict.fromkeys(names))):  # else as passed, for `clone`
-                object.__setattr__(self, side, distinct)
+                object.__setattr__(self, hyperparameter, distinct)
         super().__post_init__()
 
     @one_thread_blas()
@@ -237,11 +237,11 @@ class _Sampler:
         values = table.values - np.float32(center)
         variance = float(np.average(values.astype(np.float64) ** 2, weights=table.weights))
         _, by_item = counting_sort(table.i, table.n_items)
-        width, sides = padded_width(k + 1), []
+        width, chains = padded_width(k + 1), []
         for name, entries in (("user", table.by_user), ("item", table.by_item)):
             noise = random_stream(seed, f"{name} factors").standard_normal((len(entries), k), dtype=np.float32)
-            sides.append(Chain.initialize(entries, width, noise * np.float32(spec.init_std)))
-        users, items = sides
+            chains.append(Chain.initialize(entries, width, noise * np.float32(spec.init_std)))
+        users, items = chains
         if spec.implicit:
             for chain, other in ((users, items), (items, users)):
                 scale = (1 / np.sqrt(np.maximum(chain.entries.counts, 1))).astype(np.float32)
@@ -268,10 +268,10 @@ class _Sampler:
         self.items.entries = replace(self.items.entries, values=values[self.by_item])
         self.items.draw_vectors(self.users, k, weights[self.by_item], stream)
         self.users.draw_vectors(self.items, k, weights, stream)
-        sides = [
+        draws = [
             (chain, [terms.draw_random_inputs(stream) for terms in chain.terms]) for chain in (self.users, self.items)
         ]
-        parallel_for(lambda side: side[0].draw_terms(side[1]), sides)  # the sides are conditionally independent
+        parallel_for(lambda draw: draw[0].draw_terms(draw[1]), draws)  # users and items are conditionally independent
         residual = self._residuals()
         if self.sessions is not None:
             self.sessions.draw(residual, weights, stream)
@@ -340,14 +340,14 @@ class _Sampler:
         histories, features = users.terms[: self.spec.implicit], users.terms[self.spec.implicit :]
         sample["user_mean"], variance = _marginal_prior(users, features)
         sample["user_precision"] = 1 / variance
-        for name, side, terms in (("user", users, histories + features), ("item", items, items.terms)):
-            sample[f"unknown_{name}"], sample[f"unknown_{name}_variance"] = _marginal_prior(side, terms)
+        for name, chain, terms in (("user", users, histories + features), ("item", items, items.terms)):
+            sample[f"unknown_{name}"], sample[f"unknown_{name}_variance"] = _marginal_prior(chain, terms)
         return sample
 
     def model(self) -> BayesianModel:
         """Return a model with the average of all samples since the last reset and the stored samples."""
-        stacked = {name: np.stack([sample[name] for sample in self.samples]) for name in self.samples[0]}
-        posterior = Posterior(**{name: read_only(array.astype(np.float32)) for name, array in stacked.items()})
+        stacked_samples = {name: np.stack([sample[name] for sample in self.samples]) for name in self.samples[0]}
+        posterior = Posterior(**{name: read_only(array.astype(np.float32)) for name, array in stacked_samples.items()})
         sessions = None
         if self.sessions is not None:
             rows, biases = self.sessions.table.rows, self.sessions.total / self.average.count
@@ -389,9 +389,9 @@ def _sessions(spec: BayesianMF, table: Interactions) -> Sessions | None:
     return Sessions.initialize(*SessionBias.of_ratings(table.u, table.times, spec.time_bin, table.n_users))
 
 
-def _marginal_prior(side: Chain, terms: list[Terms]) -> tuple[Float32, Any]:
+def _marginal_prior(chain: Chain, terms: list[Terms]) -> tuple[Float32, Any]:
     """Return the moment-matched prior mean and variance, each (width,), of a row whose terms are unknown."""
     if not terms:
-        return side.mean.copy(), 1 / side.precision
+        return chain.mean.copy(), 1 / chain.precision
     total = np.sum([term.total for term in terms], axis=0)
-    return side.mean + total.mean(axis=0), 1 / side.precision + total.var(axis=0)
+    return chain.mean + total.mean(axis=0), 1 / chain.precision + total.var(axis=0)

@@ -261,10 +261,10 @@ class _Training:
 
     def _update_average(self) -> None:
         """Update the average of the weights: a plain mean at first, then an exponential moving average."""
-        share = 1 / min(self.step, max(self.steps // 10, 1))
+        weight = 1 / min(self.step, max(self.steps // 10, 1))
         with torch.no_grad():
             for average, parameter in zip(self.average, self.parameters, strict=True):
-                average.lerp_(parameter, share)
+                average.lerp_(parameter, weight)
 
     def _copy_weights(self, init_model: Model) -> None:
         """Copy a model's arrays into the network; raise an error if an array is missing or has a different shape."""
@@ -277,19 +277,19 @@ class _Training:
 
     def model(self) -> NetworkModel:
         """Return a model with the averaged weights; users and items without ratings use the row for unknown IDs."""
-        averaged = dict(zip(map(id, self.parameters), self.average, strict=True))
-        tensors = _named_tensors(self.network, self.spec, averaged)
+        averaged_weights = dict(zip(map(id, self.parameters), self.average, strict=True))
+        tensors = _named_tensors(self.network, self.spec, averaged_weights)
         arrays: dict[str, Float32] = {name: np.array(tensor.detach().numpy()) for name, tensor in tensors.items()}
-        for side, rows in (("user", self.table.u), ("item", self.table.i)):
-            empty = np.bincount(rows, minlength=len(arrays[f"{side}_bias"]))[:-1] == 0
-            for name in (f"{side}_vectors", f"{side}_bias"):
+        for entity, rows in (("user", self.table.u), ("item", self.table.i)):
+            empty = np.bincount(rows, minlength=len(arrays[f"{entity}_bias"]))[:-1] == 0
+            for name in (f"{entity}_vectors", f"{entity}_bias"):
                 arrays[name][:-1][empty] = arrays[name][-1]
         arrays["slope"] = self.network.slope.numpy()
         arrays["user_spread"] = _spread(arrays, np.unique(self.table.u))
         model_class = LevelsNetworkModel if self.spec.head == "classification" else NetworkModel
-        frozen = {name: read_only(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        read_only_arrays = {name: read_only(np.ascontiguousarray(array)) for name, array in arrays.items()}
         metadata = {"scale": asdict(self.scale), "rating_range": self.range, "noise": 1.0}
-        return model_class.from_parts(frozen, metadata)
+        return model_class.from_parts(read_only_arrays, metadata)
 
 
 def _named_tensors(network: Network, spec: NetworkSpec, values: dict[int, Tensor] | None = None) -> dict[str, Tensor]:

@@ -139,25 +139,25 @@ class FitMonitor:
             If a loss or any model array is not finite.
         """
         best: tuple[float, M] | None = None
-        number = since_best = 0
-        while number < self.epochs and since_best < self.patience:
+        number = epochs_since_best = 0
+        while number < self.epochs and epochs_since_best < self.patience:
             number += 1
             loss = epoch(number)
             if not math.isfinite(loss):
                 raise DivergedError(number, loss, self.advice)
             score = None
             if self.validation is not None:
-                current = model()
-                score = _validation_score(current, self.training, self.validation)
-                since_best += 1
+                current_model = model()
+                score = _validation_score(current_model, self.training, self.validation)
+                epochs_since_best += 1
                 if best is None or validation_metric(self.validation.kind).is_better(score, best[0]):
-                    best, since_best = (score, current), 0
+                    best, epochs_since_best = (score, current_model), 0
             if self.callback is not None:
                 self.callback(Epoch(number, self.epochs, loss, score, time.perf_counter() - self.start))
-        chosen = model() if best is None else best[1]
-        if not all(np.isfinite(array).all() for array in chosen.arrays().values()):
+        selected_model = model() if best is None else best[1]
+        if not all(np.isfinite(array).all() for array in selected_model.arrays().values()):
             raise DivergedError(number, math.nan, self.advice)
-        return chosen
+        return selected_model
 
 
 def _require_validation(validation: TableLike, training: Interactions) -> Interactions:
@@ -181,11 +181,11 @@ def _validation_score(model: Model, training: Interactions, validation: Interact
         ratings = model.predict(UserBatch.trained(validation.u, training.by_user, validation.times), validation.i)
         return metric.compute(validation.values, ratings)
     assert isinstance(model, ScoresItems)
-    relevant = relevant_rows(validation).by_user
-    users = np.flatnonzero(relevant.counts).astype(np.int32)
-    held_out, exclude = relevant.take(users), training.excluded.take(users)
+    relevant_entries = relevant_rows(validation).by_user
+    users = np.flatnonzero(relevant_entries.counts).astype(np.int32)
+    held_out_rows, exclude = relevant_entries.take(users), training.excluded.take(users)
     batch = UserBatch.trained(users, training.by_user)
-    lists = ModelLists.of(model, batch, [VALIDATION_K], exclude=exclude, relevant=held_out)
+    lists = ModelLists.of(model, batch, [VALIDATION_K], exclude=exclude, relevant=held_out_rows)
     return metric.per_user(lists.hits).aggregate()
 
 
@@ -225,9 +225,9 @@ def require_init_model(model: Model, cls: type[M], shapes: Mapping[str, tuple[in
     checked_model = checks.instance("init_model", model, cls, "fit one with the same estimator")
     arrays = checked_model.arrays()
     for name, shape in shapes.items():
-        actual = arrays[name].shape if name in arrays else None
-        if actual != shape:
-            raise ParameterError(f"init_model must have {name} of shape {shape}; got {actual}")
+        actual_shape = arrays[name].shape if name in arrays else None
+        if actual_shape != shape:
+            raise ParameterError(f"init_model must have {name} of shape {shape}; got {actual_shape}")
     return checked_model
 
 

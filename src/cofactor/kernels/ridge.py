@@ -385,9 +385,9 @@ def solve(
     """
     run = ridge_exact(x.shape[1], inputs.kind)
     arguments = inputs.arrays(entries, penalty)
-    draws = np.zeros((0, x.shape[1]), np.float32) if noise is None else noise
-    parallel_for(lambda cut: run(x, *arguments, draws, *cut), row_blocks(entries.start, entries=1 << 14))
-    _solve_in_double(x, entries, penalty, inputs, draws)
+    noise_rows = np.zeros((0, x.shape[1]), np.float32) if noise is None else noise
+    parallel_for(lambda cut: run(x, *arguments, noise_rows, *cut), row_blocks(entries.start, entries=1 << 14))
+    _solve_in_double(x, entries, penalty, inputs, noise_rows)
 
 
 def _solve_in_double(x: Float32, entries: SparseRows, penalty: Float32, inputs: RidgeInputs, noise: Float32) -> None:

@@ -517,14 +517,16 @@ def merge_counts(old: SparseRows, new: SparseRows) -> SparseRows:
 def _combine(old: SparseRows, new: SparseRows) -> tuple[SparseRows, Int64, Bool]:
     """Return the entries of both matrices, the positions of duplicates, and a mask of the last entry of each pair."""
     assert len(old) == len(new)
-    combined, owners = vstack(old, new), np.concatenate([old.owners, new.owners])
+    combined_rows, owners = vstack(old, new), np.concatenate([old.owners, new.owners])
     # the sort is stable: the entry of `old` precedes an equal one of `new`
-    combined = SparseRows.of(owners, combined.columns, combined.values, len(old), combined.weights)
-    owners = combined.owners
-    duplicates = np.flatnonzero((owners[1:] == owners[:-1]) & (combined.columns[1:] == combined.columns[:-1])) + 1
+    combined_rows = SparseRows.of(owners, combined_rows.columns, combined_rows.values, len(old), combined_rows.weights)
+    owners = combined_rows.owners
+    duplicates = (
+        np.flatnonzero((owners[1:] == owners[:-1]) & (combined_rows.columns[1:] == combined_rows.columns[:-1])) + 1
+    )
     keep = np.ones(len(owners), bool)
     keep[duplicates - 1] = False
-    return combined, duplicates, keep
+    return combined_rows, duplicates, keep
 
 
 def _weights(rows: SparseRows) -> Float32:

@@ -298,9 +298,9 @@ def first_allowed(order: Int32, n: int, seen: Int32, allowed: Bool) -> Int32:
     >>> first_allowed(np.int32([2, 0, 1]), 3, np.int32([0]), np.zeros(0, bool)).tolist()
     [2, 1, -1]
     """
-    usable = np.ones(len(order), bool) if len(allowed) == 0 else allowed.copy()
-    usable[seen] = False
-    rows = order[usable[order]][:n]
+    is_usable = np.ones(len(order), bool) if len(allowed) == 0 else allowed.copy()
+    is_usable[seen] = False
+    rows = order[is_usable[order]][:n]
     return np.pad(rows, (0, n - len(rows)), constant_values=-1)
 
 

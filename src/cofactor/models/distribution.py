@@ -238,7 +238,7 @@ class Distribution:
             raise DataError("sds must be positive")
         m, s = contiguous(m, np.float64), contiguous(s, np.float64)
         levels, curve = _levels(scale), NormalMixture(read_only(m), read_only(s))
-        return cls(levels, read_only(_binned(curve, levels)), curve)
+        return cls(levels, read_only(_level_probabilities(curve, levels)), curve)
 
     @classmethod
     @validated
@@ -275,7 +275,7 @@ class Distribution:
             raise DataError(
                 f"row {row + 1} of mass must contain probabilities that sum to 1; got {raw_mass[row].tolist()}"
             )
-        probabilities = read_only(_floored(raw_mass))
+        probabilities = read_only(_with_min_probability(raw_mass))
         return cls(levels, probabilities, Histogram(levels, probabilities, edges_of(levels)))
 
     def __len__(self) -> int:
@@ -323,8 +323,8 @@ class Distribution:
         ndarray of shape (n,), float64
         """
         if len(self.levels) == 0 and isinstance(self.curve, NormalMixture):
-            above: Float64 = 1 - self.curve.cdf(np.array([value]))[:, 0]
-            return above
+            complement: Float64 = 1 - self.curve.cdf(np.array([value]))[:, 0]
+            return complement
         threshold = value - 1e-6 * max(1.0, abs(value))  # levels are float32: 0.1 differs from the float64 0.1
         is_reached = self.levels.astype(np.float64) >= threshold
         at_least: Float64 = np.where(is_reached, self.mass, 0.0).sum(axis=1)
@@ -393,17 +393,17 @@ def _levels(scale: Scale | None) -> Float32:
     return read_only(np.asarray(() if scale is None else scale.levels, np.float32))
 
 
-def _binned(curve: NormalMixture, levels: Float32) -> Float64:
+def _level_probabilities(curve: NormalMixture, levels: Float32) -> Float64:
     """Return the mass of each mixture on each level, as an array of shape (n, L) whose rows sum to 1."""
     n = len(curve.means)
     if len(levels) == 0:
         return np.zeros((n, 0))
-    below = curve.cdf(edges_of(levels)[1:-1])
-    return _floored(np.diff(np.hstack([np.zeros((n, 1)), below, np.ones((n, 1))]), axis=1))
+    cumulative = curve.cdf(edges_of(levels)[1:-1])
+    return _with_min_probability(np.diff(np.hstack([np.zeros((n, 1)), cumulative, np.ones((n, 1))]), axis=1))
 
 
-def _floored(mass: Float64) -> Float64:
+def _with_min_probability(mass: Float64) -> Float64:
     """Raise each probability to at least the minimum and normalize the rows."""
-    clipped = np.maximum(mass, MIN_PROBABILITY)
-    probabilities: Float64 = clipped / clipped.sum(axis=1, keepdims=True)
+    bounded_mass = np.maximum(mass, MIN_PROBABILITY)
+    probabilities: Float64 = bounded_mass / bounded_mass.sum(axis=1, keepdims=True)
     return probabilities

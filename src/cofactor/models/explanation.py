@@ -108,11 +108,11 @@ class Explanation:
         [0.0, 0.0, 0.0, 0.4, 0.3, 0.3, 0.0]
         """
         unit = 10.0 ** -checks.whole_number("digits", digits, low=-MAX_DIGITS, high=MAX_DIGITS)
-        cells = self.contributions / unit
-        floor_values = np.floor(cells)
+        scaled_contributions = self.contributions / unit
+        floor_values = np.floor(scaled_contributions)
         n_round_up = int(round(self.score / unit) - floor_values.sum())
-        up = np.argsort(floor_values - cells, kind="stable")[: max(n_round_up, 0)]
-        floor_values[up] += 1
+        round_up_indices = np.argsort(floor_values - scaled_contributions, kind="stable")[: max(n_round_up, 0)]
+        floor_values[round_up_indices] += 1
         rounded: Float64 = np.round(floor_values * unit, digits)
         return rounded
 

@@ -224,8 +224,8 @@ class FactorModel:
         ndarray of shape (n,), float32
         """
         users, items = checked_batch_pairs(self, users, items)
-        predicted = self.link(self.raw_scores(users.rows, items))
-        return predicted if self.scale is None else np.clip(predicted, self.scale.low, self.scale.high)
+        predictions = self.link(self.raw_scores(users.rows, items))
+        return predictions if self.scale is None else np.clip(predictions, self.scale.low, self.scale.high)
 
     @validated
     def rescaled(self, unit: float, scale: Scale | None) -> Self:
@@ -557,11 +557,11 @@ class FactorModel:
         if other.factors != self.factors:
             raise ParameterError(f"other must have {self.factors} factors; got {other.factors}")
         take = checked_take(take, self.n_users, other.n_users)
-        own = take >= 0
+        is_own = take >= 0
 
         def select(a: Float32, b: Float32) -> Float32:
             out = np.empty((len(take), *a.shape[1:]), np.float32)
-            out[own], out[~own] = a[take[own]], b[-1 - take[~own]]
+            out[is_own], out[~is_own] = a[take[is_own]], b[-1 - take[~is_own]]
             return out
 
         return self.with_user_arrays(

@@ -95,20 +95,20 @@ def solve_rows(
     array([0.71, 0.  ], dtype=float32)
     """
     x = np.zeros((len(entries), inputs.features.shape[1]), np.float32)
-    rotated = None
+    rotated_regression = None
     if prior is not None:
-        rotated = RotatedRegression.of(inputs, entries, *prior)
-        entries, inputs = rotated.entries, rotated.inputs
+        rotated_regression = RotatedRegression.of(inputs, entries, *prior)
+        entries, inputs = rotated_regression.entries, rotated_regression.inputs
         x[:] = inputs.prior
     if rating_range is None:
         solve(x, entries, penalty, inputs)
     else:
         _gauss_newton(x, entries, penalty, inputs, *rating_range)
-    if rotated is None or prior is None:
+    if rotated_regression is None or prior is None:
         return x
-    solution = rotated.rotate_back(x)
-    empty = entries.counts == 0
-    solution[empty, : prior.means.shape[1]] = prior.means[empty]
+    solution = rotated_regression.rotate_back(x)
+    is_empty = entries.counts == 0
+    solution[is_empty, : prior.means.shape[1]] = prior.means[is_empty]
     return solution
 
 
@@ -159,7 +159,7 @@ class RotatedRegression:
         prior = np.zeros((len(means), width), np.float32)
         prior[:, :w] = means @ axes
         gram = inputs.gram if inputs.gram.size == 0 else (padded_axes.T @ inputs.gram @ padded_axes).astype(np.float32)
-        rotated = replace(
+        rotated_inputs = replace(
             inputs,
             features=(inputs.features[used_columns] @ padded_axes).astype(np.float32),
             offset=inputs.offset[used_columns],
@@ -168,7 +168,7 @@ class RotatedRegression:
             precision=d.astype(np.float32),
             prior=prior,
         )
-        return cls(rotated, replace(entries, columns=columns.astype(np.int32)), padded_axes)
+        return cls(rotated_inputs, replace(entries, columns=columns.astype(np.int32)), padded_axes)
 
     def rotate_back(self, y: Float32) -> Float32:
         """Rotate solutions back to the original coordinates: x = U y for each row.
@@ -205,8 +205,8 @@ def sigmoid(x: Float32) -> Float64:
     >>> sigmoid(np.float32([-1000, 0, 1000])).tolist()
     [0.0, 0.5, 1.0]
     """
-    share: Float64 = 0.5 + 0.5 * np.tanh(0.5 * x.astype(np.float64))
-    return share
+    value: Float64 = 0.5 + 0.5 * np.tanh(0.5 * x.astype(np.float64))
+    return value
 
 
 def with_minimal_penalty(inputs: RidgeInputs, rating_range: tuple[float, float] | None) -> RidgeInputs:
@@ -227,8 +227,8 @@ def with_minimal_penalty(inputs: RidgeInputs, rating_range: tuple[float, float] 
     RidgeInputs
         The same inputs with the raised penalties in `shape`.
     """
-    share = 1.0 if rating_range is None else ((rating_range[1] - rating_range[0]) / 5) ** 2
-    minimum = np.float32(1e-6 * share) * np.square(inputs.features).max(axis=0, initial=0)
+    squared_range = 1.0 if rating_range is None else ((rating_range[1] - rating_range[0]) / 5) ** 2
+    minimum = np.float32(1e-6 * squared_range) * np.square(inputs.features).max(axis=0, initial=0)
     return replace(inputs, shape=np.maximum(inputs.shape, minimum))
 
 
@@ -257,31 +257,31 @@ def _gauss_newton(
         total: Float64 = squares + penalties.sum(axis=1)
         return total
 
-    best, active = losses(x), np.ones(len(x), bool)
+    best_loss, is_active = losses(x), np.ones(len(x), bool)
     for _ in range(MAX_GAUSS_NEWTON_STEPS):
-        dots, share = prediction(x)
-        slope = (high - low) * share * (1 - share)
+        dots, sigmoid_value = prediction(x)
+        slope = (high - low) * sigmoid_value * (1 - sigmoid_value)
         curvature = np.maximum(slope, MIN_SLOPE * (high - low)) ** 2
-        target = dots + slope * (histories.values - (low + (high - low) * share)) / curvature
-        linearized = SparseRows(
+        target = dots + slope * (histories.values - (low + (high - low) * sigmoid_value)) / curvature
+        linearized_rows = SparseRows(
             histories.start, histories.columns, target.astype(np.float32), (weights * curvature).astype(np.float32)
         )
         step = np.empty_like(x)
-        solve(step, linearized, penalty, without_offset)
+        solve(step, linearized_rows, penalty, without_offset)
         step -= x
-        active &= np.abs(step).max(axis=1) > STEP_TOLERANCE * (1 + np.abs(x).max(axis=1))
-        new = losses(x + step)
+        is_active &= np.abs(step).max(axis=1) > STEP_TOLERANCE * (1 + np.abs(x).max(axis=1))
+        new_loss = losses(x + step)
         for _ in range(MAX_HALVINGS):
-            is_worse = active & ~(new < best)
+            is_worse = is_active & ~(new_loss < best_loss)
             if not is_worse.any():
                 break
             step[is_worse] *= np.float32(0.5)
-            new = losses(x + step)
-        active &= new < best
-        if not active.any():
+            new_loss = losses(x + step)
+        is_active &= new_loss < best_loss
+        if not is_active.any():
             return
-        x[active] += step[active]
-        best = np.where(active, new, best)
+        x[is_active] += step[is_active]
+        best_loss = np.where(is_active, new_loss, best_loss)
 
 
 def barzilai_borwein(

@@ -314,9 +314,9 @@ class LeastSquaresLoss(ABC):
             user_vector[:k], user_vector[k : k + 1] = model.user_factors[user], model.user_bias[user]
             low, high = model.rating_range
             z = features @ user_vector
-            share = sigmoid((z + inputs.offset[entries.columns]).astype(np.float32))
-            slope = np.maximum((high - low) * share * (1 - share), MIN_SLOPE * (high - low))
-            residual = (entries.values - (low + (high - low) * share)) / slope
+            sigmoid_value = sigmoid((z + inputs.offset[entries.columns]).astype(np.float32))
+            slope = np.maximum((high - low) * sigmoid_value * (1 - sigmoid_value), MIN_SLOPE * (high - low))
+            residual = (entries.values - (low + (high - low) * sigmoid_value)) / slope
             targets, confidence = (z + residual).astype(np.float32), (confidence * slope**2).astype(np.float32)
         item_vector = np.zeros(features.shape[1])
         item_vector[:k] = model.item_factors[item]
@@ -501,9 +501,9 @@ class RatingsLoss(LeastSquaresLoss):
         float
             The loss, summed in float64.
         """
-        predicted = model.link(model.raw_scores(interactions.u, interactions.i)).astype(np.float64)
+        predictions = model.link(model.raw_scores(interactions.u, interactions.i)).astype(np.float64)
         weights = 1.0 if interactions.weights is None else interactions.weights.astype(np.float64)
-        total = float(np.sum(weights * (interactions.values - predicted) ** 2))
+        total = float(np.sum(weights * (interactions.values - predictions) ** 2))
         sides = ((model.user_factors, model.user_bias), (model.item_factors, model.item_bias))
         for (factors, bias), support in zip(sides, _supports(interactions), strict=True):
             total += self.l2 * float(support @ _squared_norms(factors))
@@ -900,15 +900,15 @@ class PairwiseLoss:
         item_penalty = self.l2 * _squared_norms(Q) + self.l2_bias * bias**2
         total = 0.0
         for u in np.flatnonzero(rows.counts):
-            own = slice(rows.start[u], rows.start[u + 1])
-            items = rows.columns[own]
+            user_slice = slice(rows.start[u], rows.start[u + 1])
+            items = rows.columns[user_slice]
             scores = P[u] @ Q.T + bias
             negatives = np.setdiff1d(np.arange(len(Q)), items)
             if len(negatives) == 0:
                 continue
             negatives = negatives[np.argsort(scores[negatives], kind="stable")]
             probabilities = negative_probabilities(len(negatives), self.n_negatives)
-            w = weights[own].astype(np.float64) if len(weights) else np.ones(len(items))
+            w = weights[user_slice].astype(np.float64) if len(weights) else np.ones(len(items))
             losses = np.logaddexp(0, scores[negatives] - scores[items][:, None])
             total += float(w @ losses @ probabilities + item_penalty[items].sum())
             total += len(items) * float(self.l2 * P[u] @ P[u] + item_penalty[negatives] @ probabilities)

@@ -111,8 +111,8 @@ class _BlockScored:
             -inf where the row is -1.
         """
         users, n, exclude, allowed, order = checked_lists(self, users, n, exclude, allowed, order)
-        zeros_by = order if self.zero_is_unknown else ROW_ORDER
-        return top_items(self._scoring(users), n, exclude, allowed, zeros_by.rows)
+        zero_order = order if self.zero_is_unknown else ROW_ORDER
+        return top_items(self._scoring(users), n, exclude, allowed, zero_order.rows)
 
     def predict(self: _HasScoring, users: UserBatch, items: Int32) -> Float32:
         """Predict a rating for each user-item pair, clipped to the scale; event models return unclipped scores.
@@ -483,9 +483,13 @@ class UserUserModel(_BlockScored):
         rows = self.training.take(neighbors)
         entries = np.flatnonzero(rows.columns == item)
         positions = np.repeat(np.arange(len(neighbors)), rows.counts)[entries]
-        shares = top_k_membership(similarity[positions], self.k)
-        entries, positions, shares = entries[shares > 0], positions[shares > 0], shares[shares > 0]
-        x, ws = rows.values[entries].astype(np.float64), similarity[positions] * shares
+        memberships = top_k_membership(similarity[positions], self.k)
+        entries, positions, memberships = (
+            entries[memberships > 0],
+            positions[memberships > 0],
+            memberships[memberships > 0],
+        )
+        x, ws = rows.values[entries].astype(np.float64), similarity[positions] * memberships
         if self.baseline is not None:
             ws = ws if rows.weights is None else ws * rows.weights[entries]
             denominator = self.damping + ws.sum()
@@ -497,8 +501,8 @@ class UserUserModel(_BlockScored):
     @cached_property
     def _training_lists(self) -> tuple[SparseRows, ColumnLists]:
         """The training rows with weights applied, and the column list of each item."""
-        weighted = self.measure.weighted(self.training)
-        return weighted, self.measure.column_lists(weighted, self.n_items)
+        weighted_rows = self.measure.weighted(self.training)
+        return weighted_rows, self.measure.column_lists(weighted_rows, self.n_items)
 
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
         """Return a model with new users, whose neighbors are searched for among the training users, as in training.
@@ -517,9 +521,9 @@ class UserUserModel(_BlockScored):
         require_histories(histories, self.n_items)
         require_no_prior(prior)
         entries = Scoring.of(histories, self.baseline, self.n_items).entries
-        weighted, lists = self._training_lists
+        weighted_rows, lists = self._training_lists
         neighbors, similarity = nearest(
-            self.measure.weighted(entries), lists, weighted,
+            self.measure.weighted(entries), lists, weighted_rows,
             measure=self.measure.code, n=self.neighbors.shape[1], shrink=self.measure.shrink,
         )  # fmt: skip
         owner = np.full(len(self.owner), -1, np.int32)
@@ -544,13 +548,13 @@ class UserUserModel(_BlockScored):
             A model with n users.
         """
         take = checked_take(take, self.n_users, other.n_users)
-        own = take >= 0
+        is_own = take >= 0
         neighbors = np.empty((len(take), self.neighbors.shape[1]), np.int32)
         similarity = np.empty(neighbors.shape, np.float32)
-        for selected, model, rows in ((own, self, take[own]), (~own, other, -1 - take[~own])):
-            neighbors[selected], similarity[selected] = model.neighbors[rows], model.similarity[rows]
+        for is_selected, model, rows in ((is_own, self, take[is_own]), (~is_own, other, -1 - take[~is_own])):
+            neighbors[is_selected], similarity[is_selected] = model.neighbors[rows], model.similarity[rows]
         new_rows = np.full(self.n_users, -1, np.int32)
-        new_rows[take[own]] = np.flatnonzero(own)
+        new_rows[take[is_own]] = np.flatnonzero(is_own)
         owner = np.where(self.owner >= 0, new_rows[np.maximum(self.owner, 0)], -1).astype(np.int32)
         return replace(
             self, neighbors=read_only(neighbors), similarity=read_only(similarity), owner=read_only(owner)

@@ -728,8 +728,8 @@ class LevelsNetworkModel(NetworkModel):
         values = _checked_ratings(values, y)
         mass, nearest = _softmax(y), np.abs(values[:, None] - self.levels).argmin(axis=1)
         target = np.eye(len(self.levels), dtype=np.float32)[nearest]
-        tiny = np.finfo(np.float32).tiny
-        return -np.log(np.maximum((mass * target).sum(axis=1), tiny)), mass - target
+        tiny_value = np.finfo(np.float32).tiny
+        return -np.log(np.maximum((mass * target).sum(axis=1), tiny_value)), mass - target
 
 
 def _checked_ratings(values: object, y: Float32) -> Float32:

@@ -312,10 +312,13 @@ class BayesianModel:
         left, right = as_user(U, k), as_item(V, k)
         mean = self.center + pair_dots(left, right, users, items).astype(np.float64)
         variance = 1.0 / (user_noise[users].astype(np.float64) * item_noise[items])
-        for own_variance, other, rows, others in ((user_variance, V, users, items), (item_variance, U, items, users)):
-            if (unknown := rows < 0).any():
-                vectors = features(other, k)[others[unknown]].astype(np.float64)
-                variance[unknown] += (vectors**2) @ own_variance
+        for own_variance, other, rows, other_rows in (
+            (user_variance, V, users, items),
+            (item_variance, U, items, users),
+        ):
+            if (is_unknown := rows < 0).any():
+                vectors = features(other, k)[other_rows[is_unknown]].astype(np.float64)
+                variance[is_unknown] += (vectors**2) @ own_variance
         return mean, variance
 
     @validated
@@ -347,14 +350,18 @@ class BayesianModel:
         if unit == 1:
             return replace(self, average=average)
         post, k = self.posterior, self.factors
-        times = np.ones(post.users.shape[2])
-        times[:k], times[k] = np.sqrt(unit), unit
-        powers = {
-            "users": times, "items": times, "terms": times, "user_mean": times, "unknown_user": times,
-            "unknown_item": times, "user_precision": times**-2, "unknown_user_variance": times**2,
-            "unknown_item_variance": times**2, "user_noise": unit**-2, "base_noise": unit**-2,
+        vector_unit = np.ones(post.users.shape[2])
+        vector_unit[:k], vector_unit[k] = np.sqrt(unit), unit
+        multipliers = {
+            "users": vector_unit, "items": vector_unit, "terms": vector_unit, "user_mean": vector_unit,
+            "unknown_user": vector_unit, "unknown_item": vector_unit, "user_precision": vector_unit**-2,
+            "unknown_user_variance": vector_unit**2, "unknown_item_variance": vector_unit**2,
+            "user_noise": unit**-2, "base_noise": unit**-2,
         }  # fmt: skip
-        scaled = {name: read_only((getattr(post, name) * power).astype(np.float32)) for name, power in powers.items()}
+        scaled_arrays = {
+            name: read_only((getattr(post, name) * multiplier).astype(np.float32))
+            for name, multiplier in multipliers.items()
+        }
         biases = self.session_bias
         if biases is not None:
             values = read_only(biases.rows.values * np.float32(unit))
@@ -362,7 +369,7 @@ class BayesianModel:
         return replace(
             self,
             average=average,
-            posterior=replace(post, **scaled),
+            posterior=replace(post, **scaled_arrays),
             center=self.center * unit,
             session_bias=biases,
         )
@@ -460,8 +467,8 @@ class BayesianModel:
         """
         factors = self.average.item_factors.astype(np.float64)
         size = float(np.exp2(np.round(np.log2(max(float(np.abs(factors).max(initial=0)), 1e-30)))))
-        extended = np.column_stack([factors / size, np.ones(self.n_items)])
-        inverse: Float64 = np.linalg.pinv(extended, rcond=1e-6).astype(np.float64)
+        extended_factors = np.column_stack([factors / size, np.ones(self.n_items)])
+        inverse: Float64 = np.linalg.pinv(extended_factors, rcond=1e-6).astype(np.float64)
         inverse[:-1] /= size
         return inverse
 
@@ -495,15 +502,15 @@ class BayesianModel:
         """
         take = checked_take(take, self.n_users, other.n_users)
         rows = np.where(take >= 0, take, self.n_users - 1 - take)
-        selected = {}
+        selected_arrays = {}
         for name in ("users", "user_noise"):
-            stacked = np.concatenate([getattr(self.posterior, name), getattr(other.posterior, name)], axis=1)
-            selected[name] = read_only(np.ascontiguousarray(stacked[:, rows]))
+            stacked_arrays = np.concatenate([getattr(self.posterior, name), getattr(other.posterior, name)], axis=1)
+            selected_arrays[name] = read_only(np.ascontiguousarray(stacked_arrays[:, rows]))
         biases = None
         if self.session_bias is not None and other.session_bias is not None:
             biases = self.session_bias.with_users(other.session_bias, take)
         average = self.average.with_users(other.average, take)
-        return replace(self, average=average, posterior=replace(self.posterior, **selected), session_bias=biases)
+        return replace(self, average=average, posterior=replace(self.posterior, **selected_arrays), session_bias=biases)
 
     # Serialization
 

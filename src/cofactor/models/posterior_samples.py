@@ -270,10 +270,10 @@ class FactorMean:
         left, left_r = np.linalg.qr(np.hstack(self._left))
         right, right_r = np.linalg.qr(np.hstack(self._right))
         u, s, vt = np.linalg.svd(left_r @ right_r.T)
-        keep = min(self.width, len(s))
-        root = np.sqrt(s[:keep])
-        self._left = [np.ascontiguousarray(left @ (u[:, :keep] * root), np.float32)]
-        self._right = [np.ascontiguousarray(right @ (vt[:keep].T * root), np.float32)]
+        rank = min(self.width, len(s))
+        root = np.sqrt(s[:rank])
+        self._left = [np.ascontiguousarray(left @ (u[:, :rank] * root), np.float32)]
+        self._right = [np.ascontiguousarray(right @ (vt[:rank].T * root), np.float32)]
 
 
 def features(vectors: Float32, k: int) -> Float32:
@@ -323,9 +323,9 @@ def as_user(vectors: Float32, k: int) -> Float32:
     >>> (user @ item.T).tolist()                         # 2 * 3 + 0.5 + 0.25
     [[6.75]]
     """
-    extended = np.zeros((len(vectors), k + 2), np.float32)
-    extended[:, : k + 1], extended[:, k + 1] = vectors[:, : k + 1], 1
-    return extended
+    extended_vectors = np.zeros((len(vectors), k + 2), np.float32)
+    extended_vectors[:, : k + 1], extended_vectors[:, k + 1] = vectors[:, : k + 1], 1
+    return extended_vectors
 
 
 def as_item(vectors: Float32, k: int) -> Float32:
@@ -343,6 +343,6 @@ def as_item(vectors: Float32, k: int) -> Float32:
     ndarray of shape (n, k + 2), float32
         One vector for each item.
     """
-    extended = np.zeros((len(vectors), k + 2), np.float32)
-    extended[:, :k], extended[:, k], extended[:, k + 1] = vectors[:, :k], 1, vectors[:, k]
-    return extended
+    extended_vectors = np.zeros((len(vectors), k + 2), np.float32)
+    extended_vectors[:, :k], extended_vectors[:, k], extended_vectors[:, k + 1] = vectors[:, :k], 1, vectors[:, k]
+    return extended_vectors

@@ -62,8 +62,8 @@ class Prior:
         require_array("mean", self.mean, np.float64)
         width = len(self.mean)
         require_array("precision", self.precision, np.float64, (width, width))
-        indicators = len(self.effects) if self.encoder is None else len(self.encoder.names)
-        require_array("effects", self.effects, np.float64, (indicators, width))
+        n_indicators = len(self.effects) if self.encoder is None else len(self.encoder.names)
+        require_array("effects", self.effects, np.float64, (n_indicators, width))
 
     @validated
     def means(self, table: pl.DataFrame | None, n: int) -> Float64:
@@ -123,8 +123,8 @@ class Priors:
             Arrays by name.
         """
         return {
-            f"{side}.{name}": getattr(prior, name)
-            for side, prior in (("users", self.users), ("items", self.items))
+            f"{entity}.{name}": getattr(prior, name)
+            for entity, prior in (("users", self.users), ("items", self.items))
             if prior is not None
             for name in ("mean", "precision", "effects")
         }
@@ -138,8 +138,8 @@ class Priors:
             JSON-serializable values by name.
         """
         return {
-            side: None if prior is None else {"encoder": prior.encoder and prior.encoder.settings()}
-            for side, prior in (("users", self.users), ("items", self.items))
+            entity: None if prior is None else {"encoder": prior.encoder and prior.encoder.settings()}
+            for entity, prior in (("users", self.users), ("items", self.items))
         }
 
     @classmethod
@@ -159,11 +159,11 @@ class Priors:
             A bitwise identical object.
         """
 
-        def prior(side: str) -> Prior | None:
-            if settings[side] is None:
+        def prior(entity: str) -> Prior | None:
+            if settings[entity] is None:
                 return None
-            mean, precision, effects = (arrays[f"{side}.{name}"] for name in ("mean", "precision", "effects"))
-            encoder = settings[side]["encoder"]
+            mean, precision, effects = (arrays[f"{entity}.{name}"] for name in ("mean", "precision", "effects"))
+            encoder = settings[entity]["encoder"]
             return Prior(mean, precision, effects, None if encoder is None else Encoder.from_settings(encoder))
 
         return cls(prior("users"), prior("items"))
