@@ -137,7 +137,7 @@ def pairs_in_order(rec: Recommender, test: Interactions, new: pl.Series, rng: An
     ours, of, shares = rec.users.rows(test.users.all), rec.items.rows(test.items.all), []
     for u in np.flatnonzero((test.by_user.counts > 1) & (ours >= 0)):
         own = test.by_user.row(int(u))
-        predicted = rec.model.linear(np.full(len(own.columns), ours[u], np.int32), of[own.columns])
+        predicted = rec.model.raw_scores(np.full(len(own.columns), ours[u], np.int32), of[own.columns])
         actual = np.sign(own.values[:, None] - own.values)
         right = (1 + actual * np.sign(predicted[:, None] - predicted)) / 2
         shares.append(right[actual != 0].mean() if (actual != 0).any() else np.nan)

@@ -34,9 +34,9 @@ def row(name: str) -> str:
         begin = time.perf_counter()
         why = rec.for_rows(np.array([u], np.int32)).explanation(i)
         spent.append(time.perf_counter() - begin)
-        size, by = float(np.abs(why.parts).sum()), why.by
+        size, by = float(np.abs(why.contributions).sum()), why.by
         shares.append(abs(why.rest) / max(size, 1e-12))
-        off = max(off, abs(float(why.parts.sum()) - why.score) / max(size, 1e-12))
+        off = max(off, abs(float(why.contributions.sum()) - why.score) / max(size, 1e-12))
     middle, high = np.quantile(shares, [0.5, 0.9])
     milliseconds = f"{1e3 * np.median(spent):.2f}"
     return f"| {REGISTRY[name].__name__} | {TOLD_BY[by]} | {middle:.3f} | {high:.3f} | {off:.0e} | {milliseconds} |"

@@ -176,7 +176,7 @@ def half_steps(folder: Path, width: int) -> list[Work]:
     works = []
     for own, other, entries, name in ((users, items, rows.by_user, "users"), (items, users, rows.by_item, "items")):
         penalty = loss.penalty(entries.counts, len(other))
-        side = loss.side(other, np.zeros(len(other), np.float32), 0.0)
+        side = loss.ridge_inputs(other, np.zeros(len(other), np.float32), 0.0)
         seconds = best(lambda own=own, e=entries, p=penalty, s=side: improve(own, e, p, s, steps=STEPS))
         counts, bytes_each = entries.counts, 4 * width
         fits = counts * bytes_each < 512 * 1024

@@ -40,7 +40,7 @@ nitpick_ignore_regex = [  # classes in signatures that no page documents
     (r"py:.*", r"cofactor\.datasets\.(movielens|download)\..*"),
     (r"py:.*", r"cofactor\.data\.(features\.Column|id_columns\.CodedIds|readers\.frame_table\.ArrowFrame)"),
     (r"py:.*", r"cofactor\.estimators\.training_table\.CSRMatrix"),
-    (r"py:.*", r"cofactor\.kernels\.ridge\.Side"),
+    (r"py:.*", r"cofactor\.kernels\.ridge\.RidgeInputs"),
     (r"py:.*", r"cofactor\.store\.(connect\.Database|writer\.Writer)"),
 ]
 linkcheck_timeout = 20

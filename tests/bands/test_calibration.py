@@ -243,7 +243,7 @@ class Gaussian(FactorModel):
     """Averages with a width: users in even rows are quiet, the others noisy; both known to the model."""
 
     def distribution(self, users: UserBatch, items: Any) -> Distribution:
-        means = self.linear(users.rows, items)[:, None]
+        means = self.raw_scores(users.rows, items)[:, None]
         return Distribution.of(means, np.where(users.rows % 2 == 0, 0.5, 1.2)[:, None], self.scale)
 
 
@@ -266,7 +266,7 @@ def test_a_model_is_calibrated_on_the_test_part(calibrated: Any) -> None:
     rec, split = calibrated
     result = calibration(rec, split)
     assert result.n == len(split.test)
-    error = rec.model.linear(split.test.u, split.test.i).astype(np.float64) - split.test.values
+    error = rec.model.raw_scores(split.test.u, split.test.i).astype(np.float64) - split.test.values
     assert result.rmse == pytest.approx(sqrt(np.mean(error**2)))
     assert result.coverage["group"].unique(maintain_order=True).to_list() == [
         "all", "user's noise", "user's support", "item's support", "predicted width",

@@ -282,4 +282,4 @@ def test_an_invalid_number_of_threads(folder: Path) -> None:
         env={**os.environ, "COFACTOR_THREADS": "many"},
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: COFACTOR_THREADS must be a whole number")
+    assert done.stderr.splitlines()[-1].startswith("error: COFACTOR_THREADS must be an integer")

@@ -175,7 +175,7 @@ class Unsure(FactorModel):
 
     def distribution(self, users: UserBatch, items: Any) -> Distribution:
         sd = np.where(items % 2 == 0, 0.2, 1.5)[:, None]
-        return Distribution.of(self.linear(users.rows, items)[:, None], sd, Scale.from_levels([1, 2, 3, 4, 5]))
+        return Distribution.of(self.raw_scores(users.rows, items)[:, None], sd, Scale.from_levels([1, 2, 3, 4, 5]))
 
 
 @pytest.fixture(scope="module")

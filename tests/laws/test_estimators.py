@@ -311,7 +311,7 @@ def test_a_validation_part_must_match_the_training_part(
     ):
         estimator.fit(split.train, validation=other_kind)
     unrelated = Interactions.from_columns(["amy"], ["item 1"], [5], kind=estimator.kind)
-    with pytest.raises(DataError, match="the same IDs as the training table; create both with a split"):
+    with pytest.raises(DataError, match="the same IDs as the training table; create both with the same split"):
         estimator.fit(split.train, validation=unrelated)
 
 

@@ -48,14 +48,14 @@ def test_the_parts_add_up_to_the_score(case: tuple[str, str], fitted: Any, data:
     u, i = data.draw(st.integers(0, len(rec.users) - 1)), data.draw(st.integers(0, len(rec.items) - 1))
     why = rec.for_rows(np.array([u], np.int32)).explanation(i)
     score = rec.model.scores(UserBatch.of(np.array([u], np.int32), rec.histories.row(u)))[0, i]
-    size = np.abs(why.parts).sum()
+    size = np.abs(why.contributions).sum()
     assert why.score == pytest.approx(score, abs=1e-5 * max(size, 1))
-    assert abs(why.parts.sum() - score) <= 1e-4 * size + 1e-9
+    assert abs(why.contributions.sum() - score) <= 1e-4 * size + 1e-9
     if case[0] in EXACT:
         assert why.rest == 0
     rounded = why.rounded(2)
     assert rounded.sum() == pytest.approx(round(why.score, 2), abs=1e-9)
-    assert (np.abs(rounded - why.parts) <= 0.01 + 1e-9).all()
+    assert (np.abs(rounded - why.contributions) <= 0.01 + 1e-9).all()
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_little_is_not_attributed(name: str, most: float, movielens: Interaction
     users = np.random.default_rng(0).choice(len(rec.users), 40, replace=False).astype(np.int32)
     best, _ = rec.for_rows(users).rank(5)
     shares = [
-        rec.for_rows(np.array([u], np.int32)).explanation(int(i)).share_not_attributed
+        rec.for_rows(np.array([u], np.int32)).explanation(int(i)).unattributed_fraction
         for u, row in zip(users, best, strict=True)
         for i in row
     ]
@@ -115,7 +115,7 @@ def test_rounded_parts_add_up_to_the_rounded_score(terms: list[float], rest: flo
     why = Explanation(float(parts.sum()), 3.5, -0.1, 0.2, np.arange(len(terms)), np.array(terms), rest)
     rounded = why.rounded(digits)
     assert rounded.sum() == pytest.approx(round(why.score, digits), abs=1e-6)
-    assert (np.abs(rounded - why.parts) < 10.0**-digits + 1e-9).all()
+    assert (np.abs(rounded - why.contributions) < 10.0**-digits + 1e-9).all()
 
 
 def test_neighbors_are_named_and_a_history_has_its_values(small_ratings: Interactions) -> None:
@@ -155,7 +155,7 @@ def test_an_explanation_without_a_history_has_no_parts_of_items(small_ratings: I
         warnings.simplefilter("error")
         why = unknown.explain(UserBatch.trained([0], nothing), 3)
     assert len(why.rows) == len(why.terms) == 0
-    assert why.parts.sum() == pytest.approx(why.score)
+    assert why.contributions.sum() == pytest.approx(why.score)
 
 
 def test_terms_do_not_change_when_all_ratings_are_shifted(small_ratings: Interactions) -> None:

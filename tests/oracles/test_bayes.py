@@ -121,7 +121,7 @@ def test_intervals_have_their_coverage_for_quiet_and_noisy_users(split: Split, m
 def test_the_mean_of_the_draws_is_close_to_the_average(split: Split, model: BayesianModel) -> None:
     u, i = split.test.u[:3000], split.test.i[:3000]
     drawn = model.distribution(UserBatch.trained(u, split.train.by_user), i).mean()
-    average = model.average.linear(u, i)
+    average = model.average.raw_scores(u, i)
     assert np.abs(drawn - average).mean() < 0.06
     assert abs(float(np.mean(drawn - average))) < 0.01
 
@@ -149,7 +149,7 @@ def test_predictions_for_unknown_users_are_less_certain(model: BayesianModel, sp
     assert (
         unknown.sd().mean() > model.distribution(UserBatch.trained(known_users, split.train.by_user), items).sd().mean()
     )
-    assert np.abs(unknown.mean() - model.average.linear(unknown_users, items)).mean() < 0.25
+    assert np.abs(unknown.mean() - model.average.raw_scores(unknown_users, items)).mean() < 0.25
 
 
 def test_users_without_ratings_are_predicted_like_unknown_users(

@@ -212,7 +212,7 @@ def test_invalid_masses_are_rejected() -> None:
     with pytest.raises(DataError, match="scale must have levels"):
         Distribution.of_mass(np.zeros((2, 0)), Scale(1.0, 5.0))
     for row in ([0.2, 0.2, 0.2, 0.2, 0.3], [0.5, 0.6, 0, 0, -0.1]):
-        with pytest.raises(DataError, match="row 2 of mass must be probabilities that sum to 1"):
+        with pytest.raises(DataError, match="row 2 of mass must contain probabilities that sum to 1"):
             Distribution.of_mass([[1, 0, 0, 0, 0], row], STARS)
     for row in ([np.nan, 1, 0, 0, 0], [np.inf, 0, 0, 0, 0]):
         with pytest.raises(ParameterError, match="mass must be an array of finite numbers"):

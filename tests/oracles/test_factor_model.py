@@ -97,7 +97,7 @@ def test_linear_is_the_sum_of_its_terms_without_those_of_unknown_ids(seed: int, 
         expected[t] += float(model.user_bias[u[t]]) * (u[t] >= 0) + float(model.item_bias[i[t]]) * (i[t] >= 0)
         if u[t] >= 0 and i[t] >= 0:
             expected[t] += model.user_factors[u[t]].astype(np.float64) @ model.item_factors[i[t]]
-    x = model.linear(u, i)
+    x = model.raw_scores(u, i)
     assert x.dtype == np.float32
     np.testing.assert_allclose(x, expected, atol=1e-5)
 

@@ -20,7 +20,7 @@ from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.gram import CHUNK_SIZE, gram
 from cofactor.kernels.normal_equations import build_equations, solve_each
 from cofactor.kernels.parallel import parallel_for, parallel_map, row_blocks, thread_count, threads
-from cofactor.kernels.ridge import EVENTS, RATINGS, Side, improve, solve
+from cofactor.kernels.ridge import EVENTS, RATINGS, RidgeInputs, improve, solve
 from cofactor.kernels.sgd import group_ratings, rating_blocks, sgd_epoch, sgd_ratings
 from cofactor.kernels.sort import counting_sort, pairs_are_sorted, sorted_pairs
 from cofactor.kernels.sparse import SparseRows
@@ -38,9 +38,9 @@ def random_rows(rng: np.random.Generator, n_rows: int, n_columns: int, weighted:
     return SparseRows.of(rows, columns, rng.normal(0, 2, len(rows)), n_rows, weights)
 
 
-def random_side(rng: np.random.Generator, kind: int, n: int, n_priors: int = 1) -> Side:
+def random_side(rng: np.random.Generator, kind: int, n: int, n_priors: int = 1) -> RidgeInputs:
     features = rng.standard_normal((n, WIDTH)).astype(np.float32)
-    return Side(
+    return RidgeInputs(
         kind,
         features,
         rng.standard_normal(n).astype(np.float32),

@@ -110,7 +110,7 @@ def test_the_layers_in_numpy_are_those_in_torch_in_value_and_in_gradient(ends: i
     np.testing.assert_allclose(model.outputs(u, i), y.detach().numpy(), rtol=1e-4, atol=1e-4)
     pull = torch.randn(300, ends, generator=g)
     (y * pull).sum().backward()
-    p, part = model.user_vectors[2], model._item_part[:300]
+    p, part = model.user_vectors[2], model._item_contribution[:300]
     forward = model.layers.forward(p, part, model.item_vectors[:300])
     biases = model.user_bias[2] + model.item_bias[:300]
     np.testing.assert_allclose(forward.outputs + biases, y.detach().numpy(), rtol=1e-4, atol=1e-4)

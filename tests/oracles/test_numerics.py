@@ -181,11 +181,11 @@ def test_a_new_user_of_a_large_count_is_folded_in_as_a_training_user(count: floa
 
 def test_rows_of_ordinary_counts_are_not_touched_by_a_heavy_row() -> None:
     """Which rows are solved in float64 is a matter of the row: the others keep their bits."""
-    from cofactor.kernels.ridge import EVENTS, Side, solve
+    from cofactor.kernels.ridge import EVENTS, RidgeInputs, solve
 
     rng = np.random.default_rng(0)
     F, nothing = rng.normal(0, 0.3, (N_ITEMS, 8)).astype(np.float32), np.zeros(8, np.float32)
-    side = Side(
+    side = RidgeInputs(
         EVENTS,
         F,
         np.zeros(N_ITEMS, np.float32),

@@ -21,7 +21,7 @@ from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream
 from cofactor.checks import Seed
 from cofactor.errors import KindError
 from cofactor.kernels.normal_equations import build_equations, solve_each
-from cofactor.kernels.ridge import Side
+from cofactor.kernels.ridge import RidgeInputs
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk import ItemIndex, top_items
 from cofactor.metrics.significance import holm
@@ -192,7 +192,7 @@ class _HalfSteps:
     ----------
     by_item : SparseRows
         Raters of each item; `targets` and `confidence` hold one value per entry.
-    side : Side
+    side : RidgeInputs
         User side of the item half-step.
     counts : ndarray of shape (n_items,)
         Number of raters of each item.
@@ -206,7 +206,7 @@ class _HalfSteps:
     by_item: SparseRows
     targets: Float32
     confidence: Float32
-    side: Side
+    side: RidgeInputs
     counts: Int64
     A: Float64
     b: Float64
@@ -226,7 +226,7 @@ class _HalfSteps:
             )
         entries = _linearize(model, recommender.histories)
         by_item = entries.transpose(model.n_items)
-        side = model.least_squares.side(model.user_factors, model.user_bias, model.mean)
+        side = model.least_squares.ridge_inputs(model.user_factors, model.user_bias, model.mean)
         side = _without_padding(_with_minimal_penalty(side, model), model)
         confidence, targets = side.targets(by_item)
         A, b = build_equations(by_item, targets, confidence, side.features)
@@ -261,7 +261,7 @@ class _HalfSteps:
         """Return the lists of the sampled users after both half-steps without the rows of the removed users."""
         model, loss = self.model, self.model.least_squares
         factors, bias = self._items(removed)
-        side = _without_padding(_with_minimal_penalty(loss.side(factors, bias, model.mean), model), model)
+        side = _without_padding(_with_minimal_penalty(loss.ridge_inputs(factors, bias, model.mean), model), model)
         confidence, targets = side.targets(self.by_user)
         A, b = build_equations(self.by_user, targets, confidence, side.features)
         if side.gram.size:
@@ -283,14 +283,14 @@ class _HalfSteps:
         np.subtract(self.A, A, out=A)
         np.subtract(self.b, b, out=b)
         if side.gram.size:
-            A += side.gram - loss.blank_gram(side.features[removed])
+            A += side.gram - loss.unobserved_gram(side.features[removed])
         penalty = loss.penalty(self.counts - rows.counts, int((~removed).sum()))
         solution = _solve(A, b, side, penalty, None if self.priors is None else self.priors.items)
         bias = solution[:, k] if solution.shape[1] > k else np.zeros(len(solution), np.float32)
         return np.ascontiguousarray(solution[:, :k]), np.ascontiguousarray(bias)
 
 
-def _solve(A: Float64, b: Float64, side: Side, penalty: Float32, prior: Prior | None) -> Float32:
+def _solve(A: Float64, b: Float64, side: RidgeInputs, penalty: Float32, prior: Prior | None) -> Float32:
     """Solve the normal equations of each row with the training penalty or with a prior; A and b are overwritten."""
     if prior is None:
         diagonal = np.arange(A.shape[1])
@@ -307,7 +307,7 @@ def _linearize(model: FactorModel, histories: SparseRows) -> SparseRows:
     if model.rating_range is None:
         return rows
     users = rows.owners
-    x = model.linear(users, rows.columns)
+    x = model.raw_scores(users, rows.columns)
     low, high = model.rating_range
     share = np.clip((model.link(x) - low) / (high - low), 1e-3, 1 - 1e-3)
     slope = ((high - low) * share * (1 - share)).astype(np.float32)
@@ -316,13 +316,13 @@ def _linearize(model: FactorModel, histories: SparseRows) -> SparseRows:
     return SparseRows(rows.start, rows.columns, response.astype(np.float32), weights.astype(np.float32))
 
 
-def _with_minimal_penalty(side: Side, model: FactorModel) -> Side:
+def _with_minimal_penalty(side: RidgeInputs, model: FactorModel) -> RidgeInputs:
     """Add a minimal penalty so that the equations for items without remaining raters can be solved."""
     minimum = np.float32(1e-6) * np.square(model.user_factors).max(initial=1e-6)
     return replace(side, shape=np.maximum(side.shape, minimum), precision=np.maximum(side.precision, minimum))
 
 
-def _without_padding(side: Side, model: FactorModel) -> Side:
+def _without_padding(side: RidgeInputs, model: FactorModel) -> RidgeInputs:
     """Remove the padding so that the width equals the number of unknowns."""
     w = model.least_squares.n_unknowns(model.factors)
     return replace(

@@ -214,7 +214,7 @@ class _TrainedSide:
             return 1.0
         owner = self.rows.owners
         u, i = (owner, self.rows.columns) if self.side == "user" else (self.rows.columns, owner)
-        error = self.model.link(self.model.linear(u, i)).astype(np.float64) - loss.targets(self.rows)
+        error = self.model.link(self.model.raw_scores(u, i)).astype(np.float64) - loss.targets(self.rows)
         return max(float(np.mean(error * error)), 1e-6)
 
     def _regression(self, seed: int) -> tuple[Float64, Float64]:

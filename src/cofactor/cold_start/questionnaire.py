@@ -185,7 +185,7 @@ class _UserDistribution:
             low, high = model.rating_range
             f = f * ((intercept - low) * (high - intercept) / (high - low))[:, None]
         owner = histories.owners
-        error = histories.values - model.link(model.linear(owner, histories.columns))
+        error = histories.values - model.link(model.raw_scores(owner, histories.columns))
         noise = max(float(np.mean(np.square(error, dtype=np.float64))) * TEST_ERROR_RATIO, 1e-6)
         sample = _evenly_spaced(active, MAX_UNCERTAINTY_USERS)
         uncertainty = np.zeros((x.shape[1], x.shape[1]))

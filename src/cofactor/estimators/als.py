@@ -1,4 +1,4 @@
-"""Alternating least squares for ratings and for implicit feedback.
+"""Alternating least squares (ALS) estimators for ratings and for implicit feedback.
 
 With the item factors held fixed, fitting each user is a ridge regression, and vice versa.
 """
@@ -324,8 +324,8 @@ def _initial_model(interactions: Interactions, factors: int, std: float, seed: i
 class _AlternatingSolver:
     """Solver that alternates between users and items.
 
-    The unknowns of each side are stored in one array with columns [factors, bias if any, padding]. Ratings and `mean`
-    are divided by `unit`; `scale` and the returned model use the original units.
+    The unknowns of all users are stored in one array with columns [factors, bias if any, padding], and those of all
+    items in another. Ratings and `mean` are divided by `unit`; `scale` and the returned model use the original units.
     """
 
     loss: RatingsLoss | EventsLoss
@@ -336,7 +336,7 @@ class _AlternatingSolver:
     unit: float
 
     def run(self, interactions: Interactions, model: FactorModel, monitor: FitMonitor) -> FactorModel:
-        """Alternate until `monitor` stops the fit, and return the selected model."""
+        """Run alternating updates of users and items until `monitor` stops the fit, and return the selected model."""
         by_user, by_item = self.loss.entries(interactions.by_user), self.loss.entries(interactions.by_item)
         users, items = (
             self._unknowns(model.user_factors, model.user_bias),
@@ -365,10 +365,10 @@ class _AlternatingSolver:
         """Return the bias column, or zeros if there is none."""
         return unknowns[:, self.factors] if self.loss.has_bias else np.zeros(len(unknowns), np.float32)
 
-    def _half_step(self, target: Float32, entries: SparseRows, penalty: Float32, fixed: Float32) -> float:
-        """Update one side in place with the other held fixed, and return the sum of squared errors."""
-        side = self.loss.side(fixed[:, : self.factors], self._bias(fixed), self.mean)
-        return improve(target, entries, penalty, side, steps=self.cg_steps)
+    def _half_step(self, target: Float32, entries: SparseRows, penalty: Float32, fixed_unknowns: Float32) -> float:
+        """Update all users given the items, or all items given the users, and return the sum of squared errors."""
+        inputs = self.loss.ridge_inputs(fixed_unknowns[:, : self.factors], self._bias(fixed_unknowns), self.mean)
+        return improve(target, entries, penalty, inputs, steps=self.cg_steps)
 
     def _model(
         self, users: Float32, items: Float32, by_user: SparseRows, penalty: Float32, empty_items: Bool
@@ -379,13 +379,13 @@ class _AlternatingSolver:
         would only approach zero.
         """
         items = np.where(empty_items[:, None], np.float32(0), items)
-        exact = np.empty_like(users)
-        side = self.loss.side(items[:, : self.factors], self._bias(items), self.mean)
-        solve(exact, by_user, penalty, side)
+        exact_users = np.empty_like(users)
+        inputs = self.loss.ridge_inputs(items[:, : self.factors], self._bias(items), self.mean)
+        solve(exact_users, by_user, penalty, inputs)
         model = FactorModel(
-            read_only(exact[:, : self.factors].copy()),
+            read_only(exact_users[:, : self.factors].copy()),
             read_only(items[:, : self.factors].copy()),
-            read_only(self._bias(exact).copy()),
+            read_only(self._bias(exact_users).copy()),
             read_only(self._bias(items).copy()),
             mean=self.mean,
             loss=self.loss,

@@ -41,7 +41,7 @@ def parameter(
     log: bool = False,
     search: tuple[float, float] | None = None,
 ) -> T:
-    """Declare a hyperparameter as a dataclass field with a default value, a description and a range.
+    """Declare a hyperparameter as a dataclass field with a default value, a description and a range of valid values.
 
     Parameters
     ----------
@@ -330,7 +330,7 @@ class Estimator(ABC):
 
     @property
     def diverged_advice(self) -> str:
-        """Advice for a DivergedError: change certain hyperparameters or check the data.
+        """Advice that is added to a DivergedError: which hyperparameters to change, or to check the data.
 
         Returns
         -------
@@ -356,7 +356,7 @@ class Estimator(ABC):
         )
 
     def check_table(self, interactions: TableLike) -> Interactions:
-        """Return the training table; raise an error if this estimator cannot be fitted on it.
+        """Return the training table, or raise an error if this estimator cannot be trained on it.
 
         Parameters
         ----------
@@ -403,9 +403,9 @@ class Estimator(ABC):
         names = sorted(spec.name for spec in fields(cls))
         for name in params:
             if name not in names:
-                available = f"it has {', '.join(names)}" if names else "it has none"
+                available_names = f"it has {', '.join(names)}" if names else "it has none"
                 raise ParameterError(
-                    f"{cls.name} has no hyperparameter {name!r}{_suggestion(str(name), names)}; {available}"
+                    f"{cls.name} has no hyperparameter {name!r}{_suggestion(str(name), names)}; {available_names}"
                 )
 
 
@@ -507,8 +507,8 @@ def _check_value(name: str, spec: Field[Any], declared_type: Any, value: Any) ->
     if not isinstance(value, int | float) or isinstance(value, bool):
         return
     if (low is not None and value < low) or (high is not None and value > high):
-        allowed = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
-        raise ParameterError(f"{label} must be {allowed}, not {checks.describe(value)}")
+        allowed_range = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
+        raise ParameterError(f"{label} must be {allowed_range}, not {checks.describe(value)}")
 
 
 def _from_json(default: object, value: object) -> object:
@@ -540,7 +540,7 @@ def _schema_of(declared_type: Any) -> dict[str, Any]:
 
 
 def item_evidence(estimator: Estimator, interactions: Interactions) -> Bool | None:
-    """Return a mask of the items for which a fitted model has training data.
+    """Return a mask of the items with evidence for their scores: training interactions or item features.
 
     An item has data if it has a row with a nonzero weight, or if the estimator uses item features.
 

@@ -133,14 +133,14 @@ class BayesianMF(Estimator):
     )
 
     def __post_init__(self) -> None:
-        for side in ("user_features", "item_features"):
-            names = getattr(self, side)
+        for hyperparameter in ("user_features", "item_features"):
+            names = getattr(self, hyperparameter)
             if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
                 raise ParameterError(
-                    f"{self.name}: {side} must be a list of column names, not {checks.describe(names)}"
+                    f"{self.name}: {hyperparameter} must be a list of column names, not {checks.describe(names)}"
                 )
             if names != (distinct := tuple(dict.fromkeys(names))):  # else as passed, for `clone`
-                object.__setattr__(self, side, distinct)
+                object.__setattr__(self, hyperparameter, distinct)
         super().__post_init__()
 
     @one_thread_blas()
@@ -154,7 +154,7 @@ class BayesianMF(Estimator):
         init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> BayesianModel:
-        """Sample from the posterior given a table of ratings.
+        """Draw samples from the posterior given a table of ratings, and return the model.
 
         Parameters
         ----------
@@ -231,17 +231,17 @@ class _Sampler:
 
     @classmethod
     def initialize(cls, spec: BayesianMF, interactions: Interactions, seed: int) -> _Sampler:
-        """Create the initial state: random factors, zero biases, and a noise variance equal to that of the ratings."""
+        """Create the initial state: random factors, zero biases, and the variance of the ratings as noise variance."""
         k, table = spec.factors, interactions
         center = float(np.average(table.values.astype(np.float64), weights=table.weights))
         values = table.values - np.float32(center)
         variance = float(np.average(values.astype(np.float64) ** 2, weights=table.weights))
         _, by_item = counting_sort(table.i, table.n_items)
-        width, sides = padded_width(k + 1), []
+        width, chains = padded_width(k + 1), []
         for name, entries in (("user", table.by_user), ("item", table.by_item)):
             noise = random_stream(seed, f"{name} factors").standard_normal((len(entries), k), dtype=np.float32)
-            sides.append(Chain.initialize(entries, width, noise * np.float32(spec.init_std)))
-        users, items = sides
+            chains.append(Chain.initialize(entries, width, noise * np.float32(spec.init_std)))
+        users, items = chains
         if spec.implicit:
             for chain, other in ((users, items), (items, users)):
                 scale = (1 / np.sqrt(np.maximum(chain.entries.counts, 1))).astype(np.float32)
@@ -258,7 +258,7 @@ class _Sampler:
         )  # fmt: skip
 
     def iterate(self, stream: np.random.Generator, *, sample_row_noise: bool) -> float:
-        """Sample each block of variables once, conditional on all others, and return the mean squared error."""
+        """Sample each block of variables once, given all others, and return the mean squared error of the ratings."""
         k, table = self.spec.factors, self.interactions
         self.users.draw_prior(k + 1, stream)
         self.items.draw_prior(k + 1, stream)
@@ -268,10 +268,10 @@ class _Sampler:
         self.items.entries = replace(self.items.entries, values=values[self.by_item])
         self.items.draw_vectors(self.users, k, weights[self.by_item], stream)
         self.users.draw_vectors(self.items, k, weights, stream)
-        sides = [
+        draws = [
             (chain, [terms.draw_random_inputs(stream) for terms in chain.terms]) for chain in (self.users, self.items)
         ]
-        parallel_for(lambda side: side[0].draw_terms(side[1]), sides)  # the sides are conditionally independent
+        parallel_for(lambda draw: draw[0].draw_terms(draw[1]), draws)  # users and items are conditionally independent
         residual = self._residuals()
         if self.sessions is not None:
             self.sessions.draw(residual, weights, stream)
@@ -308,7 +308,7 @@ class _Sampler:
         return residual
 
     def record(self, *, restart: bool, store: bool) -> None:
-        """Add the current sample to the average, after a reset if `restart`; store a copy if `store` or `restart`."""
+        """Add the current sample to the average, and store it if `store`; `restart` discards earlier samples first."""
         k = self.spec.factors
         pairs: list[tuple[Float64, Any]] = [
             (self.bias_sums[0], self.users.vectors[:, k]),
@@ -340,14 +340,14 @@ class _Sampler:
         histories, features = users.terms[: self.spec.implicit], users.terms[self.spec.implicit :]
         sample["user_mean"], variance = _marginal_prior(users, features)
         sample["user_precision"] = 1 / variance
-        for name, side, terms in (("user", users, histories + features), ("item", items, items.terms)):
-            sample[f"unknown_{name}"], sample[f"unknown_{name}_variance"] = _marginal_prior(side, terms)
+        for name, chain, terms in (("user", users, histories + features), ("item", items, items.terms)):
+            sample[f"unknown_{name}"], sample[f"unknown_{name}_variance"] = _marginal_prior(chain, terms)
         return sample
 
     def model(self) -> BayesianModel:
-        """Return a model with the average so far and the samples stored so far."""
-        stacked = {name: np.stack([sample[name] for sample in self.samples]) for name in self.samples[0]}
-        posterior = Posterior(**{name: read_only(array.astype(np.float32)) for name, array in stacked.items()})
+        """Return a model with the average of all samples since the last reset and the stored samples."""
+        stacked_samples = {name: np.stack([sample[name] for sample in self.samples]) for name in self.samples[0]}
+        posterior = Posterior(**{name: read_only(array.astype(np.float32)) for name, array in stacked_samples.items()})
         sessions = None
         if self.sessions is not None:
             rows, biases = self.sessions.table.rows, self.sessions.total / self.average.count
@@ -383,15 +383,15 @@ def _sessions(spec: BayesianMF, table: Interactions) -> Sessions | None:
         return None
     if table.times is None:
         raise DataError(
-            "time_bin requires a time for every rating, but the table has no times; read it with times, "
+            "time_bin requires a time for every rating, but the table has no times; load it with times, "
             "or use time_bin=0"
         )
     return Sessions.initialize(*SessionBias.of_ratings(table.u, table.times, spec.time_bin, table.n_users))
 
 
-def _marginal_prior(side: Chain, terms: list[Terms]) -> tuple[Float32, Any]:
+def _marginal_prior(chain: Chain, terms: list[Terms]) -> tuple[Float32, Any]:
     """Return the moment-matched prior mean and variance, each (width,), of a row whose terms are unknown."""
     if not terms:
-        return side.mean.copy(), 1 / side.precision
+        return chain.mean.copy(), 1 / chain.precision
     total = np.sum([term.total for term in terms], axis=0)
-    return side.mean + total.mean(axis=0), 1 / side.precision + total.var(axis=0)
+    return chain.mean + total.mean(axis=0), 1 / chain.precision + total.var(axis=0)

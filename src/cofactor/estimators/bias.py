@@ -80,7 +80,7 @@ class Bias(Estimator):
         init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> FactorModel:
-        """Compute the mean and the damped biases.
+        """Compute the mean rating, the damped user biases and the damped item biases from a table of ratings.
 
         Parameters
         ----------
@@ -170,7 +170,7 @@ class Popularity(Estimator):
         init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> FactorModel:
-        """Compute the popularity of each item.
+        """Compute the popularity of each item from a table of events.
 
         Parameters
         ----------

@@ -200,7 +200,7 @@ class _State:
             raise DataError(
                 "every event is a dislike (negative weight); bpr needs at least one event with a positive weight"
             )
-        sides = []
+        factor_matrices = []
         for name, n in (("user", interactions.n_users), ("item", interactions.n_items)):
             factors = np.zeros((n, padded_width(spec.factors)), np.float32)
             if init_model is None:
@@ -210,14 +210,14 @@ class _State:
                 factors[:, : spec.factors] = noise * np.float32(spec.init_std / spec.factors**0.5)
             else:
                 factors[:, : spec.factors] = getattr(init_model, f"{name}_factors")
-            sides.append(factors)
+            factor_matrices.append(factors)
         bias = np.zeros(interactions.n_items, np.float32) if init_model is None else init_model.item_bias.copy()
         support = rows.column_counts(interactions.n_items)
-        P, Q = sides
+        P, Q = factor_matrices
         return cls(spec, loss, rows, weights, support, P, Q, bias)
 
     def epoch(self, learning_rate: float, stream: np.random.Generator) -> float:
-        """Run one epoch in place, and return the total loss."""
+        """Run one epoch of BPR, update the parameters in place, and return the total loss."""
         grid = grid_size(len(self.rows.columns))
         blocks = pair_blocks(self.rows, self.weights, self.support, grid=grid, rng=stream)
         return bpr_epoch(

@@ -1,4 +1,4 @@
-"""EASE: linear item-item weights computed in closed form."""
+"""EASE estimator: linear item-item weights computed in closed form."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_INFLATION = 1e12
 
 @dataclass(frozen=True)
 class EASE(Estimator):
-    """EASE: ridge regression of each item's events on those of all other items, solved in closed form.
+    """EASE: predict each item's events from those of all other items by ridge regression, solved in closed form.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ class EASE(Estimator):
         if is_invalid.any():
             raise DataError(
                 f"ease cannot solve for {int(is_invalid.sum()):,} of {len(is_invalid):,} items: some users have counts "
-                f"so large that l2={self.l2:g} is negligible next to their squares; "
+                f"so large that l2={self.l2:g} is negligible compared to their squares; "
                 "raise l2, or take the logarithm of the counts"
             )
 

@@ -1,4 +1,4 @@
-"""Blocks of the Gibbs sampler for `BayesianMF`: factor vectors, terms of their prior means, and session biases."""
+"""Blocks of variables in the Gibbs sampler of `BayesianMF`: vectors, terms of their prior means, and session biases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cofactor.arrays import Bool, Float32, Float64, Int64, contiguous
 from cofactor.kernels.gibbs import draw_history_terms
-from cofactor.kernels.ridge import RATINGS, Side, solve
+from cofactor.kernels.ridge import RATINGS, RidgeInputs, solve
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.session_bias import SessionBias
 
@@ -26,7 +26,7 @@ PADDING_PRECISION = np.float32(1e9)
 
 @dataclass
 class Terms:
-    """Additive terms of the prior means of one side: total_r = scale_r sum(Y_c for the columns c of row r).
+    """Additive terms of the prior means of users or items: total_r = scale_r sum(Y_c for the columns c of row r).
 
     The columns of a user row are the items that the user rated, or the user's features; the columns of an item row are
     the users who rated it, or its features. A row without columns has the average total of the other rows.
@@ -56,7 +56,7 @@ class Terms:
 
     @classmethod
     def initialize(cls, rows_by_column: SparseRows, scale: Float32, dimensions: int, width: int) -> Terms:
-        """Create terms with Y = 0.
+        """Create prior mean terms with Y = 0.
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class Terms:
         return cls(rows_by_column, scale, dimensions, values, np.zeros((len(scale), width), np.float32), empty_rows)
 
     def draw_random_inputs(self, stream: np.random.Generator) -> tuple[Float32, Float32]:
-        """Draw the random numbers for the next sample.
+        """Draw the random numbers for the next sample of Y: the precision of its prior, and noise.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ class Terms:
         return precision, noise
 
     def draw(self, residual: Float32, vectors: Float32, precision: Float32, noise: Float32) -> None:
-        """Sample Y given the vectors, and update the totals; see `cofactor.kernels.gibbs` for the equations.
+        """Sample Y given the vectors of users or items, and update the totals; see `cofactor.kernels.gibbs`.
 
         Parameters
         ----------
@@ -125,14 +125,14 @@ class Terms:
 
 @dataclass
 class Chain:
-    """State of one side (users or items) in the Gibbs chain.
+    """Current state of all users, or of all items, in the Gibbs chain.
 
     A row without entries is sampled from its prior.
 
     Attributes
     ----------
     entries : SparseRows
-        Ratings in each row, minus the terms that are not modeled by this side.
+        Ratings in each row, minus the terms that are not modeled by the vectors.
     vectors : ndarray of shape (n, width), float32
         Row vectors [factors, bias, padding].
     noise : ndarray of shape (n,), float64
@@ -155,7 +155,7 @@ class Chain:
 
     @classmethod
     def initialize(cls, entries: SparseRows, width: int, factors: Float32) -> Chain:
-        """Create the initial state from initial factors, with zero biases, equal noise and a standard normal prior.
+        """Create the initial state from given factors, with zero biases, equal noise and a standard normal prior.
 
         Parameters
         ----------
@@ -178,11 +178,11 @@ class Chain:
 
     @property
     def prior(self) -> Float32:
-        """Prior mean of each row, that is, mean + sum of its terms: (n, width) float32."""
+        """Prior mean of each row's vector, mean + sum of its terms; ndarray of shape (n, width), float32."""
         return sum((terms.total for terms in self.terms), np.zeros_like(self.vectors)) + self.mean
 
     def draw_prior(self, width: int, stream: np.random.Generator) -> None:
-        """Sample the mean and precision of the prior given the vectors, independently for each dimension.
+        """Sample the mean and precision of the vectors' prior given the vectors, independently for each dimension.
 
         Parameters
         ----------
@@ -196,12 +196,12 @@ class Chain:
         self.precision[width:] = PADDING_PRECISION
 
     def draw_vectors(self, other: Chain, factors: int, weights: Float32, stream: np.random.Generator) -> None:
-        """Sample the vector of each row given the other side, from the posterior of a Bayesian ridge regression.
+        """Sample each user's vector given the items, or each item's given the users, by Bayesian ridge regression.
 
         Parameters
         ----------
         other : Chain
-            State of the other side.
+            State of the items if these are users, or of the users if these are items.
         factors : int
             Number of factors.
         weights : ndarray of shape (n_entries,), float32
@@ -211,7 +211,7 @@ class Chain:
         """
         features = other.vectors.copy()
         features[:, factors], features[:, factors + 1 :] = 1, 0
-        side = Side(
+        inputs = RidgeInputs(
             RATINGS,
             features,
             contiguous(other.vectors[:, factors], np.float32),
@@ -222,10 +222,10 @@ class Chain:
         )
         entries = SparseRows(self.entries.start, self.entries.columns, self.entries.values, weights)
         noise = stream.standard_normal(self.vectors.shape, dtype=np.float32)
-        solve(self.vectors, entries, np.zeros(len(noise), np.float32), side, noise=noise)
+        solve(self.vectors, entries, np.zeros(len(noise), np.float32), inputs, noise=noise)
 
     def draw_terms(self, random_inputs: list[tuple[Float32, Float32]]) -> None:
-        """Sample all terms of the prior means sequentially.
+        """Sample all terms of the prior means, one after the other.
 
         Parameters
         ----------
@@ -237,7 +237,7 @@ class Chain:
             terms.draw(residual, self.precision, precision, noise)
 
     def draw_noise(self, misfit: NDArray[Any], counts: NDArray[Any], stream: np.random.Generator) -> None:
-        """Sample the noise factor of each row, then select the shape of its prior by maximum likelihood.
+        """Sample the noise multiplier of each row, then select the shape of its prior by maximum likelihood.
 
         Parameters
         ----------
@@ -287,7 +287,7 @@ class Sessions:
 
     @classmethod
     def initialize(cls, table: SessionBias, session_of_rating: Int64) -> Sessions:
-        """Create zero biases from the result of `SessionBias.of_ratings`.
+        """Create session biases of 0 from the result of `SessionBias.of_ratings`.
 
         Parameters
         ----------
@@ -306,11 +306,11 @@ class Sessions:
 
     @property
     def offsets(self) -> Float32:
-        """Current session bias for each rating: (n,) float32."""
+        """Current session bias of each rating; ndarray of shape (n,), float32."""
         return self.biases.astype(np.float32)[self.session_of_rating]
 
     def draw(self, residual: Float64, precision: Float32, stream: np.random.Generator) -> None:
-        """Sample the session biases given the residuals of the ratings.
+        """Sample the session biases given the residuals of the ratings, in place.
 
         Parameters
         ----------
@@ -329,7 +329,7 @@ class Sessions:
 
 
 def normal_gamma(vectors: Float32, stream: np.random.Generator) -> tuple[Float64, Float64]:
-    """Sample the mean and precision of normally distributed vectors from a normal-gamma posterior, per dimension.
+    """Sample the mean and precision of each dimension of normally distributed vectors from a normal-gamma posterior.
 
     Parameters
     ----------

@@ -190,15 +190,15 @@ class BiasedMF(Estimator):
         return monitor.run(epoch, lambda: state.model().rescaled(unit, table.scale))
 
 
-def epoch_learning_rate(peak: float, number: int, epochs: int) -> float:
-    """Compute the learning rate for an epoch of `BiasedMF`: the one-cycle schedule at the middle of the epoch.
+def epoch_learning_rate(peak_rate: float, number: int, epochs: int) -> float:
+    """Compute the learning rate of an epoch of `BiasedMF`: the one-cycle schedule at the middle of the epoch.
 
-    The learning rate rises linearly from 0.4 `peak` over the first fifth of the epochs, then decays along a half cosine
-    to no less than 0.01 `peak`.
+    The learning rate rises linearly from 0.4 `peak_rate` over the first fifth of the epochs, then decays along a half
+    cosine to no less than 0.01 `peak_rate`.
 
     Parameters
     ----------
-    peak : float
+    peak_rate : float
         Peak learning rate.
     number : int
         Epoch number, starting at 1.
@@ -215,7 +215,7 @@ def epoch_learning_rate(peak: float, number: int, epochs: int) -> float:
     >>> [round(epoch_learning_rate(1.0, number, epochs=5), 2) for number in (1, 2, 3, 4, 5)]
     [0.7, 0.96, 0.69, 0.31, 0.04]
     """
-    return one_cycle(peak, (number - 0.5) / epochs, first=0.4, rise=0.2, last=0.01, warm_up="linear")
+    return one_cycle(peak_rate, (number - 0.5) / epochs, first=0.4, rise=0.2, last=0.01, warm_up="linear")
 
 
 @dataclass(frozen=True)
@@ -248,32 +248,32 @@ class _State:
         mean_rating = float(np.average(interactions.values.astype(np.float64), weights=interactions.weights))
         mean = mean_rating
         if span > 0:  # the logit of the mean rating, so that the initial prediction is the mean
-            share = min(max((mean_rating - low) / span, 1e-3), 1 - 1e-3)
-            mean = math.log(share / (1 - share))
+            mean_fraction = min(max((mean_rating - low) / span, 1e-3), 1 - 1e-3)
+            mean = math.log(mean_fraction / (1 - mean_fraction))
         if not spec.biases and span == 0:
             mean = 0.0  # plain dot product
-        sides = []
-        for name, place, rows in (
+        parameters = []
+        for name, new_rows, rows in (
             ("user", blocks.new_user_row, interactions.u),
             ("item", blocks.new_item_row, interactions.i),
         ):
-            n = len(place)
+            n = len(new_rows)
             factors = np.zeros((n, padded_width(spec.factors)), np.float32)
             bias = np.zeros(n, np.float32)
             if init_model is None:
                 noise = random_stream(seed, f"{name} factors").standard_normal((n, spec.factors), dtype=np.float32)
                 noise[np.bincount(rows, minlength=n) == 0] = 0  # without ratings they would keep their random values
-                factors[place, : spec.factors] = noise * np.float32(spec.init_std)
+                factors[new_rows, : spec.factors] = noise * np.float32(spec.init_std)
             else:
-                factors[place, : spec.factors] = getattr(init_model, f"{name}_factors")
+                factors[new_rows, : spec.factors] = getattr(init_model, f"{name}_factors")
                 if spec.biases:
-                    bias[place] = getattr(init_model, f"{name}_bias")
-            sides.append((factors, bias))
-        (P, user_bias), (Q, item_bias) = sides
+                    bias[new_rows] = getattr(init_model, f"{name}_bias")
+            parameters.append((factors, bias))
+        (P, user_bias), (Q, item_bias) = parameters
         return cls(spec, interactions, blocks, P, Q, user_bias, item_bias, mean, low, span)
 
     def epoch(self, learning_rate: float, stream: np.random.Generator) -> float:
-        """Run one epoch in place, and return the sum of squared errors."""
+        """Run one epoch of SGD, update the parameters in place, and return the sum of squared errors."""
         return sgd_epoch(
             self.P, self.Q, self.user_bias, self.item_bias, self.blocks,
             mean=self.mean, low=self.low, span=self.span,

@@ -114,7 +114,7 @@ class ItemKNN(Estimator):
         init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> ItemItemModel:
-        """Find the nearest neighbors of each item.
+        """Find the nearest neighbors of each item in a table of ratings or events.
 
         Parameters
         ----------
@@ -239,7 +239,7 @@ class UserKNN(Estimator):
         init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> UserUserModel:
-        """Find the nearest neighbors of each user.
+        """Find the nearest neighbors of each user in a table of ratings or events.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Training loop for `NeuralMF` in PyTorch, in memory and on one thread.
+"""PyTorch training loop for `NeuralMF`, which runs in memory and on one thread.
 
 This module is imported only when a fit starts, so that the rest of the library works without PyTorch.
 """
@@ -28,11 +28,11 @@ __all__ = ["Network", "one_torch_thread", "train_network"]
 
 
 class NetworkSpec(Protocol):
-    """Hyperparameters of `NeuralMF` used in training."""
+    """Hyperparameters of `NeuralMF` that the training loop uses."""
 
     @property
     def head(self) -> str:
-        """Output of the network: "regression" or "classification"."""
+        """Type of the network's output: "regression" or "classification"."""
 
     @property
     def user_dim(self) -> int:
@@ -141,7 +141,7 @@ class Network(nn.Module):
         self.dropout = spec.dropout
 
     def forward(self, u: Tensor, i: Tensor, g: torch.Generator) -> Tensor:
-        """Compute the raw outputs y (before the head), with dropout.
+        """Compute the raw network outputs y with dropout, before they are converted to ratings.
 
         Parameters
         ----------
@@ -231,7 +231,7 @@ class _Training:
         return (error / self.unit) ** 2
 
     def epoch(self) -> float:
-        """Run one epoch, and return the mean loss: squared error in units of `Scale.unit`, or cross-entropy."""
+        """Run one epoch, and return the mean loss: cross-entropy, or squared error in units of `Scale.unit`."""
         total = 0.0
         for rows in torch.randperm(len(self.u), generator=self.g).split(self.spec.batch_size):  # type: ignore[no-untyped-call]
             learning_rate = one_cycle(self.spec.learning_rate, (self.step + 0.5) / self.steps)
@@ -261,10 +261,10 @@ class _Training:
 
     def _update_average(self) -> None:
         """Update the average of the weights: a plain mean at first, then an exponential moving average."""
-        share = 1 / min(self.step, max(self.steps // 10, 1))
+        weight = 1 / min(self.step, max(self.steps // 10, 1))
         with torch.no_grad():
             for average, parameter in zip(self.average, self.parameters, strict=True):
-                average.lerp_(parameter, share)
+                average.lerp_(parameter, weight)
 
     def _copy_weights(self, init_model: Model) -> None:
         """Copy a model's arrays into the network; raise an error if an array is missing or has a different shape."""
@@ -277,19 +277,19 @@ class _Training:
 
     def model(self) -> NetworkModel:
         """Return a model with the averaged weights; users and items without ratings use the row for unknown IDs."""
-        averaged = dict(zip(map(id, self.parameters), self.average, strict=True))
-        tensors = _named_tensors(self.network, self.spec, averaged)
+        averaged_weights = dict(zip(map(id, self.parameters), self.average, strict=True))
+        tensors = _named_tensors(self.network, self.spec, averaged_weights)
         arrays: dict[str, Float32] = {name: np.array(tensor.detach().numpy()) for name, tensor in tensors.items()}
-        for side, rows in (("user", self.table.u), ("item", self.table.i)):
-            empty = np.bincount(rows, minlength=len(arrays[f"{side}_bias"]))[:-1] == 0
-            for name in (f"{side}_vectors", f"{side}_bias"):
+        for entity, rows in (("user", self.table.u), ("item", self.table.i)):
+            empty = np.bincount(rows, minlength=len(arrays[f"{entity}_bias"]))[:-1] == 0
+            for name in (f"{entity}_vectors", f"{entity}_bias"):
                 arrays[name][:-1][empty] = arrays[name][-1]
         arrays["slope"] = self.network.slope.numpy()
         arrays["user_spread"] = _spread(arrays, np.unique(self.table.u))
         model_class = LevelsNetworkModel if self.spec.head == "classification" else NetworkModel
-        frozen = {name: read_only(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        read_only_arrays = {name: read_only(np.ascontiguousarray(array)) for name, array in arrays.items()}
         metadata = {"scale": asdict(self.scale), "rating_range": self.range, "noise": 1.0}
-        return model_class.from_parts(frozen, metadata)
+        return model_class.from_parts(read_only_arrays, metadata)
 
 
 def _named_tensors(network: Network, spec: NetworkSpec, values: dict[int, Tensor] | None = None) -> dict[str, Tensor]:
@@ -310,10 +310,10 @@ def _named_tensors(network: Network, spec: NetworkSpec, values: dict[int, Tensor
 
 
 @one_thread_blas()
-def _spread(arrays: dict[str, Float32], trained_users: Int32) -> Float32:
-    """Return S, with S S' the second moment of trained users about the unknown user and singular values >= 0.001."""
+def _spread(arrays: dict[str, Float32], training_users: Int32) -> Float32:
+    """Return S with singular values >= 0.001; S S' is the training users' second moment about the unknown user."""
     x = np.hstack([arrays["user_vectors"], arrays["user_bias"]])
-    deviations = (x[trained_users] - x[-1]).astype(np.float64)
+    deviations = (x[training_users] - x[-1]).astype(np.float64)
     eigenvalues, eigenvectors = np.linalg.eigh(deviations.T @ deviations / max(len(deviations), 1))
     spread: Float32 = (eigenvectors * np.maximum(np.sqrt(np.maximum(eigenvalues, 0)), 1e-3)).astype(np.float32)
     return spread
@@ -328,7 +328,7 @@ def train_network(
     seed: int,
     init_model: Model | None,
 ) -> NetworkModel:
-    """Train the network: the part of `NeuralMF.fit` that requires PyTorch.
+    """Train the network of `NeuralMF` in PyTorch.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Neural matrix factorization: embeddings, a dot product and hidden layers, trained with PyTorch (extra `neural`)."""
+"""Neural matrix factorization: embeddings, a dot product and hidden layers, trained with PyTorch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["NeuralMF"]
 
 @dataclass(frozen=True)
 class NeuralMF(Estimator):
-    """Neural matrix factorization for ratings: a dot product and hidden layers on shared embeddings.
+    """Neural matrix factorization for ratings: a dot product and hidden layers on the same embeddings.
 
     The network outputs a rating, or a probability for each level of the rating scale.
 

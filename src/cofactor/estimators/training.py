@@ -1,4 +1,4 @@
-"""Iterative fitting: the epoch loop, early stopping, and checks shared by all iterative estimators."""
+"""Iterative training: the epoch loop, early stopping, and checks shared by all iterative estimators."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ M = TypeVar("M", bound=Model)
 
 @dataclass(frozen=True)
 class Epoch:
-    """Progress of a fit after one epoch, passed to `callback`.
+    """Progress of a fit after one epoch, as passed to the argument `callback` of `fit`.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class FitMonitor:
     Raises
     ------
     DataError
-        If `validation` has different IDs, or no rows on which a model can be scored.
+        If `validation` has different IDs, or no rows on which a model can be evaluated.
     KindError
         If `validation` has the wrong kind.
 
@@ -139,37 +139,37 @@ class FitMonitor:
             If a loss or any model array is not finite.
         """
         best: tuple[float, M] | None = None
-        number = since_best = 0
-        while number < self.epochs and since_best < self.patience:
+        number = epochs_since_best = 0
+        while number < self.epochs and epochs_since_best < self.patience:
             number += 1
             loss = epoch(number)
             if not math.isfinite(loss):
                 raise DivergedError(number, loss, self.advice)
             score = None
             if self.validation is not None:
-                current = model()
-                score = _validation_score(current, self.training, self.validation)
-                since_best += 1
+                current_model = model()
+                score = _validation_score(current_model, self.training, self.validation)
+                epochs_since_best += 1
                 if best is None or validation_metric(self.validation.kind).is_better(score, best[0]):
-                    best, since_best = (score, current), 0
+                    best, epochs_since_best = (score, current_model), 0
             if self.callback is not None:
                 self.callback(Epoch(number, self.epochs, loss, score, time.perf_counter() - self.start))
-        chosen = model() if best is None else best[1]
-        if not all(np.isfinite(array).all() for array in chosen.arrays().values()):
+        selected_model = model() if best is None else best[1]
+        if not all(np.isfinite(array).all() for array in selected_model.arrays().values()):
             raise DivergedError(number, math.nan, self.advice)
-        return chosen
+        return selected_model
 
 
 def _require_validation(validation: TableLike, training: Interactions) -> Interactions:
     """Return the validation rows; raise an error unless they match the training table and can score a model."""
     table = as_interactions("validation", validation, training.kind)
     if not (table.users.equals(training.users) and table.items.equals(training.items)):
-        raise DataError("validation must have the same IDs as the training table; create both with a split")
+        raise DataError("validation must have the same IDs as the training table; create both with the same split")
     if table.kind != training.kind:
         kinds = f"validation contains {table.kind}, but the training table contains {training.kind}"
-        raise KindError(f"{kinds}; both must have the same kind")
+        raise KindError(f"{kinds}; both must be of the same kind")
     if len(relevant_rows(table)) == 0:
-        raise DataError("validation has no rows on which a model can be scored")
+        raise DataError("validation has no rows on which a model can be evaluated")
     return table
 
 
@@ -181,16 +181,16 @@ def _validation_score(model: Model, training: Interactions, validation: Interact
         ratings = model.predict(UserBatch.trained(validation.u, training.by_user, validation.times), validation.i)
         return metric.compute(validation.values, ratings)
     assert isinstance(model, ScoresItems)
-    relevant = relevant_rows(validation).by_user
-    users = np.flatnonzero(relevant.counts).astype(np.int32)
-    held_out, exclude = relevant.take(users), training.excluded.take(users)
+    relevant_entries = relevant_rows(validation).by_user
+    users = np.flatnonzero(relevant_entries.counts).astype(np.int32)
+    held_out_rows, exclude = relevant_entries.take(users), training.excluded.take(users)
     batch = UserBatch.trained(users, training.by_user)
-    lists = ModelLists.of(model, batch, [VALIDATION_K], exclude=exclude, relevant=held_out)
+    lists = ModelLists.of(model, batch, [VALIDATION_K], exclude=exclude, relevant=held_out_rows)
     return metric.per_user(lists.hits).aggregate()
 
 
 def require_init_model(model: Model, cls: type[M], shapes: Mapping[str, tuple[int, ...]]) -> M:
-    """Check that a fit can continue from a model, and return the model.
+    """Check that training can continue from a model, and return the model.
 
     Parameters
     ----------
@@ -225,9 +225,9 @@ def require_init_model(model: Model, cls: type[M], shapes: Mapping[str, tuple[in
     checked_model = checks.instance("init_model", model, cls, "fit one with the same estimator")
     arrays = checked_model.arrays()
     for name, shape in shapes.items():
-        actual = arrays[name].shape if name in arrays else None
-        if actual != shape:
-            raise ParameterError(f"init_model must have {name} of shape {shape}; got {actual}")
+        actual_shape = arrays[name].shape if name in arrays else None
+        if actual_shape != shape:
+            raise ParameterError(f"init_model must have {name} of shape {shape}; got {actual_shape}")
     return checked_model
 
 

@@ -1,4 +1,4 @@
-"""Training tables: types of training data that estimators accept, and conversions between them."""
+"""Training tables: the types of training data that estimators accept, and their conversion."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class CSRMatrix(Protocol):
 
     @property
     def indptr(self) -> ArrayLike:
-        """Index of the first entry in each row, followed by the total number of entries."""
+        """Start of each row in `indices` and `data`, followed by the total number of entries."""
 
     @property
     def indices(self) -> ArrayLike:

@@ -25,7 +25,7 @@ __all__ = ["PairBlocks", "disjoint_rounds", "grid_size", "pair_blocks", "random_
 
 
 def grid_size(n: int, *, max_size: int = 16) -> int:
-    """Return the number of user groups and of item groups for a table with n rows.
+    """Return the number of groups into which users, and likewise items, are divided for a table with n rows.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def random_groups(counts: Int64, groups: int, rng: np.random.Generator) -> tuple
 
 
 def disjoint_rounds(grid: int, rng: np.random.Generator) -> Iterator[list[int]]:
-    """Iterate over rounds of blocks that can be processed in parallel.
+    """Iterate over rounds of blocks; blocks in the same round can be processed in parallel.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def _arrange_pairs():
 
 @dataclass(frozen=True)
 class PairBlocks:
-    """Events partitioned into `grid` x `grid` blocks, any of which may be empty.
+    """Events partitioned into `grid` x `grid` blocks, by user group and item group.
 
     Attributes
     ----------

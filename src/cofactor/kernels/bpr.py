@@ -145,7 +145,7 @@ def bpr_epoch(
     P: Float32, Q: Float32, bias: Float32, blocks: PairBlocks,
     *, candidates: int, learning_rate: float, l2: float, l2_bias: float, rng: np.random.Generator,
 ) -> float:  # fmt: skip
-    """Run one epoch of BPR over all blocks, in parallel over blocks that share no user and no item.
+    """Run one epoch of BPR over all blocks of events, processing blocks without common users or items in parallel.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def bpr_fold_in(
     P: Float32, rows: SparseRows, weights: Float32, Q: Float32, bias: Float32,
     *, candidates: int, rates: Float64, l2: float,
 ) -> None:  # fmt: skip
-    """Fit user factors as in training, with fixed item factors and candidates from the whole catalog.
+    """Fit the factors of new users as in training, with fixed item factors and negatives from the whole catalog.
 
     Parameters
     ----------
@@ -236,7 +236,7 @@ def bpr_fold_in(
 
 
 def cosine_schedule(initial_rate: float, epochs: int) -> Float64:
-    """Return a cosine schedule for the learning rate, which decays from `initial_rate` to 1% of it.
+    """Return the learning rates of a cosine schedule, which decays from `initial_rate` to 1% of it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Multithreaded X'X for sparse X, and in-place inversion of symmetric positive definite matrices.
+"""Multithreaded computation of X'X for sparse X, and in-place inversion of symmetric positive definite matrices.
 
 The inverse is computed by block Gauss-Jordan elimination (the sweep operator). For a block K of columns and the
 remaining rows R:

@@ -1,4 +1,4 @@
-"""Kernel decorator: compile Python loops with numba on first use, once per machine.
+"""Kernel decorator: compile Python loops with numba on first use, and cache the machine code on disk.
 
 A kernel is defined by a factory function whose integer arguments become compile-time constants:
 
@@ -72,7 +72,7 @@ class Kernel:
 
     @cached_property
     def signature(self) -> Any:
-        """Numba signature: the arrays to write, then the read-only arrays, then the scalars."""
+        """Numba signature of a kernel: its output arrays, then its read-only arrays, then its scalars."""
         from numba import types
         from numba.core import sigutils
 

@@ -1,4 +1,4 @@
-"""Products with a small matrix, computed row by row in a fixed order, so that rows do not affect each other.
+"""Products with a small matrix, with bitwise identical results for each row, whatever the other rows are.
 
 BLAS does not guarantee this, even on a single thread and with a fixed tile shape. Its inner loops process about a dozen
 rows at once and the remaining rows differently, so the last bits of a row depend on its position.
@@ -45,7 +45,7 @@ def _row_dots():
 
 
 def dense(x: Float32, weights: Float32, bias: Float32) -> Float32:
-    """Compute x W + b.
+    """Compute the dense layer x W + b.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def dense(x: Float32, weights: Float32, bias: Float32) -> Float32:
 
 
 def row_dots(p: Float32, q: Float32) -> Float32:
-    """Compute the dot product of each row of p with the same row of q, over their common columns.
+    """Compute the dot product of each row of p and the same row of q, over their common leading columns.
 
     Parameters
     ----------

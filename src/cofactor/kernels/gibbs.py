@@ -1,4 +1,4 @@
-"""Gibbs sampler for history terms: the vector that each item adds to the prior mean of the users who rated it.
+"""Gibbs sampler for history terms: the vector that each item contributes to the prior mean of the users who rated it.
 
 The vector of row r has the prior mean mu + h_r sum_j Y_j over the columns j of the row, with h_r = 1 / sqrt(number of
 columns). Given all vectors X, the residual E = X - mu - h sum_j Y_j is normally distributed, with the precision of the
@@ -27,7 +27,7 @@ __all__ = ["draw_history_terms"]
     reads="i8[::1] i4[::1] f4[::1] f4[::1] f4[::1] f4[:, ::1]",
 )
 def draw_history_terms(width: int):
-    """Sample the rows of Y (n_columns, width) one after the other, and update E (n_rows, width) after each of them.
+    """Sample the history term of each item (a row of Y) in turn, and update the residuals E of the user vectors.
 
     Writes `Y` and `E`. Reads `start` and `rows`, the rows that have each column; `scale` (n_rows,), the factors h; `k`
     and `m` (width,), the precisions in the module docstring; and `noise` (n_columns, width), standard normal draws.

@@ -115,7 +115,7 @@ def mixture_cdf(means: Float64, sds: Float64, points: Float64) -> Float64:
 
 
 def mixture_quantile(means: Float64, sds: Float64, p: float) -> Float64:
-    """Compute the p-quantile of each mixture, with an accuracy of 1e-10.
+    """Compute the p-quantile of each mixture, to within 1e-10.
 
     Parameters
     ----------

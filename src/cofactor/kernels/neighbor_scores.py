@@ -247,7 +247,7 @@ def _damped_means():
 
 
 def average_by_items(out: Float32, rows: SparseRows, similarities: SparseRows, *, k: int, damping: float) -> None:
-    """Add weighted averages over the k most similar items in each user's history to scores (single-threaded).
+    """Add similarity-weighted averages over the k nearest items in each user's history to scores (single-threaded).
 
     Parameters
     ----------
@@ -295,7 +295,7 @@ def sum_by_items(out: Float32, rows: SparseRows, similarities: SparseRows) -> No
 def add_by_users(
     out: Float32, neighbors: Int32, similarity: Float32, rows: SparseRows, *, rule: int, k: int, damping: float
 ) -> None:
-    """Add weighted sums or averages over the k most similar users with each item to scores (single-threaded).
+    """Add weighted sums or averages over the k most similar users who have each item to scores (single-threaded).
 
     Parameters
     ----------
@@ -322,7 +322,7 @@ def add_by_users(
 
 
 def top_k_membership(similarity: Float64, k: int) -> Float64:
-    """Return the membership of each similarity in the k largest, as a value from 0 to 1 that accounts for ties.
+    """Return the degree (0 to 1) to which each similarity is among the k largest; ties at the boundary get fractions.
 
     Parameters
     ----------
@@ -351,7 +351,7 @@ def top_k_membership(similarity: Float64, k: int) -> Float64:
 
 
 def add_dense(out: Float32, rows: SparseRows, W: Float32) -> None:
-    """Add the matrix product X W to scores (single-threaded).
+    """Add the product of sparse histories X and dense weights W to scores (single-threaded).
 
     Parameters
     ----------

@@ -224,7 +224,7 @@ def _fill_lists():
 
 @dataclass(frozen=True, eq=False)
 class ColumnLists:
-    """Lists of the entries in each column, with rows in a common order: rows with the most entries first.
+    """Column lists of a sparse matrix: the entries in each column, those of rows with the most entries first.
 
     Attributes
     ----------
@@ -254,7 +254,7 @@ class ColumnLists:
 
     @classmethod
     def of(cls, rows: SparseRows, n_columns: int, *, max_length: int) -> ColumnLists:
-        """Create the column lists of a matrix.
+        """Create the column lists of a sparse matrix.
 
         Parameters
         ----------
@@ -292,7 +292,7 @@ def nearest(
     shrink: float,
     exclude: Int32 | None = None,
 ) -> tuple[Int32, Float32]:
-    """Find the n most similar rows of another matrix for each row, most similar first, with ties by row number.
+    """For each row, find the n most similar rows of another matrix, most similar first, with ties broken by row number.
 
     Parameters
     ----------

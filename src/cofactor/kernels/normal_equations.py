@@ -1,4 +1,4 @@
-"""Normal equations for many rows, built and solved in separate steps, so that entries can be removed by subtraction.
+"""Normal equations of many least-squares problems, built and solved separately, so that entries can be subtracted.
 
     A_r = sum_j c_j f_j f_j'        b_r = sum_j c_j t_j f_j        (see `kernels.ridge`)
 
@@ -27,7 +27,7 @@ ROWS_PER_TASK = 64
     scalars="i8 i8",
 )
 def add_equations(width: int):
-    """Add sum_j c f f' to `A` (n_rows, width, width) and sum_j c t f to `b` (n_rows, width) in rows first..last-1.
+    """Add sum_j c f f' to A (n_rows, width, width) and sum_j c t f to b (n_rows, width) for rows first..last-1.
 
     Reads the entries (`start`, `columns`, `targets` t, `confidence` c) and `features` f (n_columns, width).
     """
@@ -48,7 +48,7 @@ def add_equations(width: int):
 def build_equations(
     rows: SparseRows, targets: Float32, confidence: Float32, features: Float32
 ) -> tuple[Float64, Float64]:
-    """Build the normal equations for each row.
+    """Build the normal equations of the least-squares problem of each row.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Thread pool for kernels, which release the global interpreter lock and process blocks of rows.
+"""Thread pool that runs kernels on blocks of rows; kernels release the global interpreter lock.
 
 The blocks depend only on the data, not on the number of threads, so results are bitwise identical for any number of
 threads.
@@ -68,7 +68,7 @@ def thread_count() -> int:
         return limit
     if text := os.environ.get("COFACTOR_THREADS"):
         if not (text.isascii() and text.isdigit()) or int(text) < 1:
-            raise ParameterError(f"COFACTOR_THREADS must be a whole number of at least 1, not {text!r}")
+            raise ParameterError(f"COFACTOR_THREADS must be an integer >= 1, not {text!r}")
         return int(text)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _process_quota()
@@ -76,7 +76,7 @@ def thread_count() -> int:
 
 
 def cpu_quota(root: Path) -> float | None:
-    """Return the CPU quota of this process's control group, in cores.
+    """Return the CPU quota of this process's Linux control group, in cores.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def _process_quota() -> float | None:
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Use n threads inside a `with` block; results are bitwise identical for any n.
+    """Context manager that sets the number of threads; results are bitwise identical for any number.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def threads(n: int) -> Iterator[None]:
 
 
 def parallel_for(task: Callable[[Task], None], arguments: Iterable[Task]) -> None:
-    """Call a function once for each argument, on `thread_count()` threads.
+    """Call a function once for each argument, in parallel on `thread_count()` threads.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def parallel_for(task: Callable[[Task], None], arguments: Iterable[Task]) -> Non
 
 
 def parallel_map(task: Callable[[Task], Result], arguments: Iterable[Task]) -> list[Result]:
-    """Call a function once for each argument, like `parallel_for`, and return the results.
+    """Call a function once for each argument, like `parallel_for`, and return the results in order.
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ def row_blocks(start: Int64, *, entries: int = 1 << 16, rows: int = 1 << 12) -> 
 
 
 class SharedLimit:
-    """Process-wide resource limit shared by threads: set on first entry and restored on last exit.
+    """Context manager for a process-wide limit: set when the first thread enters, restored when the last one exits.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Prefetch instruction for kernels, which loads a matrix row into the cache before it is needed.
+"""Prefetch instruction for kernels: load a matrix row into the CPU cache before it is needed.
 
 Only kernel factories import this module, because it requires numba. They close over the module, not over the function,
 so that numba finds the kernel in its cache.

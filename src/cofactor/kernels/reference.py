@@ -10,7 +10,7 @@ import numpy as np
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64
 from cofactor.kernels.bpr import MAX_DRAWS
 from cofactor.kernels.neighbors import COSINE, PEARSON
-from cofactor.kernels.ridge import EVENTS, Side
+from cofactor.kernels.ridge import EVENTS, RidgeInputs
 from cofactor.kernels.sparse import SparseRows
 
 __all__ = [
@@ -37,8 +37,8 @@ __all__ = [
 ]
 
 
-def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tuple[Float64, Float64, float]:
-    """Build the equations of the ridge regression for one row; see `kernels.ridge`.
+def row_system(entries: SparseRows, row: int, penalty: float, inputs: RidgeInputs) -> tuple[Float64, Float64, float]:
+    """Build the normal equations of the ridge regression for one row; see `kernels.ridge`.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tup
         The row number.
     penalty : float
         The penalty for the row.
-    side : Side
-        The fixed side.
+    inputs : RidgeInputs
+        Inputs of the ridge regression.
 
     Returns
     -------
@@ -61,44 +61,46 @@ def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tup
         sum_j c t^2.
     """
     part = slice(entries.start[row], entries.start[row + 1])
-    f = side.features[entries.columns[part]].astype(np.float64)
+    f = inputs.features[entries.columns[part]].astype(np.float64)
     value = entries.values[part].astype(np.float64)
     weight = np.ones(len(value)) if entries.weights is None else entries.weights[part].astype(np.float64)
-    events = side.kind == EVENTS
-    c: Float64 = np.abs(value) if events else weight
-    t: Float64 = (value > 0).astype(np.float64) if events else value - side.offset[entries.columns[part]]
-    diagonal = penalty * side.shape.astype(np.float64) + side.precision
-    G = side.gram.astype(np.float64) if side.kind == EVENTS else 0.0
+    is_events = inputs.kind == EVENTS
+    c: Float64 = np.abs(value) if is_events else weight
+    t: Float64 = (value > 0).astype(np.float64) if is_events else value - inputs.offset[entries.columns[part]]
+    diagonal = penalty * inputs.shape.astype(np.float64) + inputs.precision
+    G = inputs.gram.astype(np.float64) if inputs.kind == EVENTS else 0.0
     A = G + f.T @ (c[:, None] * f) + np.diag(diagonal)
-    b = f.T @ (c * t) + side.precision * side.prior[row if len(side.prior) > 1 else 0].astype(np.float64)
+    b = f.T @ (c * t) + inputs.precision * inputs.prior[row if len(inputs.prior) > 1 else 0].astype(np.float64)
     return A, b, float(c @ t**2)
 
 
-def solve_row(entries: SparseRows, row: int, penalty: float, side: Side) -> Float64:
+def solve_row(entries: SparseRows, row: int, penalty: float, inputs: RidgeInputs) -> Float64:
     """Compute the minimizer A^-1 b of the ridge regression for one row.
 
     Parameters
     ----------
-    entries, row, penalty, side : see `row_system`
+    entries, row, penalty, inputs : see `row_system`
         The ridge regression.
 
     Returns
     -------
     ndarray of shape (width,), float64
     """
-    A, b, _ = row_system(entries, row, penalty, side)
+    A, b, _ = row_system(entries, row, penalty, inputs)
     solution: Float64 = np.linalg.solve(A, b).astype(np.float64)
     return solution
 
 
-def improve_row(x: Float32, entries: SparseRows, row: int, penalty: float, side: Side, *, steps: int) -> Float64:
-    """Improve the vector of one row by conjugate gradient steps.
+def improve_row(
+    x: Float32, entries: SparseRows, row: int, penalty: float, inputs: RidgeInputs, *, steps: int
+) -> Float64:
+    """Improve the ridge regression solution for one row by conjugate gradient steps.
 
     Parameters
     ----------
     x : ndarray of shape (width,), float32
         The initial vector.
-    entries, row, penalty, side : see `row_system`
+    entries, row, penalty, inputs : see `row_system`
         The ridge regression.
     steps : int
         The number of steps.
@@ -111,7 +113,7 @@ def improve_row(x: Float32, entries: SparseRows, row: int, penalty: float, side:
     ----------
     Hestenes & Stiefel 1952.
     """
-    A, b, _ = row_system(entries, row, penalty, side)
+    A, b, _ = row_system(entries, row, penalty, inputs)
     solution = x.astype(np.float64)
     r = b - A @ solution
     p = r.copy()
@@ -170,7 +172,7 @@ def history_terms(
     vector_precision: Float32,
     noise: Float32,
 ) -> None:
-    """Sample the rows of Y one after the other, and update E after each of them; see `kernels.gibbs`.
+    """Sample the history term of each item (a row of Y) in turn, and update the residuals E; see `kernels.gibbs`.
 
     Parameters
     ----------
@@ -201,7 +203,7 @@ def sgd_updates(
     u: Int32, i: Int32, values: Float32, weights: Float32,
     *, mean: float, low: float, span: float, learning_rate: float, bias_rate: float, l2: float, l2_bias: float,
 ) -> float:  # fmt: skip
-    """Make one SGD update for each rating, in order; see `kernels.sgd`.
+    """Apply one SGD update for each rating, in order; see `kernels.sgd`.
 
     Parameters
     ----------
@@ -356,7 +358,7 @@ def bpr_updates(
     u: Int32, i: Int32, weights: Float32, items: Int32,
     *, candidates: int, seed: int, learning_rate: float, l2: float, l2_bias: float, update_items: bool,
 ) -> float:  # fmt: skip
-    """Make one BPR update for each event, in order; see `kernels.bpr`.
+    """Apply one BPR update for each event, in order; see `kernels.bpr`.
 
     Parameters
     ----------
@@ -418,7 +420,7 @@ def bpr_updates(
 
 
 def dense(x: Float32, weights: Float32, bias: Float32) -> Float64:
-    """Compute x W + b.
+    """Compute the dense layer x W + b.
 
     Parameters
     ----------
@@ -434,7 +436,7 @@ def dense(x: Float32, weights: Float32, bias: Float32) -> Float64:
 
 
 def row_dots(p: Float32, q: Float32) -> Float64:
-    """Compute the dot product of each row of p with the same row of q, over their common columns.
+    """Compute the dot product of each row of p and the same row of q, over their common leading columns.
 
     Parameters
     ----------
@@ -451,7 +453,7 @@ def row_dots(p: Float32, q: Float32) -> Float64:
 
 
 def to_dense(rows: SparseRows, n_columns: int, blank: float = 0.0) -> Float64:
-    """Convert a sparse matrix to a dense one.
+    """Convert a sparse matrix to a dense matrix.
 
     Parameters
     ----------
@@ -552,7 +554,7 @@ def item_item_scores(
 
 
 def top_k_membership(s: Float64, k: int) -> Float64:
-    """Return the membership of each similarity in the k largest, averaged over all orderings of ties.
+    """Return the degree (0 to 1) to which each similarity is among the k largest, averaged over all orderings of ties.
 
     Parameters
     ----------
@@ -573,7 +575,7 @@ def top_k_membership(s: Float64, k: int) -> Float64:
 
 
 def largest_similarities(similarities: Float64, n: int) -> Float64:
-    """Return the n largest similarities in each row.
+    """Return the n largest similarities in each row of a similarity matrix.
 
     Parameters
     ----------
@@ -658,7 +660,7 @@ def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float
 
 
 def top_of_rows(scores: Float32, n: int, *, exclude: SparseRows, allowed: Bool) -> tuple[Int64, Float32]:
-    """Return the top n items in each row of scores.
+    """Return the n items with the highest scores in each row of a score matrix.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Ridge regression for the vector of each row, with the other side held fixed: one half of an ALS iteration.
+"""Ridge regressions that fit all users with fixed items, or all items with fixed users: one half of an ALS iteration.
 
 For a row with entries j (feature vector f_j, target t_j, confidence c_j), the kernels minimize over x
 
@@ -32,7 +32,7 @@ from cofactor.kernels.parallel import parallel_for, row_blocks
 from cofactor.kernels.ridge_double import ill_conditioned_rows, ridge_double
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["EVENTS", "RATINGS", "Side", "improve", "solve"]
+__all__ = ["EVENTS", "RATINGS", "RidgeInputs", "improve", "solve"]
 
 RATINGS, EVENTS = 0, 1
 """Compile-time choice of how targets and confidences are computed."""
@@ -58,7 +58,7 @@ _READS = (
 
 @kernel(writes="f4[:, ::1] f8[::1] f4[:, ::1] f4[::1]", reads=_READS, scalars="i8 i8 i8")
 def ridge_conjugate_gradient(width: int, kind: int):
-    """Improve rows first..last-1 of x by a few conjugate gradient (CG) steps, starting from their current values.
+    """Improve the solutions in rows first..last-1 of x by conjugate gradient (CG) steps, starting from their values.
 
     Writes `x` (n_rows, width) and `loss` (n_rows,), the sum_j c (t - x . f)^2 of each row *before* the update. The
     scratch arrays `g` (n, width) and `h` (n,) contain sqrt(c) f and sqrt(c) t for the entries of a row, so that A is a
@@ -171,7 +171,7 @@ def ridge_conjugate_gradient(width: int, kind: int):
 
 @kernel(writes="f4[:, ::1]", reads=f"{_READS} f4[:, ::1]", scalars="i8 i8")
 def ridge_exact(width: int, kind: int):
-    """Solve rows first..last-1 of x exactly, by a Cholesky factorization A = U' U.
+    """Compute the exact solutions in rows first..last-1 of x by a Cholesky factorization A = U' U.
 
     Writes `x` (n_rows, width). A row without entries is set to its prior mean, or to 0 without a prior. With standard
     normal `noise` z (n_rows, width), x is a draw A^-1 b + U^-1 z from N(A^-1 b, A^-1). Pass `noise` of shape (0, width)
@@ -246,8 +246,8 @@ def ridge_exact(width: int, kind: int):
 
 
 @dataclass(frozen=True)
-class Side:
-    """Fixed side of a ridge regression; see the equations in the module docstring.
+class RidgeInputs:
+    """Inputs of the ridge regressions that are common to all rows; see the equations in the module docstring.
 
     Attributes
     ----------
@@ -296,7 +296,7 @@ class Side:
         return ones if entries.weights is None else entries.weights, entries.values - self.offset[entries.columns]
 
     def arrays(self, entries: SparseRows, penalty: Float32) -> tuple[Any, ...]:
-        """Return the read-only array arguments of the kernels.
+        """Return the read-only arrays that are passed to the kernels.
 
         Parameters
         ----------
@@ -317,8 +317,8 @@ class Side:
         )  # fmt: skip
 
 
-def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, steps: int) -> float:
-    """Improve the vector of each row by conjugate gradient steps.
+def improve(x: Float32, entries: SparseRows, penalty: Float32, inputs: RidgeInputs, *, steps: int) -> float:
+    """Improve the ridge regression solution for each row by conjugate gradient steps, in place.
 
     Parameters
     ----------
@@ -329,8 +329,8 @@ def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, st
         The entries of the rows.
     penalty : ndarray of shape (n_rows,), float32
         The penalty for each row.
-    side : Side
-        The fixed side.
+    inputs : RidgeInputs
+        Inputs of the ridge regressions.
     steps : int
         The number of steps.
 
@@ -339,8 +339,8 @@ def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, st
     float
         The sum of c_j (t_j - x . f_j)^2 over all rows, before the update; 0.0 if there are no rows.
     """
-    run = ridge_conjugate_gradient(x.shape[1], side.kind)
-    arguments = side.arrays(entries, penalty)
+    run = ridge_conjugate_gradient(x.shape[1], inputs.kind)
+    arguments = inputs.arrays(entries, penalty)
     loss = np.zeros(len(x))
     lengths = np.diff(entries.start)
 
@@ -349,12 +349,14 @@ def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, st
         run(x, loss, np.empty((n, x.shape[1]), np.float32), np.empty(n, np.float32), *arguments, *cut, steps)
 
     parallel_for(run_block, row_blocks(entries.start))
-    _solve_in_double(x, entries, penalty, side, np.zeros((0, x.shape[1]), np.float32))
+    _solve_in_double(x, entries, penalty, inputs, np.zeros((0, x.shape[1]), np.float32))
     return float(loss.sum())
 
 
-def solve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, noise: Float32 | None = None) -> None:
-    """Solve the ridge regression for each row exactly, or draw from its posterior distribution.
+def solve(
+    x: Float32, entries: SparseRows, penalty: Float32, inputs: RidgeInputs, *, noise: Float32 | None = None
+) -> None:
+    """Solve the ridge regression for each row exactly, or draw a sample from its posterior distribution.
 
     Parameters
     ----------
@@ -364,8 +366,8 @@ def solve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, nois
         The entries of the rows.
     penalty : ndarray of shape (n_rows,), float32
         The penalty for each row.
-    side : Side
-        The fixed side.
+    inputs : RidgeInputs
+        Inputs of the ridge regressions.
     noise : ndarray of shape (n_rows, width), float32, or None, default None
         Standard normal draws. If passed, each row is a draw from the normal distribution with a density proportional to
         exp(-loss / 2), where loss is the objective of the ridge regression.
@@ -375,28 +377,28 @@ def solve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, nois
     >>> features, zeros = np.zeros((2, 8), np.float32), np.zeros(8, np.float32)
     >>> features[:, 0] = 1, 2
     >>> no_gram = np.zeros((0, 0), np.float32)
-    >>> side = Side(RATINGS, features, np.zeros(2, np.float32), no_gram, zeros + 1, zeros, zeros[None])
+    >>> inputs = RidgeInputs(RATINGS, features, np.zeros(2, np.float32), no_gram, zeros + 1, zeros, zeros[None])
     >>> x, entries = np.empty((1, 8), np.float32), SparseRows.of([0, 0], [0, 1], [4, 5], n_rows=1)
-    >>> solve(x, entries, np.float32([2]), side)
+    >>> solve(x, entries, np.float32([2]), inputs)
     >>> round(float(x[0, 0]), 3)                                  # (4 * 1 + 5 * 2) / (1 + 4 + 2)
     2.0
     """
-    run = ridge_exact(x.shape[1], side.kind)
-    arguments = side.arrays(entries, penalty)
-    draws = np.zeros((0, x.shape[1]), np.float32) if noise is None else noise
-    parallel_for(lambda cut: run(x, *arguments, draws, *cut), row_blocks(entries.start, entries=1 << 14))
-    _solve_in_double(x, entries, penalty, side, draws)
+    run = ridge_exact(x.shape[1], inputs.kind)
+    arguments = inputs.arrays(entries, penalty)
+    noise_rows = np.zeros((0, x.shape[1]), np.float32) if noise is None else noise
+    parallel_for(lambda cut: run(x, *arguments, noise_rows, *cut), row_blocks(entries.start, entries=1 << 14))
+    _solve_in_double(x, entries, penalty, inputs, noise_rows)
 
 
-def _solve_in_double(x: Float32, entries: SparseRows, penalty: Float32, side: Side, noise: Float32) -> None:
+def _solve_in_double(x: Float32, entries: SparseRows, penalty: Float32, inputs: RidgeInputs, noise: Float32) -> None:
     """Solve the rows of x that are too ill-conditioned for float32 in float64."""
-    confidence = entries.values if side.kind == EVENTS else entries.weights
+    confidence = entries.values if inputs.kind == EVENTS else entries.weights
     rows = ill_conditioned_rows(
-        entries, confidence, penalty, side.features, side.gram, side.shape, side.precision
+        entries, confidence, penalty, inputs.features, inputs.gram, inputs.shape, inputs.precision
     )  # fmt: skip
     if len(rows) == 0:
         return
-    run = ridge_double(x.shape[1], side.kind)
-    arguments = side.arrays(entries, penalty)
+    run = ridge_double(x.shape[1], inputs.kind)
+    arguments = inputs.arrays(entries, penalty)
     cuts = row_blocks(row_starts(entries.counts[rows]), entries=1 << 12)
     parallel_for(lambda cut: run(x, rows, *arguments, noise, *cut), cuts)

@@ -3,7 +3,7 @@
 The matrix of a row is A = D + sum_j c_j f_j f_j' with D = G + diag(penalty * shape + precision). If an entry's
 c_j |f_j|^2 is many times the smallest eigenvalue of D (for example, with a count of a million), its float32 rounding
 error exceeds the contributions of D and of the other entries. Such rows are built and factored in float64. The choice
-depends only on the row and the fixed side, so the result for a row does not depend on the batch.
+depends only on the row and the fixed features, so the result for a row does not depend on the batch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_RATIO = 1e3
     scalars="i8 i8",
 )
 def ridge_double(width: int, kind: int):
-    """Solve the rows selected_rows[first:last] of x exactly, like `ridge_exact`, but in float64.
+    """Compute the exact solutions for rows selected_rows[first:last] of x, like `ridge_exact` but in float64.
 
     Writes `x` (n_rows, width) float32. Undetermined directions are set to 0.
     """
@@ -115,7 +115,7 @@ def ill_conditioned_rows(
     penalty : ndarray of shape (n_rows,), float32
         The penalty for each row.
     features, gram, shape, precision : ndarray, float32
-        As in `kernels.ridge.Side`.
+        As in `kernels.ridge.RidgeInputs`.
 
     Returns
     -------
@@ -134,26 +134,29 @@ def ill_conditioned_rows(
     >>> ill_conditioned_rows(rows, np.float32([1, 1e6]), np.float32([1, 1]), ones[None], no_gram, ones, ones).tolist()
     [1]
     """
-    nonempty = np.flatnonzero(entries.counts)
-    if len(nonempty) == 0 or features.size == 0:
-        return nonempty[:0]
+    nonempty_rows = np.flatnonzero(entries.counts)
+    if len(nonempty_rows) == 0 or features.size == 0:
+        return nonempty_rows[:0]
     squares = np.einsum("nd,nd->n", features, features)
     c = np.ones(1) if confidence is None else np.abs(confidence)
     largest = float(c.max()) * float(squares.max())
-    floor = float((penalty[nonempty].min() * shape.astype(np.float64) + precision).min())
-    if largest <= MAX_RATIO * floor or not np.isfinite(largest):  # the caller reports values that are not finite
-        return nonempty[:0]
+    min_eigenvalue = float((penalty[nonempty_rows].min() * shape.astype(np.float64) + precision).min())
+    # the caller reports values that are not finite
+    if largest <= MAX_RATIO * min_eigenvalue or not np.isfinite(largest):
+        return nonempty_rows[:0]
     used_dimensions = np.flatnonzero(features.any(axis=0))
     if len(used_dimensions) == 0:
-        return nonempty[:0]
+        return nonempty_rows[:0]
     smallest_gram = 0.0
     if gram.size:
         smallest_gram = max(
             float(np.linalg.eigvalsh(gram[np.ix_(used_dimensions, used_dimensions)].astype(np.float64))[0]), 0.0
         )
-    floors = (penalty[nonempty, None] * shape[used_dimensions].astype(np.float64) + precision[used_dimensions]).min(
-        axis=1
-    ) + smallest_gram
+    min_eigenvalues = (
+        penalty[nonempty_rows, None] * shape[used_dimensions].astype(np.float64) + precision[used_dimensions]
+    ).min(axis=1) + smallest_gram
     weights = c * squares[entries.columns].astype(np.float64)
-    rows: Int64 = nonempty[np.maximum.reduceat(weights, entries.start[nonempty]) > MAX_RATIO * floors]
+    rows: Int64 = nonempty_rows[
+        np.maximum.reduceat(weights, entries.start[nonempty_rows]) > MAX_RATIO * min_eigenvalues
+    ]
     return rows

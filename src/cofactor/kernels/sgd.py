@@ -50,7 +50,7 @@ TILE_SIZE = 128
     scalars="i8 i8 i8 f4 f4 f4 f4 f4 f4 f4",
 )
 def sgd_ratings(width: int):
-    """Make one SGD update for each rating in groups first..last-1, in order, and add up the loss in `loss[block]`.
+    """Apply one SGD update for each rating in groups first..last-1, in order, and add its loss to loss[block].
 
     The loss of a rating is w (r - y)^2 before its update. Writes `P` (n_users, width), `Q` (n_items, width),
     `user_bias`, `item_bias` and `loss`. Reads `u`, `i`, `values` and `weights` (empty if all are 1). Group j contains
@@ -121,7 +121,7 @@ def sgd_ratings(width: int):
 
 @dataclass(frozen=True)
 class Blocks:
-    """Ratings partitioned into `grid` x `grid` blocks, any of which may be empty.
+    """Ratings partitioned into `grid` x `grid` blocks, by user group and item group.
 
     Users and items are renumbered, so that those in the same block are adjacent in memory.
 
@@ -166,7 +166,7 @@ class Blocks:
     scalars="i8 i8",
 )
 def scatter_into_cells():
-    """Copy each rating, in order, to the next free position in its cell, where a cell is a user tile in a block.
+    """Copy each rating, in order, to the next free position in its cell (the ratings of a user tile in a block).
 
     Writes `out_u`, `out_i`, `out_values`, `out_weights` and `next_free`, which is initialized with the start of each
     cell. Reads the ratings, the tile and new row number of each user, and the group and new row number of each item.
@@ -330,7 +330,7 @@ def sgd_epoch(
     *, mean: float, low: float, span: float, learning_rate: float, bias_rate: float, l2: float, l2_bias: float,
     rng: np.random.Generator,
 ) -> float:  # fmt: skip
-    """Run one epoch of SGD over all blocks, in parallel over blocks that share no user and no item.
+    """Run one epoch of SGD over all blocks of ratings, processing blocks without common users or items in parallel.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ __all__ = ["counting_sort", "pairs_are_sorted", "sorted_pairs"]
 
 @kernel(writes="i8[::1] i8[::1]", reads="i4[::1]")
 def order_by_key():
-    """Write each index t to the next free position of its key in `order`; `next_free` starts with the first ones."""
+    """Write each index t to `order`, at the next free position for its key; `next_free` is updated in place."""
 
     def order_by_key(order, next_free, keys):
         for t in range(keys.shape[0]):
@@ -51,7 +51,7 @@ def find_unsorted_pair():
 
 
 def pairs_are_sorted(rows: Int32, columns: Int32) -> bool:
-    """Return whether (row, column) pairs are sorted by row, then by column, without duplicates.
+    """Return whether (row, column) pairs are sorted by row, then by column, and contain no duplicates.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def pairs_are_sorted(rows: Int32, columns: Int32) -> bool:
 
 
 def counting_sort(keys: Int32, n_keys: int) -> tuple[Int64, Int64]:
-    """Sort integer keys by a stable counting sort.
+    """Compute the stable order that sorts small integer keys, by a counting sort.
 
     Parameters
     ----------

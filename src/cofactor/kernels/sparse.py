@@ -174,7 +174,7 @@ class SparseRows:
         return counts
 
     def with_values(self, values: Float32) -> Self:
-        """Return a matrix with the same rows and columns but other values, without weights.
+        """Return a copy with the values replaced and the weights removed.
 
         Parameters
         ----------
@@ -223,7 +223,7 @@ class SparseRows:
         return self._slice(r, r + 1)
 
     def slice(self, first: int, last: int) -> SparseRows:
-        """Return rows first to last - 1, without copying their entries.
+        """Return rows first to last - 1 as a matrix, without copying their entries.
 
         Parameters
         ----------
@@ -248,7 +248,7 @@ class SparseRows:
         return self._part(self, start - start[0], slice(int(start[0]), int(start[-1])))
 
     def take(self, rows: Any) -> SparseRows:
-        """Return the selected rows, in the given order.
+        """Return a matrix of the selected rows, in the given order.
 
         Parameters
         ----------
@@ -336,7 +336,7 @@ class SparseRows:
 
     @classmethod
     def from_counts(cls, counts: Any, columns: Int32, values: Float32, weights: Float32 | None = None) -> SparseRows:
-        """Create a matrix from entries in row order.
+        """Create a matrix from entries that are sorted by row.
 
         Parameters
         ----------
@@ -397,7 +397,9 @@ class SparseRows:
         rows = checks.row_numbers("rows", rows, n_rows)
         columns = checks.row_numbers("columns", columns, MAX_ROWS)
         if checks.as_array(values).shape != rows.shape:
-            raise ParameterError(f"values must have the length of rows, {len(rows):,}, not {checks.describe(values)}")
+            raise ParameterError(
+                f"values must have the same length as rows, {len(rows):,}, not {checks.describe(values)}"
+            )
         checked_values = checks.number_array("values", values, rows.shape)
         if len(columns) != len(rows):
             raise ParameterError(f"columns must have the same length as rows, {len(rows):,}; got {len(columns):,}")
@@ -431,7 +433,7 @@ class SparseRows:
 
 
 def vstack(top: SparseRows, bottom: SparseRows) -> SparseRows:
-    """Stack two matrices vertically.
+    """Stack two sparse matrices vertically.
 
     Parameters
     ----------
@@ -461,7 +463,7 @@ def vstack(top: SparseRows, bottom: SparseRows) -> SparseRows:
 
 
 def merge_latest(old: SparseRows, new: SparseRows) -> SparseRows:
-    """Merge two matrices row by row; entries in `new` replace entries in `old` at the same position.
+    """Merge two sparse matrices row by row; entries in `new` replace entries in `old` at the same position.
 
     Parameters
     ----------
@@ -484,7 +486,7 @@ def merge_latest(old: SparseRows, new: SparseRows) -> SparseRows:
 
 
 def merge_counts(old: SparseRows, new: SparseRows) -> SparseRows:
-    """Merge two matrices row by row; where both have an entry, values and confidences (value times weight) are added.
+    """Merge two sparse matrices row by row; values and confidences (value times weight) of common entries are added.
 
     Parameters
     ----------
@@ -515,14 +517,16 @@ def merge_counts(old: SparseRows, new: SparseRows) -> SparseRows:
 def _combine(old: SparseRows, new: SparseRows) -> tuple[SparseRows, Int64, Bool]:
     """Return the entries of both matrices, the positions of duplicates, and a mask of the last entry of each pair."""
     assert len(old) == len(new)
-    combined, owners = vstack(old, new), np.concatenate([old.owners, new.owners])
+    combined_rows, owners = vstack(old, new), np.concatenate([old.owners, new.owners])
     # the sort is stable: the entry of `old` precedes an equal one of `new`
-    combined = SparseRows.of(owners, combined.columns, combined.values, len(old), combined.weights)
-    owners = combined.owners
-    duplicates = np.flatnonzero((owners[1:] == owners[:-1]) & (combined.columns[1:] == combined.columns[:-1])) + 1
+    combined_rows = SparseRows.of(owners, combined_rows.columns, combined_rows.values, len(old), combined_rows.weights)
+    owners = combined_rows.owners
+    duplicates = (
+        np.flatnonzero((owners[1:] == owners[:-1]) & (combined_rows.columns[1:] == combined_rows.columns[:-1])) + 1
+    )
     keep = np.ones(len(owners), bool)
     keep[duplicates - 1] = False
-    return combined, duplicates, keep
+    return combined_rows, duplicates, keep
 
 
 def _weights(rows: SparseRows) -> Float32:
@@ -532,7 +536,7 @@ def _weights(rows: SparseRows) -> Float32:
 
 @kernel(writes="i8[::1]", reads="i8[::1] i4[::1] i8[::1] i4[::1]")
 def find_common():
-    """Count the (row, column) positions at which both matrices have an entry.
+    """Count the (row, column) positions at which two sparse matrices both have an entry.
 
     Writes the count to common[0], and the row and column of the first common entry to common[1] and common[2]. Column
     indices must be sorted within each row, and both matrices must have the same number of rows.
@@ -556,7 +560,7 @@ def find_common():
 
 
 def common_entries(rows: SparseRows, others: SparseRows) -> tuple[int, int, int]:
-    """Count the (row, column) positions at which both matrices have an entry.
+    """Count the (row, column) positions at which two sparse matrices both have an entry.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Exact top n items for each user from factors, using approximate scores to select candidates.
+"""Exact top n items for each user, computed from factors; approximate scores select the candidates.
 
 The score of a user-item pair (u, i) is *defined* as p_u . q_i + b_i, summed by `topk_heap.score` in a fixed order.
 Approximate scores only select the items that may reach the current threshold. The result for a user is therefore
@@ -70,7 +70,7 @@ class ItemIndex:
 
     @classmethod
     def of(cls, factors: Float32, bias: Float32) -> ItemIndex:
-        """Create an index of items.
+        """Create an index of items from their factors and biases.
 
         Parameters
         ----------
@@ -105,7 +105,7 @@ class ItemIndex:
 
     @cached_property
     def compressed_factors(self) -> tuple[Int8, Float32, Float32]:
-        """Compressed factors q ~ scale z: z (n, width) int8, scale (n,), and |q - scale z| (n,), rounded up."""
+        """Item factors q ~ scale z compressed to int8: z (n, width), scale (n,) and the error |q - scale z| (n,)."""
         scale = (np.abs(self.factors).max(axis=1, initial=0) / 127).astype(np.float32)
         z, error = np.empty(self.factors.shape, np.int8), np.empty(len(scale), np.float32)
         for first in range(0, len(scale), PIECE_SIZE):  # in pieces, to limit the memory for float64
@@ -217,7 +217,7 @@ def top_items(
     seen: Int32,
     allowed: Bool,
 ) -> tuple[Int32, Float32]:
-    """Return the exact top n items for each user.
+    """Return the exact top n items for each user, computed from factors and item biases.
 
     Parameters
     ----------
@@ -275,7 +275,7 @@ def top_items(
 
 
 def first_allowed(order: Int32, n: int, seen: Int32, allowed: Bool) -> Int32:
-    """Return the first n items in an ordering that are allowed and not seen.
+    """Return the first n items of an ordering that are allowed and that the user has not seen.
 
     Parameters
     ----------
@@ -298,9 +298,9 @@ def first_allowed(order: Int32, n: int, seen: Int32, allowed: Bool) -> Int32:
     >>> first_allowed(np.int32([2, 0, 1]), 3, np.int32([0]), np.zeros(0, bool)).tolist()
     [2, 1, -1]
     """
-    usable = np.ones(len(order), bool) if len(allowed) == 0 else allowed.copy()
-    usable[seen] = False
-    rows = order[usable[order]][:n]
+    is_usable = np.ones(len(order), bool) if len(allowed) == 0 else allowed.copy()
+    is_usable[seen] = False
+    rows = order[is_usable[order]][:n]
     return np.pad(rows, (0, n - len(rows)), constant_values=-1)
 
 
@@ -371,7 +371,7 @@ def _margins(P: Float32, index: ItemIndex) -> tuple[Float32, Float32]:
 
 
 def sort_lists(scores: Float32, rows: Int32) -> None:
-    """Sort lists in place, best first, with ties by row number.
+    """Sort each ranked list in place, best score first, with ties broken by row number.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Top n items from dense rows of scores, for one block of users at a time.
+"""Top n items for each user from dense rows of scores, for one block of users at a time.
 
 The scores of a block are computed, scanned and discarded, so that memory use does not grow with the number of users.
 Scores must not depend on how users are divided into blocks. Ties are ordered by row number.

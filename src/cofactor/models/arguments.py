@@ -1,4 +1,4 @@
-"""Argument validation for models: check rows, pairs, histories and lists before they reach a kernel."""
+"""Argument validation for models: check row numbers, user-item pairs, histories and item lists."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def checked_batch(model: _HasShape, users: object, *, unknown: bool = False) -> 
 
 
 def checked_pairs(model: _HasShape, users: object, items: object) -> tuple[Int32, Int32]:
-    """Check the row numbers of user-item pairs.
+    """Check that the row numbers of user-item pairs are valid for a model.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def checked_pairs(model: _HasShape, users: object, items: object) -> tuple[Int32
 
 
 def checked_item_lists(model: _HasShape, items: object) -> Int32:
-    """Check lists of item row numbers that are padded to the same length.
+    """Check that lists of item row numbers, padded to the same length, are valid for a model.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def checked_item_lists(model: _HasShape, items: object) -> Int32:
 
 
 def checked_batch_pairs(model: _HasShape, users: object, items: object) -> tuple[UserBatch, Int32]:
-    """Check a batch of users and a list with one item for each of them.
+    """Check a batch of users and an array with one item row number for each user.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def checked_batch_pairs(model: _HasShape, users: object, items: object) -> tuple
 
 
 def checked_known_pair(model: _HasShape, users: object, item: object) -> tuple[int, int, SparseRows]:
-    """Return the row number of the only user in a batch, the row number of an item, and the user's history.
+    """Check a batch with a single user and an item, and return their row numbers and the user's history.
 
     Parameters
     ----------
@@ -318,7 +318,9 @@ def checked_lists(
     mask = checks.mask("allowed", allowed, model.n_items, optional=True)
     item_order = checks.instance("order", order, ItemOrder, "create one with arrays.ItemOrder(rows)")
     if len(item_order) not in (0, model.n_items):
-        raise ParameterError(f"order must contain each of {model.n_items:,} items once; got {len(item_order):,} items")
+        raise ParameterError(
+            f"order must contain each of the {model.n_items:,} items once; got {len(item_order):,} items"
+        )
     return batch, length, rows, mask, item_order
 
 
@@ -363,7 +365,7 @@ def checked_nearest(name: str, rows: object, n_rows: int, n: object, allowed: ob
 
 
 def checked_take(take: object, n_own: int, n_other: int) -> Int32:
-    """Check a selection of rows from two models.
+    """Check row indices that select users or items from two models.
 
     Parameters
     ----------
@@ -394,7 +396,7 @@ def checked_take(take: object, n_own: int, n_other: int) -> Int32:
 
 
 def checked_prior(prior: GaussianPrior, n: int, width: int) -> GaussianPrior:
-    """Check the means and the precision matrix of a prior, and convert them to float64.
+    """Check the means and the precision matrix of a normal prior, and convert them to float64.
 
     Parameters
     ----------
@@ -432,7 +434,7 @@ def checked_prior(prior: GaussianPrior, n: int, width: int) -> GaussianPrior:
 
 @contextmanager
 def linalg_as_data_error() -> Iterator[None]:
-    """Convert linear algebra errors inside a `with` block to DataError.
+    """Context manager that converts linear algebra errors to DataError.
 
     Raises
     ------
@@ -457,7 +459,7 @@ def linalg_as_data_error() -> Iterator[None]:
 
 
 def require_no_prior(prior: object) -> None:
-    """Require that no prior is passed to a model whose users are not fitted by least squares.
+    """Raise an error if a prior is passed to a model whose users are not fitted by least squares.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Protocols for the capabilities of models, which are checked with isinstance.
+"""Protocols for what models can do (predict, rank, fold in, explain); checked with isinstance.
 
 A model lacks the methods that it does not support, instead of raising an error in them. Users and items are int32 row
 numbers, as in the ID maps; -1 is an unknown user or item. An empty request gets an empty result: shape (0,) for no
@@ -66,7 +66,7 @@ class Model(Protocol):
         ...
 
     def settings(self) -> dict[str, Any]:
-        """Return the state that is not in arrays, as JSON-serializable values.
+        """Return the model state that `arrays` does not contain, as JSON-serializable values.
 
         Returns
         -------
@@ -244,7 +244,7 @@ class FoldsIn(Protocol):
         ...
 
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return a model with users selected from this model and from `other`.
+        """Return a model whose users are selected from this model and from `other`; the items are unchanged.
 
         Parameters
         ----------
@@ -298,7 +298,7 @@ class HasUncertainty(Protocol):
 
 @runtime_checkable
 class Explains(Protocol):
-    """A model that explains a score as a sum of terms.
+    """A model that explains a score as a sum of contributions.
 
     Examples
     --------
@@ -311,7 +311,7 @@ class Explains(Protocol):
     """
 
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """Explain the score of one user-item pair as a sum of terms.
+        """Explain the score of one user-item pair as a sum of contributions.
 
         Parameters
         ----------

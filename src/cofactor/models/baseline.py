@@ -1,4 +1,4 @@
-"""Baseline for neighborhood models: a mean and biases, with user biases computed from the histories."""
+"""Rating baseline for neighborhood models: a mean and biases, with user biases computed from the users' histories."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Baseline"]
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """Rating baseline b_ui for user-item pairs; it stores no users.
+    """Rating baseline b_ui = mean + user bias + item bias; user biases are computed from histories, not stored.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Baseline:
         require_array("item_bias", self.item_bias, np.float32)
 
     def user_bias(self, histories: SparseRows) -> Float32:
-        """Return the user bias b_u for each history.
+        """Compute the user bias b_u from each user's history.
 
         Parameters
         ----------
@@ -76,7 +76,7 @@ class Baseline:
         return damped_means(histories, self.item_bias, mean=self.mean, damping=self.damping)
 
     def deviations(self, histories: SparseRows) -> SparseRows:
-        """Return the deviations of the ratings from the baseline.
+        """Subtract the baseline from the ratings in the histories.
 
         Parameters
         ----------
@@ -93,7 +93,7 @@ class Baseline:
         return replace(histories, values=histories.values - baseline)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the item biases by array name.
+        """Return the arrays of the baseline (the item biases) by name.
 
         Returns
         -------
@@ -103,7 +103,7 @@ class Baseline:
         return {"item_bias": self.item_bias}
 
     def settings(self) -> dict[str, Any]:
-        """Return the mean, the damping and the scale.
+        """Return the mean, the damping and the rating scale.
 
         Returns
         -------

@@ -62,7 +62,7 @@ class Scoring:
 
     @classmethod
     def of(cls, histories: SparseRows, baseline: Baseline | None, n_items: int) -> Scoring:
-        """Create a `Scoring` without a block function, with one user for each history.
+        """Create a `Scoring` object with one user for each history; its block function still has to be set.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class Scoring:
 
 
 def without_zero_weights(histories: SparseRows) -> SparseRows:
-    """Remove entries with a weight of 0, which carry no evidence.
+    """Remove the entries with a weight of 0, which carry no evidence, from histories.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def without_zero_weights(histories: SparseRows) -> SparseRows:
 
 
 def confidences(histories: SparseRows) -> SparseRows:
-    """Convert events to signed confidences.
+    """Convert events to signed confidences, value times weight.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def top_items(scoring: Scoring, n: int, exclude: SparseRows, allowed: Bool, orde
 def predict_pairs(
     score: Callable[[UserBatch], Scoring], users: UserBatch, items: Int32, baseline: Baseline | None
 ) -> Float32:
-    """Score each user-item pair, clipped to the scale of the baseline.
+    """Score each user-item pair, clipped to the rating scale of the baseline.
 
     Parameters
     ----------
@@ -222,24 +222,24 @@ def predict_pairs(
     -------
     ndarray of shape (n,), float32
     """
-    both_known = (users.rows >= 0) & (items >= 0)
-    out = np.zeros(len(users), np.float32)
-    if baseline is not None and not both_known.all():
-        distinct, inverse = users.take(~both_known).distinct()
-        user_level = np.float32(baseline.mean) + baseline.user_bias(distinct.histories)
-        rows = items[~both_known]
-        out[~both_known] = user_level[inverse] + np.where(
+    is_known_pair = (users.rows >= 0) & (items >= 0)
+    out_scores = np.zeros(len(users), np.float32)
+    if baseline is not None and not is_known_pair.all():
+        distinct_users, inverse = users.take(~is_known_pair).distinct()
+        user_level = np.float32(baseline.mean) + baseline.user_bias(distinct_users.histories)
+        rows = items[~is_known_pair]
+        out_scores[~is_known_pair] = user_level[inverse] + np.where(
             rows >= 0, baseline.item_bias[np.maximum(rows, 0)], np.float32(0)
         )
-    distinct, inverse = users.take(both_known).distinct()
-    scoring = score(distinct)
+    distinct_users, inverse = users.take(is_known_pair).distinct()
+    scoring = score(distinct_users)
     order = np.argsort(inverse, kind="stable")
-    pairs, owner = np.flatnonzero(both_known)[order], inverse[order]
+    pairs, owner = np.flatnonzero(is_known_pair)[order], inverse[order]
 
     def fill(block: tuple[int, int]) -> None:
         part = slice(*np.searchsorted(owner, block))
-        out[pairs[part]] = scoring.block(*block)[owner[part] - block[0], items[pairs[part]]]
+        out_scores[pairs[part]] = scoring.block(*block)[owner[part] - block[0], items[pairs[part]]]
 
-    parallel_for(fill, score_blocks(len(distinct), scoring.n_items))
+    parallel_for(fill, score_blocks(len(distinct_users), scoring.n_items))
     scale = None if baseline is None else baseline.scale
-    return out if scale is None else np.clip(out, np.float32(scale.low), np.float32(scale.high))
+    return out_scores if scale is None else np.clip(out_scores, np.float32(scale.low), np.float32(scale.high))

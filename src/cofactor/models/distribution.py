@@ -1,4 +1,4 @@
-"""Predictive distributions of ratings: a probability for each level of the scale, and a continuous curve."""
+"""Predictive distributions of ratings: a probability for each level of the rating scale, and a continuous density."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MIN_PROBABILITY = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class NormalMixture:
-    """Equally weighted mixture of S normal distributions for each rating.
+    """For each rating, an equally weighted mixture of S normal distributions.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class NormalMixture:
         return mean, np.sqrt(variance)
 
     @validated
-    def below(self, points: Float64) -> Float64:
+    def cdf(self, points: Float64) -> Float64:
         """Compute the cumulative distribution function F of each mixture at each point.
 
         Parameters
@@ -80,7 +80,7 @@ class NormalMixture:
 
     @validated
     def quantile(self, probability: float) -> Float64:
-        """Compute the x with F(x) = probability, with an accuracy of 1e-10; see `Distribution.quantile`.
+        """Compute x such that F(x) = probability, to within 1e-10; see `Distribution.quantile`.
 
         Parameters
         ----------
@@ -97,7 +97,7 @@ class NormalMixture:
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """Piecewise uniform distribution: the probability of each level is spread uniformly over the level's cell.
+    """Piecewise uniform distribution: the probability of each rating level is spread uniformly around the level.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class Histogram:
     edges: Float64
 
     def moments(self) -> tuple[Float64, Float64]:
-        """Compute the mean and the standard deviation of the probability mass on the levels.
+        """Compute the mean and the standard deviation of each rating from the probabilities of its levels.
 
         Returns
         -------
@@ -139,7 +139,7 @@ class Histogram:
 
     @validated
     def quantile(self, probability: float) -> Float64:
-        """Compute the x with F(x) = probability; see `Distribution.quantile`.
+        """Compute x such that F(x) = probability; see `Distribution.quantile`.
 
         Parameters
         ----------
@@ -163,7 +163,7 @@ class Histogram:
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """Distributions of n ratings: probability masses on the levels of the scale, and a continuous curve.
+    """Predictive distributions of n ratings: probabilities of the levels of the rating scale, and a continuous density.
 
     Create it with `of` from mixtures of normal distributions, whose mass is binned to the nearest level (the tails go
     to the first and the last level), or with `of_mass` from probability masses, which the curve spreads uniformly over
@@ -238,12 +238,12 @@ class Distribution:
             raise DataError("sds must be positive")
         m, s = contiguous(m, np.float64), contiguous(s, np.float64)
         levels, curve = _levels(scale), NormalMixture(read_only(m), read_only(s))
-        return cls(levels, read_only(_binned(curve, levels)), curve)
+        return cls(levels, read_only(_level_probabilities(curve, levels)), curve)
 
     @classmethod
     @validated
     def of_mass(cls, mass: ArrayLike, scale: Scale) -> Self:
-        """Create distributions from the probabilities of the levels of a scale.
+        """Create distributions from probabilities of rating levels.
 
         Parameters
         ----------
@@ -272,8 +272,10 @@ class Distribution:
         is_invalid = ~((raw_mass >= 0).all(axis=1) & (np.abs(raw_mass.sum(axis=1) - 1) <= 1e-3))
         if is_invalid.any():
             row = int(is_invalid.argmax())
-            raise DataError(f"row {row + 1} of mass must be probabilities that sum to 1; got {raw_mass[row].tolist()}")
-        probabilities = read_only(_floored(raw_mass))
+            raise DataError(
+                f"row {row + 1} of mass must contain probabilities that sum to 1; got {raw_mass[row].tolist()}"
+            )
+        probabilities = read_only(_with_min_probability(raw_mass))
         return cls(levels, probabilities, Histogram(levels, probabilities, edges_of(levels)))
 
     def __len__(self) -> int:
@@ -309,7 +311,7 @@ class Distribution:
 
     @validated
     def at_least(self, value: float) -> Float64:
-        """Compute P(rating >= value) from the mass on the levels, or from the mixture if there are no levels.
+        """Compute P(rating >= value) from the level probabilities, or from the mixture if the scale has no levels.
 
         Parameters
         ----------
@@ -321,8 +323,8 @@ class Distribution:
         ndarray of shape (n,), float64
         """
         if len(self.levels) == 0 and isinstance(self.curve, NormalMixture):
-            above: Float64 = 1 - self.curve.below(np.array([value]))[:, 0]
-            return above
+            complement: Float64 = 1 - self.curve.cdf(np.array([value]))[:, 0]
+            return complement
         threshold = value - 1e-6 * max(1.0, abs(value))  # levels are float32: 0.1 differs from the float64 0.1
         is_reached = self.levels.astype(np.float64) >= threshold
         at_least: Float64 = np.where(is_reached, self.mass, 0.0).sum(axis=1)
@@ -330,7 +332,7 @@ class Distribution:
 
     @validated
     def quantile(self, probability: float) -> Float64:
-        """Compute the quantile of each rating from the curve: the x with P(rating <= x) = probability.
+        """Compute a quantile of each rating's continuous density: the x such that P(rating <= x) = probability.
 
         Parameters
         ----------
@@ -345,7 +347,7 @@ class Distribution:
 
     @validated
     def interval(self, confidence: float = 0.95) -> tuple[Float64, Float64]:
-        """Compute a central interval for each rating that contains it with the given probability.
+        """Compute, for each rating, a central interval that contains it with the given probability.
 
         Parameters
         ----------
@@ -362,7 +364,7 @@ class Distribution:
 
 
 def edges_of(levels: Float32) -> Float64:
-    """Return the edges of the cells around rating levels.
+    """Return the boundaries of the intervals around rating levels.
 
     Edges lie halfway between adjacent levels; the first and the last level are at the centers of their cells. The cell
     of a single level has width 1.
@@ -391,17 +393,17 @@ def _levels(scale: Scale | None) -> Float32:
     return read_only(np.asarray(() if scale is None else scale.levels, np.float32))
 
 
-def _binned(curve: NormalMixture, levels: Float32) -> Float64:
+def _level_probabilities(curve: NormalMixture, levels: Float32) -> Float64:
     """Return the mass of each mixture on each level, as an array of shape (n, L) whose rows sum to 1."""
     n = len(curve.means)
     if len(levels) == 0:
         return np.zeros((n, 0))
-    below = curve.below(edges_of(levels)[1:-1])
-    return _floored(np.diff(np.hstack([np.zeros((n, 1)), below, np.ones((n, 1))]), axis=1))
+    cumulative = curve.cdf(edges_of(levels)[1:-1])
+    return _with_min_probability(np.diff(np.hstack([np.zeros((n, 1)), cumulative, np.ones((n, 1))]), axis=1))
 
 
-def _floored(mass: Float64) -> Float64:
+def _with_min_probability(mass: Float64) -> Float64:
     """Raise each probability to at least the minimum and normalize the rows."""
-    clipped = np.maximum(mass, MIN_PROBABILITY)
-    probabilities: Float64 = clipped / clipped.sum(axis=1, keepdims=True)
+    bounded_mass = np.maximum(mass, MIN_PROBABILITY)
+    probabilities: Float64 = bounded_mass / bounded_mass.sum(axis=1, keepdims=True)
     return probabilities

@@ -1,4 +1,4 @@
-"""Explanations: the score of a user-item pair as a sum of terms, one for each item in the user's history.
+"""Explanations: the score of a user-item pair as a sum of contributions, one for each item in the user's history.
 
     x(u, i) = mean + b_u + b_i + sum_j term_j + rest
 
@@ -35,13 +35,13 @@ MAX_DIGITS = 15
 ROUNDING_TOLERANCE = 1e-4
 """A difference below this fraction of the sum of absolute terms is treated as rounding error."""
 
-SHARE_RIDGE = 1e-2
+RELATIVE_RIDGE = 1e-2
 """The ridge penalty of `pairwise_terms`, relative to the mean squared norm of the directions d_j."""
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Decomposition of one score into terms that add up to it.
+    """Decomposition of the score of one user-item pair into contributions that add up to it.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Explanation:
     Examples
     --------
     >>> explanation = Explanation(4.5, 3.0, 0.5, 0.25, np.int32([7, 2]), np.array([1.0, -0.5]), 0.25)
-    >>> explanation.parts.tolist(), round(explanation.share_not_attributed, 2)
+    >>> explanation.contributions.tolist(), round(explanation.unattributed_fraction, 2)
     ([3.0, 0.5, 0.25, 1.0, -0.5, 0.25], 0.14)
     """
 
@@ -78,19 +78,19 @@ class Explanation:
     by: By = "history"
 
     @property
-    def parts(self) -> Float64:
-        """All parts of the score: mean, user, item, terms and rest; ndarray of shape (m + 4,), float64."""
+    def contributions(self) -> Float64:
+        """All contributions to the score: mean, user, item, terms and rest; ndarray of shape (m + 4,), float64."""
         return np.concatenate([[self.mean, self.user, self.item], self.terms, [self.rest]])
 
     @property
-    def share_not_attributed(self) -> float:
+    def unattributed_fraction(self) -> float:
         """Absolute rest divided by the sum of the absolute terms and the absolute rest; 0 if all are 0."""
         size = float(np.abs(self.terms).sum()) + abs(self.rest)
         return abs(self.rest) / size if size else 0.0
 
     @validated
     def rounded(self, digits: int) -> Float64:
-        """Round `parts` so that they still add up to the rounded score, by the largest remainder method.
+        """Round all contributions by the largest remainder method, so that they add up to the rounded score.
 
         Parameters
         ----------
@@ -108,17 +108,17 @@ class Explanation:
         [0.0, 0.0, 0.0, 0.4, 0.3, 0.3, 0.0]
         """
         unit = 10.0 ** -checks.whole_number("digits", digits, low=-MAX_DIGITS, high=MAX_DIGITS)
-        cells = self.parts / unit
-        floor_values = np.floor(cells)
+        scaled_contributions = self.contributions / unit
+        floor_values = np.floor(scaled_contributions)
         n_round_up = int(round(self.score / unit) - floor_values.sum())
-        up = np.argsort(floor_values - cells, kind="stable")[: max(n_round_up, 0)]
-        floor_values[up] += 1
+        round_up_indices = np.argsort(floor_values - scaled_contributions, kind="stable")[: max(n_round_up, 0)]
+        floor_values[round_up_indices] += 1
         rounded: Float64 = np.round(floor_values * unit, digits)
         return rounded
 
 
 def unattributed_rest(attributed_sum: float, total: float, terms: Float64) -> float:
-    """Return total - attributed_sum, or exactly 0 if the difference is within rounding error.
+    """Return the unattributed rest, total - attributed_sum, or exactly 0 if it is within rounding error.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def ridge_terms(
     features: ArrayLike, targets: ArrayLike, confidence: ArrayLike, item_vector: ArrayLike,
     *, gram: ArrayLike, ridge: ArrayLike, shifts: ArrayLike = 0.0,
 ) -> Float64:  # fmt: skip
-    """Decompose item_vector . v into one term for each entry, where v is the solution of a ridge regression.
+    """Decompose item_vector . v into one term for each history entry, where v is the solution of a ridge regression.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def ridge_terms(
 
 
 def negative_probabilities(n: int, n_negatives: int) -> Float64:
-    """Return the probability that each of n items, in ascending order of score, is the best of m uniform draws.
+    """Compute the probability that each of n items, sorted by ascending score, is the best of several random draws.
 
     Item r is the best with probability ((r + 1)^m - r^m) / n^m.
 
@@ -274,7 +274,7 @@ def pairwise_terms(
     w = np.asarray(weights, np.float64)
     total_direction = w @ D
     shares = w * (p @ total_direction) / max(total_direction @ total_direction, 1e-300)
-    ridge = SHARE_RIDGE * np.square(D).sum() / len(D) + 1e-12
+    ridge = RELATIVE_RIDGE * np.square(D).sum() / len(D) + 1e-12
     shares = shares + D @ np.linalg.solve(D.T @ D + ridge * np.eye(len(p)), p - shares @ D)
     terms: Float64 = shares * (D @ np.asarray(item_vector, np.float64))
     return terms

@@ -27,7 +27,7 @@ from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.parallel import one_thread_blas
-from cofactor.kernels.ridge import Side
+from cofactor.kernels.ridge import RidgeInputs
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk import ItemIndex, first_allowed, top_items
 from cofactor.models.arguments import (
@@ -100,7 +100,7 @@ class FactorModel:
     >>> import numpy as np
     >>> zeros = np.zeros(2, np.float32)
     >>> model = FactorModel(np.float32([[2], [-1]]), np.float32([[1], [0.5]]), zeros, zeros, mean=3.0)
-    >>> model.linear(np.int32([0, 0, 1]), np.int32([0, 1, 1]))
+    >>> model.raw_scores(np.int32([0, 0, 1]), np.int32([0, 1, 1]))
     array([5. , 4. , 2.5], dtype=float32)
     """
 
@@ -144,7 +144,7 @@ class FactorModel:
 
     @property
     def least_squares(self) -> LeastSquaresLoss:
-        """The loss of a model that is fitted by least squares; raises KindError for other models."""
+        """Training loss of a model that is fitted by least squares; raises KindError for other models."""
         loss = None if self.loss is None else self.loss.least_squares
         if loss is None:
             raise KindError(
@@ -158,7 +158,7 @@ class FactorModel:
     # Prediction
 
     @validated
-    def linear(self, users: Int32, items: Int32) -> Float32:
+    def raw_scores(self, users: Int32, items: Int32) -> Float32:
         """Compute the raw score x for each user-item pair, before the sigmoid and clipping.
 
         Parameters
@@ -224,12 +224,12 @@ class FactorModel:
         ndarray of shape (n,), float32
         """
         users, items = checked_batch_pairs(self, users, items)
-        predicted = self.link(self.linear(users.rows, items))
-        return predicted if self.scale is None else np.clip(predicted, self.scale.low, self.scale.high)
+        predictions = self.link(self.raw_scores(users.rows, items))
+        return predictions if self.scale is None else np.clip(predictions, self.scale.low, self.scale.high)
 
     @validated
     def rescaled(self, unit: float, scale: Scale | None) -> Self:
-        """Return a model of the same ratings multiplied by `unit`.
+        """Return an equivalent model for ratings multiplied by `unit`.
 
         Parameters
         ----------
@@ -248,7 +248,7 @@ class FactorModel:
         >>> import numpy as np
         >>> zeros = np.zeros(1, np.float32)
         >>> model = FactorModel(np.float32([[2]]), np.float32([[1]]), zeros, zeros, mean=3.0)
-        >>> model.rescaled(4.0, None).linear(np.int32([0]), np.int32([0])).tolist()
+        >>> model.rescaled(4.0, None).raw_scores(np.int32([0]), np.int32([0])).tolist()
         [20.0]
         """
         checks.finite_number("unit", unit, low=MIN_UNIT, high=1 / MIN_UNIT)
@@ -318,7 +318,7 @@ class FactorModel:
         return unit, ItemIndex.of(unit, np.zeros(self.n_items, np.float32))
 
     def scores(self, users: UserBatch) -> Float32:
-        """Compute the raw scores of all items for each user; `top` does not need this matrix.
+        """Compute the matrix of raw scores of all items for each user; `top` ranks without it.
 
         Parameters
         ----------
@@ -331,7 +331,7 @@ class FactorModel:
         """
         users, items = checked_batch(self, users), np.arange(self.n_items, dtype=np.int32)
         pairs = np.repeat(users.rows, self.n_items), np.tile(items, len(users))
-        return self.linear(*pairs).reshape(len(users), self.n_items)
+        return self.raw_scores(*pairs).reshape(len(users), self.n_items)
 
     def top(
         self,
@@ -375,7 +375,7 @@ class FactorModel:
         return rows, scores + (np.float32(self.mean) + self.user_bias[users.rows])[:, None]
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the n most similar items for each item, by the cosine similarity of factors without biases.
+        """Return the n most similar items for each item, by the cosine similarity of their factors, excluding biases.
 
         Parameters
         ----------
@@ -466,7 +466,7 @@ class FactorModel:
             terms if the model has no factors or the user has no history.
         """
         user, item, history = checked_known_pair(self, users, item)
-        score = float(self.linear(users.rows, np.array([item], np.int32))[0])
+        score = float(self.raw_scores(users.rows, np.array([item], np.int32))[0])
         dot = float(self.user_factors[user].astype(np.float64) @ self.item_factors[item])
         rows, terms = np.zeros(0, np.int32), np.zeros(0)
         if self.loss is not None and self.factors and len(history.columns):
@@ -478,14 +478,14 @@ class FactorModel:
     # Fold-in
 
     @cached_property
-    def item_side(self) -> Side:
-        """The items as the fixed side of a least-squares problem; raises KindError for models with another loss."""
-        side = self.least_squares.side(self.item_factors, self.item_bias, self.mean)
-        return with_minimal_penalty(side, self.rating_range)
+    def item_inputs(self) -> RidgeInputs:
+        """Ridge regression inputs for fitting users with fixed items; raises KindError for models with other losses."""
+        inputs = self.least_squares.ridge_inputs(self.item_factors, self.item_bias, self.mean)
+        return with_minimal_penalty(inputs, self.rating_range)
 
     @one_thread_blas()
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Fold in new users with the items held fixed, by minimizing the training loss.
+        """Return a model with new users, fitted by minimizing the training loss with fixed items.
 
         Linear models solve ridge regressions exactly. Sigmoid models take Gauss-Newton steps from zero. Pairwise models
         take SGD steps from zero, as in training, on fixed samples of negatives.
@@ -515,7 +515,7 @@ class FactorModel:
 
     @one_thread_blas()
     def fold_in_items(self, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
-        """Fold in new items with the users held fixed.
+        """Fit the factors and biases of new items with fixed users.
 
         Parameters
         ----------
@@ -540,7 +540,7 @@ class FactorModel:
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return a model with users selected from this model and from another one.
+        """Return a model whose users are selected from this model and from `other`; the items are unchanged.
 
         Parameters
         ----------
@@ -557,11 +557,11 @@ class FactorModel:
         if other.factors != self.factors:
             raise ParameterError(f"other must have {self.factors} factors; got {other.factors}")
         take = checked_take(take, self.n_users, other.n_users)
-        own = take >= 0
+        is_own = take >= 0
 
         def select(a: Float32, b: Float32) -> Float32:
             out = np.empty((len(take), *a.shape[1:]), np.float32)
-            out[own], out[~own] = a[take[own]], b[-1 - take[~own]]
+            out[is_own], out[~is_own] = a[take[is_own]], b[-1 - take[~is_own]]
             return out
 
         return self.with_user_arrays(
@@ -569,7 +569,7 @@ class FactorModel:
         )
 
     def with_items(self, factors: Float32, bias: Float32, take: Int32) -> Self:
-        """Return a model with items selected from this model and from new items; the users are unchanged.
+        """Return a model whose items are selected from this model and from new items; the users are unchanged.
 
         Parameters
         ----------
@@ -597,7 +597,7 @@ class FactorModel:
 
     @validated
     def with_user_arrays(self, factors: Float32, bias: Float32) -> Self:
-        """Return a model with other users and the same items.
+        """Return a copy of this model with its users replaced and its items unchanged.
 
         Parameters
         ----------
@@ -614,7 +614,7 @@ class FactorModel:
         factors = checks.float32_array("factors", factors, (None, self.factors))
         bias = checks.float32_array("bias", bias, (len(factors),))
         other = replace(self, user_factors=read_only(factors), user_bias=read_only(bias))
-        for name in ("_index", "item_side"):  # cached values that depend on the items only
+        for name in ("_index", "item_inputs"):  # cached values that depend on the items only
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
         return other
@@ -633,7 +633,7 @@ class FactorModel:
         return {name: getattr(self, name) for name in names}
 
     def settings(self) -> dict[str, Any]:
-        """Return the state that is not in arrays, as JSON-serializable values; the loss as class name and parameters.
+        """Return the model state that `arrays` does not contain, including the loss, as JSON-serializable values.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Fold-in solvers: fit the vector of one user or item with the other side held fixed.
+"""Fold-in solvers: fit the vector of a new user with fixed items, or of a new item with fixed users.
 
 Linear least-squares problems are solved exactly, and those with a sigmoid by Gauss-Newton steps. A smooth function of a
 few dozen unknowns, such as the loss of a neural network, is minimized by Barzilai-Borwein steps.
@@ -14,7 +14,7 @@ import numpy as np
 
 from cofactor.arrays import Float32, Float64
 from cofactor.kernels.dots import pair_dots
-from cofactor.kernels.ridge import Side, solve
+from cofactor.kernels.ridge import RidgeInputs, solve
 from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["MIN_SLOPE", "GaussianPrior", "barzilai_borwein", "sigmoid", "solve_rows", "with_minimal_penalty"]
@@ -53,11 +53,11 @@ class GaussianPrior(NamedTuple):
 def solve_rows(
     entries: SparseRows,
     penalty: Float32,
-    side: Side,
+    inputs: RidgeInputs,
     rating_range: tuple[float, float] | None,
     prior: GaussianPrior | None = None,
 ) -> Float32:
-    """Minimize the loss of each row with the other side held fixed.
+    """Fit the vector of each user with fixed items, or of each item with fixed users, by minimizing the loss.
 
     Parameters
     ----------
@@ -65,8 +65,8 @@ def solve_rows(
         The ratings or events of each user or item to fit, one row each.
     penalty : ndarray of shape (n_rows,), float32
         The penalty for each row, as in training.
-    side : Side
-        The fixed side.
+    inputs : RidgeInputs
+        Inputs of the ridge regressions: the fixed items or users.
     rating_range : tuple of (float, float), or None
         The range of the sigmoid; None for a linear model.
     prior : GaussianPrior, optional
@@ -88,27 +88,27 @@ def solve_rows(
     --------
     >>> from cofactor.models.losses import RatingsLoss
     >>> loss = RatingsLoss(l2=1.0, l2_bias=None)
-    >>> side = loss.side(np.float32([[1], [2]]), np.zeros(2, np.float32), mean=3.0)
+    >>> inputs = loss.ridge_inputs(np.float32([[1], [2]]), np.zeros(2, np.float32), mean=3.0)
     >>> entries = SparseRows.of(rows=[0, 0], columns=[0, 1], values=[4, 5], n_rows=2)       # row 1 is empty
-    >>> x = solve_rows(entries, loss.penalty(entries.counts, 2), side, None)
+    >>> x = solve_rows(entries, loss.penalty(entries.counts, 2), inputs, None)
     >>> x[:, 0].round(2)                                 # (1 * 1 + 2 * 2) / (1 + 4 + 2 * 1)
     array([0.71, 0.  ], dtype=float32)
     """
-    x = np.zeros((len(entries), side.features.shape[1]), np.float32)
-    rotated = None
+    x = np.zeros((len(entries), inputs.features.shape[1]), np.float32)
+    rotated_regression = None
     if prior is not None:
-        rotated = RotatedRegression.of(side, entries, *prior)
-        entries, side = rotated.entries, rotated.side
-        x[:] = side.prior
+        rotated_regression = RotatedRegression.of(inputs, entries, *prior)
+        entries, inputs = rotated_regression.entries, rotated_regression.inputs
+        x[:] = inputs.prior
     if rating_range is None:
-        solve(x, entries, penalty, side)
+        solve(x, entries, penalty, inputs)
     else:
-        _gauss_newton(x, entries, penalty, side, *rating_range)
-    if rotated is None or prior is None:
+        _gauss_newton(x, entries, penalty, inputs, *rating_range)
+    if rotated_regression is None or prior is None:
         return x
-    solution = rotated.rotate_back(x)
-    empty = entries.counts == 0
-    solution[empty, : prior.means.shape[1]] = prior.means[empty]
+    solution = rotated_regression.rotate_back(x)
+    is_empty = entries.counts == 0
+    solution[is_empty, : prior.means.shape[1]] = prior.means[is_empty]
     return solution
 
 
@@ -118,26 +118,26 @@ class RotatedRegression:
 
     Attributes
     ----------
-    side : Side
-        The rotated rows of the fixed side that occur in the entries, without the training penalty.
+    inputs : RidgeInputs
+        The rotated inputs, with the rows that occur in the entries and without the training penalty.
     entries : SparseRows
-        The entries, with columns renumbered to match the rows of `side`.
+        The entries, with columns renumbered to match the rows of `inputs`.
     axes : ndarray of shape (width, width), float64
         U, the eigenvectors.
     """
 
-    side: Side
+    inputs: RidgeInputs
     entries: SparseRows
     axes: Float64
 
     @classmethod
-    def of(cls, side: Side, entries: SparseRows, means: Float64, precision: Float64) -> Self:
-        """Rotate a fixed side to the eigenvectors of a precision matrix.
+    def of(cls, inputs: RidgeInputs, entries: SparseRows, means: Float64, precision: Float64) -> Self:
+        """Rotate ridge regressions to the eigenvectors of a precision matrix.
 
         Parameters
         ----------
-        side : Side
-            The fixed side; its width may exceed w because of padding.
+        inputs : RidgeInputs
+            Inputs of the regressions; their width may exceed w because of padding.
         entries : SparseRows
             The entries of n rows.
         means : ndarray of shape (n, w), float64
@@ -149,7 +149,7 @@ class RotatedRegression:
         -------
         RotatedRegression
         """
-        w, width = len(precision), side.features.shape[1]
+        w, width = len(precision), inputs.features.shape[1]
         used_columns, columns = np.unique(entries.columns, return_inverse=True)
         eigenvalues, axes = np.linalg.eigh(precision)
         padded_axes = np.eye(width)
@@ -158,17 +158,17 @@ class RotatedRegression:
         d[:w] = np.maximum(eigenvalues, 1e-9 * max(float(eigenvalues.max(initial=0)), 1e-9))
         prior = np.zeros((len(means), width), np.float32)
         prior[:, :w] = means @ axes
-        gram = side.gram if side.gram.size == 0 else (padded_axes.T @ side.gram @ padded_axes).astype(np.float32)
-        rotated = replace(
-            side,
-            features=(side.features[used_columns] @ padded_axes).astype(np.float32),
-            offset=side.offset[used_columns],
+        gram = inputs.gram if inputs.gram.size == 0 else (padded_axes.T @ inputs.gram @ padded_axes).astype(np.float32)
+        rotated_inputs = replace(
+            inputs,
+            features=(inputs.features[used_columns] @ padded_axes).astype(np.float32),
+            offset=inputs.offset[used_columns],
             gram=gram,
             shape=np.zeros(width, np.float32),
             precision=d.astype(np.float32),
             prior=prior,
         )
-        return cls(rotated, replace(entries, columns=columns.astype(np.int32)), padded_axes)
+        return cls(rotated_inputs, replace(entries, columns=columns.astype(np.int32)), padded_axes)
 
     def rotate_back(self, y: Float32) -> Float32:
         """Rotate solutions back to the original coordinates: x = U y for each row.
@@ -205,35 +205,35 @@ def sigmoid(x: Float32) -> Float64:
     >>> sigmoid(np.float32([-1000, 0, 1000])).tolist()
     [0.0, 0.5, 1.0]
     """
-    share: Float64 = 0.5 + 0.5 * np.tanh(0.5 * x.astype(np.float64))
-    return share
+    value: Float64 = 0.5 + 0.5 * np.tanh(0.5 * x.astype(np.float64))
+    return value
 
 
-def with_minimal_penalty(side: Side, rating_range: tuple[float, float] | None) -> Side:
-    """Raise the penalty of each dimension to a minimum, so that short histories have a unique solution.
+def with_minimal_penalty(inputs: RidgeInputs, rating_range: tuple[float, float] | None) -> RidgeInputs:
+    """Raise the ridge penalty of each dimension to a minimum, so that the solution is unique for short histories.
 
     The minimum is 1e-6 times the largest squared feature in the dimension, times the squared range of the sigmoid over
     25. Without it, the directions that a short history does not determine would contain only rounding errors.
 
     Parameters
     ----------
-    side : Side
-        The fixed side.
+    inputs : RidgeInputs
+        Inputs of the ridge regressions: the fixed items or users.
     rating_range : tuple of (float, float), or None
         The range of the sigmoid; None for a linear model.
 
     Returns
     -------
-    Side
-        The same side with the raised penalties in `shape`.
+    RidgeInputs
+        The same inputs with the raised penalties in `shape`.
     """
-    share = 1.0 if rating_range is None else ((rating_range[1] - rating_range[0]) / 5) ** 2
-    minimum = np.float32(1e-6 * share) * np.square(side.features).max(axis=0, initial=0)
-    return replace(side, shape=np.maximum(side.shape, minimum))
+    squared_range = 1.0 if rating_range is None else ((rating_range[1] - rating_range[0]) / 5) ** 2
+    minimum = np.float32(1e-6 * squared_range) * np.square(inputs.features).max(axis=0, initial=0)
+    return replace(inputs, shape=np.maximum(inputs.shape, minimum))
 
 
 def _gauss_newton(
-    x: Float32, histories: SparseRows, penalty: Float32, side: Side, low: float, high: float
+    x: Float32, histories: SparseRows, penalty: Float32, inputs: RidgeInputs, low: float, high: float
 ) -> None:  # fmt: skip
     """Minimize the sigmoid loss of `solve_rows` for each row of x by Gauss-Newton steps, in place.
 
@@ -242,46 +242,46 @@ def _gauss_newton(
     """
     rows = histories.owners
     weights = 1.0 if histories.weights is None else histories.weights.astype(np.float64)
-    ridge, precision = penalty.astype(np.float64)[:, None] * side.shape, side.precision.astype(np.float64)
-    without_offset = replace(side, offset=np.zeros_like(side.offset))
+    ridge, precision = penalty.astype(np.float64)[:, None] * inputs.shape, inputs.precision.astype(np.float64)
+    without_offset = replace(inputs, offset=np.zeros_like(inputs.offset))
 
     def prediction(at: Float32) -> tuple[Float32, Float64]:
-        dots = pair_dots(at, side.features, rows, histories.columns)
-        return dots, sigmoid(dots + side.offset[histories.columns])
+        dots = pair_dots(at, inputs.features, rows, histories.columns)
+        return dots, sigmoid(dots + inputs.offset[histories.columns])
 
     def losses(at: Float32) -> Float64:
         errors = histories.values - (low + (high - low) * prediction(at)[1])
         squares = np.bincount(rows, weights=weights * errors**2, minlength=len(at))
-        distance = at.astype(np.float64) - side.prior
+        distance = at.astype(np.float64) - inputs.prior
         penalties = ridge * np.square(at, dtype=np.float64) + precision * distance * distance
         total: Float64 = squares + penalties.sum(axis=1)
         return total
 
-    best, active = losses(x), np.ones(len(x), bool)
+    best_loss, is_active = losses(x), np.ones(len(x), bool)
     for _ in range(MAX_GAUSS_NEWTON_STEPS):
-        dots, share = prediction(x)
-        slope = (high - low) * share * (1 - share)
+        dots, sigmoid_value = prediction(x)
+        slope = (high - low) * sigmoid_value * (1 - sigmoid_value)
         curvature = np.maximum(slope, MIN_SLOPE * (high - low)) ** 2
-        target = dots + slope * (histories.values - (low + (high - low) * share)) / curvature
-        linearized = SparseRows(
+        target = dots + slope * (histories.values - (low + (high - low) * sigmoid_value)) / curvature
+        linearized_rows = SparseRows(
             histories.start, histories.columns, target.astype(np.float32), (weights * curvature).astype(np.float32)
         )
         step = np.empty_like(x)
-        solve(step, linearized, penalty, without_offset)
+        solve(step, linearized_rows, penalty, without_offset)
         step -= x
-        active &= np.abs(step).max(axis=1) > STEP_TOLERANCE * (1 + np.abs(x).max(axis=1))
-        new = losses(x + step)
+        is_active &= np.abs(step).max(axis=1) > STEP_TOLERANCE * (1 + np.abs(x).max(axis=1))
+        new_loss = losses(x + step)
         for _ in range(MAX_HALVINGS):
-            is_worse = active & ~(new < best)
+            is_worse = is_active & ~(new_loss < best_loss)
             if not is_worse.any():
                 break
             step[is_worse] *= np.float32(0.5)
-            new = losses(x + step)
-        active &= new < best
-        if not active.any():
+            new_loss = losses(x + step)
+        is_active &= new_loss < best_loss
+        if not is_active.any():
             return
-        x[active] += step[active]
-        best = np.where(active, new, best)
+        x[is_active] += step[is_active]
+        best_loss = np.where(is_active, new_loss, best_loss)
 
 
 def barzilai_borwein(

@@ -23,7 +23,7 @@ __all__ = ["ForwardPass", "Layers"]
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """Weights of the network; see the equations in the module docstring.
+    """Weights and biases of the network; see the equations in the module docstring.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Layers:
     >>> ones, zeros = np.ones((1, 1), np.float32), np.zeros(1, np.float32)
     >>> layers = Layers(ones, ones, zeros, (), ones, zeros, slope=np.float32([1]))
     >>> p, q = np.float32([[2]]), np.float32([[-3]])
-    >>> layers.outputs(p, q, layers.item_part(q)).tolist()                   # relu(2 - 3) + 2 * -3
+    >>> layers.outputs(p, q, layers.item_contribution(q)).tolist()                   # relu(2 - 3) + 2 * -3
     [[-6.0]]
     """
 
@@ -75,10 +75,10 @@ class Layers:
 
     @property
     def common_width(self) -> int:
-        """Common width of user and item vectors: the smaller of their lengths."""
+        """Number of leading dimensions in the dot product of user and item vectors: the smaller of their widths."""
         return min(len(self.user_in), len(self.item_in))
 
-    def item_part(self, q: Float32) -> Float32:
+    def item_contribution(self, q: Float32) -> Float32:
         """Compute W_i' q + c_1, the contribution of items to the first layer.
 
         Parameters
@@ -93,8 +93,8 @@ class Layers:
         """
         return dense(q, self.item_in, self.in_bias)
 
-    def outputs(self, p: Float32, q: Float32, item_part: Float32) -> Float32:
-        """Compute the outputs y for pairs of user and item vectors.
+    def outputs(self, p: Float32, q: Float32, item_contribution: Float32) -> Float32:
+        """Compute the network outputs y for pairs of user and item vectors.
 
         Parameters
         ----------
@@ -102,28 +102,28 @@ class Layers:
             User vectors.
         q : ndarray of shape (n, b), float32
             Item vectors.
-        item_part : ndarray of shape (n, width), float32
-            The result of the method `item_part` for q.
+        item_contribution : ndarray of shape (n, width), float32
+            The result of the method `item_contribution` for q.
 
         Returns
         -------
         ndarray of shape (n, n_outputs), float32
         """
-        z = np.maximum(dense(p, self.user_in, np.zeros_like(self.in_bias)) + item_part, 0)
+        z = np.maximum(dense(p, self.user_in, np.zeros_like(self.in_bias)) + item_contribution, 0)
         for weights, bias in self.deeper_layers:
             z = np.maximum(dense(z, weights, bias), 0)
         y: Float32 = dense(z, self.out, self.out_bias) + row_dots(p, q)[:, None] * self.slope
         return y
 
-    def forward(self, p: Float32, item_part: Float32, q: Float32) -> ForwardPass:
-        """Compute the outputs y for one user and n items, keeping the values that the backward pass needs.
+    def forward(self, p: Float32, item_contribution: Float32, q: Float32) -> ForwardPass:
+        """Compute the network outputs y for one user and n items, and store the values that the backward pass needs.
 
         Parameters
         ----------
         p : ndarray of shape (a,), float32
             The user vector.
-        item_part : ndarray of shape (n, width), float32
-            The result of the method `item_part` for q.
+        item_contribution : ndarray of shape (n, width), float32
+            The result of the method `item_contribution` for q.
         q : ndarray of shape (n, b), float32
             Item vectors.
 
@@ -132,7 +132,7 @@ class Layers:
         ForwardPass
             The outputs and the activations of the hidden layers.
         """
-        hidden, z = [], p @ self.user_in + item_part
+        hidden, z = [], p @ self.user_in + item_contribution
         for weights, bias in self.deeper_layers:
             hidden.append(z)
             z = np.maximum(z, 0) @ weights + bias
@@ -143,7 +143,7 @@ class Layers:
         return ForwardPass(self, tuple(hidden), q_common, y)
 
     def named_arrays(self) -> Iterator[tuple[str, Float32]]:
-        """Iterate over all arrays and their names in model files; the second layer is named `layer_2`.
+        """Iterate over the arrays of the network and their names in model files.
 
         Yields
         ------
@@ -160,7 +160,7 @@ class Layers:
 
 @dataclass(frozen=True, eq=False)
 class ForwardPass:
-    """Result of a forward pass for one user vector p and n items.
+    """Outputs and hidden-layer values of the network for one user vector p and n items.
 
     Attributes
     ----------
@@ -180,7 +180,7 @@ class ForwardPass:
     outputs: Float32
 
     def backward(self, output_gradient: Float32) -> Float32:
-        """Compute the gradient of sum(output_gradient * outputs) with respect to p.
+        """Compute the gradient of sum(output_gradient * outputs) with respect to the user vector p.
 
         Parameters
         ----------

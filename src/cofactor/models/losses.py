@@ -1,4 +1,4 @@
-"""Losses of factor models, each with its penalty, fold-in, explanation and objective.
+"""Training losses of factor models, each with its penalty, fold-in, explanation and objective.
 
     Ratings:  sum over ratings of  w (r - r^)^2 + l2 (|p|^2 + |q|^2) + l2_bias (b_u^2 + b_i^2)
     Events:   sum over events of w (1 - x)^2  +  alpha0 * sum over all pairs of x^2
@@ -24,7 +24,7 @@ from cofactor.arrays import Float32, Float64, Int32, Int64, signed_confidence
 from cofactor.data.interactions import Interactions
 from cofactor.kernels.bpr import bpr_fold_in, cosine_schedule
 from cofactor.kernels.gram import gram
-from cofactor.kernels.ridge import EVENTS, RATINGS, Side
+from cofactor.kernels.ridge import EVENTS, RATINGS, RidgeInputs
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import checked_prior, require_no_prior
 from cofactor.models.explanation import negative_probabilities, pairwise_terms, ridge_terms
@@ -34,7 +34,7 @@ __all__ = ["EventsLoss", "LeastSquaresLoss", "Loss", "PairwiseLoss", "RatingsLos
 
 
 def padded_width(width: int) -> int:
-    """Round a width up to a multiple of 8, because kernels operate on full vector registers.
+    """Round a vector width up to a multiple of 8, because kernels operate on full vector registers.
 
     Parameters
     ----------
@@ -72,13 +72,13 @@ class _Factors(Protocol):
     @property
     def rating_range(self) -> tuple[float, float] | None: ...
     @property
-    def item_side(self) -> Side: ...
-    def linear(self, users: Int32, items: Int32) -> Float32: ...
+    def item_inputs(self) -> RidgeInputs: ...
+    def raw_scores(self, users: Int32, items: Int32) -> Float32: ...
     def link(self, x: Float32) -> Float32: ...
 
 
 class LeastSquaresLoss(ABC):
-    """Base class of losses for which each user or item is a ridge regression with the other side held fixed.
+    """Base class of losses that fit each user by ridge regression with fixed items, and each item with fixed users.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class LeastSquaresLoss(ABC):
 
     @property
     def least_squares(self) -> Self:
-        """This loss itself; None for losses that are not least squares."""
+        """This loss, if it is a least-squares loss; otherwise None."""
         return self
 
     @property
@@ -103,14 +103,14 @@ class LeastSquaresLoss(ABC):
 
     @abstractmethod
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return the factor for each row by which `Side.shape` is multiplied.
+        """Return the factor for each row by which `RidgeInputs.shape` is multiplied.
 
         Parameters
         ----------
         counts : sequence of int
             The number of ratings or events in each row.
         n_other : int
-            The number of rows on the other side.
+            The number of items if the rows are users, or of users if they are items.
 
         Returns
         -------
@@ -120,7 +120,7 @@ class LeastSquaresLoss(ABC):
 
     @abstractmethod
     def entries(self, rows: SparseRows) -> SparseRows:
-        """Convert ratings or events to the entries that `kernels.ridge` expects.
+        """Convert ratings or events to the format that `kernels.ridge` expects.
 
         Parameters
         ----------
@@ -135,7 +135,7 @@ class LeastSquaresLoss(ABC):
 
     @abstractmethod
     def targets(self, rows: SparseRows) -> Float32:
-        """Return the value that the model should predict for each entry.
+        """Return the target of each entry: the value that the model should predict.
 
         Parameters
         ----------
@@ -149,13 +149,13 @@ class LeastSquaresLoss(ABC):
         """
 
     @abstractmethod
-    def blank_gram(self, features: Float32) -> Float32:
-        """Return the contribution of pairs without an entry to each row's equations.
+    def unobserved_gram(self, features: Float32) -> Float32:
+        """Return the contribution of user-item pairs without an entry to each row's normal equations.
 
         Parameters
         ----------
         features : ndarray of shape (n, width), float32
-            The features of the fixed side.
+            The features of the fixed items or users.
 
         Returns
         -------
@@ -164,21 +164,21 @@ class LeastSquaresLoss(ABC):
         """
 
     @abstractmethod
-    def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
-        """Return the fixed side of the ridge regressions for the rows of the other side.
+    def ridge_inputs(self, factors: Float32, bias: Float32, mean: float) -> RidgeInputs:
+        """Return the inputs of the ridge regressions that fit users with fixed items, or items with fixed users.
 
         Parameters
         ----------
         factors : ndarray of shape (n, k), float32
-            Factors of the fixed side.
+            Factors of the fixed items or users.
         bias : ndarray of shape (n,), float32
-            Biases of the fixed side.
+            Biases of the fixed items or users.
         mean : float
             The global mean of the model.
 
         Returns
         -------
-        Side
+        RidgeInputs
             The features, padded to `width(k)` columns, and their penalty.
         """
 
@@ -200,7 +200,7 @@ class LeastSquaresLoss(ABC):
         """
 
     def n_unknowns(self, factors: int) -> int:
-        """Return the number of unknowns in each row: the factors, plus one if the model has biases.
+        """Return the number of unknowns for each user or item: the factors, plus one if the model has biases.
 
         Parameters
         ----------
@@ -215,7 +215,7 @@ class LeastSquaresLoss(ABC):
         return factors + self.has_bias
 
     def width(self, factors: int) -> int:
-        """Return the number of unknowns in each row, padded to a multiple of 8.
+        """Return the number of unknowns for each user or item, padded to a multiple of 8.
 
         Parameters
         ----------
@@ -232,7 +232,7 @@ class LeastSquaresLoss(ABC):
     def fold_in_users(
         self, model: _Factors, histories: SparseRows, prior: GaussianPrior | None
     ) -> tuple[Float32, Float32]:
-        """Fit new users with the items held fixed; see `FactorModel.fold_in`.
+        """Fit new users with fixed items; see `FactorModel.fold_in`.
 
         Parameters
         ----------
@@ -248,10 +248,10 @@ class LeastSquaresLoss(ABC):
         factors : ndarray of shape (n, k), float32
         bias : ndarray of shape (n,), float32
         """
-        return self._solve(histories, model, model.item_side, len(model.item_bias), prior)
+        return self._solve(histories, model, model.item_inputs, len(model.item_bias), prior)
 
     def fold_in_items(self, model: _Factors, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
-        """Fit new items with the users held fixed; see `FactorModel.fold_in_items`.
+        """Fit new items with fixed users; see `FactorModel.fold_in_items`.
 
         Parameters
         ----------
@@ -269,22 +269,22 @@ class LeastSquaresLoss(ABC):
         bias : ndarray of shape (n,), float32
             Biases of the new items.
         """
-        side = self.side(model.user_factors, model.user_bias, model.mean)
-        side = with_minimal_penalty(side, model.rating_range)
-        return self._solve(raters, model, side, len(model.user_bias), prior)
+        inputs = self.ridge_inputs(model.user_factors, model.user_bias, model.mean)
+        inputs = with_minimal_penalty(inputs, model.rating_range)
+        return self._solve(raters, model, inputs, len(model.user_bias), prior)
 
     def _solve(
-        self, rows: SparseRows, model: _Factors, side: Side, n_other: int, prior: GaussianPrior | None
+        self, rows: SparseRows, model: _Factors, inputs: RidgeInputs, n_other: int, prior: GaussianPrior | None
     ) -> tuple[Float32, Float32]:
         k = model.factors
         if prior is not None:
             prior = checked_prior(prior, len(rows), self.n_unknowns(k))
         entries = self.entries(rows)
-        x = solve_rows(entries, self.penalty(entries.counts, n_other), side, model.rating_range, prior)
+        x = solve_rows(entries, self.penalty(entries.counts, n_other), inputs, model.rating_range, prior)
         return x[:, :k], x[:, k] if self.has_bias else np.zeros(len(x), np.float32)
 
     def terms(self, model: _Factors, user: int, item: int, history: SparseRows) -> tuple[Int32, Float64]:
-        """Decompose p_u . q_i into terms by the equations that p_u solves.
+        """Decompose p_u . q_i into one term for each item in the history, by the normal equations of p_u.
 
         For a sigmoid model, these are the equations of a Gauss-Newton step that leaves the vector unchanged.
 
@@ -306,23 +306,23 @@ class LeastSquaresLoss(ABC):
         terms : ndarray of shape (m,), float64
             The term of each item.
         """
-        entries, side, k = self.entries(history), model.item_side, model.factors
-        features = side.features[entries.columns].astype(np.float64)
-        confidence, targets = side.targets(entries)
+        entries, inputs, k = self.entries(history), model.item_inputs, model.factors
+        features = inputs.features[entries.columns].astype(np.float64)
+        confidence, targets = inputs.targets(entries)
         if model.rating_range is not None:
             user_vector = np.zeros(features.shape[1])
             user_vector[:k], user_vector[k : k + 1] = model.user_factors[user], model.user_bias[user]
             low, high = model.rating_range
             z = features @ user_vector
-            share = sigmoid((z + side.offset[entries.columns]).astype(np.float32))
-            slope = np.maximum((high - low) * share * (1 - share), MIN_SLOPE * (high - low))
-            residual = (entries.values - (low + (high - low) * share)) / slope
+            sigmoid_value = sigmoid((z + inputs.offset[entries.columns]).astype(np.float32))
+            slope = np.maximum((high - low) * sigmoid_value * (1 - sigmoid_value), MIN_SLOPE * (high - low))
+            residual = (entries.values - (low + (high - low) * sigmoid_value)) / slope
             targets, confidence = (z + residual).astype(np.float32), (confidence * slope**2).astype(np.float32)
         item_vector = np.zeros(features.shape[1])
         item_vector[:k] = model.item_factors[item]
         penalty = float(self.penalty(entries.counts, len(model.item_bias))[0])
-        ridge = penalty * side.shape + side.precision
-        return entries.columns, ridge_terms(features, targets, confidence, item_vector, gram=side.gram, ridge=ridge)
+        ridge = penalty * inputs.shape + inputs.precision
+        return entries.columns, ridge_terms(features, targets, confidence, item_vector, gram=inputs.gram, ridge=ridge)
 
 
 @dataclass(frozen=True)
@@ -370,7 +370,7 @@ class RatingsLoss(LeastSquaresLoss):
         return self.l2_bias is not None
 
     def rescaled(self, unit: float, *, linear: bool) -> RatingsLoss:
-        """Return the loss that has an equivalent minimum for ratings multiplied by `unit`.
+        """Return the loss with the equivalent minimizer for ratings multiplied by `unit`.
 
         Parameters
         ----------
@@ -396,7 +396,7 @@ class RatingsLoss(LeastSquaresLoss):
         counts : sequence of int
             The number of ratings in each row.
         n_other : int
-            The number of rows on the other side.
+            The number of items if the rows are users, or of users if they are items.
 
         Returns
         -------
@@ -406,7 +406,7 @@ class RatingsLoss(LeastSquaresLoss):
         return np.asarray(counts, np.float32)
 
     def entries(self, rows: SparseRows) -> SparseRows:
-        """Return the rows unchanged.
+        """Return the ratings unchanged, because `kernels.ridge` takes them as they are.
 
         Parameters
         ----------
@@ -435,13 +435,13 @@ class RatingsLoss(LeastSquaresLoss):
         """
         return rows.values
 
-    def blank_gram(self, features: Float32) -> Float32:
-        """Return an empty array: pairs without a rating do not contribute.
+    def unobserved_gram(self, features: Float32) -> Float32:
+        """Return an empty array, because user-item pairs without a rating do not contribute to the loss.
 
         Parameters
         ----------
         features : ndarray of shape (n, width), float32
-            The features of the fixed side.
+            The features of the fixed items or users.
 
         Returns
         -------
@@ -450,21 +450,21 @@ class RatingsLoss(LeastSquaresLoss):
         """
         return np.zeros((0, 0), np.float32)
 
-    def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
-        """Return a side with features [factors, 1] and offset mean + bias, for the unknowns [factors, bias].
+    def ridge_inputs(self, factors: Float32, bias: Float32, mean: float) -> RidgeInputs:
+        """Return ridge regression inputs for the unknowns [factors, bias]: features [factors, 1], offset mean + bias.
 
         Parameters
         ----------
         factors : ndarray of shape (n, k), float32
-            Factors of the fixed side.
+            Factors of the fixed items or users.
         bias : ndarray of shape (n,), float32
-            Biases of the fixed side.
+            Biases of the fixed items or users.
         mean : float
             The global mean of the model.
 
         Returns
         -------
-        Side
+        RidgeInputs
             The features, padded to `width(k)` columns, and their penalty.
         """
         n, k = factors.shape
@@ -476,11 +476,11 @@ class RatingsLoss(LeastSquaresLoss):
         if self.l2_bias is not None:
             features[:, k] = 1
             shape[k], precision[k] = self.l2_bias, self.damping
-        return Side(
+        return RidgeInputs(
             RATINGS,
             features,
             np.asarray(bias + np.float32(mean), np.float32),
-            self.blank_gram(features),
+            self.unobserved_gram(features),
             shape.astype(np.float32),
             precision.astype(np.float32),
             np.zeros((1, width), np.float32),
@@ -501,9 +501,9 @@ class RatingsLoss(LeastSquaresLoss):
         float
             The loss, summed in float64.
         """
-        predicted = model.link(model.linear(interactions.u, interactions.i)).astype(np.float64)
+        predictions = model.link(model.raw_scores(interactions.u, interactions.i)).astype(np.float64)
         weights = 1.0 if interactions.weights is None else interactions.weights.astype(np.float64)
-        total = float(np.sum(weights * (interactions.values - predicted) ** 2))
+        total = float(np.sum(weights * (interactions.values - predictions) ** 2))
         sides = ((model.user_factors, model.user_bias), (model.item_factors, model.item_bias))
         for (factors, bias), support in zip(sides, _supports(interactions), strict=True):
             total += self.l2 * float(support @ _squared_norms(factors))
@@ -514,7 +514,7 @@ class RatingsLoss(LeastSquaresLoss):
 
 @dataclass(frozen=True)
 class EventsLoss(LeastSquaresLoss):
-    """Squared error on all user-item pairs: the target is 1 for an event, and 0 with a small weight otherwise.
+    """Weighted squared error on all user-item pairs: the target is 1 for an event, and 0 with a small weight otherwise.
 
     Parameters
     ----------
@@ -554,16 +554,16 @@ class EventsLoss(LeastSquaresLoss):
 
     @property
     def l2_bias(self) -> None:
-        """None: the model has no biases."""
+        """None, because event models have no biases to penalize."""
         return None
 
     @property
     def has_bias(self) -> bool:
-        """False: event models have no biases and no mean."""
+        """False, because event models have no biases and no mean."""
         return False
 
     def rescaled(self, unit: float, *, linear: bool) -> EventsLoss:
-        """Return this loss unchanged: events have no unit.
+        """Return this loss unchanged, because events have no unit.
 
         Parameters
         ----------
@@ -580,14 +580,14 @@ class EventsLoss(LeastSquaresLoss):
         return self
 
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return (n + alpha0 n_other)^nu for each row of n events, by which l2 is multiplied.
+        """Return the factor (n + alpha0 n_other)^nu by which l2 is multiplied for each row, which has n events.
 
         Parameters
         ----------
         counts : sequence of int
             The number of events in each row.
         n_other : int
-            The number of rows on the other side.
+            The number of items if the rows are users, or of users if they are items.
 
         Returns
         -------
@@ -598,7 +598,7 @@ class EventsLoss(LeastSquaresLoss):
         return (support**self.nu).astype(np.float32)
 
     def entries(self, rows: SparseRows) -> SparseRows:
-        """Convert events to entries whose values are signed confidences, value times weight.
+        """Replace the values of events with signed confidences, value times weight.
 
         Parameters
         ----------
@@ -627,13 +627,13 @@ class EventsLoss(LeastSquaresLoss):
         """
         return (rows.values > 0).astype(np.float32)
 
-    def blank_gram(self, features: Float32) -> Float32:
-        """Return alpha0 F' F, the contribution of all pairs without an event.
+    def unobserved_gram(self, features: Float32) -> Float32:
+        """Return alpha0 F' F, the contribution of all user-item pairs without an event to the normal equations.
 
         Parameters
         ----------
         features : ndarray of shape (n, width), float32
-            The features of the fixed side.
+            The features of the fixed items or users.
 
         Returns
         -------
@@ -642,13 +642,13 @@ class EventsLoss(LeastSquaresLoss):
         """
         return (np.float32(self.alpha0) * gram(features)).astype(np.float32)
 
-    def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
-        """Return a side with the padded factors and the contribution of all pairs without an event.
+    def ridge_inputs(self, factors: Float32, bias: Float32, mean: float) -> RidgeInputs:
+        """Return the ridge regression inputs: padded factors and the contribution of user-item pairs without an event.
 
         Parameters
         ----------
         factors : ndarray of shape (n, k), float32
-            Factors of the fixed side.
+            Factors of the fixed items or users.
         bias : ndarray of shape (n,), float32
             Not used.
         mean : float
@@ -656,7 +656,7 @@ class EventsLoss(LeastSquaresLoss):
 
         Returns
         -------
-        Side
+        RidgeInputs
             The features, padded to `width(k)` columns, and their penalty.
         """
         n, k = factors.shape
@@ -667,7 +667,7 @@ class EventsLoss(LeastSquaresLoss):
             features[:, :k] = factors
         zeros, shape = np.zeros(width, np.float32), np.full(width, self.l2, np.float32)
         offset = np.zeros(n, np.float32)
-        return Side(EVENTS, features, offset, self.blank_gram(features), shape, zeros, zeros[None])
+        return RidgeInputs(EVENTS, features, offset, self.unobserved_gram(features), shape, zeros, zeros[None])
 
     def objective(self, model: _Factors, interactions: Interactions) -> float:
         """Evaluate the loss of a model on its training table; see `FactorModel.objective`.
@@ -684,7 +684,7 @@ class EventsLoss(LeastSquaresLoss):
         float
             The loss, summed in float64.
         """
-        x = model.linear(interactions.u, interactions.i).astype(np.float64)
+        x = model.raw_scores(interactions.u, interactions.i).astype(np.float64)
         confidence = interactions.confidence.astype(np.float64)
         total = float(np.sum(np.abs(confidence) * ((confidence > 0) - x) ** 2))
         P, Q = model.user_factors.astype(np.float64), model.item_factors.astype(np.float64)
@@ -744,16 +744,16 @@ class PairwiseLoss:
 
     @property
     def least_squares(self) -> None:
-        """None: users and items are not fitted by ridge regression."""
+        """None, because users and items are not fitted by ridge regression."""
         return None
 
     @property
     def has_bias(self) -> bool:
-        """True: items have biases."""
+        """True, because items have biases."""
         return True
 
     def rescaled(self, unit: float, *, linear: bool) -> PairwiseLoss:
-        """Return this loss unchanged: events have no unit.
+        """Return this loss unchanged, because events have no unit.
 
         Parameters
         ----------
@@ -770,7 +770,7 @@ class PairwiseLoss:
         return self
 
     def positives(self, rows: SparseRows) -> tuple[SparseRows, Float32]:
-        """Return the events with a positive confidence (value times weight), and their confidences.
+        """Return the events with a positive confidence (value times weight) and these confidences.
 
         Other events (dislikes) are treated as missing, so their items may be drawn as negatives.
 
@@ -798,7 +798,7 @@ class PairwiseLoss:
     def fold_in_users(
         self, model: _Factors, histories: SparseRows, prior: GaussianPrior | None
     ) -> tuple[Float32, Float32]:
-        """Fit new users by SGD as in training, with the items held fixed; a user without events gets zeros.
+        """Fit new users by SGD as in training, with fixed items; the vector of a user without events is zero.
 
         Parameters
         ----------
@@ -851,7 +851,7 @@ class PairwiseLoss:
         return x[:, : model.factors], x[:, model.factors]
 
     def terms(self, model: _Factors, user: int, item: int, history: SparseRows) -> tuple[Int32, Float64]:
-        """Decompose p_u . q_i into terms by `pairwise_terms`.
+        """Decompose p_u . q_i into one term for each event by `pairwise_terms`.
 
         Parameters
         ----------
@@ -900,15 +900,15 @@ class PairwiseLoss:
         item_penalty = self.l2 * _squared_norms(Q) + self.l2_bias * bias**2
         total = 0.0
         for u in np.flatnonzero(rows.counts):
-            own = slice(rows.start[u], rows.start[u + 1])
-            items = rows.columns[own]
+            user_slice = slice(rows.start[u], rows.start[u + 1])
+            items = rows.columns[user_slice]
             scores = P[u] @ Q.T + bias
             negatives = np.setdiff1d(np.arange(len(Q)), items)
             if len(negatives) == 0:
                 continue
             negatives = negatives[np.argsort(scores[negatives], kind="stable")]
             probabilities = negative_probabilities(len(negatives), self.n_negatives)
-            w = weights[own].astype(np.float64) if len(weights) else np.ones(len(items))
+            w = weights[user_slice].astype(np.float64) if len(weights) else np.ones(len(items))
             losses = np.logaddexp(0, scores[negatives] - scores[items][:, None])
             total += float(w @ losses @ probabilities + item_penalty[items].sum())
             total += len(items) * float(self.l2 * P[u] @ P[u] + item_penalty[negatives] @ probabilities)

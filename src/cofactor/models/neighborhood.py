@@ -111,8 +111,8 @@ class _BlockScored:
             -inf where the row is -1.
         """
         users, n, exclude, allowed, order = checked_lists(self, users, n, exclude, allowed, order)
-        zeros_by = order if self.zero_is_unknown else ROW_ORDER
-        return top_items(self._scoring(users), n, exclude, allowed, zeros_by.rows)
+        zero_order = order if self.zero_is_unknown else ROW_ORDER
+        return top_items(self._scoring(users), n, exclude, allowed, zero_order.rows)
 
     def predict(self: _HasScoring, users: UserBatch, items: Int32) -> Float32:
         """Predict a rating for each user-item pair, clipped to the scale; event models return unclipped scores.
@@ -197,7 +197,7 @@ class ItemItemModel(_BlockScored):
         return replace(scoring, block=block)
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the n items with the largest weights for each item.
+        """Return, for each item, the n items with the largest similarities or weights.
 
         Parameters
         ----------
@@ -219,7 +219,7 @@ class ItemItemModel(_BlockScored):
 
     @validated
     def item_similarity(self, items: Int32) -> Float32:
-        """Return the similarity of all item pairs within each list.
+        """Compute the similarity of all item pairs within each list.
 
         Parameters
         ----------
@@ -234,7 +234,7 @@ class ItemItemModel(_BlockScored):
         return self.similarity.pairwise(checked_item_lists(self, items))
 
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """Explain a score by the contribution of each item in the history; the rest is 0.
+        """Explain a score by the contribution of each item in the user's history; nothing is left unattributed.
 
         Parameters
         ----------
@@ -253,7 +253,7 @@ class ItemItemModel(_BlockScored):
         return _explanation(scoring, self.baseline, item, scoring.entries.columns, terms, "history")
 
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Return the same model with the number of users in the histories; see `FoldsIn.fold_in`.
+        """Return the same model with one user for each history; see `FoldsIn.fold_in`.
 
         Parameters
         ----------
@@ -272,7 +272,7 @@ class ItemItemModel(_BlockScored):
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return the same model with as many users as `take` selects; see `FoldsIn.with_users`.
+        """Return the same model with the number of users selected by `take`; see `FoldsIn.with_users`.
 
         Parameters
         ----------
@@ -289,7 +289,7 @@ class ItemItemModel(_BlockScored):
         return replace(self, n_users=len(checked_take(take, self.n_users, other.n_users)))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the similarity, and the item biases if there is a baseline.
+        """Return the arrays of the item similarity and any item biases by name.
 
         Returns
         -------
@@ -299,7 +299,7 @@ class ItemItemModel(_BlockScored):
         return self.similarity.arrays() | ({} if self.baseline is None else self.baseline.arrays())
 
     def settings(self) -> dict[str, Any]:
-        """Return the state that is not in arrays, as JSON-serializable values.
+        """Return the model state that `arrays` does not contain, as JSON-serializable values.
 
         Returns
         -------
@@ -462,7 +462,7 @@ class UserUserModel(_BlockScored):
         return rows.astype(np.int32), np.where(rows >= 0, similarities, np.float32(0))
 
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """Explain a score by the contribution of each neighbor who has the item; the rest is 0.
+        """Explain a score by the contribution of each neighbor who has the item; nothing is left unattributed.
 
         Parameters
         ----------
@@ -483,9 +483,13 @@ class UserUserModel(_BlockScored):
         rows = self.training.take(neighbors)
         entries = np.flatnonzero(rows.columns == item)
         positions = np.repeat(np.arange(len(neighbors)), rows.counts)[entries]
-        shares = top_k_membership(similarity[positions], self.k)
-        entries, positions, shares = entries[shares > 0], positions[shares > 0], shares[shares > 0]
-        x, ws = rows.values[entries].astype(np.float64), similarity[positions] * shares
+        memberships = top_k_membership(similarity[positions], self.k)
+        entries, positions, memberships = (
+            entries[memberships > 0],
+            positions[memberships > 0],
+            memberships[memberships > 0],
+        )
+        x, ws = rows.values[entries].astype(np.float64), similarity[positions] * memberships
         if self.baseline is not None:
             ws = ws if rows.weights is None else ws * rows.weights[entries]
             denominator = self.damping + ws.sum()
@@ -497,11 +501,11 @@ class UserUserModel(_BlockScored):
     @cached_property
     def _training_lists(self) -> tuple[SparseRows, ColumnLists]:
         """The training rows with weights applied, and the column list of each item."""
-        weighted = self.measure.weighted(self.training)
-        return weighted, self.measure.column_lists(weighted, self.n_items)
+        weighted_rows = self.measure.weighted(self.training)
+        return weighted_rows, self.measure.column_lists(weighted_rows, self.n_items)
 
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Return the model with new users; their neighbors are searched for in the training rows, as in training.
+        """Return a model with new users, whose neighbors are searched for among the training users, as in training.
 
         Parameters
         ----------
@@ -517,9 +521,9 @@ class UserUserModel(_BlockScored):
         require_histories(histories, self.n_items)
         require_no_prior(prior)
         entries = Scoring.of(histories, self.baseline, self.n_items).entries
-        weighted, lists = self._training_lists
+        weighted_rows, lists = self._training_lists
         neighbors, similarity = nearest(
-            self.measure.weighted(entries), lists, weighted,
+            self.measure.weighted(entries), lists, weighted_rows,
             measure=self.measure.code, n=self.neighbors.shape[1], shrink=self.measure.shrink,
         )  # fmt: skip
         owner = np.full(len(self.owner), -1, np.int32)
@@ -529,7 +533,7 @@ class UserUserModel(_BlockScored):
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return a model with users selected from this model and from `other`; see `FoldsIn.with_users`.
+        """Return a model whose users are selected from this model and from `other`; see `FoldsIn.with_users`.
 
         Parameters
         ----------
@@ -544,13 +548,13 @@ class UserUserModel(_BlockScored):
             A model with n users.
         """
         take = checked_take(take, self.n_users, other.n_users)
-        own = take >= 0
+        is_own = take >= 0
         neighbors = np.empty((len(take), self.neighbors.shape[1]), np.int32)
         similarity = np.empty(neighbors.shape, np.float32)
-        for selected, model, rows in ((own, self, take[own]), (~own, other, -1 - take[~own])):
-            neighbors[selected], similarity[selected] = model.neighbors[rows], model.similarity[rows]
+        for is_selected, model, rows in ((is_own, self, take[is_own]), (~is_own, other, -1 - take[~is_own])):
+            neighbors[is_selected], similarity[is_selected] = model.neighbors[rows], model.similarity[rows]
         new_rows = np.full(self.n_users, -1, np.int32)
-        new_rows[take[own]] = np.flatnonzero(own)
+        new_rows[take[is_own]] = np.flatnonzero(is_own)
         owner = np.where(self.owner >= 0, new_rows[np.maximum(self.owner, 0)], -1).astype(np.int32)
         return replace(
             self, neighbors=read_only(neighbors), similarity=read_only(similarity), owner=read_only(owner)
@@ -559,7 +563,7 @@ class UserUserModel(_BlockScored):
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return neighbors, similarities, training rows and their owners, and item biases if there is a baseline.
+        """Return the neighbors, their similarities, the training rows and any item biases as arrays by name.
 
         Returns
         -------
@@ -577,7 +581,7 @@ class UserUserModel(_BlockScored):
         return own | training | ({} if self.baseline is None else self.baseline.arrays())
 
     def settings(self) -> dict[str, Any]:
-        """Return the state that is not in arrays, as JSON-serializable values.
+        """Return the model state that `arrays` does not contain, as JSON-serializable values.
 
         Returns
         -------

@@ -160,7 +160,7 @@ class NetworkModel:
 
     @property
     def zero_is_unknown(self) -> bool:
-        """False: a score of 0 is a valid prediction."""
+        """False, because a score of 0 is a valid prediction."""
         return False
 
     def __repr__(self) -> str:
@@ -168,7 +168,7 @@ class NetworkModel:
         return f"{type(self).__name__}({self.n_users:,} users, {self.n_items:,} items, {widths} factors)"
 
     def summary(self) -> str:
-        """Return a text table of the learned arrays, with their shapes and parameter counts, and the total.
+        """Return a text table of the learned arrays with their shapes, parameter counts and the total count.
 
         Returns
         -------
@@ -186,7 +186,7 @@ class NetworkModel:
 
     @validated
     def rating(self, y: Float32) -> Float32:
-        """Compute the expected rating before clipping, low + (high - low) sigmoid(y).
+        """Convert network outputs y to expected ratings before clipping: low + (high - low) sigmoid(y).
 
         Parameters
         ----------
@@ -203,7 +203,7 @@ class NetworkModel:
 
     @validated
     def score(self, y: Float32) -> Float32:
-        """Compute the score that items are ranked by: the output itself.
+        """Return the scores by which items are ranked: the network outputs.
 
         Parameters
         ----------
@@ -220,7 +220,7 @@ class NetworkModel:
 
     @validated
     def loss(self, y: Float32, values: Float32) -> tuple[Float32, Float32]:
-        """Compute the loss (r - r^)^2 / (2 noise^2) of each rating, and its gradient.
+        """Compute the loss (r - r^)^2 / (2 noise^2) of each rating, and its gradient with respect to the output.
 
         Parameters
         ----------
@@ -265,7 +265,7 @@ class NetworkModel:
         y = np.empty((len(users), self.user_bias.shape[1]), np.float32)
         for first in range(0, len(users), PAIR_BLOCK):
             u, i = users[first : first + PAIR_BLOCK], items[first : first + PAIR_BLOCK]
-            part = self.layers.outputs(self.user_vectors[u], self.item_vectors[i], self._item_part[i])
+            part = self.layers.outputs(self.user_vectors[u], self.item_vectors[i], self._item_contribution[i])
             y[first : first + PAIR_BLOCK] = part + self.user_bias[u] + self.item_bias[i]
         return y
 
@@ -288,9 +288,9 @@ class NetworkModel:
         return ratings
 
     @cached_property
-    def _item_part(self) -> Float32:
+    def _item_contribution(self) -> Float32:
         """The contribution of each item to the first layer, of shape (n_items + 1, width)."""
-        return self.layers.item_part(self.item_vectors)
+        return self.layers.item_contribution(self.item_vectors)
 
     # Ranking
 
@@ -364,7 +364,7 @@ class NetworkModel:
         return unit
 
     def item_similarity(self, items: Int32) -> Float32:
-        """Compute the cosine similarity of the vectors of all item pairs within each list.
+        """Compute the cosine similarity of the item vectors of all item pairs within each list.
 
         Parameters
         ----------
@@ -382,7 +382,7 @@ class NetworkModel:
         return cosines
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the n most similar items for each item, by the cosine similarity of vectors without biases.
+        """Return the n most similar items for each item, by the cosine similarity of their vectors, excluding biases.
 
         Parameters
         ----------
@@ -411,7 +411,7 @@ class NetworkModel:
 
     @one_thread_blas()
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """Explain a score by leaving out each item in the history in turn and folding the user in again.
+        """Explain a score by removing each item in the user's history in turn and folding the user in again.
 
         `mean` is the score of an unknown user and an unknown item; `item` is the change in this score for the known
         item. The layers are not additive, so the terms need not add up to the score; the difference is `rest`. A
@@ -452,7 +452,7 @@ class NetworkModel:
 
     @one_thread_blas()
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Fold in new users, one at a time, by gradient steps with everything else held fixed.
+        """Return a model with new users, each fitted by gradient steps while all other parameters are fixed.
 
         Parameters
         ----------
@@ -488,7 +488,7 @@ class NetworkModel:
     def _objective(self, history: SparseRows, unknown: Float32) -> Callable[[Float32], tuple[float, Float32]]:
         """Return the objective that `fold_in` minimizes for one user: a function of z with value and gradient."""
         width, items = self.user_vectors.shape[1], history.columns
-        q, part, bias = self.item_vectors[items], self._item_part[items], self.item_bias[items]
+        q, part, bias = self.item_vectors[items], self._item_contribution[items], self.item_bias[items]
         weights = np.ones(len(items), np.float32) if history.weights is None else history.weights
 
         def objective(z: Float32) -> tuple[float, Float32]:
@@ -504,7 +504,7 @@ class NetworkModel:
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return a model with users selected from this model and from `other`; see `FoldsIn.with_users`.
+        """Return a model whose users are selected from this model and from `other`; see `FoldsIn.with_users`.
 
         Parameters
         ----------
@@ -537,13 +537,13 @@ class NetworkModel:
             user_vectors=read_only(contiguous(vectors, np.float32)),
             user_bias=read_only(contiguous(bias, np.float32)),
         )
-        other.__dict__["_item_part"] = self._item_part  # a cached value that depends on the items only
+        other.__dict__["_item_contribution"] = self._item_contribution  # a cached value that depends on the items only
         return other
 
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the embeddings, the biases, `user_spread`, and the arrays of the layers, by name.
+        """Return the embeddings, the biases, `user_spread` and the arrays of the layers, by name.
 
         Returns
         -------
@@ -554,7 +554,7 @@ class NetworkModel:
         return {name: getattr(self, name) for name in names} | dict(self.layers.named_arrays())
 
     def settings(self) -> dict[str, Any]:
-        """Return the state that is not in arrays, as JSON-serializable values.
+        """Return the model state that `arrays` does not contain, as JSON-serializable values.
 
         Returns
         -------
@@ -565,7 +565,7 @@ class NetworkModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create a model from the results of `arrays` and `settings`; array names determine the number of layers.
+        """Create a model from the results of `arrays` and `settings`; the array names determine the number of layers.
 
         Parameters
         ----------
@@ -675,7 +675,7 @@ class LevelsNetworkModel(NetworkModel):
 
     @validated
     def rating(self, y: Float32) -> Float32:
-        """Compute the expected rating, sum_l level_l softmax(y)_l.
+        """Convert network outputs y to expected ratings, sum_l level_l softmax(y)_l.
 
         Parameters
         ----------
@@ -692,7 +692,7 @@ class LevelsNetworkModel(NetworkModel):
 
     @validated
     def score(self, y: Float32) -> Float32:
-        """Compute the score that items are ranked by: the expected rating.
+        """Compute the scores by which items are ranked: the expected ratings.
 
         Parameters
         ----------
@@ -708,7 +708,7 @@ class LevelsNetworkModel(NetworkModel):
 
     @validated
     def loss(self, y: Float32, values: Float32) -> tuple[Float32, Float32]:
-        """Compute the cross-entropy of each rating, -log mass of its nearest level, and its gradient.
+        """Compute the cross-entropy of each rating, -log P(nearest level), and its gradient with respect to outputs.
 
         Parameters
         ----------
@@ -728,8 +728,8 @@ class LevelsNetworkModel(NetworkModel):
         values = _checked_ratings(values, y)
         mass, nearest = _softmax(y), np.abs(values[:, None] - self.levels).argmin(axis=1)
         target = np.eye(len(self.levels), dtype=np.float32)[nearest]
-        tiny = np.finfo(np.float32).tiny
-        return -np.log(np.maximum((mass * target).sum(axis=1), tiny)), mass - target
+        tiny_value = np.finfo(np.float32).tiny
+        return -np.log(np.maximum((mass * target).sum(axis=1), tiny_value)), mass - target
 
 
 def _checked_ratings(values: object, y: Float32) -> Float32:

@@ -1,4 +1,4 @@
-"""Bayesian factor model: the posterior mean, and posterior samples that measure the uncertainty."""
+"""Bayesian factor model: the posterior mean, and posterior samples for the uncertainty of predictions."""
 
 from __future__ import annotations
 
@@ -126,22 +126,22 @@ class BayesianModel:
 
     @property
     def uses_times(self) -> bool:
-        """Whether predictions depend on the time, because session biases were learned."""
+        """Whether predictions depend on the time of the rating, because session biases were learned."""
         return self.session_bias is not None
 
     @property
     def user_factors(self) -> Float32:
-        """Posterior mean user vectors, ndarray of shape (n_users, width), float32; zero is the average user."""
+        """Posterior mean user vectors, ndarray of shape (n_users, width), float32; zeros represent the average user."""
         return self.average.user_factors
 
     @property
     def item_factors(self) -> Float32:
-        """Posterior mean item vectors, ndarray of shape (n_items, width), float32; zero is the average item."""
+        """Posterior mean item vectors, ndarray of shape (n_items, width), float32; zeros represent the average item."""
         return self.average.item_factors
 
     @property
     def zero_is_unknown(self) -> bool:
-        """False: a predicted rating of 0 is a valid prediction."""
+        """False, because a predicted rating of 0 is a valid prediction."""
         return False
 
     def __repr__(self) -> str:
@@ -165,7 +165,7 @@ class BayesianModel:
         users, items = checked_batch_pairs(self, users, items)
         if self.session_bias is None or users.times is None:
             return self.average.predict(users, items)
-        x, scale = self.average.linear(users.rows, items) + self._session_shift(users), self.average.scale
+        x, scale = self.average.raw_scores(users.rows, items) + self._session_shift(users), self.average.scale
         return x if scale is None else np.clip(x, scale.low, scale.high)
 
     def _session_shift(self, users: UserBatch) -> Float32:
@@ -222,7 +222,7 @@ class BayesianModel:
         return self.average.top(users, n, exclude=exclude, allowed=allowed, order=order)
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the n most similar items for each item by posterior mean factors; see `FactorModel.similar_items`.
+        """Return the n most similar items for each item, by posterior mean factors; see `FactorModel.similar_items`.
 
         Parameters
         ----------
@@ -243,7 +243,7 @@ class BayesianModel:
         return self.average.similar_items(items, n, allowed)
 
     def similar_users(self, users: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the n most similar users for each user by posterior mean factors; see `FactorModel.similar_users`.
+        """Return the n most similar users for each user, by posterior mean factors; see `FactorModel.similar_users`.
 
         Parameters
         ----------
@@ -264,7 +264,7 @@ class BayesianModel:
         return self.average.similar_users(users, n, allowed)
 
     def item_similarity(self, items: Int32) -> Float32:
-        """Compute cosine similarities of posterior mean factors; see `FactorModel.item_similarity`.
+        """Compute cosine similarities of items from their posterior mean factors; see `FactorModel.item_similarity`.
 
         Parameters
         ----------
@@ -312,15 +312,18 @@ class BayesianModel:
         left, right = as_user(U, k), as_item(V, k)
         mean = self.center + pair_dots(left, right, users, items).astype(np.float64)
         variance = 1.0 / (user_noise[users].astype(np.float64) * item_noise[items])
-        for own_variance, other, rows, others in ((user_variance, V, users, items), (item_variance, U, items, users)):
-            if (unknown := rows < 0).any():
-                vectors = features(other, k)[others[unknown]].astype(np.float64)
-                variance[unknown] += (vectors**2) @ own_variance
+        for own_variance, other, rows, other_rows in (
+            (user_variance, V, users, items),
+            (item_variance, U, items, users),
+        ):
+            if (is_unknown := rows < 0).any():
+                vectors = features(other, k)[other_rows[is_unknown]].astype(np.float64)
+                variance[is_unknown] += (vectors**2) @ own_variance
         return mean, variance
 
     @validated
     def rescaled(self, unit: float, scale: Scale | None) -> Self:
-        """Return a model of the same ratings multiplied by `unit`; see `FactorModel.rescaled`.
+        """Return an equivalent model for ratings multiplied by `unit`; see `FactorModel.rescaled`.
 
         Parameters
         ----------
@@ -347,14 +350,18 @@ class BayesianModel:
         if unit == 1:
             return replace(self, average=average)
         post, k = self.posterior, self.factors
-        times = np.ones(post.users.shape[2])
-        times[:k], times[k] = np.sqrt(unit), unit
-        powers = {
-            "users": times, "items": times, "terms": times, "user_mean": times, "unknown_user": times,
-            "unknown_item": times, "user_precision": times**-2, "unknown_user_variance": times**2,
-            "unknown_item_variance": times**2, "user_noise": unit**-2, "base_noise": unit**-2,
+        vector_unit = np.ones(post.users.shape[2])
+        vector_unit[:k], vector_unit[k] = np.sqrt(unit), unit
+        multipliers = {
+            "users": vector_unit, "items": vector_unit, "terms": vector_unit, "user_mean": vector_unit,
+            "unknown_user": vector_unit, "unknown_item": vector_unit, "user_precision": vector_unit**-2,
+            "unknown_user_variance": vector_unit**2, "unknown_item_variance": vector_unit**2,
+            "user_noise": unit**-2, "base_noise": unit**-2,
         }  # fmt: skip
-        scaled = {name: read_only((getattr(post, name) * power).astype(np.float32)) for name, power in powers.items()}
+        scaled_arrays = {
+            name: read_only((getattr(post, name) * multiplier).astype(np.float32))
+            for name, multiplier in multipliers.items()
+        }
         biases = self.session_bias
         if biases is not None:
             values = read_only(biases.rows.values * np.float32(unit))
@@ -362,14 +369,14 @@ class BayesianModel:
         return replace(
             self,
             average=average,
-            posterior=replace(post, **scaled),
+            posterior=replace(post, **scaled_arrays),
             center=self.center * unit,
             session_bias=biases,
         )
 
     @one_thread_blas()
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """Explain a score by the contribution of each item in the history to the posterior mean.
+        """Explain a score by the contribution of each item in the user's history to the posterior mean score.
 
         In each sample, a user's vector is normally distributed and its mean solves a ridge regression. Relative to the
         vector of an unknown user, an item contributes through its rating and, because it was rated at all, through the
@@ -391,7 +398,7 @@ class BayesianModel:
         average = self.average
         terms = np.mean([self._terms(s, user, item, history) for s in range(len(self.posterior))], axis=0)
         mean, user_bias, item_bias = average.mean, float(average.user_bias[user]), float(average.item_bias[item])
-        score = float(average.linear(users.rows, np.array([item], np.int32))[0])
+        score = float(average.raw_scores(users.rows, np.array([item], np.int32))[0])
         rest = score - mean - user_bias - item_bias - float(terms.sum())
         return Explanation(score, mean, user_bias, item_bias, history.columns, terms, rest)
 
@@ -417,7 +424,7 @@ class BayesianModel:
 
     @one_thread_blas()
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Fold in new users in each sample, with the items held fixed.
+        """Return a model with new users, fitted with fixed items in each posterior sample.
 
         In each sample, a user's vector solves a ridge regression whose prior mean and noise depend on the history. The
         mean vector is the one whose predictions over the catalog are closest to the mean predictions of the samples.
@@ -460,8 +467,8 @@ class BayesianModel:
         """
         factors = self.average.item_factors.astype(np.float64)
         size = float(np.exp2(np.round(np.log2(max(float(np.abs(factors).max(initial=0)), 1e-30)))))
-        extended = np.column_stack([factors / size, np.ones(self.n_items)])
-        inverse: Float64 = np.linalg.pinv(extended, rcond=1e-6).astype(np.float64)
+        extended_factors = np.column_stack([factors / size, np.ones(self.n_items)])
+        inverse: Float64 = np.linalg.pinv(extended_factors, rcond=1e-6).astype(np.float64)
         inverse[:-1] /= size
         return inverse
 
@@ -479,7 +486,7 @@ class BayesianModel:
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return a model with users selected from this model and from `other`; see `FoldsIn.with_users`.
+        """Return a model whose users are selected from this model and from `other`; see `FoldsIn.with_users`.
 
         Parameters
         ----------
@@ -495,15 +502,15 @@ class BayesianModel:
         """
         take = checked_take(take, self.n_users, other.n_users)
         rows = np.where(take >= 0, take, self.n_users - 1 - take)
-        selected = {}
+        selected_arrays = {}
         for name in ("users", "user_noise"):
-            stacked = np.concatenate([getattr(self.posterior, name), getattr(other.posterior, name)], axis=1)
-            selected[name] = read_only(np.ascontiguousarray(stacked[:, rows]))
+            stacked_arrays = np.concatenate([getattr(self.posterior, name), getattr(other.posterior, name)], axis=1)
+            selected_arrays[name] = read_only(np.ascontiguousarray(stacked_arrays[:, rows]))
         biases = None
         if self.session_bias is not None and other.session_bias is not None:
             biases = self.session_bias.with_users(other.session_bias, take)
         average = self.average.with_users(other.average, take)
-        return replace(self, average=average, posterior=replace(self.posterior, **selected), session_bias=biases)
+        return replace(self, average=average, posterior=replace(self.posterior, **selected_arrays), session_bias=biases)
 
     # Serialization
 
@@ -521,7 +528,7 @@ class BayesianModel:
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
     def settings(self) -> dict[str, Any]:
-        """Return the state that is not in arrays, as JSON-serializable values.
+        """Return the model state that `arrays` does not contain, as JSON-serializable values.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Posterior samples: arrays, fold-in of users within a sample, and the mean of samples as one factorization."""
+"""Posterior samples of a Bayesian factor model: arrays, fold-in of users in one sample, and the mean of the samples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from cofactor.arrays import Float32, contiguous
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.parallel import one_thread_blas
-from cofactor.kernels.ridge import RATINGS, Side, solve
+from cofactor.kernels.ridge import RATINGS, RidgeInputs, solve
 from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["FactorMean", "Posterior", "SampleFoldIn", "as_item", "as_user", "features"]
@@ -30,7 +30,7 @@ BATCH_SIZE = 8
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """S samples from the posterior, as float32 arrays.
+    """S posterior samples of a Bayesian factor model, as float32 arrays.
 
     The length of the object is S. A vector is [factors, bias, padding]; its width is a multiple of 8.
 
@@ -76,7 +76,7 @@ class Posterior:
 
 @dataclass(frozen=True, eq=False)
 class SampleFoldIn:
-    """Ridge regressions for new users in one sample, with prior means that depend on the histories.
+    """Ridge regressions that fit new users in one posterior sample, with prior means that depend on their histories.
 
     Parameters
     ----------
@@ -86,8 +86,8 @@ class SampleFoldIn:
         The noise of these items.
     entries : SparseRows
         The ratings minus the center, with columns renumbered to match `items`.
-    side : Side
-        The items as the fixed side, with the prior mean of each user.
+    inputs : RidgeInputs
+        Inputs of the ridge regressions: the items, and the prior mean of each user.
     base_noise, noise_shape : float
         See `Posterior`.
     factors : int
@@ -103,14 +103,14 @@ class SampleFoldIn:
     items: Float32
     item_noise: Float32
     entries: SparseRows
-    side: Side
+    inputs: RidgeInputs
     base_noise: float
     noise_shape: float
     factors: int
 
     @classmethod
     def of(cls, post: Posterior, s: int, histories: SparseRows, k: int, center: float) -> Self:
-        """Create the ridge regressions for sample s.
+        """Create the ridge regressions for posterior sample s.
 
         Parameters
         ----------
@@ -140,7 +140,7 @@ class SampleFoldIn:
             weight = (histories.counts / (histories.counts + HALF_WEIGHT_COUNT)).astype(np.float32)[:, None]
             prior = weight * prior + (1 - weight) * post.unknown_user[s]
         width = items.shape[1]
-        side = Side(
+        inputs = RidgeInputs(
             RATINGS,
             features(items, k),
             contiguous(items[:, k], np.float32),
@@ -150,10 +150,10 @@ class SampleFoldIn:
             prior,
         )
         noise, shape = float(post.base_noise[s]), float(post.noise_shape[s])
-        return cls(items, post.item_noise[s, used_items], entries, side, noise, shape, k)
+        return cls(items, post.item_noise[s, used_items], entries, inputs, noise, shape, k)
 
     def mean_and_noise(self) -> tuple[Float32, Float32]:
-        """Compute the conditional mean vector and the noise precision for each user by alternating updates.
+        """Compute the conditional mean vector and the noise precision of each user by alternating updates of the two.
 
         Returns
         -------
@@ -173,7 +173,7 @@ class SampleFoldIn:
         return mean, noise
 
     def solve(self, noise: Float32, *, z: Float32 | None = None) -> Float32:
-        """Compute the conditional mean of each user's vector, or draw from its conditional distribution.
+        """Compute the conditional mean of each user's vector, or draw the vector from its conditional distribution.
 
         Parameters
         ----------
@@ -191,13 +191,13 @@ class SampleFoldIn:
             weights = weights * self.entries.weights
         x = np.zeros((len(self.entries), self.items.shape[1]), np.float32)
         sample_noise = None if z is None else np.tile(z, (len(x), 1))
-        solve(x, replace(self.entries, weights=weights), np.zeros(len(x), np.float32), self.side, noise=sample_noise)
+        solve(x, replace(self.entries, weights=weights), np.zeros(len(x), np.float32), self.inputs, noise=sample_noise)
         return x
 
 
 @dataclass
 class FactorMean:
-    """Low-rank mean of S factorizations: 1/S sum_s U_s V_s' as one factorization L R' with at most `width` columns.
+    """Running mean of S factorizations, 1/S sum_s U_s V_s', stored as a low-rank factorization L R'.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ class FactorMean:
     Notes
     -----
     Samples are concatenated: [U_1 .. U_s] [V_1 .. V_s]'. After every few samples, they are reduced to the leading
-    `width` directions by a QR decomposition of both sides and an SVD of the small product of the triangular factors.
+    `width` directions by a QR decomposition of both factors and an SVD of the small product of the triangular factors.
 
     References
     ----------
@@ -236,7 +236,7 @@ class FactorMean:
     _right: list[Float32] = field(default_factory=list)
 
     def add(self, left: Float32, right: Float32) -> None:
-        """Add the factors of one sample.
+        """Add the factors of one posterior sample to the running mean.
 
         Parameters
         ----------
@@ -270,14 +270,14 @@ class FactorMean:
         left, left_r = np.linalg.qr(np.hstack(self._left))
         right, right_r = np.linalg.qr(np.hstack(self._right))
         u, s, vt = np.linalg.svd(left_r @ right_r.T)
-        keep = min(self.width, len(s))
-        root = np.sqrt(s[:keep])
-        self._left = [np.ascontiguousarray(left @ (u[:, :keep] * root), np.float32)]
-        self._right = [np.ascontiguousarray(right @ (vt[:keep].T * root), np.float32)]
+        rank = min(self.width, len(s))
+        root = np.sqrt(s[:rank])
+        self._left = [np.ascontiguousarray(left @ (u[:, :rank] * root), np.float32)]
+        self._right = [np.ascontiguousarray(right @ (vt[:rank].T * root), np.float32)]
 
 
 def features(vectors: Float32, k: int) -> Float32:
-    """Return [factors, 1, padding], the features that multiply the other side's [factors, bias].
+    """Return the features [factors, 1, padding] of items for fitting users, or of users for fitting items.
 
     Parameters
     ----------
@@ -303,7 +303,7 @@ def features(vectors: Float32, k: int) -> Float32:
 
 
 def as_user(vectors: Float32, k: int) -> Float32:
-    """Return [factors, bias, 1], so that the dot product with `as_item` adds both biases.
+    """Convert user vectors to [factors, bias, 1], so that the dot product with `as_item` includes both biases.
 
     Parameters
     ----------
@@ -323,13 +323,13 @@ def as_user(vectors: Float32, k: int) -> Float32:
     >>> (user @ item.T).tolist()                         # 2 * 3 + 0.5 + 0.25
     [[6.75]]
     """
-    extended = np.zeros((len(vectors), k + 2), np.float32)
-    extended[:, : k + 1], extended[:, k + 1] = vectors[:, : k + 1], 1
-    return extended
+    extended_vectors = np.zeros((len(vectors), k + 2), np.float32)
+    extended_vectors[:, : k + 1], extended_vectors[:, k + 1] = vectors[:, : k + 1], 1
+    return extended_vectors
 
 
 def as_item(vectors: Float32, k: int) -> Float32:
-    """Return [factors, 1, bias], the counterpart of `as_user`.
+    """Convert item vectors to [factors, 1, bias], so that the dot product with `as_user` includes both biases.
 
     Parameters
     ----------
@@ -343,6 +343,6 @@ def as_item(vectors: Float32, k: int) -> Float32:
     ndarray of shape (n, k + 2), float32
         One vector for each item.
     """
-    extended = np.zeros((len(vectors), k + 2), np.float32)
-    extended[:, :k], extended[:, k], extended[:, k + 1] = vectors[:, :k], 1, vectors[:, k]
-    return extended
+    extended_vectors = np.zeros((len(vectors), k + 2), np.float32)
+    extended_vectors[:, :k], extended_vectors[:, k], extended_vectors[:, k + 1] = vectors[:, :k], 1, vectors[:, k]
+    return extended_vectors

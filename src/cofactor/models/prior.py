@@ -1,4 +1,4 @@
-"""Priors for the vectors of new users and new items, before their first rating.
+"""Normal priors for the vectors of new users and items, which apply before their first rating.
 
     x ~ N(m, P^-1)        m = mean + sum over the features of the user or item of their effects
 
@@ -62,8 +62,8 @@ class Prior:
         require_array("mean", self.mean, np.float64)
         width = len(self.mean)
         require_array("precision", self.precision, np.float64, (width, width))
-        indicators = len(self.effects) if self.encoder is None else len(self.encoder.names)
-        require_array("effects", self.effects, np.float64, (indicators, width))
+        n_indicators = len(self.effects) if self.encoder is None else len(self.encoder.names)
+        require_array("effects", self.effects, np.float64, (n_indicators, width))
 
     @validated
     def means(self, table: pl.DataFrame | None, n: int) -> Float64:
@@ -101,7 +101,7 @@ class Priors:
     Parameters
     ----------
     users, items : Prior, optional
-        None if no prior was learned for this side.
+        None if no prior was learned for users or for items.
 
     Examples
     --------
@@ -115,7 +115,7 @@ class Priors:
     items: Prior | None = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the mean, precision and effects of each side, under names such as users.mean.
+        """Return the arrays of the user prior and the item prior by name, such as `users.mean`.
 
         Returns
         -------
@@ -123,14 +123,14 @@ class Priors:
             Arrays by name.
         """
         return {
-            f"{side}.{name}": getattr(prior, name)
-            for side, prior in (("users", self.users), ("items", self.items))
+            f"{entity}.{name}": getattr(prior, name)
+            for entity, prior in (("users", self.users), ("items", self.items))
             if prior is not None
             for name in ("mean", "precision", "effects")
         }
 
     def settings(self) -> dict[str, Any]:
-        """Return the encoder settings of each side; None for a side without a prior.
+        """Return the encoder settings of the user prior and the item prior; None for a missing prior.
 
         Returns
         -------
@@ -138,8 +138,8 @@ class Priors:
             JSON-serializable values by name.
         """
         return {
-            side: None if prior is None else {"encoder": prior.encoder and prior.encoder.settings()}
-            for side, prior in (("users", self.users), ("items", self.items))
+            entity: None if prior is None else {"encoder": prior.encoder and prior.encoder.settings()}
+            for entity, prior in (("users", self.users), ("items", self.items))
         }
 
     @classmethod
@@ -159,11 +159,11 @@ class Priors:
             A bitwise identical object.
         """
 
-        def prior(side: str) -> Prior | None:
-            if settings[side] is None:
+        def prior(entity: str) -> Prior | None:
+            if settings[entity] is None:
                 return None
-            mean, precision, effects = (arrays[f"{side}.{name}"] for name in ("mean", "precision", "effects"))
-            encoder = settings[side]["encoder"]
+            mean, precision, effects = (arrays[f"{entity}.{name}"] for name in ("mean", "precision", "effects"))
+            encoder = settings[entity]["encoder"]
             return Prior(mean, precision, effects, None if encoder is None else Encoder.from_settings(encoder))
 
         return cls(prior("users"), prior("items"))

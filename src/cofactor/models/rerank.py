@@ -102,13 +102,13 @@ def rank_items(
     ([[3, -1]], (1, 2))
     """
     _check(model, rank_by, diversity)
-    depth = n
+    n_candidates = n
     if rank_by != "mean" or diversity > 0:
-        depth = min(model.n_items, max(n, min(CANDIDATES_PER_ITEM * n, MAX_CANDIDATES)))
+        n_candidates = min(model.n_items, max(n, min(CANDIDATES_PER_ITEM * n, MAX_CANDIDATES)))
     if len(evidence) and evidence.all():
         evidence = ALL_ROWS
     candidate_mask = allowed & evidence if len(allowed) and len(evidence) else (evidence if len(evidence) else allowed)
-    rows, scores = model.top(users, depth, exclude=exclude, allowed=candidate_mask, order=order)
+    rows, scores = model.top(users, n_candidates, exclude=exclude, allowed=candidate_mask, order=order)
     if rank_by != "mean" and isinstance(model, HasUncertainty):
         rows, scores = _sort_by_quantile(
             model, users, rows, TAIL_PROBABILITY if rank_by == "lower" else 1 - TAIL_PROBABILITY
@@ -117,13 +117,13 @@ def rank_items(
         rows, scores = _diversify(model, rows, scores, n, diversity)
     rows, scores = contiguous(rows[:, :n], np.int32), contiguous(scores[:, :n], np.float32)
     if len(evidence):
-        rest = ~evidence & allowed if len(allowed) else ~evidence
-        _fill(rows, scores, exclude, rest, order)
+        remaining = ~evidence & allowed if len(allowed) else ~evidence
+        _fill(rows, scores, exclude, remaining, order)
     return rows, scores
 
 
 def without_evidence(model: ScoresItems, rows: Int32, scores: Float32, evidence: Bool = ALL_ROWS) -> Bool:
-    """Return a mask of the positions in ranked lists that were filled without evidence from the model.
+    """Return a mask of the ranked items for which the model has no evidence.
 
     Parameters
     ----------
@@ -153,15 +153,15 @@ def without_evidence(model: ScoresItems, rows: Int32, scores: Float32, evidence:
     return unknown & (rows >= 0)
 
 
-def _fill(rows: Int32, scores: Float32, exclude: SparseRows, rest: Bool, order: ItemOrder) -> None:
-    """Fill up lists that are too short with the items in `rest`, in order and with a score of 0, in place."""
+def _fill(rows: Int32, scores: Float32, exclude: SparseRows, remaining: Bool, order: ItemOrder) -> None:
+    """Fill up lists that are too short with `remaining` items, in order and with a score of 0, in place."""
     short_lists = np.flatnonzero((rows < 0).any(axis=1))
-    if len(short_lists) == 0 or not rest.any():
+    if len(short_lists) == 0 or not remaining.any():
         return
-    item_order = order.rows if len(order) else np.arange(len(rest), dtype=np.int32)
+    item_order = order.rows if len(order) else np.arange(len(remaining), dtype=np.int32)
     for user in short_lists:
         first = int((rows[user] >= 0).sum())
-        extra_rows = first_allowed(item_order, rows.shape[1] - first, exclude.row(int(user)).columns, rest)
+        extra_rows = first_allowed(item_order, rows.shape[1] - first, exclude.row(int(user)).columns, remaining)
         rows[user, first:], scores[user, first:] = (
             extra_rows,
             np.where(extra_rows >= 0, np.float32(0), np.float32(-np.inf)),
@@ -215,16 +215,16 @@ def mmr(scores: ArrayLike, similarity: ArrayLike, n: int, trade_off: float) -> I
     with np.errstate(invalid="ignore"):
         span = np.where(high > low, high - low, 1.0)
         relevance = np.where(is_available, (values - low) / span, -np.inf)
-    selected, users = np.full((m, n), -1, np.int64), np.arange(m)
+    selected_positions, users = np.full((m, n), -1, np.int64), np.arange(m)
     nearest = np.zeros((m, c))
     for rank in range(min(n, c)):
-        marginal = (1 - trade_off) * np.where(is_available, relevance, 0.0) - trade_off * nearest
-        best = np.where(is_available, marginal, -np.inf).argmax(axis=1)
+        marginal_relevance = (1 - trade_off) * np.where(is_available, relevance, 0.0) - trade_off * nearest
+        best = np.where(is_available, marginal_relevance, -np.inf).argmax(axis=1)
         has_candidate = is_available[users, best]
-        selected[has_candidate, rank] = best[has_candidate]
+        selected_positions[has_candidate, rank] = best[has_candidate]
         is_available[users, best] = False
         nearest = similarities[users, best] if rank == 0 else np.maximum(nearest, similarities[users, best])
-    return selected
+    return selected_positions
 
 
 def _check(model: ScoresItems, rank_by: str, diversity: float) -> None:

@@ -22,7 +22,7 @@ NO_SESSION = np.iinfo(np.int32).max
 
 @dataclass(frozen=True, eq=False)
 class SessionBias:
-    """User biases for each time bin.
+    """User biases for each user and time bin.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class SessionBias:
     rows: SparseRows
 
     def bins(self, times: Int64) -> Int64:
-        """Return the bin number of each time.
+        """Return the number of the time bin that contains each time.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class SessionBias:
         return replace(self, rows=SparseRows.empty(n_users))
 
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return session biases with users selected from this object and from `other`.
+        """Return session biases of users selected from this object and from `other`.
 
         Parameters
         ----------
@@ -131,7 +131,7 @@ class SessionBias:
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the bins and biases of each user.
+        """Return the time bins and biases of each user as CSR arrays.
 
         Returns
         -------
@@ -141,7 +141,7 @@ class SessionBias:
         return {"start": self.rows.start, "bins": self.rows.columns, "bias": self.rows.values}
 
     def settings(self) -> dict[str, Any]:
-        """Return the length of the bins and the start of the first one.
+        """Return the length of the time bins and the start of the first one, in seconds.
 
         Returns
         -------
@@ -172,7 +172,7 @@ class SessionBias:
 
     @classmethod
     def of_ratings(cls, users: Int32, times: Int64, seconds: int, n_users: int) -> tuple[Self, Int64]:
-        """Create the sessions in a table of ratings, with all biases set to 0.
+        """Find the sessions (users' time bins) in a table of ratings, and create session biases of 0.
 
         Parameters
         ----------

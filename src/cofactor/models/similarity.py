@@ -33,7 +33,7 @@ MAX_WEIGHT = 1e6
 
 @dataclass(frozen=True)
 class SimilarityMeasure:
-    """Similarity measure for pairs of rows; see `kernels.neighbors`.
+    """Similarity measure for pairs of users or items; see `kernels.neighbors`.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class SimilarityMeasure:
 
     @property
     def code(self) -> int:
-        """Integer code of the measure in kernels."""
+        """Integer code of the similarity measure in kernels."""
         return MEASURES[self.name]
 
     def weighted(self, rows: SparseRows) -> SparseRows:
@@ -77,7 +77,7 @@ class SimilarityMeasure:
         return SparseRows(rows.start, rows.columns, rows.values * np.sqrt(weights))
 
     def column_lists(self, rows: SparseRows, n_columns: int) -> ColumnLists:
-        """Return the rows that have an entry in each column, at most `max_support` for each column.
+        """Return a list of the rows that have an entry in each column, limited to `max_support` rows.
 
         Parameters
         ----------
@@ -94,7 +94,7 @@ class SimilarityMeasure:
         return ColumnLists.of(rows, n_columns, max_length=self.max_support)
 
     def settings(self) -> dict[str, Any]:
-        """Return all fields by name.
+        """Return the parameters of the similarity measure by name.
 
         Returns
         -------
@@ -106,7 +106,7 @@ class SimilarityMeasure:
 
 @dataclass(frozen=True)
 class NeighborAverage:
-    """Damped weighted average over the k most similar neighbors that have a rating.
+    """Parameters of a damped average over the k most similar neighbors that have a rating, weighted by similarity.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ class DenseSimilarity:
         return "a weight for each pair"
 
     def add_scores(self, out: Float32, entries: SparseRows) -> None:
-        """Add the product of the entries and W to scores, in place.
+        """Add the product of each user's history and the weights W to scores, in place.
 
         Parameters
         ----------
@@ -190,7 +190,7 @@ class DenseSimilarity:
         return terms
 
     def nearest(self, items: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
-        """Return the n items j with the largest nonzero weights W_ij for each item i.
+        """Return, for each item i, the n items j with the largest nonzero weights W_ij.
 
         Parameters
         ----------
@@ -219,7 +219,7 @@ class DenseSimilarity:
         return np.where(is_neighbor, order, -1).astype(np.int32), np.where(is_neighbor, sorted_weights, np.float32(0))
 
     def pairwise(self, items: Int32) -> Float32:
-        """Return the partial correlations of all item pairs within each list.
+        """Compute the partial correlations of all item pairs within each list.
 
         The value is 1 for an item with itself, and 0 for row -1. Since W_ij = -P_ij / P_jj for a precision matrix P,
         the squared partial correlation P_ij^2 / (P_ii P_jj) equals W_ij W_ji.
@@ -249,7 +249,7 @@ class DenseSimilarity:
         return {"weights": self.weights}
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings that `similarity_from_parts` needs in addition to the arrays.
+        """Return the type of the similarity, which `similarity_from_parts` needs in addition to the arrays.
 
         Returns
         -------
@@ -294,7 +294,7 @@ class NeighborSimilarity:
         return f"{len(self.rows.columns):,} neighbors"
 
     def add_scores(self, out: Float32, entries: SparseRows) -> None:
-        """Add the sum or average over the neighbors among each user's entries to scores, in place.
+        """Add the sum or average over the neighbors in each user's history to scores, in place.
 
         Parameters
         ----------
@@ -373,7 +373,7 @@ class NeighborSimilarity:
         return np.where(is_neighbor, np.append(self.rows.values, np.float32(0))[index], np.float32(0))
 
     def pairwise(self, items: Int32) -> Float32:
-        """Return the similarities of all item pairs within each list.
+        """Look up the similarities of all item pairs within each list.
 
         The value is 1 for an item with itself, and 0 for row -1 and for pairs in which neither item is a neighbor of
         the other.
@@ -393,7 +393,7 @@ class NeighborSimilarity:
         return _with_unit_diagonal(np.maximum(s, s.transpose(0, 2, 1)), items)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the similarities as CSR arrays.
+        """Return the similarities as CSR arrays by name.
 
         Returns
         -------
@@ -403,7 +403,7 @@ class NeighborSimilarity:
         return {"start": self.rows.start, "columns": self.rows.columns, "values": self.rows.values}
 
     def settings(self) -> dict[str, Any]:
-        """Return the form of the similarity and the parameters of the average.
+        """Return the type of the similarity and the parameters of the neighbor average.
 
         Returns
         -------

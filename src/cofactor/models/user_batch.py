@@ -1,4 +1,4 @@
-"""User batch: the users for which a model ranks or predicts, aligned with their histories."""
+"""User batch: the users for whom a model ranks or predicts items, aligned with their histories."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["UserBatch"]
 
 @dataclass(frozen=True, eq=False)
 class UserBatch:
-    """Batch of users of a model, aligned with their current histories; a user may occur more than once.
+    """Batch of a model's users, aligned with their current histories; a user may occur more than once.
 
     Create a batch with `trained` from the histories of all users in the model, or with `of` from one history for each
     user in the batch.
@@ -69,7 +69,7 @@ class UserBatch:
             rows if is_shared else checks.row_numbers("history_rows", self.history_rows, len(self.source), unknown=True)
         )
         if is_shared and len(rows) and int(rows.max()) >= len(self.source):
-            raise DataError(f"histories must have a row for user {rows.max()}; got {len(self.source):,} rows")
+            raise DataError(f"histories must have a row for user row {rows.max()}; got {len(self.source):,} rows")
         if len(rows) != len(history_rows):
             raise DataError(
                 f"history_rows must have {len(rows):,} values, one for each user; got {len(history_rows):,}"
@@ -105,7 +105,7 @@ class UserBatch:
 
     @classmethod
     def of(cls, rows: ArrayLike, histories: SparseRows, times: Int64 | None = None) -> Self:
-        """Create a batch from one history for each user in the batch.
+        """Create a batch from row numbers of users and a history for each of them.
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ class UserBatch:
 
     @classmethod
     def folded(cls, histories: SparseRows, times: Int64 | None = None) -> Self:
-        """Create a batch of all users in a model that was folded in from these histories.
+        """Create a batch of all users of a model whose users were folded in from these histories.
 
         Parameters
         ----------
@@ -160,7 +160,7 @@ class UserBatch:
 
     @cached_property
     def histories(self) -> SparseRows:
-        """Histories of the users in the batch, as n rows."""
+        """Histories of the n users in the batch, one row per user."""
         return self.source.take(self.history_rows)
 
     def take(self, positions: NDArray[Any] | Sequence[int] | slice, times: Int64 | None = None) -> Self:
@@ -185,7 +185,7 @@ class UserBatch:
         return type(self)(rows, self.source, history_rows, times)
 
     def distinct(self) -> tuple[Self, Int64]:
-        """Return the distinct users in the batch, and the position of each user among them.
+        """Return a batch of the distinct users, and the position of each original user in it.
 
         Times are dropped.
 
