@@ -46,6 +46,7 @@ def clean(stderr: str) -> list[str]:
 # standard streams
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("command", "unbuffered"),
     [
@@ -60,6 +61,7 @@ def test_a_full_or_closed_stdout_is_an_error(folder: Path, command: str, unbuffe
         assert clean(done.stderr) == [f"error: standard output cannot be written: {reason}"]
 
 
+@pytest.mark.long
 def test_a_model_is_saved_completely_if_stdout_is_closed(folder: Path, tmp_path: Path) -> None:
     done = shell(f"cofactor fit r.csv -m bias -o {tmp_path}/x >&-", folder)
     assert done.returncode == 1
@@ -67,6 +69,7 @@ def test_a_model_is_saved_completely_if_stdout_is_closed(folder: Path, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["recommend m --all --json", "describe r.csv", "fit --help"])
 def test_no_message_is_printed_to_a_closed_pipe(folder: Path, command: str) -> None:
     done = shell(f"cofactor {command} | head -n 1", folder)
@@ -92,6 +95,7 @@ def test_a_closed_stdin_is_an_empty_stdin(folder: Path, tmp_path: Path) -> None:
     assert clean(done.stderr) == []
 
 
+@pytest.mark.long
 def test_an_interrupt_during_imports_prints_no_traceback(folder: Path) -> None:
     code = (
         "import sys\n"
@@ -107,6 +111,7 @@ def test_an_interrupt_during_imports_prints_no_traceback(folder: Path) -> None:
     assert clean(done.stderr) == []
 
 
+@pytest.mark.long
 def test_an_interrupt_in_a_command_prints_one_line(folder: Path) -> None:
     code = (
         "import sys, cofactor.recommender.recommender as r\n"
@@ -158,6 +163,7 @@ def test_warnings_and_log_records_have_our_format(folder: Path) -> None:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("value", ["1e12", "1e30"])
 def test_huge_ratings_give_no_raw_warning(tmp_path: Path, value: str) -> None:
     rows = RATINGS.replace(",5\n", f",{value}\n")
@@ -168,6 +174,7 @@ def test_huge_ratings_give_no_raw_warning(tmp_path: Path, value: str) -> None:
         assert ".py" not in line
 
 
+@pytest.mark.long
 def test_tuning_prints_no_log_lines_of_other_libraries(folder: Path, tmp_path: Path) -> None:
     done = shell(f"cofactor tune r.csv -m bias --trials 2 --storage {tmp_path}/t.db", folder)
     assert done.returncode == 0
@@ -262,6 +269,7 @@ print(json.dumps(results))
 """
 
 
+@pytest.mark.long
 def test_a_full_disk_gives_one_line_in_every_format(folder: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text(RATINGS + "u1,f1,nan\n" * 50)

@@ -213,6 +213,7 @@ def suggestions(printed: list[Printed]) -> dict[str, str]:
     return sources
 
 
+@pytest.mark.long
 def test_every_mention_of_a_command_is_extracted(printed: list[Printed]) -> None:
     for output in printed:
         rest = SUGGESTED.sub("", output.text)
@@ -220,6 +221,7 @@ def test_every_mention_of_a_command_is_extracted(printed: list[Printed]) -> None
         assert not MENTIONED.search(rest), (output.command, MENTIONED.search(rest))
 
 
+@pytest.mark.long
 def test_suggested_commands_run_in_a_shell(printed: list[Printed], folder: Path) -> None:
     lines = [line for line in suggestions(printed) if " " in line.strip()]
     assert len(lines) > 20
@@ -249,6 +251,7 @@ def _replaced(argument: str) -> str:
     return PLACEHOLDERS.get(argument, argument)
 
 
+@pytest.mark.long
 def test_suggested_options_exist_where_they_are_suggested(printed: list[Printed]) -> None:
     seen = set()
     for output in printed:
@@ -303,6 +306,7 @@ def _prose() -> list[tuple[Path, str]]:
     ]
 
 
+@pytest.mark.long
 def test_every_suggestion_of_the_source_was_printed(printed: list[Printed]) -> None:
     all_output = " ".join(" ".join(output.text.split()) for output in printed)
     plain = re.sub(r"[│╭╮╰╯─\s]+", " ", all_output)

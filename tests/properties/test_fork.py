@@ -127,6 +127,7 @@ def run(folder: Path, script: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_a_forked_child_answers_or_reports_why_not(tmp_path: Path) -> None:
     answers: dict[str, Any] = json.loads(run(tmp_path, SCRIPT))
     assert answers.pop("before") == 2
@@ -140,6 +141,7 @@ def test_a_forked_child_answers_or_reports_why_not(tmp_path: Path) -> None:
             assert "Error: " not in str(answer), (name, answer)
 
 
+@pytest.mark.long
 def test_the_advice_to_spawn_works(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("user,item,rating\na,x,1\nb,y,2\n")
     assert run(tmp_path, SPAWNED).strip() == "[2]"

@@ -22,6 +22,7 @@ from cofactor.store import Store
 from tests.support.postgresql import Server
 
 
+@pytest.mark.long
 def test_a_database_that_stops_and_restarts(mortal_server: Server, tmp_path: Path, ratings: Interactions) -> None:
     settings = ServiceSettings.of(
         {"data": str(tmp_path / "data"), "db": mortal_server.new(template="template"), "key_cache_seconds": 0.0}

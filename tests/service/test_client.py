@@ -77,6 +77,7 @@ def stored(url: str, watermark: int) -> list[tuple[str, str, float]]:
         return [(event.user, event.item, event.value) for event in store.events.after(watermark, 100_000)]
 
 
+@pytest.mark.long
 def test_lost_answers_duplicate_no_event(folder: tuple[Path, str]) -> None:
     running = Served(*folder)
     cutter = Cutter(running.port)
@@ -123,6 +124,7 @@ def test_a_restarted_service_loses_and_duplicates_no_event(folder: tuple[Path, s
     assert Counter(stored(url, before)) == Counter(wanted)
 
 
+@pytest.mark.long
 def test_a_client_above_the_rate_limit_waits(folder: tuple[Path, str]) -> None:
     running = Served(*folder, COFACTOR_SERVE_RATE="20")
     try:

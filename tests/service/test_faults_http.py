@@ -27,6 +27,8 @@ from tests.support.faults import kill_services, kill_workers, swap_under_load, w
 from tests.support.faults_sockets import peak_memory, send_large, slow_connections
 from tests.support.served import Served, all_events, create_service
 
+pytestmark = pytest.mark.long
+
 MB = 1_000_000
 
 CLOCK = """
@@ -61,7 +63,6 @@ def served(off_by: Path, tmp_path_factory: pytest.TempPathFactory, ratings: Inte
     assert running.stop() == 0
 
 
-@pytest.mark.long
 def test_a_hot_swap_drops_no_request(served: Served) -> None:
     seen = swap_under_load(served, 200)
     assert seen.swaps == 200
@@ -71,7 +72,6 @@ def test_a_hot_swap_drops_no_request(served: Served) -> None:
     assert sum(seen.statuses.values()) > 1_000
 
 
-@pytest.mark.long
 def test_a_worker_killed_during_swaps_loses_no_event(served: Served) -> None:
     killed = kill_workers(served, 2, random.Random(time.time_ns()))
     assert killed.faults == []
@@ -98,7 +98,6 @@ def test_a_dead_worker_does_not_count_in_metrics(served: Served) -> None:
         until(2)
 
 
-@pytest.mark.long
 def test_a_service_killed_during_swaps_loses_no_event(tmp_path: Path, ratings: Interactions) -> None:
     key = create_service(tmp_path, ratings)
     killed = kill_services(
@@ -173,7 +172,6 @@ def test_a_small_rejected_body_keeps_the_connection_open(served: Served) -> None
     assert not any("connection" in answer.headers for answer in answers)
 
 
-@pytest.mark.long
 def test_a_thousand_slow_connections_do_not_delay_others(served: Served) -> None:
     seen = slow_connections(served, 1_000, 2.5)
     assert seen.held == 1_000

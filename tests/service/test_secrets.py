@@ -101,6 +101,7 @@ def stored_text(folder: Path, db: str | None) -> str:
     return text
 
 
+@pytest.mark.long
 def test_secrets_appear_nowhere(db: str | None, tmp_path: Path, ratings: Interactions) -> None:
     folder = tmp_path / "data"
     admin = create_service(folder, ratings, db)

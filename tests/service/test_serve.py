@@ -107,6 +107,7 @@ def _answerers(served: Running, route: str) -> set[int]:
     return {json.loads(line)["process"] for line in lines if f'"route": "{route}"' in line}
 
 
+@pytest.mark.long
 def test_the_log_is_json_without_the_key(running: tuple[Running, str]) -> None:
     served, key = running
     assert httpx.get(f"{served.url}/v1/models", headers={"Authorization": f"Bearer {key}"}).status_code == 200
@@ -116,6 +117,7 @@ def test_the_log_is_json_without_the_key(running: tuple[Running, str]) -> None:
     assert key.partition(".")[2] not in "".join(lines)
 
 
+@pytest.mark.long
 def test_a_restart_needs_no_table_and_shows_no_key(tmp_path: Path, table: Path) -> None:
     first = Running(tmp_path, str(table), "--no-train", "--model", "bias")
     key = first.key()
@@ -205,6 +207,7 @@ def test_client_errors_name_the_problem() -> None:
         assert (caught.value.status, caught.value.request_id) == (404, "a1")
 
 
+@pytest.mark.long
 def test_a_killed_server_leaves_no_processes(tmp_path: Path, table: Path) -> None:
     served = Running(tmp_path, str(table), "--workers", "2", "--model", "bias")
     served.key()

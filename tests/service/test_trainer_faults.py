@@ -22,6 +22,8 @@ from cofactor.service.training.trainer import Trainer
 from cofactor.service.training.worker import RetrainPolicy, Worker, run_queued_jobs
 from cofactor.store import Event, Store
 
+pytestmark = pytest.mark.long
+
 LOOSE = PromotionGate(coverage=0.99, top_share=1.0, lift=99.0)
 SLOW = {"estimator": {"estimator": "explicit-als", "factors": 8, "epochs": 500}}
 QUICK = {"estimator": {"estimator": "explicit-als", "factors": 2, "epochs": 3}}

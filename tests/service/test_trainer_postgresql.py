@@ -18,6 +18,8 @@ from cofactor.store import Event, Store
 from tests.support.command_line import run
 from tests.support.postgresql import Server
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def url(mortal_server: Server) -> str:

@@ -17,6 +17,8 @@ from cofactor.errors import CofactorError, StoreError, StoreUnavailableError
 from cofactor.store import Event, Impression, Store
 from tests.support.postgresql import Server
 
+pytestmark = pytest.mark.long
+
 FILL_THE_DISK = """
 import resource, sys
 from pathlib import Path

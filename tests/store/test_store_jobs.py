@@ -148,6 +148,7 @@ def test_heartbeats_from_before_a_reboot_count_from_now(store: Store) -> None:
     assert taken.id == job.id
 
 
+@pytest.mark.long
 def test_each_job_is_claimed_by_one_of_several_processes(store: Store, url: str) -> None:
     for _ in range(60):
         store.jobs.enqueue("train")

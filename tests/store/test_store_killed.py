@@ -13,6 +13,8 @@ from cofactor.store import Event, Store, bulk_import
 from tests.support import kill9
 from tests.support.postgresql import Server
 
+pytestmark = pytest.mark.long
+
 LOAD = """
 import sys
 import polars as pl
