@@ -136,7 +136,7 @@ def test_among_keeps_to_these_items(rec: Recommender) -> None:
     assert len(rec.recommend("user 7", candidates=[])) == 0
     assert len(rec.recommend("user 7", candidates=list(history_of(rec, "user 7")))) == 0
     assert set(rec.recommend_all(2, candidates=few)["item"]) <= set(few)
-    with pytest.raises(UnknownIdError, match="candidates: item 'no such film' is not a known id"):
+    with pytest.raises(UnknownIdError, match="candidates: item 'no such film' is not a known ID"):
         rec.recommend("user 7", candidates=[*few, "no such film"])
 
 
@@ -195,7 +195,7 @@ def test_string_ids_in_any_wrapping(rec: Recommender, wrap: Any) -> None:
 def test_what_is_no_id_is_refused(rec: Recommender, numbered: Recommender, users: Any) -> None:
     for one in (rec, numbered):
         with pytest.raises(
-            DataError, match=r"users must be an id|is not an id|ids must be|not a known id|the id is missing"
+            DataError, match=r"users must be an id|is not an id|ids must be|not a known ID|the id is missing"
         ):
             one.recommend(users)
         with pytest.raises(DataError):
@@ -213,16 +213,16 @@ def test_similar_takes_one_id(rec: Recommender, id_: Any) -> None:
 def test_unknown_users_are_named_with_what_to_do(rec: Recommender, numbered: Recommender) -> None:
     newcomer = "for a new user, call for_history"
     for ask, message in (
-        (lambda: rec.recommend("zed"), f"^user 'zed' is not a known id; {newcomer}"),
-        (lambda: rec.recommend(["zed"]), f"^user 'zed' is not a known id; {newcomer}"),
-        (lambda: rec.recommend(["user 1", "zed", "amy"]), "^user 'zed' is not a known id .2 of 3 are unknown.; for"),
-        (lambda: rec.recommend(7), f"^user 7 is not a known id; {newcomer}"),
-        (lambda: numbered.recommend("07"), "^user '07' is not a known id: known ids are integers; did you mean 7"),
+        (lambda: rec.recommend("zed"), f"^user 'zed' is not a known ID; {newcomer}"),
+        (lambda: rec.recommend(["zed"]), f"^user 'zed' is not a known ID; {newcomer}"),
+        (lambda: rec.recommend(["user 1", "zed", "amy"]), "^user 'zed' is not a known ID .2 of 3 are unknown.; for"),
+        (lambda: rec.recommend(7), f"^user 7 is not a known ID; {newcomer}"),
+        (lambda: numbered.recommend("07"), "^user '07' is not a known ID: known ids are integers; did you mean 7"),
         (lambda: numbered.recommend(2**70), "does not fit into 64 bits"),
         (lambda: rec.recommend("\ud800"), "contains an unpaired surrogate"),
         (lambda: rec.recommend(""), "the id is empty"),
-        (lambda: rec.similar_items("zed"), "^item 'zed' is not a known id"),
-        (lambda: rec.similar_users("zed"), "^user 'zed' is not a known id"),
+        (lambda: rec.similar_items("zed"), "^item 'zed' is not a known ID"),
+        (lambda: rec.similar_users("zed"), "^user 'zed' is not a known ID"),
         (lambda: rec.similar_users("\ud800"), "^user: the id contains an unpaired surrogate"),
     ):
         with pytest.raises(CofactorError, match=message):

@@ -51,7 +51,7 @@ class ColdStartCurve:
     curve : pl.DataFrame
         One row per history length: history_length, personal, personal_low, personal_high, baseline, baseline_low,
         baseline_high, difference, difference_low, difference_high, users. `difference` is the mean paired difference
-        personal - baseline. All intervals are 95 % bootstrap intervals over users; nan where there are too few users.
+        personal - baseline. All intervals are 95% bootstrap intervals over users; nan where there are too few users.
     break_even_length : int or None
         Smallest history length such that, at this and every larger length, the personal model is better than the
         baseline and the interval of the difference excludes 0. None if there is no such length.

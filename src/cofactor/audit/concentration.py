@@ -32,7 +32,7 @@ SMOOTHING = 0.99
 
 @dataclass(frozen=True, eq=False)
 class Concentration:
-    """Concentration of a quantity over members (users or items); computed by `Concentration.of`.
+    """Concentration of a quantity over users or items, such as ratings per item; computed by `Concentration.of`.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Concentration:
         Gini coefficient: 0 if all members have the same amount, close to 1 if one member has everything; nan if the
         total is 0.
     top_share : float
-        Share of the total, between 0 and 1, held by the top 1 % of members (at least one member); nan if the total
+        Share of the total, between 0 and 1, held by the top 1% of members (at least one member); nan if the total
         is 0.
     lorenz : pl.DataFrame
         Lorenz curve with columns share_of_members and share_held, smallest members first, from (0, 0) to (1, 1).
@@ -64,7 +64,7 @@ class Concentration:
     @classmethod
     @validated
     def of(cls, counts: Any) -> Self:
-        """Compute the concentration of the amounts held by the members.
+        """Compute the concentration of a quantity, given its amount for each user or item.
 
         Parameters
         ----------
@@ -228,7 +228,7 @@ def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None
 
 @validated
 def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFrame:
-    """Compute the mean of a metric for each group of users, with a 95 % bootstrap interval.
+    """Compute the mean of a metric for each group of users, with a 95% bootstrap interval.
 
     Parameters
     ----------

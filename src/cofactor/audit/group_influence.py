@@ -123,7 +123,7 @@ def influence(
     KindError
         The model does not have factors fitted by least squares.
     ParameterError
-        `groups` does not contain one nonnegative whole number for each user, or `permutations` is below 2.
+        `groups` does not contain one nonnegative integer for each user, or `permutations` is below 2.
 
     Notes
     -----
@@ -248,7 +248,7 @@ class _HalfSteps:
         return float(np.linalg.norm(shifted - trained) / max(float(np.linalg.norm(trained)), 1e-12))
 
     def changed_share(self, group: Any) -> float:
-        """Return the share of list positions of the sampled users outside the group that change without the group."""
+        """Return the fraction of list positions, for sampled users outside the group, that change without the group."""
         is_outside = ~group[self.sampled_users]
         if not group.any() or not is_outside.any():
             return 0.0

@@ -214,7 +214,7 @@ def group_weights(interactions: Interactions, groups: Any) -> Interactions:
     Raises
     ------
     ParameterError
-        `groups` does not contain one nonnegative whole number for each user.
+        `groups` does not contain one nonnegative integer for each user.
 
     Notes
     -----

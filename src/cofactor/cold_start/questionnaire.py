@@ -203,7 +203,7 @@ class _UserDistribution:
 
     @classmethod
     def of_posterior(cls, model: BayesianModel, support: Int64, active: Int64) -> Self:
-        """Return x ~ N(0, I) along the support-weighted principal directions of the prior predictive covariance."""
+        """Create a population whose x ~ N(0, I) follows the weighted principal axes of the prior predictive covariance."""
         posterior, k = model.posterior, model.factors
         n_samples = len(posterior)
         intercept, noise, parts = np.zeros(model.n_items), np.zeros(model.n_items), []
@@ -429,7 +429,7 @@ class Questionnaire:
         return float(np.sum(self._mean_outer_product * self.posterior[1]))
 
     def variance_reductions(self) -> Float64:
-        """Return the reduction in expected variance from a rating of each item.
+        """Return the expected variance reduction from knowing the rating of each item.
 
         Returns
         -------

@@ -242,7 +242,7 @@ def compare(
     difference, and a sign-flip test corrected with Holm's procedure. The best model is chosen on the same data, so
     p-values for nearly equal models are slightly too small.
 
-    Each model is first fitted on a few rows, so that fit times exclude compilation.
+    Each model is first trained on a few rows, so that fit times exclude compilation.
 
     Examples
     --------

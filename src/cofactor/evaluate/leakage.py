@@ -50,7 +50,7 @@ def pair_keys(table: Interactions) -> Int64:
 
 
 def require_same_ids(train: Interactions, other: Interactions, part: str) -> None:
-    """Check that row numbers refer to the same IDs in both parts, as all other checks assume.
+    """Check that row numbers refer to the same IDs in two parts of a split, as all other checks assume.
 
     Parameters
     ----------
@@ -101,17 +101,17 @@ def require_no_shared_pairs(
         row = int(shared.argmax())
         raise LeakageError(
             f"user {_user_id(other, row)!r} and item {_item_id(other, row)!r} are in both {parts[0]} and {parts[1]}"
-            f"{_remaining_count(shared, 'pair')}; a pair must be in only one part"
+            f"{_remaining_count(shared, 'pair')}; a user-item pair must be in only one of them"
         )
 
 
 def require_no_history_pairs(histories: SparseRows, test: Interactions) -> None:
-    """Check that a model's histories contain no pair from the test set.
+    """Check that a model's histories contain no user-item pair from the test set.
 
     Parameters
     ----------
     histories : SparseRows of shape (n_users, n_items)
-        Interactions that the model was fitted on or updated with, using the row numbers of `test`.
+        Interactions that the model was trained on or updated with, using the row numbers of `test`.
     test : Interactions
         Test set.
 

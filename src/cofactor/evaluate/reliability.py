@@ -103,12 +103,12 @@ class Calibration:
 
 @validated
 def calibration(recommender: Recommender, split: Split, *, probabilities: Sequence[float] = (0.8, 0.95)) -> Calibration:
-    """Measure the calibration of a recommender on the test set of the split it was fitted on.
+    """Measure the calibration of a recommender on the test set of the split it was trained on.
 
     Parameters
     ----------
     recommender : Recommender
-        Recommender fitted on `split.train`, whose model predicts distributions over ratings.
+        Recommender trained on `split.train`, whose model predicts distributions over ratings.
     split : Split
         Split to evaluate on.
     probabilities : sequence of float, default (0.8, 0.95)
@@ -123,7 +123,7 @@ def calibration(recommender: Recommender, split: Split, *, probabilities: Sequen
     Raises
     ------
     KindError
-        If the model does not predict distributions, or was fitted on events.
+        If the model does not predict distributions, or was trained on events.
     DataError
         If the recommender and the split have different IDs.
     LeakageError
@@ -253,7 +253,7 @@ def interval_coverage(
     groups: Mapping[str, Any] | None = None,
     probabilities: Sequence[float] = (0.8, 0.95),
 ) -> pl.DataFrame:
-    """Compute the share of ratings inside their predicted intervals, overall and by quartile of each group.
+    """Compute the fraction of ratings inside their predicted intervals, overall and by quartile of each group.
 
     Parameters
     ----------

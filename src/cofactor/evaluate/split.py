@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 TimeLike: TypeAlias = int | datetime | date | np.datetime64 | str
-"""A point in time: whole seconds since the Unix epoch, a date or datetime, or an ISO 8601 string."""
+"""A point in time: integer seconds since the Unix epoch, a date or datetime, or an ISO 8601 string."""
 
 Order: TypeAlias = Literal["any", "by time", "by time per user"]
 Exclude: TypeAlias = Literal["seen", "positives"]
@@ -118,7 +118,7 @@ class Split:
         for part, table in (("train", self.train), ("test", self.test)):
             if len(table) == 0:
                 raise DataError(
-                    f"the split ({self.description}) leaves {part} empty; choose a different share, or use more rows"
+                    f"the split ({self.description}) leaves {part} empty; choose another split, or use more rows"
                 )
         self._check_part(self.test, "test")
         if self.order != "any":
@@ -137,7 +137,7 @@ class Split:
         """Check that a part has the same kind and IDs as `train` and no pairs in common with it."""
         if self.train.kind != other.kind:
             raise KindError(
-                f"train contains {self.train.kind}, but {part} contains {other.kind}; both must have the same kind"
+                f"train contains {self.train.kind}, but {part} contains {other.kind}; both must be of the same kind"
             )
         require_same_ids(self.train, other, part)
         require_no_shared_pairs(self.train, other, ("train", part))
@@ -387,7 +387,7 @@ def split_by_time(interactions: Interactions, *, test: float = 0.2, at: TimeLike
         If `at` is None, the cutoff is chosen so that the test set is as close as possible to this share of the rows.
         Rows with the same time stay together, so the share is rarely exact.
     at : int, datetime, date, numpy.datetime64 or str, optional
-        Cutoff time: whole seconds since the Unix epoch, a date or datetime, or an ISO 8601 string. Dates and times
+        Cutoff time: integer seconds since the Unix epoch, a date or datetime, or an ISO 8601 string. Dates and times
         without a time zone are in UTC; fractional seconds are rounded down.
 
     Returns
@@ -542,9 +542,9 @@ def _times(interactions: Interactions) -> Int64:
 
 
 def _to_seconds(name: str, value: Any) -> int:
-    """Convert a time to whole seconds since the Unix epoch; raise ParameterError if it is invalid."""
+    """Convert a time to integer seconds since the Unix epoch; raise ParameterError if it is invalid."""
     error = ParameterError(
-        f"{name} must be whole seconds since the Unix epoch, a date or datetime, or an ISO 8601 string, not "
+        f"{name} must be integer seconds since the Unix epoch, a date or datetime, or an ISO 8601 string, not "
         f"{checks.describe(value)}"
     )
     if isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64):

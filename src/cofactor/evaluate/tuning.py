@@ -73,7 +73,7 @@ forward_optuna_logs = SharedLimit(_redirect_optuna)
 
 @dataclass(frozen=True)
 class Trial:
-    """Hyperparameter values of one trial, and the result.
+    """Hyperparameter values of one trial, and the resulting metric.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class TuningResult:
-    """Result of a hyperparameter search; returned by `tune`.
+    """Best hyperparameters and all trials of a hyperparameter search; returned by `tune`.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ class TuningResult:
     validation : float
         Best value of the metric on the validation set.
     test : Score
-        Score on the test set of the best estimator, fitted on the full training set. The test set is used for nothing
+        Score on the test set of the best estimator, trained on the full training set. The test set is used for nothing
         else.
     trials : tuple of Trial
         All trials, in order.
@@ -202,7 +202,7 @@ def tune(
         Estimator to tune; its own hyperparameters are the first trial. `evaluate.search_space` determines the ranges.
     split : Split
         Split to tune on. The validation set is split off from its training set in the same way as the test set; trials
-        are fitted on the remaining rows.
+        are trained on the remaining rows.
     trials : int, default 50
         Total number of trials, including those in `storage`.
     fixed : collection of str, default ()

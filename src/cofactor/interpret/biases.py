@@ -33,7 +33,7 @@ def bias_ranking(recommender: Recommender, side: Side = "item", *, min_support: 
     Parameters
     ----------
     recommender : Recommender
-        Recommender fitted on ratings, with a model that has biases.
+        Recommender trained on ratings, with a model that has biases.
     side : {'item', 'user'}, default "item"
         Whether to rank items or users.
     min_support : int, default 1
@@ -55,7 +55,7 @@ def bias_ranking(recommender: Recommender, side: Side = "item", *, min_support: 
     Raises
     ------
     KindError
-        If the model was fitted on events or has no biases.
+        If the model was trained on events or has no biases.
     ParameterError
         If `side` or `min_support` is invalid.
 
@@ -72,7 +72,7 @@ def bias_ranking(recommender: Recommender, side: Side = "item", *, min_support: 
     checks.choice("side", side, get_args(Side))
     min_support = checks.whole_number("min_support", min_support, low=0)
     if recommender.kind != "ratings":
-        raise KindError("bias rankings require a model fitted on ratings; this model was fitted on events")
+        raise KindError("bias rankings require a model trained on ratings; this model was trained on events")
     ids = recommender.items if side == "item" else recommender.users
     rows, unknown_rows = np.arange(len(ids), dtype=np.int32), np.full(len(ids), -1, np.int32)
     users, items = (unknown_rows, rows) if side == "item" else (rows, unknown_rows)
@@ -106,7 +106,7 @@ def surprising_items(recommender: Recommender, n: int = 20, *, min_support: int 
     Parameters
     ----------
     recommender : Recommender
-        Recommender fitted on ratings, with a model that has biases.
+        Recommender trained on ratings, with a model that has biases.
     n : int, default 20
         Number of items, at least 1.
     min_support : int, default 20

@@ -129,7 +129,7 @@ class Metric:
 
 @dataclass(frozen=True, eq=False)
 class UserValues:
-    """Metric terms summed per user, such as squared errors or one NDCG per user.
+    """Per-user values of a metric, such as the sum of squared errors or the NDCG.
 
     Attributes
     ----------

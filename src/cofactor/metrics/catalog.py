@@ -115,7 +115,7 @@ def exposure(ranked: Int32, n_items: int) -> Int64:
 
 @validated
 def coverage(list_counts: Any) -> float:
-    """Compute the share of the catalog that is in at least one list.
+    """Compute the fraction of the catalog that is in at least one list.
 
     Parameters
     ----------

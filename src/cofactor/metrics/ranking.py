@@ -46,7 +46,7 @@ _BLOCK_CELLS = 2**19  # number of list positions searched at once; limits memory
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """Groups of tied items that contain test items, with one entry per user and group, ordered by (user, before).
+    """Groups of tied items that contain test items, one entry per user and group, in the order of the ranked lists.
 
     Items with equal scores form a group, in which all orders are equally likely. In a list without ties, each group has
     one item. Metrics are expectations over the orders.
@@ -150,7 +150,7 @@ class Hits:
 
     @classmethod
     def of_groups(cls, user: Int64, before: Int64, size: Int64, relevant: Int64, n_relevant: Int64, depth: int) -> Hits:
-        """Create hits from groups of tied items in any order, merging entries with the same user and `before`.
+        """Create hits from groups of tied items in any order, merging entries that belong to the same group.
 
         Parameters
         ----------
@@ -191,7 +191,7 @@ class Hits:
 
     @validated
     def head(self, k: int) -> Hits:
-        """Return the groups that reach into the top k positions.
+        """Return the groups that have at least one item in the top k positions.
 
         Parameters
         ----------
@@ -405,7 +405,7 @@ def ndcg(hits: Hits, k: int) -> Float64:
 
 @validated
 def recall(hits: Hits, k: int) -> Float64:
-    """Compute recall, the share of each user's test items that are in the top k.
+    """Compute recall, the fraction of each user's test items that are in the top k.
 
     Parameters
     ----------
@@ -441,7 +441,7 @@ def recall(hits: Hits, k: int) -> Float64:
 
 @validated
 def precision(hits: Hits, k: int) -> Float64:
-    """Compute precision, the share of the top k items that are test items.
+    """Compute precision, the fraction of the top k items that are test items.
 
     Parameters
     ----------
@@ -658,7 +658,7 @@ def expected_hits(hits: Hits, k: int) -> Float64:
 
 @validated
 def capped_recall(hits: Hits, k: int) -> Float64:
-    """Compute capped recall, the hits in the top k as a share of the maximum possible; it can reach 1 for every user.
+    """Compute capped recall, the hits in the top k as a fraction of the maximum possible, so that every user can reach 1.
 
     Parameters
     ----------

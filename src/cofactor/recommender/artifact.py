@@ -66,7 +66,7 @@ class Artifact:
     path: str
 
     def verify(self, names: Iterable[str]) -> None:
-        """Verify the checksums of arrays, which reads each array completely.
+        """Verify the checksums of arrays; this reads each array completely.
 
         Parameters
         ----------
@@ -84,7 +84,7 @@ class Artifact:
 
 
 def check_overwrite(path: str | Path) -> None:
-    """Check that writing to a path would not overwrite a file other than a model.
+    """Raise an error if saving to a path would overwrite a file that is not a model.
 
     An empty file may be overwritten, and so may a model that is damaged or truncated after its header.
 
@@ -106,7 +106,7 @@ def check_overwrite(path: str | Path) -> None:
     ...     _ = path.write_text("to do")
     ...     check_overwrite(path)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.ArtifactError: ...notes.txt is not a cofactor model and is not overwritten: delete it first, ...
+    cofactor.errors.ArtifactError: ...notes.txt is not a cofactor model, so it is not overwritten: delete it first, ...
     """
     file = Path(path)
     try:
@@ -115,7 +115,7 @@ def check_overwrite(path: str | Path) -> None:
     except OSError as error:
         raise ArtifactError(f"{path} cannot be written: {error.strerror or error}") from error
     raise ArtifactError(
-        f"{path} is not a cofactor model and is not overwritten: delete it first, or choose another file"
+        f"{path} is not a cofactor model, so it is not overwritten: delete it first, or choose another file"
     )
 
 

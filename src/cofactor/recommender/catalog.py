@@ -1,4 +1,4 @@
-"""Catalog: the items of a recommender with their titles, rating counts and evidence."""
+"""Catalog: the items of a recommender, with their titles, rating counts and a mask of those the model can rank."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FEW_ROWS = 64
 
 @dataclass(frozen=True, eq=False)
 class Catalog:
-    """Items of a recommender with their titles, rating counts and evidence.
+    """Items of a recommender, with their titles, rating counts and a mask of those the model can rank.
 
     Parameters
     ----------
@@ -70,14 +70,14 @@ class Catalog:
 
     @cached_property
     def order(self) -> ItemOrder:
-        """Order in which items without evidence complete a list, computed on first use."""
+        """Popularity order in which items that the model cannot rank complete a list; computed on first use."""
         return ItemOrder.deferred(self.n_items, self._by_support)
 
     def _by_support(self) -> Int32:
         return self.by_support
 
     def population(self, seed: int = 0) -> Population:
-        """Return the distribution of new users on which questions are based; it is cached for each seed.
+        """Return the distribution of new users that is used to choose questions; cached for each seed.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class Catalog:
         return {}
 
     def mask(self, candidates: Iterable[Id] | None) -> Bool:
-        """Return the item mask for the candidates.
+        """Return a mask of the items that may be recommended.
 
         Parameters
         ----------
@@ -256,7 +256,7 @@ class Catalog:
 
 
 def known_rows(ids: IdMap, values: pl.Series, label: str, hint: str = "") -> Int32:
-    """Return the row numbers for known IDs.
+    """Return the row numbers of users or items, given their IDs.
 
     Parameters
     ----------
@@ -285,14 +285,14 @@ def known_rows(ids: IdMap, values: pl.Series, label: str, hint: str = "") -> Int
         rows = ids.rows(values)
         if (rows < 0).any():
             first, unknown = values[int((rows < 0).argmax())], (rows < 0).sum()
-            raise UnknownIdError(f"{first!r} is not a known id ({unknown:,} of {len(rows):,} are unknown)")
+            raise UnknownIdError(f"{first!r} is not a known ID ({unknown:,} of {len(rows):,} are unknown)")
     except UnknownIdError as error:
         raise UnknownIdError(f"{label} {error}{hint}") from None
     return rows
 
 
 def vectors_method(model: object, method: str) -> Any:
-    """Return the method of a model that finds similar items or similar users.
+    """Return the model method that finds similar items or similar users.
 
     Parameters
     ----------

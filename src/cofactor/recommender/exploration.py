@@ -59,7 +59,7 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Impressions:
-    """Number of times that each item was shown, and number of clicks on it.
+    """Number of times each item was shown, and number of clicks on it.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class Impressions:
 def draw_positions(
     rows: Int32, scores: Float32, pool: Int64, n: int, share: float, stream: np.random.Generator
 ) -> list[Position]:
-    """Draw a list of n positions, each of which is explored with probability `share`.
+    """Sample a list of n items in which each position is filled by exploration with probability `share`.
 
     Parameters
     ----------
@@ -104,11 +104,11 @@ def draw_positions(
     scores : ndarray of shape (m,), float32
         Scores of the items in `rows`.
     pool : ndarray of shape (p,), int64
-        Row numbers of the items to explore.
+        Row numbers of the items with few ratings.
     n : int
         Length of the list; it is shorter if items run out.
     share : float
-        Probability, from 0 to 1, that a position is explored.
+        Probability, from 0 to 1, that a position is filled by exploration.
     stream : numpy.random.Generator
         Random generator for the draws.
 
@@ -119,11 +119,11 @@ def draw_positions(
 
     Notes
     -----
-    An explored position gets an item that is drawn uniformly from the pool items not yet in the list; any other
-    position gets the next item in `rows`. The propensity of a position is::
+    A position filled by exploration gets an item that is drawn uniformly from the pool items not yet in the list; any
+    other position gets the next item in `rows`. The propensity of a position is::
 
-        share / (number of items left in the pool)    if it is explored
-        1 - share                                     if it is not explored
+        share / (number of items left in the pool)    if filled by exploration
+        1 - share                                     otherwise
         1                                             if the pool is exhausted
 
     Examples
@@ -166,7 +166,7 @@ def spread_new_items(
     sample: Sampler,
     stream: np.random.Generator,
 ) -> tuple[Int32, Bool]:
-    """Assign a share of the positions in many lists to new items, each at most `cap` times.
+    """Assign a fraction of the positions in many lists to new items, using each new item at most `cap` times.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def spread_new_items(
     exclude : SparseRows
         One row per list, with the items that it must not contain.
     share : float
-        Expected share of explored positions, from 0 to 1.
+        Expected fraction of the positions that are filled by exploration, from 0 to 1.
     cap : int
         Maximum number of positions for each new item.
     sample : callable
@@ -208,7 +208,7 @@ def spread_new_items(
 
 
 def sampler(model: object, rows: Int32, impressions: Impressions | None) -> Sampler:
-    """Return a function that samples a value for each new item.
+    """Return a function that samples a random score for each new item, such as a click probability.
 
     Parameters
     ----------

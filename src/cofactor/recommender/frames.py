@@ -69,7 +69,7 @@ def neighbors(side: str, ids: IdMap, rows: Int32, scores: Float32) -> pl.DataFra
 
 
 def explanation(score_explanation: Explanation, users: IdMap, catalog: Catalog, history: SparseRows) -> pl.DataFrame:
-    """Return the parts of a score as a data frame, with the history parts sorted by magnitude.
+    """Return the contributions to a score as a data frame, with those of the history items sorted by magnitude.
 
     Parameters
     ----------

@@ -223,7 +223,7 @@ class Recommender:
 
     @cached_property
     def excluded(self) -> SparseRows:
-        """Items that are excluded from the lists of each user (history and `seen`): n_users rows."""
+        """Items excluded from each user's recommendations (those in the history or in `seen`): n_users rows."""
         return self.histories if self.seen is None else merge_latest(self.histories, self.seen)
 
     # users
@@ -381,7 +381,7 @@ class Recommender:
     # recommending
 
     def batch(self, rows: Int32, times: Any = None) -> UserBatch:
-        """Return a batch of users, aligned with their histories, in the form that models expect.
+        """Return a `UserBatch`, the input of models, for users given by row number, with their histories.
 
         Parameters
         ----------
@@ -629,7 +629,7 @@ class Recommender:
     # reasons
 
     def explain(self, user: Id, item: Id) -> pl.DataFrame:
-        """Return the terms that add up to the score of a user-item pair.
+        """Return the contributions that add up to the score of a user-item pair.
 
         Parameters
         ----------

@@ -90,7 +90,7 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
 def replace_users(
     model: Model, priors: Priors | None, rows: Int32, histories: SparseRows, table: pl.DataFrame | None = None
 ) -> Model:
-    """Replace the users of a model with users of the trained model and users who are folded in.
+    """Return a model whose users are selected users of a trained model and users who are folded in.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def differing_rows(first: SparseRows, second: SparseRows) -> Bool:
 
 
 def replace_rows(matrix: SparseRows, rows: Int32, new: SparseRows) -> SparseRows:
-    """Combine rows of a matrix with new rows.
+    """Build a matrix from selected rows of an existing matrix and new rows.
 
     Parameters
     ----------
@@ -333,7 +333,7 @@ def new_item_table(table: Any, items: IdMap) -> pl.DataFrame:
     side = SideTable.of(table, "item")
     table_with_ids = side.with_ids_first((side.id_columns or [*side.frame.columns, *side.index.columns])[0])
     if table_with_ids["item"].n_unique() < len(table_with_ids) or (items.rows(table_with_ids["item"]) >= 0).any():
-        raise DataError("ids of new items must be unique and unknown to the model; some are known or occur twice")
+        raise DataError("IDs of new items must be unique and unknown to the model; some are known or occur twice")
     return table_with_ids
 
 
@@ -428,7 +428,7 @@ def history_row(history: Any, items: IdMap, kind: Kind, scale: Scale | None) -> 
 
 
 def feature_table(user_features: Any, priors: Priors | None) -> pl.DataFrame | None:
-    """Convert the features of a new user to a table with one row, in the form that the prior expects.
+    """Convert the features of a new user to a table with one row, with the columns that the prior requires.
 
     Parameters
     ----------

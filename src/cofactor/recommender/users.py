@@ -297,14 +297,14 @@ class UserView:
         impressions: Impressions | None = None,
         seed: Seed = 0,
     ) -> pl.DataFrame:
-        """Return the top n items for each user, with a share of all positions assigned to items with few ratings.
+        """Return the top n items for each user, with a fraction of all positions assigned to items with few ratings.
 
         Parameters
         ----------
         n : int, default 10
             Length of each list.
         share : float, default 0.1
-            Expected share of explored positions, from 0 to 1.
+            Expected fraction of the positions that are filled by exploration, from 0 to 1.
         cap : int, default 100
             Maximum number of positions for each new item in this call.
         min_ratings : int, default 5
@@ -439,7 +439,7 @@ class UserView:
     # explaining
 
     def explanation(self, item: int) -> Explanation:
-        """Return the terms that add up to the score of a user-item pair, by item row number.
+        """Return the contributions that add up to the score of a user-item pair, by item row number.
 
         Parameters
         ----------
@@ -464,7 +464,7 @@ class UserView:
             return self.model.explain(self.batch, item)
 
     def explain(self, item: Id) -> pl.DataFrame:
-        """Return the terms that add up to the score of a user-item pair.
+        """Return the contributions that add up to the score of a user-item pair.
 
         Parameters
         ----------
@@ -535,7 +535,7 @@ class UserView:
     # questions
 
     def questions(self, *, seed: Seed = 0) -> Questions:
-        """Return questions for the user, with the rated items as answers.
+        """Return a questionnaire for the user, with the ratings in their history as answers.
 
         Parameters
         ----------

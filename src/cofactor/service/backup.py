@@ -26,7 +26,7 @@ MAX_ATTEMPTS = 5
 
 
 class Backup(NamedTuple):
-    """Contents of a backup.
+    """Folder of a backup, and what the backup contains.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Backup(NamedTuple):
 
 
 class RestoreResult(NamedTuple):
-    """Result of a restore.
+    """Sequence number, models and number of erased users in a restored backup.
 
     Attributes
     ----------

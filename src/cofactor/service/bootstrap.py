@@ -24,7 +24,7 @@ __all__ = ["PrepareResult", "import_table", "prepare"]
 
 
 class PrepareResult(NamedTuple):
-    """Result of `prepare`.
+    """Imported rows, active model and admin key of a service, as returned by `prepare`.
 
     Attributes
     ----------

@@ -35,7 +35,7 @@ MAX_RUN_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Result of a check.
+    """Name, state and message of a diagnostic check.
 
     Attributes
     ----------

@@ -509,7 +509,7 @@ class Engine:
         return Prediction(model.version, view.source, stale, user, item, float(value), interval)
 
     def explain(self, user: str, item: str) -> ExplainedScore:
-        """Return the parts that add up to the score of a user-item pair.
+        """Return the contributions that add up to the score of a user-item pair.
 
         Parameters
         ----------

@@ -154,7 +154,7 @@ class LoadedModel:
         return UserState(-1, rows[rows >= 0], values[rows >= 0], seen_rows[seen_rows >= 0], metadata or {})
 
     def source(self, state: UserState) -> AnsweredBy:
-        """Return the source of the answers for a user.
+        """Return what the recommendations for a user are based on, such as the model or popularity.
 
         Parameters
         ----------
@@ -229,7 +229,7 @@ class LoadedModel:
 
     @cached_property
     def questions(self) -> Questions:
-        """Questions for a new user, without answers; raises KindError if the model has no factors from ratings."""
+        """Questionnaire for a new user, without answers; raises KindError if the model has no factors from ratings."""
         with threads(1):
             return self.recommender.for_history([]).questions()
 

@@ -78,7 +78,9 @@ class ServiceSettings(BaseSettings):
     )
     gate_coverage: float = Field(0.2, ge=0, description="Maximum relative decrease in catalog coverage")
     gate_top_share: float = Field(
-        0.1, ge=0, description="Maximum absolute increase in the share of the 1% most-recommended items"
+        0.1,
+        ge=0,
+        description="Maximum absolute increase in the fraction of positions held by the 1% most-recommended items",
     )
     gate_lift: float = Field(0.25, ge=0, description="Maximum relative increase in popularity lift")
 

@@ -34,7 +34,7 @@ _COLUMN_TYPES = {
 
 
 class ImportResult(NamedTuple):
-    """Result of an import.
+    """Numbers of imported and skipped rows of a table.
 
     Attributes
     ----------
@@ -168,7 +168,7 @@ def _check_times(times: pl.Series) -> None:
     invalid = ((times >= MAX_TIME) | (times <= -MAX_TIME)).fill_null(value=False)
     if invalid.any():
         row = invalid.arg_true()[0]
-        raise DataError(f"row {row + 1}: the time {times[row]} is not in seconds; times are whole seconds since 1970")
+        raise DataError(f"row {row + 1}: the time {times[row]} is not in seconds; times are integer seconds since 1970")
 
 
 def _digest(table: _Table, name: str) -> str:

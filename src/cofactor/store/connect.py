@@ -56,7 +56,7 @@ class Database:
 
     @classmethod
     def from_url(cls, url: str) -> Database:
-        """Create a database with its engines from a URL, without connecting.
+        """Create a `Database` object and its engines from a URL, without connecting.
 
         Parameters
         ----------
@@ -202,7 +202,7 @@ def lock(connection: Connection) -> None:
 
 
 def now() -> int:
-    """Return the current Unix time in whole seconds, from the clock of this machine.
+    """Return the current Unix time in integer seconds, from the clock of this machine.
 
     Returns
     -------

@@ -249,7 +249,7 @@ class EventLog:
             yield pl.DataFrame(columns, schema=_SCHEMA)
 
     def snapshot(self, kind: Kind, *, until: int | None = None) -> pl.DataFrame:
-        """Return the current value for each user-item pair.
+        """Return the current rating or event total of each user-item pair.
 
         Parameters
         ----------
@@ -272,7 +272,7 @@ class EventLog:
         return snapshot_of(self.until(last), kind)
 
     def user_snapshot(self, user: Id, kind: Kind) -> list[CurrentValue]:
-        """Return the current value for each item of one user.
+        """Return one user's current rating or event total for each item.
 
         Parameters
         ----------

@@ -241,7 +241,7 @@ class Jobs:
             return _get(connection, checked_integer(job, "the job"))
 
     def newest(self, limit: int = 100, state: JobState | None = None) -> list[Job]:
-        """Return the newest jobs, newest first.
+        """Return the most recent jobs, newest first.
 
         Parameters
         ----------

@@ -179,7 +179,7 @@ class Models:
         return self._writer.run(_roll_back)
 
     def hold(self, version: int, reasons: Iterable[str]) -> StoredModel:
-        """Mark a model as held, so that it is not used.
+        """Put a model on hold, so that it is not used.
 
         Parameters
         ----------
@@ -350,7 +350,9 @@ def _roll_back(connection: Connection) -> StoredModel:
 def _hold(connection: Connection, version: int, reasons: str) -> StoredModel:
     lock(connection)
     if _get(connection, version).status == "active":
-        raise StoreError(f"model {version} is active and cannot be held; roll back or promote another model first")
+        raise StoreError(
+            f"model {version} is active and cannot be put on hold; roll back or promote another model first"
+        )
     _set_status(connection, version, "held", reasons=reasons)
     return _get(connection, version)
 

@@ -1,4 +1,4 @@
-"""Sequence numbers: a single sequence for all changes that readers follow."""
+"""Sequence numbers: all changes to events, items and users are numbered in a single sequence."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def upsert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]],
 
 
 def put_numbered(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], replace: Sequence[str]) -> int:
-    """Insert or update rows with the next sequence number.
+    """Insert or update rows, assigning the next sequence number to all of them.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def put_numbered(connection: Connection, table: Table, rows: Sequence[dict[str, 
 
 
 def add_numbered(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], blank: Mapping[str, Any]) -> int:
-    """Insert new rows and fill in existing blank rows with the next sequence number.
+    """Insert new rows and fill existing placeholder rows, assigning the next sequence number to all of them.
 
     Parameters
     ----------
@@ -71,12 +71,12 @@ def add_numbered(connection: Connection, table: Table, rows: Sequence[dict[str, 
     rows : sequence of dict
         The rows, without `seq`.
     blank : mapping
-        Columns to fill in, with the values that are considered blank; an existing row is changed only if all are blank.
+        Columns to fill, with their placeholder values; an existing row is changed only if all of them are placeholders.
 
     Returns
     -------
     int
-        Number of rows inserted or filled in.
+        Number of rows that were inserted or filled.
     """
     if not rows:
         return 0

@@ -1,4 +1,4 @@
-"""Snapshots: compute the current value for each user-item pair from its events.
+"""Snapshots: compute the current rating or event total of each user-item pair from its stored events.
 
 The events of a pair are ordered by time (the submitted time, but at most the time of receipt) and then by sequence
 number. Ratings: the latest rating wins, and a removal deletes it. Events: the sum since the last removal.
@@ -22,7 +22,7 @@ PART_SIZE = 1_000_000
 
 
 class CurrentValue(NamedTuple):
-    """Current value for one item of a user.
+    """Current rating or event total of a user-item pair.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class CurrentValue(NamedTuple):
 
 
 def user_snapshot(history: Iterable[StoredEvent], kind: Kind) -> list[CurrentValue]:
-    """Return the current value for each item of one user.
+    """Return one user's current rating or event total for each item.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def user_snapshot(history: Iterable[StoredEvent], kind: Kind) -> list[CurrentVal
 
 
 def snapshot_of(pages: Iterable[pl.DataFrame], kind: Kind) -> pl.DataFrame:
-    """Return the current value for each user-item pair.
+    """Return the current rating or event total of each user-item pair.
 
     Parameters
     ----------

@@ -189,7 +189,7 @@ class TokenBuckets:
         self._buckets: LRUCache[tuple[float, float]] = LRUCache(MAX_KEYS)
 
     def take(self, key: str, now: float) -> float:
-        """Take a token; return 0, or the number of seconds until the next token if the bucket is empty."""
+        """Take a token and return 0; if the bucket is empty, return the number of seconds until the next token."""
         size = max(2 * self._rate, 1.0)
         tokens, last = self._buckets.get(key) or (size, now)
         tokens = min(size, tokens + (now - last) * self._rate)

@@ -89,7 +89,7 @@ _body = TypeAdapter[RatingBody | CountBody | RemovalBody](EventBody)
 
 @dataclass(frozen=True)
 class EventReceipt:
-    """Receipt for an event: its sequence number, or that of the first event with the same key."""
+    """Sequence number of a stored event, or of the first event with the same key."""
 
     seq: int
     duplicate: bool

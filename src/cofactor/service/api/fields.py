@@ -79,13 +79,13 @@ def _check_finite(value: Any) -> Any:
 
 def _check_number(value: Any) -> Any:
     if isinstance(value, bool | str | bytes):
-        raise ValueError("must be a whole number")
+        raise ValueError("must be an integer")
     return value
 
 
 def _check_decimal(value: Any) -> Any:
     if isinstance(value, str) and not DECIMAL_PATTERN.fullmatch(value):  # int() accepts " 3", "+3" and "3_0" as well
-        raise ValueError("must be a whole number")
+        raise ValueError("must be an integer")
     return value
 
 
@@ -134,7 +134,7 @@ Rating = TypeAliasType("Rating", Annotated[float, Field(strict=True, ge=-MAX_VAL
 
 
 class RequestBody(BaseModel):
-    """Base class for request bodies and their parts; rejects undeclared members."""
+    """Base class for request bodies and the objects in them; rejects undeclared members."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -171,7 +171,7 @@ def variant_by_kind(default: str | None, message: str) -> Discriminator:
 
 @dataclass(frozen=True)
 class ChangeOut:
-    """Result of a change: its sequence number."""
+    """Sequence number of a change."""
 
     seq: int
 

@@ -200,7 +200,7 @@ class ListStatistics:
 
 @dataclass(frozen=True)
 class GateResult:
-    """Result of `PromotionGate.evaluate`.
+    """Comparison of a candidate with the active model, with the reasons not to promote it, if any.
 
     Attributes
     ----------
@@ -254,7 +254,7 @@ class PromotionGate:
     coverage : float
         Maximum relative decrease in catalog coverage.
     top_share : float
-        Maximum absolute increase in the share of the 1% most-recommended items.
+        Maximum absolute increase in the fraction of positions held by the 1% most-recommended items.
     lift : float
         Maximum relative increase in popularity lift.
     sample_users : int
@@ -310,7 +310,7 @@ class PromotionGate:
         return cls(**{name: getattr(settings, f"gate_{name}") for name in names})
 
     def cutoff(self, new: pl.DataFrame, until: int) -> int:
-        """Return the last change to train a candidate on, so that enough newer events are held out.
+        """Return the sequence number up to which to train a candidate, so that enough newer events are held out.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Training specification: estimator, kind of data, seed and features of a training."""
+"""Training specification: estimator, kind of data, seed and features of a training run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["TrainingSpec", "spec_of"]
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """Specification of a training.
+    """Specification of a training run.
 
     Attributes
     ----------

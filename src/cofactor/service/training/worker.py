@@ -127,7 +127,7 @@ class RetrainPolicy:
             raise ParameterError(f"seconds must be positive or None; got {self.seconds}")
 
     def reason(self, *, changes: int, seconds: float, erased: int) -> str | None:
-        """Return the reason a training is due, if any.
+        """Return the reason why a training run is due, if any.
 
         Parameters
         ----------
@@ -141,7 +141,7 @@ class RetrainPolicy:
         Returns
         -------
         str or None
-            The reason; None if no training is due.
+            The reason; None if no training run is due.
         """
         if erased:
             return f"{erased:,} users were erased since the last training"
@@ -208,7 +208,7 @@ class Worker:
         Returns
         -------
         Job or None
-            The new job; None if no training is due.
+            The new job; None if no training run is due.
         """
         store = self.trainer.store
         newest = max(store.models.all(), key=lambda model: model.version, default=None)
@@ -218,7 +218,7 @@ class Worker:
             return None
         if (last := store.jobs.newest(1)) and last[0].state == "failed" and self._failed_recently(last[0]):
             return None
-        _log.info("training is due: %s", reason)
+        _log.info("a training run is due: %s", reason)
         return store.jobs.enqueue_once(TRAIN)
 
     def run_next(self) -> Job | None:
@@ -250,9 +250,9 @@ class Worker:
             reasons = f": {'; '.join(model.reasons)}" if model.reasons else ""
             jobs.finish(job, f"model {model.version} is {model.status}{reasons}")
         except JobLostError as error:
-            _log.warning("job %d released: %s", job.id, error)
+            _log.warning("job %d was abandoned: %s", job.id, error)
         except StoreUnavailableError as error:
-            _log.warning("job %d released: %s", job.id, error)
+            _log.warning("job %d was abandoned: %s", job.id, error)
             raise
         except Exception as error:  # noqa: BLE001  # the next job may succeed
             is_expected = isinstance(error, CofactorError | OSError | MemoryError)
