@@ -203,7 +203,7 @@ class _UserDistribution:
 
     @classmethod
     def of_posterior(cls, model: BayesianModel, support: Int64, active: Int64) -> Self:
-        """Create a population whose x ~ N(0, I) follows the weighted principal axes of the prior predictive covariance."""
+        """Create the population, with x ~ N(0, I), from the principal axes of the prior predictive covariance."""
         posterior, k = model.posterior, model.factors
         n_samples = len(posterior)
         intercept, noise, parts = np.zeros(model.n_items), np.zeros(model.n_items), []

@@ -658,7 +658,7 @@ def expected_hits(hits: Hits, k: int) -> Float64:
 
 @validated
 def capped_recall(hits: Hits, k: int) -> Float64:
-    """Compute capped recall, the hits in the top k as a fraction of the maximum possible, so that every user can reach 1.
+    """Compute capped recall, the hits in the top k as a fraction of the maximum possible; every user can reach 1.
 
     Parameters
     ----------

@@ -80,7 +80,7 @@ class ServiceSettings(BaseSettings):
     gate_top_share: float = Field(
         0.1,
         ge=0,
-        description="Maximum absolute increase in the fraction of positions held by the 1% most-recommended items",
+        description="Maximum absolute increase in the fraction of positions with the 1% most-recommended items",
     )
     gate_lift: float = Field(0.25, ge=0, description="Maximum relative increase in popularity lift")
 

@@ -254,7 +254,7 @@ class PromotionGate:
     coverage : float
         Maximum relative decrease in catalog coverage.
     top_share : float
-        Maximum absolute increase in the fraction of positions held by the 1% most-recommended items.
+        Maximum absolute increase in the fraction of positions with the 1% most-recommended items.
     lift : float
         Maximum relative increase in popularity lift.
     sample_users : int
