@@ -241,8 +241,10 @@ def _break_even_length(curve: pl.DataFrame, metric: Metric) -> int | None:
     bounds = curve.select(
         pl.col("difference_low", "difference_high").fill_nan(None)
     )  # polars treats nan as the largest
-    better = bounds["difference_low"] > 0 if metric.greater_is_better else bounds["difference_high"] < 0
-    smallest = None
-    for g, is_better in zip(curve["history_length"].to_list(), better.fill_null(value=False).to_list(), strict=True):
-        smallest = (g if smallest is None else smallest) if is_better else None
-    return smallest
+    is_better_column = bounds["difference_low"] > 0 if metric.greater_is_better else bounds["difference_high"] < 0
+    smallest_length = None
+    for g, is_better in zip(
+        curve["history_length"].to_list(), is_better_column.fill_null(value=False).to_list(), strict=True
+    ):
+        smallest_length = (g if smallest_length is None else smallest_length) if is_better else None
+    return smallest_length

@@ -210,18 +210,18 @@ def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None
     column = None if column is None else checks.text("column", column)
     lists, _ = recommender.for_rows(np.arange(len(recommender.users), dtype=np.int32)).rank(n)
     positions, support = item_exposure(lists, len(recommender.items)), recommender.support
-    active = histories.counts > 0
+    is_active = histories.counts > 0
     popularity = support.astype(np.float64)
-    history_popularity = _mean_by_user(popularity, histories)[active].mean() if active.any() else np.nan
-    list_popularity = _mean_by_user(popularity, _as_rows(lists))[active]
+    history_popularity = _mean_by_user(popularity, histories)[is_active].mean() if is_active.any() else np.nan
+    list_popularity = _mean_by_user(popularity, _as_rows(lists))[is_active]
     has_lists = np.isfinite(list_popularity).any()
-    lift = float(np.nanmean(list_popularity) / history_popularity) if has_lists else np.nan
+    popularity_ratio = float(np.nanmean(list_popularity) / history_popularity) if has_lists else np.nan
     return Exposure(
         Concentration.of(histories.counts),
         Concentration.of(support),
         Concentration.of(positions),
         coverage(positions),
-        lift,
+        popularity_ratio,
         None if column is None else _genres(recommender, lists, column),
     )
 
@@ -289,9 +289,11 @@ def _genres(recommender: Recommender, lists: Int32, column: str) -> Genres:
     history_shares, list_shares = (
         shares[has_genres] / shares[has_genres].sum(axis=1, keepdims=True) for shares in (history_shares, list_shares)
     )
-    smoothed = SMOOTHING * list_shares + (1 - SMOOTHING) * history_shares
+    smoothed_shares = SMOOTHING * list_shares + (1 - SMOOTHING) * history_shares
     with np.errstate(divide="ignore", invalid="ignore"):
-        divergence = np.where(history_shares > 0, history_shares * np.log(history_shares / smoothed), 0.0).sum(axis=1)
+        divergence = np.where(history_shares > 0, history_shares * np.log(history_shares / smoothed_shares), 0.0).sum(
+            axis=1
+        )
     names = [name.partition("=")[2] or name for name in genres.names]
     table = pl.DataFrame({"genre": names, "had": history_shares.mean(axis=0), "shown": list_shares.mean(axis=0)})
     return Genres(table.sort("had", descending=True), float(divergence.mean()))
@@ -307,5 +309,5 @@ def _mean_by_user(values: Float64, rows: SparseRows) -> Float64:
 
 def _as_rows(lists: Int32) -> SparseRows:
     """Convert padded lists to sparse rows of items in the same order."""
-    filled = lists >= 0
-    return SparseRows.from_counts(filled.sum(axis=1), lists[filled], np.ones(int(filled.sum()), np.float32))
+    is_filled = lists >= 0
+    return SparseRows.from_counts(is_filled.sum(axis=1), lists[is_filled], np.ones(int(is_filled.sum()), np.float32))

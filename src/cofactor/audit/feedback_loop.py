@@ -454,14 +454,16 @@ def _true_ndcg(lists: Int32, table: Interactions, tastes: Tastes) -> Float64:
     gain[table.u, table.i] = 0
     discount = 1 / np.log2(np.arange(2, n + 2))
     dcg = np.where(lists >= 0, np.take_along_axis(gain, np.maximum(lists, 0), axis=1), 0) @ discount
-    best = -np.sort(-np.partition(gain, -min(n, gain.shape[1]), axis=1)[:, -n:], axis=1)
-    ideal = best @ discount[: best.shape[1]]
-    return np.divide(dcg, ideal, out=np.zeros(n_users), where=ideal > 0)
+    best_gains = -np.sort(-np.partition(gain, -min(n, gain.shape[1]), axis=1)[:, -n:], axis=1)
+    ideal_gain = best_gains @ discount[: best_gains.shape[1]]
+    return np.divide(dcg, ideal_gain, out=np.zeros(n_users), where=ideal_gain > 0)
 
 
 def _with_rows(table: Interactions, u: Any, i: Any, values: Float32) -> Interactions:
     """Return the table with rows added for new user-item pairs."""
-    all_u, all_i = (np.append(old, new).astype(np.int32) for old, new in ((table.u, u), (table.i, i)))
+    all_u, all_i = (
+        np.append(old_rows, new_rows).astype(np.int32) for old_rows, new_rows in ((table.u, u), (table.i, i))
+    )
     columns = [np.append(table.values, values), None]
     if table.weights is not None:
         columns[1] = np.append(table.weights, np.ones(len(u), np.float32))

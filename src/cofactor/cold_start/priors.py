@@ -303,6 +303,13 @@ def _mean_gain(scores: Float32, columns: Int32, observed: Bool) -> float:
     """
     has_no_entry = np.ones(len(scores), bool)
     has_no_entry[columns] = False
-    held_out, others = scores[columns[~observed]], np.sort(scores[has_no_entry])
-    n_above = len(others) - (np.searchsorted(others, held_out, "left") + np.searchsorted(others, held_out, "right")) / 2
+    held_out_scores, other_scores = scores[columns[~observed]], np.sort(scores[has_no_entry])
+    n_above = (
+        len(other_scores)
+        - (
+            np.searchsorted(other_scores, held_out_scores, "left")
+            + np.searchsorted(other_scores, held_out_scores, "right")
+        )
+        / 2
+    )
     return float(np.mean(1 / np.log2(2 + n_above)))

@@ -257,11 +257,13 @@ def evaluate(
     require_split("split", split)
     checks.optional_callable("on_fit", on_fit)
     split = split.excluding(exclude)
-    requested = estimator_list(estimators)
-    for estimator in requested:
+    requested_models = estimator_list(estimators)
+    for estimator in requested_models:
         estimator.check_table(split.train)
     baseline = baseline_for(split.train.kind)
-    models = requested if any(type(e) is type(baseline) for e in requested) else [*requested, baseline]
+    models = (
+        requested_models if any(type(e) is type(baseline) for e in requested_models) else [*requested_models, baseline]
+    )
     scores = []
     for estimator, label in zip(models, unique_labels(models), strict=True):
         if on_fit is not None:

@@ -370,9 +370,9 @@ def split_last(interactions: Interactions, *, n: int = 1, seed: Seed = 0) -> Spl
     np.minimum.at(first_test, interactions.u[is_test], times[is_test])
     n_tied_users = np.unique(interactions.u[~is_test & (times == first_test[interactions.u])]).size
     users = "1 user" if n_tied_users == 1 else f"{n_tied_users:,} users"
-    ties = f", ties in time of {users} broken with seed {seed}" if n_tied_users else ""
+    ties_text = f", ties in time of {users} broken with seed {seed}" if n_tied_users else ""
     return _make_split(
-        interactions, is_test, f"last {rows} of each user{ties}", "by time per user", seen_until=first_test
+        interactions, is_test, f"last {rows} of each user{ties_text}", "by time per user", seen_until=first_test
     )
 
 
@@ -428,9 +428,9 @@ def split_by_time(interactions: Interactions, *, test: float = 0.2, at: TimeLike
         )
     cutoff = _nearest_cutoff(times, test) if at is None else at
     cutoff_text = np.datetime_as_string(np.datetime64(cutoff, "s"))
-    before = np.full(interactions.n_users, cutoff - 1)
+    seen_until = np.full(interactions.n_users, cutoff - 1)
     return _make_split(
-        interactions, _times(interactions) >= cutoff, f"from {cutoff_text} UTC on", "by time", seen_until=before
+        interactions, _times(interactions) >= cutoff, f"from {cutoff_text} UTC on", "by time", seen_until=seen_until
     )
 
 
@@ -558,8 +558,8 @@ def _to_seconds(name: str, value: Any) -> int:
         return int(cells.values[0])
     try:
         if isinstance(value, datetime):
-            aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-            return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
+            aware_time = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+            return (aware_time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
         if isinstance(value, date):
             return (value - date(1970, 1, 1)).days * 86_400
         if isinstance(value, np.datetime64) and not np.isnat(value):

@@ -61,10 +61,10 @@ def _redirect_optuna() -> Callable[[], None]:
     handlers, propagate = logger.handlers[:], logger.propagate
     logger.handlers[:], logger.propagate = [_ForwardingHandler()], False
 
-    def restore() -> None:
+    def restore_logging() -> None:
         logger.handlers[:], logger.propagate = handlers, propagate
 
-    return restore
+    return restore_logging
 
 
 forward_optuna_logs = SharedLimit(_redirect_optuna)
@@ -394,9 +394,9 @@ class _Search:
 
         Each trial has its own sampler, seeded with the trial number, so that a resumed search draws the same values.
         """
-        current = {name: getattr(estimator, name) for name in self.space}
-        if number == 0 and all(self.space[name].contains(value) for name, value in current.items()):
-            return current
+        current_values = {name: getattr(estimator, name) for name in self.space}
+        if number == 0 and all(self.space[name].contains(value) for name, value in current_values.items()):
+            return current_values
         import optuna
 
         draw_seed = int(random_stream(self.seed, "tune", number).integers(2**31))

@@ -148,5 +148,5 @@ def surprising_items(recommender: Recommender, n: int = 20, *, min_support: int 
     n = checks.whole_number("n", n, low=1, high=MAX_ROWS)
     frame = bias_ranking(recommender, min_support=min_support)
     frame = frame.with_columns(surprise=pl.col("difference") - pl.col("difference").median())
-    selected = frame.sort(pl.col("surprise").abs(), descending=True, maintain_order=True).head(n)
-    return selected.sort("surprise", descending=True, maintain_order=True)
+    selected_rows = frame.sort(pl.col("surprise").abs(), descending=True, maintain_order=True).head(n)
+    return selected_rows.sort("surprise", descending=True, maintain_order=True)

@@ -175,8 +175,8 @@ class UserValues:
         Interval
             Metric and interval, as in `bootstrap_ratio`.
         """
-        measured = self.counts > 0
-        return Interval(*map(self._from_mean, bootstrap_ratio(self.sums[measured], self.counts[measured], seed=seed)))
+        has_value = self.counts > 0
+        return Interval(*map(self._from_mean, bootstrap_ratio(self.sums[has_value], self.counts[has_value], seed=seed)))
 
     def difference(self, other: UserValues, *, seed: Seed = 0) -> Interval:
         """Return the difference from another model's metric on the same users, with a paired 95% interval.

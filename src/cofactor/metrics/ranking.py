@@ -214,13 +214,19 @@ class Hits:
                 "rank at least k items (padded with -1 if the catalog is smaller)"
             )
         if k not in self._heads:
-            selected = self.before < k
-            if selected.all():
+            is_selected = self.before < k
+            if is_selected.all():
                 self._heads[k] = self
             else:
-                user, before, hits_before = self.user[selected], self.before[selected], self.hits_before[selected]
+                user, before, hits_before = (
+                    self.user[is_selected],
+                    self.before[is_selected],
+                    self.hits_before[is_selected],
+                )
                 ones = np.broadcast_to(np.int64(1), len(user))
-                size, relevant = (ones, ones) if self.has_no_ties else (self.size[selected], self.relevant[selected])
+                size, relevant = (
+                    (ones, ones) if self.has_no_ties else (self.size[is_selected], self.relevant[is_selected])
+                )
                 self._heads[k] = Hits(user, before, size, relevant, hits_before, self.n_relevant, self.depth)
         return self._heads[k]
 
@@ -397,9 +403,9 @@ def ndcg(hits: Hits, k: int) -> Float64:
     """
     head = hits.head(k)
     discount = 1 / np.log2(np.arange(1, k + 1) + 1.0)
-    ideal = np.cumsum(discount)
+    ideal_gains = np.cumsum(discount)
     return hits.normalize(
-        head.sum_by_user(_expected_gain(head, k, discount)), ideal[np.minimum(hits.n_relevant, k) - 1]
+        head.sum_by_user(_expected_gain(head, k, discount)), ideal_gains[np.minimum(hits.n_relevant, k) - 1]
     )
 
 
@@ -512,12 +518,12 @@ def hit_rate(hits: Hits, k: int) -> Float64:
         return hits.normalize(np.minimum(head.sum_by_user(None), 1), 1)
     size, relevant, n_within = head.size, head.relevant, head.positions_within(k)
     p_none = np.where(n_within + relevant > size, 0.0, 1.0)
-    possible = np.flatnonzero(p_none)
-    t, r, m = size[possible], relevant[possible], n_within[possible]
-    p = np.ones(len(possible))
+    possible_rows = np.flatnonzero(p_none)
+    t, r, m = size[possible_rows], relevant[possible_rows], n_within[possible_rows]
+    p = np.ones(len(possible_rows))
     for j in range(int(m.max(initial=0))):
         p *= np.where(j < m, (t - r - j) / np.maximum(t - j, 1), 1.0)
-    p_none[possible] = p
+    p_none[possible_rows] = p
     return hits.normalize(head.sum_by_user(np.where(head.is_first, 1 - p_none, 0.0)), 1)
 
 
@@ -563,13 +569,13 @@ def reciprocal_rank(hits: Hits, k: int) -> Float64:
     gain = np.where(head.is_first, 1.0 / (head.before + 1), 0.0)
     if not head.has_no_ties:
         n_within = head.positions_within(k)
-        tied = np.flatnonzero(head.is_first & (head.size > 1))
-        t, r, m, before = head.size[tied], head.relevant[tied], n_within[tied], head.before[tied]
-        p, expected = r / t, np.zeros(len(tied))
+        tied_rows = np.flatnonzero(head.is_first & (head.size > 1))
+        t, r, m, before = head.size[tied_rows], head.relevant[tied_rows], n_within[tied_rows], head.before[tied_rows]
+        p, expected = r / t, np.zeros(len(tied_rows))
         for j in range(1, int(m.max(initial=0)) + 1):
             expected += np.where(j <= m, p / (before + j), 0.0)
             p = p * np.maximum(t - r - j + 1, 0) / np.maximum(t - j, 1)
-        gain[tied] = expected
+        gain[tied_rows] = expected
     return hits.normalize(head.sum_by_user(gain), 1)
 
 

@@ -182,8 +182,8 @@ def write_artifact(path: str | Path, arrays: Mapping[str, NDArray[Any]], manifes
     header_bytes = json.dumps(header, separators=(",", ":")).encode()
     header_bytes += b" " * (-len(header_bytes) % 8)
 
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
+    def write(temporary_path: Path) -> None:
+        with temporary_path.open("wb") as file:
             file.write(len(header_bytes).to_bytes(8, "little") + header_bytes)
             for array in sorted_arrays.values():
                 file.write(array.data)
@@ -232,7 +232,7 @@ def read_artifact(path: str | Path, *, verify: bool = True) -> Artifact:
                 raise ArtifactError(f"{path} is not a cofactor model, or it is truncated ({size} bytes)")
             layout, metadata = _parse_header(path, file.read(header_size))
             content = _read_content(path, metadata)
-            end = 8 + header_size + max((last for _, last, _, _ in layout.values()), default=0)
+            end = 8 + header_size + max((array_end for _, array_end, _, _ in layout.values()), default=0)
             if size != end:
                 raise ArtifactError(
                     f"{path} is truncated or has extra bytes: {size} bytes instead of {end}; copy or save it again"

@@ -149,14 +149,14 @@ class Catalog:
             raise ParameterError(
                 f"scores must have {len(rows):,} entries, one per row number; got {checks.describe(scores)}"
             )
-        unknown = without_evidence(
+        lacks_evidence = without_evidence(
             model, rows, np.asarray(scores), ALL_ROWS if self.evidence is None else self.evidence
         )
         if len(rows) < FEW_ROWS:
-            return pl.Series(["popularity" if row else "model" for row in unknown.tolist()], dtype=pl.String)
-        if not unknown.any():
+            return pl.Series(["popularity" if row else "model" for row in lacks_evidence.tolist()], dtype=pl.String)
+        if not lacks_evidence.any():
             return pl.Series(["model"]).new_from_index(0, len(rows))
-        return pl.Series(["model", "popularity"]).gather(unknown.astype(np.uint32))
+        return pl.Series(["model", "popularity"]).gather(lacks_evidence.astype(np.uint32))
 
     def with_titles(self, frame: pl.DataFrame, rows: Int32) -> pl.DataFrame:
         """Add a column with the item titles to a frame.
@@ -251,8 +251,8 @@ class Catalog:
                 return np.zeros(0, np.int32), np.zeros(0, np.float32)
             allowed = allowed & self.evidence if len(allowed) else self.evidence
         rows, scores = similar_items(np.array([row], np.int32), min(n, self.n_items), allowed)
-        valid = rows[0] >= 0
-        return rows[0][valid], scores[0][valid]
+        is_valid = rows[0] >= 0
+        return rows[0][is_valid], scores[0][is_valid]
 
 
 def known_rows(ids: IdMap, values: pl.Series, label: str, hint: str = "") -> Int32:
@@ -277,15 +277,15 @@ def known_rows(ids: IdMap, values: pl.Series, label: str, hint: str = "") -> Int
     Raises
     ------
     UnknownIdError
-        For an unknown id.
+        For an unknown ID.
     """
     try:
         if len(values) == 1:
             return np.array([ids.row(values[0])], np.int32)
         rows = ids.rows(values)
         if (rows < 0).any():
-            first, unknown = values[int((rows < 0).argmax())], (rows < 0).sum()
-            raise UnknownIdError(f"{first!r} is not a known ID ({unknown:,} of {len(rows):,} are unknown)")
+            first_unknown, n_unknown = values[int((rows < 0).argmax())], (rows < 0).sum()
+            raise UnknownIdError(f"{first_unknown!r} is not a known ID ({n_unknown:,} of {len(rows):,} are unknown)")
     except UnknownIdError as error:
         raise UnknownIdError(f"{label} {error}{hint}") from None
     return rows

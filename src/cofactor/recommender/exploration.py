@@ -158,7 +158,7 @@ def draw_positions(
 
 def spread_new_items(
     lists: Int32,
-    new: Int32,
+    new_items: Int32,
     exclude: SparseRows,
     *,
     share: float,
@@ -172,7 +172,7 @@ def spread_new_items(
     ----------
     lists : ndarray of shape (n_users, n), int32
         Row numbers of ranked items, without the new items.
-    new : ndarray of shape (m,), int32
+    new_items : ndarray of shape (m,), int32
         Row numbers of the new items.
     exclude : SparseRows
         One row per list, with the items that it must not contain.
@@ -192,18 +192,18 @@ def spread_new_items(
     explored : ndarray of shape (n_users, n), bool
         Mask of the positions with new items.
     """
-    lists, explored, remaining = lists.copy(), np.zeros(lists.shape, bool), np.full(len(new), cap)
+    lists, explored, remaining_counts = lists.copy(), np.zeros(lists.shape, bool), np.full(len(new_items), cap)
     n = lists.shape[1]
     n_explored = np.floor(n * share + stream.random(len(lists))).astype(np.int64)
     for user in stream.permutation(len(lists)):
-        if n_explored[user] == 0 or not len(new):
+        if n_explored[user] == 0 or not len(new_items):
             continue
-        possible = (remaining > 0) & ~np.isin(new, exclude.row(int(user)).columns)
-        values = np.where(possible, sample(int(user), new, stream), -np.inf)
-        chosen = np.argsort(-values, kind="stable")[: min(int(n_explored[user]), int(possible.sum()))]
-        positions = stream.permutation(n)[: len(chosen)]
-        lists[user, positions], explored[user, positions] = new[chosen], True
-        remaining[chosen] -= 1
+        is_available = (remaining_counts > 0) & ~np.isin(new_items, exclude.row(int(user)).columns)
+        values = np.where(is_available, sample(int(user), new_items, stream), -np.inf)
+        selected_items = np.argsort(-values, kind="stable")[: min(int(n_explored[user]), int(is_available.sum()))]
+        positions = stream.permutation(n)[: len(selected_items)]
+        lists[user, positions], explored[user, positions] = new_items[selected_items], True
+        remaining_counts[selected_items] -= 1
     return lists, explored
 
 
@@ -225,23 +225,23 @@ def sampler(model: object, rows: Int32, impressions: Impressions | None) -> Samp
         Sampling function for `spread_new_items`. Without impressions or a posterior, all new items are equally likely.
     """
 
-    def uniform(user: int, new: Int32, stream: np.random.Generator) -> Float64:
-        return stream.random(len(new))
+    def sample_uniformly(user: int, new_items: Int32, stream: np.random.Generator) -> Float64:
+        return stream.random(len(new_items))
 
-    def clicks(user: int, new: Int32, stream: np.random.Generator) -> Float64:
+    def sample_click_rates(user: int, new_items: Int32, stream: np.random.Generator) -> Float64:
         assert impressions is not None
-        shown, clicked = impressions.shown[new], impressions.clicked[new]
+        shown, clicked = impressions.shown[new_items], impressions.clicked[new_items]
         return stream.beta(1.0 + clicked, 1.0 + shown - clicked)
 
-    def posterior(user: int, new: Int32, stream: np.random.Generator) -> Float64:
+    def sample_from_posterior(user: int, new_items: Int32, stream: np.random.Generator) -> Float64:
         assert isinstance(model, BayesianModel)
         samples, k = model.posterior, model.factors
         s = int(stream.integers(len(samples)))
-        items = samples.items[s, new].astype(np.float64)
-        noise = stream.standard_normal(len(new)) * 1e-9  # breaks ties between items without any information
+        items = samples.items[s, new_items].astype(np.float64)
+        noise = stream.standard_normal(len(new_items)) * 1e-9  # breaks ties between items without any information
         values: Float64 = items[:, :k] @ samples.users[s, rows[user], :k].astype(np.float64) + items[:, k] + noise
         return values
 
     if impressions is not None:
-        return clicks
-    return posterior if isinstance(model, BayesianModel) else uniform
+        return sample_click_rates
+    return sample_from_posterior if isinstance(model, BayesianModel) else sample_uniformly

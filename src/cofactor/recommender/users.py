@@ -521,10 +521,10 @@ class UserView:
         similar_users = vectors_method(model, "similar_users")
         if not len(self.batch.histories.columns):
             return frames.neighbors("user", self.user_ids, np.zeros(0, np.int32), np.zeros(0, np.float32))
-        comparable = self.catalog.histories.counts > 0
+        has_history = self.catalog.histories.counts > 0
         if self.source != "model":
-            comparable = np.append(comparable, True)
-        rows, scores = similar_users(np.array([row], np.int32), min(n, n_users), comparable)
+            has_history = np.append(has_history, True)
+        rows, scores = similar_users(np.array([row], np.int32), min(n, n_users), has_history)
         is_item = (rows[0] >= 0) & (rows[0] != row)
         return frames.neighbors("user", self.user_ids, rows[0][is_item], scores[0][is_item])
 

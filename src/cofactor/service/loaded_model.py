@@ -193,13 +193,13 @@ class LoadedModel:
         """
         rec = self.recommender
         rows = np.array([state.row for state in states], np.int32)
-        new = [state for state in states if state.row < 0]
-        if not new:
+        new_states = [state for state in states if state.row < 0]
+        if not new_states:
             return rec.for_rows(rows)
-        histories = _matrix([(state.items, state.values) for state in new])
+        histories = _matrix([(state.items, state.values) for state in new_states])
         with threads(1):
-            table = self._features(new)
-            has_known_users = len(new) < len(states)
+            table = self._features(new_states)
+            has_known_users = len(new_states) < len(states)
             view = (
                 rec.for_known_and_new(rows, histories, table)
                 if has_known_users

@@ -268,8 +268,8 @@ class EventLog:
         Ratings: the latest rating wins, ordered by time and then by sequence number; a removal deletes it. Events: the
         sum since the last removal. Data from before the erasure of a user is not included.
         """
-        last = self.watermark() if until is None else until
-        return snapshot_of(self.until(last), kind)
+        last_seq = self.watermark() if until is None else until
+        return snapshot_of(self.until(last_seq), kind)
 
     def user_snapshot(self, user: Id, kind: Kind) -> list[CurrentValue]:
         """Return one user's current rating or event total for each item.

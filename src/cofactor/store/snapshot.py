@@ -72,8 +72,8 @@ def user_snapshot(history: Iterable[StoredEvent], kind: Kind) -> list[CurrentVal
     """
     event_kind = "rating" if kind_code(kind) == RATING else "event"
     state: dict[str, CurrentValue] = {}
-    ordered = sorted(((min(event.time, event.received), event.seq), event) for event in history)
-    for (time, _), event in ordered:
+    sorted_events = sorted(((min(event.time, event.received), event.seq), event) for event in history)
+    for (time, _), event in sorted_events:
         if event.kind == "removal":
             state.pop(event.item, None)
         elif event.kind == event_kind:
@@ -186,14 +186,14 @@ def _parts(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
 
 
 def _latest_values(rows: pl.DataFrame) -> pl.DataFrame:
-    last = rows.unique(["user", "item"], keep="last")
-    return last.filter(pl.col("kind") != REMOVAL)
+    latest_rows = rows.unique(["user", "item"], keep="last")
+    return latest_rows.filter(pl.col("kind") != REMOVAL)
 
 
 def _sum_since_removal(rows: pl.DataFrame) -> pl.DataFrame:
     """Sum the events of each pair since its last removal, in order, so that the sums are bitwise reproducible."""
-    pair = [pl.col(name).to_physical() for name in ("user", "item")]
-    rows = rows.sort(pair, maintain_order=True)
+    pair_columns = [pl.col(name).to_physical() for name in ("user", "item")]
+    rows = rows.sort(pair_columns, maintain_order=True)
     is_removal = (pl.col("kind") == REMOVAL).cast(pl.Int64)
     if (rows["kind"] == REMOVAL).any():
         n_later_removals = is_removal.cum_sum(reverse=True).over("user", "item")  # number of removals from this row on
@@ -202,7 +202,7 @@ def _sum_since_removal(rows: pl.DataFrame) -> pl.DataFrame:
         return rows
     u, i = (rows[name].to_physical().to_numpy() for name in ("user", "item"))
     is_first = np.concatenate([np.ones(1, bool), (u[1:] != u[:-1]) | (i[1:] != i[:-1])])
-    starts = np.flatnonzero(is_first)
-    ends = np.append(starts[1:], len(rows)) - 1
-    sums = np.add.reduceat(rows["value"].to_numpy(), starts)
-    return rows[ends].with_columns(value=pl.Series(sums))
+    first_rows = np.flatnonzero(is_first)
+    last_rows = np.append(first_rows[1:], len(rows)) - 1
+    sums = np.add.reduceat(rows["value"].to_numpy(), first_rows)
+    return rows[last_rows].with_columns(value=pl.Series(sums))

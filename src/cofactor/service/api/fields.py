@@ -141,8 +141,8 @@ class RequestBody(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _require_declared(cls, value: Any) -> Any:
-        if isinstance(value, dict) and (unknown := [name for name in value if name not in cls.model_fields]):
-            members = {"name": repr(str(unknown[0])[:60]), "names": ", ".join(cls.model_fields)}
+        if isinstance(value, dict) and (unknown_names := [name for name in value if name not in cls.model_fields]):
+            members = {"name": repr(str(unknown_names[0])[:60]), "names": ", ".join(cls.model_fields)}
             raise PydanticCustomError("unknown_member", "unknown member {name}; the members are {names}", members)
         return value
 
@@ -176,7 +176,7 @@ class ChangeOut:
     seq: int
 
 
-def copy_fields(answer: type[T], source: object, **more: Any) -> T:
+def copy_fields(answer: type[T], source: object, **other_fields: Any) -> T:
     """Create a response object from the attributes of the same name of another object.
 
     Parameters
@@ -185,7 +185,7 @@ def copy_fields(answer: type[T], source: object, **more: Any) -> T:
         Dataclass of the response.
     source : object
         Object from the store or the library.
-    **more : Any
+    **other_fields : Any
         Fields that `source` lacks, or that must be converted.
 
     Returns
@@ -199,8 +199,8 @@ def copy_fields(answer: type[T], source: object, **more: Any) -> T:
     >>> copy_fields(ChangeOut, Receipt(seq=7, duplicate=False))
     ChangeOut(seq=7)
     """
-    names = (field.name for field in fields(answer) if field.name not in more)  # type: ignore[arg-type]
-    return answer(**{name: getattr(source, name) for name in names}, **more)
+    names = (field.name for field in fields(answer) if field.name not in other_fields)  # type: ignore[arg-type]
+    return answer(**{name: getattr(source, name) for name in names}, **other_fields)
 
 
 def json_response(content: Any) -> Response:

@@ -135,10 +135,10 @@ def check_trainable(store: Store, spec: TrainingSpec) -> None:
     for side, rows in (("user", store.users), ("item", store.items)):
         features = getattr(spec.estimator, f"{side}_features", ())
         names = dict.fromkeys(name for row in rows.after() for name in row.metadata) if features else {}
-        if missing := [name for name in features if name not in names]:
+        if missing_names := [name for name in features if name not in names]:
             available = ", ".join(names) or "none"
             raise KindError(
-                f"{side}_features: no {side} has metadata named {missing[0]!r}; available names: {available}"
+                f"{side}_features: no {side} has metadata named {missing_names[0]!r}; available names: {available}"
             )
 
 
@@ -246,8 +246,8 @@ def _renumber(table: Interactions, users: IdMap, items: IdMap) -> Interactions:
 
 
 def _without_erased(store: Store, rows: pl.DataFrame, hashes: set[str]) -> pl.DataFrame:
-    erased = [user for user in rows["user"].unique() if store.erasure.hash(user) in hashes]
-    return rows.filter(~pl.col("user").is_in(erased))
+    erased_users = [user for user in rows["user"].unique() if store.erasure.hash(user) in hashes]
+    return rows.filter(~pl.col("user").is_in(erased_users))
 
 
 def _side_table(ids: IdMap, side: str, metadata: Sequence[tuple[str, dict[str, Any]]]) -> pl.DataFrame:
