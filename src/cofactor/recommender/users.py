@@ -66,7 +66,7 @@ class UserView:
         Basis of the answers; "popularity" for a new user without a history or a prior.
     user_ids : IdMap
         IDs of the users in the trained model.
-    trained : Model
+    trained_model : Model
         Trained model, which contains the users in `user_ids`.
 
     Examples
@@ -87,7 +87,7 @@ class UserView:
     exclude: SparseRows
     source: AnsweredBy
     user_ids: IdMap
-    trained: Model
+    trained_model: Model
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -397,7 +397,7 @@ class UserView:
         model: object = self.model
         batch = self.batch
         if self.source == "popularity":
-            model = self.trained
+            model = self.trained_model
             batch = UserBatch.trained(np.full(len(self), -1, np.int32), self.catalog.histories)
         ids = id_series("items", items)
         rows = self.catalog.items.rows(ids)
@@ -513,7 +513,7 @@ class UserView:
         """
         n = checks.whole_number("n", n, low=1)
         self._require_one_user()
-        model, row = self.trained, int(self.batch.rows[0])
+        model, row = self.trained_model, int(self.batch.rows[0])
         n_users = len(self.user_ids)
         if self.source != "model":
             row = n_users

@@ -139,9 +139,9 @@ def import_table(store: Store, table: Interactions, report: Callable[[str], None
     DataError
         If a row is invalid.
     """
-    for side, frame, rows in (("item", table.item_table, store.items), ("user", table.user_table, store.users)):
+    for entity, frame, rows in (("item", table.item_table, store.items), ("user", table.user_table, store.users)):
         if frame is not None and (count := rows.add_table(_with_lists(frame))):
-            report(f"stored the metadata of {count:,} {side}s: {', '.join(frame.columns[1:])}")
+            report(f"stored the metadata of {count:,} {entity}s: {', '.join(frame.columns[1:])}")
     lower_ratings_text = "" if table.seen is None else f" and {len(table.seen):,} lower ratings"
     report(f"importing {len(table):,} {table.kind}{lower_ratings_text}")
     parts = [store.events.load(part) for part in (table, table.seen) if part is not None]

@@ -222,10 +222,10 @@ def _check_jobs(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckRes
     if (
         queued_jobs
         and not running_jobs
-        and (max_wait := now - min(job.created for job in queued_jobs)) > MAX_QUEUED_SECONDS
+        and (delay := now - min(job.created for job in queued_jobs)) > MAX_QUEUED_SECONDS
     ):
         messages.append(
-            f"{len(queued_jobs)} jobs are queued, the oldest for {max_wait:,.0f} s, and none is running: start a trainer"
+            f"{len(queued_jobs)} jobs are queued, the oldest for {delay:,.0f} s, and none is running: start a trainer"
         )
     messages += [
         f"job {job.id} has been running for {seconds:,.0f} s ({job.message}): stop its trainer, {job.owner}"
