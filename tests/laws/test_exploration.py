@@ -136,7 +136,7 @@ def test_what_cannot_be_is_refused(rec: Recommender) -> None:
             rec.for_users(np.array([0, user])).explore()
     with pytest.raises(ParameterError, match="cover 60 items"):
         rec.for_users(EVERYONE).explore(impressions=Impressions(np.zeros(3, int), np.zeros(3, int)))
-    with pytest.raises(ParameterError, match="clicked must not exceed shown"):
+    with pytest.raises(ParameterError, match="n_clicked must not exceed n_shown"):
         Impressions(np.array([1]), np.array([2]))
 
 

@@ -270,8 +270,8 @@ class Simulation:
             Share for each round; 0 if nothing is shown to the users.
         """
         lists = self.lists[:, checks.mask("users", users, self.lists.shape[1])]
-        shown = checks.mask("items", items, self.table.n_items)[np.maximum(lists, 0)] & (lists >= 0)
-        share: Float64 = shown.sum(axis=(1, 2)) / np.maximum((lists >= 0).sum(axis=(1, 2)), 1)
+        is_shown = checks.mask("items", items, self.table.n_items)[np.maximum(lists, 0)] & (lists >= 0)
+        share: Float64 = is_shown.sum(axis=(1, 2)) / np.maximum((lists >= 0).sum(axis=(1, 2)), 1)
         return share
 
     @validated
@@ -317,13 +317,13 @@ class Simulation:
         Ziegler et al. (2005), "Improving recommendation lists through topic diversification", WWW (diversity).
         """
         n_users = self.lists.shape[1]
-        selected = np.ones(n_users, bool) if users is None else checks.mask("users", users, n_users)
+        is_selected_user = np.ones(n_users, bool) if users is None else checks.mask("users", users, n_users)
         categories = checks.number_array("categories", categories, (self.table.n_items, None))
         if categories.shape[1] == 0:
             raise ParameterError("categories must have at least one column; got 0 columns")
-        all_lists, favorites = self.lists[:, selected], self.tastes.favorites(categories)[selected]
+        all_lists, favorites = self.lists[:, is_selected_user], self.tastes.favorites(categories)[selected_categories]
         rows = []
-        for lists, accuracy in zip(all_lists, self.accuracy[:, selected], strict=True):
+        for lists, accuracy in zip(all_lists, self.accuracy[:, is_selected_user], strict=True):
             shown = item_exposure(lists, len(categories))
             mix = shown @ categories / max(shown.sum(), 1)
             in_favorite = np.where(lists >= 0, categories[np.maximum(lists, 0), favorites[:, None]], 0).sum()

@@ -479,8 +479,8 @@ def calibrate_lists(
     n = min(n, lists.shape[1])
     picks = np.empty((len(lists), n), np.int32)
     block_size = max(1, MAX_BLOCK_ELEMENTS // max(lists.shape[1] * categories.shape[1], 1))
-    for first in range(0, len(lists), block_size):
-        rows = slice(first, first + block_size)
+    for start in range(0, len(lists), block_size):
+        rows = slice(start, start + block_size)
         valid = lists[rows] >= 0
         relevance = (1 - strength) * _relevance(scores[rows], valid)
         candidate_categories = categories[np.maximum(lists[rows], 0)]
@@ -595,14 +595,14 @@ def _relevance(scores: Float32, valid: Bool) -> Float64:
 
 
 def _greedy_picks(
-    relevance: Float64, valid: Bool, candidate_categories: Float64, target_shares: Float64, n: int, strength: float
+    relevance: Float64, is_valid: Bool, candidate_categories: Float64, target_shares: Float64, n: int, strength: float
 ) -> Int64:
     """Return the positions that `calibrate_lists` picks: ndarray of shape (m, n).
 
-    `relevance` and `valid` have shape (m, c), `candidate_categories` has shape (m, c, n_categories), and
+    `relevance` and `is_valid` have shape (m, c), `candidate_categories` has shape (m, c, n_categories), and
     `target_shares` has shape (m, n_categories).
     """
-    valid, rows = valid.copy(), np.arange(len(candidate_categories))
+    is_valid, rows = is_valid.copy(), np.arange(len(candidate_categories))
     target, picked_sums = (
         target_shares[:, None, :],
         np.zeros((len(candidate_categories), 1, candidate_categories.shape[2])),
@@ -613,10 +613,10 @@ def _greedy_picks(
         closeness = np.matmul(np.log(np.maximum(mix, 1e-300)), target_shares[:, :, None])[
             :, :, 0
         ]  # -KL up to a constant
-        best_column = np.where(valid, relevance + strength * closeness, -np.inf).argmax(axis=1)
-        is_exhausted = ~valid.any(axis=1)  # position k then holds no item
+        best_column = np.where(is_valid, relevance + strength * closeness, -np.inf).argmax(axis=1)
+        is_exhausted = ~is_valid.any(axis=1)  # position k then holds no item
         picks[:, k] = np.where(is_exhausted, k, best_column)
-        valid[rows, best_column] = False
+        is_valid[rows, best_column] = False
         picked_sums[:, 0] += candidate_categories[rows, best_column]
     return picks
 

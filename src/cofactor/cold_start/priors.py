@@ -263,10 +263,10 @@ class _TrainedVectors:
         """Fold in rows and return their scores for the other users or items: ndarray of shape (n, n_other), float32."""
         model = self.model
         if self.entity == "user":
-            folded = model.fold_in(histories, prior=GaussianPrior(means, precision))
+            folded_model = model.fold_in(histories, prior=GaussianPrior(means, precision))
             vectors, bias, other, other_bias = (
-                folded.user_factors,
-                folded.user_bias,
+                folded_model.user_factors,
+                folded_model.user_bias,
                 model.item_factors,
                 model.item_bias,
             )

@@ -208,8 +208,8 @@ class _UserDistribution:
         n_samples = len(posterior)
         intercept, noise, parts = np.zeros(model.n_items), np.zeros(model.n_items), []
         for s in range(n_samples):
-            q, unknown = _features(posterior, s, k), posterior.unknown_user[s, : k + 1].astype(np.float64)
-            intercept += (model.center + posterior.items[s, :, k] + q @ unknown) / n_samples
+            q, unknown_user = _features(posterior, s, k), posterior.unknown_user[s, : k + 1].astype(np.float64)
+            intercept += (model.center + posterior.items[s, :, k] + q @ unknown_user) / n_samples
             user_noise = np.mean(1 / posterior.user_noise[s, active].astype(np.float64))
             noise += user_noise / posterior.item_noise[s].astype(np.float64) / n_samples
             parts.append(q * np.sqrt(posterior.unknown_user_variance[s, : k + 1].astype(np.float64) / n_samples))

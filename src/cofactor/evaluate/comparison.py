@@ -368,14 +368,14 @@ def _compare_with_best(
 ) -> list[ComparedModel]:
     """Test each model against the best, and return the models sorted from best to worst."""
     order = sorted(range(len(scores)), key=lambda row: metric.sort_key(scores[row].metrics[metric.key].mean))
-    best, others = scores[order[0]], [scores[row] for row in order[1:]]
+    best, other_scores = scores[order[0]], [scores[row] for row in order[1:]]
     has_users = len(best.users) > 0
     key, best_values = metric.per_user_key, _user_values(best, metric)
-    columns = [(score.per_user[key] - best.per_user[key]) * best.counts for score in others]
+    columns = [(score.per_user[key] - best.per_user[key]) * best.counts for score in other_scores]
     p = holm([sign_flip(column, seed=seed) if has_users else nan for column in columns])
     differences = [
         Interval(nan, nan, nan),
-        *(_user_values(score, metric).difference(best_values, seed=seed) for score in others),
+        *(_user_values(score, metric).difference(best_values, seed=seed) for score in other_scores),
     ]
     models = []
     for row, difference, p_value in zip(order, differences, [nan, *p.tolist()], strict=True):

@@ -28,7 +28,7 @@ class Range:
 
     Examples
     --------
-    >>> Range(8, 256, log=True, is_integer=True).round(61), Range(8, 256, log=True, is_integer=True).contains(500)
+    >>> Range(8, 256, log=True, is_integer=True).rounded(61), Range(8, 256, log=True, is_integer=True).contains(500)
     (64, False)
     """
 
@@ -37,7 +37,7 @@ class Range:
     log: bool
     is_integer: bool
 
-    def round(self, value: float) -> float:
+    def rounded(self, value: float) -> float:
         """Round a value so that trials differ enough to be informative.
 
         Parameters

@@ -405,7 +405,7 @@ class _Search:
         )  # fmt: skip
         study.add_trials(self.study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
         trial = study.ask(fixed_distributions=self._distributions())
-        return {name: self.space[name].round(value) for name, value in trial.params.items()}
+        return {name: self.space[name].rounded(value) for name, value in trial.params.items()}
 
     @forward_optuna_logs()
     def record(self, trial: Trial) -> None:

@@ -228,10 +228,12 @@ class _ListBuilder:
 
     def _tolerance(self) -> Float32:
         """Return the maximum difference between tied scores for each user: (n_users,) float32."""
-        first, last = self.scores[:, 0], self.scores[:, -1].copy()
-        for a in np.flatnonzero(last == -np.inf):
-            last[a] = self.scores[a, max(int((self.rows[a] >= 0).sum()) - 1, 0)]
-        largest_scores = np.where(np.isfinite(first), np.maximum(np.abs(first), np.abs(last)), np.float32(0))
+        first_scores, last_scores = self.scores[:, 0], self.scores[:, -1].copy()
+        for a in np.flatnonzero(last_scores == -np.inf):
+            last_scores[a] = self.scores[a, max(int((self.rows[a] >= 0).sum()) - 1, 0)]
+        largest_scores = np.where(
+            np.isfinite(first_scores), np.maximum(np.abs(first_scores), np.abs(last_scores)), np.float32(0)
+        )
         return (largest_scores * np.float32(TOLERANCE)).astype(np.float32)
 
     def _count_exposure(self) -> None:

@@ -177,12 +177,12 @@ class Hits:
         first = np.ones(len(user), bool)
         first[1:] = (user[1:] != user[:-1]) | (before[1:] != before[:-1])
         starts = np.flatnonzero(first)
-        merged = np.add.reduceat(relevant, starts) if len(starts) else relevant
+        n_relevant_items = np.add.reduceat(relevant, starts) if len(starts) else relevant
         user, before, size = user[starts], before[starts], size[starts]
-        n_above = np.cumsum(merged) - merged
+        n_above = np.cumsum(n_relevant_items) - n_relevant_items
         per_user = np.bincount(user, minlength=len(n_relevant))
         first_of_user = np.repeat((np.cumsum(per_user) - per_user)[per_user > 0], per_user[per_user > 0])
-        return cls(user, before, size, merged, n_above - n_above[first_of_user], n_relevant, depth)
+        return cls(user, before, size, n_relevant_items, n_above - n_above[first_of_user], n_relevant, depth)
 
     @cached_property
     def has_no_ties(self) -> bool:
@@ -625,8 +625,8 @@ def average_precision(hits: Hits, k: int) -> Float64:
         n_within, t, r = head.positions_within(k), head.size, head.relevant
         harmonic = np.concatenate([np.zeros(1), np.cumsum(1 / np.arange(1.0, k + 1))])
         inverse = harmonic[head.before + n_within] - harmonic[head.before]  # sum of 1 / rank over the group's positions
-        others = (r - 1) / np.maximum(t - 1, 1)
-        tied = r / t * ((head.hits_before + 1) * inverse + others * (n_within - (head.before + 1) * inverse))
+        other_rate = (r - 1) / np.maximum(t - 1, 1)
+        tied = r / t * ((head.hits_before + 1) * inverse + other_rate * (n_within - (head.before + 1) * inverse))
         gain = np.where(t == 1, gain, tied)
     return hits.normalize(head.sum_by_user(gain), np.minimum(hits.n_relevant, k))
 

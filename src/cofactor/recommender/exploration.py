@@ -4,7 +4,7 @@ The functions work on ranked lists, masks and random generators; `UserView` call
 
 - `draw_positions` assigns each position in one list to a random item from a pool with a given probability, so that the
   propensity of each position is known, as required for off-policy evaluation.
-- `spread_new_items` reserves a share of the positions in many lists, limits how often each new item is shown, and
+- `spread_new_items` reserves a share of the positions in many lists, limits how often each new item is n_shown, and
   selects the items by Thompson sampling.
 
 References
@@ -63,8 +63,8 @@ class Impressions:
 
     Parameters
     ----------
-    shown, clicked : ndarray of shape (n_items,), int64
-        Counts for each item, with clicked <= shown.
+    n_shown, n_clicked : ndarray of shape (n_items,), int64
+        Counts for each item, with n_clicked <= n_shown.
 
     Raises
     ------
@@ -73,23 +73,23 @@ class Impressions:
 
     Examples
     --------
-    >>> impressions = Impressions(shown=np.array([100, 3]), clicked=np.array([7, 0]))
-    >>> int(impressions.shown.sum())
+    >>> impressions = Impressions(n_shown=np.array([100, 3]), n_clicked=np.array([7, 0]))
+    >>> int(impressions.n_shown.sum())
     103
     """
 
-    shown: Int64
-    clicked: Int64
+    n_shown: Int64
+    n_clicked: Int64
 
     def __post_init__(self) -> None:
-        shown = checks.whole_array("shown", self.shown, low=0)
-        clicked = checks.whole_array("clicked", self.clicked, low=0)
-        if len(clicked) != len(shown):
+        n_shown = checks.whole_array("n_shown", self.n_shown, low=0)
+        n_clicked = checks.whole_array("n_clicked", self.n_clicked, low=0)
+        if len(n_clicked) != len(n_shown):
             raise ParameterError(
-                f"shown and clicked must have the same length; got {len(shown):,} and {len(clicked):,}"
+                f"n_shown and n_clicked must have the same length; got {len(n_shown):,} and {len(n_clicked):,}"
             )
-        if (clicked < 0).any() or (clicked > shown).any():
-            raise ParameterError("clicked must not exceed shown for any item")
+        if (n_clicked < 0).any() or (n_clicked > n_shown).any():
+            raise ParameterError("n_clicked must not exceed n_shown for any item")
 
 
 def draw_positions(
@@ -217,7 +217,7 @@ def sampler(model: object, rows: Int32, impressions: Impressions | None) -> Samp
     rows : ndarray of shape (n_users,), int32
         Row numbers of the users in the model.
     impressions : Impressions or None
-        If given, click probabilities are sampled from Beta(1 + clicked, 1 + shown - clicked).
+        If given, click probabilities are sampled from Beta(1 + n_clicked, 1 + n_shown - n_clicked).
 
     Returns
     -------
@@ -230,8 +230,8 @@ def sampler(model: object, rows: Int32, impressions: Impressions | None) -> Samp
 
     def sample_click_rates(user: int, new_items: Int32, stream: np.random.Generator) -> Float64:
         assert impressions is not None
-        shown, clicked = impressions.shown[new_items], impressions.clicked[new_items]
-        return stream.beta(1.0 + clicked, 1.0 + shown - clicked)
+        n_shown, n_clicked = impressions.n_shown[new_items], impressions.n_clicked[new_items]
+        return stream.beta(1.0 + n_clicked, 1.0 + n_shown - n_clicked)
 
     def sample_from_posterior(user: int, new_items: Int32, stream: np.random.Generator) -> Float64:
         assert isinstance(model, BayesianModel)

@@ -295,12 +295,12 @@ def merge_ratings(
     changed_ids = all_users.ids(np.flatnonzero(changed))
     changed_rows, rows[changed] = rows[changed], -1
 
-    def merge_rows(current: SparseRows | None, table: Interactions | None, merge: Merge) -> SparseRows:
-        current = SparseRows.empty(len(users)) if current is None else current
+    def merge_rows(current_rows: SparseRows | None, table: Interactions | None, merge: Merge) -> SparseRows:
+        current_rows = SparseRows.empty(len(users)) if current_rows is None else current_rows
         added_rows = SparseRows.empty(len(changed_ids))
         if table is not None:
             added_rows = remap_columns(table.by_user.take(table.users.rows(changed_ids)), items.rows(table.items.all))
-        return replace_rows(current, rows, merge(current.take(changed_rows), added_rows))
+        return replace_rows(current_rows, rows, merge(current_rows.take(changed_rows), added_rows))
 
     return MergedUsers(
         all_users,

@@ -339,9 +339,9 @@ class UserView:
         cap = checks.whole_number("cap", cap, low=0)
         min_ratings = checks.whole_number("min_ratings", min_ratings, low=0)
         if impressions is not None:
-            checks.instance("impressions", impressions, Impressions, "create them with Impressions(shown, clicked)")
-            if len(impressions.shown) != self.catalog.n_items:
-                n_items = len(impressions.shown)
+            checks.instance("impressions", impressions, Impressions, "create them with Impressions(n_shown, n_clicked)")
+            if len(impressions.n_shown) != self.catalog.n_items:
+                n_items = len(impressions.n_shown)
                 raise ParameterError(f"impressions must cover {self.catalog.n_items:,} items; got {n_items:,}")
         stream, is_known = random_stream(seed, "explore"), self.catalog.support >= min_ratings
         lists, explored = spread_new_items(

@@ -323,8 +323,8 @@ class Engine:
         keys = [(model.version, model.edition, name, *numbers) for name, numbers in zip(names, changes, strict=True)]
         rows = model.recommender.users.rows(names, parse=True).tolist()
         cached = [
-            _CachedUser(UserState(row)) if row >= 0 and last <= model.watermark else self._users.get(key)
-            for row, (last, _), key in zip(rows, changes, keys, strict=True)
+            _CachedUser(UserState(row)) if row >= 0 and last_seq <= model.watermark else self._users.get(key)
+            for row, (last_seq, _), key in zip(rows, changes, keys, strict=True)
         ]
         missing_positions = {name: position for position, name in enumerate(names) if cached[position] is None}
         try:

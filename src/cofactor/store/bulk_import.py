@@ -89,10 +89,10 @@ def load(writer: Writer, salt: str, table: Interactions | pl.DataFrame, kind: Ki
     rows = _from_interactions(table, kind) if isinstance(table, Interactions) else _from_frame(table, kind)
     digest = _digest(rows, name)
     stored = skipped = 0
-    done = writer.run(lambda connection: _register_import(connection, digest, name, rows.rows))
-    while done < rows.rows:
+    n_done = writer.run(lambda connection: _register_import(connection, digest, name, rows.rows))
+    while n_done < rows.rows:
         step = writer.run(lambda connection: _store_page(connection, digest, rows, salt))
-        done, stored, skipped = step[0], stored + step[1], skipped + step[2]
+        n_done, stored, skipped = step[0], stored + step[1], skipped + step[2]
     return ImportResult(rows.rows, stored, skipped)
 
 
@@ -127,8 +127,8 @@ def _from_frame(frame: Any, kind: Kind | None) -> _Table:
         raise DataError(f"table must be Interactions or a polars DataFrame, not {type(frame).__name__}")
     if kind not in ("ratings", "events"):
         raise KindError("kind is required for a DataFrame; pass kind='ratings' or kind='events'")
-    if missing := [name for name in ("user", "item", "value") if name not in frame.columns]:
-        raise DataError(f"the frame has no column {missing[0]!r}; its columns are {', '.join(frame.columns)}")
+    if missing_columns := [name for name in ("user", "item", "value") if name not in frame.columns]:
+        raise DataError(f"the frame has no column {missing_columns[0]!r}; its columns are {', '.join(frame.columns)}")
     if "time" not in frame.columns:
         frame = frame.with_columns(time=pl.lit(None, pl.Int64))
     for name, types in _COLUMN_TYPES.items():

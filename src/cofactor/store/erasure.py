@@ -166,7 +166,7 @@ class Erasure:
         with self._database.read_transaction() as connection:
             return [Tombstone(*row) for row in connection.execute(query.order_by(tombstones.c.seq))]
 
-    def reapply(self, lost: Iterable[Tombstone]) -> int:
+    def reapply(self, tombstones: Iterable[Tombstone]) -> int:
         """Repeat the erasure of users who were erased after the restored backup was created.
 
         Data is deleted up to the sequence number of each tombstone. Tombstones that the store already has are ignored,
@@ -174,7 +174,7 @@ class Erasure:
 
         Parameters
         ----------
-        lost : iterable of Tombstone
+        tombstones : iterable of Tombstone
             Tombstones from the lost store.
 
         Returns
@@ -182,7 +182,7 @@ class Erasure:
         int
             Number of new tombstones.
         """
-        candidates = [Tombstone(*tombstone) for tombstone in lost]
+        candidates = [Tombstone(*tombstone) for tombstone in tombstones]
         n_new: int = self._writer.run(lambda connection: _reapply(connection, self._salt, candidates))
         self._database.truncate_wal()
         return n_new

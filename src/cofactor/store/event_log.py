@@ -323,4 +323,4 @@ class EventLog:
     def _read(self, query: Select[Any], values: dict[str, Any]) -> list[StoredEvent]:
         with self._database.read_transaction() as connection:
             rows = connection.execute(query, values).fetchall()
-        return [StoredEvent(seq, KINDS[kind], *rest) for seq, kind, *rest in rows]
+        return [StoredEvent(seq, KINDS[kind], *other_fields) for seq, kind, *other_fields in rows]

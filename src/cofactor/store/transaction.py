@@ -93,11 +93,11 @@ def _accept(
 
 def _conflict(rows: Sequence[Row], positions: tuple[int, ...]) -> ConflictError:
     """Return the error for conflicting events at the given positions, starting at 1."""
-    first = positions[0]
+    first_position = positions[0]
     others_text = f" (and {len(positions) - 1} more)" if len(positions) > 1 else ""
-    key = rows[first - 1].key
+    key = rows[first_position - 1].key
     return ConflictError(
-        f"event {first}{others_text}: the key {key!r} was already used for a different event", positions
+        f"event {first_position}{others_text}: the key {key!r} was already used for a different event", positions
     )
 
 

@@ -309,12 +309,12 @@ class PromotionGate:
         names = ("tolerance", "criterion", "coverage", "top_share", "lift")
         return cls(**{name: getattr(settings, f"gate_{name}") for name in names})
 
-    def cutoff(self, new: pl.DataFrame, until: int) -> int:
+    def cutoff(self, new_events: pl.DataFrame, until: int) -> int:
         """Return the sequence number up to which to train a candidate, so that enough newer events are held out.
 
         Parameters
         ----------
-        new : polars.DataFrame
+        new_events : polars.DataFrame
             Events that the active model was not trained on, with the columns seq and user, ordered by seq.
         until : int
             Sequence number of the last change.
@@ -330,14 +330,14 @@ class PromotionGate:
         >>> PromotionGate(min_events=50, share=0.2).cutoff(new, 2000), PromotionGate(min_events=5_000).cutoff(new, 2000)
         (1800, 2000)
         """
-        n = len(new)
+        n = len(new_events)
         if n < self.min_events:
             return until
         by_share = min(max(round(self.share * n), self.min_events), self.max_events)
-        has_users = new["user"].reverse().is_first_distinct().cum_sum() >= self.min_users
+        has_users = new_events["user"].reverse().is_first_distinct().cum_sum() >= self.min_users
         by_users = int(has_users.arg_max() or 0) + 1 if has_users.any() else n
         n_held_out = max(by_share, min(by_users, n // 2, self.max_events))
-        return int(new["seq"][n - n_held_out]) - 1
+        return int(new_events["seq"][n - n_held_out]) - 1
 
     def evaluate(self, candidate: Recommender, active: Recommender, data: TrainingData, *, seed: int = 0) -> GateResult:
         """Compare the accuracy of two models on held-out events, and their recommendation lists as of the cutoff.

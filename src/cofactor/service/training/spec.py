@@ -75,8 +75,8 @@ class TrainingSpec:
         names = [field.name for field in fields(cls)]
         values = {} if values is None else values
         if not isinstance(values, Mapping) or (unknown_names := [name for name in values if name not in names]):
-            invalid = unknown_names[0] if isinstance(values, Mapping) else values
-            raise DataError(f"training parameters must be among {', '.join(names)}; got {invalid!r}")
+            invalid_value = unknown_names[0] if isinstance(values, Mapping) else values
+            raise DataError(f"training parameters must be among {', '.join(names)}; got {invalid_value!r}")
         merged_values = {} if base is None else {name: getattr(base, name) for name in names}
         new_values = dict(values)
         if "estimator" in new_values:
