@@ -321,7 +321,7 @@ class Simulation:
         categories = checks.number_array("categories", categories, (self.table.n_items, None))
         if categories.shape[1] == 0:
             raise ParameterError("categories must have at least one column; got 0 columns")
-        all_lists, favorites = self.lists[:, is_selected_user], self.tastes.favorites(categories)[selected_categories]
+        all_lists, favorites = self.lists[:, is_selected_user], self.tastes.favorites(categories)[is_selected_user]
         rows = []
         for lists, accuracy in zip(all_lists, self.accuracy[:, is_selected_user], strict=True):
             shown = item_exposure(lists, len(categories))

@@ -4,7 +4,7 @@ The functions work on ranked lists, masks and random generators; `UserView` call
 
 - `draw_positions` assigns each position in one list to a random item from a pool with a given probability, so that the
   propensity of each position is known, as required for off-policy evaluation.
-- `spread_new_items` reserves a share of the positions in many lists, limits how often each new item is n_shown, and
+- `spread_new_items` reserves a share of the positions in many lists, limits how often each new item is shown, and
   selects the items by Thompson sampling.
 
 References
