@@ -83,7 +83,7 @@ def test_users_and_items_are_ids() -> None:
     assert ("cy", "new", True) in lists.select("user", "item", "explored").rows()
     assert lists.filter(pl.col("item") == "new")["title"].unique().to_list() == ["New"]
     assert rec.for_users("bo").explore(2).equals(rec.for_users(["bo"]).explore(2))
-    with pytest.raises(UnknownIdError, match="user 'dan' is not a known id"):
+    with pytest.raises(UnknownIdError, match="user 'dan' is not a known ID"):
         rec.for_users(["ana", "dan"]).explore()
 
 
@@ -93,7 +93,7 @@ def test_integer_ids_are_not_rows() -> None:
     lists = rec.for_users([10, 3]).explore(3, share=0.5, min_ratings=2)
     assert set(lists["user"]) == {10, 3}
     assert set(lists["item"]) <= {7, 8, 9}
-    with pytest.raises(UnknownIdError, match="user 0 is not a known id"):
+    with pytest.raises(UnknownIdError, match="user 0 is not a known ID"):
         rec.for_users([0]).explore()
 
 
@@ -134,11 +134,11 @@ def test_invalid_arguments_are_rejected(rec: Recommender) -> None:
     with pytest.raises(ParameterError, match="cap"):
         rec.for_users(ALL_USERS).explore(cap=-1)
     for user in (-1, len(ALL_USERS)):
-        with pytest.raises(UnknownIdError, match=f"user {user} is not a known id"):
+        with pytest.raises(UnknownIdError, match=f"user {user} is not a known ID"):
             rec.for_users(np.array([0, user])).explore()
     with pytest.raises(ParameterError, match="cover 60 items"):
         rec.for_users(ALL_USERS).explore(impressions=Impressions(np.zeros(3, int), np.zeros(3, int)))
-    with pytest.raises(ParameterError, match="clicked must not exceed shown"):
+    with pytest.raises(ParameterError, match="n_clicked must not exceed n_shown"):
         Impressions(np.array([1]), np.array([2]))
 
 

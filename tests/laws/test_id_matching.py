@@ -81,9 +81,9 @@ def test_ids_of_the_other_type_get_the_same_answer(rec: Recommender, question: s
 
 @pytest.mark.parametrize("text", ["07", "+7", " 7", "7.0", "-7", "\N{ARABIC-INDIC DIGIT SEVEN}"])
 def test_a_text_that_is_not_the_decimal_form_is_another_id(rec: Recommender, text: str) -> None:
-    with pytest.raises(UnknownIdError, match="is not a known id"):
+    with pytest.raises(UnknownIdError, match="is not a known ID"):
         rec.recommend(text)
-    with pytest.raises(UnknownIdError, match="is not a known id"):
+    with pytest.raises(UnknownIdError, match="is not a known ID"):
         rec.explain(text, own(rec, FIRST))
     assert rec.unknown([text], [f"0{FIRST}"]) == (1, 1)
     with pytest.raises(UnknownIdError, match=f"'0{FIRST}' is not known"):
@@ -119,7 +119,7 @@ def test_new_items_match_ids_of_the_other_type(rec: Recommender) -> None:
     assert titles[own(rec, 900)] == "Newer"
     assert titles[own(rec, FIRST)] == f"The {FIRST}"
     assert wider.recommend(other(rec, 200), n=3)["user"].to_list() == [own(rec, 200)] * 3
-    with pytest.raises(CofactorError, match="ids of new items must be unique and unknown"):
+    with pytest.raises(CofactorError, match="IDs of new items must be unique and unknown"):
         rec.with_items({"item": [other(rec, FIRST)]})
 
 

@@ -136,7 +136,7 @@ def test_lists_contain_only_the_candidates(rec: Recommender) -> None:
     assert len(rec.recommend("user 7", candidates=[])) == 0
     assert len(rec.recommend("user 7", candidates=list(history_of(rec, "user 7")))) == 0
     assert set(rec.recommend_all(2, candidates=few)["item"]) <= set(few)
-    with pytest.raises(UnknownIdError, match="candidates: item 'no such film' is not a known id"):
+    with pytest.raises(UnknownIdError, match="candidates: item 'no such film' is not a known ID"):
         rec.recommend("user 7", candidates=[*few, "no such film"])
 
 
@@ -195,7 +195,7 @@ def test_string_ids_in_any_wrapping(rec: Recommender, wrap: Any) -> None:
 def test_values_that_are_not_ids_are_rejected(rec: Recommender, numbered: Recommender, users: Any) -> None:
     for recommender in (rec, numbered):
         with pytest.raises(
-            DataError, match=r"users must be an id|is not an id|ids must be|not a known id|the id is missing"
+            DataError, match=r"users must be an id|is not an id|ids must be|not a known ID|the id is missing"
         ):
             recommender.recommend(users)
         with pytest.raises(DataError):
@@ -221,8 +221,8 @@ def test_errors_for_unknown_ids_name_them_and_the_call_for_new_users(rec: Recomm
         (lambda: numbered.recommend(2**70), "does not fit into 64 bits"),
         (lambda: rec.recommend("\ud800"), "contains an unpaired surrogate"),
         (lambda: rec.recommend(""), "the id is empty"),
-        (lambda: rec.similar_items("zed"), "^item 'zed' is not a known id"),
-        (lambda: rec.similar_users("zed"), "^user 'zed' is not a known id"),
+        (lambda: rec.similar_items("zed"), "^item 'zed' is not a known ID"),
+        (lambda: rec.similar_users("zed"), "^user 'zed' is not a known ID"),
         (lambda: rec.similar_users("\ud800"), "^user: the id contains an unpaired surrogate"),
     ):
         with pytest.raises(CofactorError, match=message):

@@ -374,7 +374,7 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     "levels": lambda m: (
         interpret.bias_ranking,
         {"recommender": m.rec},
-        {"recommender": "recommender", "side": "choice", "min_support": "count from 0"},
+        {"recommender": "recommender", "entity": "choice", "min_support": "count from 0"},
     ),
     "FactorMap.of": lambda m: (
         interpret.FactorMap.of,

@@ -247,7 +247,7 @@ def test_a_model_of_other_ids_or_another_kind_is_not_scored(of_ratings: Split, o
     fewer = Recommender.fit(IALS, Interactions.from_columns(["a", "b"], ["x", "y"], kind="events"))
     with pytest.raises(DataError, match="different users or items"):
         score(fewer, of_events, label="stranger")
-    with pytest.raises(KindError, match="was fitted on ratings, but the test set contains events"):
+    with pytest.raises(KindError, match="was trained on ratings, but the test set contains events"):
         score(Recommender.fit(ALS, of_ratings.train), of_events, label="mixed up")
 
 

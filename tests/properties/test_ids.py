@@ -73,11 +73,11 @@ def test_canonical_decimals_are_those_python_would_write(text: str) -> None:
 def test_unknown_ids_are_minus_one_in_a_batch_and_an_error_alone() -> None:
     mapped = IdMap.of([10, 20])
     assert mapped.rows([20, 15, 10, 2**62]).tolist() == [1, -1, 0, -1]
-    with pytest.raises(UnknownIdError, match="15 is not a known id"):
+    with pytest.raises(UnknownIdError, match="15 is not a known ID"):
         mapped.row(15)
-    with pytest.raises(UnknownIdError, match="'010' is not a known id: known ids are integers; did you mean 10"):
+    with pytest.raises(UnknownIdError, match="'010' is not a known ID: known ids are integers; did you mean 10"):
         mapped.row("010")
-    with pytest.raises(UnknownIdError, match=r"'ana' is not a known id: known ids are integers$"):
+    with pytest.raises(UnknownIdError, match=r"'ana' is not a known ID: known ids are integers$"):
         mapped.row("ana")
     for none in (None, 1.5, True, [10], b"10"):
         with pytest.raises(DataError, match="is not an id"):

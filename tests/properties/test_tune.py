@@ -99,10 +99,10 @@ def test_without_declared_ranges_numbers_with_both_ends_are_searched() -> None:
 
 def test_whole_numbers_on_a_logarithmic_range_are_round() -> None:
     widths = Range(8, 100, log=True, is_integer=True)
-    assert [widths.round(value) for value in (8, 9, 11, 15, 23, 61, 90, 100)] == [8, 8, 12, 16, 24, 64, 96, 96]
-    assert Range(8, 120, log=True, is_integer=True).round(119) == 120
-    assert Range(1, 9, log=False, is_integer=True).round(7) == 7
-    assert Range(0.1, 9, log=True, is_integer=False).round(0.777) == 0.777
+    assert [widths.rounded(value) for value in (8, 9, 11, 15, 23, 61, 90, 100)] == [8, 8, 12, 16, 24, 64, 96, 96]
+    assert Range(8, 120, log=True, is_integer=True).rounded(119) == 120
+    assert Range(1, 9, log=False, is_integer=True).rounded(7) == 7
+    assert Range(0.1, 9, log=True, is_integer=False).rounded(0.777) == 0.777
 
 
 # search

@@ -417,7 +417,7 @@ def test_valid_events_round_trip(shared_store: Store, rows: list[tuple[str, str,
         (Event("ana", "alien", 1, time=1_700_000_000_000), "the time 1700000000000 is not in seconds"),
         (Event("ana", "alien", 1, time=-1), "the time must not be before 1970; got -1"),
         (Event("ana", "alien", 1, time=1_800_000_000), "at most one day ahead of this machine's clock"),
-        (Event("ana", "alien", 1, time=1.5), "must be a whole number of seconds since 1970; got 1.5"),  # type: ignore[arg-type]
+        (Event("ana", "alien", 1, time=1.5), "must be an integer number of seconds since 1970; got 1.5"),  # type: ignore[arg-type]
         (Event("ana", "alien", 1, key=""), "the key must not be empty; omit it if there is none"),
         (Event("ana", "alien", 1, key="k" * 129), "the key must have at most 128 characters; got 129"),
         (Event("ana", "alien", 1, key=7), "the key must be a string; got 7"),  # type: ignore[arg-type]

@@ -83,7 +83,7 @@ def test_a_held_model(store: Store) -> None:
     store.models.promote(1)  # an admin promotes it
     assert store.models.get(1).reasons == []
     with pytest.raises(
-        StoreError, match="model 1 is active and cannot be held; roll back or promote another model first"
+        StoreError, match="model 1 is active and cannot be put on hold; roll back or promote another model first"
     ):
         store.models.hold(1, [])
     store.models.promote(2)

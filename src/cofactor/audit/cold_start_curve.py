@@ -51,7 +51,7 @@ class ColdStartCurve:
     curve : pl.DataFrame
         One row per history length: history_length, personal, personal_low, personal_high, baseline, baseline_low,
         baseline_high, difference, difference_low, difference_high, users. `difference` is the mean paired difference
-        personal - baseline. All intervals are 95 % bootstrap intervals over users; nan where there are too few users.
+        personal - baseline. All intervals are 95% bootstrap intervals over users; nan where there are too few users.
     break_even_length : int or None
         Smallest history length such that, at this and every larger length, the personal model is better than the
         baseline and the interval of the difference excludes 0. None if there is no such length.
@@ -241,8 +241,10 @@ def _break_even_length(curve: pl.DataFrame, metric: Metric) -> int | None:
     bounds = curve.select(
         pl.col("difference_low", "difference_high").fill_nan(None)
     )  # polars treats nan as the largest
-    better = bounds["difference_low"] > 0 if metric.greater_is_better else bounds["difference_high"] < 0
-    smallest = None
-    for g, is_better in zip(curve["history_length"].to_list(), better.fill_null(value=False).to_list(), strict=True):
-        smallest = (g if smallest is None else smallest) if is_better else None
-    return smallest
+    is_better_column = bounds["difference_low"] > 0 if metric.greater_is_better else bounds["difference_high"] < 0
+    smallest_length = None
+    for g, is_better in zip(
+        curve["history_length"].to_list(), is_better_column.fill_null(value=False).to_list(), strict=True
+    ):
+        smallest_length = (g if smallest_length is None else smallest_length) if is_better else None
+    return smallest_length

@@ -32,7 +32,7 @@ SMOOTHING = 0.99
 
 @dataclass(frozen=True, eq=False)
 class Concentration:
-    """Concentration of a quantity over members (users or items); computed by `Concentration.of`.
+    """Concentration of a quantity over users or items, such as ratings per item; computed by `Concentration.of`.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Concentration:
         Gini coefficient: 0 if all members have the same amount, close to 1 if one member has everything; nan if the
         total is 0.
     top_share : float
-        Share of the total, between 0 and 1, held by the top 1 % of members (at least one member); nan if the total
+        Share of the total, between 0 and 1, held by the top 1% of members (at least one member); nan if the total
         is 0.
     lorenz : pl.DataFrame
         Lorenz curve with columns share_of_members and share_held, smallest members first, from (0, 0) to (1, 1).
@@ -64,7 +64,7 @@ class Concentration:
     @classmethod
     @validated
     def of(cls, counts: Any) -> Self:
-        """Compute the concentration of the amounts held by the members.
+        """Compute the concentration of a quantity, given its amount for each user or item.
 
         Parameters
         ----------
@@ -210,25 +210,25 @@ def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None
     column = None if column is None else checks.text("column", column)
     lists, _ = recommender.for_rows(np.arange(len(recommender.users), dtype=np.int32)).rank(n)
     positions, support = item_exposure(lists, len(recommender.items)), recommender.support
-    active = histories.counts > 0
+    is_active = histories.counts > 0
     popularity = support.astype(np.float64)
-    history_popularity = _mean_by_user(popularity, histories)[active].mean() if active.any() else np.nan
-    list_popularity = _mean_by_user(popularity, _as_rows(lists))[active]
+    history_popularity = _mean_by_user(popularity, histories)[is_active].mean() if is_active.any() else np.nan
+    list_popularity = _mean_by_user(popularity, _as_rows(lists))[is_active]
     has_lists = np.isfinite(list_popularity).any()
-    lift = float(np.nanmean(list_popularity) / history_popularity) if has_lists else np.nan
+    popularity_ratio = float(np.nanmean(list_popularity) / history_popularity) if has_lists else np.nan
     return Exposure(
         Concentration.of(histories.counts),
         Concentration.of(support),
         Concentration.of(positions),
         coverage(positions),
-        lift,
+        popularity_ratio,
         None if column is None else _genres(recommender, lists, column),
     )
 
 
 @validated
 def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFrame:
-    """Compute the mean of a metric for each group of users, with a 95 % bootstrap interval.
+    """Compute the mean of a metric for each group of users, with a 95% bootstrap interval.
 
     Parameters
     ----------
@@ -270,8 +270,10 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
             f"groups must be a polars Series with one label for each user row; got {checks.describe(groups)}"
         )
     if len(score.users) and len(groups) <= int(score.users.max()):
-        last = int(score.users.max())
-        raise DataError(f"groups must have one label for each user row, up to row {last}; got {len(groups):,} labels")
+        last_user = int(score.users.max())
+        raise DataError(
+            f"groups must have one label for each user row, up to row {last_user}; got {len(groups):,} labels"
+        )
     labels, values = groups.gather(score.users), score.per_user[metric]
     rows = []
     for label in labels.drop_nulls().unique().sort():
@@ -289,9 +291,11 @@ def _genres(recommender: Recommender, lists: Int32, column: str) -> Genres:
     history_shares, list_shares = (
         shares[has_genres] / shares[has_genres].sum(axis=1, keepdims=True) for shares in (history_shares, list_shares)
     )
-    smoothed = SMOOTHING * list_shares + (1 - SMOOTHING) * history_shares
+    smoothed_shares = SMOOTHING * list_shares + (1 - SMOOTHING) * history_shares
     with np.errstate(divide="ignore", invalid="ignore"):
-        divergence = np.where(history_shares > 0, history_shares * np.log(history_shares / smoothed), 0.0).sum(axis=1)
+        divergence = np.where(history_shares > 0, history_shares * np.log(history_shares / smoothed_shares), 0.0).sum(
+            axis=1
+        )
     names = [name.partition("=")[2] or name for name in genres.names]
     table = pl.DataFrame({"genre": names, "had": history_shares.mean(axis=0), "shown": list_shares.mean(axis=0)})
     return Genres(table.sort("had", descending=True), float(divergence.mean()))
@@ -307,5 +311,5 @@ def _mean_by_user(values: Float64, rows: SparseRows) -> Float64:
 
 def _as_rows(lists: Int32) -> SparseRows:
     """Convert padded lists to sparse rows of items in the same order."""
-    filled = lists >= 0
-    return SparseRows.from_counts(filled.sum(axis=1), lists[filled], np.ones(int(filled.sum()), np.float32))
+    is_filled = lists >= 0
+    return SparseRows.from_counts(is_filled.sum(axis=1), lists[is_filled], np.ones(int(is_filled.sum()), np.float32))

@@ -255,7 +255,7 @@ class Simulation:
 
     @validated
     def share(self, items: Any, users: Any) -> Float64:
-        """Return the share of the selected users' list positions that show the selected items, for each round.
+        """Return the fraction of the selected users' list positions that show the selected items, for each round.
 
         Parameters
         ----------
@@ -270,8 +270,8 @@ class Simulation:
             Share for each round; 0 if nothing is shown to the users.
         """
         lists = self.lists[:, checks.mask("users", users, self.lists.shape[1])]
-        shown = checks.mask("items", items, self.table.n_items)[np.maximum(lists, 0)] & (lists >= 0)
-        share: Float64 = shown.sum(axis=(1, 2)) / np.maximum((lists >= 0).sum(axis=(1, 2)), 1)
+        is_shown = checks.mask("items", items, self.table.n_items)[np.maximum(lists, 0)] & (lists >= 0)
+        share: Float64 = is_shown.sum(axis=(1, 2)) / np.maximum((lists >= 0).sum(axis=(1, 2)), 1)
         return share
 
     @validated
@@ -317,13 +317,13 @@ class Simulation:
         Ziegler et al. (2005), "Improving recommendation lists through topic diversification", WWW (diversity).
         """
         n_users = self.lists.shape[1]
-        selected = np.ones(n_users, bool) if users is None else checks.mask("users", users, n_users)
+        is_selected_user = np.ones(n_users, bool) if users is None else checks.mask("users", users, n_users)
         categories = checks.number_array("categories", categories, (self.table.n_items, None))
         if categories.shape[1] == 0:
             raise ParameterError("categories must have at least one column; got 0 columns")
-        all_lists, favorites = self.lists[:, selected], self.tastes.favorites(categories)[selected]
+        all_lists, favorites = self.lists[:, is_selected_user], self.tastes.favorites(categories)[is_selected_user]
         rows = []
-        for lists, accuracy in zip(all_lists, self.accuracy[:, selected], strict=True):
+        for lists, accuracy in zip(all_lists, self.accuracy[:, is_selected_user], strict=True):
             shown = item_exposure(lists, len(categories))
             mix = shown @ categories / max(shown.sum(), 1)
             in_favorite = np.where(lists >= 0, categories[np.maximum(lists, 0), favorites[:, None]], 0).sum()
@@ -454,14 +454,16 @@ def _true_ndcg(lists: Int32, table: Interactions, tastes: Tastes) -> Float64:
     gain[table.u, table.i] = 0
     discount = 1 / np.log2(np.arange(2, n + 2))
     dcg = np.where(lists >= 0, np.take_along_axis(gain, np.maximum(lists, 0), axis=1), 0) @ discount
-    best = -np.sort(-np.partition(gain, -min(n, gain.shape[1]), axis=1)[:, -n:], axis=1)
-    ideal = best @ discount[: best.shape[1]]
-    return np.divide(dcg, ideal, out=np.zeros(n_users), where=ideal > 0)
+    best_gains = -np.sort(-np.partition(gain, -min(n, gain.shape[1]), axis=1)[:, -n:], axis=1)
+    ideal_gain = best_gains @ discount[: best_gains.shape[1]]
+    return np.divide(dcg, ideal_gain, out=np.zeros(n_users), where=ideal_gain > 0)
 
 
 def _with_rows(table: Interactions, u: Any, i: Any, values: Float32) -> Interactions:
     """Return the table with rows added for new user-item pairs."""
-    all_u, all_i = (np.append(old, new).astype(np.int32) for old, new in ((table.u, u), (table.i, i)))
+    all_u, all_i = (
+        np.append(old_rows, new_rows).astype(np.int32) for old_rows, new_rows in ((table.u, u), (table.i, i))
+    )
     columns = [np.append(table.values, values), None]
     if table.weights is not None:
         columns[1] = np.append(table.weights, np.ones(len(u), np.float32))

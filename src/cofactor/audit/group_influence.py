@@ -123,7 +123,7 @@ def influence(
     KindError
         The model does not have factors fitted by least squares.
     ParameterError
-        `groups` does not contain one nonnegative whole number for each user, or `permutations` is below 2.
+        `groups` does not contain one nonnegative integer for each user, or `permutations` is below 2.
 
     Notes
     -----
@@ -156,14 +156,14 @@ def influence(
     max_users = checks.whole_number("max_users", max_users, low=1)
     steps = _HalfSteps.of(recommender, n, max_users, seed)
     n_groups = int(labels.max(initial=0)) + 1
-    observed = np.array([steps.changed_share(labels == g) for g in range(n_groups)])
-    permuted = np.empty((permutations, n_groups))
+    observed_shares = np.array([steps.changed_share(labels == g) for g in range(n_groups)])
+    permuted_shares = np.empty((permutations, n_groups))
     for k in range(permutations):
-        shuffled = random_stream(seed, "permutation", k).permutation(labels)
-        permuted[k] = [steps.changed_share(shuffled == g) for g in range(n_groups)]
-    mean, std = permuted.mean(axis=0), permuted.std(axis=0, ddof=1)
-    p = np.array([0.5 * erfc(z / sqrt(2)) for z in (observed - mean) / np.maximum(std, 1e-12)])
-    adjusted, ratio = np.asarray(holm(p)), observed / np.maximum(mean, 1e-12)
+        shuffled_labels = random_stream(seed, "permutation", k).permutation(labels)
+        permuted_shares[k] = [steps.changed_share(shuffled_labels == g) for g in range(n_groups)]
+    mean, std = permuted_shares.mean(axis=0), permuted_shares.std(axis=0, ddof=1)
+    p = np.array([0.5 * erfc(z / sqrt(2)) for z in (observed_shares - mean) / np.maximum(std, 1e-12)])
+    adjusted_p, ratio = np.asarray(holm(p)), observed_shares / np.maximum(mean, 1e-12)
     users = np.bincount(labels, minlength=n_groups)
     rows = np.bincount(labels, weights=recommender.histories.counts, minlength=n_groups)
     table = pl.DataFrame(
@@ -172,13 +172,13 @@ def influence(
             "users": users,
             "share_of_users": users / max(users.sum(), 1),
             "share_of_rows": rows / max(rows.sum(), 1),
-            "influence": observed,
-            "share_of_influence": observed / max(observed.sum(), 1e-12),
+            "influence": observed_shares,
+            "share_of_influence": observed_shares / max(observed_shares.sum(), 1e-12),
             "permuted": mean,
             "ratio": ratio,
             "p": p,
-            "p_adjusted": adjusted,
-            "flagged": (ratio >= RATIO_THRESHOLD) & (adjusted <= P_VALUE_THRESHOLD),
+            "p_adjusted": adjusted_p,
+            "flagged": (ratio >= RATIO_THRESHOLD) & (adjusted_p <= P_VALUE_THRESHOLD),
         }
     )
     return Influence(table, permutations)
@@ -242,25 +242,27 @@ class _HalfSteps:
             steps = replace(steps, priors=recommender.ensure_priors(seed=seed).priors)
         return replace(steps, lists=steps._top_lists(none_removed))
 
-    def _relative_shift(self, removed: Bool) -> float:
+    def _relative_shift(self, is_removed: Bool) -> float:
         """Return the relative change in the item factors after a half-step with the training penalty."""
-        shifted, trained = self._items(removed)[0], self.model.item_factors
-        return float(np.linalg.norm(shifted - trained) / max(float(np.linalg.norm(trained)), 1e-12))
+        shifted_factors, trained_factors = self._items(is_removed)[0], self.model.item_factors
+        return float(
+            np.linalg.norm(shifted_factors - trained_factors) / max(float(np.linalg.norm(trained_factors)), 1e-12)
+        )
 
     def changed_share(self, group: Any) -> float:
-        """Return the share of list positions of the sampled users outside the group that change without the group."""
+        """Return the fraction of list positions, for sampled users outside the group, that change without the group."""
         is_outside = ~group[self.sampled_users]
         if not group.any() or not is_outside.any():
             return 0.0
         lists, reference_lists = self._top_lists(group)[is_outside], self.lists[is_outside]
-        unchanged = (lists[:, :, None] == reference_lists[:, None, :]).any(axis=2) & (lists >= 0)
+        is_unchanged = (lists[:, :, None] == reference_lists[:, None, :]).any(axis=2) & (lists >= 0)
         positions = (reference_lists >= 0).sum()
-        return float(1 - unchanged.sum() / max(positions, 1))
+        return float(1 - is_unchanged.sum() / max(positions, 1))
 
-    def _top_lists(self, removed: Bool) -> Int32:
+    def _top_lists(self, is_removed: Bool) -> Int32:
         """Return the lists of the sampled users after both half-steps without the rows of the removed users."""
         model, loss = self.model, self.model.least_squares
-        factors, bias = self._items(removed)
+        factors, bias = self._items(is_removed)
         side = _without_padding(_with_minimal_penalty(loss.ridge_inputs(factors, bias, model.mean), model), model)
         confidence, targets = side.targets(self.by_user)
         A, b = build_equations(self.by_user, targets, confidence, side.features)
@@ -274,17 +276,17 @@ class _HalfSteps:
         )  # fmt: skip
         return rows
 
-    def _items(self, removed: Bool) -> tuple[Float32, Float32]:
+    def _items(self, is_removed: Bool) -> tuple[Float32, Float32]:
         """Compute item factors and biases after subtracting the removed users from the normal equations."""
         loss, side, k = self.model.least_squares, self.side, self.model.factors
-        entries = removed[self.by_item.columns]
+        entries = is_removed[self.by_item.columns]
         rows = self.by_item.with_values(self.by_item.values).filter(entries)
         A, b = build_equations(rows, self.targets[entries], self.confidence[entries], side.features)
         np.subtract(self.A, A, out=A)
         np.subtract(self.b, b, out=b)
         if side.gram.size:
-            A += side.gram - loss.unobserved_gram(side.features[removed])
-        penalty = loss.penalty(self.counts - rows.counts, int((~removed).sum()))
+            A += side.gram - loss.unobserved_gram(side.features[is_removed])
+        penalty = loss.penalty(self.counts - rows.counts, int((~is_removed).sum()))
         solution = _solve(A, b, side, penalty, None if self.priors is None else self.priors.items)
         bias = solution[:, k] if solution.shape[1] > k else np.zeros(len(solution), np.float32)
         return np.ascontiguousarray(solution[:, :k]), np.ascontiguousarray(bias)

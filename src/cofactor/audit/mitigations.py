@@ -214,7 +214,7 @@ def group_weights(interactions: Interactions, groups: Any) -> Interactions:
     Raises
     ------
     ParameterError
-        `groups` does not contain one nonnegative whole number for each user.
+        `groups` does not contain one nonnegative integer for each user.
 
     Notes
     -----
@@ -410,9 +410,9 @@ def liked_categories(histories: SparseRows, categories: Float64) -> Float64:
         raise DataError(f"{problem}; categories has {len(categories):,} rows, one per item") from None
     owner = histories.owners
     total = np.bincount(owner, weights=histories.values, minlength=len(histories))
-    liked = histories.values >= (total / np.maximum(histories.counts, 1)).astype(np.float32)[owner]
+    is_liked = histories.values >= (total / np.maximum(histories.counts, 1)).astype(np.float32)[owner]
     mix = np.zeros((len(histories), categories.shape[1]))
-    np.add.at(mix, owner[liked], categories[histories.columns[liked]])
+    np.add.at(mix, owner[is_liked], categories[histories.columns[is_liked]])
     size = mix.sum(axis=1, keepdims=True)
     shares: Float64 = np.divide(mix, size, out=mix, where=size > 0)
     return shares
@@ -478,9 +478,9 @@ def calibrate_lists(
     target_shares = checks.number_array("target_shares", target_shares, (len(lists), categories.shape[1]))
     n = min(n, lists.shape[1])
     picks = np.empty((len(lists), n), np.int32)
-    block = max(1, MAX_BLOCK_ELEMENTS // max(lists.shape[1] * categories.shape[1], 1))
-    for first in range(0, len(lists), block):
-        rows = slice(first, first + block)
+    block_size = max(1, MAX_BLOCK_ELEMENTS // max(lists.shape[1] * categories.shape[1], 1))
+    for start in range(0, len(lists), block_size):
+        rows = slice(start, start + block_size)
         valid = lists[rows] >= 0
         relevance = (1 - strength) * _relevance(scores[rows], valid)
         candidate_categories = categories[np.maximum(lists[rows], 0)]
@@ -549,8 +549,8 @@ def spread_exposure(
     valid = lists >= 0
     counts = np.maximum(valid.sum(axis=1, keepdims=True), 1)
     finite_scores = np.where(valid, scores, 0).astype(np.float64)
-    centered = np.where(valid, finite_scores - finite_scores.sum(axis=1, keepdims=True) / counts, 0)
-    z = centered / np.maximum(np.sqrt(np.square(centered).sum(axis=1, keepdims=True) / counts), 1e-12)
+    centered_scores = np.where(valid, finite_scores - finite_scores.sum(axis=1, keepdims=True) / counts, 0)
+    z = centered_scores / np.maximum(np.sqrt(np.square(centered_scores).sum(axis=1, keepdims=True) / counts), 1e-12)
     values = np.where(valid, z - strength * penalty[np.maximum(lists, 0)], -np.inf)
     order = np.argsort(-values, axis=1, kind="stable")[:, :n]
     return np.take_along_axis(lists, order, axis=1)
@@ -595,14 +595,14 @@ def _relevance(scores: Float32, valid: Bool) -> Float64:
 
 
 def _greedy_picks(
-    relevance: Float64, valid: Bool, candidate_categories: Float64, target_shares: Float64, n: int, strength: float
+    relevance: Float64, is_valid: Bool, candidate_categories: Float64, target_shares: Float64, n: int, strength: float
 ) -> Int64:
     """Return the positions that `calibrate_lists` picks: ndarray of shape (m, n).
 
-    `relevance` and `valid` have shape (m, c), `candidate_categories` has shape (m, c, n_categories), and
+    `relevance` and `is_valid` have shape (m, c), `candidate_categories` has shape (m, c, n_categories), and
     `target_shares` has shape (m, n_categories).
     """
-    valid, rows = valid.copy(), np.arange(len(candidate_categories))
+    is_valid, rows = is_valid.copy(), np.arange(len(candidate_categories))
     target, picked_sums = (
         target_shares[:, None, :],
         np.zeros((len(candidate_categories), 1, candidate_categories.shape[2])),
@@ -613,11 +613,11 @@ def _greedy_picks(
         closeness = np.matmul(np.log(np.maximum(mix, 1e-300)), target_shares[:, :, None])[
             :, :, 0
         ]  # -KL up to a constant
-        pick = np.where(valid, relevance + strength * closeness, -np.inf).argmax(axis=1)
-        exhausted = ~valid.any(axis=1)  # position k then holds no item
-        picks[:, k] = np.where(exhausted, k, pick)
-        valid[rows, pick] = False
-        picked_sums[:, 0] += candidate_categories[rows, pick]
+        best_column = np.where(is_valid, relevance + strength * closeness, -np.inf).argmax(axis=1)
+        is_exhausted = ~is_valid.any(axis=1)  # position k then holds no item
+        picks[:, k] = np.where(is_exhausted, k, best_column)
+        is_valid[rows, best_column] = False
+        picked_sums[:, 0] += candidate_categories[rows, best_column]
     return picks
 
 
@@ -628,10 +628,10 @@ def _spread_over_items(rec: Recommender, users: Int32, n: int, _: np.random.Gene
 def _explore(rec: Recommender, users: Int32, n: int, stream: np.random.Generator) -> Int32:
     """Fill the last fifth of the positions with random items from the top half of the ranked catalog."""
     lists, _ = rec.for_rows(users).rank(max(n, len(rec.items) // 2))
-    fixed = n - n // 5
+    n_fixed = n - n // 5
     keys = stream.random(lists.shape)
-    keys[:, :fixed] = -1
+    keys[:, :n_fixed] = -1
     keys[lists < 0] = 2
     order = np.argsort(keys, axis=1, kind="stable")[:, :n]
-    order[:, :fixed] = np.arange(fixed)
+    order[:, :n_fixed] = np.arange(n_fixed)
     return np.take_along_axis(lists, order, axis=1)

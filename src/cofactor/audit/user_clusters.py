@@ -122,10 +122,10 @@ def _k_means(points: Float64, k: int, stream: np.random.Generator) -> tuple[floa
     labels = np.full(len(points), -1)
     for _ in range(MAX_ITERATIONS):
         squares = _squared_distances(points, centers)
-        nearest = squares.argmin(axis=1)
-        if (nearest == labels).all():
+        nearest_centers = squares.argmin(axis=1)
+        if (nearest_centers == labels).all():
             break
-        labels = nearest
+        labels = nearest_centers
         counts = np.bincount(labels, minlength=k)
         sums = _sum_by_owner(labels, points, k)
         centers = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centers)

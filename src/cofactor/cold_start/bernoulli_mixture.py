@@ -171,6 +171,6 @@ def _expected_counts(responsibilities: Float64, histories: SparseRows, n_items: 
 
 def _softmax(log_weights: Float64) -> Float64:
     """Convert log weights to probabilities; each row sums to 1."""
-    shifted = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
-    probabilities: Float64 = shifted / shifted.sum(axis=1, keepdims=True)
+    exponentials = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
+    probabilities: Float64 = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities

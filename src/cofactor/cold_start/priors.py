@@ -35,7 +35,7 @@ from cofactor.validation import validated
 
 __all__ = ["learn_priors", "supports_priors"]
 
-Side: TypeAlias = Literal["user", "item"]
+Entity: TypeAlias = Literal["user", "item"]
 
 HALF_WEIGHT_RATINGS = 5.0
 """Number of ratings at which a trained vector has half of the maximum weight."""
@@ -141,19 +141,19 @@ def learn_priors(
     for name, table, n in (("user_table", user_table, model.n_users), ("item_table", item_table, model.n_items)):
         if table is not None and len(table) != n:
             raise DataError(f"{name} must have {n:,} rows, one per row of the model; got {len(table):,}")
-    items = _TrainedSide.of(model, histories, "item", item_table, item_features).prior(seed)
+    items = _TrainedVectors.of(model, histories, "item", item_table, item_features).prior(seed)
     if model.loss is None or model.loss.least_squares is None:
         return Priors(None, items)
-    return Priors(_TrainedSide.of(model, histories, "user", user_table, user_features).prior(seed), items)
+    return Priors(_TrainedVectors.of(model, histories, "user", user_table, user_features).prior(seed), items)
 
 
 @dataclass(frozen=True, eq=False)
-class _TrainedSide:
+class _TrainedVectors:
     """Vectors, ratings and features of the trained users or items.
 
     Parameters
     ----------
-    side : {"user", "item"}
+    entity : {"user", "item"}
     model : FactorModel
     x : ndarray of shape (n, width), float64
         Vectors: factors and, if the model has one, the bias.
@@ -164,7 +164,7 @@ class _TrainedSide:
         0 or 1.
     """
 
-    side: Side
+    entity: Entity
     model: FactorModel
     x: Float64
     rows: SparseRows
@@ -173,19 +173,24 @@ class _TrainedSide:
 
     @classmethod
     def of(
-        cls, model: FactorModel, histories: SparseRows, side: Side, table: pl.DataFrame | None, columns: Sequence[str]
-    ) -> _TrainedSide:
-        parts = [getattr(model, f"{side}_factors"), getattr(model, f"{side}_bias")[:, None]]
+        cls,
+        model: FactorModel,
+        histories: SparseRows,
+        entity: Entity,
+        table: pl.DataFrame | None,
+        columns: Sequence[str],
+    ) -> _TrainedVectors:
+        parts = [getattr(model, f"{entity}_factors"), getattr(model, f"{entity}_bias")[:, None]]
         if model.loss is not None and not model.loss.has_bias:
             parts = parts[:1]
         x = np.hstack(parts).astype(np.float64)
         encoder, indicators = None, np.zeros((len(x), 0))
         if columns:
-            encoder = Encoder.of(table, columns, side)
+            encoder = Encoder.of(table, columns, entity)
             assert table is not None
             indicators = encoder.encode(table).dense(len(x))
-        rows = histories.transpose(model.n_items) if side == "item" else histories
-        return cls(side, model, x, rows, encoder, indicators)
+        rows = histories.transpose(model.n_items) if entity == "item" else histories
+        return cls(entity, model, x, rows, encoder, indicators)
 
     def prior(self, seed: int) -> Prior:
         mean, effects = self._regression(seed)
@@ -213,7 +218,7 @@ class _TrainedSide:
         if loss is None or not len(self.rows.columns):
             return 1.0
         owner = self.rows.owners
-        u, i = (owner, self.rows.columns) if self.side == "user" else (self.rows.columns, owner)
+        u, i = (owner, self.rows.columns) if self.entity == "user" else (self.rows.columns, owner)
         error = self.model.link(self.model.raw_scores(u, i)).astype(np.float64) - loss.targets(self.rows)
         return max(float(np.mean(error * error)), 1e-6)
 
@@ -223,7 +228,7 @@ class _TrainedSide:
         if m == 0 or weights.sum() == 0:
             mean: Float64 = self.x.T @ weights / max(weights.sum(), 1e-12)
             return mean, np.zeros((m, self.x.shape[1]))
-        fold = random_stream(seed, "parts", self.side).integers(FOLDS, size=len(self.x))
+        fold = random_stream(seed, "parts", self.entity).integers(FOLDS, size=len(self.x))
         losses = np.zeros(len(RIDGES))
         for k in range(FOLDS):
             is_held_out = fold == k
@@ -235,7 +240,7 @@ class _TrainedSide:
 
     def _held_out_loss(self, prior: Prior, seed: int) -> float:
         """Return the loss on held-out ratings when a sample of rows is folded in from a few ratings each."""
-        stream = random_stream(seed, "left out", self.side)
+        stream = random_stream(seed, "left out", self.entity)
         eligible = np.flatnonzero(self.rows.counts >= 2)
         sample = np.sort(stream.permutation(eligible)[:MAX_FOLDED_IN])
         if len(sample) == 0:
@@ -255,13 +260,13 @@ class _TrainedSide:
         return -float(np.mean(gains))
 
     def _scores(self, histories: SparseRows, means: Float64, precision: Float64) -> Float32:
-        """Fold in rows and return their scores for the other side: ndarray of shape (n, n_other), float32."""
+        """Fold in rows and return their scores for the other users or items: ndarray of shape (n, n_other), float32."""
         model = self.model
-        if self.side == "user":
-            folded = model.fold_in(histories, prior=GaussianPrior(means, precision))
+        if self.entity == "user":
+            folded_model = model.fold_in(histories, prior=GaussianPrior(means, precision))
             vectors, bias, other, other_bias = (
-                folded.user_factors,
-                folded.user_bias,
+                folded_model.user_factors,
+                folded_model.user_bias,
                 model.item_factors,
                 model.item_bias,
             )
@@ -303,6 +308,13 @@ def _mean_gain(scores: Float32, columns: Int32, observed: Bool) -> float:
     """
     has_no_entry = np.ones(len(scores), bool)
     has_no_entry[columns] = False
-    held_out, others = scores[columns[~observed]], np.sort(scores[has_no_entry])
-    n_above = len(others) - (np.searchsorted(others, held_out, "left") + np.searchsorted(others, held_out, "right")) / 2
+    held_out_scores, other_scores = scores[columns[~observed]], np.sort(scores[has_no_entry])
+    n_above = (
+        len(other_scores)
+        - (
+            np.searchsorted(other_scores, held_out_scores, "left")
+            + np.searchsorted(other_scores, held_out_scores, "right")
+        )
+        / 2
+    )
     return float(np.mean(1 / np.log2(2 + n_above)))

@@ -203,13 +203,13 @@ class _UserDistribution:
 
     @classmethod
     def of_posterior(cls, model: BayesianModel, support: Int64, active: Int64) -> Self:
-        """Return x ~ N(0, I) along the support-weighted principal directions of the prior predictive covariance."""
+        """Create the population, with x ~ N(0, I), from the principal axes of the prior predictive covariance."""
         posterior, k = model.posterior, model.factors
         n_samples = len(posterior)
         intercept, noise, parts = np.zeros(model.n_items), np.zeros(model.n_items), []
         for s in range(n_samples):
-            q, unknown = _features(posterior, s, k), posterior.unknown_user[s, : k + 1].astype(np.float64)
-            intercept += (model.center + posterior.items[s, :, k] + q @ unknown) / n_samples
+            q, unknown_user = _features(posterior, s, k), posterior.unknown_user[s, : k + 1].astype(np.float64)
+            intercept += (model.center + posterior.items[s, :, k] + q @ unknown_user) / n_samples
             user_noise = np.mean(1 / posterior.user_noise[s, active].astype(np.float64))
             noise += user_noise / posterior.item_noise[s].astype(np.float64) / n_samples
             parts.append(q * np.sqrt(posterior.unknown_user_variance[s, : k + 1].astype(np.float64) / n_samples))
@@ -429,7 +429,7 @@ class Questionnaire:
         return float(np.sum(self._mean_outer_product * self.posterior[1]))
 
     def variance_reductions(self) -> Float64:
-        """Return the reduction in expected variance from a rating of each item.
+        """Return the expected variance reduction from knowing the rating of each item.
 
         Returns
         -------

@@ -219,14 +219,14 @@ class IdMap:
         (1, 1)
         >>> IdMap.of([1, 2]).row("02")
         Traceback (most recent call last):
-        cofactor.errors.UnknownIdError: '02' is not a known id: known ids are integers; did you mean 2?
+        cofactor.errors.UnknownIdError: '02' is not a known ID: known ids are integers; did you mean 2?
         """
         key = id_ if isinstance(id_, str) else integer_id(id_)
         if key is None:
             raise DataError(f"{checks.describe(id_)} is not an id (an integer or a string)")
         row = self._find(key)
         if row < 0:
-            raise UnknownIdError(f"{checks.describe(id_)} is not a known id{self._type_hint(id_)}")
+            raise UnknownIdError(f"{checks.describe(id_)} is not a known ID{self._type_hint(id_)}")
         return row
 
     def rows(self, ids: pl.Series | Sequence[Id], *, parse: bool = False) -> Int32:

@@ -242,7 +242,7 @@ def compare(
     difference, and a sign-flip test corrected with Holm's procedure. The best model is chosen on the same data, so
     p-values for nearly equal models are slightly too small.
 
-    Each model is first fitted on a few rows, so that fit times exclude compilation.
+    Each model is first trained on a few rows, so that fit times exclude compilation.
 
     Examples
     --------
@@ -263,20 +263,20 @@ def compare(
     split = split.excluding(exclude)
     kind = split.train.kind
     check_task(task, kind)
-    requested = estimator_list(estimators)
-    for estimator in requested:
+    requested_models = estimator_list(estimators)
+    for estimator in requested_models:
         estimator.check_table(split.train)
     notify = on_fit or (lambda label: None)
-    tuned = tune_baseline(split, k=ks[0], seed=seed, on_fit=lambda: notify("a tuned baseline"))
+    tuned_baseline = tune_baseline(split, k=ks[0], seed=seed, on_fit=lambda: notify("a tuned baseline"))
     scored, failed = [], []
-    for model in _all_models(requested, tuned, baseline_for(kind)):
+    for model in _all_models(requested_models, tuned_baseline, baseline_for(kind)):
         estimator, label, role = model
         notify(label)
         _warm_up(estimator, split.train, seed)
         try:
             scored.append((model, fit_and_score(estimator, split, label=label, ks=ks, seed=seed)))
         except CofactorError as problem:
-            if role == "baseline" or len(requested) == 1:
+            if role == "baseline" or len(requested_models) == 1:
                 raise
             failed.append((label, str(problem)))
     metric = primary_metric(kind, ks[0])
@@ -324,21 +324,21 @@ def check_task(task: str | None, kind: Kind) -> Task:
 
 
 def _all_models(
-    requested: Sequence[Estimator], tuned: Estimator, baseline: Estimator
+    requested_models: Sequence[Estimator], tuned_baseline: Estimator, baseline: Estimator
 ) -> list[tuple[Estimator, str, Role]]:  # fmt: skip
     """Return all models with their labels and roles, adding the baseline and the tuned baseline if missing."""
 
     def role(estimator: Estimator) -> Role:
-        if estimator == tuned:
+        if estimator == tuned_baseline:
             return "tuned baseline"
         return "baseline" if type(estimator) is type(baseline) else "requested"
 
     models = [
         (estimator, label, role(estimator))
-        for estimator, label in zip(requested, unique_labels(requested), strict=True)
+        for estimator, label in zip(requested_models, unique_labels(requested_models), strict=True)
     ]
-    if tuned not in requested:
-        models.append((tuned, f"{tuned.name} (tuned)", "tuned baseline"))
+    if tuned_baseline not in requested_models:
+        models.append((tuned_baseline, f"{tuned_baseline.name} (tuned)", "tuned baseline"))
     if all(role != "baseline" for _, _, role in models):
         models.append((baseline, baseline.name, "baseline"))
     return models
@@ -368,19 +368,21 @@ def _compare_with_best(
 ) -> list[ComparedModel]:
     """Test each model against the best, and return the models sorted from best to worst."""
     order = sorted(range(len(scores)), key=lambda row: metric.sort_key(scores[row].metrics[metric.key].mean))
-    best, others = scores[order[0]], [scores[row] for row in order[1:]]
-    measured = len(best.users) > 0
+    best, other_scores = scores[order[0]], [scores[row] for row in order[1:]]
+    has_users = len(best.users) > 0
     key, best_values = metric.per_user_key, _user_values(best, metric)
-    columns = [(score.per_user[key] - best.per_user[key]) * best.counts for score in others]
-    p = holm([sign_flip(column, seed=seed) if measured else nan for column in columns])
+    columns = [(score.per_user[key] - best.per_user[key]) * best.counts for score in other_scores]
+    p = holm([sign_flip(column, seed=seed) if has_users else nan for column in columns])
     differences = [
         Interval(nan, nan, nan),
-        *(_user_values(score, metric).difference(best_values, seed=seed) for score in others),
+        *(_user_values(score, metric).difference(best_values, seed=seed) for score in other_scores),
     ]
     models = []
     for row, difference, p_value in zip(order, differences, [nan, *p.tolist()], strict=True):
         estimator, _, role = specs[row]
-        versus_best = "not measured" if not measured else "best" if row == order[0] else _describe_significance(p_value)
+        versus_best = (
+            "not measured" if not has_users else "best" if row == order[0] else _describe_significance(p_value)
+        )
         models.append(ComparedModel(estimator, scores[row], role, difference, p_value, versus_best))
     return models
 

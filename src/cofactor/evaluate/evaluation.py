@@ -257,11 +257,13 @@ def evaluate(
     require_split("split", split)
     checks.optional_callable("on_fit", on_fit)
     split = split.excluding(exclude)
-    requested = estimator_list(estimators)
-    for estimator in requested:
+    requested_models = estimator_list(estimators)
+    for estimator in requested_models:
         estimator.check_table(split.train)
     baseline = baseline_for(split.train.kind)
-    models = requested if any(type(e) is type(baseline) for e in requested) else [*requested, baseline]
+    models = (
+        requested_models if any(type(e) is type(baseline) for e in requested_models) else [*requested_models, baseline]
+    )
     scores = []
     for estimator, label in zip(models, unique_labels(models), strict=True):
         if on_fit is not None:
@@ -316,12 +318,12 @@ def score(
     seed: Seed = 0,
     exclude: Exclude = "seen",
 ) -> Score:
-    """Evaluate a fitted recommender on the test set of the split it was fitted on.
+    """Evaluate a fitted recommender on the test set of the split it was trained on.
 
     Parameters
     ----------
     recommender : Recommender
-        Recommender fitted on `split.train`. Fully held-out users are folded in from `split.fold_in`.
+        Recommender trained on `split.train`. Fully held-out users are folded in from `split.fold_in`.
     split : Split
         Split to evaluate on.
     label : str
@@ -379,12 +381,12 @@ def score(
 
 
 def primary_value(recommender: Recommender, split: Split, *, k: int = 10) -> float:
-    """Compute the primary metric of a recommender, without an interval, as in each tuning trial.
+    """Compute the primary metric of a recommender without a confidence interval; used for each tuning trial.
 
     Parameters
     ----------
     recommender : Recommender
-        Recommender fitted on `split.train`.
+        Recommender trained on `split.train`.
     split : Split
         Split to evaluate on.
     k : int, default 10
@@ -414,7 +416,7 @@ def prepare_recommender(recommender: Recommender, split: Split) -> Recommender:
     Parameters
     ----------
     recommender : Recommender
-        Recommender fitted on `split.train`.
+        Recommender trained on `split.train`.
     split : Split
         Split to score the recommender on.
 
@@ -444,7 +446,7 @@ def prepare_recommender(recommender: Recommender, split: Split) -> Recommender:
     require_recommender("recommender", recommender)
     require_split("split", split)
     if recommender.kind != split.test.kind:
-        raise KindError(f"the model was fitted on {recommender.kind}, but the test set contains {split.test.kind}")
+        raise KindError(f"the model was trained on {recommender.kind}, but the test set contains {split.test.kind}")
     if not (recommender.users.equals(split.test.users) and recommender.items.equals(split.test.items)):
         raise DataError("the model and the split have different users or items; fit on split.train")
     require_no_history_pairs(recommender.histories, split.test)

@@ -50,7 +50,7 @@ def pair_keys(table: Interactions) -> Int64:
 
 
 def require_same_ids(train: Interactions, other: Interactions, part: str) -> None:
-    """Check that row numbers refer to the same IDs in both parts, as all other checks assume.
+    """Check that row numbers refer to the same IDs in two parts of a split, as all other checks assume.
 
     Parameters
     ----------
@@ -64,10 +64,10 @@ def require_same_ids(train: Interactions, other: Interactions, part: str) -> Non
     LeakageError
         If the users or the items differ.
     """
-    for side, train_ids, other_ids in (("users", train.users, other.users), ("items", train.items, other.items)):
+    for noun, train_ids, other_ids in (("users", train.users, other.users), ("items", train.items, other.items)):
         if not train_ids.equals(other_ids):
             raise LeakageError(
-                f"train and {part} number their {side} differently ({len(train_ids)} and {len(other_ids)} IDs), "
+                f"train and {part} number their {noun} differently ({len(train_ids)} and {len(other_ids)} IDs), "
                 "so leakage cannot be checked; combine them with cofactor.evaluate.split_predefined(train, test)"
             )
 
@@ -101,17 +101,17 @@ def require_no_shared_pairs(
         row = int(shared.argmax())
         raise LeakageError(
             f"user {_user_id(other, row)!r} and item {_item_id(other, row)!r} are in both {parts[0]} and {parts[1]}"
-            f"{_remaining_count(shared, 'pair')}; a pair must be in only one part"
+            f"{_remaining_count(shared, 'pair')}; a user-item pair must be in only one of them"
         )
 
 
 def require_no_history_pairs(histories: SparseRows, test: Interactions) -> None:
-    """Check that a model's histories contain no pair from the test set.
+    """Check that a model's histories contain no user-item pair from the test set.
 
     Parameters
     ----------
     histories : SparseRows of shape (n_users, n_items)
-        Interactions that the model was fitted on or updated with, using the row numbers of `test`.
+        Interactions that the model was trained on or updated with, using the row numbers of `test`.
     test : Interactions
         Test set.
 
@@ -129,10 +129,10 @@ def require_no_history_pairs(histories: SparseRows, test: Interactions) -> None:
     """
     n, user, item = common_entries(histories, test.by_user)
     if n:
-        more = f" (and {n - 1:,} more pair{'s' if n > 2 else ''})" if n > 1 else ""
+        more_text = f" (and {n - 1:,} more pair{'s' if n > 2 else ''})" if n > 1 else ""
         raise LeakageError(
             f"user {test.users.ids([user])[0]!r} and item {test.items.ids([item])[0]!r} are in both the test set and "
-            f"the model's histories{more}; fit on split.train, and do not update with the test set"
+            f"the model's histories{more_text}; fit on split.train, and do not update with the test set"
         )
 
 
@@ -218,13 +218,13 @@ def warn_if_ids_disjoint(train: Interactions, test: Interactions) -> None:
     train, test : Interactions
         The two parts of a split, with the same IDs.
     """
-    for side, column in (("user", "u"), ("item", "i")):
-        ids = train.users if side == "user" else train.items
+    for noun, column in (("user", "u"), ("item", "i")):
+        ids = train.users if noun == "user" else train.items
         train_rows, test_rows = np.unique(getattr(train, column)), np.unique(getattr(test, column))
         if len(train_rows) and len(test_rows) and not len(np.intersect1d(train_rows, test_rows)):
             _log.warning(
                 "train and test have no %ss in common: train has %s, test has %s; check that the ID formats match",
-                side, _format_ids(ids.ids(train_rows[:MAX_EXAMPLES])), _format_ids(ids.ids(test_rows[:MAX_EXAMPLES])),
+                noun, _format_ids(ids.ids(train_rows[:MAX_EXAMPLES])), _format_ids(ids.ids(test_rows[:MAX_EXAMPLES])),
             )  # fmt: skip
 
 
@@ -281,5 +281,5 @@ def _item_id(table: Interactions, row: int) -> Any:
 
 def _remaining_count(mask: Bool, noun: str) -> str:
     """Return text such as " (and 2 more rows)" for the rows that a message does not name, or ""."""
-    more = int(mask.sum()) - 1
-    return f" (and {more:,} more {noun}{'s' if more > 1 else ''})" if more else ""
+    n_more = int(mask.sum()) - 1
+    return f" (and {n_more:,} more {noun}{'s' if n_more > 1 else ''})" if n_more else ""

@@ -140,10 +140,10 @@ def split_rows(
     if len(user_ids) != len(item_ids):
         raise DataError(f"users and items must have the same length; got {len(user_ids)} and {len(item_ids)} IDs")
     rows = np.asarray(test_rows, dtype=np.int64)
-    outside = (rows < 0) | (rows >= len(user_ids))
-    if outside.any():
+    is_invalid = (rows < 0) | (rows >= len(user_ids))
+    if is_invalid.any():
         raise ParameterError(
-            f"test_rows must be row numbers in the file, which has {len(user_ids)} rows; got {rows[outside][0]}"
+            f"test_rows must be row numbers in the file, which has {len(user_ids)} rows; got {rows[is_invalid][0]}"
         )
     test_users, test_items = user_ids.gather(rows), item_ids.gather(rows)
     if len(interactions) == 0:
@@ -151,9 +151,9 @@ def split_rows(
     u, i = interactions.users.rows(test_users), interactions.items.rows(test_items)
     keys, test_keys = pair_keys(interactions), u.astype(np.int64) * interactions.n_items + i
     position = np.minimum(np.searchsorted(keys, test_keys), max(len(keys) - 1, 0))
-    missing = (u < 0) | (i < 0) | (keys[position] != test_keys)
-    if missing.any():
-        k = int(missing.argmax())
+    is_missing = (u < 0) | (i < 0) | (keys[position] != test_keys)
+    if is_missing.any():
+        k = int(is_missing.argmax())
         raise DataError(
             f"row {rows[k] + 1} of the file, user {test_users[k]!r} and item {test_items[k]!r}, "
             "is in the test set but not in interactions; create both from the same rows"

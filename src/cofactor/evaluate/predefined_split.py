@@ -79,20 +79,26 @@ def split_predefined(train: Interactions, test: Interactions, *, description: st
     return split
 
 
-def _merge(ids: IdMap, first: pl.DataFrame | None, second: pl.DataFrame | None, side: str) -> pl.DataFrame | None:
+def _merge(
+    ids: IdMap, train_table: pl.DataFrame | None, test_table: pl.DataFrame | None, id_column: str
+) -> pl.DataFrame | None:
     """Return one row per ID, taken from the first table that contains the ID."""
-    tables = [table for table in (first, second) if table is not None]
+    tables = [table for table in (train_table, test_table) if table is not None]
     if not tables:
         return None
-    typed = [
-        pl.DataFrame([ids.as_id_type(table.to_series(0)).alias(side), *table.drop(table.columns[0])])
+    typed_tables = [
+        pl.DataFrame([ids.as_id_type(table.to_series(0)).alias(id_column), *table.drop(table.columns[0])])
         for table in tables
     ]
     try:
-        combined = pl.concat(typed, how="diagonal_relaxed").unique(side, keep="first", maintain_order=True)
+        combined_table = pl.concat(typed_tables, how="diagonal_relaxed").unique(
+            id_column, keep="first", maintain_order=True
+        )
     except pl.exceptions.PolarsError as problem:
-        raise DataError(f"the {side} tables of train and test have columns of different types: {problem}") from problem
-    return join(ids, combined, side, id_column=side).frame
+        raise DataError(
+            f"the {id_column} tables of train and test have columns of different types: {problem}"
+        ) from problem
+    return join(ids, combined_table, id_column, id_column=id_column).frame
 
 
 def _renumber(

@@ -103,12 +103,12 @@ class Calibration:
 
 @validated
 def calibration(recommender: Recommender, split: Split, *, probabilities: Sequence[float] = (0.8, 0.95)) -> Calibration:
-    """Measure the calibration of a recommender on the test set of the split it was fitted on.
+    """Measure the calibration of a recommender on the test set of the split it was trained on.
 
     Parameters
     ----------
     recommender : Recommender
-        Recommender fitted on `split.train`, whose model predicts distributions over ratings.
+        Recommender trained on `split.train`, whose model predicts distributions over ratings.
     split : Split
         Split to evaluate on.
     probabilities : sequence of float, default (0.8, 0.95)
@@ -123,7 +123,7 @@ def calibration(recommender: Recommender, split: Split, *, probabilities: Sequen
     Raises
     ------
     KindError
-        If the model does not predict distributions, or was fitted on events.
+        If the model does not predict distributions, or was trained on events.
     DataError
         If the recommender and the split have different IDs.
     LeakageError
@@ -229,18 +229,18 @@ def reliability(predicted: Distribution, y: Any, *, bins: int = 10) -> pl.DataFr
     >>> reliability(predicted, [3, 1], bins=2).select("level", "predicted", "observed", "n").row(-1)
     (3.0, 0.7, 1.0, 1)
     """
-    true = _ratings(predicted, y)
+    true_ratings = _ratings(predicted, y)
     bins = checks.whole_number("bins", bins, low=1)
     rows = []
     for level in predicted.levels[1:].tolist():
-        p, is_at_least = predicted.at_least(level), true >= level - 1e-6 * max(1.0, abs(level))
+        p, is_at_least = predicted.at_least(level), true_ratings >= level - 1e-6 * max(1.0, abs(level))
         bin_index = np.minimum((p * bins).astype(np.int64), bins - 1)
         n = np.bincount(bin_index, minlength=bins)
         sums = (np.bincount(bin_index, weights=column, minlength=bins) for column in (p, is_at_least, p * (1 - p)))
         for b, (p_sum, hits, variance) in enumerate(zip(*sums, strict=True)):
             if n[b]:
-                ends = (b / bins, (b + 1) / bins)
-                rows.append((level, *ends, p_sum / n[b], hits / n[b], int(n[b]), np.sqrt(variance) / n[b]))
+                bounds = (b / bins, (b + 1) / bins)
+                rows.append((level, *bounds, p_sum / n[b], hits / n[b], int(n[b]), np.sqrt(variance) / n[b]))
     names = ("level", "low", "high", "predicted", "observed", "n", "sd")
     schema = {name: pl.Int64 if name == "n" else pl.Float64 for name in names}
     return pl.DataFrame(rows, schema=schema, orient="row")
@@ -253,7 +253,7 @@ def interval_coverage(
     groups: Mapping[str, Any] | None = None,
     probabilities: Sequence[float] = (0.8, 0.95),
 ) -> pl.DataFrame:
-    """Compute the share of ratings inside their predicted intervals, overall and by quartile of each group.
+    """Compute the fraction of ratings inside their predicted intervals, overall and by quartile of each group.
 
     Parameters
     ----------
@@ -275,7 +275,7 @@ def interval_coverage(
         - group, quartile: "all" and 0 for the overall row, otherwise the group name and 1-4
         - n: number of ratings
         - low, high: smallest and largest group value in the row
-        - covered 95 %: share of ratings inside the interval, for each probability
+        - covered 95 %: fraction of ratings inside the interval, for each probability
         - expected 95 %: mean probability that the distributions assign to their own intervals
         - width 95 %: mean interval width, in rating units
 
@@ -298,18 +298,21 @@ def interval_coverage(
     >>> coverage.select("n", "covered 95 %", "expected 95 %").row(0)
     (2, 0.5, 0.95)
     """
-    true, probabilities = _ratings(predicted, y), _probabilities(probabilities)
-    ends = {f"{p:.0%}".replace("%", " %"): predicted.interval(p) for p in probabilities}
-    inside = {name: (low <= true) & (true <= high) for name, (low, high) in ends.items()}
+    true_ratings, probabilities = _ratings(predicted, y), _probabilities(probabilities)
+    bounds = {f"{p:.0%}".replace("%", " %"): predicted.interval(p) for p in probabilities}
+    is_inside = {name: (low <= true_ratings) & (true_ratings <= high) for name, (low, high) in bounds.items()}
     expected = {
-        name: _mass_inside(predicted, *pair, p) for (name, pair), p in zip(ends.items(), probabilities, strict=True)
+        name: _mass_inside(predicted, *pair, p) for (name, pair), p in zip(bounds.items(), probabilities, strict=True)
     }
-    parts: list[tuple[str, int, Any, Any]] = [("all", 0, np.ones(len(true), bool), np.full(len(true), np.nan))]
+    parts: list[tuple[str, int, Any, Any]] = [
+        ("all", 0, np.ones(len(true_ratings), bool), np.full(len(true_ratings), np.nan))
+    ]
     for name, column in (groups or {}).items():
         numbers = np.asarray(column, dtype=np.float64)
-        if numbers.shape != true.shape:
+        if numbers.shape != true_ratings.shape:
             raise DataError(
-                f"group {name!r} must have one value per rating; got {numbers.size} values for {true.size} ratings"
+                f"group {name!r} must have one value per rating; "
+                f"got {numbers.size} values for {true_ratings.size} ratings"
             )
         parts += [(name, quartile, mask, numbers) for quartile, mask in enumerate(_quartiles(numbers), start=1)]
     rows = []
@@ -320,8 +323,8 @@ def interval_coverage(
             "low": _finite_or_none(values.min(initial=np.inf)),
             "high": _finite_or_none(values.max(initial=-np.inf)),
         }
-        for interval, (low, high) in ends.items():
-            columns = {"covered": inside[interval], "expected": expected[interval], "width": high - low}
+        for interval, (low, high) in bounds.items():
+            columns = {"covered": is_inside[interval], "expected": expected[interval], "width": high - low}
             row |= {f"{part} {interval}": _mean_or_none(column[mask]) for part, column in columns.items()}
         rows.append(row)
     return pl.DataFrame(rows, infer_schema_length=None)
@@ -353,11 +356,11 @@ def log_likelihood(predicted: Distribution, y: Any) -> float:
     >>> round(log_likelihood(predicted, [3, 1]), 2)
     -0.43
     """
-    true = _ratings(predicted, y)
-    if len(predicted.levels) == 0 or len(true) == 0:
+    true_ratings = _ratings(predicted, y)
+    if len(predicted.levels) == 0 or len(true_ratings) == 0:
         return float("nan")
-    index = _level_indices(predicted, true)
-    return float(np.log(predicted.mass[np.arange(len(true)), index]).mean())
+    index = _level_indices(predicted, true_ratings)
+    return float(np.log(predicted.mass[np.arange(len(true_ratings)), index]).mean())
 
 
 def ranked_probability_score(predicted: Distribution, y: Any) -> float:
@@ -398,14 +401,14 @@ def ranked_probability_score(predicted: Distribution, y: Any) -> float:
     >>> round(ranked_probability_score(predicted, [3, 3]), 3)
     0.625
     """
-    true = _ratings(predicted, y)
-    if len(predicted.levels) == 0 or len(true) == 0:
+    true_ratings = _ratings(predicted, y)
+    if len(predicted.levels) == 0 or len(true_ratings) == 0:
         return float("nan")
-    index = _level_indices(predicted, true)
+    index = _level_indices(predicted, true_ratings)
     cumulative = np.cumsum(predicted.mass, axis=1)[:, :-1]
     step = np.arange(len(predicted.levels) - 1) >= index[:, None]
-    gaps = np.diff(predicted.levels.astype(np.float64))
-    return float((gaps * (cumulative - step) ** 2).sum(axis=1).mean())
+    level_gaps = np.diff(predicted.levels.astype(np.float64))
+    return float((level_gaps * (cumulative - step) ** 2).sum(axis=1).mean())
 
 
 def constant_width(predicted: Distribution, y: Any, scale: Scale | None) -> Distribution:
@@ -444,12 +447,13 @@ def constant_width(predicted: Distribution, y: Any, scale: Scale | None) -> Dist
 
 def _ratings(predicted: Distribution, y: Any) -> Float64:
     """Return the ratings as float64; raise DataError unless there is one per distribution."""
-    true = np.asarray(y, dtype=np.float64)
-    if true.shape != (len(predicted),):
+    true_ratings = np.asarray(y, dtype=np.float64)
+    if true_ratings.shape != (len(predicted),):
         raise DataError(
-            f"y must have one rating per distribution; got shape {true.shape} for {len(predicted)} distributions"
+            "y must have one rating per distribution; "
+            f"got shape {true_ratings.shape} for {len(predicted)} distributions"
         )
-    return true
+    return true_ratings
 
 
 def _level_indices(predicted: Distribution, y: Float64) -> Any:
@@ -467,8 +471,8 @@ def _mass_inside(predicted: Distribution, low: Float64, high: Float64, probabili
     """Return the mass on levels between low and high, (n,) float64; `probability` if the scale has no levels."""
     if len(predicted.levels) == 0:
         return np.full(len(predicted), probability)
-    inside = (low[:, None] <= predicted.levels) & (predicted.levels <= high[:, None])
-    mass: Float64 = np.where(inside, predicted.mass, 0.0).sum(axis=1)
+    is_inside = (low[:, None] <= predicted.levels) & (predicted.levels <= high[:, None])
+    mass: Float64 = np.where(is_inside, predicted.mass, 0.0).sum(axis=1)
     return mass
 
 

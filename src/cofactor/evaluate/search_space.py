@@ -28,7 +28,7 @@ class Range:
 
     Examples
     --------
-    >>> Range(8, 256, log=True, is_integer=True).round(61), Range(8, 256, log=True, is_integer=True).contains(500)
+    >>> Range(8, 256, log=True, is_integer=True).rounded(61), Range(8, 256, log=True, is_integer=True).contains(500)
     (64, False)
     """
 
@@ -37,7 +37,7 @@ class Range:
     log: bool
     is_integer: bool
 
-    def round(self, value: float) -> float:
+    def rounded(self, value: float) -> float:
         """Round a value so that trials differ enough to be informative.
 
         Parameters
@@ -55,8 +55,8 @@ class Range:
         if not (self.is_integer and self.log):
             return value
         power = 1 << (int(value).bit_length() - 1)
-        nearest = min((power, power + power // 2, 2 * power), key=lambda step: abs(step - value))
-        return min(max(nearest, int(self.low)), int(self.high))
+        nearest_number = min((power, power + power // 2, 2 * power), key=lambda step: abs(step - value))
+        return min(max(nearest_number, int(self.low)), int(self.high))
 
     def contains(self, value: Any) -> bool:
         """Return whether a value is a number in the range.
@@ -105,8 +105,8 @@ def search_space(estimator: Estimator, *, fixed: Collection[str] = ()) -> dict[s
     require_estimator(estimator)
     fixed = checks.names("fixed", fixed)
     specs = fields(estimator)
-    if unknown := set(fixed) - {spec.name for spec in specs}:
-        raise ParameterError(f"{estimator.name} has no hyperparameter {min(unknown)!r} to keep fixed")
+    if unknown_names := set(fixed) - {spec.name for spec in specs}:
+        raise ParameterError(f"{estimator.name} has no hyperparameter {min(unknown_names)!r} to keep fixed")
     declared = {spec.name: spec.metadata["search"] for spec in specs if spec.metadata.get("search") is not None}
     bounds = declared or {spec.name: pair for spec in specs if (pair := _bounds(spec)) is not None}
     space = {spec.name: _range(spec, *bounds[spec.name]) for spec in specs if spec.name in set(bounds) - set(fixed)}

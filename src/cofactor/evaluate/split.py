@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 TimeLike: TypeAlias = int | datetime | date | np.datetime64 | str
-"""A point in time: whole seconds since the Unix epoch, a date or datetime, or an ISO 8601 string."""
+"""A point in time: integer seconds since the Unix epoch, a date or datetime, or an ISO 8601 string."""
 
 Order: TypeAlias = Literal["any", "by time", "by time per user"]
 Exclude: TypeAlias = Literal["seen", "positives"]
@@ -118,7 +118,7 @@ class Split:
         for part, table in (("train", self.train), ("test", self.test)):
             if len(table) == 0:
                 raise DataError(
-                    f"the split ({self.description}) leaves {part} empty; choose a different share, or use more rows"
+                    f"the split ({self.description}) leaves {part} empty; choose another split, or use more rows"
                 )
         self._check_part(self.test, "test")
         if self.order != "any":
@@ -137,7 +137,7 @@ class Split:
         """Check that a part has the same kind and IDs as `train` and no pairs in common with it."""
         if self.train.kind != other.kind:
             raise KindError(
-                f"train contains {self.train.kind}, but {part} contains {other.kind}; both must have the same kind"
+                f"train contains {self.train.kind}, but {part} contains {other.kind}; both must be of the same kind"
             )
         require_same_ids(self.train, other, part)
         require_no_shared_pairs(self.train, other, ("train", part))
@@ -370,9 +370,9 @@ def split_last(interactions: Interactions, *, n: int = 1, seed: Seed = 0) -> Spl
     np.minimum.at(first_test, interactions.u[is_test], times[is_test])
     n_tied_users = np.unique(interactions.u[~is_test & (times == first_test[interactions.u])]).size
     users = "1 user" if n_tied_users == 1 else f"{n_tied_users:,} users"
-    ties = f", ties in time of {users} broken with seed {seed}" if n_tied_users else ""
+    ties_text = f", ties in time of {users} broken with seed {seed}" if n_tied_users else ""
     return _make_split(
-        interactions, is_test, f"last {rows} of each user{ties}", "by time per user", seen_until=first_test
+        interactions, is_test, f"last {rows} of each user{ties_text}", "by time per user", seen_until=first_test
     )
 
 
@@ -387,7 +387,7 @@ def split_by_time(interactions: Interactions, *, test: float = 0.2, at: TimeLike
         If `at` is None, the cutoff is chosen so that the test set is as close as possible to this share of the rows.
         Rows with the same time stay together, so the share is rarely exact.
     at : int, datetime, date, numpy.datetime64 or str, optional
-        Cutoff time: whole seconds since the Unix epoch, a date or datetime, or an ISO 8601 string. Dates and times
+        Cutoff time: integer seconds since the Unix epoch, a date or datetime, or an ISO 8601 string. Dates and times
         without a time zone are in UTC; fractional seconds are rounded down.
 
     Returns
@@ -428,9 +428,9 @@ def split_by_time(interactions: Interactions, *, test: float = 0.2, at: TimeLike
         )
     cutoff = _nearest_cutoff(times, test) if at is None else at
     cutoff_text = np.datetime_as_string(np.datetime64(cutoff, "s"))
-    before = np.full(interactions.n_users, cutoff - 1)
+    seen_until = np.full(interactions.n_users, cutoff - 1)
     return _make_split(
-        interactions, _times(interactions) >= cutoff, f"from {cutoff_text} UTC on", "by time", seen_until=before
+        interactions, _times(interactions) >= cutoff, f"from {cutoff_text} UTC on", "by time", seen_until=seen_until
     )
 
 
@@ -542,9 +542,9 @@ def _times(interactions: Interactions) -> Int64:
 
 
 def _to_seconds(name: str, value: Any) -> int:
-    """Convert a time to whole seconds since the Unix epoch; raise ParameterError if it is invalid."""
+    """Convert a time to integer seconds since the Unix epoch; raise ParameterError if it is invalid."""
     error = ParameterError(
-        f"{name} must be whole seconds since the Unix epoch, a date or datetime, or an ISO 8601 string, not "
+        f"{name} must be integer seconds since the Unix epoch, a date or datetime, or an ISO 8601 string, not "
         f"{checks.describe(value)}"
     )
     if isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64):
@@ -558,8 +558,8 @@ def _to_seconds(name: str, value: Any) -> int:
         return int(cells.values[0])
     try:
         if isinstance(value, datetime):
-            aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-            return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
+            aware_time = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+            return (aware_time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
         if isinstance(value, date):
             return (value - date(1970, 1, 1)).days * 86_400
         if isinstance(value, np.datetime64) and not np.isnat(value):

@@ -61,10 +61,10 @@ def _redirect_optuna() -> Callable[[], None]:
     handlers, propagate = logger.handlers[:], logger.propagate
     logger.handlers[:], logger.propagate = [_ForwardingHandler()], False
 
-    def restore() -> None:
+    def restore_logging() -> None:
         logger.handlers[:], logger.propagate = handlers, propagate
 
-    return restore
+    return restore_logging
 
 
 forward_optuna_logs = SharedLimit(_redirect_optuna)
@@ -73,7 +73,7 @@ forward_optuna_logs = SharedLimit(_redirect_optuna)
 
 @dataclass(frozen=True)
 class Trial:
-    """Hyperparameter values of one trial, and the result.
+    """Hyperparameter values of one trial, and the resulting metric.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class TuningResult:
-    """Result of a hyperparameter search; returned by `tune`.
+    """Best hyperparameters and all trials of a hyperparameter search; returned by `tune`.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ class TuningResult:
     validation : float
         Best value of the metric on the validation set.
     test : Score
-        Score on the test set of the best estimator, fitted on the full training set. The test set is used for nothing
+        Score on the test set of the best estimator, trained on the full training set. The test set is used for nothing
         else.
     trials : tuple of Trial
         All trials, in order.
@@ -202,7 +202,7 @@ def tune(
         Estimator to tune; its own hyperparameters are the first trial. `evaluate.search_space` determines the ranges.
     split : Split
         Split to tune on. The validation set is split off from its training set in the same way as the test set; trials
-        are fitted on the remaining rows.
+        are trained on the remaining rows.
     trials : int, default 50
         Total number of trials, including those in `storage`.
     fixed : collection of str, default ()
@@ -394,9 +394,9 @@ class _Search:
 
         Each trial has its own sampler, seeded with the trial number, so that a resumed search draws the same values.
         """
-        current = {name: getattr(estimator, name) for name in self.space}
-        if number == 0 and all(self.space[name].contains(value) for name, value in current.items()):
-            return current
+        current_values = {name: getattr(estimator, name) for name in self.space}
+        if number == 0 and all(self.space[name].contains(value) for name, value in current_values.items()):
+            return current_values
         import optuna
 
         draw_seed = int(random_stream(self.seed, "tune", number).integers(2**31))
@@ -405,7 +405,7 @@ class _Search:
         )  # fmt: skip
         study.add_trials(self.study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
         trial = study.ask(fixed_distributions=self._distributions())
-        return {name: self.space[name].round(value) for name, value in trial.params.items()}
+        return {name: self.space[name].rounded(value) for name, value in trial.params.items()}
 
     @forward_optuna_logs()
     def record(self, trial: Trial) -> None:

@@ -20,21 +20,21 @@ from cofactor.models.base import PredictsRatings
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
-__all__ = ["Side", "bias_ranking", "surprising_items"]
+__all__ = ["Entity", "bias_ranking", "surprising_items"]
 
 
-Side: TypeAlias = Literal["item", "user"]
+Entity: TypeAlias = Literal["item", "user"]
 
 
 @validated
-def bias_ranking(recommender: Recommender, side: Side = "item", *, min_support: int = 1) -> pl.DataFrame:
+def bias_ranking(recommender: Recommender, entity: Entity = "item", *, min_support: int = 1) -> pl.DataFrame:
     """Rank items or users by bias-adjusted rating, the prediction for an unknown user or item.
 
     Parameters
     ----------
     recommender : Recommender
-        Recommender fitted on ratings, with a model that has biases.
-    side : {'item', 'user'}, default "item"
+        Recommender trained on ratings, with a model that has biases.
+    entity : {'item', 'user'}, default "item"
         Whether to rank items or users.
     min_support : int, default 1
         Minimum number of ratings of an item or user to include.
@@ -55,9 +55,9 @@ def bias_ranking(recommender: Recommender, side: Side = "item", *, min_support: 
     Raises
     ------
     KindError
-        If the model was fitted on events or has no biases.
+        If the model was trained on events or has no biases.
     ParameterError
-        If `side` or `min_support` is invalid.
+        If `entity` or `min_support` is invalid.
 
     Examples
     --------
@@ -69,31 +69,31 @@ def bias_ranking(recommender: Recommender, side: Side = "item", *, min_support: 
     """
     require_threads()
     require_recommender("recommender", recommender)
-    checks.choice("side", side, get_args(Side))
+    checks.choice("entity", entity, get_args(Entity))
     min_support = checks.whole_number("min_support", min_support, low=0)
     if recommender.kind != "ratings":
-        raise KindError("bias rankings require a model fitted on ratings; this model was fitted on events")
-    ids = recommender.items if side == "item" else recommender.users
+        raise KindError("bias rankings require a model trained on ratings; this model was trained on events")
+    ids = recommender.items if entity == "item" else recommender.users
     rows, unknown_rows = np.arange(len(ids), dtype=np.int32), np.full(len(ids), -1, np.int32)
-    users, items = (unknown_rows, rows) if side == "item" else (rows, unknown_rows)
+    users, items = (unknown_rows, rows) if entity == "item" else (rows, unknown_rows)
     assert isinstance(recommender.model, PredictsRatings)
     expected = recommender.model.predict(recommender.batch(users), items)
-    support, average = _support_and_average(recommender, side)
+    support, average = _support_and_average(recommender, entity)
     if len(ids) > 1 and np.ptp(expected) == 0:
-        raise KindError(f"this model has no {side} biases; fit a model with biases, such as biased-mf")
+        raise KindError(f"this model has no {entity} biases; fit a model with biases, such as biased-mf")
     frame = pl.DataFrame(
-        {side: ids.all, "level": expected, "average": average, "difference": expected - average, "support": support}
+        {entity: ids.all, "level": expected, "average": average, "difference": expected - average, "support": support}
     )
-    if side == "item" and recommender.titles is not None:
+    if entity == "item" and recommender.titles is not None:
         frame = frame.with_columns(title=recommender.titles)
     return frame.filter(pl.col("support") >= min_support).sort("level", descending=True, maintain_order=True)
 
 
-def _support_and_average(recommender: Recommender, side: Side) -> tuple[Int64, Float64]:
+def _support_and_average(recommender: Recommender, entity: Entity) -> tuple[Int64, Float64]:
     """Return the number of ratings and the plain average rating (nan if there are none) for each item or user."""
     histories = recommender.histories
-    owner = histories.columns if side == "item" else histories.owners
-    n = len(recommender.items) if side == "item" else len(recommender.users)
+    owner = histories.columns if entity == "item" else histories.owners
+    n = len(recommender.items) if entity == "item" else len(recommender.users)
     support = np.bincount(owner, minlength=n).astype(np.int64)
     total = np.bincount(owner, weights=histories.values, minlength=n)
     return support, np.divide(total, support, out=np.full(n, np.nan), where=support > 0)
@@ -106,7 +106,7 @@ def surprising_items(recommender: Recommender, n: int = 20, *, min_support: int 
     Parameters
     ----------
     recommender : Recommender
-        Recommender fitted on ratings, with a model that has biases.
+        Recommender trained on ratings, with a model that has biases.
     n : int, default 20
         Number of items, at least 1.
     min_support : int, default 20
@@ -148,5 +148,5 @@ def surprising_items(recommender: Recommender, n: int = 20, *, min_support: int 
     n = checks.whole_number("n", n, low=1, high=MAX_ROWS)
     frame = bias_ranking(recommender, min_support=min_support)
     frame = frame.with_columns(surprise=pl.col("difference") - pl.col("difference").median())
-    selected = frame.sort(pl.col("surprise").abs(), descending=True, maintain_order=True).head(n)
-    return selected.sort("surprise", descending=True, maintain_order=True)
+    selected_rows = frame.sort(pl.col("surprise").abs(), descending=True, maintain_order=True).head(n)
+    return selected_rows.sort("surprise", descending=True, maintain_order=True)

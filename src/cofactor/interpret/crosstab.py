@@ -67,8 +67,8 @@ def filled_crosstab(
         "prediction": recommender.model.predict(recommender.batch(u), i).astype(np.float64),
     }
     if recommender.kind == "ratings" and isinstance(recommender.model, HasUncertainty):
-        ends = recommender.model.distribution(recommender.batch(u), i).interval(confidence)
-        columns |= {"low": ends[0].astype(np.float64), "high": ends[1].astype(np.float64)}
+        bounds = recommender.model.distribution(recommender.batch(u), i).interval(confidence)
+        columns |= {"low": bounds[0].astype(np.float64), "high": bounds[1].astype(np.float64)}
     ids = {"user": recommender.users.ids(u), "item": recommender.items.ids(i)}
     frame = pl.DataFrame(ids | {name: pl.Series(values, nan_to_null=True) for name, values in columns.items()})
     return frame if recommender.titles is None else frame.with_columns(title=recommender.titles.gather(i))

@@ -129,7 +129,7 @@ class Metric:
 
 @dataclass(frozen=True, eq=False)
 class UserValues:
-    """Metric terms summed per user, such as squared errors or one NDCG per user.
+    """Per-user values of a metric, such as the sum of squared errors or the NDCG.
 
     Attributes
     ----------
@@ -175,8 +175,8 @@ class UserValues:
         Interval
             Metric and interval, as in `bootstrap_ratio`.
         """
-        measured = self.counts > 0
-        return Interval(*map(self._from_mean, bootstrap_ratio(self.sums[measured], self.counts[measured], seed=seed)))
+        has_value = self.counts > 0
+        return Interval(*map(self._from_mean, bootstrap_ratio(self.sums[has_value], self.counts[has_value], seed=seed)))
 
     def difference(self, other: UserValues, *, seed: Seed = 0) -> Interval:
         """Return the difference from another model's metric on the same users, with a paired 95% interval.

@@ -105,17 +105,18 @@ def exposure(ranked: Int32, n_items: int) -> Int64:
             f"ranked must be a two-dimensional array of item row numbers, padded with -1; got {checks.describe(ranked)}"
         )
     rows = lists.ravel().astype(np.int64)
-    outside = (rows < -1) | (rows >= n_items)
-    if outside.any():
+    is_invalid = (rows < -1) | (rows >= n_items)
+    if is_invalid.any():
         raise DataError(
-            f"ranked contains item row number {rows[outside][0]}, but row numbers must be less than n_items={n_items}"
+            f"ranked contains item row number {rows[is_invalid][0]}, "
+            f"but row numbers must be less than n_items={n_items}"
         )
     return np.bincount(rows[rows >= 0], minlength=n_items)
 
 
 @validated
 def coverage(list_counts: Any) -> float:
-    """Compute the share of the catalog that is in at least one list.
+    """Compute the fraction of the catalog that is in at least one list.
 
     Parameters
     ----------

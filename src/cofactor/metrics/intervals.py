@@ -256,10 +256,10 @@ def paired_difference(a: Any, b: Any, *, confidence: float = 0.95, resamples: in
     >>> round(mean, 3), 0.12 < low < high < 0.2
     (0.167, True)
     """
-    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if first.shape != second.shape:
-        raise DataError(f"a and b must have the same users; got {first.size} and {second.size} users")
-    return bootstrap_interval(first - second, confidence=confidence, resamples=resamples, seed=seed)
+    first_values, second_values = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if first_values.shape != second_values.shape:
+        raise DataError(f"a and b must have the same users; got {first_values.size} and {second_values.size} users")
+    return bootstrap_interval(first_values - second_values, confidence=confidence, resamples=resamples, seed=seed)
 
 
 def paired_rmse_difference(
@@ -303,15 +303,16 @@ def paired_rmse_difference(
     >>> paired_rmse_difference([4.0, 4.0], [1.0, 1.0], [1, 1])
     Interval(mean=1.0, low=nan, high=nan)
     """
-    first, second, rows = (np.asarray(column, dtype=np.float64) for column in (a, b, counts))
-    if not first.shape == second.shape == rows.shape or rows.ndim != 1:
+    first_sums, second_sums, rows = (np.asarray(column, dtype=np.float64) for column in (a, b, counts))
+    if not first_sums.shape == second_sums.shape == rows.shape or rows.ndim != 1:
         raise DataError(
-            f"a, b and counts must have the same shape (n_users,); got {first.shape}, {second.shape} and {rows.shape}"
+            "a, b and counts must have the same shape (n_users,); "
+            f"got {first_sums.shape}, {second_sums.shape} and {rows.shape}"
         )
-    if not all(np.isfinite(column).all() and (column >= 0).all() for column in (first, second, rows)):
+    if not all(np.isfinite(column).all() and (column >= 0).all() for column in (first_sums, second_sums, rows)):
         raise DataError("a, b and counts must be finite and nonnegative")
     has_rows = rows > 0
-    errors, weight = contiguous(np.stack([first, second])[:, has_rows], np.float64), rows[has_rows][None]
+    errors, weight = contiguous(np.stack([first_sums, second_sums])[:, has_rows], np.float64), rows[has_rows][None]
     if not has_rows.any():
         return Interval(np.nan, np.nan, np.nan)
     difference = float(np.subtract(*np.sqrt(errors.sum(axis=1) / weight.sum())))

@@ -189,10 +189,10 @@ class _ListBuilder:
         n = min(self.depth + 1, self.n_items)
         allowed = ALL_ROWS if not len(self.ranked_last) else ~self.ranked_last
         rows, scores = self.model.top(self.users, n, exclude=self.exclude, allowed=allowed)
-        missing = self.depth + 1 - n
-        if missing:
-            rows = np.pad(rows, ((0, 0), (0, missing)), constant_values=-1)
-            scores = np.pad(scores, ((0, 0), (0, missing)), constant_values=-np.inf)
+        n_missing = self.depth + 1 - n
+        if n_missing:
+            rows = np.pad(rows, ((0, 0), (0, n_missing)), constant_values=-1)
+            scores = np.pad(scores, ((0, 0), (0, n_missing)), constant_values=-np.inf)
         self.rows, self.scores = rows[:, : self.depth], scores
 
     def _group_ties(self) -> None:
@@ -228,11 +228,13 @@ class _ListBuilder:
 
     def _tolerance(self) -> Float32:
         """Return the maximum difference between tied scores for each user: (n_users,) float32."""
-        first, last = self.scores[:, 0], self.scores[:, -1].copy()
-        for a in np.flatnonzero(last == -np.inf):
-            last[a] = self.scores[a, max(int((self.rows[a] >= 0).sum()) - 1, 0)]
-        largest = np.where(np.isfinite(first), np.maximum(np.abs(first), np.abs(last)), np.float32(0))
-        return (largest * np.float32(TOLERANCE)).astype(np.float32)
+        first_scores, last_scores = self.scores[:, 0], self.scores[:, -1].copy()
+        for a in np.flatnonzero(last_scores == -np.inf):
+            last_scores[a] = self.scores[a, max(int((self.rows[a] >= 0).sum()) - 1, 0)]
+        largest_scores = np.where(
+            np.isfinite(first_scores), np.maximum(np.abs(first_scores), np.abs(last_scores)), np.float32(0)
+        )
+        return (largest_scores * np.float32(TOLERANCE)).astype(np.float32)
 
     def _count_exposure(self) -> None:
         """Count the item exposure in lists without ties; `_tied_entries` and `_complete_lists` add the rest."""
@@ -316,14 +318,14 @@ class _ListBuilder:
     ) -> list[Entries]:
         """Return entries for the items ranked after those with evidence, in descending order of popularity."""
         without_evidence = ~self.evidence if len(self.evidence) else np.zeros(self.n_items, bool)
-        unknown = (
+        lacks_evidence = (
             (scores == 0) & candidate & ~without_evidence if self.zero_is_unknown else np.zeros(scores.shape, bool)
         )
         n_positive = ((scores > 0) & candidate & ~without_evidence).sum(axis=1)
         needs_filling = self.needs_filling[lists]
         entries: list[Entries] = []
         for mask, first in (
-            (unknown, n_positive),
+            (lacks_evidence, n_positive),
             (candidate & without_evidence, (candidate & ~without_evidence).sum(axis=1)),
         ):
             in_mask = mask[owner, test] & needs_filling[owner]
@@ -338,7 +340,7 @@ class _ListBuilder:
             )
         if self.zero_is_unknown:
             entries += self._negative_score_entries(
-                lists, scores, candidate & ~without_evidence, n_positive + unknown.sum(axis=1), owner, test
+                lists, scores, candidate & ~without_evidence, n_positive + lacks_evidence.sum(axis=1), owner, test
             )
         return entries
 

@@ -46,7 +46,7 @@ _BLOCK_CELLS = 2**19  # number of list positions searched at once; limits memory
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """Groups of tied items that contain test items, with one entry per user and group, ordered by (user, before).
+    """Groups of tied items that contain test items, one entry per user and group, in the order of the ranked lists.
 
     Items with equal scores form a group, in which all orders are equally likely. In a list without ties, each group has
     one item. Metrics are expectations over the orders.
@@ -150,7 +150,7 @@ class Hits:
 
     @classmethod
     def of_groups(cls, user: Int64, before: Int64, size: Int64, relevant: Int64, n_relevant: Int64, depth: int) -> Hits:
-        """Create hits from groups of tied items in any order, merging entries with the same user and `before`.
+        """Create hits from groups of tied items in any order, merging entries that belong to the same group.
 
         Parameters
         ----------
@@ -177,12 +177,12 @@ class Hits:
         first = np.ones(len(user), bool)
         first[1:] = (user[1:] != user[:-1]) | (before[1:] != before[:-1])
         starts = np.flatnonzero(first)
-        merged = np.add.reduceat(relevant, starts) if len(starts) else relevant
+        n_relevant_items = np.add.reduceat(relevant, starts) if len(starts) else relevant
         user, before, size = user[starts], before[starts], size[starts]
-        n_above = np.cumsum(merged) - merged
+        n_above = np.cumsum(n_relevant_items) - n_relevant_items
         per_user = np.bincount(user, minlength=len(n_relevant))
         first_of_user = np.repeat((np.cumsum(per_user) - per_user)[per_user > 0], per_user[per_user > 0])
-        return cls(user, before, size, merged, n_above - n_above[first_of_user], n_relevant, depth)
+        return cls(user, before, size, n_relevant_items, n_above - n_above[first_of_user], n_relevant, depth)
 
     @cached_property
     def has_no_ties(self) -> bool:
@@ -191,7 +191,7 @@ class Hits:
 
     @validated
     def head(self, k: int) -> Hits:
-        """Return the groups that reach into the top k positions.
+        """Return the groups that have at least one item in the top k positions.
 
         Parameters
         ----------
@@ -214,13 +214,19 @@ class Hits:
                 "rank at least k items (padded with -1 if the catalog is smaller)"
             )
         if k not in self._heads:
-            selected = self.before < k
-            if selected.all():
+            is_selected = self.before < k
+            if is_selected.all():
                 self._heads[k] = self
             else:
-                user, before, hits_before = self.user[selected], self.before[selected], self.hits_before[selected]
+                user, before, hits_before = (
+                    self.user[is_selected],
+                    self.before[is_selected],
+                    self.hits_before[is_selected],
+                )
                 ones = np.broadcast_to(np.int64(1), len(user))
-                size, relevant = (ones, ones) if self.has_no_ties else (self.size[selected], self.relevant[selected])
+                size, relevant = (
+                    (ones, ones) if self.has_no_ties else (self.size[is_selected], self.relevant[is_selected])
+                )
                 self._heads[k] = Hits(user, before, size, relevant, hits_before, self.n_relevant, self.depth)
         return self._heads[k]
 
@@ -397,15 +403,15 @@ def ndcg(hits: Hits, k: int) -> Float64:
     """
     head = hits.head(k)
     discount = 1 / np.log2(np.arange(1, k + 1) + 1.0)
-    ideal = np.cumsum(discount)
+    ideal_gains = np.cumsum(discount)
     return hits.normalize(
-        head.sum_by_user(_expected_gain(head, k, discount)), ideal[np.minimum(hits.n_relevant, k) - 1]
+        head.sum_by_user(_expected_gain(head, k, discount)), ideal_gains[np.minimum(hits.n_relevant, k) - 1]
     )
 
 
 @validated
 def recall(hits: Hits, k: int) -> Float64:
-    """Compute recall, the share of each user's test items that are in the top k.
+    """Compute recall, the fraction of each user's test items that are in the top k.
 
     Parameters
     ----------
@@ -441,7 +447,7 @@ def recall(hits: Hits, k: int) -> Float64:
 
 @validated
 def precision(hits: Hits, k: int) -> Float64:
-    """Compute precision, the share of the top k items that are test items.
+    """Compute precision, the fraction of the top k items that are test items.
 
     Parameters
     ----------
@@ -512,12 +518,12 @@ def hit_rate(hits: Hits, k: int) -> Float64:
         return hits.normalize(np.minimum(head.sum_by_user(None), 1), 1)
     size, relevant, n_within = head.size, head.relevant, head.positions_within(k)
     p_none = np.where(n_within + relevant > size, 0.0, 1.0)
-    possible = np.flatnonzero(p_none)
-    t, r, m = size[possible], relevant[possible], n_within[possible]
-    p = np.ones(len(possible))
+    possible_rows = np.flatnonzero(p_none)
+    t, r, m = size[possible_rows], relevant[possible_rows], n_within[possible_rows]
+    p = np.ones(len(possible_rows))
     for j in range(int(m.max(initial=0))):
         p *= np.where(j < m, (t - r - j) / np.maximum(t - j, 1), 1.0)
-    p_none[possible] = p
+    p_none[possible_rows] = p
     return hits.normalize(head.sum_by_user(np.where(head.is_first, 1 - p_none, 0.0)), 1)
 
 
@@ -563,13 +569,13 @@ def reciprocal_rank(hits: Hits, k: int) -> Float64:
     gain = np.where(head.is_first, 1.0 / (head.before + 1), 0.0)
     if not head.has_no_ties:
         n_within = head.positions_within(k)
-        tied = np.flatnonzero(head.is_first & (head.size > 1))
-        t, r, m, before = head.size[tied], head.relevant[tied], n_within[tied], head.before[tied]
-        p, expected = r / t, np.zeros(len(tied))
+        tied_rows = np.flatnonzero(head.is_first & (head.size > 1))
+        t, r, m, before = head.size[tied_rows], head.relevant[tied_rows], n_within[tied_rows], head.before[tied_rows]
+        p, expected = r / t, np.zeros(len(tied_rows))
         for j in range(1, int(m.max(initial=0)) + 1):
             expected += np.where(j <= m, p / (before + j), 0.0)
             p = p * np.maximum(t - r - j + 1, 0) / np.maximum(t - j, 1)
-        gain[tied] = expected
+        gain[tied_rows] = expected
     return hits.normalize(head.sum_by_user(gain), 1)
 
 
@@ -619,8 +625,8 @@ def average_precision(hits: Hits, k: int) -> Float64:
         n_within, t, r = head.positions_within(k), head.size, head.relevant
         harmonic = np.concatenate([np.zeros(1), np.cumsum(1 / np.arange(1.0, k + 1))])
         inverse = harmonic[head.before + n_within] - harmonic[head.before]  # sum of 1 / rank over the group's positions
-        others = (r - 1) / np.maximum(t - 1, 1)
-        tied = r / t * ((head.hits_before + 1) * inverse + others * (n_within - (head.before + 1) * inverse))
+        other_rate = (r - 1) / np.maximum(t - 1, 1)
+        tied = r / t * ((head.hits_before + 1) * inverse + other_rate * (n_within - (head.before + 1) * inverse))
         gain = np.where(t == 1, gain, tied)
     return hits.normalize(head.sum_by_user(gain), np.minimum(hits.n_relevant, k))
 
@@ -658,7 +664,7 @@ def expected_hits(hits: Hits, k: int) -> Float64:
 
 @validated
 def capped_recall(hits: Hits, k: int) -> Float64:
-    """Compute capped recall, the hits in the top k as a share of the maximum possible; it can reach 1 for every user.
+    """Compute capped recall, the hits in the top k as a fraction of the maximum possible; every user can reach 1.
 
     Parameters
     ----------

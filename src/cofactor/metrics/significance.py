@@ -65,8 +65,8 @@ def sign_flip(differences: Any, *, flips: int = 9999, seed: Seed = 0) -> float:
     threshold = total - 1e-9 * float(np.abs(d).sum())  # tolerance for floating-point rounding in the sums
     stream, n_extreme = random_stream(seed, "sign flips"), 0
     for _ in range(flips):
-        positive = stream.integers(0, 2, len(d), np.uint8).astype(bool)
-        n_extreme += abs(2.0 * float(d[positive].sum()) - float(d.sum())) >= threshold
+        is_positive = stream.integers(0, 2, len(d), np.uint8).astype(bool)
+        n_extreme += abs(2.0 * float(d[is_positive].sum()) - float(d.sum())) >= threshold
     return (1 + n_extreme) / (1 + flips)
 
 
@@ -100,9 +100,9 @@ def holm(p: Any) -> Float64:
     [0.03, 0.06, 0.06]
     """
     values = np.asarray(p, dtype=np.float64)
-    tested = np.flatnonzero(np.isfinite(values))
-    order = tested[np.argsort(values[tested], kind="stable")]
-    corrected = np.full(len(values), np.nan)
+    tested_rows = np.flatnonzero(np.isfinite(values))
+    order = tested_rows[np.argsort(values[tested_rows], kind="stable")]
+    corrected_values = np.full(len(values), np.nan)
     factors = np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(np.maximum.accumulate(values[order] * factors), 1.0)
-    return corrected
+    corrected_values[order] = np.minimum(np.maximum.accumulate(values[order] * factors), 1.0)
+    return corrected_values

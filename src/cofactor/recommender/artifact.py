@@ -66,7 +66,7 @@ class Artifact:
     path: str
 
     def verify(self, names: Iterable[str]) -> None:
-        """Verify the checksums of arrays, which reads each array completely.
+        """Verify the checksums of arrays; this reads each array completely.
 
         Parameters
         ----------
@@ -84,7 +84,7 @@ class Artifact:
 
 
 def check_overwrite(path: str | Path) -> None:
-    """Check that writing to a path would not overwrite a file other than a model.
+    """Raise an error if saving to a path would overwrite a file that is not a model.
 
     An empty file may be overwritten, and so may a model that is damaged or truncated after its header.
 
@@ -106,7 +106,7 @@ def check_overwrite(path: str | Path) -> None:
     ...     _ = path.write_text("to do")
     ...     check_overwrite(path)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.ArtifactError: ...notes.txt is not a cofactor model and is not overwritten: delete it first, ...
+    cofactor.errors.ArtifactError: ...notes.txt is not a cofactor model, so it is not overwritten: delete it first, ...
     """
     file = Path(path)
     try:
@@ -115,7 +115,7 @@ def check_overwrite(path: str | Path) -> None:
     except OSError as error:
         raise ArtifactError(f"{path} cannot be written: {error.strerror or error}") from error
     raise ArtifactError(
-        f"{path} is not a cofactor model and is not overwritten: delete it first, or choose another file"
+        f"{path} is not a cofactor model, so it is not overwritten: delete it first, or choose another file"
     )
 
 
@@ -182,8 +182,8 @@ def write_artifact(path: str | Path, arrays: Mapping[str, NDArray[Any]], manifes
     header_bytes = json.dumps(header, separators=(",", ":")).encode()
     header_bytes += b" " * (-len(header_bytes) % 8)
 
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
+    def write(temporary_path: Path) -> None:
+        with temporary_path.open("wb") as file:
             file.write(len(header_bytes).to_bytes(8, "little") + header_bytes)
             for array in sorted_arrays.values():
                 file.write(array.data)
@@ -232,7 +232,7 @@ def read_artifact(path: str | Path, *, verify: bool = True) -> Artifact:
                 raise ArtifactError(f"{path} is not a cofactor model, or it is truncated ({size} bytes)")
             layout, metadata = _parse_header(path, file.read(header_size))
             content = _read_content(path, metadata)
-            end = 8 + header_size + max((last for _, last, _, _ in layout.values()), default=0)
+            end = 8 + header_size + max((array_end for _, array_end, _, _ in layout.values()), default=0)
             if size != end:
                 raise ArtifactError(
                     f"{path} is truncated or has extra bytes: {size} bytes instead of {end}; copy or save it again"

@@ -1,4 +1,4 @@
-"""Catalog: the items of a recommender with their titles, rating counts and evidence."""
+"""Catalog: the items of a recommender, with their titles, rating counts and a mask of those the model can rank."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FEW_ROWS = 64
 
 @dataclass(frozen=True, eq=False)
 class Catalog:
-    """Items of a recommender with their titles, rating counts and evidence.
+    """Items of a recommender, with their titles, rating counts and a mask of those the model can rank.
 
     Parameters
     ----------
@@ -70,14 +70,14 @@ class Catalog:
 
     @cached_property
     def order(self) -> ItemOrder:
-        """Order in which items without evidence complete a list, computed on first use."""
+        """Popularity order in which items that the model cannot rank complete a list; computed on first use."""
         return ItemOrder.deferred(self.n_items, self._by_support)
 
     def _by_support(self) -> Int32:
         return self.by_support
 
     def population(self, seed: int = 0) -> Population:
-        """Return the distribution of new users on which questions are based; it is cached for each seed.
+        """Return the distribution of new users that is used to choose questions; cached for each seed.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class Catalog:
         return {}
 
     def mask(self, candidates: Iterable[Id] | None) -> Bool:
-        """Return the item mask for the candidates.
+        """Return a mask of the items that may be recommended.
 
         Parameters
         ----------
@@ -149,14 +149,14 @@ class Catalog:
             raise ParameterError(
                 f"scores must have {len(rows):,} entries, one per row number; got {checks.describe(scores)}"
             )
-        unknown = without_evidence(
+        lacks_evidence = without_evidence(
             model, rows, np.asarray(scores), ALL_ROWS if self.evidence is None else self.evidence
         )
         if len(rows) < FEW_ROWS:
-            return pl.Series(["popularity" if row else "model" for row in unknown.tolist()], dtype=pl.String)
-        if not unknown.any():
+            return pl.Series(["popularity" if row else "model" for row in lacks_evidence.tolist()], dtype=pl.String)
+        if not lacks_evidence.any():
             return pl.Series(["model"]).new_from_index(0, len(rows))
-        return pl.Series(["model", "popularity"]).gather(unknown.astype(np.uint32))
+        return pl.Series(["model", "popularity"]).gather(lacks_evidence.astype(np.uint32))
 
     def with_titles(self, frame: pl.DataFrame, rows: Int32) -> pl.DataFrame:
         """Add a column with the item titles to a frame.
@@ -251,12 +251,12 @@ class Catalog:
                 return np.zeros(0, np.int32), np.zeros(0, np.float32)
             allowed = allowed & self.evidence if len(allowed) else self.evidence
         rows, scores = similar_items(np.array([row], np.int32), min(n, self.n_items), allowed)
-        valid = rows[0] >= 0
-        return rows[0][valid], scores[0][valid]
+        is_valid = rows[0] >= 0
+        return rows[0][is_valid], scores[0][is_valid]
 
 
 def known_rows(ids: IdMap, values: pl.Series, label: str, hint: str = "") -> Int32:
-    """Return the row numbers for known IDs.
+    """Return the row numbers of users or items, given their IDs.
 
     Parameters
     ----------
@@ -277,22 +277,22 @@ def known_rows(ids: IdMap, values: pl.Series, label: str, hint: str = "") -> Int
     Raises
     ------
     UnknownIdError
-        For an unknown id.
+        For an unknown ID.
     """
     try:
         if len(values) == 1:
             return np.array([ids.row(values[0])], np.int32)
         rows = ids.rows(values)
         if (rows < 0).any():
-            first, unknown = values[int((rows < 0).argmax())], (rows < 0).sum()
-            raise UnknownIdError(f"{first!r} is not a known id ({unknown:,} of {len(rows):,} are unknown)")
+            first_unknown, n_unknown = values[int((rows < 0).argmax())], (rows < 0).sum()
+            raise UnknownIdError(f"{first_unknown!r} is not a known ID ({n_unknown:,} of {len(rows):,} are unknown)")
     except UnknownIdError as error:
         raise UnknownIdError(f"{label} {error}{hint}") from None
     return rows
 
 
 def vectors_method(model: object, method: str) -> Any:
-    """Return the method of a model that finds similar items or similar users.
+    """Return the model method that finds similar items or similar users.
 
     Parameters
     ----------

@@ -59,12 +59,12 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Impressions:
-    """Number of times that each item was shown, and number of clicks on it.
+    """Number of times each item was shown, and number of clicks on it.
 
     Parameters
     ----------
-    shown, clicked : ndarray of shape (n_items,), int64
-        Counts for each item, with clicked <= shown.
+    n_shown, n_clicked : ndarray of shape (n_items,), int64
+        Counts for each item, with n_clicked <= n_shown.
 
     Raises
     ------
@@ -73,29 +73,29 @@ class Impressions:
 
     Examples
     --------
-    >>> impressions = Impressions(shown=np.array([100, 3]), clicked=np.array([7, 0]))
-    >>> int(impressions.shown.sum())
+    >>> impressions = Impressions(n_shown=np.array([100, 3]), n_clicked=np.array([7, 0]))
+    >>> int(impressions.n_shown.sum())
     103
     """
 
-    shown: Int64
-    clicked: Int64
+    n_shown: Int64
+    n_clicked: Int64
 
     def __post_init__(self) -> None:
-        shown = checks.whole_array("shown", self.shown, low=0)
-        clicked = checks.whole_array("clicked", self.clicked, low=0)
-        if len(clicked) != len(shown):
+        n_shown = checks.whole_array("n_shown", self.n_shown, low=0)
+        n_clicked = checks.whole_array("n_clicked", self.n_clicked, low=0)
+        if len(n_clicked) != len(n_shown):
             raise ParameterError(
-                f"shown and clicked must have the same length; got {len(shown):,} and {len(clicked):,}"
+                f"n_shown and n_clicked must have the same length; got {len(n_shown):,} and {len(n_clicked):,}"
             )
-        if (clicked < 0).any() or (clicked > shown).any():
-            raise ParameterError("clicked must not exceed shown for any item")
+        if (n_clicked < 0).any() or (n_clicked > n_shown).any():
+            raise ParameterError("n_clicked must not exceed n_shown for any item")
 
 
 def draw_positions(
     rows: Int32, scores: Float32, pool: Int64, n: int, share: float, stream: np.random.Generator
 ) -> list[Position]:
-    """Draw a list of n positions, each of which is explored with probability `share`.
+    """Sample a list of n items in which each position is filled by exploration with probability `share`.
 
     Parameters
     ----------
@@ -104,11 +104,11 @@ def draw_positions(
     scores : ndarray of shape (m,), float32
         Scores of the items in `rows`.
     pool : ndarray of shape (p,), int64
-        Row numbers of the items to explore.
+        Row numbers of the items with few ratings.
     n : int
         Length of the list; it is shorter if items run out.
     share : float
-        Probability, from 0 to 1, that a position is explored.
+        Probability, from 0 to 1, that a position is filled by exploration.
     stream : numpy.random.Generator
         Random generator for the draws.
 
@@ -119,11 +119,11 @@ def draw_positions(
 
     Notes
     -----
-    An explored position gets an item that is drawn uniformly from the pool items not yet in the list; any other
-    position gets the next item in `rows`. The propensity of a position is::
+    A position filled by exploration gets an item that is drawn uniformly from the pool items not yet in the list; any
+    other position gets the next item in `rows`. The propensity of a position is::
 
-        share / (number of items left in the pool)    if it is explored
-        1 - share                                     if it is not explored
+        share / (number of items left in the pool)    if filled by exploration
+        1 - share                                     otherwise
         1                                             if the pool is exhausted
 
     Examples
@@ -158,7 +158,7 @@ def draw_positions(
 
 def spread_new_items(
     lists: Int32,
-    new: Int32,
+    new_items: Int32,
     exclude: SparseRows,
     *,
     share: float,
@@ -166,18 +166,18 @@ def spread_new_items(
     sample: Sampler,
     stream: np.random.Generator,
 ) -> tuple[Int32, Bool]:
-    """Assign a share of the positions in many lists to new items, each at most `cap` times.
+    """Assign a fraction of the positions in many lists to new items, using each new item at most `cap` times.
 
     Parameters
     ----------
     lists : ndarray of shape (n_users, n), int32
         Row numbers of ranked items, without the new items.
-    new : ndarray of shape (m,), int32
+    new_items : ndarray of shape (m,), int32
         Row numbers of the new items.
     exclude : SparseRows
         One row per list, with the items that it must not contain.
     share : float
-        Expected share of explored positions, from 0 to 1.
+        Expected fraction of the positions that are filled by exploration, from 0 to 1.
     cap : int
         Maximum number of positions for each new item.
     sample : callable
@@ -192,23 +192,23 @@ def spread_new_items(
     explored : ndarray of shape (n_users, n), bool
         Mask of the positions with new items.
     """
-    lists, explored, remaining = lists.copy(), np.zeros(lists.shape, bool), np.full(len(new), cap)
+    lists, explored, remaining_counts = lists.copy(), np.zeros(lists.shape, bool), np.full(len(new_items), cap)
     n = lists.shape[1]
     n_explored = np.floor(n * share + stream.random(len(lists))).astype(np.int64)
     for user in stream.permutation(len(lists)):
-        if n_explored[user] == 0 or not len(new):
+        if n_explored[user] == 0 or not len(new_items):
             continue
-        possible = (remaining > 0) & ~np.isin(new, exclude.row(int(user)).columns)
-        values = np.where(possible, sample(int(user), new, stream), -np.inf)
-        chosen = np.argsort(-values, kind="stable")[: min(int(n_explored[user]), int(possible.sum()))]
-        positions = stream.permutation(n)[: len(chosen)]
-        lists[user, positions], explored[user, positions] = new[chosen], True
-        remaining[chosen] -= 1
+        is_available = (remaining_counts > 0) & ~np.isin(new_items, exclude.row(int(user)).columns)
+        values = np.where(is_available, sample(int(user), new_items, stream), -np.inf)
+        selected_items = np.argsort(-values, kind="stable")[: min(int(n_explored[user]), int(is_available.sum()))]
+        positions = stream.permutation(n)[: len(selected_items)]
+        lists[user, positions], explored[user, positions] = new_items[selected_items], True
+        remaining_counts[selected_items] -= 1
     return lists, explored
 
 
 def sampler(model: object, rows: Int32, impressions: Impressions | None) -> Sampler:
-    """Return a function that samples a value for each new item.
+    """Return a function that samples a random score for each new item, such as a click probability.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def sampler(model: object, rows: Int32, impressions: Impressions | None) -> Samp
     rows : ndarray of shape (n_users,), int32
         Row numbers of the users in the model.
     impressions : Impressions or None
-        If given, click probabilities are sampled from Beta(1 + clicked, 1 + shown - clicked).
+        If given, click probabilities are sampled from Beta(1 + n_clicked, 1 + n_shown - n_clicked).
 
     Returns
     -------
@@ -225,23 +225,23 @@ def sampler(model: object, rows: Int32, impressions: Impressions | None) -> Samp
         Sampling function for `spread_new_items`. Without impressions or a posterior, all new items are equally likely.
     """
 
-    def uniform(user: int, new: Int32, stream: np.random.Generator) -> Float64:
-        return stream.random(len(new))
+    def sample_uniformly(user: int, new_items: Int32, stream: np.random.Generator) -> Float64:
+        return stream.random(len(new_items))
 
-    def clicks(user: int, new: Int32, stream: np.random.Generator) -> Float64:
+    def sample_click_rates(user: int, new_items: Int32, stream: np.random.Generator) -> Float64:
         assert impressions is not None
-        shown, clicked = impressions.shown[new], impressions.clicked[new]
-        return stream.beta(1.0 + clicked, 1.0 + shown - clicked)
+        n_shown, n_clicked = impressions.n_shown[new_items], impressions.n_clicked[new_items]
+        return stream.beta(1.0 + n_clicked, 1.0 + n_shown - n_clicked)
 
-    def posterior(user: int, new: Int32, stream: np.random.Generator) -> Float64:
+    def sample_from_posterior(user: int, new_items: Int32, stream: np.random.Generator) -> Float64:
         assert isinstance(model, BayesianModel)
         samples, k = model.posterior, model.factors
         s = int(stream.integers(len(samples)))
-        items = samples.items[s, new].astype(np.float64)
-        noise = stream.standard_normal(len(new)) * 1e-9  # breaks ties between items without any information
+        items = samples.items[s, new_items].astype(np.float64)
+        noise = stream.standard_normal(len(new_items)) * 1e-9  # breaks ties between items without any information
         values: Float64 = items[:, :k] @ samples.users[s, rows[user], :k].astype(np.float64) + items[:, k] + noise
         return values
 
     if impressions is not None:
-        return clicks
-    return posterior if isinstance(model, BayesianModel) else uniform
+        return sample_click_rates
+    return sample_from_posterior if isinstance(model, BayesianModel) else sample_uniformly

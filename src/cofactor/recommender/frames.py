@@ -37,21 +37,21 @@ def ranking(catalog: Catalog, users: pl.Series | None, rows: Int32, **columns: A
     pl.DataFrame
         Columns user, item, rank (from 1), the additional columns, and title if titles are available.
     """
-    valid = rows >= 0
-    listed_items = rows[valid]
+    is_valid = rows >= 0
+    listed_items = rows[is_valid]
     ranks = np.broadcast_to(np.arange(1, rows.shape[1] + 1, dtype=np.int32), rows.shape)
     data: dict[str, Any] = {} if users is None else {"user": users}
-    data |= {"item": catalog.items.ids(listed_items), "rank": ranks[valid]}
-    data |= {name: values if isinstance(values, pl.Series) else values[valid] for name, values in columns.items()}
+    data |= {"item": catalog.items.ids(listed_items), "rank": ranks[is_valid]}
+    data |= {name: values if isinstance(values, pl.Series) else values[is_valid] for name, values in columns.items()}
     return catalog.with_titles(pl.DataFrame(data), listed_items)
 
 
-def neighbors(side: str, ids: IdMap, rows: Int32, scores: Float32) -> pl.DataFrame:
+def neighbors(id_column: str, ids: IdMap, rows: Int32, scores: Float32) -> pl.DataFrame:
     """Return the neighbors of a user or an item as a data frame.
 
     Parameters
     ----------
-    side : {"user", "item"}
+    id_column : {"user", "item"}
         Name of the ID column.
     ids : IdMap
         IDs of the users or items.
@@ -65,11 +65,13 @@ def neighbors(side: str, ids: IdMap, rows: Int32, scores: Float32) -> pl.DataFra
     pl.DataFrame
         ID column (user or item), rank (from 1) and score.
     """
-    return pl.DataFrame({side: ids.ids(rows), "rank": np.arange(1, len(rows) + 1, dtype=np.int32), "score": scores})
+    return pl.DataFrame(
+        {id_column: ids.ids(rows), "rank": np.arange(1, len(rows) + 1, dtype=np.int32), "score": scores}
+    )
 
 
 def explanation(score_explanation: Explanation, users: IdMap, catalog: Catalog, history: SparseRows) -> pl.DataFrame:
-    """Return the parts of a score as a data frame, with the history parts sorted by magnitude.
+    """Return the contributions to a score as a data frame, with those of the history items sorted by magnitude.
 
     Parameters
     ----------
@@ -116,5 +118,5 @@ def explanation(score_explanation: Explanation, users: IdMap, catalog: Catalog, 
 
 def _pad_parts(column: pl.Series) -> pl.Series:
     """Pad a column with nulls for the three parts before the history and for the part after it."""
-    null = pl.Series(column.name, [None], dtype=column.dtype)
-    return pl.concat([null, null, null, column, null])
+    null_value = pl.Series(column.name, [None], dtype=column.dtype)
+    return pl.concat([null_value, null_value, null_value, column, null_value])

@@ -58,7 +58,7 @@ class Questions:
         return None if row is None else self.catalog.items.ids([row])[0]
 
     def with_answer(self, item: Id, rating: float | None) -> Self:
-        """Return new questions with one more answer.
+        """Return a copy of the questionnaire with one more answer.
 
         Parameters
         ----------
@@ -125,7 +125,7 @@ class Questions:
         Raises
         ------
         ParameterError
-            If n is not a nonnegative whole number.
+            If n is not a nonnegative integer.
         """
         rows = self.questionnaire.top_items(n)
         predictions, scale = self.questionnaire.predictions()[rows], self.catalog.scale

@@ -223,7 +223,7 @@ class Recommender:
 
     @cached_property
     def excluded(self) -> SparseRows:
-        """Items that are excluded from the lists of each user (history and `seen`): n_users rows."""
+        """Items excluded from each user's recommendations (those in the history or in `seen`): n_users rows."""
         return self.histories if self.seen is None else merge_latest(self.histories, self.seen)
 
     # users
@@ -381,7 +381,7 @@ class Recommender:
     # recommending
 
     def batch(self, rows: Int32, times: Any = None) -> UserBatch:
-        """Return a batch of users, aligned with their histories, in the form that models expect.
+        """Return a `UserBatch`, the input of models, for users given by row number, with their histories.
 
         Parameters
         ----------
@@ -629,7 +629,7 @@ class Recommender:
     # reasons
 
     def explain(self, user: Id, item: Id) -> pl.DataFrame:
-        """Return the terms that add up to the score of a user-item pair.
+        """Return the contributions that add up to the score of a user-item pair.
 
         Parameters
         ----------
@@ -919,9 +919,9 @@ class Recommender:
         if changed is None:
             changed = differing_rows(self.histories.take(rows), histories)
         rows[checks.mask("changed", changed, len(users))] = -1
-        folded = rows < 0
-        folded_table = table_rows(table, folded)
-        model = replace_users(self.model, self.priors, rows, histories.take(np.flatnonzero(folded)), folded_table)
+        is_folded_in = rows < 0
+        folded_table = table_rows(table, is_folded_in)
+        model = replace_users(self.model, self.priors, rows, histories.take(np.flatnonzero(is_folded_in)), folded_table)
         return replace(self, model=model, users=users, histories=histories, user_table=table, seen=seen)
 
     @validated
@@ -966,7 +966,7 @@ class Recommender:
             check_ratings(ratings, self.kind, self.scale)
         model, items, take = add_items(self.model, prior, self.items, table, self.users, ratings)
         new_item_rows = items.rows(self.items.all)
-        extended = replace(
+        extended_recommender = replace(
             self,
             model=model,
             items=items,
@@ -975,7 +975,7 @@ class Recommender:
             evidence=None if self.evidence is None else np.append(self.evidence, True)[np.maximum(take, -1)],
             item_table=extend_table(items, self.item_table, table),
         )
-        return extended if ratings is None else extended.updated(ratings)
+        return extended_recommender if ratings is None else extended_recommender.updated(ratings)
 
     # files
 

@@ -82,15 +82,15 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
     if table is not None:
         checks.instance("table", table, pl.DataFrame, "pass a polars data frame with one row per history")
     prior = None if priors is None else priors.users
-    gaussian = None if prior is None else GaussianPrior(prior.means(table, len(histories)), prior.precision)
+    gaussian_prior = None if prior is None else GaussianPrior(prior.means(table, len(histories)), prior.precision)
     with linalg_as_data_error():
-        return model.fold_in(histories, prior=gaussian)
+        return model.fold_in(histories, prior=gaussian_prior)
 
 
 def replace_users(
     model: Model, priors: Priors | None, rows: Int32, histories: SparseRows, table: pl.DataFrame | None = None
 ) -> Model:
-    """Replace the users of a model with users of the trained model and users who are folded in.
+    """Return a model whose users are selected users of a trained model and users who are folded in.
 
     Parameters
     ----------
@@ -110,21 +110,21 @@ def replace_users(
     Model
         Model with n_users users.
     """
-    take = np.array(rows)
-    take[rows < 0] = -1 - np.arange(len(histories), dtype=np.int32)
-    folded: Any = fold_in(model, priors, histories, table)
+    positions = np.array(rows)
+    positions[rows < 0] = -1 - np.arange(len(histories), dtype=np.int32)
+    folded_users: Any = fold_in(model, priors, histories, table)
     assert isinstance(model, FoldsIn)
-    return model.with_users(folded, take)
+    return model.with_users(folded_users, positions)
 
 
-def with_appended_users(model: Model, folded: object) -> Model:
+def with_appended_users(model: Model, folded_users: object) -> Model:
     """Append folded-in users to the users of a model.
 
     Parameters
     ----------
     model : Model
         Trained model with n_users users.
-    folded : Model
+    folded_users : Model
         Model with n_new users, as returned by `fold_in`.
 
     Returns
@@ -133,9 +133,9 @@ def with_appended_users(model: Model, folded: object) -> Model:
         Model with n_users + n_new users.
     """
     assert isinstance(model, FoldsIn)
-    others: Any = folded
-    take = np.concatenate([np.arange(model.n_users), -1 - np.arange(others.n_users)]).astype(np.int32)
-    return model.with_users(others, take)
+    new_users: Any = folded_users
+    positions = np.concatenate([np.arange(model.n_users), -1 - np.arange(new_users.n_users)]).astype(np.int32)
+    return model.with_users(new_users, positions)
 
 
 def differing_rows(first: SparseRows, second: SparseRows) -> Bool:
@@ -159,16 +159,16 @@ def differing_rows(first: SparseRows, second: SparseRows) -> Bool:
     return is_different
 
 
-def replace_rows(matrix: SparseRows, rows: Int32, new: SparseRows) -> SparseRows:
-    """Combine rows of a matrix with new rows.
+def replace_rows(matrix: SparseRows, rows: Int32, new_rows: SparseRows) -> SparseRows:
+    """Build a matrix from selected rows of an existing matrix and new rows.
 
     Parameters
     ----------
     matrix : SparseRows
         Matrix with the existing rows.
     rows : ndarray of shape (n,), int32
-        Row number in `matrix` for each row of the result; -1 for the rows of `new`, in order.
-    new : SparseRows
+        Row number in `matrix` for each row of the result; -1 for the rows of `new_rows`, in order.
+    new_rows : SparseRows
         New rows: one for each -1.
 
     Returns
@@ -176,9 +176,9 @@ def replace_rows(matrix: SparseRows, rows: Int32, new: SparseRows) -> SparseRows
     SparseRows
         Matrix with n rows.
     """
-    take = np.array(rows, np.int64)
-    take[rows < 0] = len(matrix) + np.arange(len(new))
-    return vstack(matrix, new).take(take)
+    positions = np.array(rows, np.int64)
+    positions[rows < 0] = len(matrix) + np.arange(len(new_rows))
+    return vstack(matrix, new_rows).take(positions)
 
 
 def remap_columns(rows: SparseRows, columns: Int32) -> SparseRows:
@@ -284,8 +284,8 @@ def merge_ratings(
     DataError
         If the user IDs have a different type.
     """
-    rated = new.items.ids(np.unique(new.i))
-    if (unknown_items := rated.filter(items.rows(rated) < 0)).len():
+    rated_items = new.items.ids(np.unique(new.i))
+    if (unknown_items := rated_items.filter(items.rows(rated_items) < 0)).len():
         suffix = f" and {len(unknown_items) - 1} more are" if len(unknown_items) > 1 else " is"
         raise UnknownIdError(f"item {unknown_items[0]!r}{suffix} new: call with_items first, or refit the model")
     changed_ids = new.users.ids(np.unique(new.u if new.seen is None else np.concatenate([new.u, new.seen.u])))
@@ -295,12 +295,12 @@ def merge_ratings(
     changed_ids = all_users.ids(np.flatnonzero(changed))
     changed_rows, rows[changed] = rows[changed], -1
 
-    def merge_rows(current: SparseRows | None, table: Interactions | None, merge: Merge) -> SparseRows:
-        current = SparseRows.empty(len(users)) if current is None else current
-        added = SparseRows.empty(len(changed_ids))
+    def merge_rows(current_rows: SparseRows | None, table: Interactions | None, merge: Merge) -> SparseRows:
+        current_rows = SparseRows.empty(len(users)) if current_rows is None else current_rows
+        added_rows = SparseRows.empty(len(changed_ids))
         if table is not None:
-            added = remap_columns(table.by_user.take(table.users.rows(changed_ids)), items.rows(table.items.all))
-        return replace_rows(current, rows, merge(current.take(changed_rows), added))
+            added_rows = remap_columns(table.by_user.take(table.users.rows(changed_ids)), items.rows(table.items.all))
+        return replace_rows(current_rows, rows, merge(current_rows.take(changed_rows), added_rows))
 
     return MergedUsers(
         all_users,
@@ -330,10 +330,12 @@ def new_item_table(table: Any, items: IdMap) -> pl.DataFrame:
     DataError
         If an ID is already known or occurs twice, or if the table has no IDs.
     """
-    side = SideTable.of(table, "item")
-    table_with_ids = side.with_ids_first((side.id_columns or [*side.frame.columns, *side.index.columns])[0])
+    side_table = SideTable.of(table, "item")
+    table_with_ids = side_table.with_ids_first(
+        (side_table.id_columns or [*side_table.frame.columns, *side_table.index.columns])[0]
+    )
     if table_with_ids["item"].n_unique() < len(table_with_ids) or (items.rows(table_with_ids["item"]) >= 0).any():
-        raise DataError("ids of new items must be unique and unknown to the model; some are known or occur twice")
+        raise DataError("IDs of new items must be unique and unknown to the model; some are known or occur twice")
     return table_with_ids
 
 
@@ -363,18 +365,20 @@ def add_items(
         Model with the new items.
     items : IdMap
         IDs of known and new items.
-    take : ndarray of shape (n_items,), int32
+    positions : ndarray of shape (n_items,), int32
         Previous row number of each item; -1 - k for the k-th new item.
     """
-    ids, raters = table["item"], SparseRows.empty(len(table))
+    ids, ratings_by_item = table["item"], SparseRows.empty(len(table))
     if ratings is not None:
-        raters = remap_columns(ratings.by_item.take(ratings.items.rows(ids)), users.rows(ratings.users.all))
+        ratings_by_item = remap_columns(ratings.by_item.take(ratings.items.rows(ids)), users.rows(ratings.users.all))
     with linalg_as_data_error():
-        factors, bias = model.fold_in_items(raters, GaussianPrior(prior.means(table, len(ids)), prior.precision))
+        factors, bias = model.fold_in_items(
+            ratings_by_item, GaussianPrior(prior.means(table, len(ids)), prior.precision)
+        )
     all_items = items.union(IdMap.of(ids))
-    take = np.array(items.rows(all_items.all))
-    take[all_items.rows(ids)] = -1 - np.arange(len(ids), dtype=np.int32)
-    return model.with_items(factors, bias, take), all_items, take
+    positions = np.array(items.rows(all_items.all))
+    positions[all_items.rows(ids)] = -1 - np.arange(len(ids), dtype=np.int32)
+    return model.with_items(factors, bias, positions), all_items, positions
 
 
 def history_row(history: Any, items: IdMap, kind: Kind, scale: Scale | None) -> SparseRows:
@@ -428,7 +432,7 @@ def history_row(history: Any, items: IdMap, kind: Kind, scale: Scale | None) -> 
 
 
 def feature_table(user_features: Any, priors: Priors | None) -> pl.DataFrame | None:
-    """Convert the features of a new user to a table with one row, in the form that the prior expects.
+    """Convert the features of a new user to a table with one row, with the columns that the prior requires.
 
     Parameters
     ----------
@@ -509,7 +513,7 @@ def table_rows(table: pl.DataFrame | None, selected: Bool) -> pl.DataFrame | Non
     return table.filter(selected)
 
 
-def extend_table(ids: IdMap, table: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame | None:
+def extend_table(ids: IdMap, table: pl.DataFrame | None, new_table: pl.DataFrame | None) -> pl.DataFrame | None:
     """Extend a user or item table to one row per ID, in row order.
 
     Parameters
@@ -518,7 +522,7 @@ def extend_table(ids: IdMap, table: pl.DataFrame | None, new: pl.DataFrame | Non
         IDs of n users or items.
     table : pl.DataFrame or None
         Current table, with the IDs in the first column.
-    new : pl.DataFrame or None
+    new_table : pl.DataFrame or None
         Rows for IDs that are not in `table`, with the IDs in the first column.
 
     Returns
@@ -532,16 +536,16 @@ def extend_table(ids: IdMap, table: pl.DataFrame | None, new: pl.DataFrame | Non
         If the column types of the tables do not match, or if an ID is neither an integer nor a string.
     """
     if table is None:
-        table, new = new, None
+        table, new_table = new_table, None
     if table is None:
         return None
     key = table.columns[0]
     table = _with_typed_ids(ids, table, key)
-    if new is not None:
-        new = _with_typed_ids(ids, new, key)
-        added = new.filter(~pl.col(key).is_in(table[key].implode()))
+    if new_table is not None:
+        new_table = _with_typed_ids(ids, new_table, key)
+        added_rows = new_table.filter(~pl.col(key).is_in(table[key].implode()))
         try:
-            table = pl.concat([table, added], how="diagonal_relaxed")
+            table = pl.concat([table, added_rows], how="diagonal_relaxed")
         except pl.exceptions.PolarsError as error:
             raise DataError(f"the columns of the new table do not match the existing ones: {error}") from error
     return pl.DataFrame({key: ids.all}).join(table, on=key, how="left", maintain_order="left")

@@ -66,7 +66,7 @@ class UserView:
         Basis of the answers; "popularity" for a new user without a history or a prior.
     user_ids : IdMap
         IDs of the users in the trained model.
-    trained : Model
+    trained_model : Model
         Trained model, which contains the users in `user_ids`.
 
     Examples
@@ -87,7 +87,7 @@ class UserView:
     exclude: SparseRows
     source: AnsweredBy
     user_ids: IdMap
-    trained: Model
+    trained_model: Model
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -297,14 +297,14 @@ class UserView:
         impressions: Impressions | None = None,
         seed: Seed = 0,
     ) -> pl.DataFrame:
-        """Return the top n items for each user, with a share of all positions assigned to items with few ratings.
+        """Return the top n items for each user, with a fraction of all positions assigned to items with few ratings.
 
         Parameters
         ----------
         n : int, default 10
             Length of each list.
         share : float, default 0.1
-            Expected share of explored positions, from 0 to 1.
+            Expected fraction of the positions that are filled by exploration, from 0 to 1.
         cap : int, default 100
             Maximum number of positions for each new item in this call.
         min_ratings : int, default 5
@@ -339,9 +339,9 @@ class UserView:
         cap = checks.whole_number("cap", cap, low=0)
         min_ratings = checks.whole_number("min_ratings", min_ratings, low=0)
         if impressions is not None:
-            checks.instance("impressions", impressions, Impressions, "create them with Impressions(shown, clicked)")
-            if len(impressions.shown) != self.catalog.n_items:
-                n_items = len(impressions.shown)
+            checks.instance("impressions", impressions, Impressions, "create them with Impressions(n_shown, n_clicked)")
+            if len(impressions.n_shown) != self.catalog.n_items:
+                n_items = len(impressions.n_shown)
                 raise ParameterError(f"impressions must cover {self.catalog.n_items:,} items; got {n_items:,}")
         stream, is_known = random_stream(seed, "explore"), self.catalog.support >= min_ratings
         lists, explored = spread_new_items(
@@ -397,7 +397,7 @@ class UserView:
         model: object = self.model
         batch = self.batch
         if self.source == "popularity":
-            model = self.trained
+            model = self.trained_model
             batch = UserBatch.trained(np.full(len(self), -1, np.int32), self.catalog.histories)
         ids = id_series("items", items)
         rows = self.catalog.items.rows(ids)
@@ -439,7 +439,7 @@ class UserView:
     # explaining
 
     def explanation(self, item: int) -> Explanation:
-        """Return the terms that add up to the score of a user-item pair, by item row number.
+        """Return the contributions that add up to the score of a user-item pair, by item row number.
 
         Parameters
         ----------
@@ -464,7 +464,7 @@ class UserView:
             return self.model.explain(self.batch, item)
 
     def explain(self, item: Id) -> pl.DataFrame:
-        """Return the terms that add up to the score of a user-item pair.
+        """Return the contributions that add up to the score of a user-item pair.
 
         Parameters
         ----------
@@ -513,7 +513,7 @@ class UserView:
         """
         n = checks.whole_number("n", n, low=1)
         self._require_one_user()
-        model, row = self.trained, int(self.batch.rows[0])
+        model, row = self.trained_model, int(self.batch.rows[0])
         n_users = len(self.user_ids)
         if self.source != "model":
             row = n_users
@@ -521,10 +521,10 @@ class UserView:
         similar_users = vectors_method(model, "similar_users")
         if not len(self.batch.histories.columns):
             return frames.neighbors("user", self.user_ids, np.zeros(0, np.int32), np.zeros(0, np.float32))
-        comparable = self.catalog.histories.counts > 0
+        has_history = self.catalog.histories.counts > 0
         if self.source != "model":
-            comparable = np.append(comparable, True)
-        rows, scores = similar_users(np.array([row], np.int32), min(n, n_users), comparable)
+            has_history = np.append(has_history, True)
+        rows, scores = similar_users(np.array([row], np.int32), min(n, n_users), has_history)
         is_item = (rows[0] >= 0) & (rows[0] != row)
         return frames.neighbors("user", self.user_ids, rows[0][is_item], scores[0][is_item])
 
@@ -535,7 +535,7 @@ class UserView:
     # questions
 
     def questions(self, *, seed: Seed = 0) -> Questions:
-        """Return questions for the user, with the rated items as answers.
+        """Return a questionnaire for the user, with the ratings in their history as answers.
 
         Parameters
         ----------

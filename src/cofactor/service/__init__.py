@@ -11,5 +11,7 @@ from cofactor.errors import MissingExtraError
 
 _REQUIRED_PACKAGES = ("sqlalchemy", "alembic", "fastapi", "uvicorn", "pydantic_settings", "prometheus_client")
 
-if missing := [name for name in _REQUIRED_PACKAGES if find_spec(name) is None]:
-    raise MissingExtraError(f'the service needs {missing[0]}, which is not installed: pip install "cofactor[serve]"')
+if missing_packages := [name for name in _REQUIRED_PACKAGES if find_spec(name) is None]:
+    raise MissingExtraError(
+        f'the service needs {missing_packages[0]}, which is not installed: pip install "cofactor[serve]"'
+    )

@@ -26,7 +26,7 @@ MAX_ATTEMPTS = 5
 
 
 class Backup(NamedTuple):
-    """Contents of a backup.
+    """Folder of a backup, and what the backup contains.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Backup(NamedTuple):
 
 
 class RestoreResult(NamedTuple):
-    """Result of a restore.
+    """Sequence number, models and number of erased users in a restored backup.
 
     Attributes
     ----------
@@ -102,12 +102,14 @@ def back_up(data: str | Path, target: str | Path, db: str | None = None) -> Back
     if folder.exists():
         raise StoreError(f"{folder} already exists; choose a new folder for the backup")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _new_folder(folder) as draft, Store.open(store_url(data, db)) as store:
-        (draft / ARTIFACTS).mkdir(mode=0o700)
+    with _new_folder(folder) as temporary_folder, Store.open(store_url(data, db)) as store:
+        (temporary_folder / ARTIFACTS).mkdir(mode=0o700)
         is_sqlite = store.url.startswith("sqlite")
-        models, watermark = _copy(store, ArtifactRegistry(Path(data) / ARTIFACTS), draft, is_sqlite=is_sqlite)
-        store.erasure.export(draft / TOMBSTONES)
-        _write_manifest(draft, watermark, models)
+        models, watermark = _copy(
+            store, ArtifactRegistry(Path(data) / ARTIFACTS), temporary_folder, is_sqlite=is_sqlite
+        )
+        store.erasure.export(temporary_folder / TOMBSTONES)
+        _write_manifest(temporary_folder, watermark, models)
     return Backup(folder, watermark, [model.version for model in models], is_sqlite)
 
 
@@ -144,13 +146,13 @@ def restore(backup: str | Path, data: str | Path, tombstones: str | Path | None 
         )
     if folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} is not empty; choose a new folder or move its contents elsewhere")
-    with _new_folder(folder) as draft:
-        shutil.copytree(source / ARTIFACTS, draft / ARTIFACTS)
-        with Store.restore(source / STORE, store_url(draft), source / TOMBSTONES) as store:
+    with _new_folder(folder) as temporary_folder:
+        shutil.copytree(source / ARTIFACTS, temporary_folder / ARTIFACTS)
+        with Store.restore(source / STORE, store_url(temporary_folder), source / TOMBSTONES) as store:
             if tombstones is not None:
                 store.erasure.reapply_file(tombstones)
-            result = _update_models(store, ArtifactRegistry(draft / ARTIFACTS), manifest["watermark"])
-            store.erasure.export(draft / TOMBSTONES)
+            result = _update_models(store, ArtifactRegistry(temporary_folder / ARTIFACTS), manifest["watermark"])
+            store.erasure.export(temporary_folder / TOMBSTONES)
         if folder.exists():
             folder.rmdir()
     return result
@@ -159,29 +161,31 @@ def restore(backup: str | Path, data: str | Path, tombstones: str | Path | None 
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder that is renamed to `folder` on success, or deleted on error."""
-    draft = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
-    draft.mkdir(parents=True, mode=0o700)
+    temporary_folder = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    temporary_folder.mkdir(parents=True, mode=0o700)
     try:
-        yield draft
-        draft.rename(folder)
+        yield temporary_folder
+        temporary_folder.rename(folder)
     except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(temporary_folder, ignore_errors=True)
         raise
 
 
-def _copy(store: Store, artifacts: ArtifactRegistry, draft: Path, *, is_sqlite: bool) -> tuple[list[StoredModel], int]:
+def _copy(
+    store: Store, artifacts: ArtifactRegistry, temporary_folder: Path, *, is_sqlite: bool
+) -> tuple[list[StoredModel], int]:
     """Copy the store and its artifacts in the same state; retry if a model is promoted in the meantime."""
     for _ in range(MAX_ATTEMPTS):
         models, watermark = _models_in_use(store), store.events.watermark()
         for model in models:
             name = str(model.file)
             artifacts.check(name, model.sha256)
-            write_atomically(draft / ARTIFACTS / name, _copy_from(artifacts.path(name)))
+            write_atomically(temporary_folder / ARTIFACTS / name, _copy_from(artifacts.path(name)))
         if is_sqlite:
-            store.back_up(draft / STORE)
+            store.back_up(temporary_folder / STORE)
         if models == _models_in_use(store):
             return models, watermark
-        for path in (draft / ARTIFACTS).iterdir():
+        for path in (temporary_folder / ARTIFACTS).iterdir():
             path.unlink()
     raise StoreError(f"no backup was written: a model was promoted during each of {MAX_ATTEMPTS} attempts; try again")
 
@@ -194,17 +198,17 @@ def _copy_from(source: Path) -> Any:
     return lambda temporary: shutil.copyfile(source, temporary)
 
 
-def _write_manifest(draft: Path, watermark: int, models: list[StoredModel]) -> None:
-    files = sorted(path for path in draft.rglob("*") if path.is_file())
+def _write_manifest(temporary_folder: Path, watermark: int, models: list[StoredModel]) -> None:
+    files = sorted(path for path in temporary_folder.rglob("*") if path.is_file())
     manifest = {
         "format": FORMAT,
         "made": int(time.time()),
         "watermark": watermark,
         "models": [model.version for model in models],
-        "sha256": {path.relative_to(draft).as_posix(): file_sha256(path) for path in files},
+        "sha256": {path.relative_to(temporary_folder).as_posix(): file_sha256(path) for path in files},
     }
     text = json.dumps(manifest, indent=1)
-    write_atomically(draft / MANIFEST, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_atomically(temporary_folder / MANIFEST, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _verified_manifest(source: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ __all__ = ["PrepareResult", "import_table", "prepare"]
 
 
 class PrepareResult(NamedTuple):
-    """Result of `prepare`.
+    """Imported rows, active model and admin key of a service, as returned by `prepare`.
 
     Attributes
     ----------
@@ -102,16 +102,16 @@ def prepare(
                 f"`{command('key', '--role', 'admin', *where)}`"
             )
         import_result = None if table is None else import_table(store, table, report)
-        active = store.models.active()
-        is_first_model = active is None
-        if active is None:
+        active_model = store.models.active()
+        is_first_model = active_model is None
+        if active_model is None:
             _check_kind(store, spec.kind)
             report(f"fitting {spec.estimator.name} on {spec.kind}")
-            active = Trainer(store, artifacts, spec=spec).train()
+            active_model = Trainer(store, artifacts, spec=spec).train()
         elif import_result is not None and import_result.stored:
             store.jobs.enqueue_once(TRAIN)
         key = None if keys else store.keys.create("admin", "created at the first start")
-        return PrepareResult(import_result, active.version, is_first_model, key)
+        return PrepareResult(import_result, active_model.version, is_first_model, key)
 
 
 def import_table(store: Store, table: Interactions, report: Callable[[str], None] = lambda _: None) -> ImportResult:
@@ -139,11 +139,11 @@ def import_table(store: Store, table: Interactions, report: Callable[[str], None
     DataError
         If a row is invalid.
     """
-    for side, frame, rows in (("item", table.item_table, store.items), ("user", table.user_table, store.users)):
+    for entity, frame, rows in (("item", table.item_table, store.items), ("user", table.user_table, store.users)):
         if frame is not None and (count := rows.add_table(_with_lists(frame))):
-            report(f"stored the metadata of {count:,} {side}s: {', '.join(frame.columns[1:])}")
-    low_text = "" if table.seen is None else f" and {len(table.seen):,} lower ratings"
-    report(f"importing {len(table):,} {table.kind}{low_text}")
+            report(f"stored the metadata of {count:,} {entity}s: {', '.join(frame.columns[1:])}")
+    lower_ratings_text = "" if table.seen is None else f" and {len(table.seen):,} lower ratings"
+    report(f"importing {len(table):,} {table.kind}{lower_ratings_text}")
     parts = [store.events.load(part) for part in (table, table.seen) if part is not None]
     store_scale(store, table)
     return ImportResult(*(sum(counts) for counts in zip(*parts, strict=True)))

@@ -89,11 +89,11 @@ class ChangeFeed:
         StoreUnavailableError
             If the database is unavailable; changes read earlier are kept.
         """
-        last = self._store.events.watermark()
-        if last <= self.last_seen:
+        last_seq = self._store.events.watermark()
+        if last_seq <= self.last_seen:
             return
         with self._lock:
-            if last <= self.last_seen:
+            if last_seq <= self.last_seen:
                 return
             for page in self._pages(self._events_seen):
                 self._events.update((event.user, event.seq) for event in page)
@@ -101,11 +101,13 @@ class ChangeFeed:
             for tombstone in self._store.erasure.after(self.last_seen):
                 self._erasures[tombstone.hash] = max(tombstone.seq, self._erasures.get(tombstone.hash, 0))
             self._metadata |= self._store.users.seqs_after(self.last_seen)
-            if changed := self._store.items.after(self.last_seen):
-                self._items |= {item.item: ItemRecord(item.title, item.available, item.metadata) for item in changed}
+            if changed_items := self._store.items.after(self.last_seen):
+                self._items |= {
+                    item.item: ItemRecord(item.title, item.available, item.metadata) for item in changed_items
+                }
                 self.unavailable = frozenset(name for name, item in self._items.items() if not item.available)
                 self.catalog_version += 1
-            self.last_seen = max(last, self._events_seen)
+            self.last_seen = max(last_seq, self._events_seen)
 
     def last_change(self, user: str) -> int:
         """Return the sequence number of the user's last event or erasure.
@@ -136,8 +138,8 @@ class ChangeFeed:
         int
             The sequence number; 0 if there is no such event.
         """
-        last = self._events.get(user, 0)
-        return 0 if self.erased_after(user, last) else last
+        last_seq = self._events.get(user, 0)
+        return 0 if self.erased_after(user, last_seq) else last_seq
 
     def last_metadata_change(self, user: str) -> int:
         """Return the sequence number of the last change to a user's metadata.
@@ -222,7 +224,7 @@ class ChangeFeed:
             Oldest watermark of the models in use.
         """
         with self._lock:
-            self._events = {user: last for user, last in self._events.items() if last > seq}
+            self._events = {user: last_seq for user, last_seq in self._events.items() if last_seq > seq}
             self._floor = max(seq, self._floor)
 
     def _erased_at(self, user: str) -> int:

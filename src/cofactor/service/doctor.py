@@ -35,7 +35,7 @@ MAX_RUN_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Result of a check.
+    """Name, state and message of a diagnostic check.
 
     Attributes
     ----------
@@ -125,13 +125,13 @@ def _serve(folder: Path) -> str:
 
 
 def _check_disk(folder: Path) -> CheckResult:
-    free = shutil.disk_usage(folder).free
+    free_bytes = shutil.disk_usage(folder).free
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     required = MIN_FREE_BYTES + 3 * max(sizes, default=0)
-    message = f"{free / 1e9:,.1f} GB are free"
-    if free < MIN_FREE_BYTES:
+    message = f"{free_bytes / 1e9:,.1f} GB are free"
+    if free_bytes < MIN_FREE_BYTES:
         return CheckResult("disk", "problem", f"{message}: events will soon be rejected; free up disk space")
-    if free < required:
+    if free_bytes < required:
         required_text = f"{required / 1e9:,.1f} GB are required"
         return CheckResult("disk", "warning", f"{message}: a new model or a backup may not fit ({required_text})")
     return CheckResult("disk", "ok", message)
@@ -143,7 +143,7 @@ def _check_sqlite(file: Path) -> CheckResult:
     try:
         connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
         try:
-            mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+            journal_mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
             integrity = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             revision = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()
         finally:
@@ -153,11 +153,11 @@ def _check_sqlite(file: Path) -> CheckResult:
     if integrity != "ok":
         return CheckResult("database", "problem", f"{file} is damaged ({integrity}): restore a backup")
     if revision != (NEWEST,):
-        current = "none" if revision is None else revision[0]
-        message = f"{file} has schema revision {current}, not {NEWEST}: it will be upgraded when it is opened"
+        current_revision = "none" if revision is None else revision[0]
+        message = f"{file} has schema revision {current_revision}, not {NEWEST}: it will be upgraded when it is opened"
         return CheckResult("database", "warning", message)
-    if mode != "wal":
-        message = f"{file} has journal mode {mode}, not wal: it will be changed when the file is opened"
+    if journal_mode != "wal":
+        message = f"{file} has journal mode {journal_mode}, not wal: it will be changed when the file is opened"
         return CheckResult("database", "warning", message)
     return CheckResult("database", "ok", f"{file} is intact (schema revision {NEWEST}, journal mode wal)")
 
@@ -169,14 +169,14 @@ def _check_store(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckRe
 
 def _check_models(store: Store, artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
     """Compare each artifact with its checksum in the store."""
-    intact = 0
+    n_intact = 0
     actions = {"active": "roll back, or train a new model", "previous": "a rollback is not possible"}
     for model in store.models.all():
         if model.file is None:
             continue
         try:
             artifacts.check(model.file, model.sha256)
-            intact += 1
+            n_intact += 1
         except ArtifactError as error:
             state: CheckState = "problem" if model.status == "active" else "warning"
             action = actions.get(model.status, "it can be deleted")
@@ -188,7 +188,7 @@ def _check_models(store: Store, artifacts: ArtifactRegistry) -> Iterator[CheckRe
     else:
         message = f"model {active.version} is active; it was trained on changes up to {active.watermark:,}"
         yield CheckResult("model", "ok", message)
-    yield CheckResult("artifacts", "ok", f"{intact} artifacts match their checksums")
+    yield CheckResult("artifacts", "ok", f"{n_intact} artifacts match their checksums")
 
 
 def _check_orphans(store: Store, artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
@@ -201,20 +201,16 @@ def _check_orphans(store: Store, artifacts: ArtifactRegistry) -> Iterator[CheckR
 
 def _check_clock(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
     """Compare the clock of this machine with the database server and with the newest events."""
-    newest = store.events.after(max(store.events.watermark() - 1_000, 0))
-    received = max((event.received for event in newest), default=0)
+    newest_events = store.events.after(max(store.events.watermark() - 1_000, 0))
+    received = max((event.received for event in newest_events), default=0)
     server, now = store.clock(), time.time()
-    if server is not None and abs(difference := server - now) > MAX_CLOCK_SKEW:
-        direction = "ahead of" if difference > 0 else "behind"
-        message = (
-            f"the clock of the database server is {abs(difference):,.0f} s {direction} this machine: synchronize them"
-        )
+    if server is not None and abs(offset := server - now) > MAX_CLOCK_SKEW:
+        direction = "ahead of" if offset > 0 else "behind"
+        message = f"the clock of the database server is {abs(offset):,.0f} s {direction} this machine: synchronize them"
         yield CheckResult("clock", "warning", message)
-    elif (ahead := received - now) > MAX_CLOCK_SKEW:
-        message = (
-            f"the newest event was received {ahead:,.0f} s in the future: this clock was set back, or the clock of "
-        )
-        yield CheckResult("clock", "warning", f"{message}another machine is ahead")
+    elif (time_ahead := received - now) > MAX_CLOCK_SKEW:
+        message = f"the newest event was received {time_ahead:,.0f} s in the future: this clock was set back, or the "
+        yield CheckResult("clock", "warning", f"{message}clock of another machine is ahead")
     else:
         message = time.strftime("%Y-%m-%d %H:%M:%S UTC, after the newest event", time.gmtime(now))
         yield CheckResult("clock", "ok", message)
@@ -222,30 +218,34 @@ def _check_clock(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckRe
 
 def _check_jobs(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
     now, messages = time.time(), []
-    queued, running = store.jobs.newest(1_000, "queued"), store.jobs.newest(1_000, "running")
-    if queued and not running and (wait := now - min(job.created for job in queued)) > MAX_QUEUED_SECONDS:
+    queued_jobs, running_jobs = store.jobs.newest(1_000, "queued"), store.jobs.newest(1_000, "running")
+    if (
+        queued_jobs
+        and not running_jobs
+        and (delay := now - min(job.created for job in queued_jobs)) > MAX_QUEUED_SECONDS
+    ):
         messages.append(
-            f"{len(queued)} jobs are queued, the oldest for {wait:,.0f} s, and none is running: start a trainer"
+            f"{len(queued_jobs)} jobs are queued, the oldest for {delay:,.0f} s, and none is running: start a trainer"
         )
     messages += [
         f"job {job.id} has been running for {seconds:,.0f} s ({job.message}): stop its trainer, {job.owner}"
-        for job in running
+        for job in running_jobs
         if (seconds := now - (job.started or now)) > MAX_RUN_SECONDS
     ]
-    if (last := store.jobs.newest(1)) and last[0].state == "failed":
-        messages.append(f"the last job, {last[0].id}, failed: {last[0].message}")
+    if (last_jobs := store.jobs.newest(1)) and last_jobs[0].state == "failed":
+        messages.append(f"the last job, {last_jobs[0].id}, failed: {last_jobs[0].message}")
     for message in messages:
         yield CheckResult("jobs", "warning", message)
     if not messages:
-        yield CheckResult("jobs", "ok", f"{len(queued)} queued, {len(running)} running")
+        yield CheckResult("jobs", "ok", f"{len(queued_jobs)} queued, {len(running_jobs)} running")
 
 
 def _check_erased(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
     """Report erased users whose data the active model was trained on; they are masked until the next training."""
     active = store.models.active()
     metrics = active.metrics if active is not None and isinstance(active.metrics, dict) else {}
-    until = 0 if active is None else max(active.watermark, int(metrics.get(UNTIL_KEY, 0)))
-    n_masked = len(store.erasure.after(until)) if active is not None else 0
+    trained_until = 0 if active is None else max(active.watermark, int(metrics.get(UNTIL_KEY, 0)))
+    n_masked = len(store.erasure.after(trained_until)) if active is not None else 0
     if n_masked:
         yield CheckResult(
             "erased", "warning", f"{n_masked} erased users are masked until the next training: request a training"

@@ -118,8 +118,10 @@ class Engine:
         self.store = store
         self.artifacts = artifacts
         self.swaps = self.failures = 0
-        oldest = [model.watermark for model in (store.models.active(), store.models.previous()) if model is not None]
-        self.changes = ChangeFeed(store, since=min(oldest, default=0))
+        watermarks = [
+            model.watermark for model in (store.models.active(), store.models.previous()) if model is not None
+        ]
+        self.changes = ChangeFeed(store, since=min(watermarks, default=0))
         self._users: LRUCache[_CachedUser] = LRUCache(cache)
         self._masks: LRUCache[Any] = LRUCache(MAX_MASKS)
         self._model: LoadedModel | None = None
@@ -175,14 +177,18 @@ class Engine:
             Whether items were added.
         """
         with self._swap_lock:
-            trained, current = self._trained_model, self._model
-            if trained is None or current is None or self._extended == (trained.version, self.changes.catalog_version):
+            trained_model, current_model = self._trained_model, self._model
+            if (
+                trained_model is None
+                or current_model is None
+                or self._extended == (trained_model.version, self.changes.catalog_version)
+            ):
                 return False
-            self._extended = (trained.version, self.changes.catalog_version)
-            extended_model = with_new_items(trained, self.changes.items())
-            if extended_model is None or len(extended_model.recommender.items) == len(current.recommender.items):
+            self._extended = (trained_model.version, self.changes.catalog_version)
+            extended_model = with_new_items(trained_model, self.changes.items())
+            if extended_model is None or len(extended_model.recommender.items) == len(current_model.recommender.items):
                 return False
-            extended_model = replace(extended_model, edition=current.edition + 1)
+            extended_model = replace(extended_model, edition=current_model.edition + 1)
             self._warm_up(extended_model)
             self._model = extended_model
             self._users.clear()
@@ -263,8 +269,8 @@ class Engine:
         if self._model is None:
             return False, False
         watermark, user = self._model.watermark, str(self._model.recommender.users.parse(user))
-        trained = self._model.user_row(user) >= 0 and not self.changes.erased_after(user, watermark)
-        return trained, self.changes.last_event(user) > watermark
+        has_row = self._model.user_row(user) >= 0 and not self.changes.erased_after(user, watermark)
+        return has_row, self.changes.last_event(user) > watermark
 
     # users
 
@@ -317,19 +323,23 @@ class Engine:
         keys = [(model.version, model.edition, name, *numbers) for name, numbers in zip(names, changes, strict=True)]
         rows = model.recommender.users.rows(names, parse=True).tolist()
         cached = [
-            _CachedUser(UserState(row)) if row >= 0 and last <= model.watermark else self._users.get(key)
-            for row, (last, _), key in zip(rows, changes, keys, strict=True)
+            _CachedUser(UserState(row)) if row >= 0 and last_seq <= model.watermark else self._users.get(key)
+            for row, (last_seq, _), key in zip(rows, changes, keys, strict=True)
         ]
-        missing = {name: position for position, name in enumerate(names) if cached[position] is None}
+        missing_positions = {name: position for position, name in enumerate(names) if cached[position] is None}
         try:
-            states = self._read_states(model, {name: changes[position][1] for name, position in missing.items()})
-            for name, position in missing.items():
+            states = self._read_states(
+                model, {name: changes[position][1] for name, position in missing_positions.items()}
+            )
+            for name, position in missing_positions.items():
                 self._users.put(keys[position], _CachedUser(states[name]))
             read_failed = False
         except StoreUnavailableError:
-            states, read_failed = {name: self._state_at_training(model, name) for name in missing}, True
-        new = {name: _CachedUser(state) for name, state in states.items()}
-        return [new[name] if entry is None else entry for name, entry in zip(names, cached, strict=True)], read_failed
+            states, read_failed = {name: self._state_at_training(model, name) for name in missing_positions}, True
+        new_entries = {name: _CachedUser(state) for name, state in states.items()}
+        return [
+            new_entries[name] if entry is None else entry for name, entry in zip(names, cached, strict=True)
+        ], read_failed
 
     def _read_states(self, model: LoadedModel, users: Mapping[str, int]) -> dict[str, UserState]:
         """Return the states of users, built from their stored events and metadata.
@@ -509,7 +519,7 @@ class Engine:
         return Prediction(model.version, view.source, stale, user, item, float(value), interval)
 
     def explain(self, user: str, item: str) -> ExplainedScore:
-        """Return the parts that add up to the score of a user-item pair.
+        """Return the contributions that add up to the score of a user-item pair.
 
         Parameters
         ----------
@@ -616,8 +626,8 @@ class Engine:
         questions = model.questions
         for item, value in answers:
             questions = questions.with_answer(self._item_id(model, item), value)
-        best = questions.next_item()
-        text = None if best is None else str(best)
+        best_item = questions.next_item()
+        text = None if best_item is None else str(best_item)
         title = None if text is None else self.title(model, text, model.item_row(text))
         return Question(model.version, text, title, questions.expected_variance())
 

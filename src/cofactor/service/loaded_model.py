@@ -154,7 +154,7 @@ class LoadedModel:
         return UserState(-1, rows[rows >= 0], values[rows >= 0], seen_rows[seen_rows >= 0], metadata or {})
 
     def source(self, state: UserState) -> AnsweredBy:
-        """Return the source of the answers for a user.
+        """Return what the recommendations for a user are based on, such as the model or popularity.
 
         Parameters
         ----------
@@ -193,13 +193,13 @@ class LoadedModel:
         """
         rec = self.recommender
         rows = np.array([state.row for state in states], np.int32)
-        new = [state for state in states if state.row < 0]
-        if not new:
+        new_states = [state for state in states if state.row < 0]
+        if not new_states:
             return rec.for_rows(rows)
-        histories = _matrix([(state.items, state.values) for state in new])
+        histories = _matrix([(state.items, state.values) for state in new_states])
         with threads(1):
-            table = self._features(new)
-            has_known_users = len(new) < len(states)
+            table = self._features(new_states)
+            has_known_users = len(new_states) < len(states)
             view = (
                 rec.for_known_and_new(rows, histories, table)
                 if has_known_users
@@ -229,7 +229,7 @@ class LoadedModel:
 
     @cached_property
     def questions(self) -> Questions:
-        """Questions for a new user, without answers; raises KindError if the model has no factors from ratings."""
+        """Questionnaire for a new user, without answers; raises KindError if the model has no factors from ratings."""
         with threads(1):
             return self.recommender.for_history([]).questions()
 

@@ -256,7 +256,7 @@ def add_candidate(
 
 
 def promote(store: Store, artifacts: ArtifactRegistry, version: int) -> StoredModel:
-    """Verify the artifact of a model and make it the active one.
+    """Promote a model to active after verifying its artifact.
 
     Parameters
     ----------
@@ -284,7 +284,7 @@ def promote(store: Store, artifacts: ArtifactRegistry, version: int) -> StoredMo
 
 
 def roll_back(store: Store, artifacts: ArtifactRegistry) -> StoredModel:
-    """Verify the artifact of the previous model and make it the active one.
+    """Roll back to the previous model after verifying its artifact.
 
     Parameters
     ----------
@@ -313,7 +313,7 @@ def roll_back(store: Store, artifacts: ArtifactRegistry) -> StoredModel:
 
 
 def orphaned_files(store: Store, artifacts: ArtifactRegistry, age: float = ORPHAN_AGE) -> list[Path]:
-    """Return the files that belong to no model and have not been written recently.
+    """Return the files that belong to no model and have not been modified recently.
 
     Parameters
     ----------

@@ -78,7 +78,9 @@ class ServiceSettings(BaseSettings):
     )
     gate_coverage: float = Field(0.2, ge=0, description="Maximum relative decrease in catalog coverage")
     gate_top_share: float = Field(
-        0.1, ge=0, description="Maximum absolute increase in the share of the 1% most-recommended items"
+        0.1,
+        ge=0,
+        description="Maximum absolute increase in the fraction of positions with the 1% most-recommended items",
     )
     gate_lift: float = Field(0.25, ge=0, description="Maximum relative increase in popularity lift")
 
@@ -126,8 +128,8 @@ class ServiceSettings(BaseSettings):
         """
         names = {f"{PREFIX}{name}".upper() for name in cls.model_fields}
         in_environment = {name.upper() for name in os.environ if name.upper().startswith(PREFIX)}
-        if unknown := sorted(in_environment - names):
-            raise ParameterError(f"{unknown[0]}: unknown setting")
+        if unknown_variables := sorted(in_environment - names):
+            raise ParameterError(f"{unknown_variables[0]}: unknown setting")
         values = {} if file is None else _read_toml(file)
         values = {name: value for name, value in values.items() if f"{PREFIX}{name}".upper() not in in_environment}
         try:
@@ -202,6 +204,6 @@ def _read_toml(file: str | Path) -> dict[str, Any]:
 
 def _message(error: ValidationError) -> str:
     """Return the first error as a single line."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    name = ".".join(str(part) for part in first["loc"]) or "settings"
-    return f"{name}: unknown setting" if first["type"] == "extra_forbidden" else f"{name}: {first['msg']}"
+    first_error = error.errors(include_url=False, include_input=False)[0]
+    name = ".".join(str(part) for part in first_error["loc"]) or "settings"
+    return f"{name}: unknown setting" if first_error["type"] == "extra_forbidden" else f"{name}: {first_error['msg']}"

@@ -47,12 +47,14 @@ def raise_file_limit(connections: int) -> int:
         return connections
     import resource
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = connections + RESERVED_FILES
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return connections if soft == resource.RLIM_INFINITY else min(connections, max(soft - RESERVED_FILES, 16))
+    soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed_files = connections + RESERVED_FILES
+    if soft_limit != resource.RLIM_INFINITY and soft_limit < needed_files:
+        soft_limit = needed_files if hard_limit == resource.RLIM_INFINITY else min(needed_files, hard_limit)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft_limit, hard_limit))
+    return (
+        connections if soft_limit == resource.RLIM_INFINITY else min(connections, max(soft_limit - RESERVED_FILES, 16))
+    )
 
 
 def bind_socket(settings: ServiceSettings) -> socket.socket:
@@ -135,9 +137,9 @@ class _Workers(Multiprocess):
         """Restart dead workers."""
         from prometheus_client.multiprocess import mark_process_dead
 
-        before = {process.pid for process in self.processes}
+        old_pids = {process.pid for process in self.processes}
         super().keep_subprocess_alive()
-        for pid in before - {process.pid for process in self.processes}:
+        for pid in old_pids - {process.pid for process in self.processes}:
             mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
@@ -151,18 +153,20 @@ class _TrainerProcess:
         self._thread.start()
 
     def _supervise(self) -> None:
-        spawn = multiprocessing.get_context("spawn")
+        spawn_context = multiprocessing.get_context("spawn")
         while not self._stop.is_set():
-            parent_end, child_end = spawn.Pipe()
-            child = spawn.Process(target=_train, args=(self._settings.model_dump_json(), child_end), daemon=True)
-            child.start()
+            parent_end, child_end = spawn_context.Pipe()
+            child_process = spawn_context.Process(
+                target=_train, args=(self._settings.model_dump_json(), child_end), daemon=True
+            )
+            child_process.start()
             child_end.close()
-            while child.is_alive() and not self._stop.wait(0.2):
+            while child_process.is_alive() and not self._stop.wait(0.2):
                 pass
-            for end in (child.terminate, child.kill):
-                if child.is_alive():
-                    end()
-                    child.join(GRACE_SECONDS)
+            for stop_process in (child_process.terminate, child_process.kill):
+                if child_process.is_alive():
+                    stop_process()
+                    child_process.join(GRACE_SECONDS)
             parent_end.close()
             self._stop.wait(RESTART_DELAY)
 

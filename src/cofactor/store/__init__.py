@@ -15,8 +15,10 @@ from importlib.util import find_spec
 
 from cofactor.errors import MissingExtraError
 
-if missing := [name for name in ("sqlalchemy", "alembic") if find_spec(name) is None]:
-    raise MissingExtraError(f'the store needs {missing[0]}, which is not installed: pip install "cofactor[serve]"')
+if missing_packages := [name for name in ("sqlalchemy", "alembic") if find_spec(name) is None]:
+    raise MissingExtraError(
+        f'the store needs {missing_packages[0]}, which is not installed: pip install "cofactor[serve]"'
+    )
 
 from cofactor.store.bulk_import import ImportResult
 from cofactor.store.erasure import Erasure, Tombstone

@@ -34,7 +34,7 @@ _COLUMN_TYPES = {
 
 
 class ImportResult(NamedTuple):
-    """Result of an import.
+    """Numbers of imported and skipped rows of a table.
 
     Attributes
     ----------
@@ -89,10 +89,10 @@ def load(writer: Writer, salt: str, table: Interactions | pl.DataFrame, kind: Ki
     rows = _from_interactions(table, kind) if isinstance(table, Interactions) else _from_frame(table, kind)
     digest = _digest(rows, name)
     stored = skipped = 0
-    done = writer.run(lambda connection: _register_import(connection, digest, name, rows.rows))
-    while done < rows.rows:
+    n_done = writer.run(lambda connection: _register_import(connection, digest, name, rows.rows))
+    while n_done < rows.rows:
         step = writer.run(lambda connection: _store_page(connection, digest, rows, salt))
-        done, stored, skipped = step[0], stored + step[1], skipped + step[2]
+        n_done, stored, skipped = step[0], stored + step[1], skipped + step[2]
     return ImportResult(rows.rows, stored, skipped)
 
 
@@ -127,14 +127,14 @@ def _from_frame(frame: Any, kind: Kind | None) -> _Table:
         raise DataError(f"table must be Interactions or a polars DataFrame, not {type(frame).__name__}")
     if kind not in ("ratings", "events"):
         raise KindError("kind is required for a DataFrame; pass kind='ratings' or kind='events'")
-    if missing := [name for name in ("user", "item", "value") if name not in frame.columns]:
-        raise DataError(f"the frame has no column {missing[0]!r}; its columns are {', '.join(frame.columns)}")
+    if missing_columns := [name for name in ("user", "item", "value") if name not in frame.columns]:
+        raise DataError(f"the frame has no column {missing_columns[0]!r}; its columns are {', '.join(frame.columns)}")
     if "time" not in frame.columns:
         frame = frame.with_columns(time=pl.lit(None, pl.Int64))
     for name, types in _COLUMN_TYPES.items():
         if frame[name].dtype not in types:
-            expected = " or ".join(type_.__name__ for type_ in types)
-            raise DataError(f"the column {name!r} must have type {expected}, not {frame[name].dtype}")
+            expected_types = " or ".join(dtype.__name__ for dtype in types)
+            raise DataError(f"the column {name!r} must have type {expected_types}, not {frame[name].dtype}")
     for name in ("user", "item", "value"):
         if frame[name].null_count():
             raise DataError(f"row {frame[name].is_null().arg_true()[0] + 1}: the {name} is missing")
@@ -147,15 +147,15 @@ def _from_frame(frame: Any, kind: Kind | None) -> _Table:
 
 
 def _check_ids(ids: pl.Series, role: str) -> None:
-    for id_ in ids.unique():
-        checked_id(id_, f"the {role} {id_!r}")
+    for unique_id in ids.unique():
+        checked_id(unique_id, f"the {role} {unique_id!r}")
 
 
 def _check_values(values: pl.Series, kind: Kind) -> None:
-    low = MIN_EVENT_VALUE if kind == "events" else -MAX_VALUE
-    valid = values.is_finite() & (values >= low) & (values <= MAX_VALUE)
-    if not valid.all():
-        row = (~valid).arg_true()[0]
+    lowest_value = MIN_EVENT_VALUE if kind == "events" else -MAX_VALUE
+    is_valid = values.is_finite() & (values >= lowest_value) & (values <= MAX_VALUE)
+    if not is_valid.all():
+        row = (~is_valid).arg_true()[0]
         raise DataError(f"row {row + 1}: the value {values[row]} is not valid for {kind}")
 
 
@@ -165,10 +165,10 @@ def _check_times(times: pl.Series) -> None:
     As in the readers, times before 1970 and in the future are accepted; snapshots use the time of receipt if it is
     earlier.
     """
-    invalid = ((times >= MAX_TIME) | (times <= -MAX_TIME)).fill_null(value=False)
-    if invalid.any():
-        row = invalid.arg_true()[0]
-        raise DataError(f"row {row + 1}: the time {times[row]} is not in seconds; times are whole seconds since 1970")
+    is_invalid = ((times >= MAX_TIME) | (times <= -MAX_TIME)).fill_null(value=False)
+    if is_invalid.any():
+        row = is_invalid.arg_true()[0]
+        raise DataError(f"row {row + 1}: the time {times[row]} is not in seconds; times are integer seconds since 1970")
 
 
 def _digest(table: _Table, name: str) -> str:
@@ -186,8 +186,8 @@ def _register_import(connection: Connection, digest: str, name: str, rows: int) 
     lock(connection)
     done: int | None = connection.execute(select(imports.c.done).where(imports.c.digest == digest)).scalar()
     if done is None:
-        new = {"digest": digest, "name": name, "rows": rows, "done": 0, "skipped": 0, "started": now()}
-        connection.execute(insert(imports).values(new))
+        new_import = {"digest": digest, "name": name, "rows": rows, "done": 0, "skipped": 0, "started": now()}
+        connection.execute(insert(imports).values(new_import))
     return done or 0
 
 
@@ -201,10 +201,10 @@ def _store_page(connection: Connection, digest: str, table: _Table, salt: str) -
     end = min(start + PAGE_SIZE, table.rows)
     page = table.page(start, end)
     rows = _without_erased(connection, page, salt)
-    last = head(connection)
-    received = max(now(), last.received)
+    latest = head(connection)
+    received = max(now(), latest.received)
     numbered_rows = rows.with_columns(
-        pl.Series("seq", range(last.seq + 1, last.seq + 1 + len(rows)), dtype=pl.Int64),
+        pl.Series("seq", range(latest.seq + 1, latest.seq + 1 + len(rows)), dtype=pl.Int64),
         pl.lit(RATING if table.kind == "ratings" else EVENT).alias("kind"),
         pl.col("time").fill_null(received),
         pl.lit(received).alias("received"),
@@ -223,8 +223,8 @@ def _without_erased(connection: Connection, page: pl.DataFrame, salt: str) -> pl
     hashes = set(connection.execute(select(tombstones.c.hash)).scalars())
     if not hashes:
         return page
-    erased = [user for user in page["user"].unique() if salted_hash(salt, user) in hashes]
-    return page.filter(~pl.col("user").is_in(erased)) if erased else page
+    erased_users = [user for user in page["user"].unique() if salted_hash(salt, user) in hashes]
+    return page.filter(~pl.col("user").is_in(erased_users)) if erased_users else page
 
 
 def _insert(connection: Connection, rows: pl.DataFrame) -> None:

@@ -56,7 +56,7 @@ class Database:
 
     @classmethod
     def from_url(cls, url: str) -> Database:
-        """Create a database with its engines from a URL, without connecting.
+        """Create a `Database` object and its engines from a URL, without connecting.
 
         Parameters
         ----------
@@ -75,15 +75,15 @@ class Database:
         MissingExtraError
             If the driver is not installed.
         """
-        parsed = _parse(url)
-        name = _without_passwords(parsed)
+        parsed_url = _parse(url)
+        name = _without_passwords(parsed_url)
         try:
-            if parsed.get_backend_name() == "sqlite":
-                create_private_file(Path(str(parsed.database)))
-                return cls(name, "sqlite", parsed, *sqlite_engines(parsed), os.getpid())
-            return cls(name, "postgresql", parsed, *postgresql_engines(parsed), os.getpid())
+            if parsed_url.get_backend_name() == "sqlite":
+                create_private_file(Path(str(parsed_url.database)))
+                return cls(name, "sqlite", parsed_url, *sqlite_engines(parsed_url), os.getpid())
+            return cls(name, "postgresql", parsed_url, *postgresql_engines(parsed_url), os.getpid())
         except OSError as error:
-            raise StoreError(f"{parsed.database} cannot be opened: {error.strerror}") from error
+            raise StoreError(f"{parsed_url.database} cannot be opened: {error.strerror}") from error
         except ImportError as error:
             raise MissingExtraError(f'{name} requires {error.name!r}: pip install "cofactor[serve]"') from error
 
@@ -202,7 +202,7 @@ def lock(connection: Connection) -> None:
 
 
 def now() -> int:
-    """Return the current Unix time in whole seconds, from the clock of this machine.
+    """Return the current Unix time in integer seconds, from the clock of this machine.
 
     Returns
     -------
@@ -246,28 +246,28 @@ def sqlite_file(url: str) -> Path:
     StoreError
         If the URL is not a SQLite URL.
     """
-    parsed = _parse(url)
-    if parsed.get_backend_name() != "sqlite":
+    parsed_url = _parse(url)
+    if parsed_url.get_backend_name() != "sqlite":
         raise StoreError("the URL must be a SQLite URL; for PostgreSQL, use pg_dump and pg_restore")
-    return Path(str(parsed.database))
+    return Path(str(parsed_url.database))
 
 
 def _parse(url: str) -> URL:
     """Parse and validate a URL and set its driver. Raises StoreError, whose message never contains a password."""
     try:
-        parsed = make_url(url)
+        parsed_url = make_url(url)
     except (ArgumentError, ValueError, TypeError) as error:
         raise StoreError(f"invalid database URL: {URL_FORMATS}") from error
-    backend = parsed.drivername.partition("+")[0]
+    backend = parsed_url.drivername.partition("+")[0]
     if backend in ("postgresql", "postgres"):
-        return parsed.set(drivername="postgresql+psycopg")
+        return parsed_url.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
-        raise StoreError(f"{URL_FORMATS}; got {_without_passwords(parsed)}")
-    if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
+        raise StoreError(f"{URL_FORMATS}; got {_without_passwords(parsed_url)}")
+    if not parsed_url.database or parsed_url.database == ":memory:" or parsed_url.database.startswith("file:"):
         raise StoreError("a store cannot be in memory; the URL must include a file, such as sqlite:///cofactor.db")
     if sqlite3.sqlite_version_info < MIN_SQLITE_VERSION:
         raise StoreError(f"the store requires SQLite 3.35 or newer; this Python has {sqlite3.sqlite_version}")
-    return parsed.set(drivername="sqlite+pysqlite", database=str(Path(parsed.database).absolute()))
+    return parsed_url.set(drivername="sqlite+pysqlite", database=str(Path(parsed_url.database).absolute()))
 
 
 def _without_passwords(url: URL) -> str:

@@ -33,9 +33,9 @@ def sqlite_engines(address: URL) -> tuple[Engine, Engine]:
     options: dict[str, Any] = {"connect_args": {"timeout": BUSY_TIMEOUT}, "pool_timeout": BUSY_TIMEOUT}
     read_engine = create_engine(address, pool_size=16, max_overflow=48, **options)
     write_engine = create_engine(address, pool_size=1, max_overflow=1, **options)
-    for engine, begin, query_only in ((read_engine, "BEGIN", "ON"), (write_engine, "BEGIN IMMEDIATE", "OFF")):
+    for engine, begin_statement, query_only in ((read_engine, "BEGIN", "ON"), (write_engine, "BEGIN IMMEDIATE", "OFF")):
         event.listen(engine, "connect", _on_sqlite_connect(query_only))
-        event.listen(engine, "begin", lambda connection, begin=begin: connection.exec_driver_sql(begin))
+        event.listen(engine, "begin", lambda connection, begin=begin_statement: connection.exec_driver_sql(begin))
     return read_engine, write_engine
 
 
@@ -54,9 +54,9 @@ def _on_sqlite_connect(query_only: str) -> Any:
         }
         for pragma, value in pragmas.items():
             connection.execute(f"PRAGMA {pragma} = {value}").close()
-            actual = connection.execute(f"PRAGMA {pragma}").fetchone()[0]
-            if actual != value:
-                raise StoreError(f"the store requires {pragma} = {value}, but SQLite keeps it at {actual}")
+            actual_value = connection.execute(f"PRAGMA {pragma}").fetchone()[0]
+            if actual_value != value:
+                raise StoreError(f"the store requires {pragma} = {value}, but SQLite keeps it at {actual_value}")
         connection.execute(f"PRAGMA query_only = {query_only}").close()
 
     return on_connect
@@ -92,13 +92,13 @@ def postgresql_engines(address: URL) -> tuple[Engine, Engine]:
     read_engine, write_engine : sqlalchemy.Engine
         Engines that test each connection before use and replace dead ones.
     """
-    network = {
+    network_options = {
         "connect_timeout": "5",
         "keepalives_idle": "10",
         "tcp_user_timeout": "10000",
         "application_name": "cofactor",
     }
-    connect_args = {name: value for name, value in network.items() if name not in address.query}
+    connect_args = {name: value for name, value in network_options.items() if name not in address.query}
     options: dict[str, Any] = {"connect_args": connect_args, "pool_pre_ping": True, "pool_timeout": BUSY_TIMEOUT}
     read_engine = create_engine(address, pool_size=16, max_overflow=48, isolation_level="REPEATABLE READ", **options)
     write_engine = create_engine(address, pool_size=1, max_overflow=1, isolation_level="READ COMMITTED", **options)

@@ -166,7 +166,7 @@ class Erasure:
         with self._database.read_transaction() as connection:
             return [Tombstone(*row) for row in connection.execute(query.order_by(tombstones.c.seq))]
 
-    def reapply(self, lost: Iterable[Tombstone]) -> int:
+    def reapply(self, tombstones: Iterable[Tombstone]) -> int:
         """Repeat the erasure of users who were erased after the restored backup was created.
 
         Data is deleted up to the sequence number of each tombstone. Tombstones that the store already has are ignored,
@@ -174,7 +174,7 @@ class Erasure:
 
         Parameters
         ----------
-        lost : iterable of Tombstone
+        tombstones : iterable of Tombstone
             Tombstones from the lost store.
 
         Returns
@@ -182,7 +182,7 @@ class Erasure:
         int
             Number of new tombstones.
         """
-        candidates = [Tombstone(*tombstone) for tombstone in lost]
+        candidates = [Tombstone(*tombstone) for tombstone in tombstones]
         n_new: int = self._writer.run(lambda connection: _reapply(connection, self._salt, candidates))
         self._database.truncate_wal()
         return n_new
@@ -277,9 +277,9 @@ def _has_data(connection: Connection, user: str) -> bool:
 
 def _erase(connection: Connection, user: str, hash_: str) -> Tombstone:
     lock(connection)
-    existing = _find_tombstone(connection, hash_)
-    if existing is not None and not _has_data(connection, user):
-        return existing
+    existing_tombstone = _find_tombstone(connection, hash_)
+    if existing_tombstone is not None and not _has_data(connection, user):
+        return existing_tombstone
     tombstone = Tombstone(hash_, head(connection).seq + 1, now())
     for table in (events, impressions, users):
         connection.execute(delete(table).where(table.c.user == user))
@@ -295,17 +295,19 @@ def _reapply(connection: Connection, salt: str, candidates: Sequence[Tombstone])
     """Erase the users of new or newer tombstones, and return the number of these tombstones."""
     lock(connection)
     seqs: dict[str, Any] = dict(connection.execute(select(tombstones.c.hash, tombstones.c.seq)).all())
-    new = {tombstone.hash: tombstone for tombstone in candidates if seqs.get(tombstone.hash, 0) < tombstone.seq}
-    if not new:
+    new_tombstones = {
+        tombstone.hash: tombstone for tombstone in candidates if seqs.get(tombstone.hash, 0) < tombstone.seq
+    }
+    if not new_tombstones:
         return 0
     all_users = union(*(select(table.c.user) for table in (events, impressions, users)))
     for user in connection.execute(all_users).scalars().all():
-        if t := new.get(salted_hash(salt, user)):
+        if t := new_tombstones.get(salted_hash(salt, user)):
             connection.execute(delete(events).where(events.c.user == user, events.c.seq <= t.seq))
             connection.execute(delete(impressions).where(impressions.c.user == user, impressions.c.time <= t.time))
             connection.execute(delete(users).where(users.c.user == user, users.c.seq <= t.seq))
-    _write_tombstones(connection, list(new.values()))
-    return len(new)
+    _write_tombstones(connection, list(new_tombstones.values()))
+    return len(new_tombstones)
 
 
 def _adopt_salt(connection: Connection, salt: str, path: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""Conversion of SQLAlchemy and driver errors to store errors with one-line messages without secrets."""
+"""Conversion of SQLAlchemy and driver errors to store errors, whose one-line messages contain no secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Event types: ratings, events and removals, as submitted and as stored."""
+"""Event types: ratings, events and removals, before and after they are stored."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Event:
 
 
 class Receipt(NamedTuple):
-    """Result of storing an event.
+    """Sequence number of a stored event, and whether an event with the same key was already stored.
 
     Attributes
     ----------

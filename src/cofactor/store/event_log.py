@@ -249,7 +249,7 @@ class EventLog:
             yield pl.DataFrame(columns, schema=_SCHEMA)
 
     def snapshot(self, kind: Kind, *, until: int | None = None) -> pl.DataFrame:
-        """Return the current value for each user-item pair.
+        """Return the current rating or event total of each user-item pair.
 
         Parameters
         ----------
@@ -268,11 +268,11 @@ class EventLog:
         Ratings: the latest rating wins, ordered by time and then by sequence number; a removal deletes it. Events: the
         sum since the last removal. Data from before the erasure of a user is not included.
         """
-        last = self.watermark() if until is None else until
-        return snapshot_of(self.until(last), kind)
+        last_seq = self.watermark() if until is None else until
+        return snapshot_of(self.until(last_seq), kind)
 
     def user_snapshot(self, user: Id, kind: Kind) -> list[CurrentValue]:
-        """Return the current value for each item of one user.
+        """Return one user's current rating or event total for each item.
 
         Parameters
         ----------
@@ -323,4 +323,4 @@ class EventLog:
     def _read(self, query: Select[Any], values: dict[str, Any]) -> list[StoredEvent]:
         with self._database.read_transaction() as connection:
             rows = connection.execute(query, values).fetchall()
-        return [StoredEvent(seq, KINDS[kind], *rest) for seq, kind, *rest in rows]
+        return [StoredEvent(seq, KINDS[kind], *other_fields) for seq, kind, *other_fields in rows]

@@ -127,9 +127,9 @@ class Impressions:
         with self._lock:
             if self._closed:
                 raise StoreError("this store is closed")
-            free = max(MAX_BUFFERED - len(self._buffer), 0)
-            self._buffer += rows[:free]
-            self.lost += len(rows[free:])
+            n_free = max(MAX_BUFFERED - len(self._buffer), 0)
+            self._buffer += rows[:n_free]
+            self.lost += len(rows[n_free:])
 
     def flush(self) -> None:
         """Write the buffered impressions.
@@ -216,9 +216,9 @@ class Impressions:
 
     def _write(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
         """Insert rows, except those of users who were erased after the list was shown."""
-        since = min(row["time"] for row in rows) - CLOCK_SKEW
+        earliest_time = min(row["time"] for row in rows) - CLOCK_SKEW
         recent_tombstones = connection.execute(
-            select(tombstones.c.hash, tombstones.c.time).where(tombstones.c.time >= since)
+            select(tombstones.c.hash, tombstones.c.time).where(tombstones.c.time >= earliest_time)
         )
         if erased_at := dict(recent_tombstones.all()):
             hashes = {user: salted_hash(self._salt, user) for user in {row["user"] for row in rows}}
@@ -233,8 +233,8 @@ def _row(impression: Any, where: str, current_time: int) -> dict[str, Any]:
     items = [checked_id(item, f"{where}: the item") for item in impression.items]
     propensities = [1.0] * len(items) if impression.propensities is None else impression.propensities
     if not items or len(propensities) != len(items):
-        counts = f"{len(items)} items and {len(propensities)} propensities"
-        raise DataError(f"{where} must have at least one item, and one propensity per item; got {counts}")
+        count_text = f"{len(items)} items and {len(propensities)} propensities"
+        raise DataError(f"{where} must have at least one item, and one propensity per item; got {count_text}")
     propensities = [checked_number(p, f"{where}: the propensity", 1e-12, 1) for p in propensities]
     places = [
         {"item": item, "slot": slot, "propensity": propensity}

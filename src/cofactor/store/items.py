@@ -182,7 +182,9 @@ class Items:
         rows = [_item(item, f"item {n}") for n, item in enumerate(_from_table(table), start=1)]
         rows = [row for row in rows if row["title"] is not None or row["metadata"] != "{}" or not row["available"]]
         return sum(
-            self._writer.run(partial(add_numbered, table=items, rows=rows[start : start + BATCH_SIZE], blank=_BLANK))
+            self._writer.run(
+                partial(add_numbered, table=items, rows=rows[start : start + BATCH_SIZE], placeholders=_PLACEHOLDERS)
+            )
             for start in range(0, len(rows), BATCH_SIZE)
         )
 
@@ -241,14 +243,14 @@ class Items:
             return [_stored_item(row) for row in connection.execute(query)]
 
     def _put(self, rows: list[dict[str, Any]], replace: list[str]) -> int:
-        last = 0
+        last_seq = 0
         for start in range(0, len(rows), BATCH_SIZE):
             batch = rows[start : start + BATCH_SIZE]
-            last = self._writer.run(partial(put_numbered, table=items, rows=batch, replace=replace))
-        return last
+            last_seq = self._writer.run(partial(put_numbered, table=items, rows=batch, replace=replace))
+        return last_seq
 
 
-_BLANK = {"title": None, "metadata": "{}"}
+_PLACEHOLDERS = {"title": None, "metadata": "{}"}
 _ITEM_QUERY = select(items.c.seq, items.c.item, items.c.title, items.c.available, items.c.metadata)
 
 

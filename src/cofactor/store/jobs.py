@@ -241,7 +241,7 @@ class Jobs:
             return _get(connection, checked_integer(job, "the job"))
 
     def newest(self, limit: int = 100, state: JobState | None = None) -> list[Job]:
-        """Return the newest jobs, newest first.
+        """Return the most recent jobs, newest first.
 
         Parameters
         ----------
@@ -324,10 +324,10 @@ def _clock_seconds(connection: Connection) -> float:
 def _claim(connection: Connection, owner: str, kinds: list[str] | None, stale_after: float) -> Job | None:
     current_seconds = _clock_seconds(connection)
     _requeue_stale(connection, current_seconds, stale_after)
-    oldest = select(jobs.c.id).where(jobs.c.state == "queued").order_by(jobs.c.id).limit(1)
+    oldest_query = select(jobs.c.id).where(jobs.c.state == "queued").order_by(jobs.c.id).limit(1)
     if kinds is not None:
-        oldest = oldest.where(jobs.c.kind.in_(kinds))
-    job = connection.execute(oldest.with_for_update(skip_locked=True)).scalar()
+        oldest_query = oldest_query.where(jobs.c.kind.in_(kinds))
+    job = connection.execute(oldest_query.with_for_update(skip_locked=True)).scalar()
     if job is None:
         return None
     values = {
@@ -343,8 +343,8 @@ def _claim(connection: Connection, owner: str, kinds: list[str] | None, stale_af
 
 def _requeue_stale(connection: Connection, current_seconds: float, stale_after: float) -> None:
     """Requeue running jobs without a recent heartbeat, or mark them as failed after the last attempt."""
-    running = select(jobs.c.id, jobs.c.owner, jobs.c.attempts, jobs.c.heartbeat).where(jobs.c.state == "running")
-    for job, owner, attempts, heartbeat in connection.execute(running.with_for_update(skip_locked=True)).all():
+    running_query = select(jobs.c.id, jobs.c.owner, jobs.c.attempts, jobs.c.heartbeat).where(jobs.c.state == "running")
+    for job, owner, attempts, heartbeat in connection.execute(running_query.with_for_update(skip_locked=True)).all():
         statement = update(jobs).where(jobs.c.id == job)
         if heartbeat > current_seconds:  # the clock was set back or the machine was restarted; count from now
             connection.execute(statement.values(heartbeat=current_seconds))

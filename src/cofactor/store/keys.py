@@ -131,8 +131,8 @@ class Keys:
         Key or None
             The key; None if it is unknown, incorrect, revoked or malformed.
         """
-        valid = text if isinstance(text, str) and is_unicode(text) and "\0" not in text else ""
-        name, _, secret = valid.partition(".")
+        secret_text = text if isinstance(text, str) and is_unicode(text) and "\0" not in text else ""
+        name, _, secret = secret_text.partition(".")
         with self._database.read_transaction() as connection:
             row = connection.execute(_KEY_QUERY.where(keys.c.id == name)).one_or_none()
         is_same = hmac.compare_digest(_hash(secret), _DUMMY_HASH if row is None else row.hash)

@@ -179,7 +179,7 @@ class Models:
         return self._writer.run(_roll_back)
 
     def hold(self, version: int, reasons: Iterable[str]) -> StoredModel:
-        """Mark a model as held, so that it is not used.
+        """Put a model on hold, so that it is not used.
 
         Parameters
         ----------
@@ -271,13 +271,15 @@ class Models:
         list of StoredModel
             The models, ordered by version; empty if there are none.
         """
-        stored = self.all()
-        active = max((model.version for model in stored if model.status == "active"), default=0)
+        stored_models = self.all()
+        active_version = max((model.version for model in stored_models if model.status == "active"), default=0)
         prunable = [
             model
-            for model in stored
+            for model in stored_models
             if model.file is not None
-            and (model.status in ("retired", "held") or (model.status == "candidate" and model.version < active))
+            and (
+                model.status in ("retired", "held") or (model.status == "candidate" and model.version < active_version)
+            )
         ]
         return prunable[: len(prunable) - keep] if keep else prunable
 
@@ -324,8 +326,8 @@ def _promote(connection: Connection, version: int, expected_active: int | None) 
     lock(connection)
     model, active = _get(connection, version), _find_by_status(connection, "active")
     if expected_active is not None and (active is None or active.version != expected_active):
-        current = "no model" if active is None else f"model {active.version}"
-        raise StoreError(f"model {version} was compared with model {expected_active}, but {current} is active now")
+        current_text = "no model" if active is None else f"model {active.version}"
+        raise StoreError(f"model {version} was compared with model {expected_active}, but {current_text} is active now")
     if model.file is None:
         raise StoreError(f"model {version} cannot be promoted: its artifact was deleted")
     if model.status == "active":
@@ -350,7 +352,9 @@ def _roll_back(connection: Connection) -> StoredModel:
 def _hold(connection: Connection, version: int, reasons: str) -> StoredModel:
     lock(connection)
     if _get(connection, version).status == "active":
-        raise StoreError(f"model {version} is active and cannot be held; roll back or promote another model first")
+        raise StoreError(
+            f"model {version} is active and cannot be put on hold; roll back or promote another model first"
+        )
     _set_status(connection, version, "held", reasons=reasons)
     return _get(connection, version)
 

@@ -1,4 +1,4 @@
-"""Sequence numbers: a single sequence for all changes that readers follow."""
+"""Sequence numbers: all changes to events, items and users are numbered in a single sequence."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ def upsert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]],
     replace : sequence of str
         Columns to update in existing rows.
     """
-    new = _insert(connection, table)
-    values = {name: new.excluded[name] for name in replace}
+    insertion = _insert(connection, table)
+    values = {name: insertion.excluded[name] for name in replace}
     if rows:
-        connection.execute(new.on_conflict_do_update(index_elements=list(table.primary_key), set_=values), list(rows))
+        connection.execute(
+            insertion.on_conflict_do_update(index_elements=list(table.primary_key), set_=values), list(rows)
+        )
 
 
 def put_numbered(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], replace: Sequence[str]) -> int:
-    """Insert or update rows with the next sequence number.
+    """Insert or update rows, assigning the next sequence number to all of them.
 
     Parameters
     ----------
@@ -59,8 +61,10 @@ def put_numbered(connection: Connection, table: Table, rows: Sequence[dict[str, 
     return seq
 
 
-def add_numbered(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], blank: Mapping[str, Any]) -> int:
-    """Insert new rows and fill in existing blank rows with the next sequence number.
+def add_numbered(
+    connection: Connection, table: Table, rows: Sequence[dict[str, Any]], placeholders: Mapping[str, Any]
+) -> int:
+    """Insert new rows and fill existing placeholder rows, assigning the next sequence number to all of them.
 
     Parameters
     ----------
@@ -70,25 +74,25 @@ def add_numbered(connection: Connection, table: Table, rows: Sequence[dict[str, 
         Table with a `seq` column.
     rows : sequence of dict
         The rows, without `seq`.
-    blank : mapping
-        Columns to fill in, with the values that are considered blank; an existing row is changed only if all are blank.
+    placeholders : mapping
+        Columns to fill, with their placeholder values; an existing row is changed only if all of them are placeholders.
 
     Returns
     -------
     int
-        Number of rows inserted or filled in.
+        Number of rows that were inserted or filled.
     """
     if not rows:
         return 0
     lock(connection)
     seq = head(connection).seq + 1
-    new = _insert(connection, table)
-    is_blank = [table.c[name].is_not_distinct_from(value) for name, value in blank.items()]
-    has_values = [new.excluded[name].is_distinct_from(value) for name, value in blank.items()]
-    statement = new.on_conflict_do_update(
+    insertion = _insert(connection, table)
+    is_placeholder = [table.c[name].is_not_distinct_from(value) for name, value in placeholders.items()]
+    has_values = [insertion.excluded[name].is_distinct_from(value) for name, value in placeholders.items()]
+    statement = insertion.on_conflict_do_update(
         index_elements=list(table.primary_key),
-        set_={name: new.excluded[name] for name in [*blank, "seq"]},
-        where=and_(*is_blank, or_(*has_values)),
+        set_={name: insertion.excluded[name] for name in [*placeholders, "seq"]},
+        where=and_(*is_placeholder, or_(*has_values)),
     )
     connection.execute(statement, [{**row, "seq": seq} for row in rows])
     return int(connection.execute(select(func.count()).where(table.c.seq == seq)).scalar_one())
@@ -139,5 +143,5 @@ def head(connection: Connection) -> Head:
     -----
     Numbers are never reused, because deleting rows leaves a tombstone with a higher number.
     """
-    received, *last = connection.execute(_HEAD_QUERY).one()
-    return Head(max(number or 0 for number in last), received or 0)
+    received, *last_numbers = connection.execute(_HEAD_QUERY).one()
+    return Head(max(number or 0 for number in last_numbers), received or 0)

@@ -1,4 +1,4 @@
-"""Snapshots: compute the current value for each user-item pair from its events.
+"""Snapshots: compute the current rating or event total of each user-item pair from its stored events.
 
 The events of a pair are ordered by time (the submitted time, but at most the time of receipt) and then by sequence
 number. Ratings: the latest rating wins, and a removal deletes it. Events: the sum since the last removal.
@@ -22,7 +22,7 @@ PART_SIZE = 1_000_000
 
 
 class CurrentValue(NamedTuple):
-    """Current value for one item of a user.
+    """Current rating or event total of a user-item pair.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class CurrentValue(NamedTuple):
 
 
 def user_snapshot(history: Iterable[StoredEvent], kind: Kind) -> list[CurrentValue]:
-    """Return the current value for each item of one user.
+    """Return one user's current rating or event total for each item.
 
     Parameters
     ----------
@@ -72,8 +72,8 @@ def user_snapshot(history: Iterable[StoredEvent], kind: Kind) -> list[CurrentVal
     """
     event_kind = "rating" if kind_code(kind) == RATING else "event"
     state: dict[str, CurrentValue] = {}
-    ordered = sorted(((min(event.time, event.received), event.seq), event) for event in history)
-    for (time, _), event in ordered:
+    sorted_events = sorted(((min(event.time, event.received), event.seq), event) for event in history)
+    for (time, _), event in sorted_events:
         if event.kind == "removal":
             state.pop(event.item, None)
         elif event.kind == event_kind:
@@ -83,7 +83,7 @@ def user_snapshot(history: Iterable[StoredEvent], kind: Kind) -> list[CurrentVal
 
 
 def snapshot_of(pages: Iterable[pl.DataFrame], kind: Kind) -> pl.DataFrame:
-    """Return the current value for each user-item pair.
+    """Return the current rating or event total of each user-item pair.
 
     Parameters
     ----------
@@ -186,14 +186,14 @@ def _parts(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
 
 
 def _latest_values(rows: pl.DataFrame) -> pl.DataFrame:
-    last = rows.unique(["user", "item"], keep="last")
-    return last.filter(pl.col("kind") != REMOVAL)
+    latest_rows = rows.unique(["user", "item"], keep="last")
+    return latest_rows.filter(pl.col("kind") != REMOVAL)
 
 
 def _sum_since_removal(rows: pl.DataFrame) -> pl.DataFrame:
     """Sum the events of each pair since its last removal, in order, so that the sums are bitwise reproducible."""
-    pair = [pl.col(name).to_physical() for name in ("user", "item")]
-    rows = rows.sort(pair, maintain_order=True)
+    pair_columns = [pl.col(name).to_physical() for name in ("user", "item")]
+    rows = rows.sort(pair_columns, maintain_order=True)
     is_removal = (pl.col("kind") == REMOVAL).cast(pl.Int64)
     if (rows["kind"] == REMOVAL).any():
         n_later_removals = is_removal.cum_sum(reverse=True).over("user", "item")  # number of removals from this row on
@@ -202,7 +202,7 @@ def _sum_since_removal(rows: pl.DataFrame) -> pl.DataFrame:
         return rows
     u, i = (rows[name].to_physical().to_numpy() for name in ("user", "item"))
     is_first = np.concatenate([np.ones(1, bool), (u[1:] != u[:-1]) | (i[1:] != i[:-1])])
-    starts = np.flatnonzero(is_first)
-    ends = np.append(starts[1:], len(rows)) - 1
-    sums = np.add.reduceat(rows["value"].to_numpy(), starts)
-    return rows[ends].with_columns(value=pl.Series(sums))
+    first_rows = np.flatnonzero(is_first)
+    last_rows = np.append(first_rows[1:], len(rows)) - 1
+    sums = np.add.reduceat(rows["value"].to_numpy(), first_rows)
+    return rows[last_rows].with_columns(value=pl.Series(sums))

@@ -61,29 +61,31 @@ def append_requests(connection: Connection, requests: Sequence[Sequence[Row]]) -
     end = head(connection)
     by_key = _stored_by_key(connection, [row.key for rows in requests for row in rows if row.key is not None])
     accepted_rows: list[Row] = []
-    answers: list[list[Receipt] | ConflictError] = []
+    results: list[list[Receipt] | ConflictError] = []
     for rows in requests:
         n_before, request_by_key = len(accepted_rows), ChainMap({}, by_key)
         receipts = [_accept(row, request_by_key, accepted_rows, end.seq) for row in rows]
         if conflicts := tuple(n for n, receipt in enumerate(receipts, start=1) if receipt is None):
             del accepted_rows[n_before:]
-            answers.append(_conflict(rows, conflicts))
+            results.append(_conflict(rows, conflicts))
         else:
             by_key |= request_by_key.maps[0]
-            answers.append([receipt for receipt in receipts if receipt is not None])
+            results.append([receipt for receipt in receipts if receipt is not None])
     if accepted_rows:
         _store(connection, accepted_rows, end)
-    return answers
+    return results
 
 
-def _accept(row: Row, by_key: MutableMapping[str, _FirstEvent], accepted_rows: list[Row], last: int) -> Receipt | None:
+def _accept(
+    row: Row, by_key: MutableMapping[str, _FirstEvent], accepted_rows: list[Row], last_seq: int
+) -> Receipt | None:
     """Return the receipt for a row or None for a conflict; add new rows to `accepted_rows` and new keys to `by_key`."""
-    first = None if row.key is None else by_key.get(row.key)
-    if first is not None:
-        comparable_row = row._replace(time=first.row.time) if row.time is None else row
-        return Receipt(first.seq, duplicate=True) if comparable_row == first.row else None
+    first_event = None if row.key is None else by_key.get(row.key)
+    if first_event is not None:
+        comparable_row = row._replace(time=first_event.row.time) if row.time is None else row
+        return Receipt(first_event.seq, duplicate=True) if comparable_row == first_event.row else None
     accepted_rows.append(row)
-    seq = last + len(accepted_rows)
+    seq = last_seq + len(accepted_rows)
     if row.key is not None:
         by_key[row.key] = _FirstEvent(seq, row)
     return Receipt(seq, duplicate=False)
@@ -91,21 +93,21 @@ def _accept(row: Row, by_key: MutableMapping[str, _FirstEvent], accepted_rows: l
 
 def _conflict(rows: Sequence[Row], positions: tuple[int, ...]) -> ConflictError:
     """Return the error for conflicting events at the given positions, starting at 1."""
-    first = positions[0]
+    first_position = positions[0]
     others_text = f" (and {len(positions) - 1} more)" if len(positions) > 1 else ""
-    key = rows[first - 1].key
+    key = rows[first_position - 1].key
     return ConflictError(
-        f"event {first}{others_text}: the key {key!r} was already used for a different event", positions
+        f"event {first_position}{others_text}: the key {key!r} was already used for a different event", positions
     )
 
 
 def _stored_by_key(connection: Connection, keys: Sequence[str]) -> dict[str, _FirstEvent]:
     """Return the stored events with the given keys, by key."""
-    stored: dict[str, _FirstEvent] = {}
+    stored_events: dict[str, _FirstEvent] = {}
     for start in range(0, len(keys), _KEYS_PER_QUERY):
         for key, seq, *content in connection.execute(_KEY_QUERY, {"keys": keys[start : start + _KEYS_PER_QUERY]}):
-            stored[key] = _FirstEvent(seq, Row(key, *content))
-    return stored
+            stored_events[key] = _FirstEvent(seq, Row(key, *content))
+    return stored_events
 
 
 def _store(connection: Connection, rows: Sequence[Row], end: Head) -> None:
@@ -123,13 +125,13 @@ def _times(connection: Connection, rows: Sequence[Row], current_time: int, recei
     """Return the submitted time of each event or, if omitted, the current time but at least the latest of its pair."""
     if current_time == received:
         return [current_time if row.time is None else row.time for row in rows]
-    newest: dict[tuple[str, str], int] = {}
+    newest_times: dict[tuple[str, str], int] = {}
     times = []
     for row in rows:
         pair = row.user, row.item
-        if pair not in newest:
-            stored = connection.execute(_NEWEST_QUERY, {"who": row.user, "what": row.item}).scalar()
-            newest[pair] = max(current_time, stored or 0)
-        times.append(newest[pair] if row.time is None else row.time)
-        newest[pair] = max(newest[pair], min(times[-1], received))
+        if pair not in newest_times:
+            stored_events = connection.execute(_NEWEST_QUERY, {"who": row.user, "what": row.item}).scalar()
+            newest_times[pair] = max(current_time, stored_events or 0)
+        times.append(newest_times[pair] if row.time is None else row.time)
+        newest_times[pair] = max(newest_times[pair], min(times[-1], received))
     return times

@@ -169,13 +169,13 @@ class Users:
         dict of str to StoredUser
             Metadata by user ID; users without metadata are omitted.
         """
-        ids, stored = [checked_id(name, "the user") for name in names], dict[str, StoredUser]()
+        ids, stored_users = [checked_id(name, "the user") for name in names], dict[str, StoredUser]()
         with self._database.read_transaction() as connection:
             for start in range(0, len(ids), USERS_PER_QUERY):
                 query = _USER_QUERY.where(users.c.user.in_(ids[start : start + USERS_PER_QUERY]))
                 for seq, user, metadata in connection.execute(query):
-                    stored[user] = StoredUser(seq, user, json.loads(metadata))
-        return stored
+                    stored_users[user] = StoredUser(seq, user, json.loads(metadata))
+        return stored_users
 
     def after(self, seq: int = 0) -> list[StoredUser]:
         """Return the users whose metadata changed after a sequence number.
@@ -224,6 +224,6 @@ def _row(values: dict[str, Any], key: str, n: int) -> dict[str, Any]:
 
 def _add_rows(connection: Connection, salt: str, rows: list[dict[str, Any]]) -> int:
     lock(connection)  # so that no user is erased between the check and the insert
-    erased = set(connection.execute(select(tombstones.c.hash)).scalars())
-    rows = [row for row in rows if not erased or salted_hash(salt, row["user"]) not in erased]
+    erased_hashes = set(connection.execute(select(tombstones.c.hash)).scalars())
+    rows = [row for row in rows if not erased_hashes or salted_hash(salt, row["user"]) not in erased_hashes]
     return add_numbered(connection, users, rows, {"metadata": "{}"})

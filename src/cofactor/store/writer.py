@@ -162,8 +162,8 @@ class Writer:
                 raise StoreError("this store is closed")
             rows = self._queued_rows + task.size
             if rows > MAX_QUEUED_ROWS or self._queue.full():
-                queued = f"{self._queue.qsize():,} requests with {self._queued_rows:,} events"
-                raise StoreUnavailableError(f"{self._database.name}: the queue is full ({queued})", "no")
+                queue_text = f"{self._queue.qsize():,} requests with {self._queued_rows:,} events"
+                raise StoreUnavailableError(f"{self._database.name}: the queue is full ({queue_text})", "no")
             self._queued_rows = rows
             self._queue.put_nowait(task)  # cannot be full: only this method adds, under the lock
 
@@ -187,7 +187,10 @@ class Writer:
         except queue.Empty:
             return []
         size = 0
-        while isinstance(last := tasks[-1], _AppendTask) and (size := size + last.size) < MAX_ROWS_PER_TRANSACTION:
+        while (
+            isinstance(last_task := tasks[-1], _AppendTask)
+            and (size := size + last_task.size) < MAX_ROWS_PER_TRANSACTION
+        ):
             try:
                 tasks.append(self._queue.get_nowait())
             except queue.Empty:
@@ -195,11 +198,11 @@ class Writer:
         return tasks
 
     def _process_tasks(self, tasks: list[_Task]) -> None:
-        active = [task for task in tasks if task.future.set_running_or_notify_cancel()]
-        appends = [task for task in active if isinstance(task, _AppendTask)]
-        if appends:
-            self._append_tasks(appends)
-        for task in active:
+        active_tasks = [task for task in tasks if task.future.set_running_or_notify_cancel()]
+        append_tasks = [task for task in active_tasks if isinstance(task, _AppendTask)]
+        if append_tasks:
+            self._append_tasks(append_tasks)
+        for task in active_tasks:
             if isinstance(task, _CallTask):
                 self._execute_call(task)
 

@@ -566,7 +566,7 @@ class Samples:
             ".simulation_plot": {"measures": lambda: {"accuracy": "accuracy"}},
             ".indicators": table | {"table": lambda: self.item_table},
             ".group_weights": {"groups": lambda: np.arange(24) % 2},
-            ".Impressions": {"shown": lambda: np.zeros(10, np.int64), "clicked": lambda: np.zeros(10, np.int64)},
+            ".Impressions": {"n_shown": lambda: np.zeros(10, np.int64), "n_clicked": lambda: np.zeros(10, np.int64)},
             ".Prior.means": {"table": lambda: self.user_table, "n": lambda: 24},
             ".expected": {"u": lambda: [0, 1], "i": lambda: [2, 3]},
             ".Recommender.explain": {"user": lambda: "u01", "item": lambda: "i1"},

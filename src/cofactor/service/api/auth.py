@@ -189,13 +189,13 @@ class TokenBuckets:
         self._buckets: LRUCache[tuple[float, float]] = LRUCache(MAX_KEYS)
 
     def take(self, key: str, now: float) -> float:
-        """Take a token; return 0, or the number of seconds until the next token if the bucket is empty."""
+        """Take a token and return 0; if the bucket is empty, return the number of seconds until the next token."""
         size = max(2 * self._rate, 1.0)
-        tokens, last = self._buckets.get(key) or (size, now)
-        tokens = min(size, tokens + (now - last) * self._rate)
-        wait = 0.0 if tokens >= 1 else (1 - tokens) / self._rate
-        self._buckets.put(key, (tokens if wait else tokens - 1, now))
-        return wait
+        tokens, last_time = self._buckets.get(key) or (size, now)
+        tokens = min(size, tokens + (now - last_time) * self._rate)
+        wait_seconds = 0.0 if tokens >= 1 else (1 - tokens) / self._rate
+        self._buckets.put(key, (tokens if wait_seconds else tokens - 1, now))
+        return wait_seconds
 
 
 def _digest(text: str) -> bytes:

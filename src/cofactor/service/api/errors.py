@@ -137,8 +137,8 @@ def install_error_handlers(app: FastAPI, routes: Collection[tuple[str, str]]) ->
     async def answer_invalid_request(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         errors = [{"where": location(entry["loc"]), "what": entry["msg"]} for entry in error.errors()[:MAX_ERRORS]]
-        first = f"{'.'.join(errors[0]['where'])}: {errors[0]['what']}" if errors else "the request is invalid"
-        return problem_response(Problem(422, first, errors=errors))
+        summary = f"{'.'.join(errors[0]['where'])}: {errors[0]['what']}" if errors else "the request is invalid"
+        return problem_response(Problem(422, summary, errors=errors))
 
     async def answer_internal_error(_: Request, __: Exception) -> Response:
         return problem_response(Problem(500, "internal server error; see the log for this request ID"))

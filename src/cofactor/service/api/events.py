@@ -89,7 +89,7 @@ _body = TypeAdapter[RatingBody | CountBody | RemovalBody](EventBody)
 
 @dataclass(frozen=True)
 class EventReceipt:
-    """Receipt for an event: its sequence number, or that of the first event with the same key."""
+    """Sequence number of a stored event, or of the first event with the same key."""
 
     seq: int
     duplicate: bool
@@ -219,8 +219,8 @@ def _submit_line(service: Service, line: bytes) -> Future[list[Receipt]] | str:
     try:
         return _submit(service, _body.validate_python(value))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        return f"{'.'.join(location(first['loc']))}: {first['msg']}".removeprefix(": ")
+        first_error = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        return f"{'.'.join(location(first_error['loc']))}: {first_error['msg']}".removeprefix(": ")
     except StoreUnavailableError:
         raise
     except CofactorError as error:

@@ -79,13 +79,13 @@ def _check_finite(value: Any) -> Any:
 
 def _check_number(value: Any) -> Any:
     if isinstance(value, bool | str | bytes):
-        raise ValueError("must be a whole number")
+        raise ValueError("must be an integer")
     return value
 
 
 def _check_decimal(value: Any) -> Any:
     if isinstance(value, str) and not DECIMAL_PATTERN.fullmatch(value):  # int() accepts " 3", "+3" and "3_0" as well
-        raise ValueError("must be a whole number")
+        raise ValueError("must be an integer")
     return value
 
 
@@ -134,15 +134,15 @@ Rating = TypeAliasType("Rating", Annotated[float, Field(strict=True, ge=-MAX_VAL
 
 
 class RequestBody(BaseModel):
-    """Base class for request bodies and their parts; rejects undeclared members."""
+    """Base class for request bodies and the objects in them; rejects undeclared members."""
 
     model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
     def _require_declared(cls, value: Any) -> Any:
-        if isinstance(value, dict) and (unknown := [name for name in value if name not in cls.model_fields]):
-            members = {"name": repr(str(unknown[0])[:60]), "names": ", ".join(cls.model_fields)}
+        if isinstance(value, dict) and (unknown_names := [name for name in value if name not in cls.model_fields]):
+            members = {"name": repr(str(unknown_names[0])[:60]), "names": ", ".join(cls.model_fields)}
             raise PydanticCustomError("unknown_member", "unknown member {name}; the members are {names}", members)
         return value
 
@@ -171,12 +171,12 @@ def variant_by_kind(default: str | None, message: str) -> Discriminator:
 
 @dataclass(frozen=True)
 class ChangeOut:
-    """Result of a change: its sequence number."""
+    """Sequence number of a change."""
 
     seq: int
 
 
-def copy_fields(answer: type[T], source: object, **more: Any) -> T:
+def copy_fields(answer: type[T], source: object, **other_fields: Any) -> T:
     """Create a response object from the attributes of the same name of another object.
 
     Parameters
@@ -185,7 +185,7 @@ def copy_fields(answer: type[T], source: object, **more: Any) -> T:
         Dataclass of the response.
     source : object
         Object from the store or the library.
-    **more : Any
+    **other_fields : Any
         Fields that `source` lacks, or that must be converted.
 
     Returns
@@ -199,8 +199,8 @@ def copy_fields(answer: type[T], source: object, **more: Any) -> T:
     >>> copy_fields(ChangeOut, Receipt(seq=7, duplicate=False))
     ChangeOut(seq=7)
     """
-    names = (field.name for field in fields(answer) if field.name not in more)  # type: ignore[arg-type]
-    return answer(**{name: getattr(source, name) for name in names}, **more)
+    names = (field.name for field in fields(answer) if field.name not in other_fields)  # type: ignore[arg-type]
+    return answer(**{name: getattr(source, name) for name in names}, **other_fields)
 
 
 def json_response(content: Any) -> Response:

@@ -42,12 +42,12 @@ def count_answer(answer: Answer) -> None:
         _stale.inc()
 
 
-def set_model_metrics(version: int, swaps: int, failures: int, lost: int) -> None:
+def set_model_metrics(version: int, n_swaps: int, n_failures: int, n_lost: int) -> None:
     """Set the gauges: model version, replacements, failures to open a model and lost impressions."""
     _model.set(version)
-    _swaps.set(swaps)
-    _failures.set(failures)
-    _lost.set(lost)
+    _swaps.set(n_swaps)
+    _failures.set(n_failures)
+    _lost.set(n_lost)
 
 
 def metrics_text() -> bytes:

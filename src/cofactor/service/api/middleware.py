@@ -155,8 +155,8 @@ async def _admit(service: Service, scope: Scope, headers: dict[bytes, bytes]) ->
     if key is None:
         raise unauthorized()
     scope["cofactor.key"] = key
-    if wait := service.buckets.take(key.id, time.monotonic()):
-        raise Problem(429, "too many requests with this key", {"Retry-After": str(math.ceil(wait))})
+    if wait_seconds := service.buckets.take(key.id, time.monotonic()):
+        raise Problem(429, "too many requests with this key", {"Retry-After": str(math.ceil(wait_seconds))})
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or int(length) > service.settings.max_body:
         raise body_too_large(service.settings.max_body)

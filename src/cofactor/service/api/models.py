@@ -80,7 +80,7 @@ class TrainOnEvents(TrainFields):
 
 
 class TrainOnAny(TrainFields):
-    """Request to train on the kind of data of the estimator or the current model."""
+    """Request to train on the kind of data that the estimator, or else the current model, is for."""
 
     kind: None = None
     estimator: Annotated[JsonMap | None, _estimator_schemas("ratings", "events")] = None
@@ -121,7 +121,7 @@ class JobPage:
 
 @dataclass(frozen=True)
 class ConcentrationOut:
-    """Concentration of a quantity over members; `gini` is null if it is undefined."""
+    """Concentration of a quantity over users or items; `gini` is null if it is undefined."""
 
     total: float
     members: int
@@ -182,7 +182,7 @@ def _current_spec(service: Service) -> TrainingSpec:
 
 @router.post("/models/roll-back", dependencies=[ADMIN])
 async def roll_back(service: CurrentService) -> ModelOut:
-    """Verify the artifact of the previous model and activate it."""
+    """Roll back to the previous model after verifying its artifact."""
     return _model(await service.run_slow(_roll_back, service))
 
 
@@ -194,7 +194,7 @@ def _roll_back(service: Service) -> StoredModel:
 
 @router.post("/models/{version}/promote", dependencies=[ADMIN])
 async def promote(service: CurrentService, version: PathId) -> ModelOut:
-    """Verify the artifact of a model and activate it; other workers load it within about a second."""
+    """Promote a model after verifying its artifact; other workers load it within about a second."""
     return _model(await service.run_slow(_promote, service, version))
 
 
@@ -228,7 +228,7 @@ async def list_jobs(
     state: JobState | None = None,
     limit: Annotated[int, Query(ge=1, le=1_000), DECIMAL_NUMBER] = 100,
 ) -> JobPage:
-    """Return the newest jobs, newest first."""
+    """Return the most recent jobs, newest first."""
     jobs = await service.run(service.store.jobs.newest, min(limit, service.settings.max_n), state)
     return JobPage([copy_fields(JobOut, job) for job in jobs])
 

@@ -172,7 +172,7 @@ async def predict(service: CurrentService, user: QueryId, item: QueryId) -> Resp
 
 @router.get("/explanations", response_model=ExplainedScore, dependencies=[READ])
 async def explain(service: CurrentService, user: QueryId, item: QueryId) -> Response:
-    """Return the parts that add up to the score of a user-item pair; similar users are never identified."""
+    """Return the contributions that add up to the score of a user-item pair; similar users are never identified."""
     answer = await service.run(service.engine.explain, user, item)
     count_answer(answer)
     return _json(_explained_score, answer)

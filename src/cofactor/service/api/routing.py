@@ -69,10 +69,10 @@ class StrictRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the request handler, which parses JSON with `parse_json`."""
-        handle = super().get_route_handler()
+        handle_request = super().get_route_handler()
 
         async def handle_strict_request(request: Request) -> Response:
-            return await handle(_StrictRequest(request.scope, request.receive))
+            return await handle_request(_StrictRequest(request.scope, request.receive))
 
         return handle_strict_request
 
@@ -163,8 +163,8 @@ def parse_json(text: bytes) -> Any:
 
 
 def _unique_members(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    unique = dict(members)
-    if len(unique) < len(members):
+    unique_members = dict(members)
+    if len(unique_members) < len(members):
         repeated_name, _ = Counter(name for name, _ in members).most_common(1)[0]
         raise RepeatedMemberError(f"the member {_short_repr(repeated_name)} must be given only once")
-    return unique
+    return unique_members

@@ -37,7 +37,7 @@ class UserOut:
 
 @dataclass(frozen=True)
 class ErasureOut:
-    """Result of an erasure: its sequence number and the ID of the job that trains a model without the user."""
+    """Sequence number of an erasure, and the ID of the job that trains a model without the user."""
 
     seq: int
     job: int
@@ -71,7 +71,7 @@ async def put_user(service: CurrentService, body: UserBody) -> ChangeOut:
 
 @router.delete("", responses={200: link_to("get_job", job="job")}, dependencies=[WRITE])
 async def erase_user(service: CurrentService, user: QueryId) -> ErasureOut:
-    """Erase a user: delete their data, stop using it in the current model, and queue a training without them.
+    """Erase a user: delete their data, stop using it in the current model, and queue a training run without it.
 
     A salted hash is kept, so that the erasure can be repeated on a restored backup.
     """

@@ -132,13 +132,13 @@ def check_trainable(store: Store, spec: TrainingSpec) -> None:
     """
     if not store.events.contains(spec.kind):
         raise KindError(f"the store contains no {spec.kind} to train on; send some or import a table")
-    for side, rows in (("user", store.users), ("item", store.items)):
-        features = getattr(spec.estimator, f"{side}_features", ())
+    for entity, rows in (("user", store.users), ("item", store.items)):
+        features = getattr(spec.estimator, f"{entity}_features", ())
         names = dict.fromkeys(name for row in rows.after() for name in row.metadata) if features else {}
-        if missing := [name for name in features if name not in names]:
+        if missing_names := [name for name in features if name not in names]:
             available = ", ".join(names) or "none"
             raise KindError(
-                f"{side}_features: no {side} has metadata named {missing[0]!r}; available names: {available}"
+                f"{entity}_features: no {entity} has metadata named {missing_names[0]!r}; available names: {available}"
             )
 
 
@@ -214,9 +214,9 @@ def training_data(store: Store, kind: Kind, cutoff: int, until: int) -> Training
         excluded = excluded.join(snapshot, on="user", how="semi").join(snapshot, on="item", how="semi")
     train, user_metadata = _table(store, snapshot, excluded, kind), None
     if items := [(row.item, {"title": row.title, **row.metadata}) for row in store.items.after()]:
-        train = replace(train, item_table=_side_table(train.items, "item", items))
+        train = replace(train, item_table=_metadata_table(train.items, "item", items))
     if users := [(row.user, row.metadata) for row in store.users.after()]:
-        train = replace(train, user_table=_side_table(train.users, "user", users))
+        train = replace(train, user_table=_metadata_table(train.users, "user", users))
         user_metadata = _columns("user", users)
     return TrainingData(train, snapshot, held_out, cutoff, until, user_metadata, excluded)
 
@@ -246,26 +246,26 @@ def _renumber(table: Interactions, users: IdMap, items: IdMap) -> Interactions:
 
 
 def _without_erased(store: Store, rows: pl.DataFrame, hashes: set[str]) -> pl.DataFrame:
-    erased = [user for user in rows["user"].unique() if store.erasure.hash(user) in hashes]
-    return rows.filter(~pl.col("user").is_in(erased))
+    erased_users = [user for user in rows["user"].unique() if store.erasure.hash(user) in hashes]
+    return rows.filter(~pl.col("user").is_in(erased_users))
 
 
-def _side_table(ids: IdMap, side: str, metadata: Sequence[tuple[str, dict[str, Any]]]) -> pl.DataFrame:
+def _metadata_table(ids: IdMap, entity: str, metadata: Sequence[tuple[str, dict[str, Any]]]) -> pl.DataFrame:
     """Return a table of the metadata for each ID, with null where there is none."""
     rows = ids.rows(pl.Series([name for name, _ in metadata], dtype=pl.String))
     matched_entries = [entry for entry, row in zip(metadata, rows, strict=True) if row >= 0]
     if not matched_entries:
-        return pl.DataFrame([ids.all.alias(side)])
-    return join(ids, _columns(side, matched_entries), side, id_column=side).frame
+        return pl.DataFrame([ids.all.alias(entity)])
+    return join(ids, _columns(entity, matched_entries), entity, id_column=entity).frame
 
 
-def _columns(side: str, metadata: Sequence[tuple[str, dict[str, Any]]]) -> pl.DataFrame:
+def _columns(entity: str, metadata: Sequence[tuple[str, dict[str, Any]]]) -> pl.DataFrame:
     """Return metadata as columns, without names whose values have mixed or nested types."""
-    columns = [pl.Series(side, [id_ for id_, _ in metadata], dtype=pl.String)]
+    columns = [pl.Series(entity, [id_ for id_, _ in metadata], dtype=pl.String)]
     for name in dict.fromkeys(name for _, fields in metadata for name in fields):
         values = [fields.get(name) for _, fields in metadata]
         dtypes = {_dtype(value) for value in values if value is not None}
-        if name != side and len(dtypes) == 1 and (dtype := dtypes.pop()) is not None:
+        if name != entity and len(dtypes) == 1 and (dtype := dtypes.pop()) is not None:
             columns.append(pl.Series(name, values, dtype=dtype, strict=False))
     return pl.DataFrame(columns)
 

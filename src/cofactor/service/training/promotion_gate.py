@@ -122,21 +122,21 @@ def ranking_accuracy(
     items = [recommender.items.all.cast(pl.String) for recommender in (candidate, active)]
     catalog = IdMap.of(pl.concat([*items, held_out["item"]]))
     u, i = candidate.users.rows(held_out["user"]), catalog.rows(held_out["item"])
-    new = ~_is_excluded(candidate, u, candidate.items.rows(held_out["item"]))
-    relevant = SparseRows.of(u[new], i[new], np.ones(new.sum()), len(candidate.users))
+    is_new = ~_is_excluded(candidate, u, candidate.items.rows(held_out["item"]))
+    relevant = SparseRows.of(u[is_new], i[is_new], np.ones(is_new.sum()), len(candidate.users))
     metric = primary_metric("events", k)
     candidate_values, active_values = (
         _per_user(recommender, catalog, relevant, metric, k) for recommender in (candidate, active)
     )
-    return _comparison(metric, candidate_values, active_values, int(new.sum()), seed)
+    return _comparison(metric, candidate_values, active_values, int(is_new.sum()), seed)
 
 
 def _comparison(
     metric: Metric, candidate: UserValues, active: UserValues, n_events: int, seed: int
 ) -> AccuracyComparison:
     """Compare the metric values of two models; the loss is positive if the candidate is worse."""
-    first, second = (active, candidate) if metric.greater_is_better else (candidate, active)
-    loss, n_users = first.difference(second, seed=seed), int(np.count_nonzero(candidate.counts))
+    better_if_positive, reference = (active, candidate) if metric.greater_is_better else (candidate, active)
+    loss, n_users = better_if_positive.difference(reference, seed=seed), int(np.count_nonzero(candidate.counts))
     return AccuracyComparison(metric.key, candidate.aggregate(), active.aggregate(), *loss, n_events, n_users)
 
 
@@ -200,7 +200,7 @@ class ListStatistics:
 
 @dataclass(frozen=True)
 class GateResult:
-    """Result of `PromotionGate.evaluate`.
+    """Comparison of a candidate with the active model, with the reasons not to promote it, if any.
 
     Attributes
     ----------
@@ -254,7 +254,7 @@ class PromotionGate:
     coverage : float
         Maximum relative decrease in catalog coverage.
     top_share : float
-        Maximum absolute increase in the share of the 1% most-recommended items.
+        Maximum absolute increase in the fraction of positions with the 1% most-recommended items.
     lift : float
         Maximum relative increase in popularity lift.
     sample_users : int
@@ -309,12 +309,12 @@ class PromotionGate:
         names = ("tolerance", "criterion", "coverage", "top_share", "lift")
         return cls(**{name: getattr(settings, f"gate_{name}") for name in names})
 
-    def cutoff(self, new: pl.DataFrame, until: int) -> int:
-        """Return the last change to train a candidate on, so that enough newer events are held out.
+    def cutoff(self, new_events: pl.DataFrame, until: int) -> int:
+        """Return the sequence number up to which to train a candidate, so that enough newer events are held out.
 
         Parameters
         ----------
-        new : polars.DataFrame
+        new_events : polars.DataFrame
             Events that the active model was not trained on, with the columns seq and user, ordered by seq.
         until : int
             Sequence number of the last change.
@@ -330,14 +330,14 @@ class PromotionGate:
         >>> PromotionGate(min_events=50, share=0.2).cutoff(new, 2000), PromotionGate(min_events=5_000).cutoff(new, 2000)
         (1800, 2000)
         """
-        n = len(new)
+        n = len(new_events)
         if n < self.min_events:
             return until
         by_share = min(max(round(self.share * n), self.min_events), self.max_events)
-        has_users = new["user"].reverse().is_first_distinct().cum_sum() >= self.min_users
+        has_users = new_events["user"].reverse().is_first_distinct().cum_sum() >= self.min_users
         by_users = int(has_users.arg_max() or 0) + 1 if has_users.any() else n
         n_held_out = max(by_share, min(by_users, n // 2, self.max_events))
-        return int(new["seq"][n - n_held_out]) - 1
+        return int(new_events["seq"][n - n_held_out]) - 1
 
     def evaluate(self, candidate: Recommender, active: Recommender, data: TrainingData, *, seed: int = 0) -> GateResult:
         """Compare the accuracy of two models on held-out events, and their recommendation lists as of the cutoff.
@@ -368,17 +368,23 @@ class PromotionGate:
         accuracy = self._accuracy(candidate, active, data, users, seed) if len(held_out) >= self.min_events else None
         if accuracy is None or accuracy.users < self.min_users:
             n_users = len(users) if accuracy is None else accuracy.users
-            needed = f"at least {self.min_events} events from {self.min_users} users are required"
-            notes.append(f"accuracy was not compared: {len(held_out)} new events from {n_users} users; {needed}")
+            requirement = f"at least {self.min_events} events from {self.min_users} users are required"
+            notes.append(f"accuracy was not compared: {len(held_out)} new events from {n_users} users; {requirement}")
             accuracy = None
         else:
             reasons += self._accuracy_reasons(accuracy)
         sample = self._sample(data, seed)
-        new, current = (
+        candidate_lists, active_lists = (
             ListStatistics.of(exposure(_at_cutoff(recommender, sample, data), n=self.k))
             for recommender in (candidate, active)
         )
-        return GateResult((*reasons, *self._exposure_reasons(new, current)), accuracy, new, current, tuple(notes))
+        return GateResult(
+            (*reasons, *self._exposure_reasons(candidate_lists, active_lists)),
+            accuracy,
+            candidate_lists,
+            active_lists,
+            tuple(notes),
+        )
 
     def _accuracy(
         self, candidate: Recommender, active: Recommender, data: TrainingData, users: IdMap, seed: int
@@ -394,9 +400,9 @@ class PromotionGate:
         return IdMap.of(users.gather(np.sort(sampled_rows)))
 
     def _accuracy_reasons(self, accuracy: AccuracyComparison) -> list[str]:
-        allowed = self.tolerance * accuracy.active
+        max_loss = self.tolerance * accuracy.active
         loss = accuracy.loss if self.criterion == "mean" else accuracy.high
-        if loss <= allowed:
+        if loss <= max_loss:
             return []
         sample_text = f"{accuracy.events:,} events from {accuracy.users:,} users"
         if np.isnan(loss):
@@ -404,7 +410,7 @@ class PromotionGate:
         has_interval = np.isfinite(accuracy.low)
         interval = f"95% interval {accuracy.low:.4f} to {accuracy.high:.4f}" if has_interval else "no interval"
         metrics = f"{accuracy.metric} {accuracy.candidate:.4f}, active model {accuracy.active:.4f}"
-        loss_text = f"loss {accuracy.loss:.4f}, {interval}; allowed {allowed:.4f}"
+        loss_text = f"loss {accuracy.loss:.4f}, {interval}; allowed {max_loss:.4f}"
         return [f"accuracy on the newest events is worse: {metrics} ({loss_text}; {sample_text})"]
 
     def _exposure_reasons(self, candidate: ListStatistics, active: ListStatistics) -> list[str]:
@@ -412,11 +418,11 @@ class PromotionGate:
         if candidate.coverage < (1 - self.coverage) * active.coverage:
             reasons.append(f"coverage falls from {active.coverage:.1%} to {candidate.coverage:.1%} of the catalog")
         if candidate.top_share > active.top_share + self.top_share:
-            change = f"from {active.top_share:.1%} to {candidate.top_share:.1%}"
-            reasons.append(f"the share of the 1% most-recommended items rises {change}")
+            change_text = f"from {active.top_share:.1%} to {candidate.top_share:.1%}"
+            reasons.append(f"the share of the 1% most-recommended items rises {change_text}")
         if candidate.popularity_lift > (1 + self.lift) * active.popularity_lift:
-            change = f"from {active.popularity_lift:.2f} to {candidate.popularity_lift:.2f}"
-            reasons.append(f"popularity lift rises {change}")
+            change_text = f"from {active.popularity_lift:.2f} to {candidate.popularity_lift:.2f}"
+            reasons.append(f"popularity lift rises {change_text}")
         return reasons
 
 

@@ -1,4 +1,4 @@
-"""Training specification: estimator, kind of data, seed and features of a training."""
+"""Training specification: estimator, kind of data, seed and features of a training run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["TrainingSpec", "spec_of"]
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """Specification of a training.
+    """Specification of a training run.
 
     Attributes
     ----------
@@ -74,18 +74,21 @@ class TrainingSpec:
         """
         names = [field.name for field in fields(cls)]
         values = {} if values is None else values
-        if not isinstance(values, Mapping) or (unknown := [name for name in values if name not in names]):
-            invalid = unknown[0] if isinstance(values, Mapping) else values
-            raise DataError(f"training parameters must be among {', '.join(names)}; got {invalid!r}")
+        if not isinstance(values, Mapping) or (unknown_names := [name for name in values if name not in names]):
+            invalid_value = unknown_names[0] if isinstance(values, Mapping) else values
+            raise DataError(f"training parameters must be among {', '.join(names)}; got {invalid_value!r}")
         merged_values = {} if base is None else {name: getattr(base, name) for name in names}
-        new = dict(values)
-        if "estimator" in new:
-            new["estimator"] = Estimator.from_dict(new["estimator"])
-            if base is not None and new["estimator"].kind not in ("any", base.kind):
+        new_values = dict(values)
+        if "estimator" in new_values:
+            new_values["estimator"] = Estimator.from_dict(new_values["estimator"])
+            if base is not None and new_values["estimator"].kind not in ("any", base.kind):
                 del merged_values["kind"]
-        elif base is not None and base.estimator.kind not in ("any", new.get("kind", base.kind)):
+        elif base is not None and base.estimator.kind not in ("any", new_values.get("kind", base.kind)):
             del merged_values["estimator"]
-        merged_values |= {name: _names(name, new[name]) if name.endswith("features") else new[name] for name in new}
+        merged_values |= {
+            name: _names(name, new_values[name]) if name.endswith("features") else new_values[name]
+            for name in new_values
+        }
         if "estimator" not in merged_values:
             merged_values["estimator"] = ImplicitALS() if merged_values.get("kind") == "events" else BiasedMF()
         accepted_kind = merged_values["estimator"].kind

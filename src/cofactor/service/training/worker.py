@@ -127,7 +127,7 @@ class RetrainPolicy:
             raise ParameterError(f"seconds must be positive or None; got {self.seconds}")
 
     def reason(self, *, changes: int, seconds: float, erased: int) -> str | None:
-        """Return the reason a training is due, if any.
+        """Return the reason why a training run is due, if any.
 
         Parameters
         ----------
@@ -141,7 +141,7 @@ class RetrainPolicy:
         Returns
         -------
         str or None
-            The reason; None if no training is due.
+            The reason; None if no training run is due.
         """
         if erased:
             return f"{erased:,} users were erased since the last training"
@@ -208,17 +208,21 @@ class Worker:
         Returns
         -------
         Job or None
-            The new job; None if no training is due.
+            The new job; None if no training run is due.
         """
         store = self.trainer.store
-        newest = max(store.models.all(), key=lambda model: model.version, default=None)
-        changes, erased = self._changes_since(newest)
-        reason = self.policy.reason(changes=changes, seconds=self._seconds_since(newest), erased=erased)
+        newest_model = max(store.models.all(), key=lambda model: model.version, default=None)
+        changes, erased = self._changes_since(newest_model)
+        reason = self.policy.reason(changes=changes, seconds=self._seconds_since(newest_model), erased=erased)
         if reason is None or any(store.jobs.newest(1, state) for state in ("queued", "running")):
             return None
-        if (last := store.jobs.newest(1)) and last[0].state == "failed" and self._failed_recently(last[0]):
+        if (
+            (last_jobs := store.jobs.newest(1))
+            and last_jobs[0].state == "failed"
+            and self._failed_recently(last_jobs[0])
+        ):
             return None
-        _log.info("training is due: %s", reason)
+        _log.info("a training run is due: %s", reason)
         return store.jobs.enqueue_once(TRAIN)
 
     def run_next(self) -> Job | None:
@@ -250,9 +254,9 @@ class Worker:
             reasons = f": {'; '.join(model.reasons)}" if model.reasons else ""
             jobs.finish(job, f"model {model.version} is {model.status}{reasons}")
         except JobLostError as error:
-            _log.warning("job %d released: %s", job.id, error)
+            _log.warning("job %d was abandoned: %s", job.id, error)
         except StoreUnavailableError as error:
-            _log.warning("job %d released: %s", job.id, error)
+            _log.warning("job %d was abandoned: %s", job.id, error)
             raise
         except Exception as error:  # noqa: BLE001  # the next job may succeed
             is_expected = isinstance(error, CofactorError | OSError | MemoryError)
@@ -260,25 +264,25 @@ class Worker:
             jobs.fail(job, str(error) if is_expected and str(error) else f"{type(error).__name__}: {error}")
         return jobs.get(job.id)
 
-    def _changes_since(self, newest: StoredModel | None) -> tuple[int, int]:
+    def _changes_since(self, newest_model: StoredModel | None) -> tuple[int, int]:
         """Return the number of changes and the number of erased users since the last training started."""
         store = self.trainer.store
-        if newest is None:
+        if newest_model is None:
             return store.events.watermark(), 0
-        metrics = newest.metrics if isinstance(newest.metrics, dict) else {}
-        until = int(metrics.get(UNTIL_KEY, newest.watermark))
+        metrics = newest_model.metrics if isinstance(newest_model.metrics, dict) else {}
+        until = int(metrics.get(UNTIL_KEY, newest_model.watermark))
         return max(store.events.watermark() - until, 0), len(store.erasure.after(until))
 
-    def _seconds_since(self, newest: StoredModel | None) -> float:
+    def _seconds_since(self, newest_model: StoredModel | None) -> float:
         """Return the number of seconds since this worker first saw the newest model."""
-        version = 0 if newest is None else newest.version
+        version = 0 if newest_model is None else newest_model.version
         if version != self._newest[0]:
             self._newest = (version, time.monotonic())
         return time.monotonic() - self._newest[1]
 
     def _failed_recently(self, job: Job) -> bool:
-        wait = min(self.policy.seconds or RETRY_SECONDS, RETRY_SECONDS)
-        return 0 <= time.time() - (job.finished or 0) < wait
+        wait_seconds = min(self.policy.seconds or RETRY_SECONDS, RETRY_SECONDS)
+        return 0 <= time.time() - (job.finished or 0) < wait_seconds
 
 
 @contextmanager

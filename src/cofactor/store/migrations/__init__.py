@@ -52,8 +52,8 @@ def _upgrade(connection: Connection, name: str) -> None:
     from alembic.config import Config
     from alembic.util import CommandError
 
-    current = _revision(connection)
-    if current is None and (
+    current_revision = _revision(connection)
+    if current_revision is None and (
         foreign_tables := sorted(set(metadata.tables) & set(inspect(connection).get_table_names()))
     ):
         raise StoreError(
@@ -66,5 +66,6 @@ def _upgrade(connection: Connection, name: str) -> None:
             command.upgrade(config, "head")
         except CommandError as error:
             raise StoreError(
-                f"{name} was written by a newer version of cofactor (schema revision {current}); upgrade cofactor"
+                f"{name} was written by a newer version of cofactor (schema revision {current_revision}); "
+                "upgrade cofactor"
             ) from error
