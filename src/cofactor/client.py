@@ -254,7 +254,7 @@ class Client:
 
     @validated
     def explain(self, user: str | int, item: str | int) -> ExplainedScore:
-        """Return the parts that add up to the score for a user-item pair.
+        """Return the contributions that add up to the score for a user-item pair.
 
         Parameters
         ----------
@@ -548,7 +548,7 @@ def _ids(name: str, ids: Iterable[str | int]) -> list[str | int]:
         _as_list(name, ids) if isinstance(ids, Iterable) and not isinstance(ids, str | bytes | Mapping) else [None]
     )
     if any(isinstance(id_, bool) or not isinstance(id_, str | int) for id_ in elements):
-        raise ParameterError(f"{name} must be a list of ids (strings or integers), not {checks.describe(ids)}")
+        raise ParameterError(f"{name} must be a list of IDs (strings or integers), not {checks.describe(ids)}")
     return elements  # type: ignore[return-value]
 
 

@@ -53,7 +53,7 @@ class DataError(CofactorError, ValueError):
 
 
 class KindError(DataError):
-    """Error for ratings in place of events, or vice versa, or for a method that the model does not support.
+    """Error for ratings where events are required, or vice versa, or for a method that the model does not support.
 
     Examples
     --------

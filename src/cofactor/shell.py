@@ -60,7 +60,7 @@ def quote(argument: object) -> str:
 
 
 def as_path(path: object) -> str:
-    """Return a path in a form that is never parsed as a command-line option.
+    """Return a path as an argument that is never parsed as a command-line option.
 
     Parameters
     ----------

@@ -425,9 +425,9 @@ def test_a_rating_off_the_scale_is_rejected_for_every_model(folder: Path, tmp_pa
 
 
 def test_somebody_new_who_took(events_model: Path) -> None:
-    found = json_of("recommend", events_model, "--took", "f02", "--took", "f04", "-n", 4)
+    found = json_of("recommend", events_model, "--item", "f02", "--item", "f04", "-n", 4)
     assert all(int(row["item"][1:]) % 2 == 0 for row in found)
-    assert "events" in ok("recommend", events_model, "--took", "f02").stdout
+    assert "events" in ok("recommend", events_model, "--item", "f02").stdout
 
 
 def test_more_than_the_catalog_gives_what_there_is(model: Path) -> None:

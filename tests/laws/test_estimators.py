@@ -98,7 +98,7 @@ def test_a_hyper_parameter_of_another_type_is_refused(name: str, parameter: str,
 def test_what_is_no_number_or_not_whole_is_refused(name: str, parameter: str) -> None:
     whole = type(spec_of(name, parameter).default) is int
     for value in (None, True, float("nan"), float("inf"), *([2.5, 2.0, np.float32(2)] if whole else [])):
-        kind = "a whole number" if whole else "a finite number"
+        kind = "an integer" if whole else "a finite number"
         with pytest.raises(ParameterError, match=f"{name}: {parameter} must be {kind}, not"):
             REGISTRY[name](**{parameter: value})
 

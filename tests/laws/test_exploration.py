@@ -83,7 +83,7 @@ def test_users_and_items_are_ids() -> None:
     assert ("cy", "new", True) in found.select("user", "item", "explored").rows()
     assert found.filter(pl.col("item") == "new")["title"].unique().to_list() == ["New"]
     assert rec.for_users("bo").explore(2).equals(rec.for_users(["bo"]).explore(2))
-    with pytest.raises(UnknownIdError, match="user 'dan' is not a known id"):
+    with pytest.raises(UnknownIdError, match="user 'dan' is not a known ID"):
         rec.for_users(["ana", "dan"]).explore()
 
 
@@ -93,7 +93,7 @@ def test_integer_ids_are_not_rows() -> None:
     found = rec.for_users([10, 3]).explore(3, share=0.5, min_ratings=2)
     assert set(found["user"]) == {10, 3}
     assert set(found["item"]) <= {7, 8, 9}
-    with pytest.raises(UnknownIdError, match="user 0 is not a known id"):
+    with pytest.raises(UnknownIdError, match="user 0 is not a known ID"):
         rec.for_users([0]).explore()
 
 
@@ -132,7 +132,7 @@ def test_what_cannot_be_is_refused(rec: Recommender) -> None:
     with pytest.raises(ParameterError, match="cap"):
         rec.for_users(EVERYONE).explore(cap=-1)
     for user in (-1, len(EVERYONE)):
-        with pytest.raises(UnknownIdError, match=f"user {user} is not a known id"):
+        with pytest.raises(UnknownIdError, match=f"user {user} is not a known ID"):
             rec.for_users(np.array([0, user])).explore()
     with pytest.raises(ParameterError, match="cover 60 items"):
         rec.for_users(EVERYONE).explore(impressions=Impressions(np.zeros(3, int), np.zeros(3, int)))

@@ -77,9 +77,9 @@ def test_ids_of_the_other_type_get_the_same_answer(rec: Recommender, question: s
 
 @pytest.mark.parametrize("text", ["07", "+7", " 7", "7.0", "-7", "\N{ARABIC-INDIC DIGIT SEVEN}"])
 def test_a_text_that_is_not_the_decimal_form_is_another_id(rec: Recommender, text: str) -> None:
-    with pytest.raises(UnknownIdError, match="is not a known id"):
+    with pytest.raises(UnknownIdError, match="is not a known ID"):
         rec.recommend(text)
-    with pytest.raises(UnknownIdError, match="is not a known id"):
+    with pytest.raises(UnknownIdError, match="is not a known ID"):
         rec.explain(text, own(rec, FIRST))
     assert rec.unknown([text], [f"0{FIRST}"]) == (1, 1)
     with pytest.raises(UnknownIdError, match=f"'0{FIRST}' is not known"):

@@ -325,7 +325,7 @@ def test_wrong_answers_are_rejected_by_id(titled: Recommender) -> None:
     questions = titled.for_history([]).questions().with_answer("film 3", None)
     with pytest.raises(ParameterError, match="item 'film 3' was already answered"):
         questions.with_answer("film 3", 4.0)
-    with pytest.raises(UnknownIdError, match="item 'film x' is not a known id"):
+    with pytest.raises(UnknownIdError, match="item 'film x' is not a known ID"):
         questions.with_answer("film x", 4.0)
     with pytest.raises(DataError, match="the rating of item 'film 7' is"):
         questions.with_answer("film 7", 4.5)

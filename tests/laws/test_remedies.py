@@ -221,7 +221,7 @@ def test_a_table_without_rows_stays_as_it_is_and_tells_no_kinds(made: Synthetic)
 
 def test_kinds_are_at_least_one_and_items_not_fewer_than_rated(made: Synthetic) -> None:
     histories = made.interactions.by_user
-    with pytest.raises(ParameterError, match="n_categories must be a whole number >= 1, not 0"):
+    with pytest.raises(ParameterError, match="n_categories must be an integer >= 1, not 0"):
         categories_by_raters(histories, SMALL.n_items, n_categories=0)
     with pytest.raises(DataError, match="histories must have column indices between 0 and 2; got"):
         categories_by_raters(histories, 3)

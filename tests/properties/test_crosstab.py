@@ -115,7 +115,7 @@ def test_fill_is_not_asked_when_nothing_is_blank() -> None:
 @pytest.mark.parametrize(
     ("given_", "message"),
     [
-        ([1.0, 2.0], "one value for each of 3 blank cells"),
+        ([1.0, 2.0], "one value for each of 3 empty cells"),
         ([1.0, float("nan"), 2.0], "fill must return finite values, not nan for user 'eva' and item 'alien'"),
         ([float("inf"), 1.0, 2.0], "fill must return finite values, not inf for user 'tom' and item 'clue'"),
     ],
@@ -183,5 +183,5 @@ def test_events_show_how_often() -> None:
 
 @pytest.mark.parametrize(("users", "items"), [(0, 3), (3, 0), (-1, 3)])
 def test_at_least_one_user_and_item(users: int, items: int) -> None:
-    with pytest.raises(ParameterError, match=r"(users|items) must be a whole number >= 1"):
+    with pytest.raises(ParameterError, match=r"(users|items) must be an integer >= 1"):
         crosstab(RATINGS, users=users, items=items)

@@ -237,7 +237,7 @@ def test_what_is_no_estimator_is_refused_before_anything_is_fitted(of_ratings: S
 def test_ks_are_whole_numbers_from_1_on(of_events: Split, of_ratings: Split, ks: Any) -> None:
     told: list[str] = []
     for estimator, split in ((IALS, of_events), (ALS, of_ratings)):
-        with pytest.raises(ParameterError, match=r"ks must be (a list of whole numbers >= 1|a whole number), not"):
+        with pytest.raises(ParameterError, match=r"ks must be (a list of integers >= 1|an integer), not"):
             evaluate(estimator, split, ks=ks, on_fit=told.append)
     assert told == []
 

@@ -16,7 +16,7 @@ from cofactor.cli.options import (
     Seed,
     Settings,
     SplitName,
-    TestShare,
+    TestSize,
     check_exclude,
     check_split,
     choice,
@@ -56,7 +56,7 @@ def compare(
         ),
     ] = None,
     split: SplitName = "random",
-    test: TestShare = None,
+    test: TestSize = None,
     exclude: ExcludeName = None,
     k: Annotated[
         list[int] | None,

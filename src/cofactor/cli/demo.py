@@ -75,10 +75,10 @@ def _show_data(out: Console) -> Interactions:
         "densest part: the people with the most ratings and the films with the most ratings.",
     )
     out.print(str(crosstab(ratings, users=8, items=7)), soft_wrap=True)
-    empty_share = 1 - ratings.density
+    empty_fraction = 1 - ratings.density
     _print_paragraph(
         out,
-        f"\nEven here some cells are blank (·); in the whole table, {empty_share:.0%} of the cells are. "
+        f"\nEven here some cells are blank (·); in the whole table, {empty_fraction:.0%} of the cells are. "
         "Collaborative filtering predicts the blank cells from the ratings alone: people who agreed before are likely "
         "to agree again.",
     )

@@ -170,8 +170,8 @@ def show_values(out: Console, ratings: Interactions) -> None:
     width = max(8, *map(len, names))
     out.print()
     for name, v in zip(names, bins, strict=True):
-        share = v["count"] / total
-        out.print(f"{name:>{width}}  {v['count']:>9,}  {share:>4.0%} {bar(v['count'] / largest, 40)}")
+        fraction = v["count"] / total
+        out.print(f"{name:>{width}}  {v['count']:>9,}  {fraction:>4.0%} {bar(v['count'] / largest, 40)}")
     out.print()
 
 

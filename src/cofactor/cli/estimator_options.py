@@ -221,5 +221,5 @@ def _describe_type(schema: dict[str, Any]) -> str:
         return " or ".join(schema["enum"])
     if schema["type"] == "array":
         return f"{schema['minItems']} comma-separated numbers" if "minItems" in schema else "comma-separated names"
-    descriptions = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "null": "none"}
+    descriptions = {"integer": "an integer", "number": "a number", "boolean": "true or false", "null": "none"}
     return descriptions[schema["type"]]

@@ -18,7 +18,7 @@ from cofactor.cli.options import (
     Seed,
     Settings,
     SplitName,
-    TestShare,
+    TestSize,
     check_exclude,
     check_split,
     split_table,
@@ -56,7 +56,7 @@ def evaluate(
     *,
     model: Models = None,
     split: SplitName = "random",
-    test: TestShare = None,
+    test: TestSize = None,
     exclude: ExcludeName = None,
     k: Lengths = None,
     calibration: Annotated[
@@ -74,7 +74,7 @@ def evaluate(
     Models of ratings are evaluated by RMSE and MAE, models of events (--events or --min-rating) by ranking metrics at k
     over the full catalog. The default model is biased-mf for ratings and implicit-als for events.
 
-    Test sets: random rows (random); a share of each user's rows (per-user); the last rows of each user (last); all rows
+    Test sets: random rows (random); a fraction of each user's rows (per-user); the last rows of each user (last); all rows
     after a point in time (by-time); all rows of some users (users).
 
     --set NAME=VALUE applies to all models that have the hyperparameter, --set MODEL.NAME=VALUE to one model.
@@ -322,8 +322,8 @@ def _show_coverage(out: Console, label: str, coverage: pl.DataFrame, interval: s
     out.print(output_table)
 
 
-def _format_percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}"
+def _format_percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f}"
 
 
 def _write_plot(label: str, result: Calibration, split: Split, path: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from cofactor.cli.input_options import Source, reads_table
-from cofactor.cli.options import Json, Seed, Settings, share
+from cofactor.cli.options import Json, Seed, Settings, fraction
 from cofactor.cli.terminal import epoch_progress, printable, results, show_json
 from cofactor.shell import as_path, command
 
@@ -35,7 +35,7 @@ def fit(
     seed: Seed = 0,
     validation: Annotated[
         float | None,
-        Option(metavar="SHARE", parser=share, help="Share of rows to hold out for early stopping."),
+        Option(metavar="FRACTION", parser=fraction, help="Fraction of rows to hold out for early stopping."),
     ] = None,
     item_features: Annotated[
         str | None,

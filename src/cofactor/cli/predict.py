@@ -1,4 +1,4 @@
-"""`cofactor predict`: predict the rating for one user-item pair, or for every pair in a file."""
+"""`cofactor predict`: predict the rating for one user-item pair, or for every user-item pair in a file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def predict(
     time_column: Annotated[str | None, Option(metavar="COLUMN", help="Column with the times in FILE.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict ratings for user-item pairs, with the IDs in the same order as in the file.
+    """Predict ratings for user-item pairs, in the order of the pairs in the file.
 
     For unknown users and items, predictions use average values, and a note is printed on stderr. A model of events
     predicts ranking scores.

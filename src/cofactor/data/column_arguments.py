@@ -1,4 +1,4 @@
-"""Array arguments: validate columns of IDs, numbers and times, and convert them to plain types.
+"""Validation of columns of IDs, numbers and times that are passed as array arguments.
 
 Every column has one entry per row. Callers can pass lists, arrays, or polars, pandas and pyarrow columns.
 """
@@ -58,7 +58,7 @@ def ids_argument(name: str, ids: Any) -> pl.Series | CodedIds:
     --------
     >>> ids_argument("users", {"ana", "bo"})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: users must be a list, an array or a Series of ids, one for each row, not ...
+    cofactor.errors.ParameterError: users must be a list, an array or a Series of IDs, one for each row, not ...
     """
     if isinstance(ids, CodedIds):
         return ids
@@ -85,7 +85,7 @@ def float_ids_notes(**ids: Any) -> list[str]:
     Examples
     --------
     >>> float_ids_notes(user=[17850.0, 7], item=["alien", "clue"])
-    ['user ids are floating-point numbers; they were read as integers']
+    ['user IDs are floating-point numbers; they were read as integers']
     """
     return [float_ids_note(role) for role, column in ids.items() if _has_floats(column)]
 
@@ -137,7 +137,7 @@ def numbers_argument(name: str, values: Any, n: int) -> Float32:
 
 
 def times_argument(name: str, values: Any, n: int) -> Int64:
-    """Validate a column of n times in whole seconds since the Unix epoch.
+    """Validate a column of n times in integer seconds since the Unix epoch.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def times_argument(name: str, values: Any, n: int) -> Int64:
     ParameterError
         If `values` has no row order, such as a set or a generator.
     DataError
-        If the length is not n, if the values are not whole numbers, or if they are so large that they must be
+        If the length is not n, if the values are not integers, or if they are so large that they must be
         milliseconds, microseconds or nanoseconds; the message names the row.
 
     Examples
@@ -167,7 +167,7 @@ def times_argument(name: str, values: Any, n: int) -> Int64:
     Traceback (most recent call last):
     cofactor.errors.DataError: times must be in seconds since the Unix epoch, but row 1 is in milliseconds (1676043...
     """
-    array = _array(name, values, n, "whole seconds since the Unix epoch")
+    array = _array(name, values, n, "integer seconds since the Unix epoch")
     with np.errstate(over="ignore", invalid="ignore"):
         times = contiguous(array, np.int64)
         _require_usable(np.isfinite(array) & (times == array), array, name)
@@ -214,7 +214,7 @@ def require_same_order(**columns: Any) -> None:
 
 
 def require_on_scale(values: Float32, scale: Scale) -> None:
-    """Raise an error if a value is not on the rating scale.
+    """Raise an error if a rating is not on the rating scale.
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ def require_on_scale(values: Float32, scale: Scale) -> None:
 
 
 def zeros_note(values: Float32) -> str | None:
-    """Return a note if ratings of 0 probably mean "not rated".
+    """Return a load-report note if ratings of 0 probably mean "not rated".
 
     This is the case if the other ratings have at least three distinct values on an evenly spaced grid from 0.5 or more.
 

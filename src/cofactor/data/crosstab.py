@@ -1,4 +1,4 @@
-"""Cross-tab: a readable part of the user-item matrix, with the most active users and the most rated items."""
+"""Cross-tabulation: submatrix of the user-item matrix with the most active users and the most rated items."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cofactor.validation import validated
 __all__ = ["CrossTab", "Fill", "crosstab"]
 
 Fill: TypeAlias = Callable[[Int32, Int32], Any]
-"""Function that maps the row numbers u (n,) and i (n,) of blank cells to n values, such as predictions."""
+"""Function that maps the row numbers u (n,) and i (n,) of empty cells to n values, such as predictions."""
 
 LINE_WIDTH = 80
 MAX_HEADER_LINES = 3
@@ -31,7 +31,7 @@ BLANK = "·"
 
 @dataclass(frozen=True, eq=False)
 class CrossTab:
-    """Part of a user-item matrix with the most active users and the most rated items, created by `crosstab`.
+    """Submatrix of a user-item matrix with the most active users and the most rated items, created by `crosstab`.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class CrossTab:
     values : ndarray of shape (n_users, n_items), float64
         Ratings or filled values; NaN where blank.
     observed : ndarray of shape (n_users, n_items), bool
-        True for ratings in the table, False for filled and blank cells.
+        True for ratings in the table, False for filled and empty cells.
     users, items : list of int or str
         IDs of the users and items.
     titles : list of str
@@ -68,7 +68,7 @@ class CrossTab:
     full_shape: tuple[int, int]
 
     def frame(self) -> pl.DataFrame:
-        """Return the cross-tab as a data frame with one row per user.
+        """Return the cross-tabulation as a data frame with one row per user.
 
         Returns
         -------
@@ -125,7 +125,7 @@ class CrossTab:
         return "\n".join(line.rstrip() for line in lines)
 
     def _caption(self) -> str:
-        """Describe the size of the cross-tab and count its known, filled and blank cells."""
+        """Describe the size of the cross-tab and count its known, filled and empty cells."""
         n_blank = int(np.isnan(self.values).sum())
         n_filled = int((~self.observed).sum()) - n_blank
         parts = [f"{self.observed.sum():,} of {self.observed.size:,} cells known"]
@@ -151,7 +151,7 @@ class CrossTab:
 
 @validated
 def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fill: Fill | None = None) -> CrossTab:
-    """Return the cross-tab of the most active users and the most rated items.
+    """Return the cross-tabulation of the most active users and the most rated items.
 
     Ties are broken by the lower row number. Users and items without rows come last.
 
@@ -162,8 +162,8 @@ def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fi
     users, items : int, default 10
         Maximum number of users and of items; a smaller table is shown in full.
     fill : callable or None, default None
-        Function that fills the blank cells. It is called once, with the row numbers u (n,) and i (n,), int32, of all
-        blank cells, and returns n finite values. None leaves the cells blank.
+        Function that fills the empty cells. It is called once, with the row numbers u (n,) and i (n,), int32, of all
+        empty cells, and returns n finite values. None leaves the cells empty.
 
     Returns
     -------
@@ -231,11 +231,11 @@ def _titles(interactions: Interactions, i: Int32, ids: list[Id]) -> list[str]:
 
 
 def _fill_values(cross_tab: CrossTab, fill: Fill) -> Float64:
-    """Return the values of `fill` for the blank cells, after checking them."""
+    """Return the values of `fill` for the empty cells, after checking them."""
     row, column = np.nonzero(~cross_tab.observed)
     values = np.asarray(fill(cross_tab.u[row], cross_tab.i[column]), dtype=np.float64)
     if values.shape != row.shape:
-        raise DataError(f"fill must return one value for each of {len(row)} blank cells, not shape {values.shape}")
+        raise DataError(f"fill must return one value for each of {len(row)} empty cells, not shape {values.shape}")
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         user, item = cross_tab.users[row[bad[0]]], cross_tab.items[column[bad[0]]]

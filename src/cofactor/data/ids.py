@@ -219,14 +219,14 @@ class IdMap:
         (1, 1)
         >>> IdMap.of([1, 2]).row("02")
         Traceback (most recent call last):
-        cofactor.errors.UnknownIdError: '02' is not a known id: known ids are integers; did you mean 2?
+        cofactor.errors.UnknownIdError: '02' is not a known ID: known IDs are integers; did you mean 2?
         """
         key = id_ if isinstance(id_, str) else integer_id(id_)
         if key is None:
-            raise DataError(f"{checks.describe(id_)} is not an id (an integer or a string)")
+            raise DataError(f"{checks.describe(id_)} is not an ID (an integer or a string)")
         row = self._find(key)
         if row < 0:
-            raise UnknownIdError(f"{checks.describe(id_)} is not a known id{self._type_hint(id_)}")
+            raise UnknownIdError(f"{checks.describe(id_)} is not a known ID{self._type_hint(id_)}")
         return row
 
     def rows(self, ids: pl.Series | Sequence[Id], *, parse: bool = False) -> Int32:
@@ -350,7 +350,7 @@ class IdMap:
         Raises
         ------
         ParameterError
-            If a value is not a whole number or is out of range.
+            If a value is not an integer or is out of range.
 
         Examples
         --------
@@ -372,7 +372,7 @@ class IdMap:
         Returns
         -------
         int or str
-            An integer if the map holds integers and `text` is a whole number without leading zeros, else `text`.
+            An integer if the map holds integers and `text` is an integer without leading zeros, else `text`.
 
         Examples
         --------
@@ -384,7 +384,7 @@ class IdMap:
 
     @validated
     def union(self, other: IdMap) -> IdMap:
-        """Return a map of the IDs in both maps, with the ID type of this map.
+        """Return a map of the IDs that are in this map, the other map or both, with the ID type of this map.
 
         Parameters
         ----------
@@ -413,8 +413,8 @@ class IdMap:
         other_ids = self.as_id_type(other.all)
         if other_ids.null_count():
             raise DataError(
-                f"the other table has ids of another type: {self.id_type} ids such as {self.ids([0])[0]!r} and "
-                f"{other.id_type} ids such as {other.all.filter(other_ids.is_null())[0]!r}; "
+                f"the other table has IDs of another type: {self.id_type} IDs such as {self.ids([0])[0]!r} and "
+                f"{other.id_type} IDs such as {other.all.filter(other_ids.is_null())[0]!r}; "
                 "convert both tables to the same type"
             )
         require_threads()
@@ -492,7 +492,7 @@ class IdMap:
             return ""
         number = integer_id(id_.strip().lstrip("+0"), parse=True)
         suggestion = f"; did you mean {number}?" if number is not None and number in self else ""
-        return f": known ids are integers{suggestion}"
+        return f": known IDs are integers{suggestion}"
 
 
 def _integer_rows(sorted_ids: Int64, ids: Int64) -> Int32:
@@ -515,4 +515,4 @@ def _require_ids(distinct: pl.Series, first_row: Callable[[str], int]) -> None:
     if distinct.dtype != pl.String or not (invalid := invalid_ids(distinct)).any():
         return
     first = min(distinct.filter(invalid), key=first_row)
-    raise DataError(f"row {first_row(first) + 1}: the id {invalid_id_reason(first)}: {checks.describe(first)}")
+    raise DataError(f"row {first_row(first) + 1}: the ID {invalid_id_reason(first)}: {checks.describe(first)}")

@@ -128,7 +128,7 @@ class Interactions:
             require_array("weights", self.weights, np.float32, (n,))
         for name, rows, ids in (("u", self.u, self.users), ("i", self.i, self.items)):
             if n and (rows.min() < 0 or rows.max() >= len(ids)):
-                raise DataError(f"{name} must contain row numbers from 0 to {len(ids) - 1}, one per id of the table")
+                raise DataError(f"{name} must contain row numbers from 0 to {len(ids) - 1}, one per ID of the table")
         if not pairs_are_sorted(self.u, self.i):
             raise DataError("rows must be distinct (u, i) pairs in ascending order; use Interactions.from_columns")
         for name in ("values", "weights"):
@@ -137,18 +137,20 @@ class Interactions:
         if self.weights is not None:
             _check_weights(self.weights, self.kind)
         if self.kind == "events" and n and not self.values.min() > 0:
-            raise DataError(f"values of events must be above 0, not {self.values.min():g}")
+            raise DataError(f"event values must be above 0, not {self.values.min():g}")
         if self.seen is not None:
             seen = require_interactions("seen", self.seen)
             if not (seen.users.equals(self.users) and seen.items.equals(self.items)):
-                raise DataError("seen must have the same ids as the table")
+                raise DataError("seen must have the same IDs as the table")
         if self.scale is not None:
             checks.instance("scale", self.scale, Scale, "create one with Scale.from_levels(levels)")
         for name, ids in (("user_table", self.users), ("item_table", self.items)):
             if (table := getattr(self, name)) is not None:
                 checks.instance(name, table, pl.DataFrame, f"add one with with_{name}")
                 if len(table) != len(ids):
-                    raise DataError(f"{name} must have one row for each of {len(ids):,} ids, not {len(table):,}")
+                    raise DataError(
+                        f"{name} must have one row for each of the {len(ids):,} IDs, not {len(table):,} rows"
+                    )
 
     def __len__(self) -> int:
         return len(self.u)
@@ -221,7 +223,7 @@ class Interactions:
 
     @cached_property
     def by_item(self) -> SparseRows:
-        """Sparse matrix of items by users; a copy in item order.
+        """Sparse matrix of items by users, stored as a copy whose entries are sorted by item.
 
         Returns
         -------
@@ -240,7 +242,7 @@ class Interactions:
 
     @cached_property
     def excluded(self) -> SparseRows:
-        """Items that are not recommended to each user: those in `by_user` and those in `seen`.
+        """Items to exclude from each user's recommendations: those in `by_user` and those in `seen`.
 
         Returns
         -------
@@ -262,7 +264,7 @@ class Interactions:
         return SparseRows.of(user, columns, values, self.n_users)
 
     def select(self, keep: Any) -> Interactions:
-        """Return the rows where a mask is True.
+        """Return a table of the rows where a mask is True.
 
         IDs and side tables are kept, so row numbers stay the same.
 
@@ -320,7 +322,7 @@ class Interactions:
         Raises
         ------
         KindError
-            If the table already holds events.
+            If the table already contains events.
         DataError
             If no rating is at or above `min_rating`.
         ParameterError
@@ -340,7 +342,7 @@ class Interactions:
         [('bo', 'clue', 2.0)]
         """
         if self.kind == "events":
-            raise KindError("the table already holds events; to_events and min_rating apply to ratings")
+            raise KindError("the table already contains events; to_events and min_rating apply only to ratings")
         min_rating = checks.finite_number("min_rating", min_rating)
         gain = checks.finite_number("gain", gain, low=0)
         is_event = self.values >= min_rating
@@ -360,7 +362,7 @@ class Interactions:
         )
 
     def with_weights(self, weights: Any) -> Interactions:
-        """Return the same rows with new weights.
+        """Return a table with the same rows and new weights.
 
         Parameters
         ----------
@@ -387,7 +389,7 @@ class Interactions:
 
     @validated
     def with_item_table(self, table: Any, *, id_column: str | None = None) -> Interactions:
-        """Return the same rows with a table of item attributes, such as titles and genres.
+        """Return a table with the same rows and a joined table of item attributes, such as titles and genres.
 
         Parameters
         ----------
@@ -420,7 +422,7 @@ class Interactions:
 
     @validated
     def with_user_table(self, table: Any, *, id_column: str | None = None) -> Interactions:
-        """Return the same rows with a table of user attributes, such as age and occupation.
+        """Return a table with the same rows and a joined table of user attributes, such as age and occupation.
 
         Parameters
         ----------
@@ -537,7 +539,7 @@ class Interactions:
         if scale is not None:
             checks.instance("scale", scale, Scale, "create one with Scale.from_levels(levels)")
             if kind == "events":
-                raise ParameterError("scale applies only to ratings, but kind is events; omit it")
+                raise ParameterError("scale applies only to ratings, but kind is events; omit scale")
         require_same_order(users=users, items=items, values=values, times=times, weights=weights)
         user_ids, item_ids = ids_argument("users", users), ids_argument("items", items)
         n = len(user_ids)
@@ -638,7 +640,7 @@ class _Columns:
     weights: Float32 | None
 
     def take(self, rows: Any) -> _Columns:
-        """Return the entries at the given rows."""
+        """Return the values, times and weights at the given rows."""
         return _Columns(*_take((self.values, self.times, self.weights), rows))
 
 
@@ -681,7 +683,7 @@ def _values(values: Any, n: int, kind: Kind, scale: Scale | None) -> Float32:
     """Return the validated values of n ratings or events; if none are given, return 1 for each event."""
     if values is None:
         if kind == "ratings":
-            raise DataError("ratings require values, one number for each row")
+            raise DataError("values is required for ratings: pass one number per row")
         return np.ones(n, np.float32)
     numbers = numbers_argument("values", values, n)
     if kind == "ratings":

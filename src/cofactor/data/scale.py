@@ -23,7 +23,7 @@ MAX_LEVELS = 21
 
 @dataclass(frozen=True)
 class Scale:
-    """Rating scale: its range and, optionally, the values that a rating can take.
+    """Rating scale: the range of ratings and, optionally, the levels, which are the only values that a rating can take.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Scale:
 
     @classmethod
     def from_levels(cls, levels: Sequence[float]) -> Scale:
-        """Create a scale with the given levels.
+        """Create a rating scale with the given levels.
 
         Parameters
         ----------
@@ -91,7 +91,7 @@ class Scale:
     @classmethod
     @validated
     def infer(cls, values: Any) -> Scale:
-        """Infer a scale from ratings.
+        """Infer a rating scale from observed ratings.
 
         The levels are the evenly spaced grid that the distinct values span, if it has at most 21 points. Otherwise the
         scale is a range without levels.

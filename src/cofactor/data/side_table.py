@@ -1,4 +1,4 @@
-"""Side tables: attributes of users or items, joined to an `IdMap` by their ID column."""
+"""User and item tables: attributes of users or items, joined to the IDs in an `IdMap` by their ID column."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SideTable:
 
     @classmethod
     def of(cls, table: Any, entity: str) -> SideTable:
-        """Convert a data frame or a mapping of columns.
+        """Create a user or item table from a data frame or a mapping of columns.
 
         Parameters
         ----------
@@ -117,7 +117,7 @@ class SideTable:
         return candidates[0]
 
     def column(self, name: str) -> pl.Series:
-        """Return a column of the frame or of the index.
+        """Return the column with a given name from the data frame or, for a pandas frame, from its index.
 
         Parameters
         ----------
@@ -153,7 +153,7 @@ class SideTable:
         return int((ids.rows(cells.column.filter(~cells.bad)) >= 0).sum())
 
     def with_ids_first(self, name: str) -> pl.DataFrame:
-        """Return the table with the IDs as its first column.
+        """Return the table as a data frame with the IDs as its first column.
 
         Parameters
         ----------
@@ -183,7 +183,7 @@ class SideTable:
 
 @dataclass(frozen=True, eq=False)
 class JoinedTable:
-    """Side table with one row for each ID in an `IdMap`, created by `join`.
+    """User or item table with one row for each ID in an `IdMap`, created by `join`.
 
     Attributes
     ----------
@@ -267,13 +267,13 @@ def _no_match(ids: IdMap, side: SideTable, name: str, values: pl.Series) -> str:
     if not len(values):
         return f"0 of {n:,} {entity}s matched: the {entity} table has no rows"
     text = (
-        f"0 of {n:,} {entity}s matched: column {name!r} of the {entity} table holds {_examples(values)}, and the "
+        f"0 of {n:,} {entity}s matched: column {name!r} of the {entity} table contains {_examples(values)}, and the "
         f"{entity}s are {_examples(ids.all)}"
     )
     others = [other for other in [*side.frame.columns, *side.index.columns] if side.count_matches(other, ids)]
     if others:
         return f"{text}; column {others[0]!r} matches: id_column={others[0]!r} (on the command line --{entity}-id)"
-    return f"{text}; use the same ids in both, or name the id column: id_column= (on the command line --{entity}-id)"
+    return f"{text}; use the same IDs in both, or name the ID column: id_column= (on the command line --{entity}-id)"
 
 
 def _index_of(table: Any) -> pl.DataFrame:

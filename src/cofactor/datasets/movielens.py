@@ -1,4 +1,4 @@
-"""File layouts of the MovieLens releases, and conversion to one canonical form.
+"""File layouts of the MovieLens releases, and conversion to one canonical layout.
 
 The canonical files are::
 

@@ -162,7 +162,7 @@ class Synthetic(GroundTruth):
 
 
 class Chunk(NamedTuple):
-    """Consecutive ratings, sorted by (u, i).
+    """Chunk of consecutive synthetic ratings, sorted by (u, i).
 
     Attributes
     ----------
@@ -181,7 +181,7 @@ class Chunk(NamedTuple):
 
     @validated
     def slice(self, start: int, stop: int | None = None) -> Chunk:
-        """Select consecutive rows.
+        """Return a chunk that contains a range of consecutive rows of this chunk.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ class Chunk(NamedTuple):
     @classmethod
     @validated
     def concatenate(cls, chunks: list[Chunk]) -> Chunk:
-        """Concatenate chunks.
+        """Concatenate chunks of ratings into one chunk.
 
         Parameters
         ----------
@@ -319,7 +319,7 @@ def generate(config: SyntheticConfig, *, seed: Seed = 0) -> Synthetic:
 
 @validated
 def generate_chunks(config: SyntheticConfig, *, seed: Seed = 0, chunk_size: int = 1_000_000) -> Iterator[Chunk]:
-    """Generate the rows of `generate` in chunks, with bounded memory.
+    """Generate the same ratings as `generate`, in chunks, with bounded memory.
 
     Parameters
     ----------
@@ -423,7 +423,7 @@ def _pool(ground_truth: GroundTruth, items: Any) -> _Pool:
 
 
 def _blocks(ground_truth: GroundTruth) -> Iterator[Chunk]:
-    """Generate the rows of each block of users in turn."""
+    """Generate the ratings of one block of users after another."""
     config = ground_truth.config
     counts = _ratings_per_user(ground_truth)
     in_genre = ground_truth.genre == 0

@@ -388,7 +388,7 @@ def checked_take(take: object, n_own: int, n_other: int) -> Int32:
     --------
     >>> checked_take([0, -1, -2], n_own=1, n_other=1)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: take must be a list of whole numbers from -1 to 0, not [0, -1, -2]
+    cofactor.errors.ParameterError: take must be a list of integers from -1 to 0, not [0, -1, -2]
     """
     return checks.whole_array("take", take, low=-n_other, high=n_own - 1).astype(np.int32)
 

@@ -1,4 +1,4 @@
-"""Line charts for audits: accuracy by number of interactions, and simulation measures by round."""
+"""Line charts for audits: accuracy by number of interactions, and feedback loop simulation measures by round."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
                 hovertemplate="%{customdata[0]} interactions: %{y:.4f}<br>%{customdata[1]}",
             )
         )  # fmt: skip
-    shown_metric = metric_named(metric)
-    title = f"{shown_metric.title} ({shown_metric.direction})"
+    metric_info = metric_named(metric)
+    title = f"{metric_info.title} ({metric_info.direction})"
     ticks = {"tickvals": x, "ticktext": [str(n) for n in frame["history_length"].to_list()]}
     return figure_of(
         traces, height=440, xaxis=axis("interactions of the new user", **ticks), yaxis=axis(title), hovermode="x",

@@ -259,18 +259,18 @@ def _diameters(frame: pl.DataFrame) -> Float64:
 def _outermost(x: Float64, y: Float64) -> Any:
     """Return row numbers of the points to label, alternating between the outermost ones at both ends of each axis."""
     orders = [np.argsort(sign * values, kind="stable") for values in (x, y) for sign in (1, -1)]
-    interleaved = np.stack(orders, axis=1)[:MAX_LABELS].ravel().tolist()
-    return np.array(list(dict.fromkeys(interleaved))[:MAX_LABELS], np.int64)
+    candidate_rows = np.stack(orders, axis=1)[:MAX_LABELS].ravel().tolist()
+    return np.array(list(dict.fromkeys(candidate_rows))[:MAX_LABELS], np.int64)
 
 
 def _range(values: Float64) -> list[float]:
     low, high = float(values.min()), float(values.max())
-    pad = PADDING * (high - low) or 1.0
-    return [low - pad, high + pad]
+    padding = PADDING * (high - low) or 1.0
+    return [low - padding, high + padding]
 
 
-def _to_pixels(value: float, ends: list[float], pixels: float) -> float:
-    return (value - ends[0]) / (ends[1] - ends[0]) * pixels
+def _to_pixels(value: float, axis_range: list[float], pixels: float) -> float:
+    return (value - axis_range[0]) / (axis_range[1] - axis_range[0]) * pixels
 
 
 def _bars(first: Sequence[float], second: Sequence[float], rows: Sequence[int]) -> Any:

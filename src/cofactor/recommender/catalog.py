@@ -277,7 +277,7 @@ def known_rows(ids: IdMap, values: pl.Series, label: str, hint: str = "") -> Int
     Raises
     ------
     UnknownIdError
-        For an unknown id.
+        For an unknown ID.
     """
     try:
         if len(values) == 1:
@@ -285,7 +285,7 @@ def known_rows(ids: IdMap, values: pl.Series, label: str, hint: str = "") -> Int
         rows = ids.rows(values)
         if (rows < 0).any():
             first, unknown = values[int((rows < 0).argmax())], (rows < 0).sum()
-            raise UnknownIdError(f"{first!r} is not a known id ({unknown:,} of {len(rows):,} are unknown)")
+            raise UnknownIdError(f"{first!r} is not a known ID ({unknown:,} of {len(rows):,} are unknown)")
     except UnknownIdError as error:
         raise UnknownIdError(f"{label} {error}{hint}") from None
     return rows

@@ -53,14 +53,16 @@ def load_section(study: Study) -> Section:
         smallest, median, largest = (int(f(counts)) for f in (np.min, np.median, np.max))
         rows.append((f"{table.kind} per {side}", f"{smallest:,} to {largest:,}, median {median:,}"))
     values, counts = np.unique(table.values, return_counts=True)
-    shares = pl.DataFrame({"value": values.astype(np.float64), "rows": counts, "share": counts / max(len(table), 1)})
+    frequencies = pl.DataFrame(
+        {"value": values.astype(np.float64), "rows": counts, "share": counts / max(len(table), 1)}
+    )
     columns = {"value": "value", "rows": "rows", "share": "share"}
     return Section(
         "load", "Data", text, numbers=facts,
         tables=(
             Table("facts", "Loading", pl.DataFrame(rows, schema=["fact", "value"], orient="row"),
                   {"fact": "", "value": ""}),
-            Table("values", "Frequency of each value", shares, columns),
+            Table("values", "Frequency of each value", frequencies, columns),
         ),
     )  # fmt: skip
 

@@ -100,7 +100,7 @@ def ranking_section(study: Study) -> Section:
     recommender, text = study.recommender, []
     support = _min_support(recommender)
     ranked = bias_ranking(recommender, min_support=support)
-    surprising = surprising_items(recommender, min_support=support)
+    surprising_frame = surprising_items(recommender, min_support=support)
     text.append(
         "The bias-adjusted rating is the rating that the model expects from an average user; the plain average is "
         f"taken over the users who rated the item. {len(ranked):,} items with at least {support:,} ratings."
@@ -115,7 +115,7 @@ def ranking_section(study: Study) -> Section:
             "bias-adjusted rating, the ring is the plain average, and the number after a name counts its ratings.",
         ),
         Picture(
-            bias_ranking_plot(surprising),
+            bias_ranking_plot(surprising_frame),
             "The items with the most unusual difference between the two ratings: those at the top are liked even by "
             "strict raters, and the averages of those at the bottom are inflated by who rated them.",
         ),
@@ -125,7 +125,7 @@ def ranking_section(study: Study) -> Section:
         Table(
             "surprising_items",
             "Largest differences",
-            surprising.with_columns(name=_name(surprising)),
+            surprising_frame.with_columns(name=_name(surprising_frame)),
             columns | {"surprise": "beyond typical difference"},
         ),
         Table("bias_ranking", "All items", ranked),

@@ -1,4 +1,4 @@
-"""Report assembly: compute all sections.
+"""Report assembly: compute all sections of a report, and write it as HTML and JSON.
 
 A section that cannot be computed contains the message of the error that it raised.
 """

@@ -1,4 +1,4 @@
-"""Report subject: table, fitted model, split, and samples for sections that are slow on the whole table."""
+"""Subject of a report: table, fitted model, split, and samples for sections that are slow on the whole table."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Study:
 
     @cached_property
     def recommender(self) -> Recommender:
-        """Recommender fitted to the whole table; raises the errors of `Recommender.fit`."""
+        """Recommender trained on the whole table; raises the errors of `Recommender.fit`."""
         return Recommender.fit(self.estimator, self.table, seed=self.seed)
 
     @cached_property
@@ -85,7 +85,7 @@ class Study:
 
     @cached_property
     def split(self) -> Split:
-        """Split that holds out 20 % of all ratings, or 20 % of each user's events; raises DataError."""
+        """Split whose test set is 20 % of all ratings, or 20 % of each user's events; raises DataError."""
         split = split_random if self.table.kind == "ratings" else split_per_user
         return split(self.sampled_table, test=0.2, seed=self.seed)
 

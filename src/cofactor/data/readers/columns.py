@@ -40,7 +40,7 @@ _MAX_COUNT = 1e8  # in event files without a header, a larger third field is a t
 
 
 def bare_name(name: str) -> str:
-    """Strip blanks, a byte order mark and a type suffix from a column name.
+    """Strip whitespace, a byte order mark and a type suffix from a column name.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def role_by_name(name: str) -> Role | None:
     Parameters
     ----------
     name : str
-        A column name; case, blanks, `_` and `-` are ignored.
+        A column name; case, whitespace, `_` and `-` are ignored.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def choose_columns(
     source: str,
     positional_roles: Sequence[Role] = (),
 ) -> dict[str, int]:
-    """Choose the column for each role.
+    """Choose the column for each role: user, item, value, time and weight.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def choose_columns(
 def roles_by_position(
     fields: Sequence[str], *, column_names: Sequence[str] = (), events: bool = False
 ) -> list[Role] | None:
-    """Return the roles of the fields in a first line by position, or None if the line is a header.
+    """Return the roles of the fields in the first line of a file, or None if that line is a header.
 
     The line is data if its value is a number and no field is a common column name or one of `column_names`; its fields
     are then user, item, value[, time]. In event files, the value can be absent: a third and last field above 1e8 is a

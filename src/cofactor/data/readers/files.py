@@ -1,4 +1,4 @@
-"""Text files: read, decompress and scan bytes, and turn read errors into clear messages."""
+"""Text files: read, decompress and scan bytes, and convert read errors to clear messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class TextStatistics:
-    """Statistics of the bytes in a text file, used to verify the result of a parser.
+    """Byte-level statistics of a text file, used to verify the result of a parser.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class _QuoteChecker:
         return self._valid and self.count % 2 == 0
 
     def add(self, block: bytes) -> None:
-        """Check the next block, which must contain at least one byte."""
+        """Check the quotes in the next block of bytes, which must not be empty."""
         codes = np.frombuffer(block, np.uint8)
         start = 3 if self._last is None and block.startswith(_BOM) else 0
         last = ord("\n") if self._last is None else self._last
@@ -110,7 +110,7 @@ class TextFile:
         return self.path.absolute() if self.data is None else self.data  # absolute, because polars expands a leading ~
 
     def head(self, size: int = 1 << 16) -> bytes:
-        """Return the first bytes, without a UTF-8 byte order mark.
+        """Return the first `size` bytes of the text, without a UTF-8 byte order mark.
 
         Parameters
         ----------
@@ -139,7 +139,7 @@ class TextFile:
                 yield line[start:].removesuffix(b"\n").removesuffix(b"\r")
 
     def row_texts(self, line_numbers: Sequence[int]) -> dict[int, str]:
-        """Return the text of the given lines.
+        """Return the text of the lines with the given line numbers.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ class TextFile:
         )
 
     def notes(self) -> tuple[str, ...]:
-        """Return notes about harmless irregularities.
+        """Return load-report notes about harmless irregularities, such as a missing final newline.
 
         Returns
         -------
@@ -220,7 +220,7 @@ class TextFile:
 
 @contextmanager
 def read_errors(name: str) -> Iterator[None]:
-    """Context manager that turns errors from reading damaged, missing or protected files into DataError.
+    """Context manager that converts errors from reading damaged, missing or protected files into DataError.
 
     Parameters
     ----------
@@ -337,7 +337,7 @@ def _read_zstd(path: Path) -> bytes:
         raise DataError(f"{path}: the zstd file is damaged or truncated ({error})") from error
     except pl.exceptions.ComputeError as error:
         raise DataError(
-            f"{path}: its content is not UTF-8 text; decompress it (zstd -d) and read it again to see the line"
+            f"{path}: its content is not UTF-8 text; decompress it (zstd -d) and read it again to see the line number"
         ) from error
     return joined.encode() + b"\n"
 

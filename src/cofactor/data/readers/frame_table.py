@@ -48,7 +48,7 @@ class FrameTable:
     advice: str = ""
 
     def read(self, roles: Mapping[str, int], max_rejected: int | None) -> Rows:
-        """Read the chosen columns unchanged.
+        """Return the chosen columns without conversion.
 
         Parameters
         ----------
@@ -192,6 +192,8 @@ def _open_pandas(source: Any) -> FrameTable:
         return columns_by_role
 
     advice = (
-        f"; its index holds {', '.join(map(repr, index))}: frame.reset_index() turns it into columns" if index else ""
+        f"; its index contains {', '.join(map(repr, index))}: frame.reset_index() converts it to columns"
+        if index
+        else ""
     )
     return FrameTable("the pandas table", columns, take, advice=advice)

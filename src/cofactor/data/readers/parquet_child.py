@@ -26,7 +26,7 @@ __all__ = ["main", "scan_file", "serve", "with_supported_zones"]
 
 
 def main(path: str) -> None:
-    """Serve one file on the standard streams.
+    """Answer the requests for one Parquet file: read them from stdin and write the responses to stdout.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def main(path: str) -> None:
 
 
 def serve(path: str, requests: BinaryIO, responses: BinaryIO) -> None:
-    """Serve one file; stop early if the reader sends no request or decoding fails.
+    """Answer the requests for one Parquet file; stop early if the parent sends no request or decoding fails.
 
     Parameters
     ----------

@@ -129,7 +129,7 @@ def with_text_ids(frame: pl.DataFrame) -> pl.DataFrame:
     Raises
     ------
     DataError
-        If an ID is not a whole number or a string (the message names the row), or a column cannot contain IDs.
+        If an ID is not an integer or a string (the message names the row), or a column cannot contain IDs.
     """
     for name in _id_columns(frame.columns):
         cells = id_cells(frame[name], as_text=True)
@@ -201,7 +201,7 @@ def read_ratings(
     query : str or None, default None
         SQL query for a database.
     ids : {"auto", "text"}, default "auto"
-        "auto" reads the IDs of a text file as integers if all are canonical decimals (`7`, not `007`) or whole numbers
+        "auto" reads the IDs of a text file as integers if all are canonical decimals (`7`, not `007`) or integer-valued
         with a point (`7.0`, as pandas writes them), else as strings, and keeps the types of other sources, where the
         number 7.0 is the integer 7. "text" reads all IDs as strings, so that 7 and "7" are the same ID.
     rating_levels : sequence of float or None, default None
@@ -228,7 +228,7 @@ def read_ratings(
 
     Notes
     -----
-    Times are converted to whole seconds since the Unix epoch. They can be numbers (seconds, milli-, micro- or
+    Times are converted to integer seconds since the Unix epoch. They can be numbers (seconds, milli-, micro- or
     nanoseconds, depending on their magnitude), ISO dates and times (`2023-02-10 15:41:33+00`; UTC without a zone), or
     dates written as `20230210`.
 

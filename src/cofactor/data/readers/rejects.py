@@ -1,4 +1,4 @@
-"""Rejected rows: raise an error that names the first one, or write all of them to a file."""
+"""Functions that report rejected rows: as an error that names the first row, or in a file with all of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_SHOWN = 80  # characters of a rejected row in a message
 
 
 def rejection_error(name: str, row_unit: str, first: RejectedRow, count: int) -> DataError:
-    """Return the error for a table with rejected rows: the first row and its reason, the number of others, and advice.
+    """Create the error for a table with rejected rows: the first row, its reason, the number of others, and advice.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def rejection_error(name: str, row_unit: str, first: RejectedRow, count: int) ->
 
 
 def quarantine_path(source: Path | None, requested: str | Path | None) -> Path:
-    """Return the path of the file for rejected rows.
+    """Return the path of the file to which rejected rows are written.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Side-table reader: read an item or user file, and reject or quarantine bad rows."""
+"""Reader for item and user files that rejects or quarantines invalid rows."""
 
 from __future__ import annotations
 

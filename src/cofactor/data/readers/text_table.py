@@ -24,7 +24,7 @@ _MAX_QUOTED_LINES = 1000  # a quote still open after this many lines is rejected
 
 
 class Row(NamedTuple):
-    """Row of a text file.
+    """Row of a text file, with its fields, or with the reason why it is rejected.
 
     Attributes
     ----------

@@ -31,7 +31,7 @@ _ISO = (
 
 
 def time_cells(column: pl.Series) -> Cells:
-    """Cast a column of times to whole seconds since the Unix epoch.
+    """Cast a column of times to integer seconds since the Unix epoch.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def _time_cells(column: pl.Series) -> Cells:
         numbers, fractions = _round_down(column)
         dates = None
     else:
-        raise DataError(f"the {name} column holds {dtype}, not times")
+        raise DataError(f"the {name} column contains {dtype}, not times")
     calendar = _calendar_seconds(numbers)
     if calendar is not None:
         dates = calendar if dates is None else dates.fill_null(calendar)
@@ -196,7 +196,7 @@ def _plausibility_notes(seconds: pl.Series, notes: tuple[str, ...]) -> tuple[str
 
 
 def _parse_dates(column: pl.Series) -> pl.Series:
-    """Parse ISO dates and times (separated by a blank or T, with fractions and zones) as seconds, else null."""
+    """Parse ISO dates and times (separated by a space or T, with fractions and zones) as seconds, else null."""
     text = column.str.strip_chars(" \t").str.replace(_ISO_BASIC, "${1}-${2}-${3} ${4}:${5}")
     parts = text.str.extract_groups(_ISO).struct.unnest()
     padded_parts = [pl.col(part).fill_null("0").str.zfill(2) for part in ("month", "day", "h", "m", "s")]
