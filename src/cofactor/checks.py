@@ -653,11 +653,11 @@ def number_array(
     cofactor.errors.ParameterError: y must be an array of finite numbers with shape (3), not [3, 4.5]
     """
     numbers = as_array(values)
-    fits = numbers.ndim == len(shape) and all(
+    is_valid = numbers.ndim == len(shape) and all(
         expected in (None, size) for expected, size in zip(shape, numbers.shape, strict=True)
     )
     if (
-        not fits
+        not is_valid
         or (numbers.size and (numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all()))
         or (numbers.size and not _within(numbers.min(), low, None))
     ):
@@ -702,8 +702,8 @@ def broadcast_rows(
     rows = []
     for name, value, size in zip(names, values, sizes, strict=True):
         array = as_array(value)
-        flat = row_numbers(name, array.ravel() if array.ndim else np.atleast_1d(array), size)
-        rows.append(flat.astype(np.int64).reshape(array.shape))
+        flat_rows = row_numbers(name, array.ravel() if array.ndim else np.atleast_1d(array), size)
+        rows.append(flat_rows.astype(np.int64).reshape(array.shape))
     try:
         np.broadcast_shapes(rows[0].shape, rows[1].shape)
     except ValueError:
@@ -846,8 +846,8 @@ def seconds(name: str, values: Any, n: int) -> NDArray[np.int64]:
     cofactor.errors.ParameterError: times must be integer seconds since the Unix epoch (1 or 2 values), not 1.5
     """
     times = as_array(values)
-    fits = times.dtype.kind == "i" or (times.dtype.kind == "u" and (times < 2**63).all()) or times.shape == (0,)
-    if not fits or times.shape not in ((), (n,)):
+    is_valid = times.dtype.kind == "i" or (times.dtype.kind == "u" and (times < 2**63).all()) or times.shape == (0,)
+    if not is_valid or times.shape not in ((), (n,)):
         raise ParameterError(
             f"{name} must be integer seconds since the Unix epoch (1 or {n:,} values), not {describe(values)}"
         )

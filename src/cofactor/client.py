@@ -491,7 +491,7 @@ class Client:
         """Send a request, with retries, and return the successful response."""
         import httpx
 
-        wait, retries_left = INITIAL_WAIT, self._retries
+        wait_seconds, retries_left = INITIAL_WAIT, self._retries
         while True:
             retry_after = 0.0
             try:
@@ -513,8 +513,8 @@ class Client:
                 retry_after = _seconds(response.headers.get("Retry-After", ""))
             if retries_left == 0:
                 raise error
-            time.sleep(max(retry_after, wait * random.uniform(0.5, 1.0)))
-            wait, retries_left = min(2 * wait, MAX_WAIT), retries_left - 1
+            time.sleep(max(retry_after, wait_seconds * random.uniform(0.5, 1.0)))
+            wait_seconds, retries_left = min(2 * wait_seconds, MAX_WAIT), retries_left - 1
 
     def close(self) -> None:
         """Close the HTTP connections."""

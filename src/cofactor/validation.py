@@ -122,11 +122,11 @@ def parameter_annotations(parameters: Mapping[str, inspect.Parameter]) -> dict[s
     >>> list(parameter_annotations(inspect.signature(double).parameters))
     ['n']
     """
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    variadic_kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return {
         name: spec.annotation
         for name, spec in parameters.items()
-        if spec.kind not in variadic and spec.annotation is not inspect.Parameter.empty
+        if spec.kind not in variadic_kinds and spec.annotation is not inspect.Parameter.empty
     }
 
 

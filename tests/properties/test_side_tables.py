@@ -80,7 +80,7 @@ NO_MATCH: dict[str, tuple[Any, str]] = {
     ),
     "another spelling": (
         {"item": [f"00{item}" for item in ITEMS], "title": TITLES},
-        "column 'item' of the item table contains '003', '005', '007', ..., and the items are 3, 5, 7, ...; use the same",
+        "column 'item' of .* contains '003', '005', '007', ..., and the items are 3, 5, 7, ...; use the same",
     ),
     "the first column is none": (
         {"title": TITLES, "code": ITEMS},

@@ -154,12 +154,12 @@ def _recommend(out: Console, estimator: Any, ratings: Interactions, row: int, se
     )
     for title, value in _favorites(ratings, row, 6):
         out.print(f"  {value:g}  {printable(title)}")
-    ranked = recommender.recommend(user, n=10)
-    expected = recommender.predict(ranked["user"], ranked["item"])["prediction"]
-    support = recommender.support[recommender.items.rows(ranked["item"])]
+    recommended = recommender.recommend(user, n=10)
+    predictions = recommender.predict(recommended["user"], recommended["item"])["prediction"]
+    support = recommender.support[recommender.items.rows(recommended["item"])]
     _print_paragraph(out, "\nAmong the films they have not rated, the model predicts the highest ratings for these:")
     output_table = table(("", "right"), "film", ("predicted\nrating", "right"), ("number of\nratings", "right"))
-    for rank, title, rating, count in zip(ranked["rank"], ranked["title"], expected, support, strict=True):
+    for rank, title, rating, count in zip(recommended["rank"], recommended["title"], predictions, support, strict=True):
         output_table.add_row(
             str(rank), printable(title), f"{rating:.2f}", f"{count:,}{' ?' if count < MIN_RELIABLE_RATINGS else '  '}"
         )

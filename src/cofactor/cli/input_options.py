@@ -103,15 +103,11 @@ class Source:
     items: Annotated[
         str | None, _entity_option("Item table: a file with titles and other columns.", metavar="FILE")
     ] = None
-    item_id: Annotated[str | None, _entity_option("Column with the item IDs in --items.", metavar="COLUMN")] = (
+    item_id: Annotated[str | None, _entity_option("Column with the item IDs in --items.", metavar="COLUMN")] = None
+    users: Annotated[str | None, _entity_option("User table: a file with ages and other columns.", metavar="FILE")] = (
         None
     )
-    users: Annotated[
-        str | None, _entity_option("User table: a file with ages and other columns.", metavar="FILE")
-    ] = None
-    user_id: Annotated[str | None, _entity_option("Column with the user IDs in --users.", metavar="COLUMN")] = (
-        None
-    )
+    user_id: Annotated[str | None, _entity_option("Column with the user IDs in --users.", metavar="COLUMN")] = None
 
     @property
     def kind(self) -> Kind:

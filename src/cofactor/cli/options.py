@@ -35,10 +35,10 @@ __all__ = [
     "check_exclude",
     "check_split",
     "choice",
+    "fraction",
     "number",
     "port",
     "seed",
-    "fraction",
     "split_table",
     "whole_number",
 ]
@@ -353,9 +353,7 @@ def check_split(split: str, test: float | None) -> None:
         return
     if split == "last":
         if not test.is_integer() or test < 1:
-            raise ParameterError(
-                f"--test must be an integer of at least 1 with --split last, not {test:g}"
-            )
+            raise ParameterError(f"--test must be an integer of at least 1 with --split last, not {test:g}")
     elif not 0 < test < 1:
         raise ParameterError(f"--test must be a fraction between 0 and 1 with --split {split}, not {test:g}")
 
@@ -370,7 +368,7 @@ def split_table(ratings: Interactions, split: str, test: float | None, seed: int
     split : {'random', 'per-user', 'last', 'by-time', 'users'}
         Name of the split.
     test : float or None
-        Fraction of rows or users in the test set, by default 0.2; for "last", number of test rows per user, by default 1.
+        Fraction of rows or users to test on, by default 0.2; for "last", number of test rows per user, by default 1.
     seed : int
         Seed for the split.
 

@@ -113,10 +113,10 @@ def write_frame(frame: pl.DataFrame, path: str) -> None:
 
     from cofactor.files import write_atomically
 
-    def write(temporary: Path) -> None:
+    def write(temporary_path: Path) -> None:
         suffix = Path(path).suffix.lower()
         try:
-            with temporary.open("wb") as file:  # polars rejects paths that are not UTF-8
+            with temporary_path.open("wb") as file:  # polars rejects paths that are not UTF-8
                 if suffix == ".parquet":
                     frame.write_parquet(file)
                 else:

@@ -51,7 +51,7 @@ def tune(
     settings: Settings = None,
     validation: Annotated[
         float,
-        Option(metavar="FRACTION", parser=fraction, help="Fraction of training rows to use as the validation set."),
+        Option(metavar="FRACTION", parser=fraction, help="Fraction of training rows to use for validation."),
     ] = 0.2,
     split: SplitName = "random",
     test: TestSize = None,
@@ -107,9 +107,7 @@ def _format_progress(trial: Trial, trials: int) -> str:
 def _write_estimator(estimator: Estimator, output: str) -> None:
     from cofactor.files import write_atomically
 
-    write_atomically(
-        output, lambda path: path.write_text(estimator.to_json() + "\n", encoding="utf-8")
-    )
+    write_atomically(output, lambda path: path.write_text(estimator.to_json() + "\n", encoding="utf-8"))
 
 
 def _show(result: TuningResult, initial_estimator: Estimator, fixed_names: Sequence[str]) -> None:
@@ -136,13 +134,13 @@ def _show(result: TuningResult, initial_estimator: Estimator, fixed_names: Seque
     out.print(f"test {name} {value:.4f}{interval}, trained on all training rows")
 
 
-def _next_command(source: Source, best_estimator: Estimator, seed: int) -> str:
+def _next_command(source: Source, estimator: Estimator, seed: int) -> str:
     """Return the command that fits the best estimator to the whole table."""
-    defaults = type(best_estimator)()
+    defaults = type(estimator)()
     changed_settings = {
-        spec.name: getattr(best_estimator, spec.name)
-        for spec in fields(best_estimator)
-        if getattr(best_estimator, spec.name) != getattr(defaults, spec.name)
+        spec.name: getattr(estimator, spec.name)
+        for spec in fields(estimator)
+        if getattr(estimator, spec.name) != getattr(defaults, spec.name)
     }
     settings: list[str] = []
     for name, value in changed_settings.items():
@@ -150,5 +148,5 @@ def _next_command(source: Source, best_estimator: Estimator, seed: int) -> str:
     seed_option = ["--seed", seed] if seed else []
     table_path = as_path(source.ratings)
     return command(
-        "fit", table_path, "-o", "my.cofactor", "--model", best_estimator.name, *source.arguments(), *settings, *seed_option
+        "fit", table_path, "-o", "my.cofactor", "--model", estimator.name, *source.arguments(), *settings, *seed_option
     )

@@ -172,9 +172,9 @@ def times_argument(name: str, values: Any, n: int) -> Int64:
         times = contiguous(array, np.int64)
         _require_usable(np.isfinite(array) & (times == array), array, name)
     for bound, unit in _UNITS.items():
-        large = (times >= bound) | (times <= -bound)
-        if large.any():
-            row = int(large.argmax())
+        is_too_large = (times >= bound) | (times <= -bound)
+        if is_too_large.any():
+            row = int(is_too_large.argmax())
             divisor = bound // 10**8
             raise DataError(
                 f"{name} must be in seconds since the Unix epoch, but row {row + 1} is in {unit} ({array[row]}): "
@@ -229,10 +229,10 @@ def require_on_scale(values: Float32, scale: Scale) -> None:
         If a value is not on the scale; the message names the first such row.
     """
     require_threads()
-    distinct = pl.Series(values).unique()
-    invalid = distinct.filter(~pl.Series(scale.contains(distinct.to_numpy())))
-    if len(invalid):
-        row = int(np.isin(values, invalid.to_numpy()).argmax())
+    distinct_values = pl.Series(values).unique()
+    invalid_values = distinct_values.filter(~pl.Series(scale.contains(distinct_values.to_numpy())))
+    if len(invalid_values):
+        row = int(np.isin(values, invalid_values.to_numpy()).argmax())
         raise DataError(f"row {row + 1} of values: {values[row]:g} is not on the scale {scale}")
 
 
@@ -259,15 +259,15 @@ def zeros_note(values: Float32) -> str | None:
     n_zeros = int(np.count_nonzero(values == 0))
     if not n_zeros or n_zeros == len(values):
         return None
-    nonzero = pl.Series(values[values != 0]).unique().to_numpy()
-    low, high = float(nonzero.min()), float(nonzero.max())
-    step = 1.0 if (nonzero == np.round(nonzero)).all() else 0.5
+    nonzero_values = pl.Series(values[values != 0]).unique().to_numpy()
+    low, high = float(nonzero_values.min()), float(nonzero_values.max())
+    step = 1.0 if (nonzero_values == np.round(nonzero_values)).all() else 0.5
     n_levels = (high - low) / step + 1
     if (
         low < 0.5
-        or len(nonzero) < _MIN_LEVELS
+        or len(nonzero_values) < _MIN_LEVELS
         or n_levels > MAX_LEVELS
-        or (nonzero / step != np.round(nonzero / step)).any()
+        or (nonzero_values / step != np.round(nonzero_values / step)).any()
     ):
         return None
     levels = [f"{low + step * k:g}" for k in range(int(n_levels))]
@@ -325,8 +325,8 @@ def _conversion_hint(array: Any, name: str) -> str:
     return ""
 
 
-def _require_usable(usable: Any, array: Any, name: str) -> None:
+def _require_usable(is_usable: Any, array: Any, name: str) -> None:
     """Raise DataError for the first row whose value is not valid."""
-    if not usable.all():
-        row = int((~usable).argmax())
+    if not is_usable.all():
+        row = int((~is_usable).argmax())
         raise DataError(f"row {row + 1} of {name}: {array[row]} is not a valid number")

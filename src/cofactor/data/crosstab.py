@@ -236,10 +236,10 @@ def _fill_values(cross_tab: CrossTab, fill: Fill) -> Float64:
     values = np.asarray(fill(cross_tab.u[row], cross_tab.i[column]), dtype=np.float64)
     if values.shape != row.shape:
         raise DataError(f"fill must return one value for each of {len(row)} empty cells, not shape {values.shape}")
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-        user, item = cross_tab.users[row[bad[0]]], cross_tab.items[column[bad[0]]]
-        raise DataError(f"fill must return finite values, not {values[bad[0]]} for user {user!r} and item {item!r}")
+    invalid = np.flatnonzero(~np.isfinite(values))
+    if len(invalid):
+        user, item = cross_tab.users[row[invalid[0]]], cross_tab.items[column[invalid[0]]]
+        raise DataError(f"fill must return finite values, not {values[invalid[0]]} for user {user!r} and item {item!r}")
     return values
 
 

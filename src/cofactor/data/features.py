@@ -273,9 +273,9 @@ class Encoder:
                 raise DataError(
                     f"the {self.entity} table has no column {column.name!r}, from which the features were learned"
                 )
-            numbers, holder_rows = column.members(table[column.name], self.entity)
+            numbers, table_rows = column.members(table[column.name], self.entity)
             indicator.append(numbers + n_indicators)
-            rows.append(holder_rows)
+            rows.append(table_rows)
             n_indicators += len(column.marks)
         members = np.concatenate(rows)
         ones = np.ones(len(members), np.float32)
@@ -364,10 +364,10 @@ def _column(column: pl.Series, entity: str) -> Column:
         parts = tuple(_parts(column, entity)["part"].unique().sort().to_list())
         return Column(column.name, PARTS, parts, parts)
     numbers = _numbers(column, entity)
-    finite = numbers[np.isfinite(numbers)]
-    values = np.unique(finite)
+    finite_numbers = numbers[np.isfinite(numbers)]
+    values = np.unique(finite_numbers)
     is_few = len(values) <= MAX_DISTINCT_VALUES
-    marks = values if is_few else np.unique(np.quantile(finite, np.arange(N_BINS) / N_BINS, method="lower"))
+    marks = values if is_few else np.unique(np.quantile(finite_numbers, np.arange(N_BINS) / N_BINS, method="lower"))
     label_values = pl.Series(marks).cast(pl.Int64).cast(column.dtype) if column.dtype.is_temporal() else marks
     labels = tuple(f"{mark:g}" if isinstance(mark, float) else str(mark) for mark in label_values)
     return Column(column.name, VALUES if is_few else CUTS, tuple(marks.tolist()), labels)

@@ -113,12 +113,12 @@ class CodedIds:
         """
         return values.gather(self.codes)
 
-    def filter(self, keep: pl.Series) -> CodedIds:
+    def filter(self, mask: pl.Series) -> CodedIds:
         """Return the selected entries as a new dictionary-encoded column.
 
         Parameters
         ----------
-        keep : Series of shape (n,), Boolean
+        mask : Series of shape (n,), Boolean
             True for the entries to keep.
 
         Returns
@@ -126,12 +126,12 @@ class CodedIds:
         CodedIds
             The selected entries.
         """
-        return CodedIds.of(self.gather(self.distinct).filter(keep))
+        return CodedIds.of(self.gather(self.distinct).filter(mask))
 
 
 _CANONICAL = r"^(0|-?[1-9][0-9]{0,18})$"
-_WHOLE_NUMBER = r"^(0|-?[1-9][0-9]{0,18})(?:\.0+)?$"
-_PATTERNS = {False: re.compile(_CANONICAL), True: re.compile(_WHOLE_NUMBER)}
+_INTEGER_VALUED = r"^(0|-?[1-9][0-9]{0,18})(?:\.0+)?$"
+_PATTERNS = {False: re.compile(_CANONICAL), True: re.compile(_INTEGER_VALUED)}
 MISSING_VALUE_TYPES = ("NAType", "NaTType")
 """Names of the types that pandas uses for missing values."""
 
@@ -209,7 +209,7 @@ def integer_ids(column: pl.Series, *, parse: bool = False) -> pl.Series:
         is_integer = column.str.contains(_CANONICAL)
         if parse and not is_integer.all():
             has_point = ~is_integer
-            digits = column.str.extract(_WHOLE_NUMBER, 1)
+            digits = column.str.extract(_INTEGER_VALUED, 1)
             values = digits.cast(pl.Int64, strict=False)
             is_integer |= values.is_between(-(2**53), 2**53, closed="none").fill_null(value=False) & has_point
         else:
@@ -251,7 +251,7 @@ def canonical_ids(column: pl.Series, *, parse: bool = False) -> pl.Series:
     >>> canonical_ids(pl.Series(["17850.0", "7.0"]), parse=True).to_list()
     [17850, 7]
     """
-    if not column.str.contains(_WHOLE_NUMBER if parse else _CANONICAL).all():
+    if not column.str.contains(_INTEGER_VALUED if parse else _CANONICAL).all():
         return column
     values = integer_ids(column, parse=parse)
     return column if values.null_count() > column.null_count() else values
@@ -347,8 +347,8 @@ def invalid_ids(strings: pl.Series) -> pl.Series:
     >>> invalid_ids(pl.Series(["ana", "a\\nb", "", "x" * 257])).to_list()
     [False, True, True, True]
     """
-    blank, long = strings.str.strip_chars() == "", strings.str.len_chars() > MAX_ID_LENGTH
-    return blank | long | strings.str.contains(r"[\x00-\x1f\x7f-\u{9f}]")
+    is_blank, is_too_long = strings.str.strip_chars() == "", strings.str.len_chars() > MAX_ID_LENGTH
+    return is_blank | is_too_long | strings.str.contains(r"[\x00-\x1f\x7f-\u{9f}]")
 
 
 def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
@@ -436,8 +436,8 @@ def _series_of(ids: Iterable[Id]) -> pl.Series:
     values = [i.item() if isinstance(i, np.generic) else i for i in ids]
     n_strings = sum(isinstance(i, str) for i in values)
     if 0 < n_strings < len(values):
-        first = next(i for i in values if isinstance(i, str) != isinstance(values[0], str))
-        raise DataError(f"IDs must be all integers or all strings, not both: {values[0]!r} and {first!r}")
+        first_other_type = next(i for i in values if isinstance(i, str) != isinstance(values[0], str))
+        raise DataError(f"IDs must be all integers or all strings, not both: {values[0]!r} and {first_other_type!r}")
     if n_strings:
         for k, value in enumerate(values):
             if not is_unicode(str(value)):

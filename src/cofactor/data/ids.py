@@ -153,8 +153,8 @@ class IdMap:
             return cls(read_only(ids.to_numpy()))
         lengths = ids.str.len_bytes().to_numpy().astype(np.int64)
         offsets = row_starts(lengths)
-        joined = ids.str.join("").item().encode() if len(ids) else b""
-        return cls(None, read_only(offsets), read_only(np.frombuffer(joined, np.uint8)))
+        concatenated_ids = ids.str.join("").item().encode() if len(ids) else b""
+        return cls(None, read_only(offsets), read_only(np.frombuffer(concatenated_ids, np.uint8)))
 
     @property
     def id_type(self) -> Literal["integer", "string"]:
@@ -327,12 +327,12 @@ class IdMap:
         >>> IdMap.of(["ana", "tom"]).ids([1, 1, 0]).to_list()
         ['tom', 'tom', 'ana']
         """
-        checked = self.checked_rows(rows)
+        row_array = self.checked_rows(rows)
         if self.integers is not None:
-            return pl.Series("id", self.integers[checked], dtype=pl.Int64)
-        if len(checked) < 64:
-            return pl.Series("id", [self._text_at(row) for row in checked.tolist()], dtype=pl.String)
-        return self.all.gather(checked).alias("id")
+            return pl.Series("id", self.integers[row_array], dtype=pl.Int64)
+        if len(row_array) < 64:
+            return pl.Series("id", [self._text_at(row) for row in row_array.tolist()], dtype=pl.String)
+        return self.all.gather(row_array).alias("id")
 
     def checked_rows(self, rows: Any) -> Int32:
         """Validate row numbers for this map and return them as an array.
@@ -458,8 +458,8 @@ class IdMap:
     def _lookup(self, ids: pl.Series) -> Int32:
         """Return the row numbers of string IDs by a join, with -1 for unknown IDs."""
         all_rows = pl.DataFrame({"id": self.all, "row": np.arange(len(self), dtype=np.int32)})
-        requested = ids.alias("id").to_frame()
-        rows = requested.join(all_rows, on="id", how="left", maintain_order="left")["row"]
+        requested_ids = ids.alias("id").to_frame()
+        rows = requested_ids.join(all_rows, on="id", how="left", maintain_order="left")["row"]
         return rows.fill_null(-1).to_numpy()
 
     def _text_at(self, row: int) -> str:

@@ -257,10 +257,10 @@ class Interactions:
         """
         if self.seen is None:
             return self.by_user
-        both = self.by_user, self.seen.by_user
+        matrices = self.by_user, self.seen.by_user
         user = np.concatenate([self.u, self.seen.u])
-        columns = np.concatenate([rows.columns for rows in both])
-        values = np.concatenate([rows.values for rows in both])
+        columns = np.concatenate([rows.columns for rows in matrices])
+        values = np.concatenate([rows.values for rows in matrices])
         return SparseRows.of(user, columns, values, self.n_users)
 
     def select(self, keep: Any) -> Interactions:
@@ -346,15 +346,15 @@ class Interactions:
         min_rating = checks.finite_number("min_rating", min_rating)
         gain = checks.finite_number("gain", gain, low=0)
         is_event = self.values >= min_rating
-        selected = self.select(is_event)
-        if len(selected) == 0:
+        event_rows = self.select(is_event)
+        if len(event_rows) == 0:
             raise DataError(f"no rating is at or above min_rating={min_rating:g}")
         with np.errstate(over="ignore", invalid="ignore"):
-            values = 1 + np.float32(gain) * (selected.values - np.float32(min_rating))
+            values = 1 + np.float32(gain) * (event_rows.values - np.float32(min_rating))
         if not np.isfinite(values).all():
             raise ParameterError(f"gain={gain:g} leads to values that overflow float32; use a smaller gain")
         return replace(
-            selected,
+            event_rows,
             kind="events",
             values=read_only(values.astype(np.float32)),
             scale=None,
@@ -659,24 +659,24 @@ def _sort_and_merge(
     columns = _Columns(*sorted_columns)
     if pairs_are_sorted(u, i):
         return u, i, columns
-    first = np.concatenate([np.ones(1, bool), (u[1:] != u[:-1]) | (i[1:] != i[:-1])])
-    last = np.concatenate([first[1:], np.ones(1, bool)])
+    is_first = np.concatenate([np.ones(1, bool), (u[1:] != u[:-1]) | (i[1:] != i[:-1])])
+    is_last = np.concatenate([is_first[1:], np.ones(1, bool)])
     if columns.times is not None:
-        order, rows = np.arange(len(u)), np.flatnonzero(~(first & last))
+        order, rows = np.arange(len(u)), np.flatnonzero(~(is_first & is_last))
         order[rows] = rows[np.lexsort((columns.times[rows], i[rows], u[rows]))]  # stable: row order breaks ties
         columns = columns.take(order)
-    merged_columns = columns.take(last)
+    merged_columns = columns.take(is_last)
     if kind == "events":
-        starts = np.flatnonzero(first)
+        starts = np.flatnonzero(is_first)
         sums = np.add.reduceat(columns.values.astype(np.float64), starts)
         sums = np.minimum(sums, np.finfo(np.float32).max).astype(np.float32)
         merged_columns = replace(merged_columns, values=sums)
         if columns.weights is not None:  # keep the sum of the confidences
             confidence = columns.values.astype(np.float64) * columns.weights
-            total = np.add.reduceat(confidence, starts)
-            ratio = np.divide(total, sums, out=np.zeros_like(total), where=sums != 0)
-            merged_columns = replace(merged_columns, weights=ratio.astype(np.float32))
-    return u[last], i[last], merged_columns
+            total_confidence = np.add.reduceat(confidence, starts)
+            mean_confidence = np.divide(total_confidence, sums, out=np.zeros_like(total_confidence), where=sums != 0)
+            merged_columns = replace(merged_columns, weights=mean_confidence.astype(np.float32))
+    return u[is_last], i[is_last], merged_columns
 
 
 def _values(values: Any, n: int, kind: Kind, scale: Scale | None) -> Float32:
@@ -708,17 +708,17 @@ def _weights(weights: Any, n: int, kind: Kind) -> Float32:
 
 def _check_ratings(raw: Any, ratings: Float32) -> None:
     """Raise DataError for ratings that are too large, too small, or equal after rounding to float32."""
-    largest = float(np.abs(ratings).max())
-    if largest > MAX_RATING:
+    max_magnitude = float(np.abs(ratings).max())
+    if max_magnitude > MAX_RATING:
         row = int((np.abs(ratings) > MAX_RATING).argmax())
         raise DataError(
             f"row {row + 1}: value {raw[row]}: ratings must be at most {MAX_RATING:g} in magnitude; rescale them"
         )
-    if 0 < largest < MIN_RATING_MAGNITUDE and raw.min() < raw.max():
+    if 0 < max_magnitude < MIN_RATING_MAGNITUDE and raw.min() < raw.max():
         raise DataError(f"all ratings are within {MIN_RATING_MAGNITUDE:g} of 0; rescale them")
-    if largest > 1e5:  # below 1e5 float32 distinguishes steps of 0.01
+    if max_magnitude > 1e5:  # below 1e5 float32 distinguishes steps of 0.01
         low, high = float(raw.min()), float(raw.max())
-        if high > low and (high - low) < 64 * np.spacing(np.float32(largest)):
+        if high > low and (high - low) < 64 * np.spacing(np.float32(max_magnitude)):
             raise DataError(
                 f"ratings from {low!r} to {high!r} need more digits than the seven or so that float32 provides; "
                 f"subtract a number close to {low:g} from them"

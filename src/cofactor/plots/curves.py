@@ -63,11 +63,11 @@ def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
     traces = []
     for model, name, color in (("baseline", "baseline", GRAY), ("personal", "personal model", BLUE)):
         low, high = frame[f"{model}_low"].to_list(), frame[f"{model}_high"].to_list()
-        finite = [at for at, end in enumerate(low) if isfinite(end)]  # too few users for an interval: nan
-        intervals = [f"{low[at]:.4f} to {high[at]:.4f}" if at in finite else "no interval" for at in x]
+        rows = [at for at, end in enumerate(low) if isfinite(end)]  # too few users for an interval: nan
+        intervals = [f"{low[at]:.4f} to {high[at]:.4f}" if at in rows else "no interval" for at in x]
         traces.append(
             Scatter(
-                x=finite + finite[::-1], y=[*(high[at] for at in finite), *(low[at] for at in finite[::-1])],
+                x=rows + rows[::-1], y=[*(high[at] for at in rows), *(low[at] for at in rows[::-1])],
                 fill="toself", fillcolor=band_color(color, 0.18), mode="none",
                 hoverinfo="skip", showlegend=False, name=f"{name}, 95 % interval",
             )

@@ -131,10 +131,10 @@ def bias_ranking_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
     checks.whole_number("n", n, low=1)
     from plotly.graph_objects import Scatter
 
-    subset = frame if len(frame) <= 2 * n else pl.concat([frame.head(n), frame.tail(n)])
-    names = _names(subset)
-    level, average, support = (subset[name].to_list() for name in ("level", "average", "support"))
-    rows = list(range(len(subset)))
+    displayed_rows = frame if len(frame) <= 2 * n else pl.concat([frame.head(n), frame.tail(n)])
+    names = _names(displayed_rows)
+    level, average, support = (displayed_rows[name].to_list() for name in ("level", "average", "support"))
+    rows = list(range(len(displayed_rows)))
     hover = [
         f"{display_text(name, 60)}<br>bias-adjusted {a:.2f}, average {b:.2f}<br>{k:,} ratings"
         for name, a, b, k in zip(names, level, average, support, strict=True)
@@ -234,8 +234,8 @@ def _label_points(axes: Any, renderer: Any, x: Float64, y: Float64, names: Seque
 
 def _escape_for_matplotlib(text: object) -> str:
     """Escape text for Matplotlib, in which $ starts a formula, and truncate it to 34 characters."""
-    plain = "".join(c if c.isprintable() else " " for c in str(text))
-    return (plain if len(plain) <= 34 else f"{plain[:33].rstrip()}…").replace("$", r"\$")
+    printable_text = "".join(c if c.isprintable() else " " for c in str(text))
+    return (printable_text if len(printable_text) <= 34 else f"{printable_text[:33].rstrip()}…").replace("$", r"\$")
 
 
 def _coordinates(frame: pl.DataFrame) -> tuple[Float64, Float64, list[object]]:

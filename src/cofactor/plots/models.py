@@ -85,8 +85,8 @@ def comparison_plot(frame: pl.DataFrame) -> Figure:
             )
         )  # fmt: skip
     names = [
-        f"{display_text(name, 30)} · {display_text(versus)}"
-        for name, versus in frame.select("model", "versus_best").rows()
+        f"{display_text(name, 30)} · {display_text(comparison_text)}"
+        for name, comparison_text in frame.select("model", "versus_best").rows()
     ]
     return dot_plot(names, traces, title, showlegend=True)
 

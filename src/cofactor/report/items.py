@@ -61,10 +61,10 @@ def factor_map_section(study: Study) -> Section:
     ends = pl.concat(
         [
             end_items.select(
-                pl.lit(axis).alias("axis"), pl.lit(side).alias("end"), name=_name(end_items), support="support"
+                pl.lit(axis).alias("axis"), pl.lit(axis_end).alias("end"), name=_name(end_items), support="support"
             )
             for axis in range(1, len(result.shares) + 1)
-            for side, end_items in zip(("low", "high"), result.ends(axis, 5), strict=True)
+            for axis_end, end_items in zip(("low", "high"), result.ends(axis, 5), strict=True)
         ]
     )
     caption = (
@@ -107,7 +107,7 @@ def ranking_section(study: Study) -> Section:
     )
     columns = {"name": "item", "level": "bias-adjusted", "average": "average", "support": "ratings"}
     first, last = ranked.head(10), ranked.tail(min(10, max(len(ranked) - 10, 0)))
-    extremes = pl.concat([first, last])
+    extreme_items = pl.concat([first, last])
     pictures = [
         Picture(
             bias_ranking_plot(ranked),
@@ -121,7 +121,7 @@ def ranking_section(study: Study) -> Section:
         ),
     ]
     tables = [
-        Table("ends", "Highest and lowest", extremes.with_columns(name=_name(extremes)), columns),
+        Table("ends", "Highest and lowest", extreme_items.with_columns(name=_name(extreme_items)), columns),
         Table(
             "surprising_items",
             "Largest differences",

@@ -185,10 +185,10 @@ def sample_users_and_items(table: Interactions, users: int, items: int, seed: Se
 
 def _subset(table: Interactions, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Interactions:
     """Return the selected rows as a table that contains only their users and items."""
-    selected = table.select(rows)
+    subset = table.select(rows)
     subset = Interactions.from_columns(
-        selected.users.ids(selected.u), selected.items.ids(selected.i), selected.values, times=selected.times,
-        weights=selected.weights, kind=selected.kind, scale=selected.scale,
+        subset.users.ids(subset.u), subset.items.ids(subset.i), subset.values, times=subset.times,
+        weights=subset.weights, kind=subset.kind, scale=subset.scale,
     )  # fmt: skip
     if table.item_table is None:
         return subset

@@ -185,7 +185,7 @@ def all_false(column: pl.Series) -> pl.Series:
 
 
 def number_cells(
-    column: pl.Series, *, above_zero: bool = False, low: float = -math.inf, scale: Scale | None = None
+    column: pl.Series, *, require_positive: bool = False, low: float = -math.inf, scale: Scale | None = None
 ) -> Cells:
     """Cast a column of numbers to Float32.
 
@@ -193,7 +193,7 @@ def number_cells(
     ----------
     column : Series of shape (n,)
         Numbers or strings; its name appears in messages.
-    above_zero : bool, default False
+    require_positive : bool, default False
         Whether values must be above 0; `low` is then ignored.
     low : float, default -inf
         Lowest valid value.
@@ -214,7 +214,7 @@ def number_cells(
     numbers = _floats(column)
     values = numbers.cast(pl.Float32, strict=False)
     finite = (values.is_finite() & numbers.is_finite()).fill_null(value=False)
-    in_range = (values > 0) if above_zero else (values >= low)
+    in_range = (values > 0) if require_positive else (values >= low)
     is_valid = finite & in_range.fill_null(value=False)
     if scale is not None:
         distinct = values.filter(is_valid).unique()
@@ -224,7 +224,7 @@ def number_cells(
         if not finite[row]:
             return _not_finite_reason(column[row], name)
         if not in_range[row]:
-            return f"the {name} of an event is not above 0" if above_zero else f"the {name} is below {low:g}"
+            return f"the {name} of an event is not above 0" if require_positive else f"the {name} is below {low:g}"
         return f"the {name} is not one of the declared levels"
 
     return Cells(values, ~is_valid, reason)
@@ -336,10 +336,10 @@ def _mixed_ids(column: pl.Series, type_codes: pl.Series) -> Cells:
     type_codes = type_codes.replace(FLOAT, INTEGER)
     is_missing = (column.is_null() | (column.str.strip_chars() == "")).fill_null(value=True)
     is_invalid = invalid_ids(column).fill_null(value=False)
-    present = type_codes.filter(~is_missing)
-    n_integers, n_strings = int((present == INTEGER).sum()), int((present == STRING).sum())
-    first = present.filter(present != OTHER).head(1).to_list()
-    rare_type = STRING if n_integers > n_strings or (n_integers == n_strings and first == [INTEGER]) else INTEGER
+    present_codes = type_codes.filter(~is_missing)
+    n_integers, n_strings = int((present_codes == INTEGER).sum()), int((present_codes == STRING).sum())
+    first_code = present_codes.filter(present_codes != OTHER).head(1).to_list()
+    rare_type = STRING if n_integers > n_strings or (n_integers == n_strings and first_code == [INTEGER]) else INTEGER
     values = column
     is_too_large = pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)
     if rare_type == STRING:

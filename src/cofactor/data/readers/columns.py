@@ -131,8 +131,8 @@ def choose_columns(
     for role in ROLES:
         if role in positions or requested.get(role) == "":
             continue
-        used = set(positions.values())
-        matches = [k for k, candidate in enumerate(column_roles) if candidate == role and k not in used]
+        used_positions = set(positions.values())
+        matches = [k for k, column_role in enumerate(column_roles) if column_role == role and k not in used_positions]
         if len(matches) > 1:
             names = " or ".join(repr(columns[k].strip()) for k in matches)
             raise DataError(f"{source}: the {role} column could be {names}; {_naming_hint(role)}")
@@ -214,8 +214,8 @@ def is_number(field: str) -> bool:
 
 def _column_position(columns: Sequence[str], name: str, role: str, source: str) -> int:
     """Return the position of a named column: try an exact match, then one without suffix, then a normalized one."""
-    for spelling in (str.strip, bare_name, _normalized):
-        matches = [k for k, column in enumerate(columns) if spelling(column) == spelling(name)]
+    for normalize in (str.strip, bare_name, _normalized):
+        matches = [k for k, column in enumerate(columns) if normalize(column) == normalize(name)]
         if len(matches) > 1:
             raise DataError(f"{source}: column {name!r} occurs {len(matches)} times; rename all but one")
         if matches:

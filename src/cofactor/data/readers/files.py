@@ -28,27 +28,27 @@ class TextStatistics:
 
     Attributes
     ----------
-    lines, separators : int
+    n_lines, n_separators : int
         Number of lines and of separators.
     n_trailing_blank : int
         Number of blank lines at the end.
-    quotes : bool
+    has_quotes : bool
         Whether there are any quotes.
-    quotes_valid : bool
+    has_valid_quotes : bool
         Whether every quote opens a field, closes a field, or is doubled within a quoted field.
-    nuls : bool
+    has_nuls : bool
         Whether there are any NUL bytes.
-    lone_carriage_returns : bool
+    has_lone_cr : bool
         Whether there is a CR without a following LF.
     """
 
-    lines: int
-    separators: int
+    n_lines: int
+    n_separators: int
     n_trailing_blank: int
-    quotes: bool
-    quotes_valid: bool
-    nuls: bool
-    lone_carriage_returns: bool
+    has_quotes: bool
+    has_valid_quotes: bool
+    has_nuls: bool
+    has_lone_cr: bool
 
 
 class _QuoteChecker:
@@ -59,16 +59,16 @@ class _QuoteChecker:
     """
 
     def __init__(self, separator: str):
-        ends = np.zeros(256, bool)
-        ends[[ord(separator), ord('"'), ord("\n")]] = True
-        self._before, self._after = ends, ends.copy()
+        is_field_end = np.zeros(256, bool)
+        is_field_end[[ord(separator), ord('"'), ord("\n")]] = True
+        self._before, self._after = is_field_end, is_field_end.copy()
         self._after[ord("\r")] = True  # files with a lone CR are read row by row anyway
         self._last: int | None = None
         self._valid = True
         self.count = 0
 
     @property
-    def valid(self) -> bool:
+    def is_valid(self) -> bool:
         """Whether all quotes so far are valid and none is still open."""
         return self._valid and self.count % 2 == 0
 
@@ -81,10 +81,10 @@ class _QuoteChecker:
             self._valid &= bool(self._after[codes[0]])
         if b'"' in block:
             positions = np.flatnonzero(codes == ord('"'))
-            opening, closing = positions[self.count % 2 :: 2], positions[1 - self.count % 2 :: 2]
-            preceding = np.where(opening > start, codes[opening - 1], last)
-            following = codes[closing[closing + 1 < len(codes)] + 1]
-            self._valid &= bool(self._before[preceding].all() and self._after[following].all())
+            opening_positions, closing_positions = positions[self.count % 2 :: 2], positions[1 - self.count % 2 :: 2]
+            bytes_before = np.where(opening_positions > start, codes[opening_positions - 1], last)
+            bytes_after = codes[closing_positions[closing_positions + 1 < len(codes)] + 1]
+            self._valid &= bool(self._before[bytes_before].all() and self._after[bytes_after].all())
             self.count += len(positions)
         self._last = block[-1]
 
@@ -169,20 +169,20 @@ class TextFile:
 
         Returns
         -------
-        Survey
+        TextStatistics
             The counts.
         """
-        newlines = separators = n_cr = n_crlf = 0
-        nuls = False
-        quotes = _QuoteChecker(separator)
+        newlines = n_separators = n_cr = n_crlf = 0
+        has_nuls = False
+        quote_checker = _QuoteChecker(separator)
         tail = b""
         with self._open() as file:
             while block := file.read(_BLOCK):
                 codes = np.frombuffer(block, np.uint8)
                 newlines += int(np.count_nonzero(codes == ord("\n")))
-                separators += int(np.count_nonzero(codes == ord(separator)))
-                quotes.add(block)
-                nuls = nuls or b"\0" in block
+                n_separators += int(np.count_nonzero(codes == ord(separator)))
+                quote_checker.add(block)
+                has_nuls = has_nuls or b"\0" in block
                 if b"\r" in block or tail.endswith(b"\r"):
                     n_cr += block.count(b"\r")
                     n_crlf += (tail[-1:] + block).count(b"\r\n")
@@ -192,11 +192,11 @@ class TextFile:
         blank = len(normalized_tail) - len(normalized_tail.rstrip(b"\n"))
         return TextStatistics(
             newlines + is_unterminated,
-            separators,
+            n_separators,
             max(blank - 1, 0),
-            quotes.count > 0,
-            quotes.valid,
-            nuls,
+            quote_checker.count > 0,
+            quote_checker.is_valid,
+            has_nuls,
             n_cr > n_crlf,
         )
 
@@ -304,10 +304,10 @@ def open_text(path: Path) -> TextFile:
     """
     with read_errors(str(path)):
         with path.open("rb") as file:
-            magic = file.read(4)
-        if magic.startswith(b"\x1f\x8b"):
+            magic_bytes = file.read(4)
+        if magic_bytes.startswith(b"\x1f\x8b"):
             text = TextFile(path, _read_gzip(path))
-        elif magic == b"\x28\xb5\x2f\xfd":
+        elif magic_bytes == b"\x28\xb5\x2f\xfd":
             text = TextFile(path, _read_zstd(path))
         else:
             text = TextFile(path)
@@ -344,17 +344,17 @@ def _read_zstd(path: Path) -> bytes:
 
 def _require_text(path: Path, head: bytes) -> None:
     """Raise DataError if the first bytes are UTF-16, binary data, or lines that end in CR."""
-    nuls = head.count(b"\0")
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or nuls > 0.2 * len(head):
+    n_nuls = head.count(b"\0")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or n_nuls > 0.2 * len(head):
         n_even = head[0::2].count(b"\0")
-        is_utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff")) or n_even in (0, nuls)
+        is_utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff")) or n_even in (0, n_nuls)
         if is_utf16:
             byte = 0 if head[0] > 0x7F else head.index(0)
             raise DataError(
                 f"{path} is UTF-16, not UTF-8 (byte {byte}); convert it: "
                 f"iconv -f utf-16 -t utf-8 {path.name} > converted-{path.name}"
             )
-    if nuls > 8 and nuls > 0.002 * len(head):
+    if n_nuls > 8 and n_nuls > 0.002 * len(head):
         byte = head.index(0)
         raise DataError(f"{path} is binary data, not text (byte {byte} is NUL)")
     if b"\r" in head and b"\n" not in head and head.rstrip(b"\r").count(b"\r"):

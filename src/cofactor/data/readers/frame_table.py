@@ -185,8 +185,8 @@ def _open_pandas(source: Any) -> FrameTable:
                 columns_by_role.update(object_columns({role: column.tolist()}))
                 continue
             try:
-                converted = _in_utc(column).to_frame(role).reset_index(drop=True)
-                columns_by_role[role] = pl.DataFrame(converted).to_series(0)
+                frame = _in_utc(column).to_frame(role).reset_index(drop=True)
+                columns_by_role[role] = pl.DataFrame(frame).to_series(0)
             except (TypeError, ValueError, NotImplementedError, ImportError):  # types without Arrow conversion
                 columns_by_role.update(object_columns({role: column.tolist()}))
         return columns_by_role

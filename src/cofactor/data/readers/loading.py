@@ -276,14 +276,14 @@ def _rejected_rows(rows: Rows, valid: ValidRows) -> list[RejectedRow]:
 def _column_notes(table: Table, roles: Mapping[str, int], request: Request) -> tuple[str, ...]:
     """Return notes on inferred columns."""
     notes = []
-    inferred = [role for role in roles if request.names[role] is None]
-    pairs = ", ".join(f"{role}={table.columns[roles[role]].strip()}" for role in inferred)
-    if inferred and table.positional_roles:
-        notes.append(f"the file has no header; columns by position: {pairs}")
-    elif inferred:
-        notes.append(f"columns by name: {pairs}")
+    inferred_roles = [role for role in roles if request.names[role] is None]
+    assignments = ", ".join(f"{role}={table.columns[roles[role]].strip()}" for role in inferred_roles)
+    if inferred_roles and table.positional_roles:
+        notes.append(f"the file has no header; columns by position: {assignments}")
+    elif inferred_roles:
+        notes.append(f"columns by name: {assignments}")
     name = table.columns[roles["value"]].lower() if "value" in roles else ""
-    if request.kind == "events" and "value" in inferred and any(word in name for word in _RATING_NAMES):
+    if request.kind == "events" and "value" in inferred_roles and any(word in name for word in _RATING_NAMES):
         notes.append(
             f"{name} is used as the value of each event; if it contains ratings, use "
             "read_ratings(...).to_events(min_rating=...)"

@@ -152,7 +152,7 @@ def _first_row_roles(first: list[str]) -> list[Role] | None:
     return [] if any(is_number(field) for field in first) else None
 
 
-def _read_whole_text(table: TextTable, max_rejected: int | None, mode: Ids) -> WholeFile:
+def _read_whole_text(table: TextTable, max_rejected: int | None, id_mode: Ids) -> WholeFile:
     """Read all columns of a text file."""
     names = [bare_name(name) for name in table.columns]
     if len(set(names)) < len(names):
@@ -162,7 +162,7 @@ def _read_whole_text(table: TextTable, max_rejected: int | None, mode: Ids) -> W
     id_names = _id_columns(names)
     columns = [rows.columns[str(k)].alias(name).replace("", None) for k, name in enumerate(names)]
     typed_columns = [
-        canonical_ids(column, parse=True) if column.name in id_names and mode == "auto" else column
+        canonical_ids(column, parse=True) if column.name in id_names and id_mode == "auto" else column
         for column in columns
     ]
     return WholeFile(table.name, table.row_unit, pl.DataFrame(typed_columns), rows.lines, rows.rejected, rows.row_texts)
