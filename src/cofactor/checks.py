@@ -517,7 +517,7 @@ def row_numbers(name: str, values: Any, n: int, *, unknown: bool = False) -> NDA
     array([2, 0], dtype=int32)
     >>> row_numbers("rows", [3], 3)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: rows must hold row numbers from 0 to 2, not 3
+    cofactor.errors.ParameterError: rows must contain row numbers from 0 to 2, not 3
     """
     low = -1 if unknown else 0
     if type(values) is np.ndarray and values.dtype == np.int32 and values.shape == (1,) and low <= values.item() < n:
@@ -527,7 +527,9 @@ def row_numbers(name: str, values: Any, n: int, *, unknown: bool = False) -> NDA
         raise ParameterError(f"{name} must be a list or array of row numbers (integers), not {describe(values)}")
     if rows.size and (int(rows.min()) < low or int(rows.max()) >= n):
         row = rows[(rows < low) | (rows >= n)][0]
-        limits = f"must hold row numbers from {low} to {n - 1}" if n + unknown else "must be empty: there are no rows"
+        limits = (
+            f"must contain row numbers from {low} to {n - 1}" if n + unknown else "must be empty: there are no rows"
+        )
         raise ParameterError(f"{name} {limits}, not {row}")
     return np.ascontiguousarray(rows, np.int32)
 

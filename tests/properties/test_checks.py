@@ -134,7 +134,7 @@ def test_row_numbers_are_a_list_of_whole_numbers(value: Any) -> None:
 
 @pytest.mark.parametrize("row", [10, -1, -(2**31), 2**31, 2**40, 2**63])
 def test_row_numbers_lie_in_the_table(row: int) -> None:
-    with pytest.raises(ParameterError, match=rf"^rows must hold row numbers from 0 to 9, not {row}$"):
+    with pytest.raises(ParameterError, match=rf"^rows must contain row numbers from 0 to 9, not {row}$"):
         checks.row_numbers("rows", np.array([0, row, 3], np.uint64 if row > 0 else np.int64), 10)
     with pytest.raises(ParameterError, match=r"^rows must be empty: there are no rows, not "):
         checks.row_numbers("rows", np.array([row]), 0)
@@ -143,7 +143,7 @@ def test_row_numbers_lie_in_the_table(row: int) -> None:
 def test_an_unknown_row_is_minus_one_where_that_is_allowed() -> None:
     assert checks.row_numbers("users", [-1, 9], 10, unknown=True).tolist() == [-1, 9]
     for row in (-2, 10):
-        with pytest.raises(ParameterError, match=rf"^users must hold row numbers from -1 to 9, not {row}$"):
+        with pytest.raises(ParameterError, match=rf"^users must contain row numbers from -1 to 9, not {row}$"):
             checks.row_numbers("users", [row], 10, unknown=True)
 
 

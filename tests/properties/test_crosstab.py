@@ -40,7 +40,7 @@ def test_busiest_first_and_blanks_are_visible() -> None:
         "eva           4.5            ·            ·",
         "",
         "the 3 most active of 3 users, the 3 most rated of 3 items:",
-        "6 of 9 cells known, 3 blank (·)",
+        "6 of 9 cells known, 3 empty (·)",
     ]
 
 
@@ -163,7 +163,7 @@ def test_all_blank() -> None:
     blank = RATINGS.select(np.zeros(len(RATINGS), bool))
     corner = crosstab(blank, users=2, items=2)
     assert corner.u.tolist() == [0, 1]
-    assert "0 of 4 cells known, 4 blank (·)" in str(corner)
+    assert "0 of 4 cells known, 4 empty (·)" in str(corner)
     assert corner.frame().null_count().row(0) == (0, 2, 2)
     filled = crosstab(blank, users=2, items=2, fill=lambda u, i: u + 10.0 * i)
     assert filled.values.tolist() == [[0, 10], [1, 11]]

@@ -217,7 +217,7 @@ def test_tables_that_do_not_join() -> None:
     with pytest.raises(DataError, match="no column 'id'; it has item, title"):
         ratings.with_item_table({"item": ["c"], "title": ["A"]}, id_column="id")
     for empty in (pl.DataFrame(), {}, None):
-        with pytest.raises(DataError, match="the item table has no columns; one must contain the item ids"):
+        with pytest.raises(DataError, match="the item table has no columns; one must contain the item IDs"):
             ratings.with_item_table(empty)
         with pytest.raises(DataError, match="the user table has no columns"):
             ratings.with_user_table(empty)

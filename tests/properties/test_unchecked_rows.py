@@ -91,8 +91,8 @@ refused("folded_in below", lambda: als.folded_in(SparseRows(np.int64([0, 1]), np
 """)
     assert found == {
         "no rows": "rows must be a list or array of row numbers (integers), not ((),)",
-        "rows beyond": "rows must hold row numbers from 0 to 11, not 12",
-        "rows below": "rows must hold row numbers from 0 to 11, not -1",
+        "rows beyond": "rows must contain row numbers from 0 to 11, not 12",
+        "rows below": "rows must contain row numbers from 0 to 11, not -1",
         "allowed short": "allowed must be True or False for each of 9 rows, "
         "not a numpy.ndarray of shape (8,) and dtype bool",
         "allowed long": "allowed must be True or False for each of 9 rows, "
@@ -101,8 +101,8 @@ refused("folded_in below", lambda: als.folded_in(SparseRows(np.int64([0, 1]), np
         "not a numpy.ndarray of shape (9,) and dtype float64",
         "knn folded_in at n_items": "histories must have column indices between 0 and 8; got 9",
         "als folded_in at n_items": "histories must have column indices between 0 and 8; got 9",
-        "knn explanation below": "rows must hold row numbers from 0 to 11, not -1",
-        "als explanation below": "rows must hold row numbers from 0 to 11, not -1",
+        "knn explanation below": "rows must contain row numbers from 0 to 11, not -1",
+        "als explanation below": "rows must contain row numbers from 0 to 11, not -1",
         "knn explanation beyond": "item must be an integer from 0 to 8, not 9",
         "als explanation beyond": "item must be an integer from 0 to 8, not 9",
         "u beyond": "u must contain row numbers from 0 to 11, one per ID of the table",

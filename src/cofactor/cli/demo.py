@@ -78,8 +78,8 @@ def _show_data(out: Console) -> Interactions:
     empty_fraction = 1 - ratings.density
     _print_paragraph(
         out,
-        f"\nEven here some cells are blank (·); in the whole table, {empty_fraction:.0%} of the cells are. "
-        "Collaborative filtering predicts the blank cells from the ratings alone: people who agreed before are likely "
+        f"\nEven here some cells are empty (·); in the whole table, {empty_fraction:.0%} of the cells are. "
+        "Collaborative filtering predicts the empty cells from the ratings alone: people who agreed before are likely "
         "to agree again.",
     )
     _print_paragraph(out, f"Terms of use: {DATASETS[DATA].terms}", style="dim")

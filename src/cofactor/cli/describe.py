@@ -139,7 +139,7 @@ def show_facts(out: Console, ratings: Interactions) -> None:
         min_count, median_count, max_count = summary[f"per_{role[:-1]}"].values()
         rows.append((role, f"{n:,}, with {min_count:,} to {max_count:,} {ratings.kind} each (median {median_count:,})"))
     matrix_size = f"{ratings.n_users:,} x {ratings.n_items:,} cells"
-    rows.append(("density", f"{ratings.density:.2%} of the {matrix_size}; {1 - ratings.density:.2%} are blank"))
+    rows.append(("density", f"{ratings.density:.2%} of the {matrix_size}; {1 - ratings.density:.2%} are empty"))
     if summary["time"] is not None:
         first, last = (timestamp[:10] for timestamp in summary["time"])
         rows.append(("time", f"{first} to {last}"))

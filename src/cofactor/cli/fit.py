@@ -86,7 +86,7 @@ def fit(
         losses = f"loss {epochs[0].loss:.4f} to {epochs[-1].loss:.4f}"
         out.print(f"{len(epochs)} epochs, {losses}{_validation_summary(epochs, table.kind)}", soft_wrap=True)
     if recommender.priors is not None:
-        features = ", ".join(name for side_columns in columns for name in side_columns)
+        features = ", ".join(name for table_columns in columns for name in table_columns)
         out.print(f"new users and items start from {features or 'the average taste'}", soft_wrap=True)
     out.print(f"saved in {printable(output)} ({Path(output).stat().st_size:,} bytes)", soft_wrap=True)
     first_user = table.users.ids([0])[0]

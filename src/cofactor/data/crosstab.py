@@ -26,7 +26,7 @@ Fill: TypeAlias = Callable[[Int32, Int32], Any]
 LINE_WIDTH = 80
 MAX_HEADER_LINES = 3
 MIN_COLUMN_WIDTH = 6
-BLANK = "·"
+EMPTY_CELL = "·"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class CrossTab:
     i : ndarray of shape (n_items,), int32
         Row numbers of the items, most rated first.
     values : ndarray of shape (n_users, n_items), float64
-        Ratings or filled values; NaN where blank.
+        Ratings or filled values; NaN where empty.
     observed : ndarray of shape (n_users, n_items), bool
         True for ratings in the table, False for filled and empty cells.
     users, items : list of int or str
@@ -73,7 +73,7 @@ class CrossTab:
         Returns
         -------
         DataFrame
-            The column `user`, then one Float64 column per item, named by its title and null where blank. Equal titles
+            The column `user`, then one Float64 column per item, named by its title and null where empty. Equal titles
             have the item ID appended. `observed` distinguishes ratings from filled values.
 
         Examples
@@ -89,7 +89,7 @@ class CrossTab:
         return pl.DataFrame([pl.Series("user", self.users), *columns])
 
     def __str__(self) -> str:
-        """Format as plain text, at most 80 characters wide: `4` is a rating, `~3.9` is filled, `·` is blank."""
+        """Format as plain text, at most 80 characters wide: `4` is a rating, `~3.9` is filled, `·` is empty."""
         if not self.users or not self.items:
             return f"an empty cross-tab: {len(self.users)} users x {len(self.items)} items"
         cells = [
@@ -126,11 +126,11 @@ class CrossTab:
 
     def _caption(self) -> str:
         """Describe the size of the cross-tab and count its known, filled and empty cells."""
-        n_blank = int(np.isnan(self.values).sum())
-        n_filled = int((~self.observed).sum()) - n_blank
+        n_empty = int(np.isnan(self.values).sum())
+        n_filled = int((~self.observed).sum()) - n_empty
         parts = [f"{self.observed.sum():,} of {self.observed.size:,} cells known"]
         parts += [f"{n_filled:,} filled in (~)"] if n_filled else []
-        parts += [f"{n_blank:,} blank ({BLANK})"] if n_blank else []
+        parts += [f"{n_empty:,} empty ({EMPTY_CELL})"] if n_empty else []
         n_users, n_items = self.full_shape
         users = f"the {len(self.users):,} most active of {n_users:,} users"
         items = f"the {len(self.items):,} most rated of {n_items:,} items"
@@ -175,7 +175,7 @@ def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fi
     ParameterError
         If `users` or `items` is below 1.
     DataError
-        If `fill` does not return one finite value per blank cell.
+        If `fill` does not return one finite value per empty cell.
 
     Examples
     --------
@@ -246,7 +246,7 @@ def _fill_values(cross_tab: CrossTab, fill: Fill) -> Float64:
 def _cell(value: float, is_known: bool) -> str:
     """Format one cell."""
     if np.isnan(value):
-        return BLANK
+        return EMPTY_CELL
     if not is_known:
         return f"~{value:.1f}" if abs(value) < 1e9 else f"~{value:.3g}"
     return f"{value:.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"

@@ -238,9 +238,9 @@ class Encoder:
         if table is None:
             names = ", ".join(columns)
             raise DataError(f"{entity}_features selects {names}, but there is no {entity} table")
-        if missing := [name for name in columns if name not in table.columns[1:]]:
-            available = ", ".join(table.columns[1:]) or "none"
-            raise DataError(f"the {entity} table has no feature column {missing[0]!r}; it has {available}")
+        if unknown := [name for name in columns if name not in table.columns[1:]]:
+            names = ", ".join(table.columns[1:]) or "none"
+            raise DataError(f"the {entity} table has no feature column {unknown[0]!r}; it has {names}")
         return cls(entity, tuple(_column(table[name], entity) for name in columns))
 
     @property

@@ -356,7 +356,7 @@ class IdMap:
         --------
         >>> IdMap.of(["ana", "tom"]).checked_rows([1, 2])
         Traceback (most recent call last):
-        cofactor.errors.ParameterError: rows must hold row numbers from 0 to 1, not 2
+        cofactor.errors.ParameterError: rows must contain row numbers from 0 to 1, not 2
         """
         return checks.row_numbers("rows", rows, len(self))
 

@@ -79,7 +79,7 @@ class SideTable:
                 f"not {type(table).__name__}; cofactor.read_table reads one from a file"
             ) from problem
         if not frame.columns and not index.columns:
-            raise DataError(f"the {entity} table has no columns; one must contain the {entity} ids")
+            raise DataError(f"the {entity} table has no columns; one must contain the {entity} IDs")
         return cls(entity, frame, index.select(name for name in index.columns if name not in frame.columns))
 
     @property

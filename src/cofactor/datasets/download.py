@@ -116,8 +116,8 @@ def download(
         response = error.response
         status = "an error" if response is None else f"{response.status_code} {response.reason}"
         raise FetchError(
-            f"{url}: the server responded with {status}; the publisher may have moved the file: try later, or put the "
-            "file in place by hand"
+            f"{url}: the server responded with {status}; the publisher may have moved the file: try again later, or "
+            "download the file manually"
         ) from error
     except exceptions.RequestException as error:
         is_stalled = isinstance(error, exceptions.ReadTimeout) or "Read timed out" in str(error)

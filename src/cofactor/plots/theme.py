@@ -118,9 +118,9 @@ def require_frame(frame: pl.DataFrame, columns: Sequence[str], content: str) -> 
     cofactor.errors.DataError: frame must have the columns x, y to plot points; missing: y
     """
     checks.instance("frame", frame, pl.DataFrame, f"pass a polars DataFrame with the data of {content}")
-    if missing := [name for name in columns if name not in frame.columns]:
+    if missing_columns := [name for name in columns if name not in frame.columns]:
         raise DataError(
-            f"frame must have the columns {', '.join(columns)} to plot {content}; missing: {', '.join(missing)}"
+            f"frame must have the columns {', '.join(columns)} to plot {content}; missing: {', '.join(missing_columns)}"
         )
     if len(frame) == 0:
         raise DataError(f"frame must have at least one row to plot {content}")

@@ -231,7 +231,7 @@ def number_cells(
 
 
 def _floats(column: pl.Series) -> pl.Series:
-    """Convert a column to Float64, with null where a cell is not a number; ignore blanks around numbers."""
+    """Convert a column to Float64, with null where a cell is not a number; ignore whitespace around numbers."""
     dtype = column.dtype
     if dtype in (pl.Categorical, pl.Enum):
         column = column.cast(pl.String)

@@ -189,11 +189,11 @@ class TextFile:
                 tail = block if len(block) == _BLOCK else (tail + block)[-_BLOCK:]
         is_unterminated = bool(tail) and not tail.endswith(b"\n")
         normalized_tail = tail.replace(b"\r\n", b"\n")
-        blank = len(normalized_tail) - len(normalized_tail.rstrip(b"\n"))
+        n_final_newlines = len(normalized_tail) - len(normalized_tail.rstrip(b"\n"))
         return TextStatistics(
             newlines + is_unterminated,
             n_separators,
-            max(blank - 1, 0),
+            max(n_final_newlines - 1, 0),
             quote_checker.count > 0,
             quote_checker.is_valid,
             has_nuls,

@@ -68,13 +68,13 @@ def text_rows(lines: Iterable[bytes], separator: str) -> Iterator[Row]:
     >>> [row.fields for row in text_rows([b'1,"a,b",3', b"2,c,4"], ",")]
     [['1', 'a,b', '3'], ['2', 'c', '4']]
     """
-    blank: list[Row] = []
+    blank_rows: list[Row] = []
     for row in _all_rows(enumerate(lines, start=1), separator):
         if row.fields is None and not row.text.strip(" \r"):
-            blank.append(row)
+            blank_rows.append(row)
             continue
-        yield from blank
-        blank.clear()
+        yield from blank_rows
+        blank_rows.clear()
         yield row
 
 
@@ -152,13 +152,13 @@ def _quoted_row(
     numbered_lines: Iterator[tuple[int, bytes]],
 ) -> Row:
     """Return the row that begins here, including all lines that its quotes span; return unused lines to `pending`."""
-    parts, read_ahead = [text], []
+    parts, extra_lines = [text], []
     result = split_quoted(text, separator)
     while result is None and len(parts) < _MAX_QUOTED_LINES:
         next_line = pending_lines.popleft() if pending_lines else next(numbered_lines, None)
         if next_line is None:
             break
-        read_ahead.append(next_line)
+        extra_lines.append(next_line)
         try:
             parts.append(next_line[1].decode())
         except UnicodeDecodeError:
@@ -167,7 +167,7 @@ def _quoted_row(
             result = split_quoted("\n".join(parts), separator)
     if isinstance(result, list):
         return Row(number, "\n".join(parts), result)
-    pending_lines.extendleft(reversed(read_ahead))
+    pending_lines.extendleft(reversed(extra_lines))
     return Row(number, text, None, result or "an unclosed quote")
 
 
