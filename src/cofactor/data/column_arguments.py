@@ -62,7 +62,7 @@ def ids_argument(name: str, ids: Any) -> pl.Series | CodedIds:
     """
     if isinstance(ids, CodedIds):
         return ids
-    _require_column(name, ids, "ids")
+    _require_column(name, ids, "IDs")
     try:
         return id_column(ids.to_pylist() if hasattr(ids, "to_pylist") else ids)
     except DataError as error:
