@@ -79,7 +79,7 @@ def recommend(
     is_new_user = bool(rated or item or user_features)
     if [bool(user), everyone, is_new_user].count(True) != 1:
         raise ParameterError(
-            "pass --user ID or --all; for a new user, pass --rated ITEM=RATING, or --item ITEM if the model was "
+            "pass either --user ID or --all; for a new user, pass --rated ITEM=RATING, or --item ITEM if the model was "
             "trained on events"
         )
     check_output(output, inputs=[model])
