@@ -192,7 +192,7 @@ def random_stream(seed: Seed, *path: str | int) -> np.random.Generator:
     Parameters
     ----------
     seed : int, Generator or None
-        A whole number from 0 to `checks.MAX_SEED`; or a Generator or None, from which `checks.seed` draws a seed at
+        An integer from 0 to `checks.MAX_SEED`; or a Generator or None, from which `checks.seed` draws a seed at
         each call.
     *path : str or int
         Names that identify the purpose of the stream.
@@ -215,7 +215,7 @@ def random_stream(seed: Seed, *path: str | int) -> np.random.Generator:
     True
     >>> random_stream(-1)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: seed must be a whole number from 0 to 4294967295, not -1
+    cofactor.errors.ParameterError: seed must be an integer from 0 to 4294967295, not -1
     """
     entropy = [zlib.crc32(part.encode()) if isinstance(part, str) else int(part) for part in path]
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([checks.seed(seed), *entropy])))
@@ -278,7 +278,7 @@ class ItemOrder:
         Raises
         ------
         ParameterError
-            If `n_items` is not a whole number, or `compute` is not callable.
+            If `n_items` is not an integer, or `compute` is not callable.
 
         Examples
         --------

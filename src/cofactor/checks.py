@@ -95,7 +95,7 @@ def describe(value: object) -> str:
 
 
 def whole_number(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
-    """Require a whole number within a range and return it as an int.
+    """Require an integer within a range and return it as an int.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
     3
     >>> whole_number("n", True, low=1)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: n must be a whole number >= 1, not True
+    cofactor.errors.ParameterError: n must be an integer >= 1, not True
     """
     lowest, highest = -(2**63) if low is None else low, 2**63 - 1 if high is None else high
     if type(value) is int and lowest <= value <= highest:
@@ -133,7 +133,7 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
         limits = _range(low, high if too_large or high != MAX_VALUES else None)
         if is_whole and _within(value, low, high):
             limits += " and fit into 64 bits"
-        raise ParameterError(f"{name} must be a whole number{limits}, not {describe(value)}")
+        raise ParameterError(f"{name} must be an integer{limits}, not {describe(value)}")
     return int(value)
 
 
@@ -245,14 +245,14 @@ def require_seed(value: object, name: str = "seed") -> None:
     --------
     >>> require_seed(1.5)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: seed must be a whole number from 0 to 4294967295, not 1.5
+    cofactor.errors.ParameterError: seed must be an integer from 0 to 4294967295, not 1.5
     """
     if value is not None and not isinstance(value, np.random.Generator):
         whole_number(name, value, low=0, high=MAX_SEED)
 
 
 def seed(value: Seed, name: str = "seed") -> int:
-    """Convert a seed argument to a whole number from 0 to `MAX_SEED`.
+    """Convert a seed argument to an integer from 0 to `MAX_SEED`.
 
     Parameters
     ----------
@@ -278,7 +278,7 @@ def seed(value: Seed, name: str = "seed") -> int:
     (7, True)
     >>> seed(True)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: seed must be a whole number from 0 to 4294967295, not True
+    cofactor.errors.ParameterError: seed must be an integer from 0 to 4294967295, not True
     """
     require_seed(value, name)
     if value is None or isinstance(value, np.random.Generator):
@@ -448,14 +448,14 @@ def names(name: str, values: Any) -> tuple[str, ...]:
 
 
 def whole_numbers(name: str, values: Any, *, low: int | None = None, high: int | None = None) -> tuple[int, ...]:
-    """Require one or more whole numbers within a range and return them as a tuple of ints.
+    """Require one or more integers within a range and return them as a tuple of ints.
 
     Parameters
     ----------
     name : str
         Name of the argument, for error messages.
     values : sequence or array of int
-        A list, tuple, range, array or column of whole numbers.
+        A list, tuple, range, array or column of integers.
     low, high : int or None, default None
         Inclusive bounds for each value; None for no limit.
 
@@ -475,7 +475,7 @@ def whole_numbers(name: str, values: Any, *, low: int | None = None, high: int |
     (5, 10)
     >>> whole_numbers("ks", 5, low=1)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: ks must be a list of whole numbers >= 1, not 5
+    cofactor.errors.ParameterError: ks must be a list of integers >= 1, not 5
     """
     try:
         numbers = () if isinstance(values, bytes) else tuple(whole_number(name, v, low=low, high=high) for v in values)
@@ -483,7 +483,7 @@ def whole_numbers(name: str, values: Any, *, low: int | None = None, high: int |
         numbers = ()
     if not numbers:
         limits = _range(low, None if high == MAX_LIST_LENGTH else high)
-        raise ParameterError(f"{name} must be a list of whole numbers{limits}, not {describe(values)}")
+        raise ParameterError(f"{name} must be a list of integers{limits}, not {describe(values)}")
     return numbers
 
 
@@ -517,17 +517,19 @@ def row_numbers(name: str, values: Any, n: int, *, unknown: bool = False) -> NDA
     array([2, 0], dtype=int32)
     >>> row_numbers("rows", [3], 3)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: rows must hold row numbers from 0 to 2, not 3
+    cofactor.errors.ParameterError: rows must contain row numbers from 0 to 2, not 3
     """
     low = -1 if unknown else 0
     if type(values) is np.ndarray and values.dtype == np.int32 and values.shape == (1,) and low <= values.item() < n:
         return values  # a shortcut for a single user, as in a service
     rows = as_array(values)
     if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu") or isinstance(values, str | bytes | set | dict):
-        raise ParameterError(f"{name} must be a list or array of row numbers (whole numbers), not {describe(values)}")
+        raise ParameterError(f"{name} must be a list or array of row numbers (integers), not {describe(values)}")
     if rows.size and (int(rows.min()) < low or int(rows.max()) >= n):
         row = rows[(rows < low) | (rows >= n)][0]
-        limits = f"must hold row numbers from {low} to {n - 1}" if n + unknown else "must be empty: there are no rows"
+        limits = (
+            f"must contain row numbers from {low} to {n - 1}" if n + unknown else "must be empty: there are no rows"
+        )
         raise ParameterError(f"{name} {limits}, not {row}")
     return np.ascontiguousarray(rows, np.int32)
 
@@ -535,7 +537,7 @@ def row_numbers(name: str, values: Any, n: int, *, unknown: bool = False) -> NDA
 def whole_array(
     name: str, values: Any, *, low: int | None = None, high: int | None = None, size: int | None = None
 ) -> NDArray[np.int64]:
-    """Require whole numbers within a range and return them as an array.
+    """Require integers within a range and return them as an array.
 
     Parameters
     ----------
@@ -564,7 +566,7 @@ def whole_array(
     array([0, 2, 1])
     >>> whole_array("groups", [0, 2], low=0, size=3)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: groups must be 3 whole numbers >= 0, not [0, 2]
+    cofactor.errors.ParameterError: groups must be 3 integers >= 0, not [0, 2]
     """
     numbers = as_array(values)
     if (
@@ -574,7 +576,7 @@ def whole_array(
         or (numbers.size and not (_within(numbers.min(), low, high) and _within(numbers.max(), low, high)))
     ):
         number = "a list of" if size is None else f"{size:,}"
-        raise ParameterError(f"{name} must be {number} whole numbers{_range(low, high)}, not {describe(values)}")
+        raise ParameterError(f"{name} must be {number} integers{_range(low, high)}, not {describe(values)}")
     return numbers.astype(np.int64, copy=False)
 
 
@@ -653,11 +655,11 @@ def number_array(
     cofactor.errors.ParameterError: y must be an array of finite numbers with shape (3), not [3, 4.5]
     """
     numbers = as_array(values)
-    fits = numbers.ndim == len(shape) and all(
+    is_valid = numbers.ndim == len(shape) and all(
         expected in (None, size) for expected, size in zip(shape, numbers.shape, strict=True)
     )
     if (
-        not fits
+        not is_valid
         or (numbers.size and (numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all()))
         or (numbers.size and not _within(numbers.min(), low, None))
     ):
@@ -670,7 +672,7 @@ def number_array(
 def broadcast_rows(
     names: tuple[str, str], values: tuple[Any, Any], sizes: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Require row numbers for two tables, in arrays that broadcast against each other.
+    """Require two arrays of row numbers, one for each of two tables, that broadcast against each other.
 
     Parameters
     ----------
@@ -702,8 +704,8 @@ def broadcast_rows(
     rows = []
     for name, value, size in zip(names, values, sizes, strict=True):
         array = as_array(value)
-        flat = row_numbers(name, array.ravel() if array.ndim else np.atleast_1d(array), size)
-        rows.append(flat.astype(np.int64).reshape(array.shape))
+        flat_rows = row_numbers(name, array.ravel() if array.ndim else np.atleast_1d(array), size)
+        rows.append(flat_rows.astype(np.int64).reshape(array.shape))
     try:
         np.broadcast_shapes(rows[0].shape, rows[1].shape)
     except ValueError:
@@ -713,7 +715,7 @@ def broadcast_rows(
 
 
 def as_array(values: Any) -> NDArray[Any]:
-    """Convert values to an array without checking its shape and dtype.
+    """Convert a value to an array without checking its shape and dtype.
 
     Parameters
     ----------
@@ -748,7 +750,7 @@ def as_array(values: Any) -> NDArray[Any]:
 
 
 def require_bounded(name: str, values: Any) -> None:
-    """Reject a range that is longer than any table, before it is converted to a list.
+    """Raise an error for a `range` that is longer than any table, before it is converted to a list.
 
     Parameters
     ----------
@@ -816,7 +818,7 @@ def float32_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDAr
 
 
 def seconds(name: str, values: Any, n: int) -> NDArray[np.int64]:
-    """Require n times in whole seconds since the Unix epoch and return them as an array.
+    """Require n times in integer seconds since the Unix epoch and return them as an array.
 
     Parameters
     ----------
@@ -843,13 +845,13 @@ def seconds(name: str, values: Any, n: int) -> NDArray[np.int64]:
     array([60, 60])
     >>> seconds("times", 1.5, 2)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: times must be whole seconds since the Unix epoch, one or 2 values, not 1.5
+    cofactor.errors.ParameterError: times must be integer seconds since the Unix epoch (1 or 2 values), not 1.5
     """
     times = as_array(values)
-    fits = times.dtype.kind == "i" or (times.dtype.kind == "u" and (times < 2**63).all()) or times.shape == (0,)
-    if not fits or times.shape not in ((), (n,)):
+    is_valid = times.dtype.kind == "i" or (times.dtype.kind == "u" and (times < 2**63).all()) or times.shape == (0,)
+    if not is_valid or times.shape not in ((), (n,)):
         raise ParameterError(
-            f"{name} must be whole seconds since the Unix epoch, one or {n:,} values, not {describe(values)}"
+            f"{name} must be integer seconds since the Unix epoch (1 or {n:,} values), not {describe(values)}"
         )
     return np.broadcast_to(times.astype(np.int64), (n,))
 

@@ -254,7 +254,7 @@ class Client:
 
     @validated
     def explain(self, user: str | int, item: str | int) -> ExplainedScore:
-        """Return the parts that add up to the score for a user-item pair.
+        """Return the contributions that add up to the score for a user-item pair.
 
         Parameters
         ----------
@@ -491,7 +491,7 @@ class Client:
         """Send a request, with retries, and return the successful response."""
         import httpx
 
-        wait, retries_left = INITIAL_WAIT, self._retries
+        wait_seconds, retries_left = INITIAL_WAIT, self._retries
         while True:
             retry_after = 0.0
             try:
@@ -513,8 +513,8 @@ class Client:
                 retry_after = _seconds(response.headers.get("Retry-After", ""))
             if retries_left == 0:
                 raise error
-            time.sleep(max(retry_after, wait * random.uniform(0.5, 1.0)))
-            wait, retries_left = min(2 * wait, MAX_WAIT), retries_left - 1
+            time.sleep(max(retry_after, wait_seconds * random.uniform(0.5, 1.0)))
+            wait_seconds, retries_left = min(2 * wait_seconds, MAX_WAIT), retries_left - 1
 
     def close(self) -> None:
         """Close the HTTP connections."""
@@ -548,7 +548,7 @@ def _ids(name: str, ids: Iterable[str | int]) -> list[str | int]:
         _as_list(name, ids) if isinstance(ids, Iterable) and not isinstance(ids, str | bytes | Mapping) else [None]
     )
     if any(isinstance(id_, bool) or not isinstance(id_, str | int) for id_ in elements):
-        raise ParameterError(f"{name} must be a list of ids (strings or integers), not {checks.describe(ids)}")
+        raise ParameterError(f"{name} must be a list of IDs (strings or integers), not {checks.describe(ids)}")
     return elements  # type: ignore[return-value]
 
 

@@ -53,7 +53,7 @@ class DataError(CofactorError, ValueError):
 
 
 class KindError(DataError):
-    """Error for ratings in place of events, or vice versa, or for a method that the model does not support.
+    """Error for ratings where events are required, or vice versa, or for a method that the model does not support.
 
     Examples
     --------
@@ -274,7 +274,7 @@ class ConflictError(StoreError):
 
 
 class JobLostError(StoreError):
-    """Error for a job that is no longer assigned to the worker, which must stop working on it.
+    """Error for a job that is no longer assigned to the calling worker; the worker must stop working on it.
 
     Either the worker sent no heartbeat in time, so another worker may be running the job, or the job is finished.
 

@@ -29,8 +29,8 @@ def cache_directory() -> Path:
     ...     print(cache_directory())
     elsewhere
     """
-    if configured := os.environ.get("COFACTOR_CACHE"):
-        return Path(configured)
+    if configured_folder := os.environ.get("COFACTOR_CACHE"):
+        return Path(configured_folder)
     from platformdirs import user_cache_path
 
     unusable_path = Path(os.devnull, "cofactor")  # for a user without a home: it cannot be created
@@ -74,19 +74,19 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     if target.exists() and not target.is_file():
         raise OSError(errno.EINVAL, "it exists and is not a regular file", str(target))
     previous = target.stat() if target.exists() else None
-    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.tmp")
+    temporary_path = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.tmp")
     try:
         if previous is not None:  # private until it has the mode of the old file
-            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        write(temporary)
-        with temporary.open("r+b") as file:
+            os.close(os.open(temporary_path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        write(temporary_path)
+        with temporary_path.open("r+b") as file:
             os.fsync(file.fileno())
             if previous is not None:
                 with suppress(OSError):
                     os.fchown(file.fileno(), previous.st_uid, previous.st_gid)
                 os.fchmod(file.fileno(), stat.S_IMODE(previous.st_mode))
-        temporary.replace(target)
+        temporary_path.replace(target)
     except OSError as problem:  # the error names the temporary file or no file; name the target
         raise OSError(problem.errno, problem.strerror or str(problem), str(target)) from problem
     finally:
-        temporary.unlink(missing_ok=True)
+        temporary_path.unlink(missing_ok=True)

@@ -146,18 +146,18 @@ class Prediction(Answer):
 
 @dataclass(frozen=True)
 class ScorePart:
-    """One of the parts that add up to a score.
+    """One of the contributions that add up to a score.
 
     Attributes
     ----------
     part : str
         "mean", "user", "item", "history", "neighbor", "without" or "not attributed".
     item : str or None
-        Item in the history to which this part belongs.
+        Item in the history that makes this contribution.
     value : float or None
         The user's rating for that item.
     term : float
-        Contribution of this part to the score.
+        Amount that is added to the score.
     title : str or None
         Title of the item.
     """
@@ -171,7 +171,7 @@ class ScorePart:
 
 @dataclass(frozen=True)
 class ExplainedScore(Answer):
-    """A score and the parts that add up to it.
+    """A score and the contributions that add up to it.
 
     Attributes
     ----------
@@ -180,7 +180,7 @@ class ExplainedScore(Answer):
     score : float
         Score by which the item is ranked.
     parts : tuple of ScorePart
-        The parts of the score.
+        The contributions to the score.
     """
 
     user: str

@@ -53,14 +53,14 @@ def quote(argument: object) -> str:
     text = str(argument)
     if _is_printable(text) or text.endswith("\n"):  # "$(...)" would drop line breaks at the end
         return shlex.quote(text)
-    escaped = "".join(
+    escaped_bytes = "".join(
         chr(byte) if chr(byte).isalnum() and byte < 128 else f"\\{byte:03o}" for byte in os.fsencode(text)
     )
-    return f"\"$(printf '{escaped}')\""
+    return f"\"$(printf '{escaped_bytes}')\""
 
 
 def as_path(path: object) -> str:
-    """Return a path in a form that is never parsed as a command-line option.
+    """Return a path as an argument that is never parsed as a command-line option.
 
     Parameters
     ----------

@@ -62,7 +62,7 @@ MAX_VALUES = 1_000_000
 def validated(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a function or method so that each call checks its arguments against their annotations.
 
-    An int must be a whole number and not a bool, a float must be a finite number, and a str must be a string. An
+    An int must be an integer and not a bool, a float must be a finite number, and a str must be a string. An
     argument whose annotation is neither a plain type nor a class, such as an array, is not checked.
 
     Parameters
@@ -83,7 +83,7 @@ def validated(function: Callable[P, R]) -> Callable[P, R]:
     ...     return text * n
     >>> repeat("ab", n=1.5)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: n must be a whole number, not 1.5
+    cofactor.errors.ParameterError: n must be an integer, not 1.5
     """
     checks_by_name: dict[str, Check] = {}
     names: list[str] = []
@@ -122,11 +122,11 @@ def parameter_annotations(parameters: Mapping[str, inspect.Parameter]) -> dict[s
     >>> list(parameter_annotations(inspect.signature(double).parameters))
     ['n']
     """
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    variadic_kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return {
         name: spec.annotation
         for name, spec in parameters.items()
-        if spec.kind not in variadic and spec.annotation is not inspect.Parameter.empty
+        if spec.kind not in variadic_kinds and spec.annotation is not inspect.Parameter.empty
     }
 
 
@@ -154,7 +154,7 @@ def require_valid_fields(record: Any) -> None:
     ...         require_valid_fields(self)
     >>> Place("first")
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: rank must be a whole number, not 'first'
+    cofactor.errors.ParameterError: rank must be an integer, not 'first'
     """
     cls = type(record)
     checks_by_name = _checks_by_class.get(cls)
@@ -273,10 +273,10 @@ def _require_list(name: str, value: Any, check_value: Check, owner: Any) -> None
     if isinstance(value, np.ndarray) and value.ndim != 1:
         raise ParameterError(message)
     try:
-        too_long = len(value) > MAX_VALUES
+        is_too_long = len(value) > MAX_VALUES
     except OverflowError:  # a range whose length does not fit into 64 bits
-        too_long = True
-    if too_long:
+        is_too_long = True
+    if is_too_long:
         raise ParameterError(f"{name} must contain at most {MAX_VALUES:,} values, not {checks.describe(value)}")
     try:
         parts = list(value)
@@ -293,10 +293,10 @@ def _require_list(name: str, value: Any, check_value: Check, owner: Any) -> None
 def _path(name: str, value: Any, _: Any) -> None:
     """Require a non-empty path, as a string or a Path."""
     try:
-        usable = isinstance(value, str | os.PathLike) and b"\0" not in os.fsencode(value) and bool(os.fspath(value))
+        is_path = isinstance(value, str | os.PathLike) and b"\0" not in os.fsencode(value) and bool(os.fspath(value))
     except UnicodeEncodeError:
-        usable = False
-    if not usable:
+        is_path = False
+    if not is_path:
         raise ParameterError(f"{name} must be a path, not {checks.describe(value)}")
 
 
@@ -307,7 +307,7 @@ def _optional_path(name: str, value: Any, _: Any) -> None:
 
 
 def _int(name: str, value: Any, _: Any) -> None:
-    """Require a whole number."""
+    """Require an integer."""
     checks.whole_number(name, value)
 
 

@@ -215,7 +215,7 @@ def test_wrong_input_is_named() -> None:
     for function in (log_likelihood, ranked_probability_score, reliability, interval_coverage):
         with pytest.raises(DataError, match="y must have one rating per distribution; got shape"):
             function(distribution, [3.0, 4.0])  # type: ignore[operator]
-    with pytest.raises(ParameterError, match="bins must be a whole number >= 1"):
+    with pytest.raises(ParameterError, match="bins must be an integer >= 1"):
         reliability(distribution, [3.0], bins=0)
     with pytest.raises(DataError, match="group 'g' must have one value per rating; got 2 values for 1 ratings"):
         interval_coverage(distribution, [3.0], groups={"g": [1.0, 2.0]})

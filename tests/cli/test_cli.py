@@ -427,9 +427,9 @@ def test_a_rating_off_the_scale_is_rejected_for_every_model(folder: Path, tmp_pa
 
 
 def test_a_new_user_with_events(events_model: Path) -> None:
-    rows = json_of("recommend", events_model, "--took", "f02", "--took", "f04", "-n", 4)
+    rows = json_of("recommend", events_model, "--item", "f02", "--item", "f04", "-n", 4)
     assert all(int(row["item"][1:]) % 2 == 0 for row in rows)
-    assert "events" in ok("recommend", events_model, "--took", "f02").stdout
+    assert "events" in ok("recommend", events_model, "--item", "f02").stdout
 
 
 def test_more_than_the_catalog_gives_all_items(model: Path) -> None:

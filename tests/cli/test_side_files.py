@@ -110,9 +110,9 @@ def test_bad_rows_of_all_files_are_set_aside_separately(home: Path) -> None:
 NO_MATCH: dict[str, tuple[str, str]] = {
     "no id in common": (
         "item,title\n100,A\n101,B\n",
-        "0 of 8 items matched: column 'item' of the item table holds",
+        "0 of 8 items matched: column 'item' of the item table contains",
     ),
-    "another spelling": ("item,title\n001,A\n002,B\n", "holds '001', '002', and the items are 1, 2, 3, ..."),
+    "another spelling": ("item,title\n001,A\n002,B\n", "contains '001', '002', and the items are 1, 2, 3, ..."),
     "the column is another": (
         "title,key\nA,1\nB,2\n",
         "column 'key' matches: id_column='key' (on the command line --item-id",
@@ -136,7 +136,7 @@ def test_users_of_which_none_matches_are_an_error(home: Path) -> None:
     (home / "u.csv").write_text("user,age\nana,20\nbo,30\n")
     result = run("fit", "r.csv", "-o", "m", "--users", "u.csv")
     assert result.exit_code == 2
-    assert "u.csv: 0 of 12 users matched: column 'user' of the user table holds 'ana', 'bo'" in result.stderr
+    assert "u.csv: 0 of 12 users matched: column 'user' of the user table contains 'ana', 'bo'" in result.stderr
 
 
 def test_how_many_matched_is_printed(home: Path) -> None:

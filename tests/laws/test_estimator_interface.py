@@ -344,7 +344,7 @@ def test_seeds_of_other_functions(tables: dict[str, Interactions]) -> None:
 
 def test_a_seed_of_another_type_is_rejected(tables: dict[str, Interactions]) -> None:
     for seed in (1.5, "1", True, -1, 2**32, np.random.RandomState(0), np.random.PCG64(0)):
-        with pytest.raises(ParameterError, match="seed must be a whole number from 0 to 4294967295, not"):
+        with pytest.raises(ParameterError, match="seed must be an integer from 0 to 4294967295, not"):
             Bias().fit(tables["ratings"], seed=seed)  # type: ignore[arg-type]
 
 

@@ -98,7 +98,7 @@ def test_a_hyper_parameter_of_another_type_is_rejected(name: str, parameter: str
 def test_values_that_are_not_numbers_or_not_integers_are_rejected(name: str, parameter: str) -> None:
     is_integer = type(spec_of(name, parameter).default) is int
     for value in (None, True, float("nan"), float("inf"), *([2.5, 2.0, np.float32(2)] if is_integer else [])):
-        kind = "a whole number" if is_integer else "a finite number"
+        kind = "an integer" if is_integer else "a finite number"
         with pytest.raises(ParameterError, match=f"{name}: {parameter} must be {kind}, not"):
             REGISTRY[name](**{parameter: value})
 

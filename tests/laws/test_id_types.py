@@ -27,7 +27,7 @@ from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
 from tests.support.command_line import json_of, run
 
-NOTE = "user ids are floating-point numbers; they were read as integers"
+NOTE = "user IDs are floating-point numbers; they were read as integers"
 CAREFUL = '"rat\ning"'  # a header of two lines is read row by row
 
 
@@ -172,7 +172,7 @@ def test_columns_of_floats(column: Callable[[list[float]], Any]) -> None:
     assert table.users.all.to_list() == [12, 17850]
     assert table.report is not None
     assert table.report.notes == (NOTE,)
-    for faulty, message in ((12.5, "row 2: 12.5 is not an id"), (float("nan"), "row 2: the id is missing")):
+    for faulty, message in ((12.5, "row 2: 12.5 is not an ID"), (float("nan"), "row 2: the ID is missing")):
         with pytest.raises(DataError, match=f"users: {message}"):
             Interactions.from_columns(column([17850.0, faulty]), ["a", "b"], [5, 4])
 

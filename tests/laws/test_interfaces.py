@@ -445,7 +445,7 @@ def typed(served: Served, history: Any) -> list[Any]:
         part
         for item, value in history
         for part in (
-            ("--rated", f"{served.item(item)}={value}") if value is not None else ("--took", served.item(item))
+            ("--rated", f"{served.item(item)}={value}") if value is not None else ("--item", served.item(item))
         )
     ]
 

@@ -222,7 +222,7 @@ def test_a_table_without_rows_does_not_change_and_has_no_categories(synthetic: S
 
 def test_n_categories_is_positive_and_n_items_covers_the_histories(synthetic: Synthetic) -> None:
     histories = synthetic.interactions.by_user
-    with pytest.raises(ParameterError, match="n_categories must be a whole number >= 1, not 0"):
+    with pytest.raises(ParameterError, match="n_categories must be an integer >= 1, not 0"):
         categories_by_raters(histories, SMALL.n_items, n_categories=0)
     with pytest.raises(DataError, match="histories must have column indices between 0 and 2; got"):
         categories_by_raters(histories, 3)

@@ -151,7 +151,7 @@ def test_n_must_be_a_positive_integer(rec: Recommender, n: Any) -> None:
         lambda: rec.for_rows(np.zeros(1, np.int32)).rank(n),
     ]
     for call in calls:
-        with pytest.raises(ParameterError, match="n must be a whole number >= 1, not"):
+        with pytest.raises(ParameterError, match="n must be an integer >= 1, not"):
             call()
 
 
@@ -195,7 +195,7 @@ def test_string_ids_in_any_wrapping(rec: Recommender, wrap: Any) -> None:
 def test_values_that_are_not_ids_are_rejected(rec: Recommender, numbered: Recommender, users: Any) -> None:
     for recommender in (rec, numbered):
         with pytest.raises(
-            DataError, match=r"users must be an id|is not an id|ids must be|not a known ID|the id is missing"
+            DataError, match=r"users must be an ID|is not an ID|IDs must be|not a known ID|the ID is missing"
         ):
             recommender.recommend(users)
         with pytest.raises(DataError):
@@ -204,26 +204,26 @@ def test_values_that_are_not_ids_are_rejected(rec: Recommender, numbered: Recomm
 
 @pytest.mark.parametrize("id_", [None, 1.5, ["item 1"], b"item 1", np.array(["item 1"])])
 def test_similar_takes_one_id(rec: Recommender, id_: Any) -> None:
-    with pytest.raises(DataError, match=r"(item|user) must be an id"):
+    with pytest.raises(DataError, match=r"(item|user) must be an ID"):
         rec.similar_items(id_)
-    with pytest.raises(DataError, match=r"(item|user) must be an id"):
+    with pytest.raises(DataError, match=r"(item|user) must be an ID"):
         rec.similar_users(id_)
 
 
 def test_errors_for_unknown_ids_name_them_and_the_call_for_new_users(rec: Recommender, numbered: Recommender) -> None:
     advice = "for a new user, call for_history"
     for call, message in (
-        (lambda: rec.recommend("zed"), f"^user 'zed' is not a known id; {advice}"),
-        (lambda: rec.recommend(["zed"]), f"^user 'zed' is not a known id; {advice}"),
-        (lambda: rec.recommend(["user 1", "zed", "amy"]), "^user 'zed' is not a known id .2 of 3 are unknown.; for"),
-        (lambda: rec.recommend(7), f"^user 7 is not a known id; {advice}"),
-        (lambda: numbered.recommend("07"), "^user '07' is not a known id: known ids are integers; did you mean 7"),
+        (lambda: rec.recommend("zed"), f"^user 'zed' is not a known ID; {advice}"),
+        (lambda: rec.recommend(["zed"]), f"^user 'zed' is not a known ID; {advice}"),
+        (lambda: rec.recommend(["user 1", "zed", "amy"]), "^user 'zed' is not a known ID .2 of 3 are unknown.; for"),
+        (lambda: rec.recommend(7), f"^user 7 is not a known ID; {advice}"),
+        (lambda: numbered.recommend("07"), "^user '07' is not a known ID: known IDs are integers; did you mean 7"),
         (lambda: numbered.recommend(2**70), "does not fit into 64 bits"),
         (lambda: rec.recommend("\ud800"), "contains an unpaired surrogate"),
-        (lambda: rec.recommend(""), "the id is empty"),
+        (lambda: rec.recommend(""), "the ID is empty"),
         (lambda: rec.similar_items("zed"), "^item 'zed' is not a known ID"),
         (lambda: rec.similar_users("zed"), "^user 'zed' is not a known ID"),
-        (lambda: rec.similar_users("\ud800"), "^user: the id contains an unpaired surrogate"),
+        (lambda: rec.similar_users("\ud800"), "^user: the ID contains an unpaired surrogate"),
     ):
         with pytest.raises(CofactorError, match=message):
             call()
@@ -387,8 +387,8 @@ def test_a_new_user_without_a_history_gets_a_full_list(rec: Recommender) -> None
         ([("item 3", True)], "finite number"),
         ([("item 3", 5, 7)], r"\('item 3', 5, 7\) is not an .item, rating. pair"),
         ([("item 3",)], "is not an .item, rating. pair"),
-        ([("item 3", 5), (3, 5)], "ids must be all integers or all strings"),
-        ([(None, 5)], "history: row 1: the id is missing"),
+        ([("item 3", 5), (3, 5)], "IDs must be all integers or all strings"),
+        ([(None, 5)], "history: row 1: the ID is missing"),
     ],
 )
 def test_the_error_for_an_invalid_history_gives_the_reason(rec: Recommender, history: Any, message: str) -> None:
@@ -516,7 +516,7 @@ def test_the_error_for_an_invalid_update_gives_the_reason(rec: Recommender, numb
         rec.updated(ratings(("amy", "a", 5), ("amy", "b", 5), ("amy", "item 3", 5)))
     with pytest.raises(KindError, match="was trained on ratings, but the table contains events"):
         rec.updated(ratings(("amy", "item 3", 1), kind="events"))
-    with pytest.raises(DataError, match="integer ids such as 0 and string ids such as 'amy'"):
+    with pytest.raises(DataError, match="integer IDs such as 0 and string IDs such as 'amy'"):
         numbered.updated(ratings(("amy", 100, 5)))
     with pytest.raises(UnknownIdError, match="item '0100' is new"):
         numbered.updated(ratings((1, "0100", 5)))

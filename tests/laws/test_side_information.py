@@ -74,7 +74,7 @@ def test_invalid_feature_columns_are_rejected() -> None:
         indicators(table, ["genre"], "item")
     with pytest.raises(DataError, match=r"no feature column 'item'"):
         indicators(table, ["item"], "item")
-    with pytest.raises(DataError, match=r"'raw' of the item table holds Struct"):
+    with pytest.raises(DataError, match=r"'raw' of the item table contains Struct"):
         indicators(table, ["raw"], "item")
     with pytest.raises(DataError, match=r"item_features selects genres, but there is no item table"):
         indicators(None, ["genres"], "item")
@@ -243,7 +243,9 @@ def test_time_needs_times(session_ratings: Interactions) -> None:
         cofactor.BayesianMF(time_bin=60, **FAST).fit(replace(session_ratings, times=None))
     rec = cofactor.Recommender.fit(cofactor.BayesianMF(time_bin=7_200, **FAST), session_ratings)
     for wrong in ("now", [1.5], [1, 2, 3]):
-        with pytest.raises(ParameterError, match="times must be whole seconds since the Unix epoch, one or 2 values"):
+        with pytest.raises(
+            ParameterError, match=r"times must be integer seconds since the Unix epoch \(1 or 2 values\)"
+        ):
             rec.predict([0, 1], [5, 6], times=wrong)
 
 

@@ -55,7 +55,7 @@ def test_tables_of_items_have_text_ids_on_request(tmp_path: Path) -> None:
     by_place.write_text("1::Alien\n2::Clue\n")
     assert read_table(by_place, ids="text").rows() == [("1", "Alien"), ("2", "Clue")]
     assert read_table(by_place).rows() == [(1, "Alien"), (2, "Clue")]
-    with pytest.raises(DataError, match=r"row 2 of the table: the item is not a whole number: 1\.5"):
+    with pytest.raises(DataError, match=r"row 2 of the table: the item is not an integer: 1\.5"):
         read_table(pl.DataFrame({"item": [1.0, 1.5], "title": ["a", "b"]}), ids="text")
 
 
@@ -75,11 +75,11 @@ def test_as_text_an_integer_and_its_text_are_one_id(tmp_path: Path) -> None:
 
 def test_ids_beyond_64_bits_are_read_as_text() -> None:
     wide = pl.DataFrame({"user": pl.Series([2**63, 2**63 + 1], dtype=pl.UInt64), "item": [1, 2], "rating": [1.0, 2.0]})
-    with pytest.raises(DataError, match='row 1: the user does not fit into 64 bits; read ids as text with ids="text"'):
+    with pytest.raises(DataError, match='row 1: the user does not fit into 64 bits; read IDs as text with ids="text"'):
         read_ratings(wide)
     assert read_ratings(wide, ids="text").users.all.to_list() == ["9223372036854775808", "9223372036854775809"]
     objects = wide.to_pandas().astype(object)
-    with pytest.raises(DataError, match='does not fit into 64 bits; read ids as text with ids="text"'):
+    with pytest.raises(DataError, match='does not fit into 64 bits; read IDs as text with ids="text"'):
         read_ratings(objects)
     assert read_ratings(objects, ids="text").users.all.to_list() == ["9223372036854775808", "9223372036854775809"]
 
@@ -116,7 +116,7 @@ def test_decimal_ids_are_exact() -> None:
     ids = pl.Series([Decimal("9007199254740993.00"), Decimal("1.00")])
     frame = pl.DataFrame({"user": ids, "item": [1, 2], "rating": [1.0, 2.0]})
     assert read_ratings(frame).users.all.to_list() == [1, 9007199254740993]
-    with pytest.raises(DataError, match="row 1: the user is not a whole number"):
+    with pytest.raises(DataError, match="row 1: the user is not an integer"):
         read_ratings(frame.with_columns(user=pl.Series([Decimal("1.50"), Decimal("1.00")])))
 
 

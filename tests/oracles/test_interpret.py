@@ -125,7 +125,7 @@ def test_a_film_rated_by_the_severe_is_above_its_average() -> None:
 def test_surprising_items_of_an_empty_selection(small_events: Interactions, small_ratings: Interactions) -> None:
     rec = Recommender.fit(Bias(), small_ratings)
     assert len(surprising_items(rec, min_support=10**6)) == 0
-    with pytest.raises(ParameterError, match="n must be a whole number >= 1"):
+    with pytest.raises(ParameterError, match="n must be an integer >= 1"):
         surprising_items(rec, 0)
     with pytest.raises(KindError, match="events"):
         surprising_items(Recommender.fit(BPR(epochs=1), small_events))
@@ -134,7 +134,7 @@ def test_surprising_items_of_an_empty_selection(small_events: Interactions, smal
 def test_the_first_wrong_argument_of_surprising_items_is_named(small_ratings: Interactions) -> None:
     with pytest.raises(DataError, match="recommender"):
         surprising_items("no model", 1.5)
-    with pytest.raises(ParameterError, match="n must be a whole number"):
+    with pytest.raises(ParameterError, match="n must be an integer"):
         surprising_items(Recommender.fit(Bias(), small_ratings), 1.5, min_support="x")
 
 

@@ -238,7 +238,7 @@ def test_memory_does_not_grow_with_the_resamples():
 def test_wrong_input_is_named():
     with pytest.raises(ParameterError, match="confidence must be a fraction strictly between 0 and 1"):
         bootstrap_interval([1.0, 2.0], confidence=95)
-    with pytest.raises(ParameterError, match="resamples must be a whole number >= 1"):
+    with pytest.raises(ParameterError, match="resamples must be an integer >= 1"):
         bootstrap_interval([1.0, 2.0], resamples=0)
     with pytest.raises(DataError, match="one value per user in each metric"):
         bootstrap_intervals({"a": [1.0], "b": [1.0, 2.0]})

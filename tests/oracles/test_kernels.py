@@ -399,7 +399,7 @@ def test_threads_are_chosen_by_block_then_environment(monkeypatch: pytest.Monkey
     assert thread_count() == 3
     with threads(2):
         assert thread_count() == 2
-    with pytest.raises(ParameterError, match="n must be a whole number from 1 to 1024, not 0"), threads(0):
+    with pytest.raises(ParameterError, match="n must be an integer from 1 to 1024, not 0"), threads(0):
         pass
     monkeypatch.setenv("COFACTOR_THREADS", "many")
     with pytest.raises(ParameterError, match="COFACTOR_THREADS"):

@@ -225,7 +225,7 @@ def test_items_that_are_not_new_are_rejected(rec: Recommender) -> None:
         rec.with_items(pl.DataFrame({"item": [999, 999], "genres": ["genre 1", "genre 1"]}))
     with pytest.raises(DataError, match="has no column 'genres'"):
         rec.with_items(pl.DataFrame({"item": [999]}))
-    with pytest.raises(DataError, match="the item table has no columns; one must contain the item ids"):
+    with pytest.raises(DataError, match="the item table has no columns; one must contain the item IDs"):
         rec.with_items(pl.DataFrame())
     with pytest.raises(DataError, match="the item table must be a frame"):
         rec.with_items(3)

@@ -324,7 +324,7 @@ def test_a_split_that_leaks_is_rejected(of_ratings: Split) -> None:
 
 def test_ks_are_checked_before_anything_is_fitted(of_events: Split) -> None:
     labels: list[str] = []
-    with pytest.raises(ParameterError, match="ks must be a list of whole numbers"):
+    with pytest.raises(ParameterError, match="ks must be a list of integers"):
         compare(IALS, of_events, ks=(), on_fit=labels.append)
     assert labels == []
 

@@ -40,7 +40,7 @@ def test_the_most_active_are_first_and_blanks_are_visible() -> None:
         "eva           4.5            ·            ·",
         "",
         "the 3 most active of 3 users, the 3 most rated of 3 items:",
-        "6 of 9 cells known, 3 blank (·)",
+        "6 of 9 cells known, 3 empty (·)",
     ]
 
 
@@ -115,7 +115,7 @@ def test_fill_is_not_called_without_blanks() -> None:
 @pytest.mark.parametrize(
     ("filled", "message"),
     [
-        ([1.0, 2.0], "one value for each of 3 blank cells"),
+        ([1.0, 2.0], "one value for each of 3 empty cells"),
         ([1.0, float("nan"), 2.0], "fill must return finite values, not nan for user 'eva' and item 'alien'"),
         ([float("inf"), 1.0, 2.0], "fill must return finite values, not inf for user 'tom' and item 'clue'"),
     ],
@@ -163,7 +163,7 @@ def test_all_blank() -> None:
     blank = RATINGS.select(np.zeros(len(RATINGS), bool))
     corner = crosstab(blank, users=2, items=2)
     assert corner.u.tolist() == [0, 1]
-    assert "0 of 4 cells known, 4 blank (·)" in str(corner)
+    assert "0 of 4 cells known, 4 empty (·)" in str(corner)
     assert corner.frame().null_count().row(0) == (0, 2, 2)
     filled = crosstab(blank, users=2, items=2, fill=lambda u, i: u + 10.0 * i)
     assert filled.values.tolist() == [[0, 10], [1, 11]]
@@ -183,5 +183,5 @@ def test_events_show_counts() -> None:
 
 @pytest.mark.parametrize(("users", "items"), [(0, 3), (3, 0), (-1, 3)])
 def test_at_least_one_user_and_item(users: int, items: int) -> None:
-    with pytest.raises(ParameterError, match=r"(users|items) must be a whole number >= 1"):
+    with pytest.raises(ParameterError, match=r"(users|items) must be an integer >= 1"):
         crosstab(RATINGS, users=users, items=items)

@@ -235,7 +235,7 @@ def test_invalid_estimators_are_rejected_before_fitting(of_ratings: Split, what:
 def test_ks_are_whole_numbers_from_1_on(of_events: Split, of_ratings: Split, ks: Any) -> None:
     labels: list[str] = []
     for estimator, split in ((IALS, of_events), (ALS, of_ratings)):
-        with pytest.raises(ParameterError, match=r"ks must be (a list of whole numbers >= 1|a whole number), not"):
+        with pytest.raises(ParameterError, match=r"ks must be (a list of integers >= 1|an integer), not"):
             evaluate(estimator, split, ks=ks, on_fit=labels.append)
     assert labels == []
 

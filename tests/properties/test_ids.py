@@ -56,7 +56,7 @@ def test_the_union_holds_the_ids_of_both(a: list[int], b: list[int]) -> None:
 
 
 def test_a_union_of_two_types_names_both() -> None:
-    with pytest.raises(DataError, match="integer ids such as 1 and string ids such as 'a'"):
+    with pytest.raises(DataError, match="integer IDs such as 1 and string IDs such as 'a'"):
         IdMap.of([1]).union(IdMap.of(["a"]))
 
 
@@ -75,12 +75,12 @@ def test_unknown_ids_are_minus_one_in_a_batch_and_an_error_alone() -> None:
     assert mapped.rows([20, 15, 10, 2**62]).tolist() == [1, -1, 0, -1]
     with pytest.raises(UnknownIdError, match="15 is not a known ID"):
         mapped.row(15)
-    with pytest.raises(UnknownIdError, match="'010' is not a known ID: known ids are integers; did you mean 10"):
+    with pytest.raises(UnknownIdError, match="'010' is not a known ID: known IDs are integers; did you mean 10"):
         mapped.row("010")
-    with pytest.raises(UnknownIdError, match=r"'ana' is not a known ID: known ids are integers$"):
+    with pytest.raises(UnknownIdError, match=r"'ana' is not a known ID: known IDs are integers$"):
         mapped.row("ana")
     for none in (None, 1.5, True, [10], b"10"):
-        with pytest.raises(DataError, match="is not an id"):
+        with pytest.raises(DataError, match="is not an ID"):
             mapped.row(none)  # type: ignore[arg-type]
 
 
@@ -107,7 +107,7 @@ def test_an_integer_matches_the_text_that_is_its_decimal_form(known_ids: set[str
 def test_a_union_has_the_type_of_the_first_map() -> None:
     assert IdMap.of([10, 2]).union(IdMap.of(["2", "-3"])).all.to_list() == [-3, 2, 10]
     assert IdMap.of(["10", "ana"]).union(IdMap.of([2, 10])).all.to_list() == ["10", "2", "ana"]
-    with pytest.raises(DataError, match="integer ids such as 2 and string ids such as '02'"):
+    with pytest.raises(DataError, match="integer IDs such as 2 and string IDs such as '02'"):
         IdMap.of([10, 2]).union(IdMap.of(["2", "02"]))
 
 
@@ -129,18 +129,18 @@ def test_an_empty_map_has_no_ids() -> None:
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        ([1, "1"], "ids must be all integers or all strings, not both: 1 and '1'"),
-        ([1, None], "row 2: the id is missing"),
-        ([1, 2.5], "row 2: 2.5 is not an id"),
-        ([1, True], "row 2: True is not an id"),
+        ([1, "1"], "IDs must be all integers or all strings, not both: 1 and '1'"),
+        ([1, None], "row 2: the ID is missing"),
+        ([1, 2.5], "row 2: 2.5 is not an ID"),
+        ([1, True], "row 2: True is not an ID"),
         ([2**63], "does not fit into 64 bits"),
-        (["a", ""], "row 2: the id is empty"),
-        (pl.Series([1, None]), "row 2: the id is missing"),
-        (pl.Series([1.0, 2.5]), "row 2: 2.5 is not an id"),
-        (pl.Series([1.0, None]), "row 2: the id is missing"),
-        (np.array([1.0, np.nan]), "row 2: the id is missing"),
+        (["a", ""], "row 2: the ID is empty"),
+        (pl.Series([1, None]), "row 2: the ID is missing"),
+        (pl.Series([1.0, 2.5]), "row 2: 2.5 is not an ID"),
+        (pl.Series([1.0, None]), "row 2: the ID is missing"),
+        (np.array([1.0, np.nan]), "row 2: the ID is missing"),
         (pl.Series([2.0**53]), "is too large to be exact"),
-        (pl.Series([True]), "ids must be integers or strings, not Boolean"),
+        (pl.Series([True]), "IDs must be integers or strings, not Boolean"),
         (pl.Series([2**63], dtype=pl.UInt64), "does not fit into 64 bits"),
     ],
 )

@@ -139,7 +139,7 @@ def test_ratings_become_events_at_a_threshold_and_the_catalog_stays() -> None:
     assert events.kind == "events"
     assert events.scale is None
     assert events.items is ratings.items
-    with pytest.raises(KindError, match="already holds events"):
+    with pytest.raises(KindError, match="already contains events"):
         events.to_events(min_rating=4)
     with pytest.raises(DataError, match="no rating is at or above min_rating=6"):
         ratings.to_events(min_rating=6)
@@ -176,8 +176,8 @@ def test_weights_replace_weights() -> None:
         (([1, 2], ["a", "b"], [1, 1e39]), "row 2 of values: 1e\\+39 is not a valid number"),
         (([1, 2], ["a", "b"], ["1", "2"]), "values must be numbers, not text"),
         (([1, 2], ["a", "b"], [True, False]), "values must be numbers, not booleans"),
-        (([1, 2], ["a", "b"]), "ratings require values"),
-        (([1, "x"], ["a", "b"], [1, 2]), "ids must be all integers or all strings"),
+        (([1, 2], ["a", "b"]), "values is required for ratings"),
+        (([1, "x"], ["a", "b"], [1, 2]), "IDs must be all integers or all strings"),
         (([], [], []), "the table is empty"),
     ],
 )
@@ -217,7 +217,7 @@ def test_tables_that_do_not_join() -> None:
     with pytest.raises(DataError, match="no column 'id'; it has item, title"):
         ratings.with_item_table({"item": ["c"], "title": ["A"]}, id_column="id")
     for empty in (pl.DataFrame(), {}, None):
-        with pytest.raises(DataError, match="the item table has no columns; one must contain the item ids"):
+        with pytest.raises(DataError, match="the item table has no columns; one must contain the item IDs"):
             ratings.with_item_table(empty)
         with pytest.raises(DataError, match="the user table has no columns"):
             ratings.with_user_table(empty)

@@ -115,7 +115,7 @@ def test_times_in_another_unit_are_rejected_and_the_advice_works(unit: str, per_
 
 def test_dates_and_text_go_to_the_readers_as_advised() -> None:
     for times in (np.array(["2023-02-10T15:41:33"] * 3, "M8[us]"), ["2023-02-10 15:41:33+00"] * 3):
-        with pytest.raises(DataError, match=r"times must be whole seconds since the Unix epoch, not .*read_ratings"):
+        with pytest.raises(DataError, match=r"times must be integer seconds since the Unix epoch, not .*read_ratings"):
             columns(times=times)
         frame = pl.DataFrame({"user": IDS, "item": [1, 2, 3], "rating": [5, 4, 3], "time": times})
         assert read_ratings(frame).times.tolist() == [SECONDS] * 3  # type: ignore[union-attr]
@@ -149,7 +149,7 @@ def test_ids_in_the_index_of_pandas_give_advice() -> None:
         read_ratings(series)
     assert read_ratings(series.reset_index()).frame().equals(expected)
     indexed = frame.set_index("user")
-    with pytest.raises(DataError, match=r"its index holds 'user': frame\.reset_index\(\) turns it into columns"):
+    with pytest.raises(DataError, match=r"its index contains 'user': frame\.reset_index\(\) converts it to columns"):
         read_ratings(indexed)
     assert read_ratings(indexed.reset_index()).frame().equals(expected)
     with pytest.raises(DataError, match="cannot read a table from a Series; pass a frame"):
@@ -195,7 +195,7 @@ def test_numbers_in_other_formats_get_advice_that_works(tmp_path: Path, cell: st
 def test_a_column_of_booleans_gets_advice_that_works() -> None:
     frame = pl.DataFrame({"user": IDS, "item": [1, 2, 3], "rating": [True, False, True]})
     with pytest.raises(
-        DataError, match="the value column holds Boolean, not numbers; write 1 and 0 for true and false"
+        DataError, match="the value column contains Boolean, not numbers; write 1 and 0 for true and false"
     ):
         read_ratings(frame)
     assert read_ratings(frame.cast({"rating": pl.Int8})).values.tolist() == [1.0, 0.0, 1.0]

@@ -248,13 +248,13 @@ def test_typed_sources_keep_the_types_of_ids(tmp_path: Path) -> None:
 def test_integral_floating_point_ids_are_read_as_integers_and_reported() -> None:
     loaded = read_ratings(pd.DataFrame({"user": [1.0, 2.0], "item": [1, 2], "rating": [1.0, 2.0]}))
     assert loaded.users.all.to_list() == [1, 2]
-    assert "user ids are floating-point numbers" in notes(loaded)
+    assert "user IDs are floating-point numbers" in notes(loaded)
 
 
 def test_blanks_around_ids_are_kept_and_reported(tmp_path: Path) -> None:
     loaded = read_ratings(write(tmp_path, "user,item,rating\nana,The Beatles ,3\nana,Abba,4\n"))
     assert loaded.items.all.to_list() == ["Abba", "The Beatles "]
-    assert "1 item ids have leading or trailing blanks" in notes(loaded)
+    assert "1 item IDs have leading or trailing whitespace" in notes(loaded)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.sampled_from([1.0, 2.5, 5.0])), min_size=1))

@@ -269,7 +269,7 @@ def test_the_number_of_threads_respects_the_quota(
 
 @pytest.mark.parametrize("n", [0, -1, 1.5, True, None, "2", 2**40])
 def test_a_number_of_threads_is_a_whole_number(n: Any) -> None:
-    with pytest.raises(ParameterError, match=r"^n must be a whole number from 1 to 1024, not "), threads(n):
+    with pytest.raises(ParameterError, match=r"^n must be an integer from 1 to 1024, not "), threads(n):
         pass
 
 

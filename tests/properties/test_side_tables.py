@@ -76,23 +76,23 @@ def test_an_index_is_not_used_if_a_column_may_be_meant(ratings: Interactions) ->
 NO_MATCH: dict[str, tuple[Any, str]] = {
     "no id in common": (
         {"item": [100, 101], "title": ["A", "B"]},
-        "0 of 8 items matched: column 'item' of the item table holds 100, 101, and the items are 3, 5, 7, ...;",
+        "0 of 8 items matched: column 'item' of the item table contains 100, 101, and the items are 3, 5, 7, ...;",
     ),
     "another spelling": (
         {"item": [f"00{item}" for item in ITEMS], "title": TITLES},
-        "column 'item' of the item table holds '003', '005', '007', ..., and the items are 3, 5, 7, ...; use the same",
+        "column 'item' of .* contains '003', '005', '007', ..., and the items are 3, 5, 7, ...; use the same",
     ),
     "the first column is none": (
         {"title": TITLES, "code": ITEMS},
-        "column 'title' of the item table holds 'Film 3', .*; column 'code' matches: id_column='code'",
+        "column 'title' of the item table contains 'Film 3', .*; column 'code' matches: id_column='code'",
     ),
     "by name another": (
         {"movieId": [f"tt{item}" for item in ITEMS], "rank": ITEMS},
-        "column 'movieId' of the item table holds 'tt3', .*column 'rank' matches",
+        "column 'movieId' of the item table contains 'tt3', .*column 'rank' matches",
     ),
     "pandas index": (pd.DataFrame({"title": TITLES}, index=range(100, 108)), "0 of 8 items matched"),
     "no rows": (pl.DataFrame({"item": [], "title": []}), "0 of 8 items matched: the item table has no rows"),
-    "dates": ({"item": pl.date_range(pl.date(2020, 1, 1), pl.date(2020, 1, 8), eager=True)}, "ids are integers or str"),
+    "dates": ({"item": pl.date_range(pl.date(2020, 1, 1), pl.date(2020, 1, 8), eager=True)}, "IDs are integers or str"),
     "a missing id": ({"item": [*ITEMS, None], "title": [*TITLES, ""]}, "row 9 of column 'item': the item is missing"),
     "twice": ({"item": [*ITEMS, 3], "title": [*TITLES, ""]}, "the item table has item 3 more than once"),
     "twice as text": ({"item": [*map(str, ITEMS), "3"], "title": [*TITLES, ""]}, "has item 3 more than once"),
@@ -114,7 +114,9 @@ def test_users_are_joined_the_same_way(ratings: Interactions) -> None:
     swapped = ratings.with_user_table({"age": [20, 30], "customer_id": ["bo", "ana"]}).user_table
     assert swapped is not None
     assert swapped.rows() == [("ana", 30), ("bo", 20)]
-    with pytest.raises(DataError, match="0 of 2 users matched: column 'user' of the user table holds 'ANA', 'BO', and"):
+    with pytest.raises(
+        DataError, match="0 of 2 users matched: column 'user' of the user table contains 'ANA', 'BO', and"
+    ):
         ratings.with_user_table({"user": ["ANA", "BO"], "age": [20, 30]})
 
 

@@ -167,14 +167,14 @@ def test_an_inner_split_and_the_result_of_evaluate_report_ties():
 
 @pytest.mark.parametrize("n", [0, -1, True, 1.0, None, "1"])
 def test_last_takes_a_whole_number_of_rows(table, n):
-    with pytest.raises(ParameterError, match="n must be a whole number >= 1"):
+    with pytest.raises(ParameterError, match="n must be an integer >= 1"):
         split_last(table, n=n)
 
 
 @pytest.mark.parametrize("cut", [split_random, split_per_user, split_last, split_users])
 @pytest.mark.parametrize("seed", [True, 1.5, -1, 2**32, 2**70, "1"])
 def test_a_seed_of_a_split_is_a_seed(table, cut, seed):
-    with pytest.raises(ParameterError, match="seed must be a whole number from 0 to 4294967295"):
+    with pytest.raises(ParameterError, match="seed must be an integer from 0 to 4294967295"):
         cut(table, seed=seed)
 
 
@@ -316,7 +316,7 @@ def test_a_share_must_lie_between_0_and_1(table, split_function, test):
 def test_other_arguments_out_of_range(table):
     with pytest.raises(ParameterError, match="fold_in_share must be a fraction strictly"):
         split_users(table, fold_in_share=1.0)
-    with pytest.raises(ParameterError, match="n must be a whole number >= 1"):
+    with pytest.raises(ParameterError, match="n must be an integer >= 1"):
         split_last(table, n=0)
 
 
@@ -381,7 +381,7 @@ def test_two_files_that_share_a_pair_or_mix_id_types_are_rejected():
         split_predefined(first, Interactions.from_columns(["ana"], [2], [4]))
     with pytest.raises(
         DataError,
-        match="the other table has ids of another type: integer ids such as 7 and string ids such",
+        match="the other table has IDs of another type: integer IDs such as 7 and string IDs such",
     ):
         split_predefined(Interactions.from_columns([7], [3], [4]), first)
 

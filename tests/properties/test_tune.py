@@ -315,7 +315,7 @@ def test_wrong_arguments_are_named_before_anything_is_fitted(of_ratings: Split, 
     trials_run: list[Trial] = []
     options: Any = {"on_trial": trials_run.append}
     for trials in (0, -1, 2.5, True, "3"):
-        with pytest.raises(ParameterError, match="trials must be a whole number >= 1"):
+        with pytest.raises(ParameterError, match="trials must be an integer >= 1"):
             tune(Bias(), of_ratings, trials=trials, **options)
     with pytest.raises(ParameterError, match="validation must be a fraction strictly"):
         tune(Bias(), of_ratings, validation=1.0, **options)
@@ -323,7 +323,7 @@ def test_wrong_arguments_are_named_before_anything_is_fitted(of_ratings: Split, 
         tune(ImplicitALS(), of_ratings, **options)
     with pytest.raises(ParameterError, match="popularity has no hyperparameters to search"):
         tune(Popularity(), of_events, **options)
-    with pytest.raises(ParameterError, match="k must be a whole number"):
+    with pytest.raises(ParameterError, match="k must be an integer"):
         tune(ImplicitALS(), of_events, k=0, trials=1, **options)
     disliked = of_events.train.with_weights(np.where(np.arange(len(of_events.train)) % 2 == 0, -1.0, 0.5))
     with pytest.raises(DataError, match="no user has"):

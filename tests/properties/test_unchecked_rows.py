@@ -90,9 +90,9 @@ rejected("i below", lambda: replace(ratings, i=ratings.i - np.int32(1)))
 rejected("folded_in below", lambda: als.folded_in(SparseRows(np.int64([0, 1]), np.int32([-1]), np.float32([5]))))
 """)
     assert results == {
-        "no rows": "rows must be a list or array of row numbers (whole numbers), not ((),)",
-        "rows beyond": "rows must hold row numbers from 0 to 11, not 12",
-        "rows below": "rows must hold row numbers from 0 to 11, not -1",
+        "no rows": "rows must be a list or array of row numbers (integers), not ((),)",
+        "rows beyond": "rows must contain row numbers from 0 to 11, not 12",
+        "rows below": "rows must contain row numbers from 0 to 11, not -1",
         "allowed short": "allowed must be True or False for each of 9 rows, "
         "not a numpy.ndarray of shape (8,) and dtype bool",
         "allowed long": "allowed must be True or False for each of 9 rows, "
@@ -101,13 +101,13 @@ rejected("folded_in below", lambda: als.folded_in(SparseRows(np.int64([0, 1]), n
         "not a numpy.ndarray of shape (9,) and dtype float64",
         "knn folded_in at n_items": "histories must have column indices between 0 and 8; got 9",
         "als folded_in at n_items": "histories must have column indices between 0 and 8; got 9",
-        "knn explanation below": "rows must hold row numbers from 0 to 11, not -1",
-        "als explanation below": "rows must hold row numbers from 0 to 11, not -1",
-        "knn explanation beyond": "item must be a whole number from 0 to 8, not 9",
-        "als explanation beyond": "item must be a whole number from 0 to 8, not 9",
-        "u beyond": "u must contain row numbers from 0 to 11, one per id of the table",
-        "i beyond": "i must contain row numbers from 0 to 8, one per id of the table",
-        "i below": "i must contain row numbers from 0 to 8, one per id of the table",
+        "knn explanation below": "rows must contain row numbers from 0 to 11, not -1",
+        "als explanation below": "rows must contain row numbers from 0 to 11, not -1",
+        "knn explanation beyond": "item must be an integer from 0 to 8, not 9",
+        "als explanation beyond": "item must be an integer from 0 to 8, not 9",
+        "u beyond": "u must contain row numbers from 0 to 11, one per ID of the table",
+        "i beyond": "i must contain row numbers from 0 to 8, one per ID of the table",
+        "i below": "i must contain row numbers from 0 to 8, one per ID of the table",
         "folded_in below": "columns of SparseRows must not be negative; got -1",
     }
 

@@ -144,7 +144,7 @@ def test_tables_the_store_and_http(text: str, api: TestClient) -> None:
 
 
 def test_a_row_of_the_table_is_named() -> None:
-    with pytest.raises(DataError, match=r"row 3: the id contains a control character: 'b.+tc'"):
+    with pytest.raises(DataError, match=r"row 3: the ID contains a control character: 'b.+tc'"):
         Interactions.from_columns(["ana", "bo", "b\tc", "a\tb"], ["x"] * 4, [1, 2, 3, 4])
 
 

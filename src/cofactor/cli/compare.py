@@ -16,7 +16,7 @@ from cofactor.cli.options import (
     Seed,
     Settings,
     SplitName,
-    TestShare,
+    TestSize,
     check_exclude,
     check_split,
     choice,
@@ -56,7 +56,7 @@ def compare(
         ),
     ] = None,
     split: SplitName = "random",
-    test: TestShare = None,
+    test: TestSize = None,
     exclude: ExcludeName = None,
     k: Annotated[
         list[int] | None,
@@ -104,7 +104,7 @@ def compare(
 
 
 def _models_of(kind: str) -> list[str]:
-    """Return the names of the models that can be fitted to the given kind of table."""
+    """Return the names of the models that can be trained on the given kind of table."""
     from cofactor.estimators import REGISTRY
 
     return [name for name, estimator in REGISTRY.items() if estimator.kind in ("any", kind)]

@@ -75,11 +75,11 @@ def _show_data(out: Console) -> Interactions:
         "densest part: the people with the most ratings and the films with the most ratings.",
     )
     out.print(str(crosstab(ratings, users=8, items=7)), soft_wrap=True)
-    empty_share = 1 - ratings.density
+    empty_fraction = 1 - ratings.density
     _print_paragraph(
         out,
-        f"\nEven here some cells are blank (·); in the whole table, {empty_share:.0%} of the cells are. "
-        "Collaborative filtering predicts the blank cells from the ratings alone: people who agreed before are likely "
+        f"\nEven here some cells are empty (·); in the whole table, {empty_fraction:.0%} of the cells are. "
+        "Collaborative filtering predicts the empty cells from the ratings alone: people who agreed before are likely "
         "to agree again.",
     )
     _print_paragraph(out, f"Terms of use: {DATASETS[DATA].terms}", style="dim")
@@ -154,12 +154,12 @@ def _recommend(out: Console, estimator: Any, ratings: Interactions, row: int, se
     )
     for title, value in _favorites(ratings, row, 6):
         out.print(f"  {value:g}  {printable(title)}")
-    ranked = recommender.recommend(user, n=10)
-    expected = recommender.predict(ranked["user"], ranked["item"])["prediction"]
-    support = recommender.support[recommender.items.rows(ranked["item"])]
+    recommended = recommender.recommend(user, n=10)
+    predictions = recommender.predict(recommended["user"], recommended["item"])["prediction"]
+    support = recommender.support[recommender.items.rows(recommended["item"])]
     _print_paragraph(out, "\nAmong the films they have not rated, the model predicts the highest ratings for these:")
     output_table = table(("", "right"), "film", ("predicted\nrating", "right"), ("number of\nratings", "right"))
-    for rank, title, rating, count in zip(ranked["rank"], ranked["title"], expected, support, strict=True):
+    for rank, title, rating, count in zip(recommended["rank"], recommended["title"], predictions, support, strict=True):
         output_table.add_row(
             str(rank), printable(title), f"{rating:.2f}", f"{count:,}{' ?' if count < MIN_RELIABLE_RATINGS else '  '}"
         )

@@ -136,10 +136,10 @@ def show_facts(out: Console, ratings: Interactions) -> None:
         rows.append(("duplicates", duplicates))
     rows.append((ratings.kind, f"{len(ratings):,}"))
     for role, n in (("users", ratings.n_users), ("items", ratings.n_items)):
-        smallest, median, largest = summary[f"per_{role[:-1]}"].values()
-        rows.append((role, f"{n:,}, with {smallest:,} to {largest:,} {ratings.kind} each (median {median:,})"))
+        min_count, median_count, max_count = summary[f"per_{role[:-1]}"].values()
+        rows.append((role, f"{n:,}, with {min_count:,} to {max_count:,} {ratings.kind} each (median {median_count:,})"))
     matrix_size = f"{ratings.n_users:,} x {ratings.n_items:,} cells"
-    rows.append(("density", f"{ratings.density:.2%} of the {matrix_size}; {1 - ratings.density:.2%} are blank"))
+    rows.append(("density", f"{ratings.density:.2%} of the {matrix_size}; {1 - ratings.density:.2%} are empty"))
     if summary["time"] is not None:
         first, last = (timestamp[:10] for timestamp in summary["time"])
         rows.append(("time", f"{first} to {last}"))
@@ -165,13 +165,13 @@ def show_values(out: Console, ratings: Interactions) -> None:
         Table to describe; it must not be empty.
     """
     bins = values(ratings)
-    largest, total = max(v["count"] for v in bins), len(ratings)
+    max_bin_count, n_values = max(v["count"] for v in bins), len(ratings)
     names = [f"{v['from']:g}" if v["from"] == v["to"] else f"{v['from']:.3g} to {v['to']:.3g}" for v in bins]
     width = max(8, *map(len, names))
     out.print()
     for name, v in zip(names, bins, strict=True):
-        share = v["count"] / total
-        out.print(f"{name:>{width}}  {v['count']:>9,}  {share:>4.0%} {bar(v['count'] / largest, 40)}")
+        fraction = v["count"] / n_values
+        out.print(f"{name:>{width}}  {v['count']:>9,}  {fraction:>4.0%} {bar(v['count'] / max_bin_count, 40)}")
     out.print()
 
 

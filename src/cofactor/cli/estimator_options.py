@@ -153,14 +153,14 @@ def format_number(value: float) -> str:
     >>> format_number(4.0), format_number(0.1234567)
     ('4', '0.1234567')
     """
-    short = f"{value:g}"
-    return short if float(short) == value else repr(value)
+    short_text = f"{value:g}"
+    return short_text if float(short_text) == value else repr(value)
 
 
 def _split_setting(setting: str, models: Sequence[str]) -> tuple[str, str, str]:
     """Split `[model.]name=value` into the model (or ""), the name and the value."""
-    qualified_name, equals, text = setting.partition("=")
-    if not equals or not qualified_name:
+    qualified_name, equal_sign, text = setting.partition("=")
+    if not equal_sign or not qualified_name:
         raise ParameterError(f"--set takes name=value, such as --set factors=50, not {setting!r}")
     target_model, separator, name = qualified_name.strip().rpartition(".")
     if separator and target_model not in models:
@@ -178,8 +178,8 @@ def _unknown_setting(name: str, classes: Sequence[type[Estimator]]) -> str:
     models = " and ".join(dict.fromkeys(class_.name for class_ in classes))
     if not settings:
         return f"{models} has no settings, so {name!r} cannot be set"
-    listed = "; ".join(f"{n}={format_setting(spec['default'])}: {spec['meaning']}" for n, spec in settings.items())
-    return f"{models} has no setting {name!r}{hint}; the settings are: {listed}"
+    options = "; ".join(f"{n}={format_setting(spec['default'])}: {spec['meaning']}" for n, spec in settings.items())
+    return f"{models} has no setting {name!r}{hint}; the settings are: {options}"
 
 
 def _parse_value(label: str, text: str, schema: dict[str, Any]) -> object:
@@ -205,9 +205,9 @@ def _parse_as(schema: dict[str, Any], text: str) -> tuple[bool, object]:
             parts = [] if text == "none" else [part.strip() for part in text.strip("()").split(",")]
             if "minItems" not in schema:
                 return True, [part for part in parts if part]
-            parsed = [_parse_as(schema["items"], part) for part in parts]
-            is_valid = len(parsed) == schema["minItems"] and all(valid for valid, _ in parsed)
-            return is_valid, [value for _, value in parsed]
+            parsed_items = [_parse_as(schema["items"], part) for part in parts]
+            is_valid = len(parsed_items) == schema["minItems"] and all(valid for valid, _ in parsed_items)
+            return is_valid, [value for _, value in parsed_items]
         case type_:
             try:
                 value = int(text) if type_ == "integer" else float(text)
@@ -221,5 +221,5 @@ def _describe_type(schema: dict[str, Any]) -> str:
         return " or ".join(schema["enum"])
     if schema["type"] == "array":
         return f"{schema['minItems']} comma-separated numbers" if "minItems" in schema else "comma-separated names"
-    descriptions = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "null": "none"}
+    descriptions = {"integer": "an integer", "number": "a number", "boolean": "true or false", "null": "none"}
     return descriptions[schema["type"]]

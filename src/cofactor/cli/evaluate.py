@@ -18,7 +18,7 @@ from cofactor.cli.options import (
     Seed,
     Settings,
     SplitName,
-    TestShare,
+    TestSize,
     check_exclude,
     check_split,
     split_table,
@@ -56,7 +56,7 @@ def evaluate(
     *,
     model: Models = None,
     split: SplitName = "random",
-    test: TestShare = None,
+    test: TestSize = None,
     exclude: ExcludeName = None,
     k: Lengths = None,
     calibration: Annotated[
@@ -74,8 +74,8 @@ def evaluate(
     Models of ratings are evaluated by RMSE and MAE, models of events (--events or --min-rating) by ranking metrics at k
     over the full catalog. The default model is biased-mf for ratings and implicit-als for events.
 
-    Test sets: random rows (random); a share of each user's rows (per-user); the last rows of each user (last); all rows
-    after a point in time (by-time); all rows of some users (users).
+    Test sets: random rows (random); a fraction of each user's rows (per-user); the last rows of each user (last); all
+    rows after a point in time (by-time); all rows of some users (users).
 
     --set NAME=VALUE applies to all models that have the hyperparameter, --set MODEL.NAME=VALUE to one model.
 
@@ -85,7 +85,7 @@ def evaluate(
     from cofactor.cli.estimator_options import estimators_of
     from cofactor.evaluate import evaluate as evaluate_models
 
-    check_calibration(source, model or (), requested=calibration, plot=plot)
+    check_calibration(source, model or (), is_requested=calibration, plot=plot)
     default = "implicit-als" if source.kind == "events" else "bayesian-mf" if calibration else "biased-mf"
     estimators = estimators_of(model or [default], settings or ())
     source.check_estimators(estimators)
@@ -128,8 +128,8 @@ def show_evaluation(out: Console, evaluation: Evaluation, split: Split) -> None:
     for k in sorted({metric.k for metric in metrics}, key=lambda k: k or 0):
         if k is not None:
             out.print(f"\nLists of {k}", style="bold")
-        primary = primary_metric(evaluation.kind, k or 1)
-        scores = sorted(evaluation.scores, key=lambda score: primary.sort_key(score.metrics[primary.key].mean))
+        sort_metric = primary_metric(evaluation.kind, k or 1)
+        scores = sorted(evaluation.scores, key=lambda score: sort_metric.sort_key(score.metrics[sort_metric.key].mean))
         output_table = [metric for metric in metrics if metric.k == k]
         _show_table(out, scores, output_table[:MAX_COLUMNS], with_time=True)
         for first in range(MAX_COLUMNS, len(output_table), MAX_COLUMNS + 1):
@@ -190,7 +190,7 @@ CALIBRATION_LEGEND = (
 )
 
 
-def check_calibration(source: Source, models: Sequence[str], *, requested: bool, plot: str | None) -> None:
+def check_calibration(source: Source, models: Sequence[str], *, is_requested: bool, plot: str | None) -> None:
     """Validate the calibration options before any data is read.
 
     Parameters
@@ -199,7 +199,7 @@ def check_calibration(source: Source, models: Sequence[str], *, requested: bool,
         Input table options.
     models : sequence of str
         Names of the models; empty for the default.
-    requested : bool
+    is_requested : bool
         Whether --calibration was given.
     plot : str or None
         Path of the plot, if any.
@@ -211,13 +211,13 @@ def check_calibration(source: Source, models: Sequence[str], *, requested: bool,
     MissingExtraError
         If a plot is requested but plotly is not installed.
     """
-    if requested and source.kind == "events":
+    if is_requested and source.kind == "events":
         raise ParameterError("--calibration needs ratings; omit --events and --min-rating")
     if plot is None:
         return
     from cofactor.plots import require_plotly
 
-    if not requested:
+    if not is_requested:
         raise ParameterError("--plot needs --calibration")
     if len(models) > 1:
         raise ParameterError(f"--plot takes one model, not {len(models)}: pass --model only once")
@@ -322,8 +322,8 @@ def _show_coverage(out: Console, label: str, coverage: pl.DataFrame, interval: s
     out.print(output_table)
 
 
-def _format_percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}"
+def _format_percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f}"
 
 
 def _write_plot(label: str, result: Calibration, split: Split, path: str) -> None:

@@ -28,8 +28,8 @@ def explain(
 ) -> None:
     """Explain a score: the contribution of each item in the user's history.
 
-    Items are ranked by this score, which is the sum of the parts. The part that no item in the history accounts for is
-    shown as not attributed.
+    Items are ranked by this score, which is the sum of the contributions. The contribution that no item in the
+    history accounts for is shown as not attributed.
     """
     from cofactor.cli.recommend import parse_id
     from cofactor.data.id_columns import json_rows
@@ -42,15 +42,15 @@ def explain(
     if as_json:
         show_json({"user": str(user_id), "item": str(item_id), "score": score, "parts": parts})
         return
-    base_parts = [part for part in parts if part["part"] in BASE_TERMS and part["term"]]
-    history_parts = [part for part in parts if part["part"] in HISTORY_TERMS]
+    base_contributions = [part for part in parts if part["part"] in BASE_TERMS and part["term"]]
+    history_contributions = [part for part in parts if part["part"] in HISTORY_TERMS]
     output_table = table("", ("value", "right"), ("adds", "right"))
-    for part in base_parts:
+    for part in base_contributions:
         output_table.add_row(BASE_TERMS[part["part"]], "", f"{part['term']:+.3f}")
-    for part in history_parts[:n]:
+    for part in history_contributions[:n]:
         value = part.get("value")
-        output_table.add_row(_part_name(part), "" if value is None else f"{value:g}", f"{part['term']:+.3f}")
-    if remaining := history_parts[n:]:
+        output_table.add_row(_contribution_name(part), "" if value is None else f"{value:g}", f"{part['term']:+.3f}")
+    if remaining := history_contributions[n:]:
         output_table.add_row(f"{len(remaining):,} more", "", f"{sum(part['term'] for part in remaining):+.3f}")
     if parts[-1]["term"]:
         output_table.add_row("not attributed", "", f"{parts[-1]['term']:+.3f}")
@@ -62,8 +62,8 @@ def explain(
         results().print(f"Predicted rating: {rec.predict(user_id, item_id):.2f}")
 
 
-def _part_name(part: dict[str, Any]) -> str:
-    """Return the title or ID of the item or user of a part, with a remark on its meaning."""
+def _contribution_name(part: dict[str, Any]) -> str:
+    """Return the title or ID of the item or user of a contribution, with a remark on its meaning."""
     name = part.get("title") or part.get("item") or part.get("user") or "a user who is no longer in the data"
     remark = HISTORY_TERMS[part["part"]]
     return printable(f"{name} ({remark})" if remark else name)

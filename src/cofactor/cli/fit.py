@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from cofactor.cli.input_options import Source, reads_table
-from cofactor.cli.options import Json, Seed, Settings, share
+from cofactor.cli.options import Json, Seed, Settings, fraction
 from cofactor.cli.terminal import epoch_progress, printable, results, show_json
 from cofactor.shell import as_path, command
 
@@ -35,7 +35,7 @@ def fit(
     seed: Seed = 0,
     validation: Annotated[
         float | None,
-        Option(metavar="SHARE", parser=share, help="Share of rows to hold out for early stopping."),
+        Option(metavar="FRACTION", parser=fraction, help="Fraction of rows to hold out for early stopping."),
     ] = None,
     item_features: Annotated[
         str | None,
@@ -86,7 +86,7 @@ def fit(
         losses = f"loss {epochs[0].loss:.4f} to {epochs[-1].loss:.4f}"
         out.print(f"{len(epochs)} epochs, {losses}{_validation_summary(epochs, table.kind)}", soft_wrap=True)
     if recommender.priors is not None:
-        features = ", ".join(name for side_columns in columns for name in side_columns)
+        features = ", ".join(name for table_columns in columns for name in table_columns)
         out.print(f"new users and items start from {features or 'the average taste'}", soft_wrap=True)
     out.print(f"saved in {printable(output)} ({Path(output).stat().st_size:,} bytes)", soft_wrap=True)
     first_user = table.users.ids([0])[0]

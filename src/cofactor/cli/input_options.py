@@ -38,7 +38,7 @@ def _column_option(text: str, metavar: str = "COLUMN", **options: Any) -> Any:
     )
 
 
-def _side_option(text: str, metavar: str) -> Any:
+def _entity_option(text: str, metavar: str) -> Any:
     return Option(metavar=metavar, help=text, rich_help_panel="Item and user tables")
 
 
@@ -100,12 +100,14 @@ class Source:
         ),
     ] = "auto"
     query: Annotated[str | None, _column_option("Query that selects the rows from a database.", metavar="SQL")] = None
-    items: Annotated[str | None, _side_option("Item table: a file with titles and other columns.", metavar="FILE")] = (
+    items: Annotated[
+        str | None, _entity_option("Item table: a file with titles and other columns.", metavar="FILE")
+    ] = None
+    item_id: Annotated[str | None, _entity_option("Column with the item IDs in --items.", metavar="COLUMN")] = None
+    users: Annotated[str | None, _entity_option("User table: a file with ages and other columns.", metavar="FILE")] = (
         None
     )
-    item_id: Annotated[str | None, _side_option("Column with the item IDs in --items.", metavar="COLUMN")] = None
-    users: Annotated[str | None, _side_option("User table: a file with ages and other columns.", metavar="FILE")] = None
-    user_id: Annotated[str | None, _side_option("Column with the user IDs in --users.", metavar="COLUMN")] = None
+    user_id: Annotated[str | None, _entity_option("Column with the user IDs in --users.", metavar="COLUMN")] = None
 
     @property
     def kind(self) -> Kind:
@@ -131,7 +133,7 @@ class Source:
         return options_and_values
 
     def check_estimators(self, estimators: Sequence[Estimator]) -> None:
-        """Check that the models can be fitted to this kind of table, before any data is read.
+        """Check that the models can be trained on this kind of table, before any data is read.
 
         Parameters
         ----------

@@ -48,28 +48,28 @@ def onboard(
     """
     from cofactor.recommender.recommender import Recommender
 
-    start = current = Recommender.load(model).for_history([]).questions(seed=seed)
+    start = state = Recommender.load(model).for_history([]).questions(seed=seed)
     prompt, out = _Prompt(start.catalog.scale), results()
     out.print(f"Rate {prompt.range}; Enter or ? if you don't know it, q to quit.")
     answer: Answer = None
     for number in range(1, questions + 1):
-        item = current.next_item()
+        item = state.next_item()
         if item is None:
             out.print("No further questions would change the recommendations.")
             break
-        answer = prompt.answer(f"{number}. {_item_name(current, item)}: ")
+        answer = prompt.answer(f"{number}. {_item_name(state, item)}: ")
         if answer == "stop":
             break
-        previous, current = current, current.with_answer(item, answer)
+        old_state, state = state, state.with_answer(item, answer)
         if answer is not None:
-            out.print(_recommendations(previous, current, n, column="previous\nrank"))
-    answers = current.questionnaire.answers
-    out.print(f"You rated {len(current.ratings)} of {len(answers)} items.")
+            out.print(_recommendations(old_state, state, n, column="previous\nrank"))
+    answers = state.questionnaire.answers
+    out.print(f"You rated {len(state.ratings)} of {len(answers)} items.")
     if answers and answers[-1] is None:
-        out.print(_recommendations(start, current, n, column="initial\nrank"))
-    if current.ratings:
-        rated = [f"{item}={format_number(rating)}" for item, rating in current.ratings.items()]
-        options = [word for pair in rated for word in ("--rated", pair)]
+        out.print(_recommendations(start, state, n, column="initial\nrank"))
+    if state.ratings:
+        rated_arguments = [f"{item}={format_number(rating)}" for item, rating in state.ratings.items()]
+        options = [argument for rated_argument in rated_arguments for argument in ("--rated", rated_argument)]
         out.print(f"For a longer list: {command('recommend', as_path(model), *options)}", soft_wrap=True)
 
 
@@ -126,11 +126,11 @@ def _item_name(questions: Questions, item: Id) -> str:
     return name if len(name) <= MAX_TITLE_WIDTH else f"{name[: MAX_TITLE_WIDTH - 1]}…"
 
 
-def _recommendations(previous: Questions, current: Questions, n: int, *, column: str) -> Table:
+def _recommendations(old_state: Questions, state: Questions, n: int, *, column: str) -> Table:
     """Return a table of the top n items with their predicted ratings and their previous ranks."""
-    previous_list: pl.DataFrame = previous.recommend(previous.catalog.n_items)
+    previous_list: pl.DataFrame = old_state.recommend(old_state.catalog.n_items)
     previous_rank = dict(zip(previous_list["item"], previous_list["rank"], strict=True))
     output_table = table(("", "right"), "recommended", ("predicted\nrating", "right"), (column, "right"))
-    for item, rank, prediction in current.recommend(n).select("item", "rank", "prediction").iter_rows():
-        output_table.add_row(str(rank), _item_name(current, item), f"{prediction:.2f}", f"{previous_rank[item]:,}")
+    for item, rank, prediction in state.recommend(n).select("item", "rank", "prediction").iter_rows():
+        output_table.add_row(str(rank), _item_name(state, item), f"{prediction:.2f}", f"{previous_rank[item]:,}")
     return output_table

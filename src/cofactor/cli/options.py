@@ -31,14 +31,14 @@ __all__ = [
     "Seed",
     "Settings",
     "SplitName",
-    "TestShare",
+    "TestSize",
     "check_exclude",
     "check_split",
     "choice",
+    "fraction",
     "number",
     "port",
     "seed",
-    "share",
     "split_table",
     "whole_number",
 ]
@@ -48,7 +48,7 @@ MAX_COUNT = 2**31 - 1
 
 
 def whole_number(text: str | int) -> int:
-    """Parse a whole number of at least 1.
+    """Parse an integer of at least 1.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def whole_number(text: str | int) -> int:
     Raises
     ------
     BadParameter
-        If the text is not a whole number from 1 to 2^31 - 1.
+        If the text is not an integer from 1 to 2^31 - 1.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def port(text: str | int) -> int:
     Raises
     ------
     BadParameter
-        If the text is not a whole number from 0 to 65535.
+        If the text is not an integer from 0 to 65535.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def port(text: str | int) -> int:
 
 
 def seed(text: str | int) -> int:
-    """Parse a seed.
+    """Parse a random seed.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def seed(text: str | int) -> int:
     Raises
     ------
     BadParameter
-        If the text is not a whole number from 0 to 2^32 - 1.
+        If the text is not an integer from 0 to 2^32 - 1.
 
     Examples
     --------
@@ -158,8 +158,8 @@ def number(low: float | None = None, high: float | None = None) -> Callable[[str
     return parse
 
 
-def share(text: str | float) -> float:
-    """Parse a share between 0 and 1.
+def fraction(text: str | float) -> float:
+    """Parse a fraction between 0 and 1.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def share(text: str | float) -> float:
     Returns
     -------
     float
-        Parsed share.
+        Parsed fraction.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def share(text: str | float) -> float:
 
     Examples
     --------
-    >>> share("0.2")
+    >>> fraction("0.2")
     0.2
     """
     from cofactor import checks
@@ -221,7 +221,7 @@ def _validate(check: Callable[..., Any], value: Any, **limits: Any) -> Any:
 
 
 def _int(text: str | int) -> str | int:
-    """Parse a whole number, or return any other text unchanged so that the error message shows it."""
+    """Parse an integer, or return any other text unchanged so that the error message shows it."""
     return int(text) if re.fullmatch(r"[+-]?[0-9]{1,30}", str(text).strip()) else text
 
 
@@ -280,15 +280,19 @@ SplitName: TypeAlias = Annotated[
     Option(
         metavar="|".join(SPLITS),
         parser=choice(*SPLITS),
-        help="Test on random rows, a share of each user's rows, each user's last rows, the latest rows overall, or "
+        help="Test on random rows, a fraction of each user's rows, each user's last rows, the latest rows overall, or "
         "all rows of some users.",
     ),
 ]
 
 
-TestShare: TypeAlias = Annotated[
+TestSize: TypeAlias = Annotated[
     float | None,
-    Option(metavar="SHARE|N", parser=number(), help="Share of rows (or users) to test on [0.2]; for last, N rows [1]."),
+    Option(
+        metavar="FRACTION|N",
+        parser=number(),
+        help="Fraction of rows or users to test on [0.2]; for last: N rows [1].",
+    ),
 ]
 
 
@@ -349,13 +353,13 @@ def check_split(split: str, test: float | None) -> None:
         return
     if split == "last":
         if not test.is_integer() or test < 1:
-            raise ParameterError(f"--test must be a whole number of at least 1 row with --split last, not {test:g}")
+            raise ParameterError(f"--test must be an integer of at least 1 with --split last, not {test:g}")
     elif not 0 < test < 1:
-        raise ParameterError(f"--test must be a share between 0 and 1 with --split {split}, not {test:g}")
+        raise ParameterError(f"--test must be a fraction between 0 and 1 with --split {split}, not {test:g}")
 
 
 def split_table(ratings: Interactions, split: str, test: float | None, seed: int) -> Split:
-    """Split the table as specified by the options.
+    """Split a table into a training and a test set as specified by the options.
 
     Parameters
     ----------
@@ -364,7 +368,7 @@ def split_table(ratings: Interactions, split: str, test: float | None, seed: int
     split : {'random', 'per-user', 'last', 'by-time', 'users'}
         Name of the split.
     test : float or None
-        Share of the test set, by default 0.2; with "last", the number of test rows per user, by default 1.
+        Fraction of rows or users to test on, by default 0.2; for "last", number of test rows per user, by default 1.
     seed : int
         Seed for the split.
 
@@ -385,8 +389,8 @@ def split_table(ratings: Interactions, split: str, test: float | None, seed: int
     check_split(split, test)
     if split == "last":
         return split_last(ratings, n=1 if test is None else int(test), seed=seed)
-    share = 0.2 if test is None else test
+    test_fraction = 0.2 if test is None else test
     if split == "by-time":
-        return split_by_time(ratings, test=share)
+        return split_by_time(ratings, test=test_fraction)
     split_rows = {"random": split_random, "per-user": split_per_user, "users": split_users}[split]
-    return split_rows(ratings, test=share, seed=seed)
+    return split_rows(ratings, test=test_fraction, seed=seed)

@@ -1,4 +1,4 @@
-"""`cofactor predict`: predict the rating for one user-item pair, or for every pair in a file."""
+"""`cofactor predict`: predict the rating for one user-item pair, or for every user-item pair in a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["predict"]
 
-MAX_SHOWN = 20
+MAX_DISPLAYED_ROWS = 20
 
 
 def predict(
@@ -35,7 +35,7 @@ def predict(
     time_column: Annotated[str | None, Option(metavar="COLUMN", help="Column with the times in FILE.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict ratings for user-item pairs, with the IDs in the same order as in the file.
+    """Predict ratings for user-item pairs, in the order of the pairs in the file.
 
     For unknown users and items, predictions use average values, and a note is printed on stderr. A model of events
     predicts ranking scores.
@@ -71,12 +71,12 @@ def _predict_pairs(recommender: Recommender, users: pl.Series, items: pl.Series,
     """Predict the ratings for the pairs, and print notes on unknown IDs and unused times."""
     u, i = recommender.users.rows(users), recommender.items.rows(items)
     for role, rows, ids in (("user", u, users), ("item", i, items)):
-        unknown = rows < 0
-        if len(rows) == 1 and unknown.any():
+        is_unknown = rows < 0
+        if len(rows) == 1 and is_unknown.any():
             note(f"{role} {ids[0]!r} is not known to the model: predicted with average values")
-        elif unknown.any():
-            first = ids[int(unknown.argmax())]
-            counts = f"{unknown.sum():,} of {len(rows):,}"
+        elif is_unknown.any():
+            first = ids[int(is_unknown.argmax())]
+            counts = f"{is_unknown.sum():,} of {len(rows):,}"
             note(f"{counts} pairs have an unknown {role} ({first!r}, ...): predicted with average values")
     if times is not None and not getattr(recommender.model, "uses_times", False):
         note("the model does not use times, so the time column is ignored (bayesian-mf with time_bin uses it)")
@@ -90,8 +90,8 @@ def _show(predictions: pl.DataFrame) -> None:
         out.print(f"{predictions['prediction'][0]:.3f}")
         return
     output_table = table("user", "item", ("prediction", "right"))
-    for user, item, prediction in predictions.head(MAX_SHOWN).iter_rows():
+    for user, item, prediction in predictions.head(MAX_DISPLAYED_ROWS).iter_rows():
         output_table.add_row(printable(user), printable(item), f"{prediction:.3f}")
     out.print(output_table)
-    if len(predictions) > MAX_SHOWN:
-        out.print(f"... and {len(predictions) - MAX_SHOWN:,} more; use -o FILE to write all of them")
+    if len(predictions) > MAX_DISPLAYED_ROWS:
+        out.print(f"... and {len(predictions) - MAX_DISPLAYED_ROWS:,} more; use -o FILE to write all of them")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["parse_id", "recommend", "show_ranking"]
 
 ORDERS = ("mean", "lower", "upper")
-MAX_SHOWN_USERS = 20
+MAX_DISPLAYED_USERS = 20
 
 
 def recommend(
@@ -33,7 +33,7 @@ def recommend(
         list[str] | None,
         Option(metavar="ITEM=RATING", help="Recommend items to a new user who rated this item. Repeatable."),
     ] = None,
-    took: Annotated[
+    item: Annotated[
         list[str] | None,
         Option(
             metavar="ITEM", help="Recommend items to a new user who consumed this item (models of events). Repeatable."
@@ -76,9 +76,12 @@ def recommend(
     from cofactor.data.id_columns import json_rows
     from cofactor.recommender.recommender import Recommender
 
-    is_new_user = bool(rated or took or user_features)
+    is_new_user = bool(rated or item or user_features)
     if [bool(user), everyone, is_new_user].count(True) != 1:
-        raise ParameterError("pass one of --user ID, --all, or --rated ITEM=RATING (--took ITEM) for a new user")
+        raise ParameterError(
+            "pass either --user ID or --all; for a new user, pass --rated ITEM=RATING, or --item ITEM if the model was "
+            "trained on events"
+        )
     check_output(output, inputs=[model])
     recommender = Recommender.load(model)
     order: Any = {"rank_by": rank_by, "diversity": diversity}
@@ -87,14 +90,14 @@ def recommend(
             raise ParameterError(
                 "--include-seen applies only to users in the model; it cannot be combined with a new user"
             )
-        history = _parse_history(recommender, rated or (), took or ())
+        history = _parse_history(recommender, rated or (), item or ())
         ranked = recommender.for_history(
             history, user_features=_parse_user_features(recommender, user_features or ())
         ).recommend(n, **order)
     elif everyone:
         ranked = recommender.recommend_all(n, exclude_seen=not include_seen, **order)
     else:
-        hint = f"; for a new user: {'--took ITEM' if recommender.kind == 'events' else '--rated ITEM=RATING'}"
+        hint = f"; for a new user: {'--item ITEM' if recommender.kind == 'events' else '--rated ITEM=RATING'}"
         ids = [parse_id(recommender.users, "user", text, hint) for text in dict.fromkeys(user or ())]
         ranked = recommender.recommend(ids, n, exclude_seen=not include_seen, **order)
     if n > len(recommender.items):
@@ -140,14 +143,14 @@ def parse_id(ids: IdMap, role: str, text: str, hint: str = "") -> Any:
     return ids.ids([row])[0]
 
 
-def _parse_history(recommender: Recommender, rated: Sequence[str], took: Sequence[str]) -> list[Any]:
+def _parse_history(recommender: Recommender, rated: Sequence[str], items: Sequence[str]) -> list[Any]:
     """Parse the history of a new user with the model's IDs; raise ParameterError or UnknownIdError."""
     if recommender.kind == "events":
         if rated:
-            raise ParameterError("this model was fitted to events: use --took ITEM instead of --rated")
-        return [parse_id(recommender.items, "item", text) for text in took]
-    if took:
-        raise ParameterError("this model was fitted to ratings: use --rated ITEM=RATING instead of --took")
+            raise ParameterError("this model was trained on events: use --item ITEM instead of --rated")
+        return [parse_id(recommender.items, "item", text) for text in items]
+    if items:
+        raise ParameterError("this model was trained on ratings: use --rated ITEM=RATING instead of --item")
     return [_parse_rated(recommender, text) for text in rated]
 
 
@@ -191,11 +194,11 @@ def _show(recommender: Recommender, ranked: pl.DataFrame, rank_by: str) -> None:
         show_ranking(out, recommender, ranked, score_header=None if rank_by == "mean" else f"{rank_by}\nrating")
         return
     users = ranked["user"].unique(maintain_order=True)
-    for user in users.head(MAX_SHOWN_USERS):
+    for user in users.head(MAX_DISPLAYED_USERS):
         out.print(f"For user {printable(user)}", style="bold")
         show_ranking(out, recommender, ranked.filter(ranked["user"] == user))
-    if len(users) > MAX_SHOWN_USERS:
-        out.print(f"... and {len(users) - MAX_SHOWN_USERS:,} more users; use -o FILE to write all of them")
+    if len(users) > MAX_DISPLAYED_USERS:
+        out.print(f"... and {len(users) - MAX_DISPLAYED_USERS:,} more users; use -o FILE to write all of them")
 
 
 def show_ranking(

@@ -1,4 +1,4 @@
-"""`cofactor report`: write a self-contained HTML report on a table and a model."""
+"""`cofactor report`: write a self-contained HTML report on a rating or event table and a model."""
 
 from __future__ import annotations
 

@@ -39,10 +39,10 @@ def make_table_optional(command: Callable[..., None]) -> Callable[..., None]:
     callable
         The same function, with a changed signature.
     """
-    original = signature(command)
+    original_signature = signature(command)
     table_parameter = Parameter("ratings", Parameter.POSITIONAL_OR_KEYWORD, annotation=Table, default="")
-    other_parameters = [parameter for name, parameter in original.parameters.items() if name != "ratings"]
-    command.__signature__ = original.replace(parameters=[table_parameter, *other_parameters])  # type: ignore[attr-defined]
+    other_parameters = [parameter for name, parameter in original_signature.parameters.items() if name != "ratings"]
+    command.__signature__ = original_signature.replace(parameters=[table_parameter, *other_parameters])  # type: ignore[attr-defined]
     command.__annotations__["ratings"] = Table
     return command
 
@@ -98,16 +98,16 @@ def serve(
     table = source.read() if source.ratings else None
     listener = bind_socket(service_settings)  # first, so that a port in use fails before the model is fitted
     try:
-        prepared = prepare(service_settings, table, spec, note)
+        prepared_service = prepare(service_settings, table, spec, note)
     except BaseException:
         listener.close()
         raise
     bound_host, bound_port = listener.getsockname()[:2]
     url = f"http://{f'[{bound_host}]' if ':' in bound_host else bound_host}:{bound_port}"
     out = results()
-    out.print(f"model {prepared.version} is served at {url}")
-    if prepared.key is not None:
-        out.print(f"admin key (shown only once): {prepared.key}", soft_wrap=True)
+    out.print(f"model {prepared_service.version} is served at {url}")
+    if prepared_service.key is not None:
+        out.print(f"admin key (shown only once): {prepared_service.key}", soft_wrap=True)
     out.file.flush()
     run(service_settings, listener)
 

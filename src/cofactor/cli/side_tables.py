@@ -1,4 +1,4 @@
-"""Side tables and output files: read item and user tables and files of pairs, and write results."""
+"""Files of the commands: read item tables, user tables and files of user-item pairs, and write results."""
 
 from __future__ import annotations
 
@@ -113,10 +113,10 @@ def write_frame(frame: pl.DataFrame, path: str) -> None:
 
     from cofactor.files import write_atomically
 
-    def write(temporary: Path) -> None:
+    def write(temporary_path: Path) -> None:
         suffix = Path(path).suffix.lower()
         try:
-            with temporary.open("wb") as file:  # polars rejects paths that are not UTF-8
+            with temporary_path.open("wb") as file:  # polars rejects paths that are not UTF-8
                 if suffix == ".parquet":
                     frame.write_parquet(file)
                 else:
@@ -262,13 +262,13 @@ def read_pairs(
     names = {"user": user, "item": item}
     positions = choose_columns(pairs.columns, names, required=["user", "item"], source=path)
     if len(pairs) == 0:
-        raise DataError(f"{path} contains no pairs, so there is nothing to predict")
+        raise DataError(f"{path} contains no user-item pairs, so there is nothing to predict")
     users, items = (_parse_ids(path, role, pairs[pairs.columns[positions[role]]]) for role in ("user", "item"))
     return users, items, None if time is None else _parse_times(path, pairs, time)
 
 
 def _parse_times(path: str, pairs: pl.DataFrame, column: str) -> Int64:
-    """Convert times to whole seconds since the Unix epoch; raise DataError for the first invalid time."""
+    """Convert times to integer seconds since the Unix epoch; raise DataError for the first invalid time."""
     import numpy as np
     import polars as pl
 

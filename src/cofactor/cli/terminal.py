@@ -83,7 +83,7 @@ def show_json(value: Any) -> None:
 
 
 def table(*columns: str | tuple[str, str], title: str | None = None) -> Table:
-    """Create an empty table.
+    """Create a table without rows for terminal output.
 
     Parameters
     ----------
@@ -102,38 +102,38 @@ def table(*columns: str | tuple[str, str], title: str | None = None) -> Table:
 
     result = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, title_style="bold")
     for column in columns:
-        header, side = (column, "left") if isinstance(column, str) else column
-        result.add_column(header, justify="right" if side == "right" else "left", overflow="fold")
+        header, alignment = (column, "left") if isinstance(column, str) else column
+        result.add_column(header, justify="right" if alignment == "right" else "left", overflow="fold")
     return result
 
 
-def bar(share: float, width: int) -> str:
-    """Return a horizontal bar of block characters.
+def bar(fraction: float, width: int) -> str:
+    """Return a horizontal bar of block characters for a text bar chart.
 
     Parameters
     ----------
-    share : float
-        Length of the bar as a share of `width`, clipped to 0..1.
+    fraction : float
+        Length of the bar as a fraction of `width`, clipped to 0..1.
     width : int
         Maximum width in characters.
 
     Returns
     -------
     str
-        Bar; empty for a share of 0.
+        Bar; empty for a fraction of 0.
 
     Examples
     --------
     >>> bar(0.5, 4), bar(0.0, 4)
     ('██', '')
     """
-    eighths = round(min(max(share, 0.0), 1.0) * width * 8)
-    return (FULL_BLOCK * (eighths // 8) + PARTIAL_BLOCKS[eighths % 8]).rstrip()
+    n_eighths = round(min(max(fraction, 0.0), 1.0) * width * 8)
+    return (FULL_BLOCK * (n_eighths // 8) + PARTIAL_BLOCKS[n_eighths % 8]).rstrip()
 
 
 @contextmanager
 def epoch_progress(name: str) -> Iterator[Callable[[Epoch], None]]:
-    """Show the epochs of a fit as a progress bar on stderr, if it is a terminal.
+    """Show the training epochs as a progress bar on stderr, if stderr is a terminal.
 
     Parameters
     ----------

@@ -17,10 +17,10 @@ from cofactor.cli.options import (
     Seed,
     Settings,
     SplitName,
-    TestShare,
+    TestSize,
     check_exclude,
     check_split,
-    share,
+    fraction,
     split_table,
     whole_number,
 )
@@ -50,10 +50,11 @@ def tune(
     ] = None,
     settings: Settings = None,
     validation: Annotated[
-        float, Option(metavar="SHARE", parser=share, help="Share of the training rows to use as the validation set.")
+        float,
+        Option(metavar="FRACTION", parser=fraction, help="Fraction of training rows to use for validation."),
     ] = 0.2,
     split: SplitName = "random",
-    test: TestShare = None,
+    test: TestSize = None,
     exclude: ExcludeName = None,
     k: Annotated[
         int, Option("--k", "-k", metavar="K", parser=whole_number, help="List length (models of events).")
@@ -106,10 +107,10 @@ def _format_progress(trial: Trial, trials: int) -> str:
 def _write_estimator(estimator: Estimator, output: str) -> None:
     from cofactor.files import write_atomically
 
-    write_atomically(output, lambda temporary: temporary.write_text(estimator.to_json() + "\n", encoding="utf-8"))
+    write_atomically(output, lambda path: path.write_text(estimator.to_json() + "\n", encoding="utf-8"))
 
 
-def _show(result: TuningResult, initial: Estimator, fixed: Sequence[str]) -> None:
+def _show(result: TuningResult, initial_estimator: Estimator, fixed_names: Sequence[str]) -> None:
     """Print the search space, and the initial and best hyperparameters with their scores."""
     from cofactor.evaluate.search_space import search_space
     from cofactor.metrics.registry import metric_named
@@ -117,12 +118,12 @@ def _show(result: TuningResult, initial: Estimator, fixed: Sequence[str]) -> Non
     out = results()
     name = metric_named(result.metric).title
     n_failed = sum(trial.error is not None for trial in result.trials)
-    resumed = f", {result.resumed} of them from earlier runs" if result.resumed else ""
+    resumed_note = f", {result.resumed} of them from earlier runs" if result.resumed else ""
     out.print(f"Split: {result.description}; validation: {result.validation_description}", soft_wrap=True)
-    out.print(f"{len(result.trials)} trials{resumed}{f', {n_failed} failed' if n_failed else ''}", soft_wrap=True)
+    out.print(f"{len(result.trials)} trials{resumed_note}{f', {n_failed} failed' if n_failed else ''}", soft_wrap=True)
     output_table = table("hyperparameter", ("range", "right"), ("initial", "right"), ("best", "right"))
-    for setting, bounds in search_space(initial, fixed=fixed).items():
-        values = (format_setting(getattr(estimator, setting)) for estimator in (initial, result.estimator))
+    for setting, bounds in search_space(initial_estimator, fixed=fixed_names).items():
+        values = (format_setting(getattr(estimator, setting)) for estimator in (initial_estimator, result.estimator))
         output_table.add_row(setting, f"{bounds.low:g} to {bounds.high:g}", *values)
     out.print(output_table)
     initial_value = result.trials[0].value
@@ -130,16 +131,16 @@ def _show(result: TuningResult, initial: Estimator, fixed: Sequence[str]) -> Non
     out.print(f"validation {name} {result.validation:.4f}{initial_score}")
     value, low, high = result.test.metrics[result.metric]
     interval = " (no interval)" if isnan(low) else f" ({low:.4f} to {high:.4f}, 95 % over users)"
-    out.print(f"test {name} {value:.4f}{interval}, fitted to all training rows")
+    out.print(f"test {name} {value:.4f}{interval}, trained on all training rows")
 
 
-def _next_command(source: Source, best: Estimator, seed: int) -> str:
+def _next_command(source: Source, estimator: Estimator, seed: int) -> str:
     """Return the command that fits the best estimator to the whole table."""
-    defaults = type(best)()
+    defaults = type(estimator)()
     changed_settings = {
-        spec.name: getattr(best, spec.name)
-        for spec in fields(best)
-        if getattr(best, spec.name) != getattr(defaults, spec.name)
+        spec.name: getattr(estimator, spec.name)
+        for spec in fields(estimator)
+        if getattr(estimator, spec.name) != getattr(defaults, spec.name)
     }
     settings: list[str] = []
     for name, value in changed_settings.items():
@@ -147,5 +148,5 @@ def _next_command(source: Source, best: Estimator, seed: int) -> str:
     seed_option = ["--seed", seed] if seed else []
     table_path = as_path(source.ratings)
     return command(
-        "fit", table_path, "-o", "my.cofactor", "--model", best.name, *source.arguments(), *settings, *seed_option
+        "fit", table_path, "-o", "my.cofactor", "--model", estimator.name, *source.arguments(), *settings, *seed_option
     )

@@ -1,4 +1,4 @@
-"""Array arguments: validate columns of IDs, numbers and times, and convert them to plain types.
+"""Validation of columns of IDs, numbers and times that are passed as array arguments.
 
 Every column has one entry per row. Callers can pass lists, arrays, or polars, pandas and pyarrow columns.
 """
@@ -58,11 +58,11 @@ def ids_argument(name: str, ids: Any) -> pl.Series | CodedIds:
     --------
     >>> ids_argument("users", {"ana", "bo"})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: users must be a list, an array or a Series of ids, one for each row, not ...
+    cofactor.errors.ParameterError: users must be a list, an array or a Series of IDs, one for each row, not ...
     """
     if isinstance(ids, CodedIds):
         return ids
-    _require_column(name, ids, "ids")
+    _require_column(name, ids, "IDs")
     try:
         return id_column(ids.to_pylist() if hasattr(ids, "to_pylist") else ids)
     except DataError as error:
@@ -85,7 +85,7 @@ def float_ids_notes(**ids: Any) -> list[str]:
     Examples
     --------
     >>> float_ids_notes(user=[17850.0, 7], item=["alien", "clue"])
-    ['user ids are floating-point numbers; they were read as integers']
+    ['user IDs are floating-point numbers; they were read as integers']
     """
     return [float_ids_note(role) for role, column in ids.items() if _has_floats(column)]
 
@@ -137,7 +137,7 @@ def numbers_argument(name: str, values: Any, n: int) -> Float32:
 
 
 def times_argument(name: str, values: Any, n: int) -> Int64:
-    """Validate a column of n times in whole seconds since the Unix epoch.
+    """Validate a column of n times in integer seconds since the Unix epoch.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def times_argument(name: str, values: Any, n: int) -> Int64:
     ParameterError
         If `values` has no row order, such as a set or a generator.
     DataError
-        If the length is not n, if the values are not whole numbers, or if they are so large that they must be
+        If the length is not n, if the values are not integers, or if they are so large that they must be
         milliseconds, microseconds or nanoseconds; the message names the row.
 
     Examples
@@ -167,14 +167,14 @@ def times_argument(name: str, values: Any, n: int) -> Int64:
     Traceback (most recent call last):
     cofactor.errors.DataError: times must be in seconds since the Unix epoch, but row 1 is in milliseconds (1676043...
     """
-    array = _array(name, values, n, "whole seconds since the Unix epoch")
+    array = _array(name, values, n, "integer seconds since the Unix epoch")
     with np.errstate(over="ignore", invalid="ignore"):
         times = contiguous(array, np.int64)
         _require_usable(np.isfinite(array) & (times == array), array, name)
     for bound, unit in _UNITS.items():
-        large = (times >= bound) | (times <= -bound)
-        if large.any():
-            row = int(large.argmax())
+        is_too_large = (times >= bound) | (times <= -bound)
+        if is_too_large.any():
+            row = int(is_too_large.argmax())
             divisor = bound // 10**8
             raise DataError(
                 f"{name} must be in seconds since the Unix epoch, but row {row + 1} is in {unit} ({array[row]}): "
@@ -214,7 +214,7 @@ def require_same_order(**columns: Any) -> None:
 
 
 def require_on_scale(values: Float32, scale: Scale) -> None:
-    """Raise an error if a value is not on the rating scale.
+    """Raise an error if a rating is not on the rating scale.
 
     Parameters
     ----------
@@ -229,15 +229,15 @@ def require_on_scale(values: Float32, scale: Scale) -> None:
         If a value is not on the scale; the message names the first such row.
     """
     require_threads()
-    distinct = pl.Series(values).unique()
-    invalid = distinct.filter(~pl.Series(scale.contains(distinct.to_numpy())))
-    if len(invalid):
-        row = int(np.isin(values, invalid.to_numpy()).argmax())
+    distinct_values = pl.Series(values).unique()
+    invalid_values = distinct_values.filter(~pl.Series(scale.contains(distinct_values.to_numpy())))
+    if len(invalid_values):
+        row = int(np.isin(values, invalid_values.to_numpy()).argmax())
         raise DataError(f"row {row + 1} of values: {values[row]:g} is not on the scale {scale}")
 
 
 def zeros_note(values: Float32) -> str | None:
-    """Return a note if ratings of 0 probably mean "not rated".
+    """Return a load-report note if ratings of 0 probably mean "not rated".
 
     This is the case if the other ratings have at least three distinct values on an evenly spaced grid from 0.5 or more.
 
@@ -259,15 +259,15 @@ def zeros_note(values: Float32) -> str | None:
     n_zeros = int(np.count_nonzero(values == 0))
     if not n_zeros or n_zeros == len(values):
         return None
-    nonzero = pl.Series(values[values != 0]).unique().to_numpy()
-    low, high = float(nonzero.min()), float(nonzero.max())
-    step = 1.0 if (nonzero == np.round(nonzero)).all() else 0.5
+    nonzero_values = pl.Series(values[values != 0]).unique().to_numpy()
+    low, high = float(nonzero_values.min()), float(nonzero_values.max())
+    step = 1.0 if (nonzero_values == np.round(nonzero_values)).all() else 0.5
     n_levels = (high - low) / step + 1
     if (
         low < 0.5
-        or len(nonzero) < _MIN_LEVELS
+        or len(nonzero_values) < _MIN_LEVELS
         or n_levels > MAX_LEVELS
-        or (nonzero / step != np.round(nonzero / step)).any()
+        or (nonzero_values / step != np.round(nonzero_values / step)).any()
     ):
         return None
     levels = [f"{low + step * k:g}" for k in range(int(n_levels))]
@@ -325,8 +325,8 @@ def _conversion_hint(array: Any, name: str) -> str:
     return ""
 
 
-def _require_usable(usable: Any, array: Any, name: str) -> None:
+def _require_usable(is_usable: Any, array: Any, name: str) -> None:
     """Raise DataError for the first row whose value is not valid."""
-    if not usable.all():
-        row = int((~usable).argmax())
+    if not is_usable.all():
+        row = int((~is_usable).argmax())
         raise DataError(f"row {row + 1} of {name}: {array[row]} is not a valid number")

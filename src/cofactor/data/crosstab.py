@@ -1,4 +1,4 @@
-"""Cross-tab: a readable part of the user-item matrix, with the most active users and the most rated items."""
+"""Cross-tabulation: submatrix of the user-item matrix with the most active users and the most rated items."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from cofactor.validation import validated
 __all__ = ["CrossTab", "Fill", "crosstab"]
 
 Fill: TypeAlias = Callable[[Int32, Int32], Any]
-"""Function that maps the row numbers u (n,) and i (n,) of blank cells to n values, such as predictions."""
+"""Function that maps the row numbers u (n,) and i (n,) of empty cells to n values, such as predictions."""
 
 LINE_WIDTH = 80
 MAX_HEADER_LINES = 3
 MIN_COLUMN_WIDTH = 6
-BLANK = "·"
+EMPTY_CELL = "·"
 
 
 @dataclass(frozen=True, eq=False)
 class CrossTab:
-    """Part of a user-item matrix with the most active users and the most rated items, created by `crosstab`.
+    """Submatrix of a user-item matrix with the most active users and the most rated items, created by `crosstab`.
 
     Attributes
     ----------
@@ -40,9 +40,9 @@ class CrossTab:
     i : ndarray of shape (n_items,), int32
         Row numbers of the items, most rated first.
     values : ndarray of shape (n_users, n_items), float64
-        Ratings or filled values; NaN where blank.
+        Ratings or filled values; NaN where empty.
     observed : ndarray of shape (n_users, n_items), bool
-        True for ratings in the table, False for filled and blank cells.
+        True for ratings in the table, False for filled and empty cells.
     users, items : list of int or str
         IDs of the users and items.
     titles : list of str
@@ -68,12 +68,12 @@ class CrossTab:
     full_shape: tuple[int, int]
 
     def frame(self) -> pl.DataFrame:
-        """Return the cross-tab as a data frame with one row per user.
+        """Return the cross-tabulation as a data frame with one row per user.
 
         Returns
         -------
         DataFrame
-            The column `user`, then one Float64 column per item, named by its title and null where blank. Equal titles
+            The column `user`, then one Float64 column per item, named by its title and null where empty. Equal titles
             have the item ID appended. `observed` distinguishes ratings from filled values.
 
         Examples
@@ -89,7 +89,7 @@ class CrossTab:
         return pl.DataFrame([pl.Series("user", self.users), *columns])
 
     def __str__(self) -> str:
-        """Format as plain text, at most 80 characters wide: `4` is a rating, `~3.9` is filled, `·` is blank."""
+        """Format as plain text, at most 80 characters wide: `4` is a rating, `~3.9` is filled, `·` is empty."""
         if not self.users or not self.items:
             return f"an empty cross-tab: {len(self.users)} users x {len(self.items)} items"
         cells = [
@@ -125,12 +125,12 @@ class CrossTab:
         return "\n".join(line.rstrip() for line in lines)
 
     def _caption(self) -> str:
-        """Describe the size of the cross-tab and count its known, filled and blank cells."""
-        n_blank = int(np.isnan(self.values).sum())
-        n_filled = int((~self.observed).sum()) - n_blank
+        """Describe the size of the cross-tab and count its known, filled and empty cells."""
+        n_empty = int(np.isnan(self.values).sum())
+        n_filled = int((~self.observed).sum()) - n_empty
         parts = [f"{self.observed.sum():,} of {self.observed.size:,} cells known"]
         parts += [f"{n_filled:,} filled in (~)"] if n_filled else []
-        parts += [f"{n_blank:,} blank ({BLANK})"] if n_blank else []
+        parts += [f"{n_empty:,} empty ({EMPTY_CELL})"] if n_empty else []
         n_users, n_items = self.full_shape
         users = f"the {len(self.users):,} most active of {n_users:,} users"
         items = f"the {len(self.items):,} most rated of {n_items:,} items"
@@ -151,7 +151,7 @@ class CrossTab:
 
 @validated
 def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fill: Fill | None = None) -> CrossTab:
-    """Return the cross-tab of the most active users and the most rated items.
+    """Return the cross-tabulation of the most active users and the most rated items.
 
     Ties are broken by the lower row number. Users and items without rows come last.
 
@@ -162,8 +162,8 @@ def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fi
     users, items : int, default 10
         Maximum number of users and of items; a smaller table is shown in full.
     fill : callable or None, default None
-        Function that fills the blank cells. It is called once, with the row numbers u (n,) and i (n,), int32, of all
-        blank cells, and returns n finite values. None leaves the cells blank.
+        Function that fills the empty cells. It is called once, with the row numbers u (n,) and i (n,), int32, of all
+        empty cells, and returns n finite values. None leaves the cells empty.
 
     Returns
     -------
@@ -175,7 +175,7 @@ def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fi
     ParameterError
         If `users` or `items` is below 1.
     DataError
-        If `fill` does not return one finite value per blank cell.
+        If `fill` does not return one finite value per empty cell.
 
     Examples
     --------
@@ -231,22 +231,22 @@ def _titles(interactions: Interactions, i: Int32, ids: list[Id]) -> list[str]:
 
 
 def _fill_values(cross_tab: CrossTab, fill: Fill) -> Float64:
-    """Return the values of `fill` for the blank cells, after checking them."""
+    """Return the values of `fill` for the empty cells, after checking them."""
     row, column = np.nonzero(~cross_tab.observed)
     values = np.asarray(fill(cross_tab.u[row], cross_tab.i[column]), dtype=np.float64)
     if values.shape != row.shape:
-        raise DataError(f"fill must return one value for each of {len(row)} blank cells, not shape {values.shape}")
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-        user, item = cross_tab.users[row[bad[0]]], cross_tab.items[column[bad[0]]]
-        raise DataError(f"fill must return finite values, not {values[bad[0]]} for user {user!r} and item {item!r}")
+        raise DataError(f"fill must return one value for each of {len(row)} empty cells, not shape {values.shape}")
+    invalid = np.flatnonzero(~np.isfinite(values))
+    if len(invalid):
+        user, item = cross_tab.users[row[invalid[0]]], cross_tab.items[column[invalid[0]]]
+        raise DataError(f"fill must return finite values, not {values[invalid[0]]} for user {user!r} and item {item!r}")
     return values
 
 
 def _cell(value: float, is_known: bool) -> str:
     """Format one cell."""
     if np.isnan(value):
-        return BLANK
+        return EMPTY_CELL
     if not is_known:
         return f"~{value:.1f}" if abs(value) < 1e9 else f"~{value:.3g}"
     return f"{value:.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"

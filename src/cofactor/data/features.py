@@ -108,7 +108,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Column:
-    """Encoding of one column as indicators.
+    """Encoding of one table column as binary indicators.
 
     Attributes
     ----------
@@ -140,7 +140,7 @@ class Column:
         return [f"{self.name}{sign}{label}" for label in self.labels]
 
     def members(self, column: pl.Series, entity: str) -> tuple[Int64, Int64]:
-        """Return the (indicator, row) pairs for a column.
+        """Return the positions of all ones in the indicators of a column, as (indicator, row) pairs.
 
         Missing values, and values that did not occur in the table from which the encoding was learned, have none.
 
@@ -185,7 +185,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Feature encoder for user or item tables, learned from one table and applied to others.
+    """Feature encoder for user or item tables; its categories and bins come from one table and apply to others.
 
     Attributes
     ----------
@@ -238,19 +238,19 @@ class Encoder:
         if table is None:
             names = ", ".join(columns)
             raise DataError(f"{entity}_features selects {names}, but there is no {entity} table")
-        if missing := [name for name in columns if name not in table.columns[1:]]:
-            available = ", ".join(table.columns[1:]) or "none"
-            raise DataError(f"the {entity} table has no feature column {missing[0]!r}; it has {available}")
+        if unknown := [name for name in columns if name not in table.columns[1:]]:
+            names = ", ".join(table.columns[1:]) or "none"
+            raise DataError(f"the {entity} table has no feature column {unknown[0]!r}; it has {names}")
         return cls(entity, tuple(_column(table[name], entity) for name in columns))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of all m indicators, column by column."""
+        """Names of all m indicators, in column order."""
         return tuple(name for column in self.columns for name in column.names)
 
     @validated
     def encode(self, table: pl.DataFrame) -> Features:
-        """Encode the rows of a table.
+        """Encode the rows of a table as binary indicators.
 
         Parameters
         ----------
@@ -273,16 +273,16 @@ class Encoder:
                 raise DataError(
                     f"the {self.entity} table has no column {column.name!r}, from which the features were learned"
                 )
-            numbers, holder_rows = column.members(table[column.name], self.entity)
+            numbers, table_rows = column.members(table[column.name], self.entity)
             indicator.append(numbers + n_indicators)
-            rows.append(holder_rows)
+            rows.append(table_rows)
             n_indicators += len(column.marks)
         members = np.concatenate(rows)
         ones = np.ones(len(members), np.float32)
         return Features(self.names, SparseRows.of(np.concatenate(indicator), members, ones, n_indicators))
 
     def settings(self) -> dict[str, Any]:
-        """Return the encoder as JSON-serializable values; `from_settings` restores it.
+        """Return the settings of the encoder as JSON-serializable values; `from_settings` restores the encoder.
 
         Returns
         -------
@@ -325,7 +325,7 @@ class Encoder:
 
 @validated
 def indicators(table: pl.DataFrame | None, columns: Sequence[str], entity: str) -> Features:
-    """Encode columns of a table with an encoding learned from the same table.
+    """Encode columns of a table as binary indicators, with categories and bins from the same table.
 
     Parameters
     ----------
@@ -364,10 +364,10 @@ def _column(column: pl.Series, entity: str) -> Column:
         parts = tuple(_parts(column, entity)["part"].unique().sort().to_list())
         return Column(column.name, PARTS, parts, parts)
     numbers = _numbers(column, entity)
-    finite = numbers[np.isfinite(numbers)]
-    values = np.unique(finite)
+    finite_numbers = numbers[np.isfinite(numbers)]
+    values = np.unique(finite_numbers)
     is_few = len(values) <= MAX_DISTINCT_VALUES
-    marks = values if is_few else np.unique(np.quantile(finite, np.arange(N_BINS) / N_BINS, method="lower"))
+    marks = values if is_few else np.unique(np.quantile(finite_numbers, np.arange(N_BINS) / N_BINS, method="lower"))
     label_values = pl.Series(marks).cast(pl.Int64).cast(column.dtype) if column.dtype.is_temporal() else marks
     labels = tuple(f"{mark:g}" if isinstance(mark, float) else str(mark) for mark in label_values)
     return Column(column.name, VALUES if is_few else CUTS, tuple(marks.tolist()), labels)
@@ -395,7 +395,7 @@ def _parts(column: pl.Series, entity: str) -> pl.DataFrame:
     elif dtype == pl.Boolean:
         lists = column.cast(pl.String).to_frame().select(pl.concat_list(pl.all()))[column.name]
     else:
-        raise DataError(f"column {column.name!r} of the {entity} table holds {dtype}, not strings, numbers or lists")
+        raise DataError(f"column {column.name!r} of the {entity} table contains {dtype}, not strings, numbers or lists")
     parts = pl.DataFrame({"part": lists}).with_row_index("row").explode("part")
     return parts.with_columns(pl.col("part").str.strip_chars()).filter(pl.col("part") != "").unique()
 
@@ -404,7 +404,7 @@ def _numbers(column: pl.Series, entity: str) -> Float64:
     """Return a column as float64, with dates as their physical values and NaN where missing."""
     if not (column.dtype.is_numeric() or column.dtype.is_temporal() or column.dtype == pl.Null):
         raise DataError(
-            f"column {column.name!r} of the {entity} table holds {column.dtype}; it must hold numbers or dates"
+            f"column {column.name!r} of the {entity} table contains {column.dtype}; it must contain numbers or dates"
         )
     numbers: Float64 = column.to_physical().cast(pl.Float64).to_numpy()
     return numbers

@@ -113,12 +113,12 @@ class CodedIds:
         """
         return values.gather(self.codes)
 
-    def filter(self, keep: pl.Series) -> CodedIds:
+    def filter(self, mask: pl.Series) -> CodedIds:
         """Return the selected entries as a new dictionary-encoded column.
 
         Parameters
         ----------
-        keep : Series of shape (n,), Boolean
+        mask : Series of shape (n,), Boolean
             True for the entries to keep.
 
         Returns
@@ -126,12 +126,12 @@ class CodedIds:
         CodedIds
             The selected entries.
         """
-        return CodedIds.of(self.gather(self.distinct).filter(keep))
+        return CodedIds.of(self.gather(self.distinct).filter(mask))
 
 
 _CANONICAL = r"^(0|-?[1-9][0-9]{0,18})$"
-_WHOLE_NUMBER = r"^(0|-?[1-9][0-9]{0,18})(?:\.0+)?$"
-_PATTERNS = {False: re.compile(_CANONICAL), True: re.compile(_WHOLE_NUMBER)}
+_INTEGER_VALUED = r"^(0|-?[1-9][0-9]{0,18})(?:\.0+)?$"
+_PATTERNS = {False: re.compile(_CANONICAL), True: re.compile(_INTEGER_VALUED)}
 MISSING_VALUE_TYPES = ("NAType", "NaTType")
 """Names of the types that pandas uses for missing values."""
 
@@ -140,7 +140,7 @@ SIGNIFICAND_BITS = {"Float16": 11, "Float32": 24, "Float64": 53}
 
 
 def integer_id(value: object, *, parse: bool = False) -> int | None:
-    """Convert a value to an integer ID, or return None if it is not one.
+    """Convert a value to an integer ID, or return None if the value is not a valid integer ID.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def integer_id(value: object, *, parse: bool = False) -> int | None:
     Returns
     -------
     int or None
-        The integer for a 64-bit whole number or its canonical decimal form; None for other values, including
+        The integer for a 64-bit integer or its canonical decimal form; None for other values, including
         floating-point numbers so large that not every integer can be represented (2**53 or more).
 
     Examples
@@ -209,7 +209,7 @@ def integer_ids(column: pl.Series, *, parse: bool = False) -> pl.Series:
         is_integer = column.str.contains(_CANONICAL)
         if parse and not is_integer.all():
             has_point = ~is_integer
-            digits = column.str.extract(_WHOLE_NUMBER, 1)
+            digits = column.str.extract(_INTEGER_VALUED, 1)
             values = digits.cast(pl.Int64, strict=False)
             is_integer |= values.is_between(-(2**53), 2**53, closed="none").fill_null(value=False) & has_point
         else:
@@ -251,14 +251,14 @@ def canonical_ids(column: pl.Series, *, parse: bool = False) -> pl.Series:
     >>> canonical_ids(pl.Series(["17850.0", "7.0"]), parse=True).to_list()
     [17850, 7]
     """
-    if not column.str.contains(_WHOLE_NUMBER if parse else _CANONICAL).all():
+    if not column.str.contains(_INTEGER_VALUED if parse else _CANONICAL).all():
         return column
     values = integer_ids(column, parse=parse)
     return column if values.null_count() > column.null_count() else values
 
 
 def float_ids_note(name: str) -> str:
-    """Return the load-report note that says that IDs were floating-point numbers.
+    """Return the load-report note about IDs that were given as floating-point numbers.
 
     Parameters
     ----------
@@ -270,7 +270,7 @@ def float_ids_note(name: str) -> str:
     str
         The note.
     """
-    return f"{name} ids are floating-point numbers; they were read as integers"
+    return f"{name} IDs are floating-point numbers; they were read as integers"
 
 
 @validated
@@ -313,7 +313,7 @@ def invalid_id_reason(text: str) -> str | None:
     Returns
     -------
     str or None
-        The reason, phrased as the rest of a sentence that starts with "the id"; None if the string is a valid ID.
+        The reason, phrased as the rest of a sentence that starts with "the ID"; None if the string is a valid ID.
 
     Examples
     --------
@@ -347,8 +347,8 @@ def invalid_ids(strings: pl.Series) -> pl.Series:
     >>> invalid_ids(pl.Series(["ana", "a\\nb", "", "x" * 257])).to_list()
     [False, True, True, True]
     """
-    blank, long = strings.str.strip_chars() == "", strings.str.len_chars() > MAX_ID_LENGTH
-    return blank | long | strings.str.contains(r"[\x00-\x1f\x7f-\u{9f}]")
+    is_blank, is_too_long = strings.str.strip_chars() == "", strings.str.len_chars() > MAX_ID_LENGTH
+    return is_blank | is_too_long | strings.str.contains(r"[\x00-\x1f\x7f-\u{9f}]")
 
 
 def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
@@ -401,22 +401,22 @@ def id_column(ids: pl.Series | Iterable[Id]) -> pl.Series:
     (Int64, String)
     >>> id_column([7, None])
     Traceback (most recent call last):
-    cofactor.errors.DataError: row 2: the id is missing
+    cofactor.errors.DataError: row 2: the ID is missing
     """
     if not isinstance(ids, Iterable) or isinstance(ids, str | bytes) or _is_table(ids):
-        raise DataError(f"ids must be a list or column of integers or strings, not {checks.describe(ids)}")
+        raise DataError(f"IDs must be a list or column of integers or strings, not {checks.describe(ids)}")
     checks.require_bounded("ids", ids)
     column = ids if isinstance(ids, pl.Series) else _series_of(ids)
     if isinstance(column.dtype, pl.Categorical | pl.Enum):
         column = column.cast(pl.String)
     if column.dtype == pl.String:
         if column.null_count():
-            raise DataError(f"row {column.is_null().arg_true()[0] + 1}: the id is missing")
+            raise DataError(f"row {column.is_null().arg_true()[0] + 1}: the ID is missing")
         if (column == "").any():
-            raise DataError(f"row {(column == '').arg_true()[0] + 1}: the id is empty")
+            raise DataError(f"row {(column == '').arg_true()[0] + 1}: the ID is empty")
         return column
     if not (column.dtype.is_numeric() or column.dtype == pl.Null):
-        raise DataError(f"ids must be integers or strings, not {column.dtype}")
+        raise DataError(f"IDs must be integers or strings, not {column.dtype}")
     integers = integer_ids(column)
     if integers.null_count():
         row = int(integers.is_null().arg_true()[0])
@@ -436,12 +436,12 @@ def _series_of(ids: Iterable[Id]) -> pl.Series:
     values = [i.item() if isinstance(i, np.generic) else i for i in ids]
     n_strings = sum(isinstance(i, str) for i in values)
     if 0 < n_strings < len(values):
-        first = next(i for i in values if isinstance(i, str) != isinstance(values[0], str))
-        raise DataError(f"ids must be all integers or all strings, not both: {values[0]!r} and {first!r}")
+        first_other_type = next(i for i in values if isinstance(i, str) != isinstance(values[0], str))
+        raise DataError(f"IDs must be all integers or all strings, not both: {values[0]!r} and {first_other_type!r}")
     if n_strings:
         for k, value in enumerate(values):
             if not is_unicode(str(value)):
-                raise DataError(f"row {k + 1}: the id {value!r} contains an unpaired surrogate")
+                raise DataError(f"row {k + 1}: the ID {value!r} contains an unpaired surrogate")
         return pl.Series("id", values, dtype=pl.String)
     integers = [integer_id(value) for value in values]
     if None in integers:
@@ -457,12 +457,12 @@ def _not_an_id_reason(value: object) -> str:
         or (isinstance(value, float | Decimal) and value != value)
         or type(value).__name__ in MISSING_VALUE_TYPES
     ):
-        return "the id is missing"
+        return "the ID is missing"
     if isinstance(value, float | Decimal) and math.isfinite(value) and value == int(value):
-        return f"{checks.describe(value)} is too large to be exact; pass ids as integers or strings"
+        return f"{checks.describe(value)} is too large to be exact; pass IDs as integers or strings"
     if isinstance(value, int) and not isinstance(value, bool):
-        return f"{checks.describe(value)} does not fit into 64 bits; pass ids as strings"
-    return f"{checks.describe(value)} is not an id (an integer or a string)"
+        return f"{checks.describe(value)} does not fit into 64 bits; pass IDs as strings"
+    return f"{checks.describe(value)} is not an ID (an integer or a string)"
 
 
 def is_single(ids: Any) -> bool:
@@ -510,16 +510,16 @@ def single_id(name: str, value: Any) -> Id:
     --------
     >>> single_id("user", ["ana"])
     Traceback (most recent call last):
-    cofactor.errors.DataError: user must be an id (an integer or a string), not ['ana']
+    cofactor.errors.DataError: user must be an ID (an integer or a string), not ['ana']
     """
     if isinstance(value, str):
         if reason := invalid_id_reason(value):
-            raise DataError(f"{name}: the id {reason}: {checks.describe(value)}")
+            raise DataError(f"{name}: the ID {reason}: {checks.describe(value)}")
         return value
     if (number := integer_id(value)) is None:
         if isinstance(value, int | np.integer) and not isinstance(value, bool):
-            raise DataError(f"{name}: {checks.describe(value)} does not fit into 64 bits; pass ids as strings")
-        raise DataError(f"{name} must be an id (an integer or a string), not {checks.describe(value)}")
+            raise DataError(f"{name}: {checks.describe(value)} does not fit into 64 bits; pass IDs as strings")
+        raise DataError(f"{name} must be an ID (an integer or a string), not {checks.describe(value)}")
     return number
 
 
@@ -556,7 +556,7 @@ def id_series(name: str, ids: Any) -> pl.Series:
         ids = [ids]
     checks.require_bounded(name, ids)
     if not isinstance(ids, Iterable) or isinstance(ids, bytes):
-        raise DataError(f"{name} must be an id or a list of ids (integers or strings), not {checks.describe(ids)}")
+        raise DataError(f"{name} must be an ID or a list of IDs (integers or strings), not {checks.describe(ids)}")
     try:
         return id_column(ids if isinstance(ids, pl.Series | np.ndarray) else list(ids))
     except DataError as error:

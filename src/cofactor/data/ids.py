@@ -153,8 +153,8 @@ class IdMap:
             return cls(read_only(ids.to_numpy()))
         lengths = ids.str.len_bytes().to_numpy().astype(np.int64)
         offsets = row_starts(lengths)
-        joined = ids.str.join("").item().encode() if len(ids) else b""
-        return cls(None, read_only(offsets), read_only(np.frombuffer(joined, np.uint8)))
+        concatenated_ids = ids.str.join("").item().encode() if len(ids) else b""
+        return cls(None, read_only(offsets), read_only(np.frombuffer(concatenated_ids, np.uint8)))
 
     @property
     def id_type(self) -> Literal["integer", "string"]:
@@ -219,11 +219,11 @@ class IdMap:
         (1, 1)
         >>> IdMap.of([1, 2]).row("02")
         Traceback (most recent call last):
-        cofactor.errors.UnknownIdError: '02' is not a known ID: known ids are integers; did you mean 2?
+        cofactor.errors.UnknownIdError: '02' is not a known ID: known IDs are integers; did you mean 2?
         """
         key = id_ if isinstance(id_, str) else integer_id(id_)
         if key is None:
-            raise DataError(f"{checks.describe(id_)} is not an id (an integer or a string)")
+            raise DataError(f"{checks.describe(id_)} is not an ID (an integer or a string)")
         row = self._find(key)
         if row < 0:
             raise UnknownIdError(f"{checks.describe(id_)} is not a known ID{self._type_hint(id_)}")
@@ -327,12 +327,12 @@ class IdMap:
         >>> IdMap.of(["ana", "tom"]).ids([1, 1, 0]).to_list()
         ['tom', 'tom', 'ana']
         """
-        checked = self.checked_rows(rows)
+        row_array = self.checked_rows(rows)
         if self.integers is not None:
-            return pl.Series("id", self.integers[checked], dtype=pl.Int64)
-        if len(checked) < 64:
-            return pl.Series("id", [self._text_at(row) for row in checked.tolist()], dtype=pl.String)
-        return self.all.gather(checked).alias("id")
+            return pl.Series("id", self.integers[row_array], dtype=pl.Int64)
+        if len(row_array) < 64:
+            return pl.Series("id", [self._text_at(row) for row in row_array.tolist()], dtype=pl.String)
+        return self.all.gather(row_array).alias("id")
 
     def checked_rows(self, rows: Any) -> Int32:
         """Validate row numbers for this map and return them as an array.
@@ -350,13 +350,13 @@ class IdMap:
         Raises
         ------
         ParameterError
-            If a value is not a whole number or is out of range.
+            If a value is not an integer or is out of range.
 
         Examples
         --------
         >>> IdMap.of(["ana", "tom"]).checked_rows([1, 2])
         Traceback (most recent call last):
-        cofactor.errors.ParameterError: rows must hold row numbers from 0 to 1, not 2
+        cofactor.errors.ParameterError: rows must contain row numbers from 0 to 1, not 2
         """
         return checks.row_numbers("rows", rows, len(self))
 
@@ -372,7 +372,7 @@ class IdMap:
         Returns
         -------
         int or str
-            An integer if the map holds integers and `text` is a whole number without leading zeros, else `text`.
+            An integer if the map holds integers and `text` is an integer without leading zeros, else `text`.
 
         Examples
         --------
@@ -384,7 +384,7 @@ class IdMap:
 
     @validated
     def union(self, other: IdMap) -> IdMap:
-        """Return a map of the IDs in both maps, with the ID type of this map.
+        """Return a map of the IDs that are in this map, the other map or both, with the ID type of this map.
 
         Parameters
         ----------
@@ -413,8 +413,8 @@ class IdMap:
         other_ids = self.as_id_type(other.all)
         if other_ids.null_count():
             raise DataError(
-                f"the other table has ids of another type: {self.id_type} ids such as {self.ids([0])[0]!r} and "
-                f"{other.id_type} ids such as {other.all.filter(other_ids.is_null())[0]!r}; "
+                f"the other table has IDs of another type: {self.id_type} IDs such as {self.ids([0])[0]!r} and "
+                f"{other.id_type} IDs such as {other.all.filter(other_ids.is_null())[0]!r}; "
                 "convert both tables to the same type"
             )
         require_threads()
@@ -458,8 +458,8 @@ class IdMap:
     def _lookup(self, ids: pl.Series) -> Int32:
         """Return the row numbers of string IDs by a join, with -1 for unknown IDs."""
         all_rows = pl.DataFrame({"id": self.all, "row": np.arange(len(self), dtype=np.int32)})
-        requested = ids.alias("id").to_frame()
-        rows = requested.join(all_rows, on="id", how="left", maintain_order="left")["row"]
+        requested_ids = ids.alias("id").to_frame()
+        rows = requested_ids.join(all_rows, on="id", how="left", maintain_order="left")["row"]
         return rows.fill_null(-1).to_numpy()
 
     def _text_at(self, row: int) -> str:
@@ -492,7 +492,7 @@ class IdMap:
             return ""
         number = integer_id(id_.strip().lstrip("+0"), parse=True)
         suggestion = f"; did you mean {number}?" if number is not None and number in self else ""
-        return f": known ids are integers{suggestion}"
+        return f": known IDs are integers{suggestion}"
 
 
 def _integer_rows(sorted_ids: Int64, ids: Int64) -> Int32:
@@ -515,4 +515,4 @@ def _require_ids(distinct: pl.Series, first_row: Callable[[str], int]) -> None:
     if distinct.dtype != pl.String or not (invalid := invalid_ids(distinct)).any():
         return
     first = min(distinct.filter(invalid), key=first_row)
-    raise DataError(f"row {first_row(first) + 1}: the id {invalid_id_reason(first)}: {checks.describe(first)}")
+    raise DataError(f"row {first_row(first) + 1}: the ID {invalid_id_reason(first)}: {checks.describe(first)}")

@@ -128,7 +128,7 @@ class Interactions:
             require_array("weights", self.weights, np.float32, (n,))
         for name, rows, ids in (("u", self.u, self.users), ("i", self.i, self.items)):
             if n and (rows.min() < 0 or rows.max() >= len(ids)):
-                raise DataError(f"{name} must contain row numbers from 0 to {len(ids) - 1}, one per id of the table")
+                raise DataError(f"{name} must contain row numbers from 0 to {len(ids) - 1}, one per ID of the table")
         if not pairs_are_sorted(self.u, self.i):
             raise DataError("rows must be distinct (u, i) pairs in ascending order; use Interactions.from_columns")
         for name in ("values", "weights"):
@@ -137,18 +137,20 @@ class Interactions:
         if self.weights is not None:
             _check_weights(self.weights, self.kind)
         if self.kind == "events" and n and not self.values.min() > 0:
-            raise DataError(f"values of events must be above 0, not {self.values.min():g}")
+            raise DataError(f"event values must be above 0, not {self.values.min():g}")
         if self.seen is not None:
             seen = require_interactions("seen", self.seen)
             if not (seen.users.equals(self.users) and seen.items.equals(self.items)):
-                raise DataError("seen must have the same ids as the table")
+                raise DataError("seen must have the same IDs as the table")
         if self.scale is not None:
             checks.instance("scale", self.scale, Scale, "create one with Scale.from_levels(levels)")
         for name, ids in (("user_table", self.users), ("item_table", self.items)):
             if (table := getattr(self, name)) is not None:
                 checks.instance(name, table, pl.DataFrame, f"add one with with_{name}")
                 if len(table) != len(ids):
-                    raise DataError(f"{name} must have one row for each of {len(ids):,} ids, not {len(table):,}")
+                    raise DataError(
+                        f"{name} must have one row for each of the {len(ids):,} IDs, not {len(table):,} rows"
+                    )
 
     def __len__(self) -> int:
         return len(self.u)
@@ -221,7 +223,7 @@ class Interactions:
 
     @cached_property
     def by_item(self) -> SparseRows:
-        """Sparse matrix of items by users; a copy in item order.
+        """Sparse matrix of items by users, stored as a copy whose entries are sorted by item.
 
         Returns
         -------
@@ -240,7 +242,7 @@ class Interactions:
 
     @cached_property
     def excluded(self) -> SparseRows:
-        """Items that are not recommended to each user: those in `by_user` and those in `seen`.
+        """Items to exclude from each user's recommendations: those in `by_user` and those in `seen`.
 
         Returns
         -------
@@ -255,14 +257,14 @@ class Interactions:
         """
         if self.seen is None:
             return self.by_user
-        both = self.by_user, self.seen.by_user
+        matrices = self.by_user, self.seen.by_user
         user = np.concatenate([self.u, self.seen.u])
-        columns = np.concatenate([rows.columns for rows in both])
-        values = np.concatenate([rows.values for rows in both])
+        columns = np.concatenate([rows.columns for rows in matrices])
+        values = np.concatenate([rows.values for rows in matrices])
         return SparseRows.of(user, columns, values, self.n_users)
 
     def select(self, keep: Any) -> Interactions:
-        """Return the rows where a mask is True.
+        """Return a table of the rows where a mask is True.
 
         IDs and side tables are kept, so row numbers stay the same.
 
@@ -320,7 +322,7 @@ class Interactions:
         Raises
         ------
         KindError
-            If the table already holds events.
+            If the table already contains events.
         DataError
             If no rating is at or above `min_rating`.
         ParameterError
@@ -340,19 +342,19 @@ class Interactions:
         [('bo', 'clue', 2.0)]
         """
         if self.kind == "events":
-            raise KindError("the table already holds events; to_events and min_rating apply to ratings")
+            raise KindError("the table already contains events; to_events and min_rating apply only to ratings")
         min_rating = checks.finite_number("min_rating", min_rating)
         gain = checks.finite_number("gain", gain, low=0)
         is_event = self.values >= min_rating
-        selected = self.select(is_event)
-        if len(selected) == 0:
+        event_rows = self.select(is_event)
+        if len(event_rows) == 0:
             raise DataError(f"no rating is at or above min_rating={min_rating:g}")
         with np.errstate(over="ignore", invalid="ignore"):
-            values = 1 + np.float32(gain) * (selected.values - np.float32(min_rating))
+            values = 1 + np.float32(gain) * (event_rows.values - np.float32(min_rating))
         if not np.isfinite(values).all():
             raise ParameterError(f"gain={gain:g} leads to values that overflow float32; use a smaller gain")
         return replace(
-            selected,
+            event_rows,
             kind="events",
             values=read_only(values.astype(np.float32)),
             scale=None,
@@ -360,7 +362,7 @@ class Interactions:
         )
 
     def with_weights(self, weights: Any) -> Interactions:
-        """Return the same rows with new weights.
+        """Return a table with the same rows and new weights.
 
         Parameters
         ----------
@@ -387,7 +389,7 @@ class Interactions:
 
     @validated
     def with_item_table(self, table: Any, *, id_column: str | None = None) -> Interactions:
-        """Return the same rows with a table of item attributes, such as titles and genres.
+        """Return a table with the same rows and a joined table of item attributes, such as titles and genres.
 
         Parameters
         ----------
@@ -420,7 +422,7 @@ class Interactions:
 
     @validated
     def with_user_table(self, table: Any, *, id_column: str | None = None) -> Interactions:
-        """Return the same rows with a table of user attributes, such as age and occupation.
+        """Return a table with the same rows and a joined table of user attributes, such as age and occupation.
 
         Parameters
         ----------
@@ -537,7 +539,7 @@ class Interactions:
         if scale is not None:
             checks.instance("scale", scale, Scale, "create one with Scale.from_levels(levels)")
             if kind == "events":
-                raise ParameterError("scale applies only to ratings, but kind is events; omit it")
+                raise ParameterError("scale applies only to ratings, but kind is events; omit scale")
         require_same_order(users=users, items=items, values=values, times=times, weights=weights)
         user_ids, item_ids = ids_argument("users", users), ids_argument("items", items)
         n = len(user_ids)
@@ -638,7 +640,7 @@ class _Columns:
     weights: Float32 | None
 
     def take(self, rows: Any) -> _Columns:
-        """Return the entries at the given rows."""
+        """Return the values, times and weights at the given rows."""
         return _Columns(*_take((self.values, self.times, self.weights), rows))
 
 
@@ -657,31 +659,31 @@ def _sort_and_merge(
     columns = _Columns(*sorted_columns)
     if pairs_are_sorted(u, i):
         return u, i, columns
-    first = np.concatenate([np.ones(1, bool), (u[1:] != u[:-1]) | (i[1:] != i[:-1])])
-    last = np.concatenate([first[1:], np.ones(1, bool)])
+    is_first = np.concatenate([np.ones(1, bool), (u[1:] != u[:-1]) | (i[1:] != i[:-1])])
+    is_last = np.concatenate([is_first[1:], np.ones(1, bool)])
     if columns.times is not None:
-        order, rows = np.arange(len(u)), np.flatnonzero(~(first & last))
+        order, rows = np.arange(len(u)), np.flatnonzero(~(is_first & is_last))
         order[rows] = rows[np.lexsort((columns.times[rows], i[rows], u[rows]))]  # stable: row order breaks ties
         columns = columns.take(order)
-    merged_columns = columns.take(last)
+    merged_columns = columns.take(is_last)
     if kind == "events":
-        starts = np.flatnonzero(first)
+        starts = np.flatnonzero(is_first)
         sums = np.add.reduceat(columns.values.astype(np.float64), starts)
         sums = np.minimum(sums, np.finfo(np.float32).max).astype(np.float32)
         merged_columns = replace(merged_columns, values=sums)
         if columns.weights is not None:  # keep the sum of the confidences
             confidence = columns.values.astype(np.float64) * columns.weights
-            total = np.add.reduceat(confidence, starts)
-            ratio = np.divide(total, sums, out=np.zeros_like(total), where=sums != 0)
-            merged_columns = replace(merged_columns, weights=ratio.astype(np.float32))
-    return u[last], i[last], merged_columns
+            total_confidence = np.add.reduceat(confidence, starts)
+            mean_confidence = np.divide(total_confidence, sums, out=np.zeros_like(total_confidence), where=sums != 0)
+            merged_columns = replace(merged_columns, weights=mean_confidence.astype(np.float32))
+    return u[is_last], i[is_last], merged_columns
 
 
 def _values(values: Any, n: int, kind: Kind, scale: Scale | None) -> Float32:
     """Return the validated values of n ratings or events; if none are given, return 1 for each event."""
     if values is None:
         if kind == "ratings":
-            raise DataError("ratings require values, one number for each row")
+            raise DataError("values is required for ratings: pass one number per row")
         return np.ones(n, np.float32)
     numbers = numbers_argument("values", values, n)
     if kind == "ratings":
@@ -706,17 +708,17 @@ def _weights(weights: Any, n: int, kind: Kind) -> Float32:
 
 def _check_ratings(raw: Any, ratings: Float32) -> None:
     """Raise DataError for ratings that are too large, too small, or equal after rounding to float32."""
-    largest = float(np.abs(ratings).max())
-    if largest > MAX_RATING:
+    max_magnitude = float(np.abs(ratings).max())
+    if max_magnitude > MAX_RATING:
         row = int((np.abs(ratings) > MAX_RATING).argmax())
         raise DataError(
             f"row {row + 1}: value {raw[row]}: ratings must be at most {MAX_RATING:g} in magnitude; rescale them"
         )
-    if 0 < largest < MIN_RATING_MAGNITUDE and raw.min() < raw.max():
+    if 0 < max_magnitude < MIN_RATING_MAGNITUDE and raw.min() < raw.max():
         raise DataError(f"all ratings are within {MIN_RATING_MAGNITUDE:g} of 0; rescale them")
-    if largest > 1e5:  # below 1e5 float32 distinguishes steps of 0.01
+    if max_magnitude > 1e5:  # below 1e5 float32 distinguishes steps of 0.01
         low, high = float(raw.min()), float(raw.max())
-        if high > low and (high - low) < 64 * np.spacing(np.float32(largest)):
+        if high > low and (high - low) < 64 * np.spacing(np.float32(max_magnitude)):
             raise DataError(
                 f"ratings from {low!r} to {high!r} need more digits than the seven or so that float32 provides; "
                 f"subtract a number close to {low:g} from them"

@@ -23,7 +23,7 @@ MAX_LEVELS = 21
 
 @dataclass(frozen=True)
 class Scale:
-    """Rating scale: its range and, optionally, the values that a rating can take.
+    """Rating scale: the range of ratings and, optionally, the levels, which are the only values that a rating can take.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Scale:
 
     @classmethod
     def from_levels(cls, levels: Sequence[float]) -> Scale:
-        """Create a scale with the given levels.
+        """Create a rating scale with the given levels.
 
         Parameters
         ----------
@@ -83,15 +83,15 @@ class Scale:
             numbers = checks.number_array("levels", list(levels) if isinstance(levels, Set) else levels, (None,))
         except ParameterError:
             numbers = np.zeros(0)
-        ascending = sorted(numbers.tolist())
-        if not ascending or len(set(ascending)) < len(ascending):
+        sorted_levels = sorted(numbers.tolist())
+        if not sorted_levels or len(set(sorted_levels)) < len(sorted_levels):
             raise DataError(f"rating levels must be distinct finite numbers, not {checks.describe(levels)}")
-        return cls(ascending[0], ascending[-1], tuple(ascending))
+        return cls(sorted_levels[0], sorted_levels[-1], tuple(sorted_levels))
 
     @classmethod
     @validated
     def infer(cls, values: Any) -> Scale:
-        """Infer a scale from ratings.
+        """Infer a rating scale from observed ratings.
 
         The levels are the evenly spaced grid that the distinct values span, if it has at most 21 points. Otherwise the
         scale is a range without levels.
@@ -219,10 +219,10 @@ class Scale:
         [True, True, False, False]
         """
         numbers = _numbers(values)
-        grid = np.asarray(self.levels or (self.low, self.high))
-        nearest = grid[np.searchsorted((grid[1:] + grid[:-1]) / 2, numbers)]
-        on_grid: Bool = np.isclose(numbers, nearest, rtol=1e-6, atol=1e-6)
-        return on_grid if self.levels else on_grid | ((numbers >= self.low) & (numbers <= self.high))
+        level_array = np.asarray(self.levels or (self.low, self.high))
+        nearest_levels = level_array[np.searchsorted((level_array[1:] + level_array[:-1]) / 2, numbers)]
+        is_level: Bool = np.isclose(numbers, nearest_levels, rtol=1e-6, atol=1e-6)
+        return is_level if self.levels else is_level | ((numbers >= self.low) & (numbers <= self.high))
 
     @validated
     def check(self, values: Any, *, name: str | Callable[[int], str] = "the rating") -> None:

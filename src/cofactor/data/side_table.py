@@ -1,4 +1,4 @@
-"""Side tables: attributes of users or items, joined to an `IdMap` by their ID column."""
+"""User and item tables: attributes of users or items, joined to the IDs in an `IdMap` by their ID column."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SideTable:
 
     @classmethod
     def of(cls, table: Any, entity: str) -> SideTable:
-        """Convert a data frame or a mapping of columns.
+        """Create a user or item table from a data frame or a mapping of columns.
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class SideTable:
                 f"not {type(table).__name__}; cofactor.read_table reads one from a file"
             ) from problem
         if not frame.columns and not index.columns:
-            raise DataError(f"the {entity} table has no columns; one must contain the {entity} ids")
+            raise DataError(f"the {entity} table has no columns; one must contain the {entity} IDs")
         return cls(entity, frame, index.select(name for name in index.columns if name not in frame.columns))
 
     @property
@@ -117,7 +117,7 @@ class SideTable:
         return candidates[0]
 
     def column(self, name: str) -> pl.Series:
-        """Return a column of the frame or of the index.
+        """Return the column with a given name from the data frame or, for a pandas frame, from its index.
 
         Parameters
         ----------
@@ -153,7 +153,7 @@ class SideTable:
         return int((ids.rows(cells.column.filter(~cells.bad)) >= 0).sum())
 
     def with_ids_first(self, name: str) -> pl.DataFrame:
-        """Return the table with the IDs as its first column.
+        """Return the table as a data frame with the IDs as its first column.
 
         Parameters
         ----------
@@ -183,7 +183,7 @@ class SideTable:
 
 @dataclass(frozen=True, eq=False)
 class JoinedTable:
-    """Side table with one row for each ID in an `IdMap`, created by `join`.
+    """User or item table with one row for each ID in an `IdMap`, created by `join`.
 
     Attributes
     ----------
@@ -240,20 +240,20 @@ def join(ids: IdMap, table: Any, entity: str, *, id_column: str | None = None) -
     1 of 2 items matched the item table on its column 'movieId'; no row for 7
     """
     require_threads()
-    side = SideTable.of(table, entity)
-    name = side.id_column(ids) if id_column is None else id_column
-    if name not in side.frame.columns and name not in side.index.columns:
-        raise DataError(f"the {entity} table has no column {name!r}; it has {', '.join(side.frame.columns)}")
-    table_with_ids = side.with_ids_first(name)
+    side_table = SideTable.of(table, entity)
+    name = side_table.id_column(ids) if id_column is None else id_column
+    if name not in side_table.frame.columns and name not in side_table.index.columns:
+        raise DataError(f"the {entity} table has no column {name!r}; it has {', '.join(side_table.frame.columns)}")
+    table_with_ids = side_table.with_ids_first(name)
     rows = ids.rows(table_with_ids[entity])
-    matched = rows[rows >= 0]
-    if len(ids) and not len(matched):
-        raise DataError(_no_match(ids, side, name, table_with_ids[entity]))
-    duplicates = np.flatnonzero(np.bincount(matched, minlength=len(ids)) > 1)
+    matched_rows = rows[rows >= 0]
+    if len(ids) and not len(matched_rows):
+        raise DataError(_no_match(ids, side_table, name, table_with_ids[entity]))
+    duplicates = np.flatnonzero(np.bincount(matched_rows, minlength=len(ids)) > 1)
     if len(duplicates):
         raise DataError(f"the {entity} table has {entity} {ids.ids(duplicates[:1])[0]!r} more than once")
     positions = np.full(len(ids), -1, np.int64)
-    positions[matched] = np.flatnonzero(rows >= 0)
+    positions[matched_rows] = np.flatnonzero(rows >= 0)
     source_rows = pl.Series(positions).replace(-1, None)
     frame = pl.DataFrame(
         [ids.all.alias(entity), *(column.gather(source_rows) for column in table_with_ids.drop(entity))]
@@ -261,19 +261,20 @@ def join(ids: IdMap, table: Any, entity: str, *, id_column: str | None = None) -
     return JoinedTable(frame, name, ids.all.filter(source_rows.is_null()))
 
 
-def _no_match(ids: IdMap, side: SideTable, name: str, values: pl.Series) -> str:
+def _no_match(ids: IdMap, side_table: SideTable, name: str, values: pl.Series) -> str:
     """Return the message for a table without matching IDs, with examples and, if any, a column that matches."""
-    entity, n = side.entity, len(ids)
+    entity, n = side_table.entity, len(ids)
     if not len(values):
         return f"0 of {n:,} {entity}s matched: the {entity} table has no rows"
     text = (
-        f"0 of {n:,} {entity}s matched: column {name!r} of the {entity} table holds {_examples(values)}, and the "
+        f"0 of {n:,} {entity}s matched: column {name!r} of the {entity} table contains {_examples(values)}, and the "
         f"{entity}s are {_examples(ids.all)}"
     )
-    others = [other for other in [*side.frame.columns, *side.index.columns] if side.count_matches(other, ids)]
-    if others:
-        return f"{text}; column {others[0]!r} matches: id_column={others[0]!r} (on the command line --{entity}-id)"
-    return f"{text}; use the same ids in both, or name the id column: id_column= (on the command line --{entity}-id)"
+    names = [*side_table.frame.columns, *side_table.index.columns]
+    matches = [other for other in names if side_table.count_matches(other, ids)]
+    if matches:
+        return f"{text}; column {matches[0]!r} matches: id_column={matches[0]!r} (on the command line --{entity}-id)"
+    return f"{text}; use the same IDs in both, or name the ID column: id_column= (on the command line --{entity}-id)"
 
 
 def _index_of(table: Any) -> pl.DataFrame:

@@ -23,7 +23,7 @@ BLOCK_SIZE = 1 << 18
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a fetch, passed to `on_progress`.
+    """Progress of fetching a data set, passed to `on_progress`.
 
     Attributes
     ----------
@@ -67,12 +67,12 @@ class _ProgressBar:
         self.total = self.done = 0
 
     def update(self, n: int) -> None:
-        """Add n bytes; pooch adds whole blocks, even if the last block is shorter."""
+        """Count n more bytes; pooch passes the full block size even if the last block is shorter."""
         self.done = min(self.done + n, self.total) if self.total else self.done + n
         self.on_progress(Progress(self.step, self.done, self.total or None))
 
     def reset(self) -> None:
-        """Reset the count to 0 before pooch adds the total at the end."""
+        """Reset the byte count to 0, which pooch does before it adds the total at the end."""
         self.done = 0
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ class _ProgressBar:
 def download(
     url: str, target: Path | BinaryIO, *, timeouts: Timeouts | None = None, on_progress: OnProgress | None = None
 ) -> None:
-    """Download a file.
+    """Download a file, with timeouts and progress reports.
 
     Parameters
     ----------
@@ -116,8 +116,8 @@ def download(
         response = error.response
         status = "an error" if response is None else f"{response.status_code} {response.reason}"
         raise FetchError(
-            f"{url}: the server responded with {status}; the publisher may have moved the file: try later, or put the "
-            "file in place by hand"
+            f"{url}: the server responded with {status}; the publisher may have moved the file: try again later, or "
+            "download the file manually"
         ) from error
     except exceptions.RequestException as error:
         is_stalled = isinstance(error, exceptions.ReadTimeout) or "Read timed out" in str(error)
@@ -133,7 +133,7 @@ def download(
 
 
 def published_md5(url: str, *, timeouts: Timeouts | None = None) -> str | None:
-    """Read the published MD5 of a file from `<url>.md5`.
+    """Download the published MD5 checksum of a file from `<url>.md5`.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def published_md5(url: str, *, timeouts: Timeouts | None = None) -> str | None:
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
-    """Return the hash of a file.
+    """Return the hexadecimal hash of the content of a file.
 
     Parameters
     ----------

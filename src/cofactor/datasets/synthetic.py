@@ -130,9 +130,9 @@ class GroundTruth:
         (3, 2)
         """
         u, i = checks.broadcast_rows(("u", "i"), (u, i), (self.config.n_users, self.config.n_items))
-        dot = np.einsum("...f,...f->...", self.user_factors[u], self.item_factors[i], dtype=np.float64)
+        products = np.einsum("...f,...f->...", self.user_factors[u], self.item_factors[i], dtype=np.float64)
         genre = self.genre[i]
-        linear = self.config.mean + self.user_bias[u].astype(np.float64) + self.item_bias[i] + dot
+        linear = self.config.mean + self.user_bias[u].astype(np.float64) + self.item_bias[i] + products
         expected: Float64 = linear + self.taste[u, genre] + self.config.heavy_bonus * (self.heavy[u] & (genre == 0))
         return expected
 
@@ -162,7 +162,7 @@ class Synthetic(GroundTruth):
 
 
 class Chunk(NamedTuple):
-    """Consecutive ratings, sorted by (u, i).
+    """Chunk of consecutive synthetic ratings, sorted by (u, i).
 
     Attributes
     ----------
@@ -181,7 +181,7 @@ class Chunk(NamedTuple):
 
     @validated
     def slice(self, start: int, stop: int | None = None) -> Chunk:
-        """Select consecutive rows.
+        """Return a chunk that contains a range of consecutive rows of this chunk.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ class Chunk(NamedTuple):
     @classmethod
     @validated
     def concatenate(cls, chunks: list[Chunk]) -> Chunk:
-        """Concatenate chunks.
+        """Concatenate chunks of ratings into one chunk.
 
         Parameters
         ----------
@@ -319,7 +319,7 @@ def generate(config: SyntheticConfig, *, seed: Seed = 0) -> Synthetic:
 
 @validated
 def generate_chunks(config: SyntheticConfig, *, seed: Seed = 0, chunk_size: int = 1_000_000) -> Iterator[Chunk]:
-    """Generate the rows of `generate` in chunks, with bounded memory.
+    """Generate the same ratings as `generate`, in chunks, with bounded memory.
 
     Parameters
     ----------
@@ -354,11 +354,11 @@ def generate_chunks(config: SyntheticConfig, *, seed: Seed = 0, chunk_size: int 
         n_pending += len(block.u)
         if n_pending >= chunk_size:
             joined = Chunk.concatenate(pending)
-            cut = n_pending - n_pending % chunk_size
-            for start in range(0, cut, chunk_size):
+            n_complete = n_pending - n_pending % chunk_size
+            for start in range(0, n_complete, chunk_size):
                 yield joined.slice(start, start + chunk_size)
-            pending = [joined.slice(cut)]
-            n_pending -= cut
+            pending = [joined.slice(n_complete)]
+            n_pending -= n_complete
     if n_pending:
         yield Chunk.concatenate(pending)
 
@@ -423,21 +423,21 @@ def _pool(ground_truth: GroundTruth, items: Any) -> _Pool:
 
 
 def _blocks(ground_truth: GroundTruth) -> Iterator[Chunk]:
-    """Generate the rows of each block of users in turn."""
+    """Generate the ratings of one block of users after another."""
     config = ground_truth.config
     counts = _ratings_per_user(ground_truth)
     in_genre = ground_truth.genre == 0
     all_items, genre_items, other_items = (
         _pool(ground_truth, np.flatnonzero(mask)) for mask in (in_genre | True, in_genre, ~in_genre)
     )
-    target = np.rint(config.heavy_focus * counts).astype(np.int64)
-    minimum = counts - len(other_items.items)  # the ratings that exceed the number of items of other genres
-    genre_counts = np.clip(np.maximum(target, minimum), 0, np.minimum(counts, len(genre_items.items)))
-    focused = ground_truth.heavy & (config.heavy_focus > 0)
+    target_counts = np.rint(config.heavy_focus * counts).astype(np.int64)
+    min_genre_counts = counts - len(other_items.items)  # the ratings that exceed the number of items of other genres
+    genre_counts = np.clip(np.maximum(target_counts, min_genre_counts), 0, np.minimum(counts, len(genre_items.items)))
+    is_focused = ground_truth.heavy & (config.heavy_focus > 0)
     for first in range(0, config.n_users, USERS_PER_BLOCK):
         users = np.arange(first, min(first + USERS_PER_BLOCK, config.n_users))
         rng = random_stream(ground_truth.seed, "ratings", first // USERS_PER_BLOCK)
-        mask = focused[users]
+        mask = is_focused[users]
         pools = (
             (all_items, np.where(mask, 0, counts[users])),
             (genre_items, np.where(mask, genre_counts[users], 0)),
@@ -452,8 +452,8 @@ def _rate(ground_truth: GroundTruth, keys: Int64, users: Int64, rng: np.random.G
     config = ground_truth.config
     u, i = np.divmod(keys, config.n_items)
     levels = np.asarray(config.rating_levels)
-    exact = ground_truth.expected(u, i) + config.noise_std * rng.standard_normal(len(u))
-    values = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, exact, side="right")]
+    unrounded = ground_truth.expected(u, i) + config.noise_std * rng.standard_normal(len(u))
+    values = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, unrounded, side="right")]
     join_times = rng.random(len(users))[u - users[0]]
     times = START_TIME + DURATION * (join_times + (1 - join_times) * rng.random(len(u)))
     return Chunk(u.astype(np.int32), i.astype(np.int32), values.astype(np.float32), times.astype(np.int64))
@@ -468,19 +468,19 @@ def _sample_distinct(rng: np.random.Generator, pool: _Pool, users: Int64, counts
     """
     keys = np.zeros(0, np.int64)
     bounds = np.append(users, users[-1] + 1) * n_items
-    missing = counts
+    n_missing = counts
     for _ in range(MAX_ROUNDS):
-        if not missing.any():
+        if not n_missing.any():
             return keys
-        positions = np.searchsorted(pool.cumulative, rng.random(int(missing.sum())), side="right")
-        keys = np.sort(np.concatenate([keys, np.repeat(users, missing) * n_items + pool.items[positions]]))
+        positions = np.searchsorted(pool.cumulative, rng.random(int(n_missing.sum())), side="right")
+        keys = np.sort(np.concatenate([keys, np.repeat(users, n_missing) * n_items + pool.items[positions]]))
         keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
-        missing = counts - np.diff(np.searchsorted(keys, bounds))
-    for r in np.flatnonzero(missing):
+        n_missing = counts - np.diff(np.searchsorted(keys, bounds))
+    for r in np.flatnonzero(n_missing):
         sampled_items = keys[slice(*np.searchsorted(keys, bounds[r : r + 2]))] - bounds[r]
-        perturbed = pool.log_probability + rng.gumbel(size=len(pool.items))
-        perturbed[np.searchsorted(pool.items, sampled_items)] = -np.inf
-        top_items = np.argpartition(-perturbed, missing[r] - 1)[: missing[r]]
+        noisy_log_probability = pool.log_probability + rng.gumbel(size=len(pool.items))
+        noisy_log_probability[np.searchsorted(pool.items, sampled_items)] = -np.inf
+        top_items = np.argpartition(-noisy_log_probability, n_missing[r] - 1)[: n_missing[r]]
         keys = np.sort(np.append(keys, bounds[r] + pool.items[top_items]))
     return keys
 
@@ -488,23 +488,23 @@ def _sample_distinct(rng: np.random.Generator, pool: _Pool, users: Int64, counts
 def _ratings_per_user(ground_truth: GroundTruth) -> Int64:
     """Return the number of ratings per user: proportional to activity, clipped to the limits, n_ratings in total."""
     config = ground_truth.config
-    least, most = (
+    min_count, max_count = (
         config.min_ratings_per_user,
         config.n_items if config.max_ratings_per_user is None else config.max_ratings_per_user,
     )
     activity = random_stream(ground_truth.seed, "activity").standard_normal(config.n_users)
     activity = np.exp(config.activity_std * activity)
     activity = np.where(ground_truth.heavy, activity * config.heavy_multiplier, activity)
-    low, high = 0.0, most / max(float(activity.min()), 1e-300)
+    low, high = 0.0, max_count / max(float(activity.min()), 1e-300)
     for _ in range(200):  # bisection: the clipped sum increases with the factor
-        middle = (low + high) / 2
-        if np.clip(middle * activity, least, most).sum() < config.n_ratings:
-            low = middle
+        factor = (low + high) / 2
+        if np.clip(factor * activity, min_count, max_count).sum() < config.n_ratings:
+            low = factor
         else:
-            high = middle
-    exact = np.clip(high * activity, least, most)
-    counts = np.floor(exact).astype(np.int64)
+            high = factor
+    exact_counts = np.clip(high * activity, min_count, max_count)
+    counts = np.floor(exact_counts).astype(np.int64)
     remainder = config.n_ratings - int(counts.sum())
-    below = np.flatnonzero(counts < most)
-    counts[below[np.argsort(counts[below] - exact[below], kind="stable")][:remainder]] += 1
+    below_max = np.flatnonzero(counts < max_count)
+    counts[below_max[np.argsort(counts[below_max] - exact_counts[below_max], kind="stable")][:remainder]] += 1
     return counts

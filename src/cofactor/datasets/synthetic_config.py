@@ -102,7 +102,7 @@ class SyntheticConfig:
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
-        violations = [condition for condition, holds in self._conditions().items() if not holds]
+        violations = [condition for condition, is_met in self._conditions().items() if not is_met]
         if violations:
             raise ParameterError(f"invalid synthetic data configuration: {'; '.join(violations)}")
 
@@ -112,21 +112,21 @@ class SyntheticConfig:
         low, high = self.min_ratings_per_user, items if self.max_ratings_per_user is None else self.max_ratings_per_user
         deviations = (self.user_bias_std, self.item_bias_std, self.factor_std, self.noise_std, self.activity_std)
         nonnegative = (*deviations, self.taste_std, self.factors, self.popularity, self.heavy_multiplier)
-        shares = (self.heavy_share, self.heavy_focus)
+        fractions = (self.heavy_share, self.heavy_focus)
         limits = "min_ratings_per_user and max_ratings_per_user"
-        between = f"between {users * low:,} and {users * high:,} (n_users times {limits})"
+        allowed_range = f"between {users * low:,} and {users * high:,} (n_users times {limits})"
         return {
             "n_users, n_items and genres must be at least 1": min(users, items, self.genres) >= 1,
             f"n_users and n_items must be at most {MAX_ROWS:,}": max(users, items) <= MAX_ROWS,
             f"factors must be at most {MAX_FACTORS:,}": self.factors <= MAX_FACTORS,
             f"genres must be at most n_items, {items}": self.genres <= items,
             f"{limits} must satisfy 1 <= min <= max <= n_items, {items}": 1 <= low <= high <= items,
-            f"n_ratings must lie {between}": users * low <= self.n_ratings <= users * high,
+            f"n_ratings must lie {allowed_range}": users * low <= self.n_ratings <= users * high,
             "rating_levels must be non-empty and in ascending order": len(self.rating_levels) > 0
             and list(self.rating_levels) == sorted(set(self.rating_levels)),
             "factors, popularity, heavy_multiplier and standard deviations must not be negative": min(nonnegative) >= 0,
             "popularity_offset must be above -1": self.popularity_offset > -1,
-            "heavy_share and heavy_focus must be from 0 to 1": min(shares) >= 0 and max(shares) <= 1,
+            "heavy_share and heavy_focus must be from 0 to 1": min(fractions) >= 0 and max(fractions) <= 1,
         }
 
 

@@ -144,7 +144,7 @@ def checked_pairs(model: _HasShape, users: object, items: object) -> tuple[Int32
     >>> model = cofactor.Bias().fit(cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3]))
     >>> checked_pairs(model, [1, -1], [0, 2])
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: items must hold row numbers from -1 to 1, not 2
+    cofactor.errors.ParameterError: items must contain row numbers from -1 to 1, not 2
     """
     u = checks.row_numbers("users", users, model.n_users, unknown=True)
     i = checks.row_numbers("items", items, model.n_items, unknown=True)
@@ -358,7 +358,7 @@ def checked_nearest(name: str, rows: object, n_rows: int, n: object, allowed: ob
     --------
     >>> checked_nearest("items", [0, 4], 4, 10, [])
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: items must hold row numbers from 0 to 3, not 4
+    cofactor.errors.ParameterError: items must contain row numbers from 0 to 3, not 4
     """
     length = checks.whole_number("n", n, low=0, high=checks.MAX_LIST_LENGTH)
     return checks.row_numbers(name, rows, n_rows), length, checks.mask("allowed", allowed, n_rows, optional=True)
@@ -390,7 +390,7 @@ def checked_take(take: object, n_own: int, n_other: int) -> Int32:
     --------
     >>> checked_take([0, -1, -2], n_own=1, n_other=1)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: take must be a list of whole numbers from -1 to 0, not [0, -1, -2]
+    cofactor.errors.ParameterError: take must be a list of integers from -1 to 0, not [0, -1, -2]
     """
     return checks.whole_array("take", take, low=-n_other, high=n_own - 1).astype(np.int32)
 

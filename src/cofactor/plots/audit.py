@@ -1,4 +1,4 @@
-"""Figures for audits: Lorenz curves, genre shares and group influence."""
+"""Figures for audits: Lorenz curves, genre frequencies, and influence of user groups."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ INFLUENCE_COLUMNS = ("group", "users", "share_of_users", "share_of_influence", "
 
 @validated
 def lorenz_plot(frame: pl.DataFrame) -> Figure:
-    """Plot Lorenz curves: the cumulative share of the total held by the smallest members.
+    """Plot Lorenz curves: the cumulative fraction of the total that the smallest members account for.
 
     The diagonal is an even distribution. The farther a curve is below it, the more concentrated the distribution.
 
@@ -92,19 +92,19 @@ def lorenz_plot(frame: pl.DataFrame) -> Figure:
 
 @validated
 def genres_plot(frame: pl.DataFrame, *, n: int = 18) -> Figure:
-    """Plot genre shares in users' histories and in their recommendations.
+    """Plot the fraction of each genre in users' histories and in their recommendations.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        Frame `Genres.table`, with columns genre, had and shown (shares from 0 to 1).
+        Frame `Genres.table`, with columns genre, had and shown (fractions from 0 to 1).
     n : int, default 18
         Number of rows to draw, starting with the first.
 
     Returns
     -------
     plotly.graph_objects.Figure
-        Figure with one row per genre, a ring for the share in histories and a dot for the share in recommendations.
+        Figure with one row per genre, a ring for the fraction in histories, and a dot for that in recommendations.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def genres_plot(frame: pl.DataFrame, *, n: int = 18) -> Figure:
 
 @validated
 def influence_plot(frame: pl.DataFrame) -> Figure:
-    """Plot each group's share of users and share of influence.
+    """Plot each group's fraction of the users and fraction of the total influence.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def influence_plot(frame: pl.DataFrame) -> Figure:
     require_threads()
     require_frame(frame, INFLUENCE_COLUMNS, "influence")
     frame = frame.sort("ratio", descending=True)
-    flagged = frame["flagged"].to_list()
+    flags = frame["flagged"].to_list()
     rows = frame.select("group", "users", "ratio", "flagged").rows()
     names = [
         f"group {group} · {users:,} users{' · <b>flagged</b>' if is_flagged else ''}"
@@ -174,22 +174,22 @@ def influence_plot(frame: pl.DataFrame) -> Figure:
     return _dumbbells(
         names,
         {"of users": frame["share_of_users"].to_list(), "of influence": frame["share_of_influence"].to_list()},
-        title="share", hover=hover, colors=[RED if is_flagged else BLUE for is_flagged in flagged],
-        symbols=["diamond" if is_flagged else "circle" for is_flagged in flagged],
+        title="share", hover=hover, colors=[RED if is_flagged else BLUE for is_flagged in flags],
+        symbols=["diamond" if is_flagged else "circle" for is_flagged in flags],
     )  # fmt: skip
 
 
 def _dumbbells(
-    names: list[str], shares: dict[str, list[float]], *, title: str, hover: list[str], colors: list[str],
+    names: list[str], fractions: dict[str, list[float]], *, title: str, hover: list[str], colors: list[str],
     symbols: list[str],
 ) -> Figure:  # fmt: skip
-    """Create a figure with two shares per row, connected by a bar; colors and symbols apply to the second share."""
+    """Create a figure with two fractions per row, connected by a bar; colors and symbols apply to the second one."""
     from plotly.graph_objects import Scatter
 
     rows = list(range(len(names)))
-    (first, before), (second, after) = shares.items()
-    x = [part for a, b in zip(before, after, strict=True) for part in (a, b, None)]
-    y = [part for row in rows for part in (row, row, None)]
+    (first_name, first_values), (second_name, second_values) = fractions.items()
+    x = [end for a, b in zip(first_values, second_values, strict=True) for end in (a, b, None)]
+    y = [end for row in rows for end in (row, row, None)]
     bar = Scatter(
         x=x, y=y, mode="lines", line={"color": band_color("#8a8f98", 0.55), "width": 3}, hoverinfo="skip",
         showlegend=False,
@@ -203,7 +203,7 @@ def _dumbbells(
             x=values, y=rows, mode="markers", name=name, marker=marker, text=hover, cliponaxis=False,
             hovertemplate="%{text}<br>%{x:.1%} " + name + "<extra></extra>",
         )
-        for name, values, marker in zip((first, second), (before, after), markers, strict=True)
+        for name, values, marker in zip((first_name, second_name), (first_values, second_values), markers, strict=True)
     ]  # fmt: skip
     return dot_plot(
         names, [bar, *dots], title, showlegend=True, xaxis=axis(title, tickformat=".0%", rangemode="tozero")

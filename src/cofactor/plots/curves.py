@@ -1,4 +1,4 @@
-"""Line charts for audits: accuracy by number of interactions, and simulation measures by round."""
+"""Line charts for audits: accuracy by number of interactions, and feedback loop simulation measures by round."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
     traces = []
     for model, name, color in (("baseline", "baseline", GRAY), ("personal", "personal model", BLUE)):
         low, high = frame[f"{model}_low"].to_list(), frame[f"{model}_high"].to_list()
-        finite = [at for at, end in enumerate(low) if isfinite(end)]  # too few users for an interval: nan
-        intervals = [f"{low[at]:.4f} to {high[at]:.4f}" if at in finite else "no interval" for at in x]
+        rows = [at for at, end in enumerate(low) if isfinite(end)]  # too few users for an interval: nan
+        intervals = [f"{low[at]:.4f} to {high[at]:.4f}" if at in rows else "no interval" for at in x]
         traces.append(
             Scatter(
-                x=finite + finite[::-1], y=[*(high[at] for at in finite), *(low[at] for at in finite[::-1])],
+                x=rows + rows[::-1], y=[*(high[at] for at in rows), *(low[at] for at in rows[::-1])],
                 fill="toself", fillcolor=band_color(color, 0.18), mode="none",
                 hoverinfo="skip", showlegend=False, name=f"{name}, 95 % interval",
             )
@@ -79,8 +79,8 @@ def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
                 hovertemplate="%{customdata[0]} interactions: %{y:.4f}<br>%{customdata[1]}",
             )
         )  # fmt: skip
-    shown_metric = metric_named(metric)
-    title = f"{shown_metric.title} ({shown_metric.direction})"
+    metric_info = metric_named(metric)
+    title = f"{metric_info.title} ({metric_info.direction})"
     ticks = {"tickvals": x, "ticktext": [str(n) for n in frame["history_length"].to_list()]}
     return figure_of(
         traces, height=440, xaxis=axis("interactions of the new user", **ticks), yaxis=axis(title), hovermode="x",

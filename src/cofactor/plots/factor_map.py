@@ -131,10 +131,10 @@ def bias_ranking_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
     checks.whole_number("n", n, low=1)
     from plotly.graph_objects import Scatter
 
-    subset = frame if len(frame) <= 2 * n else pl.concat([frame.head(n), frame.tail(n)])
-    names = _names(subset)
-    level, average, support = (subset[name].to_list() for name in ("level", "average", "support"))
-    rows = list(range(len(subset)))
+    displayed_rows = frame if len(frame) <= 2 * n else pl.concat([frame.head(n), frame.tail(n)])
+    names = _names(displayed_rows)
+    level, average, support = (displayed_rows[name].to_list() for name in ("level", "average", "support"))
+    rows = list(range(len(displayed_rows)))
     hover = [
         f"{display_text(name, 60)}<br>bias-adjusted {a:.2f}, average {b:.2f}<br>{k:,} ratings"
         for name, a, b, k in zip(names, level, average, support, strict=True)
@@ -234,8 +234,8 @@ def _label_points(axes: Any, renderer: Any, x: Float64, y: Float64, names: Seque
 
 def _escape_for_matplotlib(text: object) -> str:
     """Escape text for Matplotlib, in which $ starts a formula, and truncate it to 34 characters."""
-    plain = "".join(c if c.isprintable() else " " for c in str(text))
-    return (plain if len(plain) <= 34 else f"{plain[:33].rstrip()}…").replace("$", r"\$")
+    printable_text = "".join(c if c.isprintable() else " " for c in str(text))
+    return (printable_text if len(printable_text) <= 34 else f"{printable_text[:33].rstrip()}…").replace("$", r"\$")
 
 
 def _coordinates(frame: pl.DataFrame) -> tuple[Float64, Float64, list[object]]:
@@ -259,18 +259,18 @@ def _diameters(frame: pl.DataFrame) -> Float64:
 def _outermost(x: Float64, y: Float64) -> Any:
     """Return row numbers of the points to label, alternating between the outermost ones at both ends of each axis."""
     orders = [np.argsort(sign * values, kind="stable") for values in (x, y) for sign in (1, -1)]
-    interleaved = np.stack(orders, axis=1)[:MAX_LABELS].ravel().tolist()
-    return np.array(list(dict.fromkeys(interleaved))[:MAX_LABELS], np.int64)
+    candidate_rows = np.stack(orders, axis=1)[:MAX_LABELS].ravel().tolist()
+    return np.array(list(dict.fromkeys(candidate_rows))[:MAX_LABELS], np.int64)
 
 
 def _range(values: Float64) -> list[float]:
     low, high = float(values.min()), float(values.max())
-    pad = PADDING * (high - low) or 1.0
-    return [low - pad, high + pad]
+    padding = PADDING * (high - low) or 1.0
+    return [low - padding, high + padding]
 
 
-def _to_pixels(value: float, ends: list[float], pixels: float) -> float:
-    return (value - ends[0]) / (ends[1] - ends[0]) * pixels
+def _to_pixels(value: float, axis_range: list[float], pixels: float) -> float:
+    return (value - axis_range[0]) / (axis_range[1] - axis_range[0]) * pixels
 
 
 def _bars(first: Sequence[float], second: Sequence[float], rows: Sequence[int]) -> Any:

@@ -70,8 +70,8 @@ def place_labels(
         left = x + dx if dx > 0 else x + dx - label_width
         for dy in VERTICAL_SHIFTS:
             box = (left, y + dy - label_height / 2, left + label_width, y + dy + label_height / 2)
-            inside = box[0] >= 0 and box[2] <= width and box[1] >= 0 and box[3] <= height
-            if inside and not any(_overlap(x, box, *other) for other in obstacles):
+            is_inside = box[0] >= 0 and box[2] <= width and box[1] >= 0 and box[3] <= height
+            if is_inside and not any(_overlap(x, box, *other) for other in obstacles):
                 obstacles.append((x, box))
                 result.append(LabelPosition(number, dx, dy))
                 break

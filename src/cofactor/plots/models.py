@@ -85,8 +85,8 @@ def comparison_plot(frame: pl.DataFrame) -> Figure:
             )
         )  # fmt: skip
     names = [
-        f"{display_text(name, 30)} · {display_text(versus)}"
-        for name, versus in frame.select("model", "versus_best").rows()
+        f"{display_text(name, 30)} · {display_text(comparison_text)}"
+        for name, comparison_text in frame.select("model", "versus_best").rows()
     ]
     return dot_plot(names, traces, title, showlegend=True)
 
@@ -125,9 +125,9 @@ def reliability_plot(frame: pl.DataFrame, *, title: str | None = None) -> Figure
     """
     require_threads()
     checks.instance("frame", frame, pl.DataFrame, "use the `reliability` frame of evaluate.calibration(...)")
-    if missing := [name for name in RELIABILITY_COLUMNS if name not in frame.columns]:
+    if absent := [name for name in RELIABILITY_COLUMNS if name not in frame.columns]:
         raise DataError(
-            f"frame must have the columns {', '.join(RELIABILITY_COLUMNS)}; missing: {', '.join(missing)}; use the "
+            f"frame must have the columns {', '.join(RELIABILITY_COLUMNS)}; missing: {', '.join(absent)}; use the "
             "`reliability` frame of evaluate.calibration(...)"
         )
     if len(frame) == 0:

@@ -107,8 +107,8 @@ def _layer(
 def _hover_text(cell: Any, name: Any) -> str:
     if cell is None:
         return ""
-    head = f"user {display_text(cell['user'], 40)}<br>{display_text(name, 60)}<br>"
-    observed = "" if cell["known"] is None else f"observed {cell['known']:g}, "
-    predicted = "" if cell["prediction"] is None else f"predicted {cell['prediction']:.2f}"
+    header = f"user {display_text(cell['user'], 40)}<br>{display_text(name, 60)}<br>"
+    observed_text = "" if cell["known"] is None else f"observed {cell['known']:g}, "
+    predicted_text = "" if cell["prediction"] is None else f"predicted {cell['prediction']:.2f}"
     interval = f"<br>{cell['low']:.2f} to {cell['high']:.2f}" if cell.get("low") is not None else ""
-    return f"{head}{observed}{predicted}{interval}"
+    return f"{header}{observed_text}{predicted_text}{interval}"

@@ -115,15 +115,15 @@ def require_frame(frame: pl.DataFrame, columns: Sequence[str], content: str) -> 
     --------
     >>> require_frame(pl.DataFrame({"x": [1]}), ["x", "y"], "points")
     Traceback (most recent call last):
-    cofactor.errors.DataError: frame must have the columns x, y for a figure of points; missing: y
+    cofactor.errors.DataError: frame must have the columns x, y to plot points; missing: y
     """
     checks.instance("frame", frame, pl.DataFrame, f"pass a polars DataFrame with the data of {content}")
-    if missing := [name for name in columns if name not in frame.columns]:
+    if missing_columns := [name for name in columns if name not in frame.columns]:
         raise DataError(
-            f"frame must have the columns {', '.join(columns)} for a figure of {content}; missing: {', '.join(missing)}"
+            f"frame must have the columns {', '.join(columns)} to plot {content}; missing: {', '.join(missing_columns)}"
         )
     if len(frame) == 0:
-        raise DataError(f"frame must have at least one row for a figure of {content}")
+        raise DataError(f"frame must have at least one row to plot {content}")
     require_plotly()
     return frame
 

@@ -45,22 +45,24 @@ def load_section(study: Study) -> Section:
     rows = [("rows read", f"{len(table) if load_report is None else load_report.rows:,}")]
     if load_report is not None:
         facts["load"] = load_report.as_dict()
-        rejected = [(f"rejected: {reason}", f"{count:,}") for reason, count in load_report.rejection_counts.items()]
-        rows = [("source", load_report.source), *rows, *(rejected or [("rejected", "none")])]
+        rejections = [(f"rejected: {reason}", f"{count:,}") for reason, count in load_report.rejection_counts.items()]
+        rows = [("source", load_report.source), *rows, *(rejections or [("rejected", "none")])]
         rows.append(("duplicates", f"{load_report.duplicates:,} ({load_report.duplicate_rule or 'none'})"))
         rows += [("note", note) for note in load_report.notes if not note.startswith("fetched from")]
-    for side, counts in (("user", table.by_user.counts), ("item", table.by_item.counts)):
+    for entity, counts in (("user", table.by_user.counts), ("item", table.by_item.counts)):
         smallest, median, largest = (int(f(counts)) for f in (np.min, np.median, np.max))
-        rows.append((f"{table.kind} per {side}", f"{smallest:,} to {largest:,}, median {median:,}"))
+        rows.append((f"{table.kind} per {entity}", f"{smallest:,} to {largest:,}, median {median:,}"))
     values, counts = np.unique(table.values, return_counts=True)
-    shares = pl.DataFrame({"value": values.astype(np.float64), "rows": counts, "share": counts / max(len(table), 1)})
+    frequencies = pl.DataFrame(
+        {"value": values.astype(np.float64), "rows": counts, "share": counts / max(len(table), 1)}
+    )
     columns = {"value": "value", "rows": "rows", "share": "share"}
     return Section(
         "load", "Data", text, numbers=facts,
         tables=(
             Table("facts", "Loading", pl.DataFrame(rows, schema=["fact", "value"], orient="row"),
                   {"fact": "", "value": ""}),
-            Table("values", "Frequency of each value", shares, columns),
+            Table("values", "Frequency of each value", frequencies, columns),
         ),
     )  # fmt: skip
 

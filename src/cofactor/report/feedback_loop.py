@@ -1,4 +1,4 @@
-"""Report section on the feedback loop: simulation with user preferences fitted to the table."""
+"""Report section on the feedback loop: simulation with user preferences estimated from the table."""
 
 from __future__ import annotations
 
@@ -86,11 +86,11 @@ def _simulate_all(study: Study, table: Interactions) -> tuple[pl.DataFrame, floa
     halves, estimator = split_random(table, test=0.5, seed=study.seed), study.small_estimator
     tastes = Tastes.of(Recommender.fit(estimator, halves.test, seed=study.seed))
     categories = _categories(study, table)
-    shares = categories_by_raters(halves.train.by_user, table.n_items) if categories is None else categories
+    fractions = categories_by_raters(halves.train.by_user, table.n_items) if categories is None else categories
     column = None if categories is None else study.genre_column
     summaries = [
         simulate(estimator, halves.train, tastes, mitigation=mitigation, rounds=study.rounds, seed=study.seed).summary(
-            shares
+            fractions
         )
         for mitigation in (PLAIN, *all_mitigations(column))
         if mitigation is PLAIN or mitigation.name in MITIGATIONS
@@ -99,7 +99,7 @@ def _simulate_all(study: Study, table: Interactions) -> tuple[pl.DataFrame, floa
 
 
 def _categories(study: Study, table: Interactions) -> Float64 | None:
-    """Return category shares of the items from the genre column; None if there is no usable column."""
+    """Return the category fractions of the items from the genre column; None if there is no usable column."""
     column = study.genre_column
     if column is None or not 2 <= len(indicators(table.item_table, [column], "item")) <= MAX_GENRES:
         return None

@@ -61,10 +61,10 @@ def factor_map_section(study: Study) -> Section:
     ends = pl.concat(
         [
             end_items.select(
-                pl.lit(axis).alias("axis"), pl.lit(side).alias("end"), name=_name(end_items), support="support"
+                pl.lit(axis).alias("axis"), pl.lit(axis_end).alias("end"), name=_name(end_items), support="support"
             )
             for axis in range(1, len(result.shares) + 1)
-            for side, end_items in zip(("low", "high"), result.ends(axis, 5), strict=True)
+            for axis_end, end_items in zip(("low", "high"), result.ends(axis, 5), strict=True)
         ]
     )
     caption = (
@@ -100,14 +100,14 @@ def ranking_section(study: Study) -> Section:
     recommender, text = study.recommender, []
     support = _min_support(recommender)
     ranked = bias_ranking(recommender, min_support=support)
-    surprising = surprising_items(recommender, min_support=support)
+    surprising_frame = surprising_items(recommender, min_support=support)
     text.append(
         "The bias-adjusted rating is the rating that the model expects from an average user; the plain average is "
         f"taken over the users who rated the item. {len(ranked):,} items with at least {support:,} ratings."
     )
     columns = {"name": "item", "level": "bias-adjusted", "average": "average", "support": "ratings"}
     first, last = ranked.head(10), ranked.tail(min(10, max(len(ranked) - 10, 0)))
-    extremes = pl.concat([first, last])
+    extreme_items = pl.concat([first, last])
     pictures = [
         Picture(
             bias_ranking_plot(ranked),
@@ -115,17 +115,17 @@ def ranking_section(study: Study) -> Section:
             "bias-adjusted rating, the ring is the plain average, and the number after a name counts its ratings.",
         ),
         Picture(
-            bias_ranking_plot(surprising),
+            bias_ranking_plot(surprising_frame),
             "The items with the most unusual difference between the two ratings: those at the top are liked even by "
             "strict raters, and the averages of those at the bottom are inflated by who rated them.",
         ),
     ]
     tables = [
-        Table("ends", "Highest and lowest", extremes.with_columns(name=_name(extremes)), columns),
+        Table("ends", "Highest and lowest", extreme_items.with_columns(name=_name(extreme_items)), columns),
         Table(
             "surprising_items",
             "Largest differences",
-            surprising.with_columns(name=_name(surprising)),
+            surprising_frame.with_columns(name=_name(surprising_frame)),
             columns | {"surprise": "beyond typical difference"},
         ),
         Table("bias_ranking", "All items", ranked),

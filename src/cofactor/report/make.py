@@ -1,4 +1,4 @@
-"""Report assembly: compute all sections.
+"""Report assembly: compute all sections of a report, and write it as HTML and JSON.
 
 A section that cannot be computed contains the message of the error that it raised.
 """
@@ -66,9 +66,9 @@ class Report:
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
-        if missing := [name for name in ("source", "estimator", "seed") if name not in self.settings]:
+        if missing_keys := [name for name in ("source", "estimator", "seed") if name not in self.settings]:
             raise ParameterError(
-                f"settings must have the keys source, estimator and seed; missing: {', '.join(missing)}"
+                f"settings must have the keys source, estimator and seed; missing: {', '.join(missing_keys)}"
             )
 
     def html(self) -> str:
@@ -100,7 +100,7 @@ class Report:
 
     @validated
     def write(self, path: str | Path) -> Path:
-        """Write the page, and its values to a JSON file with the same name and the suffix .json.
+        """Write the report as an HTML page, and its values to a JSON file with the same name and the suffix .json.
 
         Parameters
         ----------

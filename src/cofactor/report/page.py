@@ -140,8 +140,8 @@ def _css_class(column: pl.Series) -> str:
     """Return the class attribute of a column: numbers are right-aligned, and long text gets a minimum width."""
     if column.dtype.is_numeric():
         return ' class="number"'
-    longest = column.cast(pl.String).str.len_chars().max() or 0
-    return ' class="long"' if isinstance(longest, int) and longest > MAX_CHARACTERS else ""
+    max_length = column.cast(pl.String).str.len_chars().max() or 0
+    return ' class="long"' if isinstance(max_length, int) and max_length > MAX_CHARACTERS else ""
 
 
 def _format_value(column: str, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Report subject: table, fitted model, split, and samples for sections that are slow on the whole table."""
+"""Subject of a report: table, fitted model, split, and samples for sections that are slow on the whole table."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Study:
 
     @cached_property
     def recommender(self) -> Recommender:
-        """Recommender fitted to the whole table; raises the errors of `Recommender.fit`."""
+        """Recommender trained on the whole table; raises the errors of `Recommender.fit`."""
         return Recommender.fit(self.estimator, self.table, seed=self.seed)
 
     @cached_property
@@ -85,7 +85,7 @@ class Study:
 
     @cached_property
     def split(self) -> Split:
-        """Split that holds out 20 % of all ratings, or 20 % of each user's events; raises DataError."""
+        """Split whose test set is 20 % of all ratings, or 20 % of each user's events; raises DataError."""
         split = split_random if self.table.kind == "ratings" else split_per_user
         return split(self.sampled_table, test=0.2, seed=self.seed)
 
@@ -185,10 +185,10 @@ def sample_users_and_items(table: Interactions, users: int, items: int, seed: Se
 
 def _subset(table: Interactions, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Interactions:
     """Return the selected rows as a table that contains only their users and items."""
-    selected = table.select(rows)
+    subset = table.select(rows)
     subset = Interactions.from_columns(
-        selected.users.ids(selected.u), selected.items.ids(selected.i), selected.values, times=selected.times,
-        weights=selected.weights, kind=selected.kind, scale=selected.scale,
+        subset.users.ids(subset.u), subset.items.ids(subset.i), subset.values, times=subset.times,
+        weights=subset.weights, kind=subset.kind, scale=subset.scale,
     )  # fmt: skip
     if table.item_table is None:
         return subset

@@ -157,14 +157,14 @@ def _influence(study: Study, table: Interactions, groups: Int64) -> tuple[Influe
 
 
 def _typical_items(table: Interactions, groups: Int64, n_groups: int) -> pl.Series:
-    """Return three typical items for each group: those whose share of raters most exceeds that among other users."""
+    """Return three typical items for each group: those whose fraction of raters most exceeds that among other users."""
     counts = np.bincount(groups[table.u] * table.n_items + table.i, minlength=n_groups * table.n_items)
     raters = counts.reshape(n_groups, table.n_items).astype(np.float64)
     group_sizes = np.bincount(groups, minlength=n_groups)[:, None]
-    excess = raters / np.maximum(group_sizes, 1) - (raters.sum(axis=0) - raters) / np.maximum(
+    rate_differences = raters / np.maximum(group_sizes, 1) - (raters.sum(axis=0) - raters) / np.maximum(
         group_sizes.sum() - group_sizes, 1
     )
-    top_items = np.argsort(-excess, axis=1, kind="stable")[:, :3]
+    top_items = np.argsort(-rate_differences, axis=1, kind="stable")[:, :3]
     ids = table.items.all.cast(pl.String)
     names = ids if table.titles is None else table.titles.cast(pl.String).fill_null(ids)
     return pl.Series(["; ".join(names.gather(row).to_list()) for row in top_items])

@@ -104,7 +104,7 @@ def _type_code(value: Any) -> int:
 
 @dataclass(frozen=True)
 class Cells:
-    """Result of casting a column.
+    """Cast column, with a mask of the cells that could not be cast and the reasons for them.
 
     Attributes
     ----------
@@ -161,7 +161,7 @@ def id_cells(column: pl.Series, type_codes: pl.Series | None = None, *, as_text:
     if as_text and dtype.is_integer():
         return _text_ids(column.cast(pl.String))
     if not (dtype.is_numeric() or dtype == pl.Null):
-        raise DataError(f"the {name} column holds {dtype}; ids are integers or strings")
+        raise DataError(f"the {name} column contains {dtype}; IDs are integers or strings")
     values = integer_ids(column)
     notes = (float_ids_note(name),) if dtype.is_float() else ()
     values, bad = values.cast(pl.String) if as_text else values, values.is_null()
@@ -169,7 +169,7 @@ def id_cells(column: pl.Series, type_codes: pl.Series | None = None, *, as_text:
 
 
 def all_false(column: pl.Series) -> pl.Series:
-    """Return a mask that is False for every cell.
+    """Return a mask of the same length as a column that is False for every cell.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def all_false(column: pl.Series) -> pl.Series:
 
 
 def number_cells(
-    column: pl.Series, *, above_zero: bool = False, low: float = -math.inf, scale: Scale | None = None
+    column: pl.Series, *, require_positive: bool = False, low: float = -math.inf, scale: Scale | None = None
 ) -> Cells:
     """Cast a column of numbers to Float32.
 
@@ -193,7 +193,7 @@ def number_cells(
     ----------
     column : Series of shape (n,)
         Numbers or strings; its name appears in messages.
-    above_zero : bool, default False
+    require_positive : bool, default False
         Whether values must be above 0; `low` is then ignored.
     low : float, default -inf
         Lowest valid value.
@@ -214,7 +214,7 @@ def number_cells(
     numbers = _floats(column)
     values = numbers.cast(pl.Float32, strict=False)
     finite = (values.is_finite() & numbers.is_finite()).fill_null(value=False)
-    in_range = (values > 0) if above_zero else (values >= low)
+    in_range = (values > 0) if require_positive else (values >= low)
     is_valid = finite & in_range.fill_null(value=False)
     if scale is not None:
         distinct = values.filter(is_valid).unique()
@@ -224,14 +224,14 @@ def number_cells(
         if not finite[row]:
             return _not_finite_reason(column[row], name)
         if not in_range[row]:
-            return f"the {name} of an event is not above 0" if above_zero else f"the {name} is below {low:g}"
+            return f"the {name} of an event is not above 0" if require_positive else f"the {name} is below {low:g}"
         return f"the {name} is not one of the declared levels"
 
     return Cells(values, ~is_valid, reason)
 
 
 def _floats(column: pl.Series) -> pl.Series:
-    """Convert a column to Float64, with null where a cell is not a number; ignore blanks around numbers."""
+    """Convert a column to Float64, with null where a cell is not a number; ignore whitespace around numbers."""
     dtype = column.dtype
     if dtype in (pl.Categorical, pl.Enum):
         column = column.cast(pl.String)
@@ -242,7 +242,7 @@ def _floats(column: pl.Series) -> pl.Series:
         return numbers
     if not (dtype.is_numeric() or dtype == pl.Null):
         advice = "; write 1 and 0 for true and false" if dtype == pl.Boolean else ""
-        raise DataError(f"the {column.name} column holds {dtype}, not numbers{advice}")
+        raise DataError(f"the {column.name} column contains {dtype}, not numbers{advice}")
     return column.cast(pl.Float64, strict=False)
 
 
@@ -275,11 +275,11 @@ def _not_finite_reason(cell: Any, name: str) -> str:
     return f"the {name} is not finite"
 
 
-def _blank_notes(name: str, count: int) -> tuple[str, ...]:
-    """Return a note that `count` IDs have leading or trailing blanks; no note if `count` is 0."""
+def _whitespace_notes(name: str, count: int) -> tuple[str, ...]:
+    """Return a note that `count` IDs have leading or trailing whitespace; no note if `count` is 0."""
     if not count:
         return ()
-    return (f"{count:,} {name} ids have leading or trailing blanks; they are kept unchanged",)
+    return (f"{count:,} {name} IDs have leading or trailing whitespace; they are used unchanged",)
 
 
 def _text_ids(column: pl.Series) -> Cells:
@@ -290,7 +290,7 @@ def _text_ids(column: pl.Series) -> Cells:
         return Cells(ids, all_false(column), lambda _row: "")
     bad = ids.gather(invalid).fill_null(value=True)
     n_padded = int((ids.gather(is_padded) & ~bad).sum())
-    return Cells(ids, bad, lambda row: _not_an_id_reason(column[row], name), _blank_notes(name, n_padded))
+    return Cells(ids, bad, lambda row: _not_an_id_reason(column[row], name), _whitespace_notes(name, n_padded))
 
 
 def _not_an_id_reason(cell: Any, name: str) -> str:
@@ -301,7 +301,7 @@ def _not_an_id_reason(cell: Any, name: str) -> str:
 
 def _too_large_reason(name: str) -> str:
     """Return the reason for rejecting an integer ID that does not fit into 64 bits."""
-    return f'the {name} does not fit into 64 bits; read ids as text with ids="text" (on the command line --ids text)'
+    return f'the {name} does not fit into 64 bits; read IDs as text with ids="text" (on the command line --ids text)'
 
 
 def _not_an_integer_reason(cell: Any, name: str, dtype: pl.DataType) -> str:
@@ -309,11 +309,11 @@ def _not_an_integer_reason(cell: Any, name: str, dtype: pl.DataType) -> str:
     if cell is None or cell != cell:
         return f"the {name} is missing"
     if not math.isfinite(cell) or cell != int(cell):
-        return f"the {name} is not a whole number"
+        return f"the {name} is not an integer"
     if dtype.is_float():
         return (
             f"the {name} is a floating-point number of 2**{SIGNIFICAND_BITS[str(dtype)]} or more, where not every "
-            "whole number can be represented; store the ids as integers or text"
+            "integer can be represented; store the IDs as integers or text"
         )
     return _too_large_reason(name)
 
@@ -336,10 +336,10 @@ def _mixed_ids(column: pl.Series, type_codes: pl.Series) -> Cells:
     type_codes = type_codes.replace(FLOAT, INTEGER)
     is_missing = (column.is_null() | (column.str.strip_chars() == "")).fill_null(value=True)
     is_invalid = invalid_ids(column).fill_null(value=False)
-    present = type_codes.filter(~is_missing)
-    n_integers, n_strings = int((present == INTEGER).sum()), int((present == STRING).sum())
-    first = present.filter(present != OTHER).head(1).to_list()
-    rare_type = STRING if n_integers > n_strings or (n_integers == n_strings and first == [INTEGER]) else INTEGER
+    present_codes = type_codes.filter(~is_missing)
+    n_integers, n_strings = int((present_codes == INTEGER).sum()), int((present_codes == STRING).sum())
+    first_code = present_codes.filter(present_codes != OTHER).head(1).to_list()
+    rare_type = STRING if n_integers > n_strings or (n_integers == n_strings and first_code == [INTEGER]) else INTEGER
     values = column
     is_too_large = pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)
     if rare_type == STRING:

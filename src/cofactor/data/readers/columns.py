@@ -40,7 +40,7 @@ _MAX_COUNT = 1e8  # in event files without a header, a larger third field is a t
 
 
 def bare_name(name: str) -> str:
-    """Strip blanks, a byte order mark and a type suffix from a column name.
+    """Strip whitespace, a byte order mark and a type suffix from a column name.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def role_by_name(name: str) -> Role | None:
     Parameters
     ----------
     name : str
-        A column name; case, blanks, `_` and `-` are ignored.
+        A column name; case, whitespace, `_` and `-` are ignored.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def choose_columns(
     source: str,
     positional_roles: Sequence[Role] = (),
 ) -> dict[str, int]:
-    """Choose the column for each role.
+    """Choose the column for each role: user, item, value, time and weight.
 
     Parameters
     ----------
@@ -131,8 +131,8 @@ def choose_columns(
     for role in ROLES:
         if role in positions or requested.get(role) == "":
             continue
-        used = set(positions.values())
-        matches = [k for k, candidate in enumerate(column_roles) if candidate == role and k not in used]
+        used_positions = set(positions.values())
+        matches = [k for k, column_role in enumerate(column_roles) if column_role == role and k not in used_positions]
         if len(matches) > 1:
             names = " or ".join(repr(columns[k].strip()) for k in matches)
             raise DataError(f"{source}: the {role} column could be {names}; {_naming_hint(role)}")
@@ -153,7 +153,7 @@ def choose_columns(
 def roles_by_position(
     fields: Sequence[str], *, column_names: Sequence[str] = (), events: bool = False
 ) -> list[Role] | None:
-    """Return the roles of the fields in a first line by position, or None if the line is a header.
+    """Return the roles of the fields in the first line of a file, or None if that line is a header.
 
     The line is data if its value is a number and no field is a common column name or one of `column_names`; its fields
     are then user, item, value[, time]. In event files, the value can be absent: a third and last field above 1e8 is a
@@ -214,8 +214,8 @@ def is_number(field: str) -> bool:
 
 def _column_position(columns: Sequence[str], name: str, role: str, source: str) -> int:
     """Return the position of a named column: try an exact match, then one without suffix, then a normalized one."""
-    for spelling in (str.strip, bare_name, _normalized):
-        matches = [k for k, column in enumerate(columns) if spelling(column) == spelling(name)]
+    for normalize in (str.strip, bare_name, _normalized):
+        matches = [k for k, column in enumerate(columns) if normalize(column) == normalize(name)]
         if len(matches) > 1:
             raise DataError(f"{source}: column {name!r} occurs {len(matches)} times; rename all but one")
         if matches:

@@ -1,4 +1,4 @@
-"""Text files: read, decompress and scan bytes, and turn read errors into clear messages."""
+"""Text files: read, decompress and scan bytes, and convert read errors to clear messages."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class TextStatistics:
-    """Statistics of the bytes in a text file, used to verify the result of a parser.
+    """Byte-level statistics of a text file, used to verify the result of a parser.
 
     Attributes
     ----------
-    lines, separators : int
+    n_lines, n_separators : int
         Number of lines and of separators.
     n_trailing_blank : int
         Number of blank lines at the end.
-    quotes : bool
+    has_quotes : bool
         Whether there are any quotes.
-    quotes_valid : bool
+    has_valid_quotes : bool
         Whether every quote opens a field, closes a field, or is doubled within a quoted field.
-    nuls : bool
+    has_nuls : bool
         Whether there are any NUL bytes.
-    lone_carriage_returns : bool
+    has_lone_cr : bool
         Whether there is a CR without a following LF.
     """
 
-    lines: int
-    separators: int
+    n_lines: int
+    n_separators: int
     n_trailing_blank: int
-    quotes: bool
-    quotes_valid: bool
-    nuls: bool
-    lone_carriage_returns: bool
+    has_quotes: bool
+    has_valid_quotes: bool
+    has_nuls: bool
+    has_lone_cr: bool
 
 
 class _QuoteChecker:
@@ -59,21 +59,21 @@ class _QuoteChecker:
     """
 
     def __init__(self, separator: str):
-        ends = np.zeros(256, bool)
-        ends[[ord(separator), ord('"'), ord("\n")]] = True
-        self._before, self._after = ends, ends.copy()
+        is_field_end = np.zeros(256, bool)
+        is_field_end[[ord(separator), ord('"'), ord("\n")]] = True
+        self._before, self._after = is_field_end, is_field_end.copy()
         self._after[ord("\r")] = True  # files with a lone CR are read row by row anyway
         self._last: int | None = None
         self._valid = True
         self.count = 0
 
     @property
-    def valid(self) -> bool:
+    def is_valid(self) -> bool:
         """Whether all quotes so far are valid and none is still open."""
         return self._valid and self.count % 2 == 0
 
     def add(self, block: bytes) -> None:
-        """Check the next block, which must contain at least one byte."""
+        """Check the quotes in the next block of bytes, which must not be empty."""
         codes = np.frombuffer(block, np.uint8)
         start = 3 if self._last is None and block.startswith(_BOM) else 0
         last = ord("\n") if self._last is None else self._last
@@ -81,10 +81,10 @@ class _QuoteChecker:
             self._valid &= bool(self._after[codes[0]])
         if b'"' in block:
             positions = np.flatnonzero(codes == ord('"'))
-            opening, closing = positions[self.count % 2 :: 2], positions[1 - self.count % 2 :: 2]
-            preceding = np.where(opening > start, codes[opening - 1], last)
-            following = codes[closing[closing + 1 < len(codes)] + 1]
-            self._valid &= bool(self._before[preceding].all() and self._after[following].all())
+            opening_positions, closing_positions = positions[self.count % 2 :: 2], positions[1 - self.count % 2 :: 2]
+            bytes_before = np.where(opening_positions > start, codes[opening_positions - 1], last)
+            bytes_after = codes[closing_positions[closing_positions + 1 < len(codes)] + 1]
+            self._valid &= bool(self._before[bytes_before].all() and self._after[bytes_after].all())
             self.count += len(positions)
         self._last = block[-1]
 
@@ -110,7 +110,7 @@ class TextFile:
         return self.path.absolute() if self.data is None else self.data  # absolute, because polars expands a leading ~
 
     def head(self, size: int = 1 << 16) -> bytes:
-        """Return the first bytes, without a UTF-8 byte order mark.
+        """Return the first `size` bytes of the text, without a UTF-8 byte order mark.
 
         Parameters
         ----------
@@ -139,7 +139,7 @@ class TextFile:
                 yield line[start:].removesuffix(b"\n").removesuffix(b"\r")
 
     def row_texts(self, line_numbers: Sequence[int]) -> dict[int, str]:
-        """Return the text of the given lines.
+        """Return the text of the lines with the given line numbers.
 
         Parameters
         ----------
@@ -169,39 +169,39 @@ class TextFile:
 
         Returns
         -------
-        Survey
+        TextStatistics
             The counts.
         """
-        newlines = separators = n_cr = n_crlf = 0
-        nuls = False
-        quotes = _QuoteChecker(separator)
+        newlines = n_separators = n_cr = n_crlf = 0
+        has_nuls = False
+        quote_checker = _QuoteChecker(separator)
         tail = b""
         with self._open() as file:
             while block := file.read(_BLOCK):
                 codes = np.frombuffer(block, np.uint8)
                 newlines += int(np.count_nonzero(codes == ord("\n")))
-                separators += int(np.count_nonzero(codes == ord(separator)))
-                quotes.add(block)
-                nuls = nuls or b"\0" in block
+                n_separators += int(np.count_nonzero(codes == ord(separator)))
+                quote_checker.add(block)
+                has_nuls = has_nuls or b"\0" in block
                 if b"\r" in block or tail.endswith(b"\r"):
                     n_cr += block.count(b"\r")
                     n_crlf += (tail[-1:] + block).count(b"\r\n")
                 tail = block if len(block) == _BLOCK else (tail + block)[-_BLOCK:]
         is_unterminated = bool(tail) and not tail.endswith(b"\n")
         normalized_tail = tail.replace(b"\r\n", b"\n")
-        blank = len(normalized_tail) - len(normalized_tail.rstrip(b"\n"))
+        n_final_newlines = len(normalized_tail) - len(normalized_tail.rstrip(b"\n"))
         return TextStatistics(
             newlines + is_unterminated,
-            separators,
-            max(blank - 1, 0),
-            quotes.count > 0,
-            quotes.valid,
-            nuls,
+            n_separators,
+            max(n_final_newlines - 1, 0),
+            quote_checker.count > 0,
+            quote_checker.is_valid,
+            has_nuls,
             n_cr > n_crlf,
         )
 
     def notes(self) -> tuple[str, ...]:
-        """Return notes about harmless irregularities.
+        """Return load-report notes about harmless irregularities, such as a missing final newline.
 
         Returns
         -------
@@ -220,7 +220,7 @@ class TextFile:
 
 @contextmanager
 def read_errors(name: str) -> Iterator[None]:
-    """Context manager that turns errors from reading damaged, missing or protected files into DataError.
+    """Context manager that converts errors from reading damaged, missing or protected files into DataError.
 
     Parameters
     ----------
@@ -304,10 +304,10 @@ def open_text(path: Path) -> TextFile:
     """
     with read_errors(str(path)):
         with path.open("rb") as file:
-            magic = file.read(4)
-        if magic.startswith(b"\x1f\x8b"):
+            magic_bytes = file.read(4)
+        if magic_bytes.startswith(b"\x1f\x8b"):
             text = TextFile(path, _read_gzip(path))
-        elif magic == b"\x28\xb5\x2f\xfd":
+        elif magic_bytes == b"\x28\xb5\x2f\xfd":
             text = TextFile(path, _read_zstd(path))
         else:
             text = TextFile(path)
@@ -337,24 +337,24 @@ def _read_zstd(path: Path) -> bytes:
         raise DataError(f"{path}: the zstd file is damaged or truncated ({error})") from error
     except pl.exceptions.ComputeError as error:
         raise DataError(
-            f"{path}: its content is not UTF-8 text; decompress it (zstd -d) and read it again to see the line"
+            f"{path}: its content is not UTF-8 text; decompress it (zstd -d) and read it again to see the line number"
         ) from error
     return joined.encode() + b"\n"
 
 
 def _require_text(path: Path, head: bytes) -> None:
     """Raise DataError if the first bytes are UTF-16, binary data, or lines that end in CR."""
-    nuls = head.count(b"\0")
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or nuls > 0.2 * len(head):
+    n_nuls = head.count(b"\0")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or n_nuls > 0.2 * len(head):
         n_even = head[0::2].count(b"\0")
-        is_utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff")) or n_even in (0, nuls)
+        is_utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff")) or n_even in (0, n_nuls)
         if is_utf16:
             byte = 0 if head[0] > 0x7F else head.index(0)
             raise DataError(
                 f"{path} is UTF-16, not UTF-8 (byte {byte}); convert it: "
                 f"iconv -f utf-16 -t utf-8 {path.name} > converted-{path.name}"
             )
-    if nuls > 8 and nuls > 0.002 * len(head):
+    if n_nuls > 8 and n_nuls > 0.002 * len(head):
         byte = head.index(0)
         raise DataError(f"{path} is binary data, not text (byte {byte} is NUL)")
     if b"\r" in head and b"\n" not in head and head.rstrip(b"\r").count(b"\r"):

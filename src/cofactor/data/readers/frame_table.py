@@ -48,7 +48,7 @@ class FrameTable:
     advice: str = ""
 
     def read(self, roles: Mapping[str, int], max_rejected: int | None) -> Rows:
-        """Read the chosen columns unchanged.
+        """Return the chosen columns without conversion.
 
         Parameters
         ----------
@@ -185,13 +185,15 @@ def _open_pandas(source: Any) -> FrameTable:
                 columns_by_role.update(object_columns({role: column.tolist()}))
                 continue
             try:
-                converted = _in_utc(column).to_frame(role).reset_index(drop=True)
-                columns_by_role[role] = pl.DataFrame(converted).to_series(0)
+                frame = _in_utc(column).to_frame(role).reset_index(drop=True)
+                columns_by_role[role] = pl.DataFrame(frame).to_series(0)
             except (TypeError, ValueError, NotImplementedError, ImportError):  # types without Arrow conversion
                 columns_by_role.update(object_columns({role: column.tolist()}))
         return columns_by_role
 
     advice = (
-        f"; its index holds {', '.join(map(repr, index))}: frame.reset_index() turns it into columns" if index else ""
+        f"; its index contains {', '.join(map(repr, index))}: frame.reset_index() converts it to columns"
+        if index
+        else ""
     )
     return FrameTable("the pandas table", columns, take, advice=advice)

@@ -46,7 +46,7 @@ def open_file(
     format: Format | None,  # noqa: A002
     find_roles: Callable[[list[str]], list[Role] | None],
 ) -> TextTable | JsonTable | FrameTable:
-    """Open a file in a declared or detected format.
+    """Open a table file in the given format, or in the format detected from its content and name.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def load_interactions(source: Any, request: Request) -> Interactions:
 
 
 def source_path(source: object) -> Path | None:
-    """Return the path of a file source.
+    """Return the path of a source, or None if it is a data frame or a database URL.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ def source_path(source: object) -> Path | None:
 
 @contextmanager
 def _open_source(source: Any, path: Path | None, request: Request) -> Iterator[Table]:
-    """Open the table of a source."""
+    """Open the table of a file, a data frame or a database."""
     if path is None and is_url(source):
         with open_query(source, request.query) as table:
             yield table
@@ -276,16 +276,16 @@ def _rejected_rows(rows: Rows, valid: ValidRows) -> list[RejectedRow]:
 def _column_notes(table: Table, roles: Mapping[str, int], request: Request) -> tuple[str, ...]:
     """Return notes on inferred columns."""
     notes = []
-    inferred = [role for role in roles if request.names[role] is None]
-    pairs = ", ".join(f"{role}={table.columns[roles[role]].strip()}" for role in inferred)
-    if inferred and table.positional_roles:
-        notes.append(f"the file has no header; columns by position: {pairs}")
-    elif inferred:
-        notes.append(f"columns by name: {pairs}")
+    inferred_roles = [role for role in roles if request.names[role] is None]
+    assignments = ", ".join(f"{role}={table.columns[roles[role]].strip()}" for role in inferred_roles)
+    if inferred_roles and table.positional_roles:
+        notes.append(f"the file has no header; columns by position: {assignments}")
+    elif inferred_roles:
+        notes.append(f"columns by name: {assignments}")
     name = table.columns[roles["value"]].lower() if "value" in roles else ""
-    if request.kind == "events" and "value" in inferred and any(word in name for word in _RATING_NAMES):
+    if request.kind == "events" and "value" in inferred_roles and any(word in name for word in _RATING_NAMES):
         notes.append(
-            f"{name} is used as the value of each event; if it holds ratings, use "
+            f"{name} is used as the value of each event; if it contains ratings, use "
             "read_ratings(...).to_events(min_rating=...)"
         )
     return tuple(notes)

@@ -73,7 +73,7 @@ class _ChildDecoder:
         self.columns: list[str] = self._receive("columns")
 
     def frame(self, names: Sequence[str]) -> pl.DataFrame:
-        """Return the columns with these names; can be called only once."""
+        """Read the columns with the given names from the file; can be called only once."""
         try:
             with suppress(BrokenPipeError):
                 _pipe(self._process.stdin).write(json.dumps(names).encode() + b"\n")
@@ -123,7 +123,7 @@ class _InProcessDecoder:
             self.columns = list(self._scan.collect_schema())
 
     def frame(self, names: Sequence[str]) -> pl.DataFrame:
-        """Return the columns with these names."""
+        """Read the columns with the given names from the file."""
         with read_errors(str(self._path)):
             return self._scan.select(names).collect()
 

@@ -26,7 +26,7 @@ __all__ = ["main", "scan_file", "serve", "with_supported_zones"]
 
 
 def main(path: str) -> None:
-    """Serve one file on the standard streams.
+    """Answer the requests for one Parquet file: read them from stdin and write the responses to stdout.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def main(path: str) -> None:
 
 
 def serve(path: str, requests: BinaryIO, responses: BinaryIO) -> None:
-    """Serve one file; stop early if the reader sends no request or decoding fails.
+    """Answer the requests for one Parquet file; stop early if the parent sends no request or decoding fails.
 
     Parameters
     ----------
@@ -97,8 +97,8 @@ def with_supported_zones(frame: pl.DataFrame) -> pl.DataFrame:
     DataFrame
         The frame; the times denote the same instants.
     """
-    changed = {name: new for name, dtype in frame.schema.items() if (new := _with_supported_zone(dtype)) != dtype}
-    return frame.cast(changed) if changed else frame  # type: ignore[arg-type]
+    types = {name: type_ for name, dtype in frame.schema.items() if (type_ := _with_supported_zone(dtype)) != dtype}
+    return frame.cast(types) if types else frame  # type: ignore[arg-type]
 
 
 def _with_supported_zone(dtype: pl.DataType) -> pl.DataType:
@@ -115,10 +115,10 @@ def _with_supported_zone(dtype: pl.DataType) -> pl.DataType:
     return dtype
 
 
-def _send_result(responses: BinaryIO, name: str, work: Callable[[], Any]) -> Any:
+def _send_result(responses: BinaryIO, name: str, compute: Callable[[], Any]) -> Any:
     """Send the result of `work` under a name, or an error message; return the result, or None after an error."""
     try:
-        result = work()
+        result = compute()
         message = {name: result}
     except (OSError, MemoryError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         result, message = None, {"error": (str(error).strip() or type(error).__name__).partition("\n")[0]}

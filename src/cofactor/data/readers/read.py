@@ -129,7 +129,7 @@ def with_text_ids(frame: pl.DataFrame) -> pl.DataFrame:
     Raises
     ------
     DataError
-        If an ID is not a whole number or a string (the message names the row), or a column cannot contain IDs.
+        If an ID is not an integer or a string (the message names the row), or a column cannot contain IDs.
     """
     for name in _id_columns(frame.columns):
         cells = id_cells(frame[name], as_text=True)
@@ -152,7 +152,7 @@ def _first_row_roles(first: list[str]) -> list[Role] | None:
     return [] if any(is_number(field) for field in first) else None
 
 
-def _read_whole_text(table: TextTable, max_rejected: int | None, mode: Ids) -> WholeFile:
+def _read_whole_text(table: TextTable, max_rejected: int | None, id_mode: Ids) -> WholeFile:
     """Read all columns of a text file."""
     names = [bare_name(name) for name in table.columns]
     if len(set(names)) < len(names):
@@ -162,7 +162,7 @@ def _read_whole_text(table: TextTable, max_rejected: int | None, mode: Ids) -> W
     id_names = _id_columns(names)
     columns = [rows.columns[str(k)].alias(name).replace("", None) for k, name in enumerate(names)]
     typed_columns = [
-        canonical_ids(column, parse=True) if column.name in id_names and mode == "auto" else column
+        canonical_ids(column, parse=True) if column.name in id_names and id_mode == "auto" else column
         for column in columns
     ]
     return WholeFile(table.name, table.row_unit, pl.DataFrame(typed_columns), rows.lines, rows.rejected, rows.row_texts)
@@ -201,7 +201,7 @@ def read_ratings(
     query : str or None, default None
         SQL query for a database.
     ids : {"auto", "text"}, default "auto"
-        "auto" reads the IDs of a text file as integers if all are canonical decimals (`7`, not `007`) or whole numbers
+        "auto" reads the IDs of a text file as integers if all are canonical decimals (`7`, not `007`) or integer-valued
         with a point (`7.0`, as pandas writes them), else as strings, and keeps the types of other sources, where the
         number 7.0 is the integer 7. "text" reads all IDs as strings, so that 7 and "7" are the same ID.
     rating_levels : sequence of float or None, default None
@@ -228,7 +228,7 @@ def read_ratings(
 
     Notes
     -----
-    Times are converted to whole seconds since the Unix epoch. They can be numbers (seconds, milli-, micro- or
+    Times are converted to integer seconds since the Unix epoch. They can be numbers (seconds, milli-, micro- or
     nanoseconds, depending on their magnitude), ISO dates and times (`2023-02-10 15:41:33+00`; UTC without a zone), or
     dates written as `20230210`.
 

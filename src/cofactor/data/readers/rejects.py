@@ -1,4 +1,4 @@
-"""Rejected rows: raise an error that names the first one, or write all of them to a file."""
+"""Functions that report rejected rows: as an error that names the first row, or in a file with all of them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["OnError", "quarantine_path", "rejection_error", "write_rejected_rows
 
 OnError: TypeAlias = Literal["raise", "quarantine"]
 
-_MAX_SHOWN = 80  # characters of a rejected row in a message
+_MAX_TEXT_LENGTH = 80  # characters of a rejected row in a message
 
 
 def rejection_error(name: str, row_unit: str, first: RejectedRow, count: int) -> DataError:
-    """Return the error for a table with rejected rows: the first row and its reason, the number of others, and advice.
+    """Create the error for a table with rejected rows: the first row, its reason, the number of others, and advice.
 
     Parameters
     ----------
@@ -39,24 +39,24 @@ def rejection_error(name: str, row_unit: str, first: RejectedRow, count: int) ->
     DataError
         The error, to be raised by the caller.
     """
-    text = first.text if len(first.text) <= _MAX_SHOWN else first.text[:_MAX_SHOWN] + "..."
-    remaining = f" ({count - 1:,} more bad row{'s' if count > 2 else ''})" if count > 1 else ""
+    text = first.text if len(first.text) <= _MAX_TEXT_LENGTH else first.text[:_MAX_TEXT_LENGTH] + "..."
+    remaining_note = f" ({count - 1:,} more bad row{'s' if count > 2 else ''})" if count > 1 else ""
     advice = "correct it"
-    for optional in ("time", "weight"):
-        if first.reason.startswith(f"the {optional} "):
-            advice = f'correct it, leave the column out with {optional}=""'
+    for optional_role in ("time", "weight"):
+        if first.reason.startswith(f"the {optional_role} "):
+            advice = f'correct it, leave the column out with {optional_role}=""'
     if first.reason.startswith("the time is neither"):
         advice = 'write it as in 2023-02-10 15:41:33, leave the column out with time=""'
     if first.reason.startswith(NOT_UTF8):
         advice = f"convert the file, e.g. iconv -f latin1 -t utf-8 {name} > converted-{Path(name).name}"
     return DataError(
-        f"{name}, {row_unit} {first.line}: {first.reason}: {text!r}{remaining}; {advice}, or set such rows aside "
+        f"{name}, {row_unit} {first.line}: {first.reason}: {text!r}{remaining_note}; {advice}, or set such rows aside "
         'with on_error="quarantine" (on the command line --on-error quarantine)'
     )
 
 
 def quarantine_path(source: Path | None, requested: str | Path | None) -> Path:
-    """Return the path of the file for rejected rows.
+    """Return the path of the file to which rejected rows are written.
 
     Parameters
     ----------
@@ -104,8 +104,8 @@ def write_rejected_rows(path: Path, rejected_rows: Sequence[RejectedRow]) -> Non
         If the file cannot be written.
     """
 
-    def write(temporary: Path) -> None:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
+    def write(temporary_path: Path) -> None:
+        with temporary_path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["line", "reason", "text"])
             writer.writerows((row.line, row.reason, row.text) for row in rejected_rows)

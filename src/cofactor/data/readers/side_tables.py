@@ -1,4 +1,4 @@
-"""Side-table reader: read an item or user file, and reject or quarantine bad rows."""
+"""Reader for item and user files that rejects or quarantines invalid rows."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def read_side_file(
     source = source_path(path)
     assert source is not None
     file = read_whole_file(source, None, max_rejected=1 if on_error == "raise" else None)
-    side = SideTable.of(file.frame, entity)
-    id_name = id_column or side.id_column(ids)
+    side_table = SideTable.of(file.frame, entity)
+    id_name = id_column or side_table.id_column(ids)
     if id_name not in file.frame.columns:
         raise DataError(f"{path}: there is no column {id_name!r}; the columns are {', '.join(file.frame.columns)}")
     bad, rejected_rows = _bad_ids(file, id_name, ids, entity)
@@ -96,11 +96,11 @@ def _bad_ids(file: WholeFile, id_name: str, ids: IdMap, entity: str) -> tuple[pl
     map_rows = ids.rows(values.gather(valid))
     valid, map_rows = valid[map_rows >= 0], map_rows[map_rows >= 0]
     first = np.unique(map_rows, return_index=True)[1]
-    earlier = dict(zip(map_rows[first].tolist(), valid[first].tolist(), strict=True))
+    first_rows = dict(zip(map_rows[first].tolist(), valid[first].tolist(), strict=True))
     reasons = {int(row): cells.reason(int(row)) for row in cells.bad.arg_true()}
-    repeats = np.delete(np.arange(len(map_rows)), first)
-    for k in repeats.tolist():
-        line = file.lines[earlier[int(map_rows[k])]]
+    duplicate_positions = np.delete(np.arange(len(map_rows)), first)
+    for k in duplicate_positions.tolist():
+        line = file.lines[first_rows[int(map_rows[k])]]
         reasons[int(valid[k])] = f"the {entity} {values[int(valid[k])]!r} is already in {file.row_unit} {line}"
     bad = np.zeros(len(values), bool)
     bad[list(reasons)] = True

@@ -25,7 +25,7 @@ _FILE_SCHEMES = ("http", "https", "ftp", "file", "s3", "gs", "az", "hdfs")
 
 @dataclass(frozen=True)
 class SqlTable:
-    """Result of a query, which can be read once; implements `tables.Table`.
+    """Table of the rows that a database query returns, which can be read only once; implements `tables.Table`.
 
     Attributes
     ----------

@@ -21,7 +21,7 @@ _BATCH = 1 << 16
 
 @dataclass
 class RejectedRows:
-    """Collector of rejected rows.
+    """Count of the rejected rows of a table, and the first of these rows with their reasons.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class Rows:
 
 
 class Table(Protocol):
-    """Protocol of sources with known columns whose rows can be read."""
+    """Protocol for tables whose column names are known before their rows are read."""
 
     @property
     def name(self) -> str:
@@ -155,7 +155,7 @@ class Batches:
         return cls(roles, convert=object_columns)
 
     def add(self, line: int, cells: Sequence[Any]) -> None:
-        """Add a row.
+        """Add the cells of a row.
 
         Parameters
         ----------

@@ -24,7 +24,7 @@ _MAX_QUOTED_LINES = 1000  # a quote still open after this many lines is rejected
 
 
 class Row(NamedTuple):
-    """Row of a text file.
+    """Row of a text file, with its fields, or with the reason why it is rejected.
 
     Attributes
     ----------
@@ -68,13 +68,13 @@ def text_rows(lines: Iterable[bytes], separator: str) -> Iterator[Row]:
     >>> [row.fields for row in text_rows([b'1,"a,b",3', b"2,c,4"], ",")]
     [['1', 'a,b', '3'], ['2', 'c', '4']]
     """
-    blank: list[Row] = []
+    blank_rows: list[Row] = []
     for row in _all_rows(enumerate(lines, start=1), separator):
         if row.fields is None and not row.text.strip(" \r"):
-            blank.append(row)
+            blank_rows.append(row)
             continue
-        yield from blank
-        blank.clear()
+        yield from blank_rows
+        blank_rows.clear()
         yield row
 
 
@@ -117,15 +117,15 @@ def split_quoted(text: str, separator: str) -> list[str] | str | None:
         start += len(separator)
 
 
-def _all_rows(numbered: Iterator[tuple[int, bytes]], separator: str) -> Iterator[Row]:
+def _all_rows(numbered_lines: Iterator[tuple[int, bytes]], separator: str) -> Iterator[Row]:
     """Iterate over all rows, including blank lines as rejected rows."""
-    pending: deque[tuple[int, bytes]] = deque()
+    pending_lines: deque[tuple[int, bytes]] = deque()
     has_quotes = separator != "::"
     while True:
-        if pending:
-            number, raw = pending.popleft()
-        elif (following := next(numbered, None)) is not None:
-            number, raw = following
+        if pending_lines:
+            number, raw = pending_lines.popleft()
+        elif (next_line := next(numbered_lines, None)) is not None:
+            number, raw = next_line
         else:
             return
         try:
@@ -141,33 +141,33 @@ def _all_rows(numbered: Iterator[tuple[int, bytes]], separator: str) -> Iterator
         elif not has_quotes or '"' not in text:
             yield Row(number, text, text.split(separator))
         else:
-            yield _quoted_row(number, text, separator, pending, numbered)
+            yield _quoted_row(number, text, separator, pending_lines, numbered_lines)
 
 
 def _quoted_row(
     number: int,
     text: str,
     separator: str,
-    pending: deque[tuple[int, bytes]],
-    numbered: Iterator[tuple[int, bytes]],
+    pending_lines: deque[tuple[int, bytes]],
+    numbered_lines: Iterator[tuple[int, bytes]],
 ) -> Row:
     """Return the row that begins here, including all lines that its quotes span; return unused lines to `pending`."""
-    parts, read_ahead = [text], []
+    parts, extra_lines = [text], []
     result = split_quoted(text, separator)
     while result is None and len(parts) < _MAX_QUOTED_LINES:
-        following = pending.popleft() if pending else next(numbered, None)
-        if following is None:
+        next_line = pending_lines.popleft() if pending_lines else next(numbered_lines, None)
+        if next_line is None:
             break
-        read_ahead.append(following)
+        extra_lines.append(next_line)
         try:
-            parts.append(following[1].decode())
+            parts.append(next_line[1].decode())
         except UnicodeDecodeError:
             break
         if '"' in parts[-1]:
             result = split_quoted("\n".join(parts), separator)
     if isinstance(result, list):
         return Row(number, "\n".join(parts), result)
-    pending.extendleft(reversed(read_ahead))
+    pending_lines.extendleft(reversed(extra_lines))
     return Row(number, text, None, result or "an unclosed quote")
 
 
@@ -267,18 +267,18 @@ class TextTable:
         """
         if self.header_lines > 1:
             return None
-        with ThreadPoolExecutor(1) as pool:
-            statistics_task = pool.submit(self.file.statistics, self.separator[0])
-            numeric = self._scan(roles, _NUMBER_TYPES)
+        with ThreadPoolExecutor(1) as executor:
+            statistics_task = executor.submit(self.file.statistics, self.separator[0])
+            numeric_frame = self._scan(roles, _NUMBER_TYPES)
         statistics = statistics_task.result()
-        return self._verify(numeric, statistics, roles) or self._verify(self._scan(roles, {}), statistics, roles)
+        return self._verify(numeric_frame, statistics, roles) or self._verify(self._scan(roles, {}), statistics, roles)
 
     def _scan(self, roles: Mapping[str, int], types: Mapping[str, pl.DataType]) -> pl.DataFrame | None:
         """Parse the file with polars and these column types; return None if parsing fails."""
         step = len(self.separator)  # polars has one-byte separators: "::" is ":" and an empty column
         fields = [str(k) for k in range(step * len(self.columns) - step + 1)]
-        gaps = [name for k, name in enumerate(fields) if k % step]
-        unused = [str(step * k) for k in range(len(self.columns)) if k not in roles.values()]
+        gap_fields = [name for k, name in enumerate(fields) if k % step]
+        unused_fields = [str(step * k) for k in range(len(self.columns)) if k not in roles.values()]
         schema: dict[str, pl.DataType] = dict.fromkeys(fields, pl.String())
         schema |= {str(step * k): types[role] for role, k in roles.items() if role in types}
         scan = pl.scan_csv(
@@ -293,8 +293,8 @@ class TextTable:
         selection = scan.select(
             *(pl.col(str(step * k)).alias(role) for role, k in roles.items()),
             pl.col(fields[-1]).is_null().alias("last is missing"),
-            pl.all_horizontal(pl.lit(value=True), pl.col(gaps).is_null()).alias("gaps are empty"),
-            pl.any_horizontal(pl.lit(value=False), pl.col(unused).is_null()).alias("an unused one is missing"),
+            pl.all_horizontal(pl.lit(value=True), pl.col(gap_fields).is_null()).alias("gaps are empty"),
+            pl.any_horizontal(pl.lit(value=False), pl.col(unused_fields).is_null()).alias("an unused one is missing"),
         )
         try:
             return selection.collect(engine="streaming")
@@ -315,16 +315,16 @@ class TextTable:
     def _matches_statistics(self, frame: pl.DataFrame, statistics: TextStatistics) -> bool:
         """Return whether the frame has one row per line and the right number of fields per row."""
         n_rows = frame.height - statistics.n_trailing_blank
-        if statistics.nuls or statistics.lone_carriage_returns or n_rows < 0:
+        if statistics.has_nuls or statistics.has_lone_cr or n_rows < 0:
             return False
-        if frame.height + self.header_lines != statistics.lines:
+        if frame.height + self.header_lines != statistics.n_lines:
             return False
         if not frame["gaps are empty"].all():
             return False
-        if statistics.quotes and self.separator != "::":
-            return statistics.quotes_valid and not frame["last is missing"].head(n_rows).any()
-        per_row = len(self.separator) * (len(self.columns) - 1)
-        return statistics.separators == per_row * (n_rows + self.header_lines)
+        if statistics.has_quotes and self.separator != "::":
+            return statistics.has_valid_quotes and not frame["last is missing"].head(n_rows).any()
+        n_per_row = len(self.separator) * (len(self.columns) - 1)
+        return statistics.n_separators == n_per_row * (n_rows + self.header_lines)
 
     def _read_by_row(self, roles: Mapping[str, int], max_rejected: int | None) -> Rows:
         """Read row by row in Python; invalid rows are rejected with a reason."""

@@ -31,7 +31,7 @@ _ISO = (
 
 
 def time_cells(column: pl.Series) -> Cells:
-    """Cast a column of times to whole seconds since the Unix epoch.
+    """Cast a column of times to integer seconds since the Unix epoch.
 
     Parameters
     ----------
@@ -69,26 +69,27 @@ def _time_cells(column: pl.Series) -> Cells:
     if dtype in (pl.Categorical, pl.Enum):
         column = column.cast(pl.String)
     if column.dtype == pl.String:
-        numbers, fractions = _parse_numbers(column)
-        dates = _parse_dates(column) if numbers.null_count() else None
+        numbers, has_fractions = _parse_numbers(column)
+        date_times = _parse_dates(column) if numbers.null_count() else None
     elif dtype.is_numeric() or dtype == pl.Null:
-        numbers, fractions = _round_down(column)
-        dates = None
+        numbers, has_fractions = _round_down(column)
+        date_times = None
     else:
-        raise DataError(f"the {name} column holds {dtype}, not times")
-    calendar = _calendar_seconds(numbers)
-    if calendar is not None:
-        dates = calendar if dates is None else dates.fill_null(calendar)
-        numbers = pl.select(pl.when(calendar.is_null()).then(numbers)).to_series().alias(name)
-    if dates is None and (unit := _common_unit(numbers)) is not None:
-        return Cells(_to_seconds(numbers, unit), all_false(column), lambda _row: "", _conversion_notes(unit, fractions))
-    units = _units(numbers, dates)
+        raise DataError(f"the {name} column contains {dtype}, not times")
+    calendar_times = _calendar_seconds(numbers)
+    if calendar_times is not None:
+        date_times = calendar_times if date_times is None else date_times.fill_null(calendar_times)
+        numbers = pl.select(pl.when(calendar_times.is_null()).then(numbers)).to_series().alias(name)
+    if date_times is None and (unit := _common_unit(numbers)) is not None:
+        notes = _conversion_notes(unit, has_fractions)
+        return Cells(_to_seconds(numbers, unit), all_false(column), lambda _row: "", notes)
+    units = _units(numbers, date_times)
     unit_counts = units.filter(units != _MISSING).value_counts().sort(["count", name], descending=[True, False])
     main_unit = int(unit_counts[name][0]) if len(unit_counts) else 0
-    seconds = dates if main_unit == _DATES and dates is not None else _to_seconds(numbers, main_unit)
+    seconds = date_times if main_unit == _DATES and date_times is not None else _to_seconds(numbers, main_unit)
 
     def reason(row: int) -> str:
-        if main_unit == _DATES and calendar is not None and numbers[row] is not None:
+        if main_unit == _DATES and calendar_times is not None and numbers[row] is not None:
             return f"the {name} is not a calendar date, while most are"
         if units[row] != _MISSING:
             return f"the {name} is in {_UNITS[units[row]]} while most are in {_UNITS[main_unit]}"
@@ -97,8 +98,8 @@ def _time_cells(column: pl.Series) -> Cells:
             return f"the {name} is missing"
         return f"the {name} is neither a number of seconds nor an ISO date"
 
-    notes = _conversion_notes(main_unit, fractions and main_unit != _DATES)
-    if calendar is not None and main_unit == _DATES:
+    notes = _conversion_notes(main_unit, has_fractions and main_unit != _DATES)
+    if calendar_times is not None and main_unit == _DATES:
         notes = ("times are calendar dates written as numbers, such as 20230210; taken as UTC",)
     return Cells(seconds, units != main_unit, reason, notes)
 
@@ -116,24 +117,24 @@ def _common_unit(numbers: pl.Series) -> int | None:
     return int(low_unit) if is_uniform else None
 
 
-def _conversion_notes(main_unit: int, fractions: bool) -> tuple[str, ...]:
+def _conversion_notes(main_unit: int, has_fractions: bool) -> tuple[str, ...]:
     """Return notes on the conversion of times."""
     notes = []
     if main_unit == _DATES:
         notes.append("times are ISO dates; those without a time zone are taken as UTC")
     elif main_unit:
         notes.append(f"times are in {_UNITS[main_unit]}; converted to seconds")
-    if fractions:
+    if has_fractions:
         notes.append("times have fractions of a second; rounded down")
     return tuple(notes)
 
 
-def _units(numbers: pl.Series, dates: pl.Series | None) -> pl.Series:
+def _units(numbers: pl.Series, date_times: pl.Series | None) -> pl.Series:
     """Return the unit of each row as an index into _UNITS; _MISSING where there is no time."""
     size = numbers.abs()
     unit = sum(((size >= bound).cast(pl.UInt8) for bound in _UNIT_BOUNDS), start=pl.Series([0], dtype=pl.UInt8))
-    if dates is not None:
-        unit = unit.fill_null(dates.is_not_null().cast(pl.UInt8).replace({1: _DATES, 0: _MISSING}))
+    if date_times is not None:
+        unit = unit.fill_null(date_times.is_not_null().cast(pl.UInt8).replace({1: _DATES, 0: _MISSING}))
     return unit.fill_null(_MISSING).alias(numbers.name)
 
 
@@ -152,10 +153,10 @@ def _parse_numbers(column: pl.Series) -> tuple[pl.Series, bool]:
     integers = column.cast(pl.Int64, strict=False)
     if not integers.null_count():
         return integers, False
-    stripped = column.str.strip_chars(" \t")
-    integers = integers.fill_null(stripped.cast(pl.Int64, strict=False))
-    rounded_numbers, fractions = _round_down(stripped.cast(pl.Float64, strict=False))
-    return integers.fill_null(rounded_numbers), fractions
+    stripped_column = column.str.strip_chars(" \t")
+    integers = integers.fill_null(stripped_column.cast(pl.Int64, strict=False))
+    rounded_numbers, has_fractions = _round_down(stripped_column.cast(pl.Float64, strict=False))
+    return integers.fill_null(rounded_numbers), has_fractions
 
 
 def _calendar_seconds(numbers: pl.Series) -> pl.Series | None:
@@ -196,7 +197,7 @@ def _plausibility_notes(seconds: pl.Series, notes: tuple[str, ...]) -> tuple[str
 
 
 def _parse_dates(column: pl.Series) -> pl.Series:
-    """Parse ISO dates and times (separated by a blank or T, with fractions and zones) as seconds, else null."""
+    """Parse ISO dates and times (separated by a space or T, with fractions and zones) as seconds, else null."""
     text = column.str.strip_chars(" \t").str.replace(_ISO_BASIC, "${1}-${2}-${3} ${4}:${5}")
     parts = text.str.extract_groups(_ISO).struct.unnest()
     padded_parts = [pl.col(part).fill_null("0").str.zfill(2) for part in ("month", "day", "h", "m", "s")]

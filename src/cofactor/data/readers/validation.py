@@ -25,7 +25,7 @@ Ids: TypeAlias = Literal["auto", "text"]
 
 @dataclass(frozen=True)
 class ValidRows:
-    """Valid rows of a table.
+    """Columns of the valid rows of a table, with the reasons why other rows were dropped.
 
     Attributes
     ----------
@@ -79,17 +79,17 @@ def validate_rows(
     """
     n = len(rows.lines)
     roles = [role for role in ROLES if role in rows.columns]
-    cast = dict(zip(roles, parallel_map(lambda role: _cast(rows, role, kind, scale, ids), roles), strict=True))
+    cells_by_role = dict(zip(roles, parallel_map(lambda role: _cast(rows, role, kind, scale, ids), roles), strict=True))
     bad = pl.repeat(False, n, dtype=pl.Boolean, eager=True)
     reasons: dict[int, str] = {}
     columns: dict[str, pl.Series | CodedIds] = {}
     notes: list[str] = []
     for role in roles:
-        cells = cast.pop(role)
+        cells = cells_by_role.pop(role)
         columns[role] = cells.values
         notes += cells.notes
-        newly_bad = (cells.bad & ~bad).arg_true()
-        for row in newly_bad.head(n if max_rejected is None else max_rejected).to_list():
+        new_bad_rows = (cells.bad & ~bad).arg_true()
+        for row in new_bad_rows.head(n if max_rejected is None else max_rejected).to_list():
             reasons[int(rows.lines[row])] = cells.reason(row)
         bad = bad | cells.bad
     n_bad = int(bad.sum())
@@ -97,8 +97,8 @@ def validate_rows(
         columns = {role: column.filter(~bad) for role, column in columns.items()}
     if not is_typed and ids != "text":
         for role in ROLES[:2]:
-            columns[role], was_float = _canonical_column(columns[role])
-            notes += [float_ids_note(role)] if was_float else []
+            columns[role], had_floats = _canonical_column(columns[role])
+            notes += [float_ids_note(role)] if had_floats else []
     return ValidRows(columns, n_bad, reasons, tuple(notes))
 
 
@@ -117,7 +117,7 @@ def _cast(rows: Rows, role: str, kind: Kind, scale: Scale | None, ids: Ids) -> C
     if role == "time":
         return time_cells(column)
     if role == "value":
-        return number_cells(column, above_zero=kind == "events", scale=scale)
+        return number_cells(column, require_positive=kind == "events", scale=scale)
     if role == "weight":
         return number_cells(column, low=0.0 if kind == "ratings" else -np.inf)
     type_codes = rows.columns.pop(TYPE_CODE_COLUMNS[role], None)
