@@ -116,6 +116,10 @@ def test_every_public_callable_is_fuzzed_or_a_stated_exception() -> None:
     assert {"recommend", "rank", "from_columns", "simulate", "crosstab_plot", "ndcg", "read_ratings", "tune"} <= ended
 
 
+def test_every_entry_of_the_tables_is_used() -> None:
+    assert next(lines(child("unused"))) == []
+
+
 def test_valid_arguments_reach_every_callable() -> None:
     """So that each fuzzed call differs from one that works in the bad arguments alone."""
     wrong = [

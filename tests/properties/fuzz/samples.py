@@ -353,7 +353,7 @@ class Samples:
             "ids": lambda: ["i1", "i2"],
             "columns": lambda: ["genres"],
             "column": lambda: "genres",
-            "what": lambda: "item",
+            "entity": lambda: "item",
             "groups": lambda: users % 2,
             "ranked": lambda: np.array([[0, 1], [2, -1]] * 12, np.int32),
             "lists": lambda: np.tile(np.arange(4, dtype=np.int32), (24, 1)),
@@ -423,7 +423,6 @@ class Samples:
             ".Recommender.for_users": {"users": lambda: ["u01", "u02"]},
             ".Recommender.recommend": ids,
             ".Recommender.similar_users": {"user": lambda: "u01"},
-            ".Recommender.explanation": pair,
             ".Recommender.updated": {"new": lambda: self.ratings},
             ".Recommender.with_users": {"users": lambda: self.ratings.users},
             ".Recommender.for_known_and_new": {
@@ -442,7 +441,6 @@ class Samples:
             },
             ".Recommender.folded_in": {"table": lambda: None},
             ".Recommender.for_history": {"user_features": lambda: None},
-            ".Catalog.answered_by": {"rows": lambda: np.array([0, 1, -1]), "scores": lambda: np.float32([1, 0, 0])},
             ".explain": pair,
             **{f".Client.{name}": client | {"user": lambda: "u1", "item": lambda: "i1"}
                for name in ("explain", "set_available", "rate", "event")},
@@ -468,7 +466,6 @@ class Samples:
             ".LoadReport.with_note": {"note": lambda: "text"},
             ".SparseRows.checked": {"n_columns": lambda: 10},
             ".SparseRows.column_counts": {"n_columns": lambda: 10},
-            ".ItemOrder.deferred": {"compute": lambda: lambda: np.arange(10, dtype=np.int32)},
             ".SparseRows.with_values": {"values": lambda obj: np.ones(len(obj.columns), np.float32)},
             ".SparseRows.row": {"r": lambda: 1},
             ".SparseRows.slice": {"first": lambda: 1, "last": lambda: 3},
@@ -511,7 +508,6 @@ class Samples:
             ".similar_users": {"users": lambda: [0, 1]},
             ".item_similarity": {"items": lambda: [[0, 1], [2, 3]]},
             ".Recommender.similar_items": {"item": lambda: "i1"},
-            ".distribution_at": {},
             ".Distribution.of": {
                 "means": lambda: [[3.0]], "sds": lambda: [[1.0]], "scale": lambda: Scale.from_levels([1, 2, 3, 4, 5]),
             },
@@ -520,8 +516,6 @@ class Samples:
             ".NormalMixture.below": {"points": lambda: np.array([1.0, 2.0])},
             ".Explanation.rounded": {"digits": lambda: 2},
             ".FactorModel.objective": {"interactions": lambda: self.ratings},
-            ".base.predicted": {"times": lambda: None},
-            ".base.distribution": {"times": lambda: None, "model": lambda: rec("bayesian-mf").model},
             ".evaluate.evaluation.score": {"split": lambda: self.unseen, "label": lambda: "a label"},
             ".evaluate.reliability.calibration": {
                 "split": lambda: self.unseen, "recommender": lambda: rec("bayesian-mf"),
@@ -547,7 +541,6 @@ class Samples:
             ".BernoulliMixture.memberships": {"items": lambda: [1, 2], "rated": lambda: [True, False]},
             ".Questionnaire.with_answer": {"item": lambda: 4, "rating": lambda: 3.0},
             ".Questions.with_answer": {"item": lambda: self.ratings.items.all[2], "rating": lambda: 3.0},
-            ".explore": {"users": lambda: ["u00", "u01", "u02"], "share": lambda: 0.5},
             ".rescaled": {"unit": lambda: 2.0, "scale": lambda: Scale.from_levels([2, 4, 6, 8, 10])},
             ".FactorMap.ends": {"axis": lambda: 1},
             ".FactorMap.of": {"min_support": lambda: 1},
@@ -560,8 +553,8 @@ class Samples:
             ".Simulation.share": {"items": lambda: np.arange(10) < 3, "users": lambda: np.arange(24) < 12},
             ".Simulation.summary": {"users": lambda: np.arange(24) < 12},
             ".Tastes.ratings": {"stream": lambda: np.random.default_rng(0)},
-            ".calibrated": {"wanted": lambda: np.full((24, self.kinds.shape[1]), 0.5), "n": lambda: 2},
-            ".spread": {"strength": lambda: 0.5, "n": lambda: 2},
+            ".calibrate_lists": {"target_shares": lambda: np.full((24, self.kinds.shape[1]), 0.5), "n": lambda: 2},
+            ".spread_exposure": {"strength": lambda: 0.5, "n": lambda: 2},
             ".categories_by_raters": {"n_categories": lambda: 2},
             ".simulation_plot": {"measures": lambda: {"accuracy": "accuracy"}},
             ".indicators": table | {"table": lambda: self.item_table},
@@ -570,7 +563,6 @@ class Samples:
             ".Prior.means": {"table": lambda: self.user_table, "n": lambda: 24},
             ".expected": {"u": lambda: [0, 1], "i": lambda: [2, 3]},
             ".Recommender.explain": {"user": lambda: "u01", "item": lambda: "i1"},
-            ".recommender.recommender.require_estimator": {"given": lambda: self.estimator},
             **{f".{name}": {"y": self.outputs} for name in ("loss", "rating", "score")},
             ".Hits.normalize": {"sums": lambda obj: np.ones(24), "normalizer": lambda: 2.0},
             ".registry.metric_named": {"key": lambda: "ndcg@5"},
@@ -583,9 +575,6 @@ class Samples:
             },
             ".fetch": {"name": lambda: "movielens-2k"},
             ".datasets.loading.load_movielens": {"version": lambda: "2k"},
-            ".Recommendation": {"item": lambda: "i1"},
-            ".CodedIds.of": {"texts": lambda: pl.Series(["a"])},
-            ".invalid_id_reason": {},
         }  # fmt: skip
         return mine
 
