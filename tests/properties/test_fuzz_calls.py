@@ -26,13 +26,13 @@ START, EACH = 600.0, 60.0
 
 
 def child(*arguments: str) -> subprocess.Popen[str]:
-    source = Path(cofactor.__file__).parents[1]
+    paths = [str(Path(cofactor.__file__).parents[1]), str(Path(__file__).parents[2])]
     return subprocess.Popen(
         [sys.executable, str(CALLS), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(source), "OPENBLAS_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"},
     )
 
 

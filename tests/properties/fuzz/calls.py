@@ -1,5 +1,7 @@
 """Call public callables with bad arguments and print what came of each call, a JSON line each.
 
+From the root of the repository, with PYTHONPATH=src:.
+
     python calls.py list                   names and exceptions
     python calls.py unused                 entries of the tables that no callable has
     python calls.py valid                  each callable with valid arguments only
@@ -57,7 +59,7 @@ OF_OBJECTS = ("KindError", "MissingExtraError")
 OBJECTS = {"recommender", "model", "estimator", "interactions"}
 
 SYNONYMS = {
-    "interactions": ("table", "rows", "users"), "table": ("user column", "item column"),
+    "interactions": ("table", "rows", "users", "user column", "item column"), "table": ("user column", "item column"),
     "values": ("rating", "ratings"), "y": ("rating",), "p": ("prediction",), "measures": ("columns",),
     "users": ("rows",), "user_features": ("column",), "item_features": ("column",),
     "categories": ("lists",), "histories": ("means",),

@@ -31,16 +31,7 @@ from cofactor.models.network import NetworkModel
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.exploration import Impressions
 from cofactor.report import Picture, Report, Section, Study, Table
-
-SMALL: dict[str, dict[str, Any]] = {
-    "neural-mf": {"epochs": 1},
-    "bayesian-mf": {"iterations": 12, "burn_in": 2, "kept_samples": 4, "factors": 2},
-    "biased-mf": {"factors": 2, "epochs": 2},
-    "explicit-als": {"factors": 2, "epochs": 2},
-    "implicit-als": {"factors": 2, "epochs": 2},
-    "bpr": {"factors": 2, "epochs": 2},
-}
-"""Settings of quick fits."""
+from tests.support.estimators import small
 
 ANSWERS: dict[str, Any] = {
     "/v1/recommendations": {"model": 1, "answered_by": "model", "stale": False, "items": []},
@@ -120,7 +111,7 @@ class Samples:
 
     @cache  # noqa: B019 - a single object lives as long as the process
     def recommender(self, name: str = "explicit-als") -> cofactor.Recommender:
-        estimator = REGISTRY[name](**SMALL.get(name, {}))
+        estimator = small(name)
         return cofactor.Recommender.fit(estimator, self.events if estimator.kind == "events" else self.ratings)
 
     @cached_property
@@ -131,7 +122,7 @@ class Samples:
     @cached_property
     def in_time(self) -> cofactor.Recommender:
         """A recommender whose predictions depend on the time."""
-        estimator = cofactor.BayesianMF(**SMALL["bayesian-mf"], time_bin=86400)
+        estimator = small("bayesian-mf", time_bin=86400)
         return cofactor.Recommender.fit(estimator, self.ratings)
 
     @cached_property
@@ -181,23 +172,20 @@ class Samples:
 
     @cached_property
     def objects(self) -> dict[str, list[Callable[[], Any]]]:
-        """Objects by the name of their class."""
+        """Objects by the name of their class; a model is one of an estimator whose `fit` returns its class."""
         registry: dict[str, list[Callable[[], Any]]] = {
-            cls.__name__: [lambda cls=cls, name=name: cls(**SMALL.get(name, {}))] for name, cls in REGISTRY.items()
+            cls.__name__: [lambda name=name: small(name)] for name, cls in REGISTRY.items()
         }
 
         def model(name: str) -> Callable[[], Any]:
             return lambda: self.recommender(name).model
 
-        factor = ["explicit-als", "biased-mf", "bpr", "implicit-als", "popularity", "bias"]
+        for name in ("explicit-als", *REGISTRY):
+            registry.setdefault(inspect.signature(REGISTRY[name].fit).return_annotation, []).append(model(name))
+        registry["BayesianModel"].append(lambda: self.in_time.model)
         return registry | {
             "Estimator": [cofactor.Bias],
             "Recommender": self.recommenders,
-            "FactorModel": [model(name) for name in factor],
-            "BayesianModel": [model("bayesian-mf"), lambda: self.in_time.model],
-            "UserUserModel": [model("user-knn")],
-            "ItemItemModel": [model("item-knn"), model("ease")],
-            "NetworkModel": [model("neural-mf")],
             "LevelsNetworkModel": [lambda: self.levels_network],
             "Interactions": [lambda: self.ratings, lambda: self.events, lambda: self.other],
             "IdMap": [lambda: self.ratings.items, lambda: self.other.items],
@@ -250,7 +238,9 @@ class Samples:
 
     def object_of(self, owner: type, pick: Callable[[int], int]) -> Any:
         """An object of the class."""
-        makes = self.objects[owner.__name__]
+        makes = self.objects.get(owner.__name__)
+        if makes is None:
+            raise KeyError(f"Samples.objects needs an object of {owner.__name__}, so that its methods can be called")
         return makes[pick(len(makes))]()
 
     @cached_property
