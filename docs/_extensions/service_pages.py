@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-__all__ = ["EXAMPLES", "Example", "routes_part", "settings_part"]
+__all__ = ["EXAMPLES", "Example", "example_path", "routes_part", "settings_part"]
 
 
 class Example(NamedTuple):
-    """A request to a route: the query, and the body; a string is sent unchanged, line by line."""
+    """A request to a route: the query, the body and the path parameters; a string is sent unchanged, line by line."""
 
     query: str = ""
     body: Any = None
+    parameters: Mapping[str, str] = MappingProxyType({})
 
 
 EXAMPLES: dict[tuple[str, str], Example] = {
@@ -37,7 +40,7 @@ EXAMPLES: dict[tuple[str, str], Example] = {
     ("GET", "/v1/models"): Example(),
     ("GET", "/v1/models/audit"): Example(),
     ("GET", "/v1/jobs"): Example("?state=done&limit=10"),
-    ("GET", "/v1/jobs/{job}"): Example(),
+    ("GET", "/v1/jobs/{job}"): Example(parameters={"job": "1"}),
     ("POST", "/v1/events"): Example(body={"user": 7, "item": 7, "value": 4, "key": "7-7-1"}),
     ("POST", "/v1/events/bulk"): Example(body='{"user": 7, "item": 8, "value": 3, "key": "a1"}\n{"user": 8, "item": 9, '
                                          '"kind": "removal", "key": "a2"}\n'),
@@ -48,12 +51,17 @@ EXAMPLES: dict[tuple[str, str], Example] = {
     ("DELETE", "/v1/users"): Example("?user=9"),
     ("GET", "/v1/events"): Example("?after=0&limit=100"),
     ("POST", "/v1/models/train"): Example(body={"estimator": {"estimator": "bias"}}),
-    ("POST", "/v1/models/{version}/promote"): Example(),
+    ("POST", "/v1/models/{version}/promote"): Example(parameters={"version": "1"}),
     ("POST", "/v1/models/roll-back"): Example(),
     ("GET", "/v1/keys"): Example(),
     ("POST", "/v1/keys"): Example(body={"role": "read", "label": "the site"}),
-    ("DELETE", "/v1/keys/{key}"): Example(),
+    ("DELETE", "/v1/keys/{key}"): Example(parameters={"key": "0" * 16}),
 }  # fmt: skip
+
+
+def example_path(method: str, path: str, **parameters: str) -> str:
+    """Return the path of a route with the parameters of its example, or with these."""
+    return path.format(**{**EXAMPLES[method, path].parameters, **parameters})
 
 
 def routes_part() -> str:

@@ -52,20 +52,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
-    "UserKNN": "cofactor.estimators",
-    "ItemKNN": "cofactor.estimators",
-    "EASE": "cofactor.estimators",
-    "BPR": "cofactor.estimators",
-    "BayesianMF": "cofactor.estimators",
-    "Bias": "cofactor.estimators",
-    "BiasedMF": "cofactor.estimators",
     "Client": "cofactor.client",
     "CofactorError": "cofactor.errors",
-    "ExplicitALS": "cofactor.estimators",
-    "ImplicitALS": "cofactor.estimators",
     "Interactions": "cofactor.data.interactions",
-    "NeuralMF": "cofactor.estimators",
-    "Popularity": "cofactor.estimators",
     "Recommender": "cofactor.recommender.recommender",
     "Split": "cofactor.evaluate",
     "crosstab": "cofactor.data.crosstab",
@@ -79,6 +68,7 @@ _MODULES = {
     "split_users": "cofactor.evaluate",
     "threads": "cofactor.kernels.parallel",
 }
+"""Modules of the public names; an estimator is in `cofactor.estimators`."""
 
 _PACKAGES = ("audit", "cold_start", "datasets", "errors", "evaluate", "interpret", "metrics", "plots")
 
@@ -124,9 +114,9 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
     if name in _PACKAGES:
         return import_module(f"cofactor.{name}")
-    if name not in _MODULES:
+    if name not in __all__:
         raise AttributeError(f"module 'cofactor' has no attribute {name!r}")
-    value = getattr(import_module(_MODULES[name]), name)
+    value = getattr(import_module(_MODULES.get(name, "cofactor.estimators")), name)
     globals()[name] = value
     return value
 

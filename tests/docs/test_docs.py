@@ -18,6 +18,7 @@ import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.estimators import REGISTRY
 from cofactor.interpret import FactorMap
+from cofactor.metrics.registry import METRICS
 from cofactor.plots import factor_map_png
 from docs import pages
 
@@ -89,8 +90,18 @@ def test_the_picture_of_the_readme_is_that_of_its_code(tmp_path: Path, movielens
     assert abs(drawn - stored).mean() < 0.02  # other versions of matplotlib draw letters slightly differently
 
 
-def test_the_readme_links_to_the_page_of_estimators() -> None:
-    assert "(docs/estimators.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_readme_names_every_estimator_and_links_to_their_page() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "(docs/estimators.md)" in text
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (ratings|events|either) \|", text, re.MULTILINE)
+    kinds = {name: kind for names, kind in rows for name in re.findall(r"\w+", names)}
+    assert kinds == {cls.__name__: "either" if cls.kind == "any" else cls.kind for cls in REGISTRY.values()}
+
+
+def test_the_glossary_has_every_metric() -> None:
+    text = (ROOT / "docs" / "words.md").read_text(encoding="utf-8")
+    for metric in METRICS.values():
+        assert re.search(rf"^{re.escape(metric.label)}\b", text, re.MULTILINE | re.IGNORECASE), metric.label
 
 
 def test_the_pages_that_are_run_are_those_that_are_recorded() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from dataclasses import FrozenInstanceError, fields, replace
 from itertools import pairwise
 from typing import Any
@@ -83,7 +84,8 @@ def test_the_ends_of_a_range_are_accepted_and_values_beyond_are_rejected(name: s
         assert getattr(REGISTRY[name](**{parameter: kind(end)}), parameter) == end
     step = 1 if kind is int else 1e-9
     for beyond in (kind(low) - step, kind(high) + (1 if kind is int else high)):
-        with pytest.raises(ParameterError, match=f"{name}: {parameter} must be from {low:g} to {high:g}, not"):
+        message = re.escape(f"{name}: {parameter} must be from {low:g} to {high:g}, not")
+        with pytest.raises(ParameterError, match=message):
             REGISTRY[name](**{parameter: beyond})
 
 

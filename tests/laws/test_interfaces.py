@@ -30,11 +30,13 @@ from cofactor.cli import app
 from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, KindError, ParameterError, UnknownIdError
 from cofactor.estimators import REGISTRY
+from cofactor.models.base import HasUncertainty
 from cofactor.service.api.app import create_app
 from cofactor.service.bootstrap import import_table
 from cofactor.service.registry import ArtifactRegistry, add_candidate, promote
 from cofactor.service.settings import ServiceSettings
 from cofactor.store import Store
+from tests.support.estimators import small
 
 # The table: two groups of users who share no item, low ratings, a user and an item without any row
 
@@ -98,17 +100,6 @@ def rated(ids: Ids, kind: Kind) -> Interactions:
 
 # The models
 
-SMALL: dict[str, dict[str, Any]] = {
-    "biased-mf": {"factors": 3, "epochs": 4},
-    "explicit-als": {"factors": 3, "epochs": 4},
-    "implicit-als": {"factors": 3, "epochs": 4},
-    "bpr": {"factors": 3, "epochs": 4},
-    "item-knn": {"k": 5, "shrink": 1.0},
-    "user-knn": {"k": 8, "shrink": 1.0},
-    "bayesian-mf": {"factors": 2, "iterations": 16, "burn_in": 6, "kept_samples": 5},
-    "neural-mf": {"epochs": 2, "hidden": 8},
-}
-
 
 @dataclass(frozen=True)
 class Case:
@@ -127,10 +118,12 @@ class Case:
         parts += ["integer ids"] * self.integer_ids + ["priors"] * self.priors
         return "/".join(parts)
 
+    @cache  # noqa: B019 - the cases are few and live as long as the process
     def fit(self) -> tuple[Interactions, Recommender]:
         """The table, and the recommender that learned from it."""
         table = rated(Ids(self.integer_ids), self.kind)
-        rec = Recommender.fit(REGISTRY[self.estimator](**SMALL.get(self.estimator, {}), **dict(self.settings)), table)
+        estimator = small(self.estimator, k=5, shrink=1.0).set_params(**dict(self.settings))
+        rec = Recommender.fit(estimator, table)
         return table, rec.with_priors(user_features=["age"]) if self.priors else rec
 
 
@@ -753,10 +746,23 @@ class UnknownOption:
 
 # The questions
 
-NO_DISTRIBUTION = {*REGISTRY} - {"bayesian-mf", "neural-mf/ratings/classification"}
-NO_VECTORS = {"bias", "popularity", "user-knn"}
-NO_USER_VECTORS = {"bias", "popularity", "ease", "item-knn", "neural-mf", "neural-mf/ratings/classification"}
-NO_QUESTIONS = {*REGISTRY, "neural-mf/ratings/classification"} - {"biased-mf", "explicit-als", "bayesian-mf"}
+
+def no_distribution(rec: Recommender) -> bool:
+    return not isinstance(rec.model, HasUncertainty)
+
+
+def no_item_vectors(rec: Recommender) -> bool:
+    return not hasattr(rec.model, "similar_items") or getattr(rec.model, "factors", None) == 0
+
+
+def no_user_vectors(rec: Recommender) -> bool:
+    return not hasattr(rec.model, "similar_users") or getattr(rec.model, "factors", None) == 0
+
+
+def no_questions(rec: Recommender) -> bool:
+    """Whether there are no factors of ratings."""
+    model = getattr(rec.model, "average", rec.model)  # that of a posterior
+    return rec.kind == "events" or getattr(model, "factors", 0) == 0
 
 
 ADAPTERS = ("python", "cli", "http", "post", "get", "history", "user")
@@ -768,8 +774,8 @@ class Question:
     """A row of the table.
 
     operation: with a method for each interface. arguments: of the operation. rejection: the reason why all interfaces
-    reject it, None for an answer. match: a pattern in each message. impossible: estimators (or cases) for which it is
-    "not possible" instead. kinds: of models to which the question applies.
+    reject it, None for an answer. match: a pattern in each message. impossible: whether it is "not possible" for a
+    recommender. kinds: of models to which the question applies.
     """
 
     name: str
@@ -777,7 +783,7 @@ class Question:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     rejection: str | None = None
     match: str = ""
-    impossible: frozenset[str] | set[str] = frozenset()
+    impossible: Callable[[Recommender], bool] = lambda _: False
     kinds: tuple[Kind, ...] = ("ratings", "events")
     only: Callable[[Case], bool] = lambda _: True
 
@@ -786,10 +792,8 @@ class Question:
         return case.kind in self.kinds and self.only(case)
 
     def reason(self, case: Case) -> str | None:
-        """Why it is rejected, None for an answer."""
-        if case.name in self.impossible or (case.estimator in self.impossible and not case.settings):
-            return "not possible"
-        return self.rejection
+        """Why it is rejection, None for an answer."""
+        return "not possible" if self.impossible(case.fit()[1]) else self.rejection
 
     def check(self, served: Served) -> None:
         """Call every interface that has the operation, and compare the answers."""
@@ -845,27 +849,27 @@ QUESTIONS = [
     Question("with what was seen", ListWithSeen(), {"user": 2, "n": N_ITEMS}),
     Question("among a genre", ListOfGenre(), {"user": 4, "genre": "war", "exclude": [], "n": 4}),
     Question("among a genre without two items", ListOfGenre(), {"user": 4, "genre": "drama", "exclude": [1, 7]}),
-    Question("lower", List(), {"user": 6, "rank_by": "lower"}, impossible=NO_DISTRIBUTION, match="distribution"),
-    Question("upper", List(), {"user": 6, "rank_by": "upper"}, impossible=NO_DISTRIBUTION, match="distribution"),
-    Question("diverse", List(), {"user": 6, "diversity": 0.5}, impossible=NO_VECTORS, match="vectors"),
+    Question("lower", List(), {"user": 6, "rank_by": "lower"}, impossible=no_distribution, match="distribution"),
+    Question("upper", List(), {"user": 6, "rank_by": "upper"}, impossible=no_distribution, match="distribution"),
+    Question("diverse", List(), {"user": 6, "diversity": 0.5}, impossible=no_item_vectors, match="vectors"),
     Question("diverse and cautious", Lists(), {"users": [6, 8], "rank_by": "lower", "diversity": 0.3},
-             impossible=NO_DISTRIBUTION, match="distribution"),
+             impossible=no_distribution, match="distribution"),
     # lists of new users
     Question("a new user who rated", NewUserList(), {"history": LIKED, "n": N_ITEMS}, kinds=RATINGS),
     Question("a new user who took", NewUserList(), {"history": TAKEN, "n": N_ITEMS}, kinds=EVENTS),
     Question("a new user, cautious", NewUserList(), {"history": LIKED, "rank_by": "lower"}, kinds=RATINGS,
-             impossible=NO_DISTRIBUTION, match="distribution"),
+             impossible=no_distribution, match="distribution"),
     Question("a new user, diverse", NewUserList(), {"history": TAKEN, "diversity": 1}, kinds=EVENTS,
-             impossible=NO_VECTORS, match="vectors"),
+             impossible=no_item_vectors, match="vectors"),
     Question("a new user who rated an item without events", NewUserList(), {"history": [(UNRATED, 4)]}, kinds=RATINGS),
     Question("a new user who took an item without events", NewUserList(), {"history": [(UNRATED, None)]}, kinds=EVENTS),
     Question("a new user who took items twice", NewUserCounts(), {"history": [(1, 2), (8, 0.5)]}, kinds=EVENTS),
     Question("a new user who dislikes an item", NewUserCounts(), {"history": [(1, 1), (8, -1)]}, kinds=EVENTS),
     Question("a user without a history", NoHistoryList(), {"n": N_ITEMS}),
     Question("a user without a history, one item", NoHistoryList(), {"n": 1}),
-    Question("a user without a history, cautious", NoHistoryList(), {"rank_by": "lower"}, impossible=NO_DISTRIBUTION,
+    Question("a user without a history, cautious", NoHistoryList(), {"rank_by": "lower"}, impossible=no_distribution,
              match="distribution"),
-    Question("a user without a history, diverse", NoHistoryList(), {"diversity": 0.5}, impossible=NO_VECTORS,
+    Question("a user without a history, diverse", NoHistoryList(), {"diversity": 0.5}, impossible=no_item_vectors,
              match="vectors"),
     Question("a new user of an age", AgedUserList(), {"user": Raw(4003), "age": 55, "n": N_ITEMS}, only=with_priors),
     # lists after new events
@@ -897,13 +901,14 @@ QUESTIONS = [
     Question("an explanation of an unknown item", Explanation(), {"user": 3, "item": Raw("jaws")}, "unknown id",
              match="item 'jaws'"),
     # similar items and users, and questions to new users
-    Question("similar items", Similar(), {"item": 4, "n": 5}, impossible=NO_VECTORS, match="vectors"),
-    Question("all similar items", Similar(), {"item": 20, "n": 500}, impossible=NO_VECTORS, match="vectors"),
-    Question("similar to an item without events", Similar(), {"item": UNRATED}, impossible=NO_VECTORS, match="vectors"),
-    Question("similar to a disliked item", Similar(), {"item": DISLIKED}, impossible=NO_VECTORS, match="vectors"),
+    Question("similar items", Similar(), {"item": 4, "n": 5}, impossible=no_item_vectors, match="vectors"),
+    Question("all similar items", Similar(), {"item": 20, "n": 500}, impossible=no_item_vectors, match="vectors"),
+    Question("similar to an item without events", Similar(), {"item": UNRATED}, impossible=no_item_vectors,
+             match="vectors"),
+    Question("similar to a disliked item", Similar(), {"item": DISLIKED}, impossible=no_item_vectors, match="vectors"),
     Question("similar to an unknown item", Similar(), {"item": Raw("jaws")}, "unknown id", match="item 'jaws'"),
-    Question("similar users", SimilarUsers(), {"user": 4, "n": 5}, impossible=NO_USER_VECTORS, match="vectors"),
-    Question("the questions to a new user", QuestionnaireItems(), {"answers": [4, None, 2, 5]}, impossible=NO_QUESTIONS,
+    Question("similar users", SimilarUsers(), {"user": 4, "n": 5}, impossible=no_user_vectors, match="vectors"),
+    Question("the questions to a new user", QuestionnaireItems(), {"answers": [4, None, 2, 5]}, impossible=no_questions,
              match="factors|ratings"),
     # ids
     Question("a user named by a text", List(), {"user": Raw("17")}, only=integer_ids),
@@ -911,8 +916,8 @@ QUESTIONS = [
     Question("a user with a leading zero", List(), {"user": Raw("017")}, only=text_ids),
     Question("no user with a leading zero", Explanation(), {"user": Raw("017"), "item": 3}, "unknown id",
              match="user '017'", only=lambda case: case.integer_ids and not case.priors),
-    Question("an item named by a text", Similar(), {"item": Raw("105")}, only=integer_ids, impossible=NO_VECTORS),
-    Question("an item named by an integer", Similar(), {"item": Raw(5)}, only=text_ids, impossible=NO_VECTORS),
+    Question("an item named by a text", Similar(), {"item": Raw("105")}, only=integer_ids, impossible=no_item_vectors),
+    Question("an item named by an integer", Similar(), {"item": Raw(5)}, only=text_ids, impossible=no_item_vectors),
     Question("no item with a leading zero", Similar(), {"item": Raw("0105")}, "unknown id", match="item '0105'",
              only=integer_ids),
     Question("a history of items named by texts", NewUserList(), {"history": [(Raw("105"), 4), (Raw("103"), 2)]},
@@ -934,9 +939,9 @@ QUESTIONS = [
                match=f"is {value}|finite", kinds=RATINGS)
       for value in (float("nan"), float("inf"))),
     Question("an item twice in a history of ratings", NewUserList(), {"history": [(1, 5), (2, 3), (1, 5)]},
-             "bad value", match="twice", kinds=RATINGS),
+             "bad value", match="twice|unique", kinds=RATINGS),
     Question("an item twice in a history of events", NewUserList(), {"history": [(1, None), (1, None)]},
-             "bad value", match="twice", kinds=EVENTS),
+             "bad value", match="twice|unique", kinds=EVENTS),
     Question("a history without ratings", NewUserList(), {"history": [(1, None), (2, None)]}, "bad value",
              match="rating", kinds=RATINGS),
     Question("an unknown order", List(), {"user": 3, "rank_by": "luck"}, "bad value", match="rank.by.*lower"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -104,10 +105,13 @@ def test_keys_titles_and_directions() -> None:
     assert metric_named("hit_rate@3").title == "hit rate@3"
     assert primary_metric("events", 7) == metric_named("ndcg@7")
     assert RMSE.at(10) is RMSE
-    assert {name for name, metric in METRICS.items() if not metric.greater_is_better} == {"rmse", "mae", "gini"}
+    assert not any(METRICS[name].greater_is_better for name in ("rmse", "mae", "gini"))
+    assert all(METRICS[name].greater_is_better for name in ("ndcg", "recall", "coverage", "novelty"))
     assert all(name == metric.name for name, metric in METRICS.items())
     for wrong in ("auc", "ndcg@", "ndcg@x", "", "NDCG@10"):
-        with pytest.raises(ParameterError, match=r"key must be the name of a metric \(rmse, mae, ndcg"):
+        with pytest.raises(
+            ParameterError, match=re.escape(f"key must be the name of a metric ({', '.join(METRICS)}, ")
+        ):
             metric_named(wrong)
     with pytest.raises(ParameterError, match="k must be"):
         metric_named("ndcg@0")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import cofactor
 from cofactor.arrays import ALL_ROWS
 from cofactor.datasets.synthetic import SyntheticConfig, generate
+from cofactor.estimators import REGISTRY
 from cofactor.evaluate import evaluate
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.model_lists import ModelLists
@@ -21,8 +22,9 @@ from cofactor.metrics.ranking import Hits
 from cofactor.metrics.registry import metrics_from_hits, ranking_metrics
 from cofactor.models.factor import FactorModel
 from cofactor.models.user_batch import UserBatch
+from tests.support.estimators import is_random
 
-DETERMINISTIC = [cofactor.Popularity(), cofactor.EASE(), cofactor.ItemKNN(), cofactor.UserKNN()]
+DETERMINISTIC = [cls() for name, cls in REGISTRY.items() if cls.kind != "ratings" and not is_random(name)]
 
 
 class Table:

@@ -15,15 +15,14 @@ from cofactor.evaluate import calibration, score
 from cofactor.evaluate.evaluation import primary_value
 from cofactor.evaluate.leakage import require_no_history_pairs
 from cofactor.evaluate.split import Split, split_by_time, split_last, split_random, split_users
+from tests.support.estimators import small
 
-PERSONAL = ["bias", "biased-mf", "explicit-als", "implicit-als", "popularity", "bpr", "ease", "item-knn", "user-knn"]
 
-
-@pytest.mark.parametrize("name", PERSONAL)
+@pytest.mark.parametrize("name", REGISTRY)
 def test_a_model_that_was_fitted_on_the_test_part_is_not_scored(
     name: str, small_ratings: Interactions, small_events: Interactions
 ) -> None:
-    estimator = REGISTRY[name]()
+    estimator = small(name)
     table = small_events if estimator.kind == "events" else small_ratings
     split = split_random(table)
     knows, honest = (cofactor.Recommender.fit(estimator, rows) for rows in (table, split.train))
@@ -63,10 +62,10 @@ def test_a_single_common_pair_is_detected_and_named(small_ratings: Interactions)
 
 def test_calibration_of_a_model_that_knows_the_test_part(small_ratings: Interactions) -> None:
     split = split_random(small_ratings)
-    small = cofactor.BayesianMF(factors=2, iterations=20, burn_in=5, kept_samples=4)
+    estimator = small("bayesian-mf")
     with pytest.raises(LeakageError, match="are in both the test set and the model's histories"):
-        calibration(cofactor.Recommender.fit(small, small_ratings), split)
-    honest = cofactor.Recommender.fit(small, split.train)
+        calibration(cofactor.Recommender.fit(estimator, small_ratings), split)
+    honest = cofactor.Recommender.fit(estimator, split.train)
     with pytest.raises(LeakageError, match="are in both the test set and the model's histories"):
         calibration(honest.updated(split.test), split)
     assert calibration(honest, split).n == len(split.test)

@@ -25,17 +25,9 @@ from cofactor.kernels.normal_equations import build_equations, solve_each
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender
+from tests.support.estimators import small
 
 N_USERS, N_ITEMS, ROWS = 60, 40, 700
-
-QUICK: dict[str, dict[str, Any]] = {
-    "biased-mf": {"factors": 4, "epochs": 8},
-    "explicit-als": {"factors": 4, "epochs": 5},
-    "bayesian-mf": {"factors": 3, "iterations": 30, "burn_in": 10, "kept_samples": 4},
-    "neural-mf": {"hidden": 8, "epochs": 3, "batch_size": 64},
-    "implicit-als": {"factors": 8, "epochs": 4},
-    "bpr": {"factors": 4, "epochs": 5},
-}
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +38,7 @@ def no_warning() -> Iterator[None]:
 
 
 def quick(name: str) -> Estimator:
-    return REGISTRY[name](**QUICK.get(name, {}))
+    return small(name, factors=4, epochs=8, iterations=30, burn_in=10, batch_size=64)
 
 
 def learns(kind: str) -> list[str]:

@@ -14,9 +14,11 @@ from sklearn.metrics import average_precision_score, ndcg_score
 
 from cofactor.data.interactions import SparseRows
 from cofactor.errors import DataError, ParameterError
-from cofactor.metrics import ranking
 from cofactor.metrics.ranking import (
+    CAPPED_RECALL,
+    RANKING_METRICS,
     Hits,
+    RankingMetric,
     average_precision,
     hit_rate,
     ndcg,
@@ -26,7 +28,7 @@ from cofactor.metrics.ranking import (
 )
 from cofactor.metrics.registry import ranking_metrics
 
-NAMES = ["ndcg", "recall", "precision", "mrr", "map", "hit_rate"]
+NAMES = [metric.name for metric in RANKING_METRICS]
 
 
 def rows_of(tests: list[set[int]]) -> SparseRows:
@@ -48,8 +50,19 @@ def by_loops(ranked: list[int], test: set[int], k: int) -> dict[str, float]:
             first = first or 1 / place
     best = min(k, len(test))
     ideal = sum(1 / math.log2(place + 1) for place in range(1, best + 1))
-    values = [dcg / ideal, hits / len(test), hits / k, first, precisions / best, float(hits > 0)]
-    return dict(zip(NAMES, values, strict=True))
+    return {
+        "ndcg": dcg / ideal,
+        "recall": hits / len(test),
+        "precision": hits / k,
+        "mrr": first,
+        "map": precisions / best,
+        "hit_rate": float(hits > 0),
+    }
+
+
+def test_every_ranking_metric_has_a_definition_by_loops():
+    missing = set(NAMES) - set(by_loops([0], {0}, 1))
+    assert not missing, f"add {missing} to by_loops"
 
 
 @st.composite
@@ -179,8 +192,8 @@ def test_wrong_input_is_named():
         Hits.of(np.array([[1, 0]], np.int32), backwards)
 
 
-@pytest.mark.parametrize("metric", ["ndcg", "recall", "precision", "hit_rate", "reciprocal_rank", "average_precision"])
+@pytest.mark.parametrize("metric", [*RANKING_METRICS, CAPPED_RECALL], ids=lambda metric: metric.name)
 @pytest.mark.parametrize("wrong", [None, "x", np.zeros(3)])
-def test_metrics_reject_arguments_that_are_not_hits(metric: str, wrong: Any) -> None:
+def test_metrics_reject_arguments_that_are_not_hits(metric: RankingMetric, wrong: Any) -> None:
     with pytest.raises(DataError, match="hits must be of type Hits, not "):
-        getattr(ranking, metric)(wrong, 1)
+        metric.function(wrong, 1)

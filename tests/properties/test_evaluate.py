@@ -15,6 +15,9 @@ from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
 from cofactor.evaluate import Split, compare, split_last, split_per_user, split_random, split_users
 from cofactor.evaluate.evaluation import Evaluation, baseline_for, evaluate, score
+from cofactor.metrics.catalog import CATALOG_METRICS
+from cofactor.metrics.ranking import RANKING_METRICS
+from cofactor.metrics.rating import RATING_METRICS
 from cofactor.recommender.recommender import Recommender
 
 ALS = ExplicitALS(factors=4, epochs=5)
@@ -80,13 +83,12 @@ def test_a_score_is_found_by_its_label(rated: Evaluation) -> None:
 def test_the_frame_has_a_row_per_model_and_metric(rated: Evaluation, ranked: Evaluation, of_ratings: Split) -> None:
     frame = rated.frame()
     assert frame.columns == ["model", "metric", "value", "low", "high"]
-    assert frame["model"].to_list() == [m for m in ("explicit-als", "biased-mf", "bias") for _ in range(2)]
-    assert frame["metric"].to_list() == ["rmse", "mae"] * 3
+    assert frame["model"].to_list() == [m for m in ("explicit-als", "biased-mf", "bias") for _ in RATING_METRICS]
+    assert frame["metric"].to_list() == [metric.name for metric in RATING_METRICS] * 3
     assert (frame["low"] < frame["value"]).all()
     assert (frame["value"] < frame["high"]).all()
-    names = ["ndcg", "recall", "precision", "mrr", "map", "hit_rate", "coverage", "novelty", "gini"]
-    metrics = {f"{name}@{k}" for name in names for k in (5, 10)}
-    served = {f"served_{name}@{k}" for name in names[:6] for k in (5, 10)}
+    metrics = {metric.at(k).key for metric in (*RANKING_METRICS, *CATALOG_METRICS) for k in (5, 10)}
+    served = {f"served_{metric.at(k).key}" for metric in RANKING_METRICS for k in (5, 10)}
     assert set(ranked.frame()["metric"]) == metrics | served
     assert (rated.description, rated.kind) == (of_ratings.description, "ratings")
 

@@ -26,13 +26,13 @@ START, EACH = 600.0, 60.0
 
 
 def child(*arguments: str) -> subprocess.Popen[str]:
-    source = Path(cofactor.__file__).parents[1]
+    paths = [str(Path(cofactor.__file__).parents[1]), str(Path(__file__).parents[2])]
     return subprocess.Popen(
         [sys.executable, str(CALLS), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(source), "OPENBLAS_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"},
     )
 
 
@@ -114,6 +114,10 @@ def test_every_public_callable_is_fuzzed_or_a_stated_exception() -> None:
     assert all(len(reason) > 10 for reason in exceptions.values())
     ended = {name.rpartition(".")[2] for name in listed}
     assert {"recommend", "rank", "from_columns", "simulate", "crosstab_plot", "ndcg", "read_ratings", "tune"} <= ended
+
+
+def test_every_entry_of_the_tables_is_used() -> None:
+    assert next(lines(child("unused"))) == []
 
 
 def test_valid_arguments_reach_every_callable() -> None:

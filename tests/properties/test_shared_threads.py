@@ -30,11 +30,7 @@ from cofactor.kernels.parallel import (
     thread_count,
     threads,
 )
-
-SMALL: dict[str, dict[str, Any]] = {
-    "neural-mf": {"epochs": 1},
-    "bayesian-mf": {"iterations": 12, "burn_in": 2, "kept_samples": 4, "factors": 2},
-}
+from tests.support.estimators import small
 
 
 def blas_threads() -> list[int]:
@@ -50,7 +46,7 @@ def two_blas_threads() -> Iterator[None]:
 
 @pytest.fixture(params=sorted(REGISTRY))
 def estimator(request: pytest.FixtureRequest) -> Any:
-    return REGISTRY[request.param](**SMALL.get(request.param, {}))
+    return small(request.param)
 
 
 @pytest.mark.usefixtures("two_blas_threads")

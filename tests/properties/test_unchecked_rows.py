@@ -25,6 +25,7 @@ from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions
 from cofactor.errors import CofactorError
 from cofactor.estimators import REGISTRY
+from tests.support.estimators import small
 
 draw = np.random.default_rng(3)
 pairs = np.unique(draw.integers(0, [12, 9], (60, 2)), axis=0)
@@ -32,10 +33,9 @@ values = draw.integers(1, 6, len(pairs))
 ratings = Interactions.from_columns(pairs[:, 0], pairs[:, 1], values, times=np.arange(len(pairs)))
 events = Interactions.from_columns(pairs[:, 0], pairs[:, 1], kind="events")
 every = np.zeros(0, bool)
-SMALL = {"neural-mf": {"epochs": 1}, "bayesian-mf": {"iterations": 12, "burn_in": 2, "kept_samples": 4, "factors": 2}}
 
 def fitted(name):
-    estimator = REGISTRY[name](**SMALL.get(name, {}))
+    estimator = small(name)
     return cofactor.Recommender.fit(estimator, events if estimator.kind == "events" else ratings)
 
 outcomes = {}
@@ -54,14 +54,14 @@ def rejected(label, call):
 
 def messages(script: str) -> dict[str, str]:
     """Return the messages of a child process about each call; a crash of the child is a failure."""
-    source = Path(cofactor.__file__).parents[1]
+    paths = [str(Path(cofactor.__file__).parents[1]), str(Path(__file__).parents[2])]
     child = subprocess.run(
         [sys.executable, "-c", PRELUDE + script + "\nprint(json.dumps(outcomes))"],
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(source)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
     )
     assert child.returncode == 0, f"the child ended with {child.returncode}: {child.stderr[-2000:]}"
     results: dict[str, str] = json.loads(child.stdout.splitlines()[-1])

@@ -23,15 +23,8 @@ from cofactor.service.registry import ArtifactRegistry, add_candidate, promote
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
 from cofactor.store import Store
+from tests.support.estimators import small
 
-SMALL: dict[str, dict[str, Any]] = {
-    "biased-mf": {"factors": 3, "epochs": 2},
-    "explicit-als": {"factors": 3, "epochs": 2},
-    "implicit-als": {"factors": 3, "epochs": 2},
-    "bpr": {"factors": 3, "epochs": 2},
-    "bayesian-mf": {"factors": 2, "iterations": 12, "burn_in": 4, "kept_samples": 4},
-    "neural-mf": {"epochs": 1, "hidden": 8},
-}
 LEFT = ["alien", "brazil", "clue", "dune"]
 RIGHT = ["heat", "jaws", "seven"]
 
@@ -67,7 +60,7 @@ CASES = [
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     name, kind = request.param
     settings = ServiceSettings.of({"data": str(tmp_path_factory.mktemp("marks"))})
-    rec = Recommender.fit(REGISTRY[name](**SMALL.get(name, {})), table(kind))
+    rec = Recommender.fit(small(name), table(kind))
     artifacts = ArtifactRegistry(settings.artifacts)
     artifacts.folder.mkdir(parents=True, exist_ok=True)
     with Store.open(settings.url) as store:

@@ -21,6 +21,7 @@ from cofactor.service.api.errors import responses
 from cofactor.service.api.routing import StrictRoute
 from cofactor.service.settings import ServiceSettings
 from cofactor.store import Role, Store, keys
+from docs._extensions.service_pages import example_path
 
 ROLES: dict[str, Role | None] = {"nobody": None, "read": "read", "write": "write", "admin": "admin"}
 
@@ -90,7 +91,7 @@ def test_every_route_requires_its_role(client: TestClient, key: Callable[[Role],
     asks = ROLES[role]
     headers = {} if asks is None else key(asks)
     for (method, path), needs in roles().items():
-        target = path.replace("{job}", "1").replace("{version}", "1").replace("{key}", "0" * 16)
+        target = example_path(method, path)
         status = client.request(method, target, headers=headers).status_code
         if permits(asks or "public", needs):
             assert status not in (401, 403, 404 if "{" not in path else 401, 405, 500), (method, path)
@@ -125,7 +126,7 @@ def wrong_keys(store: Store) -> dict[str, str]:
 def test_invalid_keys_are_rejected_by_every_route(client: TestClient, store: Store) -> None:
     wrong = wrong_keys(store)
     for (method, path), needs in roles().items():
-        target = path.replace("{job}", "1").replace("{version}", "1").replace("{key}", "0" * 16)
+        target = example_path(method, path)
         statuses = {
             kind: client.request(method, target, headers={"Authorization": header.encode("latin-1")}).status_code
             for kind, header in wrong.items()

@@ -8,7 +8,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from cofactor.service.api.app import create_app, roles
+from cofactor.service.api.fields import LIMIT_KEY
 from cofactor.service.settings import ServiceSettings
+from cofactor.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +55,21 @@ def test_openapi_states_the_limits_and_the_scale(admin: TestClient) -> None:
     assert admin.post("/v1/events", json={"user": "7", "item": "1", "value": 5.1}).status_code == 422
     small = create_app(ServiceSettings.of({"max_batch": 7, "max_n": 9})).openapi()
     assert small["components"]["schemas"]["BatchBody"]["properties"]["users"]["maxItems"] == 7
-    requests_sent = small["paths"]["/v1/recommendations"]["get"]["parameters"]
-    assert [entry["schema"]["maximum"] for entry in requests_sent if entry["name"] == "n"] == [9]
+    for path in ("/v1/recommendations", "/v1/items/similar"):
+        parameters = small["paths"][path]["get"]["parameters"]
+        assert [entry["schema"]["maximum"] for entry in parameters if entry["name"] == "n"] == [9]
+    for name in ("UserQueryBody", "HistoryQueryBody", "BatchBody"):
+        assert small["components"]["schemas"][name]["properties"]["n"]["maximum"] == 9
+    assert LIMIT_KEY not in str(small)
+
+
+def test_lists_longer_than_max_n_are_rejected(settings: ServiceSettings, store: Store) -> None:
+    headers = {"Authorization": f"Bearer {store.keys.create('read', 'a test')}"}
+    with TestClient(create_app(settings.model_copy(update={"max_n": 9}))) as client:
+        for path in ("/v1/recommendations?user=7", "/v1/items/similar?item=7"):
+            response = client.get(f"{path}&n=10", headers=headers)
+            assert response.status_code == 422
+            assert response.json()["detail"] == "n: must be at most 9; got 10"
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PATCH", "TRACE"])

@@ -22,22 +22,14 @@ from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
 from cofactor.service.training.trainer import Trainer
 from cofactor.store import Event, Store
+from docs._extensions.service_pages import EXAMPLES, example_path
 
 Route = tuple[str, str]
 
-PATHS = {"{job}": "1", "{version}": "1", "{key}": "0" * 16}
-
 BODIES: dict[Route, Any] = {
-    ("POST", "/v1/recommendations"): {"user": "7", "log": False},
-    ("POST", "/v1/recommendations/batch"): {"users": ["7"]},
-    ("POST", "/v1/onboarding"): {"answers": []},
-    ("PUT", "/v1/items"): {"items": [{"item": "1"}]},
-    ("POST", "/v1/items/availability"): {"items": ["1"], "available": True},
-    ("PUT", "/v1/users"): {"user": "7", "metadata": {}},
-    ("POST", "/v1/events"): {"user": "7", "item": "1", "kind": "event"},
-    ("POST", "/v1/models/train"): {"seed": 0},
-    ("POST", "/v1/keys"): {"role": "read", "label": "a site"},
+    route: example.body for route, example in EXAMPLES.items() if isinstance(example.body, dict)
 }
+"""The bodies of the documented examples, without that of /v1/events/bulk, which has a JSON object on each line."""
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +68,6 @@ def parameters(route: Route) -> list[str]:
     return [entry["name"] for entry in operation.get("parameters", []) if entry["in"] == "query"]
 
 
-def url(path: str) -> str:
-    for name, value in PATHS.items():
-        path = path.replace(name, value)
-    return path
-
-
 @pytest.mark.parametrize("route", routes(), ids=" ".join)
 def test_every_route_rejects_undeclared_parameters_and_bodies(api: TestClient, route: Route) -> None:
     method, path = route
@@ -97,7 +83,7 @@ def test_every_route_rejects_undeclared_parameters_and_bodies(api: TestClient, r
     for name in unknown:
         if name in expected_names:
             continue
-        response = api.request(method, url(path), params={name: "1"}, json=body)
+        response = api.request(method, example_path(method, path), params={name: "1"}, json=body)
         assert response.status_code == 422, (name, response.text)
         assert response.headers["content-type"] == "application/problem+json"
         answer = response.json()
@@ -106,11 +92,11 @@ def test_every_route_rejects_undeclared_parameters_and_bodies(api: TestClient, r
         assert answer["errors"][0]["where"] == ["query", name]
     for name in expected_names:
         for values in (["1", "1"], ["1", "2"]):
-            response = api.request(method, url(path), params={name: values}, json=body)
+            response = api.request(method, example_path(method, path), params={name: values}, json=body)
             assert response.status_code == 422
             assert f"{name!r} must be given only once" in response.json()["detail"]
     if body is None and path != "/v1/events/bulk":
-        response = api.request(method, url(path), json={"dry_run": True})
+        response = api.request(method, example_path(method, path), json={"dry_run": True})
         assert response.status_code == 422
         assert "does not accept a body" in response.json()["detail"]
     assert store_of(api).events.watermark() == before

@@ -13,8 +13,8 @@ from docs._extensions import service_pages
 def test_every_example_works(admin: TestClient, store: Store) -> None:
     revocable = store.keys.create("read", "to be revoked").partition(".")[0]
     store.jobs.enqueue("train")
-    for (method, path), (query, body) in service_pages.EXAMPLES.items():
-        target = path.replace("{job}", "1").replace("{version}", "1").replace("{key}", revocable)
+    for (method, path), (query, body, _) in service_pages.EXAMPLES.items():
+        target = service_pages.example_path(method, path, key=revocable)
         sent: dict[str, Any] = {"content": body} if isinstance(body, str) else {} if body is None else {"json": body}
         if isinstance(body, str):
             sent["headers"] = {"Content-Type": "application/x-ndjson"}

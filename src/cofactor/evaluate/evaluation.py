@@ -71,9 +71,8 @@ class Score:
 
     Notes
     -----
-    The metrics are those of `metrics.registry`: for ratings rmse and mae; for events, at each k, ndcg@k, recall@k,
-    precision@k, mrr@k, map@k and hit_rate@k over users, and coverage@k, novelty@k and gini@k of all lists together,
-    which have no intervals.
+    The metrics are those of `metrics.registry.METRICS` for the kind of the table: ranking metrics at each k over users,
+    and catalog metrics at each k of all lists together, which have no intervals.
 
     Examples
     --------

@@ -1,14 +1,22 @@
 """Call public callables with bad arguments and print the outcome of each call as a JSON line.
 
+From the root of the repository, with PYTHONPATH=src:.
+
     python calls.py list                   names and exceptions
+    python calls.py unused                 entries of the tables that no callable has
     python calls.py valid                  each callable with valid arguments only
     python calls.py fuzz SEED FIRST LAST   the calls FIRST..LAST-1 of a seed
+
+The bad arguments of a call depend on the seed, the name of the callable and the number of its earlier calls, so that a
+new callable does not change the calls of the others.
 
 Before each call its description is printed, so that a crash or a hang of this process is attributed to a call.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import json
 import os
 import random
@@ -24,7 +32,7 @@ from typing import Any
 
 import numpy as np
 from bad_values import bad_values
-from public_names import PublicCallable, public_callables, reason_not_fuzzed
+from public_names import EXCEPTIONS, RECORDS, PublicCallable, public_callables, reason_not_fuzzed
 from samples import Samples
 
 from cofactor.errors import CofactorError
@@ -34,7 +42,7 @@ HEAVY = {
     "cofactor.evaluate.tuning.tune": 0.1, "cofactor.audit.cold_start_curve.cold_start": 0.1,
     "cofactor.plots.factor_map.factor_map_png": 0.1, "cofactor.estimators.neural.NeuralMF.fit": 0.3,
 }  # fmt: skip
-"""Callables that take long with valid arguments are drawn less often."""
+"""Weights of callables that take long with valid arguments and are called less often; all others have weight 1."""
 
 ALWAYS_BAD = {"cofactor.datasets.loading.fetch": "name", "cofactor.datasets.loading.load_movielens": "version"}
 """Arguments that are always bad: a valid name would be fetched."""
@@ -51,7 +59,7 @@ OF_OBJECTS = ("KindError", "MissingExtraError")
 OBJECTS = {"recommender", "model", "estimator", "interactions"}
 
 SYNONYMS = {
-    "interactions": ("table", "rows", "users"), "table": ("user column", "item column"),
+    "interactions": ("table", "rows", "users", "user column", "item column"), "table": ("user column", "item column"),
     "values": ("rating", "ratings"), "y": ("rating",), "p": ("prediction",), "measures": ("columns",),
     "users": ("rows",), "user_features": ("column",), "item_features": ("column",),
     "categories": ("lists",), "histories": ("means",),
@@ -73,7 +81,6 @@ class Fuzz:
         self.bad = bad_values(self.samples)
         self.calls = {name: call for name, call in public_callables().items() if reason_not_fuzzed(call) is None}
         self.with_arguments = [name for name, call in self.calls.items() if self.samples.parameters(call)]
-        self.weights = [HEAVY.get(name, 1.0) for name in self.with_arguments]
 
     def valid(self, call: PublicCallable, draw: random.Random | None) -> tuple[Any, dict[str, Any]]:
         """An object for a method, and valid arguments."""
@@ -81,10 +88,15 @@ class Fuzz:
         obj = None if call.owner is None else self.samples.object_of(call.owner, pick)
         return obj, self.samples.valid(call, obj)
 
-    def run_call(self, seed: int, number: int) -> None:
-        """Draw the call of this number and make it."""
-        draw = random.Random(f"{seed}-{number}")
-        call = self.calls[draw.choices(self.with_arguments, self.weights)[0]]
+    def schedule(self, seed: int) -> Iterator[tuple[str, int]]:
+        """The callable of each call and the number of its earlier calls; turns are in proportion to the weights."""
+        for _, name, k in heapq.merge(*(turns(seed, name) for name in self.with_arguments)):
+            yield name, k
+
+    def run_call(self, seed: int, number: int, name: str, k: int) -> None:
+        """Make call `number`, which is call k of this callable."""
+        draw = random.Random(f"{seed}-{name}-{k}")
+        call = self.calls[name]
         obj, arguments = self.valid(call, draw)
         parameters = self.samples.parameters(call)
         names = sorted(draw.sample(sorted(parameters), min(len(parameters), draw.choice((1, 1, 2)))))
@@ -111,6 +123,12 @@ class Fuzz:
         say(outcome)
         if {"file name", "parquet"} & set(kinds.values()):  # the call may have written it
             self.samples.files()
+
+
+def turns(seed: int, name: str) -> Iterator[tuple[float, str, int]]:
+    """The calls of one callable, at regular distances from a random start."""
+    start, weight = random.Random(f"{seed}-{name}").random(), HEAVY.get(name, 1.0)
+    return (((start + k) / weight, name, k) for k in itertools.count())
 
 
 def outcome_of(call: PublicCallable, obj: Any, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -212,6 +230,13 @@ def listed(calls: Iterable[PublicCallable]) -> dict[str, str | None]:
     return {call.name: reason_not_fuzzed(call) for call in calls}
 
 
+def unused(fuzz: Fuzz) -> list[str]:
+    """Entries of the tables by name that no public callable has, such as those of a renamed one."""
+    names = set(public_callables())
+    tables = {*EXCEPTIONS, *HEAVY, *ALWAYS_BAD} - names | {*RECORDS} - {name.rpartition(".")[2] for name in names}
+    return sorted([*tables, *(end for end in fuzz.samples.by_call if not any(name.endswith(end) for name in names))])
+
+
 def main(mode: str, *numbers: str) -> None:
     if mode == "list":
         say(listed(public_callables().values()))
@@ -220,14 +245,17 @@ def main(mode: str, *numbers: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         fuzz = Fuzz(Path(folder))
-        if mode == "valid":
+        if mode == "unused":
+            say(unused(fuzz))
+        elif mode == "valid":
             for call in fuzz.calls.values():
                 obj, arguments = fuzz.valid(call, None)
                 say({"call": call.name, **outcome_of(call, obj, arguments)})
         else:
             seed, first, last = map(int, numbers)
-            for number in range(first, last):
-                fuzz.run_call(seed, number)
+            calls = itertools.islice(enumerate(fuzz.schedule(seed)), first, last)
+            for number, (name, k) in calls:
+                fuzz.run_call(seed, number, name, k)
         os.chdir("/")
 
 

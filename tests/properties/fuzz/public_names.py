@@ -43,15 +43,12 @@ PROTOCOL_NAMES = (
 ERROR = "an error, made of the text of its message"
 RECORD = "a record that the library returns; nothing reads its fields back"
 PARTS = "reads arrays of a model file; Recommender.load checks them, and tests of damaged files run it"
-READERS = "a step of the readers on polars columns; read_ratings is fuzzed"
 CHECK = "a check for other modules; their functions are fuzzed"
 METRIC = "a definition in the registry; evaluate runs all metrics"
 EQUATIONS = "an equation on arrays that model.explain computes; explain is fuzzed"
 EXCEPTIONS = {
     **{f"cofactor.models.base.{name}": PROTOCOLS for name in PROTOCOL_NAMES},
     "cofactor.estimators.base.Estimator": "the base class; its subclasses are fuzzed",
-    "cofactor.data.id_columns.CodedIds": READERS,
-    "cofactor.data.id_columns.invalid_ids": READERS,
     "cofactor.data.interactions.require_interactions": CHECK,
     "cofactor.recommender.recommender.require_recommender": CHECK,
     "cofactor.metrics.catalog.require_counts": CHECK,
@@ -88,10 +85,10 @@ EXCEPTIONS = {
 """Public names that are not fuzzed, with the reason; that of a class holds for its methods too."""
 
 RECORDS = (
-    "Artifact", "Calibration", "Chunk", "ColdStartCurve", "ComparedModel", "Comparison", "Concentration",
-    "CrossTab", "Dataset", "Distribution", "Encoder", "Epoch", "Evaluation", "Explanation", "Explored", "Exposure",
+    "Calibration", "Chunk", "ColdStartCurve", "ComparedModel", "Comparison", "Concentration",
+    "CrossTab", "Distribution", "Encoder", "Epoch", "Evaluation", "Explanation", "Exposure",
     "FactorMap", "Features", "Genres", "GroundTruth", "Histogram", "Hits", "Influence", "Interval", "ListExposure",
-    "LoadReport", "ModelLists", "NormalMixture", "Questions", "Recommendation", "Recommendations", "RejectedRow",
+    "LoadReport", "ModelLists", "NormalMixture", "Questions", "RejectedRow",
     "Score", "Simulation", "Synthetic", "Trial", "TuningResult", "UserErrors",
 )  # fmt: skip
 """Classes whose constructors are not fuzzed: records that the library returns."""

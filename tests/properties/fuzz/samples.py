@@ -31,16 +31,7 @@ from cofactor.models.network import NetworkModel
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.exploration import Impressions
 from cofactor.report import Picture, Report, Section, Study, Table
-
-SMALL: dict[str, dict[str, Any]] = {
-    "neural-mf": {"epochs": 1},
-    "bayesian-mf": {"iterations": 12, "burn_in": 2, "kept_samples": 4, "factors": 2},
-    "biased-mf": {"factors": 2, "epochs": 2},
-    "explicit-als": {"factors": 2, "epochs": 2},
-    "implicit-als": {"factors": 2, "epochs": 2},
-    "bpr": {"factors": 2, "epochs": 2},
-}
-"""Settings of quick fits."""
+from tests.support.estimators import small
 
 ANSWERS: dict[str, Any] = {
     "/v1/recommendations": {"model": 1, "answered_by": "model", "stale": False, "items": []},
@@ -120,7 +111,7 @@ class Samples:
 
     @cache  # noqa: B019 - a single object lives as long as the process
     def recommender(self, name: str = "explicit-als") -> cofactor.Recommender:
-        estimator = REGISTRY[name](**SMALL.get(name, {}))
+        estimator = small(name)
         return cofactor.Recommender.fit(estimator, self.events if estimator.kind == "events" else self.ratings)
 
     @cached_property
@@ -131,7 +122,7 @@ class Samples:
     @cached_property
     def in_time(self) -> cofactor.Recommender:
         """A recommender whose predictions depend on the time."""
-        estimator = cofactor.BayesianMF(**SMALL["bayesian-mf"], time_bin=86400)
+        estimator = small("bayesian-mf", time_bin=86400)
         return cofactor.Recommender.fit(estimator, self.ratings)
 
     @cached_property
@@ -181,23 +172,20 @@ class Samples:
 
     @cached_property
     def objects(self) -> dict[str, list[Callable[[], Any]]]:
-        """Objects by the name of their class."""
+        """Objects by the name of their class; a model is one of an estimator whose `fit` returns its class."""
         registry: dict[str, list[Callable[[], Any]]] = {
-            cls.__name__: [lambda cls=cls, name=name: cls(**SMALL.get(name, {}))] for name, cls in REGISTRY.items()
+            cls.__name__: [lambda name=name: small(name)] for name, cls in REGISTRY.items()
         }
 
         def model(name: str) -> Callable[[], Any]:
             return lambda: self.recommender(name).model
 
-        factor = ["explicit-als", "biased-mf", "bpr", "implicit-als", "popularity", "bias"]
+        for name in ("explicit-als", *REGISTRY):
+            registry.setdefault(inspect.signature(REGISTRY[name].fit).return_annotation, []).append(model(name))
+        registry["BayesianModel"].append(lambda: self.in_time.model)
         return registry | {
             "Estimator": [cofactor.Bias],
             "Recommender": self.recommenders,
-            "FactorModel": [model(name) for name in factor],
-            "BayesianModel": [model("bayesian-mf"), lambda: self.in_time.model],
-            "UserUserModel": [model("user-knn")],
-            "ItemItemModel": [model("item-knn"), model("ease")],
-            "NetworkModel": [model("neural-mf")],
             "LevelsNetworkModel": [lambda: self.levels_network],
             "Interactions": [lambda: self.ratings, lambda: self.events, lambda: self.other],
             "IdMap": [lambda: self.ratings.items, lambda: self.other.items],
@@ -249,8 +237,10 @@ class Samples:
         }  # fmt: skip
 
     def object_of(self, owner: type, pick: Callable[[int], int]) -> Any:
-        """Return an object of the class."""
-        makes = self.objects[owner.__name__]
+        """An object of the class."""
+        makes = self.objects.get(owner.__name__)
+        if makes is None:
+            raise KeyError(f"Samples.objects needs an object of {owner.__name__}, so that its methods can be called")
         return makes[pick(len(makes))]()
 
     @cached_property
@@ -353,7 +343,7 @@ class Samples:
             "ids": lambda: ["i1", "i2"],
             "columns": lambda: ["genres"],
             "column": lambda: "genres",
-            "what": lambda: "item",
+            "entity": lambda: "item",
             "groups": lambda: users % 2,
             "ranked": lambda: np.array([[0, 1], [2, -1]] * 12, np.int32),
             "lists": lambda: np.tile(np.arange(4, dtype=np.int32), (24, 1)),
@@ -423,7 +413,6 @@ class Samples:
             ".Recommender.for_users": {"users": lambda: ["u01", "u02"]},
             ".Recommender.recommend": ids,
             ".Recommender.similar_users": {"user": lambda: "u01"},
-            ".Recommender.explanation": pair,
             ".Recommender.updated": {"new": lambda: self.ratings},
             ".Recommender.with_users": {"users": lambda: self.ratings.users},
             ".Recommender.for_known_and_new": {
@@ -442,7 +431,6 @@ class Samples:
             },
             ".Recommender.folded_in": {"table": lambda: None},
             ".Recommender.for_history": {"user_features": lambda: None},
-            ".Catalog.answered_by": {"rows": lambda: np.array([0, 1, -1]), "scores": lambda: np.float32([1, 0, 0])},
             ".explain": pair,
             **{f".Client.{name}": client | {"user": lambda: "u1", "item": lambda: "i1"}
                for name in ("explain", "set_available", "rate", "event")},
@@ -468,7 +456,6 @@ class Samples:
             ".LoadReport.with_note": {"note": lambda: "text"},
             ".SparseRows.checked": {"n_columns": lambda: 10},
             ".SparseRows.column_counts": {"n_columns": lambda: 10},
-            ".ItemOrder.deferred": {"compute": lambda: lambda: np.arange(10, dtype=np.int32)},
             ".SparseRows.with_values": {"values": lambda obj: np.ones(len(obj.columns), np.float32)},
             ".SparseRows.row": {"r": lambda: 1},
             ".SparseRows.slice": {"first": lambda: 1, "last": lambda: 3},
@@ -511,7 +498,6 @@ class Samples:
             ".similar_users": {"users": lambda: [0, 1]},
             ".item_similarity": {"items": lambda: [[0, 1], [2, 3]]},
             ".Recommender.similar_items": {"item": lambda: "i1"},
-            ".distribution_at": {},
             ".Distribution.of": {
                 "means": lambda: [[3.0]], "sds": lambda: [[1.0]], "scale": lambda: Scale.from_levels([1, 2, 3, 4, 5]),
             },
@@ -520,8 +506,6 @@ class Samples:
             ".NormalMixture.cdf": {"points": lambda: np.array([1.0, 2.0])},
             ".Explanation.rounded": {"digits": lambda: 2},
             ".FactorModel.objective": {"interactions": lambda: self.ratings},
-            ".base.predicted": {"times": lambda: None},
-            ".base.distribution": {"times": lambda: None, "model": lambda: rec("bayesian-mf").model},
             ".evaluate.evaluation.score": {"split": lambda: self.unseen, "label": lambda: "a label"},
             ".evaluate.reliability.calibration": {
                 "split": lambda: self.unseen, "recommender": lambda: rec("bayesian-mf"),
@@ -547,7 +531,6 @@ class Samples:
             ".BernoulliMixture.memberships": {"items": lambda: [1, 2], "rated": lambda: [True, False]},
             ".Questionnaire.with_answer": {"item": lambda: 4, "rating": lambda: 3.0},
             ".Questions.with_answer": {"item": lambda: self.ratings.items.all[2], "rating": lambda: 3.0},
-            ".explore": {"users": lambda: ["u00", "u01", "u02"], "share": lambda: 0.5},
             ".rescaled": {"unit": lambda: 2.0, "scale": lambda: Scale.from_levels([2, 4, 6, 8, 10])},
             ".FactorMap.ends": {"axis": lambda: 1},
             ".FactorMap.of": {"min_support": lambda: 1},
@@ -560,8 +543,8 @@ class Samples:
             ".Simulation.share": {"items": lambda: np.arange(10) < 3, "users": lambda: np.arange(24) < 12},
             ".Simulation.summary": {"users": lambda: np.arange(24) < 12},
             ".Tastes.ratings": {"stream": lambda: np.random.default_rng(0)},
-            ".calibrated": {"wanted": lambda: np.full((24, self.kinds.shape[1]), 0.5), "n": lambda: 2},
-            ".spread": {"strength": lambda: 0.5, "n": lambda: 2},
+            ".calibrate_lists": {"target_shares": lambda: np.full((24, self.kinds.shape[1]), 0.5), "n": lambda: 2},
+            ".spread_exposure": {"strength": lambda: 0.5, "n": lambda: 2},
             ".categories_by_raters": {"n_categories": lambda: 2},
             ".simulation_plot": {"measures": lambda: {"accuracy": "accuracy"}},
             ".indicators": table | {"table": lambda: self.item_table},
@@ -570,7 +553,6 @@ class Samples:
             ".Prior.means": {"table": lambda: self.user_table, "n": lambda: 24},
             ".expected": {"u": lambda: [0, 1], "i": lambda: [2, 3]},
             ".Recommender.explain": {"user": lambda: "u01", "item": lambda: "i1"},
-            ".recommender.recommender.require_estimator": {"given": lambda: self.estimator},
             **{f".{name}": {"y": self.outputs} for name in ("loss", "rating", "score")},
             ".Hits.normalize": {"sums": lambda obj: np.ones(24), "normalizer": lambda: 2.0},
             ".registry.metric_named": {"key": lambda: "ndcg@5"},
@@ -583,9 +565,6 @@ class Samples:
             },
             ".fetch": {"name": lambda: "movielens-2k"},
             ".datasets.loading.load_movielens": {"version": lambda: "2k"},
-            ".Recommendation": {"item": lambda: "i1"},
-            ".CodedIds.of": {"texts": lambda: pl.Series(["a"])},
-            ".invalid_id_reason": {},
         }  # fmt: skip
         return mine
 

@@ -22,7 +22,7 @@ from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings, parent_has_exited
 from cofactor.store import Store
 
-__all__ = ["CurrentService", "Service"]
+__all__ = ["CurrentService", "Service", "require_list_length"]
 
 T = TypeVar("T")
 
@@ -149,3 +149,15 @@ async def _service(request: Request) -> Service:
 
 
 CurrentService: TypeAlias = Annotated[Service, Depends(_service)]
+
+
+def require_list_length(service: Service, n: int) -> None:
+    """Check that a list is not longer than the setting `max_n` allows.
+
+    Raises
+    ------
+    Problem
+        422 if it is longer.
+    """
+    if n > service.settings.max_n:
+        raise Problem(422, f"n: must be at most {service.settings.max_n:,}; got {n:,}")

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from cofactor.results import SimilarItems
 from cofactor.service.api.auth import READ, WRITE
-from cofactor.service.api.dependencies import CurrentService, Service
+from cofactor.service.api.dependencies import CurrentService, Service, require_list_length
 from cofactor.service.api.errors import Problem, responses
 from cofactor.service.api.fields import (
     DECIMAL_NUMBER,
@@ -18,6 +18,7 @@ from cofactor.service.api.fields import (
     Id,
     Ids,
     JsonMap,
+    ListLength,
     PlainText,
     QueryId,
     RequestBody,
@@ -99,7 +100,8 @@ async def set_availability(service: CurrentService, body: AvailabilityBody) -> C
 
 @router.get("/similar", response_model=SimilarItems, dependencies=[READ])
 async def similar_items(
-    service: CurrentService, item: QueryId, n: Annotated[int, Query(ge=1, le=1_000), DECIMAL_NUMBER] = 10
+    service: CurrentService, item: QueryId, n: Annotated[ListLength, DECIMAL_NUMBER] = 10
 ) -> SimilarItems:
     """Return the available items that are most similar to an item."""
-    return await service.run(service.engine.similar, item, min(n, service.settings.max_n))
+    require_list_length(service, n)
+    return await service.run(service.engine.similar, item, n)

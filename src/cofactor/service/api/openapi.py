@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from cofactor.service.api.dependencies import Service
 from cofactor.service.api.errors import ProblemAnswer
-from cofactor.service.api.fields import ID_SCHEMA
+from cofactor.service.api.fields import ID_SCHEMA, LIMIT_KEY
 from cofactor.service.settings import ServiceSettings
 
 __all__ = ["install_openapi"]
@@ -22,13 +22,15 @@ def install_openapi(app: FastAPI, settings: ServiceSettings) -> None:
     app : FastAPI
         The application, with all routers.
     settings : ServiceSettings
-        `max_n` and `max_batch` are used.
+        Settings that fields are limited by (see `fields.limited_by`).
     """
     generate_schema = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _add_limits(generate_schema(), settings)
+            document = generate_schema()
+            document["components"]["schemas"] |= {"Problem": ProblemAnswer.model_json_schema(), "Id": ID_SCHEMA}
+            _apply_limits(document, settings)
         assert app.openapi_schema is not None
         components = app.openapi_schema["components"]
         service: Service | None = getattr(app.state, "service", None)
@@ -38,15 +40,17 @@ def install_openapi(app: FastAPI, settings: ServiceSettings) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _add_limits(document: dict[str, Any], settings: ServiceSettings) -> None:
-    """Set the maximum batch and list sizes, and add the schemas that are not derived from the routes."""
-    schemas = document["components"]["schemas"]
-    schemas |= {"Problem": ProblemAnswer.model_json_schema(), "Id": ID_SCHEMA}
-    schemas["BatchBody"]["properties"]["users"]["maxItems"] = min(10_000, settings.max_batch)
-    n_schemas = [schemas[name]["properties"]["n"] for name in ("UserQueryBody", "HistoryQueryBody", "BatchBody")]
-    parameters = document["paths"]["/v1/recommendations"]["get"]["parameters"]
-    for n_schema in [*n_schemas, *(parameter["schema"] for parameter in parameters if parameter["name"] == "n")]:
-        n_schema["maximum"] = min(1_000, settings.max_n)
+def _apply_limits(node: Any, settings: ServiceSettings) -> None:
+    """Lower the limits of all fields that a setting limits to its value."""
+    if isinstance(node, dict):
+        if setting := node.pop(LIMIT_KEY, None):
+            key = "maxItems" if "maxItems" in node else "maximum"
+            node[key] = min(node[key], getattr(settings, setting))
+        for part in node.values():
+            _apply_limits(part, settings)
+    elif isinstance(node, list):
+        for part in node:
+            _apply_limits(part, settings)
 
 
 def _with_scale(schemas: dict[str, Any], service: Service) -> dict[str, Any]:

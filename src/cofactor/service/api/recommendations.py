@@ -11,9 +11,20 @@ from pydantic import Discriminator, Field, Tag, TypeAdapter
 from cofactor import results
 from cofactor.results import ExplainedScore, Prediction, Question, RankBy, Recommendation
 from cofactor.service.api.auth import READ
-from cofactor.service.api.dependencies import CurrentService, Service
+from cofactor.service.api.dependencies import CurrentService, Service, require_list_length
 from cofactor.service.api.errors import Problem, responses
-from cofactor.service.api.fields import DECIMAL_NUMBER, WHOLE_NUMBER, Id, Ids, JsonMap, QueryId, Rating, RequestBody
+from cofactor.service.api.fields import (
+    DECIMAL_NUMBER,
+    WHOLE_NUMBER,
+    Id,
+    Ids,
+    JsonMap,
+    ListLength,
+    QueryId,
+    Rating,
+    RequestBody,
+    limited_by,
+)
 from cofactor.service.api.metrics import count_answer
 from cofactor.service.api.routing import StrictRoute
 from cofactor.store import Impression
@@ -33,7 +44,7 @@ class RatedItem(RequestBody):
 class QueryBody(RequestBody):
     """Options for a list of recommendations."""
 
-    n: Annotated[int, Field(ge=1, le=1_000), WHOLE_NUMBER] = Field(10, description="Maximum number of items")
+    n: Annotated[ListLength, WHOLE_NUMBER] = Field(10, description="Maximum number of items")
     exclude: Ids = Field([], description="Items to exclude in addition to the history")
     where: JsonMap = Field({}, description="Metadata that items must match", examples=[{"genre": ["war", "drama"]}])
     rank_by: RankBy = Field("mean", description="lower and upper require a model that predicts distributions")
@@ -87,7 +98,7 @@ EXAMPLES = [
 class BatchBody(QueryBody):
     """Request for lists for many users."""
 
-    users: Ids = Field(min_length=1, examples=[["ana", "bo"]])
+    users: Ids = Field(min_length=1, examples=[["ana", "bo"]], json_schema_extra=limited_by("max_batch"))
     log: bool = Field(False, strict=True)
 
 
@@ -123,11 +134,11 @@ _explained_score = TypeAdapter(ExplainedScore)
 async def recommend(
     service: CurrentService,
     user: Annotated[QueryId, Query(examples=["ana"])],
-    n: Annotated[int, Query(ge=1, le=1_000), DECIMAL_NUMBER] = 10,
+    n: Annotated[ListLength, DECIMAL_NUMBER] = 10,
     log: bool = True,
 ) -> Response:
     """Return the top n items for a user, who may be unknown."""
-    _check_n(service, n)
+    require_list_length(service, n)
     answer = await service.run(service.engine.recommend, user, results.Query(n=n))
     _record_answers(service, [answer], log=log)
     return _json(_recommendation, answer)
@@ -190,14 +201,9 @@ async def ask(service: CurrentService, body: QuestionBody) -> Question:
 
 
 def _query(service: Service, body: QueryBody) -> results.Query:
-    _check_n(service, body.n)
+    require_list_length(service, body.n)
     exclude = tuple(map(str, body.exclude))
     return results.Query(body.n, exclude, body.where, body.rank_by, body.diversity, body.explore)
-
-
-def _check_n(service: Service, n: int) -> None:
-    if n > service.settings.max_n:
-        raise Problem(422, f"n: must be at most {service.settings.max_n:,}; got {n:,}")
 
 
 def _check_values(service: Service, values: list[float], names: list[str]) -> None:
