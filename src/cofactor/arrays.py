@@ -187,7 +187,7 @@ def signed_confidence(values: Float32, weights: Float32 | None) -> Float32:
 
 
 def random_stream(seed: Seed, *path: str | int) -> np.random.Generator:
-    """Return a random generator for a seed and a path of names; different paths give independent generators.
+    """Return a random generator for a seed and a sequence of names; different sequences give independent generators.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def random_stream(seed: Seed, *path: str | int) -> np.random.Generator:
 
 
 class ItemOrder:
-    """Order of the items in a catalog, validated once.
+    """Order of the items in a catalog, which is validated when it is created.
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ class ItemOrder:
 
     @classmethod
     def deferred(cls, n_items: int, compute: Callable[[], Int32]) -> ItemOrder:
-        """Create an order that is computed on first access.
+        """Create an item order that is computed on first access.
 
         Most rankings do not need the order, and counting the events in a large table takes time.
 
@@ -307,7 +307,7 @@ ROW_ORDER = ItemOrder(np.zeros(0, np.int32))
 
 
 def row_starts(counts: Any) -> Int64:
-    """Return the start offset of each of several consecutive groups, followed by the end of the last group.
+    """Return the start offset of each of several consecutive groups, followed by the end offset of the last group.
 
     Parameters
     ----------

@@ -95,7 +95,7 @@ def describe(value: object) -> str:
 
 
 def whole_number(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
-    """Require an integer within a range and return it as an int.
+    """Check that a value is an integer within a range, and return it as an int.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def finite_number(
     above: float | None = None,
     below: float | None = None,
 ) -> float:
-    """Require a finite number within a range and return it as a float.
+    """Check that a value is a finite number within a range, and return it as a float.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def finite_number(
 
 
 def fraction(name: str, value: Any) -> float:
-    """Require a number strictly between 0 and 1 and return it as a float.
+    """Check that a value is a number strictly between 0 and 1, and return it as a float.
 
     Parameters
     ----------
@@ -287,7 +287,7 @@ def seed(value: Seed, name: str = "seed") -> int:
 
 
 def flag(name: str, value: Any) -> bool:
-    """Require True or False and return it as a bool.
+    """Check that a value is True or False, and return it as a bool.
 
     Parameters
     ----------
@@ -318,7 +318,7 @@ def flag(name: str, value: Any) -> bool:
 
 
 def choice(name: str, value: Any, choices: Iterable[str]) -> str:
-    """Require one of several strings and return it.
+    """Check that a value is one of the allowed strings, and return it.
 
     Parameters
     ----------
@@ -352,7 +352,7 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
 
 
 def text(name: str, value: Any) -> str:
-    """Require a string and return it.
+    """Check that a value is a string, and return it.
 
     Parameters
     ----------
@@ -383,7 +383,7 @@ def text(name: str, value: Any) -> str:
 
 
 def path(name: str, value: Any) -> Path:
-    """Require a path and return it as a Path.
+    """Check that a value is a path, and return it as a Path.
 
     Parameters
     ----------
@@ -414,7 +414,7 @@ def path(name: str, value: Any) -> Path:
 
 
 def names(name: str, values: Any) -> tuple[str, ...]:
-    """Require a collection of strings, which may be empty, and return it as a tuple.
+    """Check that a value is a collection of strings, which may be empty, and return it as a tuple.
 
     Parameters
     ----------
@@ -448,7 +448,7 @@ def names(name: str, values: Any) -> tuple[str, ...]:
 
 
 def whole_numbers(name: str, values: Any, *, low: int | None = None, high: int | None = None) -> tuple[int, ...]:
-    """Require one or more integers within a range and return them as a tuple of ints.
+    """Check that a value contains one or more integers within a range, and return them as a tuple of ints.
 
     Parameters
     ----------
@@ -488,7 +488,7 @@ def whole_numbers(name: str, values: Any, *, low: int | None = None, high: int |
 
 
 def row_numbers(name: str, values: Any, n: int, *, unknown: bool = False) -> NDArray[np.int32]:
-    """Require valid row numbers for a table and return them as an array.
+    """Check that values are valid row numbers of a table, and return them as an array.
 
     Parameters
     ----------
@@ -537,7 +537,7 @@ def row_numbers(name: str, values: Any, n: int, *, unknown: bool = False) -> NDA
 def whole_array(
     name: str, values: Any, *, low: int | None = None, high: int | None = None, size: int | None = None
 ) -> NDArray[np.int64]:
-    """Require integers within a range and return them as an array.
+    """Check that values are integers within a range, and return them as an array.
 
     Parameters
     ----------
@@ -581,7 +581,7 @@ def whole_array(
 
 
 def mask(name: str, values: Any, n: int, *, optional: bool = False) -> NDArray[np.bool_]:
-    """Require one bool for each of n rows and return the values as a boolean array.
+    """Check that a mask has one bool for each of `n` rows, and return it as a boolean array.
 
     Parameters
     ----------
@@ -623,7 +623,7 @@ def mask(name: str, values: Any, n: int, *, optional: bool = False) -> NDArray[n
 def number_array(
     name: str, values: Any, shape: tuple[int | None, ...], *, low: float | None = None
 ) -> NDArray[np.float64]:
-    """Require an array of finite numbers with a given shape and return it as float64.
+    """Check that an array has a given shape and finite numbers, and return it as float64.
 
     Parameters
     ----------
@@ -672,7 +672,7 @@ def number_array(
 def broadcast_rows(
     names: tuple[str, str], values: tuple[Any, Any], sizes: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Require two arrays of row numbers, one for each of two tables, that broadcast against each other.
+    """Check that two arrays of row numbers, of one table each, are valid and broadcastable, and return them.
 
     Parameters
     ----------
@@ -750,7 +750,7 @@ def as_array(values: Any) -> NDArray[Any]:
 
 
 def require_bounded(name: str, values: Any) -> None:
-    """Raise an error for a `range` that is longer than any table, before it is converted to a list.
+    """Raise an error for a `range` that is longer than any table can be, before it is converted to a list.
 
     Parameters
     ----------
@@ -775,7 +775,7 @@ def require_bounded(name: str, values: Any) -> None:
 
 
 def float32_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDArray[np.float32]:
-    """Require an array of a given shape whose numbers fit into float32, and return it as float32.
+    """Check that an array has a given shape and that its numbers fit into float32, and return it as float32.
 
     Parameters
     ----------
@@ -818,7 +818,7 @@ def float32_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDAr
 
 
 def seconds(name: str, values: Any, n: int) -> NDArray[np.int64]:
-    """Require n times in integer seconds since the Unix epoch and return them as an array.
+    """Check that values are `n` times in integer seconds since the Unix epoch, and return them as an array.
 
     Parameters
     ----------
@@ -857,7 +857,7 @@ def seconds(name: str, values: Any, n: int) -> NDArray[np.int64]:
 
 
 def instance(name: str, value: Any, cls: type[T], advice: str) -> T:
-    """Require an instance of a class and return it.
+    """Check that a value is an instance of a class, and return it.
 
     Parameters
     ----------
@@ -892,7 +892,7 @@ def instance(name: str, value: Any, cls: type[T], advice: str) -> T:
 
 
 def optional_callable(name: str, value: Any) -> Callable[..., Any] | None:
-    """Require a callable or None and return it.
+    """Check that a value is a callable or None, and return it.
 
     Parameters
     ----------

@@ -384,7 +384,7 @@ class Client:
         return results
 
     def put_items(self, items: Iterable[Mapping[str, Any]]) -> None:
-        """Store items, replacing their earlier versions.
+        """Store items, replacing any existing versions of the same items.
 
         Parameters
         ----------
@@ -463,7 +463,7 @@ class Client:
 
     @validated
     def promote(self, version: int) -> None:
-        """Make a model version the active one.
+        """Promote a model version, which makes it the active one.
 
         Parameters
         ----------

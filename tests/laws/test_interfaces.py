@@ -816,7 +816,7 @@ class Question:
 RATINGS: tuple[Kind, ...] = ("ratings",)
 EVENTS: tuple[Kind, ...] = ("events",)
 LIKED, TAKEN = [(1, 5), (2, 1), (8, 4)], [(1, None), (8, None)]
-OFF = r"is {}, which is not on the scale of 1 to 5 with levels 1, 2, 3, 4, 5"
+OFF = r"is {}, which is not on the rating scale of 1 to 5 with levels 1, 2, 3, 4, 5"
 
 
 def integer_ids(case: Case) -> bool:

@@ -663,7 +663,7 @@ def test_a_rating_off_the_scale_is_rejected_wherever_it_comes_in(
     estimator: Any, value: float, numbered_ratings: Interactions
 ) -> None:
     rec = Recommender.fit(estimator, numbered_ratings)
-    off = f"is {value:.7g}, which is not on the scale of 1 to 5 with levels 1, 2, 3, 4, 5".replace("+", r"\+")
+    off = f"is {value:.7g}, which is not on the rating scale of 1 to 5 with levels 1, 2, 3, 4, 5".replace("+", r"\+")
     with pytest.raises(DataError, match=f"the rating of item 101 {off}"):
         rec.for_history([(100, 5), (101, value)]).recommend()
     with pytest.raises(DataError, match=f"the rating of item 101 {off}"):
@@ -723,7 +723,7 @@ def test_a_scale_without_levels_takes_any_rating_within_its_range(numbered_ratin
     assert rec.scale is not None
     assert rec.scale.levels == ()
     assert len(rec.for_history([(0, float(values.max())), (1, 12.3456)]).recommend(n=2)) == 2
-    with pytest.raises(DataError, match="is 101, which is not on the scale of"):
+    with pytest.raises(DataError, match="is 101, which is not on the rating scale of"):
         rec.for_history([(0, 101)]).recommend()
 
 

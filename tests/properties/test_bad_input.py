@@ -205,7 +205,7 @@ def test_missing_files_folders_and_invalid_paths(tmp_path: Path) -> None:
         read_ratings(path, quarantine=tmp_path / "q.csv")
     with pytest.raises(ParameterError, match="format must be csv or tsv or"):
         read_ratings(path, format="excel")
-    with pytest.raises(DataError, match=r"https://example\.org/r\.csv is not a database: download the file"):
+    with pytest.raises(DataError, match=r"https://example\.org/r\.csv is not a database URL; to read a remote file"):
         read_ratings("https://example.org/r.csv")
 
 

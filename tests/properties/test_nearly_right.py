@@ -83,11 +83,11 @@ def test_the_kind_and_the_scale_are_checked() -> None:
             columns(kind=kind)
     five = Scale.from_levels([1, 2, 3, 4, 5])
     assert columns(scale=five).scale == five
-    with pytest.raises(DataError, match="row 2 of values: 99 is not on the scale"):
+    with pytest.raises(DataError, match="row 2 of values: 99 is not on the rating scale"):
         columns(values=[5, 99, 3], scale=five)
-    with pytest.raises(DataError, match=r"row 3 of values: 4\.5 is not on the scale"):
+    with pytest.raises(DataError, match=r"row 3 of values: 4\.5 is not on the rating scale"):
         columns(values=[5, 4, 4.5], scale=five)
-    with pytest.raises(DataError, match="row 1 of values: 0 is not on the scale"):
+    with pytest.raises(DataError, match="row 1 of values: 0 is not on the rating scale"):
         columns(values=[0, 4, 4], scale=Scale(1.0, 10.0))
     for scale in ((1, 5), [1, 2, 3], "1-5", 5):
         with pytest.raises(CofactorError, match="scale must be"):

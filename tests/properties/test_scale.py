@@ -76,7 +76,7 @@ STARS = Scale.from_levels([1, 2, 3, 4, 5])
 
 @pytest.mark.parametrize("value", [99, -7, 0.999, 4.5, 1e30, -1e30, float("nan"), float("inf"), 5.0001])
 def test_a_value_off_the_levels_is_named_with_the_scale(value: float) -> None:
-    message = "the rating of 'alien' is .*, which is not on the scale of 1 to 5 with levels 1, 2, 3, 4, 5; "
+    message = "the rating of 'alien' is .*, which is not on the rating scale of 1 to 5 with levels 1, 2, 3, 4, 5; "
     with pytest.raises(DataError, match=message):
         STARS.check([4, value], name=lambda place: ["no", "the rating of 'alien'"][place])
 
@@ -85,7 +85,7 @@ def test_a_value_off_the_levels_is_named_with_the_scale(value: float) -> None:
 def test_a_range_without_levels_accepts_all_values_between_its_ends(value: float) -> None:
     scale = Scale(0.7, 0.9)
     scale.check(np.float32([0.7, 0.8, 0.7654321, 0.9]))
-    with pytest.raises(DataError, match=r"the rating is .* not on the scale of 0.7 to 0.9; "):
+    with pytest.raises(DataError, match=r"the rating is .* not on the rating scale of 0.7 to 0.9; "):
         scale.check(value)
 
 

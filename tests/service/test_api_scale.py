@@ -61,7 +61,7 @@ def test_every_route_accepts_the_values_that_the_library_accepts(api: TestClient
             rec.for_history([(1, value)]).recommend()
         except DataError as problem:
             answer = str(problem).partition(" is ")[2]
-            assert f"not on the scale of {scale.description}" in answer
+            assert f"not on the rating scale of {scale.description}" in answer
         else:
             taken, answer = [*taken, value], ""
         rated = {"item": 1, "value": value}

@@ -72,7 +72,7 @@ def compare(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Compare all models, or those of --model, on held-out rows, and test whether the differences are significant.
+    """Compare all models, or those given with --model, on held-out data, and test the differences for significance.
 
     A simple baseline and a baseline model tuned on part of the training rows are always included. Models of ratings are
     compared by RMSE, models of events (--events or --min-rating) by NDCG over the full catalog. The two are never

@@ -1,4 +1,4 @@
-"""`cofactor describe`: summarize a table and how it was loaded, and cross-tabulate its densest part."""
+"""`cofactor describe`: summarize a table and how it was loaded, with a cross-tabulation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def describe(
     ] = 8,
     as_json: Json = False,
 ) -> None:
-    """Summarize a table before training: load report, counts, distribution of values, and a cross-tab.
+    """Summarize a table before training: load report, counts, distribution of values, and a cross-tabulation.
 
     The load report covers rejected rows, inferred columns and duplicates. In the cross-tab, a dot is a missing rating.
     """
@@ -51,7 +51,7 @@ def describe(
 
 
 def facts(ratings: Interactions) -> dict[str, Any]:
-    """Return counts, density, time span, scale and load report as JSON-serializable values.
+    """Return the counts, density, time span, rating scale and load report of a table as JSON-serializable values.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def values(ratings: Interactions) -> list[dict[str, float]]:
 
 
 def show_facts(out: Console, ratings: Interactions) -> None:
-    """Print the load report and the counts, one line each.
+    """Print the load report and the counts of a table, one line each.
 
     Parameters
     ----------

@@ -115,7 +115,7 @@ class Source:
         return "events" if self.events or self.min_rating is not None else "ratings"
 
     def arguments(self) -> list[str]:
-        """Return the options that differ from their defaults, for use in a command on the same table.
+        """Return the input options that differ from their defaults, to build another command that reads the same table.
 
         Returns
         -------
@@ -161,7 +161,7 @@ class Source:
 
     @property
     def files(self) -> list[str | None]:
-        """Paths of the table, the item table and the user table; None for each one that is not given."""
+        """Paths of the interaction table, the item table and the user table; None for each one that is not given."""
         return [self.ratings, self.items, self.users]
 
     def read(self) -> Interactions:

@@ -81,7 +81,7 @@ class _Prompt:
 
     @property
     def range(self) -> str:
-        """Description of the rating scale."""
+        """Part of the prompt that describes the rating scale."""
         import numpy as np
 
         if self.scale is None:

@@ -27,7 +27,7 @@ Table = Annotated[
 
 
 def make_table_optional(command: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a command created by `reads_table` to make its table optional, with the default "".
+    """Decorator for a command created by `reads_table` that makes its table argument optional, with the default "".
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Files of the commands: read item tables, user tables and files of user-item pairs, and write results."""
+"""Files used by the commands: read item tables, user tables and user-item pairs, and write results."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def show_json(value: Any) -> None:
 
 
 def table(*columns: str | tuple[str, str], title: str | None = None) -> Table:
-    """Create a table without rows for terminal output.
+    """Create an empty table for terminal output.
 
     Parameters
     ----------

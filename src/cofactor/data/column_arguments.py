@@ -33,7 +33,7 @@ _MIN_LEVELS = 3  # without the 0: {0, 1} and {0, 1, 2} are ordinary scales that 
 
 
 def ids_argument(name: str, ids: Any) -> pl.Series | CodedIds:
-    """Validate a column of IDs.
+    """Check that an argument is a valid column of IDs, and return it as a Series or as `CodedIds`.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def _has_floats(column: Any) -> bool:
 
 
 def numbers_argument(name: str, values: Any, n: int) -> Float32:
-    """Validate a column of n finite numbers.
+    """Check that an argument is a column of `n` finite numbers, and return it as an array.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def numbers_argument(name: str, values: Any, n: int) -> Float32:
 
 
 def times_argument(name: str, values: Any, n: int) -> Int64:
-    """Validate a column of n times in integer seconds since the Unix epoch.
+    """Check that an argument is a column of `n` times in seconds since the Unix epoch, and return it as an array.
 
     Parameters
     ----------
@@ -233,7 +233,7 @@ def require_on_scale(values: Float32, scale: Scale) -> None:
     invalid_values = distinct_values.filter(~pl.Series(scale.contains(distinct_values.to_numpy())))
     if len(invalid_values):
         row = int(np.isin(values, invalid_values.to_numpy()).argmax())
-        raise DataError(f"row {row + 1} of values: {values[row]:g} is not on the scale {scale}")
+        raise DataError(f"row {row + 1} of values: {values[row]:g} is not on the rating scale of {scale.description}")
 
 
 def zeros_note(values: Float32) -> str | None:

@@ -1,4 +1,4 @@
-"""Cross-tabulation: submatrix of the user-item matrix with the most active users and the most rated items."""
+"""Cross-tabulation: the user-item matrix restricted to the most active users and the most rated items."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EMPTY_CELL = "·"
 
 @dataclass(frozen=True, eq=False)
 class CrossTab:
-    """Submatrix of a user-item matrix with the most active users and the most rated items, created by `crosstab`.
+    """User-item matrix restricted to the most active users and the most rated items, created by `crosstab`.
 
     Attributes
     ----------

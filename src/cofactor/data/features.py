@@ -140,7 +140,7 @@ class Column:
         return [f"{self.name}{sign}{label}" for label in self.labels]
 
     def members(self, column: pl.Series, entity: str) -> tuple[Int64, Int64]:
-        """Return the positions of all ones in the indicators of a column, as (indicator, row) pairs.
+        """Return the positions of all ones among the indicators of a column, as arrays of indicator and row numbers.
 
         Missing values, and values that did not occur in the table from which the encoding was learned, have none.
 
@@ -185,7 +185,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Feature encoder for user or item tables; its categories and bins come from one table and apply to others.
+    """Feature encoder that learns categories and bins from one user or item table and encodes other tables with them.
 
     Attributes
     ----------
@@ -245,7 +245,7 @@ class Encoder:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of all m indicators, in column order."""
+        """Names of all indicators that the encoder creates, in the order of the encoded columns."""
         return tuple(name for column in self.columns for name in column.names)
 
     @validated
@@ -325,7 +325,7 @@ class Encoder:
 
 @validated
 def indicators(table: pl.DataFrame | None, columns: Sequence[str], entity: str) -> Features:
-    """Encode columns of a table as binary indicators, with categories and bins from the same table.
+    """Encode columns of a table as binary indicators, with categories and bins learned from the same table.
 
     Parameters
     ----------
@@ -380,7 +380,7 @@ def _stored_column(settings: Mapping[str, Any]) -> Column:
     marks = checks.plain("marks", settings["marks"], mark_type)
     labels = checks.plain("labels", settings["labels"], tuple[str, ...])
     if len(marks) != len(labels) or list(marks) != sorted(set(marks)):
-        raise DataError("marks must be sorted and distinct, with one label each")
+        raise DataError("marks (categories or bin boundaries) must be sorted and distinct, with one label each")
     return Column(checks.plain("name", settings["name"], str), form, marks, labels)
 
 

@@ -72,7 +72,7 @@ class CodedIds:
 
     @classmethod
     def of(cls, strings: pl.Series) -> CodedIds:
-        """Encode a column of strings.
+        """Dictionary-encode a column of string IDs.
 
         Parameters
         ----------
@@ -94,7 +94,7 @@ class CodedIds:
         return len(self.codes)
 
     def gather(self, values: pl.Series) -> pl.Series:
-        """Return the value for each entry in the column, given one value per distinct ID.
+        """Expand an array with one value per distinct ID to a column with one value per entry of this column.
 
         Parameters
         ----------
@@ -114,7 +114,7 @@ class CodedIds:
         return values.gather(self.codes)
 
     def filter(self, mask: pl.Series) -> CodedIds:
-        """Return the selected entries as a new dictionary-encoded column.
+        """Return the selected entries as a new dictionary-encoded column of IDs.
 
         Parameters
         ----------
@@ -180,7 +180,7 @@ def integer_id(value: object, *, parse: bool = False) -> int | None:
 
 
 def integer_ids(column: pl.Series, *, parse: bool = False) -> pl.Series:
-    """Convert the values in a column to integer IDs, by the rule of `integer_id`.
+    """Convert the values in a column to integer IDs, in the same way as `integer_id` converts one value.
 
     Parameters
     ----------
@@ -330,7 +330,7 @@ def invalid_id_reason(text: str) -> str | None:
 
 
 def invalid_ids(strings: pl.Series) -> pl.Series:
-    """Return a mask of the strings that are not valid IDs by the rule of `invalid_id_reason`.
+    """Return a boolean mask of the strings that are not valid IDs according to `invalid_id_reason`.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ class IdMap:
     @classmethod
     @validated
     def of(cls, ids: pl.Series | Iterable[Id]) -> IdMap:
-        """Create a map of the distinct IDs in a collection.
+        """Create an ID map of the distinct IDs in a collection.
 
         Parameters
         ----------
@@ -89,7 +89,7 @@ class IdMap:
     @classmethod
     @validated
     def of_with_rows(cls, ids: pl.Series | CodedIds) -> tuple[IdMap, Int32]:
-        """Create a map of the distinct IDs in a column, and return it with the row number of each entry.
+        """Create an ID map of the distinct IDs in a column, and return it with the row number of each entry.
 
         Parameters
         ----------
@@ -116,7 +116,7 @@ class IdMap:
         """
         require_threads()
         if isinstance(ids, pl.Series) and ids.dtype not in (pl.Int64, pl.String):
-            raise DataError(f"ids must be a column of Int64 or String, not of {ids.dtype}")
+            raise DataError(f"ids must be an Int64 or String column, not {ids.dtype}")
         if isinstance(ids, pl.Series) and ids.dtype == pl.Int64:
             id_map = cls.from_sorted(ids.unique().sort())
             return id_map, id_map.rows(ids)
@@ -130,7 +130,7 @@ class IdMap:
     @classmethod
     @validated
     def from_sorted(cls, ids: pl.Series) -> IdMap:
-        """Create a map from a column of sorted, distinct IDs.
+        """Create an ID map from a column of sorted, distinct IDs.
 
         Parameters
         ----------
@@ -148,7 +148,7 @@ class IdMap:
             If the column has another type or contains nulls.
         """
         if ids.dtype not in (pl.Int64, pl.String) or ids.null_count():
-            raise DataError(f"ids must be a column of Int64 or String without nulls, not of {ids.dtype}")
+            raise DataError(f"ids must be an Int64 or String column without nulls, but its type is {ids.dtype}")
         if ids.dtype == pl.Int64:
             return cls(read_only(ids.to_numpy()))
         lengths = ids.str.len_bytes().to_numpy().astype(np.int64)
@@ -158,7 +158,7 @@ class IdMap:
 
     @property
     def id_type(self) -> Literal["integer", "string"]:
-        """Type of the IDs: "integer" or "string"; "integer" for an empty map."""
+        """Type of the IDs in the map: "integer" or "string"; "integer" for an empty map."""
         return "string" if self.integers is None else "integer"
 
     def __len__(self) -> int:
@@ -183,7 +183,7 @@ class IdMap:
 
     @cached_property
     def all(self) -> pl.Series:
-        """All IDs in row order: Series of shape (n,), Int64 or String."""
+        """All IDs of the map in row order: Series of shape (n,), Int64 or String."""
         if self.integers is not None:
             return pl.Series("id", self.integers, dtype=pl.Int64)
         if threads_lost():
@@ -194,7 +194,7 @@ class IdMap:
         return pl.DataFrame({"start": starts, "length": lengths}).select(id=ids)["id"]
 
     def row(self, id_: Id) -> int:
-        """Return the row number of an ID, matched as in `rows`.
+        """Return the row number of an ID, which is matched in the same way as in `rows`.
 
         Parameters
         ----------
@@ -384,7 +384,7 @@ class IdMap:
 
     @validated
     def union(self, other: IdMap) -> IdMap:
-        """Return a map of the IDs that are in this map, the other map or both, with the ID type of this map.
+        """Return the union of this ID map and another one, with the ID type of this map.
 
         Parameters
         ----------
@@ -422,7 +422,7 @@ class IdMap:
 
     @validated
     def equals(self, other: IdMap) -> bool:
-        """Return whether both maps contain the same IDs, and therefore the same row numbers.
+        """Return whether this ID map and another one contain the same IDs, and therefore the same row numbers.
 
         Parameters
         ----------

@@ -55,7 +55,7 @@ CREATION_ADVICE = (
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """Table of ratings or events with one row per user-item pair, sorted by (u, i).
+    """Table of ratings or events with one row per user-item pair, sorted by user and item row number.
 
     Create it with `from_columns` or the readers. Because rows are sorted, the order of the source does not matter. A
     selection without rows is a valid table that keeps all IDs.
@@ -130,7 +130,7 @@ class Interactions:
             if n and (rows.min() < 0 or rows.max() >= len(ids)):
                 raise DataError(f"{name} must contain row numbers from 0 to {len(ids) - 1}, one per ID of the table")
         if not pairs_are_sorted(self.u, self.i):
-            raise DataError("rows must be distinct (u, i) pairs in ascending order; use Interactions.from_columns")
+            raise DataError("rows must be distinct user-item pairs in ascending order; use Interactions.from_columns")
         for name in ("values", "weights"):
             if (column := getattr(self, name)) is not None and not np.isfinite(column).all():
                 raise DataError(f"{name} must be finite, not {column[~np.isfinite(column)][0]}")
@@ -160,17 +160,17 @@ class Interactions:
 
     @property
     def n_users(self) -> int:
-        """Number of users, including those without rows."""
+        """Number of users in the table, including users without ratings or events."""
         return len(self.users)
 
     @property
     def n_items(self) -> int:
-        """Number of items, including those without rows."""
+        """Number of items in the table, including items without ratings or events."""
         return len(self.items)
 
     @property
     def density(self) -> float:
-        """Fraction of the user-item pairs that have a row; 0 for an empty table.
+        """Fraction of all user-item pairs that have a rating or an event; 0 for an empty table.
 
         Returns
         -------
@@ -186,7 +186,7 @@ class Interactions:
 
     @property
     def confidence(self) -> Float32:
-        """Confidence of each event: its value times its weight (w in the loss).
+        """Confidence of each event: the product of its value and its weight.
 
         Returns
         -------
@@ -203,7 +203,7 @@ class Interactions:
 
     @cached_property
     def by_user(self) -> SparseRows:
-        """Sparse matrix of users by items that shares the memory of this table.
+        """This table as a sparse matrix with one row per user and one column per item, which shares the table's memory.
 
         Returns
         -------
@@ -223,7 +223,7 @@ class Interactions:
 
     @cached_property
     def by_item(self) -> SparseRows:
-        """Sparse matrix of items by users, stored as a copy whose entries are sorted by item.
+        """This table as a sparse matrix with one row per item and one column per user, stored as a copy.
 
         Returns
         -------
@@ -242,7 +242,7 @@ class Interactions:
 
     @cached_property
     def excluded(self) -> SparseRows:
-        """Items to exclude from each user's recommendations: those in `by_user` and those in `seen`.
+        """Items to exclude from each user's recommendations: the user's items in this table and in `seen`.
 
         Returns
         -------
@@ -452,7 +452,7 @@ class Interactions:
 
     @property
     def titles(self) -> pl.Series | None:
-        """Titles of the items in row order: Series of shape (n_items,); None if there is no `title` column."""
+        """Titles of the items in row order, as a Series of shape (n_items,); None if there is no `title` column."""
         table = self.item_table
         return table["title"] if table is not None and "title" in table.columns else None
 
@@ -608,7 +608,7 @@ def require_interactions(name: str, value: object) -> Interactions:
 
 @validated
 def relevant_rows(interactions: Interactions) -> Interactions:
-    """Select the rows that are relevant for ranking metrics: events with a positive weight, or all ratings.
+    """Select the table rows that count as relevant in ranking metrics: events with a positive weight, or all ratings.
 
     Parameters
     ----------

@@ -50,10 +50,10 @@ class Scale:
     def __post_init__(self) -> None:
         low, high = checks.finite_number("low", self.low), checks.finite_number("high", self.high)
         if low > high:
-            raise ParameterError(f"low must be at most high, {self.high!r}, not {self.low!r}")
+            raise ParameterError(f"low must be at most high ({self.high!r}), not {self.low!r}")
         levels = checks.number_array("levels", self.levels, (None,))
         if len(levels) and ((np.diff(levels) <= 0).any() or levels[0] != low or levels[-1] != high):
-            raise ParameterError(f"levels must be sorted from low, {low:g}, to high, {high:g}, not {self.levels!r}")
+            raise ParameterError(f"levels must ascend from low ({low:g}) to high ({high:g}), not {self.levels!r}")
 
     @classmethod
     def from_levels(cls, levels: Sequence[float]) -> Scale:
@@ -137,7 +137,7 @@ class Scale:
 
     @property
     def step(self) -> float:
-        """Smallest distance between neighboring levels, in rating units.
+        """Smallest distance between neighboring rating levels.
 
         Without levels it is a twentieth of the range; for a single value it is 1.
 
@@ -157,7 +157,7 @@ class Scale:
 
     @property
     def extended_range(self) -> tuple[float, float]:
-        """Range of the scale, extended by half a step at both ends.
+        """Range of the rating scale, extended by half a step at both ends.
 
         A sigmoid over this range can reach `low` and `high`.
 
@@ -175,7 +175,7 @@ class Scale:
 
     @property
     def unit(self) -> float:
-        """Rating unit that estimators use: a fifth of `extended_range`, which is 1 for ratings from 1 to 5.
+        """Rating unit that estimators use: a fifth of the extended range, such as 1 for ratings from 1 to 5.
 
         Returns
         -------
@@ -192,14 +192,14 @@ class Scale:
 
     @validated
     def contains(self, values: Any) -> Bool:
-        """Return a mask of the values that are on the scale.
+        """Return a boolean mask of the values that are on the rating scale.
 
         Levels and bounds are compared with the precision of float32: 0.7 read as float32 matches a level of 0.7.
 
         Parameters
         ----------
         values : float or array-like of shape (n,)
-            Ratings; NaN is not on the scale.
+            Ratings; NaN is not on the rating scale.
 
         Returns
         -------
@@ -226,7 +226,7 @@ class Scale:
 
     @validated
     def check(self, values: Any, *, name: str | Callable[[int], str] = "the rating") -> None:
-        """Raise an error for the first value that is not on the scale.
+        """Raise an error for the first value that is not on the rating scale.
 
         Every function that accepts ratings for a fitted model calls this method.
 
@@ -248,7 +248,7 @@ class Scale:
         >>> scale = Scale.from_levels([1, 2, 3, 4, 5])
         >>> scale.check([5, 4.5], name=lambda k: f"rating {k + 1}")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        cofactor.errors.DataError: rating 2 is 4.5, which is not on the scale of 1 to 5 with levels 1, 2, 3, 4, 5; ...
+        cofactor.errors.DataError: rating 2 is 4.5, which is not on the rating scale of 1 to 5 with levels ...
         """
         numbers = np.atleast_1d(_numbers(values))
         invalid = ~self.contains(numbers)
@@ -256,13 +256,13 @@ class Scale:
             first = int(invalid.argmax())
             label = name if isinstance(name, str) else name(first)
             raise DataError(
-                f"{label} is {numbers[first]:.7g}, which is not on the scale of {self.description}; to allow "
-                "other ratings, declare the levels of the training table and fit again"
+                f"{label} is {numbers[first]:.7g}, which is not on the rating scale of {self.description}; to allow "
+                "other ratings, declare the rating levels when creating the training table, and refit"
             )
 
     @property
     def description(self) -> str:
-        """Range and levels as text for messages; with more than 21 levels, only the first three and the last.
+        """Range and levels of the rating scale as text for messages; more than 21 levels are abbreviated.
 
         Returns
         -------

@@ -96,7 +96,7 @@ class SideTable:
         return common_names or [name for name in columns if name.strip().lower() == "id"]
 
     def id_column(self, ids: IdMap) -> str:
-        """Return the name of the ID column.
+        """Return the name of the column that contains the user or item IDs.
 
         Parameters
         ----------

@@ -67,7 +67,7 @@ class _ProgressBar:
         self.total = self.done = 0
 
     def update(self, n: int) -> None:
-        """Count n more bytes; pooch passes the full block size even if the last block is shorter."""
+        """Add `n` bytes to the byte count; pooch passes the full block size even if the last block is shorter."""
         self.done = min(self.done + n, self.total) if self.total else self.done + n
         self.on_progress(Progress(self.step, self.done, self.total or None))
 

@@ -100,7 +100,7 @@ class GroundTruth:
 
     @validated
     def expected(self, u: Any, i: Any) -> Float64:
-        """Return the expected ratings before noise and rounding; they can be outside the range of the levels.
+        """Return the expected ratings before noise and rounding, which can be outside the range of the rating levels.
 
         Parameters
         ----------
@@ -162,7 +162,7 @@ class Synthetic(GroundTruth):
 
 
 class Chunk(NamedTuple):
-    """Chunk of consecutive synthetic ratings, sorted by (u, i).
+    """Chunk of consecutive synthetic ratings, sorted by user and item.
 
     Attributes
     ----------
@@ -181,7 +181,7 @@ class Chunk(NamedTuple):
 
     @validated
     def slice(self, start: int, stop: int | None = None) -> Chunk:
-        """Return a chunk that contains a range of consecutive rows of this chunk.
+        """Return a range of consecutive ratings of this chunk as a new chunk.
 
         Parameters
         ----------

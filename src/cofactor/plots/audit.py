@@ -36,7 +36,7 @@ INFLUENCE_COLUMNS = ("group", "users", "share_of_users", "share_of_influence", "
 
 @validated
 def lorenz_plot(frame: pl.DataFrame) -> Figure:
-    """Plot Lorenz curves: the cumulative fraction of the total that the smallest members account for.
+    """Plot Lorenz curves: cumulative fraction of a total by fraction of the members, smallest members first.
 
     The diagonal is an even distribution. The farther a curve is below it, the more concentrated the distribution.
 
@@ -129,7 +129,7 @@ def genres_plot(frame: pl.DataFrame, *, n: int = 18) -> Figure:
 
 @validated
 def influence_plot(frame: pl.DataFrame) -> Figure:
-    """Plot each group's fraction of the users and fraction of the total influence.
+    """Plot each user group's fraction of all users next to its fraction of the total influence.
 
     Parameters
     ----------

@@ -121,7 +121,7 @@ def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
     require_threads()
     require_frame(frame, ("mitigation", "round", *measures), "a simulation")
     if not measures:
-        raise DataError("measures must contain at least one column of frame")
+        raise DataError("measures must name at least one column of frame")
     from plotly.graph_objects import Scatter
 
     all_mitigations = frame["mitigation"].unique(maintain_order=True).to_list()

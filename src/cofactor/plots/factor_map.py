@@ -1,4 +1,4 @@
-"""Figures of items: a map of the item factors, and bias-adjusted ratings compared with plain averages."""
+"""Figures about items: a map of the item factors, and bias-adjusted ratings compared with plain averages."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def factor_map_plot(frame: pl.DataFrame) -> Figure:
 
 @validated
 def bias_ranking_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
-    """Plot the bias-adjusted rating and plain average of the first n and last n items in a frame.
+    """Plot the bias-adjusted rating and the plain average rating of the first and last `n` items in a frame.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Figures of models: comparison by a metric, and reliability of predicted probabilities."""
+"""Figures about models: comparison by a metric, and reliability of predicted probabilities."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HOVER = (
 
 @validated
 def comparison_plot(frame: pl.DataFrame) -> Figure:
-    """Plot the metric of each model with its 95% interval over users.
+    """Plot a metric of each model with its 95% confidence interval over users.
 
     Parameters
     ----------

@@ -185,7 +185,7 @@ def axis(title: str | None = None, **more: Any) -> dict[str, Any]:
 
 
 def dot_plot(names: Sequence[str], marks: Sequence[Any], title: str, *, height: int = 0, **more: Any) -> Figure:
-    """Create a dot plot with one row per name and the name above its marks.
+    """Create a dot plot with one row of marks per name, and the name above the row.
 
     Long names therefore do not need a margin.
 
@@ -296,7 +296,7 @@ def script() -> str:
 
 @validated
 def snippet(figure: Figure, name: str) -> str:
-    """Convert a figure to an HTML element for a page that includes `script`.
+    """Convert a figure to an HTML element for a page that includes the Plotly library, see `script`.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ COLUMNS = {"model": "model", "value": "", "low": "95 % from", "high": "to", "ver
 
 
 def comparison_section(study: Study) -> Section:
-    """Create the section that compares the estimator with baselines on held-out rows.
+    """Create the report section that compares the estimator with baselines on held-out data.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def comparison_section(study: Study) -> Section:
 
 
 def calibration_section(study: Study) -> Section:
-    """Create the section on the calibration of the predictive distributions.
+    """Create the report section on the calibration of the predictive distributions.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def calibration_section(study: Study) -> Section:
 
 
 def cold_start_section(study: Study) -> Section:
-    """Create the section with the cold-start curve.
+    """Create the report section with the cold-start curve.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ MAX_BAYESIAN_ROWS = 300_000
 
 
 def load_section(study: Study) -> Section:
-    """Create the section that summarizes the table and how it was loaded.
+    """Create the report section that summarizes the table and how it was loaded.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def load_section(study: Study) -> Section:
 
 
 def crosstab_section(study: Study) -> Section:
-    """Create the section with the cross-tabulation, in which predictions fill the empty cells.
+    """Create the report section with the cross-tabulation, in which predictions fill the empty cells.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ MEASURES = {
 
 
 def feedback_loop_section(study: Study) -> Section:
-    """Create the section that simulates the feedback loop with and without mitigations.
+    """Create the report section that simulates the feedback loop with and without mitigations.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ MAX_ITEMS, MIN_ITEMS = 2_000, 3
 
 
 def factor_map_section(study: Study) -> Section:
-    """Create the section that maps the items onto the principal axes of their factors.
+    """Create the report section that maps the items onto the principal axes of their factors.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def factor_map_section(study: Study) -> Section:
 
 
 def ranking_section(study: Study) -> Section:
-    """Create the section that ranks the items by bias-adjusted rating and compares it with the plain average.
+    """Create the report section that ranks the items by bias-adjusted rating, shown next to the plain average rating.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Subject of a report: table, fitted model, split, and samples for sections that are slow on the whole table."""
+"""Subject of a report: table, fitted model, split, and smaller samples for sections that would take too long."""
 
 from __future__ import annotations
 
@@ -75,17 +75,17 @@ class Study:
 
     @cached_property
     def recommender(self) -> Recommender:
-        """Recommender trained on the whole table; raises the errors of `Recommender.fit`."""
+        """Recommender trained on the whole table; access can raise any error of `Recommender.fit`."""
         return Recommender.fit(self.estimator, self.table, seed=self.seed)
 
     @cached_property
     def sampled_table(self) -> Interactions:
-        """Table, reduced to a random sample of its users if it has more than `max_rows` rows."""
+        """Table of the report, reduced to a random sample of its users if it has more than `max_rows` rows."""
         return sample_users(self.table, self.max_rows, self.seed)
 
     @cached_property
     def split(self) -> Split:
-        """Split whose test set is 20 % of all ratings, or 20 % of each user's events; raises DataError."""
+        """Split whose test set is 20 % of all ratings, or 20 % of each user's events; access can raise DataError."""
         split = split_random if self.table.kind == "ratings" else split_per_user
         return split(self.sampled_table, test=0.2, seed=self.seed)
 
@@ -100,7 +100,7 @@ class Study:
 
     @cached_property
     def sample_notes(self) -> list[str]:
-        """List with a sentence that describes the sample; empty if the whole table is used."""
+        """List with one sentence that describes the sample of users; empty if the whole table is used."""
         if len(self.sampled_table) == len(self.table):
             return []
         sentence = (
@@ -116,7 +116,7 @@ class Study:
 
 
 def sample_users(table: Interactions, rows: int, seed: Seed) -> Interactions:
-    """Return a random sample of users, each with all of their rows.
+    """Return all interactions of a random sample of users.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def sample_users(table: Interactions, rows: int, seed: Seed) -> Interactions:
 
 
 def sample_users_and_items(table: Interactions, users: int, items: int, seed: Seed) -> Interactions:
-    """Return a random sample of users, restricted to the items that have the most ratings among them.
+    """Return the interactions of a random sample of users with the items that these users rated most often.
 
     Parameters
     ----------

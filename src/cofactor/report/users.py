@@ -25,7 +25,7 @@ MAX_GROUPS, MIN_GROUP_USERS = 10, 8
 
 
 def exposure_section(study: Study) -> Section:
-    """Create the section on the concentration of the table and the exposure of the catalog, by genre if available.
+    """Create the report section on the concentration of the table and the exposure of items, by genre if available.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def exposure_section(study: Study) -> Section:
 
 
 def influence_section(study: Study) -> Section:
-    """Create the section on the influence of user groups on the recommendations for other users.
+    """Create the report section on the influence of user groups on the recommendations for other users.
 
     Parameters
     ----------

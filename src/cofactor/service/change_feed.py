@@ -82,7 +82,7 @@ class ChangeFeed:
         self.catch_up()
 
     def catch_up(self) -> None:
-        """Read all changes acknowledged so far.
+        """Read all changes that the store has acknowledged so far.
 
         Raises
         ------
@@ -200,7 +200,7 @@ class ChangeFeed:
             return dict(self._items)
 
     def extend_back_to(self, seq: int) -> None:
-        """Read events after an earlier sequence number, as needed when rolling back to an older model.
+        """Read the events since an earlier sequence number, as needed after a rollback to an older model.
 
         Parameters
         ----------

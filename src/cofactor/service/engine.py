@@ -76,7 +76,7 @@ class NoModelError(StoreUnavailableError):
 
 
 class Engine:
-    """Answer requests using the active model and the store; one engine per process, shared by its threads.
+    """Engine that answers requests using the active model and the store; each process shares one among its threads.
 
     Parameters
     ----------
@@ -275,7 +275,7 @@ class Engine:
     # users
 
     def catch_up(self) -> bool:
-        """Read all acknowledged changes.
+        """Read all changes that the store has acknowledged.
 
         Returns
         -------
@@ -289,7 +289,7 @@ class Engine:
         return True
 
     def view(self, user: str) -> tuple[LoadedModel, UserView, bool]:
-        """Return a view of a user with their current history.
+        """Return the model in use, a view of a user with their current history, and whether the history may be stale.
 
         Parameters
         ----------

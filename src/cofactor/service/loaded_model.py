@@ -52,7 +52,7 @@ class UserState:
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """Model version in memory.
+    """Model version that is loaded into memory.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class LoadedModel:
     edition: int = 0
 
     def item_row(self, item: str) -> int:
-        """Return the row number of an item.
+        """Return the row number of an item in the model.
 
         Parameters
         ----------
@@ -97,7 +97,7 @@ class LoadedModel:
         return int(self.item_rows([item])[0])
 
     def item_rows(self, items: Sequence[str]) -> Int32:
-        """Return the row numbers of items.
+        """Return the row numbers of items in the model.
 
         Parameters
         ----------
@@ -112,7 +112,7 @@ class LoadedModel:
         return self.recommender.items.rows(items, parse=True)
 
     def user_row(self, user: str) -> int:
-        """Return the row number of a user.
+        """Return the row number of a user in the model.
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ class LoadedModel:
         seen: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
     ) -> UserState:
-        """Return the state of a user to be folded in; unknown items in the history are ignored.
+        """Return the state of a user who is to be folded into the model; unknown items in the history are ignored.
 
         Parameters
         ----------
@@ -174,7 +174,7 @@ class LoadedModel:
         return "popularity" if priors is None or priors.users is None else "prior"
 
     def view(self, states: Sequence[UserState]) -> UserView:
-        """Return a view of users, with all users without a row folded in together.
+        """Return a view of users, in which all users who are not in the model are folded in together.
 
         Parameters
         ----------

@@ -35,7 +35,7 @@ class LRUCache(Generic[V]):
         self._values: OrderedDict[Hashable, V] = OrderedDict()
 
     def get(self, key: Hashable) -> V | None:
-        """Return the value for a key.
+        """Return the cached value for a key.
 
         Parameters
         ----------
@@ -54,7 +54,7 @@ class LRUCache(Generic[V]):
             return self._values[key]
 
     def put(self, key: Hashable, value: V) -> None:
-        """Store a value for a key.
+        """Store a value for a key in the cache.
 
         Parameters
         ----------
@@ -70,7 +70,7 @@ class LRUCache(Generic[V]):
                 self._values.popitem(last=False)
 
     def clear(self) -> None:
-        """Remove all entries."""
+        """Remove all entries from the cache."""
         with self._lock:
             self._values.clear()
 

@@ -58,7 +58,7 @@ class ArtifactRegistry:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, version: int | str) -> Path:
-        """Return the path of an artifact, whether or not it exists.
+        """Return the path of the artifact of a model version, whether or not it exists.
 
         Parameters
         ----------
@@ -168,7 +168,7 @@ class ArtifactRegistry:
         self._sync_folder()
 
     def versions(self) -> list[str]:
-        """Return the versions of all artifacts.
+        """Return the versions of all stored model artifacts.
 
         Returns
         -------
@@ -313,7 +313,7 @@ def roll_back(store: Store, artifacts: ArtifactRegistry) -> StoredModel:
 
 
 def orphaned_files(store: Store, artifacts: ArtifactRegistry, age: float = ORPHAN_AGE) -> list[Path]:
-    """Return the files that belong to no model and have not been modified recently.
+    """Return the files in the artifact folder that belong to no model and have not been modified recently.
 
     Parameters
     ----------

@@ -91,12 +91,12 @@ class ServiceSettings(BaseSettings):
 
     @property
     def artifacts(self) -> Path:
-        """Artifact folder."""
+        """Path of the artifact folder."""
         return Path(self.data) / ARTIFACTS
 
     @property
     def tombstones(self) -> Path:
-        """Path to which the tombstones are exported."""
+        """Path of the file to which the tombstones of erased users are exported."""
         return Path(self.data) / "tombstones.json"
 
     @property
@@ -138,7 +138,7 @@ class ServiceSettings(BaseSettings):
             raise ParameterError(_message(error)) from None
 
     def export_to_workers(self) -> None:
-        """Write the settings to the environment of this process, for its workers to read."""
+        """Write the settings to the environment variables of this process, for its workers to read."""
         os.environ[SETTINGS_VARIABLE], os.environ[PARENT_VARIABLE] = self.model_dump_json(), str(os.getpid())
 
     @classmethod

@@ -58,7 +58,7 @@ def raise_file_limit(connections: int) -> int:
 
 
 def bind_socket(settings: ServiceSettings) -> socket.socket:
-    """Return a socket bound to the address of the service, so that the port is known before it starts.
+    """Return a socket bound to the address of the service, so that the port is known before the service starts.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ class _Workers(Multiprocess):
     """Supervisor of worker processes that removes dead workers from the live metrics."""
 
     def keep_subprocess_alive(self) -> None:
-        """Restart dead workers."""
+        """Restart the worker processes that have died."""
         from prometheus_client.multiprocess import mark_process_dead
 
         old_pids = {process.pid for process in self.processes}
@@ -171,7 +171,7 @@ class _TrainerProcess:
             self._stop.wait(RESTART_DELAY)
 
     def close(self) -> None:
-        """Terminate the process, and kill it if it does not exit in time."""
+        """Terminate the child process, and kill it if it does not exit in time."""
         self._stop.set()
         self._thread.join()
 

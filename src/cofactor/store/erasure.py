@@ -1,4 +1,4 @@
-"""Erasure of users: delete their rows but keep salted hashes, so that erasures can be repeated after a restore."""
+"""Erasure of users: delete their rows but keep salted hashes, so that erasures can be reapplied after a restore."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class Erasure:
         return salted_hash(self._salt, checked_id(user, "the user"))
 
     def after(self, seq: int = 0) -> list[Tombstone]:
-        """Return the tombstones after a sequence number.
+        """Return the tombstones of users erased after a sequence number.
 
         Parameters
         ----------
@@ -167,7 +167,7 @@ class Erasure:
             return [Tombstone(*row) for row in connection.execute(query.order_by(tombstones.c.seq))]
 
     def reapply(self, tombstones: Iterable[Tombstone]) -> int:
-        """Repeat the erasure of users who were erased after the restored backup was created.
+        """Reapply the user erasures made after the restored backup was created.
 
         Data is deleted up to the sequence number of each tombstone. Tombstones that the store already has are ignored,
         so that the call is safe to repeat and keeps the data of a new user with the same ID.
@@ -188,7 +188,7 @@ class Erasure:
         return n_new
 
     def export(self, path: str | Path) -> None:
-        """Write all tombstones to a file, to be kept with the backups.
+        """Write the tombstones of all erased users to a file, to be kept with the backups.
 
         The file contains the salt, so protect it like the database.
 
@@ -209,7 +209,7 @@ class Erasure:
             raise StoreError(f"{path} cannot be written: {error.strerror}") from error
 
     def reapply_file(self, path: str | Path) -> int:
-        """Call `reapply` with the tombstones from a file written by `export`.
+        """Reapply the user erasures recorded in a file written by `export`.
 
         A store without tombstones adopts the salt from the file.
 

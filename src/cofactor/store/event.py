@@ -105,7 +105,7 @@ class StoredEvent(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Validated event without a sequence number.
+    """Validated event, ready to be stored.
 
     Attributes
     ----------

@@ -163,7 +163,7 @@ class EventLog:
             return connection.execute(query).one_or_none() is not None
 
     def after(self, seq: int, limit: int = 1_000) -> list[StoredEvent]:
-        """Return the first events after a sequence number.
+        """Return up to `limit` events after a sequence number.
 
         Parameters
         ----------

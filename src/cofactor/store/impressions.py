@@ -165,7 +165,7 @@ class Impressions:
         self.flush()
 
     def frame(self, after: int = 0, limit: int = 10_000) -> pl.DataFrame:
-        """Return the first lists after an ID, with one row per item.
+        """Return up to `limit` lists after a list ID as a data frame with one row per item.
 
         Parameters
         ----------

@@ -129,7 +129,7 @@ class Items:
         return self._put(list(rows.values()), ["seq", "title", "available", "metadata"])
 
     def put_table(self, table: pl.DataFrame) -> int:
-        """Store the items in a data frame; each replaces the existing version of the item.
+        """Store the items listed in a data frame; each replaces the existing version of the item.
 
         Parameters
         ----------
@@ -159,7 +159,7 @@ class Items:
         return self.put(_from_table(table))
 
     def add_table(self, table: pl.DataFrame) -> int:
-        """Store those items in a data frame that have neither a title nor metadata in the store yet.
+        """Store the items listed in a data frame, except those that already have a title or metadata in the store.
 
         Existing titles and metadata are not changed, so that a table can be added repeatedly. Rows that contain only an
         ID are skipped.

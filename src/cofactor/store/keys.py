@@ -84,7 +84,7 @@ class Keys:
         self._writer = writer
 
     def create(self, role: Role, label: str) -> str:
-        """Create a key and return it.
+        """Create an API key and return it.
 
         Parameters
         ----------
@@ -119,7 +119,7 @@ class Keys:
         return f"{name}.{secret}"
 
     def check(self, text: str) -> Key | None:
-        """Look up a key and verify its secret in constant time.
+        """Look up an API key and verify its secret in constant time.
 
         Parameters
         ----------
@@ -139,7 +139,7 @@ class Keys:
         return _key(row) if row is not None and is_same and row.revoked is None else None
 
     def revoke(self, key: str) -> None:
-        """Revoke a key.
+        """Revoke an API key.
 
         Parameters
         ----------
@@ -162,7 +162,7 @@ class Keys:
         self._writer.run(mark_revoked)
 
     def all(self) -> list[Key]:
-        """Return all keys without their secrets.
+        """Return all API keys without their secrets.
 
         Returns
         -------

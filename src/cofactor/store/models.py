@@ -142,7 +142,7 @@ class Models:
         return self._writer.run(lambda connection: _get(connection, connection.execute(statement).scalar_one()))
 
     def promote(self, version: int, *, expected_active: int | None = None) -> StoredModel:
-        """Activate a model; the active model becomes the previous one, and the previous model is retired.
+        """Activate a model; the formerly active model becomes the previous one, and the old previous model is retired.
 
         Parameters
         ----------
@@ -164,7 +164,7 @@ class Models:
         return self._writer.run(lambda connection: _promote(connection, version, expected_active))
 
     def roll_back(self) -> StoredModel:
-        """Activate the previous model; the active model becomes the previous one.
+        """Activate the previous model; the formerly active model becomes the previous one.
 
         Returns
         -------
@@ -224,7 +224,7 @@ class Models:
             return _find_by_status(connection, "previous")
 
     def get(self, version: int) -> StoredModel:
-        """Return a model by version.
+        """Return the registered model with a given version.
 
         Parameters
         ----------
@@ -245,7 +245,7 @@ class Models:
             return _get(connection, version)
 
     def all(self) -> list[StoredModel]:
-        """Return all models.
+        """Return all registered models.
 
         Returns
         -------

@@ -112,7 +112,7 @@ _HEAD_QUERY = select(
 
 
 class Head(NamedTuple):
-    """Latest sequence number and time of receipt visible to a transaction.
+    """Latest sequence number, and time of receipt of the newest event, that are visible to a transaction.
 
     Attributes
     ----------
@@ -127,7 +127,7 @@ class Head(NamedTuple):
 
 
 def head(connection: Connection) -> Head:
-    """Return the latest sequence number and time of receipt visible to a connection.
+    """Return the latest sequence number, and time of receipt of the newest event, that are visible to a connection.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ class Settings:
         self._writer = writer
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return the value of a setting.
+        """Return the value of a store setting.
 
         Parameters
         ----------
@@ -62,7 +62,7 @@ class Settings:
             return _get(connection, name, default)
 
     def put(self, name: str, value: Any) -> None:
-        """Set the value of a setting.
+        """Set the value of a store setting.
 
         Parameters
         ----------
@@ -107,7 +107,7 @@ def load_or_create_salt(database: Database) -> str:
 
 
 def put(connection: Connection, name: str, value: Any) -> None:
-    """Set the value of a setting as part of a transaction.
+    """Set the value of a store setting as part of a transaction.
 
     Parameters
     ----------

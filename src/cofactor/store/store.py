@@ -117,7 +117,7 @@ class Store:
 
     @classmethod
     def restore(cls, backup: str | Path, url: str, tombstones: str | Path | None = None) -> Store:
-        """Create a SQLite store from a backup and repeat the erasure of users who were erased after the backup.
+        """Restore a SQLite store from a backup, and reapply the user erasures made after the backup.
 
         Parameters
         ----------

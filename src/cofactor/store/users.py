@@ -99,7 +99,7 @@ class Users:
         return self._writer.run(lambda connection: put_numbered(connection, users, [row], ["seq", "metadata"]))
 
     def add_table(self, table: pl.DataFrame) -> int:
-        """Store the metadata of those users in a data frame who have none in the store yet.
+        """Store the metadata of the users listed in a data frame, except users who already have metadata in the store.
 
         Existing metadata is not changed, so that a table can be added repeatedly. Erased users are skipped.
 

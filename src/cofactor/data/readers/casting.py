@@ -104,7 +104,7 @@ def _type_code(value: Any) -> int:
 
 @dataclass(frozen=True)
 class Cells:
-    """Cast column, with a mask of the cells that could not be cast and the reasons for them.
+    """Result of casting a column: the column, a mask of the cells that could not be cast, and the reasons for them.
 
     Attributes
     ----------
@@ -169,7 +169,7 @@ def id_cells(column: pl.Series, type_codes: pl.Series | None = None, *, as_text:
 
 
 def all_false(column: pl.Series) -> pl.Series:
-    """Return a mask of the same length as a column that is False for every cell.
+    """Return a boolean mask for the cells of a column in which every entry is False.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def number_cells(
     Returns
     -------
     Cells
-        The numbers. Cells that are not finite, out of range or not on the scale are bad.
+        The numbers. Cells that are not finite, out of range or not on the rating scale are bad.
 
     Raises
     ------

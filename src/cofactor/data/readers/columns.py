@@ -61,7 +61,7 @@ def bare_name(name: str) -> str:
 
 
 def role_by_name(name: str) -> Role | None:
-    """Return the role that a column name usually indicates.
+    """Return the role that a column name usually indicates, such as "user" or "item".
 
     Parameters
     ----------

@@ -139,7 +139,7 @@ def as_frame(source: Any) -> pl.DataFrame:
             try:
                 return _from_arrow(source)
             except (TypeError, ValueError, NotImplementedError, ImportError) as error:
-                raise DataError(f"the table cannot be read as Arrow: {error}") from error
+                raise DataError(f"the data frame cannot be converted to Arrow: {error}") from error
     raise DataError(
         f"source: cannot read a table from {type(source).__name__}; pass a path, a database URL with query=, "
         "or a frame (polars, pandas, pyarrow, duckdb)"

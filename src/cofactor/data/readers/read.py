@@ -63,7 +63,7 @@ class WholeFile:
 
     @property
     def complete(self) -> pl.DataFrame:
-        """All rows as a frame; raises DataError if a row was rejected.
+        """All rows of the file as a data frame; raises DataError if any row was rejected.
 
         Raises
         ------

@@ -124,7 +124,7 @@ def open_query(url: str, query: str | None) -> Iterator[SqlTable]:
         If the extra `sql` or the database driver is not installed.
     """
     if url.partition("://")[0].lower() in _FILE_SCHEMES:
-        raise DataError(f"{url} is not a database: download the file and pass its path")
+        raise DataError(f"{url} is not a database URL; to read a remote file, download it and pass its path")
     if query is None:
         raise DataError('a database requires a query, such as query="select user_id, item_id, rating from ratings"')
     try:

@@ -21,7 +21,7 @@ _BATCH = 1 << 16
 
 @dataclass
 class RejectedRows:
-    """Count of the rejected rows of a table, and the first of these rows with their reasons.
+    """Number of rejected rows in a table, and the first few of these rows with the reasons.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class RejectedRows:
 
 @dataclass
 class Rows:
-    """Chosen columns of the rows that could be split into fields.
+    """Chosen columns of a table, without the rows that could not be split into fields.
 
     Attributes
     ----------
@@ -92,11 +92,11 @@ class Table(Protocol):
 
     @property
     def positional_roles(self) -> list[Role]:
-        """Roles of the columns by position if there is no header; otherwise empty."""
+        """Roles assigned to the columns by position if the table has no header; otherwise empty."""
 
     @property
     def row_unit(self) -> Literal["line", "row"]:
-        """Unit of the row numbers: "line" for a file or "row" for a table."""
+        """What the row numbers in messages count: "line" for a file, "row" for another table."""
 
     @property
     def is_typed(self) -> bool:
@@ -155,7 +155,7 @@ class Batches:
         return cls(roles, convert=object_columns)
 
     def add(self, line: int, cells: Sequence[Any]) -> None:
-        """Add the cells of a row.
+        """Add the cells of one row to the builder.
 
         Parameters
         ----------

@@ -185,7 +185,7 @@ _NUMBER_TYPES: Mapping[str, pl.DataType] = {"value": pl.Float64(), "weight": pl.
 
 @dataclass(frozen=True)
 class TextTable:
-    """Text file with known columns; implements `tables.Table`.
+    """Text file whose columns have been determined; implements `tables.Table`.
 
     Attributes
     ----------

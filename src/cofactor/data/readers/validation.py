@@ -25,7 +25,7 @@ Ids: TypeAlias = Literal["auto", "text"]
 
 @dataclass(frozen=True)
 class ValidRows:
-    """Columns of the valid rows of a table, with the reasons why other rows were dropped.
+    """Columns of the valid rows of a table, with the reasons why the other rows were dropped.
 
     Attributes
     ----------

@@ -76,7 +76,7 @@ class RequireRole(HTTPBearer):
 
 
 async def admit_all() -> None:
-    """Accept requests without a key."""
+    """Route dependency that accepts requests without an API key."""
 
 
 PUBLIC = Depends(admit_all)
@@ -105,12 +105,12 @@ def role_of(dependencies: Iterable[Dependency]) -> RouteRole:
 
 
 def unauthorized() -> Problem:
-    """Return the 401 problem for a request without a valid key."""
+    """Return the error with status 401 for a request without a valid API key."""
     return Problem(401, "an API key is required: Authorization: Bearer ID.SECRET", {"WWW-Authenticate": "Bearer"})
 
 
 class KeyCache:
-    """Cache of verified keys, indexed by SHA-256, which saves a store lookup per request.
+    """Cache of verified API keys, indexed by their SHA-256 hashes, which saves a store lookup per request.
 
     A revoked key is rejected immediately by the worker that revoked it and within `seconds` by other workers. While the
     store is unavailable, keys that were valid at the last check remain valid.
@@ -170,7 +170,7 @@ class KeyCache:
 
 
 class TokenBuckets:
-    """Token-bucket rate limiter per key, with bursts of up to `2 * rate` requests; each process counts separately.
+    """Token-bucket rate limiter per API key, with bursts of up to `2 * rate` requests; each process counts separately.
 
     Parameters
     ----------

@@ -83,7 +83,7 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._slow_threads, work, *arguments)
 
     async def wait_for_write(self, future: Future[T]) -> T:
-        """Wait for a write to complete and return its result.
+        """Wait for a write to the store to complete and return its result.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class Service:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), WRITE_TIMEOUT)
         except TimeoutError:
-            raise StoreUnavailableError(f"no response after {WRITE_TIMEOUT:g} s", "unknown") from None
+            raise StoreUnavailableError(f"the store did not respond within {WRITE_TIMEOUT:g} s", "unknown") from None
 
     async def watch(self) -> None:
         """Poll for newly promoted models and for changes until canceled; stop this worker if its parent has exited."""
@@ -109,7 +109,7 @@ class Service:
                 _log.exception("polling for a new model failed")
 
     def poll(self) -> None:
-        """Load a newly promoted model, read new changes and extend the catalog.
+        """Load a newly promoted model, read new changes from the store, and add new items to the model's catalog.
 
         Raises
         ------

@@ -82,7 +82,7 @@ class Problem(HTTPException):
         super().__init__(status, detail, headers)
 
     def members(self) -> dict[str, Any]:
-        """Return the members of the response body."""
+        """Return the members of the body of the error response."""
         title = HTTPStatus(self.status_code).phrase
         return {
             "type": "about:blank",
@@ -93,13 +93,13 @@ class Problem(HTTPException):
 
 
 def problem_response(problem: Problem) -> Response:
-    """Return the HTTP response for a problem."""
+    """Return the HTTP response for an error with problem details."""
     body = json.dumps(problem.members(), ensure_ascii=True).encode()
     return Response(body, problem.status_code, problem.headers, MEDIA_TYPE)
 
 
 def problem_of(error: CofactorError) -> Problem:
-    """Convert a library error to a problem."""
+    """Convert an error raised by cofactor to an HTTP error with problem details."""
     status = next(status for error_type, status in STATUS if isinstance(error, error_type))
     if isinstance(error, StoreUnavailableError):
         headers = {"Retry-After": str(RETRY_AFTER)}

@@ -89,7 +89,7 @@ _body = TypeAdapter[RatingBody | CountBody | RemovalBody](EventBody)
 
 @dataclass(frozen=True)
 class EventReceipt:
-    """Sequence number of a stored event, or of the first event with the same key."""
+    """Sequence number of a stored event, or of the earlier event with the same idempotency key."""
 
     seq: int
     duplicate: bool
@@ -97,7 +97,7 @@ class EventReceipt:
 
 @dataclass(frozen=True)
 class StoredLine:
-    """A line that was stored, or whose key was already stored."""
+    """A line of a bulk request that was stored, or whose idempotency key was already stored."""
 
     line: int
     seq: int
@@ -106,7 +106,7 @@ class StoredLine:
 
 @dataclass(frozen=True)
 class RejectedLine:
-    """A line that was not stored, with the error."""
+    """A line of a bulk request that was not stored, with the error."""
 
     line: int
     error: str
@@ -163,7 +163,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1/events", tags=["events"]
 
 @router.post("", status_code=201, dependencies=[WRITE])
 async def add_event(service: CurrentService, body: Annotated[EventBody, Body(examples=EXAMPLES)]) -> EventReceipt:
-    """Store an event; once the response arrives, it is on disk and all workers use it."""
+    """Store an event; once the response arrives, the event is on disk and all workers use it."""
     (receipt,) = await service.wait_for_write(_submit(service, body))
     return copy_fields(EventReceipt, receipt)
 

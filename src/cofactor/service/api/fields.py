@@ -173,7 +173,7 @@ class RequestBody(BaseModel):
 
 
 def variant_by_kind(default: str | None, message: str) -> Discriminator:
-    """Return a discriminator for a union of bodies that selects the tag "variant:KIND" from the member `kind`.
+    """Return a discriminator for a union of request bodies, which reads the tag "variant:KIND" from the member `kind`.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ class ChangeOut:
 
 
 def copy_fields(answer: type[T], source: object, **other_fields: Any) -> T:
-    """Create a response object from the attributes of the same name of another object.
+    """Create a response object from the attributes of another object that have the same names.
 
     Parameters
     ----------

@@ -40,13 +40,13 @@ class ItemBody(RequestBody):
 
 
 class ItemsBody(RequestBody):
-    """Items to store."""
+    """Request to store items."""
 
     items: list[ItemBody] = Field(min_length=1, max_length=10_000)
 
 
 class AvailabilityBody(RequestBody):
-    """Availability to set for items."""
+    """Request to set the availability of items."""
 
     items: Ids = Field(min_length=1)
     available: bool = Field(strict=True)

@@ -20,7 +20,7 @@ __all__ = ["router"]
 
 
 class KeyBody(RequestBody):
-    """A key to create."""
+    """Request to create an API key."""
 
     role: Role
     label: PlainText = Field(min_length=1, max_length=200)
@@ -28,14 +28,14 @@ class KeyBody(RequestBody):
 
 @dataclass(frozen=True)
 class CreatedKey:
-    """A new key, shown only once."""
+    """A new API key, which is shown only once."""
 
     key: str
 
 
 @dataclass(frozen=True)
 class KeyOut:
-    """A key without its secret."""
+    """An API key without its secret."""
 
     id: str
     role: Role
@@ -46,7 +46,7 @@ class KeyOut:
 
 @dataclass(frozen=True)
 class KeyPage:
-    """All keys, oldest first."""
+    """All API keys, oldest first."""
 
     keys: list[KeyOut]
 
@@ -56,20 +56,20 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1/keys", tags=["keys"], re
 
 @router.get("", dependencies=[ADMIN])
 async def list_keys(service: CurrentService) -> KeyPage:
-    """Return all keys without their secrets, oldest first."""
+    """Return all API keys without their secrets, oldest first."""
     return KeyPage([copy_fields(KeyOut, key) for key in await service.run(service.store.keys.all)])
 
 
 @router.post("", status_code=201, dependencies=[ADMIN])
 async def create_key(service: CurrentService, body: KeyBody, response: Response) -> CreatedKey:
-    """Create a key; it is shown only in this response."""
+    """Create an API key, which is shown only in this response."""
     response.headers["Cache-Control"] = "no-store"
     return CreatedKey(await service.run(service.store.keys.create, body.role, body.label))
 
 
 @router.delete("/{key}", status_code=204, dependencies=[ADMIN])
 async def revoke_key(service: CurrentService, key: Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]) -> None:
-    """Revoke a key by its ID: immediately on this worker and within a few seconds on others."""
+    """Revoke an API key by its ID: immediately on this worker and within a few seconds on the others."""
     try:
         await service.run(service.store.keys.revoke, key)
     except StoreUnavailableError:

@@ -36,14 +36,14 @@ def count_request(method: str, route: str, status: int, seconds: float) -> None:
 
 
 def count_answer(answer: Answer) -> None:
-    """Count an answer by source."""
+    """Count an answer under the source it is based on, such as the model or popularity."""
     _answers.labels(answer.answered_by).inc()
     if answer.stale:
         _stale.inc()
 
 
 def set_model_metrics(version: int, n_swaps: int, n_failures: int, n_lost: int) -> None:
-    """Set the gauges: model version, replacements, failures to open a model and lost impressions."""
+    """Set the gauges: model version, model replacements, failures to open a model, and lost impressions."""
     _model.set(version)
     _swaps.set(n_swaps)
     _failures.set(n_failures)

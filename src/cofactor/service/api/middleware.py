@@ -36,12 +36,12 @@ _log = logging.getLogger("cofactor.requests")
 
 
 def body_too_large(limit: int) -> Problem:
-    """Return the 413 problem for a body of more than `limit` bytes, which is not read completely."""
+    """Return the error with status 413 for a request body of more than `limit` bytes, which is not read completely."""
     return Problem(413, f"the request body must be at most {limit:,} bytes", {"Connection": "close"})
 
 
 class LimitedBody:
-    """Receive the messages of a request within the size and time limits of the settings.
+    """Receiver of the messages of a request that enforces the size and time limits of the settings.
 
     Parameters
     ----------
@@ -63,11 +63,11 @@ class LimitedBody:
 
     @property
     def has_more(self) -> bool:
-        """Whether a large part of the body may still be unread."""
+        """Whether a large part of the request body may still be unread."""
         return not (self._is_complete or self._is_small)
 
     async def read(self) -> Message:
-        """Return the next message.
+        """Return the next message of the request.
 
         Raises
         ------

@@ -60,7 +60,7 @@ def _estimator_schemas(*kinds: str) -> WithJsonSchema:
 
 
 class TrainFields(RequestBody):
-    """Fields common to all training requests; missing ones default to those of the current model."""
+    """Fields common to all training requests; a missing field defaults to the setting of the current model."""
 
     seed: Annotated[int, Field(ge=0, le=MAX_SEED), WHOLE_NUMBER] | None = None
 
@@ -80,7 +80,7 @@ class TrainOnEvents(TrainFields):
 
 
 class TrainOnAny(TrainFields):
-    """Request to train on the kind of data that the estimator, or else the current model, is for."""
+    """Request to train on the kind of data required by the given estimator or, without one, by the current model."""
 
     kind: None = None
     estimator: Annotated[JsonMap | None, _estimator_schemas("ratings", "events")] = None
@@ -207,7 +207,7 @@ def _promote(service: Service, version: int) -> StoredModel:
 
 @router.get("/models/audit", dependencies=[READ])
 async def audit(service: CurrentService) -> AuditOut:
-    """Return the concentration of the top 10 recommendations for each user; cached by model version."""
+    """Return the concentration of ratings and of each user's top 10 recommendations; cached by model version."""
     model = service.engine.model
     cached = service.audits.get(model.version)
     result = cached if cached is not None else await service.run_slow(exposure, model.recommender)

@@ -57,7 +57,7 @@ class QueryBody(RequestBody):
 
 
 class UserQueryBody(QueryBody):
-    """Request for a list for a user."""
+    """Request for a list of recommendations for a user."""
 
     user: Id
     history: None = None
@@ -65,7 +65,7 @@ class UserQueryBody(QueryBody):
 
 
 class HistoryQueryBody(QueryBody):
-    """Request for a list for a new user with a history."""
+    """Request for a list of recommendations for a new user with a history."""
 
     user: None = None
     history: list[RatedItem] = Field(max_length=10_000, description="Items must be unique")
@@ -96,7 +96,7 @@ EXAMPLES = [
 
 
 class BatchBody(QueryBody):
-    """Request for lists for many users."""
+    """Request for lists of recommendations for many users."""
 
     users: Ids = Field(min_length=1, examples=[["ana", "bo"]], json_schema_extra=limited_by("max_batch"))
     log: bool = Field(False, strict=True)
@@ -104,7 +104,7 @@ class BatchBody(QueryBody):
 
 @dataclass(frozen=True)
 class RecommendationBatch:
-    """Lists in the order of the users in the request."""
+    """Lists of recommendations in the order of the users in the request."""
 
     lists: list[Recommendation]
 

@@ -75,7 +75,7 @@ def rating_scale(store: Store, values: Any) -> Scale | None:
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """Training data and held-out events; create with `training_data`.
+    """Training data and held-out events, created by `training_data`.
 
     Attributes
     ----------

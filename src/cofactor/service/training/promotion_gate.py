@@ -160,7 +160,7 @@ def _is_excluded(recommender: Recommender, users: Int32, items: Int32) -> Bool:
 
 @dataclass(frozen=True)
 class ListStatistics:
-    """Statistics of the recommendation lists of a model; see `audit.exposure`.
+    """Coverage, concentration and popularity of the recommendation lists of a model; see `audit.exposure`.
 
     Attributes
     ----------
@@ -181,7 +181,7 @@ class ListStatistics:
 
     @classmethod
     def of(cls, audit: Exposure) -> ListStatistics:
-        """Extract the statistics from an audit.
+        """Create the statistics from an audit of the exposure of items in recommendation lists.
 
         Parameters
         ----------
@@ -221,7 +221,7 @@ class GateResult:
     notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the result as JSON-serializable values.
+        """Return the comparison as JSON-serializable values.
 
         Returns
         -------
@@ -294,7 +294,7 @@ class PromotionGate:
 
     @classmethod
     def of(cls, settings: ServiceSettings) -> PromotionGate:
-        """Create a gate from the settings of a service.
+        """Create a promotion gate, the limits that a new model must meet, from the settings of a service.
 
         Parameters
         ----------

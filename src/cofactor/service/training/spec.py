@@ -47,7 +47,7 @@ class TrainingSpec:
 
     @classmethod
     def of(cls, values: Any, base: TrainingSpec | None = None) -> TrainingSpec:
-        """Create a specification from JSON values, such as those of a job.
+        """Create a training specification from JSON values, such as the parameters of a training job.
 
         Parameters
         ----------
@@ -99,7 +99,7 @@ class TrainingSpec:
         return cls(**merged_values)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the specification as JSON-serializable values that `of` accepts.
+        """Return the training specification as JSON-serializable values that `of` accepts.
 
         Returns
         -------
@@ -135,7 +135,7 @@ class TrainingSpec:
 
 
 def spec_of(model: StoredModel, kind: Kind | None = None) -> TrainingSpec:
-    """Return the specification a model was trained with, as recorded in the store.
+    """Return the training specification of a model, as recorded in the store.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Trainer: train a model on the data in the store, compare it with the active model, and promote or hold it."""
+"""Trainer: train a model on the stored data, compare it with the active model, and promote it or put it on hold."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _ActiveModel(NamedTuple):
 
 @dataclass(frozen=True)
 class Trainer:
-    """Train models on the data in a store and promote those that pass the gate.
+    """Trainer that fits models on the data in a store and promotes those that pass the promotion gate.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Trainer:
     def train(
         self, values: Any = None, on_progress: ProgressCallback = lambda _progress, _message: None, *, name: str = ""
     ) -> StoredModel:
-        """Train a model, compare it with the active model, and promote or hold it.
+        """Train a model, compare it with the active model, and promote it or put it on hold.
 
         Parameters
         ----------

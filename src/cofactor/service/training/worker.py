@@ -99,7 +99,7 @@ def _stop_on_signals(worker: Worker) -> None:
 
 @dataclass(frozen=True)
 class RetrainPolicy:
-    """Policy for when to train a new model without a request.
+    """Policy that decides when to train a new model without a request.
 
     A training is also due if users have been erased since the last one.
 
@@ -127,7 +127,7 @@ class RetrainPolicy:
             raise ParameterError(f"seconds must be positive or None; got {self.seconds}")
 
     def reason(self, *, changes: int, seconds: float, erased: int) -> str | None:
-        """Return the reason why a training run is due, if any.
+        """Return the reason why a training run is due, or None if none is due.
 
         Parameters
         ----------
@@ -154,7 +154,7 @@ class RetrainPolicy:
 
 @dataclass(eq=False)
 class Worker:
-    """Run the training jobs of a store until stopped; several workers may share a store.
+    """Worker that runs the training jobs of a store until stopped; several workers may share a store.
 
     Attributes
     ----------
@@ -226,7 +226,7 @@ class Worker:
         return store.jobs.enqueue_once(TRAIN)
 
     def run_next(self) -> Job | None:
-        """Run the next queued job.
+        """Run the next queued training job.
 
         Returns
         -------
@@ -305,7 +305,7 @@ def _heartbeats(worker: Worker, job: Job) -> Iterator[ProgressCallback]:
         if lost_event.is_set():
             raise JobLostError(f"job {job.id} is no longer assigned to this worker")
         if worker.is_stopped:
-            raise JobLostError("worker is shutting down")
+            raise JobLostError("the worker is shutting down")
         jobs.heartbeat(job, progress=progress, message=message)
 
     thread = threading.Thread(target=send, name="cofactor-heartbeat", daemon=True)
