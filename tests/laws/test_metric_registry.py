@@ -168,7 +168,7 @@ def test_user_values_agree_with_the_bootstrap_functions() -> None:
     assert values.aggregate() == np.nanmean(x)
     with pytest.raises(DataError, match="must have the same users"):
         values.difference(others.take(np.arange(3, dtype=np.int32)))
-    with pytest.raises(DataError, match="same number of terms per user"):
+    with pytest.raises(DataError, match="same number of rows per user"):
         a.difference(UserValues(a.sums, a.counts * 2, "root mean"))
 
 

@@ -132,8 +132,8 @@ def cold_start(
     require_estimator(estimator).check_table(interactions)
     held_out = _HeldOutUsers.sample(interactions, lengths, users, seed)
     lengths = [g for g in lengths if g <= held_out.max_length]
-    personal = held_out.fit_others(estimator, seed)
-    baseline = held_out.fit_others(baseline_for(interactions.kind), seed)
+    personal = held_out.fit_on_training_users(estimator, seed)
+    baseline = held_out.fit_on_training_users(baseline_for(interactions.kind), seed)
     rows = [(g, *held_out.compare(personal, baseline, g, seed)) for g in lengths]
     names = [f"{model}{suffix}" for model in ("personal", "baseline", "difference") for suffix in ("", "_low", "_high")]
     schema = {"history_length": pl.Int64, **dict.fromkeys(names, pl.Float64)}
@@ -191,18 +191,18 @@ class _HeldOutUsers:
         return self.table.select(self.row_mask & (self.position >= self.max_length))
 
     def history(self, g: int) -> SparseRows:
-        """Return the first g rows of each held-out user as a matrix with n rows."""
+        """Return the first g interactions of each held-out user as a sparse matrix with one row per held-out user."""
         return self.table.select(self.row_mask & (self.position < g)).by_user.take(self.users)
 
-    def fit_others(self, estimator: Estimator, seed: int) -> Recommender:
-        """Fit on all other users, with learned priors if supported; raise KindError if the model cannot fold in."""
+    def fit_on_training_users(self, estimator: Estimator, seed: int) -> Recommender:
+        """Fit an estimator on users who are not held out, with priors if supported; raise KindError without fold-in."""
         recommender = Recommender.fit(estimator, self.table.select(~self.row_mask), seed=seed)
         if not isinstance(recommender.model, FoldsIn):
             raise KindError(f"{estimator.name} cannot fold in new users, so a cold-start curve cannot be computed")
         return recommender.ensure_priors(seed=seed)
 
     def compare(self, personal: Recommender, baseline: Recommender, g: int, seed: int) -> tuple[float, ...]:
-        """Return means and intervals of both models and of their difference, given g rows of each held-out user."""
+        """Return metric means and intervals of two models and of their difference, given g interactions per user."""
         history = self.history(g)
         personal_values, baseline_values = (
             self._user_values(recommender.folded_in(history), history) for recommender in (personal, baseline)

@@ -267,13 +267,11 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
     checks.choice("metric", metric, score.per_user)
     if not isinstance(groups, pl.Series):
         raise DataError(
-            f"groups must be a polars Series with one label for each user row; got {checks.describe(groups)}"
+            f"groups must be a polars Series with one label for each user, in row order; got {checks.describe(groups)}"
         )
     if len(score.users) and len(groups) <= int(score.users.max()):
         last_user = int(score.users.max())
-        raise DataError(
-            f"groups must have one label for each user row, up to row {last_user}; got {len(groups):,} labels"
-        )
+        raise DataError(f"groups must have one label for each user, up to row {last_user}; got {len(groups):,} labels")
     labels, values = groups.gather(score.users), score.per_user[metric]
     rows = []
     for label in labels.drop_nulls().unique().sort():

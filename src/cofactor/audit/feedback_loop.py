@@ -255,7 +255,7 @@ class Simulation:
 
     @validated
     def share(self, items: Any, users: Any) -> Float64:
-        """Return the fraction of the selected users' list positions that show the selected items, for each round.
+        """Return, for each round, the fraction of the selected users' list positions that show the selected items.
 
         Parameters
         ----------

@@ -370,7 +370,8 @@ def categories_by_raters(
     n_categories = min(n_categories, int((raters.counts > 0).sum()))
     if n_categories == 0:
         raise DataError(
-            "histories contains no ratings, so items cannot be clustered; pass the name of a column of the item table"
+            "histories contains no ratings, so items cannot be clustered; use item_categories with a column of the "
+            "item table"
         )
     categories: Float64 = np.eye(n_categories)[cluster_users(raters, len(histories), n_groups=n_categories, seed=seed)]
     return categories

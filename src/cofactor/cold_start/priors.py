@@ -140,7 +140,7 @@ def learn_priors(
     require_histories(histories, model.n_items, n_rows=model.n_users)
     for name, table, n in (("user_table", user_table, model.n_users), ("item_table", item_table, model.n_items)):
         if table is not None and len(table) != n:
-            raise DataError(f"{name} must have {n:,} rows, one per row of the model; got {len(table):,}")
+            raise DataError(f"{name} must have {n:,} rows, one per user or item of the model; got {len(table):,}")
     items = _TrainedVectors.of(model, histories, "item", item_table, item_features).prior(seed)
     if model.loss is None or model.loss.least_squares is None:
         return Priors(None, items)

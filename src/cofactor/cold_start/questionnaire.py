@@ -61,7 +61,9 @@ TEST_ERROR_RATIO = 1.1
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """Distribution of a new user's vector x, and the linear model for their ratings: r_j = a_j + f_j . x + noise.
+    """Distribution of a new user's vector, and the linear model that predicts the user's ratings from the vector.
+
+    The rating of item j by a user with vector x is r_j = a_j + f_j . x + noise.
 
     Parameters
     ----------
@@ -112,7 +114,7 @@ class Population:
         n_clusters: int = N_CLUSTERS,
         seed: Seed = 0,
     ) -> Self:
-        """Learn the population distribution from the users of a trained model.
+        """Learn the distribution of new users from the users of a trained model.
 
         Parameters
         ----------
@@ -175,7 +177,7 @@ class _UserDistribution:
 
     @classmethod
     def of_factors(cls, model: FactorModel, histories: SparseRows, active: Int64) -> Self:
-        """Return the distribution of [p, b] over the users with ratings, including the uncertainty of each vector."""
+        """Return the distribution of factors and biases over the users with ratings, including their uncertainty."""
         assert model.loss is not None
         x = np.column_stack([model.user_factors, model.user_bias]).astype(np.float64)[active]
         f = np.column_stack([model.item_factors, np.ones(model.n_items)]).astype(np.float64)
@@ -203,7 +205,7 @@ class _UserDistribution:
 
     @classmethod
     def of_posterior(cls, model: BayesianModel, support: Int64, active: Int64) -> Self:
-        """Create the population, with x ~ N(0, I), from the principal axes of the prior predictive covariance."""
+        """Return a standard normal distribution along the principal axes of the prior predictive covariance."""
         posterior, k = model.posterior, model.factors
         n_samples = len(posterior)
         intercept, noise, parts = np.zeros(model.n_items), np.zeros(model.n_items), []
@@ -220,7 +222,7 @@ class _UserDistribution:
         return cls(f, intercept, noise + np.maximum(omitted_variance, 0), np.zeros(f.shape[1]), np.eye(f.shape[1]))
 
     def posterior_means(self, histories: SparseRows) -> tuple[Float64, Float64]:
-        """Return posterior means of x, (n_users, width), and the mean posterior covariance, (width, width)."""
+        """Return the posterior mean of each user vector (n_users, width), and the mean covariance (width, width)."""
         precision = np.linalg.inv(self.covariance + 1e-9 * np.eye(len(self.mean)))
         x, uncertainty = np.empty((len(histories), len(self.mean))), np.zeros_like(self.covariance)
         for u in range(len(histories)):
@@ -304,7 +306,7 @@ class Questionnaire:
 
     @validated
     def with_answer(self, item: int, rating: float | None) -> Self:
-        """Return a new questionnaire with one more answer.
+        """Return a copy of the questionnaire with one additional answer.
 
         Parameters
         ----------
@@ -356,14 +358,14 @@ class Questionnaire:
 
     @cached_property
     def prior(self) -> tuple[Float64, Float64]:
-        """Prior mean m, (width,), and covariance P, (width, width), of x, given which items the user knows."""
+        """Prior mean (width,) and covariance (width, width) of the user's vector, given which items the user knows."""
         mean = self.memberships @ self.population.means
         deviations = self.population.means - mean
         return mean, self.population.covariance + (deviations.T * self.memberships) @ deviations
 
     @cached_property
     def posterior(self) -> tuple[Float64, Float64]:
-        """Posterior mean, (width,), and covariance C, (width, width), of x, given the ratings as well."""
+        """Posterior mean (width,) and covariance C (width, width) of the user's vector, given all answers."""
         population, (mean, covariance) = self.population, self.prior
         rows, values = self.ratings
         for start in range(0, len(rows), BLOCK_SIZE):
@@ -374,7 +376,7 @@ class Questionnaire:
         return mean, covariance
 
     def predictions(self) -> Float64:
-        """Return the expected rating of each item: a_j + f_j . x at the posterior mean of x.
+        """Return the expected rating of each item, at the posterior mean of the user's vector.
 
         Returns
         -------
@@ -386,7 +388,7 @@ class Questionnaire:
 
     @validated
     def top_items(self, n: int = 10) -> Int32:
-        """Return the n unrated items with the highest predictions.
+        """Return the row numbers of the n unrated items with the highest predictions.
 
         Parameters
         ----------
@@ -413,7 +415,7 @@ class Questionnaire:
         return product
 
     def expected_variance(self) -> float:
-        """Return the mean variance of the predictions, weighted by the probabilities c that the user knows the items.
+        """Return the mean variance of the predictions, weighted by the probabilities that the user knows the items.
 
         Returns
         -------
@@ -425,6 +427,8 @@ class Questionnaire:
         ::
 
             sum_i c_i f_i' C f_i / sum_i c_i
+
+        c_i is the probability that the user knows item i.
         """
         return float(np.sum(self._mean_outer_product * self.posterior[1]))
 
@@ -461,7 +465,7 @@ class Questionnaire:
         return values
 
     def next_item(self) -> int | None:
-        """Return the next item to ask about.
+        """Return the row number of the next item to ask about.
 
         Returns
         -------

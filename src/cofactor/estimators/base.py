@@ -171,7 +171,7 @@ class Estimator(ABC):
 
     @validated
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the hyperparameters as a dict.
+        """Return the hyperparameters of the estimator as a dict.
 
         Parameters
         ----------
@@ -330,7 +330,7 @@ class Estimator(ABC):
 
     @property
     def diverged_advice(self) -> str:
-        """Advice that is added to a DivergedError: which hyperparameters to change, or to check the data.
+        """Advice in the message of a DivergedError: which hyperparameters to change, and what to check in the data.
 
         Returns
         -------

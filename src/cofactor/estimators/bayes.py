@@ -258,7 +258,7 @@ class _Sampler:
         )  # fmt: skip
 
     def iterate(self, stream: np.random.Generator, *, sample_row_noise: bool) -> float:
-        """Sample each block of variables once, given all others, and return the mean squared error of the ratings."""
+        """Sample each block of variables once, given all other blocks, and return the mean squared prediction error."""
         k, table = self.spec.factors, self.interactions
         self.users.draw_prior(k + 1, stream)
         self.items.draw_prior(k + 1, stream)
@@ -308,7 +308,7 @@ class _Sampler:
         return residual
 
     def record(self, *, restart: bool, store: bool) -> None:
-        """Add the current sample to the average, and store it if `store`; `restart` discards earlier samples first."""
+        """Add the current sample to the average, and optionally store it or first discard all earlier samples."""
         k = self.spec.factors
         pairs: list[tuple[Float64, Any]] = [
             (self.bias_sums[0], self.users.vectors[:, k]),
@@ -345,7 +345,7 @@ class _Sampler:
         return sample
 
     def model(self) -> BayesianModel:
-        """Return a model with the average of all samples since the last reset and the stored samples."""
+        """Return a model with the stored samples, and with the average of all samples since the last restart."""
         stacked_samples = {name: np.stack([sample[name] for sample in self.samples]) for name in self.samples[0]}
         posterior = Posterior(**{name: read_only(array.astype(np.float32)) for name, array in stacked_samples.items()})
         sessions = None

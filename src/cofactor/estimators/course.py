@@ -84,7 +84,7 @@ def on_scale(x: Tensor, y_range: tuple[float, float]) -> Tensor:
 
 
 class DotProduct(nn.Module):
-    """Model that predicts ratings as the scaled sigmoid of the dot product of user and movie factors.
+    """Model that predicts a rating as a scaled sigmoid of the dot product of user and movie factors.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ class DotProduct(nn.Module):
 
 
 class DotProductBias(nn.Module):
-    """Model that predicts ratings as the scaled sigmoid of user and movie biases plus the dot product of factors.
+    """Model that predicts a rating as a scaled sigmoid of the user and movie biases plus the dot product of factors.
 
     Parameters
     ----------
@@ -365,7 +365,7 @@ def fit_one_cycle(
 
 @torch.no_grad()
 def squared_error(model: nn.Module, data: Pairs) -> float:
-    """Compute the mean squared error of a model's predictions for user-movie pairs.
+    """Compute the mean squared error of the ratings that a model predicts for user-movie pairs.
 
     Parameters
     ----------

@@ -26,10 +26,11 @@ PADDING_PRECISION = np.float32(1e9)
 
 @dataclass
 class Terms:
-    """Additive terms of the prior means of users or items: total_r = scale_r sum(Y_c for the columns c of row r).
+    """Additive terms of the prior means of users or items: a scaled sum over the rated items, raters or features.
 
-    The columns of a user row are the items that the user rated, or the user's features; the columns of an item row are
-    the users who rated it, or its features. A row without columns has the average total of the other rows.
+    The total of row r is scale_r sum(Y_c for the columns c of row r). The columns of a user row are the items that the
+    user rated, or the user's features; the columns of an item row are the users who rated it, or its features. A row
+    without columns has the average total of the other rows.
 
     Attributes
     ----------
@@ -56,7 +57,7 @@ class Terms:
 
     @classmethod
     def initialize(cls, rows_by_column: SparseRows, scale: Float32, dimensions: int, width: int) -> Terms:
-        """Create prior mean terms with Y = 0.
+        """Create additive terms of prior means in which the vectors of all columns are 0.
 
         Parameters
         ----------
@@ -79,7 +80,7 @@ class Terms:
         return cls(rows_by_column, scale, dimensions, values, np.zeros((len(scale), width), np.float32), empty_rows)
 
     def draw_random_inputs(self, stream: np.random.Generator) -> tuple[Float32, Float32]:
-        """Draw the random numbers for the next sample of Y: the precision of its prior, and noise.
+        """Draw the random numbers for the next sample of the column vectors: the precision of their prior, and noise.
 
         Parameters
         ----------
@@ -100,7 +101,7 @@ class Terms:
         return precision, noise
 
     def draw(self, residual: Float32, vectors: Float32, precision: Float32, noise: Float32) -> None:
-        """Sample Y given the vectors of users or items, and update the totals; see `cofactor.kernels.gibbs`.
+        """Sample the column vectors given the user or item vectors, and update the totals; see `kernels.gibbs`.
 
         Parameters
         ----------
@@ -178,11 +179,11 @@ class Chain:
 
     @property
     def prior(self) -> Float32:
-        """Prior mean of each row's vector, mean + sum of its terms; ndarray of shape (n, width), float32."""
+        """Prior mean of each vector: the common mean plus the additive terms; ndarray of shape (n, width), float32."""
         return sum((terms.total for terms in self.terms), np.zeros_like(self.vectors)) + self.mean
 
     def draw_prior(self, width: int, stream: np.random.Generator) -> None:
-        """Sample the mean and precision of the vectors' prior given the vectors, independently for each dimension.
+        """Sample the mean and precision of the prior of the vectors, given the vectors, separately for each dimension.
 
         Parameters
         ----------
@@ -196,7 +197,7 @@ class Chain:
         self.precision[width:] = PADDING_PRECISION
 
     def draw_vectors(self, other: Chain, factors: int, weights: Float32, stream: np.random.Generator) -> None:
-        """Sample each user's vector given the items, or each item's given the users, by Bayesian ridge regression.
+        """Sample each user vector given the item vectors, or vice versa, by Bayesian ridge regression.
 
         Parameters
         ----------
@@ -225,7 +226,7 @@ class Chain:
         solve(self.vectors, entries, np.zeros(len(noise), np.float32), inputs, noise=noise)
 
     def draw_terms(self, random_inputs: list[tuple[Float32, Float32]]) -> None:
-        """Sample all terms of the prior means, one after the other.
+        """Sample all additive terms of the prior means, one after the other.
 
         Parameters
         ----------
@@ -237,7 +238,7 @@ class Chain:
             terms.draw(residual, self.precision, precision, noise)
 
     def draw_noise(self, misfit: NDArray[Any], counts: NDArray[Any], stream: np.random.Generator) -> None:
-        """Sample the noise multiplier of each row, then select the shape of its prior by maximum likelihood.
+        """Sample the precision multipliers of users or items; select the shape of their prior by maximum likelihood.
 
         Parameters
         ----------
@@ -310,7 +311,7 @@ class Sessions:
         return self.biases.astype(np.float32)[self.session_of_rating]
 
     def draw(self, residual: Float64, precision: Float32, stream: np.random.Generator) -> None:
-        """Sample the session biases given the residuals of the ratings, in place.
+        """Sample the session biases given the residuals of the ratings, and replace the current biases.
 
         Parameters
         ----------

@@ -276,7 +276,7 @@ class _Training:
                 tensor.copy_(torch.from_numpy(np.array(arrays[name])))
 
     def model(self) -> NetworkModel:
-        """Return a model with the averaged weights; users and items without ratings use the row for unknown IDs."""
+        """Return a model with the averaged weights; users and items without ratings get the vector of unknown IDs."""
         averaged_weights = dict(zip(map(id, self.parameters), self.average, strict=True))
         tensors = _named_tensors(self.network, self.spec, averaged_weights)
         arrays: dict[str, Float32] = {name: np.array(tensor.detach().numpy()) for name, tensor in tensors.items()}

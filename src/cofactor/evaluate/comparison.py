@@ -111,12 +111,12 @@ class Comparison:
 
     @property
     def best(self) -> ComparedModel:
-        """Best model, that is, the first one."""
+        """Best model in the comparison, which is the first one."""
         return self.models[0]
 
     @property
     def evaluation(self) -> Evaluation:
-        """Evaluation with the same scores and all metrics, best model first."""
+        """Scores of the compared models with all metrics as an `Evaluation`, best model first."""
         kind: Kind = "ratings" if self.task == "rating" else "events"
         return Evaluation(self.description, kind, tuple(model.score for model in self.models))
 
@@ -285,7 +285,7 @@ def compare(
 
 
 def check_task(task: str | None, kind: Kind) -> Task:
-    """Return the task for a kind of table, after checking it against the expected task.
+    """Return the evaluation task, rating or ranking, for a kind of table; raise KindError if another task is expected.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ def pair_keys(table: Interactions) -> Int64:
 
 
 def require_same_ids(train: Interactions, other: Interactions, part: str) -> None:
-    """Check that row numbers refer to the same IDs in two parts of a split, as all other checks assume.
+    """Check that row numbers refer to the same IDs in two tables of a split, as all other checks assume.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def require_no_history_pairs(histories: SparseRows, test: Interactions) -> None:
         more_text = f" (and {n - 1:,} more pair{'s' if n > 2 else ''})" if n > 1 else ""
         raise LeakageError(
             f"user {test.users.ids([user])[0]!r} and item {test.items.ids([item])[0]!r} are in both the test set and "
-            f"the model's histories{more_text}; fit on split.train, and do not update with the test set"
+            f"the model's histories{more_text}; fit on split.train, and do not update the model with the test set"
         )
 
 

@@ -49,7 +49,7 @@ def s0_rows(n: int = 100_000) -> tuple[Int64, Int64]:
 
 
 def i0_rows(users: Any, values: Any, *, seed: Seed = 0, min_rating: float = 4) -> tuple[Int64, Int64]:
-    """Return the row numbers of split I0, for events: floor(n / 5) of each user's n positives are used for testing.
+    """Return the row numbers of split I0, for events: floor(n / 5) of each user's n likes are used for testing.
 
     Parameters
     ----------

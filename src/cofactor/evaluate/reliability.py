@@ -48,7 +48,7 @@ class Calibration:
     reliability : polars.DataFrame
         Result of `reliability`; empty if the scale has no levels.
     coverage : polars.DataFrame
-        Result of `interval_coverage` for each probability, overall and by quartile of each group.
+        Result of `interval_coverage` for each probability, overall and by quartile of each grouping value.
     log_likelihood, crps : float
         Mean log-likelihood (in nats) and mean CRPS (in rating units) per rating; nan if the scale has no levels.
     constant_log_likelihood, constant_crps : float
@@ -89,7 +89,7 @@ class Calibration:
         return 1 - self.crps / self.constant_crps if self.constant_crps > 0 else float("nan")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the calibration as a dict of plain values.
+        """Return the calibration as a dict of numbers, strings and lists.
 
         Returns
         -------
@@ -253,7 +253,7 @@ def interval_coverage(
     groups: Mapping[str, Any] | None = None,
     probabilities: Sequence[float] = (0.8, 0.95),
 ) -> pl.DataFrame:
-    """Compute the fraction of ratings inside their predicted intervals, overall and by quartile of each group.
+    """Compute the fraction of ratings inside their predicted intervals, overall and by quartile of each grouping value.
 
     Parameters
     ----------
@@ -412,7 +412,7 @@ def ranked_probability_score(predicted: Distribution, y: Any) -> float:
 
 
 def constant_width(predicted: Distribution, y: Any, scale: Scale | None) -> Distribution:
-    """Create a calibration baseline: normal distributions with a constant width and the same means and levels.
+    """Create a baseline for calibration: normal distributions with the same means and levels, but a constant width.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Search space: the hyperparameters of an estimator to tune and their ranges, read from its fields."""
+"""Search space: the hyperparameters of an estimator that are tuned, and their ranges, read from its fields."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Range:
     is_integer: bool
 
     def rounded(self, value: float) -> float:
-        """Round a value so that trials differ enough to be informative.
+        """Round a hyperparameter value, so that trials differ enough to be informative.
 
         Parameters
         ----------
@@ -59,7 +59,7 @@ class Range:
         return min(max(nearest_number, int(self.low)), int(self.high))
 
     def contains(self, value: Any) -> bool:
-        """Return whether a value is a number in the range.
+        """Return whether a value is a number in the search range.
 
         Parameters
         ----------
@@ -76,7 +76,7 @@ class Range:
 
 
 def search_space(estimator: Estimator, *, fixed: Collection[str] = ()) -> dict[str, Range]:
-    """Return the range of each hyperparameter to search.
+    """Return the search range of each hyperparameter to tune.
 
     Parameters
     ----------

@@ -143,7 +143,7 @@ class Split:
         require_no_shared_pairs(self.train, other, ("train", part))
 
     def excluding(self, exclude: Exclude) -> Split:
-        """Return the split configured to exclude the items selected by `exclude` from ranked lists.
+        """Return a copy of the split that excludes the items selected by `exclude` from ranked lists.
 
         Parameters
         ----------

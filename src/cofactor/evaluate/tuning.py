@@ -48,7 +48,7 @@ class _ForwardingHandler(logging.Handler):
     """Handler that forwards Optuna log records to the logger "cofactor", at level DEBUG if below WARNING."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Forward the record to the logger "cofactor"."""
+        """Forward a log record of Optuna to the logger "cofactor"."""
         level = record.levelno if record.levelno >= logging.WARNING else logging.DEBUG
         logging.getLogger("cofactor").log(level, "optuna: %s", record.getMessage())
 
@@ -158,7 +158,7 @@ class TuningResult:
         return pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.col("error").cast(pl.String))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the result as a JSON-serializable dict.
+        """Return the result of the hyperparameter search as a JSON-serializable dict.
 
         Returns
         -------
@@ -390,7 +390,7 @@ class _Search:
 
     @forward_optuna_logs()
     def suggest(self, number: int, estimator: Estimator) -> dict[str, float]:
-        """Suggest hyperparameters for trial `number`, which depend only on the earlier trials.
+        """Suggest hyperparameter values for trial `number`, which depend only on earlier trials.
 
         Each trial has its own sampler, seeded with the trial number, so that a resumed search draws the same values.
         """

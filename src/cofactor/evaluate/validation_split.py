@@ -18,7 +18,7 @@ __all__ = ["split_for_validation"]
 
 
 def split_for_validation(split: Split, *, share: float = 0.2, seed: Seed = 0) -> Split:
-    """Split the training set again, in the same way as the test set was split off.
+    """Split a validation set off the training set, in the same way as the test set was split off.
 
     The same kind of split is used so that the hyperparameters are chosen for the same task: held-out users, a split by
     time, the last row of each user, or a random split (for events, a share of each user's rows).

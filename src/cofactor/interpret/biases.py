@@ -28,7 +28,7 @@ Entity: TypeAlias = Literal["item", "user"]
 
 @validated
 def bias_ranking(recommender: Recommender, entity: Entity = "item", *, min_support: int = 1) -> pl.DataFrame:
-    """Rank items or users by bias-adjusted rating, the prediction for an unknown user or item.
+    """Rank items by the rating predicted for an unknown user, or users by the rating predicted for an unknown item.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ __all__ = ["filled_crosstab"]
 def filled_crosstab(
     recommender: Recommender, *, users: int = 10, items: int = 10, confidence: float = 0.8
 ) -> pl.DataFrame:  # fmt: skip
-    """Predict each cell in a cross-tabulation of the most active users and the most rated items.
+    """Predict the rating in each cell of a cross-tabulation of the most active users and the most rated items.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ __all__ = ["PairBlocks", "disjoint_rounds", "grid_size", "pair_blocks", "random_
 
 
 def grid_size(n: int, *, max_size: int = 16) -> int:
-    """Return the number of groups into which users, and likewise items, are divided for a table with n rows.
+    """Return the number of groups into which the users, and also the items, of a table with n rows are divided.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def grid_size(n: int, *, max_size: int = 16) -> int:
 
 
 def random_groups(counts: Int64, groups: int, rng: np.random.Generator) -> tuple[Int64, Int64]:
-    """Assign rows at random to groups with about the same number of entries.
+    """Assign users or items at random to groups with about the same number of ratings or events.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ class PairBlocks:
 def pair_blocks(
     rows: SparseRows, weights: Float32, support: Int64, *, grid: int, rng: np.random.Generator
 ) -> PairBlocks:
-    """Partition events into blocks, by random groups of users and items with about the same number of events.
+    """Partition events into blocks, by dividing users and items into random groups with about equally many events.
 
     Parameters
     ----------

@@ -72,7 +72,7 @@ class Kernel:
 
     @cached_property
     def signature(self) -> Any:
-        """Numba signature of a kernel: its output arrays, then its read-only arrays, then its scalars."""
+        """Numba signature of the kernel: its output arrays, followed by its read-only arrays and its scalars."""
         from numba import types
         from numba.core import sigutils
 

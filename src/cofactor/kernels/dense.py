@@ -1,4 +1,4 @@
-"""Products with a small matrix, with bitwise identical results for each row, whatever the other rows are.
+"""Products with a small matrix, in which the result for a row does not depend on the other rows, bit for bit.
 
 BLAS does not guarantee this, even on a single thread and with a fixed tile shape. Its inner loops process about a dozen
 rows at once and the remaining rows differently, so the last bits of a row depend on its position.
@@ -45,7 +45,7 @@ def _row_dots():
 
 
 def dense(x: Float32, weights: Float32, bias: Float32) -> Float32:
-    """Compute the dense layer x W + b.
+    """Compute the output of a dense layer, `x @ weights + bias`.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def dense(x: Float32, weights: Float32, bias: Float32) -> Float32:
 
 
 def row_dots(p: Float32, q: Float32) -> Float32:
-    """Compute the dot product of each row of p and the same row of q, over their common leading columns.
+    """Compute the dot product of each row of `p` with the same row of `q`, over the leading columns that both have.
 
     Parameters
     ----------

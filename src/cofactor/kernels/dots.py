@@ -28,7 +28,7 @@ def _pair_dots(width: int):
 
 
 def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float32:
-    """Compute the dot product P[u] . Q[i] for each user-item pair (u, i).
+    """Compute the dot product of the user's and the item's factors for each user-item pair.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Gram matrix sum_r f_r f_r' of feature vectors, summed in fixed chunks so that it is bitwise reproducible."""
+"""Gram matrix of feature vectors, summed in fixed chunks so that the result is bitwise reproducible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHUNK_SIZE = 1 << 13
 
 @one_thread_blas()
 def gram(features: Float32) -> Float32:
-    """Compute the Gram matrix F' F.
+    """Compute the Gram matrix of feature vectors, `features.T @ features`.
 
     Parameters
     ----------

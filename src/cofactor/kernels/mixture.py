@@ -84,7 +84,7 @@ def _mixture_quantile():
 
 
 def mixture_cdf(means: Float64, sds: Float64, points: Float64) -> Float64:
-    """Compute the cumulative distribution function of each mixture at each point.
+    """Compute the cumulative distribution function of each mixture of normal distributions at each point.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def mixture_cdf(means: Float64, sds: Float64, points: Float64) -> Float64:
 
 
 def mixture_quantile(means: Float64, sds: Float64, p: float) -> Float64:
-    """Compute the p-quantile of each mixture, to within 1e-10.
+    """Compute the quantile of each mixture of normal distributions for a probability, to within 1e-10.
 
     Parameters
     ----------

@@ -247,7 +247,7 @@ def _damped_means():
 
 
 def average_by_items(out: Float32, rows: SparseRows, similarities: SparseRows, *, k: int, damping: float) -> None:
-    """Add similarity-weighted averages over the k nearest items in each user's history to scores (single-threaded).
+    """Add similarity-weighted averages over the k nearest items in each user's history to the scores (single-threaded).
 
     Parameters
     ----------
@@ -272,7 +272,7 @@ def average_by_items(out: Float32, rows: SparseRows, similarities: SparseRows, *
 
 
 def sum_by_items(out: Float32, rows: SparseRows, similarities: SparseRows) -> None:
-    """Add similarity-weighted sums over the items in each user's history to scores (single-threaded).
+    """Add similarity-weighted sums over the items in each user's history to the scores (single-threaded).
 
     Parameters
     ----------
@@ -295,7 +295,7 @@ def sum_by_items(out: Float32, rows: SparseRows, similarities: SparseRows) -> No
 def add_by_users(
     out: Float32, neighbors: Int32, similarity: Float32, rows: SparseRows, *, rule: int, k: int, damping: float
 ) -> None:
-    """Add weighted sums or averages over the k most similar users who have each item to scores (single-threaded).
+    """Add, to each score, a weighted sum or average over the k nearest users who have the item (single-threaded).
 
     Parameters
     ----------
@@ -322,7 +322,7 @@ def add_by_users(
 
 
 def top_k_membership(similarity: Float64, k: int) -> Float64:
-    """Return the degree (0 to 1) to which each similarity is among the k largest; ties at the boundary get fractions.
+    """Return 1 for each of the k largest similarities, 0 for the others, and a fraction for ties at the boundary.
 
     Parameters
     ----------
@@ -351,7 +351,7 @@ def top_k_membership(similarity: Float64, k: int) -> Float64:
 
 
 def add_dense(out: Float32, rows: SparseRows, W: Float32) -> None:
-    """Add the product of sparse histories X and dense weights W to scores (single-threaded).
+    """Add the product of sparse histories and a dense weight matrix to the scores (single-threaded).
 
     Parameters
     ----------
@@ -366,7 +366,7 @@ def add_dense(out: Float32, rows: SparseRows, W: Float32) -> None:
 
 
 def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float) -> Float32:
-    """Compute the damped mean of each row's deviations from mean + bias.
+    """Compute, for each row, the damped mean of the deviations of its values from the mean plus the column bias.
 
     Parameters
     ----------

@@ -224,7 +224,7 @@ def _fill_lists():
 
 @dataclass(frozen=True, eq=False)
 class ColumnLists:
-    """Column lists of a sparse matrix: the entries in each column, those of rows with the most entries first.
+    """Column lists of a sparse matrix: the entries of each column, those of the rows with the most entries first.
 
     Attributes
     ----------

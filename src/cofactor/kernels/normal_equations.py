@@ -1,4 +1,4 @@
-"""Normal equations of many least-squares problems, built and solved separately, so that entries can be subtracted.
+"""Normal equations of many least-squares problems, built and solved in two steps, so that entries can be subtracted.
 
     A_r = sum_j c_j f_j f_j'        b_r = sum_j c_j t_j f_j        (see `kernels.ridge`)
 
@@ -27,7 +27,7 @@ ROWS_PER_TASK = 64
     scalars="i8 i8",
 )
 def add_equations(width: int):
-    """Add sum_j c f f' to A (n_rows, width, width) and sum_j c t f to b (n_rows, width) for rows first..last-1.
+    """Add the entries of rows first..last-1 to the matrices `A` and the right-hand sides `b` of the normal equations.
 
     Reads the entries (`start`, `columns`, `targets` t, `confidence` c) and `features` f (n_columns, width).
     """
@@ -88,7 +88,7 @@ def build_equations(
 
 @one_thread_blas()
 def solve_each(A: Float64, b: Float64) -> Float64:
-    """Solve A_r x_r = b_r for each row.
+    """Solve the normal equations of each row.
 
     Parameters
     ----------

@@ -249,7 +249,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def row_blocks(start: Int64, *, entries: int = 1 << 16, rows: int = 1 << 12) -> list[tuple[int, int]]:
-    """Partition rows into consecutive blocks that take about the same amount of work.
+    """Partition rows into consecutive blocks that require about the same amount of work.
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ def row_blocks(start: Int64, *, entries: int = 1 << 16, rows: int = 1 << 12) -> 
 
 
 class SharedLimit:
-    """Context manager for a process-wide limit: set when the first thread enters, restored when the last one exits.
+    """Context manager for a process-wide limit: the first thread to enter sets it, and the last to exit restores it.
 
     Parameters
     ----------

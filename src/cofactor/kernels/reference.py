@@ -75,7 +75,7 @@ def row_system(entries: SparseRows, row: int, penalty: float, inputs: RidgeInput
 
 
 def solve_row(entries: SparseRows, row: int, penalty: float, inputs: RidgeInputs) -> Float64:
-    """Compute the minimizer A^-1 b of the ridge regression for one row.
+    """Compute the exact solution of the ridge regression for one row.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def improve_row(
 
 
 def gram(features: Float32) -> Float64:
-    """Compute the Gram matrix F' F.
+    """Compute the Gram matrix of feature vectors, `features.T @ features`.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def gram(features: Float32) -> Float64:
 
 
 def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float64:
-    """Compute the dot product P[u] . Q[i] for each user-item pair (u, i).
+    """Compute the dot product of the user's and the item's factors for each user-item pair.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def history_terms(
     vector_precision: Float32,
     noise: Float32,
 ) -> None:
-    """Sample the history term of each item (a row of Y) in turn, and update the residuals E; see `kernels.gibbs`.
+    """Sample the history term of each item in turn, and update the residuals of the user vectors; see `kernels.gibbs`.
 
     Parameters
     ----------
@@ -308,7 +308,7 @@ def mixture_cdf(means: Float64, sds: Float64, x: Float64) -> Float64:
 
 
 def mixture_quantile(means: Float64, sds: Float64, p: float) -> Float64:
-    """Compute the p-quantile of each mixture by bisection.
+    """Compute the quantile of each mixture of normal distributions for a probability, by bisection.
 
     Parameters
     ----------
@@ -420,7 +420,7 @@ def bpr_updates(
 
 
 def dense(x: Float32, weights: Float32, bias: Float32) -> Float64:
-    """Compute the dense layer x W + b.
+    """Compute the output of a dense layer, `x @ weights + bias`.
 
     Parameters
     ----------
@@ -436,7 +436,7 @@ def dense(x: Float32, weights: Float32, bias: Float32) -> Float64:
 
 
 def row_dots(p: Float32, q: Float32) -> Float64:
-    """Compute the dot product of each row of p and the same row of q, over their common leading columns.
+    """Compute the dot product of each row of `p` with the same row of `q`, over the leading columns that both have.
 
     Parameters
     ----------
@@ -554,7 +554,7 @@ def item_item_scores(
 
 
 def top_k_membership(s: Float64, k: int) -> Float64:
-    """Return the degree (0 to 1) to which each similarity is among the k largest, averaged over all orderings of ties.
+    """Return the fraction of all orderings of ties in which each similarity is among the k largest.
 
     Parameters
     ----------
@@ -635,7 +635,7 @@ def user_user_scores(
 
 
 def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float) -> Float64:
-    """Compute the damped mean of each row's deviations: sum w (x - mean - bias) / (damping + sum w).
+    """Compute, for each row, the damped mean of the deviations of its values from the mean plus the column bias.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ _READS = (
 
 @kernel(writes="f4[:, ::1] f8[::1] f4[:, ::1] f4[::1]", reads=_READS, scalars="i8 i8 i8")
 def ridge_conjugate_gradient(width: int, kind: int):
-    """Improve the solutions in rows first..last-1 of x by conjugate gradient (CG) steps, starting from their values.
+    """Improve the solutions in rows first..last-1 of `x` by conjugate gradient (CG) steps from their current values.
 
     Writes `x` (n_rows, width) and `loss` (n_rows,), the sum_j c (t - x . f)^2 of each row *before* the update. The
     scratch arrays `g` (n, width) and `h` (n,) contain sqrt(c) f and sqrt(c) t for the entries of a row, so that A is a
@@ -171,11 +171,11 @@ def ridge_conjugate_gradient(width: int, kind: int):
 
 @kernel(writes="f4[:, ::1]", reads=f"{_READS} f4[:, ::1]", scalars="i8 i8")
 def ridge_exact(width: int, kind: int):
-    """Compute the exact solutions in rows first..last-1 of x by a Cholesky factorization A = U' U.
+    """Compute the exact ridge regression solutions for rows first..last-1 of `x` by a Cholesky factorization.
 
     Writes `x` (n_rows, width). A row without entries is set to its prior mean, or to 0 without a prior. With standard
-    normal `noise` z (n_rows, width), x is a draw A^-1 b + U^-1 z from N(A^-1 b, A^-1). Pass `noise` of shape (0, width)
-    for the minimizer itself.
+    normal `noise` z (n_rows, width), x is a draw A^-1 b + U^-1 z from N(A^-1 b, A^-1), where A = U' U. Pass `noise` of
+    shape (0, width) for the minimizer itself.
     """
 
     def ridge_exact(
@@ -247,7 +247,7 @@ def ridge_exact(width: int, kind: int):
 
 @dataclass(frozen=True)
 class RidgeInputs:
-    """Inputs of the ridge regressions that are common to all rows; see the equations in the module docstring.
+    """Inputs that the ridge regressions of all rows have in common; see the equations in the module docstring.
 
     Attributes
     ----------
@@ -296,7 +296,7 @@ class RidgeInputs:
         return ones if entries.weights is None else entries.weights, entries.values - self.offset[entries.columns]
 
     def arrays(self, entries: SparseRows, penalty: Float32) -> tuple[Any, ...]:
-        """Return the read-only arrays that are passed to the kernels.
+        """Return the read-only arrays that are passed to the ridge regression kernels.
 
         Parameters
         ----------

@@ -30,7 +30,7 @@ MAX_RATIO = 1e3
     scalars="i8 i8",
 )
 def ridge_double(width: int, kind: int):
-    """Compute the exact solutions for rows selected_rows[first:last] of x, like `ridge_exact` but in float64.
+    """Compute the exact solutions for rows selected_rows[first:last] of `x` in float64; `ridge_exact` uses float32.
 
     Writes `x` (n_rows, width) float32. Undetermined directions are set to 0.
     """
@@ -104,7 +104,7 @@ def ill_conditioned_rows(
     shape: Float32,
     precision: Float32,
 ) -> Int64:
-    """Find the rows that require float64, because an entry's c |f|^2 exceeds `MAX_RATIO` times an eigenvalue bound.
+    """Find the rows that require float64, because their equations are too ill-conditioned for float32.
 
     Parameters
     ----------
@@ -124,6 +124,9 @@ def ill_conditioned_rows(
 
     Notes
     -----
+    A row requires float64 if c |f|^2 of one of its entries exceeds `MAX_RATIO` times a bound on the smallest eigenvalue
+    of D.
+
     The smallest eigenvalue of D is bounded from below by the smallest eigenvalue of G plus the smallest diagonal entry,
     over the dimensions in which some feature is nonzero.
 

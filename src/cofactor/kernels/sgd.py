@@ -50,7 +50,7 @@ TILE_SIZE = 128
     scalars="i8 i8 i8 f4 f4 f4 f4 f4 f4 f4",
 )
 def sgd_ratings(width: int):
-    """Apply one SGD update for each rating in groups first..last-1, in order, and add its loss to loss[block].
+    """Apply one SGD update for each rating in groups first..last-1, in order, and add the losses to loss[block].
 
     The loss of a rating is w (r - y)^2 before its update. Writes `P` (n_users, width), `Q` (n_items, width),
     `user_bias`, `item_bias` and `loss`. Reads `u`, `i`, `values` and `weights` (empty if all are 1). Group j contains
@@ -166,7 +166,7 @@ class Blocks:
     scalars="i8 i8",
 )
 def scatter_into_cells():
-    """Copy each rating, in order, to the next free position in its cell (the ratings of a user tile in a block).
+    """Copy each rating, in order, to the next free position in its cell: the ratings of a tile of users in a block.
 
     Writes `out_u`, `out_i`, `out_values`, `out_weights` and `next_free`, which is initialized with the start of each
     cell. Reads the ratings, the tile and new row number of each user, and the group and new row number of each item.
@@ -259,7 +259,7 @@ def group_ratings():
 def rating_blocks(
     u: Int32, i: Int32, values: Float32, weights: Float32, *, n_users: int, n_items: int, grid: int, seed: int
 ) -> Blocks:
-    """Partition ratings into blocks, by random groups of users and items with about the same number of ratings.
+    """Partition ratings into blocks, by dividing users and items into random groups with about equally many ratings.
 
     Parameters
     ----------

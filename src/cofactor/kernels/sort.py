@@ -39,7 +39,7 @@ def count_keys():
 
 @kernel(writes="b1[::1]", reads="i4[::1] i4[::1]")
 def find_unsorted_pair():
-    """Set is_unsorted[0] to True if a (row, column) pair is not greater than the preceding pair."""
+    """Set is_unsorted[0] to True if any (row, column) pair is not greater than the preceding pair."""
 
     def find_unsorted_pair(is_unsorted, rows, columns):
         for t in range(1, rows.shape[0]):

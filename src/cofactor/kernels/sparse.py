@@ -85,7 +85,7 @@ class SparseRows:
         return int(self.columns.max(initial=-1)) + 1, bool(is_sorted.all()), bool(is_finite)
 
     def checked(self, name: str, n_columns: int, *, n_rows: int | None = None) -> Self:
-        """Check that this matrix is valid for a number of columns and rows, and return it.
+        """Check that this matrix is valid and fits a given number of columns and rows, and return it.
 
         Parameters
         ----------

@@ -105,7 +105,7 @@ class ItemIndex:
 
     @cached_property
     def compressed_factors(self) -> tuple[Int8, Float32, Float32]:
-        """Item factors q ~ scale z compressed to int8: z (n, width), scale (n,) and the error |q - scale z| (n,)."""
+        """Item factors q compressed to int8: z (n, width), scale (n,), and the errors |q - scale * z| (n,)."""
         scale = (np.abs(self.factors).max(axis=1, initial=0) / 127).astype(np.float32)
         z, error = np.empty(self.factors.shape, np.int8), np.empty(len(scale), np.float32)
         for first in range(0, len(scale), PIECE_SIZE):  # in pieces, to limit the memory for float64

@@ -61,7 +61,7 @@ class Metric:
     has_interval: ClassVar[bool] = True
 
     def at(self, k: int) -> Self:
-        """Return the metric for lists of a given length.
+        """Return this metric for ranked lists of a given length.
 
         Parameters
         ----------
@@ -83,21 +83,21 @@ class Metric:
 
     @property
     def key(self) -> str:
-        """Key used in results, such as "ndcg@10"."""
+        """Key of the metric in results, such as "ndcg@10"."""
         return self.name if self.k is None else f"{self.name}@{self.k}"
 
     @property
     def title(self) -> str:
-        """Display name with the cutoff, such as "NDCG@10"."""
+        """Display name of the metric with its cutoff, such as "NDCG@10"."""
         return self.label if self.k is None else f"{self.label}@{self.k}"
 
     @property
     def direction(self) -> str:
-        """Direction in words, such as "higher is better"."""
+        """Direction of the metric in words, such as "higher is better"."""
         return "higher is better" if self.greater_is_better else "lower is better"
 
     def sort_key(self, value: float) -> tuple[bool, float]:
-        """Return a sort key that orders values from best to worst, with nan last.
+        """Return a sort key that orders values of the metric from best to worst, with nan last.
 
         Parameters
         ----------
@@ -112,7 +112,7 @@ class Metric:
         return isnan(value), -value if self.greater_is_better else value
 
     def is_better(self, value: float, other: float) -> bool:
-        """Return whether one value is better than another.
+        """Return whether one value of the metric is better than another.
 
         Parameters
         ----------
@@ -152,7 +152,7 @@ class UserValues:
     aggregation: Aggregation
 
     def aggregate(self) -> float:
-        """Return the metric over all users.
+        """Return the value of the metric over all users.
 
         Returns
         -------
@@ -163,7 +163,7 @@ class UserValues:
         return self._from_mean(np.where(self.counts > 0, self.sums, 0.0).sum() / n) if n else nan
 
     def interval(self, *, seed: Seed = 0) -> Interval:
-        """Return the metric with a 95% bootstrap interval over users.
+        """Return the value of the metric over all users, with a 95% bootstrap interval over users.
 
         Parameters
         ----------
@@ -179,7 +179,7 @@ class UserValues:
         return Interval(*map(self._from_mean, bootstrap_ratio(self.sums[has_value], self.counts[has_value], seed=seed)))
 
     def difference(self, other: UserValues, *, seed: Seed = 0) -> Interval:
-        """Return the difference from another model's metric on the same users, with a paired 95% interval.
+        """Return the difference from the metric of another model on the same users, with a paired 95% interval.
 
         Parameters
         ----------
@@ -203,13 +203,13 @@ class UserValues:
         in_both = (self.counts > 0) & (other.counts > 0)
         a, b, counts = self.sums[in_both], other.sums[in_both], self.counts[in_both]
         if not np.array_equal(counts, other.counts[in_both]):
-            raise DataError("other must have the same number of terms per user; evaluate both models on the same rows")
+            raise DataError("other must have the same number of rows per user; evaluate both models on the same rows")
         if self.aggregation == "mean":
             return bootstrap_ratio(a - b, counts, seed=seed)
         return paired_rmse_difference(a, b, counts, seed=seed)
 
     def take(self, users: Int32) -> UserValues:
-        """Return the values for a subset of users.
+        """Return the per-user values of the metric for a subset of users.
 
         Parameters
         ----------

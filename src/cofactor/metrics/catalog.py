@@ -35,7 +35,7 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class ListExposure:
-    """Exposure of the catalog in ranked lists, the input to catalog metrics.
+    """Exposure of the catalog items in ranked lists, the input to catalog metrics.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class CatalogMetric(Metric):
 
 @validated
 def exposure(ranked: Int32, n_items: int) -> Int64:
-    """Count the lists that contain each item.
+    """Count the ranked lists that contain each item.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def exposure(ranked: Int32, n_items: int) -> Int64:
 
 @validated
 def coverage(list_counts: Any) -> float:
-    """Compute the fraction of the catalog that is in at least one list.
+    """Compute the fraction of the catalog items that are in at least one ranked list.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def coverage(list_counts: Any) -> float:
 
 @validated
 def novelty(list_counts: Any, support: Any, n_users: int) -> float:
-    """Compute the mean self-information of the items in the lists, in bits.
+    """Compute the mean self-information of the items in ranked lists, in bits.
 
     Parameters
     ----------

@@ -221,7 +221,7 @@ def bootstrap_ratio(
 
 
 def paired_difference(a: Any, b: Any, *, confidence: float = 0.95, resamples: int = 1000, seed: Seed = 0) -> Interval:
-    """Compute a bootstrap confidence interval for mean(a - b) over the users who have both values.
+    """Compute a bootstrap confidence interval for the mean of a - b, over the users who have both values.
 
     The interval is paired because users differ far more than models do: the effects that both models share cancel
     before resampling.
@@ -265,7 +265,7 @@ def paired_difference(a: Any, b: Any, *, confidence: float = 0.95, resamples: in
 def paired_rmse_difference(
     a: Any, b: Any, counts: Any, *, confidence: float = 0.95, resamples: int = 1000, seed: Seed = 0
 ) -> Interval:
-    """Compute a bootstrap confidence interval for RMSE_a - RMSE_b on the same rows.
+    """Compute a bootstrap confidence interval for the difference between the RMSEs of two models on the same rows.
 
     Parameters
     ----------

@@ -74,7 +74,7 @@ class ModelLists:
         evidence: Bool = ALL_ROWS,
         support: Int64 | None = None,
     ) -> ModelLists:
-        """Rank the catalog for a set of users, to the largest cutoff in `ks`.
+        """Rank the catalog for a set of users, in lists as long as the largest cutoff in `ks`.
 
         Parameters
         ----------

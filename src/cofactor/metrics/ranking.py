@@ -186,12 +186,12 @@ class Hits:
 
     @cached_property
     def has_no_ties(self) -> bool:
-        """Whether every group consists of a single item."""
+        """Whether the lists have no ties: every group of tied items consists of a single item."""
         return self.size.strides == (0,) or bool((self.size == 1).all())
 
     @validated
     def head(self, k: int) -> Hits:
-        """Return the groups that have at least one item in the top k positions.
+        """Return the groups of tied items that have at least one item in the top k positions.
 
         Parameters
         ----------
@@ -237,7 +237,7 @@ class Hits:
 
     @validated
     def positions_within(self, k: int) -> Int64:
-        """Return the number of positions that each group has in the top k.
+        """Return the number of positions that each group of tied items has in the top k.
 
         Parameters
         ----------
@@ -258,12 +258,12 @@ class Hits:
 
     @cached_property
     def is_first(self) -> Bool:
-        """Mask of each user's first group with a test item: ndarray of shape (m,), bool."""
+        """Mask of each user's first group of tied items with a test item: ndarray of shape (m,), bool."""
         is_first: Bool = self.hits_before == 0
         return is_first
 
     def sum_by_user(self, gain: Float64 | None) -> Float64:
-        """Sum the gains of the groups for each user.
+        """Sum the gains of the groups of tied items for each user.
 
         Parameters
         ----------
@@ -282,7 +282,7 @@ class Hits:
 
     @validated
     def normalize(self, sums: Float64, normalizer: Any) -> Float64:
-        """Divide per-user sums by a normalizer.
+        """Divide per-user sums by a normalizer; users without test items get nan.
 
         Parameters
         ----------
@@ -339,7 +339,7 @@ class RankingMetric(Metric):
         return self.key
 
     def per_user(self, hits: Hits) -> UserValues:
-        """Compute the value for each user at cutoff `k` (see `at`).
+        """Compute the value of the metric for each user at cutoff `k`, which the method `at` sets.
 
         Parameters
         ----------

@@ -27,7 +27,7 @@ MAX_ERROR = 1e150
 
 @validated
 def rmse(y: Any, p: Any) -> float:
-    """Compute the root mean squared error, in rating units.
+    """Compute the root mean squared error (RMSE) of predicted ratings, in rating units.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def rmse(y: Any, p: Any) -> float:
 
 @validated
 def mae(y: Any, p: Any) -> float:
-    """Compute the mean absolute error, in rating units.
+    """Compute the mean absolute error (MAE) of predicted ratings, in rating units.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ class RatingMetric(Metric):
         return self.loss_name
 
     def compute(self, y: Any, p: Any) -> float:
-        """Compute the metric over all rows.
+        """Compute the value of the metric over all rows.
 
         Parameters
         ----------
@@ -166,7 +166,7 @@ class RatingMetric(Metric):
         return float(np.sqrt(mean) if self.aggregation == "root mean" else mean)
 
     def per_user(self, errors: UserErrors) -> UserValues:
-        """Sum the losses for each user.
+        """Sum the losses of the rows of each user.
 
         Parameters
         ----------

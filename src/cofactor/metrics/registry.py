@@ -148,7 +148,7 @@ def ranking_metrics(ranked: Any, relevant: SparseRows, *, ks: Sequence[int] = (1
 
 @validated
 def metrics_from_hits(hits: Hits, ks: Sequence[int]) -> dict[str, Float64]:
-    """Compute all ranking metrics at each cutoff from hits.
+    """Compute all ranking metrics at each cutoff from the positions of the test items in ranked lists.
 
     Parameters
     ----------

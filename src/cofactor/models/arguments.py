@@ -77,7 +77,7 @@ def require_histories(
 
 
 def checked_batch(model: _HasShape, users: object, *, unknown: bool = False) -> UserBatch:
-    """Check that the row numbers and histories in a batch are valid for a model.
+    """Check that the row numbers and histories in a batch of users are valid for a model.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def checked_item_lists(model: _HasShape, items: object) -> Int32:
 
 
 def checked_batch_pairs(model: _HasShape, users: object, items: object) -> tuple[UserBatch, Int32]:
-    """Check a batch of users and an array with one item row number for each user.
+    """Check that a batch of users, and an array with one item row number for each user, are valid for a model.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def checked_batch_pairs(model: _HasShape, users: object, items: object) -> tuple
 
 
 def checked_known_pair(model: _HasShape, users: object, item: object) -> tuple[int, int, SparseRows]:
-    """Check a batch with a single user and an item, and return their row numbers and the user's history.
+    """Check that a batch contains one user, and return the row numbers of the user and an item, and the user's history.
 
     Parameters
     ----------
@@ -265,7 +265,7 @@ def checked_known_pair(model: _HasShape, users: object, item: object) -> tuple[i
 def checked_lists(
     model: _HasShape, users: object, n: object, exclude: object, allowed: object, order: object
 ) -> tuple[UserBatch, int, SparseRows, Bool, ItemOrder]:
-    """Check the arguments of `ScoresItems.top`.
+    """Check that the arguments of `ScoresItems.top` are valid for a model, and return them.
 
     Parameters
     ----------
@@ -319,13 +319,13 @@ def checked_lists(
     item_order = checks.instance("order", order, ItemOrder, "create one with arrays.ItemOrder(rows)")
     if len(item_order) not in (0, model.n_items):
         raise ParameterError(
-            f"order must contain each of the {model.n_items:,} items once; got {len(item_order):,} items"
+            f"order must contain each of the {model.n_items:,} items exactly once; got {len(item_order):,} items"
         )
     return batch, length, rows, mask, item_order
 
 
 def checked_nearest(name: str, rows: object, n_rows: int, n: object, allowed: object) -> tuple[Int32, int, Bool]:
-    """Check the arguments of a nearest-neighbor search.
+    """Check that the arguments of a nearest-neighbor search are valid for a model, and return them.
 
     Parameters
     ----------
@@ -365,7 +365,7 @@ def checked_nearest(name: str, rows: object, n_rows: int, n: object, allowed: ob
 
 
 def checked_take(take: object, n_own: int, n_other: int) -> Int32:
-    """Check row indices that select users or items from two models.
+    """Check the indices that select users or items from two models, and return them.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Protocols for what models can do (predict, rank, fold in, explain); checked with isinstance.
+"""Protocols for the capabilities of models (predict, rank, fold in, explain), to be checked with isinstance.
 
 A model lacks the methods that it does not support, instead of raising an error in them. Users and items are int32 row
 numbers, as in the ID maps; -1 is an unknown user or item. An empty request gets an empty result: shape (0,) for no
@@ -47,7 +47,7 @@ class Model(Protocol):
 
     @property
     def n_users(self) -> int:
-        """Number of users."""
+        """Number of users in the model."""
         ...
 
     @property
@@ -56,7 +56,7 @@ class Model(Protocol):
         ...
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all learned arrays by name; their dtypes are supported by model files.
+        """Return all learned arrays of the model by name; all must have dtypes that model files support.
 
         Returns
         -------
@@ -66,7 +66,7 @@ class Model(Protocol):
         ...
 
     def settings(self) -> dict[str, Any]:
-        """Return the model state that `arrays` does not contain, as JSON-serializable values.
+        """Return the model state that is not included in `arrays`, as JSON-serializable values.
 
         Returns
         -------
@@ -77,7 +77,7 @@ class Model(Protocol):
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create a model from the results of `arrays` and `settings`.
+        """Create a model from the results of its methods `arrays` and `settings`.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class PredictsRatings(Protocol):
     """
 
     def predict(self, users: UserBatch, items: Int32) -> Float32:
-        """Predict a rating on the rating scale for each user-item pair.
+        """Predict a rating for each user-item pair, clipped to the rating scale.
 
         Parameters
         ----------
@@ -146,7 +146,7 @@ class ScoresItems(Protocol):
 
     @property
     def n_users(self) -> int:
-        """Number of users."""
+        """Number of users in the model."""
         ...
 
     @property
@@ -244,7 +244,7 @@ class FoldsIn(Protocol):
         ...
 
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return a model whose users are selected from this model and from `other`; the items are unchanged.
+        """Return a model with the same items, and with users selected from this model and another one.
 
         Parameters
         ----------
@@ -279,7 +279,7 @@ class HasUncertainty(Protocol):
     """
 
     def distribution(self, users: UserBatch, items: Int32) -> Distribution:
-        """Return the predictive distribution of the rating of each user-item pair.
+        """Return the predictive distribution of the rating for each user-item pair.
 
         Parameters
         ----------

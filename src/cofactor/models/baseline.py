@@ -20,7 +20,7 @@ __all__ = ["Baseline"]
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """Rating baseline b_ui = mean + user bias + item bias; user biases are computed from histories, not stored.
+    """Rating baseline: mean plus user bias plus item bias; user biases are computed from histories, not stored.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Baseline:
         require_array("item_bias", self.item_bias, np.float32)
 
     def user_bias(self, histories: SparseRows) -> Float32:
-        """Compute the user bias b_u from each user's history.
+        """Compute the bias of each user from the user's history.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class Baseline:
         return {"item_bias": self.item_bias}
 
     def settings(self) -> dict[str, Any]:
-        """Return the mean, the damping and the rating scale.
+        """Return the mean, the damping and the rating scale of the baseline.
 
         Returns
         -------
@@ -116,7 +116,7 @@ class Baseline:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create a baseline from the results of `arrays` and `settings`.
+        """Create a baseline from the results of its methods `arrays` and `settings`.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Block scoring: rank, predict and score with models that score all items for one block of users at a time."""
+"""Block scoring: ranking and prediction with models that score all items for one block of users at a time."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Scoring:
 
     @classmethod
     def of(cls, histories: SparseRows, baseline: Baseline | None, n_items: int) -> Scoring:
-        """Create a `Scoring` object with one user for each history; its block function still has to be set.
+        """Create a `Scoring` object for one user per history; the function that scores a block is not set yet.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class Scoring:
         return cls(baseline.deviations(histories), user_level, n_items, baseline.item_bias)
 
     def baselines(self, first: int, last: int) -> Float32:
-        """Return the baseline of all items for a block of users.
+        """Return the rating baseline of each user in a block for each item.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class Scoring:
 
 
 def without_zero_weights(histories: SparseRows) -> SparseRows:
-    """Remove the entries with a weight of 0, which carry no evidence, from histories.
+    """Remove entries with a weight of 0 from histories, because they carry no evidence.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def without_zero_weights(histories: SparseRows) -> SparseRows:
 
 
 def confidences(histories: SparseRows) -> SparseRows:
-    """Convert events to signed confidences, value times weight.
+    """Convert events to signed confidences: value times weight, negative for a dislike.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def top_items(scoring: Scoring, n: int, exclude: SparseRows, allowed: Bool, orde
 def predict_pairs(
     score: Callable[[UserBatch], Scoring], users: UserBatch, items: Int32, baseline: Baseline | None
 ) -> Float32:
-    """Score each user-item pair, clipped to the rating scale of the baseline.
+    """Compute the score of each user-item pair, clipped to the rating scale of the baseline.
 
     Parameters
     ----------

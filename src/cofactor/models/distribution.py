@@ -24,7 +24,7 @@ MIN_PROBABILITY = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class NormalMixture:
-    """For each rating, an equally weighted mixture of S normal distributions.
+    """Predictive distributions of ratings: for each rating, an equally weighted mixture of S normal distributions.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class NormalMixture:
     sds: Float64
 
     def moments(self) -> tuple[Float64, Float64]:
-        """Compute the mean and the standard deviation of each mixture.
+        """Compute the mean and the standard deviation of each mixture of normal distributions.
 
         The variance is the mean of sd_s^2 plus the mean of (mean_s - mean)^2.
 
@@ -65,7 +65,7 @@ class NormalMixture:
 
     @validated
     def cdf(self, points: Float64) -> Float64:
-        """Compute the cumulative distribution function F of each mixture at each point.
+        """Compute the cumulative distribution function of each mixture of normal distributions at each point.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class NormalMixture:
 
     @validated
     def quantile(self, probability: float) -> Float64:
-        """Compute x such that F(x) = probability, to within 1e-10; see `Distribution.quantile`.
+        """Compute a quantile of each mixture of normal distributions, to within 1e-10; see `Distribution.quantile`.
 
         Parameters
         ----------
@@ -139,7 +139,7 @@ class Histogram:
 
     @validated
     def quantile(self, probability: float) -> Float64:
-        """Compute x such that F(x) = probability; see `Distribution.quantile`.
+        """Compute a quantile of each piecewise uniform distribution; see `Distribution.quantile`.
 
         Parameters
         ----------
@@ -311,7 +311,7 @@ class Distribution:
 
     @validated
     def at_least(self, value: float) -> Float64:
-        """Compute P(rating >= value) from the level probabilities, or from the mixture if the scale has no levels.
+        """Compute P(rating >= value) for each rating, from its level probabilities or, without levels, its mixture.
 
         Parameters
         ----------
@@ -332,7 +332,7 @@ class Distribution:
 
     @validated
     def quantile(self, probability: float) -> Float64:
-        """Compute a quantile of each rating's continuous density: the x such that P(rating <= x) = probability.
+        """Compute a quantile of each rating's continuous distribution: the x for which P(rating <= x) is `probability`.
 
         Parameters
         ----------
@@ -364,7 +364,7 @@ class Distribution:
 
 
 def edges_of(levels: Float32) -> Float64:
-    """Return the boundaries of the intervals around rating levels.
+    """Return the boundaries of the intervals around the levels of a rating scale.
 
     Edges lie halfway between adjacent levels; the first and the last level are at the centers of their cells. The cell
     of a single level has width 1.

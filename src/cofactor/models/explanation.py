@@ -79,12 +79,12 @@ class Explanation:
 
     @property
     def contributions(self) -> Float64:
-        """All contributions to the score: mean, user, item, terms and rest; ndarray of shape (m + 4,), float64."""
+        """Contributions to the score: mean, user and item bias, terms and rest; ndarray of shape (m + 4,), float64."""
         return np.concatenate([[self.mean, self.user, self.item], self.terms, [self.rest]])
 
     @property
     def unattributed_fraction(self) -> float:
-        """Absolute rest divided by the sum of the absolute terms and the absolute rest; 0 if all are 0."""
+        """Unattributed fraction of the score: |rest| divided by |rest| plus the sum of all |terms|; 0 if all are 0."""
         size = float(np.abs(self.terms).sum()) + abs(self.rest)
         return abs(self.rest) / size if size else 0.0
 
@@ -118,7 +118,7 @@ class Explanation:
 
 
 def unattributed_rest(attributed_sum: float, total: float, terms: Float64) -> float:
-    """Return the unattributed rest, total - attributed_sum, or exactly 0 if it is within rounding error.
+    """Return the unattributed part of a score, total - attributed_sum, or 0 if it is within rounding error.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def ridge_terms(
     features: ArrayLike, targets: ArrayLike, confidence: ArrayLike, item_vector: ArrayLike,
     *, gram: ArrayLike, ridge: ArrayLike, shifts: ArrayLike = 0.0,
 ) -> Float64:  # fmt: skip
-    """Decompose item_vector . v into one term for each history entry, where v is the solution of a ridge regression.
+    """Decompose the score `item_vector @ v` into one term per history entry, where v solves a ridge regression.
 
     Parameters
     ----------
@@ -171,8 +171,10 @@ def ridge_terms(
     LinAlgError
         If the matrix A is singular.
 
-    Notes ----- With A = G + sum_j c_j f_j f_j' + diag(ridge), v = A^-1 sum_j (c_j t_j f_j + s_j). Therefore item_vector
-    . v is the sum of (c_j t_j f_j + s_j) . A^-1 item_vector over the entries j.
+    Notes
+    -----
+    With A = G + sum_j c_j f_j f_j' + diag(ridge), v = A^-1 sum_j (c_j t_j f_j + s_j). Therefore, the score is the sum
+    of (c_j t_j f_j + s_j) . A^-1 item_vector over the entries j.
 
     References
     ----------
@@ -194,7 +196,7 @@ def ridge_terms(
 
 
 def negative_probabilities(n: int, n_negatives: int) -> Float64:
-    """Compute the probability that each of n items, sorted by ascending score, is the best of several random draws.
+    """Compute, for each of n items sorted by ascending score, the probability that it is the best of several draws.
 
     Item r is the best with probability ((r + 1)^m - r^m) / n^m.
 
@@ -223,7 +225,7 @@ def pairwise_terms(
     p: ArrayLike, Q: ArrayLike, bias: ArrayLike, positives: Int32, weights: ArrayLike, item_vector: ArrayLike,
     *, n_negatives: int,
 ) -> Float64:  # fmt: skip
-    """Decompose item_vector . p into one term for each event, where p was trained on item pairs (BPR).
+    """Decompose the score `item_vector @ p` into one term per event, for a user vector p trained on item pairs (BPR).
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ LOSSES: dict[str, type[Loss]] = {loss.__name__: loss for loss in (RatingsLoss, E
 
 @dataclass(frozen=True, eq=False)
 class FactorModel:
-    """Factor model: an item's score is the sum of a mean, two biases and the dot product of two vectors.
+    """Factor model: a user-item pair's score is the mean plus both biases plus the dot product of both vectors.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class FactorModel:
 
     @property
     def n_users(self) -> int:
-        """Number of trained or folded-in users."""
+        """Number of users in the model, trained or folded in."""
         return len(self.user_bias)
 
     @property
@@ -144,7 +144,7 @@ class FactorModel:
 
     @property
     def least_squares(self) -> LeastSquaresLoss:
-        """Training loss of a model that is fitted by least squares; raises KindError for other models."""
+        """Training loss of the model; raises KindError if the model was not fitted by least squares."""
         loss = None if self.loss is None else self.loss.least_squares
         if loss is None:
             raise KindError(
@@ -159,7 +159,7 @@ class FactorModel:
 
     @validated
     def raw_scores(self, users: Int32, items: Int32) -> Float32:
-        """Compute the raw score x for each user-item pair, before the sigmoid and clipping.
+        """Compute the raw score of each user-item pair, before the sigmoid and clipping.
 
         Parameters
         ----------
@@ -190,7 +190,7 @@ class FactorModel:
         return x
 
     def link(self, x: Float32) -> Float32:
-        """Convert raw scores to unclipped ratings: low + (high - low) sigmoid(x), or x itself in linear models.
+        """Convert raw scores to unclipped ratings by a scaled sigmoid; linear models return the scores themselves.
 
         Parameters
         ----------
@@ -210,7 +210,7 @@ class FactorModel:
         return (low + (high - low) * sigmoid(x)).astype(np.float32)
 
     def predict(self, users: UserBatch, items: Int32) -> Float32:
-        """Predict a rating for each user-item pair, clipped to the scale.
+        """Predict a rating for each user-item pair, clipped to the rating scale.
 
         Parameters
         ----------
@@ -318,7 +318,7 @@ class FactorModel:
         return unit, ItemIndex.of(unit, np.zeros(self.n_items, np.float32))
 
     def scores(self, users: UserBatch) -> Float32:
-        """Compute the matrix of raw scores of all items for each user; `top` ranks without it.
+        """Compute the matrix of the raw scores of all items for each user, which `top` does not need.
 
         Parameters
         ----------
@@ -422,7 +422,7 @@ class FactorModel:
 
     @one_thread_blas()
     def item_similarity(self, items: Int32) -> Float32:
-        """Compute the cosine similarity of the factors of all item pairs within each list.
+        """Compute the cosine similarity of the factors of each pair of items within each list.
 
         Parameters
         ----------
@@ -479,7 +479,7 @@ class FactorModel:
 
     @cached_property
     def item_inputs(self) -> RidgeInputs:
-        """Ridge regression inputs for fitting users with fixed items; raises KindError for models with other losses."""
+        """Inputs of the ridge regressions that fit users; raises KindError if the loss is not a least-squares loss."""
         inputs = self.least_squares.ridge_inputs(self.item_factors, self.item_bias, self.mean)
         return with_minimal_penalty(inputs, self.rating_range)
 
@@ -515,7 +515,7 @@ class FactorModel:
 
     @one_thread_blas()
     def fold_in_items(self, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
-        """Fit the factors and biases of new items with fixed users.
+        """Fit new items with fixed users, and return their factors and biases.
 
         Parameters
         ----------
@@ -540,7 +540,7 @@ class FactorModel:
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return a model whose users are selected from this model and from `other`; the items are unchanged.
+        """Return a model with the same items, and with users selected from this model and another one.
 
         Parameters
         ----------
@@ -569,7 +569,7 @@ class FactorModel:
         )
 
     def with_items(self, factors: Float32, bias: Float32, take: Int32) -> Self:
-        """Return a model whose items are selected from this model and from new items; the users are unchanged.
+        """Return a model with the same users, and with items selected from this model and from new items.
 
         Parameters
         ----------
@@ -633,7 +633,7 @@ class FactorModel:
         return {name: getattr(self, name) for name in names}
 
     def settings(self) -> dict[str, Any]:
-        """Return the model state that `arrays` does not contain, including the loss, as JSON-serializable values.
+        """Return the model state that is not included in `arrays`, including the loss, as JSON-serializable values.
 
         Returns
         -------
@@ -650,7 +650,7 @@ class FactorModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create a model from the results of `arrays` and `settings`.
+        """Create a model from the results of its methods `arrays` and `settings`.
 
         Parameters
         ----------

@@ -36,7 +36,7 @@ MAX_LINE_SEARCH_HALVINGS = 12
 
 
 class GaussianPrior(NamedTuple):
-    """Normal prior N(means, precision^-1) for fold-in vectors; see `models.prior`.
+    """Normal prior for the vectors of folded-in users or items, N(means, precision^-1); see `models.prior`.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ def solve_rows(
 
 @dataclass(frozen=True, eq=False)
 class RotatedRegression:
-    """Ridge regressions with a full precision matrix P = U diag(d) U', in the rotated coordinates y = U' x.
+    """Ridge regressions in rotated coordinates, in which the full precision matrix of the prior is diagonal.
 
     Attributes
     ----------
@@ -123,7 +123,7 @@ class RotatedRegression:
     entries : SparseRows
         The entries, with columns renumbered to match the rows of `inputs`.
     axes : ndarray of shape (width, width), float64
-        U, the eigenvectors.
+        The eigenvectors U of the precision matrix P = U diag(d) U'; the rotated coordinates are y = U' x.
     """
 
     inputs: RidgeInputs
@@ -132,7 +132,7 @@ class RotatedRegression:
 
     @classmethod
     def of(cls, inputs: RidgeInputs, entries: SparseRows, means: Float64, precision: Float64) -> Self:
-        """Rotate ridge regressions to the eigenvectors of a precision matrix.
+        """Rotate ridge regressions to coordinates along the eigenvectors of the prior's precision matrix.
 
         Parameters
         ----------
@@ -143,7 +143,8 @@ class RotatedRegression:
         means : ndarray of shape (n, w), float64
             The prior mean of each row.
         precision : ndarray of shape (w, w), float64
-            P. Its eigenvalues are raised to at least 1e-9 times the largest one, so that the system can be solved.
+            The precision matrix. Its eigenvalues are raised to at least 1e-9 times the largest one, so that the system
+            can be solved.
 
         Returns
         -------
@@ -171,7 +172,7 @@ class RotatedRegression:
         return cls(rotated_inputs, replace(entries, columns=columns.astype(np.int32)), padded_axes)
 
     def rotate_back(self, y: Float32) -> Float32:
-        """Rotate solutions back to the original coordinates: x = U y for each row.
+        """Rotate the solutions of the regressions back to the original coordinates.
 
         Parameters
         ----------
@@ -188,7 +189,7 @@ class RotatedRegression:
 
 
 def sigmoid(x: Float32) -> Float64:
-    """Compute 1 / (1 + exp(-x)) in float64 without overflow.
+    """Compute the sigmoid 1 / (1 + exp(-x)) in float64 without overflow.
 
     Parameters
     ----------
@@ -210,7 +211,7 @@ def sigmoid(x: Float32) -> Float64:
 
 
 def with_minimal_penalty(inputs: RidgeInputs, rating_range: tuple[float, float] | None) -> RidgeInputs:
-    """Raise the ridge penalty of each dimension to a minimum, so that the solution is unique for short histories.
+    """Raise the ridge penalty of each dimension to at least a minimum, so that short histories have a unique solution.
 
     The minimum is 1e-6 times the largest squared feature in the dimension, times the squared range of the sigmoid over
     25. Without it, the directions that a short history does not determine would contain only rounding errors.

@@ -23,7 +23,7 @@ __all__ = ["ForwardPass", "Layers"]
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """Weights and biases of the network; see the equations in the module docstring.
+    """Weights and biases of a small fully connected network; see the equations in the module docstring.
 
     Parameters
     ----------
@@ -75,11 +75,11 @@ class Layers:
 
     @property
     def common_width(self) -> int:
-        """Number of leading dimensions in the dot product of user and item vectors: the smaller of their widths."""
+        """Number of leading dimensions used in the dot product of user and item vectors: the smaller vector length."""
         return min(len(self.user_in), len(self.item_in))
 
     def item_contribution(self, q: Float32) -> Float32:
-        """Compute W_i' q + c_1, the contribution of items to the first layer.
+        """Compute the contribution of items to the first layer, including the bias of the layer: W_i' q + c_1.
 
         Parameters
         ----------
@@ -94,7 +94,7 @@ class Layers:
         return dense(q, self.item_in, self.in_bias)
 
     def outputs(self, p: Float32, q: Float32, item_contribution: Float32) -> Float32:
-        """Compute the network outputs y for pairs of user and item vectors.
+        """Compute the network outputs for pairs of user and item vectors.
 
         Parameters
         ----------
@@ -116,7 +116,7 @@ class Layers:
         return y
 
     def forward(self, p: Float32, item_contribution: Float32, q: Float32) -> ForwardPass:
-        """Compute the network outputs y for one user and n items, and store the values that the backward pass needs.
+        """Compute the network outputs for one user and n items, and store the values that the backward pass needs.
 
         Parameters
         ----------
@@ -160,7 +160,7 @@ class Layers:
 
 @dataclass(frozen=True, eq=False)
 class ForwardPass:
-    """Outputs and hidden-layer values of the network for one user vector p and n items.
+    """Outputs and hidden-layer values of the network for one user and n items, as needed for the backward pass.
 
     Attributes
     ----------
@@ -180,7 +180,7 @@ class ForwardPass:
     outputs: Float32
 
     def backward(self, output_gradient: Float32) -> Float32:
-        """Compute the gradient of sum(output_gradient * outputs) with respect to the user vector p.
+        """Compute the gradient of a function of the network outputs with respect to the user vector.
 
         Parameters
         ----------

@@ -34,7 +34,7 @@ __all__ = ["EventsLoss", "LeastSquaresLoss", "Loss", "PairwiseLoss", "RatingsLos
 
 
 def padded_width(width: int) -> int:
-    """Round a vector width up to a multiple of 8, because kernels operate on full vector registers.
+    """Round the width of vectors up to a multiple of 8, because kernels operate on full CPU registers.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class _Factors(Protocol):
 
 
 class LeastSquaresLoss(ABC):
-    """Base class of losses that fit each user by ridge regression with fixed items, and each item with fixed users.
+    """Base class of losses for which users are fitted by ridge regression with fixed items, and items with fixed users.
 
     Attributes
     ----------
@@ -99,11 +99,11 @@ class LeastSquaresLoss(ABC):
     @property
     @abstractmethod
     def has_bias(self) -> bool:
-        """Whether users and items have biases."""
+        """Whether the models with this loss have user and item biases."""
 
     @abstractmethod
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return the factor for each row by which `RidgeInputs.shape` is multiplied.
+        """Return, for each user or item, the factor by which the penalties in `RidgeInputs.shape` are multiplied.
 
         Parameters
         ----------
@@ -135,7 +135,7 @@ class LeastSquaresLoss(ABC):
 
     @abstractmethod
     def targets(self, rows: SparseRows) -> Float32:
-        """Return the target of each entry: the value that the model should predict.
+        """Return the target of each rating or event: the value that the model should predict.
 
         Parameters
         ----------
@@ -150,7 +150,7 @@ class LeastSquaresLoss(ABC):
 
     @abstractmethod
     def unobserved_gram(self, features: Float32) -> Float32:
-        """Return the contribution of user-item pairs without an entry to each row's normal equations.
+        """Return the contribution of unobserved user-item pairs to the normal equations of each user or item.
 
         Parameters
         ----------
@@ -200,7 +200,7 @@ class LeastSquaresLoss(ABC):
         """
 
     def n_unknowns(self, factors: int) -> int:
-        """Return the number of unknowns for each user or item: the factors, plus one if the model has biases.
+        """Return the number of unknowns per user or item: the number of factors, plus one if the model has biases.
 
         Parameters
         ----------
@@ -284,9 +284,10 @@ class LeastSquaresLoss(ABC):
         return x[:, :k], x[:, k] if self.has_bias else np.zeros(len(x), np.float32)
 
     def terms(self, model: _Factors, user: int, item: int, history: SparseRows) -> tuple[Int32, Float64]:
-        """Decompose p_u . q_i into one term for each item in the history, by the normal equations of p_u.
+        """Decompose the dot product of a user's and an item's vectors into one term per item in the user's history.
 
-        For a sigmoid model, these are the equations of a Gauss-Newton step that leaves the vector unchanged.
+        The terms follow from the normal equations of the user's vector. For a sigmoid model, these are the equations
+        of a Gauss-Newton step that leaves the vector unchanged.
 
         Parameters
         ----------
@@ -327,7 +328,7 @@ class LeastSquaresLoss(ABC):
 
 @dataclass(frozen=True)
 class RatingsLoss(LeastSquaresLoss):
-    """Squared error on the observed ratings.
+    """Loss for ratings: squared error of the predicted ratings, plus penalties on factors and biases.
 
     Parameters
     ----------
@@ -366,11 +367,11 @@ class RatingsLoss(LeastSquaresLoss):
 
     @property
     def has_bias(self) -> bool:
-        """Whether users and items have biases."""
+        """Whether the models with this loss have user and item biases."""
         return self.l2_bias is not None
 
     def rescaled(self, unit: float, *, linear: bool) -> RatingsLoss:
-        """Return the loss with the equivalent minimizer for ratings multiplied by `unit`.
+        """Return the equivalent loss for ratings multiplied by `unit`, whose minimizer is the same up to the unit.
 
         Parameters
         ----------
@@ -389,7 +390,7 @@ class RatingsLoss(LeastSquaresLoss):
         return replace(self, l2=self.l2 * factors, l2_bias=l2_bias, damping=self.damping * biases)
 
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return the number of ratings in each row, by which the penalties are multiplied.
+        """Return the number of ratings of each user or item, by which its penalties are multiplied.
 
         Parameters
         ----------
@@ -421,7 +422,7 @@ class RatingsLoss(LeastSquaresLoss):
         return rows
 
     def targets(self, rows: SparseRows) -> Float32:
-        """Return the ratings as targets.
+        """Return the ratings, which are the values that the model should predict.
 
         Parameters
         ----------
@@ -451,7 +452,7 @@ class RatingsLoss(LeastSquaresLoss):
         return np.zeros((0, 0), np.float32)
 
     def ridge_inputs(self, factors: Float32, bias: Float32, mean: float) -> RidgeInputs:
-        """Return ridge regression inputs for the unknowns [factors, bias]: features [factors, 1], offset mean + bias.
+        """Return the inputs of the ridge regressions that fit factors and biases; mean and fixed biases are offsets.
 
         Parameters
         ----------
@@ -514,7 +515,7 @@ class RatingsLoss(LeastSquaresLoss):
 
 @dataclass(frozen=True)
 class EventsLoss(LeastSquaresLoss):
-    """Weighted squared error on all user-item pairs: the target is 1 for an event, and 0 with a small weight otherwise.
+    """Loss for events: squared error on all user-item pairs, with target 1 for events, otherwise 0 and a low weight.
 
     Parameters
     ----------
@@ -580,7 +581,7 @@ class EventsLoss(LeastSquaresLoss):
         return self
 
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return the factor (n + alpha0 n_other)^nu by which l2 is multiplied for each row, which has n events.
+        """Return, for each user or item with n events, the factor (n + alpha0 n_other)^nu by which `l2` is multiplied.
 
         Parameters
         ----------
@@ -613,7 +614,7 @@ class EventsLoss(LeastSquaresLoss):
         return rows.with_values(signed_confidence(rows.values, rows.weights))
 
     def targets(self, rows: SparseRows) -> Float32:
-        """Return the target of each entry: 1 for an event and 0 for a dislike.
+        """Return the target of each event: 1, or 0 for a dislike.
 
         Parameters
         ----------
@@ -628,7 +629,7 @@ class EventsLoss(LeastSquaresLoss):
         return (rows.values > 0).astype(np.float32)
 
     def unobserved_gram(self, features: Float32) -> Float32:
-        """Return alpha0 F' F, the contribution of all user-item pairs without an event to the normal equations.
+        """Return `alpha0 * features.T @ features`, the contribution of pairs without an event to the normal equations.
 
         Parameters
         ----------
@@ -696,7 +697,7 @@ class EventsLoss(LeastSquaresLoss):
 
 @dataclass(frozen=True)
 class PairwiseLoss:
-    """Logistic loss on item pairs: a user's items should score above items that the user does not have (BPR).
+    """Loss on item pairs (BPR): logistic loss that is small if a user's items score above items that the user lacks.
 
     Parameters
     ----------
@@ -770,7 +771,7 @@ class PairwiseLoss:
         return self
 
     def positives(self, rows: SparseRows) -> tuple[SparseRows, Float32]:
-        """Return the events with a positive confidence (value times weight) and these confidences.
+        """Return the events with a positive confidence (value times weight), and the confidence of each of them.
 
         Other events (dislikes) are treated as missing, so their items may be drawn as negatives.
 
@@ -851,7 +852,7 @@ class PairwiseLoss:
         return x[:, : model.factors], x[:, model.factors]
 
     def terms(self, model: _Factors, user: int, item: int, history: SparseRows) -> tuple[Int32, Float64]:
-        """Decompose p_u . q_i into one term for each event by `pairwise_terms`.
+        """Decompose the dot product of a user's and an item's vectors into one term per event; see `pairwise_terms`.
 
         Parameters
         ----------

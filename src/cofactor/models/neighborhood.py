@@ -56,7 +56,7 @@ class _HasScoring(Protocol):
     def _scoring(self, users: UserBatch) -> Scoring: ...
 
 
-class _BlockScored:
+class _BlockwiseScorer:
     """Mixin with ranking and prediction for models that have a method `_scoring`."""
 
     @property
@@ -115,7 +115,7 @@ class _BlockScored:
         return top_items(self._scoring(users), n, exclude, allowed, zero_order.rows)
 
     def predict(self: _HasScoring, users: UserBatch, items: Int32) -> Float32:
-        """Predict a rating for each user-item pair, clipped to the scale; event models return unclipped scores.
+        """Predict a rating for each user-item pair, clipped to the rating scale; event models return unclipped scores.
 
         Parameters
         ----------
@@ -134,8 +134,8 @@ class _BlockScored:
 
 
 @dataclass(frozen=True, eq=False)
-class ItemItemModel(_BlockScored):
-    """Item-item model: the score of an item is a sum or average over the items in the user's history.
+class ItemItemModel(_BlockwiseScorer):
+    """Item-item model: the score of an item is a weighted sum or average over the items in the user's history.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ class ItemItemModel(_BlockScored):
         return replace(scoring, block=block)
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return, for each item, the n items with the largest similarities or weights.
+        """Return the n most similar items for each item, by similarity or by the learned weight.
 
         Parameters
         ----------
@@ -219,7 +219,7 @@ class ItemItemModel(_BlockScored):
 
     @validated
     def item_similarity(self, items: Int32) -> Float32:
-        """Compute the similarity of all item pairs within each list.
+        """Compute the similarity of each pair of items within each list.
 
         Parameters
         ----------
@@ -272,7 +272,7 @@ class ItemItemModel(_BlockScored):
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return the same model with the number of users selected by `take`; see `FoldsIn.with_users`.
+        """Return the same model for the users selected by `take`, which it only counts; see `FoldsIn.with_users`.
 
         Parameters
         ----------
@@ -289,7 +289,7 @@ class ItemItemModel(_BlockScored):
         return replace(self, n_users=len(checked_take(take, self.n_users, other.n_users)))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the item similarity and any item biases by name.
+        """Return the arrays of the item similarity, and of the item biases if there are any, by name.
 
         Returns
         -------
@@ -299,7 +299,7 @@ class ItemItemModel(_BlockScored):
         return self.similarity.arrays() | ({} if self.baseline is None else self.baseline.arrays())
 
     def settings(self) -> dict[str, Any]:
-        """Return the model state that `arrays` does not contain, as JSON-serializable values.
+        """Return the model state that is not included in `arrays`, as JSON-serializable values.
 
         Returns
         -------
@@ -311,7 +311,7 @@ class ItemItemModel(_BlockScored):
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create a model from the results of `arrays` and `settings`.
+        """Create a model from the results of its methods `arrays` and `settings`.
 
         Parameters
         ----------
@@ -334,8 +334,8 @@ class ItemItemModel(_BlockScored):
 
 
 @dataclass(frozen=True, eq=False)
-class UserUserModel(_BlockScored):
-    """User-user model: the score of an item is a sum or average over the user's nearest neighbors.
+class UserUserModel(_BlockwiseScorer):
+    """User-user model: the score of an item is a weighted sum or average over the user's nearest neighbors.
 
     Parameters
     ----------
@@ -412,7 +412,7 @@ class UserUserModel(_BlockScored):
 
     @property
     def n_users(self) -> int:
-        """Number of trained or folded-in users."""
+        """Number of users in the model, trained or folded in."""
         return len(self.neighbors)
 
     def __repr__(self) -> str:
@@ -505,7 +505,7 @@ class UserUserModel(_BlockScored):
         return weighted_rows, self.measure.column_lists(weighted_rows, self.n_items)
 
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Return a model with new users, whose neighbors are searched for among the training users, as in training.
+        """Return a model with new users, whose neighbors are found among the training users, as in training.
 
         Parameters
         ----------
@@ -533,7 +533,7 @@ class UserUserModel(_BlockScored):
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return a model whose users are selected from this model and from `other`; see `FoldsIn.with_users`.
+        """Return a model with users selected from this model and another one; see `FoldsIn.with_users`.
 
         Parameters
         ----------
@@ -563,7 +563,7 @@ class UserUserModel(_BlockScored):
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the neighbors, their similarities, the training rows and any item biases as arrays by name.
+        """Return the neighbors, their similarities, the training histories and any item biases as arrays by name.
 
         Returns
         -------
@@ -581,7 +581,7 @@ class UserUserModel(_BlockScored):
         return own | training | ({} if self.baseline is None else self.baseline.arrays())
 
     def settings(self) -> dict[str, Any]:
-        """Return the model state that `arrays` does not contain, as JSON-serializable values.
+        """Return the model state that is not included in `arrays`, as JSON-serializable values.
 
         Returns
         -------
@@ -598,7 +598,7 @@ class UserUserModel(_BlockScored):
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create a model from the results of `arrays` and `settings`.
+        """Create a model from the results of its methods `arrays` and `settings`.
 
         Parameters
         ----------

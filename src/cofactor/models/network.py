@@ -150,12 +150,12 @@ class NetworkModel:
 
     @property
     def n_users(self) -> int:
-        """Number of users, excluding the row for unknown users."""
+        """Number of users in the model, excluding the placeholder for unknown users."""
         return len(self.user_bias) - 1
 
     @property
     def n_items(self) -> int:
-        """Number of items in the catalog, excluding the row for unknown items."""
+        """Number of items in the catalog, excluding the placeholder for unknown items."""
         return len(self.item_bias) - 1
 
     @property
@@ -168,7 +168,7 @@ class NetworkModel:
         return f"{type(self).__name__}({self.n_users:,} users, {self.n_items:,} items, {widths} factors)"
 
     def summary(self) -> str:
-        """Return a text table of the learned arrays with their shapes, parameter counts and the total count.
+        """Return a text table of the learned arrays with their shapes and parameter counts, and the total count.
 
         Returns
         -------
@@ -186,7 +186,7 @@ class NetworkModel:
 
     @validated
     def rating(self, y: Float32) -> Float32:
-        """Convert network outputs y to expected ratings before clipping: low + (high - low) sigmoid(y).
+        """Convert network outputs to expected ratings before clipping, by a sigmoid scaled to the rating range.
 
         Parameters
         ----------
@@ -220,7 +220,7 @@ class NetworkModel:
 
     @validated
     def loss(self, y: Float32, values: Float32) -> tuple[Float32, Float32]:
-        """Compute the loss (r - r^)^2 / (2 noise^2) of each rating, and its gradient with respect to the output.
+        """Compute the loss of each rating, squared error / (2 noise^2), and its gradient with respect to the output.
 
         Parameters
         ----------
@@ -270,7 +270,7 @@ class NetworkModel:
         return y
 
     def predict(self, users: UserBatch, items: Int32) -> Float32:
-        """Predict a rating for each user-item pair, clipped to the scale.
+        """Predict a rating for each user-item pair, clipped to the rating scale.
 
         Parameters
         ----------
@@ -364,7 +364,7 @@ class NetworkModel:
         return unit
 
     def item_similarity(self, items: Int32) -> Float32:
-        """Compute the cosine similarity of the item vectors of all item pairs within each list.
+        """Compute the cosine similarity of the vectors of each pair of items within each list.
 
         Parameters
         ----------
@@ -504,7 +504,7 @@ class NetworkModel:
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return a model whose users are selected from this model and from `other`; see `FoldsIn.with_users`.
+        """Return a model with users selected from this model and another one; see `FoldsIn.with_users`.
 
         Parameters
         ----------
@@ -554,7 +554,7 @@ class NetworkModel:
         return {name: getattr(self, name) for name in names} | dict(self.layers.named_arrays())
 
     def settings(self) -> dict[str, Any]:
-        """Return the model state that `arrays` does not contain, as JSON-serializable values.
+        """Return the model state that is not included in `arrays`, as JSON-serializable values.
 
         Returns
         -------
@@ -565,7 +565,9 @@ class NetworkModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create a model from the results of `arrays` and `settings`; the array names determine the number of layers.
+        """Create a model from the results of its methods `arrays` and `settings`.
+
+        The array names determine the number of layers.
 
         Parameters
         ----------
@@ -657,7 +659,7 @@ class LevelsNetworkModel(NetworkModel):
         return _softmax(self.outputs(users, items))
 
     def distribution(self, users: UserBatch, items: Int32) -> Distribution:
-        """Return the predictive distribution of the rating of each user-item pair.
+        """Return the predictive distribution of the rating for each user-item pair.
 
         Parameters
         ----------
@@ -675,7 +677,7 @@ class LevelsNetworkModel(NetworkModel):
 
     @validated
     def rating(self, y: Float32) -> Float32:
-        """Convert network outputs y to expected ratings, sum_l level_l softmax(y)_l.
+        """Convert network outputs to expected ratings: the mean of the levels, weighted by the softmax of the outputs.
 
         Parameters
         ----------

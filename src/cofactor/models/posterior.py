@@ -116,7 +116,7 @@ class BayesianModel:
 
     @property
     def n_users(self) -> int:
-        """Number of trained or folded-in users."""
+        """Number of users in the model, trained or folded in."""
         return self.average.n_users
 
     @property
@@ -131,12 +131,12 @@ class BayesianModel:
 
     @property
     def user_factors(self) -> Float32:
-        """Posterior mean user vectors, ndarray of shape (n_users, width), float32; zeros represent the average user."""
+        """Posterior mean user vectors: ndarray of shape (n_users, width), float32; zeros represent the average user."""
         return self.average.user_factors
 
     @property
     def item_factors(self) -> Float32:
-        """Posterior mean item vectors, ndarray of shape (n_items, width), float32; zeros represent the average item."""
+        """Posterior mean item vectors: ndarray of shape (n_items, width), float32; zeros represent the average item."""
         return self.average.item_factors
 
     @property
@@ -149,7 +149,7 @@ class BayesianModel:
         return f"BayesianModel({size}, {self.factors} factors, {len(self.posterior)} samples)"
 
     def predict(self, users: UserBatch, items: Int32) -> Float32:
-        """Predict the posterior mean rating for each user-item pair, clipped to the scale.
+        """Predict the posterior mean rating for each user-item pair, clipped to the rating scale.
 
         Parameters
         ----------
@@ -279,7 +279,7 @@ class BayesianModel:
         return self.average.item_similarity(items)
 
     def distribution(self, users: UserBatch, items: Int32) -> Distribution:
-        """Return the predictive distribution of each rating: a mixture with one normal component for each sample.
+        """Return the predictive distribution of each rating: a mixture with one normal component per posterior sample.
 
         Parameters
         ----------
@@ -486,7 +486,7 @@ class BayesianModel:
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return a model whose users are selected from this model and from `other`; see `FoldsIn.with_users`.
+        """Return a model with users selected from this model and another one; see `FoldsIn.with_users`.
 
         Parameters
         ----------
@@ -515,7 +515,7 @@ class BayesianModel:
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of `average`, `posterior` and `session_bias`, prefixed with these names.
+        """Return the arrays of the attributes `average`, `posterior` and `session_bias`, prefixed with these names.
 
         Returns
         -------
@@ -528,7 +528,7 @@ class BayesianModel:
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
     def settings(self) -> dict[str, Any]:
-        """Return the model state that `arrays` does not contain, as JSON-serializable values.
+        """Return the model state that is not included in `arrays`, as JSON-serializable values.
 
         Returns
         -------
@@ -544,7 +544,7 @@ class BayesianModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create a model from the results of `arrays` and `settings`.
+        """Create a model from the results of its methods `arrays` and `settings`.
 
         Parameters
         ----------

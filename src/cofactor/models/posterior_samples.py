@@ -30,9 +30,10 @@ BATCH_SIZE = 8
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """S posterior samples of a Bayesian factor model, as float32 arrays.
+    """Posterior samples of a Bayesian factor model, as float32 arrays.
 
-    The length of the object is S. A vector is [factors, bias, padding]; its width is a multiple of 8.
+    The length of the object is S, the number of samples. A vector is [factors, bias, padding]; its width is a multiple
+    of 8.
 
     Parameters
     ----------
@@ -110,7 +111,7 @@ class SampleFoldIn:
 
     @classmethod
     def of(cls, post: Posterior, s: int, histories: SparseRows, k: int, center: float) -> Self:
-        """Create the ridge regressions for posterior sample s.
+        """Create the ridge regressions that fit new users in posterior sample s.
 
         Parameters
         ----------
@@ -197,7 +198,7 @@ class SampleFoldIn:
 
 @dataclass
 class FactorMean:
-    """Running mean of S factorizations, 1/S sum_s U_s V_s', stored as a low-rank factorization L R'.
+    """Running mean of the matrix factorizations of several posterior samples, stored as a low-rank factorization.
 
     Parameters
     ----------
@@ -213,7 +214,8 @@ class FactorMean:
 
     Notes
     -----
-    Samples are concatenated: [U_1 .. U_s] [V_1 .. V_s]'. After every few samples, they are reduced to the leading
+    The mean 1/S sum_s U_s V_s' of S samples is stored as L R'. Samples are concatenated: [U_1 .. U_s] [V_1 .. V_s]'.
+    After every few samples, they are reduced to the leading
     `width` directions by a QR decomposition of both factors and an SVD of the small product of the triangular factors.
 
     References
@@ -252,7 +254,7 @@ class FactorMean:
             self._reduce()
 
     def result(self) -> tuple[Float32, Float32]:
-        """Return the factors L and R of the mean; requires at least one sample.
+        """Return the user and item factors of the mean; at least one sample must have been added.
 
         Returns
         -------

@@ -28,7 +28,7 @@ __all__ = ["Prior", "Priors"]
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """Normal prior N(mean + sum of effects, precision^-1) for new users or new items.
+    """Normal prior for new users or new items, whose mean is a common mean plus the effects of their features.
 
     It is learned by `cold_start.learn_priors`.
 
@@ -130,7 +130,7 @@ class Priors:
         }
 
     def settings(self) -> dict[str, Any]:
-        """Return the encoder settings of the user prior and the item prior; None for a missing prior.
+        """Return the settings of the feature encoders of the user prior and the item prior; None for a missing prior.
 
         Returns
         -------
@@ -144,7 +144,7 @@ class Priors:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create priors from the results of `arrays` and `settings`.
+        """Create priors from the results of their methods `arrays` and `settings`.
 
         Parameters
         ----------

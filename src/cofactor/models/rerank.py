@@ -49,7 +49,7 @@ def rank_items(
     evidence: Bool = ALL_ROWS,
     order: ItemOrder = ROW_ORDER,
 ) -> tuple[Int32, Float32]:
-    """Return the top n items for each user, optionally reranked by uncertainty or diversity.
+    """Return the top n items for each user, optionally reranked to account for uncertainty or diversity.
 
     Items without evidence are not ranked by the model. Items for which `evidence` is False are placed at the end of the
     list. Items that an event model cannot relate to the user (score 0) are placed in `order`, usually the most popular
@@ -169,7 +169,7 @@ def _fill(rows: Int32, scores: Float32, exclude: SparseRows, remaining: Bool, or
 
 
 def mmr(scores: ArrayLike, similarity: ArrayLike, n: int, trade_off: float) -> Int64:
-    """Select n of c candidates by maximal marginal relevance (MMR).
+    """Select n candidates from each list by maximal marginal relevance (MMR), which trades off score and diversity.
 
     Parameters
     ----------

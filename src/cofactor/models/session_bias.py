@@ -22,7 +22,7 @@ NO_SESSION = np.iinfo(np.int32).max
 
 @dataclass(frozen=True, eq=False)
 class SessionBias:
-    """User biases for each user and time bin.
+    """Session biases: a bias for each user and each time bin in which the user rated items.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class SessionBias:
     rows: SparseRows
 
     def bins(self, times: Int64) -> Int64:
-        """Return the number of the time bin that contains each time.
+        """Return the index of the time bin that contains each time.
 
         Parameters
         ----------
@@ -70,7 +70,7 @@ class SessionBias:
         return np.where((bins < 0) | (bins > NO_SESSION), NO_SESSION, bins)
 
     def shift(self, users: Int32, times: Int64) -> Float32:
-        """Return the session bias b_(u, t) for each pair of a user and a time.
+        """Return the session bias of each pair of a user and a time.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class SessionBias:
         return replace(self, rows=SparseRows.empty(n_users))
 
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return session biases of users selected from this object and from `other`.
+        """Return the session biases of users selected from this object and another one.
 
         Parameters
         ----------
@@ -152,7 +152,7 @@ class SessionBias:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create session biases from the results of `arrays` and `settings`.
+        """Create session biases from the results of their methods `arrays` and `settings`.
 
         Parameters
         ----------
@@ -172,7 +172,7 @@ class SessionBias:
 
     @classmethod
     def of_ratings(cls, users: Int32, times: Int64, seconds: int, n_users: int) -> tuple[Self, Int64]:
-        """Find the sessions (users' time bins) in a table of ratings, and create session biases of 0.
+        """Find the sessions (the time bins in which each user rated items) in a table, and create session biases of 0.
 
         Parameters
         ----------

@@ -54,11 +54,11 @@ class SimilarityMeasure:
 
     @property
     def code(self) -> int:
-        """Integer code of the similarity measure in kernels."""
+        """Integer code that identifies the similarity measure in kernels."""
         return MEASURES[self.name]
 
     def weighted(self, rows: SparseRows) -> SparseRows:
-        """Multiply values by the square roots of their weights, so that products are weighted by sqrt(w_a w_b).
+        """Multiply values by the square roots of their weights, so that a product of values is weighted by both.
 
         Parameters
         ----------
@@ -77,7 +77,7 @@ class SimilarityMeasure:
         return SparseRows(rows.start, rows.columns, rows.values * np.sqrt(weights))
 
     def column_lists(self, rows: SparseRows, n_columns: int) -> ColumnLists:
-        """Return a list of the rows that have an entry in each column, limited to `max_support` rows.
+        """Return, for each column, a list of the rows that have an entry in it, limited to `max_support` rows.
 
         Parameters
         ----------
@@ -153,14 +153,14 @@ class DenseSimilarity:
 
     @property
     def n_items(self) -> int:
-        """Number of items."""
+        """Number of items for which similarities are stored."""
         return len(self.weights)
 
     def __repr__(self) -> str:
         return "a weight for each pair"
 
     def add_scores(self, out: Float32, entries: SparseRows) -> None:
-        """Add the product of each user's history and the weights W to scores, in place.
+        """Add the product of each user's history and the weight matrix to an array of scores, in place.
 
         Parameters
         ----------
@@ -172,7 +172,7 @@ class DenseSimilarity:
         add_dense(out, entries, self.weights)
 
     def terms(self, entries: SparseRows, item: int) -> Float64:
-        """Return the contribution x_j W_ji of each entry j in a history to the score of item i.
+        """Return the contribution of each entry in a history to the score of an item: its value times its weight.
 
         Parameters
         ----------
@@ -190,7 +190,7 @@ class DenseSimilarity:
         return terms
 
     def nearest(self, items: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
-        """Return, for each item i, the n items j with the largest nonzero weights W_ij.
+        """Return, for each item, the n items in whose scores it has the largest nonzero weights.
 
         Parameters
         ----------
@@ -219,7 +219,7 @@ class DenseSimilarity:
         return np.where(is_neighbor, order, -1).astype(np.int32), np.where(is_neighbor, sorted_weights, np.float32(0))
 
     def pairwise(self, items: Int32) -> Float32:
-        """Compute the partial correlations of all item pairs within each list.
+        """Compute the partial correlation of each pair of items within each list.
 
         The value is 1 for an item with itself, and 0 for row -1. Since W_ij = -P_ij / P_jj for a precision matrix P,
         the squared partial correlation P_ij^2 / (P_ii P_jj) equals W_ij W_ji.
@@ -239,7 +239,7 @@ class DenseSimilarity:
         return _with_unit_diagonal(np.sign(W) * np.sqrt(np.maximum(W * transposed, 0)), items)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the weights W by array name.
+        """Return the weight matrix as an array by name.
 
         Returns
         -------
@@ -261,12 +261,12 @@ class DenseSimilarity:
 
 @dataclass(frozen=True, eq=False)
 class NeighborSimilarity:
-    """Sparse similarities s_ij > 0 of each item i to its nearest neighbors j.
+    """Sparse item similarities: the positive similarities of each item to its nearest neighbors.
 
     Parameters
     ----------
     rows : SparseRows
-        Row j contains the items i that have j as a neighbor (as columns), and s_ij (as values).
+            Row j contains the items i that have j as a neighbor (as columns), and the similarities s_ij (as values).
     average : NeighborAverage, optional
         How to average over neighbors; None for a sum.
 
@@ -287,14 +287,14 @@ class NeighborSimilarity:
 
     @property
     def n_items(self) -> int:
-        """Number of items."""
+        """Number of items for which similarities are stored."""
         return len(self.rows)
 
     def __repr__(self) -> str:
         return f"{len(self.rows.columns):,} neighbors"
 
     def add_scores(self, out: Float32, entries: SparseRows) -> None:
-        """Add the sum or average over the neighbors in each user's history to scores, in place.
+        """Add the weighted sum or average over an item's neighbors in each user's history to its score, in place.
 
         Parameters
         ----------
@@ -373,7 +373,7 @@ class NeighborSimilarity:
         return np.where(is_neighbor, np.append(self.rows.values, np.float32(0))[index], np.float32(0))
 
     def pairwise(self, items: Int32) -> Float32:
-        """Look up the similarities of all item pairs within each list.
+        """Look up the similarity of each pair of items within each list.
 
         The value is 1 for an item with itself, and 0 for row -1 and for pairs in which neither item is a neighbor of
         the other.

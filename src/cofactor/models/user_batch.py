@@ -20,7 +20,7 @@ __all__ = ["UserBatch"]
 
 @dataclass(frozen=True, eq=False)
 class UserBatch:
-    """Batch of a model's users, aligned with their current histories; a user may occur more than once.
+    """Batch of users of a model, each with their current history; a user may occur more than once.
 
     Create a batch with `trained` from the histories of all users in the model, or with `of` from one history for each
     user in the batch.
@@ -69,7 +69,9 @@ class UserBatch:
             rows if is_shared else checks.row_numbers("history_rows", self.history_rows, len(self.source), unknown=True)
         )
         if is_shared and len(rows) and int(rows.max()) >= len(self.source):
-            raise DataError(f"histories must have a row for user row {rows.max()}; got {len(self.source):,} rows")
+            raise DataError(
+                f"histories must have a row for user row number {rows.max()}; got {len(self.source):,} rows"
+            )
         if len(rows) != len(history_rows):
             raise DataError(
                 f"history_rows must have {len(rows):,} values, one for each user; got {len(history_rows):,}"
@@ -105,7 +107,7 @@ class UserBatch:
 
     @classmethod
     def of(cls, rows: ArrayLike, histories: SparseRows, times: Int64 | None = None) -> Self:
-        """Create a batch from row numbers of users and a history for each of them.
+        """Create a batch from the row numbers of users and one history for each of these users.
 
         Parameters
         ----------
@@ -132,7 +134,7 @@ class UserBatch:
 
     @classmethod
     def folded(cls, histories: SparseRows, times: Int64 | None = None) -> Self:
-        """Create a batch of all users of a model whose users were folded in from these histories.
+        """Create a batch of all users of a model, given the histories from which the users were folded in.
 
         Parameters
         ----------
@@ -164,7 +166,7 @@ class UserBatch:
         return self.source.take(self.history_rows)
 
     def take(self, positions: NDArray[Any] | Sequence[int] | slice, times: Int64 | None = None) -> Self:
-        """Return a batch of users selected by position; a position may occur more than once.
+        """Return a batch of the users at given positions in this batch; a position may occur more than once.
 
         Parameters
         ----------
@@ -185,7 +187,7 @@ class UserBatch:
         return type(self)(rows, self.source, history_rows, times)
 
     def distinct(self) -> tuple[Self, Int64]:
-        """Return a batch of the distinct users, and the position of each original user in it.
+        """Return a batch in which each user occurs once, and the position in it of each user in this batch.
 
         Times are dropped.
 

@@ -1,4 +1,4 @@
-"""Catalog: the items of a recommender, with their titles, rating counts and a mask of those the model can rank."""
+"""Catalog: the items of a recommender, with titles, rating counts and a mask of the items that the model can rank."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FEW_ROWS = 64
 
 @dataclass(frozen=True, eq=False)
 class Catalog:
-    """Items of a recommender, with their titles, rating counts and a mask of those the model can rank.
+    """Items of a recommender, with titles, rating counts and a mask of the items that the model can rank.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ class Catalog:
         return pl.Series(["model", "popularity"]).gather(lacks_evidence.astype(np.uint32))
 
     def with_titles(self, frame: pl.DataFrame, rows: Int32) -> pl.DataFrame:
-        """Add a column with the item titles to a frame.
+        """Add a column with the item titles to a data frame.
 
         Parameters
         ----------

@@ -71,7 +71,7 @@ def neighbors(id_column: str, ids: IdMap, rows: Int32, scores: Float32) -> pl.Da
 
 
 def explanation(score_explanation: Explanation, users: IdMap, catalog: Catalog, history: SparseRows) -> pl.DataFrame:
-    """Return the contributions to a score as a data frame, with those of the history items sorted by magnitude.
+    """Return the contributions to a score as a data frame; contributions of history items are sorted by magnitude.
 
     Parameters
     ----------

@@ -195,7 +195,7 @@ def id_map(name: str, arrays: Arrays) -> IdMap:
 
 
 def row_arrays(name: str, sparse_rows: SparseRows) -> dict[str, Any]:
-    """Return the arrays that represent sparse rows.
+    """Return the arrays that represent a sparse matrix.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def row_arrays(name: str, sparse_rows: SparseRows) -> dict[str, Any]:
 
 
 def rows(name: str, arrays: Arrays) -> SparseRows:
-    """Create sparse rows from the arrays that `row_arrays` returned.
+    """Create a sparse matrix from the arrays that `row_arrays` returned.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def rows(name: str, arrays: Arrays) -> SparseRows:
 
 
 def frame_bytes(table: pl.DataFrame) -> Bytes:
-    """Serialize a frame in the Arrow file format.
+    """Serialize a data frame in the Arrow file format.
 
     Parameters
     ----------
@@ -267,7 +267,7 @@ def frame_bytes(table: pl.DataFrame) -> Bytes:
 
 
 def frame(serialized: NDArray[Any], rows: int | None = None) -> pl.DataFrame:
-    """Deserialize a frame that `frame_bytes` serialized.
+    """Deserialize a data frame that `frame_bytes` serialized.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ class Questions:
     questionnaire: Questionnaire
 
     def next_item(self) -> Id | None:
-        """Return the next item to ask about.
+        """Return the ID of the next item to ask about.
 
         Returns
         -------
@@ -58,7 +58,7 @@ class Questions:
         return None if row is None else self.catalog.items.ids([row])[0]
 
     def with_answer(self, item: Id, rating: float | None) -> Self:
-        """Return a copy of the questionnaire with one more answer.
+        """Return a copy of the questionnaire with one additional answer.
 
         Parameters
         ----------

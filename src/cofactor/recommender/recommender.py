@@ -120,8 +120,8 @@ class Recommender:
         if self.evidence is not None:
             checks.mask("evidence", self.evidence, n_items)
         for name, n in (("users", n_users), ("items", n_items)):
-            if (n_in_model := getattr(self.model, f"n_{name}", n)) != n:
-                raise DataError(f"model must have {n:,} {name}, one per ID; got {n_in_model:,}")
+            if (model_size := getattr(self.model, f"n_{name}", n)) != n:
+                raise DataError(f"model must have {n:,} {name}, one per ID; got {model_size:,}")
 
     @classmethod
     @validated
@@ -186,7 +186,9 @@ class Recommender:
         if init_model is not None and not (
             init_model.users.equals(table.users) and init_model.items.equals(table.items)
         ):
-            raise DataError("init_model must have the same users and items as the table; otherwise fit without it")
+            raise DataError(
+                "init_model must have the same users and items as the table; to fit other users or items, omit it"
+            )
         model = estimator.fit(
             table,
             seed=seed,
@@ -223,7 +225,7 @@ class Recommender:
 
     @cached_property
     def excluded(self) -> SparseRows:
-        """Items excluded from each user's recommendations (those in the history or in `seen`): n_users rows."""
+        """Items excluded from each user's recommendations, because of the user's history or `seen`: n_users rows."""
         return self.histories if self.seen is None else merge_latest(self.histories, self.seen)
 
     # users
@@ -381,7 +383,7 @@ class Recommender:
     # recommending
 
     def batch(self, rows: Int32, times: Any = None) -> UserBatch:
-        """Return a `UserBatch`, the input of models, for users given by row number, with their histories.
+        """Return a batch of users, given by row number, with their histories, which models take as input.
 
         Parameters
         ----------
@@ -674,7 +676,7 @@ class Recommender:
 
     @property
     def titles(self) -> pl.Series | None:
-        """Column `title` of the item table, in row order; None if there is none."""
+        """Column `title` of the item table, in row order; None if there is no such column."""
         table = self.item_table
         return table["title"] if table is not None and "title" in table.columns else None
 
@@ -792,7 +794,7 @@ class Recommender:
         return replace(self, priors=priors)
 
     def ensure_priors(self, *, seed: Seed = 0) -> Recommender:
-        """Return the recommender with priors if its model supports them; learn priors without features if it has none.
+        """Return a recommender with priors, if its model supports them; missing priors are learned without features.
 
         Parameters
         ----------
@@ -1044,7 +1046,7 @@ class Recommender:
 
 
 def require_recommender(name: str, value: object) -> Recommender:
-    """Check that a value is a Recommender and return it.
+    """Check that a value is a Recommender, and return it.
 
     Parameters
     ----------

@@ -311,7 +311,7 @@ def merge_ratings(
 
 
 def new_item_table(table: Any, items: IdMap) -> pl.DataFrame:
-    """Convert a table of new items to a frame with their IDs in the column `item`.
+    """Convert a table of new items to a data frame with their IDs in the column `item`.
 
     Parameters
     ----------
@@ -463,7 +463,8 @@ def feature_table(user_features: Any, priors: Priors | None) -> pl.DataFrame | N
     if unknown_columns := [name for name in user_features if name not in columns]:
         column_list = ", ".join(columns) or "none; learn priors with user_features first"
         raise DataError(
-            f"user_features: the prior was not learned from {unknown_columns[0]!r}; its columns are: {column_list}"
+            f"user_features contains {unknown_columns[0]!r}, a column that the prior was not learned from; "
+            f"it was learned from: {column_list}"
         )
     return pl.DataFrame({name: [user_features.get(name)] for name in columns})
 

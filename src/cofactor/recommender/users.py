@@ -342,7 +342,9 @@ class UserView:
             checks.instance("impressions", impressions, Impressions, "create them with Impressions(n_shown, n_clicked)")
             if len(impressions.n_shown) != self.catalog.n_items:
                 n_items = len(impressions.n_shown)
-                raise ParameterError(f"impressions must cover {self.catalog.n_items:,} items; got {n_items:,}")
+                raise ParameterError(
+                    f"impressions must have one entry per item, {self.catalog.n_items:,} in total; got {n_items:,}"
+                )
         stream, is_known = random_stream(seed, "explore"), self.catalog.support >= min_ratings
         lists, explored = spread_new_items(
             self.rank(n, allowed=is_known)[0],
@@ -439,7 +441,7 @@ class UserView:
     # explaining
 
     def explanation(self, item: int) -> Explanation:
-        """Return the contributions that add up to the score of a user-item pair, by item row number.
+        """Return the contributions that add up to the score of a user-item pair, given the row number of the item.
 
         Parameters
         ----------
