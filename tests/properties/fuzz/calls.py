@@ -62,7 +62,7 @@ SYNONYMS = {
     "interactions": ("table", "rows", "users", "user column", "item column"), "table": ("user column", "item column"),
     "values": ("rating", "ratings"), "y": ("rating",), "p": ("prediction",), "measures": ("columns",),
     "users": ("rows",), "user_features": ("column",), "item_features": ("column",),
-    "categories": ("lists",), "histories": ("means",),
+    "categories": ("lists",), "histories": ("means",), "history": ("rating of item",),
     "spec": ("model", "setting", "estimator"),
     "neighbors": ("similarity",), "id_column": ("column",), "model": ("users", "items", "histories"),
 }  # fmt: skip
@@ -78,6 +78,8 @@ class Fuzz:
     def __init__(self, folder: Path):
         self.samples = Samples(folder)
         self.samples.files()
+        for make in self.samples.recommenders:  # a call of the fuzz has less time than the start
+            make()
         self.bad = bad_values(self.samples)
         self.calls = {name: call for name, call in public_callables().items() if reason_not_fuzzed(call) is None}
         self.with_arguments = [name for name, call in self.calls.items() if self.samples.parameters(call)]
