@@ -142,7 +142,7 @@ def test_invalid_arguments_are_rejected(small_ratings: Interactions) -> None:
     for wrong in ((), (0,), (-1, 3)):
         with pytest.raises(ParameterError, match="history_length"):
             cold_start(Bias(), small_ratings, history_lengths=wrong)
-    with pytest.raises(ParameterError, match="share"):
+    with pytest.raises(ParameterError, match="fraction"):
         cold_start(Bias(), small_ratings, users=1.0)
     with pytest.raises(KindError):
         cold_start(ImplicitALS(), small_ratings)

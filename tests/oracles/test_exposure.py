@@ -45,7 +45,7 @@ def test_genres_in_closed_form() -> None:
     assert genres is not None
     assert dict(genres.table.select("genre", "shown").iter_rows()) == {"a": 0.5, "b": 0.5}
     assert genres.miscalibration == pytest.approx(np.log(100))
-    with pytest.raises(DataError, match="no column 'kind'"):
+    with pytest.raises(DataError, match="no feature column 'kind'"):
         exposure(rec, column="kind")
 
 

@@ -172,7 +172,7 @@ def test_an_unwritable_path_is_named(tmp_path: Path, place: str) -> None:
 
 def test_special_files_are_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ArtifactError, match="not an ordinary file"):
+    with pytest.raises(ArtifactError, match="not a regular file"):
         write_artifact(tmp_path / "pipe", ARRAYS, {})
     assert (tmp_path / "pipe").is_fifo()
     assert [child.name for child in tmp_path.iterdir()] == ["pipe"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import observed
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cofactor.audit.concentration import Concentration
@@ -184,7 +184,7 @@ def test_one_item_and_coincident_items_are_drawn(items: pl.DataFrame) -> None:
     assert len(factor_map_plot(same).layout.annotations) >= 1
 
 
-@observed(
+@given(
     st.lists(st.tuples(st.floats(0, 310), st.floats(0, 400)), min_size=1, max_size=20),
     st.floats(20, 160),
     st.floats(1, 4),

@@ -187,7 +187,7 @@ def test_reports_of_events(table: Interactions) -> None:
     assert events_report.as_dict()["sections"]["comparison"]["numbers"]["metric"] == "ndcg@10"
     with pytest.raises(KindError):
         make_report(study(table, estimator=ImplicitALS()))
-    with pytest.raises(DataError, match="no column"):
+    with pytest.raises(DataError, match="no feature column"):
         make_report(study(table, genres="mood"))
 
 

@@ -232,7 +232,7 @@ def test_a_split_made_by_hand_is_checked(table):
 
 
 def test_an_unsorted_table_in_which_a_leak_could_hide_cannot_be_made(table):
-    with pytest.raises(DataError, match=r"rows must be distinct \(u, i\) pairs in ascending order"):
+    with pytest.raises(DataError, match=r"rows must be distinct user-item pairs in ascending order"):
         replace(table, u=table.u[::-1].copy(), i=table.i[::-1].copy())
 
 
@@ -377,7 +377,7 @@ def test_a_user_table_of_one_part_is_used_and_none_stays_none():
 
 def test_two_files_that_share_a_pair_or_mix_id_types_are_rejected():
     first = Interactions.from_columns(["tom", "ana"], [1, 2], [3, 5])
-    with pytest.raises(LeakageError, match="user 'ana' and item 2 are in both train and test; a pair"):
+    with pytest.raises(LeakageError, match="user 'ana' and item 2 are in both train and test; a user-item pair"):
         split_predefined(first, Interactions.from_columns(["ana"], [2], [4]))
     with pytest.raises(
         DataError,

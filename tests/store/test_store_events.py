@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cofactor.errors import ConflictError, DataError, StoreError, StoreUnavailableError
@@ -363,6 +363,7 @@ ANY_EVENT = st.builds(
 )
 
 
+@example(Event("ana", "alien", 1, 10**5000))  # type: ignore[arg-type]
 @given(ANY_EVENT)
 def test_an_event_is_valid_or_raises_a_clear_error(event: Event) -> None:
     try:

@@ -195,7 +195,7 @@ class _HeldOutUsers:
         return self.table.select(self.row_mask & (self.position < g)).by_user.take(self.users)
 
     def fit_on_training_users(self, estimator: Estimator, seed: int) -> Recommender:
-        """Fit an estimator on users who are not held out, with priors if supported; raise KindError without fold-in."""
+        """Fit an estimator on the users that are not held out, with priors if the model supports them."""
         recommender = Recommender.fit(estimator, self.table.select(~self.row_mask), seed=seed)
         if not isinstance(recommender.model, FoldsIn):
             raise KindError(f"{estimator.name} cannot fold in new users, so a cold-start curve cannot be computed")

@@ -134,7 +134,7 @@ class Genres:
 
 @dataclass(frozen=True, eq=False)
 class Exposure:
-    """Concentration of a model's training data and of its recommendations; returned by `exposure`.
+    """Shares of the ratings and recommendations that the most popular items receive; returned by `exposure`.
 
     Attributes
     ----------

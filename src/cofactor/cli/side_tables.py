@@ -224,7 +224,7 @@ def _join_side_table(path: str, join: Callable[[], Interactions]) -> Interaction
         result = join()
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    if result.report is not None and "without a row" not in result.report.notes[-1]:
+    if result.report is not None and "; no row for " not in result.report.notes[-1]:
         note(result.report.notes[-1])
     return result
 

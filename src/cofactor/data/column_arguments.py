@@ -21,7 +21,7 @@ from cofactor.fork import require_threads
 __all__ = [
     "float_ids_notes",
     "ids_argument",
-    "numbers_argument",
+    "numeric_column",
     "require_on_scale",
     "require_same_order",
     "times_argument",
@@ -99,7 +99,7 @@ def _has_floats(column: Any) -> bool:
     return kind == "f" or (kind == "O" and any(isinstance(cell, float) for cell in column))
 
 
-def numbers_argument(name: str, values: Any, n: int) -> Float32:
+def numeric_column(name: str, values: Any, n: int) -> Float32:
     """Check that an argument is a column of `n` finite numbers, and return it as an array.
 
     Parameters
@@ -126,7 +126,7 @@ def numbers_argument(name: str, values: Any, n: int) -> Float32:
 
     Examples
     --------
-    >>> numbers_argument("weights", [1, 0.5], 2)
+    >>> numeric_column("weights", [1, 0.5], 2)
     array([1. , 0.5], dtype=float32)
     """
     array = _array(name, values, n, "numbers")

@@ -140,7 +140,7 @@ class Column:
         return [f"{self.name}{sign}{label}" for label in self.labels]
 
     def members(self, column: pl.Series, entity: str) -> tuple[Int64, Int64]:
-        """Return the positions of all ones among the indicators of a column, as arrays of indicator and row numbers.
+        """Return the coordinates of the nonzero entries of a column's one-hot encoding: indicator and row indices.
 
         Missing values, and values that did not occur in the table from which the encoding was learned, have none.
 

@@ -15,7 +15,7 @@ from cofactor.arrays import Float32, Int32, Int64, read_only, require_array, sig
 from cofactor.data.column_arguments import (
     float_ids_notes,
     ids_argument,
-    numbers_argument,
+    numeric_column,
     require_on_scale,
     require_same_order,
     times_argument,
@@ -685,7 +685,7 @@ def _values(values: Any, n: int, kind: Kind, scale: Scale | None) -> Float32:
         if kind == "ratings":
             raise DataError("values is required for ratings: pass one number per row")
         return np.ones(n, np.float32)
-    numbers = numbers_argument("values", values, n)
+    numbers = numeric_column("values", values, n)
     if kind == "ratings":
         _check_ratings(values.to_numpy() if isinstance(values, pl.Series) else np.asarray(values), numbers)
     if kind == "events" and (numbers <= 0).any():
@@ -701,7 +701,7 @@ def _values(values: Any, n: int, kind: Kind, scale: Scale | None) -> Float32:
 
 def _weights(weights: Any, n: int, kind: Kind) -> Float32:
     """Return n validated weights."""
-    numbers = numbers_argument("weights", weights, n)
+    numbers = numeric_column("weights", weights, n)
     _check_weights(numbers, kind)
     return numbers
 

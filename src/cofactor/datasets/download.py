@@ -45,7 +45,7 @@ OnProgress: TypeAlias = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Timeouts of a download, in seconds.
+    """Download timeouts, in seconds.
 
     Attributes
     ----------

@@ -111,7 +111,7 @@ class Comparison:
 
     @property
     def best(self) -> ComparedModel:
-        """Best model in the comparison, which is the first one."""
+        """Best model in the comparison, `models[0]`."""
         return self.models[0]
 
     @property

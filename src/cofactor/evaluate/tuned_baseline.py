@@ -30,7 +30,7 @@ BASELINE_GRIDS: dict[Kind, dict[str, Mapping[str, Sequence[float]]]] = {
 
 
 def tune_baseline(split: Split, *, k: int = 10, seed: Seed = 0, on_fit: Callable[[], None] | None = None) -> Estimator:
-    """Tune a strong, well-known model on the training set of a split.
+    """Tune a strong baseline model on the training set of a split.
 
     Parameters
     ----------

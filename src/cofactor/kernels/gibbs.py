@@ -27,7 +27,7 @@ __all__ = ["draw_history_terms"]
     reads="i8[::1] i4[::1] f4[::1] f4[::1] f4[::1] f4[:, ::1]",
 )
 def draw_history_terms(width: int):
-    """Sample the history term of each item in turn, and update the residuals of the user vectors.
+    """Sample the implicit-feedback factors of each item in turn, and update the residuals of the user vectors.
 
     Writes the history terms `Y`, one row per item, and the residuals `E`. Reads `start` and `rows`, the rows that have
     each column; `scale` (n_rows,), the factors h; `k` and `m` (width,), the precisions in the module docstring; and

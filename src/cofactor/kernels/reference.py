@@ -64,9 +64,9 @@ def row_system(entries: SparseRows, row: int, penalty: float, inputs: RidgeInput
     f = inputs.features[entries.columns[part]].astype(np.float64)
     value = entries.values[part].astype(np.float64)
     weight = np.ones(len(value)) if entries.weights is None else entries.weights[part].astype(np.float64)
-    is_events = inputs.kind == EVENTS
-    c: Float64 = np.abs(value) if is_events else weight
-    t: Float64 = (value > 0).astype(np.float64) if is_events else value - inputs.offset[entries.columns[part]]
+    has_events = inputs.kind == EVENTS
+    c: Float64 = np.abs(value) if has_events else weight
+    t: Float64 = (value > 0).astype(np.float64) if has_events else value - inputs.offset[entries.columns[part]]
     diagonal = penalty * inputs.shape.astype(np.float64) + inputs.precision
     G = inputs.gram.astype(np.float64) if inputs.kind == EVENTS else 0.0
     A = G + f.T @ (c[:, None] * f) + np.diag(diagonal)
@@ -172,7 +172,7 @@ def history_terms(
     vector_precision: Float32,
     noise: Float32,
 ) -> None:
-    """Sample the history term of each item in turn, and update the residuals of the user vectors; see `kernels.gibbs`.
+    """Sample the implicit-feedback factors of each item in turn; see `kernels.gibbs`.
 
     Parameters
     ----------

@@ -74,7 +74,7 @@ def pairs_are_sorted(rows: Int32, columns: Int32) -> bool:
 
 
 def counting_sort(keys: Int32, n_keys: int) -> tuple[Int64, Int64]:
-    """Compute the stable order that sorts small integer keys, by a counting sort.
+    """Compute a stable argsort of small integer keys with a counting sort.
 
     Parameters
     ----------

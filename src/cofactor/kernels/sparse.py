@@ -63,7 +63,7 @@ class SparseRows:
         if len(self.values) != n or (self.weights is not None and len(self.weights) != n):
             raise DataError(f"values and weights of SparseRows must have the same length as columns, {n:,}")
         if n and self.columns.min() < 0:
-            raise DataError(f"columns of SparseRows must not be negative; got {self.columns.min()}")
+            raise DataError(f"column indices of SparseRows must not be negative; got {self.columns.min()}")
 
     @classmethod
     def _part(cls, rows: SparseRows, start: Int64, entries: Any) -> Self:

@@ -150,7 +150,7 @@ class Hits:
 
     @classmethod
     def of_groups(cls, user: Int64, before: Int64, size: Int64, relevant: Int64, n_relevant: Int64, depth: int) -> Hits:
-        """Create hits from groups of tied items in any order, merging entries that belong to the same group.
+        """Create hits from (group, item) entries in any order, merging entries of the same group of tied items.
 
         Parameters
         ----------
@@ -529,7 +529,7 @@ def hit_rate(hits: Hits, k: int) -> Float64:
 
 @validated
 def reciprocal_rank(hits: Hits, k: int) -> Float64:
-    """Compute the reciprocal rank of the first test item; its mean over users is the MRR.
+    """Compute the reciprocal rank of the highest-ranked test item; its mean over users is the MRR.
 
     Parameters
     ----------

@@ -750,7 +750,7 @@ class PairwiseLoss:
 
     @property
     def has_bias(self) -> bool:
-        """True, because items have biases."""
+        """Whether the model has item biases: always True."""
         return True
 
     def rescaled(self, unit: float, *, linear: bool) -> PairwiseLoss:

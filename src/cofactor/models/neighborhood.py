@@ -56,7 +56,7 @@ class _HasScoring(Protocol):
     def _scoring(self, users: UserBatch) -> Scoring: ...
 
 
-class _BlockwiseScorer:
+class _BlockScorer:
     """Mixin with ranking and prediction for models that have a method `_scoring`."""
 
     @property
@@ -134,7 +134,7 @@ class _BlockwiseScorer:
 
 
 @dataclass(frozen=True, eq=False)
-class ItemItemModel(_BlockwiseScorer):
+class ItemItemModel(_BlockScorer):
     """Item-item model: the score of an item is a weighted sum or average over the items in the user's history.
 
     Parameters
@@ -334,7 +334,7 @@ class ItemItemModel(_BlockwiseScorer):
 
 
 @dataclass(frozen=True, eq=False)
-class UserUserModel(_BlockwiseScorer):
+class UserUserModel(_BlockScorer):
     """User-user model: the score of an item is a weighted sum or average over the user's nearest neighbors.
 
     Parameters

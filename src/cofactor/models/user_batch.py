@@ -187,7 +187,7 @@ class UserBatch:
         return type(self)(rows, self.source, history_rows, times)
 
     def distinct(self) -> tuple[Self, Int64]:
-        """Return a batch in which each user occurs once, and the position in it of each user in this batch.
+        """Return a copy without duplicate users, and the index array that maps each user of this batch to the copy.
 
         Times are dropped.
 

@@ -179,10 +179,8 @@ class Recommender:
         >>> len(losses), losses[2] < losses[0]
         (3, True)
         """
-        read_table = read_events if require_estimator(estimator).kind == "events" else read_ratings
-        table = estimator.check_table(
-            read_table(interactions) if isinstance(interactions, ArrowFrame) else interactions
-        )
+        read = read_events if require_estimator(estimator).kind == "events" else read_ratings
+        table = estimator.check_table(read(interactions) if isinstance(interactions, ArrowFrame) else interactions)
         if init_model is not None and not (
             init_model.users.equals(table.users) and init_model.items.equals(table.items)
         ):

@@ -142,7 +142,8 @@ def restore(backup: str | Path, data: str | Path, tombstones: str | Path | None 
     manifest = _verified_manifest(source)
     if not (source / STORE).is_file():
         raise StoreError(
-            f"{source} contains no store: restore its dump with pg_restore, and copy the folder {ARTIFACTS}"
+            f"{source} is not a backup of a SQLite store; for a PostgreSQL store, restore the dump with pg_restore and "
+            f"copy the folder {ARTIFACTS}"
         )
     if folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} is not empty; choose a new folder or move its contents elsewhere")

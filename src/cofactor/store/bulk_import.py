@@ -168,7 +168,7 @@ def _check_times(times: pl.Series) -> None:
     is_invalid = ((times >= MAX_TIME) | (times <= -MAX_TIME)).fill_null(value=False)
     if is_invalid.any():
         row = is_invalid.arg_true()[0]
-        raise DataError(f"row {row + 1}: the time {times[row]} is not in seconds; times are integer seconds since 1970")
+        raise DataError(f"row {row + 1}: the time {times[row]} is not in seconds since the Unix epoch")
 
 
 def _digest(table: _Table, name: str) -> str:

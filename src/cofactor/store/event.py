@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
+from cofactor import checks
 from cofactor.data.id_columns import Id
 from cofactor.errors import DataError
 from cofactor.store.validation import MAX_VALUE, checked_id, checked_number, checked_text, checked_time
@@ -22,7 +23,7 @@ MIN_EVENT_VALUE = 1e-30  # a normal float32
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Action of a user on an item, to be stored.
+    """User-item interaction to be stored.
 
     Attributes
     ----------
@@ -165,7 +166,7 @@ def _row(event: Any, where: str, current_time: int) -> Row:
     if not isinstance(event, Event):
         raise DataError(f"{where} must be an Event, not {type(event).__name__}")
     if event.kind not in KINDS:
-        raise DataError(f"{where}: the kind must be one of {', '.join(KINDS)}; got {event.kind!r}")
+        raise DataError(f"{where}: the kind must be one of {', '.join(KINDS)}; got {checks.describe(event.kind)}")
     kind = KINDS.index(event.kind)
     return Row(
         None if event.key is None else _key(event.key, f"{where}: the key"),

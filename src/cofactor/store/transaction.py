@@ -1,4 +1,4 @@
-"""Write transactions for events: store several requests together, and each idempotency key only once."""
+"""Transactions that write events: several requests share one, and each idempotency key is stored at most once."""
 
 from __future__ import annotations
 

@@ -205,12 +205,12 @@ def checked_time(value: Any, label: str, current_time: int) -> int:
     --------
     >>> checked_time(1_700_000_000_000, "event 1: the time", current_time=1_700_000_100)
     Traceback (most recent call last):
-    cofactor.errors.DataError: event 1: the time 1700000000000 is not in seconds; times are integer seconds since 1970
+    cofactor.errors.DataError: event 1: the time 1700000000000 is not in seconds since the Unix epoch
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise DataError(f"{label} must be an integer number of seconds since 1970; got {_short_repr(value)}")
     if value >= MAX_TIME:
-        raise DataError(f"{label} {_short_repr(value)} is not in seconds; times are integer seconds since 1970")
+        raise DataError(f"{label} {_short_repr(value)} is not in seconds since the Unix epoch")
     if value < 0:
         raise DataError(f"{label} must not be before 1970; got {_short_repr(value)}")
     if value > current_time + MAX_CLOCK_AHEAD:

@@ -110,7 +110,7 @@ def problem_of(error: CofactorError) -> Problem:
 
 
 def install_error_handlers(app: FastAPI, routes: Collection[tuple[str, str]]) -> None:
-    """Install handlers that convert every error of an application to a problem response.
+    """Install exception handlers that convert every error to a problem details response (RFC 9457).
 
     Parameters
     ----------
