@@ -64,6 +64,7 @@ def test_biased_mf_at_its_defaults(s0: Split) -> None:
     assert 0.905 < mean_rmse(cofactor.BiasedMF(factors=50), s0) <= 0.920
 
 
+@pytest.mark.long
 def test_each_component_reduces_the_error(s0: Split) -> None:
     full = mean_rmse(cofactor.BiasedMF(), s0)
     assert mean_rmse(cofactor.BiasedMF(biases=False), s0) > full + 0.004
@@ -71,6 +72,7 @@ def test_each_component_reduces_the_error(s0: Split) -> None:
     assert mean_rmse(cofactor.BiasedMF(l2=0.0, l2_bias=0.0), s0) > full + 0.03
 
 
+@pytest.mark.long
 def test_the_other_rating_estimators(s0: Split) -> None:
     assert 0.915 < mean_rmse(cofactor.ExplicitALS(), s0) < 0.928
     assert 0.950 < mean_rmse(cofactor.Bias(), s0) < 0.956

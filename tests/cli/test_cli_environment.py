@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.command_line import run
 
+pytestmark = pytest.mark.long
+
 PAIRS = [(u, i) for u in range(1, 13) for i in range(1, 9) if (u + i) % 5]
 RATINGS = "user,item,rating\n" + "".join(f"u{u},f{i},{(u * i) % 5 + 1}\n" for u, i in PAIRS)
 COFACTOR = f"{sys.executable} -m cofactor"
@@ -46,7 +48,6 @@ def clean(stderr: str) -> list[str]:
 # standard streams
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("command", "unbuffered"),
     [
@@ -61,7 +62,6 @@ def test_a_full_or_closed_stdout_is_an_error(folder: Path, command: str, unbuffe
         assert clean(done.stderr) == [f"error: standard output cannot be written: {reason}"]
 
 
-@pytest.mark.long
 def test_a_model_is_saved_completely_if_stdout_is_closed(folder: Path, tmp_path: Path) -> None:
     done = shell(f"cofactor fit r.csv -m bias -o {tmp_path}/x >&-", folder)
     assert done.returncode == 1
@@ -69,7 +69,6 @@ def test_a_model_is_saved_completely_if_stdout_is_closed(folder: Path, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("command", ["recommend m --all --json", "describe r.csv", "fit --help"])
 def test_no_message_is_printed_to_a_closed_pipe(folder: Path, command: str) -> None:
     done = shell(f"cofactor {command} | head -n 1", folder)
@@ -77,7 +76,6 @@ def test_no_message_is_printed_to_a_closed_pipe(folder: Path, command: str) -> N
     assert clean(done.stderr) == []
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("target", ["&-", "/dev/full"])
 def test_messages_that_cannot_be_written_do_not_change_the_exit_code(folder: Path, target: str) -> None:
     assert shell(f"cofactor describe nope.csv 2>{target}", folder).returncode == 2
@@ -95,7 +93,6 @@ def test_a_closed_stdin_is_an_empty_stdin(folder: Path, tmp_path: Path) -> None:
     assert clean(done.stderr) == []
 
 
-@pytest.mark.long
 def test_an_interrupt_during_imports_prints_no_traceback(folder: Path) -> None:
     code = (
         "import sys\n"
@@ -111,7 +108,6 @@ def test_an_interrupt_during_imports_prints_no_traceback(folder: Path) -> None:
     assert clean(done.stderr) == []
 
 
-@pytest.mark.long
 def test_an_interrupt_in_a_command_prints_one_line(folder: Path) -> None:
     code = (
         "import sys, cofactor.recommender.recommender as r\n"
@@ -163,7 +159,6 @@ def test_warnings_and_log_records_have_our_format(folder: Path) -> None:
     ]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("value", ["1e12", "1e30"])
 def test_huge_ratings_give_no_raw_warning(tmp_path: Path, value: str) -> None:
     rows = RATINGS.replace(",5\n", f",{value}\n")
@@ -174,7 +169,6 @@ def test_huge_ratings_give_no_raw_warning(tmp_path: Path, value: str) -> None:
         assert ".py" not in line
 
 
-@pytest.mark.long
 def test_tuning_prints_no_log_lines_of_other_libraries(folder: Path, tmp_path: Path) -> None:
     done = shell(f"cofactor tune r.csv -m bias --trials 2 --storage {tmp_path}/t.db", folder)
     assert done.returncode == 0
@@ -269,7 +263,6 @@ print(json.dumps(results))
 """
 
 
-@pytest.mark.long
 def test_a_full_disk_gives_one_line_in_every_format(folder: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text(RATINGS + "u1,f1,nan\n" * 50)
@@ -308,7 +301,6 @@ def test_a_full_disk_gives_one_line_in_every_format(folder: Path, tmp_path: Path
     assert {path.name for path in tmp_path.iterdir()} <= {"bad.csv", "t.db"}
 
 
-@pytest.mark.long
 def test_a_full_cache_costs_only_time(folder: Path, tmp_path: Path) -> None:
     code = (
         "import resource, sys\n"
@@ -327,7 +319,6 @@ def test_a_full_cache_costs_only_time(folder: Path, tmp_path: Path) -> None:
     assert json.loads(done.stdout) == json.loads(run("recommend", folder / "m", "--user", "u1", "--json").stdout)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("cache", ["/proc/nowhere", "r.csv"])
 def test_an_unwritable_cache_costs_only_time(folder: Path, cache: str) -> None:
     done = shell("cofactor recommend m --user u1 --json", folder, COFACTOR_CACHE=cache)
@@ -367,7 +358,6 @@ def _without_override() -> None:
         libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
 
 
-@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="permissions of root are dropped by a call of Linux")
 @pytest.mark.parametrize(
     "command",
@@ -404,7 +394,6 @@ def test_any_terminal_width_is_supported(folder: Path, columns: str) -> None:
         assert result.exit_code == 0, (line, result.exception)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("environment", [{"LANG": "C", "LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"TERM": "dumb"}])
 def test_titles_and_names_are_printed_on_every_terminal(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "é.csv").write_text(RATINGS, encoding="utf-8")

@@ -81,6 +81,7 @@ def torch_on_one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.long
 def test_the_module_written_by_hand_and_biased_mf_agree_after_an_epoch(movielens: Interactions) -> None:
     draw = np.random.default_rng(11)
     few = movielens.select(np.isin(np.arange(len(movielens)), draw.choice(len(movielens), N, replace=False)))

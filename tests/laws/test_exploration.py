@@ -136,7 +136,7 @@ def test_invalid_arguments_are_rejected(rec: Recommender) -> None:
     for user in (-1, len(ALL_USERS)):
         with pytest.raises(UnknownIdError, match=f"user {user} is not a known ID"):
             rec.for_users(np.array([0, user])).explore()
-    with pytest.raises(ParameterError, match="cover 60 items"):
+    with pytest.raises(ParameterError, match="one entry per item, 60 in total"):
         rec.for_users(ALL_USERS).explore(impressions=Impressions(np.zeros(3, int), np.zeros(3, int)))
     with pytest.raises(ParameterError, match="n_clicked must not exceed n_shown"):
         Impressions(np.array([1]), np.array([2]))

@@ -133,9 +133,10 @@ CELLS = ["17850", "17850.0", "12.00", "0", "0.0", "-7", "-7.0", "017850", "01785
          "9007199254740993.0", "\u0663"]  # fmt: skip
 
 
-def test_both_readers_of_text_agree(tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_files", [40, pytest.param(150, marks=pytest.mark.long)])
+def test_both_readers_of_text_agree(tmp_path: Path, n_files: int) -> None:
     integer_columns = 0
-    for seed in range(150):
+    for seed in range(n_files):
         draw = random.Random(seed)
         cells = draw.sample(CELLS[:7] if draw.random() < 0.6 else CELLS, draw.randint(1, 4))
         quick = read_ratings(csv_file(tmp_path / "quick", cells))
@@ -148,7 +149,7 @@ def test_both_readers_of_text_agree(tmp_path: Path) -> None:
         expected = set(numbers) if None not in numbers else set(cells)
         assert set(quick.users.all) == expected
         integer_columns += None not in numbers
-    assert 50 < integer_columns < 140
+    assert n_files / 3 < integer_columns < 0.94 * n_files
 
 
 def test_one_by_one_and_column_by_column_are_one_rule() -> None:

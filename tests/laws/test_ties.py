@@ -221,6 +221,7 @@ def test_relabeling_changes_no_metric_where_similarities_tie_at_the_end_of_a_lis
 PREDICTING = [cofactor.Bias(), cofactor.ItemKNN(), cofactor.UserKNN(), *SHORT_LISTS]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("estimator", [cofactor.ItemKNN(), cofactor.UserKNN()], ids=lambda e: e.name)
 def test_relabeling_movielens_changes_no_prediction(estimator, movielens):
     split = cofactor.split_random(movielens, test=0.2, seed=0)

@@ -87,6 +87,7 @@ def model(split: Split) -> BayesianModel:
     return cofactor.BayesianMF().fit(split.train, seed=0)
 
 
+@pytest.mark.long
 def test_it_is_more_accurate_than_any_single_factorization(split: Split, model: BayesianModel) -> None:
     error = rmse(split.test.values, model.predict(UserBatch.trained(split.test.u, split.train.by_user), split.test.i))
     assert 0.865 < error < 0.885
@@ -98,6 +99,7 @@ def test_it_is_more_accurate_than_any_single_factorization(split: Split, model: 
     )
 
 
+@pytest.mark.long
 def test_history_terms_reduce_the_error(split: Split, model: BayesianModel) -> None:
     plain = cofactor.BayesianMF(implicit=False).fit(split.train, seed=0)
     histories = split.train.by_user
@@ -152,6 +154,7 @@ def test_predictions_for_unknown_users_are_less_certain(model: BayesianModel, sp
     assert np.abs(unknown.mean() - model.average.raw_scores(unknown_users, items)).mean() < 0.25
 
 
+@pytest.mark.long
 def test_users_without_ratings_are_predicted_like_unknown_users(
     movielens: Interactions,
 ) -> None:

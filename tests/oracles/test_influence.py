@@ -27,6 +27,7 @@ def test_taste_groups_separate_two_groups(small_events: Interactions) -> None:
         cluster_users(small_events.by_user, small_events.n_items, n_groups=10**6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("estimator", [BiasedMF(factors=8), ExplicitALS(factors=8), ImplicitALS(factors=8)])
 def test_influence_keeps_its_laws(estimator: object, small_ratings: Interactions, small_events: Interactions) -> None:
     table = small_ratings if estimator.kind == "ratings" else small_events  # type: ignore[attr-defined]

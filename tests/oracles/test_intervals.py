@@ -39,6 +39,7 @@ def test_ends_agree_with_the_standard_error():
     assert (high - low) / 2 == pytest.approx(half, rel=0.05)
 
 
+@pytest.mark.long
 def test_95_percent_intervals_cover_the_truth_in_95_percent_of_samples():
     draw = np.random.default_rng(2)
     held = 0

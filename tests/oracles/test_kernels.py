@@ -420,6 +420,7 @@ def run_fit(cache: Path, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run([sys.executable, "-c", FIT], capture_output=True, text=True, env=env, check=True)
 
 
+@pytest.mark.long
 def test_first_use_compiles_with_a_message_and_a_second_process_starts_from_the_cache(tmp_path: Path) -> None:
     first = run_fit(tmp_path)
     assert first.stderr.count("cofactor: INFO: compiling kernels") == 1

@@ -77,6 +77,7 @@ def test_a_cosine_does_not_depend_on_the_size_of_values(seed: int, shrink: float
     np.testing.assert_array_equal(results[0][0], results[1][0])
 
 
+@pytest.mark.long
 @few
 @given(seeds, measures, st.integers(2, 8))
 def test_sampled_columns_omit_rows_and_never_change_a_similarity(seed: int, measure: int, longest: int) -> None:

@@ -394,6 +394,7 @@ def test_weights_beyond_the_limit_are_rejected_with_their_row() -> None:
         Interactions.from_columns(u, i, stars, weights=heavy("one", -1))
 
 
+@pytest.mark.long
 def test_the_command_line_shows_no_warning_for_large_ratings(tmp_path: Path) -> None:
     """In a process of its own, where warnings are shown as a user sees them."""
     u, i, stars = pairs()

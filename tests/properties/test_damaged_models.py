@@ -203,18 +203,21 @@ def outcomes(tmp_path: Path, script: str, n: int, *, seed: int = 0) -> Counter[s
     return counts
 
 
+@pytest.mark.long
 def test_flipped_bits_and_truncation(tmp_path: Path) -> None:
     counts = outcomes(tmp_path, FLIPS, 80)
     assert counts["rejected"] > 60
     assert counts["loaded"] > 5  # bits of floating-point numbers, with verify=False
 
 
+@pytest.mark.long
 def test_mismatched_arrays(tmp_path: Path) -> None:
     counts = outcomes(tmp_path, ARRAYS, 15)
     assert counts["rejected"] > 40
     assert counts["loaded"] > 5
 
 
+@pytest.mark.long
 def test_invalid_manifests(tmp_path: Path) -> None:
     counts = outcomes(tmp_path, MANIFESTS, 15)
     assert counts["rejected"] > 60

@@ -199,7 +199,7 @@ def test_quotes_at_the_end_of_a_block_are_detected(tmp_path: Path, size: int) ->
             read_ratings(path)
 
 
-@pytest.mark.parametrize(("first", "count"), [(0, 300), pytest.param(300, 19_700, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("first", "count"), [(0, 100), pytest.param(100, 19_900, marks=pytest.mark.long)])
 def test_generated_files_are_read_correctly(tmp_path: Path, first: int, count: int) -> None:
     read = 0
     for seed in range(first, first + count):

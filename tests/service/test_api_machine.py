@@ -314,7 +314,7 @@ class Machine(RuleBasedStateMachine):
         self.place.end()
 
 
-@pytest.mark.parametrize("examples", [4, pytest.param(15, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [2, pytest.param(15, marks=pytest.mark.long)])
 def test_the_event_log_equals_the_reference_after_any_operations(
     template: tuple[Path, str, Interactions], examples: int
 ) -> None:

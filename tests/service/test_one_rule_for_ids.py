@@ -159,6 +159,7 @@ def run(command: str, *options: str, folder: Path) -> subprocess.CompletedProces
     return subprocess.run(line, capture_output=True, text=True, check=False, cwd=folder)
 
 
+@pytest.mark.long
 def test_fit_and_serve_accept_the_same_files(tmp_path: Path) -> None:
     fit = ["--model", "bias", "--output", "m.cofactor"]
     serve = ["--model", "bias", "--data", "data", "--port", "0"]

@@ -169,7 +169,7 @@ class Machine(RuleBasedStateMachine):
             assert each == expected
 
 
-@pytest.mark.parametrize("examples", [8, pytest.param(25, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [4, pytest.param(25, marks=pytest.mark.long)])
 def test_the_store_equals_the_reference(shared_store: Store, stall: Callable[[Store], Gate], examples: int) -> None:
     steps = settings(max_examples=examples, stateful_step_count=15, deadline=None)
     run_state_machine_as_test(lambda: Machine(shared_store, stall), settings=steps)
