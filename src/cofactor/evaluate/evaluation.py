@@ -126,7 +126,7 @@ class Evaluation:
         -------
         polars.DataFrame
             Columns model, metric, value, low and high (the bounds of the 95% interval over users); nan if there is no
-            interval. Metrics of the lists as served have the prefix "served_", as in "served_ndcg@10".
+            interval. Metrics of the lists as served have the prefix `served_`, as in `served_ndcg@10`.
 
         Examples
         --------

@@ -84,7 +84,7 @@ class Explanation:
 
     @property
     def unattributed_fraction(self) -> float:
-        """Unattributed fraction of the score: |rest| divided by |rest| plus the sum of all |terms|; 0 if all are 0."""
+        """Unattributed fraction of the score: abs(rest) divided by the sum of abs(rest) and all abs(terms), or 0."""
         size = float(np.abs(self.terms).sum()) + abs(self.rest)
         return abs(self.rest) / size if size else 0.0
 
