@@ -269,7 +269,7 @@ class Client:
             The score and its parts.
         """
         body = self._json("GET", "/v1/explanations", query={"user": user, "item": item})
-        return _result(ExplainedScore, body, parts=_results(ScorePart, body["parts"]))
+        return _result(ExplainedScore, body, parts=ScorePart)
 
     @validated
     def similar(self, item: str | int, n: int = 10) -> SimilarItems:
@@ -288,7 +288,7 @@ class Client:
             The most similar items first.
         """
         body = self._json("GET", "/v1/items/similar", query={"item": item, "n": n})
-        return _result(SimilarItems, body, items=_results(SimilarItem, body["items"]))
+        return _result(SimilarItems, body, items=SimilarItem)
 
     # Events, items and users
 
@@ -592,17 +592,21 @@ def _json_object(response: httpx.Response) -> dict[str, Any]:
 
 
 def _recommendation(body: Mapping[str, Any]) -> Recommendation:
-    return _result(Recommendation, body, items=_results(RecommendedItem, body["items"]))
+    return _result(Recommendation, body, items=RecommendedItem)
 
 
-def _results(cls: type[R], bodies: Iterable[Mapping[str, Any]]) -> tuple[R, ...]:
-    return tuple(_result(cls, body) for body in bodies)
-
-
-def _result(cls: type[R], body: Mapping[str, Any], **converted: Any) -> R:
-    """Return a result with the fields of a JSON object; fields that a newer service adds are ignored."""
-    names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
-    return cls(**{name: converted.get(name, body.get(name)) for name in names})
+def _result(cls: type[R], body: Mapping[str, Any], **item_types: type) -> R:
+    """Return a result with the members of a JSON object, and tuples of results for its lists; ignore other members."""
+    try:
+        values = {field.name: body[field.name] for field in fields(cls)}  # type: ignore[arg-type]
+    except KeyError as missing:
+        raise ServiceError(
+            f"the response has no member {missing}; use the client of the service's version", 200
+        ) from None
+    lists: dict[str, Any] = {
+        name: tuple(_result(item_type, item) for item in values[name]) for name, item_type in item_types.items()
+    }
+    return cls(**values | lists)
 
 
 def _service_error(response: httpx.Response) -> ServiceError:

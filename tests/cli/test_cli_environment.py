@@ -93,6 +93,13 @@ def test_a_closed_stdin_is_an_empty_stdin(folder: Path, tmp_path: Path) -> None:
     assert clean(done.stderr) == []
 
 
+def run_script(code: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a child process, in a folder."""
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
 def test_an_interrupt_during_imports_prints_no_traceback(folder: Path) -> None:
     code = (
         "import sys\n"
@@ -103,7 +110,7 @@ def test_an_interrupt_during_imports_prints_no_traceback(folder: Path) -> None:
         "from cofactor.__main__ import main\n"
         "main()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    done = run_script(code)
     assert done.returncode == 130
     assert clean(done.stderr) == []
 
@@ -117,9 +124,7 @@ def test_an_interrupt_in_a_command_prints_one_line(folder: Path) -> None:
         "sys.argv = ['cofactor', 'recommend', 'm', '--all']\n"
         "run()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False, timeout=60
-    )
+    done = run_script(code, folder)
     assert done.returncode == 130
     assert clean(done.stderr) == ["stopped"]
 
@@ -145,9 +150,7 @@ def test_warnings_and_log_records_have_our_format(folder: Path) -> None:
         "sys.argv = ['cofactor', 'recommend', 'm', '--all']\n"
         "run()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False, timeout=60
-    )
+    done = run_script(code, folder)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "warning: overflow encountered in multiply",

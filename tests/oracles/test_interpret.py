@@ -141,13 +141,13 @@ def test_the_first_wrong_argument_of_surprising_items_is_named(small_ratings: In
 def test_every_cell_of_the_crosstab_has_a_prediction_and_its_rating(small_ratings: Interactions) -> None:
     rec = Recommender.fit(BiasedMF(factors=4, epochs=3), small_ratings)
     frame = filled_crosstab(rec, users=5, items=7)
-    assert frame.columns == ["user", "item", "known", "prediction"]
+    assert frame.columns == ["user", "item", "observed", "prediction"]
     assert len(frame) == 35
     np.testing.assert_array_equal(frame["prediction"], rec.predict(frame["user"], frame["item"])["prediction"])
     corner = crosstab(small_ratings, users=5, items=7)
     assert frame["user"].unique(maintain_order=True).to_list() == corner.users
-    np.testing.assert_array_equal(frame["known"].to_numpy().reshape(5, 7), corner.values)
-    assert 0 < frame["known"].null_count() < 35
+    np.testing.assert_array_equal(frame["observed"].to_numpy().reshape(5, 7), corner.values)
+    assert 0 < frame["observed"].null_count() < 35
 
 
 def test_a_model_with_uncertainty_adds_the_ends_of_intervals(small_ratings: Interactions) -> None:

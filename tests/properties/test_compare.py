@@ -30,16 +30,6 @@ IALS = ImplicitALS(factors=4, epochs=5)
 
 
 @pytest.fixture(scope="module")
-def of_ratings(small_ratings: Interactions) -> Split:
-    return split_random(small_ratings, test=0.2)
-
-
-@pytest.fixture(scope="module")
-def of_events(small_events: Interactions) -> Split:
-    return split_per_user(small_events, test=0.3)
-
-
-@pytest.fixture(scope="module")
 def rated(of_ratings: Split) -> Comparison:
     return compare([ALS, BiasedMF(factors=4, epochs=2), ExplicitALS(factors=4, epochs=6)], of_ratings)
 

@@ -13,7 +13,7 @@ import pytest
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
-from cofactor.evaluate import Split, compare, split_last, split_per_user, split_random, split_users
+from cofactor.evaluate import Split, compare, split_last, split_per_user, split_users
 from cofactor.evaluate.evaluation import Evaluation, baseline_for, evaluate, score
 from cofactor.metrics.catalog import CATALOG_METRICS
 from cofactor.metrics.ranking import RANKING_METRICS
@@ -22,16 +22,6 @@ from cofactor.recommender.recommender import Recommender
 
 ALS = ExplicitALS(factors=4, epochs=5)
 IALS = ImplicitALS(factors=4, epochs=5)
-
-
-@pytest.fixture(scope="module")
-def of_ratings(small_ratings: Interactions) -> Split:
-    return split_random(small_ratings, test=0.2)
-
-
-@pytest.fixture(scope="module")
-def of_events(small_events: Interactions) -> Split:
-    return split_per_user(small_events, test=0.3)
 
 
 @pytest.fixture(scope="module")

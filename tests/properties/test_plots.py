@@ -144,7 +144,7 @@ def test_a_comparison_has_a_marker_and_an_error_bar_for_each_model() -> None:
 
 def test_a_cross_tab_separates_observed_and_predicted_values() -> None:
     cells = pl.DataFrame(
-        {"user": ["ana", "ana", "bo", "bo"], "item": [1, 2, 1, 2], "known": [5.0, None, None, 3.0],
+        {"user": ["ana", "ana", "bo", "bo"], "item": [1, 2, 1, 2], "observed": [5.0, None, None, 3.0],
          "prediction": [4.6, 3.9, 2.25, 3.2], "low": [4.0, 3.0, 1.0, 2.5], "high": [5.0, 4.5, 3.0, 3.9],
          "title": [EVIL, None, EVIL, None]}
     )  # fmt: skip
@@ -155,7 +155,7 @@ def test_a_cross_tab_separates_observed_and_predicted_values() -> None:
     assert (observed.zmin, observed.zmax) == (predicted.zmin, predicted.zmax) == (2.25, 5.0)
     assert observed.customdata[0][0] == f"user ana<br>{ESCAPED}<br>observed 5, predicted 4.60<br>4.00 to 5.00"
     assert figure.layout.xaxis.ticktext[1] == "2"
-    plot = crosstab_plot(cells.head(1).select("user", "item", "known", "prediction"))
+    plot = crosstab_plot(cells.head(1).select("user", "item", "observed", "prediction"))
     assert plot.data[0].zmin < plot.data[0].zmax
 
 

@@ -20,23 +20,13 @@ from cofactor.estimators import REGISTRY, Bias, ExplicitALS, ImplicitALS, Popula
 from cofactor.estimators.base import parameter
 from cofactor.evaluate.evaluation import fit_and_score, primary_value
 from cofactor.evaluate.search_space import Range, search_space
-from cofactor.evaluate.split import Split, split_per_user, split_random
+from cofactor.evaluate.split import Split
 from cofactor.evaluate.tuning import Trial, TuningResult, fingerprint, tune
 from cofactor.evaluate.validation_split import split_for_validation
 from cofactor.recommender.recommender import Recommender
 
 SMALL = ExplicitALS(factors=8, epochs=3, l2=0.5)
 FIXED = ("factors", "epochs")
-
-
-@pytest.fixture(scope="module")
-def of_ratings(small_ratings: Interactions) -> Split:
-    return split_random(small_ratings, test=0.2)
-
-
-@pytest.fixture(scope="module")
-def of_events(small_events: Interactions) -> Split:
-    return split_per_user(small_events, test=0.3)
 
 
 @pytest.fixture(scope="module")

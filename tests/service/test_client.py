@@ -150,12 +150,27 @@ def test_an_unreachable_service_is_reported_after_all_retries(monkeypatch: pytes
     assert str(caught.value).startswith(f"http://127.0.0.1:{port} cannot be reached: ")
 
 
+PREDICTION = {
+    "model": 1, "answered_by": "model", "stale": False,
+    "user": "ana", "item": "alien", "prediction": 4.5, "interval": None,
+}  # fmt: skip
+
+
+def test_a_response_without_a_member_is_an_error_of_the_service() -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json={"model": 1}))
+    with (
+        Client("http://shop", "id.secret", transport=transport) as client,
+        pytest.raises(ServiceError, match="the response has no member 'answered_by'"),
+    ):
+        client.predict("ana", "alien")
+
+
 def test_a_timeout_may_be_shorter_than_a_second() -> None:
     waits: list[Any] = []
 
     def service(request: httpx.Request) -> httpx.Response:
         waits.append(request.extensions["timeout"]["read"])
-        return httpx.Response(200, json={"prediction": 4.5})
+        return httpx.Response(200, json=PREDICTION)
 
     with Client("http://shop", "id.secret", timeout=0.5, transport=httpx.MockTransport(service)) as client:
         assert client.predict("ana", "alien").prediction == 4.5
@@ -184,7 +199,7 @@ def test_a_plain_list_is_requested_by_default() -> None:
 
     def service(request: httpx.Request) -> httpx.Response:
         bodies.append(json.loads(request.content))
-        return httpx.Response(200, json={"model": 1, "answered_by": "model", "stale": False, "items": []})
+        return httpx.Response(200, json={"model": 1, "answered_by": "model", "stale": False, "user": None, "items": []})
 
     plain = {"n": 10, "exclude": [], "where": {}, "rank_by": "mean", "diversity": 0.0, "explore": 0.0}
     with Client("http://shop", "id.secret", transport=httpx.MockTransport(service)) as client:
@@ -254,7 +269,7 @@ def test_a_context_closes_its_connections() -> None:
 def test_answers_of_a_newer_service_may_have_more_members() -> None:
     item = {"item": "1", "rank": 1, "score": None, "answered_by": "exploration", "title": None, "explored": True}
     item |= {"propensity": 0.5, "mood": "good"}
-    body = {"model": 1, "answered_by": "model", "stale": False, "items": [item], "weather": "fine"}
+    body = {"model": 1, "answered_by": "model", "stale": False, "user": "ana", "items": [item], "weather": "fine"}
     bodies: list[Any] = []
 
     def service(request: httpx.Request) -> httpx.Response:

@@ -98,7 +98,7 @@ CAUTIOUS = Mitigation(
 def all_mitigations(column: str | None = None) -> tuple[Mitigation, ...]:
     """Return the mitigations that work with every estimator for ratings.
 
-    None of them needs to know which users are heavy raters, or which items they rate heavily.
+    None of them requires labels of heavy raters or of the items that they rate.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ def filled_crosstab(
         One row per user-item pair, sorted by user (most active first) and then by item (most rated first). Columns:
 
         - user, item: IDs
-        - known: observed rating (for events, their number or amount); null if there is none
+        - observed: rating (for events, their number or amount); null if there is none
         - prediction: predicted rating, also for observed cells, which were part of training; for events, the ranking
           score
         - low, high: bounds of the interval that contains the rating with probability `confidence`, if the model
@@ -54,7 +54,7 @@ def filled_crosstab(
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "clue", "alien"], [5, 4, 3])
     >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
-    >>> cofactor.interpret.filled_crosstab(rec).select("user", "item", "known").rows()
+    >>> cofactor.interpret.filled_crosstab(rec).select("user", "item", "observed").rows()
     [('ana', 'alien', 5.0), ('ana', 'clue', 4.0), ('bo', 'alien', 3.0), ('bo', 'clue', None)]
     """
     require_recommender("recommender", recommender)
@@ -63,7 +63,7 @@ def filled_crosstab(
     u, i = np.repeat(cells.u, len(cells.i)), np.tile(cells.i, len(cells.u))
     assert isinstance(recommender.model, PredictsRatings)
     columns: dict[str, Float64] = {
-        "known": cells.values.ravel(),
+        "observed": cells.values.ravel(),
         "prediction": recommender.model.predict(recommender.batch(u), i).astype(np.float64),
     }
     if recommender.kind == "ratings" and isinstance(recommender.model, HasUncertainty):

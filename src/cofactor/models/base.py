@@ -200,7 +200,7 @@ class ScoresItems(Protocol):
         Returns
         -------
         rows : ndarray of shape (n_users, n), int32
-            Item row numbers, ties by row number; padded with -1 if fewer than n items remain.
+            Item row numbers, with ties ordered by row number; padded with -1 if fewer than n items remain.
         scores : ndarray of shape (n_users, n), float32
             -inf where the row is -1.
         """
@@ -251,7 +251,7 @@ class FoldsIn(Protocol):
         other : FoldsIn
             A model with the same items.
         take : ndarray of shape (n,), int32
-            Entry t >= 0 selects row t of this model; t < 0 selects row -1 - t of `other`.
+            Selected rows: an entry t >= 0 is row t of this model, and t < 0 is row -1 - t of `other`.
 
         Returns
         -------

@@ -547,7 +547,7 @@ class FactorModel:
         other : FactorModel
             A model with the same items and number of factors.
         take : ndarray of shape (n,), int32
-            Entry t >= 0 selects row t of this model; t < 0 selects row -1 - t of `other`.
+            Selected rows: an entry t >= 0 is row t of this model, and t < 0 is row -1 - t of `other`.
 
         Returns
         -------
@@ -578,7 +578,7 @@ class FactorModel:
         bias : ndarray of shape (m,), float32
             Biases of the new items.
         take : ndarray of shape (n,), int32
-            Entry t >= 0 selects row t of this model; t < 0 selects new item -1 - t.
+            Selected items: an entry t >= 0 is row t of this model, and t < 0 is new item -1 - t.
 
         Returns
         -------

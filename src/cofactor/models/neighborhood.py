@@ -279,7 +279,7 @@ class ItemItemModel(_BlockScorer):
         other : ItemItemModel
             A model with the same items.
         take : ndarray of shape (n,), int32
-            Entry t >= 0 selects row t of this model; t < 0 selects row -1 - t of `other`.
+            Selected rows: an entry t >= 0 is row t of this model, and t < 0 is row -1 - t of `other`.
 
         Returns
         -------
@@ -540,7 +540,7 @@ class UserUserModel(_BlockScorer):
         other : UserUserModel
             A model with the same items.
         take : ndarray of shape (n,), int32
-            Entry t >= 0 selects row t of this model; t < 0 selects row -1 - t of `other`.
+            Selected rows: an entry t >= 0 is row t of this model, and t < 0 is row -1 - t of `other`.
 
         Returns
         -------

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["crosstab_plot"]
 
-CROSSTAB_COLUMNS = ("user", "item", "known", "prediction")
+CROSSTAB_COLUMNS = ("user", "item", "observed", "prediction")
 OBSERVED_COLORS = ((0.0, "#e79a72"), (0.5, "#f3e3b0"), (1.0, "#5fb8a6"))
 PREDICTED_COLORS = ((0.0, "#faece4"), (0.5, "#fcf8ec"), (1.0, "#dff1ee"))
 """Color scales for observed values and for predictions, on which dark text is readable."""
@@ -49,7 +49,7 @@ def crosstab_plot(frame: pl.DataFrame) -> Figure:
 
     Examples
     --------
-    >>> cells = {"user": ["ana", "ana"], "item": ["alien", "brazil"], "known": [5.0, None], "prediction": [4.8, 3.1]}
+    >>> cells = {"user": ["ana", "ana"], "item": ["alien", "brazil"], "observed": [5.0, None], "prediction": [4.8, 3.1]}
     >>> observed, predicted = crosstab_plot(pl.DataFrame(cells)).data
     >>> observed.text, predicted.text
     ((['5', ''],), (['', '3.1'],))
@@ -60,7 +60,9 @@ def crosstab_plot(frame: pl.DataFrame) -> Figure:
     title = "title" if "title" in frame.columns else "item"
     titles = dict(zip(frame["item"].to_list(), frame[title].to_list(), strict=True))
     cells = {(row["user"], row["item"]): row for row in frame.to_dicts()}
-    values = [x for row in cells.values() for x in (row["known"], row["prediction"]) if x is not None and isfinite(x)]
+    values = [
+        x for row in cells.values() for x in (row["observed"], row["prediction"]) if x is not None and isfinite(x)
+    ]
     value_range = (min(values, default=0.0), max(values, default=1.0))
     grid = [[cells.get((user, item)) for item in items] for user in users]
     names = [titles[item] if titles[item] is not None else item for item in items]
@@ -84,9 +86,9 @@ def _layer(
     from plotly.graph_objects import Heatmap
 
     def value(cell: Any) -> float | None:
-        if cell is None or (cell["known"] is not None) is not observed:
+        if cell is None or (cell["observed"] is not None) is not observed:
             return None
-        number = cell["known"] if observed else cell["prediction"]
+        number = cell["observed"] if observed else cell["prediction"]
         return number if number is not None and isfinite(number) else None
 
     z = [[value(cell) for cell in row] for row in grid]
@@ -108,7 +110,7 @@ def _hover_text(cell: Any, name: Any) -> str:
     if cell is None:
         return ""
     header = f"user {display_text(cell['user'], 40)}<br>{display_text(name, 60)}<br>"
-    observed_text = "" if cell["known"] is None else f"observed {cell['known']:g}, "
+    observed_text = "" if cell["observed"] is None else f"observed {cell['observed']:g}, "
     predicted_text = "" if cell["prediction"] is None else f"predicted {cell['prediction']:.2f}"
     interval = f"<br>{cell['low']:.2f} to {cell['high']:.2f}" if cell.get("low") is not None else ""
     return f"{header}{observed_text}{predicted_text}{interval}"

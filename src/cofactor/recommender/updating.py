@@ -28,6 +28,7 @@ from cofactor.models.base import FoldsIn, Model
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.prior import Prior, Priors
+from cofactor.validation import validated
 
 __all__ = [
     "MergedUsers",
@@ -486,6 +487,7 @@ def prior_columns(priors: Priors | None) -> list[str]:
     return [] if prior is None or prior.encoder is None else [column.name for column in prior.encoder.columns]
 
 
+@validated
 def table_rows(table: pl.DataFrame | None, selected: Bool) -> pl.DataFrame | None:
     """Select rows of a user table.
 
@@ -508,7 +510,6 @@ def table_rows(table: pl.DataFrame | None, selected: Bool) -> pl.DataFrame | Non
     """
     if table is None:
         return None
-    checks.instance("table", table, pl.DataFrame, "convert other tables with polars.DataFrame(table)")
     if len(table) != len(selected):
         raise DataError(f"table must have one row for each of the {len(selected):,} users; got {len(table):,} rows")
     return table.filter(selected)

@@ -89,7 +89,7 @@ def crosstab_section(study: Study) -> Section:
     frame = filled_crosstab(recommender, users=USERS, items=ITEMS)
     if study.table.kind == "ratings" and "low" not in frame.columns and len(study.table) <= MAX_BAYESIAN_ROWS:
         frame = filled_crosstab(_bayesian_recommender(study), users=USERS, items=ITEMS)
-    observed = int(frame["known"].is_not_null().sum())
+    observed = int(frame["observed"].is_not_null().sum())
     text = f"The most active users and the most rated items: {observed} of these {len(frame)} cells are observed."
     interval = ", with their 80 % intervals on hover" if "low" in frame.columns else ""
     caption = (
