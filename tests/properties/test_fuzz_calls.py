@@ -120,20 +120,21 @@ def test_every_entry_of_the_tables_is_used() -> None:
     assert next(lines(child("unused"))) == []
 
 
-@pytest.mark.long
 def test_valid_arguments_reach_every_callable() -> None:
     """Each fuzzed call therefore differs from a valid call only in the bad arguments."""
+    process = child("valid")
+    results = [line for line in lines(process) if line is not None]
+    assert process.returncode == 0
+    assert len(results) > 250
     wrong = [
         f"{line['call']}: {line['type']}: {line['message']}"
-        for line in lines(child("valid"))
-        if line is not None
-        and line["outcome"] != "returned"
-        and not line["call"].startswith("cofactor.datasets.loading")
+        for line in results
+        if line["outcome"] != "returned" and not line["call"].startswith("cofactor.datasets.loading")
     ]
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("n", [600, pytest.param(20_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("n", [300, pytest.param(20_000, marks=pytest.mark.long)])
 def test_bad_arguments_raise_errors_of_cofactor_that_name_them(n: int) -> None:
     counts, violations = findings(fuzzed(15, 0, n))
     assert sum(counts.values()) == n

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,16 @@ from cofactor.models.network import NetworkModel
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.exploration import Impressions
 from cofactor.report import Picture, Report, Section, Study, Table
+from cofactor.results import ExplainedScore, Prediction, Recommendation, SimilarItems
 from tests.support.estimators import small
 
-ANSWERS: dict[str, Any] = {
-    "/v1/recommendations": {"model": 1, "answered_by": "model", "stale": False, "items": []},
-    "/v1/predictions": {"prediction": 3.5},
-    "/v1/explanations": {"parts": []},
-    "/v1/items/similar": {"items": []},
+RESULTS = {
+    "/v1/recommendations": Recommendation(1, "model", False, "u1", ()),
+    "/v1/predictions": Prediction(1, "model", False, "u1", "i1", 3.5, None),
+    "/v1/explanations": ExplainedScore(1, "model", False, "u1", "i1", 3.5, ()),
+    "/v1/items/similar": SimilarItems("i1", 1, ()),
+}
+ANSWERS: dict[str, Any] = {path: asdict(result) for path, result in RESULTS.items()} | {
     "/v1/events": {"seq": 1},
     "/v1/events/bulk": {"results": []},
     "/v1/models": {"models": []},
