@@ -191,13 +191,11 @@ def _describe_user(ratings: Interactions, row: int) -> str:
     count = int(ratings.by_user.counts[row])
     users = ratings.user_table
     if users is None or not {"age", "gender", "occupation"} <= set(users.columns):
-        return f"User {ratings.users.ids([row])[0]} rated {count:,} films."
+        return f"User {ratings.users.id_at(row)} rated {count:,} films."
     features = users.row(row, named=True)
     gender = {"M": "man", "F": "woman"}.get(features["gender"], "person")
     occupation = "" if features["occupation"] in (None, "other", "none") else f" ({features['occupation']})"
-    return (
-        f"User {ratings.users.ids([row])[0]} is a {gender} of {features['age']}{occupation} who rated {count:,} films."
-    )
+    return f"User {ratings.users.id_at(row)} is a {gender} of {features['age']}{occupation} who rated {count:,} films."
 
 
 def _favorites(ratings: Interactions, row: int, n: int) -> list[tuple[str, float]]:

@@ -140,7 +140,7 @@ def parse_id(ids: IdMap, role: str, text: str, hint: str = "") -> Any:
     if row < 0:
         examples = ", ".join(map(repr, ids.ids(range(min(3, len(ids)))).to_list()))
         raise UnknownIdError(f"{role} {text!r} is not known to the model; known IDs are {examples}, ...{hint}")
-    return ids.ids([row])[0]
+    return ids.id_at(row)
 
 
 def _parse_history(recommender: Recommender, rated: Sequence[str], items: Sequence[str]) -> list[Any]:

@@ -22,6 +22,9 @@ from cofactor.validation import validated
 
 __all__ = ["IdMap"]
 
+FEW_IDS = 64
+"""Below this number, IDs are searched one by one, without a column of all IDs."""
+
 
 @dataclass(frozen=True, eq=False)
 class IdMap:
@@ -261,9 +264,8 @@ class IdMap:
         ([-1], [1])
         """
         parse = checks.flag("parse", parse)
-        is_short_text = isinstance(ids, list) and len(ids) < 64 and all(isinstance(id_, str) for id_ in ids)
-        column = ids if is_short_text else id_column(ids)
-        if len(column) < 64 or threads_lost():  # too few to build a column of all IDs
+        column = ids if _is_short_list(ids) else id_column(ids)
+        if len(column) < FEW_IDS or threads_lost():
             return np.array([self._find(id_, parse=parse) for id_ in column], dtype=np.int32)
         typed_ids = self.as_id_type(column, parse=parse)
         is_valid = typed_ids.is_not_null()
@@ -330,9 +332,35 @@ class IdMap:
         row_array = self.checked_rows(rows)
         if self.integers is not None:
             return pl.Series("id", self.integers[row_array], dtype=pl.Int64)
-        if len(row_array) < 64:
+        if len(row_array) < FEW_IDS:
             return pl.Series("id", [self._text_at(row) for row in row_array.tolist()], dtype=pl.String)
         return self.all.gather(row_array).alias("id")
+
+    def id_at(self, row: int) -> Id:
+        """Return the ID at one row number; the inverse of `row`.
+
+        Parameters
+        ----------
+        row : int
+            Row number from 0 to `len(self) - 1`.
+
+        Returns
+        -------
+        int or str
+            The ID.
+
+        Raises
+        ------
+        ParameterError
+            If the row number is out of range.
+
+        Examples
+        --------
+        >>> IdMap.of(["ana", "tom"]).id_at(1), IdMap.of([7, 17]).id_at(0)
+        ('tom', 7)
+        """
+        row = checks.whole_number("row", row, low=0, high=len(self) - 1)
+        return self._text_at(row) if self.integers is None else int(self.integers[row])
 
     def checked_rows(self, rows: Any) -> Int32:
         """Validate row numbers for this map and return them as an array.
@@ -516,3 +544,10 @@ def _require_ids(distinct: pl.Series, first_row: Callable[[str], int]) -> None:
         return
     first = min(distinct.filter(invalid), key=first_row)
     raise DataError(f"row {first_row(first) + 1}: the ID {invalid_id_reason(first)}: {checks.describe(first)}")
+
+
+def _is_short_list(ids: object) -> bool:
+    """Return whether IDs are a short list of strings, or of integers that fit into 64 bits."""
+    if not isinstance(ids, list) or len(ids) >= FEW_IDS:
+        return False
+    return all(isinstance(id_, str) for id_ in ids) or all(type(id_) is int and integer_id(id_) == id_ for id_ in ids)

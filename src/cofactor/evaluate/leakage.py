@@ -131,7 +131,7 @@ def require_no_history_pairs(histories: SparseRows, test: Interactions) -> None:
     if n:
         more_text = f" (and {n - 1:,} more pair{'s' if n > 2 else ''})" if n > 1 else ""
         raise LeakageError(
-            f"user {test.users.ids([user])[0]!r} and item {test.items.ids([item])[0]!r} are in both the test set and "
+            f"user {test.users.id_at(user)!r} and item {test.items.id_at(item)!r} are in both the test set and "
             f"the model's histories{more_text}; fit on split.train, and do not update the model with the test set"
         )
 
@@ -154,7 +154,7 @@ def require_no_shared_users(train: Interactions, other: Interactions, part: str)
     in_train = np.bincount(train.u, minlength=train.n_users) > 0
     shared = in_train & (np.bincount(other.u, minlength=train.n_users) > 0)
     if shared.any():
-        user = train.users.ids([int(shared.argmax())])[0]
+        user = train.users.id_at(int(shared.argmax()))
         raise LeakageError(
             f"user {user!r} is held out in {part} but also has rows in train"
             f"{_remaining_count(shared, 'user')}; held-out users must not have training rows"

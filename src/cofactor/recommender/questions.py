@@ -55,7 +55,7 @@ class Questions:
             expected to change the recommendations.
         """
         row = self.questionnaire.next_item()
-        return None if row is None else self.catalog.items.ids([row])[0]
+        return None if row is None else self.catalog.items.id_at(row)
 
     def with_answer(self, item: Id, rating: float | None) -> Self:
         """Return a copy of the questionnaire with one additional answer.

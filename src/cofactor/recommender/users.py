@@ -17,7 +17,7 @@ from cofactor import checks
 from cofactor.arrays import ALL_ROWS, Bool, Float32, Float64, Int32, random_stream
 from cofactor.checks import Seed
 from cofactor.cold_start.questionnaire import Questionnaire
-from cofactor.data.id_columns import Id, id_series, is_single
+from cofactor.data.id_columns import Id, id_series, is_single, single_id
 from cofactor.data.ids import IdMap
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.kernels.sparse import SparseRows
@@ -401,7 +401,7 @@ class UserView:
         if self.source == "popularity":
             model = self.trained_model
             batch = UserBatch.trained(np.full(len(self), -1, np.int32), self.catalog.histories)
-        ids = id_series("items", items)
+        ids = [single_id("items", items)] if is_single(items) else id_series("items", items)
         rows = self.catalog.items.rows(ids)
         positions = np.zeros(len(rows), np.int64) if len(self) == 1 else np.arange(len(self))
         rows = np.repeat(rows, len(self)) if is_single(items) and len(self) > 1 else rows

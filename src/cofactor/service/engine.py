@@ -660,8 +660,7 @@ class Engine:
         row = model.item_row(item)
         if row < 0:
             raise UnknownIdError(f"item {item!r} is unknown to model {model.version}")
-        item_id: Id = model.recommender.items.ids([row])[0]
-        return item_id
+        return model.recommender.items.id_at(row)
 
     def _allowed_mask(self, model: LoadedModel, query: Query) -> Bool | None:
         """Return a mask of the items that a list may contain; None if all are allowed."""
