@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Bool, Float64
+from cofactor.arrays import Bool, Float32, Float64
 from cofactor.errors import DataError, ParameterError
 from cofactor.fork import require_threads
 from cofactor.validation import validated
 
-__all__ = ["MAX_LEVELS", "Scale"]
+__all__ = ["MAX_LEVELS", "Scale", "centered"]
 
 MAX_LEVELS = 21
 """Maximum number of levels inferred from data; with more distinct values, the scale is a range without levels."""
@@ -173,23 +173,6 @@ class Scale:
         """
         return self.low - self.step / 2, self.high + self.step / 2
 
-    @property
-    def unit(self) -> float:
-        """Rating unit that estimators use: a fifth of the extended range, such as 1 for ratings from 1 to 5.
-
-        Returns
-        -------
-        float
-            The unit, above 0, in rating units such as stars.
-
-        Examples
-        --------
-        >>> Scale.from_levels([1, 2, 3, 4, 5]).unit, Scale(0.0, 100.0).unit
-        (1.0, 21.0)
-        """
-        low, high = self.extended_range
-        return (high - low) / 5
-
     @validated
     def contains(self, values: Any) -> Bool:
         """Return a boolean mask of the values that are on the rating scale.
@@ -279,6 +262,38 @@ class Scale:
         if len(names) > MAX_LEVELS:
             names = [*names[:3], "...", names[-1]]
         return f"{limits} with levels {', '.join(names)}" if names else limits
+
+
+def centered(values: Float32, mean: float, scale: Scale | None) -> Float64:
+    """Subtract a mean from ratings, so that the result for a r + b is a times the result for r, without rounding error.
+
+    On a scale with evenly spaced levels, each rating is replaced by its level, which float32 may have rounded.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,), float32
+        Ratings.
+    mean : float
+        The mean, in rating units.
+    scale : Scale or None
+        The scale of the ratings.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Deviations from the mean.
+
+    Examples
+    --------
+    >>> centered(np.float32([0.1, 0.3]), 0.2, Scale(0.1, 0.3, (0.1, 0.2, 0.3))).round(9).tolist()
+    [-0.1, 0.1]
+    """
+    levels = np.asarray(() if scale is None else scale.levels)
+    if len(levels) < 2 or not np.allclose(np.diff(levels), levels[1] - levels[0], rtol=1e-4, atol=0):
+        return values.astype(np.float64) - mean
+    step = (levels[-1] - levels[0]) / (len(levels) - 1)
+    deviations: Float64 = (np.rint((values - levels[0]) / step) - (mean - levels[0]) / step) * step
+    return deviations
 
 
 def _numbers(values: Any) -> Float64:

@@ -17,7 +17,7 @@ from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
 from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.training import EpochCallback, FitMonitor, require_init_model
-from cofactor.estimators.training_table import TableLike, standardized
+from cofactor.estimators.training_table import Standardization, TableLike
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.ridge import improve, solve
 from cofactor.kernels.sparse import SparseRows
@@ -30,6 +30,7 @@ __all__ = ["ExplicitALS", "ImplicitALS"]
 
 FACTORS = "number of latent factors"
 EPOCHS = "maximum number of epochs, each a pass over all users and items"
+PSEUDO_RATINGS = "number added to the support of each row in its penalties"
 STEPS = "number of conjugate gradient steps per row and epoch"
 PATIENCE = "number of epochs without improvement in the validation score before stopping"
 
@@ -44,10 +45,12 @@ class ExplicitALS(Estimator):
         Number of latent factors.
     epochs : int, default 10
         Maximum number of epochs, each a pass over all users and items.
-    l2 : float, default 0.14
+    l2 : float, default 0.09
         L2 penalty on factors, per rating.
     l2_bias : float, default 0.05
         L2 penalty on biases, per rating.
+    pseudo_ratings : float, default 20.0
+        Number added to the support of each row in its penalties.
     init_std : float, default 0.02
         Standard deviation of the initial factors.
     cg_steps : int, default 3
@@ -60,10 +63,12 @@ class ExplicitALS(Estimator):
     The model and its objective::
 
         r^ = mean + b_u + b_i + p_u . q_i
-        minimize  sum over ratings of w (r - r^)^2 + l2 (|p_u|^2 + |q_i|^2) + l2_bias (b_u^2 + b_i^2)
+        minimize  sum over ratings of w (r - r^)^2
+                  + sum over users and items of (n + pseudo_ratings) (l2 |p|^2 + l2_bias b^2)
 
-    w is the weight of a rating. The penalties are applied per rating; see `cofactor.models.losses`. Unlike in ALS-WR,
-    biases are solved for jointly with the factors. If all ratings are equal, the model predicts that rating.
+    r is a standardized rating (mean 0, standard deviation 1), w its weight, and n the number of ratings of the user or
+    item. Unlike in ALS-WR, biases are solved for jointly with the factors, and the penalty of a row with few ratings
+    does not vanish, which matters for sparse tables. If all ratings are equal, the model predicts that rating.
 
     References
     ----------
@@ -88,10 +93,11 @@ class ExplicitALS(Estimator):
 
     factors: int = parameter(50, FACTORS, low=1, high=1024, log=True, search=(8, 256))
     epochs: int = parameter(10, EPOCHS, low=1, high=1000, search=(5, 20))
-    l2: float = parameter(0.14, "L2 penalty on factors, per rating", low=1e-6, high=100, log=True, search=(0.03, 0.6))
+    l2: float = parameter(0.09, "L2 penalty on factors, per rating", low=1e-6, high=100, log=True, search=(0.03, 0.6))
     l2_bias: float = parameter(
         0.05, "L2 penalty on biases, per rating", low=1e-6, high=100, log=True, search=(0.005, 0.5)
     )
+    pseudo_ratings: float = parameter(20.0, PSEUDO_RATINGS, low=0, high=10_000, search=(0, 60))
     init_std: float = parameter(0.02, "standard deviation of the initial factors", low=1e-6, high=10, log=True)
     cg_steps: int = parameter(3, STEPS, low=1, high=100)
     patience: int = parameter(3, PATIENCE, low=1, high=1000)
@@ -144,15 +150,14 @@ class ExplicitALS(Estimator):
         monitor = FitMonitor(
             table, validation, callback, epochs=self.epochs, patience=self.patience, advice=self.diverged_advice
         )
-        loss = RatingsLoss(l2=self.l2, l2_bias=self.l2_bias)
-        standard, unit = standardized(table)
-        mean = float(np.average(standard.values.astype(np.float64), weights=standard.weights))
-        solver = _AlternatingSolver(loss, self.factors, self.cg_steps, mean, table.scale, unit)
+        loss = RatingsLoss(l2=self.l2, l2_bias=self.l2_bias, pseudo_ratings=self.pseudo_ratings)
+        transformation = Standardization.of(table)
+        solver = _AlternatingSolver(loss, self.factors, self.cg_steps, transformation, table.scale)
         if init_model is None:
-            model = _initial_model(table, self.factors, self.init_std, checks.seed(seed))
+            initial = _initial_model(table, self.factors, self.init_std, checks.seed(seed))
         else:
-            model = _require_factor_model(init_model, table, self.factors).rescaled(1 / unit, standard.scale)
-        return solver.run(standard, model, monitor)
+            initial = transformation.to_standard(_require_factor_model(init_model, table, self.factors))
+        return solver.run(transformation.apply(table), initial, monitor)
 
 
 @dataclass(frozen=True)
@@ -291,7 +296,7 @@ class ImplicitALS(Estimator):
             table, validation, callback, epochs=self.epochs, patience=self.patience, advice=self.diverged_advice
         )
         loss = EventsLoss(alpha0=self.alpha0, l2=self.l2, nu=self.nu)
-        solver = _AlternatingSolver(loss, self.factors, self.cg_steps, 0.0, None, 1.0)
+        solver = _AlternatingSolver(loss, self.factors, self.cg_steps)
         if init_model is None:
             model = _initial_model(table, self.factors, self.init_std / self.factors**0.5, checks.seed(seed))
         else:
@@ -306,15 +311,11 @@ def _require_factor_model(init_model: Model, table: Interactions, factors: int) 
 
 
 def _initial_model(interactions: Interactions, factors: int, std: float, seed: int) -> FactorModel:
-    """Return a model with normally distributed random factors and zero biases."""
-
-    def normal(n: int, stream_name: str) -> Float32:
-        values = random_stream(seed, stream_name).standard_normal((n, factors), dtype=np.float32)
-        return values * np.float32(std)
-
+    """Return a model with normally distributed random item factors; all other parameters are zero."""
+    noise = random_stream(seed, "item factors").standard_normal((interactions.n_items, factors), dtype=np.float32)
     return FactorModel(
-        normal(interactions.n_users, "user factors"),
-        normal(interactions.n_items, "item factors"),
+        np.zeros((interactions.n_users, factors), np.float32),
+        noise * np.float32(std),
         np.zeros(interactions.n_users, np.float32),
         np.zeros(interactions.n_items, np.float32),
     )
@@ -325,15 +326,14 @@ class _AlternatingSolver:
     """Solver that alternates between users and items.
 
     The unknowns of all users are stored in one array with columns [factors, bias if any, padding], and those of all
-    items in another. Ratings and `mean` are divided by `unit`; `scale` and the returned model use the original units.
+    items in another. For ratings, the table is standardized, and the returned model is in rating units.
     """
 
     loss: RatingsLoss | EventsLoss
     factors: int
     cg_steps: int
-    mean: float
-    scale: Scale | None
-    unit: float
+    transformation: Standardization | None = None
+    scale: Scale | None = None
 
     def run(self, interactions: Interactions, model: FactorModel, monitor: FitMonitor) -> FactorModel:
         """Run alternating updates of users and items until `monitor` stops the fit, and return the selected model."""
@@ -345,11 +345,12 @@ class _AlternatingSolver:
         user_penalty = self.loss.penalty(by_user.counts, interactions.n_items)
         item_penalty = self.loss.penalty(by_item.counts, interactions.n_users)
         empty_items = by_item.counts == 0
+        loss_unit = 1.0 if self.transformation is None else self.transformation.std**2
 
         def epoch(_: int) -> float:
             self._half_step(users, by_user, user_penalty, items)
             squares = self._half_step(items, by_item, item_penalty, users)
-            return squares / len(interactions) * self.unit**2
+            return squares / len(interactions) * loss_unit
 
         return monitor.run(epoch, lambda: self._model(users, items, by_user, user_penalty, empty_items))
 
@@ -367,7 +368,7 @@ class _AlternatingSolver:
 
     def _half_step(self, target: Float32, entries: SparseRows, penalty: Float32, fixed_unknowns: Float32) -> float:
         """Update all users given the items, or all items given the users, and return the sum of squared errors."""
-        inputs = self.loss.ridge_inputs(fixed_unknowns[:, : self.factors], self._bias(fixed_unknowns), self.mean)
+        inputs = self.loss.ridge_inputs(fixed_unknowns[:, : self.factors], self._bias(fixed_unknowns), 0.0)
         return improve(target, entries, penalty, inputs, steps=self.cg_steps)
 
     def _model(
@@ -380,14 +381,13 @@ class _AlternatingSolver:
         """
         items = np.where(empty_items[:, None], np.float32(0), items)
         exact_users = np.empty_like(users)
-        inputs = self.loss.ridge_inputs(items[:, : self.factors], self._bias(items), self.mean)
+        inputs = self.loss.ridge_inputs(items[:, : self.factors], self._bias(items), 0.0)
         solve(exact_users, by_user, penalty, inputs)
         model = FactorModel(
             read_only(exact_users[:, : self.factors].copy()),
             read_only(items[:, : self.factors].copy()),
             read_only(self._bias(exact_users).copy()),
             read_only(self._bias(items).copy()),
-            mean=self.mean,
             loss=self.loss,
         )
-        return model.rescaled(self.unit, self.scale)
+        return model if self.transformation is None else self.transformation.to_ratings(model, self.scale)

@@ -19,7 +19,7 @@ from cofactor.errors import DataError, ParameterError
 from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.gibbs import Chain, Sessions, Terms
 from cofactor.estimators.training import EpochCallback, FitMonitor
-from cofactor.estimators.training_table import TableLike, standardized
+from cofactor.estimators.training_table import Standardization, TableLike
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.parallel import one_thread_blas, parallel_for
 from cofactor.kernels.sort import counting_sort
@@ -191,8 +191,8 @@ class BayesianMF(Estimator):
         monitor = FitMonitor(
             table, validation, callback, epochs=self.iterations, patience=self.patience, advice=self.diverged_advice
         )
-        standard, unit = standardized(table)
-        sampler = _Sampler.initialize(self, standard, seed)
+        transformation = Standardization.of(table)
+        sampler = _Sampler.initialize(self, transformation.apply(table), seed)
         burn_in = min(self.burn_in, self.iterations - 1)
         n_stored = min(self.kept_samples, self.iterations - burn_in)
         stored_iterations = set(np.linspace(burn_in, self.iterations - 1, n_stored).astype(int).tolist())
@@ -203,9 +203,9 @@ class BayesianMF(Estimator):
             loss = sampler.iterate(stream, sample_row_noise=iteration >= min(10, burn_in))
             if np.isfinite(loss) and (iteration >= burn_in or iteration == 0):
                 sampler.record(restart=iteration in (0, burn_in), store=iteration in stored_iterations)
-            return loss * unit**2
+            return loss * transformation.std**2
 
-        return monitor.run(iterate, lambda: sampler.model().rescaled(unit, table.scale))
+        return monitor.run(iterate, lambda: transformation.to_ratings(sampler.model(), table.scale))
 
 
 @dataclass

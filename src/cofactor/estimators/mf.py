@@ -15,7 +15,7 @@ from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import ParameterError
 from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.training import EpochCallback, FitMonitor, one_cycle, require_init_model
-from cofactor.estimators.training_table import TableLike, standardized
+from cofactor.estimators.training_table import Standardization, TableLike
 from cofactor.kernels.blocks import grid_size
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sgd import Blocks, rating_blocks, sgd_epoch
@@ -37,12 +37,14 @@ class BiasedMF(Estimator):
         Number of latent factors.
     epochs : int, default 20
         Maximum number of epochs, each a pass over all ratings.
-    learning_rate : float, default 0.02
+    learning_rate : float, default 0.025
         Peak learning rate of the one-cycle schedule, reached after a fifth of the epochs.
-    l2 : float, default 0.055
+    l2 : float, default 0.03
         L2 penalty on factors, per rating.
-    l2_bias : float, default 0.07
+    l2_bias : float, default 0.055
         L2 penalty on biases, per rating.
+    pseudo_ratings : float, default 30.0
+        Number added to the support of each row in its penalties.
     init_std : float, default 0.001
         Standard deviation of the initial factors.
     biases : bool, default True
@@ -57,11 +59,14 @@ class BiasedMF(Estimator):
     The model and its objective::
 
         r^ = low + (high - low) sigmoid(mean + b_u + b_i + p_u . q_i)
-        minimize  sum over ratings of w (r - r^)^2 + l2 (|p_u|^2 + |q_i|^2) + l2_bias (b_u^2 + b_i^2)
+        minimize  sum over ratings of w (r - r^)^2
+                  + sum over users and items of (n + pseudo_ratings) (l2 |p|^2 + l2_bias b^2)
 
-    w is the weight of a rating. The gradient step is in `cofactor.kernels.sgd`; the learning rate follows a one-cycle
-    schedule over the epochs. `biases=False` reduces the model to the dot product, `rating_range=None` omits the
-    sigmoid, and `l2=0, l2_bias=0` omits the penalties. If all ratings are equal, the model predicts that rating.
+    r is a standardized rating (mean 0, standard deviation 1), w its weight, and n the number of ratings of the user or
+    item. The gradient step for n is taken with each rating (see `cofactor.kernels.sgd`), that for `pseudo_ratings` once
+    per epoch. The learning rate follows a one-cycle schedule over the epochs. `biases=False` reduces the model to the
+    mean plus a dot product, `rating_range=None` omits the sigmoid, and `l2=0, l2_bias=0` omits the penalties. If all
+    ratings are equal, the model predicts that rating.
 
     References
     ----------
@@ -87,15 +92,18 @@ class BiasedMF(Estimator):
         20, "maximum number of epochs, each a pass over all ratings", low=1, high=1000, search=(10, 40)
     )
     learning_rate: float = parameter(
-        0.02,
+        0.025,
         "peak learning rate of the one-cycle schedule, reached after a fifth of the epochs",
         low=1e-6,
         high=10,
         log=True,
         search=(0.005, 0.1),
     )
-    l2: float = parameter(0.055, "L2 penalty on factors, per rating", low=0, high=100, log=True, search=(0.01, 0.3))
-    l2_bias: float = parameter(0.07, "L2 penalty on biases, per rating", low=0, high=100, log=True, search=(0.01, 0.3))
+    l2: float = parameter(0.03, "L2 penalty on factors, per rating", low=0, high=100, log=True, search=(0.01, 0.3))
+    l2_bias: float = parameter(0.055, "L2 penalty on biases, per rating", low=0, high=100, log=True, search=(0.01, 0.3))
+    pseudo_ratings: float = parameter(
+        30.0, "number added to the support of each row in its penalties", low=0, high=10_000, search=(0, 60)
+    )
     init_std: float = parameter(0.001, "standard deviation of the initial factors", low=1e-6, high=10, log=True)
     biases: bool = parameter(default=True, meaning="whether to fit a bias for each user and item")
     rating_range: tuple[float, float] | Literal["scale"] | None = parameter(
@@ -170,7 +178,8 @@ class BiasedMF(Estimator):
         monitor = FitMonitor(
             table, validation, callback, epochs=self.epochs, patience=self.patience, advice=self.diverged_advice
         )
-        standard, unit = standardized(table)
+        transformation = Standardization.of(table)
+        standard = transformation.apply(table)
         weights = np.zeros(0, np.float32) if standard.weights is None else standard.weights
         blocks = rating_blocks(
             standard.u, standard.i, standard.values, weights,
@@ -180,14 +189,16 @@ class BiasedMF(Estimator):
         initial = None
         if init_model is not None:
             shapes = {"user_factors": (table.n_users, self.factors), "item_factors": (table.n_items, self.factors)}
-            initial = require_init_model(init_model, FactorModel, shapes).rescaled(1 / unit, standard.scale)
-        state = _State.initialize(self, standard, unit, blocks, initial, seed)
+            initial = transformation.to_standard(require_init_model(init_model, FactorModel, shapes))
+        state = _State.initialize(self, standard, transformation, blocks, initial, seed)
 
         def epoch(number: int) -> float:
             learning_rate = epoch_learning_rate(self.learning_rate, number, self.epochs)
-            return state.epoch(learning_rate, random_stream(seed, "rounds", number)) / len(table) * unit**2
+            return (
+                state.epoch(learning_rate, random_stream(seed, "rounds", number)) / len(table) * transformation.std**2
+            )
 
-        return monitor.run(epoch, lambda: state.model().rescaled(unit, table.scale))
+        return monitor.run(epoch, lambda: transformation.to_ratings(state.model(), table.scale))
 
 
 def epoch_learning_rate(peak_rate: float, number: int, epochs: int) -> float:
@@ -238,20 +249,18 @@ class _State:
         cls,
         spec: BiasedMF,
         interactions: Interactions,
-        unit: float,
+        transformation: Standardization,
         blocks: Blocks,
         init_model: FactorModel | None,
         seed: int,
     ) -> _State:
         """Create a training state with random parameters, or with those of `init_model`."""
-        low, span = _output_range(spec, interactions, unit)
+        low, span = _output_range(spec, interactions, transformation)
         mean_rating = float(np.average(interactions.values.astype(np.float64), weights=interactions.weights))
         mean = mean_rating
         if span > 0:  # the logit of the mean rating, so that the initial prediction is the mean
             mean_fraction = min(max((mean_rating - low) / span, 1e-3), 1 - 1e-3)
             mean = math.log(mean_fraction / (1 - mean_fraction))
-        if not spec.biases and span == 0:
-            mean = 0.0  # plain dot product
         parameters = []
         for name, new_rows, rows in (
             ("user", blocks.new_user_row, interactions.u),
@@ -274,12 +283,21 @@ class _State:
 
     def epoch(self, learning_rate: float, stream: np.random.Generator) -> float:
         """Run one epoch of SGD, update the parameters in place, and return the sum of squared errors."""
-        return sgd_epoch(
+        spec = self.spec
+        squares = sgd_epoch(
             self.P, self.Q, self.user_bias, self.item_bias, self.blocks,
             mean=self.mean, low=self.low, span=self.span,
-            learning_rate=learning_rate, bias_rate=learning_rate if self.spec.biases else 0.0,
-            l2=self.spec.l2, l2_bias=self.spec.l2_bias, rng=stream,
+            learning_rate=learning_rate, bias_rate=learning_rate if spec.biases else 0.0,
+            l2=spec.l2, l2_bias=spec.l2_bias, rng=stream,
         )  # fmt: skip
+        for parameters, l2 in (
+            (self.P, spec.l2),
+            (self.Q, spec.l2),
+            (self.user_bias, spec.l2_bias),
+            (self.item_bias, spec.l2_bias),
+        ):
+            parameters /= np.float32(1 + 2 * learning_rate * l2 * spec.pseudo_ratings)  # an implicit gradient step
+        return squares
 
     def model(self) -> FactorModel:
         """Return a model with a copy of the current parameters."""
@@ -292,17 +310,21 @@ class _State:
             mean=self.mean,
             rating_range=(self.low, self.low + self.span) if self.span > 0 else None,
             scale=self.interactions.scale,
-            loss=RatingsLoss(l2=self.spec.l2, l2_bias=self.spec.l2_bias if self.spec.biases else None),
+            loss=RatingsLoss(
+                l2=self.spec.l2,
+                l2_bias=self.spec.l2_bias if self.spec.biases else None,
+                pseudo_ratings=self.spec.pseudo_ratings,
+            ),
         )
 
 
-def _output_range(spec: BiasedMF, interactions: Interactions, unit: float) -> tuple[float, float]:
-    """Return the lower bound and the width of the sigmoid range, in units of `interactions`; (0, 0) for no sigmoid."""
+def _output_range(spec: BiasedMF, interactions: Interactions, transformation: Standardization) -> tuple[float, float]:
+    """Return the lower bound and the width of the sigmoid range in standardized units; (0, 0) for no sigmoid."""
     if spec.rating_range is None:
         return 0.0, 0.0
     if spec.rating_range == "scale":
         assert interactions.scale is not None
         low, high = interactions.scale.extended_range
     else:
-        low, high = (end / unit for end in spec.rating_range)
+        low, high = map(transformation.standardized, spec.rating_range)
     return float(low), float(high - low)

@@ -12,7 +12,7 @@ from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions
 from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.training import EpochCallback
-from cofactor.estimators.training_table import AcceptedKind, TableLike
+from cofactor.estimators.training_table import AcceptedKind, Standardization, TableLike
 from cofactor.kernels.neighbor_scores import damped_means
 from cofactor.kernels.neighbors import nearest
 from cofactor.kernels.parallel import one_thread_blas
@@ -288,14 +288,15 @@ def _baseline(interactions: Interactions, damping: float) -> Baseline | None:
     """Fit the mean and item biases by minimizing sum w (r - mean - b_u - b_i)^2 + damping |b|^2; None for events."""
     if interactions.kind == "events":
         return None
-    by_user, by_item = interactions.by_user, interactions.by_item
-    mean = float(np.average(interactions.values.astype(np.float64), weights=interactions.weights))
+    mean = Standardization.of(interactions).mean
+    baseline = Baseline(np.zeros(interactions.n_items, np.float32), mean, damping, interactions.scale)
+    by_user, by_item = baseline.centered(interactions.by_user), baseline.centered(interactions.by_item)
     user_bias: Float32 = np.zeros(interactions.n_users, np.float32)
-    item_bias: Float32 = np.zeros(interactions.n_items, np.float32)
+    item_bias = baseline.item_bias
     for _ in range(BIAS_ITERATIONS):
-        item_bias = damped_means(by_item, user_bias, mean=mean, damping=damping)
-        user_bias = damped_means(by_user, item_bias, mean=mean, damping=damping)
-    return Baseline(read_only(item_bias), mean, damping, interactions.scale)
+        item_bias = damped_means(by_item, user_bias, mean=0.0, damping=damping)
+        user_bias = damped_means(by_user, item_bias, mean=0.0, damping=damping)
+    return replace(baseline, item_bias=read_only(item_bias))
 
 
 def _entries(interactions: Interactions, baseline: Baseline | None) -> SparseRows:

@@ -19,6 +19,7 @@ from cofactor.arrays import Float32, Int32, random_stream, read_only
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.estimators.training import FitMonitor, one_cycle, require_init_model
+from cofactor.estimators.training_table import Standardization
 from cofactor.kernels.parallel import SharedLimit, one_thread_blas
 from cofactor.models.base import Model
 from cofactor.models.network import LevelsNetworkModel, NetworkModel
@@ -195,9 +196,10 @@ class _Training:
     ):  # fmt: skip
         self.spec, self.table, self.scale = spec, table, scale
         self.g = torch.Generator().manual_seed(int(random_stream(seed, "neural-mf").integers(2**62)))
-        self.range, self.unit = scale.extended_range, scale.unit
+        self.transformation = Standardization.of(table)
+        self.range = tuple(map(self.transformation.standardized, scale.extended_range))
         self.u, self.i = (torch.from_numpy(rows.astype(np.int64)) for rows in (table.u, table.i))
-        self.values = torch.from_numpy(table.values.copy())
+        self.values = torch.from_numpy(self.transformation.apply(table).values.copy())
         self.row_weights = None if table.weights is None else torch.from_numpy(table.weights.copy())
         slope, out_bias = self._output_coefficients()
         self.network = Network(spec, table.n_users, table.n_items, slope, out_bias, self.g)
@@ -213,7 +215,7 @@ class _Training:
         weights = self.table.weights
         if self.spec.head == "regression":
             low, high = self.range
-            share = (float(np.average(self.table.values, weights=weights)) - low) / (high - low)
+            share = -low / (high - low)  # the mean rating is 0
             share = min(max(share, 1e-3), 1 - 1e-3)
             return torch.ones(1), torch.tensor([math.log(share / (1 - share))])
         levels = np.asarray(self.scale.levels)
@@ -227,11 +229,10 @@ class _Training:
         if self.spec.head == "classification":
             return functional.cross_entropy(y, self.targets[rows], reduction="none")
         low, high = self.range
-        error = self.values[rows] - (low + (high - low) * torch.sigmoid(y[:, 0]))
-        return (error / self.unit) ** 2
+        return (self.values[rows] - (low + (high - low) * torch.sigmoid(y[:, 0]))) ** 2
 
     def epoch(self) -> float:
-        """Run one epoch, and return the mean loss: cross-entropy, or squared error in units of `Scale.unit`."""
+        """Run one epoch, and return the mean loss: cross-entropy, or squared error of standardized ratings."""
         total = 0.0
         for rows in torch.randperm(len(self.u), generator=self.g).split(self.spec.batch_size):  # type: ignore[no-untyped-call]
             learning_rate = one_cycle(self.spec.learning_rate, (self.step + 0.5) / self.steps)
@@ -288,7 +289,7 @@ class _Training:
         arrays["user_spread"] = _spread(arrays, np.unique(self.table.u))
         model_class = LevelsNetworkModel if self.spec.head == "classification" else NetworkModel
         read_only_arrays = {name: read_only(np.ascontiguousarray(array)) for name, array in arrays.items()}
-        metadata = {"scale": asdict(self.scale), "rating_range": self.range, "noise": 1.0}
+        metadata = {"scale": asdict(self.scale), "rating_range": self.scale.extended_range, "noise": 1.0}
         return model_class.from_parts(read_only_arrays, metadata)
 
 
@@ -359,9 +360,9 @@ def train_network(
     DivergedError
         If the loss or any model array is not finite.
     """
-    unit = scale.unit if spec.head == "regression" else 1.0
     with one_torch_thread():
         training = _Training(spec, table, scale, init_model, seed)
+        unit = training.transformation.std if spec.head == "regression" else 1.0
         model = monitor.run(lambda _: training.epoch() * unit**2, training.model)
     return replace(model, noise=_noise(model, table))
 

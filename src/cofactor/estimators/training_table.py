@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,10 +14,17 @@ from cofactor.arrays import read_only
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind, require_interactions
 from cofactor.data.load_report import LoadReport
-from cofactor.data.scale import Scale
+from cofactor.data.scale import Scale, centered
 from cofactor.errors import DataError
+from cofactor.models.factor import FactorModel
+from cofactor.models.posterior import BayesianModel
 
-__all__ = ["AcceptedKind", "CSRMatrix", "TableLike", "as_interactions", "standardized"]
+__all__ = ["AcceptedKind", "CSRMatrix", "Standardization", "TableLike", "as_interactions"]
+
+MIN_RELATIVE_STD = 1e-6
+"""Standard deviation, relative to the largest rating, below which all ratings count as equal."""
+
+R = TypeVar("R", FactorModel, BayesianModel)
 
 AcceptedKind: TypeAlias = Kind | Literal["any"]
 """Kind of table that an estimator accepts: "ratings", "events", or "any" for either."""
@@ -119,34 +127,129 @@ def as_interactions(name: str, table: TableLike, kind: Kind) -> Interactions:
     return replace(entries, users=user_ids, items=item_ids, u=read_only(u), i=read_only(i))
 
 
-def standardized(ratings: Interactions) -> tuple[Interactions, float]:
-    """Divide ratings by the unit of their scale (`Scale.unit`), so that hyperparameters are independent of the scale.
+@dataclass(frozen=True)
+class Standardization:
+    """Linear transformation of ratings to mean 0 and standard deviation 1, so that hyperparameters have no unit.
 
-    Learning rates, penalties and priors then have the same effect on every scale. Ratings from 1 to 5 are returned
-    unchanged.
+    Learning rates, penalties and priors then have the same effect on every rating scale, and a fit on a r + b predicts
+    a times the rating predicted by a fit on r, plus b.
 
-    Parameters
+    Attributes
     ----------
-    ratings : Interactions
-        Table of ratings.
-
-    Returns
-    -------
-    tuple of (Interactions, float)
-        Table with values and scale divided by the unit, and the unit. A table of events is returned unchanged, with
-        unit 1.
+    mean : float
+        Weighted mean of the ratings.
+    std : float
+        Weighted standard deviation of the ratings; 1 if all ratings are equal.
 
     Examples
     --------
     >>> ratings = Interactions.from_columns([0, 0], [0, 1], [10, 100])
-    >>> standard, unit = standardized(ratings)
-    >>> unit, (standard.values * unit).tolist()
-    (36.0, [10.0, 100.0])
+    >>> transformation = Standardization.of(ratings)
+    >>> transformation.mean, transformation.std, transformation.apply(ratings).values.tolist()
+    (55.0, 45.0, [-1.0, 1.0])
     """
-    scale = ratings.scale
-    if scale is None or scale.unit == 1:
-        return ratings, 1.0
-    unit = scale.unit
-    levels = tuple(level / unit for level in scale.levels)
-    values = read_only((ratings.values / unit).astype(np.float32))
-    return replace(ratings, values=values, scale=Scale(scale.low / unit, scale.high / unit, levels)), unit
+
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, ratings: Interactions) -> Standardization:
+        """Compute the mean and the standard deviation of a table of ratings.
+
+        Parameters
+        ----------
+        ratings : Interactions
+            Table of ratings with at least one row of nonzero weight.
+
+        Returns
+        -------
+        Standardization
+            Transformation to mean 0 and standard deviation 1.
+        """
+        reference = 0.0 if ratings.scale is None else ratings.scale.low
+        deviations = centered(ratings.values, reference, ratings.scale)
+        shift = float(np.average(deviations, weights=ratings.weights))
+        std = math.sqrt(float(np.average((deviations - shift) ** 2, weights=ratings.weights)))
+        largest = float(np.abs(deviations).max())
+        return cls(reference + shift, std if std > MIN_RELATIVE_STD * largest else 1.0)
+
+    def apply(self, ratings: Interactions) -> Interactions:
+        """Standardize the values and the scale of a table.
+
+        Parameters
+        ----------
+        ratings : Interactions
+            Table of ratings, with the same scale as the table from which the transformation was computed.
+
+        Returns
+        -------
+        Interactions
+            Table with standardized values and scale.
+        """
+        values = (centered(ratings.values, self.mean, ratings.scale) / self.std).astype(np.float32)
+        return replace(ratings, values=read_only(values), scale=self.scale(ratings.scale))
+
+    def scale(self, scale: Scale | None) -> Scale | None:
+        """Standardize a rating scale.
+
+        Parameters
+        ----------
+        scale : Scale or None
+            Scale in rating units.
+
+        Returns
+        -------
+        Scale or None
+            Scale in standardized units.
+        """
+        if scale is None:
+            return None
+        low, high = self.standardized(scale.low), self.standardized(scale.high)
+        return Scale(low, high, tuple(self.standardized(level) for level in scale.levels))
+
+    def standardized(self, rating: float) -> float:
+        """Standardize one rating.
+
+        Parameters
+        ----------
+        rating : float
+            Value in rating units.
+
+        Returns
+        -------
+        float
+            Value in standardized units.
+        """
+        return (rating - self.mean) / self.std
+
+    def to_ratings(self, model: R, scale: Scale | None) -> R:
+        """Convert a model of standardized ratings to rating units.
+
+        Parameters
+        ----------
+        model : FactorModel or BayesianModel
+            Model fitted to a standardized table.
+        scale : Scale or None
+            Scale in rating units.
+
+        Returns
+        -------
+        FactorModel or BayesianModel
+            Model of the ratings.
+        """
+        return model.rescaled(self.std, scale, shift=self.mean)
+
+    def to_standard(self, model: R) -> R:
+        """Convert a model of ratings to standardized units; the inverse of `to_ratings`.
+
+        Parameters
+        ----------
+        model : FactorModel or BayesianModel
+            Model in rating units.
+
+        Returns
+        -------
+        FactorModel or BayesianModel
+            Model of standardized ratings.
+        """
+        return model.rescaled(1 / self.std, None, shift=-self.mean / self.std)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cofactor import checks
 from cofactor.arrays import Float32, require_array
-from cofactor.data.scale import Scale
+from cofactor.data.scale import Scale, centered
 from cofactor.kernels.neighbor_scores import damped_means
 from cofactor.kernels.sparse import SparseRows
 
@@ -73,7 +73,22 @@ class Baseline:
             One bias for each history; 0 for an empty history.
         """
         histories.checked("histories", len(self.item_bias))
-        return damped_means(histories, self.item_bias, mean=self.mean, damping=self.damping)
+        return damped_means(self.centered(histories), self.item_bias, mean=0.0, damping=self.damping)
+
+    def centered(self, histories: SparseRows) -> SparseRows:
+        """Subtract the mean from the ratings in the histories.
+
+        Parameters
+        ----------
+        histories : SparseRows
+            Ratings, one row for each user or item.
+
+        Returns
+        -------
+        SparseRows
+            The same rows and weights, with the values r_uj - mean.
+        """
+        return replace(histories, values=centered(histories.values, self.mean, self.scale).astype(np.float32))
 
     def deviations(self, histories: SparseRows) -> SparseRows:
         """Subtract the baseline from the ratings in the histories.
@@ -89,8 +104,8 @@ class Baseline:
             The same rows and weights, with the values r_uj - b_uj.
         """
         user_bias = np.repeat(self.user_bias(histories), histories.counts)
-        baseline = np.float32(self.mean) + user_bias + self.item_bias[histories.columns]
-        return replace(histories, values=histories.values - baseline)
+        deviations = self.centered(histories)
+        return replace(deviations, values=deviations.values - user_bias - self.item_bias[histories.columns])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of the baseline (the item biases) by name.

@@ -228,37 +228,38 @@ class FactorModel:
         return predictions if self.scale is None else np.clip(predictions, self.scale.low, self.scale.high)
 
     @validated
-    def rescaled(self, unit: float, scale: Scale | None) -> Self:
-        """Return an equivalent model for ratings multiplied by `unit`.
+    def rescaled(self, unit: float, scale: Scale | None, *, shift: float = 0.0) -> Self:
+        """Return an equivalent model for ratings multiplied by `unit` and shifted.
 
         Parameters
         ----------
         unit : float
             The multiplier, from 1e-12 to 1e12.
         scale : Scale or None
-            The scale of the multiplied ratings.
+            The scale of the new ratings.
+        shift : float, default 0
+            The value added to the ratings after the multiplication.
 
         Returns
         -------
         FactorModel
-            A model whose predictions are multiplied by `unit`, and which folds its users in to their own rows.
+            A model that predicts `unit` times the rating plus `shift`, and folds its users in to their own rows.
 
         Examples
         --------
         >>> import numpy as np
         >>> zeros = np.zeros(1, np.float32)
         >>> model = FactorModel(np.float32([[2]]), np.float32([[1]]), zeros, zeros, mean=3.0)
-        >>> model.rescaled(4.0, None).raw_scores(np.int32([0]), np.int32([0])).tolist()
-        [20.0]
+        >>> model.rescaled(4.0, None, shift=-2.0).raw_scores(np.int32([0]), np.int32([0])).tolist()
+        [18.0]
         """
         checks.finite_number("unit", unit, low=MIN_UNIT, high=1 / MIN_UNIT)
-        if unit == 1:
-            return replace(self, scale=scale)
+        checks.finite_number("shift", shift)
         linear = self.rating_range is None
         loss = None if self.loss is None else self.loss.rescaled(unit, linear=linear)
         if self.rating_range is not None:
             low, high = self.rating_range
-            return replace(self, rating_range=(low * unit, high * unit), scale=scale, loss=loss)
+            return replace(self, rating_range=(low * unit + shift, high * unit + shift), scale=scale, loss=loss)
         root, multiplier = np.float32(np.sqrt(unit)), np.float32(unit)
         return replace(
             self,
@@ -266,7 +267,7 @@ class FactorModel:
             item_factors=read_only(self.item_factors * root),
             user_bias=read_only(self.user_bias * multiplier),
             item_bias=read_only(self.item_bias * multiplier),
-            mean=self.mean * unit,
+            mean=self.mean * unit + shift,
             scale=scale,
             loss=loss,
         )

@@ -338,13 +338,15 @@ class RatingsLoss(LeastSquaresLoss):
         Penalty on biases, per rating; None for a model without biases.
     damping : float, default 0
         Additional penalty on each bias, once per row; it acts like this number of ratings equal to the mean.
+    pseudo_ratings : float, default 0
+        Number added to the number of ratings of each row in its penalties.
 
     Notes
     -----
-    The penalty of a row grows with its number of ratings::
+    The penalty of a row grows with its number of ratings n; with m `pseudo_ratings`::
 
-        sum over ratings of w (r - r^)^2 + l2 (|p_u|^2 + |q_i|^2) + l2_bias (b_u^2 + b_i^2)
-        + damping (sum_u b_u^2 + sum_i b_i^2)
+        sum over ratings of w (r - r^)^2
+        + sum over users and items of (n + m) (l2 |p|^2 + l2_bias b^2) + damping b^2
 
     References
     ----------
@@ -364,6 +366,7 @@ class RatingsLoss(LeastSquaresLoss):
     l2: float
     l2_bias: float | None
     damping: float = 0.0
+    pseudo_ratings: float = 0.0
 
     @property
     def has_bias(self) -> bool:
@@ -390,7 +393,7 @@ class RatingsLoss(LeastSquaresLoss):
         return replace(self, l2=self.l2 * factors, l2_bias=l2_bias, damping=self.damping * biases)
 
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return the number of ratings of each user or item, by which its penalties are multiplied.
+        """Return the factor by which the penalties of each user or item are multiplied: n + `pseudo_ratings`.
 
         Parameters
         ----------
@@ -404,7 +407,7 @@ class RatingsLoss(LeastSquaresLoss):
         ndarray of shape (n_rows,), float32
             One factor for each row.
         """
-        return np.asarray(counts, np.float32)
+        return np.asarray(counts, np.float32) + np.float32(self.pseudo_ratings)
 
     def entries(self, rows: SparseRows) -> SparseRows:
         """Return the ratings unchanged, because `kernels.ridge` takes them as they are.

@@ -322,20 +322,22 @@ class BayesianModel:
         return mean, variance
 
     @validated
-    def rescaled(self, unit: float, scale: Scale | None) -> Self:
-        """Return an equivalent model for ratings multiplied by `unit`; see `FactorModel.rescaled`.
+    def rescaled(self, unit: float, scale: Scale | None, *, shift: float = 0.0) -> Self:
+        """Return an equivalent model for ratings multiplied by `unit` and shifted; see `FactorModel.rescaled`.
 
         Parameters
         ----------
         unit : float
             The multiplier, from 1e-12 to 1e12.
         scale : Scale or None
-            The scale of the multiplied ratings.
+            The scale of the new ratings.
+        shift : float, default 0
+            The value added to the ratings after the multiplication.
 
         Returns
         -------
         BayesianModel
-            A model whose predictions are multiplied by `unit`; noise precisions are divided by its square.
+            A model that predicts `unit` times the rating plus `shift`; noise precisions are divided by `unit` squared.
 
         Examples
         --------
@@ -346,9 +348,7 @@ class BayesianModel:
         >>> round(larger.center / model.center)
         10
         """
-        average = self.average.rescaled(unit, scale)
-        if unit == 1:
-            return replace(self, average=average)
+        average = self.average.rescaled(unit, scale, shift=shift)
         post, k = self.posterior, self.factors
         vector_unit = np.ones(post.users.shape[2])
         vector_unit[:k], vector_unit[k] = np.sqrt(unit), unit
@@ -370,7 +370,7 @@ class BayesianModel:
             self,
             average=average,
             posterior=replace(post, **scaled_arrays),
-            center=self.center * unit,
+            center=self.center * unit + shift,
             session_bias=biases,
         )
 
