@@ -167,7 +167,7 @@ class FetchError(CofactorError):
 
 
 class DivergedError(CofactorError):
-    """Error for a fit whose loss or parameters are no longer finite; no model is returned, since it would predict NaN.
+    """Error for a fit whose loss rises, or whose loss or parameters are no longer finite; no model is returned.
 
     Parameters
     ----------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,9 @@ class Scale:
         Inclusive range of the ratings, in rating units such as stars.
     levels : tuple of float, default ()
         All values that a rating can take, sorted from `low` to `high`; () if any value in the range is valid.
+    is_inferred : bool, default False
+        Whether the scale was inferred from ratings instead of declared. Ignored in comparisons. A split infers the scale
+        of its training part anew, so that test ratings do not influence the model.
 
     Raises
     ------
@@ -46,6 +49,7 @@ class Scale:
     low: float
     high: float
     levels: tuple[float, ...] = ()
+    is_inferred: bool = field(default=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         low, high = checks.finite_number("low", self.low), checks.finite_number("high", self.high)
@@ -127,13 +131,14 @@ class Scale:
             raise DataError("the rating scale cannot be inferred without ratings; declare it with rating_levels=[...]")
         low, high = float(distinct[0]), float(distinct[-1])
         if len(distinct) > MAX_LEVELS:
-            return cls(low, high)
+            return cls(low, high, is_inferred=True)
         if low == high:
-            return cls(low, high, (low,))
+            return cls(low, high, (low,), is_inferred=True)
         positions = (distinct - low) / np.diff(distinct).min()
         if positions[-1] >= MAX_LEVELS or not np.allclose(positions, np.round(positions), atol=1e-4):
-            return cls(low, high)
-        return cls(low, high, tuple(np.linspace(low, high, round(float(positions[-1])) + 1).tolist()))
+            return cls(low, high, is_inferred=True)
+        levels = tuple(np.linspace(low, high, round(float(positions[-1])) + 1).tolist())
+        return cls(low, high, levels, is_inferred=True)
 
     @property
     def step(self) -> float:

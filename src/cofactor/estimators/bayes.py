@@ -189,7 +189,13 @@ class BayesianMF(Estimator):
         table = self.check_table(interactions)
         seed = checks.seed(seed)
         monitor = FitMonitor(
-            table, validation, callback, epochs=self.iterations, patience=self.patience, advice=self.diverged_advice
+            table,
+            validation,
+            callback,
+            epochs=self.iterations,
+            patience=self.patience,
+            advice=self.diverged_advice,
+            loss_may_rise=True,
         )
         transformation = Standardization.of(table)
         sampler = _Sampler.initialize(self, transformation.apply(table), seed)

@@ -24,6 +24,9 @@ __all__ = ["Epoch", "EpochCallback", "FitMonitor", "one_cycle", "require_init_mo
 
 M = TypeVar("M", bound=Model)
 
+MAX_RISE, MIN_LOSS = 1.05, 1e-12
+"""A fit has diverged if its last loss exceeds `MAX_RISE` times its first loss plus `MIN_LOSS`."""
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -83,6 +86,8 @@ class FitMonitor:
         Number of epochs without improvement in the validation score before stopping.
     advice : str
         Advice to include in the message of a DivergedError.
+    loss_may_rise : bool, default False
+        Whether a fit is valid if its loss rises over the run, as that of a Markov chain can.
 
     Raises
     ------
@@ -110,11 +115,13 @@ class FitMonitor:
         epochs: int,
         patience: int,
         advice: str,
+        loss_may_rise: bool = False,
     ):
         checks.optional_callable("callback", callback)
         self.training, self.callback = interactions, callback
         self.validation = None if validation is None else _require_validation(validation, interactions)
         self.epochs, self.patience, self.advice = epochs, patience, advice
+        self.loss_may_rise = loss_may_rise
         self.start = time.perf_counter()
 
     def run(self, epoch: Callable[[int], float], model: Callable[[], M]) -> M:
@@ -136,15 +143,17 @@ class FitMonitor:
         Raises
         ------
         DivergedError
-            If a loss or any model array is not finite.
+            If a loss or any model array is not finite, or if the loss rises over the run.
         """
         best: tuple[float, M] | None = None
         number = epochs_since_best = 0
+        losses: list[float] = []
         while number < self.epochs and epochs_since_best < self.patience:
             number += 1
             loss = epoch(number)
             if not math.isfinite(loss):
                 raise DivergedError(number, loss, self.advice)
+            losses.append(loss)
             score = None
             if self.validation is not None:
                 current_model = model()
@@ -154,6 +163,8 @@ class FitMonitor:
                     best, epochs_since_best = (score, current_model), 0
             if self.callback is not None:
                 self.callback(Epoch(number, self.epochs, loss, score, time.perf_counter() - self.start))
+        if not self.loss_may_rise and losses[-1] > MAX_RISE * losses[0] + MIN_LOSS:
+            raise DivergedError(number, losses[-1], f"the loss rose from {losses[0]:g}; {self.advice}")
         selected_model = model() if best is None else best[1]
         if not all(np.isfinite(array).all() for array in selected_model.arrays().values()):
             raise DivergedError(number, math.nan, self.advice)

@@ -15,6 +15,7 @@ from cofactor.arrays import MAX_ROWS, Bool, Int32, Int64, random_stream
 from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.data.readers.times import time_cells
+from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.evaluate.leakage import (
     require_no_future,
@@ -97,6 +98,9 @@ class Split:
     def __post_init__(self) -> None:
         require_valid_fields(self)
         self.validate()
+        if self.train.scale is not None and self.train.scale.is_inferred:
+            train = replace(self.train, scale=Scale.infer(self.train.values))
+            object.__setattr__(self, "train", train)
 
     def __repr__(self) -> str:
         fold_in = "" if self.fold_in is None else f", {len(self.fold_in):,} to fold in"
