@@ -32,8 +32,8 @@ class Scale:
     levels : tuple of float, default ()
         All values that a rating can take, sorted from `low` to `high`; () if any value in the range is valid.
     is_inferred : bool, default False
-        Whether the scale was inferred from ratings instead of declared. Ignored in comparisons. A split infers the scale
-        of its training part anew, so that test ratings do not influence the model.
+        Whether the scale was inferred from ratings instead of declared; ignored in comparisons. A split infers such a
+        scale again from its training part, so that test ratings do not influence the model.
 
     Raises
     ------
