@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -102,7 +103,7 @@ def test_a_loss_that_rises_raises() -> None:
         if loss_may_rise:
             assert monitor.run(lambda number: losses[number - 1], lambda: model) is model
         else:
-            with pytest.raises(DivergedError, match="rose from 0.5"):
+            with pytest.raises(DivergedError, match=r"rose from 0\.5"):
                 monitor.run(lambda number: losses[number - 1], lambda: model)
 
 
@@ -121,3 +122,14 @@ def test_one_test_rating_does_not_change_the_predictions_for_others() -> None:
         predicted.append(model.predict(users, split.test.i))
         assert split.test.values.max() == (5 if whole is ratings else 40)
     assert (predicted[0] == predicted[1]).all()
+
+
+def test_a_fit_that_is_not_better_than_biases_warns() -> None:
+    ratings = table(1, 0)
+    is_held_out = np.arange(900) % 7 == 0
+    train, validation = ratings.select(~is_held_out), ratings.select(is_held_out)
+    with pytest.warns(UserWarning, match="not better than that of biases alone"):
+        BiasedMF(factors=1, epochs=1, learning_rate=1e-6).fit(train, validation=validation)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        BiasedMF(factors=2, epochs=60).fit(train, validation=validation)

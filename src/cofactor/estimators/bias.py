@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cofactor.arrays import Float64, Int32, read_only
+from cofactor.arrays import read_only
 from cofactor.checks import Seed
 from cofactor.data.interactions import Kind
 from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.training import EpochCallback
-from cofactor.estimators.training_table import TableLike
+from cofactor.estimators.training_table import TableLike, damped_biases
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
@@ -105,12 +104,7 @@ class Bias(Estimator):
         """
         del seed, validation, init_model, callback
         table = self.check_table(interactions)
-        weights = np.ones(len(table)) if table.weights is None else table.weights
-        values = table.values.astype(np.float64)
-        mean = float(np.average(values, weights=weights))
-        item_bias = self._damped_means(table.i, values - mean, weights, table.n_items)
-        residual = values - mean - item_bias[table.i]
-        user_bias = self._damped_means(table.u, residual, weights, table.n_users)
+        mean, user_bias, item_bias = damped_biases(table, self.damping)
         return FactorModel(
             read_only(np.zeros((table.n_users, 0), np.float32)),
             read_only(np.zeros((table.n_items, 0), np.float32)),
@@ -120,13 +114,6 @@ class Bias(Estimator):
             scale=table.scale,
             loss=RatingsLoss(l2=0.0, l2_bias=0.0, damping=self.damping),
         )
-
-    def _damped_means(self, rows: Int32, values: Float64, weights: NDArray[Any], n: int) -> Float64:
-        """Return the damped mean of the values in each of n rows, with 0 for empty rows: (n,) float64."""
-        total = np.bincount(rows, weights=values * weights, minlength=n)
-        support = np.bincount(rows, weights=weights, minlength=n) + self.damping
-        means: Float64 = np.divide(total, support, out=np.zeros(n), where=support > 0)
-        return means
 
 
 @dataclass(frozen=True)

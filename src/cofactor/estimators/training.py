@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar
@@ -13,7 +14,7 @@ import numpy as np
 from cofactor import checks
 from cofactor.data.interactions import Interactions, relevant_rows
 from cofactor.errors import DataError, DivergedError, KindError, ParameterError
-from cofactor.estimators.training_table import TableLike, as_interactions
+from cofactor.estimators.training_table import TableLike, as_interactions, damped_biases
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.rating import RatingMetric
 from cofactor.metrics.registry import VALIDATION_K, validation_metric
@@ -23,6 +24,9 @@ from cofactor.models.user_batch import UserBatch
 __all__ = ["Epoch", "EpochCallback", "FitMonitor", "one_cycle", "require_init_model"]
 
 M = TypeVar("M", bound=Model)
+
+BIAS_DAMPING = 5.0
+"""Damping of the biases that a fit is compared with, as in `Bias`."""
 
 MAX_RISE, MIN_LOSS = 1.05, 1e-12
 """A fit has diverged if its last loss exceeds `MAX_RISE` times its first loss plus `MIN_LOSS`."""
@@ -168,7 +172,25 @@ class FitMonitor:
         selected_model = model() if best is None else best[1]
         if not all(np.isfinite(array).all() for array in selected_model.arrays().values()):
             raise DivergedError(number, math.nan, self.advice)
+        if best is not None:
+            self._compare_with_biases(best[0])
         return selected_model
+
+    def _compare_with_biases(self, score: float) -> None:
+        """Warn if the RMSE on the validation ratings is not better than that of damped biases."""
+        assert self.validation is not None
+        metric = validation_metric(self.validation.kind)
+        if not isinstance(metric, RatingMetric):
+            return
+        mean, user_bias, item_bias = damped_biases(self.training, BIAS_DAMPING)
+        predictions = mean + user_bias[self.validation.u] + item_bias[self.validation.i]
+        biases_score = metric.compute(self.validation.values, predictions)
+        if score >= biases_score:
+            warnings.warn(
+                f"the RMSE on the validation ratings is {score:.4g}, not better than that of biases alone "
+                f"({biases_score:.4g}); use the bias estimator, or tune the hyperparameters",
+                stacklevel=3,
+            )
 
 
 def _require_validation(validation: TableLike, training: Interactions) -> Interactions:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cofactor import checks
-from cofactor.arrays import read_only
+from cofactor.arrays import Float64, Int32, read_only
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind, require_interactions
 from cofactor.data.load_report import LoadReport
@@ -19,7 +19,7 @@ from cofactor.errors import DataError
 from cofactor.models.factor import FactorModel
 from cofactor.models.posterior import BayesianModel
 
-__all__ = ["AcceptedKind", "CSRMatrix", "Standardization", "TableLike", "as_interactions"]
+__all__ = ["AcceptedKind", "CSRMatrix", "Standardization", "TableLike", "as_interactions", "damped_biases"]
 
 MIN_RELATIVE_STD = 1e-6
 """Standard deviation, relative to the largest rating, below which all ratings count as equal."""
@@ -253,3 +253,44 @@ class Standardization:
             Model of standardized ratings.
         """
         return model.rescaled(1 / self.std, None, shift=-self.mean / self.std)
+
+
+def damped_biases(ratings: Interactions, damping: float) -> tuple[float, Float64, Float64]:
+    """Compute the mean of ratings, and a damped bias of each user and item.
+
+    Parameters
+    ----------
+    ratings : Interactions
+        Table of ratings with at least one row of nonzero weight.
+    damping : float
+        Number of ratings equal to the mean that are added to each row.
+
+    Returns
+    -------
+    mean : float
+        Weighted mean rating.
+    user_bias : ndarray of shape (n_users,), float64
+        Damped mean of each user's ratings minus the mean and the item biases; 0 without ratings.
+    item_bias : ndarray of shape (n_items,), float64
+        Damped mean of each item's ratings minus the mean; 0 without ratings.
+
+    Examples
+    --------
+    >>> ratings = Interactions.from_columns([0, 0, 1], [0, 1, 0], [5, 3, 4])
+    >>> mean, _, item_bias = damped_biases(ratings, damping=1.0)
+    >>> mean, item_bias.round(2).tolist()
+    (4.0, [0.33, -0.5])
+    """
+    weights = np.ones(len(ratings)) if ratings.weights is None else ratings.weights
+    mean = Standardization.of(ratings).mean
+    deviations = centered(ratings.values, mean, ratings.scale)
+
+    def damped_means(rows: Int32, values: Float64, n: int) -> Float64:
+        total = np.bincount(rows, weights=values * weights, minlength=n)
+        support = np.bincount(rows, weights=weights, minlength=n) + damping
+        means: Float64 = np.divide(total, support, out=np.zeros(n), where=support > 0)
+        return means
+
+    item_bias = damped_means(ratings.i, deviations, ratings.n_items)
+    user_bias = damped_means(ratings.u, deviations - item_bias[ratings.i], ratings.n_users)
+    return mean, user_bias, item_bias
