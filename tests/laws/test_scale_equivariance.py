@@ -125,11 +125,14 @@ def test_one_test_rating_does_not_change_the_predictions_for_others() -> None:
 
 
 def test_a_fit_that_is_not_better_than_biases_warns() -> None:
-    ratings = table(1, 0)
-    is_held_out = np.arange(900) % 7 == 0
+    u, i = np.divmod(np.arange(1200), 30)
+    ratings = Interactions.from_columns(u, i, 1 + (u + 2 * (i % 3)) % 5)
+    is_held_out = np.arange(1200) % 7 == 0
     train, validation = ratings.select(~is_held_out), ratings.select(is_held_out)
+    by_item = replace(train, values=(1 + train.i % 5).astype(np.float32))
+    held_out_by_item = replace(validation, values=(1 + validation.i % 5).astype(np.float32))
     with pytest.warns(UserWarning, match="not better than that of biases alone"):
-        BiasedMF(factors=1, epochs=1, learning_rate=1e-6).fit(train, validation=validation)
+        BiasedMF(factors=1, epochs=1, learning_rate=1e-6).fit(by_item, validation=held_out_by_item)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        BiasedMF(factors=2, epochs=60).fit(train, validation=validation)
+        BiasedMF(factors=4, epochs=60, pseudo_ratings=0).fit(train, validation=validation)

@@ -68,6 +68,7 @@ def row_loss(model: FactorModel, row: SparseRows, p: Any, b: float) -> float:
         total += loss.alpha0 * float(np.sum((Q @ p) ** 2))
         return total + loss.l2 * (n + loss.alpha0 * model.n_items) ** loss.nu * float(p @ p)
     assert isinstance(loss, RatingsLoss)
+    n += loss.pseudo_ratings
     total += n * loss.l2 * float(p @ p)
     return total if loss.l2_bias is None else total + (n * loss.l2_bias + loss.damping) * b * b
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ def _as_model(network: Network, spec: NeuralMF) -> NetworkModel:
     arrays = {name: np.array(tensor.detach().numpy()) for name, tensor in _named_tensors(network, spec).items()}
     width = arrays["user_vectors"].shape[1] + arrays["user_bias"].shape[1]
     arrays |= {"slope": network.slope.numpy(), "user_spread": np.eye(width, dtype=np.float32)}
-    scale = {"low": 1.0, "high": 5.0, "levels": [1.0, 2.0, 3.0, 4.0, 5.0]}
+    scale = asdict(Scale.from_levels([1, 2, 3, 4, 5]))
     return NetworkModel.from_parts(arrays, {"scale": scale, "rating_range": (0.5, 5.5), "noise": 1.0})
 
 

@@ -39,7 +39,7 @@ def random_model(data: Interactions, seed: int, factors: int, **rest: Any) -> Fa
 
 
 def ratings_by_hand(data: Interactions, loss: RatingsLoss, p: dict[str, Any], mean: float, ends: Any = None) -> float:
-    """sum over ratings of  w (r - r^)^2 + l2 (|p|^2 + |q|^2) + l2_bias (b_u^2 + b_i^2), and damping once per row."""
+    """sum over ratings of  w (r - r^)^2 + l2 (|p|^2 + |q|^2) + l2_bias (b_u^2 + b_i^2), and the rest once per row."""
     total = 0.0
     for t in range(len(data)):
         u, i = data.u[t], data.i[t]
@@ -51,8 +51,10 @@ def ratings_by_hand(data: Interactions, loss: RatingsLoss, p: dict[str, Any], me
         if loss.l2_bias is not None:
             total += loss.l2_bias * (p["user_bias"][u] ** 2 + p["item_bias"][i] ** 2)
     if loss.l2_bias is not None:
-        total += loss.damping * (np.sum(p["user_bias"] ** 2) + np.sum(p["item_bias"] ** 2))
-    return float(total)
+        penalty = loss.damping + loss.pseudo_ratings * loss.l2_bias
+        total += penalty * (np.sum(p["user_bias"] ** 2) + np.sum(p["item_bias"] ** 2))
+    factors = np.sum(p["user_factors"] ** 2) + np.sum(p["item_factors"] ** 2)
+    return float(total + loss.pseudo_ratings * loss.l2 * factors)
 
 
 def events_by_hand(data: Interactions, loss: EventsLoss, p: dict[str, Any]) -> float:
@@ -101,7 +103,7 @@ def steepest(by_hand: Callable[[dict[str, Any]], float], p: dict[str, Any], name
 def test_ratings_pair_by_pair(
     seed: int, factors: int, l2: float, l2_bias: float | None, damping: float, ends: Any, weights: bool
 ) -> None:
-    data, loss = table(seed, kind="ratings", weights=weights), RatingsLoss(l2, l2_bias, damping)
+    data, loss = table(seed, kind="ratings", weights=weights), RatingsLoss(l2, l2_bias, damping, pseudo_ratings=3.0)
     model = random_model(data, seed, factors, mean=1.5, loss=loss, rating_range=ends)
     expected = ratings_by_hand(data, loss, parameters(model), 1.5, ends)
     assert model.objective(data) == pytest.approx(expected, rel=1e-5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from cofactor import checks
 from cofactor.arrays import Float32, random_stream, read_only
 from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions, Kind
+from cofactor.data.scale import Scale
 from cofactor.errors import ParameterError
 from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.training import EpochCallback, FitMonitor, one_cycle, require_init_model
@@ -190,15 +191,19 @@ class BiasedMF(Estimator):
         if init_model is not None:
             shapes = {"user_factors": (table.n_users, self.factors), "item_factors": (table.n_items, self.factors)}
             initial = transformation.to_standard(require_init_model(init_model, FactorModel, shapes))
-        state = _State.initialize(self, standard, transformation, blocks, initial, seed)
+        rating_range = _rating_range(self, table.scale)
+        low, high = map(transformation.standardized, rating_range or (0.0, 0.0))
+        state = _State.initialize(self, standard, (low, high), blocks, initial, seed)
 
         def epoch(number: int) -> float:
             learning_rate = epoch_learning_rate(self.learning_rate, number, self.epochs)
-            return (
-                state.epoch(learning_rate, random_stream(seed, "rounds", number)) / len(table) * transformation.std**2
-            )
+            squares = state.epoch(learning_rate, random_stream(seed, "rounds", number))
+            return squares / len(table) * transformation.std**2
 
-        return monitor.run(epoch, lambda: transformation.to_ratings(state.model(), table.scale))
+        def model() -> FactorModel:
+            return replace(transformation.to_ratings(state.model(), table.scale), rating_range=rating_range)
+
+        return monitor.run(epoch, model)
 
 
 def epoch_learning_rate(peak_rate: float, number: int, epochs: int) -> float:
@@ -249,13 +254,16 @@ class _State:
         cls,
         spec: BiasedMF,
         interactions: Interactions,
-        transformation: Standardization,
+        output_range: tuple[float, float],
         blocks: Blocks,
         init_model: FactorModel | None,
         seed: int,
     ) -> _State:
-        """Create a training state with random parameters, or with those of `init_model`."""
-        low, span = _output_range(spec, interactions, transformation)
+        """Create a training state with random parameters, or with those of `init_model`.
+
+        `output_range` is the range of the sigmoid in standardized units; (0, 0) for no sigmoid.
+        """
+        low, span = output_range[0], output_range[1] - output_range[0]
         mean_rating = float(np.average(interactions.values.astype(np.float64), weights=interactions.weights))
         mean = mean_rating
         if span > 0:  # the logit of the mean rating, so that the initial prediction is the mean
@@ -318,13 +326,9 @@ class _State:
         )
 
 
-def _output_range(spec: BiasedMF, interactions: Interactions, transformation: Standardization) -> tuple[float, float]:
-    """Return the lower bound and the width of the sigmoid range in standardized units; (0, 0) for no sigmoid."""
-    if spec.rating_range is None:
-        return 0.0, 0.0
+def _rating_range(spec: BiasedMF, scale: Scale | None) -> tuple[float, float] | None:
+    """Return the range of the sigmoid in rating units; None for no sigmoid."""
     if spec.rating_range == "scale":
-        assert interactions.scale is not None
-        low, high = interactions.scale.extended_range
-    else:
-        low, high = map(transformation.standardized, spec.rating_range)
-    return float(low), float(high - low)
+        assert scale is not None
+        return scale.extended_range
+    return spec.rating_range

@@ -21,8 +21,8 @@ from cofactor.models.posterior import BayesianModel
 
 __all__ = ["AcceptedKind", "CSRMatrix", "Standardization", "TableLike", "as_interactions", "damped_biases"]
 
-MIN_RELATIVE_STD = 1e-6
-"""Standard deviation, relative to the largest rating, below which all ratings count as equal."""
+MIN_STD = 1e-15
+"""Standard deviation up to which all ratings count as equal, because penalties in rating units would underflow."""
 
 R = TypeVar("R", FactorModel, BayesianModel)
 
@@ -170,8 +170,7 @@ class Standardization:
         deviations = centered(ratings.values, reference, ratings.scale)
         shift = float(np.average(deviations, weights=ratings.weights))
         std = math.sqrt(float(np.average((deviations - shift) ** 2, weights=ratings.weights)))
-        largest = float(np.abs(deviations).max())
-        return cls(reference + shift, std if std > MIN_RELATIVE_STD * largest else 1.0)
+        return cls(reference + shift, std if std > MIN_STD else 1.0)
 
     def apply(self, ratings: Interactions) -> Interactions:
         """Standardize the values and the scale of a table.

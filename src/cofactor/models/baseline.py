@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -125,9 +125,8 @@ class Baseline:
         dict of {str: object}
             JSON-serializable values by name.
         """
-        scale = self.scale
-        scale_settings = None if scale is None else {"low": scale.low, "high": scale.high, "levels": scale.levels}
-        return {"mean": self.mean, "damping": self.damping, "scale": scale_settings}
+        scale = None if self.scale is None else asdict(self.scale)
+        return {"mean": self.mean, "damping": self.damping, "scale": scale}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:

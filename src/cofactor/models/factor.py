@@ -50,7 +50,7 @@ from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["FactorModel"]
 
-MIN_UNIT = 1e-12
+MIN_UNIT = 1e-15
 """The smallest `unit` that `FactorModel.rescaled` accepts; the largest is its inverse."""
 
 LOSSES: dict[str, type[Loss]] = {loss.__name__: loss for loss in (RatingsLoss, EventsLoss, PairwiseLoss)}
@@ -234,7 +234,7 @@ class FactorModel:
         Parameters
         ----------
         unit : float
-            The multiplier, from 1e-12 to 1e12.
+            The multiplier, from 1e-15 to 1e15.
         scale : Scale or None
             The scale of the new ratings.
         shift : float, default 0

@@ -510,9 +510,10 @@ class RatingsLoss(LeastSquaresLoss):
         total = float(np.sum(weights * (interactions.values - predictions) ** 2))
         sides = ((model.user_factors, model.user_bias), (model.item_factors, model.item_bias))
         for (factors, bias), support in zip(sides, _supports(interactions), strict=True):
-            total += self.l2 * float(support @ _squared_norms(factors))
+            penalty = support + self.pseudo_ratings
+            total += self.l2 * float(penalty @ _squared_norms(factors))
             if self.l2_bias is not None:
-                total += float((self.l2_bias * support + self.damping) @ bias.astype(np.float64) ** 2)
+                total += float((self.l2_bias * penalty + self.damping) @ bias.astype(np.float64) ** 2)
         return total
 
 

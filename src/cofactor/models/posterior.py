@@ -328,7 +328,7 @@ class BayesianModel:
         Parameters
         ----------
         unit : float
-            The multiplier, from 1e-12 to 1e12.
+            The multiplier, from 1e-15 to 1e15.
         scale : Scale or None
             The scale of the new ratings.
         shift : float, default 0
