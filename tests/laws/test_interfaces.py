@@ -889,12 +889,14 @@ QUESTIONS = [
           {"where": "price < 7.5 or price is missing"},
           {"where": "title is missing"},
           {"min_support": 12}, {"min_support": 0}, {"min_support": 10_000},
-          {"exclude": [1, 7, Raw("jaws"), 7]},
-          {"where": 'GENRE is missing or genre = "drama"'.replace("GENRE", "genre"), "min_support": 5, "exclude": [4]},
+          {"exclude": [1, 7, 7]},
+          {"where": 'genre is missing or genre = "drama"', "min_support": 5, "exclude": [4]},
       ])),
+    Question("exclude an unknown item", FilteredList(), {"user": 4, "exclude": [1, Raw("jaws")]}, only=text_ids),
+    Question("exclude an unknown number", FilteredList(), {"user": 4, "exclude": [1, Raw(7)]}, only=integer_ids),
     *(Question(f"the filter {where[:20]}", FilteredList(), {"user": 3, "where": where}, "bad value", match=match)
       for where, match in {
-          " ": "where, character 1", "year >": "character 7", "genre = 'war": "character 9", "yaer > 1": "'year'",
+          "(": "where, character 2", "year >": "character 7", "genre = 'war": "character 9", "yaer > 1": "'year'",
           "year = 'x'": "'year' contains numbers", "genre < 3": "'genre' contains strings", "(" * 60: "nested",
           "year = 1 or " * 200: "2,?000", "item = 1": "unknown column 'item'", "__import__('os')": "character 11",
       }.items()),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import operator
+import re
 import string
 from contextlib import suppress
 from datetime import date
+from math import isfinite
 from typing import Any
 
 import polars as pl
@@ -18,7 +20,10 @@ from cofactor.data.where import MAX_DEPTH, MAX_LENGTH, BooleanOperation, Conditi
 from cofactor.errors import ParameterError
 
 NUMBERS = st.one_of(st.integers(-3, 3).map(float), st.floats(allow_nan=False, allow_infinity=False))
-TEXTS = st.one_of(st.sampled_from(["", "a", "ab", "b", "Ä", "'", '"', "a|b"]), st.text(max_size=4))
+TEXTS = st.one_of(
+    st.sampled_from(["", "a", "ab", "b", "Ä", "'", '"', "a|b", "1", " -2.5 ", "1e1", "1e999", "nan"]),
+    st.text(max_size=4),
+)
 VALUES = st.one_of(NUMBERS, TEXTS, st.booleans())
 SYMBOLS = st.sampled_from(["<", "<=", ">", ">="])
 NAMES = st.one_of(
@@ -81,11 +86,10 @@ def expected(condition: Condition, record: dict[str, Any]) -> bool:
 
 
 def meets(predicate: Predicate, value: Any, *, in_list: bool) -> bool:
-    same = [
-        other
-        for other in predicate.values
-        if is_number(other) == is_number(value) and type(other) in (type(value), float)
-    ]
+    if is_numeric(value) and meets(predicate, float(value), in_list=True):
+        return True
+    same = [other for other in predicate.values if is_number(other) == is_number(value)]
+    same = [other for other in same if type(other) in (type(value), float)]
     if predicate.operators == ("in",):
         return value in same
     if predicate.operators == ("contains",) and isinstance(value, str) and not in_list:
@@ -94,6 +98,13 @@ def meets(predicate: Predicate, value: Any, *, in_list: bool) -> bool:
         return value in same
     tests = zip(predicate.operators, predicate.values, strict=True)
     return bool(same) and all(ORDERS[symbol](value, other) for symbol, other in tests)
+
+
+NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
+
+
+def is_numeric(value: Any) -> bool:
+    return isinstance(value, str) and NUMBER.fullmatch(value) is not None and isfinite(float(value))
 
 
 def is_number(value: Any) -> bool:
@@ -152,7 +163,8 @@ def test_any_text_is_a_filter_or_is_rejected(text: str) -> None:
         ("seen >= '1990' and seen < '1990-06'", [1990]), ("ok = true", [1979]), ("ok != true", [1990]),
         ("`or` > 2", [2001]), ("price > 0", [1990]), ("price is missing", [1979, 2001, None]),
         ("tags contains 3", [1990]), ("1 < tags < 3", [1979]), ("tags > 1 and tags < 3", [1979, 1990]),
-        ("nothing = 1", []),
+        ("nothing = 1", []), ("text = 1990", [1990]), ("1e3 < text < 2e3", [1979, 1990]), ("text = '1990'", []),
+        ("text >= 1980 or text = 'n/a'", [1990, 2001]), ("text != 1979", [1990, 2001]),
     ],
 )  # fmt: skip
 def test_expressions(expression: str, years: list[int | None]) -> None:
@@ -160,7 +172,8 @@ def test_expressions(expression: str, years: list[int | None]) -> None:
         "item": ["a", "b", "c", "d"], "year": [1979, 1990, 2001, None], "genre": ["Drama", "War | Drama", "War", None],
         "title": ["A|b", 'it\'s "so"', "a title", None], "seen": [date(1980, 1, 1), date(1990, 2, 3), None, None],
         "ok": [True, False, None, None], "or": [1, 2, 3, None], "price": [float("nan"), 1.5, float("inf"), None],
-        "tags": [[2], [1, 3], [], None], "nothing": pl.Series([None] * 4, dtype=pl.Int64),
+        "text": ["1979", " 1990.0", "n/a", None], "tags": [[2], [1, 3], [], None],
+        "nothing": pl.Series([None] * 4, dtype=pl.Int64),
     })  # fmt: skip
     assert table.filter(pl.Series(Metadata.of_table(table).matches(expression)))["year"].to_list() == years
 

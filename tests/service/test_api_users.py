@@ -69,11 +69,11 @@ def test_metadata_filters_and_titles(admin: TestClient) -> None:
     assert set(ids(admin, "nobody", where='genre in ("horror", "comedy") and year in (1985, 1975)')) == {"4", "5"}
     assert ids(admin, "nobody", where='genre = "none"') == []
     assert ids(admin, "nobody", where="1975 < year < 1980 and title contains 'Ali'") == ["3"]
-    later = {"item": 5, "metadata": {"genre": "horror | space", "year": "1979"}}
+    later = {"item": 5, "metadata": {"genre": "horror | space", "year": "1979?"}}
     assert admin.put("/v1/items", json={"items": [later]}).status_code == 200
     assert set(ids(admin, "nobody", where='genre contains "space"')) == {"3", "5"}  # the change counts at once
     assert ids(admin, "nobody", where="year = 1979") == ["3"]  # a column may have values of several types
-    assert ids(admin, "nobody", where='year = "1979"') == ["5"]
+    assert ids(admin, "nobody", where='year = "1979?"') == ["5"]
     assert set(ids(admin, "nobody", where='genre = "horror"', exclude=[5, "unknown"])) == {"3"}
     assert admin.get("/v1/items", params={"item": "4"}).json()["metadata"]["year"] == 1985
     assert admin.get("/v1/items", params={"item": "none"}).status_code == 404

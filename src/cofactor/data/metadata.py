@@ -45,9 +45,10 @@ class Metadata:
 
     Notes
     -----
-    Numbers are compared as 64-bit numbers, and strings by their characters; upper and lower case differ. Dates are
-    strings such as "1990-12-31". Lists, and strings with parts separated by "|" (if any value in a column other than
-    `title` has parts), match if one of their values does; `!=`, `not in` and `not contains` hold if none is equal.
+    Numbers are compared as 64-bit numbers, and strings by their characters; upper and lower case differ. A string that
+    is a number, as in a table from a text file, is also compared with numbers. Dates are strings such as "1990-12-31".
+    Lists, and strings with parts separated by "|" (if any value in a column other than `title` has parts), match if one
+    of their values does; `!=`, `not in` and `not contains` hold if none is equal.
 
     A missing value is null, not finite, or an empty list. It meets no condition except `is missing`. `not` inverts a
     condition: `not year = 1990` includes items without a year, and `year != 1990` does not.
@@ -202,7 +203,26 @@ def _values_by_type(cells: Iterable[Any], *, may_have_parts: bool) -> dict[str, 
         if is_present.any():
             present_rows = rows[positions[is_present.to_numpy()]]
             values_by_type[type_name] = _Values(present_rows, series.filter(is_present), is_list[present_rows])
-    return values_by_type
+    return _with_numbers(values_by_type)
+
+
+def _with_numbers(columns: dict[str, _Values]) -> dict[str, _Values]:
+    """Add the strings that are numbers to the numbers: cells of text files are strings."""
+    if "string" not in columns:
+        return columns
+    rows, strings, in_list = columns["string"]
+    numbers = strings.str.strip_chars().cast(pl.Float64, strict=False)
+    is_number = numbers.is_finite().fill_null(value=False)
+    if not is_number.any():
+        return columns
+    at = is_number.to_numpy()
+    added = _Values(rows[at], numbers.filter(is_number), in_list[at])
+    if "number" in columns:
+        rows, values, in_list = columns["number"]
+        added = _Values(
+            np.append(rows, added.rows), pl.concat([values, added.values]), np.append(in_list, added.in_list)
+        )
+    return columns | {"number": added}
 
 
 def _parts(text: str) -> list[str]:
