@@ -189,7 +189,7 @@ def test_expressions(expression: str, years: list[int | None]) -> None:
         ("year is null", "character 9: `missing`"),
         ("year between 1 and 'a'", "character 1: column 'year' must be compared with numbers or with strings"),
         ("true < year", "character 8: column 'year' must be"), ("year = 1e999", "character 8: the number is too large"),
-        ("genre = 'War' and yaer > 1", r"character 19: unknown column 'yaer' \(did you mean 'year'\?\); the columns"),
+        ("genre = 'War' and yeaar > 1", r"character 19: unknown column 'yeaar' \(did you mean 'year'\?\); the columns"),
         ("item = 1", "unknown column 'item'"),
         ("not year = 'x'", "character 5: column 'year' contains numbers and cannot"),
         ("genre in ('War', 3)", "character 1: column 'genre' contains strings and cannot be compared with a number"),

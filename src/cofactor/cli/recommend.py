@@ -212,7 +212,7 @@ def _parse_user_features(recommender: Recommender, user_features: Sequence[str])
 
 def _show(recommender: Recommender, ranked: pl.DataFrame, rank_by: str) -> None:
     out = results()
-    if "user" not in ranked.columns:
+    if "user" not in ranked.columns or not len(ranked):
         show_ranking(out, recommender, ranked, score_header=None if rank_by == "mean" else f"{rank_by}\nrating")
         return
     users = ranked["user"].unique(maintain_order=True)

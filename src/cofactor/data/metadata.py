@@ -61,9 +61,9 @@ class Metadata:
     [True, False, False]
     >>> metadata.matches("not year < 1985").tolist(), metadata.matches("year >= 1985").tolist()
     ([False, True, True], [False, True, False])
-    >>> metadata.matches("yaer < 1985")  # doctest: +ELLIPSIS
+    >>> metadata.matches("yeaar < 1985")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: where, character 1: unknown column 'yaer' (did you mean 'year'?); ...
+    cofactor.errors.ParameterError: where, character 1: unknown column 'yeaar' (did you mean 'year'?); ...
     """
 
     n_items: int
