@@ -478,6 +478,7 @@ class Samples:
             ".IdMap.ids": {"rows": lambda: [0, 1]},
             ".IdMap.checked_rows": {"rows": lambda: [0, 1]},
             ".IdMap.row": {"id_": lambda obj: obj.all[0]},
+            ".IdMap.id_at": {"row": lambda: 0},
             ".IdMap.rows": {"ids": lambda obj: obj.all[:2]},
             ".IdMap.as_id_type": {"ids": lambda obj: obj.all[:2]},
             ".IdMap.parse": {"text": lambda obj: str(obj.all[0])},
