@@ -10,7 +10,7 @@ import numpy as np
 from cofactor.arrays import Float32, Float64, read_only
 from cofactor.checks import Seed
 from cofactor.data.interactions import Kind
-from cofactor.errors import DataError, ParameterError
+from cofactor.errors import ParameterError
 from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.training import EpochCallback
 from cofactor.estimators.training_table import TableLike
@@ -27,9 +27,6 @@ __all__ = ["EASE"]
 BYTES_PER_PAIR = 24
 """Peak memory required by a fit, in bytes per item pair."""
 
-MAX_INFLATION = 1e12
-"""Maximum variance inflation A_jj P_jj; above it, the error of the weights exceeds about 1e-4."""
-
 
 @dataclass(frozen=True)
 class EASE(Estimator):
@@ -37,8 +34,10 @@ class EASE(Estimator):
 
     Parameters
     ----------
-    l2 : float, default 300.0
-        L2 penalty on weights, added to the diagonal of X'X.
+    l2_ratio : float, default 10.0
+        L2 penalty on weights, as a multiple of the mean of the diagonal of X'X.
+    dropout : float, default 0.3
+        Share of each user's events that are hidden at random during training, in expectation.
     max_memory : float, default 8.0
         Memory limit for a fit in gigabytes; a fit needs 24 bytes per item pair.
 
@@ -46,8 +45,14 @@ class EASE(Estimator):
     -----
     The scores for a user with history x_u are x_u W, where::
 
-        minimize |X - X W|^2 + l2 |W|^2 with W_ii = 0
-        P = (X'X + l2 I)^-1,    W_ij = -P_ij / P_jj
+        minimize |X - X W|^2 + sum_j L_jj |W_j|^2 with W_ii = 0
+        P = (X'X + L)^-1,    W_ij = -P_ij / P_jj
+        L_jj = l2_ratio * mean + dropout / (1 - dropout) * (X'X)_jj
+
+    The mean is that of (X'X)_jj over the items with events. For plain events, (X'X)_jj is the number of users of item
+    j. Since the penalty is relative to it, the same hyperparameters suit tables of any size, W does not change if all
+    values are multiplied by a constant, and the condition number of X'X + L is at most n_items / l2_ratio. Without
+    dropout, l2_ratio = l2 / mean corresponds to a penalty l2 of another library. The second term of L is the expectation over random dropout of the inputs, in closed form (EDLAE).
 
     Each entry of X is the value of an event times its weight: 1 for a plain event, negative for a dislike, and 0 for an
     unobserved pair. A fit takes O(n_items^3) time and O(n_items^2) memory, regardless of the number of users. With a
@@ -56,13 +61,14 @@ class EASE(Estimator):
     References
     ----------
     Steck 2019, "Embarrassingly shallow autoencoders for sparse data".
+    Steck 2020, "Autoencoders that don't overfit towards the identity", section 3 (EDLAE).
 
     Examples
     --------
     >>> import cofactor
     >>> pairs = [("ana", "alien"), ("ana", "aliens"), ("bo", "alien"), ("bo", "aliens"), ("cy", "alien"), ("cy", "up")]
     >>> events = cofactor.Interactions.from_columns(*zip(*pairs), kind="events")
-    >>> model = EASE(l2=1).fit(events)
+    >>> model = EASE(l2_ratio=0.5, dropout=0).fit(events)
     >>> model.similarity.weights.round(2)                                 # rows and columns: alien, aliens, up
     array([[ 0.  ,  0.57,  0.38],
            [ 0.67,  0.  , -0.25],
@@ -73,13 +79,20 @@ class EASE(Estimator):
     kind: ClassVar[Kind] = "events"
     exact_fold_in: ClassVar[bool] = True
 
-    l2: float = parameter(
-        300.0,
-        "L2 penalty on weights, added to the diagonal of X'X",
-        low=1e-3,
-        high=100_000,
+    l2_ratio: float = parameter(
+        10.0,
+        "L2 penalty on weights, as a multiple of the mean of the diagonal of X'X",
+        low=1e-4,
+        high=1e4,
         log=True,
-        search=(10, 5000),
+        search=(0.1, 100),
+    )
+    dropout: float = parameter(
+        0.3,
+        "share of each user's events that are hidden at random during training, in expectation",
+        low=0,
+        high=0.99,
+        search=(0, 0.8),
     )
     max_memory: float = parameter(
         8.0, "memory limit for a fit in gigabytes; a fit needs 24 bytes per item pair", low=0, high=100_000
@@ -117,7 +130,7 @@ class EASE(Estimator):
         KindError
             If the table contains ratings.
         DataError
-            If the table has no rows, all weights are 0, or the system cannot be solved accurately.
+            If the table has no rows or all weights are 0.
         ParameterError
             If the fit would need more than `max_memory`; checked before any large array is allocated.
         """
@@ -131,28 +144,15 @@ class EASE(Estimator):
                 f"{self.max_memory:g} GB; increase max_memory, or use item-knn or implicit-als"
             )
         A = sparse_gram(confidences(table.by_user), n)
-        A[np.diag_indices(n)] += self.l2
-        diagonal = np.diag(A).copy()
-        try:
-            negative_inverse(A)
-        except np.linalg.LinAlgError:
-            A[:] = np.nan
-        self._require_accuracy(diagonal * -np.diag(A))
+        A[np.diag_indices(n)] += self._penalty(np.diag(A))
+        negative_inverse(A)
         return ItemItemModel(table.n_users, DenseSimilarity(read_only(_weights(A))))
 
-    def _require_accuracy(self, inflation: Float64) -> None:
-        """Raise DataError if the linear system is too ill-conditioned for float64.
-
-        `inflation`, of shape (n_items,), is A_jj P_jj, the variance inflation factor of each item. It is at least 1 and
-        does not depend on the scale of the items. The relative error of W is about 1e-16 times this factor.
-        """
-        is_invalid = ~((inflation > 0.5) & (inflation < MAX_INFLATION))
-        if is_invalid.any():
-            raise DataError(
-                f"ease cannot solve for {int(is_invalid.sum()):,} of {len(is_invalid):,} items: some users have counts "
-                f"so large that l2={self.l2:g} is negligible compared to their squares; "
-                "raise l2, or take the logarithm of the counts"
-            )
+    def _penalty(self, squares: Float64) -> Float64:
+        """Return the diagonal of L, of shape (n_items,), for the diagonal of X'X."""
+        mean = squares[squares > 0].mean()
+        penalty: Float64 = self.l2_ratio * mean + self.dropout / (1 - self.dropout) * squares
+        return penalty
 
 
 def _weights(A: Float64) -> Float32:
