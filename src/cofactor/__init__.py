@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         ItemKNN,
         NeuralMF,
         Popularity,
+        RP3beta,
         UserKNN,
     )
     from cofactor.evaluate import (
@@ -86,6 +87,7 @@ __all__ = [
     "ItemKNN",
     "NeuralMF",
     "Popularity",
+    "RP3beta",
     "Recommender",
     "Split",
     "UserKNN",

@@ -49,6 +49,34 @@ def test_ease_is_its_closed_form(dropout: float, small_events: Interactions) -> 
     np.testing.assert_allclose(model.scores(UserBatch.of(users, small_events.by_user)), X @ B, atol=1e-5)
 
 
+@pytest.mark.parametrize(("alpha", "beta"), [(1, 0), (0.7, 0.4)])
+def test_rp3beta_is_a_walk_of_three_steps(alpha: float, beta: float, small_events: Interactions) -> None:
+    rng = np.random.default_rng(0)
+    counts, weights = rng.integers(1, 9, len(small_events)), rng.choice([-1.0, 0.5, 1.0], len(small_events))
+    table = replace(small_events, values=counts.astype(np.float32)).with_weights(weights)
+    X = np.zeros((table.n_users, table.n_items))
+    X[table.u, table.i] = counts * weights
+    positive = np.maximum(X, 0)
+    users, items = positive.sum(axis=1, keepdims=True), positive.sum(axis=0)
+    to_user = np.divide(positive, items, out=np.zeros_like(X), where=items > 0) ** alpha * (positive > 0)
+    to_item = np.divide(positive, users, out=np.zeros_like(X), where=users > 0) ** alpha * (positive > 0)
+    W = to_user.T @ to_item / np.where(items > 0, items, 1) ** beta
+    np.fill_diagonal(W, 0)
+    model = cofactor.RP3beta(alpha=alpha, beta=beta, neighbors=1000).fit(table)
+    scores = model.scores(UserBatch.of(all_users(table), table.by_user))
+    np.testing.assert_allclose(scores, X @ W / W.max(), rtol=1e-4, atol=1e-5)
+
+
+def test_rp3beta_keeps_the_largest_weights_of_each_item(small_events: Interactions) -> None:
+    all_weights = cofactor.RP3beta().fit(small_events).similarity.rows
+    largest = cofactor.RP3beta(neighbors=5).fit(small_events).similarity.rows
+    for item in range(small_events.n_items):
+        expected = np.sort(all_weights.row(item).values)[::-1][:5]
+        np.testing.assert_allclose(
+            np.sort(largest.row(item).values)[::-1] / expected[: len(largest.row(item).values)], 1
+        )
+
+
 def test_ease_rejects_tables_that_do_not_fit_into_memory_and_names_alternatives(small_events: Interactions) -> None:
     with pytest.raises(CofactorError, match=r"ImplicitALS|implicit-als|ItemKNN|item-knn"):
         cofactor.EASE(max_memory=1e-5).fit(small_events)

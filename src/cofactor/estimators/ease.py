@@ -52,7 +52,8 @@ class EASE(Estimator):
     The mean is that of (X'X)_jj over the items with events. For plain events, (X'X)_jj is the number of users of item
     j. Since the penalty is relative to it, the same hyperparameters suit tables of any size, W does not change if all
     values are multiplied by a constant, and the condition number of X'X + L is at most n_items / l2_ratio. Without
-    dropout, l2_ratio = l2 / mean corresponds to a penalty l2 of another library. The second term of L is the expectation over random dropout of the inputs, in closed form (EDLAE).
+    dropout, l2_ratio = l2 / mean corresponds to a penalty l2 of another library. The second term of L is the
+    expectation over random dropout of the inputs, in closed form (EDLAE).
 
     Each entry of X is the value of an event times its weight: 1 for a plain event, negative for a dislike, and 0 for an
     unobserved pair. A fit takes O(n_items^3) time and O(n_items^2) memory, regardless of the number of users. With a

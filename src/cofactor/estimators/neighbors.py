@@ -149,9 +149,7 @@ class ItemKNN(Estimator):
             exclude=np.arange(n_items, dtype=np.int32),
         )  # fmt: skip
         average = NeighborAverage(self.k, self.damping) if baseline else None
-        valid = neighbors >= 0
-        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(valid.sum(axis=1), dtype=np.int64)])
-        rows = _read_only(SparseRows(start, neighbors[valid], similarities[valid]).transpose(n_items))
+        rows = _read_only(SparseRows.of_lists(neighbors, similarities).transpose(n_items))
         return ItemItemModel(table.n_users, NeighborSimilarity(rows, average), baseline)
 
 

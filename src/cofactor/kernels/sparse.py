@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import MAX_ROWS, Bool, Float32, Int32, Int64, contiguous, require_array, row_starts
+from cofactor.arrays import MAX_ROWS, Bool, Float32, Int32, Int64, contiguous, read_only, require_array, row_starts
 from cofactor.errors import DataError, ParameterError
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.sort import counting_sort
@@ -409,6 +409,33 @@ class SparseRows:
         if weights is not None:
             sorted_weights = contiguous(checks.number_array("weights", weights, rows.shape)[order], np.float32)
         return cls(start, columns[order], contiguous(checked_values[order], np.float32), sorted_weights)
+
+    @classmethod
+    def of_lists(cls, columns: Int32, values: Float32) -> SparseRows:
+        """Create a read-only matrix from lists of equal length, one for each row.
+
+        Parameters
+        ----------
+        columns : ndarray of shape (n_rows, width), int32
+            The column indices of each row in any order; padded with -1.
+        values : ndarray of shape (n_rows, width), float32
+            The value of each entry.
+
+        Returns
+        -------
+        SparseRows
+            A matrix whose entries are sorted by column within each row.
+
+        Examples
+        --------
+        >>> SparseRows.of_lists(np.int32([[7, 2], [3, -1]]), np.float32([[1, 2], [3, 0]])).columns
+        array([2, 7, 3], dtype=int32)
+        """
+        order = np.argsort(columns, axis=1)
+        columns = np.take_along_axis(columns, order, axis=1)
+        valid = columns >= 0
+        sorted_values = np.take_along_axis(values, order, axis=1)[valid]
+        return cls(read_only(row_starts(valid.sum(axis=1))), read_only(columns[valid]), read_only(sorted_values))
 
     @classmethod
     def empty(cls, n_rows: int) -> SparseRows:
