@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         NeuralMF,
         Popularity,
         RP3beta,
+        SparseEASE,
         UserKNN,
     )
     from cofactor.evaluate import (
@@ -89,6 +90,7 @@ __all__ = [
     "Popularity",
     "RP3beta",
     "Recommender",
+    "SparseEASE",
     "Split",
     "UserKNN",
     "audit",

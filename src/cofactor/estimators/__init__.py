@@ -10,7 +10,7 @@ from cofactor.estimators.base import Estimator
 from cofactor.estimators.bayes import BayesianMF
 from cofactor.estimators.bias import Bias, Popularity
 from cofactor.estimators.bpr import BPR
-from cofactor.estimators.ease import EASE
+from cofactor.estimators.ease import EASE, SparseEASE
 from cofactor.estimators.mf import BiasedMF
 from cofactor.estimators.neighbors import ItemKNN, UserKNN
 from cofactor.estimators.neural import NeuralMF
@@ -32,6 +32,7 @@ __all__ = [
     "NeuralMF",
     "Popularity",
     "RP3beta",
+    "SparseEASE",
     "UserKNN",
 ]
 

@@ -1,4 +1,4 @@
-"""EASE estimator: linear item-item weights computed in closed form."""
+"""EASE estimators: linear item-item weights in closed form, for all item pairs or for the most similar items."""
 
 from __future__ import annotations
 
@@ -12,20 +12,29 @@ from cofactor.checks import Seed
 from cofactor.data.interactions import Kind
 from cofactor.errors import ParameterError
 from cofactor.estimators.base import Estimator, parameter
-from cofactor.estimators.training import EpochCallback
+from cofactor.estimators.training import EpochCallback, report_parts
 from cofactor.estimators.training_table import TableLike
+from cofactor.kernels.candidate_ridge import candidate_ridge
 from cofactor.kernels.cholesky import TILE_SIZE, negative_inverse, sparse_gram
+from cofactor.kernels.neighbors import COSINE, ColumnLists, nearest
 from cofactor.kernels.parallel import one_thread_blas
+from cofactor.kernels.sparse import SparseRows, read_only_rows
 from cofactor.models.base import Model
-from cofactor.models.block_scoring import confidences
+from cofactor.models.block_scoring import confidences, without_zero_weights
 from cofactor.models.neighborhood import ItemItemModel
-from cofactor.models.similarity import DenseSimilarity
+from cofactor.models.similarity import DenseSimilarity, NeighborSimilarity
 from cofactor.validation import validated
 
-__all__ = ["EASE"]
+__all__ = ["EASE", "SparseEASE"]
 
 BYTES_PER_PAIR = 24
 """Peak memory required by a fit, in bytes per item pair."""
+
+ITEMS_PER_PART = 1024
+"""The number of items of SparseEASE between two progress reports."""
+
+L2_RATIO = "L2 penalty on weights, as a multiple of the mean of the diagonal of X'X"
+DROPOUT = "share of each user's events that are hidden at random during training, in expectation"
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class EASE(Estimator):
     ----------
     l2_ratio : float, default 10.0
         L2 penalty on weights, as a multiple of the mean of the diagonal of X'X.
-    dropout : float, default 0.3
+    dropout : float, default 0.5
         Share of each user's events that are hidden at random during training, in expectation.
     max_memory : float, default 8.0
         Memory limit for a fit in gigabytes; a fit needs 24 bytes per item pair.
@@ -80,21 +89,8 @@ class EASE(Estimator):
     kind: ClassVar[Kind] = "events"
     exact_fold_in: ClassVar[bool] = True
 
-    l2_ratio: float = parameter(
-        10.0,
-        "L2 penalty on weights, as a multiple of the mean of the diagonal of X'X",
-        low=1e-4,
-        high=1e4,
-        log=True,
-        search=(0.1, 100),
-    )
-    dropout: float = parameter(
-        0.3,
-        "share of each user's events that are hidden at random during training, in expectation",
-        low=0,
-        high=0.99,
-        search=(0, 0.8),
-    )
+    l2_ratio: float = parameter(10.0, L2_RATIO, low=1e-4, high=1e4, log=True, search=(0.1, 100))
+    dropout: float = parameter(0.5, DROPOUT, low=0, high=0.99, search=(0, 0.8))
     max_memory: float = parameter(
         8.0, "memory limit for a fit in gigabytes; a fit needs 24 bytes per item pair", low=0, high=100_000
     )
@@ -145,15 +141,128 @@ class EASE(Estimator):
                 f"{self.max_memory:g} GB; increase max_memory, or use item-knn or implicit-als"
             )
         A = sparse_gram(confidences(table.by_user), n)
-        A[np.diag_indices(n)] += self._penalty(np.diag(A))
+        A[np.diag_indices(n)] += _penalty(np.diag(A), self.l2_ratio, self.dropout)
         negative_inverse(A)
         return ItemItemModel(table.n_users, DenseSimilarity(read_only(_weights(A))))
 
-    def _penalty(self, squares: Float64) -> Float64:
-        """Return the diagonal of L, of shape (n_items,), for the diagonal of X'X."""
-        mean = squares[squares > 0].mean()
-        penalty: Float64 = self.l2_ratio * mean + self.dropout / (1 - self.dropout) * squares
-        return penalty
+
+@dataclass(frozen=True)
+class SparseEASE(Estimator):
+    """EASE for large catalogs: predict each item's events from those of its most similar items only.
+
+    Parameters
+    ----------
+    neighbors : int, default 100
+        Number of items from which each item is predicted: those with the highest cosine similarity.
+    l2_ratio : float, default 10.0
+        L2 penalty on weights, as a multiple of the mean of the diagonal of X'X.
+    dropout : float, default 0.5
+        Share of each user's events that are hidden at random during training, in expectation.
+
+    Notes
+    -----
+    The scores for a user with history x_u are x_u W. For item i with neighbors K::
+
+        minimize |x_i - X_K W_Ki|^2 + sum over j in K of L_jj W_ji^2
+        W_Ki = (X_K'X_K + L_KK)^-1 X_K'x_i
+
+    X and L are those of `EASE`, and so is W if K contains all other items. All other weights are 0. Items tied at the
+    last similarity are left out of K. Unlike SLIM with feature selection, weights may be negative and have no L1
+    penalty, so that each item needs a single Cholesky factorization. Memory is bounded by n_items * neighbors, and
+    time by n_items * neighbors^3 plus the pairs of neighbors in the histories of the users.
+
+    References
+    ----------
+    Ning & Karypis 2011, "SLIM: sparse linear methods for top-n recommender systems", section 4.3 (feature selection).
+    Steck 2019, "Embarrassingly shallow autoencoders for sparse data".
+    Spisak et al. 2023, "Scalable approximate non-symmetric autoencoder for collaborative filtering" (another sparse
+    approximation of EASE).
+
+    Examples
+    --------
+    >>> import cofactor
+    >>> pairs = [("ana", "alien"), ("ana", "aliens"), ("bo", "alien"), ("bo", "aliens"), ("cy", "alien"), ("di", "up")]
+    >>> events = cofactor.Interactions.from_columns(*zip(*pairs), kind="events")
+    >>> rec = cofactor.Recommender.fit(SparseEASE(), events)
+    >>> rec.recommend("cy", n=1)["item"].to_list()
+    ['aliens']
+    """
+
+    name: ClassVar[str] = "sparse-ease"
+    kind: ClassVar[Kind] = "events"
+    exact_fold_in: ClassVar[bool] = True
+
+    neighbors: int = parameter(
+        100,
+        "number of items from which each item is predicted: those with the highest cosine similarity",
+        low=1,
+        high=2000,
+        log=True,
+        search=(30, 300),
+    )
+    l2_ratio: float = parameter(10.0, L2_RATIO, low=1e-4, high=1e4, log=True, search=(0.1, 100))
+    dropout: float = parameter(0.5, DROPOUT, low=0, high=0.99, search=(0, 0.8))
+
+    @one_thread_blas()
+    @validated
+    def fit(
+        self,
+        interactions: TableLike,
+        *,
+        seed: Seed = 0,
+        validation: TableLike | None = None,
+        init_model: Model | None = None,
+        callback: EpochCallback | None = None,
+    ) -> ItemItemModel:
+        """Compute the item-item weights from a table of events.
+
+        Parameters
+        ----------
+        interactions : Interactions or CSR matrix of shape (n_users, n_items)
+            Table of events.
+        seed : int, Generator or None, default 0
+            Ignored: the fit is deterministic.
+        validation, init_model : object, optional
+            Ignored: the fit is not iterative.
+        callback : callable, optional
+            Called with an `Epoch` after each block of items.
+
+        Returns
+        -------
+        ItemItemModel
+            Model with at most `neighbors` weights for the score of each item.
+
+        Raises
+        ------
+        KindError
+            If the table contains ratings.
+        DataError
+            If the table has no rows or all weights are 0.
+        """
+        del seed, validation, init_model
+        table = self.check_table(interactions)
+        n_users, n_items = table.n_users, table.n_items
+        by_item = confidences(without_zero_weights(table.by_user)).transpose(n_items)
+        squares = np.bincount(by_item.owners, by_item.values.astype(np.float64) ** 2, n_items)
+        penalty = _penalty(squares, self.l2_ratio, self.dropout)
+        lists = ColumnLists.of(by_item, n_users, max_length=n_items)
+        width = min(self.neighbors, n_items)
+        neighbors, weights = np.empty((n_items, width), np.int32), np.empty((n_items, width), np.float32)
+        for first in report_parts(range(0, n_items, ITEMS_PER_PART), callback):
+            part = slice(first, min(first + ITEMS_PER_PART, n_items))
+            neighbors[part], _ = nearest(
+                by_item.slice(part.start, part.stop), lists, by_item,
+                measure=COSINE, n=width, shrink=0, exclude=np.arange(part.start, part.stop, dtype=np.int32),
+            )  # fmt: skip
+            weights[part] = candidate_ridge(by_item, n_users, neighbors[part], penalty, first=first)
+        rows = read_only_rows(SparseRows.of_lists(neighbors, weights).transpose(n_items))
+        return ItemItemModel(n_users, NeighborSimilarity(rows))
+
+
+def _penalty(squares: Float64, l2_ratio: float, dropout: float) -> Float64:
+    """Return the diagonal of L, of shape (n_items,), for the diagonal of X'X."""
+    penalty: Float64 = l2_ratio * squares[squares > 0].mean() + dropout / (1 - dropout) * squares
+    return penalty
 
 
 def _weights(A: Float64) -> Float32:

@@ -15,7 +15,7 @@ from cofactor.estimators.training import EpochCallback
 from cofactor.estimators.training_table import TableLike
 from cofactor.kernels.neighbors import DOT, ColumnLists, nearest
 from cofactor.kernels.parallel import one_thread_blas
-from cofactor.kernels.sparse import SparseRows
+from cofactor.kernels.sparse import SparseRows, read_only_rows
 from cofactor.models.base import Model
 from cofactor.models.block_scoring import confidences
 from cofactor.models.neighborhood import ItemItemModel
@@ -128,7 +128,7 @@ class RP3beta(Estimator):
             exclude=np.arange(table.n_items, dtype=np.int32),
         )  # fmt: skip
         weights /= max(weights.max(), np.finfo(np.float32).tiny)
-        return ItemItemModel(table.n_users, NeighborSimilarity(SparseRows.of_lists(items, weights)))
+        return ItemItemModel(table.n_users, NeighborSimilarity(read_only_rows(SparseRows.of_lists(items, weights))))
 
     def _transitions(self, likes: SparseRows, n_users: int) -> tuple[SparseRows, SparseRows]:
         """Return (x_vj / d_j)^alpha and (x_vi / d_v)^alpha / d_i^beta for the positive events of each item.

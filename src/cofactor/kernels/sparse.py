@@ -412,7 +412,7 @@ class SparseRows:
 
     @classmethod
     def of_lists(cls, columns: Int32, values: Float32) -> SparseRows:
-        """Create a read-only matrix from lists of equal length, one for each row.
+        """Create a matrix from lists of equal length, one for each row.
 
         Parameters
         ----------
@@ -434,8 +434,7 @@ class SparseRows:
         order = np.argsort(columns, axis=1)
         columns = np.take_along_axis(columns, order, axis=1)
         valid = columns >= 0
-        sorted_values = np.take_along_axis(values, order, axis=1)[valid]
-        return cls(read_only(row_starts(valid.sum(axis=1))), read_only(columns[valid]), read_only(sorted_values))
+        return cls(row_starts(valid.sum(axis=1)), columns[valid], np.take_along_axis(values, order, axis=1)[valid])
 
     @classmethod
     def empty(cls, n_rows: int) -> SparseRows:
@@ -487,6 +486,28 @@ def vstack(top: SparseRows, bottom: SparseRows) -> SparseRows:
         np.concatenate([top.values, bottom.values]),
         weights,
     )
+
+
+def read_only_rows(rows: SparseRows) -> SparseRows:
+    """Return a view of a sparse matrix with read-only arrays.
+
+    Parameters
+    ----------
+    rows : SparseRows
+        The matrix.
+
+    Returns
+    -------
+    SparseRows
+        A matrix that shares the memory of `rows`.
+
+    Examples
+    --------
+    >>> read_only_rows(SparseRows.empty(1)).values.flags.writeable
+    False
+    """
+    weights = None if rows.weights is None else read_only(rows.weights)
+    return SparseRows(read_only(rows.start), read_only(rows.columns), read_only(rows.values), weights)
 
 
 def merge_latest(old: SparseRows, new: SparseRows) -> SparseRows:
