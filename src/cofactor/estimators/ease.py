@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.training import EpochCallback, report_parts
 from cofactor.estimators.training_table import TableLike
 from cofactor.kernels.candidate_ridge import candidate_ridge
-from cofactor.kernels.cholesky import TILE_SIZE, negative_inverse, sparse_gram
+from cofactor.kernels.cholesky import TILE_SIZE, negative_inverse, sandwich, sparse_gram
 from cofactor.kernels.neighbors import COSINE, ColumnLists, nearest
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows, read_only_rows
@@ -28,7 +30,10 @@ from cofactor.validation import validated
 __all__ = ["EASE", "SparseEASE"]
 
 BYTES_PER_PAIR = 24
-"""Peak memory required by a fit, in bytes per item pair."""
+"""Peak memory required by a fit, in bytes per item pair, or per user pair if there are far fewer users than items."""
+
+DUAL_BYTES_PER_PAIR = 8
+"""Peak memory per item pair if there are far fewer users than items."""
 
 ITEMS_PER_PART = 1024
 """The number of items of SparseEASE between two progress reports."""
@@ -37,13 +42,17 @@ L2_RATIO = "L2 penalty on weights, as a multiple of the mean of the diagonal of 
 DROPOUT = "share of each user's events that are hidden at random during training, in expectation"
 
 
+Progress: TypeAlias = Callable[[range], Iterable[int]]
+"""Function that iterates over the parts of a fit and reports the progress."""
+
+
 @dataclass(frozen=True)
 class EASE(Estimator):
     """EASE: predict each item's events from those of all other items by ridge regression, solved in closed form.
 
     Parameters
     ----------
-    l2_ratio : float, default 10.0
+    l2_ratio : float, default 4.0
         L2 penalty on weights, as a multiple of the mean of the diagonal of X'X.
     dropout : float, default 0.5
         Share of each user's events that are hidden at random during training, in expectation.
@@ -65,8 +74,8 @@ class EASE(Estimator):
     expectation over random dropout of the inputs, in closed form (EDLAE).
 
     Each entry of X is the value of an event times its weight: 1 for a plain event, negative for a dislike, and 0 for an
-    unobserved pair. A fit takes O(n_items^3) time and O(n_items^2) memory, regardless of the number of users. With a
-    single item, W is 0.
+    unobserved pair. A fit takes O(n_items^3) time and O(n_items^2) memory. If there are less than half as many users as
+    items, a matrix of users is inverted instead, in O(n_users^3 + n_items * n_events) time. With a single item, W is 0.
 
     References
     ----------
@@ -89,7 +98,7 @@ class EASE(Estimator):
     kind: ClassVar[Kind] = "events"
     exact_fold_in: ClassVar[bool] = True
 
-    l2_ratio: float = parameter(10.0, L2_RATIO, low=1e-4, high=1e4, log=True, search=(0.1, 100))
+    l2_ratio: float = parameter(4.0, L2_RATIO, low=1e-4, high=1e4, log=True, search=(0.1, 100))
     dropout: float = parameter(0.5, DROPOUT, low=0, high=0.99, search=(0, 0.8))
     max_memory: float = parameter(
         8.0, "memory limit for a fit in gigabytes; a fit needs 24 bytes per item pair", low=0, high=100_000
@@ -114,8 +123,10 @@ class EASE(Estimator):
             Table of events.
         seed : int, Generator or None, default 0
             Ignored: the fit is deterministic.
-        validation, init_model, callback : object, optional
+        validation, init_model : object, optional
             Ignored: the fit is not iterative.
+        callback : callable, optional
+            Called with an `Epoch` after each block of items.
 
         Returns
         -------
@@ -131,19 +142,25 @@ class EASE(Estimator):
         ParameterError
             If the fit would need more than `max_memory`; checked before any large array is allocated.
         """
-        del seed, validation, init_model, callback
+        del seed, validation, init_model
         table = self.check_table(interactions)
-        n = table.n_items
-        gigabytes = BYTES_PER_PAIR * n**2 / 1e9
+        is_dual = 2 * table.n_users < table.n_items
+        self._require_memory(table.n_items, table.n_users if is_dual else 0)
+        solve = _dual_weights if is_dual else _primal_weights
+        rows = confidences(table.by_user)
+        squares = np.bincount(rows.columns, rows.values.astype(np.float64) ** 2, table.n_items)
+        W = solve(rows, _penalty(squares, self.l2_ratio, self.dropout), partial(report_parts, callback=callback))
+        return ItemItemModel(table.n_users, DenseSimilarity(read_only(W)))
+
+    def _require_memory(self, n_items: int, n_users: int) -> None:
+        """Raise ParameterError if the fit needs more than `max_memory`; `n_users` is 0 unless users are inverted."""
+        item_bytes = DUAL_BYTES_PER_PAIR if n_users else BYTES_PER_PAIR
+        gigabytes = (item_bytes * n_items**2 + BYTES_PER_PAIR * n_users**2) / 1e9
         if gigabytes > self.max_memory:
             raise ParameterError(
-                f"ease needs {gigabytes:,.1f} GB for {n:,} items (24 bytes per item pair), but max_memory is "
-                f"{self.max_memory:g} GB; increase max_memory, or use item-knn or implicit-als"
+                f"ease needs {gigabytes:,.1f} GB for {n_items:,} items ({item_bytes} bytes per item pair), but "
+                f"max_memory is {self.max_memory:g} GB; increase max_memory, or use sparse-ease or implicit-als"
             )
-        A = sparse_gram(confidences(table.by_user), n)
-        A[np.diag_indices(n)] += _penalty(np.diag(A), self.l2_ratio, self.dropout)
-        negative_inverse(A)
-        return ItemItemModel(table.n_users, DenseSimilarity(read_only(_weights(A))))
 
 
 @dataclass(frozen=True)
@@ -154,7 +171,7 @@ class SparseEASE(Estimator):
     ----------
     neighbors : int, default 100
         Number of items from which each item is predicted: those with the highest cosine similarity.
-    l2_ratio : float, default 10.0
+    l2_ratio : float, default 4.0
         L2 penalty on weights, as a multiple of the mean of the diagonal of X'X.
     dropout : float, default 0.5
         Share of each user's events that are hidden at random during training, in expectation.
@@ -200,7 +217,7 @@ class SparseEASE(Estimator):
         log=True,
         search=(30, 300),
     )
-    l2_ratio: float = parameter(10.0, L2_RATIO, low=1e-4, high=1e4, log=True, search=(0.1, 100))
+    l2_ratio: float = parameter(4.0, L2_RATIO, low=1e-4, high=1e4, log=True, search=(0.1, 100))
     dropout: float = parameter(0.5, DROPOUT, low=0, high=0.99, search=(0, 0.8))
 
     @one_thread_blas()
@@ -265,16 +282,44 @@ def _penalty(squares: Float64, l2_ratio: float, dropout: float) -> Float64:
     return penalty
 
 
-def _weights(A: Float64) -> Float32:
-    """Compute W_ij = -P_ij / P_jj, with W_jj = 0, from the lower triangle of A = -P: (n, n) float32."""
-    n = len(A)
+def _primal_weights(rows: SparseRows, penalty: Float64, progress: Progress) -> Float32:
+    """Compute W from the inverse of X'X + L, an (n_items, n_items) matrix."""
+    n = len(penalty)
+    A = sparse_gram(rows, n)
+    A[np.diag_indices(n)] += penalty
+    negative_inverse(A, progress)  # A = -P, lower triangle
     W = np.zeros((n, n), np.float32)
     diagonal = -np.diag(A)
     for first in range(0, n, TILE_SIZE):
-        rows = slice(first, min(first + TILE_SIZE, n))
-        part = np.tril(A[rows], first - 1)[:, : rows.stop]
-        corner = np.tril(A[rows, rows], -1)
-        W[rows, : rows.stop] = part / diagonal[: rows.stop]
-        W[:first, rows] = part[:, :first].T / diagonal[rows]
-        W[rows, rows] = (corner + corner.T) / diagonal[rows]
+        rows_part = slice(first, min(first + TILE_SIZE, n))
+        part = np.tril(A[rows_part], first - 1)[:, : rows_part.stop]
+        corner = np.tril(A[rows_part, rows_part], -1)
+        W[rows_part, : rows_part.stop] = part / diagonal[: rows_part.stop]
+        W[:first, rows_part] = part[:, :first].T / diagonal[rows_part]
+        W[rows_part, rows_part] = (corner + corner.T) / diagonal[rows_part]
+    return W
+
+
+def _dual_weights(rows: SparseRows, penalty: Float64, progress: Progress) -> Float32:
+    """Compute W from the inverse of I + X L^-1 X', an (n_users, n_users) matrix.
+
+    By Woodbury's identity, P = L^-1 - L^-1 Q L^-1 with Q = X'(I + X L^-1 X')^-1 X, so that
+    W_ij = Q_ij / L_ii / (1 - Q_jj / L_jj).
+    """
+    n_users, n_items = len(rows), len(penalty)
+    columns = rows.transpose(n_items)
+    scaled = columns.with_values((columns.values / np.sqrt(penalty)[columns.owners]).astype(np.float32))
+    M = sparse_gram(scaled, n_users)
+    M[np.diag_indices(n_users)] += 1
+    negative_inverse(M)
+    M = -(np.tril(M) + np.tril(M, -1).T)
+    W = np.empty((n_items, n_items), np.float32)
+    denominator = np.empty(n_items)
+    for first in progress(range(0, n_items, TILE_SIZE)):
+        part = slice(first, min(first + TILE_SIZE, n_items))
+        Q = sandwich(rows, columns, M, part.start, part.stop) / penalty[part, None]
+        denominator[part] = 1 - np.diagonal(Q, first)
+        W[part] = Q
+    W /= denominator
+    np.fill_diagonal(W, 0)
     return W

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from cofactor.arrays import Float32, Float64
+from cofactor.arrays import Float32
 from cofactor.checks import Seed
 from cofactor.data.interactions import Kind
 from cofactor.estimators.base import Estimator, parameter
@@ -31,10 +31,12 @@ class RP3beta(Estimator):
 
     Parameters
     ----------
-    alpha : float, default 1.0
+    alpha : float, default 0.6
         Exponent of the transition probabilities.
-    beta : float, default 0.2
+    beta : float, default 0.8
         Exponent of the popularity by which weights are divided: 0 for none.
+    damping : float, default 1.0
+        Constant added to the popularity, as a multiple of the mean popularity of the items of all events.
     neighbors : int, default 500
         Maximum number of stored weights per item in the user's history: the largest ones.
 
@@ -42,13 +44,15 @@ class RP3beta(Estimator):
     -----
     The scores for a user with history x_u are x_u W, where::
 
-        W_ji = 1 / d_i^beta sum_v (x_vj / d_j)^alpha (x_vi / d_v)^alpha        i not equal to j
+        W_ji = 1 / (d_i + damping d)^beta sum_v (x_vj / d_j)^alpha (x_vi / d_v)^alpha        i not equal to j
 
-    x_vi is the value of an event times its weight, d_v the sum over the items of user v, and d_i the sum over the users
-    of item i. All weights are divided by the largest one. A dislike (negative weight) is not a transition, so it does
-    not enter W; in a history, it lowers the scores of related items. If weights tie at the end of the stored list of an
-    item, all of them are left out. Weights are computed item by item, so memory is bounded by n_items * neighbors; the
-    time is proportional to the sum over users of the squared number of items.
+    x_vi is the value of an event times its weight, d_v the sum over the items of user v, d_i the sum over the users of
+    item i, and d = sum_i d_i^2 / sum_i d_i the mean popularity of the item of a random event. Without damping (as in
+    the paper), a beta that demotes popular items enough on a dense table promotes items with one or two events on a
+    sparse one; with it, the same beta suits both. All weights are divided by the largest one. A dislike (negative
+    weight) is not a transition, so it does not enter W; in a history, it lowers the scores of related items. If weights
+    tie at the end of the stored list of an item, all of them are left out. Weights are computed item by item, so memory
+    is bounded by n_items * neighbors; the time is proportional to the sum over users of the squared number of items.
 
     References
     ----------
@@ -70,9 +74,16 @@ class RP3beta(Estimator):
     kind: ClassVar[Kind] = "events"
     exact_fold_in: ClassVar[bool] = True
 
-    alpha: float = parameter(1.0, "exponent of the transition probabilities", low=0, high=5, search=(0.4, 1.6))
+    alpha: float = parameter(0.6, "exponent of the transition probabilities", low=0, high=5, search=(0.4, 1.4))
     beta: float = parameter(
-        0.2, "exponent of the popularity by which weights are divided: 0 for none", low=0, high=5, search=(0, 1)
+        0.8, "exponent of the popularity by which weights are divided: 0 for none", low=0, high=5, search=(0, 1.2)
+    )
+    damping: float = parameter(
+        1.0,
+        "constant added to the popularity, as a multiple of the mean popularity of the items of all events",
+        low=0,
+        high=1e4,
+        search=(0, 2),
     )
     neighbors: int = parameter(
         500,
@@ -131,14 +142,15 @@ class RP3beta(Estimator):
         return ItemItemModel(table.n_users, NeighborSimilarity(read_only_rows(SparseRows.of_lists(items, weights))))
 
     def _transitions(self, likes: SparseRows, n_users: int) -> tuple[SparseRows, SparseRows]:
-        """Return (x_vj / d_j)^alpha and (x_vi / d_v)^alpha / d_i^beta for the positive events of each item.
+        """Return (x_vj / d_j)^alpha and (x_vi / d_v)^alpha / (d_i + damping d)^beta for the events of each item.
 
-        In the latter, d_i is relative to the smallest one, so that the values are at most 1.
+        In the latter, the popularity is relative to the smallest one, so that the values are at most 1.
         """
         values, item = likes.values.astype(np.float64), likes.owners
         item_sums = np.bincount(item, values, len(likes))[item]
         user_sums = np.bincount(likes.columns, values, n_users)[likes.columns]
-        popularity: Float64 = item_sums / item_sums.min(initial=np.inf)
+        popularity = item_sums + self.damping * np.average(item_sums, weights=values) if len(values) else item_sums
+        popularity /= popularity.min(initial=np.inf)
         to_user: Float32 = ((values / item_sums) ** self.alpha).astype(np.float32)
         to_item: Float32 = ((values / user_sums) ** self.alpha / popularity**self.beta).astype(np.float32)
         return likes.with_values(to_user), likes.with_values(to_item)
