@@ -80,7 +80,7 @@ class EASE(Estimator):
     References
     ----------
     Steck 2019, "Embarrassingly shallow autoencoders for sparse data".
-    Steck 2020, "Autoencoders that don't overfit towards the identity", section 3 (EDLAE).
+    Steck 2020, "Autoencoders that don't overfit towards the identity" (EDLAE).
 
     Examples
     --------
@@ -190,9 +190,9 @@ class SparseEASE(Estimator):
 
     References
     ----------
-    Ning & Karypis 2011, "SLIM: sparse linear methods for top-n recommender systems", section 4.3 (feature selection).
+    Ning & Karypis 2011, "SLIM: sparse linear methods for top-n recommender systems" (feature selection).
     Steck 2019, "Embarrassingly shallow autoencoders for sparse data".
-    Spisak et al. 2023, "Scalable approximate non-symmetric autoencoder for collaborative filtering" (another sparse
+    Spisak et al. 2023, "Scalable approximate nonsymmetric autoencoder for collaborative filtering" (another sparse
     approximation of EASE).
 
     Examples

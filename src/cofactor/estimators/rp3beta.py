@@ -56,8 +56,7 @@ class RP3beta(Estimator):
 
     References
     ----------
-    Paudel et al. 2017, "Updatable, accurate, diverse, and scalable recommendations for interactive applications",
-    section 4.
+    Paudel et al. 2017, "Updatable, accurate, diverse, and scalable recommendations for interactive applications".
     Cooper et al. 2014, "Random walks in recommender systems: exact computation and simulations" (alpha).
 
     Examples
