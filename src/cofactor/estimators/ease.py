@@ -148,8 +148,8 @@ class EASE(Estimator):
         self._require_memory(table.n_items, table.n_users if is_dual else 0)
         solve = _dual_weights if is_dual else _primal_weights
         rows = confidences(table.by_user)
-        squares = np.bincount(rows.columns, rows.values.astype(np.float64) ** 2, table.n_items)
-        W = solve(rows, _penalty(squares, self.l2_ratio, self.dropout), partial(report_parts, callback=callback))
+        penalty = _penalty(rows, table.n_items, self.l2_ratio, self.dropout)
+        W = solve(rows, penalty, partial(report_parts, callback=callback))
         return ItemItemModel(table.n_users, DenseSimilarity(read_only(W)))
 
     def _require_memory(self, n_items: int, n_users: int) -> None:
@@ -169,7 +169,7 @@ class SparseEASE(Estimator):
 
     Parameters
     ----------
-    neighbors : int, default 100
+    neighbors : int, default 200
         Number of items from which each item is predicted: those with the highest cosine similarity.
     l2_ratio : float, default 4.0
         L2 penalty on weights, as a multiple of the mean of the diagonal of X'X.
@@ -210,12 +210,12 @@ class SparseEASE(Estimator):
     exact_fold_in: ClassVar[bool] = True
 
     neighbors: int = parameter(
-        100,
+        200,
         "number of items from which each item is predicted: those with the highest cosine similarity",
         low=1,
         high=2000,
         log=True,
-        search=(30, 300),
+        search=(50, 500),
     )
     l2_ratio: float = parameter(4.0, L2_RATIO, low=1e-4, high=1e4, log=True, search=(0.1, 100))
     dropout: float = parameter(0.5, DROPOUT, low=0, high=0.99, search=(0, 0.8))
@@ -259,9 +259,9 @@ class SparseEASE(Estimator):
         del seed, validation, init_model
         table = self.check_table(interactions)
         n_users, n_items = table.n_users, table.n_items
-        by_item = confidences(without_zero_weights(table.by_user)).transpose(n_items)
-        squares = np.bincount(by_item.owners, by_item.values.astype(np.float64) ** 2, n_items)
-        penalty = _penalty(squares, self.l2_ratio, self.dropout)
+        rows = confidences(without_zero_weights(table.by_user))
+        by_item = rows.transpose(n_items)
+        penalty = _penalty(rows, n_items, self.l2_ratio, self.dropout)
         lists = ColumnLists.of(by_item, n_users, max_length=n_items)
         width = min(self.neighbors, n_items)
         neighbors, weights = np.empty((n_items, width), np.int32), np.empty((n_items, width), np.float32)
@@ -272,12 +272,13 @@ class SparseEASE(Estimator):
                 measure=COSINE, n=width, shrink=0, exclude=np.arange(part.start, part.stop, dtype=np.int32),
             )  # fmt: skip
             weights[part] = candidate_ridge(by_item, n_users, neighbors[part], penalty, first=first)
-        rows = read_only_rows(SparseRows.of_lists(neighbors, weights).transpose(n_items))
-        return ItemItemModel(n_users, NeighborSimilarity(rows))
+        weights_by_source = SparseRows.of_lists(neighbors, weights).transpose(n_items)
+        return ItemItemModel(n_users, NeighborSimilarity(read_only_rows(weights_by_source)))
 
 
-def _penalty(squares: Float64, l2_ratio: float, dropout: float) -> Float64:
-    """Return the diagonal of L, of shape (n_items,), for the diagonal of X'X."""
+def _penalty(rows: SparseRows, n_items: int, l2_ratio: float, dropout: float) -> Float64:
+    """Return the diagonal of L, of shape (n_items,)."""
+    squares = np.bincount(rows.columns, np.square(rows.values, dtype=np.float64), n_items)
     penalty: Float64 = l2_ratio * squares[squares > 0].mean() + dropout / (1 - dropout) * squares
     return penalty
 
