@@ -29,7 +29,7 @@ EXAMPLES: dict[tuple[str, str], Example] = {
     ("GET", "/metrics"): Example(),
     ("GET", "/v1/recommendations"): Example("?user=7&n=10"),
     ("POST", "/v1/recommendations"): Example(
-        body={"history": [{"item": 7, "value": 5}], "n": 5, "where": {"genres": ["War", "Drama"]}, "diversity": 0.3}
+        body={"history": [{"item": 7, "value": 5}], "n": 5, "where": 'genres in ("War", "Drama")', "diversity": 0.3}
     ),
     ("POST", "/v1/recommendations/batch"): Example(body={"users": [7, 8], "n": 3}),
     ("GET", "/v1/predictions"): Example("?user=7&item=7"),

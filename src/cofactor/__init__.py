@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         ItemKNN,
         NeuralMF,
         Popularity,
+        RP3beta,
+        SparseEASE,
         UserKNN,
     )
     from cofactor.evaluate import (
@@ -86,7 +88,9 @@ __all__ = [
     "ItemKNN",
     "NeuralMF",
     "Popularity",
+    "RP3beta",
     "Recommender",
+    "SparseEASE",
     "Split",
     "UserKNN",
     "audit",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -338,8 +339,8 @@ def plain(value: Any) -> Any:
     Returns
     -------
     dict, list, str, int, float, bool or None
-        Tuples and NumPy arrays become lists, NumPy numbers become Python numbers, numbers that are not finite become
-        None, and values of other types become strings.
+        Tuples and NumPy arrays become lists, NumPy numbers and decimals become Python numbers, numbers that are not
+        finite become None, and values of other types become strings.
 
     Examples
     --------
@@ -352,6 +353,6 @@ def plain(value: Any) -> Any:
         return [plain(part) for part in value]
     if hasattr(value, "tolist"):  # a NumPy number or array
         return plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    if isinstance(value, float | Decimal):
+        return float(value) if math.isfinite(value) else None
     return value if isinstance(value, str | int | bool | None) else str(value)

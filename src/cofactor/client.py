@@ -157,7 +157,8 @@ class Client:
         n: int = 10,
         *,
         exclude: Iterable[str | int] = (),
-        where: Mapping[str, Any] | None = None,
+        min_support: int = 0,
+        where: str | None = None,
         rank_by: RankBy = "mean",
         diversity: float = 0.0,
         explore: float = 0.0,
@@ -173,8 +174,10 @@ class Client:
             Number of items.
         exclude : iterable of str or int, default ()
             IDs of items to exclude, in addition to those that the user has seen.
-        where : mapping or None, default None
-            Required metadata of the items.
+        min_support : int, default 0
+            Minimum number of ratings or events of an item.
+        where : str or None, default None
+            Filter expression over the metadata of the items, such as `year >= 1990 and genre contains "war"`.
         rank_by : {'mean', 'lower', 'upper'}, default "mean"
             Ranking criterion; the last two require a model that predicts distributions.
         diversity : float, default 0.0
@@ -189,7 +192,7 @@ class Client:
         Recommendation
             The items, best first.
         """
-        query = _query(n, exclude, where, rank_by, diversity, explore)
+        query = _query(n, exclude, min_support, where, rank_by, diversity, explore)
         return _recommendation(self._json("POST", "/v1/recommendations", {"user": user, "log": log, **query}))
 
     @validated
@@ -199,7 +202,8 @@ class Client:
         n: int = 10,
         *,
         exclude: Iterable[str | int] = (),
-        where: Mapping[str, Any] | None = None,
+        min_support: int = 0,
+        where: str | None = None,
         rank_by: RankBy = "mean",
         diversity: float = 0.0,
         explore: float = 0.0,
@@ -214,8 +218,10 @@ class Client:
             Number of items.
         exclude : iterable of str or int, default ()
             IDs of items to exclude, in addition to those in the history.
-        where : mapping or None, default None
-            Required metadata of the items.
+        min_support : int, default 0
+            Minimum number of ratings or events of an item.
+        where : str or None, default None
+            Filter expression over the metadata of the items, such as `year >= 1990 and genre contains "war"`.
         rank_by : {'mean', 'lower', 'upper'}, default "mean"
             Ranking criterion; the last two require a model that predicts distributions.
         diversity : float, default 0.0
@@ -231,7 +237,7 @@ class Client:
         if not isinstance(history, Mapping):
             raise ParameterError(f"history must be a dict that maps items to ratings, not {checks.describe(history)}")
         rated_items = [{"item": item, "value": value} for item, value in history.items()]
-        query = _query(n, exclude, where, rank_by, diversity, explore)
+        query = _query(n, exclude, min_support, where, rank_by, diversity, explore)
         return _recommendation(self._json("POST", "/v1/recommendations", {"history": rated_items, **query}))
 
     @validated
@@ -532,13 +538,14 @@ class Client:
 def _query(
     n: int,
     exclude: Iterable[str | int],
-    where: Mapping[str, Any] | None,
+    min_support: int,
+    where: str | None,
     rank_by: RankBy,
     diversity: float,
     explore: float,
 ) -> dict[str, Any]:
     """Return the request fields that all recommendation queries share."""
-    filters = {"n": n, "exclude": _ids("exclude", exclude), "where": dict(where or {})}
+    filters = {"n": n, "exclude": _ids("exclude", exclude), "min_support": min_support, "where": where}
     return {**filters, "rank_by": rank_by, "diversity": diversity, "explore": explore}
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 __all__ = [
     "Answer",
@@ -40,8 +39,10 @@ class Query:
         Length of the list.
     exclude : tuple of str, default ()
         IDs of items to exclude, in addition to those in the history.
-    where : mapping, default {}
-        Required metadata of the items: by name, a value, or a list of values of which one must match.
+    min_support : int, default 0
+        Minimum number of ratings or events of a listed item.
+    where : str or None, default None
+        Filter expression over the metadata of the items; see `cofactor.data.where`.
     rank_by : {"mean", "lower", "upper"}, default "mean"
         Ranking criterion; the last two require a model that predicts distributions.
     diversity : float, default 0.0
@@ -52,7 +53,8 @@ class Query:
 
     n: int = 10
     exclude: tuple[str, ...] = ()
-    where: Mapping[str, Any] = field(default_factory=dict)
+    min_support: int = 0
+    where: str | None = None
     rank_by: RankBy = "mean"
     diversity: float = 0.0
     explore: float = 0.0
@@ -70,6 +72,8 @@ class RecommendedItem:
         Position in the list, from 1.
     score : float or None
         Score by which the item is ranked; None for an explored item.
+    support : int
+        Number of ratings or events of the item that the model was trained on.
     answered_by : {"model", "popularity", "exploration"}
         How the item was chosen.
     title : str or None
@@ -83,6 +87,7 @@ class RecommendedItem:
     item: str
     rank: int
     score: float | None
+    support: int
     answered_by: ItemSource
     title: str | None
     explored: bool

@@ -11,7 +11,7 @@ import pytest
 
 import cofactor
 from cofactor.evaluate import evaluate, split_random
-from tests.support.command_line import json_of, rejected, stdout_of
+from tests.support.command_line import json_of, rejected, run, stdout_of
 
 FEW = "user,item,rating\n" + "".join(f"u{u},{i},5\n" for u in range(6) for i in "abcd") + "ana,a,5\nana,b,5\nana,c,1\n"
 
@@ -107,3 +107,22 @@ def test_exclude_applies_to_rankings(command: str) -> None:
     assert "--exclude needs rankings" in rejected(command, "no-such.csv", "-m", "bias", "--exclude", "seen")
     message = rejected(command, "no-such.csv", "--min-rating", 4, "-m", "ease", "--exclude", "all")
     assert message == "error: --exclude must be seen or positives, not 'all'\n"
+
+
+def test_filters_of_lists(folder: Path, tmp_path: Path) -> None:
+    films = "item,title,year\na,Alien,1979\nb,Brazil,1985\nc,Clue,1985\nd,Dune,\n"
+    (tmp_path / "films.csv").write_text(films)
+    stdout_of("fit", folder / "few.csv", "-o", tmp_path / "few", "-m", "bias", "--items", tmp_path / "films.csv")
+    common = ["recommend", tmp_path / "few", "--user", "u1", "--include-seen"]
+    rows = json_of(*common, "--where", "year between 1980 and 1989", "--min-support", 7)
+    assert sorted((row["item"], row["support"]) for row in rows) == [("b", 7), ("c", 7)]
+    rows = json_of(*common, "--where", "year is missing", "--exclude", "a", "--exclude", "jaws")
+    assert [row["item"] for row in rows] == ["d"]
+    unknown = run(*common, "--exclude", "a", "--exclude", "jaws")
+    assert "note: 1 of the 2 items to exclude are not known to the model" in unknown.stderr
+    assert "no items are left" in stdout_of(*common, "--min-support", 8)
+    assert rejected(*common, "--where", "yeaar > 1985") == (
+        "error: where, character 1: unknown column 'yeaar' (did you mean 'year'?); the columns are title, year\n"
+    )
+    assert rejected(*common, "--min-support", "few") == "error: --min-support must be an integer >= 0, not 'few'\n"
+    assert "the items have no metadata" in rejected("recommend", folder / "few", "--all", "--where", "year > 1985")

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -89,6 +90,10 @@ def rated(ids: Ids, kind: Kind) -> Interactions:
             "item": [ids.item(n) for n in range(N_ITEMS)],
             "title": [None if n == 3 else f"Film {n}" for n in range(N_ITEMS)],
             "genre": [GENRES[n % 3] for n in range(N_ITEMS)],
+            "year": [None if n == 6 else 1970 + n for n in range(N_ITEMS)],
+            "price": [None if n == 7 else float("nan") if n == 8 else n / 2 for n in range(N_ITEMS)],
+            "released": [date(1970 + n, 6, 1) for n in range(N_ITEMS)],
+            "parts": [" | ".join(["new"] * (n % 2) + ["long"] * (n % 3 == 0)) or None for n in range(N_ITEMS)],
         }
     )
     table = table.with_user_table(
@@ -159,6 +164,7 @@ class Place(NamedTuple):
     item: str
     rank: int
     score: float
+    support: int | None
     answered_by: str | None
     title: str | None
 
@@ -166,7 +172,8 @@ class Place(NamedTuple):
 def places(rows: list[dict[str, Any]], with_user: bool = False) -> list[Any]:
     """Rows of any interface as places, with their user where there are several."""
     entries = [
-        Place(str(row["item"]), row["rank"], row["score"], row.get("answered_by"), row.get("title")) for row in rows
+        Place(str(row["item"]), row["rank"], row["score"], row.get("support"), row.get("answered_by"), row.get("title"))
+        for row in rows
     ]
     return [(str(row["user"]), place) for row, place in zip(rows, entries, strict=True)] if with_user else entries
 
@@ -219,8 +226,6 @@ def served_in(folder: Path, case: Case) -> Iterator[Served]:
     with Store.open(settings.url) as store:
         assert table.item_table is not None
         assert table.user_table is not None
-        store.items.add_table(table.item_table)
-        store.users.add_table(table.user_table)
         import_table(store, table)
         model = promote(
             store, artifacts, add_candidate(store, artifacts, rec, watermark=store.events.watermark()).version
@@ -252,6 +257,7 @@ Arguments = Mapping[str, Any]
 """Arguments of a question, by their names in Python."""
 
 OPTIONS = ("n", "rank_by", "diversity")
+FILTERED = (*OPTIONS, "where", "min_support")
 
 
 def selected(arguments: Arguments, *names: str) -> dict[str, Any]:
@@ -406,7 +412,7 @@ class ListWithSeen:
 
 
 class ListOfGenre:
-    """The list of a user of the items of a genre: user, genre, and items to leave out. The command line has no such."""
+    """The list of a user of the items of a genre: user, genre, and items to leave out."""
 
     def python(self, served: Served, arguments: Arguments) -> Any:
         out = [served.item(item) for item in arguments["exclude"]]
@@ -418,13 +424,33 @@ class ListOfGenre:
             )
         )
 
+    def cli(self, served: Served, arguments: Arguments) -> Any:
+        return FilteredList().cli(served, self.filters(arguments))
+
     def http(self, served: Served, arguments: Arguments) -> Any:
-        limits = {
-            "where": {"genre": arguments["genre"]},
-            "exclude": [served.item(item) for item in arguments["exclude"]],
-        }
-        body = {"user": served.user(arguments["user"]), **limits, **selected(arguments, "n", "diversity"), "log": False}
-        return listed(post(served, "/v1/recommendations", body))
+        return FilteredList().http(served, self.filters(arguments))
+
+    @staticmethod
+    def filters(arguments: Arguments) -> dict[str, Any]:
+        return {**arguments, "where": f"genre = '{arguments['genre']}'"}
+
+
+class FilteredList:
+    """The list of a user with filters: user, n, where, min_support, exclude."""
+
+    def python(self, served: Served, arguments: Arguments) -> Any:
+        user, exclude = served.user(arguments["user"]), [served.item(item) for item in arguments.get("exclude", ())]
+        return framed(lambda: served.rec.recommend(user, exclude=exclude, **selected(arguments, *FILTERED)))
+
+    def cli(self, served: Served, arguments: Arguments) -> Any:
+        exclude = [part for item in arguments.get("exclude", ()) for part in ("--exclude", served.item(item))]
+        filters = [*exclude, *options(selected(arguments, *FILTERED))]
+        return of(cli_answer("recommend", served.path, "--user", served.user(arguments["user"]), *filters), places)
+
+    def http(self, served: Served, arguments: Arguments) -> Any:
+        exclude = [served.item(item) for item in arguments.get("exclude", ())]
+        body = {"user": served.user(arguments["user"]), "exclude": exclude, **selected(arguments, *FILTERED)}
+        return listed(post(served, "/v1/recommendations", body | {"log": False}))
 
 
 def pairs(served: Served, history: Any) -> list[Any]:
@@ -854,6 +880,28 @@ QUESTIONS = [
     Question("diverse", List(), {"user": 6, "diversity": 0.5}, impossible=no_item_vectors, match="vectors"),
     Question("diverse and cautious", Lists(), {"users": [6, 8], "rank_by": "lower", "diversity": 0.3},
              impossible=no_distribution, match="distribution"),
+    # filters
+    *(Question(f"filters {number}", FilteredList(), {"user": 4, "n": N_ITEMS, **filters})
+      for number, filters in enumerate([
+          {"where": 'genre != "war" and (year between 1980 and 1989 or title contains "1")'},
+          {"where": 'parts contains "new" and not parts contains "long" or year is missing'},
+          {"where": 'released >= "1985" and released < "1990-06"'},
+          {"where": "price < 7.5 or price is missing"},
+          {"where": "title is missing"},
+          {"min_support": 12}, {"min_support": 0}, {"min_support": 10_000},
+          {"exclude": [1, 7, 7]},
+          {"where": 'genre is missing or genre = "drama"', "min_support": 5, "exclude": [4]},
+      ])),
+    Question("exclude an unknown item", FilteredList(), {"user": 4, "exclude": [1, Raw("jaws")]}, only=text_ids),
+    Question("exclude an unknown number", FilteredList(), {"user": 4, "exclude": [1, Raw(7)]}, only=integer_ids),
+    *(Question(f"the filter {where[:20]}", FilteredList(), {"user": 3, "where": where}, "bad value", match=match)
+      for where, match in {
+          "(": "where, character 2", "year >": "character 7", "genre = 'war": "character 9", "yeaar > 1": "'year'",
+          "year = 'x'": "'year' contains numbers", "genre < 3": "'genre' contains strings", "(" * 60: "nested",
+          "year = 1 or " * 200: "2,?000", "item = 1": "unknown column 'item'", "__import__('os')": "character 11",
+      }.items()),
+    *(Question(f"min_support of {value}", FilteredList(), {"user": 3, "min_support": value}, "bad value",
+               match="min.support") for value in (-1, 1.5, "many", True)),
     # lists of new users
     Question("a new user who rated", NewUserList(), {"history": LIKED, "n": N_ITEMS}, kinds=RATINGS),
     Question("a new user who took", NewUserList(), {"history": TAKEN, "n": N_ITEMS}, kinds=EVENTS),

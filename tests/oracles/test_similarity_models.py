@@ -8,19 +8,23 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from scipy.sparse import csr_array
 
 import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.datasets.synthetic import MOVIELENS_20M_SHAPE, generate
 from cofactor.errors import CofactorError, DataError, ParameterError
+from cofactor.estimators import Epoch, ease
 from cofactor.evaluate.movielens_splits import i0_rows, s0_rows, split_rows
 from cofactor.evaluate.split import Split
 from cofactor.kernels import reference
+from cofactor.kernels.cholesky import negative_inverse
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.rating import rmse
 from cofactor.metrics.registry import ranking_metrics
 from cofactor.models.base import FoldsIn, Model, PredictsRatings, ScoresItems
 from cofactor.models.neighborhood import ItemItemModel
+from cofactor.models.similarity import NeighborSimilarity
 from cofactor.models.user_batch import UserBatch
 
 
@@ -30,15 +34,103 @@ def dense(table: Interactions) -> np.ndarray:
     return X
 
 
-def test_ease_is_its_closed_form(small_events: Interactions) -> None:
-    """B = -P / diag(P) off the diagonal, P = (X'X + l2 I)^-1; scores X B (Steck 2019, eq. 8)."""
-    X = dense(small_events)
-    P = np.linalg.inv(X.T @ X + 20 * np.eye(X.shape[1]))
+def ease_weights(X: np.ndarray, l2_ratio: float, dropout: float) -> np.ndarray:
+    """B = -P / diag(P) off the diagonal, P = (X'X + L)^-1 (Steck 2019, eq. 8; Steck 2020)."""
+    squares = (X**2).sum(axis=0)
+    L = l2_ratio * squares[squares > 0].mean() + dropout / (1 - dropout) * squares
+    P = np.linalg.inv(X.T @ X + np.diag(L))
     B = -P / np.diag(P)
     np.fill_diagonal(B, 0)
-    model = cofactor.EASE(l2=20.0).fit(small_events)
+    return B
+
+
+@pytest.mark.parametrize("dropout", [0, 0.4])
+def test_ease_is_its_closed_form(dropout: float, small_events: Interactions) -> None:
+    X = dense(small_events)
+    B = ease_weights(X, 2, dropout)
+    model = cofactor.EASE(l2_ratio=2, dropout=dropout).fit(small_events)
     users = np.arange(small_events.n_users, dtype=np.int32)
     np.testing.assert_allclose(model.scores(UserBatch.of(users, small_events.by_user)), X @ B, atol=1e-5)
+
+
+@pytest.mark.parametrize(("alpha", "beta", "damping"), [(1, 0, 0), (1, 0.4, 0), (0.7, 0.6, 2)])
+def test_rp3beta_is_a_walk_of_three_steps(
+    alpha: float, beta: float, damping: float, small_events: Interactions
+) -> None:
+    rng = np.random.default_rng(0)
+    counts, weights = rng.integers(1, 9, len(small_events)), rng.choice([-1.0, 0.5, 1.0], len(small_events))
+    table = replace(small_events, values=counts.astype(np.float32)).with_weights(weights)
+    X = np.zeros((table.n_users, table.n_items))
+    X[table.u, table.i] = counts * weights
+    positive = np.maximum(X, 0)
+    users, items = positive.sum(axis=1, keepdims=True), positive.sum(axis=0)
+    to_user = np.divide(positive, items, out=np.zeros_like(X), where=items > 0) ** alpha * (positive > 0)
+    to_item = np.divide(positive, users, out=np.zeros_like(X), where=users > 0) ** alpha * (positive > 0)
+    popularity = items + damping * (items**2).sum() / items.sum()
+    W = to_user.T @ to_item / np.where(items > 0, popularity, 1) ** beta
+    np.fill_diagonal(W, 0)
+    model = cofactor.RP3beta(alpha=alpha, beta=beta, damping=damping, neighbors=1000).fit(table)
+    scores = model.scores(UserBatch.of(all_users(table), table.by_user))
+    np.testing.assert_allclose(scores, X @ W / W.max(), rtol=1e-4, atol=1e-5)
+
+
+def test_rp3beta_keeps_the_largest_weights_of_each_item(small_events: Interactions) -> None:
+    all_weights = cofactor.RP3beta().fit(small_events).similarity.rows
+    largest = cofactor.RP3beta(neighbors=5).fit(small_events).similarity.rows
+    for item in range(small_events.n_items):
+        expected = np.sort(all_weights.row(item).values)[::-1][:5]
+        np.testing.assert_allclose(
+            np.sort(largest.row(item).values)[::-1] / expected[: len(largest.row(item).values)], 1
+        )
+
+
+@pytest.mark.parametrize("n_users", [20, 50])
+def test_ease_inverts_the_smaller_matrix(n_users: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+    monkeypatch.setattr(ease, "negative_inverse", lambda A, *rest: shapes.append(A.shape) or negative_inverse(A, *rest))
+    X = np.random.default_rng(0).poisson(0.2, (n_users, 100))
+    X[:, 7] = 0
+    weights = cofactor.EASE(l2_ratio=0.5, dropout=0.1).fit(csr_array(X)).similarity.weights
+    np.testing.assert_allclose(weights, ease_weights(X, 0.5, 0.1), atol=1e-6)
+    assert shapes == [(20, 20) if n_users == 20 else (100, 100)]
+
+
+def test_sparse_ease_with_all_items_as_neighbors_is_ease() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.random((40, 25)).astype(np.float32)  # all cosines are positive and different
+    settings = {"l2_ratio": 0.1, "dropout": 0.2}
+    rows = cofactor.SparseEASE(neighbors=25, **settings).fit(csr_array(X)).similarity.rows
+    weights = np.zeros((25, 25))
+    weights[rows.owners, rows.columns] = rows.values
+    assert weights.min() < -0.01
+    np.testing.assert_allclose(weights, cofactor.EASE(**settings).fit(csr_array(X)).similarity.weights, atol=1e-5)
+
+
+def test_sparse_ease_is_a_ridge_regression_on_the_most_similar_items(small_events: Interactions) -> None:
+    X = dense(small_events)
+    G, squares = X.T @ X, X.sum(axis=0)
+    L = 2 * squares[squares > 0].mean() + 0.5 / 0.5 * squares
+    parts: list[Epoch] = []
+    rows = cofactor.SparseEASE(neighbors=7, l2_ratio=2, dropout=0.5).fit(small_events, callback=parts.append)
+    by_target = rows.similarity.rows.transpose(small_events.n_items)
+    cosine = G / np.sqrt(np.maximum(np.outer(squares, squares), 1)) - 2 * np.eye(len(G))
+    for item in range(small_events.n_items):
+        K, weights = by_target.row(item).columns, by_target.row(item).values
+        assert len(K) <= 7
+        assert cosine[K, item].min(initial=2) >= np.sort(cosine[:, item])[-7] * (1 - 1e-6)
+        np.testing.assert_allclose(weights, np.linalg.solve(G[np.ix_(K, K)] + np.diag(L[K]), G[K, item]), atol=1e-5)
+    assert [(part.number, part.of) for part in parts] == [(1, 1)]
+
+
+def test_negative_weights_explain_and_compare_items() -> None:
+    rows = SparseRows.of([0, 1, 2], [1, 0, 0], [-0.5, 0.25, 0.4], 3)
+    model = ItemItemModel(1, NeighborSimilarity(rows))
+    history = SparseRows.of([0, 0], [0, 2], [1.0, 1.0], 1)
+    user = UserBatch.of(np.zeros(1, np.int32), history)
+    np.testing.assert_allclose(model.scores(user), [[0.4, -0.5, 0]])
+    assert model.explain(user, 1).terms.tolist() == [-0.5, 0]
+    similarity = model.item_similarity(np.array([[0, 1, 2]], np.int32))[0]
+    np.testing.assert_allclose(similarity, [[1, -0.5, 0.4], [-0.5, 1, 0], [0.4, 0, 1]])
 
 
 def test_ease_rejects_tables_that_do_not_fit_into_memory_and_names_alternatives(small_events: Interactions) -> None:
@@ -148,7 +240,11 @@ def test_the_baseline_of_a_user_follows_from_the_history_passed_in(small_ratings
         np.testing.assert_allclose(fresh + bias[:, None], level, atol=2e-3)
 
 
-@pytest.mark.parametrize("estimator", [cofactor.EASE(l2=5.0), cofactor.ItemKNN(), cofactor.UserKNN()], ids=str)
+@pytest.mark.parametrize(
+    "estimator",
+    [cofactor.EASE(l2_ratio=0.5), cofactor.SparseEASE(), cofactor.RP3beta(), cofactor.ItemKNN(), cofactor.UserKNN()],
+    ids=str,
+)
 def test_a_dislike_lowers_similar_items(estimator: Any, small_events: Interactions) -> None:
     model = estimator.fit(small_events)
     zero, plus = np.zeros(1, np.int32), [1.0, 1.0]
@@ -166,10 +262,8 @@ def test_dislikes_enter_ease_as_their_negative(small_events: Interactions) -> No
     table = small_events.with_weights(weights)
     X = np.zeros((table.n_users, table.n_items))
     X[table.u, table.i] = weights
-    P = np.linalg.inv(X.T @ X + 20 * np.eye(X.shape[1]))
-    B = -P / np.diag(P)
-    np.fill_diagonal(B, 0)
-    model = cofactor.EASE(l2=20.0).fit(table)
+    B = ease_weights(X, 2, 0.3)
+    model = cofactor.EASE(l2_ratio=2, dropout=0.3).fit(table)
     np.testing.assert_allclose(model.scores(UserBatch.of(all_users(table), table.by_user)), X @ B, atol=1e-5)
 
 
@@ -200,7 +294,7 @@ def test_models_have_the_declared_capabilities(small_ratings: Interactions, smal
 def test_similar_items_are_the_most_similar_by_the_model_itself(
     small_ratings: Interactions, small_events: Interactions
 ) -> None:
-    for model in (cofactor.ItemKNN().fit(small_ratings), cofactor.EASE(l2=5.0).fit(small_events)):
+    for model in (cofactor.ItemKNN().fit(small_ratings), cofactor.EASE(l2_ratio=0.5).fit(small_events)):
         items = np.arange(0, 120, 7, dtype=np.int32)
         rows, how = model.similar_items(items, 5)
         assert rows.shape == how.shape == (len(items), 5)
@@ -216,11 +310,11 @@ def test_similar_items_are_the_most_similar_by_the_model_itself(
 
 def test_item_similarity_of_ease_is_the_partial_correlation(small_events: Interactions) -> None:
     X = dense(small_events)
-    P = np.linalg.inv(X.T @ X + 5 * np.eye(X.shape[1]))
+    P = np.linalg.inv(X.T @ X + X.sum() / X.any(axis=0).sum() * np.eye(X.shape[1]))
     partial = -P / np.sqrt(np.outer(np.diag(P), np.diag(P)))
     np.fill_diagonal(partial, 1)
     items = np.arange(10, dtype=np.int32)
-    similarity = cofactor.EASE(l2=5.0).fit(small_events).item_similarity(items[None])[0]
+    similarity = cofactor.EASE(l2_ratio=1, dropout=0).fit(small_events).item_similarity(items[None])[0]
     np.testing.assert_allclose(similarity, partial[:10, :10], atol=1e-5)
 
 
@@ -305,7 +399,14 @@ def i0(movielens: Interactions) -> Split:
 
 
 @pytest.mark.parametrize(
-    ("name", "least", "most"), [("EASE", 0.3242, 0.3252), ("ItemKNN", 0.26, 0.31), ("UserKNN", 0.26, 0.31)]
+    ("name", "least", "most"),
+    [
+        ("EASE", 0.3222, 0.3262),
+        ("SparseEASE", 0.31, 0.33),
+        ("RP3beta", 0.28, 0.30),
+        ("ItemKNN", 0.26, 0.31),
+        ("UserKNN", 0.26, 0.31),
+    ],
 )
 def test_accuracy_on_events(name: str, least: float, most: float, i0: Split) -> None:
     users = np.flatnonzero(i0.test.by_user.counts).astype(np.int32)

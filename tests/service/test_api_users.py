@@ -65,11 +65,16 @@ def test_metadata_filters_and_titles(admin: TestClient) -> None:
         {"item": "unknown to the model", "metadata": {"genre": ["horror"]}},
     ]
     assert admin.put("/v1/items", json={"items": items}).status_code == 200
-    assert set(ids(admin, "nobody", where={"genre": "horror"})) == {"3", "5"}
-    assert set(ids(admin, "nobody", where={"genre": ["horror", "comedy"], "year": [1985, 1975]})) == {"4", "5"}
-    assert ids(admin, "nobody", where={"genre": "none"}) == []
-    entries = admin.post("/v1/recommendations", json={"user": "nobody", "where": {"year": 1979}}).json()["items"]
-    assert [entry["title"] for entry in entries] == ["Alien"]
+    assert set(ids(admin, "nobody", where='genre = "horror"')) == {"3", "5"}
+    assert set(ids(admin, "nobody", where='genre in ("horror", "comedy") and year in (1985, 1975)')) == {"4", "5"}
+    assert ids(admin, "nobody", where='genre = "none"') == []
+    assert ids(admin, "nobody", where="1975 < year < 1980 and title contains 'Ali'") == ["3"]
+    later = {"item": 5, "metadata": {"genre": "horror | space", "year": "1979?"}}
+    assert admin.put("/v1/items", json={"items": [later]}).status_code == 200
+    assert set(ids(admin, "nobody", where='genre contains "space"')) == {"3", "5"}  # the change counts at once
+    assert ids(admin, "nobody", where="year = 1979") == ["3"]  # a column may have values of several types
+    assert ids(admin, "nobody", where='year = "1979?"') == ["5"]
+    assert set(ids(admin, "nobody", where='genre = "horror"', exclude=[5, "unknown"])) == {"3"}
     assert admin.get("/v1/items", params={"item": "4"}).json()["metadata"]["year"] == 1985
     assert admin.get("/v1/items", params={"item": "none"}).status_code == 404
 

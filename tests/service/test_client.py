@@ -201,7 +201,8 @@ def test_a_plain_list_is_requested_by_default() -> None:
         bodies.append(json.loads(request.content))
         return httpx.Response(200, json={"model": 1, "answered_by": "model", "stale": False, "user": None, "items": []})
 
-    plain = {"n": 10, "exclude": [], "where": {}, "rank_by": "mean", "diversity": 0.0, "explore": 0.0}
+    filters = {"n": 10, "exclude": [], "min_support": 0, "where": None}
+    plain = {**filters, "rank_by": "mean", "diversity": 0.0, "explore": 0.0}
     with Client("http://shop", "id.secret", transport=httpx.MockTransport(service)) as client:
         client.recommend("ana")
         client.recommend_for({"alien": 5})
@@ -268,7 +269,7 @@ def test_a_context_closes_its_connections() -> None:
 
 def test_answers_of_a_newer_service_may_have_more_members() -> None:
     item = {"item": "1", "rank": 1, "score": None, "answered_by": "exploration", "title": None, "explored": True}
-    item |= {"propensity": 0.5, "mood": "good"}
+    item |= {"support": 3, "propensity": 0.5, "mood": "good"}
     body = {"model": 1, "answered_by": "model", "stale": False, "user": "ana", "items": [item], "weather": "fine"}
     bodies: list[Any] = []
 
@@ -277,10 +278,10 @@ def test_answers_of_a_newer_service_may_have_more_members() -> None:
         return httpx.Response(200, json=body)
 
     with Client("http://shop", "id.secret", transport=httpx.MockTransport(service)) as client:
-        assert client.recommend("ana", exclude=[7], where={"genre": "war"}, explore=0.5).items[0].propensity == 0.5
+        assert client.recommend("ana", exclude=[7], where='genre = "war"', explore=0.5).items[0].propensity == 0.5
     assert bodies == [
-        {"user": "ana", "log": True, "n": 10, "exclude": [7], "where": {"genre": "war"}, "rank_by": "mean",
-         "diversity": 0.0, "explore": 0.5}
+        {"user": "ana", "log": True, "n": 10, "exclude": [7], "min_support": 0, "where": 'genre = "war"',
+         "rank_by": "mean", "diversity": 0.0, "explore": 0.5}
     ]  # fmt: skip
 
 
@@ -288,7 +289,7 @@ PROGRAM = """
 from cofactor import Client, Recommendation, ServiceError
 
 def titles(client: Client) -> list[str]:
-    answer: Recommendation = client.recommend("ana", n=3, where={"genres": "War"}, rank_by="lower")
+    answer: Recommendation = client.recommend("ana", n=3, where='genres = "War"', rank_by="lower")
     seq: int = client.rate("ana", answer.items[0].item, 5, key="a1")
     stars: float = client.predict(7, answer.items[0].item).prediction
     for line in client.send([{"user": "ana", "item": 7, "value": 3}]):

@@ -59,14 +59,14 @@ def test_titles_filters_and_availability_at_once(titled_client: TestClient, titl
         str(entry["item"]): names[entry["item"]] for entry in all_items
     }
     wars = {str(item) for n, item in enumerate(titled.items.all) if n % 3 == 0}
-    assert {entry["item"] for entry in best(titled_client, where={"genres": "War"})} == wars & {
+    assert {entry["item"] for entry in best(titled_client, where='genres = "War"')} == wars & {
         entry["item"] for entry in all_items
     }
-    dramas = best(titled_client, where={"genres": "Drama", "year": 1990.5})
+    dramas = best(titled_client, where='genres contains "Drama" and year = 1990.5')
     assert {entry["item"] for entry in dramas} == {entry["item"] for entry in all_items} - wars - {
         str(titled.items.all[1])
     }
-    assert best(titled_client, where={"genres": "Western"}) == []
+    assert best(titled_client, where='genres = "Western"') == []
     unavailable = dramas[0]["item"]
     titled_client.post("/v1/items/availability", json={"items": [unavailable], "available": False})
     assert unavailable not in [entry["item"] for entry in best(titled_client)]

@@ -98,11 +98,13 @@ class Seen:
 def beyond_schema(body: Any, now: float) -> bool:
     """Return whether a body breaks a rule that its description states and JSON Schema cannot express.
 
-    The rules: no item occurs twice in a history, no time is more than a day ahead of this clock, a range rises, and
-    metadata have at most 65,536 bytes.
+    The rules: no item occurs twice in a history, no time is more than a day ahead of this clock, a range rises, a filter
+    is an expression over existing metadata, and metadata have at most 65,536 bytes.
     """
     if not isinstance(body, dict):
         return False
+    if isinstance(body.get("where"), str):
+        return True
     estimator = body.get("estimator")
     ends = estimator.get("rating_range") if isinstance(estimator, dict) else None
     if isinstance(ends, list) and not ends[0] < ends[1]:

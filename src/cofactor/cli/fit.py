@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, replace
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,7 +66,8 @@ def fit(
     with epoch_progress(model) as show_progress:
 
         def callback(epoch: Epoch) -> None:
-            epochs.append(epoch)
+            if not isnan(epoch.loss):  # not a part of a closed form
+                epochs.append(epoch)
             show_progress(epoch)
 
         recommender = _fit(estimator, table, seed=seed, validation=validation, callback=callback)

@@ -35,6 +35,7 @@ __all__ = [
     "check_exclude",
     "check_split",
     "choice",
+    "count",
     "fraction",
     "number",
     "port",
@@ -73,6 +74,34 @@ def whole_number(text: str | int) -> int:
     from cofactor import checks
 
     return int(_validate(checks.whole_number, _int(text), low=1, high=MAX_COUNT))
+
+
+def count(text: str | int) -> int:
+    """Parse an integer of at least 0.
+
+    Parameters
+    ----------
+    text : str or int
+        Value of the option.
+
+    Returns
+    -------
+    int
+        Parsed number.
+
+    Raises
+    ------
+    BadParameter
+        If the text is not an integer from 0 to 2^31 - 1.
+
+    Examples
+    --------
+    >>> count("0")
+    0
+    """
+    from cofactor import checks
+
+    return int(_validate(checks.whole_number, _int(text), low=0, high=MAX_COUNT))
 
 
 def port(text: str | int) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from cofactor.cli.options import Json, ModelFile, N, Output, choice, number
+from cofactor.cli.options import Json, ModelFile, N, Output, choice, count, number
 from cofactor.cli.terminal import note, printable, results, show_json, table
 from cofactor.errors import ParameterError, UnknownIdError
 
@@ -46,6 +46,23 @@ def recommend(
         ),
     ] = None,
     n: N = 10,
+    where: Annotated[
+        str | None,
+        Option(
+            metavar="EXPR",
+            help="List only items whose columns in the item table match this expression, such as "
+            "'year >= 1990 and genre contains \"Drama\"'.",
+        ),
+    ] = None,
+    min_support: Annotated[
+        int,
+        Option(
+            metavar="N",
+            parser=count,
+            help="List only items with at least this number of ratings or events.",
+        ),
+    ] = 0,
+    exclude: Annotated[list[str] | None, Option(metavar="ID", help="Do not list this item. Repeatable.")] = None,
     include_seen: Annotated[bool, Option("--include-seen", help="Include items that the user has seen.")] = False,
     rank_by: Annotated[
         str,
@@ -66,11 +83,11 @@ def recommend(
     output: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Recommend the top n items. Output columns: user, item, rank, score, answered_by, and title if available.
+    """Recommend the top n items. Output columns: user, item, rank, score, support, answered_by, and title if available.
 
     Items are ranked by score. If the model has no evidence, the list is completed with popular items, whose answered_by
-    is popularity instead of model. The terminal also shows the predicted rating and the number of ratings for each
-    item: the fewer ratings, the less certain the rank.
+    is popularity instead of model. The support is the number of ratings or events of the item: the smaller it is, the
+    less certain is the rank. The terminal also shows the predicted rating.
     """
     from cofactor.cli.side_tables import check_output, write_frame
     from cofactor.data.id_columns import json_rows
@@ -84,7 +101,12 @@ def recommend(
         )
     check_output(output, inputs=[model])
     recommender = Recommender.load(model)
-    order: Any = {"rank_by": rank_by, "diversity": diversity}
+    options: Any = {"rank_by": rank_by, "diversity": diversity, "where": where, "min_support": min_support}
+    if exclude:
+        excluded_rows = recommender.items.rows(exclude, parse=True)
+        if n_unknown := int((excluded_rows < 0).sum()):
+            note(f"{n_unknown:,} of the {len(exclude):,} items to exclude are not known to the model")
+        options["exclude"] = recommender.items.ids(excluded_rows[excluded_rows >= 0])
     if is_new_user:
         if include_seen:
             raise ParameterError(
@@ -93,13 +115,13 @@ def recommend(
         history = _parse_history(recommender, rated or (), item or ())
         ranked = recommender.for_history(
             history, user_features=_parse_user_features(recommender, user_features or ())
-        ).recommend(n, **order)
+        ).recommend(n, **options)
     elif everyone:
-        ranked = recommender.recommend_all(n, exclude_seen=not include_seen, **order)
+        ranked = recommender.recommend_all(n, exclude_seen=not include_seen, **options)
     else:
         hint = f"; for a new user: {'--item ITEM' if recommender.kind == 'events' else '--rated ITEM=RATING'}"
         ids = [parse_id(recommender.users, "user", text, hint) for text in dict.fromkeys(user or ())]
-        ranked = recommender.recommend(ids, n, exclude_seen=not include_seen, **order)
+        ranked = recommender.recommend(ids, n, exclude_seen=not include_seen, **options)
     if n > len(recommender.items):
         note(f"the catalog has {len(recommender.items):,} items, fewer than the requested {n:,}")
     if output is not None:
@@ -190,7 +212,7 @@ def _parse_user_features(recommender: Recommender, user_features: Sequence[str])
 
 def _show(recommender: Recommender, ranked: pl.DataFrame, rank_by: str) -> None:
     out = results()
-    if "user" not in ranked.columns:
+    if "user" not in ranked.columns or not len(ranked):
         show_ranking(out, recommender, ranked, score_header=None if rank_by == "mean" else f"{rank_by}\nrating")
         return
     users = ranked["user"].unique(maintain_order=True)
@@ -224,16 +246,14 @@ def show_ranking(
         "title" in ranked.columns,
         None if score_header else _predicted_ratings(recommender, ranked),
     )
-    support = recommender.support[recommender.items.rows(ranked["item"])]
     headers = [("", "right"), *(["title"] if has_titles else []), ("item", "right") if has_titles else "item"]
     score_header = score_header or ("predicted\nrating" if predicted_ratings else "score")
     output_table = table(*headers, (score_header, "right"), (f"number of\n{recommender.kind}", "right"), "answered\nby")
-    for row, value, count in zip(
-        ranked.iter_rows(named=True), predicted_ratings or ranked["score"], support, strict=True
-    ):
+    for row, value in zip(ranked.iter_rows(named=True), predicted_ratings or ranked["score"], strict=True):
         title = [printable(row["title"] or "")] if has_titles else []
         score = f"{value:.2f}" if predicted_ratings else f"{value:.3f}"
-        output_table.add_row(str(row["rank"]), *title, printable(row["item"]), score, f"{count:,}", row["answered_by"])
+        support = f"{row['support']:,}"
+        output_table.add_row(str(row["rank"]), *title, printable(row["item"]), score, support, row["answered_by"])
     out.print(output_table)
 
 

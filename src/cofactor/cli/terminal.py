@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from cofactor.cli.streams import print_message, printable
@@ -155,6 +156,8 @@ def epoch_progress(name: str) -> Iterator[Callable[[Epoch], None]]:
         def callback(epoch: Epoch) -> None:
             score = "" if epoch.validation is None else f", validation {epoch.validation:.4f}"
             text = f"epoch {epoch.number}/{epoch.of}, loss {epoch.loss:.4f}{score}"
+            if isnan(epoch.loss):
+                text = f"part {epoch.number}/{epoch.of}"
             progress_bar.update(task, completed=epoch.number, total=epoch.of, text=text)
 
         yield callback

@@ -10,10 +10,11 @@ from cofactor.estimators.base import Estimator
 from cofactor.estimators.bayes import BayesianMF
 from cofactor.estimators.bias import Bias, Popularity
 from cofactor.estimators.bpr import BPR
-from cofactor.estimators.ease import EASE
+from cofactor.estimators.ease import EASE, SparseEASE
 from cofactor.estimators.mf import BiasedMF
 from cofactor.estimators.neighbors import ItemKNN, UserKNN
 from cofactor.estimators.neural import NeuralMF
+from cofactor.estimators.rp3beta import RP3beta
 from cofactor.estimators.training import Epoch
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "ItemKNN",
     "NeuralMF",
     "Popularity",
+    "RP3beta",
+    "SparseEASE",
     "UserKNN",
 ]
 

@@ -1,34 +1,49 @@
-"""EASE estimator: linear item-item weights computed in closed form."""
+"""EASE estimators: linear item-item weights in closed form, for all item pairs or for the most similar items."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
 from cofactor.arrays import Float32, Float64, read_only
 from cofactor.checks import Seed
 from cofactor.data.interactions import Kind
-from cofactor.errors import DataError, ParameterError
+from cofactor.errors import ParameterError
 from cofactor.estimators.base import Estimator, parameter
-from cofactor.estimators.training import EpochCallback
+from cofactor.estimators.training import EpochCallback, report_parts
 from cofactor.estimators.training_table import TableLike
-from cofactor.kernels.cholesky import TILE_SIZE, negative_inverse, sparse_gram
+from cofactor.kernels.candidate_ridge import candidate_ridge
+from cofactor.kernels.cholesky import TILE_SIZE, negative_inverse, sandwich, sparse_gram
+from cofactor.kernels.neighbors import COSINE, ColumnLists, nearest
 from cofactor.kernels.parallel import one_thread_blas
+from cofactor.kernels.sparse import SparseRows, read_only_rows
 from cofactor.models.base import Model
-from cofactor.models.block_scoring import confidences
+from cofactor.models.block_scoring import confidences, without_zero_weights
 from cofactor.models.neighborhood import ItemItemModel
-from cofactor.models.similarity import DenseSimilarity
+from cofactor.models.similarity import DenseSimilarity, NeighborSimilarity
 from cofactor.validation import validated
 
-__all__ = ["EASE"]
+__all__ = ["EASE", "SparseEASE"]
 
 BYTES_PER_PAIR = 24
-"""Peak memory required by a fit, in bytes per item pair."""
+"""Peak memory required by a fit, in bytes per item pair, or per user pair if there are far fewer users than items."""
 
-MAX_INFLATION = 1e12
-"""Maximum variance inflation A_jj P_jj; above it, the error of the weights exceeds about 1e-4."""
+DUAL_BYTES_PER_PAIR = 8
+"""Peak memory per item pair if there are far fewer users than items."""
+
+ITEMS_PER_PART = 1024
+"""The number of items of SparseEASE between two progress reports."""
+
+L2_RATIO = "L2 penalty on weights, as a multiple of the mean of the diagonal of X'X"
+DROPOUT = "share of each user's events that are hidden at random during training, in expectation"
+
+
+Progress: TypeAlias = Callable[[range], Iterable[int]]
+"""Function that iterates over the parts of a fit and reports the progress."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +52,10 @@ class EASE(Estimator):
 
     Parameters
     ----------
-    l2 : float, default 300.0
-        L2 penalty on weights, added to the diagonal of X'X.
+    l2_ratio : float, default 4.0
+        L2 penalty on weights, as a multiple of the mean of the diagonal of X'X.
+    dropout : float, default 0.5
+        Share of each user's events that are hidden at random during training, in expectation.
     max_memory : float, default 8.0
         Memory limit for a fit in gigabytes; a fit needs 24 bytes per item pair.
 
@@ -46,23 +63,31 @@ class EASE(Estimator):
     -----
     The scores for a user with history x_u are x_u W, where::
 
-        minimize |X - X W|^2 + l2 |W|^2 with W_ii = 0
-        P = (X'X + l2 I)^-1,    W_ij = -P_ij / P_jj
+        minimize |X - X W|^2 + sum_j L_jj |W_j|^2 with W_ii = 0
+        P = (X'X + L)^-1,    W_ij = -P_ij / P_jj
+        L_jj = l2_ratio * mean + dropout / (1 - dropout) * (X'X)_jj
+
+    The mean is that of (X'X)_jj over the items with events. For plain events, (X'X)_jj is the number of users of item
+    j. Since the penalty is relative to it, the same hyperparameters suit tables of any size, W does not change if all
+    values are multiplied by a constant, and the condition number of X'X + L is at most n_items / l2_ratio. Without
+    dropout, l2_ratio = l2 / mean corresponds to a penalty l2 of another library. The second term of L is the
+    expectation over random dropout of the inputs, in closed form (EDLAE).
 
     Each entry of X is the value of an event times its weight: 1 for a plain event, negative for a dislike, and 0 for an
-    unobserved pair. A fit takes O(n_items^3) time and O(n_items^2) memory, regardless of the number of users. With a
-    single item, W is 0.
+    unobserved pair. A fit takes O(n_items^3) time and O(n_items^2) memory. If there are less than half as many users as
+    items, a matrix of users is inverted instead, in O(n_users^3 + n_items * n_events) time. With a single item, W is 0.
 
     References
     ----------
     Steck 2019, "Embarrassingly shallow autoencoders for sparse data".
+    Steck 2020, "Autoencoders that don't overfit towards the identity" (EDLAE).
 
     Examples
     --------
     >>> import cofactor
     >>> pairs = [("ana", "alien"), ("ana", "aliens"), ("bo", "alien"), ("bo", "aliens"), ("cy", "alien"), ("cy", "up")]
     >>> events = cofactor.Interactions.from_columns(*zip(*pairs), kind="events")
-    >>> model = EASE(l2=1).fit(events)
+    >>> model = EASE(l2_ratio=0.5, dropout=0).fit(events)
     >>> model.similarity.weights.round(2)                                 # rows and columns: alien, aliens, up
     array([[ 0.  ,  0.57,  0.38],
            [ 0.67,  0.  , -0.25],
@@ -73,14 +98,8 @@ class EASE(Estimator):
     kind: ClassVar[Kind] = "events"
     exact_fold_in: ClassVar[bool] = True
 
-    l2: float = parameter(
-        300.0,
-        "L2 penalty on weights, added to the diagonal of X'X",
-        low=1e-3,
-        high=100_000,
-        log=True,
-        search=(10, 5000),
-    )
+    l2_ratio: float = parameter(4.0, L2_RATIO, low=1e-4, high=1e4, log=True, search=(0.1, 100))
+    dropout: float = parameter(0.5, DROPOUT, low=0, high=0.99, search=(0, 0.8))
     max_memory: float = parameter(
         8.0, "memory limit for a fit in gigabytes; a fit needs 24 bytes per item pair", low=0, high=100_000
     )
@@ -104,8 +123,10 @@ class EASE(Estimator):
             Table of events.
         seed : int, Generator or None, default 0
             Ignored: the fit is deterministic.
-        validation, init_model, callback : object, optional
+        validation, init_model : object, optional
             Ignored: the fit is not iterative.
+        callback : callable, optional
+            Called with an `Epoch` after each block of items.
 
         Returns
         -------
@@ -117,54 +138,189 @@ class EASE(Estimator):
         KindError
             If the table contains ratings.
         DataError
-            If the table has no rows, all weights are 0, or the system cannot be solved accurately.
+            If the table has no rows or all weights are 0.
         ParameterError
             If the fit would need more than `max_memory`; checked before any large array is allocated.
         """
-        del seed, validation, init_model, callback
+        del seed, validation, init_model
         table = self.check_table(interactions)
-        n = table.n_items
-        gigabytes = BYTES_PER_PAIR * n**2 / 1e9
+        is_dual = 2 * table.n_users < table.n_items
+        self._require_memory(table.n_items, table.n_users if is_dual else 0)
+        solve = _dual_weights if is_dual else _primal_weights
+        rows = confidences(table.by_user)
+        penalty = _penalty(rows, table.n_items, self.l2_ratio, self.dropout)
+        W = solve(rows, penalty, partial(report_parts, callback=callback))
+        return ItemItemModel(table.n_users, DenseSimilarity(read_only(W)))
+
+    def _require_memory(self, n_items: int, n_users: int) -> None:
+        """Raise ParameterError if the fit needs more than `max_memory`; `n_users` is 0 unless users are inverted."""
+        item_bytes = DUAL_BYTES_PER_PAIR if n_users else BYTES_PER_PAIR
+        gigabytes = (item_bytes * n_items**2 + BYTES_PER_PAIR * n_users**2) / 1e9
         if gigabytes > self.max_memory:
             raise ParameterError(
-                f"ease needs {gigabytes:,.1f} GB for {n:,} items (24 bytes per item pair), but max_memory is "
-                f"{self.max_memory:g} GB; increase max_memory, or use item-knn or implicit-als"
+                f"ease needs {gigabytes:,.1f} GB for {n_items:,} items ({item_bytes} bytes per item pair), but "
+                f"max_memory is {self.max_memory:g} GB; increase max_memory, or use sparse-ease or implicit-als"
             )
-        A = sparse_gram(confidences(table.by_user), n)
-        A[np.diag_indices(n)] += self.l2
-        diagonal = np.diag(A).copy()
-        try:
-            negative_inverse(A)
-        except np.linalg.LinAlgError:
-            A[:] = np.nan
-        self._require_accuracy(diagonal * -np.diag(A))
-        return ItemItemModel(table.n_users, DenseSimilarity(read_only(_weights(A))))
 
-    def _require_accuracy(self, inflation: Float64) -> None:
-        """Raise DataError if the linear system is too ill-conditioned for float64.
 
-        `inflation`, of shape (n_items,), is A_jj P_jj, the variance inflation factor of each item. It is at least 1 and
-        does not depend on the scale of the items. The relative error of W is about 1e-16 times this factor.
+@dataclass(frozen=True)
+class SparseEASE(Estimator):
+    """EASE for large catalogs: predict each item's events from those of its most similar items only.
+
+    Parameters
+    ----------
+    neighbors : int, default 200
+        Number of items from which each item is predicted: those with the highest cosine similarity.
+    l2_ratio : float, default 4.0
+        L2 penalty on weights, as a multiple of the mean of the diagonal of X'X.
+    dropout : float, default 0.5
+        Share of each user's events that are hidden at random during training, in expectation.
+
+    Notes
+    -----
+    The scores for a user with history x_u are x_u W. For item i with neighbors K::
+
+        minimize |x_i - X_K W_Ki|^2 + sum over j in K of L_jj W_ji^2
+        W_Ki = (X_K'X_K + L_KK)^-1 X_K'x_i
+
+    X and L are those of `EASE`, and so is W if K contains all other items. All other weights are 0. Items tied at the
+    last similarity are left out of K. Unlike SLIM with feature selection, weights may be negative and have no L1
+    penalty, so that each item needs a single Cholesky factorization. Memory is bounded by n_items * neighbors, and
+    time by n_items * neighbors^3 plus the pairs of neighbors in the histories of the users.
+
+    References
+    ----------
+    Ning & Karypis 2011, "SLIM: sparse linear methods for top-n recommender systems" (feature selection).
+    Steck 2019, "Embarrassingly shallow autoencoders for sparse data".
+    Spisak et al. 2023, "Scalable approximate nonsymmetric autoencoder for collaborative filtering" (another sparse
+    approximation of EASE).
+
+    Examples
+    --------
+    >>> import cofactor
+    >>> pairs = [("ana", "alien"), ("ana", "aliens"), ("bo", "alien"), ("bo", "aliens"), ("cy", "alien"), ("di", "up")]
+    >>> events = cofactor.Interactions.from_columns(*zip(*pairs), kind="events")
+    >>> rec = cofactor.Recommender.fit(SparseEASE(), events)
+    >>> rec.recommend("cy", n=1)["item"].to_list()
+    ['aliens']
+    """
+
+    name: ClassVar[str] = "sparse-ease"
+    kind: ClassVar[Kind] = "events"
+    exact_fold_in: ClassVar[bool] = True
+
+    neighbors: int = parameter(
+        200,
+        "number of items from which each item is predicted: those with the highest cosine similarity",
+        low=1,
+        high=2000,
+        log=True,
+        search=(50, 500),
+    )
+    l2_ratio: float = parameter(4.0, L2_RATIO, low=1e-4, high=1e4, log=True, search=(0.1, 100))
+    dropout: float = parameter(0.5, DROPOUT, low=0, high=0.99, search=(0, 0.8))
+
+    @one_thread_blas()
+    @validated
+    def fit(
+        self,
+        interactions: TableLike,
+        *,
+        seed: Seed = 0,
+        validation: TableLike | None = None,
+        init_model: Model | None = None,
+        callback: EpochCallback | None = None,
+    ) -> ItemItemModel:
+        """Compute the item-item weights from a table of events.
+
+        Parameters
+        ----------
+        interactions : Interactions or CSR matrix of shape (n_users, n_items)
+            Table of events.
+        seed : int, Generator or None, default 0
+            Ignored: the fit is deterministic.
+        validation, init_model : object, optional
+            Ignored: the fit is not iterative.
+        callback : callable, optional
+            Called with an `Epoch` after each block of items.
+
+        Returns
+        -------
+        ItemItemModel
+            Model with at most `neighbors` weights for the score of each item.
+
+        Raises
+        ------
+        KindError
+            If the table contains ratings.
+        DataError
+            If the table has no rows or all weights are 0.
         """
-        is_invalid = ~((inflation > 0.5) & (inflation < MAX_INFLATION))
-        if is_invalid.any():
-            raise DataError(
-                f"ease cannot solve for {int(is_invalid.sum()):,} of {len(is_invalid):,} items: some users have counts "
-                f"so large that l2={self.l2:g} is negligible compared to their squares; "
-                "raise l2, or take the logarithm of the counts"
-            )
+        del seed, validation, init_model
+        table = self.check_table(interactions)
+        n_users, n_items = table.n_users, table.n_items
+        rows = confidences(without_zero_weights(table.by_user))
+        by_item = rows.transpose(n_items)
+        penalty = _penalty(rows, n_items, self.l2_ratio, self.dropout)
+        lists = ColumnLists.of(by_item, n_users, max_length=n_items)
+        width = min(self.neighbors, n_items)
+        neighbors, weights = np.empty((n_items, width), np.int32), np.empty((n_items, width), np.float32)
+        for first in report_parts(range(0, n_items, ITEMS_PER_PART), callback):
+            part = slice(first, min(first + ITEMS_PER_PART, n_items))
+            neighbors[part], _ = nearest(
+                by_item.slice(part.start, part.stop), lists, by_item,
+                measure=COSINE, n=width, shrink=0, exclude=np.arange(part.start, part.stop, dtype=np.int32),
+            )  # fmt: skip
+            weights[part] = candidate_ridge(by_item, n_users, neighbors[part], penalty, first=first)
+        weights_by_source = SparseRows.of_lists(neighbors, weights).transpose(n_items)
+        return ItemItemModel(n_users, NeighborSimilarity(read_only_rows(weights_by_source)))
 
 
-def _weights(A: Float64) -> Float32:
-    """Compute W_ij = -P_ij / P_jj, with W_jj = 0, from the lower triangle of A = -P: (n, n) float32."""
-    n = len(A)
+def _penalty(rows: SparseRows, n_items: int, l2_ratio: float, dropout: float) -> Float64:
+    """Return the diagonal of L, of shape (n_items,)."""
+    squares = np.bincount(rows.columns, np.square(rows.values, dtype=np.float64), n_items)
+    penalty: Float64 = l2_ratio * squares[squares > 0].mean() + dropout / (1 - dropout) * squares
+    return penalty
+
+
+def _primal_weights(rows: SparseRows, penalty: Float64, progress: Progress) -> Float32:
+    """Compute W from the inverse of X'X + L, an (n_items, n_items) matrix."""
+    n = len(penalty)
+    A = sparse_gram(rows, n)
+    A[np.diag_indices(n)] += penalty
+    negative_inverse(A, progress)  # A = -P, lower triangle
     W = np.zeros((n, n), np.float32)
     diagonal = -np.diag(A)
     for first in range(0, n, TILE_SIZE):
-        rows = slice(first, min(first + TILE_SIZE, n))
-        part = np.tril(A[rows], first - 1)[:, : rows.stop]
-        corner = np.tril(A[rows, rows], -1)
-        W[rows, : rows.stop] = part / diagonal[: rows.stop]
-        W[:first, rows] = part[:, :first].T / diagonal[rows]
-        W[rows, rows] = (corner + corner.T) / diagonal[rows]
+        rows_part = slice(first, min(first + TILE_SIZE, n))
+        part = np.tril(A[rows_part], first - 1)[:, : rows_part.stop]
+        corner = np.tril(A[rows_part, rows_part], -1)
+        W[rows_part, : rows_part.stop] = part / diagonal[: rows_part.stop]
+        W[:first, rows_part] = part[:, :first].T / diagonal[rows_part]
+        W[rows_part, rows_part] = (corner + corner.T) / diagonal[rows_part]
+    return W
+
+
+def _dual_weights(rows: SparseRows, penalty: Float64, progress: Progress) -> Float32:
+    """Compute W from the inverse of I + X L^-1 X', an (n_users, n_users) matrix.
+
+    By Woodbury's identity, P = L^-1 - L^-1 Q L^-1 with Q = X'(I + X L^-1 X')^-1 X, so that
+    W_ij = Q_ij / L_ii / (1 - Q_jj / L_jj).
+    """
+    n_users, n_items = len(rows), len(penalty)
+    columns = rows.transpose(n_items)
+    scaled = columns.with_values((columns.values / np.sqrt(penalty)[columns.owners]).astype(np.float32))
+    M = sparse_gram(scaled, n_users)
+    M[np.diag_indices(n_users)] += 1
+    negative_inverse(M)
+    M = -(np.tril(M) + np.tril(M, -1).T)
+    W = np.empty((n_items, n_items), np.float32)
+    denominator = np.empty(n_items)
+    for first in progress(range(0, n_items, TILE_SIZE)):
+        part = slice(first, min(first + TILE_SIZE, n_items))
+        Q = sandwich(rows, columns, M, part.start, part.stop) / penalty[part, None]
+        denominator[part] = 1 - np.diagonal(Q, first)
+        W[part] = Q
+    W /= denominator
+    np.fill_diagonal(W, 0)
     return W

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from cofactor.estimators.training_table import AcceptedKind, Standardization, Ta
 from cofactor.kernels.neighbor_scores import damped_means
 from cofactor.kernels.neighbors import nearest
 from cofactor.kernels.parallel import one_thread_blas
-from cofactor.kernels.sparse import SparseRows
+from cofactor.kernels.sparse import SparseRows, read_only_rows
 from cofactor.models.base import Model
 from cofactor.models.baseline import Baseline
 from cofactor.models.block_scoring import confidences, without_zero_weights
@@ -149,9 +149,7 @@ class ItemKNN(Estimator):
             exclude=np.arange(n_items, dtype=np.int32),
         )  # fmt: skip
         average = NeighborAverage(self.k, self.damping) if baseline else None
-        valid = neighbors >= 0
-        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(valid.sum(axis=1), dtype=np.int64)])
-        rows = _read_only(SparseRows(start, neighbors[valid], similarities[valid]).transpose(n_items))
+        rows = read_only_rows(SparseRows.of_lists(neighbors, similarities).transpose(n_items))
         return ItemItemModel(table.n_users, NeighborSimilarity(rows, average), baseline)
 
 
@@ -274,7 +272,7 @@ class UserKNN(Estimator):
         return UserUserModel(
             read_only(neighbors),
             read_only(similarities),
-            _read_only(entries),
+            read_only_rows(entries),
             read_only(np.arange(table.n_users, dtype=np.int32)),
             table.n_items,
             measure,
@@ -303,15 +301,3 @@ def _entries(interactions: Interactions, baseline: Baseline | None) -> SparseRow
     """Return the rows grouped by user: signed confidences for events, or residuals from the baseline for ratings."""
     by_user = without_zero_weights(interactions.by_user)
     return confidences(by_user) if baseline is None else baseline.deviations(by_user)
-
-
-def _read_only(rows: SparseRows) -> SparseRows:
-    """Return a copy of the rows with read-only arrays."""
-    weights = None if rows.weights is None else read_only(rows.weights)
-    return replace(
-        rows,
-        start=read_only(rows.start),
-        columns=read_only(rows.columns),
-        values=read_only(rows.values),
-        weights=weights,
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar
 
@@ -21,9 +21,10 @@ from cofactor.metrics.registry import VALIDATION_K, validation_metric
 from cofactor.models.base import Model, PredictsRatings, ScoresItems
 from cofactor.models.user_batch import UserBatch
 
-__all__ = ["Epoch", "EpochCallback", "FitMonitor", "one_cycle", "require_init_model"]
+__all__ = ["Epoch", "EpochCallback", "FitMonitor", "one_cycle", "report_parts", "require_init_model"]
 
 M = TypeVar("M", bound=Model)
+T = TypeVar("T")
 
 BIAS_DAMPING = 5.0
 """Damping of the biases that a fit is compared with, as in `Bias`."""
@@ -34,7 +35,7 @@ MAX_RISE, MIN_LOSS = 1.05, 1e-12
 
 @dataclass(frozen=True)
 class Epoch:
-    """Progress of a fit after one epoch, as passed to the argument `callback` of `fit`.
+    """Progress of a fit after one epoch or one part of a closed form, as passed to the argument `callback` of `fit`.
 
     Attributes
     ----------
@@ -44,7 +45,7 @@ class Epoch:
         Maximum number of epochs.
     loss : float
         Mean training loss per row during the epoch, excluding penalties: squared error, -ln sigmoid for bpr, or
-        cross-entropy for neural-mf with head="classification".
+        cross-entropy for neural-mf with head="classification"; nan for a part of a closed form.
     validation : float or None
         Metric on the validation rows: RMSE for ratings, capped recall@20 for events (see
         `metrics.registry.validation_metric`); None if there are no validation rows.
@@ -191,6 +192,36 @@ class FitMonitor:
                 f"({biases_score:.4g}); use the bias estimator, or tune the hyperparameters",
                 stacklevel=3,
             )
+
+
+def report_parts(parts: Sequence[T], callback: EpochCallback | None) -> Iterator[T]:
+    """Yield the parts of a closed-form fit, and report each of them when it is finished.
+
+    Parameters
+    ----------
+    parts : sequence
+        The parts.
+    callback : callable or None
+        Called with an `Epoch` after each part.
+
+    Yields
+    ------
+    object
+        Each part.
+
+    Examples
+    --------
+    >>> [part * 2 for part in report_parts([1, 2], lambda epoch: print(f"{epoch.number} of {epoch.of}"))]
+    1 of 2
+    2 of 2
+    [2, 4]
+    """
+    checks.optional_callable("callback", callback)
+    start = time.perf_counter()
+    for number, part in enumerate(parts, 1):
+        yield part
+        if callback is not None:
+            callback(Epoch(number, len(parts), math.nan, None, time.perf_counter() - start))
 
 
 def _require_validation(validation: TableLike, training: Interactions) -> Interactions:

@@ -1,4 +1,4 @@
-"""Multithreaded computation of X'X for sparse X, and in-place inversion of symmetric positive definite matrices.
+"""Multithreaded X'X and X'MX for sparse X, and in-place inversion of symmetric positive definite matrices.
 
 The inverse is computed by block Gauss-Jordan elimination (the sweep operator). For a block K of columns and the
 remaining rows R:
@@ -14,6 +14,8 @@ References: Goodnight 1979, "A tutorial on the SWEEP operator".
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 
 from cofactor.arrays import Float64
@@ -22,7 +24,7 @@ from cofactor.kernels.neighbors import ColumnLists
 from cofactor.kernels.parallel import one_thread_blas, parallel_for
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["TILE_SIZE", "negative_inverse", "sparse_gram"]
+__all__ = ["TILE_SIZE", "negative_inverse", "sandwich", "sparse_gram"]
 
 TILE_SIZE = 256
 """The number of rows and columns in a block."""
@@ -87,8 +89,72 @@ def sparse_gram(rows: SparseRows, n_columns: int) -> Float64:
     return G
 
 
+@kernel(
+    writes="f8[:, ::1]",
+    reads="i8[::1] i4[::1] f4[::1] i8[::1] i4[::1] f4[::1] f8[:, ::1]",
+    scalars="i8 i8 i8",
+)
+def _sandwich():
+    """Write rows offset + first..offset + last-1 of X'MX to rows first..last-1 of `out`.
+
+    Reads the rows of X' (`column_start`, `rows`, `column_values`), those of X (`start`, `columns`, `values`) and M.
+    """
+
+    def _sandwich(out, column_start, rows, column_values, start, columns, values, M, offset, first, last):
+        z = np.empty(M.shape[0], np.float64)
+        for c in range(first, last):
+            z[:] = 0.0
+            out[c] = 0.0
+            for e in range(column_start[offset + c], column_start[offset + c + 1]):
+                x = np.float64(column_values[e])
+                row = rows[e]
+                for r in range(M.shape[0]):
+                    z[r] += x * M[row, r]
+            for r in range(M.shape[0]):
+                for e in range(start[r], start[r + 1]):
+                    out[c, columns[e]] += z[r] * values[e]
+
+    return _sandwich
+
+
+def sandwich(rows: SparseRows, columns: SparseRows, M: Float64, first: int, last: int) -> Float64:
+    """Compute rows first..last-1 of X'MX for a sparse matrix X.
+
+    Parameters
+    ----------
+    rows, columns : SparseRows
+        X and X'; weights are ignored.
+    M : ndarray of shape (n_rows, n_rows), float64
+        A matrix.
+    first, last : int
+        The range of rows of X'MX.
+
+    Returns
+    -------
+    ndarray of shape (last - first, n_columns), float64
+        Takes time proportional to its number of rows times the number of entries of X.
+
+    Examples
+    --------
+    >>> X = SparseRows.of(rows=[0, 0, 1], columns=[0, 1, 1], values=[1, 2, 3], n_rows=2)
+    >>> sandwich(X, X.transpose(2), np.eye(2), 0, 2).tolist()
+    [[1.0, 2.0], [2.0, 13.0]]
+    """
+    out = np.empty((last - first, len(columns)))
+    run, step = _sandwich(), TILE_SIZE // 16
+
+    def fill(block: int) -> None:
+        run(
+            out, columns.start, columns.columns, columns.values, rows.start, rows.columns, rows.values, M, first,
+            block, min(block + step, len(out)),
+        )  # fmt: skip
+
+    parallel_for(fill, range(0, len(out), step))
+    return out
+
+
 @one_thread_blas()
-def negative_inverse(A: Float64) -> None:
+def negative_inverse(A: Float64, progress: Callable[[range], Iterable[int]] = iter) -> None:
     """Replace a symmetric positive definite matrix A with -A^-1, in place.
 
     Parameters
@@ -96,6 +162,8 @@ def negative_inverse(A: Float64) -> None:
     A : ndarray of shape (n, n), float64
         The matrix; n may be 0. Only its lower triangle is read. The lower triangle and the diagonal blocks are
         overwritten; all other elements are unchanged.
+    progress : callable, default iter
+        Called with the first rows of all blocks; returns an iterable over them, which may report the progress.
 
     Raises
     ------
@@ -114,7 +182,7 @@ def negative_inverse(A: Float64) -> None:
     [-0.5, -0.25]
     """
     tile_starts = range(0, len(A), TILE_SIZE)
-    for k in tile_starts:
+    for k in progress(tile_starts):
         K = slice(k, min(k + TILE_SIZE, len(A)))
         pivot = np.tril(A[K, K]) + np.tril(A[K, K], -1).T
         inverse = np.linalg.inv(pivot)

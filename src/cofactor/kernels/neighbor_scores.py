@@ -1,6 +1,6 @@
 """Scores of all items for a block of users, from similar items (item-item) or similar users (user-user).
 
-With similarities s > 0, the kernels add these terms to the scores:
+With similarities s, which may be negative only in the second line, the kernels add these terms to the scores:
 
     items, ratings:  sum_j w_uj s_ij x_uj / (damping + sum_j w_uj s_ij)      j: the k items of u most similar to i
     items, events:   sum_j s_ij x_uj                                         j: all items of u
@@ -281,7 +281,7 @@ def sum_by_items(out: Float32, rows: SparseRows, similarities: SparseRows) -> No
     rows : SparseRows
         The entries of the users; weights are ignored.
     similarities : SparseRows
-        Similarities: row j contains the items i that have j as a neighbor (as columns), and s_ij > 0 (as values).
+        Similarities: row j contains the items i that have j as a neighbor (as columns), and s_ij (as values).
 
     Notes
     -----

@@ -4,7 +4,8 @@ The similarity of rows a and b with values x is defined as follows, where sums a
 is the norm of the whole row:
 
     pearson   s = sum x_a x_b / sqrt(sum x_a^2 sum x_b^2)             cosine   s = sum x_a x_b / (|x_a| |x_b|)
-    jaccard   s = sum x_a x_b / (|x_a|^2 + |x_b|^2 - sum x_a x_b)     then     s <- s n / (n + shrink)
+    jaccard   s = sum x_a x_b / (|x_a|^2 + |x_b|^2 - sum x_a x_b)     dot      s = sum x_a x_b
+    then      s <- s n / (n + shrink)
 
 For each row, the kernel iterates over the lists of the row's columns and accumulates the sums for all rows in them.
 Each thread needs one accumulator per row. Only positive similarities are used.
@@ -31,6 +32,7 @@ from cofactor.kernels.sparse import SparseRows
 __all__ = [
     "CANDIDATE_FACTOR",
     "COSINE",
+    "DOT",
     "JACCARD",
     "PEARSON",
     "TIE_TOLERANCE",
@@ -38,8 +40,8 @@ __all__ = [
     "nearest",
 ]
 
-PEARSON, COSINE, JACCARD = 0, 1, 2
-"""Compile-time choice of the similarity measure."""
+PEARSON, COSINE, JACCARD, DOT = 0, 1, 2, 3
+"""Compile-time choice of the similarity measure; a dot product may exceed 1, so it is used without shrinkage."""
 
 CANDIDATE_FACTOR = 2
 """If column lists are truncated, this many times n rows are compared over all of their entries."""
@@ -123,11 +125,13 @@ def _nearest(measure: int, is_binary: int):
                     length = np.sqrt(xx * yy)
                 elif measure == COSINE:
                     length = np.sqrt(norm_a * norm_b)
-                else:
+                elif measure == JACCARD:
                     length = norm_a + norm_b - dot
+                else:
+                    length = np.float64(1)
                 if not length > 0:
                     continue
-                s = np.float32(shrinkage * min(dot / length, 1.0))
+                s = np.float32(shrinkage * (dot if measure == DOT else min(dot / length, 1.0)))
                 if not topk_heap.offer(similarity, nearest_rows, out, s, row):
                     continue
                 worst = similarity[out, 0]
@@ -191,10 +195,13 @@ def _compare(measure: int):
                     length = np.sqrt(xx * yy)
                 elif measure == COSINE:
                     length = np.sqrt(norm_a * norm_b)
-                else:
+                elif measure == JACCARD:
                     length = norm_a + norm_b - dot
+                else:
+                    length = np.float64(1)
                 if length > 0:
-                    similarity[a - first, q] = np.float32(common / (common + shrink) * min(dot / length, 1.0))
+                    s = dot if measure == DOT else min(dot / length, 1.0)
+                    similarity[a - first, q] = np.float32(common / (common + shrink) * s)
 
     return _compare
 
@@ -302,7 +309,7 @@ def nearest(
         The column lists of `others`.
     others : SparseRows
         The matrix whose rows are the candidates.
-    measure : {PEARSON, COSINE, JACCARD}
+    measure : {PEARSON, COSINE, JACCARD, DOT}
         The similarity measure.
     n : int
         The maximum number of neighbors for each row.
@@ -332,7 +339,9 @@ def nearest(
     >>> neighbors[:, 0], similarity[:, 0].round(2)         # row 1 has all columns of row 0
     (array([ 1, -1], dtype=int32), array([0.82, 0.  ], dtype=float32))
     """
-    rows, lists, others, norm = _rescale(rows, lists, others)
+    norm = _squares(rows)
+    if measure != DOT:
+        rows, lists, others, norm = _rescale(rows, lists, others, norm)
     neighbors = np.full((len(rows), n), -1, np.int32)
     similarity = np.zeros((len(rows), n), np.float32)
     size = lists.size if exclude is None else np.full(len(lists.size), np.iinfo(np.int32).max, np.int32)
@@ -372,13 +381,12 @@ def nearest(
 
 
 def _rescale(
-    rows: SparseRows, lists: ColumnLists, others: SparseRows
+    rows: SparseRows, lists: ColumnLists, others: SparseRows, norm: Float32
 ) -> tuple[SparseRows, ColumnLists, SparseRows, Float32]:  # fmt: skip
-    """Scale all values by a power of two if products of squared norms would overflow or underflow float32.
+    """Scale all values by a power of two if products of squared norms `norm` would overflow or underflow float32.
 
-    Also returns the squared norm of each row. Similarities do not change. Most data does not need scaling.
+    Similarities do not change, except dot products. Most data does not need scaling.
     """
-    norm = _squares(rows)
     largest = max(float(norm.max(initial=0)), float(lists.norm.max(initial=0)))
     if 1e-6 <= largest <= 1e18 or largest == 0:
         return rows, lists, others, norm

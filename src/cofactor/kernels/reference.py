@@ -9,7 +9,7 @@ import numpy as np
 
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64
 from cofactor.kernels.bpr import MAX_DRAWS
-from cofactor.kernels.neighbors import COSINE, PEARSON
+from cofactor.kernels.neighbors import COSINE, JACCARD, PEARSON
 from cofactor.kernels.ridge import EVENTS, RidgeInputs
 from cofactor.kernels.sparse import SparseRows
 
@@ -484,7 +484,7 @@ def row_similarities(
         The rows.
     n_columns : int
         The number of columns in both matrices.
-    measure : {PEARSON, COSINE, JACCARD}
+    measure : {PEARSON, COSINE, JACCARD, DOT}
         The similarity measure.
     shrink : float
         The shrinkage.
@@ -506,7 +506,7 @@ def row_similarities(
     elif measure == COSINE:
         length = np.sqrt(xx * yy)
     else:
-        length = xx + yy - dot
+        length = xx + yy - dot if measure == JACCARD else np.ones_like(dot)
     valid = (dot > 0) & (length > 0)
     ratio = np.divide(dot, length, out=np.zeros_like(dot), where=valid)
     s: Float64 = ratio * np.divide(common, common + shrink, out=np.zeros_like(dot), where=valid)

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import MAX_ROWS, Bool, Float32, Int32, Int64, contiguous, require_array, row_starts
+from cofactor.arrays import MAX_ROWS, Bool, Float32, Int32, Int64, contiguous, read_only, require_array, row_starts
 from cofactor.errors import DataError, ParameterError
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.sort import counting_sort
@@ -411,6 +411,32 @@ class SparseRows:
         return cls(start, columns[order], contiguous(checked_values[order], np.float32), sorted_weights)
 
     @classmethod
+    def of_lists(cls, columns: Int32, values: Float32) -> SparseRows:
+        """Create a matrix from lists of equal length, one for each row.
+
+        Parameters
+        ----------
+        columns : ndarray of shape (n_rows, width), int32
+            The column indices of each row in any order; padded with -1.
+        values : ndarray of shape (n_rows, width), float32
+            The value of each entry.
+
+        Returns
+        -------
+        SparseRows
+            A matrix whose entries are sorted by column within each row.
+
+        Examples
+        --------
+        >>> SparseRows.of_lists(np.int32([[7, 2], [3, -1]]), np.float32([[1, 2], [3, 0]])).columns
+        array([2, 7, 3], dtype=int32)
+        """
+        order = np.argsort(columns, axis=1)
+        columns = np.take_along_axis(columns, order, axis=1)
+        valid = columns >= 0
+        return cls(row_starts(valid.sum(axis=1)), columns[valid], np.take_along_axis(values, order, axis=1)[valid])
+
+    @classmethod
     def empty(cls, n_rows: int) -> SparseRows:
         """Create a matrix without entries.
 
@@ -460,6 +486,28 @@ def vstack(top: SparseRows, bottom: SparseRows) -> SparseRows:
         np.concatenate([top.values, bottom.values]),
         weights,
     )
+
+
+def read_only_rows(rows: SparseRows) -> SparseRows:
+    """Return a view of a sparse matrix with read-only arrays.
+
+    Parameters
+    ----------
+    rows : SparseRows
+        The matrix.
+
+    Returns
+    -------
+    SparseRows
+        A matrix that shares the memory of `rows`.
+
+    Examples
+    --------
+    >>> read_only_rows(SparseRows.empty(1)).values.flags.writeable
+    False
+    """
+    weights = None if rows.weights is None else read_only(rows.weights)
+    return SparseRows(read_only(rows.start), read_only(rows.columns), read_only(rows.values), weights)
 
 
 def merge_latest(old: SparseRows, new: SparseRows) -> SparseRows:

@@ -261,7 +261,7 @@ class DenseSimilarity:
 
 @dataclass(frozen=True, eq=False)
 class NeighborSimilarity:
-    """Sparse item similarities: the positive similarities of each item to its nearest neighbors.
+    """Sparse item similarities: those of each item to its nearest neighbors; negative ones only for a sum.
 
     Parameters
     ----------
@@ -376,7 +376,7 @@ class NeighborSimilarity:
         """Look up the similarity of each pair of items within each list.
 
         The value is 1 for an item with itself, and 0 for row -1 and for pairs in which neither item is a neighbor of
-        the other.
+        the other. Of two different values for a pair, the one farther from 0 is returned.
 
         Parameters
         ----------
@@ -390,7 +390,8 @@ class NeighborSimilarity:
         """
         rows = np.maximum(items, 0).astype(np.int64)
         s = self._similarities(rows[:, :, None] * self.n_items + rows[:, None, :])
-        return _with_unit_diagonal(np.maximum(s, s.transpose(0, 2, 1)), items)
+        low, high = np.minimum(s, s.transpose(0, 2, 1)), np.maximum(s, s.transpose(0, 2, 1))
+        return _with_unit_diagonal(np.where(low + high < 0, low, high), items)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the similarities as CSR arrays by name.

@@ -1,4 +1,4 @@
-"""Catalog: the items of a recommender, with titles, rating counts and a mask of the items that the model can rank."""
+"""Catalog: the items of a recommender, with metadata, rating counts and a mask of the items that the model can rank."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, Int64, ItemOrder
 from cofactor.cold_start.questionnaire import Population
 from cofactor.data.id_columns import Id, id_series, single_id
 from cofactor.data.ids import IdMap
+from cofactor.data.metadata import Metadata
 from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError, UnknownIdError
 from cofactor.kernels.sparse import SparseRows
@@ -28,7 +29,7 @@ FEW_ROWS = 64
 
 @dataclass(frozen=True, eq=False)
 class Catalog:
-    """Items of a recommender, with titles, rating counts and a mask of the items that the model can rank.
+    """Items of a recommender, with metadata, rating counts and a mask of the items that the model can rank.
 
     Parameters
     ----------
@@ -36,8 +37,8 @@ class Catalog:
         IDs of n_items items.
     histories : SparseRows
         Histories that the model was trained on, with n_users rows; `support` is computed from them.
-    titles : pl.Series or None
-        Titles in row order.
+    item_table : pl.DataFrame or None
+        Metadata in row order, with the IDs in the first column; the column `title`, if any, has the titles.
     evidence : ndarray of shape (n_items,), bool, or None
         Mask of the items for which the model has evidence; it cannot rank the others. None means all items.
     model : Model or None
@@ -48,7 +49,7 @@ class Catalog:
 
     items: IdMap
     histories: SparseRows
-    titles: pl.Series | None = None
+    item_table: pl.DataFrame | None = None
     evidence: Bool | None = None
     model: Any = None
     scale: Scale | None = None
@@ -57,6 +58,19 @@ class Catalog:
     def n_items(self) -> int:
         """Number of items in the catalog."""
         return len(self.items)
+
+    @property
+    def titles(self) -> pl.Series | None:
+        """Titles in row order; None if there are none."""
+        table = self.item_table
+        return table["title"] if table is not None and "title" in table.columns else None
+
+    @cached_property
+    def metadata(self) -> Metadata:
+        """Metadata in the item table, for filters."""
+        return (
+            Metadata.of_records([{}] * self.n_items) if self.item_table is None else Metadata.of_table(self.item_table)
+        )
 
     @cached_property
     def support(self) -> Int64:
@@ -102,8 +116,8 @@ class Catalog:
     def _populations(self) -> dict[int, Population]:
         return {}
 
-    def mask(self, candidates: Iterable[Id] | None) -> Bool:
-        """Return a mask of the items that may be recommended.
+    def candidate_mask(self, candidates: Iterable[Id] | None) -> Bool:
+        """Return a mask of candidates.
 
         Parameters
         ----------
@@ -125,6 +139,51 @@ class Catalog:
         allowed = np.zeros(self.n_items, bool)
         allowed[known_rows(self.items, id_series("candidates", candidates), "candidates: item")] = True
         return allowed
+
+    def filter_mask(
+        self,
+        allowed: Bool,
+        excluded: Int32,
+        *,
+        min_support: int = 0,
+        where: str | None = None,
+        metadata: Metadata | None = None,
+    ) -> Bool:
+        """Return a mask of the items that pass the filters of a list.
+
+        Parameters
+        ----------
+        allowed : ndarray of shape (n_items,), bool
+            Mask of the items to which the filters are applied; an empty array for all.
+        excluded : ndarray of shape (n,), int32
+            Row numbers of items to exclude; -1 for unknown items, which have no effect.
+        min_support : int, default 0
+            Minimum number of ratings or events of an item.
+        where : str, optional
+            Filter expression over the metadata; see `cofactor.data.where`.
+        metadata : Metadata, optional
+            Metadata of the items; by default, that of the item table.
+
+        Returns
+        -------
+        ndarray of shape (n_items,), bool
+            Mask of the items; `allowed` if no filter applies.
+
+        Raises
+        ------
+        ParameterError
+            If `min_support` or `where` is invalid.
+        """
+        min_support, excluded = checks.whole_number("min_support", min_support, low=0), excluded[excluded >= 0]
+        if min_support == 0 and where is None and not len(excluded):
+            return allowed
+        mask = self.support >= min_support
+        if len(allowed):
+            mask &= allowed
+        if where is not None:
+            mask &= (metadata or self.metadata).matches(where)
+        mask[excluded] = False
+        return mask
 
     def answered_by(self, model: Any, rows: Int32 | Sequence[int], scores: Float32 | Sequence[float]) -> pl.Series:
         """Return the source of each ranked item: the model or popularity.

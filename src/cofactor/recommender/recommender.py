@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Unpack, cast, get_args
 
 import numpy as np
 import polars as pl
@@ -48,7 +48,7 @@ from cofactor.recommender.updating import (
     replace_users,
     table_rows,
 )
-from cofactor.recommender.users import UserView
+from cofactor.recommender.users import ListOptions, UserView
 from cofactor.results import AnsweredBy, RankBy
 from cofactor.validation import validated
 
@@ -214,7 +214,7 @@ class Recommender:
     @cached_property
     def catalog(self) -> Catalog:
         """Items with their titles, rating counts and evidence."""
-        return Catalog(self.items, self.histories, self.titles, self.evidence, self.model, self.scale)
+        return Catalog(self.items, self.histories, self.item_table, self.evidence, self.model, self.scale)
 
     @property
     def support(self) -> Int64:
@@ -450,6 +450,9 @@ class Recommender:
         *,
         exclude_seen: bool = True,
         candidates: Iterable[Id] | None = None,
+        exclude: Iterable[Id] | None = None,
+        min_support: int = 0,
+        where: str | None = None,
         rank_by: RankBy = "mean",
         diversity: float = 0.0,
     ) -> pl.DataFrame:
@@ -466,6 +469,13 @@ class Recommender:
             to events.
         candidates : iterable of IDs, optional
             Rank only these items.
+        exclude : iterable of IDs, optional
+            Items that are not listed, in addition to those that the user has seen; unknown IDs have no effect.
+        min_support : int, default 0
+            Minimum number of ratings or events of a listed item.
+        where : str, optional
+            Filter expression over the columns of the item table, such as `year >= 1990 and genre contains "Drama"`; see
+            `cofactor.data.where`.
         rank_by : {"mean", "lower", "upper"}, default "mean"
             Rank by the expected score, or by the lower or upper end of its interval, which requires a model with a
             predictive distribution.
@@ -475,8 +485,9 @@ class Recommender:
         Returns
         -------
         pl.DataFrame
-            Columns user, item, rank (from 1), score, answered_by, and title if titles are available. Items are ranked
-            by the score, which is not clipped to the rating scale.
+            Columns user, item, rank (from 1), score, support, answered_by, and title if titles are available. Items are
+            ranked by the score, which is not clipped to the rating scale; support is the number of ratings or events of
+            the item.
 
         Raises
         ------
@@ -485,7 +496,7 @@ class Recommender:
         KindError
             If the model does not support this kind of ranking.
         ParameterError
-            If an argument is out of range.
+            If an argument is out of range, or if `where` is invalid or does not match the item table.
 
         Examples
         --------
@@ -498,40 +509,33 @@ class Recommender:
         >>> rec.recommend(["bo", "cy"], candidates=["clue"])["user"].to_list()  # bo has rated it
         ['cy']
         """
-        view = self.for_users(users)
-        return view.recommend(n, exclude_seen=exclude_seen, candidates=candidates, rank_by=rank_by, diversity=diversity)
+        return self.for_users(users).recommend(
+            n,
+            exclude_seen=exclude_seen,
+            candidates=candidates,
+            exclude=exclude,
+            min_support=min_support,
+            where=where,
+            rank_by=rank_by,
+            diversity=diversity,
+        )
 
-    def recommend_all(
-        self,
-        n: int = 10,
-        *,
-        exclude_seen: bool = True,
-        candidates: Iterable[Id] | None = None,
-        rank_by: RankBy = "mean",
-        diversity: float = 0.0,
-    ) -> pl.DataFrame:
+    def recommend_all(self, n: int = 10, **options: Unpack[ListOptions]) -> pl.DataFrame:
         """Return the top n items for every user, in row order.
 
         Parameters
         ----------
         n : int, default 10
             Length of each list.
-        exclude_seen : bool, default True
-            See `recommend`.
-        candidates : iterable of IDs, optional
-            Rank only these items.
-        rank_by : {"mean", "lower", "upper"}, default "mean"
-            See `recommend`.
-        diversity : float, default 0.0
-            See `recommend`.
+        **options : Any
+            Keyword arguments of `recommend`, such as `exclude_seen`, `where` and `diversity`.
 
         Returns
         -------
         pl.DataFrame
             Ranked lists; see `recommend`.
         """
-        view = self.for_rows(np.arange(len(self.users), dtype=np.int32))
-        return view.recommend(n, exclude_seen=exclude_seen, candidates=candidates, rank_by=rank_by, diversity=diversity)
+        return self.for_rows(np.arange(len(self.users), dtype=np.int32)).recommend(n, **options)
 
     def user_rows(self, users: Id | Iterable[Id] | pl.Series) -> Int32:
         """Return the row numbers of known users.
@@ -675,8 +679,7 @@ class Recommender:
     @property
     def titles(self) -> pl.Series | None:
         """Column `title` of the item table, in row order; None if there is no such column."""
-        table = self.item_table
-        return table["title"] if table is not None and "title" in table.columns else None
+        return self.catalog.titles
 
     # neighbors
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import polars as pl
@@ -40,10 +40,24 @@ from cofactor.recommender.questions import Questions
 from cofactor.recommender.updating import with_appended_users
 from cofactor.results import AnsweredBy, RankBy, RecommendedItem
 
-__all__ = ["UserView"]
+__all__ = ["ListOptions", "UserView"]
+
+NO_ITEMS = np.zeros(0, np.int32)
 
 TitleOf = Callable[[str, int], str | None]
 """Function that returns the title of an item, given its ID as a string and its row number."""
+
+
+class ListOptions(TypedDict, total=False):
+    """Keyword arguments of `UserView.recommend`."""
+
+    exclude_seen: bool
+    candidates: Iterable[Id] | None
+    exclude: Iterable[Id] | None
+    min_support: int
+    where: str | None
+    rank_by: RankBy
+    diversity: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +172,9 @@ class UserView:
         *,
         exclude_seen: bool = True,
         candidates: Iterable[Id] | None = None,
+        exclude: Iterable[Id] | None = None,
+        min_support: int = 0,
+        where: str | None = None,
         rank_by: RankBy = "mean",
         diversity: float = 0.0,
     ) -> pl.DataFrame:
@@ -172,6 +189,13 @@ class UserView:
             to events.
         candidates : iterable of IDs, optional
             Rank only these items.
+        exclude : iterable of IDs, optional
+            Items that are not listed, in addition to those that the user has seen; unknown IDs have no effect.
+        min_support : int, default 0
+            Minimum number of ratings or events of a listed item.
+        where : str, optional
+            Filter expression over the columns of the item table, such as `year >= 1990 and genre contains "Drama"`; see
+            `cofactor.data.where`.
         rank_by : {"mean", "lower", "upper"}, default "mean"
             Rank by the expected score, or by the lower or upper end of its interval, which requires a model with a
             predictive distribution.
@@ -181,9 +205,10 @@ class UserView:
         Returns
         -------
         pl.DataFrame
-            Columns user (not for a new user), item, rank (from 1), score, answered_by, and title if titles are
-            available. `answered_by` is "model", or "popularity" for the most popular unseen items, which complete the
-            list with a score of 0 if the model has no evidence. Fewer rows if fewer than n items are left.
+            Columns user (not for a new user), item, rank (from 1), score, support, answered_by, and title if titles are
+            available. `support` is the number of ratings or events of the item. `answered_by` is "model", or
+            "popularity" for the most popular unseen items, which complete the list with a score of 0 if the model has
+            no evidence. Fewer rows if fewer than n items are left.
 
         Raises
         ------
@@ -192,9 +217,23 @@ class UserView:
         KindError
             If the model does not support this kind of ranking.
         ParameterError
-            If an argument is out of range.
+            If an argument is out of range, or if `where` is invalid or does not match the item table.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
+        >>> ratings = cofactor.Interactions.from_columns(users, items, [5, 4, 4, 2, 5])
+        >>> ratings = ratings.with_item_table({"item": ["alien", "brazil", "clue"], "year": [1979, 1985, 1985]})
+        >>> new_user = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings).for_history({"clue": 4})
+        >>> new_user.recommend(where="year between 1980 and 1989").select("item", "support").rows()
+        [('brazil', 2)]
+        >>> len(new_user.recommend(min_support=2, exclude=["alien", "brazil"]))
+        0
         """
-        allowed = self.catalog.mask(candidates)
+        allowed = self.catalog.candidate_mask(candidates)
+        excluded = NO_ITEMS if exclude is None else self.catalog.items.rows(id_series("exclude", exclude))
+        allowed = self.catalog.filter_mask(allowed, excluded, min_support=min_support, where=where)
         rows, scores = self.rank(n, exclude_seen=exclude_seen, allowed=allowed, rank_by=rank_by, diversity=diversity)
         return self.frame(rows, scores)
 
@@ -216,7 +255,8 @@ class UserView:
         is_item = rows >= 0
         answered_by = self.catalog.answered_by(self.model, rows[is_item], scores[is_item])
         users = self._listed_users(rows)
-        return frames.ranking(self.catalog, users, rows, score=scores, answered_by=answered_by)
+        support = self.catalog.support[rows]
+        return frames.ranking(self.catalog, users, rows, score=scores, support=support, answered_by=answered_by)
 
     def recommended_items(
         self,
@@ -277,6 +317,7 @@ class UserView:
                         item=item,
                         rank=rank,
                         score=position.score,
+                        support=int(self.catalog.support[position.row]),
                         answered_by="exploration" if position.explored else sources[position.row],
                         title=title_of(item, position.row),
                         explored=position.explored,

@@ -11,7 +11,6 @@ Each request uses one model from start to end; a newly promoted model is used fo
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ import numpy as np
 
 from cofactor.arrays import ALL_ROWS, Bool
 from cofactor.data.id_columns import Id
+from cofactor.data.metadata import Metadata
 from cofactor.errors import ArtifactError, KindError, StoreUnavailableError, UnknownIdError
 from cofactor.kernels.parallel import threads
 from cofactor.models.base import Explains, HasUncertainty, PredictsRatings
@@ -123,7 +123,8 @@ class Engine:
         ]
         self.changes = ChangeFeed(store, since=min(watermarks, default=0))
         self._users: LRUCache[_CachedUser] = LRUCache(cache)
-        self._masks: LRUCache[Any] = LRUCache(MAX_MASKS)
+        self._masks: LRUCache[Bool] = LRUCache(MAX_MASKS)
+        self._item_metadata: LRUCache[Metadata] = LRUCache(1)
         self._model: LoadedModel | None = None
         self._trained_model: LoadedModel | None = None
         self._extended = (0, 0)
@@ -468,7 +469,7 @@ class Engine:
         with threads(1):
             lists = view.recommended_items(
                 query.n,
-                allowed=ALL_ROWS if mask is None else mask,
+                allowed=mask,
                 rank_by=query.rank_by,
                 diversity=query.diversity,
                 explore=query.explore,
@@ -587,8 +588,7 @@ class Engine:
         mask = self._allowed_mask(model, Query())
         with threads(1):
             rec = model.recommender
-            allowed = ALL_ROWS if mask is None else mask
-            rows, scores = rec.catalog.similar(rec.model, self._item_id(model, item), n, allowed)
+            rows, scores = rec.catalog.similar(rec.model, self._item_id(model, item), n, mask)
         ids = [str(id_) for id_ in rec.items.ids(rows)]
         items = tuple(
             SimilarItem(id_, rank, float(score), self.title(model, id_, row))
@@ -662,24 +662,32 @@ class Engine:
             raise UnknownIdError(f"item {item!r} is unknown to model {model.version}")
         return model.recommender.items.id_at(row)
 
-    def _allowed_mask(self, model: LoadedModel, query: Query) -> Bool | None:
-        """Return a mask of the items that a list may contain; None if all are allowed."""
-        key = (model.version, model.edition, self.changes.catalog_version, json.dumps(query.where, sort_keys=True))
-        cached = self._masks.get(key)
-        if cached is None:
-            matching_ids = None
-            if query.where:
-                items = self.changes.items()
-                matching_ids = [item for item, record in items.items() if _matches(record.metadata, query.where)]
-            cached = (model.mask(self.changes.unavailable, matching_ids),)
-            self._masks.put(key, cached)
-        mask: Bool | None = cached[0]
-        if not query.exclude:
-            return mask
-        excluded = model.item_rows(query.exclude)
-        mask = np.ones(len(model.recommender.items), bool) if mask is None else mask.copy()
-        mask[excluded[excluded >= 0]] = False
-        return mask
+    def _allowed_mask(self, model: LoadedModel, query: Query) -> Bool:
+        """Return a mask of the items that a list may contain; an empty array if all are allowed."""
+        catalog, catalog_key = model.recommender.catalog, (model.version, model.edition, self.changes.catalog_version)
+        key = (*catalog_key, query.min_support, query.where)
+        mask = self._masks.get(key)
+        if mask is None:
+            metadata = None if query.where is None else self._metadata(model, catalog_key)
+            unavailable = model.item_rows(list(self.changes.unavailable))
+            filters: Any = {"min_support": query.min_support, "where": query.where, "metadata": metadata}
+            mask = catalog.filter_mask(ALL_ROWS, unavailable, **filters)
+            self._masks.put(key, mask)
+        return catalog.filter_mask(mask, model.item_rows(query.exclude)) if query.exclude else mask
+
+    def _metadata(self, model: LoadedModel, key: tuple[int, int, int]) -> Metadata:
+        """Return the metadata in the store of the items of a model, with the titles; cached until an item changes."""
+        metadata = self._item_metadata.get(key)
+        if metadata is None:
+            records, ids = self.changes.items(), map(str, model.recommender.items.all.to_list())
+            metadata = Metadata.of_records(
+                [
+                    {**(records[id_].metadata if id_ in records else {}), "title": self.title(model, id_, row)}
+                    for row, id_ in enumerate(ids)
+                ]
+            )
+            self._item_metadata.put(key, metadata)
+        return metadata
 
 
 def _history(model: LoadedModel, events: Sequence[StoredEvent]) -> tuple[list[tuple[str, float]], list[str]]:
@@ -688,13 +696,3 @@ def _history(model: LoadedModel, events: Sequence[StoredEvent]) -> tuple[list[tu
     history = [(value.item, value.value) for value in user_snapshot(events, kind)]
     other = user_snapshot(events, "events" if kind == "ratings" else "ratings")
     return history, [value.item for value in other]
-
-
-def _matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
-    """Return whether metadata matches all conditions; a list, on either side, matches if it has a common value."""
-    for name, values in where.items():
-        stored = metadata.get(name)
-        stored_values, accepted_values = (value if isinstance(value, list) else [value] for value in (stored, values))
-        if not any(value in stored_values for value in accepted_values):
-            return False
-    return True

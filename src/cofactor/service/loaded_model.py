@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cofactor.arrays import Bool, Float32, Int32
+from cofactor.arrays import Float32, Int32
 from cofactor.errors import DataError
 from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows, merge_latest
@@ -232,31 +232,6 @@ class LoadedModel:
         """Questionnaire for a new user, without answers; raises KindError if the model has no factors from ratings."""
         with threads(1):
             return self.recommender.for_history([]).questions()
-
-    def mask(self, unavailable: Iterable[str], candidates: Sequence[str] | None = None) -> Bool | None:
-        """Return a mask of the items that may be recommended.
-
-        Parameters
-        ----------
-        unavailable : iterable of str
-            IDs of items that must not be recommended.
-        candidates : sequence of str, optional
-            IDs of the only items that may be recommended; None for all.
-
-        Returns
-        -------
-        ndarray of shape (n_items,), bool, or None
-            The mask; None if all items may be recommended.
-        """
-        unavailable_rows = self.item_rows(list(unavailable))
-        if candidates is None and not (unavailable_rows >= 0).any():
-            return None
-        mask = np.full(len(self.recommender.items), candidates is None)
-        if candidates is not None:
-            rows = self.item_rows(candidates)
-            mask[rows[rows >= 0]] = True
-        mask[unavailable_rows[unavailable_rows >= 0]] = False
-        return mask
 
 
 def _matrix(rows: Sequence[tuple[Int32, Float32]]) -> SparseRows:

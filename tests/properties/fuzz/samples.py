@@ -30,6 +30,7 @@ from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.network import NetworkModel
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.exploration import Impressions
+from cofactor.recommender.users import UserView
 from cofactor.report import Picture, Report, Section, Study, Table
 from cofactor.results import ExplainedScore, Prediction, Recommendation, SimilarItems
 from tests.support.estimators import small
@@ -477,6 +478,7 @@ class Samples:
             ".IdMap.ids": {"rows": lambda: [0, 1]},
             ".IdMap.checked_rows": {"rows": lambda: [0, 1]},
             ".IdMap.row": {"id_": lambda obj: obj.all[0]},
+            ".IdMap.id_at": {"row": lambda: 0},
             ".IdMap.rows": {"ids": lambda obj: obj.all[:2]},
             ".IdMap.as_id_type": {"ids": lambda obj: obj.all[:2]},
             ".IdMap.parse": {"text": lambda obj: str(obj.all[0])},
@@ -578,6 +580,8 @@ class Samples:
     def parameters(self, call: PublicCallable) -> dict[str, inspect.Parameter]:
         """The arguments of a call; where it takes settings by name, those of the estimator or the service."""
         parameters = dict(call.parameters)
+        if call.name.endswith(".recommend_all"):
+            return dict(list(inspect.signature(UserView.recommend).parameters.items())[1:])  # without self
         for name, parameter in call.parameters.items():
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 owner = call.owner if call.owner in REGISTRY.values() else cofactor.Bias

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Body, Query, Response
 from pydantic import Discriminator, Field, Tag, TypeAdapter
 
 from cofactor import results
+from cofactor.data.where import MAX_LENGTH
 from cofactor.results import ExplainedScore, Prediction, Question, RankBy, Recommendation
 from cofactor.service.api.auth import READ
 from cofactor.service.api.dependencies import CurrentService, Service, require_list_length
@@ -18,7 +19,6 @@ from cofactor.service.api.fields import (
     WHOLE_NUMBER,
     Id,
     Ids,
-    JsonMap,
     ListLength,
     QueryId,
     Rating,
@@ -46,7 +46,15 @@ class QueryBody(RequestBody):
 
     n: Annotated[ListLength, WHOLE_NUMBER] = Field(10, description="Maximum number of items")
     exclude: Ids = Field([], description="Items to exclude in addition to the history")
-    where: JsonMap = Field({}, description="Metadata that items must match", examples=[{"genre": ["war", "drama"]}])
+    min_support: Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE_NUMBER] = Field(
+        0, description="Minimum number of ratings or events of an item"
+    )
+    where: str | None = Field(
+        None,
+        max_length=MAX_LENGTH,
+        description="Filter expression over the metadata of the items",
+        examples=['year >= 1990 and genre contains "war"'],
+    )
     rank_by: RankBy = Field("mean", description="lower and upper require a model that predicts distributions")
     diversity: float = Field(
         0.0, ge=0, le=1, strict=True, description="Weight of diversity, from 0 (ranking by score only) to 1"
@@ -90,7 +98,7 @@ RecommendBody = Annotated[
 """Request for a list for a user, or for a new user with a history."""
 
 EXAMPLES = [
-    {"user": "ana", "n": 5, "where": {"genre": ["war", "drama"]}},
+    {"user": "ana", "n": 5, "where": 'year >= 1990 and genre contains "war"'},
     {"history": [{"item": "alien", "value": 5}], "n": 5},
 ]
 
@@ -203,7 +211,7 @@ async def ask(service: CurrentService, body: QuestionBody) -> Question:
 def _query(service: Service, body: QueryBody) -> results.Query:
     require_list_length(service, body.n)
     exclude = tuple(map(str, body.exclude))
-    return results.Query(body.n, exclude, body.where, body.rank_by, body.diversity, body.explore)
+    return results.Query(body.n, exclude, body.min_support, body.where, body.rank_by, body.diversity, body.explore)
 
 
 def _check_values(service: Service, values: list[float], names: list[str]) -> None:
