@@ -98,8 +98,8 @@ class Seen:
 def beyond_schema(body: Any, now: float) -> bool:
     """Return whether a body breaks a rule that its description states and JSON Schema cannot express.
 
-    The rules: no item occurs twice in a history, no time is more than a day ahead of this clock, a range rises, a filter
-    is an expression over existing metadata, and metadata have at most 65,536 bytes.
+    The rules: no item occurs twice in a history, no time is more than a day ahead of this clock, a range rises, a
+    filter is an expression over existing metadata, and metadata have at most 65,536 bytes.
     """
     if not isinstance(body, dict):
         return False
