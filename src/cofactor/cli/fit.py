@@ -99,6 +99,7 @@ def _fit(
     """Fit the estimator without the validation rows, if there are any; the histories always contain all rows."""
     from cofactor.evaluate import split_per_user, split_random
     from cofactor.recommender.recommender import Recommender
+    from cofactor.recommender.updating import model_histories
 
     if validation is None:
         return Recommender.fit(estimator, table, seed=seed, callback=callback)
@@ -106,7 +107,7 @@ def _fit(
     split_rows = split_random if table.kind == "ratings" else split_per_user
     split = split_rows(table, test=validation, seed=seed)
     recommender = Recommender.fit(estimator, split.train, seed=seed, validation=split.test, callback=callback)
-    return replace(recommender, histories=table.by_user)
+    return replace(recommender, histories=model_histories(recommender.model, table))
 
 
 def _split_names(columns: str | None) -> list[str]:

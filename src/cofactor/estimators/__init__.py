@@ -14,6 +14,7 @@ from cofactor.estimators.ease import EASE
 from cofactor.estimators.mf import BiasedMF
 from cofactor.estimators.neighbors import ItemKNN, UserKNN
 from cofactor.estimators.neural import NeuralMF
+from cofactor.estimators.sequential import SequentialItemKNN
 from cofactor.estimators.training import Epoch
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ItemKNN",
     "NeuralMF",
     "Popularity",
+    "SequentialItemKNN",
     "UserKNN",
 ]
 
