@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         ItemKNN,
         NeuralMF,
         Popularity,
+        SequentialItemKNN,
         UserKNN,
     )
     from cofactor.evaluate import (
@@ -87,6 +88,7 @@ __all__ = [
     "NeuralMF",
     "Popularity",
     "Recommender",
+    "SequentialItemKNN",
     "Split",
     "UserKNN",
     "audit",

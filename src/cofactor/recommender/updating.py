@@ -8,6 +8,7 @@ The functions take and return the parts of a Recommender.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
@@ -291,7 +292,8 @@ def merge_ratings(
     seen : SparseRows or None
         Additional items that each user has seen: n_users rows.
     new : Interactions
-        New ratings or events.
+        New ratings or events. If the histories have times and the new table has none, its rows count as simultaneous
+        and later than all others.
 
     Returns
     -------
@@ -303,10 +305,10 @@ def merge_ratings(
     UnknownIdError
         If `items` does not contain an item.
     DataError
-        If the user IDs have a different type, or if the histories have times and the new table has none.
+        If the user IDs have a different type.
     """
     if histories.times is not None and new.times is None:
-        raise DataError("the new table must have times, because the model uses the order of each user's history")
+        new = replace(new, times=np.full(len(new), histories.times.max(initial=0) + 1))
     rated_items = new.items.ids(np.unique(new.i))
     if (unknown_items := rated_items.filter(items.rows(rated_items) < 0)).len():
         suffix = f" and {len(unknown_items) - 1} more are" if len(unknown_items) > 1 else " is"
@@ -322,7 +324,7 @@ def merge_ratings(
         current_rows = SparseRows.empty(len(users)) if current_rows is None else current_rows
         added_rows = SparseRows.empty(len(changed_ids))
         if table is not None:
-            by_user = table.by_user if current_rows.times is None else table.sequences
+            by_user = table.by_user if histories.times is None else table.sequences
             added_rows = remap_columns(by_user.take(table.users.rows(changed_ids)), items.rows(table.items.all))
         return replace_rows(current_rows, rows, merge(current_rows.take(changed_rows), added_rows))
 
