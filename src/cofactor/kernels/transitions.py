@@ -158,7 +158,7 @@ def transitions(
     root = np.sign(x) * np.sqrt(np.abs(x))
     item_start, entries = counting_sort(columns, n_items)
     popularity = np.bincount(columns, np.abs(x), minlength=n_items)
-    popularity[popularity == 0] = 1
+    popularity = np.where(popularity > 0, popularity, 1.0)
     forward, reverse = _gap_factors(decay, backward, int(rows.counts.max(initial=0)))
     factors = popularity**-source_power, popularity**-target_power
 
