@@ -74,6 +74,7 @@ RANKERS: dict[str, tuple[Estimator, float]] = {
     "BPR": (cofactor.BPR(), 0),
     "ItemKNN": (cofactor.ItemKNN(), 0),
     "UserKNN": (cofactor.UserKNN(), 0),
+    "SequentialItemKNN": (cofactor.SequentialItemKNN(), 0),
     "EASE": (cofactor.EASE(), 0),
     "... a 5 counting 1.5 times": (cofactor.EASE(), 0.5),
     "ImplicitALS": (cofactor.ImplicitALS(), 0),

@@ -40,7 +40,9 @@ def scores_by_loops(table: Interactions, estimator: SequentialItemKNN) -> np.nda
     keep = x != 0
     u, i, x, times = table.u[keep], table.i[keep], x[keep], times[keep]
     rows = SparseRows.of(u, i, x, table.n_users, times=times)
-    counts = reference.transition_counts(rows, table.n_items, decay=estimator.gap_decay, backward=estimator.backward)
+    counts = reference.transition_counts(
+        rows, table.n_items, gap_power=estimator.gap_power, backward=estimator.backward
+    )
     p = np.maximum(np.bincount(i, np.abs(x), minlength=table.n_items), 1e-300)
     weights = np.maximum(counts, 0) / np.outer(p**estimator.source_power, p**estimator.target_power)
     scores = np.zeros((table.n_users, table.n_items))
@@ -59,7 +61,7 @@ def all_scores(rec: Recommender) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"gap_decay": 0, "backward": 1}, {"gap_decay": 1, "backward": 0}, {"recency": 0}, {"recency": 1},
+    [{}, {"gap_power": 10, "backward": 1}, {"gap_power": 0, "backward": 0}, {"recency": 0}, {"recency": 1},
      {"source_power": 1, "target_power": 0.5}],
 )  # fmt: skip
 @pytest.mark.parametrize("times", [True, False])
@@ -67,12 +69,12 @@ def test_scores_are_those_of_plain_loops(settings: dict[str, float], times: bool
     table = random_events() if times else random_events(times=None)
     estimator = SequentialItemKNN(**settings)
     scores, expected = all_scores(Recommender.fit(estimator, table)), scores_by_loops(table, estimator)
-    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=2e-3 * np.abs(expected).max())  # NEGLIGIBLE pairs
+    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
 
 
 def test_the_transitions_with_the_largest_weights_are_stored() -> None:
     rows = random_events(weights=None).sequences
-    settings = {"decay": 0.8, "backward": 0.3, "source_power": 0.3, "target_power": 0.1}
+    settings = {"gap_power": 0.8, "backward": 0.3, "source_power": 0.3, "target_power": 0.1}
     full = transitions(rows, N_ITEMS, n=N_ITEMS, **settings)  # type: ignore[arg-type]
     part = transitions(rows, N_ITEMS, n=5, **settings)  # type: ignore[arg-type]
     for j in range(N_ITEMS):
@@ -82,14 +84,14 @@ def test_the_transitions_with_the_largest_weights_are_stored() -> None:
 
 @pytest.mark.parametrize("rows", [SparseRows.empty(0), SparseRows.empty(3), SparseRows.of([0], [1], [1], 1, times=[3])])
 def test_without_pairs_there_are_no_transitions(rows: SparseRows) -> None:
-    found = transitions(rows, 2, decay=0.5, backward=0.5, source_power=1, target_power=1, n=2)
-    assert len(found) == 2
-    assert len(found.columns) == 0
+    weights = transitions(rows, 2, gap_power=0.5, backward=0.5, source_power=1, target_power=1, n=2)
+    assert len(weights) == 2
+    assert len(weights.columns) == 0
 
 
 def test_direction_and_distance_count() -> None:
     events = Interactions.from_columns([1] * 3, ["a", "b", "c"], times=[10, 20, 30], kind="events")
-    rec = Recommender.fit(SequentialItemKNN(gap_decay=0.5, backward=0.25, source_power=0, target_power=0), events)
+    rec = Recommender.fit(SequentialItemKNN(gap_power=1, backward=0.25, source_power=0, target_power=0), events)
     scores = {row["item"]: row["score"] for row in rec.for_history(["b"]).recommend().to_dicts()}
     assert scores == {"c": 1.0, "a": 0.25}
     scores = {row["item"]: row["score"] for row in rec.for_history(["a"]).recommend().to_dicts()}

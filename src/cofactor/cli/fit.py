@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from cofactor.cli.input_options import Source, reads_table
-from cofactor.cli.options import Json, Seed, Settings, fraction
+from cofactor.cli.options import Json, Seed, Settings, fraction, number
 from cofactor.cli.terminal import epoch_progress, printable, results, show_json
 from cofactor.shell import as_path, command
 
@@ -46,6 +46,10 @@ def fit(
         Option(metavar="COLUMNS", help="Columns of the user table that describe new users."),
     ] = None,
     priors: Annotated[bool, Option(help="Learn priors for new users and items, if the model supports them.")] = True,
+    half_life: Annotated[
+        float | None,
+        Option(metavar="DAYS", parser=number(low=0), help="Age in days at which the weight of an event is halved."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Fit a model to a table of ratings or events and save it.
@@ -60,6 +64,8 @@ def fit(
     check_model_output(output, inputs=source.files)
     source.check_estimators([estimator])
     table = source.read()
+    if half_life is not None:
+        table = table.decayed(half_life=half_life)
     epochs: list[Epoch] = []
     start = time.perf_counter()
     with epoch_progress(model) as show_progress:

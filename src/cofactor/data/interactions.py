@@ -234,7 +234,7 @@ class Interactions:
 
         Examples
         --------
-        >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2], times=[9, 7, 8])
+        >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], [3, 3, 8], [5, 4, 2], times=[9, 7, 8])
         >>> ratings.sequences.row(1).times.tolist()
         [7, 8]
         """
@@ -437,7 +437,7 @@ class Interactions:
         >>> events.decayed(half_life=1).weights.tolist()
         [0.5, 1.0]
         """
-        half_life = checks.finite_number("half_life", half_life, low=np.finfo(np.float32).tiny)
+        half_life = checks.finite_number("half_life", half_life, above=0)
         if self.kind == "ratings":
             raise KindError("the weights of ratings do not decay; convert them to events with to_events first")
         if self.times is None:

@@ -25,7 +25,7 @@ __all__ = ["SequentialItemKNN"]
 _log = logging.getLogger("cofactor")
 
 NEIGHBORS = "maximum number of stored items that follow an item"
-GAP_DECAY = "factor for each place between two events of a user in the count of a transition"
+GAP_POWER = "power of the number of places between two events of a user, by which their transition is divided"
 BACKWARD = "factor for a transition from a later to an earlier event"
 SOURCE_POWER = "power of the popularity of the item in the history, by which a count is divided"
 TARGET_POWER = "power of the popularity of the scored item, by which a count is divided"
@@ -40,15 +40,15 @@ class SequentialItemKNN(Estimator):
     ----------
     neighbors : int, default 500
         Maximum number of stored items that follow an item.
-    gap_decay : float, default 0.8
-        Factor for each place between two events of a user in the count of a transition.
-    backward : float, default 0.3
+    gap_power : float, default 0.5
+        Power of the number of places between two events of a user, by which their transition is divided.
+    backward : float, default 0.1
         Factor for a transition from a later to an earlier event.
     source_power : float, default 0.35
         Power of the popularity of the item in the history, by which a count is divided.
     target_power : float, default 0.1
         Power of the popularity of the scored item, by which a count is divided.
-    recency : float, default 0.5
+    recency : float, default 0.6
         Factor for each later event in the history when items are scored.
 
     Notes
@@ -56,12 +56,13 @@ class SequentialItemKNN(Estimator):
     The score, with the number m_uj of events of u that are later than the event of j::
 
         score(u, i) = sum_j recency^m_uj x_uj c_ji / (p_j^source_power p_i^target_power)
-        c_ji = sum_u sqrt(x_uj x_ui) gap_decay^(g - 1) (1 if j is earlier than i, backward if it is later)
+        c_ji = sum_u sqrt(x_uj x_ui) g^-gap_power (1 if j is earlier than i, backward if it is later)
 
     x is the value of an event times its weight, p_i the sum of the magnitudes of x of an item, and g the number of
-    places between the events of j and i in the order of time. The root of a negative product is negative. Simultaneous
-    events share the mean of their places and of their recency factors, and count (1 + backward) / 2 in both directions.
-    Without times, all events of a user are simultaneous, and a warning is logged. Only positive sums c_ji are used.
+    places from the event of j to that of i in the order of time, from 1 to 50; other pairs do not count. The root of a
+    negative product is negative. Simultaneous events share the mean of their places and of their recency factors, and
+    count (1 + backward) / 2 in both directions. Without times, all events of a user are simultaneous, and a warning is
+    logged. Only positive sums c_ji are used.
 
     The score depends on the current history, so that a new event changes the next list without a fit.
 
@@ -79,7 +80,7 @@ class SequentialItemKNN(Estimator):
     >>> rec.for_history(["alien"]).recommend()["score"].to_list()       # ana and bo watched aliens later
     [2.0]
     >>> [round(score, 2) for score in rec.for_history(["aliens"]).recommend()["score"]]
-    [0.6]
+    [0.2]
     """
 
     name: ClassVar[str] = "sequential-item-knn"
@@ -87,11 +88,11 @@ class SequentialItemKNN(Estimator):
     exact_fold_in: ClassVar[bool] = True
 
     neighbors: int = parameter(500, NEIGHBORS, low=1, high=10_000, log=True)
-    gap_decay: float = parameter(0.8, GAP_DECAY, low=0, high=1, search=(0.3, 1))
-    backward: float = parameter(0.3, BACKWARD, low=0, high=1, search=(0, 1))
+    gap_power: float = parameter(0.5, GAP_POWER, low=0, high=10, search=(0, 1.5))
+    backward: float = parameter(0.1, BACKWARD, low=0, high=1, search=(0, 1))
     source_power: float = parameter(0.35, SOURCE_POWER, low=0, high=1, search=(0, 1))
     target_power: float = parameter(0.1, TARGET_POWER, low=0, high=1, search=(0, 0.6))
-    recency: float = parameter(0.5, RECENCY, low=0, high=1, search=(0.2, 1))
+    recency: float = parameter(0.6, RECENCY, low=0, high=1, search=(0.2, 1))
 
     @one_thread_blas()
     @validated
@@ -134,7 +135,7 @@ class SequentialItemKNN(Estimator):
         histories = without_zero_weights(table.sequences)
         weights = transitions(
             replace(confidences(histories), times=histories.times), table.n_items,
-            decay=self.gap_decay, backward=self.backward, source_power=self.source_power,
+            gap_power=self.gap_power, backward=self.backward, source_power=self.source_power,
             target_power=self.target_power, n=min(self.neighbors, table.n_items),
         )  # fmt: skip
         weights = SparseRows(read_only(weights.start), read_only(weights.columns), read_only(weights.values))

@@ -616,7 +616,7 @@ def places(times: Int64) -> Float64:
     return ranks
 
 
-def transition_counts(rows: SparseRows, n_items: int, *, decay: float, backward: float) -> Float64:
+def transition_counts(rows: SparseRows, n_items: int, *, gap_power: float, backward: float) -> Float64:
     """Compute the directed counts of item pairs; see `kernels.transitions`.
 
     Parameters
@@ -625,8 +625,8 @@ def transition_counts(rows: SparseRows, n_items: int, *, decay: float, backward:
         Signed confidences of each user, with times.
     n_items : int
         The number of items.
-    decay : float
-        Factor for each place between two entries.
+    gap_power : float
+        Power of the number of places between two entries, by which their pair is divided.
     backward : float
         Factor for the transition to an earlier entry.
 
@@ -646,7 +646,7 @@ def transition_counts(rows: SparseRows, n_items: int, *, decay: float, backward:
                 direction = 1 if gap > 0 else backward if gap < 0 else (1 + backward) / 2
                 product = np.sign(x[a] * x[b]) * np.sqrt(abs(x[a] * x[b]))
                 if a != b:
-                    counts[row.columns[a], row.columns[b]] += product * decay ** max(abs(gap) - 1, 0) * direction
+                    counts[row.columns[a], row.columns[b]] += product * max(abs(gap), 1) ** -gap_power * direction
     return counts
 
 

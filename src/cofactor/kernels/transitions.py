@@ -2,19 +2,18 @@
 
 The count of the transition from item j to item i sums over the pairs of entries of the users who have both:
 
-    c_ji = sum_u sqrt(x_uj x_ui) decay^(g - 1) * (1 if j is earlier, backward if j is later)
+    c_ji = sum_u sqrt(x_uj x_ui) g^-gap_power * (1 if j is earlier, backward if j is later)
 
-where g is the number of places between the two entries in the order of time, and the root of a negative product is
-negative. Simultaneous entries share the mean of their places; a pair of them counts (1 + backward) / 2.
+where g >= 1 is the number of places from one entry to the other in the order of time, and the root of a negative
+product is negative. Simultaneous entries share the mean of their places; a pair of them counts (1 + backward) / 2. Pairs
+that are more than `MAX_GAP` places apart are skipped, so that the work is proportional to the number of entries.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from cofactor.arrays import Float32, Float64, Int32, Int64, contiguous
+from cofactor.arrays import Float32, Int32, Int64, contiguous
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.neighbors import NO_ROW, best_candidates
 from cofactor.kernels.parallel import parallel_map, row_blocks
@@ -23,8 +22,8 @@ from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["time_order", "transitions"]
 
-NEGLIGIBLE = 1e-3
-"""Pairs of entries whose factor decay^(g - 1) is below this value are skipped."""
+MAX_GAP = 50
+"""Maximum number of places between the two entries of a pair."""
 
 
 @kernel(
@@ -115,7 +114,14 @@ def time_order(rows: SparseRows) -> tuple[Int64, Int64]:
 
 
 def transitions(
-    rows: SparseRows, n_items: int, *, decay: float, backward: float, source_power: float, target_power: float, n: int
+    rows: SparseRows,
+    n_items: int,
+    *,
+    gap_power: float,
+    backward: float,
+    source_power: float,
+    target_power: float,
+    n: int,
 ) -> SparseRows:
     """Compute the weights of the transitions between items: directed counts, divided by powers of the popularity.
 
@@ -125,8 +131,8 @@ def transitions(
         Signed confidences x of each user, with times.
     n_items : int
         The number of items.
-    decay : float
-        Factor for each place between two entries, from 0 to 1.
+    gap_power : float
+        Power of the number of places between two entries, by which their pair is divided, at least 0.
     backward : float
         Factor for the transition to an earlier entry, from 0 to 1.
     source_power, target_power : float
@@ -146,7 +152,7 @@ def transitions(
     Examples
     --------
     >>> rows = SparseRows.of([0, 0], [0, 1], [1, 1], n_rows=1, times=[1, 2])
-    >>> weights = transitions(rows, 2, decay=0.5, backward=0.25, source_power=0.5, target_power=0.5, n=2)
+    >>> weights = transitions(rows, 2, gap_power=1, backward=0.25, source_power=0.5, target_power=0.5, n=2)
     >>> weights.row(0).columns.tolist(), weights.row(0).values.tolist(), weights.row(1).values.tolist()
     ([1], [1.0], [0.25])
     """
@@ -159,7 +165,9 @@ def transitions(
     item_start, entries = counting_sort(columns, n_items)
     popularity = np.bincount(columns, np.abs(x), minlength=n_items)
     popularity = np.where(popularity > 0, popularity, 1.0)
-    forward, reverse = _gap_factors(decay, backward, int(rows.counts.max(initial=0)))
+    forward = np.maximum(np.arange(2 * MAX_GAP + 1) / 2, 1) ** -gap_power
+    reverse = backward * forward
+    forward[0] = reverse[0] = (1 + backward) / 2
     factors = popularity**-source_power, popularity**-target_power
 
     def search(cut: tuple[int, int]) -> SparseRows:
@@ -177,18 +185,6 @@ def transitions(
         np.concatenate([np.zeros(0, np.int32), *(part.columns for part in parts)]),
         np.concatenate([np.zeros(0, np.float32), *(part.values for part in parts)]),
     )
-
-
-def _gap_factors(decay: float, backward: float, longest: int) -> tuple[Float64, Float64]:
-    """Return the factors of pairs with a later and with an earlier entry, by twice the difference of their places."""
-    if 0 < decay < 1:
-        longest = min(longest, 2 + math.floor(math.log(NEGLIGIBLE) / math.log(decay)))
-    elif decay == 0:
-        longest = min(longest, 2)
-    factors = decay ** np.maximum(np.arange(2 * longest) / 2 - 1, 0)
-    reverse = backward * factors
-    factors[:1] = reverse[:1] = (1 + backward) / 2
-    return factors, reverse
 
 
 def _nonzero_rows(targets: Int32, weights: Float32) -> SparseRows:
