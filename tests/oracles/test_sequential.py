@@ -18,6 +18,7 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.transitions import transitions
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender
+from tests.support.command_line import rejected, stdout_of
 
 N_USERS, N_ITEMS, N_ROWS = 60, 25, 700
 
@@ -152,6 +153,16 @@ def test_only_the_order_of_times_counts(rec: Recommender) -> None:
     np.testing.assert_array_equal(all_scores(Recommender.fit(SequentialItemKNN(), stretched)), all_scores(rec))
 
 
+def test_the_order_of_rows_changes_no_bit(rec: Recommender) -> None:
+    """Also of simultaneous rows."""
+    table = random_events(weights=None)
+    assert table.times is not None
+    order = np.random.default_rng(1).permutation(len(table))
+    columns = (column[order] for column in (table.u, table.i, table.values))
+    shuffled = Interactions.from_columns(*columns, times=table.times[order], kind="events")
+    np.testing.assert_array_equal(all_scores(Recommender.fit(SequentialItemKNN(), shuffled)), all_scores(rec))
+
+
 def test_an_explanation_adds_up(rec: Recommender) -> None:
     user = rec.users.ids(np.int32([5]))[0]
     best = rec.recommend(user, n=1)
@@ -186,3 +197,14 @@ def test_weights_of_ratings_and_rows_without_times_do_not_decay() -> None:
         Interactions.from_columns([1, 1], [7, 8], kind="events").decayed(half_life=2)
     with pytest.raises(ParameterError, match="half_life"):
         ratings.to_events(min_rating=4).decayed(half_life=0)
+
+
+def test_the_command_line_fits_decayed_events(tmp_path: Path) -> None:
+    random_events().frame().write_csv(tmp_path / "clicks.csv")
+    arguments = ("fit", tmp_path / "clicks.csv", "--events", "-m", "popularity", "-o", tmp_path / "m.cofactor")
+    assert "fitted popularity" in stdout_of(*arguments, "--half-life", 0.0001)
+    expected = Recommender.fit(cofactor.Popularity(), random_events().decayed(half_life=0.0001))
+    np.testing.assert_allclose(
+        all_scores(Recommender.load(tmp_path / "m.cofactor"))[0], all_scores(expected)[0], rtol=1e-6
+    )
+    assert "half_life" in rejected(*arguments, "--half-life", 0)

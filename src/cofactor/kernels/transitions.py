@@ -5,8 +5,8 @@ The count of the transition from item j to item i sums over the pairs of entries
     c_ji = sum_u sqrt(x_uj x_ui) g^-gap_power * (1 if j is earlier, backward if j is later)
 
 where g >= 1 is the number of places from one entry to the other in the order of time, and the root of a negative
-product is negative. Simultaneous entries share the mean of their places; a pair of them counts (1 + backward) / 2. Pairs
-that are more than `MAX_GAP` places apart are skipped, so that the work is proportional to the number of entries.
+product is negative. Simultaneous entries share the mean of their places, and a pair of them counts (1 + backward) / 2.
+Pairs that are more than `MAX_GAP` places apart are skipped, so that the work is proportional to the number of entries.
 """
 
 from __future__ import annotations
