@@ -11,7 +11,7 @@ import pytest
 
 import cofactor
 from cofactor.data.interactions import Interactions
-from cofactor.errors import DataError, KindError, ParameterError
+from cofactor.errors import DataError, ParameterError
 from cofactor.estimators import SequentialItemKNN
 from cofactor.kernels import reference
 from cofactor.kernels.sparse import SparseRows
@@ -153,6 +153,23 @@ def test_only_the_order_of_times_counts(rec: Recommender) -> None:
     np.testing.assert_array_equal(all_scores(Recommender.fit(SequentialItemKNN(), stretched)), all_scores(rec))
 
 
+def test_the_next_item_of_a_cycle_is_first() -> None:
+    """Users take three to eight successive items of a cycle; without the order, the previous item is as likely."""
+    rng = np.random.default_rng(0)
+    steps = [(user, start + step, step) for user in range(400) for start, n in [(user, rng.integers(3, 9))]
+             for step in range(n)]  # fmt: skip
+    users, items, times = np.array(steps).T
+    table = Interactions.from_columns(users, items % N_ITEMS, times=times, kind="events")
+    last = np.array([items[users == user].max() for user in range(400)])
+    ranked = {
+        estimator: Recommender.fit(estimator, table).recommend(range(400), n=1)["item"].to_numpy()
+        for estimator in (SequentialItemKNN(), cofactor.ItemKNN())
+    }
+    shares = [np.mean(first == (last + 1) % N_ITEMS) for first in ranked.values()]
+    assert shares[0] == 1
+    assert shares[1] < 0.7
+
+
 def test_the_order_of_rows_changes_no_bit(rec: Recommender) -> None:
     """Also of simultaneous rows."""
     table = random_events(weights=None)
@@ -189,14 +206,11 @@ def test_weights_decay_with_age() -> None:
     assert len(events.select([False] * 3).decayed(half_life=2)) == 0
 
 
-def test_weights_of_ratings_and_rows_without_times_do_not_decay() -> None:
-    ratings = Interactions.from_columns([1, 1], [7, 8], [4, 5], times=[0, 1])
-    with pytest.raises(KindError, match="to_events"):
-        ratings.decayed(half_life=2)
+def test_decay_requires_times_and_a_half_life() -> None:
     with pytest.raises(DataError, match="no times"):
         Interactions.from_columns([1, 1], [7, 8], kind="events").decayed(half_life=2)
     with pytest.raises(ParameterError, match="half_life"):
-        ratings.to_events(min_rating=4).decayed(half_life=0)
+        Interactions.from_columns([1, 1], [7, 8], [4, 5], times=[0, 1]).decayed(half_life=0)
 
 
 def test_the_command_line_fits_decayed_events(tmp_path: Path) -> None:

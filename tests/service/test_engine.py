@@ -102,8 +102,8 @@ def test_the_order_of_events_in_time_counts(store: Store, artifacts: ArtifactReg
     store.events.append(
         [*sent, Event("bo", str(second), kind="event", time=60), Event("bo", str(first), kind="event", time=90)]
     )
-    known, ana, bo = engine.recommend_batch(["7", "ana", "bo"], Query(n=60))
-    assert known.answered_by == "model"
+    trained, ana, bo = engine.recommend_batch(["7", "ana", "bo"], Query(n=60))
+    assert trained.answered_by == "model"
     for answer, history in ((ana, [first, second]), (bo, [second, first])):
         expected = rec.for_history(history).recommend(n=60)
         assert [int(item.item) for item in answer.items] == expected["item"].to_list()

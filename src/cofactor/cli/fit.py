@@ -48,7 +48,7 @@ def fit(
     priors: Annotated[bool, Option(help="Learn priors for new users and items, if the model supports them.")] = True,
     half_life: Annotated[
         float | None,
-        Option(metavar="DAYS", parser=number(low=0), help="Age in days at which the weight of an event is halved."),
+        Option(metavar="DAYS", parser=number(low=0), help="Age in days at which the weight of a row is halved."),
     ] = None,
     as_json: Json = False,
 ) -> None:

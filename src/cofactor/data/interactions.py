@@ -408,22 +408,22 @@ class Interactions:
 
     @validated
     def decayed(self, *, half_life: float) -> Interactions:
-        """Return a table of events whose weights decrease exponentially with their age.
+        """Return a table whose weights decrease exponentially with the age of a rating or an event.
 
         Parameters
         ----------
         half_life : float
-            Age in days at which the weight of an event is halved, above 0. The age is counted from the latest event.
+            Age in days at which a weight is halved, above 0. The age is counted from the latest row.
 
         Returns
         -------
         Interactions
-            The table with these weights, for any estimator of events.
+            The table with these weights, for any estimator.
 
         Raises
         ------
-        KindError
-            If the table contains ratings.
+        ParameterError
+            If `half_life` is not a finite number above 0.
         DataError
             If the table has no times.
 
@@ -438,12 +438,11 @@ class Interactions:
         [0.5, 1.0]
         """
         half_life = checks.finite_number("half_life", half_life, above=0)
-        if self.kind == "ratings":
-            raise KindError("the weights of ratings do not decay; convert them to events with to_events first")
         if self.times is None:
-            raise DataError("half_life requires a time for every event, but the table has no times; load it with times")
+            raise DataError("half_life requires a time for every row, but the table has no times; load it with times")
         ages = (self.times.max(initial=np.iinfo(np.int64).min) - self.times) / SECONDS_PER_DAY
-        weights = np.exp2(-ages / half_life) * (1 if self.weights is None else self.weights)
+        with np.errstate(over="ignore"):
+            weights = np.exp2(-ages / half_life) * (1 if self.weights is None else self.weights)
         return self.with_weights(weights.astype(np.float32))
 
     @validated
