@@ -76,6 +76,7 @@ RANKERS: dict[str, tuple[Estimator, float]] = {
     "UserKNN": (cofactor.UserKNN(), 0),
     "RP3beta": (cofactor.RP3beta(), 0),
     "SparseEASE": (cofactor.SparseEASE(), 0),
+    "SequentialItemKNN": (cofactor.SequentialItemKNN(), 0),
     "EASE": (cofactor.EASE(), 0),
     "... a 5 counting 1.5 times": (cofactor.EASE(), 0.5),
     "ImplicitALS": (cofactor.ImplicitALS(), 0),

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         NeuralMF,
         Popularity,
         RP3beta,
+        SequentialItemKNN,
         SparseEASE,
         UserKNN,
     )
@@ -90,6 +91,7 @@ __all__ = [
     "Popularity",
     "RP3beta",
     "Recommender",
+    "SequentialItemKNN",
     "SparseEASE",
     "Split",
     "UserKNN",

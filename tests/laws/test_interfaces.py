@@ -538,10 +538,16 @@ class AgedUserList:
         return listed(post(served, "/v1/recommendations", {"user": user["user"], **selected(arguments, "n")}))
 
 
+def later_times(history: Any) -> list[int]:
+    """One time for each entry of a history, in order, after all times of the table."""
+    return [1_700_000_000 + 60 * position for position in range(len(history))]
+
+
 def send_events(served: Served, user: Any, history: Any, kind: Kind) -> RejectedRow | None:
     """Send events to the service; return the first rejection."""
-    for item, value in history:
+    for time, (item, value) in zip(later_times(history), history, strict=True):
         body = {"user": user, "item": served.item(item), "kind": "rating" if kind == "ratings" else "event"}
+        body["time"] = time
         stored = post(served, "/v1/events", body | ({} if value is None else {"value": value}))
         if isinstance(stored, RejectedRow):
             return stored
@@ -552,7 +558,9 @@ def updated(served: Served, user: Any, history: Any) -> Recommender:
     """The recommender after these events of a user."""
     items = [served.item(item) for item, _ in history]
     values = [1.0 if value is None else value for _, value in history]
-    new = Interactions.from_columns([user] * len(items), items, values, kind=served.rec.kind)
+    new = Interactions.from_columns(
+        [user] * len(items), items, values, times=later_times(history), kind=served.rec.kind
+    )
     return served.rec.updated(new)
 
 

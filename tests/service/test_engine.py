@@ -90,6 +90,34 @@ def test_models_of_every_kind_answer(
     assert len(ids(engine, "nobody")) == len(engine.model.recommender.items)
 
 
+def test_the_order_of_events_in_time_counts(store: Store, artifacts: ArtifactRegistry, ratings: Interactions) -> None:
+    table = ratings.to_events(min_rating=4)
+    import_table(store, table)
+    trainer = Trainer(store, artifacts, spec=TrainingSpec(cofactor.SequentialItemKNN(), "events"))
+    trainer.train()
+    engine = Engine(store, artifacts)
+    rec = cofactor.Recommender.fit(cofactor.SequentialItemKNN(), table)
+    first, second = rec.items.all[0], rec.items.all[7]
+    sent = [Event("ana", str(first), kind="event", time=60), Event("ana", str(second), kind="event", time=90)]
+    store.events.append(
+        [*sent, Event("bo", str(second), kind="event", time=60), Event("bo", str(first), kind="event", time=90)]
+    )
+    trained, ana, bo = engine.recommend_batch(["7", "ana", "bo"], Query(n=60))
+    assert trained.answered_by == "model"
+    for answer, history in ((ana, [first, second]), (bo, [second, first])):
+        expected = rec.for_history(history).recommend(n=60)
+        assert [int(item.item) for item in answer.items] == expected["item"].to_list()
+        np.testing.assert_allclose([item.score for item in answer.items], expected["score"], rtol=1e-6)
+    history = [(str(first), 1.0), (str(second), 1.0)]
+    assert engine.recommend_for(history, Query(n=60)).items == ana.items
+    assert engine.recommend("ana", Query(n=60)).items == ana.items
+    store.events.append([Event("ana", str(first), kind="event", time=95)])  # a repeated event is the latest of its item
+    again = engine.recommend("ana", Query(n=60))
+    expected = rec.for_history([(second, 1.0), (first, 2.0)]).recommend(n=60)
+    assert [int(item.item) for item in again.items] == expected["item"].to_list()
+    assert trainer.train().version == 2  # the gate compares both models with the histories as of the cutoff
+
+
 def test_items_with_the_other_kind_of_event_are_excluded_too(engine: Engine) -> None:
     best = ids(engine, "7")
     engine.store.events.append([Event("7", best[0], 1, kind="event")])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from cofactor.cli.input_options import Source, reads_table
-from cofactor.cli.options import Json, Seed, Settings, fraction
+from cofactor.cli.options import Json, Seed, Settings, fraction, number
 from cofactor.cli.terminal import epoch_progress, printable, results, show_json
 from cofactor.shell import as_path, command
 
@@ -47,6 +47,10 @@ def fit(
         Option(metavar="COLUMNS", help="Columns of the user table that describe new users."),
     ] = None,
     priors: Annotated[bool, Option(help="Learn priors for new users and items, if the model supports them.")] = True,
+    half_life: Annotated[
+        float | None,
+        Option(metavar="DAYS", parser=number(low=0), help="Age in days at which the weight of a row is halved."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Fit a model to a table of ratings or events and save it.
@@ -61,6 +65,8 @@ def fit(
     check_model_output(output, inputs=source.files)
     source.check_estimators([estimator])
     table = source.read()
+    if half_life is not None:
+        table = table.decayed(half_life=half_life)
     epochs: list[Epoch] = []
     start = time.perf_counter()
     with epoch_progress(model) as show_progress:
@@ -101,6 +107,7 @@ def _fit(
     """Fit the estimator without the validation rows, if there are any; the histories always contain all rows."""
     from cofactor.evaluate import split_per_user, split_random
     from cofactor.recommender.recommender import Recommender
+    from cofactor.recommender.updating import model_histories
 
     if validation is None:
         return Recommender.fit(estimator, table, seed=seed, callback=callback)
@@ -108,7 +115,7 @@ def _fit(
     split_rows = split_random if table.kind == "ratings" else split_per_user
     split = split_rows(table, test=validation, seed=seed)
     recommender = Recommender.fit(estimator, split.train, seed=seed, validation=split.test, callback=callback)
-    return replace(recommender, histories=table.by_user)
+    return replace(recommender, histories=model_histories(recommender.model, table))
 
 
 def _split_names(columns: str | None) -> list[str]:

@@ -36,7 +36,8 @@ def recommend(
     item: Annotated[
         list[str] | None,
         Option(
-            metavar="ITEM", help="Recommend items to a new user who consumed this item (models of events). Repeatable."
+            metavar="ITEM",
+            help="Recommend items to a new user who consumed this item (models of events). Repeatable; latest last.",
         ),
     ] = None,
     user_features: Annotated[

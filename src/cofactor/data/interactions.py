@@ -46,6 +46,8 @@ MIN_RATING_MAGNITUDE = 1e-15
 MAX_WEIGHT = 1e12
 """Maximum magnitude of a weight: no fit is accurate for larger weights."""
 
+SECONDS_PER_DAY = 86_400
+
 CREATION_ADVICE = (
     "read files and data frames with cofactor.read_ratings or cofactor.read_events, and columns with "
     "cofactor.Interactions.from_columns"
@@ -222,6 +224,23 @@ class Interactions:
         return rows
 
     @cached_property
+    def sequences(self) -> SparseRows:
+        """The matrix `by_user` with the time of each entry, for models that use the order of a history.
+
+        Returns
+        -------
+        SparseRows of n_users rows
+            The `times` are None if the table has no times.
+
+        Examples
+        --------
+        >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], [3, 3, 8], [5, 4, 2], times=[9, 7, 8])
+        >>> ratings.sequences.row(1).times.tolist()
+        [7, 8]
+        """
+        return replace(self.by_user, times=self.times)
+
+    @cached_property
     def by_item(self) -> SparseRows:
         """This table as a sparse matrix with one row per item and one column per user, stored as a copy.
 
@@ -386,6 +405,45 @@ class Interactions:
         [1.0, 0.5]
         """
         return replace(self, weights=read_only(_weights(weights, len(self), self.kind)))
+
+    @validated
+    def decayed(self, *, half_life: float) -> Interactions:
+        """Return a table whose weights decrease exponentially with the age of a rating or an event.
+
+        Parameters
+        ----------
+        half_life : float
+            Age in days at which a weight is halved, above 0. The age is counted from the latest row.
+
+        Returns
+        -------
+        Interactions
+            The table with these weights, for any estimator.
+
+        Raises
+        ------
+        ParameterError
+            If `half_life` is not a finite number above 0.
+        DataError
+            If the table has no times.
+
+        Notes
+        -----
+        weight <- weight 2^(-age / half_life)
+
+        Examples
+        --------
+        >>> events = Interactions.from_columns([1, 1], [7, 8], times=[0, 86_400], kind="events")
+        >>> events.decayed(half_life=1).weights.tolist()
+        [0.5, 1.0]
+        """
+        half_life = checks.finite_number("half_life", half_life, above=0)
+        if self.times is None:
+            raise DataError("half_life requires a time for every row, but the table has no times; load it with times")
+        ages = (self.times.max(initial=np.iinfo(np.int64).min) - self.times) / SECONDS_PER_DAY
+        with np.errstate(over="ignore"):
+            weights = np.exp2(-ages / half_life) * (1 if self.weights is None else self.weights)
+        return self.with_weights(weights.astype(np.float32))
 
     @validated
     def with_item_table(self, table: Any, *, id_column: str | None = None) -> Interactions:

@@ -15,6 +15,7 @@ from cofactor.estimators.mf import BiasedMF
 from cofactor.estimators.neighbors import ItemKNN, UserKNN
 from cofactor.estimators.neural import NeuralMF
 from cofactor.estimators.rp3beta import RP3beta
+from cofactor.estimators.sequential import SequentialItemKNN
 from cofactor.estimators.training import Epoch
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "NeuralMF",
     "Popularity",
     "RP3beta",
+    "SequentialItemKNN",
     "SparseEASE",
     "UserKNN",
 ]

@@ -122,12 +122,12 @@ class Popularity(Estimator):
 
     Notes
     -----
-    The score, from 0 to 1, is the same for all users::
+    The score is the same for all users::
 
-        x = (number of users with an event of i with w > 0) / n_users
+        x = sum_u max(w_ui, 0) / n_users
 
-    w is the event's value times its weight, so dislikes do not count. An item without events scores 0. n_users counts
-    all users in the table, including those without events.
+    w is the weight of an event, 1 by default, so that the values of events and dislikes do not count. An item without
+    events scores 0. n_users counts all users in the table, including those without events.
 
     References
     ----------
@@ -182,8 +182,8 @@ class Popularity(Estimator):
         """
         del seed, validation, init_model, callback
         table = self.check_table(interactions)
-        positive = table.confidence > 0
-        counts = np.bincount(table.i, weights=positive, minlength=table.n_items)
+        weights = None if table.weights is None else np.maximum(table.weights, 0)
+        counts = np.bincount(table.i, weights=weights, minlength=table.n_items)
         return FactorModel(
             read_only(np.zeros((table.n_users, 0), np.float32)),
             read_only(np.zeros((table.n_items, 0), np.float32)),

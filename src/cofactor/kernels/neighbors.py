@@ -37,6 +37,7 @@ __all__ = [
     "PEARSON",
     "TIE_TOLERANCE",
     "ColumnLists",
+    "best_candidates",
     "nearest",
 ]
 
@@ -367,17 +368,44 @@ def nearest(
                 rows.start, rows.columns, rows.values, norm, others.start, others.columns, others.values, other_norm,
                 *cut, shrink32,
             )  # fmt: skip
-        order = np.lexsort((candidates, -s), axis=1)[:, : n + 1]
-        best = np.take_along_axis(s, order, axis=1)
-        tied = best[:, :n] <= best[:, n:] * np.float32(1 + TIE_TOLERANCE)
-        tied[tied.all(axis=1)] = False
-        part = slice(*cut)
-        similarity[part] = np.where(tied, np.float32(0), best[:, :n])
-        neighbors[part] = np.take_along_axis(candidates, order[:, :n], axis=1)
+        neighbors[slice(*cut)], similarity[slice(*cut)] = best_candidates(candidates, s, n)
 
     parallel_for(search, row_blocks(rows.start))
-    neighbors[similarity <= 0] = -1
     return neighbors, similarity
+
+
+def best_candidates(candidates: Int32, similarity: Float32, n: int) -> tuple[Int32, Float32]:
+    """Return the n candidates with the largest positive similarity, without those that tie with the next one.
+
+    Parameters
+    ----------
+    candidates : ndarray of shape (n_rows, width), int32
+        Row numbers; width is above n.
+    similarity : ndarray of shape (n_rows, width), float32
+        Their similarities.
+    n : int
+        The maximum number of candidates for each row.
+
+    Returns
+    -------
+    candidates : ndarray of shape (n_rows, n), int32
+        The best candidates, most similar first; padded with -1. If the n-th and the next similarity tie, all candidates
+        in the tie are excluded, unless none would remain, so that the selection does not depend on row numbers.
+    similarity : ndarray of shape (n_rows, n), float32
+        Their similarities; 0 where the candidate is -1.
+
+    Examples
+    --------
+    >>> candidates, similarity = best_candidates(np.int32([[0, 1, 2]]), np.float32([[0.2, 0.5, 0.2]]), 2)
+    >>> candidates.tolist()
+    [[1, -1]]
+    """
+    order = np.lexsort((candidates, -similarity), axis=1)[:, : n + 1]
+    best = np.take_along_axis(similarity, order, axis=1)
+    tied = best[:, :n] <= best[:, n:] * np.float32(1 + TIE_TOLERANCE)
+    tied[tied.all(axis=1)] = False
+    best = np.where(tied, np.float32(0), best[:, :n])
+    return np.where(best > 0, np.take_along_axis(candidates, order[:, :n], axis=1), np.int32(-1)), best
 
 
 def _rescale(

@@ -24,6 +24,7 @@ __all__ = [
     "mixture_cdf",
     "mixture_quantile",
     "pair_dots",
+    "places",
     "row_dots",
     "row_similarities",
     "row_system",
@@ -33,6 +34,7 @@ __all__ = [
     "to_dense",
     "top_items",
     "top_of_rows",
+    "transition_counts",
     "user_user_scores",
 ]
 
@@ -593,6 +595,59 @@ def largest_similarities(similarities: Float64, n: int) -> Float64:
     s = np.append(-np.sort(-similarities, axis=1), np.zeros((len(similarities), n + 1)), axis=1)[:, : n + 1]
     without_ties = np.where(s[:, :n] > s[:, n:] * (1 + 1e-6), s[:, :n], 0)
     return np.where(without_ties.any(axis=1, keepdims=True), without_ties, s[:, :n])
+
+
+def places(times: Int64) -> Float64:
+    """Return the place of each entry in the order of time; simultaneous entries share the mean of their places.
+
+    Parameters
+    ----------
+    times : ndarray of shape (n,), int64
+        The times.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Places from 0.
+    """
+    earlier = times[:, None] > times
+    tied = times[:, None] == times
+    ranks: Float64 = earlier.sum(axis=1) + (tied.sum(axis=1) - 1) / 2
+    return ranks
+
+
+def transition_counts(rows: SparseRows, n_items: int, *, gap_power: float, backward: float) -> Float64:
+    """Compute the directed counts of item pairs; see `kernels.transitions`.
+
+    Parameters
+    ----------
+    rows : SparseRows
+        Signed confidences of each user, with times.
+    n_items : int
+        The number of items.
+    gap_power : float
+        Power of the number of places between two entries, by which their pair is divided.
+    backward : float
+        Factor for the transition to an earlier entry.
+
+    Returns
+    -------
+    ndarray of shape (n_items, n_items), float64
+        c_ji, with a zero diagonal.
+    """
+    counts = np.zeros((n_items, n_items))
+    for u in range(len(rows)):
+        row = rows.row(u)
+        x = row.values.astype(np.float64)
+        place = places(np.zeros(len(x), np.int64) if row.times is None else row.times)
+        for a in range(len(x)):
+            for b in range(len(x)):
+                gap = place[b] - place[a]
+                direction = 1 if gap > 0 else backward if gap < 0 else (1 + backward) / 2
+                product = np.sign(x[a] * x[b]) * np.sqrt(abs(x[a] * x[b]))
+                if a != b:
+                    counts[row.columns[a], row.columns[b]] += product * max(abs(gap), 1) ** -gap_power * direction
+    return counts
 
 
 def user_user_scores(

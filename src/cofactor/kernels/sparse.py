@@ -32,6 +32,8 @@ class SparseRows:
         The value of each entry.
     weights : ndarray of shape (n,), float32, or None, default None
         The weight of each entry; None if all are 1.
+    times : ndarray of shape (n,), int64, or None, default None
+        The time of each entry, for models that use the order of a history; None if all entries are simultaneous.
 
     Raises
     ------
@@ -50,6 +52,7 @@ class SparseRows:
     columns: Int32
     values: Float32
     weights: Float32 | None = None
+    times: Int64 | None = None
 
     def __post_init__(self) -> None:
         require_array("start of SparseRows", self.start, np.int64)
@@ -57,6 +60,8 @@ class SparseRows:
         require_array("values of SparseRows", self.values, np.float32)
         if self.weights is not None:
             require_array("weights of SparseRows", self.weights, np.float32)
+        if self.times is not None:
+            require_array("times of SparseRows", self.times, np.int64, (len(self.columns),))
         start, n = self.start, len(self.columns)
         if len(start) == 0 or start[0] != 0 or start[-1] != n or (start[1:] < start[:-1]).any():
             raise DataError(f"start of SparseRows must be non-decreasing from 0 to {n:,}, the number of entries")
@@ -70,7 +75,10 @@ class SparseRows:
         """Create a matrix from some rows of another one, without checking the arrays again."""
         part = object.__new__(cls)
         weights = None if rows.weights is None else rows.weights[entries]
-        part.__dict__.update(start=start, columns=rows.columns[entries], values=rows.values[entries], weights=weights)
+        times = None if rows.times is None else rows.times[entries]
+        part.__dict__.update(
+            start=start, columns=rows.columns[entries], values=rows.values[entries], weights=weights, times=times
+        )
         if (properties := rows.__dict__.get("_properties")) is not None:
             part.__dict__["_properties"] = properties
         return part
@@ -174,7 +182,7 @@ class SparseRows:
         return counts
 
     def with_values(self, values: Float32) -> Self:
-        """Return a copy with the values replaced and the weights removed.
+        """Return a copy with the values replaced and the weights and times removed.
 
         Parameters
         ----------
@@ -199,7 +207,7 @@ class SparseRows:
         """
         require_array("values", values, np.float32, self.columns.shape)
         part = object.__new__(type(self))
-        part.__dict__.update(start=self.start, columns=self.columns, values=values, weights=None)
+        part.__dict__.update(start=self.start, columns=self.columns, values=values, weights=None, times=None)
         return part
 
     def row(self, r: int) -> SparseRows:
@@ -313,7 +321,7 @@ class SparseRows:
         Returns
         -------
         SparseRows
-            A copy with `n_columns` rows; a column without entries becomes an empty row.
+            A copy with `n_columns` rows, without times; a column without entries becomes an empty row.
 
         Raises
         ------
@@ -369,7 +377,9 @@ class SparseRows:
         return cls(start, columns, values, weights)
 
     @classmethod
-    def of(cls, rows: Any, columns: Any, values: Any, n_rows: int, weights: Any = None) -> SparseRows:
+    def of(
+        cls, rows: Any, columns: Any, values: Any, n_rows: int, weights: Any = None, times: Any = None
+    ) -> SparseRows:
         """Create a matrix from entries in any order.
 
         Parameters
@@ -382,6 +392,8 @@ class SparseRows:
             The number of rows.
         weights : array-like of shape (n,), numeric, or None, default None
             The weight of each entry; None if all are 1.
+        times : array-like of shape (n,), int, or None, default None
+            The time of each entry; None if all entries are simultaneous.
 
         Returns
         -------
@@ -408,7 +420,8 @@ class SparseRows:
         sorted_weights = None
         if weights is not None:
             sorted_weights = contiguous(checks.number_array("weights", weights, rows.shape)[order], np.float32)
-        return cls(start, columns[order], contiguous(checked_values[order], np.float32), sorted_weights)
+        sorted_times = None if times is None else checks.seconds("times", times, len(rows))[order]
+        return cls(start, columns[order], contiguous(checked_values[order], np.float32), sorted_weights, sorted_times)
 
     @classmethod
     def of_lists(cls, columns: Int32, values: Float32) -> SparseRows:
@@ -469,7 +482,8 @@ def vstack(top: SparseRows, bottom: SparseRows) -> SparseRows:
     Returns
     -------
     SparseRows
-        A matrix with n + m rows. It has weights if either matrix has weights; missing weights are 1.
+        A matrix with n + m rows. It has weights (times) if either matrix has them; missing weights are 1, and missing
+        times are 0.
 
     Examples
     --------
@@ -477,14 +491,19 @@ def vstack(top: SparseRows, bottom: SparseRows) -> SparseRows:
     >>> vstack(above, below).counts
     array([1, 0, 1])
     """
-    weights = None
+    weights, times = None, None
     if top.weights is not None or bottom.weights is not None:
         weights = np.concatenate([_weights(top), _weights(bottom)])
+    if top.times is not None or bottom.times is not None:
+        times = np.concatenate(
+            [np.zeros(len(rows.columns), np.int64) if rows.times is None else rows.times for rows in (top, bottom)]
+        )
     return SparseRows(
         np.concatenate([top.start, top.start[-1] - bottom.start[0] + bottom.start[1:]]),
         np.concatenate([top.columns, bottom.columns]),
         np.concatenate([top.values, bottom.values]),
         weights,
+        times,
     )
 
 
@@ -536,6 +555,8 @@ def merge_latest(old: SparseRows, new: SparseRows) -> SparseRows:
 def merge_counts(old: SparseRows, new: SparseRows) -> SparseRows:
     """Merge two sparse matrices row by row; values and confidences (value times weight) of common entries are added.
 
+    The time of a common entry is the later one.
+
     Parameters
     ----------
     old, new : SparseRows
@@ -559,6 +580,8 @@ def merge_counts(old: SparseRows, new: SparseRows) -> SparseRows:
     if weights is not None:
         values[duplicates] += values[duplicates - 1]
         weights[duplicates] = confidence[duplicates] / values[duplicates]
+    if (times := combined.times) is not None:
+        times[duplicates] = np.maximum(times[duplicates], times[duplicates - 1])
     return combined.filter(keep)
 
 
@@ -567,7 +590,9 @@ def _combine(old: SparseRows, new: SparseRows) -> tuple[SparseRows, Int64, Bool]
     assert len(old) == len(new)
     combined_rows, owners = vstack(old, new), np.concatenate([old.owners, new.owners])
     # the sort is stable: the entry of `old` precedes an equal one of `new`
-    combined_rows = SparseRows.of(owners, combined_rows.columns, combined_rows.values, len(old), combined_rows.weights)
+    combined_rows = SparseRows.of(
+        owners, combined_rows.columns, combined_rows.values, len(old), combined_rows.weights, combined_rows.times
+    )
     owners = combined_rows.owners
     duplicates = (
         np.flatnonzero((owners[1:] == owners[:-1]) & (combined_rows.columns[1:] == combined_rows.columns[:-1])) + 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,10 +11,19 @@ from cofactor.arrays import Bool, Float32, Int32, signed_confidence
 from cofactor.kernels.parallel import parallel_for
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk_dense import score_blocks, top_of_blocks
+from cofactor.kernels.transitions import time_order
 from cofactor.models.baseline import Baseline
 from cofactor.models.user_batch import UserBatch
 
-__all__ = ["Scoring", "confidences", "predict_pairs", "score_matrix", "top_items", "without_zero_weights"]
+__all__ = [
+    "Scoring",
+    "confidences",
+    "predict_pairs",
+    "recency_weighted",
+    "score_matrix",
+    "top_items",
+    "without_zero_weights",
+]
 
 
 def _no_scores(first: int, last: int) -> Float32:
@@ -125,11 +134,7 @@ def without_zero_weights(histories: SparseRows) -> SparseRows:
     """
     if histories.weights is None or histories.weights.all():
         return histories
-    keep = histories.weights != 0
-    n_before = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep, dtype=np.int64)])
-    return SparseRows(
-        n_before[histories.start], histories.columns[keep], histories.values[keep], histories.weights[keep]
-    )
+    return histories.filter(histories.weights != 0)
 
 
 def confidences(histories: SparseRows) -> SparseRows:
@@ -151,6 +156,36 @@ def confidences(histories: SparseRows) -> SparseRows:
     [1.0, -2.0]
     """
     return histories.with_values(signed_confidence(histories.values, histories.weights))
+
+
+def recency_weighted(histories: SparseRows, recency: float) -> SparseRows:
+    """Multiply the value of each entry by a weight that decreases with the number of later entries of the user.
+
+    Parameters
+    ----------
+    histories : SparseRows
+        Events, one row for each user.
+    recency : float
+        Factor for each later event of the user, from 0 to 1.
+
+    Returns
+    -------
+    SparseRows
+        The same entries without those of weight 0; each value is multiplied by recency^m, where m is the number of the
+        user's later events. Simultaneous events, and all events if there are no times, share the mean of their weights.
+
+    Examples
+    --------
+    >>> history = SparseRows.of([0, 0, 0], [0, 1, 2], [1, 1, 1], 1, times=[60, 20, 40])
+    >>> recency_weighted(history, 0.5).values.tolist()
+    [1.0, 0.25, 0.5]
+    """
+    histories = without_zero_weights(histories)
+    if recency == 1:
+        return histories
+    n_later, n_tied = time_order(histories)
+    weights = recency**n_later * (1 - recency**n_tied) / ((1 - recency) * n_tied)
+    return replace(histories, values=(histories.values * weights).astype(np.float32))
 
 
 def score_matrix(scoring: Scoring) -> Float32:

@@ -32,7 +32,7 @@ from cofactor.models.arguments import (
     require_no_prior,
 )
 from cofactor.models.baseline import Baseline
-from cofactor.models.block_scoring import Scoring, predict_pairs, score_matrix, top_items
+from cofactor.models.block_scoring import Scoring, predict_pairs, recency_weighted, score_matrix, top_items
 from cofactor.models.explanation import By, Explanation, unattributed_rest
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.similarity import ItemSimilarity, SimilarityMeasure, similarity_from_parts
@@ -145,16 +145,19 @@ class ItemItemModel(_BlockScorer):
         The weight of each item for the scores of other items.
     baseline : Baseline, optional
         The baseline for ratings; None for events.
+    recency : float, default 1.0
+        Events only: the factor for each later event in the user's history, from 0 to 1; see `recency_weighted`.
 
     Notes
     -----
     ::
 
-        events:   score(u, i) = sum_j x_uj W_ji
+        events:   score(u, i) = sum_j recency^m_uj x_uj W_ji
         ratings:  score(u, i) = b_ui + sum_j w_uj s_ij x_uj / (damping + sum_j w_uj s_ij)
 
-    For events, x is value times weight, which is negative for a dislike; for ratings, x is the deviation from the
-    baseline. The sum is over the items j in the history of u. Without a history, the score is b_ui, or 0 for events.
+    For events, x is value times weight, which is negative for a dislike, and m_uj is the number of events of u that are
+    later than the event of j; for ratings, x is the deviation from the baseline. The sum is over the items j in the
+    history of u. Without a history, the score is b_ui, or 0 for events.
 
     Examples
     --------
@@ -172,11 +175,18 @@ class ItemItemModel(_BlockScorer):
     n_users: int
     similarity: ItemSimilarity
     baseline: Baseline | None = None
+    recency: float = 1.0
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
         checks.whole_number("n_users", self.n_users, low=0)
+        checks.finite_number("recency", self.recency, low=0, high=1)
         _require_baseline(self.baseline, self.n_items)
+
+    @property
+    def uses_order(self) -> bool:
+        """Whether scores depend on the order of a user's history, so that histories must have times."""
+        return self.recency < 1
 
     @property
     def n_items(self) -> int:
@@ -187,7 +197,7 @@ class ItemItemModel(_BlockScorer):
         return f"ItemItemModel({self.n_users:,} users, {self.n_items:,} items, {self.similarity!r})"
 
     def _scoring(self, users: UserBatch) -> Scoring:
-        scoring = Scoring.of(users.histories, self.baseline, self.n_items)
+        scoring = Scoring.of(recency_weighted(users.histories, self.recency), self.baseline, self.n_items)
 
         def block(first: int, last: int) -> Float32:
             out = scoring.baselines(first, last)
@@ -307,7 +317,12 @@ class ItemItemModel(_BlockScorer):
             JSON-serializable values by name.
         """
         baseline = None if self.baseline is None else self.baseline.settings()
-        return {"n_users": self.n_users, "similarity": self.similarity.settings(), "baseline": baseline}
+        return {
+            "n_users": self.n_users,
+            "similarity": self.similarity.settings(),
+            "baseline": baseline,
+            "recency": self.recency,
+        }
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
@@ -330,6 +345,7 @@ class ItemItemModel(_BlockScorer):
             checks.plain("n_users", settings["n_users"], int),
             similarity_from_parts(arrays, settings["similarity"]),
             None if baseline is None else Baseline.from_parts(arrays, baseline),
+            checks.plain("recency", settings["recency"], float),
         )
 
 

@@ -207,14 +207,14 @@ def row_arrays(name: str, sparse_rows: SparseRows) -> dict[str, Any]:
     Returns
     -------
     dict of str to ndarray
-        Arrays `name.start`, `name.columns`, `name.values` and, if the rows have weights, `name.weights`.
+        Arrays `name.start`, `name.columns`, `name.values` and, if the rows have them, `name.weights` and `name.times`.
 
     Examples
     --------
     >>> sorted(row_arrays("histories", SparseRows.empty(2)))
     ['histories.columns', 'histories.start', 'histories.values']
     """
-    parts = {part: getattr(sparse_rows, part) for part in ("start", "columns", "values", "weights")}
+    parts = {part: getattr(sparse_rows, part) for part in ("start", "columns", "values", "weights", "times")}
     return {f"{name}.{part}": array for part, array in parts.items() if array is not None}
 
 
@@ -239,7 +239,7 @@ def rows(name: str, arrays: Arrays) -> SparseRows:
         If an array is missing.
     """
     start, columns, values = (arrays[f"{name}.{part}"] for part in ("start", "columns", "values"))
-    return SparseRows(start, columns, values, arrays.get(f"{name}.weights"))
+    return SparseRows(start, columns, values, arrays.get(f"{name}.weights"), arrays.get(f"{name}.times"))
 
 
 def frame_bytes(table: pl.DataFrame) -> Bytes:

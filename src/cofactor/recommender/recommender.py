@@ -43,6 +43,7 @@ from cofactor.recommender.updating import (
     fold_in,
     history_row,
     merge_ratings,
+    model_histories,
     new_item_table,
     replace_rows,
     replace_users,
@@ -68,7 +69,8 @@ class Recommender:
     users, items : IdMap
         IDs of the rows.
     histories : SparseRows
-        Histories that the model was trained on: one row of item row numbers per user.
+        Histories that the model was trained on: one row of item row numbers per user, with times if the model uses the
+        order of a history.
     kind : {"ratings", "events"}
         Kind of data that the model was trained on.
     estimator : Estimator, optional
@@ -198,7 +200,7 @@ class Recommender:
             model,
             table.users,
             table.items,
-            table.by_user,
+            model_histories(model, table),
             table.kind,
             estimator,
             table.user_table,
@@ -288,7 +290,8 @@ class Recommender:
         ----------
         history : mapping, iterable of (item, value) pairs, or iterable of items
             Ratings of items; for a model of events, items or (item, count) pairs, with a negative count for a dislike.
-            With an empty history, items are ranked by item biases or a prior if available, else by popularity.
+            The items are in the order of time, the latest last, which sequential models use. With an empty history,
+            items are ranked by item biases or a prior if available, else by popularity.
         user_features : mapping, optional
             Mapping from columns of the user table to values, if priors were learned from them.
 

@@ -8,6 +8,7 @@ The functions take and return the parts of a Recommender.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
@@ -40,6 +41,7 @@ __all__ = [
     "fold_in",
     "history_row",
     "merge_ratings",
+    "model_histories",
     "new_item_table",
     "remap_columns",
     "replace_rows",
@@ -201,7 +203,26 @@ def remap_columns(rows: SparseRows, columns: Int32) -> SparseRows:
     is_known = new >= 0
     owner = rows.owners[is_known]
     weights = None if rows.weights is None else rows.weights[is_known]
-    return SparseRows.of(owner, new[is_known], rows.values[is_known], len(rows), weights)
+    times = None if rows.times is None else rows.times[is_known]
+    return SparseRows.of(owner, new[is_known], rows.values[is_known], len(rows), weights, times)
+
+
+def model_histories(model: Model, table: Interactions) -> SparseRows:
+    """Return the histories of a table for a model: with times if the model uses the order of a history.
+
+    Parameters
+    ----------
+    model : Model
+        Trained model.
+    table : Interactions
+        Ratings or events.
+
+    Returns
+    -------
+    SparseRows
+        One row for each user of the table.
+    """
+    return table.sequences if getattr(model, "uses_order", False) else table.by_user
 
 
 def check_ratings(ratings: Interactions, kind: Kind, scale: Scale | None) -> None:
@@ -271,7 +292,8 @@ def merge_ratings(
     seen : SparseRows or None
         Additional items that each user has seen: n_users rows.
     new : Interactions
-        New ratings or events.
+        New ratings or events. If the histories have times and the new table has none, its rows count as simultaneous
+        and later than all others.
 
     Returns
     -------
@@ -285,6 +307,8 @@ def merge_ratings(
     DataError
         If the user IDs have a different type.
     """
+    if histories.times is not None and new.times is None:
+        new = replace(new, times=np.full(len(new), histories.times.max(initial=0) + 1))
     rated_items = new.items.ids(np.unique(new.i))
     if (unknown_items := rated_items.filter(items.rows(rated_items) < 0)).len():
         suffix = f" and {len(unknown_items) - 1} more are" if len(unknown_items) > 1 else " is"
@@ -300,7 +324,8 @@ def merge_ratings(
         current_rows = SparseRows.empty(len(users)) if current_rows is None else current_rows
         added_rows = SparseRows.empty(len(changed_ids))
         if table is not None:
-            added_rows = remap_columns(table.by_user.take(table.users.rows(changed_ids)), items.rows(table.items.all))
+            by_user = table.by_user if histories.times is None else table.sequences
+            added_rows = remap_columns(by_user.take(table.users.rows(changed_ids)), items.rows(table.items.all))
         return replace_rows(current_rows, rows, merge(current_rows.take(changed_rows), added_rows))
 
     return MergedUsers(
@@ -399,7 +424,7 @@ def history_row(history: Any, items: IdMap, kind: Kind, scale: Scale | None) -> 
     Returns
     -------
     SparseRows
-        One row with item row numbers and values (float32).
+        One row with item row numbers and values (float32); the times are the positions in the history.
 
     Raises
     ------
@@ -429,7 +454,7 @@ def history_row(history: Any, items: IdMap, kind: Kind, scale: Scale | None) -> 
     values = [value for _, value in pairs]
     if scale is not None:
         scale.check(values, name=lambda position: f"the rating of item {ids[position]!r}")
-    return SparseRows.of(np.zeros(len(rows), np.int64), rows, values, 1)
+    return SparseRows.of(np.zeros(len(rows), np.int64), rows, values, 1, times=np.arange(len(rows)))
 
 
 def feature_table(user_features: Any, priors: Priors | None) -> pl.DataFrame | None:

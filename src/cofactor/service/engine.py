@@ -203,7 +203,7 @@ class Engine:
         if not len(rec.users):
             return
         history = rec.histories.row(0)
-        state = UserState(-1, history.columns[:3], history.values[:3])
+        state = UserState(-1, history.columns[:3], history.values[:3], np.arange(3)[: len(history.columns)])
         with threads(1):
             for view in (loaded.view([UserState(0)]), loaded.view([state])):
                 view.rank(1)
@@ -352,9 +352,7 @@ class Engine:
         events = self.store.events.of_users(list(users))
         metadata = self.store.users.get_many([user for user, number in users.items() if number])
         return {
-            user: model.state(
-                *_history(model, events.get(user, [])), metadata[user].metadata if user in metadata else None
-            )
+            user: _state(model, events.get(user, []), metadata[user].metadata if user in metadata else None)
             for user in users
         }
 
@@ -433,7 +431,7 @@ class Engine:
         Parameters
         ----------
         history : sequence of (str, float)
-            (item ID, value) pairs; unknown items are ignored.
+            (item ID, value) pairs in the order of time, the latest last; unknown items are ignored.
         query : Query
             Length, filters and ranking of the list.
         stream : numpy.random.Generator, optional
@@ -690,9 +688,14 @@ class Engine:
         return metadata
 
 
-def _history(model: LoadedModel, events: Sequence[StoredEvent]) -> tuple[list[tuple[str, float]], list[str]]:
-    """Return a user's (item, value) pairs of the kind the model was trained on, and the items of the other kind."""
+def _state(model: LoadedModel, events: Sequence[StoredEvent], metadata: Mapping[str, Any] | None) -> UserState:
+    """Return the state of a user with these events; the items of events of the other kind are excluded from lists."""
     kind = model.recommender.kind
-    history = [(value.item, value.value) for value in user_snapshot(events, kind)]
+    history = user_snapshot(events, kind)
     other = user_snapshot(events, "events" if kind == "ratings" else "ratings")
-    return history, [value.item for value in other]
+    return model.state(
+        [(value.item, value.value) for value in history],
+        [value.item for value in other],
+        metadata,
+        times=[value.time for value in history],
+    )

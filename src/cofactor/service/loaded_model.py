@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cofactor.arrays import Float32, Int32
+from cofactor.arrays import Float32, Int32, Int64
 from cofactor.errors import DataError
 from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows, merge_latest
@@ -37,6 +37,8 @@ class UserState:
         Item rows in the history of a user who is folded in.
     values : ndarray of shape (m,), float32
         Ratings or event counts of `items`.
+    times : ndarray of shape (m,), int64
+        Times of `items`, which determine the order of the history.
     seen : ndarray of shape (s,), int32
         Rows of additional items to exclude from lists.
     metadata : mapping
@@ -46,6 +48,7 @@ class UserState:
     row: int = -1
     items: Int32 = field(default_factory=lambda: NO_ITEMS)
     values: Float32 = field(default_factory=lambda: np.zeros(0, np.float32))
+    times: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
     seen: Int32 = field(default_factory=lambda: NO_ITEMS)
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -131,6 +134,8 @@ class LoadedModel:
         history: Iterable[tuple[str, float]],
         seen: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
+        *,
+        times: Sequence[int] | None = None,
     ) -> UserState:
         """Return the state of a user who is to be folded into the model; unknown items in the history are ignored.
 
@@ -142,6 +147,8 @@ class LoadedModel:
             IDs of additional items to exclude from lists.
         metadata : mapping, optional
             User metadata by name.
+        times : sequence of int, optional
+            Time of each pair, in seconds since the Unix epoch; by default, the pairs are in the order of time.
 
         Returns
         -------
@@ -149,9 +156,13 @@ class LoadedModel:
             The state, with items as row numbers.
         """
         entries = list(history)
+        order = np.arange(len(entries)) if times is None else np.array(times, np.int64)
         rows, values = self.item_rows([item for item, _ in entries]), np.array([v for _, v in entries], np.float32)
         seen_rows = self.item_rows(list(seen))
-        return UserState(-1, rows[rows >= 0], values[rows >= 0], seen_rows[seen_rows >= 0], metadata or {})
+        is_known = rows >= 0
+        return UserState(
+            -1, rows[is_known], values[is_known], order[is_known], seen_rows[seen_rows >= 0], metadata or {}
+        )
 
     def source(self, state: UserState) -> AnsweredBy:
         """Return what the recommendations for a user are based on, such as the model or popularity.
@@ -196,7 +207,8 @@ class LoadedModel:
         new_states = [state for state in states if state.row < 0]
         if not new_states:
             return rec.for_rows(rows)
-        histories = _matrix([(state.items, state.values) for state in new_states])
+        times = None if rec.histories.times is None else [state.times for state in new_states]
+        histories = _matrix([(state.items, state.values) for state in new_states], times)
         with threads(1):
             table = self._features(new_states)
             has_known_users = len(new_states) < len(states)
@@ -234,8 +246,9 @@ class LoadedModel:
             return self.recommender.for_history([]).questions()
 
 
-def _matrix(rows: Sequence[tuple[Int32, Float32]]) -> SparseRows:
-    """Return a sparse matrix with the given (columns, values) rows."""
+def _matrix(rows: Sequence[tuple[Int32, Float32]], times: Sequence[Int64] | None = None) -> SparseRows:
+    """Return a sparse matrix with the given (columns, values) rows, and with the times of each row if there are any."""
     owner = np.repeat(np.arange(len(rows)), [len(columns) for columns, _ in rows])
     columns = np.concatenate([NO_ITEMS, *(columns for columns, _ in rows)])
-    return SparseRows.of(owner, columns, np.concatenate([np.zeros(0), *(values for _, values in rows)]), len(rows))
+    values = np.concatenate([np.zeros(0), *(values for _, values in rows)])
+    return SparseRows.of(owner, columns, values, len(rows), times=None if times is None else np.concatenate(times))

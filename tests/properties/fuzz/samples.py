@@ -451,6 +451,7 @@ class Samples:
             },
             ".Interactions.select": {"keep": lambda obj: np.arange(len(obj)) % 2 == 0},
             ".Interactions.to_events": {"min_rating": lambda: 4},
+            ".Interactions.decayed": {"half_life": lambda: 30},
             ".Interactions.with_weights": {"weights": lambda obj: np.ones(len(obj))},
             ".Interactions.with_item_table": {"table": lambda obj: pl.DataFrame({"id": obj.items.all, "title": "t"})},
             ".Interactions.with_user_table": {"table": lambda obj: pl.DataFrame({"id": obj.users.all, "job": "t"})},

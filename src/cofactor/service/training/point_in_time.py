@@ -30,7 +30,8 @@ def as_of(
     users : IdMap
         IDs of the users, as strings.
     state : pl.DataFrame
-        Histories with the columns user and item (String) and value; other users and unknown items are ignored.
+        Histories with the columns user and item (String), value and, optionally, time, which sequential models use;
+        other users and unknown items are ignored.
     metadata : pl.DataFrame, optional
         User metadata with the column user (String) and columns for the prior.
     seen : pl.DataFrame, optional
@@ -74,4 +75,8 @@ def _histories(recommender: Recommender, users: IdMap, state: pl.DataFrame) -> S
     owner: Int32 = users.rows(state["user"])
     item = recommender.items.rows(state["item"])
     is_known = (owner >= 0) & (item >= 0)
-    return SparseRows.of(owner[is_known], item[is_known], np.asarray(state["value"])[is_known], len(users))
+    value = np.asarray(state["value"])[is_known]
+    times = None
+    if recommender.histories.times is not None and "time" in state.columns:
+        times = np.asarray(state["time"])[is_known]
+    return SparseRows.of(owner[is_known], item[is_known], value, len(users), times=times)
