@@ -29,7 +29,7 @@ T = TypeVar("T")
 BIAS_DAMPING = 5.0
 """Damping of the biases that a fit is compared with, as in `Bias`."""
 
-MAX_RISE, MIN_LOSS = 1.05, 1e-12
+MAX_RISE, MIN_LOSS = 1.25, 1e-12
 """A fit has diverged if its last loss exceeds `MAX_RISE` times its first loss plus `MIN_LOSS`."""
 
 
