@@ -189,7 +189,7 @@ class DivergedError(CofactorError):
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
     >>> cofactor.BiasedMF(learning_rate=10, rating_range=None).fit(ratings)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.DivergedError: the fit diverged in epoch ... (loss inf): ...
+    cofactor.errors.DivergedError: the fit diverged in epoch ... (loss ...): ...
     """
 
     def __init__(self, epoch: int, loss: float, advice: str):

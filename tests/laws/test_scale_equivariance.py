@@ -96,7 +96,7 @@ def test_a_model_continues_in_rating_units() -> None:
 
 
 def test_a_loss_that_rises_raises() -> None:
-    ratings, losses = table(1, 0), [0.5, 0.4, 0.6]
+    ratings, losses = table(1, 0), [0.5, 0.4, 0.7]
     model = cofactor.Bias().fit(ratings)
     for loss_may_rise in (False, True):
         monitor = FitMonitor(ratings, None, None, epochs=3, patience=1, advice="-", loss_may_rise=loss_may_rise)

@@ -199,7 +199,7 @@ def test_a_fold_in_of_all_users_never_makes_the_loss_larger(small_ratings: Inter
 def test_sgd_makes_the_loss_small(small_ratings: Interactions) -> None:
     """Its own objective, which als minimizes exactly: close to it after some epochs, and better than the start."""
     sgd = BiasedMF(factors=4, epochs=60, l2=0.05, l2_bias=0.05, rating_range=None, init_std=0.1).fit(small_ratings)
-    als = ExplicitALS(factors=4, epochs=40, l2=0.05, l2_bias=0.05).fit(small_ratings)
+    als = ExplicitALS(factors=4, epochs=40, l2=0.05, l2_bias=0.05, pseudo_ratings=30).fit(small_ratings)
     single_epoch = BiasedMF(factors=4, epochs=1, l2=0.05, l2_bias=0.05, rating_range=None, init_std=0.1).fit(
         small_ratings
     )

@@ -58,8 +58,13 @@ def test_every_estimator_has_sensible_ranges_that_hold_its_defaults(name: str) -
 
 
 def test_fixed_and_non_numeric_settings_are_not_searched() -> None:
-    assert set(search_space(ExplicitALS())) == {"factors", "epochs", "l2", "l2_bias"}
-    assert set(search_space(ExplicitALS(), fixed=["l2", "patience"])) == {"factors", "epochs", "l2_bias"}
+    assert set(search_space(ExplicitALS())) == {"factors", "epochs", "l2", "l2_bias", "pseudo_ratings"}
+    assert set(search_space(ExplicitALS(), fixed=["l2", "patience"])) == {
+        "factors",
+        "epochs",
+        "l2_bias",
+        "pseudo_ratings",
+    }
     assert search_space(ExplicitALS())["factors"].is_integer
     assert not search_space(ExplicitALS())["epochs"].log
     with pytest.raises(ParameterError, match="explicit-als has no hyperparameter 'size' to keep fixed"):
@@ -112,7 +117,7 @@ def test_the_best_trial_is_selected_and_scored_on_the_test_part(result: TuningRe
 
 
 def test_the_first_trial_has_the_given_settings_and_all_are_within_the_ranges(result: TuningResult) -> None:
-    assert result.trials[0].settings == {"l2": 0.5, "l2_bias": 0.05}
+    assert result.trials[0].settings == {"l2": 0.5, "l2_bias": 0.05, "pseudo_ratings": 20.0}
     space = search_space(SMALL, fixed=FIXED)
     for trial in result.trials:
         assert all(space[name].contains(value) for name, value in trial.settings.items())
@@ -146,7 +151,7 @@ def test_ranking_metrics_are_maximized(of_events: Split) -> None:
 
 def test_history_and_json(result: TuningResult) -> None:
     history = result.history
-    assert history.columns == ["trial", "value", "best", "seconds", "error", "l2", "l2_bias"]
+    assert history.columns == ["trial", "value", "best", "seconds", "error", "l2", "l2_bias", "pseudo_ratings"]
     assert history["best"].to_list() == np.minimum.accumulate(history["value"].to_numpy()).tolist()
     assert history["error"].null_count() == 13
     document = json.loads(json.dumps(result.as_dict(), allow_nan=False))

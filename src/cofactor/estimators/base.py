@@ -67,7 +67,7 @@ def parameter(
     >>> from cofactor.estimators import BiasedMF
     >>> spec = {spec.name: spec for spec in fields(BiasedMF)}["learning_rate"]
     >>> spec.default, spec.metadata["low"], spec.metadata["high"], spec.metadata["search"]
-    (0.02, 1e-06, 10, (0.005, 0.1))
+    (0.025, 1e-06, 10, (0.005, 0.1))
     """
     metadata = {"meaning": meaning, "low": low, "high": high, "log": log, "search": search}
     spec: T = field(default=default, metadata=metadata)

@@ -217,11 +217,11 @@ class FoldsIn(Protocol):
     >>> import cofactor
     >>> from cofactor.models.user_batch import UserBatch
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2], [5, 4, 1, 1, 2, 5])
-    >>> model = cofactor.ExplicitALS(factors=1, l2=0.01).fit(ratings)
+    >>> model = cofactor.ExplicitALS(factors=1, l2=0.01, pseudo_ratings=0).fit(ratings)
     >>> histories = SparseRows.of(rows=[0, 1], columns=[2, 2], values=[5, 1], n_rows=2)   # the first user likes item 2
     >>> folded = model.fold_in(histories)
     >>> folded.predict(UserBatch.folded(histories), np.int32([0, 0])).round(1)            # as user 1, and as user 0
-    array([1.5, 4.5], dtype=float32)
+    array([1.6, 4.4], dtype=float32)
     >>> model.with_users(folded, np.int32([0, 1, -1, -2])).n_users                        # two trained, two new users
     4
     """

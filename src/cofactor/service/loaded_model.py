@@ -207,7 +207,7 @@ class LoadedModel:
         new_states = [state for state in states if state.row < 0]
         if not new_states:
             return rec.for_rows(rows)
-        times = None if rec.histories.times is None else [state.times for state in new_states]
+        times = [state.times for state in new_states] if getattr(rec.model, "uses_order", False) else None
         histories = _matrix([(state.items, state.values) for state in new_states], times)
         with threads(1):
             table = self._features(new_states)
