@@ -41,7 +41,7 @@ class Metadata:
     names : collection of str
         Names of the columns.
     column : callable
-        Function from the name of a column to its n_items values, with None where missing.
+        Function that takes the name of a column and returns its n_items values, with None for missing values.
 
     Notes
     -----

@@ -30,7 +30,7 @@ __all__ = ["ExplicitALS", "ImplicitALS"]
 
 FACTORS = "number of latent factors"
 EPOCHS = "maximum number of epochs, each a pass over all users and items"
-PSEUDO_RATINGS = "number added to the support of each row in its penalties"
+PSEUDO_RATINGS = "constant added to the support of a user or item to obtain the factor of its penalties"
 STEPS = "number of conjugate gradient steps per row and epoch"
 PATIENCE = "number of epochs without improvement in the validation score before stopping"
 
@@ -50,7 +50,7 @@ class ExplicitALS(Estimator):
     l2_bias : float, default 0.05
         L2 penalty on biases, per rating.
     pseudo_ratings : float, default 20.0
-        Number added to the support of each row in its penalties.
+        Constant added to the support of a user or item to obtain the factor of its penalties.
     init_std : float, default 0.02
         Standard deviation of the initial factors.
     cg_steps : int, default 3

@@ -193,7 +193,7 @@ class _State:
 
     @classmethod
     def initialize(cls, spec: BPR, interactions: Interactions, init_model: FactorModel | None, seed: int) -> _State:
-        """Create a training state with random parameters, or with those of `init_model`."""
+        """Create a training state with random parameters, or with the parameters of `init_model`."""
         loss = PairwiseLoss(spec.l2, spec.l2_bias, spec.n_negatives, spec.learning_rate, spec.epochs)
         rows, weights = loss.positives(interactions.by_user)
         if len(rows.columns) == 0:

@@ -30,10 +30,10 @@ from cofactor.validation import validated
 __all__ = ["EASE", "SparseEASE"]
 
 BYTES_PER_PAIR = 24
-"""Peak memory required by a fit, in bytes per item pair, or per user pair if there are far fewer users than items."""
+"""Peak memory of a fit, in bytes per item pair, or per user pair if there are less than half as many users as items."""
 
 DUAL_BYTES_PER_PAIR = 8
-"""Peak memory per item pair if there are far fewer users than items."""
+"""Peak memory, in bytes per item pair, if there are less than half as many users as items."""
 
 ITEMS_PER_PART = 1024
 """The number of items of SparseEASE between two progress reports."""

@@ -45,7 +45,7 @@ class BiasedMF(Estimator):
     l2_bias : float, default 0.055
         L2 penalty on biases, per rating.
     pseudo_ratings : float, default 30.0
-        Number added to the support of each row in its penalties.
+        Constant added to the support of a user or item to obtain the factor of its penalties.
     init_std : float, default 0.001
         Standard deviation of the initial factors.
     biases : bool, default True
@@ -103,7 +103,11 @@ class BiasedMF(Estimator):
     l2: float = parameter(0.03, "L2 penalty on factors, per rating", low=0, high=100, log=True, search=(0.01, 0.3))
     l2_bias: float = parameter(0.055, "L2 penalty on biases, per rating", low=0, high=100, log=True, search=(0.01, 0.3))
     pseudo_ratings: float = parameter(
-        30.0, "number added to the support of each row in its penalties", low=0, high=10_000, search=(0, 60)
+        30.0,
+        "constant added to the support of a user or item to obtain the factor of its penalties",
+        low=0,
+        high=10_000,
+        search=(0, 60),
     )
     init_std: float = parameter(0.001, "standard deviation of the initial factors", low=1e-6, high=10, log=True)
     biases: bool = parameter(default=True, meaning="whether to fit a bias for each user and item")
@@ -259,7 +263,7 @@ class _State:
         init_model: FactorModel | None,
         seed: int,
     ) -> _State:
-        """Create a training state with random parameters, or with those of `init_model`.
+        """Create a training state with random parameters, or with the parameters of `init_model`.
 
         `output_range` is the range of the sigmoid in standardized units; (0, 0) for no sigmoid.
         """

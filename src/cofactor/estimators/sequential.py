@@ -131,7 +131,7 @@ class SequentialItemKNN(Estimator):
         del seed, validation, init_model, callback
         table = self.check_table(interactions)
         if table.times is None:
-            _log.warning("%s: the table has no times, so all events of a user count as simultaneous", self.name)
+            _log.warning("%s: the table has no times; all events of a user are treated as simultaneous", self.name)
         histories = without_zero_weights(table.sequences)
         weights = transitions(
             replace(confidences(histories), times=histories.times), table.n_items,

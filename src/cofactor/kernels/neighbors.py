@@ -411,7 +411,7 @@ def best_candidates(candidates: Int32, similarity: Float32, n: int) -> tuple[Int
 def _rescale(
     rows: SparseRows, lists: ColumnLists, others: SparseRows, norm: Float32
 ) -> tuple[SparseRows, ColumnLists, SparseRows, Float32]:  # fmt: skip
-    """Scale all values by a power of two if products of squared norms `norm` would overflow or underflow float32.
+    """Scale all values by a power of two if products of the squared norms would overflow or underflow float32.
 
     Similarities do not change, except dot products. Most data does not need scaling.
     """

@@ -188,6 +188,6 @@ def transitions(
 
 
 def _nonzero_rows(targets: Int32, weights: Float32) -> SparseRows:
-    """Return the candidates of each row as a sparse matrix, without the padding."""
+    """Return the candidates of each row as a sparse matrix; padding is dropped."""
     row, column = np.nonzero(targets >= 0)
     return SparseRows.of(row, targets[row, column], contiguous(weights[row, column], np.float32), len(targets))

@@ -229,7 +229,7 @@ class FactorModel:
 
     @validated
     def rescaled(self, unit: float, scale: Scale | None, *, shift: float = 0.0) -> Self:
-        """Return an equivalent model for ratings multiplied by `unit` and shifted.
+        """Return an equivalent model for ratings that are multiplied by `unit` and then shifted.
 
         Parameters
         ----------

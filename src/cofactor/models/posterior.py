@@ -323,7 +323,7 @@ class BayesianModel:
 
     @validated
     def rescaled(self, unit: float, scale: Scale | None, *, shift: float = 0.0) -> Self:
-        """Return an equivalent model for ratings multiplied by `unit` and shifted; see `FactorModel.rescaled`.
+        """Return an equivalent model for multiplied and shifted ratings; see `FactorModel.rescaled`.
 
         Parameters
         ----------

@@ -261,12 +261,13 @@ class DenseSimilarity:
 
 @dataclass(frozen=True, eq=False)
 class NeighborSimilarity:
-    """Sparse item similarities: those of each item to its nearest neighbors; negative ones only for a sum.
+    """Sparse item similarities: each item's similarities to its nearest neighbors.
 
     Parameters
     ----------
     rows : SparseRows
-            Row j contains the items i that have j as a neighbor (as columns), and the similarities s_ij (as values).
+        Row j contains the items i that have j as a neighbor (as columns), and the similarities s_ij (as values), which
+        may be negative only if `average` is None.
     average : NeighborAverage, optional
         How to average over neighbors; None for a sum.
 

@@ -167,7 +167,7 @@ class Catalog:
         Returns
         -------
         ndarray of shape (n_items,), bool
-            Mask of the items; `allowed` if no filter applies.
+            Mask of the items that pass all filters; `allowed` itself if there are no filters.
 
         Raises
         ------

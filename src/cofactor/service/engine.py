@@ -674,7 +674,7 @@ class Engine:
         return catalog.filter_mask(mask, model.item_rows(query.exclude)) if query.exclude else mask
 
     def _metadata(self, model: LoadedModel, key: tuple[int, int, int]) -> Metadata:
-        """Return the metadata in the store of the items of a model, with the titles; cached until an item changes."""
+        """Return the stored metadata and titles of the items of a model, cached until an item changes."""
         metadata = self._item_metadata.get(key)
         if metadata is None:
             records, ids = self.changes.items(), map(str, model.recommender.items.all.to_list())
