@@ -11,6 +11,7 @@ from typer import Option
 from cofactor.cli.input_options import Source, reads_table
 from cofactor.cli.options import (
     ExcludeName,
+    HalfLife,
     Json,
     Models,
     Seed,
@@ -58,6 +59,7 @@ def compare(
     split: SplitName = "random",
     test: TestSize = None,
     exclude: ExcludeName = None,
+    half_life: HalfLife = None,
     k: Annotated[
         list[int] | None,
         Option(
@@ -88,7 +90,7 @@ def compare(
     check_split(split, test)
     excluded = check_exclude(exclude, source.kind)
     checked_task = check_task(task, source.kind)
-    data_split = split_table(source.read(), split, test, seed)
+    data_split = split_table(source.read(), split, test, seed, half_life=half_life)
     console = messages()
     with console.status("", spinner="dots") as status:  # shows nothing if stderr is not a terminal
         comparison = compare_models(

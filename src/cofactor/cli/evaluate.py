@@ -12,6 +12,7 @@ from typer import Option
 from cofactor.cli.input_options import Source, reads_table
 from cofactor.cli.options import (
     ExcludeName,
+    HalfLife,
     Json,
     Lengths,
     Models,
@@ -58,6 +59,7 @@ def evaluate(
     split: SplitName = "random",
     test: TestSize = None,
     exclude: ExcludeName = None,
+    half_life: HalfLife = None,
     k: Lengths = None,
     calibration: Annotated[
         bool, Option("--calibration", help="Evaluate the calibration of predicted rating distributions instead.")
@@ -91,7 +93,7 @@ def evaluate(
     source.check_estimators(estimators)
     check_split(split, test)
     excluded = check_exclude(exclude, source.kind)
-    data_split = split_table(source.read(), split, test, seed)
+    data_split = split_table(source.read(), split, test, seed, half_life=half_life)
     if calibration:
         report_calibration(estimators, data_split, plot=plot, seed=seed, as_json=as_json)
         return

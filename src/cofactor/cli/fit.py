@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from math import isnan
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
+from cofactor.cli.estimator_options import format_number
 from cofactor.cli.input_options import Source, reads_table
-from cofactor.cli.options import Json, Seed, Settings, fraction, number
-from cofactor.cli.terminal import epoch_progress, printable, results, show_json
+from cofactor.cli.options import HalfLife, Json, Seed, Settings, fraction
+from cofactor.cli.terminal import epoch_progress, messages, note, printable, results, show_json
+from cofactor.errors import ParameterError
 from cofactor.shell import as_path, command
 
 if TYPE_CHECKING:
@@ -47,9 +50,13 @@ def fit(
         Option(metavar="COLUMNS", help="Columns of the user table that describe new users."),
     ] = None,
     priors: Annotated[bool, Option(help="Learn priors for new users and items, if the model supports them.")] = True,
-    half_life: Annotated[
-        float | None,
-        Option(metavar="DAYS", parser=number(low=0), help="Age in days at which the weight of a row is halved."),
+    half_life: HalfLife = None,
+    target_type: Annotated[
+        str | None,
+        Option(
+            metavar="TYPE",
+            help="With --event-type: learn the weights of the types that predict held-out events of this type best.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -64,7 +71,11 @@ def fit(
     estimator = estimator_of(model, settings or ())
     check_model_output(output, inputs=source.files)
     source.check_estimators([estimator])
-    table = source.read()
+    if target_type is not None and (source.event_type is None or source.type_weights is not None):
+        raise ParameterError("--target-type needs --event-type, and cannot be combined with --type-weights")
+    table = source.read(
+        None if target_type is None else lambda tables: _learned_weights(tables, target_type, estimator, seed)
+    )
     if half_life is not None:
         table = table.decayed(half_life=half_life)
     epochs: list[Epoch] = []
@@ -99,6 +110,28 @@ def fit(
     out.print(f"saved in {printable(output)} ({Path(output).stat().st_size:,} bytes)", soft_wrap=True)
     first_user = table.users.id_at(0)
     out.print(f"\nNext: {command('recommend', as_path(output), '--user', first_user)}", soft_wrap=True)
+
+
+def _learned_weights(
+    tables: dict[str, Interactions], target_type: str, estimator: Estimator, seed: int
+) -> dict[str, float]:
+    """Return the weights of event types that predict held-out events of the target type best, and print them."""
+    from cofactor.evaluate import learn_type_weights
+
+    with messages().status("", spinner="dots") as status:
+        learned = learn_type_weights(
+            tables, target=target_type, estimator=estimator, seed=seed,
+            on_trial=lambda weights, value: status.update(f"{_joined(weights)}: {value:.4f}"),
+        )  # fmt: skip
+    note(
+        f"weights of the event types: {_joined(learned.weights)}; NDCG@10 of held-out {target_type} events "
+        f"{learned.value:.4f}, {learned.target_only:.4f} without the other types"
+    )
+    return learned.weights
+
+
+def _joined(weights: Mapping[str, float]) -> str:
+    return ",".join(f"{name}={format_number(weight)}" for name, weight in weights.items())
 
 
 def _fit(

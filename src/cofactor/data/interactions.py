@@ -407,6 +407,41 @@ class Interactions:
         return replace(self, weights=read_only(_weights(weights, len(self), self.kind)))
 
     @validated
+    def with_ids(self, users: IdMap, items: IdMap) -> Interactions:
+        """Return a table with the same rows and larger ID maps, without side tables and `seen`.
+
+        Parameters
+        ----------
+        users, items : IdMap
+            ID maps that contain the IDs of the table, as returned by `IdMap.union`.
+
+        Returns
+        -------
+        Interactions
+            The table with the row numbers of these maps.
+
+        Raises
+        ------
+        DataError
+            If an ID of the table is not in the maps.
+
+        Examples
+        --------
+        >>> clicks = Interactions.from_columns(["bo"], ["alien"], kind="events")
+        >>> buys = Interactions.from_columns(["ana"], ["clue"], kind="events")
+        >>> clicks.with_ids(clicks.users.union(buys.users), clicks.items.union(buys.items))
+        Interactions(1 events, 2 users x 2 items)
+        """
+        columns = []
+        for ids, maps, rows in ((self.users, users, self.u), (self.items, items, self.i)):
+            new_rows = maps.rows(ids.all)
+            if len(new_rows) and new_rows.min() < 0:
+                raise DataError(f"ID {ids.id_at(int(new_rows.argmin()))!r} of the table is not in the ID maps")
+            columns.append(read_only(new_rows[rows]))  # both maps are sorted, so rows stay sorted
+        u, i = columns
+        return replace(self, users=users, items=items, u=u, i=i, user_table=None, item_table=None, seen=None)
+
+    @validated
     def decayed(self, *, half_life: float) -> Interactions:
         """Return a table whose weights decrease exponentially with the age of a rating or an event.
 

@@ -20,6 +20,7 @@ from cofactor.evaluate.predefined_split import split_predefined
 from cofactor.evaluate.reliability import Calibration, calibration
 from cofactor.evaluate.split import Split, split_by_time, split_last, split_per_user, split_random, split_users
 from cofactor.evaluate.tuning import TuningResult, tune
+from cofactor.evaluate.type_weights import TypeWeights, learn_type_weights
 
 __all__ = [
     "Calibration",
@@ -27,9 +28,11 @@ __all__ = [
     "Evaluation",
     "Split",
     "TuningResult",
+    "TypeWeights",
     "calibration",
     "compare",
     "evaluate",
+    "learn_type_weights",
     "score",
     "split_by_time",
     "split_last",

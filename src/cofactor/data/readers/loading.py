@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+import polars as pl
+
 from cofactor import checks
+from cofactor.data.id_columns import CodedIds
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.load_report import LoadReport, RejectedRow
 from cofactor.data.readers.columns import Role, choose_columns, roles_by_position
@@ -26,8 +29,9 @@ from cofactor.data.scale import Scale
 from cofactor.errors import DataError, ParameterError
 from cofactor.fork import require_threads
 
-__all__ = ["Format", "Request", "load_interactions", "open_file", "source_path"]
+__all__ = ["Format", "Request", "load_event_types", "load_interactions", "open_file", "source_path"]
 
+Column: TypeAlias = pl.Series | CodedIds
 
 Format: TypeAlias = Literal["csv", "tsv", "::", "parquet", "jsonl"]
 
@@ -180,11 +184,61 @@ def load_interactions(source: Any, request: Request) -> Interactions:
     MissingExtraError
         If a database library is not installed.
     """
+    columns, report = _load_columns(source, request)
+    return _table(columns, request, report)
+
+
+def load_event_types(source: Any, request: Request) -> dict[str, Interactions]:
+    """Load the valid rows of a source as one table for each type of events.
+
+    Parameters
+    ----------
+    source : object
+        A path, a data frame or a database URL.
+    request : Request
+        The arguments of the reader, with the name of the column of types.
+
+    Returns
+    -------
+    dict of str to Interactions
+        Tables by type, in the order of their numbers of rows, largest first; each has the same load report.
+
+    Raises
+    ------
+    CofactorError
+        As `load_interactions`.
+    """
+    columns, report = _load_columns(source, request)
+    types = columns.pop("type")
+    assert isinstance(types, pl.Series)
+    counts = types.value_counts().sort("count", types.name, descending=[True, False])
+    return {
+        name: _table({role: column.filter(types == name) for role, column in columns.items()}, request, report)
+        for name in counts[types.name]
+    }
+
+
+def _table(columns: Mapping[str, Column], request: Request, report: LoadReport) -> Interactions:
+    return Interactions.from_columns(
+        columns["user"],
+        columns["item"],
+        columns.get("value"),
+        times=columns.get("time"),
+        weights=columns.get("weight"),
+        kind=request.kind,
+        scale=request.scale,
+        report=report,
+    )
+
+
+def _load_columns(source: Any, request: Request) -> tuple[dict[str, Column], LoadReport]:
+    """Return the columns of the valid rows of a source by role, and a load report."""
     require_threads()
     path = source_path(source)
     rejects_path = quarantine_path(path, request.quarantine) if request.on_error == "quarantine" else None
     with _open_source(source, path, request) as table:
         required: list[Role] = ["user", "item", "value"] if request.kind == "ratings" else ["user", "item"]
+        required += ["type"] if request.names.get("type") else []
         try:
             roles = choose_columns(
                 table.columns,
@@ -218,17 +272,7 @@ def load_interactions(source: Any, request: Request) -> Interactions:
         notes = (*notes, f"{n_rejected:,} rejected rows were written to {rejects_path}")
     if n_rejected == n:
         raise DataError(f"{table.name}: all {n:,} rows were rejected; they are in {rejects_path}")
-    columns = valid.columns
-    return Interactions.from_columns(
-        columns["user"],
-        columns["item"],
-        columns.get("value"),
-        times=columns.get("time"),
-        weights=columns.get("weight"),
-        kind=request.kind,
-        scale=request.scale,
-        report=LoadReport(table.name, n, rejected_rows=tuple(rejected_rows), notes=notes),
-    )
+    return valid.columns, LoadReport(table.name, n, rejected_rows=tuple(rejected_rows), notes=notes)
 
 
 def source_path(source: object) -> Path | None:
