@@ -28,6 +28,7 @@ __all__ = [
     "SUM",
     "add_by_users",
     "add_dense",
+    "add_low_rank",
     "average_by_items",
     "damped_means",
     "sum_by_items",
@@ -38,6 +39,9 @@ SUM, AVERAGE = 0, 1
 """Compile-time choice of how neighbors are combined."""
 
 ABOVE_TIE, BELOW_TIE = np.float32(1 + TIE_TOLERANCE), np.float32(1 - TIE_TOLERANCE)
+
+LOW_RANK_TILE = 256
+"""Number of items whose vectors are multiplied with those of all users of a block, so that they stay in the cache."""
 
 _ROWS = "i8[::1] i4[::1] f4[::1] f4[::1] "  # start, columns, values, weights (empty: all 1)
 
@@ -226,6 +230,23 @@ def _add_dense():
     return _add_dense
 
 
+@kernel(writes="f4[:, ::1]", reads="f4[:, ::1] f4[:, ::1] f4[::1]")
+def _add_low_rank():
+    """Add scale[i] times the dot product of z[a] and vectors[i] to out[a, i], for one tile of items after another."""
+
+    def _add_low_rank(out, z, vectors, scale):
+        n_items = out.shape[1]
+        for first in range(0, n_items, LOW_RANK_TILE):
+            for a in range(out.shape[0]):
+                for i in range(first, min(first + LOW_RANK_TILE, n_items)):
+                    total = np.float32(0)
+                    for f in range(z.shape[1]):
+                        total += z[a, f] * vectors[i, f]
+                    out[a, i] += scale[i] * total
+
+    return _add_low_rank
+
+
 @kernel(writes="f4[::1]", reads=_ROWS + "f4[::1]", scalars="i8 i8 f8 f8")
 def _damped_means():
     """Write the damped mean of each row's deviations to out[r] for rows first..last-1.
@@ -363,6 +384,23 @@ def add_dense(out: Float32, rows: SparseRows, W: Float32) -> None:
         The weight of each item pair.
     """
     _add_dense()(out, rows.start, rows.columns, rows.values, W)
+
+
+def add_low_rank(out: Float32, z: Float32, vectors: Float32, scale: Float32) -> None:
+    """Add the products of user vectors and item vectors to the scores (single-threaded).
+
+    Parameters
+    ----------
+    out : ndarray of shape (n_users, n_items), float32
+        The scores; scale_i (z_a . v_i) is added to out[a, i], in place.
+    z : ndarray of shape (n_users, width), float32
+        The vector of each user.
+    vectors : ndarray of shape (n_items, width), float32
+        The vector v of each item.
+    scale : ndarray of shape (n_items,), float32
+        The factor of each item.
+    """
+    _add_low_rank()(out, z, vectors, scale)
 
 
 def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float) -> Float32:
