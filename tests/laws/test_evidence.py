@@ -8,7 +8,13 @@ import pytest
 import cofactor
 from cofactor.datasets.synthetic import SyntheticConfig, generate
 
-EVENTS = [cofactor.ImplicitALS(factors=4), cofactor.EASE(l2=1), cofactor.ItemKNN(), cofactor.UserKNN()]
+EVENTS = [
+    cofactor.ImplicitALS(factors=4),
+    cofactor.EASE(l2=1),
+    cofactor.GraphFilter(),
+    cofactor.ItemKNN(),
+    cofactor.UserKNN(),
+]
 
 
 def popular() -> cofactor.Interactions:

@@ -148,7 +148,9 @@ def test_the_baseline_of_a_user_follows_from_the_history_passed_in(small_ratings
         np.testing.assert_allclose(fresh + bias[:, None], level, atol=2e-3)
 
 
-@pytest.mark.parametrize("estimator", [cofactor.EASE(l2=5.0), cofactor.ItemKNN(), cofactor.UserKNN()], ids=str)
+@pytest.mark.parametrize(
+    "estimator", [cofactor.EASE(l2=5.0), cofactor.GraphFilter(), cofactor.ItemKNN(), cofactor.UserKNN()], ids=str
+)
 def test_a_dislike_lowers_similar_items(estimator: Any, small_events: Interactions) -> None:
     model = estimator.fit(small_events)
     zero, plus = np.zeros(1, np.int32), [1.0, 1.0]

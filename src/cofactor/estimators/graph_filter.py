@@ -36,13 +36,13 @@ class GraphFilter(Estimator):
         Maximum number of eigenvectors; those below the noise level of the table are not used.
     neighbors : int, default 1000
         Maximum number of stored neighbors per row.
-    user_exponent : float, default 0.7
+    user_exponent : float, default 0.6
         Exponent of the degree by which a user's events are divided: 0 for equal weight of events, 1 of users.
     smoothing : float, default 10.0
         Number of pseudo-events added to the degree of each item.
-    ideal : float, default 0.15
+    ideal : float, default 0.1
         Weight of the ideal low-pass filter, the sum over all eigenvectors used.
-    sharpening : float, default 0.4
+    sharpening : float, default 0.3
         Weight of the sharpening filter, which is subtracted and affects the most common tastes most.
 
     Notes
@@ -94,7 +94,7 @@ class GraphFilter(Estimator):
     )
     neighbors: int = parameter(1000, "maximum number of stored neighbors per row", low=1, high=10_000, log=True)
     user_exponent: float = parameter(
-        0.7,
+        0.6,
         "exponent of the degree by which a user's events are divided: 0 for equal weight of events, 1 of users",
         low=0,
         high=2,
@@ -104,14 +104,14 @@ class GraphFilter(Estimator):
         10.0, "number of pseudo-events added to the degree of each item", low=0, high=1e4, search=(0, 30)
     )
     ideal: float = parameter(
-        0.15,
+        0.1,
         "weight of the ideal low-pass filter, the sum over all eigenvectors used",
         low=0,
         high=10,
         search=(0, 0.5),
     )
     sharpening: float = parameter(
-        0.4,
+        0.3,
         "weight of the sharpening filter, which is subtracted and affects the most common tastes most",
         low=0,
         high=10,
@@ -190,7 +190,8 @@ class GraphFilter(Estimator):
 
 def _column_sums(rows: SparseRows, n_columns: int) -> Float64:
     """Return the sum of the values in each column: (n_columns,) float64."""
-    return np.bincount(rows.columns, weights=rows.values, minlength=n_columns)
+    sums: Float64 = np.bincount(rows.columns, weights=rows.values, minlength=n_columns)
+    return sums
 
 
 def _normalized(entries: SparseRows, root: Float64, user_exponent: float) -> SparseRows:
