@@ -55,7 +55,7 @@ class GraphFilter(Estimator):
     Each entry of X is the value of an event times its weight: 1 for a plain event, negative for a dislike, and 0 for an
     unobserved pair. The degree of a user or an item is the sum of the absolute values of its entries. U is the diagonal
     matrix of the degrees of users, and D that of items, plus `smoothing`. S and V contain the eigenvalues and
-    eigenvectors of P; s_1 is the value by which the largest eigenvalue is 1. Only the `neighbors` largest cosines of
+    eigenvectors of P; s_1 scales the largest eigenvalue to 1. Only the `neighbors` largest cosines of
     each item are kept in P, and its diagonal is 0.
 
     The eigenvectors used are those whose eigenvalues exceed the Marchenko-Pastur edge: the largest eigenvalue of P if
@@ -190,8 +190,7 @@ class GraphFilter(Estimator):
 
 def _column_sums(rows: SparseRows, n_columns: int) -> Float64:
     """Return the sum of the values in each column: (n_columns,) float64."""
-    sums: Float64 = np.bincount(rows.columns, weights=rows.values, minlength=n_columns)
-    return sums
+    return np.bincount(rows.columns, weights=rows.values, minlength=n_columns).astype(np.float64)
 
 
 def _normalized(entries: SparseRows, root: Float64, user_exponent: float) -> SparseRows:
