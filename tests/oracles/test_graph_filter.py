@@ -96,19 +96,21 @@ def test_the_similarity_of_both_parts(small_events: Interactions) -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.integers(1, 30), st.integers(0, 5))
 def test_sparse_products_equal_the_reference(seed: int, n_rows: int, n_columns: int, width: int) -> None:
     rows = random_rows(seed, n_rows, n_columns)
-    Y = np.random.default_rng(seed).standard_normal((n_columns, width)).astype(np.float32)
-    np.testing.assert_allclose(sparse_dense(rows, Y), reference.to_dense(rows, n_columns) @ Y, atol=1e-4)
+    Y = np.random.default_rng(seed).standard_normal((n_columns, width))
+    np.testing.assert_allclose(sparse_dense(rows, Y), reference.to_dense(rows, n_columns) @ Y, atol=1e-10)
 
 
 @pytest.mark.parametrize("n_items", [1, LOW_RANK_TILE, LOW_RANK_TILE + 3])
 def test_low_rank_scores(n_items: int) -> None:
     rng = np.random.default_rng(1)
-    out, z, vectors, scale = (
-        rng.standard_normal(shape).astype(np.float32) for shape in ((4, n_items), (4, 7), (n_items, 7), (n_items,))
+    out, vectors, response, scale = (
+        rng.standard_normal(shape).astype(np.float32) for shape in ((4, n_items), (n_items, 7), (7,), (n_items,))
     )
-    expected = out + z.astype(np.float64) @ vectors.T * scale
-    add_low_rank(out, z, vectors, scale)
-    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
+    rows = random_rows(2, 4, n_items, 0.5)
+    low_rank = (vectors.astype(np.float64) * response) @ vectors.T * scale
+    expected = out + reference.to_dense(rows, n_items) @ low_rank
+    add_low_rank(out, rows, vectors, response, scale)
+    np.testing.assert_allclose(out, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("n_columns", [30, 3 * OVERSAMPLING])

@@ -230,17 +230,24 @@ def _add_dense():
     return _add_dense
 
 
-@kernel(writes="f4[:, ::1]", reads="f4[:, ::1] f4[:, ::1] f4[::1]")
+@kernel(writes="f4[:, ::1]", reads="i8[::1] i4[::1] f4[::1] f4[:, ::1] f4[::1] f4[::1]")
 def _add_low_rank():
-    """Add scale[i] times the dot product of z[a] and vectors[i] to out[a, i], for one tile of items after another."""
+    """Add scale[i] sum_f response[f] z[a, f] vectors[i, f] to out[a, i], where z[a] is the sum of x_aj vectors[j]."""
 
-    def _add_low_rank(out, z, vectors, scale):
-        n_items = out.shape[1]
+    def _add_low_rank(out, start, columns, values, vectors, response, scale):
+        n_items, width = vectors.shape
+        z = np.zeros((out.shape[0], width), np.float32)
+        for a in range(out.shape[0]):
+            for e in range(start[a], start[a + 1]):
+                for f in range(width):
+                    z[a, f] += values[e] * vectors[columns[e], f]
+            for f in range(width):
+                z[a, f] *= response[f]
         for first in range(0, n_items, LOW_RANK_TILE):
             for a in range(out.shape[0]):
                 for i in range(first, min(first + LOW_RANK_TILE, n_items)):
                     total = np.float32(0)
-                    for f in range(z.shape[1]):
+                    for f in range(width):
                         total += z[a, f] * vectors[i, f]
                     out[a, i] += scale[i] * total
 
@@ -386,21 +393,27 @@ def add_dense(out: Float32, rows: SparseRows, W: Float32) -> None:
     _add_dense()(out, rows.start, rows.columns, rows.values, W)
 
 
-def add_low_rank(out: Float32, z: Float32, vectors: Float32, scale: Float32) -> None:
-    """Add the products of user vectors and item vectors to the scores (single-threaded).
+def add_low_rank(out: Float32, rows: SparseRows, vectors: Float32, response: Float32, scale: Float32) -> None:
+    """Add the product of sparse histories and a weight matrix of low rank to the scores (single-threaded).
 
     Parameters
     ----------
     out : ndarray of shape (n_users, n_items), float32
-        The scores; scale_i (z_a . v_i) is added to out[a, i], in place.
-    z : ndarray of shape (n_users, width), float32
-        The vector of each user.
+        The scores; updated in place.
+    rows : SparseRows
+        The entries of the users; weights are ignored.
     vectors : ndarray of shape (n_items, width), float32
-        The vector v of each item.
+        V, one vector for each item.
+    response : ndarray of shape (width,), float32
+        h, the weight of each dimension.
     scale : ndarray of shape (n_items,), float32
-        The factor of each item.
+        g, the factor of each item's scores.
+
+    Notes
+    -----
+    The weight of item j in the score of item i is g_i sum_f h_f v_jf v_if.
     """
-    _add_low_rank()(out, z, vectors, scale)
+    _add_low_rank()(out, rows.start, rows.columns, rows.values, vectors, response, scale)
 
 
 def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float) -> Float32:

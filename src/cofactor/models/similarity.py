@@ -15,7 +15,6 @@ from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, require_array
 from cofactor.kernels.neighbor_scores import add_dense, add_low_rank, average_by_items, sum_by_items, top_k_membership
 from cofactor.kernels.neighbors import COSINE, JACCARD, PEARSON, ColumnLists
 from cofactor.kernels.sparse import SparseRows
-from cofactor.kernels.spectrum import sparse_dense
 
 __all__ = [
     "DenseSimilarity",
@@ -472,7 +471,7 @@ class SpectralSimilarity:
             One row for each user.
         """
         self.neighbors.add_scores(out, entries)
-        add_low_rank(out, sparse_dense(entries, self.vectors) * self.response, self.vectors, self.scale)
+        add_low_rank(out, entries, self.vectors, self.response, self.scale)
 
     def terms(self, entries: SparseRows, item: int) -> Float64:
         """Return the contribution of each entry in a history to the score of an item: its value times its weight.
