@@ -79,6 +79,7 @@ RANKERS: dict[str, tuple[Estimator, float]] = {
     "SequentialItemKNN": (cofactor.SequentialItemKNN(), 0),
     "EASE": (cofactor.EASE(), 0),
     "... a 5 counting 1.5 times": (cofactor.EASE(), 0.5),
+    "GraphFilter": (cofactor.GraphFilter(), 0),
     "ImplicitALS": (cofactor.ImplicitALS(), 0),
     "... 128 factors (tuned)": (cofactor.ImplicitALS(factors=128), 0),
     "... 128 factors, a 5 counting 1.5 times (tuned)": (cofactor.ImplicitALS(factors=128), 0.5),

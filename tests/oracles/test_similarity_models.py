@@ -242,7 +242,14 @@ def test_the_baseline_of_a_user_follows_from_the_history_passed_in(small_ratings
 
 @pytest.mark.parametrize(
     "estimator",
-    [cofactor.EASE(l2_ratio=0.5), cofactor.SparseEASE(), cofactor.RP3beta(), cofactor.ItemKNN(), cofactor.UserKNN()],
+    [
+        cofactor.EASE(l2_ratio=0.5),
+        cofactor.SparseEASE(),
+        cofactor.RP3beta(),
+        cofactor.GraphFilter(),
+        cofactor.ItemKNN(),
+        cofactor.UserKNN(),
+    ],
     ids=str,
 )
 def test_a_dislike_lowers_similar_items(estimator: Any, small_events: Interactions) -> None:

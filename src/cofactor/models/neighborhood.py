@@ -141,7 +141,7 @@ class ItemItemModel(_BlockScorer):
     ----------
     n_users : int
         The number of users; the model stores nothing else about users.
-    similarity : DenseSimilarity or NeighborSimilarity
+    similarity : DenseSimilarity, NeighborSimilarity or SpectralSimilarity
         The weight of each item for the scores of other items.
     baseline : Baseline, optional
         The baseline for ratings; None for events.
@@ -214,7 +214,7 @@ class ItemItemModel(_BlockScorer):
         items : ndarray of shape (m,), int32
             Item rows.
         n : int
-            The length of each list; at most n_items with dense weights.
+            The length of each list; at most n_items with dense or spectral weights.
         allowed : ndarray of shape (n_items,), bool
             Mask of the items to choose from; an empty array means all items.
 
