@@ -139,8 +139,9 @@ class Popularity(Estimator):
 
         x = (number of users with an event of i with w > 0) / n_users
 
-    w is the event's value times its weight, so dislikes do not count. An item without events scores 0. n_users counts
-    all users in the table, including those without events.
+    w is the event's weight, so dislikes do not count. Each user counts once, whatever the value of the event: the sum
+    of play counts would rank items by their few heaviest users. An item without events scores 0. n_users counts all
+    users in the table, including those without events.
 
     References
     ----------
@@ -195,7 +196,7 @@ class Popularity(Estimator):
         """
         del seed, validation, init_model, callback
         table = self.check_table(interactions)
-        positive = table.confidence > 0
+        positive = None if table.weights is None else table.weights > 0
         counts = np.bincount(table.i, weights=positive, minlength=table.n_items)
         return FactorModel(
             read_only(np.zeros((table.n_users, 0), np.float32)),

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from cofactor.arrays import Float32, Float64, read_only
+from cofactor.arrays import Counts, Float32, Float64, read_only
 from cofactor.checks import Seed
 from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, ParameterError
-from cofactor.estimators.base import Estimator, parameter
+from cofactor.estimators.base import COUNTS, Estimator, parameter
 from cofactor.estimators.training import EpochCallback
 from cofactor.estimators.training_table import TableLike
 from cofactor.kernels.cholesky import TILE_SIZE, negative_inverse, sparse_gram
@@ -39,6 +39,8 @@ class EASE(Estimator):
     ----------
     l2 : float, default 300.0
         L2 penalty on weights, added to the diagonal of X'X.
+    counts : {"log", "binary", "raw"}, default "log"
+        Confidence of an event with value v: log (1 + ln v, or v below 1), binary (1) or raw (v).
     max_memory : float, default 8.0
         Memory limit for a fit in gigabytes; a fit needs 24 bytes per item pair.
 
@@ -49,9 +51,9 @@ class EASE(Estimator):
         minimize |X - X W|^2 + l2 |W|^2 with W_ii = 0
         P = (X'X + l2 I)^-1,    W_ij = -P_ij / P_jj
 
-    Each entry of X is the value of an event times its weight: 1 for a plain event, negative for a dislike, and 0 for an
-    unobserved pair. A fit takes O(n_items^3) time and O(n_items^2) memory, regardless of the number of users. With a
-    single item, W is 0.
+    Each entry of X is the confidence (`counts`) of an event times its weight: 1 for a plain event, negative for a
+    dislike, and 0 for an unobserved pair. A fit takes O(n_items^3) time and O(n_items^2) memory, regardless of the
+    number of users. With a single item, W is 0.
 
     References
     ----------
@@ -81,6 +83,7 @@ class EASE(Estimator):
         log=True,
         search=(10, 5000),
     )
+    counts: Counts = parameter("log", COUNTS)
     max_memory: float = parameter(
         8.0, "memory limit for a fit in gigabytes; a fit needs 24 bytes per item pair", low=0, high=100_000
     )
@@ -130,7 +133,7 @@ class EASE(Estimator):
                 f"ease needs {gigabytes:,.1f} GB for {n:,} items (24 bytes per item pair), but max_memory is "
                 f"{self.max_memory:g} GB; increase max_memory, or use item-knn or implicit-als"
             )
-        A = sparse_gram(confidences(table.by_user), n)
+        A = sparse_gram(confidences(table.by_user, self.counts), n)
         A[np.diag_indices(n)] += self.l2
         diagonal = np.diag(A).copy()
         try:
@@ -138,7 +141,7 @@ class EASE(Estimator):
         except np.linalg.LinAlgError:
             A[:] = np.nan
         self._require_accuracy(diagonal * -np.diag(A))
-        return ItemItemModel(table.n_users, DenseSimilarity(read_only(_weights(A))))
+        return ItemItemModel(table.n_users, DenseSimilarity(read_only(_weights(A))), counts=self.counts)
 
     def _require_accuracy(self, inflation: Float64) -> None:
         """Raise DataError if the linear system is too ill-conditioned for float64.
@@ -150,8 +153,8 @@ class EASE(Estimator):
         if is_invalid.any():
             raise DataError(
                 f"ease cannot solve for {int(is_invalid.sum()):,} of {len(is_invalid):,} items: some users have counts "
-                f"so large that l2={self.l2:g} is negligible compared to their squares; "
-                "raise l2, or take the logarithm of the counts"
+                f"or weights so large that l2={self.l2:g} is negligible compared to their squares; "
+                'raise l2, or use counts="log"'
             )
 
 

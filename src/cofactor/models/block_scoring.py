@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cofactor.arrays import Bool, Float32, Int32, signed_confidence
+from cofactor.arrays import Bool, Counts, Float32, Int32, signed_confidence
 from cofactor.kernels.parallel import parallel_for
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk_dense import score_blocks, top_of_blocks
@@ -61,7 +61,7 @@ class Scoring:
     block: Callable[[int, int], Float32] = field(default=_no_scores)
 
     @classmethod
-    def of(cls, histories: SparseRows, baseline: Baseline | None, n_items: int) -> Scoring:
+    def of(cls, histories: SparseRows, baseline: Baseline | None, n_items: int, counts: Counts) -> Scoring:
         """Create a `Scoring` object for one user per history; the function that scores a block is not set yet.
 
         Parameters
@@ -72,6 +72,8 @@ class Scoring:
             The baseline of ratings; None for events.
         n_items : int
             The number of items.
+        counts : {"log", "binary", "raw"}
+            The transformation of the values of events.
 
         Returns
         -------
@@ -80,7 +82,7 @@ class Scoring:
         """
         histories = without_zero_weights(histories)
         if baseline is None:
-            return cls(confidences(histories), np.zeros(len(histories), np.float32), n_items)
+            return cls(confidences(histories, counts), np.zeros(len(histories), np.float32), n_items)
         user_level = np.float32(baseline.mean) + baseline.user_bias(histories)
         return cls(baseline.deviations(histories), user_level, n_items, baseline.item_bias)
 
@@ -132,25 +134,27 @@ def without_zero_weights(histories: SparseRows) -> SparseRows:
     )
 
 
-def confidences(histories: SparseRows) -> SparseRows:
-    """Convert events to signed confidences: value times weight, negative for a dislike.
+def confidences(histories: SparseRows, counts: Counts) -> SparseRows:
+    """Convert events to signed confidences: transformed value times weight, negative for a dislike.
 
     Parameters
     ----------
     histories : SparseRows
         Events, one row for each user.
+    counts : {"log", "binary", "raw"}
+        Transformation of the values; see `arrays.transform_counts`.
 
     Returns
     -------
     SparseRows
-        The same entries without weights; each value is value times weight, negative for a dislike.
+        The same entries without weights; the values are the confidences.
 
     Examples
     --------
-    >>> confidences(SparseRows.of([0, 0], [0, 1], [1, 2], 1, weights=[1, -1])).values.tolist()
+    >>> confidences(SparseRows.of([0, 0], [0, 1], [1, 2], 1, weights=[1, -1]), "raw").values.tolist()
     [1.0, -2.0]
     """
-    return histories.with_values(signed_confidence(histories.values, histories.weights))
+    return histories.with_values(signed_confidence(histories.values, histories.weights, counts))
 
 
 def score_matrix(scoring: Scoring) -> Float32:

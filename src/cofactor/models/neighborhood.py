@@ -15,7 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cofactor import checks
-from cofactor.arrays import ALL_ROWS, ROW_ORDER, Bool, Float32, Float64, Int32, ItemOrder, read_only, require_array
+from cofactor.arrays import (
+    ALL_ROWS,
+    ROW_ORDER,
+    Bool,
+    Counts,
+    Float32,
+    Float64,
+    Int32,
+    ItemOrder,
+    read_only,
+    require_array,
+)
 from cofactor.errors import DataError
 from cofactor.kernels.neighbor_scores import AVERAGE, SUM, add_by_users, top_k_membership
 from cofactor.kernels.neighbors import ColumnLists, nearest
@@ -145,6 +156,8 @@ class ItemItemModel(_BlockScorer):
         The weight of each item for the scores of other items.
     baseline : Baseline, optional
         The baseline for ratings; None for events.
+    counts : {"log", "binary", "raw"}, default "log"
+        The transformation f of the values of events.
 
     Notes
     -----
@@ -153,7 +166,7 @@ class ItemItemModel(_BlockScorer):
         events:   score(u, i) = sum_j x_uj W_ji
         ratings:  score(u, i) = b_ui + sum_j w_uj s_ij x_uj / (damping + sum_j w_uj s_ij)
 
-    For events, x is value times weight, which is negative for a dislike; for ratings, x is the deviation from the
+    For events, x is f(value) times weight, which is negative for a dislike; for ratings, x is the deviation from the
     baseline. The sum is over the items j in the history of u. Without a history, the score is b_ui, or 0 for events.
 
     Examples
@@ -172,6 +185,7 @@ class ItemItemModel(_BlockScorer):
     n_users: int
     similarity: ItemSimilarity
     baseline: Baseline | None = None
+    counts: Counts = "log"
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
@@ -187,7 +201,7 @@ class ItemItemModel(_BlockScorer):
         return f"ItemItemModel({self.n_users:,} users, {self.n_items:,} items, {self.similarity!r})"
 
     def _scoring(self, users: UserBatch) -> Scoring:
-        scoring = Scoring.of(users.histories, self.baseline, self.n_items)
+        scoring = Scoring.of(users.histories, self.baseline, self.n_items, self.counts)
 
         def block(first: int, last: int) -> Float32:
             out = scoring.baselines(first, last)
@@ -307,7 +321,8 @@ class ItemItemModel(_BlockScorer):
             JSON-serializable values by name.
         """
         baseline = None if self.baseline is None else self.baseline.settings()
-        return {"n_users": self.n_users, "similarity": self.similarity.settings(), "baseline": baseline}
+        similarity = self.similarity.settings()
+        return {"n_users": self.n_users, "similarity": similarity, "baseline": baseline, "counts": self.counts}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
@@ -330,6 +345,7 @@ class ItemItemModel(_BlockScorer):
             checks.plain("n_users", settings["n_users"], int),
             similarity_from_parts(arrays, settings["similarity"]),
             None if baseline is None else Baseline.from_parts(arrays, baseline),
+            settings["counts"],
         )
 
 
@@ -357,6 +373,8 @@ class UserUserModel(_BlockScorer):
         A constant added to the sum of similarities.
     baseline : Baseline, optional
         The baseline for ratings; None for events.
+    counts : {"log", "binary", "raw"}, default "log"
+        The transformation f of the values of events.
 
     Notes
     -----
@@ -365,7 +383,7 @@ class UserUserModel(_BlockScorer):
         events:   score(u, i) = sum_v s_uv x_vi
         ratings:  score(u, i) = b_ui + sum_v w_vi s_uv x_vi / (damping + sum_v w_vi s_uv)
 
-    For events, x is value times weight, which is negative for a dislike; for ratings, x is the deviation from the
+    For events, x is f(value) times weight, which is negative for a dislike; for ratings, x is the deviation from the
     baseline. The sum is over the k most similar neighbors v of u that have item i. Without neighbors, the score is
     b_ui, or 0 for events.
 
@@ -393,6 +411,7 @@ class UserUserModel(_BlockScorer):
     k: int
     damping: float
     baseline: Baseline | None = None
+    counts: Counts = "log"
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
@@ -420,7 +439,7 @@ class UserUserModel(_BlockScorer):
         return f"UserUserModel({self.n_users:,} users, {self.n_items:,} items, up to {width} neighbors)"
 
     def _scoring(self, users: UserBatch) -> Scoring:
-        scoring = Scoring.of(users.histories, self.baseline, self.n_items)
+        scoring = Scoring.of(users.histories, self.baseline, self.n_items, self.counts)
 
         def block(first: int, last: int) -> Float32:
             out, rows = scoring.baselines(first, last), users.rows[first:last]
@@ -520,7 +539,7 @@ class UserUserModel(_BlockScorer):
         """
         require_histories(histories, self.n_items)
         require_no_prior(prior)
-        entries = Scoring.of(histories, self.baseline, self.n_items).entries
+        entries = Scoring.of(histories, self.baseline, self.n_items, self.counts).entries
         weighted_rows, lists = self._training_lists
         neighbors, similarity = nearest(
             self.measure.weighted(entries), lists, weighted_rows,
@@ -594,6 +613,7 @@ class UserUserModel(_BlockScorer):
             "k": self.k,
             "damping": self.damping,
             "baseline": None if self.baseline is None else self.baseline.settings(),
+            "counts": self.counts,
         }
 
     @classmethod
@@ -623,6 +643,7 @@ class UserUserModel(_BlockScorer):
             checks.plain("k", settings["k"], int),
             checks.plain("damping", settings["damping"], float),
             None if baseline is None else Baseline.from_parts(arrays, baseline),
+            settings["counts"],
         )
 
 
