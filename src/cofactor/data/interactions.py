@@ -315,6 +315,8 @@ class Interactions:
         -----
         value = 1 + gain (rating - min_rating)
 
+        Estimators take 1 + ln of a value above 1 by default; with ``counts="raw"`` they take the value itself.
+
         Examples
         --------
         >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
