@@ -133,7 +133,7 @@ class Source:
         options_and_values: list[str] = []
         for spec in fields(self):
             value = getattr(self, spec.name)
-            if spec.name == "ratings" or value == spec.default:
+            if spec.name in ("ratings", "counts") or value == spec.default:  # counts is a setting of the model
                 continue
             options_and_values.append(f"--{spec.name.replace('_', '-')}")
             if not isinstance(value, bool):
