@@ -187,7 +187,7 @@ def transform_counts(values: Float32, counts: Counts) -> Float32:
     Examples
     --------
     >>> plays = np.float32([0.5, 1, 100, -3])
-    >>> [transform_counts(plays, counts).round(1).tolist() for counts in ("log", "binary", "raw")]
+    >>> [transform_counts(plays, counts).astype(float).round(1).tolist() for counts in ("log", "binary", "raw")]
     [[0.5, 1.0, 5.6, -2.1], [1.0, 1.0, 1.0, -1.0], [0.5, 1.0, 100.0, -3.0]]
     """
     if counts == "raw":
