@@ -166,7 +166,7 @@ def test_dislikes_enter_ease_as_their_negative(small_events: Interactions) -> No
     table = small_events.with_weights(weights)
     X = np.zeros((table.n_users, table.n_items))
     X[table.u, table.i] = weights
-    P = np.linalg.inv(X.T @ X + 20 * np.eye(X.shape[1]))
+    P = np.linalg.inv(X.T @ X + 20 * np.mean(weights**2) * np.eye(X.shape[1]))
     B = -P / np.diag(P)
     np.fill_diagonal(B, 0)
     model = cofactor.EASE(l2=20.0).fit(table)

@@ -10,7 +10,7 @@ import numpy as np
 from cofactor.arrays import Counts, Float32, Float64, read_only
 from cofactor.checks import Seed
 from cofactor.data.interactions import Kind
-from cofactor.errors import DataError, ParameterError
+from cofactor.errors import ParameterError
 from cofactor.estimators.base import COUNTS, Estimator, parameter
 from cofactor.estimators.training import EpochCallback
 from cofactor.estimators.training_table import TableLike
@@ -27,9 +27,6 @@ __all__ = ["EASE"]
 BYTES_PER_PAIR = 24
 """Peak memory required by a fit, in bytes per item pair."""
 
-MAX_INFLATION = 1e12
-"""Maximum variance inflation A_jj P_jj; above it, the error of the weights exceeds about 1e-4."""
-
 
 @dataclass(frozen=True)
 class EASE(Estimator):
@@ -38,7 +35,7 @@ class EASE(Estimator):
     Parameters
     ----------
     l2 : float, default 300.0
-        L2 penalty on weights, added to the diagonal of X'X.
+        L2 penalty on weights, in units of the mean square of the confidences.
     counts : {"log", "binary", "raw"}, default "log"
         Confidence of an event with value v: log (1 + ln v, or v below 1), binary (1) or raw (v).
     max_memory : float, default 8.0
@@ -48,12 +45,13 @@ class EASE(Estimator):
     -----
     The scores for a user with history x_u are x_u W, where::
 
-        minimize |X - X W|^2 + l2 |W|^2 with W_ii = 0
-        P = (X'X + l2 I)^-1,    W_ij = -P_ij / P_jj
+        minimize |X - X W|^2 + l2 m |W|^2 with W_ii = 0
+        P = (X'X + l2 m I)^-1,    W_ij = -P_ij / P_jj
 
     Each entry of X is the confidence (`counts`) of an event times its weight: 1 for a plain event, negative for a
-    dislike, and 0 for an unobserved pair. A fit takes O(n_items^3) time and O(n_items^2) memory, regardless of the
-    number of users. With a single item, W is 0.
+    dislike, and 0 for an unobserved pair. m is the mean square of its nonzero entries, 1 for plain events: with it, the
+    weights do not depend on the unit of the values. A fit takes O(n_items^3) time and O(n_items^2) memory, regardless
+    of the number of users. With a single item, W is 0.
 
     References
     ----------
@@ -77,7 +75,7 @@ class EASE(Estimator):
 
     l2: float = parameter(
         300.0,
-        "L2 penalty on weights, added to the diagonal of X'X",
+        "L2 penalty on weights, in units of the mean square of the confidences",
         low=1e-3,
         high=100_000,
         log=True,
@@ -120,7 +118,7 @@ class EASE(Estimator):
         KindError
             If the table contains ratings.
         DataError
-            If the table has no rows, all weights are 0, or the system cannot be solved accurately.
+            If the table has no rows or all weights are 0.
         ParameterError
             If the fit would need more than `max_memory`; checked before any large array is allocated.
         """
@@ -133,29 +131,11 @@ class EASE(Estimator):
                 f"ease needs {gigabytes:,.1f} GB for {n:,} items (24 bytes per item pair), but max_memory is "
                 f"{self.max_memory:g} GB; increase max_memory, or use item-knn or implicit-als"
             )
-        A = sparse_gram(confidences(table.by_user, self.counts), n)
-        A[np.diag_indices(n)] += self.l2
-        diagonal = np.diag(A).copy()
-        try:
-            negative_inverse(A)
-        except np.linalg.LinAlgError:
-            A[:] = np.nan
-        self._require_accuracy(diagonal * -np.diag(A))
+        X = confidences(table.by_user, self.counts)
+        A = sparse_gram(X, n)
+        A[np.diag_indices(n)] += self.l2 * float(np.square(X.values[X.values != 0], dtype=np.float64).mean())
+        negative_inverse(A)
         return ItemItemModel(table.n_users, DenseSimilarity(read_only(_weights(A))), counts=self.counts)
-
-    def _require_accuracy(self, inflation: Float64) -> None:
-        """Raise DataError if the linear system is too ill-conditioned for float64.
-
-        `inflation`, of shape (n_items,), is A_jj P_jj, the variance inflation factor of each item. It is at least 1 and
-        does not depend on the scale of the items. The relative error of W is about 1e-16 times this factor.
-        """
-        is_invalid = ~((inflation > 0.5) & (inflation < MAX_INFLATION))
-        if is_invalid.any():
-            raise DataError(
-                f"ease cannot solve for {int(is_invalid.sum()):,} of {len(is_invalid):,} items: some users have counts "
-                f"or weights so large that l2={self.l2:g} is negligible compared to their squares; "
-                'raise l2, or use counts="log"'
-            )
 
 
 def _weights(A: Float64) -> Float32:
