@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from cofactor.arrays import Float64, contiguous, read_only
+from cofactor.arrays import Counts, Float64, contiguous, read_only
 from cofactor.checks import Seed
 from cofactor.data.interactions import Kind
-from cofactor.estimators.base import Estimator, parameter
+from cofactor.estimators.base import COUNTS, Estimator, parameter
 from cofactor.estimators.training import EpochCallback
 from cofactor.estimators.training_table import TableLike
 from cofactor.kernels.neighbors import COSINE, ColumnLists, nearest
@@ -44,6 +44,8 @@ class GraphFilter(Estimator):
         Weight of the ideal low-pass filter, the sum over all eigenvectors used.
     sharpening : float, default 0.3
         Weight of the sharpening filter, which is subtracted and affects the most common tastes most.
+    counts : {"log", "binary", "raw"}, default "log"
+        Confidence of an event with value v: log (1 + ln v, or v below 1), binary (1) or raw (v).
 
     Notes
     -----
@@ -52,11 +54,11 @@ class GraphFilter(Estimator):
         P = D^-1/2 X' U^-user_exponent X D^-1/2 / s_1
         W = P + D^-1/2 V (ideal - sharpening S) V' D^1/2
 
-    Each entry of X is the value of an event times its weight: 1 for a plain event, negative for a dislike, and 0 for an
-    unobserved pair. The degree of a user or an item is the sum of the absolute values of its entries. U is the diagonal
-    matrix of the degrees of users, and D that of items, plus `smoothing`. S and V contain the eigenvalues and
-    eigenvectors of P; s_1 scales the largest eigenvalue to 1. Only the `neighbors` largest cosines of
-    each item are kept in P, and its diagonal is 0.
+    Each entry of X is the confidence (`counts`) of an event times its weight: 1 for a plain event, negative for a
+    dislike, and 0 for an unobserved pair. The degree of a user or an item is the sum of the absolute values of its
+    entries. U is the diagonal matrix of the degrees of users, and D that of items, plus `smoothing`. S and V contain
+    the eigenvalues and eigenvectors of P; s_1 scales the largest eigenvalue to 1. Only the `neighbors` largest cosines
+    of each item are kept in P, and its diagonal is 0.
 
     The eigenvectors used are those whose eigenvalues exceed the Marchenko-Pastur edge: the largest eigenvalue of P if
     the entries of its factors were independent with the same mean square. The eigenvectors below it are noise.
@@ -117,6 +119,7 @@ class GraphFilter(Estimator):
         high=10,
         search=(0, 0.8),
     )
+    counts: Counts = parameter("log", COUNTS)
 
     @one_thread_blas()
     @validated
@@ -155,7 +158,7 @@ class GraphFilter(Estimator):
         del seed, validation, init_model, callback
         table = self.check_table(interactions)
         n_items = table.n_items
-        entries = confidences(without_zero_weights(table.by_user))
+        entries = confidences(without_zero_weights(table.by_user), self.counts)
         degree = _column_sums(entries.with_values(np.abs(entries.values)), n_items) + self.smoothing
         root = np.sqrt(np.maximum(degree, 1e-30))
         normalized = _normalized(entries, root, self.user_exponent)
@@ -170,6 +173,7 @@ class GraphFilter(Estimator):
                 read_only(contiguous(self.ideal - self.sharpening * relative, np.float32)),
                 read_only(contiguous(degree, np.float32)),
             ),
+            counts=self.counts,
         )
 
     def _neighbors(self, normalized: SparseRows, n_items: int, largest: float) -> NeighborSimilarity:
