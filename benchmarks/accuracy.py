@@ -78,10 +78,11 @@ RANKERS: dict[str, tuple[Estimator, float]] = {
     "SparseEASE": (cofactor.SparseEASE(), 0),
     "SequentialItemKNN": (cofactor.SequentialItemKNN(), 0),
     "EASE": (cofactor.EASE(), 0),
-    "... a 5 counting 1.5 times": (cofactor.EASE(), 0.5),
+    "... a 5 counting 1.5 times": (cofactor.EASE(counts="raw"), 0.5),
+    "GraphFilter": (cofactor.GraphFilter(), 0),
     "ImplicitALS": (cofactor.ImplicitALS(), 0),
     "... 128 factors (tuned)": (cofactor.ImplicitALS(factors=128), 0),
-    "... 128 factors, a 5 counting 1.5 times (tuned)": (cofactor.ImplicitALS(factors=128), 0.5),
+    "... 128 factors, a 5 counting 1.5 times (tuned)": (cofactor.ImplicitALS(factors=128, counts="raw"), 0.5),
 }
 """Each with the `gain` of its events: tuned on parts cut out of training."""
 

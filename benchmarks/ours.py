@@ -39,7 +39,7 @@ from cofactor.models.user_batch import UserBatch
 Measurements = dict[str, Any]
 TASKS: dict[str, Callable[[argparse.Namespace], Measurements]] = {}
 
-LIKE_IRSPACK = {"alpha0": 0.1, "l2": 1e-3, "nu": 1.0}
+LIKE_IRSPACK: dict[str, Any] = {"alpha0": 0.1, "l2": 1e-3, "nu": 1.0, "counts": "raw"}
 """ImplicitALS with what irspack's runner minimizes; see there."""
 
 

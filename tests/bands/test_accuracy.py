@@ -117,3 +117,9 @@ def test_popularity(i0: list[Split]) -> None:
     rec = cofactor.Recommender.fit(cofactor.Popularity(), i0[0].train)
     mean_ndcg = ndcg(i0[0], rec.for_rows(np.arange(len(rec.users), dtype=np.int32)).rank(10)[0]).mean()
     assert mean_ndcg == pytest.approx(0.152, abs=0.002)
+
+
+def test_graph_filter_keeps_up_with_ease(i0: list[Split]) -> None:
+    rec = cofactor.Recommender.fit(cofactor.GraphFilter(), i0[0].train)
+    mean_ndcg = ndcg(i0[0], rec.for_rows(np.arange(len(rec.users), dtype=np.int32)).rank(10)[0]).mean()
+    assert mean_ndcg == pytest.approx(0.328, abs=0.003)

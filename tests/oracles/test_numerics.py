@@ -38,7 +38,7 @@ def no_warning() -> Iterator[None]:
 
 
 def quick(name: str) -> Estimator:
-    return small(name, factors=4, epochs=8, iterations=30, burn_in=10, batch_size=64)
+    return small(name, factors=4, epochs=8, iterations=30, burn_in=10, batch_size=64, counts="raw")
 
 
 def learns(kind: str) -> list[str]:
@@ -119,7 +119,7 @@ def test_implicit_als_scores_as_a_float64_solve_of_its_objective(where: str, cou
 def test_implicit_als_reaches_the_loss_of_alternating_float64_solves(count: float) -> None:
     """The items' half-steps are accurate too."""
     table = events(heavy("item", count))
-    spec = cofactor.ImplicitALS(factors=8, epochs=30, cg_steps=8)
+    spec = cofactor.ImplicitALS(factors=8, epochs=30, cg_steps=8, counts="raw")
     model = Recommender.fit(spec, table).model
     X = dense(table)
     side = (spec.l2 * ((X != 0).sum(axis=axis) + spec.alpha0 * X.shape[axis]) ** spec.nu for axis in (1, 0))
@@ -213,7 +213,7 @@ def test_the_equations_of_an_audit_are_accurate_for_large_counts() -> None:
 @pytest.mark.parametrize("similarity", ["cosine", "jaccard"])
 @pytest.mark.parametrize("count", [1e-12, 1e7, 1e11])
 def test_neighbors_are_the_same_in_every_unit_of_the_counts(name: str, similarity: str, count: float) -> None:
-    spec = REGISTRY[name](similarity=similarity)
+    spec = REGISTRY[name](similarity=similarity, counts="raw")
     base = scores(Recommender.fit(spec, events(heavy("all", 1) + np.arange(ROWS) % 3)))
     assert base.any()
     scaled = scores(Recommender.fit(spec, events((heavy("all", 1) + np.arange(ROWS) % 3) * count)))
@@ -229,7 +229,7 @@ def test_ease_scores_as_exact_arithmetic(count: int) -> None:
     X[3] *= count
     table = Interactions.from_columns(u, i, X[u, i], kind="events")
     exact = X @ exact_ease(X, 1)
-    computed = scores(Recommender.fit(cofactor.EASE(l2_ratio=1, dropout=0), table))
+    computed = scores(Recommender.fit(cofactor.EASE(l2_ratio=1, dropout=0, counts="raw"), table))
     np.testing.assert_allclose(computed, exact, atol=1e-5 * np.abs(exact).max())
 
 

@@ -65,7 +65,9 @@ def events_by_hand(data: Interactions, loss: EventsLoss, p: dict[str, Any]) -> f
             total += loss.alpha0 * float(p["user_factors"][u] @ p["item_factors"][i]) ** 2
     for t in range(len(data)):
         x = float(p["user_factors"][data.u[t]] @ p["item_factors"][data.i[t]])
-        w = float(data.values[t]) * (1.0 if data.weights is None else float(data.weights[t]))
+        v = float(data.values[t])
+        confidence = {"raw": v, "binary": 1.0, "log": 1 + np.log(v) if v > 1 else v}[loss.counts]
+        w = confidence * (1.0 if data.weights is None else float(data.weights[t]))
         total += w * (1 - x) ** 2 if w > 0 else -w * x**2  # a dislike: target 0
     for name, rows, others in (("user_factors", data.u, data.n_items), ("item_factors", data.i, data.n_users)):
         for row, f in enumerate(p[name]):
@@ -117,11 +119,12 @@ def test_ratings_pair_by_pair(
     l2=st.floats(0, 2),
     nu=st.floats(0, 2),
     weights=st.booleans(),
+    counts=st.sampled_from(["log", "binary", "raw"]),
 )
 def test_events_pair_by_pair_dislikes_and_blanks_included(
-    seed: int, factors: int, alpha0: float, l2: float, nu: float, weights: bool
+    seed: int, factors: int, alpha0: float, l2: float, nu: float, weights: bool, counts: Any
 ) -> None:
-    data, loss = table(seed, kind="events", weights=weights), EventsLoss(alpha0, l2, nu)
+    data, loss = table(seed, kind="events", weights=weights), EventsLoss(alpha0, l2, nu, counts)
     model = random_model(data, seed, factors, loss=loss)
     model = replace(model, user_bias=np.zeros(data.n_users, np.float32), item_bias=np.zeros(data.n_items, np.float32))
     expected = events_by_hand(data, loss, parameters(model))

@@ -69,7 +69,7 @@ def test_rp3beta_is_a_walk_of_three_steps(
     popularity = items + damping * (items**2).sum() / items.sum()
     W = to_user.T @ to_item / np.where(items > 0, popularity, 1) ** beta
     np.fill_diagonal(W, 0)
-    model = cofactor.RP3beta(alpha=alpha, beta=beta, damping=damping, neighbors=1000).fit(table)
+    model = cofactor.RP3beta(alpha=alpha, beta=beta, damping=damping, neighbors=1000, counts="raw").fit(table)
     scores = model.scores(UserBatch.of(all_users(table), table.by_user))
     np.testing.assert_allclose(scores, X @ W / W.max(), rtol=1e-4, atol=1e-5)
 
@@ -90,7 +90,7 @@ def test_ease_inverts_the_smaller_matrix(n_users: int, monkeypatch: pytest.Monke
     monkeypatch.setattr(ease, "negative_inverse", lambda A, *rest: shapes.append(A.shape) or negative_inverse(A, *rest))
     X = np.random.default_rng(0).poisson(0.2, (n_users, 100))
     X[:, 7] = 0
-    weights = cofactor.EASE(l2_ratio=0.5, dropout=0.1).fit(csr_array(X)).similarity.weights
+    weights = cofactor.EASE(l2_ratio=0.5, dropout=0.1, counts="raw").fit(csr_array(X)).similarity.weights
     np.testing.assert_allclose(weights, ease_weights(X, 0.5, 0.1), atol=1e-6)
     assert shapes == [(20, 20) if n_users == 20 else (100, 100)]
 
@@ -242,7 +242,14 @@ def test_the_baseline_of_a_user_follows_from_the_history_passed_in(small_ratings
 
 @pytest.mark.parametrize(
     "estimator",
-    [cofactor.EASE(l2_ratio=0.5), cofactor.SparseEASE(), cofactor.RP3beta(), cofactor.ItemKNN(), cofactor.UserKNN()],
+    [
+        cofactor.EASE(l2_ratio=0.5),
+        cofactor.SparseEASE(),
+        cofactor.RP3beta(),
+        cofactor.GraphFilter(),
+        cofactor.ItemKNN(),
+        cofactor.UserKNN(),
+    ],
     ids=str,
 )
 def test_a_dislike_lowers_similar_items(estimator: Any, small_events: Interactions) -> None:

@@ -85,7 +85,7 @@ def compare(
     from cofactor.evaluate.comparison import compare as compare_models
 
     model_names = model or _models_of(source.kind)
-    estimators = estimators_of(model_names, settings or ())
+    estimators = estimators_of(model_names, source.settings(settings))
     source.check_estimators(estimators)
     check_split(split, test)
     excluded = check_exclude(exclude, source.kind)

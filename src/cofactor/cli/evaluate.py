@@ -89,7 +89,7 @@ def evaluate(
 
     check_calibration(source, model or (), is_requested=calibration, plot=plot)
     default = "implicit-als" if source.kind == "events" else "bayesian-mf" if calibration else "biased-mf"
-    estimators = estimators_of(model or [default], settings or ())
+    estimators = estimators_of(model or [default], source.settings(settings))
     source.check_estimators(estimators)
     check_split(split, test)
     excluded = check_exclude(exclude, source.kind)

@@ -68,7 +68,7 @@ def fit(
     from cofactor.cli.estimator_options import estimator_of
     from cofactor.cli.side_tables import check_model_output
 
-    estimator = estimator_of(model, settings or ())
+    estimator = estimator_of(model, source.settings(settings))
     check_model_output(output, inputs=source.files)
     source.check_estimators([estimator])
     if target_type is not None and (source.event_type is None or source.type_weights is not None):

@@ -68,6 +68,14 @@ class Source:
             "With --min-rating: weight added for each rating step above it.", metavar="NUMBER", parser=number(low=0)
         ),
     ] = 0.0
+    counts: Annotated[
+        str | None,
+        _row_option(
+            "How models use the values of events: 1 + ln of counts (log), 1 (binary) or as they are (raw).",
+            metavar="log|binary|raw",
+            parser=choice("log", "binary", "raw"),
+        ),
+    ] = None
     events: Annotated[bool, _row_option("The table contains events: clicks, plays, purchases.", "--events")] = False
     rating_levels: Annotated[str | None, _row_option("All possible ratings, such as 1,2,3,4,5.", metavar="N,N,...")] = (
         None
@@ -137,7 +145,7 @@ class Source:
         options_and_values: list[str] = []
         for spec in fields(self):
             value = getattr(self, spec.name)
-            if spec.name == "ratings" or value == spec.default:
+            if spec.name in ("ratings", "counts") or value == spec.default:  # counts is a setting of the model
                 continue
             options_and_values.append(f"--{spec.name.replace('_', '-')}")
             if not isinstance(value, bool):
@@ -170,6 +178,33 @@ class Source:
                 f"{estimator.name} needs ratings, but {option} produces events; omit it, or use a model of events such "
                 "as implicit-als"
             )
+
+    def settings(self, settings: Sequence[str] | None) -> list[str]:
+        """Return the hyperparameters from --counts and --set; those from --set take precedence.
+
+        Parameters
+        ----------
+        settings : sequence of str or None
+            Values of --set.
+
+        Returns
+        -------
+        list of str
+            Hyperparameters, each "name=value" or "model.name=value".
+
+        Raises
+        ------
+        ParameterError
+            If --counts is given for ratings.
+
+        Examples
+        --------
+        >>> Source(ratings="plays.csv", events=True, counts="binary").settings(["factors=8"])
+        ['counts=binary', 'factors=8']
+        """
+        if self.counts is not None and self.kind == "ratings":
+            raise ParameterError("--counts needs --events or --min-rating: it applies only to events")
+        return [*([] if self.counts is None else [f"counts={self.counts}"]), *(settings or ())]
 
     @property
     def files(self) -> list[str | None]:

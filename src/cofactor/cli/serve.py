@@ -92,7 +92,9 @@ def serve(
     service_settings = ServiceSettings.of(
         {"data": data, "db": db, "host": host, "port": port, "workers": workers, "train": train}, config
     )
-    estimator = estimator_of(model or ("implicit-als" if source.kind == "events" else "biased-mf"), settings or ())
+    estimator = estimator_of(
+        model or ("implicit-als" if source.kind == "events" else "biased-mf"), source.settings(settings)
+    )
     source.check_estimators([estimator])
     spec = _training_spec(estimator, source.kind, seed, user_features, item_features)
     table = source.read() if source.ratings else None

@@ -73,7 +73,7 @@ def tune(
     from cofactor.cli.side_tables import check_output
     from cofactor.evaluate.tuning import tune as tune_model
 
-    estimator = estimator_of(model, settings or ())
+    estimator = estimator_of(model, source.settings(settings))
     fixed = [setting.partition("=")[0].rpartition(".")[2].strip() for setting in settings or ()]
     check_output(output, suffixes=(), inputs=source.files)
     source.check_estimators([estimator])

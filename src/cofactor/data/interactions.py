@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Float32, Int32, Int64, read_only, require_array, signed_confidence
+from cofactor.arrays import Float32, Int32, Int64, read_only, require_array
 from cofactor.data.column_arguments import (
     float_ids_notes,
     ids_argument,
@@ -186,23 +186,6 @@ class Interactions:
         """
         return len(self) / max(self.n_users * self.n_items, 1)
 
-    @property
-    def confidence(self) -> Float32:
-        """Confidence of each event: the product of its value and its weight.
-
-        Returns
-        -------
-        ndarray of shape (n,), float32
-            Confidences, negative for dislikes and clipped to 1e12 in magnitude.
-
-        Examples
-        --------
-        >>> plays = Interactions.from_columns([1, 1], [7, 8], [3, 1], weights=[1, -1], kind="events")
-        >>> plays.confidence.tolist()
-        [3.0, -1.0]
-        """
-        return signed_confidence(self.values, self.weights)
-
     @cached_property
     def by_user(self) -> SparseRows:
         """This table as a sparse matrix with one row per user and one column per item, which shares the table's memory.
@@ -350,6 +333,8 @@ class Interactions:
         Notes
         -----
         value = 1 + gain (rating - min_rating)
+
+        Estimators take 1 + ln of a value above 1 by default; with ``counts="raw"`` they take the value itself.
 
         Examples
         --------

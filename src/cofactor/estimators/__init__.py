@@ -11,6 +11,7 @@ from cofactor.estimators.bayes import BayesianMF
 from cofactor.estimators.bias import Bias, Popularity
 from cofactor.estimators.bpr import BPR
 from cofactor.estimators.ease import EASE, SparseEASE
+from cofactor.estimators.graph_filter import GraphFilter
 from cofactor.estimators.mf import BiasedMF
 from cofactor.estimators.neighbors import ItemKNN, UserKNN
 from cofactor.estimators.neural import NeuralMF
@@ -28,6 +29,7 @@ __all__ = [
     "Epoch",
     "Estimator",
     "ExplicitALS",
+    "GraphFilter",
     "ImplicitALS",
     "ItemKNN",
     "NeuralMF",

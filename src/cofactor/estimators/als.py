@@ -11,11 +11,11 @@ from typing import ClassVar
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import Bool, Float32, random_stream, read_only
+from cofactor.arrays import Bool, Counts, Float32, random_stream, read_only
 from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
-from cofactor.estimators.base import Estimator, parameter
+from cofactor.estimators.base import COUNTS, Estimator, parameter
 from cofactor.estimators.training import EpochCallback, FitMonitor, require_init_model
 from cofactor.estimators.training_table import Standardization, TableLike
 from cofactor.kernels.parallel import one_thread_blas
@@ -173,11 +173,13 @@ class ImplicitALS(Estimator):
     epochs : int, default 10
         Maximum number of epochs, each a pass over all users and items.
     alpha0 : float, default 0.2
-        Confidence of unobserved pairs; the confidence of an event equals its value.
+        Confidence of unobserved pairs; a plain event has confidence 1.
     l2 : float, default 1.6
         L2 penalty, multiplied by the row's support to the power nu.
     nu : float, default 0.25
         Exponent of the support in the penalty: 0 for a constant penalty, 1 for a proportional one.
+    counts : {"log", "binary", "raw"}, default "log"
+        Confidence of an event with value v: log (1 + ln v, or v below 1), binary (1) or raw (v).
     init_std : float, default 0.1
         Standard deviation of the initial factors, before division by sqrt(factors).
     cg_steps : int, default 3
@@ -193,8 +195,8 @@ class ImplicitALS(Estimator):
         minimize  sum over events of w (1 - x)^2 + alpha0 sum over all pairs of x^2
                   + l2 sum_u (n_u + alpha0 n_items)^nu |p_u|^2 + l2 sum_i (n_i + alpha0 n_users)^nu |q_i|^2
 
-    w is the event's value times its weight. An event with negative w is a dislike: its target is 0, and its
-    confidence is the absolute value of w. n_u and n_i are the number of events for user u and item i; see
+    w is the event's confidence (`counts`) times its weight. An event with negative w is a dislike: its target is 0, and
+    its confidence is the absolute value of w. n_u and n_i are the number of events for user u and item i; see
     `cofactor.models.losses`. With very few events, the penalty dominates and all factors are zero.
 
     References
@@ -220,7 +222,7 @@ class ImplicitALS(Estimator):
     epochs: int = parameter(10, EPOCHS, low=1, high=1000, search=(5, 20))
     alpha0: float = parameter(
         0.2,
-        "confidence of unobserved pairs; the confidence of an event equals its value",
+        "confidence of unobserved pairs; a plain event has confidence 1",
         low=1e-6,
         high=10,
         log=True,
@@ -241,6 +243,7 @@ class ImplicitALS(Estimator):
         high=2,
         search=(0, 0.6),
     )
+    counts: Counts = parameter("log", COUNTS)
     init_std: float = parameter(
         0.1, "standard deviation of the initial factors, before division by sqrt(factors)", low=1e-6, high=10, log=True
     )
@@ -295,7 +298,7 @@ class ImplicitALS(Estimator):
         monitor = FitMonitor(
             table, validation, callback, epochs=self.epochs, patience=self.patience, advice=self.diverged_advice
         )
-        loss = EventsLoss(alpha0=self.alpha0, l2=self.l2, nu=self.nu)
+        loss = EventsLoss(alpha0=self.alpha0, l2=self.l2, nu=self.nu, counts=self.counts)
         solver = _AlternatingSolver(loss, self.factors, self.cg_steps)
         if init_model is None:
             model = _initial_model(table, self.factors, self.init_std / self.factors**0.5, checks.seed(seed))

@@ -28,6 +28,7 @@ __all__ = [
     "SUM",
     "add_by_users",
     "add_dense",
+    "add_low_rank",
     "average_by_items",
     "damped_means",
     "sum_by_items",
@@ -38,6 +39,9 @@ SUM, AVERAGE = 0, 1
 """Compile-time choice of how neighbors are combined."""
 
 ABOVE_TIE, BELOW_TIE = np.float32(1 + TIE_TOLERANCE), np.float32(1 - TIE_TOLERANCE)
+
+LOW_RANK_TILE = 256
+"""Number of items whose vectors are multiplied with those of all users of a block, so that they stay in the cache."""
 
 _ROWS = "i8[::1] i4[::1] f4[::1] f4[::1] "  # start, columns, values, weights (empty: all 1)
 
@@ -226,6 +230,30 @@ def _add_dense():
     return _add_dense
 
 
+@kernel(writes="f4[:, ::1]", reads="i8[::1] i4[::1] f4[::1] f4[:, ::1] f4[::1] f4[::1]")
+def _add_low_rank():
+    """Add scale[i] sum_f response[f] z[a, f] vectors[i, f] to out[a, i], where z[a] is the sum of x_aj vectors[j]."""
+
+    def _add_low_rank(out, start, columns, values, vectors, response, scale):
+        n_items, width = vectors.shape
+        z = np.zeros((out.shape[0], width), np.float32)
+        for a in range(out.shape[0]):
+            for e in range(start[a], start[a + 1]):
+                for f in range(width):
+                    z[a, f] += values[e] * vectors[columns[e], f]
+            for f in range(width):
+                z[a, f] *= response[f]
+        for first in range(0, n_items, LOW_RANK_TILE):
+            for a in range(out.shape[0]):
+                for i in range(first, min(first + LOW_RANK_TILE, n_items)):
+                    total = np.float32(0)
+                    for f in range(width):
+                        total += z[a, f] * vectors[i, f]
+                    out[a, i] += scale[i] * total
+
+    return _add_low_rank
+
+
 @kernel(writes="f4[::1]", reads=_ROWS + "f4[::1]", scalars="i8 i8 f8 f8")
 def _damped_means():
     """Write the damped mean of each row's deviations to out[r] for rows first..last-1.
@@ -363,6 +391,29 @@ def add_dense(out: Float32, rows: SparseRows, W: Float32) -> None:
         The weight of each item pair.
     """
     _add_dense()(out, rows.start, rows.columns, rows.values, W)
+
+
+def add_low_rank(out: Float32, rows: SparseRows, vectors: Float32, response: Float32, scale: Float32) -> None:
+    """Add the product of sparse histories and a weight matrix of low rank to the scores (single-threaded).
+
+    Parameters
+    ----------
+    out : ndarray of shape (n_users, n_items), float32
+        The scores; updated in place.
+    rows : SparseRows
+        The entries of the users; weights are ignored.
+    vectors : ndarray of shape (n_items, width), float32
+        V, one vector for each item.
+    response : ndarray of shape (width,), float32
+        h, the weight of each dimension.
+    scale : ndarray of shape (n_items,), float32
+        g, the factor of each item's scores.
+
+    Notes
+    -----
+    The weight of item j in the score of item i is g_i sum_f h_f v_jf v_if.
+    """
+    _add_low_rank()(out, rows.start, rows.columns, rows.values, vectors, response, scale)
 
 
 def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float) -> Float32:

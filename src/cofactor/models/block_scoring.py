@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from cofactor.arrays import Bool, Float32, Int32, signed_confidence
+from cofactor.arrays import Bool, Counts, Float32, Int32, signed_confidence
 from cofactor.kernels.parallel import parallel_for
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk_dense import score_blocks, top_of_blocks
@@ -19,7 +19,7 @@ __all__ = [
     "Scoring",
     "confidences",
     "predict_pairs",
-    "recency_weighted",
+    "recency_weights",
     "score_matrix",
     "top_items",
     "without_zero_weights",
@@ -70,7 +70,7 @@ class Scoring:
     block: Callable[[int, int], Float32] = field(default=_no_scores)
 
     @classmethod
-    def of(cls, histories: SparseRows, baseline: Baseline | None, n_items: int) -> Scoring:
+    def of(cls, histories: SparseRows, baseline: Baseline | None, n_items: int, counts: Counts) -> Scoring:
         """Create a `Scoring` object for one user per history; the function that scores a block is not set yet.
 
         Parameters
@@ -81,6 +81,8 @@ class Scoring:
             The baseline of ratings; None for events.
         n_items : int
             The number of items.
+        counts : {"log", "binary", "raw"}
+            The transformation of the values of events.
 
         Returns
         -------
@@ -89,7 +91,7 @@ class Scoring:
         """
         histories = without_zero_weights(histories)
         if baseline is None:
-            return cls(confidences(histories), np.zeros(len(histories), np.float32), n_items)
+            return cls(confidences(histories, counts), np.zeros(len(histories), np.float32), n_items)
         user_level = np.float32(baseline.mean) + baseline.user_bias(histories)
         return cls(baseline.deviations(histories), user_level, n_items, baseline.item_bias)
 
@@ -137,55 +139,54 @@ def without_zero_weights(histories: SparseRows) -> SparseRows:
     return histories.filter(histories.weights != 0)
 
 
-def confidences(histories: SparseRows) -> SparseRows:
-    """Convert events to signed confidences: value times weight, negative for a dislike.
+def confidences(histories: SparseRows, counts: Counts) -> SparseRows:
+    """Convert events to signed confidences: transformed value times weight, negative for a dislike.
 
     Parameters
     ----------
     histories : SparseRows
         Events, one row for each user.
+    counts : {"log", "binary", "raw"}
+        Transformation of the values; see `arrays.transform_counts`.
 
     Returns
     -------
     SparseRows
-        The same entries without weights; each value is value times weight, negative for a dislike.
+        The same entries without weights; the values are the confidences.
 
     Examples
     --------
-    >>> confidences(SparseRows.of([0, 0], [0, 1], [1, 2], 1, weights=[1, -1])).values.tolist()
+    >>> confidences(SparseRows.of([0, 0], [0, 1], [1, 2], 1, weights=[1, -1]), "raw").values.tolist()
     [1.0, -2.0]
     """
-    return histories.with_values(signed_confidence(histories.values, histories.weights))
+    return histories.with_values(signed_confidence(histories.values, histories.weights, counts))
 
 
-def recency_weighted(histories: SparseRows, recency: float) -> SparseRows:
-    """Multiply the value of each entry by a weight that decreases with the number of later entries of the user.
+def recency_weights(histories: SparseRows, recency: float) -> Float32:
+    """Compute a weight for each entry that decreases with the number of later entries of the user.
 
     Parameters
     ----------
     histories : SparseRows
         Events, one row for each user.
     recency : float
-        Factor for each later event of the user, from 0 to 1.
+        Factor for each later event of the user, from 0 to below 1.
 
     Returns
     -------
-    SparseRows
-        The same entries without those of weight 0; each value is multiplied by recency^m, where m is the number of the
-        user's later events. Simultaneous events, and all events if there are no times, share the mean of their weights.
+    ndarray of shape (n_entries,), float32
+        recency^m for each entry, where m is the number of the user's later events. Simultaneous events, and all events
+        if there are no times, share the mean of their weights.
 
     Examples
     --------
     >>> history = SparseRows.of([0, 0, 0], [0, 1, 2], [1, 1, 1], 1, times=[60, 20, 40])
-    >>> recency_weighted(history, 0.5).values.tolist()
+    >>> recency_weights(history, 0.5).tolist()
     [1.0, 0.25, 0.5]
     """
-    histories = without_zero_weights(histories)
-    if recency == 1:
-        return histories
     n_later, n_tied = time_order(histories)
-    weights = recency**n_later * (1 - recency**n_tied) / ((1 - recency) * n_tied)
-    return replace(histories, values=(histories.values * weights).astype(np.float32))
+    weights: Float32 = (recency**n_later * (1 - recency**n_tied) / ((1 - recency) * n_tied)).astype(np.float32)
+    return weights
 
 
 def score_matrix(scoring: Scoring) -> Float32:

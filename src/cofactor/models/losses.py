@@ -20,7 +20,7 @@ from typing import ClassVar, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 
-from cofactor.arrays import Float32, Float64, Int32, Int64, signed_confidence
+from cofactor.arrays import Counts, Float32, Float64, Int32, Int64, signed_confidence
 from cofactor.data.interactions import Interactions
 from cofactor.kernels.bpr import bpr_fold_in, cosine_schedule
 from cofactor.kernels.gram import gram
@@ -529,6 +529,8 @@ class EventsLoss(LeastSquaresLoss):
         The penalty on factors.
     nu : float
         The exponent with which the penalty grows with the support of a row: 0 for constant, 1 for proportional.
+    counts : {"log", "binary", "raw"}, default "log"
+        The transformation of the values of events; see `arrays.transform_counts`.
 
     Notes
     -----
@@ -537,7 +539,8 @@ class EventsLoss(LeastSquaresLoss):
         sum over events of w (1 - x)^2 + alpha0 sum over all pairs of x^2
         + sum_u l2 (n_u + alpha0 n_items)^nu |p_u|^2 + sum_i l2 (n_i + alpha0 n_users)^nu |q_i|^2
 
-    w is the value of an event times its weight. If w is negative, the event is a dislike and contributes |w| (0 - x)^2.
+    w is the transformed value of an event times its weight. If w is negative, the event is a dislike and contributes
+    |w| (0 - x)^2.
 
     References
     ----------
@@ -556,6 +559,7 @@ class EventsLoss(LeastSquaresLoss):
     alpha0: float
     l2: float
     nu: float
+    counts: Counts = "log"
 
     @property
     def l2_bias(self) -> None:
@@ -603,7 +607,7 @@ class EventsLoss(LeastSquaresLoss):
         return (support**self.nu).astype(np.float32)
 
     def entries(self, rows: SparseRows) -> SparseRows:
-        """Replace the values of events with signed confidences, value times weight.
+        """Replace the values of events with signed confidences, transformed value times weight.
 
         Parameters
         ----------
@@ -615,7 +619,7 @@ class EventsLoss(LeastSquaresLoss):
         SparseRows
             The entries, without weights.
         """
-        return rows.with_values(signed_confidence(rows.values, rows.weights))
+        return rows.with_values(signed_confidence(rows.values, rows.weights, self.counts))
 
     def targets(self, rows: SparseRows) -> Float32:
         """Return the target of each event: 1, or 0 for a dislike.
@@ -690,7 +694,7 @@ class EventsLoss(LeastSquaresLoss):
             The loss, summed in float64.
         """
         x = model.raw_scores(interactions.u, interactions.i).astype(np.float64)
-        confidence = interactions.confidence.astype(np.float64)
+        confidence = self.entries(interactions.by_user).values.astype(np.float64)
         total = float(np.sum(np.abs(confidence) * ((confidence > 0) - x) ** 2))
         P, Q = model.user_factors.astype(np.float64), model.item_factors.astype(np.float64)
         total += self.alpha0 * float(np.sum((P.T @ P) * (Q.T @ Q)))
@@ -713,6 +717,8 @@ class PairwiseLoss:
         The number of candidates from which the highest-scoring negative is chosen.
     learning_rate, epochs : float, int
         The initial learning rate and the number of epochs, in training and in fold-in.
+    counts : {"log", "binary", "raw"}, default "log"
+        The transformation of the values of events; see `arrays.transform_counts`.
 
     Notes
     -----
@@ -746,6 +752,7 @@ class PairwiseLoss:
     n_negatives: int
     learning_rate: float
     epochs: int
+    counts: Counts = "log"
 
     @property
     def least_squares(self) -> None:
@@ -775,7 +782,7 @@ class PairwiseLoss:
         return self
 
     def positives(self, rows: SparseRows) -> tuple[SparseRows, Float32]:
-        """Return the events with a positive confidence (value times weight), and the confidence of each of them.
+        """Return the events with a positive confidence, and these confidences: transformed values times weights.
 
         Other events (dislikes) are treated as missing, so their items may be drawn as negatives.
 
@@ -789,9 +796,9 @@ class PairwiseLoss:
         events : SparseRows
             The events with a positive confidence.
         weights : ndarray of shape (n,) or (0,), float32
-            Value times weight of each event; an empty array if all are 1.
+            Confidence of each event; an empty array if all are 1.
         """
-        confidence = signed_confidence(rows.values, rows.weights)
+        confidence = signed_confidence(rows.values, rows.weights, self.counts)
         is_positive = confidence > 0
         if not is_positive.all():
             owners = rows.owners[is_positive]

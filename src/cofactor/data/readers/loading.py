@@ -112,6 +112,7 @@ def _text_format(text: TextFile, format_: Format | None) -> tuple[Format, str]:
 
 
 _RATING_NAMES = ("rat", "score", "star", "overall")  # columns with these words in their name hold ratings
+_COUNT_NAMES = ("count", "play", "listen", "quantity")  # and columns with these words hold counts
 
 
 @dataclass(frozen=True)
@@ -260,8 +261,11 @@ def _load_columns(source: Any, request: Request) -> tuple[dict[str, Column], Loa
             max_rejected=max_stored,
         )
         rejected_rows = _rejected_rows(rows, valid)
+    columns = valid.columns
+    if _weight_is_count(columns, request):
+        columns["value"], roles["value"] = columns.pop("weight"), roles.pop("weight")
     n_rejected, n = rows.rejected.count + valid.n_rejected, len(rows.lines) + rows.rejected.count
-    notes = (*rows.notes, *valid.notes, *_column_notes(table, roles, request))
+    notes = (*rows.notes, *valid.notes, *_column_notes(table, roles, request, columns.get("value")))
     del rows
     if n == 0:
         raise DataError(f"{table.name} is empty: it has no data rows")
@@ -272,7 +276,7 @@ def _load_columns(source: Any, request: Request) -> tuple[dict[str, Column], Loa
         notes = (*notes, f"{n_rejected:,} rejected rows were written to {rejects_path}")
     if n_rejected == n:
         raise DataError(f"{table.name}: all {n:,} rows were rejected; they are in {rejects_path}")
-    return valid.columns, LoadReport(table.name, n, rejected_rows=tuple(rejected_rows), notes=notes)
+    return columns, LoadReport(table.name, n, rejected_rows=tuple(rejected_rows), notes=notes)
 
 
 def source_path(source: object) -> Path | None:
@@ -317,8 +321,19 @@ def _rejected_rows(rows: Rows, valid: ValidRows) -> list[RejectedRow]:
     return sorted(rows.rejected.stored + invalid, key=lambda row: row.line)
 
 
-def _column_notes(table: Table, roles: Mapping[str, int], request: Request) -> tuple[str, ...]:
-    """Return notes on inferred columns."""
+def _weight_is_count(columns: Mapping[str, Any], request: Request) -> bool:
+    """Return whether a column named weight is the value of events: positive, and no other column is the value.
+
+    Play counts are often named so. Weights that mark dislikes are negative, and a column named by the caller is kept.
+    """
+    is_inferred = request.names["value"] is None and request.names["weight"] is None
+    if request.kind == "ratings" or not is_inferred or "value" in columns or "weight" not in columns:
+        return False
+    return len(columns["weight"]) > 0 and float(columns["weight"].min()) > 0
+
+
+def _column_notes(table: Table, roles: Mapping[str, int], request: Request, values: Any) -> tuple[str, ...]:
+    """Return notes on inferred columns; `values` are the valid values, or None."""
     notes = []
     inferred_roles = [role for role in roles if request.names[role] is None]
     assignments = ", ".join(f"{role}={table.columns[roles[role]].strip()}" for role in inferred_roles)
@@ -326,10 +341,19 @@ def _column_notes(table: Table, roles: Mapping[str, int], request: Request) -> t
         notes.append(f"the file has no header; columns by position: {assignments}")
     elif inferred_roles:
         notes.append(f"columns by name: {assignments}")
-    name = table.columns[roles["value"]].lower() if "value" in roles else ""
-    if request.kind == "events" and "value" in inferred_roles and any(word in name for word in _RATING_NAMES):
+    if "value" not in inferred_roles or not len(values):
+        return tuple(notes)
+    name, span = table.columns[roles["value"]].strip().lower(), f"{values.min():,.6g} to {values.max():,.6g}"
+    if request.kind == "ratings" and any(word in name for word in _COUNT_NAMES):
+        notes.append(f"{name} is used as the rating, from {span}; if it contains counts, use read_events or --events")
+    elif request.kind == "events" and any(word in name for word in _RATING_NAMES):
         notes.append(
             f"{name} is used as the value of each event; if it contains ratings, use "
             "read_ratings(...).to_events(min_rating=...)"
+        )
+    elif request.kind == "events" and values.max() > 1:
+        notes.append(
+            f"{name} is used as the count of each event, from {span}; models use 1 + ln of it by default: see counts "
+            "(--counts)"
         )
     return tuple(notes)

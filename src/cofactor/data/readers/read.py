@@ -264,15 +264,17 @@ def read_events(
 ) -> Interactions:
     """Read events (clicks, plays, purchases) from a file, a data frame or a database.
 
-    Events for the same user-item pair are summed.
+    Events for the same user-item pair are summed. Estimators transform the sums; see their setting `counts`.
 
     Parameters
     ----------
     source : path, data frame or URL
         As in `read_ratings`.
     user, item, value, time, weight : str or None, default None
-        Column names, as in `read_ratings`. If there is no value (a count or an amount above 0), it is 1. A negative
-        weight marks a dislike. A file without a header has the columns user, item[, value][, time] in this order.
+        Column names, as in `read_ratings`. If there is no value (a count or an amount above 0), it is 1; None also
+        accepts a column named weight as the value if all its numbers are above 0, because play counts are often named
+        so. A negative weight marks a dislike. A file without a header has the columns user, item[, value][, time] in
+        this order.
     format : {"csv", "tsv", "::", "parquet", "jsonl"} or None, default None
         File format; None detects it from the content and the file name.
     query : str or None, default None
