@@ -195,7 +195,7 @@ def _parse_user_features(recommender: Recommender, user_features: Sequence[str])
     """Parse COLUMN=VALUE pairs, with numbers for numeric columns of the prior; raise ParameterError if invalid."""
     from cofactor.data.features import PARTS
 
-    prior = None if recommender.priors is None else recommender.priors.users
+    prior = None if recommender.priors is None else recommender.priors.user_prior
     columns = {} if prior is None or prior.encoder is None else {c.name: c for c in prior.encoder.columns}
     features: dict[str, Any] = {}
     for text in user_features:
