@@ -310,14 +310,12 @@ class Estimator(ABC):
         types = _field_types(cls)
         properties: dict[str, dict[str, Any]] = {"estimator": {"const": cls.name}}
         for spec in fields(cls):
-            keywords = {
-                "minimum": spec.metadata["low"],
-                "maximum": spec.metadata["high"],
+            limits = {"minimum": spec.metadata["low"], "maximum": spec.metadata["high"]}
+            properties[spec.name] = _schema_of(types[spec.name]) | {
+                **{key: value for key, value in limits.items() if value is not None},
                 "default": _to_json(spec.default),
                 "description": spec.metadata["meaning"],
             }
-            defined = {key: value for key, value in keywords.items() if value is not None}
-            properties[spec.name] = _schema_of(types[spec.name]) | defined
         return {
             "type": "object",
             "title": cls.name,

@@ -21,6 +21,9 @@ from cofactor.validation import validated
 
 __all__ = ["PairedModels"]
 
+ROLES: dict[str, Kind] = {"ranker": "events", "rating_model": "ratings"}
+"""Kind of the training table of each estimator, by the name of its field."""
+
 
 @dataclass(frozen=True)
 class PairedModels(Estimator):
@@ -60,15 +63,15 @@ class PairedModels(Estimator):
     name: ClassVar[str] = "paired-models"
     kind: ClassVar[Kind] = "ratings"
 
-    ranker: Estimator = parameter(ImplicitALS(), "estimator of events that ranks items")
-    rating_model: Estimator = parameter(BiasedMF(), "estimator of ratings that predicts ratings")
+    ranker: Estimator = parameter(ImplicitALS(), "estimator of events that ranks items")  # noqa: RUF009  # it is frozen
+    rating_model: Estimator = parameter(BiasedMF(), "estimator of ratings that predicts ratings")  # noqa: RUF009
     min_rating: float | None = parameter(
         None, "lowest rating that counts as liked; none for the lowest level in the upper quarter of the scale"
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for role, kind in (("ranker", "events"), ("rating_model", "ratings")):
+        for role, kind in ROLES.items():
             estimator = getattr(self, role)
             if estimator.kind not in (kind, "any") or isinstance(estimator, PairedModels):
                 names = ", ".join(cls.name for cls in estimators_of_kind(kind) if cls is not PairedModels)
@@ -86,7 +89,7 @@ class PairedModels(Estimator):
             Schema with the schemas of all estimators that can be the ranker or the rating model.
         """
         schema = super().json_schema()
-        for role, kind in (("ranker", "events"), ("rating_model", "ratings")):
+        for role, kind in ROLES.items():
             parts = [part.json_schema() for part in estimators_of_kind(kind) if part is not cls]
             del schema["properties"][role]["type"]
             schema["properties"][role]["anyOf"] = parts

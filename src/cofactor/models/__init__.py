@@ -9,7 +9,7 @@ from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
 from cofactor.models.neighborhood import ItemItemModel, UserUserModel
 from cofactor.models.network import LevelsNetworkModel, NetworkModel
-from cofactor.models.paired import PairedModel, UncertainPairedModel
+from cofactor.models.paired import PART_TYPES, PairedModel, UncertainPairedModel
 from cofactor.models.posterior import BayesianModel
 
 __all__ = [
@@ -24,17 +24,5 @@ __all__ = [
     "UserUserModel",
 ]
 
-MODEL_TYPES: dict[str, type[Model]] = {
-    cls.model_type: cls
-    for cls in (
-        FactorModel,
-        BayesianModel,
-        ItemItemModel,
-        UserUserModel,
-        NetworkModel,
-        LevelsNetworkModel,
-        PairedModel,
-        UncertainPairedModel,
-    )
-}
+MODEL_TYPES: dict[str, type[Model]] = PART_TYPES | {cls.model_type: cls for cls in (PairedModel, UncertainPairedModel)}
 """Model classes by the name of their type in model files."""

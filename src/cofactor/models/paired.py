@@ -19,12 +19,23 @@ from cofactor.data.scale import Scale
 from cofactor.errors import DataError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import checked_batch, require_histories, require_no_prior
+from cofactor.models.base import Model
 from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation
+from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
+from cofactor.models.neighborhood import ItemItemModel, UserUserModel
+from cofactor.models.network import LevelsNetworkModel, NetworkModel
+from cofactor.models.posterior import BayesianModel
 from cofactor.models.user_batch import UserBatch
 
-__all__ = ["PairedModel", "UncertainPairedModel", "default_min_rating", "ranking_part", "rating_part"]
+__all__ = ["PART_TYPES", "PairedModel", "UncertainPairedModel", "default_min_rating", "ranking_part", "rating_part"]
+
+PART_TYPES: dict[str, type[Model]] = {
+    cls.model_type: cls
+    for cls in (FactorModel, BayesianModel, ItemItemModel, UserUserModel, NetworkModel, LevelsNetworkModel)
+}
+"""Classes of the models that can be parts of a paired model, by the name of their type in model files."""
 
 LIKED_SHARE = 0.75
 """Position on the rating scale, from 0 (lowest) to 1 (highest), at or above which ratings are liked by default."""
@@ -331,17 +342,13 @@ class PairedModel:
         PairedModel
             A bitwise identical object.
         """
-        from cofactor.models import MODEL_TYPES
-
         parts = {}
         for part in ("ranker", "rating_model"):
             prefix, part_settings = f"{part}.", settings[part]
-            if part_settings["model_type"] in (PairedModel.model_type, UncertainPairedModel.model_type):
-                raise DataError(f"{part} must not be a pair of models")
             part_arrays = {
                 name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)
             }
-            parts[part] = MODEL_TYPES[part_settings["model_type"]].from_parts(part_arrays, part_settings)
+            parts[part] = PART_TYPES[part_settings["model_type"]].from_parts(part_arrays, part_settings)
         return cls(**parts, min_rating=checks.plain("min_rating", settings["min_rating"], float))
 
 

@@ -120,7 +120,9 @@ class Catalog:
             If the model has no rating factors.
         """
         if seed not in self._populations:
-            self._populations[seed] = Population.of(rating_part(self.model), self.histories, scale=self.scale, seed=seed)
+            self._populations[seed] = Population.of(
+                rating_part(self.model), self.histories, scale=self.scale, seed=seed
+            )
         return self._populations[seed]
 
     @cached_property
