@@ -161,12 +161,12 @@ def test_users_can_be_removed(models: tuple[Recommender, ...]) -> None:
     both, _, rating_model = models
     users = IdMap.of(both.users.all[3:9])
     rows = both.users.rows(users.all)
-    kept = both.with_users(users, both.histories.take(rows))
+    remaining = both.with_users(users, both.histories.take(rows))
     by_model = pl.col("answered_by") == "model"  # popularity changes with the users
     before = all_lists(both).filter(pl.col("user").is_in(users.all.implode()))
-    assert all_lists(kept).filter(by_model).equals(before.filter(by_model))
+    assert all_lists(remaining).filter(by_model).equals(before.filter(by_model))
     expected = rating_model.with_users(users, rating_model.histories.take(rows))
-    assert all_predictions(kept).equals(all_predictions(expected))
+    assert all_predictions(remaining).equals(all_predictions(expected))
 
 
 # everything seen is excluded, and hits are liked ratings

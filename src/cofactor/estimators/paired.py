@@ -31,10 +31,10 @@ class PairedModels(Estimator):
 
     Parameters
     ----------
-    ranker : Estimator, default ImplicitALS()
-        Estimator of events that ranks items. It is trained on the liked ratings as events.
-    rating_model : Estimator, default BiasedMF()
-        Estimator of ratings.
+    ranker : Estimator
+        Estimator of events that ranks items, by default `ImplicitALS`. It is trained on the liked ratings as events.
+    rating_model : Estimator
+        Estimator of ratings, by default `BiasedMF`.
     min_rating : float or None, default None
         Lowest rating that counts as liked. None selects the lowest level in the upper quarter of the scale, such as 4
         on a scale from 1 to 5.

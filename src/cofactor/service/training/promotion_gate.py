@@ -380,8 +380,8 @@ class PromotionGate:
             reasons += self._accuracy_reasons(accuracy)
         ranking = self._ranking(candidate, active, data, seed) if accuracy is not None else None
         if ranking is not None and ranking.users < self.min_users:
-            found = f"{ranking.events} new liked ratings from {ranking.users} users"
-            notes.append(f"rankings were not compared: {found}; at least {self.min_users} users are required")
+            counts = f"{ranking.events} new liked ratings from {ranking.users} users"
+            notes.append(f"rankings were not compared: {counts}; at least {self.min_users} users are required")
             ranking = None
         elif ranking is not None:
             reasons += self._accuracy_reasons(ranking)
