@@ -98,12 +98,12 @@ def describe_settings(estimator_type: type[Estimator]) -> list[dict[str, Any]]:
     -------
     list of dict
         One dict per hyperparameter, in the order of the fields, with keys name, default, low, high, log and meaning;
-        empty if there are none.
+        empty if there are none. The default of a hyperparameter that is an estimator is its name.
     """
     return [
         {
             "name": spec.name,
-            "default": spec.default,
+            "default": getattr(spec.default, "name", spec.default),
             **{key: spec.metadata[key] for key in ("low", "high", "log", "meaning")},
         }
         for spec in fields(estimator_type)
@@ -199,6 +199,8 @@ def _parse_as(schema: dict[str, Any], text: str) -> tuple[bool, object]:
     match schema["type"]:
         case "null":
             return text.lower() == "none", None
+        case "object":  # an estimator, by its name
+            return text == schema["title"], text
         case "boolean":
             return text.lower() in BOOLEANS, BOOLEANS.get(text.lower())
         case "array":
@@ -219,6 +221,8 @@ def _parse_as(schema: dict[str, Any], text: str) -> tuple[bool, object]:
 def _describe_type(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return " or ".join(schema["enum"])
+    if schema["type"] == "object":
+        return str(schema["title"])
     if schema["type"] == "array":
         return f"{schema['minItems']} comma-separated numbers" if "minItems" in schema else "comma-separated names"
     descriptions = {"integer": "an integer", "number": "a number", "boolean": "true or false", "null": "none"}

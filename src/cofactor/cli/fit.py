@@ -13,7 +13,7 @@ from typer import Option
 
 from cofactor.cli.estimator_options import format_number
 from cofactor.cli.input_options import Source, reads_table
-from cofactor.cli.options import HalfLife, Json, Seed, Settings, fraction
+from cofactor.cli.options import HalfLife, Json, RatingModel, Seed, Settings, fraction
 from cofactor.cli.terminal import epoch_progress, messages, note, printable, results, show_json
 from cofactor.errors import ParameterError
 from cofactor.shell import as_path, command
@@ -33,8 +33,15 @@ def fit(
     *,
     output: Annotated[str, Option("--output", "-o", metavar="MODEL", help="File to save the model in.")],
     model: Annotated[
-        str, Option("--model", "-m", metavar="NAME", help="Name of the model; see `cofactor models`.")
-    ] = "biased-mf",
+        str | None,
+        Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="Name of the model; see `cofactor models` [biased-mf; implicit-als with --rating-model].",
+        ),
+    ] = None,
+    rating_model: RatingModel = None,
     settings: Settings = None,
     seed: Seed = 0,
     validation: Annotated[
@@ -64,18 +71,21 @@ def fit(
 
     By default, the table contains ratings. Models of events (implicit-als, popularity) require one of two options:
     --events for clicks, plays and purchases, or --min-rating 4 to treat ratings of 4 and up as likes.
+
+    With --rating-model, two models are fitted to a table of ratings: --model, a model of events, ranks the items, and
+    --rating-model predicts the ratings.
     """
-    from cofactor.cli.estimator_options import estimator_of
     from cofactor.cli.side_tables import check_model_output
 
-    estimator = estimator_of(model, source.settings(settings))
+    model = model or ("biased-mf" if rating_model is None else "implicit-als")
+    source, (estimator,) = source.estimators([model], source.settings(settings), rating_model)
     check_model_output(output, inputs=source.files)
-    source.check_estimators([estimator])
     if target_type is not None and (source.event_type is None or source.type_weights is not None):
         raise ParameterError("--target-type needs --event-type, and cannot be combined with --type-weights")
     table = source.read(
         None if target_type is None else lambda tables: _learned_weights(tables, target_type, estimator, seed)
     )
+    model = model if rating_model is None else f"{model} and {rating_model}"
     if half_life is not None:
         table = table.decayed(half_life=half_life)
     epochs: list[Epoch] = []
@@ -101,9 +111,10 @@ def fit(
     out = results()
     sizes = f"{len(table):,} {table.kind} ({table.n_users:,} users x {table.n_items:,} items)"
     out.print(f"fitted {model} to {sizes} in {seconds:.1f} s", soft_wrap=True)
-    if epochs:
-        losses = f"loss {epochs[0].loss:.4f} to {epochs[-1].loss:.4f}"
-        out.print(f"{len(epochs)} epochs, {losses}{_validation_summary(epochs, table.kind)}", soft_wrap=True)
+    for run in _runs(epochs):
+        losses = f"loss {run[0].loss:.4f} to {run[-1].loss:.4f}"
+        summary = _validation_summary(run, table.kind) if rating_model is None else ""
+        out.print(f"{len(run)} epochs, {losses}{summary}", soft_wrap=True)
     if recommender.priors is not None:
         features = ", ".join(name for table_columns in columns for name in table_columns)
         out.print(f"new users and items start from {features or 'the average taste'}", soft_wrap=True)
@@ -151,6 +162,16 @@ def _fit(
     return replace(recommender, histories=model_histories(recommender.model, table))
 
 
+def _runs(epochs: list[Epoch]) -> list[list[Epoch]]:
+    """Return the epochs of each fit, of which there are two for a ranker and a rating model."""
+    runs: list[list[Epoch]] = []
+    for epoch in epochs:
+        if not runs or epoch.number <= runs[-1][-1].number:
+            runs.append([])
+        runs[-1].append(epoch)
+    return runs
+
+
 def _split_names(columns: str | None) -> list[str]:
     return [name.strip() for name in (columns or "").split(",") if name.strip()]
 
@@ -170,9 +191,10 @@ def _facts(
     output: str, recommender: Recommender, table: Interactions, epochs: list[Epoch], seconds: float
 ) -> dict[str, Any]:
     assert recommender.estimator is not None
+    settings = recommender.estimator.to_dict()
     return {
         "model": output,
-        "estimator": {"model": recommender.estimator.name, **asdict(recommender.estimator)},
+        "estimator": {"model": settings.pop("estimator"), **settings},
         "kind": table.kind,
         "rows": len(table),
         "users": table.n_users,

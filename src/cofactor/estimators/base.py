@@ -20,14 +20,22 @@ import numpy as np
 from cofactor import checks
 from cofactor.arrays import Bool, read_only
 from cofactor.checks import Seed
-from cofactor.data.interactions import Interactions
+from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators.training import EpochCallback
 from cofactor.estimators.training_table import AcceptedKind, TableLike, as_interactions
 from cofactor.models.base import Model
 from cofactor.validation import validated
 
-__all__ = ["COUNTS", "Estimator", "estimator_class", "item_evidence", "parameter", "require_estimator"]
+__all__ = [
+    "COUNTS",
+    "Estimator",
+    "estimator_class",
+    "estimators_of_kind",
+    "item_evidence",
+    "parameter",
+    "require_estimator",
+]
 
 T = TypeVar("T")
 
@@ -179,7 +187,7 @@ class Estimator(ABC):
         Parameters
         ----------
         deep : bool, default True
-            Ignored, because no hyperparameter is an estimator; accepted for compatibility with `sklearn.base.clone`.
+            Ignored; accepted for compatibility with `sklearn.base.clone`.
 
         Returns
         -------
@@ -227,7 +235,7 @@ class Estimator(ABC):
         Returns
         -------
         dict of str to object
-            The key "estimator" and one key per hyperparameter; tuples become lists.
+            The key "estimator" and one key per hyperparameter; tuples become lists, and estimators become dicts.
 
         Examples
         --------
@@ -235,8 +243,7 @@ class Estimator(ABC):
         >>> cofactor.Bias().to_dict()
         {'estimator': 'bias', 'damping': 5.0}
         """
-        params = {name: list(value) if isinstance(value, tuple) else value for name, value in self.get_params().items()}
-        return {"estimator": self.name, **params}
+        return {"estimator": self.name, **{name: _to_json(value) for name, value in self.get_params().items()}}
 
     def to_json(self) -> str:
         """Return the result of `to_dict` as a JSON string.
@@ -314,15 +321,12 @@ class Estimator(ABC):
         types = _field_types(cls)
         properties: dict[str, dict[str, Any]] = {"estimator": {"const": cls.name}}
         for spec in fields(cls):
-            default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
-            keywords = {
-                "minimum": spec.metadata["low"],
-                "maximum": spec.metadata["high"],
-                "default": default,
+            limits = {"minimum": spec.metadata["low"], "maximum": spec.metadata["high"]}
+            properties[spec.name] = _schema_of(types[spec.name]) | {
+                **{key: value for key, value in limits.items() if value is not None},
+                "default": _to_json(spec.default),
                 "description": spec.metadata["meaning"],
             }
-            defined = {key: value for key, value in keywords.items() if value is not None}
-            properties[spec.name] = _schema_of(types[spec.name]) | defined
         return {
             "type": "object",
             "title": cls.name,
@@ -400,6 +404,23 @@ class Estimator(ABC):
             )
         raise KindError(f"{self.name} learns from ratings, but the table contains events; try implicit-als")
 
+    def ranking_part(self, interactions: Interactions) -> tuple[Estimator, Interactions]:
+        """Return the estimator of the model that ranks items, and its training table.
+
+        Parameters
+        ----------
+        interactions : Interactions
+            Training table of this estimator.
+
+        Returns
+        -------
+        estimator : Estimator
+            This estimator; for `PairedModels`, the ranker.
+        interactions : Interactions
+            The training table; for `PairedModels`, the liked ratings as events.
+        """
+        return self, interactions
+
     @classmethod
     def _require_names(cls, params: Mapping[str, object]) -> None:
         """Raise ParameterError if a name is not a hyperparameter; the message suggests a similar name."""
@@ -447,6 +468,25 @@ def estimator_class(name: str) -> type[Estimator]:
             f"unknown model {checks.describe(name)}{hint}; available models: {names} (see `cofactor models`)"
         )
     return _CLASSES[name]
+
+
+def estimators_of_kind(kind: Kind) -> list[type[Estimator]]:
+    """Return the estimator classes of this package that accept tables of a kind.
+
+    Parameters
+    ----------
+    kind : {"ratings", "events"}
+        Kind of the table.
+
+    Returns
+    -------
+    list of type of Estimator
+        Classes, sorted by name.
+    """
+    package = __name__.rpartition(".")[0]
+    return [
+        cls for _, cls in sorted(_CLASSES.items()) if cls.kind in (kind, "any") and cls.__module__.startswith(package)
+    ]
 
 
 def _suggestion(name: str, names: Collection[str]) -> str:
@@ -501,6 +541,8 @@ def _check_value(name: str, spec: Field[Any], declared_type: Any, value: Any) ->
     low, high, label = spec.metadata.get("low"), spec.metadata.get("high"), f"{name}: {spec.name}"
     if get_origin(declared_type) is Literal:
         checks.choice(label, value, get_args(declared_type))
+    if declared_type is Estimator and not isinstance(value, Estimator):
+        raise ParameterError(f"{label} must be an estimator, such as cofactor.Bias(), not {checks.describe(value)}")
     if declared_type is int:
         checks.whole_number(label, value)
     if declared_type is float:
@@ -514,8 +556,20 @@ def _check_value(name: str, spec: Field[Any], declared_type: Any, value: Any) ->
         raise ParameterError(f"{label} must be {allowed_range}, not {checks.describe(value)}")
 
 
+def _to_json(value: object) -> object:
+    """Convert a hyperparameter value to a JSON value: tuples to lists, and estimators to dicts."""
+    if isinstance(value, Estimator):
+        return value.to_dict()
+    return list(value) if isinstance(value, tuple) else value
+
+
 def _from_json(default: object, value: object) -> object:
-    """Convert a JSON value: lists to tuples, integral floats to int, and integers too large for a float to infinity."""
+    """Convert a JSON value to a hyperparameter value.
+
+    Lists become tuples, integral floats int, integers too large for a float infinity, and dicts or names estimators.
+    """
+    if isinstance(default, Estimator) and not isinstance(value, Estimator):
+        return Estimator.from_dict(value)  # type: ignore[arg-type]
     if isinstance(value, list):
         return tuple(value)
     if type(default) is int and isinstance(value, float) and value.is_integer():
@@ -529,7 +583,9 @@ def _from_json(default: object, value: object) -> object:
 
 
 def _schema_of(declared_type: Any) -> dict[str, Any]:
-    """Return the JSON Schema for a declared type: a scalar, a Literal, a tuple, or a union."""
+    """Return the JSON Schema for a declared type: a scalar, a Literal, a tuple, an estimator, or a union."""
+    if declared_type is Estimator:
+        return {"type": "object"}
     names = {int: "integer", float: "number", bool: "boolean", NoneType: "null", str: "string"}
     if declared_type in names:
         return {"type": names[declared_type]} | ({"minLength": 1} if declared_type is str else {})
@@ -566,6 +622,7 @@ def item_evidence(estimator: Estimator, interactions: Interactions) -> Bool | No
     >>> item_evidence(cofactor.ItemKNN(), table).tolist()
     [True, False]
     """
+    estimator, interactions = estimator.ranking_part(interactions)
     if getattr(estimator, "item_features", ()):
         return None
     weighted_items = interactions.i if interactions.weights is None else interactions.i[interactions.weights != 0]

@@ -9,6 +9,7 @@ from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
 from cofactor.models.neighborhood import ItemItemModel, UserUserModel
 from cofactor.models.network import LevelsNetworkModel, NetworkModel
+from cofactor.models.paired import PART_TYPES, PairedModel, UncertainPairedModel
 from cofactor.models.posterior import BayesianModel
 
 __all__ = [
@@ -18,11 +19,10 @@ __all__ = [
     "ItemItemModel",
     "LevelsNetworkModel",
     "NetworkModel",
+    "PairedModel",
+    "UncertainPairedModel",
     "UserUserModel",
 ]
 
-MODEL_TYPES: dict[str, type[Model]] = {
-    cls.model_type: cls
-    for cls in (FactorModel, BayesianModel, ItemItemModel, UserUserModel, NetworkModel, LevelsNetworkModel)
-}
+MODEL_TYPES: dict[str, type[Model]] = PART_TYPES | {cls.model_type: cls for cls in (PairedModel, UncertainPairedModel)}
 """Model classes by the name of their type in model files."""
