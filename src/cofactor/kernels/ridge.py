@@ -188,6 +188,7 @@ def ridge_exact(width: int, kind: int):
         y = np.empty(width, np.float32)
         f = np.empty((8, width), np.float32)
         cf = np.empty((8, width), np.float32)
+        targets = np.empty(8, np.float32)
         weighted = weights.shape[0] > 0
         for row in range(first, last):
             prior_row = row if prior.shape[0] > 1 else 0
@@ -199,21 +200,26 @@ def ridge_exact(width: int, kind: int):
             for group in range(start[row], start[row + 1], 8):
                 for g in range(8):
                     c = np.float32(0)  # padding after the end of the row
-                    target = np.float32(0)
+                    targets[g] = 0
                     j = 0
                     if group + g < start[row + 1]:
                         j = columns[group + g]
                         value = values[group + g]
                         if kind == EVENTS:
                             c = abs(value)
-                            target = np.float32(1) if value > 0 else np.float32(0)
+                            targets[g] = np.float32(1) if value > 0 else np.float32(0)
                         else:
                             c = weights[group + g] if weighted else np.float32(1)
-                            target = value - offset[j]
+                            targets[g] = value - offset[j]
                     for d in range(width):
                         f[g, d] = features[j, d]
                         cf[g, d] = c * features[j, d]
-                        b[d] += cf[g, d] * target
+                s0, s1, s2, s3 = targets[0], targets[1], targets[2], targets[3]
+                s4, s5, s6, s7 = targets[4], targets[5], targets[6], targets[7]
+                for d in range(width):
+                    b[d] += (s0 * cf[0, d] + s1 * cf[1, d] + s2 * cf[2, d] + s3 * cf[3, d]) + (
+                        s4 * cf[4, d] + s5 * cf[5, d] + s6 * cf[6, d] + s7 * cf[7, d]
+                    )
                 for d in range(width):  # A is read and written once per eight entries
                     s0, s1, s2, s3 = cf[0, d], cf[1, d], cf[2, d], cf[3, d]
                     s4, s5, s6, s7 = cf[4, d], cf[5, d], cf[6, d], cf[7, d]

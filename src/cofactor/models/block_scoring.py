@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cofactor.arrays import Bool, Counts, Float32, Int32, signed_confidence
+from cofactor.arrays import Bool, Counts, Float32, Int32, Int64, contiguous, row_starts, signed_confidence
 from cofactor.kernels.parallel import parallel_for
 from cofactor.kernels.sparse import SparseRows
-from cofactor.kernels.topk_dense import score_blocks, top_of_blocks
+from cofactor.kernels.topk_dense import BLOCK_USERS, score_blocks, top_of_blocks
 from cofactor.kernels.transitions import time_order
 from cofactor.models.baseline import Baseline
 from cofactor.models.user_batch import UserBatch
@@ -61,6 +61,11 @@ class Scoring:
     block : callable
         block(first, last) returns the scores of all items for users first..last-1, an ndarray of shape
         (last - first, n_items), float32. It must be thread-safe.
+    pairs : callable, optional
+        pairs(start, items) returns the scores of some items of each user, an ndarray of shape (n_pairs,), float32; the
+        pairs of user a are those from start[a] to start[a + 1] - 1. None if single pairs are not faster than blocks.
+    block_users : int, default 64
+        The maximum number of users in a block.
     """
 
     entries: SparseRows
@@ -68,6 +73,13 @@ class Scoring:
     n_items: int
     item_bias: Float32 | None = None
     block: Callable[[int, int], Float32] = field(default=_no_scores)
+    pairs: Callable[[Int64, Int32], Float32] | None = None
+    block_users: int = BLOCK_USERS
+
+    @property
+    def blocks(self) -> list[tuple[int, int]]:
+        """Ranges (first, last) of the users of each block, where last is exclusive."""
+        return score_blocks(len(self.entries), self.n_items, block_users=self.block_users)
 
     @classmethod
     def of(cls, histories: SparseRows, baseline: Baseline | None, n_items: int, counts: Counts) -> Scoring:
@@ -113,6 +125,26 @@ class Scoring:
         if self.item_bias is None:
             return np.zeros((last - first, self.n_items), np.float32)
         baselines: Float32 = self.user_level[first:last, None] + self.item_bias
+        return baselines
+
+    def pair_baselines(self, start: Int64, items: Int32) -> Float32:
+        """Return the rating baseline of each user for some items.
+
+        Parameters
+        ----------
+        start : ndarray of shape (n_users + 1,), int64
+            The pairs of user a are those from start[a] to start[a + 1] - 1.
+        items : ndarray of shape (n_pairs,), int32
+            The item of each pair.
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,), float32
+            The baseline b_ui; 0 for events.
+        """
+        if self.item_bias is None:
+            return np.zeros(len(items), np.float32)
+        baselines: Float32 = np.repeat(self.user_level, np.diff(start)) + self.item_bias[items]
         return baselines
 
 
@@ -202,13 +234,12 @@ def score_matrix(scoring: Scoring) -> Float32:
     ndarray of shape (n_users, n_items), float32
         The scores.
     """
-    n_users = len(scoring.entries)
-    out = np.empty((n_users, scoring.n_items), np.float32)
+    out = np.empty((len(scoring.entries), scoring.n_items), np.float32)
 
     def fill(block: tuple[int, int]) -> None:
         out[slice(*block)] = scoring.block(*block)
 
-    parallel_for(fill, score_blocks(n_users, scoring.n_items))
+    parallel_for(fill, scoring.blocks)
     return out
 
 
@@ -235,7 +266,15 @@ def top_items(scoring: Scoring, n: int, exclude: SparseRows, allowed: Bool, orde
     scores : ndarray of shape (n_users, n), float32
         Their scores.
     """
-    return top_of_blocks(scoring.block, scoring.n_items, n, exclude=exclude, allowed=allowed, order=order)
+    return top_of_blocks(
+        scoring.block,
+        scoring.n_items,
+        n,
+        exclude=exclude,
+        allowed=allowed,
+        order=order,
+        block_users=scoring.block_users,
+    )
 
 
 def predict_pairs(
@@ -271,11 +310,15 @@ def predict_pairs(
     scoring = score(distinct_users)
     order = np.argsort(inverse, kind="stable")
     pairs, owner = np.flatnonzero(is_known_pair)[order], inverse[order]
+    start = row_starts(np.bincount(owner, minlength=len(distinct_users)))
 
     def fill(block: tuple[int, int]) -> None:
-        part = slice(*np.searchsorted(owner, block))
+        part = slice(*start[list(block)])
         out_scores[pairs[part]] = scoring.block(*block)[owner[part] - block[0], items[pairs[part]]]
 
-    parallel_for(fill, score_blocks(len(distinct_users), scoring.n_items))
+    if scoring.pairs is not None:
+        out_scores[pairs] = scoring.pairs(start, contiguous(items[pairs], np.int32))
+    else:
+        parallel_for(fill, scoring.blocks)
     scale = None if baseline is None else baseline.scale
     return out_scores if scale is None else np.clip(out_scores, np.float32(scale.low), np.float32(scale.high))

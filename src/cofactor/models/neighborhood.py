@@ -23,6 +23,7 @@ from cofactor.arrays import (
     Float32,
     Float64,
     Int32,
+    Int64,
     ItemOrder,
     read_only,
     require_array,
@@ -53,11 +54,15 @@ from cofactor.models.block_scoring import (
 )
 from cofactor.models.explanation import By, Explanation, unattributed_rest
 from cofactor.models.fold_in import GaussianPrior
-from cofactor.models.similarity import ItemSimilarity, SimilarityMeasure, similarity_from_parts
+from cofactor.models.similarity import ItemSimilarity, NeighborSimilarity, SimilarityMeasure, similarity_from_parts
 from cofactor.models.user_batch import UserBatch
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["ItemItemModel", "UserUserModel"]
+
+
+AVERAGE_BLOCK_USERS = 512
+"""The maximum number of users in a block whose scores are averages: each block reads all similarities once."""
 
 
 class _HasScoring(Protocol):
@@ -219,6 +224,7 @@ class ItemItemModel(_BlockScorer):
 
     def _scoring(self, users: UserBatch) -> Scoring:
         histories = without_zero_weights(users.histories)
+        similarity = self.similarity
         scoring = Scoring.of(histories, self.baseline, self.n_items, self.counts)
         if self.recency < 1:
             values = scoring.entries.values * recency_weights(histories, self.recency)
@@ -226,10 +232,18 @@ class ItemItemModel(_BlockScorer):
 
         def block(first: int, last: int) -> Float32:
             out = scoring.baselines(first, last)
-            self.similarity.add_scores(out, scoring.entries.slice(first, last))
+            similarity.add_scores(out, scoring.entries.slice(first, last))
             return out
 
-        return replace(scoring, block=block)
+        if not isinstance(similarity, NeighborSimilarity) or similarity.average is None:
+            return replace(scoring, block=block)
+
+        def pairs(start: Int64, items: Int32) -> Float32:
+            out = scoring.pair_baselines(start, items)
+            similarity.add_pair_scores(out, scoring.entries, start, items)
+            return out
+
+        return replace(scoring, block=block, pairs=pairs, block_users=AVERAGE_BLOCK_USERS)
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
         """Return the n most similar items for each item, by similarity or by the learned weight.

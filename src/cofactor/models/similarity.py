@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, require_array
-from cofactor.kernels.neighbor_scores import add_dense, add_low_rank, average_by_items, sum_by_items, top_k_membership
+from cofactor.errors import ParameterError
+from cofactor.kernels.neighbor_scores import (
+    NeighborLists,
+    add_dense,
+    add_low_rank,
+    average_by_items,
+    average_of_pairs,
+    sum_by_items,
+    top_k_membership,
+)
 from cofactor.kernels.neighbors import COSINE, JACCARD, PEARSON, ColumnLists
 from cofactor.kernels.sparse import SparseRows
 
@@ -301,7 +310,37 @@ class NeighborSimilarity:
         if self.average is None:
             sum_by_items(out, entries, self.rows)
         else:
-            average_by_items(out, entries, self.rows, k=self.average.k, damping=self.average.damping)
+            average_by_items(out, entries, self._lists, k=self.average.k, damping=self.average.damping)
+
+    def add_pair_scores(self, out: Float32, entries: SparseRows, pair_start: Int64, items: Int32) -> None:
+        """Add the weighted average of `add_scores` to the scores of some items of each user, in place.
+
+        Parameters
+        ----------
+        out : ndarray of shape (n_pairs,), float32
+            Scores; updated in place.
+        entries : SparseRows
+            One row for each user.
+        pair_start : ndarray of shape (n_users + 1,), int64
+            The pairs of user a are those from pair_start[a] to pair_start[a + 1] - 1.
+        items : ndarray of shape (n_pairs,), int32
+            The item of each pair.
+
+        Raises
+        ------
+        ParameterError
+            If the similarities are summed, not averaged.
+        """
+        if self.average is None:
+            raise ParameterError("add_pair_scores requires an average")
+        average_of_pairs(
+            out, pair_start, items, entries, self._lists, k=self.average.k, damping=self.average.damping
+        )  # fmt: skip
+
+    @cached_property
+    def _lists(self) -> NeighborLists:
+        """The neighbors of each item, most similar first."""
+        return NeighborLists.of(self.rows)
 
     def terms(self, entries: SparseRows, item: int) -> Float64:
         """Return the contribution of each entry in a history to the score of an item.
