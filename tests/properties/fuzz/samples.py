@@ -452,6 +452,9 @@ class Samples:
             ".Interactions.select": {"keep": lambda obj: np.arange(len(obj)) % 2 == 0},
             ".Interactions.to_events": {"min_rating": lambda: 4},
             ".Interactions.decayed": {"half_life": lambda: 30},
+            ".ImplicitALS.from_absolute": {
+                "interactions": lambda: self.events, "alpha0": lambda: 0.2, "l2": lambda: 0.1,
+            },
             ".Interactions.with_weights": {"weights": lambda obj: np.ones(len(obj))},
             ".Interactions.with_item_table": {"table": lambda obj: pl.DataFrame({"id": obj.items.all, "title": "t"})},
             ".Interactions.with_user_table": {"table": lambda obj: pl.DataFrame({"id": obj.users.all, "job": "t"})},
