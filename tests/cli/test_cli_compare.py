@@ -113,7 +113,7 @@ def test_tuning_prints_the_search_space_and_the_next_command(folder: Path, tmp_p
     table = ("tune", folder / "clicks.csv", "--events", "-m", "implicit-als", "--split", "per-user", *QUICK)
     output = ok(*table, "--trials", 5, "-o", best).stdout
     assert re.search(r"^5 trials$", output, re.MULTILINE)
-    assert re.search(r"alpha0 +0.01 to 2 +0.2 ", output)
+    assert re.search(r"blank_ratio +0.5 to 50 +6 ", output)
     assert not re.search(r"^ ?factors ", output, re.MULTILINE)  # it was set, so it was held
     assert re.search(r"validation NDCG@10 0\.\d+; initial 0\.\d+", output)
     assert re.search(r"test NDCG@10 0\.\d+ \(0\.\d+ to", output)
@@ -126,7 +126,7 @@ def test_tuning_prints_the_search_space_and_the_next_command(folder: Path, tmp_p
     typed = command.removeprefix("Next: cofactor ").replace("my.cofactor", str(tmp_path / "my.cofactor")).split()
     fitted = json_of(*typed)
     assert fitted["estimator"]["factors"] == 4
-    assert fitted["estimator"]["l2"] == pytest.approx(estimator.l2, rel=1e-4)
+    assert fitted["estimator"]["l2_ratio"] == pytest.approx(estimator.l2_ratio, rel=1e-4)
 
 
 @pytest.mark.long

@@ -24,7 +24,7 @@ BASELINE_GRIDS: dict[Kind, dict[str, Mapping[str, Sequence[float]]]] = {
         "item-knn": {"shrink": (0.25, 1, 4), "k": (0.5, 1, 2), "damping": (0.25, 1, 4)},
         "explicit-als": {"l2": (0.5, 1, 2)},
     },
-    "events": {"implicit-als": {"alpha0": (0.25, 1, 4), "l2": (0.25, 1, 4)}},
+    "events": {"implicit-als": {"blank_ratio": (0.25, 1, 4), "l2_ratio": (0.25, 1, 4)}},
 }
 """For each kind of table, models in order of preference, with the multiples of each default value to try."""
 

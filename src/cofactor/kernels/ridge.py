@@ -21,7 +21,7 @@ References: Hu, Koren & Volinsky 2008, eq. 4; Zhou et al. 2008 (ALS-WR), section
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,9 @@ RATINGS, EVENTS = 0, 1
 
 MAX_GATHERED = 1 << 24
 """The maximum size of a block of gathered features, in values (64 MB); longer rows are gathered in each CG step."""
+
+MAX_GRAM = 2.0**20
+"""The largest entry of G above which equations are scaled."""
 
 UNROLL = 8
 """The number of entries processed at a time, by which loops are unrolled."""
@@ -346,6 +349,7 @@ def improve(x: Float32, entries: SparseRows, penalty: Float32, inputs: RidgeInpu
         The sum of c_j (t_j - x . f_j)^2 over all rows, before the update; 0.0 if there are no rows.
     """
     run = ridge_conjugate_gradient(x.shape[1], inputs.kind)
+    entries, penalty, inputs, unit = _in_range(entries, penalty, inputs)
     arguments = inputs.arrays(entries, penalty)
     loss = np.zeros(len(x))
     lengths = np.diff(entries.start)
@@ -356,7 +360,7 @@ def improve(x: Float32, entries: SparseRows, penalty: Float32, inputs: RidgeInpu
 
     parallel_for(run_block, row_blocks(entries.start))
     _solve_in_double(x, entries, penalty, inputs, np.zeros((0, x.shape[1]), np.float32))
-    return float(loss.sum())
+    return float(loss.sum()) * unit
 
 
 def solve(
@@ -390,10 +394,26 @@ def solve(
     2.0
     """
     run = ridge_exact(x.shape[1], inputs.kind)
+    entries, penalty, inputs, _ = _in_range(entries, penalty, inputs)
     arguments = inputs.arrays(entries, penalty)
     noise_rows = np.zeros((0, x.shape[1]), np.float32) if noise is None else noise
     parallel_for(lambda cut: run(x, *arguments, noise_rows, *cut), row_blocks(entries.start, entries=1 << 14))
     _solve_in_double(x, entries, penalty, inputs, noise_rows)
+
+
+def _in_range(
+    entries: SparseRows, penalty: Float32, inputs: RidgeInputs
+) -> tuple[SparseRows, Float32, RidgeInputs, float]:  # fmt: skip
+    """Divide both sides of the equations for events by a power of 2 if float32 products could overflow.
+
+    The solutions do not change. The unit depends only on G, so the result for a row does not depend on the batch.
+    """
+    size = float(inputs.gram.max(initial=0))
+    if not MAX_GRAM < size < np.inf:
+        return entries, penalty, inputs, 1.0
+    unit = np.float32(2.0 ** np.floor(np.log2(size)))
+    scaled = replace(inputs, gram=inputs.gram / unit, precision=inputs.precision / unit)
+    return entries.with_values(entries.values / unit), penalty / unit, scaled, float(unit)
 
 
 def _solve_in_double(x: Float32, entries: SparseRows, penalty: Float32, inputs: RidgeInputs, noise: Float32) -> None:

@@ -561,6 +561,59 @@ class EventsLoss(LeastSquaresLoss):
     nu: float
     counts: Counts = "log"
 
+    @classmethod
+    def for_table(
+        cls, interactions: Interactions, *, blank_ratio: float, l2_ratio: float, nu: float, counts: Counts
+    ) -> Self:  # fmt: skip
+        """Create a loss from hyperparameters in units of a training table.
+
+        Parameters
+        ----------
+        interactions : Interactions
+            Training table of events with at least one weight that is not 0.
+        blank_ratio : float
+            The confidence of all pairs together, as a multiple of that of all events.
+        l2_ratio : float
+            The penalty on factors, relative to the support of a row and to the skew of the table; see Notes.
+        nu : float
+            The exponent of the support in the penalty.
+        counts : {"log", "binary", "raw"}
+            The transformation of the values of events.
+
+        Returns
+        -------
+        EventsLoss
+            The loss with absolute values.
+
+        Notes
+        -----
+        With U users and I items that have events, n events, and the sum W of the magnitudes of their confidences::
+
+            alpha0 = blank_ratio W / (U I)
+            l2 = l2_ratio sqrt(s) M^(1 - nu)
+            s = I sum_i n_i^2 / n^2                                        M = sqrt((n/U + alpha0 I) (n/I + alpha0 U))
+
+        s is the skew of the table: the mean number of events n_i of the item of a random event, divided by that of a
+        random item. M is the mean support of a row: the geometric mean over both sides, on whose product alone the
+        solution depends. With it, l2_ratio keeps its meaning when nu changes.
+
+        Examples
+        --------
+        >>> events = Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 2], kind="events")
+        >>> loss = EventsLoss.for_table(events, blank_ratio=3, l2_ratio=0.1, nu=1, counts="log")
+        >>> loss.alpha0, round(loss.l2, 4)                                 # 3 * 4 / (2 * 3), and the skew s is 9/8
+        (2.0, 0.1061)
+        """
+        confidence = signed_confidence(interactions.values, interactions.weights, counts)
+        has_weight = confidence != 0
+        n = int(has_weight.sum())
+        by_user, by_item = (np.bincount(rows[has_weight]) for rows in (interactions.u, interactions.i))
+        n_users, n_items = int(np.count_nonzero(by_user)), int(np.count_nonzero(by_item))
+        alpha0 = blank_ratio * float(np.abs(confidence).sum(dtype=np.float64)) / (n_users * n_items)
+        skew = n_items * float(np.square(by_item, dtype=np.float64).sum()) / n**2
+        support = ((n / n_users + alpha0 * n_items) * (n / n_items + alpha0 * n_users)) ** 0.5
+        return cls(alpha0, l2_ratio * skew**0.5 * support ** (1 - nu), nu, counts)
+
     @property
     def l2_bias(self) -> None:
         """None, because event models have no biases to penalize."""

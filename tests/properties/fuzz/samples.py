@@ -461,6 +461,9 @@ class Samples:
                 "estimator": lambda: cofactor.Popularity(),
             },
             ".read_event_types": {"event_type": lambda: "rating"},
+            ".ImplicitALS.from_absolute": {
+                "interactions": lambda: self.events, "alpha0": lambda: 0.2, "l2": lambda: 0.1,
+            },
             ".Interactions.with_weights": {"weights": lambda obj: np.ones(len(obj))},
             ".Interactions.with_item_table": {"table": lambda obj: pl.DataFrame({"id": obj.items.all, "title": "t"})},
             ".Interactions.with_user_table": {"table": lambda obj: pl.DataFrame({"id": obj.users.all, "job": "t"})},
