@@ -3,11 +3,12 @@
     python -m benchmarks.accuracy            prints the tables, writes benchmarks/accuracy.md, and puts them into
                                              docs/estimators.md
 
-S0: RMSE over 20,000 held-out ratings, mean of seeds 0-4. For pairs of models, also NDCG@10 of the full ranking: hits are
-the held-out ratings of 4 and up, and everything that the user rated in training is left out. I0: NDCG@10 of the full
-ranking, ten splits, with exclude="positives" as in published tables; every model is compared with EASE (closed form)
-per user, averaged over the splits, then bootstrapped over users. Where COFACTOR_DATA names a folder with the published splits
-(`ml-100k/u1.base`, ...), u1 and u3 are scored too; without it both pages keep their tables and rows of u1 and u3.
+S0: RMSE over 20,000 held-out ratings, mean of seeds 0-4. For pairs of models, also NDCG@10 of the full ranking: hits
+are the held-out ratings of 4 and up, and everything that the user rated in training is left out. I0: NDCG@10 of the
+full ranking, ten splits, with exclude="positives" as in published tables; every model is compared with EASE (closed
+form) per user, averaged over the splits, then bootstrapped over users. Where COFACTOR_DATA names a folder with the
+published splits (`ml-100k/u1.base`, ...), u1 and u3 are scored too; without it both pages keep their tables and rows of
+u1 and u3.
 """
 
 from __future__ import annotations
