@@ -250,7 +250,7 @@ def test_estimators_are_nested_in_json() -> None:
     assert Estimator.from_dict(pair.to_dict()) == pair
     assert pair.to_dict()["ranker"] == small("ease").to_dict()
     named = Estimator.from_dict({"estimator": "paired-models", "ranker": "ease"})
-    assert named == PairedModels(REGISTRY["ease"]())
+    assert named == PairedModels(REGISTRY["ease"]()) == PairedModels("ease")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,8 @@ def test_estimators_are_nested_in_json() -> None:
         ({"ranker": REGISTRY["biased-mf"]()}, "ranker must be an estimator of events"),
         ({"rating_model": REGISTRY["implicit-als"]()}, "rating_model must be an estimator of ratings"),
         ({"rating_model": PairedModels()}, "rating_model must be an estimator of ratings"),
-        ({"ranker": "ease"}, "ranker must be an estimator, such as"),
+        ({"ranker": 5}, "ranker must be an estimator, such as"),
+        ({"ranker": "eas"}, "did you mean ease"),
         ({"min_rating": float("nan")}, "min_rating must be a finite number"),
         ({"min_rating": "4"}, "min_rating"),
     ],

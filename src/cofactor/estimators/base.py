@@ -404,6 +404,7 @@ class Estimator(ABC):
             )
         raise KindError(f"{self.name} learns from ratings, but the table contains events; try implicit-als")
 
+    @validated
     def ranking_part(self, interactions: Interactions) -> tuple[Estimator, Interactions]:
         """Return the estimator of the model that ranks items, and its training table.
 
@@ -564,12 +565,7 @@ def _to_json(value: object) -> object:
 
 
 def _from_json(default: object, value: object) -> object:
-    """Convert a JSON value to a hyperparameter value.
-
-    Lists become tuples, integral floats int, integers too large for a float infinity, and dicts or names estimators.
-    """
-    if isinstance(default, Estimator) and not isinstance(value, Estimator):
-        return Estimator.from_dict(value)  # type: ignore[arg-type]
+    """Convert a JSON value: lists to tuples, integral floats to int, and integers too large for a float to infinity."""
     if isinstance(value, list):
         return tuple(value)
     if type(default) is int and isinstance(value, float) and value.is_integer():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,13 +32,15 @@ class PairedModels(Estimator):
 
     Parameters
     ----------
-    ranker : Estimator
-        Estimator of events that ranks items, by default `ImplicitALS`. It is trained on the liked ratings as events.
-    rating_model : Estimator
-        Estimator of ratings, by default `BiasedMF`.
+    ranker : Estimator, default ImplicitALS()
+        Estimator of events that ranks items. It is trained on the liked ratings as events, each with the value 1 and
+        the weight of the rating; ratings with a weight of 0 are ignored. A name or a dict, as in
+        `Estimator.from_dict`, is converted.
+    rating_model : Estimator, default BiasedMF()
+        Estimator of ratings that predicts ratings. A name or a dict is converted.
     min_rating : float or None, default None
-        Lowest rating that counts as liked. None selects the lowest level in the upper quarter of the scale, such as 4
-        on a scale from 1 to 5.
+        Lowest rating that counts as liked; None for the lowest level in the upper quarter of the scale. It is
+        4 on a scale from 1 to 5.
 
     Notes
     -----
@@ -66,10 +69,16 @@ class PairedModels(Estimator):
     ranker: Estimator = parameter(ImplicitALS(), "estimator of events that ranks items")  # it is frozen
     rating_model: Estimator = parameter(BiasedMF(), "estimator of ratings that predicts ratings")
     min_rating: float | None = parameter(
-        None, "lowest rating that counts as liked; none for the lowest level in the upper quarter of the scale"
+        None, "lowest rating that counts as liked; None for the lowest level in the upper quarter of the scale"
     )
 
     def __post_init__(self) -> None:
+        for role, kind in ROLES.items():
+            if isinstance(value := getattr(self, role), str | Mapping):
+                try:
+                    object.__setattr__(self, role, Estimator.from_dict(value))
+                except ParameterError as error:
+                    raise ParameterError(f"{self.name}: {role} must be an estimator of {kind}: {error}") from None
         super().__post_init__()
         for role, kind in ROLES.items():
             estimator = getattr(self, role)
@@ -95,12 +104,13 @@ class PairedModels(Estimator):
             schema["properties"][role]["anyOf"] = parts
         return schema
 
-    def liked_from(self, ratings: Interactions) -> float:
-        """Return the lowest rating in a table that counts as liked.
+    @validated
+    def liked_from(self, interactions: Interactions) -> float:
+        """Return the lowest rating that counts as liked in a table.
 
         Parameters
         ----------
-        ratings : Interactions
+        interactions : Interactions
             Table of ratings.
 
         Returns
@@ -110,8 +120,9 @@ class PairedModels(Estimator):
         """
         if self.min_rating is not None:
             return float(self.min_rating)
-        return default_min_rating(ratings.scale or Scale.infer(ratings.values))
+        return default_min_rating(interactions.scale or Scale.infer(interactions.values))
 
+    @validated
     def ranking_part(self, interactions: Interactions) -> tuple[Estimator, Interactions]:
         """Return the ranker and its training table, the liked ratings as events.
 
@@ -132,7 +143,8 @@ class PairedModels(Estimator):
         DataError
             If no rating counts as liked.
         """
-        return self.ranker, interactions.to_events(min_rating=self.liked_from(interactions))
+        events = interactions.to_events(min_rating=self.liked_from(interactions))
+        return self.ranker, events if events.weights is None else events.select(events.weights != 0)
 
     @validated
     def fit(

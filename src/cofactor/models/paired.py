@@ -19,7 +19,7 @@ from cofactor.data.scale import Scale
 from cofactor.errors import DataError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import checked_batch, require_histories, require_no_prior
-from cofactor.models.base import Model
+from cofactor.models.base import Model, PredictsRatings, ScoresItems
 from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation
 from cofactor.models.factor import FactorModel
@@ -28,6 +28,7 @@ from cofactor.models.neighborhood import ItemItemModel, UserUserModel
 from cofactor.models.network import LevelsNetworkModel, NetworkModel
 from cofactor.models.posterior import BayesianModel
 from cofactor.models.user_batch import UserBatch
+from cofactor.validation import validated
 
 __all__ = ["PART_TYPES", "PairedModel", "UncertainPairedModel", "default_min_rating", "ranking_part", "rating_part"]
 
@@ -57,7 +58,7 @@ class PairedModel:
     Raises
     ------
     DataError
-        If the models have different numbers of users or items.
+        If a model lacks the ability, or if the models have different numbers of users or items.
     ParameterError
         If `min_rating` is not finite.
 
@@ -80,6 +81,13 @@ class PairedModel:
     min_rating: float
 
     def __post_init__(self) -> None:
+        for name, protocol, ability in (
+            ("ranker", ScoresItems, "ranks items"),
+            ("rating_model", PredictsRatings, "predicts ratings"),
+        ):
+            model = getattr(self, name)
+            if not isinstance(model, protocol) or not isinstance(model, Model):
+                raise DataError(f"{name} must be a model that {ability}; got {checks.describe(model)}")
         checks.finite_number("min_rating", self.min_rating)
         for name in ("n_users", "n_items"):
             sizes = getattr(self.ranker, name), getattr(self.rating_model, name)
@@ -148,9 +156,13 @@ class PairedModel:
         Returns
         -------
         SparseRows
-            The ratings of at least `min_rating`, with the value 1 and the same weights and times.
+            The ratings of at least `min_rating` whose weight is not 0, with the value 1 and the same weights and times.
         """
-        liked = histories.filter(histories.values >= self.min_rating)
+        checks.instance(
+            "histories", histories, SparseRows, "create one with SparseRows.of(rows, columns, values, n_rows)"
+        )
+        is_liked = histories.values >= self.min_rating
+        liked = histories.filter(is_liked if histories.weights is None else is_liked & (histories.weights != 0))
         events = liked.with_values(read_only(np.ones(len(liked.columns), np.float32)))
         events.__dict__.update(weights=liked.weights, times=liked.times)
         return events
@@ -168,6 +180,7 @@ class PairedModel:
         UserBatch
             The n users.
         """
+        users = checked_batch(self, users, unknown=True)
         return UserBatch.of(users.rows, self.liked(users.histories))
 
     # Predicting and ranking
@@ -203,7 +216,7 @@ class PairedModel:
         ndarray of shape (n, n_items), float32
             Scores.
         """
-        scores: Float32 = self.ranker.scores(self.liked_batch(checked_batch(self, users)))
+        scores: Float32 = self.ranker.scores(self.liked_batch(users))
         return scores
 
     def top(
@@ -231,8 +244,9 @@ class PairedModel:
         scores : ndarray of shape (n_users, n), float32
             Scores; -inf where the row is -1.
         """
-        users = self.liked_batch(checked_batch(self, users))
-        lists: tuple[Int32, Float32] = self.ranker.top(users, n, exclude=exclude, allowed=allowed, order=order)
+        lists: tuple[Int32, Float32] = self.ranker.top(
+            self.liked_batch(users), n, exclude=exclude, allowed=allowed, order=order
+        )
         return lists
 
     def explain(self, users: UserBatch, item: int) -> Explanation:
@@ -250,7 +264,7 @@ class PairedModel:
         Explanation
             The explanation.
         """
-        explanation: Explanation = self.ranker.explain(self.liked_batch(checked_batch(self, users)), item)
+        explanation: Explanation = self.ranker.explain(self.liked_batch(users), item)
         return explanation
 
     # New users
@@ -386,6 +400,7 @@ class UncertainPairedModel(PairedModel):
         return distribution
 
 
+@validated
 def default_min_rating(scale: Scale) -> float:
     """Return the lowest rating that counts as liked on a scale, if none is specified.
 
@@ -411,6 +426,7 @@ def default_min_rating(scale: Scale) -> float:
     return float(next((level for level in scale.levels if level >= threshold - 1e-6 * span), threshold))
 
 
+@validated
 def ranking_part(model: Any, users: UserBatch) -> tuple[Any, UserBatch]:
     """Return the model that ranks items, and the users with the histories that it takes.
 
