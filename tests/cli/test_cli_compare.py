@@ -39,7 +39,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_ratings_are_compared_in_80_columns(folder: Path) -> None:
-    output = ok("compare", folder / "ratings.csv", "-m", "biased-mf", "-m", "explicit-als", *QUICK).stdout
+    arguments = ("compare", folder / "ratings.csv", "-m", "biased-mf", "-m", "explicit-als", *QUICK)
+    assert "No tuned baseline is included: --tuned-baseline adds one" in ok(*arguments).stdout
+    output = ok(*arguments, "--tuned-baseline").stdout
+    assert "--tuned-baseline" not in output
     assert max(map(len, output.splitlines())) <= 80
     assert "RMSE" in output
     assert "NDCG" not in output
@@ -50,7 +53,9 @@ def test_ratings_are_compared_in_80_columns(folder: Path) -> None:
 
 
 def test_json_is_the_comparison(folder: Path) -> None:
-    document = json_of("compare", folder / "ratings.csv", "-m", "explicit-als", *QUICK, "--task", "rating")
+    document = json_of(
+        "compare", folder / "ratings.csv", "-m", "explicit-als", *QUICK, "--task", "rating", "--tuned-baseline"
+    )
     assert (document["task"], document["metric"], document["failed"]) == ("rating", "rmse", [])
     assert document["train"] + document["test"] == 1200
     models = document["models"]
@@ -79,6 +84,7 @@ def test_without_models_all_of_the_kind_are_compared(folder: Path) -> None:
 def test_rankings_are_shown_by_ndcg(folder: Path) -> None:
     output = ok(
         "compare", folder / "ratings.csv", "--min-rating", 4, "-m", "popularity", "--split", "per-user",
+        "--tuned-baseline",
     ).stdout  # fmt: skip
     assert "NDCG@10" in output
     assert "implicit-als (tuned)" in output

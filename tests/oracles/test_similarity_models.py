@@ -122,6 +122,17 @@ def test_sparse_ease_is_a_ridge_regression_on_the_most_similar_items(small_event
     assert [(part.number, part.of) for part in parts] == [(1, 1)]
 
 
+@pytest.mark.parametrize(("n_users", "n_items", "n_parts"), [(700, 300, 2), (300, 700, 2 + 3)])
+def test_ease_reports_each_block_of_the_matrices_that_it_inverts_and_fills(
+    n_users: int, n_items: int, n_parts: int
+) -> None:
+    """With fewer users than half the items, a matrix of users is inverted first; a block has 256 rows."""
+    X = np.random.default_rng(0).random((n_users, n_items)) < 0.02
+    parts: list[Epoch] = []
+    cofactor.EASE().fit(csr_array(X.astype(np.float32)), callback=parts.append)
+    assert [(part.number, part.of) for part in parts] == [(number + 1, n_parts) for number in range(n_parts)]
+
+
 def test_negative_weights_explain_and_compare_items() -> None:
     rows = SparseRows.of([0, 1, 2], [1, 0, 0], [-0.5, 0.25, 0.4], 3)
     model = ItemItemModel(1, NeighborSimilarity(rows))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import ClassVar, TypeAlias
 
 import numpy as np
@@ -42,7 +43,7 @@ L2_RATIO = "L2 penalty on weights, as a multiple of the mean of the diagonal of 
 DROPOUT = "share of each user's events that are hidden at random during training, in expectation"
 
 
-Progress: TypeAlias = Callable[[range], Iterable[int]]
+Progress: TypeAlias = Callable[[Sequence[int]], Iterable[int]]
 """Function that iterates over the parts of a fit and reports the progress."""
 
 
@@ -319,11 +320,12 @@ def _dual_weights(rows: SparseRows, penalty: Float64, progress: Progress) -> Flo
     scaled = columns.with_values((columns.values / np.sqrt(penalty)[columns.owners]).astype(np.float32))
     M = sparse_gram(scaled, n_users)
     M[np.diag_indices(n_users)] += 1
-    negative_inverse(M)
+    parts = iter(progress([*range(0, n_users, TILE_SIZE), *range(0, n_items, TILE_SIZE)]))
+    negative_inverse(M, lambda user_parts: islice(parts, len(user_parts)))
     M = -(np.tril(M) + np.tril(M, -1).T)
     W = np.empty((n_items, n_items), np.float32)
     denominator = np.empty(n_items)
-    for first in progress(range(0, n_items, TILE_SIZE)):
+    for first in parts:
         part = slice(first, min(first + TILE_SIZE, n_items))
         Q = sandwich(rows, columns, M, part.start, part.stop) / penalty[part, None]
         denominator[part] = 1 - np.diagonal(Q, first)
