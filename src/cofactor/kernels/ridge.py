@@ -21,7 +21,7 @@ References: Hu, Koren & Volinsky 2008, eq. 4; Zhou et al. 2008 (ALS-WR), section
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,9 +39,6 @@ RATINGS, EVENTS = 0, 1
 
 MAX_GATHERED = 1 << 24
 """The maximum size of a block of gathered features, in values (64 MB); longer rows are gathered in each CG step."""
-
-MAX_GRAM = 2.0**20
-"""The largest entry of G above which equations are scaled."""
 
 UNROLL = 8
 """The number of entries processed at a time, by which loops are unrolled."""
@@ -91,7 +88,7 @@ def ridge_conjugate_gradient(width: int, kind: int):
                 diagonal[d] = penalty[row] * shape[d] + precision[d]
                 r[d] = precision[d] * prior[prior_row, d]
             squares = np.float64(0)
-            rr = np.float32(0)
+            rr = np.float64(0)  # squares of residuals may overflow float32
             for step in range(steps + 1):  # step 0, with p = x, computes the residual r = b - A x
                 for d in range(width):
                     Ap[d] = diagonal[d] * p[d]
@@ -148,22 +145,22 @@ def ridge_conjugate_gradient(width: int, kind: int):
                     for d in range(width):
                         r[d] -= Ap[d]
                         p[d] = r[d]
-                        rr += r[d] * r[d]
+                        rr += np.float64(r[d]) * r[d]
                 else:
-                    pAp = np.float32(0)
+                    pAp = np.float64(0)
                     for d in range(width):
-                        pAp += p[d] * Ap[d]
-                    alpha = rr / pAp
-                    new_rr = np.float32(0)
+                        pAp += np.float64(p[d]) * Ap[d]
+                    alpha = np.float32(rr / pAp)
+                    new_rr = np.float64(0)
                     for d in range(width):
                         x_row[d] += alpha * p[d]
                         r[d] -= alpha * Ap[d]
-                        new_rr += r[d] * r[d]
-                    beta = new_rr / rr
+                        new_rr += np.float64(r[d]) * r[d]
+                    beta = np.float32(new_rr / rr)
                     rr = new_rr
                     for d in range(width):
                         p[d] = r[d] + beta * p[d]
-                if rr < np.float32(1e-20):
+                if rr < 1e-20:
                     break
             loss[row] = squares
             for d in range(width):
@@ -349,7 +346,6 @@ def improve(x: Float32, entries: SparseRows, penalty: Float32, inputs: RidgeInpu
         The sum of c_j (t_j - x . f_j)^2 over all rows, before the update; 0.0 if there are no rows.
     """
     run = ridge_conjugate_gradient(x.shape[1], inputs.kind)
-    entries, penalty, inputs, unit = _in_range(entries, penalty, inputs)
     arguments = inputs.arrays(entries, penalty)
     loss = np.zeros(len(x))
     lengths = np.diff(entries.start)
@@ -360,7 +356,7 @@ def improve(x: Float32, entries: SparseRows, penalty: Float32, inputs: RidgeInpu
 
     parallel_for(run_block, row_blocks(entries.start))
     _solve_in_double(x, entries, penalty, inputs, np.zeros((0, x.shape[1]), np.float32))
-    return float(loss.sum()) * unit
+    return float(loss.sum())
 
 
 def solve(
@@ -394,26 +390,10 @@ def solve(
     2.0
     """
     run = ridge_exact(x.shape[1], inputs.kind)
-    entries, penalty, inputs, _ = _in_range(entries, penalty, inputs)
     arguments = inputs.arrays(entries, penalty)
     noise_rows = np.zeros((0, x.shape[1]), np.float32) if noise is None else noise
     parallel_for(lambda cut: run(x, *arguments, noise_rows, *cut), row_blocks(entries.start, entries=1 << 14))
     _solve_in_double(x, entries, penalty, inputs, noise_rows)
-
-
-def _in_range(
-    entries: SparseRows, penalty: Float32, inputs: RidgeInputs
-) -> tuple[SparseRows, Float32, RidgeInputs, float]:  # fmt: skip
-    """Divide both sides of the equations for events by a power of 2 if float32 products could overflow.
-
-    The solutions do not change. The unit depends only on G, so the result for a row does not depend on the batch.
-    """
-    size = float(inputs.gram.max(initial=0))
-    if not MAX_GRAM < size < np.inf:
-        return entries, penalty, inputs, 1.0
-    unit = np.float32(2.0 ** np.floor(np.log2(size)))
-    scaled = replace(inputs, gram=inputs.gram / unit, precision=inputs.precision / unit)
-    return entries.with_values(entries.values / unit), penalty / unit, scaled, float(unit)
 
 
 def _solve_in_double(x: Float32, entries: SparseRows, penalty: Float32, inputs: RidgeInputs, noise: Float32) -> None:
