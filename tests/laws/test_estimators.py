@@ -73,6 +73,8 @@ def test_the_docstring_of_an_estimator_has_the_meaning_of_each_hyper_parameter(n
     for spec in fields(REGISTRY[name]):
         meaning = spec.metadata["meaning"]
         default = repr(spec.default).replace("'", '"')
+        if spec.type == "tuple[Estimator, ...]":
+            default = f"({', '.join(type(part).__name__ + '()' for part in spec.default)})"
         assert f"default {default} {meaning[0].upper()}{meaning[1:]}." in text, spec.name
 
 

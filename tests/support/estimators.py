@@ -30,5 +30,5 @@ def small(name: str, **more: Any) -> Estimator:
 
 
 def is_random(name: str) -> bool:
-    """Whether a fit depends on its seed, which draws the initial parameters."""
-    return "init_std" in {spec.name for spec in fields(REGISTRY[name])}
+    """Whether a fit depends on its seed, which draws the initial parameters or the held-out rows of a blend."""
+    return name == "blend" or "init_std" in {spec.name for spec in fields(REGISTRY[name])}

@@ -9,6 +9,7 @@ from cofactor.estimators.als import ExplicitALS, ImplicitALS
 from cofactor.estimators.base import Estimator
 from cofactor.estimators.bayes import BayesianMF
 from cofactor.estimators.bias import Bias, Popularity
+from cofactor.estimators.blend import Blend
 from cofactor.estimators.bpr import BPR
 from cofactor.estimators.ease import EASE, SparseEASE
 from cofactor.estimators.mf import BiasedMF
@@ -25,6 +26,7 @@ __all__ = [
     "BayesianMF",
     "Bias",
     "BiasedMF",
+    "Blend",
     "Epoch",
     "Estimator",
     "ExplicitALS",

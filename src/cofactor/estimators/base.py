@@ -176,7 +176,7 @@ class Estimator(ABC):
         Parameters
         ----------
         deep : bool, default True
-            Ignored, because no hyperparameter is an estimator; accepted for compatibility with `sklearn.base.clone`.
+            Ignored: the parts of a blend are values, and have no names of their own; accepted for compatibility with `sklearn.base.clone`.
 
         Returns
         -------
@@ -224,7 +224,7 @@ class Estimator(ABC):
         Returns
         -------
         dict of str to object
-            The key "estimator" and one key per hyperparameter; tuples become lists.
+            The key "estimator" and one key per hyperparameter; tuples become lists, and estimators in them objects.
 
         Examples
         --------
@@ -232,8 +232,7 @@ class Estimator(ABC):
         >>> cofactor.Bias().to_dict()
         {'estimator': 'bias', 'damping': 5.0}
         """
-        params = {name: list(value) if isinstance(value, tuple) else value for name, value in self.get_params().items()}
-        return {"estimator": self.name, **params}
+        return {"estimator": self.name, **{name: _to_json(value) for name, value in self.get_params().items()}}
 
     def to_json(self) -> str:
         """Return the result of `to_dict` as a JSON string.
@@ -311,15 +310,13 @@ class Estimator(ABC):
         types = _field_types(cls)
         properties: dict[str, dict[str, Any]] = {"estimator": {"const": cls.name}}
         for spec in fields(cls):
-            default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
-            keywords = {
-                "minimum": spec.metadata["low"],
-                "maximum": spec.metadata["high"],
-                "default": default,
+            limits = {"minimum": spec.metadata["low"], "maximum": spec.metadata["high"]}
+            properties[spec.name] = {
+                **_schema_of(types[spec.name]),
+                **{key: value for key, value in limits.items() if value is not None},
+                "default": _to_json(spec.default),
                 "description": spec.metadata["meaning"],
             }
-            defined = {key: value for key, value in keywords.items() if value is not None}
-            properties[spec.name] = _schema_of(types[spec.name]) | defined
         return {
             "type": "object",
             "title": cls.name,
@@ -512,8 +509,10 @@ def _check_value(name: str, spec: Field[Any], declared_type: Any, value: Any) ->
 
 
 def _from_json(default: object, value: object) -> object:
-    """Convert a JSON value: lists to tuples, integral floats to int, and integers too large for a float to infinity."""
+    """Convert a JSON value: lists to tuples, objects to estimators, integral floats to int, integers to float."""
     if isinstance(value, list):
+        if isinstance(default, tuple) and any(isinstance(part, Estimator) for part in default):
+            return tuple(part if isinstance(part, Estimator) else Estimator.from_dict(part) for part in value)
         return tuple(value)
     if type(default) is int and isinstance(value, float) and value.is_integer():
         return int(value)
@@ -525,11 +524,20 @@ def _from_json(default: object, value: object) -> object:
     return value
 
 
+def _to_json(value: Any) -> Any:
+    """Convert the value of a hyperparameter to JSON: tuples to lists, and estimators to objects."""
+    if isinstance(value, tuple):
+        return [_to_json(part) for part in value]
+    return value.to_dict() if isinstance(value, Estimator) else value
+
+
 def _schema_of(declared_type: Any) -> dict[str, Any]:
-    """Return the JSON Schema for a declared type: a scalar, a Literal, a tuple, or a union."""
+    """Return the JSON Schema for a declared type: a scalar, an estimator, a Literal, a tuple, or a union."""
     names = {int: "integer", float: "number", bool: "boolean", NoneType: "null", str: "string"}
     if declared_type in names:
         return {"type": names[declared_type]} | ({"minLength": 1} if declared_type is str else {})
+    if declared_type is Estimator:
+        return {"type": "object", "required": ["estimator"]}
     if get_origin(declared_type) is Literal:
         return {"enum": list(get_args(declared_type))}
     if get_origin(declared_type) is tuple:
