@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from cofactor.evaluate import (
         Split,
+        fit,
         split_by_time,
         split_last,
         split_per_user,
@@ -62,6 +63,7 @@ _MODULES = {
     "Recommender": "cofactor.recommender.recommender",
     "Split": "cofactor.evaluate",
     "crosstab": "cofactor.data.crosstab",
+    "fit": "cofactor.evaluate",
     "read_events": "cofactor.data.readers.read",
     "read_ratings": "cofactor.data.readers.read",
     "read_table": "cofactor.data.readers.read",
@@ -103,6 +105,7 @@ __all__ = [
     "datasets",
     "errors",
     "evaluate",
+    "fit",
     "interpret",
     "metrics",
     "plots",

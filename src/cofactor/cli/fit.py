@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from cofactor.cli.input_options import Source, reads_table
-from cofactor.cli.options import Json, Seed, Settings, fraction, number
-from cofactor.cli.terminal import epoch_progress, printable, results, show_json
+from cofactor.cli.options import Json, Seed, Settings, fraction, number, whole_number
+from cofactor.cli.show import describe_estimator, show_trials
+from cofactor.cli.terminal import epoch_progress, messages, printable, results, show_json
+from cofactor.errors import ParameterError
 from cofactor.shell import as_path, command
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["fit"]
 
+DEFAULT_BUDGET = 60.0
+"""Time budget in seconds for the choice of a model."""
+
 
 @reads_table
 def fit(
@@ -30,8 +35,21 @@ def fit(
     *,
     output: Annotated[str, Option("--output", "-o", metavar="MODEL", help="File to save the model in.")],
     model: Annotated[
-        str, Option("--model", "-m", metavar="NAME", help="Name of the model; see `cofactor models`.")
-    ] = "biased-mf",
+        str | None,
+        Option("--model", "-m", metavar="NAME", help="Name of the model; see `cofactor models`. Chosen if omitted."),
+    ] = None,
+    goal: Annotated[
+        str | None,
+        Option(metavar="GOAL", help="Without --model: choose a model for recommend (the default) or predict."),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        Option(metavar="SECONDS", parser=number(low=0), help="Without --model: time budget, 60 by default."),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        Option(metavar="N", parser=whole_number, help="Without --model: number of trials instead of a time budget."),
+    ] = None,
     settings: Settings = None,
     seed: Seed = 0,
     validation: Annotated[
@@ -55,28 +73,38 @@ def fit(
 ) -> None:
     """Fit a model to a table of ratings or events and save it.
 
+    Without --model, several models are tried on held-out rows within a time budget, and the best one is fitted to all
+    rows; `cofactor show` lists what was tried.
+
     By default, the table contains ratings. Models of events (implicit-als, popularity) require one of two options:
     --events for clicks, plays and purchases, or --min-rating 4 to treat ratings of 4 and up as likes.
     """
     from cofactor.cli.estimator_options import estimator_of
     from cofactor.cli.side_tables import check_model_output
 
-    estimator = estimator_of(model, settings or ())
+    start = time.perf_counter()
+    _check_combination(model, goal, budget, trials, settings, validation)
+    estimator = None if model is None else estimator_of(model, settings or ())
     check_model_output(output, inputs=source.files)
-    source.check_estimators([estimator])
+    if estimator is not None:
+        source.check_estimators([estimator])
     table = source.read()
     if half_life is not None:
         table = table.decayed(half_life=half_life)
     epochs: list[Epoch] = []
-    start = time.perf_counter()
-    with epoch_progress(model) as show_progress:
+    if estimator is not None:
+        start = time.perf_counter()
+    with epoch_progress(model or "selection") as show_progress:
 
         def callback(epoch: Epoch) -> None:
             if not isnan(epoch.loss):  # not a part of a closed form
                 epochs.append(epoch)
             show_progress(epoch)
 
-        recommender = _fit(estimator, table, seed=seed, validation=validation, callback=callback)
+        if estimator is None:
+            recommender = _select(table, goal or "recommend", budget, trials, seed, callback)
+        else:
+            recommender = _fit(estimator, table, seed=seed, validation=validation, callback=callback)
     columns = [_split_names(option) for option in (user_features, item_features)]
     if any(columns):
         recommender = recommender.with_priors(user_features=columns[0], item_features=columns[1], seed=seed)
@@ -89,7 +117,11 @@ def fit(
         return
     out = results()
     sizes = f"{len(table):,} {table.kind} ({table.n_users:,} users x {table.n_items:,} items)"
-    out.print(f"fitted {model} to {sizes} in {seconds:.1f} s", soft_wrap=True)
+    assert recommender.estimator is not None
+    if estimator is None:
+        show_trials(out, recommender.trials)
+    name = describe_estimator(recommender.estimator) if estimator is None else estimator.name
+    out.print(f"fitted {name} to {sizes} in {seconds:.1f} s", soft_wrap=True)
     if epochs:
         losses = f"loss {epochs[0].loss:.4f} to {epochs[-1].loss:.4f}"
         out.print(f"{len(epochs)} epochs, {losses}{_validation_summary(epochs, table.kind)}", soft_wrap=True)
@@ -118,6 +150,50 @@ def _fit(
     return replace(recommender, histories=model_histories(recommender.model, table))
 
 
+def _check_combination(
+    model: str | None,
+    goal: str | None,
+    budget: float | None,
+    trials: int | None,
+    settings: list[str] | None,
+    validation: float | None,
+) -> None:
+    """Raise ParameterError if options for a given model and options for the choice of a model are combined."""
+    if model is None:
+        for option, value in (("--set", settings), ("--validation", validation)):
+            if value:
+                raise ParameterError(f"{option} needs --model NAME; without it, the model and its settings are chosen")
+        if budget is not None and trials is not None:
+            raise ParameterError("--budget cannot be combined with --trials")
+        if goal not in (None, "recommend", "predict"):
+            raise ParameterError(f"--goal must be recommend or predict, not {goal!r}")
+        return
+    for option, given in (("--goal", goal), ("--budget", budget), ("--trials", trials)):
+        if given is not None:
+            raise ParameterError(f"{option} cannot be combined with --model: it concerns the choice of a model")
+
+
+def _select(
+    table: Interactions,
+    goal: Any,
+    budget: float | None,
+    trials: int | None,
+    seed: int,
+    callback: EpochCallback,
+) -> Recommender:
+    """Choose a model and fit it, with the latest trial as a status line."""
+    from cofactor.evaluate.selection import fit as select_and_fit
+
+    with messages().status("trial 1", spinner="dots") as status:  # shows nothing if stderr is not a terminal
+        return select_and_fit(
+            table, goal=goal, budget=DEFAULT_BUDGET if budget is None else budget, trials=trials, seed=seed,
+            callback=callback,
+            on_trial=lambda trial: status.update(
+                f"{trial.estimator}: {'not scored' if trial.value is None else f'{trial.metric} {trial.value:.4f}'}"
+            ),
+        )  # fmt: skip
+
+
 def _split_names(columns: str | None) -> list[str]:
     return [name.strip() for name in (columns or "").split(",") if name.strip()]
 
@@ -139,7 +215,8 @@ def _facts(
     assert recommender.estimator is not None
     return {
         "model": output,
-        "estimator": {"model": recommender.estimator.name, **asdict(recommender.estimator)},
+        "estimator": _named(recommender.estimator.to_dict()),
+        "trials": [asdict(trial) for trial in recommender.trials],
         "kind": table.kind,
         "rows": len(table),
         "users": table.n_users,
@@ -149,3 +226,8 @@ def _facts(
         "epochs": [asdict(epoch) for epoch in epochs],
         "load": None if table.report is None else table.report.as_dict(),
     }
+
+
+def _named(estimator: dict[str, Any]) -> dict[str, Any]:
+    """Return the dict of an estimator with its name under the key "model", as in other output of the commands."""
+    return {"model": estimator.pop("estimator"), **estimator}

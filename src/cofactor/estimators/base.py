@@ -176,7 +176,7 @@ class Estimator(ABC):
         Parameters
         ----------
         deep : bool, default True
-            Ignored: the parts of a blend are values, and have no names of their own; accepted for compatibility with `sklearn.base.clone`.
+            Ignored; accepted for compatibility with `sklearn.base.clone`.
 
         Returns
         -------

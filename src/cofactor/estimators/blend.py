@@ -44,6 +44,9 @@ MAX_USERS = 4000
 N_CANDIDATES, K = 100, 10
 """Number of items of each part's list that are candidates, and the length of the lists that are measured."""
 
+MIN_WEIGHT = 0.02
+"""Smallest weight of a rating model that is kept; it is less than the smallest weight for events, 1 / `ROUNDS`."""
+
 MIN_GAIN = 1e-9
 """Smallest gain in NDCG for which a further round of the selection is kept."""
 
@@ -80,8 +83,8 @@ class Blend(Estimator):
     fitted once. If no row can be held out, all weights are equal.
 
     For ratings, the weights minimize the squared error on the held-out rows, with w_k >= 0 and sum_k w_k = 1 (stacked
-    regressions; the sum is fixed, so that the parts do not need an intercept, and predictions follow a change of the
-    rating scale). For events, they are chosen by ensemble selection: starting from the best part, one part is added in
+    regressions; the sum is fixed, so that no intercept is needed, and predictions follow a change of the rating scale);
+    parts with a weight below .02 are left out. For events, they are chosen by ensemble selection: starting from the best part, one part is added in
     each of 20 rounds (a part can be added again), so that NDCG@10 on the held-out rows is best; the weight of a part is
     its share of the additions up to the best round.
 
@@ -137,7 +140,7 @@ class Blend(Estimator):
             raise ParameterError(f"blend: parts must learn from the same kind of table; got {kinds}")
 
     def _checked_weights(self, weights: Any) -> tuple[float, ...]:
-        """Return the weights as plain numbers; raise ParameterError unless there is one per part and one is positive."""
+        """Return the weights as floats; raise ParameterError unless there is one per part and one is positive."""
         if not isinstance(weights, tuple) or len(weights) != len(self.parts):
             raise ParameterError(
                 f"blend: weights must be one number for each of {len(self.parts)} parts, not {checks.describe(weights)}"
@@ -215,9 +218,7 @@ class Blend(Estimator):
         if weights is None and validation is None:
             weights = self._held_out_weights(table, seed, callback)
         used = [k for k in range(len(self.parts)) if weights is None or weights[k] > 0]
-        models = [
-            self.parts[k].fit(table, seed=seed, validation=validation) for k in report_parts(used, callback)
-        ]
+        models = [self.parts[k].fit(table, seed=seed, validation=validation) for k in report_parts(used, callback)]
         if weights is None:
             assert validation is not None
             learned = blend_weights(models, table, require_validation(validation, table), seed=seed)
@@ -295,7 +296,13 @@ def blend_weights(
         users = UserBatch.trained(held_out.u, train.by_user, held_out.times)
         predictions = np.stack([part.predict(users, held_out.i) for part in parts]).astype(np.float64)
         row_weights = np.ones(len(held_out)) if held_out.weights is None else held_out.weights.astype(np.float64)
-        return simplex_least_squares(predictions, held_out.values.astype(np.float64), row_weights)
+        weights = np.array(
+            simplex_least_squares(predictions, target := held_out.values.astype(np.float64), row_weights)
+        )
+        used = np.flatnonzero(weights >= MIN_WEIGHT)
+        weights[:] = 0
+        weights[used] = simplex_least_squares(predictions[used], target, row_weights)
+        return tuple(weights.tolist())
     histories = train.sequences if blend.uses_order else train.by_user
     relevant = relevant_rows(held_out).by_user
     users_with_rows = np.flatnonzero(relevant.counts).astype(np.int32)
@@ -328,8 +335,8 @@ def simplex_least_squares(predictions: Float64, target: Float64, row_weights: Fl
     Notes
     -----
     With weights that sum to 1, the error is sum_k w_k e_k, where e_k is the error of model k. The weights that minimize
-    it, without a bound, are computed for each of the 2^k - 1 sets of models; of the sets whose weights are not negative,
-    the one with the smallest error is the minimum.
+    it, without a bound, are computed for each of the 2^k - 1 sets of models; of the sets whose weights are all at least
+    0, the one with the smallest error is the minimum.
 
     Examples
     --------

@@ -21,7 +21,15 @@ from cofactor.metrics.registry import VALIDATION_K, validation_metric
 from cofactor.models.base import Model, PredictsRatings, ScoresItems
 from cofactor.models.user_batch import UserBatch
 
-__all__ = ["Epoch", "EpochCallback", "FitMonitor", "one_cycle", "report_parts", "require_init_model", "require_validation"]
+__all__ = [
+    "Epoch",
+    "EpochCallback",
+    "FitMonitor",
+    "one_cycle",
+    "report_parts",
+    "require_init_model",
+    "require_validation",
+]
 
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")

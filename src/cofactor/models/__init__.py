@@ -6,7 +6,7 @@ Each model type has a single implementation of ranking, saving and serving.
 from __future__ import annotations
 
 from cofactor.models.base import Model
-from cofactor.models.blend import BlendModel
+from cofactor.models.blend import PART_TYPES, BlendModel
 from cofactor.models.factor import FactorModel
 from cofactor.models.neighborhood import ItemItemModel, UserUserModel
 from cofactor.models.network import LevelsNetworkModel, NetworkModel
@@ -23,8 +23,5 @@ __all__ = [
     "UserUserModel",
 ]
 
-MODEL_TYPES: dict[str, type[Model]] = {
-    cls.model_type: cls
-    for cls in (FactorModel, BayesianModel, ItemItemModel, UserUserModel, NetworkModel, LevelsNetworkModel, BlendModel)
-}
+MODEL_TYPES: dict[str, type[Model]] = PART_TYPES | {BlendModel.model_type: BlendModel}
 """Model classes by the name of their type in model files."""

@@ -31,11 +31,21 @@ from cofactor.models.arguments import (
 )
 from cofactor.models.base import Explains, FoldsIn, Model, PredictsRatings, ScoresItems
 from cofactor.models.explanation import By, Explanation, unattributed_rest
+from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
+from cofactor.models.neighborhood import ItemItemModel, UserUserModel
+from cofactor.models.network import LevelsNetworkModel, NetworkModel
+from cofactor.models.posterior import BayesianModel
 from cofactor.models.user_batch import UserBatch
 from cofactor.validation import require_valid_fields, validated
 
-__all__ = ["BlendModel", "BlendPart", "part_scores"]
+__all__ = ["PART_TYPES", "BlendModel", "BlendPart", "part_scores"]
+
+PART_TYPES: dict[str, type[Model]] = {
+    cls.model_type: cls
+    for cls in (FactorModel, BayesianModel, ItemItemModel, UserUserModel, NetworkModel, LevelsNetworkModel)
+}
+"""Types of the parts of a blend by name."""
 
 MAX_SCORES = 1 << 22
 """The approximate number of scores that are in memory at a time, for each part."""
@@ -381,12 +391,10 @@ class BlendModel:
         BlendModel
             A bitwise identical object.
         """
-        from cofactor.models import MODEL_TYPES
-
         parts: list[Any] = []
         for k, part in enumerate(settings["parts"]):
             own = {name.removeprefix(f"{k}."): array for name, array in arrays.items() if name.startswith(f"{k}.")}
-            parts.append(MODEL_TYPES[part["model_type"]].from_parts(own, part))
+            parts.append(PART_TYPES[part["model_type"]].from_parts(own, part))
         weights = tuple(checks.plain("weights", weight, float) for weight in settings["weights"])
         return cls(tuple(parts), weights, checks.plain("scale", settings["scale"], Scale | None))
 
@@ -433,9 +441,14 @@ def _link(part: object) -> Callable[[Float32], Float32]:
 def _scaled(why: Explanation, factor: float, mean: float) -> Explanation:
     """Return an explanation with another mean, and with all other contributions multiplied by a factor."""
     return replace(
-        why, score=mean + factor * (why.score - why.mean), mean=mean, user=why.user * factor, item=why.item * factor, terms=why.terms * factor,
+        why,
+        score=mean + factor * (why.score - why.mean),
+        mean=mean,
+        user=why.user * factor,
+        item=why.item * factor,
+        terms=why.terms * factor,
         rest=why.rest * factor,
-    )  # fmt: skip
+    )
 
 
 @one_thread_blas()
