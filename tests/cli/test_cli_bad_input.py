@@ -27,7 +27,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "holes.csv").write_text("user,item\n1,1\n2,\n,3\n")
     (home / "no_pairs.csv").write_text("user,item\n")
     (home / "text.txt").write_text("this is no model, but it is long enough to be one\n" * 20)
-    for name, options in {"m": [], "s": [], "e": ["--min-rating", "4", "--model", "implicit-als"]}.items():
+    for name, options in {
+        "m": ["-m", "biased-mf"],
+        "s": ["-m", "biased-mf"],
+        "e": ["--min-rating", "4", "-m", "implicit-als"],
+    }.items():
         source = home / ("strings.csv" if name == "s" else "r.csv")
         ok("fit", source, "-o", home / name, "--set", "factors=2", *options)
     content = (home / "m").read_bytes()
@@ -187,7 +191,7 @@ CASES = {
     "no items": (["describe", "r.csv", "--items", ""], "--items must not be empty"),
     "no model": (["recommend", "", "--user", "1"], "MODEL must not be empty"),
     "no name": (["fit", "r.csv", "-o", "x", "--model", ""], "--model/-m must not be empty"),
-    "no setting": (["fit", "r.csv", "-o", "x", "--set", ""], "--set must not be empty"),
+    "no setting": (["fit", "r.csv", "-o", "x", "-m", "biased-mf", "--set", ""], "--set must not be empty"),
     "no rating": (["recommend", "m", "--rated", ""], "--rated must not be empty"),
     "no user to explain": (["explain", "m", "", "1"], "USER must not be empty"),
     "the demo's output": ("demo -o nowhere/m", "folder nowhere does not exist"),
@@ -215,7 +219,7 @@ def test_bad_input_gives_one_line_and_code_2(folder: Path, case: str, monkeypatc
         ["fit"],
         ["fit", "r.csv"],
         ["frobnicate"],
-        ["fit", "r.csv", "-o", "m", "--factors", "3"],
+        ["fit", "r.csv", "-o", "m", "-m", "biased-mf", "--factors", "3"],
     ],
 )
 def test_wrong_usage_is_explained_with_code_2(folder: Path, arguments: list[str]) -> None:

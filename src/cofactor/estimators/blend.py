@@ -84,9 +84,9 @@ class Blend(Estimator):
 
     For ratings, the weights minimize the squared error on the held-out rows, with w_k >= 0 and sum_k w_k = 1 (stacked
     regressions; the sum is fixed, so that no intercept is needed, and predictions follow a change of the rating scale);
-    parts with a weight below .02 are left out. For events, they are chosen by ensemble selection: starting from the best part, one part is added in
-    each of 20 rounds (a part can be added again), so that NDCG@10 on the held-out rows is best; the weight of a part is
-    its share of the additions up to the best round.
+    parts with a weight below .02 are left out. For events, the weights are chosen by ensemble selection: starting from
+    the best part, one part is added in each of 20 rounds (a part can be added again), so that NDCG@10 on the held-out
+    rows is best; the weight of a part is its share of the additions up to the best round.
 
     References
     ----------

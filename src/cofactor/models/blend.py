@@ -286,13 +286,13 @@ class BlendModel:
         _, item, _ = checked_known_pair(self, users, item)
         explained = [self._part_explanation(k, users, item) for k in range(len(self.parts))]
         by = next(by for by in ATTRIBUTION if any(why.by == by for why in explained))
-        level = [sum(float(getattr(why, name)) for why in explained) for name in ("mean", "user", "item")]
+        mean, user, bias = (sum(getattr(why, name) for why in explained) for name in ("mean", "user", "item"))
         shown = [why for why in explained if why.by == by]
         rows, owner = np.unique(np.concatenate([why.rows for why in shown]), return_inverse=True)
-        terms = np.bincount(owner, np.concatenate([why.terms for why in shown]), len(rows))
-        score = float(self.scores(users)[0, item])
-        rest = unattributed_rest(sum(level) + float(terms.sum()), score, np.append(terms, [*level, score]))
-        return Explanation(score, *level, rows.astype(np.int32), terms, rest, by)
+        terms: Float64 = np.bincount(owner, np.concatenate([why.terms for why in shown]), len(rows)).astype(np.float64)
+        score, attributed = float(self.scores(users)[0, item]), mean + user + bias + float(terms.sum())
+        rest = unattributed_rest(attributed, score, np.append(terms, [mean, user, bias, score]))
+        return Explanation(score, mean, user, bias, rows.astype(np.int32), terms, rest, by)
 
     def _part_explanation(self, k: int, users: UserBatch, item: int) -> Explanation:
         """Return the score of a part and its explanation, both in units of the blend's score."""
