@@ -57,7 +57,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "levels.csv").write_text(RATINGS.replace(",5,", ",7,"))
     (home / "empty.csv").write_text("user,item,rating\n")
     for model, command in {
-        "my.cofactor": "fit ratings.csv -m biased-mf --set factors=2", "events.cofactor": "fit clicks.csv -m popularity --events",
+        "my.cofactor": "fit ratings.csv -m biased-mf --set factors=2",
+        "events.cofactor": "fit clicks.csv -m popularity --events",
         "-$(touch pwned)": "fit ratings.csv -m biased-mf --set factors=2",
     }.items():  # fmt: skip
         assert invoked([*command.split(), "-o", model], home).exit_code == 0

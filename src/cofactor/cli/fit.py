@@ -168,8 +168,8 @@ def _check_combination(
         if goal not in (None, "recommend", "predict"):
             raise ParameterError(f"--goal must be recommend or predict, not {goal!r}")
         return
-    for option, given in (("--goal", goal), ("--budget", budget), ("--trials", trials)):
-        if given is not None:
+    for option, choice in (("--goal", goal), ("--budget", budget), ("--trials", trials)):
+        if choice is not None:
             raise ParameterError(f"{option} cannot be combined with --model: it concerns the choice of a model")
 
 

@@ -164,7 +164,7 @@ def fit(
     >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> rec = fit(ratings, goal="predict", trials=3)
     >>> [trial.estimator for trial in rec.trials][:3]
-    ['bayesian-mf', 'bias', 'item-knn']
+    ['bias', 'explicit-als', 'item-knn']
     """
     table = require_table(interactions)
     if goal == "predict" and table.kind == "events":
@@ -223,7 +223,7 @@ def select(
     >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> selection = select(ratings, trials=2)
     >>> [trial.estimator for trial in selection.trials][:2]
-    ['bayesian-mf', 'bias']
+    ['bias', 'explicit-als']
     """
     checks.optional_callable("on_trial", on_trial)
     trials = None if trials is None else checks.whole_number("trials", trials, low=1)
