@@ -74,6 +74,8 @@ class RecommendedItem:
         Position in the list, from 1.
     score : float or None
         Score by which the item is ranked; None for an explored item.
+    prediction : float or None
+        Predicted rating, in rating units; None for a model of events.
     support : int
         Number of ratings or events of the item that the model was trained on.
     answered_by : {"model", "popularity", "exploration"}
@@ -89,6 +91,7 @@ class RecommendedItem:
     item: str
     rank: int
     score: float | None
+    prediction: float | None
     support: int
     answered_by: ItemSource
     title: str | None

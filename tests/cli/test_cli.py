@@ -346,7 +346,7 @@ def test_recommendations_for_all_users(model: Path, tmp_path: Path, ending: str)
     read = (
         pl.read_parquet(path) if ending == "parquet" else pl.read_csv(path, separator="\t" if ending == "tsv" else ",")
     )
-    assert read.columns == ["user", "item", "rank", "score", "support", "answered_by", "title"]
+    assert read.columns == ["user", "item", "rank", "score", "prediction", "support", "answered_by", "title"]
     assert read["user"].n_unique() == 40
     assert read["rank"].max() == 5
     expected = Recommender.load(model).recommend_all(5)

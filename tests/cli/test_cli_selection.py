@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cofactor import Recommender
+from cofactor import PairedModels, Recommender
 from cofactor.estimators.base import Estimator
 from cofactor.evaluate.candidates import CANDIDATES
 from tests.support.command_line import json_of, ok, run
@@ -51,6 +51,8 @@ def test_fit_chooses_a_model_and_show_lists_the_trials(
     chosen = [trial for trial in rec.trials if trial.chosen]
     assert [trial.estimator for trial in chosen] == [rec.estimator.name]
     assert f"fitted {rec.estimator.name}" in printed
+    for name in {trial.estimator for trial in rec.trials}:
+        assert sum(line.split()[:1] in ([name], ["*"]) and name in line for line in printed.splitlines()) >= 1
     shown = ok("show", path).stdout
     assert f"model: {rec.estimator.name}" in shown
     assert metric in shown
@@ -61,6 +63,19 @@ def test_fit_chooses_a_model_and_show_lists_the_trials(
     assert [trial["estimator"] for trial in facts["trials"]] == [trial.estimator for trial in rec.trials]
     assert Estimator.from_dict(facts["estimator"]) == rec.estimator
     assert facts["rows"] == sum(1 for _ in (folder / table).open()) - 1
+
+
+def test_lists_from_ratings_are_made_by_a_ranker_and_ratings_by_a_rating_model(folder: Path, tmp_path: Path) -> None:
+    ok("fit", folder / "ratings.csv", "-o", tmp_path / "m", "--trials", 4, "--min-rating", 5)
+    rec = Recommender.load(tmp_path / "m")
+    assert isinstance(rec.estimator, PairedModels)
+    assert rec.estimator.min_rating == 5
+    chosen = {trial.metric: trial.estimator for trial in rec.trials if trial.chosen}
+    assert chosen == {"ndcg@10": rec.estimator.ranker.name, "rmse": rec.estimator.rating_model.name}
+    assert rec.recommend(3, n=2)["prediction"].is_between(1, 5).all()
+    shown = ok("show", tmp_path / "m").stdout
+    assert "ndcg@10" in shown
+    assert "rmse" in shown
 
 
 def test_the_json_of_fit_contains_the_trials_and_a_blend(folder: Path, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_one_user_alone_in_a_batch_and_on_any_threads_gets_the_same_diverse_list
 
 def test_diverse_lists_by_id_for_one_user_all_users_and_new_users(rec: Recommender) -> None:
     single = rec.recommend("user 3", n=5, diversity=0.6)
-    assert single.columns == ["user", "item", "rank", "score", "support", "answered_by"]
+    assert single.columns == ["user", "item", "rank", "score", "prediction", "support", "answered_by"]
     assert single["rank"].to_list() == [1, 2, 3, 4, 5]
     batch = rec.recommend_all(5, diversity=0.6)
     assert batch.filter(batch["user"] == "user 3").equals(single)

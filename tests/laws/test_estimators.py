@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, DivergedError, KindError, ParameterError
-from cofactor.estimators import REGISTRY, Bias, BiasedMF, Epoch, ExplicitALS, ImplicitALS, Popularity
+from cofactor.estimators import REGISTRY, Bias, BiasedMF, Epoch, Estimator, ExplicitALS, ImplicitALS, Popularity
 from cofactor.estimators.mf import epoch_learning_rate, grid_size
 from cofactor.evaluate import Split, split_random
 from cofactor.kernels.parallel import threads
@@ -73,6 +73,8 @@ def test_the_docstring_of_an_estimator_has_the_meaning_of_each_hyper_parameter(n
     for spec in fields(REGISTRY[name]):
         meaning = spec.metadata["meaning"]
         default = repr(spec.default).replace("'", '"')
+        if isinstance(spec.default, Estimator):
+            default = f"{type(spec.default).__name__}()"
         if spec.type == "tuple[Estimator, ...]":
             default = f"({', '.join(type(part).__name__ + '()' for part in spec.default)})"
         assert f"default {default} {meaning[0].upper()}{meaning[1:]}." in text, spec.name
@@ -122,7 +124,7 @@ def test_any_estimator_round_trips_through_json(data: st.DataObject, name: str) 
     assert plain.keys() == {spec.name for spec in fields(estimator)}
     assert REGISTRY[name](**plain) == estimator
     assert hash(REGISTRY[name](**plain)) == hash(estimator)
-    assert eval(repr(estimator), {type(estimator).__name__: type(estimator)}) == estimator
+    assert eval(repr(estimator), {cls.__name__: cls for cls in REGISTRY.values()}) == estimator
 
 
 def test_numbers_of_numpy_become_plain_ones() -> None:

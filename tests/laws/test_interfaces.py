@@ -119,7 +119,7 @@ class Case:
     @property
     def name(self) -> str:
         """A name for the test report."""
-        parts = [self.estimator, self.kind, *(str(value) for _, value in self.settings)]
+        parts = [self.estimator, self.kind, *(str(getattr(value, "name", value)) for _, value in self.settings)]
         parts += ["integer ids"] * self.integer_ids + ["priors"] * self.priors
         return "/".join(parts)
 
@@ -145,6 +145,13 @@ CASES = [
     Case("user-knn", "ratings", integer_ids=True),
     Case("explicit-als", "ratings", priors=True),
     Case("implicit-als", "events", integer_ids=True, priors=True),
+    Case("paired-models", "ratings", integer_ids=True, priors=True),
+    Case(
+        "paired-models",
+        "ratings",
+        settings=(("ranker", small("sequential-item-knn")), ("rating_model", small("bayesian-mf"))),
+    ),
+    Case("paired-models", "ratings", settings=(("ranker", small("ease")), ("rating_model", small("item-knn")))),
 ]
 
 
@@ -164,6 +171,7 @@ class Place(NamedTuple):
     item: str
     rank: int
     score: float
+    prediction: float | None
     support: int | None
     answered_by: str | None
     title: str | None
@@ -172,7 +180,15 @@ class Place(NamedTuple):
 def places(rows: list[dict[str, Any]], with_user: bool = False) -> list[Any]:
     """Rows of any interface as places, with their user where there are several."""
     entries = [
-        Place(str(row["item"]), row["rank"], row["score"], row.get("support"), row.get("answered_by"), row.get("title"))
+        Place(
+            str(row["item"]),
+            row["rank"],
+            row["score"],
+            row.get("prediction"),
+            row.get("support"),
+            row.get("answered_by"),
+            row.get("title"),
+        )
         for row in rows
     ]
     return [(str(row["user"]), place) for row, place in zip(rows, entries, strict=True)] if with_user else entries
@@ -781,21 +797,27 @@ class UnknownOption:
 # The questions
 
 
+def ranker_of(rec: Recommender) -> Any:
+    """The model that ranks and compares items."""
+    return getattr(rec.model, "ranker", rec.model)
+
+
 def no_distribution(rec: Recommender) -> bool:
-    return not isinstance(rec.model, HasUncertainty)
+    return not isinstance(ranker_of(rec), HasUncertainty)
 
 
 def no_item_vectors(rec: Recommender) -> bool:
-    return not hasattr(rec.model, "similar_items") or getattr(rec.model, "factors", None) == 0
+    return not hasattr(ranker_of(rec), "similar_items") or getattr(ranker_of(rec), "factors", None) == 0
 
 
 def no_user_vectors(rec: Recommender) -> bool:
-    return not hasattr(rec.model, "similar_users") or getattr(rec.model, "factors", None) == 0
+    return not hasattr(ranker_of(rec), "similar_users") or getattr(ranker_of(rec), "factors", None) == 0
 
 
 def no_questions(rec: Recommender) -> bool:
     """Whether there are no factors of ratings."""
-    model = getattr(rec.model, "average", rec.model)  # that of a posterior
+    model = getattr(rec.model, "rating_model", rec.model)
+    model = getattr(model, "average", model)  # that of a posterior
     return rec.kind == "events" or getattr(model, "factors", 0) == 0
 
 

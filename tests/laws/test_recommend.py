@@ -89,7 +89,7 @@ def same_rows(a: Recommender, b: Recommender, ids: Any) -> bool:
 
 def test_one_user_gets_the_best_items_that_were_not_seen(rec: Recommender) -> None:
     top = rec.recommend("user 7", n=5)
-    assert top.columns == ["user", "item", "rank", "score", "support", "answered_by", "title"]
+    assert top.columns == ["user", "item", "rank", "score", "prediction", "support", "answered_by", "title"]
     assert top["user"].to_list() == ["user 7"] * 5
     assert top["rank"].to_list() == [1, 2, 3, 4, 5]
     assert top["title"].to_list() == [f"The {item}" for item in top["item"]]
@@ -112,7 +112,7 @@ def test_all_are_in_row_order(rec: Recommender) -> None:
 
 def test_no_users_give_an_empty_frame(rec: Recommender) -> None:
     none = rec.recommend([], n=3)
-    assert none.shape == (0, 7)
+    assert none.shape == (0, 8)
     assert none.schema == rec.recommend("user 1", n=3).schema
 
 

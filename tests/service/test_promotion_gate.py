@@ -12,11 +12,11 @@ import pytest
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError
-from cofactor.estimators import Bias, ExplicitALS, ImplicitALS, Popularity
+from cofactor.estimators import Bias, ExplicitALS, ImplicitALS, PairedModels, Popularity
 from cofactor.recommender.recommender import Recommender
 from cofactor.service.training.data import TrainingData
 from cofactor.service.training.point_in_time import as_of
-from cofactor.service.training.promotion_gate import ListStatistics, PromotionGate
+from cofactor.service.training.promotion_gate import ListStatistics, PromotionGate, ranking_accuracy
 
 
 def data_of(table: Interactions, held: int = 400) -> TrainingData:
@@ -199,3 +199,54 @@ def test_limits_are_checked() -> None:
         PromotionGate(min_users=0)
     with pytest.raises(ParameterError):
         PromotionGate(criterion="low")  # type: ignore[arg-type]
+
+
+def test_pairs_are_compared_by_both_metrics(small_ratings: Interactions) -> None:
+    data = data_of(small_ratings)
+    good, worse_ranker, worse_ratings = (
+        Recommender.fit(PairedModels(ranker, rating_model, min_rating=4), data.train)
+        for ranker, rating_model in (
+            (ImplicitALS(factors=4), ExplicitALS(factors=4)),
+            (Popularity(), ExplicitALS(factors=4)),
+            (ImplicitALS(factors=4), Bias()),
+        )
+    )
+    lenient = PromotionGate(coverage=0.99, lift=99, top_share=1)
+    result = lenient.evaluate(good, good, data)
+    assert result.reasons == result.notes == ()
+    assert result.accuracy is not None
+    assert result.ranking is not None
+    assert (result.accuracy.metric, result.ranking.metric) == ("rmse", "ndcg@10")
+    assert result.ranking.events == (data.held_out["value"] >= 4).sum()
+    (reason,) = lenient.evaluate(worse_ranker, good, data).reasons
+    assert "accuracy on the newest events is worse: ndcg@10" in reason
+    (reason,) = lenient.evaluate(worse_ratings, good, data).reasons
+    assert "accuracy on the newest events is worse: rmse" in reason
+
+
+def test_the_ranking_of_a_pair_is_that_of_its_ranker(small_ratings: Interactions) -> None:
+    data = data_of(small_ratings)
+    pair = Recommender.fit(PairedModels(ImplicitALS(factors=4), Bias(), min_rating=4), data.train)
+    single = Recommender.fit(Bias(), data.train)
+    ranking = PromotionGate().evaluate(pair, single, data).ranking
+    assert ranking is not None
+    liked = data.held_out.filter(pl.col("value") >= 4)
+    users = IdMap.of(liked["user"].unique())
+    alone = ranking_accuracy(
+        as_of(pair, users, data.snapshot), as_of(single, users, data.snapshot), liked, k=10, seed=0
+    )
+    assert ranking == alone
+    assert PromotionGate().evaluate(single, pair, data).ranking is not None
+    assert PromotionGate().evaluate(single, single, data).ranking is None
+
+
+def test_rankings_are_not_compared_on_too_few_users(small_ratings: Interactions) -> None:
+    data = data_of(small_ratings)
+    pair = Recommender.fit(PairedModels(ImplicitALS(factors=4), Bias(), min_rating=4), data.train)
+    disliked = data.held_out.with_columns(value=pl.lit(2.0))
+    result = PromotionGate().evaluate(pair, pair, replace(data, held_out=disliked))
+    assert result.accuracy is not None
+    assert result.ranking is None
+    assert result.notes == (
+        "rankings were not compared: 0 new liked ratings from 0 users; at least 10 users are required",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from cofactor.estimators import REGISTRY, Estimator
+from cofactor.estimators import REGISTRY, BiasedMF, Estimator, ImplicitALS
 
 SMALL: dict[str, Any] = {
     "factors": 3,
@@ -14,6 +14,8 @@ SMALL: dict[str, Any] = {
     "burn_in": 4,
     "kept_samples": 4,
     "hidden": 8,
+    "ranker": ImplicitALS(factors=3, epochs=3),
+    "rating_model": BiasedMF(factors=3, epochs=3),
 }
 """Values by the name of the hyperparameter; a new hyperparameter that determines the cost of a fit is added here."""
 
@@ -31,4 +33,5 @@ def small(name: str, **more: Any) -> Estimator:
 
 def is_random(name: str) -> bool:
     """Whether a fit depends on its seed, which draws the initial parameters or the held-out rows of a blend."""
-    return name == "blend" or "init_std" in {spec.name for spec in fields(REGISTRY[name])}
+    names = {spec.name for spec in fields(REGISTRY[name])}
+    return name == "blend" or "init_std" in names or "ranker" in names

@@ -104,10 +104,11 @@ def compare(
 
 
 def _models_of(kind: str) -> list[str]:
-    """Return the names of the models that can be trained on the given kind of table."""
-    from cofactor.estimators import REGISTRY
+    """Return the names of the models that can be trained on the given kind of table, without pairs of models."""
+    from cofactor.estimators import REGISTRY, PairedModels
 
-    return [name for name, estimator in REGISTRY.items() if estimator.kind in ("any", kind)]
+    models = {name: estimator for name, estimator in REGISTRY.items() if estimator is not PairedModels}
+    return [name for name, estimator in models.items() if estimator.kind in ("any", kind)]
 
 
 def show_comparison(out: Console, comparison: Comparison, split: Split) -> None:

@@ -206,6 +206,8 @@ def _parse_as(schema: dict[str, Any], text: str) -> tuple[bool, object]:
     match schema["type"]:
         case "null":
             return text.lower() == "none", None
+        case "object":  # an estimator, by its name
+            return text == schema["title"], text
         case "boolean":
             return text.lower() in BOOLEANS, BOOLEANS.get(text.lower())
         case "array":
@@ -227,6 +229,8 @@ def _parse_as(schema: dict[str, Any], text: str) -> tuple[bool, object]:
 def _describe_type(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return " or ".join(schema["enum"])
+    if schema["type"] == "object":
+        return str(schema["title"])
     if schema["type"] == "array":
         names = "names" if schema["items"]["type"] in ("string", "object") else "numbers"
         return f"{schema['minItems']} comma-separated {names}" if "minItems" in schema else f"comma-separated {names}"

@@ -15,6 +15,7 @@ from cofactor.cli.options import (
     Json,
     Lengths,
     Models,
+    RatingModel,
     Seed,
     Settings,
     SplitName,
@@ -55,6 +56,7 @@ def evaluate(
     source: Source,
     *,
     model: Models = None,
+    rating_model: RatingModel = None,
     split: SplitName = "random",
     test: TestSize = None,
     exclude: ExcludeName = None,
@@ -77,18 +79,21 @@ def evaluate(
     Test sets: random rows (random); a fraction of each user's rows (per-user); the last rows of each user (last); all
     rows after a point in time (by-time); all rows of some users (users).
 
+    With --rating-model, each --model is a model of events that ranks the items, and both kinds of metrics are shown:
+    the hits of the lists are the test ratings of --min-rating and up.
+
     --set NAME=VALUE applies to all models that have the hyperparameter, --set MODEL.NAME=VALUE to one model.
 
     --calibration checks predictive distributions (bayesian-mf; neural-mf with head=classification): whether 80 %
     intervals contain 80 % of the ratings, overall and for groups of users and items.
     """
-    from cofactor.cli.estimator_options import estimators_of
     from cofactor.evaluate import evaluate as evaluate_models
 
+    default = (
+        "implicit-als" if source.kind == "events" or rating_model else "bayesian-mf" if calibration else "biased-mf"
+    )
+    source, estimators = source.estimators(model or [default], settings or (), rating_model)
     check_calibration(source, model or (), is_requested=calibration, plot=plot)
-    default = "implicit-als" if source.kind == "events" else "bayesian-mf" if calibration else "biased-mf"
-    estimators = estimators_of(model or [default], settings or ())
-    source.check_estimators(estimators)
     check_split(split, test)
     excluded = check_exclude(exclude, source.kind)
     data_split = split_table(source.read(), split, test, seed)
@@ -124,19 +129,25 @@ def show_evaluation(out: Console, evaluation: Evaluation, split: Split) -> None:
 
     sizes = f"{len(split.train):,} training and {len(split.test):,} test rows"
     out.print(f"Split: {evaluation.description}: {sizes}", soft_wrap=True)
-    metrics = [metric_named(key) for key in evaluation.scores[0].metrics]
+    metrics = [metric_named(key) for key in dict.fromkeys(key for score in evaluation.scores for key in score.metrics)]
     for k in sorted({metric.k for metric in metrics}, key=lambda k: k or 0):
         if k is not None:
             out.print(f"\nLists of {k}", style="bold")
-        sort_metric = primary_metric(evaluation.kind, k or 1)
-        scores = sorted(evaluation.scores, key=lambda score: sort_metric.sort_key(score.metrics[sort_metric.key].mean))
+        sort_metric: Metric = primary_metric("ratings") if k is None else primary_metric("events", k)
+        scores = [score for score in evaluation.scores if sort_metric.key in score.metrics]
+        scores.sort(key=lambda score: sort_metric.sort_key(score.metrics[sort_metric.key].mean))
         output_table = [metric for metric in metrics if metric.k == k]
         _show_table(out, scores, output_table[:MAX_COLUMNS], with_time=True)
         for first in range(MAX_COLUMNS, len(output_table), MAX_COLUMNS + 1):
             _show_table(out, scores, output_table[first : first + MAX_COLUMNS + 1], with_time=False)
         _show_served_lists(out, scores, output_table)
     out.print(LEGEND)
-    intervals = [score.metrics[m.key] for score in evaluation.scores for m in metrics if m.has_interval]
+    intervals = [
+        score.metrics[m.key]
+        for score in evaluation.scores
+        for m in metrics
+        if m.has_interval and m.key in score.metrics
+    ]
     if any(isnan(interval.low) and not isnan(interval.mean) for interval in intervals):
         out.print(NO_INTERVAL)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from cofactor.cli.input_options import Source, reads_table
-from cofactor.cli.options import Json, Seed, Settings, fraction, number, whole_number
-from cofactor.cli.show import describe_estimator, show_trials
+from cofactor.cli.options import Json, RatingModel, Seed, Settings, fraction, number, whole_number
+from cofactor.cli.show import best_trials, describe_estimator, show_trials
 from cofactor.cli.terminal import epoch_progress, messages, printable, results, show_json
 from cofactor.errors import ParameterError
 from cofactor.shell import as_path, command
@@ -38,6 +38,7 @@ def fit(
         str | None,
         Option("--model", "-m", metavar="NAME", help="Name of the model; see `cofactor models`. Chosen if omitted."),
     ] = None,
+    rating_model: RatingModel = None,
     goal: Annotated[
         str | None,
         Option(metavar="GOAL", help="Without --model: choose a model for recommend (the default) or predict."),
@@ -78,17 +79,24 @@ def fit(
 
     By default, the table contains ratings. Models of events (implicit-als, popularity) require one of two options:
     --events for clicks, plays and purchases, or --min-rating 4 to treat ratings of 4 and up as likes.
+
+    With --rating-model, two models are fitted to a table of ratings: --model, a model of events, ranks the items, and
+    --rating-model predicts the ratings.
     """
-    from cofactor.cli.estimator_options import estimator_of
     from cofactor.cli.side_tables import check_model_output
 
     start = time.perf_counter()
+    model = "implicit-als" if model is None and rating_model is not None else model
     _check_combination(model, goal, budget, trials, settings, validation)
-    estimator = None if model is None else estimator_of(model, settings or ())
+    estimator = None
+    min_rating = None
+    if model is not None:
+        source, (estimator,) = source.estimators([model], settings or (), rating_model)
+    elif goal != "predict" and not source.gain:  # the table contains ratings, of which the liked ones are ranked
+        source, min_rating = replace(source, min_rating=None), source.min_rating
     check_model_output(output, inputs=source.files)
-    if estimator is not None:
-        source.check_estimators([estimator])
     table = source.read()
+    model = model if rating_model is None else f"{model} and {rating_model}"
     if half_life is not None:
         table = table.decayed(half_life=half_life)
     epochs: list[Epoch] = []
@@ -102,7 +110,7 @@ def fit(
             show_progress(epoch)
 
         if estimator is None:
-            recommender = _select(table, goal or "recommend", budget, trials, seed, callback)
+            recommender = _select(table, goal or "recommend", budget, trials, min_rating, seed, callback)
         else:
             recommender = _fit(estimator, table, seed=seed, validation=validation, callback=callback)
     columns = [_split_names(option) for option in (user_features, item_features)]
@@ -119,12 +127,13 @@ def fit(
     sizes = f"{len(table):,} {table.kind} ({table.n_users:,} users x {table.n_items:,} items)"
     assert recommender.estimator is not None
     if estimator is None:
-        show_trials(out, recommender.trials)
-    name = describe_estimator(recommender.estimator) if estimator is None else estimator.name
-    out.print(f"fitted {name} to {sizes} in {seconds:.1f} s", soft_wrap=True)
-    if epochs:
-        losses = f"loss {epochs[0].loss:.4f} to {epochs[-1].loss:.4f}"
-        out.print(f"{len(epochs)} epochs, {losses}{_validation_summary(epochs, table.kind)}", soft_wrap=True)
+        show_trials(out, best_trials(recommender.trials))
+        model = describe_estimator(recommender.estimator)
+    out.print(f"fitted {model} to {sizes} in {seconds:.1f} s", soft_wrap=True)
+    for run in _runs(epochs):
+        losses = f"loss {run[0].loss:.4f} to {run[-1].loss:.4f}"
+        summary = _validation_summary(run, table.kind) if rating_model is None else ""
+        out.print(f"{len(run)} epochs, {losses}{summary}", soft_wrap=True)
     if recommender.priors is not None:
         features = ", ".join(name for table_columns in columns for name in table_columns)
         out.print(f"new users and items start from {features or 'the average taste'}", soft_wrap=True)
@@ -148,6 +157,16 @@ def _fit(
     split = split_rows(table, test=validation, seed=seed)
     recommender = Recommender.fit(estimator, split.train, seed=seed, validation=split.test, callback=callback)
     return replace(recommender, histories=model_histories(recommender.model, table))
+
+
+def _runs(epochs: list[Epoch]) -> list[list[Epoch]]:
+    """Return the epochs of each fit, of which there are two for a ranker and a rating model."""
+    runs: list[list[Epoch]] = []
+    for epoch in epochs:
+        if not runs or epoch.number <= runs[-1][-1].number:
+            runs.append([])
+        runs[-1].append(epoch)
+    return runs
 
 
 def _check_combination(
@@ -178,6 +197,7 @@ def _select(
     goal: Any,
     budget: float | None,
     trials: int | None,
+    min_rating: float | None,
     seed: int,
     callback: EpochCallback,
 ) -> Recommender:
@@ -186,8 +206,8 @@ def _select(
 
     with messages().status("trial 1", spinner="dots") as status:  # shows nothing if stderr is not a terminal
         return select_and_fit(
-            table, goal=goal, budget=DEFAULT_BUDGET if budget is None else budget, trials=trials, seed=seed,
-            callback=callback,
+            table, goal=goal, budget=DEFAULT_BUDGET if budget is None else budget, trials=trials, min_rating=min_rating,
+            seed=seed, callback=callback,
             on_trial=lambda trial: status.update(
                 f"{trial.estimator}: {'not scored' if trial.value is None else f'{trial.metric} {trial.value:.4f}'}"
             ),
@@ -213,9 +233,10 @@ def _facts(
     output: str, recommender: Recommender, table: Interactions, epochs: list[Epoch], seconds: float
 ) -> dict[str, Any]:
     assert recommender.estimator is not None
+    settings = recommender.estimator.to_dict()
     return {
         "model": output,
-        "estimator": _named(recommender.estimator.to_dict()),
+        "estimator": {"model": settings.pop("estimator"), **settings},
         "trials": [asdict(trial) for trial in recommender.trials],
         "kind": table.kind,
         "rows": len(table),
@@ -226,8 +247,3 @@ def _facts(
         "epochs": [asdict(epoch) for epoch in epochs],
         "load": None if table.report is None else table.report.as_dict(),
     }
-
-
-def _named(estimator: dict[str, Any]) -> dict[str, Any]:
-    """Return the dict of an estimator with its name under the key "model", as in other output of the commands."""
-    return {"model": estimator.pop("estimator"), **estimator}

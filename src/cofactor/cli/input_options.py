@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from typer import Argument, Option
 
-from cofactor.cli.estimator_options import format_number
+from cofactor.cli.estimator_options import estimators_of, format_number
 from cofactor.cli.options import choice, number
 from cofactor.cli.terminal import fetch_progress, note
 from cofactor.errors import DataError, KindError, ParameterError
@@ -131,6 +131,47 @@ class Source:
             if not isinstance(value, bool):
                 options_and_values.append(format_number(value) if isinstance(value, float) else str(value))
         return options_and_values
+
+    def estimators(
+        self, models: Sequence[str], settings: Sequence[str], rating_model: str | None
+    ) -> tuple[Source, list[Estimator]]:
+        """Create one estimator per model name, and check that they can be trained on the table.
+
+        Parameters
+        ----------
+        models : sequence of str
+            Names of the models.
+        settings : sequence of str
+            Hyperparameters; see `estimators_of`.
+        rating_model : str or None
+            Name of a model of ratings. If given, each of `models` ranks the items, and this model predicts the ratings.
+
+        Returns
+        -------
+        source : Source
+            Options for reading the table: with a rating model, the table contains ratings also with --min-rating.
+        estimators : list of Estimator
+            Estimators, in the order of the names.
+
+        Raises
+        ------
+        ParameterError
+            If a model or a hyperparameter is unknown, or if the options cannot be combined.
+        KindError
+            If an estimator needs the other kind of table.
+        """
+        if rating_model is None:
+            estimators = estimators_of(models, settings)
+            self.check_estimators(estimators)
+            return self, estimators
+        from cofactor.estimators import PairedModels
+
+        if self.events:
+            raise ParameterError("--rating-model needs ratings; it cannot be combined with --events")
+        if self.gain:
+            raise ParameterError("--gain cannot be combined with --rating-model, whose likes all have the same weight")
+        *rankers, ratings = estimators_of([*models, rating_model], settings)
+        return replace(self, min_rating=None), [PairedModels(ranker, ratings, self.min_rating) for ranker in rankers]
 
     def check_estimators(self, estimators: Sequence[Estimator]) -> None:
         """Check that the models can be trained on this kind of table, before any data is read.

@@ -28,6 +28,7 @@ __all__ = [
     "Models",
     "N",
     "Output",
+    "RatingModel",
     "Seed",
     "Settings",
     "SplitName",
@@ -284,6 +285,17 @@ N: TypeAlias = Annotated[int, Option("-n", "--n", metavar="N", parser=whole_numb
 
 Output: TypeAlias = Annotated[
     str | None, Option("--output", "-o", metavar="FILE", help="Write to this file: .csv, .tsv or .parquet.")
+]
+
+
+RatingModel: TypeAlias = Annotated[
+    str | None,
+    Option(
+        "--rating-model",
+        metavar="NAME",
+        help="Second model, of ratings, that predicts the ratings, while --model ranks the items; it learns from the "
+        "ratings of --min-rating and up as likes.",
+    ),
 ]
 
 

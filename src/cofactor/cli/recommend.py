@@ -84,11 +84,13 @@ def recommend(
     output: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Recommend the top n items. Output columns: user, item, rank, score, support, answered_by, and title if available.
+    """Recommend the top n items for one user, several users, all users, or a new user.
 
-    Items are ranked by score. If the model has no evidence, the list is completed with popular items, whose answered_by
-    is popularity instead of model. The support is the number of ratings or events of the item: the smaller it is, the
-    less certain is the rank. The terminal also shows the predicted rating.
+    Output columns: user, item, rank, score, prediction, support, answered_by, and title if available. Items are ranked
+    by score. The prediction is the predicted rating; it is empty for a model of events. If the model has no evidence,
+    the list is completed with popular items, whose answered_by is popularity instead of model. The support is the
+    number of ratings or events of the item: the smaller it is, the less certain is the rank. The terminal shows the
+    predicted rating or, for a model of events, the score.
     """
     from cofactor.cli.side_tables import check_output, write_frame
     from cofactor.data.id_columns import json_rows
@@ -195,7 +197,7 @@ def _parse_user_features(recommender: Recommender, user_features: Sequence[str])
     """Parse COLUMN=VALUE pairs, with numbers for numeric columns of the prior; raise ParameterError if invalid."""
     from cofactor.data.features import PARTS
 
-    prior = None if recommender.priors is None else recommender.priors.users
+    prior = None if recommender.priors is None else recommender.priors.user_prior
     columns = {} if prior is None or prior.encoder is None else {c.name: c for c in prior.encoder.columns}
     features: dict[str, Any] = {}
     for text in user_features:
@@ -243,10 +245,8 @@ def show_ranking(
     if len(ranked) == 0:
         out.print("no items are left to recommend\n")
         return
-    has_titles, predicted_ratings = (
-        "title" in ranked.columns,
-        None if score_header else _predicted_ratings(recommender, ranked),
-    )
+    has_titles = "title" in ranked.columns
+    predicted_ratings = None if score_header or recommender.kind == "events" else ranked["prediction"].to_list()
     headers = [("", "right"), *(["title"] if has_titles else []), ("item", "right") if has_titles else "item"]
     score_header = score_header or ("predicted\nrating" if predicted_ratings else "score")
     output_table = table(*headers, (score_header, "right"), (f"number of\n{recommender.kind}", "right"), "answered\nby")
@@ -256,20 +256,3 @@ def show_ranking(
         support = f"{row['support']:,}"
         output_table.add_row(str(row["rank"]), *title, printable(row["item"]), score, support, row["answered_by"])
     out.print(output_table)
-
-
-def _predicted_ratings(recommender: Recommender, ranked: pl.DataFrame) -> list[float] | None:
-    """Return the predicted rating for each row, on the rating scale; None if the model does not predict ratings."""
-    import numpy as np
-
-    from cofactor.models.factor import FactorModel
-
-    if recommender.kind == "events":
-        return None
-    if "user" in ranked.columns:
-        return list(recommender.predict(ranked["user"], ranked["item"])["prediction"])
-    model = recommender.model
-    if not isinstance(model, FactorModel):
-        return None
-    ratings = model.link(ranked["score"].to_numpy())
-    return list(ratings if model.scale is None else np.clip(ratings, model.scale.low, model.scale.high))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from cofactor.cli.input_options import Source, reads_table
-from cofactor.cli.options import Seed, Settings, whole_number
+from cofactor.cli.options import RatingModel, Seed, Settings, whole_number
 from cofactor.cli.options import port as port_number
 from cofactor.cli.terminal import note, results
 
@@ -68,6 +68,7 @@ def serve(
     model: Annotated[
         str | None, Option("--model", "-m", metavar="NAME", help="Initial model to fit (biased-mf).")
     ] = None,
+    rating_model: RatingModel = None,
     settings: Settings = None,
     seed: Seed = 0,
     item_features: Annotated[
@@ -83,7 +84,6 @@ def serve(
     already imported is not imported again. All settings can also be specified as environment variables, such as
     COFACTOR_SERVE_PORT=8000, or in a TOML file.
     """
-    from cofactor.cli.estimator_options import estimator_of
     from cofactor.service.bootstrap import prepare
     from cofactor.service.settings import ServiceSettings
     from cofactor.service.supervisor import bind_socket
@@ -92,8 +92,8 @@ def serve(
     service_settings = ServiceSettings.of(
         {"data": data, "db": db, "host": host, "port": port, "workers": workers, "train": train}, config
     )
-    estimator = estimator_of(model or ("implicit-als" if source.kind == "events" else "biased-mf"), settings or ())
-    source.check_estimators([estimator])
+    default = "implicit-als" if source.kind == "events" or rating_model else "biased-mf"
+    source, (estimator,) = source.estimators([model or default], settings or (), rating_model)
     spec = _training_spec(estimator, source.kind, seed, user_features, item_features)
     table = source.read() if source.ratings else None
     listener = bind_socket(service_settings)  # first, so that a port in use fails before the model is fitted

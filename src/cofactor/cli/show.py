@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from math import nan
 from typing import TYPE_CHECKING, Any
 
 from cofactor.cli.options import Json, ModelFile
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from cofactor.recommender.recommender import Recommender
     from cofactor.results import SelectionTrial
 
-__all__ = ["describe_estimator", "show", "show_trials"]
+__all__ = ["best_trials", "describe_estimator", "show", "show_trials"]
 
 
 def show(model: ModelFile, *, as_json: Json = False) -> None:
@@ -88,6 +89,30 @@ def show_trials(out: Console, trials: Sequence[SelectionTrial]) -> None:
     for trial in trials:
         if trial.note is not None:
             out.print(f"{trial.estimator}: {printable(trial.note)}", soft_wrap=True)
+
+
+def best_trials(trials: Sequence[SelectionTrial]) -> list[SelectionTrial]:
+    """Return the best trial of each estimator and metric, and the chosen ones.
+
+    Parameters
+    ----------
+    trials : sequence of SelectionTrial
+        All trials.
+
+    Returns
+    -------
+    list of SelectionTrial
+        Trials, in their order.
+    """
+    from cofactor.metrics.registry import metric_named
+
+    best: dict[tuple[str, str], SelectionTrial] = {}
+    for trial in trials:
+        key, value = (trial.metric, trial.estimator), nan if trial.value is None else trial.value
+        previous = best.get(key)
+        if previous is None or previous.value is None or metric_named(trial.metric).is_better(value, previous.value):
+            best[key] = trial
+    return [trial for trial in trials if trial.chosen or trial in best.values()]
 
 
 def _with_settings(name: str, settings: Any) -> str:

@@ -30,6 +30,7 @@ from cofactor.models.arguments import require_histories
 from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
+from cofactor.models.paired import PairedModel
 from cofactor.models.prior import Prior, Priors
 from cofactor.validation import validated
 
@@ -67,7 +68,8 @@ def supports_priors(model: Model) -> bool:
     Returns
     -------
     bool
-        True for a factor model that stores its training loss and has at least one user and one item.
+        True for a factor model that stores its training loss and has at least one user and one item, and for a paired
+        model with such a ranker or such a rating model.
 
     Examples
     --------
@@ -76,6 +78,8 @@ def supports_priors(model: Model) -> bool:
     >>> [supports_priors(estimator.fit(ratings)) for estimator in (cofactor.ItemKNN(), cofactor.ExplicitALS(factors=2))]
     [False, True]
     """
+    if isinstance(model, PairedModel):
+        return supports_priors(model.ranker) or supports_priors(model.rating_model)
     return isinstance(model, FactorModel) and model.loss is not None and model.n_users > 0 and model.n_items > 0
 
 
@@ -96,7 +100,8 @@ def learn_priors(
     Parameters
     ----------
     model : Model
-        Factor model that stores its training loss.
+        Factor model that stores its training loss. For a paired model, priors are learned for the ranker and for the
+        rating model, unless it does not support them.
     histories : SparseRows
         Training data of the model: one row of items for each user.
     user_table, item_table : pl.DataFrame or None, default None
@@ -132,6 +137,23 @@ def learn_priors(
     user_features = checks.names("user_features", user_features)
     item_features = checks.names("item_features", item_features)
     seed = checks.seed(seed)
+    if isinstance(model, PairedModel) and supports_priors(model):
+        require_histories(histories, model.n_items, n_rows=model.n_users)
+        ranking, rating = (
+            learn_priors(
+                part,
+                rows,
+                user_table=user_table,
+                item_table=item_table,
+                user_features=user_features,
+                item_features=item_features,
+                seed=seed,
+            )
+            if supports_priors(part)
+            else None
+            for part, rows in ((model.ranker, model.liked(histories)), (model.rating_model, histories))
+        )
+        return replace(ranking or Priors(), rating_model=rating)
     if not isinstance(model, FactorModel) or not supports_priors(model):
         raise KindError(
             "learned priors require a model fitted by biased-mf, explicit-als, implicit-als or bpr; bayesian-mf and "

@@ -15,6 +15,7 @@ from cofactor.estimators.ease import EASE, SparseEASE
 from cofactor.estimators.mf import BiasedMF
 from cofactor.estimators.neighbors import ItemKNN, UserKNN
 from cofactor.estimators.neural import NeuralMF
+from cofactor.estimators.paired import PairedModels
 from cofactor.estimators.rp3beta import RP3beta
 from cofactor.estimators.sequential import SequentialItemKNN
 from cofactor.estimators.training import Epoch
@@ -33,6 +34,7 @@ __all__ = [
     "ImplicitALS",
     "ItemKNN",
     "NeuralMF",
+    "PairedModels",
     "Popularity",
     "RP3beta",
     "SequentialItemKNN",

@@ -20,14 +20,14 @@ import numpy as np
 from cofactor import checks
 from cofactor.arrays import Bool, read_only
 from cofactor.checks import Seed
-from cofactor.data.interactions import Interactions
+from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators.training import EpochCallback
 from cofactor.estimators.training_table import AcceptedKind, TableLike, as_interactions
 from cofactor.models.base import Model
 from cofactor.validation import validated
 
-__all__ = ["Estimator", "estimator_class", "item_evidence", "parameter", "require_estimator"]
+__all__ = ["Estimator", "estimator_class", "estimators_of_kind", "item_evidence", "parameter", "require_estimator"]
 
 T = TypeVar("T")
 
@@ -224,7 +224,7 @@ class Estimator(ABC):
         Returns
         -------
         dict of str to object
-            The key "estimator" and one key per hyperparameter; tuples become lists, and estimators in them objects.
+            The key "estimator" and one key per hyperparameter; tuples become lists, and estimators become dicts.
 
         Examples
         --------
@@ -394,6 +394,24 @@ class Estimator(ABC):
             )
         raise KindError(f"{self.name} learns from ratings, but the table contains events; try implicit-als")
 
+    @validated
+    def ranking_part(self, interactions: Interactions) -> tuple[Estimator, Interactions]:
+        """Return the estimator of the model that ranks items, and its training table.
+
+        Parameters
+        ----------
+        interactions : Interactions
+            Training table of this estimator.
+
+        Returns
+        -------
+        estimator : Estimator
+            This estimator; for `PairedModels`, the ranker.
+        interactions : Interactions
+            The training table; for `PairedModels`, the liked ratings as events.
+        """
+        return self, interactions
+
     @classmethod
     def _require_names(cls, params: Mapping[str, object]) -> None:
         """Raise ParameterError if a name is not a hyperparameter; the message suggests a similar name."""
@@ -441,6 +459,25 @@ def estimator_class(name: str) -> type[Estimator]:
             f"unknown model {checks.describe(name)}{hint}; available models: {names} (see `cofactor models`)"
         )
     return _CLASSES[name]
+
+
+def estimators_of_kind(kind: Kind) -> list[type[Estimator]]:
+    """Return the estimator classes of this package that accept tables of a kind.
+
+    Parameters
+    ----------
+    kind : {"ratings", "events"}
+        Kind of the table.
+
+    Returns
+    -------
+    list of type of Estimator
+        Classes, sorted by name.
+    """
+    package = __name__.rpartition(".")[0]
+    return [
+        cls for _, cls in sorted(_CLASSES.items()) if cls.kind in (kind, "any") and cls.__module__.startswith(package)
+    ]
 
 
 def _suggestion(name: str, names: Collection[str]) -> str:
@@ -495,6 +532,8 @@ def _check_value(name: str, spec: Field[Any], declared_type: Any, value: Any) ->
     low, high, label = spec.metadata.get("low"), spec.metadata.get("high"), f"{name}: {spec.name}"
     if get_origin(declared_type) is Literal:
         checks.choice(label, value, get_args(declared_type))
+    if declared_type is Estimator and not isinstance(value, Estimator):
+        raise ParameterError(f"{label} must be an estimator, such as cofactor.Bias(), not {checks.describe(value)}")
     if declared_type is int:
         checks.whole_number(label, value)
     if declared_type is float:
@@ -509,10 +548,8 @@ def _check_value(name: str, spec: Field[Any], declared_type: Any, value: Any) ->
 
 
 def _from_json(default: object, value: object) -> object:
-    """Convert a JSON value: lists to tuples, objects to estimators, integral floats to int, integers to float."""
+    """Convert a JSON value: lists to tuples, integral floats to int, and integers too large for a float to infinity."""
     if isinstance(value, list):
-        if isinstance(default, tuple) and any(isinstance(part, Estimator) for part in default):
-            return tuple(part if isinstance(part, Estimator) else Estimator.from_dict(part) for part in value)
         return tuple(value)
     if type(default) is int and isinstance(value, float) and value.is_integer():
         return int(value)
@@ -525,14 +562,14 @@ def _from_json(default: object, value: object) -> object:
 
 
 def _to_json(value: Any) -> Any:
-    """Convert the value of a hyperparameter to JSON: tuples to lists, and estimators to objects."""
+    """Convert a hyperparameter value to a JSON value: tuples to lists, and estimators to dicts."""
     if isinstance(value, tuple):
         return [_to_json(part) for part in value]
     return value.to_dict() if isinstance(value, Estimator) else value
 
 
 def _schema_of(declared_type: Any) -> dict[str, Any]:
-    """Return the JSON Schema for a declared type: a scalar, an estimator, a Literal, a tuple, or a union."""
+    """Return the JSON Schema for a declared type: a scalar, a Literal, a tuple, an estimator, or a union."""
     names = {int: "integer", float: "number", bool: "boolean", NoneType: "null", str: "string"}
     if declared_type in names:
         return {"type": names[declared_type]} | ({"minLength": 1} if declared_type is str else {})
@@ -571,6 +608,7 @@ def item_evidence(estimator: Estimator, interactions: Interactions) -> Bool | No
     >>> item_evidence(cofactor.ItemKNN(), table).tolist()
     [True, False]
     """
+    estimator, interactions = estimator.ranking_part(interactions)
     if getattr(estimator, "item_features", ()):
         return None
     weighted_items = interactions.i if interactions.weights is None else interactions.i[interactions.weights != 0]

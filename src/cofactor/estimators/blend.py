@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -116,6 +116,10 @@ class Blend(Estimator):
         for name in ("parts", "weights"):
             if isinstance(value := getattr(self, name), list):
                 object.__setattr__(self, name, tuple(value))
+        if isinstance(self.parts, tuple) and any(isinstance(part, str | Mapping) for part in self.parts):
+            parts: list[Any] = list(self.parts)
+            made = (Estimator.from_dict(part) if isinstance(part, str | Mapping) else part for part in parts)
+            object.__setattr__(self, "parts", tuple(made))
         super().__post_init__()
         self._check_parts()
         if self.weights is not None:
@@ -130,9 +134,9 @@ class Blend(Estimator):
                 f"blend: parts must be a tuple of 1 to {MAX_PARTS} estimators, not {checks.describe(self.parts)}"
             )
         for part in self.parts:
-            if not isinstance(part, Estimator) or isinstance(part, Blend):
+            if not isinstance(part, Estimator) or _is_composite(part):
                 raise ParameterError(
-                    "blend: parts must be estimators that are not blends, such as cofactor.ItemKNN(), not "
+                    "blend: parts must be estimators without parts of their own, such as cofactor.ItemKNN(), not "
                     f"{checks.describe(part)}"
                 )
         if {"ratings", "events"} <= {part.kind for part in self.parts}:
@@ -235,6 +239,12 @@ class Blend(Estimator):
             return (1.0,) * len(self.parts)
         models = [part.fit(inner, seed=seed) for part in report_parts(self.parts, callback)]
         return blend_weights(models, inner, held_out, seed=seed)
+
+
+def _is_composite(estimator: Estimator) -> bool:
+    """Return whether a hyperparameter of an estimator is an estimator, or contains estimators."""
+    values = estimator.get_params().values()
+    return any(isinstance(part, Estimator) for value in values for part in (value if type(value) is tuple else [value]))
 
 
 def blended(models: Sequence[Model], weights: Sequence[float], table: Interactions) -> BlendModel:

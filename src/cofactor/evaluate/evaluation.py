@@ -29,6 +29,7 @@ from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.rating import RatingMetric, UserErrors, errors_by_user
 from cofactor.metrics.registry import METRICS, metrics_from_hits, primary_metric
 from cofactor.models.base import PredictsRatings
+from cofactor.models.paired import PairedModel
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
@@ -68,13 +69,15 @@ class Score:
     counts : ndarray of shape (m,), int64
         Number of test rows for each of these users for ratings; 1 for events.
     served : dict of str to Interval
-        For events, ranking metrics of the lists as served in production: positions for which the model has no evidence
-        are filled with the most popular items, whereas `metrics` treats these items as tied. Empty for ratings.
+        For lists, ranking metrics of the lists as served in production: positions for which the model has no evidence
+        are filled with the most popular items, whereas `metrics` treats these items as tied. Empty without lists.
 
     Notes
     -----
     The metrics are those of `metrics.registry.METRICS` for the kind of the table: ranking metrics at each k over users,
-    and catalog metrics at each k of all lists together, which have no intervals.
+    and catalog metrics at each k of all lists together, which have no intervals. A recommender with a ranker and a
+    rating model (`PairedModels`) has the rating metrics first, then those of its lists, whose hits are the liked test
+    ratings; `users`, `per_user` and `counts` are those of the rating metrics.
 
     Examples
     --------
@@ -238,7 +241,8 @@ def evaluate(
     -----
     Rating predictions are scored by RMSE and MAE. For events, the full catalog is ranked, without sampled negatives,
     and ranking metrics are computed at each cutoff. If scores tie, they are expectations over all orders of the tied
-    items.
+    items. `PairedModels` is scored by both: the liked test ratings are the hits of its lists, and all items that the
+    user has rated in the training set are excluded.
 
     References
     ----------
@@ -373,11 +377,13 @@ def score(
     split = split.excluding(exclude)
     recommender = prepare_recommender(recommender if exclude == "seen" else replace(recommender, seen=None), split)
     start = time.perf_counter()
-    fields = (
-        _score_ratings(recommender, split, seed)
-        if split.test.kind == "ratings"
-        else _score_lists(recommender, split, ks, seed)
-    )
+    if split.test.kind == "events":
+        fields = _score_lists(recommender, split, ks, seed)
+    else:
+        fields = _score_ratings(recommender, split, seed)
+        if isinstance(recommender.model, PairedModel):
+            lists = _score_lists(recommender, split, ks, seed)
+            fields |= {"metrics": fields["metrics"] | lists["metrics"], "served": lists["served"]}
     return Score(label, fit_seconds=fit_seconds, score_seconds=time.perf_counter() - start, **fields)
 
 
@@ -490,6 +496,8 @@ def _errors(recommender: Recommender, split: Split) -> UserErrors:
 def _lists(recommender: Recommender, split: Split, ks: Sequence[int]) -> tuple[ModelLists, Int32]:
     """Return ranked lists for the users with test items, and the row numbers of these users."""
     relevant = relevant_rows(split.test).by_user
+    if isinstance(recommender.model, PairedModel):
+        relevant = recommender.model.liked(relevant)
     users = np.flatnonzero(relevant.counts).astype(np.int32)
     return recommender.ranked_lists(users, ks, relevant.take(users)), users
 

@@ -20,7 +20,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from cofactor.data.readers.read import read_ratings
 from cofactor.errors import DivergedError, KindError, MissingExtraError, ParameterError
 from cofactor.estimators.base import Estimator
 from cofactor.estimators.blend import Blend, blend_weights, blended
+from cofactor.estimators.paired import PairedModels
 from cofactor.estimators.training import EpochCallback
 from cofactor.estimators.training_table import TableLike, as_interactions
 from cofactor.evaluate.candidates import Candidate, candidates_for
@@ -117,6 +118,7 @@ def fit(
     goal: Goal = "recommend",
     budget: float = 60.0,
     trials: int | None = None,
+    min_rating: float | None = None,
     seed: Seed = 0,
     k: int = 10,
     on_trial: TrialCallback | None = None,
@@ -129,11 +131,14 @@ def fit(
     interactions : Interactions or CSR matrix of shape (n_users, n_items)
         Table of ratings or events.
     goal : {"recommend", "predict"}, default "recommend"
-        Whether to choose by ranked lists (NDCG), or by predicted ratings (RMSE).
+        Whether to choose by ranked lists (NDCG), or by predicted ratings (RMSE). To recommend from a table of ratings,
+        two models are chosen, a ranker of the liked ratings and a rating model, and fitted as `PairedModels`.
     budget : float, default 60.0
         Time budget in seconds, including the final fit; ignored if `trials` is given.
     trials : int, optional
-        Number of trials instead of a time budget, so that the result depends on the seed alone.
+        Number of trials for each model instead of a time budget, so that the result depends on the seed alone.
+    min_rating : float, optional
+        Lowest rating that counts as liked, if a ranker is chosen for a table of ratings; as in `PairedModels`.
     seed : int, Generator or None, default 0
         Seed for the held-out rows, the hyperparameters that are tried, and all fits.
     k : int, default 10
@@ -170,9 +175,20 @@ def fit(
     if goal == "predict" and table.kind == "events":
         raise KindError("goal predict needs ratings, but the table contains events; use goal recommend")
     start, budget = time.perf_counter(), checks.finite_number("budget", budget, low=0)
-    selection = select(table, budget=budget, trials=trials, seed=seed, k=k, on_trial=on_trial, start=start)
-    recommender = Recommender.fit(selection.estimator, table, seed=seed, callback=callback)
-    return replace(recommender, trials=selection.trials)
+    options: dict[str, Any] = {"trials": trials, "seed": checks.seed(seed), "k": k, "on_trial": on_trial}
+    if table.kind == "events" or goal == "predict":
+        selection = select(table, budget=budget, start=start, **options)
+        estimator, all_trials = selection.estimator, selection.trials
+    else:
+        ranker = select(
+            PairedModels(min_rating=min_rating).ranking_part(table)[1], budget=budget / 2, start=start, **options
+        )
+        seconds = time.perf_counter() - start + ranker.fit_seconds / MARGIN
+        rating_model = select(table, budget=max(budget - seconds, 0.0), **options)
+        estimator = PairedModels(ranker.estimator, rating_model.estimator, min_rating)
+        all_trials = ranker.trials + rating_model.trials
+    recommender = Recommender.fit(estimator, table, seed=options["seed"], callback=callback)
+    return replace(recommender, trials=all_trials)
 
 
 @validated

@@ -14,6 +14,7 @@ from cofactor.errors import KindError, ParameterError
 from cofactor.fork import require_threads
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.models import BayesianModel, FactorModel
+from cofactor.models.paired import rating_part
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
@@ -81,7 +82,7 @@ class FactorMap:
 
             (axis_1, ..., axis_a) = (q - mean(q)) V
         """
-        model = require_recommender("recommender", recommender).model
+        model = rating_part(require_recommender("recommender", recommender).model)
         min_support = checks.whole_number("min_support", min_support, low=0)
         if not isinstance(model, FactorModel | BayesianModel) or (width := model.item_factors.shape[1]) == 0:
             raise KindError("this model has no item factors to map; fit a model with factors, such as biased-mf")

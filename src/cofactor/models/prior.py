@@ -101,7 +101,9 @@ class Priors:
     Parameters
     ----------
     users, items : Prior, optional
-        None if no prior was learned for users or for items.
+        None if no prior was learned for users or for items. For a paired model, they are those of the ranker.
+    rating_model : Priors, optional
+        Priors of the rating model of a paired model; None for other models or if no priors were learned for it.
 
     Examples
     --------
@@ -113,6 +115,18 @@ class Priors:
 
     users: Prior | None = None
     items: Prior | None = None
+    rating_model: Priors | None = None
+
+    @property
+    def user_prior(self) -> Prior | None:
+        """Prior for users: that of the model or, for a paired model whose ranker has none, that of the rating model."""
+        return self.rating_model.users if self.users is None and self.rating_model is not None else self.users
+
+    @property
+    def user_columns(self) -> list[str]:
+        """Columns of the user table from which the user priors were learned; empty if they depend on no features."""
+        prior = self.user_prior
+        return [] if prior is None or prior.encoder is None else [column.name for column in prior.encoder.columns]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of the user prior and the item prior by name, such as `users.mean`.
@@ -122,12 +136,14 @@ class Priors:
         dict of {str: ndarray}
             Arrays by name.
         """
-        return {
+        arrays = {
             f"{entity}.{name}": getattr(prior, name)
             for entity, prior in (("users", self.users), ("items", self.items))
             if prior is not None
             for name in ("mean", "precision", "effects")
         }
+        nested = {} if self.rating_model is None else self.rating_model.arrays()
+        return arrays | {f"rating_model.{name}": array for name, array in nested.items()}
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of the feature encoders of the user prior and the item prior; None for a missing prior.
@@ -137,10 +153,11 @@ class Priors:
         dict of {str: object}
             JSON-serializable values by name.
         """
-        return {
+        settings: dict[str, Any] = {
             entity: None if prior is None else {"encoder": prior.encoder and prior.encoder.settings()}
             for entity, prior in (("users", self.users), ("items", self.items))
         }
+        return settings | {"rating_model": None if self.rating_model is None else self.rating_model.settings()}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
@@ -166,4 +183,11 @@ class Priors:
             encoder = settings[entity]["encoder"]
             return Prior(mean, precision, effects, None if encoder is None else Encoder.from_settings(encoder))
 
-        return cls(prior("users"), prior("items"))
+        nested = None
+        if settings["rating_model"] is not None:
+            prefix = "rating_model."
+            nested_arrays = {
+                name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)
+            }
+            nested = cls.from_parts(nested_arrays, settings["rating_model"])
+        return cls(prior("users"), prior("items"), nested)

@@ -19,6 +19,7 @@ from cofactor.data.metadata import Metadata
 from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError, UnknownIdError
 from cofactor.kernels.sparse import SparseRows
+from cofactor.models.paired import PairedModel, rating_part
 from cofactor.models.rerank import without_evidence
 
 __all__ = ["Catalog", "known_rows", "vectors_method"]
@@ -77,10 +78,20 @@ class Catalog:
         """Number of ratings or events for each item: ndarray of shape (n_items,), int64."""
         return self.histories.column_counts(self.n_items)
 
+    @property
+    def ranking_histories(self) -> SparseRows:
+        """Histories that the model ranks by: the liked ratings for a paired model, else `histories`."""
+        return self.model.liked(self.histories) if isinstance(self.model, PairedModel) else self.histories
+
+    @cached_property
+    def popularity(self) -> Int64:
+        """Number of entries in `ranking_histories` for each item: ndarray of shape (n_items,), int64."""
+        return self.ranking_histories.column_counts(self.n_items)
+
     @cached_property
     def by_support(self) -> Int32:
-        """Item row numbers, sorted by decreasing support, then by row: ndarray of shape (n_items,), int32."""
-        return np.argsort(-self.support, kind="stable").astype(np.int32)
+        """Item row numbers, sorted by decreasing popularity, then by row: ndarray of shape (n_items,), int32."""
+        return np.argsort(-self.popularity, kind="stable").astype(np.int32)
 
     @cached_property
     def order(self) -> ItemOrder:
@@ -109,7 +120,9 @@ class Catalog:
             If the model has no rating factors.
         """
         if seed not in self._populations:
-            self._populations[seed] = Population.of(self.model, self.histories, scale=self.scale, seed=seed)
+            self._populations[seed] = Population.of(
+                rating_part(self.model), self.histories, scale=self.scale, seed=seed
+            )
         return self._populations[seed]
 
     @cached_property
@@ -356,7 +369,7 @@ def vectors_method(model: object, method: str) -> Any:
     Parameters
     ----------
     model : Model
-        The model.
+        The model; a paired model compares items and users with its ranker.
     method : str
         Name of the method, "similar_items" or "similar_users".
 
@@ -370,6 +383,8 @@ def vectors_method(model: object, method: str) -> Any:
     KindError
         If the model has no vectors or similarities.
     """
+    if isinstance(model, PairedModel):
+        model = model.ranker
     if not hasattr(model, method) or getattr(model, "factors", 1) == 0:
         raise KindError("this model has no vectors to compare; fit a model with factors, such as biased-mf")
     return getattr(model, method)

@@ -29,7 +29,7 @@ from cofactor.kernels.sparse import SparseRows, merge_latest
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.models.arguments import require_histories
 from cofactor.models.base import Model, PredictsRatings, ScoresItems
-from cofactor.models.factor import FactorModel
+from cofactor.models.paired import ranking_part
 from cofactor.models.prior import Priors
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender import frames, persistence
@@ -45,6 +45,7 @@ from cofactor.recommender.updating import (
     merge_ratings,
     model_histories,
     new_item_table,
+    rating_prior,
     replace_rows,
     replace_users,
     table_rows,
@@ -65,7 +66,8 @@ class Recommender:
     Parameters
     ----------
     model : Model
-        Fitted model, which works with row numbers.
+        Fitted model, which works with row numbers. A `PairedModel` ranks items with one model, and predicts ratings
+        with another one.
     users, items : IdMap
         IDs of the rows.
     histories : SparseRows
@@ -349,7 +351,9 @@ class Recommender:
         model = self.folded_in(histories, table)
         has_prior = self.priors is not None and self.priors.users is not None
         source: AnsweredBy = "fold-in" if len(histories.columns) else "prior" if has_prior else "popularity"
-        return self._view(model, UserBatch.folded(histories), histories, source)
+        view = self._view(model, UserBatch.folded(histories), histories, source)
+        is_unknown = not len(histories.columns) and rating_prior(self.model, self.priors) is None
+        return replace(view, predicts_as_unknown=is_unknown)
 
     def for_known_and_new(self, rows: Int32, histories: SparseRows, table: pl.DataFrame | None = None) -> UserView:
         """Return a view of known users, given by row number, and of new users, who are folded in.
@@ -440,13 +444,12 @@ class Recommender:
         ks = checks.whole_numbers("ks", ks, low=1, high=checks.MAX_LIST_LENGTH)
         require_histories(relevant, len(self.items), n_rows=len(rows), name="relevant")
         return ModelLists.of(
-            self.model,
-            self.batch(rows),
+            *ranking_part(self.model, self.batch(rows)),
             ks,
             exclude=self.excluded.take(rows),
             relevant=relevant,
             evidence=ALL_ROWS if self.evidence is None else self.evidence,
-            support=self.support,
+            support=self.catalog.popularity,
         )
 
     def recommend(
@@ -491,8 +494,9 @@ class Recommender:
         Returns
         -------
         pl.DataFrame
-            Columns user, item, rank (from 1), score, support, answered_by, and title if titles are available. Items are
-            ranked by the score, which is not clipped to the rating scale; support is the number of ratings or events of
+            Columns user, item, rank (from 1), score, prediction, support, answered_by, and title if titles are
+            available. Items are ranked by the score, which is not clipped to the rating scale; prediction is the
+            predicted rating as in `predict`, null for a model of events; support is the number of ratings or events of
             the item.
 
         Raises
@@ -629,7 +633,7 @@ class Recommender:
         seconds = None if times is None else checks.seconds("times", times, len(users))
         ratings = self.model.predict(self.batch(u, seconds), i)
         new = np.flatnonzero(u < 0)
-        if len(new) and self.priors is not None and self.priors.users is not None:
+        if len(new) and rating_prior(self.model, self.priors) is not None:
             ratings = np.array(ratings)
             prior: Any = self.folded_in(SparseRows.empty(1))
             rows, new_times = np.zeros(len(new), np.int32), None if seconds is None else seconds[new]
@@ -967,13 +971,10 @@ class Recommender:
         >>> len(extended.items), len(extended.recommend(3, candidates=[100, 101]))
         (42, 2)
         """
-        prior = None if self.priors is None else self.priors.items
-        if prior is None or not isinstance(self.model, FactorModel):
-            raise KindError("new items require an item prior; with_priors learns one for models with factors")
         table = new_item_table(table, self.items)
         if ratings is not None:
             check_ratings(ratings, self.kind, self.scale)
-        model, items, take = add_items(self.model, prior, self.items, table, self.users, ratings)
+        model, items, take = add_items(self.model, self.priors, self.items, table, self.users, ratings)
         new_item_rows = items.rows(self.items.all)
         extended_recommender = replace(
             self,

@@ -28,6 +28,7 @@ from cofactor.models.arguments import linalg_as_data_error, require_histories
 from cofactor.models.base import FoldsIn, Model
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
+from cofactor.models.paired import PairedModel
 from cofactor.models.prior import Prior, Priors
 from cofactor.validation import validated
 
@@ -43,6 +44,7 @@ __all__ = [
     "merge_ratings",
     "model_histories",
     "new_item_table",
+    "rating_prior",
     "remap_columns",
     "replace_rows",
     "replace_users",
@@ -79,6 +81,11 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
     DataError
         If the histories do not match the model, or the table does not match the prior.
     """
+    if isinstance(model, PairedModel):
+        require_histories(histories, model.n_items)
+        rating_priors = None if priors is None else priors.rating_model
+        ranker = fold_in(model.ranker, priors, model.liked(histories), table)
+        return model.of(ranker, fold_in(model.rating_model, rating_priors, histories, table), model.min_rating)
     if not isinstance(model, FoldsIn):
         raise KindError("this model cannot fold in new users; refit it with their ratings")
     require_histories(histories, model.n_items)
@@ -118,6 +125,26 @@ def replace_users(
     folded_users: Any = fold_in(model, priors, histories, table)
     assert isinstance(model, FoldsIn)
     return model.with_users(folded_users, positions)
+
+
+def rating_prior(model: Model, priors: Priors | None) -> Prior | None:
+    """Return the user prior of the model that predicts ratings.
+
+    Parameters
+    ----------
+    model : Model
+        Trained model.
+    priors : Priors or None
+        Its priors, if available.
+
+    Returns
+    -------
+    Prior or None
+        The user prior; for a paired model, that of the rating model. None if there is none.
+    """
+    if isinstance(model, PairedModel):
+        priors = None if priors is None else priors.rating_model
+    return None if priors is None else priors.users
 
 
 def with_appended_users(model: Model, folded_users: object) -> Model:
@@ -366,16 +393,16 @@ def new_item_table(table: Any, items: IdMap) -> pl.DataFrame:
 
 
 def add_items(
-    model: FactorModel, prior: Prior, items: IdMap, table: pl.DataFrame, users: IdMap, ratings: Interactions | None
-) -> tuple[FactorModel, IdMap, Int32]:
+    model: Model, priors: Priors | None, items: IdMap, table: pl.DataFrame, users: IdMap, ratings: Interactions | None
+) -> tuple[Model, IdMap, Int32]:
     """Add new items to a model by folding them in from their prior and from ratings by known users.
 
     Parameters
     ----------
-    model : FactorModel
+    model : Model
         Trained model.
-    prior : Prior
-        Prior for items.
+    priors : Priors or None
+        Priors for new items.
     items : IdMap
         IDs of the items in the model.
     table : pl.DataFrame
@@ -387,24 +414,44 @@ def add_items(
 
     Returns
     -------
-    model : FactorModel
+    model : Model
         Model with the new items.
     items : IdMap
         IDs of known and new items.
     positions : ndarray of shape (n_items,), int32
         Previous row number of each item; -1 - k for the k-th new item.
+
+    Raises
+    ------
+    KindError
+        If there is no prior for new items, or if the model does not support adding items.
     """
     ids, ratings_by_item = table["item"], SparseRows.empty(len(table))
     if ratings is not None:
         ratings_by_item = remap_columns(ratings.by_item.take(ratings.items.rows(ids)), users.rows(ratings.users.all))
-    with linalg_as_data_error():
-        factors, bias = model.fold_in_items(
-            ratings_by_item, GaussianPrior(prior.means(table, len(ids)), prior.precision)
-        )
     all_items = items.union(IdMap.of(ids))
     positions = np.array(items.rows(all_items.all))
     positions[all_items.rows(ids)] = -1 - np.arange(len(ids), dtype=np.int32)
-    return model.with_items(factors, bias, positions), all_items, positions
+    return _with_items(model, priors, table, ratings_by_item, positions), all_items, positions
+
+
+def _with_items(
+    model: Model, priors: Priors | None, table: pl.DataFrame, ratings_by_item: SparseRows, positions: Int32
+) -> Model:
+    """Fold in new items, and return the model with its items reordered by `positions`; see `add_items`."""
+    if isinstance(model, PairedModel):
+        rating_priors = None if priors is None else priors.rating_model
+        ranker = _with_items(model.ranker, priors, table, model.liked(ratings_by_item), positions)
+        rating_model = _with_items(model.rating_model, rating_priors, table, ratings_by_item, positions)
+        return model.of(ranker, rating_model, model.min_rating)
+    prior = None if priors is None else priors.items
+    if prior is None or not isinstance(model, FactorModel):
+        raise KindError("new items require an item prior; with_priors learns one for models with factors")
+    with linalg_as_data_error():
+        factors, bias = model.fold_in_items(
+            ratings_by_item, GaussianPrior(prior.means(table, len(table)), prior.precision)
+        )
+    return model.with_items(factors, bias, positions)
 
 
 def history_row(history: Any, items: IdMap, kind: Kind, scale: Scale | None) -> SparseRows:
@@ -485,7 +532,7 @@ def feature_table(user_features: Any, priors: Priors | None) -> pl.DataFrame | N
     if not isinstance(user_features, Mapping):
         description = checks.describe(user_features)
         raise ParameterError(f"user_features must map columns of the user table to values; got {description}")
-    columns = prior_columns(priors)
+    columns = [] if priors is None else priors.user_columns
     if unknown_columns := [name for name in user_features if name not in columns]:
         column_list = ", ".join(columns) or "none; learn priors with user_features first"
         raise DataError(
@@ -493,23 +540,6 @@ def feature_table(user_features: Any, priors: Priors | None) -> pl.DataFrame | N
             f"it was learned from: {column_list}"
         )
     return pl.DataFrame({name: [user_features.get(name)] for name in columns})
-
-
-def prior_columns(priors: Priors | None) -> list[str]:
-    """Return the columns of the user table from which the user prior was learned.
-
-    Parameters
-    ----------
-    priors : Priors or None
-        Priors of the model, if available.
-
-    Returns
-    -------
-    list of str
-        Names of the columns; empty if there is no user prior or it does not depend on features.
-    """
-    prior = None if priors is None else priors.users
-    return [] if prior is None or prior.encoder is None else [column.name for column in prior.encoder.columns]
 
 
 @validated

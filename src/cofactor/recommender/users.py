@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import ALL_ROWS, Bool, Float32, Float64, Int32, random_stream
+from cofactor.arrays import ALL_ROWS, Bool, Float32, Float64, Int32, Int64, random_stream
 from cofactor.checks import Seed
 from cofactor.cold_start.questionnaire import Questionnaire
 from cofactor.data.id_columns import Id, id_series, is_single, single_id
@@ -24,6 +24,7 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import linalg_as_data_error
 from cofactor.models.base import Explains, HasUncertainty, Model, PredictsRatings, ScoresItems
 from cofactor.models.explanation import Explanation
+from cofactor.models.paired import ranking_part, rating_part
 from cofactor.models.rerank import rank_items
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender import frames
@@ -82,6 +83,9 @@ class UserView:
         IDs of the users in the trained model.
     trained_model : Model
         Trained model, which contains the users in `user_ids`.
+    predicts_as_unknown : bool, default False
+        Whether ratings are predicted by the trained model as for an unknown user, because the user has no history and
+        the model that predicts ratings has no prior.
 
     Examples
     --------
@@ -102,6 +106,7 @@ class UserView:
     source: AnsweredBy
     user_ids: IdMap
     trained_model: Model
+    predicts_as_unknown: bool = False
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -155,8 +160,7 @@ class UserView:
         exclude = self.exclude if exclude_seen else SparseRows.empty(len(self))
         evidence = ALL_ROWS if self.catalog.evidence is None else self.catalog.evidence
         return rank_items(
-            self.model,
-            self.batch,
+            *ranking_part(self.model, self.batch),
             min(n, self.catalog.n_items),
             exclude=exclude,
             allowed=allowed,
@@ -205,10 +209,11 @@ class UserView:
         Returns
         -------
         pl.DataFrame
-            Columns user (not for a new user), item, rank (from 1), score, support, answered_by, and title if titles are
-            available. `support` is the number of ratings or events of the item. `answered_by` is "model", or
-            "popularity" for the most popular unseen items, which complete the list with a score of 0 if the model has
-            no evidence. Fewer rows if fewer than n items are left.
+            Columns user (not for a new user), item, rank (from 1), score, prediction, support, answered_by, and title
+            if titles are available. `prediction` is the predicted rating as in `predict`, null for a model of events.
+            `support` is the number of ratings or events of the item. `answered_by` is "model", or "popularity" for the
+            most popular unseen items, which complete the list with a score of 0 if the model has no evidence. Fewer
+            rows if fewer than n items are left.
 
         Raises
         ------
@@ -253,10 +258,13 @@ class UserView:
             Ranked lists; see `recommend`.
         """
         is_item = rows >= 0
-        answered_by = self.catalog.answered_by(self.model, rows[is_item], scores[is_item])
-        users = self._listed_users(rows)
-        support = self.catalog.support[rows]
-        return frames.ranking(self.catalog, users, rows, score=scores, support=support, answered_by=answered_by)
+        columns = {
+            "score": scores,
+            "prediction": self._predicted(np.repeat(np.arange(len(self)), is_item.sum(axis=1)), rows[is_item]),
+            "support": self.catalog.support[rows],
+            "answered_by": self.catalog.answered_by(self.model, rows[is_item], scores[is_item]),
+        }
+        return frames.ranking(self.catalog, self._listed_users(rows), rows, **columns)
 
     def recommended_items(
         self,
@@ -310,20 +318,25 @@ class UserView:
                 pool = has_few_ratings.copy()
                 pool[self.exclude.row(user).columns] = False
                 positions = draw_positions(ranked_rows, ranked_scores, np.flatnonzero(pool), n, explore, stream)
-            ids = map(str, self.catalog.items.ids(np.array([position.row for position in positions], np.int32)))
+            listed_rows = np.array([position.row for position in positions], np.int32)
+            ids = map(str, self.catalog.items.ids(listed_rows))
+            predictions = self._predicted(np.full(len(positions), user), listed_rows)
             lists.append(
                 tuple(
                     RecommendedItem(
                         item=item,
                         rank=rank,
                         score=position.score,
+                        prediction=prediction,
                         support=int(self.catalog.support[position.row]),
                         answered_by="exploration" if position.explored else sources[position.row],
                         title=title_of(item, position.row),
                         explored=position.explored,
                         propensity=position.propensity,
                     )
-                    for rank, (item, position) in enumerate(zip(ids, positions, strict=True), start=1)
+                    for rank, (item, position, prediction) in enumerate(
+                        zip(ids, positions, predictions, strict=True), start=1
+                    )
                 )
             )
         return lists
@@ -432,16 +445,26 @@ class UserView:
         ratings = model.predict(batch, rows)
         return float(ratings[0]) if len(self) == 1 and is_single(items) else ratings
 
-    def _pairs(self, items: Id | Iterable[Id], times: Any) -> tuple[object, UserBatch, Int32]:
-        """Return the model, the user of each pair, and the item row numbers; see `predict` for the arguments.
+    def _rating_part(self) -> tuple[object, UserBatch]:
+        """Return the model that predicts ratings, and its users.
 
         For a user without a history or a prior, the trained model makes the prediction for an unknown user.
         """
-        model: object = self.model
-        batch = self.batch
-        if self.source == "popularity":
-            model = self.trained_model
-            batch = UserBatch.trained(np.full(len(self), -1, np.int32), self.catalog.histories)
+        if self.predicts_as_unknown:
+            unknown_users = UserBatch.trained(np.full(len(self), -1, np.int32), self.catalog.histories)
+            return rating_part(self.trained_model), unknown_users
+        return rating_part(self.model), self.batch
+
+    def _predicted(self, users: Int64, items: Int32) -> pl.Series:
+        """Return the predicted rating for each user, given by position in the view, and item; null without ratings."""
+        model, batch = self._rating_part()
+        if self.catalog.scale is None or not isinstance(model, PredictsRatings):
+            return pl.Series("prediction", [None], dtype=pl.Float32).new_from_index(0, len(items))
+        return pl.Series("prediction", model.predict(batch.take(users), items))
+
+    def _pairs(self, items: Id | Iterable[Id], times: Any) -> tuple[object, UserBatch, Int32]:
+        """Return the model, the user of each pair, and the item row numbers; see `predict` for the arguments."""
+        model, batch = self._rating_part()
         ids = [single_id("items", items)] if is_single(items) else id_series("items", items)
         rows = self.catalog.items.rows(ids)
         positions = np.zeros(len(rows), np.int64) if len(self) == 1 else np.arange(len(self))
@@ -501,10 +524,11 @@ class UserView:
         ParameterError
             If the view contains more than one user.
         """
-        if not isinstance(self.model, Explains):
+        model, batch = ranking_part(self.model, self.batch)
+        if not isinstance(model, Explains):
             raise KindError("this model cannot explain its scores")
         with linalg_as_data_error():
-            return self.model.explain(self.batch, item)
+            return model.explain(batch, item)
 
     def explain(self, item: Id) -> pl.DataFrame:
         """Return the contributions that add up to the score of a user-item pair.
@@ -562,9 +586,9 @@ class UserView:
             row = n_users
             model = with_appended_users(model, self.model)
         similar_users = vectors_method(model, "similar_users")
-        if not len(self.batch.histories.columns):
+        if not len(ranking_part(self.model, self.batch)[1].histories.columns):
             return frames.neighbors("user", self.user_ids, np.zeros(0, np.int32), np.zeros(0, np.float32))
-        has_history = self.catalog.histories.counts > 0
+        has_history = self.catalog.ranking_histories.counts > 0
         if self.source != "model":
             has_history = np.append(has_history, True)
         rows, scores = similar_users(np.array([row], np.int32), min(n, n_users), has_history)

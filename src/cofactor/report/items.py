@@ -7,6 +7,7 @@ import polars as pl
 from cofactor.errors import DataError
 from cofactor.interpret import FactorMap, bias_ranking, surprising_items
 from cofactor.models import BayesianModel, FactorModel
+from cofactor.models.paired import rating_part
 from cofactor.plots import bias_ranking_plot, factor_map_plot
 from cofactor.recommender.recommender import Recommender
 from cofactor.report.section import Picture, Section, Table
@@ -43,7 +44,7 @@ def factor_map_section(study: Study) -> Section:
     If the estimator's model has no factors, the map shows a small factor model instead.
     """
     recommender, text = study.recommender, []
-    model = recommender.model
+    model = rating_part(recommender.model)
     if not isinstance(model, FactorModel | BayesianModel) or model.item_factors.shape[1] < 2:
         recommender = Recommender.fit(study.small_estimator, study.table, seed=study.seed)
         text.append(

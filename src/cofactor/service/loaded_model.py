@@ -16,7 +16,6 @@ from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows, merge_latest
 from cofactor.recommender.questions import Questions
 from cofactor.recommender.recommender import Recommender
-from cofactor.recommender.updating import prior_columns
 from cofactor.recommender.users import UserView
 from cofactor.results import AnsweredBy
 
@@ -224,15 +223,16 @@ class LoadedModel:
 
     def _features(self, states: Sequence[UserState]) -> pl.DataFrame | None:
         """Return the metadata used by the user prior as a table, with null where it is missing or invalid."""
-        priors, columns = self.recommender.priors, prior_columns(self.recommender.priors)
-        if priors is None or priors.users is None or not columns or not any(state.metadata for state in states):
+        priors = self.recommender.priors
+        prior, columns = (None, []) if priors is None else (priors.user_prior, priors.user_columns)
+        if prior is None or not columns or not any(state.metadata for state in states):
             return None
         tables = []
         for state in states:
             for metadata in (state.metadata, {}):
                 table = pl.DataFrame({name: [metadata.get(name)] for name in columns}, strict=False)
                 try:
-                    priors.users.means(table, 1)
+                    prior.means(table, 1)
                 except DataError:
                     continue
                 tables.append(table)

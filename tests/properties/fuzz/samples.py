@@ -191,6 +191,7 @@ class Samples:
             "Estimator": [cofactor.Bias],
             "Recommender": self.recommenders,
             "LevelsNetworkModel": [lambda: self.levels_network],
+            "UncertainPairedModel": [lambda: self.uncertain_pair],
             "Interactions": [lambda: self.ratings, lambda: self.events, lambda: self.other],
             "IdMap": [lambda: self.ratings.items, lambda: self.other.items],
             "Scale": [lambda: self.ratings.scale, lambda: Scale(0.0, 10.0)],
@@ -289,6 +290,10 @@ class Samples:
     @cached_property
     def estimator(self) -> Any:
         return cofactor.Bias()
+
+    @cached_property
+    def uncertain_pair(self) -> Any:
+        return cofactor.PairedModels(small("ease"), small("bayesian-mf")).fit(self.ratings)
 
     @cached_property
     def levels_network(self) -> NetworkModel:
@@ -406,7 +411,12 @@ class Samples:
         mine: dict[str, dict[str, Callable[[], Any]]] = {
             **{name: {"frame": make} for name, make in plots.items()},
             **{f"Model.{name}": {"users": lambda: UserBatch.trained(np.arange(24), self.ratings.by_user)}
-               for name in ("predict", "scores", "top", "distribution")},
+               for name in ("predict", "scores", "top", "distribution", "liked_batch")},
+            "PairedModel.of": {
+                "ranker": lambda: self.uncertain_pair.ranker,
+                "rating_model": lambda: self.uncertain_pair.rating_model,
+                "min_rating": lambda: 4.0,
+            },
             "Model.explain": {"users": lambda: UserBatch.trained([1], self.ratings.by_user), "item": lambda: 1},
             ".set_params": {"params": dict},
             ".Recommender.fit": {"init_model": lambda: None},

@@ -61,7 +61,7 @@ def as_of(
     histories = _histories(recommender, users, state)
     excluded = None if seen is None else _histories(recommender, users, seen)
     table = None
-    if metadata is not None and recommender.priors is not None and recommender.priors.users is not None:
+    if metadata is not None and recommender.priors is not None and recommender.priors.user_prior is not None:
         ids = pl.DataFrame({"user": users.all.cast(pl.String)})
         table = ids.join(metadata, on="user", how="left", maintain_order="left")
     try:

@@ -19,6 +19,7 @@ from cofactor.metrics.ranking import RankingMetric
 from cofactor.metrics.rating import errors_by_user
 from cofactor.metrics.registry import primary_metric
 from cofactor.models.base import PredictsRatings
+from cofactor.models.paired import PairedModel
 from cofactor.recommender.recommender import Recommender
 from cofactor.service.settings import GateCriterion, ServiceSettings
 from cofactor.service.training.data import TrainingData
@@ -208,6 +209,9 @@ class GateResult:
         Reasons not to promote the candidate; empty if it may be promoted.
     accuracy : AccuracyComparison or None
         Comparison of accuracy; None if there were too few events or there was no model to compare with.
+    ranking : AccuracyComparison or None
+        If one of the models has a ranker and a rating model, the comparison of their lists, with the liked held-out
+        ratings as hits, in addition to that of the predicted ratings; None if there were too few users.
     candidate, active : ListStatistics or None
         Statistics of the lists of each model; None if there was no model to compare with.
     notes : tuple of str
@@ -216,6 +220,7 @@ class GateResult:
 
     reasons: tuple[str, ...] = ()
     accuracy: AccuracyComparison | None = None
+    ranking: AccuracyComparison | None = None
     candidate: ListStatistics | None = None
     active: ListStatistics | None = None
     notes: tuple[str, ...] = ()
@@ -240,7 +245,7 @@ class PromotionGate:
     ----------
     tolerance : float
         Maximum loss of accuracy, as a fraction of the metric of the active model (RMSE for ratings, NDCG@10 for
-        events).
+        events, and both for a ranker with a rating model).
     criterion : {'mean', 'upper'}
         Loss that must not exceed the tolerance: the mean, or the upper end of its 95% confidence interval, which
         requires more events.
@@ -373,6 +378,13 @@ class PromotionGate:
             accuracy = None
         else:
             reasons += self._accuracy_reasons(accuracy)
+        ranking = self._ranking(candidate, active, data, seed) if accuracy is not None else None
+        if ranking is not None and ranking.users < self.min_users:
+            counts = f"{ranking.events} new liked ratings from {ranking.users} users"
+            notes.append(f"rankings were not compared: {counts}; at least {self.min_users} users are required")
+            ranking = None
+        elif ranking is not None:
+            reasons += self._accuracy_reasons(ranking)
         sample = self._sample(data, seed)
         candidate_lists, active_lists = (
             ListStatistics.of(exposure(_at_cutoff(recommender, sample, data), n=self.k))
@@ -381,6 +393,7 @@ class PromotionGate:
         return GateResult(
             (*reasons, *self._exposure_reasons(candidate_lists, active_lists)),
             accuracy,
+            ranking,
             candidate_lists,
             active_lists,
             tuple(notes),
@@ -393,6 +406,19 @@ class PromotionGate:
         if candidate.kind == "ratings":
             return rating_accuracy(*models, data.held_out, seed)
         return ranking_accuracy(*models, data.held_out, self.k, seed)
+
+    def _ranking(
+        self, candidate: Recommender, active: Recommender, data: TrainingData, seed: int
+    ) -> AccuracyComparison | None:
+        """Compare the lists on the liked held-out ratings; None unless a model has a ranker and a rating model."""
+        pair = next((model for model in (candidate.model, active.model) if isinstance(model, PairedModel)), None)
+        if pair is None:
+            return None
+        liked = data.held_out.filter(pl.col("value") >= pair.min_rating)
+        users = IdMap.of(liked["user"].unique()) if len(liked) else IdMap.of(pl.Series([], dtype=pl.String))
+        return ranking_accuracy(
+            _at_cutoff(candidate, users, data), _at_cutoff(active, users, data), liked, self.k, seed
+        )
 
     def _sample(self, data: TrainingData, seed: int) -> IdMap:
         users = data.snapshot["user"].unique().sort()

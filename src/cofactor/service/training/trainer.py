@@ -189,7 +189,7 @@ class Trainer:
             return GateResult(reasons=(f"{kinds_text}, so they cannot be compared; promote it manually",))
         on_progress(0.8, f"comparing on {len(data.held_out):,} newer events")
         result = self.gate.evaluate(candidate, active.recommender, data, seed=spec.seed)
-        if result.accuracy is None and spec_of(active.stored).estimator != spec.estimator:
+        if result.notes and spec_of(active.stored).estimator != spec.estimator:
             reason = f"it uses a different estimator ({spec.estimator}), and {result.notes[0]}"
             result = replace(result, reasons=(*result.reasons, reason))
         return result
