@@ -223,6 +223,24 @@ def test_trials_are_saved_with_the_model(small_events: Interactions, tmp_path: P
     )
 
 
+@pytest.mark.usefixtures("fast_candidates")
+def test_recommending_from_ratings_chooses_a_ranker_and_a_rating_model(small_ratings: Interactions) -> None:
+    rec = cofactor.fit(small_ratings, trials=3, min_rating=4, seed=1)
+    assert isinstance(rec.estimator, cofactor.PairedModels)
+    assert rec.estimator.min_rating == 4
+    parts = (rec.estimator.ranker, rec.estimator.rating_model)
+    events, ratings = (
+        select(small_ratings.to_events(min_rating=4), trials=3, seed=1),
+        select(small_ratings, trials=3, seed=1),
+    )
+    assert parts == (events.estimator, ratings.estimator)
+    assert [(t.estimator, t.value) for t in rec.trials] == [
+        (t.estimator, t.value) for t in (*events.trials, *ratings.trials)
+    ]
+    with pytest.raises(DataError, match="no rating"):
+        cofactor.fit(small_ratings, trials=1, min_rating=6)
+
+
 def test_invalid_arguments(small_ratings: Interactions, small_events: Interactions) -> None:
     for arguments, message in (
         ({"goal": "rank"}, "goal must be"),
@@ -237,4 +255,4 @@ def test_invalid_arguments(small_ratings: Interactions, small_events: Interactio
     with pytest.raises(KindError, match="goal predict needs ratings"):
         cofactor.fit(small_events, goal="predict")
     with pytest.raises(DataError, match="the table is empty"):
-        cofactor.fit(small_ratings.select(np.zeros(len(small_ratings), bool)), trials=1)
+        cofactor.fit(small_ratings.select(np.zeros(len(small_ratings), bool)), goal="predict", trials=1)

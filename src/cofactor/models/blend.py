@@ -288,11 +288,10 @@ class BlendModel:
         by = next(by for by in ATTRIBUTION if any(why.by == by for why in explained))
         mean, user, bias = (sum(getattr(why, name) for why in explained) for name in ("mean", "user", "item"))
         shown = [why for why in explained if why.by == by]
-        rows, owner = np.unique(np.concatenate([why.rows for why in shown]), return_inverse=True)
-        terms: Float64 = np.bincount(owner, np.concatenate([why.terms for why in shown]), len(rows)).astype(np.float64)
+        rows, terms = _merged(shown)
         score, attributed = float(self.scores(users)[0, item]), mean + user + bias + float(terms.sum())
         rest = unattributed_rest(attributed, score, np.append(terms, [mean, user, bias, score]))
-        return Explanation(score, mean, user, bias, rows.astype(np.int32), terms, rest, by)
+        return Explanation(score, mean, user, bias, rows, terms, rest, by)
 
     def _part_explanation(self, k: int, users: UserBatch, item: int) -> Explanation:
         """Return the score of a part and its explanation, both in units of the blend's score."""
@@ -436,6 +435,18 @@ def _link(part: object) -> Callable[[Float32], Float32]:
     """Return the function that converts the scores of a rating model to ratings."""
     link: Callable[[Float32], Float32] = getattr(part, "link", lambda scores: scores)
     return link
+
+
+def _merged(explained: list[Explanation]) -> tuple[Int32, Float64]:
+    """Return the rows of explanations in the order in which they first occur, with the sum of the terms of each.
+
+    Users that are no longer in the model (row -1) are kept apart.
+    """
+    rows, terms = (np.concatenate([getattr(why, name) for why in explained]) for name in ("rows", "terms"))
+    keys = np.where(rows >= 0, rows, -1 - np.arange(len(rows)))
+    _, first, owner = np.unique(keys, return_index=True, return_inverse=True)
+    order, sums = np.argsort(first), np.bincount(owner, terms, len(first)).astype(np.float64)
+    return rows[first[order]].astype(np.int32), sums[order]
 
 
 def _scaled(why: Explanation, factor: float, mean: float) -> Explanation:
