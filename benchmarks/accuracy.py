@@ -61,6 +61,9 @@ RATERS: dict[str, Estimator] = {
     "... without implicit terms": cofactor.BayesianMF(implicit=False),
     "... with features of users and films": cofactor.BayesianMF(user_features=USER_COLUMNS, item_features=ITEM_COLUMNS),
     "... and time_bin=600": cofactor.BayesianMF(user_features=USER_COLUMNS, item_features=ITEM_COLUMNS, time_bin=600),
+    "Blend": cofactor.Blend(
+        (cofactor.BayesianMF(factors=8), cofactor.BayesianMF(factors=16), cofactor.BayesianMF(factors=32))
+    ),
 }
 PAIRS: dict[str, Estimator] = {
     "PairedModels": cofactor.PairedModels(),
@@ -91,6 +94,7 @@ RANKERS: dict[str, tuple[Estimator, float]] = {
     "ImplicitALS": (cofactor.ImplicitALS(), 0),
     "... 128 factors (tuned)": (cofactor.ImplicitALS(factors=128), 0),
     "... 128 factors, a 5 counting 1.5 times (tuned)": (cofactor.ImplicitALS(factors=128, counts="raw"), 0.5),
+    "Blend": (cofactor.Blend((cofactor.ImplicitALS(), cofactor.EASE(), cofactor.UserKNN())), 0),
 }
 """Each with the `gain` of its events: tuned on parts cut out of training."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 __all__ = [
     "Answer",
@@ -17,6 +18,7 @@ __all__ = [
     "Recommendation",
     "RecommendedItem",
     "ScorePart",
+    "SelectionTrial",
     "SimilarItem",
     "SimilarItems",
 ]
@@ -258,3 +260,39 @@ class Question:
     item: str | None
     title: str | None
     expected_variance: float
+
+
+@dataclass(frozen=True)
+class SelectionTrial:
+    """One estimator that automatic selection tried, and its result on the validation rows.
+
+    Attributes
+    ----------
+    estimator : str
+        Name of the estimator.
+    settings : dict of str to object
+        Hyperparameters that differ from the defaults, as JSON values.
+    metric : str
+        Name of the metric, such as "rmse" or "ndcg@10".
+    value : float or None
+        Value of the metric on the validation rows; None if the estimator was not scored.
+    seconds : float
+        Wall-clock time for fitting and scoring.
+    chosen : bool
+        Whether the saved model is this estimator, fitted to all rows.
+    note : str or None
+        Reason why the estimator was not scored, or why it was chosen or not chosen.
+
+    Examples
+    --------
+    >>> SelectionTrial("bias", {}, "rmse", 0.94, 0.1).chosen
+    False
+    """
+
+    estimator: str
+    settings: Mapping[str, Any] = field(hash=False)
+    metric: str
+    value: float | None
+    seconds: float
+    chosen: bool = False
+    note: str | None = None

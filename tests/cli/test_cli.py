@@ -41,6 +41,7 @@ COMMANDS = (
     "recommend",
     "predict",
     "explain",
+    "show",
     "similar",
     "onboard",
     "report",
@@ -70,7 +71,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(folder: Path) -> Path:
     path = folder / "films.cofactor"
     films = folder / "films.csv"
-    ok("fit", folder / "ratings.csv", "-o", path, "--items", films, "--set", "factors=4", "--set", "l2=0.01")
+    ok(
+        "fit",
+        folder / "ratings.csv",
+        "-o",
+        path,
+        "-m",
+        "biased-mf",
+        "--items",
+        films,
+        "--set",
+        "factors=4",
+        "--set",
+        "l2=0.01",
+    )
     return path
 
 
@@ -242,7 +256,7 @@ def test_column_names_format_and_sql(tmp_path: Path) -> None:
 
 def test_fit_prints_the_path_of_the_model_and_the_next_command(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.cofactor"
-    result = ok("fit", folder / "ratings.csv", "-o", path, "--set", "factors=3", "--set", "epochs=5")
+    result = ok("fit", folder / "ratings.csv", "-o", path, "-m", "biased-mf", "--set", "factors=3", "--set", "epochs=5")
     assert "fitted biased-mf to 720 ratings (40 users x 29 items)" in result.stdout
     assert "5 epochs" in result.stdout
     assert f"cofactor recommend {path} --user 0" in result.stdout
@@ -263,10 +277,10 @@ def test_fit_as_json_reports_every_epoch(folder: Path, tmp_path: Path) -> None:
 
 def test_fit_learns_a_prior_of_new_users(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.cofactor"
-    result = ok("fit", folder / "ratings.csv", "-o", path, "--set", "epochs=2")
+    result = ok("fit", folder / "ratings.csv", "-o", path, "-m", "biased-mf", "--set", "epochs=2")
     assert "new users and items start from the average taste" in result.stdout
     assert Recommender.load(path).priors is not None
-    result = ok("fit", folder / "ratings.csv", "-o", path, "--set", "epochs=2", "--no-priors")
+    result = ok("fit", folder / "ratings.csv", "-o", path, "-m", "biased-mf", "--set", "epochs=2", "--no-priors")
     assert "new users and items start" not in result.stdout
     assert Recommender.load(path).priors is None
     result = ok("fit", folder / "ratings.csv", "-o", path, "--model", "item-knn")
@@ -275,7 +289,7 @@ def test_fit_learns_a_prior_of_new_users(folder: Path, tmp_path: Path) -> None:
 
 def test_new_users_are_distinguished_by_their_features(tmp_path: Path) -> None:
     path = tmp_path / "m.cofactor"
-    ok("fit", "movielens-100k", "-o", path, "--set", "epochs=5", "--user-features", "age,gender")
+    ok("fit", "movielens-100k", "-o", path, "-m", "biased-mf", "--set", "epochs=5", "--user-features", "age,gender")
     lists = [
         json_of("recommend", path, *who) for who in (("--user-features", "age=20"), ("--user-features", "gender=F"))
     ]
@@ -291,7 +305,7 @@ def test_new_users_are_distinguished_by_their_features(tmp_path: Path) -> None:
 
 
 def test_fit_names_missing_columns(folder: Path, tmp_path: Path) -> None:
-    result = run("fit", folder / "ratings.csv", "-o", tmp_path / "m", "--user-features", "age")
+    result = run("fit", folder / "ratings.csv", "-o", tmp_path / "m", "-m", "biased-mf", "--user-features", "age")
     assert result.exit_code != 0
     assert "age" in result.stderr
     result = run("fit", folder / "ratings.csv", "-o", tmp_path / "m", "-m", "item-knn", "--item-features", "genres")
@@ -301,7 +315,7 @@ def test_fit_names_missing_columns(folder: Path, tmp_path: Path) -> None:
 
 def test_the_same_seed_gives_the_same_file(folder: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        ok("fit", folder / "ratings.csv", "-o", tmp_path / name, "--seed", seed)
+        ok("fit", folder / "ratings.csv", "-o", tmp_path / name, "-m", "biased-mf", "--seed", seed)
     a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
     assert a == b
     assert a != c
@@ -526,7 +540,18 @@ def test_ids_with_leading_zeros_are_distinct(tmp_path: Path) -> None:
 def test_titles_by_another_name_and_id_column(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "films.csv").write_text("name,key\nFilm Two,f02\nNever Rated,zzz\n")
     path = tmp_path / "m"
-    ok("fit", folder / "ratings.csv", "-o", path, "--items", tmp_path / "films.csv", "--item-id", "key")
+    ok(
+        "fit",
+        folder / "ratings.csv",
+        "-o",
+        path,
+        "-m",
+        "biased-mf",
+        "--items",
+        tmp_path / "films.csv",
+        "--item-id",
+        "key",
+    )
     table = Recommender.load(path).item_table
     assert table is not None
     assert table.filter(pl.col("item") == "f02")["title"].to_list() == ["Film Two"]

@@ -27,7 +27,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "holes.csv").write_text("user,item\n1,1\n2,\n,3\n")
     (home / "no_pairs.csv").write_text("user,item\n")
     (home / "text.txt").write_text("this is no model, but it is long enough to be one\n" * 20)
-    for name, options in {"m": [], "s": [], "e": ["--min-rating", "4", "--model", "implicit-als"]}.items():
+    for name, options in {
+        "m": ["-m", "biased-mf"],
+        "s": ["-m", "biased-mf"],
+        "e": ["--min-rating", "4", "-m", "implicit-als"],
+    }.items():
         source = home / ("strings.csv" if name == "s" else "r.csv")
         ok("fit", source, "-o", home / name, "--set", "factors=2", *options)
     content = (home / "m").read_bytes()
@@ -70,26 +74,38 @@ CASES = {
     "no data set": ("fetch", "--list shows the names"),
     "unknown model": ("fit r.csv -o x --model biasd-mf", r"unknown model 'biasd-mf' \(did you mean biased-mf\?\)"),
     "unknown model to list": ("models svd", "unknown model 'svd'"),
-    "unknown setting": ("fit r.csv -o x --set factor=3", r"no setting 'factor' \(did you mean factors.*factors=50: "),
+    "unknown setting": (
+        "fit r.csv -o x -m biased-mf --set factor=3",
+        r"no setting 'factor' \(did you mean factors.*factors=50: ",
+    ),
     "setting of a model without any": ("fit r.csv -o x --min-rating 4 --model popularity --set a=1", "no settings"),
-    "setting out of range": ("fit r.csv -o x --set factors=0", "factors must be from 1 to 1024, not 0"),
-    "setting of the wrong type": ("fit r.csv -o x --set factors=many", "factors must be an integer, not 'many'"),
-    "half a factor": ("fit r.csv -o x --set factors=2.5", "factors must be an integer"),
-    "infinite setting": ("fit r.csv -o x --set l2=inf", "l2 must be a number"),
-    "yes and no": ("fit r.csv -o x --set biases=2", "biases must be true or false"),
-    "three ends of a range": ("fit r.csv -o x --set rating_range=1,2,3", "2 comma-separated numbers or scale or none"),
-    "falling range": ("fit r.csv -o x --set rating_range=5,1", "two increasing numbers"),
-    "setting without a value": ("fit r.csv -o x --set factors", "--set takes name=value"),
+    "setting out of range": ("fit r.csv -o x -m biased-mf --set factors=0", "factors must be from 1 to 1024, not 0"),
+    "setting of the wrong type": (
+        "fit r.csv -o x -m biased-mf --set factors=many",
+        "factors must be an integer, not 'many'",
+    ),
+    "half a factor": ("fit r.csv -o x -m biased-mf --set factors=2.5", "factors must be an integer"),
+    "infinite setting": ("fit r.csv -o x -m biased-mf --set l2=inf", "l2 must be a number"),
+    "yes and no": ("fit r.csv -o x -m biased-mf --set biases=2", "biases must be true or false"),
+    "three ends of a range": (
+        "fit r.csv -o x -m biased-mf --set rating_range=1,2,3",
+        "2 comma-separated numbers or scale or none",
+    ),
+    "falling range": ("fit r.csv -o x -m biased-mf --set rating_range=5,1", "two increasing numbers"),
+    "setting without a value": ("fit r.csv -o x -m biased-mf --set factors", "--set takes name=value"),
     "setting of another model": ("evaluate r.csv --set bias.damping=1", "'bias' is not one of the requested models"),
     "no output folder": ("fit r.csv -o nowhere/m", "folder nowhere does not exist"),
     "output is a folder": ("fit r.csv -o .", "is a folder"),
     "ratings for a model of events": ("fit r.csv -o x --model implicit-als", "--min-rating 4.*--events"),
-    "events for a model of ratings": ("fit clicks.csv -o x --events", "biased-mf needs ratings.*implicit-als"),
-    "positives for a model of ratings": ("fit r.csv -o x --min-rating 4", "biased-mf needs ratings"),
+    "events for a model of ratings": (
+        "fit clicks.csv -o x -m biased-mf --events",
+        "biased-mf needs ratings.*implicit-als",
+    ),
+    "positives for a model of ratings": ("fit r.csv -o x -m biased-mf --min-rating 4", "biased-mf needs ratings"),
     "validation of everything": ("fit r.csv -o x --validation 1", "--validation must be a fraction strictly between"),
     "validation of nothing": ("fit r.csv -o x --validation 0", "--validation must be a fraction strictly between"),
     "divergence": (
-        "fit r.csv -o x --set learning_rate=10 --set rating_range=none --set init_std=10",
+        "fit r.csv -o x -m biased-mf --set learning_rate=10 --set rating_range=none --set init_std=10",
         "diverged in epoch",
     ),
     "test of 2": ("evaluate r.csv --test 2", "--test must be a fraction between 0 and 1 with --split random, not 2"),
@@ -187,7 +203,7 @@ CASES = {
     "no items": (["describe", "r.csv", "--items", ""], "--items must not be empty"),
     "no model": (["recommend", "", "--user", "1"], "MODEL must not be empty"),
     "no name": (["fit", "r.csv", "-o", "x", "--model", ""], "--model/-m must not be empty"),
-    "no setting": (["fit", "r.csv", "-o", "x", "--set", ""], "--set must not be empty"),
+    "no setting": (["fit", "r.csv", "-o", "x", "-m", "biased-mf", "--set", ""], "--set must not be empty"),
     "no rating": (["recommend", "m", "--rated", ""], "--rated must not be empty"),
     "no user to explain": (["explain", "m", "", "1"], "USER must not be empty"),
     "the demo's output": ("demo -o nowhere/m", "folder nowhere does not exist"),
@@ -215,7 +231,7 @@ def test_bad_input_gives_one_line_and_code_2(folder: Path, case: str, monkeypatc
         ["fit"],
         ["fit", "r.csv"],
         ["frobnicate"],
-        ["fit", "r.csv", "-o", "m", "--factors", "3"],
+        ["fit", "r.csv", "-o", "m", "-m", "biased-mf", "--factors", "3"],
     ],
 )
 def test_wrong_usage_is_explained_with_code_2(folder: Path, arguments: list[str]) -> None:

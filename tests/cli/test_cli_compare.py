@@ -187,7 +187,7 @@ def test_without_optuna_tune_names_what_to_install(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Path:
     path = folder / "films.cofactor"
-    ok("fit", folder / "ratings.csv", "-o", path, "--set", "factors=4")
+    ok("fit", folder / "ratings.csv", "-o", path, "-m", "biased-mf", "--set", "factors=4")
     return path
 
 

@@ -86,7 +86,7 @@ def test_messages_that_cannot_be_written_do_not_change_the_exit_code(folder: Pat
 
 
 def test_a_closed_stdin_is_an_empty_stdin(folder: Path, tmp_path: Path) -> None:
-    assert run("fit", folder / "r.csv", "-o", folder / "mf", "--set", "factors=2").exit_code == 0
+    assert run("fit", folder / "r.csv", "-o", folder / "mf", "-m", "biased-mf", "--set", "factors=2").exit_code == 0
     done = shell("cofactor onboard mf <&-", folder)
     assert done.returncode == 0
     assert "You rated 0 of" in done.stdout
@@ -242,7 +242,11 @@ def test_names_that_are_not_utf8_are_written_but_not_read(tmp_path: Path, monkey
 
 @pytest.mark.parametrize("name", ["[/bold]", "[red]x"])
 def test_markup_in_arguments_is_text(folder: Path, name: str) -> None:
-    for arguments in ([name], ["fit", folder / "r.csv", "-o", "x", f"--{name}"], ["recommend", name, "--all"]):
+    for arguments in (
+        [name],
+        ["fit", folder / "r.csv", "-o", "x", "-m", "biased-mf", f"--{name}"],
+        ["recommend", name, "--all"],
+    ):
         result = run(*arguments, COLUMNS="80")
         assert result.exit_code == 2
         assert name in result.stderr

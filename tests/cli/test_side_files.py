@@ -102,7 +102,7 @@ def test_bad_rows_of_all_files_are_set_aside_separately(home: Path) -> None:
     assert pl.read_csv(home / "mine.csv")["text"].to_list() == ["1,2"]
     assert pl.read_csv(home / "i.csv.rejected.csv")["text"].to_list() == ["1,One,1"]
     (home / "i.csv").write_text("item,title\n1,One,1\n")
-    result = run("fit", "r.csv", "-o", "m", "--items", "i.csv", "--on-error", "quarantine")
+    result = run("fit", "r.csv", "-o", "m", "-m", "biased-mf", "--items", "i.csv", "--on-error", "quarantine")
     assert result.exit_code == 2
     assert "i.csv: all 1 rows were rejected" in result.stderr
 
@@ -125,7 +125,7 @@ NO_MATCH: dict[str, tuple[str, str]] = {
 def test_items_of_which_none_matches_are_an_error(home: Path, name: str) -> None:
     text, message = NO_MATCH[name]
     (home / "i.csv").write_text(text)
-    result = run("fit", "r.csv", "-o", "m", "--items", "i.csv")
+    result = run("fit", "r.csv", "-o", "m", "-m", "biased-mf", "--items", "i.csv")
     assert result.exit_code == 2
     assert "\nerror: i.csv: " in result.stderr
     assert message in " ".join(result.stderr.split())
@@ -134,7 +134,7 @@ def test_items_of_which_none_matches_are_an_error(home: Path, name: str) -> None
 
 def test_users_of_which_none_matches_are_an_error(home: Path) -> None:
     (home / "u.csv").write_text("user,age\nana,20\nbo,30\n")
-    result = run("fit", "r.csv", "-o", "m", "--users", "u.csv")
+    result = run("fit", "r.csv", "-o", "m", "-m", "biased-mf", "--users", "u.csv")
     assert result.exit_code == 2
     assert "u.csv: 0 of 12 users matched: column 'user' of the user table contains 'ana', 'bo'" in result.stderr
 

@@ -75,6 +75,8 @@ def test_the_docstring_of_an_estimator_has_the_meaning_of_each_hyper_parameter(n
         default = repr(spec.default).replace("'", '"')
         if isinstance(spec.default, Estimator):
             default = f"{type(spec.default).__name__}()"
+        if spec.type == "tuple[Estimator, ...]":
+            default = f"({', '.join(type(part).__name__ + '()' for part in spec.default)})"
         assert f"default {default} {meaning[0].upper()}{meaning[1:]}." in text, spec.name
 
 

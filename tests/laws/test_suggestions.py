@@ -57,8 +57,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "levels.csv").write_text(RATINGS.replace(",5,", ",7,"))
     (home / "empty.csv").write_text("user,item,rating\n")
     for model, command in {
-        "my.cofactor": "fit ratings.csv --set factors=2", "events.cofactor": "fit clicks.csv -m popularity --events",
-        "-$(touch pwned)": "fit ratings.csv --set factors=2",
+        "my.cofactor": "fit ratings.csv -m biased-mf --set factors=2",
+        "events.cofactor": "fit clicks.csv -m popularity --events",
+        "-$(touch pwned)": "fit ratings.csv -m biased-mf --set factors=2",
     }.items():  # fmt: skip
         assert invoked([*command.split(), "-o", model], home).exit_code == 0
     return home
@@ -81,8 +82,8 @@ class Printed:
 
 SITUATIONS: list[tuple[list[str], str | None]] = [
     # commands that work
-    (["fit", ODD, "-o", "-$(touch pwned).cofactor", *COLUMNS], None),
-    (["fit", "ids.csv", "-o", "ids.cofactor", "--set", "factors=2"], None),
+    (["fit", ODD, "-o", "-$(touch pwned).cofactor", "-m", "biased-mf", *COLUMNS], None),
+    (["fit", "ids.csv", "-o", "ids.cofactor", "-m", "biased-mf", "--set", "factors=2"], None),
     (["tune", ODD, *COLUMNS, "--rating-levels", "1,2,3,4,5", "--trials", "3", "--set", "factors=3", "--set", "epochs=2",
       "--seed", "3"], None),
     (["tune", "ratings.csv", "-m", "item-knn", "--min-rating", "4", "--gain", "0.1", "--trials", "2"], None),
@@ -102,8 +103,8 @@ SITUATIONS: list[tuple[list[str], str | None]] = [
       for name in ("fit", "evaluate", "tune", "report", "serve")),
     (["compare", "ratings.csv", "--task", "ranking"], None),
     (["compare", "clicks.csv", "--events", "--task", "rating"], None),
-    (["fit", "clicks.csv", "-o", "x", "--events"], None),
-    (["fit", "ratings.csv", "-o", "x", "--min-rating", "4"], None),
+    (["fit", "clicks.csv", "-o", "x", "-m", "biased-mf", "--events"], None),
+    (["fit", "ratings.csv", "-o", "x", "-m", "biased-mf", "--min-rating", "4"], None),
     (["fit", "ratings.csv", "-o", "x", "--min-rating", "9", "-m", "ease"], None),
     # bad rows, columns and options of tables
     *(([name, "bad.csv", *(["-o", "x"] if name == "fit" else [])], None) for name in READS_TABLE if name != "serve"),
@@ -132,9 +133,9 @@ SITUATIONS: list[tuple[list[str], str | None]] = [
     (["evaluate", "ratings.csv", "-m", "bias", "-m", "item-knn"], None),
     (["evaluate", "ratings.csv", "--min-rating", "4", "--calibration"], None),
     (["evaluate", "ratings.csv", "-m", "bayesian-mf", "-m", "neural-mf", "--calibration", "--plot", "x.html"], None),
-    (["fit", "ratings.csv", "-o", "x", "--set", "bias.damping=1"], None),
-    (["fit", "ratings.csv", "-o", "x", "--set", "factors"], None),
-    (["fit", "ratings.csv", "-o", "x", "--item-features", "year"], None),
+    (["fit", "ratings.csv", "-o", "x", "-m", "biased-mf", "--set", "bias.damping=1"], None),
+    (["fit", "ratings.csv", "-o", "x", "-m", "biased-mf", "--set", "factors"], None),
+    (["fit", "ratings.csv", "-o", "x", "-m", "biased-mf", "--item-features", "year"], None),
     (["fit", "ratings.csv", "-o", "x", "-m", "bias", "--user-features", "age"], None),
     # models in use
     (["recommend", "my.cofactor"], None),

@@ -32,6 +32,6 @@ def small(name: str, **more: Any) -> Estimator:
 
 
 def is_random(name: str) -> bool:
-    """Whether a fit depends on its seed, which draws the initial parameters."""
+    """Whether a fit depends on its seed, which draws the initial parameters or the held-out rows of a blend."""
     names = {spec.name for spec in fields(REGISTRY[name])}
-    return "init_std" in names or "ranker" in names
+    return name == "blend" or "init_std" in names or "ranker" in names

@@ -28,6 +28,7 @@ from cofactor.cli.predict import predict
 from cofactor.cli.recommend import recommend
 from cofactor.cli.report import report
 from cofactor.cli.serve import serve
+from cofactor.cli.show import show
 from cofactor.cli.similar import similar
 from cofactor.cli.streams import log_to_stderr, open_streams, print_message, printable
 from cofactor.cli.tune import tune
@@ -198,7 +199,7 @@ COMMANDS: dict[str, list[Any]] = {
     "Start here": [demo],
     "Data": [fetch, describe],
     "Train and evaluate": [models, fit, evaluate, compare, tune, report],
-    "Use a model": [recommend, predict, explain, similar, onboard],
+    "Use a model": [show, recommend, predict, explain, similar, onboard],
     "Run a service": [serve, key, trainer, doctor, backup, restore],
 }
 for panel, commands in COMMANDS.items():

@@ -98,12 +98,19 @@ def describe_settings(estimator_type: type[Estimator]) -> list[dict[str, Any]]:
     -------
     list of dict
         One dict per hyperparameter, in the order of the fields, with keys name, default, low, high, log and meaning;
-        empty if there are none. The default of a hyperparameter that is an estimator is its name.
+        empty if there are none. Estimators in a default are given by their names.
     """
+    from cofactor.estimators import Estimator
+
+    def default(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(default, value))
+        return value.name if isinstance(value, Estimator) else value
+
     return [
         {
             "name": spec.name,
-            "default": getattr(spec.default, "name", spec.default),
+            "default": default(spec.default),
             **{key: spec.metadata[key] for key in ("low", "high", "log", "meaning")},
         }
         for spec in fields(estimator_type)
@@ -205,10 +212,11 @@ def _parse_as(schema: dict[str, Any], text: str) -> tuple[bool, object]:
             return text.lower() in BOOLEANS, BOOLEANS.get(text.lower())
         case "array":
             parts = [] if text == "none" else [part.strip() for part in text.strip("()").split(",")]
-            if "minItems" not in schema:
+            if schema["items"]["type"] in ("string", "object"):  # an estimator is given by its name
                 return True, [part for part in parts if part]
             parsed_items = [_parse_as(schema["items"], part) for part in parts]
-            is_valid = len(parsed_items) == schema["minItems"] and all(valid for valid, _ in parsed_items)
+            is_valid = len(parsed_items) == schema.get("minItems", len(parsed_items))
+            is_valid = is_valid and len(parsed_items) > 0 and all(valid for valid, _ in parsed_items)
             return is_valid, [value for _, value in parsed_items]
         case type_:
             try:
@@ -224,6 +232,7 @@ def _describe_type(schema: dict[str, Any]) -> str:
     if schema["type"] == "object":
         return str(schema["title"])
     if schema["type"] == "array":
-        return f"{schema['minItems']} comma-separated numbers" if "minItems" in schema else "comma-separated names"
+        names = "names" if schema["items"]["type"] in ("string", "object") else "numbers"
+        return f"{schema['minItems']} comma-separated {names}" if "minItems" in schema else f"comma-separated {names}"
     descriptions = {"integer": "an integer", "number": "a number", "boolean": "true or false", "null": "none"}
     return descriptions[schema["type"]]

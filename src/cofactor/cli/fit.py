@@ -13,7 +13,8 @@ from typer import Option
 
 from cofactor.cli.estimator_options import format_number
 from cofactor.cli.input_options import Source, reads_table
-from cofactor.cli.options import HalfLife, Json, RatingModel, Seed, Settings, fraction
+from cofactor.cli.options import HalfLife, Json, RatingModel, Seed, Settings, fraction, number, whole_number
+from cofactor.cli.show import best_trials, describe_estimator, show_trials
 from cofactor.cli.terminal import epoch_progress, messages, note, printable, results, show_json
 from cofactor.errors import ParameterError
 from cofactor.shell import as_path, command
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["fit"]
 
+DEFAULT_BUDGET = 60.0
+"""Time budget in seconds for the choice of a model."""
+
 
 @reads_table
 def fit(
@@ -34,14 +38,21 @@ def fit(
     output: Annotated[str, Option("--output", "-o", metavar="MODEL", help="File to save the model in.")],
     model: Annotated[
         str | None,
-        Option(
-            "--model",
-            "-m",
-            metavar="NAME",
-            help="Name of the model; see `cofactor models` [biased-mf; implicit-als with --rating-model].",
-        ),
+        Option("--model", "-m", metavar="NAME", help="Name of the model; see `cofactor models`. Chosen if omitted."),
     ] = None,
     rating_model: RatingModel = None,
+    goal: Annotated[
+        str | None,
+        Option(metavar="GOAL", help="Without --model: choose a model for recommend (the default) or predict."),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        Option(metavar="SECONDS", parser=number(low=0), help="Without --model: time budget, 60 by default."),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        Option(metavar="N", parser=whole_number, help="Without --model: number of trials instead of a time budget."),
+    ] = None,
     settings: Settings = None,
     seed: Seed = 0,
     validation: Annotated[
@@ -69,6 +80,9 @@ def fit(
 ) -> None:
     """Fit a model to a table of ratings or events and save it.
 
+    Without --model, several models are tried on held-out rows within a time budget, and the best one is fitted to all
+    rows; `cofactor show` lists what was tried.
+
     By default, the table contains ratings. Models of events (implicit-als, popularity) require one of two options:
     --events for clicks, plays and purchases, or --min-rating 4 to treat ratings of 4 and up as likes.
 
@@ -77,8 +91,17 @@ def fit(
     """
     from cofactor.cli.side_tables import check_model_output
 
-    model = model or ("biased-mf" if rating_model is None else "implicit-als")
-    source, (estimator,) = source.estimators([model], source.settings(settings), rating_model)
+    start = time.perf_counter()
+    model = "implicit-als" if model is None and rating_model is not None else model
+    _check_combination(
+        model, goal, budget, trials, {"--set": settings, "--counts": source.counts, "--validation": validation}
+    )
+    estimator: Estimator | None = None
+    min_rating = None
+    if model is not None:
+        source, (estimator,) = source.estimators([model], source.settings(settings), rating_model)
+    elif goal != "predict" and not source.gain:  # the table contains ratings, of which the liked ones are ranked
+        source, min_rating = replace(source, min_rating=None), source.min_rating
     check_model_output(output, inputs=source.files)
     if target_type is not None and (source.event_type is None or source.type_weights is not None):
         raise ParameterError("--target-type needs --event-type, and cannot be combined with --type-weights")
@@ -89,15 +112,19 @@ def fit(
     if half_life is not None:
         table = table.decayed(half_life=half_life)
     epochs: list[Epoch] = []
-    start = time.perf_counter()
-    with epoch_progress(model) as show_progress:
+    if estimator is not None:
+        start = time.perf_counter()
+    with epoch_progress(model or "selection") as show_progress:
 
         def callback(epoch: Epoch) -> None:
             if not isnan(epoch.loss):  # not a part of a closed form
                 epochs.append(epoch)
             show_progress(epoch)
 
-        recommender = _fit(estimator, table, seed=seed, validation=validation, callback=callback)
+        if estimator is None:
+            recommender = _select(table, goal or "recommend", budget, trials, min_rating, seed, callback)
+        else:
+            recommender = _fit(estimator, table, seed=seed, validation=validation, callback=callback)
     columns = [_split_names(option) for option in (user_features, item_features)]
     if any(columns):
         recommender = recommender.with_priors(user_features=columns[0], item_features=columns[1], seed=seed)
@@ -110,6 +137,10 @@ def fit(
         return
     out = results()
     sizes = f"{len(table):,} {table.kind} ({table.n_users:,} users x {table.n_items:,} items)"
+    assert recommender.estimator is not None
+    if estimator is None:
+        show_trials(out, best_trials(recommender.trials))
+        model = describe_estimator(recommender.estimator)
     out.print(f"fitted {model} to {sizes} in {seconds:.1f} s", soft_wrap=True)
     for run in _runs(epochs):
         losses = f"loss {run[0].loss:.4f} to {run[-1].loss:.4f}"
@@ -124,7 +155,7 @@ def fit(
 
 
 def _learned_weights(
-    tables: dict[str, Interactions], target_type: str, estimator: Estimator, seed: int
+    tables: dict[str, Interactions], target_type: str, estimator: Estimator | None, seed: int
 ) -> dict[str, float]:
     """Return the weights of event types that predict held-out events of the target type best, and print them."""
     from cofactor.evaluate import learn_type_weights
@@ -172,6 +203,50 @@ def _runs(epochs: list[Epoch]) -> list[list[Epoch]]:
     return runs
 
 
+def _check_combination(
+    model: str | None,
+    goal: str | None,
+    budget: float | None,
+    trials: int | None,
+    model_options: Mapping[str, Any],
+) -> None:
+    """Raise ParameterError if options for a given model and options for the choice of a model are combined."""
+    if model is None:
+        for option, value in model_options.items():
+            if value:
+                raise ParameterError(f"{option} needs --model NAME; without it, the model and its settings are chosen")
+        if budget is not None and trials is not None:
+            raise ParameterError("--budget cannot be combined with --trials")
+        if goal not in (None, "recommend", "predict"):
+            raise ParameterError(f"--goal must be recommend or predict, not {goal!r}")
+        return
+    for option, choice in (("--goal", goal), ("--budget", budget), ("--trials", trials)):
+        if choice is not None:
+            raise ParameterError(f"{option} cannot be combined with --model: it concerns the choice of a model")
+
+
+def _select(
+    table: Interactions,
+    goal: Any,
+    budget: float | None,
+    trials: int | None,
+    min_rating: float | None,
+    seed: int,
+    callback: EpochCallback,
+) -> Recommender:
+    """Choose a model and fit it, with the latest trial as a status line."""
+    from cofactor.evaluate.selection import fit as select_and_fit
+
+    with messages().status("trial 1", spinner="dots") as status:  # shows nothing if stderr is not a terminal
+        return select_and_fit(
+            table, goal=goal, budget=DEFAULT_BUDGET if budget is None else budget, trials=trials, min_rating=min_rating,
+            seed=seed, callback=callback,
+            on_trial=lambda trial: status.update(
+                f"{trial.estimator}: {'not scored' if trial.value is None else f'{trial.metric} {trial.value:.4f}'}"
+            ),
+        )  # fmt: skip
+
+
 def _split_names(columns: str | None) -> list[str]:
     return [name.strip() for name in (columns or "").split(",") if name.strip()]
 
@@ -195,6 +270,7 @@ def _facts(
     return {
         "model": output,
         "estimator": {"model": settings.pop("estimator"), **settings},
+        "trials": [asdict(trial) for trial in recommender.trials],
         "kind": table.kind,
         "rows": len(table),
         "users": table.n_users,

@@ -9,6 +9,7 @@ from cofactor.estimators.als import ExplicitALS, ImplicitALS
 from cofactor.estimators.base import Estimator
 from cofactor.estimators.bayes import BayesianMF
 from cofactor.estimators.bias import Bias, Popularity
+from cofactor.estimators.blend import Blend
 from cofactor.estimators.bpr import BPR
 from cofactor.estimators.ease import EASE, SparseEASE
 from cofactor.estimators.graph_filter import GraphFilter
@@ -27,6 +28,7 @@ __all__ = [
     "BayesianMF",
     "Bias",
     "BiasedMF",
+    "Blend",
     "Epoch",
     "Estimator",
     "ExplicitALS",

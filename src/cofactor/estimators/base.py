@@ -322,7 +322,8 @@ class Estimator(ABC):
         properties: dict[str, dict[str, Any]] = {"estimator": {"const": cls.name}}
         for spec in fields(cls):
             limits = {"minimum": spec.metadata["low"], "maximum": spec.metadata["high"]}
-            properties[spec.name] = _schema_of(types[spec.name]) | {
+            properties[spec.name] = {
+                **_schema_of(types[spec.name]),
                 **{key: value for key, value in limits.items() if value is not None},
                 "default": _to_json(spec.default),
                 "description": spec.metadata["meaning"],
@@ -557,13 +558,6 @@ def _check_value(name: str, spec: Field[Any], declared_type: Any, value: Any) ->
         raise ParameterError(f"{label} must be {allowed_range}, not {checks.describe(value)}")
 
 
-def _to_json(value: object) -> object:
-    """Convert a hyperparameter value to a JSON value: tuples to lists, and estimators to dicts."""
-    if isinstance(value, Estimator):
-        return value.to_dict()
-    return list(value) if isinstance(value, tuple) else value
-
-
 def _from_json(default: object, value: object) -> object:
     """Convert a JSON value: lists to tuples, integral floats to int, and integers too large for a float to infinity."""
     if isinstance(value, list):
@@ -578,13 +572,20 @@ def _from_json(default: object, value: object) -> object:
     return value
 
 
+def _to_json(value: Any) -> Any:
+    """Convert a hyperparameter value to a JSON value: tuples to lists, and estimators to dicts."""
+    if isinstance(value, tuple):
+        return [_to_json(part) for part in value]
+    return value.to_dict() if isinstance(value, Estimator) else value
+
+
 def _schema_of(declared_type: Any) -> dict[str, Any]:
     """Return the JSON Schema for a declared type: a scalar, a Literal, a tuple, an estimator, or a union."""
-    if declared_type is Estimator:
-        return {"type": "object"}
     names = {int: "integer", float: "number", bool: "boolean", NoneType: "null", str: "string"}
     if declared_type in names:
         return {"type": names[declared_type]} | ({"minLength": 1} if declared_type is str else {})
+    if declared_type is Estimator:
+        return {"type": "object", "required": ["estimator"]}
     if get_origin(declared_type) is Literal:
         return {"enum": list(get_args(declared_type))}
     if get_origin(declared_type) is tuple:

@@ -21,7 +21,15 @@ from cofactor.metrics.registry import VALIDATION_K, validation_metric
 from cofactor.models.base import Model, PredictsRatings, ScoresItems
 from cofactor.models.user_batch import UserBatch
 
-__all__ = ["Epoch", "EpochCallback", "FitMonitor", "one_cycle", "report_parts", "require_init_model"]
+__all__ = [
+    "Epoch",
+    "EpochCallback",
+    "FitMonitor",
+    "one_cycle",
+    "report_parts",
+    "require_init_model",
+    "require_validation",
+]
 
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
@@ -124,7 +132,7 @@ class FitMonitor:
     ):
         checks.optional_callable("callback", callback)
         self.training, self.callback = interactions, callback
-        self.validation = None if validation is None else _require_validation(validation, interactions)
+        self.validation = None if validation is None else require_validation(validation, interactions)
         self.epochs, self.patience, self.advice = epochs, patience, advice
         self.loss_may_rise = loss_may_rise
         self.start = time.perf_counter()
@@ -224,8 +232,28 @@ def report_parts(parts: Sequence[T], callback: EpochCallback | None) -> Iterator
             callback(Epoch(number, len(parts), math.nan, None, time.perf_counter() - start))
 
 
-def _require_validation(validation: TableLike, training: Interactions) -> Interactions:
-    """Return the validation rows; raise an error unless they match the training table and can score a model."""
+def require_validation(validation: TableLike, training: Interactions) -> Interactions:
+    """Return the validation rows; raise an error unless they match the training table and can score a model.
+
+    Parameters
+    ----------
+    validation : Interactions or CSR matrix
+        Held-out rows.
+    training : Interactions
+        Training table.
+
+    Returns
+    -------
+    Interactions
+        Validation rows as a table.
+
+    Raises
+    ------
+    DataError
+        If the IDs differ, or a model cannot be evaluated on any row.
+    KindError
+        If the kinds differ.
+    """
     table = as_interactions("validation", validation, training.kind)
     if not (table.users.equals(training.users) and table.items.equals(training.items)):
         raise DataError("validation must have the same IDs as the training table; create both with the same split")

@@ -18,6 +18,7 @@ from cofactor.evaluate.comparison import Comparison, compare
 from cofactor.evaluate.evaluation import Evaluation, evaluate, score
 from cofactor.evaluate.predefined_split import split_predefined
 from cofactor.evaluate.reliability import Calibration, calibration
+from cofactor.evaluate.selection import fit
 from cofactor.evaluate.split import Split, split_by_time, split_last, split_per_user, split_random, split_users
 from cofactor.evaluate.tuning import TuningResult, tune
 from cofactor.evaluate.type_weights import TypeWeights, learn_type_weights
@@ -32,6 +33,7 @@ __all__ = [
     "calibration",
     "compare",
     "evaluate",
+    "fit",
     "learn_type_weights",
     "score",
     "split_by_time",

@@ -22,6 +22,7 @@ from cofactor.estimators import Bias, Popularity
 from cofactor.estimators.base import Estimator, require_estimator
 from cofactor.evaluate.leakage import require_no_history_pairs
 from cofactor.evaluate.split import Exclude, Split, require_split
+from cofactor.metrics.base import UserValues
 from cofactor.metrics.catalog import CatalogMetric, ListExposure
 from cofactor.metrics.intervals import Interval, bootstrap_intervals
 from cofactor.metrics.model_lists import ModelLists
@@ -41,6 +42,7 @@ __all__ = [
     "fit_and_score",
     "prepare_recommender",
     "primary_value",
+    "primary_values",
     "score",
     "unique_labels",
 ]
@@ -407,12 +409,37 @@ def primary_value(recommender: Recommender, split: Split, *, k: int = 10) -> flo
     CofactorError
         If `score` would fail.
     """
+    return primary_values(recommender, split, k=k).aggregate()
+
+
+def primary_values(recommender: Recommender, split: Split, *, k: int = 10) -> UserValues:
+    """Compute the per-user values of the primary metric, with which two models can be compared.
+
+    Parameters
+    ----------
+    recommender : Recommender
+        Recommender trained on `split.train`.
+    split : Split
+        Split to evaluate on.
+    k : int, default 10
+        Cutoff for the ranking metric, for events.
+
+    Returns
+    -------
+    UserValues
+        Squared errors of each user for ratings, or NDCG@k of each user with test items.
+
+    Raises
+    ------
+    CofactorError
+        If `score` would fail.
+    """
     k = checks.whole_number("k", k, low=1, high=checks.MAX_LIST_LENGTH)
     recommender = prepare_recommender(recommender, split)
     metric = primary_metric(split.test.kind, k)
     if isinstance(metric, RatingMetric):
-        return metric.per_user(_errors(recommender, split)).aggregate()
-    return metric.per_user(_lists(recommender, split, [k])[0].hits).aggregate()
+        return metric.per_user(_errors(recommender, split))
+    return metric.per_user(_lists(recommender, split, [k])[0].hits)
 
 
 def prepare_recommender(recommender: Recommender, split: Split) -> Recommender:

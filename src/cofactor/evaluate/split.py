@@ -13,6 +13,7 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import MAX_ROWS, Bool, Int32, Int64, random_stream
 from cofactor.checks import Seed
+from cofactor.data.held_out import mark_first_rows, shuffle_within_users
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.data.readers.times import time_cells
 from cofactor.data.scale import Scale
@@ -340,8 +341,8 @@ def split_per_user(interactions: Interactions, *, test: float = 0.2, seed: Seed 
     test = checks.fraction("test", test)
     interactions = require_interactions("interactions", interactions)
     counts = interactions.by_user.counts
-    order = _shuffle_within_users(interactions, random_stream(seed, "split per user"))
-    is_test = _mark_first_rows(interactions, order, _floor_share(test, counts))
+    order = shuffle_within_users(interactions, random_stream(seed, "split per user"))
+    is_test = mark_first_rows(interactions, order, _floor_share(test, counts))
     if not is_test.any():
         raise DataError(
             f"no user has {int(np.ceil(1 / test - 1e-9))} rows, the minimum for a test row with test={test:g} "
@@ -395,7 +396,7 @@ def split_last(interactions: Interactions, *, n: int = 1, seed: Seed = 0) -> Spl
     times, counts = _times(interactions), interactions.by_user.counts
     tie_breakers = random_stream(seed, "split last").permutation(len(interactions))
     order = np.lexsort((tie_breakers, times, interactions.u))[::-1]
-    is_test = _mark_first_rows(interactions, order, np.where(counts > n, n, 0))
+    is_test = mark_first_rows(interactions, order, np.where(counts > n, n, 0))
     if not is_test.any():
         raise DataError(
             f"no user has more than n={n} rows (the longest history has {counts.max(initial=0)}); decrease n"
@@ -524,9 +525,9 @@ def split_users(interactions: Interactions, *, test: float = 0.1, fold_in_share:
         )
     held_out = np.zeros(interactions.n_users, bool)
     held_out[random_stream(seed, "split users", "who").permutation(eligible)[:n]] = True
-    order = _shuffle_within_users(interactions, random_stream(seed, "split users", "given"))
+    order = shuffle_within_users(interactions, random_stream(seed, "split users", "given"))
     n_fold_in = np.where(held_out, np.clip(_floor_share(fold_in_share, counts), 1, np.maximum(counts - 1, 1)), 0)
-    is_fold_in = _mark_first_rows(interactions, order, n_fold_in)
+    is_fold_in = mark_first_rows(interactions, order, n_fold_in)
     is_held_out = held_out[interactions.u]
     train_seen, held_out_seen = interactions.seen, interactions.seen
     if interactions.seen is not None:
@@ -609,19 +610,3 @@ def _nearest_cutoff(sorted_times: Int64, test: float) -> int:
     starts = np.flatnonzero(sorted_times[1:] > sorted_times[:-1]) + 1
     n_test = len(sorted_times) - starts
     return int(sorted_times[starts[np.abs(n_test - test * len(sorted_times)).argmin()]])
-
-
-def _shuffle_within_users(interactions: Interactions, stream: np.random.Generator) -> Int64:
-    """Return row numbers grouped by user, in random order within each user."""
-    shuffled = stream.permutation(len(interactions))
-    return shuffled[np.argsort(interactions.u[shuffled], kind="stable")]
-
-
-def _mark_first_rows(interactions: Interactions, order: Int64, n_per_user: Int64) -> Bool:
-    """Return a mask of the first n_per_user[u] rows of each user u in `order`, which is grouped by user."""
-    u = interactions.u[order]
-    starts = np.concatenate([np.ones(1, bool), u[1:] != u[:-1]])[: len(u)]
-    position = np.arange(len(u)) - np.maximum.accumulate(np.where(starts, np.arange(len(u)), 0))
-    mask = np.zeros(len(u), bool)
-    mask[order[position < n_per_user[u]]] = True
-    return mask

@@ -6,6 +6,7 @@ Each model type has a single implementation of ranking, saving and serving.
 from __future__ import annotations
 
 from cofactor.models.base import Model
+from cofactor.models.blend import BlendModel
 from cofactor.models.factor import FactorModel
 from cofactor.models.neighborhood import ItemItemModel, UserUserModel
 from cofactor.models.network import LevelsNetworkModel, NetworkModel
@@ -15,6 +16,7 @@ from cofactor.models.posterior import BayesianModel
 __all__ = [
     "MODEL_TYPES",
     "BayesianModel",
+    "BlendModel",
     "FactorModel",
     "ItemItemModel",
     "LevelsNetworkModel",

@@ -197,8 +197,22 @@ class NetworkModel:
         -------
         ndarray of shape (n,), float32
         """
+        return self.link(self._checked_outputs(y)[:, 0])
+
+    def link(self, x: Float32) -> Float32:
+        """Convert ranking scores to expected ratings before clipping, by a sigmoid scaled to the rating range.
+
+        Parameters
+        ----------
+        x : ndarray of any shape, float32
+            Scores, as `scores` returns them.
+
+        Returns
+        -------
+        ndarray of the same shape, float32
+        """
         low, high = self.rating_range
-        rating: Float32 = (low + (high - low) * _sigmoid(self._checked_outputs(y)[:, 0])).astype(np.float32)
+        rating: Float32 = (low + (high - low) * _sigmoid(checks.as_array(x))).astype(np.float32)
         return rating
 
     @validated
@@ -691,6 +705,20 @@ class LevelsNetworkModel(NetworkModel):
         """
         mean: Float32 = (_softmax(self._checked_outputs(y)) * self.levels).sum(axis=1)
         return mean
+
+    def link(self, x: Float32) -> Float32:
+        """Return ranking scores unchanged, because they are expected ratings.
+
+        Parameters
+        ----------
+        x : ndarray of any shape, float32
+            Scores, as `scores` returns them.
+
+        Returns
+        -------
+        ndarray of the same shape, float32
+        """
+        return x
 
     @validated
     def score(self, y: Float32) -> Float32:

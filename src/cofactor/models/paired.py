@@ -20,22 +20,17 @@ from cofactor.errors import DataError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import checked_batch, require_histories, require_no_prior
 from cofactor.models.base import Model, PredictsRatings, ScoresItems
+from cofactor.models.blend import PART_TYPES as BLEND_PART_TYPES
+from cofactor.models.blend import BlendModel
 from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation
-from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
-from cofactor.models.neighborhood import ItemItemModel, UserUserModel
-from cofactor.models.network import LevelsNetworkModel, NetworkModel
-from cofactor.models.posterior import BayesianModel
 from cofactor.models.user_batch import UserBatch
 from cofactor.validation import validated
 
 __all__ = ["PART_TYPES", "PairedModel", "UncertainPairedModel", "default_min_rating", "ranking_part", "rating_part"]
 
-PART_TYPES: dict[str, type[Model]] = {
-    cls.model_type: cls
-    for cls in (FactorModel, BayesianModel, ItemItemModel, UserUserModel, NetworkModel, LevelsNetworkModel)
-}
+PART_TYPES: dict[str, type[Model]] = BLEND_PART_TYPES | {BlendModel.model_type: BlendModel}
 """Classes of the models that can be parts of a paired model, by the name of their type in model files."""
 
 LIKED_SHARE = 0.75

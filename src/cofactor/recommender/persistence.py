@@ -26,6 +26,7 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.models import MODEL_TYPES
 from cofactor.models.prior import Priors
 from cofactor.recommender.artifact import read_artifact, write_artifact
+from cofactor.results import SelectionTrial
 
 __all__ = ["frame", "frame_bytes", "id_arrays", "id_map", "load", "row_arrays", "rows", "save"]
 
@@ -66,6 +67,7 @@ def save(path: Path, fields: Mapping[str, Any]) -> None:
         "estimator": None if estimator is None else estimator.to_dict(),
         "priors": None if priors is None else priors.settings(),
         "scale": None if scale is None else asdict(scale),
+        "trials": [asdict(trial) for trial in fields["trials"]],
     }
     write_artifact(path, arrays, manifest)
 
@@ -123,7 +125,20 @@ def _read_fields(arrays: Arrays, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "priors": None if manifest["priors"] is None else Priors.from_parts(prior_arrays, manifest["priors"]),
         "scale": checks.plain("scale", manifest["scale"], Scale | None),
         "evidence": arrays.get("evidence"),
+        "trials": tuple(_trial(trial) for trial in manifest["trials"]),
     }
+
+
+def _trial(values: Mapping[str, Any]) -> SelectionTrial:
+    """Return a trial of automatic selection from its JSON values."""
+    types: dict[str, Any] = {
+        "estimator": str, "metric": str, "value": float | None, "seconds": float, "chosen": bool, "note": str | None,
+    }  # fmt: skip
+    if not isinstance(settings := values["settings"], dict):
+        raise DataError(f"settings must be an object, not {checks.describe(settings)}")
+    return SelectionTrial(
+        settings=settings, **{name: checks.plain(name, values[name], expected) for name, expected in types.items()}
+    )
 
 
 def _is_large(name: str, array: NDArray[Any]) -> bool:

@@ -51,7 +51,7 @@ from cofactor.recommender.updating import (
     table_rows,
 )
 from cofactor.recommender.users import ListOptions, UserView
-from cofactor.results import AnsweredBy, RankBy
+from cofactor.results import AnsweredBy, RankBy, SelectionTrial
 from cofactor.validation import validated
 
 __all__ = ["Recommender", "require_recommender"]
@@ -88,6 +88,8 @@ class Recommender:
     evidence : ndarray of shape (n_items,), bool, optional
         Mask of the items for which the model has evidence from ratings, features or a prior; None for all. The model
         does not rank other items, and they are not similar to any item.
+    trials : tuple of SelectionTrial, default ()
+        What automatic selection tried, if `cofactor.fit` chose the estimator.
 
     Examples
     --------
@@ -112,6 +114,7 @@ class Recommender:
     seen: SparseRows | None = None
     scale: Scale | None = None
     evidence: Bool | None = None
+    trials: tuple[SelectionTrial, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("users", "items"):

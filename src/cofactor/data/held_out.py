@@ -1,0 +1,104 @@
+"""Held-out rows: a share of each user's rows, the latest ones if the table has times, otherwise random ones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cofactor import checks
+from cofactor.arrays import Bool, Int64, random_stream
+from cofactor.checks import Seed
+from cofactor.data.interactions import Interactions
+from cofactor.validation import validated
+
+__all__ = ["held_out_rows", "mark_first_rows", "shuffle_within_users"]
+
+
+@validated
+def held_out_rows(interactions: Interactions, *, share: float = 0.2, seed: Seed = 0) -> Bool:
+    """Choose rows to hold out from a training table, with which hyperparameters or weights are chosen.
+
+    Parameters
+    ----------
+    interactions : Interactions
+        Training table.
+    share : float, default 0.2
+        Expected share of the rows of each user, between 0 and 1. At least one row of each user stays in the table.
+    seed : int, Generator or None, default 0
+        Seed for rounding the number of rows of each user, for the order of simultaneous rows, and for the choice of
+        rows if the table has no times.
+
+    Returns
+    -------
+    ndarray of shape (n,), bool
+        Mask of the held-out rows. If all users have a single row, they are chosen from all rows; the mask is False
+        everywhere if the table has a single row.
+
+    Notes
+    -----
+    Of the n rows of a user, floor(share * n + U) are held out, where U is uniform on [0, 1), so that users with few
+    rows take part. If the table has times, they are the latest rows of the user.
+
+    Examples
+    --------
+    >>> table = Interactions.from_columns([1, 1, 1, 1], [6, 7, 8, 9], [5, 4, 4, 2], times=[30, 20, 90, 10])
+    >>> held_out_rows(table, share=0.5).tolist()
+    [True, False, True, False]
+    """
+    seed, share = checks.seed(seed), checks.fraction("share", share)
+    stream = random_stream(seed, "held out")
+    counts = interactions.by_user.counts
+    n_held_out = np.floor(share * counts + stream.random(len(counts))).astype(np.int64)
+    n_held_out = np.minimum(n_held_out, np.maximum(counts - 1, 0))
+    order = shuffle_within_users(interactions, stream)
+    if interactions.times is not None:
+        latest_first = np.lexsort((-interactions.times[order], interactions.u[order]))
+        order = order[latest_first]
+    mask = mark_first_rows(interactions, order, n_held_out)
+    if not mask.any():
+        n = len(interactions)
+        mask[stream.permutation(n)[: max(int(share * n), min(n - 1, 1))]] = True
+    return mask
+
+
+def shuffle_within_users(interactions: Interactions, stream: np.random.Generator) -> Int64:
+    """Return row numbers grouped by user, in random order within each user.
+
+    Parameters
+    ----------
+    interactions : Interactions
+        Table.
+    stream : Generator
+        Stream of random numbers.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Row numbers.
+    """
+    shuffled = stream.permutation(len(interactions))
+    return shuffled[np.argsort(interactions.u[shuffled], kind="stable")]
+
+
+def mark_first_rows(interactions: Interactions, order: Int64, n_per_user: Int64) -> Bool:
+    """Return a mask of the first rows of each user in a given order.
+
+    Parameters
+    ----------
+    interactions : Interactions
+        Table with n rows.
+    order : ndarray of shape (n,), int64
+        Row numbers, grouped by user.
+    n_per_user : ndarray of shape (n_users,), int64
+        Number of rows to mark for each user.
+
+    Returns
+    -------
+    ndarray of shape (n,), bool
+        Mask of the rows of the table.
+    """
+    u = interactions.u[order]
+    starts = np.concatenate([np.ones(1, bool), u[1:] != u[:-1]])[: len(u)]
+    position = np.arange(len(u)) - np.maximum.accumulate(np.where(starts, np.arange(len(u)), 0))
+    mask = np.zeros(len(u), bool)
+    mask[order[position < n_per_user[u]]] = True
+    return mask
