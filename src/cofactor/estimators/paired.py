@@ -57,10 +57,11 @@ class PairedModels(Estimator):
     >>> import cofactor
     >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
     >>> ratings = cofactor.Interactions.from_columns(users, items, [5, 4, 4, 2, 5])
-    >>> estimator = PairedModels(ranker=cofactor.ItemKNN(), rating_model=cofactor.Bias())
+    >>> estimator = PairedModels(ranker=cofactor.ItemKNN(), rating_model=cofactor.Bias(), min_rating=4)
     >>> rec = cofactor.Recommender.fit(estimator, ratings)
-    >>> rec.recommend("cy", n=1).select("item", "score", "prediction", "support").rows()
-    [('alien', 0.4864864945411682, 4.25, 2)]
+    >>> first = rec.recommend("cy", n=1)
+    >>> first["item"][0], round(first["prediction"][0], 1), first["support"][0]
+    ('alien', 4.3, 2)
     """
 
     name: ClassVar[str] = "paired-models"
