@@ -13,7 +13,7 @@ import argparse
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,13 @@ from cofactor.models.user_batch import UserBatch
 Measurements = dict[str, Any]
 TASKS: dict[str, Callable[[argparse.Namespace], Measurements]] = {}
 
-LIKE_IRSPACK = {"alpha0": 0.1, "l2": 1e-3, "nu": 1.0}
-"""ImplicitALS with what irspack's runner minimizes; see there."""
+LIKE_IRSPACK = EventsLoss(alpha0=0.1, l2=1e-3, nu=1.0, counts="raw")
+"""What irspack's runner minimizes; see there."""
+
+
+def like_irspack(folder: Path, **settings: Any) -> cofactor.ImplicitALS:
+    """ImplicitALS that minimizes the same on the table of a folder."""
+    return cofactor.ImplicitALS.from_absolute(interactions(folder, "events"), **asdict(LIKE_IRSPACK), **settings)
 
 
 def task(run: Callable[[argparse.Namespace], Measurements]) -> Callable[[argparse.Namespace], Measurements]:
@@ -101,7 +106,7 @@ def fitted(estimator: Estimator, folder: Path, kind: Kind) -> tuple[cofactor.Rec
 @task
 def als(args: argparse.Namespace) -> Measurements:
     """ImplicitALS with what irspack's runner minimizes."""
-    estimator = cofactor.ImplicitALS(factors=args.factors, epochs=args.iterations, **LIKE_IRSPACK)
+    estimator = like_irspack(args.data, factors=args.factors, epochs=args.iterations)
     rec, measured, rows = fitted(estimator, args.data, "events")
     if args.save:
         save_factors(args.save, users=rec.model.user_factors, items=rec.model.item_factors)
@@ -114,7 +119,7 @@ def objective_of(args: argparse.Namespace) -> Measurements:
     rows = interactions(args.data, "events")
     users, items = (np.load(args.factors_from / f"{side}_factors.npy") for side in ("user", "item"))
     none = (np.zeros(len(side), np.float32) for side in (users, items))
-    return {"objective": FactorModel(users, items, *none, loss=EventsLoss(**LIKE_IRSPACK)).objective(rows)}
+    return {"objective": FactorModel(users, items, *none, loss=LIKE_IRSPACK).objective(rows)}
 
 
 @task
@@ -123,7 +128,7 @@ def als_to(args: argparse.Namespace) -> Measurements:
     low, high, best = 1, 16, Measurements()
     while low <= high:
         middle = (low + high) // 2
-        estimator = cofactor.ImplicitALS(factors=args.factors, epochs=middle, **LIKE_IRSPACK)
+        estimator = like_irspack(args.data, factors=args.factors, epochs=middle)
         rec, measured, rows = fitted(estimator, args.data, "events")
         measured |= {"iterations": middle, "objective": rec.model.objective(rows)}
         if measured["objective"] <= args.target:

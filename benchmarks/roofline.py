@@ -167,7 +167,8 @@ def half_steps(folder: Path, width: int) -> list[Work]:
     """ALS on 20 M events. The vectors of a row come from the memory of the other side; the passes of CG after the
     first find them in the second cache, or where they do not fit there (in half of it), in the third.
     """
-    rows, loss = interactions(table(folder, f"{FULL}/events"), "events"), EventsLoss(alpha0=0.1, l2=1e-3, nu=1.0)
+    rows = interactions(table(folder, f"{FULL}/events"), "events")
+    loss = EventsLoss(alpha0=0.1, l2=1e-3, nu=1.0, counts="raw")
     sides = []
     for n, name in ((rows.n_users, "users"), (rows.n_items, "items")):
         start = random_stream(0, name).standard_normal((n, width), dtype=np.float32) * np.float32(0.1 / width**0.5)

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from cofactor import audit, cold_start, datasets, errors, evaluate, interpret, metrics, plots
     from cofactor.client import Client
     from cofactor.data.crosstab import crosstab
+    from cofactor.data.event_types import combine_events
     from cofactor.data.interactions import Interactions
-    from cofactor.data.readers.read import read_events, read_ratings, read_table
+    from cofactor.data.readers.read import read_event_types, read_events, read_ratings, read_table
     from cofactor.errors import CofactorError
     from cofactor.estimators import (
         BPR,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         BiasedMF,
         Blend,
         ExplicitALS,
+        GraphFilter,
         ImplicitALS,
         ItemKNN,
         NeuralMF,
@@ -63,8 +65,10 @@ _MODULES = {
     "Interactions": "cofactor.data.interactions",
     "Recommender": "cofactor.recommender.recommender",
     "Split": "cofactor.evaluate",
+    "combine_events": "cofactor.data.event_types",
     "crosstab": "cofactor.data.crosstab",
     "fit": "cofactor.evaluate",
+    "read_event_types": "cofactor.data.readers.read",
     "read_events": "cofactor.data.readers.read",
     "read_ratings": "cofactor.data.readers.read",
     "read_table": "cofactor.data.readers.read",
@@ -89,6 +93,7 @@ __all__ = [
     "Client",
     "CofactorError",
     "ExplicitALS",
+    "GraphFilter",
     "ImplicitALS",
     "Interactions",
     "ItemKNN",
@@ -103,6 +108,7 @@ __all__ = [
     "UserKNN",
     "audit",
     "cold_start",
+    "combine_events",
     "crosstab",
     "datasets",
     "errors",
@@ -111,6 +117,7 @@ __all__ = [
     "interpret",
     "metrics",
     "plots",
+    "read_event_types",
     "read_events",
     "read_ratings",
     "read_table",

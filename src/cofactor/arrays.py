@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ __all__ = [
     "ROW_ORDER",
     "Bool",
     "Bytes",
+    "Counts",
     "Float32",
     "Float64",
     "Int8",
@@ -34,6 +35,7 @@ __all__ = [
     "read_only",
     "require_array",
     "signed_confidence",
+    "transform_counts",
 ]
 
 
@@ -60,6 +62,9 @@ Bool: TypeAlias = NDArray[np.bool_]
 
 Bytes: TypeAlias = NDArray[np.uint8]
 
+
+Counts: TypeAlias = Literal["log", "binary", "raw"]
+"""How the value of an event becomes a confidence; see `transform_counts`."""
 
 ALL_ROWS: Bool = np.zeros(0, np.bool_)
 """Empty mask, which allows all rows."""
@@ -152,8 +157,53 @@ def contiguous(array: Any, dtype: Any) -> NDArray[Any]:
     return np.ascontiguousarray(array, dtype=dtype)
 
 
-def signed_confidence(values: Float32, weights: Float32 | None) -> Float32:
-    """Return the confidence of each event: its value times its weight, negative for a dislike.
+def transform_counts(values: Float32, counts: Counts) -> Float32:
+    """Transform the values of events, so that a few large counts do not dominate a model; see Notes.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,), float32
+        Count or amount of each event; negative for a dislike.
+    counts : {"log", "binary", "raw"}
+        Transformation.
+
+    Returns
+    -------
+    ndarray of shape (n,), float32
+        Transformed values; `values` itself if nothing changes.
+
+    Notes
+    -----
+    All transformations keep 0, 1 and the sign::
+
+        log:     f(v) = 1 + ln v for v >= 1, and v for v < 1
+        binary:  f(v) = 1
+        raw:     f(v) = v
+
+    References
+    ----------
+    Hu, Koren & Volinsky 2008, "Collaborative filtering for implicit feedback datasets", equation 6 (confidences that
+    grow with the logarithm of the count).
+
+    Examples
+    --------
+    >>> plays = np.float32([0.5, 1, 100, -3])
+    >>> [transform_counts(plays, counts).astype(float).round(1).tolist() for counts in ("log", "binary", "raw")]
+    [[0.5, 1.0, 5.6, -2.1], [1.0, 1.0, 1.0, -1.0], [0.5, 1.0, 100.0, -3.0]]
+    """
+    if counts == "raw":
+        return values
+    if counts == "binary":
+        return np.sign(values)
+    magnitude = np.abs(values)
+    if magnitude.max(initial=0) <= 1:
+        return values
+    logarithms = 1 + np.log(np.maximum(magnitude, 1), dtype=np.float64)
+    return np.where(magnitude > 1, np.copysign(logarithms, values).astype(np.float32), values)
+
+
+def signed_confidence(values: Float32, weights: Float32 | None, counts: Counts) -> Float32:
+    """Return the confidence of each event: its transformed value times its weight, negative for a dislike.
 
     Confidences are clipped to 1e12 in magnitude: larger ones change no score, and float64 could no longer solve the
     equations.
@@ -164,6 +214,8 @@ def signed_confidence(values: Float32, weights: Float32 | None) -> Float32:
         Value of each event, such as a count.
     weights : ndarray of shape (n,), float32, or None
         Weight of each event; None if all are 1.
+    counts : {"log", "binary", "raw"}
+        Transformation of the values; see `transform_counts`.
 
     Returns
     -------
@@ -172,16 +224,15 @@ def signed_confidence(values: Float32, weights: Float32 | None) -> Float32:
 
     Examples
     --------
-    >>> signed_confidence(np.float32([2, 3]), np.float32([1, -1])).tolist()
+    >>> signed_confidence(np.float32([2, 3]), np.float32([1, -1]), "raw").tolist()
     [2.0, -3.0]
-    >>> bool(signed_confidence(np.float32([1e30]), None)[0] == np.float32(1e12))
+    >>> bool(signed_confidence(np.float32([1e30]), None, "raw")[0] == np.float32(1e12))
     True
     """
-    if weights is None:
-        confidence = values
-    else:
+    confidence = transform_counts(values, counts)
+    if weights is not None:
         with np.errstate(over="ignore"):
-            confidence = values * weights
+            confidence = confidence * weights
     if np.abs(confidence).max(initial=0) <= MAX_CONFIDENCE:
         return confidence
     return np.clip(confidence, -MAX_CONFIDENCE, MAX_CONFIDENCE)

@@ -65,6 +65,22 @@ def test_biased_mf_at_its_defaults(s0: Split) -> None:
 
 
 @pytest.mark.long
+def test_a_pair_ranks_as_its_ranker_and_predicts_as_its_rating_model(s0: Split) -> None:
+    """Hits are the test ratings of 4 and up; everything that a user rated in training is left out."""
+    pair = cofactor.PairedModels(cofactor.ImplicitALS(), cofactor.BayesianMF(), min_rating=4)
+    rec = cofactor.Recommender.fit(pair, s0.train)
+    metrics = cofactor.evaluate.score(rec, s0, label="pair").metrics
+    assert 0.375 < metrics["ndcg@10"].mean < 0.395
+    assert 0.878 < metrics["rmse"].mean <= 0.885
+    ranker = cofactor.Recommender.fit(pair.ranker, s0.train.to_events(min_rating=4))
+    columns = ["user", "item", "rank", "score", "answered_by"]
+    assert rec.recommend_all(10).select(columns).equals(ranker.recommend_all(10).select(columns))
+    rating_model = cofactor.Recommender.fit(pair.rating_model, s0.train)
+    users, items = s0.test.users.ids(s0.test.u), s0.test.items.ids(s0.test.i)
+    assert rec.predict(users, items).equals(rating_model.predict(users, items))
+
+
+@pytest.mark.long
 def test_each_component_reduces_the_error(s0: Split) -> None:
     plain = cofactor.BiasedMF(l2=0.044, pseudo_ratings=0)
     full = mean_rmse(plain, s0)
@@ -117,3 +133,9 @@ def test_popularity(i0: list[Split]) -> None:
     rec = cofactor.Recommender.fit(cofactor.Popularity(), i0[0].train)
     mean_ndcg = ndcg(i0[0], rec.for_rows(np.arange(len(rec.users), dtype=np.int32)).rank(10)[0]).mean()
     assert mean_ndcg == pytest.approx(0.152, abs=0.002)
+
+
+def test_graph_filter_keeps_up_with_ease(i0: list[Split]) -> None:
+    rec = cofactor.Recommender.fit(cofactor.GraphFilter(), i0[0].train)
+    mean_ndcg = ndcg(i0[0], rec.for_rows(np.arange(len(rec.users), dtype=np.int32)).rank(10)[0]).mean()
+    assert mean_ndcg == pytest.approx(0.328, abs=0.003)

@@ -25,8 +25,9 @@ from cofactor.cli import app
 from cofactor.cli.estimator_options import estimator_of, estimators_of
 from cofactor.cli.terminal import bar, epoch_progress, fetch_progress, printable
 from cofactor.datasets.download import Progress
+from cofactor.errors import ParameterError
 from cofactor.estimators import REGISTRY, BiasedMF, Epoch, ExplicitALS
-from tests.support.command_line import json_of, ok, process, run
+from tests.support.command_line import json_of, ok, process, rejected, run, stdout_of
 
 COMMANDS = (
     "demo",
@@ -787,3 +788,63 @@ def test_features_and_times_on_the_command_line(folder: Path, model: Path, tmp_p
     (tmp_path / "late.csv").write_text("userId,movieId,timestamp\n1,f01,soon\n")
     late = run("predict", path, "--pairs", tmp_path / "late.csv", "--time-column", "timestamp").stderr
     assert "pair 1: the time is neither a number of seconds nor an ISO date: 'soon'" in " ".join(late.split())
+
+
+# two models
+
+
+def test_two_models_rank_and_predict(folder: Path, tmp_path: Path) -> None:
+    path, ranker, ratings = (tmp_path / f"{name}.cofactor" for name in ("both", "ranker", "ratings"))
+    table, settings = folder / "ratings.csv", ("--set", "factors=4", "--items", folder / "films.csv")
+    said = stdout_of("fit", table, "-o", path, "--rating-model", "explicit-als", "--min-rating", 3, *settings)
+    assert "fitted implicit-als and explicit-als to" in said
+    assert said.count("epochs, loss") == 2
+    ok("fit", table, "-o", ranker, "--model", "implicit-als", "--min-rating", 3, *settings)
+    ok("fit", table, "-o", ratings, "--model", "explicit-als", *settings)
+    lists = [json_of("recommend", file, "--user", "1", "-n", 5) for file in (path, ranker)]
+    assert [(row["item"], row["score"]) for row in lists[0]] == [(row["item"], row["score"]) for row in lists[1]]
+    assert all(row["prediction"] is None for row in lists[1])
+    for row in lists[0]:
+        alone = json_of("predict", ratings, "--user", "1", "--item", row["item"])[0]["prediction"]
+        assert row["prediction"] == alone
+    assert "predicted" in stdout_of("recommend", path, "--user", "1")
+    rating = f"Predicted rating: {lists[0][0]['prediction']:.2f}"
+    assert rating in stdout_of("explain", path, "1", lists[0][0]["item"])
+    facts = json_of("fit", table, "-o", path, "--rating-model", "bias", "--model", "ease")
+    assert facts["estimator"]["model"] == "paired-models"
+    assert facts["estimator"]["ranker"]["estimator"] == "ease"
+    assert facts["estimator"]["rating_model"] == {"estimator": "bias", "damping": 5.0}
+
+
+def test_two_models_are_evaluated_by_both_kinds_of_metrics(folder: Path) -> None:
+    options = ("evaluate", folder / "ratings.csv", "--model", "ease", "--model", "item-knn", "--rating-model", "bias")
+    said = stdout_of(*options, "--min-rating", 3)
+    assert all(title in said for title in ("RMSE", "Lists of 10", "NDCG", "paired-models #2", "baseline"))
+    models = {model["model"]: model["metrics"] for model in json_of(*options, "--min-rating", 3)["models"]}
+    assert models["paired-models #1"]["rmse"] == models["bias"]["rmse"]
+    assert "ndcg@10" in models["paired-models #1"]
+    assert "ndcg@10" not in models["bias"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--events"], "--rating-model needs ratings"),
+        (["--min-rating", "3", "--gain", "1"], "--gain cannot be combined with --rating-model"),
+        (["--model", "biased-mf"], "ranker must be an estimator of events"),
+        (["--min-rating", "60"], "no rating is at or above min_rating=60"),
+    ],
+)
+def test_two_models_of_the_wrong_kinds_are_rejected(
+    options: list[str], message: str, folder: Path, tmp_path: Path
+) -> None:
+    said = rejected("fit", folder / "ratings.csv", "-o", tmp_path / "m", "--rating-model", "bias", *options)
+    assert message in " ".join(said.split())
+    assert not (tmp_path / "m").exists()
+
+
+def test_the_parts_of_a_pair_can_be_set_by_name() -> None:
+    pair = estimator_of("paired-models", ["ranker=ease", "rating_model=bias", "min_rating=3"])
+    assert pair.to_dict()["ranker"]["estimator"] == "ease"
+    with pytest.raises(ParameterError, match="ranker must be bpr or ease or"):
+        estimator_of("paired-models", ["ranker=biased-mf"])

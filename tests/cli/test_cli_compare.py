@@ -39,7 +39,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_ratings_are_compared_in_80_columns(folder: Path) -> None:
-    output = ok("compare", folder / "ratings.csv", "-m", "biased-mf", "-m", "explicit-als", *QUICK).stdout
+    arguments = ("compare", folder / "ratings.csv", "-m", "biased-mf", "-m", "explicit-als", *QUICK)
+    assert "No tuned baseline is included: --tuned-baseline adds one" in ok(*arguments).stdout
+    output = ok(*arguments, "--tuned-baseline").stdout
+    assert "--tuned-baseline" not in output
     assert max(map(len, output.splitlines())) <= 80
     assert "RMSE" in output
     assert "NDCG" not in output
@@ -50,7 +53,9 @@ def test_ratings_are_compared_in_80_columns(folder: Path) -> None:
 
 
 def test_json_is_the_comparison(folder: Path) -> None:
-    document = json_of("compare", folder / "ratings.csv", "-m", "explicit-als", *QUICK, "--task", "rating")
+    document = json_of(
+        "compare", folder / "ratings.csv", "-m", "explicit-als", *QUICK, "--task", "rating", "--tuned-baseline"
+    )
     assert (document["task"], document["metric"], document["failed"]) == ("rating", "rmse", [])
     assert document["train"] + document["test"] == 1200
     models = document["models"]
@@ -79,6 +84,7 @@ def test_without_models_all_of_the_kind_are_compared(folder: Path) -> None:
 def test_rankings_are_shown_by_ndcg(folder: Path) -> None:
     output = ok(
         "compare", folder / "ratings.csv", "--min-rating", 4, "-m", "popularity", "--split", "per-user",
+        "--tuned-baseline",
     ).stdout  # fmt: skip
     assert "NDCG@10" in output
     assert "implicit-als (tuned)" in output
@@ -113,7 +119,7 @@ def test_tuning_prints_the_search_space_and_the_next_command(folder: Path, tmp_p
     table = ("tune", folder / "clicks.csv", "--events", "-m", "implicit-als", "--split", "per-user", *QUICK)
     output = ok(*table, "--trials", 5, "-o", best).stdout
     assert re.search(r"^5 trials$", output, re.MULTILINE)
-    assert re.search(r"alpha0 +0.01 to 2 +0.2 ", output)
+    assert re.search(r"blank_ratio +0.5 to 50 +6 ", output)
     assert not re.search(r"^ ?factors ", output, re.MULTILINE)  # it was set, so it was held
     assert re.search(r"validation NDCG@10 0\.\d+; initial 0\.\d+", output)
     assert re.search(r"test NDCG@10 0\.\d+ \(0\.\d+ to", output)
@@ -126,7 +132,7 @@ def test_tuning_prints_the_search_space_and_the_next_command(folder: Path, tmp_p
     typed = command.removeprefix("Next: cofactor ").replace("my.cofactor", str(tmp_path / "my.cofactor")).split()
     fitted = json_of(*typed)
     assert fitted["estimator"]["factors"] == 4
-    assert fitted["estimator"]["l2"] == pytest.approx(estimator.l2, rel=1e-4)
+    assert fitted["estimator"]["l2_ratio"] == pytest.approx(estimator.l2_ratio, rel=1e-4)
 
 
 @pytest.mark.long

@@ -63,6 +63,6 @@ def test_the_service_of_the_readme_answers_as_documented(tmp_path: Path) -> None
             assert piece in output[at:], (piece, output[at:])
             at = output.index(piece, at) + len(piece)
     lists = [line for line in output.splitlines() if line.startswith('{"model":1') and '"user":"196"' in line]
-    assert '"item":"1449"' in lists[0]
-    assert '"item":"1449"' not in lists[1]
+    assert '"item":"318"' in lists[0]
+    assert '"item":"318"' not in lists[1]
     assert len(expected) == 7

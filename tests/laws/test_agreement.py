@@ -27,17 +27,17 @@ ARRAYS = ("user_factors", "item_factors", "user_bias", "item_bias")
 class ByHand(torch.nn.Module):
     """r^ = low + (high - low) sigmoid(mean + b_u + b_i + p_u . q_i), from the weights of `start`."""
 
-    def __init__(self, start: FactorModel, mean: float):
+    def __init__(self, start: FactorModel, mean: float, std: float):
         super().__init__()
         self.p, self.q, self.b, self.c = (torch.nn.Parameter(torch.tensor(getattr(start, name))) for name in ARRAYS)
-        self.mean = mean
+        self.mean, self.std = mean, std
 
     def linear(self, x: torch.Tensor) -> torch.Tensor:
         u, i = x[:, 0], x[:, 1]
         return self.mean + self.b[u] + self.c[i] + (self.p[u] * self.q[i]).sum(dim=1)
 
     def squared_error(self, line: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        return ((values - (0.5 + 5 * torch.sigmoid(line))) ** 2).sum()
+        return (((values - (0.5 + 5 * torch.sigmoid(line))) / self.std) ** 2).sum()
 
     def penalty(self, x: torch.Tensor, spec: cofactor.BiasedMF) -> torch.Tensor:
         u, i = x[:, 0], x[:, 1]
@@ -49,14 +49,19 @@ Blocks = Iterator[tuple[torch.Tensor, torch.Tensor]]
 
 
 def one_by_one(module: ByHand, spec: cofactor.BiasedMF, blocks: Blocks) -> None:
-    """Batch size 1, plain SGD."""
-    optimizer = torch.optim.SGD(module.parameters(), lr=epoch_learning_rate(spec.learning_rate, 1, spec.epochs))
+    """Batch size 1, plain SGD, then one implicit step for the penalty of the pseudo-ratings."""
+    rate = epoch_learning_rate(spec.learning_rate, 1, spec.epochs)
+    optimizer = torch.optim.SGD(module.parameters(), lr=rate)
     for pairs, values in blocks:
         for x, y in zip(pairs.split(1), values.split(1), strict=True):
             loss = module.squared_error(module.linear(x), y) + module.penalty(x, spec)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            l2 = spec.l2 if parameter.ndim == 2 else spec.l2_bias
+            parameter /= 1 + 2 * rate * l2 * spec.pseudo_ratings
 
 
 def blocks_in_order(ratings: Interactions, seed: int) -> Blocks:
@@ -87,10 +92,10 @@ def test_the_module_written_by_hand_and_biased_mf_agree_after_an_epoch(movielens
     few = movielens.select(np.isin(np.arange(len(movielens)), draw.choice(len(movielens), N, replace=False)))
     spec = cofactor.BiasedMF(epochs=1)
     first = (draw.normal(0, 0.1, shape).astype(np.float32) for shape in shapes(few, spec.factors))
-    start = FactorModel(*first)
+    start = FactorModel(*first, rating_range=(0.5, 5.5))
     library = spec.fit(few, seed=3, init_model=start)
 
-    module = ByHand(start, library.mean)
+    module = ByHand(start, library.mean, std=float(few.values.std()))
     one_by_one(module, spec, blocks_in_order(few, seed=3))
 
     for name, ours in zip(ARRAYS, (module.p, module.q, module.b, module.c), strict=True):

@@ -33,7 +33,7 @@ ITERATIVE: dict[str, Any] = {
 OVERFIT: dict[str, Any] = {
     "biased-mf": BiasedMF(factors=30, epochs=200, l2=0, l2_bias=0, learning_rate=0.05, init_std=0.1),
     "explicit-als": ExplicitALS(factors=30, epochs=50, l2=0.03, l2_bias=0.01),
-    "implicit-als": ImplicitALS(factors=60, epochs=50, l2=1e-6, alpha0=1.0),
+    "implicit-als": ImplicitALS(factors=60, epochs=50, l2_ratio=1e-6, blank_ratio=15.0, nu=0.25),
 }
 
 
@@ -333,7 +333,7 @@ def test_a_fit_continues_from_a_model_and_does_not_change_it(name: str, splits: 
     second = estimator.fit(train, init_model=first, callback=warm.append)
     assert {key: array.tobytes() for key, array in first.arrays().items()} == before
     assert warm[0].loss < 0.95 * cold[0].loss
-    assert warm[-1].loss < 1.001 * cold[-1].loss
+    assert warm[-1].loss < 1.01 * cold[-1].loss  # the squared errors, without the penalty, rise at last
     assert second.user_factors.tobytes() != first.user_factors.tobytes()
 
 
@@ -402,8 +402,8 @@ def test_an_excessive_learning_rate_raises_a_diverged_error(
         BiasedMF(learning_rate=1e-6, init_std=10.0),
         ExplicitALS(l2=1e-6, l2_bias=1e-6),
         ExplicitALS(l2=100.0, l2_bias=100.0),
-        ImplicitALS(l2=1e-9, nu=0.0, alpha0=1e-6),
-        ImplicitALS(l2=1e4, nu=2.0, alpha0=10.0),
+        ImplicitALS(l2_ratio=1e-9, nu=0.0, blank_ratio=1e-6),
+        ImplicitALS(l2_ratio=1e4, nu=2.0, blank_ratio=1e9),
     ],
     ids=lambda estimator: estimator.name,
 )

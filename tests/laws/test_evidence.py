@@ -8,7 +8,13 @@ import pytest
 import cofactor
 from cofactor.datasets.synthetic import SyntheticConfig, generate
 
-EVENTS = [cofactor.ImplicitALS(factors=4), cofactor.EASE(l2_ratio=0.5), cofactor.ItemKNN(), cofactor.UserKNN()]
+EVENTS = [
+    cofactor.ImplicitALS(factors=4),
+    cofactor.EASE(l2_ratio=0.5),
+    cofactor.GraphFilter(),
+    cofactor.ItemKNN(),
+    cofactor.UserKNN(),
+]
 
 
 def popular() -> cofactor.Interactions:

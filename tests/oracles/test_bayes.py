@@ -12,7 +12,14 @@ from cofactor.data.interactions import Interactions
 from cofactor.estimators.gibbs import normal_gamma
 from cofactor.evaluate.split import Split, split_by_time, split_random
 from cofactor.kernels import reference
-from cofactor.kernels.gibbs import draw_history_terms
+from cofactor.kernels.gibbs import (
+    column_misfits,
+    draw_history_terms,
+    entry_precisions,
+    residuals,
+    row_misfits,
+)
+from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.rating import rmse
 from cofactor.models.posterior import BayesianModel
 from cofactor.models.posterior_samples import FactorMean
@@ -55,6 +62,31 @@ def test_history_terms_are_drawn_from_their_ridge_regression() -> None:
     precision = 2 + 3 * n * 0.25
     np.testing.assert_allclose(drawn.mean(axis=0), 3 * 0.5 * truth.sum(axis=0) / precision, atol=0.02)
     np.testing.assert_allclose(drawn.var(axis=0), 1 / precision, rtol=0.1)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_precisions_residuals_and_misfits_equal_the_dense_expressions(*, weighted: bool) -> None:
+    rng = np.random.default_rng(5)
+    has = rng.random((7, 11)) < 0.4
+    has[3], has[:, 4] = False, False
+    rows, columns = np.nonzero(has)
+    X, W = rng.normal(size=has.shape), rng.integers(0, 3, has.shape) / 2 if weighted else np.ones(has.shape)
+    by_row = SparseRows.of(rows, columns, X[has], 7, W[has] if weighted else None)
+    by_column = by_row.transpose(11)
+    order = np.lexsort((rows, columns))
+    P, Q, bias = (rng.normal(size=shape).astype(np.float32) for shape in ((7, 8), (11, 8), (11,)))
+    a, c = rng.gamma(4, 0.25, 7), rng.gamma(4, 0.25, 11)
+    precision = entry_precisions(by_row, a.astype(np.float32), c.astype(np.float32))
+    np.testing.assert_allclose(precision, (a[:, None] * c * W)[has], rtol=1e-6)
+    residual = residuals(by_row, P, Q, bias)
+    R = X - P.astype(np.float64) @ Q.T - bias
+    np.testing.assert_allclose(residual, R[has], atol=1e-5)
+    squares, total, misfit = row_misfits(by_row, residual, c)
+    S = W * R**2 * has
+    np.testing.assert_allclose(squares, S[has], atol=1e-4)
+    np.testing.assert_allclose(total, S.sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(misfit, S @ c, rtol=1e-5)
+    np.testing.assert_allclose(column_misfits(by_column, order, squares, a), a @ S, rtol=1e-5)
 
 
 def test_normal_gamma_centers_on_its_data() -> None:

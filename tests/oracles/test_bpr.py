@@ -210,7 +210,7 @@ def test_the_mean_training_loss_is_the_objective(negatives: int) -> None:
     u, i = np.nonzero(rng.random((20, 30)) < 0.4)
     table = Interactions.from_columns(u, i, rng.integers(1, 4, len(u)), kind="events")
     P, Q, bias = random_state(rng, table.n_users, table.n_items)
-    loss = PairwiseLoss(l2=0.0, l2_bias=0.0, n_negatives=negatives, learning_rate=0.1, epochs=1)
+    loss = PairwiseLoss(l2=0.0, l2_bias=0.0, n_negatives=negatives, learning_rate=0.1, epochs=1, counts="raw")
     expected = FactorModel(P, Q, np.zeros(len(P), np.float32), bias, loss=loss).objective(table)
     support, seen = np.bincount(table.i), []
     for _ in range(300):

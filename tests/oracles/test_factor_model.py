@@ -223,7 +223,7 @@ def test_a_linear_rating_model_folds_in_exactly(
 def test_an_event_model_folds_in_exactly_dislikes_and_blanks_included(
     seed: int, factors: int, nu: float, weights: bool
 ) -> None:
-    model = random_model(seed, factors=factors, loss=EventsLoss(alpha0=0.3, l2=0.1, nu=nu))
+    model = random_model(seed, factors=factors, loss=EventsLoss(alpha0=0.3, l2=0.1, nu=nu, counts="raw"))
     model = replace(model, user_bias=np.zeros(6, np.float32), item_bias=np.zeros(9, np.float32))
     rows = history(seed, 5, 9, values=[1.0, 3.0, -2.0], weights=weights)
     folded, Q = model.fold_in(rows), model.item_factors.astype(np.float64)

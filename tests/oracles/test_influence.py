@@ -9,6 +9,7 @@ import pytest
 
 from cofactor import BPR, BiasedMF, ExplicitALS, ImplicitALS, Interactions, Recommender
 from cofactor.audit import cluster_users, influence
+from cofactor.audit.group_influence import _upper_tail
 from cofactor.datasets.synthetic import generate
 from cofactor.datasets.synthetic_config import HEAVY_SHAPE
 from cofactor.errors import KindError, ParameterError
@@ -60,6 +61,15 @@ def test_the_group_of_heavy_raters_is_the_only_one_flagged() -> None:
     rec = Recommender.fit(BiasedMF(factors=16), calm.interactions)
     groups = cluster_users(calm.interactions.by_user, calm.interactions.n_items)
     assert not influence(rec, groups, permutations=20).groups["flagged"].any()
+
+
+def test_the_upper_tail_is_that_of_tables_of_students_t() -> None:
+    table = {(6.314, 1): 0.05, (31.821, 1): 0.01, (2.920, 2): 0.05, (5.841, 3): 0.005, (3.747, 4): 0.01,
+             (2.015, 5): 0.05, (1.833, 9): 0.05, (2.764, 10): 0.01, (2.756, 29): 0.005, (1.671, 60): 0.05}  # fmt: skip
+    for (t, freedom), p in table.items():
+        assert _upper_tail(t, freedom) == pytest.approx(p, rel=2e-3), (t, freedom)
+        assert _upper_tail(t, freedom) + _upper_tail(-t, freedom) == pytest.approx(1)
+    assert _upper_tail(1.6449, 99_999) == pytest.approx(0.05, rel=1e-3)  # close to a normal distribution
 
 
 def test_wrong_input_is_named(small_ratings: Interactions, small_events: Interactions) -> None:

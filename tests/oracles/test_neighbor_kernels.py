@@ -14,15 +14,17 @@ from cofactor.kernels.cholesky import TILE_SIZE, negative_inverse, sparse_gram
 from cofactor.kernels.neighbor_scores import (
     AVERAGE,
     SUM,
+    NeighborLists,
     add_by_users,
     add_dense,
     average_by_items,
+    average_of_pairs,
     damped_means,
     sum_by_items,
 )
 from cofactor.kernels.neighbors import COSINE, DOT, JACCARD, PEARSON, ColumnLists, nearest
 from cofactor.kernels.parallel import threads
-from cofactor.kernels.sparse import SparseRows
+from cofactor.kernels.sparse import SparseRows, vstack
 from cofactor.kernels.topk_dense import score_blocks, top_of_blocks
 
 seeds = st.integers(0, 2**32 - 1)
@@ -163,9 +165,35 @@ def test_averages_over_items_equal_the_reference(seed: int, k: int, damping: flo
     rows, links = random_rows(rng, 6, 14, weighted=weighted), random_links(rng, 14)
     if tied:
         links = replace(links, values=np.ceil(links.values * 2) / 2)
-    out = np.ones((6, 14), np.float32)
-    average_by_items(out, rows, links, k=k, damping=damping)
-    np.testing.assert_allclose(out - 1, reference.item_item_scores(rows, links, k=k, damping=damping), atol=1e-4)
+    lists = NeighborLists.of(links)
+    out = np.zeros((6, 14), np.float32)
+    average_by_items(out, rows, lists, k=k, damping=damping)
+    np.testing.assert_allclose(out, reference.item_item_scores(rows, links, k=k, damping=damping), rtol=1e-6, atol=1e-6)
+    alone = np.zeros((6, 14), np.float32)
+    for a in range(6):
+        average_by_items(alone[a : a + 1], rows.row(a), lists, k=k, damping=damping)
+    assert alone.tobytes() == out.tobytes()
+    users, items = np.nonzero(rng.random((6, 14)) < 0.3)
+    pairs = np.zeros(len(users), np.float32)
+    start = np.searchsorted(users, np.arange(7)).astype(np.int64)
+    average_of_pairs(pairs, start, items.astype(np.int32), rows, lists, k=k, damping=damping)
+    assert pairs.tobytes() == out[users, items].tobytes()
+
+
+def test_averages_with_many_and_with_few_similarities_have_the_same_bits() -> None:
+    """Items without a neighbor in any history are skipped only if the histories have few similarities."""
+    rng = np.random.default_rng(3)
+    links = random_links(rng, 400)
+    short = random_rows(rng, 8, 3)
+    short = SparseRows(short.start, short.columns * 100, short.values)
+    busy = SparseRows.of(np.zeros(400, int), np.arange(400), rng.standard_normal(400), 1)
+    alone, together = np.zeros((8, 400), np.float32), np.zeros((9, 400), np.float32)
+    average_by_items(alone, short, NeighborLists.of(links), k=2, damping=0.1)
+    average_by_items(together, vstack(short, busy), NeighborLists.of(links), k=2, damping=0.1)
+    assert alone.any()
+    assert alone.tobytes() == together[:8].tobytes()
+    expected = reference.item_item_scores(short, links, k=2, damping=0.1)
+    np.testing.assert_allclose(alone, expected, rtol=1e-6, atol=1e-6)
 
 
 @few

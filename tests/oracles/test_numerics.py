@@ -38,7 +38,7 @@ def no_warning() -> Iterator[None]:
 
 
 def quick(name: str) -> Estimator:
-    return small(name, factors=4, epochs=8, iterations=30, burn_in=10, batch_size=64)
+    return small(name, factors=4, epochs=8, iterations=30, burn_in=10, batch_size=64, counts="raw")
 
 
 def learns(kind: str) -> list[str]:
@@ -89,9 +89,10 @@ def solved(X: Any, F: Any, *, alpha0: float, ridge: Any) -> Any:
     return np.stack(rows) @ F.T
 
 
-def reference(model: Any, X: Any, spec: cofactor.ImplicitALS) -> Any:
-    ridge = spec.l2 * ((X != 0).sum(axis=1) + spec.alpha0 * X.shape[1]) ** spec.nu
-    return solved(X, model.item_factors.astype(np.float64), alpha0=spec.alpha0, ridge=ridge)
+def reference(model: Any, X: Any) -> Any:
+    loss = model.loss
+    ridge = loss.l2 * ((X != 0).sum(axis=1) + loss.alpha0 * X.shape[1]) ** loss.nu
+    return solved(X, model.item_factors.astype(np.float64), alpha0=loss.alpha0, ridge=ridge)
 
 
 def key(ids: Any, row: Any) -> Any:
@@ -112,26 +113,27 @@ def test_implicit_als_scores_as_a_float64_solve_of_its_objective(where: str, cou
     table, spec = events(heavy(where, count)), quick("implicit-als")
     assert isinstance(spec, cofactor.ImplicitALS)
     rec = Recommender.fit(spec, table)
-    np.testing.assert_allclose(scores(rec), reference(rec.model, dense(table), spec), atol=1e-3)
+    np.testing.assert_allclose(scores(rec), reference(rec.model, dense(table)), atol=1e-3)
 
 
 @pytest.mark.parametrize("count", [1e0, 1e7, 1e9])
 def test_implicit_als_reaches_the_loss_of_alternating_float64_solves(count: float) -> None:
     """The items' half-steps are accurate too."""
     table = events(heavy("item", count))
-    spec = cofactor.ImplicitALS(factors=8, epochs=30, cg_steps=8)
+    spec = cofactor.ImplicitALS(factors=8, epochs=100, cg_steps=8, counts="raw")
     model = Recommender.fit(spec, table).model
     X = dense(table)
-    side = (spec.l2 * ((X != 0).sum(axis=axis) + spec.alpha0 * X.shape[axis]) ** spec.nu for axis in (1, 0))
+    weights = model.loss
+    side = (weights.l2 * ((X != 0).sum(axis=axis) + weights.alpha0 * X.shape[axis]) ** weights.nu for axis in (1, 0))
     ridge_u, ridge_i = side
 
     def loss(P: Any, Q: Any) -> float:
         x = P @ Q.T
-        fit = (np.abs(X) * ((X > 0) - x) ** 2).sum() + spec.alpha0 * (x**2).sum()
+        fit = (np.abs(X) * ((X > 0) - x) ** 2).sum() + weights.alpha0 * (x**2).sum()
         return float(fit + ridge_u @ (P**2).sum(axis=1) + ridge_i @ (Q**2).sum(axis=1))
 
     def half_step(X: Any, F: Any, ridge: Any) -> Any:
-        blanks = spec.alpha0 * F.T @ F
+        blanks = weights.alpha0 * F.T @ F
         return np.stack(
             [np.linalg.solve(blanks + (F.T * w) @ F + c * np.eye(8), F.T @ w) for w, c in zip(X, ridge, strict=True)]
         )
@@ -151,7 +153,7 @@ def test_weights_and_dislikes_are_as_accurate_as_counts(count: float, weight: fl
     assert isinstance(spec, cofactor.ImplicitALS)
     rec = Recommender.fit(spec, table)
     X = np.clip(dense(table), -1e12, 1e12)  # what is larger counts as 1e12
-    np.testing.assert_allclose(scores(rec), reference(rec.model, X, spec), atol=1e-3)
+    np.testing.assert_allclose(scores(rec), reference(rec.model, X), atol=1e-3)
 
 
 @pytest.mark.parametrize("count", [1e0, 1e7, 1e9])
@@ -213,7 +215,7 @@ def test_the_equations_of_an_audit_are_accurate_for_large_counts() -> None:
 @pytest.mark.parametrize("similarity", ["cosine", "jaccard"])
 @pytest.mark.parametrize("count", [1e-12, 1e7, 1e11])
 def test_neighbors_are_the_same_in_every_unit_of_the_counts(name: str, similarity: str, count: float) -> None:
-    spec = REGISTRY[name](similarity=similarity)
+    spec = REGISTRY[name](similarity=similarity, counts="raw")
     base = scores(Recommender.fit(spec, events(heavy("all", 1) + np.arange(ROWS) % 3)))
     assert base.any()
     scaled = scores(Recommender.fit(spec, events((heavy("all", 1) + np.arange(ROWS) % 3) * count)))
@@ -229,7 +231,7 @@ def test_ease_scores_as_exact_arithmetic(count: int) -> None:
     X[3] *= count
     table = Interactions.from_columns(u, i, X[u, i], kind="events")
     exact = X @ exact_ease(X, 1)
-    computed = scores(Recommender.fit(cofactor.EASE(l2_ratio=1, dropout=0), table))
+    computed = scores(Recommender.fit(cofactor.EASE(l2_ratio=1, dropout=0, counts="raw"), table))
     np.testing.assert_allclose(computed, exact, atol=1e-5 * np.abs(exact).max())
 
 
@@ -354,7 +356,8 @@ def test_weights_give_predictions_on_the_scale(name: str, where: str, weight: fl
         return
     rec = Recommender.fit(quick(name), ratings(weights=heavy(where, weight)))
     predictions(rec, 1, 0)
-    assert np.abs(scores(rec)).max() < 100
+    if name != "paired-models":  # the weights are confidences of the events that it ranks by
+        assert np.abs(scores(rec)).max() < 100
 
 
 def test_a_heavy_rating_is_learned_and_the_others_are_not_forgotten() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cofactor.data.interactions import Interactions
+from cofactor.errors import KindError, ParameterError
 from cofactor.estimators import Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, RatingsLoss
@@ -65,7 +66,9 @@ def events_by_hand(data: Interactions, loss: EventsLoss, p: dict[str, Any]) -> f
             total += loss.alpha0 * float(p["user_factors"][u] @ p["item_factors"][i]) ** 2
     for t in range(len(data)):
         x = float(p["user_factors"][data.u[t]] @ p["item_factors"][data.i[t]])
-        w = float(data.values[t]) * (1.0 if data.weights is None else float(data.weights[t]))
+        v = float(data.values[t])
+        confidence = {"raw": v, "binary": 1.0, "log": 1 + np.log(v) if v > 1 else v}[loss.counts]
+        w = confidence * (1.0 if data.weights is None else float(data.weights[t]))
         total += w * (1 - x) ** 2 if w > 0 else -w * x**2  # a dislike: target 0
     for name, rows, others in (("user_factors", data.u, data.n_items), ("item_factors", data.i, data.n_users)):
         for row, f in enumerate(p[name]):
@@ -117,11 +120,12 @@ def test_ratings_pair_by_pair(
     l2=st.floats(0, 2),
     nu=st.floats(0, 2),
     weights=st.booleans(),
+    counts=st.sampled_from(["log", "binary", "raw"]),
 )
 def test_events_pair_by_pair_dislikes_and_blanks_included(
-    seed: int, factors: int, alpha0: float, l2: float, nu: float, weights: bool
+    seed: int, factors: int, alpha0: float, l2: float, nu: float, weights: bool, counts: Any
 ) -> None:
-    data, loss = table(seed, kind="events", weights=weights), EventsLoss(alpha0, l2, nu)
+    data, loss = table(seed, kind="events", weights=weights), EventsLoss(alpha0, l2, nu, counts)
     model = random_model(data, seed, factors, loss=loss)
     model = replace(model, user_bias=np.zeros(data.n_users, np.float32), item_bias=np.zeros(data.n_items, np.float32))
     expected = events_by_hand(data, loss, parameters(model))
@@ -159,7 +163,8 @@ def test_the_gradient_is_zero_at_the_fixed_point_of_explicit_als(weights: bool) 
 @pytest.mark.parametrize("nu", [0.0, 1.0])
 def test_the_gradient_is_zero_at_the_fixed_point_of_implicit_als(weights: bool, nu: float) -> None:
     data = table(3, kind="events", n_users=8, n_items=9, n=40, weights=weights)
-    estimator = ImplicitALS(factors=2, epochs=1000, l2=0.02, alpha0=0.2, nu=nu, cg_steps=20)
+    settings: Any = {"factors": 2, "epochs": 1000, "cg_steps": 20}
+    estimator = ImplicitALS.from_absolute(data, l2=0.02, alpha0=0.2, nu=nu, **settings)
     model = estimator.fit(data, seed=2)
     assert isinstance(model.loss, EventsLoss)
     loss, p = model.loss, parameters(model)
@@ -206,3 +211,69 @@ def test_sgd_makes_the_loss_small(small_ratings: Interactions) -> None:
     best = als.objective(small_ratings)
     assert sgd.objective(small_ratings) < 1.1 * best
     assert single_epoch.objective(small_ratings) > 1.2 * best
+
+
+# Absolute values of the settings in units of the table
+
+
+@pytest.mark.parametrize("counts", ["log", "binary", "raw"])
+@pytest.mark.parametrize("nu", [0.0, 0.5, 1.0])
+def test_alpha0_and_l2_follow_from_the_table(counts: Any, nu: float) -> None:
+    data = table(5, kind="events", n_users=9, n_items=12, n=40, weights=True)
+    loss = EventsLoss.for_table(data, blank_ratio=3.0, l2_ratio=0.2, nu=nu, counts=counts)
+    total, by_user, by_item = 0.0, dict[int, int](), dict[int, int]()
+    for u, i, v, w in zip(data.u, data.i, data.values, data.weights, strict=True):  # type: ignore[arg-type]
+        if w == 0:
+            continue
+        total += abs(w) * {"raw": v, "binary": 1.0, "log": 1 + np.log(v) if v > 1 else v}[counts]
+        by_user[u], by_item[i] = by_user.get(u, 0) + 1, by_item.get(i, 0) + 1
+    n_users, n_items, n = len(by_user), len(by_item), sum(by_user.values())
+    assert loss.alpha0 * n_users * n_items == pytest.approx(3 * total, rel=1e-6)
+    skew = sum(k * k for k in by_item.values()) / n / (n / n_items)
+    support = [n / n_users + loss.alpha0 * n_items, n / n_items + loss.alpha0 * n_users]
+    assert loss.l2 == pytest.approx(0.2 * skew**0.5 * np.sqrt(support[0] * support[1]) ** (1 - nu), rel=1e-6)
+
+
+def test_equally_popular_items_have_no_skew_and_empty_rows_do_not_count() -> None:
+    u, i = np.nonzero(np.ones((4, 3)))
+    full = Interactions.from_columns(u, i, kind="events")
+    settings: Any = {"blank_ratio": 6.0, "l2_ratio": 0.5, "nu": 0.3, "counts": "log"}
+    loss = EventsLoss.for_table(full, **settings)
+    assert loss.alpha0 == 6
+    assert EventsLoss.for_table(full, **settings | {"nu": 1.0}).l2 == 0.5
+    larger = Interactions.from_columns(np.append(u, 4), np.append(i, 3), kind="events").select(np.arange(13) < 12)
+    assert (larger.n_users, larger.n_items) == (5, 4)
+    assert EventsLoss.for_table(larger, **settings) == loss
+    half = full.with_weights(np.where(np.arange(12) % 5 == 0, -0.5, 0.5))
+    assert EventsLoss.for_table(half, **settings).alpha0 == 3
+
+
+@pytest.mark.parametrize("nu", [0.0, 0.7, 1.0])
+def test_absolute_values_are_those_of_the_fitted_model(nu: float) -> None:
+    data = table(6, kind="events", n_users=8, n_items=9, n=40, weights=True)
+    estimator = ImplicitALS.from_absolute(data, alpha0=0.3, l2=0.04, nu=nu, factors=3, epochs=1, counts="raw")
+    assert (estimator.factors, estimator.counts) == (3, "raw")
+    loss = estimator.fit(data).loss
+    assert isinstance(loss, EventsLoss)
+    assert (loss.alpha0, loss.l2, loss.nu) == (pytest.approx(0.3), pytest.approx(0.04), nu)
+    for wrong in ({"alpha0": 0}, {"alpha0": -1}, {"l2": float("nan")}, {"nu": 3}):
+        with pytest.raises(ParameterError):
+            ImplicitALS.from_absolute(data, **{"alpha0": 0.3, "l2": 0.04} | wrong)
+    with pytest.raises(KindError):
+        ImplicitALS.from_absolute(table(6, kind="ratings", weights=False), alpha0=0.3, l2=0.04)
+
+
+def test_the_solution_depends_on_the_product_of_both_penalties_only() -> None:
+    """The reason for a single mean support M: P / c and c Q with penalties c^2 l2 and l2 / c^2 have the same loss."""
+    data = table(3, kind="events", n_users=8, n_items=9, n=40, weights=False)
+    model = ImplicitALS(factors=2, epochs=400, cg_steps=20, l2_ratio=0.05).fit(data)
+    loss, p = model.loss, parameters(model)
+    assert isinstance(loss, EventsLoss)
+    ridge = [
+        loss.l2 * loss.penalty(np.bincount(rows, minlength=n), other).astype(np.float64) @ (factors**2).sum(axis=1)
+        for rows, n, other, factors in (
+            (data.u, data.n_users, data.n_items, p["user_factors"]),
+            (data.i, data.n_items, data.n_users, p["item_factors"]),
+        )
+    ]
+    assert ridge[0] == pytest.approx(ridge[1], rel=1e-3)  # balanced at the optimum, whatever the shape of the table

@@ -60,7 +60,7 @@ def test_fold_in_of_ratings_minimizes_the_loss_with_the_prior() -> None:
 
 
 def test_fold_in_of_events_includes_items_without_events() -> None:
-    loss = EventsLoss(0.3, 0.1, 0.5)
+    loss = EventsLoss(0.3, 0.1, 0.5, counts="raw")
     model, (means, P) = model_of(loss), some_prior(3, 3)
     folded = model.fold_in(HISTORY, prior=GaussianPrior(means, P))
     F = model.item_factors.astype(np.float64)

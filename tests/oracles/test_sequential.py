@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import cofactor
+from cofactor.arrays import signed_confidence
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, ParameterError
 from cofactor.estimators import SequentialItemKNN
@@ -36,7 +37,7 @@ def random_events(seed: int = 0, **changes: Any) -> Interactions:
 
 def scores_by_loops(table: Interactions, estimator: SequentialItemKNN) -> np.ndarray:
     """The equations in the docstring of SequentialItemKNN, for all users."""
-    x = table.confidence.astype(np.float64)
+    x = signed_confidence(table.values, table.weights, estimator.counts).astype(np.float64)
     times = np.zeros(len(table), np.int64) if table.times is None else table.times
     keep = x != 0
     u, i, x, times = table.u[keep], table.i[keep], x[keep], times[keep]
@@ -63,10 +64,10 @@ def all_scores(rec: Recommender) -> np.ndarray:
 @pytest.mark.parametrize(
     "settings",
     [{}, {"gap_power": 10, "backward": 1}, {"gap_power": 0, "backward": 0}, {"recency": 0}, {"recency": 1},
-     {"source_power": 1, "target_power": 0.5}],
+     {"source_power": 1, "target_power": 0.5, "counts": "raw"}],
 )  # fmt: skip
 @pytest.mark.parametrize("times", [True, False])
-def test_scores_are_those_of_plain_loops(settings: dict[str, float], times: bool) -> None:
+def test_scores_are_those_of_plain_loops(settings: dict[str, Any], times: bool) -> None:
     table = random_events() if times else random_events(times=None)
     estimator = SequentialItemKNN(**settings)
     scores, expected = all_scores(Recommender.fit(estimator, table)), scores_by_loops(table, estimator)

@@ -69,7 +69,7 @@ def test_rp3beta_is_a_walk_of_three_steps(
     popularity = items + damping * (items**2).sum() / items.sum()
     W = to_user.T @ to_item / np.where(items > 0, popularity, 1) ** beta
     np.fill_diagonal(W, 0)
-    model = cofactor.RP3beta(alpha=alpha, beta=beta, damping=damping, neighbors=1000).fit(table)
+    model = cofactor.RP3beta(alpha=alpha, beta=beta, damping=damping, neighbors=1000, counts="raw").fit(table)
     scores = model.scores(UserBatch.of(all_users(table), table.by_user))
     np.testing.assert_allclose(scores, X @ W / W.max(), rtol=1e-4, atol=1e-5)
 
@@ -90,7 +90,7 @@ def test_ease_inverts_the_smaller_matrix(n_users: int, monkeypatch: pytest.Monke
     monkeypatch.setattr(ease, "negative_inverse", lambda A, *rest: shapes.append(A.shape) or negative_inverse(A, *rest))
     X = np.random.default_rng(0).poisson(0.2, (n_users, 100))
     X[:, 7] = 0
-    weights = cofactor.EASE(l2_ratio=0.5, dropout=0.1).fit(csr_array(X)).similarity.weights
+    weights = cofactor.EASE(l2_ratio=0.5, dropout=0.1, counts="raw").fit(csr_array(X)).similarity.weights
     np.testing.assert_allclose(weights, ease_weights(X, 0.5, 0.1), atol=1e-6)
     assert shapes == [(20, 20) if n_users == 20 else (100, 100)]
 
@@ -120,6 +120,17 @@ def test_sparse_ease_is_a_ridge_regression_on_the_most_similar_items(small_event
         assert cosine[K, item].min(initial=2) >= np.sort(cosine[:, item])[-7] * (1 - 1e-6)
         np.testing.assert_allclose(weights, np.linalg.solve(G[np.ix_(K, K)] + np.diag(L[K]), G[K, item]), atol=1e-5)
     assert [(part.number, part.of) for part in parts] == [(1, 1)]
+
+
+@pytest.mark.parametrize(("n_users", "n_items", "n_parts"), [(700, 300, 2), (300, 700, 2 + 3)])
+def test_ease_reports_each_block_of_the_matrices_that_it_inverts_and_fills(
+    n_users: int, n_items: int, n_parts: int
+) -> None:
+    """With fewer users than half the items, a matrix of users is inverted first; a block has 256 rows."""
+    X = np.random.default_rng(0).random((n_users, n_items)) < 0.02
+    parts: list[Epoch] = []
+    cofactor.EASE().fit(csr_array(X.astype(np.float32)), callback=parts.append)
+    assert [(part.number, part.of) for part in parts] == [(number + 1, n_parts) for number in range(n_parts)]
 
 
 def test_negative_weights_explain_and_compare_items() -> None:
@@ -242,7 +253,14 @@ def test_the_baseline_of_a_user_follows_from_the_history_passed_in(small_ratings
 
 @pytest.mark.parametrize(
     "estimator",
-    [cofactor.EASE(l2_ratio=0.5), cofactor.SparseEASE(), cofactor.RP3beta(), cofactor.ItemKNN(), cofactor.UserKNN()],
+    [
+        cofactor.EASE(l2_ratio=0.5),
+        cofactor.SparseEASE(),
+        cofactor.RP3beta(),
+        cofactor.GraphFilter(),
+        cofactor.ItemKNN(),
+        cofactor.UserKNN(),
+    ],
     ids=str,
 )
 def test_a_dislike_lowers_similar_items(estimator: Any, small_events: Interactions) -> None:

@@ -525,7 +525,7 @@ def test_settings_of_a_wrong_type_or_out_of_range_are_named(name: str) -> None:
         values = [None, "x", [], {}, float("nan"), float("inf"), 2**70 if is_integer else 1e300, -(2**70), object()]
         values += [True, 1.5] if is_integer else []
         for value in values:
-            if value is None and spec.name in ("rating_range", "weights"):
+            if value is None and spec.name in ("rating_range", "min_rating", "weights"):
                 continue  # None is a valid value
             try:
                 REGISTRY[name](**{spec.name: value})

@@ -1,4 +1,4 @@
-"""Comparisons are paired and corrected, never mix tasks, never leak, and always include tuned baselines."""
+"""Comparisons are paired and corrected, never mix tasks, never leak, and include tuned baselines on request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, DivergedError, KindError, LeakageError, ParameterError
 from cofactor.estimators import REGISTRY, BiasedMF, Estimator, ExplicitALS, ImplicitALS, Popularity
-from cofactor.evaluate import Split, split_by_time, split_last, split_per_user, split_random, split_users
+from cofactor.evaluate import (
+    Split,
+    split_by_time,
+    split_last,
+    split_per_user,
+    split_random,
+    split_users,
+    tuned_baseline,
+)
 from cofactor.evaluate.comparison import Comparison, compare
 from cofactor.evaluate.evaluation import evaluate, primary_value
 from cofactor.evaluate.tuned_baseline import BASELINE_GRIDS, tune_baseline
@@ -31,12 +39,14 @@ IALS = ImplicitALS(factors=4, epochs=5)
 
 @pytest.fixture(scope="module")
 def rated(of_ratings: Split) -> Comparison:
-    return compare([ALS, BiasedMF(factors=4, epochs=2), ExplicitALS(factors=4, epochs=6)], of_ratings)
+    return compare(
+        [ALS, BiasedMF(factors=4, epochs=2), ExplicitALS(factors=4, epochs=6)], of_ratings, tuned_baseline=True
+    )
 
 
 @pytest.fixture(scope="module")
 def ranked(of_events: Split) -> Comparison:
-    return compare(IALS, of_events, task="ranking", ks=(5, 10))
+    return compare(IALS, of_events, task="ranking", ks=(5, 10), tuned_baseline=True)
 
 
 # paired statistics
@@ -143,7 +153,10 @@ def test_the_inner_split_is_made_like_the_outer_split_from_training_rows_only(
     assert "per user" in per_user.description
 
 
-def test_the_tuned_baseline_is_the_best_candidate_on_the_validation_part(of_events: Split, of_ratings: Split) -> None:
+def test_the_tuned_baseline_is_the_best_candidate_on_the_validation_part(
+    of_events: Split, of_ratings: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuned_baseline, "_tuned", {})
     for split in (of_events, of_ratings):
         fits: list[int] = []
         tuned = tune_baseline(split, on_fit=lambda: fits.append(1))  # noqa: B023
@@ -173,7 +186,7 @@ def test_a_table_too_small_to_split_gives_the_baseline_with_defaults() -> None:
     tiny = Interactions.from_columns(["a", "a", "b", "b"], ["x", "y", "x", "y"], kind="events")
     split = Split(tiny.select([True, False, True, True]), tiny.select([False, True, False, False]))
     assert tune_baseline(split) == ImplicitALS()
-    comparison = compare(Popularity(), split)
+    comparison = compare(Popularity(), split, tuned_baseline=True)
     assert {model.role for model in comparison.models} == {"baseline", "tuned baseline"}
 
 
@@ -189,7 +202,44 @@ def test_the_population_matches_the_table(of_ratings: Split, of_events: Split, s
 # the comparison
 
 
-def test_the_baseline_and_the_tuned_baseline_are_always_included(rated: Comparison, ranked: Comparison) -> None:
+def test_a_tuned_baseline_is_computed_once_for_the_same_training_set(
+    of_events: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuned_baseline, "_tuned", {})
+    monkeypatch.setattr(tuned_baseline, "MAX_STORED", 2)
+    fits: list[int] = []
+
+    def tune(split: Split, seed: int = 0) -> Estimator:
+        return tune_baseline(split, seed=seed, on_fit=lambda: fits.append(1))
+
+    first = tune(of_events)
+    one_search = len(fits)
+    assert one_search == 5
+    train = of_events.train.select(np.ones(len(of_events.train), bool))
+    assert tune(replace(of_events, train=train, description="a copy")) == first
+    assert len(fits) == one_search
+    tune(of_events, seed=1)
+    assert len(fits) == 2 * one_search
+    rows = np.arange(len(train)) > 0
+    tune(Split(train.select(rows), of_events.test))  # the third result replaces the first one
+    assert len(fits) == 3 * one_search
+    assert len(tuned_baseline._tuned) == 2
+    assert tune(of_events) == first
+    assert len(fits) == 4 * one_search
+
+
+def test_the_tuned_baseline_is_left_out_unless_requested(of_events: Split, ranked: Comparison) -> None:
+    labels: list[str] = []
+    comparison = compare(IALS, of_events, on_fit=labels.append)
+    assert labels == ["implicit-als", "popularity"]
+    assert [comparison.tuned_baseline, comparison.as_dict()["tuned_baseline"]] == [None, None]
+    assert ranked.tuned_baseline is not None
+    assert ranked.as_dict()["tuned_baseline"] == ranked.tuned_baseline.score.label == "implicit-als (tuned)"
+
+
+def test_the_baseline_is_always_included_and_the_tuned_baseline_on_request(
+    rated: Comparison, ranked: Comparison
+) -> None:
     for comparison, baseline, requested in ((rated, "bias", 3), (ranked, "popularity", 1)):
         roles = [model.role for model in comparison.models]
         assert roles.count("baseline") == roles.count("tuned baseline") == 1
@@ -200,7 +250,7 @@ def test_the_baseline_and_the_tuned_baseline_are_always_included(rated: Comparis
 
 def test_requested_models_are_not_duplicated(of_events: Split) -> None:
     tuned = tune_baseline(of_events)
-    comparison = compare([Popularity(), tuned], of_events)
+    comparison = compare([Popularity(), tuned], of_events, tuned_baseline=True)
     assert sorted(model.score.label for model in comparison.models) == ["implicit-als", "popularity"]
     assert comparison["implicit-als"].role == "tuned baseline"
 
@@ -265,14 +315,15 @@ def test_the_frame_and_json_are_complete(rated: Comparison, ranked: Comparison) 
 def test_metrics_equal_those_of_evaluate_and_are_reproducible(ranked: Comparison, of_events: Split) -> None:
     alone = evaluate(IALS, of_events, ks=(5, 10))
     assert repr(ranked["implicit-als"].score.metrics) == repr(alone["implicit-als"].metrics)
-    again = compare(IALS, of_events, ks=(5, 10))
+    again = compare(IALS, of_events, ks=(5, 10), tuned_baseline=True)
     timeless = ["model", "role", "versus_best", "value", "low", "high", "difference_low", "p"]
     assert again.frame()[timeless].equals(ranked.frame()[timeless], null_equal=True)
 
 
-def test_fits_are_reported_in_order(of_events: Split) -> None:
+def test_fits_are_reported_in_order(of_events: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuned_baseline, "_tuned", {})
     labels: list[str] = []
-    compare(Popularity(), of_events, on_fit=labels.append)
+    compare(Popularity(), of_events, tuned_baseline=True, on_fit=labels.append)
     assert labels == ["a tuned baseline"] * 5 + ["popularity", "implicit-als (tuned)"]
 
 

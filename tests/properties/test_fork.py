@@ -116,7 +116,7 @@ if __name__ == "__main__":
 NEEDS_THREADS = {
     "read_ratings", "read_ratings of parquet", "read_ratings of a frame", "read_events", "read_table",
     "read_table of a frame", "from_columns", "from_columns of integers", "with_item_table", "load", "save", "updated",
-    "with_items", "compare", "levels", "surprising_items", "exposure of genres", "a grandchild",
+    "with_items", "split", "compare", "levels", "surprising_items", "exposure of genres", "a grandchild",
 }  # fmt: skip
 
 

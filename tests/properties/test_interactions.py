@@ -77,7 +77,8 @@ def test_events_of_equal_pairs_are_summed_and_so_is_their_confidence(rows: list[
         times[user, item] = max(times.get((user, item), 0), time)
     pairs = [(u, i) for u, i, *_ in loaded.frame().rows()]
     assert loaded.values.tolist() == [values[pair] for pair in pairs]
-    assert loaded.confidence.tolist() == pytest.approx([confidences[pair] for pair in pairs], abs=1e-4)
+    confidence = loaded.values * loaded.weights
+    assert confidence.tolist() == pytest.approx([confidences[pair] for pair in pairs], abs=1e-4)
     assert loaded.times is not None
     assert loaded.times.tolist() == [times[pair] for pair in pairs]
     assert loaded.scale is None
@@ -147,7 +148,7 @@ def test_ratings_become_events_at_a_threshold_and_the_catalog_stays() -> None:
 
 def test_weights_replace_weights() -> None:
     loaded = table([(1, "a", 5, 0), (1, "b", 3, 0)])
-    assert loaded.with_weights([1, 2]).confidence.tolist() == [5, 6]
+    assert loaded.with_weights([1, 2]).frame()["weight"].to_list() == [1, 2]
     for weights, message in (
         ([1], "weights must have 2 entries, one for each row, not 1"),
         (["a", "b"], "weights must be numbers, not text"),
@@ -162,7 +163,7 @@ def test_weights_replace_weights() -> None:
         loaded.with_weights(None)
     with pytest.raises(DataError, match=r"row 2: weight -1\.0 is not valid for ratings"):
         loaded.with_weights([1, -1])
-    assert loaded.to_events(min_rating=1).with_weights([1, -1]).confidence.tolist() == [1, -1]
+    assert loaded.to_events(min_rating=1).with_weights([1, -1]).frame()["weight"].to_list() == [1, -1]
     with pytest.raises(DataError, match="row 1 of weights: nan is not a valid number"):
         loaded.to_events(min_rating=1).with_weights([np.nan, 1])
 

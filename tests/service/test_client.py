@@ -268,7 +268,15 @@ def test_a_context_closes_its_connections() -> None:
 
 
 def test_answers_of_a_newer_service_may_have_more_members() -> None:
-    item = {"item": "1", "rank": 1, "score": None, "answered_by": "exploration", "title": None, "explored": True}
+    item = {
+        "item": "1",
+        "rank": 1,
+        "score": None,
+        "prediction": 3.5,
+        "answered_by": "exploration",
+        "title": None,
+        "explored": True,
+    }
     item |= {"support": 3, "propensity": 0.5, "mood": "good"}
     body = {"model": 1, "answered_by": "model", "stale": False, "user": "ana", "items": [item], "weather": "fine"}
     bodies: list[Any] = []

@@ -16,6 +16,9 @@ import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ArtifactError, DataError, JobLostError, KindError, ParameterError
 from cofactor.estimators import Bias, ExplicitALS
+from cofactor.models import PairedModel
+from cofactor.results import Query
+from cofactor.service.engine import Engine
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.training.data import training_data
 from cofactor.service.training.promotion_gate import PromotionGate
@@ -355,3 +358,36 @@ def test_only_one_module_builds_tables_from_a_store() -> None:
         if isinstance(node, ast.Attribute) and node.attr == "from_columns"
     }
     assert builders == {"service/training/data.py"}
+
+
+def test_a_pair_of_models_is_retrained_and_answers(trainer: Trainer, store: Store, rest: pl.DataFrame) -> None:
+    pair = cofactor.PairedModels(cofactor.ImplicitALS(factors=4), ExplicitALS(factors=4), min_rating=4)
+    first = trainer.train({"estimator": pair.to_dict()})
+    assert spec_of(first).estimator == pair
+    live(store, rest)
+    engine = Engine(store, trainer.artifacts)
+    user = rest["user"][0]
+    before = engine.recommend(user, Query(n=5))
+    assert before.answered_by == "fold-in"
+    assert all(item.prediction is not None and 1 <= item.prediction <= 5 for item in before.items)
+    assert before.items[0].prediction == pytest.approx(engine.predict(user, before.items[0].item).prediction, abs=1e-5)
+    model = trainer.train()
+    assert model.status == "active", model.reasons
+    gate = model.metrics["gate"]
+    assert (gate["accuracy"]["metric"], gate["ranking"]["metric"]) == ("rmse", "ndcg@10")
+    assert gate["ranking"]["events"] == (rest[-160:]["value"] >= 4).sum()
+    assert engine.refresh()
+    rec = trainer.artifacts.open(str(model.file), verify=True)
+    assert isinstance(rec.model, PairedModel)
+    assert [item.item for item in engine.recommend(user, Query(n=5)).items]
+
+
+def test_a_pair_with_a_worse_ranker_is_held(trainer: Trainer, store: Store, rest: pl.DataFrame) -> None:
+    pair = cofactor.PairedModels(cofactor.ImplicitALS(factors=4), ExplicitALS(factors=4), min_rating=4)
+    trainer.train({"estimator": pair.to_dict()})
+    live(store, rest)
+    worse = pair.set_params(ranker=cofactor.SequentialItemKNN(neighbors=1))
+    model = trainer.train({"estimator": worse.to_dict()})
+    assert model.status == "held"
+    assert any("accuracy on the newest events is worse: ndcg@10" in reason for reason in model.reasons)
+    assert not any("rmse" in reason for reason in model.reasons)

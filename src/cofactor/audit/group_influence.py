@@ -10,7 +10,7 @@ weighted least-squares problem of its last Gauss-Newton step.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import erfc, sqrt
+from math import atan, cos, pi, sin, sqrt
 from typing import Any, Self
 
 import numpy as np
@@ -67,7 +67,7 @@ class Influence:
         share_of_influence   share of the sum of `influence` over the groups
         permuted             mean influence of random groups of the same size
         ratio                influence / permuted
-        p                    one-sided p-value, from a normal distribution fitted to the permuted influences
+        p                    one-sided p-value, from Student's t distribution fitted to the permuted influences
         p_adjusted           p-value adjusted with Holm's method
         flagged              ratio >= 1.25 and p_adjusted <= 0.01
 
@@ -128,7 +128,9 @@ def influence(
     Notes
     -----
     Small groups have little influence because of their size. Therefore the labels are permuted, which preserves the
-    group sizes, and each group is compared with random groups of the same size.
+    group sizes, and each group is compared with random groups of the same size. The p-value is that of a prediction
+    interval: t = (influence - permuted) / (s sqrt(1 + 1 / permutations)), with the standard deviation s of the permuted
+    influences and permutations - 1 degrees of freedom.
 
     References
     ----------
@@ -162,7 +164,8 @@ def influence(
         shuffled_labels = random_stream(seed, "permutation", k).permutation(labels)
         permuted_shares[k] = [steps.changed_share(shuffled_labels == g) for g in range(n_groups)]
     mean, std = permuted_shares.mean(axis=0), permuted_shares.std(axis=0, ddof=1)
-    p = np.array([0.5 * erfc(z / sqrt(2)) for z in (observed_shares - mean) / np.maximum(std, 1e-12)])
+    deviations = (observed_shares - mean) / np.maximum(std * sqrt(1 + 1 / permutations), 1e-12)
+    p = np.array([_upper_tail(t, permutations - 1) for t in deviations.tolist()])
     adjusted_p, ratio = np.asarray(holm(p)), observed_shares / np.maximum(mean, 1e-12)
     users = np.bincount(labels, minlength=n_groups)
     rows = np.bincount(labels, weights=recommender.histories.counts, minlength=n_groups)
@@ -182,6 +185,20 @@ def influence(
         }
     )
     return Influence(table, permutations)
+
+
+def _upper_tail(t: float, freedom: int) -> float:
+    """Compute P(T > t) of Student's t distribution by its finite sum for whole degrees of freedom.
+
+    Abramowitz & Stegun (1964), "Handbook of Mathematical Functions", 26.7.3 and 26.7.4.
+    """
+    theta = atan(t / sqrt(freedom))
+    first = freedom % 2
+    k = np.arange(2 + first, freedom, 2)  # the sum has the powers first, first + 2, ..., freedom - 2 of cos theta
+    terms = np.cumprod(np.concatenate([[cos(theta) ** first], (k - 1) / k * cos(theta) ** 2]))
+    total = sin(theta) * float(terms.sum()) if freedom > 1 else 0.0
+    central = (2 / pi) * (theta + total) if first else total
+    return max((1 - central) / 2, 0.0)
 
 
 @dataclass(frozen=True, eq=False)

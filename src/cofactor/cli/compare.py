@@ -11,6 +11,7 @@ from typer import Option
 from cofactor.cli.input_options import Source, reads_table
 from cofactor.cli.options import (
     ExcludeName,
+    HalfLife,
     Json,
     Models,
     Seed,
@@ -58,6 +59,7 @@ def compare(
     split: SplitName = "random",
     test: TestSize = None,
     exclude: ExcludeName = None,
+    half_life: HalfLife = None,
     k: Annotated[
         list[int] | None,
         Option(
@@ -69,31 +71,34 @@ def compare(
         ),
     ] = None,
     settings: Settings = None,
+    tuned_baseline: Annotated[
+        bool, Option("--tuned-baseline", help="Also compare a baseline tuned on part of the training rows.")
+    ] = False,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Compare all models, or those given with --model, on held-out data, and test the differences for significance.
 
-    A simple baseline and a baseline model tuned on part of the training rows are always included. Models of ratings are
-    compared by RMSE, models of events (--events or --min-rating) by NDCG over the full catalog. The two are never
-    mixed.
+    A simple baseline is always included, and with --tuned-baseline a baseline model tuned on part of the training rows.
+    Models of ratings are compared by RMSE, models of events (--events or --min-rating) by NDCG over the full catalog.
+    The two are never mixed.
     """
     from cofactor.cli.estimator_options import estimators_of
     from cofactor.evaluate.comparison import check_task
     from cofactor.evaluate.comparison import compare as compare_models
 
     model_names = model or _models_of(source.kind)
-    estimators = estimators_of(model_names, settings or ())
+    estimators = estimators_of(model_names, source.settings(settings))
     source.check_estimators(estimators)
     check_split(split, test)
     excluded = check_exclude(exclude, source.kind)
     checked_task = check_task(task, source.kind)
-    data_split = split_table(source.read(), split, test, seed)
+    data_split = split_table(source.read(), split, test, seed, half_life=half_life)
     console = messages()
     with console.status("", spinner="dots") as status:  # shows nothing if stderr is not a terminal
         comparison = compare_models(
             estimators, data_split, task=checked_task, ks=tuple(k or (10,)), seed=seed, exclude=excluded,
-            on_fit=lambda name: status.update(f"fitting {name}"),
+            tuned_baseline=tuned_baseline, on_fit=lambda name: status.update(f"fitting {name}"),
         )  # fmt: skip
     for label, reason in comparison.failed:
         note(f"{label} is omitted: {reason}")
@@ -142,6 +147,8 @@ def show_comparison(out: Console, comparison: Comparison, split: Split) -> None:
         if model.role == "tuned baseline":
             out.print(f"{model.score.label}: {_format_tuned_settings(model)}, tuned on part of the training rows.\n")
     out.print(LEGEND)
+    if comparison.tuned_baseline is None:
+        out.print("No tuned baseline is included: --tuned-baseline adds one, which takes five to seven more fits.")
     if any(isnan(interval.low) and not isnan(interval.mean) for interval in _intervals(comparison)):
         out.print(NO_INTERVAL)
 

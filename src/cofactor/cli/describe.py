@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from typer import Option
 
@@ -13,12 +13,11 @@ from cofactor.cli.terminal import bar, printable, results, show_json, table
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from cofactor.arrays import Counts
     from cofactor.data.crosstab import CrossTab
     from cofactor.data.interactions import Interactions
 
 __all__ = ["describe", "show_facts", "show_values"]
-
-BINS = 10
 
 
 @reads_table
@@ -45,7 +44,7 @@ def describe(
         show_json({**facts(ratings), "values": values(ratings), "crosstab": _crosstab_dict(cross_tab)})
         return
     out = results()
-    show_facts(out, ratings)
+    show_facts(out, ratings, cast("Counts", source.counts or "log"))
     show_values(out, ratings)
     out.print(str(cross_tab), soft_wrap=True)
 
@@ -85,7 +84,7 @@ def facts(ratings: Interactions) -> dict[str, Any]:
 
 
 def values(ratings: Interactions) -> list[dict[str, float]]:
-    """Count the occurrences of each distinct value, or of ten equal-width bins if there are many values.
+    """Count the occurrences of each distinct value, or of ten bins if there are many values; see `value_counts`.
 
     Parameters
     ----------
@@ -97,25 +96,12 @@ def values(ratings: Interactions) -> list[dict[str, float]]:
     list of dict
         One dict per value or bin, with keys from, to and count.
     """
-    import numpy as np
+    from cofactor.data.value_counts import value_counts
 
-    distinct_values, counts = np.unique(ratings.values, return_counts=True)
-    if ratings.scale is not None and ratings.scale.levels:
-        count_of = dict(zip(np.round(distinct_values, 6).tolist(), counts.tolist(), strict=True))
-        levels = [round(float(np.float32(level)), 6) for level in ratings.scale.levels]
-        return [{"from": v, "to": v, "count": count_of.get(v, 0)} for v in levels]
-    if len(distinct_values) <= 2 * BINS:
-        return [
-            {"from": float(v), "to": float(v), "count": int(n)} for v, n in zip(distinct_values, counts, strict=True)
-        ]
-    counts, edges = np.histogram(ratings.values.astype(np.float64), BINS)
-    return [
-        {"from": float(low), "to": float(high), "count": int(n)}
-        for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
-    ]
+    return [{"from": low, "to": high, "count": count} for low, high, count in value_counts(ratings).rows()]
 
 
-def show_facts(out: Console, ratings: Interactions) -> None:
+def show_facts(out: Console, ratings: Interactions, counts: Counts = "log") -> None:
     """Print the load report and the counts of a table, one line each.
 
     Parameters
@@ -124,7 +110,13 @@ def show_facts(out: Console, ratings: Interactions) -> None:
         Console to print to.
     ratings : Interactions
         Table to describe; it must not be empty.
+    counts : {"log", "binary", "raw"}, default "log"
+        Transformation of the values of events for which the range is printed.
     """
+    import numpy as np
+
+    from cofactor.arrays import transform_counts
+
     summary, report = facts(ratings), ratings.report
     rows: list[tuple[str, str]] = []
     if report is not None:
@@ -147,6 +139,11 @@ def show_facts(out: Console, ratings: Interactions) -> None:
         scale = ratings.scale
         levels = f", {len(scale.levels)} levels" if scale.levels else ""
         rows.append(("scale", f"{scale.low:g} to {scale.high:g}{levels}; mean {summary['mean']:.2f}"))
+    elif ratings.kind == "events" and ratings.values.max() > 1:
+        low, median, high = (_end(float(f(ratings.values))) for f in (np.min, np.median, np.max))
+        confidence = transform_counts(ratings.values, counts)
+        ends = f"{confidence.min():.3g} to {confidence.max():.3g} with counts={counts}"
+        rows.append(("values", f"{low} to {high} (median {median}); confidence {ends}"))
     output_table = table("", "")
     output_table.show_header, output_table.box = False, None
     for name, text in rows:
@@ -166,13 +163,18 @@ def show_values(out: Console, ratings: Interactions) -> None:
     """
     bins = values(ratings)
     max_bin_count, n_values = max(v["count"] for v in bins), len(ratings)
-    names = [f"{v['from']:g}" if v["from"] == v["to"] else f"{v['from']:.3g} to {v['to']:.3g}" for v in bins]
+    names = [f"{v['from']:g}" if v["from"] == v["to"] else f"{_end(v['from'])} to {_end(v['to'])}" for v in bins]
     width = max(8, *map(len, names))
     out.print()
     for name, v in zip(names, bins, strict=True):
         fraction = v["count"] / n_values
         out.print(f"{name:>{width}}  {v['count']:>9,}  {fraction:>4.0%} {bar(v['count'] / max_bin_count, 40)}")
     out.print()
+
+
+def _end(value: float) -> str:
+    """Format an end of a bin."""
+    return f"{value:,.0f}" if value.is_integer() else f"{value:.3g}"
 
 
 def _min_median_max(counts: Any) -> dict[str, Any]:

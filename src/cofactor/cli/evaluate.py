@@ -12,6 +12,7 @@ from typer import Option
 from cofactor.cli.input_options import Source, reads_table
 from cofactor.cli.options import (
     ExcludeName,
+    HalfLife,
     Json,
     Lengths,
     Models,
@@ -60,6 +61,7 @@ def evaluate(
     split: SplitName = "random",
     test: TestSize = None,
     exclude: ExcludeName = None,
+    half_life: HalfLife = None,
     k: Lengths = None,
     calibration: Annotated[
         bool, Option("--calibration", help="Evaluate the calibration of predicted rating distributions instead.")
@@ -92,11 +94,11 @@ def evaluate(
     default = (
         "implicit-als" if source.kind == "events" or rating_model else "bayesian-mf" if calibration else "biased-mf"
     )
-    source, estimators = source.estimators(model or [default], settings or (), rating_model)
+    source, estimators = source.estimators(model or [default], source.settings(settings), rating_model)
     check_calibration(source, model or (), is_requested=calibration, plot=plot)
     check_split(split, test)
     excluded = check_exclude(exclude, source.kind)
-    data_split = split_table(source.read(), split, test, seed)
+    data_split = split_table(source.read(), split, test, seed, half_life=half_life)
     if calibration:
         report_calibration(estimators, data_split, plot=plot, seed=seed, as_json=as_json)
         return

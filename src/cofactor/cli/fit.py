@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from math import isnan
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
+from cofactor.cli.estimator_options import format_number
 from cofactor.cli.input_options import Source, reads_table
-from cofactor.cli.options import Json, RatingModel, Seed, Settings, fraction, number, whole_number
+from cofactor.cli.options import HalfLife, Json, RatingModel, Seed, Settings, fraction, number, whole_number
 from cofactor.cli.show import best_trials, describe_estimator, show_trials
-from cofactor.cli.terminal import epoch_progress, messages, printable, results, show_json
+from cofactor.cli.terminal import epoch_progress, messages, note, printable, results, show_json
 from cofactor.errors import ParameterError
 from cofactor.shell import as_path, command
 
@@ -66,9 +68,13 @@ def fit(
         Option(metavar="COLUMNS", help="Columns of the user table that describe new users."),
     ] = None,
     priors: Annotated[bool, Option(help="Learn priors for new users and items, if the model supports them.")] = True,
-    half_life: Annotated[
-        float | None,
-        Option(metavar="DAYS", parser=number(low=0), help="Age in days at which the weight of a row is halved."),
+    half_life: HalfLife = None,
+    target_type: Annotated[
+        str | None,
+        Option(
+            metavar="TYPE",
+            help="With --event-type: learn the weights of the types that predict held-out events of this type best.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -87,15 +93,21 @@ def fit(
 
     start = time.perf_counter()
     model = "implicit-als" if model is None and rating_model is not None else model
-    _check_combination(model, goal, budget, trials, settings, validation)
-    estimator = None
+    _check_combination(
+        model, goal, budget, trials, {"--set": settings, "--counts": source.counts, "--validation": validation}
+    )
+    estimator: Estimator | None = None
     min_rating = None
     if model is not None:
-        source, (estimator,) = source.estimators([model], settings or (), rating_model)
+        source, (estimator,) = source.estimators([model], source.settings(settings), rating_model)
     elif goal != "predict" and not source.gain:  # the table contains ratings, of which the liked ones are ranked
         source, min_rating = replace(source, min_rating=None), source.min_rating
     check_model_output(output, inputs=source.files)
-    table = source.read()
+    if target_type is not None and (source.event_type is None or source.type_weights is not None):
+        raise ParameterError("--target-type needs --event-type, and cannot be combined with --type-weights")
+    table = source.read(
+        None if target_type is None else lambda tables: _learned_weights(tables, target_type, estimator, seed)
+    )
     model = model if rating_model is None else f"{model} and {rating_model}"
     if half_life is not None:
         table = table.decayed(half_life=half_life)
@@ -142,6 +154,28 @@ def fit(
     out.print(f"\nNext: {command('recommend', as_path(output), '--user', first_user)}", soft_wrap=True)
 
 
+def _learned_weights(
+    tables: dict[str, Interactions], target_type: str, estimator: Estimator | None, seed: int
+) -> dict[str, float]:
+    """Return the weights of event types that predict held-out events of the target type best, and print them."""
+    from cofactor.evaluate import learn_type_weights
+
+    with messages().status("", spinner="dots") as status:
+        learned = learn_type_weights(
+            tables, target=target_type, estimator=estimator, seed=seed,
+            on_trial=lambda weights, value: status.update(f"{_joined(weights)}: {value:.4f}"),
+        )  # fmt: skip
+    note(
+        f"weights of the event types: {_joined(learned.weights)}; NDCG@10 of held-out {target_type} events "
+        f"{learned.value:.4f}, {learned.target_only:.4f} without the other types"
+    )
+    return learned.weights
+
+
+def _joined(weights: Mapping[str, float]) -> str:
+    return ",".join(f"{name}={format_number(weight)}" for name, weight in weights.items())
+
+
 def _fit(
     estimator: Estimator, table: Interactions, *, seed: int, validation: float | None, callback: EpochCallback
 ) -> Recommender:
@@ -174,12 +208,11 @@ def _check_combination(
     goal: str | None,
     budget: float | None,
     trials: int | None,
-    settings: list[str] | None,
-    validation: float | None,
+    model_options: Mapping[str, Any],
 ) -> None:
     """Raise ParameterError if options for a given model and options for the choice of a model are combined."""
     if model is None:
-        for option, value in (("--set", settings), ("--validation", validation)):
+        for option, value in model_options.items():
             if value:
                 raise ParameterError(f"{option} needs --model NAME; without it, the model and its settings are chosen")
         if budget is not None and trials is not None:

@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_type_hints
 
 from typer import Argument, Option
 
@@ -42,6 +42,9 @@ def _entity_option(text: str, metavar: str) -> Any:
     return Option(metavar=metavar, help=text, rich_help_panel="Item and user tables")
 
 
+LearnTypeWeights: TypeAlias = "Callable[[dict[str, Interactions]], dict[str, float]]"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """Input table as specified on the command line.
@@ -65,6 +68,14 @@ class Source:
             "With --min-rating: weight added for each rating step above it.", metavar="NUMBER", parser=number(low=0)
         ),
     ] = 0.0
+    counts: Annotated[
+        str | None,
+        _row_option(
+            "How models use the values of events: 1 + ln of counts (log), 1 (binary) or as they are (raw).",
+            metavar="log|binary|raw",
+            parser=choice("log", "binary", "raw"),
+        ),
+    ] = None
     events: Annotated[bool, _row_option("The table contains events: clicks, plays, purchases.", "--events")] = False
     rating_levels: Annotated[str | None, _row_option("All possible ratings, such as 1,2,3,4,5.", metavar="N,N,...")] = (
         None
@@ -85,6 +96,15 @@ class Source:
     value: Annotated[str | None, _column_option("Column with the ratings or counts.")] = None
     time: Annotated[str | None, _column_option("Column with the times.")] = None
     weight: Annotated[str | None, _column_option("Column with the weights.")] = None
+    event_type: Annotated[
+        str | None, _column_option("Column with the type of each event, such as view or purchase.")
+    ] = None
+    type_weights: Annotated[
+        str | None,
+        _column_option(
+            "Weight of each event type [1]; negative for dislikes, 0 to leave it out.", metavar="TYPE=NUMBER,..."
+        ),
+    ] = None
     format: Annotated[
         str | None,
         _column_option(
@@ -125,7 +145,7 @@ class Source:
         options_and_values: list[str] = []
         for spec in fields(self):
             value = getattr(self, spec.name)
-            if spec.name == "ratings" or value == spec.default:
+            if spec.name in ("ratings", "counts") or value == spec.default:  # counts is a setting of the model
                 continue
             options_and_values.append(f"--{spec.name.replace('_', '-')}")
             if not isinstance(value, bool):
@@ -200,13 +220,45 @@ class Source:
                 "as implicit-als"
             )
 
+    def settings(self, settings: Sequence[str] | None) -> list[str]:
+        """Return the hyperparameters from --counts and --set; those from --set take precedence.
+
+        Parameters
+        ----------
+        settings : sequence of str or None
+            Values of --set.
+
+        Returns
+        -------
+        list of str
+            Hyperparameters, each "name=value" or "model.name=value".
+
+        Raises
+        ------
+        ParameterError
+            If --counts is given for ratings.
+
+        Examples
+        --------
+        >>> Source(ratings="plays.csv", events=True, counts="binary").settings(["factors=8"])
+        ['counts=binary', 'factors=8']
+        """
+        if self.counts is not None and self.kind == "ratings":
+            raise ParameterError("--counts needs --events or --min-rating: it applies only to events")
+        return [*([] if self.counts is None else [f"counts={self.counts}"]), *(settings or ())]
+
     @property
     def files(self) -> list[str | None]:
         """Paths of the interaction table, the item table and the user table; None for each one that is not given."""
         return [self.ratings, self.items, self.users]
 
-    def read(self) -> Interactions:
+    def read(self, learn_type_weights: LearnTypeWeights | None = None) -> Interactions:
         """Read the table, join the item and user tables, and print loading notes on stderr.
+
+        Parameters
+        ----------
+        learn_type_weights : callable or None, default None
+            Function that maps the tables of all event types to their weights, in place of --type-weights.
 
         Returns
         -------
@@ -228,13 +280,14 @@ class Source:
             raise ParameterError("--events cannot be combined with --min-rating, which applies only to ratings")
         if self.gain and self.min_rating is None:
             raise ParameterError("--gain needs --min-rating: it applies only to ratings that are treated as events")
+        self._check_event_types()
         for role in ("item", "user"):
             if getattr(self, f"{role}_id") is not None and getattr(self, f"{role}s") is None:
                 raise ParameterError(
                     f"--{role}-id needs --{role}s FILE: it is the name of a column in the {role} table"
                 )
         on_error: Any = self.on_error
-        table = self._dataset() if self._is_dataset() else self._file()
+        table = self._dataset() if self._is_dataset() else self._file(learn_type_weights)
         if table.report is not None:
             _print_notes(table.report)
         if self.items is not None:
@@ -261,7 +314,9 @@ class Source:
         from cofactor.datasets.loading import load_movielens
         from cofactor.datasets.registry import DATASETS
 
-        for option in ("user", "item", "value", "time", "weight", "format", "query", "rating_levels", "quarantine"):
+        for option in (
+            "user", "item", "value", "time", "weight", "event_type", "format", "query", "rating_levels", "quarantine",
+        ):  # fmt: skip
             if getattr(self, option) is not None:
                 raise ParameterError(
                     f"--{option.replace('_', '-')} applies only to files and databases; {self.ratings} is a built-in "
@@ -274,8 +329,17 @@ class Source:
         with fetch_progress() as on_progress:
             return load_movielens(DATASETS[self.ratings], on_progress=on_progress)
 
-    def _file(self) -> Interactions:
-        from cofactor.data.readers.read import read_events, read_ratings
+    def _check_event_types(self) -> None:
+        """Raise ParameterError if the options of event types cannot be combined with the others."""
+        if self.type_weights is not None and self.event_type is None:
+            raise ParameterError("--type-weights needs --event-type with the name of a column")
+        if self.event_type is not None and not self.events:
+            raise ParameterError("--event-type needs --events")
+        _type_weights(self.type_weights)
+
+    def _file(self, learn_type_weights: LearnTypeWeights | None) -> Interactions:
+        from cofactor.data.event_types import combine_events
+        from cofactor.data.readers.read import read_event_types, read_events, read_ratings
 
         options: dict[str, Any] = {
             name: getattr(self, name)
@@ -283,6 +347,12 @@ class Source:
                 "user", "item", "value", "time", "weight", "format", "query", "ids", "on_error", "quarantine",
             )
         }  # fmt: skip
+        if self.event_type is not None:
+            tables = read_event_types(self.ratings, event_type=self.event_type, **options)
+            note("event types: " + ", ".join(f"{name} ({len(table):,} pairs)" for name, table in tables.items()))
+            if learn_type_weights is not None:
+                return combine_events(tables, learn_type_weights(tables))
+            return combine_events(tables, {**dict.fromkeys(tables, 1.0), **_type_weights(self.type_weights)})
         if self.events:
             if self.rating_levels is not None:
                 raise ParameterError("--rating-levels cannot be combined with --events: only ratings have levels")
@@ -332,6 +402,21 @@ def _print_notes(report: LoadReport) -> None:
     if report.rejected_rows:
         reasons = ", ".join(f"{reason} ({count:,})" for reason, count in report.rejection_counts.items())
         note(f"{len(report.rejected_rows):,} of {report.rows:,} rows rejected: {reasons}")
+
+
+def _type_weights(text: str | None) -> dict[str, float]:
+    """Parse the value of --type-weights; raise ParameterError if it is invalid."""
+    weights: dict[str, float] = {}
+    for part in [] if text is None else text.split(","):
+        name, _, number_text = part.rpartition("=")
+        try:
+            weight = float(number_text)
+        except ValueError:
+            weight = math.nan
+        if not name.strip() or not math.isfinite(weight) or name.strip() in weights:
+            raise ParameterError(f"--type-weights must be pairs such as view=0.1,purchase=1, not {text!r}")
+        weights[name.strip()] = weight
+    return weights
 
 
 def _rating_levels(text: str | None) -> list[float] | None:

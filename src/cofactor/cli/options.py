@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SPLITS",
     "ExcludeName",
+    "HalfLife",
     "Json",
     "Lengths",
     "ModelFile",
@@ -265,6 +266,12 @@ def _float(text: str | float) -> str | float:
 Json: TypeAlias = Annotated[bool, Option("--json", help="Print only JSON on stdout, with IDs as strings.")]
 
 
+HalfLife: TypeAlias = Annotated[
+    float | None,
+    Option(metavar="DAYS", parser=number(low=0), help="Age in days at which the weight of a training row is halved."),
+]
+
+
 Lengths: TypeAlias = Annotated[
     list[int] | None,
     Option("--k", "-k", metavar="K", parser=whole_number, help="List length [10]. Repeatable."),
@@ -399,7 +406,9 @@ def check_split(split: str, test: float | None) -> None:
         raise ParameterError(f"--test must be a fraction between 0 and 1 with --split {split}, not {test:g}")
 
 
-def split_table(ratings: Interactions, split: str, test: float | None, seed: int) -> Split:
+def split_table(
+    ratings: Interactions, split: str, test: float | None, seed: int, *, half_life: float | None = None
+) -> Split:
     """Split a table into a training and a test set as specified by the options.
 
     Parameters
@@ -412,6 +421,8 @@ def split_table(ratings: Interactions, split: str, test: float | None, seed: int
         Fraction of rows or users to test on, by default 0.2; for "last", number of test rows per user, by default 1.
     seed : int
         Seed for the split.
+    half_life : float or None, default None
+        Age in days at which the weight of a training row is halved; None for equal weights.
 
     Returns
     -------
@@ -428,10 +439,12 @@ def split_table(ratings: Interactions, split: str, test: float | None, seed: int
     from cofactor.evaluate import split_by_time, split_last, split_per_user, split_random, split_users
 
     check_split(split, test)
-    if split == "last":
-        return split_last(ratings, n=1 if test is None else int(test), seed=seed)
     test_fraction = 0.2 if test is None else test
-    if split == "by-time":
-        return split_by_time(ratings, test=test_fraction)
-    split_rows = {"random": split_random, "per-user": split_per_user, "users": split_users}[split]
-    return split_rows(ratings, test=test_fraction, seed=seed)
+    if split == "last":
+        data_split = split_last(ratings, n=1 if test is None else int(test), seed=seed)
+    elif split == "by-time":
+        data_split = split_by_time(ratings, test=test_fraction)
+    else:
+        split_rows = {"random": split_random, "per-user": split_per_user, "users": split_users}[split]
+        data_split = split_rows(ratings, test=test_fraction, seed=seed)
+    return data_split if half_life is None else data_split.decayed(half_life=half_life)

@@ -52,7 +52,7 @@ def report(
 
     check_output(output, suffixes=(".html", ".htm"))
     require_plotly()
-    model_estimator = estimator_of(estimator or DEFAULT_MODELS[source.kind], settings or ())
+    model_estimator = estimator_of(estimator or DEFAULT_MODELS[source.kind], source.settings(settings))
     source.check_estimators([model_estimator])
     study = Study(source.read(), model_estimator, genres=genres, seed=seed, rounds=rounds)
     with messages().status("", spinner="dots") as status:  # shows nothing if stderr is not a terminal

@@ -93,7 +93,7 @@ def serve(
         {"data": data, "db": db, "host": host, "port": port, "workers": workers, "train": train}, config
     )
     default = "implicit-als" if source.kind == "events" or rating_model else "biased-mf"
-    source, (estimator,) = source.estimators([model or default], settings or (), rating_model)
+    source, (estimator,) = source.estimators([model or default], source.settings(settings), rating_model)
     spec = _training_spec(estimator, source.kind, seed, user_features, item_features)
     table = source.read() if source.ratings else None
     listener = bind_socket(service_settings)  # first, so that a port in use fails before the model is fitted

@@ -13,6 +13,7 @@ from cofactor.cli.estimator_options import format_number, format_setting
 from cofactor.cli.input_options import Source, reads_table
 from cofactor.cli.options import (
     ExcludeName,
+    HalfLife,
     Json,
     Seed,
     Settings,
@@ -56,6 +57,7 @@ def tune(
     split: SplitName = "random",
     test: TestSize = None,
     exclude: ExcludeName = None,
+    half_life: HalfLife = None,
     k: Annotated[
         int, Option("--k", "-k", metavar="K", parser=whole_number, help="List length (models of events).")
     ] = 10,
@@ -71,13 +73,13 @@ def tune(
     from cofactor.cli.side_tables import check_output
     from cofactor.evaluate.tuning import tune as tune_model
 
-    estimator = estimator_of(model, settings or ())
+    estimator = estimator_of(model, source.settings(settings))
     fixed = [setting.partition("=")[0].rpartition(".")[2].strip() for setting in settings or ()]
     check_output(output, suffixes=(), inputs=source.files)
     source.check_estimators([estimator])
     check_split(split, test)
     excluded = check_exclude(exclude, source.kind)
-    data_split = split_table(source.read(), split, test, seed)
+    data_split = split_table(source.read(), split, test, seed, half_life=half_life)
     console = messages()
     with console.status(f"trial 1 of {trials}", spinner="dots") as status:  # shows nothing if stderr is not a terminal
         result = tune_model(
@@ -96,7 +98,7 @@ def tune(
     out = results()
     if output is not None:
         out.print(f"wrote the best hyperparameters to {printable(output)}", soft_wrap=True)
-    out.print(f"\nNext: {_next_command(source, result.estimator, seed)}", soft_wrap=True)
+    out.print(f"\nNext: {_next_command(source, result.estimator, seed, half_life)}", soft_wrap=True)
 
 
 def _format_progress(trial: Trial, trials: int) -> str:
@@ -134,7 +136,7 @@ def _show(result: TuningResult, initial_estimator: Estimator, fixed_names: Seque
     out.print(f"test {name} {value:.4f}{interval}, trained on all training rows")
 
 
-def _next_command(source: Source, estimator: Estimator, seed: int) -> str:
+def _next_command(source: Source, estimator: Estimator, seed: int, half_life: float | None) -> str:
     """Return the command that fits the best estimator to the whole table."""
     defaults = type(estimator)()
     changed_settings = {
@@ -146,7 +148,17 @@ def _next_command(source: Source, estimator: Estimator, seed: int) -> str:
     for name, value in changed_settings.items():
         settings += ["--set", f"{name}={format_number(value) if isinstance(value, float) else format_setting(value)}"]
     seed_option = ["--seed", seed] if seed else []
+    half_life_option = [] if half_life is None else ["--half-life", format_number(half_life)]
     table_path = as_path(source.ratings)
     return command(
-        "fit", table_path, "-o", "my.cofactor", "--model", estimator.name, *source.arguments(), *settings, *seed_option
+        "fit",
+        table_path,
+        "-o",
+        "my.cofactor",
+        "--model",
+        estimator.name,
+        *source.arguments(),
+        *settings,
+        *seed_option,
+        *half_life_option,
     )

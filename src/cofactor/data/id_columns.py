@@ -126,7 +126,11 @@ class CodedIds:
         CodedIds
             The selected entries.
         """
-        return CodedIds.of(self.gather(self.distinct).filter(mask))
+        codes = self.codes.filter(mask)
+        used = codes.unique().drop_nulls().sort()
+        new_codes = np.zeros(len(self.distinct), np.uint32)
+        new_codes[used.to_numpy()] = np.arange(len(used), dtype=np.uint32)
+        return CodedIds(self.distinct.gather(used), pl.Series(new_codes).gather(codes))
 
 
 _CANONICAL = r"^(0|-?[1-9][0-9]{0,18})$"

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Float32, Int32, Int64, read_only, require_array, signed_confidence
+from cofactor.arrays import Float32, Int32, Int64, read_only, require_array
 from cofactor.data.column_arguments import (
     float_ids_notes,
     ids_argument,
@@ -186,23 +186,6 @@ class Interactions:
         """
         return len(self) / max(self.n_users * self.n_items, 1)
 
-    @property
-    def confidence(self) -> Float32:
-        """Confidence of each event: the product of its value and its weight.
-
-        Returns
-        -------
-        ndarray of shape (n,), float32
-            Confidences, negative for dislikes and clipped to 1e12 in magnitude.
-
-        Examples
-        --------
-        >>> plays = Interactions.from_columns([1, 1], [7, 8], [3, 1], weights=[1, -1], kind="events")
-        >>> plays.confidence.tolist()
-        [3.0, -1.0]
-        """
-        return signed_confidence(self.values, self.weights)
-
     @cached_property
     def by_user(self) -> SparseRows:
         """This table as a sparse matrix with one row per user and one column per item, which shares the table's memory.
@@ -351,6 +334,8 @@ class Interactions:
         -----
         value = 1 + gain (rating - min_rating)
 
+        Estimators take 1 + ln of a value above 1 by default; with ``counts="raw"`` they take the value itself.
+
         Examples
         --------
         >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
@@ -405,6 +390,41 @@ class Interactions:
         [1.0, 0.5]
         """
         return replace(self, weights=read_only(_weights(weights, len(self), self.kind)))
+
+    @validated
+    def with_ids(self, users: IdMap, items: IdMap) -> Interactions:
+        """Return a table with the same rows and larger ID maps, without side tables and `seen`.
+
+        Parameters
+        ----------
+        users, items : IdMap
+            ID maps that contain the IDs of the table, as returned by `IdMap.union`.
+
+        Returns
+        -------
+        Interactions
+            The table with the row numbers of these maps.
+
+        Raises
+        ------
+        DataError
+            If an ID of the table is not in the maps.
+
+        Examples
+        --------
+        >>> clicks = Interactions.from_columns(["bo"], ["alien"], kind="events")
+        >>> buys = Interactions.from_columns(["ana"], ["clue"], kind="events")
+        >>> clicks.with_ids(clicks.users.union(buys.users), clicks.items.union(buys.items))
+        Interactions(1 events, 2 users x 2 items)
+        """
+        columns = []
+        for ids, maps, rows in ((self.users, users, self.u), (self.items, items, self.i)):
+            new_rows = maps.rows(ids.all)
+            if len(new_rows) and new_rows.min() < 0:
+                raise DataError(f"ID {ids.id_at(int(new_rows.argmin()))!r} of the table is not in the ID maps")
+            columns.append(read_only(new_rows[rows]))  # both maps are sorted, so rows stay sorted
+        u, i = columns
+        return replace(self, users=users, items=items, u=u, i=i, user_table=None, item_table=None, seen=None)
 
     @validated
     def decayed(self, *, half_life: float) -> Interactions:

@@ -38,7 +38,7 @@ class Scale:
     Raises
     ------
     ParameterError
-        If `low` is above `high`, or `levels` is not sorted from `low` to `high`.
+        If `low` is above `high`, `levels` is not sorted from `low` to `high`, or `is_inferred` is not a bool.
 
     Examples
     --------
@@ -52,6 +52,7 @@ class Scale:
     is_inferred: bool = field(default=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        checks.flag("is_inferred", self.is_inferred)
         low, high = checks.finite_number("low", self.low), checks.finite_number("high", self.high)
         if low > high:
             raise ParameterError(f"low must be at most high ({self.high!r}), not {self.low!r}")

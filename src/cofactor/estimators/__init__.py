@@ -12,6 +12,7 @@ from cofactor.estimators.bias import Bias, Popularity
 from cofactor.estimators.blend import Blend
 from cofactor.estimators.bpr import BPR
 from cofactor.estimators.ease import EASE, SparseEASE
+from cofactor.estimators.graph_filter import GraphFilter
 from cofactor.estimators.mf import BiasedMF
 from cofactor.estimators.neighbors import ItemKNN, UserKNN
 from cofactor.estimators.neural import NeuralMF
@@ -31,6 +32,7 @@ __all__ = [
     "Epoch",
     "Estimator",
     "ExplicitALS",
+    "GraphFilter",
     "ImplicitALS",
     "ItemKNN",
     "NeuralMF",

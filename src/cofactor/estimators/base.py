@@ -27,9 +27,20 @@ from cofactor.estimators.training_table import AcceptedKind, TableLike, as_inter
 from cofactor.models.base import Model
 from cofactor.validation import validated
 
-__all__ = ["Estimator", "estimator_class", "estimators_of_kind", "item_evidence", "parameter", "require_estimator"]
+__all__ = [
+    "COUNTS",
+    "Estimator",
+    "estimator_class",
+    "estimators_of_kind",
+    "item_evidence",
+    "parameter",
+    "require_estimator",
+]
 
 T = TypeVar("T")
+
+COUNTS = "confidence of an event with value v: log (1 + ln v, or v below 1), binary (1) or raw (v)"
+"""Description of the hyperparameter `counts`, which every estimator has that learns from the values of events."""
 
 
 def parameter(

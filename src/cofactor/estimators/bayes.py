@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import Float32, Float64, random_stream, read_only
+from cofactor.arrays import Float32, Float64, Int64, contiguous, random_stream, read_only
 from cofactor.checks import Seed
 from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions, Kind
@@ -20,7 +20,7 @@ from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.gibbs import Chain, Sessions, Terms
 from cofactor.estimators.training import EpochCallback, FitMonitor
 from cofactor.estimators.training_table import Standardization, TableLike
-from cofactor.kernels.dots import pair_dots
+from cofactor.kernels.gibbs import column_misfits, entry_precisions, residuals, row_misfits
 from cofactor.kernels.parallel import one_thread_blas, parallel_for
 from cofactor.kernels.sort import counting_sort
 from cofactor.models.base import Model
@@ -219,7 +219,8 @@ class _Sampler:
     """State of the Gibbs sampler, with the running average of the samples and the stored samples.
 
     `values`, of shape (n,), holds the ratings minus their mean `center`, in the order of `interactions`; `by_item` is
-    the permutation that sorts them by item.
+    the permutation that sorts them by item. `weighted_counts` are the numbers of ratings with a positive weight of each
+    user and of each item.
     """
 
     spec: BayesianMF
@@ -228,7 +229,8 @@ class _Sampler:
     items: Chain
     sessions: Sessions | None
     values: Float32
-    by_item: Any
+    by_item: Int64
+    weighted_counts: tuple[Int64, Int64]
     center: float
     alpha: float
     average: FactorMean
@@ -258,60 +260,65 @@ class _Sampler:
                 chain.terms.append(
                     Terms.initialize(rows_by_column, np.ones(len(chain.vectors), np.float32), k + 1, width)
                 )
+        users.entries = replace(users.entries, values=values)
+        items.entries = replace(items.entries, values=values[by_item])
+        has_weight = slice(None) if table.weights is None else table.weights > 0
+        counts = (
+            np.bincount(table.u[has_weight], minlength=table.n_users),
+            np.bincount(table.i[has_weight], minlength=table.n_items),
+        )
         return cls(
-            spec, table, users, items, _sessions(spec, table), values, by_item, center, 1 / max(variance, 1e-6),
+            spec, table, users, items, _sessions(spec, table), values, by_item, counts, center,
+            1 / max(variance, 1e-6),
             FactorMean(4 * k), (np.zeros(table.n_users), np.zeros(table.n_items)), [],
         )  # fmt: skip
 
     def iterate(self, stream: np.random.Generator, *, sample_row_noise: bool) -> float:
         """Sample each block of variables once, given all other blocks, and return the mean squared prediction error."""
-        k, table = self.spec.factors, self.interactions
+        k = self.spec.factors
         self.users.draw_prior(k + 1, stream)
         self.items.draw_prior(k + 1, stream)
-        weights = self._precisions()
-        values = self.values if self.sessions is None else self.values - self.sessions.offsets
-        self.users.entries = replace(self.users.entries, values=values)
-        self.items.entries = replace(self.items.entries, values=values[self.by_item])
-        self.items.draw_vectors(self.users, k, weights[self.by_item], stream)
-        self.users.draw_vectors(self.items, k, weights, stream)
+        if self.sessions is not None:
+            values = self.values - self.sessions.offsets
+            self.users.entries = replace(self.users.entries, values=values)
+            self.items.entries = replace(self.items.entries, values=values[self.by_item])
+        user_precision, item_precision = (
+            (self.alpha * self.users.noise).astype(np.float32),
+            self.items.noise.astype(np.float32),
+        )
+        self.items.draw_vectors(
+            self.users, k, entry_precisions(self.items.entries, item_precision, user_precision), stream
+        )
+        self.users.draw_vectors(
+            self.items, k, entry_precisions(self.users.entries, user_precision, item_precision), stream
+        )
         draws = [
             (chain, [terms.draw_random_inputs(stream) for terms in chain.terms]) for chain in (self.users, self.items)
         ]
         parallel_for(lambda draw: draw[0].draw_terms(draw[1]), draws)  # users and items are conditionally independent
         residual = self._residuals()
         if self.sessions is not None:
-            self.sessions.draw(residual, weights, stream)
+            precision = entry_precisions(self.users.entries, user_precision, item_precision)
+            self.sessions.draw(residual, precision, stream)
             residual -= self.sessions.offsets
-        squares = residual**2
-        has_weight = np.ones(len(table)) if table.weights is None else table.weights > 0
-        if table.weights is not None:
-            squares *= table.weights
-        loss = float(squares.mean())
-        a, c = self.users.noise[table.u], self.items.noise[table.i]
-        self.alpha = float(stream.gamma((has_weight.sum() + 1) / 2, 1 / (0.5 * float(a @ (c * squares)) + 0.5)))
+        squares, total, misfit = row_misfits(self.users.entries, residual, self.items.noise)
+        n_user_ratings, n_item_ratings = self.weighted_counts
+        self.alpha = float(
+            stream.gamma((n_user_ratings.sum() + 1) / 2, 1 / (0.5 * float(self.users.noise @ misfit) + 0.5))
+        )
         if sample_row_noise:
-            misfit = np.bincount(table.u, self.alpha * c * squares, minlength=table.n_users)
-            self.users.draw_noise(misfit, np.bincount(table.u, has_weight, table.n_users), stream)
-            a = self.users.noise[table.u]
-            misfit = np.bincount(table.i, self.alpha * a * squares, minlength=table.n_items)
-            self.items.draw_noise(misfit, np.bincount(table.i, has_weight, table.n_items), stream)
-        return loss
+            self.users.draw_noise(self.alpha * misfit, n_user_ratings, stream)
+            misfit = column_misfits(self.items.entries, self.by_item, squares, self.users.noise)
+            self.items.draw_noise(self.alpha * misfit, n_item_ratings, stream)
+        return float(total.sum() / len(self.interactions))
 
-    def _precisions(self) -> Float32:
-        """Return the precision of each rating, w alpha a_u c_i: (n,) float32."""
-        table = self.interactions
-        precision = (self.alpha * self.users.noise).astype(np.float32)[table.u]
-        precision *= self.items.noise.astype(np.float32)[table.i]
-        return precision if table.weights is None else precision * table.weights
-
-    def _residuals(self) -> Float64:
-        """Return the residual of each rating, including its session bias: (n,) float64."""
-        k, table = self.spec.factors, self.interactions
+    def _residuals(self) -> Float32:
+        """Return the residual of each rating, including its session bias: (n,) float32."""
+        k = self.spec.factors
         left, right = self.users.vectors.copy(), self.items.vectors.copy()
         left[:, k + 1 :], right[:, k], right[:, k + 1 :] = 0, 1, 0
-        x = pair_dots(left, right, table.u, table.i) + self.items.vectors[table.i, k]
-        residual: Float64 = (self.values - x).astype(np.float64)
-        return residual
+        entries = replace(self.users.entries, values=self.values)
+        return residuals(entries, left, right, contiguous(self.items.vectors[:, k], np.float32))
 
     def record(self, *, restart: bool, store: bool) -> None:
         """Add the current sample to the average, and optionally store it or first discard all earlier samples."""

@@ -126,8 +126,9 @@ class Popularity(Estimator):
 
         x = sum_u max(w_ui, 0) / n_users
 
-    w is the weight of an event, 1 by default, so that the values of events and dislikes do not count. An item without
-    events scores 0. n_users counts all users in the table, including those without events.
+    w is the weight of an event, 1 by default, so dislikes do not count. The value of an event does not count: the sum
+    of play counts would rank items by their few heaviest users. An item without events scores 0. n_users counts all
+    users in the table, including those without events.
 
     References
     ----------

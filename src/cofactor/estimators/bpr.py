@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import Float32, Int64, random_stream, read_only
+from cofactor.arrays import Counts, Float32, Int64, random_stream, read_only
 from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError
-from cofactor.estimators.base import Estimator, parameter
+from cofactor.estimators.base import COUNTS, Estimator, parameter
 from cofactor.estimators.training import EpochCallback, FitMonitor, require_init_model
 from cofactor.estimators.training_table import TableLike
 from cofactor.kernels.blocks import grid_size, pair_blocks
@@ -47,6 +47,8 @@ class BPR(Estimator):
         L2 penalty on item biases, per event.
     n_negatives : int, default 6
         Number of sampled negatives per event; the highest-scored one is used.
+    counts : {"log", "binary", "raw"}, default "log"
+        Confidence of an event with value v: log (1 + ln v, or v below 1), binary (1) or raw (v).
     init_std : float, default 0.1
         Standard deviation of the initial factors, before division by sqrt(factors).
     patience : int, default 10
@@ -61,9 +63,9 @@ class BPR(Estimator):
                   + l2 (|p_u|^2 + |q_i|^2 + |q_j|^2) + l2_bias (b_i^2 + b_j^2)
 
     j is a hard negative: the highest-scored of `n_negatives` items sampled from those not in the user's history. The
-    gradient step is in `cofactor.kernels.bpr`. w is the event's value times its weight; a dislike (negative weight)
-    counts as an unobserved item. Users who have interacted with all items do not contribute. The learning rate
-    decays along a half cosine over the epochs.
+    gradient step is in `cofactor.kernels.bpr`. w is the event's confidence (`counts`) times its weight; a dislike
+    (negative weight) counts as an unobserved item. Users who have interacted with all items do not contribute. The
+    learning rate decays along a half cosine over the epochs.
 
     References
     ----------
@@ -108,6 +110,7 @@ class BPR(Estimator):
         log=True,
         search=(1, 20),
     )
+    counts: Counts = parameter("log", COUNTS)
     init_std: float = parameter(
         0.1, "standard deviation of the initial factors, before division by sqrt(factors)", low=1e-6, high=10, log=True
     )
@@ -194,7 +197,7 @@ class _State:
     @classmethod
     def initialize(cls, spec: BPR, interactions: Interactions, init_model: FactorModel | None, seed: int) -> _State:
         """Create a training state with random parameters, or with the parameters of `init_model`."""
-        loss = PairwiseLoss(spec.l2, spec.l2_bias, spec.n_negatives, spec.learning_rate, spec.epochs)
+        loss = PairwiseLoss(spec.l2, spec.l2_bias, spec.n_negatives, spec.learning_rate, spec.epochs, spec.counts)
         rows, weights = loss.positives(interactions.by_user)
         if len(rows.columns) == 0:
             raise DataError(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import ClassVar, TypeAlias
 
 import numpy as np
 
-from cofactor.arrays import Float32, Float64, read_only
+from cofactor.arrays import Counts, Float32, Float64, read_only
 from cofactor.checks import Seed
 from cofactor.data.interactions import Kind
 from cofactor.errors import ParameterError
-from cofactor.estimators.base import Estimator, parameter
+from cofactor.estimators.base import COUNTS, Estimator, parameter
 from cofactor.estimators.training import EpochCallback, report_parts
 from cofactor.estimators.training_table import TableLike
 from cofactor.kernels.candidate_ridge import candidate_ridge
@@ -42,7 +43,7 @@ L2_RATIO = "L2 penalty on weights, as a multiple of the mean of the diagonal of 
 DROPOUT = "share of each user's events that are hidden at random during training, in expectation"
 
 
-Progress: TypeAlias = Callable[[range], Iterable[int]]
+Progress: TypeAlias = Callable[[Sequence[int]], Iterable[int]]
 """Function that iterates over the parts of a fit and reports the progress."""
 
 
@@ -56,6 +57,8 @@ class EASE(Estimator):
         L2 penalty on weights, as a multiple of the mean of the diagonal of X'X.
     dropout : float, default 0.5
         Share of each user's events that are hidden at random during training, in expectation.
+    counts : {"log", "binary", "raw"}, default "log"
+        Confidence of an event with value v: log (1 + ln v, or v below 1), binary (1) or raw (v).
     max_memory : float, default 8.0
         Memory limit for a fit in gigabytes; a fit needs 24 bytes per item pair.
 
@@ -73,9 +76,10 @@ class EASE(Estimator):
     dropout, l2_ratio = l2 / mean corresponds to a penalty l2 of another library. The second term of L is the
     expectation over random dropout of the inputs, in closed form (EDLAE).
 
-    Each entry of X is the value of an event times its weight: 1 for a plain event, negative for a dislike, and 0 for an
-    unobserved pair. A fit takes O(n_items^3) time and O(n_items^2) memory. If there are less than half as many users as
-    items, a matrix of users is inverted instead, in O(n_users^3 + n_items * n_events) time. With a single item, W is 0.
+    Each entry of X is the confidence (`counts`) of an event times its weight: 1 for a plain event, negative for a
+    dislike, and 0 for an unobserved pair. A fit takes O(n_items^3) time and O(n_items^2) memory. If there are less than
+    half as many users as items, a matrix of users is inverted instead, in O(n_users^3 + n_items * n_events) time. With
+    a single item, W is 0.
 
     References
     ----------
@@ -100,6 +104,7 @@ class EASE(Estimator):
 
     l2_ratio: float = parameter(4.0, L2_RATIO, low=1e-4, high=1e4, log=True, search=(0.1, 100))
     dropout: float = parameter(0.5, DROPOUT, low=0, high=0.99, search=(0, 0.8))
+    counts: Counts = parameter("log", COUNTS)
     max_memory: float = parameter(
         8.0, "memory limit for a fit in gigabytes; a fit needs 24 bytes per item pair", low=0, high=100_000
     )
@@ -147,10 +152,10 @@ class EASE(Estimator):
         is_dual = 2 * table.n_users < table.n_items
         self._require_memory(table.n_items, table.n_users if is_dual else 0)
         solve = _dual_weights if is_dual else _primal_weights
-        rows = confidences(table.by_user)
+        rows = confidences(table.by_user, self.counts)
         penalty = _penalty(rows, table.n_items, self.l2_ratio, self.dropout)
         W = solve(rows, penalty, partial(report_parts, callback=callback))
-        return ItemItemModel(table.n_users, DenseSimilarity(read_only(W)))
+        return ItemItemModel(table.n_users, DenseSimilarity(read_only(W)), counts=self.counts)
 
     def _require_memory(self, n_items: int, n_users: int) -> None:
         """Raise ParameterError if the fit needs more than `max_memory`; `n_users` is 0 unless users are inverted."""
@@ -175,6 +180,8 @@ class SparseEASE(Estimator):
         L2 penalty on weights, as a multiple of the mean of the diagonal of X'X.
     dropout : float, default 0.5
         Share of each user's events that are hidden at random during training, in expectation.
+    counts : {"log", "binary", "raw"}, default "log"
+        Confidence of an event with value v: log (1 + ln v, or v below 1), binary (1) or raw (v).
 
     Notes
     -----
@@ -219,6 +226,7 @@ class SparseEASE(Estimator):
     )
     l2_ratio: float = parameter(4.0, L2_RATIO, low=1e-4, high=1e4, log=True, search=(0.1, 100))
     dropout: float = parameter(0.5, DROPOUT, low=0, high=0.99, search=(0, 0.8))
+    counts: Counts = parameter("log", COUNTS)
 
     @one_thread_blas()
     @validated
@@ -259,7 +267,7 @@ class SparseEASE(Estimator):
         del seed, validation, init_model
         table = self.check_table(interactions)
         n_users, n_items = table.n_users, table.n_items
-        rows = confidences(without_zero_weights(table.by_user))
+        rows = confidences(without_zero_weights(table.by_user), self.counts)
         by_item = rows.transpose(n_items)
         penalty = _penalty(rows, n_items, self.l2_ratio, self.dropout)
         lists = ColumnLists.of(by_item, n_users, max_length=n_items)
@@ -273,7 +281,7 @@ class SparseEASE(Estimator):
             )  # fmt: skip
             weights[part] = candidate_ridge(by_item, n_users, neighbors[part], penalty, first=first)
         weights_by_source = SparseRows.of_lists(neighbors, weights).transpose(n_items)
-        return ItemItemModel(n_users, NeighborSimilarity(read_only_rows(weights_by_source)))
+        return ItemItemModel(n_users, NeighborSimilarity(read_only_rows(weights_by_source)), counts=self.counts)
 
 
 def _penalty(rows: SparseRows, n_items: int, l2_ratio: float, dropout: float) -> Float64:
@@ -312,11 +320,12 @@ def _dual_weights(rows: SparseRows, penalty: Float64, progress: Progress) -> Flo
     scaled = columns.with_values((columns.values / np.sqrt(penalty)[columns.owners]).astype(np.float32))
     M = sparse_gram(scaled, n_users)
     M[np.diag_indices(n_users)] += 1
-    negative_inverse(M)
+    parts = iter(progress([*range(0, n_users, TILE_SIZE), *range(0, n_items, TILE_SIZE)]))
+    negative_inverse(M, lambda user_parts: islice(parts, len(user_parts)))
     M = -(np.tril(M) + np.tril(M, -1).T)
     W = np.empty((n_items, n_items), np.float32)
     denominator = np.empty(n_items)
-    for first in progress(range(0, n_items, TILE_SIZE)):
+    for first in parts:
         part = slice(first, min(first + TILE_SIZE, n_items))
         Q = sandwich(rows, columns, M, part.start, part.stop) / penalty[part, None]
         denominator[part] = 1 - np.diagonal(Q, first)

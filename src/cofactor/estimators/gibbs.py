@@ -310,12 +310,12 @@ class Sessions:
         """Current session bias of each rating; ndarray of shape (n,), float32."""
         return self.biases.astype(np.float32)[self.session_of_rating]
 
-    def draw(self, residual: Float64, precision: Float32, stream: np.random.Generator) -> None:
+    def draw(self, residual: Float32, precision: Float32, stream: np.random.Generator) -> None:
         """Sample the session biases given the residuals of the ratings, and replace the current biases.
 
         Parameters
         ----------
-        residual : ndarray of shape (n,), float64
+        residual : ndarray of shape (n,), float32
             Residuals of the ratings before session biases are subtracted.
         precision : ndarray of shape (n,), float32
             Precision of each rating.

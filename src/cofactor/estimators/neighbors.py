@@ -7,10 +7,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from cofactor.arrays import Float32, read_only
+from cofactor.arrays import Counts, Float32, read_only
 from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions
-from cofactor.estimators.base import Estimator, parameter
+from cofactor.estimators.base import COUNTS, Estimator, parameter
 from cofactor.estimators.training import EpochCallback
 from cofactor.estimators.training_table import AcceptedKind, Standardization, TableLike
 from cofactor.kernels.neighbor_scores import damped_means
@@ -37,6 +37,7 @@ EVENT_SHRINK = "events only: a similarity based on n common events is multiplied
 DAMPING = "ratings only: constant added to the sum of similarities in the denominator of a prediction"
 BIAS_DAMPING = "ratings only: number of pseudo-ratings equal to the mean used to shrink each bias"
 SIMILARITY = "events only: similarity measure; ratings use the correlation of residuals from the baseline"
+EVENT_COUNTS = f"events only: {COUNTS}"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class ItemKNN(Estimator):
         Events only: a similarity based on n common events is multiplied by n / (n + event_shrink).
     similarity : {"cosine", "jaccard"}, default "cosine"
         Events only: similarity measure; ratings use the correlation of residuals from the baseline.
+    counts : {"log", "binary", "raw"}, default "log"
+        Events only: confidence of an event with value v: log (1 + ln v, or v below 1), binary (1) or raw (v).
 
     Notes
     -----
@@ -70,10 +73,10 @@ class ItemKNN(Estimator):
         events:   x = sum_j s_ij w_uj x_uj
                   s_ij: cosine or Jaccard, times n / (n + event_shrink)
 
-    w is the weight of a row and x_uj the value of an event. The sum runs over the stored neighbors j of i in the user's
-    history: the k most similar ones for ratings, all of them for events. Items tied at the k-th similarity share the
-    remaining weight. Only positive similarities are used. A dislike (negative weight) lowers the scores of similar
-    items. Without neighbors, the prediction is b_ui for ratings and the score is 0 for events.
+    w is the weight of a row and x_uj the confidence (`counts`) of an event. The sum runs over the stored neighbors j of
+    i in the user's history: the k most similar ones for ratings, all of them for events. Items tied at the k-th
+    similarity share the remaining weight. Only positive similarities are used. A dislike (negative weight) lowers the
+    scores of similar items. Without neighbors, the prediction is b_ui for ratings and the score is 0 for events.
 
     References
     ----------
@@ -102,6 +105,7 @@ class ItemKNN(Estimator):
     bias_damping: float = parameter(5.0, BIAS_DAMPING, low=0, high=1000)
     event_shrink: float = parameter(0.0, EVENT_SHRINK, low=0, high=1e5)
     similarity: Literal["cosine", "jaccard"] = parameter("cosine", SIMILARITY)
+    counts: Counts = parameter("log", EVENT_COUNTS)
 
     @one_thread_blas()
     @validated
@@ -140,7 +144,7 @@ class ItemKNN(Estimator):
         baseline = _baseline(table, self.bias_damping)
         name, shrink = ("pearson", self.shrink) if baseline else (self.similarity, self.event_shrink)
         measure = SimilarityMeasure(name, shrink)
-        by_user = measure.weighted(_entries(table, baseline))
+        by_user = measure.weighted(_entries(table, baseline, self.counts))
         n_items = table.n_items
         by_item = by_user.transpose(n_items)
         neighbors, similarities = nearest(
@@ -150,7 +154,7 @@ class ItemKNN(Estimator):
         )  # fmt: skip
         average = NeighborAverage(self.k, self.damping) if baseline else None
         rows = read_only_rows(SparseRows.of_lists(neighbors, similarities).transpose(n_items))
-        return ItemItemModel(table.n_users, NeighborSimilarity(rows, average), baseline)
+        return ItemItemModel(table.n_users, NeighborSimilarity(rows, average), baseline, counts=self.counts)
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,8 @@ class UserKNN(Estimator):
         Maximum number of users per item used to compute similarities: those with the most items.
     similarity : {"cosine", "jaccard"}, default "cosine"
         Events only: similarity measure; ratings use the correlation of residuals from the baseline.
+    counts : {"log", "binary", "raw"}, default "log"
+        Events only: confidence of an event with value v: log (1 + ln v, or v below 1), binary (1) or raw (v).
 
     Notes
     -----
@@ -186,10 +192,11 @@ class UserKNN(Estimator):
         events:   x = sum_v s_uv w_vi x_vi
                   s_uv: cosine or Jaccard, times n / (n + event_shrink)
 
-    w is the weight of a row and x_vi the value of an event. The sum runs over the k most similar stored neighbors v of
-    u who have i. Users tied at the k-th similarity share the remaining weight. Only positive similarities are used, and
-    users without any item that u lacks are skipped. Without neighbors, the prediction is b_ui for ratings and the score
-    is 0 for events. Similarities are accumulated over the users of each item, without a users x users matrix.
+    w is the weight of a row and x_vi the confidence (`counts`) of an event. The sum runs over the k most similar stored
+    neighbors v of u who have i. Users tied at the k-th similarity share the remaining weight. Only positive
+    similarities are used, and users without any item that u lacks are skipped. Without neighbors, the prediction is
+    b_ui for ratings and the score is 0 for events. Similarities are accumulated over the users of each item, without a
+    users x users matrix.
 
     References
     ----------
@@ -225,6 +232,7 @@ class UserKNN(Estimator):
         log=True,
     )
     similarity: Literal["cosine", "jaccard"] = parameter("cosine", SIMILARITY)
+    counts: Counts = parameter("log", EVENT_COUNTS)
 
     @one_thread_blas()
     @validated
@@ -263,7 +271,7 @@ class UserKNN(Estimator):
         baseline = _baseline(table, self.bias_damping)
         name, shrink = ("pearson", self.shrink) if baseline else (self.similarity, self.event_shrink)
         measure = SimilarityMeasure(name, shrink, self.max_item_support)
-        entries = _entries(table, baseline)
+        entries = _entries(table, baseline, self.counts)
         weighted = measure.weighted(entries)
         neighbors, similarities = nearest(
             weighted, measure.column_lists(weighted, table.n_items), weighted,
@@ -279,6 +287,7 @@ class UserKNN(Estimator):
             self.k,
             self.damping,
             baseline,
+            self.counts,
         )
 
 
@@ -297,7 +306,7 @@ def _baseline(interactions: Interactions, damping: float) -> Baseline | None:
     return replace(baseline, item_bias=read_only(item_bias))
 
 
-def _entries(interactions: Interactions, baseline: Baseline | None) -> SparseRows:
+def _entries(interactions: Interactions, baseline: Baseline | None, counts: Counts) -> SparseRows:
     """Return the rows grouped by user: signed confidences for events, or residuals from the baseline for ratings."""
     by_user = without_zero_weights(interactions.by_user)
-    return confidences(by_user) if baseline is None else baseline.deviations(by_user)
+    return confidences(by_user, counts) if baseline is None else baseline.deviations(by_user)

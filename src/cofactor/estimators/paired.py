@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from cofactor import checks
 from cofactor.checks import Seed
-from cofactor.data.interactions import Interactions, Kind
+from cofactor.data.interactions import MAX_RATING, Interactions, Kind
 from cofactor.data.scale import Scale
 from cofactor.errors import ParameterError
 from cofactor.estimators.als import ImplicitALS
@@ -66,8 +66,8 @@ class PairedModels(Estimator):
     name: ClassVar[str] = "paired-models"
     kind: ClassVar[Kind] = "ratings"
 
-    ranker: Estimator = parameter(ImplicitALS(), "estimator of events that ranks items")  # noqa: RUF009  # it is frozen
-    rating_model: Estimator = parameter(BiasedMF(), "estimator of ratings that predicts ratings")  # noqa: RUF009
+    ranker: Estimator = parameter(ImplicitALS(), "estimator of events that ranks items")  # it is frozen
+    rating_model: Estimator = parameter(BiasedMF(), "estimator of ratings that predicts ratings")
     min_rating: float | None = parameter(
         None, "lowest rating that counts as liked; None for the lowest level in the upper quarter of the scale"
     )
@@ -86,7 +86,7 @@ class PairedModels(Estimator):
                 names = ", ".join(cls.name for cls in estimators_of_kind(kind) if cls is not PairedModels)
                 raise ParameterError(f"{self.name}: {role} must be an estimator of {kind} ({names}), not {estimator!r}")
         if self.min_rating is not None:
-            checks.finite_number(f"{self.name}: min_rating", self.min_rating)
+            checks.finite_number(f"{self.name}: min_rating", self.min_rating, low=-MAX_RATING, high=MAX_RATING)
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from cofactor.arrays import Float32
+from cofactor.arrays import Counts, Float32
 from cofactor.checks import Seed
 from cofactor.data.interactions import Kind
-from cofactor.estimators.base import Estimator, parameter
+from cofactor.estimators.base import COUNTS, Estimator, parameter
 from cofactor.estimators.training import EpochCallback
 from cofactor.estimators.training_table import TableLike
 from cofactor.kernels.neighbors import DOT, ColumnLists, nearest
@@ -39,6 +39,8 @@ class RP3beta(Estimator):
         Constant added to the popularity, as a multiple of the mean popularity of the items of all events.
     neighbors : int, default 500
         Maximum number of stored weights per item in the user's history: the largest ones.
+    counts : {"log", "binary", "raw"}, default "log"
+        Confidence of an event with value v: log (1 + ln v, or v below 1), binary (1) or raw (v).
 
     Notes
     -----
@@ -46,13 +48,14 @@ class RP3beta(Estimator):
 
         W_ji = 1 / (d_i + damping d)^beta sum_v (x_vj / d_j)^alpha (x_vi / d_v)^alpha        i not equal to j
 
-    x_vi is the value of an event times its weight, d_v the sum over the items of user v, d_i the sum over the users of
-    item i, and d = sum_i d_i^2 / sum_i d_i the mean popularity of the item of a random event. Without damping (as in
-    the paper), a beta that demotes popular items enough on a dense table promotes items with one or two events on a
-    sparse one; with it, the same beta suits both. All weights are divided by the largest one. A dislike (negative
-    weight) is not a transition, so it does not enter W; in a history, it lowers the scores of related items. If weights
-    tie at the end of the stored list of an item, all of them are left out. Weights are computed item by item, so memory
-    is bounded by n_items * neighbors; the time is proportional to the sum over users of the squared number of items.
+    x_vi is the confidence (`counts`) of an event times its weight, d_v the sum over the items of user v, d_i the sum
+    over the users of item i, and d = sum_i d_i^2 / sum_i d_i the mean popularity of the item of a random event. Without
+    damping (as in the paper), a beta that demotes popular items enough on a dense table promotes items with one or two
+    events on a sparse one; with it, the same beta suits both. All weights are divided by the largest one. A dislike
+    (negative weight) is not a transition, so it does not enter W; in a history, it lowers the scores of related items.
+    If weights tie at the end of the stored list of an item, all of them are left out. Weights are computed item by
+    item, so memory is bounded by n_items * neighbors; the time is proportional to the sum over users of the squared
+    number of items.
 
     References
     ----------
@@ -92,6 +95,7 @@ class RP3beta(Estimator):
         log=True,
         search=(50, 1000),
     )
+    counts: Counts = parameter("log", COUNTS)
 
     @one_thread_blas()
     @validated
@@ -129,7 +133,7 @@ class RP3beta(Estimator):
         """
         del seed, validation, init_model, callback
         table = self.check_table(interactions)
-        likes = confidences(table.by_user)
+        likes = confidences(table.by_user, self.counts)
         likes = likes.filter(likes.values > 0).transpose(table.n_items)
         to_user, to_item = self._transitions(likes, table.n_users)
         items, weights = nearest(
@@ -138,7 +142,8 @@ class RP3beta(Estimator):
             exclude=np.arange(table.n_items, dtype=np.int32),
         )  # fmt: skip
         weights /= max(weights.max(), np.finfo(np.float32).tiny)
-        return ItemItemModel(table.n_users, NeighborSimilarity(read_only_rows(SparseRows.of_lists(items, weights))))
+        similarity = NeighborSimilarity(read_only_rows(SparseRows.of_lists(items, weights)))
+        return ItemItemModel(table.n_users, similarity, counts=self.counts)
 
     def _transitions(self, likes: SparseRows, n_users: int) -> tuple[SparseRows, SparseRows]:
         """Return (x_vj / d_j)^alpha and (x_vi / d_v)^alpha / (d_i + damping d)^beta for the events of each item.

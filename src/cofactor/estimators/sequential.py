@@ -6,9 +6,9 @@ import logging
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from cofactor.arrays import read_only
+from cofactor.arrays import Counts, read_only
 from cofactor.checks import Seed
-from cofactor.estimators.base import Estimator, parameter
+from cofactor.estimators.base import COUNTS, Estimator, parameter
 from cofactor.estimators.training import EpochCallback
 from cofactor.estimators.training_table import AcceptedKind, TableLike
 from cofactor.kernels.parallel import one_thread_blas
@@ -50,6 +50,8 @@ class SequentialItemKNN(Estimator):
         Power of the popularity of the scored item, by which a count is divided.
     recency : float, default 0.6
         Factor for each later event in the history when items are scored.
+    counts : {"log", "binary", "raw"}, default "log"
+        Confidence of an event with value v: log (1 + ln v, or v below 1), binary (1) or raw (v).
 
     Notes
     -----
@@ -58,11 +60,11 @@ class SequentialItemKNN(Estimator):
         score(u, i) = sum_j recency^m_uj x_uj c_ji / (p_j^source_power p_i^target_power)
         c_ji = sum_u sqrt(x_uj x_ui) g^-gap_power (1 if j is earlier than i, backward if it is later)
 
-    x is the value of an event times its weight, p_i the sum of the magnitudes of x of an item, and g the number of
-    places from the event of j to that of i in the order of time, from 1 to 50; other pairs do not count. The root of a
-    negative product is negative. Simultaneous events share the mean of their places and of their recency factors, and
-    count (1 + backward) / 2 in both directions. Without times, all events of a user are simultaneous, and a warning is
-    logged. Only positive sums c_ji are used.
+    x is the confidence (`counts`) of an event times its weight, p_i the sum of the magnitudes of x of an item, and g
+    the number of places from the event of j to that of i in the order of time, from 1 to 50; other pairs do not count.
+    The root of a negative product is negative. Simultaneous events share the mean of their places and of their recency
+    factors, and count (1 + backward) / 2 in both directions. Without times, all events of a user are simultaneous, and
+    a warning is logged. Only positive sums c_ji are used.
 
     The score depends on the current history, so that a new event changes the next list without a fit.
 
@@ -93,6 +95,7 @@ class SequentialItemKNN(Estimator):
     source_power: float = parameter(0.35, SOURCE_POWER, low=0, high=1, search=(0, 1))
     target_power: float = parameter(0.1, TARGET_POWER, low=0, high=1, search=(0, 0.6))
     recency: float = parameter(0.6, RECENCY, low=0, high=1, search=(0.2, 1))
+    counts: Counts = parameter("log", COUNTS)
 
     @one_thread_blas()
     @validated
@@ -134,9 +137,9 @@ class SequentialItemKNN(Estimator):
             _log.warning("%s: the table has no times; all events of a user are treated as simultaneous", self.name)
         histories = without_zero_weights(table.sequences)
         weights = transitions(
-            replace(confidences(histories), times=histories.times), table.n_items,
+            replace(confidences(histories, self.counts), times=histories.times), table.n_items,
             gap_power=self.gap_power, backward=self.backward, source_power=self.source_power,
             target_power=self.target_power, n=min(self.neighbors, table.n_items),
         )  # fmt: skip
         weights = SparseRows(read_only(weights.start), read_only(weights.columns), read_only(weights.values))
-        return ItemItemModel(table.n_users, NeighborSimilarity(weights), recency=self.recency)
+        return ItemItemModel(table.n_users, NeighborSimilarity(weights), recency=self.recency, counts=self.counts)

@@ -21,6 +21,7 @@ from cofactor.evaluate.reliability import Calibration, calibration
 from cofactor.evaluate.selection import fit
 from cofactor.evaluate.split import Split, split_by_time, split_last, split_per_user, split_random, split_users
 from cofactor.evaluate.tuning import TuningResult, tune
+from cofactor.evaluate.type_weights import TypeWeights, learn_type_weights
 
 __all__ = [
     "Calibration",
@@ -28,10 +29,12 @@ __all__ = [
     "Evaluation",
     "Split",
     "TuningResult",
+    "TypeWeights",
     "calibration",
     "compare",
     "evaluate",
     "fit",
+    "learn_type_weights",
     "score",
     "split_by_time",
     "split_last",

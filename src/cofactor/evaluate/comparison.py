@@ -100,7 +100,7 @@ class Comparison:
     >>> ratings = generate(SyntheticConfig(n_users=30, n_items=20, n_ratings=200)).interactions
     >>> comparison = cofactor.evaluate.compare([], cofactor.split_random(ratings))
     >>> comparison.metric, comparison.best.versus_best, sorted(model.role for model in comparison.models)
-    ('rmse', 'best', ['baseline', 'tuned baseline'])
+    ('rmse', 'best', ['baseline'])
     """
 
     description: str
@@ -113,6 +113,11 @@ class Comparison:
     def best(self) -> ComparedModel:
         """Best model in the comparison, `models[0]`."""
         return self.models[0]
+
+    @property
+    def tuned_baseline(self) -> ComparedModel | None:
+        """The tuned baseline; None if `compare` was called without `tuned_baseline=True`."""
+        return next((model for model in self.models if model.role == "tuned baseline"), None)
 
     @property
     def evaluation(self) -> Evaluation:
@@ -167,7 +172,8 @@ class Comparison:
         Returns
         -------
         dict
-            Keys split, task, metric, models and failed; nan becomes None.
+            Keys split, task, metric, models, failed and tuned_baseline, which is the label of the tuned baseline or
+            None; nan becomes None.
         """
         scores = self.evaluation.as_dict()["models"]
         models = [
@@ -183,7 +189,8 @@ class Comparison:
         ]
         failed = [{"model": label, "reason": reason} for label, reason in self.failed]
         head = {"split": self.description, "task": self.task, "metric": self.metric}
-        return {**head, "models": models, "failed": failed}
+        tuned = None if self.tuned_baseline is None else self.tuned_baseline.score.label
+        return {**head, "models": models, "failed": failed, "tuned_baseline": tuned}
 
 
 @validated
@@ -195,16 +202,17 @@ def compare(
     ks: Sequence[int] = (10,),
     seed: Seed = 0,
     exclude: Exclude = "seen",
+    tuned_baseline: bool = False,
     on_fit: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Fit models on the training set, score them on the test set, and test each against the best.
 
-    A baseline and a strong tuned model (see `evaluate.tuned_baseline`) are always included.
+    A baseline is always included, and on request a strong tuned model (see `evaluate.tuned_baseline`).
 
     Parameters
     ----------
     estimators : Estimator or sequence of Estimator
-        Estimators to compare; an empty list compares only the baseline and the tuned model.
+        Estimators to compare; an empty list compares only the baseline and, if requested, the tuned model.
     split : Split
         Split to evaluate on.
     task : {'rating', 'ranking'}, optional
@@ -216,6 +224,9 @@ def compare(
         Seed for the fits, the intervals and the tests.
     exclude : {'seen', 'positives'}, default "seen"
         As in `evaluate`.
+    tuned_baseline : bool, default False
+        Whether to include a baseline tuned on a part of the training set, which takes five to seven more fits. It is
+        tuned once for all comparisons in this process with the same training set and seed.
     on_fit : callable, optional
         Called with the label of each model before it is fitted.
 
@@ -250,7 +261,8 @@ def compare(
     >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
     >>> config = SyntheticConfig(n_users=60, n_items=40, n_ratings=900, rating_levels=(1, 2, 3, 4, 5))
     >>> ratings = generate(config).interactions
-    >>> comparison = cofactor.evaluate.compare(cofactor.ExplicitALS(factors=8), cofactor.split_random(ratings))
+    >>> split = cofactor.split_random(ratings)
+    >>> comparison = cofactor.evaluate.compare(cofactor.ExplicitALS(factors=8), split, tuned_baseline=True)
     >>> sorted((model.score.label, model.role) for model in comparison.models)
     [('bias', 'baseline'), ('explicit-als', 'requested'), ('item-knn (tuned)', 'tuned baseline')]
     >>> comparison.models[1].versus_best
@@ -267,9 +279,11 @@ def compare(
     for estimator in requested_models:
         estimator.check_table(split.train)
     notify = on_fit or (lambda label: None)
-    tuned_baseline = tune_baseline(split, k=ks[0], seed=seed, on_fit=lambda: notify("a tuned baseline"))
+    tuned = None
+    if tuned_baseline:
+        tuned = tune_baseline(split, k=ks[0], seed=seed, on_fit=lambda: notify("a tuned baseline"))
     scored, failed = [], []
-    for model in _all_models(requested_models, tuned_baseline, baseline_for(kind)):
+    for model in _all_models(requested_models, tuned, baseline_for(kind)):
         estimator, label, role = model
         notify(label)
         _warm_up(estimator, split.train, seed)
@@ -324,9 +338,9 @@ def check_task(task: str | None, kind: Kind) -> Task:
 
 
 def _all_models(
-    requested_models: Sequence[Estimator], tuned_baseline: Estimator, baseline: Estimator
+    requested_models: Sequence[Estimator], tuned_baseline: Estimator | None, baseline: Estimator
 ) -> list[tuple[Estimator, str, Role]]:  # fmt: skip
-    """Return all models with their labels and roles, adding the baseline and the tuned baseline if missing."""
+    """Return all models with their labels and roles, adding the baseline and any tuned baseline if missing."""
 
     def role(estimator: Estimator) -> Role:
         if estimator == tuned_baseline:
@@ -337,7 +351,7 @@ def _all_models(
         (estimator, label, role(estimator))
         for estimator, label in zip(requested_models, unique_labels(requested_models), strict=True)
     ]
-    if tuned_baseline not in requested_models:
+    if tuned_baseline is not None and tuned_baseline not in requested_models:
         models.append((tuned_baseline, f"{tuned_baseline.name} (tuned)", "tuned baseline"))
     if all(role != "baseline" for _, _, role in models):
         models.append((baseline, baseline.name, "baseline"))

@@ -181,6 +181,37 @@ class Split:
         fold_in = None if self.fold_in is None else replace(self.fold_in, seen=None)
         return replace(self, train=replace(self.train, seen=None), fold_in=fold_in)
 
+    @validated
+    def decayed(self, *, half_life: float) -> Split:
+        """Return a copy of the split whose training rows weigh less the older they are; see `Interactions.decayed`.
+
+        Parameters
+        ----------
+        half_life : float
+            Age in days, counted from the latest row of the part, at which a weight is halved; above 0.
+
+        Returns
+        -------
+        Split
+            The split with these weights in `train` and `fold_in`; test rows keep their weights.
+
+        Raises
+        ------
+        ParameterError
+            If `half_life` is not a finite number above 0.
+        DataError
+            If the table has no times.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> table = cofactor.Interactions.from_columns([1, 1, 1], [7, 8, 9], [5, 4, 3], times=[0, 86_400, 172_800])
+        >>> cofactor.split_by_time(table, test=0.3).decayed(half_life=1).train.weights.tolist()
+        [0.5, 1.0]
+        """
+        fold_in = None if self.fold_in is None else self.fold_in.decayed(half_life=half_life)
+        return replace(self, train=self.train.decayed(half_life=half_life), fold_in=fold_in)
+
     @cached_property
     def held_out_users(self) -> Int32 | None:
         """Row numbers of fully held-out users: ndarray of shape (n,), int32, ascending; None if there are none."""

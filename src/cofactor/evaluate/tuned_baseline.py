@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from math import nan
+
+import numpy as np
 
 from cofactor import checks
 from cofactor.checks import Seed
@@ -24,9 +27,14 @@ BASELINE_GRIDS: dict[Kind, dict[str, Mapping[str, Sequence[float]]]] = {
         "item-knn": {"shrink": (0.25, 1, 4), "k": (0.5, 1, 2), "damping": (0.25, 1, 4)},
         "explicit-als": {"l2": (0.5, 1, 2)},
     },
-    "events": {"implicit-als": {"alpha0": (0.25, 1, 4), "l2": (0.25, 1, 4)}},
+    "events": {"implicit-als": {"blank_ratio": (0.25, 1, 4), "l2_ratio": (0.25, 1, 4)}},
 }
 """For each kind of table, models in order of preference, with the multiples of each default value to try."""
+
+MAX_STORED = 32
+"""The maximum number of tuned baselines in memory."""
+
+_tuned: dict[bytes, Estimator] = {}
 
 
 def tune_baseline(split: Split, *, k: int = 10, seed: Seed = 0, on_fit: Callable[[], None] | None = None) -> Estimator:
@@ -41,7 +49,7 @@ def tune_baseline(split: Split, *, k: int = 10, seed: Seed = 0, on_fit: Callable
     seed : int, Generator or None, default 0
         Seed for the validation split and of the fits.
     on_fit : callable, optional
-        Called without arguments before each fit.
+        Called without arguments before each fit; not called if the result is known.
 
     Returns
     -------
@@ -52,7 +60,8 @@ def tune_baseline(split: Split, *, k: int = 10, seed: Seed = 0, on_fit: Callable
     Notes
     -----
     Coordinate search: one hyperparameter is varied at a time while the others are held fixed. This takes five to seven
-    fits on the training set, excluding the validation set. A fit that diverges is ranked last.
+    fits on the training set, excluding the validation set. A fit that diverges is ranked last. The results of the last
+    32 different calls are kept in memory, by the content of the training set.
 
     References
     ----------
@@ -68,6 +77,28 @@ def tune_baseline(split: Split, *, k: int = 10, seed: Seed = 0, on_fit: Callable
     'item-knn'
     """
     seed = checks.seed(seed)
+    key = _content_key(split, k, seed)
+    if key not in _tuned:
+        tuned = _search(split, k, seed, on_fit)
+        while len(_tuned) >= MAX_STORED:
+            _tuned.pop(next(iter(_tuned)), None)
+        _tuned[key] = tuned
+        return tuned
+    return _tuned[key]
+
+
+def _content_key(split: Split, k: int, seed: int) -> bytes:
+    """Return a hash of everything that determines the tuned baseline of a split, apart from the names of users."""
+    train = split.train
+    settings = (train.kind, train.n_users, train.n_items, train.scale, split.order, split.fold_in is not None, k, seed)
+    digest = sha256(repr(settings).encode())
+    for column in (train.u, train.i, train.values, train.times, train.weights):
+        digest.update(b"none" if column is None else np.ascontiguousarray(column).data)
+    return digest.digest()
+
+
+def _search(split: Split, k: int, seed: int, on_fit: Callable[[], None] | None) -> Estimator:
+    """Tune the baseline by a coordinate search; see `tune_baseline`."""
     name, grid = next((n, g) for n, g in BASELINE_GRIDS[split.train.kind].items() if n in REGISTRY)
     best: Estimator = REGISTRY[name]()
     try:

@@ -15,20 +15,26 @@ References: Koren 2008, section 2.2.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from cofactor.arrays import Float32, Float64, Int32
+from cofactor.arrays import Float32, Float64, Int32, Int64, row_starts
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.neighbors import TIE_TOLERANCE
 from cofactor.kernels.parallel import parallel_for, row_blocks
+from cofactor.kernels.sort import counting_sort
 from cofactor.kernels.sparse import SparseRows
 
 __all__ = [
     "AVERAGE",
     "SUM",
+    "NeighborLists",
     "add_by_users",
     "add_dense",
+    "add_low_rank",
     "average_by_items",
+    "average_of_pairs",
     "damped_means",
     "sum_by_items",
     "top_k_membership",
@@ -37,96 +43,195 @@ __all__ = [
 SUM, AVERAGE = 0, 1
 """Compile-time choice of how neighbors are combined."""
 
+CHUNK_SIZE = 32
+"""The number of neighbors that are looked up before the number of those found is checked."""
+
+MIN_BLOCK_USERS = 4
+"""The number of users from which a block is faster than its single pairs."""
+
 ABOVE_TIE, BELOW_TIE = np.float32(1 + TIE_TOLERANCE), np.float32(1 - TIE_TOLERANCE)
+
+LOW_RANK_TILE = 256
+"""Number of items whose vectors are multiplied with those of all users of a block, so that they stay in the cache."""
 
 _ROWS = "i8[::1] i4[::1] f4[::1] f4[::1] "  # start, columns, values, weights (empty: all 1)
 
 
-@kernel(writes="f4[:, ::1]", reads=_ROWS + "i8[::1] i4[::1] f4[::1]", scalars="i8 f4")
+@kernel(
+    writes="f4[:, ::1]",
+    reads=_ROWS + "i8[::1] i4[::1] f4[::1] i8[::1] i4[::1]",
+    scalars="i8 f8",
+)
 def _average_by_items():
     """Add item-item averages to the scores `out` (n_users, n_items).
 
-    Reads the entries of each user (`start`, `columns`, `values`, `weights`), and the similarities, whose row j contains
-    the items i (`similarity_columns`) and s_ij (`similarity_values`).
+    Reads the entries of each user (`start`, `columns`, `values`, `weights`), the neighbors of each item in the order of
+    `NeighborLists` (`list_start`, `neighbors`, `similarity`), and the items that have each item as a neighbor
+    (`listed_start`, `listed_in`), by which items without a neighbor in any history are skipped if these are few. Sums
+    are float64, so that each product is exact.
     """
 
     def _average_by_items(
-        out, start, columns, values, weights, similarity_start, similarity_columns, similarity_values, k, damping
+        out, start, columns, values, weights, list_start, neighbors, similarity, listed_start, listed_in, k, damping
     ):  # fmt: skip
-        n_items = out.shape[1]
-        weighted = weights.shape[0] > 0
-        count = np.zeros(n_items, np.int32)
-        first = np.empty(n_items, np.int64)
-        touched_items = np.empty(n_items, np.int32)
-        numerator, denominator = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
-        tied_numerator, tied_denominator = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
-        tied = np.empty(n_items, np.int32)
-        kth = np.empty(n_items, np.float32)  # the k-th largest similarity, 0 if there are fewer
-        largest = np.empty(0, np.float32)  # the k largest similarities of each touched item, descending
-        for a in range(out.shape[0]):
-            m = 0
+        n_users, n_items = out.shape
+        # the entries by item, and the number of similarities of all entries
+        column_start = np.zeros(n_items + 1, np.int32)
+        for e in range(start[0], start[n_users]):
+            column_start[columns[e] + 1] += 1
+        n_similarities = 0
+        for j in range(n_items):
+            n_similarities += column_start[j + 1] * (listed_start[j + 1] - listed_start[j])
+            column_start[j + 1] += column_start[j]
+        next_free = column_start[:-1].copy()
+        user = np.empty(column_start[n_items], np.int32)
+        entry = np.empty((column_start[n_items], 2), np.float32)  # value, weight
+        for a in range(n_users):
             for e in range(start[a], start[a + 1]):
-                for t in range(similarity_start[columns[e]], similarity_start[columns[e] + 1]):
-                    i = similarity_columns[t]
-                    if count[i] == 0:
-                        touched_items[m] = i
-                        m += 1
-                    count[i] += 1
-            total = 0
-            for q in range(m):
-                i = touched_items[q]
-                first[i] = total
-                total += min(count[i], k)
-                count[i] = 0
-            if total > largest.shape[0]:
-                largest = np.empty(total, np.float32)
-            for e in range(start[a], start[a + 1]):
-                for t in range(similarity_start[columns[e]], similarity_start[columns[e] + 1]):
-                    i = similarity_columns[t]
-                    s = similarity_values[t]
-                    n_filled = count[i]
-                    base = first[i]
-                    if n_filled == k:
-                        if s <= largest[base + k - 1]:
-                            continue
-                        n_filled -= 1
-                    else:
-                        count[i] += 1
-                    while n_filled > 0 and largest[base + n_filled - 1] < s:
-                        largest[base + n_filled] = largest[base + n_filled - 1]
-                        n_filled -= 1
-                    largest[base + n_filled] = s
-            for q in range(m):
-                i = touched_items[q]
-                kth[i] = largest[first[i] + k - 1] if count[i] == k else np.float32(0)
-                numerator[i] = tied_numerator[i] = tied_denominator[i] = np.float32(0)
-                denominator[i] = damping
-                count[i] = tied[i] = 0
-            for e in range(start[a], start[a + 1]):
-                w = weights[e] if weighted else np.float32(1)
-                for t in range(similarity_start[columns[e]], similarity_start[columns[e] + 1]):
-                    i = similarity_columns[t]
-                    s = similarity_values[t]
-                    ws = s * w
-                    if s > kth[i] * ABOVE_TIE:
-                        numerator[i] += ws * values[e]
-                        denominator[i] += ws
-                        count[i] += 1
-                    elif s >= kth[i] * BELOW_TIE:
-                        tied_numerator[i] += ws * values[e]
-                        tied_denominator[i] += ws
-                        tied[i] += 1
-            for q in range(m):
-                i = touched_items[q]
-                if tied[i] > 0:
-                    share = np.float32(k - count[i]) / np.float32(tied[i])
-                    numerator[i] += share * tied_numerator[i]
-                    denominator[i] += share * tied_denominator[i]
-                if denominator[i] > 0:
-                    out[a, i] += numerator[i] / denominator[i]
-                count[i] = 0
+                t = next_free[columns[e]]
+                next_free[columns[e]] += 1
+                user[t] = a
+                entry[t, 0] = values[e]
+                entry[t, 1] = weights[e] if weights.shape[0] > 0 else np.float32(1)
+        skip = np.zeros(n_items, np.bool_)
+        if n_similarities < neighbors.shape[0]:
+            skip[:] = True
+            for j in range(n_items):
+                if column_start[j + 1] > column_start[j]:
+                    for t in range(listed_start[j], listed_start[j + 1]):
+                        skip[listed_in[t]] = False
+        state = np.empty((n_users, 4), np.float64)  # numerator, denominator, missing neighbors, 1 if any is missing
+        tied_sums = np.empty((n_users, 3), np.float64)  # numerator, denominator, number of neighbors
+        kth = np.zeros(n_users, np.float32)  # the k-th largest similarity if the next one ties with it, else 0
+        for i in range(n_items):
+            if skip[i]:
+                continue
+            first, last = list_start[i], list_start[i + 1]
+            for a in range(n_users):
+                state[a, 0] = 0.0
+                state[a, 1] = damping
+                state[a, 2] = k
+                state[a, 3] = 1.0
+            n_incomplete, has_ties = n_users, False
+            for t in range(first, last):
+                neighbor = np.uint32(neighbors[t])  # unsigned: numba then omits the code for negative indices
+                s = similarity[t]
+                for e in range(column_start[neighbor], column_start[neighbor + 1]):
+                    owner = np.uint32(user[e])
+                    ws = np.float64(s * entry[e, 1]) * state[owner, 3]
+                    state[owner, 0] += ws * np.float64(entry[e, 0])
+                    state[owner, 1] += ws
+                    state[owner, 2] -= 1.0
+                    if state[owner, 2] == 0.0:
+                        state[owner, 3] = 0.0
+                        n_incomplete -= 1
+                        if t + 1 < last and similarity[t + 1] >= s * BELOW_TIE:
+                            kth[owner] = s
+                            has_ties = True
+                if n_incomplete == 0:
+                    break
+            if has_ties:
+                for a in range(n_users):
+                    if kth[a] > 0:
+                        state[a, 0] = 0.0
+                        state[a, 1] = damping
+                        state[a, 2] = k
+                        tied_sums[a] = 0.0
+                for t in range(first, last):
+                    s = similarity[t]
+                    for e in range(column_start[neighbors[t]], column_start[neighbors[t] + 1]):
+                        a = user[e]
+                        ws = np.float64(s * entry[e, 1])
+                        if kth[a] > 0 and s > kth[a] * ABOVE_TIE:
+                            state[a, 0] += ws * np.float64(entry[e, 0])
+                            state[a, 1] += ws
+                            state[a, 2] -= 1.0
+                        elif kth[a] > 0 and s >= kth[a] * BELOW_TIE:
+                            tied_sums[a, 0] += ws * np.float64(entry[e, 0])
+                            tied_sums[a, 1] += ws
+                            tied_sums[a, 2] += 1.0
+                for a in range(n_users):
+                    if kth[a] > 0:
+                        share = state[a, 2] / tied_sums[a, 2]
+                        state[a, 0] += share * tied_sums[a, 0]
+                        state[a, 1] += share * tied_sums[a, 1]
+                        kth[a] = np.float32(0)
+            for a in range(n_users):
+                if state[a, 1] > 0:
+                    out[a, i] += np.float32(state[a, 0] / state[a, 1])
 
     return _average_by_items
+
+
+@kernel(
+    writes="f4[::1]",
+    reads="i8[::1] i4[::1] " + _ROWS + "i8[::1] i4[::1] f4[::1]",
+    scalars="i8 i8 i8 f8",
+)
+def _average_of_pairs():
+    """Add item-item averages to the scores `out` (n_pairs,) of some items of users first..last-1.
+
+    Reads the pairs of each user (`pair_start`, `items`), and the other arrays as in `_average_by_items`.
+    """
+
+    def _average_of_pairs(
+        out, pair_start, items, start, columns, values, weights, list_start, neighbors, similarity, first, last, k,
+        damping,
+    ):  # fmt: skip
+        n_items, weighted = list_start.shape[0] - 1, weights.shape[0] > 0
+        entry_of, has = np.zeros(n_items, np.int64), np.zeros(n_items, np.int8)  # the user's entry for each item
+        found = np.empty(n_items + CHUNK_SIZE, np.int64)
+        for a in range(first, last):
+            for e in range(start[a], start[a + 1]):
+                entry_of[columns[e]] = e
+                has[columns[e]] = 1
+            for q in range(pair_start[a], pair_start[a + 1]):
+                low, high = list_start[items[q]], list_start[items[q] + 1]
+                n_found, t = 0, low
+                while t < high and n_found < k:
+                    stop = min(t + CHUNK_SIZE, high)
+                    for p in range(t, stop):
+                        found[n_found] = p  # overwritten by the next one unless the user has it: avoids a branch
+                        n_found += has[np.uint32(neighbors[p])]
+                    t = stop
+                n_found = min(n_found, k)
+                numerator, denominator = 0.0, damping
+                for p in range(n_found):
+                    s, e = similarity[found[p]], entry_of[neighbors[found[p]]]
+                    ws = np.float64(s * weights[e] if weighted else s)
+                    numerator += ws * np.float64(values[e])
+                    denominator += ws
+                kth = np.float32(0)
+                if n_found == k:
+                    t = found[k - 1]
+                    if t + 1 < high and similarity[t + 1] >= similarity[t] * BELOW_TIE:
+                        kth = similarity[t]
+                if kth > 0:
+                    count = tied = 0
+                    numerator, denominator, tied_numerator, tied_denominator = 0.0, damping, 0.0, 0.0
+                    for t in range(low, high):
+                        s, e = similarity[t], entry_of[neighbors[t]]
+                        if s < kth * BELOW_TIE:
+                            break
+                        if has[neighbors[t]]:
+                            ws = np.float64(s * weights[e] if weighted else s)
+                            if s > kth * ABOVE_TIE:
+                                numerator += ws * np.float64(values[e])
+                                denominator += ws
+                                count += 1
+                            else:
+                                tied_numerator += ws * np.float64(values[e])
+                                tied_denominator += ws
+                                tied += 1
+                    share = np.float64(k - count) / np.float64(tied)
+                    numerator += share * tied_numerator
+                    denominator += share * tied_denominator
+                if denominator > 0:
+                    out[q] += np.float32(numerator / denominator)
+            for e in range(start[a], start[a + 1]):
+                has[columns[e]] = 0
+
+    return _average_of_pairs
 
 
 @kernel(writes="f4[:, ::1]", reads="i8[::1] i4[::1] f4[::1] i8[::1] i4[::1] f4[::1]")
@@ -226,6 +331,30 @@ def _add_dense():
     return _add_dense
 
 
+@kernel(writes="f4[:, ::1]", reads="i8[::1] i4[::1] f4[::1] f4[:, ::1] f4[::1] f4[::1]")
+def _add_low_rank():
+    """Add scale[i] sum_f response[f] z[a, f] vectors[i, f] to out[a, i], where z[a] is the sum of x_aj vectors[j]."""
+
+    def _add_low_rank(out, start, columns, values, vectors, response, scale):
+        n_items, width = vectors.shape
+        z = np.zeros((out.shape[0], width), np.float32)
+        for a in range(out.shape[0]):
+            for e in range(start[a], start[a + 1]):
+                for f in range(width):
+                    z[a, f] += values[e] * vectors[columns[e], f]
+            for f in range(width):
+                z[a, f] *= response[f]
+        for first in range(0, n_items, LOW_RANK_TILE):
+            for a in range(out.shape[0]):
+                for i in range(first, min(first + LOW_RANK_TILE, n_items)):
+                    total = np.float32(0)
+                    for f in range(width):
+                        total += z[a, f] * vectors[i, f]
+                    out[a, i] += scale[i] * total
+
+    return _add_low_rank
+
+
 @kernel(writes="f4[::1]", reads=_ROWS + "f4[::1]", scalars="i8 i8 f8 f8")
 def _damped_means():
     """Write the damped mean of each row's deviations to out[r] for rows first..last-1.
@@ -246,7 +375,58 @@ def _damped_means():
     return _damped_means
 
 
-def average_by_items(out: Float32, rows: SparseRows, similarities: SparseRows, *, k: int, damping: float) -> None:
+@dataclass(frozen=True, eq=False)
+class NeighborLists:
+    """The neighbors of each item, most similar first.
+
+    Attributes
+    ----------
+    start : ndarray of shape (n_items + 1,), int64
+        The list of item i contains the positions from start[i] to start[i + 1] - 1; it may be empty.
+    neighbors : ndarray of shape (n,), int32
+        The items j, most similar first; equal similarities are in the order of row numbers.
+    similarity : ndarray of shape (n,), float32
+        s_ij > 0.
+    listed_start : ndarray of shape (n_items + 1,), int64
+        Item j is in the lists of the items listed_in[listed_start[j]:listed_start[j + 1]].
+    listed_in : ndarray of shape (n,), int32
+        Item row numbers.
+    """
+
+    start: Int64
+    neighbors: Int32
+    similarity: Float32
+    listed_start: Int64
+    listed_in: Int32
+
+    @classmethod
+    def of(cls, similarities: SparseRows) -> NeighborLists:
+        """Create the lists from a matrix of similarities.
+
+        Parameters
+        ----------
+        similarities : SparseRows
+            Row j contains the items i that have j as a neighbor (as columns), and s_ij > 0 (as values).
+
+        Returns
+        -------
+        NeighborLists
+
+        Examples
+        --------
+        >>> lists = NeighborLists.of(SparseRows.of(rows=[0, 1], columns=[2, 2], values=[0.25, 0.5], n_rows=3))
+        >>> lists.start.tolist(), lists.neighbors.tolist(), lists.similarity.tolist()
+        ([0, 0, 0, 2], [1, 0], [0.5, 0.25])
+        """
+        descending = np.argsort(-similarities.values, kind="stable")
+        start, order = counting_sort(similarities.columns[descending], len(similarities))
+        order = descending[order]
+        return cls(
+            start, similarities.owners[order], similarities.values[order], similarities.start, similarities.columns
+        )
+
+
+def average_by_items(out: Float32, rows: SparseRows, lists: NeighborLists, *, k: int, damping: float) -> None:
     """Add similarity-weighted averages over the k nearest items in each user's history to the scores (single-threaded).
 
     Parameters
@@ -255,8 +435,8 @@ def average_by_items(out: Float32, rows: SparseRows, similarities: SparseRows, *
         The scores; updated in place.
     rows : SparseRows
         The entries of the users; the scores of a user without entries do not change.
-    similarities : SparseRows
-        Similarities: row j contains the items i that have j as a neighbor (as columns), and s_ij > 0 (as values).
+    lists : NeighborLists
+        The neighbors of each item.
     k : int
         The maximum number of neighbors.
     damping : float
@@ -266,8 +446,64 @@ def average_by_items(out: Float32, rows: SparseRows, similarities: SparseRows, *
     -----
     See the first equation in the module docstring.
     """
-    _average_by_items()(
-        out, *_arrays(rows), similarities.start, similarities.columns, similarities.values, k, np.float32(damping)
+    if len(rows) >= MIN_BLOCK_USERS:
+        _average_by_items()(
+            out, *_arrays(rows), lists.start, lists.neighbors, lists.similarity, lists.listed_start, lists.listed_in, k,
+            damping,
+        )  # fmt: skip
+        return
+    users, items = _listed_items(rows, lists)
+    scores = out[users, items]
+    pair_start = row_starts(np.bincount(users, minlength=len(rows)))
+    _average_of_pairs()(
+        scores, pair_start, items, *_arrays(rows), lists.start, lists.neighbors, lists.similarity, 0, len(rows), k,
+        damping,
+    )  # fmt: skip
+    out[users, items] = scores
+
+
+def _listed_items(rows: SparseRows, lists: NeighborLists) -> tuple[Int64, Int32]:
+    """Return pairs of a user and an item that include all pairs for which the user has a neighbor of the item."""
+    n_users, n_items = len(rows), len(lists.start) - 1
+    is_listed = np.zeros((n_users, n_items), bool)
+    low, high = lists.listed_start[rows.columns], lists.listed_start[rows.columns + 1]
+    if (high - low).sum() >= len(lists.neighbors):  # more than a look at all lists
+        is_listed[:] = True
+    else:
+        for a, first, last in zip(rows.owners, low, high, strict=True):
+            is_listed[a, lists.listed_in[first:last]] = True
+    users, items = np.nonzero(is_listed)
+    return users, items.astype(np.int32)
+
+
+def average_of_pairs(
+    out: Float32, pair_start: Int64, items: Int32, rows: SparseRows, lists: NeighborLists, *, k: int, damping: float
+) -> None:
+    """Add the averages of `average_by_items` to the scores of some items of each user.
+
+    Parameters
+    ----------
+    out : ndarray of shape (n_pairs,), float32
+        The scores; updated in place.
+    pair_start : ndarray of shape (n_users + 1,), int64
+        The pairs of user a are those from pair_start[a] to pair_start[a + 1] - 1.
+    items : ndarray of shape (n_pairs,), int32
+        The item of each pair.
+    rows : SparseRows
+        The entries of the users.
+    lists : NeighborLists
+        The neighbors of each item.
+    k : int
+        The maximum number of neighbors.
+    damping : float
+        A constant added to the denominator.
+    """
+    run = _average_of_pairs()
+    parallel_for(
+        lambda block: run(
+            out, pair_start, items, *_arrays(rows), lists.start, lists.neighbors, lists.similarity, *block, k, damping
+        ),
+        row_blocks(pair_start),
     )
 
 
@@ -363,6 +599,29 @@ def add_dense(out: Float32, rows: SparseRows, W: Float32) -> None:
         The weight of each item pair.
     """
     _add_dense()(out, rows.start, rows.columns, rows.values, W)
+
+
+def add_low_rank(out: Float32, rows: SparseRows, vectors: Float32, response: Float32, scale: Float32) -> None:
+    """Add the product of sparse histories and a weight matrix of low rank to the scores (single-threaded).
+
+    Parameters
+    ----------
+    out : ndarray of shape (n_users, n_items), float32
+        The scores; updated in place.
+    rows : SparseRows
+        The entries of the users; weights are ignored.
+    vectors : ndarray of shape (n_items, width), float32
+        V, one vector for each item.
+    response : ndarray of shape (width,), float32
+        h, the weight of each dimension.
+    scale : ndarray of shape (n_items,), float32
+        g, the factor of each item's scores.
+
+    Notes
+    -----
+    The weight of item j in the score of item i is g_i sum_f h_f v_jf v_if.
+    """
+    _add_low_rank()(out, rows.start, rows.columns, rows.values, vectors, response, scale)
 
 
 def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float) -> Float32:

@@ -21,6 +21,7 @@ __all__ = [
     "history_terms",
     "improve_row",
     "item_item_scores",
+    "leading_eigenvectors",
     "mixture_cdf",
     "mixture_quantile",
     "pair_dots",
@@ -553,6 +554,30 @@ def item_item_scores(
             if (denominator := damping + ws.sum()) > 0:
                 out[a, i] = ws @ history.values / denominator
     return out
+
+
+def leading_eigenvectors(rows: SparseRows, n_columns: int, n: int) -> tuple[Float64, Float64]:
+    """Compute the n leading eigenvectors of the Gram matrix of a sparse matrix; see `kernels.spectrum`.
+
+    Parameters
+    ----------
+    rows : SparseRows
+        The matrix.
+    n_columns : int
+        The number of columns.
+    n : int
+        The number of eigenvectors; at most the rank.
+
+    Returns
+    -------
+    vectors : ndarray of shape (n_columns, n), float64
+        The eigenvectors; their signs are arbitrary.
+    eigenvalues : ndarray of shape (n,), float64
+        Their eigenvalues, in descending order.
+    """
+    X = to_dense(rows, n_columns)
+    eigenvalues, vectors = np.linalg.eigh(X.T @ X)
+    return vectors[:, ::-1][:, :n], eigenvalues[::-1][:n]
 
 
 def top_k_membership(s: Float64, k: int) -> Float64:

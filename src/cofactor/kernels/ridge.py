@@ -88,7 +88,7 @@ def ridge_conjugate_gradient(width: int, kind: int):
                 diagonal[d] = penalty[row] * shape[d] + precision[d]
                 r[d] = precision[d] * prior[prior_row, d]
             squares = np.float64(0)
-            rr = np.float32(0)
+            rr = np.float64(0)  # squares of residuals may overflow float32
             for step in range(steps + 1):  # step 0, with p = x, computes the residual r = b - A x
                 for d in range(width):
                     Ap[d] = diagonal[d] * p[d]
@@ -145,22 +145,22 @@ def ridge_conjugate_gradient(width: int, kind: int):
                     for d in range(width):
                         r[d] -= Ap[d]
                         p[d] = r[d]
-                        rr += r[d] * r[d]
+                        rr += np.float64(r[d]) * r[d]
                 else:
-                    pAp = np.float32(0)
+                    pAp = np.float64(0)
                     for d in range(width):
-                        pAp += p[d] * Ap[d]
-                    alpha = rr / pAp
-                    new_rr = np.float32(0)
+                        pAp += np.float64(p[d]) * Ap[d]
+                    alpha = np.float32(rr / pAp)
+                    new_rr = np.float64(0)
                     for d in range(width):
                         x_row[d] += alpha * p[d]
                         r[d] -= alpha * Ap[d]
-                        new_rr += r[d] * r[d]
-                    beta = new_rr / rr
+                        new_rr += np.float64(r[d]) * r[d]
+                    beta = np.float32(new_rr / rr)
                     rr = new_rr
                     for d in range(width):
                         p[d] = r[d] + beta * p[d]
-                if rr < np.float32(1e-20):
+                if rr < 1e-20:
                     break
             loss[row] = squares
             for d in range(width):
@@ -188,6 +188,7 @@ def ridge_exact(width: int, kind: int):
         y = np.empty(width, np.float32)
         f = np.empty((8, width), np.float32)
         cf = np.empty((8, width), np.float32)
+        targets = np.empty(8, np.float32)
         weighted = weights.shape[0] > 0
         for row in range(first, last):
             prior_row = row if prior.shape[0] > 1 else 0
@@ -199,21 +200,26 @@ def ridge_exact(width: int, kind: int):
             for group in range(start[row], start[row + 1], 8):
                 for g in range(8):
                     c = np.float32(0)  # padding after the end of the row
-                    target = np.float32(0)
+                    targets[g] = 0
                     j = 0
                     if group + g < start[row + 1]:
                         j = columns[group + g]
                         value = values[group + g]
                         if kind == EVENTS:
                             c = abs(value)
-                            target = np.float32(1) if value > 0 else np.float32(0)
+                            targets[g] = np.float32(1) if value > 0 else np.float32(0)
                         else:
                             c = weights[group + g] if weighted else np.float32(1)
-                            target = value - offset[j]
+                            targets[g] = value - offset[j]
                     for d in range(width):
                         f[g, d] = features[j, d]
                         cf[g, d] = c * features[j, d]
-                        b[d] += cf[g, d] * target
+                s0, s1, s2, s3 = targets[0], targets[1], targets[2], targets[3]
+                s4, s5, s6, s7 = targets[4], targets[5], targets[6], targets[7]
+                for d in range(width):
+                    b[d] += (s0 * cf[0, d] + s1 * cf[1, d] + s2 * cf[2, d] + s3 * cf[3, d]) + (
+                        s4 * cf[4, d] + s5 * cf[5, d] + s6 * cf[6, d] + s7 * cf[7, d]
+                    )
                 for d in range(width):  # A is read and written once per eight entries
                     s0, s1, s2, s3 = cf[0, d], cf[1, d], cf[2, d], cf[3, d]
                     s4, s5, s6, s7 = cf[4, d], cf[5, d], cf[6, d], cf[7, d]

@@ -16,13 +16,13 @@ from cofactor.kernels.parallel import parallel_for
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk import sort_lists
 
-__all__ = ["score_blocks", "top_of_blocks"]
+__all__ = ["BLOCK_USERS", "score_blocks", "top_of_blocks"]
 
 MAX_SCORES = 1 << 21
 """The approximate number of scores in memory per thread (8 MB)."""
 NO_ROWS: Int32 = np.zeros(0, np.int32)
-MAX_BLOCK_USERS = 64
-"""The maximum number of users in a block."""
+BLOCK_USERS = 64
+"""The maximum number of users in a block, unless the scores of larger blocks are computed faster."""
 
 
 @kernel(writes="i4[:, ::1] f4[:, ::1]", reads="f4[:, ::1] i8[::1] i4[::1] b1[::1] i4[::1]")
@@ -81,13 +81,15 @@ def _top_of_rows():
     return _top_of_rows
 
 
-def score_blocks(n_users: int, n_items: int) -> list[tuple[int, int]]:
+def score_blocks(n_users: int, n_items: int, *, block_users: int = BLOCK_USERS) -> list[tuple[int, int]]:
     """Partition users into blocks whose scores fit into memory.
 
     Parameters
     ----------
     n_users, n_items : int
         The number of users and the number of items.
+    block_users : int, default 64
+        The maximum number of users in a block.
 
     Returns
     -------
@@ -99,7 +101,7 @@ def score_blocks(n_users: int, n_items: int) -> list[tuple[int, int]]:
     >>> score_blocks(100, 1_000)
     [(0, 64), (64, 100)]
     """
-    step = min(max(MAX_SCORES // max(n_items, 1), 1), MAX_BLOCK_USERS)
+    step = min(max(MAX_SCORES // max(n_items, 1), 1), block_users)
     return [(first, min(first + step, n_users)) for first in range(0, n_users, step)]
 
 
@@ -111,6 +113,7 @@ def top_of_blocks(
     exclude: SparseRows,
     allowed: Bool,
     order: Int32 = NO_ROWS,
+    block_users: int = BLOCK_USERS,
 ) -> tuple[Int32, Float32]:
     """Return the top n items for each user, from scores that are computed in blocks.
 
@@ -129,6 +132,8 @@ def top_of_blocks(
         Mask of the items that may be listed; an empty array means all items.
     order : ndarray of shape (n_items,), int32, default empty
         All item row numbers, in the order for ties at a score of exactly 0; an empty array orders these by row number.
+    block_users : int, default 64
+        The maximum number of users in a block.
 
     Returns
     -------
@@ -156,7 +161,7 @@ def top_of_blocks(
             _order_zero_scores(rows[users], best[users], order)
 
     if n and n_items:
-        parallel_for(rank, score_blocks(len(exclude), n_items))
+        parallel_for(rank, score_blocks(len(exclude), n_items, block_users=block_users))
     rows[best == -np.inf] = -1
     return rows, best
 

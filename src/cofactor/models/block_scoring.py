@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from cofactor.arrays import Bool, Float32, Int32, signed_confidence
+from cofactor.arrays import Bool, Counts, Float32, Int32, Int64, contiguous, row_starts, signed_confidence
 from cofactor.kernels.parallel import parallel_for
 from cofactor.kernels.sparse import SparseRows
-from cofactor.kernels.topk_dense import score_blocks, top_of_blocks
+from cofactor.kernels.topk_dense import BLOCK_USERS, score_blocks, top_of_blocks
 from cofactor.kernels.transitions import time_order
 from cofactor.models.baseline import Baseline
 from cofactor.models.user_batch import UserBatch
@@ -19,7 +19,7 @@ __all__ = [
     "Scoring",
     "confidences",
     "predict_pairs",
-    "recency_weighted",
+    "recency_weights",
     "score_matrix",
     "top_items",
     "without_zero_weights",
@@ -61,6 +61,11 @@ class Scoring:
     block : callable
         block(first, last) returns the scores of all items for users first..last-1, an ndarray of shape
         (last - first, n_items), float32. It must be thread-safe.
+    pairs : callable, optional
+        pairs(start, items) returns the scores of some items of each user, an ndarray of shape (n_pairs,), float32; the
+        pairs of user a are those from start[a] to start[a + 1] - 1. None if single pairs are not faster than blocks.
+    block_users : int, default 64
+        The maximum number of users in a block.
     """
 
     entries: SparseRows
@@ -68,9 +73,16 @@ class Scoring:
     n_items: int
     item_bias: Float32 | None = None
     block: Callable[[int, int], Float32] = field(default=_no_scores)
+    pairs: Callable[[Int64, Int32], Float32] | None = None
+    block_users: int = BLOCK_USERS
+
+    @property
+    def blocks(self) -> list[tuple[int, int]]:
+        """Ranges (first, last) of the users of each block, where last is exclusive."""
+        return score_blocks(len(self.entries), self.n_items, block_users=self.block_users)
 
     @classmethod
-    def of(cls, histories: SparseRows, baseline: Baseline | None, n_items: int) -> Scoring:
+    def of(cls, histories: SparseRows, baseline: Baseline | None, n_items: int, counts: Counts) -> Scoring:
         """Create a `Scoring` object for one user per history; the function that scores a block is not set yet.
 
         Parameters
@@ -81,6 +93,8 @@ class Scoring:
             The baseline of ratings; None for events.
         n_items : int
             The number of items.
+        counts : {"log", "binary", "raw"}
+            The transformation of the values of events.
 
         Returns
         -------
@@ -89,7 +103,7 @@ class Scoring:
         """
         histories = without_zero_weights(histories)
         if baseline is None:
-            return cls(confidences(histories), np.zeros(len(histories), np.float32), n_items)
+            return cls(confidences(histories, counts), np.zeros(len(histories), np.float32), n_items)
         user_level = np.float32(baseline.mean) + baseline.user_bias(histories)
         return cls(baseline.deviations(histories), user_level, n_items, baseline.item_bias)
 
@@ -111,6 +125,26 @@ class Scoring:
         if self.item_bias is None:
             return np.zeros((last - first, self.n_items), np.float32)
         baselines: Float32 = self.user_level[first:last, None] + self.item_bias
+        return baselines
+
+    def pair_baselines(self, start: Int64, items: Int32) -> Float32:
+        """Return the rating baseline of each user for some items.
+
+        Parameters
+        ----------
+        start : ndarray of shape (n_users + 1,), int64
+            The pairs of user a are those from start[a] to start[a + 1] - 1.
+        items : ndarray of shape (n_pairs,), int32
+            The item of each pair.
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,), float32
+            The baseline b_ui; 0 for events.
+        """
+        if self.item_bias is None:
+            return np.zeros(len(items), np.float32)
+        baselines: Float32 = np.repeat(self.user_level, np.diff(start)) + self.item_bias[items]
         return baselines
 
 
@@ -137,55 +171,54 @@ def without_zero_weights(histories: SparseRows) -> SparseRows:
     return histories.filter(histories.weights != 0)
 
 
-def confidences(histories: SparseRows) -> SparseRows:
-    """Convert events to signed confidences: value times weight, negative for a dislike.
+def confidences(histories: SparseRows, counts: Counts) -> SparseRows:
+    """Convert events to signed confidences: transformed value times weight, negative for a dislike.
 
     Parameters
     ----------
     histories : SparseRows
         Events, one row for each user.
+    counts : {"log", "binary", "raw"}
+        Transformation of the values; see `arrays.transform_counts`.
 
     Returns
     -------
     SparseRows
-        The same entries without weights; each value is value times weight, negative for a dislike.
+        The same entries without weights; the values are the confidences.
 
     Examples
     --------
-    >>> confidences(SparseRows.of([0, 0], [0, 1], [1, 2], 1, weights=[1, -1])).values.tolist()
+    >>> confidences(SparseRows.of([0, 0], [0, 1], [1, 2], 1, weights=[1, -1]), "raw").values.tolist()
     [1.0, -2.0]
     """
-    return histories.with_values(signed_confidence(histories.values, histories.weights))
+    return histories.with_values(signed_confidence(histories.values, histories.weights, counts))
 
 
-def recency_weighted(histories: SparseRows, recency: float) -> SparseRows:
-    """Multiply the value of each entry by a weight that decreases with the number of later entries of the user.
+def recency_weights(histories: SparseRows, recency: float) -> Float32:
+    """Compute a weight for each entry that decreases with the number of later entries of the user.
 
     Parameters
     ----------
     histories : SparseRows
         Events, one row for each user.
     recency : float
-        Factor for each later event of the user, from 0 to 1.
+        Factor for each later event of the user, from 0 to below 1.
 
     Returns
     -------
-    SparseRows
-        The same entries without those of weight 0; each value is multiplied by recency^m, where m is the number of the
-        user's later events. Simultaneous events, and all events if there are no times, share the mean of their weights.
+    ndarray of shape (n_entries,), float32
+        recency^m for each entry, where m is the number of the user's later events. Simultaneous events, and all events
+        if there are no times, share the mean of their weights.
 
     Examples
     --------
     >>> history = SparseRows.of([0, 0, 0], [0, 1, 2], [1, 1, 1], 1, times=[60, 20, 40])
-    >>> recency_weighted(history, 0.5).values.tolist()
+    >>> recency_weights(history, 0.5).tolist()
     [1.0, 0.25, 0.5]
     """
-    histories = without_zero_weights(histories)
-    if recency == 1:
-        return histories
     n_later, n_tied = time_order(histories)
-    weights = recency**n_later * (1 - recency**n_tied) / ((1 - recency) * n_tied)
-    return replace(histories, values=(histories.values * weights).astype(np.float32))
+    weights: Float32 = (recency**n_later * (1 - recency**n_tied) / ((1 - recency) * n_tied)).astype(np.float32)
+    return weights
 
 
 def score_matrix(scoring: Scoring) -> Float32:
@@ -201,13 +234,12 @@ def score_matrix(scoring: Scoring) -> Float32:
     ndarray of shape (n_users, n_items), float32
         The scores.
     """
-    n_users = len(scoring.entries)
-    out = np.empty((n_users, scoring.n_items), np.float32)
+    out = np.empty((len(scoring.entries), scoring.n_items), np.float32)
 
     def fill(block: tuple[int, int]) -> None:
         out[slice(*block)] = scoring.block(*block)
 
-    parallel_for(fill, score_blocks(n_users, scoring.n_items))
+    parallel_for(fill, scoring.blocks)
     return out
 
 
@@ -234,7 +266,15 @@ def top_items(scoring: Scoring, n: int, exclude: SparseRows, allowed: Bool, orde
     scores : ndarray of shape (n_users, n), float32
         Their scores.
     """
-    return top_of_blocks(scoring.block, scoring.n_items, n, exclude=exclude, allowed=allowed, order=order)
+    return top_of_blocks(
+        scoring.block,
+        scoring.n_items,
+        n,
+        exclude=exclude,
+        allowed=allowed,
+        order=order,
+        block_users=scoring.block_users,
+    )
 
 
 def predict_pairs(
@@ -270,11 +310,15 @@ def predict_pairs(
     scoring = score(distinct_users)
     order = np.argsort(inverse, kind="stable")
     pairs, owner = np.flatnonzero(is_known_pair)[order], inverse[order]
+    start = row_starts(np.bincount(owner, minlength=len(distinct_users)))
 
     def fill(block: tuple[int, int]) -> None:
-        part = slice(*np.searchsorted(owner, block))
+        part = slice(*start[list(block)])
         out_scores[pairs[part]] = scoring.block(*block)[owner[part] - block[0], items[pairs[part]]]
 
-    parallel_for(fill, score_blocks(len(distinct_users), scoring.n_items))
+    if scoring.pairs is not None:
+        out_scores[pairs] = scoring.pairs(start, contiguous(items[pairs], np.int32))
+    else:
+        parallel_for(fill, scoring.blocks)
     scale = None if baseline is None else baseline.scale
     return out_scores if scale is None else np.clip(out_scores, np.float32(scale.low), np.float32(scale.high))

@@ -45,6 +45,7 @@ from cofactor.models.arguments import (
 from cofactor.models.explanation import Explanation, unattributed_rest
 from cofactor.models.fold_in import GaussianPrior, sigmoid, with_minimal_penalty
 from cofactor.models.losses import EventsLoss, LeastSquaresLoss, Loss, PairwiseLoss, RatingsLoss
+from cofactor.models.similarity import list_cosines
 from cofactor.models.user_batch import UserBatch
 from cofactor.validation import require_valid_fields, validated
 
@@ -442,12 +443,7 @@ class FactorModel:
         """
         if self.factors == 0:
             raise KindError("this model has no item vectors to compare; fit a model with factors, such as biased-mf")
-        rows = checked_item_lists(self, items)
-        vectors = np.where((rows >= 0)[:, :, None], self.item_factors[np.maximum(rows, 0)], np.float32(0))
-        length = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=2, keepdims=True))
-        unit = np.divide(vectors, length, out=np.zeros(vectors.shape), where=length > 0).astype(np.float32)
-        cosine: Float32 = np.matmul(unit, unit.transpose(0, 2, 1))
-        return cosine
+        return list_cosines(self.item_factors, checked_item_lists(self, items))
 
     @one_thread_blas()
     def explain(self, users: UserBatch, item: int) -> Explanation:

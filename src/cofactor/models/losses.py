@@ -20,7 +20,7 @@ from typing import ClassVar, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 
-from cofactor.arrays import Float32, Float64, Int32, Int64, signed_confidence
+from cofactor.arrays import Counts, Float32, Float64, Int32, Int64, signed_confidence
 from cofactor.data.interactions import Interactions
 from cofactor.kernels.bpr import bpr_fold_in, cosine_schedule
 from cofactor.kernels.gram import gram
@@ -529,6 +529,8 @@ class EventsLoss(LeastSquaresLoss):
         The penalty on factors.
     nu : float
         The exponent with which the penalty grows with the support of a row: 0 for constant, 1 for proportional.
+    counts : {"log", "binary", "raw"}, default "log"
+        The transformation of the values of events; see `arrays.transform_counts`.
 
     Notes
     -----
@@ -537,7 +539,8 @@ class EventsLoss(LeastSquaresLoss):
         sum over events of w (1 - x)^2 + alpha0 sum over all pairs of x^2
         + sum_u l2 (n_u + alpha0 n_items)^nu |p_u|^2 + sum_i l2 (n_i + alpha0 n_users)^nu |q_i|^2
 
-    w is the value of an event times its weight. If w is negative, the event is a dislike and contributes |w| (0 - x)^2.
+    w is the transformed value of an event times its weight. If w is negative, the event is a dislike and contributes
+    |w| (0 - x)^2.
 
     References
     ----------
@@ -556,6 +559,60 @@ class EventsLoss(LeastSquaresLoss):
     alpha0: float
     l2: float
     nu: float
+    counts: Counts = "log"
+
+    @classmethod
+    def for_table(
+        cls, interactions: Interactions, *, blank_ratio: float, l2_ratio: float, nu: float, counts: Counts
+    ) -> Self:  # fmt: skip
+        """Create a loss from hyperparameters in units of a training table.
+
+        Parameters
+        ----------
+        interactions : Interactions
+            Training table of events with at least one weight that is not 0.
+        blank_ratio : float
+            The confidence of all pairs together, as a multiple of that of all events.
+        l2_ratio : float
+            The penalty on factors, relative to the support of a row and to the skew of the table; see Notes.
+        nu : float
+            The exponent of the support in the penalty.
+        counts : {"log", "binary", "raw"}
+            The transformation of the values of events.
+
+        Returns
+        -------
+        EventsLoss
+            The loss with absolute values.
+
+        Notes
+        -----
+        With U users and I items that have events, n events, and the sum W of the magnitudes of their confidences::
+
+            alpha0 = blank_ratio W / (U I)
+            l2 = l2_ratio sqrt(s) M^(1 - nu)
+            s = I sum_i n_i^2 / n^2                                        M = sqrt((n/U + alpha0 I) (n/I + alpha0 U))
+
+        s is the skew of the table: the mean number of events n_i of the item of a random event, divided by that of a
+        random item. M is the mean support of a row: the geometric mean over both sides, on whose product alone the
+        solution depends. With it, l2_ratio keeps its meaning when nu changes.
+
+        Examples
+        --------
+        >>> events = Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 2], kind="events")
+        >>> loss = EventsLoss.for_table(events, blank_ratio=3, l2_ratio=0.1, nu=1, counts="log")
+        >>> loss.alpha0, round(loss.l2, 4)                                 # 3 * 4 / (2 * 3), and the skew s is 9/8
+        (2.0, 0.1061)
+        """
+        confidence = signed_confidence(interactions.values, interactions.weights, counts)
+        has_weight = confidence != 0
+        n = int(has_weight.sum())
+        by_user, by_item = (np.bincount(rows[has_weight]) for rows in (interactions.u, interactions.i))
+        n_users, n_items = int(np.count_nonzero(by_user)), int(np.count_nonzero(by_item))
+        alpha0 = blank_ratio * float(np.abs(confidence).sum(dtype=np.float64)) / (n_users * n_items)
+        skew = n_items * float(np.square(by_item, dtype=np.float64).sum()) / n**2
+        support = ((n / n_users + alpha0 * n_items) * (n / n_items + alpha0 * n_users)) ** 0.5
+        return cls(alpha0, l2_ratio * skew**0.5 * support ** (1 - nu), nu, counts)
 
     @property
     def l2_bias(self) -> None:
@@ -603,7 +660,7 @@ class EventsLoss(LeastSquaresLoss):
         return (support**self.nu).astype(np.float32)
 
     def entries(self, rows: SparseRows) -> SparseRows:
-        """Replace the values of events with signed confidences, value times weight.
+        """Replace the values of events with signed confidences, transformed value times weight.
 
         Parameters
         ----------
@@ -615,7 +672,7 @@ class EventsLoss(LeastSquaresLoss):
         SparseRows
             The entries, without weights.
         """
-        return rows.with_values(signed_confidence(rows.values, rows.weights))
+        return rows.with_values(signed_confidence(rows.values, rows.weights, self.counts))
 
     def targets(self, rows: SparseRows) -> Float32:
         """Return the target of each event: 1, or 0 for a dislike.
@@ -690,7 +747,7 @@ class EventsLoss(LeastSquaresLoss):
             The loss, summed in float64.
         """
         x = model.raw_scores(interactions.u, interactions.i).astype(np.float64)
-        confidence = interactions.confidence.astype(np.float64)
+        confidence = self.entries(interactions.by_user).values.astype(np.float64)
         total = float(np.sum(np.abs(confidence) * ((confidence > 0) - x) ** 2))
         P, Q = model.user_factors.astype(np.float64), model.item_factors.astype(np.float64)
         total += self.alpha0 * float(np.sum((P.T @ P) * (Q.T @ Q)))
@@ -713,6 +770,8 @@ class PairwiseLoss:
         The number of candidates from which the highest-scoring negative is chosen.
     learning_rate, epochs : float, int
         The initial learning rate and the number of epochs, in training and in fold-in.
+    counts : {"log", "binary", "raw"}, default "log"
+        The transformation of the values of events; see `arrays.transform_counts`.
 
     Notes
     -----
@@ -746,6 +805,7 @@ class PairwiseLoss:
     n_negatives: int
     learning_rate: float
     epochs: int
+    counts: Counts = "log"
 
     @property
     def least_squares(self) -> None:
@@ -775,7 +835,7 @@ class PairwiseLoss:
         return self
 
     def positives(self, rows: SparseRows) -> tuple[SparseRows, Float32]:
-        """Return the events with a positive confidence (value times weight), and the confidence of each of them.
+        """Return the events with a positive confidence, and these confidences: transformed values times weights.
 
         Other events (dislikes) are treated as missing, so their items may be drawn as negatives.
 
@@ -789,9 +849,9 @@ class PairwiseLoss:
         events : SparseRows
             The events with a positive confidence.
         weights : ndarray of shape (n,) or (0,), float32
-            Value times weight of each event; an empty array if all are 1.
+            Confidence of each event; an empty array if all are 1.
         """
-        confidence = signed_confidence(rows.values, rows.weights)
+        confidence = signed_confidence(rows.values, rows.weights, self.counts)
         is_positive = confidence > 0
         if not is_positive.all():
             owners = rows.owners[is_positive]

@@ -15,7 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cofactor import checks
-from cofactor.arrays import ALL_ROWS, ROW_ORDER, Bool, Float32, Float64, Int32, ItemOrder, read_only, require_array
+from cofactor.arrays import (
+    ALL_ROWS,
+    ROW_ORDER,
+    Bool,
+    Counts,
+    Float32,
+    Float64,
+    Int32,
+    Int64,
+    ItemOrder,
+    read_only,
+    require_array,
+)
 from cofactor.errors import DataError
 from cofactor.kernels.neighbor_scores import AVERAGE, SUM, add_by_users, top_k_membership
 from cofactor.kernels.neighbors import ColumnLists, nearest
@@ -32,14 +44,25 @@ from cofactor.models.arguments import (
     require_no_prior,
 )
 from cofactor.models.baseline import Baseline
-from cofactor.models.block_scoring import Scoring, predict_pairs, recency_weighted, score_matrix, top_items
+from cofactor.models.block_scoring import (
+    Scoring,
+    predict_pairs,
+    recency_weights,
+    score_matrix,
+    top_items,
+    without_zero_weights,
+)
 from cofactor.models.explanation import By, Explanation, unattributed_rest
 from cofactor.models.fold_in import GaussianPrior
-from cofactor.models.similarity import ItemSimilarity, SimilarityMeasure, similarity_from_parts
+from cofactor.models.similarity import ItemSimilarity, NeighborSimilarity, SimilarityMeasure, similarity_from_parts
 from cofactor.models.user_batch import UserBatch
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["ItemItemModel", "UserUserModel"]
+
+
+AVERAGE_BLOCK_USERS = 512
+"""The maximum number of users in a block whose scores are averages: each block reads all similarities once."""
 
 
 class _HasScoring(Protocol):
@@ -141,12 +164,14 @@ class ItemItemModel(_BlockScorer):
     ----------
     n_users : int
         The number of users; the model stores nothing else about users.
-    similarity : DenseSimilarity or NeighborSimilarity
+    similarity : DenseSimilarity, NeighborSimilarity or SpectralSimilarity
         The weight of each item for the scores of other items.
     baseline : Baseline, optional
         The baseline for ratings; None for events.
     recency : float, default 1.0
-        Events only: the factor for each later event in the user's history, from 0 to 1; see `recency_weighted`.
+        Events only: the factor for each later event in the user's history, from 0 to 1; see `recency_weights`.
+    counts : {"log", "binary", "raw"}, default "log"
+        The transformation f of the values of events.
 
     Notes
     -----
@@ -155,8 +180,8 @@ class ItemItemModel(_BlockScorer):
         events:   score(u, i) = sum_j recency^m_uj x_uj W_ji
         ratings:  score(u, i) = b_ui + sum_j w_uj s_ij x_uj / (damping + sum_j w_uj s_ij)
 
-    For events, x is value times weight, which is negative for a dislike, and m_uj is the number of events of u that are
-    later than the event of j; for ratings, x is the deviation from the baseline. The sum is over the items j in the
+    For events, x is f(value) times weight, which is negative for a dislike, and m_uj is the number of events of u that
+    are later than the event of j; for ratings, x is the deviation from the baseline. The sum is over the items j in the
     history of u. Without a history, the score is b_ui, or 0 for events.
 
     Examples
@@ -176,6 +201,7 @@ class ItemItemModel(_BlockScorer):
     similarity: ItemSimilarity
     baseline: Baseline | None = None
     recency: float = 1.0
+    counts: Counts = "log"
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
@@ -197,14 +223,27 @@ class ItemItemModel(_BlockScorer):
         return f"ItemItemModel({self.n_users:,} users, {self.n_items:,} items, {self.similarity!r})"
 
     def _scoring(self, users: UserBatch) -> Scoring:
-        scoring = Scoring.of(recency_weighted(users.histories, self.recency), self.baseline, self.n_items)
+        histories = without_zero_weights(users.histories)
+        similarity = self.similarity
+        scoring = Scoring.of(histories, self.baseline, self.n_items, self.counts)
+        if self.recency < 1:
+            values = scoring.entries.values * recency_weights(histories, self.recency)
+            scoring = replace(scoring, entries=scoring.entries.with_values(values))
 
         def block(first: int, last: int) -> Float32:
             out = scoring.baselines(first, last)
-            self.similarity.add_scores(out, scoring.entries.slice(first, last))
+            similarity.add_scores(out, scoring.entries.slice(first, last))
             return out
 
-        return replace(scoring, block=block)
+        if not isinstance(similarity, NeighborSimilarity) or similarity.average is None:
+            return replace(scoring, block=block)
+
+        def pairs(start: Int64, items: Int32) -> Float32:
+            out = scoring.pair_baselines(start, items)
+            similarity.add_pair_scores(out, scoring.entries, start, items)
+            return out
+
+        return replace(scoring, block=block, pairs=pairs, block_users=AVERAGE_BLOCK_USERS)
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
         """Return the n most similar items for each item, by similarity or by the learned weight.
@@ -214,7 +253,7 @@ class ItemItemModel(_BlockScorer):
         items : ndarray of shape (m,), int32
             Item rows.
         n : int
-            The length of each list; at most n_items with dense weights.
+            The length of each list; at most n_items with dense or spectral weights.
         allowed : ndarray of shape (n_items,), bool
             Mask of the items to choose from; an empty array means all items.
 
@@ -322,6 +361,7 @@ class ItemItemModel(_BlockScorer):
             "similarity": self.similarity.settings(),
             "baseline": baseline,
             "recency": self.recency,
+            "counts": self.counts,
         }
 
     @classmethod
@@ -346,6 +386,7 @@ class ItemItemModel(_BlockScorer):
             similarity_from_parts(arrays, settings["similarity"]),
             None if baseline is None else Baseline.from_parts(arrays, baseline),
             checks.plain("recency", settings["recency"], float),
+            settings["counts"],
         )
 
 
@@ -373,6 +414,8 @@ class UserUserModel(_BlockScorer):
         A constant added to the sum of similarities.
     baseline : Baseline, optional
         The baseline for ratings; None for events.
+    counts : {"log", "binary", "raw"}, default "log"
+        The transformation f of the values of events.
 
     Notes
     -----
@@ -381,7 +424,7 @@ class UserUserModel(_BlockScorer):
         events:   score(u, i) = sum_v s_uv x_vi
         ratings:  score(u, i) = b_ui + sum_v w_vi s_uv x_vi / (damping + sum_v w_vi s_uv)
 
-    For events, x is value times weight, which is negative for a dislike; for ratings, x is the deviation from the
+    For events, x is f(value) times weight, which is negative for a dislike; for ratings, x is the deviation from the
     baseline. The sum is over the k most similar neighbors v of u that have item i. Without neighbors, the score is
     b_ui, or 0 for events.
 
@@ -409,6 +452,7 @@ class UserUserModel(_BlockScorer):
     k: int
     damping: float
     baseline: Baseline | None = None
+    counts: Counts = "log"
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
@@ -436,7 +480,7 @@ class UserUserModel(_BlockScorer):
         return f"UserUserModel({self.n_users:,} users, {self.n_items:,} items, up to {width} neighbors)"
 
     def _scoring(self, users: UserBatch) -> Scoring:
-        scoring = Scoring.of(users.histories, self.baseline, self.n_items)
+        scoring = Scoring.of(users.histories, self.baseline, self.n_items, self.counts)
 
         def block(first: int, last: int) -> Float32:
             out, rows = scoring.baselines(first, last), users.rows[first:last]
@@ -536,7 +580,7 @@ class UserUserModel(_BlockScorer):
         """
         require_histories(histories, self.n_items)
         require_no_prior(prior)
-        entries = Scoring.of(histories, self.baseline, self.n_items).entries
+        entries = Scoring.of(histories, self.baseline, self.n_items, self.counts).entries
         weighted_rows, lists = self._training_lists
         neighbors, similarity = nearest(
             self.measure.weighted(entries), lists, weighted_rows,
@@ -610,6 +654,7 @@ class UserUserModel(_BlockScorer):
             "k": self.k,
             "damping": self.damping,
             "baseline": None if self.baseline is None else self.baseline.settings(),
+            "counts": self.counts,
         }
 
     @classmethod
@@ -639,6 +684,7 @@ class UserUserModel(_BlockScorer):
             checks.plain("k", settings["k"], int),
             checks.plain("damping", settings["damping"], float),
             None if baseline is None else Baseline.from_parts(arrays, baseline),
+            settings["counts"],
         )
 
 

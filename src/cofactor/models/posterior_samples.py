@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from cofactor.arrays import Float32, contiguous
+from cofactor.arrays import Float32, Float64, contiguous
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.ridge import RATINGS, RidgeInputs, solve
@@ -26,6 +26,9 @@ NOISE_STEPS = 2
 
 BATCH_SIZE = 8
 """The number of samples that `FactorMean` collects before it reduces their rank."""
+
+MIN_SQUARE = 1e-14
+"""Directions of the samples whose squared length is below this share of the longest one are left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,8 +218,8 @@ class FactorMean:
     Notes
     -----
     The mean 1/S sum_s U_s V_s' of S samples is stored as L R'. Samples are concatenated: [U_1 .. U_s] [V_1 .. V_s]'.
-    After every few samples, they are reduced to the leading
-    `width` directions by a QR decomposition of both factors and an SVD of the small product of the triangular factors.
+    After every few samples, they are reduced to the leading `width` directions by the eigendecompositions of both Gram
+    matrices, in float64, and an SVD of the product of their square roots.
 
     References
     ----------
@@ -269,13 +272,22 @@ class FactorMean:
 
     @one_thread_blas()
     def _reduce(self) -> None:
-        left, left_r = np.linalg.qr(np.hstack(self._left))
-        right, right_r = np.linalg.qr(np.hstack(self._right))
-        u, s, vt = np.linalg.svd(left_r @ right_r.T)
+        left, right = np.hstack(self._left).astype(np.float64), np.hstack(self._right).astype(np.float64)
+        left_root, left_inverse = _gram_root(left)
+        right_root, right_inverse = _gram_root(right)
+        u, s, vt = np.linalg.svd(left_root @ right_root.T)
         rank = min(self.width, len(s))
         root = np.sqrt(s[:rank])
-        self._left = [np.ascontiguousarray(left @ (u[:, :rank] * root), np.float32)]
-        self._right = [np.ascontiguousarray(right @ (vt[:rank].T * root), np.float32)]
+        self._left = [contiguous(left @ (left_inverse @ (u[:, :rank] * root)), np.float32)]
+        self._right = [contiguous(right @ (right_inverse @ (vt[:rank].T * root)), np.float32)]
+
+
+def _gram_root(X: Float64) -> tuple[Float64, Float64]:
+    """Return R with R'R = X'X, and T with orthonormal columns XT (0 where X is singular) and XTR = X."""
+    squares, V = np.linalg.eigh(X.T @ X)
+    lengths = np.sqrt(np.where(squares > MIN_SQUARE * squares[-1], squares, 0))
+    inverse = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    return lengths[:, None] * V.T, V * inverse
 
 
 def features(vectors: Float32, k: int) -> Float32:

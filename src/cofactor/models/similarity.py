@@ -1,4 +1,4 @@
-"""Similarity measures for items and users, and item-item weights, either dense or for nearest neighbors only."""
+"""Similarity measures for items and users, and item-item weights: dense, sparse, or sparse plus low rank."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, require_array
-from cofactor.kernels.neighbor_scores import add_dense, average_by_items, sum_by_items, top_k_membership
+from cofactor.errors import ParameterError
+from cofactor.kernels.neighbor_scores import (
+    NeighborLists,
+    add_dense,
+    add_low_rank,
+    average_by_items,
+    average_of_pairs,
+    sum_by_items,
+    top_k_membership,
+)
 from cofactor.kernels.neighbors import COSINE, JACCARD, PEARSON, ColumnLists
 from cofactor.kernels.sparse import SparseRows
 
@@ -22,6 +31,8 @@ __all__ = [
     "NeighborAverage",
     "NeighborSimilarity",
     "SimilarityMeasure",
+    "SpectralSimilarity",
+    "list_cosines",
     "similarity_from_parts",
 ]
 
@@ -208,15 +219,7 @@ class DenseSimilarity:
         weights : ndarray of shape (m, n), float32
             Padded with 0.
         """
-        weights = self.weights[items]
-        weights[np.arange(len(items)), items] = 0
-        weights[weights == 0] = -np.inf
-        if len(allowed):
-            weights[:, ~allowed] = -np.inf
-        order = np.argsort(-weights, axis=1, kind="stable")[:, :n].astype(np.int32)
-        sorted_weights = np.take_along_axis(weights, order, axis=1)
-        is_neighbor = sorted_weights > -np.inf
-        return np.where(is_neighbor, order, -1).astype(np.int32), np.where(is_neighbor, sorted_weights, np.float32(0))
+        return _largest(self.weights[items], items, n, allowed)
 
     def pairwise(self, items: Int32) -> Float32:
         """Compute the partial correlation of each pair of items within each list.
@@ -307,7 +310,37 @@ class NeighborSimilarity:
         if self.average is None:
             sum_by_items(out, entries, self.rows)
         else:
-            average_by_items(out, entries, self.rows, k=self.average.k, damping=self.average.damping)
+            average_by_items(out, entries, self._lists, k=self.average.k, damping=self.average.damping)
+
+    def add_pair_scores(self, out: Float32, entries: SparseRows, pair_start: Int64, items: Int32) -> None:
+        """Add the weighted average of `add_scores` to the scores of some items of each user, in place.
+
+        Parameters
+        ----------
+        out : ndarray of shape (n_pairs,), float32
+            Scores; updated in place.
+        entries : SparseRows
+            One row for each user.
+        pair_start : ndarray of shape (n_users + 1,), int64
+            The pairs of user a are those from pair_start[a] to pair_start[a + 1] - 1.
+        items : ndarray of shape (n_pairs,), int32
+            The item of each pair.
+
+        Raises
+        ------
+        ParameterError
+            If the similarities are summed, not averaged.
+        """
+        if self.average is None:
+            raise ParameterError("add_pair_scores requires an average")
+        average_of_pairs(
+            out, pair_start, items, entries, self._lists, k=self.average.k, damping=self.average.damping
+        )  # fmt: skip
+
+    @cached_property
+    def _lists(self) -> NeighborLists:
+        """The neighbors of each item, most similar first."""
+        return NeighborLists.of(self.rows)
 
     def terms(self, entries: SparseRows, item: int) -> Float64:
         """Return the contribution of each entry in a history to the score of an item.
@@ -415,6 +448,194 @@ class NeighborSimilarity:
         return {"form": "neighbors", "average": None if self.average is None else asdict(self.average)}
 
 
+@dataclass(frozen=True, eq=False)
+class SpectralSimilarity:
+    """Item-item weights that are the sum of a sparse matrix and a matrix of low rank, as learned by GraphFilter.
+
+    Neither part alone can represent a graph filter in bounded memory: its response to single items is sparse but has
+    full rank, and its response to the leading eigenvectors of the graph is dense but has low rank.
+
+    Parameters
+    ----------
+    neighbors : NeighborSimilarity
+        S, the sparse part, without an average.
+    vectors : ndarray of shape (n_items, width), float32
+        V, one vector for each item.
+    response : ndarray of shape (width,), float32
+        h, the weight of each dimension.
+    scale : ndarray of shape (n_items,), float32
+        g, the factor of each item's scores.
+
+    Notes
+    -----
+    ::
+
+        W_ji = S_ji + g_i sum_f h_f v_jf v_if
+
+    Examples
+    --------
+    >>> neighbors = NeighborSimilarity(SparseRows.of(rows=[1], columns=[0], values=[0.5], n_rows=2))
+    >>> ones = np.ones(2, np.float32)
+    >>> similarity = SpectralSimilarity(neighbors, np.float32([[1], [2]]), np.float32([0.25]), ones)
+    >>> out = np.zeros((1, 2), np.float32)
+    >>> similarity.add_scores(out, SparseRows.of(rows=[0], columns=[1], values=[1], n_rows=1))
+    >>> out.tolist()                                        # 0.5 + 0.25 * 2 * 1, and 0.25 * 2 * 2
+    [[1.0, 1.0]]
+    """
+
+    neighbors: NeighborSimilarity
+    vectors: Float32
+    response: Float32
+    scale: Float32
+
+    def __post_init__(self) -> None:
+        require_array("vectors", self.vectors, np.float32, (self.n_items, None))
+        require_array("response", self.response, np.float32, self.vectors.shape[1:])
+        require_array("scale", self.scale, np.float32, (self.n_items,))
+
+    @property
+    def n_items(self) -> int:
+        """Number of items for which similarities are stored."""
+        return self.neighbors.n_items
+
+    def __repr__(self) -> str:
+        return f"{self.neighbors!r}, {len(self.response)} eigenvectors"
+
+    def add_scores(self, out: Float32, entries: SparseRows) -> None:
+        """Add the product of each user's history and the weights to an array of scores, in place.
+
+        Parameters
+        ----------
+        out : ndarray of shape (n_users, n_items), float32
+            Scores; updated in place.
+        entries : SparseRows
+            One row for each user.
+        """
+        self.neighbors.add_scores(out, entries)
+        add_low_rank(out, entries, self.vectors, self.response, self.scale)
+
+    def terms(self, entries: SparseRows, item: int) -> Float64:
+        """Return the contribution of each entry in a history to the score of an item: its value times its weight.
+
+        Parameters
+        ----------
+        entries : SparseRows
+            A user's history, as a single row.
+        item : int
+            The item's row number.
+
+        Returns
+        -------
+        ndarray of shape (m,), float64
+            One term for each entry.
+        """
+        target = self.vectors[item].astype(np.float64) * self.response * self.scale[item]
+        terms: Float64 = self.neighbors.terms(entries, item) + entries.values * (self.vectors[entries.columns] @ target)
+        return terms
+
+    def nearest(self, items: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
+        """Return, for each item, the n items in whose scores it has the largest nonzero weights.
+
+        Parameters
+        ----------
+        items : ndarray of shape (m,), int32
+            Item rows.
+        n : int
+            The maximum number of neighbors; the results have at most n_items columns.
+        allowed : ndarray of shape (n_items,), bool
+            Mask of the items to choose from; an empty array means all items.
+
+        Returns
+        -------
+        rows : ndarray of shape (m, n), int32
+            Padded with -1.
+        weights : ndarray of shape (m, n), float32
+            Padded with 0.
+        """
+        weights, ones = np.zeros((len(items), self.n_items), np.float32), np.ones(len(items), np.float32)
+        self.add_scores(weights, SparseRows.from_counts(ones.astype(np.int64), items, ones))
+        return _largest(weights, items, n, allowed)
+
+    def pairwise(self, items: Int32) -> Float32:
+        """Compute the cosine similarity of the vectors of each pair of items within each list.
+
+        Parameters
+        ----------
+        items : ndarray of shape (m, c), int32
+            Lists of item row numbers, padded with -1.
+
+        Returns
+        -------
+        ndarray of shape (m, c, c), float32
+            A symmetric matrix for each list; 1 for an item with itself, 0 for row -1.
+        """
+        return _with_unit_diagonal(list_cosines(self.vectors, items), items)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of both parts by name.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
+        return self.neighbors.arrays() | {"vectors": self.vectors, "response": self.response, "scale": self.scale}
+
+    def settings(self) -> dict[str, Any]:
+        """Return the type of the similarity, which `similarity_from_parts` needs in addition to the arrays.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON-serializable values by name.
+        """
+        return {"form": "spectral"}
+
+
+def list_cosines(vectors: Float32, items: Int32) -> Float32:
+    """Compute the cosine similarity of the vectors of each pair of items within each list.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n_items, width), float32
+        The vectors.
+    items : ndarray of shape (m, c), int32
+        Lists of item row numbers, padded with -1.
+
+    Returns
+    -------
+    ndarray of shape (m, c, c), float32
+        A symmetric matrix for each list; 0 for row -1 and for a vector of zeros.
+
+    Examples
+    --------
+    >>> list_cosines(np.float32([[3, 0], [1, 1]]), np.int32([[0, 1, -1]])).round(2)
+    array([[[1.  , 0.71, 0.  ],
+            [0.71, 1.  , 0.  ],
+            [0.  , 0.  , 0.  ]]], dtype=float32)
+    """
+    vectors = np.where((items >= 0)[:, :, None], vectors[np.maximum(items, 0)], np.float32(0))
+    length = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=2, keepdims=True))
+    unit = np.divide(vectors, length, out=np.zeros(vectors.shape), where=length > 0).astype(np.float32)
+    cosine: Float32 = np.matmul(unit, unit.transpose(0, 2, 1))
+    return cosine
+
+
+def _largest(weights: Float32, items: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
+    """Return the n largest nonzero weights in each row, without that of the item itself; see `DenseSimilarity.nearest`.
+
+    Changes `weights` (m, n_items), whose row a belongs to items[a].
+    """
+    weights[np.arange(len(items)), items] = 0
+    weights[weights == 0] = -np.inf
+    if len(allowed):
+        weights[:, ~allowed] = -np.inf
+    order = np.argsort(-weights, axis=1, kind="stable")[:, :n].astype(np.int32)
+    sorted_weights = np.take_along_axis(weights, order, axis=1)
+    is_neighbor = sorted_weights > -np.inf
+    return np.where(is_neighbor, order, -1).astype(np.int32), np.where(is_neighbor, sorted_weights, np.float32(0))
+
+
 def _with_unit_diagonal(similarity: Float32, items: Int32) -> Float32:
     """Set the similarity of an item with itself to 1, and that of pairs with row -1 to 0."""
     is_same = items[:, :, None] == items[:, None, :]
@@ -422,7 +643,7 @@ def _with_unit_diagonal(similarity: Float32, items: Int32) -> Float32:
     return np.where(is_pair, np.where(is_same, 1, similarity), 0).astype(np.float32)
 
 
-ItemSimilarity: TypeAlias = DenseSimilarity | NeighborSimilarity
+ItemSimilarity: TypeAlias = DenseSimilarity | NeighborSimilarity | SpectralSimilarity
 
 
 def similarity_from_parts(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> ItemSimilarity:
@@ -437,7 +658,7 @@ def similarity_from_parts(arrays: Mapping[str, NDArray[Any]], settings: Mapping[
 
     Returns
     -------
-    DenseSimilarity or NeighborSimilarity
+    DenseSimilarity, NeighborSimilarity or SpectralSimilarity
         A bitwise identical object.
 
     Examples
@@ -446,7 +667,10 @@ def similarity_from_parts(arrays: Mapping[str, NDArray[Any]], settings: Mapping[
     >>> similarity_from_parts(dense.arrays(), dense.settings()).n_items
     3
     """
-    if checks.plain("form", settings["form"], Literal["dense", "neighbors"]) == "dense":
+    form = checks.plain("form", settings["form"], Literal["dense", "neighbors", "spectral"])
+    if form == "dense":
         return DenseSimilarity(arrays["weights"])
     rows = SparseRows(arrays["start"], arrays["columns"], arrays["values"])
+    if form == "spectral":
+        return SpectralSimilarity(NeighborSimilarity(rows), arrays["vectors"], arrays["response"], arrays["scale"])
     return NeighborSimilarity(rows, checks.plain("average", settings["average"], NeighborAverage | None))

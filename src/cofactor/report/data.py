@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from cofactor.data.value_counts import value_counts
 from cofactor.interpret import filled_crosstab
 from cofactor.plots import crosstab_plot
 from cofactor.recommender.recommender import Recommender
@@ -52,11 +53,11 @@ def load_section(study: Study) -> Section:
     for entity, counts in (("user", table.by_user.counts), ("item", table.by_item.counts)):
         smallest, median, largest = (int(f(counts)) for f in (np.min, np.median, np.max))
         rows.append((f"{table.kind} per {entity}", f"{smallest:,} to {largest:,}, median {median:,}"))
-    values, counts = np.unique(table.values, return_counts=True)
-    frequencies = pl.DataFrame(
-        {"value": values.astype(np.float64), "rows": counts, "share": counts / max(len(table), 1)}
-    )
-    columns = {"value": "value", "rows": "rows", "share": "share"}
+    frequencies = value_counts(table).rename({"low": "from", "high": "to", "count": "rows"})
+    if frequencies["from"].equals(frequencies["to"].alias("from")):
+        frequencies = frequencies.drop("to").rename({"from": "value"})
+    frequencies = frequencies.with_columns(share=pl.col("rows") / len(table))
+    columns = {name: name for name in frequencies.columns}
     return Section(
         "load", "Data", text, numbers=facts,
         tables=(

@@ -153,7 +153,7 @@ def _format_value(column: str, value: Any) -> str:
             return f"{value:.1%}"
         if column.startswith("p_") and value < 0.001:
             return "<0.001"
-        return f"{value:,.6g}" if column in ("history_length", "total") else f"{value:.3f}"
+        return f"{value:,.6g}" if column in ("history_length", "total", "from", "to") else f"{value:.3f}"
     if isinstance(value, int) and not isinstance(value, bool) and column not in ID_COLUMNS:
         return f"{value:,}"
     return "-" if value is None else str(value)

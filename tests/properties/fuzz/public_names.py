@@ -94,7 +94,7 @@ RECORDS = (
     "CrossTab", "Distribution", "Encoder", "Epoch", "Evaluation", "Explanation", "Exposure",
     "FactorMap", "Features", "Genres", "GroundTruth", "Histogram", "Hits", "Influence", "Interval", "ListExposure",
     "LoadReport", "ModelLists", "NormalMixture", "Questions", "RejectedRow",
-    "Score", "Simulation", "Synthetic", "Trial", "TuningResult", "UserErrors",
+    "Score", "Simulation", "Synthetic", "Trial", "TuningResult", "TypeWeights", "UserErrors",
 )  # fmt: skip
 """Classes whose constructors are not fuzzed: records that the library returns."""
 

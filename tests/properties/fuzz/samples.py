@@ -461,13 +461,25 @@ class Samples:
             },
             ".Interactions.select": {"keep": lambda obj: np.arange(len(obj)) % 2 == 0},
             ".Interactions.to_events": {"min_rating": lambda: 4},
-            ".Interactions.decayed": {"half_life": lambda: 30},
+            ".decayed": {"half_life": lambda: 30},
+            ".Interactions.with_ids": {"users": lambda obj: obj.users, "items": lambda obj: obj.items},
+            ".combine_events": {
+                "tables": lambda: {"view": self.events, "buy": self.events}, "weights": lambda: {"view": 0.5, "buy": 1},
+            },
+            ".learn_type_weights": {
+                "tables": lambda: {"view": self.events, "buy": self.events}, "target": lambda: "buy",
+                "estimator": lambda: cofactor.Popularity(),
+            },
+            ".read_event_types": {"event_type": lambda: "rating"},
+            ".ImplicitALS.from_absolute": {
+                "interactions": lambda: self.events, "alpha0": lambda: 0.2, "l2": lambda: 0.1,
+            },
             ".Interactions.with_weights": {"weights": lambda obj: np.ones(len(obj))},
             ".Interactions.with_item_table": {"table": lambda obj: pl.DataFrame({"id": obj.items.all, "title": "t"})},
             ".Interactions.with_user_table": {"table": lambda obj: pl.DataFrame({"id": obj.users.all, "job": "t"})},
             **{f".read.{name}": {
                 "source": lambda: "ratings.csv",
-            } for name in ("read_events", "read_ratings", "read_table")},
+            } for name in ("read_event_types", "read_events", "read_ratings", "read_table")},
             ".LoadReport.with_note": {"note": lambda: "text"},
             ".SparseRows.checked": {"n_columns": lambda: 10},
             ".SparseRows.column_counts": {"n_columns": lambda: 10},

@@ -36,6 +36,7 @@ __all__ = [
     "id_cells",
     "number_cells",
     "object_columns",
+    "text_cells",
 ]
 
 STRING, INTEGER, FLOAT, OTHER = 0, 1, 2, 3
@@ -228,6 +229,23 @@ def number_cells(
         return f"the {name} is not one of the declared levels"
 
     return Cells(values, ~is_valid, reason)
+
+
+def text_cells(column: pl.Series) -> Cells:
+    """Cast a column of names to String, without whitespace around them.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        Strings or numbers; its name appears in messages.
+
+    Returns
+    -------
+    Cells
+        The names. Missing and empty cells are bad.
+    """
+    texts = column.cast(pl.String, strict=False).str.strip_chars()
+    return Cells(texts, (texts == "").fill_null(value=True), lambda _: f"the {column.name} is missing")
 
 
 def _floats(column: pl.Series) -> pl.Series:

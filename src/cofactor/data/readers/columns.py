@@ -1,4 +1,4 @@
-"""Column roles: find the user, item, value, time and weight columns by common names."""
+"""Column roles: find the columns with users, items, values, times and weights by common names; others by request."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from cofactor.errors import DataError
 
 __all__ = ["ROLES", "Role", "bare_name", "choose_columns", "is_number", "role_by_name", "roles_by_position"]
 
-Role: TypeAlias = Literal["user", "item", "value", "time", "weight"]
+Role: TypeAlias = Literal["user", "item", "value", "time", "weight", "type"]
 
-ROLES: tuple[Role, ...] = ("user", "item", "value", "time", "weight")
+ROLES: tuple[Role, ...] = ("user", "item", "value", "time", "weight", "type")
+"""Roles of columns. The type of an event is read only on request, so no column name indicates it."""
 
 _ID_NAME_STEMS = {
     "user": "user customer visitor reviewer client member account person",
@@ -28,7 +29,7 @@ _FULL_NAMES = {
     "weight": "weight weights",
 }
 _ROLE_BY_NAME: dict[str, Role] = {
-    **{name: role for role in ROLES for name in _FULL_NAMES[role].split()},
+    **{name: role for role in ROLES for name in _FULL_NAMES.get(role, "").split()},
     **{
         name + suffix: role
         for role in ROLES[:2]
@@ -89,7 +90,7 @@ def choose_columns(
     source: str,
     positional_roles: Sequence[Role] = (),
 ) -> dict[str, int]:
-    """Choose the column for each role: user, item, value, time and weight.
+    """Choose the column for each role: user, item, value, time, weight and, if requested, type.
 
     Parameters
     ----------

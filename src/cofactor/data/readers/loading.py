@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+import polars as pl
+
 from cofactor import checks
+from cofactor.data.id_columns import CodedIds
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.load_report import LoadReport, RejectedRow
 from cofactor.data.readers.columns import Role, choose_columns, roles_by_position
@@ -26,8 +29,9 @@ from cofactor.data.scale import Scale
 from cofactor.errors import DataError, ParameterError
 from cofactor.fork import require_threads
 
-__all__ = ["Format", "Request", "load_interactions", "open_file", "source_path"]
+__all__ = ["Format", "Request", "load_event_types", "load_interactions", "open_file", "source_path"]
 
+Column: TypeAlias = pl.Series | CodedIds
 
 Format: TypeAlias = Literal["csv", "tsv", "::", "parquet", "jsonl"]
 
@@ -108,6 +112,7 @@ def _text_format(text: TextFile, format_: Format | None) -> tuple[Format, str]:
 
 
 _RATING_NAMES = ("rat", "score", "star", "overall")  # columns with these words in their name hold ratings
+_COUNT_NAMES = ("count", "play", "listen", "quantity")  # and columns with these words hold counts
 
 
 @dataclass(frozen=True)
@@ -180,11 +185,61 @@ def load_interactions(source: Any, request: Request) -> Interactions:
     MissingExtraError
         If a database library is not installed.
     """
+    columns, report = _load_columns(source, request)
+    return _table(columns, request, report)
+
+
+def load_event_types(source: Any, request: Request) -> dict[str, Interactions]:
+    """Load the valid rows of a source as one table for each type of events.
+
+    Parameters
+    ----------
+    source : object
+        A path, a data frame or a database URL.
+    request : Request
+        The arguments of the reader, with the name of the column of types.
+
+    Returns
+    -------
+    dict of str to Interactions
+        Tables by type, in the order of their numbers of rows, largest first; each has the same load report.
+
+    Raises
+    ------
+    CofactorError
+        As `load_interactions`.
+    """
+    columns, report = _load_columns(source, request)
+    types = columns.pop("type")
+    assert isinstance(types, pl.Series)
+    counts = types.value_counts().sort("count", types.name, descending=[True, False])
+    return {
+        name: _table({role: column.filter(types == name) for role, column in columns.items()}, request, report)
+        for name in counts[types.name]
+    }
+
+
+def _table(columns: Mapping[str, Column], request: Request, report: LoadReport) -> Interactions:
+    return Interactions.from_columns(
+        columns["user"],
+        columns["item"],
+        columns.get("value"),
+        times=columns.get("time"),
+        weights=columns.get("weight"),
+        kind=request.kind,
+        scale=request.scale,
+        report=report,
+    )
+
+
+def _load_columns(source: Any, request: Request) -> tuple[dict[str, Column], LoadReport]:
+    """Return the columns of the valid rows of a source by role, and a load report."""
     require_threads()
     path = source_path(source)
     rejects_path = quarantine_path(path, request.quarantine) if request.on_error == "quarantine" else None
     with _open_source(source, path, request) as table:
         required: list[Role] = ["user", "item", "value"] if request.kind == "ratings" else ["user", "item"]
+        required += ["type"] if request.names.get("type") else []
         try:
             roles = choose_columns(
                 table.columns,
@@ -206,8 +261,11 @@ def load_interactions(source: Any, request: Request) -> Interactions:
             max_rejected=max_stored,
         )
         rejected_rows = _rejected_rows(rows, valid)
+    columns = valid.columns
+    if _weight_is_count(columns, request):
+        columns["value"], roles["value"] = columns.pop("weight"), roles.pop("weight")
     n_rejected, n = rows.rejected.count + valid.n_rejected, len(rows.lines) + rows.rejected.count
-    notes = (*rows.notes, *valid.notes, *_column_notes(table, roles, request))
+    notes = (*rows.notes, *valid.notes, *_column_notes(table, roles, request, columns.get("value")))
     del rows
     if n == 0:
         raise DataError(f"{table.name} is empty: it has no data rows")
@@ -218,17 +276,7 @@ def load_interactions(source: Any, request: Request) -> Interactions:
         notes = (*notes, f"{n_rejected:,} rejected rows were written to {rejects_path}")
     if n_rejected == n:
         raise DataError(f"{table.name}: all {n:,} rows were rejected; they are in {rejects_path}")
-    columns = valid.columns
-    return Interactions.from_columns(
-        columns["user"],
-        columns["item"],
-        columns.get("value"),
-        times=columns.get("time"),
-        weights=columns.get("weight"),
-        kind=request.kind,
-        scale=request.scale,
-        report=LoadReport(table.name, n, rejected_rows=tuple(rejected_rows), notes=notes),
-    )
+    return columns, LoadReport(table.name, n, rejected_rows=tuple(rejected_rows), notes=notes)
 
 
 def source_path(source: object) -> Path | None:
@@ -273,8 +321,19 @@ def _rejected_rows(rows: Rows, valid: ValidRows) -> list[RejectedRow]:
     return sorted(rows.rejected.stored + invalid, key=lambda row: row.line)
 
 
-def _column_notes(table: Table, roles: Mapping[str, int], request: Request) -> tuple[str, ...]:
-    """Return notes on inferred columns."""
+def _weight_is_count(columns: Mapping[str, Any], request: Request) -> bool:
+    """Return whether a column named weight is the value of events: positive, and no other column is the value.
+
+    Play counts are often named so. Weights that mark dislikes are negative, and a column named by the caller is kept.
+    """
+    is_inferred = request.names["value"] is None and request.names["weight"] is None
+    if request.kind == "ratings" or not is_inferred or "value" in columns or "weight" not in columns:
+        return False
+    return len(columns["weight"]) > 0 and float(columns["weight"].min()) > 0
+
+
+def _column_notes(table: Table, roles: Mapping[str, int], request: Request, values: Any) -> tuple[str, ...]:
+    """Return notes on inferred columns; `values` are the valid values, or None."""
     notes = []
     inferred_roles = [role for role in roles if request.names[role] is None]
     assignments = ", ".join(f"{role}={table.columns[roles[role]].strip()}" for role in inferred_roles)
@@ -282,10 +341,19 @@ def _column_notes(table: Table, roles: Mapping[str, int], request: Request) -> t
         notes.append(f"the file has no header; columns by position: {assignments}")
     elif inferred_roles:
         notes.append(f"columns by name: {assignments}")
-    name = table.columns[roles["value"]].lower() if "value" in roles else ""
-    if request.kind == "events" and "value" in inferred_roles and any(word in name for word in _RATING_NAMES):
+    if "value" not in inferred_roles or not len(values):
+        return tuple(notes)
+    name, span = table.columns[roles["value"]].strip().lower(), f"{values.min():,.6g} to {values.max():,.6g}"
+    if request.kind == "ratings" and any(word in name for word in _COUNT_NAMES):
+        notes.append(f"{name} is used as the rating, from {span}; if it contains counts, use read_events or --events")
+    elif request.kind == "events" and any(word in name for word in _RATING_NAMES):
         notes.append(
             f"{name} is used as the value of each event; if it contains ratings, use "
             "read_ratings(...).to_events(min_rating=...)"
+        )
+    elif request.kind == "events" and values.max() > 1:
+        notes.append(
+            f"{name} is used as the count of each event, from {span}; models use 1 + ln of it by default: see counts "
+            "(--counts)"
         )
     return tuple(notes)

@@ -18,17 +18,17 @@ from cofactor.data.readers.columns import ROLES, Role, bare_name, is_number, rol
 from cofactor.data.readers.files import read_errors
 from cofactor.data.readers.frame_table import FrameTable, as_frame
 from cofactor.data.readers.json_table import JsonTable, read_all_columns
-from cofactor.data.readers.loading import Format, Request, load_interactions, open_file, source_path
+from cofactor.data.readers.loading import Format, Request, load_event_types, load_interactions, open_file, source_path
 from cofactor.data.readers.rejects import OnError, rejection_error
 from cofactor.data.readers.tables import RejectedRows
 from cofactor.data.readers.text_table import TextTable
 from cofactor.data.readers.validation import Ids
 from cofactor.data.scale import Scale
-from cofactor.errors import DataError
+from cofactor.errors import DataError, ParameterError
 from cofactor.fork import require_threads
 from cofactor.validation import validated
 
-__all__ = ["read_events", "read_ratings", "read_table"]
+__all__ = ["read_event_types", "read_events", "read_ratings", "read_table"]
 
 
 _COMMON_NAMES = ("id", "name", "title", "genres", "genre", "age", "gender", "year", "category", "tags")
@@ -243,7 +243,7 @@ def read_ratings(
     cofactor.errors.DataError: the polars table, row 1: the value is not one of the declared levels: 'ana, 7, 4.5'; ...
     """
     scale = None if rating_levels is None else Scale.from_levels(rating_levels)
-    names: dict[str, str | None] = dict(zip(ROLES, (user, item, value, time, weight), strict=True))
+    names: dict[str, str | None] = dict(zip(ROLES, (user, item, value, time, weight, ""), strict=True))
     return load_interactions(source, Request("ratings", names, format, query, scale, on_error, quarantine, ids))
 
 
@@ -264,15 +264,17 @@ def read_events(
 ) -> Interactions:
     """Read events (clicks, plays, purchases) from a file, a data frame or a database.
 
-    Events for the same user-item pair are summed.
+    Events for the same user-item pair are summed. Estimators transform the sums; see their setting `counts`.
 
     Parameters
     ----------
     source : path, data frame or URL
         As in `read_ratings`.
     user, item, value, time, weight : str or None, default None
-        Column names, as in `read_ratings`. If there is no value (a count or an amount above 0), it is 1. A negative
-        weight marks a dislike. A file without a header has the columns user, item[, value][, time] in this order.
+        Column names, as in `read_ratings`. If there is no value (a count or an amount above 0), it is 1; None also
+        accepts a column named weight as the value if all its numbers are above 0, because play counts are often named
+        so. A negative weight marks a dislike. A file without a header has the columns user, item[, value][, time] in
+        this order.
     format : {"csv", "tsv", "::", "parquet", "jsonl"} or None, default None
         File format; None detects it from the content and the file name.
     query : str or None, default None
@@ -301,8 +303,69 @@ def read_events(
     >>> events, events.values.tolist()
     (Interactions(1 events, 1 users x 1 items), [2.0])
     """
-    names: dict[str, str | None] = dict(zip(ROLES, (user, item, value, time, weight), strict=True))
+    names: dict[str, str | None] = dict(zip(ROLES, (user, item, value, time, weight, ""), strict=True))
     return load_interactions(source, Request("events", names, format, query, None, on_error, quarantine, ids))
+
+
+@validated
+def read_event_types(
+    source: Any,
+    *,
+    event_type: str,
+    user: str | None = None,
+    item: str | None = None,
+    value: str | None = None,
+    time: str | None = None,
+    weight: str | None = None,
+    format: Format | None = None,  # noqa: A002
+    query: str | None = None,
+    ids: Ids = "auto",
+    on_error: OnError = "raise",
+    quarantine: str | Path | None = None,
+) -> dict[str, Interactions]:
+    """Read events of several types, such as views and purchases, as one table for each type.
+
+    Parameters
+    ----------
+    source : path, data frame or URL
+        As in `read_ratings`.
+    event_type : str
+        Name of the column with the type of each event; types are compared as strings.
+    user, item, value, time, weight : str or None, default None
+        Column names, as in `read_events`.
+    format : {"csv", "tsv", "::", "parquet", "jsonl"} or None, default None
+        File format; None detects it from the content and the file name.
+    query : str or None, default None
+        SQL query for a database.
+    ids : {"auto", "text"}, default "auto"
+        How to read IDs, as in `read_ratings`.
+    on_error : {"raise", "quarantine"}, default "raise"
+        What to do with bad rows, as in `read_ratings`.
+    quarantine : str, Path or None, default None
+        File for rejected rows, as in `read_ratings`.
+
+    Returns
+    -------
+    dict of str to Interactions
+        Events by type, the most frequent type first. Combine them with `combine_events`.
+
+    Raises
+    ------
+    DataError, ParameterError, MissingExtraError
+        As in `read_ratings`.
+
+    Examples
+    --------
+    >>> import cofactor, polars as pl
+    >>> log = pl.DataFrame({"user": ["ana", "ana", "bo"], "item": [7, 7, 8], "event": ["view", "purchase", "view"]})
+    >>> cofactor.read_event_types(log, event_type="event")
+    {'view': Interactions(2 events, 2 users x 2 items), 'purchase': Interactions(1 events, 1 users x 1 items)}
+    """
+    event_type = checks.text("event_type", event_type)
+    if not event_type:
+        raise ParameterError("event_type must name the column with the types of the events")
+    names: dict[str, str | None] = dict(zip(ROLES, (user, item, value, time, weight, event_type), strict=True))
+    return load_event_types(source, Request("events", names, format, query, None, on_error, quarantine, ids))
 
 
 def read_table(source: Any, *, format: Format | None = None, ids: Ids = "auto") -> pl.DataFrame:  # noqa: A002

@@ -10,7 +10,7 @@ import polars as pl
 
 from cofactor.data.id_columns import CodedIds, canonical_ids, float_ids_note
 from cofactor.data.interactions import Kind
-from cofactor.data.readers.casting import TYPE_CODE_COLUMNS, Cells, id_cells, number_cells
+from cofactor.data.readers.casting import TYPE_CODE_COLUMNS, Cells, id_cells, number_cells, text_cells
 from cofactor.data.readers.columns import ROLES
 from cofactor.data.readers.tables import Rows
 from cofactor.data.readers.times import time_cells
@@ -30,7 +30,8 @@ class ValidRows:
     Attributes
     ----------
     columns : dict of str to Series or CodedIds
-        Columns by role: IDs (Int64, String or dictionary-encoded), value and weight (Float32), time (Int64).
+        Columns by role: IDs (Int64, String or dictionary-encoded), value and weight (Float32), time (Int64),
+        type (String).
     n_rejected : int
         Number of bad rows.
     reasons : dict of int to str
@@ -118,6 +119,8 @@ def _cast(rows: Rows, role: str, kind: Kind, scale: Scale | None, ids: Ids) -> C
         return time_cells(column)
     if role == "value":
         return number_cells(column, require_positive=kind == "events", scale=scale)
+    if role == "type":
+        return text_cells(column)
     if role == "weight":
         return number_cells(column, low=0.0 if kind == "ratings" else -np.inf)
     type_codes = rows.columns.pop(TYPE_CODE_COLUMNS[role], None)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cofactor.arrays import read_only
 from cofactor.data.id_columns import canonical_ids
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind
@@ -236,13 +235,7 @@ def _table(store: Store, snapshot: pl.DataFrame, excluded: pl.DataFrame, kind: K
         return train
     seen = Interactions.from_columns(users[n:], items[n:], excluded["value"], times=excluded["time"], kind=other)
     maps = train.users.union(seen.users), train.items.union(seen.items)
-    return replace(_renumber(train, *maps), seen=_renumber(seen, *maps))
-
-
-def _renumber(table: Interactions, users: IdMap, items: IdMap) -> Interactions:
-    """Return the table with the row numbers of larger ID maps; rows stay sorted because all maps are sorted."""
-    u, i = users.rows(table.users.all)[table.u], items.rows(table.items.all)[table.i]
-    return replace(table, users=users, items=items, u=read_only(u), i=read_only(i))
+    return replace(train.with_ids(*maps), seen=seen.with_ids(*maps))
 
 
 def _without_erased(store: Store, rows: pl.DataFrame, hashes: set[str]) -> pl.DataFrame:
