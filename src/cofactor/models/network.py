@@ -212,7 +212,7 @@ class NetworkModel:
         ndarray of the same shape, float32
         """
         low, high = self.rating_range
-        rating: Float32 = (low + (high - low) * _sigmoid(checks.as_array(x))).astype(np.float32)
+        rating: Float32 = (low + (high - low) * _sigmoid(_checked_scores(x))).astype(np.float32)
         return rating
 
     @validated
@@ -718,7 +718,7 @@ class LevelsNetworkModel(NetworkModel):
         -------
         ndarray of the same shape, float32
         """
-        return x
+        return _checked_scores(x)
 
     @validated
     def score(self, y: Float32) -> Float32:
@@ -760,6 +760,14 @@ class LevelsNetworkModel(NetworkModel):
         target = np.eye(len(self.levels), dtype=np.float32)[nearest]
         tiny_value = np.finfo(np.float32).tiny
         return -np.log(np.maximum((mass * target).sum(axis=1), tiny_value)), mass - target
+
+
+def _checked_scores(x: object) -> Float32:
+    """Check that scores are numbers; raises ParameterError if not."""
+    scores = checks.as_array(x)
+    if scores.dtype.kind not in "iuf":
+        raise ParameterError(f"x must be numeric, not {checks.describe(x)}")
+    return scores.astype(np.float32, copy=False)
 
 
 def _checked_ratings(values: object, y: Float32) -> Float32:

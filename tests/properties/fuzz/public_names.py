@@ -62,6 +62,7 @@ EXCEPTIONS = {
     "cofactor.models.neighborhood.UserUserModel.from_parts": PARTS,
     "cofactor.models.network.NetworkModel.from_parts": PARTS,
     "cofactor.models.network.LevelsNetworkModel.from_parts": PARTS,
+    "cofactor.models.blend.BlendModel.from_parts": PARTS,
     "cofactor.models.paired.PairedModel.from_parts": PARTS,
     "cofactor.models.paired.UncertainPairedModel.from_parts": PARTS,
     "cofactor.models.prior.Priors.from_parts": PARTS,

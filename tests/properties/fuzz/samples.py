@@ -520,7 +520,8 @@ class Samples:
             ".FactorModel.with_user_arrays": {
                 "factors": lambda obj: obj.user_factors, "bias": lambda obj: obj.user_bias,
             },
-            ".FactorModel.link": {"x": lambda: np.float32([0, 1])},
+            **{f".{name}.link": {"x": lambda: np.float32([0, 1])}
+               for name in ("FactorModel", "NetworkModel", "LevelsNetworkModel")},
             ".top": {"allowed": lambda: np.zeros(0, bool), "order": lambda: ROW_ORDER},
             ".similar_items": {"items": lambda: [0, 1]},
             ".similar_users": {"users": lambda: [0, 1]},
