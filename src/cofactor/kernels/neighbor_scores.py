@@ -180,30 +180,30 @@ def _average_of_pairs():
     ):  # fmt: skip
         n_items, weighted = list_start.shape[0] - 1, weights.shape[0] > 0
         entry_of, has = np.zeros(n_items, np.int64), np.zeros(n_items, np.int8)  # the user's entry for each item
-        found = np.empty(n_items + CHUNK_SIZE, np.int64)
+        matches = np.empty(n_items + CHUNK_SIZE, np.int64)
         for a in range(first, last):
             for e in range(start[a], start[a + 1]):
                 entry_of[columns[e]] = e
                 has[columns[e]] = 1
             for q in range(pair_start[a], pair_start[a + 1]):
                 low, high = list_start[items[q]], list_start[items[q] + 1]
-                n_found, t = 0, low
-                while t < high and n_found < k:
+                n_matches, t = 0, low
+                while t < high and n_matches < k:
                     stop = min(t + CHUNK_SIZE, high)
                     for p in range(t, stop):
-                        found[n_found] = p  # overwritten by the next one unless the user has it: avoids a branch
-                        n_found += has[np.uint32(neighbors[p])]
+                        matches[n_matches] = p  # overwritten by the next one unless the user has it: avoids a branch
+                        n_matches += has[np.uint32(neighbors[p])]
                     t = stop
-                n_found = min(n_found, k)
+                n_matches = min(n_matches, k)
                 numerator, denominator = 0.0, damping
-                for p in range(n_found):
-                    s, e = similarity[found[p]], entry_of[neighbors[found[p]]]
+                for p in range(n_matches):
+                    s, e = similarity[matches[p]], entry_of[neighbors[matches[p]]]
                     ws = np.float64(s * weights[e] if weighted else s)
                     numerator += ws * np.float64(values[e])
                     denominator += ws
                 kth = np.float32(0)
-                if n_found == k:
-                    t = found[k - 1]
+                if n_matches == k:
+                    t = matches[k - 1]
                     if t + 1 < high and similarity[t + 1] >= similarity[t] * BELOW_TIE:
                         kth = similarity[t]
                 if kth > 0:
