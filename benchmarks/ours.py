@@ -262,7 +262,7 @@ def ease(args: argparse.Namespace) -> Measurements:
 
 @task
 def item_knn(args: argparse.Namespace) -> Measurements:
-    return on_events(cofactor.ItemKNN(neighbors=20), args.data)
+    return on_events(cofactor.ItemKNN(event_neighbors=20, event_shrink=0), args.data)
 
 
 # reading, evaluating, starting

@@ -202,7 +202,7 @@ def test_relabeling_changes_no_metric(estimator, sparse, seeds):
             assert interval.mean == pytest.approx(second[name].mean, abs=1e-9, nan_ok=True), name
 
 
-SHORT_LISTS = [cofactor.ItemKNN(k=5, neighbors=20), cofactor.UserKNN(k=5, neighbors=20)]
+SHORT_LISTS = [cofactor.ItemKNN(k=5, neighbors=20, event_neighbors=20), cofactor.UserKNN(k=5, neighbors=20)]
 """Similarities tie at the end of their lists, and at the k-th."""
 
 

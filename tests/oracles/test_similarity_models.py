@@ -154,7 +154,7 @@ def test_item_knn_from_events_sums_the_cosines_of_the_items_of_the_user(small_ev
     together, support = X.T @ X, X.sum(axis=0)
     cosine = together / np.sqrt(np.maximum(np.outer(support, support), 1))
     np.fill_diagonal(cosine, 0)
-    estimator = cofactor.ItemKNN(shrink=0.0, neighbors=1000, k=1000)
+    estimator = cofactor.ItemKNN(event_shrink=0, event_neighbors=1000)
     model = estimator.fit(small_events)
     users = np.arange(small_events.n_users, dtype=np.int32)
     np.testing.assert_allclose(
@@ -235,7 +235,7 @@ def test_user_knn_from_events_sums_over_similar_users(name: str, small_events: I
     length = np.sqrt(np.outer(size, size)) if name == "cosine" else size[:, None] + size[None, :] - dot
     s = np.divide(dot, length, out=np.zeros_like(dot), where=length > 0)
     s[dot == size[None, :]] = 0
-    model = cofactor.UserKNN(k=1000, neighbors=1000, similarity=name).fit(small_events)
+    model = cofactor.UserKNN(k=1000, neighbors=1000, event_shrink=0, similarity=name).fit(small_events)
     np.testing.assert_allclose(
         model.scores(UserBatch.of(all_users(small_events), small_events.by_user)), s @ X, rtol=1e-4, atol=1e-4
     )

@@ -32,6 +32,8 @@ BIAS_ITERATIONS = 10
 K = "number of neighbors used for a score: the most similar users who have the item"
 K_RATINGS = "ratings only: number of neighbors used for a prediction: the most similar items that the user has rated"
 NEIGHBORS = "maximum number of stored neighbors per row"
+RATING_NEIGHBORS = "ratings only: maximum number of stored neighbors per item"
+EVENT_NEIGHBORS = "events only: maximum number of stored neighbors per item"
 SHRINK = "ratings only: a similarity based on n common ratings is multiplied by n / (n + shrink)"
 EVENT_SHRINK = "events only: a similarity based on n common events is multiplied by n / (n + event_shrink)"
 DAMPING = "ratings only: constant added to the sum of similarities in the denominator of a prediction"
@@ -49,14 +51,16 @@ class ItemKNN(Estimator):
     k : int, default 30
         Ratings only: number of neighbors used for a prediction: the most similar items that the user has rated.
     neighbors : int, default 500
-        Maximum number of stored neighbors per row.
+        Ratings only: maximum number of stored neighbors per item.
     shrink : float, default 200.0
         Ratings only: a similarity based on n common ratings is multiplied by n / (n + shrink).
     damping : float, default 0.2
         Ratings only: constant added to the sum of similarities in the denominator of a prediction.
     bias_damping : float, default 5.0
         Ratings only: number of pseudo-ratings equal to the mean used to shrink each bias.
-    event_shrink : float, default 0.0
+    event_neighbors : int, default 200
+        Events only: maximum number of stored neighbors per item.
+    event_shrink : float, default 3.0
         Events only: a similarity based on n common events is multiplied by n / (n + event_shrink).
     similarity : {"cosine", "jaccard"}, default "cosine"
         Events only: similarity measure; ratings use the correlation of residuals from the baseline.
@@ -88,7 +92,7 @@ class ItemKNN(Estimator):
     >>> import cofactor
     >>> pairs = [("ana", "alien"), ("ana", "aliens"), ("bo", "alien"), ("bo", "aliens"), ("cy", "alien"), ("di", "up")]
     >>> events = cofactor.Interactions.from_columns(*zip(*pairs), kind="events")
-    >>> rec = cofactor.Recommender.fit(ItemKNN(), events)
+    >>> rec = cofactor.Recommender.fit(ItemKNN(event_shrink=0), events)
     >>> best = rec.recommend("cy", n=2).select("item", "score")
     >>> [(item, round(score, 2)) for item, score in best.rows()]                              # 2 / sqrt(3 * 2)
     [('aliens', 0.82), ('up', 0.0)]
@@ -99,11 +103,12 @@ class ItemKNN(Estimator):
     exact_fold_in: ClassVar[bool] = True
 
     k: int = parameter(30, K_RATINGS, low=1, high=10_000, log=True, search=(10, 200))
-    neighbors: int = parameter(500, NEIGHBORS, low=1, high=10_000, log=True)
+    neighbors: int = parameter(500, RATING_NEIGHBORS, low=1, high=10_000, log=True)
     shrink: float = parameter(200.0, SHRINK, low=0, high=1e5, search=(1, 500))
     damping: float = parameter(0.2, DAMPING, low=0, high=1e3, search=(0, 2))
     bias_damping: float = parameter(5.0, BIAS_DAMPING, low=0, high=1000)
-    event_shrink: float = parameter(0.0, EVENT_SHRINK, low=0, high=1e5)
+    event_neighbors: int = parameter(200, EVENT_NEIGHBORS, low=1, high=10_000, log=True, search=(50, 1000))
+    event_shrink: float = parameter(3.0, EVENT_SHRINK, low=0, high=1e5, search=(0, 50))
     similarity: Literal["cosine", "jaccard"] = parameter("cosine", SIMILARITY)
     counts: Counts = parameter("log", EVENT_COUNTS)
 
@@ -149,7 +154,7 @@ class ItemKNN(Estimator):
         by_item = by_user.transpose(n_items)
         neighbors, similarities = nearest(
             by_item, measure.column_lists(by_item, table.n_users), by_item,
-            measure=measure.code, n=min(self.neighbors, n_items), shrink=shrink,
+            measure=measure.code, n=min(self.neighbors if baseline else self.event_neighbors, n_items), shrink=shrink,
             exclude=np.arange(n_items, dtype=np.int32),
         )  # fmt: skip
         average = NeighborAverage(self.k, self.damping) if baseline else None
@@ -173,7 +178,7 @@ class UserKNN(Estimator):
         Ratings only: constant added to the sum of similarities in the denominator of a prediction.
     bias_damping : float, default 5.0
         Ratings only: number of pseudo-ratings equal to the mean used to shrink each bias.
-    event_shrink : float, default 0.0
+    event_shrink : float, default 5.0
         Events only: a similarity based on n common events is multiplied by n / (n + event_shrink).
     max_item_support : int, default 6000
         Maximum number of users per item used to compute similarities: those with the most items.
@@ -208,7 +213,7 @@ class UserKNN(Estimator):
     >>> import cofactor
     >>> pairs = [("ana", "alien"), ("ana", "aliens"), ("bo", "alien"), ("bo", "aliens"), ("cy", "alien"), ("di", "up")]
     >>> events = cofactor.Interactions.from_columns(*zip(*pairs), kind="events")
-    >>> rec = cofactor.Recommender.fit(UserKNN(), events)
+    >>> rec = cofactor.Recommender.fit(UserKNN(event_shrink=0), events)
     >>> terms = rec.explain("cy", "aliens").filter(part="neighbor").select("user", "term")
     >>> [(user, round(term, 2)) for user, term in terms.rows()]                                # 1 / sqrt(2 * 1) each
     [('ana', 0.71), ('bo', 0.71)]
@@ -223,7 +228,7 @@ class UserKNN(Estimator):
     shrink: float = parameter(200.0, SHRINK, low=0, high=1e5, search=(1, 500))
     damping: float = parameter(0.2, DAMPING, low=0, high=1e3, search=(0, 2))
     bias_damping: float = parameter(5.0, BIAS_DAMPING, low=0, high=1000)
-    event_shrink: float = parameter(0.0, EVENT_SHRINK, low=0, high=1e5)
+    event_shrink: float = parameter(5.0, EVENT_SHRINK, low=0, high=1e5, search=(0, 50))
     max_item_support: int = parameter(
         6000,
         "maximum number of users per item used to compute similarities: those with the most items",

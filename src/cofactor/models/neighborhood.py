@@ -433,7 +433,7 @@ class UserUserModel(_BlockScorer):
     >>> import numpy as np
     >>> import cofactor
     >>> events = cofactor.Interactions.from_columns([0, 0, 1, 1, 1], [0, 1, 0, 1, 2], kind="events")
-    >>> model, user = cofactor.UserKNN().fit(events), np.int32([0])
+    >>> model, user = cofactor.UserKNN(event_shrink=0).fit(events), np.int32([0])
     >>> rows, similarities = model.similar_users(user, 1)
     >>> rows.tolist(), similarities.round(2)
     ([[1]], array([[0.82]], dtype=float32))
