@@ -19,8 +19,8 @@ from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["MIN_SLOPE", "GaussianPrior", "barzilai_borwein", "sigmoid", "solve_rows", "with_minimal_penalty"]
 
-MAX_GAUSS_NEWTON_STEPS = 20
-"""The maximum number of Gauss-Newton steps; most users converge after about six."""
+MAX_GAUSS_NEWTON_STEPS = 40
+"""The maximum number of Gauss-Newton steps; most users converge after about six, a few after more than 20."""
 
 MIN_SLOPE = 1e-2
 """The minimum slope of the sigmoid, as a fraction of its range; it bounds the steps where the curve is flat."""
