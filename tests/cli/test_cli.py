@@ -846,5 +846,5 @@ def test_two_models_of_the_wrong_kinds_are_rejected(
 def test_the_parts_of_a_pair_can_be_set_by_name() -> None:
     pair = estimator_of("paired-models", ["ranker=ease", "rating_model=bias", "min_rating=3"])
     assert pair.to_dict()["ranker"]["estimator"] == "ease"
-    with pytest.raises(ParameterError, match="ranker must be bpr or ease or"):
+    with pytest.raises(ParameterError, match="ranker must be blend or bpr or ease or"):
         estimator_of("paired-models", ["ranker=biased-mf"])

@@ -73,6 +73,9 @@ def test_every_estimator_transforms_counts_or_does_not_depend_on_them(name: str)
         with pytest.raises(ParameterError, match=f"{name}: counts must be"):
             REGISTRY[name](counts="sqrt")
         return
+    if name == "blend":
+        assert all(part.get_params()["counts"] == "log" for part in REGISTRY[name]().get_params()["parts"])
+        return
     table = plays()
     ones = replace(table, values=read_only(np.ones(len(table), np.float32)))
     arrays = [small(name).fit(part).arrays() for part in (table, ones)]

@@ -6,7 +6,7 @@ With the item factors held fixed, fitting each user is a ridge regression, and v
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -265,7 +265,7 @@ class ImplicitALS(Estimator):
     @classmethod
     @validated
     def from_absolute(
-        cls, interactions: TableLike, *, alpha0: float, l2: float, nu: float = 1.0, **settings: Any
+        cls, interactions: TableLike, *, alpha0: float, l2: float, nu: float = 1.0, **settings: object
     ) -> Self:  # fmt: skip
         """Create an estimator that uses given values of alpha0 and l2 on a table, such as those of another library.
 
@@ -305,7 +305,7 @@ class ImplicitALS(Estimator):
         (0.75, 8.0)
         """
         alpha0, l2 = checks.finite_number("alpha0", alpha0, low=0), checks.finite_number("l2", l2, low=0)
-        unit = cls(blank_ratio=1.0, l2_ratio=1.0, nu=nu, **settings)
+        unit = cls(blank_ratio=1.0, l2_ratio=1.0, nu=nu).set_params(**settings)
         table = unit.check_table(interactions)
         blank_ratio = alpha0 / unit._loss(table).alpha0
         l2_ratio = l2 / unit.set_params(blank_ratio=blank_ratio)._loss(table).l2

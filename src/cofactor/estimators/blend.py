@@ -19,6 +19,7 @@ from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.neighbors import ItemKNN, UserKNN
 from cofactor.estimators.training import EpochCallback, report_parts, require_validation
 from cofactor.estimators.training_table import AcceptedKind, TableLike
+from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.ranking import Hits
 from cofactor.metrics.registry import primary_metric
@@ -177,6 +178,7 @@ class Blend(Estimator):
             part.check_table(table)
         return table
 
+    @one_thread_blas()
     @validated
     def fit(
         self,

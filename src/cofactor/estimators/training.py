@@ -38,7 +38,10 @@ BIAS_DAMPING = 5.0
 """Damping of the biases that a fit is compared with, as in `Bias`."""
 
 MAX_RISE, MIN_LOSS = 1.25, 1e-12
-"""A fit has diverged if its last loss exceeds `MAX_RISE` times its first loss plus `MIN_LOSS`."""
+"""A fit has diverged if its last loss exceeds `MAX_RISE` times its first loss plus `MIN_LOSS` and a rounding error."""
+
+ROUNDING = 1e-5
+"""Relative rounding error of the loss of one row, which a very large weight makes visible in the mean loss."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,7 @@ class FitMonitor:
                     best, epochs_since_best = (score, current_model), 0
             if self.callback is not None:
                 self.callback(Epoch(number, self.epochs, loss, score, time.perf_counter() - self.start))
-        if not self.loss_may_rise and losses[-1] > MAX_RISE * losses[0] + MIN_LOSS:
+        if not self.loss_may_rise and losses[-1] > MAX_RISE * losses[0] + MIN_LOSS + self._rounding():
             raise DivergedError(number, losses[-1], f"the loss rose from {losses[0]:g}; {self.advice}")
         selected_model = model() if best is None else best[1]
         if not all(np.isfinite(array).all() for array in selected_model.arrays().values()):
@@ -200,6 +203,13 @@ class FitMonitor:
                 f"({biases_score:.4g}); use the bias estimator, or tune the hyperparameters",
                 stacklevel=3,
             )
+
+    def _rounding(self) -> float:
+        """Return the rounding error of the mean loss that comes from the row with the largest weight."""
+        table = self.training
+        weight = 1.0 if table.weights is None else float(np.abs(table.weights).max(initial=0))
+        size = float(np.ptp(table.values)) ** 2 if table.kind == "ratings" else float(table.values.max(initial=0))
+        return ROUNDING * weight * size / len(table)
 
 
 def report_parts(parts: Sequence[T], callback: EpochCallback | None) -> Iterator[T]:

@@ -307,7 +307,7 @@ class Explains(Protocol):
     >>> events = cofactor.Interactions.from_columns([0, 0, 1, 1, 2], [0, 1, 0, 1, 1], kind="events")
     >>> explanation = cofactor.ItemKNN().fit(events).explain(UserBatch.trained([2], events.by_user), 0)
     >>> explanation.rows.tolist(), explanation.terms.round(2).tolist(), round(explanation.score, 2)
-    ([1], [0.82], 0.82)
+    ([1], [0.33], 0.33)
     """
 
     def explain(self, users: UserBatch, item: int) -> Explanation:

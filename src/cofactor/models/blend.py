@@ -100,11 +100,11 @@ class BlendModel:
     >>> events = cofactor.Interactions.from_columns([0, 0, 1, 1, 2], [0, 1, 0, 2, 0], kind="events")
     >>> parts = cofactor.ItemKNN().fit(events), cofactor.Popularity().fit(events)
     >>> user = UserBatch.trained([2], events.by_user)
-    >>> for part in (*parts, BlendModel(parts, (0.5, 0.5))):
+    >>> for part in (*parts, BlendModel(parts, (0.25, 0.75))):
     ...     print((part.scores(user) / part.scores(user).std()).round(2))
     [[0.   2.12 2.12]]
     [[3.18 1.06 1.06]]
-    [[1.59 1.59 1.59]]
+    [[4.77 2.65 2.65]]
     """
 
     model_type: ClassVar[str] = "blend"

@@ -65,8 +65,8 @@ class PairedModel:
     >>> ranker = cofactor.ItemKNN().fit(ratings.to_events(min_rating=4))
     >>> model = PairedModel.of(ranker, cofactor.Bias().fit(ratings), min_rating=4)
     >>> cy = UserBatch.trained([2], ratings.by_user)
-    >>> model.scores(cy).round(2).tolist(), round(float(model.predict(cy, np.int32([0]))[0]), 1)
-    ([[0.5, 0.0, 0.0]], 4.3)
+    >>> model.scores(cy).astype(float).round(2).tolist(), round(float(model.predict(cy, np.int32([0]))[0]), 1)
+    ([[0.12, 0.0, 0.0]], 4.3)
     """
 
     model_type: ClassVar[str] = "paired"
