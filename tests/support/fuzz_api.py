@@ -95,19 +95,35 @@ class Seen:
         return sum(count for counts in self.statuses.values() for status, count in counts.items() if status == 500)
 
 
+def estimators_in(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield an estimator as JSON, and the estimators that are its parts."""
+    if isinstance(value, dict):
+        yield value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in inner:
+        yield from estimators_in(part)
+
+
+def breaks_a_rule(estimator: dict[str, Any]) -> bool:
+    ends, parts, weights = (estimator.get(name) for name in ("rating_range", "parts", "weights"))
+    if isinstance(ends, list) and not ends[0] < ends[1]:
+        return True
+    n_parts = len(parts) if isinstance(parts, list) else 2  # by default
+    return isinstance(weights, list) and (len(weights) != n_parts or not any(weights))
+
+
 def beyond_schema(body: Any, now: float) -> bool:
     """Return whether a body breaks a rule that its description states and JSON Schema cannot express.
 
     The rules: no item occurs twice in a history, no time is more than a day ahead of this clock, a range rises, a
-    filter is an expression over existing metadata, and metadata have at most 65,536 bytes.
+    blend has as many weights as parts and one above 0, a filter is an expression over existing metadata, and metadata
+    have at most 65,536 bytes.
     """
     if not isinstance(body, dict):
         return False
     if isinstance(body.get("where"), str):
         return True
-    estimator = body.get("estimator")
-    ends = estimator.get("rating_range") if isinstance(estimator, dict) else None
-    if isinstance(ends, list) and not ends[0] < ends[1]:
+    if any(map(breaks_a_rule, estimators_in(body.get("estimator")))):
         return True
     event_time = body.get("time")
     if isinstance(event_time, int) and event_time > now + 86_000:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 
@@ -13,9 +13,9 @@ from cofactor import checks
 from cofactor.arrays import Float32, Float64, Int32, random_stream
 from cofactor.checks import Seed
 from cofactor.data.held_out import held_out_rows
-from cofactor.data.interactions import Interactions, relevant_rows
+from cofactor.data.interactions import Interactions, Kind, relevant_rows
 from cofactor.errors import ParameterError
-from cofactor.estimators.base import Estimator, parameter
+from cofactor.estimators.base import Estimator, estimators_of_kind, parameter
 from cofactor.estimators.neighbors import ItemKNN, UserKNN
 from cofactor.estimators.training import EpochCallback, report_parts, require_validation
 from cofactor.estimators.training_table import AcceptedKind, TableLike
@@ -119,14 +119,43 @@ class Blend(Estimator):
                 object.__setattr__(self, name, tuple(value))
         if isinstance(self.parts, tuple) and any(isinstance(part, str | Mapping) for part in self.parts):
             parts: list[Any] = list(self.parts)
-            made = (Estimator.from_dict(part) if isinstance(part, str | Mapping) else part for part in parts)
-            object.__setattr__(self, "parts", tuple(made))
+            try:
+                made = (Estimator.from_dict(part) if isinstance(part, str | Mapping) else part for part in parts)
+                object.__setattr__(self, "parts", tuple(made))
+            except ParameterError as error:
+                raise ParameterError(f"blend: parts: {error}") from error
         super().__post_init__()
         self._check_parts()
         if self.weights is not None:
             object.__setattr__(self, "weights", self._checked_weights(self.weights))
         kinds: set[Any] = {part.kind for part in self.parts} - {"any"}
         object.__setattr__(self, "kind", kinds.pop() if kinds else "any")
+
+    @classmethod
+    def json_schema(cls, kind: Kind | None = None) -> dict[str, Any]:
+        """Return the JSON Schema for the output of `to_dict`; see `Estimator.json_schema`.
+
+        Parameters
+        ----------
+        kind : {"ratings", "events"} or None, default None
+            Kind of the tables that the parts must accept; None for either.
+
+        Returns
+        -------
+        dict of str to object
+            Schema with the schemas of all estimators that can be parts, by the kind of table that they learn from.
+        """
+        schema = super().json_schema()
+        kinds = []
+        for each in get_args(Kind) if kind is None else [kind]:
+            parts = [part.json_schema() for part in estimators_of_kind(each) if not _is_composite(part())]
+            kinds.append({"items": {"anyOf": parts}})
+        del schema["properties"]["parts"]["items"]
+        schema["properties"]["parts"] |= {"minItems": 1, "maxItems": MAX_PARTS, "anyOf": kinds}
+        for option in schema["properties"]["weights"]["anyOf"]:
+            if "items" in option:
+                option["items"]["minimum"] = 0
+        return schema
 
     def _check_parts(self) -> None:
         """Raise ParameterError unless the parts are estimators that learn from the same kind of table."""

@@ -13,6 +13,7 @@ from cofactor.data.scale import Scale
 from cofactor.errors import ParameterError
 from cofactor.estimators.als import ImplicitALS
 from cofactor.estimators.base import Estimator, estimators_of_kind, parameter
+from cofactor.estimators.blend import Blend
 from cofactor.estimators.mf import BiasedMF
 from cofactor.estimators.training import EpochCallback
 from cofactor.estimators.training_table import TableLike, as_interactions
@@ -100,7 +101,11 @@ class PairedModels(Estimator):
         """
         schema = super().json_schema()
         for role, kind in ROLES.items():
-            parts = [part.json_schema() for part in estimators_of_kind(kind) if part is not cls]
+            parts = [
+                Blend.json_schema(kind) if part is Blend else part.json_schema()
+                for part in estimators_of_kind(kind)
+                if part is not cls
+            ]
             del schema["properties"][role]["type"]
             schema["properties"][role]["anyOf"] = parts
         return schema

@@ -767,7 +767,8 @@ def _checked_scores(x: object) -> Float32:
     scores = checks.as_array(x)
     if scores.dtype.kind not in "iuf":
         raise ParameterError(f"x must be numeric, not {checks.describe(x)}")
-    return scores.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # a score beyond float32 is infinite
+        return scores.astype(np.float32, copy=False)
 
 
 def _checked_ratings(values: object, y: Float32) -> Float32:

@@ -59,7 +59,8 @@ OF_OBJECTS = ("KindError", "MissingExtraError")
 OBJECTS = {"recommender", "model", "estimator", "interactions"}
 
 SYNONYMS = {
-    "interactions": ("table", "rows", "users", "user column", "item column"), "table": ("user column", "item column"),
+    "interactions": ("table", "rows", "users", "rating", "user column", "item column"), "source": ("table",),
+    "table": ("user column", "item column"),
     "values": ("rating", "ratings"), "y": ("rating",), "p": ("prediction",), "measures": ("columns",),
     "users": ("rows",), "user_features": ("column",), "item_features": ("column",),
     "categories": ("lists",), "histories": ("means",), "history": ("rating of item",),
