@@ -144,10 +144,17 @@ class Blend(Estimator):
         -------
         dict of str to object
             Schema with the schemas of all estimators that can be parts, by the kind of table that they learn from.
+
+        Raises
+        ------
+        ParameterError
+            If `kind` is invalid.
         """
+        if kind is not None:
+            checks.choice("kind", kind, get_args(Kind))
         schema = super().json_schema()
-        kinds = []
-        for each in get_args(Kind) if kind is None else [kind]:
+        kinds: list[dict[str, Any]] = []
+        for each in get_args(Kind) if kind is None else (kind,):
             parts = [part.json_schema() for part in estimators_of_kind(each) if not _is_composite(part())]
             kinds.append({"items": {"anyOf": parts}})
         del schema["properties"]["parts"]["items"]
