@@ -38,6 +38,8 @@ PAGES = {
         "Data and data sets",
         [
             *(f"cofactor.data.{name}" for name in DATA),
+            "cofactor.data.event_types:combine_events",
+            "cofactor.data.metadata:Metadata",
             "cofactor.datasets:",
             *(f"cofactor.datasets.{name}" for name in DATASETS),
         ],
@@ -46,6 +48,10 @@ PAGES = {
         "Models",
         [
             *(f"cofactor.models.{name}" for name in MODELS),
+            "cofactor.models.blend:BlendModel",
+            "cofactor.models.blend:BlendPart",
+            "cofactor.models.paired:PairedModel",
+            "cofactor.models.paired:UncertainPairedModel",
             "cofactor.models.fold_in:GaussianPrior",
             "cofactor.arrays:ItemOrder",
         ],

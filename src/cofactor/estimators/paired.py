@@ -108,6 +108,9 @@ class PairedModels(Estimator):
             ]
             del schema["properties"][role]["type"]
             schema["properties"][role]["anyOf"] = parts
+        for option in schema["properties"]["min_rating"]["anyOf"]:
+            if option["type"] == "number":
+                option |= {"minimum": -MAX_RATING, "maximum": MAX_RATING}
         return schema
 
     @validated
