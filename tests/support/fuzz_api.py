@@ -109,15 +109,15 @@ def breaks_a_rule(estimator: dict[str, Any]) -> bool:
     if isinstance(ends, list) and not ends[0] < ends[1]:
         return True
     n_parts = len(parts) if isinstance(parts, list) else 2  # by default
-    return isinstance(weights, list) and (len(weights) != n_parts or not any(weights))
+    return n_parts == 0 or (isinstance(weights, list) and (len(weights) != n_parts or not any(weights)))
 
 
 def beyond_schema(body: Any, now: float) -> bool:
     """Return whether a body breaks a rule that its description states and JSON Schema cannot express.
 
     The rules: no item occurs twice in a history, no time is more than a day ahead of this clock, a range rises, a
-    blend has as many weights as parts and one above 0, a filter is an expression over existing metadata, and metadata
-    have at most 65,536 bytes.
+    blend has parts, as many weights as parts and a weight above 0, a filter is an expression over existing metadata,
+    and metadata have at most 65,536 bytes.
     """
     if not isinstance(body, dict):
         return False

@@ -157,8 +157,7 @@ class Blend(Estimator):
         for each in get_args(Kind) if kind is None else (kind,):
             parts = [part.json_schema() for part in estimators_of_kind(each) if not _is_composite(part())]
             kinds.append({"items": {"anyOf": parts}})
-        del schema["properties"]["parts"]["items"]
-        schema["properties"]["parts"] |= {"minItems": 1, "maxItems": MAX_PARTS, "anyOf": kinds}
+        schema["properties"]["parts"] |= {"maxItems": MAX_PARTS, "allOf": [{"anyOf": kinds}]}
         for option in schema["properties"]["weights"]["anyOf"]:
             if "items" in option:
                 option["items"]["minimum"] = 0
