@@ -1,4 +1,4 @@
-"""Held-out rows: a share of each user's rows, the latest ones if the table has times, otherwise random ones."""
+"""Held-out rows: a share of each user's rows. The latest rows are selected if the table has times, else random rows."""
 
 from __future__ import annotations
 

@@ -285,7 +285,7 @@ def _is_composite(estimator: Estimator) -> bool:
 
 
 def blended(models: Sequence[Model], weights: Sequence[float], table: Interactions) -> BlendModel:
-    """Create a blend of the models of positive weight; the weights are divided by their sum.
+    """Create a blend of the models with positive weights, which are normalized to sum to 1.
 
     Parameters
     ----------

@@ -38,7 +38,8 @@ BIAS_DAMPING = 5.0
 """Damping of the biases that a fit is compared with, as in `Bias`."""
 
 MAX_RISE, MIN_LOSS = 1.25, 1e-12
-"""A fit has diverged if its last loss exceeds `MAX_RISE` times its first loss plus `MIN_LOSS` and a rounding error."""
+"""A fit has diverged if its last loss exceeds `MAX_RISE` times its first loss by more than `MIN_LOSS` plus the rounding
+error."""
 
 ROUNDING = 1e-5
 """Relative rounding error of the loss of one row, which a very large weight makes visible in the mean loss."""

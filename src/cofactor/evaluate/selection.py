@@ -320,7 +320,7 @@ class _Arm:
 
 
 class _Selector:
-    """State of a selection: the split, the trials so far, and the time that is left."""
+    """State of a selection: the split, the completed trials and the remaining time."""
 
     def __init__(
         self,
@@ -429,7 +429,7 @@ class _Selector:
     # Trials
 
     def _try(self, arm: _Arm, estimator: Estimator) -> bool:
-        """Fit and score an estimator on the split; return False without a trial if the budget does not suffice."""
+        """Fit and score an estimator on the split; return False if the remaining budget is too small for a trial."""
         assert self.split is not None
         if sum(trial.value is not None for trial in self.trials) >= self.max_trials:
             return False

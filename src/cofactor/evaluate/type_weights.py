@@ -44,7 +44,7 @@ class TypeWeights:
     target_only : float
         Metric with the events of the target type alone.
     trials : pl.DataFrame
-        One row per trial in order: a column for the weight of each type, and the metric.
+        One row per trial, in order, with one column for the weight of each type and one for the metric.
 
     Examples
     --------

@@ -230,7 +230,7 @@ class PairedModel:
         allowed : ndarray of shape (n_items,), bool
             Mask of the items to rank; an empty array means all items.
         order : ItemOrder
-            The order of items for which the ranker has no evidence about the user.
+            Order of the items that the ranker cannot score for the user.
 
         Returns
         -------
