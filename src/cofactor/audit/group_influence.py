@@ -304,7 +304,8 @@ class _HalfSteps:
         if side.gram.size:
             A += side.gram - loss.unobserved_gram(side.features[is_removed])
         penalty = loss.penalty(self.counts - rows.counts, int((~is_removed).sum()))
-        solution = _solve(A, b, side, penalty, None if self.priors is None else self.priors.items)
+        prior = None if self.priors is None else self.priors.items
+        solution = _solve(A, b, side, penalty, prior if isinstance(prior, Prior) else None)
         bias = solution[:, k] if solution.shape[1] > k else np.zeros(len(solution), np.float32)
         return np.ascontiguousarray(solution[:, :k]), np.ascontiguousarray(bias)
 

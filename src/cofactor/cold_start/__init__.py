@@ -4,7 +4,8 @@ Both work with row numbers of models and histories. `Recommender.with_priors` an
 features with IDs.
 """
 
+from cofactor.cold_start.item_weights import add_item_weights
 from cofactor.cold_start.priors import learn_priors, supports_priors
 from cofactor.cold_start.questionnaire import Population, Questionnaire
 
-__all__ = ["Population", "Questionnaire", "learn_priors", "supports_priors"]
+__all__ = ["Population", "Questionnaire", "add_item_weights", "learn_priors", "supports_priors"]

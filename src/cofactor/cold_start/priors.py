@@ -7,7 +7,7 @@ The vectors x (factors and bias) of the users or of the items are regressed on f
 where row r has n_r ratings. With the covariance S of the residuals, the prior for a new row with indicators h is
 N(mean + E' h, S); its precision in units of the loss is P = strength noise S^-1. The ridge is chosen to minimize the
 error on held-out vectors, and the strength to minimize the error on held-out ratings when trained users (items) are
-folded in from a few of their ratings.
+folded in from a few of their ratings. For item-item models of events, see `cold_start.item_weights`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream
 from cofactor.checks import Seed
+from cofactor.cold_start.item_weights import HALF_WEIGHT_RATINGS, WEIGHT_RIDGE
 from cofactor.data.features import Encoder
 from cofactor.errors import DataError, KindError
 from cofactor.kernels.parallel import one_thread_blas
@@ -30,16 +31,14 @@ from cofactor.models.arguments import require_histories
 from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
+from cofactor.models.neighborhood import ItemItemModel
 from cofactor.models.paired import PairedModel
-from cofactor.models.prior import Prior, Priors
+from cofactor.models.prior import Prior, Priors, WeightPrior
 from cofactor.validation import validated
 
 __all__ = ["learn_priors", "supports_priors"]
 
 Entity: TypeAlias = Literal["user", "item"]
-
-HALF_WEIGHT_RATINGS = 5.0
-"""Number of ratings at which a trained vector has half of the maximum weight."""
 
 RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 """Candidate values for the ridge of the regression."""
@@ -57,19 +56,22 @@ MAX_FOLDED_IN = 400
 """Maximum number of trained users (items) that are folded in to choose the strength."""
 
 
-def supports_priors(model: Model) -> bool:
+def supports_priors(model: Model, item_features: Sequence[str] = ()) -> bool:
     """Return whether `learn_priors` supports a model.
 
     Parameters
     ----------
     model : Model
         Model to check.
+    item_features : sequence of str, default ()
+        Columns of the item table on which the prior for new items depends.
 
     Returns
     -------
     bool
-        True for a factor model that stores its training loss and has at least one user and one item, and for a paired
-        model with such a ranker or such a rating model.
+        True for a factor model that stores its training loss and has at least one user and one item; with item
+        features, also for an item-item model of events; and for a paired model with such a ranker or such a rating
+        model.
 
     Examples
     --------
@@ -79,7 +81,9 @@ def supports_priors(model: Model) -> bool:
     [False, True]
     """
     if isinstance(model, PairedModel):
-        return supports_priors(model.ranker) or supports_priors(model.rating_model)
+        return any(supports_priors(part, item_features) for part in (model.ranker, model.rating_model))
+    if isinstance(model, ItemItemModel):
+        return model.baseline is None and len(item_features) > 0
     return isinstance(model, FactorModel) and model.loss is not None and model.n_users > 0 and model.n_items > 0
 
 
@@ -100,27 +104,28 @@ def learn_priors(
     Parameters
     ----------
     model : Model
-        Factor model that stores its training loss. For a paired model, priors are learned for the ranker and for the
-        rating model, unless it does not support them.
+        Factor model that stores its training loss, or an item-item model of events. For a paired model, priors are
+        learned for the ranker and for the rating model, unless it does not support them.
     histories : SparseRows
         Training data of the model: one row of items for each user.
     user_table, item_table : pl.DataFrame or None, default None
         Features of the users and of the items, in the row order of the model.
     user_features, item_features : sequence of str, default ()
         Columns of the tables on which the prior mean depends; see `data.features.Encoder`. If empty, all new users
-        (items) have the same prior.
+        (items) have the same prior; an item-item model requires item features and ignores user features.
     seed : int, Generator or None, default 0
         Seed for the cross-validation.
 
     Returns
     -------
     Priors
-        Learned priors; the user prior is None for a model with a pairwise loss.
+        Learned priors; the user prior is None for a model with a pairwise loss and for an item-item model.
 
     Raises
     ------
     KindError
-        If the model has no trained vectors or does not store its training loss.
+        If the model has no trained vectors or does not store its training loss, or if an item-item model is not one of
+        events or there are no item features.
     DataError
         If a column is missing, or if the histories or tables do not match the model.
 
@@ -137,7 +142,7 @@ def learn_priors(
     user_features = checks.names("user_features", user_features)
     item_features = checks.names("item_features", item_features)
     seed = checks.seed(seed)
-    if isinstance(model, PairedModel) and supports_priors(model):
+    if isinstance(model, PairedModel) and supports_priors(model, item_features):
         require_histories(histories, model.n_items, n_rows=model.n_users)
         ranking, rating = (
             learn_priors(
@@ -149,20 +154,23 @@ def learn_priors(
                 item_features=item_features,
                 seed=seed,
             )
-            if supports_priors(part)
+            if supports_priors(part, item_features)
             else None
             for part, rows in ((model.ranker, model.liked(histories)), (model.rating_model, histories))
         )
         return replace(ranking or Priors(), rating_model=rating)
-    if not isinstance(model, FactorModel) or not supports_priors(model):
+    is_item_item = isinstance(model, ItemItemModel)
+    if not (isinstance(model, FactorModel) or is_item_item) or not supports_priors(model, item_features):
         raise KindError(
-            "learned priors require a model fitted by biased-mf, explicit-als, implicit-als or bpr; bayesian-mf and "
-            "neural-mf have built-in priors, and neighborhood models need none"
+            "learned priors require a model fitted by biased-mf, explicit-als, implicit-als or bpr, or item_features and "
+            "an item-item model of events, such as ease; bayesian-mf and neural-mf have built-in priors"
         )
     require_histories(histories, model.n_items, n_rows=model.n_users)
     for name, table, n in (("user_table", user_table, model.n_users), ("item_table", item_table, model.n_items)):
         if table is not None and len(table) != n:
             raise DataError(f"{name} must have {n:,} rows, one per user or item of the model; got {len(table):,}")
+    if not isinstance(model, FactorModel):
+        return Priors(None, WeightPrior(Encoder.of(item_table, item_features, "item"), WEIGHT_RIDGE))
     items = _TrainedVectors.of(model, histories, "item", item_table, item_features).prior(seed)
     if model.loss is None or model.loss.least_squares is None:
         return Priors(None, items)

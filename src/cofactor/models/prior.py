@@ -5,6 +5,8 @@
 P is in units of the loss: with a prior, fold-in minimizes the loss without the training penalty, plus
 (x - m)' P (x - m). The more precise the prior, the less each rating moves x. After many ratings, the influence of the
 prior is small.
+
+Item-item models have no vectors. Their prior for new items, `WeightPrior`, predicts the item-item weights.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from cofactor.data.features import Encoder
 from cofactor.errors import DataError
 from cofactor.validation import require_valid_fields, validated
 
-__all__ = ["Prior", "Priors"]
+__all__ = ["Prior", "Priors", "WeightPrior"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,13 +97,43 @@ class Prior:
 
 
 @dataclass(frozen=True, eq=False)
+class WeightPrior:
+    """Prior for the weights of new items in an item-item model: a ridge regression on the features of the known items.
+
+    It is created by `cold_start.learn_priors`, and applied by `cold_start.add_item_weights`.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Converts columns in the item table to indicators.
+    ridge : float
+        The penalty of the regression.
+
+    Examples
+    --------
+    >>> films = pl.DataFrame({"item": ["alien", "brazil"], "genres": ["Horror", "Comedy"]})
+    >>> WeightPrior(Encoder.of(films, ["genres"], "item"), ridge=10.0).encoder.names
+    ('genres=Comedy', 'genres=Horror')
+    """
+
+    encoder: Encoder
+    ridge: float
+
+    def __post_init__(self) -> None:
+        require_valid_fields(self)
+        checks.finite_number("ridge", self.ridge, low=1e-6)
+
+
+@dataclass(frozen=True, eq=False)
 class Priors:
     """Priors for the new users and new items of a recommender.
 
     Parameters
     ----------
-    users, items : Prior, optional
-        None if no prior was learned for users or for items. For a paired model, they are those of the ranker.
+    users : Prior, optional
+        None if no prior was learned for users. For a paired model, it is that of the ranker.
+    items : Prior or WeightPrior, optional
+        As `users`, for items; a `WeightPrior` for an item-item model.
     rating_model : Priors, optional
         Priors of the rating model of a paired model; None for other models or if no priors were learned for it.
 
@@ -114,7 +146,7 @@ class Priors:
     """
 
     users: Prior | None = None
-    items: Prior | None = None
+    items: Prior | WeightPrior | None = None
     rating_model: Priors | None = None
 
     @property
@@ -139,7 +171,7 @@ class Priors:
         arrays = {
             f"{entity}.{name}": getattr(prior, name)
             for entity, prior in (("users", self.users), ("items", self.items))
-            if prior is not None
+            if isinstance(prior, Prior)
             for name in ("mean", "precision", "effects")
         }
         nested = {} if self.rating_model is None else self.rating_model.arrays()
@@ -157,6 +189,8 @@ class Priors:
             entity: None if prior is None else {"encoder": prior.encoder and prior.encoder.settings()}
             for entity, prior in (("users", self.users), ("items", self.items))
         }
+        if isinstance(self.items, WeightPrior):
+            settings["items"]["ridge"] = self.items.ridge
         return settings | {"rating_model": None if self.rating_model is None else self.rating_model.settings()}
 
     @classmethod
@@ -177,7 +211,7 @@ class Priors:
         """
 
         def prior(entity: str) -> Prior | None:
-            if settings[entity] is None:
+            if settings[entity] is None or "ridge" in settings[entity]:
                 return None
             mean, precision, effects = (arrays[f"{entity}.{name}"] for name in ("mean", "precision", "effects"))
             encoder = settings[entity]["encoder"]
@@ -190,4 +224,8 @@ class Priors:
                 name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)
             }
             nested = cls.from_parts(nested_arrays, settings["rating_model"])
-        return cls(prior("users"), prior("items"), nested)
+        items: Prior | WeightPrior | None = prior("items")
+        if settings["items"] is not None and "ridge" in settings["items"]:
+            ridge = checks.plain("ridge", settings["items"]["ridge"], float)
+            items = WeightPrior(Encoder.from_settings(settings["items"]["encoder"]), ridge)
+        return cls(prior("users"), items, nested)

@@ -35,6 +35,7 @@ from cofactor.models.user_batch import UserBatch
 from cofactor.recommender import frames, persistence
 from cofactor.recommender.catalog import Catalog, known_rows
 from cofactor.recommender.updating import (
+    KnownItems,
     add_items,
     check_ratings,
     differing_rows,
@@ -45,6 +46,7 @@ from cofactor.recommender.updating import (
     merge_ratings,
     model_histories,
     new_item_table,
+    place_cold_items,
     rating_prior,
     replace_rows,
     replace_users,
@@ -764,18 +766,22 @@ class Recommender:
     ) -> Recommender:
         """Learn priors for new users and new items, and return a recommender with these priors.
 
+        With item features, the items without training data that have at least one feature are placed by them, so that
+        the model ranks them. All other items are unchanged.
+
         Parameters
         ----------
         user_features, item_features : sequence of str, default ()
             Columns of the user table and of the item table on which the priors depend. If empty, all new users (items)
-            have the same prior.
+            have the same prior. Item-item models of events (EASE, RP3beta, ItemKNN, ...) require item features, and
+            have no prior for users.
         seed : int, Generator or None, default 0
             Seed for the cross-validation.
 
         Returns
         -------
         Recommender
-            Recommender with the same model and the learned `priors`.
+            Recommender with the learned `priors`.
 
         Raises
         ------
@@ -802,7 +808,12 @@ class Recommender:
             item_features=item_features,
             seed=seed,
         )
-        return replace(self, priors=priors)
+        model, evidence = place_cold_items(self.model, priors, self._known_items, self.evidence)
+        return replace(self, model=model, priors=priors, evidence=evidence)
+
+    @property
+    def _known_items(self) -> KnownItems:
+        return KnownItems(self.items, self.item_table, self.histories)
 
     def ensure_priors(self, *, seed: Seed = 0) -> Recommender:
         """Return a recommender with priors, if its model supports them; missing priors are learned without features.
@@ -947,7 +958,8 @@ class Recommender:
             One row per new item, with the columns from which the priors were learned. The IDs are read from a column
             with a common name ("item", "movieId", "id", ...), else from the first column.
         ratings : Interactions, optional
-            Ratings of the new items. They are used to fold in the items, and then as in `updated`.
+            Ratings of the new items. They are used to fold in the items, and then as in `updated`. The weights of an
+            item-item model depend on the features only, until it is fitted again.
 
         Returns
         -------
@@ -974,7 +986,7 @@ class Recommender:
         table = new_item_table(table, self.items)
         if ratings is not None:
             check_ratings(ratings, self.kind, self.scale)
-        model, items, take = add_items(self.model, self.priors, self.items, table, self.users, ratings)
+        model, items, take = add_items(self.model, self.priors, self._known_items, table, self.users, ratings)
         new_item_rows = items.rows(self.items.all)
         extended_recommender = replace(
             self,

@@ -16,7 +16,8 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Bool, Int32
+from cofactor.arrays import Bool, Int32, Int64, read_only
+from cofactor.cold_start.item_weights import add_item_weights
 from cofactor.data.id_columns import id_series
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind
@@ -26,13 +27,16 @@ from cofactor.errors import DataError, KindError, ParameterError, UnknownIdError
 from cofactor.kernels.sparse import SparseRows, merge_counts, merge_latest, vstack
 from cofactor.models.arguments import linalg_as_data_error, require_histories
 from cofactor.models.base import FoldsIn, Model
+from cofactor.models.block_scoring import without_zero_weights
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
+from cofactor.models.neighborhood import ItemItemModel
 from cofactor.models.paired import PairedModel
-from cofactor.models.prior import Prior, Priors
+from cofactor.models.prior import Prior, Priors, WeightPrior
 from cofactor.validation import validated
 
 __all__ = [
+    "KnownItems",
     "MergedUsers",
     "add_items",
     "check_ratings",
@@ -44,6 +48,7 @@ __all__ = [
     "merge_ratings",
     "model_histories",
     "new_item_table",
+    "place_cold_items",
     "rating_prior",
     "remap_columns",
     "replace_rows",
@@ -392,10 +397,33 @@ def new_item_table(table: Any, items: IdMap) -> pl.DataFrame:
     return table_with_ids
 
 
+class KnownItems(NamedTuple):
+    """The items of a model, with the data from which an item-item model predicts the weights of new items.
+
+    Attributes
+    ----------
+    items : IdMap
+        IDs of n_items items.
+    table : pl.DataFrame or None
+        Item table in row order.
+    histories : SparseRows
+        Histories of the users.
+    """
+
+    items: IdMap
+    table: pl.DataFrame | None
+    histories: SparseRows
+
+
 def add_items(
-    model: Model, priors: Priors | None, items: IdMap, table: pl.DataFrame, users: IdMap, ratings: Interactions | None
+    model: Model,
+    priors: Priors | None,
+    known: KnownItems,
+    table: pl.DataFrame,
+    users: IdMap,
+    ratings: Interactions | None,
 ) -> tuple[Model, IdMap, Int32]:
-    """Add new items to a model by folding them in from their prior and from ratings by known users.
+    """Add new items to a model from their prior and, for a model with factors, from ratings by known users.
 
     Parameters
     ----------
@@ -403,8 +431,8 @@ def add_items(
         Trained model.
     priors : Priors or None
         Priors for new items.
-    items : IdMap
-        IDs of the items in the model.
+    known : KnownItems
+        Items in the model.
     table : pl.DataFrame
         New items; see `new_item_table`.
     users : IdMap
@@ -429,29 +457,89 @@ def add_items(
     ids, ratings_by_item = table["item"], SparseRows.empty(len(table))
     if ratings is not None:
         ratings_by_item = remap_columns(ratings.by_item.take(ratings.items.rows(ids)), users.rows(ratings.users.all))
-    all_items = items.union(IdMap.of(ids))
-    positions = np.array(items.rows(all_items.all))
+    all_items = known.items.union(IdMap.of(ids))
+    positions = np.array(known.items.rows(all_items.all))
     positions[all_items.rows(ids)] = -1 - np.arange(len(ids), dtype=np.int32)
-    return _with_items(model, priors, table, ratings_by_item, positions), all_items, positions
+    return _with_items(model, priors, known, table, ratings_by_item, positions), all_items, positions
 
 
 def _with_items(
-    model: Model, priors: Priors | None, table: pl.DataFrame, ratings_by_item: SparseRows, positions: Int32
+    model: Model,
+    priors: Priors | None,
+    known: KnownItems,
+    table: pl.DataFrame,
+    ratings_by_item: SparseRows,
+    positions: Int32,
 ) -> Model:
-    """Fold in new items, and return the model with its items reordered by `positions`; see `add_items`."""
+    """Add new items, and return the model with its items reordered by `positions`; see `add_items`."""
     if isinstance(model, PairedModel):
         rating_priors = None if priors is None else priors.rating_model
-        ranker = _with_items(model.ranker, priors, table, model.liked(ratings_by_item), positions)
-        rating_model = _with_items(model.rating_model, rating_priors, table, ratings_by_item, positions)
+        liked, liked_by_item = known._replace(histories=model.liked(known.histories)), model.liked(ratings_by_item)
+        ranker = _with_items(model.ranker, priors, liked, table, liked_by_item, positions)
+        rating_model = _with_items(model.rating_model, rating_priors, known, table, ratings_by_item, positions)
         return model.of(ranker, rating_model, model.min_rating)
     prior = None if priors is None else priors.items
-    if prior is None or not isinstance(model, FactorModel):
-        raise KindError("new items require an item prior; with_priors learns one for models with factors")
     with linalg_as_data_error():
-        factors, bias = model.fold_in_items(
-            ratings_by_item, GaussianPrior(prior.means(table, len(table)), prior.precision)
-        )
-    return model.with_items(factors, bias, positions)
+        if isinstance(prior, Prior) and isinstance(model, FactorModel):
+            factors, bias = model.fold_in_items(
+                ratings_by_item, GaussianPrior(prior.means(table, len(table)), prior.precision)
+            )
+            return model.with_items(factors, bias, positions)
+        if isinstance(prior, WeightPrior) and isinstance(model, ItemItemModel) and known.table is not None:
+            support = _event_counts(known.histories, model.n_items)
+            return add_item_weights(model, prior, known.table, support, table, positions)
+    raise KindError(
+        "new items require an item prior; with_priors learns one for models with factors and, from item features, for "
+        "item-item models of events"
+    )
+
+
+def place_cold_items(
+    model: Model, priors: Priors, known: KnownItems, evidence: Bool | None
+) -> tuple[Model, Bool | None]:
+    """Place the items without training data by their features.
+
+    Parameters
+    ----------
+    model : Model
+        Trained model.
+    priors : Priors
+        Priors for new items; without features, nothing changes.
+    known : KnownItems
+        Items in the model. Those that are not in the histories and have at least one feature indicator are placed.
+    evidence : ndarray of shape (n_items,), bool, or None
+        Mask of the items that the model can rank; None for all.
+
+    Returns
+    -------
+    model : Model
+        Model in which the placed items are as if they were added by `add_items`, and all others are unchanged.
+    evidence : ndarray of shape (n_items,), bool, or None
+        Mask that includes the placed items. For a paired model, it is that of the ranker.
+    """
+    if isinstance(model, PairedModel):
+        liked = known._replace(histories=model.liked(known.histories))
+        ranker, evidence = place_cold_items(model.ranker, priors, liked, evidence)
+        rating_model, _ = place_cold_items(model.rating_model, priors.rating_model or Priors(), known, None)
+        return model.of(ranker, rating_model, model.min_rating), evidence
+    if priors.items is None or priors.items.encoder is None or known.table is None:
+        return model, evidence
+    is_cold = _event_counts(known.histories, len(known.items)) == 0
+    is_cold[is_cold] = priors.items.encoder.encode(known.table.filter(is_cold)).dense(int(is_cold.sum())).any(axis=1)
+    cold = np.flatnonzero(is_cold)
+    if not len(cold):
+        return model, evidence
+    positions = np.arange(len(is_cold), dtype=np.int32)
+    positions[cold] = -1 - np.arange(len(cold), dtype=np.int32)
+    no_ratings = SparseRows.empty(len(cold))
+    placed = _with_items(model, priors, known, known.table.filter(is_cold), no_ratings, positions)
+    evidence = None if evidence is None or (evidence | is_cold).all() else read_only(evidence | is_cold)
+    return placed, evidence
+
+
+def _event_counts(histories: SparseRows, n_items: int) -> Int64:
+    """Return the number of ratings or events with a nonzero weight for each item."""
+    return without_zero_weights(histories).column_counts(n_items)
 
 
 def history_row(history: Any, items: IdMap, kind: Kind, scale: Scale | None) -> SparseRows:

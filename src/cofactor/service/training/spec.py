@@ -129,7 +129,7 @@ class TrainingSpec:
         """
         users = _existing_columns(self.user_features, recommender.user_table)
         items = _existing_columns(self.item_features, recommender.item_table)
-        if not supports_priors(recommender.model):
+        if not supports_priors(recommender.model, items):
             return recommender
         return recommender.with_priors(user_features=users, item_features=items, seed=self.seed)
 
