@@ -1,16 +1,17 @@
 """Weights of new items in item-item models, predicted from their features.
 
 A new item has no events from which its weights could be learned. Each of its weights is predicted by a ridge regression
-from the weights of the known items. With the feature indicators h_c and the number of events n_c of known item c::
+from the weights of the known items. H has a row of feature indicators h_c for each known item c with n_c events, D is
+the diagonal matrix of the weights d_c, and h is the mean of the rows of H, weighted by d_c::
 
-    minimize over a, E:   sum_c d_c (W_jc - a - E'(h_c - h))^2 + ridge |E|^2        d_c = n_c / (n_c + 5),   h = mean_d h_c
+    minimize over a and e:   sum_c d_c (W_jc - a - e'(h_c - h))^2 + ridge |e|^2        d_c = n_c / (n_c + 5)
 
-    W_j,new = sum_c B_new,c W_jc         B = [1, H_new - h] [d / sum d, D (H - h) (ridge I + (H - h)' D (H - h))^-1]'
+    W_j,new = a + e'(h_new - h) = sum_c B_new,c W_jc
+    B = 1 d' / sum_c d_c + (H_new - h) ((H - h)' D (H - h) + ridge I)^-1 (H - h)' D
 
 The regression is linear in its targets, so that all weights of a new item are the same combination B of those of the
-known items: its column W_:,new, its row W_new,:, and the weights between two new items, B W B' without the diagonal.
-Its score is the combination of the scores of known items with similar features, and an explanation consists of the
-events of the user, as for any item.
+known items: its column B W', its row B W, and B W B' between new items (0 for an item with itself). Its score is this
+combination of the scores of the known items, and an explanation consists of the events of the user, as for any item.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ HALF_WEIGHT_RATINGS = 5.0
 """Number of ratings or events at which a known item has half of the maximum weight in a regression."""
 
 WEIGHT_RIDGE = 10.0
-"""Ridge of the regression. From 1 to 300, accuracy hardly depends on it (see benchmarks/cold_start_events.md)."""
+"""Ridge of the regression. From 1 to 300, accuracy hardly depends on it (see benchmarks/cold_items.md)."""
 
 MAX_WEIGHTS = 500
 """Maximum number of sparse weights in the column of a new item, and in its row: those that are farthest from 0."""

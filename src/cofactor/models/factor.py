@@ -80,6 +80,9 @@ class FactorModel:
         The scale that predictions are clipped to; None for an event model.
     loss : RatingsLoss, EventsLoss or PairwiseLoss, optional
         The loss that fold-in minimizes; None if all users are identical.
+    untrained : ndarray of shape (n_items,), bool, optional
+        Mask of the items that were added by `with_items`. When users of an event model are folded in, as in training,
+        they do not count as items without an event.
 
     Raises
     ------
@@ -115,9 +118,12 @@ class FactorModel:
     rating_range: tuple[float, float] | None = None
     scale: Scale | None = None
     loss: Loss | None = None
+    untrained: Bool | None = None
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
+        if self.untrained is not None:
+            checks.mask("untrained", self.untrained, len(self.item_bias))
         require_array("item_factors", self.item_factors, np.float32, (None, None))
         require_array("user_factors", self.user_factors, np.float32, (None, self.item_factors.shape[1]))
         require_array("user_bias", self.user_bias, np.float32, (len(self.user_factors),))
@@ -477,7 +483,11 @@ class FactorModel:
     @cached_property
     def item_inputs(self) -> RidgeInputs:
         """Inputs of the ridge regressions that fit users; raises KindError if the loss is not a least-squares loss."""
-        inputs = self.least_squares.ridge_inputs(self.item_factors, self.item_bias, self.mean)
+        loss = self.least_squares
+        inputs = loss.ridge_inputs(self.item_factors, self.item_bias, self.mean)
+        if self.untrained is not None and inputs.gram.size:
+            trained_features = np.where(self.untrained[:, None], np.float32(0), inputs.features)
+            inputs = replace(inputs, gram=loss.unobserved_gram(trained_features))
         return with_minimal_penalty(inputs, self.rating_range)
 
     @one_thread_blas()
@@ -586,10 +596,12 @@ class FactorModel:
         bias = checks.float32_array("bias", bias, (len(factors),))
         take = checked_take(take, self.n_items, len(factors))
         rows = np.where(take >= 0, take, self.n_items - 1 - take)
+        untrained = np.zeros(self.n_items, bool) if self.untrained is None else self.untrained
         return replace(
             self,
             item_factors=read_only(contiguous(np.concatenate([self.item_factors, factors])[rows], np.float32)),
             item_bias=read_only(contiguous(np.concatenate([self.item_bias, bias])[rows], np.float32)),
+            untrained=read_only(np.append(untrained, np.ones(len(factors), bool))[rows]),
         )
 
     @validated
@@ -627,7 +639,8 @@ class FactorModel:
             Arrays by name.
         """
         names = ("user_factors", "item_factors", "user_bias", "item_bias")
-        return {name: getattr(self, name) for name in names}
+        untrained = {} if self.untrained is None else {"untrained": self.untrained}
+        return {name: getattr(self, name) for name in names} | untrained
 
     def settings(self) -> dict[str, Any]:
         """Return the model state that is not included in `arrays`, including the loss, as JSON-serializable values.
@@ -672,6 +685,7 @@ class FactorModel:
             rating_range=checks.plain("rating_range", settings["rating_range"], tuple[float, float] | None),
             scale=checks.plain("scale", settings["scale"], Scale | None),
             loss=None if loss is None else checks.plain("loss", parameters, LOSSES[loss["type"]]),
+            untrained=arrays.get("untrained"),
         )
 
 
