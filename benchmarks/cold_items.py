@@ -207,8 +207,8 @@ def settings(name: str, events: Interactions, seeds: int) -> list[str]:
 
 def _placed(rec: Recommender, priors: Any, ridge: float) -> Recommender:
     priors = replace(priors, items=replace(priors.items, ridge=float(ridge)))
-    known = updating.KnownItems(rec.items, rec.item_table, rec.histories)
-    model, evidence = updating.place_cold_items(rec.model, priors, known, rec.evidence)
+    trained = updating.TrainedItems(rec.items, rec.item_table, rec.histories)
+    model, evidence = updating.place_cold_items(rec.model, priors, trained, rec.evidence)
     return replace(rec, model=model, priors=priors, evidence=evidence)
 
 

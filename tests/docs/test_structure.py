@@ -58,7 +58,7 @@ def test_all_new_users_are_folded_in_by_one_function() -> None:
 
 
 def test_users_of_a_model_are_replaced_by_one_function() -> None:
-    assert callers("replace_users") == {"recommender/recommender.py"}
+    assert callers("replace_users") == {"recommender/recommender.py", "recommender/updating.py"}
     users_of_models = {"recommender/updating.py"}
     users_of_recommenders = {"recommender/recommender.py", "service/training/point_in_time.py"}
     assert outside_of_models(callers("with_users")) == users_of_models | users_of_recommenders

@@ -26,7 +26,7 @@ from cofactor.recommender.recommender import Recommender
 GROUPS, ITEMS_PER_GROUP, USERS_PER_GROUP = 3, 12, 30
 N_ITEMS = GROUPS * ITEMS_PER_GROUP
 COLD = np.arange(N_ITEMS) % ITEMS_PER_GROUP == 5
-"""One item of each group has no events; its group is known from its genre."""
+"""One item of each group has no events; its group follows from its genre."""
 
 ITEM_ITEM = [
     name for name in ("ease", "sparse-ease", "item-knn", "rp3beta", "graph-filter", "sequential") if name in REGISTRY
@@ -195,13 +195,13 @@ def some_items(seed: int = 0) -> tuple[Any, pl.DataFrame, Any, pl.DataFrame]:
     W = rng.normal(size=(30, 30)).astype(np.float32)
     np.fill_diagonal(W, 0)
     support = rng.integers(1, 40, 30)
-    known, new = (pl.DataFrame({"item": range(n), "g": rng.choice(list("abc"), n)}) for n in (30, 4))
-    return W, known, support, new
+    item_table, new = (pl.DataFrame({"item": range(n), "g": rng.choice(list("abc"), n)}) for n in (30, 4))
+    return W, item_table, support, new
 
 
-def least_squares(W: Any, known: pl.DataFrame, support: Any, new: pl.DataFrame, ridge: float) -> Any:
+def least_squares(W: Any, item_table: pl.DataFrame, support: Any, new: pl.DataFrame, ridge: float) -> Any:
     """Solve the regression of the columns of W on the features by stacking the penalty below the data."""
-    H, H_new = (np.array([[g == c for c in "abc"] for g in table["g"]], float) for table in (known, new))
+    H, H_new = (np.array([[g == c for c in "abc"] for g in table["g"]], float) for table in (item_table, new))
     d = support / (support + 5)
     h = d @ H / d.sum()
     X = np.vstack(
@@ -212,39 +212,39 @@ def least_squares(W: Any, known: pl.DataFrame, support: Any, new: pl.DataFrame, 
 
 
 def test_columns_and_rows_are_regressions_on_the_features() -> None:
-    W, known, support, new = some_items()
-    prior = learn_priors(dense(W), SparseRows.empty(3), item_table=known, item_features=["g"]).items
+    W, item_table, support, new = some_items()
+    prior = learn_priors(dense(W), SparseRows.empty(3), item_table=item_table, item_features=["g"]).items
     assert isinstance(prior, WeightPrior)
     take = np.append(np.arange(30), -1 - np.arange(4)).astype(np.int32)
-    out = add_item_weights(dense(W), prior, known, support, new, take).similarity.arrays()["weights"]
-    columns = least_squares(W, known, support, new, prior.ridge)
-    rows = least_squares(W.T, known, support, new, prior.ridge).T
+    out = add_item_weights(dense(W), prior, item_table, support, new, take).similarity.arrays()["weights"]
+    columns = least_squares(W, item_table, support, new, prior.ridge)
+    rows = least_squares(W.T, item_table, support, new, prior.ridge).T
     assert np.array_equal(out[:30, :30], W)
     assert np.allclose(out[:30, 30:], columns, atol=1e-5)
     assert np.allclose(out[30:, :30], rows, atol=1e-5)
-    among = least_squares(rows, known, support, new, prior.ridge)
-    np.fill_diagonal(among, 0)
-    assert np.allclose(out[30:, 30:], among, atol=1e-5)
+    between_new = least_squares(rows, item_table, support, new, prior.ridge)
+    np.fill_diagonal(between_new, 0)
+    assert np.allclose(out[30:, 30:], between_new, atol=1e-5)
     order = np.random.default_rng(1).permutation(34)
-    shuffled = add_item_weights(dense(W), prior, known, support, new, take[order]).similarity.arrays()["weights"]
+    shuffled = add_item_weights(dense(W), prior, item_table, support, new, take[order]).similarity.arrays()["weights"]
     assert np.array_equal(shuffled, out[np.ix_(order, order)])
 
 
 def test_sparse_weights_are_the_dense_ones_up_to_a_maximum_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    W, known, support, new = some_items()
-    prior = learn_priors(dense(W), SparseRows.empty(3), item_table=known, item_features=["g"]).items
+    W, item_table, support, new = some_items()
+    prior = learn_priors(dense(W), SparseRows.empty(3), item_table=item_table, item_features=["g"]).items
     assert isinstance(prior, WeightPrior)
     take = np.append(-1 - np.arange(4), np.arange(30)).astype(np.int32)
     source, target = np.nonzero(W)
     sparse = ItemItemModel(3, NeighborSimilarity(SparseRows.of(source, target, W[source, target], 30)))
 
     def matrix() -> Any:
-        rows = add_item_weights(sparse, prior, known, support, new, take).similarity.rows  # type: ignore[union-attr]
+        rows = add_item_weights(sparse, prior, item_table, support, new, take).similarity.rows  # type: ignore[union-attr]
         out = np.zeros((34, 34), np.float32)
         out[rows.owners, rows.columns] = rows.values
         return out
 
-    expected = add_item_weights(dense(W), prior, known, support, new, take).similarity.arrays()["weights"]
+    expected = add_item_weights(dense(W), prior, item_table, support, new, take).similarity.arrays()["weights"]
     monkeypatch.setattr(item_weights, "BLOCK_ITEMS", 3)
     full = matrix()
     assert np.allclose(full, expected, atol=1e-5)
@@ -259,13 +259,13 @@ def test_sparse_weights_are_the_dense_ones_up_to_a_maximum_number(monkeypatch: p
 
 
 def test_items_without_events_are_not_used() -> None:
-    W, known, support, new = some_items()
+    W, item_table, support, new = some_items()
     W[9], W[:, 9] = 1e6, -1e6
     support[9] = 0
-    prior = learn_priors(dense(W), SparseRows.empty(3), item_table=known, item_features=["g"]).items
+    prior = learn_priors(dense(W), SparseRows.empty(3), item_table=item_table, item_features=["g"]).items
     assert isinstance(prior, WeightPrior)
     take = np.append(np.delete(np.arange(30), 9), -1 - np.arange(4)).astype(np.int32)
-    out = add_item_weights(dense(W), prior, known, support, new, take).similarity.arrays()["weights"]
+    out = add_item_weights(dense(W), prior, item_table, support, new, take).similarity.arrays()["weights"]
     assert np.abs(out).max() < 10
 
 
@@ -290,15 +290,15 @@ def test_features_are_required(events: Interactions) -> None:
 
 
 def test_arguments_are_checked() -> None:
-    W, known, support, new = some_items()
-    prior = learn_priors(dense(W), SparseRows.empty(3), item_table=known, item_features=["g"]).items
+    W, item_table, support, new = some_items()
+    prior = learn_priors(dense(W), SparseRows.empty(3), item_table=item_table, item_features=["g"]).items
     assert isinstance(prior, WeightPrior)
     take = np.append(np.arange(30), -1 - np.arange(4)).astype(np.int32)
-    with pytest.raises(DataError, match="known and support must have n_items=30 rows"):
-        add_item_weights(dense(W), prior, known[:29], support, new, take)
+    with pytest.raises(DataError, match="item_table and support must have n_items=30 rows"):
+        add_item_weights(dense(W), prior, item_table[:29], support, new, take)
     ratings = Interactions.from_columns([0, 0, 1], [1, 2, 1], [3.0, 4.0, 5.0])
     with pytest.raises(KindError, match="model of ratings"):
-        add_item_weights(cofactor.ItemKNN().fit(ratings), prior, known, support, new, take)
+        add_item_weights(cofactor.ItemKNN().fit(ratings), prior, item_table, support, new, take)
     again = Priors.from_parts(Priors(None, prior).arrays(), Priors(None, prior).settings())
     assert isinstance(again.items, WeightPrior)
     assert (again.items.encoder, again.items.ridge) == (prior.encoder, prior.ridge)
@@ -332,3 +332,22 @@ def test_a_paired_model_places_items_in_both_models(events: Interactions) -> Non
     model: Any = rec.model
     other: Any = placed.model
     assert np.array_equal(model.predict(users, items), other.predict(users, items))  # all items have ratings
+
+
+def test_a_known_user_without_events_is_placed_by_features(events: Interactions) -> None:
+    """The list of a user without events is that of a new user with the same features; other users do not change."""
+    groups = [f"group {user // USERS_PER_GROUP}" for user in range(events.n_users)]
+    groups[1] = None  # type: ignore[call-overload]
+    users = pl.DataFrame({"user": events.users.all, "group": groups}, schema_overrides={"group": pl.String})
+    train = events.select(~np.isin(events.u, [0, 1, 35])).with_user_table(users)
+    plain = Recommender.fit(cofactor.ImplicitALS(factors=4), train, seed=0)
+    placed = plain.with_priors(user_features=["group"])
+    for user, group in ((0, 0), (35, 1)):
+        listed = placed.recommend(user, n=8)
+        assert (group_of(listed["item"]) == group).all()
+        assert set(listed["answered_by"]) == {"model"}
+        new = placed.for_history([], user_features={"group": f"group {group}"}).recommend(n=8)
+        assert new["item"].to_list() == listed["item"].to_list()
+    others = np.delete(np.arange(events.n_users), [0, 35])
+    assert np.array_equal(scores(plain)[others], scores(placed)[others])
+    assert np.array_equal(scores(plain.with_priors()), scores(plain))

@@ -79,9 +79,9 @@ class _Combination:
 def add_item_weights(
     model: ItemItemModel,
     prior: WeightPrior,
-    known: pl.DataFrame,
+    item_table: pl.DataFrame,
     support: Int64,
-    new: pl.DataFrame,
+    new_table: pl.DataFrame,
     take: Int32,
 ) -> ItemItemModel:
     """Add new items to an item-item model of events, with weights predicted from their features.
@@ -94,11 +94,11 @@ def add_item_weights(
         Model of events with n_items items.
     prior : WeightPrior
         Regression of the weights on the features.
-    known : polars.DataFrame
+    item_table : polars.DataFrame
         Features of the known items: n_items rows.
     support : ndarray of shape (n_items,), int64
         Number of training events for each known item; items without events are not used in the regression.
-    new : polars.DataFrame
+    new_table : polars.DataFrame
         Features of the new items: n_new rows. The weights of an item without indicators are close to the mean.
     take : ndarray of shape (n,), int32
         Items of the result: an entry t >= 0 is row t of this model, and t < 0 is new item -1 - t.
@@ -130,10 +130,10 @@ def add_item_weights(
     """
     if model.baseline is not None:
         raise KindError("new items can be added to an item-item model of events, but this is a model of ratings")
-    if len(known) != model.n_items or support.shape != (model.n_items,):
-        raise DataError(f"known and support must have n_items={model.n_items:,} rows; got {len(known):,}")
-    take = checked_take(take, model.n_items, len(new))
-    H, H_new = (prior.encoder.encode(table).dense(len(table)) for table in (known, new))
+    if len(item_table) != model.n_items or support.shape != (model.n_items,):
+        raise DataError(f"item_table and support must have n_items={model.n_items:,} rows; got {len(item_table):,}")
+    take = checked_take(take, model.n_items, len(new_table))
+    H, H_new = (prior.encoder.encode(table).dense(len(table)) for table in (item_table, new_table))
     combination = _Combination.of(H, H_new, support, prior.ridge)
     return replace(model, similarity=_extended(model.similarity, combination, take))
 
@@ -158,16 +158,15 @@ def _extended(similarity: ItemSimilarity, mix: _Combination, take: Int32) -> Ite
 def _extended_matrix(W: Float32, mix: _Combination, take: Int32) -> Float32:
     """Return the dense weights of known and new items."""
     L, K = mix.loadings, mix.coefficients
-    outgoing = L.T @ W
-    among = K @ (outgoing @ L) @ K.T
-    np.fill_diagonal(among, 0)
-    known, new = np.flatnonzero(take >= 0), np.flatnonzero(take < 0)
-    old, added = take[known], -1 - take[new]
+    new, old = np.flatnonzero(take < 0), np.flatnonzero(take >= 0)
+    K, old_rows, outgoing = K[-1 - take[new]], take[old], L.T @ W
+    new_weights = K @ (outgoing @ L) @ K.T
+    np.fill_diagonal(new_weights, 0)
     out = np.empty((len(take), len(take)), np.float32)
-    out[np.ix_(known, known)] = W[np.ix_(old, old)]
-    out[np.ix_(known, new)] = (W @ L)[old] @ K[added].T
-    out[np.ix_(new, known)] = K[added] @ outgoing[:, old]
-    out[np.ix_(new, new)] = among[np.ix_(added, added)]
+    out[np.ix_(old, old)] = W[np.ix_(old_rows, old_rows)]
+    out[np.ix_(old, new)] = (W @ L)[old_rows] @ K.T
+    out[np.ix_(new, old)] = K @ outgoing[:, old_rows]
+    out[np.ix_(new, new)] = new_weights
     return out
 
 

@@ -35,7 +35,7 @@ from cofactor.models.user_batch import UserBatch
 from cofactor.recommender import frames, persistence
 from cofactor.recommender.catalog import Catalog, known_rows
 from cofactor.recommender.updating import (
-    KnownItems,
+    TrainedItems,
     add_items,
     check_ratings,
     differing_rows,
@@ -47,6 +47,7 @@ from cofactor.recommender.updating import (
     model_histories,
     new_item_table,
     place_cold_items,
+    place_cold_users,
     rating_prior,
     replace_rows,
     replace_users,
@@ -766,8 +767,8 @@ class Recommender:
     ) -> Recommender:
         """Learn priors for new users and new items, and return a recommender with these priors.
 
-        With item features, the items without training data that have at least one feature are placed by them, so that
-        the model ranks them. All other items are unchanged.
+        With features, the items and users of the catalog without training data that have at least one feature are
+        placed by them: the model ranks these items, and ranks for these users. All others are unchanged.
 
         Parameters
         ----------
@@ -800,20 +801,16 @@ class Recommender:
         3
         """
         priors = learn_priors(
-            self.model,
-            self.histories,
-            user_table=self.user_table,
-            item_table=self.item_table,
-            user_features=user_features,
-            item_features=item_features,
-            seed=seed,
-        )
-        model, evidence = place_cold_items(self.model, priors, self._known_items, self.evidence)
+            self.model, self.histories, user_table=self.user_table, item_table=self.item_table,
+            user_features=user_features, item_features=item_features, seed=seed,
+        )  # fmt: skip
+        model, evidence = place_cold_items(self.model, priors, self._trained_items, self.evidence)
+        model = place_cold_users(model, priors, self.histories, self.user_table)
         return replace(self, model=model, priors=priors, evidence=evidence)
 
     @property
-    def _known_items(self) -> KnownItems:
-        return KnownItems(self.items, self.item_table, self.histories)
+    def _trained_items(self) -> TrainedItems:
+        return TrainedItems(self.items, self.item_table, self.histories)
 
     def ensure_priors(self, *, seed: Seed = 0) -> Recommender:
         """Return a recommender with priors, if its model supports them; missing priors are learned without features.
@@ -986,7 +983,7 @@ class Recommender:
         table = new_item_table(table, self.items)
         if ratings is not None:
             check_ratings(ratings, self.kind, self.scale)
-        model, items, take = add_items(self.model, self.priors, self._known_items, table, self.users, ratings)
+        model, items, take = add_items(self.model, self.priors, self._trained_items, table, self.users, ratings)
         new_item_rows = items.rows(self.items.all)
         extended_recommender = replace(
             self,

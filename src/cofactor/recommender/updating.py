@@ -18,6 +18,7 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import Bool, Int32, Int64, read_only
 from cofactor.cold_start.item_weights import add_item_weights
+from cofactor.data.features import Encoder
 from cofactor.data.id_columns import id_series
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind
@@ -36,8 +37,8 @@ from cofactor.models.prior import Prior, Priors, WeightPrior
 from cofactor.validation import validated
 
 __all__ = [
-    "KnownItems",
     "MergedUsers",
+    "TrainedItems",
     "add_items",
     "check_ratings",
     "differing_rows",
@@ -49,6 +50,7 @@ __all__ = [
     "model_histories",
     "new_item_table",
     "place_cold_items",
+    "place_cold_users",
     "rating_prior",
     "remap_columns",
     "replace_rows",
@@ -397,7 +399,7 @@ def new_item_table(table: Any, items: IdMap) -> pl.DataFrame:
     return table_with_ids
 
 
-class KnownItems(NamedTuple):
+class TrainedItems(NamedTuple):
     """The items of a model, with the data from which an item-item model predicts the weights of new items.
 
     Attributes
@@ -418,7 +420,7 @@ class KnownItems(NamedTuple):
 def add_items(
     model: Model,
     priors: Priors | None,
-    known: KnownItems,
+    trained: TrainedItems,
     table: pl.DataFrame,
     users: IdMap,
     ratings: Interactions | None,
@@ -431,7 +433,7 @@ def add_items(
         Trained model.
     priors : Priors or None
         Priors for new items.
-    known : KnownItems
+    trained : TrainedItems
         Items in the model.
     table : pl.DataFrame
         New items; see `new_item_table`.
@@ -457,16 +459,16 @@ def add_items(
     ids, ratings_by_item = table["item"], SparseRows.empty(len(table))
     if ratings is not None:
         ratings_by_item = remap_columns(ratings.by_item.take(ratings.items.rows(ids)), users.rows(ratings.users.all))
-    all_items = known.items.union(IdMap.of(ids))
-    positions = np.array(known.items.rows(all_items.all))
+    all_items = trained.items.union(IdMap.of(ids))
+    positions = np.array(trained.items.rows(all_items.all))
     positions[all_items.rows(ids)] = -1 - np.arange(len(ids), dtype=np.int32)
-    return _with_items(model, priors, known, table, ratings_by_item, positions), all_items, positions
+    return _with_items(model, priors, trained, table, ratings_by_item, positions), all_items, positions
 
 
 def _with_items(
     model: Model,
     priors: Priors | None,
-    known: KnownItems,
+    trained: TrainedItems,
     table: pl.DataFrame,
     ratings_by_item: SparseRows,
     positions: Int32,
@@ -474,9 +476,9 @@ def _with_items(
     """Add new items, and return the model with its items reordered by `positions`; see `add_items`."""
     if isinstance(model, PairedModel):
         rating_priors = None if priors is None else priors.rating_model
-        liked, liked_by_item = known._replace(histories=model.liked(known.histories)), model.liked(ratings_by_item)
+        liked, liked_by_item = trained._replace(histories=model.liked(trained.histories)), model.liked(ratings_by_item)
         ranker = _with_items(model.ranker, priors, liked, table, liked_by_item, positions)
-        rating_model = _with_items(model.rating_model, rating_priors, known, table, ratings_by_item, positions)
+        rating_model = _with_items(model.rating_model, rating_priors, trained, table, ratings_by_item, positions)
         return model.of(ranker, rating_model, model.min_rating)
     prior = None if priors is None else priors.items
     with linalg_as_data_error():
@@ -485,9 +487,9 @@ def _with_items(
                 ratings_by_item, GaussianPrior(prior.means(table, len(table)), prior.precision)
             )
             return model.with_items(factors, bias, positions)
-        if isinstance(prior, WeightPrior) and isinstance(model, ItemItemModel) and known.table is not None:
-            support = _event_counts(known.histories, model.n_items)
-            return add_item_weights(model, prior, known.table, support, table, positions)
+        if isinstance(prior, WeightPrior) and isinstance(model, ItemItemModel) and trained.table is not None:
+            support = _event_counts(trained.histories, model.n_items)
+            return add_item_weights(model, prior, trained.table, support, table, positions)
     raise KindError(
         "new items require an item prior; with_priors learns one for models with factors and, from item features, for "
         "item-item models of events"
@@ -495,7 +497,7 @@ def _with_items(
 
 
 def place_cold_items(
-    model: Model, priors: Priors, known: KnownItems, evidence: Bool | None
+    model: Model, priors: Priors, trained: TrainedItems, evidence: Bool | None
 ) -> tuple[Model, Bool | None]:
     """Place the items without training data by their features.
 
@@ -505,7 +507,7 @@ def place_cold_items(
         Trained model.
     priors : Priors
         Priors for new items; without features, nothing changes.
-    known : KnownItems
+    trained : TrainedItems
         Items in the model. Those that are not in the histories and have at least one feature indicator are placed.
     evidence : ndarray of shape (n_items,), bool, or None
         Mask of the items that the model can rank; None for all.
@@ -518,23 +520,59 @@ def place_cold_items(
         Mask that includes the placed items. For a paired model, it is that of the ranker.
     """
     if isinstance(model, PairedModel):
-        liked = known._replace(histories=model.liked(known.histories))
+        liked = trained._replace(histories=model.liked(trained.histories))
         ranker, evidence = place_cold_items(model.ranker, priors, liked, evidence)
-        rating_model, _ = place_cold_items(model.rating_model, priors.rating_model or Priors(), known, None)
+        rating_model, _ = place_cold_items(model.rating_model, priors.rating_model or Priors(), trained, None)
         return model.of(ranker, rating_model, model.min_rating), evidence
-    if priors.items is None or priors.items.encoder is None or known.table is None:
+    if priors.items is None or priors.items.encoder is None or trained.table is None:
         return model, evidence
-    is_cold = _event_counts(known.histories, len(known.items)) == 0
-    is_cold[is_cold] = priors.items.encoder.encode(known.table.filter(is_cold)).dense(int(is_cold.sum())).any(axis=1)
+    has_no_data = _event_counts(trained.histories, len(trained.items)) == 0
+    is_cold = _with_features(has_no_data, priors.items.encoder, trained.table)
     cold = np.flatnonzero(is_cold)
     if not len(cold):
         return model, evidence
     positions = np.arange(len(is_cold), dtype=np.int32)
     positions[cold] = -1 - np.arange(len(cold), dtype=np.int32)
     no_ratings = SparseRows.empty(len(cold))
-    placed = _with_items(model, priors, known, known.table.filter(is_cold), no_ratings, positions)
+    placed = _with_items(model, priors, trained, trained.table.filter(is_cold), no_ratings, positions)
     evidence = None if evidence is None or (evidence | is_cold).all() else read_only(evidence | is_cold)
     return placed, evidence
+
+
+def place_cold_users(model: Model, priors: Priors, histories: SparseRows, table: pl.DataFrame | None) -> Model:
+    """Place the users without training data by their features.
+
+    Parameters
+    ----------
+    model : Model
+        Trained model.
+    priors : Priors
+        Priors for new users; without features, nothing changes.
+    histories : SparseRows
+        History of each user. Those without a history who have at least one feature indicator are placed.
+    table : pl.DataFrame or None
+        User table in row order.
+
+    Returns
+    -------
+    Model
+        Model in which the placed users are new users with these features, and all others are unchanged.
+    """
+    prior = priors.user_prior
+    if prior is None or prior.encoder is None or table is None:
+        return model
+    is_cold = _with_features(without_zero_weights(histories).counts == 0, prior.encoder, table)
+    if not is_cold.any():
+        return model
+    rows = np.where(is_cold, -1, np.arange(len(is_cold))).astype(np.int32)
+    return replace_users(model, priors, rows, histories.take(np.flatnonzero(is_cold)), table.filter(is_cold))
+
+
+def _with_features(selected: Bool, encoder: Encoder, table: pl.DataFrame) -> Bool:
+    """Return a mask of the selected rows of a table that have at least one feature indicator."""
+    result = np.array(selected)
+    result[selected] = encoder.encode(table.filter(selected)).dense(int(selected.sum())).any(axis=1)
+    return result
 
 
 def _event_counts(histories: SparseRows, n_items: int) -> Int64:
