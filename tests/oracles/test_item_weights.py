@@ -13,7 +13,7 @@ import pytest
 import cofactor
 from cofactor.cold_start import add_item_weights, item_weights, learn_priors, supports_priors
 from cofactor.data.interactions import Interactions
-from cofactor.errors import DataError, KindError
+from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import REGISTRY
 from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows
@@ -28,9 +28,7 @@ N_ITEMS = GROUPS * ITEMS_PER_GROUP
 COLD = np.arange(N_ITEMS) % ITEMS_PER_GROUP == 5
 """One item of each group has no events; its group follows from its genre."""
 
-ITEM_ITEM = [
-    name for name in ("ease", "sparse-ease", "item-knn", "rp3beta", "graph-filter", "sequential") if name in REGISTRY
-]
+ITEM_ITEM = ["ease", "sparse-ease", "item-knn", "rp3beta", "graph-filter", "sequential-item-knn"]
 PLACED = [*ITEM_ITEM, "implicit-als", "bpr"]
 
 
@@ -294,8 +292,10 @@ def test_arguments_are_checked() -> None:
     prior = learn_priors(dense(W), SparseRows.empty(3), item_table=item_table, item_features=["g"]).items
     assert isinstance(prior, WeightPrior)
     take = np.append(np.arange(30), -1 - np.arange(4)).astype(np.int32)
-    with pytest.raises(DataError, match="item_table and support must have n_items=30 rows"):
+    with pytest.raises(DataError, match="item_table must have n_items=30 rows"):
         add_item_weights(dense(W), prior, item_table[:29], support, new, take)
+    with pytest.raises(ParameterError, match="support must have"):
+        add_item_weights(dense(W), prior, item_table, support[:29], new, take)
     ratings = Interactions.from_columns([0, 0, 1], [1, 2, 1], [3.0, 4.0, 5.0])
     with pytest.raises(KindError, match="model of ratings"):
         add_item_weights(cofactor.ItemKNN().fit(ratings), prior, item_table, support, new, take)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Float32, Float64, Int32, Int64, read_only
 from cofactor.errors import DataError, KindError
 from cofactor.kernels.parallel import one_thread_blas
@@ -130,8 +131,9 @@ def add_item_weights(
     """
     if model.baseline is not None:
         raise KindError("new items can be added to an item-item model of events, but this is a model of ratings")
-    if len(item_table) != model.n_items or support.shape != (model.n_items,):
-        raise DataError(f"item_table and support must have n_items={model.n_items:,} rows; got {len(item_table):,}")
+    if len(item_table) != model.n_items:
+        raise DataError(f"item_table must have n_items={model.n_items:,} rows; got {len(item_table):,}")
+    support = checks.whole_array("support", support, low=0, size=model.n_items)
     take = checked_take(take, model.n_items, len(new_table))
     H, H_new = (prior.encoder.encode(table).dense(len(table)) for table in (item_table, new_table))
     combination = _Combination.of(H, H_new, support, prior.ridge)

@@ -122,12 +122,12 @@ class FactorModel:
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
-        if self.untrained is not None:
-            checks.mask("untrained", self.untrained, len(self.item_bias))
         require_array("item_factors", self.item_factors, np.float32, (None, None))
         require_array("user_factors", self.user_factors, np.float32, (None, self.item_factors.shape[1]))
         require_array("user_bias", self.user_bias, np.float32, (len(self.user_factors),))
         require_array("item_bias", self.item_bias, np.float32, (len(self.item_factors),))
+        if self.untrained is not None:
+            checks.mask("untrained", self.untrained, len(self.item_bias))
 
     @property
     def n_users(self) -> int:

@@ -124,6 +124,10 @@ class Samples:
         return rec.with_priors(user_features=["job"], item_features=["genres"])
 
     @cached_property
+    def with_weight_prior(self) -> cofactor.Recommender:
+        return self.recommender("ease").with_priors(item_features=["genres"])
+
+    @cached_property
     def in_time(self) -> cofactor.Recommender:
         """A recommender whose predictions depend on the time."""
         estimator = small("bayesian-mf", time_bin=86400)
@@ -220,7 +224,8 @@ class Samples:
                 lambda: self.recommender("bpr").for_rows([1]).explanation(2)
             ],
             "Prior": [lambda: self.with_priors.priors.users],
-            "Priors": [lambda: self.with_priors.priors],
+            "Priors": [lambda: self.with_priors.priors, lambda: self.with_weight_prior.priors],
+            "WeightPrior": [lambda: self.with_weight_prior.priors.items],
             "ModelLists": [lambda: self.model_lists],
             "Hits": [lambda: self.model_lists.hits],
             "Simulation": [lambda: self.simulation],
@@ -580,6 +585,12 @@ class Samples:
             ".group_weights": {"groups": lambda: np.arange(24) % 2},
             ".Impressions": {"n_shown": lambda: np.zeros(10, np.int64), "n_clicked": lambda: np.zeros(10, np.int64)},
             ".Prior.means": {"table": lambda: self.user_table, "n": lambda: 24},
+            ".WeightPrior": {"encoder": lambda: Encoder.of(self.item_table, ["genres"], "item"), "ridge": lambda: 1.0},
+            ".add_item_weights": {
+                "model": lambda: self.with_weight_prior.model, "prior": lambda: self.with_weight_prior.priors.items,
+                "item_table": lambda: self.item_table, "new_table": lambda: self.item_table,
+                "support": lambda: np.ones(10, np.int64), "take": lambda: np.arange(-2, 8, dtype=np.int32),
+            },
             ".expected": {"u": lambda: [0, 1], "i": lambda: [2, 3]},
             ".Recommender.explain": {"user": lambda: "u01", "item": lambda: "i1"},
             **{f".{name}": {"y": self.outputs} for name in ("loss", "rating", "score")},
