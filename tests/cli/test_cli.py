@@ -304,6 +304,21 @@ def test_new_users_are_distinguished_by_their_features(tmp_path: Path) -> None:
         assert message in " ".join(result.stderr.split())
 
 
+def test_items_without_events_are_placed_by_their_features(tmp_path: Path) -> None:
+    path = tmp_path / "m.cofactor"
+    options = ["movielens-100k", "-o", path, "-m", "rp3beta", "--min-rating", 4]
+    ok("fit", *options)
+    before = Recommender.load(path)
+    assert "new items start from genres, year" in ok("fit", *options, "--item-features", "genres,year").stdout
+    after = Recommender.load(path)
+    assert before.evidence is not None
+    assert (~before.evidence).sum() > 200
+    assert after.evidence is None or after.evidence.sum() > before.evidence.sum() + 200
+    film = after.items.all[int(np.flatnonzero(~before.evidence)[0])]
+    listed = after.recommend(1, n=1682, exclude_seen=False).filter(pl.col("item") == film)
+    assert listed["answered_by"].to_list() == ["model"]
+
+
 def test_fit_names_missing_columns(folder: Path, tmp_path: Path) -> None:
     result = run("fit", folder / "ratings.csv", "-o", tmp_path / "m", "-m", "biased-mf", "--user-features", "age")
     assert result.exit_code != 0

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,8 +18,12 @@ from cofactor.data.interactions import Interactions
 from cofactor.errors import ArtifactError, DataError, JobLostError, KindError, ParameterError
 from cofactor.estimators import Bias, ExplicitALS
 from cofactor.models import PairedModel
+from cofactor.recommender.recommender import Recommender
 from cofactor.results import Query
+from cofactor.service.catalog_update import with_new_items
+from cofactor.service.change_feed import ItemRecord
 from cofactor.service.engine import Engine
+from cofactor.service.loaded_model import LoadedModel
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.training.data import training_data
 from cofactor.service.training.promotion_gate import PromotionGate
@@ -180,6 +185,25 @@ def test_metadata_of_items_and_users_is_used_in_training(trainer: Trainer, store
     assert rec.priors is not None
     assert rec.priors.items is not None
     assert rec.priors.items.encoder is not None
+
+
+def test_an_item_item_model_takes_new_items_from_the_store_by_their_features(ratings: Interactions) -> None:
+    items = ratings.items.all
+    genres = ["a" if n % 2 else "b" for n in range(len(items))]
+    events = ratings.to_events(min_rating=3).with_item_table({"item": items, "genres": genres})
+    rec = Recommender.fit(cofactor.EASE(), events)
+    spec = TrainingSpec(cofactor.EASE(), kind="events", item_features=("genres",), user_features=("age",))
+    fitted = spec.with_priors(rec)
+    assert replace(spec, item_features=()).with_priors(rec) is rec
+    new = {"100": ItemRecord("Jaws", True, {"genres": "a"}), "101": ItemRecord(None, True, {"genres": [1]})}
+    assert with_new_items(LoadedModel(1, 0, rec), new) is None
+    larger = with_new_items(LoadedModel(1, 0, fitted), new)
+    assert larger is not None
+    assert len(larger.recommender.items) == len(items) + 2
+    model: Any = larger.recommender.model
+    added = [larger.item_row(item) for item in new]
+    user = larger.recommender.batch(np.argsort(-events.by_user.counts)[:1].astype(np.int32))
+    assert model.scores(user)[0, added].all()
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,8 @@ def fit(
         out.print(f"{len(run)} epochs, {losses}{summary}", soft_wrap=True)
     if recommender.priors is not None:
         features = ", ".join(name for table_columns in columns for name in table_columns)
-        out.print(f"new users and items start from {features or 'the average taste'}", soft_wrap=True)
+        who = "users and items" if recommender.priors.user_prior is not None else "items"
+        out.print(f"new {who} start from {features or 'the average taste'}", soft_wrap=True)
     out.print(f"saved in {printable(output)} ({Path(output).stat().st_size:,} bytes)", soft_wrap=True)
     first_user = table.users.id_at(0)
     out.print(f"\nNext: {command('recommend', as_path(output), '--user', first_user)}", soft_wrap=True)
