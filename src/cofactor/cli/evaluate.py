@@ -1,4 +1,4 @@
-"""`cofactor evaluate`: evaluate models and a baseline on one split, with 95 % intervals."""
+"""`cofactor evaluate`: evaluate models and a baseline on one split, with 95% intervals."""
 
 from __future__ import annotations
 

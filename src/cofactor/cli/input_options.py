@@ -189,7 +189,9 @@ class Source:
         if self.events:
             raise ParameterError("--rating-model needs ratings; it cannot be combined with --events")
         if self.gain:
-            raise ParameterError("--gain cannot be combined with --rating-model, whose likes all have the same weight")
+            raise ParameterError(
+                "--gain cannot be combined with --rating-model: with a rating model, all likes have the same weight"
+            )
         *rankers, ratings = estimators_of([*models, rating_model], settings)
         return replace(self, min_rating=None), [PairedModels(ranker, ratings, self.min_rating) for ranker in rankers]
 
@@ -216,8 +218,8 @@ class Source:
                 )
             option = "--events" if self.events else "--min-rating"
             raise KindError(
-                f"{estimator.name} needs ratings, but {option} produces events; omit it, or use a model of events such "
-                "as implicit-als"
+                f"{estimator.name} needs ratings, but {option} produces events; omit it, or use an event model such as "
+                "implicit-als"
             )
 
     def settings(self, settings: Sequence[str] | None) -> list[str]:

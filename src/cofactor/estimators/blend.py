@@ -43,7 +43,7 @@ PRIOR_ROUNDS = 10
 """Number of rounds that the equal weights count as, with which the selection starts."""
 
 MAX_USERS = 4000
-"""Maximum number of users by whose lists the weights for events are chosen."""
+"""Maximum number of users whose lists determine the weights for events."""
 
 N_CANDIDATES, K = 100, 10
 """Number of items of each part's list that are candidates, and the length of the lists that are measured."""
@@ -125,8 +125,8 @@ class Blend(Estimator):
         if isinstance(self.parts, tuple) and any(isinstance(part, str | Mapping) for part in self.parts):
             parts: list[Any] = list(self.parts)
             try:
-                made = (Estimator.from_dict(part) if isinstance(part, str | Mapping) else part for part in parts)
-                object.__setattr__(self, "parts", tuple(made))
+                estimators = (Estimator.from_dict(part) if isinstance(part, str | Mapping) else part for part in parts)
+                object.__setattr__(self, "parts", tuple(estimators))
             except ParameterError as error:
                 raise ParameterError(f"blend: parts: {error}") from error
         super().__post_init__()
@@ -159,8 +159,8 @@ class Blend(Estimator):
             checks.choice("kind", kind, get_args(Kind))
         schema = super().json_schema()
         kinds: list[dict[str, Any]] = []
-        for each in get_args(Kind) if kind is None else (kind,):
-            parts = [part.json_schema() for part in estimators_of_kind(each) if not _is_composite(part())]
+        for table_kind in get_args(Kind) if kind is None else (kind,):
+            parts = [part.json_schema() for part in estimators_of_kind(table_kind) if not _is_composite(part())]
             kinds.append({"items": {"anyOf": parts}})
         schema["properties"]["parts"] |= {"maxItems": MAX_PARTS, "allOf": [{"anyOf": kinds}]}
         for option in schema["properties"]["weights"]["anyOf"]:
@@ -192,7 +192,7 @@ class Blend(Estimator):
             )
         numbers = tuple(float(checks.finite_number("blend: weights", weight, low=0)) for weight in weights)
         if not any(numbers):
-            raise ParameterError("blend: weights must be positive for at least one part")
+            raise ParameterError("blend: weights must not all be 0")
         return weights if all(type(weight) is float for weight in weights) else numbers  # sklearn.base.clone needs it
 
     @property
@@ -451,7 +451,7 @@ class _Candidates:
         return cls(items, scores)
 
     def select_weights(self, relevant: SparseRows) -> tuple[float, ...]:
-        """Choose weights by ensemble selection, so that NDCG@10 is best."""
+        """Choose the weights that maximize NDCG@10, by ensemble selection."""
         n_parts = len(self.scores)
         counts = np.full(n_parts, PRIOR_ROUNDS / n_parts)
         sums = PRIOR_ROUNDS * self.scores.mean(axis=0, dtype=np.float64)

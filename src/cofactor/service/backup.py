@@ -26,7 +26,7 @@ MAX_ATTEMPTS = 5
 
 
 class Backup(NamedTuple):
-    """Folder of a backup, and what the backup contains.
+    """Folder and contents of a backup.
 
     Attributes
     ----------
