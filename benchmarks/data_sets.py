@@ -21,6 +21,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,9 @@ def split_of_files(name: str, training: list[str], test: str) -> Split:
     ratings = both["rating"] if "rating" in both.columns else None
     kind: Kind = "events" if ratings is None else "ratings"
     table = Interactions.from_columns(both["user"], both["item"], ratings, kind=kind)
-    u, i = (map_.rows(held_out[column]).astype(np.int64) for map_, column in ((table.users, "user"), (table.items, "item")))
+    u, i = (
+        map_.rows(held_out[column]).astype(np.int64) for map_, column in ((table.users, "user"), (table.items, "item"))
+    )
     is_test = np.isin(table.u.astype(np.int64) * table.n_items + table.i, u * table.n_items + i)
     return Split(table.select(~is_test), table.select(is_test), f"{name}, published split")
 
@@ -71,14 +74,26 @@ def lastfm() -> Split:
     return split_per_user(events, seed=0)
 
 
-def movietweetings(kind: Kind) -> Split:
+def without_times(split: Split) -> Split:
+    """Remove the times of a random split, so that its rows are held out at random for validation, too."""
+    train, test = (replace(part, times=None) for part in (split.train, split.test))
+    return replace(split, train=train, test=test)
+
+
+def movietweetings(kind: Kind) -> Interactions:
     """Return ratings, or the pairs of users and films as events, with their times."""
     path = Path(os.environ["COFACTOR_DATA"]) / "movietweetings/ratings.dat"
     fields = [line.split("::") for line in path.read_text(encoding="utf-8").splitlines()]
     users, items, ratings, times = zip(*fields, strict=True)
     values = None if kind == "events" else [float(rating) for rating in ratings]
-    table = Interactions.from_columns(users, items, values, times=[int(each) for each in times], kind=kind)
-    return split_per_user(table, seed=0)
+    return Interactions.from_columns(users, items, values, times=[int(each) for each in times], kind=kind)
+
+
+def movietweetings_by_time() -> Split:
+    """Return the events before a time and after it, of users with a training event."""
+    split = cofactor.split_by_time(movietweetings("events"))
+    is_known = split.train.by_user.counts[split.test.u] > 0
+    return replace(split, test=split.test.select(is_known))
 
 
 def beauty() -> Split:
@@ -104,17 +119,18 @@ def filmtrust() -> Split:
 
 
 DATA_SETS: dict[str, Callable[[], Split]] = {
-    "ml-100k-liked": lambda: split_i0(0),
+    "ml-100k-liked": lambda: without_times(split_i0(0)),
     "lastfm": lastfm,
-    "movietweetings-events": lambda: movietweetings("events"),
+    "movietweetings-events": lambda: without_times(split_per_user(movietweetings("events"), seed=0)),
+    "movietweetings-by-time": movietweetings_by_time,
     "citeulike": lambda: split_of_files("citeulike", ["train", "valid"], "test"),
     "beauty": beauty,
     "yelp2018": lambda: split_of_files("yelp2018", ["train"], "test"),
-    "ml-100k": split_s0,
+    "ml-100k": lambda: without_times(split_s0()),
     "jester5k": jester,
     "flixster": lambda: split_of_files("flixster", ["train"], "test"),
     "filmtrust": filmtrust,
-    "movietweetings": lambda: movietweetings("ratings"),
+    "movietweetings": lambda: without_times(split_per_user(movietweetings("ratings"), seed=0)),
 }
 BUDGET = {"yelp2018": 600.0}
 """Budget of automatic selection in seconds, where it is not 60."""
