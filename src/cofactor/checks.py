@@ -915,10 +915,10 @@ def optional_callable(name: str, value: Any) -> Callable[..., Any] | None:
     --------
     >>> optional_callable("on_fit", "print")
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: on_fit must be a function or None, not 'print'
+    cofactor.errors.ParameterError: on_fit must be callable or None, not 'print'
     """
     if value is not None and not callable(value):
-        raise ParameterError(f"{name} must be a function or None, not {describe(value)}")
+        raise ParameterError(f"{name} must be callable or None, not {describe(value)}")
     return value  # type: ignore[no-any-return]
 
 

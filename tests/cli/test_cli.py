@@ -829,7 +829,7 @@ def test_two_models_are_evaluated_by_both_kinds_of_metrics(folder: Path) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--events"], "--rating-model needs ratings"),
+        (["--events"], "--rating-model requires ratings"),
         (["--min-rating", "3", "--gain", "1"], "--gain cannot be combined with --rating-model"),
         (["--model", "biased-mf"], "ranker must be an estimator of events"),
         (["--min-rating", "60"], "no rating is at or above min_rating=60"),

@@ -65,7 +65,7 @@ CASES = {
     "nothing is positive": ("describe r.csv --min-rating 9", "min_rating=9"),
     "item-id without items": ("describe r.csv --item-id x", "--items FILE"),
     "user-id without users": ("describe r.csv --user-id x", "--users FILE"),
-    "gain without min-rating": ("describe r.csv --gain 0.5", "--gain needs --min-rating"),
+    "gain without min-rating": ("describe r.csv --gain 0.5", "--gain requires --min-rating"),
     "features without a table": ("fit r.csv -o x --model bayesian-mf --set user_features=age", "is no user table"),
     "time bins without times": ("fit r.csv -o x --model bayesian-mf --set time_bin=60", "requires a time"),
     "items without that column": ("describe r.csv --items pairs.csv --item-id x", "no column 'x'"),

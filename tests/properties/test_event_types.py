@@ -93,7 +93,7 @@ def test_wrong_arguments_are_named(small_ratings: Interactions) -> None:
         cofactor.combine_events({"rating": small_ratings}, {"rating": 1})
     with pytest.raises(ParameterError, match="target must be"):
         learn_type_weights(tables, target="buy")
-    with pytest.raises(ParameterError, match="only one event type"):
+    with pytest.raises(ParameterError, match="at least two event types; got only"):
         learn_type_weights({"view": tables["view"]}, target="view")
     with pytest.raises(DataError, match="too few events"):
         learn_type_weights(tables, target="purchase")

@@ -104,7 +104,7 @@ def fit(
         source, min_rating = replace(source, min_rating=None), source.min_rating
     check_model_output(output, inputs=source.files)
     if target_type is not None and (source.event_type is None or source.type_weights is not None):
-        raise ParameterError("--target-type needs --event-type, and cannot be combined with --type-weights")
+        raise ParameterError("--target-type requires --event-type, and cannot be combined with --type-weights")
     table = source.read(
         None if target_type is None else lambda tables: _learned_weights(tables, target_type, estimator, seed)
     )
@@ -215,7 +215,7 @@ def _check_combination(
         for option, value in model_options.items():
             if value:
                 raise ParameterError(
-                    f"{option} needs --model NAME; without it, the model and its settings are chosen automatically"
+                    f"{option} requires --model NAME; without it, the model and its settings are chosen automatically"
                 )
         if budget is not None and trials is not None:
             raise ParameterError("--budget cannot be combined with --trials")

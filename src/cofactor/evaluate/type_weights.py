@@ -129,7 +129,7 @@ def learn_type_weights(
     require_event_tables(tables)
     target = checks.choice("target", target, tuple(tables))
     if len(tables) < 2:
-        raise ParameterError(f"tables has only one event type, {target!r}, so there is no weight to learn")
+        raise ParameterError(f"tables must contain at least two event types; got only {target!r}")
     estimator = ImplicitALS() if estimator is None else require_estimator(estimator)
     trials, seed = checks.whole_number("trials", trials, low=1), checks.seed(seed)
     k = checks.whole_number("k", k, low=1, high=checks.MAX_LIST_LENGTH)

@@ -64,7 +64,7 @@ class BlendPart(Model, PredictsRatings, ScoresItems, FoldsIn, Explains, Protocol
 
 @dataclass(frozen=True, eq=False)
 class BlendModel:
-    """Blend model: the score of an item is a weighted sum of the scores of the parts.
+    """Blend model: the score of an item is a weighted sum of the scores of the blended models.
 
     Parameters
     ----------
