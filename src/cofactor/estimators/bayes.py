@@ -20,7 +20,7 @@ from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.gibbs import Chain, Sessions, Terms
 from cofactor.estimators.training import EpochCallback, FitMonitor
 from cofactor.estimators.training_table import Standardization, TableLike
-from cofactor.kernels.gibbs import column_misfits, entry_precisions, residuals, row_misfits
+from cofactor.kernels.gibbs import column_squared_errors, entry_precisions, residuals, row_squared_errors
 from cofactor.kernels.parallel import one_thread_blas, parallel_for
 from cofactor.kernels.sort import counting_sort
 from cofactor.models.base import Model
@@ -301,15 +301,15 @@ class _Sampler:
             precision = entry_precisions(self.users.entries, user_precision, item_precision)
             self.sessions.draw(residual, precision, stream)
             residual -= self.sessions.offsets
-        squares, total, misfit = row_misfits(self.users.entries, residual, self.items.noise)
+        squares, total, squared_error = row_squared_errors(self.users.entries, residual, self.items.noise)
         n_user_ratings, n_item_ratings = self.weighted_counts
         self.alpha = float(
-            stream.gamma((n_user_ratings.sum() + 1) / 2, 1 / (0.5 * float(self.users.noise @ misfit) + 0.5))
+            stream.gamma((n_user_ratings.sum() + 1) / 2, 1 / (0.5 * float(self.users.noise @ squared_error) + 0.5))
         )
         if sample_row_noise:
-            self.users.draw_noise(self.alpha * misfit, n_user_ratings, stream)
-            misfit = column_misfits(self.items.entries, self.by_item, squares, self.users.noise)
-            self.items.draw_noise(self.alpha * misfit, n_item_ratings, stream)
+            self.users.draw_noise(self.alpha * squared_error, n_user_ratings, stream)
+            squared_error = column_squared_errors(self.items.entries, self.by_item, squares, self.users.noise)
+            self.items.draw_noise(self.alpha * squared_error, n_item_ratings, stream)
         return float(total.sum() / len(self.interactions))
 
     def _residuals(self) -> Float32:

@@ -65,7 +65,7 @@ WARM_UP_ROWS = 500
 """Approximate number of rows of a fit that only compiles kernels and imports libraries."""
 
 MARGIN = 0.92
-"""Share of the budget that is planned with; predicted times are uncertain."""
+"""Share of the budget that is allocated; the rest covers errors in the predicted times."""
 
 BLEND_ARMS, KEPT_RESULTS = 3, 3
 """A blend consists of the best model of each of a few candidates, and of further models of the best candidate."""
@@ -77,10 +77,10 @@ MAX_RESERVED = 0.4
 """Maximum share of the budget that is reserved for the final fit of a blend."""
 
 MAX_DEFAULTS = 0.5
-"""Share of the budget that is left when the defaults of further candidates are no longer tried."""
+"""If less than this share of the budget is left, the defaults of further candidates are not tried."""
 
 MIN_WIDTH_SECONDS = 250
-"""Time budget from which the number of factors is searched: kernels are compiled for each number, in about 10 s."""
+"""Minimum time budget for a search over the number of factors: kernels are compiled for each number, in about 10 s."""
 
 MAX_TRIALS = 100
 """Maximum number of trials with a time budget."""
@@ -202,7 +202,7 @@ def select(
     on_trial: TrialCallback | None = None,
     start: float | None = None,
 ) -> Selection:
-    """Choose an estimator and its hyperparameters for a table; see the notes of the module.
+    """Choose an estimator and its hyperparameters for a table; see the module docstring.
 
     Parameters
     ----------
@@ -299,7 +299,7 @@ class _Arm:
 
     @classmethod
     def of(cls, candidate: Candidate, default: Estimator, *, searches_width: bool) -> _Arm:
-        """Create an arm; if the width is not searched, a trial does not have to compile kernels."""
+        """Create an arm; without a search over the number of factors, trials do not compile kernels."""
         try:
             space = search_space(default)
         except ParameterError:  # nothing to search
@@ -342,11 +342,11 @@ class _Selector:
 
     @property
     def is_timed(self) -> bool:
-        """Whether the budget is a time."""
+        """Whether the budget is a time limit instead of a number of trials."""
         return self.deadline < math.inf
 
     def run(self) -> Selection:
-        """Run all steps up to the choice."""
+        """Run all trials, and return the selection."""
         if self.split is None:
             return self._first("no rows can be held out")
         for arm in self.arms:
@@ -474,13 +474,13 @@ class _Selector:
 
     def _halve(self) -> None:
         """Try new hyperparameters of the better half of the candidates, until the budget is used up."""
-        arms, n_trials, ran = self._ranked(self.arms), 1, True
-        while ran:
+        arms, n_trials, any_trial = self._ranked(self.arms), 1, True
+        while any_trial:
             arms = self._ranked(arms)[: max(math.ceil(len(arms) / 2), BLEND_ARMS)]
-            n_trials, ran = 2 * n_trials, False
+            n_trials, any_trial = 2 * n_trials, False
             for _ in range(n_trials):
                 for arm in arms:
-                    ran |= bool(arm.space) and self._try(arm, self._suggested(arm))
+                    any_trial |= bool(arm.space) and self._try(arm, self._suggested(arm))
 
     def _suggested(self, arm: _Arm) -> Estimator:
         """Draw hyperparameters: a few close to the best ones so far, or (one draw in four) all from their ranges."""
@@ -493,8 +493,8 @@ class _Selector:
         for (name, bounds), is_changed in zip(arm.space.items(), changed, strict=True):
             current = min(max(float(getattr(arm.best.estimator, name)), bounds.low), bounds.high)
             low, high, position = (math.log(b) if bounds.log else b for b in (bounds.low, bounds.high, current))
-            step, anywhere = LOCAL_STEP * (high - low) * stream.normal(), stream.uniform(low, high)
-            draw = min(max(position + step, low), high) if is_local else anywhere
+            step, uniform_draw = LOCAL_STEP * (high - low) * stream.normal(), stream.uniform(low, high)
+            draw = min(max(position + step, low), high) if is_local else uniform_draw
             value = math.exp(draw) if bounds.log else draw
             if is_changed or not is_local:
                 value = bounds.rounded(round(value) if bounds.is_integer else value)
@@ -536,7 +536,7 @@ class _Selector:
 
 
 def validation_split(table: Interactions, *, seed: int) -> Split | None:
-    """Hold out a fifth of each user's rows; None if the parts cannot be used.
+    """Hold out a fifth of each user's rows; return None if either part cannot be used.
 
     Parameters
     ----------
@@ -555,8 +555,8 @@ def validation_split(table: Interactions, *, seed: int) -> Split | None:
     has_weight = train.weights is None or bool(train.weights.any())
     if not len(train) or not has_weight or not len(relevant_rows(held_out)):
         return None
-    which = "random" if table.times is None else "latest"
-    return Split(train, replace(held_out, seen=None), f"{which} {SHARE:.0%} of each user's rows, seed {seed}")
+    row_choice = "random" if table.times is None else "latest"
+    return Split(train, replace(held_out, seen=None), f"{row_choice} {SHARE:.0%} of each user's rows, seed {seed}")
 
 
 def sample_of_users(table: Interactions, n_rows: int, *, seed: int) -> Interactions:
