@@ -154,7 +154,7 @@ def test_a_user_folds_in_and_a_score_is_explained(name: str, fitted: Any) -> Non
     if name in ITEM_ITEM:
         own = terms.filter(pl.col("part") == "history")
         assert set(own["item"]) == set(history.columns.tolist())
-        assert (group_of(own["item"][:3]) == 1).all()
+        assert np.bincount(group_of(own["item"]), weights=own["term"]).argmax() == 1
 
 
 @pytest.mark.parametrize("name", ITEM_ITEM)
