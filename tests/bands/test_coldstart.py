@@ -6,10 +6,24 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cofactor import BPR, Bias, BiasedMF, ExplicitALS, ImplicitALS, Interactions, Popularity, Recommender
+from cofactor import (
+    BPR,
+    EASE,
+    Bias,
+    BiasedMF,
+    ExplicitALS,
+    ImplicitALS,
+    Interactions,
+    ItemKNN,
+    Popularity,
+    Recommender,
+    RP3beta,
+)
 from cofactor.audit import ColdStartCurve, cold_start
 from cofactor.audit.cold_start_curve import _break_even_length, _HeldOutUsers
 from cofactor.errors import DataError, KindError, ParameterError
+from cofactor.estimators.base import Estimator
+from cofactor.metrics.intervals import bootstrap_interval
 from cofactor.metrics.rating import rmse
 from cofactor.metrics.registry import primary_metric
 from cofactor.models.user_batch import UserBatch
@@ -156,3 +170,22 @@ def test_equal_ratings_and_one_item() -> None:
     )
     with pytest.raises(DataError, match="got 0"):
         cold_start(Bias(), Interactions.from_columns(range(30), [0] * 30, [3] * 30))
+
+
+@pytest.mark.parametrize(
+    "estimator", [EASE(), ItemKNN(), RP3beta(), ImplicitALS(factors=16), BPR(factors=16)], ids=repr
+)
+def test_films_without_events_are_ranked_by_genre_and_year(estimator: Estimator, movielens: Interactions) -> None:
+    """Among the films of every tenth row, the first 20 have at least twice the hits of a random order."""
+    likes = movielens.to_events(min_rating=4)
+    is_cold = likes.i % 10 == 0
+    rec = Recommender.fit(estimator, likes.select(~is_cold), seed=0).with_priors(item_features=["genres", "year"])
+    test = likes.select(is_cold)
+    cold = np.unique(test.i)
+    users = np.flatnonzero((rec.histories.counts > 0) & (test.by_user.counts > 0)).astype(np.int32)
+    rows, _ = rec.for_rows(users).rank(20, allowed=np.isin(np.arange(likes.n_items), cold), exclude_seen=False)
+    liked = np.zeros((likes.n_users, likes.n_items), bool)
+    liked[test.u, test.i] = True
+    hits = liked[users[:, None], rows].sum(axis=1) / liked[users].sum(axis=1)
+    difference = bootstrap_interval(hits - 2 * 20 / len(cold))
+    assert difference.low > 0

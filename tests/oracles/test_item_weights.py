@@ -36,22 +36,25 @@ def group_of(items: Any) -> Any:
     return np.asarray(items) // ITEMS_PER_GROUP
 
 
+def events_of(names: Any) -> Interactions:
+    """Users who take items of one group; the items of a group have the same audience, and one of them no feature.
+
+    names[n] is the ID of item n.
+    """
+    rng = np.random.default_rng(0)
+    users, items, cold = np.arange(GROUPS * USERS_PER_GROUP), np.arange(N_ITEMS), np.flatnonzero(COLD)
+    share = np.where(users[:, None] // USERS_PER_GROUP == group_of(items), 0.5, 0.02)
+    u, i = np.nonzero((rng.random(share.shape) < share) & ~COLD)
+    times = rng.permutation(len(u) + len(cold))
+    genres = [None if item % ITEMS_PER_GROUP == 7 else f"group {group_of(item)}" for item in items]
+    table = pl.DataFrame({"item": names, "genres": genres, "empty": [None] * N_ITEMS})
+    every = Interactions.from_columns(np.append(u, 0 * cold), names[np.append(i, cold)], times=times, kind="events")
+    return every.select(~np.isin(every.items.all.to_numpy()[every.i], names[cold])).with_item_table(table)
+
+
 @pytest.fixture(scope="module")
 def events() -> Interactions:
-    """Users who take items of one group; items of a group have the same audience, and two of them no feature."""
-    rng = np.random.default_rng(0)
-    users = np.arange(GROUPS * USERS_PER_GROUP)
-    is_taken = rng.random((len(users), N_ITEMS)) < np.where(
-        users[:, None] // USERS_PER_GROUP == group_of(np.arange(N_ITEMS)), 0.5, 0.02
-    )
-    u, i = np.nonzero(is_taken & ~COLD)
-    genres = [None if item % ITEMS_PER_GROUP == 7 else f"group {group_of(item)}" for item in range(N_ITEMS)]
-    table = pl.DataFrame({"item": range(N_ITEMS), "genres": genres, "empty": [None] * N_ITEMS})
-    cold = np.flatnonzero(COLD)
-    every = Interactions.from_columns(
-        np.append(u, np.zeros_like(cold)), np.append(i, cold), times=rng.permutation(len(u) + len(cold)), kind="events"
-    )
-    return every.select(~COLD[every.i]).with_item_table(table)
+    return events_of(np.arange(N_ITEMS))
 
 
 def estimator_of(name: str) -> Any:
@@ -170,6 +173,14 @@ def test_learning_again_replaces_the_placement(name: str, fitted: Any) -> None:
     wrong = replace(plain, item_table=plain.item_table.with_columns(other=pl.col("genres").shift(ITEMS_PER_GROUP)))
     again = wrong.with_priors(item_features=["other"]).with_priors(item_features=["genres"])
     assert np.allclose(scores(again), scores(placed), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ITEM_ITEM)
+def test_scores_do_not_depend_on_the_names_of_items(name: str, fitted: Any) -> None:
+    _, placed = fitted(name)
+    names = np.random.default_rng(1).permutation(N_ITEMS)
+    other = Recommender.fit(estimator_of(name), events_of(names), seed=0).with_priors(item_features=["genres"])
+    assert np.allclose(scores(other)[:, names], scores(placed), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ITEM_ITEM)

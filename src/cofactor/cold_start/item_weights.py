@@ -25,6 +25,7 @@ from cofactor import checks
 from cofactor.arrays import Float32, Float64, Int32, Int64, read_only
 from cofactor.errors import DataError, KindError
 from cofactor.kernels.parallel import one_thread_blas
+from cofactor.kernels.sort import sorted_pairs
 from cofactor.kernels.sparse import SparseRows, read_only_rows
 from cofactor.models.arguments import checked_take
 from cofactor.models.neighborhood import ItemItemModel
@@ -54,13 +55,17 @@ class _Combination:
     Parameters
     ----------
     loadings : ndarray of shape (n_items, m + 1), float32
-        One row for each known item; 0 for an item without events.
+        One row for each known item; 0 for an item without events. If there are fewer new items than m + 1, these are
+        the columns of B', and `coefficients` is the identity matrix.
     coefficients : ndarray of shape (n_new, m + 1), float32
         One row for each new item.
+    share : ndarray of shape (n_items,), float32
+        The weight of each known item in the mean: d_c / sum d.
     """
 
     loadings: Float32
     coefficients: Float32
+    share: Float32
 
     @classmethod
     def of(cls, H: Float64, H_new: Float64, support: Int64, ridge: float) -> _Combination:
@@ -72,7 +77,9 @@ class _Combination:
         inverse = np.linalg.inv(weighted.T @ centered + ridge * np.eye(H.shape[1]))
         loadings = np.column_stack([share, weighted @ inverse])
         coefficients = np.column_stack([np.ones(len(H_new)), H_new - h])
-        return cls(loadings.astype(np.float32), coefficients.astype(np.float32))
+        if len(coefficients) < coefficients.shape[1]:  # B itself is smaller
+            loadings, coefficients = loadings @ coefficients.T, np.eye(len(coefficients))
+        return cls(loadings.astype(np.float32), coefficients.astype(np.float32), share.astype(np.float32))
 
 
 @one_thread_blas()
@@ -127,7 +134,7 @@ def add_item_weights(
     >>> new, take = pl.DataFrame({"genre": ["war", "noir"]}), np.int32([0, 1, 2, -1, -2])
     >>> larger = add_item_weights(model, prior, films, np.array([2, 2, 1]), new, take)
     >>> larger.similarity.rows.counts.tolist()                   # for events of item 0: items 1, 3 and 4
-    [3, 3, 0, 4, 4]
+    [3, 3, 0, 3, 3]
     """
     if model.baseline is not None:
         raise KindError("new items can be added to an item-item model of events, but this is a model of ratings")
@@ -149,7 +156,7 @@ def _extended(similarity: ItemSimilarity, mix: _Combination, take: Int32) -> Ite
     # the column of a new item is exact: g_new v_new = sum_c B_new,c g_c v_c, where g_new is the mean of g
     neighbors = NeighborSimilarity(read_only_rows(_extended_rows(similarity.neighbors.rows, mix, take)))
     g, V = similarity.scale, similarity.vectors
-    g_new = np.float32(mix.loadings[:, 0] @ g) or np.float32(1)
+    g_new = np.float32(mix.share @ g) or np.float32(1)
     V_new = mix.coefficients @ (mix.loadings.T @ (V * g[:, None])) / g_new
     rows = np.where(take >= 0, take, len(V) - 1 - take)
     vectors = np.concatenate([V, V_new.astype(np.float32)])[rows]
@@ -191,8 +198,11 @@ def _extended_rows(rows: SparseRows, mix: _Combination, take: Int32) -> SparseRo
             other.append(columns.astype(np.int32))
             values.append(weights[r, columns])
     source_rows, target_rows = position[np.concatenate(source)], position[np.concatenate(target)]
-    is_kept = (source_rows >= 0) & (target_rows >= 0)
-    return SparseRows.of(source_rows[is_kept], target_rows[is_kept], np.concatenate(values)[is_kept], len(take))
+    is_kept, n = (source_rows >= 0) & (target_rows >= 0), len(take)
+    source_rows, target_rows, (sorted_values,) = sorted_pairs(
+        source_rows[is_kept], target_rows[is_kept], [np.concatenate(values)[is_kept]], n, n
+    )
+    return SparseRows.from_counts(np.bincount(source_rows, minlength=n), target_rows, sorted_values)
 
 
 def _product(loadings: Float32, rows: SparseRows) -> Float32:
