@@ -234,11 +234,11 @@ def records() -> list[dict[str, Any]]:
 
 def best_default(name: str) -> Estimator | None:
     """Return the estimator whose defaults are best on the test part of a data set, if it is known."""
-    found = [r for r in records() if r["data"] == name and r["part"] == "default" and r["value"] is not None]
-    if not found:
+    defaults = [r for r in records() if r["data"] == name and r["part"] == "default" and r["value"] is not None]
+    if not defaults:
         return None
     metric = primary_metric(DATA_SETS[name]().train.kind, 10)
-    name_of_best = min(found, key=lambda r: metric.sort_key(r["value"]))["estimator"]
+    name_of_best = min(defaults, key=lambda r: metric.sort_key(r["value"]))["estimator"]
     return Estimator.from_dict(name_of_best)
 
 
