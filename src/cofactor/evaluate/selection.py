@@ -28,7 +28,7 @@ from cofactor import checks
 from cofactor.arrays import random_stream
 from cofactor.checks import Seed
 from cofactor.data.held_out import held_out_rows
-from cofactor.data.interactions import Interactions, relevant_rows
+from cofactor.data.interactions import Interactions, Kind, relevant_rows
 from cofactor.data.readers.frame_table import ArrowFrame
 from cofactor.data.readers.read import read_ratings
 from cofactor.errors import DivergedError, KindError, MissingExtraError, ParameterError
@@ -298,10 +298,10 @@ class _Arm:
     results: list[_Result] = field(default_factory=list)
 
     @classmethod
-    def of(cls, candidate: Candidate, default: Estimator, *, searches_width: bool) -> _Arm:
+    def of(cls, candidate: Candidate, default: Estimator, *, kind: Kind, searches_width: bool) -> _Arm:
         """Create an arm; without a search over the number of factors, trials do not compile kernels."""
         try:
-            space = search_space(default)
+            space = search_space(default, kind=kind)
         except ParameterError:  # nothing to search
             space = {}
         if not searches_width:
@@ -338,7 +338,7 @@ class _Selector:
         self.split = validation_split(table, seed=seed)
         self.trials: list[SelectionTrial] = []
         searches_width = math.inf > self.seconds > MIN_WIDTH_SECONDS
-        self.arms = [_Arm.of(*pair, searches_width=searches_width) for pair in candidates_for(table)]
+        self.arms = [_Arm.of(*pair, kind=table.kind, searches_width=searches_width) for pair in candidates_for(table)]
 
     @property
     def is_timed(self) -> bool:
