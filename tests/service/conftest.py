@@ -36,7 +36,7 @@ def settings(tmp_path: Path) -> ServiceSettings:
 
 @pytest.fixture(scope="session")
 def trained_folder(ratings: Interactions, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a service with one model. Tests use copies of it, because training takes longer than the other steps."""
+    """Folder of a service with one model. Tests use copies of it, because training is slow."""
     settings = ServiceSettings.of({"data": str(tmp_path_factory.mktemp("trained"))})
     with Store.open(settings.url) as opened:
         import_table(opened, ratings)
