@@ -157,11 +157,11 @@ def scored(estimator: Estimator, split: Split) -> tuple[UserValues | None, float
     return values, time.perf_counter() - wall, time.process_time() - cpu
 
 
-def settings_of(default: Estimator, n_trials: int) -> Iterator[dict[str, Any]]:
+def settings_of(default: Estimator, kind: Kind, n_trials: int) -> Iterator[dict[str, Any]]:
     """Yield the empty settings of the defaults, then random settings from the search ranges."""
     yield {}
     try:
-        space = search_space(default)
+        space = search_space(default, kind=kind)
     except CofactorError:
         return
     for n in range(n_trials):
@@ -186,7 +186,7 @@ def run_trials(name: str, estimators: list[str], n_trials: int) -> None:
         if type_.name not in estimators:
             continue
         results: list[tuple[float, dict[str, Any]]] = []
-        for settings in settings_of(type_(), n_trials):
+        for settings in settings_of(type_(), split.train.kind, n_trials):
             values, wall, cpu = scored(type_(**settings), inner)
             value = None if values is None else values.aggregate()
             append(part="inner", data=name, estimator=type_.name, settings=settings, value=value, wall=wall, cpu=cpu)
@@ -234,11 +234,11 @@ def records() -> list[dict[str, Any]]:
 
 def best_default(name: str) -> Estimator | None:
     """Return the estimator whose defaults are best on the test part of a data set, if it is known."""
-    found = [r for r in records() if r["data"] == name and r["part"] == "default" and r["value"] is not None]
-    if not found:
+    defaults = [r for r in records() if r["data"] == name and r["part"] == "default" and r["value"] is not None]
+    if not defaults:
         return None
     metric = primary_metric(DATA_SETS[name]().train.kind, 10)
-    name_of_best = min(found, key=lambda r: metric.sort_key(r["value"]))["estimator"]
+    name_of_best = min(defaults, key=lambda r: metric.sort_key(r["value"]))["estimator"]
     return Estimator.from_dict(name_of_best)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from cofactor import PairedModels, Recommender
+from cofactor.cli.show import show_trials
 from cofactor.estimators.base import Estimator
 from cofactor.evaluate.candidates import CANDIDATES
+from cofactor.results import SelectionTrial
 from tests.support.command_line import json_of, ok, run
 
 
@@ -63,6 +67,17 @@ def test_fit_chooses_a_model_and_show_lists_the_trials(
     assert [trial["estimator"] for trial in facts["trials"]] == [trial.estimator for trial in rec.trials]
     assert Estimator.from_dict(facts["estimator"]) == rec.estimator
     assert facts["rows"] == sum(1 for _ in (folder / table).open()) - 1
+
+
+def test_a_candidate_that_was_not_tried_has_no_time() -> None:
+    out = Console(file=io.StringIO(), width=80)
+    tried = SelectionTrial("bias", {}, "rmse", 0.94, 0.04)
+    diverged = SelectionTrial("biased-mf", {}, "rmse", None, 0.3, note="diverged")
+    show_trials(out, [tried, diverged, SelectionTrial("bayesian-mf", {}, "rmse", None, 0.0, note="not tried")])
+    lines = [line.split() for line in out.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert ["bias", "0.9400", "0.0"] in lines
+    assert ["biased-mf", "0.3"] in lines
+    assert ["bayesian-mf", "-"] in lines
 
 
 def test_lists_from_ratings_are_made_by_a_ranker_and_ratings_by_a_rating_model(folder: Path, tmp_path: Path) -> None:

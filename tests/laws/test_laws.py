@@ -24,7 +24,7 @@ CHECKERBOARD: dict[str, dict[str, Any]] = {
     "biased-mf": {"factors": 4, "l2": 0.001, "epochs": 200, "init_std": 0.1, "learning_rate": 0.05},
     "explicit-als": {"factors": 4, "l2": 0.001, "epochs": 30},
     "bayesian-mf": {"factors": 4, "init_std": 0.5},
-    "neural-mf": {"weight_decay": 0.1, "bias_decay": 0.1, "dropout": 0.0, "epochs": 60, "batch_size": 64, "hidden": 32},
+    "neural-mf": {"weight_decay": 10.0, "bias_decay": 20.0, "dropout": 0, "epochs": 60, "batch_size": 64, "hidden": 32},
     "implicit-als": {"factors": 4, "l2_ratio": 0.001, "blank_ratio": 0.2, "epochs": 30},
 }
 

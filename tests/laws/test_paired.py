@@ -16,7 +16,8 @@ from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import REGISTRY, Estimator
 from cofactor.estimators.training import Epoch
-from cofactor.evaluate import evaluate, score, split_random, split_users
+from cofactor.evaluate import compare, evaluate, score, split_random, split_users
+from cofactor.evaluate.split import Exclude
 from cofactor.models import FactorModel, PairedModel, UncertainPairedModel
 from cofactor.models.paired import default_min_rating
 from tests.support.estimators import small
@@ -187,10 +188,11 @@ def test_support_counts_all_ratings(timed_ratings: Interactions) -> None:
     assert min(both.recommend_all(10, min_support=20)["support"]) >= 20
 
 
-def test_both_kinds_of_metrics_are_those_of_each_model_alone(timed_ratings: Interactions) -> None:
+@pytest.mark.parametrize("exclude", ["seen", "positives"])
+def test_both_kinds_of_metrics_are_those_of_each_model_alone(timed_ratings: Interactions, exclude: Exclude) -> None:
     split = split_random(timed_ratings, test=0.2, seed=0)
     pair = PairedModels(small("implicit-als"), small("biased-mf"), MIN_RATING)
-    evaluation = evaluate(pair, split, ks=[5, 10])
+    evaluation = evaluate(pair, split, ks=[5, 10], exclude=exclude)
     mine, baseline = evaluation["paired-models"].metrics, evaluation["bias"].metrics
     assert set(baseline) == {"rmse", "mae"}
     assert mine["rmse"] == evaluate(small("biased-mf"), split)["biased-mf"].metrics["rmse"]
@@ -200,9 +202,14 @@ def test_both_kinds_of_metrics_are_those_of_each_model_alone(timed_ratings: Inte
         test=split.test.to_events(min_rating=MIN_RATING),
     )
     ranker = Recommender.fit(small("implicit-als"), events.train)
-    alone = score(ranker, events, label="alone", ks=[5, 10]).metrics
+    alone = score(ranker, events, label="alone", ks=[5, 10], exclude=exclude).metrics
     for name in ("ndcg@5", "ndcg@10", "recall@10", "coverage@10"):
         assert np.array_equal(mine[name], alone[name], equal_nan=True)
+    if exclude == "positives":  # disliked items take places in the lists
+        assert mine["ndcg@10"].mean < evaluate(pair, split)["paired-models"].metrics["ndcg@10"].mean
+    compared = compare(pair, split, ks=[5, 10], exclude=exclude)
+    scores = {model.score.label: model.score.metrics for model in compared.models}
+    assert scores["paired-models"]["ndcg@10"] == mine["ndcg@10"]
 
 
 def test_users_without_training_rows_are_evaluated(timed_ratings: Interactions) -> None:

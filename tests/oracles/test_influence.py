@@ -7,7 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cofactor import BPR, BiasedMF, ExplicitALS, ImplicitALS, Interactions, Recommender
+from cofactor import (
+    BPR,
+    Bias,
+    BiasedMF,
+    ExplicitALS,
+    ImplicitALS,
+    Interactions,
+    ItemKNN,
+    PairedModels,
+    Recommender,
+)
 from cofactor.audit import cluster_users, influence
 from cofactor.audit.group_influence import _upper_tail
 from cofactor.datasets.synthetic import generate
@@ -61,6 +71,18 @@ def test_the_group_of_heavy_raters_is_the_only_one_flagged() -> None:
     rec = Recommender.fit(BiasedMF(factors=16), calm.interactions)
     groups = cluster_users(calm.interactions.by_user, calm.interactions.n_items)
     assert not influence(rec, groups, permutations=20).groups["flagged"].any()
+
+
+def test_the_influence_of_a_pair_is_that_of_its_rating_model(small_ratings: Interactions) -> None:
+    rating_model = ExplicitALS(factors=4, epochs=3)
+    groups = np.arange(small_ratings.n_users) % 2
+    alone, both = (
+        influence(Recommender.fit(estimator, small_ratings), groups, permutations=2).groups
+        for estimator in (rating_model, PairedModels(ItemKNN(), rating_model))
+    )
+    assert both.equals(alone)
+    with pytest.raises(KindError, match="least squares"):
+        influence(Recommender.fit(PairedModels(ItemKNN(), Bias()), small_ratings), groups)
 
 
 def test_the_upper_tail_is_that_of_tables_of_students_t() -> None:

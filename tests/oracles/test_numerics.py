@@ -350,10 +350,6 @@ def test_an_outlier_of_1e12_gives_predictions_on_the_scale(name: str) -> None:
     ("where", "weight"), [("one", 1e12), ("all", 1e12), ("one", 1e-12), ("all", 1e-12), ("user", 100)]
 )
 def test_weights_give_predictions_on_the_scale(name: str, where: str, weight: float) -> None:
-    if (name, where, weight) == ("neural-mf", "one", 1e12):  # its loss is that of one rating
-        with pytest.raises(DivergedError, match="far from the others"):
-            Recommender.fit(quick(name), ratings(weights=heavy(where, weight)))
-        return
     rec = Recommender.fit(quick(name), ratings(weights=heavy(where, weight)))
     predictions(rec, 1, 0)
     if name != "paired-models":  # the weights are confidences of the events that it ranks by

@@ -255,7 +255,11 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
         {"split": m.split},
         {"split": "split", "share": "share", **seeds},
     ),
-    "search_space": lambda m: (search_space, {"estimator": m.als}, {"estimator": "estimator", "fixed": "names"}),
+    "search_space": lambda m: (
+        search_space,
+        {"estimator": m.als},
+        {"estimator": "estimator", "fixed": "names", "kind": "choice"},
+    ),
     "reliability": lambda m: (reliability, {"predicted": m.predicted, "y": [3, 3, 3]}, {"bins": "count"}),
     "interval_coverage": lambda m: (
         interval_coverage,

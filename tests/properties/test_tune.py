@@ -16,7 +16,7 @@ import pytest
 
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import CofactorError, DataError, DivergedError, KindError, ParameterError
-from cofactor.estimators import REGISTRY, Bias, ExplicitALS, ImplicitALS, Popularity
+from cofactor.estimators import REGISTRY, Bias, ExplicitALS, ImplicitALS, ItemKNN, Popularity, UserKNN
 from cofactor.estimators.base import parameter
 from cofactor.evaluate.evaluation import fit_and_score, primary_value
 from cofactor.evaluate.search_space import Range, search_space
@@ -71,6 +71,21 @@ def test_fixed_and_non_numeric_settings_are_not_searched() -> None:
         search_space(ExplicitALS(), fixed=["size"])
     with pytest.raises(ParameterError, match="bias has no hyperparameters to search with damping fixed"):
         search_space(Bias(), fixed=["damping"])
+
+
+def test_settings_without_an_effect_on_the_kind_of_table_are_not_searched() -> None:
+    for_ratings, for_events = (
+        {estimator.name: set(search_space(estimator, kind=kind)) for estimator in (ItemKNN(), UserKNN())}
+        for kind in ("ratings", "events")
+    )
+    assert for_ratings == {"item-knn": {"k", "shrink", "damping"}, "user-knn": {"k", "shrink", "damping"}}
+    assert for_events == {"item-knn": {"event_neighbors", "event_shrink"}, "user-knn": {"k", "event_shrink"}}
+    with pytest.raises(ParameterError, match="kind must be"):
+        search_space(ItemKNN(), kind="stars")  # type: ignore[arg-type]
+    for estimator in REGISTRY.values():
+        for spec in fields(estimator):
+            only_for = spec.metadata["only_for"]
+            assert spec.metadata["meaning"].startswith(f"{only_for} only: ") == (only_for is not None)
 
 
 @dataclass(frozen=True)

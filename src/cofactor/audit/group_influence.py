@@ -26,6 +26,7 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk import ItemIndex, top_items
 from cofactor.metrics.significance import holm
 from cofactor.models.factor import FactorModel
+from cofactor.models.paired import PairedModel
 from cofactor.models.prior import Prior, Priors
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
@@ -101,7 +102,8 @@ def influence(
     Parameters
     ----------
     recommender : Recommender
-        Recommender with a factor model fitted by least squares: biased-mf, explicit-als or implicit-als.
+        Recommender with a factor model fitted by least squares: biased-mf, explicit-als or implicit-als. For a pair of
+        models, the lists are those of its rating model.
     groups : array_like of shape (n_users,), int
         Group number for each user row, from 0.
     n : int, default 10
@@ -156,6 +158,8 @@ def influence(
     )
     n = checks.whole_number("n", n, low=1, high=checks.MAX_LIST_LENGTH)
     max_users = checks.whole_number("max_users", max_users, low=1)
+    if isinstance(recommender.model, PairedModel):
+        recommender = replace(recommender, model=recommender.model.rating_model, priors=None)
     steps = _HalfSteps.of(recommender, n, max_users, seed)
     n_groups = int(labels.max(initial=0)) + 1
     observed_shares = np.array([steps.changed_share(labels == g) for g in range(n_groups)])

@@ -97,7 +97,7 @@ def evaluate(
     source, estimators = source.estimators(model or [default], source.settings(settings), rating_model)
     check_calibration(source, model or (), is_requested=calibration, plot=plot)
     check_split(split, test)
-    excluded = check_exclude(exclude, source.kind)
+    excluded = check_exclude(exclude, source.kind if rating_model is None else "events")
     data_split = split_table(source.read(), split, test, seed, half_life=half_life)
     if calibration:
         report_calibration(estimators, data_split, plot=plot, seed=seed, as_json=as_json)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from math import isnan
 from pathlib import Path
@@ -96,60 +97,104 @@ def fit(
     _check_combination(
         model, goal, budget, trials, {"--set": settings, "--counts": source.counts, "--validation": validation}
     )
-    estimator: Estimator | None = None
-    min_rating = None
+    source, estimator, min_rating = _estimator_of(source, model, rating_model, settings, goal)
+    check_model_output(output, inputs=source.files)
+    table = _training_table(source, target_type, estimator, seed, half_life)
+    if estimator is not None:
+        start = time.perf_counter()
+    name = f"{model} and {rating_model}" if rating_model else model
+    with _recorded_epochs(name or "selection") as (epochs, callback):
+        if estimator is None:
+            recommender = _select(table, goal or "recommend", budget, trials, min_rating, seed, callback)
+        else:
+            recommender = _fit(estimator, table, seed=seed, validation=validation, callback=callback)
+    features = [_split_names(option) for option in (user_features, item_features)]
+    recommender = _with_priors(recommender, *features, default=priors, seed=seed)
+    seconds = time.perf_counter() - start
+    recommender.save(output)
+    if as_json:
+        show_json(_facts(output, recommender, table, epochs, seconds))
+        return
+    _show_fit(recommender, table, name, seconds)
+    _show_epochs(epochs, None if rating_model else table.kind)
+    _show_model_file(output, recommender, table, [*features[0], *features[1]])
+
+
+def _estimator_of(
+    source: Source, model: str | None, rating_model: str | None, settings: list[str] | None, goal: str | None
+) -> tuple[Source, Estimator | None, float | None]:
+    """Return the source, the estimator, and the lowest liked rating if the estimator is chosen from ratings.
+
+    The estimator is None if it is chosen.
+    """
     if model is not None:
         source, (estimator,) = source.estimators([model], source.settings(settings), rating_model)
-    elif goal != "predict" and not source.gain:  # the table contains ratings, of which the liked ones are ranked
-        source, min_rating = replace(source, min_rating=None), source.min_rating
-    check_model_output(output, inputs=source.files)
+        return source, estimator, None
+    if goal != "predict" and not source.gain:  # the table contains ratings, of which the liked ones are ranked
+        return replace(source, min_rating=None), None, source.min_rating
+    return source, None, None
+
+
+def _training_table(
+    source: Source, target_type: str | None, estimator: Estimator | None, seed: int, half_life: float | None
+) -> Interactions:
+    """Read the table, with learned weights of event types and decayed weights of rows where they are requested."""
     if target_type is not None and (source.event_type is None or source.type_weights is not None):
         raise ParameterError("--target-type requires --event-type, and cannot be combined with --type-weights")
     table = source.read(
         None if target_type is None else lambda tables: _learned_weights(tables, target_type, estimator, seed)
     )
-    model = model if rating_model is None else f"{model} and {rating_model}"
-    if half_life is not None:
-        table = table.decayed(half_life=half_life)
+    return table if half_life is None else table.decayed(half_life=half_life)
+
+
+@contextmanager
+def _recorded_epochs(name: str) -> Iterator[tuple[list[Epoch], EpochCallback]]:
+    """Return a list of epochs, and a callback that adds an epoch to it and shows the progress."""
     epochs: list[Epoch] = []
-    if estimator is not None:
-        start = time.perf_counter()
-    with epoch_progress(model or "selection") as show_progress:
+    with epoch_progress(name) as show_progress:
 
         def callback(epoch: Epoch) -> None:
             if not isnan(epoch.loss):  # not a part of a closed form
                 epochs.append(epoch)
             show_progress(epoch)
 
-        if estimator is None:
-            recommender = _select(table, goal or "recommend", budget, trials, min_rating, seed, callback)
-        else:
-            recommender = _fit(estimator, table, seed=seed, validation=validation, callback=callback)
-    columns = [_split_names(option) for option in (user_features, item_features)]
-    if any(columns):
-        recommender = recommender.with_priors(user_features=columns[0], item_features=columns[1], seed=seed)
-    elif priors:
-        recommender = recommender.ensure_priors(seed=seed)
-    seconds = time.perf_counter() - start
-    recommender.save(output)
-    if as_json:
-        show_json(_facts(output, recommender, table, epochs, seconds))
-        return
+        yield epochs, callback
+
+
+def _with_priors(
+    recommender: Recommender, user_features: list[str], item_features: list[str], *, default: bool, seed: int
+) -> Recommender:
+    """Return the recommender with priors from the features, or with the default priors if `default` is true."""
+    if user_features or item_features:
+        return recommender.with_priors(user_features=user_features, item_features=item_features, seed=seed)
+    return recommender.ensure_priors(seed=seed) if default else recommender
+
+
+def _show_fit(recommender: Recommender, table: Interactions, name: str | None, seconds: float) -> None:
+    """Print what was fitted, and the trials if the model was chosen (`name` is None)."""
     out = results()
     sizes = f"{len(table):,} {table.kind} ({table.n_users:,} users x {table.n_items:,} items)"
-    assert recommender.estimator is not None
-    if estimator is None:
+    if name is None:
+        assert recommender.estimator is not None
         show_trials(out, best_trials(recommender.trials))
-        model = describe_estimator(recommender.estimator)
-    out.print(f"fitted {model} to {sizes} in {seconds:.1f} s", soft_wrap=True)
+        name = describe_estimator(recommender.estimator)
+    out.print(f"fitted {name} to {sizes} in {seconds:.1f} s", soft_wrap=True)
+
+
+def _show_epochs(epochs: list[Epoch], kind: Kind | None) -> None:
+    """Print the losses of each run, and its validation score unless `kind` is None."""
     for run in _runs(epochs):
         losses = f"loss {run[0].loss:.4f} to {run[-1].loss:.4f}"
-        summary = _validation_summary(run, table.kind) if rating_model is None else ""
-        out.print(f"{len(run)} epochs, {losses}{summary}", soft_wrap=True)
+        summary = "" if kind is None else _validation_summary(run, kind)
+        results().print(f"{len(run)} epochs, {losses}{summary}", soft_wrap=True)
+
+
+def _show_model_file(output: str, recommender: Recommender, table: Interactions, features: list[str]) -> None:
+    """Print the priors, the file with its size, and the next command."""
+    out = results()
     if recommender.priors is not None:
-        features = ", ".join(name for table_columns in columns for name in table_columns)
         who = "users and items" if recommender.priors.user_prior is not None else "items"
-        out.print(f"new {who} start from {features or 'the average taste'}", soft_wrap=True)
+        out.print(f"new {who} start from {', '.join(features) or 'the average taste'}", soft_wrap=True)
     out.print(f"saved in {printable(output)} ({Path(output).stat().st_size:,} bytes)", soft_wrap=True)
     first_user = table.users.id_at(0)
     out.print(f"\nNext: {command('recommend', as_path(output), '--user', first_user)}", soft_wrap=True)

@@ -363,7 +363,7 @@ def check_exclude(exclude: str | None, kind: Kind) -> Exclude:
     exclude : {'seen', 'positives'} or None
         Value of the option.
     kind : {'ratings', 'events'}
-        Kind of the table.
+        Kind of the table that items are ranked by.
 
     Returns
     -------
@@ -377,7 +377,8 @@ def check_exclude(exclude: str | None, kind: Kind) -> Exclude:
     """
     if exclude is not None and kind == "ratings":
         raise ParameterError(
-            "--exclude applies only to rankings, but the table contains ratings: add --min-rating, or omit --exclude"
+            "--exclude applies only to rankings, but the table contains ratings: add --min-rating or --rating-model, "
+            "or omit --exclude"
         )
     return "positives" if exclude == "positives" else "seen"
 

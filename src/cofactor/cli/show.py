@@ -84,7 +84,8 @@ def show_trials(out: Console, trials: Sequence[SelectionTrial]) -> None:
                 value = "" if trial.value is None else f"{trial.value:.4f}"
                 mark = "*" if trial.chosen else ""
                 name = _with_settings(trial.estimator, trial.settings)
-                output_table.add_row(mark, printable(name), value, f"{trial.seconds:.1f}")
+                seconds = "-" if trial.value is None and trial.seconds == 0 else f"{trial.seconds:.1f}"
+                output_table.add_row(mark, printable(name), value, seconds)
         out.print(output_table)
     for trial in trials:
         if trial.note is not None:

@@ -29,6 +29,7 @@ from cofactor.cli.terminal import messages, printable, results, show_json, table
 from cofactor.shell import as_path, command
 
 if TYPE_CHECKING:
+    from cofactor.data.interactions import Kind
     from cofactor.estimators import Estimator
     from cofactor.evaluate.tuning import Trial, TuningResult
 
@@ -94,7 +95,7 @@ def tune(
             {**result.as_dict(), "train": len(data_split.train), "test_rows": len(data_split.test), "output": output}
         )
         return
-    _show(result, estimator, fixed)
+    _show(result, estimator, fixed, data_split.train.kind)
     out = results()
     if output is not None:
         out.print(f"wrote the best hyperparameters to {printable(output)}", soft_wrap=True)
@@ -112,7 +113,7 @@ def _write_estimator(estimator: Estimator, output: str) -> None:
     write_atomically(output, lambda path: path.write_text(estimator.to_json() + "\n", encoding="utf-8"))
 
 
-def _show(result: TuningResult, initial_estimator: Estimator, fixed_names: Sequence[str]) -> None:
+def _show(result: TuningResult, initial_estimator: Estimator, fixed_names: Sequence[str], kind: Kind) -> None:
     """Print the search space, and the initial and best hyperparameters with their scores."""
     from cofactor.evaluate.search_space import search_space
     from cofactor.metrics.registry import metric_named
@@ -124,7 +125,7 @@ def _show(result: TuningResult, initial_estimator: Estimator, fixed_names: Seque
     out.print(f"Split: {result.description}; validation: {result.validation_description}", soft_wrap=True)
     out.print(f"{len(result.trials)} trials{resumed_note}{f', {n_failed} failed' if n_failed else ''}", soft_wrap=True)
     output_table = table("hyperparameter", ("range", "right"), ("initial", "right"), ("best", "right"))
-    for setting, bounds in search_space(initial_estimator, fixed=fixed_names).items():
+    for setting, bounds in search_space(initial_estimator, fixed=fixed_names, kind=kind).items():
         values = (format_setting(getattr(estimator, setting)) for estimator in (initial_estimator, result.estimator))
         output_table.add_row(setting, f"{bounds.low:g} to {bounds.high:g}", *values)
     out.print(output_table)

@@ -51,6 +51,7 @@ def parameter(
     high: float | None = None,
     log: bool = False,
     search: tuple[float, float] | None = None,
+    only_for: Kind | None = None,
 ) -> T:
     """Declare a hyperparameter as a dataclass field with a default value, a description and a range of valid values.
 
@@ -66,6 +67,9 @@ def parameter(
         Whether a hyperparameter search should use a logarithmic scale.
     search : tuple of (float, float), optional
         Range for the hyperparameter search, within `low` and `high`; None to exclude it from the search.
+    only_for : {"ratings", "events"}, optional
+        The kind of table for which the hyperparameter has an effect; None for both. The description then starts with
+        "ratings only: " or "events only: ".
 
     Returns
     -------
@@ -80,7 +84,7 @@ def parameter(
     >>> spec.default, spec.metadata["low"], spec.metadata["high"], spec.metadata["search"]
     (0.025, 1e-06, 10, (0.005, 0.1))
     """
-    metadata = {"meaning": meaning, "low": low, "high": high, "log": log, "search": search}
+    metadata = {"meaning": meaning, "low": low, "high": high, "log": log, "search": search, "only_for": only_for}
     spec: T = field(default=default, metadata=metadata)
     return spec
 

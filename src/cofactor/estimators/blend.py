@@ -467,6 +467,7 @@ class _Candidates:
 
     def _ndcg(self, sums: Float64, relevant: SparseRows) -> float:
         """Return the mean NDCG@10 of the lists that are ranked by a weighted sum of scores."""
-        order = np.argsort(-sums, axis=1, kind="stable")[:, :K]
-        ranked = np.take_along_axis(self.items, order, axis=1)
+        first = np.sort(np.argpartition(-sums, K - 1, axis=1)[:, :K], axis=1)
+        order = np.argsort(-np.take_along_axis(sums, first, axis=1), axis=1, kind="stable")
+        ranked = np.take_along_axis(self.items, np.take_along_axis(first, order, axis=1), axis=1)
         return primary_metric("events", K).per_user(Hits.of(ranked, relevant)).aggregate()

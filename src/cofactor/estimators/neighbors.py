@@ -102,15 +102,17 @@ class ItemKNN(Estimator):
     kind: ClassVar[AcceptedKind] = "any"
     exact_fold_in: ClassVar[bool] = True
 
-    k: int = parameter(30, K_RATINGS, low=1, high=10_000, log=True, search=(10, 200))
-    neighbors: int = parameter(500, RATING_NEIGHBORS, low=1, high=10_000, log=True)
-    shrink: float = parameter(200.0, SHRINK, low=0, high=1e5, search=(1, 500))
-    damping: float = parameter(0.2, DAMPING, low=0, high=1e3, search=(0, 2))
-    bias_damping: float = parameter(5.0, BIAS_DAMPING, low=0, high=1000)
-    event_neighbors: int = parameter(200, EVENT_NEIGHBORS, low=1, high=10_000, log=True, search=(50, 1000))
-    event_shrink: float = parameter(3.0, EVENT_SHRINK, low=0, high=1e5, search=(0, 50))
-    similarity: Literal["cosine", "jaccard"] = parameter("cosine", SIMILARITY)
-    counts: Counts = parameter("log", EVENT_COUNTS)
+    k: int = parameter(30, K_RATINGS, low=1, high=10_000, log=True, search=(10, 200), only_for="ratings")
+    neighbors: int = parameter(500, RATING_NEIGHBORS, low=1, high=10_000, log=True, only_for="ratings")
+    shrink: float = parameter(200.0, SHRINK, low=0, high=1e5, search=(1, 500), only_for="ratings")
+    damping: float = parameter(0.2, DAMPING, low=0, high=1e3, search=(0, 2), only_for="ratings")
+    bias_damping: float = parameter(5.0, BIAS_DAMPING, low=0, high=1000, only_for="ratings")
+    event_neighbors: int = parameter(
+        200, EVENT_NEIGHBORS, low=1, high=10_000, log=True, search=(50, 1000), only_for="events"
+    )
+    event_shrink: float = parameter(3.0, EVENT_SHRINK, low=0, high=1e5, search=(0, 50), only_for="events")
+    similarity: Literal["cosine", "jaccard"] = parameter("cosine", SIMILARITY, only_for="events")
+    counts: Counts = parameter("log", EVENT_COUNTS, only_for="events")
 
     @one_thread_blas()
     @validated
@@ -225,10 +227,10 @@ class UserKNN(Estimator):
 
     k: int = parameter(40, K, low=1, high=10_000, log=True, search=(10, 200))
     neighbors: int = parameter(500, NEIGHBORS, low=1, high=10_000, log=True)
-    shrink: float = parameter(200.0, SHRINK, low=0, high=1e5, search=(1, 500))
-    damping: float = parameter(0.2, DAMPING, low=0, high=1e3, search=(0, 2))
-    bias_damping: float = parameter(5.0, BIAS_DAMPING, low=0, high=1000)
-    event_shrink: float = parameter(5.0, EVENT_SHRINK, low=0, high=1e5, search=(0, 50))
+    shrink: float = parameter(200.0, SHRINK, low=0, high=1e5, search=(1, 500), only_for="ratings")
+    damping: float = parameter(0.2, DAMPING, low=0, high=1e3, search=(0, 2), only_for="ratings")
+    bias_damping: float = parameter(5.0, BIAS_DAMPING, low=0, high=1000, only_for="ratings")
+    event_shrink: float = parameter(5.0, EVENT_SHRINK, low=0, high=1e5, search=(0, 50), only_for="events")
     max_item_support: int = parameter(
         6000,
         "maximum number of users per item used to compute similarities: those with the most items",
@@ -236,8 +238,8 @@ class UserKNN(Estimator):
         high=100_000,
         log=True,
     )
-    similarity: Literal["cosine", "jaccard"] = parameter("cosine", SIMILARITY)
-    counts: Counts = parameter("log", EVENT_COUNTS)
+    similarity: Literal["cosine", "jaccard"] = parameter("cosine", SIMILARITY, only_for="events")
+    counts: Counts = parameter("log", EVENT_COUNTS, only_for="events")
 
     @one_thread_blas()
     @validated

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -69,11 +69,11 @@ class NetworkSpec(Protocol):
 
     @property
     def weight_decay(self) -> float:
-        """Decoupled weight decay of embeddings."""
+        """Decoupled weight decay of embeddings, times the support of the row."""
 
     @property
     def bias_decay(self) -> float:
-        """Decoupled weight decay of biases."""
+        """Decoupled weight decay of biases, times the support of the row."""
 
     @property
     def unknown_share(self) -> float:
@@ -168,25 +168,6 @@ class Network(nn.Module):
         biases = functional.embedding(u, self.user_bias) + functional.embedding(i, self.item_bias)
         return torch.addmm(self.out_bias, z, self.out) + dots * self.slope + biases
 
-    def groups(self, spec: NetworkSpec) -> list[dict[str, Any]]:
-        """Group the parameters by weight decay: embeddings, biases, and layers (no decay).
-
-        Parameters
-        ----------
-        spec : NetworkSettings
-            Hyperparameters.
-
-        Returns
-        -------
-        list of dict
-            Parameter groups for a PyTorch optimizer.
-        """
-        return [
-            {"params": [self.user_vectors, self.item_vectors], "weight_decay": spec.weight_decay},
-            {"params": [self.user_bias, self.item_bias], "weight_decay": spec.bias_decay},
-            {"params": [*self.weights, *self.biases, self.out, self.out_bias], "weight_decay": 0.0},
-        ]
-
 
 class _Training:
     """Training state: the network, the optimizer and the running average of the weights."""
@@ -207,7 +188,8 @@ class _Training:
             self._copy_weights(init_model)
         self.parameters = list(self.network.parameters())
         self.average = [parameter.detach().clone() for parameter in self.parameters]
-        self.optimizer = torch.optim.AdamW(self.network.groups(spec), lr=spec.learning_rate, betas=BETAS)
+        self.optimizer = torch.optim.Adam(self.parameters, lr=spec.learning_rate, betas=BETAS)
+        self.decays = self._row_decays()
         self.steps, self.step = spec.epochs * math.ceil(len(table) / spec.batch_size), 0
 
     def _output_coefficients(self) -> tuple[Tensor, Tensor]:
@@ -223,6 +205,28 @@ class _Training:
         counts = np.bincount(self.targets.numpy(), weights=weights, minlength=len(levels)) + 1.0
         slope = (levels - levels.mean()) / (levels.std() or 1.0)
         return torch.tensor(slope).float(), torch.tensor(np.log(counts / counts.sum())).float()
+
+    def _row_decays(self) -> list[tuple[Tensor, Tensor]]:
+        """Return each array of embeddings or biases with the weight decay of its rows, of shape (n_rows, 1)."""
+        spec, network, n_ratings = self.spec, self.network, len(self.table)
+        decays: list[tuple[Tensor, Tensor]] = []
+        for vectors, bias, rows in (
+            (network.user_vectors, network.user_bias, self.table.u),
+            (network.item_vectors, network.item_bias, self.table.i),
+        ):
+            support = np.bincount(rows, minlength=len(bias)).astype(np.float64)
+            support[-1] = spec.unknown_share * n_ratings
+            support = np.maximum(support, 1.0)
+            step_share = np.minimum(support * spec.batch_size / n_ratings, 1.0)
+            unit = torch.from_numpy((np.sqrt(step_share) / support).astype(np.float32))[:, None]
+            decays += [(vectors, unit * spec.weight_decay), (bias, unit * spec.bias_decay)]
+        return decays
+
+    def _decay(self, learning_rate: float) -> None:
+        """Shrink embeddings and biases by an implicit step, which cannot overshoot zero."""
+        with torch.no_grad():
+            for parameter, decay in self.decays:
+                parameter.div_(1 + learning_rate * decay)
 
     def _losses(self, y: Tensor, rows: Tensor) -> Tensor:
         """Compute the loss of each row in a minibatch from the raw outputs y."""
@@ -247,6 +251,7 @@ class _Training:
             loss = losses.mean()
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            self._decay(learning_rate)
             self.optimizer.step()
             self.step += 1
             self._update_average()

@@ -48,10 +48,10 @@ class NeuralMF(Estimator):
         Number of ratings per minibatch.
     learning_rate : float, default 0.007
         Peak learning rate of the one-cycle schedule, reached after a quarter of the steps.
-    weight_decay : float, default 3.0
-        Decoupled weight decay of embeddings, multiplied by the learning rate at each step.
-    bias_decay : float, default 0.5
-        Decoupled weight decay of biases, multiplied by the learning rate at each step.
+    weight_decay : float, default 360.0
+        Decoupled weight decay of embeddings, divided by the support of a row.
+    bias_decay : float, default 60.0
+        Decoupled weight decay of biases, divided by the support of a row.
     unknown_share : float, default 0.02
         Fraction of IDs replaced by the placeholder for unknown IDs during training.
     init_std : float, default 0.1
@@ -71,12 +71,23 @@ class NeuralMF(Estimator):
     The user and item embeddings may differ in dimension; the dot product uses the leading dimensions that both have.
     low and high are the bounds of the rating scale, widened by half a step.
 
-    Training uses shuffled minibatches and AdamW. Its weight decay is decoupled: a parameter shrinks by
-    learning_rate * weight_decay at each step, regardless of its number of ratings, unlike an L2 penalty. The learning
-    rate follows a one-cycle schedule. The model stores a running average of the weights over roughly the last tenth
-    of the steps. A small fraction of IDs is replaced by a placeholder during training, so that embeddings for unknown
-    users and items are learned as well. Without validation rows, all epochs are run; with them, the model from the best
-    epoch is returned and `patience` applies.
+    Training uses shuffled minibatches and Adam with decoupled weight decay. At each step, the embedding of a user or
+    item with n of the N ratings is divided by 1 + learning_rate * decay, with::
+
+        decay = weight_decay sqrt(f) / n,    f = min(1, n batch_size / N)
+
+    and its bias likewise with `bias_decay`. f is the share of steps in which the row has a gradient. Adam divides a
+    gradient by its root mean square, so that the row moves by about learning_rate * sqrt(f) per step toward its
+    ratings. The ratio of this movement to the decay is n / weight_decay: the row is shrunk as by a constant number of
+    pseudo-ratings. With the same decay for all rows, as in AdamW, no value suits both dense and sparse tables. RMSE on
+    inner splits of training parts with a decay of 3 for all rows, with this rule, and of `Bias` in parentheses:
+    MovieLens-100k .914, .914 (.944), Jester5k 4.18, 4.11 (4.33), Flixster .979, .870 (.878), FilmTrust .817, .793
+    (.802), MovieTweetings 1.586, 1.538 (1.547).
+
+    The learning rate follows a one-cycle schedule. The model stores a running average of the weights over roughly the
+    last tenth of the steps. A small fraction of IDs is replaced by a placeholder during training, so that embeddings
+    for unknown users and items are learned as well. Without validation rows, all epochs are run; with them, the model
+    from the best epoch is returned and `patience` applies.
 
     Unlike in He et al., the dot product and the layers share embeddings.
 
@@ -121,15 +132,15 @@ class NeuralMF(Estimator):
         search=(0.001, 0.03),
     )
     weight_decay: float = parameter(
-        3.0,
-        "decoupled weight decay of embeddings, multiplied by the learning rate at each step",
+        360.0,
+        "decoupled weight decay of embeddings, divided by the support of a row",
         low=0,
-        high=100,
+        high=100_000,
         log=True,
-        search=(0.3, 30),
+        search=(36, 3600),
     )
     bias_decay: float = parameter(
-        0.5, "decoupled weight decay of biases, multiplied by the learning rate at each step", low=0, high=100, log=True
+        60.0, "decoupled weight decay of biases, divided by the support of a row", low=0, high=100_000, log=True
     )
     unknown_share: float = parameter(
         0.02, "fraction of IDs replaced by the placeholder for unknown IDs during training", low=0, high=0.5

@@ -288,7 +288,7 @@ def compare(
         notify(label)
         _warm_up(estimator, split.train, seed)
         try:
-            scored.append((model, fit_and_score(estimator, split, label=label, ks=ks, seed=seed)))
+            scored.append((model, fit_and_score(estimator, split, label=label, ks=ks, seed=seed, exclude=exclude)))
         except CofactorError as problem:
             if role == "baseline" or len(requested_models) == 1:
                 raise

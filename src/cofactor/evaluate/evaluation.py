@@ -241,8 +241,8 @@ def evaluate(
     -----
     Rating predictions are scored by RMSE and MAE. For events, the full catalog is ranked, without sampled negatives,
     and ranking metrics are computed at each cutoff. If scores tie, they are expectations over all orders of the tied
-    items. `PairedModels` is scored by both: the liked test ratings are the hits of its lists, and all items that the
-    user has rated in the training set are excluded.
+    items. `PairedModels` is scored by both: the liked test ratings are the hits of its lists, from which all items that
+    the user has rated in the training set are excluded, or only the liked ones for "positives".
 
     References
     ----------
@@ -273,13 +273,19 @@ def evaluate(
     for estimator, label in zip(models, unique_labels(models), strict=True):
         if on_fit is not None:
             on_fit(label)
-        scores.append(fit_and_score(estimator, split, label=label, ks=ks, seed=seed))
+        scores.append(fit_and_score(estimator, split, label=label, ks=ks, seed=seed, exclude=exclude))
     return Evaluation(split.description, split.train.kind, tuple(scores))
 
 
 def fit_and_score(
-    estimator: Estimator, split: Split, *, label: str, ks: Sequence[int] = (10,), seed: Seed = 0
-) -> Score:  # fmt: skip
+    estimator: Estimator,
+    split: Split,
+    *,
+    label: str,
+    ks: Sequence[int] = (10,),
+    seed: Seed = 0,
+    exclude: Exclude = "seen",
+) -> Score:
     """Fit an estimator on the training set, and score it on the test set.
 
     Parameters
@@ -294,6 +300,8 @@ def fit_and_score(
         Cutoffs for the ranking metrics, for events.
     seed : int, Generator or None, default 0
         Seed for the fit and the intervals.
+    exclude : {'seen', 'positives'}, default "seen"
+        As in `evaluate`.
 
     Returns
     -------
@@ -309,7 +317,7 @@ def fit_and_score(
     start = time.perf_counter()
     recommender = Recommender.fit(estimator, split.train, seed=seed)
     seconds = time.perf_counter() - start
-    return score(recommender, split, label=label, ks=ks, fit_seconds=seconds, seed=seed)
+    return score(recommender, split, label=label, ks=ks, fit_seconds=seconds, seed=seed, exclude=exclude)
 
 
 @validated
@@ -378,11 +386,11 @@ def score(
     recommender = prepare_recommender(recommender if exclude == "seen" else replace(recommender, seen=None), split)
     start = time.perf_counter()
     if split.test.kind == "events":
-        fields = _score_lists(recommender, split, ks, seed)
+        fields = _score_lists(recommender, split, ks, seed, exclude)
     else:
         fields = _score_ratings(recommender, split, seed)
         if isinstance(recommender.model, PairedModel):
-            lists = _score_lists(recommender, split, ks, seed)
+            lists = _score_lists(recommender, split, ks, seed, exclude)
             fields |= {"metrics": fields["metrics"] | lists["metrics"], "served": lists["served"]}
     return Score(label, fit_seconds=fit_seconds, score_seconds=time.perf_counter() - start, **fields)
 
@@ -439,7 +447,7 @@ def primary_values(recommender: Recommender, split: Split, *, k: int = 10) -> Us
     metric = primary_metric(split.test.kind, k)
     if isinstance(metric, RatingMetric):
         return metric.per_user(_errors(recommender, split))
-    return metric.per_user(_lists(recommender, split, [k])[0].hits)
+    return metric.per_user(_lists(recommender, split, [k], "seen")[0].hits)
 
 
 def prepare_recommender(recommender: Recommender, split: Split) -> Recommender:
@@ -493,13 +501,17 @@ def _errors(recommender: Recommender, split: Split) -> UserErrors:
     return errors_by_user(test.u, test.values, ratings, n_users=test.n_users)
 
 
-def _lists(recommender: Recommender, split: Split, ks: Sequence[int]) -> tuple[ModelLists, Int32]:
-    """Return ranked lists for the users with test items, and the row numbers of these users."""
+def _lists(recommender: Recommender, split: Split, ks: Sequence[int], exclude: Exclude) -> tuple[ModelLists, Int32]:
+    """Return ranked lists for the users with test items, and the row numbers of these users.
+
+    For "positives", the histories of a recommender without `seen` are excluded, of a paired model the liked ratings.
+    """
     relevant = relevant_rows(split.test).by_user
     if isinstance(recommender.model, PairedModel):
         relevant = recommender.model.liked(relevant)
     users = np.flatnonzero(relevant.counts).astype(np.int32)
-    return recommender.ranked_lists(users, ks, relevant.take(users)), users
+    excluded = recommender.excluded if exclude == "seen" else recommender.catalog.ranking_histories
+    return recommender.ranked_lists(users, ks, relevant.take(users), exclude=excluded.take(users)), users
 
 
 def _score_ratings(recommender: Recommender, split: Split, seed: int) -> dict[str, Any]:
@@ -517,9 +529,11 @@ def _score_ratings(recommender: Recommender, split: Split, seed: int) -> dict[st
     }
 
 
-def _score_lists(recommender: Recommender, split: Split, ks: Sequence[int], seed: int) -> dict[str, Any]:
+def _score_lists(
+    recommender: Recommender, split: Split, ks: Sequence[int], seed: int, exclude: Exclude
+) -> dict[str, Any]:
     """Compute the `Score` fields for ranked lists: users, metrics, per-user values, and metrics of the served lists."""
-    lists, users = _lists(recommender, split, ks)
+    lists, users = _lists(recommender, split, ks, exclude)
     per_user = metrics_from_hits(lists.hits, ks)
     metrics = dict(bootstrap_intervals(per_user, seed=seed))
     served = {name: metrics[name] for name in per_user}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import Field, dataclass, fields
-from typing import Any
+from typing import Any, get_args
 
 from cofactor import checks
+from cofactor.data.interactions import Kind
 from cofactor.errors import ParameterError
 from cofactor.estimators.base import Estimator, require_estimator
 
@@ -75,7 +76,7 @@ class Range:
         return number and self.low <= value <= self.high
 
 
-def search_space(estimator: Estimator, *, fixed: Collection[str] = ()) -> dict[str, Range]:
+def search_space(estimator: Estimator, *, fixed: Collection[str] = (), kind: Kind | None = None) -> dict[str, Range]:
     """Return the search range of each hyperparameter to tune.
 
     Parameters
@@ -84,6 +85,8 @@ def search_space(estimator: Estimator, *, fixed: Collection[str] = ()) -> dict[s
         Estimator to tune.
     fixed : collection of str, default ()
         Hyperparameters to exclude.
+    kind : {"ratings", "events"}, optional
+        Kind of the table, which excludes hyperparameters that have no effect on such a table; None excludes none.
 
     Returns
     -------
@@ -94,22 +97,29 @@ def search_space(estimator: Estimator, *, fixed: Collection[str] = ()) -> dict[s
     Raises
     ------
     ParameterError
-        If a name in `fixed` is not a hyperparameter, or nothing is left to search.
+        If a name in `fixed` is not a hyperparameter, `kind` is invalid, or nothing is left to search.
 
     Examples
     --------
     >>> import cofactor
     >>> search_space(cofactor.Bias())
     {'damping': Range(low=1, high=50, log=True, is_integer=False)}
+    >>> [list(search_space(cofactor.ItemKNN(), kind=kind)) for kind in ("ratings", "events")]
+    [['k', 'shrink', 'damping'], ['event_neighbors', 'event_shrink']]
     """
     require_estimator(estimator)
     fixed = checks.names("fixed", fixed)
+    if kind is not None:
+        checks.choice("kind", kind, get_args(Kind))
     specs = fields(estimator)
     if unknown_names := set(fixed) - {spec.name for spec in specs}:
         raise ParameterError(f"{estimator.name} has no hyperparameter {min(unknown_names)!r} to keep fixed")
     declared = {spec.name: spec.metadata["search"] for spec in specs if spec.metadata.get("search") is not None}
     bounds = declared or {spec.name: pair for spec in specs if (pair := _bounds(spec)) is not None}
-    space = {spec.name: _range(spec, *bounds[spec.name]) for spec in specs if spec.name in set(bounds) - set(fixed)}
+    names = set(bounds) - set(fixed)
+    if kind is not None:
+        names -= {spec.name for spec in specs if spec.metadata.get("only_for") not in (None, kind)}
+    space = {spec.name: _range(spec, *bounds[spec.name]) for spec in specs if spec.name in names}
     if not space:
         suffix = f" with {', '.join(fixed)} fixed" if fixed else ""
         raise ParameterError(f"{estimator.name} has no hyperparameters to search{suffix}, so there is nothing to tune")

@@ -28,7 +28,7 @@ from cofactor import checks
 from cofactor.arrays import random_stream
 from cofactor.checks import Seed
 from cofactor.data.held_out import held_out_rows
-from cofactor.data.interactions import Interactions, relevant_rows
+from cofactor.data.interactions import Interactions, Kind, relevant_rows
 from cofactor.data.readers.frame_table import ArrowFrame
 from cofactor.data.readers.read import read_ratings
 from cofactor.errors import DivergedError, KindError, MissingExtraError, ParameterError
@@ -70,8 +70,8 @@ MARGIN = 0.92
 BLEND_ARMS, KEPT_RESULTS = 3, 3
 """A blend consists of the best model of each of a few candidates, and of further models of the best candidate."""
 
-BLEND_SECONDS = 1.0
-"""Time that is reserved for the choice of the weights of a blend."""
+BLEND_SECONDS, BLEND_EVALUATIONS = 1.0, 3
+"""The choice of the weights of a blend takes about this time and this number of evaluations of each part."""
 
 MAX_RESERVED = 0.4
 """Maximum share of the budget that is reserved for the final fit of a blend."""
@@ -298,10 +298,10 @@ class _Arm:
     results: list[_Result] = field(default_factory=list)
 
     @classmethod
-    def of(cls, candidate: Candidate, default: Estimator, *, searches_width: bool) -> _Arm:
+    def of(cls, candidate: Candidate, default: Estimator, *, kind: Kind, searches_width: bool) -> _Arm:
         """Create an arm; without a search over the number of factors, trials do not compile kernels."""
         try:
-            space = search_space(default)
+            space = search_space(default, kind=kind)
         except ParameterError:  # nothing to search
             space = {}
         if not searches_width:
@@ -338,7 +338,7 @@ class _Selector:
         self.split = validation_split(table, seed=seed)
         self.trials: list[SelectionTrial] = []
         searches_width = math.inf > self.seconds > MIN_WIDTH_SECONDS
-        self.arms = [_Arm.of(*pair, searches_width=searches_width) for pair in candidates_for(table)]
+        self.arms = [_Arm.of(*pair, kind=table.kind, searches_width=searches_width) for pair in candidates_for(table)]
 
     @property
     def is_timed(self) -> bool:
@@ -416,10 +416,16 @@ class _Selector:
         """Return the predicted time of a fit of a result's estimator to all rows."""
         return self._final_seconds(result.arm, result.estimator)
 
+    def _blend_seconds(self, results: list[_Result]) -> float:
+        """Return the predicted time of choosing the weights of a blend and evaluating it."""
+        evaluations = sum(result.arm.seconds - result.arm.fit_seconds for result in results)
+        return BLEND_SECONDS + BLEND_EVALUATIONS * (0 if math.isnan(evaluations) else evaluations)
+
     def _reserved(self) -> float:
         """Return the time that is reserved for a blend of the best models, or at least for the best model alone."""
         arms = self._ranked(self.arms)
-        blend = BLEND_SECONDS + sum(map(self._final_seconds, arms[:BLEND_ARMS]))
+        best = [arm.results[0] for arm in arms[:BLEND_ARMS]]
+        blend = self._blend_seconds(best) + sum(map(self._refit_seconds, best))
         return min(blend, max([MAX_RESERVED * self.seconds, *map(self._final_seconds, arms[:1])]))
 
     def _has_time(self, seconds: float, final_seconds: float) -> bool:
@@ -507,7 +513,9 @@ class _Selector:
         """Blend the best models; return None if the blend is not reliably better than the best one."""
         assert self.split is not None
         results = [result for arm in ranked[:BLEND_ARMS] for result in arm.results[:1]] + ranked[0].results[1:]
-        while self.is_timed and not self._has_time(BLEND_SECONDS, sum(map(self._refit_seconds, results))) and results:
+        while results and self.is_timed:
+            if self._has_time(self._blend_seconds(results), sum(map(self._refit_seconds, results))):
+                break
             results = results[:-1]
         if len(results) < 2:
             return None

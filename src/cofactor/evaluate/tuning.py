@@ -257,7 +257,7 @@ def tune(
     storage = None if storage is None else checks.path("storage", storage)
     checks.optional_callable("on_trial", on_trial)
     require_split("split", split)
-    space = search_space(estimator, fixed=fixed)
+    space = search_space(estimator, fixed=fixed, kind=split.train.kind)
     estimator.check_table(split.train)
     split.validate()
     split = split.excluding(exclude)
@@ -288,7 +288,7 @@ def tune(
         all_trials = search.finished_trials()
     best = _best(all_trials, metric)
     best_estimator = estimator.set_params(**best.settings)
-    test = fit_and_score(best_estimator, split, label=estimator.name, ks=(k,), seed=seed)
+    test = fit_and_score(best_estimator, split, label=estimator.name, ks=(k,), seed=seed, exclude=exclude)
     resumed = min(len(stored_trials), len(all_trials))
     return TuningResult(
         best_estimator,

@@ -417,7 +417,9 @@ class Recommender:
         """
         return UserBatch.trained(rows, self.histories, times)
 
-    def ranked_lists(self, rows: Int32, ks: Sequence[int], relevant: SparseRows) -> ModelLists:
+    def ranked_lists(
+        self, rows: Int32, ks: Sequence[int], relevant: SparseRows, *, exclude: SparseRows | None = None
+    ) -> ModelLists:
         """Return ranked lists of unseen items, including ties, for ranking metrics.
 
         Parameters
@@ -428,6 +430,8 @@ class Recommender:
             List lengths.
         relevant : SparseRows
             Test items of each user: n rows.
+        exclude : SparseRows, optional
+            Items to exclude from the list of each user: n rows; by default all items that the user has seen.
 
         Returns
         -------
@@ -446,10 +450,12 @@ class Recommender:
         rows = checks.row_numbers("rows", rows, len(self.users))
         ks = checks.whole_numbers("ks", ks, low=1, high=checks.MAX_LIST_LENGTH)
         require_histories(relevant, len(self.items), n_rows=len(rows), name="relevant")
+        if exclude is not None:
+            require_histories(exclude, len(self.items), n_rows=len(rows), name="exclude")
         return ModelLists.of(
             *ranking_part(self.model, self.batch(rows)),
             ks,
-            exclude=self.excluded.take(rows),
+            exclude=self.excluded.take(rows) if exclude is None else exclude,
             relevant=relevant,
             evidence=ALL_ROWS if self.evidence is None else self.evidence,
             support=self.catalog.popularity,
