@@ -810,13 +810,10 @@ class Recommender:
             self.model, self.histories, user_table=self.user_table, item_table=self.item_table,
             user_features=user_features, item_features=item_features, seed=seed,
         )  # fmt: skip
-        model, evidence = place_cold_items(self.model, priors, self._trained_items, self.evidence)
+        trained_items = TrainedItems(self.items, self.item_table, self.histories)
+        model, evidence = place_cold_items(self.model, priors, trained_items, self.evidence)
         model = place_cold_users(model, priors, self.histories, self.user_table)
         return replace(self, model=model, priors=priors, evidence=evidence)
-
-    @property
-    def _trained_items(self) -> TrainedItems:
-        return TrainedItems(self.items, self.item_table, self.histories)
 
     def ensure_priors(self, *, seed: Seed = 0) -> Recommender:
         """Return a recommender with priors, if its model supports them; missing priors are learned without features.
@@ -839,9 +836,7 @@ class Recommender:
         True
         """
         checks.require_seed(seed)
-        if self.priors is not None or not supports_priors(self.model):
-            return self
-        return self.with_priors(seed=seed)
+        return self.with_priors(seed=seed) if self.priors is None and supports_priors(self.model) else self
 
     def folded_in(self, histories: SparseRows, table: pl.DataFrame | None = None) -> Model:
         """Fold in new users from their histories, and return a model with only these users.
@@ -989,7 +984,8 @@ class Recommender:
         table = new_item_table(table, self.items)
         if ratings is not None:
             check_ratings(ratings, self.kind, self.scale)
-        model, items, take = add_items(self.model, self.priors, self._trained_items, table, self.users, ratings)
+        trained_items = TrainedItems(self.items, self.item_table, self.histories)
+        model, items, take = add_items(self.model, self.priors, trained_items, table, self.users, ratings)
         new_item_rows = items.rows(self.items.all)
         extended_recommender = replace(
             self,
