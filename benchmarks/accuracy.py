@@ -94,7 +94,7 @@ RANKERS: dict[str, tuple[Estimator, float]] = {
     "ImplicitALS": (cofactor.ImplicitALS(), 0),
     "... 128 factors (tuned)": (cofactor.ImplicitALS(factors=128), 0),
     "... 128 factors, a 5 counting 1.5 times (tuned)": (cofactor.ImplicitALS(factors=128, counts="raw"), 0.5),
-    "Blend": (cofactor.Blend((cofactor.ImplicitALS(), cofactor.EASE(), cofactor.UserKNN())), 0),
+    "Blend": (cofactor.Blend((cofactor.ImplicitALS(), cofactor.EASE(), cofactor.GraphFilter())), 0),
 }
 """Each with the `gain` of its events: tuned on parts cut out of training."""
 

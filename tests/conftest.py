@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,21 @@ NO_TORCH = 'torch is not installed, so neural-mf is not tested: pip install "cof
 def pytest_configure() -> None:
     if os.environ.get("CI") and find_spec("torch") is None:
         raise pytest.UsageError(f"{NO_TORCH} (CI requires it)")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Exempt modules and collected tests from garbage collection, and make full collections rare.
+
+    Each full collection of these 700,000 objects takes 0.3 s.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(700, 10, 100)
+        gc.enable()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -274,7 +274,7 @@ def random_stream(seed: Seed, *path: str | int) -> np.random.Generator:
 
 
 class ItemOrder:
-    """Order of the items in a catalog, which is validated when it is created.
+    """Order of the items in a catalog; validated on creation.
 
     Parameters
     ----------

@@ -186,8 +186,8 @@ def finite_number(
         if np.isfinite(number) and inside and _within(number, low, high):
             return number
     limits = [f"{word} {end:g}" for word, end in (("above", above), ("below", below)) if end is not None]
-    ends = f" {' and '.join(limits)}" if limits else _range(low, high)
-    raise ParameterError(f"{name} must be a finite number{ends}, not {describe(value)}")
+    range_text = f" {' and '.join(limits)}" if limits else _range(low, high)
+    raise ParameterError(f"{name} must be a finite number{range_text}, not {describe(value)}")
 
 
 def fraction(name: str, value: Any) -> float:
@@ -672,7 +672,7 @@ def number_array(
 def broadcast_rows(
     names: tuple[str, str], values: tuple[Any, Any], sizes: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Check that two arrays of row numbers, of one table each, are valid and broadcastable, and return them.
+    """Check that two arrays of row numbers, each for its own table, are valid and broadcastable, and return them.
 
     Parameters
     ----------
@@ -818,7 +818,7 @@ def float32_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDAr
 
 
 def seconds(name: str, values: Any, n: int) -> NDArray[np.int64]:
-    """Check that values are `n` times in integer seconds since the Unix epoch, and return them as an array.
+    """Check that values are `n` timestamps in integer seconds since the Unix epoch, and return them as an array.
 
     Parameters
     ----------
@@ -915,10 +915,10 @@ def optional_callable(name: str, value: Any) -> Callable[..., Any] | None:
     --------
     >>> optional_callable("on_fit", "print")
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: on_fit must be a function or None, not 'print'
+    cofactor.errors.ParameterError: on_fit must be callable or None, not 'print'
     """
     if value is not None and not callable(value):
-        raise ParameterError(f"{name} must be a function or None, not {describe(value)}")
+        raise ParameterError(f"{name} must be callable or None, not {describe(value)}")
     return value  # type: ignore[no-any-return]
 
 

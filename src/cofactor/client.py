@@ -608,7 +608,7 @@ def _result(cls: type[R], body: Mapping[str, Any], **item_types: type) -> R:
         values = {field.name: body[field.name] for field in fields(cls)}  # type: ignore[arg-type]
     except KeyError as missing:
         raise ServiceError(
-            f"the response has no member {missing}; use the client of the service's version", 200
+            f"the response has no member {missing}; use a client of the same version as the service", 200
         ) from None
     lists: dict[str, Any] = {
         name: tuple(_result(item_type, item) for item in values[name]) for name, item_type in item_types.items()

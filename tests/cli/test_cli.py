@@ -398,7 +398,7 @@ def test_fit_does_not_overwrite_other_files(folder: Path, tmp_path: Path) -> Non
     for output in (notes, link):
         result = run("fit", folder / "ratings.csv", "-o", output, "--model", "bias")
         assert result.exit_code == 2
-        assert "is not a cofactor model, so it is not overwritten: delete it first" in " ".join(result.stderr.split())
+        assert "is not a cofactor model and will not be overwritten; delete it" in " ".join(result.stderr.split())
         assert "columns by name" not in result.stderr  # no file was read before
     assert notes.read_text() == "to do: call ana"
     notes.unlink()
@@ -838,7 +838,7 @@ def test_two_models_are_evaluated_by_both_kinds_of_metrics(folder: Path) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--events"], "--rating-model needs ratings"),
+        (["--events"], "--rating-model requires ratings"),
         (["--min-rating", "3", "--gain", "1"], "--gain cannot be combined with --rating-model"),
         (["--model", "biased-mf"], "ranker must be an estimator of events"),
         (["--min-rating", "60"], "no rating is at or above min_rating=60"),

@@ -94,8 +94,8 @@ def test_models_that_cannot_be_calibrated_are_reported(ratings: Path, tmp_path: 
     page = tmp_path / "r.html"
     assert "bias does not predict distributions over ratings" in rejected(ratings, "--calibration", "-m", "bias")
     for kind in (["--events"], ["--min-rating", 4]):
-        assert "--calibration needs ratings" in rejected("no.csv", "--calibration", *kind)
-    assert "--plot needs --calibration" in rejected("no.csv", "--plot", page)
+        assert "--calibration requires ratings" in rejected("no.csv", "--calibration", *kind)
+    assert "--plot requires --calibration" in rejected("no.csv", "--plot", page)
     assert "--plot takes one model, not 2" in rejected("no.csv", "--calibration", *SMALL, *SMALL, "--plot", page)
     assert "must end in .html or .htm" in rejected("no.csv", "--calibration", "--plot", tmp_path / "r.png")
     assert list(tmp_path.iterdir()) == []

@@ -104,7 +104,7 @@ def test_served_lists_are_scored_separately_in_80_columns(folder: Path) -> None:
 
 @pytest.mark.parametrize("command", ["evaluate", "compare", "tune"])
 def test_exclude_applies_to_rankings(command: str) -> None:
-    assert "--exclude needs rankings" in rejected(command, "no-such.csv", "-m", "bias", "--exclude", "seen")
+    assert "--exclude applies only to rankings" in rejected(command, "no-such.csv", "-m", "bias", "--exclude", "seen")
     message = rejected(command, "no-such.csv", "--min-rating", 4, "-m", "ease", "--exclude", "all")
     assert message == "error: --exclude must be seen or positives, not 'all'\n"
 

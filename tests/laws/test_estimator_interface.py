@@ -253,13 +253,16 @@ def test_the_schema_describes_the_declared_fields(estimator: Any) -> None:
 
 def test_the_schema_accepts_what_from_dict_accepts(estimator: Any) -> None:
     validator = Draft202012Validator(type(estimator).json_schema())
-    plain = estimator.to_dict()
+    plain, hints = estimator.to_dict(), get_type_hints(type(estimator))
     for valid in (plain, type(estimator)().to_dict(), {"estimator": estimator.name}):
         validator.validate(valid)
     for spec in fields(estimator):
         for end, step in (("low", -1), ("high", 1)):
             if (limit := spec.metadata[end]) is not None:
-                outside = {**plain, spec.name: type(spec.default)(limit + step)}
+                number = next(
+                    type_ for type_ in (get_args(hints[spec.name]) or (hints[spec.name],)) if type_ is not NoneType
+                )
+                outside = {**plain, spec.name: number(limit + step)}
                 assert not validator.is_valid(outside), (spec.name, end)
                 with pytest.raises(ParameterError, match=spec.name):
                     Estimator.from_dict(outside)

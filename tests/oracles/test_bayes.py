@@ -13,11 +13,11 @@ from cofactor.estimators.gibbs import normal_gamma
 from cofactor.evaluate.split import Split, split_by_time, split_random
 from cofactor.kernels import reference
 from cofactor.kernels.gibbs import (
-    column_misfits,
+    column_squared_errors,
     draw_history_terms,
     entry_precisions,
     residuals,
-    row_misfits,
+    row_squared_errors,
 )
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.rating import rmse
@@ -65,7 +65,7 @@ def test_history_terms_are_drawn_from_their_ridge_regression() -> None:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_precisions_residuals_and_misfits_equal_the_dense_expressions(*, weighted: bool) -> None:
+def test_precisions_residuals_and_squared_errors_equal_the_dense_expressions(*, weighted: bool) -> None:
     rng = np.random.default_rng(5)
     has = rng.random((7, 11)) < 0.4
     has[3], has[:, 4] = False, False
@@ -81,12 +81,12 @@ def test_precisions_residuals_and_misfits_equal_the_dense_expressions(*, weighte
     residual = residuals(by_row, P, Q, bias)
     R = X - P.astype(np.float64) @ Q.T - bias
     np.testing.assert_allclose(residual, R[has], atol=1e-5)
-    squares, total, misfit = row_misfits(by_row, residual, c)
+    squares, total, squared_error = row_squared_errors(by_row, residual, c)
     S = W * R**2 * has
     np.testing.assert_allclose(squares, S[has], atol=1e-4)
     np.testing.assert_allclose(total, S.sum(axis=1), rtol=1e-5)
-    np.testing.assert_allclose(misfit, S @ c, rtol=1e-5)
-    np.testing.assert_allclose(column_misfits(by_column, order, squares, a), a @ S, rtol=1e-5)
+    np.testing.assert_allclose(squared_error, S @ c, rtol=1e-5)
+    np.testing.assert_allclose(column_squared_errors(by_column, order, squares, a), a @ S, rtol=1e-5)
 
 
 def test_normal_gamma_centers_on_its_data() -> None:

@@ -106,7 +106,7 @@ def rec() -> Recommender:
 
 
 def history_in_order(rec: Recommender, user: int) -> list[Any]:
-    """The (item, value) pairs of a user in the order of time."""
+    """The (item, value) pairs of a user in chronological order."""
     row = rec.histories.row(user)
     assert row.times is not None
     order = np.argsort(row.times)

@@ -294,10 +294,10 @@ FOREIGN: dict[str, bytes] = {
 def test_a_foreign_file_is_not_overwritten(tmp_path: Path, name: str) -> None:
     path = tmp_path / "notes"
     path.write_bytes(FOREIGN[name])
-    with pytest.raises(ArtifactError, match="notes is not a cofactor model, so it is not overwritten: delete it first"):
+    with pytest.raises(ArtifactError, match="notes is not a cofactor model and will not be overwritten; delete it"):
         write_artifact(path, ARRAYS, {})
     (tmp_path / "link").symlink_to(path)
-    with pytest.raises(ArtifactError, match="link is not a cofactor model, so it is not overwritten"):
+    with pytest.raises(ArtifactError, match="link is not a cofactor model and will not be overwritten"):
         write_artifact(tmp_path / "link", ARRAYS, {})
     assert path.read_bytes() == FOREIGN[name]
     assert sorted(child.name for child in tmp_path.iterdir()) == ["link", "notes"]
@@ -305,7 +305,7 @@ def test_a_foreign_file_is_not_overwritten(tmp_path: Path, name: str) -> None:
 
 def test_a_foreign_safetensors_file_is_not_overwritten(tmp_path: Path) -> None:
     save_file({"weight": np.ones(3, np.float32)}, tmp_path / "m", metadata={"format": "pt"})
-    with pytest.raises(ArtifactError, match="is not a cofactor model, so it is not overwritten"):
+    with pytest.raises(ArtifactError, match="is not a cofactor model and will not be overwritten"):
         write_artifact(tmp_path / "m", ARRAYS, {})
     assert load_file(tmp_path / "m")["weight"].sum() == 3
 

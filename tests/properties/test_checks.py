@@ -209,7 +209,7 @@ def test_objects_of_another_class_name_the_argument_and_the_advice() -> None:
 def test_functions_can_be_omitted() -> None:
     assert checks.optional_callable("on_fit", None) is None
     assert checks.optional_callable("on_fit", print) is print
-    with pytest.raises(ParameterError, match=r"^on_fit must be a function or None, not 3$"):
+    with pytest.raises(ParameterError, match=r"^on_fit must be callable or None, not 3$"):
         checks.optional_callable("on_fit", 3)
 
 

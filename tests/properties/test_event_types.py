@@ -83,7 +83,7 @@ def test_wrong_arguments_are_named(small_ratings: Interactions) -> None:
         cofactor.read_event_types(LOG, event_type="kind")
     with pytest.raises(ParameterError, match="event_type"):
         cofactor.read_event_types(LOG, event_type="")
-    with pytest.raises(ParameterError, match="no number for the event type 'hide'"):
+    with pytest.raises(ParameterError, match="no entry for the event type 'hide'"):
         cofactor.combine_events(tables, {"view": 1, "purchase": 1})
     with pytest.raises(ParameterError, match="'see', which is not an event type"):
         cofactor.combine_events(tables, {**dict.fromkeys(tables, 1), "see": 1})
@@ -93,7 +93,7 @@ def test_wrong_arguments_are_named(small_ratings: Interactions) -> None:
         cofactor.combine_events({"rating": small_ratings}, {"rating": 1})
     with pytest.raises(ParameterError, match="target must be"):
         learn_type_weights(tables, target="buy")
-    with pytest.raises(ParameterError, match="one event type only"):
+    with pytest.raises(ParameterError, match="at least two event types; got only"):
         learn_type_weights({"view": tables["view"]}, target="view")
     with pytest.raises(DataError, match="too few events"):
         learn_type_weights(tables, target="purchase")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,9 +34,28 @@ def settings(tmp_path: Path) -> ServiceSettings:
     return ServiceSettings.of({"data": str(tmp_path), "key_cache_seconds": 0.0, "max_body": 100_000, "poll": 0.1})
 
 
+@pytest.fixture(scope="session")
+def trained_folder(ratings: Interactions, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a service with one model. Tests use copies of it, because training is slow."""
+    settings = ServiceSettings.of({"data": str(tmp_path_factory.mktemp("trained"))})
+    with Store.open(settings.url) as opened:
+        import_table(opened, ratings)
+        Trainer(opened, ArtifactRegistry(settings.artifacts), spec=SPEC).train()
+    return Path(settings.data)
+
+
 @pytest.fixture
-def store(settings: ServiceSettings) -> Iterator[Store]:
-    """Another process's view of the service's store, which has a first model."""
+def first(settings: ServiceSettings, trained_folder: Path) -> int:
+    """The version of the model that answers."""
+    shutil.copytree(trained_folder, settings.data, dirs_exist_ok=True)
+    return 1
+
+
+@pytest.fixture
+def store(settings: ServiceSettings, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Another process's view of the service's store, which has a first model if the test uses `first`."""
+    if "first" in request.fixturenames:  # the files are copied before the store is opened
+        request.getfixturevalue("first")
     with Store.open(settings.url) as opened:
         yield opened
 
@@ -43,13 +63,6 @@ def store(settings: ServiceSettings) -> Iterator[Store]:
 @pytest.fixture
 def artifacts(settings: ServiceSettings) -> ArtifactRegistry:
     return ArtifactRegistry(settings.artifacts)
-
-
-@pytest.fixture
-def first(store: Store, artifacts: ArtifactRegistry, ratings: Interactions) -> int:
-    """The version of the model that answers."""
-    import_table(store, ratings)
-    return Trainer(store, artifacts, spec=SPEC).train().version
 
 
 @pytest.fixture

@@ -289,7 +289,11 @@ def test_a_checked_key_is_trusted_for_its_seconds(store: Store, monkeypatch: pyt
         (RetrainPolicy(None, 60.0), {"changes": 10**9, "seconds": 59.0}, None),
         (RetrainPolicy(10, None), {"changes": 9, "seconds": 1e9}, None),
         (RetrainPolicy(None, None), {"changes": 10**9, "seconds": 1e9}, None),
-        (RetrainPolicy(None, None), {"changes": 0, "seconds": 0.0, "erased": 1}, "1 users were erased"),
+        (
+            RetrainPolicy(None, None),
+            {"changes": 0, "seconds": 0.0, "erased": 1},
+            "users erased since the last training run: 1",
+        ),
         (RetrainPolicy(1, 60.0), {"changes": 1, "seconds": 0.0}, "1 changes"),
     ],
 )

@@ -128,6 +128,6 @@ def test_masked_erased_users_are_reported(data: Path) -> None:
         store.erasure.erase(3)
         result = worst_result(data, "erased")
         assert result.state == "warning"
-        assert "1 erased users are masked" in result.message
+        assert "erased users masked until the next training run: 1" in result.message
         assert Trainer(store, ArtifactRegistry(data / "artifacts")).train().status == "active"
     assert worst_result(data, "erased").state == "ok"

@@ -137,7 +137,7 @@ class Tastes:
 
     @validated
     def favorites(self, categories: Float64) -> Int64:
-        """Return each user's favorite category, which has the highest mean expected rating.
+        """Return each user's favorite category: the one with the highest mean expected rating.
 
         Parameters
         ----------

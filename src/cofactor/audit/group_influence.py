@@ -191,16 +191,17 @@ def influence(
     return Influence(table, permutations)
 
 
-def _upper_tail(t: float, freedom: int) -> float:
+def _upper_tail(t: float, degrees_of_freedom: int) -> float:
     """Compute P(T > t) of Student's t distribution by its finite sum for whole degrees of freedom.
 
     Abramowitz & Stegun (1964), "Handbook of Mathematical Functions", 26.7.3 and 26.7.4.
     """
-    theta = atan(t / sqrt(freedom))
-    first = freedom % 2
-    k = np.arange(2 + first, freedom, 2)  # the sum has the powers first, first + 2, ..., freedom - 2 of cos theta
+    theta = atan(t / sqrt(degrees_of_freedom))
+    first = degrees_of_freedom % 2
+    # the sum has the powers first, first + 2, ..., degrees_of_freedom - 2 of cos theta
+    k = np.arange(2 + first, degrees_of_freedom, 2)
     terms = np.cumprod(np.concatenate([[cos(theta) ** first], (k - 1) / k * cos(theta) ** 2]))
-    total = sin(theta) * float(terms.sum()) if freedom > 1 else 0.0
+    total = sin(theta) * float(terms.sum()) if degrees_of_freedom > 1 else 0.0
     central = (2 / pi) * (theta + total) if first else total
     return max((1 - central) / 2, 0.0)
 
@@ -254,14 +255,14 @@ class _HalfSteps:
         active = np.flatnonzero(entries.counts)
         sample = random_stream(seed, "max_users").choice(active, min(max_users, len(active)), replace=False)
         users = np.sort(sample).astype(np.int32)
-        none_removed, no_lists = np.zeros(model.n_users, bool), np.zeros((0, n), np.int32)
+        no_removal, empty_lists = np.zeros(model.n_users, bool), np.zeros((0, n), np.int32)
         steps = cls(
             model, by_item, targets, confidence, side, by_item.counts, A, b,
-            entries.take(users), users, recommender.histories.take(users), n, no_lists,
+            entries.take(users), users, recommender.histories.take(users), n, empty_lists,
         )  # fmt: skip
-        if steps._relative_shift(none_removed) > MAX_SHIFT:
+        if steps._relative_shift(no_removal) > MAX_SHIFT:
             steps = replace(steps, priors=recommender.ensure_priors(seed=seed).priors)
-        return replace(steps, lists=steps._top_lists(none_removed))
+        return replace(steps, lists=steps._top_lists(no_removal))
 
     def _relative_shift(self, is_removed: Bool) -> float:
         """Return the relative change in the item factors after a half-step with the training penalty."""
@@ -271,7 +272,7 @@ class _HalfSteps:
         )
 
     def changed_share(self, group: Any) -> float:
-        """Return the fraction of list positions, for sampled users outside the group, that change without the group."""
+        """Return the fraction of list positions of sampled users outside the group that change if it is removed."""
         is_outside = ~group[self.sampled_users]
         if not group.any() or not is_outside.any():
             return 0.0

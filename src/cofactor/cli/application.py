@@ -130,7 +130,7 @@ EMPTY_ALLOWED = ("value", "time", "weight")
 
 
 class SingleValueCommand(TyperCommand):
-    """Command that rejects empty options (except `EMPTY_ALLOWED`) and repeated single-value options."""
+    """Command that rejects empty option values (except `EMPTY_ALLOWED`) and repeated single-value options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the options of the command.
@@ -161,7 +161,7 @@ class SingleValueCommand(TyperCommand):
                 raise BadParameter("must not be empty", ctx=ctx, param=parameter)
             repeatable = parameter.multiple or (getattr(parameter, "is_flag", False) and not parameter.secondary_opts)
             if not repeatable and order.count(parameter) > 1:
-                raise BadParameter("is given twice but takes one value", ctx=ctx, param=parameter)
+                raise BadParameter("is given more than once but takes only one value", ctx=ctx, param=parameter)
         return super().parse_args(ctx, args)
 
 

@@ -84,7 +84,7 @@ def facts(ratings: Interactions) -> dict[str, Any]:
 
 
 def values(ratings: Interactions) -> list[dict[str, float]]:
-    """Count the occurrences of each distinct value, or of ten bins if there are many values; see `value_counts`.
+    """Return the frequency of each rating level or distinct value, or of ten bins; see `value_counts`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""`cofactor evaluate`: evaluate models and a baseline on one split, with 95 % intervals."""
+"""`cofactor evaluate`: evaluate models and a baseline on one split, with 95% intervals."""
 
 from __future__ import annotations
 
@@ -225,13 +225,13 @@ def check_calibration(source: Source, models: Sequence[str], *, is_requested: bo
         If a plot is requested but plotly is not installed.
     """
     if is_requested and source.kind == "events":
-        raise ParameterError("--calibration needs ratings; omit --events and --min-rating")
+        raise ParameterError("--calibration requires ratings; omit --events and --min-rating")
     if plot is None:
         return
     from cofactor.plots import require_plotly
 
     if not is_requested:
-        raise ParameterError("--plot needs --calibration")
+        raise ParameterError("--plot requires --calibration")
     if len(models) > 1:
         raise ParameterError(f"--plot takes one model, not {len(models)}: pass --model only once")
     check_output(plot, suffixes=(".html", ".htm"))
@@ -269,7 +269,7 @@ def report_calibration(
 
     scale = split.test.scale
     if plot is not None and (scale is None or len(scale.levels) < 2):
-        raise DataError("--plot needs a rating scale with levels, but these ratings have none; see --rating-levels")
+        raise DataError("--plot requires a rating scale with levels, but these ratings have none; see --rating-levels")
     calibrations = {}
     with messages().status("", spinner="dots") as status:  # shows nothing if stderr is not a terminal
         for estimator, label in zip(estimators, unique_labels(estimators), strict=True):

@@ -39,7 +39,7 @@ def fit(
     output: Annotated[str, Option("--output", "-o", metavar="MODEL", help="File to save the model in.")],
     model: Annotated[
         str | None,
-        Option("--model", "-m", metavar="NAME", help="Name of the model; see `cofactor models`. Chosen if omitted."),
+        Option("--model", "-m", metavar="NAME", help="Name of the model; see `cofactor models`. Automatic if omitted."),
     ] = None,
     rating_model: RatingModel = None,
     goal: Annotated[
@@ -140,7 +140,7 @@ def _training_table(
 ) -> Interactions:
     """Read the table, with learned weights of event types and decayed weights of rows where they are requested."""
     if target_type is not None and (source.event_type is None or source.type_weights is not None):
-        raise ParameterError("--target-type needs --event-type, and cannot be combined with --type-weights")
+        raise ParameterError("--target-type requires --event-type, and cannot be combined with --type-weights")
     table = source.read(
         None if target_type is None else lambda tables: _learned_weights(tables, target_type, estimator, seed)
     )
@@ -259,7 +259,9 @@ def _check_combination(
     if model is None:
         for option, value in model_options.items():
             if value:
-                raise ParameterError(f"{option} needs --model NAME; without it, the model and its settings are chosen")
+                raise ParameterError(
+                    f"{option} requires --model NAME; without it, the model and its settings are chosen automatically"
+                )
         if budget is not None and trials is not None:
             raise ParameterError("--budget cannot be combined with --trials")
         if goal not in (None, "recommend", "predict"):
@@ -267,7 +269,7 @@ def _check_combination(
         return
     for option, choice in (("--goal", goal), ("--budget", budget), ("--trials", trials)):
         if choice is not None:
-            raise ParameterError(f"{option} cannot be combined with --model: it concerns the choice of a model")
+            raise ParameterError(f"{option} cannot be combined with --model: it applies only to automatic selection")
 
 
 def _select(

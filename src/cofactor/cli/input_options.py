@@ -187,9 +187,11 @@ class Source:
         from cofactor.estimators import PairedModels
 
         if self.events:
-            raise ParameterError("--rating-model needs ratings; it cannot be combined with --events")
+            raise ParameterError("--rating-model requires ratings; it cannot be combined with --events")
         if self.gain:
-            raise ParameterError("--gain cannot be combined with --rating-model, whose likes all have the same weight")
+            raise ParameterError(
+                "--gain cannot be combined with --rating-model: with a rating model, all likes have the same weight"
+            )
         *rankers, ratings = estimators_of([*models, rating_model], settings)
         return replace(self, min_rating=None), [PairedModels(ranker, ratings, self.min_rating) for ranker in rankers]
 
@@ -216,8 +218,8 @@ class Source:
                 )
             option = "--events" if self.events else "--min-rating"
             raise KindError(
-                f"{estimator.name} needs ratings, but {option} produces events; omit it, or use a model of events such "
-                "as implicit-als"
+                f"{estimator.name} needs ratings, but {option} produces events; omit it, or use an event model such as "
+                "implicit-als"
             )
 
     def settings(self, settings: Sequence[str] | None) -> list[str]:
@@ -244,7 +246,7 @@ class Source:
         ['counts=binary', 'factors=8']
         """
         if self.counts is not None and self.kind == "ratings":
-            raise ParameterError("--counts needs --events or --min-rating: it applies only to events")
+            raise ParameterError("--counts requires --events or --min-rating: it applies only to events")
         return [*([] if self.counts is None else [f"counts={self.counts}"]), *(settings or ())]
 
     @property
@@ -279,12 +281,12 @@ class Source:
         if self.events and self.min_rating is not None:
             raise ParameterError("--events cannot be combined with --min-rating, which applies only to ratings")
         if self.gain and self.min_rating is None:
-            raise ParameterError("--gain needs --min-rating: it applies only to ratings that are treated as events")
+            raise ParameterError("--gain requires --min-rating: it applies only to ratings that are treated as events")
         self._check_event_types()
         for role in ("item", "user"):
             if getattr(self, f"{role}_id") is not None and getattr(self, f"{role}s") is None:
                 raise ParameterError(
-                    f"--{role}-id needs --{role}s FILE: it is the name of a column in the {role} table"
+                    f"--{role}-id requires --{role}s FILE: it is the name of a column in the {role} table"
                 )
         on_error: Any = self.on_error
         table = self._dataset() if self._is_dataset() else self._file(learn_type_weights)
@@ -332,9 +334,9 @@ class Source:
     def _check_event_types(self) -> None:
         """Raise ParameterError if the options of event types cannot be combined with the others."""
         if self.type_weights is not None and self.event_type is None:
-            raise ParameterError("--type-weights needs --event-type with the name of a column")
+            raise ParameterError("--type-weights requires --event-type COLUMN")
         if self.event_type is not None and not self.events:
-            raise ParameterError("--event-type needs --events")
+            raise ParameterError("--event-type requires --events")
         _type_weights(self.type_weights)
 
     def _file(self, learn_type_weights: LearnTypeWeights | None) -> Interactions:

@@ -300,8 +300,8 @@ RatingModel: TypeAlias = Annotated[
     Option(
         "--rating-model",
         metavar="NAME",
-        help="Second model, of ratings, that predicts the ratings, while --model ranks the items; it learns from the "
-        "ratings of --min-rating and up as likes.",
+        help="Second model, which predicts the ratings, while --model ranks the items and learns from ratings of "
+        "--min-rating and up as likes.",
     ),
 ]
 
@@ -377,8 +377,8 @@ def check_exclude(exclude: str | None, kind: Kind) -> Exclude:
     """
     if exclude is not None and kind == "ratings":
         raise ParameterError(
-            "--exclude needs rankings, but the table contains ratings: add --min-rating or --rating-model, or omit "
-            "--exclude"
+            "--exclude applies only to rankings, but the table contains ratings: add --min-rating or --rating-model, "
+            "or omit --exclude"
         )
     return "positives" if exclude == "positives" else "seen"
 

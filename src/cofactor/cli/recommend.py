@@ -28,7 +28,7 @@ def recommend(
     model: ModelFile,
     *,
     user: Annotated[list[str] | None, Option(metavar="ID", help="Recommend items to this user. Repeatable.")] = None,
-    everyone: Annotated[bool, Option("--all", help="Recommend items to all users in the model.")] = False,
+    all_users: Annotated[bool, Option("--all", help="Recommend items to all users in the model.")] = False,
     rated: Annotated[
         list[str] | None,
         Option(metavar="ITEM=RATING", help="Recommend items to a new user who rated this item. Repeatable."),
@@ -89,7 +89,7 @@ def recommend(
     Output columns: user, item, rank, score, prediction, support, answered_by, and title if available. Items are ranked
     by score. The prediction is the predicted rating; it is empty for a model of events. If the model has no evidence,
     the list is completed with popular items, whose answered_by is popularity instead of model. The support is the
-    number of ratings or events of the item: the smaller it is, the less certain is the rank. The terminal shows the
+    number of ratings or events of the item: the smaller it is, the less certain the rank. The terminal shows the
     predicted rating or, for a model of events, the score.
     """
     from cofactor.cli.side_tables import check_output, write_frame
@@ -97,7 +97,7 @@ def recommend(
     from cofactor.recommender.recommender import Recommender
 
     is_new_user = bool(rated or item or user_features)
-    if [bool(user), everyone, is_new_user].count(True) != 1:
+    if [bool(user), all_users, is_new_user].count(True) != 1:
         raise ParameterError(
             "pass either --user ID or --all; for a new user, pass --rated ITEM=RATING, or --item ITEM if the model was "
             "trained on events"
@@ -119,7 +119,7 @@ def recommend(
         ranked = recommender.for_history(
             history, user_features=_parse_user_features(recommender, user_features or ())
         ).recommend(n, **options)
-    elif everyone:
+    elif all_users:
         ranked = recommender.recommend_all(n, exclude_seen=not include_seen, **options)
     else:
         hint = f"; for a new user: {'--item ITEM' if recommender.kind == 'events' else '--rated ITEM=RATING'}"

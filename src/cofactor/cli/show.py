@@ -1,4 +1,4 @@
-"""`cofactor show`: describe a saved model, and list what automatic selection tried."""
+"""`cofactor show`: describe a saved model, and list the trials of automatic selection."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["best_trials", "describe_estimator", "show", "show_trials"]
 
 
 def show(model: ModelFile, *, as_json: Json = False) -> None:
-    """Describe a saved model: its estimator, its size, and what automatic selection tried on the held-out rows."""
+    """Describe a saved model: its estimator, its size, and the trials of automatic selection on held-out rows."""
     from cofactor.recommender.recommender import Recommender
 
     recommender = Recommender.load(model)
@@ -42,7 +42,7 @@ def show(model: ModelFile, *, as_json: Json = False) -> None:
 
 
 def describe_estimator(estimator: Estimator) -> str:
-    """Return the name of an estimator with the hyperparameters that differ from the defaults.
+    """Return the name of an estimator followed by its non-default hyperparameters.
 
     Parameters
     ----------

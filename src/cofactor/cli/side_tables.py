@@ -57,7 +57,7 @@ def check_output(
     target = Path(path)
     if suffixes and target.suffix.lower() not in suffixes:
         raise ParameterError(
-            f"{path} must end in {', '.join(suffixes[:-1])} or {suffixes[-1]}, which selects the format"
+            f"{path} must end in {', '.join(suffixes[:-1])} or {suffixes[-1]}; the suffix selects the format"
         )
     if target.is_dir():
         raise ParameterError(f"{path} is a folder; pass the path of a file in it")
@@ -65,7 +65,7 @@ def check_output(
         if source is not None and target.exists() and Path(source).exists() and target.samefile(source):
             raise ParameterError(f"{path} is an input of this command and would be overwritten; choose another file")
     if target.exists() and not target.is_file():  # a device or a pipe would be replaced by a file
-        raise ParameterError(f"{path} is not a regular file; choose a new or regular file")
+        raise ParameterError(f"{path} is not a regular file; choose a regular file or a new path")
     if not target.absolute().parent.is_dir():
         raise ParameterError(f"the folder {target.parent} does not exist; create it first")
 

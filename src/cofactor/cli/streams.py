@@ -49,7 +49,7 @@ def print_message(line: str) -> None:
 
 
 def open_streams() -> None:
-    """Reopen closed standard streams, so that other files cannot get their descriptors.
+    """Reopen closed standard streams, so that files opened later do not receive their descriptors.
 
     Notes
     -----

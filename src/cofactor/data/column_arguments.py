@@ -137,7 +137,7 @@ def numeric_column(name: str, values: Any, n: int) -> Float32:
 
 
 def times_argument(name: str, values: Any, n: int) -> Int64:
-    """Check that an argument is a column of `n` times in seconds since the Unix epoch, and return it as an array.
+    """Check that an argument is a column of `n` timestamps in seconds since the Unix epoch, and return it as an array.
 
     Parameters
     ----------

@@ -62,7 +62,7 @@ def combine_events(tables: Mapping[str, Interactions], weights: Mapping[str, flo
             raise ParameterError(f"weights contains {name!r}, which is not an event type; the types are {names}")
     for name in tables:
         if name not in weights:
-            raise ParameterError(f"weights has no number for the event type {name!r}; the types are {names}")
+            raise ParameterError(f"weights has no entry for the event type {name!r}; the types are {names}")
     factors = {name: checks.finite_number(f"weights[{name!r}]", weights[name]) for name in tables}
     used = [(table, factors[name]) for name, table in tables.items() if factors[name] and len(table)]
     if not used:

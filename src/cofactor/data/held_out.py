@@ -1,4 +1,4 @@
-"""Held-out rows: a share of each user's rows. The latest rows are selected if the table has times, else random rows."""
+"""Held-out rows: a share of each user's rows, the latest ones if the table has times, otherwise random ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["held_out_rows", "mark_first_rows", "shuffle_within_users"]
 
 @validated
 def held_out_rows(interactions: Interactions, *, share: float = 0.2, seed: Seed = 0) -> Bool:
-    """Choose rows to hold out from a training table, with which hyperparameters or weights are chosen.
+    """Choose training rows to hold out for selecting hyperparameters or weights.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ DTYPES = {"string": pl.String, "boolean": pl.Boolean, "number": pl.Float64, "obj
 
 @dataclass(frozen=True, eq=False)
 class Metadata:
-    """Metadata of items, by column, and the items that match a filter expression.
+    """Item metadata by column, for selecting items with filter expressions.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class Metadata:
 
     @classmethod
     def of_table(cls, table: pl.DataFrame) -> Metadata:
-        """Return the metadata in an item table.
+        """Create item metadata from an item table.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class Metadata:
 
     @classmethod
     def of_records(cls, records: Collection[Mapping[str, Any]]) -> Metadata:
-        """Return the metadata in JSON objects.
+        """Create item metadata from JSON-serializable dicts, one per item.
 
         Parameters
         ----------
@@ -230,7 +230,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _meets(operators: Sequence[str], compared: Sequence[Value], column: _Values) -> Bool:
-    """Return which values of a column meet the operators of a predicate."""
+    """Return a mask of the values of a column that satisfy the operators of a predicate."""
     values, in_list, first = column.values, column.in_list, compared[0]
     if operators == ("in",):
         met = values.is_in(compared)

@@ -271,7 +271,7 @@ class Scale:
 
 
 def centered(values: Float32, mean: float, scale: Scale | None) -> Float64:
-    """Subtract a mean from ratings, so that the result for a r + b is a times the result for r, without rounding error.
+    """Subtract a mean from ratings without the rounding errors of float32 levels; the result is scale-equivariant.
 
     On a scale with evenly spaced levels, the exact level is used instead of its float32 value, which may be rounded.
 

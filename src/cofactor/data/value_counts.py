@@ -14,7 +14,7 @@ BINS = 10
 
 
 def value_counts(interactions: Interactions) -> pl.DataFrame:
-    """Count the occurrences of each level, of each distinct value, or of ten bins if there are more than 20 values.
+    """Count the rows per rating level; without levels, per distinct value, or in ten bins if there are more than 20.
 
     Ratings have bins of equal width. Events have bins of equal ratio, because most counts are small and a few are very
     large; if all counts are whole numbers, so are the ends of the bins.

@@ -98,7 +98,7 @@ class Predicate:
 
 @dataclass(frozen=True)
 class Negation:
-    """Condition that another condition does not hold.
+    """Negation of a condition.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class Negation:
 
 @dataclass(frozen=True)
 class BooleanOperation:
-    """Conditions of which all must hold, or at least one.
+    """Conjunction or disjunction of conditions.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 class _Parser:
-    """Recursive descent over the tokens of an expression."""
+    """Recursive-descent parser for the tokens of an expression."""
 
     def __init__(self, tokens: list[_Token]):
         self._tokens = tokens

@@ -72,7 +72,7 @@ class _ProgressBar:
         self.on_progress(Progress(self.step, self.done, self.total or None))
 
     def reset(self) -> None:
-        """Reset the byte count to 0, which pooch does before it adds the total at the end."""
+        """Reset the byte count to 0; pooch calls this before it adds the total at the end."""
         self.done = 0
 
     def close(self) -> None:

@@ -30,7 +30,7 @@ __all__ = ["ExplicitALS", "ImplicitALS"]
 
 FACTORS = "number of latent factors"
 EPOCHS = "maximum number of epochs, each a pass over all users and items"
-PSEUDO_RATINGS = "constant added to the support of a user or item to obtain the factor of its penalties"
+PSEUDO_RATINGS = "constant c: the penalties of a user or item with n ratings are multiplied by n + c"
 STEPS = "number of conjugate gradient steps per row and epoch"
 PATIENCE = "number of epochs without improvement in the validation score before stopping"
 
@@ -50,7 +50,7 @@ class ExplicitALS(Estimator):
     l2_bias : float, default 0.05
         L2 penalty on biases, per rating.
     pseudo_ratings : float, default 20.0
-        Constant added to the support of a user or item to obtain the factor of its penalties.
+        Constant c: the penalties of a user or item with n ratings are multiplied by n + c.
     init_std : float, default 0.02
         Standard deviation of the initial factors.
     cg_steps : int, default 3
@@ -173,7 +173,7 @@ class ImplicitALS(Estimator):
     epochs : int, default 10
         Maximum number of epochs, each a pass over all users and items.
     blank_ratio : float, default 6.0
-        Confidence of all user-item pairs in the role of blanks, as a multiple of that of all events.
+        Total confidence of all user-item pairs as unobserved pairs, as a multiple of that of all events.
     l2_ratio : float, default 0.011
         L2 penalty relative to a row's support and to the skew of the table.
     nu : float, default 1.0
@@ -234,7 +234,7 @@ class ImplicitALS(Estimator):
     epochs: int = parameter(10, EPOCHS, low=1, high=1000, search=(5, 20))
     blank_ratio: float = parameter(
         6.0,
-        "confidence of all user-item pairs in the role of blanks, as a multiple of that of all events",
+        "total confidence of all user-item pairs as unobserved pairs, as a multiple of that of all events",
         low=1e-6,
         high=1e9,
         log=True,

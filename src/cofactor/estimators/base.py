@@ -40,7 +40,7 @@ __all__ = [
 T = TypeVar("T")
 
 COUNTS = "confidence of an event with value v: log (1 + ln v, or v below 1), binary (1) or raw (v)"
-"""Description of the hyperparameter `counts`, which every estimator has that learns from the values of events."""
+"""Description of the hyperparameter `counts` of the estimators that learn from the values of events."""
 
 
 def parameter(
@@ -411,7 +411,7 @@ class Estimator(ABC):
 
     @validated
     def ranking_part(self, interactions: Interactions) -> tuple[Estimator, Interactions]:
-        """Return the estimator of the model that ranks items, and its training table.
+        """Return the estimator that ranks items, and its training table.
 
         Parameters
         ----------
@@ -477,7 +477,7 @@ def estimator_class(name: str) -> type[Estimator]:
 
 
 def estimators_of_kind(kind: Kind) -> list[type[Estimator]]:
-    """Return the estimator classes of this package that accept tables of a kind.
+    """Return the estimator classes of this package that accept tables of the given kind.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.gibbs import Chain, Sessions, Terms
 from cofactor.estimators.training import EpochCallback, FitMonitor
 from cofactor.estimators.training_table import Standardization, TableLike
-from cofactor.kernels.gibbs import column_misfits, entry_precisions, residuals, row_misfits
+from cofactor.kernels.gibbs import column_squared_errors, entry_precisions, residuals, row_squared_errors
 from cofactor.kernels.parallel import one_thread_blas, parallel_for
 from cofactor.kernels.sort import counting_sort
 from cofactor.models.base import Model
@@ -33,6 +33,9 @@ from cofactor.validation import validated
 
 __all__ = ["BayesianMF"]
 
+MIN_ITERATIONS, MAX_ITERATIONS, ITERATIONS_TIMES_RATINGS = 140, 400, 7e7
+"""The default number of iterations is inversely proportional to the number of ratings, within these limits."""
+
 
 @dataclass(frozen=True)
 class BayesianMF(Estimator):
@@ -44,8 +47,8 @@ class BayesianMF(Estimator):
     ----------
     factors : int, default 15
         Number of latent factors in each posterior sample.
-    iterations : int, default 140
-        Number of Gibbs iterations, including burn-in.
+    iterations : int or None, default None
+        Number of Gibbs iterations, including burn-in; None for 140 to 400, fewer for more ratings.
     burn_in : int, default 40
         Number of initial iterations to discard.
     implicit : bool, default True
@@ -81,6 +84,11 @@ class BayesianMF(Estimator):
     be estimated only if the user has other ratings in the same bin, earlier or later, so it helps to impute missing
     ratings but not to forecast.
 
+    By default, the number of iterations is 7e7 / (number of ratings), but at least 140 and at most 400. On small
+    tables, the chain has a large autocorrelation, and more iterations are cheap: on validation rows, 400 iterations
+    instead of 140 change the RMSE from .8603 to .8524 (Flixster, 24,000 ratings), from .7851 to .7820 (FilmTrust,
+    35,000 ratings), and from .8837 to .8824 (MovieLens-100k).
+
     The precision matrix is diagonal, whereas Salakhutdinov & Mnih use a Wishart prior.
 
     References
@@ -111,7 +119,12 @@ class BayesianMF(Estimator):
     factors: int = parameter(
         15, "number of latent factors in each posterior sample", low=1, high=256, log=True, search=(5, 40)
     )
-    iterations: int = parameter(140, "number of Gibbs iterations, including burn-in", low=2, high=100_000)
+    iterations: int | None = parameter(
+        None,
+        "number of Gibbs iterations, including burn-in; None for 140 to 400, fewer for more ratings",
+        low=2,
+        high=100_000,
+    )
     burn_in: int = parameter(40, "number of initial iterations to discard", low=1, high=10_000)
     implicit: bool = parameter(
         default=True, meaning="whether to model which items each user rated and which users rated each item (SVD++)"
@@ -142,6 +155,12 @@ class BayesianMF(Estimator):
             if names != (distinct := tuple(dict.fromkeys(names))):  # else as passed, for `clone`
                 object.__setattr__(self, hyperparameter, distinct)
         super().__post_init__()
+
+    def _number_of_iterations(self, n_ratings: int) -> int:
+        """Return the number of iterations for a table."""
+        if self.iterations is not None:
+            return self.iterations
+        return int(np.clip(ITERATIONS_TIMES_RATINGS / n_ratings, MIN_ITERATIONS, MAX_ITERATIONS))
 
     @one_thread_blas()
     @validated
@@ -188,20 +207,21 @@ class BayesianMF(Estimator):
         del init_model
         table = self.check_table(interactions)
         seed = checks.seed(seed)
+        n_iterations = self._number_of_iterations(len(table))
         monitor = FitMonitor(
             table,
             validation,
             callback,
-            epochs=self.iterations,
+            epochs=n_iterations,
             patience=self.patience,
             advice=self.diverged_advice,
             loss_may_rise=True,
         )
         transformation = Standardization.of(table)
         sampler = _Sampler.initialize(self, transformation.apply(table), seed)
-        burn_in = min(self.burn_in, self.iterations - 1)
-        n_stored = min(self.kept_samples, self.iterations - burn_in)
-        stored_iterations = set(np.linspace(burn_in, self.iterations - 1, n_stored).astype(int).tolist())
+        burn_in = min(self.burn_in, n_iterations - 1)
+        n_stored = min(self.kept_samples, n_iterations - burn_in)
+        stored_iterations = set(np.linspace(burn_in, n_iterations - 1, n_stored).astype(int).tolist())
 
         def iterate(number: int) -> float:
             iteration = number - 1
@@ -301,15 +321,15 @@ class _Sampler:
             precision = entry_precisions(self.users.entries, user_precision, item_precision)
             self.sessions.draw(residual, precision, stream)
             residual -= self.sessions.offsets
-        squares, total, misfit = row_misfits(self.users.entries, residual, self.items.noise)
+        squares, total, squared_error = row_squared_errors(self.users.entries, residual, self.items.noise)
         n_user_ratings, n_item_ratings = self.weighted_counts
         self.alpha = float(
-            stream.gamma((n_user_ratings.sum() + 1) / 2, 1 / (0.5 * float(self.users.noise @ misfit) + 0.5))
+            stream.gamma((n_user_ratings.sum() + 1) / 2, 1 / (0.5 * float(self.users.noise @ squared_error) + 0.5))
         )
         if sample_row_noise:
-            self.users.draw_noise(self.alpha * misfit, n_user_ratings, stream)
-            misfit = column_misfits(self.items.entries, self.by_item, squares, self.users.noise)
-            self.items.draw_noise(self.alpha * misfit, n_item_ratings, stream)
+            self.users.draw_noise(self.alpha * squared_error, n_user_ratings, stream)
+            squared_error = column_squared_errors(self.items.entries, self.by_item, squares, self.users.noise)
+            self.items.draw_noise(self.alpha * squared_error, n_item_ratings, stream)
         return float(total.sum() / len(self.interactions))
 
     def _residuals(self) -> Float32:

@@ -37,16 +37,19 @@ SHARE = 0.2
 """Share of the rows that are held out to learn the weights."""
 
 ROUNDS = 20
-"""Number of rounds of the selection of weights for events; each weight is a multiple of 1 / (number of rounds)."""
+"""Number of rounds of the selection of weights for events."""
+
+PRIOR_ROUNDS = 10
+"""Number of rounds that the equal weights count as, with which the selection starts."""
 
 MAX_USERS = 4000
-"""Maximum number of users by whose lists the weights for events are chosen."""
+"""Maximum number of users whose lists determine the weights for events."""
 
 N_CANDIDATES, K = 100, 10
 """Number of items of each part's list that are candidates, and the length of the lists that are measured."""
 
 MIN_WEIGHT = 0.02
-"""Smallest weight of a rating model that is kept; it is less than the smallest weight for events, 1 / `ROUNDS`."""
+"""Smallest weight of a rating model that is kept."""
 
 MIN_GAIN = 1e-9
 """Smallest gain in NDCG for which a further round of the selection is kept."""
@@ -86,8 +89,10 @@ class Blend(Estimator):
     For ratings, the weights minimize the squared error on the held-out rows, with w_k >= 0 and sum_k w_k = 1 (stacked
     regressions; the sum is fixed, so that no intercept is needed, and predictions follow a change of the rating scale);
     parts with a weight below .02 are left out. For events, the weights are chosen by ensemble selection: starting from
-    the best part, one part is added in each of 20 rounds (a part can be added again), so that NDCG@10 on the held-out
-    rows is best; the weight of a part is its share of the additions up to the best round.
+    equal weights that sum to 10, the weight of one part is increased by 1 in each of 20 rounds, so that NDCG@10 on the
+    held-out rows is best; the weights after the best round are used. The start keeps the weights close to equal where
+    the held-out rows do not distinguish the parts: of ImplicitALS, EASE and UserKNN on MovieLens-100k, weights that
+    start from the best part have a lower NDCG@10 than ImplicitALS alone (.3196 and .3221, mean of five splits).
 
     References
     ----------
@@ -120,8 +125,8 @@ class Blend(Estimator):
         if isinstance(self.parts, tuple) and any(isinstance(part, str | Mapping) for part in self.parts):
             parts: list[Any] = list(self.parts)
             try:
-                made = (Estimator.from_dict(part) if isinstance(part, str | Mapping) else part for part in parts)
-                object.__setattr__(self, "parts", tuple(made))
+                estimators = (Estimator.from_dict(part) if isinstance(part, str | Mapping) else part for part in parts)
+                object.__setattr__(self, "parts", tuple(estimators))
             except ParameterError as error:
                 raise ParameterError(f"blend: parts: {error}") from error
         super().__post_init__()
@@ -154,8 +159,8 @@ class Blend(Estimator):
             checks.choice("kind", kind, get_args(Kind))
         schema = super().json_schema()
         kinds: list[dict[str, Any]] = []
-        for each in get_args(Kind) if kind is None else (kind,):
-            parts = [part.json_schema() for part in estimators_of_kind(each) if not _is_composite(part())]
+        for table_kind in get_args(Kind) if kind is None else (kind,):
+            parts = [part.json_schema() for part in estimators_of_kind(table_kind) if not _is_composite(part())]
             kinds.append({"items": {"anyOf": parts}})
         schema["properties"]["parts"] |= {"maxItems": MAX_PARTS, "allOf": [{"anyOf": kinds}]}
         for option in schema["properties"]["weights"]["anyOf"]:
@@ -187,7 +192,7 @@ class Blend(Estimator):
             )
         numbers = tuple(float(checks.finite_number("blend: weights", weight, low=0)) for weight in weights)
         if not any(numbers):
-            raise ParameterError("blend: weights must be positive for at least one part")
+            raise ParameterError("blend: weights must not all be 0")
         return weights if all(type(weight) is float for weight in weights) else numbers  # sklearn.base.clone needs it
 
     @property
@@ -446,10 +451,11 @@ class _Candidates:
         return cls(items, scores)
 
     def select_weights(self, relevant: SparseRows) -> tuple[float, ...]:
-        """Choose weights by ensemble selection, so that NDCG@10 is best."""
+        """Choose the weights that maximize NDCG@10, by ensemble selection."""
         n_parts = len(self.scores)
-        counts, best = np.zeros(n_parts, int), (-np.inf, np.ones(n_parts))
-        sums = np.zeros(self.scores.shape[1:])
+        counts = np.full(n_parts, PRIOR_ROUNDS / n_parts)
+        sums = PRIOR_ROUNDS * self.scores.mean(axis=0, dtype=np.float64)
+        best = (self._ndcg(sums, relevant), counts / counts.sum())
         for _ in range(ROUNDS):
             values = [self._ndcg(sums + self.scores[k], relevant) for k in range(n_parts)]
             added = int(np.argmax(values))
@@ -461,6 +467,7 @@ class _Candidates:
 
     def _ndcg(self, sums: Float64, relevant: SparseRows) -> float:
         """Return the mean NDCG@10 of the lists that are ranked by a weighted sum of scores."""
-        order = np.argsort(-sums, axis=1, kind="stable")[:, :K]
-        ranked = np.take_along_axis(self.items, order, axis=1)
+        first = np.sort(np.argpartition(-sums, K - 1, axis=1)[:, :K], axis=1)
+        order = np.argsort(-np.take_along_axis(sums, first, axis=1), axis=1, kind="stable")
+        ranked = np.take_along_axis(self.items, np.take_along_axis(first, order, axis=1), axis=1)
         return primary_metric("events", K).per_user(Hits.of(ranked, relevant)).aggregate()

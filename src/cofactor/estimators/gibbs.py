@@ -237,12 +237,12 @@ class Chain:
         for terms, (precision, noise) in zip(self.terms, random_inputs, strict=True):
             terms.draw(residual, self.precision, precision, noise)
 
-    def draw_noise(self, misfit: NDArray[Any], counts: NDArray[Any], stream: np.random.Generator) -> None:
+    def draw_noise(self, squared_error: NDArray[Any], counts: NDArray[Any], stream: np.random.Generator) -> None:
         """Sample the precision multipliers of users or items; select the shape of their prior by maximum likelihood.
 
         Parameters
         ----------
-        misfit : ndarray of shape (n,), float64
+        squared_error : ndarray of shape (n,), float64
             Weighted sum of squared residuals for each row.
         counts : ndarray of shape (n,), float64
             Number of ratings in each row.
@@ -255,7 +255,7 @@ class Chain:
 
             noise_r ~ Gamma(shape + counts_r / 2, rate shape + misfit_r / 2)
         """
-        self.noise = stream.gamma(self.shape + counts / 2, 1 / (self.shape + misfit / 2))
+        self.noise = stream.gamma(self.shape + counts / 2, 1 / (self.shape + squared_error / 2))
         log_normalizer = NOISE_SHAPES * np.log(NOISE_SHAPES) - np.array([lgamma(shape) for shape in NOISE_SHAPES])
         log_likelihood = (
             log_normalizer * len(self.noise)

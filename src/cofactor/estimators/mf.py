@@ -45,7 +45,7 @@ class BiasedMF(Estimator):
     l2_bias : float, default 0.055
         L2 penalty on biases, per rating.
     pseudo_ratings : float, default 30.0
-        Constant added to the support of a user or item to obtain the factor of its penalties.
+        Constant c: the penalties of a user or item with n ratings are multiplied by n + c.
     init_std : float, default 0.001
         Standard deviation of the initial factors.
     biases : bool, default True
@@ -104,7 +104,7 @@ class BiasedMF(Estimator):
     l2_bias: float = parameter(0.055, "L2 penalty on biases, per rating", low=0, high=100, log=True, search=(0.01, 0.3))
     pseudo_ratings: float = parameter(
         30.0,
-        "constant added to the support of a user or item to obtain the factor of its penalties",
+        "constant c: the penalties of a user or item with n ratings are multiplied by n + c",
         low=0,
         high=10_000,
         search=(0, 60),

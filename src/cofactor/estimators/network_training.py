@@ -100,7 +100,7 @@ one_torch_thread = SharedLimit(_limit_torch)
 
 
 class Network(nn.Module):
-    """PyTorch version of the network in `cofactor.models.layers`, with a final placeholder row for unknown IDs.
+    """PyTorch version of the network in `cofactor.models.layers`, with an extra last embedding row for unknown IDs.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""PairedModels: an estimator of a ranker, trained on liked ratings as events, and of a rating model."""
+"""PairedModels estimator: a ranker trained on liked ratings as events, and a rating model trained on all ratings."""
 
 from __future__ import annotations
 

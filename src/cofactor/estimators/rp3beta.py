@@ -27,7 +27,7 @@ __all__ = ["RP3beta"]
 
 @dataclass(frozen=True)
 class RP3beta(Estimator):
-    """RP3beta: rank items by random walks from a user to an item, a user and an item, with less weight on popular ones.
+    """RP3beta: rank items by random walks from user to item to user to item, with less weight on popular items.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Sequential item-based estimator for events with times: direction, distance and recency in the order of time."""
+"""Sequential item-based estimator for events with times: direction, distance and recency in chronological order."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ __all__ = ["SequentialItemKNN"]
 _log = logging.getLogger("cofactor")
 
 NEIGHBORS = "maximum number of stored items that follow an item"
-GAP_POWER = "power of the number of places between two events of a user, by which their transition is divided"
+GAP_POWER = "exponent of the distance between two events of a user, by which the weight of their transition is divided"
 BACKWARD = "factor for a transition from a later to an earlier event"
-SOURCE_POWER = "power of the popularity of the item in the history, by which a count is divided"
-TARGET_POWER = "power of the popularity of the scored item, by which a count is divided"
+SOURCE_POWER = "exponent of the popularity of the item in the history, by which a count is divided"
+TARGET_POWER = "exponent of the popularity of the scored item, by which a count is divided"
 RECENCY = "factor for each later event in the history when items are scored"
 
 
 @dataclass(frozen=True)
 class SequentialItemKNN(Estimator):
-    """Sequential item-based k nearest neighbors: transitions between items in the order of time.
+    """Sequential item-based k nearest neighbors: transitions between items in chronological order.
 
     Parameters
     ----------
     neighbors : int, default 500
         Maximum number of stored items that follow an item.
     gap_power : float, default 0.5
-        Power of the number of places between two events of a user, by which their transition is divided.
+        Exponent of the distance between two events of a user, by which the weight of their transition is divided.
     backward : float, default 0.1
         Factor for a transition from a later to an earlier event.
     source_power : float, default 0.35
-        Power of the popularity of the item in the history, by which a count is divided.
+        Exponent of the popularity of the item in the history, by which a count is divided.
     target_power : float, default 0.1
-        Power of the popularity of the scored item, by which a count is divided.
+        Exponent of the popularity of the scored item, by which a count is divided.
     recency : float, default 0.6
         Factor for each later event in the history when items are scored.
     counts : {"log", "binary", "raw"}, default "log"
@@ -61,7 +61,7 @@ class SequentialItemKNN(Estimator):
         c_ji = sum_u sqrt(x_uj x_ui) g^-gap_power (1 if j is earlier than i, backward if it is later)
 
     x is the confidence (`counts`) of an event times its weight, p_i the sum of the magnitudes of x of an item, and g
-    the number of places from the event of j to that of i in the order of time, from 1 to 50; other pairs do not count.
+    the number of places from the event of j to that of i in chronological order (1 to 50; other pairs do not count).
     The root of a negative product is negative. Simultaneous events share the mean of their places and of their recency
     factors, and count (1 + backward) / 2 in both directions. Without times, all events of a user are simultaneous, and
     a warning is logged. Only positive sums c_ji are used.

@@ -47,7 +47,7 @@ ROUNDING = 1e-5
 
 @dataclass(frozen=True)
 class Epoch:
-    """Progress of a fit after one epoch or one part of a closed form, as passed to the argument `callback` of `fit`.
+    """Progress of a fit after one epoch or one part of a closed form, as passed to the `callback` of `fit`.
 
     Attributes
     ----------
@@ -244,7 +244,7 @@ def report_parts(parts: Sequence[T], callback: EpochCallback | None) -> Iterator
 
 
 def require_validation(validation: TableLike, training: Interactions) -> Interactions:
-    """Return the validation rows; raise an error unless they match the training table and can score a model.
+    """Return the validation rows; raise an error unless they match the training table and can be used for evaluation.
 
     Parameters
     ----------

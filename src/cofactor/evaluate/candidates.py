@@ -1,4 +1,4 @@
-"""Candidates of automatic selection: which estimators to try on which table, and how the time of a fit grows."""
+"""Candidates of automatic selection: the estimators to try, the tables they suit, and how their fit times scale."""
 
 from __future__ import annotations
 

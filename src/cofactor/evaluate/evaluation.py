@@ -171,7 +171,7 @@ class Evaluation:
 
 
 def baseline_for(kind: Kind) -> Estimator:
-    """Return the baseline that models for a kind of table should outperform.
+    """Return the baseline that models of the given kind of table should outperform.
 
     Parameters
     ----------
@@ -421,7 +421,7 @@ def primary_value(recommender: Recommender, split: Split, *, k: int = 10) -> flo
 
 
 def primary_values(recommender: Recommender, split: Split, *, k: int = 10) -> UserValues:
-    """Compute the per-user values of the primary metric, with which two models can be compared.
+    """Compute the per-user values of the primary metric, for comparing two models.
 
     Parameters
     ----------

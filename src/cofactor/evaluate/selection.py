@@ -65,22 +65,22 @@ WARM_UP_ROWS = 500
 """Approximate number of rows of a fit that only compiles kernels and imports libraries."""
 
 MARGIN = 0.92
-"""Share of the budget that is planned with; predicted times are uncertain."""
+"""Share of the budget that is allocated; the rest covers errors in the predicted times."""
 
 BLEND_ARMS, KEPT_RESULTS = 3, 3
 """A blend consists of the best model of each of a few candidates, and of further models of the best candidate."""
 
-BLEND_SECONDS = 1.0
-"""Time that is reserved for the choice of the weights of a blend."""
+BLEND_SECONDS, BLEND_EVALUATIONS = 1.0, 3
+"""The choice of the weights of a blend takes about this time and this number of evaluations of each part."""
 
 MAX_RESERVED = 0.4
 """Maximum share of the budget that is reserved for the final fit of a blend."""
 
 MAX_DEFAULTS = 0.5
-"""Share of the budget that is left when the defaults of further candidates are no longer tried."""
+"""If less than this share of the budget is left, the defaults of further candidates are not tried."""
 
 MIN_WIDTH_SECONDS = 250
-"""Time budget from which the number of factors is searched: kernels are compiled for each number, in about 10 s."""
+"""Minimum time budget for a search over the number of factors: kernels are compiled for each number, in about 10 s."""
 
 MAX_TRIALS = 100
 """Maximum number of trials with a time budget."""
@@ -202,7 +202,7 @@ def select(
     on_trial: TrialCallback | None = None,
     start: float | None = None,
 ) -> Selection:
-    """Choose an estimator and its hyperparameters for a table; see the notes of the module.
+    """Choose an estimator and its hyperparameters for a table; see the module docstring.
 
     Parameters
     ----------
@@ -299,7 +299,7 @@ class _Arm:
 
     @classmethod
     def of(cls, candidate: Candidate, default: Estimator, *, kind: Kind, searches_width: bool) -> _Arm:
-        """Create an arm; if the width is not searched, a trial does not have to compile kernels."""
+        """Create an arm; without a search over the number of factors, trials do not compile kernels."""
         try:
             space = search_space(default, kind=kind)
         except ParameterError:  # nothing to search
@@ -342,11 +342,11 @@ class _Selector:
 
     @property
     def is_timed(self) -> bool:
-        """Whether the budget is a time."""
+        """Whether the budget is a time limit instead of a number of trials."""
         return self.deadline < math.inf
 
     def run(self) -> Selection:
-        """Run all steps up to the choice."""
+        """Run all trials, and return the selection."""
         if self.split is None:
             return self._first("no rows can be held out")
         for arm in self.arms:
@@ -416,10 +416,16 @@ class _Selector:
         """Return the predicted time of a fit of a result's estimator to all rows."""
         return self._final_seconds(result.arm, result.estimator)
 
+    def _blend_seconds(self, results: list[_Result]) -> float:
+        """Return the predicted time of choosing the weights of a blend and evaluating it."""
+        evaluations = sum(result.arm.seconds - result.arm.fit_seconds for result in results)
+        return BLEND_SECONDS + BLEND_EVALUATIONS * (0 if math.isnan(evaluations) else evaluations)
+
     def _reserved(self) -> float:
         """Return the time that is reserved for a blend of the best models, or at least for the best model alone."""
         arms = self._ranked(self.arms)
-        blend = BLEND_SECONDS + sum(map(self._final_seconds, arms[:BLEND_ARMS]))
+        best = [arm.results[0] for arm in arms[:BLEND_ARMS]]
+        blend = self._blend_seconds(best) + sum(map(self._refit_seconds, best))
         return min(blend, max([MAX_RESERVED * self.seconds, *map(self._final_seconds, arms[:1])]))
 
     def _has_time(self, seconds: float, final_seconds: float) -> bool:
@@ -474,13 +480,13 @@ class _Selector:
 
     def _halve(self) -> None:
         """Try new hyperparameters of the better half of the candidates, until the budget is used up."""
-        arms, n_trials, ran = self._ranked(self.arms), 1, True
-        while ran:
+        arms, n_trials, any_trial = self._ranked(self.arms), 1, True
+        while any_trial:
             arms = self._ranked(arms)[: max(math.ceil(len(arms) / 2), BLEND_ARMS)]
-            n_trials, ran = 2 * n_trials, False
+            n_trials, any_trial = 2 * n_trials, False
             for _ in range(n_trials):
                 for arm in arms:
-                    ran |= bool(arm.space) and self._try(arm, self._suggested(arm))
+                    any_trial |= bool(arm.space) and self._try(arm, self._suggested(arm))
 
     def _suggested(self, arm: _Arm) -> Estimator:
         """Draw hyperparameters: a few close to the best ones so far, or (one draw in four) all from their ranges."""
@@ -493,8 +499,8 @@ class _Selector:
         for (name, bounds), is_changed in zip(arm.space.items(), changed, strict=True):
             current = min(max(float(getattr(arm.best.estimator, name)), bounds.low), bounds.high)
             low, high, position = (math.log(b) if bounds.log else b for b in (bounds.low, bounds.high, current))
-            step, anywhere = LOCAL_STEP * (high - low) * stream.normal(), stream.uniform(low, high)
-            draw = min(max(position + step, low), high) if is_local else anywhere
+            step, uniform_draw = LOCAL_STEP * (high - low) * stream.normal(), stream.uniform(low, high)
+            draw = min(max(position + step, low), high) if is_local else uniform_draw
             value = math.exp(draw) if bounds.log else draw
             if is_changed or not is_local:
                 value = bounds.rounded(round(value) if bounds.is_integer else value)
@@ -507,7 +513,9 @@ class _Selector:
         """Blend the best models; return None if the blend is not reliably better than the best one."""
         assert self.split is not None
         results = [result for arm in ranked[:BLEND_ARMS] for result in arm.results[:1]] + ranked[0].results[1:]
-        while self.is_timed and not self._has_time(BLEND_SECONDS, sum(map(self._refit_seconds, results))) and results:
+        while results and self.is_timed:
+            if self._has_time(self._blend_seconds(results), sum(map(self._refit_seconds, results))):
+                break
             results = results[:-1]
         if len(results) < 2:
             return None
@@ -536,7 +544,7 @@ class _Selector:
 
 
 def validation_split(table: Interactions, *, seed: int) -> Split | None:
-    """Hold out a fifth of each user's rows; None if the parts cannot be used.
+    """Hold out a fifth of each user's rows; return None if either part cannot be used.
 
     Parameters
     ----------
@@ -555,8 +563,8 @@ def validation_split(table: Interactions, *, seed: int) -> Split | None:
     has_weight = train.weights is None or bool(train.weights.any())
     if not len(train) or not has_weight or not len(relevant_rows(held_out)):
         return None
-    which = "random" if table.times is None else "latest"
-    return Split(train, replace(held_out, seen=None), f"{which} {SHARE:.0%} of each user's rows, seed {seed}")
+    row_choice = "random" if table.times is None else "latest"
+    return Split(train, replace(held_out, seen=None), f"{row_choice} {SHARE:.0%} of each user's rows, seed {seed}")
 
 
 def sample_of_users(table: Interactions, n_rows: int, *, seed: int) -> Interactions:

@@ -488,5 +488,5 @@ def _storage_file(path: Path) -> Path:
         with path.open("rb") as file:
             signature = file.read(len(SQLITE_HEADER))
         if signature not in (b"", SQLITE_HEADER):
-            raise ParameterError(f"storage {path} is not a SQLite file; choose another file or a new one")
+            raise ParameterError(f"storage {path} is not a SQLite file; choose a SQLite file or a new path")
     return path.absolute()

@@ -129,7 +129,7 @@ def learn_type_weights(
     require_event_tables(tables)
     target = checks.choice("target", target, tuple(tables))
     if len(tables) < 2:
-        raise ParameterError(f"tables has one event type only, {target!r}, so there is no weight to learn")
+        raise ParameterError(f"tables must contain at least two event types; got only {target!r}")
     estimator = ImplicitALS() if estimator is None else require_estimator(estimator)
     trials, seed = checks.whole_number("trials", trials, low=1), checks.seed(seed)
     k = checks.whole_number("k", k, low=1, high=checks.MAX_LIST_LENGTH)
@@ -138,14 +138,14 @@ def learn_type_weights(
     order: Order = (
         "by time" if test.times is not None and all(table.times is not None for table in train.values()) else "any"
     )
-    everything = combine_events(train, dict.fromkeys(train, 1.0))
+    all_events = combine_events(train, dict.fromkeys(train, 1.0))
     values: dict[tuple[float, ...], float] = {}
 
     def value(weights: dict[str, float]) -> float:
         key = tuple(weights.values())
         if key not in values:
             events = combine_events(train, weights)
-            unused = everything.select(~np.isin(_pairs(everything), _pairs(events)))
+            unused = all_events.select(~np.isin(_pairs(all_events), _pairs(events)))
             events = replace(events, seen=unused)  # the same items are excluded in all trials
             split = Split(events, test, f"held-out events of type {target}", order)
             score = fit_and_score(estimator, split, label=estimator.name, ks=(k,), seed=seed)
@@ -176,8 +176,8 @@ def _held_out(
     tables: Mapping[str, Interactions], target: str, seed: int
 ) -> tuple[dict[str, Interactions], Interactions]:
     """Return the training tables and the held-out events of the target, all with the same IDs."""
-    everything = combine_events(tables, dict.fromkeys(tables, 1.0))
-    same_ids = {name: table.with_ids(everything.users, everything.items) for name, table in tables.items()}
+    all_events = combine_events(tables, dict.fromkeys(tables, 1.0))
+    same_ids = {name: table.with_ids(all_events.users, all_events.items) for name, table in tables.items()}
     events = same_ids[target]
     cutoff: int | None = None
     if all(table.times is not None for table in tables.values()) and events.times is not None:

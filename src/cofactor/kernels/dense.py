@@ -1,4 +1,4 @@
-"""Products with a small matrix, in which the result for a row does not depend on the other rows, bit for bit.
+"""Products with a small matrix; the result for each row is bitwise independent of the other rows.
 
 BLAS does not guarantee this, even on a single thread and with a fixed tile shape. Its inner loops process about a dozen
 rows at once and the remaining rows differently, so the last bits of a row depend on its position.

@@ -22,7 +22,7 @@ from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import parallel_for, row_blocks
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["column_misfits", "draw_history_terms", "entry_precisions", "residuals", "row_misfits"]
+__all__ = ["column_squared_errors", "draw_history_terms", "entry_precisions", "residuals", "row_squared_errors"]
 
 
 @kernel(
@@ -106,41 +106,41 @@ def _residuals(width: int):
 
 
 @kernel(writes="f8[:, ::1] f4[::1]", reads="i8[::1] i4[::1] f4[::1] f4[::1] f8[::1]", scalars="i8 i8")
-def _misfits():
+def _squared_errors():
     """Write the weighted square of each residual of rows first..last-1 to `squares`, and two sums for each row.
 
     `sums` (n_rows, 2) receives the sums of the squares, without and with the factors `column_noise`.
     """
 
-    def _misfits(sums, squares, start, columns, weights, residual, column_noise, first, last):
+    def _squared_errors(sums, squares, start, columns, weights, residual, column_noise, first, last):
         weighted = weights.shape[0] > 0
         for r in range(first, last):
-            total, misfit = 0.0, 0.0
+            total, squared_error = 0.0, 0.0
             for e in range(start[r], start[r + 1]):
                 square = residual[e] * residual[e]
                 if weighted:
                     square *= weights[e]
                 squares[e] = square
                 total += np.float64(square)
-                misfit += column_noise[columns[e]] * np.float64(square)
+                squared_error += column_noise[columns[e]] * np.float64(square)
             sums[r, 0] = total
-            sums[r, 1] = misfit
+            sums[r, 1] = squared_error
 
-    return _misfits
+    return _squared_errors
 
 
 @kernel(writes="f8[::1]", reads="i8[::1] i4[::1] i8[::1] f4[::1] f8[::1]", scalars="i8 i8")
-def _column_misfits():
+def _column_squared_errors():
     """Write the sum of the squares of rows first..last-1 of the transposed entries, with the factors `row_noise`."""
 
-    def _column_misfits(misfit, start, rows, order, squares, row_noise, first, last):
+    def _column_squared_errors(squared_error, start, rows, order, squares, row_noise, first, last):
         for c in range(first, last):
             total = 0.0
             for t in range(start[c], start[c + 1]):
                 total += row_noise[rows[t]] * np.float64(squares[order[t]])
-            misfit[c] = total
+            squared_error[c] = total
 
-    return _column_misfits
+    return _column_squared_errors
 
 
 def entry_precisions(rows: SparseRows, row_precision: Float32, column_precision: Float32) -> Float32:
@@ -204,7 +204,7 @@ def residuals(rows: SparseRows, P: Float32, Q: Float32, bias: Float32) -> Float3
     return out
 
 
-def row_misfits(rows: SparseRows, residual: Float32, column_noise: Float64) -> tuple[Float32, Float64, Float64]:
+def row_squared_errors(rows: SparseRows, residual: Float32, column_noise: Float64) -> tuple[Float32, Float64, Float64]:
     """Compute the weighted squares of the residuals of all entries, and their sums for each row.
 
     Parameters
@@ -222,17 +222,17 @@ def row_misfits(rows: SparseRows, residual: Float32, column_noise: Float64) -> t
         Weight times squared residual.
     total : ndarray of shape (n_rows,), float64
         The sum of the squares of each row.
-    misfit : ndarray of shape (n_rows,), float64
+    squared_error : ndarray of shape (n_rows,), float64
         The sum of the squares times the factors of their columns.
 
     Examples
     --------
     >>> rows = SparseRows.of(rows=[0, 0], columns=[0, 1], values=[5, 3], n_rows=1)
-    >>> squares, total, misfit = row_misfits(rows, np.float32([1, 2]), np.array([1.0, 0.5]))
-    >>> squares.tolist(), total.tolist(), misfit.tolist()
+    >>> squares, total, squared_error = row_squared_errors(rows, np.float32([1, 2]), np.array([1.0, 0.5]))
+    >>> squares.tolist(), total.tolist(), squared_error.tolist()
     ([1.0, 4.0], [5.0], [3.0])
     """
-    squares, sums, run = np.empty(len(residual), np.float32), np.empty((len(rows), 2)), _misfits()
+    squares, sums, run = np.empty(len(residual), np.float32), np.empty((len(rows), 2)), _squared_errors()
     parallel_for(
         lambda block: run(sums, squares, rows.start, rows.columns, _weights(rows), residual, column_noise, *block),
         row_blocks(rows.start),
@@ -240,7 +240,7 @@ def row_misfits(rows: SparseRows, residual: Float32, column_noise: Float64) -> t
     return squares, sums[:, 0].copy(), sums[:, 1].copy()
 
 
-def column_misfits(columns: SparseRows, order: Int64, squares: Float32, row_noise: Float64) -> Float64:
+def column_squared_errors(columns: SparseRows, order: Int64, squares: Float32, row_noise: Float64) -> Float64:
     """Compute the sum of the squared residuals of each column.
 
     Parameters
@@ -250,7 +250,7 @@ def column_misfits(columns: SparseRows, order: Int64, squares: Float32, row_nois
     order : ndarray of shape (n,), int64
         The position in `squares` of each entry of `columns`.
     squares : ndarray of shape (n,), float32
-        The result of `row_misfits`.
+        The result of `row_squared_errors`.
     row_noise : ndarray of shape (n_rows,), float64
         A factor for each row.
 
@@ -261,15 +261,15 @@ def column_misfits(columns: SparseRows, order: Int64, squares: Float32, row_nois
     Examples
     --------
     >>> columns = SparseRows.of(rows=[0, 1], columns=[0, 0], values=[5, 3], n_rows=2)
-    >>> column_misfits(columns, np.array([0, 1]), np.float32([1, 4]), np.array([2.0])).tolist()
+    >>> column_squared_errors(columns, np.array([0, 1]), np.float32([1, 4]), np.array([2.0])).tolist()
     [2.0, 8.0]
     """
-    misfit, run = np.empty(len(columns)), _column_misfits()
+    squared_error, run = np.empty(len(columns)), _column_squared_errors()
     parallel_for(
-        lambda block: run(misfit, columns.start, columns.columns, order, squares, row_noise, *block),
+        lambda block: run(squared_error, columns.start, columns.columns, order, squares, row_noise, *block),
         row_blocks(columns.start),
     )
-    return misfit
+    return squared_error
 
 
 def _weights(rows: SparseRows) -> Float32:

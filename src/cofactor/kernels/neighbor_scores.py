@@ -179,12 +179,12 @@ def _average_of_pairs():
         damping,
     ):  # fmt: skip
         n_items, weighted = list_start.shape[0] - 1, weights.shape[0] > 0
-        entry_of, has = np.zeros(n_items, np.int64), np.zeros(n_items, np.int8)  # the user's entry for each item
+        entry_of, has_entry = np.zeros(n_items, np.int64), np.zeros(n_items, np.int8)  # the user's entry for each item
         matches = np.empty(n_items + CHUNK_SIZE, np.int64)
         for a in range(first, last):
             for e in range(start[a], start[a + 1]):
                 entry_of[columns[e]] = e
-                has[columns[e]] = 1
+                has_entry[columns[e]] = 1
             for q in range(pair_start[a], pair_start[a + 1]):
                 low, high = list_start[items[q]], list_start[items[q] + 1]
                 n_matches, t = 0, low
@@ -192,7 +192,7 @@ def _average_of_pairs():
                     stop = min(t + CHUNK_SIZE, high)
                     for p in range(t, stop):
                         matches[n_matches] = p  # overwritten by the next one unless the user has it: avoids a branch
-                        n_matches += has[np.uint32(neighbors[p])]
+                        n_matches += has_entry[np.uint32(neighbors[p])]
                     t = stop
                 n_matches = min(n_matches, k)
                 numerator, denominator = 0.0, damping
@@ -213,7 +213,7 @@ def _average_of_pairs():
                         s, e = similarity[t], entry_of[neighbors[t]]
                         if s < kth * BELOW_TIE:
                             break
-                        if has[neighbors[t]]:
+                        if has_entry[neighbors[t]]:
                             ws = np.float64(s * weights[e] if weighted else s)
                             if s > kth * ABOVE_TIE:
                                 numerator += ws * np.float64(values[e])
@@ -229,7 +229,7 @@ def _average_of_pairs():
                 if denominator > 0:
                     out[q] += np.float32(numerator / denominator)
             for e in range(start[a], start[a + 1]):
-                has[columns[e]] = 0
+                has_entry[columns[e]] = 0
 
     return _average_of_pairs
 
@@ -377,7 +377,7 @@ def _damped_means():
 
 @dataclass(frozen=True, eq=False)
 class NeighborLists:
-    """The neighbors of each item, most similar first.
+    """Neighbors of each item, most similar first, and the lists that contain each item.
 
     Attributes
     ----------
@@ -625,7 +625,7 @@ def add_low_rank(out: Float32, rows: SparseRows, vectors: Float32, response: Flo
 
 
 def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float) -> Float32:
-    """Compute, for each row, the damped mean of the deviations of its values from the mean plus the column bias.
+    """Compute the damped bias of each row: the damped mean of `value - mean - column bias` over its entries.
 
     Parameters
     ----------

@@ -232,7 +232,7 @@ def _fill_lists():
 
 @dataclass(frozen=True, eq=False)
 class ColumnLists:
-    """Column lists of a sparse matrix: the entries of each column, those of the rows with the most entries first.
+    """Column lists of a sparse matrix: the entries of each column, in descending order of the sizes of their rows.
 
     Attributes
     ----------
@@ -300,7 +300,7 @@ def nearest(
     shrink: float,
     exclude: Int32 | None = None,
 ) -> tuple[Int32, Float32]:
-    """For each row, find the n most similar rows of another matrix, most similar first, with ties broken by row number.
+    """Find the n rows of another matrix most similar to each row, best first, with ties broken by row number.
 
     Parameters
     ----------
@@ -375,7 +375,7 @@ def nearest(
 
 
 def best_candidates(candidates: Int32, similarity: Float32, n: int) -> tuple[Int32, Float32]:
-    """Return the n candidates with the largest positive similarity, without those that tie with the next one.
+    """Return up to n candidates with the largest positive similarities, dropping those tied with the (n+1)th.
 
     Parameters
     ----------

@@ -623,7 +623,7 @@ def largest_similarities(similarities: Float64, n: int) -> Float64:
 
 
 def places(times: Int64) -> Float64:
-    """Return the place of each entry in the order of time; simultaneous entries share the mean of their places.
+    """Return the rank of each entry by time; simultaneous entries share their mean rank.
 
     Parameters
     ----------
@@ -715,7 +715,7 @@ def user_user_scores(
 
 
 def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float) -> Float64:
-    """Compute, for each row, the damped mean of the deviations of its values from the mean plus the column bias.
+    """Compute the damped bias of each row: the damped mean of `value - mean - column bias` over its entries.
 
     Parameters
     ----------

@@ -330,7 +330,7 @@ def sgd_epoch(
     *, mean: float, low: float, span: float, learning_rate: float, bias_rate: float, l2: float, l2_bias: float,
     rng: np.random.Generator,
 ) -> float:  # fmt: skip
-    """Run one epoch of SGD over all blocks of ratings, processing blocks without common users or items in parallel.
+    """Run one epoch of SGD over all blocks of ratings; blocks that share no users or items are processed in parallel.
 
     Parameters
     ----------

@@ -414,7 +414,7 @@ class SparseRows:
             )
         checked_values = checks.number_array("values", values, rows.shape)
         if len(columns) != len(rows):
-            raise ParameterError(f"columns must have the same length as rows, {len(rows):,}; got {len(columns):,}")
+            raise ParameterError(f"columns must have the same length as rows ({len(rows):,}); got {len(columns):,}")
         order = np.lexsort((columns, rows))
         start = row_starts(np.bincount(rows, minlength=n_rows))
         sorted_weights = None

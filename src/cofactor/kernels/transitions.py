@@ -1,10 +1,10 @@
-"""Transitions between the items of a user's history: the order of entries in time, and directed co-occurrence counts.
+"""Transitions between the items of a user's history: chronological order, and directed co-occurrence counts.
 
 The count of the transition from item j to item i sums over the pairs of entries of the users who have both:
 
     c_ji = sum_u sqrt(x_uj x_ui) g^-gap_power * (1 if j is earlier, backward if j is later)
 
-where g >= 1 is the number of places from one entry to the other in the order of time, and the root of a negative
+where g >= 1 is the number of places from one entry to the other in chronological order, and the root of a negative
 product is negative. Simultaneous entries share the mean of their places, and a pair of them counts (1 + backward) / 2.
 Pairs that are more than `MAX_GAP` places apart are skipped, so that the work is proportional to the number of entries.
 """
@@ -35,7 +35,7 @@ def _transitions():
     """Write a heap of the items with the largest weights for each of the source items first..last-1.
 
     Writes the item numbers `targets` and their `weights`, both (last - first, n). Reads the entries of each item
-    (`item_start`, `entries`), the entries of each user in the order of time (`start`, `owner`, `columns`, twice the
+    (`item_start`, `entries`), the entries of each user in chronological order (`start`, `owner`, `columns`, twice the
     place of each entry, and the signed root of its value), the factors of pairs by twice the difference of their places
     (`forward`, `reverse`), and the factors of the source and of the target item.
     """
@@ -78,7 +78,7 @@ def _transitions():
 
 
 def time_order(rows: SparseRows) -> tuple[Int64, Int64]:
-    """Count the later and the simultaneous entries in the row of each entry.
+    """Count, for each entry, the later and the simultaneous entries in its row.
 
     Parameters
     ----------

@@ -61,7 +61,7 @@ class Metric:
     has_interval: ClassVar[bool] = True
 
     def at(self, k: int) -> Self:
-        """Return this metric for ranked lists of a given length.
+        """Return this metric with a given cutoff, the length of the ranked lists.
 
         Parameters
         ----------

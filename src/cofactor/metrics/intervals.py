@@ -379,9 +379,9 @@ def _ratio_intervals(
         return ratio
 
     estimates = np.array(parallel_map(ratios, range(resamples)))
-    ends = np.full((2, m), np.nan)
-    ends[:, has_interval] = np.nanquantile(estimates[:, has_interval], [tail, 1 - tail], axis=0)
-    return means, ends[0], ends[1]
+    bounds = np.full((2, m), np.nan)
+    bounds[:, has_interval] = np.nanquantile(estimates[:, has_interval], [tail, 1 - tail], axis=0)
+    return means, bounds[0], bounds[1]
 
 
 def _resample_weights(n: int, seed: int, resample: int) -> Float64:

@@ -130,7 +130,7 @@ class Baseline:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create a baseline from the results of its methods `arrays` and `settings`.
+        """Reconstruct a baseline from the output of `arrays()` and `settings()`.
 
         Parameters
         ----------

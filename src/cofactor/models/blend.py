@@ -59,12 +59,12 @@ ATTRIBUTION: tuple[By, ...] = ("history", "leave-one-out", "neighbors")
 
 @runtime_checkable
 class BlendPart(Model, PredictsRatings, ScoresItems, FoldsIn, Explains, Protocol):
-    """The capabilities of a model that a blend requires of its parts."""
+    """Capabilities that a blend requires of its parts."""
 
 
 @dataclass(frozen=True, eq=False)
 class BlendModel:
-    """Blend model: the score of an item is a weighted sum of the scores of the parts.
+    """Blend model: the score of an item is a weighted sum of the scores of the blended models.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class BlendModel:
     Raises
     ------
     DataError
-        If the parts differ in users or items, or a part is not a model that predicts, ranks, folds in and explains.
+        If the parts differ in users or items, or a part does not support prediction, ranking, fold-in and explanations.
 
     Notes
     -----
@@ -116,17 +116,17 @@ class BlendModel:
     def __post_init__(self) -> None:
         require_valid_fields(self)
         if not isinstance(self.parts, tuple) or not self.parts:
-            raise DataError(f"parts must be a tuple of at least one model, not {checks.describe(self.parts)}")
+            raise DataError(f"parts must be a non-empty tuple of models, not {checks.describe(self.parts)}")
         for k, part in enumerate(self.parts):
             if not isinstance(part, BlendPart) or isinstance(part, BlendModel):
                 raise DataError(
-                    f"part {k} must be a model that predicts, ranks, folds in and explains, and not a blend; got "
-                    f"{type(part).__name__}"
+                    f"part {k} must be a non-blend model that supports prediction, ranking, fold-in and explanations; "
+                    f"got {type(part).__name__}"
                 )
             shape, first = (part.n_users, part.n_items), self.parts[0]
             if shape != (first.n_users, first.n_items):
                 raise DataError(
-                    f"all parts must have {first.n_users:,} users and {first.n_items:,} items, as the first one; part "
+                    f"all parts must have {first.n_users:,} users and {first.n_items:,} items, like the first; part "
                     f"{k} has {shape[0]:,} and {shape[1]:,}"
                 )
         if not isinstance(self.weights, tuple) or len(self.weights) != len(self.parts):
@@ -285,9 +285,9 @@ class BlendModel:
         """
         _, item, _ = checked_known_pair(self, users, item)
         explained = [self._part_explanation(k, users, item) for k in range(len(self.parts))]
-        by = next(by for by in ATTRIBUTION if any(why.by == by for why in explained))
-        mean, user, bias = (sum(getattr(why, name) for why in explained) for name in ("mean", "user", "item"))
-        shown = [why for why in explained if why.by == by]
+        by = next(by for by in ATTRIBUTION if any(part.by == by for part in explained))
+        mean, user, bias = (sum(getattr(part, name) for part in explained) for name in ("mean", "user", "item"))
+        shown = [part for part in explained if part.by == by]
         rows, terms = _merged(shown)
         score, attributed = float(self.scores(users)[0, item]), mean + user + bias + float(terms.sum())
         rest = unattributed_rest(attributed, score, np.append(terms, [mean, user, bias, score]))
@@ -296,14 +296,15 @@ class BlendModel:
     def _part_explanation(self, k: int, users: UserBatch, item: int) -> Explanation:
         """Return the score of a part and its explanation, both in units of the blend's score."""
         part, weight = self.parts[k], self.weights[k]
-        why = part.explain(users, item)
+        explanation = part.explain(users, item)
         if self.scale is None:
             factor = weight * float(_inverse_spreads(part.scores(users))[0])
-            return _scaled(why, factor, factor * why.mean)
+            return _scaled(explanation, factor, factor * explanation.mean)
         link = _link(part)
-        low, high = (float(value) for value in link(np.array([why.mean, why.score], np.float32)).astype(np.float64))
-        slope = (high - low) / (why.score - why.mean) if why.score != why.mean else 0.0
-        return _scaled(why, weight * slope, weight * low)
+        values = link(np.array([explanation.mean, explanation.score], np.float32)).astype(np.float64)
+        low, high = (float(value) for value in values)
+        slope = (high - low) / (explanation.score - explanation.mean) if explanation.score != explanation.mean else 0.0
+        return _scaled(explanation, weight * slope, weight * low)
 
     # Fold-in
 
@@ -346,7 +347,7 @@ class BlendModel:
         if [type(part) for part in self.parts] != [type(part) for part in other.parts]:
             raise DataError("other must have parts of the same types")
         pairs = zip(self.parts, other.parts, strict=True)
-        return replace(self, parts=tuple(part.with_users(theirs, take) for part, theirs in pairs))
+        return replace(self, parts=tuple(part.with_users(other_part, take) for part, other_part in pairs))
 
     # Serialization
 
@@ -376,7 +377,7 @@ class BlendModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create a model from the results of its methods `arrays` and `settings`.
+        """Reconstruct a model from the output of `arrays()` and `settings()`.
 
         Parameters
         ----------
@@ -442,23 +443,23 @@ def _merged(explained: list[Explanation]) -> tuple[Int32, Float64]:
 
     Users that are no longer in the model (row -1) are kept apart.
     """
-    rows, terms = (np.concatenate([getattr(why, name) for why in explained]) for name in ("rows", "terms"))
+    rows, terms = (np.concatenate([getattr(part, name) for part in explained]) for name in ("rows", "terms"))
     keys = np.where(rows >= 0, rows, -1 - np.arange(len(rows)))
     _, first, owner = np.unique(keys, return_index=True, return_inverse=True)
     order, sums = np.argsort(first), np.bincount(owner, terms, len(first)).astype(np.float64)
     return rows[first[order]].astype(np.int32), sums[order]
 
 
-def _scaled(why: Explanation, factor: float, mean: float) -> Explanation:
+def _scaled(explanation: Explanation, factor: float, mean: float) -> Explanation:
     """Return an explanation with another mean, and with all other contributions multiplied by a factor."""
     return replace(
-        why,
-        score=mean + factor * (why.score - why.mean),
+        explanation,
+        score=mean + factor * (explanation.score - explanation.mean),
         mean=mean,
-        user=why.user * factor,
-        item=why.item * factor,
-        terms=why.terms * factor,
-        rest=why.rest * factor,
+        user=explanation.user * factor,
+        item=explanation.item * factor,
+        terms=explanation.terms * factor,
+        rest=explanation.rest * factor,
     )
 
 

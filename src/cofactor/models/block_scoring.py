@@ -78,7 +78,7 @@ class Scoring:
 
     @property
     def blocks(self) -> list[tuple[int, int]]:
-        """Ranges (first, last) of the users of each block, where last is exclusive."""
+        """Half-open range (start, stop) of the users of each block."""
         return score_blocks(len(self.entries), self.n_items, block_users=self.block_users)
 
     @classmethod

@@ -320,7 +320,7 @@ class FactorModel:
         return unit, ItemIndex.of(unit, np.zeros(self.n_items, np.float32))
 
     def scores(self, users: UserBatch) -> Float32:
-        """Compute the matrix of the raw scores of all items for each user, which `top` does not need.
+        """Compute the raw scores of all items for each user; `top` ranks items without computing this matrix.
 
         Parameters
         ----------
@@ -647,7 +647,7 @@ class FactorModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create a model from the results of its methods `arrays` and `settings`.
+        """Reconstruct a model from the output of `arrays()` and `settings()`.
 
         Parameters
         ----------

@@ -103,7 +103,7 @@ class Layers:
         q : ndarray of shape (n, b), float32
             Item vectors.
         item_contribution : ndarray of shape (n, width), float32
-            The result of the method `item_contribution` for q.
+            The output of `item_contribution()` for q.
 
         Returns
         -------
@@ -123,7 +123,7 @@ class Layers:
         p : ndarray of shape (a,), float32
             The user vector.
         item_contribution : ndarray of shape (n, width), float32
-            The result of the method `item_contribution` for q.
+            The output of `item_contribution()` for q.
         q : ndarray of shape (n, b), float32
             Item vectors.
 

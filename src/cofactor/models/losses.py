@@ -339,7 +339,7 @@ class RatingsLoss(LeastSquaresLoss):
     damping : float, default 0
         Additional penalty on each bias, once per row; it acts like this number of ratings equal to the mean.
     pseudo_ratings : float, default 0
-        Constant added to the number of ratings of a user or item to obtain the factor of its penalties.
+        Constant c: the penalties of a user or item with n ratings are multiplied by n + c.
 
     Notes
     -----

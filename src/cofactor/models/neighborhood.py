@@ -321,7 +321,7 @@ class ItemItemModel(_BlockScorer):
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return the same model for the users selected by `take`, which it only counts; see `FoldsIn.with_users`.
+        """Return the same model with one user for each entry of `take`; see `FoldsIn.with_users`.
 
         Parameters
         ----------
@@ -366,7 +366,7 @@ class ItemItemModel(_BlockScorer):
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create a model from the results of its methods `arrays` and `settings`.
+        """Reconstruct a model from the output of `arrays()` and `settings()`.
 
         Parameters
         ----------
@@ -659,7 +659,7 @@ class UserUserModel(_BlockScorer):
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create a model from the results of its methods `arrays` and `settings`.
+        """Reconstruct a model from the output of `arrays()` and `settings()`.
 
         Parameters
         ----------

@@ -579,7 +579,7 @@ class NetworkModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create a model from the results of its methods `arrays` and `settings`.
+        """Reconstruct a model from the output of `arrays()` and `settings()`.
 
         The array names determine the number of layers.
 

@@ -76,13 +76,13 @@ class PairedModel:
     min_rating: float
 
     def __post_init__(self) -> None:
-        for name, protocol, ability in (
+        for name, protocol, capability in (
             ("ranker", ScoresItems, "ranks items"),
             ("rating_model", PredictsRatings, "predicts ratings"),
         ):
             model = getattr(self, name)
             if not isinstance(model, protocol) or not isinstance(model, Model):
-                raise DataError(f"{name} must be a model that {ability}; got {checks.describe(model)}")
+                raise DataError(f"{name} must be a model that {capability}; got {checks.describe(model)}")
         checks.finite_number("min_rating", self.min_rating)
         for name in ("n_users", "n_items"):
             sizes = getattr(self.ranker, name), getattr(self.rating_model, name)
@@ -337,7 +337,7 @@ class PairedModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create a model from the results of its methods `arrays` and `settings`.
+        """Reconstruct a model from the output of `arrays()` and `settings()`.
 
         Parameters
         ----------
@@ -362,7 +362,7 @@ class PairedModel:
 
 
 class UncertainPairedModel(PairedModel):
-    """Ranker and a rating model that predicts distributions.
+    """Paired model whose rating model predicts distributions.
 
     Parameters
     ----------
@@ -423,7 +423,7 @@ def default_min_rating(scale: Scale) -> float:
 
 @validated
 def ranking_part(model: Any, users: UserBatch) -> tuple[Any, UserBatch]:
-    """Return the model that ranks items, and the users with the histories that it takes.
+    """Return the model that ranks items, and the users with the histories that it expects.
 
     Parameters
     ----------

@@ -170,8 +170,8 @@ class SampleFoldIn:
         for _ in range(NOISE_STEPS):
             x = pair_dots(as_user(mean, k), items, owners.astype(np.int32), entries.columns)
             squares = (entries.values - x) ** 2 * self.item_noise[entries.columns]
-            misfit = np.bincount(owners, weights=squares, minlength=len(entries)) * self.base_noise
-            factor = (self.noise_shape + entries.counts / 2) / (self.noise_shape + misfit / 2)
+            squared_error = np.bincount(owners, weights=squares, minlength=len(entries)) * self.base_noise
+            factor = (self.noise_shape + entries.counts / 2) / (self.noise_shape + squared_error / 2)
             noise = (self.base_noise * factor).astype(np.float32)
             mean = self.solve(noise)
         return mean, noise

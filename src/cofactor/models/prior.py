@@ -161,7 +161,7 @@ class Priors:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create priors from the results of their methods `arrays` and `settings`.
+        """Reconstruct priors from the output of `arrays()` and `settings()`.
 
         Parameters
         ----------

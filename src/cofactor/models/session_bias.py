@@ -152,7 +152,7 @@ class SessionBias:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create session biases from the results of their methods `arrays` and `settings`.
+        """Reconstruct session biases from the output of `arrays()` and `settings()`.
 
         Parameters
         ----------

@@ -332,7 +332,7 @@ class NeighborSimilarity:
             If the similarities are summed, not averaged.
         """
         if self.average is None:
-            raise ParameterError("add_pair_scores requires an average")
+            raise ParameterError("add_pair_scores requires averaged similarities, but these are summed")
         average_of_pairs(
             out, pair_start, items, entries, self._lists, k=self.average.k, damping=self.average.damping
         )  # fmt: skip
@@ -647,7 +647,7 @@ ItemSimilarity: TypeAlias = DenseSimilarity | NeighborSimilarity | SpectralSimil
 
 
 def similarity_from_parts(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> ItemSimilarity:
-    """Create an item similarity from the results of its methods `arrays` and `settings`.
+    """Reconstruct an item similarity from the output of `arrays()` and `settings()`.
 
     Parameters
     ----------

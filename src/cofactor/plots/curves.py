@@ -27,7 +27,7 @@ COLD_START_COLUMNS = (
 
 @validated
 def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
-    """Plot a cold-start curve: accuracy by a new user's number of interactions, with 95% confidence bands.
+    """Plot a cold-start curve: accuracy against the number of interactions of a new user, with 95% confidence bands.
 
     Parameters
     ----------

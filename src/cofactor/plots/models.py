@@ -125,10 +125,10 @@ def reliability_plot(frame: pl.DataFrame, *, title: str | None = None) -> Figure
     """
     require_threads()
     checks.instance("frame", frame, pl.DataFrame, "use the `reliability` frame of evaluate.calibration(...)")
-    if absent := [name for name in RELIABILITY_COLUMNS if name not in frame.columns]:
+    if missing_columns := [name for name in RELIABILITY_COLUMNS if name not in frame.columns]:
         raise DataError(
-            f"frame must have the columns {', '.join(RELIABILITY_COLUMNS)}; missing: {', '.join(absent)}; use the "
-            "`reliability` frame of evaluate.calibration(...)"
+            f"frame must have the columns {', '.join(RELIABILITY_COLUMNS)}; missing: {', '.join(missing_columns)}; use "
+            "the `reliability` frame of evaluate.calibration(...)"
         )
     if len(frame) == 0:
         raise DataError(

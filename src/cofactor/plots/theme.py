@@ -296,7 +296,7 @@ def script() -> str:
 
 @validated
 def snippet(figure: Figure, name: str) -> str:
-    """Convert a figure to an HTML element for a page that includes the Plotly library, see `script`.
+    """Convert a figure to an HTML element for a page that includes the Plotly library; see `script`.
 
     Parameters
     ----------

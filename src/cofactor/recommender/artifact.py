@@ -106,7 +106,7 @@ def check_overwrite(path: str | Path) -> None:
     ...     _ = path.write_text("to do")
     ...     check_overwrite(path)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.ArtifactError: ...notes.txt is not a cofactor model, so it is not overwritten: delete it first, ...
+    cofactor.errors.ArtifactError: ...notes.txt is not a cofactor model and will not be overwritten; delete it ...
     """
     file = Path(path)
     try:
@@ -115,7 +115,7 @@ def check_overwrite(path: str | Path) -> None:
     except OSError as error:
         raise ArtifactError(f"{path} cannot be written: {error.strerror or error}") from error
     raise ArtifactError(
-        f"{path} is not a cofactor model, so it is not overwritten: delete it first, or choose another file"
+        f"{path} is not a cofactor model and will not be overwritten; delete it first or choose another file"
     )
 
 

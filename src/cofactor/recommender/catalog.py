@@ -95,7 +95,7 @@ class Catalog:
 
     @cached_property
     def order(self) -> ItemOrder:
-        """Popularity order in which items that the model cannot rank complete a list; computed on first use."""
+        """Popularity order, used to fill lists with items that the model cannot rank; computed on first use."""
         return ItemOrder.deferred(self.n_items, self._by_support)
 
     def _by_support(self) -> Int32:

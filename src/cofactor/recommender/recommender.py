@@ -295,7 +295,7 @@ class Recommender:
         ----------
         history : mapping, iterable of (item, value) pairs, or iterable of items
             Ratings of items; for a model of events, items or (item, count) pairs, with a negative count for a dislike.
-            The items are in the order of time, the latest last, which sequential models use. With an empty history,
+            The items are in chronological order, the latest last, which sequential models use. With an empty history,
             items are ranked by item biases or a prior if available, else by popularity.
         user_features : mapping, optional
             Mapping from columns of the user table to values, if priors were learned from them.

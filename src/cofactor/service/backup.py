@@ -26,7 +26,7 @@ MAX_ATTEMPTS = 5
 
 
 class Backup(NamedTuple):
-    """Folder of a backup, and what the backup contains.
+    """Folder and contents of a backup.
 
     Attributes
     ----------
@@ -221,7 +221,8 @@ def _verified_manifest(source: Path) -> dict[str, Any]:
         raise StoreError(f"{source} was not created by `cofactor backup`: {error}") from error
     if version > FORMAT:
         raise StoreError(
-            f"{source} was created by a newer version of cofactor (format {version}): pip install --upgrade cofactor"
+            f"{source} was created by a newer version of cofactor (format {version}); upgrade with: pip install "
+            "--upgrade cofactor"
         )
     for name, expected_checksum in checksums.items():
         path = source / name

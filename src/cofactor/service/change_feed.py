@@ -216,7 +216,7 @@ class ChangeFeed:
             self._floor = seq
 
     def discard_until(self, seq: int) -> None:
-        """Discard events up to a sequence number, because all models in use include them.
+        """Discard events up to a sequence number; all models in use must include them.
 
         Parameters
         ----------

@@ -111,7 +111,7 @@ def check_service(data: str | Path, db: str | None = None) -> list[CheckResult]:
 def _check_files(folder: Path, db: str | None) -> list[CheckResult]:
     """Check the folder, the disk and the SQLite file before the store is opened, which would create or upgrade it."""
     if not folder.is_dir():
-        return [CheckResult("folder", "problem", f"{folder} does not exist: create it with `{_serve(folder)}`")]
+        return [CheckResult("folder", "problem", f"{folder} does not exist: create it with `{_serve_command(folder)}`")]
     if not os.access(folder, os.W_OK):
         return [CheckResult("folder", "problem", f"{folder} is not writable by this user")]
     results = [CheckResult("folder", "ok", str(folder.absolute())), _check_disk(folder)]
@@ -120,7 +120,7 @@ def _check_files(folder: Path, db: str | None) -> list[CheckResult]:
     return results
 
 
-def _serve(folder: Path) -> str:
+def _serve_command(folder: Path) -> str:
     return command("serve", "RATINGS", "--data", as_path(folder))
 
 
@@ -139,7 +139,9 @@ def _check_disk(folder: Path) -> CheckResult:
 
 def _check_sqlite(file: Path) -> CheckResult:
     if not file.is_file():
-        return CheckResult("database", "problem", f"{file} does not exist: create it with `{_serve(file.parent)}`")
+        return CheckResult(
+            "database", "problem", f"{file} does not exist: create it with `{_serve_command(file.parent)}`"
+        )
     try:
         connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
         try:
@@ -183,7 +185,7 @@ def _check_models(store: Store, artifacts: ArtifactRegistry) -> Iterator[CheckRe
             yield CheckResult("artifacts", state, f"model {model.version} ({model.status}): {error}; {action}")
     active = store.models.active()
     if active is None:
-        message = f"no model is active: train one with `{_serve(artifacts.folder.parent)}`"
+        message = f"no model is active: train one with `{_serve_command(artifacts.folder.parent)}`"
         yield CheckResult("model", "warning", message)
     else:
         message = f"model {active.version} is active; it was trained on changes up to {active.watermark:,}"
@@ -193,7 +195,7 @@ def _check_models(store: Store, artifacts: ArtifactRegistry) -> Iterator[CheckRe
 
 def _check_orphans(store: Store, artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
     if files := orphaned_files(store, artifacts):
-        message = f"{len(files)} files belong to no model, such as {files[0].name}; the next training deletes them"
+        message = f"files without a model: {len(files)}, such as {files[0].name}; the next training run deletes them"
         yield CheckResult("orphans", "warning", message)
     else:
         yield CheckResult("orphans", "ok", "all files belong to a model, except possibly recent ones")
@@ -225,7 +227,7 @@ def _check_jobs(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckRes
         and (delay := now - min(job.created for job in queued_jobs)) > MAX_QUEUED_SECONDS
     ):
         messages.append(
-            f"{len(queued_jobs)} jobs are queued, the oldest for {delay:,.0f} s, and none is running: start a trainer"
+            f"jobs queued: {len(queued_jobs)}, the oldest for {delay:,.0f} s; none is running: start a trainer"
         )
     messages += [
         f"job {job.id} has been running for {seconds:,.0f} s ({job.message}): stop its trainer, {job.owner}"
@@ -248,7 +250,7 @@ def _check_erased(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckR
     n_masked = len(store.erasure.after(trained_until)) if active is not None else 0
     if n_masked:
         yield CheckResult(
-            "erased", "warning", f"{n_masked} erased users are masked until the next training: request a training"
+            "erased", "warning", f"erased users masked until the next training run: {n_masked}; request a run"
         )
     else:
-        yield CheckResult("erased", "ok", f"{len(store.erasure.after())} users were erased; none is still masked")
+        yield CheckResult("erased", "ok", f"erased users: {len(store.erasure.after())}; none is still masked")

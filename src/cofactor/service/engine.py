@@ -431,7 +431,7 @@ class Engine:
         Parameters
         ----------
         history : sequence of (str, float)
-            (item ID, value) pairs in the order of time, the latest last; unknown items are ignored.
+            (item ID, value) pairs in chronological order, the latest last; unknown items are ignored.
         query : Query
             Length, filters and ranking of the list.
         stream : numpy.random.Generator, optional

@@ -147,7 +147,7 @@ class LoadedModel:
         metadata : mapping, optional
             User metadata by name.
         times : sequence of int, optional
-            Time of each pair, in seconds since the Unix epoch; by default, the pairs are in the order of time.
+            Time of each pair, in seconds since the Unix epoch; by default, the pairs are in chronological order.
 
         Returns
         -------
@@ -164,7 +164,7 @@ class LoadedModel:
         )
 
     def source(self, state: UserState) -> AnsweredBy:
-        """Return what the recommendations for a user are based on, such as the model or popularity.
+        """Return the basis of the recommendations for a user, such as the model or popularity.
 
         Parameters
         ----------

@@ -233,24 +233,25 @@ def listed(calls: Iterable[PublicCallable]) -> dict[str, str | None]:
     return {call.name: reason_not_fuzzed(call) for call in calls}
 
 
-def unused(fuzz: Fuzz) -> list[str]:
+def unused(samples: Samples) -> list[str]:
     """Entries of the tables by name that no public callable has, such as those of a renamed one."""
     names = set(public_callables())
     tables = {*EXCEPTIONS, *HEAVY, *ALWAYS_BAD} - names | {*RECORDS} - {name.rpartition(".")[2] for name in names}
-    return sorted([*tables, *(end for end in fuzz.samples.by_call if not any(name.endswith(end) for name in names))])
+    return sorted([*tables, *(end for end in samples.by_call if not any(name.endswith(end) for name in names))])
 
 
 def main(mode: str, *numbers: str) -> None:
     if mode == "list":
         say(listed(public_callables().values()))
         return
+    if mode == "unused":
+        say(unused(Samples(Path())))
+        return
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         fuzz = Fuzz(Path(folder))
-        if mode == "unused":
-            say(unused(fuzz))
-        elif mode == "valid":
+        if mode == "valid":
             for call in fuzz.calls.values():
                 obj, arguments = fuzz.valid(call, None)
                 say({"call": call.name, **outcome_of(call, obj, arguments)})

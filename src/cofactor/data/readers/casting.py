@@ -170,7 +170,7 @@ def id_cells(column: pl.Series, type_codes: pl.Series | None = None, *, as_text:
 
 
 def all_false(column: pl.Series) -> pl.Series:
-    """Return a boolean mask for the cells of a column in which every entry is False.
+    """Return a boolean mask with one entry, False, for each cell of a column.
 
     Parameters
     ----------

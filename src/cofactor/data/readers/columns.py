@@ -1,4 +1,4 @@
-"""Column roles: find the columns with users, items, values, times and weights by common names; others by request."""
+"""Column roles: find the columns with users, items, values, times and weights by common names; others on request."""
 
 from __future__ import annotations
 

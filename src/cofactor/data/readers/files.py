@@ -337,7 +337,8 @@ def _read_zstd(path: Path) -> bytes:
         raise DataError(f"{path}: the zstd file is damaged or truncated ({error})") from error
     except pl.exceptions.ComputeError as error:
         raise DataError(
-            f"{path}: its content is not UTF-8 text; decompress it (zstd -d) and read it again to see the line number"
+            f"{path}: the decompressed content is not valid UTF-8; to find the invalid line, decompress the file (zstd "
+            "-d) and read the result"
         ) from error
     return joined.encode() + b"\n"
 

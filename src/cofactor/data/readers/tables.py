@@ -96,7 +96,7 @@ class Table(Protocol):
 
     @property
     def row_unit(self) -> Literal["line", "row"]:
-        """What the row numbers in messages count: "line" for a file, "row" for another table."""
+        """Unit of the row numbers in messages: "line" for a file, "row" for other tables."""
 
     @property
     def is_typed(self) -> bool:

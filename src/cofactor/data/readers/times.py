@@ -70,23 +70,23 @@ def _time_cells(column: pl.Series) -> Cells:
         column = column.cast(pl.String)
     if column.dtype == pl.String:
         numbers, has_fractions = _parse_numbers(column)
-        date_times = _parse_dates(column) if numbers.null_count() else None
+        datetimes = _parse_dates(column) if numbers.null_count() else None
     elif dtype.is_numeric() or dtype == pl.Null:
         numbers, has_fractions = _round_down(column)
-        date_times = None
+        datetimes = None
     else:
         raise DataError(f"the {name} column contains {dtype}, not times")
     calendar_times = _calendar_seconds(numbers)
     if calendar_times is not None:
-        date_times = calendar_times if date_times is None else date_times.fill_null(calendar_times)
+        datetimes = calendar_times if datetimes is None else datetimes.fill_null(calendar_times)
         numbers = pl.select(pl.when(calendar_times.is_null()).then(numbers)).to_series().alias(name)
-    if date_times is None and (unit := _common_unit(numbers)) is not None:
+    if datetimes is None and (unit := _common_unit(numbers)) is not None:
         notes = _conversion_notes(unit, has_fractions)
         return Cells(_to_seconds(numbers, unit), all_false(column), lambda _row: "", notes)
-    units = _units(numbers, date_times)
+    units = _units(numbers, datetimes)
     unit_counts = units.filter(units != _MISSING).value_counts().sort(["count", name], descending=[True, False])
     main_unit = int(unit_counts[name][0]) if len(unit_counts) else 0
-    seconds = date_times if main_unit == _DATES and date_times is not None else _to_seconds(numbers, main_unit)
+    seconds = datetimes if main_unit == _DATES and datetimes is not None else _to_seconds(numbers, main_unit)
 
     def reason(row: int) -> str:
         if main_unit == _DATES and calendar_times is not None and numbers[row] is not None:
@@ -129,12 +129,12 @@ def _conversion_notes(main_unit: int, has_fractions: bool) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _units(numbers: pl.Series, date_times: pl.Series | None) -> pl.Series:
+def _units(numbers: pl.Series, datetimes: pl.Series | None) -> pl.Series:
     """Return the unit of each row as an index into _UNITS; _MISSING where there is no time."""
     size = numbers.abs()
     unit = sum(((size >= bound).cast(pl.UInt8) for bound in _UNIT_BOUNDS), start=pl.Series([0], dtype=pl.UInt8))
-    if date_times is not None:
-        unit = unit.fill_null(date_times.is_not_null().cast(pl.UInt8).replace({1: _DATES, 0: _MISSING}))
+    if datetimes is not None:
+        unit = unit.fill_null(datetimes.is_not_null().cast(pl.UInt8).replace({1: _DATES, 0: _MISSING}))
     return unit.fill_null(_MISSING).alias(numbers.name)
 
 

@@ -73,7 +73,7 @@ LIMIT_KEY = "x-limit"
 
 
 def limited_by(setting: str) -> Any:
-    """Return extra JSON Schema for a field that has at most as many entries, or a value at most as large, as a setting.
+    """Return extra JSON Schema for a field whose value or number of entries is limited by a setting.
 
     Parameters
     ----------

@@ -76,7 +76,7 @@ class HistoryQueryBody(QueryBody):
     """Request for a list of recommendations for a new user with a history."""
 
     user: None = None
-    history: list[RatedItem] = Field(max_length=10_000, description="Unique items in the order of time")
+    history: list[RatedItem] = Field(max_length=10_000, description="Unique items in chronological order")
     log: bool = LOG_FIELD
 
 

@@ -134,7 +134,7 @@ class RepeatedMemberError(ValueError):
 
 
 def parse_json(text: bytes) -> Any:
-    """Parse JSON and reject objects with repeated members, of which `json.loads` would keep only the last.
+    """Parse JSON and reject objects with duplicate keys, for which `json.loads` would keep only the last value.
 
     Parameters
     ----------

@@ -113,7 +113,7 @@ class RetrainPolicy:
     Examples
     --------
     >>> RetrainPolicy(changes=1000).reason(changes=1200, seconds=5.0, erased=0)
-    '1,200 changes since the last training'
+    '1,200 changes since the last training run'
     >>> RetrainPolicy().reason(changes=3, seconds=5.0, erased=0)
     """
 
@@ -144,11 +144,11 @@ class RetrainPolicy:
             The reason; None if no training run is due.
         """
         if erased:
-            return f"{erased:,} users were erased since the last training"
+            return f"users erased since the last training run: {erased:,}"
         if self.changes is not None and changes >= self.changes:
-            return f"{changes:,} changes since the last training"
+            return f"{changes:,} changes since the last training run"
         if self.seconds is not None and changes > 0 and seconds >= self.seconds:
-            return f"{seconds:,.0f} s since the last training"
+            return f"{seconds:,.0f} s since the last training run"
         return None
 
 
