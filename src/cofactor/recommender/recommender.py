@@ -447,16 +447,12 @@ class Recommender:
         rows = checks.row_numbers("rows", rows, len(self.users))
         ks = checks.whole_numbers("ks", ks, low=1, high=checks.MAX_LIST_LENGTH)
         require_histories(relevant, len(self.items), n_rows=len(rows), name="relevant")
-        if exclude is not None:
-            require_histories(exclude, len(self.items), n_rows=len(rows), name="exclude")
+        exclude = self.excluded.take(rows) if exclude is None else exclude
+        require_histories(exclude, len(self.items), n_rows=len(rows), name="exclude")
         return ModelLists.of(
-            *ranking_part(self.model, self.batch(rows)),
-            ks,
-            exclude=self.excluded.take(rows) if exclude is None else exclude,
-            relevant=relevant,
-            evidence=ALL_ROWS if self.evidence is None else self.evidence,
-            support=self.catalog.popularity,
-        )
+            *ranking_part(self.model, self.batch(rows)), ks, exclude=exclude, relevant=relevant,
+            evidence=ALL_ROWS if self.evidence is None else self.evidence, support=self.catalog.popularity,
+        )  # fmt: skip
 
     def recommend(
         self,
