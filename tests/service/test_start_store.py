@@ -11,13 +11,15 @@ from fastapi.testclient import TestClient
 import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
+from cofactor.datasets.synthetic import SyntheticConfig, generate
 from cofactor.errors import DataError
+from cofactor.estimators import PairedModels
 from cofactor.recommender.recommender import Recommender
 from cofactor.service.api.app import create_app
 from cofactor.service.bootstrap import prepare
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.training.spec import TrainingSpec
+from cofactor.service.training.spec import TrainingSpec, spec_of
 from cofactor.store import Event, Item, Store
 
 PLAYS = TrainingSpec(cofactor.ItemKNN(), "events")
@@ -97,6 +99,24 @@ def test_the_first_model_is_trained_on_the_table_and_earlier_events(place: Servi
             "/v1/recommendations", params={"user": "ana"}, headers={"Authorization": f"Bearer {ready.key}"}
         )
         assert [entry["item"] for entry in response.json()["items"]] == ["clue"]
+
+
+def test_a_budget_chooses_the_first_model(place: ServiceSettings) -> None:
+    ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
+    messages: list[str] = []
+    ready = prepare(place, ratings, RATINGS, messages.append, budget=1.0)
+    with Store.open(place.url) as store:
+        model = store.models.active()
+        assert model is not None
+        chosen = spec_of(model).estimator
+    assert isinstance(chosen, PairedModels)
+    assert any("choosing a model" in message for message in messages)
+    with TestClient(create_app(place)) as client:
+        response = client.get(
+            "/v1/recommendations", params={"user": 1}, headers={"Authorization": f"Bearer {ready.key}"}
+        )
+        assert len(response.json()["items"]) == 10
+    assert not prepare(place, ratings, RATINGS, messages.append, budget=1.0).is_first_model
 
 
 def test_a_start_that_was_interrupted_after_the_import_is_resumed(place: ServiceSettings) -> None:

@@ -23,6 +23,9 @@ __all__ = ["demo"]
 
 DATA = "movielens-100k"
 MAX_WIDTH = 80
+N_TRIALS = 5
+"""Number of trials for each of the two models, instead of a time budget, so that the output is reproducible."""
+
 MIN_RELIABLE_RATINGS = 20
 """Minimum number of ratings of a film for its prediction not to be marked as uncertain."""
 
@@ -36,7 +39,6 @@ def demo(
     """Show the whole workflow on 100,000 film ratings: read, train, evaluate and recommend."""
     from cofactor.cli.recommend import parse_id
     from cofactor.cli.side_tables import check_model_output
-    from cofactor.estimators import BiasedMF
     from cofactor.evaluate import split_random
 
     check_model_output(output)
@@ -47,7 +49,7 @@ def demo(
     split = split_random(ratings, test=0.2, seed=seed)
     _train(out, split.train, seed)
     _compare(out, split, seed)
-    recommender = _recommend(out, BiasedMF(), ratings, row, seed)
+    recommender = _recommend(out, ratings, row, seed)
     if output is not None:
         recommender.save(output)
     _next_steps(out, output)
@@ -142,22 +144,29 @@ def _compare(out: Console, split: Any, seed: int) -> None:
     )
 
 
-def _recommend(out: Console, estimator: Any, ratings: Interactions, row: int, seed: int) -> Recommender:
-    from cofactor.recommender.recommender import Recommender
+def _recommend(out: Console, ratings: Interactions, row: int, seed: int) -> Recommender:
+    from cofactor.cli.show import show_trials
+    from cofactor.evaluate import fit
 
-    recommender = Recommender.fit(estimator, ratings, seed=seed)
     user = ratings.users.ids([row])
     _print_heading(out, f"4. Ten films for user {user[0]}")
     _print_paragraph(
         out,
-        f"Now the model is trained on all ratings. {_describe_user(ratings, row)} Some of their highest-rated films:",
+        "A model that predicts ratings well does not necessarily produce good lists. So two models are chosen here, "
+        f"each after {N_TRIALS} trials on held-out ratings: one that ranks films by what people liked, and one that "
+        "predicts ratings. Then both are trained on all ratings.",
     )
+    recommender = fit(ratings, trials=N_TRIALS, seed=seed)
+    show_trials(out, recommender.trials)
+    _print_paragraph(out, f"\n{_describe_user(ratings, row)} Some of their highest-rated films:")
     for title, value in _favorites(ratings, row, 6):
         out.print(f"  {value:g}  {printable(title)}")
     recommended = recommender.recommend(user, n=10)
-    predictions = recommender.predict(recommended["user"], recommended["item"])["prediction"]
+    predictions = recommended["prediction"]
     support = recommender.support[recommender.items.rows(recommended["item"])]
-    _print_paragraph(out, "\nAmong the films they have not rated, the model predicts the highest ratings for these:")
+    _print_paragraph(
+        out, "\nThe ten films they have not rated that the ranking model puts first, with predicted ratings:"
+    )
     output_table = table(("", "right"), "film", ("predicted\nrating", "right"), ("number of\nratings", "right"))
     for rank, title, rating, count in zip(recommended["rank"], recommended["title"], predictions, support, strict=True):
         output_table.add_row(

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from cofactor.cli.input_options import Source, reads_table
-from cofactor.cli.options import RatingModel, Seed, Settings, whole_number
+from cofactor.cli.options import RatingModel, Seed, Settings, number, whole_number
 from cofactor.cli.options import port as port_number
 from cofactor.cli.terminal import note, results
+from cofactor.errors import ParameterError
 
 if TYPE_CHECKING:
     from cofactor.data.interactions import Kind
@@ -69,6 +70,14 @@ def serve(
         str | None, Option("--model", "-m", metavar="NAME", help="Initial model to fit (biased-mf).")
     ] = None,
     rating_model: RatingModel = None,
+    budget: Annotated[
+        float | None,
+        Option(
+            metavar="SECONDS",
+            parser=number(low=0),
+            help="Choose the initial model automatically in this time; not with --model.",
+        ),
+    ] = None,
     settings: Settings = None,
     seed: Seed = 0,
     item_features: Annotated[
@@ -92,13 +101,15 @@ def serve(
     service_settings = ServiceSettings.of(
         {"data": data, "db": db, "host": host, "port": port, "workers": workers, "train": train}, config
     )
+    if budget is not None and (model or rating_model or settings):
+        raise ParameterError("--budget chooses the model; omit --model, --rating-model and --set")
     default = "implicit-als" if source.kind == "events" or rating_model else "biased-mf"
     source, (estimator,) = source.estimators([model or default], source.settings(settings), rating_model)
     spec = _training_spec(estimator, source.kind, seed, user_features, item_features)
     table = source.read() if source.ratings else None
     listener = bind_socket(service_settings)  # first, so that a port in use fails before the model is fitted
     try:
-        prepared_service = prepare(service_settings, table, spec, note)
+        prepared_service = prepare(service_settings, table, spec, note, budget=budget)
     except BaseException:
         listener.close()
         raise

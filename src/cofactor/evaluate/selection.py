@@ -48,7 +48,7 @@ from cofactor.recommender.updating import model_histories
 from cofactor.results import SelectionTrial
 from cofactor.validation import validated
 
-__all__ = ["Goal", "Selection", "fit", "select"]
+__all__ = ["Goal", "Selection", "choose", "fit", "select"]
 
 _log = logging.getLogger("cofactor")
 
@@ -171,24 +171,67 @@ def fit(
     >>> [trial.estimator for trial in rec.trials][:3]
     ['bias', 'explicit-als', 'item-knn']
     """
-    table = require_table(interactions)
-    if goal == "predict" and table.kind == "events":
+    table, seed = require_table(interactions), checks.seed(seed)
+    estimator, all_trials = choose(
+        table, goal=goal, budget=budget, trials=trials, min_rating=min_rating, seed=seed, k=k, on_trial=on_trial
+    )
+    recommender = Recommender.fit(estimator, table, seed=seed, callback=callback)
+    return replace(recommender, trials=all_trials)
+
+
+@validated
+def choose(
+    interactions: Interactions,
+    *,
+    goal: Goal = "recommend",
+    budget: float = 60.0,
+    trials: int | None = None,
+    min_rating: float | None = None,
+    seed: Seed = 0,
+    k: int = 10,
+    on_trial: TrialCallback | None = None,
+) -> tuple[Estimator, tuple[SelectionTrial, ...]]:
+    """Choose an estimator and its hyperparameters for a table, but do not fit it to all rows; see `fit`.
+
+    Parameters
+    ----------
+    interactions : Interactions
+        Table of ratings or events.
+    goal, budget, trials, min_rating, seed, k, on_trial
+        As in `fit`; the budget includes the predicted time of a fit to all rows.
+
+    Returns
+    -------
+    estimator : Estimator
+        Chosen estimator, not fitted.
+    trials : tuple of SelectionTrial
+        All trials.
+
+    Raises
+    ------
+    KindError, DataError, ParameterError
+        As in `fit`.
+
+    Examples
+    --------
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> choose(ratings, goal="predict", trials=2)[0].kind
+    'ratings'
+    """
+    if goal == "predict" and interactions.kind == "events":
         raise KindError("goal predict needs ratings, but the table contains events; use goal recommend")
     start, budget = time.perf_counter(), checks.finite_number("budget", budget, low=0)
     options: dict[str, Any] = {"trials": trials, "seed": checks.seed(seed), "k": k, "on_trial": on_trial}
-    if table.kind == "events" or goal == "predict":
-        selection = select(table, budget=budget, start=start, **options)
-        estimator, all_trials = selection.estimator, selection.trials
-    else:
-        ranker = select(
-            PairedModels(min_rating=min_rating).ranking_part(table)[1], budget=budget / 2, start=start, **options
-        )
-        seconds = time.perf_counter() - start + ranker.fit_seconds / MARGIN
-        rating_model = select(table, budget=max(budget - seconds, 0.0), **options)
-        estimator = PairedModels(ranker.estimator, rating_model.estimator, min_rating)
-        all_trials = ranker.trials + rating_model.trials
-    recommender = Recommender.fit(estimator, table, seed=options["seed"], callback=callback)
-    return replace(recommender, trials=all_trials)
+    if interactions.kind == "events" or goal == "predict":
+        selection = select(interactions, budget=budget, start=start, **options)
+        return selection.estimator, selection.trials
+    _, liked = PairedModels(min_rating=min_rating).ranking_part(interactions)
+    ranker = select(liked, budget=budget / 2, start=start, **options)
+    seconds = time.perf_counter() - start + ranker.fit_seconds / MARGIN
+    rating_model = select(interactions, budget=max(budget - seconds, 0.0), **options)
+    estimator = PairedModels(ranker.estimator, rating_model.estimator, min_rating)
+    return estimator, ranker.trials + rating_model.trials
 
 
 @validated

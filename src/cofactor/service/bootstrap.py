@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,9 +11,10 @@ import polars as pl
 
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, ParameterError
+from cofactor.evaluate.selection import choose
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.training.data import store_scale
+from cofactor.service.training.data import store_scale, training_data
 from cofactor.service.training.spec import TrainingSpec
 from cofactor.service.training.trainer import Trainer
 from cofactor.service.training.worker import TRAIN
@@ -49,6 +51,8 @@ def prepare(
     table: Interactions | None,
     spec: TrainingSpec,
     report: Callable[[str], None] = lambda _: None,
+    *,
+    budget: float | None = None,
 ) -> PrepareResult:
     """Set up the folder and the store of a service.
 
@@ -64,6 +68,9 @@ def prepare(
         queued.
     report : callable, optional
         Called with a message about each step.
+    budget : float, optional
+        Time budget in seconds for choosing the estimator of the first model automatically; it replaces the one of
+        `spec`.
 
     Returns
     -------
@@ -106,6 +113,11 @@ def prepare(
         is_first_model = active_model is None
         if active_model is None:
             _check_kind(store, spec.kind)
+            if budget is not None:
+                report(f"choosing a model for {spec.kind}, in about {budget:.0f} s")
+                last = store.events.watermark()
+                estimator, _ = choose(training_data(store, spec.kind, last, last).train, budget=budget, seed=spec.seed)
+                spec = replace(spec, estimator=estimator)
             report(f"fitting {spec.estimator.name} on {spec.kind}")
             active_model = Trainer(store, artifacts, spec=spec).train()
         elif import_result is not None and import_result.stored:
