@@ -253,7 +253,7 @@ def latency(bench: Bench) -> list[Line]:
 def bpr(bench: Bench) -> list[Line]:
     side_options = {"factors": 64}
     ours, theirs = bench.alternate(
-        Side("cofactor", "bpr", EVENTS, {**side_options, "n_negatives": 1}),
+        Side("cofactor", "bpr", EVENTS, {**side_options, "negatives_ratio": 0}),
         Side("implicit", "implicit_bpr", EVENTS, side_options),
     )
     return [line("BPR, one negative, an epoch", ours, theirs, "seconds_per_iteration", must=0.5, reach=0.3)]

@@ -152,7 +152,7 @@ def sgd(args: argparse.Namespace) -> Measurements:
 @task
 def bpr(args: argparse.Namespace) -> Measurements:
     """BPR with one negative for each event, as implicit draws them; an epoch."""
-    estimator = cofactor.BPR(factors=args.factors, n_negatives=args.n_negatives, epochs=args.iterations)
+    estimator = cofactor.BPR(factors=args.factors, negatives_ratio=args.negatives_ratio, epochs=args.iterations)
     return fitted(estimator, args.data, "events")[1]
 
 
@@ -350,7 +350,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--iterations", type=int, default=5)
-    parser.add_argument("--negatives", type=int, default=1)
+    parser.add_argument("--negatives-ratio", type=float, default=0.0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--target", type=float)
     parser.add_argument("--save", type=Path)

@@ -216,7 +216,7 @@ def descent(folder: Path) -> Work:
 
 def pairs(folder: Path) -> Work:
     """A BPR epoch, one negative: two dot products, a norm, three updates; the items of a block in the second cache."""
-    rows, spec = interactions(table(folder, f"{FULL}/events"), "events"), cofactor.BPR(factors=64, n_negatives=1)
+    rows, spec = interactions(table(folder, f"{FULL}/events"), "events"), cofactor.BPR(factors=64, negatives_ratio=0)
     moving = Pairs.initialize(spec, rows, None, 0)
     seconds = best(lambda: moving.epoch(0.01, random_stream(0, "epoch")))
     n, k = len(rows), spec.factors

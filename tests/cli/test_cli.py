@@ -839,6 +839,15 @@ def test_two_models_are_evaluated_by_both_kinds_of_metrics(folder: Path) -> None
     assert models["paired-models #1"]["rmse"] == models["bias"]["rmse"]
     assert "ndcg@10" in models["paired-models #1"]
     assert "ndcg@10" not in models["bias"]
+    popular = ("evaluate", folder / "ratings.csv", "--model", "popularity", "--rating-model", "bias", "--min-rating", 3)
+    seen, positives = (
+        {model["model"]: model["metrics"] for model in json_of(*popular, "--exclude", exclude)["models"]}[
+            "paired-models"
+        ]
+        for exclude in ("seen", "positives")
+    )
+    assert positives["ndcg@10"]["mean"] < seen["ndcg@10"]["mean"]  # disliked items take places in the lists
+    assert positives["rmse"] == seen["rmse"]
 
 
 @pytest.mark.parametrize(

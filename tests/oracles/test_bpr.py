@@ -203,6 +203,17 @@ def test_a_user_with_all_items_changes_nothing() -> None:
         np.testing.assert_array_equal(mine, old)
 
 
+def test_the_number_of_negatives_follows_from_the_spread_of_the_events(small_events: Interactions) -> None:
+    """The probability that a random user has the item of a random event, by a plain loop."""
+    users_of_item = [set(small_events.u[small_events.i == item].tolist()) for item in range(small_events.n_items)]
+    n_users = len(set(small_events.u.tolist()))
+    probability = np.mean([len(users_of_item[item]) / n_users for item in small_events.i.tolist()])
+    for ratio, expected in ((0.0, 1), (10.0, round(10 * probability**-0.75)), (1000.0, 64)):
+        loss = BPR(negatives_ratio=ratio, epochs=1).fit(small_events).loss
+        assert isinstance(loss, PairwiseLoss)
+        assert loss.n_negatives == expected
+
+
 @pytest.mark.parametrize("negatives", [1, 4])
 def test_the_mean_training_loss_is_the_objective(negatives: int) -> None:
     """At a rate near 0 and with one block, the mean over many epochs is the expectation over all negatives."""

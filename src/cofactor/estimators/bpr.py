@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -26,6 +26,12 @@ from cofactor.validation import validated
 
 __all__ = ["BPR"]
 
+SPREAD_EXPONENT = 0.75
+"""Exponent of the inverse probability that a random user has the item of a random event."""
+
+MAX_NEGATIVES = 64
+"""Maximum number of negatives per event, which limits the time of a fit to sparse tables."""
+
 
 @dataclass(frozen=True)
 class BPR(Estimator):
@@ -45,8 +51,8 @@ class BPR(Estimator):
         L2 penalty on factors, per event.
     l2_bias : float, default 0.03
         L2 penalty on item biases, per event.
-    n_negatives : int, default 6
-        Number of sampled negatives per event; the highest-scored one is used.
+    negatives_ratio : float, default 1.0
+        Number of sampled negatives per event, relative to the spread of the table; the highest-scored one is used.
     counts : {"log", "binary", "raw"}, default "log"
         Confidence of an event with value v: log (1 + ln v, or v below 1), binary (1) or raw (v).
     init_std : float, default 0.1
@@ -62,10 +68,21 @@ class BPR(Estimator):
         minimize  sum over events of -w ln sigmoid(x_ui - x_uj)
                   + l2 (|p_u|^2 + |q_i|^2 + |q_j|^2) + l2_bias (b_i^2 + b_j^2)
 
-    j is a hard negative: the highest-scored of `n_negatives` items sampled from those not in the user's history. The
+    j is a hard negative: the highest-scored of n_negatives items sampled from those not in the user's history. The
     gradient step is in `cofactor.kernels.bpr`. w is the event's confidence (`counts`) times its weight; a dislike
     (negative weight) counts as an unobserved item. Users who have interacted with all items do not contribute. The
     learning rate decays along a half cosine over the epochs.
+
+    The number of negatives is stored in the model. It follows from the table with U users, N events and n_i events of
+    item i::
+
+        n_negatives = negatives_ratio (U N / sum_i n_i^2)^0.75, rounded, at least 1 and at most 64
+
+    sum_i n_i^2 / (U N) is the probability that a random user has the item of a random event. Where it is small, most
+    items are easy negatives for a user, and the best of a few is easy too. Where it is large, the best of many is often
+    an item that the user would take. NDCG@10 on inner splits with 6 negatives and with this number: citeulike .116 and
+    .146 (64 negatives), MovieTweetings .113 and .125 (26), Last.fm .181 and .178 (14), MovieLens-100k .270 (6).
+    The rule was chosen on these; on Beauty, NDCG@10 rises from .060 to .071.
 
     References
     ----------
@@ -102,13 +119,13 @@ class BPR(Estimator):
     l2_bias: float = parameter(
         0.03, "L2 penalty on item biases, per event", low=0, high=100, log=True, search=(0.003, 0.3)
     )
-    n_negatives: int = parameter(
-        6,
-        "number of sampled negatives per event; the highest-scored one is used",
-        low=1,
+    negatives_ratio: float = parameter(
+        1.0,
+        "number of sampled negatives per event, relative to the spread of the table; the highest-scored one is used",
+        low=0,
         high=1000,
         log=True,
-        search=(1, 20),
+        search=(0.2, 3),
     )
     counts: Counts = parameter("log", COUNTS)
     init_std: float = parameter(
@@ -181,6 +198,13 @@ class BPR(Estimator):
         return monitor.run(epoch, state.model)
 
 
+def _n_negatives(ratio: float, rows: SparseRows, support: Int64) -> int:
+    """Return the number of negatives for the events of each user and the support of the items."""
+    n_users, n_events = np.count_nonzero(rows.counts), len(rows.columns)
+    spread = n_users * n_events / np.square(support, dtype=np.float64).sum()
+    return int(np.clip(round(ratio * spread**SPREAD_EXPONENT), 1, MAX_NEGATIVES))
+
+
 @dataclass(frozen=True)
 class _State:
     """Training state: the events, and model parameters padded to a multiple of the SIMD vector width."""
@@ -197,7 +221,7 @@ class _State:
     @classmethod
     def initialize(cls, spec: BPR, interactions: Interactions, init_model: FactorModel | None, seed: int) -> _State:
         """Create a training state with random parameters, or with the parameters of `init_model`."""
-        loss = PairwiseLoss(spec.l2, spec.l2_bias, spec.n_negatives, spec.learning_rate, spec.epochs, spec.counts)
+        loss = PairwiseLoss(spec.l2, spec.l2_bias, 1, spec.learning_rate, spec.epochs, spec.counts)
         rows, weights = loss.positives(interactions.by_user)
         if len(rows.columns) == 0:
             raise DataError(
@@ -216,6 +240,7 @@ class _State:
             factor_matrices.append(factors)
         bias = np.zeros(interactions.n_items, np.float32) if init_model is None else init_model.item_bias.copy()
         support = rows.column_counts(interactions.n_items)
+        loss = replace(loss, n_negatives=_n_negatives(spec.negatives_ratio, rows, support))
         P, Q = factor_matrices
         return cls(spec, loss, rows, weights, support, P, Q, bias)
 
@@ -225,7 +250,7 @@ class _State:
         blocks = pair_blocks(self.rows, self.weights, self.support, grid=grid, rng=stream)
         return bpr_epoch(
             self.P, self.Q, self.bias, blocks,
-            candidates=self.spec.n_negatives, learning_rate=learning_rate, l2=self.spec.l2, l2_bias=self.spec.l2_bias,
+            candidates=self.loss.n_negatives, learning_rate=learning_rate, l2=self.spec.l2, l2_bias=self.spec.l2_bias,
             rng=stream,
         )  # fmt: skip
 
