@@ -254,8 +254,8 @@ def table_of(kind: Kind) -> list[str]:
         size = described[name]
         label = f"{name}: {size['rows']:,} {kind}, {size['users']:,} x {size['items']:,}"
         values = [[cells.get((name, type_.name, part)) for part in ("default", "best")] for type_ in estimators]
-        known = [value for pair in values for value in pair if value is not None]
-        best = min(known, key=lambda value: sign * value)
+        measured = [value for pair in values for value in pair if value is not None]
+        best = min(measured, key=lambda value: sign * value)
         row = [" / ".join(_cell(value, best) for value in pair) for pair in values]
         auto = next((r for r in results if r["part"] == "auto" and r["data"] == name), None)
         row.append("" if auto is None else f"{_digits(auto['value'])} ({auto['estimator']})")

@@ -197,8 +197,20 @@ def choose(
     ----------
     interactions : Interactions
         Table of ratings or events.
-    goal, budget, trials, min_rating, seed, k, on_trial
-        As in `fit`; the budget includes the predicted time of a fit to all rows.
+    goal : {"recommend", "predict"}, default "recommend"
+        As in `fit`.
+    budget : float, default 60.0
+        Time budget in seconds, including the predicted time of a fit to all rows; ignored if `trials` is given.
+    trials : int, optional
+        Number of trials for each model instead of a time budget.
+    min_rating : float, optional
+        As in `fit`.
+    seed : int, Generator or None, default 0
+        Seed for the held-out rows, the hyperparameters that are tried, and the fits.
+    k : int, default 10
+        Length of the ranked lists.
+    on_trial : callable, optional
+        Called with each `SelectionTrial` after it finishes.
 
     Returns
     -------
@@ -209,8 +221,12 @@ def choose(
 
     Raises
     ------
-    KindError, DataError, ParameterError
-        As in `fit`.
+    KindError
+        If ratings are to be predicted from a table of events.
+    DataError
+        If the table has no rows or all weights are 0.
+    ParameterError
+        If an argument is invalid.
 
     Examples
     --------
