@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -43,6 +44,9 @@ from cofactor.metrics.base import UserValues
 from cofactor.metrics.registry import primary_metric
 
 RESULTS = Path(__file__).parent / "data_sets.jsonl"
+OWN_PAGE = Path(__file__).parent / "data_sets.md"
+PAGE = Path(__file__).parent.parent / "docs" / "which.md"
+MARKED = re.compile(r"(<!-- data sets -->\n).*(<!-- end of data sets -->)", re.DOTALL)
 WIDTH = ("factors", "user_dim", "item_dim", "hidden")
 """Hyperparameters that are not changed: each value needs its own kernels."""
 
@@ -181,12 +185,14 @@ def run_trials(name: str, estimators: list[str], n_trials: int) -> None:
     split = DATA_SETS[name]()
     inner = validation_split(split.train, seed=0)
     assert inner is not None
-    metric = primary_metric(split.train.kind, 10)
-    for type_ in estimators_of_kind(split.train.kind):
+    kind, metric = split.train.kind, primary_metric(split.train.kind, 10)
+    size = {"rows": len(split.train), "users": split.train.n_users, "items": split.train.n_items}
+    append(part="table", data=name, kind=kind, **size)
+    for type_ in estimators_of_kind(kind):
         if type_.name not in estimators:
             continue
         results: list[tuple[float, dict[str, Any]]] = []
-        for settings in settings_of(type_(), split.train.kind, n_trials):
+        for settings in settings_of(type_(), kind, n_trials):
             values, wall, cpu = scored(type_(**settings), inner)
             value = None if values is None else values.aggregate()
             append(part="inner", data=name, estimator=type_.name, settings=settings, value=value, wall=wall, cpu=cpu)
@@ -224,12 +230,61 @@ def records() -> list[dict[str, Any]]:
     if RESULTS.exists():
         for line in RESULTS.read_text(encoding="utf-8").splitlines():
             record = json.loads(line)
-            is_single = record["part"] in ("auto", "gain")
+            is_single = record["part"] in ("auto", "gain", "table")
             key = [record["part"], record["data"], None if is_single else record["estimator"], record.get("settings")]
             if record["part"] == "best":
                 key[3] = None
             latest[json.dumps(key)] = record
     return list(latest.values())
+
+
+def table_of(kind: Kind) -> list[str]:
+    """Return a table with one row per data set and one column per estimator: the defaults and the best trial."""
+    results = records()
+    described = {r["data"]: r for r in results if r["part"] == "table" and r["kind"] == kind}
+    names = [name for name in DATA_SETS if name in described]
+    cells = {(r["data"], r["estimator"], r["part"]): r["value"] for r in results if r["part"] in ("default", "best")}
+    estimators = [
+        type_ for type_ in estimators_of_kind(kind) if any((name, type_.name, "default") in cells for name in names)
+    ]
+    sign = -1 if primary_metric(kind, 10).greater_is_better else 1
+    lines = [f"| data set | {' | '.join(type_.__name__ for type_ in estimators)} | `cofactor.fit` |"]
+    lines.append("|-" * (len(estimators) + 2) + "|")
+    for name in names:
+        size = described[name]
+        label = f"{name}: {size['rows']:,} {kind}, {size['users']:,} x {size['items']:,}"
+        values = [[cells.get((name, type_.name, part)) for part in ("default", "best")] for type_ in estimators]
+        known = [value for pair in values for value in pair if value is not None]
+        best = min(known, key=lambda value: sign * value)
+        row = [" / ".join(_cell(value, best) for value in pair) for pair in values]
+        auto = next((r for r in results if r["part"] == "auto" and r["data"] == name), None)
+        row.append("" if auto is None else f"{_digits(auto['value'])} ({auto['estimator']})")
+        lines.append(f"| {label} | {' | '.join(row)} |")
+    return lines
+
+
+def _cell(value: float | None, best: float) -> str:
+    """Return a value, in bold if it is the best of its row."""
+    if value is None:
+        return "-"
+    return f"**{_digits(value)}**" if value == best else _digits(value)
+
+
+def _digits(value: float) -> str:
+    return f"{value:.4f}".removeprefix("0")
+
+
+def write_page() -> None:
+    """Write the tables to the page of the benchmark and to docs/which.md."""
+    text = ""
+    for kind, title in (("events", "Events: NDCG@10, higher is better"), ("ratings", "Ratings: RMSE, lower is better")):
+        text += "\n".join([f"{title}. Each cell: defaults / best of the trials.", "", *table_of(kind), "", ""])
+    OWN_PAGE.write_text(
+        "# Estimators on several data sets\n\nMade by `python -m benchmarks.data_sets`.\n\n" + text.strip() + "\n"
+    )
+    page = PAGE.read_text(encoding="utf-8")
+    assert MARKED.search(page), f"{PAGE} has no markers"
+    PAGE.write_text(MARKED.sub(lambda match: f"{match[1]}\n{text}{match[2]}", page), encoding="utf-8")
 
 
 def best_default(name: str) -> Estimator | None:
@@ -250,6 +305,8 @@ def main() -> None:
     parser.add_argument("--estimators", nargs="+", default=[])
     parser.add_argument("--trials", type=int, default=20)
     options = parser.parse_args()
+    if options.command == "page":
+        write_page()
     for name in options.data:
         if options.command == "trials":
             run_trials(name, options.estimators, options.trials)

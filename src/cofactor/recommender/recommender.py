@@ -233,8 +233,6 @@ class Recommender:
         """Items excluded from each user's recommendations, because of the user's history or `seen`: n_users rows."""
         return self.histories if self.seen is None else merge_latest(self.histories, self.seen)
 
-    # users
-
     def for_users(self, users: Id | Iterable[Id] | pl.Series) -> UserView:
         """Return a view of known users, for ranking, prediction and explanation.
 
@@ -388,8 +386,6 @@ class Recommender:
     def _view(self, model: Model, batch: UserBatch, exclude: SparseRows, source: AnsweredBy) -> UserView:
         return UserView(self.catalog, cast("ScoresItems", model), batch, exclude, source, self.users, self.model)
 
-    # recommending
-
     def batch(self, rows: Int32, times: Any = None) -> UserBatch:
         """Return a batch of users, given by row number, with their histories, which models take as input.
 
@@ -450,9 +446,13 @@ class Recommender:
         exclude = self.excluded.take(rows) if exclude is None else exclude
         require_histories(exclude, len(self.items), n_rows=len(rows), name="exclude")
         return ModelLists.of(
-            *ranking_part(self.model, self.batch(rows)), ks, exclude=exclude, relevant=relevant,
-            evidence=ALL_ROWS if self.evidence is None else self.evidence, support=self.catalog.popularity,
-        )  # fmt: skip
+            *ranking_part(self.model, self.batch(rows)),
+            ks,
+            exclude=exclude,
+            relevant=relevant,
+            evidence=ALL_ROWS if self.evidence is None else self.evidence,
+            support=self.catalog.popularity,
+        )
 
     def recommend(
         self,
@@ -569,8 +569,6 @@ class Recommender:
         """
         return known_rows(self.users, id_series("users", users), "user", "; for a new user, call for_history")
 
-    # predicting
-
     def predict(self, users: Any, items: Any, *, times: Any = None) -> Any:
         """Predict the ratings for one or more user-item pairs.
 
@@ -642,8 +640,6 @@ class Recommender:
             ratings[new] = prior.predict(UserBatch.trained(rows, SparseRows.empty(1), new_times), i[new])
         return ratings
 
-    # reasons
-
     def explain(self, user: Id, item: Id) -> pl.DataFrame:
         """Return the contributions that add up to the score of a user-item pair.
 
@@ -692,8 +688,6 @@ class Recommender:
     def titles(self) -> pl.Series | None:
         """Column `title` of the item table, in row order; None if there is no such column."""
         return self.catalog.titles
-
-    # neighbors
 
     def similar_items(self, item: Id, n: int = 10) -> pl.DataFrame:
         """Return the n items that are most similar to an item.
@@ -988,8 +982,6 @@ class Recommender:
             item_table=extend_table(items, self.item_table, table),
         )
         return extended_recommender if ratings is None else extended_recommender.updated(ratings)
-
-    # files
 
     @validated
     def save(self, path: str | Path) -> None:
