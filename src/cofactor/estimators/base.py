@@ -247,7 +247,9 @@ class Estimator(ABC):
         >>> cofactor.Bias().to_dict()
         {'estimator': 'bias', 'damping': 5.0}
         """
-        return {"estimator": self.name, **{name: _to_json(value) for name, value in self.get_params().items()}}
+        types = _field_types(type(self))
+        values = {name: _to_json(_as_declared(types[name], value)) for name, value in self.get_params().items()}
+        return {"estimator": self.name, **values}
 
     def to_json(self) -> str:
         """Return the result of `to_dict` as a JSON string.
@@ -302,8 +304,8 @@ class Estimator(ABC):
             )
         cls = estimator_class(name)
         cls._require_names(params)
-        defaults = {spec.name: spec.default for spec in fields(cls)}
-        return cls(**{key: _from_json(defaults[key], value) for key, value in params.items()})
+        types = _field_types(cls)
+        return cls(**{key: _as_declared(types[key], value) for key, value in params.items()})
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
@@ -542,9 +544,18 @@ def _field_types(cls: type[Estimator]) -> dict[str, Any]:
     return {spec.name: hints.get(spec.name, type(spec.default)) for spec in fields(cls)}
 
 
+def _without_none(declared_type: Any) -> Any:
+    """Return X for the optional type X | None, and any other type unchanged."""
+    members = [member for member in get_args(declared_type) if member is not NoneType]
+    return members[0] if NoneType in get_args(declared_type) and len(members) == 1 else declared_type
+
+
 def _check_value(name: str, spec: Field[Any], declared_type: Any, value: Any) -> None:
     """Raise ParameterError if a hyperparameter value does not have the declared type or is outside its range."""
     low, high, label = spec.metadata.get("low"), spec.metadata.get("high"), f"{name}: {spec.name}"
+    if value is None and NoneType in get_args(declared_type):
+        return
+    declared_type = _without_none(declared_type)
     if get_origin(declared_type) is Literal:
         checks.choice(label, value, get_args(declared_type))
     if declared_type is Estimator and not isinstance(value, Estimator):
@@ -562,13 +573,14 @@ def _check_value(name: str, spec: Field[Any], declared_type: Any, value: Any) ->
         raise ParameterError(f"{label} must be {allowed_range}, not {checks.describe(value)}")
 
 
-def _from_json(default: object, value: object) -> object:
-    """Convert a JSON value: lists to tuples, integral floats to int, and integers too large for a float to infinity."""
+def _as_declared(declared_type: Any, value: object) -> object:
+    """Convert a value to its declared type: lists to tuples, numbers to int or float (infinity if it is too large)."""
+    declared_type = _without_none(declared_type)
     if isinstance(value, list):
         return tuple(value)
-    if type(default) is int and isinstance(value, float) and value.is_integer():
+    if declared_type is int and isinstance(value, float) and value.is_integer():
         return int(value)
-    if type(default) is float and type(value) is int:
+    if declared_type is float and type(value) is int:
         try:
             return float(value)
         except OverflowError:
