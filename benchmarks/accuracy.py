@@ -61,9 +61,7 @@ RATERS: dict[str, Estimator] = {
     "... without implicit terms": cofactor.BayesianMF(implicit=False),
     "... with features of users and films": cofactor.BayesianMF(user_features=USER_COLUMNS, item_features=ITEM_COLUMNS),
     "... and time_bin=600": cofactor.BayesianMF(user_features=USER_COLUMNS, item_features=ITEM_COLUMNS, time_bin=600),
-    "Blend": cofactor.Blend(
-        (cofactor.BayesianMF(factors=8), cofactor.BayesianMF(factors=16), cofactor.BayesianMF(factors=32))
-    ),
+    "Blend": cofactor.Blend(tuple(cofactor.BayesianMF(factors=factors) for factors in (4, 12, 24, 48))),
 }
 PAIRS: dict[str, Estimator] = {
     "PairedModels": cofactor.PairedModels(),
