@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -116,14 +117,15 @@ def test_the_choice_is_at_least_as_good_as_every_default_and_is_fitted_to_all_ro
 
 
 @pytest.mark.usefixtures("fast_candidates")
-def test_a_blend_is_chosen_only_if_its_interval_excludes_0(small_events: Interactions) -> None:
+def test_a_blend_is_chosen_only_if_its_gain_exceeds_a_standard_error(small_events: Interactions) -> None:
     for seed in range(4):
         trials = select(small_events, trials=6, seed=seed).trials
         for trial in trials:
             if trial.estimator == "blend":
                 assert trial.note is not None
-                assert trial.chosen == ("does not reliably" not in trial.note)
-                assert trial.chosen == (float(trial.note.split("(")[1].split(" to ")[0]) > 0)
+                assert trial.chosen == ("does not clearly" not in trial.note)
+                gain, low, high = (float(number) for number in re.findall(r"[+-]\d\.\d+", trial.note))
+                assert trial.chosen == (gain > (high - low) / 3.92)
     assert any(trial.estimator == "blend" for trial in trials)
 
 

@@ -115,7 +115,7 @@ def test_every_body_rejects_undeclared_members(api: TestClient, route: Route) ->
     twice = json.dumps(body)[:-1] + f', "{next(iter(body))}": null}}'
     response = api.request(method, path, content=twice, headers={"Content-Type": "application/json"})
     assert response.status_code == 422
-    assert f"{next(iter(body))!r} must be given only once" in response.json()["detail"]
+    assert f"duplicate key {next(iter(body))!r}" in response.json()["detail"]
     assert store_of(api).events.watermark() == before
     assert store_of(api).jobs.newest() == jobs
 
@@ -160,7 +160,7 @@ def test_bulk_lines_report_undeclared_members(api: TestClient) -> None:
     errors = [line.get("error", "") for line in response["results"]]
     assert "'stars'" in errors[0]
     assert "user, item, time, key, value, kind" in errors[0]
-    assert "'value' must be given only once" in errors[1]
+    assert "duplicate key 'value'" in errors[1]
     assert errors[2] == "the line is not valid JSON"
 
 

@@ -562,7 +562,8 @@ def _checked_lists(lists: Any, scores: Any, n_items: int) -> tuple[Int32, Float3
     rows, values = checks.as_array(lists), checks.as_array(scores)
     if rows.ndim != 2:
         raise ParameterError(
-            f"lists must be item row numbers of shape (n_users, m), one list per user; got {checks.describe(lists)}"
+            "lists must be an array of item row numbers of shape (n_users, m), one row per user; got "
+            f"{checks.describe(lists)}"
         )
     rows = checks.row_numbers("lists", rows.ravel(), n_items, unknown=True).reshape(rows.shape)
     if values.shape != rows.shape or values.dtype.kind not in "iuf" or np.isnan(values).any():

@@ -92,7 +92,7 @@ class OneLineErrorGroup(TyperGroup):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command, and report expected errors and system errors with one line and an exit code.
+        """Run the command; report expected errors and system errors as a one-line message and an exit code.
 
         Parameters
         ----------

@@ -4,7 +4,8 @@
     2. Fit the defaults of the candidates that suit the table, in the order of `evaluate.candidates`.
     3. Successive halving: keep the better half of the candidates, but at least three for a blend, and try new
        hyperparameters for each of them. The number of trials per candidate doubles in each round.
-    4. Blend the best models of the best candidates, and keep the blend if it is reliably better than the best of them.
+    4. Blend the best models of the best candidates, and keep the blend if it is better than the best of them
+       by more than a standard error.
     5. Fit the chosen estimator to all rows.
 
 With a budget in seconds, the fit time of a candidate is predicted from a fit to a sample of users and then from its
@@ -69,6 +70,9 @@ MARGIN = 0.92
 
 BLEND_ARMS, KEPT_RESULTS = 3, 3
 """A blend consists of the best model of each of a few candidates, and of further models of the best candidate."""
+
+INTERVAL_WIDTH = 3.92
+"""Width of a 95 % confidence interval in standard errors."""
 
 BLEND_SECONDS, BLEND_EVALUATIONS = 1.0, 3
 """The choice of the weights of a blend takes about this time and this number of evaluations of each part."""
@@ -569,7 +573,7 @@ class _Selector:
     # Blend
 
     def _blend(self, ranked: list[_Arm]) -> Selection | None:
-        """Blend the best models; return None if the blend is not reliably better than the best one."""
+        """Blend the best models; return None if the blend is not better than the best one by a standard error."""
         assert self.split is not None
         results = [result for arm in ranked[:BLEND_ARMS] for result in arm.results[:1]] + ranked[0].results[1:]
         while results and self.is_timed:
@@ -589,8 +593,9 @@ class _Selector:
         recommender = replace(results[0].recommender, model=model, histories=model_histories(model, train))
         values = primary_values(recommender, self.split, k=self.k)
         gain = values.difference(results[0].values, seed=self.seed)
-        is_better = gain.low > 0 if self.metric.greater_is_better else gain.high < 0
-        verb = "changes" if is_better else "does not reliably change"
+        sign, standard_error = (1 if self.metric.greater_is_better else -1), (gain.high - gain.low) / INTERVAL_WIDTH
+        is_better = sign * gain.mean > standard_error
+        verb = "improves" if is_better else "does not clearly improve"
         note = (
             f"the blend {verb} {self.metric.title} by {gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}) compared "
             f"with {results[0].estimator.name}"

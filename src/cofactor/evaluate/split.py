@@ -520,8 +520,8 @@ def split_users(interactions: Interactions, *, test: float = 0.1, fold_in_share:
     n = min(int(_floor_share(test, n_users)), len(eligible))
     if n == 0:
         raise DataError(
-            f"test={test:g} of {n_users} users, {len(eligible)} of them with at least two rows, is less than one user; "
-            "increase test, or use split_random"
+            f"test={test:g} selects no users: {len(eligible)} of {n_users} users have at least two rows; increase test "
+            "or use split_random"
         )
     held_out = np.zeros(interactions.n_users, bool)
     held_out[random_stream(seed, "split users", "who").permutation(eligible)[:n]] = True

@@ -424,7 +424,7 @@ class BayesianModel:
 
     @one_thread_blas()
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Return a model with new users, fitted with fixed items in each posterior sample.
+        """Return a model with new users, fitted in each posterior sample with the item factors held fixed.
 
         In each sample, a user's vector solves a ridge regression whose prior mean and noise depend on the history. The
         mean vector is the one whose predictions over the catalog are closest to the mean predictions of the samples.

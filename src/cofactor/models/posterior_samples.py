@@ -257,7 +257,7 @@ class FactorMean:
             self._reduce()
 
     def result(self) -> tuple[Float32, Float32]:
-        """Return the user and item factors of the mean; at least one sample must have been added.
+        """Return factors whose product is the mean of the products of all samples; requires at least one sample.
 
         Returns
         -------

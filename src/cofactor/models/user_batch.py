@@ -1,4 +1,4 @@
-"""User batch: the users for whom a model ranks or predicts items, aligned with their histories."""
+"""User batch: the users for whom a model ranks items or predicts ratings, aligned with their histories."""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ def id_map(name: str, arrays: Arrays) -> IdMap:
     if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(text) or (offsets[1:] <= offsets[:-1]).any():
         raise DataError(f"{name}.offsets must be strictly increasing from 0 to {len(text):,}, the length of the text")
     if (text[offsets[:-1]] & 0xC0 == 0x80).any():
-        raise DataError(f"{name}.offsets must not split characters")
+        raise DataError(f"{name}.offsets must fall on UTF-8 character boundaries")
     text.tobytes().decode()  # raises if it is not valid UTF-8
     return IdMap(None, offsets, text)
 

@@ -85,7 +85,7 @@ class Study:
 
     @cached_property
     def split(self) -> Split:
-        """Split whose test set is 20% of all ratings, or 20% of each user's events; access can raise DataError."""
+        """Split that tests on 20% of all ratings, or on 20% of each user's events; accessing it may raise DataError."""
         split = split_random if self.table.kind == "ratings" else split_per_user
         return split(self.sampled_table, test=0.2, seed=self.seed)
 

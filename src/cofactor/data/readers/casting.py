@@ -166,7 +166,7 @@ def id_cells(column: pl.Series, type_codes: pl.Series | None = None, *, as_text:
     values = integer_ids(column)
     notes = (float_ids_note(name),) if dtype.is_float() else ()
     values, bad = values.cast(pl.String) if as_text else values, values.is_null()
-    return Cells(values, bad, lambda row: _not_an_integer_reason(column[row], name, dtype), notes)
+    return Cells(values, bad, lambda row: _non_integer_reason(column[row], name, dtype), notes)
 
 
 def all_false(column: pl.Series) -> pl.Series:
@@ -322,7 +322,7 @@ def _too_large_reason(name: str) -> str:
     return f'the {name} does not fit into 64 bits; read IDs as text with ids="text" (on the command line --ids text)'
 
 
-def _not_an_integer_reason(cell: Any, name: str, dtype: pl.DataType) -> str:
+def _non_integer_reason(cell: Any, name: str, dtype: pl.DataType) -> str:
     """Return the reason why a number is not an integer ID."""
     if cell is None or cell != cell:
         return f"the {name} is missing"

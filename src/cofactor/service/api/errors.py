@@ -98,7 +98,7 @@ def problem_response(problem: Problem) -> Response:
     return Response(body, problem.status_code, problem.headers, MEDIA_TYPE)
 
 
-def problem_of(error: CofactorError) -> Problem:
+def describe_problem(error: CofactorError) -> Problem:
     """Convert an error raised by cofactor to an HTTP error with problem details."""
     status = next(status for error_type, status in STATUS if isinstance(error, error_type))
     if isinstance(error, StoreUnavailableError):
@@ -122,7 +122,7 @@ def install_error_handlers(app: FastAPI, routes: Collection[tuple[str, str]]) ->
 
     async def answer_library_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, CofactorError)
-        return problem_response(problem_of(error))
+        return problem_response(describe_problem(error))
 
     async def answer_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

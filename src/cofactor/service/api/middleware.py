@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cofactor.errors import CofactorError
 from cofactor.service.api.auth import unauthorized
 from cofactor.service.api.dependencies import Service
-from cofactor.service.api.errors import Problem, problem_of, problem_response
+from cofactor.service.api.errors import Problem, describe_problem, problem_response
 from cofactor.service.api.metrics import count_request
 from cofactor.service.settings import ServiceSettings
 
@@ -89,7 +89,7 @@ class LimitedBody:
 
 
 class RequestMiddleware:
-    """ASGI middleware that checks keys and limits, and that logs and counts requests.
+    """ASGI middleware that checks API keys, enforces rate limits, and logs and counts requests.
 
     Before the body is read, the key (401), its rate limit (429) and the declared size (413) are checked; while it is
     read, its size (413) and time (408). Afterwards, the request ID is added to the response, and the request is logged
@@ -151,7 +151,7 @@ async def _admit(service: Service, scope: Scope, headers: dict[bytes, bytes]) ->
         try:
             key = await service.run(service.keys.look_up, text)
         except CofactorError as error:
-            raise problem_of(error) from None
+            raise describe_problem(error) from None
     if key is None:
         raise unauthorized()
     scope["cofactor.key"] = key

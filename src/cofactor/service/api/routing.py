@@ -157,7 +157,7 @@ def parse_json(text: bytes) -> Any:
     --------
     >>> parse_json(b'{"user": "ana", "user": "bo"}')
     Traceback (most recent call last):
-    cofactor.service.api.routing.RepeatedMemberError: the member 'user' must be given only once
+    cofactor.service.api.routing.RepeatedMemberError: duplicate key 'user'
     """
     return json.loads(text, object_pairs_hook=_unique_members)
 
@@ -166,5 +166,5 @@ def _unique_members(members: list[tuple[str, Any]]) -> dict[str, Any]:
     unique_members = dict(members)
     if len(unique_members) < len(members):
         repeated_name, _ = Counter(name for name, _ in members).most_common(1)[0]
-        raise RepeatedMemberError(f"the member {_short_repr(repeated_name)} must be given only once")
+        raise RepeatedMemberError(f"duplicate key {_short_repr(repeated_name)}")
     return unique_members

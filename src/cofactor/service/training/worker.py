@@ -99,7 +99,7 @@ def _stop_on_signals(worker: Worker) -> None:
 
 @dataclass(frozen=True)
 class RetrainPolicy:
-    """Policy that decides when to train a new model without a request.
+    """Policy that decides when to train a new model automatically.
 
     A training is also due if users have been erased since the last one.
 
