@@ -31,8 +31,8 @@ ITERATIVE: dict[str, Any] = {
     "implicit-als": ImplicitALS(factors=4, epochs=6),
 }
 OVERFIT: dict[str, Any] = {
-    "biased-mf": BiasedMF(factors=30, epochs=200, l2=0, l2_bias=0, learning_rate=0.05, init_std=0.1),
-    "explicit-als": ExplicitALS(factors=30, epochs=50, l2=0.03, l2_bias=0.01),
+    "biased-mf": BiasedMF(factors=50, epochs=200, l2=0, l2_bias=0, learning_rate=0.05, init_std=0.1),
+    "explicit-als": ExplicitALS(factors=50, epochs=50, l2=0.03, l2_bias=0.01),
     "implicit-als": ImplicitALS(factors=60, epochs=50, l2_ratio=1e-6, blank_ratio=15.0, nu=0.25),
 }
 

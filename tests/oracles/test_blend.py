@@ -174,7 +174,7 @@ def test_the_weights_of_events_give_better_lists_than_any_part() -> None:
 
 def test_learned_weights_do_not_use_the_held_out_rows_twice(small_ratings: Interactions) -> None:
     """A part that remembers the training ratings is useless on held-out rows, so its weight is small."""
-    parts = (cofactor.ExplicitALS(factors=30, l2=1e-6, l2_bias=1e-6, epochs=30), cofactor.Bias())
+    parts = (cofactor.ExplicitALS(factors=50, l2=1e-6, l2_bias=1e-6, epochs=30), cofactor.Bias())
     in_sample = blend_weights([part.fit(small_ratings) for part in parts], small_ratings, small_ratings)
     assert in_sample[1] < 0.05
     assert Blend(parts).fit(small_ratings).weights[1] > 0.3
