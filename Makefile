@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPHINX := $(BIN)/sphinx-build --quiet --doctree-dir docs/_build/doctrees
 
-.PHONY: demo test test-long check docs linkcheck bench accuracy roofline bench-peers clean
+.PHONY: demo test test-long quick-tests check style types docs linkcheck bench accuracy roofline bench-peers clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -17,14 +17,21 @@ SPHINX := $(BIN)/sphinx-build --quiet --doctree-dir docs/_build/doctrees
 demo: .venv/installed        ## describe, split, fit, compare and recommend on MovieLens-100k
 	$(BIN)/cofactor demo
 
-check: .venv/installed-dev   ## style, spelling, types and layers of packages
+check: style types           ## style, spelling, types and layers of packages
+
+style: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check                  ## the checks and all tests that are not marked long, in two processes
+types: .venv/installed-dev
+	$(BIN)/mypy
+
+test: style                  ## the checks and all tests that are not marked long, in two processes
+	$(MAKE) --jobs 2 types quick-tests  # mypy uses one core for half a minute
+
+quick-tests: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-long: .venv/installed-dev ## the tests marked long: full fuzzes, simulations, accuracy bands (minutes)
