@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPHINX := $(BIN)/sphinx-build --quiet --doctree-dir docs/_build/doctrees
 
+# Write bytecode in any environment: tests start 150 processes, which otherwise compile all modules.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test test-long quick-tests check style types docs linkcheck bench accuracy roofline bench-peers clean
 
 .venv/installed: pyproject.toml
