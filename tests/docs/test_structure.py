@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -25,17 +26,22 @@ def trees() -> list[tuple[str, ast.Module]]:
     ]
 
 
-def callers(method: str) -> set[str]:
-    """Return the modules that call a method or a function of this name."""
-    modules = set()
-    for name, tree in trees():
+@cache
+def modules_by_call() -> dict[str, set[str]]:
+    """Return the modules that call a method or a function, by its name."""
+    modules = defaultdict[str, set[str]](set)
+    for module, tree in trees():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 function = node.func
-                called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", None)
-                if called == method:
-                    modules.add(name)
+                called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+                modules[called].add(module)
     return modules
+
+
+def callers(method: str) -> set[str]:
+    """Return the modules that call a method or a function of this name."""
+    return modules_by_call().get(method, set())
 
 
 def outside_of_models(modules: set[str]) -> set[str]:
@@ -91,13 +97,17 @@ def test_the_recommender_is_small() -> None:
     assert len(lines) < 300, "lines without docstrings"
 
 
+def module_names() -> set[str]:
+    return {"cofactor"} | {module.name for module in pkgutil.walk_packages([str(SOURCE)], "cofactor.")}
+
+
 def imports() -> dict[str, set[str]]:
     """Return the modules that each module imports, a package's `__init__` included, at any place in the file."""
-    names = {"cofactor"} | {module.name for module in pkgutil.walk_packages([str(SOURCE)], "cofactor.")}
+    names = module_names()
     edges: dict[str, set[str]] = {name: set() for name in names}
-    for path in SOURCE.rglob("*.py"):
-        name = ".".join(("cofactor", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in trees():
+        name = ".".join(("cofactor", *Path(path).with_suffix("").parts)).removesuffix(".__init__")
+        for node in ast.walk(tree):
             targets: list[str] = []
             if isinstance(node, ast.Import):
                 targets = [alias.name for alias in node.names]
@@ -126,7 +136,7 @@ def test_there_are_no_import_cycles() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", sorted(name for name in imports() if "migrations" not in name and "__main__" not in name)
+    "module", sorted(name for name in module_names() if "migrations" not in name and "__main__" not in name)
 )
 def test_no_function_shadows_its_module(module: str) -> None:
     parent, _, name = module.rpartition(".")
