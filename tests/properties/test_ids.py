@@ -30,7 +30,7 @@ def test_ids_round_trip_through_rows(ids: list[int] | list[str]) -> None:
     assert all(id_ in mapped for id_ in ids)
 
 
-@given(INTEGERS | STRINGS, st.randoms())
+@given(INTEGERS | STRINGS, st.randoms(use_true_random=True))
 def test_the_order_and_repetition_of_ids_have_no_effect(ids: list[int] | list[str], random: object) -> None:
     again = [*ids, *ids]
     random.shuffle(again)  # type: ignore[attr-defined]
