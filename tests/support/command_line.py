@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from typing import Any
@@ -15,7 +16,13 @@ from cofactor.cli import app
 def run(*arguments: object, text: str | None = None, **environment: str) -> Result:
     """Run a command with `text` as its standard input; its output has 80 columns unless COLUMNS is given."""
     texts = [str(argument) for argument in arguments]
-    return CliRunner().invoke(app, texts, input=text, env={"COLUMNS": "80", **environment})
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        return CliRunner().invoke(app, texts, input=text, env={"COLUMNS": "80", **environment})
+    finally:  # `cofactor train` logs to its standard error, which ends here
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 def ok(*arguments: object, code: int = 0, **options: Any) -> Result:
