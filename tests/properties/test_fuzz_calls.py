@@ -120,6 +120,7 @@ def test_every_entry_of_the_tables_is_used() -> None:
     assert next(lines(child("unused"))) == []
 
 
+@pytest.mark.long
 def test_valid_arguments_reach_every_callable() -> None:
     """Each fuzzed call therefore differs from a valid call only in the bad arguments."""
     process = child("valid")
