@@ -340,7 +340,7 @@ def test_impossible_splits_give_advice():
         split_by_time(tiny, at=9)
     with pytest.raises(DataError, match="at=8 leaves train empty"):
         split_by_time(tiny, at=8)
-    with pytest.raises(DataError, match="3 users, 0 of them with at least two rows"):
+    with pytest.raises(DataError, match="0 of 3 users have at least two rows"):
         split_users(tiny, test=0.9)
     no_rows = tiny.select(np.zeros(3, bool))
     for split_function in (split_random, split_per_user, split_last, split_by_time, split_users):
