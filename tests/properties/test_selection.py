@@ -12,7 +12,7 @@ import pytest
 
 import cofactor
 from cofactor import Interactions, Recommender
-from cofactor.data.held_out import held_out_rows
+from cofactor.data.held_out import held_out_rows, is_ordered
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import REGISTRY
 from cofactor.evaluate import selection
@@ -258,3 +258,15 @@ def test_invalid_arguments(small_ratings: Interactions, small_events: Interactio
         cofactor.fit(small_events, goal="predict")
     with pytest.raises(DataError, match="the table is empty"):
         cofactor.fit(small_ratings.select(np.zeros(len(small_ratings), bool)), goal="predict", trials=1)
+
+
+def test_rows_are_held_out_at_random_if_many_of_them_are_simultaneous() -> None:
+    u, i = np.nonzero(np.ones((50, 20)))
+    for step, ordered in ((1, True), (5, False)):
+        table = Interactions.from_columns(u, i, np.ones(len(u)), times=np.arange(len(u)) // step)
+        assert is_ordered(table) == ordered
+        mask = held_out_rows(table, share=0.2)
+        is_last = np.arange(len(u)) % 20 >= 16
+        assert (mask == is_last).all() == ordered
+    assert not is_ordered(Interactions.from_columns(u, i, np.ones(len(u))))
+    assert not is_ordered(Interactions.from_columns(u, i, np.ones(len(u)), times=np.full(len(u), 7)))

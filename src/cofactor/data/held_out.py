@@ -1,4 +1,4 @@
-"""Held-out rows: a share of each user's rows, the latest ones if the table has times, otherwise random ones."""
+"""Held-out rows: a share of each user's rows, the latest ones if times order the rows, otherwise random ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions
 from cofactor.validation import validated
 
-__all__ = ["held_out_rows", "mark_first_rows", "shuffle_within_users"]
+__all__ = ["held_out_rows", "is_ordered", "mark_first_rows", "shuffle_within_users"]
+
+MAX_SIMULTANEOUS = 0.1
+"""Maximum share of consecutive rows of a user with the same time, up to which times order the rows."""
 
 
 @validated
@@ -25,7 +28,7 @@ def held_out_rows(interactions: Interactions, *, share: float = 0.2, seed: Seed 
         Expected share of the rows of each user, between 0 and 1. At least one row of each user stays in the table.
     seed : int, Generator or None, default 0
         Seed for rounding the number of rows of each user, for the order of simultaneous rows, and for the choice of
-        rows if the table has no times.
+        rows if times do not order them.
 
     Returns
     -------
@@ -36,7 +39,7 @@ def held_out_rows(interactions: Interactions, *, share: float = 0.2, seed: Seed 
     Notes
     -----
     Of the n rows of a user, floor(share * n + U) are held out, where U is uniform on [0, 1), so that users with few
-    rows take part. If the table has times, they are the latest rows of the user.
+    rows take part. If times order the rows of the table (see `is_ordered`), they are the latest rows of the user.
 
     Examples
     --------
@@ -50,7 +53,7 @@ def held_out_rows(interactions: Interactions, *, share: float = 0.2, seed: Seed 
     n_held_out = np.floor(share * counts + stream.random(len(counts))).astype(np.int64)
     n_held_out = np.minimum(n_held_out, np.maximum(counts - 1, 0))
     order = shuffle_within_users(interactions, stream)
-    if interactions.times is not None:
+    if interactions.times is not None and is_ordered(interactions):
         latest_first = np.lexsort((-interactions.times[order], interactions.u[order]))
         order = order[latest_first]
     mask = mark_first_rows(interactions, order, n_held_out)
@@ -58,6 +61,42 @@ def held_out_rows(interactions: Interactions, *, share: float = 0.2, seed: Seed 
         n = len(interactions)
         mask[stream.permutation(n)[: max(int(share * n), min(n - 1, 1))]] = True
     return mask
+
+
+def is_ordered(interactions: Interactions) -> bool:
+    """Return whether times order the rows of a table: few rows of a user have the same time as the previous one.
+
+    Parameters
+    ----------
+    interactions : Interactions
+        Table.
+
+    Returns
+    -------
+    bool
+        False if the table has no times, if all rows have the same time, or if more than 10 % of the rows that follow
+        another row of the same user have its time.
+
+    Notes
+    -----
+    Simultaneous rows were entered together, or times are rounded. Then the order of rows says little about the order of
+    the events, and the last rows of a history are not what a user did next. On MovieLens-100k, 46 % of the consecutive
+    ratings of a user have the same time, in MovieTweetings none.
+
+    Examples
+    --------
+    >>> one_by_one = Interactions.from_columns([1, 1, 1], [6, 7, 8], [5, 4, 4], times=[30, 20, 90])
+    >>> at_once = Interactions.from_columns([1, 1, 1], [6, 7, 8], [5, 4, 4], times=[30, 30, 90])
+    >>> is_ordered(one_by_one), is_ordered(at_once)
+    (True, False)
+    """
+    times = interactions.times
+    if times is None or not len(times) or times.min() == times.max():
+        return False
+    order = np.lexsort((times, interactions.u))
+    follows = interactions.u[order[1:]] == interactions.u[order[:-1]]
+    is_simultaneous = times[order[1:]] == times[order[:-1]]
+    return int((follows & is_simultaneous).sum()) <= MAX_SIMULTANEOUS * int(follows.sum())
 
 
 def shuffle_within_users(interactions: Interactions, stream: np.random.Generator) -> Int64:

@@ -81,7 +81,7 @@ class Blend(Estimator):
         events:   score(u, i) = sum_k w_k x_k(u, i) / s_k(u)
 
     Given weights are divided by their sum. Weights that are not given are learned in three steps: the parts are fitted
-    without 20 % of the rows of each user, namely the latest rows if the table has times, and random rows otherwise (see
+    without 20 % of the rows of each user, namely the latest rows if times order them, and random rows otherwise (see
     `data.held_out`); the weights that suit the held-out rows best are chosen; and the parts with positive weights are
     fitted to all rows. If `fit` is given validation rows, they take the place of the held-out rows, and the parts are
     fitted once. If no row can be held out, all weights are equal.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cofactor.data.held_out import is_ordered
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator
@@ -42,10 +43,6 @@ def _dense(table: Interactions) -> float:
 
 def _always(table: Interactions) -> bool:
     return True
-
-
-def _has_times(table: Interactions) -> bool:
-    return table.times is not None and len(table) > 0 and bool(table.times.min() < table.times.max())
 
 
 def _is_small(table: Interactions) -> bool:
@@ -85,7 +82,7 @@ CANDIDATES: dict[Kind, tuple[Candidate, ...]] = {
         Candidate("user-knn", _user_pairs),
         Candidate("ease", _dense, _is_small),
         Candidate("graph-filter", _item_pairs),
-        Candidate("sequential-item-knn", suits=_has_times),
+        Candidate("sequential-item-knn", suits=is_ordered),
         Candidate("sparse-ease", _item_pairs, _is_large),
         Candidate("bpr"),
     ),

@@ -1,9 +1,10 @@
 """Automatic selection: choose an estimator and its hyperparameters on held-out rows, within a time or trial budget.
 
-    1. Split off a fifth of each user's rows: the latest ones if the table has times, otherwise random ones.
+    1. Split off a fifth of each user's rows: the latest ones if times order them, otherwise random ones.
     2. Fit the defaults of the candidates that suit the table, in the order of `evaluate.candidates`.
     3. Successive halving: keep the better half of the candidates, but at least three for a blend, and try new
-       hyperparameters for each of them. The number of trials per candidate doubles in each round.
+       hyperparameters for each of them. The number of trials per candidate doubles in each round. The best trial of a
+       candidate replaces its defaults only if it is better by more than a standard error.
     4. Blend the best models of the best candidates, and keep the blend if it is better than the best of them
        by more than a standard error.
     5. Fit the chosen estimator to all rows.
@@ -20,7 +21,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -28,7 +29,7 @@ import numpy as np
 from cofactor import checks
 from cofactor.arrays import random_stream
 from cofactor.checks import Seed
-from cofactor.data.held_out import held_out_rows
+from cofactor.data.held_out import held_out_rows, is_ordered
 from cofactor.data.interactions import Interactions, Kind, relevant_rows
 from cofactor.data.readers.frame_table import ArrowFrame
 from cofactor.data.readers.read import read_ratings
@@ -43,6 +44,7 @@ from cofactor.evaluate.evaluation import primary_values
 from cofactor.evaluate.search_space import Range, search_space
 from cofactor.evaluate.split import Split
 from cofactor.metrics.base import Metric, UserValues
+from cofactor.metrics.intervals import Interval
 from cofactor.metrics.registry import primary_metric
 from cofactor.recommender.recommender import Recommender
 from cofactor.recommender.updating import model_histories
@@ -68,8 +70,8 @@ WARM_UP_ROWS = 500
 MARGIN = 0.92
 """Share of the budget that is allocated; the rest covers errors in the predicted times."""
 
-BLEND_ARMS, KEPT_RESULTS = 3, 3
-"""A blend consists of the best model of each of a few candidates, and of further models of the best candidate."""
+BLEND_ARMS = 3
+"""A blend consists of the best model of each of a few candidates."""
 
 INTERVAL_WIDTH = 3.92
 """Width of a 95 % confidence interval in standard errors."""
@@ -345,7 +347,7 @@ class _Result:
 
 @dataclass(eq=False)
 class _Arm:
-    """A candidate with its predicted time and its best results, best first.
+    """A candidate with its predicted time, and the results of its best trial and of its defaults.
 
     seconds is the predicted time of a fit of `measured` to the training rows and of its evaluation, and fit_seconds
     that of the fit alone; nan if unknown.
@@ -358,7 +360,8 @@ class _Arm:
     seconds: float = math.nan
     fit_seconds: float = math.nan
     n_trials: int = 0
-    results: list[_Result] = field(default_factory=list)
+    best: _Result | None = None
+    default_result: _Result | None = None
 
     @classmethod
     def of(cls, candidate: Candidate, default: Estimator, *, kind: Kind, searches_width: bool) -> _Arm:
@@ -370,11 +373,6 @@ class _Arm:
         if not searches_width:
             space.pop("factors", None)
         return cls(candidate, default, space, default)
-
-    @property
-    def best(self) -> _Result | None:
-        """The best result."""
-        return self.results[0] if self.results else None
 
     def predicted(self, estimator: Estimator) -> tuple[float, float]:
         """Return the predicted time of a trial, and of its fit alone."""
@@ -420,10 +418,26 @@ class _Selector:
                 self._measure(arm)
             self._try(arm, arm.default)
         self._halve()
+        self._drop_uncertain_gains()
         scored = [arm for arm in self.arms if arm.best is not None]
         if not scored:
             return self._first("no fit was scored")
         return self._blend(self._ranked(scored)) or self._best(scored)
+
+    def _drop_uncertain_gains(self) -> None:
+        """Keep one result of each candidate: the best one if it is clearly better than the defaults."""
+        for arm in self.arms:
+            if arm.best is not None and (default := arm.default_result) is not None:
+                arm.best = arm.best if self._is_clear(self._gain(arm.best.values, default)) else default
+
+    def _gain(self, values: UserValues, reference: _Result) -> Interval:
+        """Return the difference in the metric from a result, with an interval."""
+        return values.difference(reference.values, seed=self.seed)
+
+    def _is_clear(self, gain: Interval) -> bool:
+        """Return whether a gain exceeds its standard error."""
+        sign = 1 if self.metric.greater_is_better else -1
+        return sign * gain.mean > (gain.high - gain.low) / INTERVAL_WIDTH
 
     def _first(self, note: str) -> Selection:
         """Choose the first candidate without a comparison."""
@@ -487,7 +501,7 @@ class _Selector:
     def _reserved(self) -> float:
         """Return the time that is reserved for a blend of the best models, or at least for the best model alone."""
         arms = self._ranked(self.arms)
-        best = [arm.results[0] for arm in arms[:BLEND_ARMS]]
+        best = [arm.best for arm in arms[:BLEND_ARMS] if arm.best is not None]
         blend = self._blend_seconds(best) + sum(map(self._refit_seconds, best))
         return min(blend, max([MAX_RESERVED * self.seconds, *map(self._final_seconds, arms[:1])]))
 
@@ -525,9 +539,10 @@ class _Selector:
             arm.measured, arm.seconds, arm.fit_seconds = estimator, seconds, fit_seconds
         self._record(estimator, value, seconds)
         if not math.isnan(value):
-            arm.results.append(_Result(arm, len(self.trials) - 1, estimator, recommender, values, value))
-            arm.results.sort(key=lambda result: self.metric.sort_key(result.value))
-            del arm.results[KEPT_RESULTS:]
+            result = _Result(arm, len(self.trials) - 1, estimator, recommender, values, value)
+            arm.default_result = result if estimator is arm.default else arm.default_result
+            if arm.best is None or self.metric.sort_key(value) < self.metric.sort_key(arm.best.value):
+                arm.best = result
         return True
 
     def _record(
@@ -575,7 +590,7 @@ class _Selector:
     def _blend(self, ranked: list[_Arm]) -> Selection | None:
         """Blend the best models; return None if the blend is not better than the best one by a standard error."""
         assert self.split is not None
-        results = [result for arm in ranked[:BLEND_ARMS] for result in arm.results[:1]] + ranked[0].results[1:]
+        results = [arm.best for arm in ranked[:BLEND_ARMS] if arm.best is not None]
         while results and self.is_timed:
             if self._has_time(self._blend_seconds(results), sum(map(self._refit_seconds, results))):
                 break
@@ -592,9 +607,8 @@ class _Selector:
         model = blended(models, weights, train)
         recommender = replace(results[0].recommender, model=model, histories=model_histories(model, train))
         values = primary_values(recommender, self.split, k=self.k)
-        gain = values.difference(results[0].values, seed=self.seed)
-        sign, standard_error = (1 if self.metric.greater_is_better else -1), (gain.high - gain.low) / INTERVAL_WIDTH
-        is_better = sign * gain.mean > standard_error
+        gain = self._gain(values, results[0])
+        is_better = self._is_clear(gain)
         verb = "improves" if is_better else "does not clearly improve"
         note = (
             f"the blend {verb} {self.metric.title} by {gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}) compared "
@@ -627,7 +641,7 @@ def validation_split(table: Interactions, *, seed: int) -> Split | None:
     has_weight = train.weights is None or bool(train.weights.any())
     if not len(train) or not has_weight or not len(relevant_rows(held_out)):
         return None
-    row_choice = "random" if table.times is None else "latest"
+    row_choice = "latest" if is_ordered(table) else "random"
     return Split(train, replace(held_out, seen=None), f"{row_choice} {SHARE:.0%} of each user's rows, seed {seed}")
 
 
