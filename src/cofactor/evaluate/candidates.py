@@ -50,10 +50,6 @@ def _is_small(table: Interactions) -> bool:
     return 24 * table.n_items**2 <= 8e9
 
 
-def _is_large(table: Interactions) -> bool:
-    return not _is_small(table)
-
-
 @dataclass(frozen=True)
 class Candidate:
     """An estimator that automatic selection tries.
@@ -81,9 +77,9 @@ CANDIDATES: dict[Kind, tuple[Candidate, ...]] = {
         Candidate("rp3beta", _item_pairs),
         Candidate("user-knn", _user_pairs),
         Candidate("ease", _dense, _is_small),
+        Candidate("sparse-ease", _item_pairs),
         Candidate("graph-filter", _item_pairs),
         Candidate("sequential-item-knn", suits=is_ordered),
-        Candidate("sparse-ease", _item_pairs, _is_large),
         Candidate("bpr"),
     ),
     "ratings": (

@@ -2,7 +2,7 @@
 
     1. Split off a fifth of each user's rows: the latest ones if times order them, otherwise random ones.
     2. Fit the defaults of the candidates that suit the table, in the order of `evaluate.candidates`.
-    3. Successive halving: keep the better half of the candidates, but at least three for a blend, and try new
+    3. Successive halving: keep the better half of the candidates, but at least four for a blend, and try new
        hyperparameters for each of them. The number of trials per candidate doubles in each round. The best trial of a
        candidate replaces its defaults only if it is better by more than a standard error.
     4. Blend the best models of the best candidates, and keep the blend if it is better than the best of them
@@ -70,7 +70,7 @@ WARM_UP_ROWS = 500
 MARGIN = 0.92
 """Share of the budget that is allocated; the rest covers errors in the predicted times."""
 
-BLEND_ARMS = 3
+BLEND_ARMS = 4
 """A blend consists of the best model of each of a few candidates."""
 
 INTERVAL_WIDTH = 3.92
