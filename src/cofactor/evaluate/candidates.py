@@ -36,9 +36,14 @@ def _user_pairs(table: Interactions) -> float:
 
 
 def _dense(table: Interactions) -> float:
-    """Return the number of operations of `EASE`: the inverse of a matrix of the items, or of the users if few."""
+    """Return the approximate time of `EASE` in nanoseconds.
+
+    It writes a weight for each pair of items, multiplies them with the table, and inverts a matrix of the items, or of
+    the users if these are few. The factors were measured on MovieLens-100k, Last.fm and citeulike.
+    """
     n_users, n_items = float(table.n_users), float(table.n_items)
-    return n_users**3 + 10 * n_items * len(table) if 2 * n_users < n_items else n_items**3
+    inverted = n_users if 2 * n_users < n_items else n_items
+    return 12 * n_items**2 + n_items * len(table) + 0.01 * inverted**3
 
 
 def _always(table: Interactions) -> bool:
