@@ -13,11 +13,14 @@ from cofactor.cli.terminal import bar, fetch_progress, printable, results, table
 from cofactor.shell import as_path, command
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from cofactor.data.interactions import Interactions
     from cofactor.estimators import Epoch
     from cofactor.recommender.recommender import Recommender
+    from cofactor.results import SelectionTrial
 
 __all__ = ["demo"]
 
@@ -145,7 +148,6 @@ def _compare(out: Console, split: Any, seed: int) -> None:
 
 
 def _recommend(out: Console, ratings: Interactions, row: int, seed: int) -> Recommender:
-    from cofactor.cli.show import show_trials
     from cofactor.evaluate import fit
 
     user = ratings.users.ids([row])
@@ -157,7 +159,7 @@ def _recommend(out: Console, ratings: Interactions, row: int, seed: int) -> Reco
         "predicts ratings. Then both are trained on all ratings.",
     )
     recommender = fit(ratings, trials=N_TRIALS, seed=seed)
-    show_trials(out, recommender.trials)
+    _show_trials(out, recommender.trials)
     _print_paragraph(out, f"\n{_describe_user(ratings, row)} Some of their highest-rated films:")
     for title, value in _favorites(ratings, row, 6):
         out.print(f"  {value:g}  {printable(title)}")
@@ -179,6 +181,16 @@ def _recommend(out: Console, ratings: Interactions, row: int, seed: int) -> Reco
         f"{_uncertainty_remark(support)}",
     )
     return recommender
+
+
+def _show_trials(out: Console, trials: Sequence[SelectionTrial]) -> None:
+    """Print the value of each trial; the chosen models are marked."""
+    output_table = table("model", ("NDCG@10", "right"), ("RMSE", "right"), "")
+    for trial in trials:
+        value = "" if trial.value is None else f"{trial.value:.3f}"
+        values = (value, "") if trial.metric == "ndcg@10" else ("", value)
+        output_table.add_row(trial.estimator, *values, "chosen" if trial.chosen else "")
+    out.print(output_table)
 
 
 def _uncertainty_remark(support: Any) -> str:
