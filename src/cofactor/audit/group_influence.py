@@ -198,7 +198,7 @@ def _upper_tail(t: float, degrees_of_freedom: int) -> float:
     """
     theta = atan(t / sqrt(degrees_of_freedom))
     first = degrees_of_freedom % 2
-    # the sum has the powers first, first + 2, ..., degrees_of_freedom - 2 of cos theta
+    # sum of the powers first, first + 2, ..., degrees_of_freedom - 2 of cos theta
     k = np.arange(2 + first, degrees_of_freedom, 2)
     terms = np.cumprod(np.concatenate([[cos(theta) ** first], (k - 1) / k * cos(theta) ** 2]))
     total = sin(theta) * float(terms.sum()) if degrees_of_freedom > 1 else 0.0

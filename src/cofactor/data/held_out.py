@@ -13,7 +13,7 @@ from cofactor.validation import validated
 __all__ = ["held_out_rows", "is_ordered", "mark_first_rows", "shuffle_within_users"]
 
 MAX_SIMULTANEOUS = 0.1
-"""Maximum share of consecutive rows of a user with the same time, up to which times order the rows."""
+"""Times order the rows of a table if at most this share of the consecutive rows of a user have the same time."""
 
 
 @validated

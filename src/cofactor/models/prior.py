@@ -131,7 +131,7 @@ class Priors:
     Parameters
     ----------
     users : Prior, optional
-        None if no prior was learned for users. For a paired model, it is that of the ranker.
+        None if no prior was learned for users; for a paired model, the prior of its ranker.
     items : Prior or WeightPrior, optional
         As `users`, for items; a `WeightPrior` for an item-item model.
     rating_model : Priors, optional

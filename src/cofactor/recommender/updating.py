@@ -517,7 +517,7 @@ def place_cold_items(
     model : Model
         Model in which the placed items are as if they were added by `add_items`, and all others are unchanged.
     evidence : ndarray of shape (n_items,), bool, or None
-        Mask that includes the placed items. For a paired model, it is that of the ranker.
+        Mask that includes the placed items; for a paired model, the mask of its ranker.
     """
     if isinstance(model, PairedModel):
         liked = trained._replace(histories=model.liked(trained.histories))
