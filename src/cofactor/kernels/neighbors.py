@@ -232,7 +232,7 @@ def _fill_lists():
 
 @dataclass(frozen=True, eq=False)
 class ColumnLists:
-    """Column lists of a sparse matrix: the entries of each column, in descending order of the entries in their rows.
+    """Column lists of a sparse matrix: the entries of each column, sorted by decreasing row size.
 
     Attributes
     ----------
