@@ -184,11 +184,12 @@ def _recommend(out: Console, ratings: Interactions, row: int, seed: int) -> Reco
 
 
 def _show_trials(out: Console, trials: Sequence[SelectionTrial]) -> None:
-    """Print the value of each trial; the chosen models are marked."""
-    output_table = table("model", ("NDCG@10", "right"), ("RMSE", "right"), "")
+    """Print the value of each trial, with a column for each metric; the chosen models are marked."""
+    metrics = list(dict.fromkeys(trial.metric for trial in trials))
+    output_table = table("model", *((metric, "right") for metric in metrics), "")
     for trial in trials:
         value = "" if trial.value is None else f"{trial.value:.3f}"
-        values = (value, "") if trial.metric == "ndcg@10" else ("", value)
+        values = [value if trial.metric == metric else "" for metric in metrics]
         output_table.add_row(trial.estimator, *values, "chosen" if trial.chosen else "")
     out.print(output_table)
 
