@@ -93,6 +93,8 @@ class Recommender:
         does not rank other items, and they are not similar to any item.
     trials : tuple of SelectionTrial, default ()
         What automatic selection tried, if `cofactor.fit` chose the estimator.
+    seed : int, optional
+        Seed of the fit.
 
     Examples
     --------
@@ -118,6 +120,7 @@ class Recommender:
     scale: Scale | None = None
     evidence: Bool | None = None
     trials: tuple[SelectionTrial, ...] = ()
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("users", "items"):
@@ -197,6 +200,7 @@ class Recommender:
             raise DataError(
                 "init_model must have the same users and items as the table; to fit other users or items, omit it"
             )
+        seed = checks.seed(seed)
         model = estimator.fit(
             table,
             seed=seed,
@@ -216,6 +220,7 @@ class Recommender:
             seen=None if table.seen is None else table.seen.by_user,
             scale=table.scale,
             evidence=item_evidence(estimator, table),
+            seed=seed,
         )
 
     def __repr__(self) -> str:
