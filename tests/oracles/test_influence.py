@@ -64,7 +64,9 @@ def test_influence_is_the_share_of_positions_that_change_in_a_refit(
 
 
 @pytest.mark.parametrize("estimator", [BiasedMF(factors=4), ExplicitALS(factors=4), ImplicitALS(factors=4)])
-def test_influence_keeps_its_laws(estimator: Estimator, small_ratings: Interactions, small_events: Interactions) -> None:
+def test_influence_keeps_its_laws(
+    estimator: Estimator, small_ratings: Interactions, small_events: Interactions
+) -> None:
     table = small_ratings if estimator.kind == "ratings" else small_events
     rec = Recommender.fit(estimator, table)
     groups = np.arange(len(rec.users)) % 4
