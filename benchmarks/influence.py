@@ -118,7 +118,7 @@ def agreement_row(name: str, estimator: Estimator, table: Interactions, groups: 
 def agreement(n_sets: int) -> list[str]:
     """Return the table of rank correlations with refits."""
     lines = [
-        "| table | model | refits, seeds of the audit | refits, other seeds | refits with refits | refits | noise floor |",
+        "| table | model | refits, same seeds | refits, other seeds | refits with refits | refits | noise floor |",
         "|-|-|-|-|-|-|-|",
     ]
     for number in range(n_sets):
