@@ -139,7 +139,8 @@ def influence_section(study: Study) -> Section:
     )
     columns = {"group": "group", "typical": "typical items", "users": "users", "share_of_users": "of users",
                "share_of_rows": f"of {table.kind}", "share_of_influence": "of influence",
-               "ratio": "ratio to as many users", "ratio_rows": f"ratio to as many {table.kind}", "p_adjusted": "p (adjusted)"}  # fmt: skip
+               "ratio": "ratio to as many users", "ratio_rows": f"ratio to as many {table.kind}",
+               "p_adjusted": "p (adjusted)"}  # fmt: skip
     return Section(
         "influence", "Group influence", text, [Picture(influence_plot(frame), caption)],
         [Table("groups", "Groups", frame, columns)],
