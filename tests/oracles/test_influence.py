@@ -118,13 +118,14 @@ def test_p_values_are_exact_and_control_the_family_wise_error() -> None:
     scales, sets, permutations = np.array([0.1, 1.0, 1.0, 10.0]), 4000, 19
     rejected, single = 0, 0
     for _ in range(sets):
-        values = scales * stream.lognormal(size=(1 + permutations, 4))
+        values = scales[:, None] * stream.lognormal(size=(1 + permutations, 4, 2))
         p, adjusted = _permutation_p_values(values[0], values[1:])
         rejected += adjusted.min() <= 0.05
         single += p[0] <= 0.05
     for count in (rejected, single):  # binomial, standard deviation .0034
         assert abs(count / sets - 0.05) < 0.012
-    p, adjusted = _permutation_p_values(np.array([3.0, 1.0]), np.array([[1.0, 1.0], [2.0, 1.0], [3.0, 1.0]]))
+    permuted = np.array([[[1.0], [1.0]], [[2.0], [1.0]], [[3.0], [1.0]]])
+    p, adjusted = _permutation_p_values(np.array([[3.0], [1.0]]), permuted)
     assert p.tolist() == [0.5, 1]
     assert adjusted.tolist() == [0.5, 1]
 

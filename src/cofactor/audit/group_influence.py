@@ -33,6 +33,8 @@ MAX_USERS = 2_000
 
 PERMUTATIONS, MAX_PERMUTATIONS = 99, 100_000
 """Default and maximum number of random partitions. With fewer than 99, no p-value can reach 0.01."""
+LONG_LISTS = 10
+"""Length of the longer lists that the p-values use, as a multiple of `n`; at most a quarter of the catalog."""
 ROW_DRAWS = 20
 """Maximum number of random groups with as many ratings as a group."""
 REPEATS, MAX_REPEATS = 5, 1_000
@@ -155,10 +157,11 @@ def influence(
     -----
     Small groups have little influence because of their size. Therefore the labels are permuted, which preserves the
     group sizes, and each group is compared with random groups of the same size. The p-values are exact for labels that
-    are assigned at random: with B permutations, p = (1 + number of permutations that reach the group's influence) /
-    (1 + B). For the adjusted p-value, the influences of each group and its permutations are standardized, and the
-    group's value is compared with the largest value of each permutation (Westfall & Young 1993). If several seeds are
-    used, the p-values compare refits of a single seed.
+    are assigned at random: with B permutations, p = (1 + number of permutations that reach the group's value) /
+    (1 + B). The value is the sum of two standardized shares of changed positions: in the lists of length n, and in
+    lists ten times as long (at most a quarter of the catalog), which depend less on chance. For the adjusted p-value,
+    the standardized value of a group is compared with the largest value of each permutation (Westfall & Young 1993).
+    If several seeds are used, the p-values compare refits of a single seed.
 
     `permuted_rows` is the mean of up to 20 groups of users in random order, until their number of rows is nearest to
     that of the group. A group with a ratio above 1 and `ratio_rows` near 1 has influence because it rates more.
@@ -198,12 +201,12 @@ def influence(
     n_groups = int(labels.max(initial=0)) + 1
     members = [labels == g for g in range(n_groups)]
 
-    def permuted_shares(k: int) -> list[float]:
+    def permuted_shares(k: int) -> Float64:
         shuffled = random_stream(seed, "permutation", k).permutation(labels)
         # with observed[0], which uses the first seed, all seeds are used equally often
         return refits.changed_shares((shuffled == g for g in range(n_groups)), (k + 1) % refits.repeats)
 
-    def row_matched_shares(k: int) -> list[float]:
+    def row_matched_shares(k: int) -> Float64:
         streams = [random_stream(seed, "rows", k, g) for g in range(n_groups)]
         draws = map(refits.users_with_rows_of, members, streams)
         return refits.changed_shares(draws, k % refits.repeats)
@@ -212,7 +215,7 @@ def influence(
     permuted = np.array(parallel_map(permuted_shares, range(permutations)))
     by_rows = np.array(parallel_map(row_matched_shares, range(min(permutations, ROW_DRAWS))))
     p, adjusted_p = _permutation_p_values(observed[0], permuted)
-    shares, mean, mean_by_rows = observed.mean(axis=0), permuted.mean(axis=0), by_rows.mean(axis=0)
+    shares, mean, mean_by_rows = (values[..., 0].mean(axis=0) for values in (observed, permuted, by_rows))
     ratio = shares / np.maximum(mean, 1e-12)
     users = np.bincount(labels, minlength=n_groups)
     rows = np.bincount(labels, weights=recommender.histories.counts, minlength=n_groups)
@@ -237,16 +240,20 @@ def influence(
 
 
 def _permutation_p_values(observed: Float64, permuted: Float64) -> tuple[Float64, Float64]:
-    """Return the p-value of each group, and that of the largest standardized value of all groups.
+    """Return the p-value of each group, and that for the largest value of all groups.
 
-    `observed` has shape (n_groups,), and `permuted` (permutations, n_groups). The observed values are included in the
+    `observed` has shape (n_groups, n_lengths), and `permuted` (permutations, n_groups, n_lengths). The tested value is
+    the sum of the standardized values over the lengths, standardized again. The observed values are included in all
     means and standard deviations, so that all permutations, the observed one included, are treated alike.
     """
-    values = np.vstack([observed, permuted])
+    scores = _standardized(_standardized(np.concatenate([observed[None], permuted])).sum(axis=2))
+    return (scores >= scores[0]).mean(axis=0), (scores.max(axis=1)[:, None] >= scores[0]).mean(axis=0)
+
+
+def _standardized(values: Float64) -> Float64:
+    """Return values with mean 0 and standard deviation 1 over the first axis, or 0 where all values are equal."""
     std = values.std(axis=0)
-    scores = np.divide(values - values.mean(axis=0), std, out=np.zeros_like(values), where=std > 0)
-    p = (values >= observed).mean(axis=0)
-    return p, (scores.max(axis=1)[:, None] >= scores[0]).mean(axis=0)
+    return np.divide(values - values.mean(axis=0), std, out=np.zeros_like(values), where=std > 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,11 +272,13 @@ class _Refits:
         Users whose lists are compared.
     n : int
         Length of the lists.
+    long_n : int
+        Length of the longer lists, which include those of length n.
     repeats : int
         Number of seeds over which influence is averaged.
     seeds : tuple of int
         At least two seeds.
-    reference : tuple of ndarray of shape (n_sampled, n), int32
+    reference : tuple of ndarray of shape (n_sampled, long_n), int32
         Lists with all users, for each seed.
     """
 
@@ -278,6 +287,7 @@ class _Refits:
     counts: Int64
     users: Int32
     n: int
+    long_n: int
     repeats: int
     seeds: tuple[int, ...]
     reference: tuple[Int32, ...] = ()
@@ -294,25 +304,32 @@ class _Refits:
         active = np.flatnonzero(table.by_user.counts)
         sample = random_stream(seed, "max_users").choice(active, min(max_users, len(active)), replace=False)
         users = np.sort(sample).astype(np.int32)
-        refits = cls(estimator, table, recommender.histories.counts, users, n, repeats, seeds)
+        long_n = max(n, min(LONG_LISTS * n, table.n_items // 4))
+        refits = cls(estimator, table, recommender.histories.counts, users, n, long_n, repeats, seeds)
         nobody = np.zeros(table.n_users, bool)
         return replace(refits, reference=tuple(refits.lists(nobody, users, s) for s in seeds))
 
     def lists(self, is_removed: Bool, users: Int32, seed: int) -> Int32:
         """Return the lists of users after a refit without the rows of the removed users."""
         table = self.table.select(~is_removed[self.table.u]) if is_removed.any() else self.table
-        return Recommender.fit(self.estimator, table, seed=seed).for_rows(users).rank(self.n)[0]
+        return Recommender.fit(self.estimator, table, seed=seed).for_rows(users).rank(self.long_n)[0]
 
-    def changed_shares(self, groups: Iterable[Bool], repeat: int) -> list[float]:
-        """Return the share of the list positions of users outside each group that change without the group."""
-        return [self.changed_share(group, repeat) for group in groups]
+    def changed_shares(self, groups: Iterable[Bool], repeat: int) -> Float64:
+        """Return the shares of the list positions of users outside each group that change without the group.
 
-    def changed_share(self, group: Bool, repeat: int) -> float:
+        The result has shape (n_groups, 2): for lists of length n, and for the longer ones.
+        """
+        return np.array([self._changed_shares(group, repeat) for group in groups])
+
+    def _changed_shares(self, group: Bool, repeat: int) -> tuple[float, float]:
         is_outside = ~group[self.users]
         if not group.any() or not is_outside.any():
-            return 0.0
-        lists = self.lists(group, self.users[is_outside], self.seeds[repeat])
-        return _changed_share(lists, self.reference[repeat][is_outside])
+            return 0.0, 0.0
+        lists, reference = self.lists(group, self.users[is_outside], self.seeds[repeat]), self.reference[repeat]
+        return (
+            _changed_share(lists[:, : self.n], reference[is_outside, : self.n]),
+            _changed_share(lists, reference[is_outside]),
+        )
 
     def users_with_rows_of(self, group: Bool, stream: np.random.Generator) -> Bool:
         """Return a mask of random users whose number of rows is nearest to that of a group."""
@@ -324,11 +341,13 @@ class _Refits:
 
     def agreement(self, recommender: Recommender) -> float:
         """Return the share of the recommender's list positions that are in the reference lists."""
-        return 1 - _changed_share(self.reference[0], recommender.for_rows(self.users).rank(self.n)[0])
+        lists = recommender.for_rows(self.users).rank(self.n)[0]
+        return 1 - _changed_share(self.reference[0][:, : self.n], lists)
 
     def noise_floor(self) -> float:
         """Return the mean share of the positions of the first reference lists that change with another seed."""
-        return float(np.mean([_changed_share(lists, self.reference[0]) for lists in self.reference[1:]]))
+        first, *others = (lists[:, : self.n] for lists in self.reference)
+        return float(np.mean([_changed_share(lists, first) for lists in others]))
 
 
 def _changed_share(lists: Int32, reference: Int32) -> float:
