@@ -167,7 +167,7 @@ def detection(n_sets: int, estimators: tuple[Estimator, ...]) -> list[str]:
         "|-|-|-|-|-|-|-|-|",
     ]
     for estimator in estimators:
-        found: list[tuple[float, float, bool]] = []
+        measured: list[tuple[float, float, bool]] = []
         for number in range(n_sets):
             table = table_for(estimator, generate(draw(number), seed=number).interactions)
             groups = cluster_users(table.by_user, table.n_items, n_groups=N_GROUPS)
@@ -178,12 +178,12 @@ def detection(n_sets: int, estimators: tuple[Estimator, ...]) -> list[str]:
                 [refitted(estimator, table, part, seeds[k % SEEDS]) for k, part in enumerate(partitions)], axis=0
             )
             ratios = mean_refitted(estimator, table, groups, seeds) / random
-            found += zip(ratios.tolist(), frame["ratio"].to_list(), frame["flagged"].to_list(), strict=True)
+            measured += zip(ratios.tolist(), frame["ratio"].to_list(), frame["flagged"].to_list(), strict=True)
             print(estimator.name, number, ratios.round(2), frame["ratio"].round(2).to_list(),
                   frame["p_adjusted"].to_list(), flush=True)  # fmt: skip
-        truth, estimated, flags = (np.array(column) for column in zip(*found, strict=True))
+        truth, estimated, flags = (np.array(column) for column in zip(*measured, strict=True))
         high, low = truth >= HIGH_RATIO, truth < LOW_RATIO
-        cells = [n_sets, len(found), high.sum(), f"{flags[high].mean():.1%}", low.sum(), f"{flags[low].mean():.1%}",
+        cells = [n_sets, len(measured), high.sum(), f"{flags[high].mean():.1%}", low.sum(), f"{flags[low].mean():.1%}",
                  f"{spearman(truth, estimated):.2f}"]  # fmt: skip
         lines.append(f"| {estimator.name} | {' | '.join(map(str, cells))} |")
         print(lines[-1], flush=True)

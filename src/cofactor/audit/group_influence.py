@@ -139,12 +139,6 @@ def influence(
     Influence
         One row per group. The influence of a group that contains all users or no users is 0.
 
-    Warns
-    -----
-    UserWarning
-        The refit with all users reproduces less than 80 % of the recommender's list positions, for instance because
-        users were added after the fit; or there are too few permutations to flag a group.
-
     Raises
     ------
     ParameterError
@@ -152,6 +146,12 @@ def influence(
         has no estimator.
     DivergedError
         A refit diverged.
+
+    Warns
+    -----
+    UserWarning
+        The refit with all users reproduces less than 80 % of the recommender's list positions, for instance because
+        users were added after the fit.
 
     Notes
     -----
