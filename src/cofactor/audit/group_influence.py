@@ -144,6 +144,8 @@ def influence(
     ParameterError
         `groups` does not contain one nonnegative integer for each user, `permutations` is below 2, or the recommender
         has no estimator.
+    DataError
+        All rows outside a group have weight 0.
     DivergedError
         A refit diverged.
 

@@ -126,6 +126,8 @@ class Recommender:
         for name in ("users", "items"):
             checks.instance(name, getattr(self, name), IdMap, "create one with IdMap.of(ids)")
         checks.choice("kind", self.kind, get_args(Kind))
+        if self.seed is not None:
+            checks.seed(self.seed)
         n_users, n_items = len(self.users), len(self.items)
         require_histories(self.histories, n_items, n_rows=n_users)
         if self.seen is not None:
