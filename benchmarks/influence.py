@@ -16,8 +16,9 @@ training allows at best. On MovieLens-100k, the groups are clusters of histories
 Family-wise error: sets without heavy raters, users in random groups; the share of sets in which any adjusted p-value is
 at most 0.01.
 
-Detection: the ratio by refits is the mean over 20 seeds that the audit does not use, divided by that of random groups of
-the same sizes, one partition for each seed. Groups whose ratio is at least 1.5 should be flagged, and groups below 1.1 should not.
+Detection: the ratio by refits is the mean over 20 seeds that the audit does not use, divided by that of random groups
+of the same sizes, one partition for each seed. Groups whose ratio is at least 1.5 should be flagged, and groups below
+1.1 should not.
 """
 
 from __future__ import annotations
@@ -230,6 +231,8 @@ def main() -> None:
         },
         "cost": ("Cost on MovieLens-100k", cost),
     }
+    if args.only not in (None, *parts):
+        parser.error(f"--only must be one of {', '.join(parts)}")
     texts = sections_of(PAGE.read_text()) if PAGE.exists() else {}
     for name, (title, run) in parts.items():
         if args.only in (None, name):
