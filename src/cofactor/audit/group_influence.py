@@ -255,7 +255,8 @@ def _permutation_p_values(observed: Float64, permuted: Float64) -> tuple[Float64
 def _standardized(values: Float64) -> Float64:
     """Return values with mean 0 and standard deviation 1 over the first axis, or 0 where all values are equal."""
     std = values.std(axis=0)
-    return np.divide(values - values.mean(axis=0), std, out=np.zeros_like(values), where=std > 0)
+    scores: Float64 = np.divide(values - values.mean(axis=0), std, out=np.zeros_like(values), where=std > 0)
+    return scores
 
 
 @dataclass(frozen=True, eq=False)
