@@ -22,6 +22,7 @@ __all__ = [
     "checked_known_pair",
     "checked_lists",
     "checked_nearest",
+    "checked_one_user",
     "checked_pairs",
     "checked_prior",
     "checked_take",
@@ -219,6 +220,46 @@ def checked_batch_pairs(model: _HasShape, users: object, items: object) -> tuple
     return batch, rows
 
 
+def checked_one_user(model: _HasShape, users: object, items: object) -> tuple[SparseRows, Int32]:
+    """Check that a batch contains one user, and that item row numbers are valid; return the user's history.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    users : UserBatch
+        A single user of the model.
+    items : array-like of shape (n,), int
+        Item row numbers.
+
+    Returns
+    -------
+    history : SparseRows
+        The user's history, as a single row.
+    items : ndarray of shape (n,), int32
+        Item row numbers.
+
+    Raises
+    ------
+    DataError
+        If `users` is not a batch, or the histories do not match the items of the model.
+    ParameterError
+        If the batch does not contain exactly one user, or a row number is out of range.
+
+    Examples
+    --------
+    >>> import cofactor
+    >>> table = cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3])
+    >>> checked_one_user(cofactor.Bias().fit(table), UserBatch.trained([0, 1], table.by_user), [0])
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: users must contain exactly one user; got 2
+    """
+    batch = checked_batch(model, users)
+    if len(batch) != 1:
+        raise ParameterError(f"users must contain exactly one user; got {len(batch):,}")
+    return batch.histories, checks.row_numbers("items", items, model.n_items)
+
+
 def checked_known_pair(model: _HasShape, users: object, item: object) -> tuple[int, int, SparseRows]:
     """Check that a batch contains one user, and return the row numbers of the user and an item, and the user's history.
 
@@ -255,11 +296,9 @@ def checked_known_pair(model: _HasShape, users: object, item: object) -> tuple[i
     Traceback (most recent call last):
     cofactor.errors.ParameterError: users must contain exactly one user; got 2
     """
-    batch = checked_batch(model, users)
-    if len(batch) != 1:
-        raise ParameterError(f"users must contain exactly one user; got {len(batch):,}")
+    history, _ = checked_one_user(model, users, np.zeros(0, np.int32))
     i = checks.whole_number("item", item, low=0, high=model.n_items - 1)
-    return int(batch.rows[0]), i, batch.histories
+    return int(users.rows[0]), i, history
 
 
 def checked_lists(

@@ -19,7 +19,7 @@ from cofactor.models.explanation import Explanation
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.user_batch import UserBatch
 
-__all__ = ["Explains", "FoldsIn", "HasUncertainty", "Model", "PredictsRatings", "ScoresItems"]
+__all__ = ["Explains", "FoldsIn", "HasUncertainty", "Model", "PredictsRatings", "ScoresItems", "ScoresSomeItems"]
 
 
 @runtime_checkable
@@ -203,6 +203,38 @@ class ScoresItems(Protocol):
             Item row numbers, with ties ordered by row number; padded with -1 if fewer than n items remain.
         scores : ndarray of shape (n_users, n), float32
             -inf where the row is -1.
+        """
+        ...
+
+
+@runtime_checkable
+class ScoresSomeItems(Protocol):
+    """A model that scores some items without the scores of all others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cofactor
+    >>> from cofactor.models.user_batch import UserBatch
+    >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
+    >>> model, users = cofactor.Bias().fit(ratings), UserBatch.trained([0, 1], ratings.by_user)
+    >>> bool((model.item_scores(users, np.int32([1])) == model.scores(users)[:, [1]]).all())
+    True
+    """
+
+    def item_scores(self, users: UserBatch, items: Int32) -> Float32:
+        """Compute the unclipped scores of some items for each user; the same as those columns of `scores`.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Must not contain unknown users (row -1).
+        items : ndarray of shape (n,), int32
+            Item row numbers.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n), float32
         """
         ...
 

@@ -188,6 +188,22 @@ class BayesianModel:
         """
         return self.average.scores(users)
 
+    def item_scores(self, users: UserBatch, items: Int32) -> Float32:
+        """Compute the unclipped posterior mean scores of some items for each user.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Must not contain unknown users (row -1).
+        items : ndarray of shape (n,), int32
+            Item row numbers.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n), float32
+        """
+        return self.average.item_scores(users, items)
+
     def top(
         self,
         users: UserBatch,
