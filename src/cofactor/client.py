@@ -261,9 +261,7 @@ class Client:
         return _result(Prediction, self._json("GET", "/v1/predictions", query={"user": user, "item": item}))
 
     @validated
-    def explain(
-        self, user: str | int, item: str | int, *, method: ExplanationMethod = "removal"
-    ) -> ExplainedScore:
+    def explain(self, user: str | int, item: str | int, *, method: ExplanationMethod = "removal") -> ExplainedScore:
         """Explain the score of a user-item pair by the items in the user's history.
 
         Parameters

@@ -137,7 +137,8 @@ def test_an_empty_history_has_no_effects(fitted: Any) -> None:
     model = fitted(("bayesian-mf", "ratings")).model
     nobody = SparseRows.empty(1)
     found = removal_effects(model.fold_in(nobody), UserBatch.folded(nobody), np.int32([0, 1]))
-    assert found.effects.shape == (2, 0) and len(found.rows) == 0
+    assert found.effects.shape == (2, 0)
+    assert len(found.rows) == 0
 
 
 def test_ratings_that_are_not_liked_have_no_effect_on_the_ranking(fitted: Any) -> None:
@@ -151,12 +152,12 @@ def test_frames_of_one_and_of_several_items(fitted: Any) -> None:
     rec = fitted(("item-knn", "ratings"))
     user, items = rec.users.ids([0])[0], rec.items.ids([1, 2])
     one = rec.explain(user, items[0])
-    assert one.columns == ["item", "value", "effect"] and one["effect"].abs().to_list() == sorted(
-        one["effect"].abs().to_list(), reverse=True
-    )
+    assert one.columns == ["item", "value", "effect"]
+    assert one["effect"].abs().to_list() == sorted(one["effect"].abs().to_list(), reverse=True)
     for method in ("removal", "contribution"):
         both = rec.explain(user, items, method=method)
-        assert both.columns[0] == "explained_item" and both["explained_item"].unique().sort().equals(items.sort())
+        assert both.columns[0] == "explained_item"
+        assert both["explained_item"].unique().sort().equals(items.sort())
         for item in items:
             part = both.filter(both["explained_item"] == item).drop("explained_item")
             assert part.equals(rec.explain(user, item, method=method))

@@ -220,8 +220,8 @@ def checked_batch_pairs(model: _HasShape, users: object, items: object) -> tuple
     return batch, rows
 
 
-def checked_one_user(model: _HasShape, users: object, items: object) -> tuple[SparseRows, Int32]:
-    """Check that a batch contains one user, and that item row numbers are valid; return the user's history.
+def checked_one_user(model: _HasShape, users: object) -> UserBatch:
+    """Check that a batch contains exactly one user of a model.
 
     Parameters
     ----------
@@ -229,15 +229,11 @@ def checked_one_user(model: _HasShape, users: object, items: object) -> tuple[Sp
         The model.
     users : UserBatch
         A single user of the model.
-    items : array-like of shape (n,), int
-        Item row numbers.
 
     Returns
     -------
-    history : SparseRows
-        The user's history, as a single row.
-    items : ndarray of shape (n,), int32
-        Item row numbers.
+    UserBatch
+        The batch.
 
     Raises
     ------
@@ -250,14 +246,14 @@ def checked_one_user(model: _HasShape, users: object, items: object) -> tuple[Sp
     --------
     >>> import cofactor
     >>> table = cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3])
-    >>> checked_one_user(cofactor.Bias().fit(table), UserBatch.trained([0, 1], table.by_user), [0])
+    >>> checked_one_user(cofactor.Bias().fit(table), UserBatch.trained([0, 1], table.by_user))
     Traceback (most recent call last):
     cofactor.errors.ParameterError: users must contain exactly one user; got 2
     """
     batch = checked_batch(model, users)
     if len(batch) != 1:
         raise ParameterError(f"users must contain exactly one user; got {len(batch):,}")
-    return batch.histories, checks.row_numbers("items", items, model.n_items)
+    return batch
 
 
 def checked_known_pair(model: _HasShape, users: object, item: object) -> tuple[int, int, SparseRows]:
@@ -296,9 +292,9 @@ def checked_known_pair(model: _HasShape, users: object, item: object) -> tuple[i
     Traceback (most recent call last):
     cofactor.errors.ParameterError: users must contain exactly one user; got 2
     """
-    history, _ = checked_one_user(model, users, np.zeros(0, np.int32))
+    batch = checked_one_user(model, users)
     i = checks.whole_number("item", item, low=0, high=model.n_items - 1)
-    return int(users.rows[0]), i, history
+    return int(batch.rows[0]), i, batch.histories
 
 
 def checked_lists(

@@ -16,7 +16,6 @@ from cofactor.arrays import (
     ROW_ORDER,
     Bool,
     Float32,
-    Float64,
     Int32,
     ItemOrder,
     contiguous,

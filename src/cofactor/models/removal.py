@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from cofactor import checks
 from cofactor.arrays import Float64, Int32
 from cofactor.errors import KindError
 from cofactor.kernels.parallel import one_thread_blas
@@ -110,7 +111,7 @@ def removal_effects(
 
     References
     ----------
-    I. Covert, S. Lundberg, S.-I. Lee. Explaining by removing: a unified framework for model explanation. JMLR 22 (2021).
+    I. Covert, S. Lundberg, S.-I. Lee. Explaining by removing: a unified framework for model explanation. JMLR 22, 2021.
 
     Examples
     --------
@@ -122,7 +123,7 @@ def removal_effects(
     """
     if not isinstance(model, FoldsIn) or not isinstance(model, ScoresItems):
         raise KindError("this model cannot fold in users, so it has no removal effects")
-    history, items = checked_one_user(model, users, items)
+    history, items = checked_one_user(model, users).histories, checks.row_numbers("items", items, model.n_items)
     m = len(history.columns)
     with_all = _folded_scores(model, history, items, prior)[0]
     effects = np.zeros((len(items), m))
@@ -166,7 +167,8 @@ def item_scores(model: Any, users: UserBatch, items: Int32) -> Float64:
     --------
     >>> import cofactor
     >>> events = cofactor.Interactions.from_columns([0, 0, 1, 1, 2], [0, 1, 0, 1, 1], kind="events")
-    >>> item_scores(cofactor.Popularity().fit(events), UserBatch.trained([2, 0], events.by_user), np.int32([1])).tolist()
+    >>> users = UserBatch.trained([2, 0], events.by_user)
+    >>> item_scores(cofactor.Popularity().fit(events), users, np.int32([1])).tolist()
     [[1.0], [1.0]]
     """
     scores = model.item_scores(users, items) if isinstance(model, ScoresSomeItems) else model.scores(users)[:, items]

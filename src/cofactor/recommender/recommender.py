@@ -646,9 +646,7 @@ class Recommender:
             ratings[new] = prior.predict(UserBatch.trained(rows, SparseRows.empty(1), new_times), i[new])
         return ratings
 
-    def explain(
-        self, user: Id, item: Id | Iterable[Id], *, method: ExplanationMethod = "removal"
-    ) -> pl.DataFrame:
+    def explain(self, user: Id, item: Id | Iterable[Id], *, method: ExplanationMethod = "removal") -> pl.DataFrame:
         """Explain the score of a user-item pair by the items in the user's history.
 
         Parameters

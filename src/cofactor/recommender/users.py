@@ -30,7 +30,7 @@ from cofactor.models.removal import RemovalEffects, item_scores, removal_effects
 from cofactor.models.rerank import rank_items
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender import frames
-from cofactor.recommender.catalog import Catalog, vectors_method
+from cofactor.recommender.catalog import Catalog, known_rows, vectors_method
 from cofactor.recommender.exploration import (
     FEW_RATINGS,
     Impressions,
@@ -608,7 +608,8 @@ class UserView:
         """
         checks.choice("method", method, get_args(ExplanationMethod))
         is_one = is_single(item)
-        rows = np.array([self.catalog.item_row(i) for i in ([item] if is_one else id_series("item", item))], np.int32)
+        ids = pl.Series([single_id("item", item)]) if is_one else id_series("item", item)
+        rows = known_rows(self.catalog.items, ids, "item")
         history = self.batch.histories.row(0)
         if method == "removal":
             tables = frames.removal_effects(self.removal_effects(rows), self.catalog, history)
