@@ -983,9 +983,11 @@ QUESTIONS = [
     Question("an explanation of a rated item", Explanation(), {"user": 0, "item": 0, "method": "removal"}),
     Question("an explanation across groups", Explanation(), {"user": 33, "item": 2, "method": "contribution"}),
     Question("an explanation after ratings", LaterExplanation(), {"user": Raw(4002), "history": LIKED, "item": 3,
-             "method": "contribution"}, kinds=RATINGS),
+             "method": "removal"}, kinds=RATINGS),
     Question("an explanation after events", LaterExplanation(), {"user": Raw(4002), "history": TAKEN, "item": 3,
-             "method": "contribution"}, kinds=EVENTS),
+             "method": "removal"}, kinds=EVENTS),
+    Question("contributions after ratings", LaterExplanation(), {"user": Raw(4002), "history": LIKED, "item": 3,
+             "method": "contribution"}, kinds=RATINGS),
     Question("an explanation of an unknown user", Explanation(),
              {"user": Raw("nobody"), "item": 3, "method": "removal"}, "unknown id", match="user 'nobody'",
              only=without_priors),
@@ -1005,8 +1007,8 @@ QUESTIONS = [
     Question("a user named by a text", List(), {"user": Raw("17")}, only=integer_ids),
     Question("a user named by an integer", List(), {"user": Raw(17)}, only=text_ids),
     Question("a user with a leading zero", List(), {"user": Raw("017")}, only=text_ids),
-    Question("no user with a leading zero", Explanation(), {"user": Raw("017"), "item": 3}, "unknown id",
-             match="user '017'", only=lambda case: case.integer_ids and not case.priors),
+    Question("no user with a leading zero", Explanation(), {"user": Raw("017"), "item": 3, "method": "removal"},
+             "unknown id", match="user '017'", only=lambda case: case.integer_ids and not case.priors),
     Question("an item named by a text", Similar(), {"item": Raw("105")}, only=integer_ids, impossible=no_item_vectors),
     Question("an item named by an integer", Similar(), {"item": Raw(5)}, only=text_ids, impossible=no_item_vectors),
     Question("no item with a leading zero", Similar(), {"item": Raw("0105")}, "unknown id", match="item '0105'",
@@ -1058,7 +1060,7 @@ def an_unknown_user_is_answered_as_a_new_user(served: Served) -> None:
 
 def an_unknown_user_is_explained_by_the_prior(served: Served) -> None:
     """Where the model has no prior, HTTP rejects the user as Python does: see QUESTIONS."""
-    arguments = {"user": Raw("nobody"), "item": 3}
+    arguments = {"user": Raw("nobody"), "item": 3, "method": "contribution"}
     assert Explanation().python(served, arguments).reason == "unknown id"
     score, terms = Explanation().http(served, arguments)
     scores = {place.item: place.score for place in NoHistoryList().python(served, {"n": N_ITEMS})}

@@ -78,9 +78,19 @@ def test_a_user_folded_in_with_a_prior_has_effects_with_this_prior(name: str, fi
         without = rec.for_histories(history.filter(history.columns != column))
         expected = score(rec.for_histories(history), 4) - score(without, 4)
         assert found.effects[0, n] == pytest.approx(expected, abs=1e-4)
-    trained = rec.for_rows(np.int32([1])).removal_effects(np.int32([4]))
-    plain = removal_effects(rec.model, rec.batch(np.int32([1])), np.int32([4]))
+
+
+@pytest.mark.parametrize("name", ["biased-mf", "explicit-als", "implicit-als"])
+def test_a_trained_user_has_effects_without_a_prior_and_an_updated_user_with_it(name: str, fitted: Any) -> None:
+    rec, row, items = fitted((name, REGISTRY[name].kind)).with_priors(), np.int32([1]), np.int32([4])
+    trained = rec.for_rows(row).removal_effects(items)
+    plain = removal_effects(rec.model, rec.batch(row), items)
     np.testing.assert_array_equal(trained.effects, plain.effects)
+    added = Interactions.from_columns([rec.users.id_at(1)], [rec.items.id_at(2)], [3], kind=rec.kind)
+    later = rec.updated(added)
+    updated_user = later.for_rows(row).removal_effects(items)
+    new_user = later.for_histories(later.histories.row(1)).removal_effects(items)
+    np.testing.assert_allclose(updated_user.effects, new_user.effects, atol=1e-6)
 
 
 def test_blocks_of_histories_have_the_same_effects(fitted: Any, monkeypatch: pytest.MonkeyPatch) -> None:

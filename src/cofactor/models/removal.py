@@ -26,7 +26,7 @@ from cofactor.models.base import FoldsIn, ScoresItems, ScoresSomeItems
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.user_batch import UserBatch
 
-__all__ = ["RemovalEffects", "item_scores", "leave_one_out", "removal_effects"]
+__all__ = ["RemovalEffects", "item_scores", "leave_one_out", "removal_effects", "used_prior"]
 
 MAX_ENTRIES = 2**22
 """The maximum number of entries of the histories that are folded in at once."""
@@ -131,6 +131,35 @@ def removal_effects(
         scores = _folded_scores(model, leave_one_out(history, first, last), items, prior)
         effects[:, first:last] = (with_all - scores).T
     return RemovalEffects(history.columns, effects)
+
+
+def used_prior(model: Any, users: UserBatch, prior: GaussianPrior | None) -> GaussianPrior | None:
+    """Return the prior with which a user was fitted: that of folded-in users, or None for a user of the training table.
+
+    Parameters
+    ----------
+    model : Model
+        A model that ranks items and folds in users.
+    users : UserBatch
+        A single user of the model, with their history.
+    prior : GaussianPrior or None
+        The prior for folded-in users: a single mean. A model does not store which of its users were folded in.
+
+    Returns
+    -------
+    GaussianPrior or None
+        The prior if the scores of the user are closer to those of a fold-in with it than without it, else None.
+    """
+    if prior is None:
+        return None
+    history = checked_one_user(model, users).histories
+    own = model.scores(users)
+
+    def distance(candidate: GaussianPrior | None) -> float:
+        scores = model.fold_in(history, prior=candidate).scores(UserBatch.folded(history))
+        return float(np.abs(scores - own).sum(dtype=np.float64))
+
+    return prior if distance(prior) <= distance(None) else None
 
 
 def _blocks(m: int) -> Iterator[tuple[int, int]]:

@@ -353,10 +353,9 @@ class Recommender:
         model = self.folded_in(histories, table)
         has_prior = self.priors is not None and self.priors.users is not None
         source: AnsweredBy = "fold-in" if len(histories.columns) else "prior" if has_prior else "popularity"
-        view = self._view(model, UserBatch.folded(histories), histories, source)
+        view = self._view(model, UserBatch.folded(histories), histories, source, table)
         is_unknown = not len(histories.columns) and rating_prior(self.model, self.priors) is None
-        prior = user_prior(self.priors, len(histories), table)
-        return replace(view, predicts_as_unknown=is_unknown, prior=prior)
+        return replace(view, predicts_as_unknown=is_unknown)
 
     def for_known_and_new(self, rows: Int32, histories: SparseRows, table: pl.DataFrame | None = None) -> UserView:
         """Return a view of known users, given by row number, and of new users, who are folded in.
@@ -386,11 +385,15 @@ class Recommender:
         require_histories(histories, len(self.items), n_rows=int((rows < 0).sum()))
         model = replace_users(self.model, self.priors, rows, histories, table)
         batch = UserBatch.folded(replace_rows(self.histories, rows, histories))
-        view = self._view(model, batch, replace_rows(self.excluded, rows, histories), "fold-in")
-        return replace(view, prior=user_prior(self.priors, len(rows), table)) if (rows < 0).all() else view
+        table = table if len(histories) == len(rows) else None
+        return self._view(model, batch, replace_rows(self.excluded, rows, histories), "fold-in", table)
 
-    def _view(self, model: Model, batch: UserBatch, exclude: SparseRows, source: AnsweredBy) -> UserView:
-        return UserView(self.catalog, cast("ScoresItems", model), batch, exclude, source, self.users, self.model)
+    def _view(
+        self, model: Model, batch: UserBatch, exclude: SparseRows, source: AnsweredBy, table: pl.DataFrame | None = None
+    ) -> UserView:
+        prior = user_prior(self.priors, 1, table) if len(batch) == 1 else None
+        ranker = cast("ScoresItems", model)
+        return UserView(self.catalog, ranker, batch, exclude, source, self.users, self.model, prior=prior)
 
     def batch(self, rows: Int32, times: Any = None) -> UserBatch:
         """Return a batch of users, given by row number, with their histories, which models take as input.

@@ -26,7 +26,7 @@ from cofactor.models.base import Explains, HasUncertainty, Model, PredictsRating
 from cofactor.models.explanation import Explanation
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.paired import ranking_part, rating_part
-from cofactor.models.removal import RemovalEffects, item_scores, removal_effects
+from cofactor.models.removal import RemovalEffects, item_scores, removal_effects, used_prior
 from cofactor.models.rerank import rank_items
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender import frames
@@ -89,7 +89,7 @@ class UserView:
         Whether ratings are predicted by the trained model as for an unknown user, because the user has no history and
         the model that predicts ratings has no prior.
     prior : GaussianPrior, optional
-        Prior with which new users were folded in to the model that ranks items.
+        Prior of a single user for the model that ranks items, if the user is folded in.
 
     Examples
     --------
@@ -579,8 +579,9 @@ class UserView:
         ParameterError
             If the view contains more than one user.
         """
+        model, batch = ranking_part(self.model, self.batch)
         with linalg_as_data_error():
-            return removal_effects(*ranking_part(self.model, self.batch), items, prior=self.prior)
+            return removal_effects(model, batch, items, prior=used_prior(model, batch, self.prior))
 
     def explain(self, item: Id | Iterable[Id], *, method: ExplanationMethod = "removal") -> pl.DataFrame:
         """Explain the score of a user-item pair by the items in the user's history.
