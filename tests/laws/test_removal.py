@@ -101,6 +101,21 @@ def test_blocks_of_histories_have_the_same_effects(fitted: Any, monkeypatch: pyt
     np.testing.assert_array_equal(removal_effects(rec.model, users, items).effects, whole.effects)
 
 
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize("m", [1, 2, 40])
+def test_updates_of_rank_one_equal_the_fold_in_of_each_history(m: int, implicit: bool, movielens: Interactions) -> None:
+    weights = np.random.default_rng(3).uniform(0.2, 3, len(movielens)).astype(np.float32)
+    table = Interactions.from_columns(movielens.u, movielens.i, movielens.values, weights=weights)
+    model = REGISTRY["bayesian-mf"](factors=4, iterations=20, burn_in=10, implicit=implicit).fit(table, seed=1)
+    row = table.by_user.row(int(np.argmax(table.by_user.counts)))
+    history = row.filter(np.arange(len(row.columns)) % (len(row.columns) // m) == 0)
+    items, users = np.arange(table.n_items, dtype=np.int32), len(history.columns) + 1
+    updated = item_scores(model.fold_in_without(history), UserBatch.folded(SparseRows.empty(users)), items)
+    for histories, rows in ((leave_one_out(history), updated[:-1]), (history, updated[-1:])):
+        expected = item_scores(model.fold_in(histories), UserBatch.folded(histories), items)
+        np.testing.assert_allclose(rows, expected, atol=2e-5)
+
+
 def test_copies_without_one_row_keep_weights_and_times() -> None:
     history = SparseRows.of([0, 0, 0], [1, 4, 9], [3, 5, 2], 1, weights=[1, 2, 0.5], times=[30, 10, 20])
     copies = leave_one_out(history)

@@ -10,7 +10,6 @@ relative to the penalty and to the other ratings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ from cofactor.errors import KindError
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import checked_one_user
-from cofactor.models.base import FoldsIn, ScoresItems, ScoresSomeItems
+from cofactor.models.base import FoldsIn, FoldsInWithout, ScoresItems, ScoresSomeItems
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.user_batch import UserBatch
 
@@ -84,7 +83,8 @@ def removal_effects(
 ) -> RemovalEffects:
     """Compute the effects of removing each row of a user's history on the scores of some items.
 
-    The user is folded in m + 1 times for a history of m rows, whatever the number of items.
+    The user is folded in m + 1 times for a history of m rows, whatever the number of items, or by the faster way of
+    the model (`FoldsInWithout`).
 
     Parameters
     ----------
@@ -125,11 +125,15 @@ def removal_effects(
         raise KindError("this model cannot fold in users, so it has no removal effects")
     history, items = checked_one_user(model, users).histories, checks.row_numbers("items", items, model.n_items)
     m = len(history.columns)
+    if isinstance(model, FoldsInWithout):
+        scores = item_scores(model.fold_in_without(history), UserBatch.folded(SparseRows.empty(m + 1)), items)
+        return RemovalEffects(history.columns, (scores[-1] - scores[:-1]).T)
     with_all = _folded_scores(model, history, items, prior)[0]
-    effects = np.zeros((len(items), m))
-    for first, last in _blocks(m):
-        scores = _folded_scores(model, leave_one_out(history, first, last), items, prior)
-        effects[:, first:last] = (with_all - scores).T
+    effects, size = np.zeros((len(items), m)), max(MAX_ENTRIES // max(m, 1), 1)
+    for first in range(0, m, size):
+        block = slice(first, min(first + size, m))
+        without = _folded_scores(model, leave_one_out(history, block.start, block.stop), items, prior)
+        effects[:, block] = (with_all - without).T
     return RemovalEffects(history.columns, effects)
 
 
@@ -160,13 +164,6 @@ def used_prior(model: Any, users: UserBatch, prior: GaussianPrior | None) -> Gau
         return float(np.abs(scores - own).sum(dtype=np.float64))
 
     return prior if distance(prior) <= distance(None) else None
-
-
-def _blocks(m: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges of removed entries, such that the shortened histories have at most MAX_ENTRIES entries."""
-    size = max(MAX_ENTRIES // max(m, 1), 1)
-    for first in range(0, m, size):
-        yield first, min(first + size, m)
 
 
 def _folded_scores(model: Any, histories: SparseRows, items: Int32, prior: GaussianPrior | None) -> Float64:
