@@ -51,9 +51,9 @@ def test_an_effect_is_the_difference_of_two_fold_ins(case: tuple[str, str], fitt
     for u in rng.choice(np.flatnonzero(rec.histories.counts), 3, replace=False).tolist():
         items = rng.choice(len(rec.items), 4, replace=False).astype(np.int32)
         history = rec.histories.row(u)
-        found = rec.for_rows(np.array([u], np.int32)).removal_effects(items)
+        removed = rec.for_rows(np.array([u], np.int32)).removal_effects(items)
         size = np.abs(item_scores(*ranking_part(rec.model, rec.batch(np.array([u], np.int32))), items)).max() + 0.1
-        for column, effects in zip(found.rows.tolist(), found.effects.T, strict=True):
+        for column, effects in zip(removed.rows.tolist(), removed.effects.T, strict=True):
             without = history.filter(history.columns != column)
             for item, effect in zip(items.tolist(), effects.tolist(), strict=True):
                 expected = score(rec.for_histories(history), item) - score(rec.for_histories(without), item)
@@ -73,11 +73,11 @@ def test_scores_of_some_items_are_columns_of_the_score_matrix(case: tuple[str, s
 def test_a_user_folded_in_with_a_prior_has_effects_with_this_prior(name: str, fitted: Any) -> None:
     rec = fitted((name, REGISTRY[name].kind)).with_priors()
     history = rec.histories.row(1)
-    found = rec.for_histories(history).removal_effects(np.int32([4]))
-    for n, column in enumerate(found.rows.tolist()):
+    removed = rec.for_histories(history).removal_effects(np.int32([4]))
+    for n, column in enumerate(removed.rows.tolist()):
         without = rec.for_histories(history.filter(history.columns != column))
         expected = score(rec.for_histories(history), 4) - score(without, 4)
-        assert found.effects[0, n] == pytest.approx(expected, abs=1e-4)
+        assert removed.effects[0, n] == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["biased-mf", "explicit-als", "implicit-als"])
@@ -154,16 +154,16 @@ def test_a_ridge_regression_has_a_closed_form(fitted: Any) -> None:
     m = len(history.columns)
     full, item = solved(np.ones(m, bool)), np.append(Q[7], 1)
     expected = [item @ (full - solved(np.arange(m) != n)) for n in range(m)]
-    found = removal_effects(model, rec.batch(np.int32([3])), np.int32([7]))
-    np.testing.assert_allclose(found.effects[0], expected, atol=2e-5)
+    removed = removal_effects(model, rec.batch(np.int32([3])), np.int32([7]))
+    np.testing.assert_allclose(removed.effects[0], expected, atol=2e-5)
 
 
 def test_an_empty_history_has_no_effects(fitted: Any) -> None:
     model = fitted(("bayesian-mf", "ratings")).model
     nobody = SparseRows.empty(1)
-    found = removal_effects(model.fold_in(nobody), UserBatch.folded(nobody), np.int32([0, 1]))
-    assert found.effects.shape == (2, 0)
-    assert len(found.rows) == 0
+    removed = removal_effects(model.fold_in(nobody), UserBatch.folded(nobody), np.int32([0, 1]))
+    assert removed.effects.shape == (2, 0)
+    assert len(removed.rows) == 0
 
 
 def test_ratings_that_are_not_liked_have_no_effect_on_the_ranking(fitted: Any) -> None:
@@ -176,9 +176,9 @@ def test_ratings_that_are_not_liked_have_no_effect_on_the_ranking(fitted: Any) -
 def test_frames_of_one_and_of_several_items(fitted: Any) -> None:
     rec = fitted(("item-knn", "ratings"))
     user, items = rec.users.ids([0])[0], rec.items.ids([1, 2])
-    one = rec.explain(user, items[0])
-    assert one.columns == ["item", "value", "effect"]
-    assert one["effect"].abs().to_list() == sorted(one["effect"].abs().to_list(), reverse=True)
+    table = rec.explain(user, items[0])
+    assert table.columns == ["item", "value", "effect"]
+    assert table["effect"].abs().to_list() == sorted(table["effect"].abs().to_list(), reverse=True)
     for method in ("removal", "contribution"):
         both = rec.explain(user, items, method=method)
         assert both.columns[0] == "explained_item"
@@ -187,9 +187,9 @@ def test_frames_of_one_and_of_several_items(fitted: Any) -> None:
             part = both.filter(both["explained_item"] == item).drop("explained_item")
             assert part.equals(rec.explain(user, item, method=method))
     effects = rec.for_rows(np.int32([0])).removal_effects(np.int32([1])).effects[0]
-    assert sorted(one["effect"]) == sorted(effects)
+    assert sorted(table["effect"]) == sorted(effects)
     seen = dict(zip(rec.items.ids(rec.histories.row(0).columns), rec.histories.row(0).values.tolist(), strict=True))
-    assert dict(zip(one["item"], one["value"], strict=True)) == seen
+    assert dict(zip(table["item"], table["value"], strict=True)) == seen
 
 
 def test_an_unknown_method_is_rejected(fitted: Any) -> None:

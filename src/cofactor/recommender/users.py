@@ -615,8 +615,8 @@ class UserView:
         if method == "removal":
             tables = frames.removal_effects(self.removal_effects(rows), self.catalog, history)
         else:
-            explanations = [self.explanation(row) for row in rows.tolist()]
-            tables = [frames.explanation(one, self.user_ids, self.catalog, history) for one in explanations]
+            explanations = map(self.explanation, rows.tolist())
+            tables = [frames.explanation(terms, self.user_ids, self.catalog, history) for terms in explanations]
         if is_one:
             return tables[0]
         ids = self.catalog.items.ids(rows)
