@@ -5,7 +5,7 @@
 
 It writes benchmarks/heavy_raters.md and the same rows to benchmarks/heavy_raters.json, which docs/audit.md reads.
 
-Data: 16 synthetic sets drawn by seed (`draw_config`): 400 to 1,000 users and items, 20 to 60 ratings per user, 3-20 %
+Data: 12 synthetic sets drawn by seed (`draw_config`): 300 to 800 users and items, 20 to 60 ratings per user, 3-20 %
 heavy raters with 2 to 10 times as many ratings as others, 50-80 % of them for items of genre 0, which they rate 0 to 1.5
 stars higher. Activity is equal in one half of the sets and log-normal in the other half. Heavy raters view more
 positions in proportion. Which users are heavy raters is unknown to the models and mitigations.
@@ -59,7 +59,7 @@ from cofactor.metrics.student_t import t_interval, t_quantile
 
 PAGE = Path(__file__).parent / "heavy_raters.md"
 ROWS = PAGE.with_suffix(".json")
-N_SETS, N_SEEDS, ROUNDS, LAST_ROUNDS = 16, 5, 8, 3
+N_SETS, N_SEEDS, ROUNDS, LAST_ROUNDS = 12, 5, 8, 3
 MITIGATION_SEEDS = 3
 """Maximum number of seeds for mitigations; plain lists and the control without feedback have all seeds."""
 MODELS: dict[str, Any] = {
@@ -71,7 +71,6 @@ BAYESIAN = cofactor.BayesianMF(iterations=40, burn_in=15, kept_samples=8)
 DEFAULT = "position bias"
 BEHAVIORS = {
     DEFAULT: UserBehavior(),
-    "no position bias": UserBehavior(position_bias=0.0),
     "strong position bias": UserBehavior(position_bias=3.0),
     "following popularity": UserBehavior(conformity=1.0),
     "leaving when bored": UserBehavior(boredom=0.2),
@@ -83,10 +82,10 @@ WITH_BEHAVIORS = ("capped weight per user", "calibrated lists")
 def draw_config(seed: int) -> SyntheticConfig:
     """Draw a synthetic configuration from wide ranges; odd seeds have skewed activity."""
     stream = random_stream(seed, "configuration")
-    n_users = int(stream.integers(400, 1001))
+    n_users = int(stream.integers(300, 801))
     return SyntheticConfig(
         n_users=n_users,
-        n_items=int(stream.integers(400, 1001)),
+        n_items=int(stream.integers(300, 801)),
         n_ratings=int(n_users * stream.uniform(20, 60)),
         popularity=stream.uniform(0.5, 1.3),
         genres=int(stream.integers(6, 13)),
@@ -241,6 +240,11 @@ def mitigation_rows(raw: pl.DataFrame) -> dict[str, dict[str, Any]]:
     return rows
 
 
+def rows_of(raw: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return all rows of the tables by their labels."""
+    return split_rows(raw) | mitigation_rows(raw)
+
+
 def cell(interval: list[float], digits: int) -> str:
     mean, low, high = interval
     bounds = "no interval" if np.isnan(low) else f"{low:.{digits}f} to {high:.{digits}f}"
@@ -323,10 +327,8 @@ def main() -> None:
         for number, (rows, seconds) in enumerate(pool.map(run_set, range(args.sets), [args.seeds] * args.sets)):
             raw, cpu_seconds = raw + rows, cpu_seconds + seconds
             print(f"set {number}: {len(rows)} simulations, {time.perf_counter() - begin:.0f} s", flush=True)
-    frame = pl.DataFrame(raw, infer_schema_length=None)
-    rows = split_rows(frame) | mitigation_rows(frame)
-    configs = {number: draw_config(number) for number in range(args.sets)}
-    text = page(rows, configs, args.seeds, cpu_seconds / 60)
+    rows = rows_of(pl.DataFrame(raw, infer_schema_length=None))
+    text = page(rows, {number: draw_config(number) for number in range(args.sets)}, args.seeds, cpu_seconds / 60)
     print(text)
     if (args.sets, args.seeds) == (N_SETS, N_SEEDS):
         PAGE.write_text(text, encoding="utf-8")

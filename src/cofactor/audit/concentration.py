@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import isfinite, sqrt
 from typing import Any, Self
 
 import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Float64, Int32
+from cofactor.arrays import Float64, Int32, Int64, random_stream
 from cofactor.data.features import indicators
 from cofactor.errors import DataError
 from cofactor.evaluate.evaluation import Score
@@ -17,7 +19,8 @@ from cofactor.fork import require_threads
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.catalog import coverage, gini
 from cofactor.metrics.catalog import exposure as item_exposure
-from cofactor.metrics.intervals import bootstrap_interval
+from cofactor.metrics.intervals import MIN_USERS, Interval, bootstrap_interval, bootstrap_ratio
+from cofactor.metrics.student_t import t_quantile
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
@@ -25,6 +28,9 @@ __all__ = ["Concentration", "Exposure", "Genres", "accuracy_by_group", "exposure
 
 MAX_POINTS = 101
 """Maximum number of points on a Lorenz curve."""
+
+N_USER_GROUPS = 100
+"""Maximum number of groups of users that the jackknife leaves out in turn."""
 
 SMOOTHING = 0.99
 """Weight of the recommended genres in the smoothed distribution; see `Genres`."""
@@ -151,6 +157,26 @@ class Exposure:
         each user. Above 1, the recommended items are more popular than those in the histories.
     genres : Genres or None
         Genre shares if a genre column was given, else None.
+    intervals : pl.DataFrame
+        Columns measure, value, low and high, with 95% confidence intervals for other samples of as many users:
+        rows_per_user.gini, rows_per_item.gini, positions_per_item.gini, coverage, popularity_lift and, with genres,
+        miscalibration. The bounds are nan for fewer than 20 users.
+
+    Notes
+    -----
+    Resamples of a bootstrap repeat users, so they show fewer different items than as many users do. The intervals of
+    coverage and of the Gini coefficients are therefore from the jackknife. With v the value for all users, v_g the value
+    without the users of group g, and G random groups of equal size (at most 100)::
+
+        v +- t_quantile(0.975, G - 1) sqrt((G - 1) / G sum_g (v_g - mean of v_g)^2)
+
+    The variance of the jackknife is not below that of the value on average (Efron & Stein 1981), and exceeds it for
+    coverage. The bounds of coverage are nan if all items are shown to several users. The intervals of popularity_lift
+    and miscalibration, a ratio and a mean over users, are those of `cofactor.metrics.intervals`.
+
+    References
+    ----------
+    Efron & Stein (1981), "The jackknife estimate of variance", Annals of Statistics 9(3).
 
     Examples
     --------
@@ -167,7 +193,8 @@ class Exposure:
     positions_per_item: Concentration
     coverage: float
     popularity_lift: float
-    genres: Genres | None = None
+    genres: Genres | None
+    intervals: pl.DataFrame
 
 
 @validated
@@ -210,20 +237,16 @@ def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None
     column = None if column is None else checks.text("column", column)
     lists, _ = recommender.for_rows(np.arange(len(recommender.users), dtype=np.int32)).rank(n)
     positions, support = item_exposure(lists, len(recommender.items)), recommender.support
-    is_active = histories.counts > 0
     popularity = support.astype(np.float64)
-    history_popularity = _mean_by_user(popularity, histories)[is_active].mean() if is_active.any() else np.nan
-    list_popularity = _mean_by_user(popularity, _as_rows(lists))[is_active]
-    has_lists = np.isfinite(list_popularity).any()
-    popularity_ratio = float(np.nanmean(list_popularity) / history_popularity) if has_lists else np.nan
-    return Exposure(
-        Concentration.of(histories.counts),
-        Concentration.of(support),
-        Concentration.of(positions),
-        coverage(positions),
-        popularity_ratio,
-        None if column is None else _genres(recommender, lists, column),
-    )
+    popularity_by_user = [_mean_by_user(popularity, rows) for rows in (_as_rows(lists), histories)]
+    has_both = np.isfinite(popularity_by_user).all(axis=0)
+    lift = bootstrap_ratio(*(values[has_both] for values in popularity_by_user))
+    genres, divergence = (None, None) if column is None else _genres(recommender, lists, column)
+    result = Exposure(
+        Concentration.of(histories.counts), Concentration.of(support), Concentration.of(positions),
+        coverage(positions), lift.mean, genres, pl.DataFrame(),
+    )  # fmt: skip
+    return replace(result, intervals=_intervals(result, histories, _as_rows(lists), lift, divergence))
 
 
 @validated
@@ -280,7 +303,52 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
     return pl.DataFrame(rows, schema=["group", "users", "mean", "low", "high"], orient="row")
 
 
-def _genres(recommender: Recommender, lists: Int32, column: str) -> Genres:
+def _intervals(
+    result: Exposure, histories: SparseRows, lists: SparseRows, lift: Interval, divergence: Float64 | None
+) -> pl.DataFrame:
+    """Return the intervals of an exposure; its own field `intervals` is not read."""
+    n_items, groups = result.rows_per_item.members, _user_groups(len(histories))
+    counts_without = [histories.counts[groups != group] for group in range(groups.max(initial=-1) + 1)]
+    item_counts, shown_counts = (list(_item_counts_without(rows, groups, n_items)) for rows in (histories, lists))
+    values = {
+        "rows_per_user.gini": (result.rows_per_user.gini, [gini(counts) for counts in counts_without]),
+        "rows_per_item.gini": (result.rows_per_item.gini, [gini(counts) for counts in item_counts]),
+        "positions_per_item.gini": (result.positions_per_item.gini, [gini(counts) for counts in shown_counts]),
+        "coverage": (result.coverage, [coverage(counts) for counts in shown_counts]),
+    }
+    intervals = {name: _jackknife_interval(value, parts, len(histories)) for name, (value, parts) in values.items()}
+    intervals["popularity_lift"] = lift
+    if divergence is not None:
+        intervals["miscalibration"] = bootstrap_interval(divergence)
+    rows = [(name, *interval) for name, interval in intervals.items()]
+    return pl.DataFrame(rows, schema=["measure", "value", "low", "high"], orient="row")
+
+
+def _user_groups(n_users: int) -> Int64:
+    """Return the number of a random group for each user; the groups are of equal size, up to one user."""
+    return random_stream(0, "jackknife").permutation(n_users) % max(1, min(N_USER_GROUPS, n_users))
+
+
+def _item_counts_without(rows: SparseRows, groups: Int64, n_items: int) -> Iterator[Int64]:
+    """Yield for each group how many rows of the other groups contain each item."""
+    total, group_of_entry = np.bincount(rows.columns, minlength=n_items), groups[rows.owners].astype(np.uint8)
+    columns = rows.columns[np.argsort(group_of_entry, kind="stable")]
+    sizes = np.bincount(group_of_entry, minlength=groups.max(initial=-1) + 1)
+    for part in np.split(columns, np.cumsum(sizes)[:-1]):
+        yield total - np.bincount(part, minlength=n_items)
+
+
+def _jackknife_interval(value: float, values_without: list[float], n_users: int) -> Interval:
+    """Return the value with its jackknife interval, cut to 0..1; see `Exposure`."""
+    parts, n = np.asarray(values_without), len(values_without)
+    if n_users < MIN_USERS or not isfinite(value) or not np.isfinite(parts).all() or np.ptp(parts) == 0:
+        return Interval(value, np.nan, np.nan)
+    half_width = t_quantile(0.975, n - 1) * sqrt((n - 1) * float(parts.var()))
+    return Interval(value, max(0.0, value - half_width), min(1.0, value + half_width))
+
+
+def _genres(recommender: Recommender, lists: Int32, column: str) -> tuple[Genres, Float64]:
+    """Return the genre shares, and the divergence for each user who has genres in the history and in the list."""
     genres = indicators(recommender.item_table, [column], "item")
     share = genres.shares(len(recommender.items))
     history_shares = np.stack([_mean_by_user(genre, recommender.histories) for genre in share.T], axis=1)
@@ -296,7 +364,7 @@ def _genres(recommender: Recommender, lists: Int32, column: str) -> Genres:
         )
     names = [name.partition("=")[2] or name for name in genres.names]
     table = pl.DataFrame({"genre": names, "had": history_shares.mean(axis=0), "shown": list_shares.mean(axis=0)})
-    return Genres(table.sort("had", descending=True), float(divergence.mean()))
+    return Genres(table.sort("had", descending=True), float(divergence.mean())), divergence
 
 
 def _mean_by_user(values: Float64, rows: SparseRows) -> Float64:

@@ -9,6 +9,7 @@ import numpy as np
 
 from cofactor import checks
 from cofactor.arrays import Bool, Float64, Int64
+from cofactor.errors import ParameterError
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["UserBehavior"]
@@ -100,15 +101,20 @@ class UserBehavior:
 
         Parameters
         ----------
-        preference : ndarray of shape (..., n_items), float64
+        preference : ndarray of shape (n_users, n_items), float64
             Probability that a user accepts each item by preference alone, between 0 and 1.
         support : array_like of shape (n_items,)
             Number of ratings of each item.
 
         Returns
         -------
-        ndarray of shape (..., n_items), float64
+        ndarray of shape (n_users, n_items), float64
             Probabilities; equal to `preference` if `conformity` is 0.
+
+        Raises
+        ------
+        ParameterError
+            `preference` is not between 0 and 1, or does not match `support`.
 
         Notes
         -----
@@ -118,13 +124,15 @@ class UserBehavior:
 
         Examples
         --------
-        >>> UserBehavior(conformity=1.0).acceptance_probability(np.array([0.5, 0.5]), [0, 9]).round(2).tolist()
-        [0.27, 0.73]
+        >>> UserBehavior(conformity=1.0).acceptance_probability(np.array([[0.5, 0.5]]), [0, 9]).round(2).tolist()
+        [[0.27, 0.73]]
         """
-        preference = np.asarray(preference, dtype=np.float64)
+        preference = checks.number_array("preference", preference, (None, None), low=0)
+        if preference.max(initial=0) > 1:
+            raise ParameterError(f"preference must be between 0 and 1; got {preference.max():g}")
+        logs = np.log1p(checks.number_array("support", support, (preference.shape[1],), low=0))
         if self.conformity == 0:
             return preference
-        logs = np.log1p(checks.number_array("support", support, (None,), low=0))
         deviation = logs.std()
         z = (logs - logs.mean()) / (deviation if deviation > 0 else 1.0)
         odds = preference * np.exp(self.conformity * z)
