@@ -6,20 +6,21 @@
 It writes benchmarks/heavy_raters.md and the same rows to benchmarks/heavy_raters.json, which docs/audit.md reads.
 
 Data: 12 synthetic sets drawn by seed (`draw_config`): 300 to 800 users and items, 20 to 60 ratings per user, 3-20 %
-heavy raters with 2 to 10 times as many ratings as others, 50-80 % of them for items of genre 0, which they rate 0 to 1.5
-stars higher. Activity is equal in one half of the sets and log-normal in the other half. Heavy raters view more
+heavy raters with 2 to 10 times as many ratings as others, 50-80 % of them for items of genre 0, which they rate 0 to
+1.5 stars higher. Activity is equal in one half of the sets and log-normal in the other half. Heavy raters view more
 positions in proportion. Which users are heavy raters is unknown to the models and mitigations.
 
-Loops: eight rounds of `simulate` for three models, with five seeds for each set. Excess is the share of genre 0 in
-the lists of the other users minus its share in their lists by true preferences. It is split by `growth_parts`: round 1,
+Loops: eight rounds of `simulate` for three models, with five seeds for each set. Excess is the share of genre 0 in the
+lists of the other users minus its share in their lists by true preferences. It is split by `growth_parts`: round 1,
 growth in the control without feedback, and growth due to feedback; the last rounds are 6 to 8.
 
-Mitigations use ratings and item genres only, and have three seeds. Two of them are also run with inferred categories in place of genres.
-The lower bound requires a predictive distribution and is compared with the plain lists of BayesianMF (one seed, as for the other behaviors of users).
-Price: the decrease in NDCG by true preferences, relative to the plain lists of the same loop, mean of all rounds.
+Mitigations use ratings and item genres only, and have three seeds. Two of them are also run with inferred categories
+in place of genres. The lower bound requires a predictive distribution and is compared with the plain lists of
+BayesianMF (one seed, as for the other behaviors of users). Price: the decrease in NDCG by true preferences, relative to
+the plain lists of the same loop, mean of all rounds.
 
-Intervals are 95 % t intervals over the sets, whose values are means over seeds; those of single sets are over seeds. The
-interval of the excess that is left, a ratio of means, is by Fieller's theorem (1954).
+Intervals are 95 % t intervals over the sets, whose values are means over seeds; those of single sets are over seeds.
+The interval of the excess that is left, a ratio of means, is by Fieller's theorem (1954).
 """
 
 from __future__ import annotations
@@ -215,10 +216,14 @@ def mitigation_rows(raw: pl.DataFrame) -> dict[str, dict[str, Any]]:
             *keys, plain_last="last", plain_accuracy="accuracy", plain_heavy="heavy_accuracy"
         )
         for name in names:
-            paired = own.filter(mitigation=name).join(plain, on=keys).with_columns(
-                loss=100 * (1 - pl.col("accuracy") / pl.col("plain_accuracy")),
-                heavy_loss=100 * (1 - pl.col("heavy_accuracy") / pl.col("plain_heavy")),
-                change=pl.col("last") - pl.col("plain_last"),
+            paired = (
+                own.filter(mitigation=name)
+                .join(plain, on=keys)
+                .with_columns(
+                    loss=100 * (1 - pl.col("accuracy") / pl.col("plain_accuracy")),
+                    heavy_loss=100 * (1 - pl.col("heavy_accuracy") / pl.col("plain_heavy")),
+                    change=pl.col("last") - pl.col("plain_last"),
+                )
             )
             last, plain_last = series(paired, "last"), series(paired, "plain_last")
             number = sum(label.startswith(letter) for label in rows) + 1
@@ -254,12 +259,12 @@ def cell(interval: list[float], digits: int) -> str:
 def table(
     rows: dict[str, dict[str, Any]], letter: str, columns: dict[str, str | Callable[[dict[str, Any]], str]]
 ) -> list[str]:
-    """Return the rows with this letter as a Markdown table with an anchor for each row."""
+    """Return the rows with this letter as a Markdown table."""
     lines = [f"| row | {' | '.join(columns)} |", "|-" * (1 + len(columns)) + "|"]
     for label, row in rows.items():
         if label.startswith(letter):
             cells = [str(row[key]) if isinstance(key, str) else key(row) for key in columns.values()]
-            lines.append(f"| <a id=\"{label.lower()}\"></a>{label} | {' | '.join(cells)} |")
+            lines.append(f'| {label} | {" | ".join(cells)} |')
     return lines
 
 
@@ -297,8 +302,9 @@ def page(rows: dict[str, dict[str, Any]], configs: dict[int, SyntheticConfig], n
         f"{', '.join(MODELS)}.", "",
         "## Mitigations and their price", "",
         "Excess is the share of genre 0 in the lists of users who are not heavy raters, minus its share by true",
-        f"preferences, in rounds {ROUNDS - LAST_ROUNDS + 1} to {ROUNDS}. A negative excess means that genre 0 is shown",
-        "less than by true preferences; a negative loss is a gain. Heavy raters have their own column for the loss.", "",
+        f"preferences, in rounds {ROUNDS - LAST_ROUNDS + 1} to {ROUNDS}; below 0, genre 0 is shown less than by true",
+        "preferences. The loss is that of the same users, and below 0 it is a gain; heavy raters have their own column.",
+        "",
         *table(rows, "M", {"model": "model", "mitigation": "mitigation"} | price), "",
         "## Split of the excess", "",
         "Plain lists, for each behavior of the users and each model. The excess in the last rounds is the sum of the",

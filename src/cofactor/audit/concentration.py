@@ -165,8 +165,8 @@ class Exposure:
     Notes
     -----
     Resamples of a bootstrap repeat users, so they show fewer different items than as many users do. The intervals of
-    coverage and of the Gini coefficients are therefore from the jackknife. With v the value for all users, v_g the value
-    without the users of group g, and G random groups of equal size (at most 100)::
+    coverage and of the Gini coefficients are therefore from the jackknife. With v the value for all users, v_g the
+    value without the users of group g, and G random groups of equal size (at most 100)::
 
         v +- t_quantile(0.975, G - 1) sqrt((G - 1) / G sum_g (v_g - mean of v_g)^2)
 

@@ -435,7 +435,8 @@ def simulate(
     -----
     In each round, user u views views[u] different positions, drawn with weights rank^-position_bias. A viewed item is
     accepted with probability `behavior.acceptance_probability`, which is `tastes.acceptance_probability` without
-    conformity, and its rating is drawn by `tastes.ratings`; the rating is added to the training data for the next round.
+    conformity, and its rating is drawn by `tastes.ratings`; the rating is added to the training data for the next
+    round.
 
     In the control, the accepted items are replaced by as many unseen items, drawn without replacement with weights
     `tastes.acceptance_probability`. These are the items that the user accepts while viewing the whole catalog in random
@@ -501,7 +502,9 @@ def simulate(
         if not feedback:
             u, i = _catalog_choices(np.bincount(u, minlength=len(users)), table, preference, stream)
         table = _with_rows(table, u, i, tastes.ratings(u, i, stream))
-    return Simulation(mitigation.name, *map(read_only, (lists, accuracy, ideal_lists, active)), table, tastes)
+    return Simulation(
+        mitigation.name, read_only(lists), read_only(accuracy), read_only(ideal_lists), read_only(active), table, tastes
+    )
 
 
 def _training_table(estimator: Estimator, table: Interactions, tastes: Tastes) -> Interactions:

@@ -24,13 +24,13 @@ class UserBehavior:
 
     Attributes
     ----------
-    position_bias : float, default 1
+    position_bias : float, default 1.0
         Exponent of the position bias: positions are viewed with weights rank^-position_bias. 0 views all positions
         equally often.
-    conformity : float, default 0
+    conformity : float, default 0.0
         Tendency to accept what many others have rated: the log-odds of accepting an item increase by `conformity` for
         each standard deviation by which the logarithm of its support is above the mean of all items.
-    boredom : float, default 0
+    boredom : float, default 0.0
         Probability, from 0 to 1, that a user leaves the service for good after viewing an item without accepting it.
 
     Raises
