@@ -264,7 +264,7 @@ def table(
     for label, row in rows.items():
         if label.startswith(letter):
             cells = [str(row[key]) if isinstance(key, str) else key(row) for key in columns.values()]
-            lines.append(f'| {label} | {" | ".join(cells)} |')
+            lines.append(f"| {label} | {' | '.join(cells)} |")
     return lines
 
 
@@ -303,7 +303,7 @@ def page(rows: dict[str, dict[str, Any]], configs: dict[int, SyntheticConfig], n
         "## Mitigations and their price", "",
         "Excess is the share of genre 0 in the lists of users who are not heavy raters, minus its share by true",
         f"preferences, in rounds {ROUNDS - LAST_ROUNDS + 1} to {ROUNDS}; below 0, genre 0 is shown less than by true",
-        "preferences. The loss is that of the same users, and below 0 it is a gain; heavy raters have their own column.",
+        "preferences. The loss is that of the same users (below 0, a gain); heavy raters have their own column.",
         "",
         *table(rows, "M", {"model": "model", "mitigation": "mitigation"} | price), "",
         "## Split of the excess", "",
