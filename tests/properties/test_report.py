@@ -130,6 +130,7 @@ def test_the_numbers_equal_those_of_the_library(report: Report, table: Interacti
     assert sections["ranking"]["tables"]["bias_ranking"] == plain(ranking.to_dicts())
     exposed = exposure(fitted_study.recommender, column="genres")
     assert sections["exposure"]["numbers"]["coverage"] == exposed.coverage
+    assert sections["exposure"]["tables"]["intervals"] == plain(exposed.intervals.to_dicts())
     assert exposed.genres is not None
     assert sections["exposure"]["tables"]["genres"] == plain(exposed.genres.table.to_dicts())
     assert sections["exposure"]["numbers"]["miscalibration"] == exposed.genres.miscalibration
