@@ -29,7 +29,7 @@ import numpy as np
 from cofactor import checks
 from cofactor.arrays import random_stream
 from cofactor.checks import Seed
-from cofactor.data.held_out import held_out_rows, is_ordered
+from cofactor.data.held_out import hold_out, is_ordered
 from cofactor.data.interactions import Interactions, Kind, relevant_rows
 from cofactor.data.readers.frame_table import ArrowFrame
 from cofactor.data.readers.read import read_ratings
@@ -636,13 +636,12 @@ def validation_split(table: Interactions, *, seed: int) -> Split | None:
     Split or None
         Split with the held-out rows as its test set.
     """
-    is_held_out = held_out_rows(table, share=SHARE, seed=seed)
-    train, held_out = table.select(~is_held_out), table.select(is_held_out)
+    train, held_out = hold_out(table, share=SHARE, seed=seed)
     has_weight = train.weights is None or bool(train.weights.any())
     if not len(train) or not has_weight or not len(relevant_rows(held_out)):
         return None
     row_choice = "latest" if is_ordered(table) else "random"
-    return Split(train, replace(held_out, seen=None), f"{row_choice} {SHARE:.0%} of each user's rows, seed {seed}")
+    return Split(train, held_out, f"{row_choice} {SHARE:.0%} of each user's rows, seed {seed}")
 
 
 def sample_of_users(table: Interactions, n_rows: int, *, seed: int) -> Interactions:
