@@ -340,6 +340,9 @@ class RatingsLoss(LeastSquaresLoss):
         Additional penalty on each bias, once per row; it acts like this number of ratings equal to the mean.
     pseudo_ratings : float, default 0
         Constant c: the penalties of a user or item with n ratings are multiplied by n + c.
+    fold_in_l2 : float, default 0
+        Additional penalty on the factors of a row that is folded in, once per row; it is not part of the objective. It
+        represents training that ends before the factors have converged (see `with_fold_in_penalty`).
 
     Notes
     -----
@@ -367,6 +370,7 @@ class RatingsLoss(LeastSquaresLoss):
     l2_bias: float | None
     damping: float = 0.0
     pseudo_ratings: float = 0.0
+    fold_in_l2: float = 0.0
 
     @property
     def has_bias(self) -> bool:
@@ -390,7 +394,64 @@ class RatingsLoss(LeastSquaresLoss):
         """
         factors, biases = (unit, 1.0) if linear else (unit**2, unit**2)
         l2_bias = None if self.l2_bias is None else self.l2_bias * biases
-        return replace(self, l2=self.l2 * factors, l2_bias=l2_bias, damping=self.damping * biases)
+        fold_in_l2 = self.fold_in_l2 * factors
+        return replace(
+            self, l2=self.l2 * factors, l2_bias=l2_bias, damping=self.damping * biases, fold_in_l2=fold_in_l2
+        )
+
+    def with_fold_in_penalty(self, model: _Factors, histories: SparseRows) -> RatingsLoss:
+        """Return this loss with the `fold_in_l2` at which the trained users are closest to solving their fold-in.
+
+        Gradient descent that is stopped early leaves the factors of a user closer to 0 than the minimizer of the loss.
+        With a sum of squares over n ratings, a limited number of passes acts like a penalty that does not grow with n.
+
+        Parameters
+        ----------
+        model : FactorModel
+            The trained model, with this loss.
+        histories : SparseRows
+            The ratings that the model was fitted to, one row for each user.
+
+        Returns
+        -------
+        RatingsLoss
+            The loss with the new `fold_in_l2`; 0 if the training has converged, or if all user factors are 0.
+
+        Notes
+        -----
+        With g_u = -1/2 times the gradient of the loss with respect to the factors p_u, the minimizer of
+        `sum_u |g_u - fold_in_l2 p_u|^2`, or 0 if it is negative::
+
+            fold_in_l2 = sum_u g_u . p_u / sum_u |p_u|^2
+
+        References
+        ----------
+        Bishop 1995, "Regularization and complexity control in feed-forward networks" (early stopping and weight decay).
+
+        Examples
+        --------
+        >>> from cofactor.models.factor import FactorModel
+        >>> zeros, one_rating = np.zeros(1, np.float32), SparseRows.of([0], [0], [2.0], n_rows=1)
+        >>> model = FactorModel(np.float32([[0.5]]), np.float32([[1.0]]), zeros, zeros)      # the minimizer is 2
+        >>> loss = RatingsLoss(l2=0.0, l2_bias=None).with_fold_in_penalty(model, one_rating)
+        >>> loss.fold_in_l2                                                                  # 2 / (1 + 3) = 0.5
+        3.0
+        """
+        owners, P = histories.owners, model.user_factors.astype(np.float64)
+        x = model.raw_scores(owners, histories.columns)
+        errors, slope = histories.values - model.link(x).astype(np.float64), np.ones(len(x))
+        if model.rating_range is not None:
+            low, high = model.rating_range
+            y = sigmoid(x)
+            slope = (high - low) * y * (1 - y)
+        if histories.weights is not None:
+            errors *= histories.weights
+        along_rows = (x - model.mean - model.user_bias[owners] - model.item_bias[histories.columns]).astype(np.float64)
+        squares = _squared_norms(P)
+        penalties = self.l2 * float(self.penalty(histories.counts, len(model.item_bias)).astype(np.float64) @ squares)
+        total = float(squares.sum())
+        fold_in_l2 = (float(np.sum(slope * errors * along_rows)) - penalties) / total if total > 0 else 0.0
+        return replace(self, fold_in_l2=max(fold_in_l2, 0.0))
 
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
         """Return the factor by which the penalties of each user or item are multiplied: n + `pseudo_ratings`.
@@ -475,7 +536,7 @@ class RatingsLoss(LeastSquaresLoss):
         width = self.width(k)
         features, shape, precision = np.zeros((n, width), np.float32), np.zeros(width), np.zeros(width)
         features[:, :k] = factors
-        shape[:k] = self.l2
+        shape[:k], precision[:k] = self.l2, self.fold_in_l2
         shape[k:] = 1.0  # a penalty on the padding, whose features are 0, keeps the system positive definite
         if self.l2_bias is not None:
             features[:, k] = 1
