@@ -4,11 +4,11 @@
     COFACTOR_DATA=folder python -m benchmarks.fold_in flixster citeulike --estimators biased-mf bpr
     python -m benchmarks.fold_in --page                                    writes benchmarks/fold_in.md
 
-At most 500 users with at least 21 rows are drawn. The model is fitted with 20 rows of each of them, drawn at random, and
-all rows of the other users; the remaining rows are the test part. The test part is scored with the trained users, and
-with the same users folded into the same model from their 20 rows: RMSE for ratings, NDCG@10 for events. Tables of
-ratings are also used as events, each rating one event. The difference has a paired 95 % interval over users. A row holds
-if fold-in is worse by at most 1 % of the metric of the trained users, or if the interval includes 0.
+At most 500 users with at least 21 rows are drawn. The model is fitted with 20 rows of each of them, drawn at random,
+and all rows of the other users; the remaining rows are the test part. The test part is scored with the trained users,
+and with the same users folded into the same model from their 20 rows: RMSE for ratings, NDCG@10 for events. Tables of
+ratings are also used as events, each rating one event. The difference has a paired 95 % interval over users. A result
+holds if fold-in is worse by at most 1 % of the metric of the trained users, or if the interval includes 0.
 
 All estimators have their default settings. Times are removed, because a history that is folded in has none. Results are
 appended to benchmarks/fold_in.jsonl; the latest result of a data set, an estimator and a seed counts.
@@ -19,13 +19,11 @@ from __future__ import annotations
 import argparse
 import json
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import cofactor
 from benchmarks.data_sets import DATA_SETS
 from cofactor import Interactions, Recommender, Split
 from cofactor.estimators import REGISTRY
@@ -105,28 +103,30 @@ def records() -> list[dict[str, Any]]:
 
 
 def page() -> str:
-    """Return the tables: one row per estimator, one column per data set."""
+    """Return a table for each kind: one row per estimator, one column per data set."""
     lines = [
         "# Fold-in compared with training",
         "",
-        "Made by `python -m benchmarks.fold_in`. Metric of users who were fitted with 20 rows, how much worse it is if the",
-        "same users are folded into the same model from these 20 rows, and in brackets the paired 95 % interval of the",
-        "difference, in percent of the metric. A row that is worse by more than 1 %, with an interval that excludes 0, is",
-        "marked with \u2717.",
+        "Made by `python -m benchmarks.fold_in`; the script describes the method. By how many percent the metric of users",
+        "with 20 rows is worse if they are folded into the fitted model instead of trained with it, one value per split.",
+        "Where it is worse by more than 1 % and the paired 95 % interval excludes 0, the value is bold.",
     ]
     for kind, metric in (("ratings", "RMSE"), ("events", "NDCG@10")):
-        rows = [record for record in records() if record["kind"] == kind]
-        sign = 1 if kind == "ratings" else -1
-        lines += ["", f"## {metric}, {kind}", "", "| data set | seed | users | estimator | trained | folded in | worse by |"]
-        lines.append("|-|-|-|-|-|-|-|")
-        for r in sorted(rows, key=lambda r: (r["estimator"], r["data"], r["seed"])):
-            low, high = sorted(sign * r[end] / r["trained"] for end in ("low", "high"))
-            interval = "" if np.isnan(low) else f" ({low:+.1%} to {high:+.1%})"
-            mark = "" if r["holds"] else " \u2717"
-            lines.append(
-                f"| {r['data']} | {r['seed']} | {r['users']} | {REGISTRY[r['estimator']].__name__} "
-                f"| {r['trained']:.4f} | {r['folded']:.4f} | {r['worse_by']:+.1%}{interval}{mark} |"
-            )
+        rows = sorted((r for r in records() if r["kind"] == kind), key=lambda r: r["seed"])
+        names = list(dict.fromkeys(name for name in (*RATING_SETS, *EVENT_SETS) if name in {r["data"] for r in rows}))
+        lines += ["", f"## {metric}, {kind}", "", f"| estimator | {' | '.join(names)} |", "|-" * (len(names) + 1) + "|"]
+        for estimator in sorted({r["estimator"] for r in rows}):
+            cells = []
+            for name in names:
+                own = [r for r in rows if (r["estimator"], r["data"]) == (estimator, name)]
+                values = [f"{100 * r['worse_by'] + 0.0:+.2f}" for r in own]
+                cells.append(", ".join(v if r["holds"] else f"**{v}**" for v, r in zip(values, own, strict=True)))
+            lines.append(f"| {REGISTRY[estimator].__name__} | {' | '.join(cells)} |")
+    n_failed = sum(not r["holds"] for r in records())
+    lines += [
+        "",
+        f"{n_failed} of {len(records())} results are worse by more than 1 % with an interval that excludes 0.",
+    ]
     return "\n".join([*lines, ""])
 
 

@@ -207,9 +207,7 @@ class BiasedMF(Estimator):
         def model() -> FactorModel:
             return replace(transformation.to_ratings(state.model(), table.scale), rating_range=rating_range)
 
-        fitted = monitor.run(epoch, model)
-        assert isinstance(fitted.loss, RatingsLoss)
-        return replace(fitted, loss=fitted.loss.with_fold_in_penalty(fitted, table.by_user))
+        return monitor.run(epoch, model).with_fold_in_penalty(table.by_user)
 
 
 def epoch_learning_rate(peak_rate: float, number: int, epochs: int) -> float:

@@ -33,6 +33,10 @@ from cofactor.models.fold_in import MIN_SLOPE, GaussianPrior, sigmoid, solve_row
 __all__ = ["EventsLoss", "LeastSquaresLoss", "Loss", "PairwiseLoss", "RatingsLoss", "padded_width"]
 
 
+MAX_PENALTY_USERS = 200
+"""The maximum number of trained users from whom the penalty of fold-in of a pairwise loss is computed."""
+
+
 def padded_width(width: int) -> int:
     """Round the width of vectors up to a multiple of 8, because kernels operate on full CPU registers.
 
@@ -198,6 +202,23 @@ class LeastSquaresLoss(ABC):
         float
             The loss, summed in float64.
         """
+
+    def with_fold_in_penalty(self, model: _Factors, histories: SparseRows) -> Self:
+        """Return the loss that fold-in minimizes: this loss, unless training ends before the users have converged.
+
+        Parameters
+        ----------
+        model : FactorModel
+            The trained model, with this loss.
+        histories : SparseRows
+            The table that the model was fitted to, one row for each user.
+
+        Returns
+        -------
+        LeastSquaresLoss
+            This loss.
+        """
+        return self
 
     def n_unknowns(self, factors: int) -> int:
         """Return the number of unknowns per user or item: the number of factors, plus one if the model has biases.
@@ -399,7 +420,7 @@ class RatingsLoss(LeastSquaresLoss):
             self, l2=self.l2 * factors, l2_bias=l2_bias, damping=self.damping * biases, fold_in_l2=fold_in_l2
         )
 
-    def with_fold_in_penalty(self, model: _Factors, histories: SparseRows) -> RatingsLoss:
+    def with_fold_in_penalty(self, model: _Factors, histories: SparseRows) -> Self:
         """Return this loss with the `fold_in_l2` at which the trained users are closest to solving their fold-in.
 
         Gradient descent that is stopped early leaves the factors of a user closer to 0 than the minimizer of the loss.
@@ -446,12 +467,14 @@ class RatingsLoss(LeastSquaresLoss):
             slope = (high - low) * y * (1 - y)
         if histories.weights is not None:
             errors *= histories.weights
-        along_rows = (x - model.mean - model.user_bias[owners] - model.item_bias[histories.columns]).astype(np.float64)
+        dots = (x - np.float32(model.mean) - model.user_bias[owners] - model.item_bias[histories.columns]).astype(
+            np.float64
+        )
         squares = _squared_norms(P)
-        penalties = self.l2 * float(self.penalty(histories.counts, len(model.item_bias)).astype(np.float64) @ squares)
-        total = float(squares.sum())
-        fold_in_l2 = (float(np.sum(slope * errors * along_rows)) - penalties) / total if total > 0 else 0.0
-        return replace(self, fold_in_l2=max(fold_in_l2, 0.0))
+        penalties = self.l2 * self.penalty(histories.counts, len(model.item_bias)).astype(np.float64)
+        return replace(
+            self, fold_in_l2=_penalty(float(slope * errors @ dots - penalties @ squares), float(squares.sum()))
+        )
 
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
         """Return the factor by which the penalties of each user or item are multiplied: n + `pseudo_ratings`.
@@ -833,6 +856,9 @@ class PairwiseLoss:
         The initial learning rate and the number of epochs, in training and in fold-in.
     counts : {"log", "binary", "raw"}, default "log"
         The transformation of the values of events; see `arrays.transform_counts`.
+    fold_in_l2 : float, default 0
+        Additional penalty on the factors of a user who is folded in, once per user; it is not part of the objective. It
+        represents training in which the items change while users are fitted (see `with_fold_in_penalty`).
 
     Notes
     -----
@@ -867,6 +893,7 @@ class PairwiseLoss:
     learning_rate: float
     epochs: int
     counts: Counts = "log"
+    fold_in_l2: float = 0.0
 
     @property
     def least_squares(self) -> None:
@@ -894,6 +921,48 @@ class PairwiseLoss:
             This loss.
         """
         return self
+
+    def with_fold_in_penalty(self, model: _Factors, histories: SparseRows) -> Self:
+        """Return this loss with the `fold_in_l2` at which the trained users are closest to solving their fold-in.
+
+        The expectation over j is exact. Up to 200 users, evenly spaced, are used.
+
+        Parameters
+        ----------
+        model : FactorModel
+            The trained model, with this loss.
+        histories : SparseRows
+            The events that the model was fitted to, one row for each user.
+
+        Returns
+        -------
+        PairwiseLoss
+            The loss with the new `fold_in_l2`.
+
+        Notes
+        -----
+        With g_u = -1/2 times the gradient of the loss with respect to the factors p_u, or 0 if it is negative::
+
+            fold_in_l2 = sum_u g_u . p_u / sum_u |p_u|^2
+        """
+        rows, weights = self.positives(histories)
+        P, Q = model.user_factors.astype(np.float64), model.item_factors.astype(np.float64)
+        users = np.flatnonzero((rows.counts > 0) & (rows.counts < len(Q)))
+        products = squares = 0.0
+        for u in users[np.linspace(0, len(users) - 1, min(len(users), MAX_PENALTY_USERS)).astype(np.int64)]:
+            entries = slice(rows.start[u], rows.start[u + 1])
+            items, dots = rows.columns[entries], Q @ P[u]
+            scores = dots + model.item_bias
+            negatives = np.setdiff1d(np.arange(len(Q)), items)
+            negatives = negatives[np.argsort(scores[negatives], kind="stable")]
+            differences = np.clip(scores[items][:, None] - scores[negatives], -50, 50)
+            pull = negative_probabilities(len(negatives), self.n_negatives) / (1 + np.exp(differences))
+            w = weights[entries].astype(np.float64) if len(weights) else np.ones(len(items))
+            square = float(P[u] @ P[u])
+            products += float(w @ (pull.sum(axis=1) * dots[items] - pull @ dots[negatives])) / 2
+            products -= self.l2 * len(items) * square
+            squares += square
+        return replace(self, fold_in_l2=_penalty(products, squares))
 
     def positives(self, rows: SparseRows) -> tuple[SparseRows, Float32]:
         """Return the events with a positive confidence, and these confidences: transformed values times weights.
@@ -951,7 +1020,10 @@ class PairwiseLoss:
         items[:, :k] = model.item_factors
         events, weights = self.positives(histories)
         rates = cosine_schedule(self.learning_rate, self.epochs)
-        bpr_fold_in(x, events, weights, items, model.item_bias, candidates=self.n_negatives, rates=rates, l2=self.l2)
+        bpr_fold_in(
+            x, events, weights, items, model.item_bias,
+            candidates=self.n_negatives, rates=rates, l2=self.l2, row_l2=self.fold_in_l2,
+        )  # fmt: skip
         return x[:, :k], np.zeros(len(histories), np.float32)
 
     def fold_in_items(self, model: _Factors, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
@@ -1047,6 +1119,11 @@ Loss: TypeAlias = RatingsLoss | EventsLoss | PairwiseLoss
 def _supports(interactions: Interactions) -> tuple[Int64, Int64]:
     """Return the number of interactions of each user and of each item."""
     return interactions.by_user.counts, np.bincount(interactions.i, minlength=interactions.n_items)
+
+
+def _penalty(products: float, squares: float) -> float:
+    """Return the ratio of both sums, a penalty of fold-in; 0 if it is negative, or if the second sum is 0."""
+    return max(products / squares, 0.0) if squares > 0 else 0.0
 
 
 def _squared_norms(factors: Float32 | Float64) -> Float64:
