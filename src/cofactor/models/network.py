@@ -492,7 +492,8 @@ class NetworkModel:
         """
         require_histories(histories, self.n_items)
         require_no_prior(prior)
-        width, unit = self.user_vectors.shape[1], 1 / np.sqrt(self.user_penalty)
+        width = self.user_vectors.shape[1]
+        unit: Float32 = (1 / np.sqrt(self.user_penalty)).astype(np.float32)
         x = np.tile(np.concatenate([self.user_vectors[-1], self.user_bias[-1]]), (len(histories) + 1, 1))
 
         def fold_in_row(row: int) -> None:
