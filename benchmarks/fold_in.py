@@ -108,7 +108,7 @@ def page() -> str:
         "# Fold-in compared with training",
         "",
         "Made by `python -m benchmarks.fold_in`; the script describes the method. By how many percent the metric of",
-        "users with 20 rows is worse if they are folded into the model instead of trained with it, one value per split.",
+        "users with 20 rows is worse if they are folded into the model instead of trained, one value per split.",
         "Where it is worse by more than 1 % and the paired 95 % interval excludes 0, the value is bold.",
     ]
     for kind, metric in (("ratings", "RMSE"), ("events", "NDCG@10")):
