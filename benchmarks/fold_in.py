@@ -42,24 +42,26 @@ def whole_table(name: str) -> Interactions:
     train, test = split.train, split.test
     columns = [np.concatenate([getattr(train, part), getattr(test, part)]) for part in ("u", "i", "values")]
     u, i, values = columns
-    given = None if train.kind == "events" and (values == 1).all() else values
-    return Interactions.from_columns(train.users.ids(u), train.items.ids(i), given, kind=train.kind)
+    amounts = None if train.kind == "events" and (values == 1).all() else values
+    return Interactions.from_columns(train.users.ids(u), train.items.ids(i), amounts, kind=train.kind)
 
 
 def tables(name: str) -> list[Interactions]:
     """Return the tables of a data set: its ratings and the same rows as events, or its events."""
     table = whole_table(name)
-    if table.kind == "events":
-        return [table]
-    events = Interactions.from_columns(table.users.ids(table.u), table.items.ids(table.i), kind="events")
-    return [table, events]
+    return [table] if table.kind == "events" else [table, as_events(table)]
 
 
-def split_of(table: Interactions, seed: int, *, max_users: int = MAX_USERS) -> Split:
+def as_events(table: Interactions) -> Interactions:
+    """Return a table of ratings as events: one for each rating, whatever its value."""
+    return Interactions.from_columns(table.users.ids(table.u), table.items.ids(table.i), kind="events")
+
+
+def split_of(table: Interactions, seed: int) -> Split:
     """Keep 20 rows of each of the drawn users for training; the remaining rows of these users are the test part."""
     rng = np.random.default_rng(seed)
     eligible = np.flatnonzero(table.by_user.counts > HISTORY_LENGTH)
-    drawn = rng.choice(eligible, min(max_users, len(eligible)), replace=False)
+    drawn = rng.choice(eligible, min(MAX_USERS, len(eligible)), replace=False)
     order = np.lexsort((rng.random(len(table)), table.u))
     place = np.empty(len(table), np.int64)
     place[order] = np.arange(len(table)) - table.by_user.start[table.u[order]]

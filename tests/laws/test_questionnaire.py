@@ -279,7 +279,7 @@ def sparse_ratings(seed: int, n_users: int = 120, n_items: int = 400) -> Interac
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_popular_items_are_asked_about_where_few_answers_are_expected(seed: int) -> None:
+def test_questions_are_popular_items_where_few_answers_are_expected(seed: int) -> None:
     table = sparse_ratings(seed)
     questionnaire = Questionnaire(population_of(Recommender.fit(BiasedMF(factors=2), table, seed=seed), n_clusters=6))
     assert questionnaire.population.asks_popular_items
@@ -300,8 +300,8 @@ def test_the_expected_answers_are_those_of_users_of_the_mixture(population: Popu
     start, rng = Questionnaire(population), np.random.default_rng(0)
     best_items = np.argsort(-start.acquisition(), kind="stable")[:10]
     clusters = rng.choice(len(population.mixture.weights), 20_000, p=population.mixture.weights)
-    known = rng.random((len(clusters), 10)) < population.mixture.item_probabilities[clusters][:, best_items]
-    assert start.expected_answers(10) == pytest.approx(known.sum(axis=1).mean(), abs=0.05)
+    is_rated = rng.random((len(clusters), 10)) < population.mixture.item_probabilities[clusters][:, best_items]
+    assert start.expected_answers(10) == pytest.approx(is_rated.sum(axis=1).mean(), abs=0.05)
     assert start.expected_answers(0) == 0
     with pytest.raises(ParameterError, match="n must be"):
         start.expected_answers(-1)

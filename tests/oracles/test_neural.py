@@ -398,8 +398,8 @@ def test_the_penalty_of_fold_in_is_the_ratio_of_gradient_and_vector(
     penalty = np.repeat(np.float32([30, 8]), [width, model.user_bias.shape[1]])
     layers = replace(model.layers, out=np.zeros_like(model.layers.out))
     folded = replace(model, user_penalty=penalty, layers=layers).fold_in(histories)
-    found = folded.with_fold_in_penalty(histories).user_penalty
-    np.testing.assert_allclose(found, penalty, rtol=0.01)
+    computed = folded.with_fold_in_penalty(histories).user_penalty
+    np.testing.assert_allclose(computed, penalty, rtol=0.01)
 
 
 def test_users_are_picked_from_two_models(model: NetworkModel) -> None:
