@@ -180,6 +180,7 @@ def rmse(errors: Any, counts: Any) -> float:
 
 
 def interval_text(mean: float, low: float, high: float) -> str:
+    mean += 0.0  # -0.0 becomes 0.0
     return f"{mean:+.2f}" if np.isnan(low) else f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
