@@ -32,7 +32,7 @@ from cofactor.metrics.intervals import Interval
 from cofactor.metrics.ranking import RankingMetric
 from cofactor.metrics.rating import RatingMetric
 from cofactor.metrics.registry import primary_metric
-from cofactor.metrics.significance import holm, sign_flip
+from cofactor.metrics.significance import model_confidence_set
 from cofactor.recommender.recommender import Recommender
 from cofactor.validation import validated
 
@@ -61,9 +61,11 @@ class ComparedModel:
     role : {'requested', 'baseline', 'tuned baseline'}
         "requested" for an estimator passed by the caller; otherwise, the reason why the model was added.
     difference : Interval
-        Primary metric minus that of the best model, with a paired 95% interval; nan for the best model.
+        Primary metric minus that of the best model, with a paired 95% interval; nan for the best model. The interval
+        is for this pair alone, without a correction for the choice of the best model.
     p : float
-        p-value of the difference, corrected for multiple comparisons with Holm's procedure; nan for the best model.
+        p-value of the hypothesis that the model is one of the best, corrected for the number of models and for the
+        choice of the best on the same users (see `metrics.significance.model_confidence_set`); nan for the best model.
     versus_best : str
         "best", "within noise", "worse (p=...)", or "not measured" if there are no test users.
     """
@@ -144,7 +146,7 @@ class Comparison:
             - model, role, versus_best, metric: as in `ComparedModel`
             - value, low, high: the metric and its 95% interval over users
             - difference, difference_low, difference_high: difference from the best model, paired by user
-            - p: p-value, corrected with Holm's procedure
+            - p: p-value, corrected for the number of models and for the choice of the best
             - fit_seconds: wall-clock time of the fit
 
         Examples
@@ -249,9 +251,11 @@ def compare(
 
     Notes
     -----
-    Models are compared per user, because users differ far more than models do: with a bootstrap interval for the
-    difference, and a sign-flip test corrected with Holm's procedure. The best model is chosen on the same data, so
-    p-values for nearly equal models are slightly too small.
+    Models are compared per user, because users differ far more than models do: with an interval for the difference from
+    the best model, and with a sign-flip test. The p-values are corrected for the number of models and for the choice of
+    the best model on the same users (`metrics.significance.model_confidence_set`): the probability that any of the truly
+    best models is reported as worse is at most about 5%. The intervals are not corrected, so an interval may exclude 0
+    although the difference is within noise.
 
     Each model is first trained on a few rows, so that fit times exclude compilation.
 
@@ -385,8 +389,9 @@ def _compare_with_best(
     best, other_scores = scores[order[0]], [scores[row] for row in order[1:]]
     has_users = len(best.users) > 0
     key, best_values = metric.per_user_key, _user_values(best, metric)
-    columns = [(score.per_user[key] - best.per_user[key]) * best.counts for score in other_scores]
-    p = holm([sign_flip(column, seed=seed) if has_users else nan for column in columns])
+    columns = [score.per_user[key] * best.counts for score in (best, *other_scores)]
+    sign = 1 if metric.greater_is_better else -1
+    p = model_confidence_set(sign * np.column_stack(columns), seed=seed)[1:] if has_users else np.full(len(order) - 1, nan)
     differences = [
         Interval(nan, nan, nan),
         *(_user_values(score, metric).difference(best_values, seed=seed) for score in other_scores),

@@ -26,6 +26,7 @@ from cofactor.metrics.base import UserValues
 from cofactor.metrics.catalog import CatalogMetric, ListExposure
 from cofactor.metrics.intervals import Interval, bootstrap_intervals
 from cofactor.metrics.model_lists import ModelLists
+from cofactor.metrics.ranking import RANKING_BOUNDS
 from cofactor.metrics.rating import RatingMetric, UserErrors, errors_by_user
 from cofactor.metrics.registry import METRICS, metrics_from_hits, primary_metric
 from cofactor.models.base import PredictsRatings
@@ -535,10 +536,11 @@ def _score_lists(
     """Compute the `Score` fields for ranked lists: users, metrics, per-user values, and metrics of the served lists."""
     lists, users = _lists(recommender, split, ks, exclude)
     per_user = metrics_from_hits(lists.hits, ks)
-    metrics = dict(bootstrap_intervals(per_user, seed=seed))
+    metrics = bootstrap_intervals(per_user, bounds=RANKING_BOUNDS, seed=seed)
     served = {name: metrics[name] for name in per_user}
     if lists.served_hits is not lists.hits:
-        served = dict(bootstrap_intervals(metrics_from_hits(lists.served_hits, ks), seed=seed))
+        served_values = metrics_from_hits(lists.served_hits, ks)
+        served = bootstrap_intervals(served_values, bounds=RANKING_BOUNDS, seed=seed)
     nan = float("nan")
     support = np.bincount(split.train.i, minlength=split.train.n_items)
     n_users = int(np.count_nonzero(split.train.by_user.counts))

@@ -8,6 +8,7 @@ from cofactor.estimators import BayesianMF
 from cofactor.estimators.base import Estimator
 from cofactor.evaluate.comparison import compare
 from cofactor.evaluate.reliability import calibration
+from cofactor.metrics.intervals import NO_INTERVAL
 from cofactor.metrics.registry import metric_named
 from cofactor.models.base import HasUncertainty
 from cofactor.plots import cold_start_plot, comparison_plot, reliability_plot
@@ -55,8 +56,8 @@ def comparison_section(study: Study) -> Section:
     ]
     caption = (
         f"Each dot is the {metric.title} of a model on held-out {study.table.kind}, with its 95 % interval over users; "
-        f"{metric.direction}, and the text next to a name is the result of a paired test, which can be significant "
-        "even if the intervals overlap."
+        f"{metric.direction}, and the text next to a name is the result of a paired test, corrected for the number of "
+        "models and the choice of the best, which can be significant even if the intervals overlap."
     )
     return Section(
         "comparison", "Model comparison", text, [Picture(comparison_plot(frame), caption)],
@@ -155,12 +156,15 @@ def cold_start_section(study: Study) -> Section:
         f"baseline are given more and more of their {study.table.kind} and evaluated on the same later ones each time. "
     )
     last = int(result.curve["history_length"][-1])
-    conclusion = (
-        f"Even with {last} {study.table.kind}, the personal model is not significantly better than the baseline."
-        if result.break_even_length is None
-        else f"With {result.break_even_length} or more {study.table.kind}, the personal model is significantly better "
-        "than the baseline."
-    )
+    if result.curve["difference_low"].is_nan().all():
+        conclusion = f"{NO_INTERVAL} There are fewer, so no difference is called significant."
+    elif result.break_even_length is None:
+        conclusion = f"Even with {last} {study.table.kind}, the personal model is not significantly better than the baseline."
+    else:
+        conclusion = (
+            f"With {result.break_even_length} or more {study.table.kind}, the personal model is significantly better "
+            "than the baseline."
+        )
     text = [setup + conclusion, *study.sample_notes]
     caption = (
         f"The lines show the {metric} of the personal model and of the baseline for new users, by their number of "
