@@ -310,6 +310,10 @@ def show_calibration(out: Console, calibrations: Mapping[str, Calibration], spli
         output_table.add_row(label, *("-" if isnan(number) else f"{number:.4f}" for number in numbers))
     out.print(output_table)
     for label, result in calibrations.items():
+        out.print(
+            f"{label}: {_format_percent(result.share_below)} % of the ratings are below the 2.5 % quantile of their "
+            f"distribution, {_format_percent(result.share_above)} % above the 97.5 % quantile"
+        )
         interval_names = [
             name.removeprefix("covered ") for name in result.coverage.columns if name.startswith("covered ")
         ]
@@ -336,7 +340,7 @@ def _show_coverage(out: Console, label: str, coverage: pl.DataFrame, interval: s
 
 
 def _format_percent(fraction: float | None) -> str:
-    return "-" if fraction is None else f"{100 * fraction:.1f}"
+    return "-" if fraction is None or isnan(fraction) else f"{100 * fraction:.1f}"
 
 
 def _write_plot(label: str, result: Calibration, split: Split, path: str) -> None:
