@@ -18,6 +18,7 @@ from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import CofactorError, KindError, ParameterError
 from cofactor.estimators.base import Estimator
 from cofactor.evaluate.evaluation import (
+    MAX_REFITS,
     Evaluation,
     Score,
     baseline_for,
@@ -205,6 +206,7 @@ def compare(
     seed: Seed = 0,
     exclude: Exclude = "seen",
     tuned_baseline: bool = False,
+    refits: int = 0,
     on_fit: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Fit models on the training set, score them on the test set, and test each against the best.
@@ -229,6 +231,8 @@ def compare(
     tuned_baseline : bool, default False
         Whether to include a baseline tuned on a part of the training set, which takes five to seven more fits. It is
         tuned once for all comparisons in this process with the same training set and seed.
+    refits : int, default 0
+        As in `evaluate`; the overlap of the lists between seeds is in the `Score` of each model.
     on_fit : callable, optional
         Called with the label of each model before it is fitted.
 
@@ -275,6 +279,7 @@ def compare(
     require_split("split", split)
     ks, seed = checks.whole_numbers("ks", ks, low=1, high=checks.MAX_LIST_LENGTH), checks.seed(seed)
     checks.optional_callable("on_fit", on_fit)
+    refits = checks.whole_number("refits", refits, low=0, high=MAX_REFITS)
     split.validate()
     split = split.excluding(exclude)
     kind = split.train.kind
@@ -292,7 +297,8 @@ def compare(
         notify(label)
         _warm_up(estimator, split.train, seed)
         try:
-            scored.append((model, fit_and_score(estimator, split, label=label, ks=ks, seed=seed, exclude=exclude)))
+            options: dict[str, Any] = {"label": label, "ks": ks, "seed": seed, "exclude": exclude, "refits": refits}
+            scored.append((model, fit_and_score(estimator, split, **options)))
         except CofactorError as problem:
             if role == "baseline" or len(requested_models) == 1:
                 raise

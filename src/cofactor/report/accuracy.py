@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from cofactor.audit.cold_start_curve import cold_start
 from cofactor.errors import KindError
 from cofactor.estimators import BayesianMF
@@ -44,7 +46,7 @@ def comparison_section(study: Study) -> Section:
     estimators: list[Estimator] = [study.estimator]
     if study.table.kind == "ratings" and not isinstance(study.estimator, BayesianMF):
         estimators.append(BayesianMF())
-    result = compare(estimators, study.split, seed=study.seed)
+    result = compare(estimators, study.split, seed=study.seed, refits=study.refits)
     frame = result.frame().drop("fit_seconds")  # it differs from run to run
     best, metric = result.best, metric_named(result.metric)
     text = [
@@ -59,9 +61,14 @@ def comparison_section(study: Study) -> Section:
         f"{metric.direction}, and the text next to a name is the result of a paired test, corrected for the number of "
         "models and the choice of the best, which can be significant even if the intervals overlap."
     )
+    tables = [Table("models", "Models", frame, COLUMNS | {"value": metric.title})]
+    if study.refits:
+        rows = [(model.score.label, *overlap) for model in result.models for overlap in model.score.seed_overlap.values()]
+        overlaps = pl.DataFrame(rows, schema=["model", "overlap", "low", "high"], orient="row")
+        columns = {"model": "model", "overlap": "common items", "low": "95 % from", "high": "to"}
+        tables.append(Table("seed_overlap", "Share of common items in lists of ten from different seeds", overlaps, columns))
     return Section(
-        "comparison", "Model comparison", text, [Picture(comparison_plot(frame), caption)],
-        [Table("models", "Models", frame, COLUMNS | {"value": metric.title})],
+        "comparison", "Model comparison", text, [Picture(comparison_plot(frame), caption)], tables,
         {"split": result.description, "task": result.task, "metric": result.metric, "best": best.score.label},
         [f"{label} is omitted: {reason}" for label, reason in result.failed],
     )  # fmt: skip
