@@ -57,7 +57,7 @@ def ndcg(number: int) -> Population:
         ideal = np.cumsum(discount)[np.minimum(n_relevant, K) - 1]
         return (is_hit @ discount) / ideal, np.ones(n)
 
-    truth = float(draw(2_000_000, random_stream(0, "ndcg truth", number))[0].mean())
+    truth = float(draw(500_000, random_stream(0, "ndcg truth", number))[0].mean())
     return Population(f"mean {truth:.3f}, {n_test:.0f} test items", truth, draw)
 
 

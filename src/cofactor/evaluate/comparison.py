@@ -257,9 +257,9 @@ def compare(
     -----
     Models are compared per user, because users differ far more than models do: with an interval for the difference from
     the best model, and with a sign-flip test. The p-values are corrected for the number of models and for the choice of
-    the best model on the same users (`metrics.significance.model_confidence_set`): the probability that any of the truly
-    best models is reported as worse is at most about 5%. The intervals are not corrected, so an interval may exclude 0
-    although the difference is within noise.
+    the best model on the same users (`metrics.significance.model_confidence_set`): the probability that any of the
+    truly best models is reported as worse is at most about 5%. The intervals are not corrected, so an interval may
+    exclude 0 although the difference is within noise.
 
     Each model is first trained on a few rows, so that fit times exclude compilation.
 
@@ -397,7 +397,11 @@ def _compare_with_best(
     key, best_values = metric.per_user_key, _user_values(best, metric)
     columns = [score.per_user[key] * best.counts for score in (best, *other_scores)]
     sign = 1 if metric.greater_is_better else -1
-    p = model_confidence_set(sign * np.column_stack(columns), seed=seed)[1:] if has_users else np.full(len(order) - 1, nan)
+    p = (
+        model_confidence_set(sign * np.column_stack(columns), seed=seed)[1:]
+        if has_users
+        else np.full(len(order) - 1, nan)
+    )
     differences = [
         Interval(nan, nan, nan),
         *(_user_values(score, metric).difference(best_values, seed=seed) for score in other_scores),

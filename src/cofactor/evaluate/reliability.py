@@ -418,7 +418,9 @@ def probability_integral_transform(predicted: Distribution, y: Any, *, seed: See
         assert isinstance(predicted.curve, NormalMixture)
         return predicted.curve.cdf_at(true_ratings)
     index = _level_indices(predicted, true_ratings)[:, None]
-    high, mass = (np.take_along_axis(array, index, axis=1)[:, 0] for array in (predicted.mass.cumsum(1), predicted.mass))
+    high, mass = (
+        np.take_along_axis(array, index, axis=1)[:, 0] for array in (predicted.mass.cumsum(1), predicted.mass)
+    )
     transform: Float64 = high - random_stream(seed, "probability integral transform").random(len(high)) * mass
     return np.clip(transform, 0.0, 1.0)
 

@@ -111,8 +111,8 @@ def surprising_items(recommender: Recommender, n: int = 20, *, min_support: int 
     Parameters
     ----------
     recommender : Recommender
-        Recommender trained on ratings, with a model that learns the biases of items together with those of users or with
-        factors, such as `ExplicitALS` or `BiasedMF`.
+        Recommender trained on ratings, with a model that learns the biases of items together with those of users or
+        with factors, such as `ExplicitALS` or `BiasedMF`.
     n : int, default 20
         Number of items, at least 1.
     min_support : int, default 20
@@ -157,8 +157,8 @@ def surprising_items(recommender: Recommender, n: int = 20, *, min_support: int 
     ranked = bias_ranking(recommender)
     if _is_shrunken_average(ranked):
         raise KindError(
-            "the bias-adjusted ratings of this model are averages shrunk toward the mean, so no item is surprising; fit a "
-            "model that separates items from the users who rated them, such as explicit-als or biased-mf"
+            "the bias-adjusted ratings of this model are averages shrunk toward the mean, so no item is surprising; "
+            "fit a model that separates items from the users who rated them, such as explicit-als or biased-mf"
         )
     frame = ranked.filter(pl.col("support") >= min_support)
     frame = frame.with_columns(surprise=pl.col("difference") - pl.col("difference").median())
@@ -167,9 +167,9 @@ def surprising_items(recommender: Recommender, n: int = 20, *, min_support: int 
 
 
 def _is_shrunken_average(ranked: pl.DataFrame) -> bool:
-    """Return whether level = mean + n / (n + damping) (average - mean) for all items with n > 0 ratings, and one damping.
+    """Return whether level = mean + n / (n + damping) (average - mean) for all items with n > 0 ratings.
 
-    Then n level - n average = damping mean - damping level, which is linear in the level.
+    If so, n (level - average) = damping mean - damping level, which is linear in the level.
     """
     rated = ranked.filter(pl.col("support") > 0)
     if len(rated) < MIN_ITEMS_FOR_FIT:

@@ -197,7 +197,7 @@ def bootstrap_intervals(
     ends = _ends(values, bounds)
     has_value = np.isfinite(values)
     has_any = has_value.any(axis=0)
-    values, has_value = np.where(has_value, values, 0.0)[:, has_any], has_value[:, has_any]
+    values, has_value = contiguous(np.where(has_value, values, 0.0)[:, has_any], np.float64), has_value[:, has_any]
     n = has_value.sum(axis=1)
     means = np.divide(values.sum(axis=1), n, out=np.full(len(n), np.nan), where=n > 0)
     low, high = np.full((2, len(n)), np.nan)
@@ -435,7 +435,7 @@ def standard_error(numerator: Float64, denominator: Float64) -> tuple[float, flo
     inflation = 1 / np.maximum(1 - h, 1e-12)
     error = sqrt(float((inflation * residual**2).sum())) / total
     omega = _working_variance(residual, denominator)
-    # the covariance of the residuals of users u and v is omega_u [u = v] - h_u omega_v - h_v omega_u + h_u h_v sum(omega)
+    # residuals of users u and v have the covariance omega_u [u = v] - h_u omega_v - h_v omega_u + h_u h_v sum(omega)
     omega_sum = omega.sum()
     variance = omega - 2 * h * omega + h**2 * omega_sum
     shared = 2 * h * omega - h**2 * omega_sum

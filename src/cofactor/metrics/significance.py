@@ -183,7 +183,8 @@ def model_confidence_set(values: Any, *, flips: int = 9999, seed: Seed = 0) -> F
         observed = statistics[np.ix_(remaining, remaining)]
         extremes = np.zeros(flips)
         for i in remaining:
-            np.maximum(extremes, (np.abs(flipped[:, [i]] - flipped[:, remaining]) / norm[i, remaining]).max(1), extremes)
+            distances = np.abs(flipped[:, [i]] - flipped[:, remaining]) / norm[i, remaining]
+            np.maximum(extremes, distances.max(axis=1), out=extremes)
         current = max(current, float((1 + np.count_nonzero(extremes >= observed.max() - 1e-9)) / (1 + flips)))
         worst = remaining.pop(int(observed.min(axis=1).argmin()))
         p[worst] = current

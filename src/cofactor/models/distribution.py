@@ -211,10 +211,9 @@ class Distribution:
 
     Notes
     -----
-    The mean is the mean of the mixture before binning and recalibration, or the mean of the mass if there is no mixture.
-    Interval
-    endpoints are quantiles of the curve. An endpoint may fall inside a cell, but the level of that cell is either
-    inside or outside the interval, so an 80% interval does not necessarily contain 80% of the mass.
+    The mean is the mean of the mixture before binning and recalibration, or the mean of the mass if there is no
+    mixture. Interval endpoints are quantiles of the curve. An endpoint may fall inside a cell, but the level of that
+    cell is either inside or outside the interval, so an 80% interval does not necessarily contain 80% of the mass.
 
     Examples
     --------

@@ -19,16 +19,14 @@ from cofactor.kernels.mixture import mixture_cdf, mixture_cdf_at
 
 __all__ = ["PROBABILITIES", "Recalibration"]
 
-PROBABILITIES = read_only(
-    np.array([0, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.975, 0.99,
-              0.995, 1])
-)  # fmt: skip
+_TAIL = (0, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.025, 0.035, 0.05, 0.07, 0.09, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4)
+PROBABILITIES = read_only(np.array([*_TAIL, 0.5, *(1 - p for p in reversed(_TAIL))]))
 """Predicted probabilities at which the recalibrated probability is estimated; linear in between."""
 
 PRIOR_ROWS = 100.0
 """Number of imaginary held-out ratings that agree with the predictions, so that few ratings change little."""
 
-GRID_SIZE, EM_ITERATIONS = 201, 200
+GRID_SIZE, BATCH_SIZE, ROUNDS, EM_ITERATIONS = 201, 4096, 4, 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +51,9 @@ class Recalibration:
     t is linear between the ratings, with t(ratings) = points, and a shift outside them. G is linear between
     `PROBABILITIES`, with G(PROBABILITIES) = probabilities. t makes the average predicted frequency of each level equal
     to the observed one, as the thresholds of an ordinal regression do; G makes the probability integral transforms of
-    held-out ratings uniform.
+    held-out ratings uniform. The points of the lowest and the highest level have no effect on the probabilities of
+    levels, but on whether an interval ends before them: they lie halfway between the level and the point at the
+    distance of the level from its threshold.
 
     References
     ----------
@@ -67,7 +67,7 @@ class Recalibration:
     >>> rng = np.random.default_rng(0)
     >>> means = np.zeros((5000, 1))
     >>> recalibration = Recalibration.learned(means, means + 1, 2 * rng.standard_normal(5000), np.float32([]))
-    >>> recalibration.probability(np.array([0.025, 0.5, 0.975])).round(2).tolist()     # ratings vary more than predicted
+    >>> recalibration.probability(np.array([0.025, 0.5, 0.975])).round(2).tolist()  # wider than predicted
     [0.16, 0.5, 0.83]
     """
 
@@ -105,23 +105,24 @@ class Recalibration:
         """
         m, s = (contiguous(np.asarray(array), np.float64) for array in (means, sds))
         true_ratings, grid = np.asarray(y, np.float64), levels.astype(np.float64)
+        mass = np.diff(PROBABILITIES)
         if len(grid) < 2:
             ratings = points = np.zeros(0)
-            low = high = mixture_cdf_at(m, s, true_ratings)
+            transform = mixture_cdf_at(m, s, true_ratings)
+            mass = _bin_masses(transform, transform, mass)
         else:
             level = np.abs(true_ratings[:, None] - grid).argmin(axis=1)
             edges = (grid[1:] + grid[:-1]) / 2
-            thresholds = _thresholds(m, s, level, grid, edges)
+            for _ in range(ROUNDS):  # each of the two maps, given the other
+                thresholds = _thresholds(m, s, mass, level, grid)
+                cumulative = np.hstack([np.zeros((len(m), 1)), mixture_cdf(m, s, thresholds), np.ones((len(m), 1))])
+                low, high = (np.take_along_axis(cumulative, level[:, None] + end, axis=1)[:, 0] for end in (0, 1))
+                mass = _bin_masses(low, high, mass)
             ratings = np.concatenate([grid[:1], edges, grid[-1:]])
-            points = np.concatenate([
-                np.minimum(grid[:1], thresholds[:1] - (edges[0] - grid[0])),
-                thresholds,
-                np.maximum(grid[-1:], thresholds[-1:] + (grid[-1] - edges[-1])),
-            ])
-            cumulative = np.hstack([np.zeros((len(m), 1)), mixture_cdf(m, s, thresholds), np.ones((len(m), 1))])
-            low, high = (np.take_along_axis(cumulative, level[:, None] + end, axis=1)[:, 0] for end in (0, 1))
-        mass = _bin_masses(low, high)
-        probabilities = np.concatenate([[0.0], np.cumsum(mass)[:-1], [1.0]])
+            first, last = thresholds[:1] - (edges[0] - grid[0]), thresholds[-1:] + (grid[-1] - edges[-1])
+            first, last = np.minimum(first, (first + grid[0]) / 2), np.maximum(last, (last + grid[-1]) / 2)
+            points = np.concatenate([first, thresholds, last])
+        probabilities = _cumulative(mass)
         return cls(read_only(ratings), read_only(points), read_only(probabilities))
 
     def latent(self, x: Float64) -> Float64:
@@ -209,23 +210,29 @@ class Recalibration:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def _thresholds(means: Float64, sds: Float64, level: Any, grid: Float64, edges: Float64) -> Float64:
-    """Return the points c_l at which the mean of F(c_l) is the observed share of ratings up to each level."""
-    n, width = len(means), grid[-1] - grid[0]
-    points = np.linspace(grid[0] - width, grid[-1] + width, GRID_SIZE)
-    predicted = mixture_cdf(means, sds, points).mean(axis=0) if n else (points - points[0]) / (3 * width)
+def _thresholds(means: Float64, sds: Float64, mass: Float64, level: Any, grid: Float64) -> Float64:
+    """Return the points c_l at which the mean of G(F(c_l)) is the observed share of ratings up to each level."""
+    n, width, edges = len(means), grid[-1] - grid[0], (grid[1:] + grid[:-1]) / 2
+    points, probabilities = np.linspace(grid[0] - width, grid[-1] + width, GRID_SIZE), _cumulative(mass)
+    predicted = np.zeros(GRID_SIZE)
+    for start in range(0, n, BATCH_SIZE):  # bounds the memory
+        rows = slice(start, start + BATCH_SIZE)
+        predicted += np.interp(mixture_cdf(means[rows], sds[rows], points), PROBABILITIES, probabilities).sum(axis=0)
+    predicted = predicted / n if n else (points - points[0]) / (3 * width)
     n_up_to = np.cumsum(np.bincount(level, minlength=len(grid)))[:-1]
     share = (n_up_to + PRIOR_ROWS * np.interp(edges, points, predicted)) / (n + PRIOR_ROWS)
     strictly_ascending = np.maximum.accumulate(predicted) + 1e-12 * np.arange(GRID_SIZE)
     thresholds = np.interp(share, strictly_ascending, points)
     smallest_gap = 1e-6 * width * np.arange(len(edges))
-    return np.maximum.accumulate(thresholds - smallest_gap) + smallest_gap
+    separated: Float64 = np.maximum.accumulate(thresholds - smallest_gap) + smallest_gap
+    return separated
 
 
-def _bin_masses(low: Float64, high: Float64) -> Float64:
+def _bin_masses(low: Float64, high: Float64, mass: Float64) -> Float64:
     """Estimate the distribution of probability integral transforms known to lie between low and high, each (n,).
 
-    The density is constant between two PROBABILITIES. Its maximum likelihood estimate is found by EM.
+    The density is constant between two PROBABILITIES. Its maximum likelihood estimate is found by EM, which starts from
+    `mass`, the probabilities between them.
     """
     left, width = PROBABILITIES[:-1], np.diff(PROBABILITIES)
     if (low == high).all():
@@ -233,13 +240,17 @@ def _bin_masses(low: Float64, high: Float64) -> Float64:
         total: Float64 = np.bincount(bins, minlength=len(width)) + PRIOR_ROWS * width
         return total / total.sum()
     share = np.maximum(np.minimum(high[:, None], left + width) - np.maximum(low[:, None], left), 0.0) / width
-    mass = width
     for _ in range(EM_ITERATIONS):
         likelihood = np.einsum("nk,k->n", share, mass)
         weights = np.divide(1.0, likelihood, out=np.zeros_like(likelihood), where=likelihood > 0)
         total = np.einsum("nk,n->k", share, weights) * mass + PRIOR_ROWS * width
         mass = total / total.sum()
     return mass
+
+
+def _cumulative(mass: Float64) -> Float64:
+    """Return G at PROBABILITIES, given the probabilities between them."""
+    return np.concatenate([[0.0], np.cumsum(mass)[:-1], [1.0]])
 
 
 def _piecewise_linear(x: Float64, sources: Float64, targets: Float64) -> Float64:

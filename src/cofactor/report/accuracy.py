@@ -63,10 +63,14 @@ def comparison_section(study: Study) -> Section:
     )
     tables = [Table("models", "Models", frame, COLUMNS | {"value": metric.title})]
     if study.refits:
-        rows = [(model.score.label, *overlap) for model in result.models for overlap in model.score.seed_overlap.values()]
+        rows = [
+            (model.score.label, *overlap) for model in result.models for overlap in model.score.seed_overlap.values()
+        ]
         overlaps = pl.DataFrame(rows, schema=["model", "overlap", "low", "high"], orient="row")
         columns = {"model": "model", "overlap": "common items", "low": "95 % from", "high": "to"}
-        tables.append(Table("seed_overlap", "Share of common items in lists of ten from different seeds", overlaps, columns))
+        tables.append(
+            Table("seed_overlap", "Share of common items in lists of ten from different seeds", overlaps, columns)
+        )
     return Section(
         "comparison", "Model comparison", text, [Picture(comparison_plot(frame), caption)], tables,
         {"split": result.description, "task": result.task, "metric": result.metric, "best": best.score.label},
@@ -166,7 +170,9 @@ def cold_start_section(study: Study) -> Section:
     if result.curve["difference_low"].is_nan().all():
         conclusion = f"{NO_INTERVAL} There are fewer, so no difference is called significant."
     elif result.break_even_length is None:
-        conclusion = f"Even with {last} {study.table.kind}, the personal model is not significantly better than the baseline."
+        conclusion = (
+            f"Even with {last} {study.table.kind}, the personal model is not significantly better than the baseline."
+        )
     else:
         conclusion = (
             f"With {result.break_even_length} or more {study.table.kind}, the personal model is significantly better "

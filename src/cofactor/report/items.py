@@ -61,8 +61,8 @@ def factor_map_section(study: Study) -> Section:
     )
     if result.popularity_share > 0:
         text.append(
-            f"{result.popularity_share:.0%} of the variance follows the number of events of the items; this part is taken "
-            "out, because the first axis would otherwise show popularity."
+            f"{result.popularity_share:.0%} of the variance follows the number of events of the items; this part is "
+            "taken out, because the first axis would otherwise show popularity."
         )
     ends = pl.concat(
         [
