@@ -54,20 +54,20 @@ def ranked(of_events: Split) -> Comparison:
 
 def test_the_rmse_difference_equals_a_plain_loop() -> None:
     rng = np.random.default_rng(0)
-    counts = rng.integers(1, 30, 80)
-    a = rng.gamma(2, 0.4, 80) * counts
-    b = a * rng.normal(1.05, 0.1, 80)
-    difference = paired_rmse_difference(a, b, counts, resamples=4000)
+    counts = rng.integers(1, 30, 300)
+    a = rng.gamma(2, 0.4, 300) * counts
+    b = a * rng.normal(1.05, 0.1, 300)
+    difference = paired_rmse_difference(a, b, counts)
     assert difference.mean == pytest.approx(sqrt(a.sum() / counts.sum()) - sqrt(b.sum() / counts.sum()))
     draw = np.random.default_rng(1)
     gaps = []
-    for _ in range(4000):
-        who = draw.integers(0, 80, 80)
+    for _ in range(4000):  # a percentile bootstrap agrees if histories do not differ much
+        who = draw.integers(0, 300, 300)
         gaps.append(sqrt(a[who].sum() / counts[who].sum()) - sqrt(b[who].sum() / counts[who].sum()))
     np.testing.assert_allclose(difference[1:], np.quantile(gaps, [0.025, 0.975]), atol=2e-3)
-    swapped = paired_rmse_difference(b, a, counts, resamples=4000)
+    swapped = paired_rmse_difference(b, a, counts)
     np.testing.assert_allclose(swapped, [-difference.mean, -difference.high, -difference.low], rtol=1e-9)
-    padded = paired_rmse_difference(np.append(a, 0), np.append(b, 0), np.append(counts, 0), resamples=4000)
+    padded = paired_rmse_difference(np.append(a, 0), np.append(b, 0), np.append(counts, 0))
     assert padded == difference
 
 
@@ -80,8 +80,6 @@ def test_the_rmse_difference_of_no_user_one_user_and_invalid_input() -> None:
         paired_rmse_difference([1.0], [1.0, 2.0], [1, 1])
     with pytest.raises(DataError, match="nonnegative"):
         paired_rmse_difference([-1.0], [1.0], [1])
-    with pytest.raises(ParameterError, match="resamples"):
-        paired_rmse_difference([1.0, 2.0], [1.0, 2.0], [1, 1], resamples=0)
     with pytest.raises(ParameterError, match="confidence"):
         paired_rmse_difference([1.0, 2.0], [1.0, 2.0], [1, 1], confidence=2)
 
@@ -348,7 +346,7 @@ def test_the_frame_and_json_are_complete(rated: Comparison, ranked: Comparison) 
         assert frame["model"].to_list() == [model.score.label for model in comparison.models]
         assert frame["versus_best"][0] == "best"
         assert (frame["metric"] == comparison.metric).all()
-        assert frame["low"].is_between(0, frame["value"]).all()
+        assert frame["low"].is_nan().all()  # fewer than 200 users
         assert (frame["fit_seconds"] > 0).all()
         document = json.loads(json.dumps(comparison.as_dict(), allow_nan=False))
         assert (document["task"], document["metric"]) == (comparison.task, comparison.metric)

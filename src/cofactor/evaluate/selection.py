@@ -429,7 +429,7 @@ class _Selector:
     def _is_clear(self, values: UserValues, reference: UserValues) -> bool:
         """Return whether the gain in the metric over a reference exceeds its standard error."""
         sign = 1 if self.metric.greater_is_better else -1
-        return sign * (values.aggregate() - reference.aggregate()) > values.standard_error(reference)
+        return bool(sign * (values.aggregate() - reference.aggregate()) > values.standard_error(reference))
 
     def _first(self, note: str) -> Selection:
         """Choose the first candidate without a comparison."""

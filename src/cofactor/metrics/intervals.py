@@ -433,7 +433,7 @@ def standard_error(numerator: Float64, denominator: Float64) -> tuple[float, flo
     total, h = denominator.sum(), denominator / denominator.sum()
     residual = numerator - numerator.sum() / total * denominator
     inflation = 1 / np.maximum(1 - h, 1e-12)
-    error = sqrt(float((inflation * residual**2).sum())) / total
+    error = sqrt(float((inflation * residual**2).sum())) / float(total)
     omega = _working_variance(residual, denominator)
     # residuals of users u and v have the covariance omega_u [u = v] - h_u omega_v - h_v omega_u + h_u h_v sum(omega)
     omega_sum = omega.sum()

@@ -133,7 +133,7 @@ def ranking_section(study: Study) -> Section:
         )
         pictures.append(Picture(bias_ranking_plot(surprising_frame), caption))
         frame = surprising_frame.with_columns(name=_name(surprising_frame))
-        columns |= {"surprise": "beyond typical difference"}
+        columns = columns | {"surprise": "beyond typical difference"}
         tables.append(Table("surprising_items", "Largest differences", frame, columns))
     tables.append(Table("bias_ranking", "All items", ranked))
     return Section("ranking", "Item ranking", text, pictures, tables, {"min_support": support}, missing)
