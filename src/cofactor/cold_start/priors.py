@@ -22,9 +22,12 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream
 from cofactor.checks import Seed
+from cofactor.cold_start.held_out import LENGTHS, HeldOutUsers
 from cofactor.cold_start.item_weights import HALF_WEIGHT_RATINGS, WEIGHT_RIDGE
 from cofactor.data.features import Encoder
 from cofactor.errors import DataError, KindError
+from cofactor.estimators.base import Estimator
+from cofactor.estimators.paired import PairedModels
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import require_histories
@@ -97,6 +100,7 @@ def learn_priors(
     item_table: pl.DataFrame | None = None,
     user_features: Sequence[str] = (),
     item_features: Sequence[str] = (),
+    estimator: Estimator | None = None,
     seed: Seed = 0,
 ) -> Priors:
     """Learn priors for new users and new items from a trained model.
@@ -113,6 +117,9 @@ def learn_priors(
     user_features, item_features : sequence of str, default ()
         Columns of the tables on which the prior mean depends; see `data.features.Encoder`. If empty, all new users
         (items) have the same prior; an item-item model requires item features and ignores user features.
+    estimator : Estimator, optional
+        Estimator that fitted the model. It is fitted again without a quarter of the users, on whom the strength of the
+        user prior and the history lengths for which it is used are chosen. If None, the strength is 1 at all lengths.
     seed : int, Generator or None, default 0
         Seed for the cross-validation.
 
@@ -144,6 +151,7 @@ def learn_priors(
     seed = checks.seed(seed)
     if isinstance(model, PairedModel) and supports_priors(model, item_features):
         require_histories(histories, model.n_items, n_rows=model.n_users)
+        parts = (estimator.ranker, estimator.rating_model) if isinstance(estimator, PairedModels) else (None, None)
         ranking, rating = (
             learn_priors(
                 part,
@@ -152,11 +160,15 @@ def learn_priors(
                 item_table=item_table,
                 user_features=user_features,
                 item_features=item_features,
+                estimator=part_estimator,
                 seed=seed,
             )
             if supports_priors(part, item_features)
             else None
-            for part, rows in ((model.ranker, model.liked(histories)), (model.rating_model, histories))
+            for part, rows, part_estimator in (
+                (model.ranker, model.liked(histories), parts[0]),
+                (model.rating_model, histories, parts[1]),
+            )
         )
         return replace(ranking or Priors(), rating_model=rating)
     is_item_item = isinstance(model, ItemItemModel)
@@ -174,7 +186,17 @@ def learn_priors(
     items = _TrainedVectors.of(model, histories, "item", item_table, item_features).prior(seed)
     if model.loss is None or model.loss.least_squares is None:
         return Priors(None, items)
-    return Priors(_TrainedVectors.of(model, histories, "user", user_table, user_features).prior(seed), items)
+    users = _TrainedVectors.of(model, histories, "user", user_table, user_features).unit_prior(seed)
+    held_out = None if estimator is None else HeldOutUsers.of(estimator, model, histories, seed)
+    if held_out is not None:
+        vectors = _TrainedVectors.of(held_out.model, held_out.train, "user", user_table, user_features)
+        prior = vectors.unit_prior(seed)
+        means = prior.mean + vectors.indicators[held_out.users] @ prior.effects
+        use = held_out.choose(means, prior.precision)
+        users = replace(users, precision=use.strength * users.precision, lengths=np.array(LENGTHS), applies=use.applies)
+    elif estimator is not None:
+        users = replace(users, applies=np.zeros(1, bool))
+    return Priors(users, items)
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,16 +245,20 @@ class _TrainedVectors:
         return cls(entity, model, x, rows, encoder, indicators)
 
     def prior(self, seed: int) -> Prior:
+        """Return the prior whose strength minimizes the loss on held-out ratings; for items."""
+        prior = self.unit_prior(seed)
+        if self.model.loss is None or self.model.loss.least_squares is None:
+            return prior
+        losses = [self._held_out_loss(replace(prior, precision=s * prior.precision), seed) for s in STRENGTHS]
+        return replace(prior, precision=STRENGTHS[int(np.argmin(losses))] * prior.precision)
+
+    def unit_prior(self, seed: int) -> Prior:
+        """Return the prior with the strength 1."""
         mean, effects = self._regression(seed)
         residuals, weights = self.x - mean - self.indicators @ effects, self._weights
         S = (residuals * weights[:, None]).T @ residuals / max(weights.sum(), 1e-12)
         S += np.eye(len(S)) * max(1e-3 * float(np.trace(S)) / max(len(S), 1), 1e-9)
-        precision = self._noise * np.linalg.inv(S)
-        prior = Prior(mean, precision, effects, self.encoder)
-        if self.model.loss is None or self.model.loss.least_squares is None:
-            return prior
-        losses = [self._held_out_loss(replace(prior, precision=s * precision), seed) for s in STRENGTHS]
-        return replace(prior, precision=STRENGTHS[int(np.argmin(losses))] * precision)
+        return Prior(mean, self._noise * np.linalg.inv(S), effects, self.encoder)
 
     @property
     def _weights(self) -> Float64:

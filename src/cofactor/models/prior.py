@@ -12,7 +12,7 @@ Item-item models have no vectors. Their prior for new items, `WeightPrior`, pred
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -20,12 +20,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cofactor import checks
-from cofactor.arrays import MAX_ROWS, Float64, require_array
+from cofactor.arrays import MAX_ROWS, Bool, Float64, Int64, require_array
 from cofactor.data.features import Encoder
 from cofactor.errors import DataError
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["Prior", "Priors", "WeightPrior"]
+
+PRIOR_ARRAYS = ("mean", "precision", "effects", "lengths", "applies")
+"""Fields of a `Prior` that are arrays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,11 @@ class Prior:
         The contribution of each of the encoder's m indicators to the mean.
     encoder : Encoder, optional
         Converts columns in the user or item table to indicators; None if all users or items have the same prior.
+    lengths : ndarray of shape (l,), int64, default [0]
+        Lengths of histories in ascending order, from 0.
+    applies : ndarray of shape (l,), bool, default [True]
+        Whether the prior is used for histories of at least `lengths[j]` rows and fewer than `lengths[j + 1]`. Where it
+        is not, the penalty of training is used, as without a prior.
 
     Examples
     --------
@@ -58,14 +66,42 @@ class Prior:
     precision: Float64
     effects: Float64
     encoder: Encoder | None = None
+    lengths: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
+    applies: Bool = field(default_factory=lambda: np.ones(1, bool))
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
+        require_array("lengths", self.lengths, np.int64)
+        if not len(self.lengths) or self.lengths[0] != 0 or (np.diff(self.lengths) <= 0).any():
+            raise DataError(f"lengths must be ascending numbers, the first of which is 0; got {self.lengths.tolist()}")
+        checks.mask("applies", self.applies, len(self.lengths))
         require_array("mean", self.mean, np.float64)
         width = len(self.mean)
         require_array("precision", self.precision, np.float64, (width, width))
         n_indicators = len(self.effects) if self.encoder is None else len(self.encoder.names)
         require_array("effects", self.effects, np.float64, (n_indicators, width))
+
+    @validated
+    def applies_to(self, counts: Int64) -> Bool:
+        """Return whether the prior is used for histories of given lengths.
+
+        Parameters
+        ----------
+        counts : ndarray of shape (n,), int64
+            Number of rows of each history.
+
+        Returns
+        -------
+        ndarray of shape (n,), bool
+
+        Examples
+        --------
+        >>> prior = Prior(np.zeros(1), np.eye(1), np.zeros((0, 1)), None, np.array([0, 5]), np.array([True, False]))
+        >>> prior.applies_to(np.array([0, 4, 5])).tolist()
+        [True, True, False]
+        """
+        is_used: Bool = self.applies[np.searchsorted(self.lengths, counts, "right") - 1]
+        return is_used
 
     @validated
     def means(self, table: pl.DataFrame | None, n: int) -> Float64:
@@ -172,7 +208,7 @@ class Priors:
             f"{entity}.{name}": getattr(prior, name)
             for entity, prior in (("users", self.users), ("items", self.items))
             if isinstance(prior, Prior)
-            for name in ("mean", "precision", "effects")
+            for name in PRIOR_ARRAYS
         }
         nested = {} if self.rating_model is None else self.rating_model.arrays()
         return arrays | {f"rating_model.{name}": array for name, array in nested.items()}
@@ -213,9 +249,11 @@ class Priors:
         def prior(entity: str) -> Prior | None:
             if settings[entity] is None or "ridge" in settings[entity]:
                 return None
-            mean, precision, effects = (arrays[f"{entity}.{name}"] for name in ("mean", "precision", "effects"))
             encoder = settings[entity]["encoder"]
-            return Prior(mean, precision, effects, None if encoder is None else Encoder.from_settings(encoder))
+            return Prior(
+                **{name: arrays[f"{entity}.{name}"] for name in PRIOR_ARRAYS},
+                encoder=None if encoder is None else Encoder.from_settings(encoder),
+            )
 
         nested = None
         if settings["rating_model"] is not None:

@@ -798,7 +798,7 @@ class Recommender:
         """
         priors = learn_priors(
             self.model, self.histories, user_table=self.user_table, item_table=self.item_table,
-            user_features=user_features, item_features=item_features, seed=seed,
+            user_features=user_features, item_features=item_features, estimator=self.estimator, seed=seed,
         )  # fmt: skip
         trained_items = TrainedItems(self.items, self.item_table, self.histories)
         model, evidence = place_cold_items(self.model, priors, trained_items, self.evidence)

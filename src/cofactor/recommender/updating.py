@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import polars as pl
@@ -99,9 +99,18 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
     if table is not None:
         checks.instance("table", table, pl.DataFrame, "pass a polars data frame with one row per history")
     prior = None if priors is None else priors.users
-    gaussian_prior = None if prior is None else GaussianPrior(prior.means(table, len(histories)), prior.precision)
+    if prior is None:
+        return model.fold_in(histories)
+    means, applies = prior.means(table, len(histories)), prior.applies_to(histories.counts)
+    with_prior, others = np.flatnonzero(applies), np.flatnonzero(~applies)
     with linalg_as_data_error():
-        return model.fold_in(histories, prior=gaussian_prior)
+        gaussian_prior = GaussianPrior(means[with_prior], prior.precision)
+        folded_in: Any = model.fold_in(histories.take(with_prior), prior=gaussian_prior)
+        if not len(others):
+            return cast("Model", folded_in)
+        positions = np.empty(len(histories), np.int32)
+        positions[with_prior], positions[others] = np.arange(len(with_prior)), -1 - np.arange(len(others))
+        return cast("Model", folded_in.with_users(model.fold_in(histories.take(others)), positions))
 
 
 def replace_users(
