@@ -169,6 +169,20 @@ def rec(table: Interactions) -> Recommender:
     return fitted.with_priors(item_features=["genres"])
 
 
+def without_prior(rec: Recommender) -> Recommender:
+    """Return a recommender that folds in users with the penalty of training."""
+    return replace(rec, priors=Priors())
+
+
+def with_prior_at_all_lengths(rec: Recommender) -> Recommender:
+    """Return a recommender that uses its user prior for all histories."""
+    assert rec.priors is not None
+    assert rec.priors.users is not None
+    prior = rec.priors.users
+    used, never = np.ones(len(prior.lengths), bool), np.zeros(len(prior.lengths), bool)
+    return replace(rec, priors=replace(rec.priors, users=replace(prior, applies=used, shifted=never)))
+
+
 def new_items(table: Interactions) -> pl.DataFrame:
     assert table.item_table is not None
     rows = table.item_table.filter(pl.col("item") % 5 == 0)
@@ -249,7 +263,7 @@ def test_a_file_holds_the_priors(rec: Recommender, tmp_path: Path) -> None:
 
 
 def test_priors_change_only_new_users(rec: Recommender) -> None:
-    plain = replace(rec, priors=None)
+    plain, rec = without_prior(rec), with_prior_at_all_lengths(rec)
     assert plain.recommend_all(5).equals(rec.recommend_all(5))
     history = [(3, 1.0)]
     assert not plain.for_history(history).recommend()["score"].equals(rec.for_history(history).recommend()["score"])
@@ -260,7 +274,8 @@ def test_an_unknown_user_is_predicted_by_the_prior(estimator: Any, table: Intera
     """As a new user without a history is ranked; known users are predicted as before."""
     interactions = table if estimator.kind == "ratings" else table.to_events(min_rating=4)
     plain = Recommender.fit(estimator, interactions)
-    rec, items = plain.with_priors(), plain.items.all.to_list()
+    plain, rec = without_prior(plain), with_prior_at_all_lengths(plain.with_priors())
+    items = plain.items.all.to_list()
     new_user = rec.folded_in(SparseRows.empty(1))
     rows = np.arange(len(items), dtype=np.int32)
     expected = new_user.predict(UserBatch.trained(np.zeros(len(items), np.int32), SparseRows.empty(1)), rows)
@@ -325,7 +340,7 @@ def test_one_rating_has_a_limited_effect(table: Interactions) -> None:
     plain = Recommender.fit(cofactor.ExplicitALS(factors=4, pseudo_ratings=0), train, seed=0)
     first = np.r_[True, held.u[1:] != held.u[:-1]]
     misses = []
-    for rec in (plain, plain.with_priors()):
+    for rec in (without_prior(plain), plain.with_priors()):
         predictions = rec.updated(held.select(first)).model.predict(
             UserBatch.trained(held.u[~first], held.by_user), held.i[~first]
         )

@@ -14,10 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cofactor.arrays import Bool, Float64, Int32, Int64, random_stream, read_only
+from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream, read_only
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions
 from cofactor.estimators.base import Estimator
+from cofactor.estimators.bias import Bias
+from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.registry import primary_metric
@@ -25,7 +27,7 @@ from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.user_batch import UserBatch
 
-__all__ = ["LENGTHS", "STRENGTHS", "HeldOutUsers", "PriorUse"]
+__all__ = ["LENGTHS", "STRENGTHS", "HeldOutUsers", "PriorUse", "baseline_shift"]
 
 LENGTHS = (0, 1, 2, 3, 5, 10, 20)
 """Numbers of rows of a new user from which the accuracy is measured; each also stands for the lengths up to the next."""
@@ -33,26 +35,35 @@ LENGTHS = (0, 1, 2, 3, 5, 10, 20)
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 4.0, 10.0)
 """Candidate values for the strength of the prior."""
 
-SHARE, MIN_USERS, MAX_USERS = 0.25, 10, 400
-"""Share of the users who are held out, and the minimum and maximum number of users who are scored at each length."""
+SHARE, MIN_USERS = 0.25, 10
+"""Share of the users who are held out, and the minimum number of users at each length."""
+
+MAX_USERS_FOR_STRENGTH, MAX_USERS = 200, 1000
+"""Maximum number of users at each length for the choice of the strength, and for the choice of the lengths."""
+
+MIN_SHARE = 1e-3
+"""Minimum distance of a predicted rating from the ends of the sigmoid, as a fraction of its range."""
 
 K = 10
 
 _log = logging.getLogger("cofactor")
 
 class PriorUse(NamedTuple):
-    """Strength of a prior, and the history lengths for which it is used.
+    """Strength of a prior, and its use for each of `LENGTHS`.
 
     Attributes
     ----------
     strength : float
         Factor of the precision.
     applies : ndarray of shape (len(LENGTHS),), bool
-        For each of `LENGTHS`, whether the prior is reliably better than the penalty of training.
+        Whether the prior is used.
+    shifted : ndarray of shape (len(LENGTHS),), bool
+        Whether new users start from the item biases of a baseline.
     """
 
     strength: float
     applies: Bool
+    shifted: Bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +76,8 @@ class HeldOutUsers:
         Model fitted without the held-out users; they have a row in it, without data.
     train : SparseRows
         Training data of the model.
+    item_shift : ndarray of shape (n_items,), float32
+        Result of `baseline_shift` for the model.
     users : ndarray of shape (n,), int32
         Row numbers of the held-out users.
     rows : SparseRows
@@ -79,6 +92,7 @@ class HeldOutUsers:
 
     model: FactorModel
     train: SparseRows
+    item_shift: Float32
     users: Int32
     rows: SparseRows
     position: Int64
@@ -119,53 +133,65 @@ class HeldOutUsers:
         order = np.lexsort((stream.random(len(rows.columns)), rows.owners))
         position = np.empty(len(order), np.int64)
         position[order] = np.arange(len(order)) - np.repeat(rows.start[:-1], rows.counts)
-        return cls(fitted, train, users, rows, position, np.minimum(rows.counts // 2, LENGTHS[-1]), seed)
+        return cls(fitted, train, baseline_shift(fitted, train), users, rows, position, np.minimum(rows.counts // 2, LENGTHS[-1]), seed)
 
-    def choose(self, means: Float64, precision: Float64) -> PriorUse:
-        """Choose the strength of a prior and the history lengths for which it is used.
-
-        A strength is as good as the sum over all lengths of the gain minus its standard error, where this is positive.
-        The prior is used for the lengths where the gain of the best strength exceeds its standard error.
+    def choose(self, mean: Float64, deviations: Float64, precision: Float64) -> PriorUse:
+        """Choose the strength of a prior, and its use for each history length.
 
         Parameters
         ----------
-        means : ndarray of shape (n, w), float64
-            Prior mean of each held-out user.
+        mean : ndarray of shape (w,), float64
+            Common mean of the prior.
+        deviations : ndarray of shape (n, w), float64
+            Difference between the prior mean of each held-out user and the common mean.
         precision : ndarray of shape (w, w), float64
             Precision matrix for the strength 1.
 
         Returns
         -------
         PriorUse
+            The strength is the one with the largest sum, over the lengths, of its gain minus the standard error of the
+            gain, where this is positive. The prior is used, with or without the shift, for lengths where this
+            difference is positive. An exception are new users without ratings, for whom the best start is used: no
+            prior, the prior or the baseline.
         """
         limits = np.zeros((len(STRENGTHS), len(LENGTHS)))
+        for column, length in enumerate(LENGTHS[1:], start=1):
+            sample = self._sample(length, MAX_USERS_FOR_STRENGTH)
+            if len(sample):
+                priors = [GaussianPrior(mean + deviations[sample], s * precision) for s in STRENGTHS]
+                limits[:, column] = [limit for _, limit in self._gains(sample, length, priors)]
+        best = max(range(len(STRENGTHS)), key=lambda row: (np.maximum(limits[row], 0).sum(), limits[row].sum()))
+        applies, shifted = np.zeros((2, len(LENGTHS)), bool)
         for column, length in enumerate(LENGTHS):
-            sample = self._sample(length)
-            if len(sample) < MIN_USERS:
+            sample = self._sample(length, MAX_USERS)
+            if not len(sample):
                 continue
-            without, _ = self._values(sample, length, None)
-            for row, strength in enumerate(STRENGTHS):
-                if length == 0 and row > 0:  # without a history, the strength does not matter
-                    limits[row, 0] = limits[0, 0]
-                    continue
-                values, n_terms = self._values(sample, length, GaussianPrior(means[sample], strength * precision))
-                gains = values - without
-                limits[row, column] = (gains.sum() - np.sqrt(np.square(gains).sum())) / n_terms
-        best = int(np.maximum(limits[:, 1:], 0).sum(axis=1).argmax())
-        applies = limits[best] > 0
+            priors = [GaussianPrior(mean + deviations[sample], STRENGTHS[best] * precision)]
+            if len(self.item_shift):
+                priors.append(GaussianPrior(deviations[sample], STRENGTHS[best] * precision, self.item_shift))
+            is_start = length == 0 and len(priors) > 1
+            gains = [gain if is_start else limit for gain, limit in self._gains(sample, length, priors)]
+            applies[column], shifted[column] = max(gains) > 0, np.argmax(gains) == 1
         if applies[1:].any() and best in (0, len(STRENGTHS) - 1):
-            end = "weakest" if best == 0 else "strongest"
             _log.warning(
-                "the best strength of the prior for new users, %g, is the %s of the candidates (%g to %g)",
-                STRENGTHS[best], end, STRENGTHS[0], STRENGTHS[-1],
+                "the best strength of the prior for new users is %g, at the edge of the candidates (%g to %g)",
+                STRENGTHS[best], STRENGTHS[0], STRENGTHS[-1],
             )  # fmt: skip
-        return PriorUse(STRENGTHS[best], applies)
+        return PriorUse(STRENGTHS[best], applies, shifted & applies)
 
-    def _sample(self, length: int) -> Int64:
-        """Return the positions of the held-out users to score for a history length."""
+    def _sample(self, length: int, size: int) -> Int64:
+        """Return the positions of the held-out users to score for a history length; empty if there are too few."""
         stream = random_stream(self.seed, "held-out sample", length)
         eligible = np.flatnonzero(self.n_known >= length)
-        return np.sort(stream.permutation(eligible)[:MAX_USERS])
+        return np.sort(stream.permutation(eligible)[: size if len(eligible) >= MIN_USERS else 0])
+
+    def _gains(self, sample: Int64, length: int, priors: list[GaussianPrior]) -> list[tuple[float, float]]:
+        """Return the mean gain in the metric with each prior, and this gain minus its standard error."""
+        without, n_terms = self._values(sample, length, None)
+        gains = [self._values(sample, length, prior)[0] - without for prior in priors]
+        errors = [float(np.sqrt(np.square(gain).sum())) for gain in gains]
+        return [(gain.sum() / n_terms, (gain.sum() - error) / n_terms) for gain, error in zip(gains, errors, strict=True)]
 
     def _values(self, sample: Int64, length: int, prior: GaussianPrior | None) -> tuple[Float64, int]:
         """Return the metric of each user, higher is better, and the number of terms by which its sum is divided."""
@@ -193,3 +219,43 @@ def _table(rows: SparseRows, model: FactorModel) -> Interactions:
         users, items, read_only(rows.owners), rows.columns, rows.values, model.least_squares.kind,
         weights=rows.weights, scale=model.scale,
     )  # fmt: skip
+
+
+@one_thread_blas()
+def baseline_shift(model: FactorModel, histories: SparseRows) -> Float32:
+    """Return the differences between the item biases of `Bias` and those of a model of ratings.
+
+    With this shift, the model predicts the same ratings as `Bias` for a new user without ratings.
+
+    Parameters
+    ----------
+    model : FactorModel
+        Fitted model.
+    histories : SparseRows
+        Training data of the model.
+
+    Returns
+    -------
+    ndarray of shape (n_items,), float32
+        In units of raw scores; empty for a model of events.
+
+    Examples
+    --------
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 2], [0, 1, 0, 1], [5, 2, 4, 1])
+    >>> model = cofactor.ExplicitALS(factors=1).fit(ratings)
+    >>> shift = baseline_shift(model, ratings.by_user)
+    >>> unknown = UserBatch.trained([-1, -1], ratings.by_user)
+    >>> expected = cofactor.Bias().fit(ratings).predict(unknown, np.int32([0, 1]))
+    >>> bool(np.allclose(model.mean + model.item_bias + shift, expected))
+    True
+    """
+    if model.least_squares.kind == "events":
+        return np.zeros(0, np.float32)
+    bias = Bias().fit(_table(histories, model))
+    x = bias.mean + bias.item_bias.astype(np.float64)
+    if model.rating_range is not None:
+        low, high = model.rating_range
+        share = np.clip((x - low) / (high - low), MIN_SHARE, 1 - MIN_SHARE)
+        x = np.log(share / (1 - share))
+    return (x - model.mean - model.item_bias).astype(np.float32)

@@ -22,7 +22,7 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream
 from cofactor.checks import Seed
-from cofactor.cold_start.held_out import LENGTHS, HeldOutUsers
+from cofactor.cold_start.held_out import LENGTHS, HeldOutUsers, baseline_shift
 from cofactor.cold_start.item_weights import HALF_WEIGHT_RATINGS, WEIGHT_RIDGE
 from cofactor.data.features import Encoder
 from cofactor.errors import DataError, KindError
@@ -191,9 +191,16 @@ def learn_priors(
     if held_out is not None:
         vectors = _TrainedVectors.of(held_out.model, held_out.train, "user", user_table, user_features)
         prior = vectors.unit_prior(seed)
-        means = prior.mean + vectors.indicators[held_out.users] @ prior.effects
-        use = held_out.choose(means, prior.precision)
-        users = replace(users, precision=use.strength * users.precision, lengths=np.array(LENGTHS), applies=use.applies)
+        deviations = vectors.indicators[held_out.users] @ prior.effects
+        use = held_out.choose(prior.mean, deviations, prior.precision)
+        users = replace(
+            users,
+            precision=use.strength * users.precision,
+            lengths=np.array(LENGTHS),
+            applies=use.applies,
+            shifted=use.shifted,
+            item_shift=baseline_shift(model, histories) if use.shifted.any() else users.item_shift,
+        )
     elif estimator is not None:
         users = replace(users, applies=np.zeros(1, bool))
     return Priors(users, items)

@@ -49,7 +49,7 @@ from cofactor.models.similarity import list_cosines
 from cofactor.models.user_batch import UserBatch
 from cofactor.validation import require_valid_fields, validated
 
-__all__ = ["FactorModel"]
+__all__ = ["FactorModel", "with_new_items"]
 
 MIN_UNIT = 1e-15
 """The smallest `unit` that `FactorModel.rescaled` accepts; the largest is its inverse."""
@@ -83,6 +83,11 @@ class FactorModel:
     untrained : ndarray of shape (n_items,), bool, optional
         Mask of the items that were added by `with_items`. When users of an event model are folded in, as in training,
         they do not count as items without an event.
+    item_shift : ndarray of shape (n_items,), float32, optional
+        Differences between the item biases of a baseline and those of the model, for users who were folded in with a
+        prior around the baseline; see `models.prior`. None if there are no such users.
+    user_shift : ndarray of shape (n_users,), float32, optional
+        The factor of `item_shift` for each user: 1 for these users, and 0 for all others.
 
     Raises
     ------
@@ -94,7 +99,7 @@ class FactorModel:
     -----
     ::
 
-        x(u, i) = mean + user_bias[u] + item_bias[i] + user_factors[u] . item_factors[i]
+        x(u, i) = mean + user_bias[u] + item_bias[i] + user_shift[u] item_shift[i] + user_factors[u] . item_factors[i]
 
     The predicted rating is x, or low + (high - low) sigmoid(x), clipped to the scale. Estimators return models with
     read-only arrays.
@@ -119,6 +124,8 @@ class FactorModel:
     scale: Scale | None = None
     loss: Loss | None = None
     untrained: Bool | None = None
+    item_shift: Float32 | None = None
+    user_shift: Float32 | None = None
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
@@ -128,6 +135,9 @@ class FactorModel:
         require_array("item_bias", self.item_bias, np.float32, (len(self.item_factors),))
         if self.untrained is not None:
             checks.mask("untrained", self.untrained, len(self.item_bias))
+        if self.item_shift is not None:
+            require_array("item_shift", self.item_shift, np.float32, (len(self.item_bias),))
+            require_array("user_shift", self.user_shift, np.float32, (len(self.user_bias),))
 
     @property
     def n_users(self) -> int:
@@ -190,6 +200,8 @@ class FactorModel:
             x += np.where(is_known_user, self.user_bias[u], np.float32(0))
         x += np.where(is_known_item, self.item_bias[i], np.float32(0))
         both_known = is_known_user & is_known_item
+        if self.item_shift is not None and self.user_shift is not None and both_known.any():
+            x += np.where(both_known, self.user_shift[u] * self.item_shift[i], np.float32(0))
         if self.factors and both_known.all():
             x += pair_dots(self.user_factors, self.item_factors, u, i)
         elif self.factors and both_known.any():
@@ -274,6 +286,7 @@ class FactorModel:
             item_factors=read_only(self.item_factors * root),
             user_bias=read_only(self.user_bias * multiplier),
             item_bias=read_only(self.item_bias * multiplier),
+            item_shift=None if self.item_shift is None else read_only(self.item_shift * multiplier),
             mean=self.mean * unit + shift,
             scale=scale,
             loss=loss,
@@ -318,6 +331,12 @@ class FactorModel:
     @cached_property
     def _index(self) -> ItemIndex:
         return ItemIndex.of(self.item_factors, self.item_bias)
+
+    @cached_property
+    def _shifted_index(self) -> ItemIndex:
+        """Vectors and biases of the items for users with a shift, prepared for `top_items`."""
+        shift = np.float32(0) if self.item_shift is None else self.item_shift
+        return ItemIndex.of(self.item_factors, self.item_bias + shift)
 
     @cached_property
     def _directions(self) -> tuple[Float32, ItemIndex]:
@@ -374,9 +393,14 @@ class FactorModel:
         """
         users, n, exclude, allowed, order = checked_lists(self, users, n, exclude, allowed, order)
         vectors = contiguous(self.user_factors[users.rows], np.float32)
-        rows, scores = top_items(
-            vectors, self._index, n, seen_start=exclude.start, seen=exclude.columns, allowed=allowed
-        )
+        rows, scores = np.empty((len(users), n), np.int32), np.empty((len(users), n), np.float32)
+        is_shifted = np.zeros(len(users), bool) if self.user_shift is None else self.user_shift[users.rows] > 0
+        for selected, index in ((~is_shifted, "_index"), (is_shifted, "_shifted_index")):
+            if selected.any():
+                seen = exclude.take(np.flatnonzero(selected))
+                rows[selected], scores[selected] = top_items(
+                    vectors[selected], getattr(self, index), n, seen_start=seen.start, seen=seen.columns, allowed=allowed
+                )
         if len(order) and self.zero_is_unknown and not (self.factors and vectors[:, 0].all()):
             for user in np.flatnonzero(~vectors.any(axis=1)):  # all scores of such a user are 0
                 rows[user] = first_allowed(order.rows, n, exclude.row(int(user)).columns, allowed)
@@ -476,6 +500,8 @@ class FactorModel:
             rows, terms = self.loss.terms(self, user, item, history)
         rest = unattributed_rest(float(terms.sum()), dot, terms)
         user_bias, item_bias = float(self.user_bias[user]), float(self.item_bias[item])
+        if self.item_shift is not None and self.user_shift is not None:
+            item_bias += float(self.user_shift[user] * self.item_shift[item])
         return Explanation(score, self.mean, user_bias, item_bias, rows, terms, rest)
 
     # Fold-in
@@ -502,7 +528,8 @@ class FactorModel:
         histories : SparseRows
             One row for each new user.
         prior : GaussianPrior, optional
-            Replaces the training penalty. A user without a history gets the prior mean, or zeros without a prior.
+            Replaces the training penalty. A user without a history gets the prior mean, or zeros without a prior. With
+            `GaussianPrior.item_shift`, the item biases of the new users are shifted.
 
         Returns
         -------
@@ -512,13 +539,19 @@ class FactorModel:
         Raises
         ------
         KindError
-            If a prior is passed to a pairwise model or to a model without user vectors.
+            If a prior is passed to a pairwise model or to a model without user vectors, or one with a shift to a model
+            of events.
         """
         n = len(require_histories(histories, self.n_items))
         if self.loss is None:
             require_no_prior(prior)
             return self.with_user_arrays(np.zeros((n, self.factors), np.float32), np.zeros(n, np.float32))
-        return self.with_user_arrays(*self.loss.fold_in_users(self, histories, prior))
+        folded_in = self.with_user_arrays(*self.loss.fold_in_users(self, histories, prior))
+        if prior is None or prior.item_shift is None:
+            return folded_in
+        if self.zero_is_unknown:
+            raise KindError("a prior with item_shift requires a model of ratings")
+        return replace(folded_in, item_shift=prior.item_shift, user_shift=np.ones(n, np.float32))
 
     @one_thread_blas()
     def fold_in_items(self, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
@@ -571,9 +604,14 @@ class FactorModel:
             out[is_own], out[~is_own] = a[take[is_own]], b[-1 - take[~is_own]]
             return out
 
-        return self.with_user_arrays(
+        selected = self.with_user_arrays(
             select(self.user_factors, other.user_factors), select(self.user_bias, other.user_bias)
         )
+        item_shift = self.item_shift if other.item_shift is None else other.item_shift
+        if item_shift is None:
+            return selected
+        own, others = (np.zeros(m.n_users, np.float32) if m.user_shift is None else m.user_shift for m in (self, other))
+        return replace(selected, item_shift=item_shift, user_shift=read_only(select(own, others)))
 
     def with_items(self, factors: Float32, bias: Float32, take: Int32) -> Self:
         """Return a model with the same users, and with items selected from this model and from new items.
@@ -602,6 +640,7 @@ class FactorModel:
             item_factors=read_only(contiguous(np.concatenate([self.item_factors, factors])[rows], np.float32)),
             item_bias=read_only(contiguous(np.concatenate([self.item_bias, bias])[rows], np.float32)),
             untrained=read_only(np.append(untrained, np.ones(len(factors), bool))[rows]),
+            item_shift=None if self.item_shift is None else with_new_items(self.item_shift, take),
         )
 
     @validated
@@ -622,7 +661,9 @@ class FactorModel:
         """
         factors = checks.float32_array("factors", factors, (None, self.factors))
         bias = checks.float32_array("bias", bias, (len(factors),))
-        other = replace(self, user_factors=read_only(factors), user_bias=read_only(bias))
+        other = replace(
+            self, user_factors=read_only(factors), user_bias=read_only(bias), item_shift=None, user_shift=None
+        )
         for name in ("_index", "item_inputs"):  # cached values that depend on the items only
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
@@ -639,8 +680,9 @@ class FactorModel:
             Arrays by name.
         """
         names = ("user_factors", "item_factors", "user_bias", "item_bias")
-        untrained = {} if self.untrained is None else {"untrained": self.untrained}
-        return {name: getattr(self, name) for name in names} | untrained
+        optional = ("untrained", "item_shift", "user_shift")
+        present = [name for name in optional if getattr(self, name) is not None]
+        return {name: getattr(self, name) for name in (*names, *present)}
 
     def settings(self) -> dict[str, Any]:
         """Return the model state that is not included in `arrays`, including the loss, as JSON-serializable values.
@@ -685,8 +727,25 @@ class FactorModel:
             rating_range=checks.plain("rating_range", settings["rating_range"], tuple[float, float] | None),
             scale=checks.plain("scale", settings["scale"], Scale | None),
             loss=None if loss is None else checks.plain("loss", parameters, LOSSES[loss["type"]]),
-            untrained=arrays.get("untrained"),
+            **{name: arrays.get(name) for name in ("untrained", "item_shift", "user_shift")},
         )
+
+
+def with_new_items(item_shift: Float32, take: Int32) -> Float32:
+    """Reorder a shift of the item biases for a model with new items, whose shift is 0.
+
+    Parameters
+    ----------
+    item_shift : ndarray of shape (m,), float32
+        Shift of each item.
+    take : ndarray of shape (n,), int32
+        Row number in `item_shift` for each item; negative for new items.
+
+    Returns
+    -------
+    ndarray of shape (n,), float32
+    """
+    return read_only(np.append(item_shift, np.float32(0))[np.where(take >= 0, take, len(item_shift))])
 
 
 def _unit_rows(factors: Float32) -> Float32:

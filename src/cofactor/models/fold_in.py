@@ -44,10 +44,13 @@ class GaussianPrior(NamedTuple):
         A mean for each user or item; w is the number of factors, plus one if the model has biases.
     precision : ndarray of shape (w, w), float64
         The shared precision matrix, in units of the loss.
+    item_shift : ndarray of shape (n_items,), float32, optional
+        Added to the item biases when users are folded in; see `FactorModel`. Not used for items.
     """
 
     means: Float64
     precision: Float64
+    item_shift: Float32 | None = None
 
 
 def solve_rows(
@@ -97,7 +100,7 @@ def solve_rows(
     x = np.zeros((len(entries), inputs.features.shape[1]), np.float32)
     rotated_regression = None
     if prior is not None:
-        rotated_regression = RotatedRegression.of(inputs, entries, *prior)
+        rotated_regression = RotatedRegression.of(inputs, entries, prior.means, prior.precision)
         entries, inputs = rotated_regression.entries, rotated_regression.inputs
         x[:] = inputs.prior
     if rating_range is None:

@@ -12,7 +12,7 @@ Item-item models have no vectors. Their prior for new items, `WeightPrior`, pred
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -20,14 +20,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cofactor import checks
-from cofactor.arrays import MAX_ROWS, Bool, Float64, Int64, require_array
+from cofactor.arrays import MAX_ROWS, Bool, Float32, Float64, Int32, Int64, require_array
 from cofactor.data.features import Encoder
 from cofactor.errors import DataError
+from cofactor.models.factor import with_new_items
+from cofactor.models.fold_in import GaussianPrior
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["Prior", "Priors", "WeightPrior"]
 
-PRIOR_ARRAYS = ("mean", "precision", "effects", "lengths", "applies")
+PRIOR_ARRAYS = ("mean", "precision", "effects", "lengths", "applies", "shifted", "item_shift")
 """Fields of a `Prior` that are arrays."""
 
 
@@ -52,6 +54,11 @@ class Prior:
     applies : ndarray of shape (l,), bool, default [True]
         Whether the prior is used for histories of at least `lengths[j]` rows and fewer than `lengths[j + 1]`. Where it
         is not, the penalty of training is used, as without a prior.
+    shifted : ndarray of shape (l,), bool, default [False]
+        Whether new users start from the item biases of a baseline there: the mean is that of their features alone, and
+        `item_shift` is added to the item biases.
+    item_shift : ndarray of shape (n_items,), float32, default empty
+        Differences between the item biases of the baseline and those of the model; empty if `shifted` is false.
 
     Examples
     --------
@@ -68,6 +75,8 @@ class Prior:
     encoder: Encoder | None = None
     lengths: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
     applies: Bool = field(default_factory=lambda: np.ones(1, bool))
+    shifted: Bool = field(default_factory=lambda: np.zeros(1, bool))
+    item_shift: Float32 = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
@@ -75,33 +84,56 @@ class Prior:
         if not len(self.lengths) or self.lengths[0] != 0 or (np.diff(self.lengths) <= 0).any():
             raise DataError(f"lengths must be ascending numbers, the first of which is 0; got {self.lengths.tolist()}")
         checks.mask("applies", self.applies, len(self.lengths))
+        checks.mask("shifted", self.shifted, len(self.lengths))
+        require_array("item_shift", self.item_shift, np.float32)
         require_array("mean", self.mean, np.float64)
         width = len(self.mean)
         require_array("precision", self.precision, np.float64, (width, width))
         n_indicators = len(self.effects) if self.encoder is None else len(self.encoder.names)
         require_array("effects", self.effects, np.float64, (n_indicators, width))
 
+    @property
+    def applies_without_history(self) -> bool:
+        """Whether the prior is used for users or items without any rating or event."""
+        return bool(self.applies[0])
+
     @validated
-    def applies_to(self, counts: Int64) -> Bool:
-        """Return whether the prior is used for histories of given lengths.
+    def groups(self, table: pl.DataFrame | None, counts: Int64) -> list[tuple[Int64, GaussianPrior | None]]:
+        """Return the prior of new users with histories of given lengths.
 
         Parameters
         ----------
+        table : polars.DataFrame, optional
+            One row for each new user; if None, none of their features is known.
         counts : ndarray of shape (n,), int64
             Number of rows of each history.
 
         Returns
         -------
-        ndarray of shape (n,), bool
+        list of (ndarray of shape (m,), int64, and GaussianPrior or None)
+            Positions of the users that have the same prior, and this prior: None for the penalty of training. A single
+            group if there are no users.
 
         Examples
         --------
-        >>> prior = Prior(np.zeros(1), np.eye(1), np.zeros((0, 1)), None, np.array([0, 5]), np.array([True, False]))
-        >>> prior.applies_to(np.array([0, 4, 5])).tolist()
-        [True, True, False]
+        >>> applies, shifted = np.array([True, False]), np.array([False, False])
+        >>> prior = Prior(np.zeros(1), np.eye(1), np.zeros((0, 1)), None, np.array([0, 5]), applies, shifted)
+        >>> [(rows.tolist(), part is None) for rows, part in prior.groups(None, np.array([4, 5, 0]))]
+        [([0, 2], False), ([1], True)]
         """
-        is_used: Bool = self.applies[np.searchsorted(self.lengths, counts, "right") - 1]
-        return is_used
+        means = self.means(table, len(counts))
+        column = np.searchsorted(self.lengths, counts, "right") - 1
+        kind = np.where(self.applies[column], 1 + self.shifted[column], 0)
+        found: list[tuple[Int64, GaussianPrior | None]] = []
+        for each, prior in (
+            (1, GaussianPrior(means, self.precision)),
+            (2, GaussianPrior(means - self.mean, self.precision, self.item_shift)),
+            (0, None),
+        ):
+            rows = np.flatnonzero(kind == each)
+            if len(rows) or not len(counts):
+                found.append((rows, None if prior is None else prior._replace(means=prior.means[rows])))
+        return found[:1] if not len(counts) else found
 
     @validated
     def means(self, table: pl.DataFrame | None, n: int) -> Float64:
@@ -185,10 +217,33 @@ class Priors:
     items: Prior | WeightPrior | None = None
     rating_model: Priors | None = None
 
+    def with_items(self, take: Int32) -> Priors:
+        """Return the priors of a model with new items, whose biases are not shifted.
+
+        Parameters
+        ----------
+        take : ndarray of shape (n_items,), int32
+            Row number of each item before; negative for new items.
+
+        Returns
+        -------
+        Priors
+        """
+        users = self.users
+        if users is not None and len(users.item_shift):
+            users = replace(users, item_shift=with_new_items(users.item_shift, take))
+        rating_model = None if self.rating_model is None else self.rating_model.with_items(take)
+        return replace(self, users=users, rating_model=rating_model)
+
     @property
     def user_prior(self) -> Prior | None:
         """Prior for users: that of the model or, for a paired model whose ranker has none, that of the rating model."""
         return self.rating_model.users if self.users is None and self.rating_model is not None else self.users
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no prior, neither for users nor for items."""
+        return self.users is None and self.items is None and (self.rating_model is None or self.rating_model.is_empty)
 
     @property
     def user_columns(self) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -51,10 +51,10 @@ __all__ = [
     "new_item_table",
     "place_cold_items",
     "place_cold_users",
-    "rating_prior",
     "remap_columns",
     "replace_rows",
     "replace_users",
+    "starts_from_prior",
     "table_rows",
     "with_appended_users",
 ]
@@ -101,16 +101,15 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
     prior = None if priors is None else priors.users
     if prior is None:
         return model.fold_in(histories)
-    means, applies = prior.means(table, len(histories)), prior.applies_to(histories.counts)
-    with_prior, others = np.flatnonzero(applies), np.flatnonzero(~applies)
     with linalg_as_data_error():
-        gaussian_prior = GaussianPrior(means[with_prior], prior.precision)
-        folded_in: Any = model.fold_in(histories.take(with_prior), prior=gaussian_prior)
-        if not len(others):
-            return cast("Model", folded_in)
-        positions = np.empty(len(histories), np.int32)
-        positions[with_prior], positions[others] = np.arange(len(with_prior)), -1 - np.arange(len(others))
-        return cast("Model", folded_in.with_users(model.fold_in(histories.take(others)), positions))
+        groups = [
+            (rows, model.fold_in(histories.take(rows), prior=part))
+            for rows, part in prior.groups(table, histories.counts)
+        ]
+    order, folded_in = groups[0]
+    for rows, part in groups[1:]:
+        order, folded_in = np.concatenate([order, rows]), with_appended_users(folded_in, part)
+    return folded_in.with_users(folded_in, np.argsort(order).astype(np.int32)) if len(groups) > 1 else folded_in
 
 
 def replace_users(
@@ -143,8 +142,8 @@ def replace_users(
     return model.with_users(folded_users, positions)
 
 
-def rating_prior(model: Model, priors: Priors | None) -> Prior | None:
-    """Return the user prior of the model that predicts ratings.
+def starts_from_prior(model: Model, priors: Priors | None) -> bool:
+    """Return whether the ratings of a new user without a history are predicted by a prior.
 
     Parameters
     ----------
@@ -155,12 +154,12 @@ def rating_prior(model: Model, priors: Priors | None) -> Prior | None:
 
     Returns
     -------
-    Prior or None
-        The user prior; for a paired model, that of the rating model. None if there is none.
+    bool
+        True if there is a user prior that applies without a history; for a paired model, that of the rating model.
     """
     if isinstance(model, PairedModel):
         priors = None if priors is None else priors.rating_model
-    return None if priors is None else priors.users
+    return priors is not None and priors.users is not None and priors.users.applies_without_history
 
 
 def with_appended_users(model: Model, folded_users: object) -> Model:
