@@ -30,7 +30,7 @@ from cofactor.models.user_batch import UserBatch
 __all__ = ["LENGTHS", "STRENGTHS", "HeldOutUsers", "PriorUse", "baseline_shift"]
 
 LENGTHS = (0, 1, 2, 3, 5, 10, 20)
-"""Numbers of rows of a new user from which the accuracy is measured; each also stands for the lengths up to the next."""
+"""Numbers of rows of a new user from which accuracy is measured; each also stands for the lengths up to the next."""
 
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 4.0, 10.0)
 """Candidate values for the strength of the prior."""
@@ -38,8 +38,11 @@ STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 4.0, 10.0)
 SHARE, MIN_USERS = 0.25, 10
 """Share of the users who are held out, and the minimum number of users at each length."""
 
-MAX_USERS_FOR_STRENGTH, MAX_USERS = 200, 1000
-"""Maximum number of users at each length for the choice of the strength, and for the choice of the lengths."""
+STRENGTH_LENGTHS, MAX_USERS_FOR_STRENGTH = (1, 3, 10), 200
+"""Lengths from which the strength is chosen, and the maximum number of users at each of them."""
+
+MAX_USERS = 1000
+"""Maximum number of users at each of `LENGTHS`."""
 
 MIN_SHARE = 1e-3
 """Minimum distance of a predicted rating from the ends of the sigmoid, as a fraction of its range."""
@@ -47,6 +50,7 @@ MIN_SHARE = 1e-3
 K = 10
 
 _log = logging.getLogger("cofactor")
+
 
 class PriorUse(NamedTuple):
     """Strength of a prior, and its use for each of `LENGTHS`.
@@ -133,7 +137,8 @@ class HeldOutUsers:
         order = np.lexsort((stream.random(len(rows.columns)), rows.owners))
         position = np.empty(len(order), np.int64)
         position[order] = np.arange(len(order)) - np.repeat(rows.start[:-1], rows.counts)
-        return cls(fitted, train, baseline_shift(fitted, train), users, rows, position, np.minimum(rows.counts // 2, LENGTHS[-1]), seed)
+        n_known = np.minimum(rows.counts // 2, LENGTHS[-1])
+        return cls(fitted, train, baseline_shift(fitted, train), users, rows, position, n_known, seed)
 
     def choose(self, mean: Float64, deviations: Float64, precision: Float64) -> PriorUse:
         """Choose the strength of a prior, and its use for each history length.
@@ -150,26 +155,26 @@ class HeldOutUsers:
         Returns
         -------
         PriorUse
-            The strength is the one with the largest sum, over the lengths, of its gain minus the standard error of the
-            gain, where this is positive. The prior is used, with or without the shift, for lengths where this
-            difference is positive. An exception are new users without ratings, for whom the best start is used: no
-            prior, the prior or the baseline.
+            The prior is used, around the mean or around the baseline, for lengths where the gain of one of the two
+            exceeds its standard error. An exception are new users without ratings, for whom the best start is used: no
+            prior, the mean or the baseline. The strength has the largest sum, over some lengths, of the gain minus its
+            standard error, where this is positive.
         """
-        limits = np.zeros((len(STRENGTHS), len(LENGTHS)))
-        for column, length in enumerate(LENGTHS[1:], start=1):
+        limits = np.zeros((len(STRENGTHS), len(STRENGTH_LENGTHS)))
+        for column, length in enumerate(STRENGTH_LENGTHS):
             sample = self._sample(length, MAX_USERS_FOR_STRENGTH)
-            if len(sample):
-                priors = [GaussianPrior(mean + deviations[sample], s * precision) for s in STRENGTHS]
-                limits[:, column] = [limit for _, limit in self._gains(sample, length, priors)]
+            if not len(sample):
+                continue
+            priors = [p for s in STRENGTHS for p in self._priors(sample, mean, deviations, s * precision)]
+            pairs = np.array(self._gains(sample, length, priors)).reshape(len(STRENGTHS), -1, 2)
+            limits[:, column] = pairs[:, :, 1].max(axis=1)
         best = max(range(len(STRENGTHS)), key=lambda row: (np.maximum(limits[row], 0).sum(), limits[row].sum()))
         applies, shifted = np.zeros((2, len(LENGTHS)), bool)
         for column, length in enumerate(LENGTHS):
             sample = self._sample(length, MAX_USERS)
             if not len(sample):
                 continue
-            priors = [GaussianPrior(mean + deviations[sample], STRENGTHS[best] * precision)]
-            if len(self.item_shift):
-                priors.append(GaussianPrior(deviations[sample], STRENGTHS[best] * precision, self.item_shift))
+            priors = self._priors(sample, mean, deviations, STRENGTHS[best] * precision)
             is_start = length == 0 and len(priors) > 1
             gains = [gain if is_start else limit for gain, limit in self._gains(sample, length, priors)]
             applies[column], shifted[column] = max(gains) > 0, np.argmax(gains) == 1
@@ -180,6 +185,13 @@ class HeldOutUsers:
             )  # fmt: skip
         return PriorUse(STRENGTHS[best], applies, shifted & applies)
 
+    def _priors(self, sample: Int64, mean: Float64, deviations: Float64, precision: Float64) -> list[GaussianPrior]:
+        """Return the prior of a sample of users around the mean and, for ratings, around the baseline."""
+        around_mean = GaussianPrior(mean + deviations[sample], precision)
+        if not len(self.item_shift):
+            return [around_mean]
+        return [around_mean, GaussianPrior(deviations[sample], precision, self.item_shift)]
+
     def _sample(self, length: int, size: int) -> Int64:
         """Return the positions of the held-out users to score for a history length; empty if there are too few."""
         stream = random_stream(self.seed, "held-out sample", length)
@@ -189,9 +201,12 @@ class HeldOutUsers:
     def _gains(self, sample: Int64, length: int, priors: list[GaussianPrior]) -> list[tuple[float, float]]:
         """Return the mean gain in the metric with each prior, and this gain minus its standard error."""
         without, n_terms = self._values(sample, length, None)
-        gains = [self._values(sample, length, prior)[0] - without for prior in priors]
-        errors = [float(np.sqrt(np.square(gain).sum())) for gain in gains]
-        return [(gain.sum() / n_terms, (gain.sum() - error) / n_terms) for gain, error in zip(gains, errors, strict=True)]
+        gains = []
+        for prior in priors:
+            gain = self._values(sample, length, prior)[0] - without
+            total, error = float(gain.sum()), float(np.sqrt(np.square(gain).sum()))
+            gains.append((total / n_terms, (total - error) / n_terms))
+        return gains
 
     def _values(self, sample: Int64, length: int, prior: GaussianPrior | None) -> tuple[Float64, int]:
         """Return the metric of each user, higher is better, and the number of terms by which its sum is divided."""
@@ -202,7 +217,7 @@ class HeldOutUsers:
         if self.model.least_squares.kind == "ratings":
             predictions = model.predict(UserBatch.trained(test.owners, history), test.columns)
             errors = np.square(predictions.astype(np.float64) - test.values)
-            return -np.bincount(test.owners, errors, len(sample)), len(errors)
+            return -np.bincount(test.owners, errors, len(sample)).astype(np.float64), len(errors)
         positive = test if test.weights is None else test.filter(test.weights > 0)
         lists = ModelLists.of(
             model, UserBatch.folded(history), [K], exclude=known, relevant=positive,

@@ -399,7 +399,12 @@ class FactorModel:
             if selected.any():
                 seen = exclude.take(np.flatnonzero(selected))
                 rows[selected], scores[selected] = top_items(
-                    vectors[selected], getattr(self, index), n, seen_start=seen.start, seen=seen.columns, allowed=allowed
+                    vectors[selected],
+                    getattr(self, index),
+                    n,
+                    seen_start=seen.start,
+                    seen=seen.columns,
+                    allowed=allowed,
                 )
         if len(order) and self.zero_is_unknown and not (self.factors and vectors[:, 0].all()):
             for user in np.flatnonzero(~vectors.any(axis=1)):  # all scores of such a user are 0

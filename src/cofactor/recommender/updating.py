@@ -106,10 +106,14 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
             (rows, model.fold_in(histories.take(rows), prior=part))
             for rows, part in prior.groups(table, histories.counts)
         ]
-    order, folded_in = groups[0]
-    for rows, part in groups[1:]:
-        order, folded_in = np.concatenate([order, rows]), with_appended_users(folded_in, part)
-    return folded_in.with_users(folded_in, np.argsort(order).astype(np.int32)) if len(groups) > 1 else folded_in
+    order = np.concatenate([rows for rows, _ in groups])
+    folded_in: Any = groups[0][1]
+    for _, part in groups[1:]:
+        folded_in = with_appended_users(folded_in, part)
+    result: Model = (
+        folded_in.with_users(folded_in, np.argsort(order).astype(np.int32)) if len(groups) > 1 else folded_in
+    )
+    return result
 
 
 def replace_users(
