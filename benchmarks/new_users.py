@@ -12,8 +12,8 @@ NDCG@10 of lists without these first rows for events. A user counts for a length
 and the baseline is `Bias` or `Popularity`, folded in from the same rows. Differences are tested by a paired sign-flip
 test over users; the p-values of each comparison are corrected by Holm's procedure over the cells of the main table.
 
-The main table has one model for each data set: `BiasedMF` for ratings and `ImplicitALS` for events. The second table has
-other models and the liked ratings of the same data sets as events, corrected over its own cells.
+The main table has one model for each data set: `BiasedMF` for ratings and `ImplicitALS` for events. The second table
+has other models and the liked ratings of the same data sets as events, corrected over its own cells.
 """
 
 from __future__ import annotations
@@ -212,11 +212,11 @@ def section(title: str, cells: list[dict[str, Any]]) -> list[str]:
         for verdict in ("better", "worse")
     }
     lines = [f"## {title}", ""]
-    lines.append(
-        f"Of {len(cells)} cells, the prior is reliably better than none in {counts['none', 'better']} and reliably worse in "
-        f"{counts['none', 'worse']}; it is reliably better than the baseline in {counts['baseline', 'better']} and reliably "
-        f"worse in {counts['baseline', 'worse']}."
-    )
+    better, worse = ([counts[other, verdict] for other in ("none", "baseline")] for verdict in ("better", "worse"))
+    lines += [
+        f"Cells: {len(cells)}. With the prior reliably better than without: {better[0]}; reliably worse: {worse[0]}.",
+        f"With the prior reliably better than the baseline: {better[1]}; reliably worse: {worse[1]}.",
+    ]
     lines += [
         "",
         "| data | estimator | metric | rows | users | baseline | none | prior | versus none | versus baseline |",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from cofactor.models.losses import EventsLoss, RatingsLoss
 from cofactor.models.prior import Prior, Priors
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender
+from tests.support.priors import with_prior_at_all_lengths, without_prior
 
 ALS = cofactor.ExplicitALS(factors=4, epochs=5)
 
@@ -167,20 +167,6 @@ def rec(table: Interactions) -> Recommender:
     rated = table.select(table.i % 5 != 0)
     fitted = Recommender.fit(cofactor.BiasedMF(factors=4), rated, seed=0)
     return fitted.with_priors(item_features=["genres"])
-
-
-def without_prior(rec: Recommender) -> Recommender:
-    """Return a recommender that folds in users with the penalty of training."""
-    return replace(rec, priors=Priors())
-
-
-def with_prior_at_all_lengths(rec: Recommender) -> Recommender:
-    """Return a recommender that uses its user prior for all histories."""
-    assert rec.priors is not None
-    assert rec.priors.users is not None
-    prior = rec.priors.users
-    used, never = np.ones(len(prior.lengths), bool), np.zeros(len(prior.lengths), bool)
-    return replace(rec, priors=replace(rec.priors, users=replace(prior, applies=used, shifted=never)))
 
 
 def new_items(table: Interactions) -> pl.DataFrame:

@@ -18,7 +18,6 @@ from cofactor.cli.options import HalfLife, Json, RatingModel, Seed, Settings, fr
 from cofactor.cli.show import best_trials, describe_estimator, show_trials
 from cofactor.cli.terminal import epoch_progress, messages, note, printable, results, show_json
 from cofactor.errors import ParameterError
-from cofactor.models.prior import Priors
 from cofactor.shell import as_path, command
 
 if TYPE_CHECKING:
@@ -166,6 +165,8 @@ def _with_priors(
     recommender: Recommender, user_features: list[str], item_features: list[str], *, default: bool, seed: int
 ) -> Recommender:
     """Return the recommender with priors from the features, with the default priors, or without priors."""
+    from cofactor.models.prior import Priors
+
     if user_features or item_features:
         return recommender.with_priors(user_features=user_features, item_features=item_features, seed=seed)
     return recommender.ensure_priors(seed=seed) if default else replace(recommender, priors=Priors())

@@ -32,7 +32,7 @@ __all__ = ["LENGTHS", "STRENGTHS", "HeldOutUsers", "PriorUse", "baseline_shift"]
 LENGTHS = (0, 1, 2, 3, 5, 10, 20)
 """Numbers of rows of a new user from which accuracy is measured; each also stands for the lengths up to the next."""
 
-STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 4.0, 10.0)
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 4.0, 10.0, 30.0)
 """Candidate values for the strength of the prior."""
 
 SHARE, MIN_USERS = 0.25, 10

@@ -39,7 +39,7 @@ from cofactor.models.paired import PairedModel
 from cofactor.models.prior import Prior, Priors, WeightPrior
 from cofactor.validation import validated
 
-__all__ = ["learn_priors", "supports_priors"]
+__all__ = ["default_priors", "learn_priors", "supports_priors"]
 
 Entity: TypeAlias = Literal["user", "item"]
 
@@ -204,6 +204,36 @@ def learn_priors(
     elif estimator is not None:
         users = replace(users, applies=np.zeros(1, bool))
     return Priors(users, items)
+
+
+def default_priors(model: Model, estimator: Estimator | None, histories: SparseRows) -> Priors | None:
+    """Learn the priors that a model of ratings uses by default, without features.
+
+    Parameters
+    ----------
+    model : Model
+        Model of ratings. For a paired model, priors are learned for the rating model.
+    estimator : Estimator or None
+        Estimator that fitted the model; see `learn_priors`.
+    histories : SparseRows
+        Training data of the model: one row of items for each user.
+
+    Returns
+    -------
+    Priors or None
+        None if the model does not support priors.
+
+    Examples
+    --------
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
+    >>> default_priors(cofactor.ItemKNN().fit(ratings), cofactor.ItemKNN(), ratings.by_user) is None
+    True
+    """
+    if isinstance(model, PairedModel):
+        part = estimator.rating_model if isinstance(estimator, PairedModels) else None
+        return Priors(rating_model=default_priors(model.rating_model, part, histories))
+    return learn_priors(model, histories, estimator=estimator) if supports_priors(model) else None
 
 
 @dataclass(frozen=True, eq=False)

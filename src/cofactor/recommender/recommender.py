@@ -14,7 +14,7 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, Int64
 from cofactor.checks import Seed
-from cofactor.cold_start.priors import learn_priors, supports_priors
+from cofactor.cold_start.priors import default_priors, learn_priors, supports_priors
 from cofactor.data.id_columns import Id, id_series, is_single, single_id
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind, require_interactions
@@ -834,7 +834,9 @@ class Recommender:
 
         Set `priors` to `Priors()` to fold in users without a prior.
         """
-        return self.ensure_priors().priors if self.kind == "ratings" else self.priors
+        if self.priors is not None or self.kind == "events":
+            return self.priors
+        return default_priors(self.model, self.estimator, self.histories)
 
     @property
     def source_without_history(self) -> AnsweredBy:
