@@ -1,7 +1,11 @@
 """New users on six public data sets: fold-in with priors, without priors, and the baseline, by the number of rows.
 
-    COFACTOR_DATA=folder python -m benchmarks.new_users             both tables, writes benchmarks/new_users.md
-    COFACTOR_DATA=folder python -m benchmarks.new_users --only main
+    COFACTOR_DATA=folder python -m benchmarks.new_users main        the 36 cells of the main table
+    COFACTOR_DATA=folder python -m benchmarks.new_users other       the second table
+    COFACTOR_DATA=folder python -m benchmarks.new_users main --data Last.fm citeulike
+    python -m benchmarks.new_users page
+
+Results are appended to benchmarks/new_users.jsonl; `page` writes benchmarks/new_users.md from the latest of each cell.
 
 The users are divided into five parts. Each part is held out in turn, the estimator is fitted with its defaults to the
 other users, and the held-out users are folded in from their first 0, 1, 2, 3, 5 or 10 rows in random order. They are
@@ -19,6 +23,7 @@ has other models and the liked ratings of the same data sets as events, correcte
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +46,7 @@ from cofactor.models.prior import Priors
 from cofactor.models.user_batch import UserBatch
 
 PAGE = Path(__file__).parent / "new_users.md"
+RESULTS = PAGE.with_suffix(".jsonl")
 LENGTHS = (0, 1, 2, 3, 5, 10)
 N_PARTS = 5
 METHODS = ("baseline", "none", "prior")
@@ -162,8 +168,8 @@ class Part:
         return values.take(np.flatnonzero(self.n_first >= length).astype(np.int32))
 
 
-def cells_of(case: Case) -> list[dict[str, Any]]:
-    """Return the results of a case: one cell for each length."""
+def run(case: Case) -> None:
+    """Measure a case, and append one cell for each length to the results."""
     table = case.table()
     results: dict[tuple[int, str], list[UserValues]] = {}
     for number in range(N_PARTS):
@@ -179,19 +185,24 @@ def cells_of(case: Case) -> list[dict[str, Any]]:
             used = recommender if name == "prior" else replace(recommender, priors=Priors())
             for length in LENGTHS:
                 results.setdefault((length, name), []).append(part.values(used, length))
-    cells = []
     for length in LENGTHS:
         values = {name: _joined(results[length, name]) for name in METHODS}
         sign = 1 if table.kind == "events" else -1
-        cell: dict[str, Any] = {"case": case, "length": length, "users": int((values["prior"].counts > 0).sum())}
+        cell: dict[str, Any] = {
+            "data": case.data,
+            "estimator": case.estimator,
+            "length": length,
+            "users": int((values["prior"].counts > 0).sum()),
+        }
         cell |= {name: values[name].aggregate() for name in METHODS}
         for other in ("none", "baseline"):
             gain = sign * np.where(values["prior"].counts > 0, values["prior"].sums - values[other].sums, np.nan)
             cell[f"gain over {other}"] = float(np.nansum(gain))
             cell[f"p {other}"] = sign_flip(gain, seed=0)
-        cells.append(cell)
-        print(case.data, case.estimator, {key: value for key, value in cell.items() if key != "case"}, flush=True)
-    return cells
+        line = json.dumps(cell)
+        with RESULTS.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        print(line, flush=True)
 
 
 def _joined(parts: list[UserValues]) -> UserValues:
@@ -223,37 +234,55 @@ def section(title: str, cells: list[dict[str, Any]]) -> list[str]:
     ]
     lines.append("|-" * 10 + "|")
     for cell in cells:
-        case = cell["case"]
-        metric = "NDCG@10" if case.estimator == "implicit-als" else "RMSE"
+        metric = "NDCG@10" if cell["estimator"] == "implicit-als" else "RMSE"
         numbers = " | ".join(f"{cell[name]:.4f}" for name in METHODS)
         verdicts = " | ".join(
             f"{cell[f'versus {other}']} (p = {cell[f'holm {other}']:.3f})".strip() for other in ("none", "baseline")
         )
         lines.append(
-            f"| {case.data} | {REGISTRY[case.estimator].__name__} | {metric} | {cell['length']} | {cell['users']:,} | "
+            f"| {cell['data']} | {REGISTRY[cell['estimator']].__name__} | {metric} | {cell['length']} | {cell['users']:,} | "
             f"{numbers} | {verdicts} |"
         )
     return [*lines, ""]
 
 
-def main() -> None:
-    """Run the cases and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=list(CASES))
-    only = parser.parse_args().only
-    titles = {"main": "One model for each data set", "other": "Other models, and liked ratings as events"}
+def cells_of(cases: list[Case]) -> list[dict[str, Any]]:
+    """Return the latest result of each cell of a table; cells that were not measured are left out."""
+    records = [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
+    latest = {(cell["data"], cell["estimator"], cell["length"]): cell for cell in records}
+    keys = [(case.data, case.estimator, length) for case in cases for length in LENGTHS]
+    return [latest[key] for key in keys if key in latest]
+
+
+def write_page() -> None:
+    """Write the tables from the results."""
     lines = [
         "# New users",
         "",
         "Made by `python -m benchmarks.new_users`. RMSE: lower is better; NDCG@10: higher is better.",
+        "p-values are corrected by Holm's procedure over the cells of each table and comparison.",
+        "",
     ]
-    lines += ["p-values are corrected by Holm's procedure over the cells of each table and comparison.", ""]
-    for name, cases in CASES.items():
-        if only in (None, name):
-            lines += section(titles[name], [cell for case in cases for cell in cells_of(case)])
-    print("\n".join(lines))
-    if only is None:
-        PAGE.write_text("\n".join(lines))
+    titles = {"main": "One model for each data set", "other": "Other models, and liked ratings as events"}
+    for name, title in titles.items():
+        if cells := cells_of(CASES[name]):
+            lines += section(title, cells)
+    PAGE.write_text("\n".join(lines), encoding="utf-8")
+    print(PAGE.read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    """Run a command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=[*CASES, "page"])
+    parser.add_argument("--data", nargs="+", metavar="NAME", help="data sets whose name starts with this")
+    options = parser.parse_args()
+    if options.command == "page":
+        write_page()
+        return
+    for case in CASES[options.command]:
+        if options.data is None or case.data.startswith(tuple(options.data)):
+            run(case)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_each_user_is_folded_in_with_the_prior_of_their_length() -> None:
     shift = rng.normal(size=ratings.n_items).astype(np.float32)
     prior = Prior(
         rng.normal(size=4), np.eye(4), np.zeros((0, 4)), None, np.array([0, 2, 4]), np.array([True, False, True]),
-        np.array([False, False, True]), shift,
+        np.array([0.0, 0.0, 1.0]), shift,
     )  # fmt: skip
     histories = SparseRows.from_counts(
         np.array([5, 0, 2, 1, 3, 4]), np.int32([*range(5), *range(2), 7, *range(3), *range(4)]), np.float32([4.0] * 15)
@@ -101,7 +101,7 @@ def test_lengths_start_at_zero_and_ascend() -> None:
     parts = np.zeros(1), np.eye(1), np.zeros((0, 1)), None
     for lengths in ([], [1], [0, 0], [0, 2, 1]):
         with pytest.raises(DataError, match="lengths must be ascending"):
-            Prior(*parts, np.array(lengths, np.int64), np.ones(len(lengths), bool), np.ones(len(lengths), bool))
+            Prior(*parts, np.array(lengths, np.int64), np.ones(len(lengths), bool), np.ones(len(lengths)))
 
 
 # the shift
@@ -135,7 +135,9 @@ def test_trained_users_keep_their_scores_among_users_with_a_shift(table: Interac
     model: Any = plain.model
     shift = np.random.default_rng(1).normal(size=table.n_items).astype(np.float32)
     used = np.ones(1, bool)
-    prior = Prior(np.zeros(5), np.eye(5), np.zeros((0, 5)), applies=used, shifted=used, item_shift=shift)
+    prior = Prior(
+        np.zeros(5), np.eye(5), np.zeros((0, 5)), applies=used, shift_weights=used.astype(float), item_shift=shift
+    )
     new = Interactions.from_columns([9001, 9001], [table.items.id_at(0), table.items.id_at(1)], [5.0, 1.0])
     rec = replace(plain, priors=Priors(prior)).updated(new)
     rec.save(tmp_path / "m.cofactor")
@@ -161,7 +163,7 @@ def test_new_items_are_not_shifted(table: Interactions) -> None:
     assert rec.priors.users is not None
     shift = np.arange(1, table.n_items + 1, dtype=np.float32)
     used = np.ones(len(LENGTHS), bool)
-    users = replace(rec.priors.users, applies=used, shifted=used, item_shift=shift)
+    users = replace(rec.priors.users, applies=used, shift_weights=used.astype(float), item_shift=shift)
     first = table.items.id_at(0)
     wider = replace(rec, priors=replace(rec.priors, users=users)).with_items({"item": [first - 1]})
     assert wider.priors is not None

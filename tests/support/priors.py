@@ -25,6 +25,6 @@ def _at_all_lengths(priors: Priors) -> Priors:
     users = priors.users
     if users is not None:
         used = np.ones(len(users.lengths), bool)
-        users = replace(users, applies=used, shifted=~used)
+        users = replace(users, applies=used, shift_weights=np.zeros(len(used)))
     rating_model = None if priors.rating_model is None else _at_all_lengths(priors.rating_model)
     return replace(priors, users=users, rating_model=rating_model)

@@ -16,15 +16,17 @@ import numpy as np
 
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream, read_only
 from cofactor.data.ids import IdMap
-from cofactor.data.interactions import Interactions
+from cofactor.data.interactions import Interactions, Kind
 from cofactor.estimators.base import Estimator
 from cofactor.estimators.bias import Bias
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.registry import primary_metric
+from cofactor.models.block_scoring import without_zero_weights
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
+from cofactor.models.losses import EventsLoss
 from cofactor.models.user_batch import UserBatch
 
 __all__ = ["LENGTHS", "STRENGTHS", "HeldOutUsers", "PriorUse", "baseline_shift"]
@@ -41,8 +43,11 @@ SHARE, MIN_USERS = 0.25, 10
 STRENGTH_LENGTHS, MAX_USERS_FOR_STRENGTH = (1, 3, 10), 200
 """Lengths from which the strength is chosen, and the maximum number of users at each of them."""
 
-MAX_USERS = 1000
+MAX_USERS: dict[Kind, int] = {"ratings": 1000, "events": 400}
 """Maximum number of users at each of `LENGTHS`."""
+
+WEIGHTS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Candidate weights of the popularity of items in the lists of new users of a model of events."""
 
 MIN_SHARE = 1e-3
 """Minimum distance of a predicted rating from the ends of the sigmoid, as a fraction of its range."""
@@ -61,13 +66,28 @@ class PriorUse(NamedTuple):
         Factor of the precision.
     applies : ndarray of shape (len(LENGTHS),), bool
         Whether the prior is used.
-    shifted : ndarray of shape (len(LENGTHS),), bool
-        Whether new users start from the item biases of a baseline.
+    shift_weights : ndarray of shape (len(LENGTHS),), float64
+        Weight of the item biases of a baseline; see `Prior`.
     """
 
     strength: float
     applies: Bool
-    shifted: Bool
+    shift_weights: Float64
+
+
+class Start(NamedTuple):
+    """Candidate for folding in new users: a prior, or the penalty of training, and the weight of the shift.
+
+    Attributes
+    ----------
+    prior : GaussianPrior or None
+        Prior of each user.
+    weight : float
+        Weight of the shift.
+    """
+
+    prior: GaussianPrior | None
+    weight: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,42 +175,52 @@ class HeldOutUsers:
         Returns
         -------
         PriorUse
-            The prior is used, around the mean or around the baseline, for lengths where the gain of one of the two
-            exceeds its standard error. An exception are new users without ratings, for whom the best start is used: no
-            prior, the mean or the baseline. The strength has the largest sum, over some lengths, of the gain minus its
-            standard error, where this is positive.
+            For each length, the start whose gain over the penalty of training, minus the standard error of the gain, is
+            largest: the prior around the mean; for ratings, the prior around the baseline; for events, the penalty of
+            training with a share of popularity. If no difference is positive, the penalty of training alone. An
+            exception are new users without ratings, for whom the gain decides. The strength of the prior has the
+            largest sum of these differences, over some lengths, where they are positive.
         """
         limits = np.zeros((len(STRENGTHS), len(STRENGTH_LENGTHS)))
         for column, length in enumerate(STRENGTH_LENGTHS):
             sample = self._sample(length, MAX_USERS_FOR_STRENGTH)
             if not len(sample):
                 continue
-            priors = [p for s in STRENGTHS for p in self._priors(sample, mean, deviations, s * precision)]
-            pairs = np.array(self._gains(sample, length, priors)).reshape(len(STRENGTHS), -1, 2)
+            starts = [each for s in STRENGTHS for each in self._priors(sample, mean, deviations, s * precision)]
+            pairs = np.array(self._gains(sample, length, starts)).reshape(len(STRENGTHS), -1, 2)
             limits[:, column] = pairs[:, :, 1].max(axis=1)
         best = max(range(len(STRENGTHS)), key=lambda row: (np.maximum(limits[row], 0).sum(), limits[row].sum()))
-        applies, shifted = np.zeros((2, len(LENGTHS)), bool)
+        applies, weights = np.zeros(len(LENGTHS), bool), np.zeros(len(LENGTHS))
         for column, length in enumerate(LENGTHS):
-            sample = self._sample(length, MAX_USERS)
+            sample = self._sample(length, MAX_USERS[self.kind])
             if not len(sample):
                 continue
-            priors = self._priors(sample, mean, deviations, STRENGTHS[best] * precision)
-            is_start = length == 0 and len(priors) > 1
-            gains = [gain if is_start else limit for gain, limit in self._gains(sample, length, priors)]
-            applies[column], shifted[column] = max(gains) > 0, np.argmax(gains) == 1
+            starts = self._priors(sample, mean, deviations, STRENGTHS[best] * precision)
+            if self.kind == "events" and length > 0:
+                starts += [Start(None, weight) for weight in WEIGHTS]
+            is_first = self.kind == "ratings" and length == 0
+            gains = [gain if is_first else limit for gain, limit in self._gains(sample, length, starts)]
+            if max(gains) > 0:
+                start = starts[int(np.argmax(gains))]
+                applies[column], weights[column] = start.prior is not None, start.weight
         if applies[1:].any() and best in (0, len(STRENGTHS) - 1):
             _log.warning(
                 "the best strength of the prior for new users is %g, at the edge of the candidates (%g to %g)",
                 STRENGTHS[best], STRENGTHS[0], STRENGTHS[-1],
             )  # fmt: skip
-        return PriorUse(STRENGTHS[best], applies, shifted & applies)
+        return PriorUse(STRENGTHS[best], applies, weights)
 
-    def _priors(self, sample: Int64, mean: Float64, deviations: Float64, precision: Float64) -> list[GaussianPrior]:
+    @property
+    def kind(self) -> Kind:
+        """Kind of the data."""
+        return self.model.least_squares.kind
+
+    def _priors(self, sample: Int64, mean: Float64, deviations: Float64, precision: Float64) -> list[Start]:
         """Return the prior of a sample of users around the mean and, for ratings, around the baseline."""
-        around_mean = GaussianPrior(mean + deviations[sample], precision)
-        if not len(self.item_shift):
+        around_mean = Start(GaussianPrior(mean + deviations[sample], precision), 0.0)
+        if self.kind == "events":
             return [around_mean]
-        return [around_mean, GaussianPrior(deviations[sample], precision, self.item_shift)]
+        return [around_mean, Start(GaussianPrior(deviations[sample], precision, self.item_shift), 1.0)]
 
     def _sample(self, length: int, size: int) -> Int64:
         """Return the positions of the held-out users to score for a history length; empty if there are too few."""
@@ -198,23 +228,25 @@ class HeldOutUsers:
         eligible = np.flatnonzero(self.n_known >= length)
         return np.sort(stream.permutation(eligible)[: size if len(eligible) >= MIN_USERS else 0])
 
-    def _gains(self, sample: Int64, length: int, priors: list[GaussianPrior]) -> list[tuple[float, float]]:
-        """Return the mean gain in the metric with each prior, and this gain minus its standard error."""
-        without, n_terms = self._values(sample, length, None)
+    def _gains(self, sample: Int64, length: int, starts: list[Start]) -> list[tuple[float, float]]:
+        """Return the mean gain in the metric with each start, and this gain minus its standard error."""
+        without, n_terms = self._values(sample, length, Start(None, 0.0))
         gains = []
-        for prior in priors:
-            gain = self._values(sample, length, prior)[0] - without
+        for start in starts:
+            gain = self._values(sample, length, start)[0] - without
             total, error = float(gain.sum()), float(np.sqrt(np.square(gain).sum()))
             gains.append((total / n_terms, (total - error) / n_terms))
         return gains
 
-    def _values(self, sample: Int64, length: int, prior: GaussianPrior | None) -> tuple[Float64, int]:
+    def _values(self, sample: Int64, length: int, start: Start) -> tuple[Float64, int]:
         """Return the metric of each user, higher is better, and the number of terms by which its sum is divided."""
         n_known = self.n_known[self.rows.owners]
         is_known, is_history = self.position < n_known, self.position < np.minimum(length, n_known)
         known, history, test = (self.rows.filter(mask).take(sample) for mask in (is_known, is_history, ~is_known))
-        model = self.model.fold_in(history, prior=prior)
-        if self.model.least_squares.kind == "ratings":
+        model = self.model.fold_in(history, prior=start.prior)
+        if start.prior is None and start.weight:
+            model = model.with_shift(self.item_shift, start.weight)
+        if self.kind == "ratings":
             predictions = model.predict(UserBatch.trained(test.owners, history), test.columns)
             errors = np.square(predictions.astype(np.float64) - test.values)
             return -np.bincount(test.owners, errors, len(sample)).astype(np.float64), len(errors)
@@ -238,9 +270,7 @@ def _table(rows: SparseRows, model: FactorModel) -> Interactions:
 
 @one_thread_blas()
 def baseline_shift(model: FactorModel, histories: SparseRows) -> Float32:
-    """Return the differences between the item biases of `Bias` and those of a model of ratings.
-
-    With this shift, the model predicts the same ratings as `Bias` for a new user without ratings.
+    """Return the differences between the item biases of a baseline and those of a model.
 
     Parameters
     ----------
@@ -252,7 +282,9 @@ def baseline_shift(model: FactorModel, histories: SparseRows) -> Float32:
     Returns
     -------
     ndarray of shape (n_items,), float32
-        In units of raw scores; empty for a model of events.
+        In units of raw scores. For ratings, the baseline is `Bias`: with the shift, the model predicts the same ratings
+        for a new user without ratings. For events, n / (n + alpha0 n_users) for an item with n events: the score that
+        minimizes the loss if it is the same for all users.
 
     Examples
     --------
@@ -265,8 +297,9 @@ def baseline_shift(model: FactorModel, histories: SparseRows) -> Float32:
     >>> bool(np.allclose(model.mean + model.item_bias + shift, expected))
     True
     """
-    if model.least_squares.kind == "events":
-        return np.zeros(0, np.float32)
+    if isinstance(model.loss, EventsLoss):
+        counts = without_zero_weights(histories).column_counts(model.n_items).astype(np.float64)
+        return (counts / np.maximum(counts + model.loss.alpha0 * model.n_users, 1e-12)).astype(np.float32)
     bias = Bias().fit(_table(histories, model))
     x = bias.mean + bias.item_bias.astype(np.float64)
     if model.rating_range is not None:

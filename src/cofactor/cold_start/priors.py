@@ -198,8 +198,8 @@ def learn_priors(
             precision=use.strength * users.precision,
             lengths=np.array(LENGTHS),
             applies=use.applies,
-            shifted=use.shifted,
-            item_shift=baseline_shift(model, histories) if use.shifted.any() else users.item_shift,
+            shift_weights=use.shift_weights,
+            item_shift=baseline_shift(model, histories) if use.shift_weights.any() else users.item_shift,
         )
     elif estimator is not None:
         users = replace(users, applies=np.zeros(1, bool))

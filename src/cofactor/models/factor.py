@@ -84,10 +84,10 @@ class FactorModel:
         Mask of the items that were added by `with_items`. When users of an event model are folded in, as in training,
         they do not count as items without an event.
     item_shift : ndarray of shape (n_items,), float32, optional
-        Differences between the item biases of a baseline and those of the model, for users who were folded in with a
-        prior around the baseline; see `models.prior`. None if there are no such users.
+        Differences between the item biases of a baseline and those of the model, for users who were folded in with few
+        ratings or events; see `models.prior`. None if there are no such users.
     user_shift : ndarray of shape (n_users,), float32, optional
-        The factor of `item_shift` for each user: 1 for these users, and 0 for all others.
+        The weight of `item_shift` for each user, 0 for users of the training.
 
     Raises
     ------
@@ -332,11 +332,11 @@ class FactorModel:
     def _index(self) -> ItemIndex:
         return ItemIndex.of(self.item_factors, self.item_bias)
 
-    @cached_property
-    def _shifted_index(self) -> ItemIndex:
-        """Vectors and biases of the items for users with a shift, prepared for `top_items`."""
-        shift = np.float32(0) if self.item_shift is None else self.item_shift
-        return ItemIndex.of(self.item_factors, self.item_bias + shift)
+    def _shifted_index(self, weight: Float32) -> ItemIndex:
+        """Return the vectors and biases of the items for users with a weight of the shift, prepared for `top_items`."""
+        if not weight or self.item_shift is None:
+            return self._index
+        return ItemIndex.of(self.item_factors, self.item_bias + weight * self.item_shift)
 
     @cached_property
     def _directions(self) -> tuple[Float32, ItemIndex]:
@@ -394,20 +394,20 @@ class FactorModel:
         users, n, exclude, allowed, order = checked_lists(self, users, n, exclude, allowed, order)
         vectors = contiguous(self.user_factors[users.rows], np.float32)
         rows, scores = np.empty((len(users), n), np.int32), np.empty((len(users), n), np.float32)
-        is_shifted = np.zeros(len(users), bool) if self.user_shift is None else self.user_shift[users.rows] > 0
-        for selected, index in ((~is_shifted, "_index"), (is_shifted, "_shifted_index")):
-            if selected.any():
-                seen = exclude.take(np.flatnonzero(selected))
-                rows[selected], scores[selected] = top_items(
-                    vectors[selected],
-                    getattr(self, index),
-                    n,
-                    seen_start=seen.start,
-                    seen=seen.columns,
-                    allowed=allowed,
-                )
+        weights = np.zeros(len(users), np.float32) if self.user_shift is None else self.user_shift[users.rows]
+        for weight in np.unique(weights):
+            selected = weights == weight
+            seen = exclude.take(np.flatnonzero(selected))
+            rows[selected], scores[selected] = top_items(
+                vectors[selected],
+                self._shifted_index(weight),
+                n,
+                seen_start=seen.start,
+                seen=seen.columns,
+                allowed=allowed,
+            )
         if len(order) and self.zero_is_unknown and not (self.factors and vectors[:, 0].all()):
-            for user in np.flatnonzero(~vectors.any(axis=1)):  # all scores of such a user are 0
+            for user in np.flatnonzero(~vectors.any(axis=1) & (weights == 0)):  # all scores of such a user are 0
                 rows[user] = first_allowed(order.rows, n, exclude.row(int(user)).columns, allowed)
         return rows, scores + (np.float32(self.mean) + self.user_bias[users.rows])[:, None]
 
@@ -556,7 +556,27 @@ class FactorModel:
             return folded_in
         if self.zero_is_unknown:
             raise KindError("a prior with item_shift requires a model of ratings")
-        return replace(folded_in, item_shift=prior.item_shift, user_shift=np.ones(n, np.float32))
+        return folded_in.with_shift(prior.item_shift, 1.0)
+
+    @validated
+    def with_shift(self, item_shift: Float32, weight: float) -> Self:
+        """Return this model with shifted item biases for all of its users.
+
+        Parameters
+        ----------
+        item_shift : ndarray of shape (n_items,), float32
+            The shift of each item.
+        weight : float
+            The weight of the shift.
+
+        Returns
+        -------
+        FactorModel
+            A model with the same vectors and biases.
+        """
+        item_shift = checks.float32_array("item_shift", item_shift, (self.n_items,))
+        weight = checks.finite_number("weight", weight, low=0)
+        return replace(self, item_shift=item_shift, user_shift=np.full(self.n_users, weight, np.float32))
 
     @one_thread_blas()
     def fold_in_items(self, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:

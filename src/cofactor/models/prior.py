@@ -23,13 +23,14 @@ from cofactor import checks
 from cofactor.arrays import MAX_ROWS, Bool, Float32, Float64, Int32, Int64, require_array
 from cofactor.data.features import Encoder
 from cofactor.errors import DataError
-from cofactor.models.factor import with_new_items
+from cofactor.kernels.sparse import SparseRows
+from cofactor.models.factor import FactorModel, with_new_items
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["Prior", "Priors", "WeightPrior"]
 
-PRIOR_ARRAYS = ("mean", "precision", "effects", "lengths", "applies", "shifted", "item_shift")
+PRIOR_ARRAYS = ("mean", "precision", "effects", "lengths", "applies", "shift_weights", "item_shift")
 """Fields of a `Prior` that are arrays."""
 
 
@@ -54,11 +55,12 @@ class Prior:
     applies : ndarray of shape (l,), bool, default [True]
         Whether the prior is used for histories of at least `lengths[j]` rows and fewer than `lengths[j + 1]`. Where it
         is not, the penalty of training is used, as without a prior.
-    shifted : ndarray of shape (l,), bool, default [False]
-        Whether new users start from the item biases of a baseline there: the mean is that of their features alone, and
-        `item_shift` is added to the item biases.
+    shift_weights : ndarray of shape (l,), float64, default [0]
+        Weight of `item_shift` in the scores of new users there. In a model of ratings, the prior is then around the
+        shifted item biases: its mean is that of the features alone. In a model of events, the users are folded in
+        first, with the penalty of training, and the shift is added to their scores.
     item_shift : ndarray of shape (n_items,), float32, default empty
-        Differences between the item biases of the baseline and those of the model; empty if `shifted` is false.
+        Differences between the item biases of a baseline and those of the model; empty if all weights are 0.
 
     Examples
     --------
@@ -75,7 +77,7 @@ class Prior:
     encoder: Encoder | None = None
     lengths: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
     applies: Bool = field(default_factory=lambda: np.ones(1, bool))
-    shifted: Bool = field(default_factory=lambda: np.zeros(1, bool))
+    shift_weights: Float64 = field(default_factory=lambda: np.zeros(1))
     item_shift: Float32 = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
@@ -84,7 +86,7 @@ class Prior:
         if not len(self.lengths) or self.lengths[0] != 0 or (np.diff(self.lengths) <= 0).any():
             raise DataError(f"lengths must be ascending numbers, the first of which is 0; got {self.lengths.tolist()}")
         checks.mask("applies", self.applies, len(self.lengths))
-        checks.mask("shifted", self.shifted, len(self.lengths))
+        require_array("shift_weights", self.shift_weights, np.float64, (len(self.lengths),))
         require_array("item_shift", self.item_shift, np.float32)
         require_array("mean", self.mean, np.float64)
         width = len(self.mean)
@@ -98,42 +100,51 @@ class Prior:
         return bool(self.applies[0])
 
     @validated
-    def groups(self, table: pl.DataFrame | None, counts: Int64) -> list[tuple[Int64, GaussianPrior | None]]:
-        """Return the prior of new users with histories of given lengths.
+    def fold_in(self, model: FactorModel, histories: SparseRows, table: pl.DataFrame | None = None) -> FactorModel:
+        """Fold in new users, each with the prior for the length of their history.
 
         Parameters
         ----------
+        model : FactorModel
+            Model that the prior was learned for.
+        histories : SparseRows
+            One row of items for each of n new users.
         table : polars.DataFrame, optional
             One row for each new user; if None, none of their features is known.
-        counts : ndarray of shape (n,), int64
-            Number of rows of each history.
 
         Returns
         -------
-        list of (ndarray of shape (m,), int64, and GaussianPrior or None)
-            Positions of the users that have the same prior, and this prior: None for the penalty of training. A single
-            group if there are no users.
+        FactorModel
+            Model with the n new users.
 
         Examples
         --------
-        >>> applies, shifted = np.array([True, False]), np.array([False, False])
-        >>> prior = Prior(np.zeros(1), np.eye(1), np.zeros((0, 1)), None, np.array([0, 5]), applies, shifted)
-        >>> [(rows.tolist(), part is None) for rows, part in prior.groups(None, np.array([4, 5, 0]))]
-        [([0, 2], False), ([1], True)]
+        >>> import cofactor
+        >>> from cofactor.kernels.sparse import SparseRows
+        >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
+        >>> model = cofactor.ExplicitALS(factors=1).fit(ratings)
+        >>> lengths, applies, weights = np.array([0, 1]), np.array([True, False]), np.zeros(2)
+        >>> prior = Prior(np.float64([0.5, 0.25]), np.eye(2), np.zeros((0, 2)), None, lengths, applies, weights)
+        >>> prior.fold_in(model, SparseRows.of([0], [1], [4.0], n_rows=2)).user_bias[1].tolist()
+        0.25
         """
-        means = self.means(table, len(counts))
-        column = np.searchsorted(self.lengths, counts, "right") - 1
-        kind = np.where(self.applies[column], 1 + self.shifted[column], 0)
-        found: list[tuple[Int64, GaussianPrior | None]] = []
-        for each, prior in (
-            (1, GaussianPrior(means, self.precision)),
-            (2, GaussianPrior(means - self.mean, self.precision, self.item_shift)),
-            (0, None),
-        ):
+        means = self.means(table, len(histories))
+        column = np.searchsorted(self.lengths, histories.counts, "right") - 1
+        kinds, kind = np.unique(np.stack([self.applies, self.shift_weights])[:, column], axis=1, return_inverse=True)
+        folded_in, order = model.fold_in(histories.take([])), np.zeros(0, np.int64)
+        for each, (applies, weight) in enumerate(kinds.T):
             rows = np.flatnonzero(kind == each)
-            if len(rows) or not len(counts):
-                found.append((rows, None if prior is None else prior._replace(means=prior.means[rows])))
-        return found[:1] if not len(counts) else found
+            prior = None
+            if applies and weight:
+                prior = GaussianPrior(means[rows] - self.mean, self.precision, self.item_shift)
+            elif applies:
+                prior = GaussianPrior(means[rows], self.precision)
+            part = model.fold_in(histories.take(rows), prior=prior)
+            if weight and not applies:
+                part = part.with_shift(self.item_shift, weight)
+            positions = np.concatenate([np.arange(len(order)), -1 - np.arange(len(rows))]).astype(np.int32)
+            folded_in, order = folded_in.with_users(part, positions), np.concatenate([order, rows])
+        return folded_in.with_users(folded_in, np.argsort(order).astype(np.int32))
 
     @validated
     def means(self, table: pl.DataFrame | None, n: int) -> Float64:

@@ -99,21 +99,10 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
     if table is not None:
         checks.instance("table", table, pl.DataFrame, "pass a polars data frame with one row per history")
     prior = None if priors is None else priors.users
-    if prior is None:
-        return model.fold_in(histories)
     with linalg_as_data_error():
-        groups = [
-            (rows, model.fold_in(histories.take(rows), prior=part))
-            for rows, part in prior.groups(table, histories.counts)
-        ]
-    order = np.concatenate([rows for rows, _ in groups])
-    folded_in: Any = groups[0][1]
-    for _, part in groups[1:]:
-        folded_in = with_appended_users(folded_in, part)
-    result: Model = (
-        folded_in.with_users(folded_in, np.argsort(order).astype(np.int32)) if len(groups) > 1 else folded_in
-    )
-    return result
+        if prior is not None and isinstance(model, FactorModel):
+            return prior.fold_in(model, histories, table)
+        return model.fold_in(histories)
 
 
 def replace_users(
