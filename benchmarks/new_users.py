@@ -239,9 +239,9 @@ def section(title: str, cells: list[dict[str, Any]]) -> list[str]:
         verdicts = " | ".join(
             f"{cell[f'versus {other}']} (p = {cell[f'holm {other}']:.3f})".strip() for other in ("none", "baseline")
         )
+        name = REGISTRY[cell["estimator"]].__name__
         lines.append(
-            f"| {cell['data']} | {REGISTRY[cell['estimator']].__name__} | {metric} | {cell['length']} | {cell['users']:,} | "
-            f"{numbers} | {verdicts} |"
+            f"| {cell['data']} | {name} | {metric} | {cell['length']} | {cell['users']:,} | {numbers} | {verdicts} |"
         )
     return [*lines, ""]
 

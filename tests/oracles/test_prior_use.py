@@ -19,6 +19,7 @@ from cofactor.datasets.synthetic_config import SyntheticConfig
 from cofactor.errors import DataError, KindError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.fold_in import GaussianPrior
+from cofactor.models.losses import EventsLoss
 from cofactor.models.prior import Prior, Priors
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender
@@ -258,3 +259,63 @@ def test_the_default_is_learned_once_and_kept_by_updates(table: Interactions) ->
 def test_models_of_events_and_other_models_have_no_default(small_events: Interactions, table: Interactions) -> None:
     assert Recommender.fit(cofactor.ImplicitALS(factors=2), small_events).new_user_priors is None
     assert Recommender.fit(cofactor.ItemKNN(), table).new_user_priors is None
+
+
+# lists of new users with few events
+
+
+@pytest.fixture(scope="module")
+def popular_events() -> Interactions:
+    """Events of 400 users of two tastes, most of them of a few popular items."""
+    rng = np.random.default_rng(0)
+    popularity = 1 / np.arange(1, 101)
+    u = np.repeat(np.arange(400), 20)
+    taste = np.where((np.arange(100) + np.arange(400)[:, None]) % 2 == 0, 1.0, 0.3) * popularity
+    i = np.concatenate([rng.choice(100, 20, replace=False, p=row / row.sum()) for row in taste])
+    return Interactions.from_columns(u, i, kind="events")
+
+
+def test_popularity_has_a_share_in_the_lists_of_users_with_few_events(popular_events: Interactions) -> None:
+    held = popular_events.select(popular_events.u < 100)
+    plain = Recommender.fit(cofactor.ImplicitALS(factors=8), popular_events.select(popular_events.u >= 100), seed=0)
+    rec = plain.with_priors()
+    assert rec.priors is not None
+    prior = rec.priors.users
+    assert prior is not None
+    assert prior.shift_weights[1] > 0
+    is_first, _ = first_and_other(held, 1)
+    _, is_other = first_and_other(held, 10)
+    history, test = (held.select(rows).by_user.take(np.arange(100)) for rows in (is_first, is_other))
+    scores = {}
+    for name, one in {"plain": plain, "blend": rec, "popularity": Recommender.fit(cofactor.Popularity(), held)}.items():
+        lists, _ = one.for_histories(history).rank(10)
+        hits = np.array([np.isin(row, test.row(user).columns) for user, row in enumerate(lists)])
+        scores[name] = hits.mean(axis=1)
+    users = np.arange(100)
+    assert is_not_reliably_worse(scores["blend"] - scores["popularity"], users)
+    gain = scores["blend"] - scores["plain"]
+    assert gain.sum() > np.sqrt(np.square(gain).sum())
+
+
+def test_the_share_of_popularity_is_added_to_the_scores_of_the_fold_in(popular_events: Interactions) -> None:
+    model = cofactor.ImplicitALS(factors=4).fit(popular_events, seed=0)
+    shift = baseline_shift(model, popular_events.by_user)
+    counts = np.bincount(popular_events.i, minlength=100)
+    assert isinstance(model.loss, EventsLoss)
+    np.testing.assert_allclose(shift, counts / (counts + model.loss.alpha0 * 400), rtol=1e-6)
+    lengths, weights = np.array([0, 1, 3]), np.array([0.0, 0.5, 0.0])
+    prior = Prior(np.zeros(4), np.eye(4), np.zeros((0, 4)), None, lengths, np.zeros(3, bool), weights, shift)
+    histories = SparseRows.of([0, 1, 1, 1], [5, 5, 6, 7], [1.0] * 4, 3)
+    items = np.arange(100, dtype=np.int32)
+    folded_in, plain = prior.fold_in(model, histories), model.fold_in(histories)
+    for user, weight in enumerate((0.5, 0.0, 0.0)):
+        users = np.full(100, user, np.int32)
+        expected = plain.raw_scores(users, items) + np.float32(weight) * shift
+        np.testing.assert_allclose(folded_in.raw_scores(users, items), expected, atol=1e-6)
+
+
+def test_new_users_without_events_get_the_popular_list(popular_events: Interactions) -> None:
+    rec = Recommender.fit(cofactor.ImplicitALS(factors=4), popular_events, seed=0).with_priors()
+    assert rec.source_without_history == "popularity"
+    top = rec.items.rows(rec.for_history([]).recommend(n=10)["item"])
+    assert rec.support[top].tolist() == np.sort(rec.support)[::-1][:10].tolist()
