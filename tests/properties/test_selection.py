@@ -13,14 +13,14 @@ import pytest
 
 import cofactor
 from cofactor import Interactions, Recommender
-from cofactor.data.held_out import held_out_rows, is_ordered
+from cofactor.data.held_out import hold_out, held_out_rows, is_ordered
 from cofactor.data.ids import IdMap
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import REGISTRY
 from cofactor.evaluate import selection
 from cofactor.evaluate.candidates import CANDIDATES, candidates_for
 from cofactor.evaluate.evaluation import primary_value
-from cofactor.evaluate.selection import select, validation_split
+from cofactor.evaluate.selection import SHARE, select, validation_split
 from cofactor.results import SelectionTrial
 
 FAST = {
@@ -68,6 +68,19 @@ def test_a_user_keeps_a_row_and_single_rows_are_held_out_only_if_there_are_no_ot
     lonely = Interactions.from_columns([1, 2, 3, 4], [1, 2, 1, 1], [1, 2, 3, 4])
     assert held_out_rows(lonely, share=0.5).sum() == 2
     assert not held_out_rows(Interactions.from_columns([1], [1], [1])).any()
+
+
+def test_disliked_items_are_held_out_with_the_liked_ones(small_ratings: Interactions) -> None:
+    events = small_ratings.to_events(min_rating=4)
+    assert events.seen is not None
+    train, held_out = hold_out(events, share=0.2, seed=3)
+    assert train.seen is not None
+    assert held_out.seen is None
+    assert len(train) + len(held_out) == len(events)
+    assert len(train.seen) == pytest.approx(0.8 * len(events.seen), rel=0.05)
+    split = validation_split(events, seed=3)
+    assert split is not None
+    assert split.train.excluded.counts.sum() == pytest.approx((1 - SHARE) * len(small_ratings), rel=0.05)
 
 
 # candidates

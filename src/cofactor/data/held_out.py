@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from cofactor import checks
@@ -10,10 +12,50 @@ from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions
 from cofactor.validation import validated
 
-__all__ = ["held_out_rows", "is_ordered", "mark_first_rows", "shuffle_within_users"]
+__all__ = ["held_out_rows", "hold_out", "is_ordered", "mark_first_rows", "shuffle_within_users"]
 
 MAX_SIMULTANEOUS = 0.1
 """Times order the rows of a table if at most this share of the consecutive rows of a user have the same time."""
+
+
+@validated
+def hold_out(interactions: Interactions, *, share: float = 0.2, seed: Seed = 0) -> tuple[Interactions, Interactions]:
+    """Split a table in two: training rows, and rows held out for selecting hyperparameters or weights.
+
+    Parameters
+    ----------
+    interactions : Interactions
+        Training table.
+    share : float, default 0.2
+        As in `held_out_rows`.
+    seed : int, Generator or None, default 0
+        As in `held_out_rows`.
+
+    Returns
+    -------
+    train : Interactions
+        The remaining rows. Its `seen` lacks the same share of the rows of each user.
+    held_out : Interactions
+        The held-out rows, without `seen`.
+
+    Notes
+    -----
+    The rows in `seen` are held out too, because a user's future items include those that they will dislike. If only
+    these items were excluded from the lists, a ranker could score well without telling liked from disliked items.
+
+    Examples
+    --------
+    >>> ratings = Interactions.from_columns(np.zeros(10), np.arange(10), [1, 2, 3, 4, 5] * 2)
+    >>> train, held_out = hold_out(ratings.to_events(min_rating=2), share=0.5)
+    >>> len(train), len(train.seen), len(held_out), held_out.seen
+    (4, 1, 4, None)
+    """
+    seed = checks.seed(seed)
+    is_held_out = held_out_rows(interactions, share=share, seed=seed)
+    train, held_out = interactions.select(~is_held_out), interactions.select(is_held_out)
+    if interactions.seen is not None:
+        train = replace(train, seen=interactions.seen.select(~held_out_rows(interactions.seen, share=share, seed=seed)))
+    return train, replace(held_out, seen=None)
 
 
 @validated

@@ -12,7 +12,7 @@ import numpy as np
 from cofactor import checks
 from cofactor.arrays import Float32, Float64, Int32, random_stream
 from cofactor.checks import Seed
-from cofactor.data.held_out import held_out_rows
+from cofactor.data.held_out import hold_out
 from cofactor.data.interactions import Interactions, Kind, relevant_rows
 from cofactor.errors import ParameterError
 from cofactor.estimators.base import Estimator, estimators_of_kind, parameter
@@ -274,8 +274,7 @@ class Blend(Estimator):
 
     def _held_out_weights(self, table: Interactions, seed: int, callback: EpochCallback | None) -> tuple[float, ...]:
         """Learn the weights on held-out rows; return equal weights if there is nothing to learn from."""
-        is_held_out = held_out_rows(table, share=SHARE, seed=seed)
-        inner, held_out = table.select(~is_held_out), table.select(is_held_out)
+        inner, held_out = hold_out(table, share=SHARE, seed=seed)
         has_weight = inner.weights is None or inner.weights.any()
         if len(self.parts) == 1 or not len(inner) or not has_weight or not len(relevant_rows(held_out)):
             return (1.0,) * len(self.parts)

@@ -78,9 +78,10 @@ class ItemKNN(Estimator):
                   s_ij: cosine or Jaccard, times n / (n + event_shrink)
 
     w is the weight of a row and x_uj the confidence (`counts`) of an event. The sum runs over the stored neighbors j of
-    i in the user's history: the k most similar ones for ratings, all of them for events. Items tied at the k-th
-    similarity share the remaining weight. Only positive similarities are used. A dislike (negative weight) lowers the
-    scores of similar items. Without neighbors, the prediction is b_ui for ratings and the score is 0 for events.
+    i in the user's history: the k most similar ones for ratings, all of them for events. Items with a similarity
+    close to the k-th one share the remaining weight. Only positive similarities are used. A dislike (negative weight)
+    lowers the scores of similar items. Without neighbors, the prediction is b_ui for ratings and the score is 0 for
+    events.
 
     References
     ----------
@@ -200,7 +201,7 @@ class UserKNN(Estimator):
                   s_uv: cosine or Jaccard, times n / (n + event_shrink)
 
     w is the weight of a row and x_vi the confidence (`counts`) of an event. The sum runs over the k most similar stored
-    neighbors v of u who have i. Users tied at the k-th similarity share the remaining weight. Only positive
+    neighbors v of u who have i. Users with a similarity close to the k-th one share the remaining weight. Only positive
     similarities are used, and users without any item that u lacks are skipped. Without neighbors, the prediction is
     b_ui for ratings and the score is 0 for events. Similarities are accumulated over the users of each item, without a
     users x users matrix.

@@ -1,6 +1,6 @@
 """Automatic selection: choose an estimator and its hyperparameters on held-out rows, within a time or trial budget.
 
-    1. Split off a fifth of each user's rows: the latest ones if times order them, otherwise random ones.
+    1. Split off a tenth of each user's rows: the latest ones if times order them, otherwise random ones.
     2. Fit the defaults of the candidates that suit the table, in the order of `evaluate.candidates`.
     3. Successive halving: keep the better half of the candidates, but at least four for a blend, and try new
        hyperparameters for each of them. The number of trials per candidate doubles in each round. The best trial of a
@@ -29,7 +29,7 @@ import numpy as np
 from cofactor import checks
 from cofactor.arrays import random_stream
 from cofactor.checks import Seed
-from cofactor.data.held_out import held_out_rows, is_ordered
+from cofactor.data.held_out import hold_out, is_ordered
 from cofactor.data.interactions import Interactions, Kind, relevant_rows
 from cofactor.data.readers.frame_table import ArrowFrame
 from cofactor.data.readers.read import read_ratings
@@ -58,8 +58,12 @@ _log = logging.getLogger("cofactor")
 Goal = Literal["recommend", "predict"]
 TrialCallback = Callable[[SelectionTrial], None]
 
-SHARE = 0.2
-"""Share of each user's rows that are held out."""
+SHARE = 0.1
+"""Share of each user's rows that are held out.
+
+The best hyperparameters depend on the number of training rows: on liked ratings of MovieLens-100k, a fifth of the rows
+selects weights of blanks whose NDCG@10 is .02 lower than the default after a fit to all rows.
+"""
 
 SAMPLE_ROWS = 8
 """The first fit of a candidate uses the users of about one row in `SAMPLE_ROWS`."""
@@ -622,7 +626,7 @@ class _Selector:
 
 
 def validation_split(table: Interactions, *, seed: int) -> Split | None:
-    """Hold out a fifth of each user's rows; return None if either part cannot be used.
+    """Hold out a tenth of each user's rows; return None if either part cannot be used.
 
     Parameters
     ----------
@@ -636,13 +640,12 @@ def validation_split(table: Interactions, *, seed: int) -> Split | None:
     Split or None
         Split with the held-out rows as its test set.
     """
-    is_held_out = held_out_rows(table, share=SHARE, seed=seed)
-    train, held_out = table.select(~is_held_out), table.select(is_held_out)
+    train, held_out = hold_out(table, share=SHARE, seed=seed)
     has_weight = train.weights is None or bool(train.weights.any())
     if not len(train) or not has_weight or not len(relevant_rows(held_out)):
         return None
     row_choice = "latest" if is_ordered(table) else "random"
-    return Split(train, replace(held_out, seen=None), f"{row_choice} {SHARE:.0%} of each user's rows, seed {seed}")
+    return Split(train, held_out, f"{row_choice} {SHARE:.0%} of each user's rows, seed {seed}")
 
 
 def sample_of_users(table: Interactions, n_rows: int, *, seed: int) -> Interactions:

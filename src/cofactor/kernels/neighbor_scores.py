@@ -7,8 +7,15 @@ With similarities s, which may be negative only in the second line, the kernels 
     users, ratings:  sum_v w_vi s_uv x_vi / (damping + sum_v w_vi s_uv)      v: the k users with i most similar to u
     users, events:   sum_v s_uv x_vi                                         v: as for ratings
 
-For ratings, x is the rating minus its baseline. If several neighbors tie for the k-th largest similarity, they share
-the remaining positions with equal weights, so that scores do not depend on row numbers.
+For ratings, x is the rating minus its baseline.
+
+Neighbors whose similarities are close to the k-th largest one share the remaining positions, so that scores are a
+continuous function of the similarities, and do not depend on row numbers where similarities tie. With the closeness
+
+    h_j = max(0, 1 - |s_j / s_(k) - 1| / BOUNDARY_WIDTH)
+
+to the k-th largest similarity s_(k), the similarity s_j is multiplied by 1 - (1 - c) h_j for the k nearest neighbors
+and by c h_j for the others, where c = sum_(j among the k nearest) h_j / sum_j h_j. The sum of these factors is k.
 
 References: Koren 2008, section 2.2.
 """
@@ -21,7 +28,6 @@ import numpy as np
 
 from cofactor.arrays import Float32, Float64, Int32, Int64, row_starts
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.neighbors import TIE_TOLERANCE
 from cofactor.kernels.parallel import parallel_for, row_blocks
 from cofactor.kernels.sort import counting_sort
 from cofactor.kernels.sparse import SparseRows
@@ -49,7 +55,14 @@ CHUNK_SIZE = 32
 MIN_BLOCK_USERS = 4
 """The number of users from which a block is faster than its single pairs."""
 
-ABOVE_TIE, BELOW_TIE = np.float32(1 + TIE_TOLERANCE), np.float32(1 - TIE_TOLERANCE)
+BOUNDARY_WIDTH = 2.0**-13
+"""Relative difference from the k-th largest similarity up to which similarities are close to it.
+
+It is about a hundred times the effect of rounding ratings to float32 on similarities. With a power of two, the kernels
+compute the closeness, times this width and the k-th similarity, without rounding errors.
+"""
+
+ABOVE_BOUNDARY, BELOW_BOUNDARY = 1 + BOUNDARY_WIDTH, 1 - BOUNDARY_WIDTH
 
 LOW_RANK_TILE = 256
 """Number of items whose vectors are multiplied with those of all users of a block, so that they stay in the cache."""
@@ -101,8 +114,10 @@ def _average_by_items():
                     for t in range(listed_start[j], listed_start[j + 1]):
                         skip[listed_in[t]] = False
         state = np.empty((n_users, 4), np.float64)  # numerator, denominator, missing neighbors, 1 if any is missing
-        tied_sums = np.empty((n_users, 3), np.float64)  # numerator, denominator, number of neighbors
-        kth = np.zeros(n_users, np.float32)  # the k-th largest similarity if the next one ties with it, else 0
+        # users for whom the neighbor after the k-th one is close to it, the position of the k-th one (else -1), and the
+        # sums of closeness, numerator and denominator of less similar neighbors and of the k nearest ones
+        close_users, kth_position = np.empty(n_users, np.int32), np.full(n_users, -1, np.int64)
+        sums = np.empty((n_users, 2, 3), np.float64)
         for i in range(n_items):
             if skip[i]:
                 continue
@@ -112,7 +127,7 @@ def _average_by_items():
                 state[a, 1] = damping
                 state[a, 2] = k
                 state[a, 3] = 1.0
-            n_incomplete, has_ties = n_users, False
+            n_incomplete, n_close = n_users, 0
             for t in range(first, last):
                 neighbor = np.uint32(neighbors[t])  # unsigned: numba then omits the code for negative indices
                 s = similarity[t]
@@ -125,37 +140,43 @@ def _average_by_items():
                     if state[owner, 2] == 0.0:
                         state[owner, 3] = 0.0
                         n_incomplete -= 1
-                        if t + 1 < last and similarity[t + 1] >= s * BELOW_TIE:
-                            kth[owner] = s
-                            has_ties = True
+                        if t + 1 < last and similarity[t + 1] > s * BELOW_BOUNDARY:
+                            close_users[n_close] = owner
+                            kth_position[owner] = t
+                            n_close += 1
                 if n_incomplete == 0:
                     break
-            if has_ties:
-                for a in range(n_users):
-                    if kth[a] > 0:
-                        state[a, 0] = 0.0
-                        state[a, 1] = damping
-                        state[a, 2] = k
-                        tied_sums[a] = 0.0
-                for t in range(first, last):
-                    s = similarity[t]
+            if n_close > 0:
+                low = high = kth_position[close_users[0]]
+                for p in range(n_close):
+                    sums[close_users[p]] = 0.0
+                    low = min(low, kth_position[close_users[p]])
+                    high = max(high, kth_position[close_users[p]])
+                largest, smallest = similarity[low] * ABOVE_BOUNDARY, similarity[high] * BELOW_BOUNDARY
+                while low > first and similarity[low - 1] < largest:
+                    low -= 1
+                while high < last and similarity[high] > smallest:
+                    high += 1
+                for t in range(low, high):
                     for e in range(column_start[neighbors[t]], column_start[neighbors[t] + 1]):
                         a = user[e]
-                        ws = np.float64(s * entry[e, 1])
-                        if kth[a] > 0 and s > kth[a] * ABOVE_TIE:
-                            state[a, 0] += ws * np.float64(entry[e, 0])
-                            state[a, 1] += ws
-                            state[a, 2] -= 1.0
-                        elif kth[a] > 0 and s >= kth[a] * BELOW_TIE:
-                            tied_sums[a, 0] += ws * np.float64(entry[e, 0])
-                            tied_sums[a, 1] += ws
-                            tied_sums[a, 2] += 1.0
-                for a in range(n_users):
-                    if kth[a] > 0:
-                        share = state[a, 2] / tied_sums[a, 2]
-                        state[a, 0] += share * tied_sums[a, 0]
-                        state[a, 1] += share * tied_sums[a, 1]
-                        kth[a] = np.float32(0)
+                        if kth_position[a] < 0:
+                            continue
+                        kth = np.float64(similarity[kth_position[a]])
+                        closeness = BOUNDARY_WIDTH * kth - abs(np.float64(similarity[t]) - kth)
+                        if closeness > 0:
+                            ws = closeness * np.float64(similarity[t] * entry[e, 1])
+                            group = 1 if t <= kth_position[a] else 0
+                            sums[a, group, 0] += closeness
+                            sums[a, group, 1] += ws * np.float64(entry[e, 0])
+                            sums[a, group, 2] += ws
+                for p in range(n_close):
+                    a = close_users[p]
+                    share = sums[a, 1, 0] / (sums[a, 0, 0] + sums[a, 1, 0])
+                    unit = BOUNDARY_WIDTH * np.float64(similarity[kth_position[a]])
+                    state[a, 0] += (share * sums[a, 0, 1] - (1.0 - share) * sums[a, 1, 1]) / unit
+                    state[a, 1] += (share * sums[a, 0, 2] - (1.0 - share) * sums[a, 1, 2]) / unit
+                    kth_position[a] = -1
             for a in range(n_users):
                 if state[a, 1] > 0:
                     out[a, i] += np.float32(state[a, 0] / state[a, 1])
@@ -181,6 +202,7 @@ def _average_of_pairs():
         n_items, weighted = list_start.shape[0] - 1, weights.shape[0] > 0
         entry_of, has_entry = np.zeros(n_items, np.int64), np.zeros(n_items, np.int8)  # the user's entry for each item
         matches = np.empty(n_items + CHUNK_SIZE, np.int64)
+        sums = np.empty((2, 3), np.float64)  # of closeness, numerator and denominator: other and nearest neighbors
         for a in range(first, last):
             for e in range(start[a], start[a + 1]):
                 entry_of[columns[e]] = e
@@ -201,31 +223,28 @@ def _average_of_pairs():
                     ws = np.float64(s * weights[e] if weighted else s)
                     numerator += ws * np.float64(values[e])
                     denominator += ws
-                kth = np.float32(0)
-                if n_matches == k:
-                    t = matches[k - 1]
-                    if t + 1 < high and similarity[t + 1] >= similarity[t] * BELOW_TIE:
-                        kth = similarity[t]
-                if kth > 0:
-                    count = tied = 0
-                    numerator, denominator, tied_numerator, tied_denominator = 0.0, damping, 0.0, 0.0
-                    for t in range(low, high):
-                        s, e = similarity[t], entry_of[neighbors[t]]
-                        if s < kth * BELOW_TIE:
-                            break
+                last_match = matches[k - 1] if n_matches == k else high
+                if last_match + 1 < high and similarity[last_match + 1] > similarity[last_match] * BELOW_BOUNDARY:
+                    kth = np.float64(similarity[last_match])
+                    sums[:] = 0.0
+                    t = last_match
+                    while t > low and similarity[t - 1] < kth * ABOVE_BOUNDARY:
+                        t -= 1
+                    while t < high and similarity[t] > kth * BELOW_BOUNDARY:
                         if has_entry[neighbors[t]]:
-                            ws = np.float64(s * weights[e] if weighted else s)
-                            if s > kth * ABOVE_TIE:
-                                numerator += ws * np.float64(values[e])
-                                denominator += ws
-                                count += 1
-                            else:
-                                tied_numerator += ws * np.float64(values[e])
-                                tied_denominator += ws
-                                tied += 1
-                    share = np.float64(k - count) / np.float64(tied)
-                    numerator += share * tied_numerator
-                    denominator += share * tied_denominator
+                            e = entry_of[neighbors[t]]
+                            closeness = BOUNDARY_WIDTH * kth - abs(np.float64(similarity[t]) - kth)
+                            if closeness > 0:
+                                ws = closeness * np.float64(similarity[t] * weights[e] if weighted else similarity[t])
+                                group = 1 if t <= last_match else 0
+                                sums[group, 0] += closeness
+                                sums[group, 1] += ws * np.float64(values[e])
+                                sums[group, 2] += ws
+                        t += 1
+                    share = sums[1, 0] / (sums[0, 0] + sums[1, 0])
+                    unit = BOUNDARY_WIDTH * kth
+                    numerator += (share * sums[0, 1] - (1.0 - share) * sums[1, 1]) / unit
+                    denominator += (share * sums[0, 2] - (1.0 - share) * sums[1, 2]) / unit
                 if denominator > 0:
                     out[q] += np.float32(numerator / denominator)
             for e in range(start[a], start[a + 1]):
@@ -260,51 +279,72 @@ def _add_by_users(rule: int):
         n_items, width = out.shape[1], neighbors.shape[1]
         weighted = weights.shape[0] > 0
         count = np.zeros(n_items, np.int32)  # neighbors used for each item, at most k
-        tied = np.zeros(n_items, np.int32)  # neighbors with the item in the current group of tied similarities
         touched_items = np.empty(n_items, np.int32)
         numerator, denominator = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
+        kth_position = np.empty(n_items, np.int32)  # position of the k-th neighbor with the item
+        # items with further neighbors close to the k-th one: sums of closeness, numerator and denominator, of the
+        # less similar neighbors and of the k nearest ones
+        is_close, close_items = np.zeros(n_items, np.bool_), np.empty(n_items, np.int32)
+        sums = np.empty((n_items, 2, 3), np.float64)
+        is_needed = np.empty(width, np.bool_)
         for a in range(out.shape[0]):
-            m, q = 0, 0
-            while q < width and neighbors[a, q] >= 0:
-                lowest, end = similarity[a, q] * BELOW_TIE, q + 1
-                while end < width and neighbors[a, end] >= 0 and similarity[a, end] >= lowest:
-                    end += 1
-                is_single = end == q + 1
-                if not is_single:
-                    for p in range(q, end):
-                        for e in range(start[neighbors[a, p]], start[neighbors[a, p] + 1]):
-                            i = columns[e]
-                            if count[i] == 0 and tied[i] == 0:
-                                touched_items[m] = i
-                                m += 1
-                                numerator[i] = np.float32(0)
-                                denominator[i] = damping
-                            tied[i] += 1
-                for p in range(q, end):
-                    v, s = neighbors[a, p], similarity[a, p]
+            m = n_close = 0
+            for q in range(width):
+                v, s = neighbors[a, q], similarity[a, q]
+                if v < 0:
+                    break
+                for e in range(start[v], start[v + 1]):
+                    i = columns[e]
+                    if count[i] == k:
+                        if s > similarity[a, kth_position[i]] * BELOW_BOUNDARY and not is_close[i]:
+                            is_close[i] = True
+                            close_items[n_close] = i
+                            n_close += 1
+                        continue
+                    if count[i] == 0:
+                        touched_items[m] = i
+                        m += 1
+                        numerator[i] = np.float32(0)
+                        denominator[i] = damping
+                    count[i] += 1
+                    kth_position[i] = q
+                    ws = s * weights[e] if weighted else s
+                    numerator[i] += ws * values[e]
+                    denominator[i] += ws
+            if n_close > 0:
+                is_needed[:] = False
+                for p in range(n_close):
+                    sums[close_items[p]] = 0.0
+                    q = kth_position[close_items[p]]
+                    kth = similarity[a, q]
+                    while q > 0 and similarity[a, q - 1] < kth * ABOVE_BOUNDARY:
+                        q -= 1
+                    while q < width and similarity[a, q] > kth * BELOW_BOUNDARY:
+                        is_needed[q] = True
+                        q += 1
+                for q in range(width):
+                    if not is_needed[q]:
+                        continue
+                    v, s = neighbors[a, q], similarity[a, q]
                     for e in range(start[v], start[v + 1]):
                         i = columns[e]
-                        if count[i] == k:
+                        if not is_close[i]:
                             continue
-                        ws = s * weights[e] if weighted else s
-                        if is_single:
-                            if count[i] == 0:
-                                touched_items[m] = i
-                                m += 1
-                                numerator[i] = np.float32(0)
-                                denominator[i] = damping
-                            count[i] += 1
-                        elif count[i] + tied[i] > k:
-                            ws *= np.float32(k - count[i]) / np.float32(tied[i])
-                        numerator[i] += ws * values[e]
-                        denominator[i] += ws
-                if not is_single:
-                    for p in range(q, end):
-                        for e in range(start[neighbors[a, p]], start[neighbors[a, p] + 1]):
-                            i = columns[e]
-                            count[i] = min(k, count[i] + tied[i])
-                            tied[i] = 0
-                q = end
+                        kth = np.float64(similarity[a, kth_position[i]])
+                        closeness = BOUNDARY_WIDTH * kth - abs(np.float64(s) - kth)
+                        if closeness > 0:
+                            ws = closeness * np.float64(s * weights[e] if weighted else s)
+                            group = 1 if q <= kth_position[i] else 0
+                            sums[i, group, 0] += closeness
+                            sums[i, group, 1] += ws * np.float64(values[e])
+                            sums[i, group, 2] += ws
+                for p in range(n_close):
+                    i = close_items[p]
+                    share = sums[i, 1, 0] / (sums[i, 0, 0] + sums[i, 1, 0])
+                    unit = BOUNDARY_WIDTH * np.float64(similarity[a, kth_position[i]])
+                    numerator[i] += np.float32((share * sums[i, 0, 1] - (1.0 - share) * sums[i, 1, 1]) / unit)
+                    denominator[i] += np.float32((share * sums[i, 0, 2] - (1.0 - share) * sums[i, 1, 2]) / unit)
+                    is_close[i] = False
             for q in range(m):
                 i = touched_items[q]
                 if rule == SUM:
@@ -558,32 +598,35 @@ def add_by_users(
 
 
 def top_k_membership(similarity: Float64, k: int) -> Float64:
-    """Return 1 for each of the k largest similarities, 0 for the others, and a fraction for ties at the boundary.
+    """Return the factor of each similarity: 1 above the k-th largest one, 0 below it, and values between close to it.
+
+    See the module docstring.
 
     Parameters
     ----------
     similarity : ndarray of shape (n,), float64
-        Positive similarities.
+        Similarities, at least 0.
     k : int
         The number of largest similarities.
 
     Returns
     -------
     ndarray of shape (n,), float64
-        1 above the k-th largest similarity and 0 below it; similarities that tie with it share the remaining positions.
+        Values from 0 to 1, whose sum is k if more than k similarities are positive; otherwise 1.
 
     Examples
     --------
     >>> top_k_membership(np.array([0.5, 0.9, 0.5, 0.1, 0.5]), 3).round(2).tolist()
     [0.67, 1.0, 0.67, 0.0, 0.67]
     """
-    if len(similarity) <= k:
+    if np.count_nonzero(similarity) <= k:
         return np.ones(len(similarity))
-    kth = -np.partition(-similarity, k - 1)[k - 1]
-    is_above = similarity > kth * (1 + TIE_TOLERANCE)
-    tied = ~is_above & (similarity >= kth * (1 - TIE_TOLERANCE))
-    share: Float64 = is_above + tied * ((k - is_above.sum()) / tied.sum())
-    return share
+    nearest = np.argsort(-similarity, kind="stable")[:k]
+    closeness = np.maximum(1 - np.abs(similarity / similarity[nearest[-1]] - 1) / BOUNDARY_WIDTH, 0)
+    share = closeness[nearest].sum() / closeness.sum()
+    membership: Float64 = share * closeness
+    membership[nearest] += 1 - closeness[nearest]
+    return membership
 
 
 def add_dense(out: Float32, rows: SparseRows, W: Float32) -> None:

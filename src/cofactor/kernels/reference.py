@@ -581,24 +581,27 @@ def leading_eigenvectors(rows: SparseRows, n_columns: int, n: int) -> tuple[Floa
 
 
 def top_k_membership(s: Float64, k: int) -> Float64:
-    """Return the fraction of all orderings of ties in which each similarity is among the k largest.
+    """Return the factor of each similarity in a sum over the k largest ones; see `kernels.neighbor_scores`.
 
     Parameters
     ----------
     s : ndarray of shape (n,), float64
-        Positive similarities.
+        Similarities, at least 0.
     k : int
         The number of largest similarities.
 
     Returns
     -------
     ndarray of shape (n,), float64
-        Values from 0 to 1.
+        Values from 0 to 1. A similarity that is larger than the k-th largest one by less than 1 / 8,192 of it counts in
+        part as certainly included, and for the rest shares the remaining positions with the similarities close to it.
     """
-    tied = np.abs(s[:, None] - s) <= 1e-6 * s
-    n_larger = ((s > s[:, None]) & ~tied).sum(axis=1)
-    shares: Float64 = np.clip((k - n_larger) / tied.sum(axis=1), 0, 1)
-    return shares
+    if (s > 0).sum() <= k:
+        return np.ones(len(s))
+    distance = (s / np.sort(s)[-k] - 1) * 2**13
+    included, close = np.clip(distance, 0, 1), np.clip(1 - np.abs(distance), 0, 1)
+    factors: Float64 = included + close * (k - included.sum()) / close.sum()
+    return factors
 
 
 def largest_similarities(similarities: Float64, n: int) -> Float64:
