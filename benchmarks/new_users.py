@@ -218,12 +218,12 @@ def section(title: str, cells: list[dict[str, Any]]) -> list[str]:
             cell[f"versus {other}"] = "" if p > LEVEL else "better" if cell[f"gain over {other}"] > 0 else "worse"
             cell[f"holm {other}"] = p
     counts = {
-        (other, verdict): sum(cell[f"versus {other}"] == verdict for cell in cells)
+        (other, result): sum(cell[f"versus {other}"] == result for cell in cells)
         for other in ("none", "baseline")
-        for verdict in ("better", "worse")
+        for result in ("better", "worse")
     }
     lines = [f"## {title}", ""]
-    better, worse = ([counts[other, verdict] for other in ("none", "baseline")] for verdict in ("better", "worse"))
+    better, worse = ([counts[other, result] for other in ("none", "baseline")] for result in ("better", "worse"))
     lines += [
         f"Cells: {len(cells)}. With the prior reliably better than without: {better[0]}; reliably worse: {worse[0]}.",
         f"With the prior reliably better than the baseline: {better[1]}; reliably worse: {worse[1]}.",
@@ -236,12 +236,12 @@ def section(title: str, cells: list[dict[str, Any]]) -> list[str]:
     for cell in cells:
         metric = "NDCG@10" if cell["estimator"] == "implicit-als" else "RMSE"
         numbers = " | ".join(f"{cell[name]:.4f}" for name in METHODS)
-        verdicts = " | ".join(
+        results = " | ".join(
             f"{cell[f'versus {other}']} (p = {cell[f'holm {other}']:.3f})".strip() for other in ("none", "baseline")
         )
         name = REGISTRY[cell["estimator"]].__name__
         lines.append(
-            f"| {cell['data']} | {name} | {metric} | {cell['length']} | {cell['users']:,} | {numbers} | {verdicts} |"
+            f"| {cell['data']} | {name} | {metric} | {cell['length']} | {cell['users']:,} | {numbers} | {results} |"
         )
     return [*lines, ""]
 

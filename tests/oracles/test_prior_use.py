@@ -192,7 +192,7 @@ def test_the_model_of_the_choice_has_not_seen_the_held_out_users(table: Interact
     assert users.train.counts.sum() + users.rows.counts.sum() == len(table)
     others = np.setdiff1d(np.arange(table.n_users), users.users)
     assert np.array_equal(users.train.counts[others], table.by_user.counts[others])
-    assert (users.n_known <= users.rows.counts / 2).all()
+    assert (users.n_first <= users.rows.counts / 2).all()
 
 
 def test_with_too_few_users_no_prior_is_used(table: Interactions) -> None:
@@ -277,7 +277,8 @@ def popular_events() -> Interactions:
 
 def test_popularity_has_a_share_in_the_lists_of_users_with_few_events(popular_events: Interactions) -> None:
     held = popular_events.select(popular_events.u < 100)
-    plain = Recommender.fit(cofactor.ImplicitALS(factors=8), popular_events.select(popular_events.u >= 100), seed=0)
+    train = popular_events.select(popular_events.u >= 100)
+    plain = Recommender.fit(cofactor.ImplicitALS(factors=8), train, seed=0)
     rec = plain.with_priors()
     assert rec.priors is not None
     prior = rec.priors.users
@@ -287,8 +288,9 @@ def test_popularity_has_a_share_in_the_lists_of_users_with_few_events(popular_ev
     _, is_other = first_and_other(held, 10)
     history, test = (held.select(rows).by_user.take(np.arange(100)) for rows in (is_first, is_other))
     scores = {}
-    for name, one in {"plain": plain, "blend": rec, "popularity": Recommender.fit(cofactor.Popularity(), held)}.items():
-        lists, _ = one.for_histories(history).rank(10)
+    popular = Recommender.fit(cofactor.Popularity(), train)
+    for name, recommender in {"plain": plain, "blend": rec, "popularity": popular}.items():
+        lists, _ = recommender.for_histories(history).rank(10)
         hits = np.array([np.isin(row, test.row(user).columns) for user, row in enumerate(lists)])
         scores[name] = hits.mean(axis=1)
     users = np.arange(100)

@@ -108,7 +108,7 @@ class HeldOutUsers:
         Rows of the held-out users.
     position : ndarray of shape (n_entries,), int64
         Position of each entry of `rows` in the random order of its user.
-    n_known : ndarray of shape (n,), int64
+    n_first : ndarray of shape (n,), int64
         Number of rows of each user that can be the history; the rows from this position on are scored.
     seed : int
         Seed of the samples.
@@ -120,7 +120,7 @@ class HeldOutUsers:
     users: Int32
     rows: SparseRows
     position: Int64
-    n_known: Int64
+    n_first: Int64
     seed: int
 
     @classmethod
@@ -157,8 +157,8 @@ class HeldOutUsers:
         order = np.lexsort((stream.random(len(rows.columns)), rows.owners))
         position = np.empty(len(order), np.int64)
         position[order] = np.arange(len(order)) - np.repeat(rows.start[:-1], rows.counts)
-        n_known = np.minimum(rows.counts // 2, LENGTHS[-1])
-        return cls(fitted, train, baseline_shift(fitted, train), users, rows, position, n_known, seed)
+        n_first = np.minimum(rows.counts // 2, LENGTHS[-1])
+        return cls(fitted, train, baseline_shift(fitted, train), users, rows, position, n_first, seed)
 
     def choose(self, mean: Float64, deviations: Float64, precision: Float64) -> PriorUse:
         """Choose the strength of a prior, and its use for each history length.
@@ -225,7 +225,7 @@ class HeldOutUsers:
     def _sample(self, length: int, size: int) -> Int64:
         """Return the positions of the held-out users to score for a history length; empty if there are too few."""
         stream = random_stream(self.seed, "held-out sample", length)
-        eligible = np.flatnonzero(self.n_known >= length)
+        eligible = np.flatnonzero(self.n_first >= length)
         return np.sort(stream.permutation(eligible)[: size if len(eligible) >= MIN_USERS else 0])
 
     def _gains(self, sample: Int64, length: int, starts: list[Start]) -> list[tuple[float, float]]:
@@ -240,9 +240,9 @@ class HeldOutUsers:
 
     def _values(self, sample: Int64, length: int, start: Start) -> tuple[Float64, int]:
         """Return the metric of each user, higher is better, and the number of terms by which its sum is divided."""
-        n_known = self.n_known[self.rows.owners]
-        is_known, is_history = self.position < n_known, self.position < np.minimum(length, n_known)
-        known, history, test = (self.rows.filter(mask).take(sample) for mask in (is_known, is_history, ~is_known))
+        n_first = self.n_first[self.rows.owners]
+        is_first, is_history = self.position < n_first, self.position < np.minimum(length, n_first)
+        first, history, test = (self.rows.filter(mask).take(sample) for mask in (is_first, is_history, ~is_first))
         model = self.model.fold_in(history, prior=start.prior)
         if start.prior is None and start.weight:
             model = model.with_shift(self.item_shift, start.weight)
@@ -252,7 +252,7 @@ class HeldOutUsers:
             return -np.bincount(test.owners, errors, len(sample)).astype(np.float64), len(errors)
         positive = test if test.weights is None else test.filter(test.weights > 0)
         lists = ModelLists.of(
-            model, UserBatch.folded(history), [K], exclude=known, relevant=positive,
+            model, UserBatch.folded(history), [K], exclude=first, relevant=positive,
             support=self.train.column_counts(model.n_items),
         )  # fmt: skip
         values = primary_metric("events", K).per_user(lists.served_hits)

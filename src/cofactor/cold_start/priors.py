@@ -6,8 +6,10 @@ The vectors x (factors and bias) of the users or of the items are regressed on f
 
 where row r has n_r ratings. With the covariance S of the residuals, the prior for a new row with indicators h is
 N(mean + E' h, S); its precision in units of the loss is P = strength noise S^-1. The ridge is chosen to minimize the
-error on held-out vectors, and the strength to minimize the error on held-out ratings when trained users (items) are
-folded in from a few of their ratings. For item-item models of events, see `cold_start.item_weights`.
+error on held-out vectors. The strength for users, and the lengths of histories for which the prior is used, are chosen
+on users who are held out of another fit; see `cold_start.held_out`. The strength for items minimizes the error on
+held-out ratings when trained items are folded in from a few of their ratings. For item-item models of events, see
+`cold_start.item_weights`.
 """
 
 from __future__ import annotations
@@ -50,13 +52,13 @@ FOLDS = 5
 """Number of cross-validation folds for choosing the ridge."""
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""Candidate values for the strength of the prior."""
+"""Candidate values for the strength of the prior for new items."""
 
 HISTORY_LENGTHS = (1, 2, 4, 8, 16)
-"""Numbers of ratings from which trained users are folded in to choose the strength, one drawn at random per user."""
+"""Numbers of ratings from which trained items are folded in to choose the strength, one drawn at random per item."""
 
 MAX_FOLDED_IN = 400
-"""Maximum number of trained users (items) that are folded in to choose the strength."""
+"""Maximum number of trained items that are folded in to choose the strength."""
 
 
 def supports_priors(model: Model, item_features: Sequence[str] = ()) -> bool:
@@ -332,7 +334,7 @@ class _TrainedVectors:
         return _ridges(self.x, self.indicators, weights)[int(losses.argmin())]
 
     def _held_out_loss(self, prior: Prior, seed: int) -> float:
-        """Return the loss on held-out ratings when a sample of rows is folded in from a few ratings each."""
+        """Return the loss on held-out ratings when a sample of items is folded in from a few ratings each."""
         stream = random_stream(seed, "left out", self.entity)
         eligible = np.flatnonzero(self.rows.counts >= 2)
         sample = np.sort(stream.permutation(eligible)[:MAX_FOLDED_IN])
@@ -352,21 +354,11 @@ class _TrainedVectors:
         gains = [_mean_gain(scores[r], rows.row(r).columns, observed[owner == r]) for r in range(len(rows))]
         return -float(np.mean(gains))
 
-    def _scores(self, histories: SparseRows, means: Float64, precision: Float64) -> Float32:
-        """Fold in rows and return their scores for the other users or items: ndarray of shape (n, n_other), float32."""
-        model = self.model
-        if self.entity == "user":
-            folded_model = model.fold_in(histories, prior=GaussianPrior(means, precision))
-            vectors, bias, other, other_bias = (
-                folded_model.user_factors,
-                folded_model.user_bias,
-                model.item_factors,
-                model.item_bias,
-            )
-        else:
-            vectors, bias = model.fold_in_items(histories, GaussianPrior(means, precision))
-            other, other_bias = model.user_factors, model.user_bias
-        scores: Float32 = vectors @ other.T + bias[:, None] + other_bias + np.float32(model.mean)
+    def _scores(self, raters: SparseRows, means: Float64, precision: Float64) -> Float32:
+        """Fold in items and return their scores for all users: ndarray of shape (n, n_users), float32."""
+        vectors, bias = self.model.fold_in_items(raters, GaussianPrior(means, precision))
+        users, user_bias = self.model.user_factors, self.model.user_bias
+        scores: Float32 = vectors @ users.T + bias[:, None] + user_bias + np.float32(self.model.mean)
         return scores
 
 
