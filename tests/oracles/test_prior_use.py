@@ -318,6 +318,6 @@ def test_the_share_of_popularity_is_added_to_the_scores_of_the_fold_in(popular_e
 
 def test_new_users_without_events_get_the_popular_list(popular_events: Interactions) -> None:
     rec = Recommender.fit(cofactor.ImplicitALS(factors=4), popular_events, seed=0).with_priors()
-    assert rec.source_without_history == "popularity"
+    assert rec.source_without_history == "prior"
     top = rec.items.rows(rec.for_history([]).recommend(n=10)["item"])
     assert rec.support[top].tolist() == np.sort(rec.support)[::-1][:10].tolist()

@@ -23,7 +23,6 @@ from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.registry import primary_metric
-from cofactor.models.block_scoring import without_zero_weights
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.losses import EventsLoss
@@ -298,7 +297,7 @@ def baseline_shift(model: FactorModel, histories: SparseRows) -> Float32:
     True
     """
     if isinstance(model.loss, EventsLoss):
-        counts = without_zero_weights(histories).column_counts(model.n_items).astype(np.float64)
+        counts = histories.column_counts(model.n_items).astype(np.float64)
         return (counts / np.maximum(counts + model.loss.alpha0 * model.n_users, 1e-12)).astype(np.float32)
     bias = Bias().fit(_table(histories, model))
     x = bias.mean + bias.item_bias.astype(np.float64)

@@ -24,7 +24,7 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream
 from cofactor.checks import Seed
-from cofactor.cold_start.held_out import LENGTHS, HeldOutUsers, baseline_shift
+from cofactor.cold_start.held_out import LENGTHS, HeldOutUsers, PriorUse, baseline_shift
 from cofactor.cold_start.item_weights import HALF_WEIGHT_RATINGS, WEIGHT_RIDGE
 from cofactor.data.features import Encoder
 from cofactor.errors import DataError, KindError
@@ -189,22 +189,23 @@ def learn_priors(
     if model.loss is None or model.loss.least_squares is None:
         return Priors(None, items)
     users = _TrainedVectors.of(model, histories, "user", user_table, user_features).unit_prior(seed)
-    held_out = None if estimator is None else HeldOutUsers.of(estimator, model, histories, seed)
-    if held_out is not None:
+    if estimator is None:
+        return Priors(users, items)
+    use = PriorUse(1.0, np.zeros(len(LENGTHS), bool), np.zeros(len(LENGTHS)))
+    if (held_out := HeldOutUsers.of(estimator, model, histories, seed)) is not None:
         vectors = _TrainedVectors.of(held_out.model, held_out.train, "user", user_table, user_features)
         prior = vectors.unit_prior(seed)
-        deviations = vectors.indicators[held_out.users] @ prior.effects
-        use = held_out.choose(prior.mean, deviations, prior.precision)
-        users = replace(
-            users,
-            precision=use.strength * users.precision,
-            lengths=np.array(LENGTHS),
-            applies=use.applies,
-            shift_weights=use.shift_weights,
-            item_shift=baseline_shift(model, histories) if use.shift_weights.any() else users.item_shift,
-        )
-    elif estimator is not None:
-        users = replace(users, applies=np.zeros(1, bool))
+        use = held_out.choose(prior.mean, vectors.indicators[held_out.users] @ prior.effects, prior.precision)
+    if model.least_squares.kind == "events" and not use.applies[0]:
+        use.shift_weights[0] = 1.0  # users without events get the popular list
+    users = replace(
+        users,
+        precision=use.strength * users.precision,
+        lengths=np.array(LENGTHS),
+        applies=use.applies,
+        shift_weights=use.shift_weights,
+        item_shift=baseline_shift(model, histories) if use.shift_weights.any() else users.item_shift,
+    )
     return Priors(users, items)
 
 

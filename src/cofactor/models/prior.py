@@ -96,8 +96,8 @@ class Prior:
 
     @property
     def applies_without_history(self) -> bool:
-        """Whether the prior is used for users or items without any rating or event."""
-        return bool(self.applies[0])
+        """Whether users without any rating or event start from the prior or from the baseline."""
+        return bool(self.applies[0] or self.shift_weights[0])
 
     @validated
     def fold_in(self, model: FactorModel, histories: SparseRows, table: pl.DataFrame | None = None) -> FactorModel:
