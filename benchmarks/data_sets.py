@@ -32,13 +32,13 @@ import polars as pl
 import cofactor
 from benchmarks.accuracy import split_i0, split_s0
 from cofactor.arrays import random_stream
+from cofactor.data.held_out import hold_out
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import CofactorError
 from cofactor.estimators.base import Estimator, estimators_of_kind
 from cofactor.evaluate import split_per_user
 from cofactor.evaluate.evaluation import primary_values
 from cofactor.evaluate.search_space import search_space
-from cofactor.evaluate.selection import validation_split
 from cofactor.evaluate.split import Split
 from cofactor.metrics.base import UserValues
 from cofactor.metrics.registry import primary_metric
@@ -183,8 +183,7 @@ def settings_of(default: Estimator, kind: Kind, n_trials: int) -> Iterator[dict[
 def run_trials(name: str, estimators: list[str], n_trials: int) -> None:
     """Run the trials of a data set; the best ones are chosen on the inner split, and scored on the test part."""
     split = DATA_SETS[name]()
-    inner = validation_split(split.train, seed=0)
-    assert inner is not None
+    inner = Split(*hold_out(split.train, share=0.2, seed=0), "a fifth of each user's rows")
     kind, metric = split.train.kind, primary_metric(split.train.kind, 10)
     size = {"rows": len(split.train), "users": split.train.n_users, "items": split.train.n_items}
     append(part="table", data=name, kind=kind, **size)

@@ -359,11 +359,18 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
             "table": "interactions",
             "tastes": "recommender",
             "mitigation": "recommender",
+            "behavior": "recommender",
+            "feedback": "flag",
             "rounds": "count",
             "n": "count",
             "views": "views",
             **seeds,
         },
+    ),
+    "growth_parts": lambda m: (
+        audit.growth_parts,
+        {"loop": [[0.1, 0.2]], "control": [[0.1, 0.1]]},
+        {"loop": "matrix", "control": "matrix", "last_rounds": "count", "confidence": "share"},
     ),
     "surprising_items": lambda m: (
         interpret.surprising_items,

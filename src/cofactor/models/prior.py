@@ -134,17 +134,39 @@ class Prior:
         folded_in, order = model.fold_in(histories.take([])), np.zeros(0, np.int64)
         for each, (applies, weight) in enumerate(kinds.T):
             rows = np.flatnonzero(kind == each)
-            prior = None
-            if applies and weight:
-                prior = GaussianPrior(means[rows] - self.mean, self.precision, self.item_shift)
-            elif applies:
-                prior = GaussianPrior(means[rows], self.precision)
-            part = model.fold_in(histories.take(rows), prior=prior)
+            part = model.fold_in(histories.take(rows), prior=self._around(means[rows], applies=applies, weight=weight))
             if weight and not applies:
                 part = part.with_shift(self.item_shift, weight)
             positions = np.concatenate([np.arange(len(order)), -1 - np.arange(len(rows))]).astype(np.int32)
             folded_in, order = folded_in.with_users(part, positions), np.concatenate([order, rows])
         return folded_in.with_users(folded_in, np.argsort(order).astype(np.int32))
+
+    @validated
+    def at(self, length: int, means: Float64) -> GaussianPrior | None:
+        """Return the prior of new users with histories of a given length.
+
+        Parameters
+        ----------
+        length : int
+            Number of rows of each history.
+        means : ndarray of shape (n, w), float64
+            Result of `means` for the users.
+
+        Returns
+        -------
+        GaussianPrior or None
+            None if the penalty of training is used.
+        """
+        column = int(np.searchsorted(self.lengths, checks.whole_number("length", length, low=0), "right")) - 1
+        return self._around(means, applies=bool(self.applies[column]), weight=float(self.shift_weights[column]))
+
+    def _around(self, means: Float64, *, applies: bool, weight: float) -> GaussianPrior | None:
+        """Return the prior around the means, around the shifted item biases, or None."""
+        if not applies:
+            return None
+        if weight:
+            return GaussianPrior(means - self.mean, self.precision, self.item_shift)
+        return GaussianPrior(means, self.precision)
 
     @validated
     def means(self, table: pl.DataFrame | None, n: int) -> Float64:

@@ -56,6 +56,7 @@ __all__ = [
     "replace_users",
     "starts_from_prior",
     "table_rows",
+    "user_prior",
     "with_appended_users",
 ]
 
@@ -103,6 +104,32 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
         if prior is not None and isinstance(model, FactorModel):
             return prior.fold_in(model, histories, table)
         return model.fold_in(histories)
+
+
+def user_prior(priors: Priors | None, length: int, table: pl.DataFrame | None = None) -> GaussianPrior | None:
+    """Return the prior of a user who is folded in to the model that ranks items.
+
+    Parameters
+    ----------
+    priors : Priors or None
+        Priors for new users, if available.
+    length : int
+        Number of rows of the user's history.
+    table : pl.DataFrame, optional
+        One row for the user, with the columns from which the prior was learned.
+
+    Returns
+    -------
+    GaussianPrior or None
+        Prior with a single mean; None if the penalty of training is used.
+
+    Raises
+    ------
+    DataError
+        If the table does not match the prior.
+    """
+    prior = None if priors is None else priors.users
+    return None if prior is None else prior.at(length, prior.means(table, 1))
 
 
 def replace_users(

@@ -70,8 +70,10 @@ def exposure_section(study: Study) -> Section:
         )
     ]
     columns = {"what": "", "members": "users or items", "total": "total", "gini": "Gini", "top_share": "top 1 % share"}
+    bounds = {"measure": "measure", "value": "value", "low": "low", "high": "high"}
     tables = [
         Table("concentration", "Concentration", _summary(parts), columns),
+        Table("intervals", "95 % intervals over users", result.intervals, bounds),
         Table("lorenz", "Lorenz curves", curves),
     ]
     numbers = {"coverage": result.coverage, "popularity_lift": result.popularity_lift}

@@ -38,7 +38,7 @@ from tests.support.estimators import small
 RESULTS = {
     "/v1/recommendations": Recommendation(1, "model", False, "u1", ()),
     "/v1/predictions": Prediction(1, "model", False, "u1", "i1", 3.5, None),
-    "/v1/explanations": ExplainedScore(1, "model", False, "u1", "i1", 3.5, ()),
+    "/v1/explanations": ExplainedScore(1, "model", False, "u1", "i1", 3.5, "removal", (), ()),
     "/v1/items/similar": SimilarItems("i1", 1, ()),
 }
 ANSWERS: dict[str, Any] = {path: asdict(result) for path, result in RESULTS.items()} | {
@@ -231,6 +231,7 @@ class Samples:
             "Simulation": [lambda: self.simulation],
             "Tastes": [lambda: self.simulation.tastes],
             "Mitigation": [lambda: audit.PLAIN],
+            "UserBehavior": [audit.UserBehavior, lambda: audit.UserBehavior(conformity=1.0, boredom=0.5)],
             "Impressions": [lambda: Impressions(np.zeros(10, np.int64), np.zeros(10, np.int64))],
             "FactorMap": [lambda: interpret.FactorMap.of(self.recommender())],
             "Calibration": [lambda: evaluate.calibration(self.recommender("bayesian-mf"), self.unseen)],
@@ -574,7 +575,22 @@ class Samples:
             ".cold_start": {"users": lambda: 0.9, "history_lengths": lambda: [0, 1]},
             ".simulate": table,
             ".Study": table,
-            ".Simulation.share": {"items": lambda: np.arange(10) < 3, "users": lambda: np.arange(24) < 12},
+            **{f".Simulation.{name}": {"items": lambda: np.arange(10) < 3, "users": lambda: np.arange(24) < 12}
+               for name in ("excess", "share")},
+            ".UserBehavior": {"boredom": lambda: 0.5},
+            ".UserBehavior.viewed_positions": {
+                "views": lambda: np.ones(24, np.int64), "stream": lambda: np.random.default_rng(0),
+            },
+            ".UserBehavior.acceptance_probability": {
+                "preference": lambda: np.full((24, 10), 0.5), "support": lambda: np.arange(10),
+            },
+            ".UserBehavior.leaves": {
+                "n_rejected": lambda: np.ones(24, np.int64), "stream": lambda: np.random.default_rng(0),
+            },
+            ".growth_parts": {
+                "loop": lambda: np.ones((2, 3)), "control": lambda: np.ones((2, 3)), "last_rounds": lambda: 2,
+            },
+            ".average_summaries": {"summaries": lambda: [self.simulation.summary(self.kinds)]},
             ".Simulation.summary": {"users": lambda: np.arange(24) < 12},
             ".Tastes.ratings": {"stream": lambda: np.random.default_rng(0)},
             ".calibrate_lists": {"target_shares": lambda: np.full((24, self.kinds.shape[1]), 0.5), "n": lambda: 2},
