@@ -43,13 +43,13 @@ from cofactor.models.arguments import (
     require_no_prior,
 )
 from cofactor.models.explanation import Explanation, unattributed_rest
-from cofactor.models.fold_in import GaussianPrior, sigmoid, with_minimal_penalty
+from cofactor.models.fold_in import GaussianPrior, shift_with_new_items, sigmoid, with_minimal_penalty
 from cofactor.models.losses import EventsLoss, LeastSquaresLoss, Loss, PairwiseLoss, RatingsLoss
 from cofactor.models.similarity import list_cosines
 from cofactor.models.user_batch import UserBatch
 from cofactor.validation import require_valid_fields, validated
 
-__all__ = ["FactorModel", "with_new_items"]
+__all__ = ["FactorModel"]
 
 MIN_UNIT = 1e-15
 """The smallest `unit` that `FactorModel.rescaled` accepts; the largest is its inverse."""
@@ -681,7 +681,7 @@ class FactorModel:
             item_factors=read_only(contiguous(np.concatenate([self.item_factors, factors])[rows], np.float32)),
             item_bias=read_only(contiguous(np.concatenate([self.item_bias, bias])[rows], np.float32)),
             untrained=read_only(np.append(untrained, np.ones(len(factors), bool))[rows]),
-            item_shift=None if self.item_shift is None else with_new_items(self.item_shift, take),
+            item_shift=None if self.item_shift is None else shift_with_new_items(self.item_shift, take),
         )
 
     @validated
@@ -770,23 +770,6 @@ class FactorModel:
             loss=None if loss is None else checks.plain("loss", parameters, LOSSES[loss["type"]]),
             **{name: arrays.get(name) for name in ("untrained", "item_shift", "user_shift")},
         )
-
-
-def with_new_items(item_shift: Float32, take: Int32) -> Float32:
-    """Reorder a shift of the item biases for a model with new items, whose shift is 0.
-
-    Parameters
-    ----------
-    item_shift : ndarray of shape (m,), float32
-        Shift of each item.
-    take : ndarray of shape (n,), int32
-        Row number in `item_shift` for each item; negative for new items.
-
-    Returns
-    -------
-    ndarray of shape (n,), float32
-    """
-    return read_only(np.append(item_shift, np.float32(0))[np.where(take >= 0, take, len(item_shift))])
 
 
 def _unit_rows(factors: Float32) -> Float32:

@@ -24,8 +24,9 @@ from cofactor.arrays import MAX_ROWS, Bool, Float32, Float64, Int32, Int64, requ
 from cofactor.data.features import Encoder
 from cofactor.errors import DataError
 from cofactor.kernels.sparse import SparseRows
-from cofactor.models.factor import FactorModel, with_new_items
-from cofactor.models.fold_in import GaussianPrior
+from cofactor.models.arguments import checked_take
+from cofactor.models.factor import FactorModel
+from cofactor.models.fold_in import GaussianPrior, shift_with_new_items
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["Prior", "Priors", "WeightPrior"]
@@ -157,7 +158,9 @@ class Prior:
         GaussianPrior or None
             None if the penalty of training is used.
         """
-        column = int(np.searchsorted(self.lengths, checks.whole_number("length", length, low=0), "right")) - 1
+        length = checks.whole_number("length", length, low=0, high=MAX_ROWS)
+        means = checks.number_array("means", means, (None, len(self.mean)))
+        column = int(np.searchsorted(self.lengths, length, "right")) - 1
         return self._around(means, applies=bool(self.applies[column]), weight=float(self.shift_weights[column]))
 
     def _around(self, means: Float64, *, applies: bool, weight: float) -> GaussianPrior | None:
@@ -250,6 +253,7 @@ class Priors:
     items: Prior | WeightPrior | None = None
     rating_model: Priors | None = None
 
+    @validated
     def with_items(self, take: Int32) -> Priors:
         """Return the priors of a model with new items, whose biases are not shifted.
 
@@ -264,7 +268,8 @@ class Priors:
         """
         users = self.users
         if users is not None and len(users.item_shift):
-            users = replace(users, item_shift=with_new_items(users.item_shift, take))
+            take = checked_take(take, len(users.item_shift), len(take))
+            users = replace(users, item_shift=shift_with_new_items(users.item_shift, take))
         rating_model = None if self.rating_model is None else self.rating_model.with_items(take)
         return replace(self, users=users, rating_model=rating_model)
 
