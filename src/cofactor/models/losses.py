@@ -20,6 +20,7 @@ from typing import ClassVar, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 
+from cofactor import checks
 from cofactor.arrays import Counts, Float32, Float64, Int32, Int64, signed_confidence
 from cofactor.data.interactions import Interactions
 from cofactor.kernels.bpr import bpr_fold_in, cosine_schedule
@@ -75,6 +76,10 @@ class _Factors(Protocol):
     def mean(self) -> float: ...
     @property
     def rating_range(self) -> tuple[float, float] | None: ...
+    @property
+    def item_shift(self) -> Float32 | None: ...
+    @property
+    def user_shift(self) -> Float32 | None: ...
     @property
     def item_inputs(self) -> RidgeInputs: ...
     def raw_scores(self, users: Int32, items: Int32) -> Float32: ...
@@ -269,7 +274,11 @@ class LeastSquaresLoss(ABC):
         factors : ndarray of shape (n, k), float32
         bias : ndarray of shape (n,), float32
         """
-        return self._solve(histories, model, model.item_inputs, len(model.item_bias), prior)
+        inputs = model.item_inputs
+        if prior is not None and prior.item_shift is not None:
+            shift = checks.float32_array("prior.item_shift", prior.item_shift, (len(model.item_bias),))
+            inputs = replace(inputs, offset=inputs.offset + shift)
+        return self._solve(histories, model, inputs, len(model.item_bias), prior)
 
     def fold_in_items(self, model: _Factors, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
         """Fit new items with fixed users; see `FactorModel.fold_in_items`.
@@ -329,6 +338,8 @@ class LeastSquaresLoss(ABC):
             The term of each item.
         """
         entries, inputs, k = self.entries(history), model.item_inputs, model.factors
+        if model.item_shift is not None and model.user_shift is not None:
+            inputs = replace(inputs, offset=inputs.offset + model.user_shift[user] * model.item_shift)
         features = inputs.features[entries.columns].astype(np.float64)
         confidence, targets = inputs.targets(entries)
         if model.rating_range is not None:
