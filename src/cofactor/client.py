@@ -17,10 +17,12 @@ from cofactor import checks
 from cofactor.errors import CofactorError, MissingExtraError, ParameterError
 from cofactor.results import (
     ExplainedScore,
+    ExplanationMethod,
     Prediction,
     RankBy,
     Recommendation,
     RecommendedItem,
+    RemovalEffect,
     ScorePart,
     SimilarItem,
     SimilarItems,
@@ -259,8 +261,8 @@ class Client:
         return _result(Prediction, self._json("GET", "/v1/predictions", query={"user": user, "item": item}))
 
     @validated
-    def explain(self, user: str | int, item: str | int) -> ExplainedScore:
-        """Return the contributions that add up to the score for a user-item pair.
+    def explain(self, user: str | int, item: str | int, *, method: ExplanationMethod = "removal") -> ExplainedScore:
+        """Explain the score of a user-item pair by the items in the user's history.
 
         Parameters
         ----------
@@ -268,14 +270,16 @@ class Client:
             ID of the user.
         item : str or int
             ID of the item.
+        method : {"removal", "contribution"}, default "removal"
+            Effects of removing each item in the history on the score, or contributions that add up to the score.
 
         Returns
         -------
         ExplainedScore
-            The score and its parts.
+            The score with the effects or the contributions.
         """
-        body = self._json("GET", "/v1/explanations", query={"user": user, "item": item})
-        return _result(ExplainedScore, body, parts=ScorePart)
+        body = self._json("GET", "/v1/explanations", query={"user": user, "item": item, "method": method})
+        return _result(ExplainedScore, body, effects=RemovalEffect, parts=ScorePart)
 
     @validated
     def similar(self, item: str | int, n: int = 10) -> SimilarItems:

@@ -10,6 +10,7 @@ __all__ = [
     "Answer",
     "AnsweredBy",
     "ExplainedScore",
+    "ExplanationMethod",
     "ItemSource",
     "Prediction",
     "Query",
@@ -17,6 +18,7 @@ __all__ = [
     "RankBy",
     "Recommendation",
     "RecommendedItem",
+    "RemovalEffect",
     "ScorePart",
     "SelectionTrial",
     "SimilarItem",
@@ -25,6 +27,8 @@ __all__ = [
 
 AnsweredBy: TypeAlias = Literal["model", "fold-in", "prior", "popularity"]
 """Basis of an answer: a row of the trained model, a folded-in history, a prior, or no information about the user."""
+ExplanationMethod: TypeAlias = Literal["removal", "contribution"]
+"""Method of an explanation: effects of removing rows of the history, or contributions that add up to the score."""
 ItemSource: TypeAlias = Literal["model", "popularity", "exploration"]
 """How an item was chosen; "popularity" if the model has no evidence about the user and the item."""
 RankBy: TypeAlias = Literal["mean", "lower", "upper"]
@@ -180,8 +184,30 @@ class ScorePart:
 
 
 @dataclass(frozen=True)
+class RemovalEffect:
+    """Effect of removing an item from the user's history on the score of another item.
+
+    Attributes
+    ----------
+    item : str
+        Item in the history.
+    value : float
+        The user's rating for that item, or the number of events.
+    effect : float
+        Score with the item in the history, minus the score without it.
+    title : str or None
+        Title of the item.
+    """
+
+    item: str
+    value: float
+    effect: float
+    title: str | None
+
+
+@dataclass(frozen=True)
 class ExplainedScore(Answer):
-    """A score and the contributions that add up to it.
+    """A score, and the effects or the contributions of the items in the user's history.
 
     Attributes
     ----------
@@ -189,13 +215,19 @@ class ExplainedScore(Answer):
         IDs of the user and the item.
     score : float
         Score by which the item is ranked.
+    method : {"removal", "contribution"}
+        Method of the explanation.
+    effects : tuple of RemovalEffect
+        Effects of removing each item in the history, largest first; empty for contributions.
     parts : tuple of ScorePart
-        The contributions to the score.
+        Contributions that add up to the score; empty for removal effects.
     """
 
     user: str
     item: str
     score: float
+    method: ExplanationMethod
+    effects: tuple[RemovalEffect, ...]
     parts: tuple[ScorePart, ...]
 
 

@@ -523,14 +523,23 @@ def test_similar_items_are_of_the_same_group(model: Path, tmp_path: Path) -> Non
     assert pl.read_csv(tmp_path / "s.csv").columns == ["item", "rank", "score", "title"]
 
 
-def test_the_parts_of_an_explanation_sum_to_the_score(model: Path) -> None:
-    explanation = json_of("explain", model, 6, "f02")
-    assert sum(part["term"] for part in explanation["parts"]) == pytest.approx(explanation["score"])
-    assert {part["part"] for part in explanation["parts"]} == {"mean", "user", "item", "history", "not attributed"}
-    output = ok("explain", model, 6, "f02", "-n", 3).stdout
+@pytest.mark.parametrize("method", ["removal", "contribution"])
+def test_an_explanation_shows_the_history(model: Path, method: str) -> None:
+    explanation = json_of("explain", model, 6, "f02", "--method", method)
+    if method == "removal":
+        effects = [abs(effect["effect"]) for effect in explanation["effects"]]
+        assert effects == sorted(effects, reverse=True)
+        assert effects[0] > 0
+        assert {"item", "value", "effect", "title"} == set(explanation["effects"][0])
+        assert explanation == json_of("explain", model, 6, "f02")
+    else:
+        assert sum(part["term"] for part in explanation["parts"]) == pytest.approx(explanation["score"], rel=1e-4)
+        assert {part["part"] for part in explanation["parts"]} == {"mean", "user", "item", "history", "not attributed"}
+    output = ok("explain", model, 6, "f02", "-n", 3, "--method", method).stdout
     assert "Film" in output
     assert "more" in output
     assert "Predicted rating" in output
+    assert f"{explanation['score']:.3f}" in output
     assert max(map(len, output.splitlines())) <= 80
 
 

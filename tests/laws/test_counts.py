@@ -131,7 +131,7 @@ def test_a_saved_model_keeps_counts(estimator: Any, tmp_path: Path) -> None:
 def test_the_values_of_an_explanation_are_the_counts_of_the_user() -> None:
     table = Interactions.from_columns(["ana", "ana", "bo", "bo"], [1, 2, 1, 3], [700, 3, 5, 9], kind="events")
     terms = Recommender.fit(ImplicitALS(factors=2), table).explain("ana", 3)
-    assert sorted(terms.filter(part="history")["value"].to_list()) == [3, 700]
+    assert sorted(terms["value"].to_list()) == [3, 700]
 
 
 @pytest.mark.parametrize("counts", get_args(Counts))

@@ -81,7 +81,7 @@ def test_history_terms_favor_items_of_the_same_group() -> None:
     rec = Recommender.fit(
         REGISTRY["explicit-als"](factors=4, l2=0.001), Interactions.from_columns(u, i, np.where(match, 5, 1))
     )
-    explanation = rec.explain(6, 6)
+    explanation = rec.explain(6, 6, method="contribution")
     terms = explanation.filter(explanation["part"] == "history")
     assert len(terms) == 39
     assert (terms["item"].to_numpy()[:19] % 2 == 0).mean() > 0.4
@@ -118,11 +118,11 @@ def test_rounded_parts_add_up_to_the_rounded_score(terms: list[float], rest: flo
 
 def test_neighbors_are_named_and_a_history_has_its_values(small_ratings: Interactions) -> None:
     rec = Recommender.fit(REGISTRY["user-knn"](), small_ratings)
-    explanation = rec.explain(rec.users.ids([0])[0], rec.items.ids([1])[0])
+    explanation = rec.explain(rec.users.ids([0])[0], rec.items.ids([1])[0], method="contribution")
     assert explanation.columns == ["part", "user", "term"]
     rec = Recommender.fit(REGISTRY["item-knn"](), small_ratings)
     user = rec.users.ids([0])[0]
-    explanation = rec.explain(user, rec.items.ids([1])[0])
+    explanation = rec.explain(user, rec.items.ids([1])[0], method="contribution")
     frame = small_ratings.frame().filter(small_ratings.frame()["user"] == user)
     values_by_item = dict(zip(frame["item"], frame["value"], strict=True))
     history = explanation.filter(explanation["part"] == "history")

@@ -220,7 +220,8 @@ def test_the_command_line(model: str, tmp_path: Path) -> None:
     assert isinstance(json_of("similar", model, "--item", "100.0")[0]["item"], str)
     explained = json_of("explain", model, "17850.0", "101.0")
     assert (explained["user"], explained["item"]) == ("17850", "101")
-    assert all(part["item"] is None or isinstance(part["item"], str) for part in explained["parts"])
+    assert explained["effects"]
+    assert all(isinstance(effect["item"], str) for effect in explained["effects"])
     rated = json_of("recommend", model, "--rated", "100.0=5", "-n", "3")
     assert rated == json_of("recommend", model, "--rated", "100=5", "-n", "3")
     assert run("recommend", model, "--user", "017850").exit_code != 0

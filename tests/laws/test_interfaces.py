@@ -677,35 +677,46 @@ class TimedPredictions:
 
 
 class Explanation:
-    """What a score is made of: user, item."""
+    """Why an item has its score: user, item, method."""
 
     def python(self, served: Served, arguments: Arguments) -> Any:
         user, item = served.user(arguments["user"]), served.item(arguments["item"])
-        frame = python_answer(lambda: served.rec.explain(user, item))
-        return of(frame, lambda explanation: (float(explanation["term"].sum()), parts(explanation.to_dicts())))
+        return python_explanation(served.rec, user, item, arguments["method"])
 
     def cli(self, served: Served, arguments: Arguments) -> Any:
-        response = cli_answer("explain", served.path, served.user(arguments["user"]), served.item(arguments["item"]))
-        return of(response, lambda answer: (answer["score"], parts(answer["parts"])))
+        user, item, method = served.user(arguments["user"]), served.item(arguments["item"]), arguments["method"]
+        return of(cli_answer("explain", served.path, user, item, "--method", method), explained(method))
 
     def http(self, served: Served, arguments: Arguments) -> Any:
-        response = get(
-            served, "/v1/explanations", user=served.user(arguments["user"]), item=served.item(arguments["item"])
-        )
-        return of(response, lambda answer: (answer["score"], parts(answer["parts"])))
+        user, item, method = served.user(arguments["user"]), served.item(arguments["item"]), arguments["method"]
+        return of(get(served, "/v1/explanations", user=user, item=item, method=method), explained(method))
 
 
 class LaterExplanation:
-    """What a score of a user is made of after new events: user, history, item."""
+    """Why an item has its score after new events of the user: user, history, item, method."""
 
     def python(self, served: Served, arguments: Arguments) -> Any:
         user, item = served.user(arguments["user"]), served.item(arguments["item"])
-        frame = python_answer(lambda: updated(served, user, arguments["history"]).explain(user, item))
-        return of(frame, lambda explanation: (float(explanation["term"].sum()), parts(explanation.to_dicts())))
+        rec = updated(served, user, arguments["history"])
+        return python_explanation(rec, user, item, arguments["method"])
 
     def http(self, served: Served, arguments: Arguments) -> Any:
         assert send_events(served, served.user(arguments["user"]), arguments["history"], served.rec.kind) is None
         return Explanation().http(served, arguments)
+
+
+def python_explanation(rec: Recommender, user: Any, item: Any, method: Any) -> Any:
+    frame = python_answer(lambda: rec.explain(user, item, method=method))
+    rows_name = "effects" if method == "removal" else "parts"
+    score = python_answer(lambda: rec.for_users(user).score(item))
+    return of(frame, lambda rows: explained(method)({"score": score, rows_name: rows.to_dicts()}))
+
+
+def explained(method: str) -> Callable[[Any], Any]:
+    """The score and the effects or contributions of an answer."""
+    if method == "contribution":
+        return lambda answer: (answer["score"], parts(answer["parts"]))
+    return lambda answer: (answer["score"], [(str(e["item"]), e["value"], e["effect"]) for e in answer["effects"]])
 
 
 class Similar:
@@ -967,17 +978,21 @@ QUESTIONS = [
     Question("predictions at times", TimedPredictions(),
              {"user": 2, "items": [1, 11, 17], "times": [1_600_000_000, 1_600_000_000, 1_900_000_000]}),
     # explanations
-    Question("an explanation", Explanation(), {"user": 2, "item": 11}),
-    Question("an explanation of a rated item", Explanation(), {"user": 0, "item": 0}),
-    Question("an explanation across groups", Explanation(), {"user": 33, "item": 2}),
-    Question("an explanation after ratings", LaterExplanation(), {"user": Raw(4002), "history": LIKED, "item": 3},
-             kinds=RATINGS),
-    Question("an explanation after events", LaterExplanation(), {"user": Raw(4002), "history": TAKEN, "item": 3},
-             kinds=EVENTS),
-    Question("an explanation of an unknown user", Explanation(), {"user": Raw("nobody"), "item": 3}, "unknown id",
-             match="user 'nobody'", only=without_priors),
-    Question("an explanation of an unknown item", Explanation(), {"user": 3, "item": Raw("jaws")}, "unknown id",
-             match="item 'jaws'"),
+    Question("an explanation", Explanation(), {"user": 2, "item": 11, "method": "removal"}),
+    Question("contributions", Explanation(), {"user": 2, "item": 11, "method": "contribution"}),
+    Question("an explanation of a rated item", Explanation(), {"user": 0, "item": 0, "method": "removal"}),
+    Question("an explanation across groups", Explanation(), {"user": 33, "item": 2, "method": "contribution"}),
+    Question("an explanation after ratings", LaterExplanation(), {"user": Raw(4002), "history": LIKED, "item": 3,
+             "method": "removal"}, kinds=RATINGS),
+    Question("an explanation after events", LaterExplanation(), {"user": Raw(4002), "history": TAKEN, "item": 3,
+             "method": "removal"}, kinds=EVENTS),
+    Question("contributions after ratings", LaterExplanation(), {"user": Raw(4002), "history": LIKED, "item": 3,
+             "method": "contribution"}, kinds=RATINGS),
+    Question("an explanation of an unknown user", Explanation(),
+             {"user": Raw("nobody"), "item": 3, "method": "removal"}, "unknown id", match="user 'nobody'",
+             only=without_priors),
+    Question("an explanation of an unknown item", Explanation(), {"user": 3, "item": Raw("jaws"), "method": "removal"},
+             "unknown id", match="item 'jaws'"),
     # similar items and users, and questions to new users
     Question("similar items", Similar(), {"item": 4, "n": 5}, impossible=no_item_vectors, match="vectors"),
     Question("all similar items", Similar(), {"item": 20, "n": 500}, impossible=no_item_vectors, match="vectors"),
@@ -992,8 +1007,8 @@ QUESTIONS = [
     Question("a user named by a text", List(), {"user": Raw("17")}, only=integer_ids),
     Question("a user named by an integer", List(), {"user": Raw(17)}, only=text_ids),
     Question("a user with a leading zero", List(), {"user": Raw("017")}, only=text_ids),
-    Question("no user with a leading zero", Explanation(), {"user": Raw("017"), "item": 3}, "unknown id",
-             match="user '017'", only=lambda case: case.integer_ids and not case.priors),
+    Question("no user with a leading zero", Explanation(), {"user": Raw("017"), "item": 3, "method": "removal"},
+             "unknown id", match="user '017'", only=lambda case: case.integer_ids and not case.priors),
     Question("an item named by a text", Similar(), {"item": Raw("105")}, only=integer_ids, impossible=no_item_vectors),
     Question("an item named by an integer", Similar(), {"item": Raw(5)}, only=text_ids, impossible=no_item_vectors),
     Question("no item with a leading zero", Similar(), {"item": Raw("0105")}, "unknown id", match="item '0105'",
@@ -1045,7 +1060,7 @@ def an_unknown_user_is_answered_as_a_new_user(served: Served) -> None:
 
 def an_unknown_user_is_explained_by_the_prior(served: Served) -> None:
     """Where the model has no prior, HTTP rejects the user as Python does: see QUESTIONS."""
-    arguments = {"user": Raw("nobody"), "item": 3}
+    arguments = {"user": Raw("nobody"), "item": 3, "method": "contribution"}
     assert Explanation().python(served, arguments).reason == "unknown id"
     score, terms = Explanation().http(served, arguments)
     scores = {place.item: place.score for place in NoHistoryList().python(served, {"n": N_ITEMS})}
@@ -1093,10 +1108,11 @@ def a_list_has_at_most_1000_items(served: Served) -> None:
 
 def similar_users_are_not_named(served: Served) -> None:
     """Parts of an explanation hold items alone."""
-    explanation = get(served, "/v1/explanations", user=served.user(2), item=served.item(11))
+    pair = {"user": served.user(2), "item": served.item(11)}
+    explanation = get(served, "/v1/explanations", **pair, method="contribution")
     assert {name for part in explanation["parts"] for name in part} == {"part", "item", "value", "term", "title"}
     assert "neighbor" in {part["part"] for part in explanation["parts"]}
-    assert "user" in served.rec.explain(served.user(2), served.item(11)).columns
+    assert "user" in served.rec.explain(**pair, method="contribution").columns
 
 
 @dataclass(frozen=True)

@@ -93,9 +93,10 @@ def test_explanations_and_neighbors_are_those_of_the_ranker_alone(models: tuple[
     both, ranker, _ = models
     user = both.users.id_at(5)
     item = both.recommend(user, n=1)["item"][0]
-    terms = both.explain(user, item)
-    columns = [name for name in ("part", "item", "user", "term") if name in terms.columns]
-    assert terms.select(columns).equals(ranker.explain(user, item).select(columns))
+    for method in ("removal", "contribution"):
+        terms = both.explain(user, item, method=method)
+        columns = [name for name in ("part", "item", "user", "term", "effect") if name in terms.columns]
+        assert terms.select(columns).equals(ranker.explain(user, item, method=method).select(columns))
     for method, id_ in (("similar_items", item), ("similar_users", user)):
         try:
             expected = getattr(ranker, method)(id_)
@@ -109,7 +110,7 @@ def test_explanations_and_neighbors_are_those_of_the_ranker_alone(models: tuple[
 def test_the_history_in_an_explanation_has_the_ratings_of_the_user(timed_ratings: Interactions) -> None:
     both, *_ = fitted(small("item-knn"), small("bias"), timed_ratings)
     user = both.users.id_at(5)
-    terms = both.explain(user, both.recommend(user, n=1)["item"][0]).filter(pl.col("part") == "history")
+    terms = both.explain(user, both.recommend(user, n=1)["item"][0])
     rated = dict(timed_ratings.frame().filter(pl.col("user") == user).select("item", "value").rows())
     assert len(terms)
     assert [rated[item] for item in terms["item"]] == terms["value"].to_list()

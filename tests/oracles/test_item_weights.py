@@ -148,7 +148,7 @@ def test_a_user_folds_in_and_a_score_is_explained(name: str, fitted: Any) -> Non
     history = placed.histories.row(user)
     view = placed.for_histories(placed.histories.take([user]))
     row = scores(placed)[user]
-    terms = placed.explain(user, cold)
+    terms = placed.explain(user, cold, method="contribution")
     assert terms["term"].sum() == pytest.approx(float(row[cold]), abs=1e-4)
     if name != "bpr":
         without_prior = replace(placed, priors=None).for_histories(placed.histories.take([user]))

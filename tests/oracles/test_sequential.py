@@ -184,7 +184,7 @@ def test_the_order_of_rows_changes_no_bit(rec: Recommender) -> None:
 def test_an_explanation_adds_up(rec: Recommender) -> None:
     user = rec.users.ids(np.int32([5]))[0]
     best = rec.recommend(user, n=1)
-    terms = rec.explain(user, best["item"][0])
+    terms = rec.explain(user, best["item"][0], method="contribution")
     assert terms["term"].sum() == pytest.approx(best["score"][0], rel=1e-6)
 
 

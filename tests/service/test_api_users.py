@@ -110,7 +110,16 @@ def test_explanations_and_predictions(admin: TestClient) -> None:
     assert 1 <= response["prediction"] <= 5
     assert response["interval"] is None
     why = admin.get("/v1/explanations", params={"user": "7", "item": best}).json()
-    assert abs(sum(part["term"] for part in why["parts"]) - why["score"]) < 1e-6
+    assert why["method"] == "removal"
+    assert why["parts"] == []
+    assert why["effects"]
+    assert all(effect["effect"] for effect in why["effects"])
+    terms = admin.get("/v1/explanations", params={"user": "7", "item": best, "method": "contribution"}).json()
+    assert terms["method"] == "contribution"
+    assert terms["effects"] == []
+    assert abs(sum(part["term"] for part in terms["parts"]) - terms["score"]) < 1e-5
+    assert terms["score"] == why["score"]
+    assert admin.get("/v1/explanations", params={"user": "7", "item": best, "method": "both"}).status_code == 422
     assert admin.get("/v1/predictions", params={"user": "7", "item": "none"}).status_code == 404
 
 

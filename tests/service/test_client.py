@@ -22,7 +22,7 @@ import pytest
 from cofactor.client import Client, ServiceError
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError
-from cofactor.results import ExplainedScore, ScorePart, SimilarItem, SimilarItems
+from cofactor.results import ExplainedScore, RemovalEffect, ScorePart, SimilarItem, SimilarItems
 from cofactor.store import Store
 from tests.support.served import Served, create_service
 
@@ -180,9 +180,17 @@ def test_a_timeout_may_be_shorter_than_a_second() -> None:
 def test_explanations_and_similar_items_are_the_types_of_the_engine() -> None:
     part = {"part": "history", "item": "alien", "value": 5.0, "term": 0.5, "title": "Alien"}
     answer = {"model": 1, "answered_by": "model", "stale": False, "user": "ana", "item": "heat"}
+    effect = {"item": "alien", "value": 5.0, "effect": 0.25, "title": "Alien"}
     similar = {"item": "heat", "rank": 1, "score": 0.5, "title": None}
     bodies = {
-        "/v1/explanations": {**answer, "score": 0.5, "parts": [part], "a field of a newer service": 1},
+        "/v1/explanations": {
+            **answer,
+            "score": 0.5,
+            "method": "removal",
+            "effects": [effect],
+            "parts": [part],
+            "a field of a newer service": 1,
+        },
         "/v1/items/similar": {"item": "alien", "model": 1, "items": [similar]},
     }
 
@@ -190,7 +198,9 @@ def test_explanations_and_similar_items_are_the_types_of_the_engine() -> None:
         return httpx.Response(200, json=bodies[request.url.path])
 
     with Client("http://shop", "id.secret", transport=httpx.MockTransport(service)) as client:
-        assert client.explain("ana", "heat") == ExplainedScore(**answer, score=0.5, parts=(ScorePart(**part),))
+        assert client.explain("ana", "heat") == ExplainedScore(
+            **answer, score=0.5, method="removal", effects=(RemovalEffect(**effect),), parts=(ScorePart(**part),)
+        )
         assert client.similar("alien") == SimilarItems("alien", 1, (SimilarItem(**similar),))
 
 

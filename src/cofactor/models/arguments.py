@@ -22,6 +22,7 @@ __all__ = [
     "checked_known_pair",
     "checked_lists",
     "checked_nearest",
+    "checked_one_user",
     "checked_pairs",
     "checked_prior",
     "checked_take",
@@ -219,6 +220,42 @@ def checked_batch_pairs(model: _HasShape, users: object, items: object) -> tuple
     return batch, rows
 
 
+def checked_one_user(model: _HasShape, users: object) -> UserBatch:
+    """Check that a batch contains exactly one user of a model.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    users : UserBatch
+        A single user of the model.
+
+    Returns
+    -------
+    UserBatch
+        The batch.
+
+    Raises
+    ------
+    DataError
+        If `users` is not a batch, or the histories do not match the items of the model.
+    ParameterError
+        If the batch does not contain exactly one user, or a row number is out of range.
+
+    Examples
+    --------
+    >>> import cofactor
+    >>> table = cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3])
+    >>> checked_one_user(cofactor.Bias().fit(table), UserBatch.trained([0, 1], table.by_user))
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: users must contain exactly one user; got 2
+    """
+    batch = checked_batch(model, users)
+    if len(batch) != 1:
+        raise ParameterError(f"users must contain exactly one user; got {len(batch):,}")
+    return batch
+
+
 def checked_known_pair(model: _HasShape, users: object, item: object) -> tuple[int, int, SparseRows]:
     """Check that a batch contains one user, and return the row numbers of the user and an item, and the user's history.
 
@@ -255,9 +292,7 @@ def checked_known_pair(model: _HasShape, users: object, item: object) -> tuple[i
     Traceback (most recent call last):
     cofactor.errors.ParameterError: users must contain exactly one user; got 2
     """
-    batch = checked_batch(model, users)
-    if len(batch) != 1:
-        raise ParameterError(f"users must contain exactly one user; got {len(batch):,}")
+    batch = checked_one_user(model, users)
     i = checks.whole_number("item", item, low=0, high=model.n_items - 1)
     return int(batch.rows[0]), i, batch.histories
 

@@ -19,7 +19,16 @@ from cofactor.models.explanation import Explanation
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.user_batch import UserBatch
 
-__all__ = ["Explains", "FoldsIn", "HasUncertainty", "Model", "PredictsRatings", "ScoresItems"]
+__all__ = [
+    "Explains",
+    "FoldsIn",
+    "FoldsInWithout",
+    "HasUncertainty",
+    "Model",
+    "PredictsRatings",
+    "ScoresItems",
+    "ScoresSomeItems",
+]
 
 
 @runtime_checkable
@@ -208,6 +217,38 @@ class ScoresItems(Protocol):
 
 
 @runtime_checkable
+class ScoresSomeItems(Protocol):
+    """A model that scores some items without the scores of all others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cofactor
+    >>> from cofactor.models.user_batch import UserBatch
+    >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
+    >>> model, users = cofactor.Bias().fit(ratings), UserBatch.trained([0, 1], ratings.by_user)
+    >>> bool((model.item_scores(users, np.int32([1])) == model.scores(users)[:, [1]]).all())
+    True
+    """
+
+    def item_scores(self, users: UserBatch, items: Int32) -> Float32:
+        """Compute the unclipped scores of some items for each user; the same as those columns of `scores`.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Must not contain unknown users (row -1).
+        items : ndarray of shape (n,), int32
+            Item row numbers.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n), float32
+        """
+        ...
+
+
+@runtime_checkable
 class FoldsIn(Protocol):
     """A model that can fit new users from their histories without retraining.
 
@@ -257,6 +298,38 @@ class FoldsIn(Protocol):
         -------
         FoldsIn
             A model with n users.
+        """
+        ...
+
+
+@runtime_checkable
+class FoldsInWithout(Protocol):
+    """A model with a faster way than `fold_in` to fold in a history without each of its rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2], [5, 4, 1, 1, 2, 5])
+    >>> model, history = cofactor.BayesianMF(factors=1, iterations=20, burn_in=10).fit(ratings), ratings.by_user.row(0)
+    >>> without_first = model.fold_in(history.filter([False, True, True]))
+    >>> bool(np.allclose(model.fold_in_without(history).user_factors[0], without_first.user_factors[0], atol=1e-4))
+    True
+    """
+
+    def fold_in_without(self, history: SparseRows) -> ScoresSomeItems:
+        """Return a model with users who have a history without each of its rows, and one who has the whole history.
+
+        Parameters
+        ----------
+        history : SparseRows
+            The history of one user, with m entries.
+
+        Returns
+        -------
+        ScoresSomeItems
+            A model with m + 1 users, who score items as if they were folded in; the last one has the whole history.
+            Histories are not used.
         """
         ...
 

@@ -337,9 +337,25 @@ class FactorModel:
         -------
         ndarray of shape (n_users, n_items), float32
         """
-        users, items = checked_batch(self, users), np.arange(self.n_items, dtype=np.int32)
-        pairs = np.repeat(users.rows, self.n_items), np.tile(items, len(users))
-        return self.raw_scores(*pairs).reshape(len(users), self.n_items)
+        return self.item_scores(users, np.arange(self.n_items, dtype=np.int32))
+
+    def item_scores(self, users: UserBatch, items: Int32) -> Float32:
+        """Compute the raw scores of some items for each user.
+
+        Parameters
+        ----------
+        users : UserBatch
+            The users; their histories are not used.
+        items : ndarray of shape (n,), int32
+            Item row numbers.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n), float32
+        """
+        users, items = checked_batch(self, users), checks.row_numbers("items", items, self.n_items)
+        pairs = np.repeat(users.rows, len(items)), np.tile(items, len(users))
+        return self.raw_scores(*pairs).reshape(len(users), len(items))
 
     def top(
         self,

@@ -31,6 +31,9 @@ STEP_TOLERANCE = 1e-5
 MAX_HALVINGS = 8
 """The maximum number of times that a step which does not decrease a user's loss is halved before it is abandoned."""
 
+LOSS_ROUNDING = 1e-7
+"""A relative increase of the loss up to this is rounding: the step is not halved, and the row has converged."""
+
 MAX_LINE_SEARCH_HALVINGS = 12
 """The maximum number of times that a Barzilai-Borwein step which does not decrease the objective is halved."""
 
@@ -273,7 +276,7 @@ def _gauss_newton(
         is_active &= np.abs(step).max(axis=1) > STEP_TOLERANCE * (1 + np.abs(x).max(axis=1))
         new_loss = losses(x + step)
         for _ in range(MAX_HALVINGS):
-            is_worse = is_active & ~(new_loss < best_loss)
+            is_worse = is_active & ~(new_loss <= (1 + LOSS_ROUNDING) * best_loss)
             if not is_worse.any():
                 break
             step[is_worse] *= np.float32(0.5)

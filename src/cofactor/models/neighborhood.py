@@ -245,6 +245,34 @@ class ItemItemModel(_BlockScorer):
 
         return replace(scoring, block=block, pairs=pairs, block_users=AVERAGE_BLOCK_USERS)
 
+    def item_scores(self, users: UserBatch, items: Int32) -> Float32:
+        """Compute the scores of some items for each user.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Must not contain unknown users (row -1).
+        items : ndarray of shape (n,), int32
+            Item row numbers.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n), float32
+        """
+        users, items = checked_batch(self, users), checks.row_numbers("items", items, self.n_items)
+        scoring, shape = self._scoring(users), (len(users), len(items))
+        start = np.arange(len(users) + 1, dtype=np.int64) * len(items)
+        if scoring.pairs is not None:
+            return scoring.pairs(start, np.tile(items, len(users))).reshape(shape)
+        entries = scoring.entries
+        columns, positions = np.unique(entries.columns, return_inverse=True)
+        one_of_each = SparseRows.from_counts([len(columns)], columns, np.ones(len(columns), np.float32))
+        scores = scoring.pair_baselines(start, np.tile(items, len(users))).reshape(shape).astype(np.float64)
+        for n, item in enumerate(items.tolist()):
+            weights = self.similarity.terms(one_of_each, item)
+            scores[:, n] += np.bincount(entries.owners, entries.values * weights[positions], len(users))
+        return scores.astype(np.float32)
+
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
         """Return the n most similar items for each item, by similarity or by the learned weight.
 

@@ -16,7 +16,6 @@ from cofactor.arrays import (
     ROW_ORDER,
     Bool,
     Float32,
-    Float64,
     Int32,
     ItemOrder,
     contiguous,
@@ -45,6 +44,7 @@ from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation
 from cofactor.models.fold_in import GaussianPrior, barzilai_borwein
 from cofactor.models.layers import Layers
+from cofactor.models.removal import removal_effects
 from cofactor.models.user_batch import UserBatch
 from cofactor.validation import require_valid_fields, validated
 
@@ -325,6 +325,28 @@ class NetworkModel:
         """
         return self._scores(checked_batch(self, users).rows)
 
+    def item_scores(self, users: UserBatch, items: Int32) -> Float32:
+        """Compute the scores of some items for each user.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Must not contain unknown users (row -1).
+        items : ndarray of shape (n,), int32
+            Item row numbers.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n), float32
+        """
+        users, items = checked_batch(self, users), checks.row_numbers("items", items, self.n_items)
+        pairs = np.repeat(users.rows, len(items)), np.tile(items, len(users))
+        return self._pair_scores(*pairs).reshape(len(users), len(items))
+
+    def _pair_scores(self, users: Int32 | Sequence[int], items: Int32 | Sequence[int]) -> Float32:
+        """Return the score of each user-item pair; row -1 is an unknown user or item."""
+        return self.score(self.outputs(np.asarray(users, np.int32), np.asarray(items, np.int32)))
+
     def _scores(self, rows: Int32) -> Float32:
         scores = np.empty((len(rows), self.n_items), np.float32)
         items = np.arange(self.n_items, dtype=np.int32)
@@ -443,24 +465,12 @@ class NetworkModel:
         Explanation
         """
         user, item, history = checked_known_pair(self, users, item)
-        m = len(history.columns)
-        entries = np.concatenate([np.zeros(0, np.int64), *(np.delete(np.arange(m), j) for j in range(m))])
-        weights = None if history.weights is None else history.weights[entries]
-        start = np.arange(m + 1, dtype=np.int64) * max(m - 1, 0)
-        shortened_histories = SparseRows(start, history.columns[entries], history.values[entries], weights)
-        scores_without = self.fold_in(shortened_histories)._item_scores(range(m), item)
-        full_score = self.fold_in(history)._item_scores([0], item)[0]
-        score, mean = self._item_scores([user], item)[0], self._item_scores([-1], -1)[0]
-        item_effect, terms = self._item_scores([-1], item)[0] - mean, full_score - scores_without
-        rest = float(score - mean - item_effect - terms.sum())
+        score, base_score, mean = self._pair_scores([user, -1, -1], [item, item, -1]).astype(np.float64)
+        terms = removal_effects(self, users, np.array([item], np.int32)).effects[0]
+        rest = float(score - base_score - terms.sum())
         return Explanation(
-            float(score), float(mean), 0.0, float(item_effect), history.columns, terms, rest, "leave-one-out"
+            float(score), float(mean), 0.0, float(base_score - mean), history.columns, terms, rest, "leave-one-out"
         )
-
-    def _item_scores(self, users: Sequence[int], item: int) -> Float64:
-        """Return the score of one item for each user, as float64; row -1 is an unknown user or item."""
-        rows = np.asarray(users, np.int32)
-        return self.score(self.outputs(rows, np.full(len(rows), item, np.int32))).astype(np.float64)
 
     # Fold-in
 

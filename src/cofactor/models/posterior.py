@@ -39,7 +39,14 @@ from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation, ridge_terms
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
-from cofactor.models.posterior_samples import Posterior, SampleFoldIn, as_item, as_user, features
+from cofactor.models.posterior_samples import (
+    Posterior,
+    SampleFoldIn,
+    as_item,
+    as_user,
+    features,
+    means_without_each,
+)
 from cofactor.models.session_bias import SessionBias
 from cofactor.models.user_batch import UserBatch
 from cofactor.validation import require_valid_fields, validated
@@ -187,6 +194,22 @@ class BayesianModel:
             Higher is better.
         """
         return self.average.scores(users)
+
+    def item_scores(self, users: UserBatch, items: Int32) -> Float32:
+        """Compute the unclipped posterior mean scores of some items for each user.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Must not contain unknown users (row -1).
+        items : ndarray of shape (n,), int32
+            Item row numbers.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n), float32
+        """
+        return self.average.item_scores(users, items)
 
     def top(
         self,
@@ -458,6 +481,27 @@ class BayesianModel:
         biases = None if self.session_bias is None else self.session_bias.without_sessions(n)
         posterior = replace(post, users=read_only(users), user_noise=read_only(noise))
         return replace(self, average=average, posterior=posterior, session_bias=biases)
+
+    @one_thread_blas()
+    def fold_in_without(self, history: SparseRows) -> FactorModel:
+        """Return the mean model with users who have a history without each of its rows, and the whole history.
+
+        The users are those of `fold_in`, computed by updates of rank one.
+
+        Parameters
+        ----------
+        history : SparseRows
+            The history of one user, with m entries.
+
+        Returns
+        -------
+        FactorModel
+            The mean model with m + 1 users; the last one has the whole history.
+        """
+        require_histories(history, self.n_items, n_rows=1)
+        means = means_without_each(self.posterior, history, self.factors, self.center)
+        solution = self._zero_user + np.einsum("skw,smw->mk", self._to_average, means) / len(self.posterior)
+        return self.average.with_user_arrays(solution[:, :-1].astype(np.float32), solution[:, -1].astype(np.float32))
 
     @cached_property
     def _basis(self) -> Float64:

@@ -7,13 +7,13 @@ from typing import Self
 
 import numpy as np
 
-from cofactor.arrays import Float32, Float64, contiguous
+from cofactor.arrays import Float32, Float64, Int32, contiguous
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.ridge import RATINGS, RidgeInputs, solve
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["FactorMean", "Posterior", "SampleFoldIn", "as_item", "as_user", "features"]
+__all__ = ["FactorMean", "Posterior", "SampleFoldIn", "as_item", "as_user", "features", "means_without_each"]
 
 HALF_WEIGHT_COUNT = 20.0
 """The history length at which the history-dependent prior and the prior of an unknown user get equal weights.
@@ -140,7 +140,10 @@ class SampleFoldIn:
         prior[histories.counts == 0] = post.unknown_user[s]
         if post.terms.shape[1]:
             scale = (1 / np.sqrt(np.maximum(histories.counts, 1))).astype(np.float32)
-            np.add.at(prior, owners, post.terms[s][histories.columns] * scale[owners, None])
+            terms = post.terms[s][histories.columns] * scale[owners, None]
+            has_history = histories.counts > 0
+            if len(terms):
+                prior[has_history] += np.add.reduceat(terms, histories.start[:-1][has_history])
             weight = (histories.counts / (histories.counts + HALF_WEIGHT_COUNT)).astype(np.float32)[:, None]
             prior = weight * prior + (1 - weight) * post.unknown_user[s]
         width = items.shape[1]
@@ -197,6 +200,85 @@ class SampleFoldIn:
         sample_noise = None if z is None else np.tile(z, (len(x), 1))
         solve(x, replace(self.entries, weights=weights), np.zeros(len(x), np.float32), self.inputs, noise=sample_noise)
         return x
+
+
+def means_without_each(post: Posterior, history: SparseRows, k: int, center: float) -> Float64:
+    """Compute the mean vectors of a user without each row of the history, and with all rows.
+
+    The results are those of `SampleFoldIn.mean_and_noise`.
+
+    Parameters
+    ----------
+    post : Posterior
+        The samples.
+    history : SparseRows
+        The ratings of one user, with m entries.
+    k : int
+        The number of factors.
+    center : float
+        The mean training rating.
+
+    Returns
+    -------
+    ndarray of shape (S, m + 1, width), float64
+        The last vector of each sample is that of the user with all rows.
+
+    Notes
+    -----
+    Without row j, the normal equations of a user with noise precision v are::
+
+        (P + v (F' A F - a_j f_j f_j')) x = P prior_j + v (F' A t - a_j t_j f_j)
+
+    In the basis in which P is the identity and F' A F is diagonal, each solution takes O(width) operations by the
+    Sherman-Morrison formula.
+    """
+    m, end = len(history.columns), ((0, 0), (0, 1))  # an additional row without weight, whose removal has no effect
+    items = post.items[:, history.columns].astype(np.float64)
+    t = np.pad(history.values - np.float32(center) - items[:, :, k], end)
+    noise = np.pad(post.item_noise[:, history.columns].astype(np.float64), end)
+    a = noise if history.weights is None else noise * np.append(history.weights, 0)
+    F = np.pad(items, (*end, (0, 0)))
+    F[:, :, k], F[:, :, k + 1 :] = 1, 0
+    n = np.append(np.full(m, m - 1.0), m)  # the number of rows that are left
+    prior = _priors_without_each(post, history.columns, n)
+    # change of basis: x = root^-1 V y, where root = P^1/2, and Z are the features in the new basis
+    root = np.sqrt(post.user_precision.astype(np.float64))[:, None]
+    whitened = F / root
+    eigenvalues, V = np.linalg.eigh(np.matmul((whitened * a[:, :, None]).transpose(0, 2, 1), whitened))
+    Z, start = np.matmul(whitened, V), np.matmul(prior * root, V)
+    target = np.einsum("sm,smw->sw", a * t, Z)[:, None] - (a * t)[:, :, None] * Z
+    # sums for the squared errors of all rows but j
+    squares = (noise * t**2).sum(axis=1, keepdims=True)
+    products, gram = np.einsum("sm,smw->sw", noise * t, Z), np.matmul((Z * noise[:, :, None]).transpose(0, 2, 1), Z)
+
+    def solve(v: Float64) -> Float64:
+        diagonal = 1 + v * eigenvalues[:, None]
+        u, z = (start + v * target) / diagonal, Z / diagonal
+        step = v[:, :, 0] * a
+        step *= np.einsum("smw,smw->sm", Z, u) / (1 - step * np.einsum("smw,smw->sm", Z, z))
+        solution: Float64 = u + step[:, :, None] * z
+        return solution
+
+    base, shape = (x.astype(np.float64)[:, None] for x in (post.base_noise, post.noise_shape))
+    y = solve(np.tile(base[:, :, None], (1, m + 1, 1)))
+    for _ in range(NOISE_STEPS):
+        errors = squares - 2 * np.einsum("smw,sw->sm", y, products) + np.einsum("smw,smw->sm", np.matmul(y, gram), y)
+        errors -= noise * (t - np.einsum("smw,smw->sm", y, Z)) ** 2
+        factor = (shape + n / 2) / (shape + base * errors / 2)
+        y = solve((base * factor)[:, :, None])
+    means: Float64 = np.matmul(y, V.transpose(0, 2, 1)) / root
+    return means
+
+
+def _priors_without_each(post: Posterior, columns: Int32, n: Float64) -> Float64:
+    """Return the prior mean of a user without each row of the history, and with all n[-1] rows; see `SampleFoldIn`."""
+    mean, unknown = (x.astype(np.float64)[:, None] for x in (post.user_mean, post.unknown_user))
+    if not post.terms.shape[1]:
+        return np.where(n[:, None] > 0, mean, unknown)
+    terms = np.pad(post.terms[:, columns].astype(np.float64), ((0, 0), (0, 1), (0, 0)))
+    sums, weight = terms.sum(axis=1, keepdims=True) - terms, (n / (n + HALF_WEIGHT_COUNT))[:, None]
+    prior: Float64 = weight * (mean + sums / np.sqrt(np.maximum(n, 1))[:, None]) + (1 - weight) * unknown
+    return prior
 
 
 @dataclass

@@ -11,9 +11,10 @@ from cofactor.arrays import Float32, Int32
 from cofactor.data.ids import IdMap
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.explanation import Explanation
+from cofactor.models.removal import RemovalEffects
 from cofactor.recommender.catalog import Catalog
 
-__all__ = ["explanation", "neighbors", "ranking"]
+__all__ = ["explanation", "neighbors", "ranking", "removal_effects"]
 
 PART_NAMES = {"history": "history", "neighbors": "neighbor", "leave-one-out": "without"}
 
@@ -114,6 +115,32 @@ def explanation(score_explanation: Explanation, users: IdMap, catalog: Catalog, 
     values = pl.Series("value", history.values[np.searchsorted(history.columns, rows)])
     table = table.insert_column(2, _pad_parts(values))
     return table if catalog.titles is None else table.with_columns(title=_pad_parts(catalog.titles.gather(rows)))
+
+
+def removal_effects(effects: RemovalEffects, catalog: Catalog, history: SparseRows) -> list[pl.DataFrame]:
+    """Return the removal effects of each explained item as a data frame, sorted by magnitude.
+
+    Parameters
+    ----------
+    effects : RemovalEffects
+        Effects on the scores of n items.
+    catalog : Catalog
+        IDs and titles of the items.
+    history : SparseRows
+        History of the user: one row.
+
+    Returns
+    -------
+    list of pl.DataFrame
+        For each of the n items, columns item, value, effect, and title if titles are available.
+    """
+    values = history.values[np.searchsorted(history.columns, effects.rows)]
+    table = pl.DataFrame({"item": catalog.items.ids(effects.rows), "value": values})
+    tables = []
+    for effect in effects.effects:
+        order = np.argsort(-np.abs(effect), kind="stable")
+        tables.append(catalog.with_titles(table[order].with_columns(effect=effect[order]), effects.rows[order]))
+    return tables
 
 
 def _pad_parts(column: pl.Series) -> pl.Series:

@@ -52,9 +52,10 @@ from cofactor.recommender.updating import (
     replace_rows,
     replace_users,
     table_rows,
+    user_prior,
 )
 from cofactor.recommender.users import ListOptions, UserView
-from cofactor.results import AnsweredBy, RankBy, SelectionTrial
+from cofactor.results import AnsweredBy, ExplanationMethod, RankBy, SelectionTrial
 from cofactor.validation import validated
 
 __all__ = ["Recommender", "require_recommender"]
@@ -352,7 +353,7 @@ class Recommender:
         model = self.folded_in(histories, table)
         has_prior = self.priors is not None and self.priors.users is not None
         source: AnsweredBy = "fold-in" if len(histories.columns) else "prior" if has_prior else "popularity"
-        view = self._view(model, UserBatch.folded(histories), histories, source)
+        view = self._view(model, UserBatch.folded(histories), histories, source, table)
         is_unknown = not len(histories.columns) and rating_prior(self.model, self.priors) is None
         return replace(view, predicts_as_unknown=is_unknown)
 
@@ -384,10 +385,15 @@ class Recommender:
         require_histories(histories, len(self.items), n_rows=int((rows < 0).sum()))
         model = replace_users(self.model, self.priors, rows, histories, table)
         batch = UserBatch.folded(replace_rows(self.histories, rows, histories))
-        return self._view(model, batch, replace_rows(self.excluded, rows, histories), "fold-in")
+        table = table if len(histories) == len(rows) else None
+        return self._view(model, batch, replace_rows(self.excluded, rows, histories), "fold-in", table)
 
-    def _view(self, model: Model, batch: UserBatch, exclude: SparseRows, source: AnsweredBy) -> UserView:
-        return UserView(self.catalog, cast("ScoresItems", model), batch, exclude, source, self.users, self.model)
+    def _view(
+        self, model: Model, batch: UserBatch, exclude: SparseRows, source: AnsweredBy, table: pl.DataFrame | None = None
+    ) -> UserView:
+        prior = user_prior(self.priors, 1, table) if len(batch) == 1 else None
+        ranker = cast("ScoresItems", model)
+        return UserView(self.catalog, ranker, batch, exclude, source, self.users, self.model, prior=prior)
 
     def batch(self, rows: Int32, times: Any = None) -> UserBatch:
         """Return a batch of users, given by row number, with their histories, which models take as input.
@@ -643,33 +649,49 @@ class Recommender:
             ratings[new] = prior.predict(UserBatch.trained(rows, SparseRows.empty(1), new_times), i[new])
         return ratings
 
-    def explain(self, user: Id, item: Id) -> pl.DataFrame:
-        """Return the contributions that add up to the score of a user-item pair.
+    def explain(self, user: Id, item: Id | Iterable[Id], *, method: ExplanationMethod = "removal") -> pl.DataFrame:
+        """Explain the score of a user-item pair by the items in the user's history.
 
         Parameters
         ----------
-        user, item : ID
-            Known user and known item.
+        user : ID
+            Known user.
+        item : ID, or iterable of IDs
+            Known items. The removal effects of several items take little more time than those of one.
+        method : {"removal", "contribution"}, default "removal"
+            Quantity that is returned for each item in the history: the effect of removing it on the score, or its
+            contribution to the score.
 
         Returns
         -------
         pl.DataFrame
-            Columns part, item, value, term, and title if titles are available. The parts are "mean", "user" and
-            "item"; one "history" part for each item in the user's history, with the user's value, largest term first;
-            and "not attributed". User-user models have a "neighbor" part for each similar user. Neural networks have a
-            "without" part for each item: the decrease in the score without the item.
+            For removal effects, columns item, value (the user's value), effect, and title if titles are available, with
+            one row for each item in the history, largest effect first. A positive effect means that the score would be
+            lower without this row of the history.
+
+            For contributions, columns part, item, value, term, and title if titles are available. The parts are "mean",
+            "user" and "item"; one "history" part for each item in the user's history, with the user's value, largest
+            term first; and "not attributed". User-user models have a "neighbor" part for each similar user. Neural
+            networks have a "without" part for each item: its removal effect.
+
+            If `item` is an iterable, the first column is explained_item.
 
         Raises
         ------
         UnknownIdError
-            If the user or the item is unknown.
+            If the user or an item is unknown.
         KindError
             If the model cannot explain its scores.
+        ParameterError
+            If the method is unknown.
 
         Notes
         -----
-        Items are ranked by the score::
+        The removal effect of a row j compares two users who are folded in, with all rows and without row j. It
+        predicts how the score changes when this row is removed and the model is refitted. Contributions add up to the
+        score by which items are ranked, but do not predict this change::
 
+            effect_j = score(history) - score(history without row j)
             score = mean + b_u + b_i + sum of the terms of the history + not attributed
 
         Examples
@@ -678,14 +700,17 @@ class Recommender:
         >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
         >>> ratings = cofactor.Interactions.from_columns(users, items, [5, 4, 4, 2, 5])
         >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings)
-        >>> terms = rec.explain("cy", "alien")
+        >>> effects = rec.explain("cy", "alien")
+        >>> effects.columns, effects["item"].to_list()
+        (['item', 'value', 'effect'], ['brazil'])
+        >>> terms = rec.explain("cy", "alien", method="contribution")
         >>> terms["part"].to_list()
         ['mean', 'user', 'item', 'history', 'not attributed']
         >>> score = rec.recommend("cy", n=1)["score"][0]
         >>> abs(terms["term"].sum() - score) < 1e-4
         True
         """
-        return self.for_users(single_id("user", user)).explain(item)
+        return self.for_users(single_id("user", user)).explain(item, method=method)
 
     @property
     def titles(self) -> pl.Series | None:

@@ -56,6 +56,7 @@ __all__ = [
     "replace_rows",
     "replace_users",
     "table_rows",
+    "user_prior",
     "with_appended_users",
 ]
 
@@ -96,12 +97,36 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
     if not isinstance(model, FoldsIn):
         raise KindError("this model cannot fold in new users; refit it with their ratings")
     require_histories(histories, model.n_items)
+    with linalg_as_data_error():
+        return model.fold_in(histories, prior=user_prior(priors, len(histories), table))
+
+
+def user_prior(priors: Priors | None, n: int, table: pl.DataFrame | None = None) -> GaussianPrior | None:
+    """Return the prior of users who are folded in to the model that ranks items.
+
+    Parameters
+    ----------
+    priors : Priors or None
+        Priors for new users, if available.
+    n : int
+        Number of users.
+    table : pl.DataFrame, optional
+        One row for each user, with the columns from which the prior was learned.
+
+    Returns
+    -------
+    GaussianPrior or None
+        Prior with n means; None if there is none.
+
+    Raises
+    ------
+    DataError
+        If the table does not match the prior.
+    """
     if table is not None:
         checks.instance("table", table, pl.DataFrame, "pass a polars data frame with one row per history")
     prior = None if priors is None else priors.users
-    gaussian_prior = None if prior is None else GaussianPrior(prior.means(table, len(histories)), prior.precision)
-    with linalg_as_data_error():
-        return model.fold_in(histories, prior=gaussian_prior)
+    return None if prior is None else GaussianPrior(prior.means(table, n), prior.precision)
 
 
 def replace_users(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args
 
 import numpy as np
 import polars as pl
@@ -24,11 +24,13 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import linalg_as_data_error
 from cofactor.models.base import Explains, HasUncertainty, Model, PredictsRatings, ScoresItems
 from cofactor.models.explanation import Explanation
+from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.paired import ranking_part, rating_part
+from cofactor.models.removal import RemovalEffects, item_scores, removal_effects, used_prior
 from cofactor.models.rerank import rank_items
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender import frames
-from cofactor.recommender.catalog import Catalog, vectors_method
+from cofactor.recommender.catalog import Catalog, known_rows, vectors_method
 from cofactor.recommender.exploration import (
     FEW_RATINGS,
     Impressions,
@@ -39,7 +41,7 @@ from cofactor.recommender.exploration import (
 )
 from cofactor.recommender.questions import Questions
 from cofactor.recommender.updating import with_appended_users
-from cofactor.results import AnsweredBy, RankBy, RecommendedItem
+from cofactor.results import AnsweredBy, ExplanationMethod, RankBy, RecommendedItem
 
 __all__ = ["ListOptions", "UserView"]
 
@@ -86,6 +88,8 @@ class UserView:
     predicts_as_unknown : bool, default False
         Whether ratings are predicted by the trained model as for an unknown user, because the user has no history and
         the model that predicts ratings has no prior.
+    prior : GaussianPrior, optional
+        Prior of a single user for the model that ranks items, if the user is folded in.
 
     Examples
     --------
@@ -107,6 +111,7 @@ class UserView:
     user_ids: IdMap
     trained_model: Model
     predicts_as_unknown: bool = False
+    prior: GaussianPrior | None = None
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -530,8 +535,8 @@ class UserView:
         with linalg_as_data_error():
             return model.explain(batch, item)
 
-    def explain(self, item: Id) -> pl.DataFrame:
-        """Return the contributions that add up to the score of a user-item pair.
+    def score(self, item: Id) -> float:
+        """Return the score by which an item is ranked for the user, before clipping to the rating scale.
 
         Parameters
         ----------
@@ -540,20 +545,85 @@ class UserView:
 
         Returns
         -------
-        pl.DataFrame
-            Terms of the score; see `Recommender.explain`.
+        float
+            Score.
 
         Raises
         ------
         UnknownIdError
             If the item is unknown.
-        KindError
-            If the model cannot explain its scores.
         ParameterError
             If the view contains more than one user.
         """
-        explanation = self.explanation(self.catalog.item_row(item))
-        return frames.explanation(explanation, self.user_ids, self.catalog, self.batch.histories.row(0))
+        self._require_one_user()
+        row = np.array([self.catalog.item_row(item)], np.int32)
+        return float(item_scores(*ranking_part(self.model, self.batch), row)[0, 0])
+
+    def removal_effects(self, items: Int32) -> RemovalEffects:
+        """Return the effects of removing each row of the user's history on the scores of items.
+
+        Parameters
+        ----------
+        items : ndarray of shape (n_items,), int32
+            Row numbers of the items.
+
+        Returns
+        -------
+        RemovalEffects
+            Effects; see `models.removal`.
+
+        Raises
+        ------
+        KindError
+            If the model cannot fold in users.
+        ParameterError
+            If the view contains more than one user.
+        """
+        model, batch = ranking_part(self.model, self.batch)
+        with linalg_as_data_error():
+            return removal_effects(model, batch, items, prior=used_prior(model, batch, self.prior))
+
+    def explain(self, item: Id | Iterable[Id], *, method: ExplanationMethod = "removal") -> pl.DataFrame:
+        """Explain the score of a user-item pair by the items in the user's history.
+
+        Parameters
+        ----------
+        item : ID, or iterable of IDs
+            Known items.
+        method : {"removal", "contribution"}, default "removal"
+            Effects of removing each item in the history on the score, or their contributions to the score.
+
+        Returns
+        -------
+        pl.DataFrame
+            Effects or contributions; see `Recommender.explain`.
+
+        Raises
+        ------
+        UnknownIdError
+            If an item is unknown.
+        KindError
+            If the model cannot explain its scores.
+        ParameterError
+            If the method is unknown, or if the view contains more than one user.
+        """
+        checks.choice("method", method, get_args(ExplanationMethod))
+        is_one = is_single(item)
+        ids = pl.Series([single_id("item", item)]) if is_one else id_series("item", item)
+        rows = known_rows(self.catalog.items, ids, "item")
+        history = self.batch.histories.row(0)
+        if method == "removal":
+            tables = frames.removal_effects(self.removal_effects(rows), self.catalog, history)
+        else:
+            explanations = map(self.explanation, rows.tolist())
+            tables = [frames.explanation(terms, self.user_ids, self.catalog, history) for terms in explanations]
+        if is_one:
+            return tables[0]
+        ids = self.catalog.items.ids(rows)
+        return pl.concat([
+            table.insert_column(0, ids[n : n + 1].alias("explained_item").new_from_index(0, len(table)))
+            for n, table in enumerate(tables)
+        ])  # fmt: skip
 
     # neighbors
 

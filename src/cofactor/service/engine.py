@@ -29,10 +29,12 @@ from cofactor.recommender.users import UserView
 from cofactor.results import (
     AnsweredBy,
     ExplainedScore,
+    ExplanationMethod,
     Prediction,
     Query,
     Question,
     Recommendation,
+    RemovalEffect,
     ScorePart,
     SimilarItem,
     SimilarItems,
@@ -517,8 +519,8 @@ class Engine:
                 interval = (float(low[0]), float(high[0]))
         return Prediction(model.version, view.source, stale, user, item, float(value), interval)
 
-    def explain(self, user: str, item: str) -> ExplainedScore:
-        """Return the contributions that add up to the score of a user-item pair.
+    def explain(self, user: str, item: str, method: ExplanationMethod = "removal") -> ExplainedScore:
+        """Explain the score of a user-item pair by the items in the user's history.
 
         Parameters
         ----------
@@ -526,11 +528,13 @@ class Engine:
             ID of the user.
         item : str
             ID of the item.
+        method : {"removal", "contribution"}, default "removal"
+            Effects of removing each item in the history on the score, or contributions that add up to the score.
 
         Returns
         -------
         ExplainedScore
-            The score and its parts; parts for similar users do not contain their IDs.
+            The score with the effects or the contributions; those of similar users do not contain their IDs.
 
         Raises
         ------
@@ -548,9 +552,18 @@ class Engine:
         if view.source == "popularity":
             raise UnknownIdError(f"user {user!r} is unknown to model {model.version}, so there is nothing to explain")
         with threads(1):
-            frame = view.explain(item_id)
-        parts = tuple(self._score_part(model, row) for row in frame.iter_rows(named=True))
-        return ExplainedScore(model.version, view.source, stale, user, item, float(frame["term"].sum()), parts)
+            score, frame = view.score(item_id), view.explain(item_id, method=method)
+        effects: tuple[RemovalEffect, ...] = ()
+        parts: tuple[ScorePart, ...] = ()
+        if method == "removal":
+            effects = tuple(self._removal_effect(model, row) for row in frame.iter_rows(named=True))
+        else:
+            parts = tuple(self._score_part(model, row) for row in frame.iter_rows(named=True))
+        return ExplainedScore(model.version, view.source, stale, user, item, score, method, effects, parts)
+
+    def _removal_effect(self, model: LoadedModel, row: Mapping[str, Any]) -> RemovalEffect:
+        item = str(row["item"])
+        return RemovalEffect(item, row["value"], row["effect"], self.title(model, item, model.item_row(item)))
 
     def _score_part(self, model: LoadedModel, row: Mapping[str, Any]) -> ScorePart:
         item = None if row.get("item") is None else str(row["item"])

@@ -38,7 +38,8 @@ MODULES = (
 
 PROTOCOLS = "a protocol, for isinstance; classes that implement it are fuzzed"
 PROTOCOL_NAMES = (
-    "Explains", "FoldsIn", "HasUncertainty", "Model", "PredictsRatings", "ScoresItems",
+    "Explains", "FoldsIn", "FoldsInWithout", "HasUncertainty", "Model", "PredictsRatings", "ScoresItems",
+    "ScoresSomeItems",
 )  # fmt: skip
 ERROR = "an error, made of the text of its message"
 RECORD = "a record that the library returns; nothing reads its fields back"

@@ -10,7 +10,7 @@ from pydantic import Discriminator, Field, Tag, TypeAdapter
 
 from cofactor import results
 from cofactor.data.where import MAX_LENGTH
-from cofactor.results import ExplainedScore, Prediction, Question, RankBy, Recommendation
+from cofactor.results import ExplainedScore, ExplanationMethod, Prediction, Question, RankBy, Recommendation
 from cofactor.service.api.auth import READ
 from cofactor.service.api.dependencies import CurrentService, Service, require_list_length
 from cofactor.service.api.errors import Problem, responses
@@ -190,9 +190,14 @@ async def predict(service: CurrentService, user: QueryId, item: QueryId) -> Resp
 
 
 @router.get("/explanations", response_model=ExplainedScore, dependencies=[READ])
-async def explain(service: CurrentService, user: QueryId, item: QueryId) -> Response:
-    """Return the contributions that add up to the score of a user-item pair; similar users are never identified."""
-    answer = await service.run(service.engine.explain, user, item)
+async def explain(
+    service: CurrentService, user: QueryId, item: QueryId, method: ExplanationMethod = "removal"
+) -> Response:
+    """Return the effects of removing each item in the user's history, or contributions that add up to the score.
+
+    Similar users are never identified.
+    """
+    answer = await service.run(service.engine.explain, user, item, method)
     count_answer(answer)
     return _json(_explained_score, answer)
 
