@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 import cofactor
-from benchmarks.audits import spearman
 from cofactor import Interactions, Recommender
 from cofactor.arrays import Float64, Int32, random_stream
 from cofactor.datasets.synthetic import MOVIELENS_1M_SHAPE, SyntheticConfig, generate
@@ -122,7 +122,8 @@ def agreement(names: list[str], n_removals: int, n_sets: int) -> None:
 
 def correlation(first: Float64, second: Float64) -> float:
     """Spearman's correlation of the means over the seeds."""
-    return round(spearman(first.mean(axis=1), second.mean(axis=1)), 3)
+    means = (pl.lit(pl.Series(values.mean(axis=1))) for values in (first, second))
+    return round(float(pl.select(pl.corr(*means, method="spearman")).item()), 3)
 
 
 def times() -> None:
