@@ -45,6 +45,7 @@ ADVICE: dict[str, str] = {
     "SyntheticConfig": "create one with cofactor.datasets.synthetic.SyntheticConfig()",
     "Population": "create one with Population.of(model, histories)",
     "Tastes": "create one with Tastes.of(recommender)",
+    "UserBehavior": "create one with cofactor.audit.UserBehavior()",
     "Mitigation": "pass one such as cofactor.audit.PLAIN",
     "Hits": "create one with Hits.of(ranked, relevant)",
     "Study": "create one with cofactor.report.Study(table, estimator)",

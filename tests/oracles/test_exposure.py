@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
 
-from cofactor import Interactions, Popularity, Recommender, split_random
+from cofactor import Interactions, Popularity, Recommender, read_ratings, split_random
 from cofactor.audit import Concentration, accuracy_by_group, exposure
+from cofactor.audit.concentration import _as_rows, _item_counts_without, _jackknife_interval, _user_groups
 from cofactor.datasets.synthetic import generate
 from cofactor.datasets.synthetic_config import HEAVY_SHAPE
 from cofactor.errors import DataError, ParameterError
-from cofactor.estimators import Bias, BiasedMF
+from cofactor.estimators import Bias, BiasedMF, ExplicitALS
 from cofactor.evaluate.evaluation import fit_and_score
+from cofactor.metrics.catalog import coverage, gini
+from cofactor.metrics.student_t import t_quantile
 
 
 def test_concentration_in_closed_form() -> None:
@@ -47,6 +52,66 @@ def test_genres_in_closed_form() -> None:
     assert genres.miscalibration == pytest.approx(np.log(100))
     with pytest.raises(DataError, match="no feature column 'kind'"):
         exposure(rec, column="kind")
+
+
+def test_intervals_are_those_of_the_jackknife_over_users(small_ratings: Interactions) -> None:
+    """With at most 100 users each group is one user, so that the jackknife is a plain loop over the users."""
+    table = read_ratings(small_ratings.select(small_ratings.u < 60).frame())
+    genres = pl.DataFrame({"item": table.items.all, "genres": [("a", "b")[k % 2] for k in range(table.n_items)]})
+    result = exposure(Recommender.fit(ExplicitALS(factors=4), table.with_item_table(genres)), n=5, column="genres")
+    intervals = {name: bounds for name, *bounds in result.intervals.rows()}
+    assert list(intervals) == [
+        "rows_per_user.gini", "rows_per_item.gini", "positions_per_item.gini", "coverage", "popularity_lift",
+        "miscalibration",
+    ]  # fmt: skip
+    n = table.n_users
+    counts = [np.bincount(table.i[table.u != user], minlength=table.n_items) for user in range(n)]
+    parts = np.array([gini(count) for count in counts])
+    half_width = t_quantile(0.975, n - 1) * np.sqrt((n - 1) / n * np.square(parts - parts.mean()).sum())
+    value = result.rows_per_item.gini
+    np.testing.assert_allclose(intervals["rows_per_item.gini"], [value, value - half_width, value + half_width])
+    assert result.genres is not None
+    expected = {
+        "rows_per_user.gini": result.rows_per_user.gini, "coverage": result.coverage,
+        "positions_per_item.gini": result.positions_per_item.gini, "popularity_lift": result.popularity_lift,
+        "miscalibration": result.genres.miscalibration,
+    }  # fmt: skip
+    for name, value in expected.items():
+        middle, low, high = intervals[name]
+        assert middle == pytest.approx(value, rel=1e-12)
+        assert low < middle < high
+
+
+def test_few_users_have_no_intervals(small_ratings: Interactions) -> None:
+    few = read_ratings(small_ratings.select(small_ratings.u < 19).frame())
+    result = exposure(Recommender.fit(Bias(), few), n=5)
+    assert np.isnan(result.intervals.select("low", "high").to_numpy()).all()
+
+
+def random_lists(n_users: int, exponent: float, generator: np.random.Generator) -> Any:
+    """Lists of ten of 400 items, drawn without replacement with the weights (rank + 5)^-exponent."""
+    keys = -exponent * np.log(np.arange(1, 401) + 5.0) + generator.gumbel(size=(n_users, 400))
+    return np.argpartition(-keys, 10, axis=1)[:, :10].astype(np.int32)
+
+
+@pytest.mark.parametrize("n_users", [30, 300])
+@pytest.mark.parametrize("exponent", [1.0, 2.0])
+def test_jackknife_intervals_cover(n_users: int, exponent: float) -> None:
+    """Coverage and the Gini coefficient of positions, over 200 samples of users; their means are the true values."""
+    generator = np.random.default_rng(0)
+    samples = [random_lists(n_users, exponent, generator) for _ in range(600)]
+    counts = [np.bincount(lists.ravel(), minlength=400) for lists in samples]
+    truth = np.mean([(gini(count), coverage(count)) for count in counts], axis=0)
+    covered = np.zeros(2)
+    for lists in samples[:200]:
+        rows = _as_rows(lists)
+        without = list(_item_counts_without(rows, _user_groups(n_users), 400))
+        count = np.bincount(lists.ravel(), minlength=400)
+        for k, metric in enumerate((gini, coverage)):
+            _, low, high = _jackknife_interval(metric(count), [metric(part) for part in without], n_users)
+            covered[k] += low <= truth[k] <= high
+    assert (covered / 200 >= 0.91).all()
+    assert covered[0] / 200 <= 0.985
 
 
 def test_heavy_raters_concentrate_the_ratings() -> None:

@@ -271,6 +271,12 @@ def test_a_simulation_has_a_panel_for_each_measure_and_a_line_for_each_mitigatio
     assert [note.text for note in figure.layout.annotations] == ["accuracy", "coverage"]
     with pytest.raises(DataError, match="at least one column of frame"):
         simulation_plot(frame, {})
+    assert figure.data[0].error_y.array is None
+    bounds = frame.with_columns(a_low=pl.Series([3.5, 1.0, 2.0, 0.5]), a_high=pl.Series([4.5, 3.0, float("nan"), 3.0]))
+    bars = simulation_plot(bounds, {"a": "accuracy", "b": "coverage"}).data
+    assert (list(bars[0].error_y.array), list(bars[0].error_y.arrayminus)) == ([0, 0.5], [2, 0.5])
+    assert (list(bars[1].error_y.array), list(bars[1].error_y.arrayminus)) == ([0, 2], [0, 0.5])
+    assert bars[2].error_y.array is None
 
 
 def test_frames_without_rows_or_columns_are_rejected() -> None:

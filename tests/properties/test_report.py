@@ -130,6 +130,7 @@ def test_the_numbers_equal_those_of_the_library(report: Report, table: Interacti
     assert sections["ranking"]["tables"]["bias_ranking"] == plain(ranking.to_dicts())
     exposed = exposure(fitted_study.recommender, column="genres")
     assert sections["exposure"]["numbers"]["coverage"] == exposed.coverage
+    assert sections["exposure"]["tables"]["intervals"] == plain(exposed.intervals.to_dicts())
     assert exposed.genres is not None
     assert sections["exposure"]["tables"]["genres"] == plain(exposed.genres.table.to_dicts())
     assert sections["exposure"]["numbers"]["miscalibration"] == exposed.genres.miscalibration
@@ -144,6 +145,17 @@ def test_the_numbers_equal_those_of_the_library(report: Report, table: Interacti
         "capped weight per user",
     }
     assert len(sections["feedback_loop"]["tables"]["last_round"]) == 4
+
+
+def test_the_growth_in_the_feedback_loop_adds_up_to_the_last_round(report: Report) -> None:
+    section = report.as_dict()["sections"]["feedback_loop"]
+    (plain_row,) = (row for row in section["tables"]["last_round"] if row["mitigation"] == "plain")
+    growth = section["tables"]["growth"]
+    for measure, column in {"accuracy": "accuracy", "coverage": "coverage"}.items():
+        *parts, last = (row for row in growth if row["measure"] == measure)
+        assert sum(part["mean"] for part in parts) == pytest.approx(last["mean"]) == pytest.approx(plain_row[column])
+        assert last["low"] <= last["mean"] <= last["high"]
+        assert plain_row[f"{column}_low"] == pytest.approx(last["low"])
 
 
 def test_the_page_shows_the_values_of_the_json(report: Report, html: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import cofactor
 from cofactor import Interactions, Recommender
-from cofactor.data.held_out import hold_out, held_out_rows, is_ordered
+from cofactor.data.held_out import held_out_rows, hold_out, is_ordered
 from cofactor.data.ids import IdMap
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import REGISTRY

@@ -18,6 +18,7 @@ from cofactor.audit.cold_start_curve import ColdStartCurve, cold_start
 from cofactor.audit.concentration import Concentration, Exposure, accuracy_by_group, exposure
 from cofactor.audit.feedback_loop import Simulation, Tastes, simulate
 from cofactor.audit.group_influence import Influence, influence
+from cofactor.audit.loop_effects import average_summaries, growth_parts
 from cofactor.audit.mitigations import (
     CAUTIOUS,
     PLAIN,
@@ -32,6 +33,7 @@ from cofactor.audit.mitigations import (
     propensity_weights,
     spread_exposure,
 )
+from cofactor.audit.user_behavior import UserBehavior
 from cofactor.audit.user_clusters import cluster_users
 
 __all__ = [
@@ -44,8 +46,10 @@ __all__ = [
     "Mitigation",
     "Simulation",
     "Tastes",
+    "UserBehavior",
     "accuracy_by_group",
     "all_mitigations",
+    "average_summaries",
     "calibrate_lists",
     "capped_weights",
     "categories_by_raters",
@@ -53,6 +57,7 @@ __all__ = [
     "cold_start",
     "exposure",
     "group_weights",
+    "growth_parts",
     "influence",
     "item_categories",
     "liked_categories",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import isfinite, sqrt
 from typing import Any, Self
 
 import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Float64, Int32
+from cofactor.arrays import Float64, Int32, Int64, random_stream
 from cofactor.data.features import indicators
 from cofactor.errors import DataError
 from cofactor.evaluate.evaluation import Score
@@ -17,7 +19,8 @@ from cofactor.fork import require_threads
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.catalog import coverage, gini
 from cofactor.metrics.catalog import exposure as item_exposure
-from cofactor.metrics.intervals import bootstrap_interval
+from cofactor.metrics.intervals import Interval, bootstrap_interval
+from cofactor.metrics.student_t import t_quantile
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
@@ -25,6 +28,13 @@ __all__ = ["Concentration", "Exposure", "Genres", "accuracy_by_group", "exposure
 
 MAX_POINTS = 101
 """Maximum number of points on a Lorenz curve."""
+
+MIN_USERS = 20
+"""Minimum number of users for a jackknife interval; with this many, it covers in at least 93 % of samples."""
+UNBOUNDED = ("popularity_lift", "miscalibration")
+"""Measures that can exceed 1."""
+N_USER_GROUPS = 100
+"""Maximum number of groups of users that the jackknife leaves out in turn."""
 
 SMOOTHING = 0.99
 """Weight of the recommended genres in the smoothed distribution; see `Genres`."""
@@ -151,6 +161,26 @@ class Exposure:
         each user. Above 1, the recommended items are more popular than those in the histories.
     genres : Genres or None
         Genre shares if a genre column was given, else None.
+    intervals : pl.DataFrame
+        Columns measure, value, low and high, with 95% confidence intervals for other samples of as many users:
+        rows_per_user.gini, rows_per_item.gini, positions_per_item.gini, coverage, popularity_lift and, with genres,
+        miscalibration. The bounds are nan for fewer than 20 users.
+
+    Notes
+    -----
+    Resamples of a bootstrap repeat users, so they show fewer different items than as many users do. The intervals are
+    therefore from the jackknife. With v the value for all users, v_g the value without the users of group g, and G
+    random groups of equal size (at most 100)::
+
+        v +- t_quantile(0.975, G - 1) sqrt((G - 1) / G sum_g (v_g - mean of v_g)^2)
+
+    The variance of the jackknife is not below that of the value on average (Efron & Stein 1981), and exceeds it for
+    coverage. The bounds of a value that no group changes are nan, such as those of coverage if each item is in many
+    lists.
+
+    References
+    ----------
+    Efron & Stein (1981), "The jackknife estimate of variance", Annals of Statistics 9(3).
 
     Examples
     --------
@@ -167,7 +197,8 @@ class Exposure:
     positions_per_item: Concentration
     coverage: float
     popularity_lift: float
-    genres: Genres | None = None
+    genres: Genres | None
+    intervals: pl.DataFrame
 
 
 @validated
@@ -210,20 +241,15 @@ def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None
     column = None if column is None else checks.text("column", column)
     lists, _ = recommender.for_rows(np.arange(len(recommender.users), dtype=np.int32)).rank(n)
     positions, support = item_exposure(lists, len(recommender.items)), recommender.support
-    is_active = histories.counts > 0
     popularity = support.astype(np.float64)
-    history_popularity = _mean_by_user(popularity, histories)[is_active].mean() if is_active.any() else np.nan
-    list_popularity = _mean_by_user(popularity, _as_rows(lists))[is_active]
-    has_lists = np.isfinite(list_popularity).any()
-    popularity_ratio = float(np.nanmean(list_popularity) / history_popularity) if has_lists else np.nan
-    return Exposure(
-        Concentration.of(histories.counts),
-        Concentration.of(support),
-        Concentration.of(positions),
-        coverage(positions),
-        popularity_ratio,
-        None if column is None else _genres(recommender, lists, column),
-    )
+    popularity_by_user = [_mean_by_user(popularity, rows) for rows in (_as_rows(lists), histories)]
+    shown, had = np.where(np.isfinite(popularity_by_user).all(axis=0), popularity_by_user, np.nan)
+    genres, divergence = (None, None) if column is None else _genres(recommender, lists, column)
+    result = Exposure(
+        Concentration.of(histories.counts), Concentration.of(support), Concentration.of(positions),
+        coverage(positions), _ratio(shown, had), genres, pl.DataFrame(),
+    )  # fmt: skip
+    return replace(result, intervals=_intervals(result, histories, _as_rows(lists), shown, had, divergence))
 
 
 @validated
@@ -280,7 +306,70 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
     return pl.DataFrame(rows, schema=["group", "users", "mean", "low", "high"], orient="row")
 
 
-def _genres(recommender: Recommender, lists: Int32, column: str) -> Genres:
+def _intervals(
+    result: Exposure, histories: SparseRows, lists: SparseRows, shown: Float64, had: Float64,
+    divergence: Float64 | None,
+) -> pl.DataFrame:  # fmt: skip
+    """Return the intervals of an exposure, whose field `intervals` is not read.
+
+    The arrays of shape (n_users,) are the mean popularity of the items in lists and histories, and the divergence of
+    their genres; nan for users who do not count.
+    """
+    n_items, groups = result.rows_per_item.members, _user_groups(len(histories))
+    others = [groups != group for group in range(groups.max(initial=-1) + 1)]
+    item_counts, shown_counts = (list(_item_counts_without(rows, groups, n_items)) for rows in (histories, lists))
+    values = {
+        "rows_per_user.gini": (result.rows_per_user.gini, [gini(histories.counts[users]) for users in others]),
+        "rows_per_item.gini": (result.rows_per_item.gini, [gini(counts) for counts in item_counts]),
+        "positions_per_item.gini": (result.positions_per_item.gini, [gini(counts) for counts in shown_counts]),
+        "coverage": (result.coverage, [coverage(counts) for counts in shown_counts]),
+        "popularity_lift": (result.popularity_lift, [_ratio(shown[users], had[users]) for users in others]),
+    }
+    if result.genres is not None and divergence is not None:
+        parts = [_mean(divergence[users]) for users in others]
+        values["miscalibration"] = (result.genres.miscalibration, parts)
+    rows = []
+    for name, (value, parts) in values.items():
+        _, low, high = _jackknife_interval(value, parts, len(histories))
+        rows.append((name, value, low, high if name in UNBOUNDED else np.minimum(high, 1.0)))
+    return pl.DataFrame(rows, schema=["measure", "value", "low", "high"], orient="row")
+
+
+def _user_groups(n_users: int) -> Int64:
+    """Return the number of a random group for each user; the groups are of equal size, up to one user."""
+    return random_stream(0, "jackknife").permutation(n_users) % max(1, min(N_USER_GROUPS, n_users))
+
+
+def _item_counts_without(rows: SparseRows, groups: Int64, n_items: int) -> Iterator[Int64]:
+    """Yield for each group how many rows of the other groups contain each item."""
+    total, group_of_entry = np.bincount(rows.columns, minlength=n_items), groups[rows.owners].astype(np.uint8)
+    columns = rows.columns[np.argsort(group_of_entry, kind="stable")]
+    sizes = np.bincount(group_of_entry, minlength=groups.max(initial=-1) + 1)
+    for part in np.split(columns, np.cumsum(sizes)[:-1]):
+        yield total - np.bincount(part, minlength=n_items)
+
+
+def _jackknife_interval(value: float, values_without: list[float], n_users: int) -> Interval:
+    """Return the value, which is at least 0, with its jackknife interval; see `Exposure`."""
+    parts, n = np.asarray(values_without), len(values_without)
+    if n_users < MIN_USERS or not isfinite(value) or not np.isfinite(parts).all() or np.ptp(parts) == 0:
+        return Interval(value, np.nan, np.nan)
+    half_width = t_quantile(0.975, n - 1) * sqrt((n - 1) * float(parts.var()))
+    return Interval(value, max(0.0, value - half_width), value + half_width)
+
+
+def _mean(values: Float64) -> float:
+    """Return the mean of the values that are not nan; nan if there are none."""
+    return float(np.nansum(values) / n) if (n := int(np.isfinite(values).sum())) else np.nan
+
+
+def _ratio(numerator: Float64, denominator: Float64) -> float:
+    """Return the ratio of the means of two arrays with nan at the same places; nan if there are no other values."""
+    return _mean(numerator) / _mean(denominator) if np.isfinite(numerator).any() else np.nan
+
+
+def _genres(recommender: Recommender, lists: Int32, column: str) -> tuple[Genres, Float64]:
+    """Return the genre shares, and the divergence for each user; nan without genres in the history and in the list."""
     genres = indicators(recommender.item_table, [column], "item")
     share = genres.shares(len(recommender.items))
     history_shares = np.stack([_mean_by_user(genre, recommender.histories) for genre in share.T], axis=1)
@@ -296,7 +385,9 @@ def _genres(recommender: Recommender, lists: Int32, column: str) -> Genres:
         )
     names = [name.partition("=")[2] or name for name in genres.names]
     table = pl.DataFrame({"genre": names, "had": history_shares.mean(axis=0), "shown": list_shares.mean(axis=0)})
-    return Genres(table.sort("had", descending=True), float(divergence.mean()))
+    by_user = np.full(len(has_genres), np.nan)
+    by_user[has_genres] = divergence
+    return Genres(table.sort("had", descending=True), _mean(by_user)), by_user
 
 
 def _mean_by_user(values: Float64, rows: SparseRows) -> Float64:

@@ -2,6 +2,8 @@
 
 Each round fits the estimator, recommends n items to each user, draws the items that the users accept, and adds their
 ratings to the table. The true preferences that determine the responses come from synthetic data or from a fitted model.
+A control without feedback adds as many ratings of items that do not depend on the lists, which tells growth that is due
+to feedback from growth that is due to more data.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Float32, Float64, Int32, Int64, random_stream, read_only
+from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream, read_only
 from cofactor.audit.mitigations import PLAIN, Mitigation
+from cofactor.audit.user_behavior import UserBehavior
 from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.data.scale import Scale
@@ -35,6 +38,7 @@ STEEPNESS, MIDPOINT = 2.0, 3.5
 
 MAX_ROUNDS = 10_000
 """Maximum number of rounds in a simulation."""
+DEFAULT_BEHAVIOR = UserBehavior()
 GRID_SIZE = 21
 """Number of evenly spaced rating levels that stand in for a continuous scale."""
 
@@ -54,7 +58,8 @@ class Tastes:
     levels : tuple of float
         Possible ratings.
     steepness, midpoint : float
-        A viewed item is accepted with probability sigmoid(steepness (expected - midpoint)).
+        A viewed item is accepted with probability sigmoid(steepness (expected - midpoint)). Ratings of at least
+        `midpoint` are events for estimators of events.
 
     Examples
     --------
@@ -230,6 +235,12 @@ class Simulation:
     accuracy : ndarray of shape (n_rounds, n_users), float64
         NDCG with respect to the true preferences: the gain is the probability that the user accepts an item, and the
         ideal list consists of the best unseen items. 0 for a user without unseen items.
+    ideal_lists : ndarray of shape (n_rounds, n_users, n), int32
+        Unseen items that each user is most likely to accept by true preferences, as row numbers; -1 after the end of a
+        shorter list.
+    active : ndarray of shape (n_rounds, n_users), bool
+        Whether a user has not left before the round. Lists and accuracy are computed for all users, so that all rounds
+        compare the same users.
     table : Interactions
         Table with all rows after the last round.
     tastes : Tastes
@@ -250,6 +261,8 @@ class Simulation:
     mitigation: str
     lists: Int32
     accuracy: Float64
+    ideal_lists: Int32
+    active: Bool
     table: Interactions
     tastes: Tastes
 
@@ -269,7 +282,29 @@ class Simulation:
         ndarray of shape (n_rounds,), float64
             Share for each round; 0 if nothing is shown to the users.
         """
-        lists = self.lists[:, checks.mask("users", users, self.lists.shape[1])]
+        return self._share(self.lists, items, users)
+
+    @validated
+    def excess(self, items: Any, users: Any) -> Float64:
+        """Return, for each round, the share of the selected items minus their share by true preferences.
+
+        Parameters
+        ----------
+        items : array_like of shape (n_items,), bool
+            Mask of the selected items.
+        users : array_like of shape (n_users,), bool
+            Mask of the selected users.
+
+        Returns
+        -------
+        ndarray of shape (n_rounds,), float64
+            Excess exposure for each round, between -1 and 1: `share` minus the share in `ideal_lists`. `growth_parts`
+            splits it.
+        """
+        return self._share(self.lists, items, users) - self._share(self.ideal_lists, items, users)
+
+    def _share(self, all_lists: Int32, items: Any, users: Any) -> Float64:
+        lists = all_lists[:, checks.mask("users", users, all_lists.shape[1])]
         is_shown = checks.mask("items", items, self.table.n_items)[np.maximum(lists, 0)] & (lists >= 0)
         share: Float64 = is_shown.sum(axis=(1, 2)) / np.maximum((lists >= 0).sum(axis=(1, 2)), 1)
         return share
@@ -308,9 +343,10 @@ class Simulation:
             diversity        1 - mean cosine similarity between the categories of two positions in a list
             most_shown       share of all positions that goes to the category shown most in this round
             favorite         share of positions that goes to users' favorite categories; see `Tastes.favorites`
+            active           share of the users who have not left
             drift            favorite in round 1 minus favorite in this round; above 0, lists moved away from it
 
-        Frames for several mitigations can be concatenated.
+        Frames for several mitigations can be concatenated; `average_summaries` averages frames for several seeds.
 
         References
         ----------
@@ -323,14 +359,16 @@ class Simulation:
             raise ParameterError("categories must have at least one column; got 0 columns")
         all_lists, favorites = self.lists[:, is_selected_user], self.tastes.favorites(categories)[is_selected_user]
         rows = []
-        for lists, accuracy in zip(all_lists, self.accuracy[:, is_selected_user], strict=True):
+        rounds = zip(all_lists, self.accuracy[:, is_selected_user], self.active[:, is_selected_user], strict=True)
+        for lists, accuracy, is_active in rounds:
             shown = item_exposure(lists, len(categories))
             mix = shown @ categories / max(shown.sum(), 1)
             in_favorite = np.where(lists >= 0, categories[np.maximum(lists, 0), favorites[:, None]], 0).sum()
             favorite = float(in_favorite / max(shown.sum(), 1))
-            mean = float(accuracy.mean()) if len(accuracy) else np.nan
-            rows.append((mean, coverage(shown), gini(shown), _diversity(lists, categories), float(mix.max()), favorite))
-        columns = ["accuracy", "coverage", "gini", "diversity", "most_shown", "favorite"]
+            mean, active = (float(x.mean()) if len(x) else np.nan for x in (accuracy, is_active))
+            measures = (mean, coverage(shown), gini(shown), _diversity(lists, categories), float(mix.max()))
+            rows.append((*measures, favorite, active))
+        columns = ["accuracy", "coverage", "gini", "diversity", "most_shown", "favorite", "active"]
         frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.Float64), orient="row")
         with_names = frame.select(
             pl.lit(self.mitigation).alias("mitigation"), pl.int_range(1, pl.len() + 1).alias("round"), *columns
@@ -345,6 +383,8 @@ def simulate(
     tastes: Tastes,
     *,
     mitigation: Mitigation = PLAIN,
+    behavior: UserBehavior = DEFAULT_BEHAVIOR,
+    feedback: bool = True,
     rounds: int = 10,
     n: int = 10,
     views: int | Sequence[int] | Int64 = 1,
@@ -355,13 +395,19 @@ def simulate(
     Parameters
     ----------
     estimator : Estimator
-        Estimator for ratings, refitted in each round to all rows.
+        Estimator, refitted in each round to all rows. An estimator of events is fitted to the rows with ratings of at
+        least `tastes.midpoint`; the other rows are excluded from the lists.
     table : Interactions
         Ratings before the first round. Times are ignored.
     tastes : Tastes
         True preferences of the users in the table for its items.
     mitigation : Mitigation, optional
-        Mitigation to apply; by default, none.
+        Mitigation to apply; by default, none. Its weights apply to the rows that the estimator is fitted to.
+    behavior : UserBehavior, optional
+        Behavior of the users; by default, position bias only.
+    feedback : bool, default True
+        Whether the accepted items are added. If False, each user adds as many items from the whole catalog instead,
+        which is the control without feedback.
     rounds : int, default 10
         Number of rounds, at least 1.
     n : int, default 10
@@ -383,13 +429,23 @@ def simulate(
     ParameterError
         The shape of `tastes` does not match the table, or `views`, `rounds` or `n` is out of range.
     DataError
-        The table has no rows.
+        The table has no rows, or an estimator of events has no rating of at least `tastes.midpoint`.
 
     Notes
     -----
-    In each round, user u views views[u] different positions, drawn with weights 1 / rank. A viewed item is accepted
-    with probability `tastes.acceptance_probability`, and its rating is drawn by `tastes.ratings`; the rating is added
-    to the training data for the next round.
+    In each round, user u views views[u] different positions, drawn with weights rank^-position_bias. A viewed item is
+    accepted with probability `behavior.acceptance_probability`, which is `tastes.acceptance_probability` without
+    conformity, and its rating is drawn by `tastes.ratings`; the rating is added to the training data for the next
+    round.
+
+    In the control, the accepted items are replaced by as many unseen items, drawn without replacement with weights
+    `tastes.acceptance_probability`. These are the items that the user accepts while viewing the whole catalog in random
+    order, so they depend neither on the lists nor on popularity. Round 1 is the same with and without feedback.
+
+    References
+    ----------
+    Chaney, Stewart & Engelhardt (2018), "How algorithmic confounding in recommendation systems increases homogeneity
+    and decreases utility", RecSys.
 
     Examples
     --------
@@ -406,6 +462,7 @@ def simulate(
     require_interactions("table", table)
     checks.instance("tastes", tastes, Tastes, "create them with Tastes(...) or Tastes.of(recommender)")
     checks.instance("mitigation", mitigation, Mitigation, "choose one of cofactor.audit.all_mitigations()")
+    checks.instance("behavior", behavior, UserBehavior, "create one with cofactor.audit.UserBehavior()")
     rounds, n, seed = (
         checks.whole_number("rounds", rounds, low=1, high=MAX_ROUNDS),
         checks.whole_number("n", n, low=1, high=checks.MAX_LIST_LENGTH),
@@ -424,39 +481,69 @@ def simulate(
         views = np.full(table.n_users, checks.whole_number("views", views, low=0))
     users = np.arange(table.n_users, dtype=np.int32)
     table = replace(table, times=None)
-    lists, accuracy = np.full((rounds, len(users), n), -1, np.int32), np.empty((rounds, len(users)))
+    shape, is_active = (rounds, len(users), n), np.ones(len(users), bool)
+    lists, ideal_lists = np.full(shape, -1, np.int32), np.full(shape, -1, np.int32)
+    accuracy, active = np.empty(shape[:2]), np.empty(shape[:2], bool)
+    preference = tastes.acceptance_probability(*np.indices(tastes.expected.shape))
     for round_index in range(rounds):
-        rec = Recommender.fit(estimator, mitigation.weigh(table), seed=seed)
+        rec = Recommender.fit(estimator, mitigation.weigh(_training_table(estimator, table, tastes)), seed=seed)
         shown = mitigation.rank(rec, users, n, random_stream(seed, "explore", round_index))
         lists[round_index, :, : shown.shape[1]] = shown
-        accuracy[round_index] = _true_ndcg(lists[round_index], table, tastes)
+        ideal_lists[round_index], accuracy[round_index] = _ideal_lists(lists[round_index], table, preference)
+        active[round_index] = is_active
         stream = random_stream(seed, "people", round_index)
-        u, positions = _viewed_positions(views, n, stream)
+        u, positions = behavior.viewed_positions(np.where(is_active, views, 0), n, stream)
         i = lists[round_index][u, positions]
         u, i = u[i >= 0], i[i >= 0]
-        is_accepted = stream.random(len(u)) < tastes.acceptance_probability(u, i)
+        support = np.bincount(table.i, minlength=table.n_items)
+        is_accepted = stream.random(len(u)) < behavior.acceptance_probability(preference, support)[u, i]
+        is_active &= ~behavior.leaves(np.bincount(u[~is_accepted], minlength=len(users)), stream)
         u, i = u[is_accepted], i[is_accepted]
+        if not feedback:
+            u, i = _catalog_choices(np.bincount(u, minlength=len(users)), table, preference, stream)
         table = _with_rows(table, u, i, tastes.ratings(u, i, stream))
-    return Simulation(mitigation.name, read_only(lists), read_only(accuracy), table, tastes)
+    return Simulation(
+        mitigation.name, read_only(lists), read_only(accuracy), read_only(ideal_lists), read_only(active), table, tastes
+    )
 
 
-def _viewed_positions(views: Int64, n: int, stream: np.random.Generator) -> tuple[Int64, Int64]:
-    """Draw views[u] distinct 0-based positions for each user u with weights 1 / rank (Gumbel trick, Yellott 1977)."""
-    draws = stream.gumbel(size=(len(views), n)) - np.log(np.arange(1, n + 1))
-    order = np.argsort(-draws, axis=1, kind="stable")
-    u, draw_index = np.nonzero(np.arange(n) < views[:, None])
-    return u, order[u, draw_index]
+def _training_table(estimator: Estimator, table: Interactions, tastes: Tastes) -> Interactions:
+    return table.to_events(min_rating=tastes.midpoint) if estimator.kind == "events" else table
 
 
-def _true_ndcg(lists: Int32, table: Interactions, tastes: Tastes) -> Float64:
+def _catalog_choices(
+    counts: Int64, table: Interactions, preference: Float64, stream: np.random.Generator
+) -> tuple[Int64, Int64]:
+    """Draw counts[u] distinct unseen items for each user u, with weights `preference` (Gumbel trick)."""
+    keys = np.log(np.maximum(preference, np.finfo(np.float64).tiny)) + stream.gumbel(size=preference.shape)
+    keys[table.u, table.i] = -np.inf
+    u, draw_index = np.nonzero(np.arange(counts.max(initial=0)) < counts[:, None])
+    return u, _top_items(keys, counts.max(initial=0))[u, draw_index]
+
+
+def _top_items(keys: Float64, n: int) -> Int64:
+    """Return the items with the n largest keys of each row, in descending order: ndarray of shape (n_users, n)."""
+    top = np.argpartition(-keys, min(n, keys.shape[1]) - 1, axis=1)[:, :n]
+    order = np.argsort(-np.take_along_axis(keys, top, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(top, order, axis=1)
+
+
+def _ideal_lists(lists: Int32, table: Interactions, preference: Float64) -> tuple[Int32, Float64]:
+    """Return the unseen items with the highest preference, padded with -1, and the NDCG of `lists` against them."""
     n_users, n = lists.shape
-    gain = tastes.acceptance_probability(*np.indices(tastes.expected.shape))
-    gain[table.u, table.i] = 0
+    keys = preference.copy()
+    keys[table.u, table.i] = -1
+    best, gain = _top_items(keys, n), np.maximum(keys, 0)
+    ideal_lists = np.full((n_users, n), -1, np.int32)
+    ideal_lists[:, : best.shape[1]] = np.where(np.take_along_axis(keys, best, axis=1) >= 0, best, -1)
     discount = 1 / np.log2(np.arange(2, n + 2))
-    dcg = np.where(lists >= 0, np.take_along_axis(gain, np.maximum(lists, 0), axis=1), 0) @ discount
-    best_gains = -np.sort(-np.partition(gain, -min(n, gain.shape[1]), axis=1)[:, -n:], axis=1)
-    ideal_gain = best_gains @ discount[: best_gains.shape[1]]
-    return np.divide(dcg, ideal_gain, out=np.zeros(n_users), where=ideal_gain > 0)
+
+    def dcg(items: Int32) -> Float64:
+        total: Float64 = np.where(items >= 0, np.take_along_axis(gain, np.maximum(items, 0), axis=1), 0) @ discount
+        return total
+
+    ideal_gain = dcg(ideal_lists)
+    return ideal_lists, np.divide(dcg(lists), ideal_gain, out=np.zeros(n_users), where=ideal_gain > 0)
 
 
 def _with_rows(table: Interactions, u: Any, i: Any, values: Float32) -> Interactions:

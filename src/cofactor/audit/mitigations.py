@@ -59,7 +59,7 @@ RankFunction: TypeAlias = Callable[[Recommender, Int32, int, np.random.Generator
 class Mitigation:
     """Mitigation of the feedback loop: a change to the row weights of the training table, to the ranking, or to both.
 
-    `all_mitigations` returns the tested ones. `PLAIN` changes nothing; `CAUTIOUS` requires a model with predictive
+    `all_mitigations` returns the measured ones. `PLAIN` changes nothing; `CAUTIOUS` requires a model with predictive
     distributions.
 
     Attributes
@@ -110,8 +110,8 @@ def all_mitigations(column: str | None = None) -> tuple[Mitigation, ...]:
     Returns
     -------
     tuple of Mitigation
-        The mitigations; benchmarks/heavy_raters.md evaluates them on 20 synthetic data sets, together with ineffective
-        ones.
+        The mitigations; benchmarks/heavy_raters.md measures the effect and the price of each on 12 synthetic data sets.
+        Not all of them reduce the excess exposure.
 
     Examples
     --------

@@ -95,7 +95,8 @@ def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
     Parameters
     ----------
     frame : pl.DataFrame
-        Frame with columns mitigation, round and one column per measure; see `Simulation.summary`.
+        Frame with columns mitigation, round and one column per measure; see `Simulation.summary`. If the frame has
+        columns with the suffixes _low and _high for a measure (see `average_summaries`), they are drawn as error bars.
     measures : mapping of str to str
         Mapping from the columns to draw to their panel titles.
 
@@ -136,11 +137,20 @@ def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
                     name=display_text(mitigation, 40),
                     legendgroup=str(number), showlegend=panel == 1, line={"color": color, "width": 2.5},
                     marker={"size": 7}, xaxis="x", yaxis="y" if panel == 1 else f"y{panel}",
-                    hovertemplate="round %{x}: %{y:.3f}",
+                    hovertemplate="round %{x}: %{y:.3f}", error_y=_error_bars(part, column, color),
                 )
             )  # fmt: skip
     height = 110 + 210 * len(measures)
     return figure_of(traces, height=height, **_panels(measures), margin={"t": 90, "r": 14, "b": 50, "l": 60})
+
+
+def _error_bars(part: pl.DataFrame, column: str, color: str) -> dict[str, Any] | None:
+    """Return error bars for the bounds of a measure; None if the frame has no bounds. A nan draws no bar."""
+    if not {f"{column}_low", f"{column}_high"} <= set(part.columns):
+        return None
+    above, below = part[f"{column}_high"] - part[column], part[column] - part[f"{column}_low"]
+    lengths = {"array": above.fill_nan(0).to_list(), "arrayminus": below.fill_nan(0).to_list()}
+    return {"type": "data", "symmetric": False, "thickness": 1, "width": 3, "color": color} | lengths
 
 
 def _panels(measures: Mapping[str, str]) -> dict[str, Any]:

@@ -231,6 +231,7 @@ class Samples:
             "Simulation": [lambda: self.simulation],
             "Tastes": [lambda: self.simulation.tastes],
             "Mitigation": [lambda: audit.PLAIN],
+            "UserBehavior": [audit.UserBehavior, lambda: audit.UserBehavior(conformity=1.0, boredom=0.5)],
             "Impressions": [lambda: Impressions(np.zeros(10, np.int64), np.zeros(10, np.int64))],
             "FactorMap": [lambda: interpret.FactorMap.of(self.recommender())],
             "Calibration": [lambda: evaluate.calibration(self.recommender("bayesian-mf"), self.unseen)],
@@ -373,6 +374,7 @@ class Samples:
             "text": lambda: "i1",
             "trials": lambda: 2,
             "permutations": lambda: 2,
+            "repeats": lambda: 2,
             "max_users": lambda: 10,
             "rounds": lambda: 1,
             "history_lengths": lambda: [0, 2],
@@ -574,7 +576,22 @@ class Samples:
             ".cold_start": {"users": lambda: 0.9, "history_lengths": lambda: [0, 1]},
             ".simulate": table,
             ".Study": table,
-            ".Simulation.share": {"items": lambda: np.arange(10) < 3, "users": lambda: np.arange(24) < 12},
+            **{f".Simulation.{name}": {"items": lambda: np.arange(10) < 3, "users": lambda: np.arange(24) < 12}
+               for name in ("excess", "share")},
+            ".UserBehavior": {"boredom": lambda: 0.5},
+            ".UserBehavior.viewed_positions": {
+                "views": lambda: np.ones(24, np.int64), "stream": lambda: np.random.default_rng(0),
+            },
+            ".UserBehavior.acceptance_probability": {
+                "preference": lambda: np.full((24, 10), 0.5), "support": lambda: np.arange(10),
+            },
+            ".UserBehavior.leaves": {
+                "n_rejected": lambda: np.ones(24, np.int64), "stream": lambda: np.random.default_rng(0),
+            },
+            ".growth_parts": {
+                "loop": lambda: np.ones((2, 3)), "control": lambda: np.ones((2, 3)), "last_rounds": lambda: 2,
+            },
+            ".average_summaries": {"summaries": lambda: [self.simulation.summary(self.kinds)]},
             ".Simulation.summary": {"users": lambda: np.arange(24) < 12},
             ".Tastes.ratings": {"stream": lambda: np.random.default_rng(0)},
             ".calibrate_lists": {"target_shares": lambda: np.full((24, self.kinds.shape[1]), 0.5), "n": lambda: 2},
@@ -585,6 +602,15 @@ class Samples:
             ".group_weights": {"groups": lambda: np.arange(24) % 2},
             ".Impressions": {"n_shown": lambda: np.zeros(10, np.int64), "n_clicked": lambda: np.zeros(10, np.int64)},
             ".Prior.means": {"table": lambda: self.user_table, "n": lambda: 24},
+            ".Prior.at": {"length": lambda: 1, "means": lambda obj: obj.mean[None]},
+            ".Prior.fold_in": {
+                "model": lambda: self.with_priors.model, "histories": lambda: self.ratings.by_user,
+                "table": lambda: self.user_table,
+            },
+            ".Priors.with_items": {"take": lambda: np.arange(-1, 10, dtype=np.int32)},
+            ".FactorModel.with_shift": {
+                "item_shift": lambda: np.ones(10, np.float32), "weight": lambda: 0.5,
+            },
             ".WeightPrior": {"encoder": lambda: Encoder.of(self.item_table, ["genres"], "item"), "ridge": lambda: 1.0},
             ".add_item_weights": {
                 "model": lambda: self.with_weight_prior.model, "prior": lambda: self.with_weight_prior.priors.items,
