@@ -407,27 +407,28 @@ class Questionnaire:
         return ratings
 
     def relevance(self) -> Float64:
-        """Return the score by which items are recommended: probability of knowing an item, times a ratio for liking it.
+        """Return the score by which items are recommended: popularity, times ratios for knowing and liking the item.
 
         Returns
         -------
         ndarray of shape (n_items,), float64
-            Score of each item; without answers, the probability that a new user knows it, so that the list is about
-            that of the most popular items.
+            Score of each item; without answers, the list is that of the most popular items.
 
         Notes
         -----
-        With c_i the probability that the user knows item i, t the mean of the ratings that new users are expected to
-        give, and r_i the normally distributed rating::
+        With n_i the number of ratings of item i, c_i the probability that the user knows it, r_i the normally
+        distributed rating, t the mean of the ratings that new users are expected to give, and c0_i and r0_i the same
+        without answers::
 
-            c_i P(r_i > t | answers) / P(r_i > t | no answers)
+            (n_i + 1/2)  c_i / c0_i  P(r_i > t) / P(r0_i > t)
 
         A ranking by the predicted rating alone puts items first that hardly anybody has rated.
         """
         start = self.population.start
         t = float(np.average(start.predictions(), weights=start.item_probabilities))
-        ratio = self._probabilities_above(t) / np.maximum(start._probabilities_above(t), 1e-9)
-        relevance: Float64 = self.item_probabilities * ratio
+        known_ratio = self.item_probabilities / start.item_probabilities
+        liked_ratio = self._probabilities_above(t) / np.maximum(start._probabilities_above(t), 1e-9)
+        relevance: Float64 = (self.population.support + 0.5) * known_ratio * liked_ratio
         return relevance
 
     def _probabilities_above(self, t: float) -> Float64:
