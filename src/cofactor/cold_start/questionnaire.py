@@ -180,7 +180,9 @@ class Population:
     @cached_property
     def asks_popular_items(self) -> bool:
         """Whether the most popular items are asked about, because informative questions would rarely be answered."""
-        return self.start.sum_of_probabilities(self.start.acquisition(), N_PLANNED_QUESTIONS) < MIN_EXPECTED_ANSWERS
+        start = self.start
+        expected = _probability_sum(start.item_probabilities, start.acquisition(), N_PLANNED_QUESTIONS)
+        return expected < MIN_EXPECTED_ANSWERS
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,6 +260,12 @@ class _UserDistribution:
 def _evenly_spaced(users: Int64, n: int) -> Int64:
     """Return at most n of the given users, evenly spaced."""
     return users[np.linspace(0, len(users) - 1, min(n, len(users))).astype(np.int64)]
+
+
+def _probability_sum(probabilities: Float64, values: Float64, n: int) -> float:
+    """Return the sum of the probabilities of the n items with the largest positive values."""
+    best_items = np.argsort(-values, kind="stable")[:n]
+    return float(probabilities[best_items[values[best_items] > 0]].sum())
 
 
 def _features(posterior: Posterior, s: int, k: int) -> Float64:
@@ -530,6 +538,7 @@ class Questionnaire:
         values[list(self.items)] = 0
         return values
 
+    @validated
     def expected_answers(self, n: int = 10) -> float:
         """Return the expected number of the next n questions that the user can answer with a rating.
 
@@ -543,27 +552,14 @@ class Questionnaire:
         float
             Sum of the probabilities that the user knows the n items that are now the best questions. It assumes that
             these are asked about, whatever the answers are.
+
+        Raises
+        ------
+        ParameterError
+            If n is not a nonnegative integer.
         """
         n = checks.whole_number("n", n, low=0)
-        return self.sum_of_probabilities(self.question_values(), n)
-
-    def sum_of_probabilities(self, values: Float64, n: int) -> float:
-        """Return the sum of the probabilities that the user knows the n items with the largest positive values.
-
-        Parameters
-        ----------
-        values : ndarray of shape (n_items,), float64
-            Value of each item.
-        n : int
-            Number of items.
-
-        Returns
-        -------
-        float
-            Expected number of these items that the user knows.
-        """
-        best_items = np.argsort(-values, kind="stable")[:n]
-        return float(self.item_probabilities[best_items[values[best_items] > 0]].sum())
+        return _probability_sum(self.item_probabilities, self.question_values(), n)
 
     def next_item(self) -> int | None:
         """Return the row number of the next item to ask about.
