@@ -73,8 +73,9 @@ def many_users(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path, rng = tmp_path_factory.mktemp("many") / "ratings.csv", np.random.default_rng(1)
     rows = ["userId,movieId,rating"]
     for user in range(240):
-        for film in rng.choice(np.arange(1, 30), 12, replace=False):
-            rows.append(f"{user},f{film:02},{int(rng.integers(4, 6) if (user + film) % 2 == 0 else rng.integers(1, 3))}")
+        films = rng.choice(np.arange(1, 30), 12, replace=False)
+        stars = np.where((user + films) % 2 == 0, 4, 1) + rng.integers(0, 2, 12)
+        rows += [f"{user},f{film:02},{star}" for film, star in zip(films, stars, strict=True)]
     path.write_text("\n".join(rows) + "\n")
     return path
 
