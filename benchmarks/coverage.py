@@ -74,8 +74,8 @@ def false_alarm_table() -> list[str]:
 def main() -> None:
     intro = (
         "Coverage of nominal 95% intervals over users: the share of 1,000 simulated sets whose interval has the\n"
-        'true value. "Too high" is the share of intervals above it. No set of 20 or 50 users has an interval, each\n'
-        "set of 200 or 1,000 users has one. Made by `python -m benchmarks.coverage`.\n"
+        'true value. "Too high" is the share of intervals above it. No set of 20 or 50 users has an interval, and\n'
+        "each set of 200 or 1,000 users has one. Made by `python -m benchmarks.coverage`.\n"
     )
     alarms = (
         f"\nShare of 1,000 simulated sets of {N_MODELS} equally good models in which any model is called worse than\n"

@@ -55,11 +55,11 @@ def test_all_lists_come_from_one_ranking_path() -> None:
 
 
 def test_all_new_users_are_folded_in_by_one_function() -> None:
-    """Learning the strength of a prior folds in too: it cannot use the prior that it is about to learn."""
+    """Choosing a prior on held-out users folds in too: it cannot use the prior that it is about to choose."""
     assert outside_of_models(callers("fold_in")) == {
         "recommender/updating.py",
         "recommender/recommender.py",
-        "cold_start/priors.py",
+        "cold_start/held_out.py",
     }
 
 

@@ -38,6 +38,7 @@ from cofactor.service.registry import ArtifactRegistry, add_candidate, promote
 from cofactor.service.settings import ServiceSettings
 from cofactor.store import Store
 from tests.support.estimators import small
+from tests.support.priors import with_prior_at_all_lengths
 
 # The table: two groups of users who share no item, low ratings, a user and an item without any row
 
@@ -129,7 +130,7 @@ class Case:
         table = rated(Ids(self.integer_ids), self.kind)
         estimator = small(self.estimator, k=5, shrink=1.0).set_params(**dict(self.settings))
         rec = Recommender.fit(estimator, table)
-        return table, rec.with_priors(user_features=["age"]) if self.priors else rec
+        return table, with_prior_at_all_lengths(rec.with_priors(user_features=["age"])) if self.priors else rec
 
 
 CASES = [

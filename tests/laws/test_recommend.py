@@ -24,6 +24,7 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.artifact import read_artifact, write_artifact
 from cofactor.recommender.recommender import Recommender
+from tests.support.priors import without_prior
 
 ALS = ExplicitALS(factors=4, epochs=5)
 
@@ -284,6 +285,7 @@ def test_predict_takes_numbers_of_numpy(numbered: Recommender) -> None:
 
 
 def test_predict_uses_the_biases_of_known_ids_and_the_mean(rec: Recommender) -> None:
+    rec = without_prior(rec)
     model, item = rec.model, rec.items.row("item 5")
     level = np.float32(model.mean) + model.item_bias[item]
     assert rec.predict("nobody", "item 5") == pytest.approx(np.clip(level, 1, 5), rel=1e-6)
@@ -364,6 +366,7 @@ def test_nothing_of_a_new_user_is_stored(rec: Recommender) -> None:
 
 
 def test_a_new_user_without_a_history_gets_a_full_list(rec: Recommender) -> None:
+    rec = without_prior(rec)
     top = rec.for_history([]).recommend(n=5)
     level = np.argsort(-rec.model.item_bias, kind="stable")[:5]
     assert top["item"].to_list() == rec.items.ids(level).to_list()
@@ -405,6 +408,7 @@ def ratings(*rows: tuple[Any, Any, float], **rest: Any) -> Interactions:
 
 
 def test_updated_folds_in_changed_and_new_users_only(rec: Recommender) -> None:
+    rec = without_prior(rec)
     old, new_item = next(iter(history_of(rec, "user 4"))), rec.recommend("user 4", n=1)["item"][0]
     new = ratings(("user 4", old, 1), ("user 4", new_item, 5), ("aaron", "item 3", 5), ("user 40a", "item 3", 1))
     before = table_of(rec)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from cofactor.models.losses import EventsLoss, RatingsLoss
 from cofactor.models.prior import Prior, Priors
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender
+from tests.support.priors import with_prior_at_all_lengths, without_prior
 
 ALS = cofactor.ExplicitALS(factors=4, epochs=5)
 
@@ -249,7 +249,7 @@ def test_a_file_holds_the_priors(rec: Recommender, tmp_path: Path) -> None:
 
 
 def test_priors_change_only_new_users(rec: Recommender) -> None:
-    plain = replace(rec, priors=None)
+    plain, rec = without_prior(rec), with_prior_at_all_lengths(rec)
     assert plain.recommend_all(5).equals(rec.recommend_all(5))
     history = [(3, 1.0)]
     assert not plain.for_history(history).recommend()["score"].equals(rec.for_history(history).recommend()["score"])
@@ -260,7 +260,8 @@ def test_an_unknown_user_is_predicted_by_the_prior(estimator: Any, table: Intera
     """As a new user without a history is ranked; known users are predicted as before."""
     interactions = table if estimator.kind == "ratings" else table.to_events(min_rating=4)
     plain = Recommender.fit(estimator, interactions)
-    rec, items = plain.with_priors(), plain.items.all.to_list()
+    plain, rec = without_prior(plain), with_prior_at_all_lengths(plain.with_priors())
+    items = plain.items.all.to_list()
     new_user = rec.folded_in(SparseRows.empty(1))
     rows = np.arange(len(items), dtype=np.int32)
     expected = new_user.predict(UserBatch.trained(np.zeros(len(items), np.int32), SparseRows.empty(1)), rows)
@@ -325,7 +326,7 @@ def test_one_rating_has_a_limited_effect(table: Interactions) -> None:
     plain = Recommender.fit(cofactor.ExplicitALS(factors=4, pseudo_ratings=0), train, seed=0)
     first = np.r_[True, held.u[1:] != held.u[:-1]]
     misses = []
-    for rec in (plain, plain.with_priors()):
+    for rec in (without_prior(plain), plain.with_priors()):
         predictions = rec.updated(held.select(first)).model.predict(
             UserBatch.trained(held.u[~first], held.by_user), held.i[~first]
         )

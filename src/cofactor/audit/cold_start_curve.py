@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import polars as pl
@@ -117,7 +117,7 @@ def cold_start(
     Notes
     -----
     The test rows are those after the largest history length; they are the same for every length. For events, the rows
-    up to the largest history length are excluded from the rankings at every length.
+    up to the largest history length are excluded from the rankings at every length, and lists are as they are served.
 
     Examples
     --------
@@ -209,7 +209,7 @@ class _HeldOutUsers:
         """Return metric means and intervals of two models and of their difference, given g interactions per user."""
         history = self.history(g)
         personal_values, baseline_values = (
-            self._user_values(recommender.folded_in(history), history) for recommender in (personal, baseline)
+            self._user_values(recommender, history) for recommender in (personal, baseline)
         )
         return (
             *personal_values.interval(seed=seed),
@@ -217,12 +217,13 @@ class _HeldOutUsers:
             *personal_values.difference(baseline_values, seed=seed),
         )
 
-    def _user_values(self, model: Any, history: SparseRows) -> UserValues:
+    def _user_values(self, recommender: Recommender, history: SparseRows) -> UserValues:
         """Return the primary metric for each held-out user.
 
-        The rows up to the largest history length are excluded from rankings.
+        The rows up to the largest history length are excluded from rankings. Lists are scored as they are served, with
+        popular items where the model has no evidence about the user.
         """
-        metric = primary_metric(self.table.kind, K)
+        metric, model = primary_metric(self.table.kind, K), cast("Any", recommender.folded_in(history))
         if isinstance(metric, RatingMetric):
             u = self._row(self.test.u)
             predictions = model.predict(UserBatch.trained(u, history), self.test.i)
@@ -233,8 +234,9 @@ class _HeldOutUsers:
             [K],
             exclude=self.history(self.max_length),
             relevant=relevant_rows(self.test).by_user.take(self.users),
+            support=recommender.catalog.popularity,
         )
-        return metric.per_user(lists.hits)
+        return metric.per_user(lists.served_hits)
 
     def _row(self, u: Int32) -> Int32:
         return np.searchsorted(self.users, u).astype(np.int32)

@@ -164,10 +164,12 @@ def _recorded_epochs(name: str) -> Iterator[tuple[list[Epoch], EpochCallback]]:
 def _with_priors(
     recommender: Recommender, user_features: list[str], item_features: list[str], *, default: bool, seed: int
 ) -> Recommender:
-    """Return the recommender with priors from the features, or with the default priors if `default` is true."""
+    """Return the recommender with priors from the features, with the default priors, or without priors."""
+    from cofactor.models.prior import Priors
+
     if user_features or item_features:
         return recommender.with_priors(user_features=user_features, item_features=item_features, seed=seed)
-    return recommender.ensure_priors(seed=seed) if default else recommender
+    return recommender.ensure_priors(seed=seed) if default else replace(recommender, priors=Priors())
 
 
 def _show_fit(recommender: Recommender, table: Interactions, name: str | None, seconds: float) -> None:
@@ -192,7 +194,7 @@ def _show_epochs(epochs: list[Epoch], kind: Kind | None) -> None:
 def _show_model_file(output: str, recommender: Recommender, table: Interactions, features: list[str]) -> None:
     """Print the priors, the file with its size, and the next command."""
     out = results()
-    if recommender.priors is not None:
+    if recommender.priors is not None and not recommender.priors.is_empty:
         who = "users and items" if recommender.priors.user_prior is not None else "items"
         out.print(f"new {who} start from {', '.join(features) or 'the average taste'}", soft_wrap=True)
     out.print(f"saved in {printable(output)} ({Path(output).stat().st_size:,} bytes)", soft_wrap=True)
@@ -323,7 +325,7 @@ def _facts(
         "rows": len(table),
         "users": table.n_users,
         "items": table.n_items,
-        "priors": recommender.priors is not None,
+        "priors": recommender.priors is not None and not recommender.priors.is_empty,
         "seconds": round(seconds, 4),
         "epochs": [asdict(epoch) for epoch in epochs],
         "load": None if table.report is None else table.report.as_dict(),

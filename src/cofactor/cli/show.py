@@ -36,7 +36,7 @@ def show(model: ModelFile, *, as_json: Json = False) -> None:
     out.print(f"model: {printable(estimator)}", soft_wrap=True)
     sizes = f"{facts['rows']:,} {facts['kind']} ({facts['users']:,} users x {facts['items']:,} items)"
     out.print(f"fitted to {sizes}", soft_wrap=True)
-    if recommender.priors is not None:
+    if recommender.priors is not None and not recommender.priors.is_empty:
         out.print("new users and items start from a prior")
     show_trials(out, recommender.trials)
 
@@ -142,5 +142,5 @@ def _facts(recommender: Recommender) -> dict[str, Any]:
         "rows": int(recommender.support.sum()),
         "users": len(recommender.users),
         "items": len(recommender.items),
-        "priors": recommender.priors is not None,
+        "priors": recommender.priors is not None and not recommender.priors.is_empty,
     }

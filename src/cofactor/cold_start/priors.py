@@ -6,8 +6,10 @@ The vectors x (factors and bias) of the users or of the items are regressed on f
 
 where row r has n_r ratings. With the covariance S of the residuals, the prior for a new row with indicators h is
 N(mean + E' h, S); its precision in units of the loss is P = strength noise S^-1. The ridge is chosen to minimize the
-error on held-out vectors, and the strength to minimize the error on held-out ratings when trained users (items) are
-folded in from a few of their ratings. For item-item models of events, see `cold_start.item_weights`.
+error on held-out vectors. The strength for users, and the lengths of histories for which the prior is used, are chosen
+on users who are held out of another fit; see `cold_start.held_out`. The strength for items minimizes the error on
+held-out ratings when trained items are folded in from a few of their ratings. For item-item models of events, see
+`cold_start.item_weights`.
 """
 
 from __future__ import annotations
@@ -22,9 +24,12 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream
 from cofactor.checks import Seed
+from cofactor.cold_start.held_out import LENGTHS, HeldOutUsers, PriorUse, baseline_shift
 from cofactor.cold_start.item_weights import HALF_WEIGHT_RATINGS, WEIGHT_RIDGE
 from cofactor.data.features import Encoder
 from cofactor.errors import DataError, KindError
+from cofactor.estimators.base import Estimator
+from cofactor.estimators.paired import PairedModels
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import require_histories
@@ -36,7 +41,7 @@ from cofactor.models.paired import PairedModel
 from cofactor.models.prior import Prior, Priors, WeightPrior
 from cofactor.validation import validated
 
-__all__ = ["learn_priors", "supports_priors"]
+__all__ = ["default_priors", "learn_priors", "supports_priors"]
 
 Entity: TypeAlias = Literal["user", "item"]
 
@@ -47,13 +52,13 @@ FOLDS = 5
 """Number of cross-validation folds for choosing the ridge."""
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""Candidate values for the strength of the prior."""
+"""Candidate values for the strength of the prior for new items."""
 
 HISTORY_LENGTHS = (1, 2, 4, 8, 16)
-"""Numbers of ratings from which trained users are folded in to choose the strength, one drawn at random per user."""
+"""Numbers of ratings from which trained items are folded in to choose the strength, one drawn at random per item."""
 
 MAX_FOLDED_IN = 400
-"""Maximum number of trained users (items) that are folded in to choose the strength."""
+"""Maximum number of trained items that are folded in to choose the strength."""
 
 
 def supports_priors(model: Model, item_features: Sequence[str] = ()) -> bool:
@@ -97,6 +102,7 @@ def learn_priors(
     item_table: pl.DataFrame | None = None,
     user_features: Sequence[str] = (),
     item_features: Sequence[str] = (),
+    estimator: Estimator | None = None,
     seed: Seed = 0,
 ) -> Priors:
     """Learn priors for new users and new items from a trained model.
@@ -113,6 +119,9 @@ def learn_priors(
     user_features, item_features : sequence of str, default ()
         Columns of the tables on which the prior mean depends; see `data.features.Encoder`. If empty, all new users
         (items) have the same prior; an item-item model requires item features and ignores user features.
+    estimator : Estimator, optional
+        Estimator that fitted the model. It is fitted again without a quarter of the users, on whom the strength of the
+        user prior and the history lengths for which it is used are chosen. If None, the strength is 1 at all lengths.
     seed : int, Generator or None, default 0
         Seed for the cross-validation.
 
@@ -144,6 +153,7 @@ def learn_priors(
     seed = checks.seed(seed)
     if isinstance(model, PairedModel) and supports_priors(model, item_features):
         require_histories(histories, model.n_items, n_rows=model.n_users)
+        parts = (estimator.ranker, estimator.rating_model) if isinstance(estimator, PairedModels) else (None, None)
         ranking, rating = (
             learn_priors(
                 part,
@@ -152,11 +162,15 @@ def learn_priors(
                 item_table=item_table,
                 user_features=user_features,
                 item_features=item_features,
+                estimator=part_estimator,
                 seed=seed,
             )
             if supports_priors(part, item_features)
             else None
-            for part, rows in ((model.ranker, model.liked(histories)), (model.rating_model, histories))
+            for part, rows, part_estimator in (
+                (model.ranker, model.liked(histories), parts[0]),
+                (model.rating_model, histories, parts[1]),
+            )
         )
         return replace(ranking or Priors(), rating_model=rating)
     is_item_item = isinstance(model, ItemItemModel)
@@ -174,7 +188,55 @@ def learn_priors(
     items = _TrainedVectors.of(model, histories, "item", item_table, item_features).prior(seed)
     if model.loss is None or model.loss.least_squares is None:
         return Priors(None, items)
-    return Priors(_TrainedVectors.of(model, histories, "user", user_table, user_features).prior(seed), items)
+    users = _TrainedVectors.of(model, histories, "user", user_table, user_features).unit_prior(seed)
+    if estimator is None:
+        return Priors(users, items)
+    use = PriorUse(1.0, np.zeros(len(LENGTHS), bool), np.zeros(len(LENGTHS)))
+    if (held_out := HeldOutUsers.of(estimator, model, histories, seed)) is not None:
+        vectors = _TrainedVectors.of(held_out.model, held_out.train, "user", user_table, user_features)
+        prior = vectors.unit_prior(seed)
+        use = held_out.choose(prior.mean, vectors.indicators[held_out.users] @ prior.effects, prior.precision)
+    if model.least_squares.kind == "events" and not use.applies[0]:
+        use.shift_weights[0] = 1.0  # users without events get the popular list
+    users = replace(
+        users,
+        precision=use.strength * users.precision,
+        lengths=np.array(LENGTHS),
+        applies=use.applies,
+        shift_weights=use.shift_weights,
+        item_shift=baseline_shift(model, histories) if use.shift_weights.any() else users.item_shift,
+    )
+    return Priors(users, items)
+
+
+def default_priors(model: Model, estimator: Estimator | None, histories: SparseRows) -> Priors | None:
+    """Learn the priors that a model of ratings uses by default, without features.
+
+    Parameters
+    ----------
+    model : Model
+        Model of ratings. For a paired model, priors are learned for the rating model.
+    estimator : Estimator or None
+        Estimator that fitted the model; see `learn_priors`.
+    histories : SparseRows
+        Training data of the model: one row of items for each user.
+
+    Returns
+    -------
+    Priors or None
+        None if the model does not support priors.
+
+    Examples
+    --------
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
+    >>> default_priors(cofactor.ItemKNN().fit(ratings), cofactor.ItemKNN(), ratings.by_user) is None
+    True
+    """
+    if isinstance(model, PairedModel):
+        part = estimator.rating_model if isinstance(estimator, PairedModels) else None
+        return Priors(rating_model=default_priors(model.rating_model, part, histories))
+    return learn_priors(model, histories, estimator=estimator) if supports_priors(model) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,16 +285,20 @@ class _TrainedVectors:
         return cls(entity, model, x, rows, encoder, indicators)
 
     def prior(self, seed: int) -> Prior:
+        """Return the prior whose strength minimizes the loss on held-out ratings; for items."""
+        prior = self.unit_prior(seed)
+        if self.model.loss is None or self.model.loss.least_squares is None:
+            return prior
+        losses = [self._held_out_loss(replace(prior, precision=s * prior.precision), seed) for s in STRENGTHS]
+        return replace(prior, precision=STRENGTHS[int(np.argmin(losses))] * prior.precision)
+
+    def unit_prior(self, seed: int) -> Prior:
+        """Return the prior with the strength 1."""
         mean, effects = self._regression(seed)
         residuals, weights = self.x - mean - self.indicators @ effects, self._weights
         S = (residuals * weights[:, None]).T @ residuals / max(weights.sum(), 1e-12)
         S += np.eye(len(S)) * max(1e-3 * float(np.trace(S)) / max(len(S), 1), 1e-9)
-        precision = self._noise * np.linalg.inv(S)
-        prior = Prior(mean, precision, effects, self.encoder)
-        if self.model.loss is None or self.model.loss.least_squares is None:
-            return prior
-        losses = [self._held_out_loss(replace(prior, precision=s * precision), seed) for s in STRENGTHS]
-        return replace(prior, precision=STRENGTHS[int(np.argmin(losses))] * precision)
+        return Prior(mean, self._noise * np.linalg.inv(S), effects, self.encoder)
 
     @property
     def _weights(self) -> Float64:
@@ -269,7 +335,7 @@ class _TrainedVectors:
         return _ridges(self.x, self.indicators, weights)[int(losses.argmin())]
 
     def _held_out_loss(self, prior: Prior, seed: int) -> float:
-        """Return the loss on held-out ratings when a sample of rows is folded in from a few ratings each."""
+        """Return the loss on held-out ratings when a sample of items is folded in from a few ratings each."""
         stream = random_stream(seed, "left out", self.entity)
         eligible = np.flatnonzero(self.rows.counts >= 2)
         sample = np.sort(stream.permutation(eligible)[:MAX_FOLDED_IN])
@@ -289,21 +355,11 @@ class _TrainedVectors:
         gains = [_mean_gain(scores[r], rows.row(r).columns, observed[owner == r]) for r in range(len(rows))]
         return -float(np.mean(gains))
 
-    def _scores(self, histories: SparseRows, means: Float64, precision: Float64) -> Float32:
-        """Fold in rows and return their scores for the other users or items: ndarray of shape (n, n_other), float32."""
-        model = self.model
-        if self.entity == "user":
-            folded_model = model.fold_in(histories, prior=GaussianPrior(means, precision))
-            vectors, bias, other, other_bias = (
-                folded_model.user_factors,
-                folded_model.user_bias,
-                model.item_factors,
-                model.item_bias,
-            )
-        else:
-            vectors, bias = model.fold_in_items(histories, GaussianPrior(means, precision))
-            other, other_bias = model.user_factors, model.user_bias
-        scores: Float32 = vectors @ other.T + bias[:, None] + other_bias + np.float32(model.mean)
+    def _scores(self, raters: SparseRows, means: Float64, precision: Float64) -> Float32:
+        """Fold in items and return their scores for all users: ndarray of shape (n, n_users), float32."""
+        vectors, bias = self.model.fold_in_items(raters, GaussianPrior(means, precision))
+        users, user_bias = self.model.user_factors, self.model.user_bias
+        scores: Float32 = vectors @ users.T + bias[:, None] + user_bias + np.float32(self.model.mean)
         return scores
 
 

@@ -464,6 +464,7 @@ def checked_prior(prior: GaussianPrior, n: int, width: int) -> GaussianPrior:
     return GaussianPrior(
         checks.number_array("prior.means", prior.means, (n, width)),
         checks.number_array("prior.precision", prior.precision, (width, width)),
+        prior.item_shift,
     )
 
 

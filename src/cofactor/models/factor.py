@@ -43,7 +43,7 @@ from cofactor.models.arguments import (
     require_no_prior,
 )
 from cofactor.models.explanation import Explanation, unattributed_rest
-from cofactor.models.fold_in import GaussianPrior, sigmoid, with_minimal_penalty
+from cofactor.models.fold_in import GaussianPrior, shift_with_new_items, sigmoid, with_minimal_penalty
 from cofactor.models.losses import EventsLoss, LeastSquaresLoss, Loss, PairwiseLoss, RatingsLoss
 from cofactor.models.similarity import list_cosines
 from cofactor.models.user_batch import UserBatch
@@ -83,6 +83,11 @@ class FactorModel:
     untrained : ndarray of shape (n_items,), bool, optional
         Mask of the items that were added by `with_items`. When users of an event model are folded in, as in training,
         they do not count as items without an event.
+    item_shift : ndarray of shape (n_items,), float32, optional
+        Differences between the item biases of a baseline and those of the model, for users who were folded in with few
+        ratings or events; see `models.prior`. None if there are no such users.
+    user_shift : ndarray of shape (n_users,), float32, optional
+        The weight of `item_shift` for each user, 0 for users of the training.
 
     Raises
     ------
@@ -94,7 +99,7 @@ class FactorModel:
     -----
     ::
 
-        x(u, i) = mean + user_bias[u] + item_bias[i] + user_factors[u] . item_factors[i]
+        x(u, i) = mean + user_bias[u] + item_bias[i] + user_shift[u] item_shift[i] + user_factors[u] . item_factors[i]
 
     The predicted rating is x, or low + (high - low) sigmoid(x), clipped to the scale. Estimators return models with
     read-only arrays.
@@ -119,6 +124,8 @@ class FactorModel:
     scale: Scale | None = None
     loss: Loss | None = None
     untrained: Bool | None = None
+    item_shift: Float32 | None = None
+    user_shift: Float32 | None = None
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
@@ -128,6 +135,9 @@ class FactorModel:
         require_array("item_bias", self.item_bias, np.float32, (len(self.item_factors),))
         if self.untrained is not None:
             checks.mask("untrained", self.untrained, len(self.item_bias))
+        if self.item_shift is not None:
+            require_array("item_shift", self.item_shift, np.float32, (len(self.item_bias),))
+            require_array("user_shift", self.user_shift, np.float32, (len(self.user_bias),))
 
     @property
     def n_users(self) -> int:
@@ -190,6 +200,8 @@ class FactorModel:
             x += np.where(is_known_user, self.user_bias[u], np.float32(0))
         x += np.where(is_known_item, self.item_bias[i], np.float32(0))
         both_known = is_known_user & is_known_item
+        if self.item_shift is not None and self.user_shift is not None and both_known.any():
+            x += np.where(both_known, self.user_shift[u] * self.item_shift[i], np.float32(0))
         if self.factors and both_known.all():
             x += pair_dots(self.user_factors, self.item_factors, u, i)
         elif self.factors and both_known.any():
@@ -274,6 +286,7 @@ class FactorModel:
             item_factors=read_only(self.item_factors * root),
             user_bias=read_only(self.user_bias * multiplier),
             item_bias=read_only(self.item_bias * multiplier),
+            item_shift=None if self.item_shift is None else read_only(self.item_shift * multiplier),
             mean=self.mean * unit + shift,
             scale=scale,
             loss=loss,
@@ -318,6 +331,12 @@ class FactorModel:
     @cached_property
     def _index(self) -> ItemIndex:
         return ItemIndex.of(self.item_factors, self.item_bias)
+
+    def _shifted_index(self, weight: Float32) -> ItemIndex:
+        """Return the vectors and biases of the items for users with a weight of the shift, prepared for `top_items`."""
+        if not weight or self.item_shift is None:
+            return self._index
+        return ItemIndex.of(self.item_factors, self.item_bias + weight * self.item_shift)
 
     @cached_property
     def _directions(self) -> tuple[Float32, ItemIndex]:
@@ -390,11 +409,21 @@ class FactorModel:
         """
         users, n, exclude, allowed, order = checked_lists(self, users, n, exclude, allowed, order)
         vectors = contiguous(self.user_factors[users.rows], np.float32)
-        rows, scores = top_items(
-            vectors, self._index, n, seen_start=exclude.start, seen=exclude.columns, allowed=allowed
-        )
+        rows, scores = np.empty((len(users), n), np.int32), np.empty((len(users), n), np.float32)
+        weights = np.zeros(len(users), np.float32) if self.user_shift is None else self.user_shift[users.rows]
+        for weight in np.unique(weights):
+            selected = weights == weight
+            seen = exclude.take(np.flatnonzero(selected))
+            rows[selected], scores[selected] = top_items(
+                vectors[selected],
+                self._shifted_index(weight),
+                n,
+                seen_start=seen.start,
+                seen=seen.columns,
+                allowed=allowed,
+            )
         if len(order) and self.zero_is_unknown and not (self.factors and vectors[:, 0].all()):
-            for user in np.flatnonzero(~vectors.any(axis=1)):  # all scores of such a user are 0
+            for user in np.flatnonzero(~vectors.any(axis=1) & (weights == 0)):  # all scores of such a user are 0
                 rows[user] = first_allowed(order.rows, n, exclude.row(int(user)).columns, allowed)
         return rows, scores + (np.float32(self.mean) + self.user_bias[users.rows])[:, None]
 
@@ -492,6 +521,8 @@ class FactorModel:
             rows, terms = self.loss.terms(self, user, item, history)
         rest = unattributed_rest(float(terms.sum()), dot, terms)
         user_bias, item_bias = float(self.user_bias[user]), float(self.item_bias[item])
+        if self.item_shift is not None and self.user_shift is not None:
+            item_bias += float(self.user_shift[user] * self.item_shift[item])
         return Explanation(score, self.mean, user_bias, item_bias, rows, terms, rest)
 
     # Fold-in
@@ -518,7 +549,8 @@ class FactorModel:
         histories : SparseRows
             One row for each new user.
         prior : GaussianPrior, optional
-            Replaces the training penalty. A user without a history gets the prior mean, or zeros without a prior.
+            Replaces the training penalty. A user without a history gets the prior mean, or zeros without a prior. With
+            `GaussianPrior.item_shift`, the item biases of the new users are shifted.
 
         Returns
         -------
@@ -528,13 +560,56 @@ class FactorModel:
         Raises
         ------
         KindError
-            If a prior is passed to a pairwise model or to a model without user vectors.
+            If a prior is passed to a pairwise model or to a model without user vectors, or one with a shift to a model
+            of events.
         """
         n = len(require_histories(histories, self.n_items))
         if self.loss is None:
             require_no_prior(prior)
             return self.with_user_arrays(np.zeros((n, self.factors), np.float32), np.zeros(n, np.float32))
-        return self.with_user_arrays(*self.loss.fold_in_users(self, histories, prior))
+        folded_in = self.with_user_arrays(*self.loss.fold_in_users(self, histories, prior))
+        if prior is None or prior.item_shift is None:
+            return folded_in
+        if self.zero_is_unknown:
+            raise KindError("a prior with item_shift requires a model of ratings")
+        return folded_in.with_shift(prior.item_shift, 1.0)
+
+    @validated
+    def with_shift(self, item_shift: Float32, weight: float) -> Self:
+        """Return this model with shifted item biases for all of its users.
+
+        Parameters
+        ----------
+        item_shift : ndarray of shape (n_items,), float32
+            The shift of each item.
+        weight : float
+            The weight of the shift.
+
+        Returns
+        -------
+        FactorModel
+            A model with the same vectors and biases.
+        """
+        item_shift = checks.float32_array("item_shift", item_shift, (self.n_items,))
+        weight = checks.finite_number("weight", weight, low=0)
+        return replace(self, item_shift=item_shift, user_shift=np.full(self.n_users, weight, np.float32))
+
+    @one_thread_blas()
+    def with_fold_in_penalty(self, histories: SparseRows) -> Self:
+        """Return this model with the fold-in penalty that training by stochastic gradient descent implies.
+
+        Parameters
+        ----------
+        histories : SparseRows
+            The table that the model was fitted to, one row for each user.
+
+        Returns
+        -------
+        FactorModel
+            The model with the penalty in `loss`; see the method of the loss. A model without a loss is unchanged.
+        """
+        require_histories(histories, self.n_items, n_rows=self.n_users)
+        return self if self.loss is None else replace(self, loss=self.loss.with_fold_in_penalty(self, histories))
 
     @one_thread_blas()
     def fold_in_items(self, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
@@ -587,9 +662,14 @@ class FactorModel:
             out[is_own], out[~is_own] = a[take[is_own]], b[-1 - take[~is_own]]
             return out
 
-        return self.with_user_arrays(
+        selected = self.with_user_arrays(
             select(self.user_factors, other.user_factors), select(self.user_bias, other.user_bias)
         )
+        item_shift = self.item_shift if other.item_shift is None else other.item_shift
+        if item_shift is None:
+            return selected
+        own, others = (np.zeros(m.n_users, np.float32) if m.user_shift is None else m.user_shift for m in (self, other))
+        return replace(selected, item_shift=item_shift, user_shift=read_only(select(own, others)))
 
     def with_items(self, factors: Float32, bias: Float32, take: Int32) -> Self:
         """Return a model with the same users, and with items selected from this model and from new items.
@@ -618,6 +698,7 @@ class FactorModel:
             item_factors=read_only(contiguous(np.concatenate([self.item_factors, factors])[rows], np.float32)),
             item_bias=read_only(contiguous(np.concatenate([self.item_bias, bias])[rows], np.float32)),
             untrained=read_only(np.append(untrained, np.ones(len(factors), bool))[rows]),
+            item_shift=None if self.item_shift is None else shift_with_new_items(self.item_shift, take),
         )
 
     @validated
@@ -638,7 +719,9 @@ class FactorModel:
         """
         factors = checks.float32_array("factors", factors, (None, self.factors))
         bias = checks.float32_array("bias", bias, (len(factors),))
-        other = replace(self, user_factors=read_only(factors), user_bias=read_only(bias))
+        other = replace(
+            self, user_factors=read_only(factors), user_bias=read_only(bias), item_shift=None, user_shift=None
+        )
         for name in ("_index", "item_inputs"):  # cached values that depend on the items only
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
@@ -655,8 +738,9 @@ class FactorModel:
             Arrays by name.
         """
         names = ("user_factors", "item_factors", "user_bias", "item_bias")
-        untrained = {} if self.untrained is None else {"untrained": self.untrained}
-        return {name: getattr(self, name) for name in names} | untrained
+        optional = ("untrained", "item_shift", "user_shift")
+        present = [name for name in optional if getattr(self, name) is not None]
+        return {name: getattr(self, name) for name in (*names, *present)}
 
     def settings(self) -> dict[str, Any]:
         """Return the model state that is not included in `arrays`, including the loss, as JSON-serializable values.
@@ -701,7 +785,7 @@ class FactorModel:
             rating_range=checks.plain("rating_range", settings["rating_range"], tuple[float, float] | None),
             scale=checks.plain("scale", settings["scale"], Scale | None),
             loss=None if loss is None else checks.plain("loss", parameters, LOSSES[loss["type"]]),
-            untrained=arrays.get("untrained"),
+            **{name: arrays.get(name) for name in ("untrained", "item_shift", "user_shift")},
         )
 
 

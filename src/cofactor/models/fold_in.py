@@ -12,12 +12,20 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from cofactor.arrays import Float32, Float64
+from cofactor.arrays import Float32, Float64, Int32, read_only
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.ridge import RidgeInputs, solve
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["MIN_SLOPE", "GaussianPrior", "barzilai_borwein", "sigmoid", "solve_rows", "with_minimal_penalty"]
+__all__ = [
+    "MIN_SLOPE",
+    "GaussianPrior",
+    "barzilai_borwein",
+    "shift_with_new_items",
+    "sigmoid",
+    "solve_rows",
+    "with_minimal_penalty",
+]
 
 MAX_GAUSS_NEWTON_STEPS = 40
 """The maximum number of Gauss-Newton steps; most users converge after about six, a few after more than 20."""
@@ -47,10 +55,30 @@ class GaussianPrior(NamedTuple):
         A mean for each user or item; w is the number of factors, plus one if the model has biases.
     precision : ndarray of shape (w, w), float64
         The shared precision matrix, in units of the loss.
+    item_shift : ndarray of shape (n_items,), float32, optional
+        Added to the item biases when users are folded in; see `FactorModel`. Not used for items.
     """
 
     means: Float64
     precision: Float64
+    item_shift: Float32 | None = None
+
+
+def shift_with_new_items(item_shift: Float32, take: Int32) -> Float32:
+    """Reorder a shift of the item biases for a model with new items, whose shift is 0.
+
+    Parameters
+    ----------
+    item_shift : ndarray of shape (m,), float32
+        Shift of each item.
+    take : ndarray of shape (n,), int32
+        Row number in `item_shift` for each item; negative for new items.
+
+    Returns
+    -------
+    ndarray of shape (n,), float32
+    """
+    return read_only(np.append(item_shift, np.float32(0))[np.where(take >= 0, take, len(item_shift))])
 
 
 def solve_rows(
@@ -100,7 +128,7 @@ def solve_rows(
     x = np.zeros((len(entries), inputs.features.shape[1]), np.float32)
     rotated_regression = None
     if prior is not None:
-        rotated_regression = RotatedRegression.of(inputs, entries, *prior)
+        rotated_regression = RotatedRegression.of(inputs, entries, prior.means, prior.precision)
         entries, inputs = rotated_regression.entries, rotated_regression.inputs
         x[:] = inputs.prior
     if rating_range is None:

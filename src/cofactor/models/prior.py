@@ -12,7 +12,7 @@ Item-item models have no vectors. Their prior for new items, `WeightPrior`, pred
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -20,12 +20,19 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cofactor import checks
-from cofactor.arrays import MAX_ROWS, Float64, require_array
+from cofactor.arrays import MAX_ROWS, Bool, Float32, Float64, Int32, Int64, require_array
 from cofactor.data.features import Encoder
 from cofactor.errors import DataError
+from cofactor.kernels.sparse import SparseRows
+from cofactor.models.arguments import checked_take
+from cofactor.models.factor import FactorModel
+from cofactor.models.fold_in import GaussianPrior, shift_with_new_items
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["Prior", "Priors", "WeightPrior"]
+
+PRIOR_ARRAYS = ("mean", "precision", "effects", "lengths", "applies", "shift_weights", "item_shift")
+"""Fields of a `Prior` that are arrays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +51,17 @@ class Prior:
         The contribution of each of the encoder's m indicators to the mean.
     encoder : Encoder, optional
         Converts columns in the user or item table to indicators; None if all users or items have the same prior.
+    lengths : ndarray of shape (l,), int64, default [0]
+        Lengths of histories in ascending order, from 0.
+    applies : ndarray of shape (l,), bool, default [True]
+        Whether the prior is used for histories of at least `lengths[j]` rows and fewer than `lengths[j + 1]`. Where it
+        is not, the penalty of training is used, as without a prior.
+    shift_weights : ndarray of shape (l,), float64, default [0]
+        Weight of `item_shift` in the scores of new users there. In a model of ratings, the prior is then around the
+        shifted item biases: its mean is that of the features alone. In a model of events, the users are folded in
+        first, with the penalty of training, and the shift is added to their scores.
+    item_shift : ndarray of shape (n_items,), float32, default empty
+        Differences between the item biases of a baseline and those of the model; empty if all weights are 0.
 
     Examples
     --------
@@ -58,14 +76,100 @@ class Prior:
     precision: Float64
     effects: Float64
     encoder: Encoder | None = None
+    lengths: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
+    applies: Bool = field(default_factory=lambda: np.ones(1, bool))
+    shift_weights: Float64 = field(default_factory=lambda: np.zeros(1))
+    item_shift: Float32 = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
+        require_array("lengths", self.lengths, np.int64)
+        if not len(self.lengths) or self.lengths[0] != 0 or (np.diff(self.lengths) <= 0).any():
+            raise DataError(f"lengths must be ascending numbers, the first of which is 0; got {self.lengths.tolist()}")
+        checks.mask("applies", self.applies, len(self.lengths))
+        require_array("shift_weights", self.shift_weights, np.float64, (len(self.lengths),))
+        require_array("item_shift", self.item_shift, np.float32)
         require_array("mean", self.mean, np.float64)
         width = len(self.mean)
         require_array("precision", self.precision, np.float64, (width, width))
         n_indicators = len(self.effects) if self.encoder is None else len(self.encoder.names)
         require_array("effects", self.effects, np.float64, (n_indicators, width))
+
+    @property
+    def applies_without_history(self) -> bool:
+        """Whether users without any rating or event start from the prior or from the baseline."""
+        return bool(self.applies[0] or self.shift_weights[0])
+
+    @validated
+    def fold_in(self, model: FactorModel, histories: SparseRows, table: pl.DataFrame | None = None) -> FactorModel:
+        """Fold in new users, each with the prior for the length of their history.
+
+        Parameters
+        ----------
+        model : FactorModel
+            Model that the prior was learned for.
+        histories : SparseRows
+            One row of items for each of n new users.
+        table : polars.DataFrame, optional
+            One row for each new user; if None, none of their features is known.
+
+        Returns
+        -------
+        FactorModel
+            Model with the n new users.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> from cofactor.kernels.sparse import SparseRows
+        >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
+        >>> model = cofactor.ExplicitALS(factors=1).fit(ratings)
+        >>> lengths, applies, weights = np.array([0, 1]), np.array([True, False]), np.zeros(2)
+        >>> prior = Prior(np.float64([0.5, 0.25]), np.eye(2), np.zeros((0, 2)), None, lengths, applies, weights)
+        >>> prior.fold_in(model, SparseRows.of([0], [1], [4.0], n_rows=2)).user_bias[1].tolist()
+        0.25
+        """
+        means = self.means(table, len(histories))
+        column = np.searchsorted(self.lengths, histories.counts, "right") - 1
+        kinds, kind = np.unique(np.stack([self.applies, self.shift_weights])[:, column], axis=1, return_inverse=True)
+        folded_in, order = model.fold_in(histories.take([])), np.zeros(0, np.int64)
+        for each, (applies, weight) in enumerate(kinds.T):
+            rows = np.flatnonzero(kind == each)
+            part = model.fold_in(histories.take(rows), prior=self._around(means[rows], applies=applies, weight=weight))
+            if weight and not applies:
+                part = part.with_shift(self.item_shift, weight)
+            positions = np.concatenate([np.arange(len(order)), -1 - np.arange(len(rows))]).astype(np.int32)
+            folded_in, order = folded_in.with_users(part, positions), np.concatenate([order, rows])
+        return folded_in.with_users(folded_in, np.argsort(order).astype(np.int32))
+
+    @validated
+    def at(self, length: int, means: Float64) -> GaussianPrior | None:
+        """Return the prior of new users with histories of a given length.
+
+        Parameters
+        ----------
+        length : int
+            Number of rows of each history.
+        means : ndarray of shape (n, w), float64
+            Result of `means` for the users.
+
+        Returns
+        -------
+        GaussianPrior or None
+            None if the penalty of training is used.
+        """
+        length = checks.whole_number("length", length, low=0, high=MAX_ROWS)
+        means = checks.number_array("means", means, (None, len(self.mean)))
+        column = int(np.searchsorted(self.lengths, length, "right")) - 1
+        return self._around(means, applies=bool(self.applies[column]), weight=float(self.shift_weights[column]))
+
+    def _around(self, means: Float64, *, applies: bool, weight: float) -> GaussianPrior | None:
+        """Return the prior around the means, around the shifted item biases, or None."""
+        if not applies:
+            return None
+        if weight:
+            return GaussianPrior(means - self.mean, self.precision, self.item_shift)
+        return GaussianPrior(means, self.precision)
 
     @validated
     def means(self, table: pl.DataFrame | None, n: int) -> Float64:
@@ -149,10 +253,35 @@ class Priors:
     items: Prior | WeightPrior | None = None
     rating_model: Priors | None = None
 
+    @validated
+    def with_items(self, take: Int32) -> Priors:
+        """Return the priors of a model with new items, whose biases are not shifted.
+
+        Parameters
+        ----------
+        take : ndarray of shape (n_items,), int32
+            Row number of each item before; negative for new items.
+
+        Returns
+        -------
+        Priors
+        """
+        users = self.users
+        if users is not None and len(users.item_shift):
+            take = checked_take(take, len(users.item_shift), len(take))
+            users = replace(users, item_shift=shift_with_new_items(users.item_shift, take))
+        rating_model = None if self.rating_model is None else self.rating_model.with_items(take)
+        return replace(self, users=users, rating_model=rating_model)
+
     @property
     def user_prior(self) -> Prior | None:
         """Prior for users: that of the model or, for a paired model whose ranker has none, that of the rating model."""
         return self.rating_model.users if self.users is None and self.rating_model is not None else self.users
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no prior, neither for users nor for items."""
+        return self.users is None and self.items is None and (self.rating_model is None or self.rating_model.is_empty)
 
     @property
     def user_columns(self) -> list[str]:
@@ -172,7 +301,7 @@ class Priors:
             f"{entity}.{name}": getattr(prior, name)
             for entity, prior in (("users", self.users), ("items", self.items))
             if isinstance(prior, Prior)
-            for name in ("mean", "precision", "effects")
+            for name in PRIOR_ARRAYS
         }
         nested = {} if self.rating_model is None else self.rating_model.arrays()
         return arrays | {f"rating_model.{name}": array for name, array in nested.items()}
@@ -213,9 +342,11 @@ class Priors:
         def prior(entity: str) -> Prior | None:
             if settings[entity] is None or "ridge" in settings[entity]:
                 return None
-            mean, precision, effects = (arrays[f"{entity}.{name}"] for name in ("mean", "precision", "effects"))
             encoder = settings[entity]["encoder"]
-            return Prior(mean, precision, effects, None if encoder is None else Encoder.from_settings(encoder))
+            return Prior(
+                **{name: arrays[f"{entity}.{name}"] for name in PRIOR_ARRAYS},
+                encoder=None if encoder is None else Encoder.from_settings(encoder),
+            )
 
         nested = None
         if settings["rating_model"] is not None:

@@ -14,7 +14,7 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, Int64
 from cofactor.checks import Seed
-from cofactor.cold_start.priors import learn_priors, supports_priors
+from cofactor.cold_start.priors import default_priors, learn_priors, supports_priors
 from cofactor.data.id_columns import Id, id_series, is_single, single_id
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind, require_interactions
@@ -48,9 +48,9 @@ from cofactor.recommender.updating import (
     new_item_table,
     place_cold_items,
     place_cold_users,
-    rating_prior,
     replace_rows,
     replace_users,
+    starts_from_prior,
     table_rows,
     user_prior,
 )
@@ -84,7 +84,8 @@ class Recommender:
     user_table, item_table : pl.DataFrame, optional
         Features in row order, with the IDs in the first column.
     priors : Priors, optional
-        Priors for new users and new items; see `with_priors`.
+        Priors for new users and new items; see `with_priors`. If None, a model of ratings learns a prior for new users
+        when the first of them is folded in; `Priors()` is no prior.
     seen : SparseRows, optional
         Items that each user has seen without liking them. They are not recommended and not used for training.
     scale : Scale, optional
@@ -94,6 +95,8 @@ class Recommender:
         does not rank other items, and they are not similar to any item.
     trials : tuple of SelectionTrial, default ()
         What automatic selection tried, if `cofactor.fit` chose the estimator.
+    seed : int, optional
+        Seed of the fit.
 
     Examples
     --------
@@ -119,11 +122,14 @@ class Recommender:
     scale: Scale | None = None
     evidence: Bool | None = None
     trials: tuple[SelectionTrial, ...] = ()
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("users", "items"):
             checks.instance(name, getattr(self, name), IdMap, "create one with IdMap.of(ids)")
         checks.choice("kind", self.kind, get_args(Kind))
+        if self.seed is not None:
+            checks.seed(self.seed)
         n_users, n_items = len(self.users), len(self.items)
         require_histories(self.histories, n_items, n_rows=n_users)
         if self.seen is not None:
@@ -198,6 +204,7 @@ class Recommender:
             raise DataError(
                 "init_model must have the same users and items as the table; to fit other users or items, omit it"
             )
+        seed = checks.seed(seed)
         model = estimator.fit(
             table,
             seed=seed,
@@ -217,6 +224,7 @@ class Recommender:
             seen=None if table.seen is None else table.seen.by_user,
             scale=table.scale,
             evidence=item_evidence(estimator, table),
+            seed=seed,
         )
 
     def __repr__(self) -> str:
@@ -351,10 +359,9 @@ class Recommender:
             If the histories do not match the model, or the table does not match the prior.
         """
         model = self.folded_in(histories, table)
-        has_prior = self.priors is not None and self.priors.users is not None
-        source: AnsweredBy = "fold-in" if len(histories.columns) else "prior" if has_prior else "popularity"
+        source = "fold-in" if len(histories.columns) else self.source_without_history
         view = self._view(model, UserBatch.folded(histories), histories, source, table)
-        is_unknown = not len(histories.columns) and rating_prior(self.model, self.priors) is None
+        is_unknown = not len(histories.columns) and not starts_from_prior(self.model, self.new_user_priors)
         return replace(view, predicts_as_unknown=is_unknown)
 
     def for_known_and_new(self, rows: Int32, histories: SparseRows, table: pl.DataFrame | None = None) -> UserView:
@@ -383,7 +390,7 @@ class Recommender:
         """
         rows = checks.row_numbers("rows", rows, len(self.users), unknown=True)
         require_histories(histories, len(self.items), n_rows=int((rows < 0).sum()))
-        model = replace_users(self.model, self.priors, rows, histories, table)
+        model = replace_users(self.model, self.new_user_priors, rows, histories, table)
         batch = UserBatch.folded(replace_rows(self.histories, rows, histories))
         table = table if len(histories) == len(rows) else None
         return self._view(model, batch, replace_rows(self.excluded, rows, histories), "fold-in", table)
@@ -391,8 +398,10 @@ class Recommender:
     def _view(
         self, model: Model, batch: UserBatch, exclude: SparseRows, source: AnsweredBy, table: pl.DataFrame | None = None
     ) -> UserView:
-        prior = user_prior(self.priors, 1, table) if len(batch) == 1 else None
-        ranker = cast("ScoresItems", model)
+        prior, ranker = None, cast("ScoresItems", model)
+        if len(batch) == 1:
+            priors = self.priors if source == "model" else self.new_user_priors
+            prior = user_prior(priors, len(ranking_part(model, batch)[1].histories.columns), table)
         return UserView(self.catalog, ranker, batch, exclude, source, self.users, self.model, prior=prior)
 
     def batch(self, rows: Int32, times: Any = None) -> UserBatch:
@@ -642,7 +651,7 @@ class Recommender:
         seconds = None if times is None else checks.seconds("times", times, len(users))
         ratings = self.model.predict(self.batch(u, seconds), i)
         new = np.flatnonzero(u < 0)
-        if len(new) and rating_prior(self.model, self.priors) is not None:
+        if len(new) and starts_from_prior(self.model, self.new_user_priors):
             ratings = np.array(ratings)
             prior: Any = self.folded_in(SparseRows.empty(1))
             rows, new_times = np.zeros(len(new), np.int32), None if seconds is None else seconds[new]
@@ -823,7 +832,7 @@ class Recommender:
         """
         priors = learn_priors(
             self.model, self.histories, user_table=self.user_table, item_table=self.item_table,
-            user_features=user_features, item_features=item_features, seed=seed,
+            user_features=user_features, item_features=item_features, estimator=self.estimator, seed=seed,
         )  # fmt: skip
         trained_items = TrainedItems(self.items, self.item_table, self.histories)
         model, evidence = place_cold_items(self.model, priors, trained_items, self.evidence)
@@ -853,6 +862,22 @@ class Recommender:
         checks.require_seed(seed)
         return self.with_priors(seed=seed) if self.priors is None and supports_priors(self.model) else self
 
+    @cached_property
+    def new_user_priors(self) -> Priors | None:
+        """Priors with which users are folded in: `priors`, or those that a model of ratings learns when first needed.
+
+        Set `priors` to `Priors()` to fold in users without a prior.
+        """
+        if self.priors is not None or self.kind == "events":
+            return self.priors
+        return default_priors(self.model, self.estimator, self.histories)
+
+    @property
+    def source_without_history(self) -> AnsweredBy:
+        """Basis of the lists for a new user without a history: "prior" or "popularity"."""
+        prior = None if self.new_user_priors is None else self.new_user_priors.users
+        return "popularity" if prior is None or not prior.applies_without_history else "prior"
+
     def folded_in(self, histories: SparseRows, table: pl.DataFrame | None = None) -> Model:
         """Fold in new users from their histories, and return a model with only these users.
 
@@ -875,7 +900,7 @@ class Recommender:
         DataError
             If the histories do not match the model, or the table does not match the prior.
         """
-        return fold_in(self.model, self.priors, histories, table)
+        return fold_in(self.model, self.new_user_priors, histories, table)
 
     @validated
     def updated(self, new: Interactions) -> Recommender:
@@ -958,8 +983,9 @@ class Recommender:
         rows[checks.mask("changed", changed, len(users))] = -1
         is_folded_in = rows < 0
         folded_table = table_rows(table, is_folded_in)
-        model = replace_users(self.model, self.priors, rows, histories.take(np.flatnonzero(is_folded_in)), folded_table)
-        return replace(self, model=model, users=users, histories=histories, user_table=table, seen=seen)
+        priors = self.new_user_priors if is_folded_in.any() else self.priors
+        model = replace_users(self.model, priors, rows, histories.take(np.flatnonzero(is_folded_in)), folded_table)
+        return replace(self, model=model, users=users, histories=histories, user_table=table, seen=seen, priors=priors)
 
     @validated
     def with_items(self, table: Any, ratings: Interactions | None = None) -> Recommender:
@@ -1009,6 +1035,7 @@ class Recommender:
             histories=replace(self.histories, columns=new_item_rows[self.histories.columns]),
             seen=None if self.seen is None else replace(self.seen, columns=new_item_rows[self.seen.columns]),
             evidence=None if self.evidence is None else np.append(self.evidence, True)[np.maximum(take, -1)],
+            priors=None if self.priors is None else self.priors.with_items(take),
             item_table=extend_table(items, self.item_table, table),
         )
         return extended_recommender if ratings is None else extended_recommender.updated(ratings)

@@ -51,10 +51,10 @@ __all__ = [
     "new_item_table",
     "place_cold_items",
     "place_cold_users",
-    "rating_prior",
     "remap_columns",
     "replace_rows",
     "replace_users",
+    "starts_from_prior",
     "table_rows",
     "user_prior",
     "with_appended_users",
@@ -97,36 +97,39 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
     if not isinstance(model, FoldsIn):
         raise KindError("this model cannot fold in new users; refit it with their ratings")
     require_histories(histories, model.n_items)
+    if table is not None:
+        checks.instance("table", table, pl.DataFrame, "pass a polars data frame with one row per history")
+    prior = None if priors is None else priors.users
     with linalg_as_data_error():
-        return model.fold_in(histories, prior=user_prior(priors, len(histories), table))
+        if prior is not None and isinstance(model, FactorModel):
+            return prior.fold_in(model, histories, table)
+        return model.fold_in(histories)
 
 
-def user_prior(priors: Priors | None, n: int, table: pl.DataFrame | None = None) -> GaussianPrior | None:
-    """Return the prior of users who are folded in to the model that ranks items.
+def user_prior(priors: Priors | None, length: int, table: pl.DataFrame | None = None) -> GaussianPrior | None:
+    """Return the prior of a user who is folded in to the model that ranks items.
 
     Parameters
     ----------
     priors : Priors or None
         Priors for new users, if available.
-    n : int
-        Number of users.
+    length : int
+        Number of rows of the user's history.
     table : pl.DataFrame, optional
-        One row for each user, with the columns from which the prior was learned.
+        One row for the user, with the columns from which the prior was learned.
 
     Returns
     -------
     GaussianPrior or None
-        Prior with n means; None if there is none.
+        Prior with a single mean; None if the penalty of training is used.
 
     Raises
     ------
     DataError
         If the table does not match the prior.
     """
-    if table is not None:
-        checks.instance("table", table, pl.DataFrame, "pass a polars data frame with one row per history")
     prior = None if priors is None else priors.users
-    return None if prior is None else GaussianPrior(prior.means(table, n), prior.precision)
+    return None if prior is None else prior.at(length, prior.means(table, 1))
 
 
 def replace_users(
@@ -159,8 +162,8 @@ def replace_users(
     return model.with_users(folded_users, positions)
 
 
-def rating_prior(model: Model, priors: Priors | None) -> Prior | None:
-    """Return the user prior of the model that predicts ratings.
+def starts_from_prior(model: Model, priors: Priors | None) -> bool:
+    """Return whether the ratings of a new user without a history are predicted by a prior.
 
     Parameters
     ----------
@@ -171,12 +174,12 @@ def rating_prior(model: Model, priors: Priors | None) -> Prior | None:
 
     Returns
     -------
-    Prior or None
-        The user prior; for a paired model, that of the rating model. None if there is none.
+    bool
+        True if there is a user prior that applies without a history; for a paired model, that of the rating model.
     """
     if isinstance(model, PairedModel):
         priors = None if priors is None else priors.rating_model
-    return None if priors is None else priors.users
+    return priors is not None and priors.users is not None and priors.users.applies_without_history
 
 
 def with_appended_users(model: Model, folded_users: object) -> Model:

@@ -178,10 +178,7 @@ class LoadedModel:
         """
         if state.row >= 0:
             return "model"
-        if len(state.items):
-            return "fold-in"
-        priors = self.recommender.priors
-        return "popularity" if priors is None or priors.users is None else "prior"
+        return "fold-in" if len(state.items) else self.recommender.source_without_history
 
     def view(self, states: Sequence[UserState]) -> UserView:
         """Return a view of users, in which all users who are not in the model are folded in together.

@@ -374,6 +374,7 @@ class Samples:
             "text": lambda: "i1",
             "trials": lambda: 2,
             "permutations": lambda: 2,
+            "repeats": lambda: 2,
             "max_users": lambda: 10,
             "rounds": lambda: 1,
             "history_lengths": lambda: [0, 2],
@@ -602,6 +603,15 @@ class Samples:
             ".group_weights": {"groups": lambda: np.arange(24) % 2},
             ".Impressions": {"n_shown": lambda: np.zeros(10, np.int64), "n_clicked": lambda: np.zeros(10, np.int64)},
             ".Prior.means": {"table": lambda: self.user_table, "n": lambda: 24},
+            ".Prior.at": {"length": lambda: 1, "means": lambda obj: obj.mean[None]},
+            ".Prior.fold_in": {
+                "model": lambda: self.with_priors.model, "histories": lambda: self.ratings.by_user,
+                "table": lambda: self.user_table,
+            },
+            ".Priors.with_items": {"take": lambda: np.arange(-1, 10, dtype=np.int32)},
+            ".FactorModel.with_shift": {
+                "item_shift": lambda: np.ones(10, np.float32), "weight": lambda: 0.5,
+            },
             ".WeightPrior": {"encoder": lambda: Encoder.of(self.item_table, ["genres"], "item"), "ridge": lambda: 1.0},
             ".add_item_weights": {
                 "model": lambda: self.with_weight_prior.model, "prior": lambda: self.with_weight_prior.priors.items,
