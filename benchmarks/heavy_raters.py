@@ -323,7 +323,7 @@ def page(rows: dict[str, dict[str, Any]], configs: dict[int, SyntheticConfig], n
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", type=int, default=N_SETS)
+    parser.add_argument("--sets", type=int, default=N_SETS, help="number of sets, at least 2")
     parser.add_argument("--seeds", type=int, default=N_SEEDS)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     args = parser.parse_args()

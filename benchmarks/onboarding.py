@@ -1,25 +1,27 @@
-"""Ten questions to a new user on MovieLens-100k: which choice of questions reduces the error most?
+"""Ten questions to a new user: errors after the answers, and the list of recommendations, on four tables of ratings.
 
-    python -m benchmarks.onboarding                       25 splits, writes benchmarks/onboarding.md
-    python -m benchmarks.onboarding --seeds 1 --more 0    one split
+    COFACTOR_DATA=folder python -m benchmarks.onboarding                    six splits of each, writes onboarding.md
+    COFACTOR_DATA=folder python -m benchmarks.onboarding ml-100k --seeds 1  prints the results of one split
 
-In each split 200 users are held out; the model is fitted to the others. A random half of a held-out user's ratings is
-for scoring, and its items are never asked; questions are answered from the other half, "don't know" if there is no
-rating. The RMSE is over the rows of the scoring halves, with predictions clipped to the scale.
+In each split up to 200 users with at least 4 ratings are held out (at most a third of them); the model is fitted to the
+others. A random half of a held-out user's ratings is for scoring, and its items are never asked; questions are answered
+from the other half, "don't know" if there is no rating. The RMSE is over the rows of the scoring halves, with
+predictions clipped to the scale.
 
 All strategies have the same predictor, `Questionnaire` with the answers, and differ only in their questions:
 
-    questionnaire           `Questionnaire.acquisition`, as in `Questionnaire.next_item`
+    questionnaire           `Questionnaire.question_values`, as in `Questionnaire.next_item`
     popularity              the items with most ratings, in order
     popularity x entropy    support times the entropy of an item's ratings
     log popularity x entropy
     oracle                  `Questionnaire.variance_reductions` of the items that the user can answer
 
-Bias: user and item averages, with the answers to the questionnaire. Gains are in percent of the other RMSE, with 95 %
-intervals from paired resampling of users; over all splits, a user who was held out in several is resampled with all of
-their rows. Settings were chosen on the splits of seeds 10 to 29. Seeds 0 to 4 are reported one by one; twenty more,
-from 30 on, are reported together, because the interval of five splits is about as wide as the gain. All splits are of
-the same 943 users.
+The last three are computed for MovieLens-100k only. Lists: NDCG@10 of `Questionnaire.top_items` after the answers to
+the questionnaire, and of the items with most ratings that the user has not rated in an answer. Relevant are items of
+the scoring half that the user rated at least as high as the median rating of the table.
+
+Gains are in percent of the other value, with 95 % intervals from paired resampling of users over all splits; a user who
+was held out in several splits is resampled with all of their rows.
 """
 
 from __future__ import annotations
@@ -33,16 +35,16 @@ from typing import Any
 import numpy as np
 
 import cofactor
+from benchmarks.fold_in import RATING_SETS, whole_table
 from cofactor import Interactions, Recommender
 from cofactor.cold_start import Questionnaire
-from cofactor.kernels.sparse import SparseRows
-from cofactor.metrics.intervals import paired_rmse_difference
-from cofactor.models.user_batch import UserBatch
+from cofactor.metrics.intervals import bootstrap_interval, paired_rmse_difference
 
 PAGE = Path(__file__).parent / "onboarding.md"
 ESTIMATOR = cofactor.BayesianMF(factors=8, iterations=100, burn_in=30, kept_samples=16)
-N_HELD_OUT, QUESTIONS, FIRST_EXTRA_SEED = 200, 10, 30
+N_HELD_OUT, QUESTIONS, REPORTED = 200, 10, (1, 3, 5, 10)
 OURS, OTHERS, ORACLE = "questionnaire", ("popularity", "popularity x entropy", "log popularity x entropy"), "oracle"
+MOVIELENS = "ml-100k"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +55,19 @@ class HeldOutUser:
     items: Any
     ratings: Any
 
-    def error(self, predictions: Any) -> float:
+    def error(self, questionnaire: Questionnaire) -> float:
         """Return the sum of squared errors of the scoring half."""
-        return float(np.sum((np.clip(predictions[self.items], 1, 5) - self.ratings) ** 2))
+        scale = questionnaire.population.scale
+        assert scale is not None
+        predictions = np.clip(questionnaire.predictions()[self.items], scale.low, scale.high)
+        return float(np.sum((predictions - self.ratings) ** 2))
+
+    def ndcg(self, items: Any, threshold: float) -> float:
+        """Return NDCG@10 of a list; nan if no item of the scoring half has at least the rating `threshold`."""
+        relevant = self.items[self.ratings >= threshold]
+        discount = 1 / np.log2(np.arange(2, 12))
+        hits = np.isin(items, relevant)
+        return float(hits @ discount[: len(hits)] / discount[: len(relevant)].sum()) if len(relevant) else np.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,17 +78,22 @@ class Split:
     ----------
     errors : dict of str to ndarray of shape (questions + 1, n_users)
         Sums of squared errors after each question, by strategy.
-    bias, counts, users : ndarray of shape (n_users,)
-        Sum of squared errors of Bias, number of scored ratings, and row of each held-out user.
+    lists : dict of str to ndarray of shape (questions + 1, n_users)
+        NDCG@10 of the list of the questionnaire and of the popular list, after each answer to the questionnaire.
+    counts, users : ndarray of shape (n_users,)
+        Number of scored ratings, and row of each held-out user.
     n_rated : dict of str to float
         Mean number of questions answered by a rating, by strategy.
+    n_expected : float
+        Number of answers by a rating that the questionnaire expects before the first question.
     """
 
     errors: dict[str, Any]
-    bias: Any
+    lists: dict[str, Any]
     counts: Any
     users: Any
     n_rated: dict[str, float]
+    n_expected: float
 
 
 def held_out_users(table: Interactions, held: Any, rng: np.random.Generator) -> list[HeldOutUser]:
@@ -99,58 +116,60 @@ def entropy(table: Interactions) -> Any:
     return -np.sum(share * np.log(np.where(share > 0, share, 1)), axis=1)
 
 
-def ask(
-    start: Questionnaire, user: HeldOutUser, scores: Callable[[Questionnaire], Any]
-) -> tuple[Questionnaire, list[float]]:
-    """Ask about the item of the best score ten times; return the answers and the errors after each of them."""
-    questionnaire, errors = start, [user.error(start.predictions())]
+def ask(start: Questionnaire, user: HeldOutUser, scores: Callable[[Questionnaire], Any]) -> list[Questionnaire]:
+    """Ask about the item of the best score ten times; return the questionnaires before and after each answer."""
+    states = [start]
     for _ in range(QUESTIONS):
-        score = np.array(scores(questionnaire), np.float64)
-        score[user.items] = score[list(questionnaire.items)] = -np.inf
+        score = np.array(scores(states[-1]), np.float64)
+        score[user.items] = score[list(states[-1].items)] = -np.inf
         item = int(score.argmax())
-        questionnaire = questionnaire.with_answer(item, user.answers.get(item))
-        errors.append(user.error(questionnaire.predictions()))
-    return questionnaire, errors
+        states.append(states[-1].with_answer(item, user.answers.get(item)))
+    return states
 
 
-def one_split(table: Interactions, seed: int) -> Split:
+def popular_list(questionnaire: Questionnaire, support: Any) -> Any:
+    """Return the ten items with most ratings that the user has not rated."""
+    order = np.argsort(-support, kind="stable")
+    return order[~np.isin(order, questionnaire.ratings[0])][:10]
+
+
+def one_split(table: Interactions, seed: int, *, all_strategies: bool) -> Split:
     rng = np.random.default_rng(seed)
-    held = np.sort(rng.choice(table.n_users, N_HELD_OUT, replace=False))
+    eligible = np.flatnonzero(table.by_user.counts >= 4)
+    held = np.sort(rng.choice(eligible, min(N_HELD_OUT, len(eligible) // 3), replace=False))
     train = table.select(~np.isin(table.u, held))
-    users = held_out_users(table, held, rng)
+    users, threshold = held_out_users(table, held, rng), float(np.median(table.values))
     start = Questionnaire(Recommender.fit(ESTIMATOR, train, seed=0).catalog.population())
-    support, entropies = train.by_item.counts, entropy(train)
-    fixed = dict(zip(OTHERS, (support, support * entropies, np.log1p(support) * entropies), strict=True))
-    errors: dict[str, Any] = {name: [] for name in (OURS, *OTHERS, ORACLE)}
-    n_rated, ours = dict.fromkeys(errors, 0.0), []
+    support = train.by_item.counts
+    fixed = {OTHERS[0]: support}
+    if all_strategies:
+        entropies = entropy(train)
+        fixed |= dict(zip(OTHERS[1:], (support * entropies, np.log1p(support) * entropies), strict=True))
+    names = (OURS, *fixed, ORACLE) if all_strategies else (OURS, *fixed)
+    errors: dict[str, Any] = {name: [] for name in names}
+    lists: dict[str, Any] = {name: [] for name in (OURS, OTHERS[0])}
+    n_rated = dict.fromkeys(errors, 0.0)
     for user in users:
         has_answer = np.zeros(table.n_items)
         has_answer[list(user.answers)] = 1
-        strategies: dict[str, Callable[[Questionnaire], Any]] = {OURS: Questionnaire.acquisition}
+        strategies: dict[str, Callable[[Questionnaire], Any]] = {OURS: Questionnaire.question_values}
         strategies |= {name: lambda _, order=order: order for name, order in fixed.items()}
         strategies[ORACLE] = lambda now, has_answer=has_answer: now.variance_reductions() * has_answer
-        for name, scores in strategies.items():
-            questionnaire, curve = ask(start, user, scores)
-            errors[name].append(curve)
-            n_rated[name] += len(questionnaire.ratings[0]) / len(users)
-            ours += [questionnaire.ratings] if name == OURS else []
+        for name in names:
+            states = ask(start, user, strategies[name])
+            errors[name].append([user.error(state) for state in states])
+            n_rated[name] += len(states[-1].ratings[0]) / len(users)
+            if name == OURS:
+                lists[OURS].append([user.ndcg(state.top_items(10), threshold) for state in states])
+                lists[OTHERS[0]].append([user.ndcg(popular_list(state, support), threshold) for state in states])
     return Split(
         {name: np.array(curves).T for name, curves in errors.items()},
-        np.array(bias_errors(train, users, ours)),
+        {name: np.array(curves).T for name, curves in lists.items()},
         np.array([len(user.items) for user in users]),
         held,
         n_rated,
+        start.expected_answers(QUESTIONS),
     )
-
-
-def bias_errors(train: Interactions, users: list[HeldOutUser], ratings: list[Any]) -> list[float]:
-    """Return the errors of user and item averages with the same answers."""
-    owner = np.repeat(np.arange(len(users)), [len(items) for items, _ in ratings])
-    items, values = (np.concatenate([pair[at] for pair in ratings]) for at in (0, 1))
-    histories = SparseRows.of(owner, items, values, len(users))
-    model = Recommender.fit(cofactor.Bias(), train).model.fold_in(histories)
-    scores = model.scores(UserBatch.folded(histories))
-    return [user.error(row) for user, row in zip(users, scores, strict=True)]
 
 
 # the page
@@ -160,91 +179,108 @@ def rmse(errors: Any, counts: Any) -> float:
     return float(np.sqrt(errors.sum() / counts.sum()))
 
 
-def final_errors(split: Split, other: str) -> Any:
-    """Return the sum of squared errors of each user after the last question of a strategy, or of Bias."""
-    return split.bias if other == "Bias" else split.errors[other][-1]
+def interval_text(mean: float, low: float, high: float) -> str:
+    mean += 0.0  # -0.0 becomes 0.0
+    return f"{mean:+.2f}" if np.isnan(low) else f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
-def gain(splits: list[Split], other: str) -> str:
-    """Return the reduction of the RMSE after the last question, in percent of the other RMSE, with its interval."""
+def gain(splits: list[Split], other: str, question: int = QUESTIONS) -> str:
+    """Return the reduction of the RMSE after some questions, in percent of the other RMSE, with its interval."""
     users = np.concatenate([s.users for s in splits])
-    columns = (
-        [s.errors[OURS][-1] for s in splits],
-        [final_errors(s, other) for s in splits],
-        [s.counts for s in splits],
+    columns = [s.errors[OURS][question] for s in splits], [s.errors[other][question] for s in splits]
+    ours, others, counts = (
+        np.bincount(users, np.concatenate(column)) for column in (*columns, [s.counts for s in splits])
     )
-    ours, others, counts = (np.bincount(users, np.concatenate(column)) for column in columns)
     share = -100 / rmse(others, counts)
     difference = paired_rmse_difference(ours, others, counts)
-    low, high = share * difference.high, share * difference.low
-    return f"{share * difference.mean:+.2f} % ({low:+.2f} to {high:+.2f})"
+    return interval_text(share * difference.mean, share * difference.high, share * difference.low)
 
 
-def share_of_oracle(splits: list[Split]) -> float:
-    """Return the gain over popularity as a share of the oracle's gain, over all rows."""
-    ours, oracle, popular = (
-        np.sqrt(sum(s.errors[name][-1].sum() for s in splits)) for name in (OURS, ORACLE, OTHERS[0])
-    )
-    return float((popular - ours) / (popular - oracle))
+def list_gain(splits: list[Split], question: int) -> str:
+    """Return the difference of the NDCG@10 of both lists, in percent of that of the popular list, with its interval."""
+    users = np.concatenate([s.users for s in splits])
+    ours, popular = (np.concatenate([s.lists[name][question] for s in splits]) for name in (OURS, OTHERS[0]))
+    has_value = np.isfinite(ours)
+    sums = np.bincount(users[has_value], (ours - popular)[has_value])
+    counts = np.bincount(users[has_value])
+    interval = bootstrap_interval(sums / np.where(counts > 0, counts, np.nan))
+    return interval_text(*(100 * value / float(np.nanmean(popular)) for value in interval))
 
 
-def head(splits: list[Split], more: list[Split]) -> list[str]:
-    """Return the summary."""
-    lines = []
-    for group, seeds in (
-        (splits, f"seeds 0 to {len(splits) - 1}"),
-        (more, f"seeds {FIRST_EXTRA_SEED} to {FIRST_EXTRA_SEED + len(more) - 1}"),
-    ):
-        if group:
-            gains = "; ".join(f"{gain(group, other)} over {other}" for other in (*OTHERS, "Bias"))
-            lines += [
-                f"- {seeds}: after {QUESTIONS} questions {gains}; {share_of_oracle(group):.0%} of the oracle's gain"
-            ]
-    return lines
-
-
-def page(splits: list[Split], more: list[Split]) -> str:
-    names, name = list(splits[0].errors), type(ESTIMATOR).__name__
+def page(results: dict[str, list[Split]]) -> str:
+    name = type(ESTIMATOR).__name__
     lines = [
         "# Ten questions to a new user",
         "",
-        "Made by `python -m benchmarks.onboarding`: MovieLens-100k, predictions from",
-        f"`{name}(factors={ESTIMATOR.factors}, iterations={ESTIMATOR.iterations})`. The script describes the method.",
+        "Made by `python -m benchmarks.onboarding`, which describes the method: predictions from",
+        f"`{name}(factors={ESTIMATOR.factors}, iterations={ESTIMATOR.iterations})`.",
         "",
-        *head(splits, more),
+        "## Questions",
         "",
-        "| gain of the questionnaire over | " + " | ".join(f"seed {n}" for n in range(len(splits))) + " | mean |",
-        "|-" * (len(splits) + 2) + "|",
+        "Questions answered by a rating, of ten, and reduction of the RMSE compared with questions about the most",
+        "popular items, in percent.",
+        "",
+        f"| data set | splits | expected | answered | popular | {' | '.join(f'gain after {q}' for q in REPORTED)} |",
+        "|-" * (5 + len(REPORTED)) + "|",
     ]
-    for other in (*OTHERS, "Bias"):
-        mean = np.mean(
-            [1 - rmse(s.errors[OURS][-1], s.counts) / rmse(final_errors(s, other), s.counts) for s in splits]
-        )
-        lines.append(f"| {other} | {' | '.join(gain([split], other) for split in splits)} | {100 * mean:+.2f} % |")
-    shares = [f"{share_of_oracle([split]):.0%}" for split in splits] + [f"{share_of_oracle(splits):.0%}"]
-    lines += [f"| share of the oracle's | {' | '.join(shares)} |", ""]
-    lines += ["RMSE by number of questions, mean of these splits:", ""]
-    lines += ["| questions | " + " | ".join(names) + " | Bias |", "|-" * (len(names) + 2) + "|"]
-    for q in range(QUESTIONS + 1):
-        cells = [f"{np.mean([rmse(s.errors[name][q], s.counts) for s in splits]):.4f}" for name in names]
-        bias = f"{np.mean([rmse(s.bias, s.counts) for s in splits]):.4f}" if q == QUESTIONS else ""
-        lines.append(f"| {q} | {' | '.join(cells)} | {bias} |")
-    rated = [f"{np.mean([s.n_rated[name] for s in splits]):.2f}" for name in names]
-    lines.append(f"| rated, of {QUESTIONS} | {' | '.join(rated)} | |")
+    for data, splits in results.items():
+        rated = [f"{np.mean([s.n_rated[who] for s in splits]):.2f}" for who in (OURS, OTHERS[0])]
+        cells = [f"{np.mean([s.n_expected for s in splits]):.2f}", *rated]
+        cells += [gain(splits, OTHERS[0], question) for question in REPORTED]
+        lines.append(f"| {data} | {len(splits)} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "Held-out users can answer about half of their ratings only, because the other half is for scoring.",
+        "",
+        "## Lists",
+        "",
+        "NDCG@10 of the list after so many answers, and in brackets the difference from the popular list, in percent.",
+        "",
+        f"| data set | {' | '.join(map(str, (0, *REPORTED)))} |",
+        "|-" * (2 + len(REPORTED)) + "|",
+    ]
+    for data, splits in results.items():
+        cells = []
+        for question in (0, *REPORTED):
+            value = np.nanmean(np.concatenate([s.lists[OURS][question] for s in splits]))
+            cells.append(f"{value:.3f} [{list_gain(splits, question)}]")
+        lines.append(f"| {data} | {' | '.join(cells)} |")
+    if MOVIELENS in results:
+        lines += movielens_part(results[MOVIELENS])
     return "\n".join([*lines, ""])
+
+
+def movielens_part(splits: list[Split]) -> list[str]:
+    """Return the gains over all strategies and the RMSE after each question, for MovieLens-100k."""
+    names = list(splits[0].errors)
+    lines = ["", "## All strategies on MovieLens-100k", ""]
+    lines += [f"- gain over {other} after {QUESTIONS} questions: {gain(splits, other)} %" for other in OTHERS]
+    ours, oracle, popular = (np.sqrt(sum(s.errors[who][-1].sum() for s in splits)) for who in (OURS, ORACLE, OTHERS[0]))
+    lines += [f"- share of the oracle's gain over popularity: {(popular - ours) / (popular - oracle):.0%}", ""]
+    lines += ["RMSE by number of questions, mean of the splits:", ""]
+    lines += ["| questions | " + " | ".join(names) + " |", "|-" * (len(names) + 1) + "|"]
+    for q in range(QUESTIONS + 1):
+        cells = [f"{np.mean([rmse(s.errors[who][q], s.counts) for s in splits]):.4f}" for who in names]
+        lines.append(f"| {q} | {' | '.join(cells)} |")
+    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--more", type=int, default=20)
+    parser.add_argument("names", nargs="*", default=list(RATING_SETS))
+    parser.add_argument("--seeds", type=int, default=6)
     arguments = parser.parse_args()
-    table, splits = cofactor.datasets.load_movielens("100k"), []
-    for seed in (*range(arguments.seeds), *range(FIRST_EXTRA_SEED, FIRST_EXTRA_SEED + arguments.more)):
-        splits.append(one_split(table, seed))
-        print(seed, *(f"over {other} {gain(splits[-1:], other)}" for other in (*OTHERS, "Bias")), flush=True)
-    PAGE.write_text(page(splits[: arguments.seeds], splits[arguments.seeds :]))
-    print(PAGE.read_text())
+    results: dict[str, list[Split]] = {}
+    for name in arguments.names:
+        table = whole_table(name)
+        for seed in range(arguments.seeds):
+            splits = results.setdefault(name, [])
+            splits.append(one_split(table, seed, all_strategies=name == MOVIELENS))
+            print(name, seed, gain(splits[-1:], OTHERS[0]), flush=True)
+    text = page(results)
+    if list(results) == list(RATING_SETS):
+        PAGE.write_text(text, encoding="utf-8")
+    print(text)
 
 
 if __name__ == "__main__":

@@ -286,12 +286,15 @@ class Question:
         Title of the item.
     expected_variance : float
         Mean variance of the predicted ratings, given the answers so far.
+    expected_answers : float
+        Expected number of the next ten questions that the user can answer with a rating.
     """
 
     model: int
     item: str | None
     title: str | None
     expected_variance: float
+    expected_answers: float
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def many_users(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file of ratings by 240 users, enough for intervals, with the two groups of `folder`."""
+    path, rng = tmp_path_factory.mktemp("many") / "ratings.csv", np.random.default_rng(1)
+    rows = ["userId,movieId,rating"]
+    for user in range(240):
+        films = rng.choice(np.arange(1, 30), 12, replace=False)
+        ratings = np.where((user + films) % 2 == 0, rng.integers(4, 6, 12), rng.integers(1, 3, 12))
+        rows += [f"{user},f{film:02},{rating}" for film, rating in zip(films, ratings, strict=True)]
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
 def model(folder: Path) -> Path:
     path = folder / "films.cofactor"
     films = folder / "films.csv"
@@ -587,10 +600,13 @@ def test_titles_by_another_name_and_id_column(folder: Path, tmp_path: Path) -> N
 # evaluate and models
 
 
-def test_evaluate_ratings(folder: Path) -> None:
-    out = ok("evaluate", folder / "ratings.csv", "--model", "biased-mf", "--model", "explicit-als").stdout
+def test_evaluate_ratings(many_users: Path) -> None:
+    out = ok("evaluate", many_users, "--model", "biased-mf", "--model", "explicit-als", "--refits", 1).stdout
     assert max(map(len, out.splitlines())) <= 80
-    assert "576 training and 144 test rows" in out
+    assert "2,304 training and 576 test rows" in out
+    out, _, overlap = out.partition("Share of common items in the lists of fits with different seeds")
+    assert re.search(r"^ bias +1\.000", overlap, re.MULTILINE)
+    assert re.search(r"^ biased-mf +0\.\d{3}", overlap, re.MULTILINE)
     names = [line.split()[0] for line in out.splitlines() if re.match(r" (biased-mf|explicit-als|bias) ", line)]
     assert sorted(names) == ["bias", "biased-mf", "explicit-als"]
     assert names[-1] == "bias"  # it does not model the groups, and the best comes first
@@ -598,12 +614,13 @@ def test_evaluate_ratings(folder: Path) -> None:
     assert "*" in out.splitlines()[4]
 
 
-def test_evaluate_as_json_has_intervals(folder: Path) -> None:
-    evaluation = json_of("evaluate", folder / "ratings.csv", "--model", "biased-mf", "--seed", 2)
+def test_evaluate_as_json_has_intervals(many_users: Path) -> None:
+    evaluation = json_of("evaluate", many_users, "--model", "biased-mf", "--seed", 2, "--refits", 1)
     assert [entry["model"] for entry in evaluation["models"]] == ["biased-mf", "bias"]
     rmse = evaluation["models"][0]["metrics"]["rmse"]
     assert rmse["low"] <= rmse["mean"] <= rmse["high"]
     assert evaluation["models"][1]["metrics"]["rmse"]["mean"] > rmse["mean"]
+    assert 0 < evaluation["models"][0]["metrics"]["seed_overlap@10"]["mean"] <= 1
 
 
 def test_few_users_have_no_interval_in_any_table(tmp_path: Path) -> None:
@@ -612,15 +629,15 @@ def test_few_users_have_no_interval_in_any_table(tmp_path: Path) -> None:
     for command in ("evaluate", "compare"):
         output = " ".join(ok(command, tmp_path / "few.csv", "--model", "explicit-als").stdout.split())
         assert "no interval" in output
-        assert "An interval needs at least 20 users" in output
+        assert "An interval needs at least 200 users" in output
         assert "nan" not in output
     rmse = json_of("evaluate", tmp_path / "few.csv", "--model", "bias")["models"][0]["metrics"]["rmse"]
     assert rmse["mean"] > 0
     assert (rmse["low"], rmse["high"]) == (None, None)
 
 
-def test_the_legend_of_evaluate_points_to_the_paired_tests(folder: Path) -> None:
-    output = " ".join(ok("evaluate", folder / "ratings.csv", "--model", "bias").stdout.split())
+def test_the_legend_of_evaluate_points_to_the_paired_tests(many_users: Path) -> None:
+    output = " ".join(ok("evaluate", many_users, "--model", "bias").stdout.split())
     assert "`cofactor compare` tests the differences user by user" in output
     assert "luck" not in output
     assert "no interval" not in output.lower()

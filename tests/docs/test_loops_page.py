@@ -31,7 +31,7 @@ def sections(page: str) -> list[str]:
     return [part.split("\n#")[0] for part in text.split(HEADING)[1:]]
 
 
-def test_each_sentence_about_loops_and_mitigations_cites_a_row() -> None:
+def test_each_sentence_on_loops_and_mitigations_cites_a_row() -> None:
     parts = sections("audit.md")
     assert len(parts) == 2
     for part in parts:

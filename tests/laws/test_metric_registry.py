@@ -19,7 +19,7 @@ from cofactor.evaluate import compare, evaluate, split_per_user, split_random
 from cofactor.evaluate.split import Split
 from cofactor.metrics.base import UserValues
 from cofactor.metrics.catalog import CatalogMetric
-from cofactor.metrics.intervals import bootstrap_interval, bootstrap_ratio, paired_difference, paired_rmse_difference
+from cofactor.metrics.intervals import bootstrap_interval, paired_difference, paired_rmse_difference, ratio_interval
 from cofactor.metrics.ranking import Hits, RankingMetric, capped_recall, precision
 from cofactor.metrics.rating import MAE, RMSE, RatingMetric, errors_by_user
 from cofactor.metrics.registry import METRICS, metric_named, primary_metric, validation_metric
@@ -150,21 +150,30 @@ def test_capped_recall_reaches_1_for_every_user() -> None:
     assert capped_recall(hits, 4).tolist() == [1.0, 1.0]
 
 
-def test_user_values_agree_with_the_bootstrap_functions() -> None:
+def test_user_values_agree_with_the_interval_functions() -> None:
     rng = np.random.default_rng(0)
-    u, y, p, q = rng.integers(0, 40, 400), rng.normal(size=400), rng.normal(size=400), rng.normal(size=400)
-    first, second = (errors_by_user(u, y, x, n_users=41) for x in (p, q))
+    u = np.concatenate([np.arange(240), rng.integers(0, 240, 960)])
+    y, p, q = rng.normal(size=(3, 1200))
+    first, second = (errors_by_user(u, y, x, n_users=241) for x in (p, q))
     a, b = RMSE.per_user(first), RMSE.per_user(second)
-    assert a.interval(seed=3) == tuple(np.sqrt(bootstrap_ratio(a.sums, a.counts, seed=3)))
-    assert a.difference(b, seed=3) == paired_rmse_difference(a.sums, b.sums, a.counts, seed=3)
+    assert a.interval() == tuple(np.sqrt(ratio_interval(a.sums, a.counts)))
+    difference = paired_rmse_difference(a.sums, b.sums, a.counts)
+    assert a.difference(b) == difference
+    assert a.standard_error(b) == pytest.approx((difference.high - difference.low) / 3.92, rel=0.05)
     assert a.difference(b).mean == pytest.approx(RMSE.compute(y, p) - RMSE.compute(y, q))
     c, d = MAE.per_user(first), MAE.per_user(second)
     assert c.difference(d).mean == pytest.approx(MAE.compute(y, p) - MAE.compute(y, q))
-    x, z = (np.append(rng.random(50), np.nan) for _ in range(2))
-    counts = np.append(np.ones(50, np.int64), 0)
+    x, z = (np.append(rng.random(250), np.nan) for _ in range(2))
+    counts = np.append(np.ones(250, np.int64), 0)
     values, others = UserValues(x, counts, "mean"), UserValues(z, counts, "mean")
     assert values.interval(seed=3) == bootstrap_interval(x, seed=3)
     assert values.difference(others, seed=3) == paired_difference(x, z, seed=3)
+    assert np.isfinite([values.interval(), values.difference(others), a.interval(), a.difference(b)]).all()
+    hits = np.append(np.zeros(250), np.nan)
+    assert UserValues(hits, counts, "mean", (0, 1)).interval() == bootstrap_interval(hits, bounds=(0, 1))
+    differences = (x - z)[:-1]
+    assert values.standard_error(others) == pytest.approx(differences.std(ddof=1) / np.sqrt(250))
+    assert np.isnan(values.take(np.arange(1, dtype=np.int32)).standard_error(others.take(np.arange(1, dtype=np.int32))))
     assert values.aggregate() == np.nanmean(x)
     with pytest.raises(DataError, match="must have the same users"):
         values.difference(others.take(np.arange(3, dtype=np.int32)))

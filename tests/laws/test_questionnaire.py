@@ -271,6 +271,53 @@ def test_histories_must_be_those_of_the_model(recommender: Recommender) -> None:
             Population.of(recommender.model, histories)
 
 
+def sparse_ratings(seed: int, n_users: int = 120, n_items: int = 400) -> Interactions:
+    """One or two ratings of random items for each user."""
+    rng = np.random.default_rng(seed)
+    pairs = np.unique(np.stack([np.repeat(np.arange(n_users), 2), rng.integers(0, n_items, 2 * n_users)], 1), axis=0)
+    return Interactions.from_columns(pairs[:, 0], pairs[:, 1], rng.integers(1, 6, len(pairs)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_questions_are_popular_items_where_few_answers_are_expected(seed: int) -> None:
+    table = sparse_ratings(seed)
+    questionnaire = Questionnaire(population_of(Recommender.fit(BiasedMF(factors=2), table, seed=seed), n_clusters=6))
+    assert questionnaire.population.asks_popular_items
+    assert 0 < questionnaire.expected_answers(10) < 1
+    order = np.argsort(-table.by_item.counts, kind="stable")
+    for item in order[:5]:
+        assert questionnaire.next_item() == item
+        questionnaire = questionnaire.with_answer(int(item), None)
+    rest = [int(item) for item in order[5:] if table.by_item.counts[item]]
+    items = (*questionnaire.items, *rest)
+    assert replace(questionnaire, items=items, answers=(None,) * len(items)).next_item() is None
+    assert replace(questionnaire, items=items, answers=(None,) * len(items)).expected_answers(10) == 0
+
+
+def test_the_expected_answers_are_those_of_users_of_the_mixture(population: Population) -> None:
+    """Users are drawn from the mixture; they are asked about the same ten items."""
+    assert not population.asks_popular_items
+    start, rng = Questionnaire(population), np.random.default_rng(0)
+    best_items = np.argsort(-start.acquisition(), kind="stable")[:10]
+    clusters = rng.choice(len(population.mixture.weights), 20_000, p=population.mixture.weights)
+    is_rated = rng.random((len(clusters), 10)) < population.mixture.item_probabilities[clusters][:, best_items]
+    assert start.expected_answers(10) == pytest.approx(is_rated.sum(axis=1).mean(), abs=0.05)
+    assert start.expected_answers(0) == 0
+    with pytest.raises(ParameterError, match="n must be"):
+        start.expected_answers(-1)
+
+
+def test_the_list_without_answers_is_by_probability_and_answers_change_it(population: Population) -> None:
+    start = Questionnaire(population)
+    np.testing.assert_allclose(start.relevance(), start.item_probabilities)
+    item = start.next_item()
+    assert item is not None
+    likes, dislikes = (start.with_answer(item, rating) for rating in (5.0, 1.0))
+    better = likes.predictions() > dislikes.predictions()
+    assert better.any()
+    assert (likes.relevance()[better] > dislikes.relevance()[better]).all()
+
+
 # questions by item id
 
 

@@ -195,12 +195,13 @@ def test_a_row_of_zeros_is_similar_to_nothing() -> None:
     factors=st.integers(0, 9),
     l2_bias=st.none() | st.floats(0.001, 1),
     damping=st.sampled_from([0.0, 4.0]),
+    fold_in_l2=st.sampled_from([0.0, 3.0]),
     weights=st.booleans(),
 )
 def test_a_linear_rating_model_folds_in_exactly(
-    seed: int, factors: int, l2_bias: float | None, damping: float, weights: bool
+    seed: int, factors: int, l2_bias: float | None, damping: float, fold_in_l2: float, weights: bool
 ) -> None:
-    loss = RatingsLoss(l2=0.05, l2_bias=l2_bias, damping=damping)
+    loss = RatingsLoss(l2=0.05, l2_bias=l2_bias, damping=damping, fold_in_l2=fold_in_l2)
     model = random_model(seed, factors=factors, mean=3.0, loss=loss)
     rows = history(seed, 5, 9, values=[1.0, 2.5, 5.0], weights=weights)
     folded = model.fold_in(rows)
@@ -208,7 +209,7 @@ def test_a_linear_rating_model_folds_in_exactly(
         row = rows.row(k)
         n, w = len(row.values), np.ones(len(row.values)) if row.weights is None else row.weights.astype(np.float64)
         F = np.column_stack([model.item_factors[row.columns], np.ones(n)]).astype(np.float64)
-        ridge = np.append(np.full(factors, n * 0.05), 0 if l2_bias is None else n * l2_bias + damping)
+        ridge = np.append(np.full(factors, n * 0.05 + fold_in_l2), 0 if l2_bias is None else n * l2_bias + damping)
         if l2_bias is None:
             F[:, -1] = 0
         residual = row.values - 3.0 - model.item_bias[row.columns].astype(np.float64)
@@ -251,6 +252,29 @@ def test_a_training_users_own_history_gives_the_stored_row(
     np.testing.assert_allclose(folded.user_factors, model.user_factors, atol=1e-5)
     np.testing.assert_allclose(folded.user_bias, model.user_bias, atol=1e-5)
     assert np.abs(model.user_factors).max() > 0.05
+
+
+@pytest.mark.parametrize("rating_range", [None, (0.5, 5.5)])
+@pytest.mark.parametrize("fold_in_l2", [0.0, 7.0])
+def test_the_penalty_of_fold_in_is_that_at_which_users_are_stationary(
+    rating_range: tuple[float, float] | None, fold_in_l2: float, small_ratings: Interactions
+) -> None:
+    """Users who are folded in with a penalty give this penalty back, with and without weights."""
+    model = BiasedMF(factors=5, l2=0.1, init_std=0.3, rating_range=rating_range).fit(small_ratings, seed=1)
+    assert isinstance(model.loss, RatingsLoss)
+    weights = np.random.default_rng(0).uniform(0.2, 2, len(small_ratings))
+    for table in (small_ratings, small_ratings.with_weights(weights)):
+        loss = replace(model.loss, fold_in_l2=fold_in_l2)
+        folded = replace(model, loss=loss).fold_in(table.by_user)
+        assert loss.with_fold_in_penalty(folded, table.by_user).fold_in_l2 == pytest.approx(fold_in_l2, abs=0.05)
+
+
+def test_users_without_factors_have_no_penalty_of_fold_in(small_ratings: Interactions) -> None:
+    columns = small_ratings.users.ids(small_ratings.u), small_ratings.items.ids(small_ratings.i)
+    equal = Interactions.from_columns(*columns, np.full(len(small_ratings), 3.0), scale=small_ratings.scale)
+    model = BiasedMF(factors=2).fit(equal)
+    assert isinstance(model.loss, RatingsLoss)
+    assert model.loss.fold_in_l2 == 0
 
 
 # folding in: sigmoid models

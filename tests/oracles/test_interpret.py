@@ -117,13 +117,45 @@ def test_a_film_rated_by_the_severe_is_above_its_average() -> None:
     u = np.concatenate([u, np.arange(300)])
     i = np.concatenate([i, np.where(np.arange(300) < 100, 38, 39)])
     values = np.clip(3 + severe[u] + rng.normal(0, 0.3, len(u)), 1, 5)
-    surprising = surprising_items(Recommender.fit(Bias(), Interactions.from_columns(u, i, values)), 40)
+    ratings = Interactions.from_columns(u, i, values)
+    surprising = surprising_items(Recommender.fit(ExplicitALS(factors=2), ratings), 40)
     assert surprising["item"][0] == 38
     assert surprising["item"][-1] == 39
+    level = dict(surprising.select("item", "level").rows())
+    assert level[38] == pytest.approx(3, abs=0.2)  # not the average of severe raters, 2
+
+
+@pytest.mark.parametrize("damping", [0.5, 5.0, 40.0])
+def test_levels_that_are_shrunken_averages_are_refused(damping: float, movielens: Interactions) -> None:
+    """level - average = damping (mean - average) / (n + damping) has no information beyond average and support."""
+    rec = Recommender.fit(Bias(damping=damping), movielens)
+    with pytest.raises(KindError, match="averages shrunk toward the mean, so no item is surprising"):
+        surprising_items(rec)
+    assert len(surprising_items(Recommender.fit(ExplicitALS(factors=2), movielens), 9)) == 9
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_popularity_is_no_axis_of_a_map_of_events(seed: int) -> None:
+    stream = np.random.default_rng(seed)
+    config = SyntheticConfig(
+        n_users=int(stream.integers(200, 400)), n_items=int(stream.integers(80, 200)),
+        n_ratings=int(stream.integers(6_000, 12_000)),
+    )  # fmt: skip
+    ratings = generate(config, seed=seed).interactions
+    events = ratings.to_events(min_rating=float(ratings.values.min()))
+    rec = Recommender.fit(ImplicitALS(factors=8), events)
+    drawn = FactorMap.of(rec, axes=3)
+    log_support = np.log1p(drawn.items["support"].to_numpy())
+    for axis in ("axis_1", "axis_2", "axis_3"):
+        assert abs(np.corrcoef(drawn.items[axis], log_support)[0, 1]) < 1e-6
+    factors = rec.model.item_factors.astype(np.float64)  # type: ignore[attr-defined]
+    U = np.linalg.svd(factors - factors.mean(axis=0), full_matrices=False)[0]
+    assert abs(np.corrcoef(U[:, 0], log_support)[0, 1]) > 0.6
+    assert 0 < drawn.popularity_share < 1
 
 
 def test_surprising_items_of_an_empty_selection(small_events: Interactions, small_ratings: Interactions) -> None:
-    rec = Recommender.fit(Bias(), small_ratings)
+    rec = Recommender.fit(ExplicitALS(factors=2), small_ratings)
     assert len(surprising_items(rec, min_support=10**6)) == 0
     with pytest.raises(ParameterError, match="n must be an integer >= 1"):
         surprising_items(rec, 0)

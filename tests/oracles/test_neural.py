@@ -123,7 +123,7 @@ def _as_model(network: Network, spec: NeuralMF) -> NetworkModel:
 
     arrays = {name: np.array(tensor.detach().numpy()) for name, tensor in _named_tensors(network, spec).items()}
     width = arrays["user_vectors"].shape[1] + arrays["user_bias"].shape[1]
-    arrays |= {"slope": network.slope.numpy(), "user_spread": np.eye(width, dtype=np.float32)}
+    arrays |= {"slope": network.slope.numpy(), "user_penalty": np.ones(width, np.float32)}
     scale = asdict(Scale.from_levels([1, 2, 3, 4, 5]))
     return NetworkModel.from_parts(arrays, {"scale": scale, "rating_range": (0.5, 5.5), "noise": 1.0})
 
@@ -287,7 +287,7 @@ def test_a_fit_continues_from_a_model(model: NetworkModel, small_ratings: Intera
     spec = NeuralMF(head=head, **{**DEEP, "epochs": 1}, learning_rate=1e-6)
     near = spec.fit(small_ratings, init_model=model)
     for name, array in model.arrays().items():
-        if name != "user_spread":
+        if name != "user_penalty":
             np.testing.assert_allclose(near.arrays()[name], array, atol=1e-3)
     with pytest.raises(ParameterError, match=r"init_model must have user_in of shape \(7, 10\); got \(7, 24\)"):
         replace(spec, hidden=10).fit(small_ratings, init_model=model)
@@ -369,21 +369,37 @@ def test_ratings_of_weight_0_are_ignored(model: NetworkModel) -> None:
 
 
 def test_a_folded_in_user_is_at_a_minimum(model: NetworkModel, small_ratings: Interactions) -> None:
-    """Of loss plus prior. relu has kinks, so not where the gradient is 0, but where no step nearby is better."""
+    """Of loss plus penalty. relu has kinks, so not where the gradient is 0, but where no step nearby is better."""
     rng, histories = np.random.default_rng(0), small_ratings.by_user
     folded = model.fold_in(histories)
-    unknown = np.concatenate([model.user_vectors[-1], model.user_bias[-1]])
     gains, left = [], []
     for u in range(0, model.n_users, 20):
-        slope = model._objective(histories.row(u), unknown)
+        own = histories.row(u)
+
+        def objective(x: np.ndarray, own: SparseRows = own) -> float:
+            return model._history_loss(own, x)[0] + float(model.user_penalty @ x**2) / 2
+
         x = np.concatenate([folded.user_vectors[u], folded.user_bias[u]])
-        z = np.linalg.solve(model.user_spread.astype(np.float64), x - unknown)
-        end, start = slope(z)[0], slope(np.zeros_like(z))[0]
-        nearby = [z + size * rng.standard_normal(len(z)).astype(np.float32) for size in (0.01, 0.1, 0.3) * 60]
+        steps = (size * rng.standard_normal(len(x)).astype(np.float32) for size in (0.01, 0.1, 0.3) * 60)
+        end, start = objective(x), objective(np.zeros_like(x))
         gains.append(start - end)
-        left.append(end - min(slope(point)[0] for point in nearby))
+        left.append(end - min(objective(x + step / np.sqrt(model.user_penalty)) for step in steps))
     assert min(gains) > 0
     assert sum(np.maximum(left, 0)) < 0.02 * sum(gains)
+
+
+def test_the_penalty_of_fold_in_is_the_ratio_of_gradient_and_vector(
+    model: NetworkModel, small_ratings: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users at the minimum of the loss with a penalty get this penalty back; without layers, which have kinks."""
+    monkeypatch.setattr("cofactor.models.network.MAX_FOLD_IN_STEPS", 500)
+    monkeypatch.setattr("cofactor.models.network.FOLD_IN_TOLERANCE", 1e-4)
+    width, histories = model.user_vectors.shape[1], small_ratings.by_user
+    penalty = np.repeat(np.float32([30, 8]), [width, model.user_bias.shape[1]])
+    layers = replace(model.layers, out=np.zeros_like(model.layers.out))
+    folded = replace(model, user_penalty=penalty, layers=layers).fold_in(histories)
+    computed = folded.with_fold_in_penalty(histories).user_penalty
+    np.testing.assert_allclose(computed, penalty, rtol=0.01)
 
 
 def test_users_are_picked_from_two_models(model: NetworkModel) -> None:

@@ -8,14 +8,18 @@ from math import isnan, sqrt
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from cofactor.data.interactions import Interactions
+from cofactor.datasets.synthetic import generate
+from cofactor.datasets.synthetic_config import SyntheticConfig
 from cofactor.errors import DataError, KindError, ParameterError
-from cofactor.estimators import Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
-from cofactor.evaluate import Split, compare, split_last, split_per_user, split_users
+from cofactor.estimators import EASE, Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
+from cofactor.evaluate import Split, compare, split_last, split_per_user, split_random, split_users
 from cofactor.evaluate.evaluation import Evaluation, baseline_for, evaluate, score
 from cofactor.metrics.catalog import CATALOG_METRICS
+from cofactor.metrics.list_overlap import list_overlap
 from cofactor.metrics.ranking import RANKING_METRICS
 from cofactor.metrics.rating import RATING_METRICS
 from cofactor.recommender.recommender import Recommender
@@ -61,7 +65,8 @@ def test_the_same_estimator_twice_is_numbered(of_ratings: Split) -> None:
     both = evaluate([narrow, wide], of_ratings, on_fit=labels.append)
     assert labels == [score.label for score in both.scores] == ["explicit-als #1", "explicit-als #2", "bias"]
     alone = evaluate(wide, of_ratings)
-    assert both["explicit-als #2"].metrics == alone["explicit-als"].metrics
+    first, second = (e.frame().filter(model=label) for e, label in ((both, labels[1]), (alone, "explicit-als")))
+    assert first.drop("model").equals(second.drop("model"))
 
 
 def test_a_score_is_found_by_its_label(rated: Evaluation) -> None:
@@ -75,12 +80,55 @@ def test_the_frame_has_a_row_per_model_and_metric(rated: Evaluation, ranked: Eva
     assert frame.columns == ["model", "metric", "value", "low", "high"]
     assert frame["model"].to_list() == [m for m in ("explicit-als", "biased-mf", "bias") for _ in RATING_METRICS]
     assert frame["metric"].to_list() == [metric.name for metric in RATING_METRICS] * 3
-    assert (frame["low"] < frame["value"]).all()
-    assert (frame["value"] < frame["high"]).all()
+    assert frame.select(pl.col("low", "high").is_nan().all()).row(0) == (True, True)  # fewer than 200 users
     metrics = {metric.at(k).key for metric in (*RANKING_METRICS, *CATALOG_METRICS) for k in (5, 10)}
     served = {f"served_{metric.at(k).key}" for metric in RANKING_METRICS for k in (5, 10)}
     assert set(ranked.frame()["metric"]) == metrics | served
     assert (rated.description, rated.kind) == (of_ratings.description, "ratings")
+
+
+@pytest.mark.parametrize("kind", ["ratings", "events"])
+def test_intervals_over_enough_users(kind: str) -> None:
+    config = SyntheticConfig(n_users=320, n_items=60, n_ratings=8_000, rating_levels=(1, 2, 3, 4, 5))
+    ratings = generate(config).interactions
+    split = split_random(ratings) if kind == "ratings" else split_per_user(ratings.to_events(min_rating=4))
+    frame = evaluate([], split, ks=[5]).frame()
+    catalog = [metric.at(5).key for metric in CATALOG_METRICS]
+    assert (frame.filter(pl.col("metric").is_in(catalog))["low"].is_nan()).all()
+    others = frame.filter(~pl.col("metric").is_in(catalog))
+    assert len(others) >= 2
+    assert (others["low"] < others["value"]).all()
+    assert (others["value"] < others["high"]).all()
+    if kind == "events":
+        assert others["high"].max() <= 1  # type: ignore[operator]
+
+
+def test_the_overlap_of_lists_between_seeds(of_ratings: Split, of_events: Split) -> None:
+    for estimators, split in (
+        ([BiasedMF(factors=8, epochs=2)], of_ratings),
+        ([ImplicitALS(factors=8, epochs=1), EASE()], of_events),
+    ):
+        result = evaluate(estimators, split, ks=[5, 10], refits=2)
+        noisy = result.scores[0].seed_overlap
+        assert set(noisy) == {"seed_overlap@5", "seed_overlap@10"}
+        assert 0 < noisy["seed_overlap@10"].mean < 1
+        assert all(score.seed_overlap["seed_overlap@10"].mean == 1 for score in result.scores[1:])  # deterministic fits
+        assert "seed_overlap@5" in result.frame()["metric"].to_list()
+        alone = evaluate(estimators, split, ks=[5, 10])
+        assert all(score.seed_overlap == {} for score in alone.scores)
+        assert alone.scores[0].metrics.keys() == result.scores[0].metrics.keys()
+        means = [[value.mean for value in e.scores[0].metrics.values()] for e in (alone, result)]
+        assert means[0] == means[1]
+
+
+def test_list_overlap_by_hand() -> None:
+    a, b = [[1, 2, 3], [4, 5, -1], [-1, -1, -1]], [[3, 1, 9], [5, -1, -1], [-1, -1, -1]]
+    np.testing.assert_allclose(list_overlap([a, b]), [2 / 3, 1 / 2, np.nan])
+    np.testing.assert_allclose(list_overlap([a, b, a]), [(2 / 3 + 2 / 3 + 1) / 3, 2 / 3, np.nan])
+    with pytest.raises(ParameterError, match="at least two models; got 1"):
+        list_overlap([a])
+    with pytest.raises(DataError, match="same shape"):
+        list_overlap([a, [[1]]])
 
 
 def test_as_dict_is_plain_json_without_nan(rated: Evaluation, ranked: Evaluation) -> None:

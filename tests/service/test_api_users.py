@@ -129,6 +129,7 @@ def test_onboarding(admin: TestClient) -> None:
     for _ in range(3):
         response = admin.post("/v1/onboarding", json={"answers": answers}).json()
         variances.append(response["expected_variance"])
+        assert 0 < response["expected_answers"] < 10
         answers.append({"item": response["item"], "value": 4})
     assert variances[0] > variances[1] > variances[2]
     assert admin.post("/v1/onboarding", json={"answers": answers + answers[:1]}).status_code == 422

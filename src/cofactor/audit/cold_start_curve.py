@@ -24,6 +24,7 @@ from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators.base import Estimator, require_estimator
 from cofactor.evaluate.evaluation import baseline_for
 from cofactor.kernels.sparse import SparseRows
+from cofactor.metrics import intervals
 from cofactor.metrics.base import Metric, UserValues
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.rating import RatingMetric, errors_by_user
@@ -51,10 +52,11 @@ class ColdStartCurve:
     curve : pl.DataFrame
         One row per history length: history_length, personal, personal_low, personal_high, baseline, baseline_low,
         baseline_high, difference, difference_low, difference_high, users. `difference` is the mean paired difference
-        personal - baseline. All intervals are 95% bootstrap intervals over users; nan where there are too few users.
+        personal - baseline. All intervals are 95% intervals over users; nan if there are too few users for intervals
+        (`metrics.intervals.MIN_USERS`).
     break_even_length : int or None
         Smallest history length such that, at this and every larger length, the personal model is better than the
-        baseline and the interval of the difference excludes 0. None if there is no such length.
+        baseline and the interval of the difference excludes 0. None if there is no such length or no interval.
     metric : {'rmse', 'ndcg@10'}
         Key of the metric on the curve (see `metrics.registry.primary_metric`).
 
@@ -93,7 +95,8 @@ def cold_start(
     history_lengths : sequence of int, optional
         History lengths, each at least 0. The largest ones are dropped if fewer than 20 users are eligible for them.
     users : float, default 0.2
-        Share of the eligible users to hold out, between 0 and 1. At most 1,000 users are held out.
+        Share of the eligible users to hold out, between 0 and 1. At most 1,000 users are held out, and at least the 200
+        that intervals need, if these are at most half of the eligible users.
     seed : int, Generator or None, default 0
         Seed for the sample, the order of each history, the fits and the bootstrap. The result is deterministic.
 
@@ -175,7 +178,8 @@ class _HeldOutUsers:
             )
         max_length, stream = max(feasible), random_stream(seed, "cold start")
         eligible = np.flatnonzero(counts >= 2 * max_length)
-        n = min(max(int(share * len(eligible)), MIN_USERS // 4), MAX_HELD_OUT)
+        enough = intervals.MIN_USERS if len(eligible) >= 2 * intervals.MIN_USERS else MIN_USERS // 4
+        n = min(max(int(share * len(eligible)), enough), MAX_HELD_OUT)
         users = np.sort(stream.permutation(eligible)[:n]).astype(np.int32)
         order = np.lexsort((stream.random(len(table)), table.u))
         position = np.empty(len(table), np.int64)

@@ -1,48 +1,49 @@
 """Group influence: effect of a group of users on the recommendations for all other users.
 
-To measure it, recompute the items without the group's ratings (one half-step; see `kernels.ridge`), then recompute the
-other users from those items (a second half-step), and count the list positions of the other users that change. The two
-half-steps replace a full refit: for a model at a fixed point of training, they give its first-order response to the
-removal. The reference lists come from the same two half-steps with all users. A model with a sigmoid is treated as the
-weighted least-squares problem of its last Gauss-Newton step.
+To measure it, refit the recommender's estimator without the group's ratings, and count the list positions of the other
+users that change. The reference lists come from a refit with all users and the same seed, so that only the group makes
+the difference. A group's influence is compared with that of random groups of as many users, and with that of random
+groups with as many ratings: a group that rates much can exceed the first without exceeding the second.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import atan, cos, pi, sin, sqrt
 from typing import Any, Self
 
 import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream
-from cofactor.checks import Seed
-from cofactor.errors import KindError
-from cofactor.kernels.normal_equations import build_equations, solve_each
-from cofactor.kernels.ridge import RidgeInputs
-from cofactor.kernels.sparse import SparseRows
-from cofactor.kernels.topk import ItemIndex, top_items
-from cofactor.metrics.significance import holm
-from cofactor.models.factor import FactorModel
-from cofactor.models.paired import PairedModel
-from cofactor.models.prior import Prior, Priors
+from cofactor.arrays import Bool, Float64, Int32, Int64, random_stream
+from cofactor.checks import MAX_SEED, Seed
+from cofactor.data.interactions import Interactions
+from cofactor.errors import ParameterError
+from cofactor.estimators.base import Estimator
+from cofactor.kernels.parallel import one_thread_blas, parallel_map
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
 __all__ = ["Influence", "influence"]
 
-MAX_USERS = 500
+MAX_USERS = 2_000
 """Default maximum number of users whose lists are compared."""
 
-MAX_PERMUTATIONS = 100_000
-"""Maximum number of permutations in an audit."""
-MAX_SHIFT = 0.25
-"""Relative change in the item factors above which a half-step with the training penalty does not reproduce training."""
+PERMUTATIONS, MAX_PERMUTATIONS = 99, 100_000
+"""Default and maximum number of random partitions. With fewer than 99, no p-value can reach 0.01."""
+LONG_LISTS = 10
+"""Length of the longer lists that the p-values use, as a multiple of `n`; at most a quarter of the catalog."""
+ROW_DRAWS = 20
+"""Maximum number of random groups with as many ratings as a group."""
+REPEATS, MAX_REPEATS = 5, 1_000
+"""Default number of seeds for an estimator with a random order of training, and maximum number of seeds."""
 
 RATIO_THRESHOLD, P_VALUE_THRESHOLD = 1.25, 0.01
 """A group is flagged if its influence ratio is at least the first value and its adjusted p-value at most the second."""
+AGREEMENT_THRESHOLD = 0.8
+"""A warning is issued if the refit with all users reproduces a smaller share of the recommender's list positions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,13 @@ class Influence:
         One row per group, with the columns listed below.
     permutations : int
         Number of random partitions with which the groups were compared.
+    repeats : int
+        Number of seeds over which `influence` is averaged.
+    agreement : float
+        Share of the list positions of the recommender that the refit with all users reproduces, 0..1. If it is low, the
+        audit describes other lists than those that users see.
+    noise_floor : float
+        Share of the list positions that change if all users are kept and only the seed changes, 0..1.
 
     Notes
     -----
@@ -68,8 +76,10 @@ class Influence:
         share_of_influence   share of the sum of `influence` over the groups
         permuted             mean influence of random groups of the same size
         ratio                influence / permuted
-        p                    one-sided p-value, from Student's t distribution fitted to the permuted influences
-        p_adjusted           p-value adjusted with Holm's method
+        permuted_rows        mean influence of random groups with the same number of rows
+        ratio_rows           influence / permuted_rows
+        p                    p-value of the group among random groups of the same size
+        p_adjusted           p-value for the largest of all groups, which bounds the family-wise error
         flagged              ratio >= 1.25 and p_adjusted <= 0.01
 
     Examples
@@ -79,21 +89,26 @@ class Influence:
     >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
     >>> result = cofactor.audit.influence(rec, np.arange(60) % 2, permutations=5)
-    >>> result.groups["users"].to_list(), result.permutations
-    ([30, 30], 5)
+    >>> result.groups["users"].to_list(), result.permutations, result.agreement
+    ([30, 30], 5, 1.0)
     """
 
     groups: pl.DataFrame
     permutations: int
+    repeats: int
+    agreement: float
+    noise_floor: float
 
 
+@one_thread_blas()
 @validated
 def influence(
     recommender: Recommender,
     groups: Any,
     *,
     n: int = 10,
-    permutations: int = 50,
+    permutations: int = PERMUTATIONS,
+    repeats: int | None = None,
     max_users: int = MAX_USERS,
     seed: Seed = 0,
 ) -> Influence:
@@ -102,18 +117,22 @@ def influence(
     Parameters
     ----------
     recommender : Recommender
-        Recommender with a factor model fitted by least squares: biased-mf, explicit-als or implicit-als. For a pair of
-        models, the lists are those of its rating model.
+        Recommender with its estimator, which is refitted for each group and each random group. Choose one that is
+        fitted quickly.
     groups : array_like of shape (n_users,), int
         Group number for each user row, from 0.
     n : int, default 10
         Length of the lists.
-    permutations : int, default 50
-        Number of random partitions for comparison, at least 2.
-    max_users : int, default 500
+    permutations : int, default 99
+        Number of random partitions for comparison, at least 2. With fewer than 99, no group can be flagged.
+    repeats : int, optional
+        Number of seeds over which the influence of the groups is averaged; by default 5 for an estimator whose training
+        visits the rows in random order, such as biased-mf, and 1 for others. Random groups use one of the seeds each.
+    max_users : int, default 2000
         Maximum number of users whose lists are compared; if there are more, a random sample is used.
     seed : int, Generator or None, default 0
-        Seed for the permutations and for the sample of users. The result is deterministic.
+        Seed for the permutations and for the sample of users; also that of the refits if the recommender does not
+        contain the seed of its fit. The result is deterministic.
 
     Returns
     -------
@@ -122,21 +141,37 @@ def influence(
 
     Raises
     ------
-    KindError
-        The model does not have factors fitted by least squares.
     ParameterError
-        `groups` does not contain one nonnegative integer for each user, or `permutations` is below 2.
+        `groups` does not contain one nonnegative integer for each user, `permutations` is below 2, or the recommender
+        has no estimator.
+    DataError
+        All rows outside a group have weight 0.
+    DivergedError
+        A refit diverged.
+
+    Warns
+    -----
+    UserWarning
+        The refit with all users reproduces less than 80 % of the recommender's list positions, for instance because
+        users were added after the fit.
 
     Notes
     -----
     Small groups have little influence because of their size. Therefore the labels are permuted, which preserves the
-    group sizes, and each group is compared with random groups of the same size. The p-value is that of a prediction
-    interval: t = (influence - permuted) / (s sqrt(1 + 1 / permutations)), with the standard deviation s of the permuted
-    influences and permutations - 1 degrees of freedom.
+    group sizes, and each group is compared with random groups of the same size. The p-values are exact for labels that
+    are assigned at random: with B permutations, p = (1 + number of permutations that reach the group's value) /
+    (1 + B). The value is the sum of two standardized shares of changed positions: in the lists of length n, and in
+    lists ten times as long (at most a quarter of the catalog), which depend less on chance. For the adjusted p-value,
+    the standardized value of a group is compared with the largest value of each permutation (Westfall & Young 1993).
+    If several seeds are used, the p-values compare refits of a single seed.
+
+    `permuted_rows` is the mean of up to 20 groups of users in random order, until their number of rows is nearest to
+    that of the group. A group with a ratio above 1 and `ratio_rows` near 1 has influence because it rates more.
 
     References
     ----------
-    Holm (1979), "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics.
+    Phipson & Smyth (2010), "Permutation p-values should never be zero", Statistical Applications in Genetics and
+    Molecular Biology; Westfall & Young (1993), "Resampling-Based Multiple Testing".
 
     Examples
     --------
@@ -152,25 +187,38 @@ def influence(
     require_recommender("recommender", recommender)
     n_users = len(recommender.users)
     labels = checks.whole_array("groups", groups, low=0, high=max(n_users - 1, 0), size=n_users)
-    permutations, seed = (
-        checks.whole_number("permutations", permutations, low=2, high=MAX_PERMUTATIONS),
-        checks.seed(seed),
-    )
+    permutations = checks.whole_number("permutations", permutations, low=2, high=MAX_PERMUTATIONS)
     n = checks.whole_number("n", n, low=1, high=checks.MAX_LIST_LENGTH)
-    max_users = checks.whole_number("max_users", max_users, low=1)
-    if isinstance(recommender.model, PairedModel):
-        recommender = replace(recommender, model=recommender.model.rating_model, priors=None)
-    steps = _HalfSteps.of(recommender, n, max_users, seed)
+    max_users, seed = checks.whole_number("max_users", max_users, low=1), checks.seed(seed)
+    if repeats is not None:
+        repeats = checks.whole_number("repeats", repeats, low=1, high=MAX_REPEATS)
+    refits = _Refits.of(recommender, n, repeats, max_users, seed)
+    if (agreement := refits.agreement(recommender)) < AGREEMENT_THRESHOLD:
+        warnings.warn(
+            f"a refit with all users reproduces only {agreement:.0%} of the list positions of this recommender, so its "
+            "lists may depend on other groups; fit it again on its present users, without early stopping, and pass the "
+            "seed of the fit",
+            stacklevel=4,
+        )
     n_groups = int(labels.max(initial=0)) + 1
-    observed_shares = np.array([steps.changed_share(labels == g) for g in range(n_groups)])
-    permuted_shares = np.empty((permutations, n_groups))
-    for k in range(permutations):
-        shuffled_labels = random_stream(seed, "permutation", k).permutation(labels)
-        permuted_shares[k] = [steps.changed_share(shuffled_labels == g) for g in range(n_groups)]
-    mean, std = permuted_shares.mean(axis=0), permuted_shares.std(axis=0, ddof=1)
-    deviations = (observed_shares - mean) / np.maximum(std * sqrt(1 + 1 / permutations), 1e-12)
-    p = np.array([_upper_tail(t, permutations - 1) for t in deviations.tolist()])
-    adjusted_p, ratio = np.asarray(holm(p)), observed_shares / np.maximum(mean, 1e-12)
+    members = [labels == g for g in range(n_groups)]
+
+    def permuted_shares(k: int) -> Float64:
+        shuffled = random_stream(seed, "permutation", k).permutation(labels)
+        # with observed[0], which uses the first seed, all seeds are used equally often
+        return refits.changed_shares((shuffled == g for g in range(n_groups)), (k + 1) % refits.repeats)
+
+    def row_matched_shares(k: int) -> Float64:
+        streams = [random_stream(seed, "rows", k, g) for g in range(n_groups)]
+        draws = map(refits.users_with_rows_of, members, streams)
+        return refits.changed_shares(draws, k % refits.repeats)
+
+    observed = np.array(parallel_map(lambda k: refits.changed_shares(members, k), range(refits.repeats)))
+    permuted = np.array(parallel_map(permuted_shares, range(permutations)))
+    by_rows = np.array(parallel_map(row_matched_shares, range(min(permutations, ROW_DRAWS))))
+    p, adjusted_p = _permutation_p_values(observed[0], permuted)
+    shares, mean, mean_by_rows = (values[..., 0].mean(axis=0) for values in (observed, permuted, by_rows))
+    ratio = shares / np.maximum(mean, 1e-12)
     users = np.bincount(labels, minlength=n_groups)
     rows = np.bincount(labels, weights=recommender.histories.counts, minlength=n_groups)
     table = pl.DataFrame(
@@ -179,182 +227,148 @@ def influence(
             "users": users,
             "share_of_users": users / max(users.sum(), 1),
             "share_of_rows": rows / max(rows.sum(), 1),
-            "influence": observed_shares,
-            "share_of_influence": observed_shares / max(observed_shares.sum(), 1e-12),
+            "influence": shares,
+            "share_of_influence": shares / max(shares.sum(), 1e-12),
             "permuted": mean,
             "ratio": ratio,
+            "permuted_rows": mean_by_rows,
+            "ratio_rows": shares / np.maximum(mean_by_rows, 1e-12),
             "p": p,
             "p_adjusted": adjusted_p,
             "flagged": (ratio >= RATIO_THRESHOLD) & (adjusted_p <= P_VALUE_THRESHOLD),
         }
     )
-    return Influence(table, permutations)
+    return Influence(table, permutations, refits.repeats, agreement, refits.noise_floor())
 
 
-def _upper_tail(t: float, degrees_of_freedom: int) -> float:
-    """Compute P(T > t) of Student's t distribution by its finite sum for whole degrees of freedom.
+def _permutation_p_values(observed: Float64, permuted: Float64) -> tuple[Float64, Float64]:
+    """Return the p-value of each group, and that for the largest value of all groups.
 
-    Abramowitz & Stegun (1964), "Handbook of Mathematical Functions", 26.7.3 and 26.7.4.
+    `observed` has shape (n_groups, n_lengths), and `permuted` (permutations, n_groups, n_lengths). The tested value is
+    the sum of the standardized values over the lengths, standardized again. The observed values are included in all
+    means and standard deviations, so that all permutations, the observed one included, are treated alike.
     """
-    theta = atan(t / sqrt(degrees_of_freedom))
-    first = degrees_of_freedom % 2
-    # sum of the powers first, first + 2, ..., degrees_of_freedom - 2 of cos theta
-    k = np.arange(2 + first, degrees_of_freedom, 2)
-    terms = np.cumprod(np.concatenate([[cos(theta) ** first], (k - 1) / k * cos(theta) ** 2]))
-    total = sin(theta) * float(terms.sum()) if degrees_of_freedom > 1 else 0.0
-    central = (2 / pi) * (theta + total) if first else total
-    return max((1 - central) / 2, 0.0)
+    scores = _standardized(_standardized(np.concatenate([observed[None], permuted])).sum(axis=2))
+    return (scores >= scores[0]).mean(axis=0), (scores.max(axis=1)[:, None] >= scores[0]).mean(axis=0)
+
+
+def _standardized(values: Float64) -> Float64:
+    """Return values with mean 0 and standard deviation 1 over the first axis, or 0 where all values are equal."""
+    std = values.std(axis=0)
+    scores: Float64 = np.divide(values - values.mean(axis=0), std, out=np.zeros_like(values), where=std > 0)
+    return scores
 
 
 @dataclass(frozen=True, eq=False)
-class _HalfSteps:
-    """Item half-step and user half-step that exclude the rows of a group; shared parts are computed once.
+class _Refits:
+    """Refits of a recommender's estimator without groups of users, and the lists of a sample of users.
 
     Attributes
     ----------
-    by_item : SparseRows
-        Raters of each item; `targets` and `confidence` hold one value per entry.
-    side : RidgeInputs
-        User side of the item half-step.
-    counts : ndarray of shape (n_items,)
-        Number of raters of each item.
-    A : ndarray of shape (n_items, w, w)
-        Normal equations of the items with all users.
-    b : ndarray of shape (n_items, w)
-        Right-hand sides of the normal equations.
+    estimator : Estimator
+        Estimator that ranks; of a pair of models, the ranker.
+    table : Interactions
+        Its training table.
+    counts : ndarray of shape (n_users,)
+        Number of rows of each user.
+    users : ndarray of shape (n_sampled,), int32
+        Users whose lists are compared.
+    n : int
+        Length of the lists.
+    long_n : int
+        Length of the longer lists, which include those of length n.
+    repeats : int
+        Number of seeds over which influence is averaged.
+    seeds : tuple of int
+        At least two seeds.
+    reference : tuple of ndarray of shape (n_sampled, long_n), int32
+        Lists with all users, for each seed.
     """
 
-    model: FactorModel
-    by_item: SparseRows
-    targets: Float32
-    confidence: Float32
-    side: RidgeInputs
+    estimator: Estimator
+    table: Interactions
     counts: Int64
-    A: Float64
-    b: Float64
-    by_user: SparseRows
-    sampled_users: Int32
-    seen: SparseRows
+    users: Int32
     n: int
-    lists: Int32
-    priors: Priors | None = None
+    long_n: int
+    repeats: int
+    seeds: tuple[int, ...]
+    reference: tuple[Int32, ...] = ()
 
     @classmethod
-    def of(cls, recommender: Recommender, n: int, max_users: int, seed: int) -> Self:
-        model = recommender.model
-        if not isinstance(model, FactorModel) or not model.factors:
-            raise KindError(
-                "influence requires factors fitted by least squares; fit biased-mf, explicit-als or implicit-als"
-            )
-        entries = _linearize(model, recommender.histories)
-        by_item = entries.transpose(model.n_items)
-        side = model.least_squares.ridge_inputs(model.user_factors, model.user_bias, model.mean)
-        side = _without_padding(_with_minimal_penalty(side, model), model)
-        confidence, targets = side.targets(by_item)
-        A, b = build_equations(by_item, targets, confidence, side.features)
-        active = np.flatnonzero(entries.counts)
+    def of(cls, recommender: Recommender, n: int, repeats: int | None, max_users: int, seed: int) -> Self:
+        if recommender.estimator is None:
+            raise ParameterError("influence needs a recommender with its estimator; create it with Recommender.fit")
+        estimator, table = recommender.estimator.ranking_part(_training_table(recommender))
+        if repeats is None:
+            repeats = 1 if estimator.exact_fold_in else REPEATS
+        first_seed = seed if recommender.seed is None else recommender.seed
+        seeds = tuple((first_seed + k) % (MAX_SEED + 1) for k in range(max(repeats, 2)))
+        active = np.flatnonzero(table.by_user.counts)
         sample = random_stream(seed, "max_users").choice(active, min(max_users, len(active)), replace=False)
         users = np.sort(sample).astype(np.int32)
-        no_removal, empty_lists = np.zeros(model.n_users, bool), np.zeros((0, n), np.int32)
-        steps = cls(
-            model, by_item, targets, confidence, side, by_item.counts, A, b,
-            entries.take(users), users, recommender.histories.take(users), n, empty_lists,
-        )  # fmt: skip
-        if steps._relative_shift(no_removal) > MAX_SHIFT:
-            steps = replace(steps, priors=recommender.ensure_priors(seed=seed).priors)
-        return replace(steps, lists=steps._top_lists(no_removal))
+        long_n = max(n, min(LONG_LISTS * n, table.n_items // 4))
+        refits = cls(estimator, table, recommender.histories.counts, users, n, long_n, repeats, seeds)
+        nobody = np.zeros(table.n_users, bool)
+        return replace(refits, reference=tuple(refits.lists(nobody, users, s) for s in seeds))
 
-    def _relative_shift(self, is_removed: Bool) -> float:
-        """Return the relative change in the item factors after a half-step with the training penalty."""
-        shifted_factors, trained_factors = self._items(is_removed)[0], self.model.item_factors
-        return float(
-            np.linalg.norm(shifted_factors - trained_factors) / max(float(np.linalg.norm(trained_factors)), 1e-12)
+    def lists(self, is_removed: Bool, users: Int32, seed: int) -> Int32:
+        """Return the lists of users after a refit without the rows of the removed users."""
+        table = self.table.select(~is_removed[self.table.u]) if is_removed.any() else self.table
+        return Recommender.fit(self.estimator, table, seed=seed).for_rows(users).rank(self.long_n)[0]
+
+    def changed_shares(self, groups: Iterable[Bool], repeat: int) -> Float64:
+        """Return the shares of the list positions of users outside each group that change without the group.
+
+        The result has shape (n_groups, 2): for lists of length n, and for the longer ones.
+        """
+        return np.array([self._changed_shares(group, repeat) for group in groups])
+
+    def _changed_shares(self, group: Bool, repeat: int) -> tuple[float, float]:
+        is_outside = ~group[self.users]
+        if not group.any() or not is_outside.any():
+            return 0.0, 0.0
+        lists, reference = self.lists(group, self.users[is_outside], self.seeds[repeat]), self.reference[repeat]
+        return (
+            _changed_share(lists[:, : self.n], reference[is_outside, : self.n]),
+            _changed_share(lists, reference[is_outside]),
         )
 
-    def changed_share(self, group: Any) -> float:
-        """Return the fraction of list positions of sampled users outside the group that change if it is removed."""
-        is_outside = ~group[self.sampled_users]
-        if not group.any() or not is_outside.any():
-            return 0.0
-        lists, reference_lists = self._top_lists(group)[is_outside], self.lists[is_outside]
-        is_unchanged = (lists[:, :, None] == reference_lists[:, None, :]).any(axis=2) & (lists >= 0)
-        positions = (reference_lists >= 0).sum()
-        return float(1 - is_unchanged.sum() / max(positions, 1))
+    def users_with_rows_of(self, group: Bool, stream: np.random.Generator) -> Bool:
+        """Return a mask of random users whose number of rows is nearest to that of a group."""
+        order = stream.permutation(len(self.counts))
+        totals = np.concatenate([[0], np.cumsum(self.counts[order])])
+        drawn = np.zeros(len(self.counts), bool)
+        drawn[order[: np.abs(totals - self.counts[group].sum()).argmin()]] = True
+        return drawn
 
-    def _top_lists(self, is_removed: Bool) -> Int32:
-        """Return the lists of the sampled users after both half-steps without the rows of the removed users."""
-        model, loss = self.model, self.model.least_squares
-        factors, bias = self._items(is_removed)
-        side = _without_padding(_with_minimal_penalty(loss.ridge_inputs(factors, bias, model.mean), model), model)
-        confidence, targets = side.targets(self.by_user)
-        A, b = build_equations(self.by_user, targets, confidence, side.features)
-        if side.gram.size:
-            A += side.gram
-        penalty = loss.penalty(self.by_user.counts, model.n_items)
-        users = _solve(A, b, side, penalty, None if self.priors is None else self.priors.users)
-        rows, _ = top_items(
-            np.ascontiguousarray(users[:, : model.factors]), ItemIndex.of(factors, bias), self.n,
-            seen_start=self.seen.start, seen=self.seen.columns, allowed=np.zeros(0, bool),
-        )  # fmt: skip
-        return rows
+    def agreement(self, recommender: Recommender) -> float:
+        """Return the share of the recommender's list positions that are in the reference lists."""
+        lists = recommender.for_rows(self.users).rank(self.n)[0]
+        return 1 - _changed_share(self.reference[0][:, : self.n], lists)
 
-    def _items(self, is_removed: Bool) -> tuple[Float32, Float32]:
-        """Compute item factors and biases after subtracting the removed users from the normal equations."""
-        loss, side, k = self.model.least_squares, self.side, self.model.factors
-        entries = is_removed[self.by_item.columns]
-        rows = self.by_item.with_values(self.by_item.values).filter(entries)
-        A, b = build_equations(rows, self.targets[entries], self.confidence[entries], side.features)
-        np.subtract(self.A, A, out=A)
-        np.subtract(self.b, b, out=b)
-        if side.gram.size:
-            A += side.gram - loss.unobserved_gram(side.features[is_removed])
-        penalty = loss.penalty(self.counts - rows.counts, int((~is_removed).sum()))
-        prior = None if self.priors is None else self.priors.items
-        solution = _solve(A, b, side, penalty, prior if isinstance(prior, Prior) else None)
-        bias = solution[:, k] if solution.shape[1] > k else np.zeros(len(solution), np.float32)
-        return np.ascontiguousarray(solution[:, :k]), np.ascontiguousarray(bias)
+    def noise_floor(self) -> float:
+        """Return the mean share of the positions of the first reference lists that change with another seed."""
+        first, *others = (lists[:, : self.n] for lists in self.reference)
+        return float(np.mean([_changed_share(lists, first) for lists in others]))
 
 
-def _solve(A: Float64, b: Float64, side: RidgeInputs, penalty: Float32, prior: Prior | None) -> Float32:
-    """Solve the normal equations of each row with the training penalty or with a prior; A and b are overwritten."""
-    if prior is None:
-        diagonal = np.arange(A.shape[1])
-        A[:, diagonal, diagonal] += penalty.astype(np.float64)[:, None] * side.shape + side.precision
-    else:
-        A += prior.precision
-        b += prior.precision @ prior.mean
-    return solve_each(A, b).astype(np.float32)
+def _changed_share(lists: Int32, reference: Int32) -> float:
+    """Return the share of the positions of the reference lists whose items are not in the other lists."""
+    is_unchanged = (reference[:, :, None] == lists[:, None, :]).any(axis=2) & (reference >= 0)
+    positions = int((reference >= 0).sum())
+    return float(1 - is_unchanged.sum() / positions) if positions else 0.0
 
 
-def _linearize(model: FactorModel, histories: SparseRows) -> SparseRows:
-    """Return the rows for a linear half-step; with a sigmoid, they are the working responses and weights."""
-    rows = model.least_squares.entries(histories)
-    if model.rating_range is None:
-        return rows
-    users = rows.owners
-    x = model.raw_scores(users, rows.columns)
-    low, high = model.rating_range
-    share = np.clip((model.link(x) - low) / (high - low), 1e-3, 1 - 1e-3)
-    slope = ((high - low) * share * (1 - share)).astype(np.float32)
-    response = x + (rows.values - model.link(x)) / slope
-    weights = slope**2 if rows.weights is None else slope**2 * rows.weights
-    return SparseRows(rows.start, rows.columns, response.astype(np.float32), weights.astype(np.float32))
-
-
-def _with_minimal_penalty(side: RidgeInputs, model: FactorModel) -> RidgeInputs:
-    """Add a minimal penalty so that the equations for items without remaining raters can be solved."""
-    minimum = np.float32(1e-6) * np.square(model.user_factors).max(initial=1e-6)
-    return replace(side, shape=np.maximum(side.shape, minimum), precision=np.maximum(side.precision, minimum))
-
-
-def _without_padding(side: RidgeInputs, model: FactorModel) -> RidgeInputs:
-    """Remove the padding so that the width equals the number of unknowns."""
-    w = model.least_squares.n_unknowns(model.factors)
-    return replace(
-        side,
-        features=np.ascontiguousarray(side.features[:, :w]),
-        gram=side.gram[:w, :w],
-        shape=side.shape[:w],
-        precision=side.precision[:w],
-        prior=side.prior[:, :w],
-    )
+def _training_table(recommender: Recommender) -> Interactions:
+    """Return the histories of a recommender as the table that it was fitted to."""
+    histories, users, items = recommender.histories, recommender.users, recommender.items
+    seen = None
+    if recommender.seen is not None:
+        rows = recommender.seen
+        seen = Interactions(users, items, rows.owners.astype(np.int32), rows.columns, rows.values)
+    return Interactions(
+        users, items, histories.owners.astype(np.int32), histories.columns, histories.values, recommender.kind,
+        histories.times, histories.weights, recommender.scale, recommender.user_table, recommender.item_table,
+        seen=seen,
+    )  # fmt: skip

@@ -38,8 +38,9 @@ __all__ = ["compare", "show_comparison"]
 
 ROLES = {"requested": "", "baseline": "\n  baseline", "tuned baseline": "\n  tuned"}
 LEGEND = (
-    "Below each value: its 95 % interval over users. `versus best`: the result of a paired test over users, "
-    "Holm-corrected for all models, and the difference with its 95 % interval. Fit times exclude compilation."
+    "Below each value: its 95 % interval over users. `versus best`: the result of paired tests over users, corrected "
+    "for the number of models and the choice of the best, and the difference with its uncorrected 95 % interval. Fit "
+    "times exclude compilation."
 )
 
 

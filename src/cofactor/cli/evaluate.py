@@ -17,6 +17,7 @@ from cofactor.cli.options import (
     Lengths,
     Models,
     RatingModel,
+    Refits,
     Seed,
     Settings,
     SplitName,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from cofactor.evaluate.reliability import Calibration
     from cofactor.evaluate.split import Split
     from cofactor.metrics.base import Metric
+    from cofactor.metrics.intervals import Interval
 
 __all__ = ["check_calibration", "evaluate", "report_calibration", "show_calibration", "show_evaluation"]
 
@@ -63,6 +65,7 @@ def evaluate(
     exclude: ExcludeName = None,
     half_life: HalfLife = None,
     k: Lengths = None,
+    refits: Refits = 0,
     calibration: Annotated[
         bool, Option("--calibration", help="Evaluate the calibration of predicted rating distributions instead.")
     ] = False,
@@ -86,6 +89,8 @@ def evaluate(
 
     --set NAME=VALUE applies to all models that have the hyperparameter, --set MODEL.NAME=VALUE to one model.
 
+    --refits N fits each model N more times with other seeds and shows how many items of the lists are the same.
+
     --calibration checks predictive distributions (bayesian-mf; neural-mf with head=classification): whether 80 %
     intervals contain 80 % of the ratings, overall and for groups of users and items.
     """
@@ -106,7 +111,7 @@ def evaluate(
     with console.status("", spinner="dots") as status:  # shows nothing if stderr is not a terminal
         evaluation = evaluate_models(
             estimators, data_split, ks=tuple(k or (10,)), seed=seed, exclude=excluded,
-            on_fit=lambda name: status.update(f"fitting {name}"),
+            refits=refits, on_fit=lambda name: status.update(f"fitting {name}"),
         )  # fmt: skip
     if as_json:
         show_json({**evaluation.as_dict(), "train": len(data_split.train), "test": len(data_split.test)})
@@ -143,6 +148,7 @@ def show_evaluation(out: Console, evaluation: Evaluation, split: Split) -> None:
         for first in range(MAX_COLUMNS, len(output_table), MAX_COLUMNS + 1):
             _show_table(out, scores, output_table[first : first + MAX_COLUMNS + 1], with_time=False)
         _show_served_lists(out, scores, output_table)
+    _show_seed_overlap(out, evaluation.scores)
     out.print(LEGEND)
     intervals = [
         score.metrics[m.key]
@@ -175,6 +181,24 @@ def _show_served_lists(out: Console, scores: Sequence[Score], metrics: Sequence[
             f"Lists of {metrics[0].k} as served: popular items fill the positions without model evidence", style="bold"
         )
         _show_table(out, served_scores, metrics[:MAX_COLUMNS], with_time=False)
+
+
+def _show_seed_overlap(out: Console, scores: Sequence[Score]) -> None:
+    """Print the share of common items in the lists of fits with different seeds, if it was measured."""
+    keys = list(scores[0].seed_overlap)
+    if not keys:
+        return
+    out.print("\nShare of common items in the lists of fits with different seeds", style="bold")
+    output_table = table("model", *((f"lists of {key.partition('@')[2]}", "right") for key in keys))
+    for score in scores:
+        output_table.add_row(score.label, *(_format_overlap(score.seed_overlap[key]) for key in keys))
+    out.print(output_table)
+
+
+def _format_overlap(overlap: Interval) -> str:
+    if isnan(overlap.mean):
+        return "-"
+    return f"{overlap.mean:.3f}" + ("" if isnan(overlap.low) else f"\n{overlap.low:.3f}-{overlap.high:.3f}")
 
 
 def _differs(score: Score, key: str) -> bool:
@@ -310,6 +334,10 @@ def show_calibration(out: Console, calibrations: Mapping[str, Calibration], spli
         output_table.add_row(label, *("-" if isnan(number) else f"{number:.4f}" for number in numbers))
     out.print(output_table)
     for label, result in calibrations.items():
+        out.print(
+            f"{label}: {_format_percent(result.share_below)} % of the ratings are below the 2.5 % quantile of their "
+            f"distribution, {_format_percent(result.share_above)} % above the 97.5 % quantile"
+        )
         interval_names = [
             name.removeprefix("covered ") for name in result.coverage.columns if name.startswith("covered ")
         ]
@@ -336,7 +364,7 @@ def _show_coverage(out: Console, label: str, coverage: pl.DataFrame, interval: s
 
 
 def _format_percent(fraction: float | None) -> str:
-    return "-" if fraction is None else f"{100 * fraction:.1f}"
+    return "-" if fraction is None or isnan(fraction) else f"{100 * fraction:.1f}"
 
 
 def _write_plot(label: str, result: Calibration, split: Split, path: str) -> None:

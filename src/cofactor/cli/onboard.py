@@ -51,6 +51,9 @@ def onboard(
     start = state = Recommender.load(model).for_history([]).questions(seed=seed)
     prompt, out = _Prompt(start.catalog.scale), results()
     out.print(f"Rate {prompt.range}; Enter or ? if you don't know it, q to quit.")
+    out.print(f"Expected ratings: {start.expected_answers(questions):.1f} of {questions} questions.")
+    if start.questionnaire.population.asks_popular_items:
+        out.print("Few answers are expected, so the most popular items are asked about.")
     answer: Answer = None
     for number in range(1, questions + 1):
         item = state.next_item()

@@ -30,6 +30,7 @@ __all__ = [
     "N",
     "Output",
     "RatingModel",
+    "Refits",
     "Seed",
     "Settings",
     "SplitName",
@@ -308,6 +309,12 @@ RatingModel: TypeAlias = Annotated[
 
 Seed: TypeAlias = Annotated[
     int, Option(metavar="N", parser=seed, help="Random seed; the same seed gives the same result.")
+]
+
+
+Refits: TypeAlias = Annotated[
+    int,
+    Option(metavar="N", parser=count, help="Number of additional fits with other seeds, to compare their lists."),
 ]
 
 

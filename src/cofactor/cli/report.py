@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Option
 
 from cofactor.cli.input_options import Source, reads_table
-from cofactor.cli.options import Seed, Settings, whole_number
+from cofactor.cli.options import Refits, Seed, Settings, whole_number
 from cofactor.cli.side_tables import check_output
 from cofactor.cli.terminal import messages, printable, results
 
@@ -38,6 +38,7 @@ def report(
     rounds: Annotated[
         int, Option(metavar="N", parser=whole_number, help="Number of rounds in the feedback loop simulation.")
     ] = 6,
+    refits: Refits = 0,
     settings: Settings = None,
     seed: Seed = 0,
 ) -> None:
@@ -54,7 +55,7 @@ def report(
     require_plotly()
     model_estimator = estimator_of(estimator or DEFAULT_MODELS[source.kind], source.settings(settings))
     source.check_estimators([model_estimator])
-    study = Study(source.read(), model_estimator, genres=genres, seed=seed, rounds=rounds)
+    study = Study(source.read(), model_estimator, genres=genres, seed=seed, rounds=rounds, refits=refits)
     with messages().status("", spinner="dots") as status:  # shows nothing if stderr is not a terminal
         html_report = make_report(
             study, title=f"Report on {Path(source.ratings).name or source.ratings}",

@@ -26,6 +26,7 @@ from cofactor.checks import Seed
 from cofactor.cold_start.bernoulli_mixture import BernoulliMixture
 from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError
+from cofactor.kernels.mixture import mixture_cdf
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import linalg_as_data_error, require_histories
@@ -55,6 +56,9 @@ PSEUDO_COUNT = 3.0
 BLOCK_SIZE = 200
 """Number of ratings on which the posterior is conditioned at a time."""
 
+N_PLANNED_QUESTIONS, MIN_EXPECTED_ANSWERS = 10, 1.0
+"""If fewer of this many questions are expected to be answered with a rating, the most popular items are asked about."""
+
 TEST_ERROR_RATIO = 1.1
 """Ratio of the squared error of a factor model on new ratings to that on its training data."""
 
@@ -79,6 +83,8 @@ class Population:
         Mean of x in each cluster.
     covariance : ndarray of shape (width, width), float64
         Covariance S of x within a cluster.
+    support : ndarray of shape (n_items,), int64
+        Number of ratings of each item.
     scale : Scale or None, default None
         Rating scale that answers must be on.
 
@@ -99,6 +105,7 @@ class Population:
     mixture: BernoulliMixture
     means: Float64
     covariance: Float64
+    support: Int64
     scale: Scale | None = None
 
     @classmethod
@@ -155,6 +162,7 @@ class Population:
             users = _UserDistribution.of_factors(model, histories, active)
         else:
             raise KindError("a questionnaire requires rating factors: fit bayesian-mf, biased-mf or explicit-als")
+        support = histories.column_counts(model.n_items)
         histories = histories.take(_evenly_spaced(active, MAX_USERS))
         mixture = BernoulliMixture.of(histories, model.n_items, n_clusters=n_clusters, seed=seed)
         x, uncertainty = users.posterior_means(histories)
@@ -162,7 +170,17 @@ class Population:
         means = (mixture.responsibilities.T @ x + PSEUDO_COUNT * x.mean(axis=0)) / (sizes + PSEUDO_COUNT)
         residuals = x - mixture.responsibilities @ means
         covariance = residuals.T @ residuals / len(x) + uncertainty
-        return cls(users.features, users.intercept, users.noise, mixture, means, covariance, scale)
+        return cls(users.features, users.intercept, users.noise, mixture, means, covariance, support, scale)
+
+    @cached_property
+    def start(self) -> Questionnaire:
+        """Questionnaire without answers."""
+        return Questionnaire(self)
+
+    @cached_property
+    def asks_popular_items(self) -> bool:
+        """Whether the most popular items are asked about, because informative questions would rarely be answered."""
+        return self.start.sum_of_probabilities(self.start.acquisition(), N_PLANNED_QUESTIONS) < MIN_EXPECTED_ANSWERS
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +197,7 @@ class _UserDistribution:
     def of_factors(cls, model: FactorModel, histories: SparseRows, active: Int64) -> Self:
         """Return the distribution of factors and biases over the users with ratings, including their uncertainty."""
         assert model.loss is not None
+        assert model.loss.least_squares is not None
         x = np.column_stack([model.user_factors, model.user_bias]).astype(np.float64)[active]
         f = np.column_stack([model.item_factors, np.ones(model.n_items)]).astype(np.float64)
         linear = model.mean + model.item_bias.astype(np.float64)
@@ -191,10 +210,11 @@ class _UserDistribution:
         noise = max(float(np.mean(np.square(error, dtype=np.float64))) * TEST_ERROR_RATIO, 1e-6)
         sample = _evenly_spaced(active, MAX_UNCERTAINTY_USERS)
         uncertainty = np.zeros((x.shape[1], x.shape[1]))
+        inputs, k = model.item_inputs, model.loss.n_unknowns(model.factors)
         for u in sample:
             f_rated = f[histories.row(int(u)).columns]
-            ridge = np.full(x.shape[1], max(model.loss.l2, 1e-9) * len(f_rated))
-            ridge[-1] = max(model.loss.l2_bias or 1e3, 1e-9) * len(f_rated)
+            ridge = np.full(x.shape[1], 1e3 * len(f_rated))  # for a bias that the model does not have
+            ridge[:k] = model.loss.penalty([len(f_rated)], model.n_items)[0] * inputs.shape[:k] + inputs.precision[:k]
             uncertainty += np.asarray(np.linalg.inv(f_rated.T @ f_rated + np.diag(ridge)), np.float64) * (
                 noise / len(sample)
             )
@@ -386,9 +406,40 @@ class Questionnaire:
         ratings: Float64 = self.population.intercept + self.population.features @ self.posterior[0]
         return ratings
 
+    def relevance(self) -> Float64:
+        """Return the score by which items are recommended: probability of knowing an item, times a ratio for liking it.
+
+        Returns
+        -------
+        ndarray of shape (n_items,), float64
+            Score of each item; without answers, the probability that a new user knows it, so that the list is about
+            that of the most popular items.
+
+        Notes
+        -----
+        With c_i the probability that the user knows item i, t the mean of the ratings that new users are expected to
+        give, and r_i the normally distributed rating::
+
+            c_i P(r_i > t | answers) / P(r_i > t | no answers)
+
+        A ranking by the predicted rating alone puts items first that hardly anybody has rated.
+        """
+        start = self.population.start
+        t = float(np.average(start.predictions(), weights=start.item_probabilities))
+        ratio = self._probabilities_above(t) / np.maximum(start._probabilities_above(t), 1e-9)
+        relevance: Float64 = self.item_probabilities * ratio
+        return relevance
+
+    def _probabilities_above(self, t: float) -> Float64:
+        """Return the probability that the user's rating of each item is above t: ndarray of shape (n_items,)."""
+        f = self.population.features
+        variance = np.sum((f @ self.posterior[1]) * f, axis=1) + self.population.noise
+        below = mixture_cdf(self.predictions()[:, None], np.sqrt(variance)[:, None], np.array([t]))
+        return 1 - below[:, 0]
+
     @validated
     def top_items(self, n: int = 10) -> Int32:
-        """Return the row numbers of the n unrated items with the highest predictions.
+        """Return the row numbers of the n unrated items with the highest `relevance`.
 
         Parameters
         ----------
@@ -400,7 +451,7 @@ class Questionnaire:
         ndarray of shape (n,), int32
             Item row numbers, best first; fewer if fewer than n items are left.
         """
-        n, scores = checks.whole_number("n", n, low=0), self.predictions()
+        n, scores = checks.whole_number("n", n, low=0), self.relevance()
         scores[self.ratings[0]] = -np.inf
         best_items = np.argsort(-scores, kind="stable")[:n]
         return best_items[np.isfinite(scores[best_items])].astype(np.int32)
@@ -464,17 +515,66 @@ class Questionnaire:
         values[list(self.items)] = 0
         return values
 
+    def question_values(self) -> Float64:
+        """Return the values by which the next item is chosen: the acquisition values, or the numbers of ratings.
+
+        Returns
+        -------
+        ndarray of shape (n_items,), float64
+            Value for each item; 0 for items already asked about.
+        """
+        if not self.population.asks_popular_items:
+            return self.acquisition()
+        values = self.population.support.astype(np.float64)
+        values[list(self.items)] = 0
+        return values
+
+    def expected_answers(self, n: int = 10) -> float:
+        """Return the expected number of the next n questions that the user can answer with a rating.
+
+        Parameters
+        ----------
+        n : int, default 10
+            Number of questions.
+
+        Returns
+        -------
+        float
+            Sum of the probabilities that the user knows the n items that are now the best questions. It assumes that
+            these are asked about, whatever the answers are.
+        """
+        n = checks.whole_number("n", n, low=0)
+        return self.sum_of_probabilities(self.question_values(), n)
+
+    def sum_of_probabilities(self, values: Float64, n: int) -> float:
+        """Return the sum of the probabilities that the user knows the n items with the largest positive values.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_items,), float64
+            Value of each item.
+        n : int
+            Number of items.
+
+        Returns
+        -------
+        float
+            Expected number of these items that the user knows.
+        """
+        best_items = np.argsort(-values, kind="stable")[:n]
+        return float(self.item_probabilities[best_items[values[best_items] > 0]].sum())
+
     def next_item(self) -> int | None:
         """Return the row number of the next item to ask about.
 
         Returns
         -------
         int or None
-            Row number with the largest acquisition value; None if no item is left or the reduction is too small.
+            Row number with the largest acquisition value; None if no item is left or the reduction is too small. If
+            new users are expected to answer fewer than 1 of 10 such questions with a rating, the item with most ratings
+            of those that have not been asked about; None if none of them has a rating.
         """
-        values = self.acquisition()
+        values = self.question_values()
         best_item = int(values.argmax())
-        is_informative = (
-            best_item not in self.items and values[best_item] > self.min_reduction * self.expected_variance()
-        )
-        return best_item if is_informative else None
+        minimum = 0.0 if self.population.asks_popular_items else self.min_reduction * self.expected_variance()
+        return best_item if best_item not in self.items and values[best_item] > minimum else None

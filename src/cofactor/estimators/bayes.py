@@ -24,17 +24,23 @@ from cofactor.kernels.gibbs import column_squared_errors, entry_precisions, resi
 from cofactor.kernels.parallel import one_thread_blas, parallel_for
 from cofactor.kernels.sort import counting_sort
 from cofactor.models.base import Model
+from cofactor.models.distribution import NormalMixture
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import padded_width
 from cofactor.models.posterior import BayesianModel, Posterior
 from cofactor.models.posterior_samples import FactorMean
+from cofactor.models.recalibration import Recalibration
 from cofactor.models.session_bias import SessionBias
+from cofactor.models.user_batch import UserBatch
 from cofactor.validation import validated
 
 __all__ = ["BayesianMF"]
 
 MIN_ITERATIONS, MAX_ITERATIONS, ITERATIONS_TIMES_RATINGS = 140, 400, 7e7
 """The default number of iterations is inversely proportional to the number of ratings, within these limits."""
+
+MIN_CALIBRATION_RATINGS, MAX_CALIBRATION_RATINGS, CALIBRATION_ITERATIONS = 50, 20_000, 80
+"""Limits of the number of held-out ratings for the recalibration, and maximum number of iterations of their chain."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ class BayesianMF(Estimator):
         Session length in seconds; a user's ratings in one session share a bias; 0 to disable.
     kept_samples : int, default 32
         Number of evenly spaced posterior samples to store for predictive distributions.
+    calibration_share : float, default 0.1
+        Share of the ratings that a second, shorter chain holds out to calibrate distributions; 0 to disable.
     init_std : float, default 0.1
         Standard deviation of the initial factors.
     patience : int, default 1000
@@ -88,6 +96,11 @@ class BayesianMF(Estimator):
     tables, the chain has a large autocorrelation, and more iterations are cheap: on validation rows, 400 iterations
     instead of 140 change the RMSE from .8603 to .8524 (Flixster, 24,000 ratings), from .7851 to .7820 (FilmTrust,
     35,000 ratings), and from .8837 to .8824 (MovieLens-100k).
+
+    The likelihood is normal, but ratings are not: on MovieLens-100k, 4.4% of test ratings were predicted to be 1 star,
+    and 6.2% were. Predictive distributions are therefore recalibrated on held-out ratings (`models.recalibration`):
+    the `validation` rows or, without these, at most 20,000 ratings that a second chain of at most 80 iterations does
+    not use. The predicted ratings are those of the first chain, which uses all ratings.
 
     The precision matrix is diagonal, whereas Salakhutdinov & Mnih use a Wishart prior.
 
@@ -140,6 +153,12 @@ class BayesianMF(Estimator):
     kept_samples: int = parameter(
         32, "number of evenly spaced posterior samples to store for predictive distributions", low=1, high=1000
     )
+    calibration_share: float = parameter(
+        0.1,
+        "share of the ratings that a second, shorter chain holds out to calibrate distributions; 0 to disable",
+        low=0,
+        high=0.5,
+    )
     init_std: float = parameter(0.1, "standard deviation of the initial factors", low=1e-6, high=10, log=True)
     patience: int = parameter(
         1_000, "number of iterations without improvement in the validation score before stopping", low=1, high=100_000
@@ -183,7 +202,7 @@ class BayesianMF(Estimator):
             Seed for the Gibbs chain; the same seed gives identical results.
         validation : Interactions or CSR matrix, optional
             Held-out rows with the same IDs. If given, the model from the epoch with the best validation score is
-            returned.
+            returned, and its predictive distributions are calibrated on these rows.
         init_model : BayesianModel, optional
             Ignored: after burn-in, the chain does not depend on its initial state.
         callback : callable, optional
@@ -231,7 +250,24 @@ class BayesianMF(Estimator):
                 sampler.record(restart=iteration in (0, burn_in), store=iteration in stored_iterations)
             return loss * transformation.std**2
 
-        return monitor.run(iterate, lambda: transformation.to_ratings(sampler.model(), table.scale))
+        model = monitor.run(iterate, lambda: transformation.to_ratings(sampler.model(), table.scale))
+        if validation is not None:
+            held_out = self.check_table(validation)
+            return replace(model, recalibration=_learned_recalibration(model, table, held_out))
+        return replace(model, recalibration=self._recalibration(table, seed))
+
+    def _recalibration(self, table: Interactions, seed: int) -> Recalibration | None:
+        """Fit a shorter chain without some of the ratings, and learn the recalibration from these."""
+        rated = np.arange(len(table)) if table.weights is None else np.flatnonzero(table.weights > 0)
+        n = min(int(self.calibration_share * len(rated)), MAX_CALIBRATION_RATINGS)
+        if n < MIN_CALIBRATION_RATINGS:
+            return None
+        mask = np.zeros(len(table), bool)
+        mask[random_stream(seed, "calibration").choice(rated, n, replace=False)] = True
+        iterations = min(self._number_of_iterations(len(table)), CALIBRATION_ITERATIONS)
+        spec = replace(self, iterations=iterations, calibration_share=0.0)
+        train, held_out = table.select(~mask), table.select(mask)
+        return _learned_recalibration(spec.fit(train, seed=seed), train, held_out)
 
 
 @dataclass
@@ -408,6 +444,15 @@ class _Sampler:
             mean=self.center + float(shift),
             scale=self.interactions.scale,
         )
+
+
+def _learned_recalibration(model: BayesianModel, train: Interactions, held_out: Interactions) -> Recalibration:
+    """Return the recalibration that held-out ratings suggest for a model that was trained without them."""
+    users = UserBatch.trained(held_out.u, train.by_user, held_out.times)
+    curve = replace(model, recalibration=None).distribution(users, held_out.i).curve
+    assert isinstance(curve, NormalMixture)
+    levels = np.asarray(() if train.scale is None else train.scale.levels, np.float32)
+    return Recalibration.learned(curve.means, curve.sds, held_out.values, levels)
 
 
 def _sessions(spec: BayesianMF, table: Interactions) -> Sessions | None:

@@ -196,7 +196,7 @@ class BPR(Estimator):
             loss = state.epoch(float(learning_rates[number - 1]), random_stream(seed, "pairs", number))
             return loss / len(state.rows.columns)
 
-        return monitor.run(epoch, state.model)
+        return monitor.run(epoch, state.model).with_fold_in_penalty(table.by_user)
 
 
 def _n_negatives(ratio: float, rows: SparseRows, support: Int64) -> int:

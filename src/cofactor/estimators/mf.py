@@ -207,7 +207,7 @@ class BiasedMF(Estimator):
         def model() -> FactorModel:
             return replace(transformation.to_ratings(state.model(), table.scale), rating_range=rating_range)
 
-        return monitor.run(epoch, model)
+        return monitor.run(epoch, model).with_fold_in_penalty(table.by_user)
 
 
 def epoch_learning_rate(peak_rate: float, number: int, epochs: int) -> float:

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cofactor.arrays import Float32, Int32, random_stream, read_only
+from cofactor.arrays import Float32, random_stream, read_only
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.estimators.training import FitMonitor, one_cycle, require_init_model
 from cofactor.estimators.training_table import Standardization
-from cofactor.kernels.parallel import SharedLimit, one_thread_blas
+from cofactor.kernels.parallel import SharedLimit
 from cofactor.models.base import Model
 from cofactor.models.network import LevelsNetworkModel, NetworkModel
 from cofactor.models.user_batch import UserBatch
@@ -291,7 +291,7 @@ class _Training:
             for name in (f"{entity}_vectors", f"{entity}_bias"):
                 arrays[name][:-1][empty] = arrays[name][-1]
         arrays["slope"] = self.network.slope.numpy()
-        arrays["user_spread"] = _spread(arrays, np.unique(self.table.u))
+        arrays["user_penalty"] = np.ones(self.spec.user_dim + len(self.network.slope), np.float32)
         model_class = LevelsNetworkModel if self.spec.head == "classification" else NetworkModel
         read_only_arrays = {name: read_only(np.ascontiguousarray(array)) for name, array in arrays.items()}
         metadata = {"scale": asdict(self.scale), "rating_range": self.scale.extended_range, "noise": 1.0}
@@ -313,16 +313,6 @@ def _named_tensors(network: Network, spec: NetworkSpec, values: dict[int, Tensor
     for k in range(1, spec.layers):
         tensors |= {f"layer_{k + 1}": value(network.weights[k]), f"layer_{k + 1}_bias": value(network.biases[k])}
     return tensors | {"out": value(network.out), "out_bias": value(network.out_bias)}
-
-
-@one_thread_blas()
-def _spread(arrays: dict[str, Float32], training_users: Int32) -> Float32:
-    """Return S with singular values >= 0.001; S S' is the training users' second moment about the unknown user."""
-    x = np.hstack([arrays["user_vectors"], arrays["user_bias"]])
-    deviations = (x[training_users] - x[-1]).astype(np.float64)
-    eigenvalues, eigenvectors = np.linalg.eigh(deviations.T @ deviations / max(len(deviations), 1))
-    spread: Float32 = (eigenvectors * np.maximum(np.sqrt(np.maximum(eigenvalues, 0)), 1e-3)).astype(np.float32)
-    return spread
 
 
 def train_network(
@@ -369,7 +359,7 @@ def train_network(
         training = _Training(spec, table, scale, init_model, seed)
         unit = training.transformation.std if spec.head == "regression" else 1.0
         model = monitor.run(lambda _: training.epoch() * unit**2, training.model)
-    return replace(model, noise=_noise(model, table))
+    return replace(model, noise=_noise(model, table)).with_fold_in_penalty(table.by_user)
 
 
 def _noise(model: NetworkModel, table: Interactions) -> float:

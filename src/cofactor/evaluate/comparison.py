@@ -18,6 +18,7 @@ from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import CofactorError, KindError, ParameterError
 from cofactor.estimators.base import Estimator
 from cofactor.evaluate.evaluation import (
+    MAX_REFITS,
     Evaluation,
     Score,
     baseline_for,
@@ -32,7 +33,7 @@ from cofactor.metrics.intervals import Interval
 from cofactor.metrics.ranking import RankingMetric
 from cofactor.metrics.rating import RatingMetric
 from cofactor.metrics.registry import primary_metric
-from cofactor.metrics.significance import holm, sign_flip
+from cofactor.metrics.significance import model_confidence_set
 from cofactor.recommender.recommender import Recommender
 from cofactor.validation import validated
 
@@ -61,9 +62,11 @@ class ComparedModel:
     role : {'requested', 'baseline', 'tuned baseline'}
         "requested" for an estimator passed by the caller; otherwise, the reason why the model was added.
     difference : Interval
-        Primary metric minus that of the best model, with a paired 95% interval; nan for the best model.
+        Primary metric minus that of the best model, with a paired 95% interval; nan for the best model. The interval
+        is for this pair alone, without a correction for the choice of the best model.
     p : float
-        p-value of the difference, corrected for multiple comparisons with Holm's procedure; nan for the best model.
+        p-value of the hypothesis that the model is one of the best, corrected for the number of models and for the
+        choice of the best on the same users (see `metrics.significance.model_confidence_set`); nan for the best model.
     versus_best : str
         "best", "within noise", "worse (p=...)", or "not measured" if there are no test users.
     """
@@ -144,7 +147,7 @@ class Comparison:
             - model, role, versus_best, metric: as in `ComparedModel`
             - value, low, high: the metric and its 95% interval over users
             - difference, difference_low, difference_high: difference from the best model, paired by user
-            - p: p-value, corrected with Holm's procedure
+            - p: p-value, corrected for the number of models and for the choice of the best
             - fit_seconds: wall-clock time of the fit
 
         Examples
@@ -203,6 +206,7 @@ def compare(
     seed: Seed = 0,
     exclude: Exclude = "seen",
     tuned_baseline: bool = False,
+    refits: int = 0,
     on_fit: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Fit models on the training set, score them on the test set, and test each against the best.
@@ -227,6 +231,8 @@ def compare(
     tuned_baseline : bool, default False
         Whether to include a baseline tuned on a part of the training set, which takes five to seven more fits. It is
         tuned once for all comparisons in this process with the same training set and seed.
+    refits : int, default 0
+        As in `evaluate`; the overlap of the lists between seeds is in the `Score` of each model.
     on_fit : callable, optional
         Called with the label of each model before it is fitted.
 
@@ -249,9 +255,11 @@ def compare(
 
     Notes
     -----
-    Models are compared per user, because users differ far more than models do: with a bootstrap interval for the
-    difference, and a sign-flip test corrected with Holm's procedure. The best model is chosen on the same data, so
-    p-values for nearly equal models are slightly too small.
+    Models are compared per user, because users differ far more than models do: with an interval for the difference from
+    the best model, and with a sign-flip test. The p-values are corrected for the number of models and for the choice of
+    the best model on the same users (`metrics.significance.model_confidence_set`): the probability that any of the
+    truly best models is reported as worse is at most about 5%. The intervals are not corrected, so an interval may
+    exclude 0 although the difference is within noise.
 
     Each model is first trained on a few rows, so that fit times exclude compilation.
 
@@ -271,6 +279,7 @@ def compare(
     require_split("split", split)
     ks, seed = checks.whole_numbers("ks", ks, low=1, high=checks.MAX_LIST_LENGTH), checks.seed(seed)
     checks.optional_callable("on_fit", on_fit)
+    refits = checks.whole_number("refits", refits, low=0, high=MAX_REFITS)
     split.validate()
     split = split.excluding(exclude)
     kind = split.train.kind
@@ -288,7 +297,8 @@ def compare(
         notify(label)
         _warm_up(estimator, split.train, seed)
         try:
-            scored.append((model, fit_and_score(estimator, split, label=label, ks=ks, seed=seed, exclude=exclude)))
+            options: dict[str, Any] = {"label": label, "ks": ks, "seed": seed, "exclude": exclude, "refits": refits}
+            scored.append((model, fit_and_score(estimator, split, **options)))
         except CofactorError as problem:
             if role == "baseline" or len(requested_models) == 1:
                 raise
@@ -385,8 +395,13 @@ def _compare_with_best(
     best, other_scores = scores[order[0]], [scores[row] for row in order[1:]]
     has_users = len(best.users) > 0
     key, best_values = metric.per_user_key, _user_values(best, metric)
-    columns = [(score.per_user[key] - best.per_user[key]) * best.counts for score in other_scores]
-    p = holm([sign_flip(column, seed=seed) if has_users else nan for column in columns])
+    columns = [score.per_user[key] * best.counts for score in (best, *other_scores)]
+    sign = 1 if metric.greater_is_better else -1
+    p = (
+        model_confidence_set(sign * np.column_stack(columns), seed=seed)[1:]
+        if has_users
+        else np.full(len(order) - 1, nan)
+    )
     differences = [
         Interval(nan, nan, nan),
         *(_user_values(score, metric).difference(best_values, seed=seed) for score in other_scores),

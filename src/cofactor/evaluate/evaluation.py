@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Float64, Int32, Int64, plain
+from cofactor.arrays import Float64, Int32, Int64, plain, random_stream
 from cofactor.checks import Seed
 from cofactor.data.interactions import Kind, relevant_rows
 from cofactor.errors import DataError, KindError, ParameterError
@@ -25,7 +25,9 @@ from cofactor.evaluate.split import Exclude, Split, require_split
 from cofactor.metrics.base import UserValues
 from cofactor.metrics.catalog import CatalogMetric, ListExposure
 from cofactor.metrics.intervals import Interval, bootstrap_intervals
+from cofactor.metrics.list_overlap import list_overlap
 from cofactor.metrics.model_lists import ModelLists
+from cofactor.metrics.ranking import RANKING_BOUNDS
 from cofactor.metrics.rating import RatingMetric, UserErrors, errors_by_user
 from cofactor.metrics.registry import METRICS, metrics_from_hits, primary_metric
 from cofactor.models.base import PredictsRatings
@@ -48,6 +50,8 @@ __all__ = [
 ]
 
 BASELINES: dict[Kind, Any] = {"ratings": Bias, "events": Popularity}
+MAX_REFITS = 100
+"""Maximum number of additional fits of a model with other seeds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +75,9 @@ class Score:
     served : dict of str to Interval
         For lists, ranking metrics of the lists as served in production: positions for which the model has no evidence
         are filled with the most popular items, whereas `metrics` treats these items as tied. Empty without lists.
+    seed_overlap : dict of str to Interval
+        Share of common items in the served lists of fits with different seeds (see `metrics.list_overlap`), by
+        `seed_overlap@k`. Empty if no model was fitted again.
 
     Notes
     -----
@@ -96,6 +103,7 @@ class Score:
     per_user: dict[str, Float64]
     counts: Int64
     served: dict[str, Interval] = field(default_factory=dict)
+    seed_overlap: dict[str, Interval] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +139,8 @@ class Evaluation:
         -------
         polars.DataFrame
             Columns model, metric, value, low and high (the bounds of the 95% interval over users); nan if there is no
-            interval. Metrics of the lists as served have the prefix `served_`, as in `served_ndcg@10`.
+            interval. Metrics of the lists as served have the prefix `served_`, as in `served_ndcg@10`. The overlap of
+            lists between seeds, if it was measured, is `seed_overlap@10`.
 
         Examples
         --------
@@ -200,6 +209,7 @@ def evaluate(
     ks: Sequence[int] = (10,),
     seed: Seed = 0,
     exclude: Exclude = "seen",
+    refits: int = 0,
     on_fit: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Fit estimators and a baseline on the training set of a split, and score them on the test set.
@@ -212,12 +222,14 @@ def evaluate(
     split : Split
         Split to evaluate on.
     ks : sequence of int, default (10,)
-        Cutoffs for the ranking metrics, for events.
+        Cutoffs for the ranking metrics, for events, and lengths of the lists that `refits` compares.
     seed : int, Generator or None, default 0
         Seed for the fits and the intervals.
     exclude : {'seen', 'positives'}, default "seen"
         Items to exclude from ranked lists: all items a user has seen, as in production, or only the training events, as
         in published results (see `Exclude`).
+    refits : int, default 0
+        Number of additional fits of each model with other seeds, to measure the overlap of its lists between seeds.
     on_fit : callable, optional
         Called with the label of each model before it is fitted.
 
@@ -261,6 +273,7 @@ def evaluate(
     ks, seed = checks.whole_numbers("ks", ks, low=1, high=checks.MAX_LIST_LENGTH), checks.seed(seed)
     require_split("split", split)
     checks.optional_callable("on_fit", on_fit)
+    refits = checks.whole_number("refits", refits, low=0, high=MAX_REFITS)
     split = split.excluding(exclude)
     requested_models = estimator_list(estimators)
     for estimator in requested_models:
@@ -273,7 +286,7 @@ def evaluate(
     for estimator, label in zip(models, unique_labels(models), strict=True):
         if on_fit is not None:
             on_fit(label)
-        scores.append(fit_and_score(estimator, split, label=label, ks=ks, seed=seed, exclude=exclude))
+        scores.append(fit_and_score(estimator, split, label=label, ks=ks, seed=seed, exclude=exclude, refits=refits))
     return Evaluation(split.description, split.train.kind, tuple(scores))
 
 
@@ -285,6 +298,7 @@ def fit_and_score(
     ks: Sequence[int] = (10,),
     seed: Seed = 0,
     exclude: Exclude = "seen",
+    refits: int = 0,
 ) -> Score:
     """Fit an estimator on the training set, and score it on the test set.
 
@@ -302,22 +316,29 @@ def fit_and_score(
         Seed for the fit and the intervals.
     exclude : {'seen', 'positives'}, default "seen"
         As in `evaluate`.
+    refits : int, default 0
+        As in `evaluate`.
 
     Returns
     -------
     Score
-        Metrics and fit time.
+        Metrics and fit time, without the time of additional fits.
 
     Raises
     ------
     CofactorError
         If the fit or `score` fails.
     """
-    seed = checks.seed(seed)
+    seed, refits = checks.seed(seed), checks.whole_number("refits", refits, low=0, high=MAX_REFITS)
     start = time.perf_counter()
     recommender = Recommender.fit(estimator, split.train, seed=seed)
     seconds = time.perf_counter() - start
-    return score(recommender, split, label=label, ks=ks, fit_seconds=seconds, seed=seed, exclude=exclude)
+    result = score(recommender, split, label=label, ks=ks, fit_seconds=seconds, seed=seed, exclude=exclude)
+    if refits == 0:
+        return result
+    other_seeds = random_stream(seed, "refits").integers(0, 2**31, refits).tolist()
+    others = [Recommender.fit(estimator, split.train, seed=other) for other in other_seeds]
+    return replace(result, seed_overlap=_seed_overlap([recommender, *others], split, result.users, ks, seed, exclude))
 
 
 @validated
@@ -383,7 +404,7 @@ def score(
     require_recommender("recommender", recommender)
     require_split("split", split)
     split = split.excluding(exclude)
-    recommender = prepare_recommender(recommender if exclude == "seen" else replace(recommender, seen=None), split)
+    recommender = _prepared(recommender, split, exclude)
     start = time.perf_counter()
     if split.test.kind == "events":
         fields = _score_lists(recommender, split, ks, seed, exclude)
@@ -535,10 +556,11 @@ def _score_lists(
     """Compute the `Score` fields for ranked lists: users, metrics, per-user values, and metrics of the served lists."""
     lists, users = _lists(recommender, split, ks, exclude)
     per_user = metrics_from_hits(lists.hits, ks)
-    metrics = dict(bootstrap_intervals(per_user, seed=seed))
+    metrics = bootstrap_intervals(per_user, bounds=RANKING_BOUNDS, seed=seed)
     served = {name: metrics[name] for name in per_user}
     if lists.served_hits is not lists.hits:
-        served = dict(bootstrap_intervals(metrics_from_hits(lists.served_hits, ks), seed=seed))
+        served_values = metrics_from_hits(lists.served_hits, ks)
+        served = bootstrap_intervals(served_values, bounds=RANKING_BOUNDS, seed=seed)
     nan = float("nan")
     support = np.bincount(split.train.i, minlength=split.train.n_items)
     n_users = int(np.count_nonzero(split.train.by_user.counts))
@@ -556,9 +578,24 @@ def _score_lists(
     }
 
 
+def _prepared(recommender: Recommender, split: Split, exclude: Exclude) -> Recommender:
+    """Return the recommender with the held-out users folded in; "positives" ignores which other items users saw."""
+    return prepare_recommender(recommender if exclude == "seen" else replace(recommender, seen=None), split)
+
+
+def _seed_overlap(
+    recommenders: Sequence[Recommender], split: Split, users: Int32, ks: Sequence[int], seed: int, exclude: Exclude
+) -> dict[str, Interval]:
+    """Compute the overlap of the served lists of several recommenders at each cutoff, with intervals over users."""
+    ranked = [_prepared(recommender, split, exclude).for_rows(users).rank(max(ks))[0] for recommender in recommenders]
+    per_user = {f"seed_overlap@{k}": list_overlap([rows[:, :k] for rows in ranked]) for k in ks}
+    return bootstrap_intervals(per_user, bounds=RANKING_BOUNDS, seed=seed)
+
+
 def _all_metrics(score: Score) -> list[tuple[str, Interval]]:
-    """Return the names and values of all metrics, with those of the served lists last."""
-    return [*score.metrics.items(), *((f"served_{name}", interval) for name, interval in score.served.items())]
+    """Return the names and values of all metrics, then those of the served lists and the overlap between seeds."""
+    served = {f"served_{name}": interval for name, interval in score.served.items()}
+    return list((score.metrics | served | score.seed_overlap).items())
 
 
 def estimator_list(estimators: Any) -> list[Estimator]:

@@ -13,14 +13,15 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Float64
+from cofactor.arrays import Float64, random_stream
+from cofactor.checks import Seed
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.evaluate.evaluation import prepare_recommender
 from cofactor.evaluate.split import Split, require_split
 from cofactor.metrics.rating import rmse
 from cofactor.models.base import HasUncertainty, PredictsRatings
-from cofactor.models.distribution import Distribution
+from cofactor.models.distribution import Distribution, NormalMixture
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
@@ -30,9 +31,14 @@ __all__ = [
     "constant_width",
     "interval_coverage",
     "log_likelihood",
+    "probability_integral_transform",
     "ranked_probability_score",
     "reliability",
 ]
+
+
+TAIL = 0.025
+"""Probability in each tail of a 95% interval."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +57,9 @@ class Calibration:
         Result of `interval_coverage` for each probability, overall and by quartile of each grouping value.
     log_likelihood, crps : float
         Mean log-likelihood (in nats) and mean CRPS (in rating units) per rating; nan if the scale has no levels.
+    share_below, share_above : float
+        Shares of ratings whose probability integral transform is below 0.025 and above 0.975: 0.025 each if extreme
+        ratings are as frequent as predicted. nan without ratings.
     constant_log_likelihood, constant_crps : float
         The same metrics for normal distributions with a constant width around the same means (see `constant_width`).
 
@@ -73,6 +82,8 @@ class Calibration:
     coverage: pl.DataFrame
     log_likelihood: float
     crps: float
+    share_below: float
+    share_above: float
     constant_log_likelihood: float
     constant_crps: float
 
@@ -96,7 +107,10 @@ class Calibration:
         dict
             All metrics, and both tables as lists of rows; metrics are nan if the scale has no levels.
         """
-        numbers = ("n", "rmse", "log_likelihood", "crps", "constant_log_likelihood", "constant_crps", "crps_gain")
+        numbers = (
+            "n", "rmse", "log_likelihood", "crps", "share_below", "share_above", "constant_log_likelihood",
+            "constant_crps", "crps_gain",
+        )  # fmt: skip
         tables = {name: getattr(self, name).to_dicts() for name in ("reliability", "coverage")}
         return {name: getattr(self, name) for name in numbers} | tables
 
@@ -165,6 +179,7 @@ def calibration(recommender: Recommender, split: Split, *, probabilities: Sequen
         "predicted width": high - low,
     }
     constant = constant_width(distributions, y, test.scale)
+    transform = probability_integral_transform(distributions, y)
     return Calibration(
         len(y),
         rmse(y, distributions.mean()),
@@ -172,6 +187,8 @@ def calibration(recommender: Recommender, split: Split, *, probabilities: Sequen
         interval_coverage(distributions, y, groups=groups, probabilities=probabilities),
         log_likelihood(distributions, y),
         ranked_probability_score(distributions, y),
+        _mean_or_nan(transform < TAIL),
+        _mean_or_nan(transform > 1 - TAIL),
         log_likelihood(constant, y),
         ranked_probability_score(constant, y),
     )
@@ -363,6 +380,51 @@ def log_likelihood(predicted: Distribution, y: Any) -> float:
     return float(np.log(predicted.mass[np.arange(len(true_ratings)), index]).mean())
 
 
+def probability_integral_transform(predicted: Distribution, y: Any, *, seed: Seed = 0) -> Float64:
+    """Compute the probability integral transform of each rating, which is uniform on [0, 1] if predictions are right.
+
+    Parameters
+    ----------
+    predicted : Distribution
+        Predicted distributions of n ratings.
+    y : array-like of shape (n,)
+        Observed ratings.
+    seed : int, Generator or None, default 0
+        Seed for the position within the probability of a level.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        F(y) without levels; with levels, a random number between P(rating < y) and P(rating <= y).
+
+    Raises
+    ------
+    DataError
+        If a rating is not one of the levels, or `y` has a different length.
+
+    References
+    ----------
+    Czado, Gneiting & Held (2009), "Predictive model assessment for count data", Biometrics 65.
+
+    Examples
+    --------
+    >>> predicted = Distribution.of_mass([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1]], Scale.from_levels([1, 2, 3]))
+    >>> low, high = probability_integral_transform(predicted, [1, 3])
+    >>> bool(0 <= low <= 0.1), bool(0.9 <= high <= 1)
+    (True, True)
+    """
+    true_ratings, seed = _ratings(predicted, y), checks.seed(seed)
+    if len(predicted.levels) == 0:
+        assert isinstance(predicted.curve, NormalMixture)
+        return predicted.curve.cdf_at(true_ratings)
+    index = _level_indices(predicted, true_ratings)[:, None]
+    high, mass = (
+        np.take_along_axis(array, index, axis=1)[:, 0] for array in (predicted.mass.cumsum(1), predicted.mass)
+    )
+    transform: Float64 = high - random_stream(seed, "probability integral transform").random(len(high)) * mass
+    return np.clip(transform, 0.0, 1.0)
+
+
 def ranked_probability_score(predicted: Distribution, y: Any) -> float:
     """Compute the mean continuous ranked probability score (CRPS), in rating units; lower is better, and 0 is perfect.
 
@@ -499,6 +561,11 @@ def _noise(recommender: Recommender, history: Any) -> Float64:
     variance = squares[has_two] / count[has_two] - (total[has_two] / count[has_two]) ** 2
     noise[has_two] = np.sqrt(np.maximum(variance, 0.0) * count[has_two] / (count[has_two] - 1))
     return noise
+
+
+def _mean_or_nan(column: Any) -> float:
+    """Return the mean, or nan if there are no values."""
+    return float(column.mean()) if len(column) else float("nan")
 
 
 def _mean_or_none(column: Any) -> float | None:

@@ -44,7 +44,6 @@ from cofactor.evaluate.evaluation import primary_values
 from cofactor.evaluate.search_space import Range, search_space
 from cofactor.evaluate.split import Split
 from cofactor.metrics.base import Metric, UserValues
-from cofactor.metrics.intervals import Interval
 from cofactor.metrics.registry import primary_metric
 from cofactor.recommender.recommender import Recommender
 from cofactor.recommender.updating import model_histories
@@ -76,9 +75,6 @@ MARGIN = 0.92
 
 BLEND_ARMS = 4
 """A blend consists of the best model of each of a few candidates."""
-
-INTERVAL_WIDTH = 3.92
-"""Width of a 95 % confidence interval in standard errors."""
 
 BLEND_SECONDS, BLEND_EVALUATIONS = 1.0, 3
 """The choice of the weights of a blend takes about this time and this number of evaluations of each part."""
@@ -432,16 +428,12 @@ class _Selector:
         """Keep one result of each candidate: the best one if it is clearly better than the defaults."""
         for arm in self.arms:
             if arm.best is not None and (default := arm.default_result) is not None:
-                arm.best = arm.best if self._is_clear(self._gain(arm.best.values, default)) else default
+                arm.best = arm.best if self._is_clear(arm.best.values, default.values) else default
 
-    def _gain(self, values: UserValues, reference: _Result) -> Interval:
-        """Return the difference in the metric from a result, with an interval."""
-        return values.difference(reference.values, seed=self.seed)
-
-    def _is_clear(self, gain: Interval) -> bool:
-        """Return whether a gain exceeds its standard error."""
+    def _is_clear(self, values: UserValues, reference: UserValues) -> bool:
+        """Return whether the gain in the metric over a reference exceeds its standard error."""
         sign = 1 if self.metric.greater_is_better else -1
-        return sign * gain.mean > (gain.high - gain.low) / INTERVAL_WIDTH
+        return bool(sign * (values.aggregate() - reference.aggregate()) > values.standard_error(reference))
 
     def _first(self, note: str) -> Selection:
         """Choose the first candidate without a comparison."""
@@ -611,11 +603,12 @@ class _Selector:
         model = blended(models, weights, train)
         recommender = replace(results[0].recommender, model=model, histories=model_histories(model, train))
         values = primary_values(recommender, self.split, k=self.k)
-        gain = self._gain(values, results[0])
-        is_better = self._is_clear(gain)
+        reference = results[0].values
+        gain, error = values.aggregate() - reference.aggregate(), values.standard_error(reference)
+        is_better = self._is_clear(values, reference)
         verb = "improves" if is_better else "does not clearly improve"
         note = (
-            f"the blend {verb} {self.metric.title} by {gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}) compared "
+            f"the blend {verb} {self.metric.title} by {gain:+.4f} (standard error {error:.4f}) compared "
             f"with {results[0].estimator.name}"
         )
         self._record(blend, values.aggregate(), time.perf_counter() - start, note, chosen=is_better)

@@ -16,6 +16,7 @@ from cofactor import checks
 from cofactor.arrays import MAX_ROWS, Float64, Int64
 from cofactor.errors import KindError
 from cofactor.fork import require_threads
+from cofactor.kernels.parallel import one_thread_blas
 from cofactor.models.base import PredictsRatings
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
@@ -24,6 +25,9 @@ __all__ = ["Entity", "bias_ranking", "surprising_items"]
 
 
 Entity: TypeAlias = Literal["item", "user"]
+
+MIN_ITEMS_FOR_FIT = 4
+"""Number of items from which a relation with two coefficients between levels and averages cannot be a coincidence."""
 
 
 @validated
@@ -99,6 +103,7 @@ def _support_and_average(recommender: Recommender, entity: Entity) -> tuple[Int6
     return support, np.divide(total, support, out=np.full(n, np.nan), where=support > 0)
 
 
+@one_thread_blas()
 @validated
 def surprising_items(recommender: Recommender, n: int = 20, *, min_support: int = 20) -> pl.DataFrame:
     """Find the n items whose bias-adjusted ratings differ most from what their plain averages suggest.
@@ -106,7 +111,8 @@ def surprising_items(recommender: Recommender, n: int = 20, *, min_support: int 
     Parameters
     ----------
     recommender : Recommender
-        Recommender trained on ratings, with a model that has biases.
+        Recommender trained on ratings, with a model that learns the biases of items together with those of users or
+        with factors, such as `ExplicitALS` or `BiasedMF`.
     n : int, default 20
         Number of items, at least 1.
     min_support : int, default 20
@@ -122,7 +128,9 @@ def surprising_items(recommender: Recommender, n: int = 20, *, min_support: int 
     Raises
     ------
     KindError
-        As in `bias_ranking`.
+        As in `bias_ranking`, and if the model's bias-adjusted ratings follow from the averages: those of `Bias` and of
+        models based on it are averages shrunk toward the mean rating, so their differences say nothing about the users
+        who rated an item.
     ParameterError
         If `n` is less than 1 or `min_support` is invalid.
 
@@ -146,7 +154,28 @@ def surprising_items(recommender: Recommender, n: int = 20, *, min_support: int 
     """
     require_threads()
     n = checks.whole_number("n", n, low=1, high=MAX_ROWS)
-    frame = bias_ranking(recommender, min_support=min_support)
+    ranked = bias_ranking(recommender)
+    if _is_shrunken_average(ranked):
+        raise KindError(
+            "the bias-adjusted ratings of this model are averages shrunk toward the mean, so no item is surprising; "
+            "fit a model that separates items from the users who rated them, such as explicit-als or biased-mf"
+        )
+    frame = ranked.filter(pl.col("support") >= min_support)
     frame = frame.with_columns(surprise=pl.col("difference") - pl.col("difference").median())
     selected_rows = frame.sort(pl.col("surprise").abs(), descending=True, maintain_order=True).head(n)
     return selected_rows.sort("surprise", descending=True, maintain_order=True)
+
+
+def _is_shrunken_average(ranked: pl.DataFrame) -> bool:
+    """Return whether level = mean + n / (n + damping) (average - mean) for all items with n > 0 ratings.
+
+    If so, n (level - average) = damping mean - damping level, which is linear in the level.
+    """
+    rated = ranked.filter(pl.col("support") > 0)
+    if len(rated) < MIN_ITEMS_FOR_FIT:
+        return False
+    level, average, n = (rated[name].to_numpy().astype(np.float64) for name in ("level", "average", "support"))
+    design = np.column_stack([1 / n, level / n])
+    coefficients = np.linalg.lstsq(design, level - average, rcond=None)[0]
+    residual = level - average - design @ coefficients
+    return bool(np.abs(residual).max() <= 1e-5 * max(np.ptp(level), np.ptp(average)))

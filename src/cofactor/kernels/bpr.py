@@ -190,7 +190,7 @@ def bpr_epoch(
 
 def bpr_fold_in(
     P: Float32, rows: SparseRows, weights: Float32, Q: Float32, bias: Float32,
-    *, candidates: int, rates: Float64, l2: float,
+    *, candidates: int, rates: Float64, l2: float, row_l2: float = 0.0,
 ) -> None:  # fmt: skip
     """Fit the factors of new users as in training, with fixed item factors and negatives from the whole catalog.
 
@@ -211,7 +211,10 @@ def bpr_fold_in(
     rates : ndarray of shape (epochs,), float64
         The learning rate of each epoch.
     l2 : float
-        The penalty on the user factors.
+        The penalty on the user factors, per event.
+    row_l2 : float, default 0
+        An additional penalty on the user factors, once per row. Its step is taken after each epoch: p_u is divided by
+        1 + 2 learning_rate row_l2.
 
     Notes
     -----
@@ -231,6 +234,7 @@ def bpr_fold_in(
                 u, rows.columns, weights, items,
                 0, first, last, 0, len(Q), candidates, seed, learning_rate, l2, 0.0,
             )  # fmt: skip
+            P[cut[0] : cut[1]] /= np.float32(1 + 2 * learning_rate * row_l2)
 
     parallel_for(update, row_blocks(rows.start, entries=1 << 12))
 

@@ -17,7 +17,7 @@ from cofactor.errors import ParameterError
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import parallel_for
 
-__all__ = ["mixture_cdf", "mixture_quantile"]
+__all__ = ["mixture_cdf", "mixture_cdf_at", "mixture_quantile"]
 
 ROWS_PER_TASK = 1 << 10
 SQRT_HALF, INVERSE_SQRT_2PI = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
@@ -112,6 +112,28 @@ def mixture_cdf(means: Float64, sds: Float64, points: Float64) -> Float64:
         lambda first: run(out, m, s, x, first, min(first + ROWS_PER_TASK, len(m))), range(0, len(m), ROWS_PER_TASK)
     )
     return out
+
+
+def mixture_cdf_at(means: Float64, sds: Float64, points: Float64) -> Float64:
+    """Compute the distribution function of each mixture at a point of its own.
+
+    Parameters
+    ----------
+    means, sds : ndarray of shape (n, S), float64
+        Means and standard deviations of the components.
+    points : ndarray of shape (n,), float64
+        One point for each mixture.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+
+    Examples
+    --------
+    >>> mixture_cdf_at(np.array([[0.0], [2.0]]), np.ones((2, 1)), np.array([0.0, 2.0])).tolist()
+    [0.5, 0.5]
+    """
+    return mixture_cdf(contiguous(means - points[:, None], np.float64), sds, np.zeros(1))[:, 0]
 
 
 def mixture_quantile(means: Float64, sds: Float64, p: float) -> Float64:

@@ -13,7 +13,14 @@ from cofactor.arrays import Float64, Int32, Int64
 from cofactor.checks import Seed
 from cofactor.data.interactions import Kind
 from cofactor.errors import DataError
-from cofactor.metrics.intervals import Interval, bootstrap_ratio, paired_rmse_difference
+from cofactor.metrics.intervals import (
+    Interval,
+    bootstrap_interval,
+    paired_rmse_difference,
+    ratio_interval,
+    rmse_difference_terms,
+    standard_error,
+)
 
 __all__ = ["Aggregation", "Metric", "UserValues"]
 
@@ -139,6 +146,8 @@ class UserValues:
         Number of terms for each user; users with 0 terms are ignored.
     aggregation : {'mean', 'root mean'}
         How the terms of all users are combined.
+    bounds : tuple of (float, float), optional
+        Smallest and largest possible term, if both are known.
 
     Examples
     --------
@@ -150,6 +159,7 @@ class UserValues:
     sums: Float64
     counts: Int64
     aggregation: Aggregation
+    bounds: tuple[float, float] | None = None
 
     def aggregate(self) -> float:
         """Return the value of the metric over all users.
@@ -163,7 +173,7 @@ class UserValues:
         return self._from_mean(np.where(self.counts > 0, self.sums, 0.0).sum() / n) if n else nan
 
     def interval(self, *, seed: Seed = 0) -> Interval:
-        """Return the value of the metric over all users, with a 95% bootstrap interval over users.
+        """Return the value of the metric over all users, with a 95% interval over users.
 
         Parameters
         ----------
@@ -173,10 +183,12 @@ class UserValues:
         Returns
         -------
         Interval
-            Metric and interval, as in `bootstrap_ratio`.
+            Metric and interval: that of `bootstrap_interval` for means with one term per user, or of `ratio_interval`.
         """
-        has_value = self.counts > 0
-        return Interval(*map(self._from_mean, bootstrap_ratio(self.sums[has_value], self.counts[has_value], seed=seed)))
+        sums, counts = self.sums[self.counts > 0], self.counts[self.counts > 0]
+        if self.aggregation == "mean" and (counts == 1).all():
+            return bootstrap_interval(sums, bounds=self.bounds, seed=seed)
+        return Interval(*map(self._from_mean, ratio_interval(sums, counts)))
 
     def difference(self, other: UserValues, *, seed: Seed = 0) -> Interval:
         """Return the difference from the metric of another model on the same users, with a paired 95% interval.
@@ -198,15 +210,44 @@ class UserValues:
         DataError
             If the two differ in their users or in the number of terms for a user.
         """
+        a, b, counts = self._pairs(other)
+        if self.aggregation == "root mean":
+            return paired_rmse_difference(a, b, counts)
+        return bootstrap_interval(a - b, seed=seed) if (counts == 1).all() else ratio_interval(a - b, counts)
+
+    def standard_error(self, other: UserValues) -> float:
+        """Return the standard error of the difference from the metric of another model on the same users.
+
+        Parameters
+        ----------
+        other : UserValues
+            The same terms for the other model.
+
+        Returns
+        -------
+        float
+            Standard error, as in `standard_error`, for any number of users; nan for fewer than two.
+
+        Raises
+        ------
+        DataError
+            As in `difference`.
+        """
+        a, b, counts = self._pairs(other)
+        if len(counts) < 2:
+            return nan
+        terms = a - b if self.aggregation == "mean" else rmse_difference_terms(a, b, counts)[0]
+        return standard_error(terms, counts)[0]
+
+    def _pairs(self, other: UserValues) -> tuple[Float64, Float64, Float64]:
+        """Return the sums of both models and the counts for the users with terms; raise DataError if they differ."""
         if self.counts.shape != other.counts.shape:
             raise DataError(f"other must have the same users; got {len(self.counts):,} and {len(other.counts):,} users")
         in_both = (self.counts > 0) & (other.counts > 0)
-        a, b, counts = self.sums[in_both], other.sums[in_both], self.counts[in_both]
+        counts = self.counts[in_both]
         if not np.array_equal(counts, other.counts[in_both]):
             raise DataError("other must have the same number of rows per user; evaluate both models on the same rows")
-        if self.aggregation == "mean":
-            return bootstrap_ratio(a - b, counts, seed=seed)
-        return paired_rmse_difference(a, b, counts, seed=seed)
+        return self.sums[in_both], other.sums[in_both], counts.astype(np.float64)
 
     def take(self, users: Int32) -> UserValues:
         """Return the per-user values of the metric for a subset of users.
@@ -221,7 +262,7 @@ class UserValues:
         UserValues
             Values with one entry for each of `users`.
         """
-        return UserValues(self.sums[users], self.counts[users], self.aggregation)
+        return replace(self, sums=self.sums[users], counts=self.counts[users])
 
     def _from_mean(self, mean: float) -> float:
         """Convert a mean of terms to the metric value."""

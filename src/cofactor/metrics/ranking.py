@@ -27,6 +27,7 @@ from cofactor.validation import validated
 __all__ = [
     "CAPPED_RECALL",
     "NDCG",
+    "RANKING_BOUNDS",
     "RANKING_METRICS",
     "Hits",
     "RankingMetric",
@@ -42,6 +43,9 @@ __all__ = [
 ]
 
 _BLOCK_CELLS = 2**19  # number of list positions searched at once; limits memory without affecting results
+
+RANKING_BOUNDS = (0.0, 1.0)
+"""Smallest and largest possible value of every ranking metric."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -359,7 +363,7 @@ class RankingMetric(Metric):
         if self.k is None:
             raise ParameterError(f"{self.name} has no cutoff; set the length of the lists with {self.name}.at(k)")
         values = self.function(hits, self.k)
-        return UserValues(values, np.isfinite(values).astype(np.int64), self.aggregation)
+        return UserValues(values, np.isfinite(values).astype(np.int64), self.aggregation, RANKING_BOUNDS)
 
 
 @validated

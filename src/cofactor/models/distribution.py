@@ -13,7 +13,8 @@ from cofactor import checks
 from cofactor.arrays import Float32, Float64, contiguous, read_only
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError
-from cofactor.kernels.mixture import mixture_cdf, mixture_quantile
+from cofactor.kernels.mixture import mixture_cdf, mixture_cdf_at, mixture_quantile
+from cofactor.models.recalibration import Recalibration
 from cofactor.validation import validated
 
 __all__ = ["MIN_PROBABILITY", "Distribution", "Histogram", "NormalMixture"]
@@ -32,10 +33,12 @@ class NormalMixture:
         The mean of each component.
     sds : ndarray of shape (n, S), float64
         The standard deviation of each component; positive.
+    recalibration : Recalibration, optional
+        Correction of the distribution function and its quantiles, learned from held-out ratings.
 
     Notes
     -----
-    F(x) = 1/S sum_s Phi((x - mean_s) / sd_s)
+    F(x) = 1/S sum_s Phi((x - mean_s) / sd_s), or G(F(t(x))) with the maps G and t of a `recalibration`.
 
     Examples
     --------
@@ -46,11 +49,13 @@ class NormalMixture:
 
     means: Float64
     sds: Float64
+    recalibration: Recalibration | None = None
 
     def moments(self) -> tuple[Float64, Float64]:
         """Compute the mean and the standard deviation of each mixture of normal distributions.
 
-        The variance is the mean of sd_s^2 plus the mean of (mean_s - mean)^2.
+        The variance is the mean of sd_s^2 plus the mean of (mean_s - mean)^2. A recalibration does not change the
+        moments, so that the mean is the predicted rating.
 
         Returns
         -------
@@ -76,7 +81,29 @@ class NormalMixture:
         -------
         ndarray of shape (n, m), float64
         """
-        return mixture_cdf(self.means, self.sds, checks.number_array("points", points, (None,)))
+        x = checks.number_array("points", points, (None,))
+        if self.recalibration is None:
+            return mixture_cdf(self.means, self.sds, x)
+        z = contiguous(self.recalibration.latent(x), np.float64)
+        return self.recalibration.probability(mixture_cdf(self.means, self.sds, z))
+
+    @validated
+    def cdf_at(self, points: Float64) -> Float64:
+        """Compute the cumulative distribution function of each mixture at a point of its own.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n,), float64
+            One point for each rating; must be finite.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+        """
+        x = checks.number_array("points", points, (len(self.means),))
+        if self.recalibration is None:
+            return mixture_cdf_at(self.means, self.sds, x)
+        return self.recalibration.probability(mixture_cdf_at(self.means, self.sds, self.recalibration.latent(x)))
 
     @validated
     def quantile(self, probability: float) -> Float64:
@@ -92,7 +119,11 @@ class NormalMixture:
         ndarray of shape (n,), float64
             One value for each rating.
         """
-        return mixture_quantile(self.means, self.sds, checks.fraction("probability", probability))
+        p = checks.fraction("probability", probability)
+        if self.recalibration is None:
+            return mixture_quantile(self.means, self.sds, p)
+        z = mixture_quantile(self.means, self.sds, self.recalibration.predicted_probability(p))
+        return self.recalibration.rating(z)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,9 +211,9 @@ class Distribution:
 
     Notes
     -----
-    The mean is the mean of the mixture before binning, or the mean of the mass if there is no mixture. Interval
-    endpoints are quantiles of the curve. An endpoint may fall inside a cell, but the level of that cell is either
-    inside or outside the interval, so an 80% interval does not necessarily contain 80% of the mass.
+    The mean is the mean of the mixture before binning and recalibration, or the mean of the mass if there is no
+    mixture. Interval endpoints are quantiles of the curve. An endpoint may fall inside a cell, but the level of that
+    cell is either inside or outside the interval, so an 80% interval does not necessarily contain 80% of the mass.
 
     Examples
     --------
@@ -203,7 +234,9 @@ class Distribution:
 
     @classmethod
     @validated
-    def of(cls, means: ArrayLike, sds: ArrayLike, scale: Scale | None) -> Self:
+    def of(
+        cls, means: ArrayLike, sds: ArrayLike, scale: Scale | None, recalibration: Recalibration | None = None
+    ) -> Self:
         """Create distributions from mixtures of normal distributions.
 
         Parameters
@@ -212,6 +245,8 @@ class Distribution:
             The means and standard deviations of the components.
         scale : Scale or None
             The scale with the levels to bin to; without levels there is no mass, only means and intervals.
+        recalibration : Recalibration, optional
+            Correction learned from held-out ratings on this scale.
 
         Returns
         -------
@@ -237,7 +272,7 @@ class Distribution:
         if not (s > 0).all():
             raise DataError("sds must be positive")
         m, s = contiguous(m, np.float64), contiguous(s, np.float64)
-        levels, curve = _levels(scale), NormalMixture(read_only(m), read_only(s))
+        levels, curve = _levels(scale), NormalMixture(read_only(m), read_only(s), recalibration)
         return cls(levels, read_only(_level_probabilities(curve, levels)), curve)
 
     @classmethod

@@ -595,6 +595,23 @@ class FactorModel:
         return replace(self, item_shift=item_shift, user_shift=np.full(self.n_users, weight, np.float32))
 
     @one_thread_blas()
+    def with_fold_in_penalty(self, histories: SparseRows) -> Self:
+        """Return this model with the fold-in penalty that training by stochastic gradient descent implies.
+
+        Parameters
+        ----------
+        histories : SparseRows
+            The table that the model was fitted to, one row for each user.
+
+        Returns
+        -------
+        FactorModel
+            The model with the penalty in `loss`; see the method of the loss. A model without a loss is unchanged.
+        """
+        require_histories(histories, self.n_items, n_rows=self.n_users)
+        return self if self.loss is None else replace(self, loss=self.loss.with_fold_in_penalty(self, histories))
+
+    @one_thread_blas()
     def fold_in_items(self, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
         """Fit new items with fixed users, and return their factors and biases.
 

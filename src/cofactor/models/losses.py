@@ -34,6 +34,10 @@ from cofactor.models.fold_in import MIN_SLOPE, GaussianPrior, sigmoid, solve_row
 __all__ = ["EventsLoss", "LeastSquaresLoss", "Loss", "PairwiseLoss", "RatingsLoss", "padded_width"]
 
 
+MAX_PENALTY_USERS = 200
+"""The maximum number of trained users from whom the penalty of fold-in of a pairwise loss is computed."""
+
+
 def padded_width(width: int) -> int:
     """Round the width of vectors up to a multiple of 8, because kernels operate on full CPU registers.
 
@@ -204,6 +208,23 @@ class LeastSquaresLoss(ABC):
             The loss, summed in float64.
         """
 
+    def with_fold_in_penalty(self, model: _Factors, histories: SparseRows) -> Self:
+        """Return the loss that fold-in minimizes: this loss, unless training ends before the users have converged.
+
+        Parameters
+        ----------
+        model : FactorModel
+            The trained model, with this loss.
+        histories : SparseRows
+            The table that the model was fitted to, one row for each user.
+
+        Returns
+        -------
+        LeastSquaresLoss
+            This loss.
+        """
+        return self
+
     def n_unknowns(self, factors: int) -> int:
         """Return the number of unknowns per user or item: the number of factors, plus one if the model has biases.
 
@@ -351,6 +372,9 @@ class RatingsLoss(LeastSquaresLoss):
         Additional penalty on each bias, once per row; it acts like this number of ratings equal to the mean.
     pseudo_ratings : float, default 0
         Constant c: the penalties of a user or item with n ratings are multiplied by n + c.
+    fold_in_l2 : float, default 0
+        Additional penalty on the factors of a row that is folded in, once per row; it is not part of the objective. It
+        represents training that ends before the factors have converged (see `with_fold_in_penalty`).
 
     Notes
     -----
@@ -378,6 +402,7 @@ class RatingsLoss(LeastSquaresLoss):
     l2_bias: float | None
     damping: float = 0.0
     pseudo_ratings: float = 0.0
+    fold_in_l2: float = 0.0
 
     @property
     def has_bias(self) -> bool:
@@ -401,7 +426,66 @@ class RatingsLoss(LeastSquaresLoss):
         """
         factors, biases = (unit, 1.0) if linear else (unit**2, unit**2)
         l2_bias = None if self.l2_bias is None else self.l2_bias * biases
-        return replace(self, l2=self.l2 * factors, l2_bias=l2_bias, damping=self.damping * biases)
+        fold_in_l2 = self.fold_in_l2 * factors
+        return replace(
+            self, l2=self.l2 * factors, l2_bias=l2_bias, damping=self.damping * biases, fold_in_l2=fold_in_l2
+        )
+
+    def with_fold_in_penalty(self, model: _Factors, histories: SparseRows) -> Self:
+        """Return this loss with the `fold_in_l2` at which the trained users are closest to solving their fold-in.
+
+        Gradient descent that is stopped early leaves the factors of a user closer to 0 than the minimizer of the loss.
+        With a sum of squares over n ratings, a limited number of passes acts like a penalty that does not grow with n.
+
+        Parameters
+        ----------
+        model : FactorModel
+            The trained model, with this loss.
+        histories : SparseRows
+            The ratings that the model was fitted to, one row for each user.
+
+        Returns
+        -------
+        RatingsLoss
+            The loss with the new `fold_in_l2`; 0 if the training has converged, or if all user factors are 0.
+
+        Notes
+        -----
+        With g_u = -1/2 times the gradient of the loss with respect to the factors p_u, the minimizer of
+        `sum_u |g_u - fold_in_l2 p_u|^2`, or 0 if it is negative::
+
+            fold_in_l2 = sum_u g_u . p_u / sum_u |p_u|^2
+
+        References
+        ----------
+        Bishop 1995, "Regularization and complexity control in feed-forward networks" (early stopping and weight decay).
+
+        Examples
+        --------
+        >>> from cofactor.models.factor import FactorModel
+        >>> zeros, one_rating = np.zeros(1, np.float32), SparseRows.of([0], [0], [2.0], n_rows=1)
+        >>> model = FactorModel(np.float32([[0.5]]), np.float32([[1.0]]), zeros, zeros)      # the minimizer is 2
+        >>> loss = RatingsLoss(l2=0.0, l2_bias=None).with_fold_in_penalty(model, one_rating)
+        >>> loss.fold_in_l2                                                                  # 2 / (1 + 3) = 0.5
+        3.0
+        """
+        owners, P = histories.owners, model.user_factors.astype(np.float64)
+        x = model.raw_scores(owners, histories.columns)
+        errors, slope = histories.values - model.link(x).astype(np.float64), np.ones(len(x))
+        if model.rating_range is not None:
+            low, high = model.rating_range
+            y = sigmoid(x)
+            slope = (high - low) * y * (1 - y)
+        if histories.weights is not None:
+            errors *= histories.weights
+        dots = (x - np.float32(model.mean) - model.user_bias[owners] - model.item_bias[histories.columns]).astype(
+            np.float64
+        )
+        squares = _squared_norms(P)
+        penalties = self.l2 * self.penalty(histories.counts, len(model.item_bias)).astype(np.float64)
+        return replace(
+            self, fold_in_l2=_penalty(float(slope * errors @ dots - penalties @ squares), float(squares.sum()))
+        )
 
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
         """Return the factor by which the penalties of each user or item are multiplied: n + `pseudo_ratings`.
@@ -486,7 +570,7 @@ class RatingsLoss(LeastSquaresLoss):
         width = self.width(k)
         features, shape, precision = np.zeros((n, width), np.float32), np.zeros(width), np.zeros(width)
         features[:, :k] = factors
-        shape[:k] = self.l2
+        shape[:k], precision[:k] = self.l2, self.fold_in_l2
         shape[k:] = 1.0  # a penalty on the padding, whose features are 0, keeps the system positive definite
         if self.l2_bias is not None:
             features[:, k] = 1
@@ -783,6 +867,9 @@ class PairwiseLoss:
         The initial learning rate and the number of epochs, in training and in fold-in.
     counts : {"log", "binary", "raw"}, default "log"
         The transformation of the values of events; see `arrays.transform_counts`.
+    fold_in_l2 : float, default 0
+        Additional penalty on the factors of a user who is folded in, once per user; it is not part of the objective. It
+        represents training in which the items change while users are fitted (see `with_fold_in_penalty`).
 
     Notes
     -----
@@ -817,6 +904,7 @@ class PairwiseLoss:
     learning_rate: float
     epochs: int
     counts: Counts = "log"
+    fold_in_l2: float = 0.0
 
     @property
     def least_squares(self) -> None:
@@ -844,6 +932,48 @@ class PairwiseLoss:
             This loss.
         """
         return self
+
+    def with_fold_in_penalty(self, model: _Factors, histories: SparseRows) -> Self:
+        """Return this loss with the `fold_in_l2` at which the trained users are closest to solving their fold-in.
+
+        The expectation over j is exact. Up to 200 users, evenly spaced, are used.
+
+        Parameters
+        ----------
+        model : FactorModel
+            The trained model, with this loss.
+        histories : SparseRows
+            The events that the model was fitted to, one row for each user.
+
+        Returns
+        -------
+        PairwiseLoss
+            The loss with the new `fold_in_l2`.
+
+        Notes
+        -----
+        With g_u = -1/2 times the gradient of the loss with respect to the factors p_u, or 0 if it is negative::
+
+            fold_in_l2 = sum_u g_u . p_u / sum_u |p_u|^2
+        """
+        rows, weights = self.positives(histories)
+        P, Q = model.user_factors.astype(np.float64), model.item_factors.astype(np.float64)
+        users = np.flatnonzero((rows.counts > 0) & (rows.counts < len(Q)))
+        products = squares = 0.0
+        for u in users[np.linspace(0, len(users) - 1, min(len(users), MAX_PENALTY_USERS)).astype(np.int64)]:
+            entries = slice(rows.start[u], rows.start[u + 1])
+            items, dots = rows.columns[entries], Q @ P[u]
+            scores = dots + model.item_bias
+            negatives = np.setdiff1d(np.arange(len(Q)), items)
+            negatives = negatives[np.argsort(scores[negatives], kind="stable")]
+            differences = np.clip(scores[items][:, None] - scores[negatives], -50, 50)
+            pull = negative_probabilities(len(negatives), self.n_negatives) / (1 + np.exp(differences))
+            w = weights[entries].astype(np.float64) if len(weights) else np.ones(len(items))
+            square = float(P[u] @ P[u])
+            products += float(w @ (pull.sum(axis=1) * dots[items] - pull @ dots[negatives])) / 2
+            products -= self.l2 * len(items) * square
+            squares += square
+        return replace(self, fold_in_l2=_penalty(products, squares))
 
     def positives(self, rows: SparseRows) -> tuple[SparseRows, Float32]:
         """Return the events with a positive confidence, and these confidences: transformed values times weights.
@@ -901,7 +1031,10 @@ class PairwiseLoss:
         items[:, :k] = model.item_factors
         events, weights = self.positives(histories)
         rates = cosine_schedule(self.learning_rate, self.epochs)
-        bpr_fold_in(x, events, weights, items, model.item_bias, candidates=self.n_negatives, rates=rates, l2=self.l2)
+        bpr_fold_in(
+            x, events, weights, items, model.item_bias,
+            candidates=self.n_negatives, rates=rates, l2=self.l2, row_l2=self.fold_in_l2,
+        )  # fmt: skip
         return x[:, :k], np.zeros(len(histories), np.float32)
 
     def fold_in_items(self, model: _Factors, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
@@ -997,6 +1130,11 @@ Loss: TypeAlias = RatingsLoss | EventsLoss | PairwiseLoss
 def _supports(interactions: Interactions) -> tuple[Int64, Int64]:
     """Return the number of interactions of each user and of each item."""
     return interactions.by_user.counts, np.bincount(interactions.i, minlength=interactions.n_items)
+
+
+def _penalty(products: float, squares: float) -> float:
+    """Return the ratio of both sums, a penalty of fold-in; 0 if it is negative, or if the second sum is 0."""
+    return max(products / squares, 0.0) if squares > 0 else 0.0
 
 
 def _squared_norms(factors: Float32 | Float64) -> Float64:

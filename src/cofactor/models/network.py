@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -54,10 +54,13 @@ MAX_FOLD_IN_STEPS = 30
 """The maximum number of steps for folding in a user; most users converge after about twelve."""
 
 FOLD_IN_TOLERANCE = 0.02
-"""The gradient norm at which fold-in stops.
+"""The gradient norm at which fold-in stops, in units of 1 / sqrt(penalty) for each entry."""
 
-The distance to the minimum is then at most this fraction of a standard deviation of the trained users.
-"""
+MAX_PENALTY_USERS = 500
+"""The maximum number of trained users from whom the penalties of fold-in are computed, evenly spaced."""
+
+MIN_PENALTY = 0.01
+"""The minimum penalty of fold-in, as a fraction of one over the mean square of the entries of trained users."""
 
 PAIR_BLOCK = 1024
 """The number of pairs computed at a time; it limits memory use and does not change results."""
@@ -79,9 +82,8 @@ class NetworkModel:
         User biases; n_outputs is 1 in this class.
     item_bias : ndarray of shape (n_items + 1, n_outputs), float32
         Item biases.
-    user_spread : ndarray of shape (a + n_outputs, a + n_outputs), float32
-        A factor S of the covariance of users: S S' is the mean of d d' over the trained users, where d is the
-        difference from the unknown user.
+    user_penalty : ndarray of shape (a + n_outputs,), float32
+        The L2 penalty on each entry of a user's embedding and bias in fold-in, in units of the loss; positive.
     layers : Layers
         The layers; see `models.layers`.
     scale : Scale
@@ -89,7 +91,7 @@ class NetworkModel:
     rating_range : tuple of (float, float)
         The range (low, high) of the sigmoid.
     noise : float
-        Root mean squared error on the training ratings; in fold-in, it weights the ratings against the prior.
+        Root mean squared error on the training ratings, the unit of the loss.
 
     Notes
     -----
@@ -129,7 +131,7 @@ class NetworkModel:
     item_vectors: Float32
     user_bias: Float32
     item_bias: Float32
-    user_spread: Float32
+    user_penalty: Float32
     layers: Layers
     scale: Scale
     rating_range: tuple[float, float]
@@ -146,7 +148,9 @@ class NetworkModel:
         a, b = len(layers.user_in), len(layers.item_in)
         require_array("user_vectors", self.user_vectors, np.float32, (len(self.user_bias), a))
         require_array("item_vectors", self.item_vectors, np.float32, (len(self.item_bias), b))
-        require_array("user_spread", self.user_spread, np.float32, (a + n_outputs, a + n_outputs))
+        require_array("user_penalty", self.user_penalty, np.float32, (a + n_outputs,))
+        if not (self.user_penalty > 0).all():
+            raise DataError("user_penalty must be positive")
 
     @property
     def n_users(self) -> int:
@@ -175,7 +179,7 @@ class NetworkModel:
         str
             The table, with lines of equal length.
         """
-        learned_arrays = {name: array for name, array in self.arrays().items() if name not in ("user_spread", "slope")}
+        learned_arrays = {name: array for name, array in self.arrays().items() if name not in ("user_penalty", "slope")}
         rows = [(name, " x ".join(map(str, array.shape)), f"{array.size:,}") for name, array in learned_arrays.items()]
         rows = [("array", "shape", "parameters"), *rows]
         rows.append(("all", "", f"{sum(array.size for array in learned_arrays.values()):,}"))
@@ -492,39 +496,76 @@ class NetworkModel:
 
         Notes
         -----
-        Let x be the vector and bias of a user. `models.fold_in.barzilai_borwein` minimizes over z::
+        Let x be the vector and bias of a user. `models.fold_in.barzilai_borwein` minimizes over x::
 
-            sum over ratings w loss(y(x)) + 1/2 |z|^2,    x = unknown + S z
+            sum over ratings w loss(y(x)) + 1/2 sum_d user_penalty_d x_d^2
         """
         require_histories(histories, self.n_items)
         require_no_prior(prior)
-        width, unknown = self.user_vectors.shape[1], np.concatenate([self.user_vectors[-1], self.user_bias[-1]])
-        x = np.tile(unknown, (len(histories) + 1, 1))
+        width = self.user_vectors.shape[1]
+        unit: Float32 = (1 / np.sqrt(self.user_penalty)).astype(np.float32)
+        x = np.tile(np.concatenate([self.user_vectors[-1], self.user_bias[-1]]), (len(histories) + 1, 1))
 
         def fold_in_row(row: int) -> None:
-            objective = self._objective(histories.row(row), unknown)
-            z = barzilai_borwein(objective, len(unknown), steps=MAX_FOLD_IN_STEPS, tolerance=FOLD_IN_TOLERANCE)
-            x[row] += self.user_spread @ z
+            history = histories.row(row)
+
+            def objective(z: Float32) -> tuple[float, Float32]:
+                value, gradient = self._history_loss(history, unit * z)
+                return value + 0.5 * float(np.square(z, dtype=np.float64).sum()), unit * gradient + z
+
+            x[row] = unit * barzilai_borwein(objective, len(unit), steps=MAX_FOLD_IN_STEPS, tolerance=FOLD_IN_TOLERANCE)
 
         parallel_for(fold_in_row, [int(row) for row in np.flatnonzero(histories.counts)])
         return self._with_user_arrays(x[:, :width], x[:, width:])
 
-    def _objective(self, history: SparseRows, unknown: Float32) -> Callable[[Float32], tuple[float, Float32]]:
-        """Return the objective that `fold_in` minimizes for one user: a function of z with value and gradient."""
+    def _history_loss(self, history: SparseRows, x: Float32) -> tuple[float, Float32]:
+        """Return the loss of a user with vector and bias x, summed over their ratings, and its gradient in x."""
         width, items = self.user_vectors.shape[1], history.columns
-        q, part, bias = self.item_vectors[items], self._item_contribution[items], self.item_bias[items]
+        result = self.layers.forward(x[:width], self._item_contribution[items], self.item_vectors[items])
+        losses, gradients = self.loss(result.outputs + x[width:] + self.item_bias[items], history.values)
         weights = np.ones(len(items), np.float32) if history.weights is None else history.weights
+        gradients = weights[:, None] * gradients
+        gradient = np.concatenate([result.backward(gradients), gradients.sum(axis=0)])
+        return float((weights * losses).sum(dtype=np.float64)), gradient
 
-        def objective(z: Float32) -> tuple[float, Float32]:
-            x = unknown + self.user_spread @ z
-            result = self.layers.forward(x[:width], part, q)
-            losses, gradients = self.loss(result.outputs + x[width:] + bias, history.values)
-            gradients = weights[:, None] * gradients
-            gradient = np.concatenate([result.backward(gradients), gradients.sum(axis=0)])
-            value = (weights * losses).sum(dtype=np.float64) + 0.5 * np.square(z, dtype=np.float64).sum()
-            return float(value), self.user_spread.T @ gradient + z
+    @one_thread_blas()
+    def with_fold_in_penalty(self, histories: SparseRows) -> Self:
+        """Return this model with the `user_penalty` at which the trained users are closest to solving their fold-in.
 
-        return objective
+        The optimizer has no explicit objective for a user: Adam normalizes gradients, weight decay is decoupled, and
+        the number of epochs is limited. Fold-in minimizes a loss with an L2 penalty that represents them.
+
+        Parameters
+        ----------
+        histories : SparseRows
+            The ratings that the model was fitted to, one row for each user.
+
+        Returns
+        -------
+        NetworkModel
+            The model with one penalty for the embedding and one for the bias.
+
+        Notes
+        -----
+        With g_u the negative gradient of the loss with respect to the embedding (or bias) x_u of a user, the minimizer
+        of `sum_u |g_u - penalty x_u|^2`, or a small positive number if it is not positive::
+
+            penalty = sum_u g_u . x_u / sum_u |x_u|^2
+        """
+        require_histories(histories, self.n_items, n_rows=self.n_users)
+        users, width = np.flatnonzero(histories.counts), self.user_vectors.shape[1]
+        users = users[np.linspace(0, len(users) - 1, min(len(users), MAX_PENALTY_USERS)).astype(np.int64)]
+        x = np.hstack([self.user_vectors, self.user_bias])[users]
+        products, squares = np.zeros(x.shape[1]), np.square(x, dtype=np.float64).sum(axis=0)
+        for user, vector in zip(users, x, strict=True):
+            products -= vector * self._history_loss(histories.row(int(user)), vector)[1].astype(np.float64)
+        penalty = np.ones(x.shape[1], np.float32)
+        for part in (slice(0, width), slice(width, None)):
+            total = float(squares[part].sum())
+            if total > 0:
+                minimum = MIN_PENALTY * len(users) * len(squares[part]) / total
+                penalty[part] = max(float(products[part].sum()) / total, minimum)
+        return replace(self, user_penalty=read_only(penalty))
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
@@ -567,14 +608,14 @@ class NetworkModel:
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the embeddings, the biases, `user_spread` and the arrays of the layers, by name.
+        """Return the embeddings, the biases, `user_penalty` and the arrays of the layers, by name.
 
         Returns
         -------
         dict of {str: ndarray}
             Arrays by name.
         """
-        names = ("user_vectors", "item_vectors", "user_bias", "item_bias", "user_spread")
+        names = ("user_vectors", "item_vectors", "user_bias", "item_bias", "user_penalty")
         return {name: getattr(self, name) for name in names} | dict(self.layers.named_arrays())
 
     def settings(self) -> dict[str, Any]:
@@ -608,7 +649,7 @@ class NetworkModel:
         n_deeper = sum(name.startswith("layer_") for name in arrays) // 2
         deeper_layers = tuple((arrays[f"layer_{k}"], arrays[f"layer_{k}_bias"]) for k in range(2, 2 + n_deeper))
         layer_names = ("user_in", "item_in", "in_bias", "out", "out_bias", "slope")
-        table_names = ("user_vectors", "item_vectors", "user_bias", "item_bias", "user_spread")
+        table_names = ("user_vectors", "item_vectors", "user_bias", "item_bias", "user_penalty")
         return cls(
             **{name: arrays[name] for name in table_names},
             layers=Layers(**{name: arrays[name] for name in layer_names}, deeper_layers=deeper_layers),
@@ -631,8 +672,8 @@ class LevelsNetworkModel(NetworkModel):
         User biases.
     item_bias : ndarray of shape (n_items + 1, levels), float32
         Item biases.
-    user_spread : ndarray of shape (a + levels, a + levels), float32
-        The factor S of the covariance of users; see `NetworkModel`.
+    user_penalty : ndarray of shape (a + levels,), float32
+        The L2 penalty on each entry of a user's embedding and bias in fold-in; see `NetworkModel`.
     layers : Layers
         The layers, with one output for each level.
     scale : Scale

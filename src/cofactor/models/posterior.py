@@ -47,6 +47,7 @@ from cofactor.models.posterior_samples import (
     features,
     means_without_each,
 )
+from cofactor.models.recalibration import Recalibration
 from cofactor.models.session_bias import SessionBias
 from cofactor.models.user_batch import UserBatch
 from cofactor.validation import require_valid_fields, validated
@@ -70,6 +71,8 @@ class BayesianModel:
         The mean training rating, which is subtracted from ratings in the samples.
     session_bias : SessionBias, optional
         The mean session biases, if they were learned. They are added to predictions that have a time.
+    recalibration : Recalibration, optional
+        Correction of the predictive distributions, if it was learned.
 
     Notes
     -----
@@ -101,6 +104,7 @@ class BayesianModel:
     factors: int
     center: float
     session_bias: SessionBias | None = None
+    recalibration: Recalibration | None = None
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
@@ -304,6 +308,8 @@ class BayesianModel:
     def distribution(self, users: UserBatch, items: Int32) -> Distribution:
         """Return the predictive distribution of each rating: a mixture with one normal component per posterior sample.
 
+        The mixture is corrected by the `recalibration`, if it was learned.
+
         Parameters
         ----------
         users : UserBatch
@@ -321,7 +327,7 @@ class BayesianModel:
         for s in range(len(self.posterior)):
             means[:, s], variances[:, s] = self._moments(s, users.rows, items)
         shift = self._session_shift(users)
-        return Distribution.of(means + shift[:, None], np.sqrt(variances), self.average.scale)
+        return Distribution.of(means + shift[:, None], np.sqrt(variances), self.average.scale, self.recalibration)
 
     def _moments(self, s: int, users: Int32, items: Int32) -> tuple[Float64, Float64]:
         """Return the mean and the variance of the rating of each user-item pair in sample s, as float64."""
@@ -395,6 +401,7 @@ class BayesianModel:
             posterior=replace(post, **scaled_arrays),
             center=self.center * unit + shift,
             session_bias=biases,
+            recalibration=None if self.recalibration is None else self.recalibration.rescaled(unit, shift),
         )
 
     @one_thread_blas()
@@ -559,16 +566,22 @@ class BayesianModel:
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the attributes `average`, `posterior` and `session_bias`, prefixed with these names.
+        """Return the arrays of the attributes `average`, `posterior`, `session_bias` and `recalibration`.
 
         Returns
         -------
         dict of {str: ndarray}
-            Arrays by name.
+            Arrays by name, prefixed with the name of the attribute.
         """
         samples = {f.name: getattr(self.posterior, f.name) for f in fields(self.posterior)}
         biases = {} if self.session_bias is None else self.session_bias.arrays()
-        parts = {"average": self.average.arrays(), "posterior": samples, "session_bias": biases}
+        recalibration = {} if self.recalibration is None else self.recalibration.arrays()
+        parts = {
+            "average": self.average.arrays(),
+            "posterior": samples,
+            "session_bias": biases,
+            "recalibration": recalibration,
+        }
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
     def settings(self) -> dict[str, Any]:
@@ -602,9 +615,9 @@ class BayesianModel:
         BayesianModel
             A bitwise identical object.
         """
-        average, biases = (
+        average, biases, recalibration = (
             {name.removeprefix(part): array for name, array in arrays.items() if name.startswith(part)}
-            for part in ("average.", "session_bias.")
+            for part in ("average.", "session_bias.", "recalibration.")
         )
         return cls(
             FactorModel.from_parts(average, settings["average"]),
@@ -612,6 +625,7 @@ class BayesianModel:
             checks.plain("factors", settings["factors"], int),
             checks.plain("center", settings["center"], float),
             SessionBias.from_parts(biases, settings["session_bias"]) if biases else None,
+            Recalibration(**recalibration) if recalibration else None,
         )
 
 

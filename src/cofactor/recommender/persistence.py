@@ -68,6 +68,7 @@ def save(path: Path, fields: Mapping[str, Any]) -> None:
         "priors": None if priors is None else priors.settings(),
         "scale": None if scale is None else asdict(scale),
         "trials": [asdict(trial) for trial in fields["trials"]],
+        "seed": fields["seed"],
     }
     write_artifact(path, arrays, manifest)
 
@@ -126,6 +127,7 @@ def _read_fields(arrays: Arrays, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "scale": checks.plain("scale", manifest["scale"], Scale | None),
         "evidence": arrays.get("evidence"),
         "trials": tuple(_trial(trial) for trial in manifest["trials"]),
+        "seed": checks.plain("seed", manifest["seed"], int | None),
     }
 
 

@@ -51,8 +51,9 @@ class Questions:
         Returns
         -------
         ID or None
-            Item whose answer is expected to reduce the variance of the predictions most; None if no question is
-            expected to change the recommendations.
+            Item whose answer is expected to reduce the variance of the predictions most, or the most popular item if
+            such questions would rarely be answered with a rating; None if no question is expected to change the
+            recommendations. See `Questionnaire.next_item`.
         """
         row = self.questionnaire.next_item()
         return None if row is None else self.catalog.items.id_at(row)
@@ -108,8 +109,28 @@ class Questions:
         """
         return self.questionnaire.expected_variance()
 
+    def expected_answers(self, n: int = 10) -> float:
+        """Return how many of the next n questions the user can be expected to answer with a rating.
+
+        Parameters
+        ----------
+        n : int, default 10
+            Number of questions, at least 0.
+
+        Returns
+        -------
+        float
+            Expected number; see `Questionnaire.expected_answers`.
+
+        Raises
+        ------
+        ParameterError
+            If n is not a nonnegative integer.
+        """
+        return self.questionnaire.expected_answers(n)
+
     def recommend(self, n: int = 10) -> pl.DataFrame:
-        """Return the top n items that the user has not rated.
+        """Return the top n items that the user has not rated, ranked by `Questionnaire.relevance`.
 
         Parameters
         ----------

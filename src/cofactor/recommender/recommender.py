@@ -95,6 +95,8 @@ class Recommender:
         does not rank other items, and they are not similar to any item.
     trials : tuple of SelectionTrial, default ()
         What automatic selection tried, if `cofactor.fit` chose the estimator.
+    seed : int, optional
+        Seed of the fit.
 
     Examples
     --------
@@ -120,11 +122,14 @@ class Recommender:
     scale: Scale | None = None
     evidence: Bool | None = None
     trials: tuple[SelectionTrial, ...] = ()
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("users", "items"):
             checks.instance(name, getattr(self, name), IdMap, "create one with IdMap.of(ids)")
         checks.choice("kind", self.kind, get_args(Kind))
+        if self.seed is not None:
+            checks.seed(self.seed)
         n_users, n_items = len(self.users), len(self.items)
         require_histories(self.histories, n_items, n_rows=n_users)
         if self.seen is not None:
@@ -199,6 +204,7 @@ class Recommender:
             raise DataError(
                 "init_model must have the same users and items as the table; to fit other users or items, omit it"
             )
+        seed = checks.seed(seed)
         model = estimator.fit(
             table,
             seed=seed,
@@ -218,6 +224,7 @@ class Recommender:
             seen=None if table.seen is None else table.seen.by_user,
             scale=table.scale,
             evidence=item_evidence(estimator, table),
+            seed=seed,
         )
 
     def __repr__(self) -> str:

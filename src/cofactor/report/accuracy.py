@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from cofactor.audit.cold_start_curve import cold_start
 from cofactor.errors import KindError
 from cofactor.estimators import BayesianMF
 from cofactor.estimators.base import Estimator
 from cofactor.evaluate.comparison import compare
 from cofactor.evaluate.reliability import calibration
+from cofactor.metrics.intervals import NO_INTERVAL
 from cofactor.metrics.registry import metric_named
 from cofactor.models.base import HasUncertainty
 from cofactor.plots import cold_start_plot, comparison_plot, reliability_plot
@@ -43,7 +46,7 @@ def comparison_section(study: Study) -> Section:
     estimators: list[Estimator] = [study.estimator]
     if study.table.kind == "ratings" and not isinstance(study.estimator, BayesianMF):
         estimators.append(BayesianMF())
-    result = compare(estimators, study.split, seed=study.seed)
+    result = compare(estimators, study.split, seed=study.seed, refits=study.refits)
     frame = result.frame().drop("fit_seconds")  # it differs from run to run
     best, metric = result.best, metric_named(result.metric)
     text = [
@@ -55,12 +58,21 @@ def comparison_section(study: Study) -> Section:
     ]
     caption = (
         f"Each dot is the {metric.title} of a model on held-out {study.table.kind}, with its 95 % interval over users; "
-        f"{metric.direction}, and the text next to a name is the result of a paired test, which can be significant "
-        "even if the intervals overlap."
+        f"{metric.direction}, and the text next to a name is the result of a paired test, corrected for the number of "
+        "models and the choice of the best, which can be significant even if the intervals overlap."
     )
+    tables = [Table("models", "Models", frame, COLUMNS | {"value": metric.title})]
+    if study.refits:
+        rows = [
+            (model.score.label, *overlap) for model in result.models for overlap in model.score.seed_overlap.values()
+        ]
+        overlaps = pl.DataFrame(rows, schema=["model", "overlap", "low", "high"], orient="row")
+        columns = {"model": "model", "overlap": "common items", "low": "95 % from", "high": "to"}
+        tables.append(
+            Table("seed_overlap", "Share of common items in lists of ten from different seeds", overlaps, columns)
+        )
     return Section(
-        "comparison", "Model comparison", text, [Picture(comparison_plot(frame), caption)],
-        [Table("models", "Models", frame, COLUMNS | {"value": metric.title})],
+        "comparison", "Model comparison", text, [Picture(comparison_plot(frame), caption)], tables,
         {"split": result.description, "task": result.task, "metric": result.metric, "best": best.score.label},
         [f"{label} is omitted: {reason}" for label, reason in result.failed],
     )  # fmt: skip
@@ -155,12 +167,17 @@ def cold_start_section(study: Study) -> Section:
         f"baseline are given more and more of their {study.table.kind} and evaluated on the same later ones each time. "
     )
     last = int(result.curve["history_length"][-1])
-    conclusion = (
-        f"Even with {last} {study.table.kind}, the personal model is not significantly better than the baseline."
-        if result.break_even_length is None
-        else f"With {result.break_even_length} or more {study.table.kind}, the personal model is significantly better "
-        "than the baseline."
-    )
+    if result.curve["difference_low"].is_nan().all():
+        conclusion = f"{NO_INTERVAL} There are fewer, so no difference is called significant."
+    elif result.break_even_length is None:
+        conclusion = (
+            f"Even with {last} {study.table.kind}, the personal model is not significantly better than the baseline."
+        )
+    else:
+        conclusion = (
+            f"With {result.break_even_length} or more {study.table.kind}, the personal model is significantly better "
+            "than the baseline."
+        )
     text = [setup + conclusion, *study.sample_notes]
     caption = (
         f"The lines show the {metric} of the personal model and of the baseline for new users, by their number of "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from cofactor.errors import DataError
+from cofactor.errors import DataError, KindError
 from cofactor.interpret import FactorMap, bias_ranking, surprising_items
 from cofactor.models import BayesianModel, FactorModel
 from cofactor.models.paired import rating_part
@@ -59,6 +59,11 @@ def factor_map_section(study: Study) -> Section:
         f"{len(items):,} items with at least {support:,} {study.table.kind}. The two axes explain "
         f"{result.shares.sum():.0%} of the variance of the item factors; item biases are not included."
     )
+    if result.popularity_share > 0:
+        text.append(
+            f"{result.popularity_share:.0%} of the variance follows the number of events of the items; this part is "
+            "taken out, because the first axis would otherwise show popularity."
+        )
     ends = pl.concat(
         [
             end_items.select(
@@ -76,7 +81,7 @@ def factor_map_section(study: Study) -> Section:
     return Section(
         "factor_map", "Factor map", text, [Picture(factor_map_plot(items), caption)],
         [Table("ends", "Items at the ends of the axes", ends, columns), Table("items", "Items", items)],
-        {"shares": result.shares.tolist(), "min_support": support},
+        {"shares": result.shares.tolist(), "popularity_share": result.popularity_share, "min_support": support},
     )  # fmt: skip
 
 
@@ -101,7 +106,6 @@ def ranking_section(study: Study) -> Section:
     recommender, text = study.recommender, []
     support = _min_support(recommender)
     ranked = bias_ranking(recommender, min_support=support)
-    surprising_frame = surprising_items(recommender, min_support=support)
     text.append(
         "The bias-adjusted rating is the rating that the model expects from an average user; the plain average is "
         f"taken over the users who rated the item. {len(ranked):,} items with at least {support:,} ratings."
@@ -114,25 +118,25 @@ def ranking_section(study: Study) -> Section:
             bias_ranking_plot(ranked),
             "The ten items with the highest and the ten with the lowest bias-adjusted ratings: the dot is the "
             "bias-adjusted rating, the ring is the plain average, and the number after a name counts its ratings.",
-        ),
-        Picture(
-            bias_ranking_plot(surprising_frame),
+        )
+    ]
+    tables = [Table("ends", "Highest and lowest", extreme_items.with_columns(name=_name(extreme_items)), columns)]
+    missing = []
+    try:
+        surprising_frame = surprising_items(recommender, min_support=support)
+    except KindError as problem:
+        missing.append(f"Surprising items are omitted: {problem}.")
+    else:
+        caption = (
             "The items with the most unusual difference between the two ratings: those at the top are liked even by "
-            "strict raters, and the averages of those at the bottom are inflated by who rated them.",
-        ),
-    ]
-    tables = [
-        Table("ends", "Highest and lowest", extreme_items.with_columns(name=_name(extreme_items)), columns),
-        Table(
-            "surprising_items",
-            "Largest differences",
-            surprising_frame.with_columns(name=_name(surprising_frame)),
-            columns | {"surprise": "beyond typical difference"},
-        ),
-        Table("bias_ranking", "All items", ranked),
-    ]
-    numbers = {"min_support": support}
-    return Section("ranking", "Item ranking", text, pictures, tables, numbers)
+            "strict raters, and the averages of those at the bottom are inflated by who rated them."
+        )
+        pictures.append(Picture(bias_ranking_plot(surprising_frame), caption))
+        frame = surprising_frame.with_columns(name=_name(surprising_frame))
+        columns = columns | {"surprise": "beyond typical difference"}
+        tables.append(Table("surprising_items", "Largest differences", frame, columns))
+    tables.append(Table("bias_ranking", "All items", ranked))
+    return Section("ranking", "Item ranking", text, pictures, tables, {"min_support": support}, missing)
 
 
 def _min_support(recommender: Recommender) -> int:

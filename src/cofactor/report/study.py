@@ -47,6 +47,8 @@ class Study:
         Maximum number of rows for sections that fit many models; larger tables are reduced to a random sample of users.
     max_users_and_items : int, default 1000
         Maximum number of users, and of items, in the feedback loop simulation.
+    refits : int, default 0
+        Number of additional fits of each compared model, to measure the overlap of its lists between seeds.
 
     Examples
     --------
@@ -63,6 +65,7 @@ class Study:
     rounds: int = 6
     max_rows: int = 200_000
     max_users_and_items: int = 1_000
+    refits: int = 0
 
     def __post_init__(self) -> None:
         require_interactions("table", self.table)
@@ -72,6 +75,7 @@ class Study:
         object.__setattr__(self, "seed", checks.seed(self.seed))
         for name in ("rounds", "max_rows", "max_users_and_items"):
             checks.whole_number(name, getattr(self, name), low=1)
+        checks.whole_number("refits", self.refits, low=0)
 
     @cached_property
     def recommender(self) -> Recommender:

@@ -11,7 +11,8 @@ from cofactor.audit.group_influence import Influence, influence
 from cofactor.audit.user_clusters import cluster_users
 from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions
-from cofactor.errors import DataError, KindError
+from cofactor.errors import DataError
+from cofactor.estimators import BiasedMF, ExplicitALS, ImplicitALS
 from cofactor.estimators.base import Estimator
 from cofactor.plots import genres_plot, influence_plot, lorenz_plot
 from cofactor.recommender.recommender import Recommender
@@ -22,6 +23,8 @@ __all__ = ["exposure_section", "influence_section"]
 
 MAX_GROUPS, MIN_GROUP_USERS = 10, 8
 """Maximum number of user groups, and minimum average number of users per group."""
+FAST_ESTIMATORS = (BiasedMF, ExplicitALS, ImplicitALS)
+"""Estimators that can be fitted about a thousand times, which the audit of influence needs."""
 
 
 def exposure_section(study: Study) -> Section:
@@ -103,8 +106,8 @@ def influence_section(study: Study) -> Section:
     ------
     DataError
         There are too few users, or all users rated the same items.
-    KindError
-        No model with factors can be fitted.
+    DivergedError
+        A fit diverged.
     """
     table = study.sampled_table
     n_users = int((table.by_user.counts > 0).sum())
@@ -121,9 +124,14 @@ def influence_section(study: Study) -> Section:
     text = [
         (
             f"{n_users:,} users in {n_groups} groups, clustered by the items that they rated and audited with "
-            f"{estimator.name}: each group is removed in turn, and changes in the other users' lists are counted. "
-            f"{n_flagged or 'None'} of the groups {'has' if n_flagged == 1 else 'have'} clearly and significantly "
-            "more influence than random groups of the same size."
+            f"{estimator.name}: it is fitted again without each group, and changes in the other users' lists are "
+            f"counted. {n_flagged or 'None'} of the groups {'has' if n_flagged == 1 else 'have'} clearly and "
+            "significantly more influence than random groups of the same size."
+        ),
+        (
+            f"With all users and another random seed, {result.noise_floor:.0%} of the positions change. A group whose "
+            f"ratio to random groups with as many {table.kind} is near 1 has its influence because it contributes "
+            f"many {table.kind}; above 1, it has more than these explain."
         ),
         *study.sample_notes,
     ]
@@ -132,11 +140,14 @@ def influence_section(study: Study) -> Section:
         "users; red diamonds are groups with significantly more influence than random groups of the same size."
     )
     columns = {"group": "group", "typical": "typical items", "users": "users", "share_of_users": "of users",
-               "share_of_rows": f"of {table.kind}", "share_of_influence": "of influence", "ratio": "ratio to random",
-               "p_adjusted": "p (Holm)"}  # fmt: skip
+               "share_of_rows": f"of {table.kind}", "share_of_influence": "of influence",
+               "ratio": "ratio to as many users", "ratio_rows": f"ratio to as many {table.kind}",
+               "p_adjusted": "p (adjusted)"}  # fmt: skip
     return Section(
         "influence", "Group influence", text, [Picture(influence_plot(frame), caption)],
-        [Table("groups", "Groups", frame, columns)], {"permutations": result.permutations, "model": estimator.name},
+        [Table("groups", "Groups", frame, columns)],
+        {"permutations": result.permutations, "model": estimator.name, "agreement": result.agreement,
+         "noise_floor": result.noise_floor},
     )  # fmt: skip
 
 
@@ -146,16 +157,12 @@ def _summary(parts: dict[str, Concentration]) -> pl.DataFrame:
 
 
 def _influence(study: Study, table: Interactions, groups: Int64) -> tuple[Influence, Estimator]:
-    """Return the influence for the estimator, or for a small factor model if the estimator has no suitable factors."""
-    for estimator in (study.estimator, study.small_estimator):
-        is_fitted = table is study.table and estimator is study.estimator
-        recommender = study.recommender if is_fitted else Recommender.fit(estimator, table, seed=study.seed)
-        try:
-            return influence(recommender, groups, seed=study.seed), estimator
-        except KindError:
-            if estimator is not study.estimator:
-                raise
-    raise AssertionError("small_estimator must have factors fitted by least squares")
+    """Return the influence for the estimator if it ranks with a model that is fitted fast, else for a small one."""
+    ranker, _ = study.estimator.ranking_part(table)
+    estimator = study.estimator if isinstance(ranker, FAST_ESTIMATORS) else study.small_estimator
+    is_fitted = table is study.table and estimator is study.estimator
+    recommender = study.recommender if is_fitted else Recommender.fit(estimator, table, seed=study.seed)
+    return influence(recommender, groups, seed=study.seed), estimator
 
 
 def _typical_items(table: Interactions, groups: Int64, n_groups: int) -> pl.Series:

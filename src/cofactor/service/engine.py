@@ -640,7 +640,7 @@ class Engine:
         best_item = questions.next_item()
         text = None if best_item is None else str(best_item)
         title = None if text is None else self.title(model, text, model.item_row(text))
-        return Question(model.version, text, title, questions.expected_variance())
+        return Question(model.version, text, title, questions.expected_variance(), questions.expected_answers())
 
     # items
 

@@ -374,6 +374,7 @@ class Samples:
             "text": lambda: "i1",
             "trials": lambda: 2,
             "permutations": lambda: 2,
+            "repeats": lambda: 2,
             "max_users": lambda: 10,
             "rounds": lambda: 1,
             "history_lengths": lambda: [0, 2],
