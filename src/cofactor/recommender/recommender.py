@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Unpack, cast, get_args
 
@@ -42,6 +42,7 @@ from cofactor.recommender.updating import (
     extend_table,
     feature_table,
     fold_in,
+    fold_in_copies,
     history_row,
     merge_ratings,
     model_histories,
@@ -52,7 +53,6 @@ from cofactor.recommender.updating import (
     replace_users,
     starts_from_prior,
     table_rows,
-    user_prior,
 )
 from cofactor.recommender.users import ListOptions, UserView
 from cofactor.results import AnsweredBy, ExplanationMethod, RankBy, SelectionTrial
@@ -398,11 +398,11 @@ class Recommender:
     def _view(
         self, model: Model, batch: UserBatch, exclude: SparseRows, source: AnsweredBy, table: pl.DataFrame | None = None
     ) -> UserView:
-        prior, ranker = None, cast("ScoresItems", model)
-        if len(batch) == 1:
-            priors = self.priors if source == "model" else self.new_user_priors
-            prior = user_prior(priors, len(ranking_part(model, batch)[1].histories.columns), table)
-        return UserView(self.catalog, ranker, batch, exclude, source, self.users, self.model, prior=prior)
+        view = UserView(self.catalog, cast("ScoresItems", model), batch, exclude, source, self.users, self.model)
+        priors = self.priors if source == "model" else self.new_user_priors
+        if len(batch) > 1 or priors is None or priors.users is None:
+            return view
+        return replace(view, fold_in=partial(fold_in_copies, ranking_part(model, batch)[0], priors, table))
 
     def batch(self, rows: Int32, times: Any = None) -> UserBatch:
         """Return a batch of users, given by row number, with their histories, which models take as input.

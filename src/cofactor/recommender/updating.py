@@ -45,6 +45,7 @@ __all__ = [
     "extend_table",
     "feature_table",
     "fold_in",
+    "fold_in_copies",
     "history_row",
     "merge_ratings",
     "model_histories",
@@ -56,7 +57,6 @@ __all__ = [
     "replace_users",
     "starts_from_prior",
     "table_rows",
-    "user_prior",
     "with_appended_users",
 ]
 
@@ -106,30 +106,27 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
         return model.fold_in(histories)
 
 
-def user_prior(priors: Priors | None, length: int, table: pl.DataFrame | None = None) -> GaussianPrior | None:
-    """Return the prior of a user who is folded in to the model that ranks items.
+def fold_in_copies(model: Model, priors: Priors, table: pl.DataFrame | None, histories: SparseRows) -> Model:
+    """Fold in several histories of one user.
 
     Parameters
     ----------
-    priors : Priors or None
-        Priors for new users, if available.
-    length : int
-        Number of rows of the user's history.
-    table : pl.DataFrame, optional
+    model : Model
+        Trained model.
+    priors : Priors
+        Priors for new users.
+    table : pl.DataFrame or None
         One row for the user, with the columns from which the prior was learned.
+    histories : SparseRows
+        One row of item row numbers for each history.
 
     Returns
     -------
-    GaussianPrior or None
-        Prior with a single mean; None if the penalty of training is used.
-
-    Raises
-    ------
-    DataError
-        If the table does not match the prior.
+    Model
+        Model with one user for each history.
     """
-    prior = None if priors is None else priors.users
-    return None if prior is None else prior.at(length, prior.means(table, 1))
+    copies = None if table is None else table[np.zeros(len(histories), np.int64)]
+    return fold_in(model, priors, histories, copies)
 
 
 def replace_users(
