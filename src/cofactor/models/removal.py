@@ -96,8 +96,8 @@ def removal_effects(model: object, users: UserBatch, items: Int32, *, fold_in: F
     items : ndarray of shape (n_items,), int32
         Item row numbers.
     fold_in : callable, optional
-        Takes histories and returns a model with one user for each; `model.fold_in` by default. It applies priors for new
-        users.
+        Takes histories and returns a model with one user for each, such as one that applies priors for new users;
+        `model.fold_in` by default.
 
     Returns
     -------
