@@ -27,7 +27,7 @@ from cofactor.models.user_batch import UserBatch
 
 __all__ = ["RemovalEffects", "item_scores", "leave_one_out", "own_fold_in", "removal_effects"]
 
-FoldIn: TypeAlias = Callable[[SparseRows], Any]
+UserFit: TypeAlias = Callable[[SparseRows], Any]
 """Function that folds in users from their histories, and returns a model with these users."""
 
 MAX_ENTRIES = 2**22
@@ -81,7 +81,7 @@ def leave_one_out(history: SparseRows, first: int = 0, last: int | None = None) 
 
 
 @one_thread_blas()
-def removal_effects(model: object, users: UserBatch, items: Int32, *, fold_in: FoldIn | None = None) -> RemovalEffects:
+def removal_effects(model: object, users: UserBatch, items: Int32, *, fold_in: UserFit | None = None) -> RemovalEffects:
     """Compute the effects of removing each row of a user's history on the scores of some items.
 
     The user is folded in m + 1 times for a history of m rows, whatever the number of items, or by the faster way of
@@ -140,7 +140,7 @@ def removal_effects(model: object, users: UserBatch, items: Int32, *, fold_in: F
     return RemovalEffects(history.columns, effects)
 
 
-def own_fold_in(model: Any, users: UserBatch, fold_in: FoldIn | None) -> FoldIn | None:
+def own_fold_in(model: Any, users: UserBatch, fold_in: UserFit | None) -> UserFit | None:
     """Return the fold-in by which a user was fitted: with a prior for users who were folded in, else without one.
 
     A model does not store which of its users were folded in.
@@ -170,7 +170,7 @@ def own_fold_in(model: Any, users: UserBatch, fold_in: FoldIn | None) -> FoldIn 
     return fold_in if with_prior <= without else None
 
 
-def _folded_scores(fold_in: FoldIn, histories: SparseRows, items: Int32) -> Float64:
+def _folded_scores(fold_in: UserFit, histories: SparseRows, items: Int32) -> Float64:
     """Return the scores of items for users who are folded in."""
     return item_scores(fold_in(histories), UserBatch.folded(histories), items)
 

@@ -32,8 +32,10 @@ from cofactor.models.block_scoring import without_zero_weights
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.neighborhood import ItemItemModel
-from cofactor.models.paired import PairedModel
+from cofactor.models.paired import PairedModel, ranking_part
 from cofactor.models.prior import Prior, Priors, WeightPrior
+from cofactor.models.user_batch import UserBatch
+from cofactor.results import AnsweredBy
 from cofactor.validation import validated
 
 __all__ = [
@@ -45,7 +47,7 @@ __all__ = [
     "extend_table",
     "feature_table",
     "fold_in",
-    "fold_in_copies",
+    "fold_in_of_user",
     "history_row",
     "merge_ratings",
     "model_histories",
@@ -55,6 +57,7 @@ __all__ = [
     "remap_columns",
     "replace_rows",
     "replace_users",
+    "source_without_history",
     "starts_from_prior",
     "table_rows",
     "with_appended_users",
@@ -106,27 +109,54 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
         return model.fold_in(histories)
 
 
-def fold_in_copies(model: Model, priors: Priors, table: pl.DataFrame | None, histories: SparseRows) -> Model:
-    """Fold in several histories of one user.
+def fold_in_of_user(
+    priors: Priors | None, model: Model, users: UserBatch, table: pl.DataFrame | None = None
+) -> Callable[[SparseRows], Model] | None:
+    """Return the function that folds histories of a user in to the model that ranks items, with the priors.
 
     Parameters
     ----------
+    priors : Priors or None
+        Priors for new users, if available.
     model : Model
-        Trained model.
-    priors : Priors
-        Priors for new users.
-    table : pl.DataFrame or None
+        Model with the user.
+    users : UserBatch
+        The user.
+    table : pl.DataFrame, optional
         One row for the user, with the columns from which the prior was learned.
-    histories : SparseRows
-        One row of item row numbers for each history.
 
     Returns
     -------
-    Model
-        Model with one user for each history.
+    callable or None
+        Takes histories, and returns a model with one user for each. None if there is no prior for users, or if there is
+        more than one user.
     """
-    copies = None if table is None else table[np.zeros(len(histories), np.int64)]
-    return fold_in(model, priors, histories, copies)
+    if priors is None or priors.users is None or len(users) != 1:
+        return None
+    ranker = ranking_part(model, users)[0]
+
+    def fold_in_histories(histories: SparseRows) -> Model:
+        copies = None if table is None else table[np.zeros(len(histories), np.int64)]
+        return fold_in(ranker, priors, histories, copies)
+
+    return fold_in_histories
+
+
+def source_without_history(priors: Priors | None) -> AnsweredBy:
+    """Return the basis of the lists for a new user without a history.
+
+    Parameters
+    ----------
+    priors : Priors or None
+        Priors for new users, if available.
+
+    Returns
+    -------
+    {"prior", "popularity"}
+        Basis of the lists.
+    """
+    prior = None if priors is None else priors.users
+    return "popularity" if prior is None or not prior.applies_without_history else "prior"
 
 
 def replace_users(
