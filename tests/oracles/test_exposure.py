@@ -41,6 +41,23 @@ def test_popularity_shows_few_items_and_lifts(small_events: Interactions) -> Non
     assert 0 < result.coverage < 0.5
 
 
+def test_the_floor_of_miscalibration_is_that_of_short_lists_of_own_items() -> None:
+    """With half of the history in each of two genres, k random items differ from it by a hypergeometric number."""
+    n_users, size, k = 400, 40, 4
+    u, i = np.repeat(np.arange(n_users), size), np.tile(np.arange(size), n_users)
+    films = pl.DataFrame(
+        {"item": np.arange(size + k), "genres": ["a" if item % 2 else "b" for item in range(size + k)]}
+    )
+    u, i = np.append(u, np.full(k, n_users)), np.append(i, np.arange(size, size + k))  # the items that are left
+    table = Interactions.from_columns(u, i, np.ones(len(u))).with_item_table(films)
+    genres = exposure(Recommender.fit(Bias(), table), n=k, column="genres").genres
+    assert genres is not None
+    stream, half = np.random.default_rng(0), size // 2
+    shown = stream.hypergeometric(half, half, k, 100_000) / k
+    expected = sum(0.5 * np.log(0.5 / (0.99 * share + 0.005)) for share in (shown, 1 - shown)).mean()
+    assert genres.floor == pytest.approx(expected, rel=0.1)
+
+
 def test_genres_in_closed_form() -> None:
     """Ana has two films of genre a, bo two of b; everything else that is left is b."""
     table = Interactions.from_columns(["ana", "ana", "bo", "bo"], ["a1", "a2", "b1", "b2"], [5, 4, 4, 5])
@@ -50,6 +67,7 @@ def test_genres_in_closed_form() -> None:
     assert genres is not None
     assert dict(genres.table.select("genre", "shown").iter_rows()) == {"a": 0.5, "b": 0.5}
     assert genres.miscalibration == pytest.approx(np.log(100))
+    assert genres.floor == 0  # each history has one genre
     with pytest.raises(DataError, match="no feature column 'kind'"):
         exposure(rec, column="kind")
 

@@ -49,7 +49,7 @@ def test_accuracy_is_the_rmse_of_the_held_out_rows(small_ratings: Interactions) 
     predicted = candidate.predict(held["user"], held["item"])["prediction"].to_numpy()
     assert accuracy.metric == "rmse"
     assert accuracy.candidate == pytest.approx(np.sqrt(np.mean((predicted - held["value"].to_numpy()) ** 2)), abs=1e-4)
-    assert accuracy.low <= accuracy.loss <= accuracy.high
+    assert np.isnan([accuracy.low, accuracy.high]).all()  # fewer than 200 users
     assert accuracy.loss == pytest.approx(accuracy.candidate - accuracy.active)
 
 
@@ -235,7 +235,7 @@ def test_the_ranking_of_a_pair_is_that_of_its_ranker(small_ratings: Interactions
     alone = ranking_accuracy(
         as_of(pair, users, data.snapshot), as_of(single, users, data.snapshot), liked, k=10, seed=0
     )
-    assert ranking == alone
+    assert repr(ranking) == repr(alone)  # bounds may be nan
     assert PromotionGate().evaluate(single, pair, data).ranking is not None
     assert PromotionGate().evaluate(single, single, data).ranking is None
 

@@ -20,6 +20,8 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.catalog import coverage, gini
 from cofactor.metrics.catalog import exposure as item_exposure
 from cofactor.metrics.intervals import Interval, bootstrap_interval
+from cofactor.metrics.ranking import RANKING_BOUNDS
+from cofactor.metrics.rating import RATING_METRICS
 from cofactor.metrics.student_t import t_quantile
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
@@ -127,6 +129,10 @@ class Genres:
     miscalibration : float
         Mean over users of KL(had || 0.99 shown + 0.01 had); 0 if each user is shown genres in the same proportions
         as in their history.
+    floor : float
+        The same mean for as many random items of each user's own history as the list has. A list of few items cannot
+        have the exact genre shares of a long history, so a miscalibration near this value is due to the length of the
+        list alone.
 
     Notes
     -----
@@ -140,6 +146,7 @@ class Genres:
 
     table: pl.DataFrame
     miscalibration: float
+    floor: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +261,7 @@ def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None
 
 @validated
 def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFrame:
-    """Compute the mean of a metric for each group of users, with a 95% bootstrap interval.
+    """Compute the mean of a metric for each group of users, with a 95% interval.
 
     Parameters
     ----------
@@ -269,7 +276,8 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
     -------
     pl.DataFrame
         Columns group, users, mean, low and high, sorted by group. `users` is the number of evaluated users in the
-        group. The interval of a group with one user is nan; a group without evaluated users has no row.
+        group. The bounds of a group with fewer than `metrics.intervals.MIN_USERS` users are nan; a group without
+        evaluated users has no row.
 
     Raises
     ------
@@ -299,10 +307,12 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
         last_user = int(score.users.max())
         raise DataError(f"groups must have one label for each user, up to row {last_user}; got {len(groups):,} labels")
     labels, values = groups.gather(score.users), score.per_user[metric]
+    is_loss = metric in {loss.per_user_key for loss in RATING_METRICS}
+    bounds = None if is_loss else RANKING_BOUNDS
     rows = []
     for label in labels.drop_nulls().unique().sort():
         members = values[(labels == label).fill_null(value=False).to_numpy()]
-        rows.append((label, len(members), *bootstrap_interval(members)))
+        rows.append((label, len(members), *bootstrap_interval(members, bounds=bounds)))
     return pl.DataFrame(rows, schema=["group", "users", "mean", "low", "high"], orient="row")
 
 
@@ -374,20 +384,37 @@ def _genres(recommender: Recommender, lists: Int32, column: str) -> tuple[Genres
     share = genres.shares(len(recommender.items))
     history_shares = np.stack([_mean_by_user(genre, recommender.histories) for genre in share.T], axis=1)
     list_shares = np.stack([_mean_by_user(genre, _as_rows(lists)) for genre in share.T], axis=1)
+    random_rows = _random_history_items(recommender.histories, (lists >= 0).sum(axis=1))
+    random_shares = np.stack([_mean_by_user(genre, random_rows) for genre in share.T], axis=1)
     has_genres = (np.nansum(history_shares, axis=1) > 0) & (np.nansum(list_shares, axis=1) > 0)
-    history_shares, list_shares = (
-        shares[has_genres] / shares[has_genres].sum(axis=1, keepdims=True) for shares in (history_shares, list_shares)
+    history_shares, list_shares, random_shares = (
+        shares[has_genres] / np.maximum(shares[has_genres].sum(axis=1, keepdims=True), 1e-300)
+        for shares in (history_shares, list_shares, random_shares)
     )
-    smoothed_shares = SMOOTHING * list_shares + (1 - SMOOTHING) * history_shares
-    with np.errstate(divide="ignore", invalid="ignore"):
-        divergence = np.where(history_shares > 0, history_shares * np.log(history_shares / smoothed_shares), 0.0).sum(
-            axis=1
-        )
     names = [name.partition("=")[2] or name for name in genres.names]
     table = pl.DataFrame({"genre": names, "had": history_shares.mean(axis=0), "shown": list_shares.mean(axis=0)})
     by_user = np.full(len(has_genres), np.nan)
-    by_user[has_genres] = divergence
-    return Genres(table.sort("had", descending=True), _mean(by_user)), by_user
+    by_user[has_genres] = _divergence(history_shares, list_shares)
+    floor = _mean(_divergence(history_shares, random_shares))
+    return Genres(table.sort("had", descending=True), _mean(by_user), floor), by_user
+
+
+def _divergence(had: Float64, shown: Float64) -> Float64:
+    """Return KL(had || 0.99 shown + 0.01 had) of the genre shares in each row, (n_users, n_genres)."""
+    smoothed = SMOOTHING * shown + (1 - SMOOTHING) * had
+    with np.errstate(divide="ignore", invalid="ignore"):
+        divergence: Float64 = np.where(had > 0, had * np.log(had / smoothed), 0.0).sum(axis=1)
+    return divergence
+
+
+def _random_history_items(histories: SparseRows, lengths: Int64) -> SparseRows:
+    """Return random items from the history of each user, as many as `lengths`, (n_users,), or all of the history."""
+    keys = random_stream(0, "miscalibration floor").random(len(histories.columns))
+    order = np.lexsort((keys, histories.owners))
+    position = np.arange(len(order)) - np.repeat(np.cumsum(histories.counts) - histories.counts, histories.counts)
+    chosen = order[position < np.repeat(lengths, histories.counts)]
+    counts = np.minimum(lengths, histories.counts)
+    return SparseRows.from_counts(counts, histories.columns[chosen], np.ones(len(chosen), np.float32))
 
 
 def _mean_by_user(values: Float64, rows: SparseRows) -> Float64:

@@ -154,6 +154,7 @@ def surprising_items(recommender: Recommender, n: int = 20, *, min_support: int 
     """
     require_threads()
     n = checks.whole_number("n", n, low=1, high=MAX_ROWS)
+    min_support = checks.whole_number("min_support", min_support, low=0)
     ranked = bias_ranking(recommender)
     if _is_shrunken_average(ranked):
         raise KindError(

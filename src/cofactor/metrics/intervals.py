@@ -2,7 +2,7 @@
 
 Errors and hits of the same user are correlated, so users, not individual rows, are the independent units. Means use a
 Bayesian bootstrap, ratios a cluster-robust t-interval. In simulations (`benchmarks/coverage.py`), nominal 95% intervals
-cover the true value in 93 to 97% of samples from MIN_USERS users on, for NDCG, hit rates from 2% and RMSE with
+cover the true value in about 93 to 97% of samples from MIN_USERS users on, for NDCG, hit rates from 2% and RMSE with
 log-normal history lengths. With fewer users, the coverage depends too much on the distribution of the values, so both
 bounds are nan.
 

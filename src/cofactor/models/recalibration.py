@@ -238,7 +238,8 @@ def _bin_masses(low: Float64, high: Float64, mass: Float64) -> Float64:
     if (low == high).all():
         bins = np.searchsorted(PROBABILITIES[1:-1], low, side="right")
         total: Float64 = np.bincount(bins, minlength=len(width)) + PRIOR_ROWS * width
-        return total / total.sum()
+        normalized: Float64 = total / total.sum()
+        return normalized
     share = np.maximum(np.minimum(high[:, None], left + width) - np.maximum(low[:, None], left), 0.0) / width
     for _ in range(EM_ITERATIONS):
         likelihood = np.einsum("nk,k->n", share, mass)
@@ -250,7 +251,8 @@ def _bin_masses(low: Float64, high: Float64, mass: Float64) -> Float64:
 
 def _cumulative(mass: Float64) -> Float64:
     """Return G at PROBABILITIES, given the probabilities between them."""
-    return np.concatenate([[0.0], np.cumsum(mass)[:-1], [1.0]])
+    cumulative: Float64 = np.concatenate([[0.0], np.cumsum(mass)[:-1], [1.0]])
+    return cumulative
 
 
 def _piecewise_linear(x: Float64, sources: Float64, targets: Float64) -> Float64:
@@ -258,4 +260,5 @@ def _piecewise_linear(x: Float64, sources: Float64, targets: Float64) -> Float64
     if len(sources) == 0:
         return x
     below, above = np.minimum(x - sources[0], 0.0), np.maximum(x - sources[-1], 0.0)
-    return np.interp(x, sources, targets) + below + above
+    mapped: Float64 = np.interp(x, sources, targets) + below + above
+    return mapped

@@ -81,7 +81,11 @@ def exposure_section(study: Study) -> Section:
     ]
     numbers = {"coverage": result.coverage, "popularity_lift": result.popularity_lift}
     if result.genres is not None:
-        numbers["miscalibration"] = result.genres.miscalibration
+        numbers |= {"miscalibration": result.genres.miscalibration, "miscalibration_floor": result.genres.floor}
+        text.append(
+            f"The genres of the lists diverge from those of the histories by {result.genres.miscalibration:.2f} "
+            f"(mean KL divergence); as many random items of the user's own history have {result.genres.floor:.2f}."
+        )
         caption = "The ring is the mean share of a genre in the histories, and the dot is its mean share in the lists."
         pictures.append(Picture(genres_plot(result.genres.table), caption))
         columns = {"genre": "genre", "had": "in histories", "shown": "in lists"}

@@ -540,6 +540,7 @@ class Samples:
             ".Distribution.of_mass": {"mass": lambda: [[0.5, 0.5]], "scale": lambda: Scale.from_levels([1, 2])},
             ".Distribution.at_least": {"value": lambda: 3.0},
             ".NormalMixture.cdf": {"points": lambda: np.array([1.0, 2.0])},
+            ".NormalMixture.cdf_at": {"points": lambda: np.full(24, 2.0)},
             ".Explanation.rounded": {"digits": lambda: 2},
             ".FactorModel.objective": {"interactions": lambda: self.ratings},
             ".evaluate.evaluation.score": {"split": lambda: self.unseen, "label": lambda: "a label"},
