@@ -136,7 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=[*RATING_SETS, *EVENT_SETS])
     parser.add_argument("--estimators", nargs="*", default=list(REGISTRY))
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
     parser.add_argument("--page", action="store_true")
     arguments = parser.parse_args()
     if arguments.page:

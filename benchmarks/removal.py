@@ -1,10 +1,10 @@
 """Removal effects against refits without the rating, and their time at MovieLens-1M's size.
 
-    python -m benchmarks.removal agreement [NAME...]    minutes for each estimator but bayesian-mf, which takes an hour
+    python -m benchmarks.removal agreement [NAME...] [--removals 200] [--sets 10]    minutes; bayesian-mf takes hours
     python -m benchmarks.removal time
     python -m benchmarks.removal page
 
-`agreement` draws 200 removals: a user, a row of their history, and one of their ten best items. It compares the removal
+`agreement` draws removals: a user, a row of their history, and one of their ten best items. It compares the removal
 effect and the contribution of the row with the change in the item's score when the model is refitted without the row,
 by Spearman's correlation. Fits of BiasedMF and BayesianMF differ between seeds by more than a row changes, so that both
 sides are averaged over ten seeds, and the correlation between the changes of the first and the last five seeds is
@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
+import polars as pl
 
 import cofactor
 from cofactor import Interactions, Recommender
 from cofactor.arrays import Float64, Int32, random_stream
 from cofactor.datasets.synthetic import MOVIELENS_1M_SHAPE, SyntheticConfig, generate
-from cofactor.estimators import REGISTRY
+from cofactor.estimators import REGISTRY, Estimator
 
 RESULTS, PAGE = (Path(__file__).parent / f"removal.{suffix}" for suffix in ("jsonl", "md"))
 EXACT = ("explicit-als", "implicit-als", "ease", "item-knn")
@@ -38,10 +38,6 @@ EXACT = ("explicit-als", "implicit-als", "ease", "item-knn")
 AVERAGED = ("biased-mf", "bayesian-mf")
 """Estimators that are refitted with ten seeds."""
 N_SEEDS = 10
-N_REMOVALS = 200
-SYNTHETIC_SEEDS = range(10)
-FEWER = {("bayesian-mf", "movielens-100k"): 0}
-"""Number of removals, where a fit takes seconds."""
 
 
 def drawn_ratings(seed: int) -> Interactions:
@@ -66,15 +62,16 @@ def drawn_ratings(seed: int) -> Interactions:
     return generate(config, seed=seed).interactions
 
 
-def data_sets(name: str) -> Iterator[tuple[str, Interactions]]:
-    """MovieLens-100k and the drawn data sets, as events for an estimator of events."""
+def data_sets(n_sets: int) -> Iterator[tuple[str, Interactions]]:
+    """MovieLens-100k and drawn data sets."""
     yield "movielens-100k", cofactor.datasets.load_movielens("100k")
-    for seed in SYNTHETIC_SEEDS if name in EXACT else SYNTHETIC_SEEDS[:3]:
+    for seed in range(n_sets):
         yield f"synthetic {seed}", drawn_ratings(seed)
 
 
-def removals(recommenders: list[Recommender], table: Interactions, n: int) -> tuple[Float64, Float64, Float64]:
+def removals(estimator: Estimator, table: Interactions, n: int, n_seeds: int) -> tuple[Float64, Float64, Float64]:
     """Draw removals, and return the effects, the contributions and the changes after refits, each (n, n_seeds)."""
+    recommenders = [Recommender.fit(estimator, table, seed=s) for s in range(n_seeds)]
     stream, histories = random_stream(0, "removals"), table.by_user
     users = np.flatnonzero(histories.counts >= 2)
     effects, terms, changes = (np.zeros((n, len(recommenders))) for _ in range(3))
@@ -91,35 +88,31 @@ def removals(recommenders: list[Recommender], table: Interactions, n: int) -> tu
         shortened = table.select(keep)
         for s, rec in enumerate(recommenders):
             view = rec.for_rows(user)
-            effects[drawn, s] = view.removal_effects(np.int32([item])).effects[0, row]
+            effects[drawn, s] = view.removal_effects(np.array([item], np.int32)).effects[0, row]
             explanation = view.explanation(item)
             terms[drawn, s] = explanation.terms[explanation.rows == histories.row(int(user[0])).columns[row]].sum()
-            refit = Recommender.fit(rec.estimator, shortened, seed=s)
+            refit = Recommender.fit(estimator, shortened, seed=s)
             changes[drawn, s] = score(rec, user, item) - score(refit, user, item)
         drawn += 1
     return effects, terms, changes
 
 
 def score(rec: Recommender, user: Int32, item: int) -> float:
-    return float(rec.model.scores(rec.batch(user))[0, item])
+    return rec.for_rows(user).score(rec.items.id_at(item))
 
 
-def agreement(names: list[str]) -> None:
+def agreement(names: list[str], n_removals: int, n_sets: int) -> None:
     for name in names:
-        for data_set, ratings in data_sets(name):
+        for data_set, ratings in data_sets(n_sets):
             table = ratings.to_events(min_rating=4) if REGISTRY[name].kind == "events" else ratings
             n_seeds = 1 if name in EXACT else N_SEEDS
-            recommenders = [Recommender.fit(REGISTRY[name](), table, seed=s) for s in range(n_seeds)]
-            n = FEWER.get((name, data_set), N_REMOVALS)
-            if not n:
-                continue
-            effects, terms, changes = removals(recommenders, table, n)
+            effects, terms, changes = removals(REGISTRY[name](), table, n_removals, n_seeds)
             half = n_seeds // 2
             record({
                 "estimator": name,
                 "data": data_set,
                 "size": repr(table),
-                "removals": n,
+                "removals": n_removals,
                 "seeds": n_seeds,
                 "effect": correlation(effects, changes),
                 "contribution": correlation(terms, changes),
@@ -129,7 +122,8 @@ def agreement(names: list[str]) -> None:
 
 def correlation(first: Float64, second: Float64) -> float:
     """Spearman's correlation of the means over the seeds."""
-    return round(float(spearmanr(first.mean(axis=1), second.mean(axis=1)).statistic), 3)
+    means = (pl.lit(pl.Series(values.mean(axis=1))) for values in (first, second))
+    return round(float(pl.select(pl.corr(*means, method="spearman")).item()), 3)
 
 
 def times() -> None:
@@ -187,8 +181,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["agreement", "time", "page"])
     parser.add_argument("names", nargs="*", default=[*EXACT, *AVERAGED])
+    parser.add_argument("--removals", type=int, default=200)
+    parser.add_argument("--sets", type=int, default=10)
     arguments = parser.parse_args()
-    {"agreement": lambda: agreement(arguments.names), "time": times, "page": page}[arguments.command]()
+    if arguments.command == "agreement":
+        agreement(arguments.names, arguments.removals, arguments.sets)
+    else:
+        {"time": times, "page": page}[arguments.command]()
 
 
 if __name__ == "__main__":

@@ -324,6 +324,23 @@ def test_folding_in_ends_near_the_minimum_of_its_objective() -> None:
     assert np.linalg.norm(gradient(end)) < 0.05 * np.linalg.norm(gradient(0 * end))
 
 
+@pytest.mark.parametrize("n_negatives", [1, 3])
+@pytest.mark.parametrize("fold_in_l2", [0.0, 0.3])
+def test_the_penalty_of_fold_in_is_that_at_which_users_are_stationary(n_negatives: int, fold_in_l2: float) -> None:
+    """Users who are folded in by many small steps with a penalty give this penalty back."""
+    rng = np.random.default_rng(3)
+    _, Q, bias = random_state(rng, 1, 30)
+    rows, columns = np.repeat(np.arange(20), 6), np.concatenate([rng.choice(30, 6, replace=False) for _ in range(20)])
+    histories = SparseRows.of(rows, columns, np.ones(len(rows)), 20)
+    loss = PairwiseLoss(
+        l2=0.02, l2_bias=0.0, n_negatives=n_negatives, learning_rate=0.05, epochs=3000, fold_in_l2=fold_in_l2
+    )
+    model = FactorModel(np.zeros((20, WIDTH), np.float32), Q, np.zeros(20, np.float32), bias, loss=loss)
+    computed = model.fold_in(histories).with_fold_in_penalty(histories).loss
+    assert isinstance(computed, PairwiseLoss)
+    assert computed.fold_in_l2 == pytest.approx(fold_in_l2, abs=0.03)
+
+
 # accuracy
 
 

@@ -144,16 +144,16 @@ def test_heavy_raters_decide_more_than_random_users_and_not_more_than_as_many_ra
 
 @pytest.mark.long
 def test_the_group_of_heavy_raters_is_the_only_one_flagged() -> None:
-    shape = replace(HEAVY_SHAPE, n_users=1_000, n_items=1_000, n_ratings=50_000)
+    shape = replace(HEAVY_SHAPE, n_users=500, n_items=500, n_ratings=20_000)
     synthetic = generate(shape)
-    rec = Recommender.fit(BiasedMF(factors=16), synthetic.interactions)
+    rec = Recommender.fit(BiasedMF(factors=8), synthetic.interactions)
     groups = cluster_users(synthetic.interactions.by_user, synthetic.interactions.n_items)
     table = influence(rec, groups).groups
     flagged = table.filter(table["flagged"])["group"].to_list()
     assert len(flagged) == 1
     assert synthetic.heavy[groups == flagged[0]].mean() >= 0.8
     calm = generate(replace(shape, heavy_share=0.0))
-    rec = Recommender.fit(BiasedMF(factors=16), calm.interactions)
+    rec = Recommender.fit(BiasedMF(factors=8), calm.interactions)
     groups = cluster_users(calm.interactions.by_user, calm.interactions.n_items)
     assert not influence(rec, groups).groups["flagged"].any()
 

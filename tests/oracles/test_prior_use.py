@@ -131,7 +131,7 @@ def test_a_fold_in_with_a_shift_solves_the_equations_of_the_shifted_model(table:
     np.testing.assert_allclose(folded_in.raw_scores(users, items), other.raw_scores(users, items), atol=1e-4)
 
 
-def test_trained_users_keep_their_scores_among_users_with_a_shift(table: Interactions, tmp_path: Path) -> None:
+def test_trained_users_keep_their_scores_next_to_users_with_a_shift(table: Interactions, tmp_path: Path) -> None:
     plain = Recommender.fit(cofactor.ExplicitALS(factors=4), table, seed=0)
     model: Any = plain.model
     shift = np.random.default_rng(1).normal(size=table.n_items).astype(np.float32)

@@ -149,7 +149,7 @@ def test_none_of_several_equally_good_models_is_worse_in_95_percent_of_samples(n
     assert alarms / runs < 0.05 + 0.025  # two standard deviations
 
 
-def test_worse_models_are_found() -> None:
+def test_worse_models_are_detected() -> None:
     rng = np.random.default_rng(8)
     quality = np.repeat([0.0, -0.1, -1.0], [2, 2, 6])
     values = rng.normal(size=(600, 1)) + quality + 0.3 * rng.normal(size=(600, 10))
@@ -162,18 +162,16 @@ def test_worse_models_are_found() -> None:
 
 
 def test_identical_models_users_without_values_and_empty_tables() -> None:
-    values_of_a_model = np.random.default_rng(9).normal(size=50)
-    assert model_confidence_set(
-        np.column_stack([values_of_a_model, values_of_a_model, values_of_a_model])
-    ).tolist() == [1.0, 1.0, 1.0]
-    values = np.column_stack([values_of_a_model, values_of_a_model - 1])
+    column = np.random.default_rng(9).normal(size=50)
+    assert model_confidence_set(np.column_stack([column] * 3)).tolist() == [1.0, 1.0, 1.0]
+    values = np.column_stack([column, column - 1])
     with_blank = np.vstack([values, [[np.nan, 1.0]]])
     np.testing.assert_array_equal(model_confidence_set(with_blank), model_confidence_set(values))
     assert model_confidence_set(values[:, :1]).tolist() == [1.0]
     assert model_confidence_set(np.zeros((0, 2))).tolist() == [1.0, 1.0]
     assert model_confidence_set(np.zeros((5, 0))).tolist() == []
     with pytest.raises(DataError, match="one row per user and one column per model"):
-        model_confidence_set(values_of_a_model)
+        model_confidence_set(one)
     with pytest.raises(DataError, match="infinite"):
         model_confidence_set([[np.inf, 0.0]])
     with pytest.raises(ParameterError, match="flips"):

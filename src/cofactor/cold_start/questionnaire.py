@@ -180,7 +180,9 @@ class Population:
     @cached_property
     def asks_popular_items(self) -> bool:
         """Whether the most popular items are asked about, because informative questions would rarely be answered."""
-        return self.start.sum_of_probabilities(self.start.acquisition(), N_PLANNED_QUESTIONS) < MIN_EXPECTED_ANSWERS
+        start = self.start
+        expected = _probability_sum(start.item_probabilities, start.acquisition(), N_PLANNED_QUESTIONS)
+        return expected < MIN_EXPECTED_ANSWERS
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,6 +260,12 @@ class _UserDistribution:
 def _evenly_spaced(users: Int64, n: int) -> Int64:
     """Return at most n of the given users, evenly spaced."""
     return users[np.linspace(0, len(users) - 1, min(n, len(users))).astype(np.int64)]
+
+
+def _probability_sum(probabilities: Float64, values: Float64, n: int) -> float:
+    """Return the sum of the probabilities of the n items with the largest positive values."""
+    best_items = np.argsort(-values, kind="stable")[:n]
+    return float(probabilities[best_items[values[best_items] > 0]].sum())
 
 
 def _features(posterior: Posterior, s: int, k: int) -> Float64:
@@ -407,27 +415,28 @@ class Questionnaire:
         return ratings
 
     def relevance(self) -> Float64:
-        """Return the score by which items are recommended: probability of knowing an item, times a ratio for liking it.
+        """Return the score by which items are recommended: popularity, times ratios for knowing and liking the item.
 
         Returns
         -------
         ndarray of shape (n_items,), float64
-            Score of each item; without answers, the probability that a new user knows it, so that the list is about
-            that of the most popular items.
+            Score of each item; without answers, the list is that of the most popular items.
 
         Notes
         -----
-        With c_i the probability that the user knows item i, t the mean of the ratings that new users are expected to
-        give, and r_i the normally distributed rating::
+        With n_i the number of ratings of item i, c_i the probability that the user knows it, r_i the normally
+        distributed rating, t the mean of the ratings that new users are expected to give, and c0_i and r0_i the same
+        without answers::
 
-            c_i P(r_i > t | answers) / P(r_i > t | no answers)
+            (n_i + 1/2)  c_i / c0_i  P(r_i > t) / P(r0_i > t)
 
         A ranking by the predicted rating alone puts items first that hardly anybody has rated.
         """
         start = self.population.start
         t = float(np.average(start.predictions(), weights=start.item_probabilities))
-        ratio = self._probabilities_above(t) / np.maximum(start._probabilities_above(t), 1e-9)
-        relevance: Float64 = self.item_probabilities * ratio
+        known_ratio = self.item_probabilities / start.item_probabilities
+        liked_ratio = self._probabilities_above(t) / np.maximum(start._probabilities_above(t), 1e-9)
+        relevance: Float64 = (self.population.support + 0.5) * known_ratio * liked_ratio
         return relevance
 
     def _probabilities_above(self, t: float) -> Float64:
@@ -529,6 +538,7 @@ class Questionnaire:
         values[list(self.items)] = 0
         return values
 
+    @validated
     def expected_answers(self, n: int = 10) -> float:
         """Return the expected number of the next n questions that the user can answer with a rating.
 
@@ -542,27 +552,14 @@ class Questionnaire:
         float
             Sum of the probabilities that the user knows the n items that are now the best questions. It assumes that
             these are asked about, whatever the answers are.
+
+        Raises
+        ------
+        ParameterError
+            If n is not a nonnegative integer.
         """
         n = checks.whole_number("n", n, low=0)
-        return self.sum_of_probabilities(self.question_values(), n)
-
-    def sum_of_probabilities(self, values: Float64, n: int) -> float:
-        """Return the sum of the probabilities that the user knows the n items with the largest positive values.
-
-        Parameters
-        ----------
-        values : ndarray of shape (n_items,), float64
-            Value of each item.
-        n : int
-            Number of items.
-
-        Returns
-        -------
-        float
-            Expected number of these items that the user knows.
-        """
-        best_items = np.argsort(-values, kind="stable")[:n]
-        return float(self.item_probabilities[best_items[values[best_items] > 0]].sum())
+        return _probability_sum(self.item_probabilities, self.question_values(), n)
 
     def next_item(self) -> int | None:
         """Return the row number of the next item to ask about.
