@@ -154,7 +154,7 @@ def test_trained_users_keep_their_scores_next_to_users_with_a_shift(table: Inter
     unshifted: Any = replace(rec.model, item_shift=None, user_shift=None)  # type: ignore[type-var]
     difference = scores[-1] - unshifted.scores(everyone)[-1]
     np.testing.assert_allclose(difference, shift, atol=1e-5)
-    terms = rec.explain(9001, table.items.id_at(5))
+    terms = rec.explain(9001, table.items.id_at(5), method="contribution")
     assert terms["term"].sum() == pytest.approx(float(scores[-1, 5]), abs=1e-4)
 
 
@@ -318,6 +318,6 @@ def test_the_share_of_popularity_is_added_to_the_scores_of_the_fold_in(popular_e
 
 def test_new_users_without_events_get_the_popular_list(popular_events: Interactions) -> None:
     rec = Recommender.fit(cofactor.ImplicitALS(factors=4), popular_events, seed=0).with_priors()
-    assert rec.source_without_history == "prior"
+    assert rec.for_history([]).source == "prior"
     top = rec.items.rows(rec.for_history([]).recommend(n=10)["item"])
     assert rec.support[top].tolist() == np.sort(rec.support)[::-1][:10].tolist()

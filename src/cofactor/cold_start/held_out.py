@@ -25,7 +25,6 @@ from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.registry import primary_metric
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
-from cofactor.models.losses import EventsLoss
 from cofactor.models.user_batch import UserBatch
 
 __all__ = ["LENGTHS", "STRENGTHS", "HeldOutUsers", "PriorUse", "baseline_shift"]
@@ -296,9 +295,10 @@ def baseline_shift(model: FactorModel, histories: SparseRows) -> Float32:
     >>> bool(np.allclose(model.mean + model.item_bias + shift, expected))
     True
     """
-    if isinstance(model.loss, EventsLoss):
+    blanks = model.least_squares.unobserved_gram(np.ones((model.n_users, 1), np.float32))  # alpha0 n_users
+    if blanks.size:
         counts = histories.column_counts(model.n_items).astype(np.float64)
-        return (counts / np.maximum(counts + model.loss.alpha0 * model.n_users, 1e-12)).astype(np.float32)
+        return (counts / np.maximum(counts + float(blanks[0, 0]), 1e-12)).astype(np.float32)
     bias = Bias().fit(_table(histories, model))
     x = bias.mean + bias.item_bias.astype(np.float64)
     if model.rating_range is not None:

@@ -50,6 +50,7 @@ from cofactor.recommender.updating import (
     place_cold_users,
     replace_rows,
     replace_users,
+    source_without_history,
     starts_from_prior,
     table_rows,
     user_prior,
@@ -359,7 +360,7 @@ class Recommender:
             If the histories do not match the model, or the table does not match the prior.
         """
         model = self.folded_in(histories, table)
-        source = "fold-in" if len(histories.columns) else self.source_without_history
+        source = "fold-in" if len(histories.columns) else source_without_history(self.new_user_priors)
         view = self._view(model, UserBatch.folded(histories), histories, source, table)
         is_unknown = not len(histories.columns) and not starts_from_prior(self.model, self.new_user_priors)
         return replace(view, predicts_as_unknown=is_unknown)
@@ -398,11 +399,9 @@ class Recommender:
     def _view(
         self, model: Model, batch: UserBatch, exclude: SparseRows, source: AnsweredBy, table: pl.DataFrame | None = None
     ) -> UserView:
-        prior, ranker = None, cast("ScoresItems", model)
-        if len(batch) == 1:
-            priors = self.priors if source == "model" else self.new_user_priors
-            prior = user_prior(priors, len(ranking_part(model, batch)[1].histories.columns), table)
-        return UserView(self.catalog, ranker, batch, exclude, source, self.users, self.model, prior=prior)
+        prior = user_prior(self.priors if source == "model" else self.new_user_priors, model, batch, table)
+        view = UserView(self.catalog, cast("ScoresItems", model), batch, exclude, source, self.users, self.model)
+        return replace(view, prior=prior)
 
     def batch(self, rows: Int32, times: Any = None) -> UserBatch:
         """Return a batch of users, given by row number, with their histories, which models take as input.
@@ -790,8 +789,6 @@ class Recommender:
         """
         return self.for_users(single_id("user", user)).similar(n)
 
-    # new users, new ratings and new items
-
     def with_priors(
         self, *, user_features: Sequence[str] = (), item_features: Sequence[str] = (), seed: Seed = 0
     ) -> Recommender:
@@ -868,15 +865,8 @@ class Recommender:
 
         Set `priors` to `Priors()` to fold in users without a prior.
         """
-        if self.priors is not None or self.kind == "events":
-            return self.priors
-        return default_priors(self.model, self.estimator, self.histories)
-
-    @property
-    def source_without_history(self) -> AnsweredBy:
-        """Basis of the lists for a new user without a history: "prior" or "popularity"."""
-        prior = None if self.new_user_priors is None else self.new_user_priors.users
-        return "popularity" if prior is None or not prior.applies_without_history else "prior"
+        has_default = self.priors is None and self.kind == "ratings"
+        return default_priors(self.model, self.estimator, self.histories) if has_default else self.priors
 
     def folded_in(self, histories: SparseRows, table: pl.DataFrame | None = None) -> Model:
         """Fold in new users from their histories, and return a model with only these users.
@@ -978,13 +968,11 @@ class Recommender:
         checks.instance("users", users, IdMap, "create it with IdMap.of(ids)")
         require_histories(histories, len(self.items), n_rows=len(users))
         rows = np.array(self.users.rows(users.all))
-        if changed is None:
-            changed = differing_rows(self.histories.take(rows), histories)
+        changed = differing_rows(self.histories.take(rows), histories) if changed is None else changed
         rows[checks.mask("changed", changed, len(users))] = -1
-        is_folded_in = rows < 0
-        folded_table = table_rows(table, is_folded_in)
-        priors = self.new_user_priors if is_folded_in.any() else self.priors
-        model = replace_users(self.model, priors, rows, histories.take(np.flatnonzero(is_folded_in)), folded_table)
+        folded_in, folded_table = histories.take(np.flatnonzero(rows < 0)), table_rows(table, rows < 0)
+        priors = self.new_user_priors if len(folded_in) else self.priors
+        model = replace_users(self.model, priors, rows, folded_in, folded_table)
         return replace(self, model=model, users=users, histories=histories, user_table=table, seen=seen, priors=priors)
 
     @validated

@@ -32,8 +32,10 @@ from cofactor.models.block_scoring import without_zero_weights
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.neighborhood import ItemItemModel
-from cofactor.models.paired import PairedModel
+from cofactor.models.paired import PairedModel, ranking_part
 from cofactor.models.prior import Prior, Priors, WeightPrior
+from cofactor.models.user_batch import UserBatch
+from cofactor.results import AnsweredBy
 from cofactor.validation import validated
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "remap_columns",
     "replace_rows",
     "replace_users",
+    "source_without_history",
     "starts_from_prior",
     "table_rows",
     "user_prior",
@@ -106,22 +109,26 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
         return model.fold_in(histories)
 
 
-def user_prior(priors: Priors | None, length: int, table: pl.DataFrame | None = None) -> GaussianPrior | None:
+def user_prior(
+    priors: Priors | None, model: Model, users: UserBatch, table: pl.DataFrame | None = None
+) -> GaussianPrior | None:
     """Return the prior of a user who is folded in to the model that ranks items.
 
     Parameters
     ----------
     priors : Priors or None
         Priors for new users, if available.
-    length : int
-        Number of rows of the user's history.
+    model : Model
+        Model with the user.
+    users : UserBatch
+        The user.
     table : pl.DataFrame, optional
         One row for the user, with the columns from which the prior was learned.
 
     Returns
     -------
     GaussianPrior or None
-        Prior with a single mean; None if the penalty of training is used.
+        Prior with a single mean; None if the penalty of training is used, or if there is more than one user.
 
     Raises
     ------
@@ -129,7 +136,27 @@ def user_prior(priors: Priors | None, length: int, table: pl.DataFrame | None = 
         If the table does not match the prior.
     """
     prior = None if priors is None else priors.users
-    return None if prior is None else prior.at(length, prior.means(table, 1))
+    if prior is None or len(users) != 1:
+        return None
+    length = len(ranking_part(model, users)[1].histories.columns)
+    return prior.at(length, prior.means(table, 1))
+
+
+def source_without_history(priors: Priors | None) -> AnsweredBy:
+    """Return the basis of the lists for a new user without a history.
+
+    Parameters
+    ----------
+    priors : Priors or None
+        Priors for new users, if available.
+
+    Returns
+    -------
+    {"prior", "popularity"}
+        Basis of the lists.
+    """
+    prior = None if priors is None else priors.users
+    return "popularity" if prior is None or not prior.applies_without_history else "prior"
 
 
 def replace_users(

@@ -16,6 +16,7 @@ from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows, merge_latest
 from cofactor.recommender.questions import Questions
 from cofactor.recommender.recommender import Recommender
+from cofactor.recommender.updating import source_without_history
 from cofactor.recommender.users import UserView
 from cofactor.results import AnsweredBy
 
@@ -178,7 +179,7 @@ class LoadedModel:
         """
         if state.row >= 0:
             return "model"
-        return "fold-in" if len(state.items) else self.recommender.source_without_history
+        return "fold-in" if len(state.items) else source_without_history(self.recommender.new_user_priors)
 
     def view(self, states: Sequence[UserState]) -> UserView:
         """Return a view of users, in which all users who are not in the model are folded in together.
