@@ -55,8 +55,8 @@ from cofactor.audit import (
 )
 from cofactor.datasets.synthetic import Synthetic, generate
 from cofactor.datasets.synthetic_config import SyntheticConfig
-from cofactor.metrics.intervals import Interval
-from cofactor.metrics.student_t import t_interval, t_quantile
+from cofactor.metrics.intervals import Interval, t_interval
+from cofactor.metrics.student_t import t_quantile
 
 PAGE = Path(__file__).parent / "heavy_raters.md"
 ROWS = PAGE.with_suffix(".json")
