@@ -80,6 +80,19 @@ def test_a_user_folded_in_with_a_prior_has_effects_with_this_prior(name: str, fi
         assert removed.effects[0, n] == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("length", [1, 2, 5])
+@pytest.mark.parametrize("name", ["biased-mf", "explicit-als"])
+def test_a_short_history_has_effects_with_the_default_prior(name: str, length: int, fitted: Any) -> None:
+    """The use of the default prior depends on the length of the history, which a removal changes."""
+    rec = fitted((name, "ratings"))
+    row = rec.histories.row(1)
+    history = row.filter(np.arange(len(row.columns)) < length)
+    effects = rec.for_histories(history).removal_effects(np.int32([4])).effects[0]
+    for column, effect in zip(history.columns.tolist(), effects.tolist(), strict=True):
+        without = rec.for_histories(history.filter(history.columns != column))
+        assert effect == pytest.approx(score(rec.for_histories(history), 4) - score(without, 4), abs=1e-4)
+
+
 @pytest.mark.parametrize("name", ["biased-mf", "explicit-als", "implicit-als"])
 def test_a_trained_user_has_effects_without_a_prior_and_an_updated_user_with_it(name: str, fitted: Any) -> None:
     rec, row, items = fitted((name, REGISTRY[name].kind)).with_priors(), np.int32([1]), np.int32([4])

@@ -10,8 +10,9 @@ relative to the penalty and to the other ratings.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,10 +23,12 @@ from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import checked_one_user
 from cofactor.models.base import FoldsIn, FoldsInWithout, ScoresItems, ScoresSomeItems
-from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.user_batch import UserBatch
 
-__all__ = ["RemovalEffects", "item_scores", "leave_one_out", "removal_effects", "used_prior"]
+__all__ = ["RemovalEffects", "item_scores", "leave_one_out", "own_fold_in", "removal_effects"]
+
+UserFit: TypeAlias = Callable[[SparseRows], Any]
+"""Function that folds in users from their histories, and returns a model with these users."""
 
 MAX_ENTRIES = 2**22
 """The maximum number of entries of the histories that are folded in at once."""
@@ -78,9 +81,7 @@ def leave_one_out(history: SparseRows, first: int = 0, last: int | None = None) 
 
 
 @one_thread_blas()
-def removal_effects(
-    model: object, users: UserBatch, items: Int32, *, prior: GaussianPrior | None = None
-) -> RemovalEffects:
+def removal_effects(model: object, users: UserBatch, items: Int32, *, fold_in: UserFit | None = None) -> RemovalEffects:
     """Compute the effects of removing each row of a user's history on the scores of some items.
 
     The user is folded in m + 1 times for a history of m rows, whatever the number of items, or by the faster way of
@@ -94,8 +95,9 @@ def removal_effects(
         A single user of the model, with their history.
     items : ndarray of shape (n_items,), int32
         Item row numbers.
-    prior : GaussianPrior, optional
-        The prior of the user, if the user was folded in with one: a single mean.
+    fold_in : callable, optional
+        Takes histories and returns a model with one user for each, such as one that applies priors for new users;
+        `model.fold_in` by default.
 
     Returns
     -------
@@ -125,20 +127,23 @@ def removal_effects(
         raise KindError("this model cannot fold in users, so it has no removal effects")
     history, items = checked_one_user(model, users).histories, checks.row_numbers("items", items, model.n_items)
     m = len(history.columns)
-    if isinstance(model, FoldsInWithout):
+    if fold_in is None and isinstance(model, FoldsInWithout):
         scores = item_scores(model.fold_in_without(history), UserBatch.folded(SparseRows.empty(m + 1)), items)
         return RemovalEffects(history.columns, (scores[-1] - scores[:-1]).T)
-    with_all = _folded_scores(model, history, items, prior)[0]
+    fold_in = model.fold_in if fold_in is None else fold_in
+    with_all = _folded_scores(fold_in, history, items)[0]
     effects, size = np.zeros((len(items), m)), max(MAX_ENTRIES // max(m, 1), 1)
     for first in range(0, m, size):
         block = slice(first, min(first + size, m))
-        without = _folded_scores(model, leave_one_out(history, block.start, block.stop), items, prior)
+        without = _folded_scores(fold_in, leave_one_out(history, block.start, block.stop), items)
         effects[:, block] = (with_all - without).T
     return RemovalEffects(history.columns, effects)
 
 
-def used_prior(model: Any, users: UserBatch, prior: GaussianPrior | None) -> GaussianPrior | None:
-    """Return the prior with which a user was fitted: that of folded-in users, or None for a user of the training table.
+def own_fold_in(model: Any, users: UserBatch, fold_in: UserFit | None) -> UserFit | None:
+    """Return the fold-in by which a user was fitted: with a prior for users who were folded in, else without one.
+
+    A model does not store which of its users were folded in.
 
     Parameters
     ----------
@@ -146,31 +151,28 @@ def used_prior(model: Any, users: UserBatch, prior: GaussianPrior | None) -> Gau
         A model that ranks items and folds in users.
     users : UserBatch
         A single user of the model, with their history.
-    prior : GaussianPrior or None
-        The prior for folded-in users: a single mean. A model does not store which of its users were folded in.
+    fold_in : callable or None
+        Fold-in with the priors for new users; None if there are none.
 
     Returns
     -------
-    GaussianPrior or None
-        The prior if the scores of the user are closer to those of a fold-in with it than without it, else None.
+    callable or None
+        `fold_in` if the scores of the user are closer to those of a fold-in with priors than without, else None.
     """
-    if prior is None:
+    if fold_in is None:
         return None
     history = checked_one_user(model, users).histories
     own = model.scores(users)
+    with_prior, without = (
+        float(np.abs(fit(history).scores(UserBatch.folded(history)) - own).sum(dtype=np.float64))
+        for fit in (fold_in, model.fold_in)
+    )
+    return fold_in if with_prior <= without else None
 
-    def distance(candidate: GaussianPrior | None) -> float:
-        scores = model.fold_in(history, prior=candidate).scores(UserBatch.folded(history))
-        return float(np.abs(scores - own).sum(dtype=np.float64))
 
-    return prior if distance(prior) <= distance(None) else None
-
-
-def _folded_scores(model: Any, histories: SparseRows, items: Int32, prior: GaussianPrior | None) -> Float64:
-    """Return the scores of items for users who are folded in; all have the same prior."""
-    if prior is not None:
-        prior = prior._replace(means=np.repeat(prior.means, len(histories), axis=0))
-    return item_scores(model.fold_in(histories, prior=prior), UserBatch.folded(histories), items)
+def _folded_scores(fold_in: UserFit, histories: SparseRows, items: Int32) -> Float64:
+    """Return the scores of items for users who are folded in."""
+    return item_scores(fold_in(histories), UserBatch.folded(histories), items)
 
 
 def item_scores(model: Any, users: UserBatch, items: Int32) -> Float64:

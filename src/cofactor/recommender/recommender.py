@@ -42,6 +42,7 @@ from cofactor.recommender.updating import (
     extend_table,
     feature_table,
     fold_in,
+    fold_in_of_user,
     history_row,
     merge_ratings,
     model_histories,
@@ -53,7 +54,6 @@ from cofactor.recommender.updating import (
     source_without_history,
     starts_from_prior,
     table_rows,
-    user_prior,
 )
 from cofactor.recommender.users import ListOptions, UserView
 from cofactor.results import AnsweredBy, ExplanationMethod, RankBy, SelectionTrial
@@ -399,9 +399,9 @@ class Recommender:
     def _view(
         self, model: Model, batch: UserBatch, exclude: SparseRows, source: AnsweredBy, table: pl.DataFrame | None = None
     ) -> UserView:
-        prior = user_prior(self.priors if source == "model" else self.new_user_priors, model, batch, table)
+        priors = self.priors if source == "model" else self.new_user_priors
         view = UserView(self.catalog, cast("ScoresItems", model), batch, exclude, source, self.users, self.model)
-        return replace(view, prior=prior)
+        return replace(view, fold_in=fold_in_of_user(priors, model, batch, table))
 
     def batch(self, rows: Int32, times: Any = None) -> UserBatch:
         """Return a batch of users, given by row number, with their histories, which models take as input.

@@ -47,6 +47,7 @@ __all__ = [
     "extend_table",
     "feature_table",
     "fold_in",
+    "fold_in_of_user",
     "history_row",
     "merge_ratings",
     "model_histories",
@@ -59,7 +60,6 @@ __all__ = [
     "source_without_history",
     "starts_from_prior",
     "table_rows",
-    "user_prior",
     "with_appended_users",
 ]
 
@@ -109,10 +109,10 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
         return model.fold_in(histories)
 
 
-def user_prior(
+def fold_in_of_user(
     priors: Priors | None, model: Model, users: UserBatch, table: pl.DataFrame | None = None
-) -> GaussianPrior | None:
-    """Return the prior of a user who is folded in to the model that ranks items.
+) -> Callable[[SparseRows], Model] | None:
+    """Return the function that folds histories of a user in to the model that ranks items, with the priors.
 
     Parameters
     ----------
@@ -127,19 +127,19 @@ def user_prior(
 
     Returns
     -------
-    GaussianPrior or None
-        Prior with a single mean; None if the penalty of training is used, or if there is more than one user.
-
-    Raises
-    ------
-    DataError
-        If the table does not match the prior.
+    callable or None
+        Takes histories, and returns a model with one user for each. None if there is no prior for users, or if there is
+        more than one user.
     """
-    prior = None if priors is None else priors.users
-    if prior is None or len(users) != 1:
+    if priors is None or priors.users is None or len(users) != 1:
         return None
-    length = len(ranking_part(model, users)[1].histories.columns)
-    return prior.at(length, prior.means(table, 1))
+    ranker = ranking_part(model, users)[0]
+
+    def fold_in_histories(histories: SparseRows) -> Model:
+        copies = None if table is None else table[np.zeros(len(histories), np.int64)]
+        return fold_in(ranker, priors, histories, copies)
+
+    return fold_in_histories
 
 
 def source_without_history(priors: Priors | None) -> AnsweredBy:

@@ -24,9 +24,8 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import linalg_as_data_error
 from cofactor.models.base import Explains, HasUncertainty, Model, PredictsRatings, ScoresItems
 from cofactor.models.explanation import Explanation
-from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.paired import ranking_part, rating_part
-from cofactor.models.removal import RemovalEffects, item_scores, removal_effects, used_prior
+from cofactor.models.removal import UserFit, RemovalEffects, item_scores, own_fold_in, removal_effects
 from cofactor.models.rerank import rank_items
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender import frames
@@ -88,8 +87,8 @@ class UserView:
     predicts_as_unknown : bool, default False
         Whether ratings are predicted by the trained model as for an unknown user, because the user has no history and
         the model that predicts ratings has no prior.
-    prior : GaussianPrior, optional
-        Prior of a single user for the model that ranks items, if the user is folded in.
+    fold_in : callable, optional
+        Function that folds in histories of a single user with the priors for new users; None without priors.
 
     Examples
     --------
@@ -111,7 +110,7 @@ class UserView:
     user_ids: IdMap
     trained_model: Model
     predicts_as_unknown: bool = False
-    prior: GaussianPrior | None = None
+    fold_in: UserFit | None = None
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -581,7 +580,7 @@ class UserView:
         """
         model, batch = ranking_part(self.model, self.batch)
         with linalg_as_data_error():
-            return removal_effects(model, batch, items, prior=used_prior(model, batch, self.prior))
+            return removal_effects(model, batch, items, fold_in=own_fold_in(model, batch, self.fold_in))
 
     def explain(self, item: Id | Iterable[Id], *, method: ExplanationMethod = "removal") -> pl.DataFrame:
         """Explain the score of a user-item pair by the items in the user's history.
