@@ -25,7 +25,7 @@ from cofactor.models.arguments import linalg_as_data_error
 from cofactor.models.base import Explains, HasUncertainty, Model, PredictsRatings, ScoresItems
 from cofactor.models.explanation import Explanation
 from cofactor.models.paired import ranking_part, rating_part
-from cofactor.models.removal import UserFit, RemovalEffects, item_scores, own_fold_in, removal_effects
+from cofactor.models.removal import RemovalEffects, UserFit, item_scores, own_fold_in, removal_effects
 from cofactor.models.rerank import rank_items
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender import frames
