@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.heavy_raters import draw_config, ratio_interval, table
-from cofactor.metrics.student_t import t_interval
+from cofactor.metrics.intervals import t_interval
 
 ROOT = Path(__file__).parents[2]
 ROWS = json.loads((ROOT / "benchmarks" / "heavy_raters.json").read_text(encoding="utf-8"))

@@ -22,8 +22,9 @@ from cofactor.metrics.intervals import (
     paired_rmse_difference,
     ratio_interval,
     standard_error,
-    t_quantile,
+    t_interval,
 )
+from cofactor.metrics.student_t import t_quantile
 from tests.support.coverage import POPULATIONS, coverage
 
 LONG = pytest.mark.long
@@ -102,7 +103,8 @@ def test_the_standard_error_of_a_mean_is_the_textbook_one():
 @pytest.mark.parametrize(
     ("probability", "degrees", "expected"),
     [(0.975, 1, 12.7062), (0.975, 2, 4.30265), (0.975, 3.5, 2.94010), (0.975, 10, 2.22814), (0.95, 30, 1.69726),
-     (0.995, 5, 4.03214), (0.975, 1e6, 1.95996), (0.6, 4, 0.27072)],
+     (0.995, 5, 4.03214), (0.975, 1e6, 1.95996), (0.6, 4, 0.27072),
+     (0.975, 3, 3.182446), (0.975, 4, 2.776445), (0.975, 9, 2.262157), (0.975, 120, 1.979930)],
 )  # fmt: skip
 def test_quantiles_of_students_t_distribution(probability, degrees, expected):
     assert t_quantile(probability, degrees) == pytest.approx(expected, rel=2e-5)
@@ -287,3 +289,20 @@ def test_wrong_input_is_named():
     for sums, counts in (([math.nan], [1]), ([1.0], [-1])):
         with pytest.raises(DataError, match="finite"):
             ratio_interval(sums, counts)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 16])
+def test_the_interval_covers_the_mean_of_normal_values(n: int) -> None:
+    draws = np.random.default_rng(n).normal(1.0, 3.0, (1000, n))
+    intervals = np.array([t_interval(values) for values in draws])
+    covered = (intervals[:, 1] <= 1) & (intervals[:, 2] >= 1)
+    assert 0.93 <= covered.mean() <= 0.97
+
+
+def test_an_interval_needs_two_finite_values() -> None:
+    assert np.isnan(t_interval([])).all()
+    assert t_interval([2.0])[0] == 2
+    assert np.isnan(t_interval([2.0])[1:]).all()
+    assert np.isnan(t_interval([2.0, np.nan])).all()
+    with pytest.raises(ParameterError, match="confidence"):
+        t_interval([1.0, 2.0], confidence=1.5)

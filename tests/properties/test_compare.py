@@ -171,7 +171,7 @@ def test_identical_models_users_without_values_and_empty_tables() -> None:
     assert model_confidence_set(np.zeros((0, 2))).tolist() == [1.0, 1.0]
     assert model_confidence_set(np.zeros((5, 0))).tolist() == []
     with pytest.raises(DataError, match="one row per user and one column per model"):
-        model_confidence_set(one)
+        model_confidence_set(column)
     with pytest.raises(DataError, match="infinite"):
         model_confidence_set([[np.inf, 0.0]])
     with pytest.raises(ParameterError, match="flips"):

@@ -10,7 +10,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.errors import DataError, ParameterError
-from cofactor.metrics.student_t import t_interval
+from cofactor.metrics.intervals import t_interval
 from cofactor.validation import validated
 
 __all__ = ["average_summaries", "growth_parts"]
@@ -52,7 +52,7 @@ def growth_parts(loop: Any, control: Any, *, last_rounds: int = 1, confidence: f
         growth due to feedback  = last(loop) - loop in round 1 - growth without feedback
         last rounds             = loop in round 1 + both kinds of growth
 
-    The interval of the mean is `cofactor.metrics.student_t.t_interval`.
+    The interval of the mean is `cofactor.metrics.intervals.t_interval`.
 
     Examples
     --------

@@ -16,8 +16,7 @@ practical advice", Review of Economics and Statistics 98.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import cos, exp, expm1, pi, sin, sqrt
-from statistics import NormalDist
+from math import exp, isfinite, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +26,8 @@ from cofactor.arrays import Float64, contiguous, random_stream
 from cofactor.checks import Seed
 from cofactor.errors import DataError, ParameterError
 from cofactor.kernels.parallel import parallel_map
+from cofactor.metrics.student_t import t_quantile
+from cofactor.validation import validated
 
 __all__ = [
     "MIN_USERS",
@@ -39,7 +40,7 @@ __all__ = [
     "ratio_interval",
     "rmse_difference_terms",
     "standard_error",
-    "t_quantile",
+    "t_interval",
 ]
 
 
@@ -407,6 +408,49 @@ def rmse_difference_terms(a: Float64, b: Float64, counts: Float64) -> tuple[Floa
     return terms[0] - terms[1], roots[0] - roots[1]
 
 
+@validated
+def t_interval(values: Any, *, confidence: float = 0.95) -> Interval:
+    """Compute a confidence interval for the mean of a few independent runs.
+
+    The bootstrap needs more values than a simulation has runs; see `MIN_USERS` in `cofactor.metrics.intervals`.
+
+    Parameters
+    ----------
+    values : array-like of shape (n,)
+        One value for each run, such as each seed.
+    confidence : float, default 0.95
+        Nominal coverage, between 0 and 1; it is exact for normally distributed values.
+
+    Returns
+    -------
+    Interval
+        Mean and interval; the bounds are nan for fewer than two values, and all are nan if there are no values or a
+        value is not finite.
+
+    Raises
+    ------
+    ParameterError
+        If `confidence` is not between 0 and 1.
+
+    Notes
+    -----
+        mean +- t_quantile((1 + confidence) / 2, n - 1) s / sqrt(n)
+
+    Examples
+    --------
+    >>> mean, low, high = t_interval([1.0, 2.0, 3.0])
+    >>> mean, round(low, 2), round(high, 2)
+    (2.0, -0.48, 4.48)
+    """
+    confidence = checks.fraction("confidence", confidence)
+    x = np.asarray(values, dtype=np.float64)
+    n, mean = x.size, float(x.mean()) if x.size else np.nan
+    if n < 2 or not isfinite(mean):
+        return Interval(mean, np.nan, np.nan)
+    half_width = t_quantile((1 + confidence) / 2, n - 1) * float(x.std(ddof=1)) / sqrt(n)
+    return Interval(mean, mean - half_width, mean + half_width)
+
+
 def standard_error(numerator: Float64, denominator: Float64) -> tuple[float, float]:
     """Compute the cluster-robust standard error of a ratio of sums over users, and its degrees of freedom.
 
@@ -459,56 +503,6 @@ def _half_width(numerator: Float64, denominator: Float64, tail: float) -> float:
     """Return Student's t quantile times the standard error of the ratio of sums."""
     error, degrees = standard_error(numerator, denominator)
     return t_quantile(1 - tail, degrees) * error
-
-
-def t_quantile(probability: float, degrees: float) -> float:
-    """Compute a quantile above the median of Student's t-distribution.
-
-    Parameters
-    ----------
-    probability : float
-        Probability, above 0.5 and below 1.
-    degrees : float
-        Degrees of freedom, at least 1.
-
-    Returns
-    -------
-    float
-        Quantile; the relative error is below 1e-5 for 3 or more degrees of freedom, and below 6% between 1 and 2.
-
-    References
-    ----------
-    Hill (1970), "Algorithm 396: Student's t-quantiles", Communications of the ACM 13.
-
-    Examples
-    --------
-    >>> round(t_quantile(0.975, 10), 4), round(t_quantile(0.975, 1e6), 4)
-    (2.2281, 1.96)
-    """
-    two_tails, n = 2 * (1 - probability), degrees
-    if n <= 1:
-        return cos(two_tails * pi / 2) / sin(two_tails * pi / 2)
-    if n == 2:
-        return sqrt(2 / (two_tails * (2 - two_tails)) - 2)
-    a = 1 / (n - 0.5)
-    b = 48 / a**2
-    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
-    d = ((94.5 / (b + c) - 3) / b + 1) * sqrt(a * pi / 2) * n
-    x = d * two_tails
-    y = x ** (2 / n)
-    if y > 0.05 + a:
-        x = NormalDist().inv_cdf(two_tails / 2)
-        y = x * x
-        if n < 5:
-            c += 0.3 * (n - 4.5) * (x + 0.6)
-        c = (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b + c
-        y = (((((0.4 * y + 6.3) * y + 36) * y + 94.5) / c - y - 3) / b + 1) * x
-        y = expm1(a * y * y)
-    else:
-        y = ((1 / (((n + 6) / (n * y) - 0.089 * d - 0.822) * (n + 2) * 3) + 0.5 / (n + 4)) * y - 1) * (n + 1) / (
-            n + 2
-        ) + 1 / y
-    return sqrt(n * y)
 
 
 def _ends(values: Float64, bounds: tuple[float, float] | None) -> Float64:

@@ -1,143 +1,58 @@
-"""Student's t distribution for whole degrees of freedom, and the confidence interval of a mean of a few runs."""
+"""Quantiles of Student's t-distribution."""
 
 from __future__ import annotations
 
-from math import atan, cos, isfinite, pi, sin, sqrt
-from typing import Any
+from math import cos, expm1, pi, sin, sqrt
+from statistics import NormalDist
 
-import numpy as np
-
-from cofactor import checks
-from cofactor.metrics.intervals import Interval
-from cofactor.validation import validated
-
-__all__ = ["t_interval", "t_quantile", "upper_tail"]
-
-MAX_T = 1e9
-"""Upper limit of the search for a quantile; with one degree of freedom, the tail beyond it has probability 3e-10."""
-MAX_STEPS = 100
-"""Number of bisections, which reach the precision of float64."""
+__all__ = ["t_quantile"]
 
 
-@validated
-def upper_tail(t: float, degrees_of_freedom: int) -> float:
-    """Compute P(T > t) of Student's t distribution.
-
-    Parameters
-    ----------
-    t : float
-        Value of the statistic.
-    degrees_of_freedom : int
-        Degrees of freedom, at least 1.
-
-    Returns
-    -------
-    float
-        Probability between 0 and 1.
-
-    Raises
-    ------
-    ParameterError
-        If `degrees_of_freedom` is less than 1.
-
-    Notes
-    -----
-    The distribution function is a finite sum for whole degrees of freedom.
-
-    References
-    ----------
-    Abramowitz & Stegun (1964), "Handbook of Mathematical Functions", 26.7.3 and 26.7.4.
-
-    Examples
-    --------
-    >>> upper_tail(0.0, 3), round(upper_tail(12.706, 1), 4)
-    (0.5, 0.025)
-    """
-    degrees_of_freedom = checks.whole_number("degrees_of_freedom", degrees_of_freedom, low=1)
-    theta = atan(t / sqrt(degrees_of_freedom))
-    first = degrees_of_freedom % 2
-    k = np.arange(2 + first, degrees_of_freedom, 2)
-    terms = np.cumprod(np.concatenate([[cos(theta) ** first], (k - 1) / k * cos(theta) ** 2]))
-    total = sin(theta) * float(terms.sum()) if degrees_of_freedom > 1 else 0.0
-    central = (2 / pi) * (theta + total) if first else total
-    return min(max((1 - central) / 2, 0.0), 1.0)
-
-
-@validated
-def t_quantile(probability: float, degrees_of_freedom: int) -> float:
-    """Compute the value that Student's t distribution stays below with the given probability.
+def t_quantile(probability: float, degrees: float) -> float:
+    """Compute a quantile above the median of Student's t-distribution.
 
     Parameters
     ----------
     probability : float
-        Probability, above 0.5 and below 1 - 1e-9.
-    degrees_of_freedom : int
+        Probability, above 0.5 and below 1.
+    degrees : float
         Degrees of freedom, at least 1.
 
     Returns
     -------
     float
-        Quantile, found by bisection.
+        Quantile; the relative error is below 1e-5 for 3 or more degrees of freedom, and below 6% between 1 and 2.
 
-    Raises
-    ------
-    ParameterError
-        If an argument is out of range.
-
-    Examples
-    --------
-    >>> round(t_quantile(0.975, 1), 3), round(t_quantile(0.975, 30), 3)
-    (12.706, 2.042)
-    """
-    probability = checks.finite_number("probability", probability, above=0.5, high=1 - 1e-9)
-    low, high = 0.0, MAX_T
-    for _ in range(MAX_STEPS):
-        middle = (low + high) / 2
-        if upper_tail(middle, degrees_of_freedom) > 1 - probability:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
-
-
-@validated
-def t_interval(values: Any, *, confidence: float = 0.95) -> Interval:
-    """Compute a confidence interval for the mean of a few independent runs.
-
-    The bootstrap needs more values than a simulation has runs; see `MIN_USERS` in `cofactor.metrics.intervals`.
-
-    Parameters
+    References
     ----------
-    values : array-like of shape (n,)
-        One value for each run, such as each seed.
-    confidence : float, default 0.95
-        Nominal coverage, between 0 and 1; it is exact for normally distributed values.
-
-    Returns
-    -------
-    Interval
-        Mean and interval; the bounds are nan for fewer than two values, and all are nan if there are no values or a
-        value is not finite.
-
-    Raises
-    ------
-    ParameterError
-        If `confidence` is not between 0 and 1.
-
-    Notes
-    -----
-        mean +- t_quantile((1 + confidence) / 2, n - 1) s / sqrt(n)
+    Hill (1970), "Algorithm 396: Student's t-quantiles", Communications of the ACM 13.
 
     Examples
     --------
-    >>> mean, low, high = t_interval([1.0, 2.0, 3.0])
-    >>> mean, round(low, 2), round(high, 2)
-    (2.0, -0.48, 4.48)
+    >>> round(t_quantile(0.975, 10), 4), round(t_quantile(0.975, 1e6), 4)
+    (2.2281, 1.96)
     """
-    confidence = checks.fraction("confidence", confidence)
-    x = np.asarray(values, dtype=np.float64)
-    n, mean = x.size, float(x.mean()) if x.size else np.nan
-    if n < 2 or not isfinite(mean):
-        return Interval(mean, np.nan, np.nan)
-    half_width = t_quantile((1 + confidence) / 2, n - 1) * float(x.std(ddof=1)) / sqrt(n)
-    return Interval(mean, mean - half_width, mean + half_width)
+    two_tails, n = 2 * (1 - probability), degrees
+    if n <= 1:
+        return cos(two_tails * pi / 2) / sin(two_tails * pi / 2)
+    if n == 2:
+        return sqrt(2 / (two_tails * (2 - two_tails)) - 2)
+    a = 1 / (n - 0.5)
+    b = 48 / a**2
+    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
+    d = ((94.5 / (b + c) - 3) / b + 1) * sqrt(a * pi / 2) * n
+    x = d * two_tails
+    y = x ** (2 / n)
+    if y > 0.05 + a:
+        x = NormalDist().inv_cdf(two_tails / 2)
+        y = x * x
+        if n < 5:
+            c += 0.3 * (n - 4.5) * (x + 0.6)
+        c = (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b + c
+        y = (((((0.4 * y + 6.3) * y + 36) * y + 94.5) / c - y - 3) / b + 1) * x
+        y = expm1(a * y * y)
+    else:
+        y = ((1 / (((n + 6) / (n * y) - 0.089 * d - 0.822) * (n + 2) * 3) + 0.5 / (n + 4)) * y - 1) * (n + 1) / (
+            n + 2
+        ) + 1 / y
+    return sqrt(n * y)
