@@ -45,14 +45,14 @@ def two_groups(n_users: int = 200, n_items: int = 60, each: int = 40, seed: int 
 
 @pytest.fixture(scope="module")
 def result() -> ColdStartCurve:
-    return cold_start(ExplicitALS(factors=2, l2=0.02), two_groups())
+    return cold_start(ExplicitALS(factors=2, l2=0.02), two_groups(400))
 
 
 def test_a_personal_model_needs_few_ratings_to_separate_the_groups(result: ColdStartCurve) -> None:
     curve = result.curve
     assert curve.columns == COLUMNS
     assert curve["history_length"].to_list() == [0, 1, 2, 3, 5, 8, 12, 20]
-    assert (result.metric, curve["users"].to_list()) == ("rmse", [40] * 8)
+    assert (result.metric, curve["users"].to_list()) == ("rmse", [200] * 8)
     assert result.break_even_length is not None
     assert 1 <= result.break_even_length <= 3
     assert curve["personal"][-1] < 0.6
@@ -104,7 +104,7 @@ def test_a_number_of_the_curve_by_hand() -> None:
 
 
 def test_events_are_ranked() -> None:
-    table = two_groups().to_events(min_rating=4)
+    table = two_groups(500).to_events(min_rating=4)
     result = cold_start(ImplicitALS(factors=2), table, history_lengths=(0, 1, 3, 8))
     assert result.metric == "ndcg@10"
     assert result.break_even_length is not None

@@ -127,7 +127,7 @@ def test_the_best_trial_is_selected_and_scored_on_the_test_part(result: TuningRe
     inner = split_for_validation(of_ratings)
     assert primary_value(Recommender.fit(result.estimator, inner.train), inner) == result.validation
     again = fit_and_score(result.estimator, of_ratings, label="explicit-als")
-    assert result.test.metrics == again.metrics
+    assert str(result.test.metrics) == str(again.metrics)  # the bounds are nan for few users
     assert (result.description, result.validation_description) == (of_ratings.description, inner.description)
 
 

@@ -14,6 +14,7 @@ import pytest
 import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError
+from cofactor.metrics import intervals
 from cofactor.recommender.recommender import Recommender
 from cofactor.results import Query
 from cofactor.service import registry
@@ -80,9 +81,10 @@ def accuracy_of(case: tuple[Recommender, Recommender, TrainingData]) -> Accuracy
 @pytest.mark.parametrize("case", ["worse_by_rmse", "worse_by_ndcg"])
 @pytest.mark.parametrize("criterion", ["mean", "upper"])
 def test_the_tolerance_is_a_share_of_the_active_models_metric(
-    case: str, criterion: Any, request: pytest.FixtureRequest
+    case: str, criterion: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The metric of the candidate differs by more than the step of this test."""
+    monkeypatch.setattr(intervals, "MIN_USERS", 20)
     candidate, active, data = request.getfixturevalue(case)
     accuracy = accuracy_of((candidate, active, data))
     loss = accuracy.loss if criterion == "mean" else accuracy.high

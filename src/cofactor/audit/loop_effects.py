@@ -63,8 +63,8 @@ def growth_parts(loop: Any, control: Any, *, last_rounds: int = 1, confidence: f
     without = checks.number_array("control", control, (None, None))
     if with_feedback.shape != without.shape or with_feedback.shape[0] < 1 or with_feedback.shape[1] < 2:
         raise ParameterError(
-            "loop and control must have the same shape (n_runs, n_rounds) with at least one run and two rounds; got "
-            f"{with_feedback.shape} and {without.shape}"
+            "loop and control must have the same shape, with a row for each run and at least two columns for rounds; "
+            f"got {with_feedback.shape} and {without.shape}"
         )
     last_rounds = checks.whole_number("last_rounds", last_rounds, low=1, high=with_feedback.shape[1] - 1)
     last, last_without = (values[:, -last_rounds:].mean(axis=1) for values in (with_feedback, without))

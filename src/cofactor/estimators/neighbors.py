@@ -217,7 +217,7 @@ class UserKNN(Estimator):
     >>> pairs = [("ana", "alien"), ("ana", "aliens"), ("bo", "alien"), ("bo", "aliens"), ("cy", "alien"), ("di", "up")]
     >>> events = cofactor.Interactions.from_columns(*zip(*pairs), kind="events")
     >>> rec = cofactor.Recommender.fit(UserKNN(event_shrink=0), events)
-    >>> terms = rec.explain("cy", "aliens").filter(part="neighbor").select("user", "term")
+    >>> terms = rec.explain("cy", "aliens", method="contribution").filter(part="neighbor").select("user", "term")
     >>> [(user, round(term, 2)) for user, term in terms.rows()]                                # 1 / sqrt(2 * 1) each
     [('ana', 0.71), ('bo', 0.71)]
     """

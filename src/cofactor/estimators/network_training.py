@@ -363,9 +363,11 @@ def train_network(
 
 
 def _noise(model: NetworkModel, table: Interactions) -> float:
-    """Return the RMSE on up to a million training ratings, but at least 0.01 times the width of the range."""
-    rows = slice(None, None, 1 + len(table) // 1_000_000)
+    """Return the weighted RMSE on up to a million training ratings, at least 0.01 times the width of the range."""
+    rows = np.arange(len(table)) if table.weights is None else np.flatnonzero(table.weights)
+    rows = rows[:: 1 + len(rows) // 1_000_000]
     predicted = model.predict(UserBatch.trained(table.u[rows], table.by_user), table.i[rows])
-    error = np.sqrt(np.mean((table.values[rows] - predicted.astype(np.float64)) ** 2))
+    squares = (table.values[rows] - predicted.astype(np.float64)) ** 2
+    error = np.sqrt(np.average(squares, weights=None if table.weights is None else table.weights[rows]))
     low, high = model.rating_range
     return float(max(error, 0.01 * (high - low)))
