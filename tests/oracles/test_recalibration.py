@@ -11,6 +11,7 @@ from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError
 from cofactor.estimators import BayesianMF
+from cofactor.estimators.bayes import leave_one_out
 from cofactor.evaluate.reliability import calibration, log_likelihood, probability_integral_transform
 from cofactor.evaluate.split import split_random
 from cofactor.models import BayesianModel
@@ -111,7 +112,8 @@ def test_bayesian_mf_is_calibrated_and_predicts_the_same(movielens: Interactions
     """Without it, about 3% of the ratings are below the 2.5% quantile, and 1 star is predicted too rarely."""
     split, short = split_random(movielens, seed=1), {"iterations": 120, "burn_in": 30}
     plain, learned = (
-        Recommender.fit(BayesianMF(calibration_share=share, **short), split.train, seed=1) for share in (0.0, 0.1)
+        Recommender.fit(BayesianMF(recalibrate=recalibrate, **short), split.train, seed=1)
+        for recalibrate in (False, True)
     )
     before, after = (calibration(recommender, split) for recommender in (plain, learned))
     assert after.rmse == before.rmse
@@ -135,8 +137,21 @@ def test_validation_rows_calibrate_and_few_ratings_do_not(small_ratings: Interac
     by_validation = estimator.fit(split.train, validation=split.test)
     assert by_validation.recalibration is not None
     assert estimator.fit(split.train).recalibration is not None
-    assert (
-        BayesianMF(factors=2, iterations=20, burn_in=10, calibration_share=0.0).fit(split.train).recalibration is None
-    )
-    tiny = split.train.select(np.arange(len(split.train)) < 400)
+    assert replace(estimator, recalibrate=False).fit(split.train).recalibration is None
+    assert replace(estimator, kept_samples=7).fit(split.train).recalibration is None
+    tiny = split.train.select(np.arange(len(split.train)) < 49)
     assert estimator.fit(tiny).recalibration is None
+
+
+@pytest.mark.parametrize("weight", [None, 2.0])
+def test_leave_one_out_recovers_the_distribution_without_the_rating(weight: float | None) -> None:
+    """For f ~ N(1, t^2) and one rating y ~ N(f, s^2 / w), the distribution without the rating is N(1, t^2)."""
+    rng, w = np.random.default_rng(0), weight or 1.0
+    t, s, y = 0.5, 0.9, np.array([0.2, 1.0, 3.0])
+    variance = 1 / (1 / t**2 + w / s**2)
+    posterior = variance * (1 / t**2 + w * y / s**2)
+    samples = posterior[:, None] + np.sqrt(variance) * rng.standard_normal((3, 40_000))
+    weights = None if weight is None else np.full(3, weight, np.float32)
+    means = leave_one_out(samples, np.full(samples.shape, s), y.astype(np.float32), weights)
+    np.testing.assert_allclose(means.mean(axis=1), 1, atol=0.02)
+    np.testing.assert_allclose(means.std(axis=1), t, rtol=0.02)

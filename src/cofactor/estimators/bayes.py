@@ -39,8 +39,11 @@ __all__ = ["BayesianMF"]
 MIN_ITERATIONS, MAX_ITERATIONS, ITERATIONS_TIMES_RATINGS = 140, 400, 7e7
 """The default number of iterations is inversely proportional to the number of ratings, within these limits."""
 
-MIN_CALIBRATION_RATINGS, MAX_CALIBRATION_RATINGS, CALIBRATION_ITERATIONS = 50, 20_000, 80
-"""Limits of the number of held-out ratings for the recalibration, and maximum number of iterations of their chain."""
+MIN_RECALIBRATION_RATINGS, MAX_RECALIBRATION_RATINGS, MIN_RECALIBRATION_SAMPLES = 50, 20_000, 8
+"""Limits of the number of ratings from which a recalibration is learned, and minimum number of stored samples."""
+
+MAX_LEVERAGE = 0.9
+"""Maximum share of a rating in its own prediction."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,8 @@ class BayesianMF(Estimator):
         Session length in seconds; a user's ratings in one session share a bias; 0 to disable.
     kept_samples : int, default 32
         Number of evenly spaced posterior samples to store for predictive distributions.
-    calibration_share : float, default 0.1
-        Share of the ratings that a second, shorter chain holds out to calibrate distributions; 0 to disable.
+    recalibrate : bool, default True
+        Whether to correct the shape of predictive distributions; predicted ratings do not depend on it.
     init_std : float, default 0.1
         Standard deviation of the initial factors.
     patience : int, default 1000
@@ -98,9 +101,12 @@ class BayesianMF(Estimator):
     35,000 ratings), and from .8837 to .8824 (MovieLens-100k).
 
     The likelihood is normal, but ratings are not: on MovieLens-100k, 4.4% of test ratings were predicted to be 1 star,
-    and 6.2% were. Predictive distributions are therefore recalibrated on held-out ratings (`models.recalibration`):
-    the `validation` rows or, without these, at most 20,000 ratings that a second chain of at most 80 iterations does
-    not use. The predicted ratings are those of the first chain, which uses all ratings.
+    and 6.2% were. Predictive distributions are therefore recalibrated (`models.recalibration`) on the `validation` rows
+    or, without these, on the leave-one-out distributions of at most 20,000 training ratings. With the mean m and the
+    variance v of mean + b_u + b_i + p_u . q_i + b_(u, t) over the samples, and the noise variance s^2, the
+    leave-one-out mean and variance of a rating r are, for a normal posterior::
+
+        (m - h r) / (1 - h),  v / (1 - h),    h = v / s^2
 
     The precision matrix is diagonal, whereas Salakhutdinov & Mnih use a Wishart prior.
 
@@ -153,11 +159,9 @@ class BayesianMF(Estimator):
     kept_samples: int = parameter(
         32, "number of evenly spaced posterior samples to store for predictive distributions", low=1, high=1000
     )
-    calibration_share: float = parameter(
-        0.1,
-        "share of the ratings that a second, shorter chain holds out to calibrate distributions; 0 to disable",
-        low=0,
-        high=0.5,
+    recalibrate: bool = parameter(
+        default=True,
+        meaning="whether to correct the shape of predictive distributions; predicted ratings do not depend on it",
     )
     init_std: float = parameter(0.1, "standard deviation of the initial factors", low=1e-6, high=10, log=True)
     patience: int = parameter(
@@ -251,23 +255,26 @@ class BayesianMF(Estimator):
             return loss * transformation.std**2
 
         model = monitor.run(iterate, lambda: transformation.to_ratings(sampler.model(), table.scale))
+        if not self.recalibrate:
+            return model
         if validation is not None:
-            held_out = self.check_table(validation)
-            return replace(model, recalibration=_learned_recalibration(model, table, held_out))
-        return replace(model, recalibration=self._recalibration(table, seed))
-
-    def _recalibration(self, table: Interactions, seed: int) -> Recalibration | None:
-        """Fit a shorter chain without some of the ratings, and learn the recalibration from these."""
-        rated = np.arange(len(table)) if table.weights is None else np.flatnonzero(table.weights > 0)
-        n = min(int(self.calibration_share * len(rated)), MAX_CALIBRATION_RATINGS)
-        if n < MIN_CALIBRATION_RATINGS:
-            return None
-        mask = np.zeros(len(table), bool)
-        mask[random_stream(seed, "calibration").choice(rated, n, replace=False)] = True
-        iterations = min(self._number_of_iterations(len(table)), CALIBRATION_ITERATIONS)
-        spec = replace(self, iterations=iterations, calibration_share=0.0)
-        train, held_out = table.select(~mask), table.select(mask)
-        return _learned_recalibration(spec.fit(train, seed=seed), train, held_out)
+            rows = self.check_table(validation)
+            curve = _mixtures(model, table, rows)
+            means, sds = curve.means, curve.sds
+        else:
+            rated = np.arange(len(table)) if table.weights is None else np.flatnonzero(table.weights > 0)
+            if n_stored < MIN_RECALIBRATION_SAMPLES or len(rated) < MIN_RECALIBRATION_RATINGS:
+                return model
+            mask = np.zeros(len(table), bool)
+            mask[random_stream(seed, "recalibration").permutation(rated)[:MAX_RECALIBRATION_RATINGS]] = True
+            rows = table.select(mask)
+            curve = _mixtures(model, table, rows)
+            # most of the time is proportional to the number of samples
+            used = slice(None, None, max(n_stored // (2 * MIN_RECALIBRATION_SAMPLES), 1))
+            means = leave_one_out(curve.means, curve.sds, rows.values, rows.weights)[:, used]
+            sds = curve.sds[:, used]
+        levels = np.asarray(() if table.scale is None else table.scale.levels, np.float32)
+        return replace(model, recalibration=Recalibration.learned(means, sds, rows.values, levels))
 
 
 @dataclass
@@ -446,13 +453,39 @@ class _Sampler:
         )
 
 
-def _learned_recalibration(model: BayesianModel, train: Interactions, held_out: Interactions) -> Recalibration:
-    """Return the recalibration that held-out ratings suggest for a model that was trained without them."""
-    users = UserBatch.trained(held_out.u, train.by_user, held_out.times)
-    curve = replace(model, recalibration=None).distribution(users, held_out.i).curve
+def _mixtures(model: BayesianModel, train: Interactions, rows: Interactions) -> NormalMixture:
+    """Return the predictive distributions of some ratings, a normal component for each stored sample."""
+    curve = model.distribution(UserBatch.trained(rows.u, train.by_user, rows.times), rows.i).curve
     assert isinstance(curve, NormalMixture)
-    levels = np.asarray(() if train.scale is None else train.scale.levels, np.float32)
-    return Recalibration.learned(curve.means, curve.sds, held_out.values, levels)
+    return curve
+
+
+def leave_one_out(means: Float64, sds: Float64, values: Float32, weights: Float32 | None) -> Float64:
+    """Approximate the predictive distributions of training ratings by models that are trained without each of them.
+
+    Parameters
+    ----------
+    means, sds : ndarray of shape (n, S), float64
+        Expected ratings for S posterior samples, and standard deviations of the noise.
+    values : ndarray of shape (n,), float32
+        The ratings.
+    weights : ndarray of shape (n,), float32, or None
+        Their weights; None if all are 1.
+
+    Returns
+    -------
+    ndarray of shape (n, S), float64
+        Expected ratings for samples of the posterior without the rating.
+
+    Notes
+    -----
+    See `BayesianMF`. The deviation of each sample from the mean is divided by sqrt(1 - h).
+    """
+    mean, variance = means.mean(axis=1, keepdims=True), means.var(axis=1, ddof=1, keepdims=True)
+    w = 1.0 if weights is None else weights[:, None]
+    leverage = np.minimum(w * variance / np.square(sds).mean(axis=1, keepdims=True), MAX_LEVERAGE)
+    center = (mean - leverage * values[:, None]) / (1 - leverage)
+    return center + (means - mean) / np.sqrt(1 - leverage)
 
 
 def _sessions(spec: BayesianMF, table: Interactions) -> Sessions | None:

@@ -26,7 +26,7 @@ PROBABILITIES = read_only(np.array([*_TAIL, 0.5, *(1 - p for p in reversed(_TAIL
 PRIOR_ROWS = 100.0
 """Number of imaginary held-out ratings that agree with the predictions, so that few ratings change little."""
 
-GRID_SIZE, BATCH_SIZE, ROUNDS, EM_ITERATIONS = 201, 4096, 4, 50
+GRID_SIZE, BATCH_SIZE, ROUNDS, EM_ITERATIONS = 101, 4096, 3, 50
 
 
 @dataclass(frozen=True, eq=False)
