@@ -485,7 +485,8 @@ def leave_one_out(means: Float64, sds: Float64, values: Float32, weights: Float3
     w = 1.0 if weights is None else weights[:, None]
     leverage = np.minimum(w * variance / np.square(sds).mean(axis=1, keepdims=True), MAX_LEVERAGE)
     center = (mean - leverage * values[:, None]) / (1 - leverage)
-    return center + (means - mean) / np.sqrt(1 - leverage)
+    without: Float64 = center + (means - mean) / np.sqrt(1 - leverage)
+    return without
 
 
 def _sessions(spec: BayesianMF, table: Interactions) -> Sessions | None:
