@@ -73,6 +73,7 @@ def false_alarm_table() -> list[str]:
 
 def main() -> None:
     intro = (
+        "# Coverage of intervals\n\n"
         "Coverage of nominal 95% intervals over users: the share of 1,000 simulated sets whose interval has the\n"
         'true value. "Too high" is the share of intervals above it. No set of 20 or 50 users has an interval, and\n'
         "each set of 200 or 1,000 users has one. Made by `python -m benchmarks.coverage`.\n"

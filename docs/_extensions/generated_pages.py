@@ -54,6 +54,7 @@ PAGES = {
             "cofactor.models.paired:UncertainPairedModel",
             "cofactor.models.fold_in:GaussianPrior",
             "cofactor.models.removal:RemovalEffects",
+            "cofactor.models.recalibration:Recalibration",
             "cofactor.arrays:ItemOrder",
         ],
     ),
