@@ -53,7 +53,7 @@ outcomes = {"before": answers("before", small)}
 frame.write_csv("r.csv")
 frame.write_parquet("r.parquet")
 ratings = cofactor.read_ratings("r.csv").with_item_table(table)
-rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4, epochs=2), ratings)
+rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4, epochs=2), ratings).ensure_priors()
 rec.save("r.cofactor")
 eased = rec.ensure_priors()
 knn = cofactor.Recommender.fit(cofactor.ItemKNN(), ratings.to_events(min_rating=4))

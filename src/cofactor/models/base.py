@@ -317,13 +317,13 @@ class FoldsInWithout(Protocol):
     True
     """
 
-    def fold_in_without(self, history: SparseRows) -> ScoresSomeItems:
+    def fold_in_without(self, histories: SparseRows) -> ScoresSomeItems:
         """Return a model with users who have a history without each of its rows, and one who has the whole history.
 
         Parameters
         ----------
-        history : SparseRows
-            The history of one user, with m entries.
+        histories : SparseRows
+            The history of one user, a single row with m entries.
 
         Returns
         -------

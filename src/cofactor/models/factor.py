@@ -564,6 +564,8 @@ class FactorModel:
             of events.
         """
         n = len(require_histories(histories, self.n_items))
+        if prior is not None:
+            checks.instance("prior", prior, GaussianPrior, "create it with GaussianPrior(means, precision)")
         if self.loss is None:
             require_no_prior(prior)
             return self.with_user_arrays(np.zeros((n, self.factors), np.float32), np.zeros(n, np.float32))

@@ -490,23 +490,23 @@ class BayesianModel:
         return replace(self, average=average, posterior=posterior, session_bias=biases)
 
     @one_thread_blas()
-    def fold_in_without(self, history: SparseRows) -> FactorModel:
+    def fold_in_without(self, histories: SparseRows) -> FactorModel:
         """Return the mean model with users who have a history without each of its rows, and the whole history.
 
         The users are those of `fold_in`, computed by updates of rank one.
 
         Parameters
         ----------
-        history : SparseRows
-            The history of one user, with m entries.
+        histories : SparseRows
+            The history of one user, a single row with m entries.
 
         Returns
         -------
         FactorModel
             The mean model with m + 1 users; the last one has the whole history.
         """
-        require_histories(history, self.n_items, n_rows=1)
-        means = means_without_each(self.posterior, history, self.factors, self.center)
+        require_histories(histories, self.n_items, n_rows=1)
+        means = means_without_each(self.posterior, histories, self.factors, self.center)
         solution = self._zero_user + np.einsum("skw,smw->mk", self._to_average, means) / len(self.posterior)
         return self.average.with_user_arrays(solution[:, :-1].astype(np.float32), solution[:, -1].astype(np.float32))
 

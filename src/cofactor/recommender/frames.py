@@ -135,11 +135,12 @@ def removal_effects(effects: RemovalEffects, catalog: Catalog, history: SparseRo
         For each of the n items, columns item, value, effect, and title if titles are available.
     """
     values = history.values[np.searchsorted(history.columns, effects.rows)]
-    table = pl.DataFrame({"item": catalog.items.ids(effects.rows), "value": values})
     tables = []
     for effect in effects.effects:
         order = np.argsort(-np.abs(effect), kind="stable")
-        tables.append(catalog.with_titles(table[order].with_columns(effect=effect[order]), effects.rows[order]))
+        rows = effects.rows[order]
+        table = pl.DataFrame({"item": catalog.items.ids(rows), "value": values[order], "effect": effect[order]})
+        tables.append(catalog.with_titles(table, rows))
     return tables
 
 

@@ -418,7 +418,8 @@ class Samples:
         mine: dict[str, dict[str, Callable[[], Any]]] = {
             **{name: {"frame": make} for name, make in plots.items()},
             **{f"Model.{name}": {"users": lambda: UserBatch.trained(np.arange(24), self.ratings.by_user)}
-               for name in ("predict", "scores", "top", "distribution", "liked_batch")},
+               for name in ("predict", "scores", "top", "distribution", "liked_batch", "item_scores")},
+            ".fold_in_without": {"histories": lambda: self.ratings.by_user.row(0)},
             "PairedModel.of": {
                 "ranker": lambda: self.uncertain_pair.ranker,
                 "rating_model": lambda: self.uncertain_pair.rating_model,
