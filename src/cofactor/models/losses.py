@@ -37,6 +37,9 @@ __all__ = ["EventsLoss", "LeastSquaresLoss", "Loss", "PairwiseLoss", "RatingsLos
 MAX_PENALTY_USERS = 200
 """The maximum number of trained users from whom the penalty of fold-in of a pairwise loss is computed."""
 
+MAX_NEGATIVES, MAX_EPOCHS = 1000, 10_000
+"""The maximum number of negatives and of epochs of a pairwise loss, which bound the time and memory of fold-in."""
+
 
 def padded_width(width: int) -> int:
     """Round the width of vectors up to a multiple of 8, because kernels operate on full CPU registers.
@@ -905,6 +908,10 @@ class PairwiseLoss:
     epochs: int
     counts: Counts = "log"
     fold_in_l2: float = 0.0
+
+    def __post_init__(self) -> None:
+        checks.whole_number("n_negatives", self.n_negatives, low=1, high=MAX_NEGATIVES)
+        checks.whole_number("epochs", self.epochs, low=1, high=MAX_EPOCHS)
 
     @property
     def least_squares(self) -> None:
