@@ -62,6 +62,8 @@ class SimilarityMeasure:
 
     def __post_init__(self) -> None:
         checks.choice("name", self.name, MEASURES)
+        checks.finite_number("shrink", self.shrink, low=0)
+        checks.whole_number("max_support", self.max_support, low=1, high=np.iinfo(np.int32).max)
 
     @property
     def code(self) -> int:
