@@ -32,7 +32,7 @@ MAX_POINTS = 101
 """Maximum number of points on a Lorenz curve."""
 
 MIN_USERS = 20
-"""Minimum number of users for a jackknife interval; with this many, it covers in at least 93 % of samples."""
+"""Minimum number of users for a jackknife interval. From this number on, its coverage is at least 93 %."""
 UNBOUNDED = ("popularity_lift", "miscalibration")
 """Measures that can exceed 1."""
 N_USER_GROUPS = 100

@@ -320,7 +320,7 @@ class _Refits:
     def changed_shares(self, groups: Iterable[Bool], repeat: int) -> Float64:
         """Return the shares of the list positions of users outside each group that change without the group.
 
-        The result has shape (n_groups, 2): for lists of length n, and for the longer ones.
+        The result has shape (n_groups, 2); the columns are the shares for lists of length n and for longer lists.
         """
         return np.array([self._changed_shares(group, repeat) for group in groups])
 

@@ -28,7 +28,7 @@ def growth_parts(loop: Any, control: Any, *, last_rounds: int = 1, confidence: f
     loop : array_like of shape (n_runs, n_rounds)
         Measure in each round of each run, such as `Simulation.excess` for each seed.
     control : array_like of shape (n_runs, n_rounds)
-        The same measure for the runs with ``feedback=False`` and the same seeds.
+        Values of the same measure in runs with ``feedback=False`` and the same seeds.
     last_rounds : int, default 1
         Number of rounds at the end whose mean is split, fewer than there are rounds.
     confidence : float, default 0.95
@@ -94,12 +94,12 @@ def average_summaries(summaries: Sequence[pl.DataFrame], *, confidence: float = 
     Raises
     ------
     DataError
-        If there are no summaries, or they differ in mitigation, rounds or columns.
+        If `summaries` is empty, or if the summaries differ in their mitigation, rounds or columns.
 
     Examples
     --------
-    >>> one = pl.DataFrame({"mitigation": ["plain"], "round": [1], "accuracy": [0.5]})
-    >>> average_summaries([one, one.with_columns(accuracy=0.7)]).columns
+    >>> first = pl.DataFrame({"mitigation": ["plain"], "round": [1], "accuracy": [0.5]})
+    >>> average_summaries([first, first.with_columns(accuracy=0.7)]).columns
     ['mitigation', 'round', 'accuracy', 'accuracy_low', 'accuracy_high']
     """
     frames = list(summaries)

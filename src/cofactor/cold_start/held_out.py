@@ -56,7 +56,7 @@ _log = logging.getLogger("cofactor")
 
 
 class PriorUse(NamedTuple):
-    """Strength of a prior, and its use for each of `LENGTHS`.
+    """Strength of a prior, and whether it is used for each history length in `LENGTHS`.
 
     Attributes
     ----------

@@ -420,7 +420,7 @@ class Questionnaire:
         Returns
         -------
         ndarray of shape (n_items,), float64
-            Score of each item; without answers, the list is that of the most popular items.
+            Score of each item. Without answers, items are ranked by popularity.
 
         Notes
         -----
@@ -448,7 +448,7 @@ class Questionnaire:
 
     @validated
     def top_items(self, n: int = 10) -> Int32:
-        """Return the row numbers of the n unrated items with the highest `relevance`.
+        """Return the row numbers of the n items with the highest `relevance` that the user has not rated.
 
         Parameters
         ----------
@@ -540,7 +540,7 @@ class Questionnaire:
 
     @validated
     def expected_answers(self, n: int = 10) -> float:
-        """Return the expected number of the next n questions that the user can answer with a rating.
+        """Estimate how many of the next n questions the user can answer with a rating.
 
         Parameters
         ----------

@@ -586,7 +586,7 @@ def _prepared(recommender: Recommender, split: Split, exclude: Exclude) -> Recom
 def _seed_overlap(
     recommenders: Sequence[Recommender], split: Split, users: Int32, ks: Sequence[int], seed: int, exclude: Exclude
 ) -> dict[str, Interval]:
-    """Compute the overlap of the served lists of several recommenders at each cutoff, with intervals over users."""
+    """Compute the overlap between the lists of several recommenders at each cutoff, with intervals over users."""
     ranked = [_prepared(recommender, split, exclude).for_rows(users).rank(max(ks))[0] for recommender in recommenders]
     per_user = {f"seed_overlap@{k}": list_overlap([rows[:, :k] for rows in ranked]) for k in ks}
     return bootstrap_intervals(per_user, bounds=RANKING_BOUNDS, seed=seed)

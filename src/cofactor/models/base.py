@@ -304,7 +304,7 @@ class FoldsIn(Protocol):
 
 @runtime_checkable
 class FoldsInWithout(Protocol):
-    """A model with a faster way than `fold_in` to fold in a history without each of its rows.
+    """Protocol of models that fold in a history without each of its rows faster than `fold_in` does.
 
     Examples
     --------

@@ -34,7 +34,7 @@ class NormalMixture:
     sds : ndarray of shape (n, S), float64
         The standard deviation of each component; positive.
     recalibration : Recalibration, optional
-        Correction of the distribution function and its quantiles, learned from held-out ratings.
+        Correction of the distribution function and its quantiles; see `models.recalibration`.
 
     Notes
     -----

@@ -35,7 +35,7 @@ __all__ = ["EventsLoss", "LeastSquaresLoss", "Loss", "PairwiseLoss", "RatingsLos
 
 
 MAX_PENALTY_USERS = 200
-"""The maximum number of trained users from whom the penalty of fold-in of a pairwise loss is computed."""
+"""Maximum number of trained users from whom the fold-in penalty of a pairwise loss is computed."""
 
 MAX_NEGATIVES, MAX_EPOCHS = 1000, 10_000
 """The maximum number of negatives and of epochs of a pairwise loss, which bound the time and memory of fold-in."""

@@ -57,7 +57,7 @@ FOLD_IN_TOLERANCE = 0.02
 """The gradient norm at which fold-in stops, in units of 1 / sqrt(penalty) for each entry."""
 
 MAX_PENALTY_USERS = 500
-"""The maximum number of trained users from whom the penalties of fold-in are computed, evenly spaced."""
+"""Maximum number of trained users from whom the fold-in penalties are computed; they are evenly spaced."""
 
 MIN_PENALTY = 0.01
 """The minimum penalty of fold-in, as a fraction of one over the mean square of the entries of trained users."""

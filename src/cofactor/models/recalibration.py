@@ -1,4 +1,4 @@
-"""Recalibration of predictive distributions of ratings, learned from held-out ratings.
+"""Recalibration of predictive distributions of ratings, learned from held-out or leave-one-out predictions.
 
 A mixture of normal distributions has the wrong shape for most ratings: people give the lowest rating more freely, and
 the highest one less or more freely, than a bell curve around the expectation says.
@@ -40,7 +40,7 @@ class Recalibration:
     points : ndarray of shape (m,), float64
         Points of the mixture that stand for these ratings, in ascending order.
     probabilities : ndarray of shape (len(PROBABILITIES),), float64
-        Corrected probabilities for `PROBABILITIES`, ascending from 0 to 1.
+        Corrected value of each of `PROBABILITIES`, in ascending order from 0 to 1.
 
     Notes
     -----
@@ -183,7 +183,7 @@ class Recalibration:
         return float(np.interp(p, self.probabilities, PROBABILITIES))
 
     def rescaled(self, unit: float, shift: float) -> Self:
-        """Return the recalibration for ratings that are multiplied and shifted.
+        """Return the recalibration for ratings that are multiplied by `unit` and shifted by `shift`.
 
         Parameters
         ----------
