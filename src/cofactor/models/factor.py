@@ -409,23 +409,31 @@ class FactorModel:
         """
         users, n, exclude, allowed, order = checked_lists(self, users, n, exclude, allowed, order)
         vectors = contiguous(self.user_factors[users.rows], np.float32)
-        rows, scores = np.empty((len(users), n), np.int32), np.empty((len(users), n), np.float32)
         weights = np.zeros(len(users), np.float32) if self.user_shift is None else self.user_shift[users.rows]
-        for weight in np.unique(weights):
-            selected = weights == weight
-            seen = exclude.take(np.flatnonzero(selected))
-            rows[selected], scores[selected] = top_items(
-                vectors[selected],
-                self._shifted_index(weight),
-                n,
-                seen_start=seen.start,
-                seen=seen.columns,
-                allowed=allowed,
+        if self.user_shift is None:
+            rows, scores = top_items(
+                vectors, self._index, n, seen_start=exclude.start, seen=exclude.columns, allowed=allowed
             )
+        else:
+            rows, scores = self._top_shifted(vectors, weights, n, exclude, allowed)
         if len(order) and self.zero_is_unknown and not (self.factors and vectors[:, 0].all()):
             for user in np.flatnonzero(~vectors.any(axis=1) & (weights == 0)):  # all scores of such a user are 0
                 rows[user] = first_allowed(order.rows, n, exclude.row(int(user)).columns, allowed)
         return rows, scores + (np.float32(self.mean) + self.user_bias[users.rows])[:, None]
+
+    def _top_shifted(
+        self, vectors: Float32, weights: Float32, n: int, exclude: SparseRows, allowed: Bool
+    ) -> tuple[Int32, Float32]:
+        """Return the top n items for vectors of users whose item biases are shifted by `weights`."""
+        rows, scores = np.empty((len(vectors), n), np.int32), np.empty((len(vectors), n), np.float32)
+        for weight in np.unique(weights):
+            selected = weights == weight
+            seen = exclude.take(np.flatnonzero(selected))
+            index = self._shifted_index(weight)
+            rows[selected], scores[selected] = top_items(
+                vectors[selected], index, n, seen_start=seen.start, seen=seen.columns, allowed=allowed
+            )
+        return rows, scores
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
         """Return the n most similar items for each item, by the cosine similarity of their factors, excluding biases.
