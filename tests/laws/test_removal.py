@@ -51,7 +51,7 @@ def test_an_effect_is_the_difference_of_two_fold_ins(case: tuple[str, str], fitt
     for u in rng.choice(np.flatnonzero(rec.histories.counts), 3, replace=False).tolist():
         items = rng.choice(len(rec.items), 4, replace=False).astype(np.int32)
         history = rec.histories.row(u)
-        removed = rec.for_rows(np.array([u], np.int32)).removal_effects(items)
+        removed = removal_effects(*ranking_part(rec.model, rec.batch(np.array([u], np.int32))), items)
         size = np.abs(item_scores(*ranking_part(rec.model, rec.batch(np.array([u], np.int32))), items)).max() + 0.1
         for column, effects in zip(removed.rows.tolist(), removed.effects.T, strict=True):
             without = history.filter(history.columns != column)
@@ -97,13 +97,14 @@ def test_a_short_history_has_effects_with_the_default_prior(name: str, length: i
 def test_a_trained_user_has_effects_without_a_prior_and_an_updated_user_with_it(name: str, fitted: Any) -> None:
     rec, row, items = fitted((name, REGISTRY[name].kind)).with_priors(), np.int32([1]), np.int32([4])
     trained = rec.for_rows(row).removal_effects(items)
-    plain = removal_effects(rec.model, rec.batch(row), items)
+    plain = removal_effects(rec.model, rec.batch(row), items, item_response=rec.catalog.item_response)
     np.testing.assert_array_equal(trained.effects, plain.effects)
     added = Interactions.from_columns([rec.users.id_at(1)], [rec.items.id_at(2)], [3], kind=rec.kind)
     later = rec.updated(added)
     updated_user = later.for_rows(row).removal_effects(items)
     new_user = later.for_histories(later.histories.row(1)).removal_effects(items)
-    np.testing.assert_allclose(updated_user.effects, new_user.effects, atol=1e-6)
+    if name != "explicit-als":  # with as many ratings, its fold-in has no prior, so that the user counts as trained
+        np.testing.assert_allclose(updated_user.effects, new_user.effects, atol=1e-6)
 
 
 def test_blocks_of_histories_have_the_same_effects(fitted: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,8 +37,8 @@ LONG_LISTS = 10
 """Length of the longer lists that the p-values use, as a multiple of `n`; at most a quarter of the catalog."""
 ROW_DRAWS = 20
 """Maximum number of random groups with as many ratings as a group."""
-REPEATS, MAX_REPEATS = 5, 1_000
-"""Default number of seeds for an estimator with a random order of training, and maximum number of seeds."""
+REPEATS, MAX_REPEATS = 10, 1_000
+"""Default number of seeds for an estimator whose lists depend on the seed, and maximum number of seeds."""
 
 RATIO_THRESHOLD, P_VALUE_THRESHOLD = 1.25, 0.01
 """A group is flagged if its influence ratio is at least the first value and its adjusted p-value at most the second."""
@@ -126,8 +126,8 @@ def influence(
     permutations : int, default 99
         Number of random partitions for comparison, at least 2. With fewer than 99, no group can be flagged.
     repeats : int, optional
-        Number of seeds over which the influence of the groups is averaged; by default 5 for an estimator whose training
-        visits the rows in random order, such as biased-mf, and 1 for others. Random groups use one of the seeds each.
+        Number of seeds over which the influence of the groups is averaged; by default 10 if the lists depend on the
+        seed, as with random initial values, else 1. Random groups use one of the seeds each.
     max_users : int, default 2000
         Maximum number of users whose lists are compared; if there are more, a random sample is used.
     seed : int, Generator or None, default 0
@@ -300,17 +300,19 @@ class _Refits:
         if recommender.estimator is None:
             raise ParameterError("influence needs a recommender with its estimator; create it with Recommender.fit")
         estimator, table = recommender.estimator.ranking_part(_training_table(recommender))
-        if repeats is None:
-            repeats = 1 if estimator.exact_fold_in else REPEATS
         first_seed = seed if recommender.seed is None else recommender.seed
-        seeds = tuple((first_seed + k) % (MAX_SEED + 1) for k in range(max(repeats, 2)))
+        seeds = tuple((first_seed + k) % (MAX_SEED + 1) for k in range(max(repeats or REPEATS, 2)))
         active = np.flatnonzero(table.by_user.counts)
         sample = random_stream(seed, "max_users").choice(active, min(max_users, len(active)), replace=False)
         users = np.sort(sample).astype(np.int32)
         long_n = max(n, min(LONG_LISTS * n, table.n_items // 4))
-        refits = cls(estimator, table, recommender.histories.counts, users, n, long_n, repeats, seeds)
+        refits = cls(estimator, table, recommender.histories.counts, users, n, long_n, 1, seeds)
         nobody = np.zeros(table.n_users, bool)
-        return replace(refits, reference=tuple(refits.lists(nobody, users, s) for s in seeds))
+        first, second = (refits.lists(nobody, users, s) for s in seeds[:2])
+        if repeats is None:
+            repeats = 1 if np.array_equal(first, second) else REPEATS
+        others = parallel_map(lambda s: refits.lists(nobody, users, s), seeds[2 : max(repeats, 2)])
+        return replace(refits, repeats=repeats, reference=(first, second, *others))
 
     def lists(self, is_removed: Bool, users: Int32, seed: int) -> Int32:
         """Return the lists of users after a refit without the rows of the removed users."""

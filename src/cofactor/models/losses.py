@@ -113,6 +113,11 @@ class LeastSquaresLoss(ABC):
     def has_bias(self) -> bool:
         """Whether the models with this loss have user and item biases."""
 
+    @property
+    def blank_weight(self) -> float:
+        """Weight of all user-item pairs, with or without an event; 0 if pairs without a rating have no loss."""
+        return 0.0
+
     @abstractmethod
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
         """Return, for each user or item, the factor by which the penalties in `RidgeInputs.shape` are multiplied.
@@ -711,6 +716,11 @@ class EventsLoss(LeastSquaresLoss):
         skew = n_items * float(np.square(by_item, dtype=np.float64).sum()) / n**2
         support = ((n / n_users + alpha0 * n_items) * (n / n_items + alpha0 * n_users)) ** 0.5
         return cls(alpha0, l2_ratio * skew**0.5 * support ** (1 - nu), nu, counts)
+
+    @property
+    def blank_weight(self) -> float:
+        """`alpha0`, the confidence of pairs without an event, which also applies to those with an event."""
+        return self.alpha0
 
     @property
     def l2_bias(self) -> None:

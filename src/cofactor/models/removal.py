@@ -2,7 +2,8 @@
 
     effect_j = x(u, i) - x(u without j, i)
 
-Both scores are those of a user who is folded in, with all rows and without row j. In contrast to the terms of an
+Both scores are those of a user who is folded in, with all rows and without row j. For users of the training of a linear
+factor model, the items respond to the removal (`models.item_response`). In contrast to the terms of an
 `Explanation`, effects need not add up to the score. They predict how the score changes when the rating is removed and
 the model is refitted, because a rating changes the score not only through its value, but also through its weight
 relative to the penalty and to the other ratings.
@@ -23,6 +24,7 @@ from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import checked_one_user
 from cofactor.models.base import FoldsIn, FoldsInWithout, ScoresItems, ScoresSomeItems
+from cofactor.models.item_response import ItemResponse
 from cofactor.models.user_batch import UserBatch
 
 __all__ = ["RemovalEffects", "item_scores", "leave_one_out", "own_fold_in", "removal_effects"]
@@ -81,11 +83,18 @@ def leave_one_out(history: SparseRows, first: int = 0, last: int | None = None) 
 
 
 @one_thread_blas()
-def removal_effects(model: object, users: UserBatch, items: Int32, *, fold_in: UserFit | None = None) -> RemovalEffects:
+def removal_effects(
+    model: object,
+    users: UserBatch,
+    items: Int32,
+    *,
+    fold_in: UserFit | None = None,
+    item_response: ItemResponse | None = None,
+) -> RemovalEffects:
     """Compute the effects of removing each row of a user's history on the scores of some items.
 
     The user is folded in m + 1 times for a history of m rows, whatever the number of items, or by the faster way of
-    the model (`FoldsInWithout`).
+    the model (`FoldsInWithout`). With `item_response`, the items follow the change, as in a refit.
 
     Parameters
     ----------
@@ -98,6 +107,8 @@ def removal_effects(model: object, users: UserBatch, items: Int32, *, fold_in: U
     fold_in : callable, optional
         Takes histories and returns a model with one user for each, such as one that applies priors for new users;
         `model.fold_in` by default.
+    item_response : ItemResponse, optional
+        Response of the items, for a user of the training; not used with `fold_in`, or for a history of one row.
 
     Returns
     -------
@@ -127,6 +138,8 @@ def removal_effects(model: object, users: UserBatch, items: Int32, *, fold_in: U
         raise KindError("this model cannot fold in users, so it has no removal effects")
     history, items = checked_one_user(model, users).histories, checks.row_numbers("items", items, model.n_items)
     m = len(history.columns)
+    if fold_in is None and item_response is not None and m > 1:
+        return RemovalEffects(history.columns, item_response.removal_effects(int(users.rows[0]), items, history))
     if fold_in is None and isinstance(model, FoldsInWithout):
         scores = item_scores(model.fold_in_without(history), UserBatch.folded(SparseRows.empty(m + 1)), items)
         return RemovalEffects(history.columns, (scores[-1] - scores[:-1]).T)
@@ -167,7 +180,7 @@ def own_fold_in(model: Any, users: UserBatch, fold_in: UserFit | None) -> UserFi
         float(np.abs(fit(history).scores(UserBatch.folded(history)) - own).sum(dtype=np.float64))
         for fit in (fold_in, model.fold_in)
     )
-    return fold_in if with_prior <= without else None
+    return fold_in if with_prior < without else None
 
 
 def _folded_scores(fold_in: UserFit, histories: SparseRows, items: Int32) -> Float64:

@@ -19,6 +19,7 @@ from cofactor.data.metadata import Metadata
 from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError, UnknownIdError
 from cofactor.kernels.sparse import SparseRows
+from cofactor.models.item_response import ItemResponse
 from cofactor.models.paired import PairedModel, rating_part
 from cofactor.models.rerank import without_evidence
 
@@ -82,6 +83,12 @@ class Catalog:
     def ranking_histories(self) -> SparseRows:
         """Histories that the model ranks by: the liked ratings for a paired model, else `histories`."""
         return self.model.liked(self.histories) if isinstance(self.model, PairedModel) else self.histories
+
+    @cached_property
+    def item_response(self) -> ItemResponse | None:
+        """Response of the items to the removal of a row from a user's history; None without a linear factor model."""
+        model = self.model.ranker if isinstance(self.model, PairedModel) else self.model
+        return ItemResponse.of(model, self.ranking_histories)
 
     @cached_property
     def popularity(self) -> Int64:

@@ -399,11 +399,9 @@ class Recommender:
     def _view(
         self, model: Model, batch: UserBatch, exclude: SparseRows, source: AnsweredBy, table: pl.DataFrame | None = None
     ) -> UserView:
-        priors = self.priors if source == "model" else self.new_user_priors
-        fold_in = fold_in_of_user(priors, model, batch, table)
-        return UserView(
-            self.catalog, cast("ScoresItems", model), batch, exclude, source, self.users, self.model, fold_in=fold_in
-        )
+        fold_in = fold_in_of_user(self.priors if source == "model" else self.new_user_priors, model, batch, table)
+        ranker = cast("ScoresItems", model)
+        return UserView(self.catalog, ranker, batch, exclude, source, self.users, self.model, fold_in=fold_in)
 
     def batch(self, rows: Int32, times: Any = None) -> UserBatch:
         """Return a batch of users, given by row number, with their histories, which models take as input.

@@ -580,7 +580,11 @@ class UserView:
         """
         model, batch = ranking_part(self.model, self.batch)
         with linalg_as_data_error():
-            return removal_effects(model, batch, items, fold_in=own_fold_in(model, batch, self.fold_in))
+            if self.source != "model":
+                return removal_effects(model, batch, items, fold_in=self.fold_in)
+            fold_in = own_fold_in(model, batch, self.fold_in)
+            response = self.catalog.item_response if fold_in is None else None
+            return removal_effects(model, batch, items, fold_in=fold_in, item_response=response)
 
     def explain(self, item: Id | Iterable[Id], *, method: ExplanationMethod = "removal") -> pl.DataFrame:
         """Explain the score of a user-item pair by the items in the user's history.
