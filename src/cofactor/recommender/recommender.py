@@ -695,7 +695,8 @@ class Recommender:
 
         Notes
         -----
-        The removal effect of a row j compares two users who are folded in, with all rows and without row j. It
+        The removal effect of a row j compares two users who are folded in, with all rows and without row j. For users
+        of the training of linear factor models, such as ALS models, the items respond to the removal. The effect
         predicts how the score changes when this row is removed and the model is refitted. Contributions add up to the
         score by which items are ranked, but do not predict this change::
 
