@@ -22,7 +22,7 @@ from cofactor.errors import ArtifactError, CofactorError, DataError, KindError, 
 from cofactor.estimators import BayesianMF, Bias, BiasedMF, ExplicitALS, ImplicitALS, ItemKNN, Popularity, UserKNN
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.user_batch import UserBatch
-from cofactor.recommender.artifact import read_artifact, write_artifact
+from cofactor.data.artifact import read_artifact, write_artifact
 from cofactor.recommender.recommender import Recommender
 from tests.support.priors import without_prior
 
