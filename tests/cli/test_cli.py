@@ -32,6 +32,7 @@ from tests.support.command_line import json_of, ok, process, rejected, run, stdo
 COMMANDS = (
     "demo",
     "fetch",
+    "import",
     "describe",
     "models",
     "fit",

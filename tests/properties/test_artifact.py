@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load_file, save_file
 
+from cofactor.data.artifact import FORMAT_VERSION, Artifact, read_artifact, write_artifact
 from cofactor.errors import ArtifactError
 from cofactor.files import write_atomically
-from cofactor.data.artifact import FORMAT_VERSION, Artifact, read_artifact, write_artifact
 
 ARRAYS: dict[str, Any] = {
     "factors": np.arange(12, dtype=np.float32).reshape(4, 3),

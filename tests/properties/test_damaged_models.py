@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import cofactor
+from cofactor.data.artifact import read_artifact, write_artifact
 from cofactor.errors import ArtifactError
 from cofactor.estimators import REGISTRY
-from cofactor.data.artifact import read_artifact, write_artifact
 
 PRELUDE = """
 import copy, json, sys

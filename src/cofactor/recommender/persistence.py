@@ -92,6 +92,8 @@ def load(path: Path, build: Callable[..., T], *, verify: bool) -> T:
         If the file is not a complete and undamaged artifact that this version can read.
     """
     artifact = read_artifact(path, verify=verify)
+    if (content := artifact.manifest.get("content")) is not None:
+        raise ArtifactError(f"{path} contains a {content}, not a model")
     if not verify:
         artifact.verify(name for name, array in artifact.arrays.items() if not _is_large(name, array))
     try:

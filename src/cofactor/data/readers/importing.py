@@ -11,7 +11,8 @@ Memory holds the IDs, one chunk, and one bucket. The result equals that of readi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -29,7 +30,7 @@ from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind, sorted_and_merged
 from cofactor.data.load_report import LoadReport
 from cofactor.data.scale import Scale
-from cofactor.errors import DataError
+from cofactor.errors import ArtifactError, DataError
 from cofactor.kernels.sort import counting_sort
 from cofactor.kernels.sparse import SparseRows
 
@@ -223,7 +224,10 @@ class TableImport:
 
     def __post_init__(self) -> None:
         check_overwrite(self.path, table_file.CONTENT)
-        self.folder = TemporaryDirectory(prefix=".cofactor-import-", dir=self.path.absolute().parent)
+        try:
+            self.folder = TemporaryDirectory(prefix=".cofactor-import-", dir=self.path.absolute().parent)
+        except OSError as error:
+            raise ArtifactError(f"{self.path} cannot be written: {error.strerror or error}") from error
 
     def __enter__(self) -> TableImport:
         return self
@@ -255,6 +259,19 @@ class TableImport:
             self.highest_weight = max(self.highest_weight, float(arrays["weights"].max()))
         self.rows.append(arrays)
 
+    @cached_property
+    def _id_maps(self) -> dict[str, tuple[IdMap, Int32, bool]]:
+        return {role: codes.id_map(parse=self.parse_ids) for role, codes in self.codes.items()}
+
+    def id_notes(self) -> list[str]:
+        """Return notes on IDs that look like floating-point numbers; call it after the last chunk.
+
+        Returns
+        -------
+        list of str
+        """
+        return [float_ids_note(role) for role, (_, _, had_floats) in self._id_maps.items() if had_floats]
+
     def finish(self, report: LoadReport, *, weight_is_value: bool) -> Interactions:
         """Sort the rows, write the table file, and open it.
 
@@ -276,9 +293,7 @@ class TableImport:
             If the file cannot be written.
         """
         assert self.rows is not None
-        users, user_rows, users_had_floats = self.codes["user"].id_map(parse=self.parse_ids)
-        items, item_rows, items_had_floats = self.codes["item"].id_map(parse=self.parse_ids)
-        notes = [float_ids_note(r) for r, f in (("user", users_had_floats), ("item", items_had_floats)) if f]
+        (users, user_rows, _), (items, item_rows, _) = self._id_maps["user"], self._id_maps["item"]
 
         def prepared() -> Iterator[Columns]:
             assert self.rows is not None
@@ -306,10 +321,7 @@ class TableImport:
         rows = SparseRows(row_starts(counts), entries["u"], entries["values"], entries.get("weights"))
         rule = "last kept" if self.kind == "ratings" else "summed"
         n_merged = n_read - by_user.n
-        report = LoadReport(
-            report.source, report.rows, n_merged, rule if n_merged else "", report.rejected_rows,
-            (*report.notes, *notes),
-        )  # fmt: skip
+        report = replace(report, duplicates=n_merged, duplicate_rule=rule if n_merged else "")
         scale = self.scale
         if self.kind == "ratings" and scale is None:
             scale = Scale.infer(np.asarray(fields["values"]))

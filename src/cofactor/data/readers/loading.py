@@ -202,8 +202,10 @@ def load_interactions(source: Any, request: Request) -> Interactions:
 
 def _open_table_file(path: Path, request: Request) -> Interactions:
     """Open a table file, for which the other arguments of the reader have no meaning."""
+    if request.into is not None:
+        raise ParameterError(f"{path} is a table file already")
     given = [name for name, value in request.names.items() if value]
-    given += [name for name in ("format", "query", "scale", "into") if getattr(request, name) is not None]
+    given += [name for name in ("format", "query", "scale") if getattr(request, name) is not None]
     if given:
         name = "rating_levels" if given[0] == "scale" else given[0]
         raise ParameterError(f"{name} does not apply to {path}, which is a table file")
@@ -253,7 +255,6 @@ def _import(source: Any, request: Request, into: Path) -> Interactions:
             raise DataError(f"{table.name} is empty: it has no data rows")
         if rejected and rejects_path is not None:
             write_rejected_rows(rejects_path, rejected)
-            notes[f"{len(rejected):,} rejected rows were written to {rejects_path}"] = None
         if len(rejected) == n:
             raise DataError(f"{table.name}: all {n:,} rows were rejected; they are in {rejects_path}")
         weight_is_value = _may_be_count(roles, request) and target.lowest_weight > 0
@@ -261,7 +262,9 @@ def _import(source: Any, request: Request, into: Path) -> Interactions:
             roles["value"] = roles.pop("weight")
             span = target.lowest_weight, target.highest_weight
         extremes = pl.Series(span) if "value" in roles else None
-        notes |= dict.fromkeys(_column_notes(table, roles, request, extremes))
+        notes |= dict.fromkeys((*target.id_notes(), *_column_notes(table, roles, request, extremes)))
+        if rejected:
+            notes[f"{len(rejected):,} rejected rows were written to {rejects_path}"] = None
         report = LoadReport(table.name, n, rejected_rows=tuple(rejected), notes=tuple(notes))
         return target.finish(report, weight_is_value=weight_is_value)
 
