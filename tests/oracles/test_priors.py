@@ -292,7 +292,7 @@ def test_user_features_change_the_recommendations_of_a_new_user() -> None:
     after = rec.updated(arrived.with_user_table(pl.DataFrame({"user": [900], "group": ["low"]})))
     assert after.user_table is not None
     assert after.user_table.filter(pl.col("user") == 900)["group"].to_list() == ["low"]
-    with pytest.raises(DataError, match="'city', a column that the prior was not learned from"):
+    with pytest.raises(DataError, match="'city', which is not a feature of the prior"):
         rec.for_history([], user_features={"city": "Rome"}).recommend()
 
 

@@ -1,4 +1,4 @@
-"""Filter expressions over item metadata: a small language that is parsed here, and never run as code.
+"""Filter expressions over item metadata: a small language that is parsed here and never executed as code.
 
 The library, the command line and the service use the same expressions, in the argument `where`::
 
@@ -287,7 +287,7 @@ class _Parser:
         return self._comparison(column, (REVERSED[symbol],), (value,))
 
     def _test(self, column: _Token) -> Predicate:
-        """Parse the rest of a condition that starts with a column."""
+        """Parse a condition after its column name."""
         if self._take("is"):
             is_negated = self._take("not") is not None
             self._require("missing")

@@ -267,7 +267,7 @@ class ImplicitALS(Estimator):
     def from_absolute(
         cls, interactions: TableLike, *, alpha0: float, l2: float, nu: float = 1.0, **settings: object
     ) -> Self:  # fmt: skip
-        """Create an estimator that uses given values of alpha0 and l2 on a table, such as those of another library.
+        """Create an estimator from absolute values of alpha0 and l2 for a table, such as those of another library.
 
         Parameters
         ----------
@@ -312,7 +312,7 @@ class ImplicitALS(Estimator):
         return unit.set_params(blank_ratio=blank_ratio, l2_ratio=l2_ratio)
 
     def _loss(self, table: Interactions) -> EventsLoss:
-        """Return the loss with the values of alpha0 and l2 for a table."""
+        """Return the loss, with alpha0 and l2 computed for a table."""
         return EventsLoss.for_table(
             table, blank_ratio=self.blank_ratio, l2_ratio=self.l2_ratio, nu=self.nu, counts=self.counts
         )

@@ -1,4 +1,4 @@
-"""Graph filter estimator: item-item weights from the graph of users and items, computed in closed form."""
+"""Graph filter estimator: item-item weights from the user-item graph, computed in closed form."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["GraphFilter"]
 
 @dataclass(frozen=True)
 class GraphFilter(Estimator):
-    """Graph filter: smooth each user's history over the graph of users and items, in closed form.
+    """Graph filter: smooth each user's history over the user-item graph, in closed form.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""RP3beta estimator: item-item weights from random walks of three steps on the graph of users and items."""
+"""RP3beta estimator: item-item weights from three-step random walks on the user-item graph."""
 
 from __future__ import annotations
 

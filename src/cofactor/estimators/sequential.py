@@ -1,4 +1,4 @@
-"""Sequential item-based estimator for events with times: direction, distance and recency in chronological order."""
+"""Sequential item-based estimator for timestamped events, which weights item pairs by order, distance and recency."""
 
 from __future__ import annotations
 

@@ -42,12 +42,12 @@ MAX_RISE, MIN_LOSS = 1.25, 1e-12
 error."""
 
 ROUNDING = 1e-5
-"""Relative rounding error of the loss of one row, which a very large weight makes visible in the mean loss."""
+"""Relative rounding error of the loss of one row; with a very large weight, it affects the mean loss."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """Progress of a fit after one epoch or one part of a closed form, as passed to the `callback` of `fit`.
+    """Progress of a fit after one epoch or one step of a closed-form solution, as passed to the `callback` of `fit`.
 
     Attributes
     ----------
@@ -206,7 +206,7 @@ class FitMonitor:
             )
 
     def _rounding(self) -> float:
-        """Return the rounding error of the mean loss that comes from the row with the largest weight."""
+        """Return the rounding error of the mean loss caused by the row with the largest weight."""
         table = self.training
         weight = 1.0 if table.weights is None else float(np.abs(table.weights).max(initial=0))
         size = float(np.ptp(table.values)) ** 2 if table.kind == "ratings" else float(table.values.max(initial=0))

@@ -129,10 +129,10 @@ def require_no_history_pairs(histories: SparseRows, test: Interactions) -> None:
     """
     n, user, item = common_entries(histories, test.by_user)
     if n:
-        more_text = f" (and {n - 1:,} more pair{'s' if n > 2 else ''})" if n > 1 else ""
+        remaining_text = f" (and {n - 1:,} more pair{'s' if n > 2 else ''})" if n > 1 else ""
         raise LeakageError(
             f"user {test.users.id_at(user)!r} and item {test.items.id_at(item)!r} are in both the test set and "
-            f"the model's histories{more_text}; fit on split.train, and do not update the model with the test set"
+            f"the model's histories{remaining_text}; fit on split.train, and do not update the model with the test set"
         )
 
 

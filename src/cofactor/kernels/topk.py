@@ -160,7 +160,7 @@ def _scan():
                     if allowed.shape[0] > 0 and not allowed[row]:
                         continue
                     score = topk_heap.score(user_factors, a, item_factors, first + c, bias[first + c])
-                    topk_heap.offer(heap_score, heap_row, a, score, row)
+                    topk_heap.replace_worst(heap_score, heap_row, a, score, row)
                     cutoff = heap_score[a, 0] - margin[a]
             threshold[a] = heap_score[a, 0]
 
@@ -199,10 +199,10 @@ def _scan_single_user(width: int):
                 row = rows[position]
                 if allowed.shape[0] > 0 and not allowed[row]:
                     continue
-                if topk_heap.holds(seen, 0, seen.shape[0], row):
+                if topk_heap.contains(seen, 0, seen.shape[0], row):
                     continue
                 score = topk_heap.score(p, 0, item_factors, position, bias[position])
-                if topk_heap.offer(heap_score, heap_row, 0, score, row):
+                if topk_heap.replace_worst(heap_score, heap_row, 0, score, row):
                     cutoff = max(cutoff, heap_score[0, 0] - margin)
 
     return _scan_single_user

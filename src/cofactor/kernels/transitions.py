@@ -23,7 +23,7 @@ from cofactor.kernels.sparse import SparseRows
 __all__ = ["time_order", "transitions"]
 
 MAX_GAP = 50
-"""Maximum number of places between the two entries of a pair."""
+"""Maximum distance, in positions, between the two entries of a pair."""
 
 
 @kernel(
@@ -72,7 +72,7 @@ def _transitions():
                 i = seen[q]
                 weight = np.float32(sums[i] * source_factor[j] * target_factor[i])
                 if weight > 0:
-                    topk_heap.offer(weights, targets, j - first, weight, i)
+                    topk_heap.replace_worst(weights, targets, j - first, weight, i)
 
     return _transitions
 

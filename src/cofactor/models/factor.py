@@ -333,7 +333,7 @@ class FactorModel:
         return ItemIndex.of(self.item_factors, self.item_bias)
 
     def _shifted_index(self, weight: Float32) -> ItemIndex:
-        """Return the vectors and biases of the items for users with a weight of the shift, prepared for `top_items`."""
+        """Return the item vectors and biases for users with a given shift weight, prepared for `top_items`."""
         if not weight or self.item_shift is None:
             return self._index
         return ItemIndex.of(self.item_factors, self.item_bias + weight * self.item_shift)
@@ -424,7 +424,7 @@ class FactorModel:
     def _top_shifted(
         self, vectors: Float32, weights: Float32, n: int, exclude: SparseRows, allowed: Bool
     ) -> tuple[Int32, Float32]:
-        """Return the top n items for vectors of users whose item biases are shifted by `weights`."""
+        """Return the top n items for user vectors, with the item-bias shift multiplied by `weights`."""
         rows, scores = np.empty((len(vectors), n), np.int32), np.empty((len(vectors), n), np.float32)
         for weight in np.unique(weights):
             selected = weights == weight

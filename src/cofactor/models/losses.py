@@ -42,7 +42,7 @@ MAX_NEGATIVES, MAX_EPOCHS = 1000, 10_000
 
 
 def padded_width(width: int) -> int:
-    """Round the width of vectors up to a multiple of 8, because kernels operate on full CPU registers.
+    """Round the width of vectors up to a multiple of 8, so that kernels fill whole SIMD registers.
 
     Parameters
     ----------
@@ -440,7 +440,7 @@ class RatingsLoss(LeastSquaresLoss):
         )
 
     def with_fold_in_penalty(self, model: _Factors, histories: SparseRows) -> Self:
-        """Return this loss with the `fold_in_l2` at which the trained users are closest to solving their fold-in.
+        """Return the loss with the `fold_in_l2` for which the trained user vectors are closest to the fold-in solution.
 
         Gradient descent that is stopped early leaves the factors of a user closer to 0 than the minimizer of the loss.
         With a sum of squares over n ratings, a limited number of passes acts like a penalty that does not grow with n.
@@ -611,8 +611,8 @@ class RatingsLoss(LeastSquaresLoss):
         predictions = model.link(model.raw_scores(interactions.u, interactions.i)).astype(np.float64)
         weights = 1.0 if interactions.weights is None else interactions.weights.astype(np.float64)
         total = float(np.sum(weights * (interactions.values - predictions) ** 2))
-        sides = ((model.user_factors, model.user_bias), (model.item_factors, model.item_bias))
-        for (factors, bias), support in zip(sides, _supports(interactions), strict=True):
+        parameters = ((model.user_factors, model.user_bias), (model.item_factors, model.item_bias))
+        for (factors, bias), support in zip(parameters, _supports(interactions), strict=True):
             penalty = support + self.pseudo_ratings
             total += self.l2 * float(penalty @ _squared_norms(factors))
             if self.l2_bias is not None:
@@ -719,7 +719,7 @@ class EventsLoss(LeastSquaresLoss):
 
     @property
     def blank_weight(self) -> float:
-        """`alpha0`, the confidence of pairs without an event, which also applies to those with an event."""
+        """`alpha0`, the confidence of pairs without an event, which also applies to pairs with an event."""
         return self.alpha0
 
     @property
@@ -866,7 +866,7 @@ class EventsLoss(LeastSquaresLoss):
 
 @dataclass(frozen=True)
 class PairwiseLoss:
-    """Loss on item pairs (BPR): logistic loss that is small if a user's items score above items that the user lacks.
+    """Loss on item pairs (BPR): logistic loss that is small if a user's items score above other items.
 
     Parameters
     ----------
@@ -951,7 +951,7 @@ class PairwiseLoss:
         return self
 
     def with_fold_in_penalty(self, model: _Factors, histories: SparseRows) -> Self:
-        """Return this loss with the `fold_in_l2` at which the trained users are closest to solving their fold-in.
+        """Return the loss with the `fold_in_l2` for which the trained user vectors are closest to the fold-in solution.
 
         The expectation over j is exact. Up to 200 users, evenly spaced, are used.
 
@@ -1150,7 +1150,7 @@ def _supports(interactions: Interactions) -> tuple[Int64, Int64]:
 
 
 def _penalty(products: float, squares: float) -> float:
-    """Return the ratio of both sums, a penalty of fold-in; 0 if it is negative, or if the second sum is 0."""
+    """Return the fold-in penalty, the ratio of two sums; 0 if it is negative or the second sum is 0."""
     return max(products / squares, 0.0) if squares > 0 else 0.0
 
 

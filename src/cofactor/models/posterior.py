@@ -45,7 +45,7 @@ from cofactor.models.posterior_samples import (
     as_item,
     as_user,
     features,
-    means_without_each,
+    leave_one_out_means,
 )
 from cofactor.models.recalibration import Recalibration
 from cofactor.models.session_bias import SessionBias
@@ -491,7 +491,7 @@ class BayesianModel:
 
     @one_thread_blas()
     def fold_in_without(self, histories: SparseRows) -> FactorModel:
-        """Return the mean model with users who have a history without each of its rows, and the whole history.
+        """Fold in a history with each of its rows left out in turn, and the whole history; return the mean model.
 
         The users are those of `fold_in`, computed by updates of rank one.
 
@@ -506,7 +506,7 @@ class BayesianModel:
             The mean model with m + 1 users; the last one has the whole history.
         """
         require_histories(histories, self.n_items, n_rows=1)
-        means = means_without_each(self.posterior, histories, self.factors, self.center)
+        means = leave_one_out_means(self.posterior, histories, self.factors, self.center)
         solution = self._zero_user + np.einsum("skw,smw->mk", self._to_average, means) / len(self.posterior)
         return self.average.with_user_arrays(solution[:, :-1].astype(np.float32), solution[:, -1].astype(np.float32))
 

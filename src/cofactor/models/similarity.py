@@ -203,7 +203,7 @@ class DenseSimilarity:
         return terms
 
     def nearest(self, items: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
-        """Return, for each item, the n items in whose scores it has the largest nonzero weights.
+        """Return, for each item, the n items whose scores it influences most (largest nonzero weights).
 
         Parameters
         ----------
@@ -452,7 +452,7 @@ class NeighborSimilarity:
 
 @dataclass(frozen=True, eq=False)
 class SpectralSimilarity:
-    """Item-item weights that are the sum of a sparse matrix and a matrix of low rank, as learned by GraphFilter.
+    """Item-item weights stored as the sum of a sparse and a low-rank matrix, as learned by GraphFilter.
 
     Neither part alone can represent a graph filter in bounded memory: its response to single items is sparse but has
     full rank, and its response to the leading eigenvectors of the graph is dense but has low rank.
@@ -536,7 +536,7 @@ class SpectralSimilarity:
         return terms
 
     def nearest(self, items: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
-        """Return, for each item, the n items in whose scores it has the largest nonzero weights.
+        """Return, for each item, the n items whose scores it influences most (largest nonzero weights).
 
         Parameters
         ----------
@@ -624,7 +624,7 @@ def list_cosines(vectors: Float32, items: Int32) -> Float32:
 
 
 def _largest(weights: Float32, items: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
-    """Return the n largest nonzero weights in each row, without that of the item itself; see `DenseSimilarity.nearest`.
+    """Return the n largest nonzero weights in each row, excluding the item itself; see `DenseSimilarity.nearest`.
 
     Changes `weights` (m, n_items), whose row a belongs to items[a].
     """

@@ -81,7 +81,7 @@ class Catalog:
 
     @property
     def ranking_histories(self) -> SparseRows:
-        """Histories that the model ranks by: the liked ratings for a paired model, else `histories`."""
+        """Histories used for ranking: the liked ratings for a paired model, otherwise `histories`."""
         return self.model.liked(self.histories) if isinstance(self.model, PairedModel) else self.histories
 
     @cached_property

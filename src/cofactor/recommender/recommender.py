@@ -44,11 +44,11 @@ from cofactor.recommender.updating import (
     fold_in,
     fold_in_of_user,
     history_row,
+    initialize_cold_items,
+    initialize_cold_users,
     merge_ratings,
     model_histories,
     new_item_table,
-    place_cold_items,
-    place_cold_users,
     replace_rows,
     replace_users,
     source_without_history,
@@ -833,8 +833,8 @@ class Recommender:
             user_features=user_features, item_features=item_features, estimator=self.estimator, seed=seed,
         )  # fmt: skip
         trained_items = TrainedItems(self.items, self.item_table, self.histories)
-        model, evidence = place_cold_items(self.model, priors, trained_items, self.evidence)
-        model = place_cold_users(model, priors, self.histories, self.user_table)
+        model, evidence = initialize_cold_items(self.model, priors, trained_items, self.evidence)
+        model = initialize_cold_users(model, priors, self.histories, self.user_table)
         return replace(self, model=model, priors=priors, evidence=evidence)
 
     def ensure_priors(self, *, seed: Seed = 0) -> Recommender:
@@ -862,7 +862,7 @@ class Recommender:
 
     @cached_property
     def new_user_priors(self) -> Priors | None:
-        """Priors with which users are folded in: `priors`, or those that a model of ratings learns when first needed.
+        """Priors for folding in users: `priors`, or the default priors of a rating model, learned on first use.
 
         Set `priors` to `Priors()` to fold in users without a prior.
         """

@@ -460,7 +460,7 @@ class UserView:
         return rating_part(self.model), self.batch
 
     def _predicted(self, users: Int64, items: Int32) -> pl.Series:
-        """Return the predicted rating for each user, given by position in the view, and item; null without ratings."""
+        """Return predicted ratings of user-item pairs, or null without ratings; `users` are positions in the view."""
         model, batch = self._rating_part()
         if self.catalog.scale is None or not isinstance(model, PredictsRatings):
             return pl.Series("prediction", [None], dtype=pl.Float32).new_from_index(0, len(items))
@@ -611,8 +611,8 @@ class UserView:
             If the method is unknown, or if the view contains more than one user.
         """
         checks.choice("method", method, get_args(ExplanationMethod))
-        is_one = is_single(item)
-        ids = pl.Series([single_id("item", item)]) if is_one else id_series("item", item)
+        is_single_item = is_single(item)
+        ids = pl.Series([single_id("item", item)]) if is_single_item else id_series("item", item)
         rows = known_rows(self.catalog.items, ids, "item")
         history = self.batch.histories.row(0)
         if method == "removal":
@@ -620,7 +620,7 @@ class UserView:
         else:
             explanations = map(self.explanation, rows.tolist())
             tables = [frames.explanation(terms, self.user_ids, self.catalog, history) for terms in explanations]
-        if is_one:
+        if is_single_item:
             return tables[0]
         ids = self.catalog.items.ids(rows)
         return pl.concat([

@@ -65,8 +65,8 @@ class LoadedModel:
         Sequence number of the last change that the model was trained on.
     recommender : Recommender
         The model with its IDs and histories.
-    edition : int, default 0
-        Number of times new items were added; row numbers are valid only for one version and edition.
+    catalog_revision : int, default 0
+        Number of times new items were added; row numbers are valid only for one version and catalog revision.
 
     Examples
     --------
@@ -82,7 +82,7 @@ class LoadedModel:
     version: int
     watermark: int
     recommender: Recommender
-    edition: int = 0
+    catalog_revision: int = 0
 
     def item_row(self, item: str) -> int:
         """Return the row number of an item in the model.

@@ -232,7 +232,7 @@ def number_cells(
 
 
 def text_cells(column: pl.Series) -> Cells:
-    """Cast a column of names to String, without whitespace around them.
+    """Cast a column of names to String and strip surrounding whitespace.
 
     Parameters
     ----------
