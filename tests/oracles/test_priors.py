@@ -143,7 +143,7 @@ def test_numbers_beyond_the_bins_fall_into_the_last_ones() -> None:
 
 def test_the_error_names_a_missing_column() -> None:
     encoder = Encoder.of(pl.DataFrame({"item": [1], "year": [1990]}), ["year"], "item")
-    with pytest.raises(DataError, match="has no column 'year'"):
+    with pytest.raises(DataError, match="is missing column 'year'"):
         encoder.encode(pl.DataFrame({"item": [1]}))
     with pytest.raises(DataError, match="numbers or dates"):
         encoder.encode(pl.DataFrame({"item": [1], "year": ["old"]}))
@@ -224,7 +224,7 @@ def test_items_that_are_not_new_are_rejected(rec: Recommender) -> None:
         rec.with_items(pl.DataFrame({"item": [0], "genres": ["genre 1"]}))
     with pytest.raises(DataError, match="must be unique"):
         rec.with_items(pl.DataFrame({"item": [999, 999], "genres": ["genre 1", "genre 1"]}))
-    with pytest.raises(DataError, match="has no column 'genres'"):
+    with pytest.raises(DataError, match="is missing column 'genres'"):
         rec.with_items(pl.DataFrame({"item": [999]}))
     with pytest.raises(DataError, match="the item table has no columns; one must contain the item IDs"):
         rec.with_items(pl.DataFrame())

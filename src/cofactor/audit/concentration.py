@@ -36,7 +36,7 @@ MIN_USERS = 20
 UNBOUNDED = ("popularity_lift", "miscalibration")
 """Measures that can exceed 1."""
 N_USER_GROUPS = 100
-"""Maximum number of groups of users that the jackknife leaves out in turn."""
+"""Maximum number of user groups for the jackknife."""
 
 SMOOTHING = 0.99
 """Weight of the recommended genres in the smoothed distribution; see `Genres`."""

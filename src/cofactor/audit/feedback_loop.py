@@ -554,9 +554,13 @@ def _with_rows(table: Interactions, u: Any, i: Any, values: Float32) -> Interact
     columns = [np.append(table.values, values), None]
     if table.weights is not None:
         columns[1] = np.append(table.weights, np.ones(len(u), np.float32))
-    u_, i_, (x, w) = sorted_pairs(all_u, all_i, columns, table.n_users, table.n_items)
+    sorted_u, sorted_i, (x, w) = sorted_pairs(all_u, all_i, columns, table.n_users, table.n_items)
     return replace(
-        table, u=read_only(u_), i=read_only(i_), values=read_only(x), weights=None if w is None else read_only(w)
+        table,
+        u=read_only(sorted_u),
+        i=read_only(sorted_i),
+        values=read_only(x),
+        weights=None if w is None else read_only(w),
     )
 
 

@@ -30,7 +30,7 @@ from cofactor.models.user_batch import UserBatch
 __all__ = ["LENGTHS", "STRENGTHS", "HeldOutUsers", "PriorUse", "baseline_shift"]
 
 LENGTHS = (0, 1, 2, 3, 5, 10, 20)
-"""Numbers of rows of a new user from which accuracy is measured; each also stands for the lengths up to the next."""
+"""History lengths at which accuracy for new users is measured; each also represents the lengths up to the next."""
 
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 4.0, 10.0, 30.0)
 """Candidate values for the strength of the prior."""
@@ -39,7 +39,7 @@ SHARE, MIN_USERS = 0.25, 10
 """Share of the users who are held out, and the minimum number of users at each length."""
 
 STRENGTH_LENGTHS, MAX_USERS_FOR_STRENGTH = (1, 3, 10), 200
-"""Lengths from which the strength is chosen, and the maximum number of users at each of them."""
+"""History lengths used to choose the strength, and the maximum number of users at each length."""
 
 MAX_USERS: dict[Kind, int] = {"ratings": 1000, "events": 400}
 """Maximum number of users at each of `LENGTHS`."""
@@ -268,7 +268,7 @@ def _table(rows: SparseRows, model: FactorModel) -> Interactions:
 
 @one_thread_blas()
 def baseline_shift(model: FactorModel, histories: SparseRows) -> Float32:
-    """Return the differences between the item biases of a baseline and those of a model.
+    """Return the differences between the item biases of a baseline and of a model.
 
     Parameters
     ----------

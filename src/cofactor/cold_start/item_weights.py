@@ -36,7 +36,7 @@ from cofactor.validation import validated
 __all__ = ["add_item_weights"]
 
 HALF_WEIGHT_RATINGS = 5.0
-"""Number of ratings or events at which a known item has half of the maximum weight in a regression."""
+"""Number of ratings or events at which a known item has half the maximum weight in a regression."""
 
 WEIGHT_RIDGE = 10.0
 """Ridge penalty of the regression. From 1 to 300, accuracy hardly depends on it (see benchmarks/cold_items.md)."""

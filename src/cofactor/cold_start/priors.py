@@ -55,7 +55,7 @@ STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Candidate values for the strength of the prior for new items."""
 
 HISTORY_LENGTHS = (1, 2, 4, 8, 16)
-"""Numbers of ratings from which trained items are folded in to choose the strength, one drawn at random per item."""
+"""Candidate numbers of ratings for folding in trained items to choose the strength; drawn at random per item."""
 
 MAX_FOLDED_IN = 400
 """Maximum number of trained items that are folded in to choose the strength."""

@@ -48,7 +48,7 @@ MAX_USERS = 10_000
 """Maximum number of users to learn from, evenly spaced over all users."""
 
 MAX_UNCERTAINTY_USERS = 500
-"""Maximum number of users over whom the uncertainty of a factor model is averaged."""
+"""Maximum number of users for averaging the uncertainty of a factor model."""
 
 PSEUDO_COUNT = 3.0
 """Number of pseudo-users with the average vector that are added to each cluster."""

@@ -152,7 +152,7 @@ class Metadata:
         for type_name in dict.fromkeys(TYPES[type(value)] for value in predicate.values):
             if type_name in column:
                 compared = [value for value in predicate.values if TYPES[type(value)] == type_name]
-                is_match[column[type_name].rows[_meets(predicate.operators, compared, column[type_name])]] = True
+                is_match[column[type_name].rows[_satisfies(predicate.operators, compared, column[type_name])]] = True
             elif column:
                 types = " and ".join(f"{name}s" for name in column)
                 problem = f"column {predicate.column!r} contains {types} and cannot be compared with a {type_name}"
@@ -179,7 +179,7 @@ class _Values(NamedTuple):
 
 
 def _values_by_type(cells: Iterable[Any], *, may_have_parts: bool) -> dict[str, _Values]:
-    """Return the values in a column that are not missing, by the name of their type."""
+    """Return the non-missing values of a column, grouped by type name."""
     cells = list(cells)
     if may_have_parts and any(isinstance(cell, str) and "|" in cell for cell in cells):
         cells = [_parts(cell) if isinstance(cell, str) else cell for cell in cells]
@@ -229,7 +229,7 @@ def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split("|") if part.strip()]
 
 
-def _meets(operators: Sequence[str], compared: Sequence[Value], column: _Values) -> Bool:
+def _satisfies(operators: Sequence[str], compared: Sequence[Value], column: _Values) -> Bool:
     """Return a mask of the values of a column that satisfy the operators of a predicate."""
     values, in_list, first = column.values, column.in_list, compared[0]
     if operators == ("in",):

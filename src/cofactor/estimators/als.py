@@ -173,7 +173,7 @@ class ImplicitALS(Estimator):
     epochs : int, default 10
         Maximum number of epochs, each a pass over all users and items.
     blank_ratio : float, default 6.0
-        Total confidence of all user-item pairs as unobserved pairs, as a multiple of that of all events.
+        Total confidence of all user-item pairs, treated as unobserved, divided by that of all events.
     l2_ratio : float, default 0.011
         L2 penalty relative to a row's support and to the skew of the table.
     nu : float, default 1.0
@@ -234,7 +234,7 @@ class ImplicitALS(Estimator):
     epochs: int = parameter(10, EPOCHS, low=1, high=1000, search=(5, 20))
     blank_ratio: float = parameter(
         6.0,
-        "total confidence of all user-item pairs as unobserved pairs, as a multiple of that of all events",
+        "total confidence of all user-item pairs, treated as unobserved, divided by that of all events",
         low=1e-6,
         high=1e9,
         log=True,

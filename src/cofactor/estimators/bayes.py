@@ -432,7 +432,7 @@ class _Sampler:
         return BayesianModel(self._centered(), posterior, self.spec.factors, self.center, sessions)
 
     def _centered(self) -> FactorModel:
-        """Return the average as a FactorModel in which zero factors and biases represent an average user or item.
+        """Return the average as a FactorModel, centered so that zeros represent an average user or item.
 
         L R' = (L - 1 l') (R - 1 r')' + (L r) 1' + 1 (R l - l . r)': the contributions of the mean rows l and r are
         moved into the biases, so that unknown users and items, which have no vectors, are treated as average ones.

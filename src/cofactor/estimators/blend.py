@@ -55,7 +55,7 @@ MIN_GAIN = 1e-9
 """Minimum gain in NDCG for keeping another round of the selection."""
 
 MIN_ERROR = 1e-300
-"""Lower bound on the squared errors by which the equations are divided."""
+"""Lower bound on the squared errors that serve as divisors in the equations."""
 
 MAX_BLOCK_SCORES = 1 << 22
 """Approximate number of scores per part in memory at a time."""

@@ -65,13 +65,13 @@ class Candidate:
         Name of the estimator; a name that is not registered is skipped.
     cost : callable
         Function that returns a number proportional to the time of a fit to a table.
-    suits : callable
+    is_suitable : callable
         Function that returns whether the estimator suits a table.
     """
 
     name: str
     cost: Callable[[Interactions], float] = field(default_factory=lambda: _rows)
-    suits: Callable[[Interactions], bool] = field(default_factory=lambda: _suits_all)
+    is_suitable: Callable[[Interactions], bool] = field(default_factory=lambda: _suits_all)
 
 
 CANDIDATES: dict[Kind, tuple[Candidate, ...]] = {
@@ -84,7 +84,7 @@ CANDIDATES: dict[Kind, tuple[Candidate, ...]] = {
         Candidate("ease", _dense, _is_small),
         Candidate("sparse-ease", _item_pairs),
         Candidate("graph-filter", _item_pairs),
-        Candidate("sequential-item-knn", suits=is_ordered),
+        Candidate("sequential-item-knn", is_suitable=is_ordered),
         Candidate("bpr"),
     ),
     "ratings": (
@@ -122,5 +122,5 @@ def candidates_for(table: Interactions) -> list[tuple[Candidate, Estimator]]:
     return [
         (candidate, REGISTRY[candidate.name]())
         for candidate in CANDIDATES[table.kind]
-        if candidate.name in REGISTRY and candidate.suits(table)
+        if candidate.name in REGISTRY and candidate.is_suitable(table)
     ]

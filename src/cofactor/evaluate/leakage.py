@@ -281,5 +281,5 @@ def _item_id(table: Interactions, row: int) -> Any:
 
 def _remaining_count(mask: Bool, noun: str) -> str:
     """Return text such as " (and 2 more rows)" for the rows that a message does not name, or ""."""
-    n_more = int(mask.sum()) - 1
-    return f" (and {n_more:,} more {noun}{'s' if n_more > 1 else ''})" if n_more else ""
+    n_remaining = int(mask.sum()) - 1
+    return f" (and {n_remaining:,} more {noun}{'s' if n_remaining > 1 else ''})" if n_remaining else ""

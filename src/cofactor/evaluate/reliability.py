@@ -381,7 +381,7 @@ def log_likelihood(predicted: Distribution, y: Any) -> float:
 
 
 def probability_integral_transform(predicted: Distribution, y: Any, *, seed: Seed = 0) -> Float64:
-    """Compute the probability integral transform of each rating, which is uniform on [0, 1] if predictions are right.
+    """Compute the probability integral transform of each rating, uniform on [0, 1] for calibrated predictions.
 
     Parameters
     ----------

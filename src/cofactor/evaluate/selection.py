@@ -70,7 +70,7 @@ SAMPLE_ROWS = 8
 WARM_UP_ROWS = 500
 """Approximate number of rows of a fit that only compiles kernels and imports libraries."""
 
-MARGIN = 0.92
+BUDGET_FRACTION = 0.92
 """Share of the budget that is allocated; the rest covers errors in the predicted times."""
 
 BLEND_ARMS = 4
@@ -250,7 +250,7 @@ def choose(
         return selection.estimator, selection.trials
     _, liked = PairedModels(min_rating=min_rating).ranking_part(interactions)
     ranker = select(liked, budget=budget / 2, start=start, **options)
-    seconds = time.perf_counter() - start + ranker.fit_seconds / MARGIN
+    seconds = time.perf_counter() - start + ranker.fit_seconds / BUDGET_FRACTION
     rating_model = select(interactions, budget=max(budget - seconds, 0.0), **options)
     estimator = PairedModels(ranker.estimator, rating_model.estimator, min_rating)
     return estimator, ranker.trials + rating_model.trials
@@ -309,7 +309,9 @@ def select(
     checks.optional_callable("on_trial", on_trial)
     trials = None if trials is None else checks.whole_number("trials", trials, low=1)
     start_time = time.perf_counter() if start is None else start
-    deadline = math.inf if trials is not None else start_time + MARGIN * checks.finite_number("budget", budget, low=0)
+    deadline = (
+        math.inf if trials is not None else start_time + BUDGET_FRACTION * checks.finite_number("budget", budget, low=0)
+    )
     k = checks.whole_number("k", k, low=1, high=checks.MAX_LIST_LENGTH)
     table = candidates_for(interactions)[0][1].check_table(interactions)
     return _Selector(table, deadline, trials or MAX_TRIALS, checks.seed(seed), k, on_trial).run()
@@ -412,7 +414,7 @@ class _Selector:
             return self._choose_first("no rows can be held out")
         for arm in self.arms:
             if self.is_timed and not self._has_time(MAX_DEFAULTS * self.seconds, 0):
-                self._record(arm.default, math.nan, 0.0, "not tried: little time is left")
+                self._record(arm.default, math.nan, 0.0, "not tried: too little time left")
                 continue
             if self.is_timed:
                 self._measure(arm)

@@ -144,7 +144,7 @@ def _column_squared_errors():
 
 
 def entry_precisions(rows: SparseRows, row_precision: Float32, column_precision: Float32) -> Float32:
-    """Compute the precision of each entry: the precision of its row times that of its column, times its weight.
+    """Compute the precision of each entry: the product of its row precision, column precision and weight.
 
     Parameters
     ----------

@@ -253,7 +253,7 @@ def ridge_exact(width: int, kind: int):
 
 @dataclass(frozen=True)
 class RidgeInputs:
-    """Inputs that the ridge regressions of all rows have in common; see the equations in the module docstring.
+    """Inputs shared by the ridge regressions of all rows; see the equations in the module docstring.
 
     Attributes
     ----------

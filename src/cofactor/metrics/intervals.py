@@ -486,8 +486,8 @@ def standard_error(numerator: Float64, denominator: Float64) -> tuple[float, flo
     omega_sum = omega.sum()
     variance = omega - 2 * h * omega + h**2 * omega_sum
     shared = 2 * h * omega - h**2 * omega_sum
-    hh, ho, oo = ((inflation * x * y).sum() for x, y in ((h, h), (h, omega), (omega, omega)))
-    all_pairs = 2 * hh * oo + 2 * ho**2 + (omega_sum * hh) ** 2 - 4 * omega_sum * hh * ho
+    sum_hh, sum_ho, sum_oo = ((inflation * x * y).sum() for x, y in ((h, h), (h, omega), (omega, omega)))
+    all_pairs = 2 * sum_hh * sum_oo + 2 * sum_ho**2 + (omega_sum * sum_hh) ** 2 - 4 * omega_sum * sum_hh * sum_ho
     squares = all_pairs + (inflation**2 * (variance**2 - shared**2)).sum()
     mean = (inflation * variance).sum()
     return error, max(float(mean**2 / squares), 1.0) if squares > 0 else float(len(h) - 1)

@@ -304,7 +304,7 @@ class FoldsIn(Protocol):
 
 @runtime_checkable
 class FoldsInWithout(Protocol):
-    """Protocol of models that fold in a history without each of its rows faster than `fold_in` does.
+    """Protocol for models with a fast leave-one-out fold-in of the rows of a history.
 
     Examples
     --------

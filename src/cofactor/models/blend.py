@@ -45,7 +45,7 @@ PART_TYPES: dict[str, type[Model]] = {
     cls.model_type: cls
     for cls in (FactorModel, BayesianModel, ItemItemModel, UserUserModel, NetworkModel, LevelsNetworkModel)
 }
-"""Types of the parts of a blend by name."""
+"""Classes that can be parts of a blend, by model type."""
 
 MAX_SCORES = 1 << 22
 """The approximate number of scores that are in memory at a time, for each part."""

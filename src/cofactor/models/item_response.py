@@ -191,7 +191,7 @@ class ItemResponse:
         return direction
 
     def _own_effect(self, regression: _Regression, entry: int, step: Float64) -> float:
-        """Return the effect of an entry on the score of its own item, which loses the user's rating or event."""
+        """Return the effect of removing an entry on the score of its own item, which also loses the rating or event."""
         item, confidence = regression.columns[entry : entry + 1], regression.confidence[entry : entry + 1]
         v = self._responses(regression, item, confidence, np.array([regression.blank_weight]))[2][0]
         gradient = float(confidence[0] * regression.residuals[entry]) * regression.user_features

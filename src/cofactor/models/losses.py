@@ -35,10 +35,10 @@ __all__ = ["EventsLoss", "LeastSquaresLoss", "Loss", "PairwiseLoss", "RatingsLos
 
 
 MAX_PENALTY_USERS = 200
-"""Maximum number of trained users from whom the fold-in penalty of a pairwise loss is computed."""
+"""Maximum number of trained users for computing the fold-in penalty of a pairwise loss."""
 
 MAX_NEGATIVES, MAX_EPOCHS = 1000, 10_000
-"""The maximum number of negatives and of epochs of a pairwise loss, which bound the time and memory of fold-in."""
+"""Maximum numbers of negatives and epochs of a pairwise loss, which limit the time and memory of fold-in."""
 
 
 def padded_width(width: int) -> int:
@@ -90,7 +90,7 @@ class _Factors(Protocol):
 
 
 class LeastSquaresLoss(ABC):
-    """Base class of losses for which users are fitted by ridge regression with fixed items, and items with fixed users.
+    """Base class of losses for which users and items are fitted by ridge regression with the other side fixed.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ class LeastSquaresLoss(ABC):
 
     @abstractmethod
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return, for each user or item, the factor by which the penalties in `RidgeInputs.shape` are multiplied.
+        """Return the multiplier of the penalties in `RidgeInputs.shape` for each user or item.
 
         Parameters
         ----------
@@ -496,7 +496,7 @@ class RatingsLoss(LeastSquaresLoss):
         )
 
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return the factor by which the penalties of each user or item are multiplied: n + `pseudo_ratings`.
+        """Return the multiplier of the penalties for each user or item: n + `pseudo_ratings`.
 
         Parameters
         ----------
@@ -750,7 +750,7 @@ class EventsLoss(LeastSquaresLoss):
         return self
 
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return, for each user or item with n events, the factor (n + alpha0 n_other)^nu by which `l2` is multiplied.
+        """Return the multiplier of `l2` for each user or item with n events: (n + alpha0 n_other)^nu.
 
         Parameters
         ----------

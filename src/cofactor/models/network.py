@@ -57,7 +57,7 @@ FOLD_IN_TOLERANCE = 0.02
 """Gradient norm at which fold-in stops, in units of 1 / sqrt(penalty) per entry."""
 
 MAX_PENALTY_USERS = 500
-"""Maximum number of trained users from whom the fold-in penalties are computed; they are evenly spaced."""
+"""Maximum number of trained users, evenly spaced, for computing the fold-in penalties."""
 
 MIN_PENALTY = 0.01
 """Minimum fold-in penalty, as a fraction of the inverse mean square of the trained users' entries."""
@@ -221,7 +221,7 @@ class NetworkModel:
 
     @validated
     def score(self, y: Float32) -> Float32:
-        """Return the scores by which items are ranked: the network outputs.
+        """Return the ranking scores of items: the network outputs.
 
         Parameters
         ----------
@@ -773,7 +773,7 @@ class LevelsNetworkModel(NetworkModel):
 
     @validated
     def score(self, y: Float32) -> Float32:
-        """Compute the scores by which items are ranked: the expected ratings.
+        """Compute the ranking scores of items: the expected ratings.
 
         Parameters
         ----------

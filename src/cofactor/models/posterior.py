@@ -332,10 +332,10 @@ class BayesianModel:
     def _moments(self, s: int, users: Int32, items: Int32) -> tuple[Float64, Float64]:
         """Return the mean and the variance of the rating of each user-item pair in sample s, as float64."""
         post, k = self.posterior, self.factors
-        U, user_variance, user_noise = _with_unknown(
+        U, user_variance, user_noise = _append_unknown(
             post.users[s], post.unknown_user[s], post.unknown_user_variance[s], post.user_noise[s], post.base_noise[s]
         )
-        V, item_variance, item_noise = _with_unknown(
+        V, item_variance, item_noise = _append_unknown(
             post.items[s], post.unknown_item[s], post.unknown_item_variance[s], post.item_noise[s], 1.0
         )
         left, right = as_user(U, k), as_item(V, k)
@@ -629,7 +629,7 @@ class BayesianModel:
         )
 
 
-def _with_unknown(
+def _append_unknown(
     vectors: Float32, mean: Float32, variance: Float32, noise: Float32, mean_noise: np.float32 | float
 ) -> tuple[Float32, Float64, Float32]:
     """Append a row for unknown users or items to the vectors and the noise; also return the prior variance."""

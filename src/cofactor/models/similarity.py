@@ -639,7 +639,7 @@ def _largest(weights: Float32, items: Int32, n: int, allowed: Bool) -> tuple[Int
 
 
 def _with_unit_diagonal(similarity: Float32, items: Int32) -> Float32:
-    """Set the similarity of an item with itself to 1, and that of pairs with row -1 to 0."""
+    """Set self-similarities to 1, and the similarities of pairs with row -1 to 0."""
     is_same = items[:, :, None] == items[:, None, :]
     is_pair = (items[:, :, None] >= 0) & (items[:, None, :] >= 0)
     return np.where(is_pair, np.where(is_same, 1, similarity), 0).astype(np.float32)

@@ -764,7 +764,7 @@ class Recommender:
         return self.catalog.with_titles(frames.neighbors("item", self.items, rows, scores), rows)
 
     def similar_users(self, user: Id, n: int = 10) -> pl.DataFrame:
-        """Return the n users whose taste is most similar to that of a user.
+        """Return the n users with the most similar taste to a given user.
 
         Parameters
         ----------

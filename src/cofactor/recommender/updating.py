@@ -297,7 +297,7 @@ def remap_columns(rows: SparseRows, columns: Int32) -> SparseRows:
 
 
 def model_histories(model: Model, table: Interactions) -> SparseRows:
-    """Return the histories of a table for a model: with times if the model uses the order of a history.
+    """Return the histories in a table, with times if the model uses the order of a history.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ from cofactor.models.user_batch import UserBatch
 from cofactor.recommender import frames
 from cofactor.recommender.catalog import Catalog, known_rows, vectors_method
 from cofactor.recommender.exploration import (
-    FEW_RATINGS,
+    NEW_ITEM_SUPPORT,
     Impressions,
     Position,
     draw_positions,
@@ -309,7 +309,7 @@ class UserView:
         is_item = rows >= 0
         answered_by = iter(self.catalog.answered_by(self.model, rows[is_item], scores[is_item]))
         title_of = self.catalog.title_of if title_of is None else title_of
-        has_few_ratings = self.catalog.support < FEW_RATINGS if explore > 0 else ALL_ROWS
+        has_few_ratings = self.catalog.support < NEW_ITEM_SUPPORT if explore > 0 else ALL_ROWS
         has_few_ratings = has_few_ratings & allowed if len(has_few_ratings) and len(allowed) else has_few_ratings
         stream = np.random.default_rng() if explore > 0 and stream is None else stream
         lists: list[tuple[RecommendedItem, ...]] = []
@@ -351,7 +351,7 @@ class UserView:
         *,
         share: float = 0.1,
         cap: int = 100,
-        min_ratings: int = FEW_RATINGS,
+        min_ratings: int = NEW_ITEM_SUPPORT,
         impressions: Impressions | None = None,
         seed: Seed = 0,
     ) -> pl.DataFrame:
@@ -535,7 +535,7 @@ class UserView:
             return model.explain(batch, item)
 
     def score(self, item: Id) -> float:
-        """Return the score by which an item is ranked for the user, before clipping to the rating scale.
+        """Return the ranking score of an item for the user, before clipping to the rating scale.
 
         Parameters
         ----------
@@ -631,7 +631,7 @@ class UserView:
     # neighbors
 
     def similar(self, n: int = 10) -> pl.DataFrame:
-        """Return the known users whose taste is most similar to that of the user.
+        """Return the known users with the most similar taste to the user.
 
         Parameters
         ----------

@@ -126,7 +126,7 @@ def _simulate_all(study: Study, table: Interactions) -> tuple[pl.DataFrame, pl.D
 
 
 def _growth(name: str, plain: list[pl.DataFrame], control: list[pl.DataFrame]) -> pl.DataFrame:
-    """Return the parts of the growth of a measure."""
+    """Return the components of the growth of a measure."""
     loop, without = (np.stack([frame[name].to_numpy() for frame in frames]) for frames in (plain, control))
     parts = growth_parts(loop, without)
     return parts.select(pl.lit(MEASURES[name].partition(":")[0]).alias("measure"), pl.all())

@@ -182,7 +182,7 @@ class LoadedModel:
         return "fold-in" if len(state.items) else source_without_history(self.recommender.new_user_priors)
 
     def view(self, states: Sequence[UserState]) -> UserView:
-        """Return a view of users, in which all users who are not in the model are folded in together.
+        """Return a view of users; users who are not in the model are folded in together.
 
         Parameters
         ----------
