@@ -40,7 +40,7 @@ ROUNDS = 20
 """Number of rounds of weight selection for events."""
 
 PRIOR_ROUNDS = 10
-"""Initial number of rounds, with equal weights, that selection starts from."""
+"""Number of rounds that the initial, equal weights count as."""
 
 MAX_USERS = 4000
 """Maximum number of users whose lists determine the weights for events."""

@@ -376,9 +376,9 @@ class _Arm:
             space.pop("factors", None)
         return cls(candidate, default, space, default)
 
-    def predicted(self, estimator: Estimator) -> tuple[float, float]:
+    def predicted_seconds(self, estimator: Estimator) -> tuple[float, float]:
         """Return the predicted time of a trial, and of its fit alone."""
-        ratio = _work(estimator) / _work(self.measured)
+        ratio = _relative_cost(estimator) / _relative_cost(self.measured)
         return self.seconds + (ratio - 1) * self.fit_seconds, ratio * self.fit_seconds
 
 
@@ -418,8 +418,8 @@ class _Selector:
                 continue
             if self.is_timed:
                 self._measure(arm)
-            self._try(arm, arm.default)
-        self._halve()
+            self._run_trial(arm, arm.default)
+        self._search()
         self._drop_uncertain_gains()
         scored = [arm for arm in self.arms if arm.best is not None]
         if not scored:
@@ -485,7 +485,11 @@ class _Selector:
         if math.isnan(arm.fit_seconds):
             return 0.0
         used = estimator or (arm.best.estimator if arm.best is not None else arm.default)
-        return arm.predicted(used)[1] * arm.candidate.cost(self.table) / max(arm.candidate.cost(self.split.train), 1)
+        return (
+            arm.predicted_seconds(used)[1]
+            * arm.candidate.cost(self.table)
+            / max(arm.candidate.cost(self.split.train), 1)
+        )
 
     def _refit_seconds(self, result: _Result) -> float:
         """Return the predicted time of fitting a result's estimator to all rows."""
@@ -509,13 +513,13 @@ class _Selector:
 
     # Trials
 
-    def _try(self, arm: _Arm, estimator: Estimator) -> bool:
+    def _run_trial(self, arm: _Arm, estimator: Estimator) -> bool:
         """Fit and score an estimator on the split; return False if the remaining budget is too small for a trial."""
         assert self.split is not None
         if sum(trial.value is not None for trial in self.trials) >= self.max_trials:
             return False
         if self.is_timed:
-            seconds = arm.predicted(estimator)[0]
+            seconds = arm.predicted_seconds(estimator)[0]
             final = max(self._final_seconds(arm, estimator), self._reserved_seconds())
             if math.isfinite(seconds) and not self._has_time(seconds, final):
                 if arm.n_trials == 0:
@@ -533,7 +537,7 @@ class _Selector:
             self._record(estimator, math.nan, time.perf_counter() - start, str(error))
             return True
         value, seconds = values.aggregate(), time.perf_counter() - start
-        if _work(estimator) == _work(arm.default):
+        if _relative_cost(estimator) == _relative_cost(arm.default):
             arm.measured, arm.seconds, arm.fit_seconds = estimator, seconds, fit_seconds
         self._record(estimator, value, seconds)
         if not math.isnan(value):
@@ -554,15 +558,15 @@ class _Selector:
         if self.on_trial is not None:
             self.on_trial(self.trials[-1])
 
-    def _halve(self) -> None:
+    def _search(self) -> None:
         """Try new hyperparameters for the better half of the candidates until the budget is used up."""
-        arms, n_trials, has_budget = self._ranked_arms(self.arms), 1, True
-        while has_budget:
+        arms, n_trials, has_progress = self._ranked_arms(self.arms), 1, True
+        while has_progress:
             arms = self._ranked_arms(arms)[: max(math.ceil(len(arms) / 2), BLEND_ARMS)]
-            n_trials, has_budget = 2 * n_trials, False
+            n_trials, has_progress = 2 * n_trials, False
             for _ in range(n_trials):
                 for arm in arms:
-                    has_budget |= bool(arm.space) and self._try(arm, self._suggest(arm))
+                    has_progress |= bool(arm.space) and self._run_trial(arm, self._suggest(arm))
 
     def _suggest(self, arm: _Arm) -> Estimator:
         """Draw hyperparameters: perturb some of the best ones so far or, in one draw of four, redraw all of them."""
@@ -677,6 +681,6 @@ def sample_of_users(table: Interactions, n_rows: int, *, seed: int) -> Interacti
     )
 
 
-def _work(estimator: Estimator) -> float:
+def _relative_cost(estimator: Estimator) -> float:
     """Return the product of the hyperparameters, which is proportional to the time of a fit."""
     return math.prod(float(getattr(estimator, name, 1) or 1) for name in ("factors", "epochs", "iterations", "hidden"))

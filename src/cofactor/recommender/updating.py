@@ -583,12 +583,12 @@ def initialize_cold_items(
         return model, evidence
     has_no_data = _event_counts(trained.histories, len(trained.items)) == 0
     is_cold = _with_features(has_no_data, priors.items.encoder, trained.table)
-    cold = np.flatnonzero(is_cold)
-    if not len(cold):
+    cold_rows = np.flatnonzero(is_cold)
+    if not len(cold_rows):
         return model, evidence
     positions = np.arange(len(is_cold), dtype=np.int32)
-    positions[cold] = -1 - np.arange(len(cold), dtype=np.int32)
-    no_ratings = SparseRows.empty(len(cold))
+    positions[cold_rows] = -1 - np.arange(len(cold_rows), dtype=np.int32)
+    no_ratings = SparseRows.empty(len(cold_rows))
     extended_model = _with_items(model, priors, trained, trained.table.filter(is_cold), no_ratings, positions)
     evidence = None if evidence is None or (evidence | is_cold).all() else read_only(evidence | is_cold)
     return extended_model, evidence
