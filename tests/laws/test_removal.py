@@ -103,8 +103,7 @@ def test_a_trained_user_has_effects_without_a_prior_and_an_updated_user_with_it(
     later = rec.updated(added)
     updated_user = later.for_rows(row).removal_effects(items)
     new_user = later.for_histories(later.histories.row(1)).removal_effects(items)
-    if name != "explicit-als":  # with as many ratings, its fold-in has no prior, so that the user counts as trained
-        np.testing.assert_allclose(updated_user.effects, new_user.effects, atol=1e-6)
+    np.testing.assert_allclose(updated_user.effects, new_user.effects, atol=1e-6)
 
 
 def test_blocks_of_histories_have_the_same_effects(fitted: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,8 @@ class FactorModel:
         ratings or events; see `models.prior`. None if there are no such users.
     user_shift : ndarray of shape (n_users,), float32, optional
         The weight of `item_shift` for each user, 0 for users of the training.
+    untrained_users : ndarray of shape (n_users,), bool, optional
+        Mask of the users who were folded in and added by `with_users`, among trained users. None if there are none.
 
     Raises
     ------
@@ -126,6 +128,7 @@ class FactorModel:
     untrained: Bool | None = None
     item_shift: Float32 | None = None
     user_shift: Float32 | None = None
+    untrained_users: Bool | None = None
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
@@ -135,6 +138,8 @@ class FactorModel:
         require_array("item_bias", self.item_bias, np.float32, (len(self.item_factors),))
         if self.untrained is not None:
             checks.mask("untrained", self.untrained, len(self.item_bias))
+        if self.untrained_users is not None:
+            checks.mask("untrained_users", self.untrained_users, len(self.user_bias))
         if self.item_shift is not None:
             require_array("item_shift", self.item_shift, np.float32, (len(self.item_bias),))
             require_array("user_shift", self.user_shift, np.float32, (len(self.user_bias),))
@@ -675,6 +680,10 @@ class FactorModel:
         selected = self.with_user_arrays(
             select(self.user_factors, other.user_factors), select(self.user_bias, other.user_bias)
         )
+        untrained = ~is_own
+        if self.untrained_users is not None:
+            untrained[is_own] = self.untrained_users[take[is_own]]
+        selected = replace(selected, untrained_users=read_only(untrained))
         item_shift = self.item_shift if other.item_shift is None else other.item_shift
         if item_shift is None:
             return selected
@@ -730,7 +739,12 @@ class FactorModel:
         factors = checks.float32_array("factors", factors, (None, self.factors))
         bias = checks.float32_array("bias", bias, (len(factors),))
         other = replace(
-            self, user_factors=read_only(factors), user_bias=read_only(bias), item_shift=None, user_shift=None
+            self,
+            user_factors=read_only(factors),
+            user_bias=read_only(bias),
+            item_shift=None,
+            user_shift=None,
+            untrained_users=None,
         )
         for name in ("_index", "item_inputs"):  # cached values that depend on the items only
             if name in self.__dict__:
@@ -748,7 +762,7 @@ class FactorModel:
             Arrays by name.
         """
         names = ("user_factors", "item_factors", "user_bias", "item_bias")
-        optional = ("untrained", "item_shift", "user_shift")
+        optional = ("untrained", "item_shift", "user_shift", "untrained_users")
         present = [name for name in optional if getattr(self, name) is not None]
         return {name: getattr(self, name) for name in (*names, *present)}
 
@@ -795,7 +809,7 @@ class FactorModel:
             rating_range=checks.plain("rating_range", settings["rating_range"], tuple[float, float] | None),
             scale=checks.plain("scale", settings["scale"], Scale | None),
             loss=None if loss is None else checks.plain("loss", parameters, LOSSES[loss["type"]]),
-            **{name: arrays.get(name) for name in ("untrained", "item_shift", "user_shift")},
+            **{name: arrays.get(name) for name in ("untrained", "item_shift", "user_shift", "untrained_users")},
         )
 
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from cofactor.arrays import Float64, Int32, Int64
 from cofactor.kernels.sparse import SparseRows
-from cofactor.models.losses import LeastSquaresLoss
 
 if TYPE_CHECKING:
     from cofactor.models.factor import FactorModel
@@ -95,10 +94,10 @@ class ItemResponse:
         """
         from cofactor.models.factor import FactorModel
 
-        if not isinstance(model, FactorModel) or model.rating_range is not None:
+        if not isinstance(model, FactorModel) or model.rating_range is not None or model.loss is None:
             return None
-        loss = model.loss
-        if not isinstance(loss, LeastSquaresLoss) or len(histories) != model.n_users:
+        loss = model.loss.least_squares
+        if loss is None or len(histories) != model.n_users:
             return None
         entries, width = loss.entries(histories), loss.n_unknowns(model.factors)
         inputs = loss.ridge_inputs(model.user_factors, model.user_bias, model.mean)
@@ -120,6 +119,21 @@ class ItemResponse:
         penalty = loss.penalty(counts, model.n_users).astype(np.float64)
         damping = ((axes**2) * inputs.precision[:width, None]).sum(axis=0)
         return cls(model, axes, np.maximum(eigenvalues, 0), unit, support, np.add.outer(penalty, damping))
+
+    def is_trained(self, user: int) -> bool:
+        """Return whether the items were fitted to a user's history; False for a user who was folded in afterwards.
+
+        Parameters
+        ----------
+        user : int
+            Row number of a user.
+
+        Returns
+        -------
+        bool
+        """
+        untrained = self.model.untrained_users
+        return untrained is None or not untrained[user]
 
     def removal_effects(self, user: int, items: Int32, history: SparseRows) -> Float64:
         """Compute the effects of removing each row of a user's history on the scores of some items.

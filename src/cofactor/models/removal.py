@@ -108,7 +108,7 @@ def removal_effects(
         Takes histories and returns a model with one user for each, such as one that applies priors for new users;
         `model.fold_in` by default.
     item_response : ItemResponse, optional
-        Response of the items, for a user of the training; not used with `fold_in`, or for a history of one row.
+        Response of the items; used for users of the training with at least two rows, and without `fold_in`.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def removal_effects(
         raise KindError("this model cannot fold in users, so it has no removal effects")
     history, items = checked_one_user(model, users).histories, checks.row_numbers("items", items, model.n_items)
     m = len(history.columns)
-    if fold_in is None and item_response is not None and m > 1:
+    if fold_in is None and item_response is not None and m > 1 and item_response.is_trained(int(users.rows[0])):
         return RemovalEffects(history.columns, item_response.removal_effects(int(users.rows[0]), items, history))
     if fold_in is None and isinstance(model, FoldsInWithout):
         scores = item_scores(model.fold_in_without(history), UserBatch.folded(SparseRows.empty(m + 1)), items)
