@@ -210,7 +210,7 @@ def influence(
 
     def row_matched_shares(k: int) -> Float64:
         streams = [random_stream(seed, "rows", k, g) for g in range(n_groups)]
-        draws = map(refits.users_with_rows_of, members, streams)
+        draws = map(refits.row_matched_users, members, streams)
         return refits.changed_shares(draws, k % refits.repeats)
 
     observed = np.array(parallel_map(lambda k: refits.changed_shares(members, k), range(refits.repeats)))
@@ -336,7 +336,7 @@ class _Refits:
             _changed_share(lists, reference[is_outside]),
         )
 
-    def users_with_rows_of(self, group: Bool, stream: np.random.Generator) -> Bool:
+    def row_matched_users(self, group: Bool, stream: np.random.Generator) -> Bool:
         """Draw random users who together have about as many rows as a group; return their mask."""
         order = stream.permutation(len(self.counts))
         totals = np.concatenate([[0], np.cumsum(self.counts[order])])

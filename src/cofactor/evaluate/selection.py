@@ -411,7 +411,7 @@ class _Selector:
     def run(self) -> Selection:
         """Run all trials, and return the selection."""
         if self.split is None:
-            return self._choose_first("no rows can be held out")
+            return self._choose_fastest("no rows can be held out")
         for arm in self.arms:
             if self.is_timed and not self._has_time(MAX_DEFAULTS * self.seconds, 0):
                 self._record(arm.default, math.nan, 0.0, "not tried: too little time left")
@@ -423,7 +423,7 @@ class _Selector:
         self._drop_uncertain_gains()
         scored = [arm for arm in self.arms if arm.best is not None]
         if not scored:
-            return self._choose_first("no fit was scored")
+            return self._choose_fastest("no fit was scored")
         return self._blend(self._ranked_arms(scored)) or self._choose_best(scored)
 
     def _drop_uncertain_gains(self) -> None:
@@ -437,8 +437,8 @@ class _Selector:
         sign = 1 if self.metric.greater_is_better else -1
         return bool(sign * (values.aggregate() - reference.aggregate()) > values.standard_error(reference))
 
-    def _choose_first(self, note: str) -> Selection:
-        """Choose the first candidate without a comparison."""
+    def _choose_fastest(self, note: str) -> Selection:
+        """Choose the candidate with the shortest predicted time, without comparing models."""
         arm = min(self.arms, key=lambda arm: arm.seconds if math.isfinite(arm.seconds) else math.inf)
         self._record(arm.default, math.nan, 0.0, note, chosen=True)
         return Selection(arm.default, tuple(self.trials), "none", 0.0)

@@ -343,7 +343,7 @@ class RankingMetric(Metric):
         return self.key
 
     def per_user(self, hits: Hits) -> UserValues:
-        """Compute the value of the metric for each user at cutoff `k`, which the method `at` sets.
+        """Compute the value of the metric for each user at cutoff `k`, as set by `at`.
 
         Parameters
         ----------

@@ -63,7 +63,7 @@ def padded_width(width: int) -> int:
 
 
 class _Factors(Protocol):
-    """The attributes of a `FactorModel` that losses read."""
+    """Protocol for the attributes of a `FactorModel` that losses use."""
 
     @property
     def factors(self) -> int: ...

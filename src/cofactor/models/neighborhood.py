@@ -66,7 +66,7 @@ AVERAGE_BLOCK_USERS = 512
 
 
 class _HasScoring(Protocol):
-    """The attributes of a neighborhood model that ranking and prediction use."""
+    """Protocol for the attributes of a neighborhood model that ranking and prediction use."""
 
     @property
     def n_users(self) -> int: ...

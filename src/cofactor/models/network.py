@@ -530,7 +530,7 @@ class NetworkModel:
 
     @one_thread_blas()
     def with_fold_in_penalty(self, histories: SparseRows) -> Self:
-        """Return the model whose `user_penalty` brings the fold-in solution closest to the trained user vectors.
+        """Return the model with the `user_penalty` for which trained user vectors are closest to the fold-in solution.
 
         The optimizer has no explicit objective for a user: Adam normalizes gradients, weight decay is decoupled, and
         the number of epochs is limited. Fold-in minimizes a loss with an L2 penalty that represents them.

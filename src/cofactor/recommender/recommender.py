@@ -404,7 +404,7 @@ class Recommender:
         return UserView(self.catalog, ranker, batch, exclude, source, self.users, self.model, fold_in=fold_in)
 
     def batch(self, rows: Int32, times: Any = None) -> UserBatch:
-        """Return a batch of users, given by row number, with their histories, which models take as input.
+        """Return a batch of users, given by row number, with their histories, for use as model input.
 
         Parameters
         ----------

@@ -162,7 +162,7 @@ def source_without_history(priors: Priors | None) -> AnsweredBy:
 def replace_users(
     model: Model, priors: Priors | None, rows: Int32, histories: SparseRows, table: pl.DataFrame | None = None
 ) -> Model:
-    """Return a model whose users are selected users of a trained model and users who are folded in.
+    """Return a model with selected users of a trained model and with folded-in users.
 
     Parameters
     ----------
