@@ -883,7 +883,7 @@ def test_two_models_are_evaluated_by_both_kinds_of_metrics(folder: Path) -> None
     [
         (["--events"], "--rating-model requires ratings"),
         (["--min-rating", "3", "--gain", "1"], "--gain cannot be combined with --rating-model"),
-        (["--model", "biased-mf"], "ranker must be an estimator of events"),
+        (["--model", "biased-mf"], "ranker must be an estimator for events"),
         (["--min-rating", "60"], "no rating is at or above min_rating=60"),
     ],
 )

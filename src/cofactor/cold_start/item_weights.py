@@ -92,7 +92,7 @@ def add_item_weights(
     new_table: pl.DataFrame,
     take: Int32,
 ) -> ItemItemModel:
-    """Add new items to an item-item model of events, with weights predicted from their features.
+    """Add new items to an item-item event model, with weights predicted from their features.
 
     The weights between the known items do not change.
 
@@ -137,7 +137,7 @@ def add_item_weights(
     [3, 3, 0, 3, 3]
     """
     if model.baseline is not None:
-        raise KindError("new items can be added to item-item models of events only; this is a model of ratings")
+        raise KindError("new items can be added to item-item event models only; this is a rating model")
     if len(item_table) != model.n_items:
         raise DataError(f"item_table must have n_items={model.n_items:,} rows; got {len(item_table):,}")
     support = checks.whole_array("support", support, low=0, size=model.n_items)

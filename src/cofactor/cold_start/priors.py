@@ -177,7 +177,7 @@ def learn_priors(
     if not (isinstance(model, FactorModel) or is_item_item) or not supports_priors(model, item_features):
         raise KindError(
             "learned priors require a model fitted by biased-mf, explicit-als, implicit-als or bpr, or item_features "
-            "and an item-item model of events, such as ease; bayesian-mf and neural-mf have built-in priors"
+            "and an item-item event model, such as ease; bayesian-mf and neural-mf have built-in priors"
         )
     require_histories(histories, model.n_items, n_rows=model.n_users)
     for name, table, n in (("user_table", user_table, model.n_users), ("item_table", item_table, model.n_items)):

@@ -80,13 +80,15 @@ class PairedModels(Estimator):
                 try:
                     object.__setattr__(self, role, Estimator.from_dict(value))
                 except ParameterError as error:
-                    raise ParameterError(f"{self.name}: {role} must be an estimator of {kind}: {error}") from None
+                    raise ParameterError(f"{self.name}: {role} must be an estimator for {kind}: {error}") from None
         super().__post_init__()
         for role, kind in ROLES.items():
             estimator = getattr(self, role)
             if estimator.kind not in (kind, "any") or isinstance(estimator, PairedModels):
                 names = ", ".join(cls.name for cls in estimators_of_kind(kind) if cls is not PairedModels)
-                raise ParameterError(f"{self.name}: {role} must be an estimator of {kind} ({names}), not {estimator!r}")
+                raise ParameterError(
+                    f"{self.name}: {role} must be an estimator for {kind} ({names}), not {estimator!r}"
+                )
         if self.min_rating is not None:
             checks.finite_number(f"{self.name}: min_rating", self.min_rating, low=-MAX_RATING, high=MAX_RATING)
 

@@ -586,7 +586,7 @@ class FactorModel:
         if prior is None or prior.item_shift is None:
             return folded_in
         if self.zero_is_unknown:
-            raise KindError("a prior with item_shift requires a model of ratings")
+            raise KindError("a prior with item_shift requires a rating model")
         return folded_in.with_shift(prior.item_shift, 1.0)
 
     @validated

@@ -547,7 +547,7 @@ def _with_items(
             return add_item_weights(model, prior, trained.table, support, table, positions)
     raise KindError(
         "new items require an item prior; with_priors learns one for models with factors and, from item features, for "
-        "item-item models of events"
+        "item-item event models"
     )
 
 
