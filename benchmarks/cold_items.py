@@ -208,7 +208,7 @@ def settings(name: str, events: Interactions, seeds: int) -> list[str]:
 def _placed(rec: Recommender, priors: Any, ridge: float) -> Recommender:
     priors = replace(priors, items=replace(priors.items, ridge=float(ridge)))
     trained = updating.TrainedItems(rec.items, rec.item_table, rec.histories)
-    model, evidence = updating.place_cold_items(rec.model, priors, trained, rec.evidence)
+    model, evidence = updating.initialize_cold_items(rec.model, priors, trained, rec.evidence)
     return replace(rec, model=model, priors=priors, evidence=evidence)
 
 

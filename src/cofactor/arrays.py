@@ -41,7 +41,7 @@ __all__ = [
 
 
 MAX_CONFIDENCE = np.float32(1e12)
-"""Maximum magnitude of a confidence: larger ones change no score, and float64 could no longer solve the equations."""
+"""Maximum magnitude of a confidence; with larger values, the equations could not be solved in float64."""
 
 BLOCK = 1 << 16
 """Number of values that are transformed at once."""
@@ -68,7 +68,7 @@ Bytes: TypeAlias = NDArray[np.uint8]
 
 
 Counts: TypeAlias = Literal["log", "binary", "raw"]
-"""How the value of an event becomes a confidence; see `transform_counts`."""
+"""Transformation of event values to confidences; see `transform_counts`."""
 
 ALL_ROWS: Bool = np.zeros(0, np.bool_)
 """Empty mask, which allows all rows."""

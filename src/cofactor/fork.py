@@ -1,4 +1,4 @@
-"""Detection of forked processes whose parent had started polars' threads, which do not exist in the child.
+"""Detection of processes forked after polars started its threads, which do not exist in the child.
 
 Work submitted to those threads would block forever. Functions that need them call `require_threads` first, which raises
 an error in such a process.

@@ -299,7 +299,7 @@ class Question:
 
 @dataclass(frozen=True)
 class SelectionTrial:
-    """One estimator that automatic selection tried, and its result on the validation rows.
+    """Estimator tried by automatic selection, and its result on the validation rows.
 
     Attributes
     ----------

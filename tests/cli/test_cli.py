@@ -312,7 +312,7 @@ def test_new_users_are_distinguished_by_their_features(tmp_path: Path) -> None:
     assert [row["score"] for row in lists[0]] != [row["score"] for row in lists[1]]
     for wrong, message in (
         ("age=old", "number"),
-        ("city=Rome", "the prior was not learned from"),
+        ("city=Rome", "which is not a feature of the prior"),
         ("age", "COLUMN=VALUE"),
     ):
         result = run("recommend", path, "--user-features", wrong)
@@ -605,7 +605,7 @@ def test_evaluate_ratings(many_users: Path) -> None:
     out = ok("evaluate", many_users, "--model", "biased-mf", "--model", "explicit-als", "--refits", 1).stdout
     assert max(map(len, out.splitlines())) <= 80
     assert "2,304 training and 576 test rows" in out
-    out, _, overlap = out.partition("Share of common items in the lists of fits with different seeds")
+    out, _, overlap = out.partition("Share of items in common between lists of fits with different seeds")
     assert re.search(r"^ bias +1\.000", overlap, re.MULTILINE)
     assert re.search(r"^ biased-mf +0\.\d{3}", overlap, re.MULTILINE)
     names = [line.split()[0] for line in out.splitlines() if re.match(r" (biased-mf|explicit-als|bias) ", line)]
@@ -884,7 +884,7 @@ def test_two_models_are_evaluated_by_both_kinds_of_metrics(folder: Path) -> None
     [
         (["--events"], "--rating-model requires ratings"),
         (["--min-rating", "3", "--gain", "1"], "--gain cannot be combined with --rating-model"),
-        (["--model", "biased-mf"], "ranker must be an estimator of events"),
+        (["--model", "biased-mf"], "ranker must be an estimator for events"),
         (["--min-rating", "60"], "no rating is at or above min_rating=60"),
     ],
 )

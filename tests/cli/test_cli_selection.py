@@ -133,7 +133,7 @@ def test_an_interrupt_leaves_no_file(folder: Path, tmp_path: Path, monkeypatch: 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cofactor.evaluate.selection._Selector._halve", interrupt)
+    monkeypatch.setattr("cofactor.evaluate.selection._Selector._search", interrupt)
     result = run("fit", folder / "ratings.csv", "-o", tmp_path / "m", "--goal", "predict", "--trials", 5)
     assert result.exit_code != 0
     assert not list(tmp_path.iterdir())

@@ -264,9 +264,9 @@ def test_estimators_are_nested_in_json() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"ranker": REGISTRY["biased-mf"]()}, "ranker must be an estimator of events"),
-        ({"rating_model": REGISTRY["implicit-als"]()}, "rating_model must be an estimator of ratings"),
-        ({"rating_model": PairedModels()}, "rating_model must be an estimator of ratings"),
+        ({"ranker": REGISTRY["biased-mf"]()}, "ranker must be an estimator for events"),
+        ({"rating_model": REGISTRY["implicit-als"]()}, "rating_model must be an estimator for ratings"),
+        ({"rating_model": PairedModels()}, "rating_model must be an estimator for ratings"),
         ({"ranker": 5}, "ranker must be an estimator, such as"),
         ({"ranker": "eas"}, "did you mean ease"),
         ({"min_rating": float("nan")}, "min_rating must be a finite number"),

@@ -168,7 +168,7 @@ def test_pair_blocks_hold_every_event_once_where_it_belongs(seed: int, grid: int
     assert dealt_events == sorted(zip(owners, rows.columns, weights, strict=True))
     assert sorted(blocks.items) == list(range(20))
     group = np.empty(20, np.int64)
-    group[blocks.items] = np.repeat(np.arange(grid), np.diff(blocks.cuts))
+    group[blocks.items] = np.repeat(np.arange(grid), np.diff(blocks.item_start))
     homes: dict[int, set[int]] = {}
     for block in range(grid**2):
         part = slice(blocks.start[block], blocks.start[block + 1])

@@ -278,7 +278,7 @@ def test_wrong_input_is_named():
         bootstrap_interval([0.5], bounds=(1, 0))
     with pytest.raises(DataError, match="per_user must lie within the bounds 0 and 1"):
         bootstrap_interval([2.0], bounds=(0, 1))
-    with pytest.raises(DataError, match="one value per user in each metric"):
+    with pytest.raises(DataError, match="one value per user for each metric"):
         bootstrap_intervals({"a": [1.0], "b": [1.0, 2.0]})
     with pytest.raises(DataError, match="got infinity in 'b'"):
         bootstrap_intervals({"a": [1.0], "b": [math.inf]})

@@ -290,7 +290,7 @@ def test_features_are_required(events: Interactions) -> None:
     assert not supports_priors(cofactor.UserKNN().fit(events), ["genres"])
     rec = Recommender.fit(item_item, events)
     assert rec.ensure_priors() is rec
-    with pytest.raises(KindError, match="item_features and an item-item model of events"):
+    with pytest.raises(KindError, match="item_features and an item-item event model"):
         rec.with_priors()
     with pytest.raises(DataError, match="no feature column 'color'"):
         rec.with_priors(item_features=["color"])
@@ -308,7 +308,7 @@ def test_arguments_are_checked() -> None:
     with pytest.raises(ParameterError, match="support must be 30 integers"):
         add_item_weights(dense(W), prior, item_table, support[:29], new, take)
     ratings = Interactions.from_columns([0, 0, 1], [1, 2, 1], [3.0, 4.0, 5.0])
-    with pytest.raises(KindError, match="model of ratings"):
+    with pytest.raises(KindError, match="rating model"):
         add_item_weights(cofactor.ItemKNN().fit(ratings), prior, item_table, support, new, take)
     again = Priors.from_parts(Priors(None, prior).arrays(), Priors(None, prior).settings())
     assert isinstance(again.items, WeightPrior)

@@ -176,7 +176,7 @@ def test_new_items_are_not_shifted(table: Interactions) -> None:
 def test_a_shift_requires_a_model_of_ratings(small_events: Interactions) -> None:
     model = cofactor.ImplicitALS(factors=2).fit(small_events)
     shift = np.zeros(small_events.n_items, np.float32)
-    with pytest.raises(KindError, match="requires a model of ratings"):
+    with pytest.raises(KindError, match="requires a rating model"):
         model.fold_in(SparseRows.empty(1), prior=GaussianPrior(np.zeros((1, 2)), np.eye(2), shift))
 
 

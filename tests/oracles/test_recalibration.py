@@ -100,11 +100,11 @@ def test_rescaling_moves_ratings_and_points() -> None:
 
 def test_invalid_recalibrations_are_rejected() -> None:
     identity = Recalibration(np.zeros(0), np.zeros(0), PROBABILITIES)
-    with pytest.raises(DataError, match="one point per rating; got 1 and 2"):
+    with pytest.raises(DataError, match="points and ratings must have the same length; got 1 and 2"):
         replace(identity, ratings=np.array([1.0, 2.0]), points=np.array([1.0]))
     with pytest.raises(DataError, match="points of a recalibration must be in ascending order"):
         replace(identity, ratings=np.array([1.0, 2.0]), points=np.array([2.0, 1.0]))
-    with pytest.raises(DataError, match="must go from 0 to 1"):
+    with pytest.raises(DataError, match="must start at 0 and end at 1"):
         replace(identity, probabilities=PROBABILITIES / 2)
 
 

@@ -195,8 +195,8 @@ def test_a_download_appears_when_complete_and_reports_progress(maker: Maker, tmp
     ("trick", "message"),
     [
         (cut_after(300_000), r"the transfer failed .*300000 bytes read, 724000 more expected"),
-        (stall_after(300_000), r"the server sent nothing for 0.4 s"),
-        (stall_before_answering, r"the server sent nothing for 0.4 s"),
+        (stall_after(300_000), r"the server sent no data for 0.4 s"),
+        (stall_before_answering, r"the server sent no data for 0.4 s"),
     ],
 )
 def test_an_interrupted_download_is_an_error(maker: Maker, tmp_path: Path, trick: Any, message: str) -> None:

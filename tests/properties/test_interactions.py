@@ -276,7 +276,7 @@ def test_transposed_histories_are_those_of_items_and_transposing_is_an_involutio
 def test_transposing_no_histories_and_too_many_columns() -> None:
     assert SparseRows.empty(0).transpose(3).counts.tolist() == [0, 0, 0]
     assert len(SparseRows.empty(2).transpose(0)) == 0
-    with pytest.raises(ParameterError, match="n_columns must be greater than the largest column index, 3; got 3"):
+    with pytest.raises(ParameterError, match=r"n_columns must be greater than the largest column index \(3\); got 3"):
         SparseRows.of([0], [3], [1], 1).transpose(3)
 
 

@@ -173,7 +173,7 @@ def test_columns_can_always_be_named(tmp_path: Path) -> None:
     assert "columns by name: weight=weight" in notes(loaded)
     with pytest.raises(DataError, match="there is no column 'nobody' for the user; the columns are 'who'"):
         read_ratings(path, user="nobody")
-    with pytest.raises(DataError, match="column 'what' cannot be the user and the item at the same time"):
+    with pytest.raises(DataError, match="column 'what' cannot be used as both the user and the item"):
         read_ratings(path, user="what", item="what", value="how much")
     with pytest.raises(DataError, match="column 'who' occurs 2 times"):
         choose_columns(["who", "who"], {"user": "who"}, required=[], source="a table")

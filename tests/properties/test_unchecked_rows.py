@@ -109,7 +109,7 @@ rejected("folded_in below", lambda: als.folded_in(SparseRows(np.int64([0, 1]), n
         "u beyond": "u must contain row numbers from 0 to 11, one per ID of the table",
         "i beyond": "i must contain row numbers from 0 to 8, one per ID of the table",
         "i below": "i must contain row numbers from 0 to 8, one per ID of the table",
-        "folded_in below": "column indices of SparseRows must not be negative; got -1",
+        "folded_in below": "SparseRows.columns must not contain negative indices; got -1",
     }
 
 

@@ -178,8 +178,8 @@ class _HeldOutUsers:
             )
         max_length, stream = max(feasible), random_stream(seed, "cold start")
         eligible = np.flatnonzero(counts >= 2 * max_length)
-        enough = intervals.MIN_USERS if len(eligible) >= 2 * intervals.MIN_USERS else MIN_USERS // 4
-        n = min(max(int(share * len(eligible)), enough), MAX_HELD_OUT)
+        min_held_out = intervals.MIN_USERS if len(eligible) >= 2 * intervals.MIN_USERS else MIN_USERS // 4
+        n = min(max(int(share * len(eligible)), min_held_out), MAX_HELD_OUT)
         users = np.sort(stream.permutation(eligible)[:n]).astype(np.int32)
         order = np.lexsort((stream.random(len(table)), table.u))
         position = np.empty(len(table), np.int64)

@@ -36,7 +36,7 @@ MIN_USERS = 20
 UNBOUNDED = ("popularity_lift", "miscalibration")
 """Measures that can exceed 1."""
 N_USER_GROUPS = 100
-"""Maximum number of groups of users that the jackknife leaves out in turn."""
+"""Maximum number of user groups for the jackknife."""
 
 SMOOTHING = 0.99
 """Weight of the recommended genres in the smoothed distribution; see `Genres`."""
@@ -250,13 +250,13 @@ def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None
     positions, support = item_exposure(lists, len(recommender.items)), recommender.support
     popularity = support.astype(np.float64)
     popularity_by_user = [_mean_by_user(popularity, rows) for rows in (_as_rows(lists), histories)]
-    shown, had = np.where(np.isfinite(popularity_by_user).all(axis=0), popularity_by_user, np.nan)
+    listed, history = np.where(np.isfinite(popularity_by_user).all(axis=0), popularity_by_user, np.nan)
     genres, divergence = (None, None) if column is None else _genres(recommender, lists, column)
     result = Exposure(
         Concentration.of(histories.counts), Concentration.of(support), Concentration.of(positions),
-        coverage(positions), _ratio(shown, had), genres, pl.DataFrame(),
+        coverage(positions), _ratio(listed, history), genres, pl.DataFrame(),
     )  # fmt: skip
-    return replace(result, intervals=_intervals(result, histories, _as_rows(lists), shown, had, divergence))
+    return replace(result, intervals=_intervals(result, histories, _as_rows(lists), listed, history, divergence))
 
 
 @validated
@@ -317,10 +317,10 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
 
 
 def _intervals(
-    result: Exposure, histories: SparseRows, lists: SparseRows, shown: Float64, had: Float64,
+    result: Exposure, histories: SparseRows, lists: SparseRows, listed: Float64, history: Float64,
     divergence: Float64 | None,
 ) -> pl.DataFrame:  # fmt: skip
-    """Return the intervals of an exposure, whose field `intervals` is not read.
+    """Compute the intervals of an exposure; its field `intervals` is ignored.
 
     The arrays of shape (n_users,) are the mean popularity of the items in lists and histories, and the divergence of
     their genres; nan for users who do not count.
@@ -333,7 +333,7 @@ def _intervals(
         "rows_per_item.gini": (result.rows_per_item.gini, [gini(counts) for counts in item_counts]),
         "positions_per_item.gini": (result.positions_per_item.gini, [gini(counts) for counts in shown_counts]),
         "coverage": (result.coverage, [coverage(counts) for counts in shown_counts]),
-        "popularity_lift": (result.popularity_lift, [_ratio(shown[users], had[users]) for users in others]),
+        "popularity_lift": (result.popularity_lift, [_ratio(listed[users], history[users]) for users in others]),
     }
     if result.genres is not None and divergence is not None:
         parts = [_mean(divergence[users]) for users in others]
@@ -346,12 +346,12 @@ def _intervals(
 
 
 def _user_groups(n_users: int) -> Int64:
-    """Return the number of a random group for each user; the groups are of equal size, up to one user."""
+    """Assign each user to a random group; group sizes differ by at most one. Return the group numbers."""
     return random_stream(0, "jackknife").permutation(n_users) % max(1, min(N_USER_GROUPS, n_users))
 
 
 def _item_counts_without(rows: SparseRows, groups: Int64, n_items: int) -> Iterator[Int64]:
-    """Yield for each group how many rows of the other groups contain each item."""
+    """Yield, for each group, the number of rows of all other groups that contain each item."""
     total, group_of_entry = np.bincount(rows.columns, minlength=n_items), groups[rows.owners].astype(np.uint8)
     columns = rows.columns[np.argsort(group_of_entry, kind="stable")]
     sizes = np.bincount(group_of_entry, minlength=groups.max(initial=-1) + 1)
@@ -360,7 +360,7 @@ def _item_counts_without(rows: SparseRows, groups: Int64, n_items: int) -> Itera
 
 
 def _jackknife_interval(value: float, values_without: list[float], n_users: int) -> Interval:
-    """Return the value, which is at least 0, with its jackknife interval; see `Exposure`."""
+    """Return the jackknife interval of a nonnegative value; see `Exposure`."""
     parts, n = np.asarray(values_without), len(values_without)
     if n_users < MIN_USERS or not isfinite(value) or not np.isfinite(parts).all() or np.ptp(parts) == 0:
         return Interval(value, np.nan, np.nan)
@@ -369,17 +369,17 @@ def _jackknife_interval(value: float, values_without: list[float], n_users: int)
 
 
 def _mean(values: Float64) -> float:
-    """Return the mean of the values that are not nan; nan if there are none."""
+    """Return the mean of the non-nan values; nan if there are none."""
     return float(np.nansum(values) / n) if (n := int(np.isfinite(values).sum())) else np.nan
 
 
 def _ratio(numerator: Float64, denominator: Float64) -> float:
-    """Return the ratio of the means of two arrays with nan at the same places; nan if there are no other values."""
+    """Return the ratio of the means of two arrays that are nan at the same positions, ignoring nan."""
     return _mean(numerator) / _mean(denominator) if np.isfinite(numerator).any() else np.nan
 
 
 def _genres(recommender: Recommender, lists: Int32, column: str) -> tuple[Genres, Float64]:
-    """Return the genre shares, and the divergence for each user; nan without genres in the history and in the list."""
+    """Return the genre shares and each user's divergence; nan unless both history and list contain genres."""
     genres = indicators(recommender.item_table, [column], "item")
     share = genres.shares(len(recommender.items))
     history_shares = np.stack([_mean_by_user(genre, recommender.histories) for genre in share.T], axis=1)
@@ -399,16 +399,16 @@ def _genres(recommender: Recommender, lists: Int32, column: str) -> tuple[Genres
     return Genres(table.sort("had", descending=True), _mean(by_user), floor), by_user
 
 
-def _divergence(had: Float64, shown: Float64) -> Float64:
-    """Return KL(had || 0.99 shown + 0.01 had) of the genre shares in each row, (n_users, n_genres)."""
-    smoothed = SMOOTHING * shown + (1 - SMOOTHING) * had
+def _divergence(history: Float64, listed: Float64) -> Float64:
+    """Return KL(history || 0.99 listed + 0.01 history) for the genre shares in each row, (n_users, n_genres)."""
+    smoothed = SMOOTHING * listed + (1 - SMOOTHING) * history
     with np.errstate(divide="ignore", invalid="ignore"):
-        divergence: Float64 = np.where(had > 0, had * np.log(had / smoothed), 0.0).sum(axis=1)
+        divergence: Float64 = np.where(history > 0, history * np.log(history / smoothed), 0.0).sum(axis=1)
     return divergence
 
 
 def _random_history_items(histories: SparseRows, lengths: Int64) -> SparseRows:
-    """Return random items from the history of each user, as many as `lengths`, (n_users,), or all of the history."""
+    """Draw lengths[u] items from the history of each user u without replacement; all if the history is shorter."""
     keys = random_stream(0, "miscalibration floor").random(len(histories.columns))
     order = np.lexsort((keys, histories.owners))
     position = np.arange(len(order)) - np.repeat(np.cumsum(histories.counts) - histories.counts, histories.counts)

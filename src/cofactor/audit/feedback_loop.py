@@ -40,7 +40,7 @@ MAX_ROUNDS = 10_000
 """Maximum number of rounds in a simulation."""
 DEFAULT_BEHAVIOR = UserBehavior()
 GRID_SIZE = 21
-"""Number of evenly spaced rating levels that stand in for a continuous scale."""
+"""Number of evenly spaced rating levels that approximate a continuous scale."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -362,11 +362,11 @@ class Simulation:
         rounds = zip(all_lists, self.accuracy[:, is_selected_user], self.active[:, is_selected_user], strict=True)
         for lists, accuracy, is_active in rounds:
             shown = item_exposure(lists, len(categories))
-            mix = shown @ categories / max(shown.sum(), 1)
+            category_shares = shown @ categories / max(shown.sum(), 1)
             in_favorite = np.where(lists >= 0, categories[np.maximum(lists, 0), favorites[:, None]], 0).sum()
             favorite = float(in_favorite / max(shown.sum(), 1))
             mean, active = (float(x.mean()) if len(x) else np.nan for x in (accuracy, is_active))
-            measures = (mean, coverage(shown), gini(shown), _diversity(lists, categories), float(mix.max()))
+            measures = (mean, coverage(shown), gini(shown), _diversity(lists, categories), float(category_shares.max()))
             rows.append((*measures, favorite, active))
         columns = ["accuracy", "coverage", "gini", "diversity", "most_shown", "favorite", "active"]
         frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.Float64), orient="row")
@@ -554,14 +554,18 @@ def _with_rows(table: Interactions, u: Any, i: Any, values: Float32) -> Interact
     columns = [np.append(table.values, values), None]
     if table.weights is not None:
         columns[1] = np.append(table.weights, np.ones(len(u), np.float32))
-    u_, i_, (x, w) = sorted_pairs(all_u, all_i, columns, table.n_users, table.n_items)
+    sorted_u, sorted_i, (x, w) = sorted_pairs(all_u, all_i, columns, table.n_users, table.n_items)
     return replace(
-        table, u=read_only(u_), i=read_only(i_), values=read_only(x), weights=None if w is None else read_only(w)
+        table,
+        u=read_only(sorted_u),
+        i=read_only(sorted_i),
+        values=read_only(x),
+        weights=None if w is None else read_only(w),
     )
 
 
 def _diversity(lists: Int32, categories: Float64) -> float:
-    """Return 1 minus the mean cosine similarity between two positions in a list, over lists of at least two items.
+    """Return 1 minus the mean cosine similarity between two items in a list, over lists of at least two items.
 
     The similarity is computed from the categories; it is 0 for an item without categories.
     """

@@ -33,9 +33,9 @@ MAX_USERS = 2_000
 
 PERMUTATIONS, MAX_PERMUTATIONS = 99, 100_000
 """Default and maximum number of random partitions. With fewer than 99, no p-value can reach 0.01."""
-LONG_LISTS = 10
-"""Length of the longer lists that the p-values use, as a multiple of `n`; at most a quarter of the catalog."""
-ROW_DRAWS = 20
+LONG_LIST_FACTOR = 10
+"""Length of the longer lists used for p-values, as a multiple of `n`; at most a quarter of the catalog."""
+MAX_ROW_MATCHED_GROUPS = 20
 """Maximum number of random groups with as many ratings as a group."""
 REPEATS, MAX_REPEATS = 10, 1_000
 """Default number of seeds for an estimator whose lists depend on the seed, and maximum number of seeds."""
@@ -196,8 +196,8 @@ def influence(
     if (agreement := refits.agreement(recommender)) < AGREEMENT_THRESHOLD:
         warnings.warn(
             f"a refit with all users reproduces only {agreement:.0%} of the list positions of this recommender, so its "
-            "lists may depend on other groups; fit it again on its present users, without early stopping, and pass the "
-            "seed of the fit",
+            "lists may depend on other groups; fit it again on its current users without early stopping, and pass the "
+            "seed of that fit",
             stacklevel=4,
         )
     n_groups = int(labels.max(initial=0)) + 1
@@ -210,12 +210,12 @@ def influence(
 
     def row_matched_shares(k: int) -> Float64:
         streams = [random_stream(seed, "rows", k, g) for g in range(n_groups)]
-        draws = map(refits.users_with_rows_of, members, streams)
+        draws = map(refits.row_matched_users, members, streams)
         return refits.changed_shares(draws, k % refits.repeats)
 
     observed = np.array(parallel_map(lambda k: refits.changed_shares(members, k), range(refits.repeats)))
     permuted = np.array(parallel_map(permuted_shares, range(permutations)))
-    by_rows = np.array(parallel_map(row_matched_shares, range(min(permutations, ROW_DRAWS))))
+    by_rows = np.array(parallel_map(row_matched_shares, range(min(permutations, MAX_ROW_MATCHED_GROUPS))))
     p, adjusted_p = _permutation_p_values(observed[0], permuted)
     shares, mean, mean_by_rows = (values[..., 0].mean(axis=0) for values in (observed, permuted, by_rows))
     ratio = shares / np.maximum(mean, 1e-12)
@@ -242,7 +242,7 @@ def influence(
 
 
 def _permutation_p_values(observed: Float64, permuted: Float64) -> tuple[Float64, Float64]:
-    """Return the p-value of each group, and that for the largest value of all groups.
+    """Return the p-value of each group, and the p-value of the maximum over all groups.
 
     `observed` has shape (n_groups, n_lengths), and `permuted` (permutations, n_groups, n_lengths). The tested value is
     the sum of the standardized values over the lengths, standardized again. The observed values are included in all
@@ -275,13 +275,13 @@ class _Refits:
         Users whose lists are compared.
     n : int
         Length of the lists.
-    long_n : int
+    long_list_length : int
         Length of the longer lists, which include those of length n.
     repeats : int
         Number of seeds over which influence is averaged.
     seeds : tuple of int
         At least two seeds.
-    reference : tuple of ndarray of shape (n_sampled, long_n), int32
+    reference : tuple of ndarray of shape (n_sampled, long_list_length), int32
         Lists with all users, for each seed.
     """
 
@@ -290,7 +290,7 @@ class _Refits:
     counts: Int64
     users: Int32
     n: int
-    long_n: int
+    long_list_length: int
     repeats: int
     seeds: tuple[int, ...]
     reference: tuple[Int32, ...] = ()
@@ -305,22 +305,22 @@ class _Refits:
         active = np.flatnonzero(table.by_user.counts)
         sample = random_stream(seed, "max_users").choice(active, min(max_users, len(active)), replace=False)
         users = np.sort(sample).astype(np.int32)
-        long_n = max(n, min(LONG_LISTS * n, table.n_items // 4))
-        refits = cls(estimator, table, recommender.histories.counts, users, n, long_n, 1, seeds)
-        nobody = np.zeros(table.n_users, bool)
-        first, second = (refits.lists(nobody, users, s) for s in seeds[:2])
+        long_list_length = max(n, min(LONG_LIST_FACTOR * n, table.n_items // 4))
+        refits = cls(estimator, table, recommender.histories.counts, users, n, long_list_length, 1, seeds)
+        no_removal = np.zeros(table.n_users, bool)
+        first, second = (refits.lists(no_removal, users, s) for s in seeds[:2])
         if repeats is None:
             repeats = 1 if np.array_equal(first, second) else REPEATS
-        others = parallel_map(lambda s: refits.lists(nobody, users, s), seeds[2 : max(repeats, 2)])
+        others = parallel_map(lambda s: refits.lists(no_removal, users, s), seeds[2 : max(repeats, 2)])
         return replace(refits, repeats=repeats, reference=(first, second, *others))
 
     def lists(self, is_removed: Bool, users: Int32, seed: int) -> Int32:
         """Return the lists of users after a refit without the rows of the removed users."""
         table = self.table.select(~is_removed[self.table.u]) if is_removed.any() else self.table
-        return Recommender.fit(self.estimator, table, seed=seed).for_rows(users).rank(self.long_n)[0]
+        return Recommender.fit(self.estimator, table, seed=seed).for_rows(users).rank(self.long_list_length)[0]
 
     def changed_shares(self, groups: Iterable[Bool], repeat: int) -> Float64:
-        """Return the shares of the list positions of users outside each group that change without the group.
+        """Return, for each group, the share of the other users' list positions that change without the group.
 
         The result has shape (n_groups, 2); the columns are the shares for lists of length n and for longer lists.
         """
@@ -336,8 +336,8 @@ class _Refits:
             _changed_share(lists, reference[is_outside]),
         )
 
-    def users_with_rows_of(self, group: Bool, stream: np.random.Generator) -> Bool:
-        """Return a mask of random users whose number of rows is nearest to that of a group."""
+    def row_matched_users(self, group: Bool, stream: np.random.Generator) -> Bool:
+        """Draw random users who together have about as many rows as a group; return their mask."""
         order = stream.permutation(len(self.counts))
         totals = np.concatenate([[0], np.cumsum(self.counts[order])])
         drawn = np.zeros(len(self.counts), bool)
@@ -345,25 +345,25 @@ class _Refits:
         return drawn
 
     def agreement(self, recommender: Recommender) -> float:
-        """Return the share of the recommender's list positions that are in the reference lists."""
+        """Return the share of the recommender's list positions whose items are in the reference lists."""
         lists = recommender.for_rows(self.users).rank(self.n)[0]
         return 1 - _changed_share(self.reference[0][:, : self.n], lists)
 
     def noise_floor(self) -> float:
-        """Return the mean share of the positions of the first reference lists that change with another seed."""
+        """Return the mean share of positions in the first reference lists that change with another seed."""
         first, *others = (lists[:, : self.n] for lists in self.reference)
         return float(np.mean([_changed_share(lists, first) for lists in others]))
 
 
 def _changed_share(lists: Int32, reference: Int32) -> float:
-    """Return the share of the positions of the reference lists whose items are not in the other lists."""
+    """Return the share of positions in the reference lists whose items are missing from the other lists."""
     is_unchanged = (reference[:, :, None] == lists[:, None, :]).any(axis=2) & (reference >= 0)
     positions = int((reference >= 0).sum())
     return float(1 - is_unchanged.sum() / positions) if positions else 0.0
 
 
 def _training_table(recommender: Recommender) -> Interactions:
-    """Return the histories of a recommender as the table that it was fitted to."""
+    """Reconstruct the training table of a recommender from its histories."""
     histories, users, items = recommender.histories, recommender.users, recommender.items
     seen = None
     if recommender.seen is not None:

@@ -1,4 +1,4 @@
-"""Effects of a feedback loop over several runs: mean and interval by round, and growth that is due to feedback."""
+"""Effects of a feedback loop over several runs: mean and interval by round, and growth due to feedback."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from cofactor.validation import require_valid_fields, validated
 __all__ = ["UserBehavior"]
 
 MAX_STRENGTH = 50.0
-"""Maximum position bias and conformity; larger values overflow and change no choice."""
+"""Maximum position bias and conformity; larger values overflow without changing any choice."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class UserBehavior:
 
     @validated
     def acceptance_probability(self, preference: Float64, support: Any) -> Float64:
-        """Return the probability that viewed items are accepted, given the probability by preference alone.
+        """Return the probability that viewed items are accepted, given the probability based on preference alone.
 
         Parameters
         ----------
@@ -130,11 +130,11 @@ class UserBehavior:
         preference = checks.number_array("preference", preference, (None, None), low=0)
         if preference.max(initial=0) > 1:
             raise ParameterError(f"preference must be between 0 and 1; got {preference.max():g}")
-        logs = np.log1p(checks.number_array("support", support, (preference.shape[1],), low=0))
+        log_support = np.log1p(checks.number_array("support", support, (preference.shape[1],), low=0))
         if self.conformity == 0:
             return preference
-        deviation = logs.std()
-        z = (logs - logs.mean()) / (deviation if deviation > 0 else 1.0)
+        deviation = log_support.std()
+        z = (log_support - log_support.mean()) / (deviation if deviation > 0 else 1.0)
         odds = preference * np.exp(self.conformity * z)
         probability: Float64 = odds / (odds + 1 - preference)
         return probability

@@ -88,7 +88,7 @@ def compare(
     from cofactor.evaluate.comparison import check_task
     from cofactor.evaluate.comparison import compare as compare_models
 
-    model_names = model or _models_of(source.kind)
+    model_names = model or _models_of_kind(source.kind)
     estimators = estimators_of(model_names, source.settings(settings))
     source.check_estimators(estimators)
     check_split(split, test)
@@ -109,8 +109,8 @@ def compare(
     show_comparison(results(), comparison, data_split)
 
 
-def _models_of(kind: str) -> list[str]:
-    """Return the names of the models that can be trained on the given kind of table, without pairs of models."""
+def _models_of_kind(kind: str) -> list[str]:
+    """Return the names of the models, excluding pairs, that can be trained on the given kind of table."""
     from cofactor.estimators import REGISTRY, PairedModels
 
     models = {name: estimator for name, estimator in REGISTRY.items() if estimator is not PairedModels}

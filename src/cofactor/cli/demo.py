@@ -196,14 +196,14 @@ def _show_trials(out: Console, trials: Sequence[SelectionTrial]) -> None:
 
 def _uncertainty_remark(support: Any) -> str:
     """Return a remark on the films in the list with few ratings."""
-    n_few = int((support < MIN_RELIABLE_RATINGS).sum())
+    n_uncertain = int((support < MIN_RELIABLE_RATINGS).sum())
     remark = (
         f"a film with few ratings (?: fewer than {MIN_RELIABLE_RATINGS}) can rank first because a few people happened "
         "to love it"
     )
     return (
-        f"{remark}. Here, {n_few} of 10 are uncertain for this reason."
-        if n_few
+        f"{remark}. Here, {n_uncertain} of 10 are uncertain for this reason."
+        if n_uncertain
         else f"{remark}. This list contains none."
     )
 

@@ -140,7 +140,7 @@ def show_facts(out: Console, ratings: Interactions, counts: Counts = "log") -> N
         levels = f", {len(scale.levels)} levels" if scale.levels else ""
         rows.append(("scale", f"{scale.low:g} to {scale.high:g}{levels}; mean {summary['mean']:.2f}"))
     elif ratings.kind == "events" and ratings.values.max() > 1:
-        low, median, high = (_end(float(f(ratings.values))) for f in (np.min, np.median, np.max))
+        low, median, high = (_format_edge(float(f(ratings.values))) for f in (np.min, np.median, np.max))
         confidence = transform_counts(ratings.values, counts)
         ends = f"{confidence.min():.3g} to {confidence.max():.3g} with counts={counts}"
         rows.append(("values", f"{low} to {high} (median {median}); confidence {ends}"))
@@ -162,18 +162,21 @@ def show_values(out: Console, ratings: Interactions) -> None:
         Table to describe; it must not be empty.
     """
     bins = values(ratings)
-    max_bin_count, n_values = max(v["count"] for v in bins), len(ratings)
-    names = [f"{v['from']:g}" if v["from"] == v["to"] else f"{_end(v['from'])} to {_end(v['to'])}" for v in bins]
+    largest_count, n_values = max(v["count"] for v in bins), len(ratings)
+    names = [
+        f"{v['from']:g}" if v["from"] == v["to"] else f"{_format_edge(v['from'])} to {_format_edge(v['to'])}"
+        for v in bins
+    ]
     width = max(8, *map(len, names))
     out.print()
     for name, v in zip(names, bins, strict=True):
         fraction = v["count"] / n_values
-        out.print(f"{name:>{width}}  {v['count']:>9,}  {fraction:>4.0%} {bar(v['count'] / max_bin_count, 40)}")
+        out.print(f"{name:>{width}}  {v['count']:>9,}  {fraction:>4.0%} {bar(v['count'] / largest_count, 40)}")
     out.print()
 
 
-def _end(value: float) -> str:
-    """Format an end of a bin."""
+def _format_edge(value: float) -> str:
+    """Format the edge of a bin."""
     return f"{value:,.0f}" if value.is_integer() else f"{value:.3g}"
 
 

@@ -188,7 +188,7 @@ def _show_seed_overlap(out: Console, scores: Sequence[Score]) -> None:
     keys = list(scores[0].seed_overlap)
     if not keys:
         return
-    out.print("\nShare of common items in the lists of fits with different seeds", style="bold")
+    out.print("\nShare of items in common between lists of fits with different seeds", style="bold")
     output_table = table("model", *((f"lists of {key.partition('@')[2]}", "right") for key in keys))
     for score in scores:
         output_table.add_row(score.label, *(_format_overlap(score.seed_overlap[key]) for key in keys))

@@ -123,9 +123,9 @@ def fit(
 def _estimator_of(
     source: Source, model: str | None, rating_model: str | None, settings: list[str] | None, goal: str | None
 ) -> tuple[Source, Estimator | None, float | None]:
-    """Return the source, the estimator, and the lowest liked rating if the estimator is chosen from ratings.
+    """Return the source, the estimator, and the lowest liked rating if a ranker is to be chosen for ratings.
 
-    The estimator is None if it is chosen.
+    The estimator is None if it is to be chosen automatically.
     """
     if model is not None:
         source, (estimator,) = source.estimators([model], source.settings(settings), rating_model)
@@ -138,7 +138,7 @@ def _estimator_of(
 def _training_table(
     source: Source, target_type: str | None, estimator: Estimator | None, seed: int, half_life: float | None
 ) -> Interactions:
-    """Read the table, with learned weights of event types and decayed weights of rows where they are requested."""
+    """Read the table; if requested, learn event-type weights and decay the weights of old rows."""
     if target_type is not None and (source.event_type is None or source.type_weights is not None):
         raise ParameterError("--target-type requires --event-type, and cannot be combined with --type-weights")
     table = source.read(
@@ -149,7 +149,7 @@ def _training_table(
 
 @contextmanager
 def _recorded_epochs(name: str) -> Iterator[tuple[list[Epoch], EpochCallback]]:
-    """Return a list of epochs, and a callback that adds an epoch to it and shows the progress."""
+    """Return an empty list of epochs, and a callback that appends each epoch and shows the progress."""
     epochs: list[Epoch] = []
     with epoch_progress(name) as show_progress:
 
@@ -185,18 +185,18 @@ def _show_fit(recommender: Recommender, table: Interactions, name: str | None, s
 
 def _show_epochs(epochs: list[Epoch], kind: Kind | None) -> None:
     """Print the losses of each run, and its validation score unless `kind` is None."""
-    for run in _runs(epochs):
+    for run in _epochs_by_fit(epochs):
         losses = f"loss {run[0].loss:.4f} to {run[-1].loss:.4f}"
         summary = "" if kind is None else _validation_summary(run, kind)
         results().print(f"{len(run)} epochs, {losses}{summary}", soft_wrap=True)
 
 
 def _show_model_file(output: str, recommender: Recommender, table: Interactions, features: list[str]) -> None:
-    """Print the priors, the file with its size, and the next command."""
+    """Print the priors, the model file and its size, and the next command."""
     out = results()
     if recommender.priors is not None and not recommender.priors.is_empty:
-        who = "users and items" if recommender.priors.user_prior is not None else "items"
-        out.print(f"new {who} start from {', '.join(features) or 'the average taste'}", soft_wrap=True)
+        new_entities = "users and items" if recommender.priors.user_prior is not None else "items"
+        out.print(f"new {new_entities} start from {', '.join(features) or 'the average taste'}", soft_wrap=True)
     out.print(f"saved in {printable(output)} ({Path(output).stat().st_size:,} bytes)", soft_wrap=True)
     first_user = table.users.id_at(0)
     out.print(f"\nNext: {command('recommend', as_path(output), '--user', first_user)}", soft_wrap=True)
@@ -205,7 +205,7 @@ def _show_model_file(output: str, recommender: Recommender, table: Interactions,
 def _learned_weights(
     tables: dict[str, Interactions], target_type: str, estimator: Estimator | None, seed: int
 ) -> dict[str, float]:
-    """Return the weights of event types that predict held-out events of the target type best, and print them."""
+    """Learn, print and return the event-type weights that best predict held-out events of the target type."""
     from cofactor.evaluate import learn_type_weights
 
     with messages().status("", spinner="dots") as status:
@@ -241,8 +241,8 @@ def _fit(
     return replace(recommender, histories=model_histories(recommender.model, table))
 
 
-def _runs(epochs: list[Epoch]) -> list[list[Epoch]]:
-    """Return the epochs of each fit, of which there are two for a ranker and a rating model."""
+def _epochs_by_fit(epochs: list[Epoch]) -> list[list[Epoch]]:
+    """Split the epochs by fit; a ranker and a rating model are fitted separately."""
     runs: list[list[Epoch]] = []
     for epoch in epochs:
         if not runs or epoch.number <= runs[-1][-1].number:
@@ -258,7 +258,7 @@ def _check_combination(
     trials: int | None,
     model_options: Mapping[str, Any],
 ) -> None:
-    """Raise ParameterError if options for a given model and options for the choice of a model are combined."""
+    """Raise ParameterError if options for a given model are combined with options for choosing a model."""
     if model is None:
         for option, value in model_options.items():
             if value:
@@ -284,7 +284,7 @@ def _select(
     seed: int,
     callback: EpochCallback,
 ) -> Recommender:
-    """Choose a model and fit it, with the latest trial as a status line."""
+    """Choose and fit a model, showing the latest trial in a status line."""
     from cofactor.evaluate.selection import fit as select_and_fit
 
     with messages().status("trial 1", spinner="dots") as status:  # shows nothing if stderr is not a terminal

@@ -251,7 +251,7 @@ class Source:
 
     @property
     def files(self) -> list[str | None]:
-        """Paths of the interaction table, the item table and the user table; None for each one that is not given."""
+        """Paths of the interaction table, the item table and the user table; None for each file not given."""
         return [self.ratings, self.items, self.users]
 
     def read(self, learn_type_weights: LearnTypeWeights | None = None, *, into: Path | None = None) -> Interactions:
@@ -287,9 +287,7 @@ class Source:
         self._check_event_types()
         for role in ("item", "user"):
             if getattr(self, f"{role}_id") is not None and getattr(self, f"{role}s") is None:
-                raise ParameterError(
-                    f"--{role}-id requires --{role}s FILE: it is the name of a column in the {role} table"
-                )
+                raise ParameterError(f"--{role}-id requires --{role}s FILE: it names a column of the {role} table")
         on_error: Any = self.on_error
         table = self._dataset() if self._is_dataset() else self._file(learn_type_weights, into)
         if into is not None and self._is_dataset():
@@ -336,7 +334,7 @@ class Source:
             return load_movielens(DATASETS[self.ratings], on_progress=on_progress)
 
     def _check_event_types(self) -> None:
-        """Raise ParameterError if the options of event types cannot be combined with the others."""
+        """Raise ParameterError if the event-type options are incompatible with the other options."""
         if self.type_weights is not None and self.event_type is None:
             raise ParameterError("--type-weights requires --event-type COLUMN")
         if self.event_type is not None and not self.events:

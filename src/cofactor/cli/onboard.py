@@ -53,7 +53,7 @@ def onboard(
     out.print(f"Rate {prompt.range}; Enter or ? if you don't know it, q to quit.")
     out.print(f"Expected ratings: {start.expected_answers(questions):.1f} of {questions} questions.")
     if start.questionnaire.population.asks_popular_items:
-        out.print("Few answers are expected, so the most popular items are asked about.")
+        out.print("Few answers are expected, so the questions are about the most popular items.")
     answer: Answer = None
     for number in range(1, questions + 1):
         item = state.next_item()

@@ -37,7 +37,7 @@ def recommend(
         list[str] | None,
         Option(
             metavar="ITEM",
-            help="Recommend items to a new user who consumed this item (models of events). Repeatable; latest last.",
+            help="Recommend items to a new user who consumed this item (event models). Repeatable; latest last.",
         ),
     ] = None,
     user_features: Annotated[

@@ -75,7 +75,7 @@ def serve(
         Option(
             metavar="SECONDS",
             parser=number(low=0),
-            help="Choose the initial model automatically in this time; not with --model.",
+            help="Choose the initial model automatically within this time; not with --model.",
         ),
     ] = None,
     settings: Settings = None,

@@ -293,6 +293,8 @@ def _parse_ids(path: str, role: str, column: pl.Series) -> pl.Series:
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     if cells.bad.any():
-        row, n_more = int(cells.bad.arg_true()[0]), int(cells.bad.sum()) - 1
-        raise DataError(f"{path}: pair {row + 1}: {cells.reason(row)}" + (f" (and {n_more:,} more)" if n_more else ""))
+        row, n_remaining = int(cells.bad.arg_true()[0]), int(cells.bad.sum()) - 1
+        raise DataError(
+            f"{path}: pair {row + 1}: {cells.reason(row)}" + (f" (and {n_remaining:,} more)" if n_remaining else "")
+        )
     return cells.column

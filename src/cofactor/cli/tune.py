@@ -59,9 +59,7 @@ def tune(
     test: TestSize = None,
     exclude: ExcludeName = None,
     half_life: HalfLife = None,
-    k: Annotated[
-        int, Option("--k", "-k", metavar="K", parser=whole_number, help="List length (models of events).")
-    ] = 10,
+    k: Annotated[int, Option("--k", "-k", metavar="K", parser=whole_number, help="List length (event models).")] = 10,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:

@@ -114,7 +114,7 @@ class BernoulliMixture:
 
     @validated
     def memberships(self, items: Sequence[int], rated: Sequence[bool]) -> Float64:
-        """Return the probability of each cluster for a user, given which of some items they have rated.
+        """Return the probability of each cluster for a user, given which of the listed items they have rated.
 
         Parameters
         ----------

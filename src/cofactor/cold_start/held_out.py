@@ -1,4 +1,4 @@
-"""Held-out users: the accuracy of a prior for users whom the model has not seen, by the number of their rows.
+"""Held-out users: accuracy of a prior for users not seen in training, by number of rows per user.
 
 A share of the users is held out, and the estimator is fitted without them. Each of them is folded in from the first
 g rows of their randomly ordered history, once with the prior and once with the penalty of training, and both are scored
@@ -30,7 +30,7 @@ from cofactor.models.user_batch import UserBatch
 __all__ = ["LENGTHS", "STRENGTHS", "HeldOutUsers", "PriorUse", "baseline_shift"]
 
 LENGTHS = (0, 1, 2, 3, 5, 10, 20)
-"""Numbers of rows of a new user from which accuracy is measured; each also stands for the lengths up to the next."""
+"""History lengths at which accuracy for new users is measured; each also represents the lengths up to the next."""
 
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 4.0, 10.0, 30.0)
 """Candidate values for the strength of the prior."""
@@ -39,13 +39,13 @@ SHARE, MIN_USERS = 0.25, 10
 """Share of the users who are held out, and the minimum number of users at each length."""
 
 STRENGTH_LENGTHS, MAX_USERS_FOR_STRENGTH = (1, 3, 10), 200
-"""Lengths from which the strength is chosen, and the maximum number of users at each of them."""
+"""History lengths used to choose the strength, and the maximum number of users at each length."""
 
 MAX_USERS: dict[Kind, int] = {"ratings": 1000, "events": 400}
 """Maximum number of users at each of `LENGTHS`."""
 
 WEIGHTS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Candidate weights of the popularity of items in the lists of new users of a model of events."""
+"""Candidate weights of item popularity in the lists of new users, for event models."""
 
 MIN_SHARE = 1e-3
 """Minimum distance of a predicted rating from the ends of the sigmoid, as a fraction of its range."""
@@ -73,8 +73,8 @@ class PriorUse(NamedTuple):
     shift_weights: Float64
 
 
-class Start(NamedTuple):
-    """Candidate for folding in new users: a prior, or the penalty of training, and the weight of the shift.
+class FoldInCandidate(NamedTuple):
+    """Candidate configuration for folding in new users: a prior or the training penalty, and the weight of the shift.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class Start(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class HeldOutUsers:
-    """Model that was fitted without some users, and the rows of these users.
+    """Model fitted without some users, and the rows of these users.
 
     Attributes
     ----------
@@ -173,7 +173,7 @@ class HeldOutUsers:
         Returns
         -------
         PriorUse
-            For each length, the start whose gain over the penalty of training, minus the standard error of the gain, is
+            For each length, the candidate whose gain over the training penalty, minus its standard error, is
             largest: the prior around the mean; for ratings, the prior around the baseline; for events, the penalty of
             training with a share of popularity. If no difference is positive, the penalty of training alone. An
             exception are new users without ratings, for whom the gain decides. The strength of the prior has the
@@ -184,8 +184,8 @@ class HeldOutUsers:
             sample = self._sample(length, MAX_USERS_FOR_STRENGTH)
             if not len(sample):
                 continue
-            starts = [each for s in STRENGTHS for each in self._priors(sample, mean, deviations, s * precision)]
-            pairs = np.array(self._gains(sample, length, starts)).reshape(len(STRENGTHS), -1, 2)
+            candidates = [c for s in STRENGTHS for c in self._priors(sample, mean, deviations, s * precision)]
+            pairs = np.array(self._gains(sample, length, candidates)).reshape(len(STRENGTHS), -1, 2)
             limits[:, column] = pairs[:, :, 1].max(axis=1)
         best = max(range(len(STRENGTHS)), key=lambda row: (np.maximum(limits[row], 0).sum(), limits[row].sum()))
         applies, weights = np.zeros(len(LENGTHS), bool), np.zeros(len(LENGTHS))
@@ -193,14 +193,14 @@ class HeldOutUsers:
             sample = self._sample(length, MAX_USERS[self.kind])
             if not len(sample):
                 continue
-            starts = self._priors(sample, mean, deviations, STRENGTHS[best] * precision)
+            candidates = self._priors(sample, mean, deviations, STRENGTHS[best] * precision)
             if self.kind == "events" and length > 0:
-                starts += [Start(None, weight) for weight in WEIGHTS]
+                candidates += [FoldInCandidate(None, weight) for weight in WEIGHTS]
             is_first = self.kind == "ratings" and length == 0
-            gains = [gain if is_first else limit for gain, limit in self._gains(sample, length, starts)]
+            gains = [gain if is_first else limit for gain, limit in self._gains(sample, length, candidates)]
             if max(gains) > 0:
-                start = starts[int(np.argmax(gains))]
-                applies[column], weights[column] = start.prior is not None, start.weight
+                chosen = candidates[int(np.argmax(gains))]
+                applies[column], weights[column] = chosen.prior is not None, chosen.weight
         if applies[1:].any() and best in (0, len(STRENGTHS) - 1):
             _log.warning(
                 "the best strength of the prior for new users is %g, at the edge of the candidates (%g to %g)",
@@ -213,12 +213,12 @@ class HeldOutUsers:
         """Kind of the data."""
         return self.model.least_squares.kind
 
-    def _priors(self, sample: Int64, mean: Float64, deviations: Float64, precision: Float64) -> list[Start]:
-        """Return the prior of a sample of users around the mean and, for ratings, around the baseline."""
-        around_mean = Start(GaussianPrior(mean + deviations[sample], precision), 0.0)
+    def _priors(self, sample: Int64, mean: Float64, deviations: Float64, precision: Float64) -> list[FoldInCandidate]:
+        """Return the candidate priors of a sample of users: centered on the mean and, for ratings, on the baseline."""
+        around_mean = FoldInCandidate(GaussianPrior(mean + deviations[sample], precision), 0.0)
         if self.kind == "events":
             return [around_mean]
-        return [around_mean, Start(GaussianPrior(deviations[sample], precision, self.item_shift), 1.0)]
+        return [around_mean, FoldInCandidate(GaussianPrior(deviations[sample], precision, self.item_shift), 1.0)]
 
     def _sample(self, length: int, size: int) -> Int64:
         """Return the positions of the held-out users to score for a history length; empty if there are too few."""
@@ -226,24 +226,24 @@ class HeldOutUsers:
         eligible = np.flatnonzero(self.n_first >= length)
         return np.sort(stream.permutation(eligible)[: size if len(eligible) >= MIN_USERS else 0])
 
-    def _gains(self, sample: Int64, length: int, starts: list[Start]) -> list[tuple[float, float]]:
-        """Return the mean gain in the metric with each start, and this gain minus its standard error."""
-        without, n_terms = self._values(sample, length, Start(None, 0.0))
+    def _gains(self, sample: Int64, length: int, candidates: list[FoldInCandidate]) -> list[tuple[float, float]]:
+        """Return, for each candidate, the mean gain in the metric, and this gain minus its standard error."""
+        without, n_terms = self._values(sample, length, FoldInCandidate(None, 0.0))
         gains = []
-        for start in starts:
-            gain = self._values(sample, length, start)[0] - without
+        for candidate in candidates:
+            gain = self._values(sample, length, candidate)[0] - without
             total, error = float(gain.sum()), float(np.sqrt(np.square(gain).sum()))
             gains.append((total / n_terms, (total - error) / n_terms))
         return gains
 
-    def _values(self, sample: Int64, length: int, start: Start) -> tuple[Float64, int]:
-        """Return the metric of each user, higher is better, and the number of terms by which its sum is divided."""
+    def _values(self, sample: Int64, length: int, candidate: FoldInCandidate) -> tuple[Float64, int]:
+        """Return each user's sum of the metric (higher is better), and the total number of terms."""
         n_first = self.n_first[self.rows.owners]
         is_first, is_history = self.position < n_first, self.position < np.minimum(length, n_first)
         first, history, test = (self.rows.filter(mask).take(sample) for mask in (is_first, is_history, ~is_first))
-        model = self.model.fold_in(history, prior=start.prior)
-        if start.prior is None and start.weight:
-            model = model.with_shift(self.item_shift, start.weight)
+        model = self.model.fold_in(history, prior=candidate.prior)
+        if candidate.prior is None and candidate.weight:
+            model = model.with_shift(self.item_shift, candidate.weight)
         if self.kind == "ratings":
             predictions = model.predict(UserBatch.trained(test.owners, history), test.columns)
             errors = np.square(predictions.astype(np.float64) - test.values)
@@ -268,7 +268,7 @@ def _table(rows: SparseRows, model: FactorModel) -> Interactions:
 
 @one_thread_blas()
 def baseline_shift(model: FactorModel, histories: SparseRows) -> Float32:
-    """Return the differences between the item biases of a baseline and those of a model.
+    """Return the differences between the item biases of a baseline and of a model.
 
     Parameters
     ----------

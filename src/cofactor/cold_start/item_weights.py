@@ -36,13 +36,13 @@ from cofactor.validation import validated
 __all__ = ["add_item_weights"]
 
 HALF_WEIGHT_RATINGS = 5.0
-"""Number of ratings or events at which a known item has half of the maximum weight in a regression."""
+"""Number of ratings or events at which a known item has half the maximum weight in a regression."""
 
 WEIGHT_RIDGE = 10.0
-"""Ridge of the regression. From 1 to 300, accuracy hardly depends on it (see benchmarks/cold_items.md)."""
+"""Ridge penalty of the regression. From 1 to 300, accuracy hardly depends on it (see benchmarks/cold_items.md)."""
 
 MAX_WEIGHTS = 500
-"""Maximum number of sparse weights in the column of a new item, and in its row: those that are farthest from 0."""
+"""Maximum number of sparse weights in the column of a new item, and in its row; those largest in magnitude are kept."""
 
 BLOCK_ITEMS = 256
 """Number of new items whose sparse weights are computed at a time."""
@@ -50,7 +50,7 @@ BLOCK_ITEMS = 256
 
 @dataclass(frozen=True, eq=False)
 class _Combination:
-    """The matrix B of the combinations as a product of two matrices: B = coefficients @ loadings.T.
+    """Matrix B that expresses new items as combinations of known ones, factored as B = coefficients @ loadings.T.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def add_item_weights(
     new_table: pl.DataFrame,
     take: Int32,
 ) -> ItemItemModel:
-    """Add new items to an item-item model of events, with weights predicted from their features.
+    """Add new items to an item-item event model, with weights predicted from their features.
 
     The weights between the known items do not change.
 
@@ -137,7 +137,7 @@ def add_item_weights(
     [3, 3, 0, 3, 3]
     """
     if model.baseline is not None:
-        raise KindError("new items can be added to an item-item model of events, but this is a model of ratings")
+        raise KindError("new items can be added to item-item event models only; this is a rating model")
     if len(item_table) != model.n_items:
         raise DataError(f"item_table must have n_items={model.n_items:,} rows; got {len(item_table):,}")
     support = checks.whole_array("support", support, low=0, size=model.n_items)
@@ -193,7 +193,7 @@ def _extended_rows(rows: SparseRows, mix: _Combination, take: Int32) -> SparseRo
         new_weights = block @ outgoing
         new_weights[np.arange(len(block)), n_old + first + np.arange(len(block))] = 0
         for weights, item, other in ((new_weights, source, target), (block @ incoming, target, source)):
-            r, columns = _farthest_from_zero(weights)
+            r, columns = _largest_weights(weights)
             item.append((n_old + first + r).astype(np.int32))
             other.append(columns.astype(np.int32))
             values.append(weights[r, columns])
@@ -206,7 +206,7 @@ def _extended_rows(rows: SparseRows, mix: _Combination, take: Int32) -> SparseRo
 
 
 def _product(loadings: Float32, rows: SparseRows) -> Float32:
-    """Return loadings' W for sparse weights W: ndarray of shape (m + 1, n_items), float32."""
+    """Return loadings.T @ W for sparse weights W: ndarray of shape (m + 1, n_items), float32."""
     out = np.zeros(loadings.T.shape, np.float32)
     owner, columns = np.nonzero(loadings.T)
     entries = SparseRows.of(owner, columns, loadings[columns, owner], len(out))
@@ -214,8 +214,8 @@ def _product(loadings: Float32, rows: SparseRows) -> Float32:
     return out
 
 
-def _farthest_from_zero(weights: Float32) -> tuple[Int64, Int64]:
-    """Return the rows and the columns of the nonzero weights that are kept: at most MAX_WEIGHTS in each row."""
+def _largest_weights(weights: Float32) -> tuple[Int64, Int64]:
+    """Return row and column indices of the weights to keep: at most MAX_WEIGHTS of the largest magnitudes per row."""
     if weights.shape[1] <= MAX_WEIGHTS:
         rows, columns = np.nonzero(weights)
         return rows, columns

@@ -55,7 +55,7 @@ STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Candidate values for the strength of the prior for new items."""
 
 HISTORY_LENGTHS = (1, 2, 4, 8, 16)
-"""Numbers of ratings from which trained items are folded in to choose the strength, one drawn at random per item."""
+"""Candidate numbers of ratings for folding in trained items to choose the strength; drawn at random per item."""
 
 MAX_FOLDED_IN = 400
 """Maximum number of trained items that are folded in to choose the strength."""
@@ -177,7 +177,7 @@ def learn_priors(
     if not (isinstance(model, FactorModel) or is_item_item) or not supports_priors(model, item_features):
         raise KindError(
             "learned priors require a model fitted by biased-mf, explicit-als, implicit-als or bpr, or item_features "
-            "and an item-item model of events, such as ease; bayesian-mf and neural-mf have built-in priors"
+            "and an item-item event model, such as ease; bayesian-mf and neural-mf have built-in priors"
         )
     require_histories(histories, model.n_items, n_rows=model.n_users)
     for name, table, n in (("user_table", user_table, model.n_users), ("item_table", item_table, model.n_items)):
@@ -191,26 +191,26 @@ def learn_priors(
     users = _TrainedVectors.of(model, histories, "user", user_table, user_features).unit_prior(seed)
     if estimator is None:
         return Priors(users, items)
-    use = PriorUse(1.0, np.zeros(len(LENGTHS), bool), np.zeros(len(LENGTHS)))
+    prior_use = PriorUse(1.0, np.zeros(len(LENGTHS), bool), np.zeros(len(LENGTHS)))
     if (held_out := HeldOutUsers.of(estimator, model, histories, seed)) is not None:
         vectors = _TrainedVectors.of(held_out.model, held_out.train, "user", user_table, user_features)
         prior = vectors.unit_prior(seed)
-        use = held_out.choose(prior.mean, vectors.indicators[held_out.users] @ prior.effects, prior.precision)
-    if model.least_squares.kind == "events" and not use.applies[0]:
-        use.shift_weights[0] = 1.0  # users without events get the popular list
+        prior_use = held_out.choose(prior.mean, vectors.indicators[held_out.users] @ prior.effects, prior.precision)
+    if model.least_squares.kind == "events" and not prior_use.applies[0]:
+        prior_use.shift_weights[0] = 1.0  # users without events get the popular list
     users = replace(
         users,
-        precision=use.strength * users.precision,
+        precision=prior_use.strength * users.precision,
         lengths=np.array(LENGTHS),
-        applies=use.applies,
-        shift_weights=use.shift_weights,
-        item_shift=baseline_shift(model, histories) if use.shift_weights.any() else users.item_shift,
+        applies=prior_use.applies,
+        shift_weights=prior_use.shift_weights,
+        item_shift=baseline_shift(model, histories) if prior_use.shift_weights.any() else users.item_shift,
     )
     return Priors(users, items)
 
 
 def default_priors(model: Model, estimator: Estimator | None, histories: SparseRows) -> Priors | None:
-    """Learn the priors that a model of ratings uses by default, without features.
+    """Learn the priors that a rating model uses by default, without features.
 
     Parameters
     ----------
@@ -285,7 +285,7 @@ class _TrainedVectors:
         return cls(entity, model, x, rows, encoder, indicators)
 
     def prior(self, seed: int) -> Prior:
-        """Return the prior whose strength minimizes the loss on held-out ratings; for items."""
+        """Return the item prior whose strength minimizes the loss on held-out ratings."""
         prior = self.unit_prior(seed)
         if self.model.loss is None or self.model.loss.least_squares is None:
             return prior
@@ -293,7 +293,7 @@ class _TrainedVectors:
         return replace(prior, precision=STRENGTHS[int(np.argmin(losses))] * prior.precision)
 
     def unit_prior(self, seed: int) -> Prior:
-        """Return the prior with the strength 1."""
+        """Return the prior with strength 1."""
         mean, effects = self._regression(seed)
         residuals, weights = self.x - mean - self.indicators @ effects, self._weights
         S = (residuals * weights[:, None]).T @ residuals / max(weights.sum(), 1e-12)

@@ -48,13 +48,13 @@ MAX_USERS = 10_000
 """Maximum number of users to learn from, evenly spaced over all users."""
 
 MAX_UNCERTAINTY_USERS = 500
-"""Maximum number of users over whom the uncertainty of a factor model is averaged."""
+"""Maximum number of users for averaging the uncertainty of a factor model."""
 
 PSEUDO_COUNT = 3.0
 """Number of pseudo-users with the average vector that are added to each cluster."""
 
 BLOCK_SIZE = 200
-"""Number of ratings on which the posterior is conditioned at a time."""
+"""Number of ratings per update of the posterior."""
 
 N_PLANNED_QUESTIONS, MIN_EXPECTED_ANSWERS = 10, 1.0
 """If fewer of this many questions are expected to be answered with a rating, the most popular items are asked about."""
@@ -415,7 +415,7 @@ class Questionnaire:
         return ratings
 
     def relevance(self) -> Float64:
-        """Return the score by which items are recommended: popularity, times ratios for knowing and liking the item.
+        """Return the ranking score of each item: popularity times the likelihood ratios of knowing and liking the item.
 
         Returns
         -------
@@ -525,7 +525,7 @@ class Questionnaire:
         return values
 
     def question_values(self) -> Float64:
-        """Return the values by which the next item is chosen: the acquisition values, or the numbers of ratings.
+        """Return the values that determine the next item: acquisition values or numbers of ratings.
 
         Returns
         -------

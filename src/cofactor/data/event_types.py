@@ -64,24 +64,26 @@ def combine_events(tables: Mapping[str, Interactions], weights: Mapping[str, flo
         if name not in weights:
             raise ParameterError(f"weights has no entry for the event type {name!r}; the types are {names}")
     factors = {name: checks.finite_number(f"weights[{name!r}]", weights[name]) for name in tables}
-    used = [(table, factors[name]) for name, table in tables.items() if factors[name] and len(table)]
-    if not used:
+    weighted_tables = [(table, factors[name]) for name, table in tables.items() if factors[name] and len(table)]
+    if not weighted_tables:
         raise DataError("no events are left: the weights of all event types are 0")
     users = reduce(IdMap.union, (table.users for table in tables.values()))
     items = reduce(IdMap.union, (table.items for table in tables.values()))
-    rows = [table.with_ids(users, items) for table, _ in used]
-    signs = np.concatenate([np.full(len(table), np.sign(factor)) for table, factor in used])
-    row_weights = np.concatenate([np.ones(len(table)) if table.weights is None else table.weights for table, _ in used])
+    rows = [table.with_ids(users, items) for table, _ in weighted_tables]
+    signs = np.concatenate([np.full(len(table), np.sign(factor)) for table, factor in weighted_tables])
+    row_weights = np.concatenate(
+        [np.ones(len(table)) if table.weights is None else table.weights for table, _ in weighted_tables]
+    )
     confidences = (signs * row_weights).astype(np.float32)
     times = [table.times for table in rows if table.times is not None]
     merged = Interactions.from_columns(
         pl.concat([users.ids(table.u) for table in rows]),
         pl.concat([items.ids(table.i) for table in rows]),
-        np.concatenate([table.values * abs(factor) for table, factor in used]),
+        np.concatenate([table.values * abs(factor) for table, factor in weighted_tables]),
         times=np.concatenate(times) if len(times) == len(rows) else None,
         weights=None if (confidences == 1).all() else confidences,
         kind="events",
-        report=used[0][0].report,
+        report=weighted_tables[0][0].report,
     )
     return merged.with_ids(users, items)
 

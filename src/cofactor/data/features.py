@@ -271,7 +271,7 @@ class Encoder:
         for column in self.columns:
             if column.name not in table.columns:
                 raise DataError(
-                    f"the {self.entity} table has no column {column.name!r}, from which the features were learned"
+                    f"the {self.entity} table is missing column {column.name!r}, which was used to learn the features"
                 )
             numbers, table_rows = column.members(table[column.name], self.entity)
             indicator.append(numbers + n_indicators)
@@ -366,11 +366,13 @@ def _column(column: pl.Series, entity: str) -> Column:
     numbers = _numbers(column, entity)
     finite_numbers = numbers[np.isfinite(numbers)]
     values = np.unique(finite_numbers)
-    is_few = len(values) <= MAX_DISTINCT_VALUES
-    marks = values if is_few else np.unique(np.quantile(finite_numbers, np.arange(N_BINS) / N_BINS, method="lower"))
+    has_few_values = len(values) <= MAX_DISTINCT_VALUES
+    marks = (
+        values if has_few_values else np.unique(np.quantile(finite_numbers, np.arange(N_BINS) / N_BINS, method="lower"))
+    )
     label_values = pl.Series(marks).cast(pl.Int64).cast(column.dtype) if column.dtype.is_temporal() else marks
     labels = tuple(f"{mark:g}" if isinstance(mark, float) else str(mark) for mark in label_values)
-    return Column(column.name, VALUES if is_few else CUTS, tuple(marks.tolist()), labels)
+    return Column(column.name, VALUES if has_few_values else CUTS, tuple(marks.tolist()), labels)
 
 
 def _stored_column(settings: Mapping[str, Any]) -> Column:

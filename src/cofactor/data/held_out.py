@@ -1,4 +1,4 @@
-"""Held-out rows: a share of each user's rows, the latest ones if times order the rows, otherwise random ones."""
+"""Held-out rows: a share of each user's rows, the latest rows if timestamps order them, otherwise random rows."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def held_out_rows(interactions: Interactions, *, share: float = 0.2, seed: Seed 
 
 
 def is_ordered(interactions: Interactions) -> bool:
-    """Return whether times order the rows of a table: few rows of a user have the same time as the previous one.
+    """Return whether timestamps order the rows of a table, that is, few consecutive rows of a user share a timestamp.
 
     Parameters
     ----------
@@ -136,9 +136,9 @@ def is_ordered(interactions: Interactions) -> bool:
     if times is None or not len(times) or times.min() == times.max():
         return False
     order = np.lexsort((times, interactions.u))
-    follows = interactions.u[order[1:]] == interactions.u[order[:-1]]
+    is_same_user = interactions.u[order[1:]] == interactions.u[order[:-1]]
     is_simultaneous = times[order[1:]] == times[order[:-1]]
-    return int((follows & is_simultaneous).sum()) <= MAX_SIMULTANEOUS * int(follows.sum())
+    return int((is_same_user & is_simultaneous).sum()) <= MAX_SIMULTANEOUS * int(is_same_user.sum())
 
 
 def shuffle_within_users(interactions: Interactions, stream: np.random.Generator) -> Int64:

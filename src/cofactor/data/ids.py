@@ -22,7 +22,7 @@ from cofactor.validation import validated
 
 __all__ = ["IdMap"]
 
-FEW_IDS = 64
+MIN_JOIN_IDS = 64
 """Below this number, IDs are searched one by one, without a column of all IDs."""
 
 
@@ -265,7 +265,7 @@ class IdMap:
         """
         parse = checks.flag("parse", parse)
         column = ids if _is_short_list(ids) else id_column(ids)
-        if len(column) < FEW_IDS or threads_lost():
+        if len(column) < MIN_JOIN_IDS or threads_lost():
             return np.array([self._find(id_, parse=parse) for id_ in column], dtype=np.int32)
         typed_ids = self.as_id_type(column, parse=parse)
         is_valid = typed_ids.is_not_null()
@@ -332,7 +332,7 @@ class IdMap:
         row_array = self.checked_rows(rows)
         if self.integers is not None:
             return pl.Series("id", self.integers[row_array], dtype=pl.Int64)
-        if len(row_array) < FEW_IDS:
+        if len(row_array) < MIN_JOIN_IDS:
             return pl.Series("id", [self._text_at(row) for row in row_array.tolist()], dtype=pl.String)
         return self.all.gather(row_array).alias("id")
 
@@ -548,6 +548,6 @@ def _require_ids(distinct: pl.Series, first_row: Callable[[str], int]) -> None:
 
 def _is_short_list(ids: object) -> bool:
     """Return whether IDs are a short list of strings, or of integers that fit into 64 bits."""
-    if not isinstance(ids, list) or len(ids) >= FEW_IDS:
+    if not isinstance(ids, list) or len(ids) >= MIN_JOIN_IDS:
         return False
     return all(isinstance(id_, str) for id_ in ids) or all(type(id_) is int and integer_id(id_) == id_ for id_ in ids)

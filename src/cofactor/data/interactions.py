@@ -191,7 +191,7 @@ class Interactions:
 
     @cached_property
     def by_user(self) -> SparseRows:
-        """This table as a sparse matrix with one row per user and one column per item, which shares the table's memory.
+        """Sparse matrix with one row per user and one column per item; shares the memory of this table.
 
         Returns
         -------
@@ -228,7 +228,7 @@ class Interactions:
 
     @cached_property
     def by_item(self) -> SparseRows:
-        """This table as a sparse matrix with one row per item and one column per user, stored as a copy.
+        """Sparse matrix with one row per item and one column per user; a copy of this table's data.
 
         Returns
         -------

@@ -134,13 +134,13 @@ class Metadata:
         name = condition.column
         if name not in self._columns:
             if name not in self.names:
-                raise self._unknown(condition)
+                raise self._unknown_column_error(condition)
             self._columns[name] = _values_by_type(self.column(name), may_have_parts=name != "title")
         return self._evaluate(condition, self._columns[name])
 
     @cached_property
     def _columns(self) -> dict[str, dict[str, _Values]]:
-        """Values of the columns that were read before."""
+        """Cache of the values of columns that have already been read."""
         return {}
 
     def _evaluate(self, predicate: Predicate, column: dict[str, _Values]) -> Bool:
@@ -152,14 +152,14 @@ class Metadata:
         for type_name in dict.fromkeys(TYPES[type(value)] for value in predicate.values):
             if type_name in column:
                 compared = [value for value in predicate.values if TYPES[type(value)] == type_name]
-                is_match[column[type_name].rows[_meets(predicate.operators, compared, column[type_name])]] = True
+                is_match[column[type_name].rows[_satisfies(predicate.operators, compared, column[type_name])]] = True
             elif column:
                 types = " and ".join(f"{name}s" for name in column)
                 problem = f"column {predicate.column!r} contains {types} and cannot be compared with a {type_name}"
                 raise error_at(predicate.position, problem)
         return is_present & ~is_match if predicate.negated else is_match
 
-    def _unknown(self, predicate: Predicate) -> ParameterError:
+    def _unknown_column_error(self, predicate: Predicate) -> ParameterError:
         """Return the error for an unknown column."""
         if not self.names:
             return error_at(predicate.position, f"unknown column {predicate.column!r}: the items have no metadata")
@@ -179,7 +179,7 @@ class _Values(NamedTuple):
 
 
 def _values_by_type(cells: Iterable[Any], *, may_have_parts: bool) -> dict[str, _Values]:
-    """Return the values in a column that are not missing, by the name of their type."""
+    """Return the non-missing values of a column, grouped by type name."""
     cells = list(cells)
     if may_have_parts and any(isinstance(cell, str) and "|" in cell for cell in cells):
         cells = [_parts(cell) if isinstance(cell, str) else cell for cell in cells]
@@ -207,7 +207,7 @@ def _values_by_type(cells: Iterable[Any], *, may_have_parts: bool) -> dict[str, 
 
 
 def _with_numbers(columns: dict[str, _Values]) -> dict[str, _Values]:
-    """Add the strings that are numbers to the numbers: cells of text files are strings."""
+    """Add strings that represent numbers to the numbers, because all cells of text files are strings."""
     if "string" not in columns:
         return columns
     rows, strings, in_list = columns["string"]
@@ -229,16 +229,16 @@ def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split("|") if part.strip()]
 
 
-def _meets(operators: Sequence[str], compared: Sequence[Value], column: _Values) -> Bool:
+def _satisfies(operators: Sequence[str], compared: Sequence[Value], column: _Values) -> Bool:
     """Return a mask of the values of a column that satisfy the operators of a predicate."""
     values, in_list, first = column.values, column.in_list, compared[0]
     if operators == ("in",):
-        met = values.is_in(compared)
+        is_match = values.is_in(compared)
     elif operators == ("contains",):
-        met = values == first
+        is_match = values == first
         if isinstance(first, str):
-            met = met.zip_with(pl.Series(in_list), values.str.contains(first, literal=True))
+            is_match = is_match.zip_with(pl.Series(in_list), values.str.contains(first, literal=True))
     else:
         tests = zip(operators, compared, strict=True)
-        met = reduce(operator.and_, (ORDERS[symbol](values, value) for symbol, value in tests))
-    return np.asarray(met.to_numpy(), bool)
+        is_match = reduce(operator.and_, (ORDERS[symbol](values, value) for symbol, value in tests))
+    return np.asarray(is_match.to_numpy(), bool)

@@ -1,4 +1,4 @@
-"""Filter expressions over item metadata: a small language that is parsed here, and never run as code.
+"""Filter expressions over item metadata: a small language that is parsed here and never executed as code.
 
 The library, the command line and the service use the same expressions, in the argument `where`::
 
@@ -205,8 +205,8 @@ def _tokens(text: str) -> Iterator[_Token]:
         match = TOKEN.match(text, start)
         if match is None or match.lastgroup is None:
             start = len(text) - len(text[start:].lstrip())
-            what = "this quote is not closed" if text[start] in "\"'`" else f"{text[start]!r} has no meaning here"
-            raise error_at(start + 1, what)
+            problem = "this quote is not closed" if text[start] in "\"'`" else f"{text[start]!r} has no meaning here"
+            raise error_at(start + 1, problem)
         token_type, token = match.lastgroup, match[match.lastgroup]
         if token_type == "name":
             is_keyword = token.lower() in KEYWORDS
@@ -248,9 +248,11 @@ class _Parser:
         if self._take(text) is None:
             raise self._required(f"`{text}`")
 
-    def _required(self, what: str) -> ParameterError:
+    def _required(self, expected: str) -> ParameterError:
         token = self._token
-        return error_at(token.position, f"{what} is required, not {describe(token.text) if token.text else 'the end'}")
+        return error_at(
+            token.position, f"{expected} is required, not {describe(token.text) if token.text else 'the end'}"
+        )
 
     def _operation(self, operator: str) -> Condition:
         operands: list[Condition] = []
@@ -287,7 +289,7 @@ class _Parser:
         return self._comparison(column, (REVERSED[symbol],), (value,))
 
     def _test(self, column: _Token) -> Predicate:
-        """Parse the rest of a condition that starts with a column."""
+        """Parse a condition after its column name."""
         if self._take("is"):
             is_negated = self._take("not") is not None
             self._require("missing")
@@ -327,12 +329,12 @@ class _Parser:
         self._require(")")
         return tuple(values)
 
-    def _value(self, what: str = "a number, a string, true or false") -> Value:
+    def _value(self, expected: str = "a number, a string, true or false") -> Value:
         token = self._token
         if word := self._take("true", "false"):
             return word == "true"
         if token.type not in ("number", "string"):
-            raise self._required(what)
+            raise self._required(expected)
         self._index += 1
         if token.type == "string":
             return token.text

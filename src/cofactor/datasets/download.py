@@ -122,7 +122,7 @@ def download(
     except exceptions.RequestException as error:
         is_stalled = isinstance(error, exceptions.ReadTimeout) or "Read timed out" in str(error)
         if is_stalled:
-            reason = f"the server sent nothing for {timeouts.read:g} s"
+            reason = f"the server sent no data for {timeouts.read:g} s"
         elif isinstance(error, exceptions.ConnectTimeout):
             reason = f"cannot connect within {timeouts.connect:g} s"
         elif isinstance(error, exceptions.ChunkedEncodingError):

@@ -173,7 +173,7 @@ class ImplicitALS(Estimator):
     epochs : int, default 10
         Maximum number of epochs, each a pass over all users and items.
     blank_ratio : float, default 6.0
-        Total confidence of all user-item pairs as unobserved pairs, as a multiple of that of all events.
+        Total confidence of all user-item pairs, treated as unobserved, divided by that of all events.
     l2_ratio : float, default 0.011
         L2 penalty relative to a row's support and to the skew of the table.
     nu : float, default 1.0
@@ -234,7 +234,7 @@ class ImplicitALS(Estimator):
     epochs: int = parameter(10, EPOCHS, low=1, high=1000, search=(5, 20))
     blank_ratio: float = parameter(
         6.0,
-        "total confidence of all user-item pairs as unobserved pairs, as a multiple of that of all events",
+        "total confidence of all user-item pairs, treated as unobserved, divided by that of all events",
         low=1e-6,
         high=1e9,
         log=True,
@@ -267,7 +267,7 @@ class ImplicitALS(Estimator):
     def from_absolute(
         cls, interactions: TableLike, *, alpha0: float, l2: float, nu: float = 1.0, **settings: object
     ) -> Self:  # fmt: skip
-        """Create an estimator that uses given values of alpha0 and l2 on a table, such as those of another library.
+        """Create an estimator from absolute values of alpha0 and l2 for a table, such as those of another library.
 
         Parameters
         ----------
@@ -312,7 +312,7 @@ class ImplicitALS(Estimator):
         return unit.set_params(blank_ratio=blank_ratio, l2_ratio=l2_ratio)
 
     def _loss(self, table: Interactions) -> EventsLoss:
-        """Return the loss with the values of alpha0 and l2 for a table."""
+        """Return the loss, with alpha0 and l2 computed for a table."""
         return EventsLoss.for_table(
             table, blank_ratio=self.blank_ratio, l2_ratio=self.l2_ratio, nu=self.nu, counts=self.counts
         )

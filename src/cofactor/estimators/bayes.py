@@ -40,10 +40,10 @@ MIN_ITERATIONS, MAX_ITERATIONS, ITERATIONS_TIMES_RATINGS = 140, 400, 7e7
 """The default number of iterations is inversely proportional to the number of ratings, within these limits."""
 
 MIN_RECALIBRATION_RATINGS, MAX_RECALIBRATION_RATINGS, MIN_RECALIBRATION_SAMPLES = 50, 20_000, 8
-"""Limits of the number of ratings from which a recalibration is learned, and minimum number of stored samples."""
+"""Minimum and maximum number of ratings for learning a recalibration, and minimum number of stored samples."""
 
 MAX_LEVERAGE = 0.9
-"""Maximum share of a rating in its own prediction."""
+"""Maximum leverage of a rating on its own prediction."""
 
 
 @dataclass(frozen=True)
@@ -432,7 +432,7 @@ class _Sampler:
         return BayesianModel(self._centered(), posterior, self.spec.factors, self.center, sessions)
 
     def _centered(self) -> FactorModel:
-        """Return the average as a FactorModel in which zero factors and biases represent an average user or item.
+        """Return the average as a FactorModel, centered so that zeros represent an average user or item.
 
         L R' = (L - 1 l') (R - 1 r')' + (L r) 1' + 1 (R l - l . r)': the contributions of the mean rows l and r are
         moved into the biases, so that unknown users and items, which have no vectors, are treated as average ones.
@@ -440,28 +440,31 @@ class _Sampler:
         left, right = (array.astype(np.float64) for array in self.average.result())
         user_bias, item_bias = (total / self.average.count for total in self.bias_sums)
         user_support, item_support = self.users.entries.counts, self.items.entries.counts
-        l_mean, r_mean = np.average(left, axis=0, weights=user_support), np.average(right, axis=0, weights=item_support)
-        user_bias, item_bias = user_bias + left @ r_mean, item_bias + right @ l_mean
+        left_mean, right_mean = (
+            np.average(left, axis=0, weights=user_support),
+            np.average(right, axis=0, weights=item_support),
+        )
+        user_bias, item_bias = user_bias + left @ right_mean, item_bias + right @ left_mean
         shift = np.average(user_bias, weights=user_support)
         return FactorModel(
-            read_only((left - l_mean).astype(np.float32)),
-            read_only((right - r_mean).astype(np.float32)),
+            read_only((left - left_mean).astype(np.float32)),
+            read_only((right - right_mean).astype(np.float32)),
             read_only((user_bias - shift).astype(np.float32)),
-            read_only((item_bias - l_mean @ r_mean).astype(np.float32)),
+            read_only((item_bias - left_mean @ right_mean).astype(np.float32)),
             mean=self.center + float(shift),
             scale=self.interactions.scale,
         )
 
 
 def _mixtures(model: BayesianModel, train: Interactions, rows: Interactions) -> NormalMixture:
-    """Return the predictive distributions of some ratings, a normal component for each stored sample."""
+    """Return the predictive distributions of some ratings: mixtures with one normal component per stored sample."""
     curve = model.distribution(UserBatch.trained(rows.u, train.by_user, rows.times), rows.i).curve
     assert isinstance(curve, NormalMixture)
     return curve
 
 
 def leave_one_out(means: Float64, sds: Float64, values: Float32, weights: Float32 | None) -> Float64:
-    """Approximate the predictive distributions of training ratings by models that are trained without each of them.
+    """Approximate the leave-one-out predictive distributions of training ratings.
 
     Parameters
     ----------

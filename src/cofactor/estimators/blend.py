@@ -37,28 +37,28 @@ SHARE = 0.2
 """Share of the rows that are held out to learn the weights."""
 
 ROUNDS = 20
-"""Number of rounds of the selection of weights for events."""
+"""Number of rounds of weight selection for events."""
 
 PRIOR_ROUNDS = 10
-"""Number of rounds that the equal weights count as, with which the selection starts."""
+"""Number of rounds that the initial, equal weights count as."""
 
 MAX_USERS = 4000
 """Maximum number of users whose lists determine the weights for events."""
 
 N_CANDIDATES, K = 100, 10
-"""Number of items of each part's list that are candidates, and the length of the lists that are measured."""
+"""Number of candidate items from each part's list, and length of the evaluated lists."""
 
 MIN_WEIGHT = 0.02
-"""Smallest weight of a rating model that is kept."""
+"""Minimum weight for keeping a rating model."""
 
 MIN_GAIN = 1e-9
-"""Smallest gain in NDCG for which a further round of the selection is kept."""
+"""Minimum gain in NDCG for keeping another round of the selection."""
 
 MIN_ERROR = 1e-300
-"""Lower bound on the squared errors by which the equations are divided."""
+"""Lower bound on the squared errors that serve as divisors in the equations."""
 
 MAX_BLOCK_SCORES = 1 << 22
-"""Approximate number of scores of a part that are in memory at a time."""
+"""Approximate number of scores per part in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -418,7 +418,7 @@ def simplex_least_squares(predictions: Float64, target: Float64, row_weights: Fl
 
 @dataclass(frozen=True, eq=False)
 class _Candidates:
-    """Candidate items of each user with the scores of each part, from which lists are ranked for any weights.
+    """Candidate items of each user, with the scores of each part, for ranking with any weights.
 
     items : ndarray of shape (n_users, width), int32; row numbers in ascending order, padded with -1
     scores : ndarray of shape (n_parts, n_users, width), float32; the standardized scores, -inf in the padding
@@ -443,10 +443,10 @@ class _Candidates:
             dense[:, excluded.owners, excluded.columns] = -np.inf
             best = np.argpartition(-dense, depth - 1, axis=2)[:, :, :depth]
             for row in range(len(block)):
-                own = np.unique(best[:, row])
-                own = own[dense[0, row, own] > -np.inf]
-                items[first + row, : len(own)] = own
-                scores[:, first + row, : len(own)] = dense[:, row, own]
+                distinct = np.unique(best[:, row])
+                distinct = distinct[dense[0, row, distinct] > -np.inf]
+                items[first + row, : len(distinct)] = distinct
+                scores[:, first + row, : len(distinct)] = dense[:, row, distinct]
         return cls(items, scores)
 
     def select_weights(self, relevant: SparseRows) -> tuple[float, ...]:

@@ -27,7 +27,7 @@ from cofactor.validation import validated
 __all__ = ["BPR"]
 
 SPREAD_EXPONENT = 0.75
-"""Exponent of the inverse probability that a random user has the item of a random event."""
+"""Exponent of the inverse probability that a random user has the item of a randomly chosen event."""
 
 MAX_NEGATIVES = 64
 """Maximum number of negatives per event, which limits the time of a fit to sparse tables."""
@@ -200,7 +200,7 @@ class BPR(Estimator):
 
 
 def _n_negatives(ratio: float, rows: SparseRows, support: Int64) -> int:
-    """Return the number of negatives for the events of each user and the support of the items."""
+    """Return the number of negatives per event, given the events of each user and the support of each item."""
     n_users, n_events = np.count_nonzero(rows.counts), len(rows.columns)
     spread = n_users * n_events / np.square(support, dtype=np.float64).sum()
     return int(np.clip(round(ratio * spread**SPREAD_EXPONENT), 1, MAX_NEGATIVES))

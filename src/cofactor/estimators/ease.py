@@ -175,7 +175,7 @@ class SparseEASE(Estimator):
     Parameters
     ----------
     neighbors : int, default 200
-        Number of items from which each item is predicted: those with the highest cosine similarity.
+        Number of predictors per item: the items with the highest cosine similarity.
     l2_ratio : float, default 4.0
         L2 penalty on weights, as a multiple of the mean of the diagonal of X'X.
     dropout : float, default 0.5
@@ -218,7 +218,7 @@ class SparseEASE(Estimator):
 
     neighbors: int = parameter(
         200,
-        "number of items from which each item is predicted: those with the highest cosine similarity",
+        "number of predictors per item: the items with the highest cosine similarity",
         low=1,
         high=2000,
         log=True,

@@ -57,7 +57,7 @@ class Terms:
 
     @classmethod
     def initialize(cls, rows_by_column: SparseRows, scale: Float32, dimensions: int, width: int) -> Terms:
-        """Create additive terms of prior means in which the vectors of all columns are 0.
+        """Create additive terms of prior means with all column vectors initialized to 0.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Graph filter estimator: item-item weights from the graph of users and items, computed in closed form."""
+"""Graph filter estimator: item-item weights from the user-item graph, computed in closed form."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["GraphFilter"]
 
 @dataclass(frozen=True)
 class GraphFilter(Estimator):
-    """Graph filter: smooth each user's history over the graph of users and items, in closed form.
+    """Graph filter: smooth each user's history over the user-item graph, in closed form.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class GraphFilter(Estimator):
     neighbors : int, default 1000
         Maximum number of stored neighbors per row.
     user_exponent : float, default 0.6
-        Exponent of a user's degree, by which their events are divided: 0 weights events equally, 1 users equally.
+        Normalization exponent of user degrees: 0 weights events equally, 1 users equally.
     smoothing : float, default 10.0
         Number of pseudo-events added to the degree of each item.
     ideal : float, default 0.1
@@ -97,7 +97,7 @@ class GraphFilter(Estimator):
     neighbors: int = parameter(1000, "maximum number of stored neighbors per row", low=1, high=10_000, log=True)
     user_exponent: float = parameter(
         0.6,
-        "exponent of a user's degree, by which their events are divided: 0 weights events equally, 1 users equally",
+        "normalization exponent of user degrees: 0 weights events equally, 1 users equally",
         low=0,
         high=2,
         search=(0.3, 1),

@@ -184,12 +184,12 @@ class BiasedMF(Estimator):
             table, validation, callback, epochs=self.epochs, patience=self.patience, advice=self.diverged_advice
         )
         transformation = Standardization.of(table)
-        standard = transformation.apply(table)
-        weights = np.zeros(0, np.float32) if standard.weights is None else standard.weights
+        standardized = transformation.apply(table)
+        weights = np.zeros(0, np.float32) if standardized.weights is None else standardized.weights
         blocks = rating_blocks(
-            standard.u, standard.i, standard.values, weights,
-            n_users=standard.n_users, n_items=standard.n_items,
-            grid=grid_size(len(standard), max_size=8), seed=seed,
+            standardized.u, standardized.i, standardized.values, weights,
+            n_users=standardized.n_users, n_items=standardized.n_items,
+            grid=grid_size(len(standardized), max_size=8), seed=seed,
         )  # fmt: skip
         initial = None
         if init_model is not None:
@@ -197,7 +197,7 @@ class BiasedMF(Estimator):
             initial = transformation.to_standard(require_init_model(init_model, FactorModel, shapes))
         rating_range = _rating_range(self, table.scale)
         low, high = map(transformation.standardized, rating_range or (0.0, 0.0))
-        state = _State.initialize(self, standard, (low, high), blocks, initial, seed)
+        state = _State.initialize(self, standardized, (low, high), blocks, initial, seed)
 
         def epoch(number: int) -> float:
             learning_rate = epoch_learning_rate(self.learning_rate, number, self.epochs)

@@ -69,11 +69,11 @@ class NetworkSpec(Protocol):
 
     @property
     def weight_decay(self) -> float:
-        """Decoupled weight decay of embeddings, times the support of the row."""
+        """Decoupled weight decay of embeddings, multiplied by the support of the row."""
 
     @property
     def bias_decay(self) -> float:
-        """Decoupled weight decay of biases, times the support of the row."""
+        """Decoupled weight decay of biases, multiplied by the support of the row."""
 
     @property
     def unknown_share(self) -> float:
@@ -242,8 +242,8 @@ class _Training:
             learning_rate = one_cycle(self.spec.learning_rate, (self.step + 0.5) / self.steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate
-            u = self._with_unknowns(self.u[rows], self.table.n_users)
-            i = self._with_unknowns(self.i[rows], self.table.n_items)
+            u = self._with_unknown_ids(self.u[rows], self.table.n_users)
+            i = self._with_unknown_ids(self.i[rows], self.table.n_items)
             y = self.network(u, i, self.g)
             losses = self._losses(y, rows)
             if self.row_weights is not None:
@@ -258,7 +258,7 @@ class _Training:
             total += loss.item() * len(rows)
         return total / len(self.u)
 
-    def _with_unknowns(self, rows: Tensor, unknown: int) -> Tensor:
+    def _with_unknown_ids(self, rows: Tensor, unknown: int) -> Tensor:
         """Replace a random fraction of the row numbers with the row number for unknown IDs."""
         if self.spec.unknown_share == 0:
             return rows
@@ -363,7 +363,7 @@ def train_network(
 
 
 def _noise(model: NetworkModel, table: Interactions) -> float:
-    """Return the weighted RMSE on up to a million training ratings, at least 0.01 times the width of the range."""
+    """Return the weighted RMSE on up to a million training ratings, but at least 0.01 times the width of the range."""
     rows = np.arange(len(table)) if table.weights is None else np.flatnonzero(table.weights)
     rows = rows[:: 1 + len(rows) // 1_000_000]
     predicted = model.predict(UserBatch.trained(table.u[rows], table.by_user), table.i[rows])

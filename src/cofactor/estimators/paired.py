@@ -34,11 +34,11 @@ class PairedModels(Estimator):
     Parameters
     ----------
     ranker : Estimator, default ImplicitALS()
-        Estimator of events that ranks items. It is trained on the liked ratings as events, each with the value 1 and
-        the weight of the rating; ratings with a weight of 0 are ignored. A name or a dict, as in
-        `Estimator.from_dict`, is converted.
+        Estimator that ranks items, trained on events. The events are the liked ratings, each with the value 1 and the
+        weight of the rating; ratings with a weight of 0 are ignored. A name or a dict, as in `Estimator.from_dict`, is
+        converted.
     rating_model : Estimator, default BiasedMF()
-        Estimator of ratings that predicts ratings. A name or a dict is converted.
+        Estimator that predicts ratings, trained on ratings. A name or a dict is converted.
     min_rating : float or None, default None
         Lowest rating that counts as liked; None for the lowest level in the upper quarter of the scale. It is
         4 on a scale from 1 to 5.
@@ -68,8 +68,8 @@ class PairedModels(Estimator):
     name: ClassVar[str] = "paired-models"
     kind: ClassVar[Kind] = "ratings"
 
-    ranker: Estimator = parameter(ImplicitALS(), "estimator of events that ranks items")  # it is frozen
-    rating_model: Estimator = parameter(BiasedMF(), "estimator of ratings that predicts ratings")
+    ranker: Estimator = parameter(ImplicitALS(), "estimator that ranks items, trained on events")  # it is frozen
+    rating_model: Estimator = parameter(BiasedMF(), "estimator that predicts ratings, trained on ratings")
     min_rating: float | None = parameter(
         None, "lowest rating that counts as liked; None for the lowest level in the upper quarter of the scale"
     )
@@ -80,13 +80,15 @@ class PairedModels(Estimator):
                 try:
                     object.__setattr__(self, role, Estimator.from_dict(value))
                 except ParameterError as error:
-                    raise ParameterError(f"{self.name}: {role} must be an estimator of {kind}: {error}") from None
+                    raise ParameterError(f"{self.name}: {role} must be an estimator for {kind}: {error}") from None
         super().__post_init__()
         for role, kind in ROLES.items():
             estimator = getattr(self, role)
             if estimator.kind not in (kind, "any") or isinstance(estimator, PairedModels):
                 names = ", ".join(cls.name for cls in estimators_of_kind(kind) if cls is not PairedModels)
-                raise ParameterError(f"{self.name}: {role} must be an estimator of {kind} ({names}), not {estimator!r}")
+                raise ParameterError(
+                    f"{self.name}: {role} must be an estimator for {kind} ({names}), not {estimator!r}"
+                )
         if self.min_rating is not None:
             checks.finite_number(f"{self.name}: min_rating", self.min_rating, low=-MAX_RATING, high=MAX_RATING)
 

@@ -1,4 +1,4 @@
-"""RP3beta estimator: item-item weights from random walks of three steps on the graph of users and items."""
+"""RP3beta estimator: item-item weights from three-step random walks on the user-item graph."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RP3beta(Estimator):
     alpha : float, default 0.6
         Exponent of the transition probabilities.
     beta : float, default 0.8
-        Exponent of the popularity by which weights are divided: 0 for none.
+        Popularity exponent: weights are divided by this power of the popularity.
     damping : float, default 1.0
         Constant added to the popularity, as a multiple of the mean popularity of the items of all events.
     neighbors : int, default 500
@@ -78,7 +78,7 @@ class RP3beta(Estimator):
 
     alpha: float = parameter(0.6, "exponent of the transition probabilities", low=0, high=5, search=(0.4, 1.4))
     beta: float = parameter(
-        0.8, "exponent of the popularity by which weights are divided: 0 for none", low=0, high=5, search=(0, 1.2)
+        0.8, "popularity exponent: weights are divided by this power of the popularity", low=0, high=5, search=(0, 1.2)
     )
     damping: float = parameter(
         1.0,

@@ -1,4 +1,4 @@
-"""Sequential item-based estimator for events with times: direction, distance and recency in chronological order."""
+"""Sequential item-based estimator for timestamped events, which weights item pairs by order, distance and recency."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = ["SequentialItemKNN"]
 
 _log = logging.getLogger("cofactor")
 
-NEIGHBORS = "maximum number of stored items that follow an item"
-GAP_POWER = "exponent of the distance between two events of a user, by which the weight of their transition is divided"
+NEIGHBORS = "maximum number of stored successors per item"
+GAP_POWER = "distance exponent: a transition weight is divided by this power of the distance between the two events"
 BACKWARD = "factor for a transition from a later to an earlier event"
-SOURCE_POWER = "exponent of the popularity of the item in the history, by which a count is divided"
-TARGET_POWER = "exponent of the popularity of the scored item, by which a count is divided"
-RECENCY = "factor for each later event in the history when items are scored"
+SOURCE_POWER = "source exponent: counts are divided by this power of the popularity of the item in the history"
+TARGET_POWER = "target exponent: counts are divided by this power of the popularity of the scored item"
+RECENCY = "decay factor per later event in the history when items are scored"
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class SequentialItemKNN(Estimator):
     Parameters
     ----------
     neighbors : int, default 500
-        Maximum number of stored items that follow an item.
+        Maximum number of stored successors per item.
     gap_power : float, default 0.5
-        Exponent of the distance between two events of a user, by which the weight of their transition is divided.
+        Distance exponent: a transition weight is divided by this power of the distance between the two events.
     backward : float, default 0.1
         Factor for a transition from a later to an earlier event.
     source_power : float, default 0.35
-        Exponent of the popularity of the item in the history, by which a count is divided.
+        Source exponent: counts are divided by this power of the popularity of the item in the history.
     target_power : float, default 0.1
-        Exponent of the popularity of the scored item, by which a count is divided.
+        Target exponent: counts are divided by this power of the popularity of the scored item.
     recency : float, default 0.6
-        Factor for each later event in the history when items are scored.
+        Decay factor per later event in the history when items are scored.
     counts : {"log", "binary", "raw"}, default "log"
         Confidence of an event with value v: log (1 + ln v, or v below 1), binary (1) or raw (v).
 
@@ -61,8 +61,8 @@ class SequentialItemKNN(Estimator):
         c_ji = sum_u sqrt(x_uj x_ui) g^-gap_power (1 if j is earlier than i, backward if it is later)
 
     x is the confidence (`counts`) of an event times its weight, p_i the sum of the magnitudes of x of an item, and g
-    the number of places from the event of j to that of i in chronological order (1 to 50; other pairs do not count).
-    The root of a negative product is negative. Simultaneous events share the mean of their places and of their recency
+    the number of positions from the event of j to that of i in chronological order (1 to 50; other pairs are ignored).
+    The root of a negative product is negative. Simultaneous events share the mean of their ranks and of their recency
     factors, and count (1 + backward) / 2 in both directions. Without times, all events of a user are simultaneous, and
     a warning is logged. Only positive sums c_ji are used.
 

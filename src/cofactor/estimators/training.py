@@ -41,13 +41,13 @@ MAX_RISE, MIN_LOSS = 1.25, 1e-12
 """A fit has diverged if its last loss exceeds `MAX_RISE` times its first loss by more than `MIN_LOSS` plus the rounding
 error."""
 
-ROUNDING = 1e-5
-"""Relative rounding error of the loss of one row, which a very large weight makes visible in the mean loss."""
+ROUNDING_ERROR = 1e-5
+"""Relative rounding error of the loss of one row; with a very large weight, it affects the mean loss."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """Progress of a fit after one epoch or one part of a closed form, as passed to the `callback` of `fit`.
+    """Progress of a fit after one epoch or one step of a closed-form solution, as passed to the `callback` of `fit`.
 
     Attributes
     ----------
@@ -180,7 +180,7 @@ class FitMonitor:
                     best, epochs_since_best = (score, current_model), 0
             if self.callback is not None:
                 self.callback(Epoch(number, self.epochs, loss, score, time.perf_counter() - self.start))
-        if not self.loss_may_rise and losses[-1] > MAX_RISE * losses[0] + MIN_LOSS + self._rounding():
+        if not self.loss_may_rise and losses[-1] > MAX_RISE * losses[0] + MIN_LOSS + self._rounding_error():
             raise DivergedError(number, losses[-1], f"the loss rose from {losses[0]:g}; {self.advice}")
         selected_model = model() if best is None else best[1]
         if not all(np.isfinite(array).all() for array in selected_model.arrays().values()):
@@ -190,7 +190,7 @@ class FitMonitor:
         return selected_model
 
     def _compare_with_biases(self, score: float) -> None:
-        """Warn if the RMSE on the validation ratings is not better than that of damped biases."""
+        """Warn if the validation RMSE is not better than that of damped biases alone."""
         assert self.validation is not None
         metric = validation_metric(self.validation.kind)
         if not isinstance(metric, RatingMetric):
@@ -205,12 +205,12 @@ class FitMonitor:
                 stacklevel=3,
             )
 
-    def _rounding(self) -> float:
-        """Return the rounding error of the mean loss that comes from the row with the largest weight."""
+    def _rounding_error(self) -> float:
+        """Return the rounding error of the mean loss caused by the row with the largest weight."""
         table = self.training
         weight = 1.0 if table.weights is None else float(np.abs(table.weights).max(initial=0))
         size = float(np.ptp(table.values)) ** 2 if table.kind == "ratings" else float(table.values.max(initial=0))
-        return ROUNDING * weight * size / len(table)
+        return ROUNDING_ERROR * weight * size / len(table)
 
 
 def report_parts(parts: Sequence[T], callback: EpochCallback | None) -> Iterator[T]:

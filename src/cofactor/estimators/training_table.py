@@ -239,7 +239,7 @@ class Standardization:
         return model.rescaled(self.std, scale, shift=self.mean)
 
     def to_standard(self, model: R) -> R:
-        """Convert a model of ratings to standardized units; the inverse of `to_ratings`.
+        """Convert a rating model to standardized units; the inverse of `to_ratings`.
 
         Parameters
         ----------

@@ -16,7 +16,7 @@ __all__ = ["CANDIDATES", "Candidate", "candidates_for"]
 
 
 def _rows(table: Interactions) -> float:
-    """Return the number of rows, which the time of an iterative fit is proportional to."""
+    """Return the number of rows, which is proportional to the time of an iterative fit."""
     return float(len(table))
 
 
@@ -26,12 +26,12 @@ def _rows_and_ids(table: Interactions) -> float:
 
 
 def _item_pairs(table: Interactions) -> float:
-    """Return the number of pairs of items in the same history: the time of a product of sparse matrices."""
+    """Return the number of item pairs that share a history, proportional to the time of a sparse matrix product."""
     return float(np.square(table.by_user.counts, dtype=np.float64).sum())
 
 
 def _user_pairs(table: Interactions) -> float:
-    """Return the number of pairs of users with the same item."""
+    """Return the number of user pairs that share an item."""
     return float(np.square(table.by_item.counts, dtype=np.float64).sum())
 
 
@@ -46,7 +46,7 @@ def _dense(table: Interactions) -> float:
     return 12 * n_items**2 + n_items * len(table) + 0.01 * inverted**3
 
 
-def _always(table: Interactions) -> bool:
+def _suits_all(table: Interactions) -> bool:
     return True
 
 
@@ -57,7 +57,7 @@ def _is_small(table: Interactions) -> bool:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An estimator that automatic selection tries.
+    """Estimator to try in automatic selection.
 
     Attributes
     ----------
@@ -65,13 +65,13 @@ class Candidate:
         Name of the estimator; a name that is not registered is skipped.
     cost : callable
         Function that returns a number proportional to the time of a fit to a table.
-    suits : callable
+    is_suitable : callable
         Function that returns whether the estimator suits a table.
     """
 
     name: str
     cost: Callable[[Interactions], float] = field(default_factory=lambda: _rows)
-    suits: Callable[[Interactions], bool] = field(default_factory=lambda: _always)
+    is_suitable: Callable[[Interactions], bool] = field(default_factory=lambda: _suits_all)
 
 
 CANDIDATES: dict[Kind, tuple[Candidate, ...]] = {
@@ -84,7 +84,7 @@ CANDIDATES: dict[Kind, tuple[Candidate, ...]] = {
         Candidate("ease", _dense, _is_small),
         Candidate("sparse-ease", _item_pairs),
         Candidate("graph-filter", _item_pairs),
-        Candidate("sequential-item-knn", suits=is_ordered),
+        Candidate("sequential-item-knn", is_suitable=is_ordered),
         Candidate("bpr"),
     ),
     "ratings": (
@@ -101,7 +101,7 @@ CANDIDATES: dict[Kind, tuple[Candidate, ...]] = {
 
 
 def candidates_for(table: Interactions) -> list[tuple[Candidate, Estimator]]:
-    """Return the candidates that are registered and suit a table, with their default hyperparameters.
+    """Return the registered candidates that suit a table, with their default hyperparameters.
 
     Parameters
     ----------
@@ -122,5 +122,5 @@ def candidates_for(table: Interactions) -> list[tuple[Candidate, Estimator]]:
     return [
         (candidate, REGISTRY[candidate.name]())
         for candidate in CANDIDATES[table.kind]
-        if candidate.name in REGISTRY and candidate.suits(table)
+        if candidate.name in REGISTRY and candidate.is_suitable(table)
     ]

@@ -579,7 +579,7 @@ def _score_lists(
 
 
 def _prepared(recommender: Recommender, split: Split, exclude: Exclude) -> Recommender:
-    """Return the recommender with the held-out users folded in; "positives" ignores which other items users saw."""
+    """Return the recommender with the held-out users folded in; without `seen` if `exclude` is "positives"."""
     return prepare_recommender(recommender if exclude == "seen" else replace(recommender, seen=None), split)
 
 

@@ -129,10 +129,10 @@ def require_no_history_pairs(histories: SparseRows, test: Interactions) -> None:
     """
     n, user, item = common_entries(histories, test.by_user)
     if n:
-        more_text = f" (and {n - 1:,} more pair{'s' if n > 2 else ''})" if n > 1 else ""
+        remaining_text = f" (and {n - 1:,} more pair{'s' if n > 2 else ''})" if n > 1 else ""
         raise LeakageError(
             f"user {test.users.id_at(user)!r} and item {test.items.id_at(item)!r} are in both the test set and "
-            f"the model's histories{more_text}; fit on split.train, and do not update the model with the test set"
+            f"the model's histories{remaining_text}; fit on split.train, and do not update the model with the test set"
         )
 
 
@@ -281,5 +281,5 @@ def _item_id(table: Interactions, row: int) -> Any:
 
 def _remaining_count(mask: Bool, noun: str) -> str:
     """Return text such as " (and 2 more rows)" for the rows that a message does not name, or ""."""
-    n_more = int(mask.sum()) - 1
-    return f" (and {n_more:,} more {noun}{'s' if n_more > 1 else ''})" if n_more else ""
+    n_remaining = int(mask.sum()) - 1
+    return f" (and {n_remaining:,} more {noun}{'s' if n_remaining > 1 else ''})" if n_remaining else ""

@@ -381,7 +381,7 @@ def log_likelihood(predicted: Distribution, y: Any) -> float:
 
 
 def probability_integral_transform(predicted: Distribution, y: Any, *, seed: Seed = 0) -> Float64:
-    """Compute the probability integral transform of each rating, which is uniform on [0, 1] if predictions are right.
+    """Compute the probability integral transform of each rating, uniform on [0, 1] for calibrated predictions.
 
     Parameters
     ----------
@@ -557,9 +557,9 @@ def _noise(recommender: Recommender, history: Any) -> Float64:
         np.bincount(history.u, weights=residual**power, minlength=history.n_users) for power in (0, 1, 2)
     )
     noise = np.full(history.n_users, np.nan)
-    has_two = count >= 2
-    variance = squares[has_two] / count[has_two] - (total[has_two] / count[has_two]) ** 2
-    noise[has_two] = np.sqrt(np.maximum(variance, 0.0) * count[has_two] / (count[has_two] - 1))
+    has_variance = count >= 2
+    variance = squares[has_variance] / count[has_variance] - (total[has_variance] / count[has_variance]) ** 2
+    noise[has_variance] = np.sqrt(np.maximum(variance, 0.0) * count[has_variance] / (count[has_variance] - 1))
     return noise
 
 

@@ -1,4 +1,4 @@
-"""Search space: the hyperparameters of an estimator that are tuned, and their ranges, read from its fields."""
+"""Search space: the tunable hyperparameters of an estimator and their ranges, as declared by its fields."""
 
 from __future__ import annotations
 

@@ -70,14 +70,14 @@ SAMPLE_ROWS = 8
 WARM_UP_ROWS = 500
 """Approximate number of rows of a fit that only compiles kernels and imports libraries."""
 
-MARGIN = 0.92
+BUDGET_FRACTION = 0.92
 """Share of the budget that is allocated; the rest covers errors in the predicted times."""
 
 BLEND_ARMS = 4
 """A blend consists of the best model of each of a few candidates."""
 
 BLEND_SECONDS, BLEND_EVALUATIONS = 1.0, 3
-"""The choice of the weights of a blend takes about this time and this number of evaluations of each part."""
+"""Approximate time, and number of evaluations of each part, for choosing the weights of a blend."""
 
 MAX_RESERVED = 0.4
 """Maximum share of the budget that is reserved for the final fit of a blend."""
@@ -250,7 +250,7 @@ def choose(
         return selection.estimator, selection.trials
     _, liked = PairedModels(min_rating=min_rating).ranking_part(interactions)
     ranker = select(liked, budget=budget / 2, start=start, **options)
-    seconds = time.perf_counter() - start + ranker.fit_seconds / MARGIN
+    seconds = time.perf_counter() - start + ranker.fit_seconds / BUDGET_FRACTION
     rating_model = select(interactions, budget=max(budget - seconds, 0.0), **options)
     estimator = PairedModels(ranker.estimator, rating_model.estimator, min_rating)
     return estimator, ranker.trials + rating_model.trials
@@ -308,8 +308,10 @@ def select(
     """
     checks.optional_callable("on_trial", on_trial)
     trials = None if trials is None else checks.whole_number("trials", trials, low=1)
-    begin = time.perf_counter() if start is None else start
-    deadline = math.inf if trials is not None else begin + MARGIN * checks.finite_number("budget", budget, low=0)
+    start_time = time.perf_counter() if start is None else start
+    deadline = (
+        math.inf if trials is not None else start_time + BUDGET_FRACTION * checks.finite_number("budget", budget, low=0)
+    )
     k = checks.whole_number("k", k, low=1, high=checks.MAX_LIST_LENGTH)
     table = candidates_for(interactions)[0][1].check_table(interactions)
     return _Selector(table, deadline, trials or MAX_TRIALS, checks.seed(seed), k, on_trial).run()
@@ -365,7 +367,7 @@ class _Arm:
 
     @classmethod
     def of(cls, candidate: Candidate, default: Estimator, *, kind: Kind, searches_width: bool) -> _Arm:
-        """Create an arm; without a search over the number of factors, trials do not compile kernels."""
+        """Create an arm; unless the number of factors is searched, trials do not compile kernels."""
         try:
             space = search_space(default, kind=kind)
         except ParameterError:  # nothing to search
@@ -374,9 +376,9 @@ class _Arm:
             space.pop("factors", None)
         return cls(candidate, default, space, default)
 
-    def predicted(self, estimator: Estimator) -> tuple[float, float]:
+    def predicted_seconds(self, estimator: Estimator) -> tuple[float, float]:
         """Return the predicted time of a trial, and of its fit alone."""
-        ratio = _work(estimator) / _work(self.measured)
+        ratio = _relative_cost(estimator) / _relative_cost(self.measured)
         return self.seconds + (ratio - 1) * self.fit_seconds, ratio * self.fit_seconds
 
 
@@ -409,48 +411,48 @@ class _Selector:
     def run(self) -> Selection:
         """Run all trials, and return the selection."""
         if self.split is None:
-            return self._first("no rows can be held out")
+            return self._choose_fastest("no rows can be held out")
         for arm in self.arms:
             if self.is_timed and not self._has_time(MAX_DEFAULTS * self.seconds, 0):
-                self._record(arm.default, math.nan, 0.0, "not tried: little time is left")
+                self._record(arm.default, math.nan, 0.0, "not tried: too little time left")
                 continue
             if self.is_timed:
                 self._measure(arm)
-            self._try(arm, arm.default)
-        self._halve()
+            self._run_trial(arm, arm.default)
+        self._search()
         self._drop_uncertain_gains()
         scored = [arm for arm in self.arms if arm.best is not None]
         if not scored:
-            return self._first("no fit was scored")
-        return self._blend(self._ranked(scored)) or self._best(scored)
+            return self._choose_fastest("no fit was scored")
+        return self._blend(self._ranked_arms(scored)) or self._choose_best(scored)
 
     def _drop_uncertain_gains(self) -> None:
         """Keep one result of each candidate: the best one if it is clearly better than the defaults."""
         for arm in self.arms:
             if arm.best is not None and (default := arm.default_result) is not None:
-                arm.best = arm.best if self._is_clear(arm.best.values, default.values) else default
+                arm.best = arm.best if self._is_clear_gain(arm.best.values, default.values) else default
 
-    def _is_clear(self, values: UserValues, reference: UserValues) -> bool:
+    def _is_clear_gain(self, values: UserValues, reference: UserValues) -> bool:
         """Return whether the gain in the metric over a reference exceeds its standard error."""
         sign = 1 if self.metric.greater_is_better else -1
         return bool(sign * (values.aggregate() - reference.aggregate()) > values.standard_error(reference))
 
-    def _first(self, note: str) -> Selection:
-        """Choose the first candidate without a comparison."""
+    def _choose_fastest(self, note: str) -> Selection:
+        """Choose the candidate with the shortest predicted time, without comparing models."""
         arm = min(self.arms, key=lambda arm: arm.seconds if math.isfinite(arm.seconds) else math.inf)
         self._record(arm.default, math.nan, 0.0, note, chosen=True)
         return Selection(arm.default, tuple(self.trials), "none", 0.0)
 
-    def _best(self, scored: list[_Arm]) -> Selection:
+    def _choose_best(self, scored: list[_Arm]) -> Selection:
         """Choose the best single estimator."""
-        arm = self._ranked(scored)[0]
+        arm = self._ranked_arms(scored)[0]
         assert arm.best is not None
         assert self.split is not None
         number = arm.best.number
         self.trials[number] = replace(self.trials[number], chosen=True)
         return Selection(arm.best.estimator, tuple(self.trials), self.split.description, self._final_seconds(arm))
 
-    def _ranked(self, arms: list[_Arm]) -> list[_Arm]:
+    def _ranked_arms(self, arms: list[_Arm]) -> list[_Arm]:
         """Return the arms with a result, best first."""
         return sorted(
             (arm for arm in arms if arm.best is not None),
@@ -460,7 +462,7 @@ class _Selector:
     # Time
 
     def _measure(self, arm: _Arm) -> None:
-        """Predict the time of a fit from a fit to the rows of some users, after one that compiles the kernels."""
+        """Predict the time of a fit from that of a fit to a sample of users, after the kernels have been compiled."""
         assert self.split is not None
         train = self.split.train
         for rows in (WARM_UP_ROWS, max(len(train) // SAMPLE_ROWS, WARM_UP_ROWS)):
@@ -478,15 +480,19 @@ class _Selector:
         arm.seconds = arm.fit_seconds = seconds * ratio
 
     def _final_seconds(self, arm: _Arm, estimator: Estimator | None = None) -> float:
-        """Return the predicted time of a fit to all rows."""
+        """Return the predicted time of fitting to all rows."""
         assert self.split is not None
         if math.isnan(arm.fit_seconds):
             return 0.0
         used = estimator or (arm.best.estimator if arm.best is not None else arm.default)
-        return arm.predicted(used)[1] * arm.candidate.cost(self.table) / max(arm.candidate.cost(self.split.train), 1)
+        return (
+            arm.predicted_seconds(used)[1]
+            * arm.candidate.cost(self.table)
+            / max(arm.candidate.cost(self.split.train), 1)
+        )
 
     def _refit_seconds(self, result: _Result) -> float:
-        """Return the predicted time of a fit of a result's estimator to all rows."""
+        """Return the predicted time of fitting a result's estimator to all rows."""
         return self._final_seconds(result.arm, result.estimator)
 
     def _blend_seconds(self, results: list[_Result]) -> float:
@@ -494,27 +500,27 @@ class _Selector:
         evaluations = sum(result.arm.seconds - result.arm.fit_seconds for result in results)
         return BLEND_SECONDS + BLEND_EVALUATIONS * (0 if math.isnan(evaluations) else evaluations)
 
-    def _reserved(self) -> float:
+    def _reserved_seconds(self) -> float:
         """Return the time that is reserved for a blend of the best models, or at least for the best model alone."""
-        arms = self._ranked(self.arms)
+        arms = self._ranked_arms(self.arms)
         best = [arm.best for arm in arms[:BLEND_ARMS] if arm.best is not None]
         blend = self._blend_seconds(best) + sum(map(self._refit_seconds, best))
         return min(blend, max([MAX_RESERVED * self.seconds, *map(self._final_seconds, arms[:1])]))
 
     def _has_time(self, seconds: float, final_seconds: float) -> bool:
-        """Return whether a trial and the final fit afterwards end in time."""
+        """Return whether a trial and the subsequent final fit will finish in time."""
         return time.perf_counter() + seconds + final_seconds <= self.deadline
 
     # Trials
 
-    def _try(self, arm: _Arm, estimator: Estimator) -> bool:
+    def _run_trial(self, arm: _Arm, estimator: Estimator) -> bool:
         """Fit and score an estimator on the split; return False if the remaining budget is too small for a trial."""
         assert self.split is not None
         if sum(trial.value is not None for trial in self.trials) >= self.max_trials:
             return False
         if self.is_timed:
-            seconds = arm.predicted(estimator)[0]
-            final = max(self._final_seconds(arm, estimator), self._reserved())
+            seconds = arm.predicted_seconds(estimator)[0]
+            final = max(self._final_seconds(arm, estimator), self._reserved_seconds())
             if math.isfinite(seconds) and not self._has_time(seconds, final):
                 if arm.n_trials == 0:
                     self._record(estimator, math.nan, 0.0, f"not tried: it takes about {seconds:.0f} s")
@@ -531,7 +537,7 @@ class _Selector:
             self._record(estimator, math.nan, time.perf_counter() - start, str(error))
             return True
         value, seconds = values.aggregate(), time.perf_counter() - start
-        if _work(estimator) == _work(arm.default):
+        if _relative_cost(estimator) == _relative_cost(arm.default):
             arm.measured, arm.seconds, arm.fit_seconds = estimator, seconds, fit_seconds
         self._record(estimator, value, seconds)
         if not math.isnan(value):
@@ -552,18 +558,18 @@ class _Selector:
         if self.on_trial is not None:
             self.on_trial(self.trials[-1])
 
-    def _halve(self) -> None:
-        """Try new hyperparameters of the better half of the candidates, until the budget is used up."""
-        arms, n_trials, any_trial = self._ranked(self.arms), 1, True
-        while any_trial:
-            arms = self._ranked(arms)[: max(math.ceil(len(arms) / 2), BLEND_ARMS)]
-            n_trials, any_trial = 2 * n_trials, False
+    def _search(self) -> None:
+        """Try new hyperparameters for the better half of the candidates until the budget is used up."""
+        arms, n_trials, has_progress = self._ranked_arms(self.arms), 1, True
+        while has_progress:
+            arms = self._ranked_arms(arms)[: max(math.ceil(len(arms) / 2), BLEND_ARMS)]
+            n_trials, has_progress = 2 * n_trials, False
             for _ in range(n_trials):
                 for arm in arms:
-                    any_trial |= bool(arm.space) and self._try(arm, self._suggested(arm))
+                    has_progress |= bool(arm.space) and self._run_trial(arm, self._suggest(arm))
 
-    def _suggested(self, arm: _Arm) -> Estimator:
-        """Draw hyperparameters: a few close to the best ones so far, or (one draw in four) all from their ranges."""
+    def _suggest(self, arm: _Arm) -> Estimator:
+        """Draw hyperparameters: perturb some of the best ones so far or, in one draw of four, redraw all of them."""
         assert arm.best is not None
         stream = random_stream(self.seed, "selection", arm.candidate.name, arm.n_trials)
         is_local = arm.n_trials % 4 != 0
@@ -584,7 +590,7 @@ class _Selector:
     # Blend
 
     def _blend(self, ranked: list[_Arm]) -> Selection | None:
-        """Blend the best models; return None if the blend is not better than the best one by a standard error."""
+        """Blend the best models; return None unless the blend beats the best model by at least one standard error."""
         assert self.split is not None
         results = [arm.best for arm in ranked[:BLEND_ARMS] if arm.best is not None]
         while results and self.is_timed:
@@ -605,7 +611,7 @@ class _Selector:
         values = primary_values(recommender, self.split, k=self.k)
         reference = results[0].values
         gain, error = values.aggregate() - reference.aggregate(), values.standard_error(reference)
-        is_better = self._is_clear(values, reference)
+        is_better = self._is_clear_gain(values, reference)
         verb = "improves" if is_better else "does not clearly improve"
         note = (
             f"the blend {verb} {self.metric.title} by {gain:+.4f} (standard error {error:.4f}) compared "
@@ -675,6 +681,6 @@ def sample_of_users(table: Interactions, n_rows: int, *, seed: int) -> Interacti
     )
 
 
-def _work(estimator: Estimator) -> float:
-    """Return the product of the hyperparameters that the time of a fit is proportional to."""
+def _relative_cost(estimator: Estimator) -> float:
+    """Return the product of the hyperparameters, which is proportional to the time of a fit."""
     return math.prod(float(getattr(estimator, name, 1) or 1) for name in ("factors", "epochs", "iterations", "hidden"))

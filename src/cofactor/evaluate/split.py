@@ -183,7 +183,7 @@ class Split:
 
     @validated
     def decayed(self, *, half_life: float) -> Split:
-        """Return a copy of the split whose training rows weigh less the older they are; see `Interactions.decayed`.
+        """Return a copy of the split with lower weights for older training rows; see `Interactions.decayed`.
 
         Parameters
         ----------

@@ -88,7 +88,7 @@ def tune_baseline(split: Split, *, k: int = 10, seed: Seed = 0, on_fit: Callable
 
 
 def _content_key(split: Split, k: int, seed: int) -> bytes:
-    """Return a hash of everything that determines the tuned baseline of a split, apart from the names of users."""
+    """Return a hash of the data and settings that determine the tuned baseline of a split, excluding IDs."""
     train = split.train
     settings = (train.kind, train.n_users, train.n_items, train.scale, split.order, split.fold_in is not None, k, seed)
     digest = sha256(repr(settings).encode())

@@ -175,7 +175,7 @@ def learn_type_weights(
 def _held_out(
     tables: Mapping[str, Interactions], target: str, seed: int
 ) -> tuple[dict[str, Interactions], Interactions]:
-    """Return the training tables and the held-out events of the target, all with the same IDs."""
+    """Return the training tables and the held-out events of the target type, all with the same ID maps."""
     all_events = combine_events(tables, dict.fromkeys(tables, 1.0))
     same_ids = {name: table.with_ids(all_events.users, all_events.items) for name, table in tables.items()}
     events = same_ids[target]
@@ -199,5 +199,5 @@ def _held_out(
 
 
 def _pairs(table: Interactions) -> Int64:
-    """Return one number for each user-item pair: ndarray of shape (n,), int64."""
+    """Encode each user-item pair as one integer: ndarray of shape (n,), int64."""
     return table.u.astype(np.int64) * table.n_items + table.i

@@ -27,7 +27,7 @@ __all__ = ["Entity", "bias_ranking", "surprising_items"]
 Entity: TypeAlias = Literal["item", "user"]
 
 MIN_ITEMS_FOR_FIT = 4
-"""Number of items from which a relation with two coefficients between levels and averages cannot be a coincidence."""
+"""Minimum number of items for detecting a two-coefficient relation between levels and averages."""
 
 
 @validated

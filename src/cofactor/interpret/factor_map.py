@@ -142,7 +142,7 @@ class FactorMap:
 
 
 def _without_popularity(factors: Float64, support: Int64) -> Float64:
-    """Return the residuals of centered factors, (n_items, k), that a quadratic function of log support leaves."""
+    """Return centered factors, (n_items, k), after regressing out a quadratic function of log support."""
     log_support = np.log1p(support.astype(np.float64))
     design = np.column_stack([log_support, log_support**2])
     design -= design.mean(axis=0)

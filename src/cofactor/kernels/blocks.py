@@ -25,7 +25,7 @@ __all__ = ["PairBlocks", "disjoint_rounds", "grid_size", "pair_blocks", "random_
 
 
 def grid_size(n: int, *, max_size: int = 16) -> int:
-    """Return the number of groups into which the users, and also the items, of a table with n rows are divided.
+    """Return the number of groups that the users, and likewise the items, of a table with n rows are divided into.
 
     Parameters
     ----------
@@ -63,13 +63,13 @@ def random_groups(counts: Int64, groups: int, rng: np.random.Generator) -> tuple
     -------
     order : ndarray of shape (n,), int64
         The rows in random order.
-    cuts : ndarray of shape (groups + 1,), int64
-        Group g is order[cuts[g]:cuts[g + 1]]. All groups are empty if there are no rows.
+    start : ndarray of shape (groups + 1,), int64
+        Group g is order[start[g]:start[g + 1]]. All groups are empty if there are no rows.
 
     Examples
     --------
-    >>> order, cuts = random_groups(np.array([1, 1, 1, 1]), 2, np.random.default_rng(0))
-    >>> sorted(order.tolist()), cuts.tolist()
+    >>> order, start = random_groups(np.array([1, 1, 1, 1]), 2, np.random.default_rng(0))
+    >>> sorted(order.tolist()), start.tolist()
     ([0, 1, 2, 3], [0, 2, 4])
     """
     order = rng.permutation(len(counts))
@@ -163,8 +163,8 @@ class PairBlocks:
         The weight of each event; of shape (0,) if all are 1.
     items : ndarray of shape (n_items,), int32
         The item row numbers, sorted by group.
-    cuts : ndarray of shape (grid + 1,), int64
-        The items in group b are items[cuts[b]:cuts[b + 1]].
+    item_start : ndarray of shape (grid + 1,), int64
+        The items in group b are items[item_start[b]:item_start[b + 1]].
     """
 
     grid: int
@@ -173,7 +173,7 @@ class PairBlocks:
     i: Int32
     weights: Float32
     items: Int32
-    cuts: Int64
+    item_start: Int64
 
 
 def pair_blocks(
@@ -199,15 +199,15 @@ def pair_blocks(
     PairBlocks
         All blocks are empty if there are no events.
     """
-    users, user_cuts = random_groups(rows.counts, grid, rng)
-    items, item_cuts = random_groups(support, grid, rng)
+    users, user_group_start = random_groups(rows.counts, grid, rng)
+    items, item_group_start = random_groups(support, grid, rng)
     order, item_group = users.astype(np.int32), np.empty(len(support), np.int32)
-    item_group[items] = np.repeat(np.arange(grid, dtype=np.int32), np.diff(item_cuts))
-    first_event = row_starts(rows.counts[users])[user_cuts]
+    item_group[items] = np.repeat(np.arange(grid, dtype=np.int32), np.diff(item_group_start))
+    first_event = row_starts(rows.counts[users])[user_group_start]
     n = len(rows.columns)
     blocks = PairBlocks(
         grid, np.zeros(grid**2 + 1, np.int64), np.empty(n, np.int32), np.empty(n, np.int32),
-        np.empty_like(weights), items.astype(np.int32), item_cuts,
+        np.empty_like(weights), items.astype(np.int32), item_group_start,
     )  # fmt: skip
     run = _arrange_pairs()
 
@@ -215,7 +215,7 @@ def pair_blocks(
         run(
             blocks.u, blocks.i, blocks.weights, blocks.start,
             rows.start, rows.columns, weights, order, item_group,
-            group, grid, user_cuts[group], user_cuts[group + 1], first_event[group],
+            group, grid, user_group_start[group], user_group_start[group + 1], first_event[group],
         )  # fmt: skip
 
     parallel_for(arrange, range(grid))

@@ -1,4 +1,4 @@
-"""Bayesian personalized ranking (BPR): SGD on item pairs, so that a user's items score above items the user lacks.
+"""Bayesian personalized ranking (BPR): SGD on item pairs, so that a user's items score above all other items.
 
 For an event (u, i) with weight w and a negative item j that u does not have, with x_ui = b_i + p_u . q_i:
 
@@ -179,7 +179,7 @@ def bpr_epoch(
         run(
             P, loss, last_user, Q, bias,
             blocks.u, blocks.i, blocks.weights, blocks.items,
-            block, blocks.start[block], blocks.start[block + 1], blocks.cuts[group], blocks.cuts[group + 1],
+            block, blocks.start[block], blocks.start[block + 1], blocks.item_start[group], blocks.item_start[group + 1],
             candidates, seeds[block], learning_rate, l2, l2_bias,
         )  # fmt: skip
 
@@ -225,16 +225,16 @@ def bpr_fold_in(
     items = np.arange(len(Q), dtype=np.int32)
     seeds = random_stream(0, "fold in").integers(0, 2**64, len(rates), dtype=np.uint64)
 
-    def update(cut: tuple[int, int]) -> None:
+    def update(block: tuple[int, int]) -> None:
         loss, last_user = np.zeros(1), np.full(len(Q), -1, np.int32)
-        first, last = rows.start[cut[0]], rows.start[cut[1]]
+        first, last = rows.start[block[0]], rows.start[block[1]]
         for seed, learning_rate in zip(seeds, rates, strict=True):
             run(
                 P, loss, last_user, Q, bias,
                 u, rows.columns, weights, items,
                 0, first, last, 0, len(Q), candidates, seed, learning_rate, l2, 0.0,
             )  # fmt: skip
-            P[cut[0] : cut[1]] /= np.float32(1 + 2 * learning_rate * row_l2)
+            P[block[0] : block[1]] /= np.float32(1 + 2 * learning_rate * row_l2)
 
     parallel_for(update, row_blocks(rows.start, entries=1 << 12))
 

@@ -33,7 +33,7 @@ def _candidate_ridge():
         A = np.empty((width, width), np.float64)  # lower triangle; later its Cholesky factor
         b = np.empty(width, np.float64)
         target = np.zeros(n_rows, np.float64)
-        latest = np.full(n_rows, -1, np.int64)  # the entry of each row that was visited last
+        last_entry = np.full(n_rows, -1, np.int64)  # the entry of each row that was visited last
         previous = np.empty(0, np.int64)  # the entry of the same row that was visited before
         position = np.empty(0, np.int32)
         visited = np.empty(0, np.float32)
@@ -61,16 +61,16 @@ def _candidate_ridge():
                     x = np.float64(values[e])
                     A[k, k] += x * x
                     b[k] += x * target[row]
-                    t = latest[row]
+                    t = last_entry[row]
                     previous[n], position[n], visited[n] = t, k, values[e]
                     while t >= 0:
                         A[k, position[t]] += x * visited[t]
                         t = previous[t]
-                    latest[row] = n
+                    last_entry[row] = n
                     n += 1
             for k in range(m):
                 for e in range(start[candidates[i, k]], start[candidates[i, k] + 1]):
-                    latest[rows[e]] = -1
+                    last_entry[rows[e]] = -1
             for e in range(start[offset + i], start[offset + i + 1]):
                 target[rows[e]] = 0.0
             for r in range(m):  # A = C C'; C y = b on the way

@@ -1,4 +1,4 @@
-"""Dot products of the factors of user-item pairs, from which predictions are computed."""
+"""Dot products of user and item factors for user-item pairs, as needed for predictions."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ def draw_history_terms(width: int):
             for d in range(width):
                 total[d] = 0
             first, last = start[j], start[j + 1]
-            end_of_groups = last - (last - first) % 8
-            for t in range(first, end_of_groups, 8):
+            last_full_group = last - (last - first) % 8
+            for t in range(first, last_full_group, 8):
                 r0, r1, r2, r3 = rows[t], rows[t + 1], rows[t + 2], rows[t + 3]
                 r4, r5, r6, r7 = rows[t + 4], rows[t + 5], rows[t + 6], rows[t + 7]
                 h0, h1, h2, h3 = scale[r0], scale[r1], scale[r2], scale[r3]
@@ -56,7 +56,7 @@ def draw_history_terms(width: int):
                     total[d] += (h0 * E[r0, d] + h1 * E[r1, d] + h2 * E[r2, d] + h3 * E[r3, d]) + (
                         h4 * E[r4, d] + h5 * E[r5, d] + h6 * E[r6, d] + h7 * E[r7, d]
                     )
-            for t in range(end_of_groups, last):
+            for t in range(last_full_group, last):
                 h = scale[rows[t]]
                 squares += h * h
                 for d in range(width):
@@ -131,7 +131,7 @@ def _squared_errors():
 
 @kernel(writes="f8[::1]", reads="i8[::1] i4[::1] i8[::1] f4[::1] f8[::1]", scalars="i8 i8")
 def _column_squared_errors():
-    """Write the sum of the squares of rows first..last-1 of the transposed entries, with the factors `row_noise`."""
+    """Write the sum of the squares of rows first..last-1 of the transposed entries, weighted by `row_noise`."""
 
     def _column_squared_errors(squared_error, start, rows, order, squares, row_noise, first, last):
         for c in range(first, last):
@@ -144,7 +144,7 @@ def _column_squared_errors():
 
 
 def entry_precisions(rows: SparseRows, row_precision: Float32, column_precision: Float32) -> Float32:
-    """Compute the precision of each entry: the precision of its row times that of its column, times its weight.
+    """Compute the precision of each entry: the product of its row precision, column precision and weight.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ def entry_precisions(rows: SparseRows, row_precision: Float32, column_precision:
 
 
 def residuals(rows: SparseRows, P: Float32, Q: Float32, bias: Float32) -> Float32:
-    """Compute the value of each entry minus the dot product of the vectors of its row and column, and a column bias.
+    """Compute the residual of each entry: its value minus its column bias and the dot product of its two vectors.
 
     Parameters
     ----------

@@ -115,7 +115,7 @@ def mixture_cdf(means: Float64, sds: Float64, points: Float64) -> Float64:
 
 
 def mixture_cdf_at(means: Float64, sds: Float64, points: Float64) -> Float64:
-    """Compute the distribution function of each mixture at a point of its own.
+    """Evaluate the cumulative distribution function of each mixture at its own point.
 
     Parameters
     ----------

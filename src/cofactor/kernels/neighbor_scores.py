@@ -47,16 +47,16 @@ __all__ = [
 ]
 
 SUM, AVERAGE = 0, 1
-"""Compile-time choice of how neighbors are combined."""
+"""Compile-time option for combining neighbors."""
 
 CHUNK_SIZE = 32
-"""The number of neighbors that are looked up before the number of those found is checked."""
+"""Number of neighbors to look up between checks of the number found."""
 
 MIN_BLOCK_USERS = 4
-"""The number of users from which a block is faster than its single pairs."""
+"""Minimum number of users for which scoring a block is faster than scoring single pairs."""
 
 BOUNDARY_WIDTH = 2.0**-13
-"""Relative difference from the k-th largest similarity up to which similarities are close to it.
+"""Maximum relative difference from the k-th largest similarity for partial weights.
 
 It is about a hundred times the effect of rounding ratings to float32 on similarities. With a power of two, the kernels
 compute the closeness, times this width and the k-th similarity, without rounding errors.
@@ -65,7 +65,7 @@ compute the closeness, times this width and the k-th similarity, without roundin
 ABOVE_BOUNDARY, BELOW_BOUNDARY = 1 + BOUNDARY_WIDTH, 1 - BOUNDARY_WIDTH
 
 LOW_RANK_TILE = 256
-"""Number of items whose vectors are multiplied with those of all users of a block, so that they stay in the cache."""
+"""Number of items whose vectors are multiplied with those of all users of a block, so that they stay in cache."""
 
 _ROWS = "i8[::1] i4[::1] f4[::1] f4[::1] "  # start, columns, values, weights (empty: all 1)
 
@@ -80,12 +80,13 @@ def _average_by_items():
 
     Reads the entries of each user (`start`, `columns`, `values`, `weights`), the neighbors of each item in the order of
     `NeighborLists` (`list_start`, `neighbors`, `similarity`), and the items that have each item as a neighbor
-    (`listed_start`, `listed_in`), by which items without a neighbor in any history are skipped if these are few. Sums
+    (`reverse_start`, `reverse_neighbors`), used to skip items without a neighbor in any history if these are few. Sums
     are float64, so that each product is exact.
     """
 
     def _average_by_items(
-        out, start, columns, values, weights, list_start, neighbors, similarity, listed_start, listed_in, k, damping
+        out, start, columns, values, weights, list_start, neighbors, similarity, reverse_start, reverse_neighbors, k,
+        damping,
     ):  # fmt: skip
         n_users, n_items = out.shape
         # the entries by item, and the number of similarities of all entries
@@ -94,7 +95,7 @@ def _average_by_items():
             column_start[columns[e] + 1] += 1
         n_similarities = 0
         for j in range(n_items):
-            n_similarities += column_start[j + 1] * (listed_start[j + 1] - listed_start[j])
+            n_similarities += column_start[j + 1] * (reverse_start[j + 1] - reverse_start[j])
             column_start[j + 1] += column_start[j]
         next_free = column_start[:-1].copy()
         user = np.empty(column_start[n_items], np.int32)
@@ -111,8 +112,8 @@ def _average_by_items():
             skip[:] = True
             for j in range(n_items):
                 if column_start[j + 1] > column_start[j]:
-                    for t in range(listed_start[j], listed_start[j + 1]):
-                        skip[listed_in[t]] = False
+                    for t in range(reverse_start[j], reverse_start[j + 1]):
+                        skip[reverse_neighbors[t]] = False
         state = np.empty((n_users, 4), np.float64)  # numerator, denominator, missing neighbors, 1 if any is missing
         # users for whom the neighbor after the k-th one is close to it, the position of the k-th one (else -1), and the
         # sums of closeness, numerator and denominator of less similar neighbors and of the k nearest ones
@@ -427,17 +428,17 @@ class NeighborLists:
         The items j, most similar first; equal similarities are in the order of row numbers.
     similarity : ndarray of shape (n,), float32
         s_ij > 0.
-    listed_start : ndarray of shape (n_items + 1,), int64
-        Item j is in the lists of the items listed_in[listed_start[j]:listed_start[j + 1]].
-    listed_in : ndarray of shape (n,), int32
+    reverse_start : ndarray of shape (n_items + 1,), int64
+        The lists that contain item j are those of reverse_neighbors[reverse_start[j]:reverse_start[j + 1]].
+    reverse_neighbors : ndarray of shape (n,), int32
         Item row numbers.
     """
 
     start: Int64
     neighbors: Int32
     similarity: Float32
-    listed_start: Int64
-    listed_in: Int32
+    reverse_start: Int64
+    reverse_neighbors: Int32
 
     @classmethod
     def of(cls, similarities: SparseRows) -> NeighborLists:
@@ -488,11 +489,12 @@ def average_by_items(out: Float32, rows: SparseRows, lists: NeighborLists, *, k:
     """
     if len(rows) >= MIN_BLOCK_USERS:
         _average_by_items()(
-            out, *_arrays(rows), lists.start, lists.neighbors, lists.similarity, lists.listed_start, lists.listed_in, k,
+            out, *_arrays(rows), lists.start, lists.neighbors, lists.similarity, lists.reverse_start,
+            lists.reverse_neighbors, k,
             damping,
         )  # fmt: skip
         return
-    users, items = _listed_items(rows, lists)
+    users, items = _items_with_neighbors(rows, lists)
     scores = out[users, items]
     pair_start = row_starts(np.bincount(users, minlength=len(rows)))
     _average_of_pairs()(
@@ -502,17 +504,17 @@ def average_by_items(out: Float32, rows: SparseRows, lists: NeighborLists, *, k:
     out[users, items] = scores
 
 
-def _listed_items(rows: SparseRows, lists: NeighborLists) -> tuple[Int64, Int32]:
-    """Return pairs of a user and an item that include all pairs for which the user has a neighbor of the item."""
+def _items_with_neighbors(rows: SparseRows, lists: NeighborLists) -> tuple[Int64, Int32]:
+    """Return user-item pairs, including every pair in which the user's history contains a neighbor of the item."""
     n_users, n_items = len(rows), len(lists.start) - 1
-    is_listed = np.zeros((n_users, n_items), bool)
-    low, high = lists.listed_start[rows.columns], lists.listed_start[rows.columns + 1]
+    has_neighbor = np.zeros((n_users, n_items), bool)
+    low, high = lists.reverse_start[rows.columns], lists.reverse_start[rows.columns + 1]
     if (high - low).sum() >= len(lists.neighbors):  # more than a look at all lists
-        is_listed[:] = True
+        has_neighbor[:] = True
     else:
         for a, first, last in zip(rows.owners, low, high, strict=True):
-            is_listed[a, lists.listed_in[first:last]] = True
-    users, items = np.nonzero(is_listed)
+            has_neighbor[a, lists.reverse_neighbors[first:last]] = True
+    users, items = np.nonzero(has_neighbor)
     return users, items.astype(np.int32)
 
 
@@ -598,7 +600,7 @@ def add_by_users(
 
 
 def top_k_membership(similarity: Float64, k: int) -> Float64:
-    """Return the factor of each similarity: 1 above the k-th largest one, 0 below it, and values between close to it.
+    """Return the weight of each similarity: 1 above the k-th largest, 0 below it, with a smooth transition near it.
 
     See the module docstring.
 
@@ -645,7 +647,7 @@ def add_dense(out: Float32, rows: SparseRows, W: Float32) -> None:
 
 
 def add_low_rank(out: Float32, rows: SparseRows, vectors: Float32, response: Float32, scale: Float32) -> None:
-    """Add the product of sparse histories and a weight matrix of low rank to the scores (single-threaded).
+    """Add the product of sparse histories and a low-rank weight matrix to the scores (single-threaded).
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 PEARSON, COSINE, JACCARD, DOT = 0, 1, 2, 3
-"""Compile-time choice of the similarity measure; a dot product may exceed 1, so it is used without shrinkage."""
+"""Compile-time option for the similarity measure; a dot product may exceed 1, so it is used without shrinkage."""
 
 CANDIDATE_FACTOR = 2
 """If column lists are truncated, this many times n rows are compared over all of their entries."""
@@ -133,7 +133,7 @@ def _nearest(measure: int, is_binary: int):
                 if not length > 0:
                     continue
                 s = np.float32(shrinkage * (dot if measure == DOT else min(dot / length, 1.0)))
-                if not topk_heap.offer(similarity, nearest_rows, out, s, row):
+                if not topk_heap.replace_worst(similarity, nearest_rows, out, s, row):
                     continue
                 worst = similarity[out, 0]
                 if worst < 1:

@@ -25,13 +25,13 @@ __all__ = [
     "mixture_cdf",
     "mixture_quantile",
     "pair_dots",
-    "places",
     "row_dots",
     "row_similarities",
     "row_system",
     "sgd_updates",
     "solve_row",
     "split_mix",
+    "time_ranks",
     "to_dense",
     "top_items",
     "top_of_rows",
@@ -581,7 +581,7 @@ def leading_eigenvectors(rows: SparseRows, n_columns: int, n: int) -> tuple[Floa
 
 
 def top_k_membership(s: Float64, k: int) -> Float64:
-    """Return the factor of each similarity in a sum over the k largest ones; see `kernels.neighbor_scores`.
+    """Return the weight of each similarity in a sum over the k largest; see `kernels.neighbor_scores`.
 
     Parameters
     ----------
@@ -625,7 +625,7 @@ def largest_similarities(similarities: Float64, n: int) -> Float64:
     return np.where(without_ties.any(axis=1, keepdims=True), without_ties, s[:, :n])
 
 
-def places(times: Int64) -> Float64:
+def time_ranks(times: Int64) -> Float64:
     """Return the rank of each entry by time; simultaneous entries share their mean rank.
 
     Parameters
@@ -636,7 +636,7 @@ def places(times: Int64) -> Float64:
     Returns
     -------
     ndarray of shape (n,), float64
-        Places from 0.
+        Ranks from 0.
     """
     earlier = times[:, None] > times
     tied = times[:, None] == times
@@ -654,7 +654,7 @@ def transition_counts(rows: SparseRows, n_items: int, *, gap_power: float, backw
     n_items : int
         The number of items.
     gap_power : float
-        Power of the number of places between two entries, by which their pair is divided.
+        Power of the distance in rank between two entries, by which their pair is divided.
     backward : float
         Factor for the transition to an earlier entry.
 
@@ -667,10 +667,10 @@ def transition_counts(rows: SparseRows, n_items: int, *, gap_power: float, backw
     for u in range(len(rows)):
         row = rows.row(u)
         x = row.values.astype(np.float64)
-        place = places(np.zeros(len(x), np.int64) if row.times is None else row.times)
+        rank = time_ranks(np.zeros(len(x), np.int64) if row.times is None else row.times)
         for a in range(len(x)):
             for b in range(len(x)):
-                gap = place[b] - place[a]
+                gap = rank[b] - rank[a]
                 direction = 1 if gap > 0 else backward if gap < 0 else (1 + backward) / 2
                 product = np.sign(x[a] * x[b]) * np.sqrt(abs(x[a] * x[b]))
                 if a != b:

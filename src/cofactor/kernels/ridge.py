@@ -35,16 +35,16 @@ from cofactor.kernels.sparse import SparseRows
 __all__ = ["EVENTS", "RATINGS", "RidgeInputs", "improve", "solve"]
 
 RATINGS, EVENTS = 0, 1
-"""Compile-time choice of how targets and confidences are computed."""
+"""Compile-time option for computing targets and confidences."""
 
 MAX_GATHERED = 1 << 24
 """The maximum size of a block of gathered features, in values (64 MB); longer rows are gathered in each CG step."""
 
 UNROLL = 8
-"""The number of entries processed at a time, by which loops are unrolled."""
+"""The number of entries processed at a time (loop unrolling factor)."""
 
 PREFETCH_DISTANCE = 8
-"""The number of entries by which features are prefetched before they are gathered."""
+"""Prefetch distance: the number of entries by which loading features precedes their use."""
 
 FULL_ROW_WIDTH = 32
 """The maximum width at which loops run over whole rows of A, whose fixed length allows vectorization."""
@@ -253,7 +253,7 @@ def ridge_exact(width: int, kind: int):
 
 @dataclass(frozen=True)
 class RidgeInputs:
-    """Inputs that the ridge regressions of all rows have in common; see the equations in the module docstring.
+    """Inputs shared by the ridge regressions of all rows; see the equations in the module docstring.
 
     Attributes
     ----------

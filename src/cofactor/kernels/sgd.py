@@ -38,7 +38,7 @@ GROUP_SIZE = 8
 """The maximum number of ratings in a group."""
 
 LOOKAHEAD = 32
-"""The number of following ratings that are searched for one that shares no user and no item with the group."""
+"""The number of subsequent ratings to search for one that shares no user or item with the group."""
 
 TILE_SIZE = 128
 """The approximate number of users in a tile: 32 kB of vectors with 64 factors."""
@@ -318,9 +318,9 @@ def rating_blocks(
 
 def _groups(counts: Int64, groups: int, rng: np.random.Generator) -> tuple[Int32, Int32]:
     """Return a random group for each row, and the position of each row when rows are sorted by group."""
-    order, cuts = random_groups(counts, groups, rng)
+    order, group_start = random_groups(counts, groups, rng)
     group, position = np.empty(len(counts), np.int32), np.empty(len(counts), np.int32)
-    group[order] = np.repeat(np.arange(groups, dtype=np.int32), np.diff(cuts))
+    group[order] = np.repeat(np.arange(groups, dtype=np.int32), np.diff(group_start))
     position[order] = np.arange(len(counts), dtype=np.int32)
     return group, position
 

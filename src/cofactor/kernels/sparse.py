@@ -55,20 +55,20 @@ class SparseRows:
     times: Int64 | None = None
 
     def __post_init__(self) -> None:
-        require_array("start of SparseRows", self.start, np.int64)
-        require_array("columns of SparseRows", self.columns, np.int32)
-        require_array("values of SparseRows", self.values, np.float32)
+        require_array("SparseRows.start", self.start, np.int64)
+        require_array("SparseRows.columns", self.columns, np.int32)
+        require_array("SparseRows.values", self.values, np.float32)
         if self.weights is not None:
-            require_array("weights of SparseRows", self.weights, np.float32)
+            require_array("SparseRows.weights", self.weights, np.float32)
         if self.times is not None:
-            require_array("times of SparseRows", self.times, np.int64, (len(self.columns),))
+            require_array("SparseRows.times", self.times, np.int64, (len(self.columns),))
         start, n = self.start, len(self.columns)
         if len(start) == 0 or start[0] != 0 or start[-1] != n or (start[1:] < start[:-1]).any():
-            raise DataError(f"start of SparseRows must be non-decreasing from 0 to {n:,}, the number of entries")
+            raise DataError(f"SparseRows.start must be non-decreasing, from 0 to the number of entries ({n:,})")
         if len(self.values) != n or (self.weights is not None and len(self.weights) != n):
-            raise DataError(f"values and weights of SparseRows must have the same length as columns, {n:,}")
+            raise DataError(f"SparseRows.values and SparseRows.weights must have the same length as columns ({n:,})")
         if n and self.columns.min() < 0:
-            raise DataError(f"column indices of SparseRows must not be negative; got {self.columns.min()}")
+            raise DataError(f"SparseRows.columns must not contain negative indices; got {self.columns.min()}")
 
     @classmethod
     def _part(cls, rows: SparseRows, start: Int64, entries: Any) -> Self:
@@ -176,7 +176,7 @@ class SparseRows:
             part = np.bincount(self.columns[first : first + chunk_size], minlength=n_columns)
             if len(part) > n_columns:
                 raise DataError(
-                    f"n_columns must be greater than the largest column index, {len(part) - 1}; got {n_columns}"
+                    f"n_columns must be greater than the largest column index ({len(part) - 1}); got {n_columns}"
                 )
             counts += part
         return counts
@@ -337,7 +337,9 @@ class SparseRows:
         """
         n_columns = checks.whole_number("n_columns", n_columns, low=0, high=MAX_ROWS)
         if (largest := self.columns.max(initial=-1)) >= n_columns:
-            raise ParameterError(f"n_columns must be greater than the largest column index, {largest}; got {n_columns}")
+            raise ParameterError(
+                f"n_columns must be greater than the largest column index ({largest}); got {n_columns}"
+            )
         start, order = counting_sort(self.columns, n_columns)
         weights = None if self.weights is None else self.weights[order]
         return SparseRows(start, self.owners[order], self.values[order], weights)
@@ -373,7 +375,7 @@ class SparseRows:
         if columns.ndim != 1:
             raise DataError(f"columns must be a one-dimensional array, not {checks.describe(columns)}")
         if start[-1] != len(columns):
-            raise DataError(f"counts must add up to the length of columns, {len(columns):,}; got {start[-1]:,}")
+            raise DataError(f"counts must sum to the length of columns ({len(columns):,}); got {start[-1]:,}")
         return cls(start, columns, values, weights)
 
     @classmethod
@@ -410,7 +412,7 @@ class SparseRows:
         columns = checks.row_numbers("columns", columns, MAX_ROWS)
         if checks.as_array(values).shape != rows.shape:
             raise ParameterError(
-                f"values must have the same length as rows, {len(rows):,}, not {checks.describe(values)}"
+                f"values must have the same length as rows ({len(rows):,}); got {checks.describe(values)}"
             )
         checked_values = checks.number_array("values", values, rows.shape)
         if len(columns) != len(rows):

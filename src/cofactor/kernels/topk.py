@@ -160,7 +160,7 @@ def _scan():
                     if allowed.shape[0] > 0 and not allowed[row]:
                         continue
                     score = topk_heap.score(user_factors, a, item_factors, first + c, bias[first + c])
-                    topk_heap.offer(heap_score, heap_row, a, score, row)
+                    topk_heap.replace_worst(heap_score, heap_row, a, score, row)
                     cutoff = heap_score[a, 0] - margin[a]
             threshold[a] = heap_score[a, 0]
 
@@ -199,10 +199,10 @@ def _scan_single_user(width: int):
                 row = rows[position]
                 if allowed.shape[0] > 0 and not allowed[row]:
                     continue
-                if topk_heap.holds(seen, 0, seen.shape[0], row):
+                if topk_heap.contains(seen, 0, seen.shape[0], row):
                     continue
                 score = topk_heap.score(p, 0, item_factors, position, bias[position])
-                if topk_heap.offer(heap_score, heap_row, 0, score, row):
+                if topk_heap.replace_worst(heap_score, heap_row, 0, score, row):
                     cutoff = max(cutoff, heap_score[0, 0] - margin)
 
     return _scan_single_user
@@ -346,12 +346,12 @@ def _rank_single_user(scores: Float32, rows: Int32, P: Float32, index: ItemIndex
         norm * index.suffix_max_norm[piece_starts] + index.suffix_max_bias[piece_starts] + margin >= threshold
     ]
     if len(piece_starts):
-        more = np.full((len(piece_starts), n), -np.inf, np.float32), np.full((len(piece_starts), n), NO_ROW, np.int32)
+        pieces = np.full((len(piece_starts), n), -np.inf, np.float32), np.full((len(piece_starts), n), NO_ROW, np.int32)
         parallel_for(
-            lambda k: scan_piece(piece_starts[k], more[0][k : k + 1], more[1][k : k + 1], threshold),
+            lambda k: scan_piece(piece_starts[k], pieces[0][k : k + 1], pieces[1][k : k + 1], threshold),
             range(len(piece_starts)),
         )
-        all_scores, all_rows = (np.append(own, others) for own, others in zip((scores, rows), more, strict=True))
+        all_scores, all_rows = (np.append(own, others) for own, others in zip((scores, rows), pieces, strict=True))
         selected = np.lexsort((all_rows, -all_scores))[:n]
         scores[0], rows[0] = all_scores[selected], all_rows[selected]
     else:
@@ -366,8 +366,8 @@ def _margins(P: Float32, index: ItemIndex) -> tuple[Float32, Float32]:
     """
     p = P.astype(np.float64)
     norms = np.sqrt(np.einsum("ij,ij->i", p, p)).astype(np.float32) * np.float32(1 + 1e-6)
-    roundings = np.float32(2 * (P.shape[1] + 8) * 2.0**-23)
-    return norms, roundings * (norms * index.suffix_max_norm[0] + index.largest_bias)
+    rounding_errors = np.float32(2 * (P.shape[1] + 8) * 2.0**-23)
+    return norms, rounding_errors * (norms * index.suffix_max_norm[0] + index.largest_bias)
 
 
 def sort_lists(scores: Float32, rows: Int32) -> None:

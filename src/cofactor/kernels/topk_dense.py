@@ -60,7 +60,7 @@ def _top_of_rows():
                         next_seen += 1
                     if next_seen < seen_start[a + 1] and seen[next_seen] == i:
                         continue
-                    heap.offer(best, rows, a, score, i)
+                    heap.replace_worst(best, rows, a, score, i)
                     cutoff = best[a, 0]
             if order.shape[0] > 0 and best[a, 0] == 0:
                 position = 0
@@ -70,7 +70,7 @@ def _top_of_rows():
                     while position < order.shape[0] and (
                         scores[a, order[position]] != 0
                         or (allowed.shape[0] > 0 and not allowed[order[position]])
-                        or heap.holds(seen, seen_start[a], seen_start[a + 1], order[position])
+                        or heap.contains(seen, seen_start[a], seen_start[a + 1], order[position])
                     ):
                         position += 1
                     if position == order.shape[0]:  # `order` lacks an item

@@ -11,10 +11,10 @@ from typing import Any
 import numba
 import numpy as np
 
-__all__ = ["holds", "offer", "score"]
+__all__ = ["contains", "replace_worst", "score"]
 
 
-def _holds(values: Any, low: Any, high: Any, value: Any) -> Any:
+def _contains(values: Any, low: Any, high: Any, value: Any) -> Any:
     """Return whether the sorted range values[low:high] contains `value`, by binary search."""
     end = high
     while low < high:
@@ -26,7 +26,7 @@ def _holds(values: Any, low: Any, high: Any, value: Any) -> Any:
     return low < end and values[low] == value
 
 
-def _offer(scores: Any, rows: Any, a: Any, score: Any, row: Any) -> Any:
+def _replace_worst(scores: Any, rows: Any, a: Any, score: Any, row: Any) -> Any:
     """Replace the worst candidate in heap a with a new one if that is better, and return whether it was inserted.
 
     The heap is scores[a] and rows[a], with the worst candidate at the root. A higher score is better; ties are broken
@@ -76,6 +76,6 @@ def _score(P: Any, a: Any, Q: Any, b: Any, bias: Any) -> Any:
     return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)) + bias
 
 
-holds: Any = numba.njit(nogil=True)(_holds)
-offer: Any = numba.njit(nogil=True)(_offer)
+contains: Any = numba.njit(nogil=True)(_contains)
+replace_worst: Any = numba.njit(nogil=True)(_replace_worst)
 score: Any = numba.njit(nogil=True, fastmath=False)(_score)

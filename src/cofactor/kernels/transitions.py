@@ -23,7 +23,7 @@ from cofactor.kernels.sparse import SparseRows
 __all__ = ["time_order", "transitions"]
 
 MAX_GAP = 50
-"""Maximum number of places between the two entries of a pair."""
+"""Maximum distance, in positions, between the two entries of a pair."""
 
 
 @kernel(
@@ -36,14 +36,14 @@ def _transitions():
 
     Writes the item numbers `targets` and their `weights`, both (last - first, n). Reads the entries of each item
     (`item_start`, `entries`), the entries of each user in chronological order (`start`, `owner`, `columns`, twice the
-    place of each entry, and the signed root of its value), the factors of pairs by twice the difference of their places
+    rank of each entry, and the signed root of its value), the factors of pairs by twice the difference of their ranks
     (`forward`, `reverse`), and the factors of the source and of the target item.
     """
     from cofactor.kernels import topk_heap
 
     def _transitions(
         targets, weights,
-        item_start, entries, start, owner, columns, place, root, forward, reverse, source_factor, target_factor,
+        item_start, entries, start, owner, columns, rank, root, forward, reverse, source_factor, target_factor,
         first, last,
     ):  # fmt: skip
         n_items = target_factor.shape[0]
@@ -58,7 +58,7 @@ def _transitions():
                     factors = forward if step == 1 else reverse
                     end = start[owner[e] + 1] if step == 1 else start[owner[e]] - 1
                     for f in range(e + step, end, step):
-                        gap = abs(place[f] - place[e])
+                        gap = abs(rank[f] - rank[e])
                         if gap >= factors.shape[0]:
                             break
                         i = columns[f]
@@ -72,7 +72,7 @@ def _transitions():
                 i = seen[q]
                 weight = np.float32(sums[i] * source_factor[j] * target_factor[i])
                 if weight > 0:
-                    topk_heap.offer(weights, targets, j - first, weight, i)
+                    topk_heap.replace_worst(weights, targets, j - first, weight, i)
 
     return _transitions
 
@@ -159,7 +159,7 @@ def transitions(
     n_later, n_tied = time_order(rows)
     owner = rows.owners
     order = np.lexsort((-n_later, owner))
-    place = (2 * (rows.start[owner + 1] - n_later) - n_tied)[order]
+    rank = (2 * (rows.start[owner + 1] - n_later) - n_tied)[order]
     columns, x = rows.columns[order], rows.values[order].astype(np.float64)
     root = np.sign(x) * np.sqrt(np.abs(x))
     item_start, entries = counting_sort(columns, n_items)
@@ -175,7 +175,7 @@ def transitions(
         weights = np.zeros(targets.shape, np.float32)
         _transitions()(
             targets, weights,
-            item_start, entries, rows.start, owner, columns, place, root, forward, reverse, *factors, *cut,
+            item_start, entries, rows.start, owner, columns, rank, root, forward, reverse, *factors, *cut,
         )  # fmt: skip
         return _nonzero_rows(*best_candidates(targets, weights, n))
 

@@ -25,7 +25,7 @@ from cofactor.metrics.intervals import (
 __all__ = ["Aggregation", "Metric", "UserValues"]
 
 Aggregation: TypeAlias = Literal["mean", "root mean"]
-"""How the terms of all users are combined: by their mean, or by the square root of the mean."""
+"""Aggregation of the terms of all users: the mean, or the square root of the mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class Metric:
     has_interval: ClassVar[bool] = True
 
     def at(self, k: int) -> Self:
-        """Return this metric with a given cutoff, the length of the ranked lists.
+        """Return this metric with a given cutoff (the length of the ranked lists).
 
         Parameters
         ----------
@@ -240,7 +240,7 @@ class UserValues:
         return standard_error(terms, counts)[0]
 
     def _pairs(self, other: UserValues) -> tuple[Float64, Float64, Float64]:
-        """Return the sums of both models and the counts for the users with terms; raise DataError if they differ."""
+        """Return both models' sums and the counts of users present in both; raise DataError if the counts differ."""
         if self.counts.shape != other.counts.shape:
             raise DataError(f"other must have the same users; got {len(self.counts):,} and {len(other.counts):,} users")
         in_both = (self.counts > 0) & (other.counts > 0)

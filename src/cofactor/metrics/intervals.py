@@ -75,7 +75,7 @@ class Interval(NamedTuple):
     high: float
 
 
-NOTHING = Interval(np.nan, np.nan, np.nan)
+UNDEFINED_INTERVAL = Interval(np.nan, np.nan, np.nan)
 
 
 def bootstrap_interval(
@@ -185,7 +185,7 @@ def bootstrap_intervals(
     names, columns = list(per_user), [np.asarray(column, dtype=np.float64) for column in per_user.values()]
     if any(column.shape != (len(columns[0]),) for column in columns):
         raise DataError(
-            f"per_user must have one value per user in each metric; got shapes {[column.shape for column in columns]}"
+            f"per_user must have one value per user for each metric; got shapes {[column.shape for column in columns]}"
         )
     values = np.stack(columns) if columns else np.zeros((0, 0))
     if np.isinf(values).any():
@@ -195,10 +195,13 @@ def bootstrap_intervals(
     tail = _tail_probability(confidence)
     checks.whole_number("resamples", resamples, low=1)
     root_seed = checks.seed(seed)
-    ends = _ends(values, bounds)
+    ends = _pseudo_user_values(values, bounds)
     has_value = np.isfinite(values)
-    has_any = has_value.any(axis=0)
-    values, has_value = contiguous(np.where(has_value, values, 0.0)[:, has_any], np.float64), has_value[:, has_any]
+    has_values = has_value.any(axis=0)
+    values, has_value = (
+        contiguous(np.where(has_value, values, 0.0)[:, has_values], np.float64),
+        has_value[:, has_values],
+    )
     n = has_value.sum(axis=1)
     means = np.divide(values.sum(axis=1), n, out=np.full(len(n), np.nan), where=n > 0)
     low, high = np.full((2, len(n)), np.nan)
@@ -274,7 +277,7 @@ def ratio_interval(numerator: Any, denominator: Any, *, confidence: float = 0.95
     tail = _tail_probability(confidence)
     sums, counts = sums[counts > 0], counts[counts > 0]
     if len(counts) == 0:
-        return NOTHING
+        return UNDEFINED_INTERVAL
     ratio = float(sums.sum() / counts.sum())
     if len(counts) < MIN_USERS:
         return Interval(ratio, np.nan, np.nan)
@@ -375,7 +378,7 @@ def paired_rmse_difference(a: Any, b: Any, counts: Any, *, confidence: float = 0
     tail, has_rows = _tail_probability(confidence), rows > 0
     rows = rows[has_rows]
     if len(rows) == 0:
-        return NOTHING
+        return UNDEFINED_INTERVAL
     terms, difference = rmse_difference_terms(first_sums[has_rows], second_sums[has_rows], rows)
     if len(rows) < MIN_USERS:
         return Interval(difference, np.nan, np.nan)
@@ -483,8 +486,8 @@ def standard_error(numerator: Float64, denominator: Float64) -> tuple[float, flo
     omega_sum = omega.sum()
     variance = omega - 2 * h * omega + h**2 * omega_sum
     shared = 2 * h * omega - h**2 * omega_sum
-    hh, ho, oo = ((inflation * x * y).sum() for x, y in ((h, h), (h, omega), (omega, omega)))
-    all_pairs = 2 * hh * oo + 2 * ho**2 + (omega_sum * hh) ** 2 - 4 * omega_sum * hh * ho
+    sum_hh, sum_ho, sum_oo = ((inflation * x * y).sum() for x, y in ((h, h), (h, omega), (omega, omega)))
+    all_pairs = 2 * sum_hh * sum_oo + 2 * sum_ho**2 + (omega_sum * sum_hh) ** 2 - 4 * omega_sum * sum_hh * sum_ho
     squares = all_pairs + (inflation**2 * (variance**2 - shared**2)).sum()
     mean = (inflation * variance).sum()
     return error, max(float(mean**2 / squares), 1.0) if squares > 0 else float(len(h) - 1)
@@ -505,7 +508,7 @@ def _half_width(numerator: Float64, denominator: Float64, tail: float) -> float:
     return t_quantile(1 - tail, degrees) * error
 
 
-def _ends(values: Float64, bounds: tuple[float, float] | None) -> Float64:
+def _pseudo_user_values(values: Float64, bounds: tuple[float, float] | None) -> Float64:
     """Return the values of the two pseudo-users for each row of values, (m, n_users): (m, 2) float64."""
     smallest = np.min(values, axis=1, where=np.isfinite(values), initial=np.inf)
     largest = np.max(values, axis=1, where=np.isfinite(values), initial=-np.inf)

@@ -52,8 +52,8 @@ def list_overlap(lists: Sequence[Any]) -> Float64:
     overlaps = []
     for a, b in combinations(arrays, 2):
         n_items = np.maximum((a >= 0).sum(axis=1), (b >= 0).sum(axis=1)).astype(np.float64)
-        together = np.sort(np.concatenate([a, b], axis=1), axis=1)
-        n_common = ((together[:, 1:] == together[:, :-1]) & (together[:, 1:] >= 0)).sum(axis=1)
+        merged_items = np.sort(np.concatenate([a, b], axis=1), axis=1)
+        n_common = ((merged_items[:, 1:] == merged_items[:, :-1]) & (merged_items[:, 1:] >= 0)).sum(axis=1)
         overlaps.append(np.divide(n_common, n_items, out=np.full(len(a), np.nan), where=n_items > 0))
     mean: Float64 = np.mean(overlaps, axis=0)
     return mean

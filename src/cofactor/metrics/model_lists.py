@@ -237,7 +237,7 @@ class _ListBuilder:
         return (largest_scores * np.float32(TOLERANCE)).astype(np.float32)
 
     def _count_exposure(self) -> None:
-        """Count the item exposure in lists without ties; `_tied_entries` and `_complete_lists` add the rest."""
+        """Count the item exposure in lists without ties; `_tied_entries` and `_complete_lists` add the others."""
         lists = self.rows[~self.tied]
         for k in self.ks:
             rows = lists[:, :k]
@@ -245,7 +245,7 @@ class _ListBuilder:
             self.log_p_not_shown[k] = np.where(self.list_counts[k] > 0, -np.inf, 0.0)
 
     def _add_exposure(self, k: int, items: Any, p: Float64) -> None:
-        """Add the exposure of `items`, (m,), which are shown with the probabilities `p`."""
+        """Add the exposure of `items`, (m,), which are shown with probabilities `p`."""
         self.list_counts[k] += np.bincount(items, weights=p, minlength=self.n_items)
         with np.errstate(divide="ignore"):
             self.log_p_not_shown[k] += np.bincount(items, weights=np.log1p(-p), minlength=self.n_items)
@@ -274,7 +274,7 @@ class _ListBuilder:
         parallel_for(self._complete_block, score_blocks(len(self.incomplete), self.n_items))
 
     def _complete_block(self, block: tuple[int, int]) -> None:
-        """Add the entries and the exposure of the groups that are only partly in the lists of a block."""
+        """Add the entries and the exposure of the groups that lie only partly in the lists of a block."""
         lists = self.incomplete[slice(*block)]
         scores = self.model.scores(self.users.take(lists))
         exclude, relevant = self.exclude.take(lists), self.relevant.take(lists)
@@ -299,10 +299,12 @@ class _ListBuilder:
     def _last_groups(self, lists: Int64, scores: Float32, candidate: Bool) -> tuple[Bool, Int64, Int64]:
         """Return the group cut off by the end of each list: a mask of items outside the list, `before` and `size`."""
         rows, slot, is_too_short = self.rows[lists], self.slot[lists], self.is_too_short[lists]
-        is_cut = self.extends_past_end[lists] & ~is_too_short
+        is_truncated = self.extends_past_end[lists] & ~is_too_short
         group = np.zeros(scores.shape, bool)
         last = self.scores[lists, self.depth - 1]
-        group[is_cut] = np.abs(scores[is_cut] - last[is_cut, None]) <= self.tolerance[lists[is_cut], None]
+        group[is_truncated] = (
+            np.abs(scores[is_truncated] - last[is_truncated, None]) <= self.tolerance[lists[is_truncated], None]
+        )
         if len(self.ranked_last):
             group[:, self.ranked_last] = False
             group[is_too_short] = self.ranked_last
@@ -310,7 +312,7 @@ class _ListBuilder:
         group[np.repeat(np.arange(len(lists)), (rows >= 0).sum(axis=1)), rows[rows >= 0]] = False
         n_outside = group.sum(axis=1)
         before = np.where(is_too_short, (rows >= 0).sum(axis=1), self.before[slot, -1])
-        self.size[slot] += (self.before[slot] == before[:, None]) * np.where(is_cut, n_outside, 0)[:, None]
+        self.size[slot] += (self.before[slot] == before[:, None]) * np.where(is_truncated, n_outside, 0)[:, None]
         return group, before, np.where(is_too_short, n_outside, self.size[slot, -1])
 
     def _served_entries(

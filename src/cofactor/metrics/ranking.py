@@ -343,7 +343,7 @@ class RankingMetric(Metric):
         return self.key
 
     def per_user(self, hits: Hits) -> UserValues:
-        """Compute the value of the metric for each user at cutoff `k`, which the method `at` sets.
+        """Compute the value of the metric for each user at cutoff `k`, as set by `at`.
 
         Parameters
         ----------
@@ -521,14 +521,14 @@ def hit_rate(hits: Hits, k: int) -> Float64:
     if head.has_no_ties:
         return hits.normalize(np.minimum(head.sum_by_user(None), 1), 1)
     size, relevant, n_within = head.size, head.relevant, head.positions_within(k)
-    p_none = np.where(n_within + relevant > size, 0.0, 1.0)
-    possible_rows = np.flatnonzero(p_none)
+    p_no_hit = np.where(n_within + relevant > size, 0.0, 1.0)
+    possible_rows = np.flatnonzero(p_no_hit)
     t, r, m = size[possible_rows], relevant[possible_rows], n_within[possible_rows]
     p = np.ones(len(possible_rows))
     for j in range(int(m.max(initial=0))):
         p *= np.where(j < m, (t - r - j) / np.maximum(t - j, 1), 1.0)
-    p_none[possible_rows] = p
-    return hits.normalize(head.sum_by_user(np.where(head.is_first, 1 - p_none, 0.0)), 1)
+    p_no_hit[possible_rows] = p
+    return hits.normalize(head.sum_by_user(np.where(head.is_first, 1 - p_no_hit, 0.0)), 1)
 
 
 @validated

@@ -113,7 +113,7 @@ def holm(p: Any) -> Float64:
 
 @one_thread_blas()
 def model_confidence_set(values: Any, *, flips: int = 9999, seed: Seed = 0) -> Float64:
-    """Compute p-values of the hypotheses that each of several models is one of the best, corrected for all choices.
+    """Compute p-values of the hypotheses that each model is among the best, corrected for multiple comparisons.
 
     The best model is chosen on the same users that test the others against it, so uncorrected p-values are too small:
     with 21 equally good models, a Holm-corrected test against the apparent best calls one of them worse in a quarter of

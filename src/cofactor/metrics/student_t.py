@@ -32,19 +32,19 @@ def t_quantile(probability: float, degrees: float) -> float:
     >>> round(t_quantile(0.975, 10), 4), round(t_quantile(0.975, 1e6), 4)
     (2.2281, 1.96)
     """
-    two_tails, n = 2 * (1 - probability), degrees
+    tail_sum, n = 2 * (1 - probability), degrees
     if n <= 1:
-        return cos(two_tails * pi / 2) / sin(two_tails * pi / 2)
+        return cos(tail_sum * pi / 2) / sin(tail_sum * pi / 2)
     if n == 2:
-        return sqrt(2 / (two_tails * (2 - two_tails)) - 2)
+        return sqrt(2 / (tail_sum * (2 - tail_sum)) - 2)
     a = 1 / (n - 0.5)
     b = 48 / a**2
     c = ((20700 * a / b - 98) * a - 16) * a + 96.36
     d = ((94.5 / (b + c) - 3) / b + 1) * sqrt(a * pi / 2) * n
-    x = d * two_tails
+    x = d * tail_sum
     y = x ** (2 / n)
     if y > 0.05 + a:
-        x = NormalDist().inv_cdf(two_tails / 2)
+        x = NormalDist().inv_cdf(tail_sum / 2)
         y = x * x
         if n < 5:
             c += 0.3 * (n - 4.5) * (x + 0.6)

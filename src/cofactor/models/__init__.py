@@ -27,4 +27,4 @@ __all__ = [
 ]
 
 MODEL_TYPES: dict[str, type[Model]] = PART_TYPES | {cls.model_type: cls for cls in (PairedModel, UncertainPairedModel)}
-"""Model classes by the name of their type in model files."""
+"""Model classes by model type, as stored in model files."""

@@ -33,7 +33,7 @@ __all__ = [
 
 
 class _HasShape(Protocol):
-    """The attributes of a model that the checks read."""
+    """Protocol for the attributes of a model that the checks use."""
 
     @property
     def n_users(self) -> int: ...

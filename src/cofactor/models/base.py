@@ -218,7 +218,7 @@ class ScoresItems(Protocol):
 
 @runtime_checkable
 class ScoresSomeItems(Protocol):
-    """A model that scores some items without the scores of all others.
+    """Model that can score some items without scoring all others.
 
     Examples
     --------
@@ -232,7 +232,7 @@ class ScoresSomeItems(Protocol):
     """
 
     def item_scores(self, users: UserBatch, items: Int32) -> Float32:
-        """Compute the unclipped scores of some items for each user; the same as those columns of `scores`.
+        """Compute the unclipped scores of some items for each user, equal to the corresponding columns of `scores`.
 
         Parameters
         ----------
@@ -304,7 +304,7 @@ class FoldsIn(Protocol):
 
 @runtime_checkable
 class FoldsInWithout(Protocol):
-    """Protocol of models that fold in a history without each of its rows faster than `fold_in` does.
+    """Protocol for models with a fast leave-one-out fold-in of the rows of a history.
 
     Examples
     --------
@@ -318,7 +318,7 @@ class FoldsInWithout(Protocol):
     """
 
     def fold_in_without(self, histories: SparseRows) -> ScoresSomeItems:
-        """Return a model with users who have a history without each of its rows, and one who has the whole history.
+        """Fold in a history with each of its rows left out in turn, and the whole history; return the model.
 
         Parameters
         ----------

@@ -30,7 +30,7 @@ from cofactor.models.arguments import (
     require_no_prior,
 )
 from cofactor.models.base import Explains, FoldsIn, Model, PredictsRatings, ScoresItems
-from cofactor.models.explanation import By, Explanation, unattributed_rest
+from cofactor.models.explanation import AttributionBasis, Explanation, unattributed_rest
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.neighborhood import ItemItemModel, UserUserModel
@@ -45,7 +45,7 @@ PART_TYPES: dict[str, type[Model]] = {
     cls.model_type: cls
     for cls in (FactorModel, BayesianModel, ItemItemModel, UserUserModel, NetworkModel, LevelsNetworkModel)
 }
-"""Types of the parts of a blend by name."""
+"""Classes that can be parts of a blend, by model type."""
 
 MAX_SCORES = 1 << 22
 """The approximate number of scores that are in memory at a time, for each part."""
@@ -53,7 +53,7 @@ MAX_SCORES = 1 << 22
 SMALLEST_SPREAD = 1e-6
 """Scores whose standard deviation is below this fraction of the largest one are treated as equal."""
 
-ATTRIBUTION: tuple[By, ...] = ("history", "leave-one-out", "neighbors")
+ATTRIBUTION: tuple[AttributionBasis, ...] = ("history", "leave-one-out", "neighbors")
 """The kinds of explanations in order of preference; the parts with another kind contribute to `rest`."""
 
 
@@ -247,13 +247,13 @@ class BlendModel:
         rows, best = np.empty((len(users), n), np.int32), np.empty((len(users), n), np.float32)
         for first, scores in self._score_blocks(users):
             last = first + len(scores)
-            rows[first:last], best[first:last] = _top_of(
+            rows[first:last], best[first:last] = _top_items(
                 scores, n, exclude.slice(first, last), allowed, zero_order.rows
             )
         return rows, best
 
     def _score_blocks(self, users: UserBatch) -> Iterator[tuple[int, Float32]]:
-        """Yield the first user of each block of users, and the block's scores of all items."""
+        """Yield, for each block of users, the index of the first user and the scores of all items."""
         step = max(MAX_SCORES // max(self.n_items, 1), 1)
         for first in range(0, len(users), step):
             block = users.take(slice(first, first + step))
@@ -288,7 +288,7 @@ class BlendModel:
         by = next(by for by in ATTRIBUTION if any(part.by == by for part in explained))
         mean, user, bias = (sum(getattr(part, name) for part in explained) for name in ("mean", "user", "item"))
         shown = [part for part in explained if part.by == by]
-        rows, terms = _merged(shown)
+        rows, terms = _merge_rows(shown)
         score, attributed = float(self.scores(users)[0, item]), mean + user + bias + float(terms.sum())
         rest = unattributed_rest(attributed, score, np.append(terms, [mean, user, bias, score]))
         return Explanation(score, mean, user, bias, rows, terms, rest, by)
@@ -299,17 +299,17 @@ class BlendModel:
         explanation = part.explain(users, item)
         if self.scale is None:
             factor = weight * float(_inverse_spreads(part.scores(users))[0])
-            return _scaled(explanation, factor, factor * explanation.mean)
+            return _scale(explanation, factor, factor * explanation.mean)
         link = _link(part)
         values = link(np.array([explanation.mean, explanation.score], np.float32)).astype(np.float64)
         low, high = (float(value) for value in values)
         slope = (high - low) / (explanation.score - explanation.mean) if explanation.score != explanation.mean else 0.0
-        return _scaled(explanation, weight * slope, weight * low)
+        return _scale(explanation, weight * slope, weight * low)
 
     # Fold-in
 
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Return a model with new users, who are folded in to each part.
+        """Return a model with new users, folded in to each part.
 
         Parameters
         ----------
@@ -400,7 +400,7 @@ class BlendModel:
 
 
 def part_scores(part: BlendPart, users: UserBatch, *, is_rating: bool) -> Float64:
-    """Compute the scores of a part for all items, in units in which the scores of different parts can be added.
+    """Compute the scores of a part for all items, on a scale shared by all parts so that they can be added.
 
     Parameters
     ----------
@@ -438,8 +438,8 @@ def _link(part: object) -> Callable[[Float32], Float32]:
     return link
 
 
-def _merged(explained: list[Explanation]) -> tuple[Int32, Float64]:
-    """Return the rows of explanations in the order in which they first occur, with the sum of the terms of each.
+def _merge_rows(explained: list[Explanation]) -> tuple[Int32, Float64]:
+    """Return the distinct rows of several explanations, by first occurrence, with the sum of the terms of each row.
 
     Users that are no longer in the model (row -1) are kept apart.
     """
@@ -450,8 +450,8 @@ def _merged(explained: list[Explanation]) -> tuple[Int32, Float64]:
     return rows[first[order]].astype(np.int32), sums[order]
 
 
-def _scaled(explanation: Explanation, factor: float, mean: float) -> Explanation:
-    """Return an explanation with another mean, and with all other contributions multiplied by a factor."""
+def _scale(explanation: Explanation, factor: float, mean: float) -> Explanation:
+    """Return an explanation with a new mean and all other contributions multiplied by a factor."""
     return replace(
         explanation,
         score=mean + factor * (explanation.score - explanation.mean),
@@ -464,7 +464,7 @@ def _scaled(explanation: Explanation, factor: float, mean: float) -> Explanation
 
 
 @one_thread_blas()
-def _top_of(scores: Float32, n: int, exclude: SparseRows, allowed: Bool, order: Int32) -> tuple[Int32, Float32]:
+def _top_items(scores: Float32, n: int, exclude: SparseRows, allowed: Bool, order: Int32) -> tuple[Int32, Float32]:
     """Return the top n items of each row of scores."""
     return top_of_blocks(
         lambda first, last: scores[first:last], scores.shape[1], n, exclude=exclude, allowed=allowed, order=order

@@ -89,7 +89,7 @@ class NormalMixture:
 
     @validated
     def cdf_at(self, points: Float64) -> Float64:
-        """Compute the cumulative distribution function of each mixture at a point of its own.
+        """Evaluate the cumulative distribution function of each mixture at its own point.
 
         Parameters
         ----------

@@ -19,7 +19,7 @@ from cofactor.arrays import Float64, Int32
 from cofactor.validation import validated
 
 __all__ = [
-    "By",
+    "AttributionBasis",
     "Explanation",
     "negative_probabilities",
     "pairwise_terms",
@@ -27,7 +27,7 @@ __all__ = [
     "unattributed_rest",
 ]
 
-By: TypeAlias = Literal["history", "neighbors", "leave-one-out"]
+AttributionBasis: TypeAlias = Literal["history", "neighbors", "leave-one-out"]
 
 MAX_DIGITS = 15
 """The number of significant decimal digits of a float."""
@@ -75,11 +75,11 @@ class Explanation:
     rows: Int32
     terms: Float64
     rest: float
-    by: By = "history"
+    by: AttributionBasis = "history"
 
     @property
     def contributions(self) -> Float64:
-        """Contributions to the score: mean, user and item bias, terms and rest; ndarray of shape (m + 4,), float64."""
+        """Mean, user bias, item bias, m terms and remainder of the score: ndarray of shape (m + 4,), float64."""
         return np.concatenate([[self.mean, self.user, self.item], self.terms, [self.rest]])
 
     @property
@@ -269,10 +269,10 @@ def pairwise_terms(
         return np.zeros(len(positives))
     x = Q @ p + bias
     negatives = negatives[np.argsort(x[negatives], kind="stable")]
-    pull = negative_probabilities(len(negatives), n_negatives) / (
+    negative_weights = negative_probabilities(len(negatives), n_negatives) / (
         1 + np.exp(np.clip(x[positives][:, None] - x[negatives], -50, 50))
     )
-    D = pull.sum(axis=1, keepdims=True) * Q[positives] - pull @ Q[negatives]
+    D = negative_weights.sum(axis=1, keepdims=True) * Q[positives] - negative_weights @ Q[negatives]
     w = np.asarray(weights, np.float64)
     total_direction = w @ D
     shares = w * (p @ total_direction) / max(total_direction @ total_direction, 1e-300)

@@ -338,7 +338,7 @@ class FactorModel:
         return ItemIndex.of(self.item_factors, self.item_bias)
 
     def _shifted_index(self, weight: Float32) -> ItemIndex:
-        """Return the vectors and biases of the items for users with a weight of the shift, prepared for `top_items`."""
+        """Return the item vectors and biases for users with a given shift weight, prepared for `top_items`."""
         if not weight or self.item_shift is None:
             return self._index
         return ItemIndex.of(self.item_factors, self.item_bias + weight * self.item_shift)
@@ -429,7 +429,7 @@ class FactorModel:
     def _top_shifted(
         self, vectors: Float32, weights: Float32, n: int, exclude: SparseRows, allowed: Bool
     ) -> tuple[Int32, Float32]:
-        """Return the top n items for vectors of users whose item biases are shifted by `weights`."""
+        """Return the top n items for user vectors, with the item-bias shift multiplied by `weights`."""
         rows, scores = np.empty((len(vectors), n), np.int32), np.empty((len(vectors), n), np.float32)
         for weight in np.unique(weights):
             selected = weights == weight
@@ -586,7 +586,7 @@ class FactorModel:
         if prior is None or prior.item_shift is None:
             return folded_in
         if self.zero_is_unknown:
-            raise KindError("a prior with item_shift requires a model of ratings")
+            raise KindError("a prior with item_shift requires a rating model")
         return folded_in.with_shift(prior.item_shift, 1.0)
 
     @validated

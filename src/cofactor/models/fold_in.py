@@ -37,13 +37,13 @@ STEP_TOLERANCE = 1e-5
 """A user has converged when the largest change is below this fraction of 1 plus the largest entry of the vector."""
 
 MAX_HALVINGS = 8
-"""The maximum number of times that a step which does not decrease a user's loss is halved before it is abandoned."""
+"""The maximum number of halvings of a step that does not decrease a user's loss, before it is abandoned."""
 
 LOSS_ROUNDING = 1e-7
-"""A relative increase of the loss up to this is rounding: the step is not halved, and the row has converged."""
+"""Relative increases of the loss up to this value count as rounding errors: the row has converged."""
 
 MAX_LINE_SEARCH_HALVINGS = 12
-"""The maximum number of times that a Barzilai-Borwein step which does not decrease the objective is halved."""
+"""The maximum number of halvings of a Barzilai-Borwein step that does not decrease the objective."""
 
 
 class GaussianPrior(NamedTuple):
@@ -65,7 +65,7 @@ class GaussianPrior(NamedTuple):
 
 
 def shift_with_new_items(item_shift: Float32, take: Int32) -> Float32:
-    """Reorder a shift of the item biases for a model with new items, whose shift is 0.
+    """Reorder an item-bias shift for a model with new items, whose shift is 0.
 
     Parameters
     ----------

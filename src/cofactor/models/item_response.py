@@ -25,7 +25,7 @@ MAX_VALUES = 2**21
 
 @dataclass(frozen=True, eq=False)
 class ItemResponse:
-    """Removal effects of the users of a linear factor model with items that respond to the removal.
+    """Removal effects for users of a linear factor model, including the response of the items.
 
     Parameters
     ----------
@@ -106,14 +106,14 @@ class ItemResponse:
         support = np.bincount(entries.columns, confidence, model.n_items).astype(np.float64)
         by_user = np.bincount(entries.owners, confidence, model.n_users)
         total = max(float(by_user.sum()), 1e-12)
-        moment = (features * by_user[:, None]).T @ features / total
+        second_moment = (features * by_user[:, None]).T @ features / total
         unit = 1.0
         if inputs.gram.size:  # the axes of all users, with and without an event
             gram = inputs.gram[:width, :width].astype(np.float64)
-            unit = float(np.trace(moment)) / max(float(np.trace(gram)), 1e-12)
-            moment, support = gram, 1 + unit * support
+            unit = float(np.trace(second_moment)) / max(float(np.trace(gram)), 1e-12)
+            second_moment, support = gram, 1 + unit * support
         shape = np.maximum(inputs.shape[:width].astype(np.float64), 1e-12)
-        eigenvalues, axes = np.linalg.eigh(moment / np.sqrt(np.outer(shape, shape)))
+        eigenvalues, axes = np.linalg.eigh(second_moment / np.sqrt(np.outer(shape, shape)))
         axes /= np.sqrt(shape)[:, None]
         counts = np.bincount(entries.columns, minlength=model.n_items)
         penalty = loss.penalty(counts, model.n_users).astype(np.float64)
@@ -156,18 +156,18 @@ class ItemResponse:
         m, size = len(regression.columns), max(MAX_VALUES // len(self.axes) ** 2, 1)
         blocks = [np.arange(first, min(first + size, m)) for first in range(0, m, size)]
         eliminated = np.sum([self._eliminated(regression, block).sum(axis=0) for block in blocks], axis=0)
-        steps = np.concatenate([self._steps(regression, block, eliminated) for block in blocks])
+        steps = np.concatenate([self._user_changes(regression, block, eliminated) for block in blocks])
         entries = {int(item): entry for entry, item in enumerate(regression.columns)}
         effects = np.zeros((len(items), m))
         for row, item in enumerate(items.tolist()):
             entry = entries.get(item)
-            effects[row] = -steps @ self._direction(regression, item, entry)
+            effects[row] = -steps @ self._score_gradient(regression, item, entry)
             if entry is not None:
                 effects[row, entry] = self._own_effect(regression, entry, steps[entry])
         return effects
 
     def _eliminated(self, regression: _Regression, entries: Int64) -> Float64:
-        """Return B A^-1 B' of the items of some entries: (n_entries, width, width)."""
+        """Return B A^-1 B' for the items of some entries: (n_entries, width, width)."""
         f, confidence = regression.features[entries], regression.confidence[entries]
         a, b = confidence + regression.blank_weight, regression.slopes[entries]
         curvature, h, v = self._responses(regression, regression.columns[entries], confidence, a)
@@ -183,7 +183,7 @@ class ItemResponse:
         )
         return eliminated
 
-    def _steps(self, regression: _Regression, removed: Int64, eliminated: Float64) -> Float64:
+    def _user_changes(self, regression: _Regression, removed: Int64, eliminated: Float64) -> Float64:
         """Return the change of the user's vector after the removal of each entry: (n_removed, width)."""
         f, confidence = regression.features[removed], regression.confidence[removed]
         without = regression.hessian - np.diag(regression.penalty_change)
@@ -194,7 +194,7 @@ class ItemResponse:
         steps = np.linalg.solve(_positive_definite(matrices, without), -gradients[:, :, None])
         return np.asarray(steps[:, :, 0], np.float64)
 
-    def _direction(self, regression: _Regression, item: int, entry: int | None) -> Float64:
+    def _score_gradient(self, regression: _Regression, item: int, entry: int | None) -> Float64:
         """Return the derivative of an item's score with respect to the user's vector, with the item's response."""
         features, blank = regression.features_of(item), regression.blank_weight
         confidence = 0.0 if entry is None else float(regression.confidence[entry])
@@ -205,7 +205,7 @@ class ItemResponse:
         return direction
 
     def _own_effect(self, regression: _Regression, entry: int, step: Float64) -> float:
-        """Return the effect of an entry on the score of its own item, which loses the user's rating or event."""
+        """Return the effect of removing an entry on the score of its own item, which also loses the rating or event."""
         item, confidence = regression.columns[entry : entry + 1], regression.confidence[entry : entry + 1]
         v = self._responses(regression, item, confidence, np.array([regression.blank_weight]))[2][0]
         gradient = float(confidence[0] * regression.residuals[entry]) * regression.user_features
@@ -214,7 +214,7 @@ class ItemResponse:
     def _responses(
         self, regression: _Regression, items: Int32 | Int64, confidence: Float64, weight: Float64
     ) -> tuple[Float64, Float64, Float64]:
-        """Return the curvature of each item without the user along the axes, and g' A^-1 g and A^-1 g.
+        """Return, for each item, the curvature along the axes without the user, g' A^-1 g and A^-1 g.
 
         The pair of the user, whose features are g, has this confidence in the support, and this weight in A.
         """
@@ -227,15 +227,15 @@ class ItemResponse:
         return curvature, h * shrinkage, v * shrinkage[:, None]
 
 
-def _positive_definite(matrices: Float64, otherwise: Float64) -> Float64:
-    """Return the matrices if all are positive definite; else the others, which always are.
+def _positive_definite(matrices: Float64, fallback: Float64) -> Float64:
+    """Return the matrices if all are positive definite; otherwise the fallback matrices, which always are.
 
     The curvature of the items is approximated, so that the difference of two positive definite matrices may not be one.
     """
     try:
         np.linalg.cholesky(matrices)
     except np.linalg.LinAlgError:
-        return otherwise
+        return fallback
     return matrices
 
 
@@ -294,7 +294,7 @@ class _Regression:
 
     @property
     def is_factor(self) -> Float64:
-        """1 for each factor, and 0 for the bias, which does not multiply an unknown of the item."""
+        """Indicator of the factors: 1 for each factor, 0 for the bias, which multiplies no item parameter."""
         return (np.arange(len(self.vector)) < self.model.factors).astype(np.float64)
 
     @property

@@ -35,14 +35,14 @@ __all__ = ["EventsLoss", "LeastSquaresLoss", "Loss", "PairwiseLoss", "RatingsLos
 
 
 MAX_PENALTY_USERS = 200
-"""Maximum number of trained users from whom the fold-in penalty of a pairwise loss is computed."""
+"""Maximum number of trained users for computing the fold-in penalty of a pairwise loss."""
 
 MAX_NEGATIVES, MAX_EPOCHS = 1000, 10_000
-"""The maximum number of negatives and of epochs of a pairwise loss, which bound the time and memory of fold-in."""
+"""Maximum numbers of negatives and epochs of a pairwise loss, which limit the time and memory of fold-in."""
 
 
 def padded_width(width: int) -> int:
-    """Round the width of vectors up to a multiple of 8, because kernels operate on full CPU registers.
+    """Round the width of vectors up to a multiple of 8, so that kernels fill whole SIMD registers.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def padded_width(width: int) -> int:
 
 
 class _Factors(Protocol):
-    """The attributes of a `FactorModel` that losses read."""
+    """Protocol for the attributes of a `FactorModel` that losses use."""
 
     @property
     def factors(self) -> int: ...
@@ -90,7 +90,7 @@ class _Factors(Protocol):
 
 
 class LeastSquaresLoss(ABC):
-    """Base class of losses for which users are fitted by ridge regression with fixed items, and items with fixed users.
+    """Base class of losses for which users and items are fitted by ridge regression with the other side fixed.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ class LeastSquaresLoss(ABC):
 
     @abstractmethod
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return, for each user or item, the factor by which the penalties in `RidgeInputs.shape` are multiplied.
+        """Return the multiplier of the penalties in `RidgeInputs.shape` for each user or item.
 
         Parameters
         ----------
@@ -440,7 +440,7 @@ class RatingsLoss(LeastSquaresLoss):
         )
 
     def with_fold_in_penalty(self, model: _Factors, histories: SparseRows) -> Self:
-        """Return this loss with the `fold_in_l2` at which the trained users are closest to solving their fold-in.
+        """Return the loss with the `fold_in_l2` for which the trained user vectors are closest to the fold-in solution.
 
         Gradient descent that is stopped early leaves the factors of a user closer to 0 than the minimizer of the loss.
         With a sum of squares over n ratings, a limited number of passes acts like a penalty that does not grow with n.
@@ -496,7 +496,7 @@ class RatingsLoss(LeastSquaresLoss):
         )
 
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return the factor by which the penalties of each user or item are multiplied: n + `pseudo_ratings`.
+        """Return the multiplier of the penalties for each user or item: n + `pseudo_ratings`.
 
         Parameters
         ----------
@@ -611,8 +611,8 @@ class RatingsLoss(LeastSquaresLoss):
         predictions = model.link(model.raw_scores(interactions.u, interactions.i)).astype(np.float64)
         weights = 1.0 if interactions.weights is None else interactions.weights.astype(np.float64)
         total = float(np.sum(weights * (interactions.values - predictions) ** 2))
-        sides = ((model.user_factors, model.user_bias), (model.item_factors, model.item_bias))
-        for (factors, bias), support in zip(sides, _supports(interactions), strict=True):
+        parameters = ((model.user_factors, model.user_bias), (model.item_factors, model.item_bias))
+        for (factors, bias), support in zip(parameters, _supports(interactions), strict=True):
             penalty = support + self.pseudo_ratings
             total += self.l2 * float(penalty @ _squared_norms(factors))
             if self.l2_bias is not None:
@@ -719,7 +719,7 @@ class EventsLoss(LeastSquaresLoss):
 
     @property
     def blank_weight(self) -> float:
-        """`alpha0`, the confidence of pairs without an event, which also applies to those with an event."""
+        """`alpha0`, the confidence of pairs without an event, which also applies to pairs with an event."""
         return self.alpha0
 
     @property
@@ -750,7 +750,7 @@ class EventsLoss(LeastSquaresLoss):
         return self
 
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return, for each user or item with n events, the factor (n + alpha0 n_other)^nu by which `l2` is multiplied.
+        """Return the multiplier of `l2` for each user or item with n events: (n + alpha0 n_other)^nu.
 
         Parameters
         ----------
@@ -866,7 +866,7 @@ class EventsLoss(LeastSquaresLoss):
 
 @dataclass(frozen=True)
 class PairwiseLoss:
-    """Loss on item pairs (BPR): logistic loss that is small if a user's items score above items that the user lacks.
+    """Loss on item pairs (BPR): logistic loss that is small if a user's items score above other items.
 
     Parameters
     ----------
@@ -951,7 +951,7 @@ class PairwiseLoss:
         return self
 
     def with_fold_in_penalty(self, model: _Factors, histories: SparseRows) -> Self:
-        """Return this loss with the `fold_in_l2` at which the trained users are closest to solving their fold-in.
+        """Return the loss with the `fold_in_l2` for which the trained user vectors are closest to the fold-in solution.
 
         The expectation over j is exact. Up to 200 users, evenly spaced, are used.
 
@@ -1150,7 +1150,7 @@ def _supports(interactions: Interactions) -> tuple[Int64, Int64]:
 
 
 def _penalty(products: float, squares: float) -> float:
-    """Return the ratio of both sums, a penalty of fold-in; 0 if it is negative, or if the second sum is 0."""
+    """Return the fold-in penalty, the ratio of two sums; 0 if it is negative or the second sum is 0."""
     return max(products / squares, 0.0) if squares > 0 else 0.0
 
 

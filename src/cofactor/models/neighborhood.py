@@ -52,7 +52,7 @@ from cofactor.models.block_scoring import (
     top_items,
     without_zero_weights,
 )
-from cofactor.models.explanation import By, Explanation, unattributed_rest
+from cofactor.models.explanation import AttributionBasis, Explanation, unattributed_rest
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.similarity import ItemSimilarity, NeighborSimilarity, SimilarityMeasure, similarity_from_parts
 from cofactor.models.user_batch import UserBatch
@@ -66,7 +66,7 @@ AVERAGE_BLOCK_USERS = 512
 
 
 class _HasScoring(Protocol):
-    """The attributes of a neighborhood model that ranking and prediction use."""
+    """Protocol for the attributes of a neighborhood model that ranking and prediction use."""
 
     @property
     def n_users(self) -> int: ...
@@ -266,10 +266,10 @@ class ItemItemModel(_BlockScorer):
             return scoring.pairs(start, np.tile(items, len(users))).reshape(shape)
         entries = scoring.entries
         columns, positions = np.unique(entries.columns, return_inverse=True)
-        one_of_each = SparseRows.from_counts([len(columns)], columns, np.ones(len(columns), np.float32))
+        all_columns = SparseRows.from_counts([len(columns)], columns, np.ones(len(columns), np.float32))
         scores = scoring.pair_baselines(start, np.tile(items, len(users))).reshape(shape).astype(np.float64)
         for n, item in enumerate(items.tolist()):
-            weights = self.similarity.terms(one_of_each, item)
+            weights = self.similarity.terms(all_columns, item)
             scores[:, n] += np.bincount(entries.owners, entries.values * weights[positions], len(users))
         return scores.astype(np.float32)
 
@@ -717,7 +717,7 @@ class UserUserModel(_BlockScorer):
 
 
 def _explanation(
-    scoring: Scoring, baseline: Baseline | None, item: int, rows: Int32, terms: Float64, by: By
+    scoring: Scoring, baseline: Baseline | None, item: int, rows: Int32, terms: Float64, by: AttributionBasis
 ) -> Explanation:  # fmt: skip
     """Create the explanation of one user's score from the baseline, if there is one, and the terms."""
     score, mean, item_bias = float(scoring.block(0, 1)[0, item]), 0.0, 0.0

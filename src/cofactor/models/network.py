@@ -54,13 +54,13 @@ MAX_FOLD_IN_STEPS = 30
 """The maximum number of steps for folding in a user; most users converge after about twelve."""
 
 FOLD_IN_TOLERANCE = 0.02
-"""The gradient norm at which fold-in stops, in units of 1 / sqrt(penalty) for each entry."""
+"""Gradient norm at which fold-in stops, in units of 1 / sqrt(penalty) per entry."""
 
 MAX_PENALTY_USERS = 500
-"""Maximum number of trained users from whom the fold-in penalties are computed; they are evenly spaced."""
+"""Maximum number of trained users, evenly spaced, for computing the fold-in penalties."""
 
 MIN_PENALTY = 0.01
-"""The minimum penalty of fold-in, as a fraction of one over the mean square of the entries of trained users."""
+"""Minimum fold-in penalty, as a fraction of the inverse mean square of the trained users' entries."""
 
 PAIR_BLOCK = 1024
 """The number of pairs computed at a time; it limits memory use and does not change results."""
@@ -221,7 +221,7 @@ class NetworkModel:
 
     @validated
     def score(self, y: Float32) -> Float32:
-        """Return the scores by which items are ranked: the network outputs.
+        """Return the ranking scores of items: the network outputs.
 
         Parameters
         ----------
@@ -519,7 +519,7 @@ class NetworkModel:
         return self._with_user_arrays(x[:, :width], x[:, width:])
 
     def _history_loss(self, history: SparseRows, x: Float32) -> tuple[float, Float32]:
-        """Return the loss of a user with vector and bias x, summed over their ratings, and its gradient in x."""
+        """Return the loss summed over a user's ratings, and its gradient with respect to the user's parameters x."""
         width, items = self.user_vectors.shape[1], history.columns
         result = self.layers.forward(x[:width], self._item_contribution[items], self.item_vectors[items])
         losses, gradients = self.loss(result.outputs + x[width:] + self.item_bias[items], history.values)
@@ -530,7 +530,7 @@ class NetworkModel:
 
     @one_thread_blas()
     def with_fold_in_penalty(self, histories: SparseRows) -> Self:
-        """Return this model with the `user_penalty` at which the trained users are closest to solving their fold-in.
+        """Return the model with the `user_penalty` for which trained user vectors are closest to the fold-in solution.
 
         The optimizer has no explicit objective for a user: Adam normalizes gradients, weight decay is decoupled, and
         the number of epochs is limited. Fold-in minimizes a loss with an L2 penalty that represents them.
@@ -773,7 +773,7 @@ class LevelsNetworkModel(NetworkModel):
 
     @validated
     def score(self, y: Float32) -> Float32:
-        """Compute the scores by which items are ranked: the expected ratings.
+        """Compute the ranking scores of items: the expected ratings.
 
         Parameters
         ----------

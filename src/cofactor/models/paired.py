@@ -31,7 +31,7 @@ from cofactor.validation import validated
 __all__ = ["PART_TYPES", "PairedModel", "UncertainPairedModel", "default_min_rating", "ranking_part", "rating_part"]
 
 PART_TYPES: dict[str, type[Model]] = BLEND_PART_TYPES | {BlendModel.model_type: BlendModel}
-"""Classes of the models that can be parts of a paired model, by the name of their type in model files."""
+"""Classes that can be parts of a paired model, by model type."""
 
 LIKED_SHARE = 0.75
 """Position on the rating scale, from 0 (lowest) to 1 (highest), at or above which ratings are liked by default."""

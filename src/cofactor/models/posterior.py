@@ -45,7 +45,7 @@ from cofactor.models.posterior_samples import (
     as_item,
     as_user,
     features,
-    means_without_each,
+    leave_one_out_means,
 )
 from cofactor.models.recalibration import Recalibration
 from cofactor.models.session_bias import SessionBias
@@ -332,10 +332,10 @@ class BayesianModel:
     def _moments(self, s: int, users: Int32, items: Int32) -> tuple[Float64, Float64]:
         """Return the mean and the variance of the rating of each user-item pair in sample s, as float64."""
         post, k = self.posterior, self.factors
-        U, user_variance, user_noise = _with_unknown(
+        U, user_variance, user_noise = _append_unknown(
             post.users[s], post.unknown_user[s], post.unknown_user_variance[s], post.user_noise[s], post.base_noise[s]
         )
-        V, item_variance, item_noise = _with_unknown(
+        V, item_variance, item_noise = _append_unknown(
             post.items[s], post.unknown_item[s], post.unknown_item_variance[s], post.item_noise[s], 1.0
         )
         left, right = as_user(U, k), as_item(V, k)
@@ -491,7 +491,7 @@ class BayesianModel:
 
     @one_thread_blas()
     def fold_in_without(self, histories: SparseRows) -> FactorModel:
-        """Return the mean model with users who have a history without each of its rows, and the whole history.
+        """Fold in a history with each of its rows left out in turn, and the whole history; return the mean model.
 
         The users are those of `fold_in`, computed by updates of rank one.
 
@@ -506,7 +506,7 @@ class BayesianModel:
             The mean model with m + 1 users; the last one has the whole history.
         """
         require_histories(histories, self.n_items, n_rows=1)
-        means = means_without_each(self.posterior, histories, self.factors, self.center)
+        means = leave_one_out_means(self.posterior, histories, self.factors, self.center)
         solution = self._zero_user + np.einsum("skw,smw->mk", self._to_average, means) / len(self.posterior)
         return self.average.with_user_arrays(solution[:, :-1].astype(np.float32), solution[:, -1].astype(np.float32))
 
@@ -629,7 +629,7 @@ class BayesianModel:
         )
 
 
-def _with_unknown(
+def _append_unknown(
     vectors: Float32, mean: Float32, variance: Float32, noise: Float32, mean_noise: np.float32 | float
 ) -> tuple[Float32, Float64, Float32]:
     """Append a row for unknown users or items to the vectors and the noise; also return the prior variance."""

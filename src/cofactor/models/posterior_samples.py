@@ -13,7 +13,7 @@ from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.ridge import RATINGS, RidgeInputs, solve
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["FactorMean", "Posterior", "SampleFoldIn", "as_item", "as_user", "features", "means_without_each"]
+__all__ = ["FactorMean", "Posterior", "SampleFoldIn", "as_item", "as_user", "features", "leave_one_out_means"]
 
 HALF_WEIGHT_COUNT = 20.0
 """The history length at which the history-dependent prior and the prior of an unknown user get equal weights.
@@ -22,13 +22,13 @@ In a short history, the choice of items is only weak evidence of the user's pref
 """
 
 NOISE_STEPS = 2
-"""The number of times that the vector and the noise of a new user are alternately updated."""
+"""The number of alternating updates of a new user's vector and noise."""
 
 BATCH_SIZE = 8
 """The number of samples that `FactorMean` collects before it reduces their rank."""
 
 MIN_SQUARE = 1e-14
-"""Directions of the samples whose squared length is below this share of the longest one are left out."""
+"""Directions of the samples with a squared length below this share of the largest are dropped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,8 +202,8 @@ class SampleFoldIn:
         return x
 
 
-def means_without_each(post: Posterior, history: SparseRows, k: int, center: float) -> Float64:
-    """Compute the mean vectors of a user without each row of the history, and with all rows.
+def leave_one_out_means(post: Posterior, history: SparseRows, k: int, center: float) -> Float64:
+    """Compute a user's mean vector with each row of the history left out in turn, and with all rows.
 
     The results are those of `SampleFoldIn.mean_and_noise`.
 
@@ -240,7 +240,7 @@ def means_without_each(post: Posterior, history: SparseRows, k: int, center: flo
     F = np.pad(items, (*end, (0, 0)))
     F[:, :, k], F[:, :, k + 1 :] = 1, 0
     n = np.append(np.full(m, m - 1.0), m)  # the number of rows that are left
-    prior = _priors_without_each(post, history.columns, n)
+    prior = _leave_one_out_priors(post, history.columns, n)
     # change of basis: x = root^-1 V y, where root = P^1/2, and Z are the features in the new basis
     root = np.sqrt(post.user_precision.astype(np.float64))[:, None]
     whitened = F / root
@@ -270,8 +270,8 @@ def means_without_each(post: Posterior, history: SparseRows, k: int, center: flo
     return means
 
 
-def _priors_without_each(post: Posterior, columns: Int32, n: Float64) -> Float64:
-    """Return the prior mean of a user without each row of the history, and with all n[-1] rows; see `SampleFoldIn`."""
+def _leave_one_out_priors(post: Posterior, columns: Int32, n: Float64) -> Float64:
+    """Return a user's prior mean with each row of the history left out, and with all n[-1] rows; see `SampleFoldIn`."""
     mean, unknown = (x.astype(np.float64)[:, None] for x in (post.user_mean, post.unknown_user))
     if not post.terms.shape[1]:
         return np.where(n[:, None] > 0, mean, unknown)

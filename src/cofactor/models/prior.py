@@ -85,7 +85,7 @@ class Prior:
         require_valid_fields(self)
         require_array("lengths", self.lengths, np.int64)
         if not len(self.lengths) or self.lengths[0] != 0 or (np.diff(self.lengths) <= 0).any():
-            raise DataError(f"lengths must be ascending numbers, the first of which is 0; got {self.lengths.tolist()}")
+            raise DataError(f"lengths must be ascending and start with 0; got {self.lengths.tolist()}")
         checks.mask("applies", self.applies, len(self.lengths))
         require_array("shift_weights", self.shift_weights, np.float64, (len(self.lengths),))
         require_array("item_shift", self.item_shift, np.float32)
@@ -135,7 +135,9 @@ class Prior:
         folded_in, order = model.fold_in(histories.take([])), np.zeros(0, np.int64)
         for each, (applies, weight) in enumerate(kinds.T):
             rows = np.flatnonzero(kind == each)
-            part = model.fold_in(histories.take(rows), prior=self._around(means[rows], applies=applies, weight=weight))
+            part = model.fold_in(
+                histories.take(rows), prior=self._centered_prior(means[rows], applies=applies, weight=weight)
+            )
             if weight and not applies:
                 part = part.with_shift(self.item_shift, weight)
             positions = np.concatenate([np.arange(len(order)), -1 - np.arange(len(rows))]).astype(np.int32)
@@ -161,9 +163,9 @@ class Prior:
         length = checks.whole_number("length", length, low=0, high=MAX_ROWS)
         means = checks.number_array("means", means, (None, len(self.mean)))
         column = int(np.searchsorted(self.lengths, length, "right")) - 1
-        return self._around(means, applies=bool(self.applies[column]), weight=float(self.shift_weights[column]))
+        return self._centered_prior(means, applies=bool(self.applies[column]), weight=float(self.shift_weights[column]))
 
-    def _around(self, means: Float64, *, applies: bool, weight: float) -> GaussianPrior | None:
+    def _centered_prior(self, means: Float64, *, applies: bool, weight: float) -> GaussianPrior | None:
         """Return the prior around the means, around the shifted item biases, or None."""
         if not applies:
             return None
@@ -280,7 +282,7 @@ class Priors:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no prior, neither for users nor for items."""
+        """Whether there is no prior for users or items."""
         return self.users is None and self.items is None and (self.rating_model is None or self.rating_model.is_empty)
 
     @property

@@ -24,7 +24,7 @@ PROBABILITIES = read_only(np.array([*_TAIL, 0.5, *(1 - p for p in reversed(_TAIL
 """Predicted probabilities at which the recalibrated probability is estimated; linear in between."""
 
 PRIOR_ROWS = 100.0
-"""Number of imaginary held-out ratings that agree with the predictions, so that few ratings change little."""
+"""Number of pseudo-ratings that agree with the predictions, which limit corrections from few ratings."""
 
 GRID_SIZE, BATCH_SIZE, ROUNDS, EM_ITERATIONS = 101, 4096, 3, 50
 
@@ -81,9 +81,11 @@ class Recalibration:
             if not (np.diff(values) > 0).all():
                 raise DataError(f"{name} of a recalibration must be in ascending order; got {values.tolist()}")
         if len(self.ratings) != len(self.points):
-            raise DataError(f"there must be one point per rating; got {len(self.points)} and {len(self.ratings)}")
+            raise DataError(
+                f"points and ratings must have the same length; got {len(self.points)} and {len(self.ratings)}"
+            )
         if self.probabilities[0] != 0 or self.probabilities[-1] != 1:
-            raise DataError(f"probabilities must go from 0 to 1; got {self.probabilities.tolist()}")
+            raise DataError(f"probabilities must start at 0 and end at 1; got {self.probabilities.tolist()}")
 
     @classmethod
     def learned(cls, means: ArrayLike, sds: ArrayLike, y: ArrayLike, levels: Float32) -> Self:
@@ -126,7 +128,7 @@ class Recalibration:
         return cls(read_only(ratings), read_only(points), read_only(probabilities))
 
     def latent(self, x: Float64) -> Float64:
-        """Return t(x), the points of the mixture that stand for ratings.
+        """Return t(x), the points of the mixture that correspond to ratings.
 
         Parameters
         ----------
@@ -140,7 +142,7 @@ class Recalibration:
         return _piecewise_linear(x, self.ratings, self.points)
 
     def rating(self, z: Float64) -> Float64:
-        """Return the ratings for which points of the mixture stand, the inverse of `latent`.
+        """Return the ratings that correspond to points of the mixture; the inverse of `latent`.
 
         Parameters
         ----------
@@ -169,7 +171,7 @@ class Recalibration:
         return np.interp(p, PROBABILITIES, self.probabilities)
 
     def predicted_probability(self, p: float) -> float:
-        """Return the predicted probability whose corrected probability is p, the inverse of `probability`.
+        """Return the predicted probability whose corrected probability is p; the inverse of `probability`.
 
         Parameters
         ----------
@@ -211,7 +213,7 @@ class Recalibration:
 
 
 def _thresholds(means: Float64, sds: Float64, mass: Float64, level: Any, grid: Float64) -> Float64:
-    """Return the points c_l at which the mean of G(F(c_l)) is the observed share of ratings up to each level."""
+    """Return the points c_l at which the mean of G(F(c_l)) equals the observed share of ratings up to level l."""
     n, width, edges = len(means), grid[-1] - grid[0], (grid[1:] + grid[:-1]) / 2
     points, probabilities = np.linspace(grid[0] - width, grid[-1] + width, GRID_SIZE), _cumulative(mass)
     predicted = np.zeros(GRID_SIZE)
@@ -219,8 +221,8 @@ def _thresholds(means: Float64, sds: Float64, mass: Float64, level: Any, grid: F
         rows = slice(start, start + BATCH_SIZE)
         predicted += np.interp(mixture_cdf(means[rows], sds[rows], points), PROBABILITIES, probabilities).sum(axis=0)
     predicted = predicted / n if n else (points - points[0]) / (3 * width)
-    n_up_to = np.cumsum(np.bincount(level, minlength=len(grid)))[:-1]
-    share = (n_up_to + PRIOR_ROWS * np.interp(edges, points, predicted)) / (n + PRIOR_ROWS)
+    cumulative_counts = np.cumsum(np.bincount(level, minlength=len(grid)))[:-1]
+    share = (cumulative_counts + PRIOR_ROWS * np.interp(edges, points, predicted)) / (n + PRIOR_ROWS)
     strictly_ascending = np.maximum.accumulate(predicted) + 1e-12 * np.arange(GRID_SIZE)
     thresholds = np.interp(share, strictly_ascending, points)
     smallest_gap = 1e-6 * width * np.arange(len(edges))
@@ -250,13 +252,13 @@ def _bin_masses(low: Float64, high: Float64, mass: Float64) -> Float64:
 
 
 def _cumulative(mass: Float64) -> Float64:
-    """Return G at PROBABILITIES, given the probabilities between them."""
+    """Return G at PROBABILITIES, given the probability mass between consecutive values."""
     cumulative: Float64 = np.concatenate([[0.0], np.cumsum(mass)[:-1], [1.0]])
     return cumulative
 
 
 def _piecewise_linear(x: Float64, sources: Float64, targets: Float64) -> Float64:
-    """Return the linear interpolation from sources to targets; shifts outside of them, and the identity without any."""
+    """Interpolate linearly from sources to targets; shift values outside of the sources; do nothing without sources."""
     if len(sources) == 0:
         return x
     below, above = np.minimum(x - sources[0], 0.0), np.maximum(x - sources[-1], 0.0)

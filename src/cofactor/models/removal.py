@@ -33,7 +33,7 @@ UserFit: TypeAlias = Callable[[SparseRows], Any]
 """Function that folds in users from their histories, and returns a model with these users."""
 
 MAX_ENTRIES = 2**22
-"""The maximum number of entries of the histories that are folded in at once."""
+"""Maximum number of history entries to fold in at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,17 +144,17 @@ def removal_effects(
         scores = item_scores(model.fold_in_without(history), UserBatch.folded(SparseRows.empty(m + 1)), items)
         return RemovalEffects(history.columns, (scores[-1] - scores[:-1]).T)
     fold_in = model.fold_in if fold_in is None else fold_in
-    with_all = _folded_scores(fold_in, history, items)[0]
+    full_scores = _fold_in_scores(fold_in, history, items)[0]
     effects, size = np.zeros((len(items), m)), max(MAX_ENTRIES // max(m, 1), 1)
     for first in range(0, m, size):
         block = slice(first, min(first + size, m))
-        without = _folded_scores(fold_in, leave_one_out(history, block.start, block.stop), items)
-        effects[:, block] = (with_all - without).T
+        without = _fold_in_scores(fold_in, leave_one_out(history, block.start, block.stop), items)
+        effects[:, block] = (full_scores - without).T
     return RemovalEffects(history.columns, effects)
 
 
 def own_fold_in(model: Any, users: UserBatch, fold_in: UserFit | None) -> UserFit | None:
-    """Return the fold-in by which a user was fitted: with a prior for users who were folded in, else without one.
+    """Return the fold-in function that fitted a user: with a prior for folded-in users, otherwise without one.
 
     A model does not store which of its users were folded in.
 
@@ -183,7 +183,7 @@ def own_fold_in(model: Any, users: UserBatch, fold_in: UserFit | None) -> UserFi
     return fold_in if with_prior < without else None
 
 
-def _folded_scores(fold_in: UserFit, histories: SparseRows, items: Int32) -> Float64:
+def _fold_in_scores(fold_in: UserFit, histories: SparseRows, items: Int32) -> Float64:
     """Return the scores of items for users who are folded in."""
     return item_scores(fold_in(histories), UserBatch.folded(histories), items)
 

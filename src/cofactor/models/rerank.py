@@ -28,7 +28,7 @@ ComparesItems: TypeAlias = FactorModel | BayesianModel | ItemItemModel | Network
 """Models that have a method `item_similarity`."""
 
 TAIL_PROBABILITY = 0.1
-"""The probability in each tail of the 80% interval whose endpoints "lower" and "upper" rank by."""
+"""The probability in each tail of the 80% interval whose endpoints "lower" and "upper" refer to."""
 
 CANDIDATES_PER_ITEM, MAX_CANDIDATES = 10, 1000
 """The top 10 n items by mean are reranked, but at most 1,000 and at least n."""

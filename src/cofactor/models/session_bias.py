@@ -17,7 +17,7 @@ from cofactor.kernels.sparse import SparseRows, vstack
 __all__ = ["SessionBias"]
 
 NO_SESSION = np.iinfo(np.int32).max
-"""The bin number of times that are in no bin."""
+"""The bin number of times outside all bins."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -203,7 +203,7 @@ class DenseSimilarity:
         return terms
 
     def nearest(self, items: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
-        """Return, for each item, the n items in whose scores it has the largest nonzero weights.
+        """Return, for each item, the n items whose scores it influences most (largest nonzero weights).
 
         Parameters
         ----------
@@ -452,7 +452,7 @@ class NeighborSimilarity:
 
 @dataclass(frozen=True, eq=False)
 class SpectralSimilarity:
-    """Item-item weights that are the sum of a sparse matrix and a matrix of low rank, as learned by GraphFilter.
+    """Item-item weights stored as the sum of a sparse and a low-rank matrix, as learned by GraphFilter.
 
     Neither part alone can represent a graph filter in bounded memory: its response to single items is sparse but has
     full rank, and its response to the leading eigenvectors of the graph is dense but has low rank.
@@ -536,7 +536,7 @@ class SpectralSimilarity:
         return terms
 
     def nearest(self, items: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
-        """Return, for each item, the n items in whose scores it has the largest nonzero weights.
+        """Return, for each item, the n items whose scores it influences most (largest nonzero weights).
 
         Parameters
         ----------
@@ -624,7 +624,7 @@ def list_cosines(vectors: Float32, items: Int32) -> Float32:
 
 
 def _largest(weights: Float32, items: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
-    """Return the n largest nonzero weights in each row, without that of the item itself; see `DenseSimilarity.nearest`.
+    """Return the n largest nonzero weights in each row, excluding the item itself; see `DenseSimilarity.nearest`.
 
     Changes `weights` (m, n_items), whose row a belongs to items[a].
     """
@@ -639,7 +639,7 @@ def _largest(weights: Float32, items: Int32, n: int, allowed: Bool) -> tuple[Int
 
 
 def _with_unit_diagonal(similarity: Float32, items: Int32) -> Float32:
-    """Set the similarity of an item with itself to 1, and that of pairs with row -1 to 0."""
+    """Set self-similarities to 1, and the similarities of pairs with row -1 to 0."""
     is_same = items[:, :, None] == items[:, None, :]
     is_pair = (items[:, :, None] >= 0) & (items[:, None, :] >= 0)
     return np.where(is_pair, np.where(is_same, 1, similarity), 0).astype(np.float32)

@@ -145,7 +145,7 @@ def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
 
 
 def _error_bars(part: pl.DataFrame, column: str, color: str) -> dict[str, Any] | None:
-    """Return error bars for the bounds of a measure; None if the frame has no bounds. A nan draws no bar."""
+    """Return error bars for the bounds of a measure, without a bar for nan; None if the frame has no bounds."""
     if not {f"{column}_low", f"{column}_high"} <= set(part.columns):
         return None
     above, below = part[f"{column}_high"] - part[column], part[column] - part[f"{column}_low"]

@@ -25,7 +25,7 @@ from cofactor.models.rerank import without_evidence
 
 __all__ = ["Catalog", "known_rows", "vectors_method"]
 
-FEW_ROWS = 64
+MIN_POLARS_ROWS = 64
 """Columns with fewer rows are created in Python, which is faster than calling polars."""
 
 
@@ -81,7 +81,7 @@ class Catalog:
 
     @property
     def ranking_histories(self) -> SparseRows:
-        """Histories that the model ranks by: the liked ratings for a paired model, else `histories`."""
+        """Histories used for ranking: the liked ratings for a paired model, otherwise `histories`."""
         return self.model.liked(self.histories) if isinstance(self.model, PairedModel) else self.histories
 
     @cached_property
@@ -137,7 +137,7 @@ class Catalog:
         return {}
 
     def candidate_mask(self, candidates: Iterable[Id] | None) -> Bool:
-        """Return a mask of candidates.
+        """Return a mask of the candidate items.
 
         Parameters
         ----------
@@ -231,7 +231,7 @@ class Catalog:
         lacks_evidence = without_evidence(
             model, rows, np.asarray(scores), ALL_ROWS if self.evidence is None else self.evidence
         )
-        if len(rows) < FEW_ROWS:
+        if len(rows) < MIN_POLARS_ROWS:
             return pl.Series(["popularity" if row else "model" for row in lacks_evidence.tolist()], dtype=pl.String)
         if not lacks_evidence.any():
             return pl.Series(["model"]).new_from_index(0, len(rows))

@@ -27,9 +27,9 @@ from cofactor.errors import ParameterError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.posterior import BayesianModel
 
-__all__ = ["FEW_RATINGS", "Impressions", "Position", "draw_positions", "sampler", "spread_new_items"]
+__all__ = ["NEW_ITEM_SUPPORT", "Impressions", "Position", "draw_positions", "sampler", "spread_new_items"]
 
-FEW_RATINGS = 5
+NEW_ITEM_SUPPORT = 5
 """Items with fewer ratings or events count as new and are explored."""
 
 Sampler = Callable[[int, Int32, np.random.Generator], Float64]

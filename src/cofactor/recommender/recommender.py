@@ -44,11 +44,11 @@ from cofactor.recommender.updating import (
     fold_in,
     fold_in_of_user,
     history_row,
+    initialize_cold_items,
+    initialize_cold_users,
     merge_ratings,
     model_histories,
     new_item_table,
-    place_cold_items,
-    place_cold_users,
     replace_rows,
     replace_users,
     source_without_history,
@@ -404,7 +404,7 @@ class Recommender:
         return UserView(self.catalog, ranker, batch, exclude, source, self.users, self.model, fold_in=fold_in)
 
     def batch(self, rows: Int32, times: Any = None) -> UserBatch:
-        """Return a batch of users, given by row number, with their histories, which models take as input.
+        """Return a batch of users, given by row number, with their histories, for use as model input.
 
         Parameters
         ----------
@@ -764,7 +764,7 @@ class Recommender:
         return self.catalog.with_titles(frames.neighbors("item", self.items, rows, scores), rows)
 
     def similar_users(self, user: Id, n: int = 10) -> pl.DataFrame:
-        """Return the n users whose taste is most similar to that of a user.
+        """Return the n users with the most similar taste to a given user.
 
         Parameters
         ----------
@@ -833,8 +833,8 @@ class Recommender:
             user_features=user_features, item_features=item_features, estimator=self.estimator, seed=seed,
         )  # fmt: skip
         trained_items = TrainedItems(self.items, self.item_table, self.histories)
-        model, evidence = place_cold_items(self.model, priors, trained_items, self.evidence)
-        model = place_cold_users(model, priors, self.histories, self.user_table)
+        model, evidence = initialize_cold_items(self.model, priors, trained_items, self.evidence)
+        model = initialize_cold_users(model, priors, self.histories, self.user_table)
         return replace(self, model=model, priors=priors, evidence=evidence)
 
     def ensure_priors(self, *, seed: Seed = 0) -> Recommender:
@@ -862,7 +862,7 @@ class Recommender:
 
     @cached_property
     def new_user_priors(self) -> Priors | None:
-        """Priors with which users are folded in: `priors`, or those that a model of ratings learns when first needed.
+        """Priors for folding in users: `priors`, or the default priors of a rating model, learned on first use.
 
         Set `priors` to `Priors()` to fold in users without a prior.
         """

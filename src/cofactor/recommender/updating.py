@@ -49,11 +49,11 @@ __all__ = [
     "fold_in",
     "fold_in_of_user",
     "history_row",
+    "initialize_cold_items",
+    "initialize_cold_users",
     "merge_ratings",
     "model_histories",
     "new_item_table",
-    "place_cold_items",
-    "place_cold_users",
     "remap_columns",
     "replace_rows",
     "replace_users",
@@ -112,7 +112,7 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
 def fold_in_of_user(
     priors: Priors | None, model: Model, users: UserBatch, table: pl.DataFrame | None = None
 ) -> Callable[[SparseRows], Model] | None:
-    """Return the function that folds histories of a user in to the model that ranks items, with the priors.
+    """Return the function that folds a user's histories in to the ranking model, using the priors.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def source_without_history(priors: Priors | None) -> AnsweredBy:
 def replace_users(
     model: Model, priors: Priors | None, rows: Int32, histories: SparseRows, table: pl.DataFrame | None = None
 ) -> Model:
-    """Return a model whose users are selected users of a trained model and users who are folded in.
+    """Return a model with selected users of a trained model and with folded-in users.
 
     Parameters
     ----------
@@ -297,7 +297,7 @@ def remap_columns(rows: SparseRows, columns: Int32) -> SparseRows:
 
 
 def model_histories(model: Model, table: Interactions) -> SparseRows:
-    """Return the histories of a table for a model: with times if the model uses the order of a history.
+    """Return the histories in a table, with times if the model uses the order of a history.
 
     Parameters
     ----------
@@ -455,7 +455,7 @@ def new_item_table(table: Any, items: IdMap) -> pl.DataFrame:
 
 
 class TrainedItems(NamedTuple):
-    """The items of a model, with the data from which an item-item model predicts the weights of new items.
+    """Items of a model, with the data that an item-item model needs to predict the weights of new items.
 
     Attributes
     ----------
@@ -547,14 +547,14 @@ def _with_items(
             return add_item_weights(model, prior, trained.table, support, table, positions)
     raise KindError(
         "new items require an item prior; with_priors learns one for models with factors and, from item features, for "
-        "item-item models of events"
+        "item-item event models"
     )
 
 
-def place_cold_items(
+def initialize_cold_items(
     model: Model, priors: Priors, trained: TrainedItems, evidence: Bool | None
 ) -> tuple[Model, Bool | None]:
-    """Place the items without training data by their features.
+    """Compute the parameters of items without training data from their features.
 
     Parameters
     ----------
@@ -563,39 +563,39 @@ def place_cold_items(
     priors : Priors
         Priors for new items; without features, nothing changes.
     trained : TrainedItems
-        Items in the model. Those that are not in the histories and have at least one feature indicator are placed.
+        Items in the model. Those that are not in the histories and have at least one feature indicator are changed.
     evidence : ndarray of shape (n_items,), bool, or None
         Mask of the items that the model can rank; None for all.
 
     Returns
     -------
     model : Model
-        Model in which the placed items are as if they were added by `add_items`, and all others are unchanged.
+        Model in which the changed items are as if they were added by `add_items`, and all others are unchanged.
     evidence : ndarray of shape (n_items,), bool, or None
-        Mask that includes the placed items; for a paired model, the mask of its ranker.
+        Mask that includes the changed items; for a paired model, the mask of its ranker.
     """
     if isinstance(model, PairedModel):
         liked = trained._replace(histories=model.liked(trained.histories))
-        ranker, evidence = place_cold_items(model.ranker, priors, liked, evidence)
-        rating_model, _ = place_cold_items(model.rating_model, priors.rating_model or Priors(), trained, None)
+        ranker, evidence = initialize_cold_items(model.ranker, priors, liked, evidence)
+        rating_model, _ = initialize_cold_items(model.rating_model, priors.rating_model or Priors(), trained, None)
         return model.of(ranker, rating_model, model.min_rating), evidence
     if priors.items is None or priors.items.encoder is None or trained.table is None:
         return model, evidence
     has_no_data = _event_counts(trained.histories, len(trained.items)) == 0
     is_cold = _with_features(has_no_data, priors.items.encoder, trained.table)
-    cold = np.flatnonzero(is_cold)
-    if not len(cold):
+    cold_rows = np.flatnonzero(is_cold)
+    if not len(cold_rows):
         return model, evidence
     positions = np.arange(len(is_cold), dtype=np.int32)
-    positions[cold] = -1 - np.arange(len(cold), dtype=np.int32)
-    no_ratings = SparseRows.empty(len(cold))
-    placed = _with_items(model, priors, trained, trained.table.filter(is_cold), no_ratings, positions)
+    positions[cold_rows] = -1 - np.arange(len(cold_rows), dtype=np.int32)
+    no_ratings = SparseRows.empty(len(cold_rows))
+    extended_model = _with_items(model, priors, trained, trained.table.filter(is_cold), no_ratings, positions)
     evidence = None if evidence is None or (evidence | is_cold).all() else read_only(evidence | is_cold)
-    return placed, evidence
+    return extended_model, evidence
 
 
-def place_cold_users(model: Model, priors: Priors, histories: SparseRows, table: pl.DataFrame | None) -> Model:
-    """Place the users without training data by their features.
+def initialize_cold_users(model: Model, priors: Priors, histories: SparseRows, table: pl.DataFrame | None) -> Model:
+    """Compute the parameters of users without training data from their features.
 
     Parameters
     ----------
@@ -604,14 +604,14 @@ def place_cold_users(model: Model, priors: Priors, histories: SparseRows, table:
     priors : Priors
         Priors for new users; without features, nothing changes.
     histories : SparseRows
-        History of each user. Those without a history who have at least one feature indicator are placed.
+        History of each user. Those without a history who have at least one feature indicator are changed.
     table : pl.DataFrame or None
         User table in row order.
 
     Returns
     -------
     Model
-        Model in which the placed users are new users with these features, and all others are unchanged.
+        Model in which the changed users are new users with these features, and all others are unchanged.
     """
     prior = priors.user_prior
     if prior is None or prior.encoder is None or table is None:
@@ -706,7 +706,7 @@ def feature_table(user_features: Any, priors: Priors | None) -> pl.DataFrame | N
     ParameterError
         If `user_features` is not a mapping.
     DataError
-        If the prior was not learned from one of the columns.
+        If a column is not a feature of the prior.
     """
     if user_features is None:
         return None
@@ -717,8 +717,8 @@ def feature_table(user_features: Any, priors: Priors | None) -> pl.DataFrame | N
     if unknown_columns := [name for name in user_features if name not in columns]:
         column_list = ", ".join(columns) or "none; learn priors with user_features first"
         raise DataError(
-            f"user_features contains {unknown_columns[0]!r}, a column that the prior was not learned from; "
-            f"it was learned from: {column_list}"
+            f"user_features contains {unknown_columns[0]!r}, which is not a feature of the prior; "
+            f"its features are: {column_list}"
         )
     return pl.DataFrame({name: [user_features.get(name)] for name in columns})
 

@@ -31,7 +31,7 @@ from cofactor.models.user_batch import UserBatch
 from cofactor.recommender import frames
 from cofactor.recommender.catalog import Catalog, known_rows, vectors_method
 from cofactor.recommender.exploration import (
-    FEW_RATINGS,
+    NEW_ITEM_SUPPORT,
     Impressions,
     Position,
     draw_positions,
@@ -309,7 +309,7 @@ class UserView:
         is_item = rows >= 0
         answered_by = iter(self.catalog.answered_by(self.model, rows[is_item], scores[is_item]))
         title_of = self.catalog.title_of if title_of is None else title_of
-        has_few_ratings = self.catalog.support < FEW_RATINGS if explore > 0 else ALL_ROWS
+        has_few_ratings = self.catalog.support < NEW_ITEM_SUPPORT if explore > 0 else ALL_ROWS
         has_few_ratings = has_few_ratings & allowed if len(has_few_ratings) and len(allowed) else has_few_ratings
         stream = np.random.default_rng() if explore > 0 and stream is None else stream
         lists: list[tuple[RecommendedItem, ...]] = []
@@ -351,7 +351,7 @@ class UserView:
         *,
         share: float = 0.1,
         cap: int = 100,
-        min_ratings: int = FEW_RATINGS,
+        min_ratings: int = NEW_ITEM_SUPPORT,
         impressions: Impressions | None = None,
         seed: Seed = 0,
     ) -> pl.DataFrame:
@@ -460,7 +460,7 @@ class UserView:
         return rating_part(self.model), self.batch
 
     def _predicted(self, users: Int64, items: Int32) -> pl.Series:
-        """Return the predicted rating for each user, given by position in the view, and item; null without ratings."""
+        """Return predicted ratings of user-item pairs, or null without ratings; `users` are positions in the view."""
         model, batch = self._rating_part()
         if self.catalog.scale is None or not isinstance(model, PredictsRatings):
             return pl.Series("prediction", [None], dtype=pl.Float32).new_from_index(0, len(items))
@@ -535,7 +535,7 @@ class UserView:
             return model.explain(batch, item)
 
     def score(self, item: Id) -> float:
-        """Return the score by which an item is ranked for the user, before clipping to the rating scale.
+        """Return the ranking score of an item for the user, before clipping to the rating scale.
 
         Parameters
         ----------
@@ -611,8 +611,8 @@ class UserView:
             If the method is unknown, or if the view contains more than one user.
         """
         checks.choice("method", method, get_args(ExplanationMethod))
-        is_one = is_single(item)
-        ids = pl.Series([single_id("item", item)]) if is_one else id_series("item", item)
+        is_single_item = is_single(item)
+        ids = pl.Series([single_id("item", item)]) if is_single_item else id_series("item", item)
         rows = known_rows(self.catalog.items, ids, "item")
         history = self.batch.histories.row(0)
         if method == "removal":
@@ -620,7 +620,7 @@ class UserView:
         else:
             explanations = map(self.explanation, rows.tolist())
             tables = [frames.explanation(terms, self.user_ids, self.catalog, history) for terms in explanations]
-        if is_one:
+        if is_single_item:
             return tables[0]
         ids = self.catalog.items.ids(rows)
         return pl.concat([
@@ -631,7 +631,7 @@ class UserView:
     # neighbors
 
     def similar(self, n: int = 10) -> pl.DataFrame:
-        """Return the known users whose taste is most similar to that of the user.
+        """Return the known users with the most similar taste to the user.
 
         Parameters
         ----------

@@ -23,7 +23,7 @@ __all__ = ["feedback_loop_section"]
 MIN_SIZE = 20
 """Minimum number of users and of items; smaller tables do not support lists of ten items."""
 N_SEEDS = 3
-"""Number of simulations for each mitigation, over which the intervals are computed."""
+"""Number of simulations per mitigation; intervals are computed over them."""
 MITIGATIONS = ("capped weight per user", "exposure spread over items", "calibrated lists")
 MEASURES = {
     "accuracy": "accuracy: NDCG with respect to true preferences",
@@ -72,7 +72,7 @@ def feedback_loop_section(study: Study) -> Section:
         ),
         (
             f"Values are means of {N_SEEDS} simulations with different seeds, with 95 % intervals over the seeds. In "
-            "the control without feedback, users add as many ratings of items that do not depend on the lists, so its "
+            "the control without feedback, users add as many ratings, but of items independent of the lists, so its "
             "growth is the effect of more data."
         ),
     ]
@@ -126,7 +126,7 @@ def _simulate_all(study: Study, table: Interactions) -> tuple[pl.DataFrame, pl.D
 
 
 def _growth(name: str, plain: list[pl.DataFrame], control: list[pl.DataFrame]) -> pl.DataFrame:
-    """Return the parts of the growth of a measure."""
+    """Return the components of the growth of a measure."""
     loop, without = (np.stack([frame[name].to_numpy() for frame in frames]) for frames in (plain, control))
     parts = growth_parts(loop, without)
     return parts.select(pl.lit(MEASURES[name].partition(":")[0]).alias("measure"), pl.all())

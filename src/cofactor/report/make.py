@@ -162,11 +162,11 @@ def make_report(study: Study, *, title: str = "Report", on_section: Callable[[st
     if study.genres is not None:
         indicators(study.table.item_table, [study.genres], "item")
     sections = []
-    for name, (heading, make) in SECTIONS.items():
+    for name, (heading, make_section) in SECTIONS.items():
         if on_section is not None:
             on_section(heading)
         try:
-            sections.append(make(study))
+            sections.append(make_section(study))
         except CofactorError as problem:
             sections.append(Section(name, heading, missing=[f"This section is omitted: {problem}."]))
     source = None if study.table.report is None else study.table.report.source

@@ -24,7 +24,7 @@ __all__ = ["exposure_section", "influence_section"]
 MAX_GROUPS, MIN_GROUP_USERS = 10, 8
 """Maximum number of user groups, and minimum average number of users per group."""
 FAST_ESTIMATORS = (BiasedMF, ExplicitALS, ImplicitALS)
-"""Estimators that can be fitted about a thousand times, which the audit of influence needs."""
+"""Estimators fast enough for the influence audit, which fits about a thousand models."""
 
 
 def exposure_section(study: Study) -> Section:
@@ -161,7 +161,7 @@ def _summary(parts: dict[str, Concentration]) -> pl.DataFrame:
 
 
 def _influence(study: Study, table: Interactions, groups: Int64) -> tuple[Influence, Estimator]:
-    """Return the influence for the estimator if it ranks with a model that is fitted fast, else for a small one."""
+    """Return the influence for the study's estimator if its ranking model is fast to fit, otherwise for a small one."""
     ranker, _ = study.estimator.ranking_part(table)
     estimator = study.estimator if isinstance(ranker, FAST_ESTIMATORS) else study.small_estimator
     is_fitted = table is study.table and estimator is study.estimator

@@ -27,7 +27,7 @@ def with_new_items(model: LoadedModel, items: dict[str, ItemRecord]) -> LoadedMo
     Returns
     -------
     LoadedModel or None
-        The same version with the next edition; None if there are no new items or the model has no item prior.
+        The same version with the next catalog revision; None if there are no new items or the model has no item prior.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def with_new_items(model: LoadedModel, items: dict[str, ItemRecord]) -> LoadedMo
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings).with_priors()
     >>> items = {"100": ItemRecord("Jaws", True, {}), "7": ItemRecord(None, True, {})}
     >>> larger = with_new_items(LoadedModel(1, 0, rec), items)
-    >>> larger.edition, larger.item_row("100"), len(larger.recommender.items)
+    >>> larger.catalog_revision, larger.item_row("100"), len(larger.recommender.items)
     (1, 40, 41)
     """
     rec = model.recommender
@@ -57,7 +57,7 @@ def with_new_items(model: LoadedModel, items: dict[str, ItemRecord]) -> LoadedMo
         values = {column: [fields.get(column) for fields in metadata] for column in columns}
         try:
             table = pl.DataFrame({key: list(ids.values()), **values})
-            return replace(model, recommender=rec.with_items(table), edition=model.edition + 1)
+            return replace(model, recommender=rec.with_items(table), catalog_revision=model.catalog_revision + 1)
         except (DataError, KindError, TypeError, pl.exceptions.PolarsError):
             continue
     return None

@@ -195,7 +195,9 @@ def _check_models(store: Store, artifacts: ArtifactRegistry) -> Iterator[CheckRe
 
 def _check_orphans(store: Store, artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
     if files := orphaned_files(store, artifacts):
-        message = f"files without a model: {len(files)}, such as {files[0].name}; the next training run deletes them"
+        message = (
+            f"files without a model: {len(files)}, such as {files[0].name}; the next training run will delete them"
+        )
         yield CheckResult("orphans", "warning", message)
     else:
         yield CheckResult("orphans", "ok", "all files belong to a model, except possibly recent ones")
@@ -243,7 +245,7 @@ def _check_jobs(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckRes
 
 
 def _check_erased(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
-    """Report erased users whose data the active model was trained on; they are masked until the next training."""
+    """Report erased users whose data the active model was trained on; they are masked until the next training run."""
     active = store.models.active()
     metrics = active.metrics if active is not None and isinstance(active.metrics, dict) else {}
     trained_until = 0 if active is None else max(active.watermark, int(metrics.get(UNTIL_KEY, 0)))

@@ -160,8 +160,8 @@ class Engine:
                 self.failures += 1
                 _log.error("model %d cannot be opened; the previous model remains in use: %s", active.version, error)
                 return False
-            edition = 0 if self._model is None else self._model.edition + 1
-            loaded = LoadedModel(active.version, active.watermark, recommender, edition)
+            catalog_revision = 0 if self._model is None else self._model.catalog_revision + 1
+            loaded = LoadedModel(active.version, active.watermark, recommender, catalog_revision)
             self._warm_up(loaded)
             self.changes.extend_back_to(active.watermark)
             self._model, self._trained_model, self.swaps = loaded, loaded, self.swaps + 1
@@ -191,7 +191,7 @@ class Engine:
             extended_model = with_new_items(trained_model, self.changes.items())
             if extended_model is None or len(extended_model.recommender.items) == len(current_model.recommender.items):
                 return False
-            extended_model = replace(extended_model, edition=current_model.edition + 1)
+            extended_model = replace(extended_model, catalog_revision=current_model.catalog_revision + 1)
             self._warm_up(extended_model)
             self._model = extended_model
             self._users.clear()
@@ -323,7 +323,10 @@ class Engine:
         """Return the cached or newly read state of each user, and whether the store could not be read."""
         names = [str(model.recommender.users.parse(user)) for user in users]  # in the form used by the store
         changes = [(self.changes.last_change(name), self.changes.last_metadata_change(name)) for name in names]
-        keys = [(model.version, model.edition, name, *numbers) for name, numbers in zip(names, changes, strict=True)]
+        keys = [
+            (model.version, model.catalog_revision, name, *numbers)
+            for name, numbers in zip(names, changes, strict=True)
+        ]
         rows = model.recommender.users.rows(names, parse=True).tolist()
         cached = [
             _CachedUser(UserState(row)) if row >= 0 and last_seq <= model.watermark else self._users.get(key)
@@ -359,7 +362,7 @@ class Engine:
         }
 
     def _state_at_training(self, model: LoadedModel, user: str) -> UserState:
-        """Return the state of a user as of the training, for use while the store cannot be read."""
+        """Return the state of a user at training time, for use while the store cannot be read."""
         return UserState() if self.changes.erased_after(user, model.watermark) else UserState(model.user_row(user))
 
     # answers
@@ -550,7 +553,7 @@ class Engine:
         if not isinstance(view.model, Explains):
             raise KindError("this model cannot explain its scores")
         if view.source == "popularity":
-            raise UnknownIdError(f"user {user!r} is unknown to model {model.version}, so there is nothing to explain")
+            raise UnknownIdError(f"user {user!r} is unknown to model {model.version}, so scores cannot be explained")
         with threads(1):
             score, frame = view.score(item_id), view.explain(item_id, method=method)
         effects: tuple[RemovalEffect, ...] = ()
@@ -675,7 +678,10 @@ class Engine:
 
     def _allowed_mask(self, model: LoadedModel, query: Query) -> Bool:
         """Return a mask of the items that a list may contain; an empty array if all are allowed."""
-        catalog, catalog_key = model.recommender.catalog, (model.version, model.edition, self.changes.catalog_version)
+        catalog, catalog_key = (
+            model.recommender.catalog,
+            (model.version, model.catalog_revision, self.changes.catalog_version),
+        )
         key = (*catalog_key, query.min_support, query.where)
         mask = self._masks.get(key)
         if mask is None:
@@ -702,7 +708,7 @@ class Engine:
 
 
 def _state(model: LoadedModel, events: Sequence[StoredEvent], metadata: Mapping[str, Any] | None) -> UserState:
-    """Return the state of a user with these events; the items of events of the other kind are excluded from lists."""
+    """Return the state of a user with these events; items with events of the other kind are excluded from lists."""
     kind = model.recommender.kind
     history = user_snapshot(events, kind)
     other = user_snapshot(events, "events" if kind == "ratings" else "ratings")

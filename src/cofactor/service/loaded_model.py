@@ -65,8 +65,8 @@ class LoadedModel:
         Sequence number of the last change that the model was trained on.
     recommender : Recommender
         The model with its IDs and histories.
-    edition : int, default 0
-        Number of times new items were added; row numbers are valid only for one version and edition.
+    catalog_revision : int, default 0
+        Number of times new items were added; row numbers are valid only for one version and catalog revision.
 
     Examples
     --------
@@ -82,7 +82,7 @@ class LoadedModel:
     version: int
     watermark: int
     recommender: Recommender
-    edition: int = 0
+    catalog_revision: int = 0
 
     def item_row(self, item: str) -> int:
         """Return the row number of an item in the model.
@@ -182,7 +182,7 @@ class LoadedModel:
         return "fold-in" if len(state.items) else source_without_history(self.recommender.new_user_priors)
 
     def view(self, states: Sequence[UserState]) -> UserView:
-        """Return a view of users, in which all users who are not in the model are folded in together.
+        """Return a view of users; users who are not in the model are folded in together.
 
         Parameters
         ----------

@@ -32,7 +32,7 @@ _SCHEMA = {
     "model": pl.Int64,
     "time": pl.Int64,
 }
-_PLACES_TYPE = pl.List(pl.Struct({"item": pl.String, "slot": pl.Int32, "propensity": pl.Float64}))
+_POSITIONS_TYPE = pl.List(pl.Struct({"item": pl.String, "slot": pl.Int32, "propensity": pl.Float64}))
 _LIST_SCHEMA = {"id": pl.Int64, "user": pl.String, "places": pl.String, "model": pl.Int64, "time": pl.Int64}
 _COLUMNS = [impressions.c[name] for name in _LIST_SCHEMA]
 
@@ -184,7 +184,9 @@ class Impressions:
         with self._database.read_transaction() as connection:
             rows = connection.execute(query).fetchall()
         lists = pl.DataFrame([tuple(row) for row in rows], schema=_LIST_SCHEMA, orient="row")
-        places = lists.with_columns(pl.col("places").str.json_decode(_PLACES_TYPE)).explode("places").unnest("places")
+        places = (
+            lists.with_columns(pl.col("places").str.json_decode(_POSITIONS_TYPE)).explode("places").unnest("places")
+        )
         return places.select(pl.col(name).cast(dtype) for name, dtype in _SCHEMA.items())
 
     def prune(self, before: int) -> int:

@@ -315,7 +315,7 @@ def _find_queued(connection: Connection, kind: str, spec: str | None) -> Job | N
 
 
 def _clock_seconds(connection: Connection) -> float:
-    """Return the time of the clock shared by all workers: that of the PostgreSQL server or the monotonic clock."""
+    """Return the time of a clock shared by all workers: the PostgreSQL server's clock or the monotonic clock."""
     if connection.dialect.name == "sqlite":
         return time.monotonic()
     return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())

@@ -122,7 +122,7 @@ def _store(connection: Connection, rows: Sequence[Row], end: Head) -> None:
 
 
 def _times(connection: Connection, rows: Sequence[Row], current_time: int, received: int) -> list[int]:
-    """Return the submitted time of each event or, if omitted, the current time but at least the latest of its pair."""
+    """Return each event's submitted time; if omitted, the current time or, if later, the latest time of its pair."""
     if current_time == received:
         return [current_time if row.time is None else row.time for row in rows]
     newest_times: dict[tuple[str, str], int] = {}

@@ -232,7 +232,7 @@ def number_cells(
 
 
 def text_cells(column: pl.Series) -> Cells:
-    """Cast a column of names to String, without whitespace around them.
+    """Cast a column of names to String and strip surrounding whitespace.
 
     Parameters
     ----------
@@ -357,10 +357,12 @@ def _mixed_ids(column: pl.Series, type_codes: pl.Series) -> Cells:
     present_codes = type_codes.filter(~is_missing)
     n_integers, n_strings = int((present_codes == INTEGER).sum()), int((present_codes == STRING).sum())
     first_code = present_codes.filter(present_codes != OTHER).head(1).to_list()
-    rare_type = STRING if n_integers > n_strings or (n_integers == n_strings and first_code == [INTEGER]) else INTEGER
+    minority_type = (
+        STRING if n_integers > n_strings or (n_integers == n_strings and first_code == [INTEGER]) else INTEGER
+    )
     values = column
     is_too_large = pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)
-    if rare_type == STRING:
+    if minority_type == STRING:
         values = column.cast(pl.Int64, strict=False)
         is_too_large = (type_codes == INTEGER) & values.is_null()
 
@@ -373,10 +375,10 @@ def _mixed_ids(column: pl.Series, type_codes: pl.Series) -> Cells:
             return _too_large_reason(name)
         if is_invalid[row]:
             return _not_an_id_reason(column[row], name)
-        actual_type, common_type = ("a string", "integers") if rare_type == STRING else ("an integer", "strings")
+        actual_type, common_type = ("a string", "integers") if minority_type == STRING else ("an integer", "strings")
         return f"the {name} is {actual_type} while most are {common_type}"
 
-    bad = is_missing | (type_codes == OTHER) | (type_codes == rare_type) | is_too_large | is_invalid
+    bad = is_missing | (type_codes == OTHER) | (type_codes == minority_type) | is_too_large | is_invalid
     return Cells(values, bad, reason, notes)
 
 

@@ -1,4 +1,4 @@
-"""Column roles: find the columns with users, items, values, times and weights by common names; others on request."""
+"""Column roles: find the user, item, value, time and weight columns by common names; other roles on request."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def choose_columns(
     if len(set(positions.values())) < len(positions):
         k = next(k for k in positions.values() if list(positions.values()).count(k) > 1)
         roles = " and the ".join(role for role in positions if positions[role] == k)
-        raise DataError(f"{source}: column {columns[k].strip()!r} cannot be the {roles} at the same time")
+        raise DataError(f"{source}: column {columns[k].strip()!r} cannot be used as both the {roles}")
     return {role: positions[role] for role in ROLES if role in positions}
 
 

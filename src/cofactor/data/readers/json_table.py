@@ -198,7 +198,7 @@ def _common_type(values: Iterable[Any]) -> pl.DataType | None:
 
 
 def _objects(file: TextFile) -> Iterator[tuple[int, str, dict[str, Any] | str]]:
-    """Iterate over (line, text, object); if a line is not a JSON object, a reason takes the place of the object."""
+    """Iterate over (line, text, object), with an error reason instead of the object for invalid lines."""
     for row in text_rows(file.lines(), "::"):
         if row.fields is None:
             yield row.line, row.text, row.reason

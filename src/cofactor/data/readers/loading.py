@@ -407,7 +407,7 @@ def _rejected_rows(rows: Rows, valid: ValidRows) -> list[RejectedRow]:
 
 
 def _weight_is_count(columns: Mapping[str, Any], request: Request) -> bool:
-    """Return whether a column named weight is the value of events: positive, and no other column is the value.
+    """Return whether a column named weight holds event values: all are positive, and no other column holds values.
 
     Play counts are often named so. Weights that mark dislikes are negative, and a column named by the caller is kept.
     """

@@ -201,7 +201,7 @@ def _address(url: str) -> URL:
 
 @contextmanager
 def _database_errors(name: str) -> Iterator[None]:
-    """Turn errors from SQLAlchemy and its drivers into one-line errors without connection secrets."""
+    """Convert errors from SQLAlchemy and its drivers to one-line errors without connection secrets."""
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
     try:

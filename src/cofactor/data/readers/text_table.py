@@ -154,7 +154,7 @@ def _quoted_row(
     pending_lines: deque[tuple[int, bytes]],
     numbered_lines: Iterator[tuple[int, bytes]],
 ) -> Row:
-    """Return the row that begins here, including all lines that its quotes span; return unused lines to `pending`."""
+    """Return the row that starts here, including all lines that its quotes span; return unused lines to `pending`."""
     parts, extra_lines = [text], []
     result = split_quoted(text, separator)
     while result is None and len(parts) < _MAX_QUOTED_LINES:

@@ -98,8 +98,8 @@ def validate_rows(
         columns = {role: column.filter(~bad) for role, column in columns.items()}
     if not is_typed and ids != "text":
         for role in ROLES[:2]:
-            columns[role], had_floats = _canonical_column(columns[role])
-            notes += [float_ids_note(role)] if had_floats else []
+            columns[role], has_floats = _canonical_column(columns[role])
+            notes += [float_ids_note(role)] if has_floats else []
     return ValidRows(columns, n_bad, reasons, tuple(notes))
 
 

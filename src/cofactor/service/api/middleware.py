@@ -36,12 +36,12 @@ _log = logging.getLogger("cofactor.requests")
 
 
 def body_too_large(limit: int) -> Problem:
-    """Return the error with status 413 for a request body of more than `limit` bytes, which is not read completely."""
+    """Return the error with status 413 for a request body larger than `limit` bytes, without reading the whole body."""
     return Problem(413, f"the request body must be at most {limit:,} bytes", {"Connection": "close"})
 
 
 class LimitedBody:
-    """Receiver of the messages of a request that enforces the size and time limits of the settings.
+    """Reader of a request's ASGI messages that enforces the size and time limits from the settings.
 
     Parameters
     ----------

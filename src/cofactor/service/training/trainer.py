@@ -20,12 +20,12 @@ from cofactor.store import Store, StoredModel
 __all__ = ["UNTIL_KEY", "ProgressCallback", "Trainer"]
 
 ProgressCallback: TypeAlias = Callable[[float, str], None]
-"""Function called with the training progress (0 to 1) and a message; it may raise JobLostError to stop the training."""
+"""Function called with the training progress (0 to 1) and a message; it may raise JobLostError to stop training."""
 
 UNTIL_KEY = "until"
-"""Metrics key for the sequence number of the last change in the store when the training started."""
+"""Metrics key for the sequence number of the last change in the store when the training run started."""
 FIT_PROGRESS = 0.7
-"""Progress of a training after the last epoch."""
+"""Progress of a training run after the last epoch."""
 
 
 class _ActiveModel(NamedTuple):

@@ -27,7 +27,7 @@ TRAIN = "train"
 NICENESS = 10
 """Niceness of the training process, which gives it a lower priority than the server processes."""
 RETRY_SECONDS = 600.0
-"""Maximum time to wait before scheduling the next training after a failed one, in seconds."""
+"""Maximum time to wait before scheduling the next training run after a failed one, in seconds."""
 
 _log = logging.getLogger("cofactor.trainer")
 
@@ -265,7 +265,7 @@ class Worker:
         return jobs.get(job.id)
 
     def _changes_since(self, newest_model: StoredModel | None) -> tuple[int, int]:
-        """Return the number of changes and the number of erased users since the last training started."""
+        """Return the number of changes and the number of erased users since the last training run started."""
         store = self.trainer.store
         if newest_model is None:
             return store.events.watermark(), 0
@@ -287,7 +287,7 @@ class Worker:
 
 @contextmanager
 def _heartbeats(worker: Worker, job: Job) -> Iterator[ProgressCallback]:
-    """Send heartbeats from a separate thread, and yield the progress callback of the training."""
+    """Send heartbeats from a separate thread, and yield the progress callback of the training run."""
     done_event, lost_event = threading.Event(), threading.Event()
     jobs = worker.trainer.store.jobs
 
