@@ -59,12 +59,12 @@ class IdCodes:
     ----------
     role : str
         "user" or "item", for messages.
-    known : DataFrame or None, default None
+    seen : DataFrame or None, default None
         Columns id and code; None before the first chunk.
     """
 
     role: str
-    known: pl.DataFrame | None = None
+    seen: pl.DataFrame | None = None
 
     def encode(self, ids: pl.Series | CodedIds) -> Int32:
         """Return the code of each ID, and add IDs that are new.
@@ -86,20 +86,20 @@ class IdCodes:
         """
         distinct = ids.distinct if isinstance(ids, CodedIds) else ids.unique(maintain_order=True)
         frame = pl.DataFrame({"id": distinct})
-        if self.known is None:
-            self.known = pl.DataFrame({"id": distinct.head(0), "code": pl.Series([], dtype=pl.Int32)})
-        if self.known["id"].dtype != distinct.dtype:
+        if self.seen is None:
+            self.seen = pl.DataFrame({"id": distinct.head(0), "code": pl.Series([], dtype=pl.Int32)})
+        if self.seen["id"].dtype != distinct.dtype:
             raise DataError(
                 f"the {self.role} IDs are integers in some rows and text in others; read all of them as text with "
                 'ids="text" (--ids text)'
             )
-        codes = frame.join(self.known, on="id", how="left", maintain_order="left")["code"].to_numpy(writable=True)
+        codes = frame.join(self.seen, on="id", how="left", maintain_order="left")["code"].to_numpy(writable=True)
         is_new = np.isnan(codes) if codes.dtype.kind == "f" else np.zeros(len(codes), bool)
-        n_known = len(self.known)
-        codes[is_new] = n_known + np.arange(int(is_new.sum()))
+        n_seen = len(self.seen)
+        codes[is_new] = n_seen + np.arange(int(is_new.sum()))
         codes = codes.astype(np.int32)
         added = pl.DataFrame({"id": distinct.filter(pl.Series(is_new)), "code": pl.Series(codes[is_new])})
-        self.known = pl.concat([self.known, added])
+        self.seen = pl.concat([self.seen, added])
         if isinstance(ids, CodedIds):
             return np.asarray(codes[ids.codes.to_numpy()], np.int32)
         lookup = pl.DataFrame({"id": distinct, "code": pl.Series(codes)})
@@ -120,8 +120,8 @@ class IdCodes:
         rows : ndarray of shape (n_codes,), int32
         had_floats : bool
         """
-        assert self.known is not None
-        distinct = self.known["id"]
+        assert self.seen is not None
+        distinct = self.seen["id"]
         had_floats = False
         if parse and distinct.dtype == pl.String:
             text, distinct = distinct, canonical_ids(distinct, parse=True)
@@ -201,7 +201,7 @@ class ColumnFiles:
 class TableImport:
     """Import of one table; create it, add chunks, and finish it.
 
-    Attributes
+    Parameters
     ----------
     path : Path
         Path of the table file.
@@ -217,10 +217,12 @@ class TableImport:
     kind: Kind
     scale: Scale | None
     parse_ids: bool
-    codes: dict[str, IdCodes] = field(default_factory=lambda: {role: IdCodes(role) for role in ("user", "item")})
-    rows: ColumnFiles | None = None
-    lowest_weight: float = np.inf
-    highest_weight: float = -np.inf
+    codes: dict[str, IdCodes] = field(
+        init=False, default_factory=lambda: {role: IdCodes(role) for role in ("user", "item")}
+    )
+    rows: ColumnFiles | None = field(init=False, default=None)
+    lowest_weight: float = field(init=False, default=np.inf)
+    highest_weight: float = field(init=False, default=-np.inf)
 
     def __post_init__(self) -> None:
         check_overwrite(self.path, table_file.CONTENT)

@@ -204,10 +204,10 @@ def _open_table_file(path: Path, request: Request) -> Interactions:
     """Open a table file, for which the other arguments of the reader have no meaning."""
     if request.into is not None:
         raise ParameterError(f"{path} is a table file already")
-    given = [name for name, value in request.names.items() if value]
-    given += [name for name in ("format", "query", "scale") if getattr(request, name) is not None]
-    if given:
-        name = "rating_levels" if given[0] == "scale" else given[0]
+    arguments = [name for name, value in request.names.items() if value]
+    arguments += [name for name in ("format", "query", "scale") if getattr(request, name) is not None]
+    if arguments:
+        name = "rating_levels" if arguments[0] == "scale" else arguments[0]
         raise ParameterError(f"{name} does not apply to {path}, which is a table file")
     table = Interactions.load(path)
     if table.kind != request.kind:
