@@ -30,6 +30,7 @@ __all__ = [
     "Int64",
     "ItemOrder",
     "contiguous",
+    "max_magnitude",
     "plain",
     "random_stream",
     "read_only",
@@ -41,6 +42,9 @@ __all__ = [
 
 MAX_CONFIDENCE = np.float32(1e12)
 """Maximum magnitude of a confidence; with larger values, the equations could not be solved in float64."""
+
+BLOCK = 1 << 16
+"""Number of values that are transformed at once."""
 
 Float32: TypeAlias = NDArray[np.float32]
 
@@ -195,11 +199,36 @@ def transform_counts(values: Float32, counts: Counts) -> Float32:
         return values
     if counts == "binary":
         return np.sign(values)
-    magnitude = np.abs(values)
-    if magnitude.max(initial=0) <= 1:
+    if max_magnitude(values) <= 1:
         return values
-    logarithms = 1 + np.log(np.maximum(magnitude, 1), dtype=np.float64)
-    return np.where(magnitude > 1, np.copysign(logarithms, values).astype(np.float32), values)
+    transformed = np.empty_like(values)
+    for first in range(0, len(values), BLOCK):  # temporary arrays stay in the cache
+        block = values[first : first + BLOCK]
+        logarithms = 1 + np.log(np.maximum(np.abs(block), 1), dtype=np.float64)
+        signed = np.copysign(logarithms, block).astype(np.float32)
+        transformed[first : first + BLOCK] = np.where(np.abs(block) > 1, signed, block)
+    return transformed
+
+
+def max_magnitude(values: Float32) -> float:
+    """Return the largest absolute value of an array without a copy; 0 if it is empty.
+
+    Parameters
+    ----------
+    values : ndarray, float32
+        Any values.
+
+    Returns
+    -------
+    float
+        nan if a value is nan.
+
+    Examples
+    --------
+    >>> max_magnitude(np.float32([2, -3]))
+    3.0
+    """
+    return max(float(values.max(initial=0)), -float(values.min(initial=0)))
 
 
 def signed_confidence(values: Float32, weights: Float32 | None, counts: Counts) -> Float32:
@@ -233,7 +262,7 @@ def signed_confidence(values: Float32, weights: Float32 | None, counts: Counts) 
     if weights is not None:
         with np.errstate(over="ignore"):
             confidence = confidence * weights
-    if np.abs(confidence).max(initial=0) <= MAX_CONFIDENCE:
+    if max_magnitude(confidence) <= MAX_CONFIDENCE:
         return confidence
     return np.clip(confidence, -MAX_CONFIDENCE, MAX_CONFIDENCE)
 

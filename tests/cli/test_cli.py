@@ -32,6 +32,7 @@ from tests.support.command_line import json_of, ok, process, rejected, run, stdo
 COMMANDS = (
     "demo",
     "fetch",
+    "import",
     "describe",
     "models",
     "fit",
@@ -428,7 +429,7 @@ def test_fit_does_not_overwrite_other_files(folder: Path, tmp_path: Path) -> Non
     for output in (notes, link):
         result = run("fit", folder / "ratings.csv", "-o", output, "--model", "bias")
         assert result.exit_code == 2
-        assert "is not a cofactor model and will not be overwritten; delete it" in " ".join(result.stderr.split())
+        assert "is not a cofactor file and will not be overwritten; delete it" in " ".join(result.stderr.split())
         assert "columns by name" not in result.stderr  # no file was read before
     assert notes.read_text() == "to do: call ana"
     notes.unlink()

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cofactor.cold_start import Questionnaire
+from cofactor.data.artifact import read_artifact, write_artifact
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import ArtifactError, CofactorError, DataError, KindError, ParameterError, UnknownIdError
 from cofactor.estimators import BayesianMF, Bias, BiasedMF, ExplicitALS, ImplicitALS, ItemKNN, Popularity, UserKNN
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.user_batch import UserBatch
-from cofactor.recommender.artifact import read_artifact, write_artifact
 from cofactor.recommender.recommender import Recommender
 from tests.support.priors import without_prior
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load_file, save_file
 
+from cofactor.data.artifact import FORMAT_VERSION, Artifact, read_artifact, write_artifact
 from cofactor.errors import ArtifactError
 from cofactor.files import write_atomically
-from cofactor.recommender.artifact import FORMAT_VERSION, Artifact, read_artifact, write_artifact
 
 ARRAYS: dict[str, Any] = {
     "factors": np.arange(12, dtype=np.float32).reshape(4, 3),
@@ -115,7 +115,7 @@ def test_the_same_content_gives_the_same_bytes_in_any_process_and_order(written:
         write_artifact(again, *turned)
         assert again.read_bytes() == written.read_bytes()
     code = (
-        "import sys, numpy as np; from cofactor.recommender.artifact import *; a = read_artifact(sys.argv[1]); "
+        "import sys, numpy as np; from cofactor.data.artifact import *; a = read_artifact(sys.argv[1]); "
         "write_artifact(sys.argv[2], a.arrays, a.manifest)"
     )
     subprocess.run([sys.executable, "-c", code, written, tmp_path / "other"], check=True)
@@ -184,7 +184,7 @@ def test_a_full_disk_leaves_only_the_old_file(written: Path, tmp_path: Path) -> 
     code = """
 import resource, signal, sys
 import numpy as np
-from cofactor.recommender.artifact import ArtifactError, write_artifact
+from cofactor.data.artifact import ArtifactError, write_artifact
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
@@ -294,10 +294,10 @@ FOREIGN: dict[str, bytes] = {
 def test_a_foreign_file_is_not_overwritten(tmp_path: Path, name: str) -> None:
     path = tmp_path / "notes"
     path.write_bytes(FOREIGN[name])
-    with pytest.raises(ArtifactError, match="notes is not a cofactor model and will not be overwritten; delete it"):
+    with pytest.raises(ArtifactError, match="notes is not a cofactor file and will not be overwritten; delete it"):
         write_artifact(path, ARRAYS, {})
     (tmp_path / "link").symlink_to(path)
-    with pytest.raises(ArtifactError, match="link is not a cofactor model and will not be overwritten"):
+    with pytest.raises(ArtifactError, match="link is not a cofactor file and will not be overwritten"):
         write_artifact(tmp_path / "link", ARRAYS, {})
     assert path.read_bytes() == FOREIGN[name]
     assert sorted(child.name for child in tmp_path.iterdir()) == ["link", "notes"]
@@ -305,7 +305,7 @@ def test_a_foreign_file_is_not_overwritten(tmp_path: Path, name: str) -> None:
 
 def test_a_foreign_safetensors_file_is_not_overwritten(tmp_path: Path) -> None:
     save_file({"weight": np.ones(3, np.float32)}, tmp_path / "m", metadata={"format": "pt"})
-    with pytest.raises(ArtifactError, match="is not a cofactor model and will not be overwritten"):
+    with pytest.raises(ArtifactError, match="is not a cofactor file and will not be overwritten"):
         write_artifact(tmp_path / "m", ARRAYS, {})
     assert load_file(tmp_path / "m")["weight"].sum() == 3
 
@@ -403,7 +403,7 @@ def test_extra_bytes_are_rejected(written: Path, tmp_path: Path) -> None:
 def test_foreign_bytes_are_rejected(tmp_path_factory: pytest.TempPathFactory, content: bytes, header: bool) -> None:
     path = tmp_path_factory.getbasetemp() / "foreign"
     path.write_bytes(len(content).to_bytes(8, "little") * header + content)
-    with pytest.raises(ArtifactError, match=r"foreign (is not a cofactor model|is a safetensors file, but not one)"):
+    with pytest.raises(ArtifactError, match=r"foreign (is not a cofactor file|is a safetensors file, but not one)"):
         read_artifact(path)
 
 
@@ -429,7 +429,7 @@ def test_foreign_bytes_are_rejected(tmp_path_factory: pytest.TempPathFactory, co
 )  # fmt: skip
 def test_malformed_headers_are_rejected(tmp_path: Path, header: bytes) -> None:
     for verify in (True, False):
-        with pytest.raises(ArtifactError, match="not a cofactor model, or its header is damaged"):
+        with pytest.raises(ArtifactError, match="not a cofactor file, or its header is damaged"):
             read_artifact(write_raw(tmp_path / "m", header, bytes(4)), verify=verify)
 
 
@@ -455,7 +455,7 @@ def test_arrays_must_be_contiguous(tmp_path: Path, places: dict[str, list[int]])
 @pytest.mark.parametrize("size", [2**64 - 1, 2**63, 100_000_001, 10**6])
 def test_an_invalid_header_length_is_rejected(written: Path, tmp_path: Path, size: int) -> None:
     (tmp_path / "m").write_bytes(size.to_bytes(8, "little") + written.read_bytes()[8:])
-    with pytest.raises(ArtifactError, match="not a cofactor model, or it is truncated"):
+    with pytest.raises(ArtifactError, match="not a cofactor file, or it is truncated"):
         read_artifact(tmp_path / "m")
 
 
@@ -529,5 +529,5 @@ def test_paths_that_are_not_files_are_rejected(tmp_path: Path, place: str, messa
 
 def test_an_empty_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "m").touch()
-    with pytest.raises(ArtifactError, match=r"not a cofactor model, or it is truncated \(0 bytes\)"):
+    with pytest.raises(ArtifactError, match=r"not a cofactor file, or it is truncated \(0 bytes\)"):
         read_artifact(tmp_path / "m")

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import cofactor
+from cofactor.data.artifact import read_artifact, write_artifact
 from cofactor.errors import ArtifactError
 from cofactor.estimators import REGISTRY
-from cofactor.recommender.artifact import read_artifact, write_artifact
 
 PRELUDE = """
 import copy, json, sys
@@ -26,7 +26,7 @@ from collections import Counter
 from pathlib import Path
 import numpy as np
 import cofactor
-from cofactor.recommender.artifact import read_artifact, write_artifact
+from cofactor.data.artifact import read_artifact, write_artifact
 from cofactor.errors import ArtifactError, CofactorError
 from tests.support.estimators import small
 

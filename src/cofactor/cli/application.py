@@ -21,6 +21,7 @@ from cofactor.cli.evaluate import evaluate
 from cofactor.cli.explain import explain
 from cofactor.cli.fetch import fetch
 from cofactor.cli.fit import fit
+from cofactor.cli.import_table import import_table
 from cofactor.cli.models import models
 from cofactor.cli.onboard import onboard
 from cofactor.cli.operations import backup, doctor, key, restore, trainer
@@ -197,7 +198,7 @@ app = typer.Typer(
 
 COMMANDS: dict[str, list[Any]] = {
     "Start here": [demo],
-    "Data": [fetch, describe],
+    "Data": [fetch, import_table, describe],
     "Train and evaluate": [models, fit, evaluate, compare, tune, report],
     "Use a model": [show, recommend, predict, explain, similar, onboard],
     "Run a service": [serve, key, trainer, doctor, backup, restore],
@@ -205,6 +206,7 @@ COMMANDS: dict[str, list[Any]] = {
 for panel, commands in COMMANDS.items():
     for command in commands:
         app.command(
+            "import" if command is import_table else None,
             cls=SingleValueCommand, help=_unwrap_paragraphs(command), rich_help_panel=panel,
             context_settings={"ignore_unknown_options": command is explain},  # an ID may begin with a dash
         )(command)  # fmt: skip

@@ -254,13 +254,15 @@ class Source:
         """Paths of the interaction table, the item table and the user table; None for each file not given."""
         return [self.ratings, self.items, self.users]
 
-    def read(self, learn_type_weights: LearnTypeWeights | None = None) -> Interactions:
+    def read(self, learn_type_weights: LearnTypeWeights | None = None, *, into: Path | None = None) -> Interactions:
         """Read the table, join the item and user tables, and print loading notes on stderr.
 
         Parameters
         ----------
         learn_type_weights : callable or None, default None
             Function that maps the tables of all event types to their weights, in place of --type-weights.
+        into : Path or None, default None
+            Table file to write.
 
         Returns
         -------
@@ -287,7 +289,9 @@ class Source:
             if getattr(self, f"{role}_id") is not None and getattr(self, f"{role}s") is None:
                 raise ParameterError(f"--{role}-id requires --{role}s FILE: it names a column of the {role} table")
         on_error: Any = self.on_error
-        table = self._dataset() if self._is_dataset() else self._file(learn_type_weights)
+        table = self._dataset() if self._is_dataset() else self._file(learn_type_weights, into)
+        if into is not None and self._is_dataset():
+            table.save(into)
         if table.report is not None:
             _print_notes(table.report)
         if self.items is not None:
@@ -337,7 +341,7 @@ class Source:
             raise ParameterError("--event-type requires --events")
         _type_weights(self.type_weights)
 
-    def _file(self, learn_type_weights: LearnTypeWeights | None) -> Interactions:
+    def _file(self, learn_type_weights: LearnTypeWeights | None, into: Path | None) -> Interactions:
         from cofactor.data.event_types import combine_events
         from cofactor.data.readers.read import read_event_types, read_events, read_ratings
 
@@ -356,8 +360,8 @@ class Source:
         if self.events:
             if self.rating_levels is not None:
                 raise ParameterError("--rating-levels cannot be combined with --events: only ratings have levels")
-            return read_events(self.ratings, **options)
-        return read_ratings(self.ratings, rating_levels=_rating_levels(self.rating_levels), **options)
+            return read_events(self.ratings, into=into, **options)
+        return read_ratings(self.ratings, rating_levels=_rating_levels(self.rating_levels), into=into, **options)
 
 
 def reads_table(command: Callable[..., None]) -> Callable[..., None]:

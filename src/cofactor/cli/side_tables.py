@@ -87,7 +87,7 @@ def check_model_output(path: str | None, *, inputs: Sequence[str | None] = ()) -
     ArtifactError
         If the path is an existing file that is not a model.
     """
-    from cofactor.recommender.artifact import check_overwrite
+    from cofactor.data.artifact import check_overwrite
 
     check_output(path, suffixes=(), inputs=inputs)
     if path is not None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -12,6 +14,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Float32, Int32, Int64, read_only, require_array
+from cofactor.data import table_file
 from cofactor.data.column_arguments import (
     float_ids_notes,
     ids_argument,
@@ -241,6 +244,55 @@ class Interactions:
         start, order = counting_sort(self.i, self.n_items)
         u, values, weights = _take((self.u, self.values, self.weights), order)
         return SparseRows(read_only(start), u, values, weights)
+
+    def save(self, path: str | Path) -> None:
+        """Write the table to a file, from which `load` maps it into memory.
+
+        Parameters
+        ----------
+        path : str or Path
+            Path of the file, such as `ratings.cofactor`; an existing table file is replaced.
+
+        Raises
+        ------
+        ArtifactError
+            If the file cannot be written, or if it exists and is not a table file.
+        DataError
+            If the table has `seen`.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
+        >>> with TemporaryDirectory() as folder:
+        ...     ratings.save(f"{folder}/ratings.cofactor")
+        ...     Interactions.load(f"{folder}/ratings.cofactor")
+        Interactions(3 ratings, 2 users x 2 items)
+        """
+        table_file.save(checks.path("path", path), vars(self), self.by_item)
+
+    @classmethod
+    def load(cls, path: str | Path, *, verify: bool = True) -> Interactions:
+        """Open a table file; its arrays are memory-mapped, so that tables can be larger than the memory.
+
+        Parameters
+        ----------
+        path : str or Path
+            Path of a file that was written by `save` or by `read_ratings(..., into=path)`.
+        verify : bool, default True
+            Whether to verify the checksums, which reads the file completely.
+
+        Returns
+        -------
+        Interactions
+            The table.
+
+        Raises
+        ------
+        ArtifactError
+            If the file is missing, damaged, or not a table file.
+        """
+        return table_file.load(checks.path("path", path), cls, verify=checks.flag("verify", verify))
 
     @cached_property
     def excluded(self) -> SparseRows:
@@ -755,6 +807,31 @@ def _sort_and_merge(
             mean_confidence = np.divide(total_confidence, sums, out=np.zeros_like(total_confidence), where=sums != 0)
             merged_columns = replace(merged_columns, weights=mean_confidence.astype(np.float32))
     return u[is_last], i[is_last], merged_columns
+
+
+def sorted_and_merged(columns: Mapping[str, Any], n_users: int, n_items: int, kind: Kind) -> dict[str, Any]:
+    """Sort rows by (u, i) and merge duplicates, as `Interactions.from_columns` does.
+
+    Parameters
+    ----------
+    columns : mapping of str to ndarray of shape (n,)
+        Columns u, i and values, and times and weights if the table has them.
+    n_users, n_items : int
+        Number of users and items in the table.
+    kind : {"ratings", "events"}
+        Kind of the table.
+
+    Returns
+    -------
+    dict of str to ndarray
+        The same columns with one row for each user-item pair.
+    """
+    if kind == "ratings":
+        _check_ratings(columns["values"], columns["values"])
+    others = _Columns(columns["values"], columns.get("times"), columns.get("weights"))
+    u, i, merged = _sort_and_merge(columns["u"], columns["i"], others, n_users, n_items, kind)
+    result = {"u": u, "i": i, "values": merged.values, "times": merged.times, "weights": merged.weights}
+    return {name: column for name, column in result.items() if column is not None}
 
 
 def _values(values: Any, n: int, kind: Kind, scale: Scale | None) -> Float32:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cofactor.arrays import Float32, Int64
+from cofactor.arrays import Float32, Int64, max_magnitude
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.sparse import SparseRows
 
@@ -141,25 +141,28 @@ def ill_conditioned_rows(
     if len(nonempty_rows) == 0 or features.size == 0:
         return nonempty_rows[:0]
     squares = np.einsum("nd,nd->n", features, features)
-    c = np.ones(1) if confidence is None else np.abs(confidence)
-    largest = float(c.max()) * float(squares.max())
-    min_eigenvalue = float((penalty[nonempty_rows].min() * shape.astype(np.float64) + precision).min())
-    # the caller reports values that are not finite
-    if largest <= MAX_RATIO * min_eigenvalue or not np.isfinite(largest):
-        return nonempty_rows[:0]
+    largest_confidence = 1.0 if confidence is None else max_magnitude(confidence)
+    largest = largest_confidence * float(squares.max())
+    if not np.isfinite(largest):
+        return nonempty_rows[:0]  # the caller reports values that are not finite
     used_dimensions = np.flatnonzero(features.any(axis=0))
     if len(used_dimensions) == 0:
         return nonempty_rows[:0]
-    smallest_gram = 0.0
-    if gram.size:
-        smallest_gram = max(
-            float(np.linalg.eigvalsh(gram[np.ix_(used_dimensions, used_dimensions)].astype(np.float64))[0]), 0.0
-        )
-    min_eigenvalues = (
-        penalty[nonempty_rows, None] * shape[used_dimensions].astype(np.float64) + precision[used_dimensions]
-    ).min(axis=1) + smallest_gram
-    weights = c * squares[entries.columns].astype(np.float64)
-    rows: Int64 = nonempty_rows[
-        np.maximum.reduceat(weights, entries.start[nonempty_rows]) > MAX_RATIO * min_eigenvalues
-    ]
+    min_eigenvalues = np.full(len(nonempty_rows), np.inf)
+    for unit, constant in set(zip(shape[used_dimensions].tolist(), precision[used_dimensions].tolist(), strict=True)):
+        np.minimum(min_eigenvalues, penalty[nonempty_rows] * unit + constant, out=min_eigenvalues)
+    is_candidate = largest > MAX_RATIO * min_eigenvalues
+    if gram.size and is_candidate.any():
+        matrix = gram[np.ix_(used_dimensions, used_dimensions)].astype(np.float64)
+        min_eigenvalues += max(float(np.linalg.eigvalsh(matrix)[0]), 0.0)
+        is_candidate = largest > MAX_RATIO * min_eigenvalues
+    candidates = nonempty_rows[is_candidate]
+    if len(candidates) == 0:
+        return candidates
+    weighted = entries if confidence is None else entries.with_values(confidence)
+    part = weighted if len(candidates) == len(entries) else weighted.take(candidates.astype(np.int32))
+    weights = squares[part.columns].astype(np.float64)
+    if confidence is not None:
+        weights *= np.abs(part.values)
+    rows: Int64 = candidates[np.maximum.reduceat(weights, part.start[:-1]) > MAX_RATIO * min_eigenvalues[is_candidate]]
     return rows

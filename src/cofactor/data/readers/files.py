@@ -138,6 +138,43 @@ class TextFile:
                 start = 3 if number == 0 and line.startswith(_BOM) else 0
                 yield line[start:].removesuffix(b"\n").removesuffix(b"\r")
 
+    def blocks(self, size: int, *, skip_lines: int = 0, has_quotes: bool = True) -> Iterator[bytes]:
+        """Iterate over blocks of whole rows, without a UTF-8 byte order mark.
+
+        A block ends at a line end outside of quotes and after a line that is not blank. If there is no such place, it
+        grows up to 16 times the size.
+
+        Parameters
+        ----------
+        size : int
+            Approximate size of a block in bytes.
+        skip_lines : int, default 0
+            Number of lines to skip at the beginning.
+        has_quotes : bool, default True
+            Whether a quoted field can contain line ends.
+
+        Yields
+        ------
+        bytes
+            The block, which ends in a line end unless it is the last one.
+        """
+        with self._open() as file:
+            start = file.read(len(_BOM)).removeprefix(_BOM)
+            for _ in range(skip_lines):
+                newline = start.find(b"\n")
+                start = start[newline + 1 :] if newline >= 0 else (file.readline(), b"")[1]
+            pending = start
+            while data := file.read(size):
+                pending += data
+                end = _end_of_rows(pending, has_quotes)
+                if not end and len(pending) >= 16 * size:
+                    end = pending.rfind(b"\n") + 1
+                if end:
+                    yield pending[:end]
+                    pending = pending[end:]
+            if pending:
+                yield pending
+
     def row_texts(self, line_numbers: Sequence[int]) -> dict[int, str]:
         """Return the text of the lines with the given line numbers.
 
@@ -216,6 +253,19 @@ class TextFile:
 
     def _open(self) -> io.BufferedIOBase:
         return self.path.open("rb") if self.data is None else io.BytesIO(self.data)
+
+
+def _end_of_rows(data: bytes, has_quotes: bool) -> int:
+    """Return the position after the last line end that is outside of quotes and ends a line with text, or 0."""
+    end = data.rfind(b"\n")
+    quotes = data.count(b'"', 0, max(end, 0)) if has_quotes else 0
+    while end > 0:
+        line = data.rfind(b"\n", 0, end) + 1
+        if quotes % 2 == 0 and data[line:end].strip(b" \r"):
+            return end + 1
+        quotes -= data.count(b'"', max(line - 1, 0), end) if has_quotes else 0
+        end = line - 1
+    return 0
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -14,7 +14,10 @@ from cofactor.data.readers.files import read_errors
 from cofactor.data.readers.tables import RejectedRows, Rows
 from cofactor.errors import DataError
 
-__all__ = ["ArrowFrame", "FrameTable", "as_frame", "open_frame"]
+__all__ = ["ArrowFrame", "FrameTable", "as_frame", "open_frame", "typed_rows"]
+
+CHUNK_ROWS = 1 << 22
+"""Number of rows of a chunk."""
 
 
 @runtime_checkable
@@ -35,6 +38,9 @@ class FrameTable:
         Function that maps column positions by role to columns by role.
     advice : str, default ""
         Advice in case a column is missing, to be appended to a message.
+    take_rows : callable or None, default None
+        Function that maps column positions by role, the first row and a number of rows to these rows of the columns;
+        None for a frame in memory.
     name, columns, positional_roles, row_unit, is_typed : see `tables.Table`
         The attributes of every table.
     """
@@ -46,6 +52,7 @@ class FrameTable:
     row_unit: Literal["line", "row"] = "row"
     is_typed: bool = True
     advice: str = ""
+    take_rows: Callable[[Mapping[str, int], int, int], Mapping[str, pl.Series]] | None = None
 
     def read(self, roles: Mapping[str, int], max_rejected: int | None) -> Rows:
         """Return the chosen columns without conversion.
@@ -69,13 +76,67 @@ class FrameTable:
         """
         with read_errors(self.name):
             columns = dict(self.take(roles))
-        selected_columns = [columns[role] for role in roles]
+        return typed_rows(columns, list(roles), 0, max_rejected)
 
-        def row_texts(lines: Sequence[int]) -> dict[int, str]:
-            return {line: ", ".join(str(column[line - 1]) for column in selected_columns) for line in lines}
+    def chunks(self, roles: Mapping[str, int], max_rejected: int | None) -> Iterator[Rows]:
+        """Read the chosen columns in chunks of about four million rows; a frame in memory is one chunk.
 
-        n = len(selected_columns[0])
-        return Rows(columns, range(1, n + 1), RejectedRows(max_rejected), (), row_texts)
+        Parameters
+        ----------
+        roles : mapping of str to int
+            Column position by role; at least one.
+        max_rejected : int or None
+            Maximum number of rejected rows to store; no row is rejected here.
+
+        Yields
+        ------
+        Rows
+            The columns of one chunk.
+
+        Raises
+        ------
+        DataError
+            If the columns cannot be read.
+        """
+        if self.take_rows is None:
+            yield self.read(roles, max_rejected)
+            return
+        first, n = 0, CHUNK_ROWS
+        while n == CHUNK_ROWS:
+            with read_errors(self.name):
+                columns = dict(self.take_rows(roles, first, CHUNK_ROWS))
+            n = len(next(iter(columns.values())))
+            if n or not first:
+                yield typed_rows(columns, list(roles), first, max_rejected)
+            first += n
+
+
+def typed_rows(columns: dict[str, pl.Series], roles: Sequence[str], first: int, max_rejected: int | None) -> Rows:
+    """Return typed columns as rows of which none is rejected.
+
+    Parameters
+    ----------
+    columns : dict of str to Series of shape (n,)
+        Columns by role.
+    roles : sequence of str
+        Roles in the order of the text of a row.
+    first : int
+        Number of rows before these.
+    max_rejected : int or None
+        Maximum number of rejected rows to store.
+
+    Returns
+    -------
+    Rows
+        The rows, numbered from `first` + 1.
+    """
+    selected_columns = [columns[role] for role in roles]
+
+    def row_texts(lines: Sequence[int]) -> dict[int, str]:
+        return {line: ", ".join(str(column[line - first - 1]) for column in selected_columns) for line in lines}
+
+    n = len(selected_columns[0])
+    return Rows(columns, range(first + 1, first + n + 1), RejectedRows(max_rejected), (), row_texts)
 
 
 def open_frame(source: Any) -> FrameTable:

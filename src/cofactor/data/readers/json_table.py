@@ -83,6 +83,23 @@ class JsonTable:
             columns, lines = batches.finish()
             return Rows(columns, lines, rejected, self.file.notes(), self.file.row_texts)
 
+    def chunks(self, roles: Mapping[str, int], max_rejected: int | None) -> Iterator[Rows]:
+        """Read all rows as one chunk.
+
+        Parameters
+        ----------
+        roles : mapping of str to int
+            Column position by role.
+        max_rejected : int or None
+            Maximum number of rejected rows to store; None for all.
+
+        Yields
+        ------
+        Rows
+            The columns.
+        """
+        yield self.read(roles, max_rejected)
+
 
 def open_json_table(file: TextFile) -> JsonTable:
     """Open a JSON Lines file, using the keys in its first thousand lines as columns.

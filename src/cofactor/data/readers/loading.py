@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+import numpy as np
 import polars as pl
 
 from cofactor import checks
@@ -18,6 +19,7 @@ from cofactor.data.load_report import LoadReport, RejectedRow
 from cofactor.data.readers.columns import Role, choose_columns, roles_by_position
 from cofactor.data.readers.files import TextFile, open_text, read_errors, require_file
 from cofactor.data.readers.frame_table import FrameTable, open_frame
+from cofactor.data.readers.importing import TableImport
 from cofactor.data.readers.json_table import JsonTable, open_json_table
 from cofactor.data.readers.parquet import open_parquet
 from cofactor.data.readers.rejects import OnError, quarantine_path, rejection_error, write_rejected_rows
@@ -26,7 +28,8 @@ from cofactor.data.readers.tables import Rows, Table
 from cofactor.data.readers.text_table import TextTable, open_text_table
 from cofactor.data.readers.validation import Ids, ValidRows, validate_rows
 from cofactor.data.scale import Scale
-from cofactor.errors import DataError, ParameterError
+from cofactor.data.table_file import is_table_file
+from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.fork import require_threads
 
 __all__ = ["Format", "Request", "load_event_types", "load_interactions", "open_file", "source_path"]
@@ -137,6 +140,8 @@ class Request:
         File for rejected rows.
     ids : {"auto", "text"}, default "auto"
         How to read IDs.
+    into : str, Path or None, default None
+        Table file to write.
 
     Raises
     ------
@@ -152,6 +157,7 @@ class Request:
     on_error: OnError
     quarantine: str | Path | None
     ids: Ids = "auto"
+    into: str | Path | None = None
 
     def __post_init__(self) -> None:
         checks.choice("ids", self.ids, get_args(Ids))
@@ -185,8 +191,82 @@ def load_interactions(source: Any, request: Request) -> Interactions:
     MissingExtraError
         If a database library is not installed.
     """
+    path = source_path(source)
+    if path is not None and is_table_file(path):
+        return _open_table_file(path, request)
+    if request.into is not None:
+        return _import(source, request, checks.path("into", request.into))
     columns, report = _load_columns(source, request)
     return _table(columns, request, report)
+
+
+def _open_table_file(path: Path, request: Request) -> Interactions:
+    """Open a table file, for which the other arguments of the reader have no meaning."""
+    if request.into is not None:
+        raise ParameterError(f"{path} is a table file already")
+    arguments = [name for name, value in request.names.items() if value]
+    arguments += [name for name in ("format", "query", "scale") if getattr(request, name) is not None]
+    if arguments:
+        name = "rating_levels" if arguments[0] == "scale" else arguments[0]
+        raise ParameterError(f"{name} does not apply to {path}, which is a table file")
+    table = Interactions.load(path)
+    if table.kind != request.kind:
+        other = "read_events (--events)" if table.kind == "events" else "read_ratings"
+        raise KindError(f"{path} contains {table.kind}; read it with {other}")
+    return table
+
+
+def _import(source: Any, request: Request, into: Path) -> Interactions:
+    """Write the valid rows of a source to a table file in chunks, and return the table."""
+    require_threads()
+    path = source_path(source)
+    rejects_path = quarantine_path(path, request.quarantine) if request.on_error == "quarantine" else None
+    max_stored = 1 if request.on_error == "raise" else None
+    n, span = 0, (np.inf, -np.inf)
+    notes: dict[str, None] = {}
+    rejected: list[RejectedRow] = []
+    with (
+        _open_source(source, path, request) as table,
+        TableImport(into, request.kind, request.scale, not table.is_typed and request.ids == "auto") as target,
+    ):
+        roles = _roles(table, request)
+        for rows in table.chunks(roles, max_stored):
+            valid = validate_rows(
+                rows,
+                kind=request.kind,
+                scale=request.scale,
+                ids=request.ids if table.is_typed else "text",
+                is_typed=table.is_typed,
+                max_rejected=max_stored,
+            )
+            n += len(rows.lines) + rows.rejected.count
+            new_rejected = _rejected_rows(rows, valid)
+            n_rejected = rows.rejected.count + valid.n_rejected
+            if n_rejected and rejects_path is None:
+                raise rejection_error(table.name, table.row_unit, new_rejected[0], n_rejected)
+            rejected += new_rejected
+            notes |= dict.fromkeys((*rows.notes, *valid.notes))
+            values = valid.columns.get("value")
+            if isinstance(values, pl.Series) and len(values):
+                numbers = values.to_numpy()
+                span = min(span[0], float(numbers.min())), max(span[1], float(numbers.max()))
+            target.add(valid.columns)
+        if n == 0:
+            raise DataError(f"{table.name} is empty: it has no data rows")
+        if rejected and rejects_path is not None:
+            write_rejected_rows(rejects_path, rejected)
+        if len(rejected) == n:
+            raise DataError(f"{table.name}: all {n:,} rows were rejected; they are in {rejects_path}")
+        weight_is_value = _may_be_count(roles, request) and target.lowest_weight > 0
+        if weight_is_value:
+            roles["value"] = roles.pop("weight")
+            span = target.lowest_weight, target.highest_weight
+        extremes = pl.Series(span) if "value" in roles else None
+        notes |= dict.fromkeys((*target.id_notes(), *_column_notes(table, roles, request, extremes)))
+        if rejected:
+            notes[f"{len(rejected):,} rejected rows were written to {rejects_path}"] = None
+        report = LoadReport(table.name, n, rejected_rows=tuple(rejected), notes=tuple(notes))
+        return target.finish(report, weight_is_value=weight_is_value)
 
 
 def load_event_types(source: Any, request: Request) -> dict[str, Interactions]:
@@ -238,18 +318,7 @@ def _load_columns(source: Any, request: Request) -> tuple[dict[str, Column], Loa
     path = source_path(source)
     rejects_path = quarantine_path(path, request.quarantine) if request.on_error == "quarantine" else None
     with _open_source(source, path, request) as table:
-        required: list[Role] = ["user", "item", "value"] if request.kind == "ratings" else ["user", "item"]
-        required += ["type"] if request.names.get("type") else []
-        try:
-            roles = choose_columns(
-                table.columns,
-                request.names,
-                required=required,
-                source=table.name,
-                positional_roles=table.positional_roles,
-            )
-        except DataError as error:
-            raise DataError(f"{error}{table.advice if isinstance(table, FrameTable) else ''}") from None
+        roles = _roles(table, request)
         max_stored = 1 if request.on_error == "raise" else None  # an error message needs only the first
         rows = table.read(roles, max_stored)
         valid = validate_rows(
@@ -277,6 +346,22 @@ def _load_columns(source: Any, request: Request) -> tuple[dict[str, Column], Loa
     if n_rejected == n:
         raise DataError(f"{table.name}: all {n:,} rows were rejected; they are in {rejects_path}")
     return columns, LoadReport(table.name, n, rejected_rows=tuple(rejected_rows), notes=notes)
+
+
+def _roles(table: Table, request: Request) -> dict[str, int]:
+    """Return the position of the column for each role."""
+    required: list[Role] = ["user", "item", "value"] if request.kind == "ratings" else ["user", "item"]
+    required += ["type"] if request.names.get("type") else []
+    try:
+        return choose_columns(
+            table.columns,
+            request.names,
+            required=required,
+            source=table.name,
+            positional_roles=table.positional_roles,
+        )
+    except DataError as error:
+        raise DataError(f"{error}{table.advice if isinstance(table, FrameTable) else ''}") from None
 
 
 def source_path(source: object) -> Path | None:
@@ -326,10 +411,13 @@ def _weight_is_count(columns: Mapping[str, Any], request: Request) -> bool:
 
     Play counts are often named so. Weights that mark dislikes are negative, and a column named by the caller is kept.
     """
+    return _may_be_count(columns, request) and len(columns["weight"]) > 0 and float(columns["weight"].min()) > 0
+
+
+def _may_be_count(columns: Mapping[str, Any], request: Request) -> bool:
+    """Return whether a column named weight is the value of events if it is positive."""
     is_inferred = request.names["value"] is None and request.names["weight"] is None
-    if request.kind == "ratings" or not is_inferred or "value" in columns or "weight" not in columns:
-        return False
-    return len(columns["weight"]) > 0 and float(columns["weight"].min()) > 0
+    return request.kind == "events" and is_inferred and "value" not in columns and "weight" in columns
 
 
 def _column_notes(table: Table, roles: Mapping[str, int], request: Request, values: Any) -> tuple[str, ...]:

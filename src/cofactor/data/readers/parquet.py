@@ -52,7 +52,11 @@ def open_parquet(path: Path) -> FrameTable:
         frame = decoder.frame([columns[k] for k in roles.values()])
         return {role: frame[columns[k]].alias(role) for role, k in roles.items()}
 
-    return FrameTable(str(path), columns, take)
+    def take_rows(roles: Mapping[str, int], first: int, n: int) -> dict[str, pl.Series]:
+        frame = _decoder(path).frame([columns[k] for k in roles.values()], first, n)
+        return {role: frame[columns[k]].alias(role) for role, k in roles.items()}
+
+    return FrameTable(str(path), columns, take, take_rows=take_rows)
 
 
 class _ChildDecoder:
@@ -72,11 +76,12 @@ class _ChildDecoder:
         self._finalizer = finalize(self, _close, self._process, self._errors)
         self.columns: list[str] = self._receive("columns")
 
-    def frame(self, names: Sequence[str]) -> pl.DataFrame:
-        """Read the columns with the given names from the file; can be called only once."""
+    def frame(self, names: Sequence[str], first: int = 0, n: int | None = None) -> pl.DataFrame:
+        """Read rows of the columns with the given names from the file; can be called only once."""
         try:
             with suppress(BrokenPipeError):
-                _pipe(self._process.stdin).write(json.dumps(names).encode() + b"\n")
+                request = {"columns": list(names), "first": first, "n": n}
+                _pipe(self._process.stdin).write(json.dumps(request).encode() + b"\n")
                 _pipe(self._process.stdin).flush()
             rows = self._receive("rows")
             stream = _pipe(self._process.stdout).read()
@@ -122,10 +127,10 @@ class _InProcessDecoder:
             self._scan = scan_file(str(path.absolute()))
             self.columns = list(self._scan.collect_schema())
 
-    def frame(self, names: Sequence[str]) -> pl.DataFrame:
-        """Read the columns with the given names from the file."""
+    def frame(self, names: Sequence[str], first: int = 0, n: int | None = None) -> pl.DataFrame:
+        """Read rows of the columns with the given names from the file."""
         with read_errors(str(self._path)):
-            return self._scan.select(names).collect()
+            return self._scan.select(names).slice(first, n).collect()
 
 
 def _decoder(path: Path) -> _ChildDecoder | _InProcessDecoder:

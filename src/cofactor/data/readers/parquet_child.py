@@ -4,7 +4,8 @@ Parquet pages have no checksums, and a damaged page can abort the process that d
 reader. Protocol on the standard streams:
 
 1. The child writes a line of JSON with the columns, `{"columns": [...]}`.
-2. The reader writes a JSON list of the column names to read.
+2. The reader writes a line of JSON with the columns and rows to read, `{"columns": [...], "first": k, "n": n}`; n is
+   null for all rows from k on.
 3. The child writes `{"rows": n}` and then the table as an Arrow IPC stream.
 
 Instead of either line, the child can write `{"error": reason}`.
@@ -55,11 +56,12 @@ def serve(path: str, requests: BinaryIO, responses: BinaryIO) -> None:
     if names is None or not (request := requests.readline()):
         return
     requested = json.loads(request)
+    rows = scan.select(requested["columns"]).slice(requested["first"], requested["n"])
     frame: pl.DataFrame | None = None
 
     def read() -> int:
         nonlocal frame
-        frame = with_supported_zones(scan.select(requested).collect())
+        frame = with_supported_zones(rows.collect())
         return frame.height
 
     _send_result(responses, "rows", read)

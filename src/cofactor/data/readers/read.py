@@ -183,6 +183,7 @@ def read_ratings(
     rating_levels: Sequence[float] | None = None,
     on_error: OnError = "raise",
     quarantine: str | Path | None = None,
+    into: str | Path | None = None,
 ) -> Interactions:
     """Read ratings from a file, a data frame or a database.
 
@@ -191,8 +192,8 @@ def read_ratings(
     Parameters
     ----------
     source : path, data frame or URL
-        A file (CSV, TSV, `user::item::rating::time`, Parquet or JSON lines; text files also as gzip or zstd), a frame
-        (polars, pandas, pyarrow, duckdb), or a database URL together with `query`.
+        A file (CSV, TSV, `user::item::rating::time`, Parquet or JSON lines; text files also as gzip or zstd; or a table
+        file), a frame (polars, pandas, pyarrow, duckdb), or a database URL together with `query`.
     user, item, value, time, weight : str or None, default None
         Column names; None selects columns with common names, and `time=""` ignores times. A file without a header has
         the columns user, item, value[, time] in this order; their names are "1", "2", ...
@@ -211,6 +212,10 @@ def read_ratings(
         them.
     quarantine : str, Path or None, default None
         File for rejected rows; None means `<source>.rejected.csv`. Required for frames and databases.
+    into : str, Path or None, default None
+        Table file to write, such as `ratings.cofactor`. The source is read in chunks, so that it can be larger than the
+        memory (JSON Lines, compressed files and frames are read at once), and the arrays of the table are mapped from
+        the file. Later, pass this file as the source.
 
     Returns
     -------
@@ -244,7 +249,8 @@ def read_ratings(
     """
     scale = None if rating_levels is None else Scale.from_levels(rating_levels)
     names: dict[str, str | None] = dict(zip(ROLES, (user, item, value, time, weight, ""), strict=True))
-    return load_interactions(source, Request("ratings", names, format, query, scale, on_error, quarantine, ids))
+    request = Request("ratings", names, format, query, scale, on_error, quarantine, ids, into)
+    return load_interactions(source, request)
 
 
 @validated
@@ -261,6 +267,7 @@ def read_events(
     ids: Ids = "auto",
     on_error: OnError = "raise",
     quarantine: str | Path | None = None,
+    into: str | Path | None = None,
 ) -> Interactions:
     """Read events (clicks, plays, purchases) from a file, a data frame or a database.
 
@@ -285,6 +292,8 @@ def read_events(
         What to do with bad rows, as in `read_ratings`.
     quarantine : str, Path or None, default None
         File for rejected rows, as in `read_ratings`.
+    into : str, Path or None, default None
+        Table file to write, as in `read_ratings`.
 
     Returns
     -------
@@ -304,7 +313,8 @@ def read_events(
     (Interactions(1 events, 1 users x 1 items), [2.0])
     """
     names: dict[str, str | None] = dict(zip(ROLES, (user, item, value, time, weight, ""), strict=True))
-    return load_interactions(source, Request("events", names, format, query, None, on_error, quarantine, ids))
+    request = Request("events", names, format, query, None, on_error, quarantine, ids, into)
+    return load_interactions(source, request)
 
 
 @validated

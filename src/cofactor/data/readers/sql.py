@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cofactor.data.readers.columns import Role
-from cofactor.data.readers.tables import Batches, RejectedRows, Rows
+from cofactor.data.readers.frame_table import typed_rows
+from cofactor.data.readers.tables import Batches, Rows
 from cofactor.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["SqlTable", "is_url", "open_query"]
 
 _BATCH = 10_000
+_CHUNK = 1_000_000
 _FILE_SCHEMES = ("http", "https", "ftp", "file", "s3", "gs", "az", "hdfs")
 
 
@@ -68,13 +70,40 @@ class SqlTable:
             all_rows = chain.from_iterable(self.result.partitions(_BATCH))
             for row, cells in enumerate(all_rows, start=1):
                 batches.add(row, [cells[k] for k in positions])
-        columns, lines = batches.finish()
-        selected_columns = [columns[role] for role in roles]
+        return typed_rows(batches.finish()[0], list(roles), 0, max_rejected)
 
-        def row_texts(line_numbers: Sequence[int]) -> dict[int, str]:
-            return {line: ", ".join(str(column[line - 1]) for column in selected_columns) for line in line_numbers}
+    def chunks(self, roles: Mapping[str, int], max_rejected: int | None) -> Iterator[Rows]:
+        """Read the chosen columns in chunks of a million rows; can be called only once.
 
-        return Rows(columns, lines, RejectedRows(max_rejected), (), row_texts)
+        Parameters
+        ----------
+        roles : mapping of str to int
+            Column position by role.
+        max_rejected : int or None
+            Maximum number of rejected rows to store; no row is rejected here.
+
+        Yields
+        ------
+        Rows
+            The columns of one chunk.
+
+        Raises
+        ------
+        DataError
+            If the database reports an error.
+        """
+        positions, first, is_last = list(roles.values()), 0, False
+        with _database_errors(self.name):
+            all_rows = chain.from_iterable(self.result.partitions(_BATCH))
+            while not is_last:
+                batches, n = Batches.of_objects(list(roles)), 0
+                for cells in islice(all_rows, _CHUNK):
+                    n += 1
+                    batches.add(first + n, [cells[k] for k in positions])
+                is_last = n < _CHUNK
+                if n or not first:
+                    yield typed_rows(batches.finish()[0], list(roles), first, max_rejected)
+                first += n
 
 
 def is_url(source: object) -> bool:

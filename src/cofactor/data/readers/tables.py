@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -116,6 +116,22 @@ class Table(Protocol):
         -------
         Rows
             The columns, line numbers and rejected rows.
+        """
+
+    def chunks(self, roles: Mapping[str, int], max_rejected: int | None) -> Iterator[Rows]:
+        """Read the columns in chunks that fit into memory; tables that are in memory have one chunk.
+
+        Parameters
+        ----------
+        roles : mapping of str to int
+            Column position by role.
+        max_rejected : int or None
+            Maximum number of rejected rows to store for each chunk; None for all.
+
+        Yields
+        ------
+        Rows
+            The rows of one chunk, with line numbers of the whole table.
         """
 
 

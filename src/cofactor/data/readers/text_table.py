@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import polars as pl
@@ -19,6 +19,9 @@ __all__ = ["NOT_UTF8", "Row", "TextTable", "open_text_table", "split_quoted", "t
 
 NOT_UTF8 = "not UTF-8 text"
 """Beginning of the reason for a line that cannot be decoded."""
+
+CHUNK_SIZE = 1 << 26
+"""Approximate number of bytes of a chunk."""
 
 _MAX_QUOTED_LINES = 1000  # a quote still open after this many lines is rejected
 
@@ -235,6 +238,33 @@ class TextTable:
         with read_errors(self.name):
             return self._read_fast(roles) or self._read_by_row(roles, max_rejected)
 
+    def chunks(self, roles: Mapping[str, int], max_rejected: int | None) -> Iterator[Rows]:
+        """Read the rows in chunks of about 64 MB of text.
+
+        Parameters
+        ----------
+        roles : mapping of str to int
+            Column position by role.
+        max_rejected : int or None
+            Maximum number of rejected rows to store for each chunk; None for all.
+
+        Yields
+        ------
+        Rows
+            The rows of one chunk, with their line numbers in the file.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read.
+        """
+        first = self.header_lines
+        with read_errors(self.name):
+            for data in self.file.blocks(CHUNK_SIZE, skip_lines=first, has_quotes=self.separator != "::"):
+                part = replace(self, file=replace(self.file, data=data), header_lines=0)
+                yield _shifted(part.read(roles, max_rejected), first)
+                first += data.count(b"\n")
+
     def rows(self) -> Iterator[Row]:
         """Iterate over all data rows, valid or rejected, in file order.
 
@@ -372,6 +402,20 @@ def open_text_table(file: TextFile, separator: str, find_roles: Callable[[list[s
     if roles is None:
         return TextTable(file, separator, first.fields, first.text.count("\n") + 1)
     return TextTable(file, separator, [str(k + 1) for k in range(len(first.fields))], 0, roles)
+
+
+def _shifted(rows: Rows, first: int) -> Rows:
+    """Return the rows of a part of a file with line numbers of the whole file, before which there are `first` lines."""
+    lines = rows.lines
+    shifted = range(lines.start + first, lines.stop + first) if isinstance(lines, range) else lines + first
+    rejected = RejectedRows(rows.rejected.max_rejected, rows.rejected.count)
+    rejected.stored = [replace(row, line=row.line + first) for row in rows.rejected.stored]
+    texts = rows.row_texts
+
+    def row_texts(numbers: Sequence[int]) -> dict[int, str]:
+        return {line + first: text for line, text in texts([number - first for number in numbers]).items()}
+
+    return Rows(rows.columns, shifted, rejected, rows.notes, row_texts)
 
 
 def _all_finite(numbers: pl.Series) -> bool:

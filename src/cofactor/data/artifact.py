@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from cofactor.errors import ArtifactError
 from cofactor.files import write_atomically
 
-__all__ = ["FORMAT_VERSION", "Artifact", "check_overwrite", "read_artifact", "write_artifact"]
+__all__ = ["FORMAT_VERSION", "Artifact", "check_overwrite", "is_artifact", "read_artifact", "write_artifact"]
 
 
 FORMAT_VERSION = 1
@@ -83,20 +83,22 @@ class Artifact:
                 raise ArtifactError(f"{self.path} is damaged: the checksum of {name!r} does not match")
 
 
-def check_overwrite(path: str | Path) -> None:
-    """Raise an error if saving to a path would overwrite a file that is not a model.
+def check_overwrite(path: str | Path, content: str | None = None) -> None:
+    """Raise an error if saving to a path would overwrite a file with other content.
 
-    An empty file may be overwritten, and so may a model that is damaged or truncated after its header.
+    An empty file may be overwritten, and so may an artifact that is damaged or truncated after its header.
 
     Parameters
     ----------
     path : str or Path
         Path that will be written.
+    content : str, optional
+        Content that will be written, as in the manifest; None for a model.
 
     Raises
     ------
     ArtifactError
-        If the file exists and is not a model, or if it cannot be read.
+        If the file exists and is not an artifact with this content, or if it cannot be read.
 
     Examples
     --------
@@ -106,30 +108,65 @@ def check_overwrite(path: str | Path) -> None:
     ...     _ = path.write_text("to do")
     ...     check_overwrite(path)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.ArtifactError: ...notes.txt is not a cofactor model and will not be overwritten; delete it ...
+    cofactor.errors.ArtifactError: ...notes.txt is not a cofactor file and will not be overwritten; delete it ...
     """
     file = Path(path)
     try:
-        if not file.is_file() or not file.stat().st_size or _is_artifact(file):
+        if not file.is_file() or not file.stat().st_size:
             return
+        metadata = _metadata(file)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be written: {error.strerror or error}") from error
-    raise ArtifactError(
-        f"{path} is not a cofactor model and will not be overwritten; delete it first or choose another file"
-    )
+    if metadata is None:
+        raise ArtifactError(
+            f"{path} is not a cofactor file and will not be overwritten; delete it first or choose another file"
+        )
+    if (existing := _content_name(metadata)) != content:
+        raise ArtifactError(
+            f"{path} contains a {existing or 'model'} and will not be overwritten by a {content or 'model'}; delete it "
+            "first or choose another file"
+        )
 
 
-def _is_artifact(path: Path) -> bool:
-    """Return whether a file starts with an artifact header."""
+def is_artifact(path: Path) -> bool:
+    """Return whether a file starts with an artifact header.
+
+    Parameters
+    ----------
+    path : Path
+        Path of a file.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    return _metadata(path) is not None
+
+
+def _metadata(path: Path) -> Mapping[str, Any] | None:
+    """Return the metadata in the header of an artifact, or None if the file does not start with one."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         text = file.read(size) if size <= MAX_HEADER_SIZE else b""
     try:
         header = json.loads(text)
     except (ValueError, RecursionError):
-        return False
+        return None
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    return isinstance(metadata, dict) and "cofactor" in metadata
+    return metadata if isinstance(metadata, dict) and "cofactor" in metadata else None
+
+
+def _content_name(metadata: Mapping[str, Any]) -> Any:
+    """Return "content" of the manifest in the metadata; None for a model, or if it cannot be read."""
+    try:
+        return json.loads(metadata["cofactor"])["manifest"].get("content")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def write_artifact(path: str | Path, arrays: Mapping[str, NDArray[Any]], manifest: Mapping[str, Any]) -> None:
@@ -138,7 +175,7 @@ def write_artifact(path: str | Path, arrays: Mapping[str, NDArray[Any]], manifes
     Parameters
     ----------
     path : str or Path
-        Path of the file; an existing model is replaced.
+        Path of the file; an existing file with the same content is replaced.
     arrays : mapping of str to ndarray
         Arrays of any shape (including empty ones) with dtype float32, float64, int32, int64, uint8 or bool.
     manifest : mapping
@@ -147,7 +184,7 @@ def write_artifact(path: str | Path, arrays: Mapping[str, NDArray[Any]], manifes
     Raises
     ------
     ArtifactError
-        If the file cannot be written, if it exists and is not a model, or if an array has an unsupported dtype.
+        If the file cannot be written, if it exists and has other content, or if an array has an unsupported dtype.
     TypeError
         If the manifest cannot be serialized as JSON.
 
@@ -160,7 +197,7 @@ def write_artifact(path: str | Path, arrays: Mapping[str, NDArray[Any]], manifes
     >>> artifact.manifest, artifact.arrays["x"].shape, artifact.arrays["x"].flags.writeable
     ({'source': 'example'}, (2, 3), False)
     """
-    check_overwrite(path)
+    check_overwrite(path, manifest.get("content"))
     contiguous_arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     for name, array in contiguous_arrays.items():
         if array.dtype not in DTYPE_NAMES:
@@ -222,14 +259,14 @@ def read_artifact(path: str | Path, *, verify: bool = True) -> Artifact:
     ...     _ = path.write_text("no model")
     ...     read_artifact(path)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.ArtifactError: ...note.cofactor is not a cofactor model, or it is truncated (8 bytes)
+    cofactor.errors.ArtifactError: ...note.cofactor is not a cofactor file, or it is truncated (8 bytes)
     """
     try:
         with Path(path).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             header_size = int.from_bytes(file.read(8), "little")
             if size < 8 or header_size > min(size - 8, MAX_HEADER_SIZE):
-                raise ArtifactError(f"{path} is not a cofactor model, or it is truncated ({size} bytes)")
+                raise ArtifactError(f"{path} is not a cofactor file, or it is truncated ({size} bytes)")
             layout, metadata = _parse_header(path, file.read(header_size))
             content = _read_content(path, metadata)
             end = 8 + header_size + max((array_end for _, array_end, _, _ in layout.values()), default=0)
@@ -268,7 +305,7 @@ def _parse_header(path: str | Path, text: bytes) -> tuple[dict[str, _Entry], Any
             layout[name] = (start, end, dtype, shape)
             start = end
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"{path} is not a cofactor model, or its header is damaged") from error
+        raise ArtifactError(f"{path} is not a cofactor file, or its header is damaged") from error
     return layout, metadata
 
 
