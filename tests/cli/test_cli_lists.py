@@ -122,7 +122,8 @@ def test_filters_of_lists(folder: Path, tmp_path: Path) -> None:
     assert "note: 1 of the 2 items to exclude are not known to the model" in unknown.stderr
     assert "no items are left" in stdout_of(*common, "--min-support", 8)
     assert rejected(*common, "--where", "yeaar > 1985") == (
-        "error: where, character 1: unknown column 'yeaar' (did you mean 'year'?); the columns are title, year\n"
+        "error: the where expression, character 1: unknown column 'yeaar' (did you mean 'year'?); the columns are "
+        "title, year\n"
     )
     assert rejected(*common, "--min-support", "few") == "error: --min-support must be an integer >= 0, not 'few'\n"
     assert "the items have no metadata" in rejected("recommend", folder / "few", "--all", "--where", "year > 1985")

@@ -119,7 +119,7 @@ def test_a_budget_of_seconds(folder: Path, tmp_path: Path) -> None:
         (["--set", "factors=2"], "--set requires --model NAME"),
         (["--validation", "0.1"], "--validation requires --model NAME"),
         (["--budget", "-1"], "--budget"),
-        (["--goal", "predict", "--min-rating", "4"], "goal predict needs ratings"),
+        (["--goal", "predict", "--min-rating", "4"], "goal 'predict' requires ratings"),
     ],
 )
 def test_options_that_do_not_go_together(folder: Path, tmp_path: Path, options: list[str], message: str) -> None:

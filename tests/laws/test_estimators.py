@@ -299,7 +299,7 @@ def test_validation_ignores_dislikes(splits: dict[str, Split]) -> None:
     for validation, epochs in zip((signed, split.test.select(~disliked)), seen, strict=True):
         ITERATIVE["implicit-als"].fit(split.train, validation=validation, callback=epochs.append)
     assert [e.validation for e in seen[0]] == [e.validation for e in seen[1]]
-    with pytest.raises(DataError, match="validation has no rows"):
+    with pytest.raises(DataError, match="`validation` has no rows"):
         ITERATIVE["implicit-als"].fit(split.train, validation=split.test.with_weights(-np.ones(len(split.test))))
 
 
@@ -309,7 +309,7 @@ def test_a_validation_part_must_match_the_training_part(
 ) -> None:
     estimator = ITERATIVE[name]
     split = splits[learns_from(estimator)]
-    with pytest.raises(DataError, match="validation has no rows"):
+    with pytest.raises(DataError, match="`validation` has no rows"):
         estimator.fit(split.train, validation=split.test.select(np.zeros(len(split.test), bool)))
     other_kind = splits["events" if estimator.kind == "ratings" else "ratings"].test
     with pytest.raises(

@@ -938,7 +938,8 @@ QUESTIONS = [
     Question("exclude an unknown number", FilteredList(), {"user": 4, "exclude": [1, Raw(7)]}, only=integer_ids),
     *(Question(f"the filter {where[:20]}", FilteredList(), {"user": 3, "where": where}, "bad value", match=match)
       for where, match in {
-          "(": "where, character 2", "year >": "character 7", "genre = 'war": "character 9", "yeaar > 1": "'year'",
+          "(": "the where expression, character 2",
+          "year >": "character 7", "genre = 'war": "character 9", "yeaar > 1": "'year'",
           "year = 'x'": "'year' contains numbers", "genre < 3": "'genre' contains strings", "(" * 60: "nested",
           "year = 1 or " * 200: "2,?000", "item = 1": "unknown column 'item'", "__import__('os')": "character 11",
       }.items()),

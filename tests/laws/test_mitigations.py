@@ -214,7 +214,7 @@ def test_a_table_without_rows_does_not_change_and_has_no_categories(synthetic: S
         assert table.users is nothing.users
     with pytest.raises(ParameterError, match="cap must be a finite number above 0, not 0"):
         capped_weights(nothing, cap=0)
-    with pytest.raises(DataError, match="histories contains no ratings, so items cannot be clustered"):
+    with pytest.raises(DataError, match="`histories` contains no ratings, so items cannot be clustered"):
         categories_by_raters(nothing.by_user, nothing.n_items)
     with pytest.raises(DataError, match="no user has a history"):
         cluster_users(nothing.by_user, nothing.n_items)

@@ -232,9 +232,9 @@ def test_parts_must_fit_together(small_ratings: Interactions) -> None:
     for parts, message in (
         ((), "must be a tuple of 1 to 8 estimators"),
         ((cofactor.Bias(),) * 9, "must be a tuple of 1 to 8 estimators"),
-        ((cofactor.Bias(), 3), "must be estimators without parts"),
-        ((Blend(),), "must be estimators without parts"),
-        ((cofactor.PairedModels(),), "must be estimators without parts"),
+        ((cofactor.Bias(), 3), "must be estimators that do not contain other estimators"),
+        ((Blend(),), "must be estimators that do not contain other estimators"),
+        ((cofactor.PairedModels(),), "must be estimators that do not contain other estimators"),
         ((cofactor.Bias(), cofactor.EASE()), "same kind of table; got bias from ratings, ease from events"),
     ):
         with pytest.raises(ParameterError, match=message):

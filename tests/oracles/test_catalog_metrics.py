@@ -21,7 +21,7 @@ def test_exposure_counts_lists_and_skips_blanks():
     assert exposure(np.zeros((0, 3), np.int32), 0).tolist() == []
     for row in (5, -2):
         with pytest.raises(
-            DataError, match=f"ranked contains item row number {row}, but row numbers must be less than n_items=5"
+            DataError, match=f"`ranked` contains item row number {row}, but row numbers must be less than n_items=5"
         ):
             exposure(np.array([[0, row]], np.int32), 5)
 

@@ -178,5 +178,5 @@ def test_wrong_input_is_named(small_ratings: Interactions) -> None:
     for name in ("permutations", "repeats"):
         with pytest.raises(ParameterError, match=name):
             influence(rec, groups, **{name: 0})
-    with pytest.raises(ParameterError, match="needs a recommender with its estimator"):
+    with pytest.raises(ParameterError, match="requires a recommender with its estimator"):
         influence(replace(rec, estimator=None), groups)

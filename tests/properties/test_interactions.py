@@ -177,7 +177,7 @@ def test_weights_replace_weights() -> None:
         (([1, 2], ["a", "b"], [1, 1e39]), "row 2 of values: 1e\\+39 is not a valid number"),
         (([1, 2], ["a", "b"], ["1", "2"]), "values must be numbers, not text"),
         (([1, 2], ["a", "b"], [True, False]), "values must be numbers, not booleans"),
-        (([1, 2], ["a", "b"]), "values is required for ratings"),
+        (([1, 2], ["a", "b"]), "`values` is required for ratings"),
         (([1, "x"], ["a", "b"], [1, 2]), "IDs must be all integers or all strings"),
         (([], [], []), "the table is empty"),
     ],

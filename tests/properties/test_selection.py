@@ -269,7 +269,7 @@ def test_invalid_arguments(small_ratings: Interactions, small_events: Interactio
     ):
         with pytest.raises(ParameterError, match=message):
             cofactor.fit(small_ratings, **arguments)  # type: ignore[arg-type]
-    with pytest.raises(KindError, match="goal predict needs ratings"):
+    with pytest.raises(KindError, match="goal 'predict' requires ratings"):
         cofactor.fit(small_events, goal="predict")
     with pytest.raises(DataError, match="the table is empty"):
         cofactor.fit(small_ratings.select(np.zeros(len(small_ratings), bool)), goal="predict", trials=1)

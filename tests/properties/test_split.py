@@ -242,7 +242,9 @@ def test_future_in_train_is_a_leak(table):
         Split(table.select(late), table.select(~late), order="by time")
     one_late = ~late.copy()
     one_late[np.flatnonzero(late)[0]] = True
-    with pytest.raises(LeakageError, match=r"in train with time \d+, but the test set starts at \d+$"):
+    with pytest.raises(
+        LeakageError, match=r"^the training set contains user .+ at time \d+, but the test set starts at \d+$"
+    ):
         Split(table.select(one_late), table.select(~one_late), order="by time")
 
 
@@ -257,7 +259,8 @@ def test_a_users_own_future_in_train_is_a_leak():
     two = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 2], [3] * 4, times=[10, 20, 1, 2])
     right = Split(two.select([True, False, True, True]), two.select([False, True, False, False]))
     assert replace(right, order="by time per user").order == "by time per user"
-    with pytest.raises(LeakageError, match="user 1 has item 2 in train with time 20, after a test row with time 10"):
+    message = "the training set contains user 1 and item 2 at time 20, after a test row of this user at time 10"
+    with pytest.raises(LeakageError, match=message):
         Split(
             two.select([False, True, True, True]),
             two.select([True, False, False, False]),
@@ -275,12 +278,12 @@ def test_without_times_leaks_are_unknown(table):
 def test_a_held_out_user_with_rows_in_train_or_a_pair_given_and_tested_is_a_leak():
     four = Interactions.from_columns([1, 1, 1, 2], [1, 2, 3, 1], [3] * 4)
     parts = [four.select(np.array(keep, bool)) for keep in ([1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0])]
-    with pytest.raises(LeakageError, match="user 1 is held out in fold_in but also has rows in train"):
+    with pytest.raises(LeakageError, match="user 1 is held out in fold_in but also has rows in the training set"):
         Split(parts[0], parts[1], fold_in=parts[2])
     no_rows = four.select(np.zeros(4, bool))
-    with pytest.raises(LeakageError, match="user 1 is held out in test but also has rows in train"):
+    with pytest.raises(LeakageError, match="user 1 is held out in test but also has rows in the training set"):
         Split(parts[0], parts[1], fold_in=no_rows)
-    with pytest.raises(KindError, match="fold_in contains events"):
+    with pytest.raises(KindError, match="`fold_in` contains events"):
         Split(parts[0], parts[1], fold_in=parts[2].to_events(min_rating=1))
     alone = [four.select(np.array(keep, bool)) for keep in ([0, 0, 0, 1], [0, 1, 1, 0], [1, 1, 0, 0])]
     with pytest.raises(LeakageError, match="user 1 and item 2 are in both fold_in and test"):
@@ -293,7 +296,7 @@ def test_tables_of_other_ids_or_kinds_are_rejected(table):
         Split(table, other)
     half = np.arange(len(table)) % 2 == 0
     events = table.select(~half).to_events(min_rating=1)
-    with pytest.raises(KindError, match="train contains ratings, but test contains events"):
+    with pytest.raises(KindError, match="`train` contains ratings, but `test` contains events"):
         Split(table.select(half), events)
     with pytest.raises(ParameterError, match="order must be any or by time or by time per user"):
         Split(table.select(half), table.select(~half), order="time")

@@ -208,7 +208,7 @@ def test_the_limits_are_inclusive() -> None:
     metadata = Metadata.of_records([{"year": 1}])
     assert metadata.matches("(" * MAX_DEPTH + "year = 1" + ")" * MAX_DEPTH).tolist() == [True]
     assert metadata.matches("year = 1".ljust(MAX_LENGTH)).tolist() == [True]
-    with pytest.raises(ParameterError, match="where must be a string"):
+    with pytest.raises(ParameterError, match="the where expression must be a string"):
         metadata.matches({"year": 1})  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="the items have no metadata"):
         Metadata.of_records([{}, {}]).matches("year = 1")

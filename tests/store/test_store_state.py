@@ -231,7 +231,7 @@ def test_invalid_tables_are_rejected(store: Store, frame: pl.DataFrame, message:
 def test_a_table_must_be_of_the_kind(store: Store, ratings: Interactions) -> None:
     with pytest.raises(KindError, match="which contains ratings; got 'events'"):
         store.events.load(ratings, kind="events")
-    with pytest.raises(KindError, match="kind is required for a DataFrame"):
+    with pytest.raises(KindError, match="`kind` is required for a DataFrame"):
         store.events.load(ratings.frame())
     with pytest.raises(DataError, match="the store does not support weights"):
         store.events.load(ratings.with_weights(np.full(len(ratings), 2.0)))

@@ -1,9 +1,9 @@
 """Group influence: effect of a group of users on the recommendations for all other users.
 
-To measure it, refit the recommender's estimator without the group's ratings, and count the list positions of the other
-users that change. The reference lists come from a refit with all users and the same seed, so that only the group makes
-the difference. A group's influence is compared with that of random groups of as many users, and with that of random
-groups with as many ratings: a group that rates much can exceed the first without exceeding the second.
+To measure it, refit the recommender's estimator without the group's ratings, and count the positions in the other
+users' lists that change. The reference lists come from a refit with all users and the same seed, so that only the group
+makes the difference. A group's influence is compared with that of random groups of as many users, and with that of
+random groups with as many ratings: a group that rates much can exceed the first without exceeding the second.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ REPEATS, MAX_REPEATS = 10, 1_000
 RATIO_THRESHOLD, P_VALUE_THRESHOLD = 1.25, 0.01
 """A group is flagged if its influence ratio is at least the first value and its adjusted p-value at most the second."""
 AGREEMENT_THRESHOLD = 0.8
-"""A warning is issued if the refit with all users reproduces a smaller share of the recommender's list positions."""
+"""A warning is issued if the refit reproduces a smaller fraction of the positions in the recommender's lists."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +59,10 @@ class Influence:
     repeats : int
         Number of seeds over which `influence` is averaged.
     agreement : float
-        Share of the list positions of the recommender that the refit with all users reproduces, 0..1. If it is low, the
-        audit describes other lists than those that users see.
+        Fraction of the positions in the recommender's lists that the refit with all users reproduces, 0..1. If it is
+        low, the audit describes other lists than those that users see.
     noise_floor : float
-        Share of the list positions that change if all users are kept and only the seed changes, 0..1.
+        Fraction of the list positions that change if all users are kept and only the seed changes, 0..1.
 
     Notes
     -----
@@ -72,7 +72,7 @@ class Influence:
         users                number of users
         share_of_users       share of all users, 0..1
         share_of_rows        share of all rows, 0..1
-        influence            share of the other users' list positions that change without the group, 0..1
+        influence            fraction of positions in the other users' lists that change when the group is left out
         share_of_influence   share of the sum of `influence` over the groups
         permuted             mean influence of random groups of the same size
         ratio                influence / permuted
@@ -298,7 +298,7 @@ class _Refits:
     @classmethod
     def of(cls, recommender: Recommender, n: int, repeats: int | None, max_users: int, seed: int) -> Self:
         if recommender.estimator is None:
-            raise ParameterError("influence needs a recommender with its estimator; create it with Recommender.fit")
+            raise ParameterError("influence requires a recommender with its estimator; create it with Recommender.fit")
         estimator, table = recommender.estimator.ranking_part(_training_table(recommender))
         first_seed = seed if recommender.seed is None else recommender.seed
         seeds = tuple((first_seed + k) % (MAX_SEED + 1) for k in range(max(repeats or REPEATS, 2)))
@@ -320,9 +320,9 @@ class _Refits:
         return Recommender.fit(self.estimator, table, seed=seed).for_rows(users).rank(self.long_list_length)[0]
 
     def changed_shares(self, groups: Iterable[Bool], repeat: int) -> Float64:
-        """Return, for each group, the share of the other users' list positions that change without the group.
+        """Return the fraction of positions in the other users' lists that change when each group is left out in turn.
 
-        The result has shape (n_groups, 2); the columns are the shares for lists of length n and for longer lists.
+        The result has shape (n_groups, 2); the columns are the fractions for lists of length n and for longer lists.
         """
         return np.array([self._changed_shares(group, repeat) for group in groups])
 
@@ -345,18 +345,18 @@ class _Refits:
         return drawn
 
     def agreement(self, recommender: Recommender) -> float:
-        """Return the share of the recommender's list positions whose items are in the reference lists."""
+        """Return the fraction of positions in the recommender's lists whose items are in the reference lists."""
         lists = recommender.for_rows(self.users).rank(self.n)[0]
         return 1 - _changed_share(self.reference[0][:, : self.n], lists)
 
     def noise_floor(self) -> float:
-        """Return the mean share of positions in the first reference lists that change with another seed."""
+        """Return the mean fraction of positions of the first reference lists that change in refits with other seeds."""
         first, *others = (lists[:, : self.n] for lists in self.reference)
         return float(np.mean([_changed_share(lists, first) for lists in others]))
 
 
 def _changed_share(lists: Int32, reference: Int32) -> float:
-    """Return the share of positions in the reference lists whose items are missing from the other lists."""
+    """Return the fraction of positions in the reference lists whose items are missing from the other lists."""
     is_unchanged = (reference[:, :, None] == lists[:, None, :]).any(axis=2) & (reference >= 0)
     positions = int((reference >= 0).sum())
     return float(1 - is_unchanged.sum() / positions) if positions else 0.0

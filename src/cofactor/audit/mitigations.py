@@ -141,7 +141,7 @@ def all_mitigations(column: str | None = None) -> tuple[Mitigation, ...]:
 
     return (
         Mitigation("capped weight per user", weigh=capped_weights),
-        Mitigation("user groups weighted by size", weigh=_group_weights_by_members),
+        Mitigation("user groups weighted by size", weigh=_weight_clusters_by_size),
         Mitigation("down-weighted popular items", weigh=propensity_weights),
         Mitigation("exposure spread over items", rank=_spread_over_items),
         Mitigation("exposure spread over categories", rank=spread_over_categories),
@@ -370,7 +370,7 @@ def categories_by_raters(
     n_categories = min(n_categories, int((raters.counts > 0).sum()))
     if n_categories == 0:
         raise DataError(
-            "histories contains no ratings, so items cannot be clustered; use item_categories with a column of the "
+            "`histories` contains no ratings, so items cannot be clustered; use item_categories with a column of the "
             "item table"
         )
     categories: Float64 = np.eye(n_categories)[cluster_users(raters, len(histories), n_groups=n_categories, seed=seed)]
@@ -568,7 +568,8 @@ def _checked_lists(lists: Any, scores: Any, n_items: int) -> tuple[Int32, Float3
     rows = checks.row_numbers("lists", rows.ravel(), n_items, unknown=True).reshape(rows.shape)
     if values.shape != rows.shape or values.dtype.kind not in "iuf" or np.isnan(values).any():
         raise ParameterError(
-            f"scores must be numbers without nan, with the shape {rows.shape} of lists; got {checks.describe(scores)}"
+            f"scores must not contain nan and must have the same shape as lists, {rows.shape}; got "
+            f"{checks.describe(scores)}"
         )
     return rows, values.astype(np.float32)
 
@@ -583,7 +584,7 @@ def _multiply_weights(interactions: Interactions, factor: Float64) -> Interactio
     )
 
 
-def _group_weights_by_members(table: Interactions) -> Interactions:
+def _weight_clusters_by_size(table: Interactions) -> Interactions:
     n_groups = min(N_GROUPS, int((table.by_user.counts > 0).sum()))
     return group_weights(table, cluster_users(table.by_user, table.n_items, n_groups=n_groups))
 

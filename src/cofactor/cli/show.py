@@ -93,7 +93,7 @@ def show_trials(out: Console, trials: Sequence[SelectionTrial]) -> None:
 
 
 def best_trials(trials: Sequence[SelectionTrial]) -> list[SelectionTrial]:
-    """Return the best trial of each estimator and metric, and the chosen ones.
+    """Return the best trial for each estimator and metric, and the selected trials.
 
     Parameters
     ----------

@@ -55,14 +55,14 @@ def combine_events(tables: Mapping[str, Interactions], weights: Mapping[str, flo
     """
     require_event_tables(tables)
     if not isinstance(weights, Mapping):
-        raise ParameterError(f"weights must map each event type to a number; got {checks.describe(weights)}")
+        raise ParameterError(f"`weights` must map each event type to a number; got {checks.describe(weights)}")
     names = ", ".join(map(repr, tables))
     for name in weights:
         if name not in tables:
-            raise ParameterError(f"weights contains {name!r}, which is not an event type; the types are {names}")
+            raise ParameterError(f"`weights` contains {name!r}, which is not an event type; the types are {names}")
     for name in tables:
         if name not in weights:
-            raise ParameterError(f"weights has no entry for the event type {name!r}; the types are {names}")
+            raise ParameterError(f"`weights` has no entry for the event type {name!r}; the types are {names}")
     factors = {name: checks.finite_number(f"weights[{name!r}]", weights[name]) for name in tables}
     weighted_tables = [(table, factors[name]) for name, table in tables.items() if factors[name] and len(table)]
     if not weighted_tables:
@@ -109,12 +109,12 @@ def require_event_tables(tables: object) -> None:
     --------
     >>> require_event_tables({})
     Traceback (most recent call last):
-    cofactor.errors.DataError: tables is empty; pass one table of events for each event type
+    cofactor.errors.DataError: `tables` is empty; pass one table of events for each event type
     """
     if not isinstance(tables, Mapping) or not all(isinstance(name, str) for name in tables):
-        raise ParameterError(f"tables must map names of event types to tables; got {checks.describe(tables)}")
+        raise ParameterError(f"`tables` must map names of event types to tables; got {checks.describe(tables)}")
     if not tables:
-        raise DataError("tables is empty; pass one table of events for each event type")
+        raise DataError("`tables` is empty; pass one table of events for each event type")
     for name, table in tables.items():
         if require_interactions(f"tables[{name!r}]", table).kind != "events":
             raise KindError(f"tables[{name!r}] contains ratings; convert them with to_events(min_rating=...)")

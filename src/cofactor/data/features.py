@@ -116,7 +116,7 @@ class Column:
         Name of the column.
     form : {"parts", "values", "cuts"}
         One indicator per string, per number, or per bin of numbers.
-    marks : tuple
+    categories : tuple
         The strings or numbers in ascending order; for bins, their lower ends.
     labels : tuple of str
         Label of each indicator, without the column name.
@@ -124,7 +124,7 @@ class Column:
 
     name: str
     form: str
-    marks: tuple[Any, ...]
+    categories: tuple[Any, ...]
     labels: tuple[str, ...]
 
     @property
@@ -134,7 +134,7 @@ class Column:
         Returns
         -------
         list of str
-            One name per mark.
+            One name per indicator.
         """
         sign = ">=" if self.form == CUTS else "="
         return [f"{self.name}{sign}{label}" for label in self.labels]
@@ -165,21 +165,22 @@ class Column:
         """
         if self.form == PARTS:
             parts = _parts(column, entity)
-            if not self.marks:
+            if not self.categories:
                 return np.zeros(0, np.int64), np.zeros(0, np.int64)
             positions = pl.DataFrame(
-                {"part": self.marks, "at": range(len(self.marks))}, schema_overrides={"part": pl.String}
+                {"part": self.categories, "at": range(len(self.categories))}, schema_overrides={"part": pl.String}
             )
             matches = parts.join(positions, on="part").sort("at", "row")
             return matches["at"].to_numpy().astype(np.int64), matches["row"].to_numpy().astype(np.int64)
         numbers = _numbers(column, entity)
         rows = np.flatnonzero(np.isfinite(numbers))
-        marks = np.array(self.marks, np.float64)
-        if not len(marks):
+        categories = np.array(self.categories, np.float64)
+        if not len(categories):
             rows = rows[:0]
-        indicators = np.searchsorted(marks, numbers[rows], side="right") - 1
+        indicators = np.searchsorted(categories, numbers[rows], side="right") - 1
         if self.form == VALUES:
-            rows, indicators = rows[marks[indicators] == numbers[rows]], indicators[marks[indicators] == numbers[rows]]
+            is_known = categories[indicators] == numbers[rows]
+            rows, indicators = rows[is_known], indicators[is_known]
         return np.maximum(indicators, 0).astype(np.int64), rows.astype(np.int64)
 
 
@@ -276,7 +277,7 @@ class Encoder:
             numbers, table_rows = column.members(table[column.name], self.entity)
             indicator.append(numbers + n_indicators)
             rows.append(table_rows)
-            n_indicators += len(column.marks)
+            n_indicators += len(column.categories)
         members = np.concatenate(rows)
         ones = np.ones(len(members), np.float32)
         return Features(self.names, SparseRows.of(np.concatenate(indicator), members, ones, n_indicators))
@@ -289,7 +290,8 @@ class Encoder:
         dict
             The keys "what" and "columns".
         """
-        columns = [{"name": c.name, "form": c.form, "marks": c.marks, "labels": c.labels} for c in self.columns]
+        # "marks" is the name of the categories in model files
+        columns = [{"name": c.name, "form": c.form, "marks": c.categories, "labels": c.labels} for c in self.columns]
         return {"what": self.entity, "columns": columns}
 
     @classmethod
@@ -311,7 +313,7 @@ class Encoder:
         KeyError
             If a setting is missing.
         DataError
-            If the marks of a column are not sorted and distinct, or do not have one label each.
+            If the categories of a column are not sorted and distinct, or do not have one label each.
 
         Examples
         --------
@@ -367,23 +369,23 @@ def _column(column: pl.Series, entity: str) -> Column:
     finite_numbers = numbers[np.isfinite(numbers)]
     values = np.unique(finite_numbers)
     has_few_values = len(values) <= MAX_DISTINCT_VALUES
-    marks = (
+    categories = (
         values if has_few_values else np.unique(np.quantile(finite_numbers, np.arange(N_BINS) / N_BINS, method="lower"))
     )
-    label_values = pl.Series(marks).cast(pl.Int64).cast(column.dtype) if column.dtype.is_temporal() else marks
-    labels = tuple(f"{mark:g}" if isinstance(mark, float) else str(mark) for mark in label_values)
-    return Column(column.name, VALUES if has_few_values else CUTS, tuple(marks.tolist()), labels)
+    label_values = pl.Series(categories).cast(pl.Int64).cast(column.dtype) if column.dtype.is_temporal() else categories
+    labels = tuple(f"{value:g}" if isinstance(value, float) else str(value) for value in label_values)
+    return Column(column.name, VALUES if has_few_values else CUTS, tuple(categories.tolist()), labels)
 
 
 def _stored_column(settings: Mapping[str, Any]) -> Column:
     """Restore a column encoding from its settings; raise KeyError or DataError if they are invalid."""
     form = checks.plain("form", settings["form"], Literal["parts", "values", "cuts"])
-    mark_type: Any = tuple[str, ...] if form == PARTS else tuple[float, ...]
-    marks = checks.plain("marks", settings["marks"], mark_type)
+    category_type: Any = tuple[str, ...] if form == PARTS else tuple[float, ...]
+    categories = checks.plain("categories", settings["marks"], category_type)
     labels = checks.plain("labels", settings["labels"], tuple[str, ...])
-    if len(marks) != len(labels) or list(marks) != sorted(set(marks)):
-        raise DataError("marks (categories or bin boundaries) must be sorted and distinct, with one label each")
-    return Column(checks.plain("name", settings["name"], str), form, marks, labels)
+    if len(categories) != len(labels) or list(categories) != sorted(set(categories)):
+        raise DataError("categories (or the lower ends of bins) must be sorted and distinct, with one label each")
+    return Column(checks.plain("name", settings["name"], str), form, categories, labels)
 
 
 def _parts(column: pl.Series, entity: str) -> pl.DataFrame:

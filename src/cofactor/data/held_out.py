@@ -1,4 +1,4 @@
-"""Held-out rows: a share of each user's rows, the latest rows if timestamps order them, otherwise random rows."""
+"""Held-out rows: a fraction of each user's rows, the latest if timestamps can order them, otherwise random rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cofactor.validation import validated
 __all__ = ["held_out_rows", "hold_out", "is_ordered", "mark_first_rows", "shuffle_within_users"]
 
 MAX_SIMULTANEOUS = 0.1
-"""Times order the rows of a table if at most this share of the consecutive rows of a user have the same time."""
+"""Timestamps can order each user's rows if at most this fraction of consecutive rows have the same timestamp."""
 
 
 @validated
@@ -70,7 +70,7 @@ def held_out_rows(interactions: Interactions, *, share: float = 0.2, seed: Seed 
         Expected share of the rows of each user, between 0 and 1. At least one row of each user stays in the table.
     seed : int, Generator or None, default 0
         Seed for rounding the number of rows of each user, for the order of simultaneous rows, and for the choice of
-        rows if times do not order them.
+        rows if times cannot order them.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def held_out_rows(interactions: Interactions, *, share: float = 0.2, seed: Seed 
     Notes
     -----
     Of the n rows of a user, floor(share * n + U) are held out, where U is uniform on [0, 1), so that users with few
-    rows take part. If times order the rows of the table (see `is_ordered`), they are the latest rows of the user.
+    rows take part. If times can order each user's rows (see `is_ordered`), they are the latest rows of the user.
 
     Examples
     --------
@@ -106,7 +106,9 @@ def held_out_rows(interactions: Interactions, *, share: float = 0.2, seed: Seed 
 
 
 def is_ordered(interactions: Interactions) -> bool:
-    """Return whether timestamps order the rows of a table, that is, few consecutive rows of a user share a timestamp.
+    """Return whether the timestamps are fine enough to order each user's rows.
+
+    This is so if few consecutive rows of a user have the same timestamp.
 
     Parameters
     ----------

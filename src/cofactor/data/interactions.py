@@ -838,7 +838,7 @@ def _values(values: Any, n: int, kind: Kind, scale: Scale | None) -> Float32:
     """Return the validated values of n ratings or events; if none are given, return 1 for each event."""
     if values is None:
         if kind == "ratings":
-            raise DataError("values is required for ratings: pass one number per row")
+            raise DataError("`values` is required for ratings: pass one number per row")
         return np.ones(n, np.float32)
     numbers = numeric_column("values", values, n)
     if kind == "ratings":

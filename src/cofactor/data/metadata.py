@@ -63,7 +63,7 @@ class Metadata:
     ([False, True, True], [False, True, False])
     >>> metadata.matches("yeaar < 1985")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: where, character 1: unknown column 'yeaar' (did you mean 'year'?); ...
+    cofactor.errors.ParameterError: the where expression, character 1: unknown column 'yeaar' (did you mean 'year'?)...
     """
 
     n_items: int
@@ -201,8 +201,8 @@ def _values_by_type(cells: Iterable[Any], *, may_have_parts: bool) -> dict[str, 
         series = pl.Series(typed_values, dtype=DTYPES[type_name])
         is_present = series.is_not_null()
         if is_present.any():
-            present_rows = rows[positions[is_present.to_numpy()]]
-            values_by_type[type_name] = _Values(present_rows, series.filter(is_present), is_list[present_rows])
+            nonmissing_rows = rows[positions[is_present.to_numpy()]]
+            values_by_type[type_name] = _Values(nonmissing_rows, series.filter(is_present), is_list[nonmissing_rows])
     return _with_numbers(values_by_type)
 
 

@@ -159,16 +159,16 @@ def parse(text: str) -> Condition:
     --------
     >>> print(parse("YEAR between 1990 and 1999 AND not (genre == 'War' or title is missing)"))
     1990 <= YEAR <= 1999 and not (genre = "War" or title is missing)
-    >>> parse("year >")
+    >>> parse("year >")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: where, character 7: a number, a string, true or false is required, not the end
+    cofactor.errors.ParameterError: the where expression, character 7: a number, a string, true or false is ...
     """
     if not isinstance(text, str):
-        raise ParameterError(f"where must be a string such as 'year >= 1990', not {describe(text)}")
+        raise ParameterError(f"the where expression must be a string such as 'year >= 1990', not {describe(text)}")
     if len(text) > MAX_LENGTH:
-        raise ParameterError(f"where must have at most {MAX_LENGTH:,} characters; got {len(text):,}")
+        raise ParameterError(f"the where expression must have at most {MAX_LENGTH:,} characters; got {len(text):,}")
     if not is_unicode(text):
-        raise ParameterError("where contains an unpaired surrogate")
+        raise ParameterError("the where expression contains an unpaired surrogate")
     return _Parser(list(_tokens(text))).parse()
 
 
@@ -187,7 +187,7 @@ def error_at(position: int, problem: str) -> ParameterError:
     ParameterError
         The error, to be raised.
     """
-    return ParameterError(f"where, character {position}: {problem}")
+    return ParameterError(f"the where expression, character {position}: {problem}")
 
 
 class _Token(NamedTuple):

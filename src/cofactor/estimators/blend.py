@@ -31,7 +31,7 @@ from cofactor.validation import validated
 __all__ = ["Blend", "blend_weights", "blended", "simplex_least_squares"]
 
 MAX_PARTS = 8
-"""Maximum number of parts."""
+"""Maximum number of component models."""
 
 SHARE = 0.2
 """Share of the rows that are held out to learn the weights."""
@@ -46,7 +46,7 @@ MAX_USERS = 4000
 """Maximum number of users whose lists determine the weights for events."""
 
 N_CANDIDATES, K = 100, 10
-"""Number of candidate items from each part's list, and length of the evaluated lists."""
+"""Number of candidate items from each component model's list, and length of the evaluated lists."""
 
 MIN_WEIGHT = 0.02
 """Minimum weight for keeping a rating model."""
@@ -58,7 +58,7 @@ MIN_ERROR = 1e-300
 """Lower bound on the squared errors that serve as divisors in the equations."""
 
 MAX_BLOCK_SCORES = 1 << 22
-"""Approximate number of scores per part in memory at a time."""
+"""Approximate number of scores per component model in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Blend(Estimator):
     parts : tuple of Estimator, default (ItemKNN(), UserKNN())
         Estimators to combine, at most 8; in JSON, a list of their objects or names.
     weights : tuple of float or None, default None
-        Weight of each part, at least 0, or none to learn them from held-out rows.
+        Weight of each component model, at least 0, or none to learn them from held-out rows.
 
     Notes
     -----
@@ -80,19 +80,20 @@ class Blend(Estimator):
         ratings:  r(u, i) = sum_k w_k r_k(u, i)
         events:   score(u, i) = sum_k w_k x_k(u, i) / s_k(u)
 
-    Given weights are divided by their sum. Weights that are not given are learned in three steps: the parts are fitted
-    without 20 % of the rows of each user, namely the latest rows if times order them, and random rows otherwise (see
-    `data.held_out`); the weights that suit the held-out rows best are chosen; and the parts with positive weights are
-    fitted to all rows. If `fit` is given validation rows, they take the place of the held-out rows, and the parts are
-    fitted once. If no row can be held out, all weights are equal.
+    Given weights are divided by their sum. Weights that are not given are learned in three steps: the component models
+    are fitted without 20 % of the rows of each user, namely the latest rows if times order them, and random rows
+    otherwise (see `data.held_out`); the weights that suit the held-out rows best are chosen; and the component models
+    with positive weights are fitted to all rows. If `fit` is given validation rows, they take the place of the held-out
+    rows, and the component models are fitted once. If no row can be held out, all weights are equal.
 
     For ratings, the weights minimize the squared error on the held-out rows, with w_k >= 0 and sum_k w_k = 1 (stacked
     regressions; the sum is fixed, so that no intercept is needed, and predictions follow a change of the rating scale);
-    parts with a weight below .02 are left out. For events, the weights are chosen by ensemble selection: starting from
-    equal weights that sum to 10, the weight of one part is increased by 1 in each of 20 rounds, so that NDCG@10 on the
-    held-out rows is best; the weights after the best round are used. The start keeps the weights close to equal where
-    the held-out rows do not distinguish the parts: of ImplicitALS, EASE and UserKNN on MovieLens-100k, weights that
-    start from the best part have a lower NDCG@10 than ImplicitALS alone (.3196 and .3221, mean of five splits).
+    component models with a weight below .02 are left out. For events, the weights are chosen by ensemble selection:
+    starting from equal weights that sum to 10, the weight of one component model is increased by 1 in each of 20
+    rounds, so that NDCG@10 on the held-out rows is best; the weights after the best round are used. The start keeps the
+    weights close to equal where the held-out rows do not distinguish the component models: of ImplicitALS, EASE and
+    UserKNN on MovieLens-100k, weights that start from the best component model have a lower NDCG@10 than ImplicitALS
+    alone (.3196 and .3221, mean of five splits).
 
     References
     ----------
@@ -115,7 +116,7 @@ class Blend(Estimator):
         (ItemKNN(), UserKNN()), "estimators to combine, at most 8; in JSON, a list of their objects or names"
     )
     weights: tuple[float, ...] | None = parameter(
-        None, "weight of each part, at least 0, or none to learn them from held-out rows"
+        None, "weight of each component model, at least 0, or none to learn them from held-out rows"
     )
 
     def __post_init__(self) -> None:
@@ -143,12 +144,13 @@ class Blend(Estimator):
         Parameters
         ----------
         kind : {"ratings", "events"} or None, default None
-            Kind of the tables that the parts must accept; None for either.
+            Kind of the tables that the component models must accept; None for either.
 
         Returns
         -------
         dict of str to object
-            Schema with the schemas of all estimators that can be parts, by the kind of table that they learn from.
+            Schema with the schemas of all estimators that can be component models, by the kind of table that they learn
+            from.
 
         Raises
         ------
@@ -169,7 +171,7 @@ class Blend(Estimator):
         return schema
 
     def _check_parts(self) -> None:
-        """Raise ParameterError unless the parts are estimators that learn from the same kind of table."""
+        """Raise ParameterError unless the component models are estimators that learn from the same kind of table."""
         if not isinstance(self.parts, tuple) or not 1 <= len(self.parts) <= MAX_PARTS:
             raise ParameterError(
                 f"blend: parts must be a tuple of 1 to {MAX_PARTS} estimators, not {checks.describe(self.parts)}"
@@ -177,18 +179,19 @@ class Blend(Estimator):
         for part in self.parts:
             if not isinstance(part, Estimator) or _is_composite(part):
                 raise ParameterError(
-                    "blend: parts must be estimators without parts of their own, such as cofactor.ItemKNN(), not "
-                    f"{checks.describe(part)}"
+                    "blend: parts must be estimators that do not contain other estimators, such as cofactor.ItemKNN(), "
+                    f"not {checks.describe(part)}"
                 )
         if {"ratings", "events"} <= {part.kind for part in self.parts}:
             kinds = ", ".join(f"{part.name} from {part.kind}" for part in self.parts)
             raise ParameterError(f"blend: parts must learn from the same kind of table; got {kinds}")
 
     def _checked_weights(self, weights: Any) -> tuple[float, ...]:
-        """Return the weights as floats; raise ParameterError unless there is one per part and one is positive."""
+        """Return the weights as floats; raise ParameterError unless there is one per component and one is positive."""
         if not isinstance(weights, tuple) or len(weights) != len(self.parts):
             raise ParameterError(
-                f"blend: weights must be one number for each of {len(self.parts)} parts, not {checks.describe(weights)}"
+                f"blend: weights must be one number for each of {len(self.parts)} component models, "
+                f"not {checks.describe(weights)}"
             )
         numbers = tuple(float(checks.finite_number("blend: weights", weight, low=0)) for weight in weights)
         if not any(numbers):
@@ -197,11 +200,13 @@ class Blend(Estimator):
 
     @property
     def item_features(self) -> tuple[str, ...]:
-        """Columns of the item table that a part uses."""
+        """Columns of the item table that a component model uses."""
         return tuple(name for part in self.parts for name in getattr(part, "item_features", ()))
 
     def check_table(self, interactions: TableLike) -> Interactions:
-        """Return the training table, or raise an error if a part cannot be trained on it; see `Estimator.check_table`.
+        """Return the training table, or raise an error if a component model cannot be trained on it.
+
+        See `Estimator.check_table`.
 
         Parameters
         ----------
@@ -229,34 +234,35 @@ class Blend(Estimator):
         init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> BlendModel:
-        """Fit the parts, and learn their weights if they are not given.
+        """Fit the component models, and learn their weights if they are not given.
 
         Parameters
         ----------
         interactions : Interactions or CSR matrix of shape (n_users, n_items)
             Table of ratings or events.
         seed : int, Generator or None, default 0
-            Seed for the fits of the parts and the choice of held-out rows.
+            Seed for the fits of the component models and the choice of held-out rows.
         validation : Interactions or CSR matrix, optional
-            Held-out rows with the same IDs as `interactions`, for early stopping of the parts and for the weights.
+            Held-out rows with the same IDs as `interactions`, for early stopping of the component models and for the
+            weights.
         init_model : Model, optional
             Ignored.
         callback : callable, optional
-            Called with an `Epoch` after the fit of each part.
+            Called with an `Epoch` after the fit of each component model.
 
         Returns
         -------
         BlendModel
-            Model with the parts of positive weight.
+            Model with the component models of positive weight.
 
         Raises
         ------
         KindError
-            If the table has the wrong kind for a part.
+            If the table has the wrong kind for a component model.
         DataError
             If the table has no rows or all weights are 0, or if `validation` has different IDs.
         DivergedError
-            If the fit of a part diverges.
+            If the fit of a component model diverges.
         """
         del init_model
         table, seed = self.check_table(interactions), checks.seed(seed)
@@ -418,7 +424,7 @@ def simplex_least_squares(predictions: Float64, target: Float64, row_weights: Fl
 
 @dataclass(frozen=True, eq=False)
 class _Candidates:
-    """Candidate items of each user, with the scores of each part, for ranking with any weights.
+    """Candidate items of each user, with the scores of each component model, for ranking with any weights.
 
     items : ndarray of shape (n_users, width), int32; row numbers in ascending order, padded with -1
     scores : ndarray of shape (n_parts, n_users, width), float32; the standardized scores, -inf in the padding
@@ -429,7 +435,7 @@ class _Candidates:
 
     @classmethod
     def of(cls, parts: Sequence[BlendPart], users: UserBatch, exclude: SparseRows) -> _Candidates:
-        """Collect the first items of each part's list for each user."""
+        """Collect the first items of each component model's list for each user."""
         n_items = parts[0].n_items
         depth = min(N_CANDIDATES, n_items)
         width = max(min(depth * len(parts), n_items), K)

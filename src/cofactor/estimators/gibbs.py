@@ -57,7 +57,7 @@ class Terms:
 
     @classmethod
     def initialize(cls, rows_by_column: SparseRows, scale: Float32, dimensions: int, width: int) -> Terms:
-        """Create additive terms of prior means with all column vectors initialized to 0.
+        """Create additive terms of prior means with Y, the vectors of the columns, initialized to 0.
 
         Parameters
         ----------
@@ -73,14 +73,14 @@ class Terms:
         Returns
         -------
         Terms
-            Terms with zero totals.
+            Terms whose `total` is zero.
         """
         values = np.zeros((len(rows_by_column), width), np.float32)
         empty_rows = np.bincount(rows_by_column.columns, minlength=len(scale)) == 0
         return cls(rows_by_column, scale, dimensions, values, np.zeros((len(scale), width), np.float32), empty_rows)
 
     def draw_random_inputs(self, stream: np.random.Generator) -> tuple[Float32, Float32]:
-        """Draw the random numbers for the next sample of the column vectors: the precision of their prior, and noise.
+        """Draw the prior precision and the noise for the next sample of Y, the vectors of the columns.
 
         Parameters
         ----------
@@ -101,7 +101,7 @@ class Terms:
         return precision, noise
 
     def draw(self, residual: Float32, vectors: Float32, precision: Float32, noise: Float32) -> None:
-        """Sample the column vectors given the user or item vectors, and update the totals; see `kernels.gibbs`.
+        """Sample Y, the vectors of the columns, given the user or item vectors, and update `total`.
 
         Parameters
         ----------

@@ -267,12 +267,12 @@ def require_validation(validation: TableLike, training: Interactions) -> Interac
     """
     table = as_interactions("validation", validation, training.kind)
     if not (table.users.equals(training.users) and table.items.equals(training.items)):
-        raise DataError("validation must have the same IDs as the training table; create both with the same split")
+        raise DataError("`validation` must have the same IDs as the training table; create both with the same split")
     if table.kind != training.kind:
         kinds = f"validation contains {table.kind}, but the training table contains {training.kind}"
         raise KindError(f"{kinds}; both must be of the same kind")
     if len(relevant_rows(table)) == 0:
-        raise DataError("validation has no rows on which a model can be evaluated")
+        raise DataError("`validation` has no rows on which a model can be evaluated")
     return table
 
 

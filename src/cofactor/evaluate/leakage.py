@@ -156,7 +156,7 @@ def require_no_shared_users(train: Interactions, other: Interactions, part: str)
     if shared.any():
         user = train.users.id_at(int(shared.argmax()))
         raise LeakageError(
-            f"user {user!r} is held out in {part} but also has rows in train"
+            f"user {user!r} is held out in {part} but also has rows in the training set"
             f"{_remaining_count(shared, 'user')}; held-out users must not have training rows"
         )
 
@@ -179,7 +179,7 @@ def require_no_future(train: Interactions, test: Interactions) -> None:
     if is_late.any():
         row = int(is_late.argmax())
         raise LeakageError(
-            f"user {_user_id(train, row)!r} and item {_item_id(train, row)!r} are in train with time "
+            f"the training set contains user {_user_id(train, row)!r} and item {_item_id(train, row)!r} at time "
             f"{_times(train, 'train')[row]}, but the test set starts at {cutoff}{_remaining_count(is_late, 'row')}"
         )
 
@@ -204,8 +204,8 @@ def require_no_future_per_user(train: Interactions, test: Interactions) -> None:
     if is_late.any():
         row = int(is_late.argmax())
         raise LeakageError(
-            f"user {_user_id(train, row)!r} has item {_item_id(train, row)!r} in train with time "
-            f"{_times(train, 'train')[row]}, after a test row with time {first_test[train.u[row]]}"
+            f"the training set contains user {_user_id(train, row)!r} and item {_item_id(train, row)!r} at time "
+            f"{_times(train, 'train')[row]}, after a test row of this user at time {first_test[train.u[row]]}"
             f"{_remaining_count(is_late, 'row')}"
         )
 

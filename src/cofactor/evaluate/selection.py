@@ -77,7 +77,7 @@ BLEND_ARMS = 4
 """A blend consists of the best model of each of a few candidates."""
 
 BLEND_SECONDS, BLEND_EVALUATIONS = 1.0, 3
-"""Approximate time, and number of evaluations of each part, for choosing the weights of a blend."""
+"""Approximate time, and number of evaluations of each component model, for choosing the weights of a blend."""
 
 MAX_RESERVED = 0.4
 """Maximum share of the budget that is reserved for the final fit of a blend."""
@@ -138,7 +138,7 @@ def fit(
         Table of ratings or events.
     goal : {"recommend", "predict"}, default "recommend"
         Whether to choose by ranked lists (NDCG), or by predicted ratings (RMSE). To recommend from a table of ratings,
-        two models are chosen, a ranker of the liked ratings and a rating model, and fitted as `PairedModels`.
+        two models are chosen, a ranker trained on the liked ratings and a rating model, and fitted as `PairedModels`.
     budget : float, default 60.0
         Time budget in seconds, including the final fit; ignored if `trials` is given.
     trials : int, optional
@@ -242,7 +242,7 @@ def choose(
     'ratings'
     """
     if goal == "predict" and interactions.kind == "events":
-        raise KindError("goal predict needs ratings, but the table contains events; use goal recommend")
+        raise KindError("goal 'predict' requires ratings, but the table contains events; use goal 'recommend'")
     start, budget = time.perf_counter(), checks.finite_number("budget", budget, low=0)
     options: dict[str, Any] = {"trials": trials, "seed": checks.seed(seed), "k": k, "on_trial": on_trial}
     if interactions.kind == "events" or goal == "predict":

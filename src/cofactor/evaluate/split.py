@@ -142,7 +142,7 @@ class Split:
         """Check that a part has the same kind and IDs as `train` and no pairs in common with it."""
         if self.train.kind != other.kind:
             raise KindError(
-                f"train contains {self.train.kind}, but {part} contains {other.kind}; both must be of the same kind"
+                f"`train` contains {self.train.kind}, but `{part}` contains {other.kind}; both must be of the same kind"
             )
         require_same_ids(self.train, other, part)
         require_no_shared_pairs(self.train, other, ("train", part))

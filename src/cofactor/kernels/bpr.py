@@ -192,7 +192,7 @@ def bpr_fold_in(
     P: Float32, rows: SparseRows, weights: Float32, Q: Float32, bias: Float32,
     *, candidates: int, rates: Float64, l2: float, row_l2: float = 0.0,
 ) -> None:  # fmt: skip
-    """Fit the factors of new users as in training, with fixed item factors and negatives from the whole catalog.
+    """Fit the factors of new users as in training, with the item factors held fixed and negatives from all items.
 
     Parameters
     ----------

@@ -258,11 +258,11 @@ def _average_of_pairs():
 def _sum_by_items():
     """Add the sum of s_ij x_aj over the entries j of user a to out[a, i], in the order of the entries."""
 
-    def _sum_by_items(out, start, columns, values, similarity_start, similarity_columns, similarity_values):
+    def _sum_by_items(out, start, columns, values, similarity_row_start, similarity_columns, similarity_values):
         for a in range(out.shape[0]):
             for e in range(start[a], start[a + 1]):
                 x = values[e]
-                for t in range(similarity_start[columns[e]], similarity_start[columns[e] + 1]):
+                for t in range(similarity_row_start[columns[e]], similarity_row_start[columns[e] + 1]):
                     out[a, similarity_columns[t]] += x * similarity_values[t]
 
     return _sum_by_items
@@ -418,7 +418,7 @@ def _damped_means():
 
 @dataclass(frozen=True, eq=False)
 class NeighborLists:
-    """Neighbors of each item, most similar first, and the lists that contain each item.
+    """Neighbors of each item, most similar first, and the reverse index: the neighbor lists in which each item appears.
 
     Attributes
     ----------

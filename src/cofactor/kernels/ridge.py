@@ -1,4 +1,4 @@
-"""Ridge regressions that fit all users with fixed items, or all items with fixed users: one half of an ALS iteration.
+"""Ridge regressions for half an ALS iteration: fit all user vectors with the item vectors held fixed, or vice versa.
 
 For a row with entries j (feature vector f_j, target t_j, confidence c_j), the kernels minimize over x
 

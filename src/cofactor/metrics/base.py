@@ -242,11 +242,11 @@ class UserValues:
     def _pairs(self, other: UserValues) -> tuple[Float64, Float64, Float64]:
         """Return both models' sums and the counts of users present in both; raise DataError if the counts differ."""
         if self.counts.shape != other.counts.shape:
-            raise DataError(f"other must have the same users; got {len(self.counts):,} and {len(other.counts):,} users")
+            raise DataError(f"`other` must have the same users; got {len(self.counts):,} and {len(other.counts):,}")
         in_both = (self.counts > 0) & (other.counts > 0)
         counts = self.counts[in_both]
         if not np.array_equal(counts, other.counts[in_both]):
-            raise DataError("other must have the same number of rows per user; evaluate both models on the same rows")
+            raise DataError("`other` must have the same number of rows per user; evaluate both models on the same rows")
         return self.sums[in_both], other.sums[in_both], counts.astype(np.float64)
 
     def take(self, users: Int32) -> UserValues:

@@ -108,7 +108,7 @@ def exposure(ranked: Int32, n_items: int) -> Int64:
     is_invalid = (rows < -1) | (rows >= n_items)
     if is_invalid.any():
         raise DataError(
-            f"ranked contains item row number {rows[is_invalid][0]}, "
+            f"`ranked` contains item row number {rows[is_invalid][0]}, "
             f"but row numbers must be less than n_items={n_items}"
         )
     return np.bincount(rows[rows >= 0], minlength=n_items)

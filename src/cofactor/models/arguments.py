@@ -221,7 +221,7 @@ def checked_batch_pairs(model: _HasShape, users: object, items: object) -> tuple
 
 
 def checked_one_user(model: _HasShape, users: object) -> UserBatch:
-    """Check that a batch contains exactly one user of a model.
+    """Check that a batch contains exactly one user, and that this user belongs to the model.
 
     Parameters
     ----------
@@ -257,7 +257,7 @@ def checked_one_user(model: _HasShape, users: object) -> UserBatch:
 
 
 def checked_known_pair(model: _HasShape, users: object, item: object) -> tuple[int, int, SparseRows]:
-    """Check that a batch contains one user, and return the row numbers of the user and an item, and the user's history.
+    """Check that a batch contains exactly one user; return the rows of the user and an item, and the user's history.
 
     Parameters
     ----------

@@ -304,7 +304,7 @@ class FoldsIn(Protocol):
 
 @runtime_checkable
 class FoldsInWithout(Protocol):
-    """Protocol for models with a fast leave-one-out fold-in of the rows of a history.
+    """Protocol for models that can quickly fold in a history with each row left out in turn.
 
     Examples
     --------

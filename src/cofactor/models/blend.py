@@ -1,7 +1,7 @@
 """Blend model: a weighted sum of the predictions or scores of other models.
 
-It is a model type of its own, because its parts are of different types: a sum of an item-item model and a factor model
-is neither of them. It has no arrays of its own.
+It is a model type of its own, because its component models are of different types: a sum of an item-item model and a
+factor model is neither of them. It has no arrays of its own.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ PART_TYPES: dict[str, type[Model]] = {
     cls.model_type: cls
     for cls in (FactorModel, BayesianModel, ItemItemModel, UserUserModel, NetworkModel, LevelsNetworkModel)
 }
-"""Classes that can be parts of a blend, by model type."""
+"""Classes that can be component models of a blend, by model type."""
 
 MAX_SCORES = 1 << 22
-"""The approximate number of scores that are in memory at a time, for each part."""
+"""The approximate number of scores that are in memory at a time, for each component model."""
 
 SMALLEST_SPREAD = 1e-6
 """Scores whose standard deviation is below this fraction of the largest one are treated as equal."""
 
 ATTRIBUTION: tuple[AttributionBasis, ...] = ("history", "leave-one-out", "neighbors")
-"""The kinds of explanations in order of preference; the parts with another kind contribute to `rest`."""
+"""The kinds of explanations in order of preference; the component models with another kind contribute to `rest`."""
 
 
 @runtime_checkable
 class BlendPart(Model, PredictsRatings, ScoresItems, FoldsIn, Explains, Protocol):
-    """Capabilities that a blend requires of its parts."""
+    """Capabilities that a blend requires of its component models."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +71,15 @@ class BlendModel:
     parts : tuple of Model
         At least one model of any other type; all have the same users and items.
     weights : tuple of float
-        The weight of each part, at least 0; for ratings, they sum to 1.
+        The weight of each component model, at least 0; for ratings, they sum to 1.
     scale : Scale, optional
         The scale that predictions are clipped to; None for a blend of event models.
 
     Raises
     ------
     DataError
-        If the parts differ in users or items, or a part does not support prediction, ranking, fold-in and explanations.
+        If the component models differ in users or items, or one of them does not support prediction, ranking, fold-in
+        and explanations.
 
     Notes
     -----
@@ -87,12 +88,13 @@ class BlendModel:
         ratings:  score(u, i) = sum_k w_k r_k(u, i)
         events:   score(u, i) = sum_k w_k x_k(u, i) / s_k(u)
 
-    r_k is the unclipped rating that part k predicts, x_k its score, and s_k(u) the standard deviation of its scores of
-    all items for user u (a part with equal scores for all items is left out). A difference between two items is thus
-    the weighted sum of the differences of the z-scores, and a pair about which no part has evidence keeps a score of 0.
-    The score of a pair depends on the user and the item alone, and not on the items that a list may contain.
+    r_k is the unclipped rating that component k predicts, x_k its score, and s_k(u) the standard deviation of its
+    scores of all items for user u (a component with equal scores for all items is left out). A difference between two
+    items is thus the weighted sum of the differences of the z-scores, and a pair about which no component has evidence
+    keeps a score of 0. The score of a pair depends on the user and the item alone, and not on the items that a list may
+    contain.
 
-    Predicted ratings are the weighted sum of the predictions of the parts, each of which is clipped to the scale.
+    Predicted ratings are the weighted sum of the predictions of the components, each of which is clipped to the scale.
 
     Examples
     --------
@@ -120,17 +122,17 @@ class BlendModel:
         for k, part in enumerate(self.parts):
             if not isinstance(part, BlendPart) or isinstance(part, BlendModel):
                 raise DataError(
-                    f"part {k} must be a non-blend model that supports prediction, ranking, fold-in and explanations; "
-                    f"got {type(part).__name__}"
+                    f"component {k} must not itself be a blend, and must support prediction, ranking, fold-in and "
+                    f"explanations; got {type(part).__name__}"
                 )
             shape, first = (part.n_users, part.n_items), self.parts[0]
             if shape != (first.n_users, first.n_items):
                 raise DataError(
-                    f"all parts must have {first.n_users:,} users and {first.n_items:,} items, like the first; part "
-                    f"{k} has {shape[0]:,} and {shape[1]:,}"
+                    f"all components must have {first.n_users:,} users and {first.n_items:,} items, like the first; "
+                    f"component {k} has {shape[0]:,} and {shape[1]:,}"
                 )
         if not isinstance(self.weights, tuple) or len(self.weights) != len(self.parts):
-            raise DataError(f"weights must have one value per part ({len(self.parts)}), not {self.weights!r}")
+            raise DataError(f"weights must have one value per component ({len(self.parts)}), not {self.weights!r}")
         for weight in self.weights:
             checks.finite_number("weights", weight, low=0)
 
@@ -146,7 +148,7 @@ class BlendModel:
 
     @property
     def zero_is_unknown(self) -> bool:
-        """Whether a score of exactly 0 means no evidence about the user-item pair, as it does in all parts."""
+        """Whether a score of exactly 0 means no evidence about the user-item pair, as it does in all components."""
         return self.scale is None and all(part.zero_is_unknown for part in self.parts)
 
     @property
@@ -168,7 +170,8 @@ class BlendModel:
         Parameters
         ----------
         users : UserBatch
-            n users; row -1 is an unknown user. The times in the batch are used by parts that learned time effects.
+            n users; row -1 is an unknown user. The times in the batch are used by component models that learned time
+            effects.
         items : ndarray of shape (n,), int32
             Item row numbers; -1 is an unknown item.
 
@@ -265,10 +268,10 @@ class BlendModel:
     # Explanations
 
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """Explain a score by the weighted sum of the explanations of the parts.
+        """Explain a score by the weighted sum of the explanations of the component models.
 
-        Parts are explained by items in the history, or by neighbors. If both occur, the terms are those of the parts
-        that are explained by the history, and the contribution of the others is in `rest`.
+        Component models are explained by items in the history, or by neighbors. If both occur, the terms are those of
+        the component models that are explained by the history, and the contribution of the others is in `rest`.
 
         Parameters
         ----------
@@ -280,8 +283,8 @@ class BlendModel:
         Returns
         -------
         Explanation
-            If a part predicts ratings by a sigmoid, its terms are divided in proportion to those of the sigmoid's
-            argument (the integrated gradients from the mean of the part).
+            If a component model predicts ratings by a sigmoid, its terms are divided in proportion to those of the
+            sigmoid's argument (the integrated gradients from the mean of the component model).
         """
         _, item, _ = checked_known_pair(self, users, item)
         explained = [self._part_explanation(k, users, item) for k in range(len(self.parts))]
@@ -294,7 +297,7 @@ class BlendModel:
         return Explanation(score, mean, user, bias, rows, terms, rest, by)
 
     def _part_explanation(self, k: int, users: UserBatch, item: int) -> Explanation:
-        """Return the score of a part and its explanation, both in units of the blend's score."""
+        """Return the score of a component model and its explanation, both in units of the blend's score."""
         part, weight = self.parts[k], self.weights[k]
         explanation = part.explain(users, item)
         if self.scale is None:
@@ -309,7 +312,7 @@ class BlendModel:
     # Fold-in
 
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Return a model with new users, folded in to each part.
+        """Return a model with new users, folded into each component model.
 
         Parameters
         ----------
@@ -334,7 +337,7 @@ class BlendModel:
         Parameters
         ----------
         other : BlendModel
-            A model with the same parts and items.
+            A model with the same component models and items.
         take : ndarray of shape (n,), int32
             Selected rows: an entry t >= 0 is row t of this model, and t < 0 is row -1 - t of `other`.
 
@@ -345,14 +348,14 @@ class BlendModel:
         """
         take = checked_take(take, self.n_users, other.n_users)
         if [type(part) for part in self.parts] != [type(part) for part in other.parts]:
-            raise DataError("other must have parts of the same types")
+            raise DataError("`other` must have component models of the same types")
         pairs = zip(self.parts, other.parts, strict=True)
         return replace(self, parts=tuple(part.with_users(other_part, take) for part, other_part in pairs))
 
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of all parts by name; each name starts with the number of the part.
+        """Return the arrays of all component models by name; each name starts with the number of the model.
 
         Returns
         -------
@@ -400,16 +403,16 @@ class BlendModel:
 
 
 def part_scores(part: BlendPart, users: UserBatch, *, is_rating: bool) -> Float64:
-    """Compute the scores of a part for all items, on a scale shared by all parts so that they can be added.
+    """Compute the scores of a component model for all items, on a common scale so that they can be added.
 
     Parameters
     ----------
     part : Model
-        Part of a blend.
+        Component model of a blend.
     users : UserBatch
         Must not contain unknown users (row -1).
     is_rating : bool
-        Whether the part predicts ratings.
+        Whether the component model predicts ratings.
 
     Returns
     -------

@@ -274,8 +274,8 @@ def pairwise_terms(
     )
     D = negative_weights.sum(axis=1, keepdims=True) * Q[positives] - negative_weights @ Q[negatives]
     w = np.asarray(weights, np.float64)
-    total_direction = w @ D
-    shares = w * (p @ total_direction) / max(total_direction @ total_direction, 1e-300)
+    summed_direction = w @ D
+    shares = w * (p @ summed_direction) / max(summed_direction @ summed_direction, 1e-300)
     ridge = RELATIVE_RIDGE * np.square(D).sum() / len(D) + 1e-12
     shares = shares + D @ np.linalg.solve(D.T @ D + ridge * np.eye(len(p)), p - shares @ D)
     terms: Float64 = shares * (D @ np.asarray(item_vector, np.float64))

@@ -267,7 +267,8 @@ class FactorModel:
         Returns
         -------
         FactorModel
-            A model that predicts `unit` times the rating plus `shift`, and folds its users in to their own rows.
+            A model that predicts `unit` times the rating plus `shift`. Folding in a user's rescaled history gives the
+            vector of that user in this model.
 
         Examples
         --------
@@ -552,7 +553,7 @@ class FactorModel:
 
     @one_thread_blas()
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Return a model with new users, fitted by minimizing the training loss with fixed items.
+        """Return a model with new users, fitted by minimizing the training loss with the item vectors held fixed.
 
         Linear models solve ridge regressions exactly. Sigmoid models take Gauss-Newton steps from zero. Pairwise models
         take SGD steps from zero, as in training, on fixed samples of negatives.
@@ -628,7 +629,7 @@ class FactorModel:
 
     @one_thread_blas()
     def fold_in_items(self, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
-        """Fit new items with fixed users, and return their factors and biases.
+        """Fit new items with the user vectors held fixed, and return their factors and biases.
 
         Parameters
         ----------
@@ -668,7 +669,7 @@ class FactorModel:
             A model with n users.
         """
         if other.factors != self.factors:
-            raise ParameterError(f"other must have {self.factors} factors; got {other.factors}")
+            raise ParameterError(f"`other` must have {self.factors} factors; got {other.factors}")
         take = checked_take(take, self.n_users, other.n_users)
         is_own = take >= 0
 

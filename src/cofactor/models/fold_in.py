@@ -1,4 +1,4 @@
-"""Fold-in solvers: fit the vector of a new user with fixed items, or of a new item with fixed users.
+"""Fold-in solvers: fit the vector of a new user with the item vectors held fixed, or vice versa.
 
 Linear least-squares problems are solved exactly, and those with a sigmoid by Gauss-Newton steps. A smooth function of a
 few dozen unknowns, such as the loss of a neural network, is minimized by Barzilai-Borwein steps.
@@ -88,7 +88,7 @@ def solve_rows(
     rating_range: tuple[float, float] | None,
     prior: GaussianPrior | None = None,
 ) -> Float32:
-    """Fit the vector of each user with fixed items, or of each item with fixed users, by minimizing the loss.
+    """Fit each user vector with the item vectors held fixed, or vice versa, by minimizing the loss.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def solve_rows(
     penalty : ndarray of shape (n_rows,), float32
         The penalty for each row, as in training.
     inputs : RidgeInputs
-        Inputs of the ridge regressions: the fixed items or users.
+        Inputs of the ridge regressions, from the vectors that are held fixed.
     rating_range : tuple of (float, float), or None
         The range of the sigmoid; None for a linear model.
     prior : GaussianPrior, optional
@@ -250,7 +250,7 @@ def with_minimal_penalty(inputs: RidgeInputs, rating_range: tuple[float, float] 
     Parameters
     ----------
     inputs : RidgeInputs
-        Inputs of the ridge regressions: the fixed items or users.
+        Inputs of the ridge regressions, from the vectors that are held fixed.
     rating_range : tuple of (float, float), or None
         The range of the sigmoid; None for a linear model.
 

@@ -25,7 +25,7 @@ MAX_VALUES = 2**21
 
 @dataclass(frozen=True, eq=False)
 class ItemResponse:
-    """Removal effects for users of a linear factor model, including the response of the items.
+    """Removal effects for users of a linear factor model, including the changes of the item vectors in a refit.
 
     Parameters
     ----------

@@ -90,7 +90,7 @@ class _Factors(Protocol):
 
 
 class LeastSquaresLoss(ABC):
-    """Base class of losses for which users and items are fitted by ridge regression with the other side fixed.
+    """Base class of losses that fit user vectors by ridge regression with the item vectors held fixed, and vice versa.
 
     Attributes
     ----------
@@ -172,7 +172,7 @@ class LeastSquaresLoss(ABC):
         Parameters
         ----------
         features : ndarray of shape (n, width), float32
-            The features of the fixed items or users.
+            The features of the items or users whose vectors are held fixed.
 
         Returns
         -------
@@ -182,14 +182,14 @@ class LeastSquaresLoss(ABC):
 
     @abstractmethod
     def ridge_inputs(self, factors: Float32, bias: Float32, mean: float) -> RidgeInputs:
-        """Return the inputs of the ridge regressions that fit users with fixed items, or items with fixed users.
+        """Return the inputs of ridge regressions that fit users with the item vectors held fixed, or vice versa.
 
         Parameters
         ----------
         factors : ndarray of shape (n, k), float32
-            Factors of the fixed items or users.
+            Factors of the items or users, which are held fixed.
         bias : ndarray of shape (n,), float32
-            Biases of the fixed items or users.
+            Biases of the items or users, which are held fixed.
         mean : float
             The global mean of the model.
 
@@ -266,7 +266,7 @@ class LeastSquaresLoss(ABC):
     def fold_in_users(
         self, model: _Factors, histories: SparseRows, prior: GaussianPrior | None
     ) -> tuple[Float32, Float32]:
-        """Fit new users with fixed items; see `FactorModel.fold_in`.
+        """Fit new users with the item vectors held fixed; see `FactorModel.fold_in`.
 
         Parameters
         ----------
@@ -289,7 +289,7 @@ class LeastSquaresLoss(ABC):
         return self._solve(histories, model, inputs, len(model.item_bias), prior)
 
     def fold_in_items(self, model: _Factors, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
-        """Fit new items with fixed users; see `FactorModel.fold_in_items`.
+        """Fit new items with the user vectors held fixed; see `FactorModel.fold_in_items`.
 
         Parameters
         ----------
@@ -548,7 +548,7 @@ class RatingsLoss(LeastSquaresLoss):
         Parameters
         ----------
         features : ndarray of shape (n, width), float32
-            The features of the fixed items or users.
+            The features of the items or users whose vectors are held fixed.
 
         Returns
         -------
@@ -563,9 +563,9 @@ class RatingsLoss(LeastSquaresLoss):
         Parameters
         ----------
         factors : ndarray of shape (n, k), float32
-            Factors of the fixed items or users.
+            Factors of the items or users, which are held fixed.
         bias : ndarray of shape (n,), float32
-            Biases of the fixed items or users.
+            Biases of the items or users, which are held fixed.
         mean : float
             The global mean of the model.
 
@@ -803,7 +803,7 @@ class EventsLoss(LeastSquaresLoss):
         Parameters
         ----------
         features : ndarray of shape (n, width), float32
-            The features of the fixed items or users.
+            The features of the items or users whose vectors are held fixed.
 
         Returns
         -------
@@ -818,7 +818,7 @@ class EventsLoss(LeastSquaresLoss):
         Parameters
         ----------
         factors : ndarray of shape (n, k), float32
-            Factors of the fixed items or users.
+            Factors of the items or users, which are held fixed.
         bias : ndarray of shape (n,), float32
             Not used.
         mean : float
@@ -1021,7 +1021,7 @@ class PairwiseLoss:
     def fold_in_users(
         self, model: _Factors, histories: SparseRows, prior: GaussianPrior | None
     ) -> tuple[Float32, Float32]:
-        """Fit new users by SGD as in training, with fixed items; the vector of a user without events is zero.
+        """Fit new users by SGD with the item vectors held fixed; the vector of a user without events is zero.
 
         Parameters
         ----------

@@ -586,7 +586,7 @@ class NetworkModel:
         take = checked_take(take, self.n_users, other.n_users)
         shapes = [(m.user_vectors.shape[1], m.user_bias.shape[1:]) for m in (self, other)]
         if shapes[0] != shapes[1]:
-            raise DataError("other must have the same embedding size and the same number of outputs as this model")
+            raise DataError("`other` must have the same embedding size and the same number of outputs as this model")
         rows = np.where(take >= 0, take, len(self.user_bias) - 1 - take)
 
         def select(a: Float32, b: Float32) -> Float32:

@@ -1,4 +1,4 @@
-"""Paired model: a ranker of events and a rating model of the same users and items.
+"""Paired model: a ranker trained on events and a rating model, for the same users and items.
 
 The histories contain ratings. The rating model takes all of them, and the ranker takes the liked ones as events, as in
 `Interactions.to_events`.
@@ -31,7 +31,7 @@ from cofactor.validation import validated
 __all__ = ["PART_TYPES", "PairedModel", "UncertainPairedModel", "default_min_rating", "ranking_part", "rating_part"]
 
 PART_TYPES: dict[str, type[Model]] = BLEND_PART_TYPES | {BlendModel.model_type: BlendModel}
-"""Classes that can be parts of a paired model, by model type."""
+"""Classes that can be component models of a paired model, by model type."""
 
 LIKED_SHARE = 0.75
 """Position on the rating scale, from 0 (lowest) to 1 (highest), at or above which ratings are liked by default."""

@@ -93,8 +93,8 @@ def removal_effects(
 ) -> RemovalEffects:
     """Compute the effects of removing each row of a user's history on the scores of some items.
 
-    The user is folded in m + 1 times for a history of m rows, whatever the number of items, or by the faster way of
-    the model (`FoldsInWithout`). With `item_response`, the items follow the change, as in a refit.
+    The user is folded in m + 1 times for a history of m rows, whatever the number of items, or by the faster method of
+    the model (`FoldsInWithout`). With `item_response`, the item vectors change too, as in a refit.
 
     Parameters
     ----------
@@ -108,7 +108,8 @@ def removal_effects(
         Takes histories and returns a model with one user for each, such as one that applies priors for new users;
         `model.fold_in` by default.
     item_response : ItemResponse, optional
-        Response of the items; used for users of the training with at least two rows, and without `fold_in`.
+        Computes the effects with the changes of the item vectors in a refit. It is used if `fold_in` is None and the
+        user is a training user with at least two rows.
 
     Returns
     -------

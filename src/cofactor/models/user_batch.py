@@ -69,7 +69,7 @@ class UserBatch:
             rows if is_shared else checks.row_numbers("history_rows", self.history_rows, len(self.source), unknown=True)
         )
         if is_shared and len(rows) and int(rows.max()) >= len(self.source):
-            raise DataError(f"histories has only {len(self.source):,} rows, but user row {rows.max()} was requested")
+            raise DataError(f"`histories` has only {len(self.source):,} rows, but user row {rows.max()} was requested")
         if len(rows) != len(history_rows):
             raise DataError(
                 f"history_rows must have {len(rows):,} values, one for each user; got {len(history_rows):,}"

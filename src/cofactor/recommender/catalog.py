@@ -86,7 +86,10 @@ class Catalog:
 
     @cached_property
     def item_response(self) -> ItemResponse | None:
-        """Response of the items to the removal of a row from a user's history; None without a linear factor model."""
+        """Effects of removing a row from a user's history, including the changes of the item vectors in a refit.
+
+        None unless the model is a linear factor model.
+        """
         model = self.model.ranker if isinstance(self.model, PairedModel) else self.model
         return ItemResponse.of(model, self.ranking_histories)
 

@@ -112,7 +112,7 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
 def fold_in_of_user(
     priors: Priors | None, model: Model, users: UserBatch, table: pl.DataFrame | None = None
 ) -> Callable[[SparseRows], Model] | None:
-    """Return the function that folds a user's histories in to the ranking model, using the priors.
+    """Return the function that folds a user's histories into the ranking model, using the priors.
 
     Parameters
     ----------
@@ -717,7 +717,7 @@ def feature_table(user_features: Any, priors: Priors | None) -> pl.DataFrame | N
     if unknown_columns := [name for name in user_features if name not in columns]:
         column_list = ", ".join(columns) or "none; learn priors with user_features first"
         raise DataError(
-            f"user_features contains {unknown_columns[0]!r}, which is not a feature of the prior; "
+            f"`user_features` contains {unknown_columns[0]!r}, which is not a feature of the prior; "
             f"its features are: {column_list}"
         )
     return pl.DataFrame({name: [user_features.get(name)] for name in columns})

@@ -98,7 +98,7 @@ def load(writer: Writer, salt: str, table: Interactions | pl.DataFrame, kind: Ki
 
 def _from_interactions(table: Interactions, kind: Kind | None) -> _Table:
     if kind is not None and kind != table.kind:
-        raise KindError(f"kind must match the table, which contains {table.kind}; got {kind!r}")
+        raise KindError(f"`kind` must match the table, which contains {table.kind}; got {kind!r}")
     if table.weights is not None and (table.weights != 1).any():
         raise DataError("the store does not support weights; load the table without them")
     users, items = table.users.all.cast(pl.String), table.items.all.cast(pl.String)
@@ -126,7 +126,7 @@ def _from_frame(frame: Any, kind: Kind | None) -> _Table:
     if not isinstance(frame, pl.DataFrame):
         raise DataError(f"table must be Interactions or a polars DataFrame, not {type(frame).__name__}")
     if kind not in ("ratings", "events"):
-        raise KindError("kind is required for a DataFrame; pass kind='ratings' or kind='events'")
+        raise KindError("`kind` is required for a DataFrame; pass kind='ratings' or kind='events'")
     if missing_columns := [name for name in ("user", "item", "value") if name not in frame.columns]:
         raise DataError(f"the frame has no column {missing_columns[0]!r}; its columns are {', '.join(frame.columns)}")
     if "time" not in frame.columns:

@@ -395,17 +395,17 @@ def _read_zstd(path: Path) -> bytes:
 
 def _require_text(path: Path, head: bytes) -> None:
     """Raise DataError if the first bytes are UTF-16, binary data, or lines that end in CR."""
-    n_nuls = head.count(b"\0")
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or n_nuls > 0.2 * len(head):
+    n_nul_bytes = head.count(b"\0")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or n_nul_bytes > 0.2 * len(head):
         n_even = head[0::2].count(b"\0")
-        is_utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff")) or n_even in (0, n_nuls)
+        is_utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff")) or n_even in (0, n_nul_bytes)
         if is_utf16:
             byte = 0 if head[0] > 0x7F else head.index(0)
             raise DataError(
                 f"{path} is UTF-16, not UTF-8 (byte {byte}); convert it: "
                 f"iconv -f utf-16 -t utf-8 {path.name} > converted-{path.name}"
             )
-    if n_nuls > 8 and n_nuls > 0.002 * len(head):
+    if n_nul_bytes > 8 and n_nul_bytes > 0.002 * len(head):
         byte = head.index(0)
         raise DataError(f"{path} is binary data, not text (byte {byte} is NUL)")
     if b"\r" in head and b"\n" not in head and head.rstrip(b"\r").count(b"\r"):
