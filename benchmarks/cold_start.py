@@ -32,7 +32,8 @@ from cofactor.metrics.intervals import bootstrap_interval
 from cofactor.models.user_batch import UserBatch
 
 PAGE = Path(__file__).parent / "cold_start.md"
-EVENT_MODELS = ("popularity", "implicit-als", "bpr", "ease")
+EVENT_MODELS = ("ease", *(name for name, estimator in REGISTRY.items() if estimator.kind == "events"))
+"""Estimators that are fitted to the liked items."""
 WITH_VECTORS = ("bias", "biased-mf", "explicit-als", "implicit-als")
 COLUMNS = ["genres", "year"]
 N_HELD_OUT, HISTORY_LENGTH, MIN_RATINGS = 200, 20, 30
