@@ -127,7 +127,7 @@ def ndcg_of_users(rec: Recommender, test: Interactions, new: pl.Series, rng: Any
     ours = rec.users.rows(test.users.all)
     users = np.flatnonzero((liked.counts > 0) & (ours >= 0))
     rows = rng.permutation(rec.items.rows(new))
-    scores = rec.model.scores(UserBatch.of(ours[users], rec.histories))[:, rows]
+    scores = rec.model.scores(rec.batch(ours[users].astype(np.int32)))[:, rows]
     lists = rows[np.argsort(-scores, axis=1, kind="stable")[:, :10]]
     of = rec.items.rows(test.items.all)
     return ndcg(lists, [set(of[liked.row(int(u)).columns].tolist()) for u in users])
