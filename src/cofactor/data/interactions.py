@@ -445,7 +445,7 @@ class Interactions:
 
     @validated
     def with_ids(self, users: IdMap, items: IdMap) -> Interactions:
-        """Return a table with the same rows and larger ID maps, without side tables and `seen`.
+        """Return a table with the same rows but larger ID maps, and without side tables or `seen`.
 
         Parameters
         ----------

@@ -25,7 +25,7 @@ __all__ = ["PairBlocks", "disjoint_rounds", "grid_size", "pair_blocks", "random_
 
 
 def grid_size(n: int, *, max_size: int = 16) -> int:
-    """Return the number of groups that the users, and likewise the items, of a table with n rows are divided into.
+    """Return the number of groups into which the users (and the items) of a table with n rows are divided.
 
     Parameters
     ----------

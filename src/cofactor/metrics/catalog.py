@@ -57,7 +57,7 @@ class ListExposure:
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogMetric(Metric):
-    """Metric for all ranked lists together; it has no per-user values and therefore no interval.
+    """Metric of all ranked lists together; it has no per-user values and therefore no confidence interval.
 
     Attributes
     ----------

@@ -318,7 +318,7 @@ class FoldsInWithout(Protocol):
     """
 
     def fold_in_without(self, histories: SparseRows) -> ScoresSomeItems:
-        """Fold in a history with each of its rows left out in turn, and the whole history; return the model.
+        """Fold in a history once with each row left out and once in full; return the model.
 
         Parameters
         ----------

@@ -282,7 +282,7 @@ class Priors:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no prior for users or items."""
+        """Whether neither the users nor the items have a prior."""
         return self.users is None and self.items is None and (self.rating_model is None or self.rating_model.is_empty)
 
     @property

@@ -139,7 +139,7 @@ class TextFile:
                 yield line[start:].removesuffix(b"\n").removesuffix(b"\r")
 
     def blocks(self, size: int, *, skip_lines: int = 0, has_quotes: bool = True) -> Iterator[bytes]:
-        """Iterate over blocks of whole rows, without a UTF-8 byte order mark.
+        """Iterate over blocks of complete rows; a UTF-8 byte order mark at the beginning is skipped.
 
         A block ends at a line end outside of quotes and after a line that is not blank. If there is no such place, it
         grows up to 16 times the size.

@@ -21,7 +21,7 @@ _MAX_TEXT_LENGTH = 80  # characters of a rejected row in a message
 
 
 def rejection_error(name: str, row_unit: str, first: RejectedRow, count: int) -> DataError:
-    """Create the error for rejected rows, which names the first one, its reason, the number of others, and a remedy.
+    """Create the error for rejected rows: it names the first row, the reason, the number of others, and a remedy.
 
     Parameters
     ----------

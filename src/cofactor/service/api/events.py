@@ -97,7 +97,7 @@ class EventReceipt:
 
 @dataclass(frozen=True)
 class StoredLine:
-    """A line of a bulk request that was stored, or whose idempotency key was already stored."""
+    """An accepted line of a bulk request: stored now, or skipped because its idempotency key was stored before."""
 
     line: int
     seq: int
