@@ -53,6 +53,7 @@ PAGES = {
             "cofactor.models.paired:PairedModel",
             "cofactor.models.paired:UncertainPairedModel",
             "cofactor.models.fold_in:GaussianPrior",
+            "cofactor.models.item_response:ItemResponse",
             "cofactor.models.removal:RemovalEffects",
             "cofactor.models.recalibration:Recalibration",
             "cofactor.arrays:ItemOrder",

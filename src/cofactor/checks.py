@@ -400,7 +400,7 @@ def path(name: str, value: Any) -> Path:
     Raises
     ------
     ParameterError
-        If the value has the wrong type or contains a NUL character.
+        If the value has the wrong type, is empty or contains a NUL character.
 
     Examples
     --------
@@ -410,6 +410,8 @@ def path(name: str, value: Any) -> Path:
     """
     if not isinstance(value, str | os.PathLike) or "\0" in os.fspath(value):
         raise ParameterError(f"{name} must be a path (a string or a Path), not {describe(value)}")
+    if not os.fspath(value):
+        raise ParameterError(f"{name} must not be an empty path")
     return Path(value)
 
 

@@ -173,6 +173,7 @@ class Samples:
         self.frame.write_csv(self.folder / "ratings.csv")
         self.frame.write_parquet(self.folder / "ratings.parquet")
         self.recommender().save(self.folder / "model.cofactor")
+        self.ratings.save(self.folder / "table.cofactor")
         (self.folder / "junk").write_bytes(bytes(range(256)) * 20)
         (self.folder / "folder").mkdir(exist_ok=True)
 
@@ -429,6 +430,8 @@ class Samples:
             ".set_params": {"params": dict},
             ".Recommender.fit": {"init_model": lambda: None},
             ".Recommender.load": {"path": lambda: "model.cofactor"},
+            ".Interactions.load": {"path": lambda: "table.cofactor"},
+            ".Interactions.save": {"path": lambda: "made-table"},
             ".Recommender.predict": ids,
             ".Recommender.unknown": ids,
             ".Recommender.user_rows": {"users": lambda: ["u01", "u02"]},
