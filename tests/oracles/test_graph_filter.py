@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cofactor
+from cofactor.arrays import Counts, transform_counts
 from cofactor.data.interactions import Interactions
 from cofactor.kernels import reference
 from cofactor.kernels.neighbor_scores import LOW_RANK_TILE, add_low_rank
@@ -62,6 +64,16 @@ def test_scores_are_those_of_the_dense_filter(spec: cofactor.GraphFilter, small_
         users = np.arange(table.n_users, dtype=np.int32)
         scores = model.scores(UserBatch.of(users, table.by_user))
         np.testing.assert_allclose(scores, X @ filter_weights(X, spec), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("counts", ["log", "binary", "raw"])
+def test_the_graph_ignores_counts(counts: Counts, small_events: Interactions) -> None:
+    values = np.random.default_rng(0).integers(1, 500, len(small_events)).astype(np.float32)
+    plays, spec = replace(small_events, values=values), cofactor.GraphFilter(counts=counts)
+    users = np.arange(plays.n_users, dtype=np.int32)
+    expected = dense(replace(plays, values=transform_counts(values, counts))) @ filter_weights(dense(small_events), spec)
+    scores = spec.fit(plays).scores(UserBatch.of(users, plays.by_user))
+    np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
 
 
 def test_the_scale_of_counts_does_not_matter_without_smoothing(small_events: Interactions) -> None:
