@@ -6,6 +6,7 @@ from typing import Literal
 
 __all__ = [
     "ArtifactError",
+    "ClusterError",
     "CofactorError",
     "ConflictError",
     "DataError",
@@ -242,6 +243,10 @@ class StoreUnavailableError(StoreError):
 
     def __reduce__(self) -> tuple[type[StoreUnavailableError], tuple[str, Literal["no", "unknown"]]]:
         return type(self), (str(self), self.written)
+
+
+class ClusterError(CofactorError):
+    """Error of Apache Spark, such as a master that cannot be reached; the message has one sentence."""
 
 
 class ConflictError(StoreError):

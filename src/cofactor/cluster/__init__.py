@@ -1,0 +1,1 @@
+"""Apache Spark: fit, recommend and evaluate with tables that are larger than one machine."""
