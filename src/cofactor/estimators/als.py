@@ -26,7 +26,7 @@ from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, RatingsLoss
 from cofactor.validation import validated
 
-__all__ = ["ExplicitALS", "ImplicitALS"]
+__all__ = ["ExplicitALS", "ImplicitALS", "initial_item_factors"]
 
 FACTORS = "number of latent factors"
 EPOCHS = "maximum number of epochs, each a pass over all users and items"
@@ -382,13 +382,33 @@ def _require_factor_model(init_model: Model, table: Interactions, factors: int) 
 
 def _initial_model(interactions: Interactions, factors: int, std: float, seed: int) -> FactorModel:
     """Return a model with normally distributed random item factors; all other parameters are zero."""
-    noise = random_stream(seed, "item factors").standard_normal((interactions.n_items, factors), dtype=np.float32)
     return FactorModel(
         np.zeros((interactions.n_users, factors), np.float32),
-        noise * np.float32(std),
+        initial_item_factors(interactions.n_items, factors, std, seed),
         np.zeros(interactions.n_users, np.float32),
         np.zeros(interactions.n_items, np.float32),
     )
+
+
+def initial_item_factors(n_items: int, factors: int, std: float, seed: int) -> Float32:
+    """Draw the item factors from which alternating least squares starts.
+
+    Parameters
+    ----------
+    n_items, factors : int
+        Shape of the result.
+    std : float
+        Standard deviation.
+    seed : int
+        Seed of the fit.
+
+    Returns
+    -------
+    ndarray of shape (n_items, factors), float32
+        Normally distributed factors.
+    """
+    noise = random_stream(seed, "item factors").standard_normal((n_items, factors), dtype=np.float32)
+    return noise * np.float32(std)
 
 
 @dataclass(frozen=True)

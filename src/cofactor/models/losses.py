@@ -709,11 +709,52 @@ class EventsLoss(LeastSquaresLoss):
         """
         confidence = signed_confidence(interactions.values, interactions.weights, counts)
         has_weight = confidence != 0
-        n = int(has_weight.sum())
         by_user, by_item = (np.bincount(rows[has_weight]) for rows in (interactions.u, interactions.i))
-        n_users, n_items = int(np.count_nonzero(by_user)), int(np.count_nonzero(by_item))
-        alpha0 = blank_ratio * float(np.abs(confidence).sum(dtype=np.float64)) / (n_users * n_items)
-        skew = n_items * float(np.square(by_item, dtype=np.float64).sum()) / n**2
+        return cls.for_totals(
+            n=int(has_weight.sum()),
+            n_users=int(np.count_nonzero(by_user)),
+            n_items=int(np.count_nonzero(by_item)),
+            confidence=float(np.abs(confidence).sum(dtype=np.float64)),
+            item_squares=float(np.square(by_item, dtype=np.float64).sum()),
+            blank_ratio=blank_ratio, l2_ratio=l2_ratio, nu=nu, counts=counts,
+        )  # fmt: skip
+
+    @classmethod
+    def for_totals(
+        cls,
+        *,
+        n: int,
+        n_users: int,
+        n_items: int,
+        confidence: float,
+        item_squares: float,
+        blank_ratio: float,
+        l2_ratio: float,
+        nu: float,
+        counts: Counts,
+    ) -> Self:
+        """Create a loss from hyperparameters in units of a table of which only totals are known; see `for_table`.
+
+        Parameters
+        ----------
+        n : int
+            Number of events whose confidence is not 0.
+        n_users, n_items : int
+            Number of users and items with such an event.
+        confidence : float
+            Sum of the magnitudes of the confidences.
+        item_squares : float
+            Sum over the items of the square of their number of such events.
+        blank_ratio, l2_ratio, nu, counts : float, float, float, str
+            Hyperparameters, as in `for_table`.
+
+        Returns
+        -------
+        EventsLoss
+            The loss with absolute values.
+        """
+        alpha0 = blank_ratio * confidence / (n_users * n_items)
+        skew = n_items * item_squares / n**2
         support = ((n / n_users + alpha0 * n_items) * (n / n_items + alpha0 * n_users)) ** 0.5
         return cls(alpha0, l2_ratio * skew**0.5 * support ** (1 - nu), nu, counts)
 

@@ -1,0 +1,3 @@
+from __future__ import annotations
+def check_settings(estimator): ...
+def fit_with_mllib(*a, **k): raise NotImplementedError
