@@ -24,7 +24,7 @@ from cofactor.kernels.sparse import SparseRows
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["SIDES", "Layout", "Totals", "block_rows", "number_ids", "pack", "read_rows", "run_on_blocks"]
+__all__ = ["SIDES", "Layout", "Totals", "block_rows", "number_ids", "pack", "read_rows", "run_on_blocks", "unpacked_rows"]
 
 SIDES = {"user": "item", "item": "user"}
 """The two sides of a table, each with the other one."""
@@ -79,8 +79,8 @@ class Totals:
 
     Attributes
     ----------
-    rows, source_rows : int
-        Number of rows, and the number before duplicates were merged.
+    rows, duplicates : int
+        Number of rows, and the number of rows of the source that were merged with another one.
     with_weight : int
         Number of rows with a nonzero confidence or weight.
     users, items : int
@@ -98,7 +98,7 @@ class Totals:
     """
 
     rows: int = 0
-    source_rows: int = 0
+    duplicates: int = 0
     with_weight: int = 0
     users: int = 0
     items: int = 0
@@ -129,7 +129,7 @@ class Totals:
             self.squares += other.squares + difference**2 * self.weight * other.weight / weight
             self.mean += difference * other.weight / weight
         self.weight = weight
-        for name in ("rows", "source_rows", "with_weight", "users", "items", "confidence", "item_squares"):
+        for name in ("rows", "duplicates", "with_weight", "users", "items", "confidence", "item_squares"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.values = _distinct([*(self.values or []), *(other.values or [])])
         self.weighted |= other.weighted
@@ -241,10 +241,7 @@ def pack(frame: DataFrame, layout: Layout, folder: WorkFolder, counts: Counts) -
     totals = Totals.of([row[0] for row in by_user.collect()])
     if totals.rows == 0:
         raise DataError(f"no rating is at or above min_rating={layout.min_rating:g}")
-    session = frame.sparkSession
-    rows = session.range(0, n_blocks, 1, n_blocks).mapInArrow(
-        _unpacker(layout, folder), "user_row int, item_row int, value float, weight float, block int"
-    )
+    rows = unpacked_rows(frame.sparkSession, layout, folder)
     by_item = rows.repartition(n_blocks, "block").mapInArrow(_packer("item", layout, folder, counts), "totals string")
     items = Totals.of([row[0] for row in by_item.collect()])
     totals.items, totals.item_squares = items.items, items.item_squares
@@ -292,6 +289,7 @@ def _write_block(
     in_order = {name: column[order] for name, column in given.items()}
     merged = sorted_and_merged(in_order, layout.n_users, layout.n_items, source_kind)
     merged.pop("times", None)
+    n_duplicates = len(chosen) - len(merged["u"])
     if layout.min_rating is not None:
         is_event = merged["values"] >= layout.min_rating
         lower = {name: column[~is_event] for name, column in merged.items()}
@@ -300,7 +298,7 @@ def _write_block(
         merged["values"] = np.ones(len(merged["u"]), np.float32)
     rows = _sparse(merged["u"], merged["i"], merged, block, layout, "user")
     folder.write(f"user-rows/{block:06}.arrow", _as_table(rows))
-    return json.dumps(asdict(_user_totals(rows, len(chosen), layout, counts)))
+    return json.dumps(asdict(_user_totals(rows, n_duplicates, layout, counts)))
 
 
 def _sparse(rows: Int32, others: Int32, columns: dict[str, Any], block: int, layout: Layout, side: str) -> SparseRows:
@@ -315,8 +313,8 @@ def _sparse(rows: Int32, others: Int32, columns: dict[str, Any], block: int, lay
     )
 
 
-def _user_totals(rows: SparseRows, n_source_rows: int, layout: Layout, counts: Counts) -> Totals:
-    totals = Totals(rows=len(rows.columns), source_rows=n_source_rows, weighted=rows.weights is not None)
+def _user_totals(rows: SparseRows, n_duplicates: int, layout: Layout, counts: Counts) -> Totals:
+    totals = Totals(rows=len(rows.columns), duplicates=n_duplicates, weighted=rows.weights is not None)
     if layout.kind == "events":
         confidence = signed_confidence(rows.values, rows.weights, counts)
         totals.confidence = float(np.abs(confidence).sum(dtype=np.float64))
@@ -339,6 +337,28 @@ def _item_totals(rows: SparseRows, layout: Layout, counts: Counts) -> Totals:
         confidence = np.ones(len(rows.values), np.float32) if rows.weights is None else rows.weights
     support: Float64 = np.bincount(rows.owners[confidence != 0]).astype(np.float64)
     return Totals(items=int(np.count_nonzero(support)), item_squares=float(support @ support))
+
+
+def unpacked_rows(spark: SparkSession, layout: Layout, folder: WorkFolder) -> DataFrame:
+    """Return the rows of a table from its blocks of users.
+
+    Parameters
+    ----------
+    spark : SparkSession
+        The session.
+    layout : Layout
+        Sizes of the table.
+    folder : WorkFolder
+        Folder of the blocks.
+
+    Returns
+    -------
+    DataFrame
+        Columns user_row, item_row (int), value, weight (float; null without weights) and block (int, of the item).
+    """
+    return spark.range(0, layout.n_blocks, 1, layout.n_blocks).mapInArrow(
+        _unpacker(layout, folder), "user_row int, item_row int, value float, weight float, block int"
+    )
 
 
 def _unpacker(layout: Layout, folder: WorkFolder) -> Callable[[Iterator[Any]], Iterator[Any]]:

@@ -226,7 +226,7 @@ class _Job:
         if output is not None:
             recommender = Recommender.load(output)
         return ClusterFit(
-            recommender, method, reason, totals.rows, totals.source_rows - totals.rows, tuple(epochs)
+            recommender, method, reason, totals.rows, totals.duplicates, tuple(epochs)
         )
 
     def _require_shared_folder(self) -> None:

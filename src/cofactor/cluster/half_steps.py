@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cofactor.arrays import Float32
+from cofactor.arrays import Float32, Float64, Int32
 from cofactor.cluster.blocks import SIDES, Layout, block_rows, read_rows, run_on_blocks
 from cofactor.cluster.storage import WorkFolder
 from cofactor.data.scale import Scale, centered
@@ -111,7 +111,38 @@ class HalfSteps:
             Number of the last epoch.
         """
         run_on_blocks(spark, self.layout.n_blocks, lambda block: self._finish_items(str(number), block))
+        self.finish_users(spark)
+
+    def finish_users(self, spark: SparkSession) -> None:
+        """Solve for the users exactly, given the final items; a task holds only the vectors of the items of its users.
+
+        Parameters
+        ----------
+        spark : SparkSession
+            The session.
+        """
         run_on_blocks(spark, self.layout.n_blocks, self._finish_users)
+
+    def write_final_items(self, block: int, rows: Int32, factors: Float32, bias: Float64) -> None:
+        """Write the final vectors of a block of items; items without a vector have the vector 0.
+
+        Parameters
+        ----------
+        block : int
+            Number of the block.
+        rows : ndarray of shape (m,), int32
+            Row numbers of the items.
+        factors : ndarray of shape (m, k), float32
+            Their factors.
+        bias : ndarray of shape (m,), float64
+            Their biases; not used for events.
+        """
+        n = len(block_rows(block, self.layout.n_items, self.layout.n_blocks))
+        vectors = np.zeros((n, self.loss.width(self.factors)), np.float32)
+        vectors[rows // self.layout.n_blocks, : self.factors] = factors
+        if self.loss.has_bias:
+            vectors[rows // self.layout.n_blocks, self.factors] = bias
+        self._write("item", FINAL, block, vectors)
 
     def remove(self, number: int) -> None:
         """Delete the vectors of an epoch.
@@ -185,9 +216,29 @@ class HalfSteps:
         entries = self._entries("user", block)
         vectors = np.empty((len(entries), self.loss.width(self.factors)), np.float32)
         penalty = self.loss.penalty(entries.counts, self.layout.n_items)
-        solve(vectors, entries, penalty, _fixed_inputs(self, "item", FINAL))
+        items, columns = np.unique(entries.columns, return_inverse=True)
+        entries = replace(entries, columns=columns.astype(np.int32))
+        solve(vectors, entries, penalty, self._inputs_of(items))
         self._write("user", FINAL, block, vectors)
         return 0.0
+
+    def _inputs_of(self, items: Int32) -> RidgeInputs:
+        """Return the inputs of the ridge regressions for some items, read block by block."""
+        n_blocks, width = self.layout.n_blocks, self.loss.width(self.factors)
+        vectors, gram = np.zeros((len(items), width), np.float32), None
+        for block in range(n_blocks):
+            part = self.read_vectors("item", FINAL, block)
+            if part is None:
+                continue
+            chosen = np.flatnonzero(items % n_blocks == block)
+            vectors[chosen] = part[items[chosen] // n_blocks]
+            block_gram = self.loss.unobserved_gram(part)
+            gram = block_gram if gram is None else gram + block_gram
+        inputs = self.loss.ridge_inputs(vectors[:, : self.factors].copy(), self._bias(vectors), 0.0)
+        return inputs if gram is None else replace(inputs, gram=gram)
+
+    def _bias(self, vectors: Float32) -> Float32:
+        return vectors[:, self.factors].copy() if self.loss.has_bias else np.zeros(len(vectors), np.float32)
 
     def _entries(self, side: str, block: int) -> SparseRows:
         """Return the entries of a block as the loss takes them, with standardized ratings."""
@@ -207,8 +258,7 @@ def _fixed_inputs(problem: HalfSteps, side: str, version: str) -> RidgeInputs:
         part = problem.read_vectors(side, version, block)
         if part is not None:
             vectors[block_rows(block, len(vectors), n_blocks)] = part
-    bias = vectors[:, problem.factors].copy() if loss.has_bias else np.zeros(len(vectors), np.float32)
-    return loss.ridge_inputs(vectors[:, : problem.factors], bias, 0.0)
+    return loss.ridge_inputs(vectors[:, : problem.factors].copy(), problem._bias(vectors), 0.0)
 
 
 @lru_cache(maxsize=1)
