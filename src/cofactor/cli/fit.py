@@ -13,8 +13,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from cofactor.cli.estimator_options import format_number
+from cofactor.cli.fit_on_spark import SparkFit, fit_on_spark
 from cofactor.cli.input_options import Source, reads_table
-from cofactor.cli.options import HalfLife, Json, RatingModel, Seed, Settings, fraction, number, whole_number
+from cofactor.cli.options import (
+    Engine,
+    HalfLife,
+    Json,
+    Master,
+    RatingModel,
+    Seed,
+    Settings,
+    SparkSettings,
+    check_spark_options,
+    choice,
+    fraction,
+    number,
+    whole_number,
+)
 from cofactor.cli.show import best_trials, describe_estimator, show_trials
 from cofactor.cli.terminal import epoch_progress, messages, note, printable, results, show_json
 from cofactor.errors import ParameterError
@@ -77,6 +92,26 @@ def fit(
             help="With --event-type: learn the weights of the types that predict held-out events of this type best.",
         ),
     ] = None,
+    engine: Engine = "local",
+    master: Master = None,
+    spark: SparkSettings = None,
+    method: Annotated[
+        str | None,
+        Option(
+            metavar="half-steps|mllib",
+            parser=choice("half-steps", "mllib"),
+            help="With --engine spark: how to fit; chosen by the size of the model if omitted.",
+            rich_help_panel="Apache Spark",
+        ),
+    ] = None,
+    work: Annotated[
+        str | None,
+        Option(
+            metavar="FOLDER",
+            help="With --engine spark: folder that all machines share; needed unless the master is local.",
+            rich_help_panel="Apache Spark",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Fit a model to a table of ratings or events and save it.
@@ -89,8 +124,22 @@ def fit(
 
     With --rating-model, two models are fitted to a table of ratings: --model, a model of events, ranks the items, and
     --rating-model predicts the ratings.
+
+    With --engine spark, explicit-als and implicit-als are fitted on Apache Spark, which reads RATINGS (Parquet, text
+    files, or a database as jdbc:...) in place.
     """
     from cofactor.cli.side_tables import check_model_output
+
+    spark_options = {"--master": master, "--spark": spark, "--method": method, "--work": work}
+    check_spark_options(engine, spark_options)
+    if engine == "spark":
+        unsupported = {
+            "--rating-model": rating_model, "--goal": goal, "--budget": budget, "--trials": trials,
+            "--validation": validation, "--item-features": item_features, "--user-features": user_features,
+            "--half-life": half_life, "--target-type": target_type,
+        }  # fmt: skip
+        fit_on_spark(SparkFit(source, output, model, settings, seed, master, spark, method, work), unsupported, as_json)
+        return
 
     start = time.perf_counter()
     model = "implicit-als" if model is None and rating_model is not None else model
@@ -270,8 +319,8 @@ def _check_combination(
         if goal not in (None, "recommend", "predict"):
             raise ParameterError(f"--goal must be recommend or predict, not {goal!r}")
         return
-    for option, choice in (("--goal", goal), ("--budget", budget), ("--trials", trials)):
-        if choice is not None:
+    for option, value in (("--goal", goal), ("--budget", budget), ("--trials", trials)):
+        if value is not None:
             raise ParameterError(f"{option} cannot be combined with --model: it applies only to automatic selection")
 
 

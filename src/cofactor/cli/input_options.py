@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cofactor.data.load_report import LoadReport
     from cofactor.estimators import Estimator
 
-__all__ = ["Source", "reads_table"]
+__all__ = ["Source", "rating_levels_of", "reads_table"]
 
 
 FORMATS = ("csv", "tsv", "::", "parquet", "jsonl")
@@ -361,7 +361,7 @@ class Source:
             if self.rating_levels is not None:
                 raise ParameterError("--rating-levels cannot be combined with --events: only ratings have levels")
             return read_events(self.ratings, into=into, **options)
-        return read_ratings(self.ratings, rating_levels=_rating_levels(self.rating_levels), into=into, **options)
+        return read_ratings(self.ratings, rating_levels=rating_levels_of(self.rating_levels), into=into, **options)
 
 
 def reads_table(command: Callable[..., None]) -> Callable[..., None]:
@@ -423,7 +423,7 @@ def _type_weights(text: str | None) -> dict[str, float]:
     return weights
 
 
-def _rating_levels(text: str | None) -> list[float] | None:
+def rating_levels_of(text: str | None) -> list[float] | None:
     """Parse the value of --rating-levels; raise ParameterError if it is invalid."""
     if text is None:
         return None

@@ -7,7 +7,7 @@ values of the target type, because typer passes defaults through them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SPLITS",
+    "Engine",
     "ExcludeName",
     "HalfLife",
     "Json",
     "Lengths",
+    "Master",
     "ModelFile",
     "Models",
     "N",
@@ -33,9 +35,11 @@ __all__ = [
     "Refits",
     "Seed",
     "Settings",
+    "SparkSettings",
     "SplitName",
     "TestSize",
     "check_exclude",
+    "check_spark_options",
     "check_split",
     "choice",
     "count",
@@ -43,6 +47,7 @@ __all__ = [
     "number",
     "port",
     "seed",
+    "spark_settings",
     "split_table",
     "whole_number",
 ]
@@ -267,6 +272,38 @@ def _float(text: str | float) -> str | float:
 Json: TypeAlias = Annotated[bool, Option("--json", help="Print only JSON on stdout, with IDs as strings.")]
 
 
+Engine: TypeAlias = Annotated[
+    str,
+    Option(
+        metavar="local|spark",
+        parser=choice("local", "spark"),
+        help="Where to run: in this process, or on Apache Spark.",
+        rich_help_panel="Apache Spark",
+    ),
+]
+
+
+Master: TypeAlias = Annotated[
+    str | None,
+    Option(
+        metavar="URL",
+        help="With --engine spark: local[N], spark://HOST:PORT, yarn or k8s://... [local[*]].",
+        rich_help_panel="Apache Spark",
+    ),
+]
+
+
+SparkSettings: TypeAlias = Annotated[
+    list[str] | None,
+    Option(
+        "--spark",
+        metavar="NAME=VALUE",
+        help="With --engine spark: a setting such as spark.executor.memory=8g. Repeatable.",
+        rich_help_panel="Apache Spark",
+    ),
+]
+
+
 HalfLife: TypeAlias = Annotated[
     float | None,
     Option(metavar="DAYS", parser=number(low=0), help="Age in days at which the weight of a training row is halved."),
@@ -456,3 +493,44 @@ def split_table(
         split_rows = {"random": split_random, "per-user": split_per_user, "users": split_users}[split]
         data_split = split_rows(ratings, test=test_fraction, seed=seed)
     return data_split if half_life is None else data_split.decayed(half_life=half_life)
+
+
+def check_spark_options(engine: str, options: Mapping[str, Any]) -> None:
+    """Raise ParameterError if options of Spark are used without --engine spark.
+
+    Parameters
+    ----------
+    engine : {"local", "spark"}
+        Value of --engine.
+    options : mapping of str to Any
+        Options that require --engine spark, with their values.
+    """
+    for option, value in options.items():
+        if value and engine != "spark":
+            raise ParameterError(f"{option} requires --engine spark")
+
+
+def spark_settings(pairs: Sequence[str] | None) -> dict[str, str]:
+    """Return the settings of Spark by name.
+
+    Parameters
+    ----------
+    pairs : sequence of str or None
+        Settings as NAME=VALUE.
+
+    Returns
+    -------
+    dict of str to str
+
+    Raises
+    ------
+    ParameterError
+        If a setting does not have this form.
+    """
+    settings = {}
+    for pair in pairs or ():
+        name, separator, value = pair.partition("=")
+        if not separator or not name.startswith("spark."):
+            raise ParameterError(f"--spark must have the form spark.NAME=VALUE, not {pair!r}")
+        settings[name] = value
+    return settings

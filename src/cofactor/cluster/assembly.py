@@ -81,7 +81,7 @@ def assemble(problem: HalfSteps, estimator: Estimator, folder: Path, *, seed: in
 def _model(problem: HalfSteps, arrays: _Arrays) -> FactorModel:
     """Return the model in units of the ratings."""
     layout, k, standardization = problem.layout, problem.factors, problem.standardization
-    parts: dict[str, NDArray[Any]] = {}
+    parts: dict[str, Any] = {}
     for side in SIDES:
         n = layout.n(side)
         factors, bias = arrays.new((n, k), np.float32), arrays.new((n,), np.float32)

@@ -24,7 +24,17 @@ from cofactor.kernels.sparse import SparseRows
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["SIDES", "Layout", "Totals", "block_rows", "number_ids", "pack", "read_rows", "run_on_blocks", "unpacked_rows"]
+__all__ = [
+    "SIDES",
+    "Layout",
+    "Totals",
+    "block_rows",
+    "number_ids",
+    "pack",
+    "read_rows",
+    "run_on_blocks",
+    "unpacked_rows",
+]
 
 SIDES = {"user": "item", "item": "user"}
 """The two sides of a table, each with the other one."""
@@ -179,10 +189,10 @@ def number_ids(frame: DataFrame, side: str, folder: WorkFolder) -> tuple[DataFra
         Number of distinct IDs.
     """
     import pyarrow as pa
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as sf
 
     ids = frame.select(side).distinct().orderBy(side).persist()
-    sizes = {row[0]: row[1] for row in ids.groupBy(F.spark_partition_id()).count().collect()}
+    sizes = {row[0]: row[1] for row in ids.groupBy(sf.spark_partition_id()).count().collect()}
     starts, n = {}, 0
     for partition in sorted(sizes):
         starts[partition] = n
@@ -233,10 +243,10 @@ def pack(frame: DataFrame, layout: Layout, folder: WorkFolder, counts: Counts) -
     Totals
         Sums over the table.
     """
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as sf
 
     n_blocks = layout.n_blocks
-    blocks = frame.withColumn("block", F.col("user_row") % n_blocks).repartition(n_blocks, "block")
+    blocks = frame.withColumn("block", sf.col("user_row") % n_blocks).repartition(n_blocks, "block")
     by_user = blocks.mapInArrow(_packer("user", layout, folder, counts), "totals string")
     totals = Totals.of([row[0] for row in by_user.collect()])
     if totals.rows == 0:
@@ -262,7 +272,9 @@ def _packer(side: str, layout: Layout, folder: WorkFolder, counts: Counts) -> Ca
         block_of_row = columns["block"].to_numpy(zero_copy_only=False)
         for block in np.unique(block_of_row).tolist():
             chosen = np.flatnonzero(block_of_row == block)
-            yield pa.RecordBatch.from_pydict({"totals": [_write_block(side, block, columns, chosen, layout, folder, counts)]})
+            yield pa.RecordBatch.from_pydict(
+                {"totals": [_write_block(side, block, columns, chosen, layout, folder, counts)]}
+            )
 
     return run
 
@@ -362,7 +374,7 @@ def unpacked_rows(spark: SparkSession, layout: Layout, folder: WorkFolder) -> Da
 
 
 def _unpacker(layout: Layout, folder: WorkFolder) -> Callable[[Iterator[Any]], Iterator[Any]]:
-    """Return the function of a task that reads blocks of users, and returns their entries with the block of the item."""
+    """Return the function of a task that reads blocks of users, and returns their entries."""
 
     def run(batches: Iterator[Any]) -> Iterator[Any]:
         import pyarrow as pa
@@ -452,9 +464,7 @@ def read_rows(folder: WorkFolder, name: str, block: int, layout: Layout, side: s
     return SparseRows(start, flat["columns"], flat["values"], flat.get("weights"))
 
 
-def run_on_blocks(
-    spark: SparkSession, n_blocks: int, task: Callable[[int], float]
-) -> list[float]:
+def run_on_blocks(spark: SparkSession, n_blocks: int, task: Callable[[int], float]) -> list[float]:
     """Run a function for each block in the tasks of one Spark job.
 
     Parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -89,7 +89,7 @@ def fit(
     user: str | None = None,
     item: str | None = None,
     value: str | None = None,
-    time: str | None = None,  # noqa: A002
+    time: str | None = None,
     weight: str | None = None,
     format: str | None = None,  # noqa: A002
     query: str | None = None,
@@ -162,7 +162,8 @@ def fit(
     DivergedError
         If the loss is not finite.
     """
-    source_kind = _check_arguments(estimator, method, min_rating)
+    als = _checked(estimator, method, min_rating)
+    source_kind: Kind = als.kind if min_rating is None else "ratings"
     address = str(source)
     columns = {"user": user, "item": item, "value": value, "time": time, "weight": weight}
     table = Source(address, source_kind, columns, format, query, ids, reader_options)
@@ -173,12 +174,12 @@ def fit(
         TemporaryDirectory() if work is None else nullcontext(str(work)) as folder,
         spark_session(master, settings=dict(settings or {})) as spark,
     ):
-        job = _Job(spark, estimator, table, WorkFolder(folder), min_rating, declared, checks.seed(seed), callback)
+        job = _Job(spark, als, table, WorkFolder(folder), min_rating, declared, checks.seed(seed), callback)
         return job.run(method, None if output is None else Path(output))
 
 
-def _check_arguments(estimator: Estimator, method: str, min_rating: float | None) -> Kind:
-    """Check the arguments, and return the kind of the source."""
+def _checked(estimator: Estimator, method: str, min_rating: float | None) -> ExplicitALS | ImplicitALS:
+    """Check the arguments, and return the estimator."""
     if not isinstance(estimator, ExplicitALS | ImplicitALS):
         name = getattr(estimator, "name", type(estimator).__name__)
         raise ParameterError(f"only explicit-als and implicit-als can be fitted on Spark, not {name}")
@@ -187,7 +188,7 @@ def _check_arguments(estimator: Estimator, method: str, min_rating: float | None
         raise KindError(f"min_rating requires a model of events, such as implicit-als; {estimator.name} is for ratings")
     if method == "mllib":
         check_settings(estimator)
-    return estimator.kind if min_rating is None else "ratings"
+    return estimator
 
 
 @dataclass(frozen=True)
@@ -225,9 +226,7 @@ class _Job:
                 recommender.save(output)
         if output is not None:
             recommender = Recommender.load(output)
-        return ClusterFit(
-            recommender, method, reason, totals.rows, totals.duplicates, tuple(epochs)
-        )
+        return ClusterFit(recommender, method, reason, totals.rows, totals.duplicates, tuple(epochs))
 
     def _require_shared_folder(self) -> None:
         """Raise ClusterError if an executor does not see the work folder."""
@@ -322,7 +321,11 @@ class _Job:
         estimator, start = self.estimator, time.perf_counter()
         epochs = [Epoch(*values) for values in state["epochs"]]
         if not epochs:
-            std = estimator.init_std if isinstance(estimator, ExplicitALS) else estimator.init_std / estimator.factors**0.5
+            std = (
+                estimator.init_std
+                if isinstance(estimator, ExplicitALS)
+                else estimator.init_std / estimator.factors**0.5
+            )
             draw = partial(initial_item_factors, problem.layout.n_items, problem.factors, std, self.seed)
             problem.write_items(self.spark, draw, "0")
         unit = 1.0 if problem.standardization is None else problem.standardization.std**2

@@ -1,7 +1,7 @@
-"""Alternating least squares on blocks: each half-step fits the vectors of one side with those of the other side fixed.
+"""Alternating least squares on blocks: a half-step fits the vectors of one side with those of the other side fixed.
 
-A task fits the rows of one block with the kernels of the local estimators, so that the objective and the updates are the
-same. It reads all vectors of the other side, which must fit into the memory of a Spark worker; they are kept for its
+A task fits the rows of one block with the kernels of the local estimators, so that objective and updates are the same.
+It reads all vectors of the other side, which must fit into the memory of a Spark worker; they are kept for its
 next tasks. Vectors are files in the work folder, one for each block and half-step: a lost task is simply run again.
 """
 

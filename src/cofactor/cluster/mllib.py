@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cofactor.cluster.blocks import SIDES, unpacked_rows
-from cofactor.cluster.half_steps import FINAL, HalfSteps
+from cofactor.cluster.half_steps import HalfSteps
 from cofactor.errors import ParameterError
 from cofactor.estimators import ExplicitALS, ImplicitALS
 from cofactor.models.losses import EventsLoss, RatingsLoss
@@ -110,30 +110,34 @@ def _fit_events(rows: DataFrame, estimator: ImplicitALS, problem: HalfSteps, see
     loss = problem.loss
     assert isinstance(loss, EventsLoss)
     confidences = rows.mapInArrow(_confidences(estimator), "user_row int, item_row int, value float").persist()
-    model = _als(confidences, estimator, seed, implicitPrefs=True, alpha=1 / loss.alpha0, regParam=loss.l2 / loss.alpha0)
+    model = _als(
+        confidences, estimator, seed, implicitPrefs=True, alpha=1 / loss.alpha0, regParam=loss.l2 / loss.alpha0
+    )
     _write(model.itemFactors, None, problem)
     confidences.unpersist()
 
 
 def _fit_ratings(rows: DataFrame, estimator: ExplicitALS, problem: HalfSteps, seed: int) -> None:
     """Fit factors to the ratings minus the biases, and biases to the ratings minus the products of factors, in turn."""
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as sf
 
     loss, standardization = problem.loss, problem.standardization
     assert isinstance(loss, RatingsLoss)
     assert standardization is not None
-    if rows.where(F.col("weight").isNotNull()).limit(1).count():
+    if rows.where(sf.col("weight").isNotNull()).limit(1).count():
         raise ParameterError("MLlib cannot use weights of ratings; use the method half-steps")
-    target = (F.col("value") - F.lit(standardization.mean)) / F.lit(standardization.std)
+    target = (sf.col("value") - sf.lit(standardization.mean)) / sf.lit(standardization.std)
     ratings = rows.select("user_row", "item_row", target.alias("target")).persist()
-    dots = ratings.withColumn("dot", F.lit(0.0))
+    dots = ratings.withColumn("dot", sf.lit(0.0))
     model, biases = None, {}
     for _ in range(BIAS_ROUNDS):
         biases = _biases(dots, float(loss.l2_bias or 0))
         residuals = _with_biases(ratings, biases)
-        residuals = residuals.select("user_row", "item_row", (F.col("target") - F.col("user") - F.col("item")).alias("value"))
+        residuals = residuals.select(
+            "user_row", "item_row", (sf.col("target") - sf.col("user") - sf.col("item")).alias("value")
+        )
         model = _als(residuals, estimator, seed, regParam=loss.l2)
-        dots = model.transform(residuals).select("user_row", "item_row", F.col("prediction").alias("dot"))
+        dots = model.transform(residuals).select("user_row", "item_row", sf.col("prediction").alias("dot"))
         dots = ratings.join(dots, ["user_row", "item_row"]).persist()
     assert model is not None
     _write(model.itemFactors, biases["item"], problem)
@@ -141,17 +145,17 @@ def _fit_ratings(rows: DataFrame, estimator: ExplicitALS, problem: HalfSteps, se
 
 def _biases(dots: DataFrame, l2_bias: float) -> dict[str, DataFrame]:
     """Return the biases that minimize the objective with fixed factors: row and bias of users and of items."""
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as sf
 
-    residuals = dots.withColumn("residual", F.col("target") - F.col("dot"))
+    residuals = dots.withColumn("residual", sf.col("target") - sf.col("dot"))
     biases: dict[str, DataFrame] = {}
     for sweep in range(BIAS_SWEEPS):
         for side, other in (("item", "user"), ("user", "item")):
             rest = residuals
             if sweep or side == "user":
                 rest = rest.join(biases[other].withColumnRenamed("bias", "other"), f"{other}_row")
-                rest = rest.withColumn("residual", F.col("residual") - F.col("other"))
-            mean = F.sum("residual") / (F.count("*") * (1 + l2_bias))
+                rest = rest.withColumn("residual", sf.col("residual") - sf.col("other"))
+            mean = sf.sum("residual") / (sf.count("*") * (1 + l2_bias))
             biases[side] = rest.groupBy(f"{side}_row").agg(mean.alias("bias")).localCheckpoint()
     return biases
 
@@ -184,14 +188,14 @@ def _confidences(estimator: ImplicitALS) -> Any:
 
 def _write(factors: DataFrame, biases: DataFrame | None, problem: HalfSteps) -> None:
     """Write the item vectors of a model as the final ones."""
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as sf
 
     n_blocks = problem.layout.n_blocks
     if biases is not None:
         factors = factors.join(biases, factors["id"] == biases["item_row"], "left").drop("item_row")
     else:
-        factors = factors.withColumn("bias", F.lit(0.0))
-    blocks = factors.withColumn("block", F.col("id") % n_blocks).repartition(n_blocks, "block")
+        factors = factors.withColumn("bias", sf.lit(0.0))
+    blocks = factors.withColumn("block", sf.col("id") % n_blocks).repartition(n_blocks, "block")
 
     def write(batches: Any) -> Any:
         import pyarrow as pa

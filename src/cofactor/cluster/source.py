@@ -79,7 +79,7 @@ def read_source(spark: SparkSession, source: Source) -> DataFrame:
     ParameterError
         If the options do not fit together.
     """
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as sf
 
     frame, roles = _open(spark, source)
     names = list(frame.columns)
@@ -94,7 +94,7 @@ def read_source(spark: SparkSession, source: Source) -> DataFrame:
     raw = frame.select(
         *(frame[names[position]].alias(role) for role, position in positions.items() if role != "type"),
         *([frame[CORRUPT]] if CORRUPT in names else []),
-        F.monotonically_increasing_id().alias("order"),
+        sf.monotonically_increasing_id().alias("order"),
     )
     return _checked(raw, source, positions)
 
@@ -164,21 +164,21 @@ def _open_text(spark: SparkSession, source: Source, options: dict[str, str]) -> 
 
 def _checked(raw: DataFrame, source: Source, positions: Mapping[str, int]) -> DataFrame:
     """Convert the columns, and raise DataError if a row is invalid."""
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as sf
 
     numbers = {"value": "float", "weight": "double"}
     ids = {role: _id_column(raw, role, source) for role in ("user", "item")}
     columns: dict[str, Column] = dict(ids)
     for role, type_ in numbers.items():
-        default = F.lit(1.0 if role == "value" else None)
+        default = sf.lit(1.0 if role == "value" else None)
         columns[role] = (_number(raw, role) if role in positions else default).cast(type_)
-    columns["time"] = _time(raw) if "time" in positions else F.lit(None).cast("double")
-    is_bad = F.lit(False)
+    columns["time"] = _time(raw) if "time" in positions else sf.lit(None).cast("double")
+    is_bad = sf.lit(False)
     for role in ("user", "item"):
         is_bad |= columns[role].isNull() | _invalid_text(columns[role], dict(raw.dtypes)[role] == "string")
     for role in ("value", "weight", "time"):
         if role in positions:
-            is_bad |= columns[role].isNull() | F.isnan(columns[role]) | (F.abs(columns[role]) > MAX_RATING)
+            is_bad |= columns[role].isNull() | sf.isnan(columns[role]) | (sf.abs(columns[role]) > MAX_RATING)
     if "value" in positions and source.kind == "events":
         is_bad |= columns["value"] <= 0
     if "weight" in positions and source.kind == "ratings":
@@ -186,32 +186,33 @@ def _checked(raw: DataFrame, source: Source, positions: Mapping[str, int]) -> Da
     if CORRUPT in raw.columns:
         raw = raw.cache()  # Spark requires it if the lines of a text file are used
         is_bad |= raw[CORRUPT].isNotNull()
-    n, n_bad = raw.select(F.count("*"), F.coalesce(F.sum(F.coalesce(is_bad, F.lit(True)).cast("bigint")), F.lit(0))).collect()[0]
+    is_bad = sf.coalesce(is_bad, sf.lit(True))
+    n, n_bad = raw.select(sf.count("*"), sf.count_if(is_bad)).collect()[0]
     if n == 0:
         raise DataError(f"{source.address} has no rows")
     if n_bad:
-        first = raw.where(F.coalesce(is_bad, F.lit(True))).orderBy("order").drop("order").limit(1).collect()[0].asDict()
-        shown = first[CORRUPT] if first.get(CORRUPT) else ", ".join(str(first[role]) for role in positions if role in first)
+        first = raw.where(is_bad).orderBy("order").limit(1).collect()[0].asDict()
+        shown = first.get(CORRUPT) or ", ".join(str(first[role]) for role in positions if role in first)
         raise DataError(f"{source.address}: {n_bad:,} of {n:,} rows are invalid; the first of them is {shown!r}")
     return raw.select(*(column.alias(role) for role, column in columns.items()), "order")
 
 
 def _id_column(raw: DataFrame, role: str, source: Source) -> Column:
     """Return an ID column as bigint, or as string if it is text that is not all integers."""
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as sf
 
     column, type_ = raw[role], dict(raw.dtypes)[role]
     if type_ in ("tinyint", "smallint", "int", "bigint"):
         return column.cast("string" if source.ids == "text" else "bigint")
     if type_ in ("float", "double") or type_.startswith("decimal"):
-        whole = F.when(column == F.floor(column), column.cast("bigint"))
+        whole = sf.when(column == sf.floor(column), column.cast("bigint"))
         return whole.cast("string") if source.ids == "text" else whole
     if type_ != "string":
         raise DataError(f"{source.address}: the {role} IDs have the type {type_}; they must be integers or text")
     if source.ids == "text" or source.address.startswith("jdbc:") or CORRUPT not in raw.columns:
         return column
-    is_integer = raw.select(F.min(F.coalesce(column.rlike(INTEGER), F.lit(True)))).collect()[0][0]
-    return F.regexp_extract(column, INTEGER, 1).cast("bigint") if is_integer else column
+    is_integer = raw.select(sf.min(sf.coalesce(column.rlike(INTEGER), sf.lit(True)))).collect()[0][0]
+    return sf.regexp_extract(column, INTEGER, 1).cast("bigint") if is_integer else column
 
 
 def _number(raw: DataFrame, role: str) -> Column:
@@ -222,22 +223,22 @@ def _number(raw: DataFrame, role: str) -> Column:
 
 def _time(raw: DataFrame) -> Column:
     """Return times as numbers that order them: seconds of dates, and numbers as they are."""
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as sf
 
     column, type_ = raw["time"], dict(raw.dtypes)["time"]
     if type_ in ("date", "timestamp", "timestamp_ntz"):
-        return F.unix_micros(column.cast("timestamp")) / 1e6
+        return sf.unix_micros(column.cast("timestamp")) / 1e6
     if type_ != "string":
         return column.cast("double")
-    dates = F.unix_micros(column.try_cast("timestamp")) / 1e6
-    return F.coalesce(column.try_cast("double"), dates)
+    dates = sf.unix_micros(column.try_cast("timestamp")) / 1e6
+    return sf.coalesce(column.try_cast("double"), dates)
 
 
 def _invalid_text(column: Column, is_text: bool) -> Column:
     """Return whether an ID is text that is not a valid ID; see `invalid_id_reason`."""
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as sf
 
     if not is_text:
-        return F.lit(False)
+        return sf.lit(False)
     text = column.cast("string")
-    return (F.trim(text) == "") | (F.length(text) > 256) | text.rlike(r"\p{Cc}")
+    return (sf.trim(text) == "") | (sf.length(text) > 256) | text.rlike(r"\p{Cc}")

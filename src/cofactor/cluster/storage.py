@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -208,10 +208,8 @@ class WorkFolder:
         return f"{self._location[1].rstrip('/')}/{name}"
 
     def _remove(self, path: str) -> None:
-        try:
+        with suppress(OSError):
             self._location[0].delete_file(path)
-        except OSError:
-            pass
 
 
 @contextmanager

@@ -54,12 +54,13 @@ class GraphFilter(Estimator):
         P = D^-1/2 X' U^-user_exponent X D^-1/2 / s_1
         W = P + D^-1/2 V (ideal - sharpening S) V' D^1/2
 
-    Each entry of X is the weight of an event: 1 for a plain event, negative for a dislike, and 0 for an unobserved pair.
+    An entry of X is the weight of an event: 1 for a plain event, negative for a dislike, and 0 for an unobserved pair.
     The entries of x_u are multiplied by the confidences of the events (`counts`). The values of events are not part of
     X, because a large count would then reduce the normalized weights of all other events of the user and of the item.
-    The degree of a user or an item is the sum of the absolute values of its entries. U is the diagonal matrix of the degrees of users, and D that of items, plus `smoothing`. S and V contain
-    the eigenvalues and eigenvectors of P; s_1 scales the largest eigenvalue to 1. Only the `neighbors` largest cosines
-    of each item are kept in P, and its diagonal is 0.
+    The degree of a user or an item is the sum of the absolute values of its entries. U is the diagonal matrix of the
+    degrees of users, and D that of items, plus `smoothing`. S and V contain the eigenvalues and eigenvectors of P; s_1
+    scales the largest eigenvalue to 1. Only the `neighbors` largest cosines of each item are kept in P, and its
+    diagonal is 0.
 
     The eigenvectors used are those whose eigenvalues exceed the Marchenko-Pastur edge: the largest eigenvalue of P if
     the entries of its factors were independent with the same mean square. The eigenvectors below it are noise.
