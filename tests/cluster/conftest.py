@@ -62,7 +62,9 @@ class StandaloneCluster:
 
     def start_worker(self, name: str) -> None:
         worker = "org.apache.spark.deploy.worker.Worker"
-        self.start(name, worker, "--host", "127.0.0.1", "--cores", "1", "--memory", "1g", "--webui-port", "0", self.master)
+        self.start(
+            name, worker, "--host", "127.0.0.1", "--cores", "1", "--memory", "1g", "--webui-port", "0", self.master
+        )
 
     def kill(self, name: str) -> None:
         """Kill a process and its children at once, as a machine that fails."""

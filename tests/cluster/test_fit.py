@@ -19,8 +19,8 @@ from cofactor.errors import ClusterError, CofactorError, DataError, KindError, P
 def rows() -> pl.DataFrame:
     """Ratings with text IDs, repeated pairs, times and weights."""
     rng = np.random.default_rng(0)
-    n, n_users, n_items = 6000, 150, 90
-    u, i = rng.integers(n_users, size=n), (90 * rng.random(n) ** 2).astype(int)
+    n = 6000
+    u, i = rng.integers(150, size=n), (90 * rng.random(n) ** 2).astype(int)
     taste = np.where((u + i) % 2, 1.0, -1.0)
     return pl.DataFrame({
         "user": [f"user {'äz'[k % 2]}{k}" for k in u],
@@ -51,7 +51,7 @@ def same_recommender(first: Recommender, second: Recommender, *, tolerance: floa
 def test_ratings_of_files(format_: str, rows: pl.DataFrame, spark: Any, tmp_path: Path) -> None:
     path = tmp_path / f"ratings.{format_}"
     rows.write_csv(path) if format_ == "csv" else rows.write_parquet(path)
-    local, estimator = cofactor.read_ratings(path), cofactor.ExplicitALS(factors=5)
+    local, estimator = cofactor.read_ratings(path), cofactor.ExplicitALS(factors=5, epochs=3)
     fitted = fit(estimator, path, output=tmp_path / "model.cofactor")
     assert (fitted.method, fitted.rows) == ("half-steps", len(local))
     assert local.report is not None
@@ -67,7 +67,7 @@ def test_ratings_of_files(format_: str, rows: pl.DataFrame, spark: Any, tmp_path
 def test_liked_ratings_as_events(rows: pl.DataFrame, spark: Any, tmp_path: Path) -> None:
     rows.drop("weight").write_csv(tmp_path / "ratings.csv")
     local = cofactor.read_ratings(tmp_path / "ratings.csv").to_events(min_rating=4)
-    estimator = cofactor.ImplicitALS(factors=5)
+    estimator = cofactor.ImplicitALS(factors=5, epochs=3)
     fitted = fit(estimator, tmp_path / "ratings.csv", min_rating=4)
     same_recommender(Recommender.fit(estimator, local), fitted.recommender)
 
@@ -78,7 +78,7 @@ def test_events_with_counts_and_integer_ids(spark: Any, tmp_path: Path) -> None:
         "user": rng.integers(-50, 60, 3000), "item": rng.integers(40, size=3000), "plays": rng.integers(1, 99, 3000)
     })  # fmt: skip
     frame.write_csv(tmp_path / "plays.tsv", separator="\t", include_header=False)
-    local, estimator = cofactor.read_events(tmp_path / "plays.tsv"), cofactor.ImplicitALS(factors=4, nu=0.5)
+    local, estimator = cofactor.read_events(tmp_path / "plays.tsv"), cofactor.ImplicitALS(factors=4, nu=0.5, epochs=3)
     fitted = fit(estimator, tmp_path / "plays.tsv")
     same_recommender(Recommender.fit(estimator, local), fitted.recommender, tolerance=1e-3)
 
@@ -88,7 +88,7 @@ def test_a_database(rows: pl.DataFrame, spark: Any, tmp_path: Path) -> None:
     unique = rows.select("user", "item", "rating").unique(["user", "item"])
     table = spark.createDataFrame(unique.to_dicts())
     table.write.format("jdbc").option("url", url).option("dbtable", "ratings").save()
-    local, estimator = cofactor.read_ratings(unique), cofactor.ExplicitALS(factors=3)
+    local, estimator = cofactor.read_ratings(unique), cofactor.ExplicitALS(factors=3, epochs=2)
     fitted = fit(estimator, url, query='select "user", "item", "rating" from ratings')
     same_recommender(Recommender.fit(estimator, local), fitted.recommender)
 
@@ -121,20 +121,22 @@ def test_a_stopped_fit_continues(rows: pl.DataFrame, spark: Any, tmp_path: Path)
     rows.write_parquet(tmp_path / "ratings.parquet")
     estimator, work = cofactor.ExplicitALS(factors=3, epochs=5), tmp_path / "work"
 
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(epoch: cofactor.estimators.Epoch) -> None:
         if epoch.number == 3:
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         fit(estimator, tmp_path / "ratings.parquet", work=work, callback=stop)
     seen: list[int] = []
     fitted = fit(estimator, tmp_path / "ratings.parquet", work=work, callback=lambda epoch: seen.append(epoch.number))
     assert seen == [4, 5]
     assert [epoch.number for epoch in fitted.epochs] == [1, 2, 3, 4, 5]
-    same_recommender(Recommender.fit(estimator, cofactor.read_ratings(tmp_path / "ratings.parquet")), fitted.recommender)
+    same_recommender(
+        Recommender.fit(estimator, cofactor.read_ratings(tmp_path / "ratings.parquet")), fitted.recommender
+    )
     with pytest.raises(ClusterError, match="contains another fit"):
         fit(cofactor.ExplicitALS(factors=4), tmp_path / "ratings.parquet", work=work)
 
@@ -156,10 +158,10 @@ def test_invalid_files(content: str, message: str | None, spark: Any, tmp_path: 
     path = tmp_path / "ratings.csv"
     path.write_text(content)
     if message is None:
-        assert fit(cofactor.ExplicitALS(factors=1), path).rows == 1
+        assert fit(cofactor.ExplicitALS(factors=1, epochs=1), path).rows == 1
         return
     with pytest.raises(DataError) as error:
-        fit(cofactor.ExplicitALS(factors=1), path)
+        fit(cofactor.ExplicitALS(factors=1, epochs=1), path)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 

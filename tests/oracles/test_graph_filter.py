@@ -71,7 +71,9 @@ def test_the_graph_ignores_counts(counts: Counts, small_events: Interactions) ->
     values = np.random.default_rng(0).integers(1, 500, len(small_events)).astype(np.float32)
     plays, spec = replace(small_events, values=values), cofactor.GraphFilter(counts=counts)
     users = np.arange(plays.n_users, dtype=np.int32)
-    expected = dense(replace(plays, values=transform_counts(values, counts))) @ filter_weights(dense(small_events), spec)
+    expected = dense(replace(plays, values=transform_counts(values, counts))) @ filter_weights(
+        dense(small_events), spec
+    )
     scores = spec.fit(plays).scores(UserBatch.of(users, plays.by_user))
     np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
 

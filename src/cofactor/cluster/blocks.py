@@ -39,8 +39,8 @@ __all__ = [
 SIDES = {"user": "item", "item": "user"}
 """The two sides of a table, each with the other one."""
 
-ROWS_PER_BLOCK = 4_000_000
-"""Number of rows of the table in a block, from which more blocks are made."""
+MIN_ROWS_PER_BLOCK, MAX_ROWS_PER_BLOCK = 100_000, 4_000_000
+"""Numbers of rows of the table in a block: fewer do not pay for a task, and more need too much memory."""
 
 BLOCKS_PER_CORE = 4
 """Number of blocks for each core, so that all cores finish at about the same time."""
@@ -246,13 +246,15 @@ def pack(frame: DataFrame, layout: Layout, folder: WorkFolder, counts: Counts) -
     from pyspark.sql import functions as sf
 
     n_blocks = layout.n_blocks
-    blocks = frame.withColumn("block", sf.col("user_row") % n_blocks).repartition(n_blocks, "block")
+    blocks = frame.withColumn("block", sf.col("user_row") % n_blocks).repartitionById(n_blocks, "block")
     by_user = blocks.mapInArrow(_packer("user", layout, folder, counts), "totals string")
     totals = Totals.of([row[0] for row in by_user.collect()])
     if totals.rows == 0:
         raise DataError(f"no rating is at or above min_rating={layout.min_rating:g}")
     rows = unpacked_rows(frame.sparkSession, layout, folder)
-    by_item = rows.repartition(n_blocks, "block").mapInArrow(_packer("item", layout, folder, counts), "totals string")
+    by_item = rows.repartitionById(n_blocks, "block").mapInArrow(
+        _packer("item", layout, folder, counts), "totals string"
+    )
     items = Totals.of([row[0] for row in by_item.collect()])
     totals.items, totals.item_squares = items.items, items.item_squares
     return totals

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cofactor import checks
 from cofactor.cluster.assembly import assemble
-from cofactor.cluster.blocks import BLOCKS_PER_CORE, ROWS_PER_BLOCK, Layout, Totals, number_ids, pack
+from cofactor.cluster.blocks import (
+    BLOCKS_PER_CORE,
+    MAX_ROWS_PER_BLOCK,
+    MIN_ROWS_PER_BLOCK,
+    Layout,
+    Totals,
+    number_ids,
+    pack,
+)
 from cofactor.cluster.half_steps import HalfSteps
 from cofactor.cluster.mllib import check_settings, fit_with_mllib
 from cofactor.cluster.session import LOCAL_MASTER, spark_session
@@ -268,11 +276,11 @@ class _Job:
     def _pack(self) -> tuple[Layout, Totals]:
         """Read the source, and store its rows in blocks."""
         rows = read_source(self.spark, self.source).persist()
-        n = rows.count()
+        n, cores = rows.count(), self.spark.sparkContext.defaultParallelism
+        n_blocks = max(cores, min(BLOCKS_PER_CORE * cores, n // MIN_ROWS_PER_BLOCK), -(-n // MAX_ROWS_PER_BLOCK))
+        self.spark.conf.set("spark.sql.shuffle.partitions", str(n_blocks))
         users, n_users = number_ids(rows, "user", self.folder)
         items, n_items = number_ids(rows, "item", self.folder)
-        cores = self.spark.sparkContext.defaultParallelism
-        n_blocks = min(max(BLOCKS_PER_CORE * cores, -(-n // ROWS_PER_BLOCK)), max(n_users, n_items))
         layout = Layout(self.estimator.kind, n_users, n_items, n_blocks, self.min_rating)
         numbered = rows.join(users, "user").join(items, "item").drop("user", "item")
         counts = self.estimator.counts if isinstance(self.estimator, ImplicitALS) else "raw"

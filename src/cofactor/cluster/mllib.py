@@ -195,7 +195,7 @@ def _write(factors: DataFrame, biases: DataFrame | None, problem: HalfSteps) -> 
         factors = factors.join(biases, factors["id"] == biases["item_row"], "left").drop("item_row")
     else:
         factors = factors.withColumn("bias", sf.lit(0.0))
-    blocks = factors.withColumn("block", sf.col("id") % n_blocks).repartition(n_blocks, "block")
+    blocks = factors.withColumn("block", sf.col("id") % n_blocks).repartitionById(n_blocks, "block")
 
     def write(batches: Any) -> Any:
         import pyarrow as pa
