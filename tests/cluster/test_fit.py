@@ -103,7 +103,7 @@ def test_a_database(rows: pl.DataFrame, spark: Any, tmp_path: Path) -> None:
 def test_mllib_has_the_same_objective(
     estimator: Any, min_rating: float | None, movielens: Interactions, spark: Any, tmp_path: Path
 ) -> None:
-    movielens.frame().select("user", "item", "rating").write_csv(tmp_path / "ratings.csv")
+    movielens.frame().select("user", "item", "value").write_csv(tmp_path / "ratings.csv")
     table = movielens if min_rating is None else movielens.to_events(min_rating=min_rating)
     fitted = fit(estimator, tmp_path / "ratings.csv", method="mllib", min_rating=min_rating)
     assert (fitted.method, fitted.epochs) == ("mllib", ())

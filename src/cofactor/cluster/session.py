@@ -231,6 +231,7 @@ def _one_sentence(error: Exception) -> CofactorError:
 CAUSES = {
     r"\[PATH_NOT_FOUND\] Path does not exist: (\S+?)\.?(?: SQLSTATE|\s|$)": "{0} does not exist",
     r"FileNotFoundException: File (?:does not exist: )?(\S+)": "{0} was removed while it was read",
+    r"column: \[(\w+)\], physicalType": "the column {0} has different types in different files; write it with one type",
     r"No space left on device|Disk quota exceeded": "the disk is full; free space in the folders of Spark and "
     "of the output, or choose others",
     r"java\.lang\.OutOfMemoryError": "Spark ran out of memory; raise spark.driver.memory or spark.executor.memory",

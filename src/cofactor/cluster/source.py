@@ -109,10 +109,10 @@ def _open(spark: SparkSession, source: Source) -> tuple[DataFrame, list[Any] | N
         if "partitionColumn" in options:
             return reader.option("dbtable", f"({source.query}) source").load(), None
         return reader.option("query", source.query).load(), None
-    if source.query is not None:
-        raise ParameterError(f"query requires a database URL (jdbc:...), but the source is {source.address!r}")
     if "://" in source.address and source.address.partition("://")[0].startswith(("postgres", "mysql", "sqlite")):
         raise ParameterError("Spark reads databases through JDBC: pass a URL such as jdbc:postgresql://HOST/DATABASE")
+    if source.query is not None:
+        raise ParameterError(f"query requires a database URL (jdbc:...), but the source is {source.address!r}")
     if source.format == "parquet" or (source.format is None and _looks_like_parquet(spark, source.address)):
         return spark.read.options(**options).parquet(source.address), None
     return _open_text(spark, source, options)
