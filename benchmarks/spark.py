@@ -139,8 +139,8 @@ def write_page() -> None:
     lines = [
         "# Local fits and Apache Spark", "",
         f"Made by `python -m benchmarks.spark` on {machine()}: ImplicitALS with 64 factors and {EPOCHS} epochs on",
-        "synthetic events. *Total*: from the start of the process to the model file. *Read*: until the first epoch starts.",
-        "*Pass*: one epoch. Memory: anonymous, of all processes together. The objective is that of the local estimator.", "",
+        "synthetic events. *Total*: from the start of the process to the model file. *Read*: until the first epoch.",
+        "*Pass*: one epoch. Memory: anonymous, of all processes. The objective is that of the local estimator.", "",
         "| rows | engine | total s | read s | pass s | memory GB | objective |", "|-|-|-|-|-|-|-|",
     ]  # fmt: skip
     for n_events, engine in sorted(latest, key=lambda key: (key[0], list(ENGINES).index(key[1]))):

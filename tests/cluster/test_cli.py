@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from tests.support.cli import process
+from tests.support.command_line import process
 
 import cofactor
 
