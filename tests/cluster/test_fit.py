@@ -112,7 +112,7 @@ def test_mllib_has_the_same_objective(
     assert fitted.recommender.model.objective(table) == pytest.approx(expected, rel=0.01)  # type: ignore[attr-defined]
     histories = fitted.recommender.histories
     users = np.arange(20)
-    factors, bias = fitted.recommender.model.fold_in(histories.take(users), None)  # type: ignore[attr-defined]
+    factors, bias = fitted.recommender.model.fold_in(histories.take(users))  # type: ignore[attr-defined]
     np.testing.assert_allclose(factors, fitted.recommender.model.user_factors[users], atol=1e-3)  # type: ignore[attr-defined]
     np.testing.assert_allclose(bias, fitted.recommender.model.user_bias[users], atol=1e-3)  # type: ignore[attr-defined]
 

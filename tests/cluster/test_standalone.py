@@ -24,14 +24,14 @@ def split() -> Split:
 
 
 def rmse(recommender: Recommender, split: Split) -> cofactor.Interval:
-    return cofactor.evaluate.score(recommender, split).metrics["rmse"]  # type: ignore[no-any-return]
+    return cofactor.evaluate.score(recommender, split, label="model").metrics["rmse"]  # type: ignore[no-any-return]
 
 
 def test_a_killed_worker_does_not_change_the_result(
     standalone: StandaloneCluster, split: Split, tmp_path: Path
 ) -> None:
     path, work = tmp_path / "ratings.parquet", tmp_path / "work"
-    split.train.frame().select("user", "item", "rating").write_parquet(path, row_group_size=100_000)
+    split.train.frame().select("user", "item", "value").write_parquet(path, row_group_size=100_000)
     estimator = cofactor.ExplicitALS(factors=16, epochs=6)
     killed: list[int] = []
 

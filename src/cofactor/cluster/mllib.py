@@ -27,7 +27,7 @@ __all__ = ["check_settings", "fit_with_mllib"]
 MAX_BLANK_RATIO = 0.02
 """Largest `blank_ratio` whose part of the penalty, alpha0 times the number of items, is small against the support."""
 
-BIAS_ROUNDS, BIAS_SWEEPS = 3, 5
+BIAS_ROUNDS, BIAS_SWEEPS = 2, 3
 """Number of alternations between factors and biases, and of passes over users and items for the biases."""
 
 
