@@ -107,14 +107,12 @@ def test_mllib_has_the_same_objective(
     table = movielens if min_rating is None else movielens.to_events(min_rating=min_rating)
     fitted = fit(estimator, tmp_path / "ratings.csv", method="mllib", min_rating=min_rating)
     assert (fitted.method, fitted.epochs) == ("mllib", ())
-    local = Recommender.fit(estimator, table)
-    expected = local.model.objective(table)  # type: ignore[attr-defined]
-    assert fitted.recommender.model.objective(table) == pytest.approx(expected, rel=0.01)  # type: ignore[attr-defined]
-    histories = fitted.recommender.histories
-    users = np.arange(20)
-    factors, bias = fitted.recommender.model.fold_in(histories.take(users))  # type: ignore[attr-defined]
-    np.testing.assert_allclose(factors, fitted.recommender.model.user_factors[users], atol=1e-3)  # type: ignore[attr-defined]
-    np.testing.assert_allclose(bias, fitted.recommender.model.user_bias[users], atol=1e-3)  # type: ignore[attr-defined]
+    trained: Any = fitted.recommender.model
+    local: Any = Recommender.fit(estimator, table).model
+    assert trained.objective(table) == pytest.approx(local.objective(table), rel=0.01)
+    folded = trained.fold_in(fitted.recommender.histories.take(np.arange(20)))
+    np.testing.assert_allclose(folded.user_factors, trained.user_factors[:20], atol=1e-3)
+    np.testing.assert_allclose(folded.user_bias, trained.user_bias[:20], atol=1e-3)
 
 
 def test_a_stopped_fit_continues(rows: pl.DataFrame, spark: Any, tmp_path: Path) -> None:
