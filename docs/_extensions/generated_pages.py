@@ -71,6 +71,7 @@ PAGES = {
             *(f"cofactor.metrics.{name}" for name in METRICS),
         ],
     ),
+    "capacity": ("Capacity plans", ["cofactor.capacity"]),
     "cold-start": ("Cold start", ["cofactor.cold_start", "cofactor.cold_start.bernoulli_mixture:BernoulliMixture"]),
     "interpretation": ("Interpretation", ["cofactor.interpret"]),
     "audits": ("Audits and mitigations", ["cofactor.audit", "cofactor.audit.concentration:Genres"]),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cofactor import audit, cold_start, datasets, errors, evaluate, interpret, metrics, plots
+    from cofactor.capacity import CapacityPlan, plan
     from cofactor.client import Client
     from cofactor.data.crosstab import crosstab
     from cofactor.data.event_types import combine_events
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "CapacityPlan": "cofactor.capacity",
     "Client": "cofactor.client",
     "CofactorError": "cofactor.errors",
     "Interactions": "cofactor.data.interactions",
@@ -68,6 +70,7 @@ _MODULES = {
     "combine_events": "cofactor.data.event_types",
     "crosstab": "cofactor.data.crosstab",
     "fit": "cofactor.evaluate",
+    "plan": "cofactor.capacity",
     "read_event_types": "cofactor.data.readers.read",
     "read_events": "cofactor.data.readers.read",
     "read_ratings": "cofactor.data.readers.read",
@@ -90,6 +93,7 @@ __all__ = [
     "Bias",
     "BiasedMF",
     "Blend",
+    "CapacityPlan",
     "Client",
     "CofactorError",
     "ExplicitALS",
@@ -116,6 +120,7 @@ __all__ = [
     "fit",
     "interpret",
     "metrics",
+    "plan",
     "plots",
     "read_event_types",
     "read_events",

@@ -231,7 +231,7 @@ def _union(parts: tuple[Any, ...]) -> Check | None:
             try:
                 return alternative(name, value, owner)
             except (ParameterError, DataError) as problem:
-                problems.append(problem)
+                problems.append(problem.with_traceback(None))  # a traceback would keep the arrays of all callers alive
         if len(problems) == 1:
             raise problems[0]
         rules = [str(problem).removeprefix(f"{name} must be ").partition(", not ")[0] for problem in problems]

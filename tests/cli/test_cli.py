@@ -34,6 +34,7 @@ COMMANDS = (
     "fetch",
     "import",
     "describe",
+    "plan",
     "models",
     "fit",
     "evaluate",

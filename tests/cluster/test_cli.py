@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from tests.support.command_line import process
 
 import cofactor
+from tests.support.command_line import process
 
 
 @pytest.fixture(scope="module")

@@ -188,8 +188,8 @@ def test_ids_of_mixed_types_in_parquet(spark: Any, tmp_path: Path) -> None:
     ],
 )
 def test_invalid_arguments(arguments: dict[str, Any], class_: type[Exception], message: str, spark: Any) -> None:
-    given: dict[str, Any] = {"estimator": cofactor.ExplicitALS(), "source": "ratings.csv", **arguments}
+    keywords: dict[str, Any] = {"estimator": cofactor.ExplicitALS(), "source": "ratings.csv", **arguments}
     with pytest.raises(class_) as error:
-        fit(**given)
+        fit(**keywords)
     assert message in str(error.value)
     assert "\n" not in str(error.value)

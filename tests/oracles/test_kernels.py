@@ -14,7 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cofactor.data.ids import IdMap
+from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError
+from cofactor.estimators import ExplicitALS, ImplicitALS
 from cofactor.kernels import reference, ridge
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.gram import CHUNK_SIZE, gram
@@ -481,3 +484,17 @@ def assert_sorted(u: Any, i: Any, n_rows: int, n_columns: int) -> None:
     pairs = list(zip(out_u.tolist(), out_i.tolist(), strict=True))
     assert pairs_are_sorted(out_u, out_i) == (len(set(pairs)) == len(pairs))
     assert pairs_are_sorted(u, i) == (len(set(pairs)) == len(pairs) and bool((order == np.arange(len(u))).all()))
+
+
+@pytest.mark.parametrize("kind", ["events", "ratings"])
+def test_a_block_of_rows_without_entries_does_not_change_the_others(kind: Any) -> None:
+    """A block has up to 4,096 rows."""
+    u, i = np.repeat(np.arange(30), 3), np.tile(np.arange(3), 30) + np.repeat(np.arange(30) % 4, 3)
+    values = np.arange(90) % 5 + 1
+    estimator: Any = ImplicitALS(factors=4) if kind == "events" else ExplicitALS(factors=4)
+    table = Interactions.from_columns(u, i, values, kind=kind)
+    longer = table.with_ids(IdMap.of(range(10_000)), table.items)
+    model, longer_model = estimator.fit(table), estimator.fit(longer)
+    assert not longer_model.user_factors[30:].any()
+    if kind == "ratings":
+        np.testing.assert_array_equal(longer_model.user_factors[:30], model.user_factors)

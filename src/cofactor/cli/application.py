@@ -25,6 +25,7 @@ from cofactor.cli.import_table import import_table
 from cofactor.cli.models import models
 from cofactor.cli.onboard import onboard
 from cofactor.cli.operations import backup, doctor, key, restore, trainer
+from cofactor.cli.plan import plan
 from cofactor.cli.predict import predict
 from cofactor.cli.recommend import recommend
 from cofactor.cli.report import report
@@ -198,7 +199,7 @@ app = typer.Typer(
 
 COMMANDS: dict[str, list[Any]] = {
     "Start here": [demo],
-    "Data": [fetch, import_table, describe],
+    "Data": [fetch, import_table, describe, plan],
     "Train and evaluate": [models, fit, evaluate, compare, tune, report],
     "Use a model": [show, recommend, predict, explain, similar, onboard],
     "Run a service": [serve, key, trainer, doctor, backup, restore],

@@ -287,20 +287,20 @@ def _write_block(
     """Write one block, and return its sums as JSON."""
     arrays = {name: column.take(chosen) for name, column in columns.items() if name != "block"}
     u, i = (np.ascontiguousarray(arrays[f"{name}_row"].to_numpy(zero_copy_only=False), np.int32) for name in SIDES)
-    given: dict[str, Any] = {"u": u, "i": i, "values": arrays["value"].to_numpy(zero_copy_only=False)}
+    columns_of_rows: dict[str, Any] = {"u": u, "i": i, "values": arrays["value"].to_numpy(zero_copy_only=False)}
     if arrays["weight"].null_count < len(chosen):
-        given["weights"] = arrays["weight"].to_numpy(zero_copy_only=False).astype(np.float32)
+        columns_of_rows["weights"] = arrays["weight"].to_numpy(zero_copy_only=False).astype(np.float32)
     if side == "item":
         order = np.lexsort((u, i))
-        merged = {name: column[order] for name, column in given.items()}
+        merged = {name: column[order] for name, column in columns_of_rows.items()}
         rows = _sparse(merged["i"], merged["u"], merged, block, layout, "item")
         folder.write(f"item-rows/{block:06}.arrow", _as_table(rows))
         return json.dumps(asdict(_item_totals(rows, layout, counts)))
     if arrays["time"].null_count < len(chosen):
-        given["times"] = np.floor(arrays["time"].to_numpy(zero_copy_only=False)).astype(np.int64)
+        columns_of_rows["times"] = np.floor(arrays["time"].to_numpy(zero_copy_only=False)).astype(np.int64)
     order = np.argsort(arrays["order"].to_numpy(zero_copy_only=False), kind="stable")
     source_kind: Kind = layout.kind if layout.min_rating is None else "ratings"
-    in_order = {name: column[order] for name, column in given.items()}
+    in_order = {name: column[order] for name, column in columns_of_rows.items()}
     merged = sorted_and_merged(in_order, layout.n_users, layout.n_items, source_kind)
     merged.pop("times", None)
     n_duplicates = len(chosen) - len(merged["u"])

@@ -220,8 +220,8 @@ def _one_sentence(error: Exception) -> CofactorError:
 
         return getattr(errors, own[1], ClusterError)(own[2].strip())
     for pattern, message in CAUSES.items():
-        if found := re.search(pattern, text):
-            return ClusterError(message.format(*(group.strip() for group in found.groups())))
+        if match := re.search(pattern, text):
+            return ClusterError(message.format(*(group.strip() for group in match.groups())))
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
     causes = [line for line in lines if line.startswith("Caused by: ") or re.match(r"[\w.]+(Error|Exception): ", line)]
     cause = re.sub(r"^(Caused by: )?([\w.$]+(Exception|Error): )*", "", (causes or lines)[-1 if causes else 0])

@@ -153,11 +153,13 @@ class ExplicitALS(Estimator):
         loss = RatingsLoss(l2=self.l2, l2_bias=self.l2_bias, pseudo_ratings=self.pseudo_ratings)
         transformation = Standardization.of(table)
         solver = _AlternatingSolver(loss, self.factors, self.cg_steps, transformation, table.scale)
-        if init_model is None:
-            initial = _initial_model(table, self.factors, self.init_std, checks.seed(seed))
-        else:
-            initial = transformation.to_standard(_require_factor_model(init_model, table, self.factors))
-        return solver.run(transformation.apply(table), initial, monitor)
+
+        def initial() -> FactorModel:
+            if init_model is None:
+                return _initial_model(table, self.factors, self.init_std, checks.seed(seed))
+            return transformation.to_standard(_require_factor_model(init_model, table, self.factors))
+
+        return solver.run(transformation.apply(table), initial(), monitor)
 
 
 @dataclass(frozen=True)
@@ -367,11 +369,13 @@ class ImplicitALS(Estimator):
         )
         loss = self._loss(table)
         solver = _AlternatingSolver(loss, self.factors, self.cg_steps)
-        if init_model is None:
-            model = _initial_model(table, self.factors, self.init_std / self.factors**0.5, checks.seed(seed))
-        else:
-            model = _require_factor_model(init_model, table, self.factors)
-        return solver.run(table, model, monitor)
+
+        def initial() -> FactorModel:
+            if init_model is None:
+                return _initial_model(table, self.factors, self.init_std / self.factors**0.5, checks.seed(seed))
+            return _require_factor_model(init_model, table, self.factors)
+
+        return solver.run(table, initial(), monitor)
 
 
 def _require_factor_model(init_model: Model, table: Interactions, factors: int) -> FactorModel:
@@ -432,6 +436,7 @@ class _AlternatingSolver:
             self._unknowns(model.user_factors, model.user_bias),
             self._unknowns(model.item_factors, model.item_bias),
         )
+        del model  # the memory of the initial factors
         user_penalty = self.loss.penalty(by_user.counts, interactions.n_items)
         item_penalty = self.loss.penalty(by_item.counts, interactions.n_users)
         empty_items = by_item.counts == 0

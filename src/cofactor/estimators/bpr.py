@@ -24,7 +24,7 @@ from cofactor.models.factor import FactorModel
 from cofactor.models.losses import PairwiseLoss, padded_width
 from cofactor.validation import validated
 
-__all__ = ["BPR"]
+__all__ = ["BPR", "n_negatives"]
 
 SPREAD_EXPONENT = 0.75
 """Exponent of the inverse probability that a random user has the item of a randomly chosen event."""
@@ -199,10 +199,26 @@ class BPR(Estimator):
         return monitor.run(epoch, state.model).with_fold_in_penalty(table.by_user)
 
 
-def _n_negatives(ratio: float, rows: SparseRows, support: Int64) -> int:
-    """Return the number of negatives per event, given the events of each user and the support of each item."""
-    n_users, n_events = np.count_nonzero(rows.counts), len(rows.columns)
-    spread = n_users * n_events / np.square(support, dtype=np.float64).sum()
+def n_negatives(ratio: float, spread: float) -> int:
+    """Return the number of negatives per event.
+
+    Parameters
+    ----------
+    ratio : float
+        The hyperparameter `negatives_ratio`.
+    spread : float
+        Inverse probability that a random user has the item of a random event.
+
+    Returns
+    -------
+    int
+        Number from 1 to 64.
+
+    Examples
+    --------
+    >>> n_negatives(1.0, spread=16.0)
+    8
+    """
     return int(np.clip(round(ratio * spread**SPREAD_EXPONENT), 1, MAX_NEGATIVES))
 
 
@@ -241,7 +257,9 @@ class _State:
             factor_matrices.append(factors)
         bias = np.zeros(interactions.n_items, np.float32) if init_model is None else init_model.item_bias.copy()
         support = rows.column_counts(interactions.n_items)
-        loss = replace(loss, n_negatives=_n_negatives(spec.negatives_ratio, rows, support))
+        n_events = len(rows.columns)
+        spread = np.count_nonzero(rows.counts) * n_events / np.square(support, dtype=np.float64).sum()
+        loss = replace(loss, n_negatives=n_negatives(spec.negatives_ratio, float(spread)))
         P, Q = factor_matrices
         return cls(spec, loss, rows, weights, support, P, Q, bias)
 

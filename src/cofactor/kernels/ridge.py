@@ -351,7 +351,8 @@ def improve(x: Float32, entries: SparseRows, penalty: Float32, inputs: RidgeInpu
     lengths = np.diff(entries.start)
 
     def run_block(cut: tuple[int, int]) -> None:
-        n = min(int(lengths[cut[0] : cut[1]].max()), MAX_GATHERED // x.shape[1]) + UNROLL
+        longest = max(int(lengths[cut[0] : cut[1]].max()), 1)  # all rows of a block can be empty
+        n = min(longest, MAX_GATHERED // x.shape[1]) + UNROLL
         run(x, loss, np.empty((n, x.shape[1]), np.float32), np.empty(n, np.float32), *arguments, *cut, steps)
 
     parallel_for(run_block, row_blocks(entries.start))

@@ -25,6 +25,7 @@ from cofactor.arrays import Counts, Float32, Float64, Int32, Int64, signed_confi
 from cofactor.data.interactions import Interactions
 from cofactor.kernels.bpr import bpr_fold_in, cosine_schedule
 from cofactor.kernels.gram import gram
+from cofactor.kernels.parallel import row_blocks
 from cofactor.kernels.ridge import EVENTS, RATINGS, RidgeInputs
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import checked_prior, require_no_prior
@@ -34,8 +35,17 @@ from cofactor.models.fold_in import MIN_SLOPE, GaussianPrior, sigmoid, solve_row
 __all__ = ["EventsLoss", "LeastSquaresLoss", "Loss", "PairwiseLoss", "RatingsLoss", "padded_width"]
 
 
-MAX_PENALTY_USERS = 200
-"""Maximum number of trained users for computing the fold-in penalty of a pairwise loss."""
+MIN_PENALTY_USERS, MAX_PENALTY_USERS = 20, 200
+"""Minimum and maximum number of trained users for computing the fold-in penalty of a pairwise loss."""
+
+PENALTY_PAIRS = 1 << 30
+"""Approximate number of pairs of an event and an item from which this penalty is computed, unless users are too few."""
+
+PENALTY_ENTRIES = 1 << 16
+"""Maximum number of ratings from which this penalty is computed at once."""
+
+MAX_PENALTY_PAIRS = 1 << 16
+"""Maximum number of pairs of an event and a negative that are computed at once for this penalty."""
 
 MAX_NEGATIVES, MAX_EPOCHS = 1000, 10_000
 """Maximum numbers of negatives and epochs of a pairwise loss, which limit the time and memory of fold-in."""
@@ -477,7 +487,15 @@ class RatingsLoss(LeastSquaresLoss):
         >>> loss.fold_in_l2                                                                  # 2 / (1 + 3) = 0.5
         3.0
         """
-        owners, P = histories.owners, model.user_factors.astype(np.float64)
+        products = squares = 0.0
+        for first, last in row_blocks(histories.start, entries=PENALTY_ENTRIES, rows=PENALTY_ENTRIES):
+            part = self._penalty_sums(model, histories.slice(first, last), first)
+            products, squares = products + part[0], squares + part[1]
+        return replace(self, fold_in_l2=_penalty(products, squares))
+
+    def _penalty_sums(self, model: _Factors, histories: SparseRows, first: int) -> tuple[float, float]:
+        """Return the sums of g_u . p_u and |p_u|^2 over the users from row `first` on."""
+        owners = histories.owners + np.int32(first)
         x = model.raw_scores(owners, histories.columns)
         errors, slope = histories.values - model.link(x).astype(np.float64), np.ones(len(x))
         if model.rating_range is not None:
@@ -489,11 +507,9 @@ class RatingsLoss(LeastSquaresLoss):
         dots = (x - np.float32(model.mean) - model.user_bias[owners] - model.item_bias[histories.columns]).astype(
             np.float64
         )
-        squares = _squared_norms(P)
+        squares = _squared_norms(model.user_factors[first : first + len(histories)].astype(np.float64))
         penalties = self.l2 * self.penalty(histories.counts, len(model.item_bias)).astype(np.float64)
-        return replace(
-            self, fold_in_l2=_penalty(float(slope * errors @ dots - penalties @ squares), float(squares.sum()))
-        )
+        return float(slope * errors @ dots - penalties @ squares), float(squares.sum())
 
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
         """Return the multiplier of the penalties for each user or item: n + `pseudo_ratings`.
@@ -994,7 +1010,8 @@ class PairwiseLoss:
     def with_fold_in_penalty(self, model: _Factors, histories: SparseRows) -> Self:
         """Return the loss with the `fold_in_l2` for which the trained user vectors are closest to the fold-in solution.
 
-        The expectation over j is exact. Up to 200 users, evenly spaced, are used.
+        The expectation over j is exact. Up to 200 users, evenly spaced, are used; 20 if they have events times items in
+        very large numbers.
 
         Parameters
         ----------
@@ -1015,20 +1032,27 @@ class PairwiseLoss:
             fold_in_l2 = sum_u g_u . p_u / sum_u |p_u|^2
         """
         rows, weights = self.positives(histories)
-        P, Q = model.user_factors.astype(np.float64), model.item_factors.astype(np.float64)
+        Q = model.item_factors.astype(np.float64)
         users = np.flatnonzero((rows.counts > 0) & (rows.counts < len(Q)))
+        pairs_per_user = len(rows.columns) / max(len(users), 1) * len(Q)
+        n_users = int(np.clip(PENALTY_PAIRS / max(pairs_per_user, 1), MIN_PENALTY_USERS, MAX_PENALTY_USERS))
         products = squares = 0.0
-        for u in users[np.linspace(0, len(users) - 1, min(len(users), MAX_PENALTY_USERS)).astype(np.int64)]:
+        for u in users[np.linspace(0, len(users) - 1, min(len(users), n_users)).astype(np.int64)]:
             entries = slice(rows.start[u], rows.start[u + 1])
-            items, dots = rows.columns[entries], Q @ P[u]
+            p = model.user_factors[u].astype(np.float64)
+            items, dots = rows.columns[entries], Q @ p
             scores = dots + model.item_bias
             negatives = np.setdiff1d(np.arange(len(Q)), items)
             negatives = negatives[np.argsort(scores[negatives], kind="stable")]
-            differences = np.clip(scores[items][:, None] - scores[negatives], -50, 50)
-            pull = negative_probabilities(len(negatives), self.n_negatives) / (1 + np.exp(differences))
+            probabilities = negative_probabilities(len(negatives), self.n_negatives)
             w = weights[entries].astype(np.float64) if len(weights) else np.ones(len(items))
-            square = float(P[u] @ P[u])
-            products += float(w @ (pull.sum(axis=1) * dots[items] - pull @ dots[negatives])) / 2
+            size = max(MAX_PENALTY_PAIRS // len(items), 1)
+            for first in range(0, len(negatives), size):
+                part = negatives[first : first + size]
+                differences = np.clip(scores[items][:, None] - scores[part], -50, 50)
+                pull = probabilities[first : first + size] / (1 + np.exp(differences))
+                products += float(w @ (pull.sum(axis=1) * dots[items] - pull @ dots[part])) / 2
+            square = float(p @ p)
             products -= self.l2 * len(items) * square
             squares += square
         return replace(self, fold_in_l2=_penalty(products, squares))

@@ -40,6 +40,7 @@ from cofactor.errors import CofactorError
 HEAVY = {
     "cofactor.report.make.make_report": 0.02, "cofactor.evaluate.comparison.compare": 0.1,
     "cofactor.evaluate.tuning.tune": 0.1, "cofactor.audit.cold_start_curve.cold_start": 0.1,
+    "cofactor.capacity.planning.plan": 0.02,
     "cofactor.plots.factor_map.factor_map_png": 0.1, "cofactor.estimators.neural.NeuralMF.fit": 0.3,
 }  # fmt: skip
 """Weights of callables that take long with valid arguments and are called less often; all others have weight 1."""

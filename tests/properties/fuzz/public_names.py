@@ -91,7 +91,7 @@ EXCEPTIONS = {
 """Public names that are not fuzzed, with the reason; that of a class holds for its methods too."""
 
 RECORDS = (
-    "Calibration", "Chunk", "ColdStartCurve", "ComparedModel", "Comparison", "Concentration",
+    "Calibration", "CapacityPlan", "Chunk", "ColdStartCurve", "ComparedModel", "Comparison", "Concentration",
     "CrossTab", "Distribution", "Encoder", "Epoch", "Evaluation", "Explanation", "Exposure",
     "FactorMap", "Features", "Genres", "GroundTruth", "Histogram", "Hits", "Influence", "Interval", "ListExposure",
     "LoadReport", "ModelLists", "NormalMixture", "Questions", "RejectedRow",

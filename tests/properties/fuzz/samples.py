@@ -197,6 +197,7 @@ class Samples:
             "Recommender": self.recommenders,
             "LevelsNetworkModel": [lambda: self.levels_network],
             "UncertainPairedModel": [lambda: self.uncertain_pair],
+            "CapacityPlan": [lambda: self.capacity_plan],
             "Interactions": [lambda: self.ratings, lambda: self.events, lambda: self.other],
             "IdMap": [lambda: self.ratings.items, lambda: self.other.items],
             "Scale": [lambda: self.ratings.scale, lambda: Scale(0.0, 10.0)],
@@ -293,6 +294,10 @@ class Samples:
     @cached_property
     def population(self) -> cold_start.Population:
         return cold_start.Population.of(self.recommender().model, self.ratings.by_user, n_clusters=2)
+
+    @cached_property
+    def capacity_plan(self) -> cofactor.CapacityPlan:
+        return cofactor.plan(small("biased-mf"), users=300, items=200, events=4_000)
 
     @cached_property
     def estimator(self) -> Any:
@@ -577,6 +582,10 @@ class Samples:
             ".FactorMap.of": {"min_support": lambda: 1},
             ".interpret.biases.surprising_items": {"min_support": lambda: 1},
             ".crosstab": {"users": lambda: 3, "items": lambda: 3},
+            ".planning.plan": {
+                "users": lambda: 300, "items": lambda: 200, "events": lambda: 4_000,
+                "estimator": lambda: small("biased-mf"),
+            },
             ".filled_crosstab": {"users": lambda: 3, "items": lambda: 3},
             ".cold_start": {"users": lambda: 0.9, "history_lengths": lambda: [0, 1]},
             ".simulate": table,
