@@ -26,7 +26,7 @@ from cofactor.metrics.student_t import t_quantile
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
-__all__ = ["Concentration", "Exposure", "Genres", "accuracy_by_group", "exposure"]
+__all__ = ["Concentration", "Exposure", "Genres", "accuracy_by_group", "exposure", "exposure_of_lists"]
 
 MAX_POINTS = 101
 """Maximum number of points on a Lorenz curve."""
@@ -244,9 +244,43 @@ def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None
     >>> result.rows_per_user.members, 0 < result.coverage <= 1, result.genres.table.columns
     (60, True, ['genre', 'had', 'shown'])
     """
-    histories = require_recommender("recommender", recommender).histories
+    require_recommender("recommender", recommender)
     column = None if column is None else checks.text("column", column)
     lists, _ = recommender.for_rows(np.arange(len(recommender.users), dtype=np.int32)).rank(n)
+    return exposure_of_lists(recommender, lists, column=column)
+
+
+def exposure_of_lists(recommender: Recommender, lists: Int32, *, column: str | None = None) -> Exposure:
+    """Audit how lists that were ranked for all users distribute exposure over the catalog.
+
+    Parameters
+    ----------
+    recommender : Recommender
+        Fitted recommender with the histories of its users.
+    lists : ndarray of shape (n_users, n), int32
+        Item row numbers of each user's list, padded with -1.
+    column : str, optional
+        Column of the item table with genres; see `Genres`.
+
+    Returns
+    -------
+    Exposure
+        As from `exposure`.
+
+    Raises
+    ------
+    DataError
+        The item table has no such column.
+
+    Examples
+    --------
+    >>> import cofactor
+    >>> events = cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "clue"], kind="events")
+    >>> rec = cofactor.Recommender.fit(cofactor.Popularity(), events)
+    >>> exposure_of_lists(rec, np.array([[1], [-1]], np.int32)).coverage
+    0.5
+    """
+    histories = recommender.histories
     positions, support = item_exposure(lists, len(recommender.items)), recommender.support
     popularity = support.astype(np.float64)
     popularity_by_user = [_mean_by_user(popularity, rows) for rows in (_as_rows(lists), histories)]

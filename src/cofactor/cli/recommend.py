@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from cofactor.cli.options import Json, ModelFile, N, Output, choice, count, number
+from cofactor.cli.options import (
+    Engine,
+    Json,
+    Master,
+    ModelFile,
+    N,
+    Output,
+    SparkSettings,
+    check_spark_options,
+    choice,
+    count,
+    number,
+    spark_settings,
+)
 from cofactor.cli.terminal import note, printable, results, show_json, table
 from cofactor.errors import ParameterError, UnknownIdError
 
@@ -82,6 +95,18 @@ def recommend(
         ),
     ] = 0.0,
     output: Output = None,
+    engine: Engine = "local",
+    master: Master = None,
+    spark: SparkSettings = None,
+    db_table: Annotated[
+        str | None,
+        Option(
+            "--table",
+            metavar="TABLE",
+            help="With --engine spark and -o jdbc:...: table of the database.",
+            rich_help_panel="Apache Spark",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Recommend the top n items for one user, several users, all users, or a new user.
@@ -91,6 +116,9 @@ def recommend(
     the list is completed with popular items, whose answered_by is popularity instead of model. The support is the
     number of ratings or events of the item: the smaller it is, the less certain the rank. The terminal shows the
     predicted rating or, for a model of events, the score.
+
+    With --engine spark, --all ranks items on Apache Spark, and -o is a folder for Parquet files, which all machines
+    share, or a database as jdbc:... with --table. An earlier result is replaced when the new one is complete.
     """
     from cofactor.cli.side_tables import check_output, write_frame
     from cofactor.data.id_columns import json_rows
@@ -102,7 +130,11 @@ def recommend(
             "pass either --user ID or --all; for a new user, pass --rated ITEM=RATING, or --item ITEM if the model was "
             "trained on events"
         )
-    check_output(output, inputs=[model])
+    check_spark_options(engine, {"--master": master, "--spark": spark, "--table": db_table})
+    if engine == "spark" and not (all_users and output):
+        raise ParameterError("--engine spark requires --all and -o: it writes the lists of all users")
+    if engine == "local":
+        check_output(output, inputs=[model])
     recommender = Recommender.load(model)
     options: Any = {"rank_by": rank_by, "diversity": diversity, "where": where, "min_support": min_support}
     if exclude:
@@ -110,6 +142,10 @@ def recommend(
         if n_unknown := int((excluded_rows < 0).sum()):
             note(f"{n_unknown:,} of the {len(exclude):,} items to exclude are not known to the model")
         options["exclude"] = recommender.items.ids(excluded_rows[excluded_rows >= 0])
+    if engine == "spark":
+        options |= {"n": n, "exclude_seen": not include_seen, "table": db_table, "settings": spark_settings(spark)}
+        _recommend_on_spark(model, str(output), options | ({"master": master} if master else {}), as_json)
+        return
     if is_new_user:
         if include_seen:
             raise ParameterError(
@@ -135,6 +171,19 @@ def recommend(
         results().print(f"wrote {len(ranked):,} recommendations to {printable(output)}", soft_wrap=True)
     else:
         _show(recommender, ranked, rank_by)
+
+
+def _recommend_on_spark(model: str, output: str, options: dict[str, Any], as_json: bool) -> None:
+    """Write the lists of all users with Apache Spark."""
+    from cofactor.cluster import recommend_all
+
+    result = recommend_all(model, output, **options)
+    if as_json:
+        show_json({"users": result.users, "rows": result.rows, "output": output})
+        return
+    results().print(
+        f"wrote {result.rows:,} recommendations for {result.users:,} users to {printable(output)}", soft_wrap=True
+    )
 
 
 def parse_id(ids: IdMap, role: str, text: str, hint: str = "") -> Any:

@@ -49,7 +49,9 @@ SETTINGS = {
 }
 """Settings of every session; the settings of the caller take precedence."""
 
-ONE_THREAD = ("NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "POLARS_MAX_THREADS")
+ONE_THREAD = (
+    "COFACTOR_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "POLARS_MAX_THREADS"
+)  # fmt: skip
 """Environment variables that limit a task to the one core that Spark assigns to it."""
 
 

@@ -16,21 +16,26 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import Float64, Int32, Int64, plain, random_stream
 from cofactor.checks import Seed
-from cofactor.data.interactions import Kind, relevant_rows
+from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import Bias, Popularity
 from cofactor.estimators.base import Estimator, require_estimator
 from cofactor.evaluate.leakage import require_no_history_pairs
 from cofactor.evaluate.split import Exclude, Split, require_split
+from cofactor.evaluate.user_values import (
+    ListValues,
+    list_fields,
+    prediction_errors,
+    rating_fields,
+    rating_values,
+    relevant_lists,
+)
 from cofactor.metrics.base import UserValues
-from cofactor.metrics.catalog import CatalogMetric, ListExposure
 from cofactor.metrics.intervals import Interval, bootstrap_intervals
 from cofactor.metrics.list_overlap import list_overlap
-from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.ranking import RANKING_BOUNDS
-from cofactor.metrics.rating import RatingMetric, UserErrors, errors_by_user
-from cofactor.metrics.registry import METRICS, metrics_from_hits, primary_metric
-from cofactor.models.base import PredictsRatings
+from cofactor.metrics.rating import RatingMetric
+from cofactor.metrics.registry import primary_metric
 from cofactor.models.paired import PairedModel
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
@@ -467,8 +472,8 @@ def primary_values(recommender: Recommender, split: Split, *, k: int = 10) -> Us
     recommender = prepare_recommender(recommender, split)
     metric = primary_metric(split.test.kind, k)
     if isinstance(metric, RatingMetric):
-        return metric.per_user(_errors(recommender, split))
-    return metric.per_user(_lists(recommender, split, [k], "seen")[0].hits)
+        return metric.per_user(prediction_errors(recommender, split.test, _all_rows(split)))
+    return metric.per_user(relevant_lists(recommender, split.test, _all_rows(split), [k], "seen")[0].hits)
 
 
 def prepare_recommender(recommender: Recommender, split: Split) -> Recommender:
@@ -514,68 +519,27 @@ def prepare_recommender(recommender: Recommender, split: Split) -> Recommender:
     return recommender if split.fold_in is None else recommender.updated(split.fold_in)
 
 
-def _errors(recommender: Recommender, split: Split) -> UserErrors:
-    """Return the prediction errors on the test set, grouped by user."""
-    test = split.test
-    assert isinstance(recommender.model, PredictsRatings)
-    ratings = recommender.model.predict(recommender.batch(test.u, test.times), test.i)
-    return errors_by_user(test.u, test.values, ratings, n_users=test.n_users)
-
-
-def _lists(recommender: Recommender, split: Split, ks: Sequence[int], exclude: Exclude) -> tuple[ModelLists, Int32]:
-    """Return ranked lists for the users with test items, and the row numbers of these users.
-
-    For "positives", the histories of a recommender without `seen` are excluded, of a paired model the liked ratings.
-    """
-    relevant = relevant_rows(split.test).by_user
-    if isinstance(recommender.model, PairedModel):
-        relevant = recommender.model.liked(relevant)
-    users = np.flatnonzero(relevant.counts).astype(np.int32)
-    excluded = recommender.excluded if exclude == "seen" else recommender.catalog.ranking_histories
-    return recommender.ranked_lists(users, ks, relevant.take(users), exclude=excluded.take(users)), users
-
-
 def _score_ratings(recommender: Recommender, split: Split, seed: int) -> dict[str, Any]:
     """Compute the `Score` fields for predicted ratings: users, metrics and per-user values."""
-    errors = _errors(recommender, split)
+    errors = prediction_errors(recommender, split.test, _all_rows(split))
     users = np.flatnonzero(errors.count).astype(np.int32)
-    counts = errors.count[users]
-    rating_metrics = [metric for metric in METRICS.values() if isinstance(metric, RatingMetric)]
-    values = {metric: metric.per_user(errors).take(users) for metric in rating_metrics}
-    return {
-        "metrics": {metric.key: by_user.interval(seed=seed) for metric, by_user in values.items()},
-        "users": users,
-        "per_user": {metric.per_user_key: by_user.sums / counts for metric, by_user in values.items()},
-        "counts": counts,
-    }
+    values = {metric: by_user.take(users) for metric, by_user in rating_values(errors).items()}
+    return rating_fields(values, users, seed=seed)
 
 
 def _score_lists(
     recommender: Recommender, split: Split, ks: Sequence[int], seed: int, exclude: Exclude
 ) -> dict[str, Any]:
     """Compute the `Score` fields for ranked lists: users, metrics, per-user values, and metrics of the served lists."""
-    lists, users = _lists(recommender, split, ks, exclude)
-    per_user = metrics_from_hits(lists.hits, ks)
-    metrics = bootstrap_intervals(per_user, bounds=RANKING_BOUNDS, seed=seed)
-    served = {name: metrics[name] for name in per_user}
-    if lists.served_hits is not lists.hits:
-        served_values = metrics_from_hits(lists.served_hits, ks)
-        served = bootstrap_intervals(served_values, bounds=RANKING_BOUNDS, seed=seed)
-    nan = float("nan")
+    lists, users = relevant_lists(recommender, split.test, _all_rows(split), ks, exclude)
     support = np.bincount(split.train.i, minlength=split.train.n_items)
     n_users = int(np.count_nonzero(split.train.by_user.counts))
-    for k in ks:
-        exposure = ListExposure(lists.list_counts[k], lists.show_probability[k], support, n_users)
-        for metric in METRICS.values():
-            if isinstance(metric, CatalogMetric):
-                metrics[metric.at(k).key] = Interval(metric.function(exposure), nan, nan)
-    return {
-        "metrics": metrics,
-        "users": users,
-        "per_user": per_user,
-        "counts": np.ones(len(users), np.int64),
-        "served": served,
-    }
+    return list_fields(ListValues.of(lists, ks), users, ks, seed=seed, support=support, n_users=n_users)
+
+
+def _all_rows(split: Split) -> Int32:
+    """Return the row numbers of all users."""
+    return np.arange(split.test.n_users, dtype=np.int32)
 
 
 def _prepared(recommender: Recommender, split: Split, exclude: Exclude) -> Recommender:
