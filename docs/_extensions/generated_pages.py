@@ -72,6 +72,7 @@ PAGES = {
         ],
     ),
     "capacity": ("Capacity plans", ["cofactor.capacity"]),
+    "cluster": ("Apache Spark", ["cofactor.cluster"]),
     "cold-start": ("Cold start", ["cofactor.cold_start", "cofactor.cold_start.bernoulli_mixture:BernoulliMixture"]),
     "interpretation": ("Interpretation", ["cofactor.interpret"]),
     "audits": ("Audits and mitigations", ["cofactor.audit", "cofactor.audit.concentration:Genres"]),
