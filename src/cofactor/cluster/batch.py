@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["BatchLists", "exposure", "number_of_tasks", "recommend_all"]
 
 BLOCK_USERS = 4096
-"""Number of users for whom a task ranks items at once."""
+"""Maximum number of users for whom a task ranks items at once."""
+
+BLOCK_ROWS = 2**19
+"""Maximum number of recommended items that a task holds at once, unless the list of one user is longer."""
 
 PART_USERS = 100_000
 """Maximum number of users of one task by default, and thus of one file."""
@@ -270,7 +273,7 @@ class _Lists:
     def tables(self, part: int) -> Iterator[pa.Table]:
         """Yield the lists of one part in a task."""
         recommender = self.file.load()
-        for start, stop in _user_blocks(self.n_users, self.n_parts, part):
+        for start, stop in _user_blocks(self.n_users, self.n_parts, part, self.n):
             rows = np.arange(start, stop, dtype=np.int32) if self.rows is None else self.rows[start:stop]
             yield recommender.for_rows(rows).recommend(self.n, **self.options).to_arrow().cast(self.schema)
 
@@ -305,18 +308,19 @@ def _ranker(file: ModelFile, n_users: int, n_parts: int, n: int) -> Any:
         for batch in batches:
             for part in batch.column(0).to_pylist():
                 recommender = file.load()
-                for start, stop in _user_blocks(n_users, n_parts, part):
+                for start, stop in _user_blocks(n_users, n_parts, part, n):
                     rows, _ = recommender.for_rows(np.arange(start, stop, dtype=np.int32)).rank(n)
                     yield pa.RecordBatch.from_pydict({"first": [start], "rows": [rows.tobytes()]})
 
     return rank
 
 
-def _user_blocks(n_users: int, n_parts: int, part: int) -> Iterator[tuple[int, int]]:
-    """Yield the first row and the last row + 1 of each block of users in a part."""
+def _user_blocks(n_users: int, n_parts: int, part: int, n: int) -> Iterator[tuple[int, int]]:
+    """Yield the first row and the last row + 1 of each block of users in a part, for lists of n items."""
     first, end = n_users * part // n_parts, n_users * (part + 1) // n_parts
-    for start in range(first, end, BLOCK_USERS):
-        yield start, min(start + BLOCK_USERS, end)
+    size = max(1, min(BLOCK_USERS, BLOCK_ROWS // n))
+    for start in range(first, end, size):
+        yield start, min(start + size, end)
 
 
 def number_of_tasks(spark: SparkSession, n_users: int, partitions: int | None) -> int:
