@@ -11,6 +11,7 @@ __all__ = [
     "AnsweredBy",
     "ExplainedScore",
     "ExplanationMethod",
+    "ItemIndexName",
     "ItemSource",
     "Prediction",
     "Query",
@@ -31,6 +32,8 @@ ExplanationMethod: TypeAlias = Literal["removal", "contribution"]
 """Method of an explanation: effects of removing rows of the history, or contributions that add up to the score."""
 ItemSource: TypeAlias = Literal["model", "popularity", "exploration"]
 """How an item was chosen; "popularity" if the model has no evidence about the user and the item."""
+ItemIndexName: TypeAlias = Literal["clusters"]
+"""Index of the items that a model searches instead of scanning all of them; the lists are the same."""
 RankBy: TypeAlias = Literal["mean", "lower", "upper"]
 """Ranking criterion: the expected rating, or the lower or upper end of its 80 % interval."""
 
@@ -132,10 +135,14 @@ class Recommendation(Answer):
         ID of the user; None if the request contained a history instead.
     items : tuple of RecommendedItem
         The recommended items, best first.
+    item_index : {"clusters"} or None
+        "clusters" if clusters of similar items were searched, as in catalogs of at least 1,048,576 items; None if the
+        model scans all items. The lists are the same.
     """
 
     user: str | None
     items: tuple[RecommendedItem, ...]
+    item_index: ItemIndexName | None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError, UnknownIdError
-from cofactor.recommender.exploration import Impressions
+from cofactor.recommender.exploration import Impressions, draw_positions
 from cofactor.recommender.recommender import Recommender
 
 N_USERS, N_ITEMS, N_NEW = 200, 60, 10
@@ -147,3 +147,21 @@ def test_no_users_and_a_short_catalog(rec: Recommender) -> None:
     short = rec.for_users(ALL_USERS[:3]).explore(100, share=1.0)
     assert short["rank"].max() <= 60
     assert (short.group_by("user").agg(pl.col("explored").sum())["explored"] >= 9).all()
+
+
+def test_items_of_the_pool_are_drawn_once_with_equal_probability() -> None:
+    rows, scores, pool = np.array([7, 2], np.int32), np.array([0.9, 0.8], np.float32), np.array([1, 2, 5, 9])
+    stream, counts, n = np.random.default_rng(0), np.zeros(10), 4_000
+    for _ in range(n):
+        positions = draw_positions(rows, scores, pool, 6, 0.5, stream)
+        listed = [position.row for position in positions]
+        assert len(set(listed)) == len(listed)
+        n_left = len(pool)
+        for position in positions:
+            expected = 0.5 / n_left if position.explored else 0.5 if n_left else 1.0
+            assert position.propensity == expected
+            n_left -= position.row in pool
+        if positions[0].explored:
+            counts[listed[0]] += 1
+    assert counts[pool].sum() == pytest.approx(n / 2, abs=4 * np.sqrt(n) / 2)
+    np.testing.assert_allclose(counts[pool], n / 8, atol=4 * np.sqrt(n / 8))

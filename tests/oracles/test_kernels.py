@@ -27,7 +27,7 @@ from cofactor.kernels.ridge import EVENTS, RATINGS, RidgeInputs, improve, solve
 from cofactor.kernels.sgd import group_ratings, rating_blocks, sgd_epoch, sgd_ratings
 from cofactor.kernels.sort import counting_sort, pairs_are_sorted, sorted_pairs
 from cofactor.kernels.sparse import SparseRows
-from cofactor.kernels.topk import PIECE_SIZE, ItemIndex, top_items
+from cofactor.kernels.topk import PIECE_SIZE, ItemIndex, first_allowed, top_items
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=40, deadline=None)
@@ -338,6 +338,19 @@ def test_top_items_across_many_tiles_with_skewed_norms() -> None:
     )
     assert (rows == expected_rows).mean() > 0.999  # float32 may order near-equal scores differently
     np.testing.assert_allclose(scores, expected_scores, rtol=1e-4, atol=1e-3)
+
+
+@few
+@given(seeds, st.integers(0, 30), st.integers(0, 200))
+def test_the_first_allowed_items_of_an_order(seed: int, n: int, n_items: int) -> None:
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(n_items).astype(np.int32)
+    seen = np.flatnonzero(rng.random(n_items) < rng.choice([0, 0.1, 0.9])).astype(np.int32)
+    allowed = np.zeros(0, bool) if seed % 3 == 0 else rng.random(n_items) < rng.choice([0, 0.02, 0.9])
+    usable = [i for i in order.tolist() if i not in set(seen.tolist()) and (len(allowed) == 0 or allowed[i])]
+    rows = first_allowed(order, n, seen, allowed)
+    assert rows.dtype == np.int32
+    assert rows.tolist() == [*usable, *[-1] * n][:n]
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0])

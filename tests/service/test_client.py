@@ -209,7 +209,10 @@ def test_a_plain_list_is_requested_by_default() -> None:
 
     def service(request: httpx.Request) -> httpx.Response:
         bodies.append(json.loads(request.content))
-        return httpx.Response(200, json={"model": 1, "answered_by": "model", "stale": False, "user": None, "items": []})
+        return httpx.Response(
+            200,
+            json={"model": 1, "answered_by": "model", "stale": False, "user": None, "items": [], "item_index": None},
+        )
 
     filters = {"n": 10, "exclude": [], "min_support": 0, "where": None}
     plain = {**filters, "rank_by": "mean", "diversity": 0.0, "explore": 0.0}
@@ -288,7 +291,15 @@ def test_answers_of_a_newer_service_may_have_more_members() -> None:
         "explored": True,
     }
     item |= {"support": 3, "propensity": 0.5, "mood": "good"}
-    body = {"model": 1, "answered_by": "model", "stale": False, "user": "ana", "items": [item], "weather": "fine"}
+    body = {
+        "model": 1,
+        "answered_by": "model",
+        "stale": False,
+        "user": "ana",
+        "items": [item],
+        "item_index": None,
+        "weather": "fine",
+    }
     bodies: list[Any] = []
 
     def service(request: httpx.Request) -> httpx.Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.estimators.base import Estimator
+from cofactor.models import item_search
 from cofactor.recommender.exploration import draw_positions
 from cofactor.results import Query
 from cofactor.service import registry
@@ -221,3 +223,16 @@ def test_a_new_item_is_placed_by_the_prior(engine: Engine, ratings: Interactions
     engine.catch_up()
     assert engine.extend_catalog()
     assert "1002" in ids(engine, "nobody", 100)
+
+
+def test_answers_of_a_large_catalog_name_the_index_and_are_the_same(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users, query = ["7", "8", "nobody"], Query(n=30)
+    scanned = [engine.recommend(user, query) for user in users]
+    assert [answer.item_index for answer in scanned] == [None] * 3
+    monkeypatch.setattr(item_search, "MIN_CLUSTERED_ITEMS", 50)
+    clustered = [Engine(engine.store, engine.artifacts).recommend(user, query) for user in users]
+    assert [answer.item_index for answer in clustered] == ["clusters"] * 3
+    assert [replace(answer, item_index=None) for answer in clustered] == scanned
+    assert engine.recommend_batch(users, query)[1].item_index == "clusters"

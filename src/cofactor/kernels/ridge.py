@@ -21,7 +21,7 @@ References: Hu, Koren & Volinsky 2008, eq. 4; Zhou et al. 2008 (ALS-WR), section
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ import numpy as np
 from cofactor.arrays import Float32, row_starts
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import parallel_for, row_blocks
-from cofactor.kernels.ridge_double import ill_conditioned_rows, ridge_double
+from cofactor.kernels.ridge_double import FeatureExtent, ill_conditioned_rows, ridge_double
 from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["EVENTS", "RATINGS", "RidgeInputs", "improve", "solve"]
@@ -271,6 +271,8 @@ class RidgeInputs:
         The precision of the prior.
     prior : ndarray of shape (1, width) or (n_rows, width), float32
         The prior mean, either shared by all rows or one for each row.
+    extent : FeatureExtent
+        The extent of the features, computed when it is needed.
     """
 
     kind: int
@@ -280,6 +282,7 @@ class RidgeInputs:
     shape: Float32
     precision: Float32
     prior: Float32
+    extent: FeatureExtent = field(default_factory=FeatureExtent, repr=False, compare=False)
 
     def targets(self, entries: SparseRows) -> tuple[Float32, Float32]:
         """Return the confidence and the target of each entry.
@@ -401,7 +404,7 @@ def _solve_in_double(x: Float32, entries: SparseRows, penalty: Float32, inputs: 
     """Solve the rows of x that are too ill-conditioned for float32 in float64."""
     confidence = entries.values if inputs.kind == EVENTS else entries.weights
     rows = ill_conditioned_rows(
-        entries, confidence, penalty, inputs.features, inputs.gram, inputs.shape, inputs.precision
+        entries, confidence, penalty, inputs.features, inputs.gram, inputs.shape, inputs.precision, inputs.extent
     )  # fmt: skip
     if len(rows) == 0:
         return

@@ -14,7 +14,7 @@ from cofactor.arrays import Float32, Int64, max_magnitude
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["MAX_RATIO", "ill_conditioned_rows", "ridge_double"]
+__all__ = ["MAX_RATIO", "FeatureExtent", "ill_conditioned_rows", "ridge_double"]
 
 EVENTS = 1
 """Same value as in `kernels.ridge`."""
@@ -95,6 +95,44 @@ def ridge_double(width: int, kind: int):
     return ridge_double
 
 
+class FeatureExtent:
+    """Largest squared norm and nonzero dimensions of feature vectors; kept as long as the same read-only array is used.
+
+    A fold-in of one user then does not take the time of a pass over all items.
+    """
+
+    def __init__(self) -> None:
+        self._latest: tuple[Float32, tuple[float, Int64]] | None = None
+
+    def of(self, features: Float32) -> tuple[float, Int64]:
+        """Return the extent of feature vectors.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n, width), float32
+            The feature vectors; n > 0.
+
+        Returns
+        -------
+        largest_square : float
+            The largest squared norm.
+        dimensions : ndarray of shape (m,), int64
+            The dimensions in which some feature is nonzero.
+        """
+        latest = self._latest
+        if latest is not None and latest[0] is features:
+            return latest[1]
+        extent = float(_squares(features).max()), np.flatnonzero(features.any(axis=0))
+        if not features.flags.writeable:
+            self._latest = features, extent
+        return extent
+
+
+def _squares(features: Float32) -> Float32:
+    squares: Float32 = np.einsum("nd,nd->n", features, features)
+    return squares
+
+
 def ill_conditioned_rows(
     entries: SparseRows,
     confidence: Float32 | None,
@@ -103,6 +141,7 @@ def ill_conditioned_rows(
     gram: Float32,
     shape: Float32,
     precision: Float32,
+    extent: FeatureExtent,
 ) -> Int64:
     """Find the rows that require float64, because their equations are too ill-conditioned for float32.
 
@@ -116,6 +155,8 @@ def ill_conditioned_rows(
         The penalty for each row.
     features, gram, shape, precision : ndarray, float32
         As in `kernels.ridge.RidgeInputs`.
+    extent : FeatureExtent
+        The extent of the features.
 
     Returns
     -------
@@ -134,18 +175,18 @@ def ill_conditioned_rows(
     --------
     >>> rows = SparseRows.of(rows=[0, 1], columns=[0, 0], values=[1, 1], n_rows=2)
     >>> ones, no_gram = np.ones(1, np.float32), np.zeros((0, 0), np.float32)
-    >>> ill_conditioned_rows(rows, np.float32([1, 1e6]), np.float32([1, 1]), ones[None], no_gram, ones, ones).tolist()
+    >>> equations = np.float32([1, 1e6]), np.float32([1, 1]), ones[None], no_gram, ones, ones
+    >>> ill_conditioned_rows(rows, *equations, FeatureExtent()).tolist()
     [1]
     """
     nonempty_rows = np.flatnonzero(entries.counts)
     if len(nonempty_rows) == 0 or features.size == 0:
         return nonempty_rows[:0]
-    squares = np.einsum("nd,nd->n", features, features)
+    largest_square, used_dimensions = extent.of(features)
     largest_confidence = 1.0 if confidence is None else max_magnitude(confidence)
-    largest = largest_confidence * float(squares.max())
+    largest = largest_confidence * largest_square
     if not np.isfinite(largest):
         return nonempty_rows[:0]  # the caller reports values that are not finite
-    used_dimensions = np.flatnonzero(features.any(axis=0))
     if len(used_dimensions) == 0:
         return nonempty_rows[:0]
     min_eigenvalues = np.full(len(nonempty_rows), np.inf)
@@ -161,7 +202,10 @@ def ill_conditioned_rows(
         return candidates
     weighted = entries if confidence is None else entries.with_values(confidence)
     part = weighted if len(candidates) == len(entries) else weighted.take(candidates.astype(np.int32))
-    weights = squares[part.columns].astype(np.float64)
+    if len(part.columns) < len(features):
+        weights = _squares(features[part.columns]).astype(np.float64)
+    else:
+        weights = _squares(features)[part.columns].astype(np.float64)
     if confidence is not None:
         weights *= np.abs(part.values)
     rows: Int64 = candidates[np.maximum.reduceat(weights, part.start[:-1]) > MAX_RATIO * min_eigenvalues[is_candidate]]

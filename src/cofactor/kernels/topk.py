@@ -25,7 +25,7 @@ from cofactor.arrays import Bool, Float32, Int8, Int32, Int64
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import one_thread_blas, parallel_for
 
-__all__ = ["PIECE_SIZE", "ItemIndex", "first_allowed", "sort_lists", "top_items"]
+__all__ = ["NO_ROW", "PIECE_SIZE", "ItemIndex", "first_allowed", "rounding_margins", "sort_lists", "top_items"]
 
 TILE_USERS, TILE_ITEMS = 128, 2048
 """The shape of a tile of scores: 128 x 2,048 float32 values take one megabyte."""
@@ -298,10 +298,17 @@ def first_allowed(order: Int32, n: int, seen: Int32, allowed: Bool) -> Int32:
     >>> first_allowed(np.int32([2, 0, 1]), 3, np.int32([0]), np.zeros(0, bool)).tolist()
     [2, 1, -1]
     """
-    is_usable = np.ones(len(order), bool) if len(allowed) == 0 else allowed.copy()
-    is_usable[seen] = False
-    rows = order[is_usable[order]][:n]
-    return np.pad(rows, (0, n - len(rows)), constant_values=-1)
+    rows = np.full(n, -1, np.int32)
+    size, first, step = 0, 0, n + len(seen)
+    while size < n and first < len(order):  # usually, one step is sufficient
+        candidates = order[first : first + step]
+        is_usable = np.isin(candidates, seen, invert=True)
+        if len(allowed):
+            is_usable &= allowed[candidates]
+        usable = candidates[is_usable][: n - size]
+        rows[size : size + len(usable)] = usable
+        size, first, step = size + len(usable), first + step, 4 * step
+    return rows
 
 
 def _rank_block(
@@ -309,7 +316,7 @@ def _rank_block(
 ) -> None:
     """Rank the items for a block of users, in place."""
     scan = _scan()
-    norms, margin = _margins(P, index)
+    norms, margin = rounding_margins(P, index.suffix_max_norm[0], index.largest_bias)
     threshold = np.full(len(P), -np.inf, np.float32)
     users = np.arange(len(P))
     for first in range(0, len(index.rows), TILE_ITEMS):
@@ -329,7 +336,7 @@ def _rank_block(
 def _rank_single_user(scores: Float32, rows: Int32, P: Float32, index: ItemIndex, seen: Int32, allowed: Bool) -> None:
     """Rank the items for a single user, in place."""
     scan, n, n_items = _scan_single_user(P.shape[1]), scores.shape[1], len(index.rows)
-    (norm,), (margin,) = _margins(P, index)
+    (norm,), (margin,) = rounding_margins(P, index.suffix_max_norm[0], index.largest_bias)
 
     def scan_piece(first: int, heap_scores: Float32, heap_rows: Int32, threshold: np.float32) -> None:
         scan(
@@ -358,16 +365,35 @@ def _rank_single_user(scores: Float32, rows: Int32, P: Float32, index: ItemIndex
         sort_lists(scores, rows)
 
 
-def _margins(P: Float32, index: ItemIndex) -> tuple[Float32, Float32]:
+def rounding_margins(P: Float32, max_norm: np.float32, largest_bias: np.float32) -> tuple[Float32, Float32]:
     """Return the norm |p| of each user, rounded up, and a bound on the rounding error of approximate scores.
 
     The bound covers two sums of `width` products, a bias and a few more operations, each with an error of half an ulp
     of its largest operand.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n_users, width), float32
+        User factors.
+    max_norm : float32
+        The largest norm of an item vector.
+    largest_bias : float32
+        The largest absolute bias.
+
+    Returns
+    -------
+    norms, margins : ndarray of shape (n_users,), float32
+
+    Examples
+    --------
+    >>> norms, margins = rounding_margins(np.float32([[3, 4]]), np.float32(2), np.float32(0))
+    >>> norms.round(3).tolist(), bool(margins[0] < 3e-5)
+    ([5.0], True)
     """
     p = P.astype(np.float64)
     norms = np.sqrt(np.einsum("ij,ij->i", p, p)).astype(np.float32) * np.float32(1 + 1e-6)
     rounding_errors = np.float32(2 * (P.shape[1] + 8) * 2.0**-23)
-    return norms, rounding_errors * (norms * index.suffix_max_norm[0] + index.largest_bias)
+    return norms, rounding_errors * (norms * max_norm + largest_bias)
 
 
 def sort_lists(scores: Float32, rows: Int32) -> None:

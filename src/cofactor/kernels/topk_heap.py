@@ -1,4 +1,4 @@
-"""Heap operations for ranking kernels: membership test, insertion and exact scores.
+"""Operations for ranking kernels: membership test, heaps and exact scores.
 
 Only kernel factories import this module, because it requires numba. They close over the module, not over its functions,
 so that numba finds the kernel in its cache.
@@ -11,7 +11,7 @@ from typing import Any
 import numba
 import numpy as np
 
-__all__ = ["contains", "replace_worst", "score"]
+__all__ = ["contains", "replace_worst", "score", "shifted", "sift_down"]
 
 
 def _contains(values: Any, low: Any, high: Any, value: Any) -> Any:
@@ -53,6 +53,33 @@ def _replace_worst(scores: Any, rows: Any, a: Any, score: Any, row: Any) -> Any:
     return True
 
 
+def _sift_down(queue: Any, keys: Any, root: Any, size: Any) -> None:
+    """Move the entry at `root` of a binary heap down, below all entries with a higher key.
+
+    The heap is queue[:size], with the entry of the highest key at position 0; the key of entry e is keys[e].
+    """
+    entry, hole = queue[root], root
+    while 2 * hole + 1 < size:
+        child = 2 * hole + 1
+        if child + 1 < size and keys[queue[child + 1]] > keys[queue[child]]:
+            child += 1
+        if keys[queue[child]] <= keys[entry]:
+            break
+        queue[hole] = queue[child]
+        hole = child
+    queue[hole] = entry
+
+
+def _shifted(bias: Any, shift: Any, row: Any, weight: Any) -> Any:
+    """Compute bias[row] + weight * shift[row] in float32 as NumPy does; `shift` may be empty.
+
+    It is compiled without the fast-math flags of kernels, as `score`.
+    """
+    if shift.shape[0] == 0:
+        return bias[row]
+    return bias[row] + weight * shift[row]
+
+
 def _score(P: Any, a: Any, Q: Any, b: Any, bias: Any) -> Any:
     """Compute P[a] . Q[b] + bias in float32 by eight partial sums in a fixed order, for bitwise reproducible scores.
 
@@ -79,3 +106,5 @@ def _score(P: Any, a: Any, Q: Any, b: Any, bias: Any) -> Any:
 contains: Any = numba.njit(nogil=True)(_contains)
 replace_worst: Any = numba.njit(nogil=True)(_replace_worst)
 score: Any = numba.njit(nogil=True, fastmath=False)(_score)
+shifted: Any = numba.njit(nogil=True, fastmath=False)(_shifted)
+sift_down: Any = numba.njit(nogil=True)(_sift_down)

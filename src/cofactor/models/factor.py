@@ -29,7 +29,7 @@ from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.ridge import RidgeInputs
 from cofactor.kernels.sparse import SparseRows
-from cofactor.kernels.topk import ItemIndex, first_allowed, top_items
+from cofactor.kernels.topk import first_allowed
 from cofactor.models.arguments import (
     checked_batch,
     checked_batch_pairs,
@@ -44,15 +44,20 @@ from cofactor.models.arguments import (
 )
 from cofactor.models.explanation import Explanation, unattributed_rest
 from cofactor.models.fold_in import GaussianPrior, shift_with_new_items, sigmoid, with_minimal_penalty
+from cofactor.models.item_search import ItemSearch
 from cofactor.models.losses import EventsLoss, LeastSquaresLoss, Loss, PairwiseLoss, RatingsLoss
 from cofactor.models.similarity import list_cosines
 from cofactor.models.user_batch import UserBatch
+from cofactor.results import ItemIndexName
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["FactorModel"]
 
 MIN_UNIT = 1e-15
 """The smallest `unit` that `FactorModel.rescaled` accepts; the largest is its inverse."""
+
+UNIT_ROWS = 1 << 16
+"""The number of vectors that are scaled to unit length at a time."""
 
 LOSSES: dict[str, type[Loss]] = {loss.__name__: loss for loss in (RatingsLoss, EventsLoss, PairwiseLoss)}
 """Loss classes by their names in model files."""
@@ -158,6 +163,11 @@ class FactorModel:
     def factors(self) -> int:
         """Number of factors, the length of each vector; 0 if the model has only biases."""
         return int(self.item_factors.shape[1])
+
+    @property
+    def _shift_weights(self) -> Float32:
+        """The weight of `item_shift` for each user."""
+        return np.zeros(self.n_users, np.float32) if self.user_shift is None else self.user_shift
 
     @property
     def zero_is_unknown(self) -> bool:
@@ -335,20 +345,19 @@ class FactorModel:
     # Ranking
 
     @cached_property
-    def _index(self) -> ItemIndex:
-        return ItemIndex.of(self.item_factors, self.item_bias)
+    def _search(self) -> ItemSearch:
+        return ItemSearch(self.item_factors, self.item_bias)
 
-    def _shifted_index(self, weight: Float32) -> ItemIndex:
-        """Return the item vectors and biases for users with a given shift weight, prepared for `top_items`."""
-        if not weight or self.item_shift is None:
-            return self._index
-        return ItemIndex.of(self.item_factors, self.item_bias + weight * self.item_shift)
+    @property
+    def item_index(self) -> ItemIndexName | None:
+        """Index that `top` uses: "clusters" for large catalogs, see `item_search`; None if it scans the items."""
+        return "clusters" if self._search.uses_clusters else None
 
     @cached_property
-    def _directions(self) -> tuple[Float32, ItemIndex]:
-        """Item factors scaled to unit length, as vectors and as an index; their dot products are cosines."""
+    def _directions(self) -> tuple[Float32, ItemSearch]:
+        """Item factors scaled to unit length, as vectors and for searches; their dot products are cosines."""
         unit = _unit_rows(self.item_factors)
-        return unit, ItemIndex.of(unit, np.zeros(self.n_items, np.float32))
+        return unit, ItemSearch(unit, np.zeros(self.n_items, np.float32))
 
     def scores(self, users: UserBatch) -> Float32:
         """Compute the raw scores of all items for each user; `top` ranks items without computing this matrix.
@@ -415,31 +424,14 @@ class FactorModel:
         """
         users, n, exclude, allowed, order = checked_lists(self, users, n, exclude, allowed, order)
         vectors = contiguous(self.user_factors[users.rows], np.float32)
-        weights = np.zeros(len(users), np.float32) if self.user_shift is None else self.user_shift[users.rows]
-        if self.user_shift is None:
-            rows, scores = top_items(
-                vectors, self._index, n, seen_start=exclude.start, seen=exclude.columns, allowed=allowed
-            )
-        else:
-            rows, scores = self._top_shifted(vectors, weights, n, exclude, allowed)
+        weights = self._shift_weights[users.rows]
+        rows, scores = self._search.top(
+            vectors, n, exclude=exclude, allowed=allowed, shift=self.item_shift, weights=weights
+        )
         if len(order) and self.zero_is_unknown and not (self.factors and vectors[:, 0].all()):
             for user in np.flatnonzero(~vectors.any(axis=1) & (weights == 0)):  # all scores of such a user are 0
                 rows[user] = first_allowed(order.rows, n, exclude.row(int(user)).columns, allowed)
         return rows, scores + (np.float32(self.mean) + self.user_bias[users.rows])[:, None]
-
-    def _top_shifted(
-        self, vectors: Float32, weights: Float32, n: int, exclude: SparseRows, allowed: Bool
-    ) -> tuple[Int32, Float32]:
-        """Return the top n items for user vectors, with the item-bias shift multiplied by `weights`."""
-        rows, scores = np.empty((len(vectors), n), np.int32), np.empty((len(vectors), n), np.float32)
-        for weight in np.unique(weights):
-            selected = weights == weight
-            seen = exclude.take(np.flatnonzero(selected))
-            index = self._shifted_index(weight)
-            rows[selected], scores[selected] = top_items(
-                vectors[selected], index, n, seen_start=seen.start, seen=seen.columns, allowed=allowed
-            )
-        return rows, scores
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
         """Return the n most similar items for each item, by the cosine similarity of their factors, excluding biases.
@@ -461,8 +453,7 @@ class FactorModel:
             0 for a zero vector; -inf where the row is -1.
         """
         items, n, allowed = checked_nearest("items", items, self.n_items, n, allowed)
-        unit, index = self._directions
-        return _nearest(unit, index, items, n, allowed)
+        return _nearest(*self._directions, items, n, allowed)
 
     def similar_users(self, users: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
         """Return the n most similar users for each user, by the cosine similarity of factors; see `similar_items`.
@@ -485,7 +476,7 @@ class FactorModel:
         """
         users, n, allowed = checked_nearest("users", users, self.n_users, n, allowed)
         unit = _unit_rows(self.user_factors)
-        return _nearest(unit, ItemIndex.of(unit, np.zeros(self.n_users, np.float32)), users, n, allowed)
+        return _nearest(unit, ItemSearch(unit, np.zeros(self.n_users, np.float32)), users, n, allowed)
 
     @one_thread_blas()
     def item_similarity(self, items: Int32) -> Float32:
@@ -549,7 +540,7 @@ class FactorModel:
         if self.untrained is not None and inputs.gram.size:
             trained_features = np.where(self.untrained[:, None], np.float32(0), inputs.features)
             inputs = replace(inputs, gram=loss.unobserved_gram(trained_features))
-        return with_minimal_penalty(inputs, self.rating_range)
+        return with_minimal_penalty(replace(inputs, features=read_only(inputs.features)), self.rating_range)
 
     @one_thread_blas()
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
@@ -608,7 +599,7 @@ class FactorModel:
         """
         item_shift = checks.float32_array("item_shift", item_shift, (self.n_items,))
         weight = checks.finite_number("weight", weight, low=0)
-        return replace(self, item_shift=item_shift, user_shift=np.full(self.n_users, weight, np.float32))
+        return self._with_same_items(item_shift=item_shift, user_shift=np.full(self.n_users, weight, np.float32))
 
     @one_thread_blas()
     def with_fold_in_penalty(self, histories: SparseRows) -> Self:
@@ -684,12 +675,14 @@ class FactorModel:
         untrained = ~is_own
         if self.untrained_users is not None:
             untrained[is_own] = self.untrained_users[take[is_own]]
-        selected = replace(selected, untrained_users=read_only(untrained))
         item_shift = self.item_shift if other.item_shift is None else other.item_shift
-        if item_shift is None:
-            return selected
-        own, others = (np.zeros(m.n_users, np.float32) if m.user_shift is None else m.user_shift for m in (self, other))
-        return replace(selected, item_shift=item_shift, user_shift=read_only(select(own, others)))
+        user_shift = None
+        if item_shift is not None:
+            own, others = (m._shift_weights for m in (self, other))
+            user_shift = read_only(select(own, others))
+        return selected._with_same_items(
+            untrained_users=read_only(untrained), item_shift=item_shift, user_shift=user_shift
+        )
 
     def with_items(self, factors: Float32, bias: Float32, take: Int32) -> Self:
         """Return a model with the same users, and with items selected from this model and from new items.
@@ -711,15 +704,25 @@ class FactorModel:
         factors = checks.float32_array("factors", factors, (None, self.factors))
         bias = checks.float32_array("bias", bias, (len(factors),))
         take = checked_take(take, self.n_items, len(factors))
-        rows = np.where(take >= 0, take, self.n_items - 1 - take)
-        untrained = np.zeros(self.n_items, bool) if self.untrained is None else self.untrained
-        return replace(
+        is_new = take < 0
+        item_factors = np.empty((len(take), self.factors), np.float32)
+        if self.n_items:
+            np.take(self.item_factors, np.maximum(take, 0), axis=0, out=item_factors, mode="clip")
+        item_factors[is_new] = factors[-1 - take[is_new]]
+        item_bias = np.empty(len(take), np.float32)
+        item_bias[~is_new], item_bias[is_new] = self.item_bias[take[~is_new]], bias[-1 - take[is_new]]
+        untrained = is_new.copy()
+        if self.untrained is not None:
+            untrained[~is_new] = self.untrained[take[~is_new]]
+        other = replace(
             self,
-            item_factors=read_only(contiguous(np.concatenate([self.item_factors, factors])[rows], np.float32)),
-            item_bias=read_only(contiguous(np.concatenate([self.item_bias, bias])[rows], np.float32)),
-            untrained=read_only(np.append(untrained, np.ones(len(factors), bool))[rows]),
+            item_factors=read_only(item_factors),
+            item_bias=read_only(item_bias),
+            untrained=read_only(untrained),
             item_shift=None if self.item_shift is None else shift_with_new_items(self.item_shift, take),
         )
+        other.__dict__["_search"] = self._search.with_items(other.item_factors, other.item_bias, take)
+        return other
 
     @validated
     def with_user_arrays(self, factors: Float32, bias: Float32) -> Self:
@@ -739,17 +742,20 @@ class FactorModel:
         """
         factors = checks.float32_array("factors", factors, (None, self.factors))
         bias = checks.float32_array("bias", bias, (len(factors),))
-        other = replace(
-            self,
+        return self._with_same_items(
             user_factors=read_only(factors),
             user_bias=read_only(bias),
             item_shift=None,
             user_shift=None,
             untrained_users=None,
         )
-        for name in ("_index", "item_inputs"):  # cached values that depend on the items only
-            if name in self.__dict__:
-                other.__dict__[name] = self.__dict__[name]
+
+    def _with_same_items(self, **changes: Any) -> Self:
+        """Return a copy of this model with other users, which shares the values that depend on the items only."""
+        other = replace(self, **changes)
+        other.__dict__["_search"] = self._search
+        if "item_inputs" in self.__dict__:
+            other.__dict__["item_inputs"] = self.item_inputs
         return other
 
     # Serialization
@@ -816,12 +822,16 @@ class FactorModel:
 
 def _unit_rows(factors: Float32) -> Float32:
     """Scale each row to unit length; zero rows are unchanged."""
-    length = np.linalg.norm(factors.astype(np.float64), axis=1, keepdims=True)
-    return contiguous(np.divide(factors, length, out=np.zeros(factors.shape), where=length > 0), np.float32)
+    unit = np.zeros(factors.shape, np.float32)
+    for first in range(0, len(factors), UNIT_ROWS):  # in blocks, to limit the memory for float64
+        block = factors[first : first + UNIT_ROWS].astype(np.float64)
+        length = np.linalg.norm(block, axis=1, keepdims=True)
+        unit[first : first + UNIT_ROWS] = np.divide(block, length, out=np.zeros(block.shape), where=length > 0)
+    return unit
 
 
-def _nearest(unit: Float32, index: ItemIndex, rows: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
+def _nearest(unit: Float32, search: ItemSearch, rows: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
     """Return the n rows with the largest cosine similarity to each row, excluding the row itself."""
     start = np.arange(len(rows) + 1, dtype=np.int64)
-    rows = contiguous(rows, np.int32)
-    return top_items(unit[rows], index, n, seen_start=start, seen=rows, allowed=allowed)
+    own = SparseRows(start, contiguous(rows, np.int32), np.ones(len(rows), np.float32))
+    return search.top(unit[rows], n, exclude=own, allowed=allowed)

@@ -260,7 +260,8 @@ def with_minimal_penalty(inputs: RidgeInputs, rating_range: tuple[float, float] 
         The same inputs with the raised penalties in `shape`.
     """
     squared_range = 1.0 if rating_range is None else ((rating_range[1] - rating_range[0]) / 5) ** 2
-    minimum = np.float32(1e-6 * squared_range) * np.square(inputs.features).max(axis=0, initial=0)
+    largest = np.maximum(inputs.features.max(axis=0, initial=0), -inputs.features.min(axis=0, initial=0))
+    minimum = np.float32(1e-6 * squared_range) * np.square(largest)
     return replace(inputs, shape=np.maximum(inputs.shape, minimum))
 
 

@@ -50,6 +50,7 @@ from cofactor.models.posterior_samples import (
 from cofactor.models.recalibration import Recalibration
 from cofactor.models.session_bias import SessionBias
 from cofactor.models.user_batch import UserBatch
+from cofactor.results import ItemIndexName
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["BayesianModel", "Posterior"]
@@ -247,6 +248,11 @@ class BayesianModel:
             -inf where the row is -1.
         """
         return self.average.top(users, n, exclude=exclude, allowed=allowed, order=order)
+
+    @property
+    def item_index(self) -> ItemIndexName | None:
+        """Index that `top` uses; see `FactorModel.item_index`."""
+        return self.average.item_index
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
         """Return the n most similar items for each item, by posterior mean factors; see `FactorModel.similar_items`.

@@ -200,9 +200,9 @@ class Catalog:
         min_support, excluded = checks.whole_number("min_support", min_support, low=0), excluded[excluded >= 0]
         if min_support == 0 and where is None and not len(excluded):
             return allowed
-        mask = self.support >= min_support
-        if len(allowed):
-            mask &= allowed
+        mask = allowed.copy() if len(allowed) else np.ones(self.n_items, bool)
+        if min_support > 0:
+            mask &= self.support >= min_support
         if where is not None:
             mask &= (metadata or self.metadata).matches(where)
         mask[excluded] = False

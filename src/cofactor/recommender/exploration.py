@@ -104,7 +104,7 @@ def draw_positions(
     scores : ndarray of shape (m,), float32
         Scores of the items in `rows`.
     pool : ndarray of shape (p,), int64
-        Row numbers of the items with few ratings.
+        Sorted row numbers of the items with few ratings.
     n : int
         Length of the list; it is shorter if items run out.
     share : float
@@ -135,15 +135,20 @@ def draw_positions(
     >>> [position.row for position in draw_positions(rows, scores, np.array([3]), 3, 0.0, stream)]
     [7, 8]
     """
-    pool_items = [int(row) for row in stream.permutation(pool)]
     ranked_items = list(zip(rows.tolist(), scores.tolist(), strict=True))
-    listed_items: set[int] = set()
+    place = np.searchsorted(pool, rows)
+    is_in_pool = np.append(pool, -1)[place] == rows
+    ranked_pool_items = set(rows[is_in_pool].tolist())
+    n_left, listed_items = len(pool), set[int]()
     positions: list[Position] = []
     while len(positions) < n:
-        pool_items = [row for row in pool_items if row not in listed_items]
-        probability = share if pool_items else 0.0
-        if pool_items and stream.random() < probability:
-            position = Position(pool_items[-1], None, True, share / len(pool_items))
+        probability = share if n_left else 0.0
+        if n_left and stream.random() < probability:
+            row = int(pool[stream.integers(len(pool))])
+            while row in listed_items:  # draws again: the pool is not copied, because it may be most of the catalog
+                row = int(pool[stream.integers(len(pool))])
+            position = Position(row, None, True, share / n_left)
+            n_left -= 1
         else:
             while ranked_items and ranked_items[0][0] in listed_items:
                 ranked_items.pop(0)
@@ -151,6 +156,7 @@ def draw_positions(
                 return positions
             row, score = ranked_items.pop(0)
             position = Position(row, score, False, 1 - probability)
+            n_left -= row in ranked_pool_items
         listed_items.add(position.row)
         positions.append(position)
     return positions

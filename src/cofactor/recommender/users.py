@@ -40,7 +40,7 @@ from cofactor.recommender.exploration import (
 )
 from cofactor.recommender.questions import Questions
 from cofactor.recommender.updating import with_appended_users
-from cofactor.results import AnsweredBy, ExplanationMethod, RankBy, RecommendedItem
+from cofactor.results import AnsweredBy, ExplanationMethod, ItemIndexName, RankBy, RecommendedItem
 
 __all__ = ["ListOptions", "UserView"]
 
@@ -116,6 +116,12 @@ class UserView:
         return len(self.batch)
 
     # ranking
+
+    @property
+    def item_index(self) -> ItemIndexName | None:
+        """Index of items that `rank` uses: "clusters" for the factor models of large catalogs, or None."""
+        index: ItemIndexName | None = getattr(ranking_part(self.model, self.batch)[0], "item_index", None)
+        return index
 
     def rank(
         self,

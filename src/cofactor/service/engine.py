@@ -484,7 +484,7 @@ class Engine:
             source = view.source if sources is None else sources[position]
             if source == "popularity" and any(item.answered_by == "model" for item in items):
                 source = "prior"  # the biases of items
-            answers.append(Recommendation(model.version, source, stale, user, items))
+            answers.append(Recommendation(model.version, source, stale, user, items, view.item_index))
         return answers
 
     def predict(self, user: str, item: str) -> Prediction:

@@ -36,7 +36,7 @@ from cofactor.results import ExplainedScore, Prediction, Recommendation, Similar
 from tests.support.estimators import small
 
 RESULTS = {
-    "/v1/recommendations": Recommendation(1, "model", False, "u1", ()),
+    "/v1/recommendations": Recommendation(1, "model", False, "u1", (), None),
     "/v1/predictions": Prediction(1, "model", False, "u1", "i1", 3.5, None),
     "/v1/explanations": ExplainedScore(1, "model", False, "u1", "i1", 3.5, "removal", (), ()),
     "/v1/items/similar": SimilarItems("i1", 1, ()),
