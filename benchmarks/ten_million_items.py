@@ -21,6 +21,7 @@ in the service, for known and for new users, and with filters. Results are writt
 from __future__ import annotations
 
 import argparse
+import gc
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -238,6 +239,7 @@ def main() -> None:
             print(lines[-1], flush=True)
             PAGE.write_text("\n".join([*lines, *later, ""]))
             del model
+            gc.collect()
     print("\n".join(later))
 
 

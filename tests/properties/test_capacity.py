@@ -91,7 +91,7 @@ def test_an_import_needs_the_planned_disk(times: bool, tmp_path: Path, monkeypat
     [
         (4_000, 3_000, 1_200_000),
         pytest.param(300_000, 20_000, 3_000_000, marks=pytest.mark.long),
-        pytest.param(2_000, 200_000, 600_000, marks=pytest.mark.long),
+        pytest.param(2_000, 50_000, 400_000, marks=pytest.mark.long),
     ],
 )
 def test_the_memory_of_a_fit_is_as_planned(estimator: Any, users: int, items: int, events: int) -> None:
@@ -247,6 +247,7 @@ def test_the_advice_names_the_limit() -> None:
         ({"relative_speed": 0.0}, "relative_speed must be"),
         ({"item_skew": 0.5}, "item_skew must be"),
         ({"max_hours": 0.0}, "max_hours must be"),
+        ({"estimator": "bpr"}, "estimator must be"),
         ({"estimator": cofactor.EASE()}, "estimator must be implicit-als, explicit-als, biased-mf, bpr; got ease"),
     ],
 )

@@ -224,8 +224,8 @@ def plan(
     relative_speed = checks.finite_number("relative_speed", relative_speed, low=0.01, high=100)
     max_hours = checks.finite_number("max_hours", max_hours, low=0.001, high=1e6)
     factors, epochs = _whole(estimator, "factors"), _whole(estimator, "epochs")
-    traced, cost = measure_memory(estimator, shape), fit_cost(estimator, shape)
-    ranking = list_seconds(shape.items, factors)
+    cost, ranking = fit_cost(estimator, shape), list_seconds(shape.items, factors)
+    traced = measure_memory(estimator, shape)  # last, because compiling kernels takes memory
     speed = min(cores, cost.max_threads) * relative_speed
     buffers = cores * _als_buffer(shape, factors) if isinstance(estimator, ImplicitALS | ExplicitALS) else 0
     model_bytes = model_file_bytes(shape, factors)

@@ -19,7 +19,7 @@ from cofactor.capacity.shape import TableShape, sample_rows
 from cofactor.data.ids import IdMap
 from cofactor.errors import ParameterError
 from cofactor.estimators import BPR, BiasedMF, ExplicitALS, ImplicitALS
-from cofactor.estimators.base import Estimator
+from cofactor.estimators.base import Estimator, require_estimator
 from cofactor.estimators.bpr import n_negatives
 from cofactor.kernels.blocks import grid_size, pair_blocks
 from cofactor.kernels.bpr import bpr_epoch
@@ -100,9 +100,9 @@ def require_planned(estimator: Estimator) -> None:
     Raises
     ------
     ParameterError
-        If it is not in `FIT_COSTS`.
+        If it is not an estimator, or not in `FIT_COSTS`.
     """
-    if type(estimator) not in FIT_COSTS:
+    if type(require_estimator(estimator)) not in FIT_COSTS:
         names = ", ".join(cls.name for cls in FIT_COSTS)
         raise ParameterError(f"estimator must be {names}; got {estimator.name}")
 
@@ -269,7 +269,7 @@ class _BlockSample:
     def of(cls, shape: TableShape, factors: int, full_grid: int) -> _BlockSample:
         grid = min(thread_count(), full_grid)
         share = grid / full_grid
-        n_items = max(round(shape.items * share), 1)
+        n_items = min(max(round(shape.items * share), 1), _sample_size(shape.items, factors))
         per_user = shape.events / shape.users * share
         n_users = max(min(round(SAMPLE_ENTRIES / per_user), _sample_size(shape.users, factors)), 1)
         rows = sample_rows(n_users, shape.user_skew, n_items, shape.item_skew, per_user * n_users)

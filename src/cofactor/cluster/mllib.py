@@ -17,7 +17,6 @@ from cofactor.cluster.blocks import SIDES, unpacked_rows
 from cofactor.cluster.half_steps import HalfSteps
 from cofactor.errors import ParameterError
 from cofactor.estimators import ExplicitALS, ImplicitALS
-from cofactor.models.losses import EventsLoss, RatingsLoss
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -108,10 +107,9 @@ def _als(rows: DataFrame, estimator: ExplicitALS | ImplicitALS, seed: int, **set
 def _fit_events(rows: DataFrame, estimator: ImplicitALS, problem: HalfSteps, seed: int) -> None:
     """Fit events: the objective divided by alpha0 has the weight 1 for unobserved pairs."""
     loss = problem.loss
-    assert isinstance(loss, EventsLoss)
     confidences = rows.mapInArrow(_confidences(estimator), "user_row int, item_row int, value float").persist()
     model = _als(
-        confidences, estimator, seed, implicitPrefs=True, alpha=1 / loss.alpha0, regParam=loss.l2 / loss.alpha0
+        confidences, estimator, seed, implicitPrefs=True, alpha=1 / loss.blank_weight, regParam=loss.l2 / loss.blank_weight
     )
     _write(model.itemFactors, None, problem)
     confidences.unpersist()
@@ -122,7 +120,6 @@ def _fit_ratings(rows: DataFrame, estimator: ExplicitALS, problem: HalfSteps, se
     from pyspark.sql import functions as sf
 
     loss, standardization = problem.loss, problem.standardization
-    assert isinstance(loss, RatingsLoss)
     assert standardization is not None
     if rows.where(sf.col("weight").isNotNull()).limit(1).count():
         raise ParameterError("MLlib cannot use weights of ratings; use the method half-steps")
