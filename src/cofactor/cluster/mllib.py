@@ -108,9 +108,8 @@ def _fit_events(rows: DataFrame, estimator: ImplicitALS, problem: HalfSteps, see
     """Fit events: the objective divided by alpha0 has the weight 1 for unobserved pairs."""
     loss = problem.loss
     confidences = rows.mapInArrow(_confidences(estimator), "user_row int, item_row int, value float").persist()
-    model = _als(
-        confidences, estimator, seed, implicitPrefs=True, alpha=1 / loss.blank_weight, regParam=loss.l2 / loss.blank_weight
-    )
+    unit = 1 / loss.blank_weight
+    model = _als(confidences, estimator, seed, implicitPrefs=True, alpha=unit, regParam=loss.l2 * unit)
     _write(model.itemFactors, None, problem)
     confidences.unpersist()
 
