@@ -88,7 +88,8 @@ def test_the_advice_is_the_last_line() -> None:
 
 @pytest.mark.usefixtures("instant")
 def test_json_contains_all_quantities_in_bytes_and_seconds() -> None:
-    plan = json_of("plan", *SIZE, "--cores", "2", "--factors", "32", "--set", "epochs=5", "--times")
+    machine = ("--cores", "2", "--memory", "64GB", "--disk", "1TB")
+    plan = json_of("plan", *SIZE, *machine, "--factors", "32", "--set", "epochs=5", "--times")
     assert (plan["model"], plan["factors"], plan["events"]) == ("implicit-als", 32, 10**9)
     assert plan["table_bytes"] == pytest.approx(28e9 + 96e6, rel=1e-3)
     assert (plan["seconds_per_pass"], plan["fit_seconds"]) == (40, 300)
