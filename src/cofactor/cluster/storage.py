@@ -220,4 +220,5 @@ def _storage_errors(path: str) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ClusterError(f"the work folder cannot be used ({path}): {error.strerror or error}") from error
+        reason = str(error).rpartition("] ")[2] if error.strerror is None else error.strerror
+        raise ClusterError(f"the work folder cannot be used ({path}): {reason}") from error
