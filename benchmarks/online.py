@@ -51,12 +51,11 @@ def main() -> None:
         lines.append(f"| {size:,} | {n:,} | {wall:.1f} | {cpu:.1f} | {3600 * n / wall:,.0f} |")
         print(lines[-1], flush=True)
     head = [
-        "# Users folded in per hour",
-        "",
-        f"Made by `python -m benchmarks.online` on {machine()}: `updated` with",
-        "",
-    ]
-    head[-2] += " users with new IDs and 20 events each, ImplicitALS with 64 factors and 27,000 items."
+        "# Users folded in per hour", "",
+        f"Made by `python -m benchmarks.online` on {machine()}.", "",
+        "Users with new IDs and 20 events each are added by `Recommender.updated`, a batch in each call, to ImplicitALS",
+        "with 64 factors and 27,000 items.", "",
+    ]  # fmt: skip
     PAGE.write_text("\n".join([*head, *lines, ""]))
 
 
