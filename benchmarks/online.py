@@ -53,7 +53,7 @@ def main() -> None:
     head = [
         "# Users folded in per hour", "",
         f"Made by `python -m benchmarks.online` on {machine()}.", "",
-        "Users with new IDs and 20 events each are added by `Recommender.updated`, a batch in each call, to ImplicitALS",
+        "Users with new IDs and 20 events each are added by `Recommender.updated`, one batch per call, to ImplicitALS",
         "with 64 factors and 27,000 items.", "",
     ]  # fmt: skip
     PAGE.write_text("\n".join([*head, *lines, ""]))
