@@ -107,8 +107,9 @@ def recommend_all(
         Properties of the connection to the database, such as `user`, `password` and `driver`.
     partitions : int, optional
         Number of tasks, and of Parquet files; by default, at most 100,000 users for each.
-    master : str, default "local[*]"
-        Master URL, such as `spark://HOST:7077`; not used if this process has an active Spark session.
+    master : str, optional
+        Master URL, such as `spark://HOST:7077`; by default, all cores of this machine. Not used if this process has an
+        active Spark session.
     settings : mapping of str to str, optional
         Settings of Spark, such as `{"spark.executor.memory": "8g"}`.
     **options : Any
@@ -199,8 +200,9 @@ def exposure(
         Table of the database and properties of the connection, as in `recommend_all`.
     partitions : int, optional
         Number of tasks; by default, at most 100,000 users for each.
-    master : str, default "local[*]"
-        Master URL, such as `spark://HOST:7077`; not used if this process has an active Spark session.
+    master : str, optional
+        Master URL, such as `spark://HOST:7077`; by default, all cores of this machine. Not used if this process has an
+        active Spark session.
     settings : mapping of str to str, optional
         Settings of Spark, such as `{"spark.executor.memory": "8g"}`.
 

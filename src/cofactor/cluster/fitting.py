@@ -119,8 +119,9 @@ def fit(
         Parquet or text files (a file, a folder, a pattern or a URI), or a JDBC URL together with `query`.
     output : str or Path, optional
         File to save the recommender in. By default, its arrays are in memory.
-    master : str, default "local[*]"
-        Master URL, such as `spark://HOST:7077`; not used if this process has an active Spark session.
+    master : str, optional
+        Master URL, such as `spark://HOST:7077`; by default, all cores of this machine. Not used if this process has an
+        active Spark session.
     settings : mapping of str to str, optional
         Settings of Spark, such as `{"spark.executor.memory": "8g"}`.
     method : {"auto", "half-steps", "mllib"}, default "auto"

@@ -63,7 +63,7 @@ def spark_session(
 
     Parameters
     ----------
-    master : str, default "local[*]"
+    master : str, optional
         Master URL: `local[N]` for N threads of this machine, `spark://HOST:PORT` for a standalone cluster, `yarn`, or
         `k8s://...`. Not used if a session is active.
     settings : dict of str to str, optional
