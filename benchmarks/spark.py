@@ -2,6 +2,7 @@
 
     python -m benchmarks.spark                             1, 5 and 20 million events; needs Java, and 8 GB of memory
     python -m benchmarks.spark --events 1000000
+    python -m benchmarks.spark cluster                     20 million events, on a master and two workers
     python -m benchmarks.spark page
 
 Synthetic events with the popularities of `benchmarks.out_of_core` and 140 events for each user, in a Parquet file.
@@ -9,7 +10,8 @@ ImplicitALS has 64 factors and settings that MLlib can express. Each fit runs in
 time from the start of the process to the model file, *read* the time to the first epoch, *pass* the median time of an
 epoch, which MLlib does not report. Memory is the largest sum over the process, the Java virtual machine and its Python
 workers. The objective is that of `FactorModel.objective` on the table. Results are appended to benchmarks/spark.jsonl;
-`page` writes benchmarks/spark.md.
+`page` writes benchmarks/spark.md. `cluster` fits on a standalone cluster, a master and two workers of one core on this
+machine, and measures the memory of the process that starts the fit, with its Java process and without the workers.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -30,14 +34,21 @@ import numpy as np
 import polars as pl
 
 from benchmarks.results import machine
+from tests.support.spark_cluster import standalone_cluster
 
 RESULTS, PAGE = (Path(__file__).parent / f"spark.{suffix}" for suffix in ("jsonl", "md"))
 EVENTS = (1_000_000, 5_000_000, 20_000_000)
 EVENTS_PER_USER = 140
 N_ITEMS = 27_000
 EPOCHS = 5
-ENGINES = {"local": "this process", "half-steps": "Spark, half-steps", "mllib": "Spark, MLlib"}
+ENGINES = {
+    "local": "this process",
+    "half-steps": "Spark, half-steps",
+    "mllib": "Spark, MLlib",
+    "cluster": "Spark, standalone cluster",
+}
 SETTINGS = {"spark.driver.memory": "6g"}
+CLUSTER_SETTINGS = {"spark.driver.memory": "600m", "spark.executor.memory": "4g", "spark.executor.cores": "1"}
 
 
 def write_events(path: Path, n_events: int) -> None:
@@ -71,7 +82,7 @@ def tree_memory(root: int) -> float:
     return total
 
 
-def step(engine: str, path: str, output: str) -> dict[str, Any]:
+def step(engine: str, path: str, output: str, master: str) -> dict[str, Any]:
     """Fit in this process, and return seconds and the objective."""
     start = time.perf_counter()
     import cofactor
@@ -86,10 +97,12 @@ def step(engine: str, path: str, output: str) -> dict[str, Any]:
         from cofactor.cluster import fit
 
         recommender = fit(
-            estimator, path, output=output, master=f"local[{os.cpu_count()}]", settings=SETTINGS, method=engine,
+            estimator, path, output=output, master=master, method="half-steps" if engine == "cluster" else engine,
+            settings=CLUSTER_SETTINGS if engine == "cluster" else SETTINGS, work=f"{output}.work",
             callback=lambda _: times.append(time.perf_counter()),
         ).recommender  # fmt: skip
     total = time.perf_counter() - start
+    print(total, flush=True)  # the end of what the memory is measured for
     passes = float(median(np.diff(times))) if len(times) > 1 else None
     read = None if passes is None else times[0] - start - passes
     model: Any = recommender.model
@@ -104,33 +117,44 @@ def measure(events: list[int], engines: list[str]) -> None:
             write_events(path, n_events)
             rows = pl.scan_parquet(path).select(pl.len()).collect().item()
             for engine in engines:
-                command = [
-                    sys.executable,
-                    "-m",
-                    "benchmarks.spark",
-                    "--step",
-                    engine,
-                    str(path),
-                    f"{folder}/m.cofactor",
-                ]
-                process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-                peak, done = [0.0], threading.Event()
-
-                def watch(process: Any = process, peak: list[float] = peak, done: threading.Event = done) -> None:
-                    while not done.wait(0.2):
-                        peak[0] = max(peak[0], tree_memory(process.pid))
-
-                watcher = threading.Thread(target=watch)
-                watcher.start()
-                text, _ = process.communicate()
-                done.set()
-                watcher.join()
-                if process.returncode:
-                    raise SystemExit(f"{engine} failed with {n_events:,} events")
-                result = {"engine": engine, "events": n_events, "rows": rows, "memory": peak[0], **json.loads(text)}
+                with cluster_or_local(engine, Path(folder)) as master:
+                    result = {"engine": engine, "events": n_events, "rows": rows}
+                    result |= run_step([engine, str(path), f"{folder}/m.cofactor", master])
                 print(result, flush=True)
                 with RESULTS.open("a") as file:
                     file.write(json.dumps(result) + "\n")
+
+
+@contextmanager
+def cluster_or_local(engine: str, folder: Path) -> Iterator[str]:
+    """Return the master for an engine; the cluster runs until the end."""
+    if engine != "cluster":
+        yield f"local[{os.cpu_count()}]"
+        return
+    with standalone_cluster(folder / "cluster", memory="5g") as cluster:
+        yield cluster.master
+
+
+def run_step(arguments: list[str]) -> dict[str, Any]:
+    """Run a step in a process of its own, and return its result with the largest memory until the model is saved."""
+    command = [sys.executable, "-m", "benchmarks.spark", "--step", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    peak, done = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.2):
+            peak[0] = max(peak[0], tree_memory(process.pid))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    assert process.stdout is not None
+    process.stdout.readline()  # written when the model is saved
+    done.set()
+    watcher.join()
+    text, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"{arguments[0]} failed")
+    return {"memory": peak[0], **json.loads(text)}
 
 
 def write_page() -> None:
@@ -140,7 +164,8 @@ def write_page() -> None:
         "# Local fits and Apache Spark", "",
         f"Made by `python -m benchmarks.spark` on {machine()}: ImplicitALS with 64 factors and {EPOCHS} epochs on",
         "synthetic events. *Total*: from the start of the process to the model file. *Read*: until the first epoch.",
-        "*Pass*: one epoch. Memory: anonymous, of all processes. The objective is that of the local estimator.", "",
+        "*Pass*: one epoch. Memory: anonymous, of all processes; of the standalone cluster only that of the process which",
+        "starts the fit, with its Java process. The objective is that of the local estimator.", "",
         "| rows | engine | total s | read s | pass s | memory GB | objective |", "|-|-|-|-|-|-|-|",
     ]  # fmt: skip
     for n_events, engine in sorted(latest, key=lambda key: (key[0], list(ENGINES).index(key[1]))):
@@ -152,15 +177,17 @@ def write_page() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", nargs="?", choices=["page"])
+    parser.add_argument("command", nargs="?", choices=["cluster", "page"])
     parser.add_argument("--events", type=int, nargs="+", default=EVENTS)
-    parser.add_argument("--engines", nargs="+", default=list(ENGINES))
-    parser.add_argument("--step", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--engines", nargs="+", default=["local", "half-steps", "mllib"])
+    parser.add_argument("--step", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.step:
         print(json.dumps(step(*args.step)))
         return
-    if args.command is None:
+    if args.command == "cluster":
+        measure([EVENTS[-1]], ["cluster"])
+    elif args.command is None:
         measure(list(args.events), args.engines)
     write_page()
 

@@ -12,7 +12,7 @@ from cofactor import Recommender, Split
 from cofactor.cluster import fit
 from cofactor.datasets.synthetic import MOVIELENS_1M_SHAPE, generate
 from cofactor.estimators import Epoch
-from tests.cluster.conftest import StandaloneCluster
+from tests.support.spark_cluster import StandaloneCluster
 
 MEGABYTES = {"spark.driver.memory": "600m", "spark.executor.memory": "700m", "spark.executor.cores": "1"}
 
