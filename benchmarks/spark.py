@@ -164,7 +164,7 @@ def write_page() -> None:
         "# Local fits and Apache Spark", "",
         f"Made by `python -m benchmarks.spark` on {machine()}: ImplicitALS with 64 factors and {EPOCHS} epochs on",
         "synthetic events. *Total*: from the start of the process to the model file. *Read*: until the first epoch.",
-        "*Pass*: one epoch. Memory: anonymous, of all processes; of the standalone cluster only that of the process which",
+        "*Pass*: one epoch. Memory: anonymous, of all processes; of the standalone cluster that of the process which",
         "starts the fit, with its Java process. The objective is that of the local estimator.", "",
         "| rows | engine | total s | read s | pass s | memory GB | objective |", "|-|-|-|-|-|-|-|",
     ]  # fmt: skip
