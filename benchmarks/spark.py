@@ -48,7 +48,7 @@ ENGINES = {
     "cluster": "Spark, standalone cluster",
 }
 SETTINGS = {"spark.driver.memory": "6g"}
-CLUSTER_SETTINGS = {"spark.driver.memory": "600m", "spark.executor.memory": "4g", "spark.executor.cores": "1"}
+CLUSTER_SETTINGS = {"spark.driver.memory": "480m", "spark.executor.memory": "4g", "spark.executor.cores": "1"}
 
 
 def write_events(path: Path, n_events: int) -> None:
