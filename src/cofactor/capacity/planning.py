@@ -1,4 +1,4 @@
-"""Capacity plan: what a fit to a table of a given size needs, and what its service needs and answers."""
+"""Capacity plan: the resources that a fit to a table of a given size and its service need."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MAX_BYTES = 10**18
 
 @dataclass(frozen=True)
 class CapacityPlan:
-    """What a fit to a table of a given size needs, and what its service needs and answers.
+    """Resources that a fit to a table of a given size and its service need, and the rate of the service.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class CapacityPlan:
     serving_memory : int
         Memory of a service with one worker for each core, in bytes. The workers share the pages of the model file.
     requests_per_second : float
-        Lists of ten items that the service answers per second.
+        Number of lists of ten items that the service returns per second.
     max_hours : float
         Longest acceptable time of a fit, in hours.
 

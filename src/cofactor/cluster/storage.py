@@ -86,18 +86,8 @@ class WorkFolder:
         """
         import pyarrow as pa
 
-        system, _ = self._location
-        path = self._path(name)
-        temporary = f"{path}.{uuid4().hex}"
-        with _storage_errors(path):
-            system.create_dir(path.rpartition("/")[0], recursive=True)
-            try:
-                with system.open_output_stream(temporary) as file, pa.ipc.new_file(file, table.schema) as writer:
-                    writer.write_table(table.combine_chunks())
-                system.move(temporary, path)
-            except BaseException:
-                self._remove(temporary)
-                raise
+        with self._new_file(name) as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table.combine_chunks())
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a small file atomically.
@@ -114,14 +104,8 @@ class WorkFolder:
         ClusterError
             If the file cannot be written.
         """
-        system, _ = self._location
-        path = self._path(name)
-        temporary = f"{path}.{uuid4().hex}"
-        with _storage_errors(path):
-            system.create_dir(path.rpartition("/")[0], recursive=True)
-            with system.open_output_stream(temporary) as file:
-                file.write(content)
-            system.move(temporary, path)
+        with self._new_file(name) as file:
+            file.write(content)
 
     def read(self, name: str) -> Any:
         """Read an Arrow table; its arrays are mapped from the file if it is on a disk of this machine.
@@ -206,6 +190,22 @@ class WorkFolder:
 
     def _path(self, name: str) -> str:
         return f"{self._location[1].rstrip('/')}/{name}"
+
+    @contextmanager
+    def _new_file(self, name: str) -> Iterator[Any]:
+        """Open a temporary file, which is renamed at the end, or deleted after an error."""
+        system, _ = self._location
+        path = self._path(name)
+        temporary = f"{path}.{uuid4().hex}"
+        with _storage_errors(path):
+            system.create_dir(path.rpartition("/")[0], recursive=True)
+            try:
+                with system.open_output_stream(temporary) as file:
+                    yield file
+                system.move(temporary, path)
+            except BaseException:
+                self._remove(temporary)
+                raise
 
     def _remove(self, path: str) -> None:
         with suppress(OSError):
